@@ -1,0 +1,2 @@
+//! The binary `socketserver`.
+fn main() {}

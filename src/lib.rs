@@ -1,0 +1,1 @@
+//! Python's `socketserver`, reborn in Rust.
