@@ -1,1 +1,40 @@
 //! Python's `socketserver`, reborn in Rust.
+
+mod address;
+mod bell;
+mod bind;
+mod buffer;
+mod clock;
+mod config;
+mod error;
+mod handle;
+mod handler;
+mod hooks;
+mod pace;
+mod poller;
+mod process;
+mod proxy;
+mod request;
+mod server;
+mod session;
+mod signals;
+mod stats;
+mod sys;
+mod tls;
+mod transport;
+
+pub use address::{Address, AddressFilter, ClientAddress, Networks, ServerAddress};
+pub use bind::AddressFamily;
+pub use buffer::{RFile, WFile};
+pub use clock::{Clock, ManualClock};
+pub use config::{Limits, Timeouts};
+pub use error::{Error, Expiry, Refusal, Result};
+pub use handle::{InFlight, ServerHandle};
+pub use handler::{DatagramRequestHandler, Next, RequestHandlerClass, StreamRequestHandler};
+pub use hooks::{DefaultHooks, ServerHooks};
+pub use process::{ForkingMixIn, ProcessRequest, Request, Synchronous, ThreadPerRequest, ThreadingMixIn};
+pub use request::{DatagramRequest, Replier, StreamRequest};
+pub use server::{Builder, Server, TcpServer, UdpServer, UnixDatagramServer, UnixStreamServer};
+pub use signals::{reload_on_hangup, shutdown_on_ctrl_c};
+pub use stats::{Histogram, StatsSnapshot};
+pub use tls::Tls;

@@ -1,0 +1,197 @@
+//! Where servers listen, and where clients come from.
+
+mod networks;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+pub use networks::{AddressFilter, Networks};
+
+/// Where a server is asked to listen: `HOST:PORT`, `:PORT` (every interface, IPv4 and IPv6), `[::1]:PORT` or `unix:PATH`.
+///
+/// ```
+/// use socketserver::Address;
+/// assert_eq!("unix:/run/echo.sock".parse::<Address>().unwrap(), Address::Unix("/run/echo.sock".into()));
+/// assert!("localhost".parse::<Address>().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Address {
+    /// A name or number, and a port; port 0 takes a free one.
+    Inet {
+        /// A host name, an IPv4 address, or an IPv6 address without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// Every interface, IPv4 and IPv6.
+    Every {
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket's path.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Address> {
+        let wrong = |what: &str| {
+            Error::Address(format!(
+                "`{text}` is no address: {what}; expected HOST:PORT, :PORT, [IPV6]:PORT or unix:PATH"
+            ))
+        };
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() { Err(wrong("the path is empty")) } else { Ok(Address::Unix(path.into())) };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("the port is missing"))?;
+        let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+        let port = port.parse().ok().filter(|_| digits).ok_or_else(|| wrong("the port is no number up to 65535"))?;
+        let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_ok() => v6,
+            Some(_) => return Err(wrong("no IPv6 address stands between the brackets")),
+            None if host.contains([':', '[', ']']) => return Err(wrong("an IPv6 address needs brackets")),
+            None if host.contains(char::is_whitespace) => return Err(wrong("a space is in the host")),
+            None => host,
+        };
+        if host.is_empty() { Ok(Address::Every { port }) } else { Ok(Address::Inet { host: host.to_owned(), port }) }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Inet { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Address::Inet { host, port } => write!(f, "{host}:{port}"),
+            Address::Every { port } => write!(f, ":{port}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Address {
+        Address::Inet { host: address.ip().to_string(), port: address.port() }
+    }
+}
+
+/// Where a socket really is bound (Python's `server_address`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ServerAddress {
+    /// An IP address and port.
+    Inet(SocketAddr),
+    /// A Unix socket's path; `None` for one without a name.
+    Unix(Option<PathBuf>),
+}
+
+impl ServerAddress {
+    /// The IP address and port, if it has one.
+    pub fn inet(&self) -> Option<SocketAddr> {
+        match self {
+            ServerAddress::Inet(address) => Some(*address),
+            ServerAddress::Unix(_) => None,
+        }
+    }
+
+    /// As a URL of this scheme; those with paths (`http`, `https`, `ftp`, `ftps`) end in a slash, a Unix socket is
+    /// `unix:PATH` whatever the scheme.
+    pub fn url(&self, scheme: &str) -> String {
+        let slash = if matches!(scheme, "http" | "https" | "ftp" | "ftps") { "/" } else { "" };
+        match self {
+            ServerAddress::Inet(address) => format!("{scheme}://{address}{slash}"),
+            ServerAddress::Unix(_) => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerAddress::Inet(address) => write!(f, "{address}"),
+            ServerAddress::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
+            ServerAddress::Unix(None) => f.write_str("unix:"),
+        }
+    }
+}
+
+/// Where a client comes from (Python's `client_address`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClientAddress {
+    /// An IP address and port; an IPv4 client of a dual-stack listener has its IPv4 address.
+    Inet(SocketAddr),
+    /// A Unix socket; most clients have no path.
+    Unix(Option<Arc<PathBuf>>),
+    /// A test's connection in memory.
+    Memory,
+}
+
+impl ClientAddress {
+    /// The client's IP address.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            ClientAddress::Inet(address) => Some(address.ip()),
+            _ => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for ClientAddress {
+    fn from(address: SocketAddr) -> ClientAddress {
+        ClientAddress::Inet(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientAddress::Inet(address) => write!(f, "{address}"),
+            ClientAddress::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
+            ClientAddress::Unix(None) => f.write_str("unix:"),
+            ClientAddress::Memory => f.write_str("memory"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_written_alike() {
+        for text in ["127.0.0.1:8000", "localhost:0", ":8000", "[::1]:65535", "unix:/run/a b.sock", "unix:relative"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_in_one_line() {
+        for text in
+            ["", "8000", "localhost", "host:", "host:65536", "host:+1", "::1:80", "[::1]", "[x]:1", "a b:1", "unix:"]
+        {
+            let error = text.parse::<Address>().unwrap_err().to_string();
+            assert!(error.contains("no address") && !error.contains('\n'), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn urls_end_as_the_contract_says() {
+        let v6 = ServerAddress::Inet("[::]:8000".parse().unwrap());
+        assert_eq!(v6.url("http"), "http://[::]:8000/");
+        assert_eq!(v6.url("tcp"), "tcp://[::]:8000");
+        assert_eq!(ServerAddress::Unix(Some("/run/echo.sock".into())).url("tcp"), "unix:/run/echo.sock");
+    }
+
+    #[test]
+    fn a_mapped_client_has_its_ipv4_address() {
+        let mapped: SocketAddr = "[::ffff:192.0.2.1]:7".parse().unwrap();
+        assert_eq!(ClientAddress::from(mapped).to_string(), "192.0.2.1:7");
+        assert!(size_of::<ClientAddress>() <= 40);
+    }
+}

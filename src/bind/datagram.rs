@@ -1,0 +1,148 @@
+//! Datagram sockets, which answer from the address that was asked.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+
+use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::unix_path::PathGuard;
+use super::{BindOptions, bind_inet, client_address};
+use crate::address::{Address, ClientAddress, ServerAddress};
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// A datagram socket. Dropped, it closes, and a Unix socket's path goes.
+#[derive(Debug)]
+pub(crate) struct Datagram {
+    socket: Kind,
+    address: ServerAddress,
+    /// Bound to every address: the system must tell which one each datagram was sent to (rust-lang/rust#128704).
+    wildcard: bool,
+    _path: Option<PathGuard>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Udp(UdpSocket),
+    Unix(UnixDatagram),
+}
+
+/// The address, and the interface, that a datagram was sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Local {
+    pub(crate) ip: IpAddr,
+    pub(crate) interface: u32,
+}
+
+/// One datagram.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) len: usize,
+    pub(crate) truncated: bool,
+    pub(crate) client: ClientAddress,
+    pub(crate) local: Option<Local>,
+}
+
+impl Datagram {
+    /// Receives at `address`.
+    pub(crate) fn bind(address: &Address, options: &BindOptions) -> Result<Datagram> {
+        let failed = |source| Error::Bind { address: address.to_string(), source };
+        if let Address::Unix(path) = address {
+            let guard = PathGuard::claim(path, Type::DGRAM).map_err(failed)?;
+            let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).map_err(failed)?;
+            socket.bind(&SockAddr::unix(path).map_err(failed)?).map_err(failed)?;
+            let guard = guard.bound().map_err(failed)?;
+            return Datagram::new(Kind::Unix(socket.into()), Some(guard)).map_err(failed);
+        }
+        let socket = bind_inet(address, Type::DGRAM, options).map_err(failed)?;
+        Datagram::new(Kind::Udp(socket.into()), None).map_err(failed)
+    }
+
+    /// Takes a bound socket over from the caller; a Unix socket's path stays when it closes.
+    pub(crate) fn from_fd(fd: OwnedFd) -> Result<Datagram> {
+        let unfit = |what: &str| Error::Unsupported(format!("the descriptor is {what}, no datagram socket"));
+        let socket = Socket::from(fd);
+        if socket.r#type().map_err(|_| unfit("no socket"))? != Type::DGRAM {
+            return Err(unfit("a stream socket"));
+        }
+        let kind = match socket.local_addr()?.domain() {
+            Domain::IPV4 | Domain::IPV6 => Kind::Udp(socket.into()),
+            Domain::UNIX => Kind::Unix(socket.into()),
+            _ => return Err(unfit("of an unknown family")),
+        };
+        Ok(Datagram::new(kind, None)?)
+    }
+
+    fn new(socket: Kind, path: Option<PathGuard>) -> io::Result<Datagram> {
+        let (address, wildcard) = match &socket {
+            Kind::Udp(udp) => {
+                udp.set_nonblocking(true)?;
+                let address = udp.local_addr()?;
+                if address.ip().is_unspecified() {
+                    sys::ask_for_destination(udp.as_fd(), address.is_ipv6())?;
+                }
+                (ServerAddress::Inet(address), address.ip().is_unspecified())
+            }
+            Kind::Unix(unix) => {
+                unix.set_nonblocking(true)?;
+                (ServerAddress::Unix(unix.local_addr()?.as_pathname().map(Into::into)), false)
+            }
+        };
+        Ok(Datagram { socket, address, wildcard, _path: path })
+    }
+
+    pub(crate) fn server_address(&self) -> &ServerAddress {
+        &self.address
+    }
+
+    /// Takes one datagram, without waiting.
+    pub(crate) fn recv_from(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        if self.wildcard {
+            let (length, truncated, peer, local) = sys::receive_with_destination(self.as_fd(), buffer)?;
+            let local = local.map(|(ip, interface)| Local { ip, interface });
+            return Ok(Received { len: length, truncated, client: ClientAddress::from(peer), local });
+        }
+        let space = buffer.len();
+        let (_, length, peer) = recvfrom(self.as_fd(), buffer, RecvFlags::TRUNC)?;
+        let client = client_address(peer);
+        Ok(Received { len: length.min(space), truncated: length > space, client, local: None })
+    }
+
+    /// Sends one datagram, from `local` where it is given.
+    pub(crate) fn send_to(&self, bytes: &[u8], client: &ClientAddress, local: Option<&Local>) -> io::Result<()> {
+        match (&self.socket, client) {
+            (Kind::Udp(udp), ClientAddress::Inet(peer)) => {
+                let peer = self.for_this_socket(*peer);
+                match local {
+                    Some(local) => sys::send_from(udp.as_fd(), bytes, peer, local.ip, local.interface)?,
+                    None => sendto(udp, bytes, SendFlags::empty(), &peer)?,
+                };
+                Ok(())
+            }
+            (Kind::Unix(unix), ClientAddress::Unix(Some(path))) => unix.send_to(bytes, path.as_path()).map(drop),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the client has no address to answer to")),
+        }
+    }
+
+    /// An IPv6 socket knows IPv4 peers by their mapped address.
+    fn for_this_socket(&self, peer: SocketAddr) -> SocketAddr {
+        match (peer, &self.address) {
+            (SocketAddr::V4(v4), ServerAddress::Inet(SocketAddr::V6(_))) => {
+                SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
+            }
+            _ => peer,
+        }
+    }
+}
+
+impl AsFd for Datagram {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Kind::Udp(socket) => socket.as_fd(),
+            Kind::Unix(socket) => socket.as_fd(),
+        }
+    }
+}

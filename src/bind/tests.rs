@@ -1,0 +1,105 @@
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use super::*;
+
+fn fresh_path(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("bind-{name}-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path
+}
+
+fn bind(address: &str) -> Result<Listener> {
+    Listener::bind(&address.parse().unwrap(), &BindOptions::default())
+}
+
+#[test]
+fn every_interface_serves_both_families() {
+    let listener = bind(":0").unwrap();
+    let port = listener.server_address().inet().unwrap().port();
+    for host in ["127.0.0.1", "::1"] {
+        let _client = TcpStream::connect((host, port)).unwrap();
+        rustix::event::poll(&mut [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)], None).unwrap();
+        let (_, address) = listener.accept().unwrap();
+        assert_eq!(address.ip().unwrap().to_string(), host);
+    }
+}
+
+#[test]
+fn an_accepted_socket_neither_blocks_nor_delays() {
+    let listener = bind("127.0.0.1:0").unwrap();
+    let _client = TcpStream::connect(listener.server_address().inet().unwrap()).unwrap();
+    rustix::event::poll(&mut [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)], None).unwrap();
+    let (Stream::Tcp(stream), _) = listener.accept().unwrap() else { panic!("not TCP") };
+    assert_eq!((&stream).read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert!(stream.nodelay().unwrap());
+}
+
+#[test]
+fn a_port_in_use_says_so() {
+    let first = bind("127.0.0.1:0").unwrap();
+    let error = bind(&first.server_address().to_string()).unwrap_err().to_string();
+    assert!(error.contains("in use"), "{error}");
+}
+
+#[test]
+fn a_unix_path_goes_with_its_server_and_a_living_one_is_respected() {
+    let path = fresh_path("living");
+    let address = format!("unix:{}", path.display());
+    let first = bind(&address).unwrap();
+    assert!(bind(&address).unwrap_err().to_string().contains("in use"));
+    UnixStream::connect(&path).unwrap();
+    drop(first);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_stale_unix_path_is_taken_over_but_no_other_file() {
+    let path = fresh_path("stale");
+    drop(UnixListener::bind(&path).unwrap()); // std leaves the path behind
+    let address = format!("unix:{}", path.display());
+    drop(bind(&address).unwrap());
+    std::fs::write(&path, "precious").unwrap();
+    assert!(bind(&address).is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_path_that_another_server_took_meanwhile_stays() {
+    let path = fresh_path("taken");
+    let first = bind(&format!("unix:{}", path.display())).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let second = UnixListener::bind(&path).unwrap();
+    drop(first);
+    assert!(path.exists());
+    drop(second);
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_descriptor_of_the_wrong_kind_is_refused() {
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert!(Listener::from_fd(udp.into()).unwrap_err().to_string().contains("datagram"));
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert!(Datagram::from_fd(tcp.into()).unwrap_err().to_string().contains("stream"));
+}
+
+#[test]
+fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
+    for (bound, asked) in [("0.0.0.0:0", "127.0.0.7"), (":0", "127.0.0.8"), (":0", "::1")] {
+        let server = Datagram::bind(&bound.parse().unwrap(), &BindOptions::default()).unwrap();
+        let port = server.server_address().inet().unwrap().port();
+        let client = std::net::UdpSocket::bind(if asked == "::1" { "[::1]:0" } else { "127.0.0.1:0" }).unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        client.send_to(b"ping", (asked, port)).unwrap();
+        rustix::event::poll(&mut [rustix::event::PollFd::new(&server, rustix::event::PollFlags::IN)], None).unwrap();
+        let mut buffer = [0; 3];
+        let received = server.recv_from(&mut buffer).unwrap();
+        assert!(received.truncated && &buffer == b"pin");
+        assert_eq!(received.local.as_ref().unwrap().ip.to_canonical().to_string(), asked);
+        server.send_to(b"pong", &received.client, received.local.as_ref()).unwrap();
+        assert_eq!(client.recv_from(&mut [0; 8]).unwrap().1, (asked, port).to_socket_addrs().unwrap().next().unwrap());
+    }
+}

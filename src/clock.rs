@@ -1,0 +1,104 @@
+//! Time as the framework sees it: the system's clock, or one that a test sets by hand.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Where a server takes the time of its deadlines from. Defaults to the system's monotonic clock.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    System,
+    Manual(Arc<Manual>),
+}
+
+impl Clock {
+    /// The present moment.
+    #[inline]
+    pub fn now(&self) -> Instant {
+        match &self.0 {
+            Source::System => Instant::now(),
+            Source::Manual(manual) => manual.now(),
+        }
+    }
+
+    /// How long a thread may really sleep until `deadline`; `None` is until it is woken.
+    /// A clock set by hand wakes its sleepers itself, so they never sleep by the system's time.
+    pub(crate) fn sleep_until(&self, deadline: Option<Instant>) -> Option<Duration> {
+        match &self.0 {
+            Source::System => deadline.map(|at| at.saturating_duration_since(Instant::now())),
+            Source::Manual(manual) => deadline.filter(|at| *at <= manual.now()).map(|_| Duration::ZERO),
+        }
+    }
+
+    /// Calls `wake` after each change of a clock set by hand.
+    pub(crate) fn on_advance(&self, wake: impl Fn() + Send + Sync + 'static) {
+        if let Source::Manual(manual) = &self.0 {
+            manual.sleepers.lock().push(Box::new(wake));
+        }
+    }
+}
+
+/// A clock that stands still until [`advance`](ManualClock::advance) moves it: time-outs are tested without waiting.
+///
+/// ```
+/// use std::time::Duration;
+/// let hand = socketserver::ManualClock::new();
+/// let clock = hand.clock();
+/// let before = clock.now();
+/// hand.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now() - before, Duration::from_secs(60));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ManualClock(Arc<Manual>);
+
+struct Manual {
+    base: Instant,
+    passed_nanos: AtomicU64,
+    sleepers: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
+}
+
+impl Default for Manual {
+    fn default() -> Manual {
+        Manual { base: Instant::now(), passed_nanos: AtomicU64::new(0), sleepers: Mutex::default() }
+    }
+}
+
+impl Manual {
+    fn now(&self) -> Instant {
+        self.base + Duration::from_nanos(self.passed_nanos.load(Ordering::Acquire))
+    }
+}
+
+impl fmt::Debug for Manual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manual").field("now", &self.now()).finish_non_exhaustive()
+    }
+}
+
+impl ManualClock {
+    /// A clock that starts at the system's present moment and stands still.
+    pub fn new() -> ManualClock {
+        ManualClock::default()
+    }
+
+    /// The reading side, for [`Builder::clock`](crate::Builder::clock) or [`testing`](crate::testing).
+    pub fn clock(&self) -> Clock {
+        Clock(Source::Manual(Arc::clone(&self.0)))
+    }
+
+    /// Moves the time on, and wakes the servers that wait for a deadline.
+    pub fn advance(&self, by: Duration) {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.0.passed_nanos.fetch_add(nanos, Ordering::AcqRel);
+        for wake in self.0.sleepers.lock().iter() {
+            wake();
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What can go wrong.
+
+use std::fmt;
+use std::io;
+
+/// The result of everything here that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a server, or one of its connections, can't go on. Displays as one line.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system refused something.
+    Io(io::Error),
+    /// A listening socket couldn't be had.
+    Bind {
+        /// Where it should have listened.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An address that can't be understood.
+    Address(String),
+    /// A file that an option names can't be used.
+    File {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The peer's line is longer than the handler allows.
+    LineTooLong {
+        /// The longest line, in bytes.
+        limit: usize,
+    },
+    /// The peer's message is longer than the buffer may be.
+    MessageTooLong {
+        /// The longest message, in bytes.
+        limit: usize,
+    },
+    /// A deadline has passed.
+    Expired(Expiry),
+    /// The server turned the peer away.
+    Refused(Refusal),
+    /// The peer broke the handler's protocol.
+    Protocol(String),
+    /// The peer's PROXY header is none.
+    Proxy(&'static str),
+    /// TLS failed.
+    Tls(rustls::Error),
+    /// The handler panicked, and said this.
+    Panicked(String),
+    /// This can't be done here.
+    Unsupported(String),
+}
+
+/// Which deadline has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Expiry {
+    /// The TLS handshake.
+    Handshake,
+    /// A PROXY header, or a message, wasn't whole in time.
+    Head,
+    /// Nothing came between two messages.
+    Idle,
+    /// Nothing came within a message.
+    Read,
+    /// The peer took nothing of an answer.
+    Write,
+    /// Fewer bytes a second came or went than the server asks for.
+    TooSlow,
+}
+
+impl Expiry {
+    /// All of them, for statistics.
+    pub const ALL: [Expiry; Expiry::COUNT] =
+        [Expiry::Handshake, Expiry::Head, Expiry::Idle, Expiry::Read, Expiry::Write, Expiry::TooSlow];
+    pub(crate) const COUNT: usize = 6;
+}
+
+/// Why a peer was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// As many connections are open as may be.
+    MaxConnections,
+    /// This client has as many connections open as it may.
+    MaxPerAddress,
+    /// As many connections wait for a thread as may.
+    QueueFull,
+    /// `verify_request` said no.
+    Denied,
+}
+
+impl Refusal {
+    /// All of them, for statistics.
+    pub const ALL: [Refusal; Refusal::COUNT] =
+        [Refusal::MaxConnections, Refusal::MaxPerAddress, Refusal::QueueFull, Refusal::Denied];
+    pub(crate) const COUNT: usize = 4;
+}
+
+impl Error {
+    /// Whether the peer just went away: the end of many a connection, and nobody's mistake.
+    pub fn is_disconnect(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+        matches!(self, Error::Io(error) if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io(error) => write!(f, "{error}"),
+            Error::Bind { address, source } => write!(f, "can't listen on {address}: {}", bind_advice(source)),
+            Error::Address(text) | Error::Protocol(text) | Error::Unsupported(text) => f.write_str(text),
+            Error::File { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Error::LineTooLong { limit } => write!(f, "a line is longer than {limit} bytes"),
+            Error::MessageTooLong { limit } => write!(f, "a message is longer than {limit} bytes"),
+            Error::Expired(what) => write!(f, "{what}"),
+            Error::Refused(why) => write!(f, "refused: {why}"),
+            Error::Proxy(reason) => write!(f, "bad PROXY header: {reason}"),
+            Error::Tls(error) => write!(f, "TLS: {error}"),
+            Error::Panicked(message) => write!(f, "the handler panicked: {message}"),
+        }
+    }
+}
+
+/// What the system's word means for somebody who starts a server.
+fn bind_advice(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the address is in use: another server listens there".to_owned(),
+        io::ErrorKind::PermissionDenied => format!("{error}: ports below 1024 need privileges; take a higher one"),
+        io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+impl fmt::Display for Expiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Expiry::Handshake => "the TLS handshake took too long",
+            Expiry::Head => "the beginning of a message took too long",
+            Expiry::Idle => "idle for too long",
+            Expiry::Read => "the peer stopped sending within a message",
+            Expiry::Write => "the peer stopped reading",
+            Expiry::TooSlow => "the peer is too slow",
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::MaxConnections => "too many connections",
+            Refusal::MaxPerAddress => "too many connections of this address",
+            Refusal::QueueFull => "too many requests wait for a thread",
+            Refusal::Denied => "not allowed",
+        })
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io(error) | Error::Bind { source: error, .. } => Some(error),
+            Error::Tls(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    /// An error of ours that went through `Read` or `Write` comes out as it was.
+    fn from(error: io::Error) -> Error {
+        match error.downcast::<Error>() {
+            Ok(own) => own,
+            Err(error) => Error::Io(error),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        let kind = match error {
+            Error::Io(error) => return error,
+            Error::Expired(_) => io::ErrorKind::TimedOut,
+            Error::LineTooLong { .. } | Error::MessageTooLong { .. } | Error::Protocol(_) | Error::Proxy(_) => {
+                io::ErrorKind::InvalidData
+            }
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_own_error_survives_the_way_through_io() {
+        let back = Error::from(io::Error::from(Error::Expired(Expiry::Read)));
+        assert!(matches!(back, Error::Expired(Expiry::Read)));
+        assert!(Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).is_disconnect());
+    }
+}

@@ -1,0 +1,276 @@
+//! The state that a server, its connections and its handles share.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::address::ClientAddress;
+use crate::bell::Bell;
+use crate::clock::Clock;
+use crate::config::{Limits, Timeouts};
+use crate::error::Refusal;
+use crate::hooks::ServerHooks;
+use crate::stats::{Stats, StatsSnapshot};
+
+/// Whether a server takes requests. It only ever moves down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Accepts, or will as soon as somebody calls `serve_forever`.
+    Serving,
+    /// Accepts nothing more; requests in flight go on.
+    Draining,
+    /// Requests in flight were cut.
+    Cut,
+}
+
+/// A connection in flight, as [`ServerHandle::in_flight`] lists it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct InFlight {
+    /// Whose it is.
+    pub client_address: ClientAddress,
+    /// Since when its message is being worked on.
+    pub since: Instant,
+}
+
+/// What a server tells the way in which it processes requests.
+pub(crate) trait Waker: Send + Sync {
+    /// The server is going down: idle connections that threads wait for must end.
+    fn phase_changed(&self) {}
+    fn in_flight(&self) -> Vec<InFlight>;
+    fn gauges(&self, snapshot: &mut StatsSnapshot);
+}
+
+/// One server's state.
+pub(crate) struct Core {
+    pub(crate) timeouts: Timeouts,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) hooks: Box<dyn ServerHooks>,
+    pub(crate) stats: Stats,
+    pub(crate) bell: Bell,
+    phase: AtomicU8,
+    open: AtomicUsize,
+    per_address: Mutex<HashMap<IpAddr, usize>>,
+    waker: Mutex<Option<Arc<dyn Waker>>>,
+    /// Whether `serve_forever` is running; its end is what [`ServerHandle::wait`] waits for.
+    serving: Mutex<bool>,
+    stopped: Condvar,
+}
+
+impl Core {
+    pub(crate) fn new(
+        timeouts: Timeouts,
+        limits: Limits,
+        clock: Clock,
+        hooks: Box<dyn ServerHooks>,
+    ) -> io::Result<Core> {
+        Ok(Core {
+            timeouts,
+            limits,
+            clock,
+            hooks,
+            stats: Stats::default(),
+            bell: Bell::new()?,
+            phase: AtomicU8::new(Phase::Serving as u8),
+            open: AtomicUsize::new(0),
+            per_address: Mutex::default(),
+            waker: Mutex::new(None),
+            serving: Mutex::new(false),
+            stopped: Condvar::new(),
+        })
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            _ => Phase::Cut,
+        }
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        self.phase() == Phase::Serving
+    }
+
+    /// Moves on to `phase`, and tells those who wait; going back is ignored.
+    pub(crate) fn enter(&self, phase: Phase) {
+        if self.phase.fetch_max(phase as u8, Ordering::SeqCst) < phase as u8 {
+            self.bell.ring();
+            drop(self.serving.lock()); // whoever waits is either before its look at the phase, or already asleep
+            self.stopped.notify_all();
+            // Cloned, as the waker may call back into this core.
+            let waker = self.waker.lock().clone();
+            if let Some(waker) = waker {
+                waker.phase_changed();
+            }
+        }
+    }
+
+    pub(crate) fn set_waker(&self, waker: Arc<dyn Waker>) {
+        *self.waker.lock() = Some(waker);
+    }
+
+    pub(crate) fn open_connections(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// Counts a new connection in, or tells why it can't be had.
+    pub(crate) fn admit(self: &Arc<Core>) -> Result<Admission, Refusal> {
+        if self.open.fetch_add(1, Ordering::SeqCst) >= self.limits.max_connections {
+            self.open.fetch_sub(1, Ordering::SeqCst);
+            return Err(Refusal::MaxConnections);
+        }
+        Ok(Admission { core: Arc::clone(self), address: None })
+    }
+
+    pub(crate) fn begin_serving(&self) {
+        *self.serving.lock() = true;
+    }
+
+    pub(crate) fn end_serving(&self) {
+        *self.serving.lock() = false;
+        self.stopped.notify_all();
+    }
+
+    /// Wakes those in [`wait_stopped`](Core::wait_stopped) when the last connection has gone while draining.
+    fn connection_gone(&self) {
+        if self.open.fetch_sub(1, Ordering::SeqCst) == 1 && !self.is_serving() {
+            // Under the lock, so that a waiter is either before its check or already waiting.
+            drop(self.serving.lock());
+            self.stopped.notify_all();
+        }
+    }
+
+    /// Waits until no connection is open; false when `until` or a cut came first.
+    pub(crate) fn wait_drained(&self, until: Instant) -> bool {
+        let phase = self.phase();
+        let mut serving = self.serving.lock();
+        while self.open_connections() > 0 && self.phase() == phase {
+            if self.stopped.wait_until(&mut serving, until).timed_out() {
+                break;
+            }
+        }
+        self.open_connections() == 0
+    }
+
+    /// The bell rang: obeys a signal.
+    pub(crate) fn answer_bell(&self) {
+        if self.bell.answer() {
+            self.enter(Phase::Draining);
+        }
+    }
+}
+
+/// A connection's place in the counts; given back when it is dropped.
+pub(crate) struct Admission {
+    core: Arc<Core>,
+    address: Option<IpAddr>,
+}
+
+impl Admission {
+    /// Counts the connection under its client's real address (known only after a PROXY header).
+    pub(crate) fn count_address(&mut self, client: &ClientAddress) -> Result<(), Refusal> {
+        let (Some(limit), Some(ip)) = (self.core.limits.max_per_address, client.ip()) else {
+            return Ok(());
+        };
+        self.uncount_address();
+        let mut counts = self.core.per_address.lock();
+        let count = counts.entry(ip).or_default();
+        if *count >= limit {
+            return Err(Refusal::MaxPerAddress);
+        }
+        *count += 1;
+        self.address = Some(ip);
+        Ok(())
+    }
+
+    fn uncount_address(&mut self) {
+        let Some(ip) = self.address.take() else { return };
+        let mut counts = self.core.per_address.lock();
+        if let Some(count) = counts.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&ip);
+            }
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.uncount_address();
+        self.core.connection_gone();
+    }
+}
+
+/// A server from outside: cheap to clone, to be used from any thread, from handlers too.
+#[derive(Clone)]
+pub struct ServerHandle(pub(crate) Arc<Core>);
+
+impl ServerHandle {
+    /// Ends the server gracefully: it stops accepting at once, parked connections close, requests in flight may end
+    /// within the grace time. Returns immediately; may be called twice, from a handler, or before `serve_forever`, which then
+    /// returns at once (Python's `shutdown` blocks, and deadlocks in a handler).
+    pub fn shutdown(&self) {
+        self.0.enter(Phase::Draining);
+    }
+
+    /// Ends the server and cuts the requests that are in flight.
+    pub fn abort(&self) {
+        self.0.enter(Phase::Cut);
+    }
+
+    /// Whether [`shutdown`](ServerHandle::shutdown) was called: long handlers may want to come to an end.
+    pub fn is_shutting_down(&self) -> bool {
+        !self.0.is_serving()
+    }
+
+    /// Waits until `serve_forever` has returned; false when `timeout` passed first.
+    pub fn wait(&self, timeout: Option<Duration>) -> bool {
+        let until = timeout.map(|t| Instant::now() + t);
+        let mut serving = self.0.serving.lock();
+        while *serving {
+            match until {
+                Some(until) if self.0.stopped.wait_until(&mut serving, until).timed_out() => return !*serving,
+                Some(_) => {}
+                None => self.0.stopped.wait(&mut serving),
+            }
+        }
+        true
+    }
+
+    /// The counters and gauges of this moment.
+    pub fn stats(&self) -> StatsSnapshot {
+        let mut snapshot = self.0.stats.snapshot();
+        snapshot.open = self.0.open_connections();
+        if let Some(waker) = &*self.0.waker.lock() {
+            waker.gauges(&mut snapshot);
+        }
+        snapshot.parked = snapshot.open.saturating_sub(snapshot.active + snapshot.queued);
+        snapshot
+    }
+
+    /// The connections that are within a message.
+    pub fn in_flight(&self) -> Vec<InFlight> {
+        let waker = self.0.waker.lock().clone();
+        waker.map(|waker| waker.in_flight()).unwrap_or_default()
+    }
+
+    /// The clock of this server's deadlines.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+}
+
+impl std::fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerHandle").field("open", &self.0.open_connections()).finish_non_exhaustive()
+    }
+}

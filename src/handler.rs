@@ -1,0 +1,193 @@
+//! The traits that a service implements.
+
+use std::io::Write;
+use std::time::Duration;
+
+use crate::address::ClientAddress;
+use crate::buffer::BUFFER_SIZE;
+use crate::error::{Expiry, Result};
+use crate::request::{DatagramRequest, StreamRequest};
+
+/// What becomes of a connection when `handle` returns.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The handler has taken what it could: it is called again when more has come, and holds no thread until then.
+    Wait,
+    /// The connection is over: what was written goes out, then it closes.
+    Close,
+}
+
+/// Serves one connection (Python's `StreamRequestHandler`); the value keeps the state between the calls.
+///
+/// ```
+/// use std::io::Write;
+/// use socketserver::{Next, Result, StreamRequest, StreamRequestHandler};
+///
+/// struct Echo;
+///
+/// impl StreamRequestHandler for Echo {
+///     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+///         while let Some(line) = request.rfile.take_line(4096)? {
+///             request.wfile.write_all(line)?;
+///         }
+///         Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait })
+///     }
+/// }
+/// ```
+pub trait StreamRequestHandler: Send + 'static {
+    /// Called once, before the first `handle`. What it writes is sent at once: a greeting. Defaults to nothing.
+    ///
+    /// # Errors
+    /// An error ends the connection.
+    fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
+        let _ = request;
+        Ok(())
+    }
+
+    /// Called when bytes have come, or the end of file. Either takes what is there and answers [`Next::Wait`], or reads on,
+    /// blocking, in Python's style, and answers [`Next::Close`].
+    ///
+    /// # Errors
+    /// An error ends the connection, after what was written has gone out, and reaches
+    /// [`handle_error`](crate::ServerHooks::handle_error).
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next>;
+
+    /// Called once, after the last `handle`, whatever its result. Defaults to flushing what was written.
+    ///
+    /// # Errors
+    /// As for `handle`.
+    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
+        request.wfile.flush()?;
+        Ok(())
+    }
+
+    /// A deadline has passed; a last word may be written (HTTP's 408, FTP's 421) before the connection closes.
+    /// Defaults to nothing.
+    fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
+        let _ = (request, what);
+    }
+
+    /// Whether `handle` is called as soon as the connection stands, for protocols in which the server speaks first, or
+    /// only when the client's first bytes are there. Defaults to false.
+    fn speaks_first(&self) -> bool {
+        false
+    }
+
+    /// How long a read or write within a message waits for the peer (Python's `timeout`). Defaults to `None`: the server's
+    /// time-outs.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether small packets go out at once (Python's attribute, false there). Defaults to true, as answers
+    /// are gathered before they are sent.
+    fn disable_nagle_algorithm(&self) -> bool {
+        true
+    }
+
+    /// Bytes of one message that may lie unread while the handler waits for the rest (Python's `rbufsize` is only the
+    /// initial size). Defaults to `None`: [`Limits::max_message`](crate::Limits::max_message).
+    fn rbufsize(&self) -> Option<usize> {
+        None
+    }
+
+    /// Bytes gathered before a write waits for the peer (Python's `wbufsize`; 0 there). Defaults to 16 KiB; 0 sends
+    /// every write at once.
+    fn wbufsize(&self) -> usize {
+        BUFFER_SIZE
+    }
+}
+
+/// A closure serves each chunk of bytes that comes, as [`StreamRequestHandler::handle`] does.
+impl<F> StreamRequestHandler for F
+where
+    F: FnMut(&mut StreamRequest) -> Result<Next> + Send + 'static,
+{
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        self(request)
+    }
+}
+
+impl StreamRequestHandler for Box<dyn StreamRequestHandler> {
+    fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
+        (**self).setup(request)
+    }
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        (**self).handle(request)
+    }
+    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
+        (**self).finish(request)
+    }
+    fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
+        (**self).expired(request, what);
+    }
+    fn speaks_first(&self) -> bool {
+        (**self).speaks_first()
+    }
+    fn timeout(&self) -> Option<Duration> {
+        (**self).timeout()
+    }
+    fn disable_nagle_algorithm(&self) -> bool {
+        (**self).disable_nagle_algorithm()
+    }
+    fn rbufsize(&self) -> Option<usize> {
+        (**self).rbufsize()
+    }
+    fn wbufsize(&self) -> usize {
+        (**self).wbufsize()
+    }
+}
+
+/// Serves one datagram (Python's `DatagramRequestHandler`).
+pub trait DatagramRequestHandler: Send + 'static {
+    /// Called before `handle`. Defaults to nothing.
+    ///
+    /// # Errors
+    /// An error drops the datagram.
+    fn setup(&mut self, request: &mut DatagramRequest) -> Result<()> {
+        let _ = request;
+        Ok(())
+    }
+
+    /// Serves [`packet`](DatagramRequest::packet); what it leaves in `wfile` is sent back as one datagram.
+    ///
+    /// # Errors
+    /// An error reaches [`handle_error`](crate::ServerHooks::handle_error).
+    fn handle(&mut self, request: &mut DatagramRequest) -> Result<()>;
+
+    /// Called after `handle`, whatever its result. Defaults to nothing.
+    ///
+    /// # Errors
+    /// As for `handle`.
+    fn finish(&mut self, request: &mut DatagramRequest) -> Result<()> {
+        let _ = request;
+        Ok(())
+    }
+}
+
+/// A closure serves datagrams, as [`DatagramRequestHandler::handle`] does.
+impl<F> DatagramRequestHandler for F
+where
+    F: FnMut(&mut DatagramRequest) -> Result<()> + Send + 'static,
+{
+    fn handle(&mut self, request: &mut DatagramRequest) -> Result<()> {
+        self(request)
+    }
+}
+
+/// Makes the handler of each connection or datagram (Python passes a class). Closures implement it:
+/// `|_: &ClientAddress| Echo`.
+pub trait RequestHandlerClass<H>: Send + Sync + 'static {
+    /// A handler for one connection or datagram of this client.
+    fn instantiate(&self, client_address: &ClientAddress) -> H;
+}
+
+impl<H, F> RequestHandlerClass<H> for F
+where
+    F: Fn(&ClientAddress) -> H + Send + Sync + 'static,
+{
+    fn instantiate(&self, client_address: &ClientAddress) -> H {
+        self(client_address)
+    }
+}

@@ -1,0 +1,61 @@
+//! One interface to the system's readiness notification: epoll itself on Linux, the `polling` crate elsewhere (and on
+//! Linux with the feature `portable-poller`, so that it is tested).
+//!
+//! Sockets are registered edge-triggered and once: a keep-alive request then costs no call to the poller at all.
+//! `polling` spends five system calls on a wait (it arms a timer and its notifier each time) and can't tell an end of
+//! file from data; that is why Linux has a back end of its own.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+#[cfg(all(target_os = "linux", not(feature = "portable-poller")))]
+mod epoll;
+#[cfg(all(target_os = "linux", not(feature = "portable-poller")))]
+use epoll as backend;
+#[cfg(any(not(target_os = "linux"), feature = "portable-poller"))]
+mod portable;
+#[cfg(any(not(target_os = "linux"), feature = "portable-poller"))]
+use portable as backend;
+
+pub(crate) use backend::{Events, Poller};
+
+/// What a socket is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// Nothing: registered, but silent.
+    Nothing,
+    /// Bytes, a connection or the end of file.
+    Read,
+    /// Room for bytes; reading as well.
+    ReadWrite,
+}
+
+/// How often a ready socket is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Once each time something new comes.
+    Edge,
+    /// As long as it is ready.
+    Level,
+}
+
+/// A socket became ready.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    /// What the socket was registered with.
+    pub(crate) key: usize,
+    /// The peer may have ended: only a read that says "would block" proves that nothing more is there. Where this is
+    /// false, a short read proves it as well, which saves that read.
+    pub(crate) maybe_eof: bool,
+}
+
+/// The interface that both back ends have; not a trait, as just one is compiled in.
+#[allow(dead_code)]
+type Interface = (
+    fn() -> std::io::Result<Poller>,
+    fn(&Poller, BorrowedFd<'_>, usize, Interest, Mode) -> std::io::Result<()>,
+    fn(&Poller, BorrowedFd<'_>, usize, Interest, Mode) -> std::io::Result<()>,
+    fn(&Poller, BorrowedFd<'_>),
+    fn(&Poller, &mut Events, Option<Duration>) -> std::io::Result<()>,
+    fn(&Poller),
+);

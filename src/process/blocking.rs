@@ -1,0 +1,85 @@
+//! Serving a connection on one thread, from its beginning to its end: what every way but the pool does.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::handle::{Core, InFlight, Waker};
+use crate::process::registry::{Key, Registry};
+use crate::session::{Session, Step};
+use crate::stats::StatsSnapshot;
+
+/// Serves `session` until it is over; sleeps in the system while it waits for its peer.
+pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
+    let Some(key) = registry.insert(&session) else {
+        log::error!("{}: no place for another connection", session.client_address());
+        return;
+    };
+    let place = Place { registry, key };
+    let clock = session.core().clock.clone();
+    let mut step = session.advance(clock.now());
+    while step != Step::Over {
+        step = match step {
+            Step::Wait { writing, until } => {
+                let ready =
+                    sleep(registry, key, &session, writing, until.map(|at| at.saturating_duration_since(clock.now())));
+                let now = clock.now();
+                session.ready_at = now;
+                if ready {
+                    session.woken(true);
+                    session.advance(now)
+                } else {
+                    session.expire(now)
+                }
+            }
+            Step::Yield | Step::Over => session.advance(clock.now()),
+        };
+    }
+    drop(session);
+    drop(place);
+}
+
+/// Waits for the peer. While it is idle, a shutdown ends the socket, which ends this wait.
+fn sleep(registry: &Registry, key: Key, session: &Session, writing: bool, timeout: Option<Duration>) -> bool {
+    let idle = session.is_idle();
+    registry.note_idle(key, session, idle);
+    if idle && !session.core().is_serving() {
+        Session::cut(session.transport()); // the shutdown may have looked before this was noted
+    }
+    // An error of poll(2) shows in the read that follows.
+    let ready = session.transport().wait(!writing, timeout).unwrap_or(true);
+    registry.note_idle(key, session, false);
+    ready
+}
+
+struct Place<'a> {
+    registry: &'a Registry,
+    key: Key,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.registry.remove(self.key);
+    }
+}
+
+/// How a server that serves by threads or processes of its own hears of a shutdown.
+pub(crate) struct BlockingWaker {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) core: Weak<Core>,
+}
+
+impl Waker for BlockingWaker {
+    fn phase_changed(&self) {
+        if let Some(core) = self.core.upgrade() {
+            self.registry.cut_held(&core, true);
+        }
+    }
+
+    fn in_flight(&self) -> Vec<InFlight> {
+        self.core.upgrade().map(|core| self.registry.in_flight(&core)).unwrap_or_default()
+    }
+
+    fn gauges(&self, snapshot: &mut StatsSnapshot) {
+        snapshot.active = self.in_flight().len();
+    }
+}

@@ -1,0 +1,96 @@
+//! The ways to process requests: what Python reaches by mixing a class into the server.
+
+pub(crate) mod accept;
+mod blocking;
+pub(crate) mod datagrams;
+mod dispatcher;
+mod forking;
+mod pool;
+pub(crate) mod registry;
+pub(crate) mod sources;
+mod synchronous;
+mod thread_per_request;
+
+use std::sync::Arc;
+
+use crate::address::ClientAddress;
+use crate::request::DatagramRequest;
+use crate::session::Session;
+use datagrams::DatagramJob;
+pub(crate) use dispatcher::Dispatcher;
+pub use forking::ForkingMixIn;
+pub(crate) use pool::Engine;
+pub use pool::ThreadingMixIn;
+use registry::Registry;
+pub use synchronous::Synchronous;
+pub use thread_per_request::ThreadPerRequest;
+
+/// How a server processes its requests. Ours are [`Synchronous`], [`ThreadingMixIn`], [`ThreadPerRequest`] and
+/// [`ForkingMixIn`]; another can be anything that calls [`Request::run`] sooner or later.
+pub trait ProcessRequest: Send + Sync + 'static {
+    /// Takes over a request (Python's `process_request`). Called on the accepting thread, which accepts nothing more until
+    /// this returns.
+    fn process_request(&self, request: Request);
+
+    /// Called now and then by the accepting thread, and until [`pending`](ProcessRequest::pending) is 0 while the server
+    /// shuts down. Defaults to nothing.
+    fn service_actions(&self) {}
+
+    /// How many requests go on where the server can't see them, in other processes. Defaults to 0.
+    fn pending(&self) -> usize {
+        0
+    }
+
+    /// The grace time is over: ends those requests. Defaults to nothing.
+    fn cut(&self) {}
+
+    /// Waits for the threads that were started, where Python would (`block_on_close`). Defaults to nothing.
+    fn server_close(&self) {}
+
+    /// The pool, for a server that leaves accepting to it.
+    #[doc(hidden)]
+    fn pool(&self) -> Option<&ThreadingMixIn> {
+        None
+    }
+
+    /// Why this can't work in the present process, before anything is accepted.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported).
+    #[doc(hidden)]
+    fn check(&self) -> crate::error::Result<()> {
+        Ok(())
+    }
+}
+
+/// One accepted connection, or one datagram, that is to be served.
+pub struct Request(Kind);
+
+enum Kind {
+    Stream { session: Box<Session>, registry: Arc<Registry> },
+    Datagram { request: Box<DatagramRequest>, job: Arc<DatagramJob> },
+}
+
+impl Request {
+    /// Whose it is.
+    pub fn client_address(&self) -> &ClientAddress {
+        match &self.0 {
+            Kind::Stream { session, .. } => session.client_address(),
+            Kind::Datagram { request, .. } => &request.client_address,
+        }
+    }
+
+    /// Serves it to its end, on the calling thread. Never panics; errors reach the server's hooks.
+    pub fn run(self) {
+        match self.0 {
+            Kind::Stream { session, registry } => blocking::run(&registry, session),
+            Kind::Datagram { request, job } => job.handle(request),
+        }
+    }
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Request").field(self.client_address()).finish()
+    }
+}

@@ -1,0 +1,337 @@
+//! Leader and followers: which of the pool's threads waits in the poller, which works, and which sleeps.
+//!
+//! One thread leads: it waits for events. It takes the first for itself and leaves the rest in the ready queue, so
+//! that a connection is mostly served by the thread that learnt of it. Followers sleep on a stack; the most recently
+//! used is woken first, and only while fewer threads work than there are cores. A supervisor looks, only while
+//! there is work and nobody leads, for threads that stay in a handler: these no longer count as working, so another is
+//! woken or started.
+//!
+//! This file knows neither sockets nor connections: a model checker runs it with its own locks and a queue of numbers
+//! (`tests/framework/lead_model.rs`).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::sync::{Condvar, Mutex, MutexGuard};
+
+/// After so many ticks without a need, the supervisor sleeps until it is rung: an idle server has no ticks.
+const CALM_TICKS: u32 = 10;
+
+/// What a thread is to do now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Turn<T> {
+    /// Serve this.
+    Work(T),
+    /// Wait for events, and hand them to [`Lead::publish`].
+    Lead,
+    /// End: the thread isn't needed any more.
+    Leave { remaining: usize },
+}
+
+/// What the supervisor is to do now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Add a worker, then look again.
+    Grow { worker: usize },
+    /// Everybody is stuck: look for events without waiting, and hand them to [`Lead::enqueue`].
+    Lead,
+    /// The pool is closed.
+    Leave,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    /// No such worker.
+    Nothing,
+    Following,
+    Leading,
+    Working,
+    /// Working for so long that it doesn't count.
+    Stuck,
+}
+
+#[derive(Debug)]
+struct Worker {
+    doing: Doing,
+    /// How often it took something up; standing still means that it is stuck.
+    turns: u64,
+    turns_at_tick: u64,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    ready: VecDeque<T>,
+    workers: Vec<Worker>,
+    followers: Vec<usize>,
+    led: bool,
+    working: usize,
+    /// Followers that were woken and haven't yet looked what there is.
+    waking: usize,
+    total: usize,
+    supervisor_dozes: bool,
+    closed: bool,
+}
+
+/// How many threads a pool may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// Threads that stay.
+    pub(crate) least: usize,
+    /// Threads at most.
+    pub(crate) most: usize,
+    /// Threads that work at the same time, as long as none is stuck.
+    pub(crate) awake: usize,
+}
+
+/// The turns of a pool's threads, and what waits for one.
+#[derive(Debug)]
+pub(crate) struct Lead<T> {
+    state: Mutex<State<T>>,
+    /// One for each possible worker, so that just the right one is woken.
+    bells: Box<[Condvar]>,
+    supervisor: Condvar,
+    size: Size,
+    /// A follower of a pool that has grown leaves after this time without work.
+    linger: Duration,
+}
+
+impl<T> Lead<T> {
+    pub(crate) fn new(size: Size, linger: Duration) -> Lead<T> {
+        Lead {
+            state: Mutex::new(State {
+                ready: VecDeque::new(),
+                workers: Vec::new(),
+                followers: Vec::new(),
+                led: false,
+                working: 0,
+                waking: 0,
+                total: 0,
+                supervisor_dozes: false,
+                closed: false,
+            }),
+            bells: (0..size.most).map(|_| Condvar::new()).collect(),
+            supervisor: Condvar::new(),
+            size,
+            linger,
+        }
+    }
+
+    /// Registers a new worker; `None` when there are enough. The caller starts its thread, which calls
+    /// [`next`](Lead::next) with this number.
+    pub(crate) fn join(&self) -> Option<usize> {
+        let mut state = self.state.lock();
+        if state.closed || state.total == self.size.most { None } else { Some(state.join()) }
+    }
+
+    /// What worker `me`, who has finished whatever it did, does next. Sleeps while there is nothing.
+    pub(crate) fn next(&self, me: usize) -> Turn<T> {
+        let mut state = self.state.lock();
+        state.finish(me);
+        self.take_turn(state, me)
+    }
+
+    /// Leader `me` has come back from the poller with `ready` (to which it appended); it gets its next turn.
+    pub(crate) fn publish(&self, me: usize, ready: &mut Vec<T>) -> Turn<T> {
+        let mut state = self.state.lock();
+        state.finish(me);
+        state.ready.extend(ready.drain(..));
+        self.take_turn(state, me)
+    }
+
+    /// Adds something that is ready. True if the leader should come back from the poller for it.
+    #[must_use]
+    pub(crate) fn enqueue(&self, job: T) -> bool {
+        let mut state = self.state.lock();
+        state.ready.push_back(job);
+        self.has_new_work(state)
+    }
+
+    /// As [`enqueue`](Lead::enqueue), for what the calling worker is about to take itself, unless it gets stuck first.
+    pub(crate) fn enqueue_quietly(&self, job: T) {
+        self.state.lock().ready.push_back(job);
+    }
+
+    /// Whether others wait for a thread.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.state.lock().ready.is_empty()
+    }
+
+    /// How many are ready, how many threads work (stuck ones too), and how many threads there are.
+    pub(crate) fn gauges(&self) -> (usize, usize, usize) {
+        let state = self.state.lock();
+        let busy = state.workers.iter().filter(|w| matches!(w.doing, Doing::Working | Doing::Stuck)).count();
+        (state.ready.len(), busy, state.total)
+    }
+
+    /// Has every thread leave as soon as it is done; what is still ready is given back. The leader must be
+    /// notified by the caller.
+    pub(crate) fn close(&self) -> Vec<T> {
+        let mut state = self.state.lock();
+        state.closed = true;
+        while self.wake_follower(&mut state) {}
+        self.supervisor.notify_one();
+        state.ready.drain(..).collect()
+    }
+
+    /// What the supervisor does next: looks every `tick` while there is work. Call it again after having obeyed.
+    pub(crate) fn supervise(&self, tick: Duration) -> Order {
+        let mut state = self.state.lock();
+        let mut calm = 0;
+        while !state.closed {
+            if calm == CALM_TICKS {
+                // Whoever takes up work while nobody leads rings.
+                state.supervisor_dozes = true;
+                self.supervisor.wait(&mut state);
+                state.supervisor_dozes = false;
+                state.note_turns();
+                calm = 0;
+                continue;
+            }
+            self.supervisor.wait_for(&mut state, tick);
+            calm = if state.led && state.ready.is_empty() { calm + 1 } else { 0 };
+            if let Some(order) = self.mend(&mut state) {
+                return order;
+            }
+        }
+        Order::Leave
+    }
+
+    /// A tick has passed: finds the stuck, and replaces them.
+    fn mend(&self, state: &mut State<T>) -> Option<Order> {
+        let stuck = state.mark_stuck();
+        let needed = !state.led || !state.ready.is_empty();
+        if !needed || state.working + state.waking >= self.size.awake || (stuck == 0 && state.working > 0) {
+            return None;
+        }
+        if self.wake_follower(state) {
+            return None;
+        }
+        if state.total < self.size.most {
+            return Some(Order::Grow { worker: state.join() });
+        }
+        (!state.led).then_some(Order::Lead)
+    }
+
+    fn take_turn(&self, mut state: MutexGuard<'_, State<T>>, me: usize) -> Turn<T> {
+        loop {
+            if state.closed {
+                return state.leave(me);
+            }
+            if state.working < self.size.awake {
+                if let Some(job) = state.ready.pop_front() {
+                    state.working += 1;
+                    state.set(me, Doing::Working);
+                    if !state.ready.is_empty() && state.working + state.waking < self.size.awake {
+                        self.wake_follower(&mut state);
+                    }
+                    if !state.led && state.supervisor_dozes {
+                        self.supervisor.notify_one();
+                    }
+                    return Turn::Work(job);
+                }
+                if !state.led {
+                    state.led = true;
+                    state.set(me, Doing::Leading);
+                    return Turn::Lead;
+                }
+            }
+            state.followers.push(me);
+            state.set(me, Doing::Following);
+            let timed_out = if state.total > self.size.least {
+                self.bells[me].wait_for(&mut state, self.linger).timed_out()
+            } else {
+                self.bells[me].wait(&mut state);
+                false
+            };
+            let unasked = state.forget_follower(me);
+            if !unasked {
+                state.waking -= 1;
+            }
+            if timed_out && unasked && state.total > self.size.least {
+                return state.leave(me);
+            }
+        }
+    }
+
+    fn wake_follower(&self, state: &mut State<T>) -> bool {
+        let Some(follower) = state.followers.pop() else { return false };
+        state.waking += 1;
+        self.bells[follower].notify_one();
+        true
+    }
+
+    /// Work came from outside the turns: somebody must take it up.
+    fn has_new_work(&self, mut state: MutexGuard<'_, State<T>>) -> bool {
+        if state.working + state.waking < self.size.awake && !self.wake_follower(&mut state) {
+            return state.led;
+        }
+        if !state.led && state.supervisor_dozes {
+            self.supervisor.notify_one();
+        }
+        false
+    }
+}
+
+impl<T> State<T> {
+    fn join(&mut self) -> usize {
+        self.total += 1;
+        // A new worker is about to ask for its turn: until then it is as good as working on nothing.
+        let worker = Worker { doing: Doing::Stuck, turns: 0, turns_at_tick: 0 };
+        match self.workers.iter().position(|worker| worker.doing == Doing::Nothing) {
+            Some(free) => {
+                self.workers[free] = worker;
+                free
+            }
+            None => {
+                self.workers.push(worker);
+                self.workers.len() - 1
+            }
+        }
+    }
+
+    fn set(&mut self, me: usize, doing: Doing) {
+        self.workers[me].doing = doing;
+        self.workers[me].turns += 1;
+    }
+
+    fn finish(&mut self, me: usize) {
+        match self.workers[me].doing {
+            Doing::Working => self.working -= 1,
+            Doing::Leading => self.led = false,
+            Doing::Stuck | Doing::Following | Doing::Nothing => {}
+        }
+        self.workers[me].doing = Doing::Following;
+    }
+
+    fn leave(&mut self, me: usize) -> Turn<T> {
+        self.workers[me].doing = Doing::Nothing;
+        self.total -= 1;
+        Turn::Leave { remaining: self.total }
+    }
+
+    /// Takes `me` off the stack; false if somebody has done so to wake it.
+    fn forget_follower(&mut self, me: usize) -> bool {
+        let at = self.followers.iter().rposition(|&follower| follower == me);
+        at.map(|at| self.followers.remove(at)).is_some()
+    }
+
+    fn note_turns(&mut self) {
+        for worker in &mut self.workers {
+            worker.turns_at_tick = worker.turns;
+        }
+    }
+
+    /// How many workers were found to be stuck since the last tick.
+    fn mark_stuck(&mut self) -> usize {
+        let mut stuck = 0;
+        for worker in &mut self.workers {
+            if worker.doing == Doing::Working && worker.turns == worker.turns_at_tick {
+                worker.doing = Doing::Stuck;
+                stuck += 1;
+            }
+            worker.turns_at_tick = worker.turns;
+        }
+        self.working -= stuck;
+        stuck
+    }
+}

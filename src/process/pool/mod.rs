@@ -1,0 +1,115 @@
+//! The pool: leader and followers over one poller.
+
+mod engine;
+mod lead;
+mod sync;
+mod threads;
+
+use std::io;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Kind, ProcessRequest, Request};
+use crate::clock::Clock;
+use crate::handle::Core;
+pub(crate) use engine::Engine;
+use engine::EngineWaker;
+use lead::Size;
+
+/// A pool of threads, whose idle connections hold none (Python's `ThreadingMixIn` starts a thread for each).
+///
+/// Clones share their threads: give the same pool to several servers. Threads start with the first server that serves, and end
+/// when the pool and its servers are dropped.
+#[derive(Clone)]
+pub struct ThreadingMixIn {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    size: Mutex<(usize, usize)>,
+    engine: Mutex<Option<Arc<Engine>>>,
+}
+
+impl Default for ThreadingMixIn {
+    fn default() -> ThreadingMixIn {
+        let threads = (2 * cores()).max(4);
+        ThreadingMixIn { shared: Arc::new(Shared { size: Mutex::new((threads, 256)), engine: Mutex::new(None) }) }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+impl ThreadingMixIn {
+    /// A pool of the default size.
+    pub fn new() -> ThreadingMixIn {
+        ThreadingMixIn::default()
+    }
+
+    /// How many threads stay, even without work. Defaults to twice the number of cores, at least 4. No more of them are
+    /// awake than there are cores, unless handlers block. Counts until the first server serves.
+    pub fn threads(self, count: usize) -> Self {
+        self.shared.size.lock().0 = count.max(1);
+        self
+    }
+
+    /// How many threads there may be while handlers block. Defaults to 256. Counts until the first server serves.
+    pub fn max_threads(self, count: usize) -> Self {
+        self.shared.size.lock().1 = count.max(1);
+        self
+    }
+
+    /// The pool at work; the first caller's clock is everybody's.
+    pub(crate) fn engine(&self, clock: &Clock) -> io::Result<Arc<Engine>> {
+        let (threads, max_threads) = *self.shared.size.lock();
+        let mut engine = self.shared.engine.lock();
+        let engine = match &mut *engine {
+            Some(engine) => Arc::clone(engine),
+            none => {
+                let most = max_threads.max(threads);
+                Arc::clone(none.insert(Engine::new(Size { least: threads, most, awake: cores() }, clock.clone())?))
+            }
+        };
+        engine.start(threads)?;
+        Ok(engine)
+    }
+
+    /// Has the server's handle reach the pool.
+    pub(crate) fn attend(engine: &Arc<Engine>, core: &Arc<Core>) {
+        core.set_waker(Arc::new(EngineWaker { engine: Arc::clone(engine), core: Arc::downgrade(core) }));
+    }
+}
+
+impl ProcessRequest for ThreadingMixIn {
+    fn process_request(&self, request: Request) {
+        match request.0 {
+            Kind::Stream { session, .. } => match self.engine(&session.core().clock) {
+                Ok(engine) => engine.submit(session),
+                Err(error) => log::error!("{}: the pool can't start: {error}", session.client_address()),
+            },
+            Kind::Datagram { request, job } => job.handle(request),
+        }
+    }
+
+    fn pool(&self) -> Option<&ThreadingMixIn> {
+        Some(self)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.get_mut() {
+            engine.stop();
+        }
+    }
+}
+
+impl std::fmt::Debug for ThreadingMixIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (threads, max_threads) = *self.shared.size.lock();
+        f.debug_struct("ThreadingMixIn").field("threads", &threads).field("max_threads", &max_threads).finish()
+    }
+}

@@ -1,0 +1,308 @@
+//! All open connections of a way to process, in slots: found by the poller's key, by their deadline, and by a shutdown.
+//!
+//! A connection is either parked here, or in the hands of exactly one worker. An event for one that is held is
+//! remembered, so that parking it returns it at once: no wake-up is lost.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::address::ClientAddress;
+use crate::handle::{Core, InFlight};
+use crate::session::Session;
+use crate::transport::Transport;
+
+/// Slots come in pages that never move, so that finding one takes no common lock.
+const PAGE: usize = 1024;
+const PAGES: usize = 1024;
+/// Keys: the slot in the low bits, above them how often it was used, so that a late event finds nobody.
+const INDEX_BITS: u32 = 20;
+
+/// A connection's place, and the poller's key for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key(pub(crate) usize);
+
+impl Key {
+    fn new(index: usize, generation: u32) -> Key {
+        // The topmost bit is left to the poller's other keys.
+        Key(index | (generation as usize & 0x7FF_FFFF_FFFF) << INDEX_BITS)
+    }
+
+    fn index(self) -> usize {
+        self.0 & ((1 << INDEX_BITS) - 1)
+    }
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    holder: Holder,
+    owner: Option<Owner>,
+    deadline: Option<Instant>,
+    /// The earliest entry of this connection in the heap.
+    scheduled: Option<Instant>,
+}
+
+#[derive(Default)]
+enum Holder {
+    #[default]
+    Free,
+    Parked(Box<Session>),
+    /// In a worker's hands since then; `idle` when that worker sleeps until a message begins.
+    Held {
+        event: Option<MaybeEof>,
+        idle: bool,
+        since: Instant,
+    },
+}
+
+type MaybeEof = bool;
+
+/// What must be known of a connection that a worker holds.
+struct Owner {
+    core: Arc<Core>,
+    client: ClientAddress,
+    /// To end the socket under a handler.
+    transport: Arc<Transport>,
+}
+
+impl Slot {
+    fn belongs_to(&self, core: &Arc<Core>) -> bool {
+        self.owner.as_ref().is_some_and(|owner| Arc::ptr_eq(&owner.core, core))
+    }
+}
+
+/// What became of a connection that was to be parked.
+pub(crate) enum Parking {
+    /// It is parked. `notify` if the leader sleeps beyond the connection's deadline.
+    Parked { notify: bool },
+    /// Something has come meanwhile: it goes on.
+    Ready(Box<Session>),
+}
+
+#[derive(Default)]
+struct Deadlines {
+    heap: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// Until when the leader sleeps; `None` while nobody does, or without end.
+    sleeping: Option<Option<Instant>>,
+}
+
+pub(crate) struct Registry {
+    pages: Box<[OnceLock<Box<[Mutex<Slot>]>>]>,
+    free: Mutex<(Vec<usize>, usize)>,
+    deadlines: Mutex<Deadlines>,
+}
+
+impl Registry {
+    pub(crate) fn new() -> Registry {
+        Registry {
+            pages: (0..PAGES).map(|_| OnceLock::new()).collect(),
+            free: Mutex::default(),
+            deadlines: Mutex::default(),
+        }
+    }
+
+    fn slot(&self, key: Key) -> Option<&Mutex<Slot>> {
+        let index = key.index();
+        self.pages.get(index / PAGE)?.get().map(|page| &page[index % PAGE])
+    }
+
+    /// Takes a place for a connection that the caller holds; `None` when a million are open.
+    pub(crate) fn insert(&self, session: &Session) -> Option<Key> {
+        let index = {
+            let mut free = self.free.lock();
+            match free.0.pop() {
+                Some(index) => index,
+                None if free.1 == PAGE * PAGES => return None,
+                None => {
+                    free.1 += 1;
+                    free.1 - 1
+                }
+            }
+        };
+        let page = self.pages[index / PAGE].get_or_init(|| (0..PAGE).map(|_| Mutex::default()).collect());
+        let mut slot = page[index % PAGE].lock();
+        slot.holder = held(session);
+        slot.owner = Some(Owner {
+            core: Arc::clone(session.core()),
+            client: session.client_address().clone(),
+            transport: Arc::clone(session.transport()),
+        });
+        Some(Key::new(index, slot.generation))
+    }
+
+    /// Gives the place of a connection that is over back.
+    pub(crate) fn remove(&self, key: Key) {
+        let Some(slot) = self.slot(key) else { return };
+        let mut slot = slot.lock();
+        let generation = slot.generation.wrapping_add(1);
+        let old = std::mem::replace(&mut *slot, Slot { generation, ..Slot::default() });
+        drop(slot);
+        self.free.lock().0.push(key.index());
+        drop(old);
+    }
+
+    fn is_current(slot: &Slot, key: Key) -> bool {
+        Key::new(key.index(), slot.generation) == key
+    }
+
+    /// Lays a connection down until an event or its deadline.
+    pub(crate) fn park(&self, key: Key, mut session: Box<Session>, until: Option<Instant>) -> Parking {
+        let Some(slot) = self.slot(key) else { return Parking::Ready(session) };
+        let mut slot = slot.lock();
+        if let Holder::Held { event: event @ Some(_), .. } = &mut slot.holder {
+            let maybe_eof = event.take().unwrap_or(true);
+            session.woken(maybe_eof);
+            return Parking::Ready(session);
+        }
+        slot.holder = Holder::Parked(session);
+        let notify = self.schedule(&mut slot, key, until);
+        Parking::Parked { notify }
+    }
+
+    /// Sets when a connection is due. True if the leader must be told.
+    fn schedule(&self, slot: &mut Slot, key: Key, until: Option<Instant>) -> bool {
+        slot.deadline = until;
+        let Some(until) = until else { return false };
+        if slot.scheduled.is_some_and(|scheduled| scheduled <= until) {
+            return false; // the entry in the heap comes early enough, and then looks here
+        }
+        slot.scheduled = Some(until);
+        let mut deadlines = self.deadlines.lock();
+        deadlines.heap.push(Reverse((until, key)));
+        matches!(deadlines.sleeping, Some(sleeping) if sleeping.is_none_or(|wakes| until < wakes))
+    }
+
+    /// An event came: hands the connection out if it is parked.
+    pub(crate) fn take(&self, key: Key, maybe_eof: bool) -> Option<Box<Session>> {
+        let mut slot = self.slot(key)?.lock();
+        if !Registry::is_current(&slot, key) {
+            return None;
+        }
+        if let Holder::Held { event, .. } = &mut slot.holder {
+            *event = Some(event.unwrap_or(false) | maybe_eof);
+            return None;
+        }
+        let mut session = Registry::unpark(&mut slot)?;
+        session.woken(maybe_eof);
+        Some(session)
+    }
+
+    fn unpark(slot: &mut Slot) -> Option<Box<Session>> {
+        match std::mem::take(&mut slot.holder) {
+            Holder::Parked(session) => {
+                slot.holder = held(&session);
+                Some(session)
+            }
+            other => {
+                slot.holder = other;
+                None
+            }
+        }
+    }
+
+    /// The connections whose time is up.
+    pub(crate) fn take_expired(&self, now: Instant, expired: &mut Vec<(Key, Box<Session>)>) {
+        loop {
+            let due = {
+                let mut deadlines = self.deadlines.lock();
+                deadlines.sleeping = None;
+                match deadlines.heap.peek() {
+                    Some(Reverse((at, _))) if *at <= now => deadlines.heap.pop(),
+                    _ => return,
+                }
+            };
+            let Some(Reverse((at, key))) = due else { return };
+            let Some(slot) = self.slot(key) else { continue };
+            let mut slot = slot.lock();
+            if !Registry::is_current(&slot, key) || slot.scheduled != Some(at) {
+                continue;
+            }
+            slot.scheduled = None;
+            match slot.deadline {
+                Some(deadline) if deadline <= now => {
+                    expired.extend(Registry::unpark(&mut slot).map(|session| (key, session)));
+                }
+                later => drop(self.schedule(&mut slot, key, later)),
+            }
+        }
+    }
+
+    /// The leader goes to sleep: until when, at most.
+    pub(crate) fn sleep(&self) -> Option<Instant> {
+        let mut deadlines = self.deadlines.lock();
+        let until = deadlines.heap.peek().map(|Reverse((at, _))| *at);
+        deadlines.sleeping = Some(until);
+        until
+    }
+
+    /// The worker that holds a connection is about to sleep, or wakes, within or between messages.
+    pub(crate) fn note_idle(&self, key: Key, session: &Session, idle: bool) {
+        if let Some(slot) = self.slot(key) {
+            slot.lock().holder = Holder::Held { event: None, idle, since: session.since() };
+        }
+    }
+
+    /// Takes the parked connections of `core` that are `wanted`.
+    pub(crate) fn take_parked(&self, core: &Arc<Core>, wanted: impl Fn(&Session) -> bool) -> Vec<(Key, Box<Session>)> {
+        let mut taken = Vec::new();
+        self.for_each(|index, slot| {
+            if slot.belongs_to(core)
+                && let Holder::Parked(session) = &slot.holder
+                && wanted(session)
+            {
+                let key = Key::new(index, slot.generation);
+                taken.extend(Registry::unpark(slot).map(|session| (key, session)));
+            }
+        });
+        taken
+    }
+
+    /// Ends the sockets of `core` that workers hold: all, or those that just wait for a message.
+    pub(crate) fn cut_held(&self, core: &Arc<Core>, only_idle: bool) -> usize {
+        let mut cut = 0;
+        self.for_each(|_, slot| {
+            if let (Holder::Held { idle, .. }, Some(owner)) = (&slot.holder, &slot.owner)
+                && Arc::ptr_eq(&owner.core, core)
+                && (*idle || !only_idle)
+            {
+                Session::cut(&owner.transport);
+                cut += 1;
+            }
+        });
+        cut
+    }
+
+    /// The connections of `core` that are within a message.
+    pub(crate) fn in_flight(&self, core: &Arc<Core>) -> Vec<InFlight> {
+        let mut found = Vec::new();
+        self.for_each(|_, slot| {
+            let since = match &slot.holder {
+                Holder::Parked(session) if !session.is_idle() => session.since(),
+                Holder::Held { idle: false, since, .. } => *since,
+                _ => return,
+            };
+            if let Some(owner) = slot.owner.as_ref().filter(|owner| Arc::ptr_eq(&owner.core, core)) {
+                found.push(InFlight { client_address: owner.client.clone(), since });
+            }
+        });
+        found
+    }
+
+    fn for_each(&self, mut visit: impl FnMut(usize, &mut Slot)) {
+        let used = self.free.lock().1;
+        for index in 0..used {
+            if let Some(page) = self.pages[index / PAGE].get() {
+                visit(index, &mut page[index % PAGE].lock());
+            }
+        }
+    }
+}
+
+fn held(session: &Session) -> Holder {
+    Holder::Held { event: None, idle: false, since: session.since() }
+}

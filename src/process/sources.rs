@@ -1,0 +1,114 @@
+//! The listening sockets and datagram sockets that a poller watches.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::RwLock;
+
+use crate::poller::{Interest, Mode, Poller};
+use crate::process::accept::StreamListener;
+use crate::process::datagrams::DatagramJob;
+
+/// The topmost bit of a poller's key marks a source.
+const SOURCE_BIT: usize = 1 << (usize::BITS - 1);
+
+#[derive(Clone)]
+pub(crate) enum Source {
+    Listener(Arc<StreamListener>),
+    Datagrams(Arc<DatagramJob>),
+}
+
+impl AsFd for Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Source::Listener(listener) => listener.as_fd(),
+            Source::Datagrams(job) => job.as_fd(),
+        }
+    }
+}
+
+/// Sources keep their index for life; one that was removed leaves a hole, so that a late event finds nobody.
+#[derive(Default)]
+pub(crate) struct Sources(RwLock<Vec<Entry>>);
+
+#[derive(Default)]
+struct Entry {
+    source: Option<Source>,
+    /// Disarmed until then, after an accept that failed.
+    retry_at: Option<Instant>,
+}
+
+impl Sources {
+    pub(crate) fn index_of(key: usize) -> Option<usize> {
+        (key & SOURCE_BIT != 0).then_some(key & !SOURCE_BIT)
+    }
+
+    /// Registers a source; level-triggered, as one accept or receive needn't take everything.
+    pub(crate) fn add(&self, source: Source, poller: &Poller) -> io::Result<usize> {
+        let mut entries = self.0.write();
+        let index = entries.len();
+        poller.add(source.as_fd(), SOURCE_BIT | index, Interest::Read, Mode::Level)?;
+        entries.push(Entry { source: Some(source), retry_at: None });
+        Ok(index)
+    }
+
+    pub(crate) fn remove(&self, index: usize, poller: &Poller) {
+        if let Some(entry) = self.0.write().get_mut(index) {
+            if let Some(source) = &entry.source {
+                poller.delete(source.as_fd());
+            }
+            *entry = Entry::default();
+        }
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<Source> {
+        self.0.read().get(index)?.source.clone()
+    }
+
+    /// Silences a source until [`arm`](Sources::arm).
+    pub(crate) fn disarm(&self, index: usize, poller: &Poller) {
+        self.set_interest(index, Interest::Nothing, poller);
+    }
+
+    pub(crate) fn arm(&self, index: usize, poller: &Poller) {
+        self.set_interest(index, Interest::Read, poller);
+    }
+
+    fn set_interest(&self, index: usize, interest: Interest, poller: &Poller) {
+        if let Some(Entry { source: Some(source), .. }) = self.0.read().get(index)
+            && let Err(error) = poller.modify(source.as_fd(), SOURCE_BIT | index, interest, Mode::Level)
+        {
+            log::error!("a listening socket can't be watched: {error}");
+        }
+    }
+
+    /// Silences a listener whose accept failed, so that the error neither ends the server nor spins.
+    pub(crate) fn pause(&self, index: usize, until: Instant, poller: &Poller) {
+        self.disarm(index, poller);
+        if let Some(entry) = self.0.write().get_mut(index) {
+            entry.retry_at = Some(until);
+        }
+    }
+
+    /// When the first silenced listener is due.
+    pub(crate) fn next_retry(&self) -> Option<Instant> {
+        self.0.read().iter().filter_map(|entry| entry.retry_at).min()
+    }
+
+    /// Arms the listeners that are due again.
+    pub(crate) fn retry(&self, now: Instant, poller: &Poller) {
+        if self.next_retry().is_none_or(|at| at > now) {
+            return;
+        }
+        let mut due = Vec::new();
+        for (index, entry) in self.0.write().iter_mut().enumerate() {
+            if entry.retry_at.is_some_and(|at| at <= now) {
+                entry.retry_at = None;
+                due.push(index);
+            }
+        }
+        due.into_iter().for_each(|index| self.arm(index, poller));
+    }
+}

@@ -1,0 +1,91 @@
+//! Python's `ThreadingMixIn` to the letter, but with a cap.
+
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{ProcessRequest, Request};
+
+/// A thread for each request, as Python's `ThreadingMixIn` has it; an idle connection holds its thread.
+/// Prefer [`ThreadingMixIn`](crate::ThreadingMixIn), unless handlers must have a thread of their own.
+#[derive(Clone, Debug)]
+pub struct ThreadPerRequest {
+    max_threads: usize,
+    daemon_threads: bool,
+    block_on_close: bool,
+    running: Arc<Running>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    count: Mutex<usize>,
+    fewer: Condvar,
+}
+
+impl Default for ThreadPerRequest {
+    fn default() -> ThreadPerRequest {
+        ThreadPerRequest { max_threads: 256, daemon_threads: false, block_on_close: true, running: Arc::default() }
+    }
+}
+
+impl ThreadPerRequest {
+    /// Python's settings, and at most 256 threads.
+    pub fn new() -> ThreadPerRequest {
+        ThreadPerRequest::default()
+    }
+
+    /// How many requests are served at the same time; more wait in the listener's backlog. Defaults to 256.
+    pub fn max_threads(self, count: usize) -> Self {
+        ThreadPerRequest { max_threads: count.max(1), ..self }
+    }
+
+    /// Whether `server_close` leaves running threads to themselves (Python's `daemon_threads`). Defaults to false.
+    pub fn daemon_threads(self, yes: bool) -> Self {
+        ThreadPerRequest { daemon_threads: yes, ..self }
+    }
+
+    /// Whether `server_close` waits for the threads that aren't daemons (Python's `block_on_close`). Defaults to true.
+    pub fn block_on_close(self, yes: bool) -> Self {
+        ThreadPerRequest { block_on_close: yes, ..self }
+    }
+}
+
+impl ProcessRequest for ThreadPerRequest {
+    fn process_request(&self, request: Request) {
+        let mut count = self.running.count.lock();
+        while *count >= self.max_threads {
+            self.running.fewer.wait(&mut count);
+        }
+        *count += 1;
+        drop(count);
+        let counted = Counted(Arc::clone(&self.running));
+        let client = request.client_address().clone();
+        let thread = std::thread::Builder::new().name("request".to_owned()).spawn(move || {
+            request.run();
+            drop(counted);
+        });
+        if let Err(error) = thread {
+            log::error!("{client}: no thread can be started: {error}");
+        }
+    }
+
+    fn server_close(&self) {
+        if self.daemon_threads || !self.block_on_close {
+            return;
+        }
+        let mut count = self.running.count.lock();
+        while *count > 0 {
+            self.running.fewer.wait(&mut count);
+        }
+    }
+}
+
+/// One running thread, until it is dropped.
+struct Counted(Arc<Running>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        *self.0.count.lock() -= 1;
+        self.0.fewer.notify_all();
+    }
+}

@@ -1,0 +1,145 @@
+//! What a handler is given.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::address::{ClientAddress, ServerAddress};
+use crate::bind::Datagram;
+use crate::buffer::{RFile, WFile};
+use crate::error::Result;
+use crate::handle::ServerHandle;
+use crate::transport::Transport;
+
+/// One connection, as its handler sees it (Python's `self.request`, `self.client_address` and `self.server`).
+#[derive(Debug)]
+pub struct StreamRequest {
+    /// Who is served: the client's real address, after a PROXY header.
+    pub client_address: ClientAddress,
+    /// What the client sent.
+    pub rfile: RFile,
+    /// What goes to the client.
+    pub wfile: WFile,
+    /// The server, to ask for its end or its figures.
+    pub server: ServerHandle,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) server_address: Option<ServerAddress>,
+    pub(crate) alarm: Option<Instant>,
+    pub(crate) in_message: bool,
+    pub(crate) linger: bool,
+}
+
+impl StreamRequest {
+    /// Whether the connection is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.transport.tls().is_some()
+    }
+
+    /// The protocol that TLS agreed on (ALPN), if any.
+    pub fn alpn_protocol(&self) -> Option<Vec<u8>> {
+        self.transport.tls().and_then(|tls| tls.alpn_protocol())
+    }
+
+    /// The address that the client connected to, after a PROXY header.
+    pub fn server_address(&self) -> Option<ServerAddress> {
+        self.server_address.clone().or_else(|| self.transport.stream().and_then(|s| s.server_address().ok()))
+    }
+
+    /// Has `handle` called again after `delay`, even if nothing comes: a pause or a tick that holds no thread.
+    /// It replaces the idle time-out of this wait, and counts for the next [`Next::Wait`](crate::Next::Wait) only.
+    pub fn wake_after(&mut self, delay: Duration) {
+        self.alarm = Some(self.server.clock().now() + delay);
+    }
+
+    /// Says that a message is being worked on although nothing of it lies in the buffer: while it waits, the connection counts
+    /// as in flight, and has the deadlines of a message instead of the idle time-out. Counts for the next
+    /// [`Next::Wait`](crate::Next::Wait) only.
+    pub fn stay_in_flight(&mut self) {
+        self.in_message = true;
+    }
+
+    /// Says that the client may still be sending what nobody will read: after the answer its bytes are dropped for a while, as
+    /// closing at once would destroy the answer by a reset (RFC 9112 §9.6).
+    pub fn linger(&mut self) {
+        self.linger = true;
+    }
+}
+
+/// One datagram, as its handler sees it.
+#[derive(Debug)]
+pub struct DatagramRequest {
+    /// Who sent it.
+    pub client_address: ClientAddress,
+    /// What is sent back when `handle` returns, if it isn't empty (Python's `wfile`).
+    pub wfile: Vec<u8>,
+    /// The server, to ask for its end or its figures.
+    pub server: ServerHandle,
+    pub(crate) socket: Arc<Datagram>,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) length: usize,
+    pub(crate) truncated: bool,
+    pub(crate) local: Option<Local>,
+}
+
+/// The address and interface that a datagram was sent to.
+pub(crate) type Local = crate::bind::Local;
+
+impl DatagramRequest {
+    /// The datagram's bytes (Python's `request[0]`).
+    pub fn packet(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+
+    /// Whether the datagram was longer than [`Limits::max_packet_size`](crate::Limits::max_packet_size).
+    pub fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+
+    /// The address that the datagram was sent to, where the system tells: on a wildcard address.
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        self.local.as_ref().map(|local| local.ip)
+    }
+
+    /// Sends a datagram to the client at once, from the address that it asked.
+    ///
+    /// # Errors
+    /// Those of `sendto`; `InvalidInput` for a Unix client that has no address.
+    pub fn reply(&self, bytes: &[u8]) -> Result<()> {
+        self.socket.send_to(bytes, &self.client_address, self.local.as_ref())?;
+        Ok(())
+    }
+
+    /// Sends [`wfile`](DatagramRequest::wfile), and empties it.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        if self.wfile.is_empty() {
+            return Ok(());
+        }
+        let sent = self.reply(&self.wfile);
+        self.wfile.clear();
+        sent
+    }
+
+    /// What outlives this call: sends further datagrams to the client, now or later, from any thread.
+    pub fn replier(&self) -> Replier {
+        Replier { socket: Arc::clone(&self.socket), client: self.client_address.clone(), local: self.local.clone() }
+    }
+}
+
+/// Sends datagrams to one client, from the address that it asked.
+#[derive(Clone, Debug)]
+pub struct Replier {
+    socket: Arc<Datagram>,
+    client: ClientAddress,
+    local: Option<Local>,
+}
+
+impl Replier {
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    /// Those of `sendto`.
+    pub fn reply(&self, bytes: &[u8]) -> Result<()> {
+        self.socket.send_to(bytes, &self.client, self.local.as_ref())?;
+        Ok(())
+    }
+}

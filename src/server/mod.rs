@@ -1,0 +1,259 @@
+//! The servers.
+
+mod builder;
+
+use std::marker::PhantomData;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crate::address::{Address, ServerAddress};
+use crate::bind::{BindOptions, Listener};
+use crate::error::Result;
+use crate::handle::{Core, Phase, ServerHandle};
+use crate::process::accept::StreamListener;
+use crate::process::sources::Source;
+use crate::process::{Dispatcher, Engine, ProcessRequest, ThreadingMixIn};
+use crate::session::StreamService;
+pub use builder::Builder;
+
+/// How long handlers that were cut get to notice it.
+const AFTER_CUT: Duration = Duration::from_millis(500);
+
+/// A server: sockets that listen, handlers, and a way to process requests. Made by [`Builder`].
+///
+/// Dropping it closes the listening sockets; see [`server_close`](Server::server_close).
+pub struct Server<S> {
+    core: Arc<Core>,
+    process: Arc<dyn ProcessRequest>,
+    sources: Vec<Source>,
+    addresses: Vec<ServerAddress>,
+    service: Option<Arc<StreamService>>,
+    bind: BindOptions,
+    times: Times,
+    dispatcher: Option<Dispatcher>,
+    kind: PhantomData<fn() -> S>,
+}
+
+#[derive(Clone, Debug)]
+struct Times {
+    /// For `handle_request`.
+    timeout: Option<Duration>,
+    /// For `service_actions`; `None` when there are no hooks.
+    interval: Option<Duration>,
+    grace: Duration,
+}
+
+/// Serves TCP connections (Python's `TCPServer`).
+pub type TcpServer = Server<TcpListener>;
+/// Serves UDP datagrams (Python's `UDPServer`).
+pub type UdpServer = Server<UdpSocket>;
+/// Serves connections to a Unix socket (Python's `UnixStreamServer`).
+pub type UnixStreamServer = Server<UnixListener>;
+/// Serves datagrams to a Unix socket (Python's `UnixDatagramServer`).
+pub type UnixDatagramServer = Server<UnixDatagram>;
+
+impl<S> Server<S> {
+    /// Where the server listens (Python's `server_address`); the first, if there are several.
+    pub fn server_address(&self) -> &ServerAddress {
+        &self.addresses[0]
+    }
+
+    /// Everywhere the server listens.
+    pub fn server_addresses(&self) -> &[ServerAddress] {
+        &self.addresses
+    }
+
+    /// What others use to end the server, or to look at it.
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle(Arc::clone(&self.core))
+    }
+
+    /// Serves until [`ServerHandle::shutdown`], and then until the requests in flight have ended or the grace time is over;
+    /// what is still running then is cut. At once after an earlier shutdown. Nothing is polled for: a shutdown takes effect
+    /// immediately (Python looks every `poll_interval`).
+    ///
+    /// # Errors
+    /// When the system refuses a poller or a thread, or the way to process can't work here.
+    pub fn serve_forever(&mut self) -> Result<()> {
+        self.process.check()?;
+        self.core.begin_serving();
+        let result = match self.process.pool().cloned() {
+            Some(pool) => self.serve_by_pool(&pool),
+            None => self.serve_by_dispatcher(),
+        };
+        self.core.end_serving();
+        result
+    }
+
+    /// Waits for one request, at most for the builder's `timeout`, and has it processed; calls `handle_timeout` if none came.
+    ///
+    /// # Errors
+    /// As for [`serve_forever`](Server::serve_forever).
+    pub fn handle_request(&mut self) -> Result<()> {
+        self.process.check()?;
+        let until = self.times.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let process = Arc::clone(&self.process);
+        let served = self.dispatcher()?.handle_one(&*process, until)?;
+        self.process.service_actions();
+        if !served && self.core.is_serving() {
+            self.core.hooks.handle_timeout();
+        }
+        Ok(())
+    }
+
+    /// Closes the listening sockets, and waits for threads or children where Python does (`block_on_close`). Dropping the server
+    /// closes the sockets too, but waits for nobody.
+    pub fn server_close(mut self) {
+        self.core.enter(Phase::Draining);
+        self.close_sockets();
+        self.process.server_close();
+    }
+
+    fn dispatcher(&mut self) -> Result<&Dispatcher> {
+        let dispatcher = match self.dispatcher.take() {
+            Some(dispatcher) => dispatcher,
+            None => Dispatcher::new(&self.core, &self.sources)?,
+        };
+        if self.process.pool().is_none() {
+            dispatcher.attend();
+        }
+        Ok(self.dispatcher.insert(dispatcher))
+    }
+
+    fn serve_by_dispatcher(&mut self) -> Result<()> {
+        let process = Arc::clone(&self.process);
+        let interval = self.times.interval;
+        let result = self.dispatcher()?.run(&*process, interval);
+        self.core.enter(Phase::Draining); // an error ends it as a shutdown does
+        // Whoever connects from now on is refused.
+        let dispatcher = self.dispatcher.take();
+        self.close_sockets();
+        self.drain(|| dispatcher.as_ref().map_or(0, Dispatcher::cut));
+        Ok(result?)
+    }
+
+    fn serve_by_pool(&mut self, pool: &ThreadingMixIn) -> Result<()> {
+        let engine = pool.engine(&self.core.clock)?;
+        ThreadingMixIn::attend(&engine, &self.core);
+        let mut indices = Vec::new();
+        for source in &self.sources {
+            indices.push(engine.add_source(source.clone())?);
+        }
+        self.wait_for_shutdown();
+        indices.into_iter().for_each(|index| engine.remove_source(index));
+        self.close_sockets();
+        engine.sweep(&self.core);
+        self.drain(|| Engine::cut(&engine, &self.core));
+        Ok(())
+    }
+
+    fn wait_for_shutdown(&self) {
+        let mut next = self.times.interval.map(|interval| Instant::now() + interval);
+        while self.core.is_serving() {
+            self.core.bell.wait(next.map(|due| due.saturating_duration_since(Instant::now())));
+            self.core.answer_bell();
+            if let (Some(due), Some(interval)) = (next, self.times.interval)
+                && due <= Instant::now()
+            {
+                self.core.hooks.service_actions();
+                next = Some(Instant::now() + interval);
+            }
+        }
+    }
+
+    fn close_sockets(&mut self) {
+        self.dispatcher = None;
+        self.sources.clear();
+    }
+
+    /// Lets the requests in flight end within the grace time; then cuts them.
+    fn drain(&self, cut: impl Fn() -> usize) {
+        let until = Instant::now() + self.times.grace;
+        let handle = self.handle();
+        for request in handle.in_flight() {
+            log::info!("waiting for {}, busy for {:.1?}", request.client_address, request.since.elapsed());
+        }
+        if self.core.wait_drained(until) && self.wait_for_children(until) {
+            return;
+        }
+        for request in handle.in_flight() {
+            log::warn!("cutting {}, busy for {:.1?}", request.client_address, request.since.elapsed());
+        }
+        let children = self.process.pending();
+        self.core.enter(Phase::Cut);
+        self.process.cut();
+        self.core.stats.cut.fetch_add((cut() + children) as u64, Relaxed);
+        let until = Instant::now() + AFTER_CUT;
+        if !(self.wait_for_children(until) && self.core.wait_drained(until)) {
+            log::warn!("{} connections are still in a handler's hands", self.core.open_connections());
+        }
+    }
+
+    /// Waits for requests that run in other processes. Their end can't be waited for with a deadline, so this looks.
+    fn wait_for_children(&self, until: Instant) -> bool {
+        loop {
+            self.process.service_actions();
+            if self.process.pending() == 0 {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl<S: StreamSocket> Server<S> {
+    /// Listens at another address too, TCP or Unix, with the same handlers, limits and threads.
+    ///
+    /// # Errors
+    /// [`Error::Bind`](crate::Error::Bind).
+    pub fn listen_also(&mut self, address: &Address) -> Result<()> {
+        let listener = Listener::bind(address, &self.bind)?;
+        self.add_listener(listener);
+        Ok(())
+    }
+
+    fn add_listener(&mut self, listener: Listener) {
+        if let Some(service) = &self.service {
+            self.addresses.push(listener.server_address().clone());
+            let listener = StreamListener::new(Arc::new(listener), Arc::clone(service), Arc::clone(&self.core));
+            self.sources.push(Source::Listener(Arc::new(listener)));
+            self.dispatcher = None;
+        }
+    }
+}
+
+/// The sockets of servers for streams.
+pub trait StreamSocket: sealed::Sealed {}
+impl StreamSocket for TcpListener {}
+impl StreamSocket for UnixListener {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for std::net::TcpListener {}
+    impl Sealed for std::os::unix::net::UnixListener {}
+}
+
+impl<S> std::os::fd::AsFd for Server<S> {
+    /// The first listening socket (Python's `fileno`).
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.sources[0].as_fd()
+    }
+}
+
+impl<S> Drop for Server<S> {
+    fn drop(&mut self) {
+        self.core.enter(Phase::Draining);
+    }
+}
+
+impl<S> std::fmt::Debug for Server<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,556 @@
+//! The life of one connection: PROXY header → `verify_request` → TLS handshake → `setup` → [wait → `handle`]* →
+//! `finish` → close.
+//!
+//! A [`Session`] never sleeps by itself. [`advance`](Session::advance) does what can be done now and says what the
+//! connection waits for; whoever holds it parks it in the poller (the pool), sleeps (a thread of its own), or feeds it by
+//! hand (a test).
+
+use std::any::Any;
+use std::io;
+use std::net::Shutdown;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use crate::address::{ClientAddress, Networks, ServerAddress};
+use crate::buffer::{Drain, Fill, RFile, WFile};
+use crate::error::{Error, Expiry, Refusal, Result};
+use crate::handle::{Admission, Core, ServerHandle};
+use crate::handler::{Next, StreamRequestHandler};
+use crate::pace::Slow;
+use crate::poller::Interest;
+use crate::proxy;
+use crate::request::StreamRequest;
+use crate::tls::Tls;
+use crate::transport::{Handshake, TlsSession, Transport};
+
+/// After so many messages in one go, a busy connection lets the others that are ready go first (puma/puma#3487).
+const MESSAGES_IN_ONE_GO: u32 = 32;
+
+/// What all connections of a server have in common.
+pub(crate) struct StreamService {
+    pub(crate) class: Box<dyn Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync>,
+    pub(crate) tls: Option<Tls>,
+    /// Peers that must send a PROXY header.
+    pub(crate) proxies: Option<Networks>,
+}
+
+/// What a connection needs in order to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The socket must become readable or writable, or the moment must come.
+    Wait { writing: bool, until: Option<Instant> },
+    /// It could go on at once, but others should be served first.
+    Yield,
+    /// Nothing: it is over, and may be dropped.
+    Over,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Proxy,
+    Verify,
+    Handshake,
+    Serving,
+    /// `handle` has been called for the last time; output goes out, then `finish` is called.
+    Finishing,
+    /// `finish` was called; its output goes out.
+    Finished,
+    /// Unread input is dropped until the peer closes.
+    Lingering,
+    Over,
+}
+
+/// Why a connection waits; decides what the passing of its deadline means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    ForHead,
+    ForHandshake,
+    Idle,
+    ForRest,
+    ToWrite,
+    ToLinger,
+}
+
+pub(crate) struct Session {
+    request: StreamRequest,
+    service: Arc<StreamService>,
+    handler: Option<Box<dyn StreamRequestHandler>>,
+    admission: Option<Admission>,
+    phase: Phase,
+    waiting: Waiting,
+    watched: Option<Interest>,
+    /// When the connection, or the message that is under way, began.
+    since: Instant,
+    /// Since when it could be served, for the statistics.
+    pub(crate) ready_at: Instant,
+    within_message: bool,
+    /// `handle` is due: something new has come since its last call.
+    due: bool,
+    told_eof: bool,
+}
+
+impl Session {
+    /// A connection that was just accepted.
+    pub(crate) fn new(
+        transport: Transport,
+        client: ClientAddress,
+        service: &Arc<StreamService>,
+        core: &Arc<Core>,
+    ) -> Session {
+        let now = core.clock.now();
+        let proxied = service.proxies.as_ref().is_some_and(|trusted| trusted.contains(&client));
+        let transport = Arc::new(transport);
+        let clock = &core.clock;
+        Session {
+            request: StreamRequest {
+                client_address: client,
+                rfile: RFile::new(Arc::clone(&transport), clock.clone(), &core.timeouts, &core.limits),
+                wfile: WFile::new(Arc::clone(&transport), clock.clone(), &core.timeouts),
+                server: ServerHandle(Arc::clone(core)),
+                transport,
+                server_address: None,
+                alarm: None,
+                in_message: false,
+                linger: false,
+            },
+            service: Arc::clone(service),
+            handler: None,
+            admission: None,
+            phase: if proxied { Phase::Proxy } else { Phase::Verify },
+            waiting: Waiting::ForHead,
+            watched: None,
+            since: now,
+            ready_at: now,
+            within_message: false,
+            due: false,
+            told_eof: false,
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.request.server.0
+    }
+
+    pub(crate) fn transport(&self) -> &Arc<Transport> {
+        &self.request.transport
+    }
+
+    pub(crate) fn client_address(&self) -> &ClientAddress {
+        &self.request.client_address
+    }
+
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// The poller saw that the socket is ready.
+    pub(crate) fn woken(&mut self, maybe_eof: bool) {
+        self.request.rfile.woken(maybe_eof);
+    }
+
+    /// What the poller watches the socket for; `None` while it isn't registered.
+    pub(crate) fn watched(&self) -> Option<Interest> {
+        self.watched
+    }
+
+    pub(crate) fn set_watched(&mut self, watched: Option<Interest>) {
+        self.watched = watched;
+    }
+
+    /// Gives up on a connection that can't be waited for.
+    pub(crate) fn abandon(&mut self) {
+        self.phase = Phase::Over;
+    }
+
+    /// The place in the counts, for whoever outlives this value.
+    pub(crate) fn take_admission(&mut self) -> Option<Admission> {
+        self.admission.take()
+    }
+
+    /// Whether nothing of a message is under way: a shutdown closes such a connection at once.
+    pub(crate) fn is_idle(&self) -> bool {
+        match self.waiting {
+            Waiting::ForHead | Waiting::ForHandshake | Waiting::Idle | Waiting::ToLinger => true,
+            Waiting::ForRest | Waiting::ToWrite => false,
+        }
+    }
+
+    /// Goes as far as it goes without waiting. Never panics: a handler's panic ends its connection only.
+    pub(crate) fn advance(&mut self, now: Instant) -> Step {
+        let mut now = now;
+        let mut messages = 0;
+        loop {
+            match self.step(&mut now, &mut messages) {
+                Ok(Some(step)) => return step,
+                Ok(None) => {}
+                Err(error) => self.fail(&error),
+            }
+        }
+    }
+
+    /// The moment named by [`Step::Wait`] has come.
+    pub(crate) fn expire(&mut self, now: Instant) -> Step {
+        if self.request.alarm.is_some_and(|at| at <= now) {
+            self.due = true;
+            return self.advance(now);
+        }
+        let expiry = match self.waiting {
+            Waiting::ToLinger => return self.end(),
+            Waiting::ForHandshake => Some(Expiry::Handshake),
+            Waiting::ForHead => Some(Expiry::Head),
+            Waiting::Idle => Some(Expiry::Idle),
+            Waiting::ForRest if self.head_deadline().is_some_and(|at| at <= now) => Some(Expiry::Head),
+            Waiting::ForRest => self.request.rfile.pace().check(now).err().map(|slow| match slow {
+                Slow::Stalled => Expiry::Read,
+                Slow::TooSlow => Expiry::TooSlow,
+            }),
+            Waiting::ToWrite => self.request.wfile.pace().check(now).err().map(|slow| match slow {
+                Slow::Stalled => Expiry::Write,
+                Slow::TooSlow => Expiry::TooSlow,
+            }),
+        };
+        if let Some(what) = expiry {
+            if self.waiting == Waiting::ToWrite {
+                self.request.wfile.discard();
+            } else if let Some(handler) = &mut self.handler {
+                // The last word of a handler that panics is none.
+                let _ = catch_unwind(AssertUnwindSafe(|| handler.expired(&mut self.request, what)));
+            }
+            self.fail(&Error::Expired(what));
+        }
+        self.advance(now)
+    }
+
+    /// Ends an idle connection, as the server goes down.
+    pub(crate) fn close_idle(&mut self) {
+        if self.phase == Phase::Serving {
+            self.phase = Phase::Finishing;
+        } else {
+            self.phase = Phase::Over;
+        }
+        let now = self.core().clock.now();
+        // Whatever can't go out at once is lost: nothing was in flight.
+        let _ = self.advance(now);
+    }
+
+    /// One step; `None` means that another can follow at once.
+    fn step(&mut self, now: &mut Instant, messages: &mut u32) -> Result<Option<Step>> {
+        match self.phase {
+            Phase::Proxy => self.read_proxy_header(),
+            Phase::Verify => self.verify(),
+            Phase::Handshake => self.handshake(),
+            Phase::Serving => self.serve(now, messages),
+            Phase::Finishing | Phase::Finished => {
+                if let Some(step) = self.drain(*now)? {
+                    return Ok(Some(step));
+                }
+                self.finish()
+            }
+            Phase::Lingering => self.linger(*now),
+            Phase::Over => Ok(Some(self.end())),
+        }
+    }
+
+    fn read_proxy_header(&mut self) -> Result<Option<Step>> {
+        let rfile = &mut self.request.rfile;
+        match proxy::parse(rfile.buffer()).map_err(Error::Proxy)? {
+            proxy::Status::Complete { header, consumed } => {
+                rfile.take(consumed);
+                if let Some((client, server)) = header.addresses() {
+                    self.request.client_address = client.into();
+                    self.request.server_address = Some(ServerAddress::Inet(server));
+                }
+                self.phase = Phase::Verify;
+                Ok(None)
+            }
+            proxy::Status::Partial => match rfile.fill()? {
+                Fill::More => Ok(None),
+                Fill::Eof => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Fill::Nothing => {
+                    self.waiting = Waiting::ForHead;
+                    Ok(Some(Step::Wait { writing: false, until: self.head_deadline_from(self.since) }))
+                }
+            },
+        }
+    }
+
+    fn verify(&mut self) -> Result<Option<Step>> {
+        let core = Arc::clone(self.core());
+        if let Some(admission) = &mut self.admission {
+            admission.count_address(&self.request.client_address).map_err(Error::Refused)?;
+        }
+        if !core.hooks.verify_request(&self.request.client_address) {
+            return Err(Error::Refused(Refusal::Denied));
+        }
+        if let Some(tls) = &self.service.tls {
+            let session = TlsSession::new(tls.config(), self.request.rfile.take_all()).map_err(Error::Tls)?;
+            self.request.transport.start_tls(session);
+        }
+        self.phase = Phase::Handshake;
+        Ok(None)
+    }
+
+    fn handshake(&mut self) -> Result<Option<Step>> {
+        match self.request.transport.handshake()? {
+            Handshake::Done => {}
+            wants => {
+                self.waiting = Waiting::ForHandshake;
+                self.request.rfile.woken(false);
+                let until = self.head_deadline_from(self.since);
+                return Ok(Some(Step::Wait { writing: wants == Handshake::WantsWrite, until }));
+            }
+        }
+        let class = &self.service.class;
+        let client = &self.request.client_address;
+        let handler = guard(|| Ok(class(client)))?;
+        if let Some(limit) = handler.rbufsize() {
+            self.request.rfile.set_limit(limit);
+        }
+        self.request.wfile.set_capacity(handler.wbufsize());
+        if let Some(timeout) = handler.timeout() {
+            self.request.rfile.set_timeout(Some(timeout));
+            self.request.wfile.set_timeout(Some(timeout));
+        }
+        if !handler.disable_nagle_algorithm()
+            && let Some(crate::bind::Stream::Tcp(stream)) = self.request.transport.stream()
+        {
+            stream.set_nodelay(false)?;
+        }
+        self.due = handler.speaks_first() || !self.request.rfile.buffer().is_empty();
+        self.handler = Some(handler);
+        self.phase = Phase::Serving;
+        if let Some(handler) = &mut self.handler {
+            let request = &mut self.request;
+            if let Err(error) = guard(|| handler.setup(request)) {
+                self.handler = None; // Python's rule: `finish` belongs to a `setup` that succeeded
+                return Err(error);
+            }
+        }
+        Ok(None)
+    }
+
+    fn serve(&mut self, now: &mut Instant, messages: &mut u32) -> Result<Option<Step>> {
+        if self.request.wfile.has_unsent()
+            && let Some(step) = self.drain(*now)?
+        {
+            return Ok(Some(step));
+        }
+        if !self.due {
+            match self.request.rfile.fill()? {
+                Fill::More => self.due = true,
+                Fill::Eof if self.told_eof => {
+                    self.phase = Phase::Finishing;
+                    return Ok(None);
+                }
+                Fill::Eof => self.due = true,
+                Fill::Nothing if self.core().is_serving() || self.is_within_message() => {
+                    return Ok(Some(self.wait_for_input(*now)));
+                }
+                Fill::Nothing => {
+                    self.phase = Phase::Finishing;
+                    return Ok(None);
+                }
+            }
+        }
+        if *messages == MESSAGES_IN_ONE_GO {
+            return Ok(Some(Step::Yield));
+        }
+        *messages += 1;
+        self.call_handle(now)?;
+        Ok(None)
+    }
+
+    fn call_handle(&mut self, now: &mut Instant) -> Result<()> {
+        let Some(handler) = &mut self.handler else {
+            self.phase = Phase::Finishing;
+            return Ok(());
+        };
+        let request = &mut self.request;
+        if !self.within_message {
+            self.since = *now;
+        }
+        (request.alarm, request.in_message) = (None, false);
+        self.told_eof = request.rfile.is_eof();
+        self.due = false;
+        let taken = request.rfile.bytes_taken();
+        let next = guard(|| handler.handle(request));
+        let begun = std::mem::replace(now, request.server.clock().now());
+        let waited = begun.saturating_duration_since(self.ready_at);
+        request.server.0.stats.handled(waited, now.saturating_duration_since(begun));
+        self.ready_at = *now;
+        match next? {
+            Next::Close => self.phase = Phase::Finishing,
+            Next::Wait => {
+                let progress = request.rfile.bytes_taken() > taken;
+                // Bytes are left and the handler gets on: they may be a whole message. Without progress it needs more.
+                self.due = progress && !request.rfile.buffer().is_empty();
+                if progress {
+                    self.within_message = false;
+                    request.rfile.pace().reset();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_within_message(&self) -> bool {
+        self.request.in_message || !self.request.rfile.buffer().is_empty()
+    }
+
+    /// Parks, with the deadlines of what is awaited.
+    fn wait_for_input(&mut self, now: Instant) -> Step {
+        let timeouts = &self.request.server.0.timeouts;
+        let mut until = if self.is_within_message() {
+            self.waiting = Waiting::ForRest;
+            if !std::mem::replace(&mut self.within_message, true) {
+                self.since = now;
+            }
+            let stall = self.request.rfile.pace().block(now);
+            stall.into_iter().chain(self.head_deadline()).min()
+        } else {
+            self.waiting = Waiting::Idle;
+            self.within_message = false;
+            timeouts.idle.map(|idle| now + idle)
+        };
+        if let Some(alarm) = self.request.alarm {
+            let idle = self.waiting == Waiting::Idle;
+            until = if idle { Some(alarm) } else { until.into_iter().chain([alarm]).min() };
+        }
+        self.request.rfile.rest();
+        self.request.wfile.rest();
+        Step::Wait { writing: false, until }
+    }
+
+    /// A message's head must be whole by then; a message that the handler keeps in flight has no such limit.
+    fn head_deadline(&self) -> Option<Instant> {
+        if self.request.in_message { None } else { self.head_deadline_from(self.since) }
+    }
+
+    fn head_deadline_from(&self, since: Instant) -> Option<Instant> {
+        self.core().timeouts.head.map(|head| since + head)
+    }
+
+    /// Sends what is written; a step if the peer must take some of it first.
+    fn drain(&mut self, now: Instant) -> Result<Option<Step>> {
+        let drained = self.request.wfile.drain().inspect_err(|_| self.request.wfile.discard())?;
+        if drained == Drain::Done {
+            return Ok(None);
+        }
+        self.waiting = Waiting::ToWrite;
+        let until = self.request.wfile.pace().block(now);
+        Ok(Some(Step::Wait { writing: true, until }))
+    }
+
+    /// Everything is out: calls `finish`, and closes once its words are out too.
+    fn finish(&mut self) -> Result<Option<Step>> {
+        if let Some(mut handler) = self.handler.take() {
+            self.phase = Phase::Finished;
+            let request = &mut self.request;
+            guard(|| handler.finish(request))?;
+            return Ok(None);
+        }
+        let rfile = &self.request.rfile;
+        let unread = self.request.linger || !rfile.buffer().is_empty() || !rfile.is_drained();
+        if unread && !rfile.is_eof() && self.request.transport.finish_writing().is_ok() {
+            self.since = self.core().clock.now();
+            self.phase = Phase::Lingering;
+            return Ok(None);
+        }
+        self.request.transport.say_goodbye();
+        self.phase = Phase::Over;
+        Ok(None)
+    }
+
+    /// Drops what still comes, for a while, so that no reset destroys the answer on its way.
+    fn linger(&mut self, now: Instant) -> Result<Option<Step>> {
+        const MOST: u32 = 64; // reads in one go
+        let until = self.core().timeouts.linger.map(|linger| self.since + linger);
+        if until.is_none_or(|until| now >= until) {
+            return Ok(Some(self.end()));
+        }
+        for _ in 0..MOST {
+            self.request.rfile.take_all();
+            match self.request.rfile.fill() {
+                Ok(Fill::More) => {}
+                Ok(Fill::Nothing) => {
+                    self.waiting = Waiting::ToLinger;
+                    self.request.rfile.rest();
+                    return Ok(Some(Step::Wait { writing: false, until }));
+                }
+                Ok(Fill::Eof) | Err(_) => return Ok(Some(self.end())),
+            }
+        }
+        Ok(Some(Step::Yield))
+    }
+
+    /// The connection can't go on: counts it, tells the hook, and brings it to its end.
+    fn fail(&mut self, error: &Error) {
+        let core = Arc::clone(self.core());
+        match error {
+            Error::Refused(why) => {
+                self.refuse(*why);
+                return;
+            }
+            Error::Panicked(_) => drop(core.stats.panics.fetch_add(1, Relaxed)),
+            Error::Expired(what) => core.stats.expired(*what),
+            error if error.is_disconnect() => log::debug!("{}: {error}", self.request.client_address),
+            _ => drop(core.stats.failed.fetch_add(1, Relaxed)),
+        }
+        if !error.is_disconnect() {
+            let client = &self.request.client_address;
+            // A hook that panics must not take the worker along.
+            let _ = catch_unwind(AssertUnwindSafe(|| core.hooks.handle_error(client, error)));
+        }
+        self.phase = match self.phase {
+            Phase::Serving => Phase::Finishing,
+            Phase::Finishing | Phase::Finished if !error.is_disconnect() && self.handler.is_some() => Phase::Finishing,
+            Phase::Handshake if self.handler.is_none() && self.request.wfile.has_unsent() => Phase::Finished,
+            _ => Phase::Over,
+        };
+        if error.is_disconnect() {
+            self.request.wfile.discard();
+        }
+    }
+
+    /// Turns the connection away, with the hook's word if it can be sent in the clear.
+    pub(crate) fn refuse(&mut self, why: Refusal) {
+        let core = Arc::clone(self.core());
+        core.stats.refused(why);
+        let answer = core.hooks.handle_refusal(&self.request.client_address, why);
+        self.phase = Phase::Over;
+        if let (Some(answer), None) = (answer, &self.service.tls) {
+            let _ = self.request.transport.write_vectored(&[io::IoSlice::new(answer)]);
+            if self.request.transport.finish_writing().is_ok() {
+                (self.since, self.phase) = (core.clock.now(), Phase::Lingering);
+            }
+        }
+    }
+
+    pub(crate) fn admitted(&mut self, admission: Admission) {
+        self.admission = Some(admission);
+    }
+
+    fn end(&mut self) -> Step {
+        self.phase = Phase::Over;
+        Step::Over
+    }
+
+    /// Ends the socket under a handler that is busy with it.
+    pub(crate) fn cut(transport: &Transport) {
+        // Fails only if the peer was faster.
+        let _ = transport.shutdown(Shutdown::Both);
+    }
+}
+
+/// Calls a handler; its panic is an error like any other.
+fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(Error::Panicked(message_of(&*panic))))
+}
+
+/// What a panic says.
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
+}

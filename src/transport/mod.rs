@@ -1,0 +1,207 @@
+//! The two ends' byte stream, whatever carries it: TCP, a Unix socket, either under TLS, or memory.
+//!
+//! Sockets never block; [`Transport::wait`] is where a handler that reads or writes more than is there sleeps. All
+//! methods take `&self`, so that a shutdown can end a stream that a worker is busy with.
+
+mod memory;
+mod tls;
+
+use std::fs::File;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::bind::Stream;
+pub(crate) use memory::{MemoryPeer, MemoryStream};
+pub(crate) use tls::{Handshake, TlsSession};
+
+/// A connected stream.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    socket: Socket,
+    tls: OnceLock<Box<TlsSession>>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Stream(Stream),
+    Memory(MemoryStream),
+}
+
+impl Transport {
+    pub(crate) fn plain(stream: Stream) -> Transport {
+        Transport { socket: Socket::Stream(stream), tls: OnceLock::new() }
+    }
+
+    pub(crate) fn memory(stream: MemoryStream) -> Transport {
+        Transport { socket: Socket::Memory(stream), tls: OnceLock::new() }
+    }
+
+    /// From here on everything is encrypted; the handshake comes first. A second call changes nothing.
+    pub(crate) fn start_tls(&self, session: TlsSession) {
+        self.tls.get_or_init(|| Box::new(session));
+    }
+
+    #[inline]
+    pub(crate) fn tls(&self) -> Option<&TlsSession> {
+        self.tls.get().map(|tls| &**tls)
+    }
+
+    /// The descriptor to wait for; memory has none.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.socket {
+            Socket::Stream(stream) => Some(stream.as_fd()),
+            Socket::Memory(_) => None,
+        }
+    }
+
+    pub(crate) fn stream(&self) -> Option<&Stream> {
+        match &self.socket {
+            Socket::Stream(stream) => Some(stream),
+            Socket::Memory(_) => None,
+        }
+    }
+
+    /// Whether a read that returns less than was asked for proves that nothing more has come. TLS records and
+    /// memory promise no such thing.
+    pub(crate) fn short_read_drains(&self) -> bool {
+        self.tls().is_none() && matches!(self.socket, Socket::Stream(_))
+    }
+
+    /// Carries on with the TLS handshake; done at once without TLS.
+    pub(crate) fn handshake(&self) -> io::Result<Handshake> {
+        match self.tls() {
+            Some(tls) => tls.handshake(&self.socket),
+            None => Ok(Handshake::Done),
+        }
+    }
+
+    /// Reads what has come; 0 is the end, `WouldBlock` that nothing is there.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.tls() {
+            Some(tls) => tls.read(&self.socket, buffer),
+            None => (&self.socket).read(buffer),
+        }
+    }
+
+    /// Writes as much as the peer takes now.
+    pub(crate) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self.tls() {
+            Some(tls) => tls.write(&self.socket, slices),
+            None if slices.len() == 1 => (&self.socket).write(&slices[0]),
+            None => (&self.socket).write_vectored(slices),
+        }
+    }
+
+    /// Sends encrypted bytes that are still held back; `WouldBlock` if the peer doesn't take them.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        match self.tls() {
+            Some(tls) => tls.flush(&self.socket),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends at most `count` bytes of `file` from `offset`, by `sendfile(2)` where nothing has to be encrypted.
+    pub(crate) fn send_file(&self, file: &File, offset: u64, count: u64) -> io::Result<usize> {
+        const AT_ONCE: u64 = 2 << 20;
+        let count = count.min(AT_ONCE) as usize;
+        #[cfg(target_os = "linux")]
+        if let (None, Socket::Stream(stream)) = (self.tls(), &self.socket) {
+            let mut offset = offset;
+            return Ok(rustix::fs::sendfile(stream, file, Some(&mut offset), count)?);
+        }
+        let mut piece = vec![0; count.min(16 * 1024)];
+        let read = std::os::unix::fs::FileExt::read_at(file, &mut piece, offset)?;
+        if read == 0 { Ok(0) } else { self.write_vectored(&[IoSlice::new(&piece[..read])]) }
+    }
+
+    /// Sleeps until the socket is ready; false when `timeout` passed first. The only place where a thread
+    /// waits for a peer.
+    pub(crate) fn wait(&self, reading: bool, timeout: Option<Duration>) -> io::Result<bool> {
+        let Socket::Stream(stream) = &self.socket else {
+            return Ok(false); // memory is fed by the thread that calls the handler: nothing can come while it waits
+        };
+        let flags = if reading { PollFlags::IN } else { PollFlags::OUT };
+        let timeout = timeout.map(|t| t + Duration::from_micros(999)).and_then(|t| Timespec::try_from(t).ok());
+        match poll(&mut [PollFd::new(stream, flags)], timeout.as_ref()) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(true), // the caller tries again, and finds out
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tells the peer that no more will be written: `close_notify` under TLS, then a FIN.
+    pub(crate) fn finish_writing(&self) -> io::Result<()> {
+        if let Some(tls) = self.tls() {
+            tls.close_notify(&self.socket)?;
+        }
+        self.shutdown(Shutdown::Write)
+    }
+
+    /// Under TLS, sends `close_notify` if there is room; the socket is left open.
+    pub(crate) fn say_goodbye(&self) {
+        if let Some(tls) = self.tls() {
+            // A peer that is gone, or takes nothing, can't be told goodbye.
+            let _ = tls.close_notify(&self.socket);
+        }
+    }
+
+    /// Ends one or both directions; wakes a thread that waits in [`wait`](Transport::wait).
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match &self.socket {
+            Socket::Stream(Stream::Tcp(stream)) => stream.shutdown(how),
+            Socket::Stream(Stream::Unix(stream)) => stream.shutdown(how),
+            Socket::Memory(stream) => {
+                stream.shutdown(how);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Read for &Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Stream(Stream::Tcp(stream)) => (&*stream).read(buffer),
+            Socket::Stream(Stream::Unix(stream)) => (&*stream).read(buffer),
+            Socket::Memory(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for &Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Stream(Stream::Tcp(stream)) => (&*stream).write(bytes),
+            Socket::Stream(Stream::Unix(stream)) => (&*stream).write(bytes),
+            Socket::Memory(stream) => stream.write(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Socket::Stream(Stream::Tcp(stream)) => (&*stream).write_vectored(slices),
+            Socket::Stream(Stream::Unix(stream)) => (&*stream).write_vectored(slices),
+            Socket::Memory(stream) => stream.write(&slices.concat_slices()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Several slices as one, for a transport without gathered writes.
+trait ConcatSlices {
+    fn concat_slices(&self) -> Vec<u8>;
+}
+
+impl ConcatSlices for &[IoSlice<'_>] {
+    fn concat_slices(&self) -> Vec<u8> {
+        self.iter().flat_map(|slice| slice.iter().copied()).collect()
+    }
+}

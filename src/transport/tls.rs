@@ -1,0 +1,120 @@
+//! A server's side of TLS over a socket that doesn't block (rustls).
+
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustls::{ServerConfig, ServerConnection};
+
+use super::Socket;
+
+/// How far a handshake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    Done,
+    WantsRead,
+    WantsWrite,
+}
+
+/// One TLS connection. The lock is never contended: the one worker that holds the connection reads and writes.
+#[derive(Debug)]
+pub(crate) struct TlsSession(Mutex<ServerConnection>);
+
+impl TlsSession {
+    /// A session whose client has sent `received` already: bytes that came along with a PROXY header.
+    pub(crate) fn new(config: Arc<ServerConfig>, mut received: &[u8]) -> Result<TlsSession, rustls::Error> {
+        let mut tls = ServerConnection::new(config)?;
+        while !received.is_empty() {
+            // Reading from memory fails only when rustls' own buffer is full of what can't be a handshake.
+            if tls.read_tls(&mut received).is_err() {
+                return Err(rustls::Error::General("too much before the handshake".to_owned()));
+            }
+            tls.process_new_packets()?;
+        }
+        Ok(TlsSession(Mutex::new(tls)))
+    }
+
+    /// The protocol that both ends agreed on by ALPN.
+    pub(crate) fn alpn_protocol(&self) -> Option<Vec<u8>> {
+        self.0.lock().alpn_protocol().map(<[u8]>::to_vec)
+    }
+
+    pub(super) fn handshake(&self, mut socket: &Socket) -> io::Result<Handshake> {
+        let mut tls = self.0.lock();
+        loop {
+            match send_pending(&mut tls, socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Handshake::WantsWrite),
+                other => other?,
+            }
+            if !tls.is_handshaking() {
+                return Ok(Handshake::Done);
+            }
+            match tls.read_tls(&mut socket) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => process(&mut tls, socket)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Handshake::WantsRead),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(super) fn read(&self, mut socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut tls = self.0.lock();
+        loop {
+            // Decrypted bytes first: nothing on the socket announces them (curl/curl#1156).
+            match tls.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+            match tls.read_tls(&mut socket) {
+                // rustls tells an end without close_notify, at the next `reader().read`, from a clean one.
+                Ok(_) => process(&mut tls, socket)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(super) fn write(&self, socket: &Socket, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut tls = self.0.lock();
+        // What rustls holds back is bounded by sending it first: a peer that reads nothing costs one record.
+        send_pending(&mut tls, socket)?;
+        let taken = tls.writer().write_vectored(slices)?;
+        match send_pending(&mut tls, socket) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(taken),
+        }
+    }
+
+    pub(super) fn flush(&self, socket: &Socket) -> io::Result<()> {
+        send_pending(&mut self.0.lock(), socket)
+    }
+
+    pub(super) fn close_notify(&self, socket: &Socket) -> io::Result<()> {
+        let mut tls = self.0.lock();
+        tls.send_close_notify();
+        send_pending(&mut tls, socket)
+    }
+}
+
+fn process(tls: &mut ServerConnection, socket: &Socket) -> io::Result<()> {
+    if let Err(error) = tls.process_new_packets() {
+        // The alert that tells the peer why is already queued; it may not get through.
+        let _ = send_pending(tls, socket);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+    }
+    Ok(())
+}
+
+fn send_pending(tls: &mut ServerConnection, mut socket: &Socket) -> io::Result<()> {
+    while tls.wants_write() {
+        match tls.write_tls(&mut socket) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
