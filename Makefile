@@ -1,0 +1,102 @@
+# `make` alone lists the commands; each line with two # below is one of them.
+# A machine with Rust and make is enough for `make run` and `make test`.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build run test check format lint docs tidy fuzz fuzz-smoke bench deps
+
+# A fresh rustup puts cargo where only new login shells look, Debian puts nginx where only root does.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BINARY := $(TARGET)/release/socketserver
+CARGO := cargo
+LOCKED := --locked
+
+HOW_cargo := install Rust from https://rustup.rs
+HOW_python3 := install it with 'apt-get install python3', or 'make deps'
+HOW_wrk := install it with 'apt-get install wrk', or 'make deps'
+HOW_nginx := install it with 'apt-get install nginx-light', or 'make deps'
+HOW_cc := install a C compiler with 'apt-get install gcc', or 'make deps'
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { sub(/%/, "NAME", $$1); printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: need-cargo ## build the release binary
+	$(CARGO) build --release $(LOCKED)
+
+run: run-http ## serve www/ on http://127.0.0.1:8000/ (more options: make run ARGS="--bind :8080")
+
+# The shell gives way to the server, so that Ctrl-C reaches the server itself and it can drain.
+run-%: build ## run the service NAME (ARGS="..." hands it options)
+	@exec $(BINARY) serve $* $(ARGS)
+
+test: need-cargo ## run every test, with each poller
+	$(CARGO) test --workspace $(LOCKED)
+	$(CARGO) test --package socketserver --features portable-poller $(LOCKED)
+
+check: format lint docs test fuzz-smoke ## all that CI asks for; complete on its own, tests included
+	@echo 'make check: all is well'
+
+format: need-cargo ## check the format
+	$(CARGO) fmt --all -- --check
+
+lint: need-cargo ## run clippy on everything, warnings are errors
+	$(CARGO) clippy --workspace --all-targets $(LOCKED) -- -D warnings
+	$(CARGO) clippy --package socketserver --all-targets --features portable-poller $(LOCKED) -- -D warnings
+
+docs: need-cargo ## build the documentation, warnings are errors
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(LOCKED)
+
+tidy: need-cargo ## check only the invariants of the text: floors, sizes, commands (part of test)
+	$(CARGO) test --package socketserver --test tidy $(LOCKED)
+
+# libFuzzer's instrumentation is LLVM's, so a stable compiler has it. `--target` keeps it away from build scripts.
+FUZZ_TARGETS := $(sort $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
+FUZZ_FLAGS := --cfg fuzzing -Cdebug-assertions -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+FUZZ_SECONDS := 60
+
+fuzz: need-cargo ## fuzz each target for FUZZ_SECONDS (60); no nightly compiler needed
+	@if ! command -v c++ >/dev/null; then \
+		echo "SKIPPED: fuzzing needs a C++ compiler: 'apt-get install g++', or 'make deps'"; exit 0; \
+	fi; \
+	set -e; host=$$(rustc -vV | sed -n 's/^host: //p'); \
+	RUSTFLAGS='$(FUZZ_FLAGS)' $(CARGO) build --manifest-path fuzz/Cargo.toml --target-dir fuzz/target --release --target "$$host"; \
+	for target in $(FUZZ_TARGETS); do \
+		echo "fuzz $$target, $(FUZZ_SECONDS) s"; \
+		mkdir -p "fuzz/corpus/$$target" fuzz/artifacts; \
+		log="fuzz/artifacts/$$target.log"; \
+		"fuzz/target/$$host/release/$$target" -max_total_time=$(FUZZ_SECONDS) -timeout=10 -artifact_prefix="fuzz/artifacts/$$target-" \
+			"fuzz/corpus/$$target" > "$$log" 2>&1 || { tail -n 40 "$$log"; exit 1; }; \
+		tail -n 1 "$$log"; \
+	done
+
+fuzz-smoke: ## fuzz each target for some seconds (part of check)
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3
+
+bench: build need-python3 need-wrk need-nginx need-cc ## measure against nginx and Python, and write benches/RESULTS.md
+	$(CARGO) build --release --examples $(LOCKED)
+	python3 benches/compare.py --ours $(BINARY) --update benches/RESULTS.md $(ARGS)
+	python3 benches/echo.py --examples $(TARGET)/release/examples --update benches/RESULTS.md
+
+# COMMAND:PACKAGE for what the tests and benches can use; without them a test skips and says so.
+TOOLS := curl:curl wrk:wrk nginx:nginx-light python3:python3 chromium:chromium cc:gcc c++:g++
+
+deps: ## install what tests and benches use besides Rust (Debian, as root)
+	@missing=; for tool in $(TOOLS); do command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool##*:}"; done; \
+	if [ -z "$$missing" ]; then echo 'make deps: everything is there'; exit 0; fi; \
+	if ! command -v apt-get >/dev/null || [ "$$(id -u)" -ne 0 ]; then \
+		echo "make deps: cannot install without apt-get and root; please install:$$missing" >&2; exit 1; \
+	fi; \
+	apt-get update -qq; failed=; \
+	for package in $$missing; do \
+		echo "make deps: installing $$package"; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$package" >/dev/null || failed="$$failed $$package"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "make deps: could not install:$$failed" >&2; exit 1; fi
+
+need-%:
+	@command -v $* >/dev/null || { echo 'make: $* is missing: $(HOW_$*)' >&2; exit 1; }

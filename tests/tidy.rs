@@ -1,0 +1,226 @@
+//! The invariants of the project's text: what no compiler checks, and every contributor may rely on.
+//!
+//! A rule is a function from the project's files to a list of complaints. Each is proved twice: a bad sample must
+//! bring a complaint (so no rule is blind), and the project must bring none.
+
+#[path = "tidy/rules.rs"]
+mod rules;
+#[path = "tidy/scan.rs"]
+mod scan;
+
+use scan::Project;
+
+/// Fails unless `rule` is silent on `good`, objects to each of `bad`, and is silent on the project itself.
+#[track_caller]
+fn prove(rule: fn(&Project) -> Vec<String>, good: &[(&str, &str)], bad: &[&[(&str, &str)]]) {
+    let complaints = rule(&Project::of(good));
+    assert!(
+        complaints.is_empty(),
+        "the rule objects to a good sample: {complaints:#?}"
+    );
+    for sample in bad {
+        assert!(
+            !rule(&Project::of(sample)).is_empty(),
+            "the rule is blind to {sample:?}"
+        );
+    }
+    let complaints = rule(&Project::read());
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+const FLOORS: (&str, &str) = (
+    "ARCHITECTURE.md",
+    "## Floors\n\n| floor | modules |\n|---|---|\n| 0 | `error` |\n| 1 | `poller`, `clock` |\n",
+);
+const ERROR: (&str, &str) = ("src/error.rs", "");
+const CLOCK: (&str, &str) = ("src/clock/mod.rs", "");
+
+#[test]
+fn a_module_uses_only_lower_floors_or_its_own_folder() {
+    let poller = |text| [FLOORS, ERROR, CLOCK, ("src/poller.rs", text)];
+    prove(
+        rules::floors,
+        &poller(
+            "//! See `crate::clock`.\nuse crate::error::{self, Error};\nuse crate::{error, poller::Key};",
+        ),
+        &[
+            &poller("use crate::clock::Clock;"),
+            &poller("use crate::{error::{Error, clock}, clock};"),
+            &poller("use crate::Error;"),
+            &poller("use super::error::Error;"),
+            &poller("fn f() -> super::super::error::Error {}"),
+            &[FLOORS, ERROR, CLOCK],
+            &[
+                FLOORS,
+                ERROR,
+                CLOCK,
+                ("src/poller.rs", ""),
+                ("src/cellar.rs", ""),
+            ],
+            &[ERROR],
+        ],
+    );
+}
+
+#[test]
+fn no_rust_file_has_more_than_500_lines() {
+    prove(
+        rules::file_sizes,
+        &[
+            ("src/a.rs", &"x\n".repeat(500)),
+            ("README.md", &"x\n".repeat(501)),
+        ],
+        &[
+            &[("src/a.rs", &"x\n".repeat(501))],
+            &[("handlers/http/tests.rs", &"x\n".repeat(501))],
+        ],
+    );
+}
+
+#[test]
+fn unsafe_code_lives_in_one_file() {
+    prove(
+        rules::unsafe_code,
+        &[
+            ("src/sys.rs", "unsafe { }"),
+            (
+                "src/a.rs",
+                "// unsafe\n#![deny(unsafe_code)] const A: &str = \"unsafe\";",
+            ),
+        ],
+        &[
+            &[("src/a.rs", "let x = unsafe { y };")],
+            &[("handlers/a.rs", "unsafe impl Send for A {}")],
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let mark = concat!("// TO", "DO: later");
+    prove(
+        rules::left_for_later,
+        &[("src/a.rs", "let todos = list();")],
+        &[
+            &[("src/a.rs", mark)],
+            &[("Makefile", concat!("# FIX", "ME"))],
+            &[("src/a.rs", concat!("to", "do!()"))],
+            &[("handlers/a.rs", concat!("db", "g!(x)"))],
+        ],
+    );
+}
+
+#[test]
+fn only_one_file_names_the_threadpool_crate() {
+    prove(
+        rules::one_threadpool,
+        &[
+            ("src/a.rs", "use threadpool::ThreadPool;"),
+            ("src/b.rs", "/// Wraps `threadpool`."),
+        ],
+        &[&[
+            ("src/a.rs", "use threadpool::ThreadPool;"),
+            ("handlers/b.rs", "threadpool::Builder::new()"),
+        ]],
+    );
+}
+
+#[test]
+fn services_never_import_each_other() {
+    prove(
+        rules::services_apart,
+        &[
+            (
+                "handlers/echo.rs",
+                "use crate::common::digest; use crate::echo::Upper;",
+            ),
+            ("handlers/lib.rs", "use crate::ftp;"),
+        ],
+        &[
+            &[("handlers/echo.rs", "use crate::ftp::verbs;")],
+            &[("handlers/http/mod.rs", "use crate::{common, time::Format};")],
+        ],
+    );
+}
+
+#[test]
+fn every_make_command_in_the_documents_is_a_target() {
+    const MAKEFILE: (&str, &str) = (
+        "Makefile",
+        "test check: ## run\n\trun:\nrun-%: build\nBIN := x\n",
+    );
+    prove(
+        rules::make_commands,
+        &[
+            MAKEFILE,
+            (
+                "README.md",
+                "We make bread. `make test` or `make run-NAME`\n```sh\nmake check  # all\n```",
+            ),
+        ],
+        &[
+            &[MAKEFILE, ("README.md", "`make bread`")],
+            &[MAKEFILE, ("CONTRIBUTING.md", "```\nmake run\n```")],
+            &[MAKEFILE, ("www/index.html", "<code>make BIN</code>")],
+        ],
+    );
+}
+
+#[test]
+fn the_site_needs_nothing_from_outside() {
+    prove(
+        rules::own_resources,
+        &[(
+            "www/a.html",
+            "<a href=\"/b.html\">https://example.org</a><svg xmlns=\"http://www.w3.org/2000/svg\">",
+        )],
+        &[
+            &[("www/a.html", "<img src=\"https://example.org/a.png\">")],
+            &[("www/a.html", "<link HREF='//example.org/a.css'>")],
+            &[(
+                "www/a.css",
+                "body { background: url(http://example.org/a.png) }",
+            )],
+            &[("www/a.css", "@import \"https://example.org/a.css\";")],
+        ],
+    );
+}
+
+#[test]
+fn the_site_shows_the_handler_of_the_readme() {
+    const README: (&str, &str) = ("README.md", "```rust\nfn f(a: &A) {}\n```\n");
+    prove(
+        rules::same_handler,
+        &[
+            README,
+            (
+                "www/index.html",
+                "<pre data-readme=\"handler\"><code><b>fn</b> f(a: &amp;A) {}\n</code></pre>",
+            ),
+        ],
+        &[
+            &[
+                README,
+                (
+                    "www/index.html",
+                    "<pre data-readme=\"handler\"><code>fn g() {}\n</code></pre>",
+                ),
+            ],
+            &[README, ("www/index.html", "")],
+        ],
+    );
+}
+
+#[test]
+fn no_file_names_a_path_of_somebodys_machine() {
+    let here = concat!("see ", env!("CARGO_MANIFEST_DIR"), "/src");
+    prove(
+        rules::machine_paths,
+        &[("README.md", "see ./src and /etc/ssl")],
+        &[
+            &[("README.md", here)],
+            &[("src/a.rs", concat!("\"/ho", "me/ada/www\""))],
+            &[("Makefile", concat!("/Us", "ers/ada/bin/cargo build"))],
+        ],
+    );
+}
