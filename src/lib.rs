@@ -20,6 +20,7 @@ mod session;
 mod signals;
 mod stats;
 mod sys;
+pub mod testing;
 mod tls;
 mod transport;
 

@@ -18,20 +18,20 @@ use crate::session::message_of;
 /// Requests that are kept for their buffers.
 const SPARE: usize = 8;
 
+/// Serves one datagram: makes its handler, and calls it.
+pub(crate) type DatagramClass = Box<dyn Fn(&mut DatagramRequest) -> Result<()> + Send + Sync>;
+
 /// A datagram socket with what its datagrams need.
 pub(crate) struct DatagramJob {
     socket: Arc<Datagram>,
     core: Arc<Core>,
-    class: Box<dyn Fn(&mut DatagramRequest) -> Result<()> + Send + Sync>,
+    class: DatagramClass,
+    #[allow(clippy::vec_box, reason = "requests travel boxed; unboxing them here would copy them twice")]
     spare: Mutex<Vec<Box<DatagramRequest>>>,
 }
 
 impl DatagramJob {
-    pub(crate) fn new(
-        socket: Arc<Datagram>,
-        core: Arc<Core>,
-        class: Box<dyn Fn(&mut DatagramRequest) -> Result<()> + Send + Sync>,
-    ) -> DatagramJob {
+    pub(crate) fn new(socket: Arc<Datagram>, core: Arc<Core>, class: DatagramClass) -> DatagramJob {
         DatagramJob { socket, core, class, spare: Mutex::default() }
     }
 

@@ -91,8 +91,10 @@ struct Deadlines {
     sleeping: Option<Option<Instant>>,
 }
 
+type Page = Box<[Mutex<Slot>]>;
+
 pub(crate) struct Registry {
-    pages: Box<[OnceLock<Box<[Mutex<Slot>]>>]>,
+    pages: Box<[OnceLock<Page>]>,
     free: Mutex<(Vec<usize>, usize)>,
     deadlines: Mutex<Deadlines>,
 }

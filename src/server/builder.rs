@@ -315,15 +315,29 @@ impl Builder {
         listener: Listener,
         class: impl RequestHandlerClass<H>,
     ) -> Result<Server<S>> {
-        let service = StreamService {
-            class: Box::new(move |client| Box::new(class.instantiate(client))),
-            tls: self.tls.take(),
-            proxies: self.proxies.take(),
-        };
+        let service = self.service(class);
         let mut server = self.server()?;
         server.service = Some(Arc::new(service));
         server.add_listener(listener);
         Ok(server)
+    }
+
+    /// What connections in memory need.
+    pub(crate) fn in_memory<H: StreamRequestHandler>(
+        mut self,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<(Arc<Core>, StreamService)> {
+        let service = self.service(class);
+        let hooks = self.hooks.unwrap_or_else(|| Box::new(DefaultHooks));
+        Ok((Arc::new(Core::new(self.timeouts, self.limits, self.clock, hooks)?), service))
+    }
+
+    fn service<H: StreamRequestHandler>(&mut self, class: impl RequestHandlerClass<H>) -> StreamService {
+        StreamService {
+            class: Box::new(move |client| Box::new(class.instantiate(client))),
+            tls: self.tls.take(),
+            proxies: self.proxies.take(),
+        }
     }
 
     fn datagram_server<S, H: DatagramRequestHandler>(

@@ -5,32 +5,35 @@
 //! connection waits for; whoever holds it parks it in the poller (the pool), sleeps (a thread of its own), or feeds it by
 //! hand (a test).
 
+mod closing;
+mod opening;
+
 use std::any::Any;
-use std::io;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use crate::address::{ClientAddress, Networks, ServerAddress};
+use crate::address::{ClientAddress, Networks};
 use crate::buffer::{Drain, Fill, RFile, WFile};
-use crate::error::{Error, Expiry, Refusal, Result};
+use crate::error::{Error, Expiry, Result};
 use crate::handle::{Admission, Core, ServerHandle};
 use crate::handler::{Next, StreamRequestHandler};
 use crate::pace::Slow;
 use crate::poller::Interest;
-use crate::proxy;
 use crate::request::StreamRequest;
 use crate::tls::Tls;
-use crate::transport::{Handshake, TlsSession, Transport};
+use crate::transport::Transport;
 
 /// After so many messages in one go, a busy connection lets the others that are ready go first (puma/puma#3487).
 const MESSAGES_IN_ONE_GO: u32 = 32;
 
+/// Makes the handler of a connection.
+pub(crate) type StreamClass = Box<dyn Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync>;
+
 /// What all connections of a server have in common.
 pub(crate) struct StreamService {
-    pub(crate) class: Box<dyn Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync>,
+    pub(crate) class: StreamClass,
     pub(crate) tls: Option<Tls>,
     /// Peers that must send a PROXY header.
     pub(crate) proxies: Option<Networks>,
@@ -253,84 +256,6 @@ impl Session {
         }
     }
 
-    fn read_proxy_header(&mut self) -> Result<Option<Step>> {
-        let rfile = &mut self.request.rfile;
-        match proxy::parse(rfile.buffer()).map_err(Error::Proxy)? {
-            proxy::Status::Complete { header, consumed } => {
-                rfile.take(consumed);
-                if let Some((client, server)) = header.addresses() {
-                    self.request.client_address = client.into();
-                    self.request.server_address = Some(ServerAddress::Inet(server));
-                }
-                self.phase = Phase::Verify;
-                Ok(None)
-            }
-            proxy::Status::Partial => match rfile.fill()? {
-                Fill::More => Ok(None),
-                Fill::Eof => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Fill::Nothing => {
-                    self.waiting = Waiting::ForHead;
-                    Ok(Some(Step::Wait { writing: false, until: self.head_deadline_from(self.since) }))
-                }
-            },
-        }
-    }
-
-    fn verify(&mut self) -> Result<Option<Step>> {
-        let core = Arc::clone(self.core());
-        if let Some(admission) = &mut self.admission {
-            admission.count_address(&self.request.client_address).map_err(Error::Refused)?;
-        }
-        if !core.hooks.verify_request(&self.request.client_address) {
-            return Err(Error::Refused(Refusal::Denied));
-        }
-        if let Some(tls) = &self.service.tls {
-            let session = TlsSession::new(tls.config(), self.request.rfile.take_all()).map_err(Error::Tls)?;
-            self.request.transport.start_tls(session);
-        }
-        self.phase = Phase::Handshake;
-        Ok(None)
-    }
-
-    fn handshake(&mut self) -> Result<Option<Step>> {
-        match self.request.transport.handshake()? {
-            Handshake::Done => {}
-            wants => {
-                self.waiting = Waiting::ForHandshake;
-                self.request.rfile.woken(false);
-                let until = self.head_deadline_from(self.since);
-                return Ok(Some(Step::Wait { writing: wants == Handshake::WantsWrite, until }));
-            }
-        }
-        let class = &self.service.class;
-        let client = &self.request.client_address;
-        let handler = guard(|| Ok(class(client)))?;
-        if let Some(limit) = handler.rbufsize() {
-            self.request.rfile.set_limit(limit);
-        }
-        self.request.wfile.set_capacity(handler.wbufsize());
-        if let Some(timeout) = handler.timeout() {
-            self.request.rfile.set_timeout(Some(timeout));
-            self.request.wfile.set_timeout(Some(timeout));
-        }
-        if !handler.disable_nagle_algorithm()
-            && let Some(crate::bind::Stream::Tcp(stream)) = self.request.transport.stream()
-        {
-            stream.set_nodelay(false)?;
-        }
-        self.due = handler.speaks_first() || !self.request.rfile.buffer().is_empty();
-        self.handler = Some(handler);
-        self.phase = Phase::Serving;
-        if let Some(handler) = &mut self.handler {
-            let request = &mut self.request;
-            if let Err(error) = guard(|| handler.setup(request)) {
-                self.handler = None; // Python's rule: `finish` belongs to a `setup` that succeeded
-                return Err(error);
-            }
-        }
-        Ok(None)
-    }
-
     fn serve(&mut self, now: &mut Instant, messages: &mut u32) -> Result<Option<Step>> {
         if self.request.wfile.has_unsent()
             && let Some(step) = self.drain(*now)?
@@ -441,91 +366,6 @@ impl Session {
         self.waiting = Waiting::ToWrite;
         let until = self.request.wfile.pace().block(now);
         Ok(Some(Step::Wait { writing: true, until }))
-    }
-
-    /// Everything is out: calls `finish`, and closes once its words are out too.
-    fn finish(&mut self) -> Result<Option<Step>> {
-        if let Some(mut handler) = self.handler.take() {
-            self.phase = Phase::Finished;
-            let request = &mut self.request;
-            guard(|| handler.finish(request))?;
-            return Ok(None);
-        }
-        let rfile = &self.request.rfile;
-        let unread = self.request.linger || !rfile.buffer().is_empty() || !rfile.is_drained();
-        if unread && !rfile.is_eof() && self.request.transport.finish_writing().is_ok() {
-            self.since = self.core().clock.now();
-            self.phase = Phase::Lingering;
-            return Ok(None);
-        }
-        self.request.transport.say_goodbye();
-        self.phase = Phase::Over;
-        Ok(None)
-    }
-
-    /// Drops what still comes, for a while, so that no reset destroys the answer on its way.
-    fn linger(&mut self, now: Instant) -> Result<Option<Step>> {
-        const MOST: u32 = 64; // reads in one go
-        let until = self.core().timeouts.linger.map(|linger| self.since + linger);
-        if until.is_none_or(|until| now >= until) {
-            return Ok(Some(self.end()));
-        }
-        for _ in 0..MOST {
-            self.request.rfile.take_all();
-            match self.request.rfile.fill() {
-                Ok(Fill::More) => {}
-                Ok(Fill::Nothing) => {
-                    self.waiting = Waiting::ToLinger;
-                    self.request.rfile.rest();
-                    return Ok(Some(Step::Wait { writing: false, until }));
-                }
-                Ok(Fill::Eof) | Err(_) => return Ok(Some(self.end())),
-            }
-        }
-        Ok(Some(Step::Yield))
-    }
-
-    /// The connection can't go on: counts it, tells the hook, and brings it to its end.
-    fn fail(&mut self, error: &Error) {
-        let core = Arc::clone(self.core());
-        match error {
-            Error::Refused(why) => {
-                self.refuse(*why);
-                return;
-            }
-            Error::Panicked(_) => drop(core.stats.panics.fetch_add(1, Relaxed)),
-            Error::Expired(what) => core.stats.expired(*what),
-            error if error.is_disconnect() => log::debug!("{}: {error}", self.request.client_address),
-            _ => drop(core.stats.failed.fetch_add(1, Relaxed)),
-        }
-        if !error.is_disconnect() {
-            let client = &self.request.client_address;
-            // A hook that panics must not take the worker along.
-            let _ = catch_unwind(AssertUnwindSafe(|| core.hooks.handle_error(client, error)));
-        }
-        self.phase = match self.phase {
-            Phase::Serving => Phase::Finishing,
-            Phase::Finishing | Phase::Finished if !error.is_disconnect() && self.handler.is_some() => Phase::Finishing,
-            Phase::Handshake if self.handler.is_none() && self.request.wfile.has_unsent() => Phase::Finished,
-            _ => Phase::Over,
-        };
-        if error.is_disconnect() {
-            self.request.wfile.discard();
-        }
-    }
-
-    /// Turns the connection away, with the hook's word if it can be sent in the clear.
-    pub(crate) fn refuse(&mut self, why: Refusal) {
-        let core = Arc::clone(self.core());
-        core.stats.refused(why);
-        let answer = core.hooks.handle_refusal(&self.request.client_address, why);
-        self.phase = Phase::Over;
-        if let (Some(answer), None) = (answer, &self.service.tls) {
-            let _ = self.request.transport.write_vectored(&[io::IoSlice::new(answer)]);
-            if self.request.transport.finish_writing().is_ok() {
-                (self.since, self.phase) = (core.clock.now(), Phase::Lingering);
-            }
-        }
     }
 
     pub(crate) fn admitted(&mut self, admission: Admission) {

@@ -1,0 +1,98 @@
+//! How a connection ends: `finish`, the lingering close, failures and refusals.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use super::{Phase, Session, Step, Waiting, guard};
+use crate::buffer::Fill;
+use crate::error::{Error, Refusal, Result};
+
+impl Session {
+    /// Everything is out: calls `finish`, and closes once its words are out too.
+    pub(super) fn finish(&mut self) -> Result<Option<Step>> {
+        if let Some(mut handler) = self.handler.take() {
+            self.phase = Phase::Finished;
+            let request = &mut self.request;
+            guard(|| handler.finish(request))?;
+            return Ok(None);
+        }
+        let rfile = &self.request.rfile;
+        let unread = self.request.linger || !rfile.buffer().is_empty() || !rfile.is_drained();
+        if unread && !rfile.is_eof() && self.request.transport.finish_writing().is_ok() {
+            self.since = self.core().clock.now();
+            self.phase = Phase::Lingering;
+            return Ok(None);
+        }
+        self.request.transport.say_goodbye();
+        self.phase = Phase::Over;
+        Ok(None)
+    }
+
+    /// Drops what still comes, for a while, so that no reset destroys the answer on its way.
+    pub(super) fn linger(&mut self, now: Instant) -> Result<Option<Step>> {
+        const MOST: u32 = 64; // reads in one go
+        let until = self.core().timeouts.linger.map(|linger| self.since + linger);
+        if until.is_none_or(|until| now >= until) {
+            return Ok(Some(self.end()));
+        }
+        for _ in 0..MOST {
+            self.request.rfile.take_all();
+            match self.request.rfile.fill() {
+                Ok(Fill::More) => {}
+                Ok(Fill::Nothing) => {
+                    self.waiting = Waiting::ToLinger;
+                    self.request.rfile.rest();
+                    return Ok(Some(Step::Wait { writing: false, until }));
+                }
+                Ok(Fill::Eof) | Err(_) => return Ok(Some(self.end())),
+            }
+        }
+        Ok(Some(Step::Yield))
+    }
+
+    /// The connection can't go on: counts it, tells the hook, and brings it to its end.
+    pub(super) fn fail(&mut self, error: &Error) {
+        let core = Arc::clone(self.core());
+        match error {
+            Error::Refused(why) => {
+                self.refuse(*why);
+                return;
+            }
+            Error::Panicked(_) => drop(core.stats.panics.fetch_add(1, Relaxed)),
+            Error::Expired(what) => core.stats.expired(*what),
+            error if error.is_disconnect() => log::debug!("{}: {error}", self.request.client_address),
+            _ => drop(core.stats.failed.fetch_add(1, Relaxed)),
+        }
+        if !error.is_disconnect() {
+            let client = &self.request.client_address;
+            // A hook that panics must not take the worker along.
+            let _ = catch_unwind(AssertUnwindSafe(|| core.hooks.handle_error(client, error)));
+        }
+        self.phase = match self.phase {
+            Phase::Serving => Phase::Finishing,
+            Phase::Finishing | Phase::Finished if !error.is_disconnect() && self.handler.is_some() => Phase::Finishing,
+            Phase::Handshake if self.handler.is_none() && self.request.wfile.has_unsent() => Phase::Finished,
+            _ => Phase::Over,
+        };
+        if error.is_disconnect() {
+            self.request.wfile.discard();
+        }
+    }
+
+    /// Turns the connection away, with the hook's word if it can be sent in the clear.
+    pub(crate) fn refuse(&mut self, why: Refusal) {
+        let core = Arc::clone(self.core());
+        core.stats.refused(why);
+        let answer = core.hooks.handle_refusal(&self.request.client_address, why);
+        self.phase = Phase::Over;
+        if let (Some(answer), None) = (answer, &self.service.tls) {
+            let _ = self.request.transport.write_vectored(&[io::IoSlice::new(answer)]);
+            if self.request.transport.finish_writing().is_ok() {
+                (self.since, self.phase) = (core.clock.now(), Phase::Lingering);
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Handlers without sockets, deadlines without waiting.
+//!
+//! A [`TestConnection`] lives the very life that a server's connection lives, but its peer is the test, its transport is memory, and its
+//! time stands still until the test moves it.
+//!
+//! ```
+//! use std::io::Write;
+//! use std::time::Duration;
+//! use socketserver::testing::TestConnection;
+//! use socketserver::{Builder, Next, StreamRequest};
+//!
+//! let shout = |request: &mut StreamRequest| {
+//!     while let Some(line) = request.rfile.take_line(80)? {
+//!         request.wfile.write_all(&line.to_ascii_uppercase())?;
+//!     }
+//!     Ok(Next::Wait)
+//! };
+//! let mut client = TestConnection::new(Builder::new().idle_timeout(Some(Duration::from_secs(60))), move |_: &_| shout);
+//! client.send(b"hel");
+//! assert_eq!(client.received(), b"");
+//! client.send(b"lo\n");
+//! assert_eq!(client.received(), b"HELLO\n");
+//! client.advance(Duration::from_secs(60));
+//! assert!(client.is_closed());
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::address::ClientAddress;
+use crate::clock::ManualClock;
+use crate::handle::ServerHandle;
+use crate::handler::{RequestHandlerClass, StreamRequestHandler};
+use crate::server::Builder;
+use crate::session::{Session, Step};
+use crate::transport::{MemoryPeer, MemoryStream, Transport};
+
+/// A connection in memory, seen from the client's side.
+///
+/// Everything happens in the calls of the test, on its thread. A handler that reads or writes blockingly beyond what is there can't be
+/// helped by a test that it keeps from going on: its call ends with a time-out error at once.
+pub struct TestConnection {
+    session: Option<Box<Session>>,
+    peer: MemoryPeer,
+    time: ManualClock,
+    deadline: Option<Instant>,
+    server: ServerHandle,
+}
+
+impl TestConnection {
+    /// Connects to a server with these settings, of which the socket, the way to process and the clock don't matter here.
+    ///
+    /// # Panics
+    /// When the system refuses the few descriptors that a server needs.
+    pub fn new<H: StreamRequestHandler>(settings: Builder, class: impl RequestHandlerClass<H>) -> TestConnection {
+        TestConnection::from(settings, ClientAddress::Memory, class)
+    }
+
+    /// As [`new`](TestConnection::new), for a client that seems to come from this address.
+    ///
+    /// # Panics
+    /// As for [`new`](TestConnection::new).
+    pub fn from<H: StreamRequestHandler>(
+        settings: Builder,
+        client: ClientAddress,
+        class: impl RequestHandlerClass<H>,
+    ) -> TestConnection {
+        let time = ManualClock::new();
+        let (core, service) = settings.clock(time.clock()).in_memory(class).expect("a socket pair can be had");
+        let (stream, peer) = MemoryStream::pair();
+        let session = Session::new(Transport::memory(stream), client, &Arc::new(service), &core);
+        let server = ServerHandle(core);
+        let mut connection = TestConnection { session: Some(Box::new(session)), peer, time, deadline: None, server };
+        connection.run(|session, now| session.advance(now));
+        connection
+    }
+
+    /// Sends bytes, in one segment, and lets the server do all it can with them.
+    pub fn send(&mut self, bytes: &[u8]) -> &mut TestConnection {
+        self.peer.send(bytes);
+        self.wake();
+        self
+    }
+
+    /// Sends bytes one by one.
+    pub fn send_bytewise(&mut self, bytes: &[u8]) -> &mut TestConnection {
+        for byte in bytes {
+            self.send(&[*byte]);
+        }
+        self
+    }
+
+    /// Ends the client's side; the server's answers can still be received.
+    pub fn finish(&mut self) -> &mut TestConnection {
+        self.peer.finish();
+        self.wake();
+        self
+    }
+
+    /// What the server sent since the last call.
+    pub fn received(&mut self) -> Vec<u8> {
+        self.peer.take()
+    }
+
+    /// From now on the client takes only so many bytes, until it is told to take more.
+    pub fn take_only(&mut self, bytes: usize) -> &mut TestConnection {
+        self.peer.set_room(bytes);
+        self.wake();
+        self
+    }
+
+    /// Moves the time on; deadlines that pass take effect in their order.
+    pub fn advance(&mut self, by: Duration) -> &mut TestConnection {
+        let end = self.time.clock().now() + by;
+        while let Some(deadline) = self.deadline.filter(|deadline| *deadline <= end) {
+            let now = self.time.clock().now();
+            self.time.advance(deadline.saturating_duration_since(now));
+            self.run(|session, now| session.expire(now));
+        }
+        let now = self.time.clock().now();
+        self.time.advance(end.saturating_duration_since(now));
+        self
+    }
+
+    /// Whether the server has closed the connection, or at least its side of it.
+    pub fn is_closed(&self) -> bool {
+        self.session.is_none() || self.peer.server_finished()
+    }
+
+    /// Shuts the server down.
+    pub fn shutdown(&mut self) -> &mut TestConnection {
+        self.server.shutdown();
+        if let Some(mut session) = self.session.take_if(|session| session.is_idle()) {
+            session.close_idle();
+        }
+        self
+    }
+
+    /// The server that the handler sees.
+    pub fn server(&self) -> &ServerHandle {
+        &self.server
+    }
+
+    fn wake(&mut self) {
+        self.run(|session, now| {
+            session.woken(true);
+            session.advance(now)
+        });
+    }
+
+    fn run(&mut self, act: impl FnOnce(&mut Session, Instant) -> Step) {
+        let Some(session) = &mut self.session else { return };
+        let clock = self.time.clock();
+        let mut step = act(session, clock.now());
+        while step == Step::Yield {
+            step = session.advance(clock.now());
+        }
+        match step {
+            Step::Wait { until, .. } => self.deadline = until,
+            Step::Over | Step::Yield => (self.session, self.deadline) = (None, None),
+        }
+    }
+}
+
+impl std::fmt::Debug for TestConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestConnection").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
