@@ -1,4 +1,93 @@
-//! Python's `socketserver`, reborn in Rust.
+//! Python's `socketserver`, reborn in Rust: servers of your own protocol, in plain blocking code.
+//!
+//! A handler is a value per connection. Its [`handle`](StreamRequestHandler::handle) takes what has come and answers [`Next::Wait`]: the
+//! connection is then *parked* in the system's poller, where it costs some hundred bytes and no thread, until more comes. Deadlines, limits,
+//! overload and a graceful end are the server's business, not the handler's.
+//!
+//! ```no_run
+//! use std::io::Write;
+//! use socketserver::{Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c};
+//!
+//! struct Echo;
+//!
+//! impl StreamRequestHandler for Echo {
+//!     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+//!         while let Some(line) = request.rfile.take_line(4096)? {
+//!             request.wfile.write_all(line)?;
+//!         }
+//!         Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait })
+//!     }
+//! }
+//!
+//! fn main() -> Result<()> {
+//!     let mut server = Builder::new().tcp("127.0.0.1:7007", |_: &_| Echo)?;
+//!     shutdown_on_ctrl_c(server.handle())?;
+//!     server.serve_forever()
+//! }
+//! ```
+//!
+//! - Servers: [`TcpServer`], [`UdpServer`], [`UnixStreamServer`], [`UnixDatagramServer`], all made by [`Builder`], which has every setting with its
+//!   default.
+//! - Ways to process requests: [`ThreadingMixIn`] (the default: a pool whose idle connections hold no thread), [`ThreadPerRequest`],
+//!   [`ForkingMixIn`], [`Synchronous`], or your own [`ProcessRequest`].
+//! - Decisions and events: [`ServerHooks`]. From outside: [`ServerHandle`]. Figures: [`StatsSnapshot`].
+//! - Tests of handlers, without sockets and without waiting: [`testing`].
+//!
+//! # From Python
+//!
+//! Every class, method and attribute of Python 3.14's `socketserver`, and what it is here.
+//!
+//! | Python | here | what differs, and why |
+//! |---|---|---|
+//! | `BaseServer` | [`Server`] | one type for all servers; what Python reaches by subclassing is [`ServerHooks`] and [`ProcessRequest`] |
+//! | `TCPServer`, `UDPServer` | [`TcpServer`], [`UdpServer`] | UDP on a wildcard address answers from the address that was asked |
+//! | `UnixStreamServer`, `UnixDatagramServer` | [`UnixStreamServer`], [`UnixDatagramServer`] | the path is removed at the end; a stale one is taken over, a living server's is an error |
+//! | `ThreadingMixIn` | [`ThreadingMixIn`] | a bounded pool; an idle connection holds no thread. Python's thread for each request, with a cap, is [`ThreadPerRequest`] |
+//! | `ForkingMixIn` | [`ForkingMixIn`] | refuses to begin in a process that has other threads, where Python may deadlock |
+//! | `ThreadingTCPServer` and the seven others | [`Builder::process`] | a setting instead of a class for each combination |
+//! | `BaseRequestHandler` | [`StreamRequestHandler`], [`DatagramRequestHandler`] | a value for each connection, or datagram |
+//! | `StreamRequestHandler`, `DatagramRequestHandler` | the same | `handle` may return early with [`Next::Wait`] and is called again |
+//! | `BaseServer(server_address, RequestHandlerClass)` | [`Builder::tcp`] and its sisters | the class is anything that makes handlers: a closure ([`RequestHandlerClass`]) |
+//! | `bind_and_activate`, `server_bind`, `server_activate` | [`Builder::tcp`], [`Builder::from_listener`] | binding and listening are one step; a socket that somebody else bound is taken as well |
+//! | `serve_forever(poll_interval)` | [`Server::serve_forever`] | returns when the requests in flight have ended or the grace time is over |
+//! | `poll_interval` | [`Builder::poll_interval`] | only paces `service_actions`: a shutdown doesn't wait for it (python/cpython#88932) |
+//! | `shutdown()` | [`ServerHandle::shutdown`] | returns at once; callable from handlers, where Python deadlocks, twice, and before `serve_forever`. [`ServerHandle::wait`] waits |
+//! | `handle_request()` | [`Server::handle_request`] | the same |
+//! | `timeout` (of the server) | [`Builder::timeout`] | the same |
+//! | `handle_timeout()` | [`ServerHooks::handle_timeout`] | the same |
+//! | `service_actions()` | [`ServerHooks::service_actions`] | called every `poll_interval`, not after each request too |
+//! | `verify_request(request, client_address)` | [`ServerHooks::verify_request`] | sees the client's real address, after a PROXY header; called on the thread that will serve the request |
+//! | `process_request(request, client_address)` | [`ProcessRequest::process_request`] | the same |
+//! | `finish_request`, `process_request_thread` | [`Request::run`] | instantiates the handler and serves the request to its end |
+//! | `shutdown_request`, `close_request` | none | the connection closes by itself, lingering so that no reset destroys the answer |
+//! | `handle_error(request, client_address)` | [`ServerHooks::handle_error`] | gets the error; panics and deadlines arrive there too, a peer that vanished doesn't |
+//! | `get_request()` | none | accepting can't be replaced; TLS and PROXY are settings |
+//! | `server_close()` | [`Server::server_close`] | dropping the server closes its sockets too |
+//! | `with server:` | dropping the value | |
+//! | `fileno()` | [`AsFd`](std::os::fd::AsFd) for [`Server`] | |
+//! | `server_address` | [`Server::server_address`] | the real one, after port 0 |
+//! | `socket` | [`AsFd`](std::os::fd::AsFd) for [`Server`] | |
+//! | `RequestHandlerClass` | the builder's last argument | not readable later |
+//! | `address_family` | [`Builder::address_family`] | `:PORT` is IPv4 and IPv6 on one socket |
+//! | `socket_type` | the type of the server | |
+//! | `request_queue_size` | [`Builder::request_queue_size`] | 1,024 instead of 5, at which 3,000 connects took minutes |
+//! | `allow_reuse_address` | [`Builder::allow_reuse_address`] | true instead of false |
+//! | `allow_reuse_port` | [`Builder::allow_reuse_port`] | the same |
+//! | `max_packet_size` | [`Builder::max_packet_size`] | the same 8,192; a handler learns of a truncation |
+//! | `daemon_threads`, `block_on_close` (threads) | [`ThreadPerRequest::daemon_threads`], [`ThreadPerRequest::block_on_close`] | the pool's threads are always daemons: they never keep a process alive |
+//! | `max_children`, `block_on_close` (forking) | [`ForkingMixIn::max_children`], [`ForkingMixIn::block_on_close`] | the same 40 |
+//! | `active_children`, `collect_children()` | [`ProcessRequest::pending`], automatic | |
+//! | `ForkingMixIn.timeout` | none | children are reaped as they end, not after 300 s of silence |
+//! | `setup()`, `handle()`, `finish()` | the same | `handle` gets the request as an argument; `finish` isn't called after a failed `setup`, as in Python |
+//! | `self.request`, `self.connection` | [`StreamRequest`] | the socket itself isn't handed out |
+//! | `self.client_address`, `self.server` | [`StreamRequest::client_address`], [`StreamRequest::server`] | the server is its [`ServerHandle`] |
+//! | `rfile`, `wfile` | [`StreamRequest::rfile`], [`StreamRequest::wfile`] | `rfile` can be asked what is there; `wfile` gathers, and goes out when `handle` returns |
+//! | `rbufsize`, `wbufsize` | [`StreamRequestHandler::rbufsize`], [`StreamRequestHandler::wbufsize`] | how much may lie unread; 16 KiB of gathered output instead of none |
+//! | `timeout` (of the handler) | [`StreamRequestHandler::timeout`] | on top of the server's deadlines by phase, which Python has not |
+//! | `disable_nagle_algorithm` | [`StreamRequestHandler::disable_nagle_algorithm`] | true instead of false, as answers are gathered |
+//! | `packet`, `self.request[0]` | [`DatagramRequest::packet`] | |
+//! | `self.request[1]`, `socket` | [`DatagramRequest::reply`], [`DatagramRequest::replier`] | answers from the right address |
+//! | `wfile` (of a datagram) | [`DatagramRequest::wfile`] | an empty one sends nothing |
 
 mod address;
 mod bell;

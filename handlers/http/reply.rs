@@ -1,0 +1,159 @@
+//! Writing responses.
+
+use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::Arc;
+
+use socketserver::WFile;
+
+use super::date;
+use super::site::{Body, Entry};
+
+/// Sent with every response (RFC 9110 §10.2.4); without a version, which would only help an attacker.
+const SERVER: &str = "Server: socketserver\r\n";
+
+/// What a response needs to know of its request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame {
+    /// The body is left out, its length is not (RFC 9110 §9.3.2).
+    pub(crate) head_only: bool,
+    /// The connection goes on.
+    pub(crate) keep_alive: bool,
+    /// HTTP/1.0 clients must be told so (RFC 9112 §C.2.2).
+    pub(crate) http_1_0: bool,
+}
+
+impl Frame {
+    fn connection(self) -> &'static str {
+        match (self.keep_alive, self.http_1_0) {
+            (true, false) => "\r\n",
+            (true, true) => "Connection: keep-alive\r\n\r\n",
+            (false, _) => "Connection: close\r\n\r\n",
+        }
+    }
+}
+
+/// The reason phrase of the statuses that are sent.
+pub(crate) fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Unknown",
+    }
+}
+
+/// The status line and the fields that every response has.
+fn begin(to: &mut WFile, status: u16) -> io::Result<()> {
+    if status == 200 {
+        to.write_all(b"HTTP/1.1 200 OK\r\nServer: socketserver\r\nDate: ")?;
+    } else {
+        write!(to, "HTTP/1.1 {status} {}\r\n{SERVER}Date: ", reason(status))?;
+    }
+    date::with_now(|now| to.write_all(now))?;
+    to.write_all(b"\r\n")
+}
+
+/// A whole file.
+pub(crate) fn file(to: &mut WFile, frame: Frame, entry: &Entry) -> io::Result<()> {
+    begin(to, 200)?;
+    to.write_all(&entry.fields)?;
+    to.write_all(frame.connection().as_bytes())?;
+    if frame.head_only { Ok(()) } else { send(to, entry, 0..entry.length) }
+}
+
+/// A page with another status than 200 whose content is a file: 404.html.
+pub(crate) fn page_file(to: &mut WFile, frame: Frame, status: u16, entry: &Entry) -> io::Result<()> {
+    begin(to, status)?;
+    write!(to, "Content-Type: {}\r\nContent-Length: {}\r\n", entry.media_type, entry.length)?;
+    to.write_all(frame.connection().as_bytes())?;
+    if frame.head_only { Ok(()) } else { send(to, entry, 0..entry.length) }
+}
+
+/// One range of a file (RFC 9110 §15.3.7).
+pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64>) -> io::Result<()> {
+    begin(to, 206)?;
+    write!(
+        to,
+        "Content-Type: {}\r\nContent-Length: {}\r\nContent-Range: bytes {}-{}/{}\r\n",
+        entry.media_type,
+        range.end - range.start,
+        range.start,
+        range.end - 1,
+        entry.length,
+    )?;
+    validators(to, entry)?;
+    to.write_all(b"Accept-Ranges: bytes\r\n")?;
+    to.write_all(frame.connection().as_bytes())?;
+    if frame.head_only { Ok(()) } else { send(to, entry, range) }
+}
+
+/// The client's copy is still good (RFC 9110 §15.4.5).
+pub(crate) fn not_modified(to: &mut WFile, frame: Frame, entry: &Entry) -> io::Result<()> {
+    begin(to, 304)?;
+    validators(to, entry)?;
+    to.write_all(frame.connection().as_bytes())
+}
+
+fn validators(to: &mut WFile, entry: &Entry) -> io::Result<()> {
+    write!(to, "Last-Modified: {}\r\nETag: {}\r\n", httpdate::fmt_http_date(entry.modified), entry.etag)
+}
+
+fn send(to: &mut WFile, entry: &Entry, range: Range<u64>) -> io::Result<()> {
+    match &entry.body {
+        // Small enough for the buffer, a copy is cheaper than another reference and a gathered write.
+        Body::Memory(bytes) if bytes.len() <= 8192 => to.write_all(&bytes[range.start as usize..range.end as usize]),
+        Body::Memory(bytes) => to.send_shared(Arc::clone(bytes), range.start as usize..range.end as usize),
+        Body::Descriptor(file) => to.send_file(Arc::clone(file), range),
+    }
+}
+
+/// A page that was made for this response.
+pub(crate) fn page(to: &mut WFile, frame: Frame, status: u16, fields: &str, html: String) -> io::Result<()> {
+    begin(to, status)?;
+    write!(to, "Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n{fields}", html.len())?;
+    to.write_all(frame.connection().as_bytes())?;
+    if frame.head_only {
+        return Ok(());
+    }
+    let length = html.len();
+    to.send_shared(html.into_bytes().into(), 0..length)
+}
+
+/// A response without content, and without a Content-Length (RFC 9110 §8.6): 204.
+pub(crate) fn empty(to: &mut WFile, frame: Frame, status: u16, fields: &str) -> io::Result<()> {
+    begin(to, status)?;
+    to.write_all(fields.as_bytes())?;
+    to.write_all(frame.connection().as_bytes())
+}
+
+/// A short page that says what went wrong.
+pub(crate) fn error(to: &mut WFile, frame: Frame, status: u16, fields: &str, detail: &str) -> io::Result<()> {
+    page(to, frame, status, fields, error_page(status, detail))
+}
+
+fn error_page(status: u16, detail: &str) -> String {
+    let reason = reason(status);
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{status} {reason}</title>\
+         <meta name=\"color-scheme\" content=\"light dark\"></head>\n\
+         <body><h1>{status} {reason}</h1><p>{detail}</p></body>\n</html>\n"
+    )
+}

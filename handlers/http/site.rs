@@ -1,0 +1,181 @@
+//! The files below the root, and what a path among them stands for.
+//!
+//! The root is a directory handle, and every path is opened below it by the system itself (`openat2` with `RESOLVE_BENEATH` on Linux):
+//! there is no check of a path that a later open could contradict, and a symlink that leads out opens nothing.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+
+use super::cache::Cache;
+use super::media;
+
+/// Files up to this size are kept in memory; of larger ones, only the descriptor.
+const IN_MEMORY: u64 = 64 * 1024;
+const O_NONBLOCK: i32 = 0o4000;
+
+/// A directory tree that is served.
+#[derive(Debug)]
+pub(crate) struct Site {
+    root: Dir,
+    pub(crate) cache: Cache,
+}
+
+/// What a path stands for.
+#[derive(Debug)]
+pub(crate) enum Resource {
+    File(Arc<Entry>),
+    /// A directory, asked for without the slash at its end.
+    NeedsSlash,
+    /// A directory without an index page.
+    Directory(Dir),
+    NotFound,
+    Forbidden,
+}
+
+/// A file, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) body: Body,
+    pub(crate) length: u64,
+    pub(crate) modified: SystemTime,
+    pub(crate) etag: String,
+    pub(crate) media_type: String,
+    /// The header fields that describe the file, as they go out with a 200.
+    pub(crate) fields: Box<[u8]>,
+    identity: Identity,
+}
+
+#[derive(Debug)]
+pub(crate) enum Body {
+    Memory(Arc<[u8]>),
+    Descriptor(Arc<File>),
+}
+
+/// Tells whether a path still leads to the same content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    fn of(metadata: &std::fs::Metadata) -> Identity {
+        Identity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+impl Site {
+    /// Opens the root.
+    pub(crate) fn open(root: &Path) -> io::Result<Site> {
+        Ok(Site { root: Dir::open_ambient_dir(root, ambient_authority())?, cache: Cache::default() })
+    }
+
+    /// What a decoded path, relative to the root, stands for; empty is the root itself.
+    pub(crate) fn find(&self, path: &[u8], trailing_slash: bool) -> Resource {
+        self.look_up(path, trailing_slash).unwrap_or_else(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied if !is_escape(&error) => Resource::Forbidden,
+            // Paths that lead out, through a file, or nowhere: all the same to a client.
+            _ => Resource::NotFound,
+        })
+    }
+
+    fn look_up(&self, path: &[u8], trailing_slash: bool) -> io::Result<Resource> {
+        let path = Path::new(OsStr::from_bytes(path));
+        let here = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let file = self.open_file(here)?;
+        let metadata = file.metadata()?;
+        if metadata.is_file() {
+            return if trailing_slash { Ok(Resource::NotFound) } else { Ok(Resource::File(Arc::new(Entry::new(path, file)?))) };
+        }
+        if !metadata.is_dir() {
+            return Ok(Resource::NotFound); // a FIFO, a socket, a device
+        }
+        if !trailing_slash {
+            return Ok(Resource::NeedsSlash);
+        }
+        let index = path.join("index.html");
+        match self.open_file(&index) {
+            Ok(file) if file.metadata()?.is_file() => Ok(Resource::File(Arc::new(Entry::new(&index, file)?))),
+            Ok(_) => Ok(Resource::Directory(Dir::from_std_file(file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Resource::Directory(Dir::from_std_file(file))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a path still leads to this entry.
+    pub(crate) fn is_current(&self, path: &[u8], entry: &Entry) -> bool {
+        let path = Path::new(OsStr::from_bytes(path));
+        let here = if path.as_os_str().is_empty() { Path::new("index.html") } else { path };
+        let metadata = self.open_file(here).and_then(|file| file.metadata()).and_then(|metadata| {
+            let index = here.join("index.html");
+            if metadata.is_dir() { self.open_file(&index)?.metadata() } else { Ok(metadata) }
+        });
+        metadata.is_ok_and(|metadata| Identity::of(&metadata) == entry.identity)
+    }
+
+    /// Opens without waiting: a FIFO would wait for its writer.
+    fn open_file(&self, path: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(O_NONBLOCK);
+        Ok(self.root.open_with(path, &options)?.into_std())
+    }
+}
+
+/// cap-std reports a path that leads out of the root as a denied permission without an errno.
+fn is_escape(error: &io::Error) -> bool {
+    error.raw_os_error().is_none()
+}
+
+impl Entry {
+    fn new(path: &Path, file: File) -> io::Result<Entry> {
+        let metadata = file.metadata()?;
+        let (identity, length) = (Identity::of(&metadata), metadata.len());
+        // A date in the future would make every If-Modified-Since wrong (RFC 9110 §8.8.2.1).
+        let modified = metadata.modified().unwrap_or(UNIX_EPOCH).min(SystemTime::now());
+        let body = if length <= IN_MEMORY { read_whole(&file, &identity)? } else { None };
+        let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let etag = format!("\"{:x}-{:x}\"", since_epoch.as_nanos(), length);
+        let media_type = media::media_type(path.as_os_str().as_bytes()).into_owned();
+        let fields = format!(
+            "Content-Type: {media_type}\r\nContent-Length: {length}\r\nLast-Modified: {}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n",
+            httpdate::fmt_http_date(modified)
+        );
+        let body = body.map_or_else(|| Body::Descriptor(Arc::new(file)), Body::Memory);
+        Ok(Entry { body, length, modified, etag, media_type, fields: fields.into_bytes().into(), identity })
+    }
+
+    /// What it costs to keep this entry.
+    pub(crate) fn cost(&self) -> usize {
+        let body = if let Body::Memory(bytes) = &self.body { bytes.len() } else { 0 };
+        body + 1024
+    }
+}
+
+/// The content, unless somebody changes the file meanwhile.
+fn read_whole(file: &File, identity: &Identity) -> io::Result<Option<Arc<[u8]>>> {
+    use std::os::unix::fs::FileExt;
+    let mut content = vec![0; identity.length as usize];
+    match file.read_exact_at(&mut content, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    Ok((Identity::of(&file.metadata()?) == *identity).then(|| content.into()))
+}
