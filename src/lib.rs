@@ -128,3 +128,9 @@ pub use server::{Builder, Server, TcpServer, UdpServer, UnixDatagramServer, Unix
 pub use signals::{reload_on_hangup, shutdown_on_ctrl_c};
 pub use stats::{Histogram, StatsSnapshot};
 pub use tls::Tls;
+
+/// What the fuzz targets call.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::proxy::check as proxy;
+}
