@@ -1,3 +1,4 @@
 //! The HTTP service.
 
+pub mod range;
 pub mod target;
