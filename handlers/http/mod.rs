@@ -1,4 +1,5 @@
 //! The HTTP service.
 
+pub mod conditional;
 pub mod range;
 pub mod target;
