@@ -1,1 +1,3 @@
 //! The services of `socketserver`.
+
+pub mod http;

@@ -1,0 +1,222 @@
+//! Conditional requests (RFC 9110 §13): whether what a client has, or expects, is still current.
+//!
+//! A date that isn't one is ignored (§13.1.3, §13.1.4). A malformed list of entity tags matches
+//! nothing, and where it would guard a change, the change isn't made.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+#[cfg(test)]
+mod tests;
+
+/// The values of a request's conditional headers; lines of the same name joined by commas.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Conditions<'a> {
+    /// `If-Match`
+    pub if_match: Option<&'a [u8]>,
+    /// `If-Unmodified-Since`
+    pub if_unmodified_since: Option<&'a [u8]>,
+    /// `If-None-Match`
+    pub if_none_match: Option<&'a [u8]>,
+    /// `If-Modified-Since`
+    pub if_modified_since: Option<&'a [u8]>,
+    /// `If-Range`
+    pub if_range: Option<&'a [u8]>,
+}
+
+/// What tells the current representation from others (§8.8).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Validators<'a> {
+    /// The value of `ETag`, with its quotes, and `W/` if it is weak.
+    pub etag: Option<&'a [u8]>,
+    /// When it was changed; counted in whole seconds, and as unknown before 1970.
+    pub last_modified: Option<SystemTime>,
+}
+
+/// How to go on with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Perform the method.
+    Proceed {
+        /// Whether `If-Range`, if there is one, lets `Range` count; that it counts for GET
+        /// only (§14.2) is the caller's to know.
+        honour_range: bool,
+    },
+    /// Answer 304 (Not Modified).
+    NotModified,
+    /// Answer 412 (Precondition Failed).
+    PreconditionFailed,
+}
+
+/// Evaluates the conditions in the order of §13.2.2. `current` is `None` when the target has no
+/// representation; `is_get_or_head` tells a 304 from a 412.
+pub fn evaluate(
+    conditions: &Conditions<'_>,
+    current: Option<&Validators<'_>>,
+    is_get_or_head: bool,
+) -> Outcome {
+    let modified = current.and_then(|current| seconds(current.last_modified?));
+    let modified_since = |date: Option<&[u8]>| Some(modified? > http_date(date?)?);
+
+    if let Some(list) = conditions.if_match {
+        if matches(list, current, |a, b| a.strongly_equals(b)) != Some(true) {
+            return Outcome::PreconditionFailed;
+        }
+    } else if modified_since(conditions.if_unmodified_since) == Some(true) {
+        return Outcome::PreconditionFailed;
+    }
+
+    if let Some(list) = conditions.if_none_match {
+        match matches(list, current, |a, b| a.weakly_equals(b)) {
+            Some(true) if is_get_or_head => return Outcome::NotModified,
+            Some(true) => return Outcome::PreconditionFailed,
+            None if !is_get_or_head => return Outcome::PreconditionFailed,
+            Some(false) | None => {}
+        }
+    } else if is_get_or_head && modified_since(conditions.if_modified_since) == Some(false) {
+        return Outcome::NotModified;
+    }
+
+    let honour_range = conditions.if_range.is_none_or(|validator| {
+        let tag = current.and_then(|current| EntityTag::whole(current.etag?));
+        match EntityTag::whole(validator) {
+            Some(asked) => tag.is_some_and(|tag| tag.strongly_equals(asked)),
+            // §13.1.5: the very date of `Last-Modified`. That it is a strong validator, hence
+            // older than the response that brought it, is for the client to see to.
+            None => modified.is_some() && modified == http_date(validator),
+        }
+    });
+    Outcome::Proceed { honour_range }
+}
+
+/// Whether the header `list` names the current representation; `None` if it is malformed.
+fn matches(
+    list: &[u8],
+    current: Option<&Validators<'_>>,
+    equals: fn(EntityTag<'_>, EntityTag<'_>) -> bool,
+) -> Option<bool> {
+    if list == b"*" {
+        return Some(current.is_some());
+    }
+    let tag = current.and_then(|current| EntityTag::whole(current.etag?));
+    let mut rest = list;
+    let mut empty = true;
+    let mut matched = false;
+    loop {
+        // §5.6.1.2: empty elements of a list are skipped.
+        rest = skip_ows(rest);
+        match rest {
+            [] => return (!empty).then_some(matched),
+            [b',', behind @ ..] => rest = behind,
+            _ => {
+                let (asked, behind) = EntityTag::first(rest)?;
+                empty = false;
+                matched |= tag.is_some_and(|tag| equals(tag, asked));
+                rest = skip_ows(behind);
+                if !matches!(rest, [] | [b',', ..]) {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// §8.8.3
+#[derive(Clone, Copy)]
+struct EntityTag<'a> {
+    weak: bool,
+    /// With its quotes.
+    opaque: &'a [u8],
+}
+
+impl<'a> EntityTag<'a> {
+    /// The entity tag at the start of `bytes`, and what follows it.
+    fn first(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (weak, bytes) = match bytes.strip_prefix(b"W/") {
+            Some(opaque) => (true, opaque),
+            None => (false, bytes),
+        };
+        let inner = bytes.strip_prefix(b"\"")?;
+        let length = memchr::memchr(b'"', inner)?;
+        let visible = |&byte: &u8| byte > b' ' && byte != 0x7f;
+        if !inner[..length].iter().all(visible) {
+            return None;
+        }
+        let (opaque, rest) = bytes.split_at(length + 2);
+        Some((EntityTag { weak, opaque }, rest))
+    }
+
+    /// `bytes` as one entity tag and nothing else.
+    fn whole(bytes: &'a [u8]) -> Option<Self> {
+        let (tag, rest) = Self::first(bytes)?;
+        rest.is_empty().then_some(tag)
+    }
+
+    /// §8.8.3.2
+    fn strongly_equals(self, other: EntityTag<'_>) -> bool {
+        !self.weak && !other.weak && self.opaque == other.opaque
+    }
+
+    /// §8.8.3.2
+    fn weakly_equals(self, other: EntityTag<'_>) -> bool {
+        self.opaque == other.opaque
+    }
+}
+
+fn skip_ows(bytes: &[u8]) -> &[u8] {
+    let ows = |&byte: &u8| byte == b' ' || byte == b'\t';
+    let length = bytes.iter().take_while(|byte| ows(byte)).count();
+    &bytes[length..]
+}
+
+/// An HTTP-date in any of its three forms (§5.6.7), in seconds since 1970.
+fn http_date(value: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(value).ok()?;
+    seconds(httpdate::parse_http_date(text).ok()?)
+}
+
+fn seconds(time: SystemTime) -> Option<u64> {
+    let since_1970 = time.duration_since(UNIX_EPOCH).ok()?;
+    Some(since_1970.as_secs())
+}
+
+/// What must hold for any bytes; for the fuzzer.
+#[doc(hidden)]
+pub fn check(data: &[u8]) {
+    let current = Validators {
+        etag: Some(b"\"a\""),
+        last_modified: Some(UNIX_EPOCH),
+    };
+    let evaluate = |conditions: Conditions<'_>| evaluate(&conditions, Some(&current), true);
+    let if_match = evaluate(Conditions {
+        if_match: Some(data),
+        ..Conditions::default()
+    });
+    let if_none_match = evaluate(Conditions {
+        if_none_match: Some(data),
+        ..Conditions::default()
+    });
+    // A tag that matches strongly matches weakly too.
+    if if_match != Outcome::PreconditionFailed {
+        assert_eq!(if_none_match, Outcome::NotModified);
+    }
+    let if_range = evaluate(Conditions {
+        if_range: Some(data),
+        ..Conditions::default()
+    });
+    if if_range == (Outcome::Proceed { honour_range: true }) && data.starts_with(b"\"") {
+        assert_eq!(data, b"\"a\"");
+    }
+    for conditions in [
+        Conditions {
+            if_modified_since: Some(data),
+            ..Conditions::default()
+        },
+        Conditions {
+            if_unmodified_since: Some(data),
+            ..Conditions::default()
+        },
+    ] {
+        // No date lies before 1970, so the representation is never newer than one.
+        assert_ne!(evaluate(conditions), Outcome::PreconditionFailed);
+    }
+}
