@@ -46,7 +46,8 @@ impl Cache {
         let checked = kept.checked_ms.load(Ordering::Relaxed);
         let fresh = now_ms.wrapping_sub(checked) < FRESH_MS;
         // One thread looks; the others go on with what was true half a second ago.
-        let mine = !fresh && kept.checked_ms.compare_exchange(checked, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let mine =
+            !fresh && kept.checked_ms.compare_exchange(checked, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if !mine || is_current(&kept.path, &kept.entry) {
             return Some(Arc::clone(&kept.entry));
         }

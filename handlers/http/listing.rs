@@ -42,7 +42,7 @@ pub(crate) fn page(dir: &Dir, path: &[u8]) -> io::Result<String> {
         let _ = writeln!(
             html,
             "<tr><td><a href=\"./{}{slash}\">{}{slash}</a></td><td>{}</td><td>{}</td></tr>",
-            target::encode(&item.name),
+            target::encode_path(&item.name),
             escape(&item.name),
             if item.is_dir { String::new() } else { item.length.to_string() },
             date(item.modified),
@@ -104,7 +104,10 @@ mod tests {
 
     #[test]
     fn names_can_not_become_markup() {
-        assert_eq!(escape(b"<img src=x onerror='alert(1)'>&\""), "&lt;img src=x onerror=&#39;alert(1)&#39;&gt;&amp;&quot;");
+        assert_eq!(
+            escape(b"<img src=x onerror='alert(1)'>&\""),
+            "&lt;img src=x onerror=&#39;alert(1)&#39;&gt;&amp;&quot;"
+        );
         assert_eq!(escape(b"a\nb\xff"), "a\u{FFFD}b\u{FFFD}");
     }
 

@@ -25,9 +25,7 @@ pub fn content_type(name: &Path) -> Cow<'static, str> {
 /// Whether files of this type are read as characters; by structured suffix too (RFC 6839).
 fn is_text(essence: &str) -> bool {
     essence.starts_with("text/")
-        || ["/javascript", "/json", "+json", "/xml", "+xml"]
-            .iter()
-            .any(|suffix| essence.ends_with(suffix))
+        || ["/javascript", "/json", "+json", "/xml", "+xml"].iter().any(|suffix| essence.ends_with(suffix))
 }
 
 #[cfg(test)]
@@ -50,10 +48,7 @@ mod tests {
             ("feed.atom", "application/atom+xml; charset=utf-8"),
             ("picture.svg", "image/svg+xml; charset=utf-8"),
             ("page.xhtml", "application/xhtml+xml; charset=utf-8"),
-            (
-                "app.webmanifest",
-                "application/manifest+json; charset=utf-8",
-            ),
+            ("app.webmanifest", "application/manifest+json; charset=utf-8"),
             ("app.appcache", "text/cache-manifest; charset=utf-8"),
             ("notes.txt", "text/plain; charset=utf-8"),
             ("notes.md", "text/markdown; charset=utf-8"),
@@ -75,10 +70,7 @@ mod tests {
             ("archive.tar.gz", "application/gzip"),
             ("archive.zip", "application/zip"),
             ("message.wbxml", "application/vnd.wap.wbxml"),
-            (
-                "sheet.xlsx",
-                "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-            ),
+            ("sheet.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
         ] {
             assert_eq!(content_type(Path::new(name)), expected, "{name}");
         }
@@ -86,14 +78,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_a_stream_of_octets() {
-        for name in [
-            &b"README"[..],
-            b"",
-            b".html",
-            b"a.",
-            b"a.\xff",
-            b"a.unheard-of",
-        ] {
+        for name in [&b"README"[..], b"", b".html", b"a.", b"a.\xff", b"a.unheard-of"] {
             let name = Path::new(OsStr::from_bytes(name));
             assert_eq!(content_type(name), "application/octet-stream", "{name:?}");
         }

@@ -33,11 +33,7 @@ pub fn parse(header: &[u8], length: u64) -> Ranges {
         return Ranges::Ignore;
     }
     satisfiable(header, length).map_or(Ranges::Ignore, |ranges| {
-        if ranges.is_empty() {
-            Ranges::Unsatisfiable
-        } else {
-            Ranges::Satisfiable(ranges)
-        }
+        if ranges.is_empty() { Ranges::Unsatisfiable } else { Ranges::Satisfiable(ranges) }
     })
 }
 
@@ -90,11 +86,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let add = |number: u64, digit: &u8| {
-        number
-            .saturating_mul(10)
-            .saturating_add(u64::from(digit - b'0'))
-    };
+    let add = |number: u64, digit: &u8| number.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
     Some(digits.iter().fold(0, add))
 }
 
@@ -102,9 +94,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 fn overlapping(ranges: &[Range<u64>]) -> usize {
     let overlap = |a: &Range<u64>, b: &Range<u64>| a.start < b.end && b.start < a.end;
     let indexed = || ranges.iter().enumerate();
-    indexed()
-        .filter(|(i, a)| indexed().any(|(j, b)| *i != j && overlap(a, b)))
-        .count()
+    indexed().filter(|(i, a)| indexed().any(|(j, b)| *i != j && overlap(a, b))).count()
 }
 
 /// Without the spaces and tabs around it (OWS, §5.6.3).

@@ -67,7 +67,7 @@ fn begin(to: &mut WFile, status: u16) -> io::Result<()> {
     } else {
         write!(to, "HTTP/1.1 {status} {}\r\n{SERVER}Date: ", reason(status))?;
     }
-    date::with_now(|now| to.write_all(now))?;
+    to.write_all(&date::now())?;
     to.write_all(b"\r\n")
 }
 

@@ -24,7 +24,7 @@ const O_NONBLOCK: i32 = 0o4000;
 
 /// A directory tree that is served.
 #[derive(Debug)]
-pub(crate) struct Site {
+pub struct Site {
     root: Dir,
     pub(crate) cache: Cache,
 }
@@ -84,7 +84,7 @@ impl Identity {
 
 impl Site {
     /// Opens the root.
-    pub(crate) fn open(root: &Path) -> io::Result<Site> {
+    pub fn open(root: &Path) -> io::Result<Site> {
         Ok(Site { root: Dir::open_ambient_dir(root, ambient_authority())?, cache: Cache::default() })
     }
 
@@ -103,7 +103,11 @@ impl Site {
         let file = self.open_file(here)?;
         let metadata = file.metadata()?;
         if metadata.is_file() {
-            return if trailing_slash { Ok(Resource::NotFound) } else { Ok(Resource::File(Arc::new(Entry::new(path, file)?))) };
+            return if trailing_slash {
+                Ok(Resource::NotFound)
+            } else {
+                Ok(Resource::File(Arc::new(Entry::new(path, file)?)))
+            };
         }
         if !metadata.is_dir() {
             return Ok(Resource::NotFound); // a FIFO, a socket, a device
@@ -153,7 +157,7 @@ impl Entry {
         let body = if length <= IN_MEMORY { read_whole(&file, &identity)? } else { None };
         let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let etag = format!("\"{:x}-{:x}\"", since_epoch.as_nanos(), length);
-        let media_type = media::media_type(path.as_os_str().as_bytes()).into_owned();
+        let media_type = media::content_type(path).into_owned();
         let fields = format!(
             "Content-Type: {media_type}\r\nContent-Length: {length}\r\nLast-Modified: {}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n",
             httpdate::fmt_http_date(modified)

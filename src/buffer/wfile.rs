@@ -100,6 +100,12 @@ impl WFile {
         self.sent < self.filled || self.tail.is_some() || self.unflushed
     }
 
+    /// Whether a file or shared bytes are still to be sent: what is written next would have to wait for them.
+    #[inline]
+    pub fn has_tail(&self) -> bool {
+        self.tail.is_some()
+    }
+
     /// Changes how long a write may wait for the peer to take a byte; `None` is for ever (Python's `timeout`).
     pub fn set_timeout(&mut self, timeout: Option<std::time::Duration>) {
         self.pace.set_stall(timeout);

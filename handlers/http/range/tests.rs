@@ -35,10 +35,7 @@ fn one_range_is_cut_to_the_representation() {
 #[test]
 fn several_ranges_keep_their_order() {
     let header = "bytes=500-599, -1\t,\t, 0-0";
-    assert_eq!(
-        of_1000(header),
-        Satisfiable(vec![500..600, 999..1000, 0..1])
-    );
+    assert_eq!(of_1000(header), Satisfiable(vec![500..600, 999..1000, 0..1]));
 }
 
 #[test]

@@ -1,0 +1,227 @@
+//! One connection: a request, its response, and the next.
+
+use std::io::{self, BufRead};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use socketserver::{Expiry, Next, Result, StreamRequest, StreamRequestHandler, WFile};
+
+use super::conditional::{self, Conditions, Outcome, Validators};
+use super::head::{self, Form, Framing, Head, HeadError, Method, Scanner, Status};
+use super::range::{self, Ranges};
+use super::reply::{self, Frame};
+use super::site::{Entry, Resource, Site};
+use super::{listing, target};
+
+/// Requests that are answered in one go before the answers are sent: what a pipelining client has sent at once.
+const PIPELINED: usize = 16;
+/// An unread body up to this size is read and dropped, so that the connection can go on.
+const DROPPED_BODY: u64 = 64 * 1024;
+const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
+/// The page that is shown for what isn't there.
+const NOT_FOUND_PAGE: &[u8] = b"404.html";
+
+/// Serves one HTTP connection.
+#[derive(Debug)]
+pub struct HttpHandler {
+    site: Arc<Site>,
+    scanner: Scanner,
+    /// Bytes of the last request's body that are still to be dropped.
+    body_left: u64,
+}
+
+impl HttpHandler {
+    /// A handler of a new connection.
+    pub fn new(site: Arc<Site>) -> HttpHandler {
+        HttpHandler { site, scanner: Scanner::default(), body_left: 0 }
+    }
+
+    /// Drops what has come of an unread body; false if more must come first.
+    fn drop_body(&mut self, request: &mut StreamRequest) -> bool {
+        let count = self.body_left.min(request.rfile.buffer().len() as u64);
+        request.rfile.consume(count as usize);
+        self.body_left -= count;
+        self.body_left == 0
+    }
+}
+
+impl StreamRequestHandler for HttpHandler {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        for _ in 0..PIPELINED {
+            if self.body_left > 0 && !self.drop_body(request) {
+                request.stay_in_flight();
+                return Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait });
+            }
+            let shutting_down = request.server.is_shutting_down();
+            let (rfile, wfile) = (&mut request.rfile, &mut request.wfile);
+            let (used, frame) = match head::parse(rfile.buffer(), &mut self.scanner) {
+                Ok(Status::Partial) => {
+                    return Ok(if rfile.is_eof() { Next::Close } else { Next::Wait });
+                }
+                Err(refused) => {
+                    refuse(wfile, refused)?;
+                    request.linger();
+                    return Ok(Next::Close);
+                }
+                Ok(Status::Complete(head, used)) => {
+                    self.body_left = match head.fields.framing {
+                        Framing::Length(length) => length,
+                        Framing::None | Framing::Chunked => 0,
+                    };
+                    // A client that waits for 100 (Continue) doesn't get it, and may or may not send its body.
+                    let body_is_in_the_way = head.fields.framing == Framing::Chunked
+                        || self.body_left > DROPPED_BODY
+                        || (head.fields.expects_continue && self.body_left > 0);
+                    let frame = Frame {
+                        head_only: head.method == Method::Head,
+                        keep_alive: head.keep_alive && !shutting_down && !body_is_in_the_way,
+                        http_1_0: head.http_1_0,
+                    };
+                    Exchange { site: &self.site, head: &head, frame, wfile: &mut *wfile }.answer()?;
+                    (used, frame)
+                }
+            };
+            rfile.consume(used);
+            if !frame.keep_alive {
+                if self.body_left > 0 {
+                    request.linger();
+                }
+                return Ok(Next::Close);
+            }
+            if request.rfile.buffer().is_empty() || request.wfile.has_tail() {
+                break;
+            }
+        }
+        if self.body_left > 0 {
+            request.stay_in_flight();
+        }
+        Ok(Next::Wait)
+    }
+
+    fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
+        if what == Expiry::Idle {
+            return; // a silent client hasn't asked for anything
+        }
+        // It may not get through; there is nobody left to tell.
+        let _ = refuse(&mut request.wfile, HeadError { status: 408, reason: "the request took too long" });
+        request.linger();
+    }
+}
+
+/// Answers what isn't a request that can be served, and says that the connection ends.
+fn refuse(wfile: &mut WFile, refused: HeadError) -> io::Result<()> {
+    let frame = Frame { head_only: false, keep_alive: false, http_1_0: false };
+    reply::error(wfile, frame, refused.status, "", &format!("The request was refused: {}.", refused.reason))
+}
+
+/// A request with what its answer needs.
+struct Exchange<'a> {
+    site: &'a Site,
+    head: &'a Head<'a>,
+    frame: Frame,
+    wfile: &'a mut WFile,
+}
+
+impl Exchange<'_> {
+    fn answer(&mut self) -> io::Result<()> {
+        match self.head.method {
+            Method::Get | Method::Head => self.get(),
+            Method::Options => reply::empty(self.wfile, self.frame, 204, ALLOW),
+            Method::Other => self.error(501, "", "This method is unknown here."),
+            _ => self.error(405, ALLOW, "Only GET, HEAD and OPTIONS are possible here."),
+        }
+    }
+
+    fn get(&mut self) -> io::Result<()> {
+        let raw = self.head.target;
+        let path_end = memchr::memchr(b'?', raw).unwrap_or(raw.len());
+        let now_ms = now_ms();
+        let site = self.site;
+        if let Some(entry) = site.cache.get(&raw[..path_end], now_ms, |path, entry| site.is_current(path, entry)) {
+            return self.send(&entry);
+        }
+        debug_assert!(
+            matches!(self.head.form, Form::Origin | Form::Absolute),
+            "the parser lets no other form of GET through"
+        );
+        let target = match target::parse(raw) {
+            Ok(target) => target,
+            Err(error) => return self.error(400, "", &format!("The path was refused: {error}.")),
+        };
+        match site.find(&target.path, target.trailing_slash) {
+            Resource::File(entry) => {
+                site.cache.insert(&raw[..path_end], &target.path, &entry, now_ms);
+                self.send(&entry)
+            }
+            Resource::NeedsSlash => {
+                let location = target.location_of_directory();
+                let fields = format!("Location: {location}\r\n");
+                self.error(301, &fields, &format!("It is at <a href=\"{location}\">{location}</a>."))
+            }
+            Resource::Directory(dir) => match listing::page(&dir, &target.path) {
+                Ok(html) => reply::page(self.wfile, self.frame, 200, "", html),
+                Err(error) => {
+                    log::warn!("a directory can't be read: {error}");
+                    self.error(500, "", "The directory can't be read.")
+                }
+            },
+            Resource::NotFound => self.not_found(),
+            Resource::Forbidden => self.error(403, "", "Reading this isn't allowed."),
+        }
+    }
+
+    fn not_found(&mut self) -> io::Result<()> {
+        match self.site.find(NOT_FOUND_PAGE, false) {
+            Resource::File(entry) => reply::page_file(self.wfile, self.frame, 404, &entry),
+            _ => self.error(404, "", "There is nothing at this address."),
+        }
+    }
+
+    fn error(&mut self, status: u16, fields: &str, detail: &str) -> io::Result<()> {
+        reply::error(self.wfile, self.frame, status, fields, detail)
+    }
+
+    /// A file, or what its conditions and range leave of it.
+    fn send(&mut self, entry: &Entry) -> io::Result<()> {
+        let fields = &self.head.fields;
+        if !fields.is_conditional {
+            return reply::file(self.wfile, self.frame, entry);
+        }
+        let if_match = self.joined("if-match", fields.if_match);
+        let if_none_match = self.joined("if-none-match", fields.if_none_match);
+        let conditions = Conditions {
+            if_match: if_match.as_deref(),
+            if_none_match: if_none_match.as_deref(),
+            if_modified_since: fields.if_modified_since,
+            if_unmodified_since: fields.if_unmodified_since,
+            if_range: fields.if_range,
+        };
+        let current = Validators { etag: Some(entry.etag.as_bytes()), last_modified: Some(entry.modified) };
+        let honour_range = match conditional::evaluate(&conditions, Some(&current), true) {
+            Outcome::NotModified => return reply::not_modified(self.wfile, self.frame, entry),
+            Outcome::PreconditionFailed => return self.error(412, "", "The file isn't what the request expects."),
+            // A range has a meaning for GET only (RFC 9110 §14.2).
+            Outcome::Proceed { honour_range } => honour_range && self.head.method == Method::Get,
+        };
+        match fields.range.filter(|_| honour_range).map(|range| range::parse(range, entry.length)) {
+            Some(Ranges::Satisfiable(ranges)) if ranges.len() == 1 => {
+                reply::part(self.wfile, self.frame, entry, ranges[0].clone())
+            }
+            Some(Ranges::Unsatisfiable) => {
+                let fields = format!("Content-Range: bytes */{}\r\n", entry.length);
+                self.error(416, &fields, "The file has no bytes in that range.")
+            }
+            // Several ranges may be answered by the whole (RFC 9110 §14.2).
+            _ => reply::file(self.wfile, self.frame, entry),
+        }
+    }
+
+    /// A list that may come in several fields (RFC 9110 §5.3).
+    fn joined(&self, name: &str, first: Option<&[u8]>) -> Option<Vec<u8>> {
+        first.map(|_| self.head.values(name).collect::<Vec<_>>().join(&b", "[..]))
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+}
