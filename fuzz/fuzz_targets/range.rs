@@ -1,0 +1,4 @@
+//! The `Range` header.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| socketserver_handlers::http::range::check(data));

@@ -1,0 +1,117 @@
+//! The checks of `fuzz/` on stable Rust: seeds, and mutations of them that are the same in
+//! every run. It finds what is easy to find; the fuzzer itself goes deeper.
+
+use socketserver_handlers::http::{conditional, range, target};
+
+const MUTATIONS: usize = 20_000;
+/// Longer inputs are slow to check and tell nothing new.
+const MAX_LENGTH: usize = 300;
+
+#[test]
+fn conditional_headers_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"*",
+        b"\"a\"",
+        b"W/\"a\"",
+        b"\"b\", W/\"a\" ,\t\"c\"",
+        b"Sun, 06 Nov 1994 08:49:37 GMT",
+        b"Sunday, 06-Nov-94 08:49:37 GMT",
+        b"Sun Nov  6 08:49:37 1994",
+    ];
+    mutate(seeds, b"\"\"W/*, \t:0919", conditional::check);
+}
+
+#[test]
+fn request_targets_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"/",
+        b"/a/b.txt?c=d",
+        b"/a/../b/./c//d/",
+        b"/%2e%2E/%2f%5c%00%252e",
+        b"/caf%C3%A9/%ff\xff?%zz",
+    ];
+    mutate(seeds, b"//..%%?2eEfF5c0\\#", target::check);
+}
+
+#[test]
+fn ranges_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"bytes=0-499",
+        b"bytes=500-",
+        b"bytes=-1",
+        b"Bytes=0-0, 5-9 ,,\t-3",
+        b"bytes=18446744073709551615-18446744073709551616",
+    ];
+    mutate(seeds, b"--,,==0199 \t", range::check);
+}
+
+#[test]
+fn proxy_headers_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\nGET",
+        b"PROXY TCP6 2001:db8::1 ::ffff:192.0.2.1 1 65535\r\n",
+        b"PROXY UNKNOWN ffff::1 anything\r\n\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0cabcdefghijkl",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x14abcdefghijkl\x01\x00\x02h2\x04\x00\x00",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x21\x00\x24abcdefghijklmnopabcdefghijklmnopabcd",
+    ];
+    mutate(
+        seeds,
+        b"  ::..\r\n\0\x01\x02\x1109f",
+        socketserver::fuzzing::proxy,
+    );
+}
+
+/// Checks the seeds and their mutations; `favourites` are bytes that mean something there.
+fn mutate(seeds: &[&[u8]], favourites: &[u8], check: fn(&[u8])) {
+    for seed in seeds {
+        check(seed);
+    }
+    let mut random = Xorshift(0x9e37_79b9_7f4a_7c15);
+    let mut data = Vec::new();
+    for _ in 0..MUTATIONS {
+        // Now and then a fresh start, else one mutation more on top of the last.
+        if data.is_empty() || random.below(4) == 0 {
+            data = seeds[random.below(seeds.len())].to_vec();
+        }
+        mutate_once(&mut data, seeds, favourites, &mut random);
+        data.truncate(MAX_LENGTH);
+        let input = data.clone();
+        let outcome = std::panic::catch_unwind(|| check(&input));
+        assert!(outcome.is_ok(), "failed for b\"{}\"", data.escape_ascii());
+    }
+}
+
+fn mutate_once(data: &mut Vec<u8>, seeds: &[&[u8]], favourites: &[u8], random: &mut Xorshift) {
+    let at = random.below(data.len() + 1);
+    let end = at + random.below(data.len() - at + 1).min(8);
+    match random.below(6) {
+        0 => data.insert(at, favourites[random.below(favourites.len())]),
+        1 => data.insert(at, random.below(256).to_le_bytes()[0]),
+        2 => drop(data.drain(at..end)),
+        3 => data.extend_from_within(at..end),
+        4 => {
+            let seed = seeds[random.below(seeds.len())];
+            data.truncate(at);
+            data.extend_from_slice(&seed[random.below(seed.len())..]);
+        }
+        _ => {
+            if let Some(byte) = data.get_mut(at) {
+                *byte ^= 1 << random.below(8);
+            }
+        }
+    }
+}
+
+/// Marsaglia's xorshift64: the same numbers in every run, and no dependency.
+struct Xorshift(u64);
+
+impl Xorshift {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).map_or(0, |number| number % bound)
+    }
+}
