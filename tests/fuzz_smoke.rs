@@ -23,13 +23,8 @@ fn conditional_headers_hold_under_mutation() {
 
 #[test]
 fn request_targets_hold_under_mutation() {
-    let seeds: &[&[u8]] = &[
-        b"/",
-        b"/a/b.txt?c=d",
-        b"/a/../b/./c//d/",
-        b"/%2e%2E/%2f%5c%00%252e",
-        b"/caf%C3%A9/%ff\xff?%zz",
-    ];
+    let seeds: &[&[u8]] =
+        &[b"/", b"/a/b.txt?c=d", b"/a/../b/./c//d/", b"/%2e%2E/%2f%5c%00%252e", b"/caf%C3%A9/%ff\xff?%zz"];
     mutate(seeds, b"//..%%?2eEfF5c0\\#", target::check);
 }
 
@@ -56,11 +51,7 @@ fn proxy_headers_hold_under_mutation() {
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x14abcdefghijkl\x01\x00\x02h2\x04\x00\x00",
         b"\r\n\r\n\0\r\nQUIT\n\x21\x21\x00\x24abcdefghijklmnopabcdefghijklmnopabcd",
     ];
-    mutate(
-        seeds,
-        b"  ::..\r\n\0\x01\x02\x1109f",
-        socketserver::fuzzing::proxy,
-    );
+    mutate(seeds, b"  ::..\r\n\0\x01\x02\x1109f", socketserver::fuzzing::proxy);
 }
 
 /// Checks the seeds and their mutations; `favourites` are bytes that mean something there.

@@ -148,17 +148,13 @@ fn tlvs_are_skipped_when_they_end_where_the_header_ends() {
 #[test]
 fn tlvs_that_do_not_end_with_the_header_are_refused() {
     let (client, server) = (address("192.0.2.1:1"), address("192.0.2.2:2"));
-    let tlvs_start = V2_FIXED + 12;
-    for (tlvs, certain_after) in
-        [(&b"\x04"[..], 0), (b"\x04\0", 0), (b"\x04\0\x01", 3), (b"\x04\x01\0x", 2), (b"\x04\0\x02xy\x04", 3)]
-    {
+    for too_short in [&b"\x04"[..], b"\x04\0"] {
+        let header = encode_v2(client, server, too_short);
+        invalid_at_the_last_byte(&header[..V2_FIXED]);
+    }
+    for (tlvs, certain_after) in [(&b"\x04\0\x01"[..], 3), (b"\x04\x01\0x", 2), (b"\x04\0\x02xy\x04", 3)] {
         let header = encode_v2(client, server, tlvs);
-        if certain_after == 0 {
-            // Too short for any TLV: the length alone tells.
-            invalid_at_the_last_byte(&header[..V2_FIXED]);
-        } else {
-            invalid_at_the_last_byte(&header[..tlvs_start + certain_after]);
-        }
+        invalid_at_the_last_byte(&header[..V2_FIXED + 12 + certain_after]);
     }
 }
 
