@@ -145,8 +145,9 @@ impl WFile {
             Some(Tail::File { file, range }) if unsent.is_empty() => {
                 self.transport.send_file(file, range.start, range.end - range.start)?
             }
-            _ if !unsent.is_empty() => self.transport.write_vectored(&[IoSlice::new(unsent)])?,
-            _ => {
+            Some(Tail::File { .. }) => self.transport.write_before_file(unsent)?,
+            None if !unsent.is_empty() => self.transport.write_vectored(&[IoSlice::new(unsent)])?,
+            None => {
                 self.transport.flush()?;
                 self.unflushed = false;
                 return Ok(());

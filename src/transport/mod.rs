@@ -14,6 +14,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+#[cfg(target_os = "linux")]
+use rustix::net::SendFlags;
 
 use crate::bind::Stream;
 pub(crate) use memory::{MemoryPeer, MemoryStream};
@@ -95,6 +97,15 @@ impl Transport {
             None if slices.len() == 1 => (&self.socket).write(&slices[0]),
             None => (&self.socket).write_vectored(slices),
         }
+    }
+
+    /// Writes what a file follows: the system may wait for that, to fill the segment.
+    pub(crate) fn write_before_file(&self, bytes: &[u8]) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        if let (None, Socket::Stream(stream)) = (self.tls(), &self.socket) {
+            return Ok(rustix::net::send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?);
+        }
+        self.write_vectored(&[IoSlice::new(bytes)])
     }
 
     /// Sends encrypted bytes that are still held back; `WouldBlock` if the peer doesn't take them.
