@@ -166,6 +166,18 @@ pub trait DatagramRequestHandler: Send + 'static {
     }
 }
 
+impl DatagramRequestHandler for Box<dyn DatagramRequestHandler> {
+    fn setup(&mut self, request: &mut DatagramRequest) -> Result<()> {
+        (**self).setup(request)
+    }
+    fn handle(&mut self, request: &mut DatagramRequest) -> Result<()> {
+        (**self).handle(request)
+    }
+    fn finish(&mut self, request: &mut DatagramRequest) -> Result<()> {
+        (**self).finish(request)
+    }
+}
+
 /// A closure serves datagrams, as [`DatagramRequestHandler::handle`] does.
 impl<F> DatagramRequestHandler for F
 where

@@ -4,14 +4,16 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use socketserver::{Expiry, Next, Result, StreamRequest, StreamRequestHandler, WFile};
+use socketserver::{ClientAddress, Expiry, Next, Result, StreamRequest, StreamRequestHandler, WFile};
+
+use crate::common::access_log::{AccessLog, Record};
 
 use super::conditional::{self, Conditions, Outcome, Validators};
 use super::head::{self, Form, Framing, Head, HeadError, Method, Scanner, Status};
 use super::range::{self, Ranges};
-use super::reply::{self, Frame};
+use super::reply::{self, Frame, Sent};
 use super::site::{Entry, Resource, Site};
-use super::{listing, target};
+use super::{date, listing, target};
 
 /// Requests that are answered in one go before the answers are sent: what a pipelining client has sent at once.
 const PIPELINED: usize = 16;
@@ -25,6 +27,7 @@ const NOT_FOUND_PAGE: &[u8] = b"404.html";
 #[derive(Debug)]
 pub struct HttpHandler {
     site: Arc<Site>,
+    access_log: Option<Arc<AccessLog>>,
     scanner: Scanner,
     /// Bytes of the last request's body that are still to be dropped.
     body_left: u64,
@@ -32,8 +35,31 @@ pub struct HttpHandler {
 
 impl HttpHandler {
     /// A handler of a new connection.
-    pub fn new(site: Arc<Site>) -> HttpHandler {
-        HttpHandler { site, scanner: Scanner::default(), body_left: 0 }
+    pub fn new(site: Arc<Site>, access_log: Option<Arc<AccessLog>>) -> HttpHandler {
+        HttpHandler { site, access_log, scanner: Scanner::default(), body_left: 0 }
+    }
+
+    fn log(&self, client: &ClientAddress, head: Option<&Head<'_>>, sent: Sent) {
+        let Some(log) = &self.access_log else { return };
+        log.log(&Record {
+            client,
+            request_line: head.map_or(b"-", |head| head.line),
+            status: sent.status,
+            bytes: sent.bytes,
+            referer: head.and_then(|head| head.fields.referer),
+            user_agent: head.and_then(|head| head.fields.user_agent),
+            date: &date::now(),
+        });
+    }
+
+    /// Refuses what isn't a request that can be served; the connection ends.
+    fn refuse(&mut self, request: &mut StreamRequest, refused: HeadError) -> io::Result<()> {
+        let frame = Frame { head_only: false, keep_alive: false, http_1_0: false };
+        let detail = format!("The request was refused: {}.", refused.reason);
+        let sent = reply::error(&mut request.wfile, frame, refused.status, "", &detail)?;
+        self.log(&request.client_address, None, sent);
+        request.linger();
+        Ok(())
     }
 
     /// Drops what has come of an unread body; false if more must come first.
@@ -59,8 +85,7 @@ impl StreamRequestHandler for HttpHandler {
                     return Ok(if rfile.is_eof() { Next::Close } else { Next::Wait });
                 }
                 Err(refused) => {
-                    refuse(wfile, refused)?;
-                    request.linger();
+                    self.refuse(request, refused)?;
                     return Ok(Next::Close);
                 }
                 Ok(Status::Complete(head, used)) => {
@@ -77,7 +102,8 @@ impl StreamRequestHandler for HttpHandler {
                         keep_alive: head.keep_alive && !shutting_down && !body_is_in_the_way,
                         http_1_0: head.http_1_0,
                     };
-                    Exchange { site: &self.site, head: &head, frame, wfile: &mut *wfile }.answer()?;
+                    let sent = Exchange { site: &self.site, head: &head, frame, wfile: &mut *wfile }.answer()?;
+                    self.log(&request.client_address, Some(&head), sent);
                     (used, frame)
                 }
             };
@@ -103,15 +129,8 @@ impl StreamRequestHandler for HttpHandler {
             return; // a silent client hasn't asked for anything
         }
         // It may not get through; there is nobody left to tell.
-        let _ = refuse(&mut request.wfile, HeadError { status: 408, reason: "the request took too long" });
-        request.linger();
+        let _ = self.refuse(request, HeadError { status: 408, reason: "the request took too long" });
     }
-}
-
-/// Answers what isn't a request that can be served, and says that the connection ends.
-fn refuse(wfile: &mut WFile, refused: HeadError) -> io::Result<()> {
-    let frame = Frame { head_only: false, keep_alive: false, http_1_0: false };
-    reply::error(wfile, frame, refused.status, "", &format!("The request was refused: {}.", refused.reason))
 }
 
 /// A request with what its answer needs.
@@ -123,7 +142,7 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn answer(&mut self) -> io::Result<()> {
+    fn answer(&mut self) -> io::Result<Sent> {
         match self.head.method {
             Method::Get | Method::Head => self.get(),
             Method::Options => reply::empty(self.wfile, self.frame, 204, ALLOW),
@@ -132,7 +151,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn get(&mut self) -> io::Result<()> {
+    fn get(&mut self) -> io::Result<Sent> {
         let raw = self.head.target;
         let path_end = memchr::memchr(b'?', raw).unwrap_or(raw.len());
         let now_ms = now_ms();
@@ -170,19 +189,19 @@ impl Exchange<'_> {
         }
     }
 
-    fn not_found(&mut self) -> io::Result<()> {
+    fn not_found(&mut self) -> io::Result<Sent> {
         match self.site.find(NOT_FOUND_PAGE, false) {
             Resource::File(entry) => reply::page_file(self.wfile, self.frame, 404, &entry),
             _ => self.error(404, "", "There is nothing at this address."),
         }
     }
 
-    fn error(&mut self, status: u16, fields: &str, detail: &str) -> io::Result<()> {
+    fn error(&mut self, status: u16, fields: &str, detail: &str) -> io::Result<Sent> {
         reply::error(self.wfile, self.frame, status, fields, detail)
     }
 
     /// A file, or what its conditions and range leave of it.
-    fn send(&mut self, entry: &Entry) -> io::Result<()> {
+    fn send(&mut self, entry: &Entry) -> io::Result<Sent> {
         let fields = &self.head.fields;
         if !fields.is_conditional {
             return reply::file(self.wfile, self.frame, entry);

@@ -17,3 +17,47 @@ pub mod target;
 
 pub use exchange::HttpHandler;
 pub use site::Site;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use socketserver::Refusal;
+
+use crate::service::{Context, Failure, Served, Service};
+
+/// The options of `serve http`.
+#[derive(Debug, Args)]
+pub struct Http {
+    /// The folder to serve
+    #[arg(value_name = "DIR", default_value = "www")]
+    dir: PathBuf,
+}
+
+impl Service for Http {
+    const NAME: &'static str = "http";
+    const PORT: u16 = 8000;
+    const SCHEME: &'static str = "http";
+    const TLS_SCHEME: &'static str = "https";
+    const ALPN: &'static [&'static str] = &["http/1.1"];
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+    fn open(self, context: &Context) -> Result<Served, Failure> {
+        let site = Site::open(&self.dir)
+            .map_err(|error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display())))?;
+        let (site, access_log) = (Arc::new(site), context.access_log.clone());
+        Ok(Served::Stream {
+            class: Box::new(move |_| Box::new(HttpHandler::new(Arc::clone(&site), access_log.clone()))),
+            refusal,
+        })
+    }
+}
+
+/// Overload has an answer; who isn't let in gets none.
+fn refusal(why: Refusal) -> Option<&'static [u8]> {
+    const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nServer: socketserver\r\nRetry-After: 5\r\n\
+        Content-Type: text/plain; charset=utf-8\r\nContent-Length: 34\r\nConnection: close\r\n\r\n\
+        The server is busy. Try again soon";
+    (why != Refusal::Denied).then_some(BUSY)
+}

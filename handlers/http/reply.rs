@@ -12,6 +12,14 @@ use super::site::{Body, Entry};
 /// Sent with every response (RFC 9110 §10.2.4); without a version, which would only help an attacker.
 const SERVER: &str = "Server: socketserver\r\n";
 
+/// What went out, for the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) status: u16,
+    /// Bytes of the body.
+    pub(crate) bytes: u64,
+}
+
 /// What a response needs to know of its request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame {
@@ -24,6 +32,10 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    fn sent(self, status: u16, bytes: u64) -> Sent {
+        Sent { status, bytes: if self.head_only { 0 } else { bytes } }
+    }
+
     fn connection(self) -> &'static str {
         match (self.keep_alive, self.http_1_0) {
             (true, false) => "\r\n",
@@ -72,23 +84,25 @@ fn begin(to: &mut WFile, status: u16) -> io::Result<()> {
 }
 
 /// A whole file.
-pub(crate) fn file(to: &mut WFile, frame: Frame, entry: &Entry) -> io::Result<()> {
+pub(crate) fn file(to: &mut WFile, frame: Frame, entry: &Entry) -> io::Result<Sent> {
     begin(to, 200)?;
     to.write_all(&entry.fields)?;
     to.write_all(frame.connection().as_bytes())?;
-    if frame.head_only { Ok(()) } else { send(to, entry, 0..entry.length) }
+    send(to, frame, entry, 0..entry.length)?;
+    Ok(frame.sent(200, entry.length))
 }
 
 /// A page with another status than 200 whose content is a file: 404.html.
-pub(crate) fn page_file(to: &mut WFile, frame: Frame, status: u16, entry: &Entry) -> io::Result<()> {
+pub(crate) fn page_file(to: &mut WFile, frame: Frame, status: u16, entry: &Entry) -> io::Result<Sent> {
     begin(to, status)?;
     write!(to, "Content-Type: {}\r\nContent-Length: {}\r\n", entry.media_type, entry.length)?;
     to.write_all(frame.connection().as_bytes())?;
-    if frame.head_only { Ok(()) } else { send(to, entry, 0..entry.length) }
+    send(to, frame, entry, 0..entry.length)?;
+    Ok(frame.sent(status, entry.length))
 }
 
 /// One range of a file (RFC 9110 §15.3.7).
-pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64>) -> io::Result<()> {
+pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64>) -> io::Result<Sent> {
     begin(to, 206)?;
     write!(
         to,
@@ -102,21 +116,27 @@ pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64
     validators(to, entry)?;
     to.write_all(b"Accept-Ranges: bytes\r\n")?;
     to.write_all(frame.connection().as_bytes())?;
-    if frame.head_only { Ok(()) } else { send(to, entry, range) }
+    let bytes = range.end - range.start;
+    send(to, frame, entry, range)?;
+    Ok(frame.sent(206, bytes))
 }
 
 /// The client's copy is still good (RFC 9110 §15.4.5).
-pub(crate) fn not_modified(to: &mut WFile, frame: Frame, entry: &Entry) -> io::Result<()> {
+pub(crate) fn not_modified(to: &mut WFile, frame: Frame, entry: &Entry) -> io::Result<Sent> {
     begin(to, 304)?;
     validators(to, entry)?;
-    to.write_all(frame.connection().as_bytes())
+    to.write_all(frame.connection().as_bytes())?;
+    Ok(frame.sent(304, 0))
 }
 
 fn validators(to: &mut WFile, entry: &Entry) -> io::Result<()> {
     write!(to, "Last-Modified: {}\r\nETag: {}\r\n", httpdate::fmt_http_date(entry.modified), entry.etag)
 }
 
-fn send(to: &mut WFile, entry: &Entry, range: Range<u64>) -> io::Result<()> {
+fn send(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64>) -> io::Result<()> {
+    if frame.head_only {
+        return Ok(());
+    }
     match &entry.body {
         // Small enough for the buffer, a copy is cheaper than another reference and a gathered write.
         Body::Memory(bytes) if bytes.len() <= 8192 => to.write_all(&bytes[range.start as usize..range.end as usize]),
@@ -126,26 +146,27 @@ fn send(to: &mut WFile, entry: &Entry, range: Range<u64>) -> io::Result<()> {
 }
 
 /// A page that was made for this response.
-pub(crate) fn page(to: &mut WFile, frame: Frame, status: u16, fields: &str, html: String) -> io::Result<()> {
+pub(crate) fn page(to: &mut WFile, frame: Frame, status: u16, fields: &str, html: String) -> io::Result<Sent> {
     begin(to, status)?;
     write!(to, "Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n{fields}", html.len())?;
     to.write_all(frame.connection().as_bytes())?;
-    if frame.head_only {
-        return Ok(());
-    }
     let length = html.len();
-    to.send_shared(html.into_bytes().into(), 0..length)
+    if !frame.head_only {
+        to.send_shared(html.into_bytes().into(), 0..length)?;
+    }
+    Ok(frame.sent(status, length as u64))
 }
 
 /// A response without content, and without a Content-Length (RFC 9110 §8.6): 204.
-pub(crate) fn empty(to: &mut WFile, frame: Frame, status: u16, fields: &str) -> io::Result<()> {
+pub(crate) fn empty(to: &mut WFile, frame: Frame, status: u16, fields: &str) -> io::Result<Sent> {
     begin(to, status)?;
     to.write_all(fields.as_bytes())?;
-    to.write_all(frame.connection().as_bytes())
+    to.write_all(frame.connection().as_bytes())?;
+    Ok(frame.sent(status, 0))
 }
 
 /// A short page that says what went wrong.
-pub(crate) fn error(to: &mut WFile, frame: Frame, status: u16, fields: &str, detail: &str) -> io::Result<()> {
+pub(crate) fn error(to: &mut WFile, frame: Frame, status: u16, fields: &str, detail: &str) -> io::Result<Sent> {
     page(to, frame, status, fields, error_page(status, detail))
 }
 

@@ -34,8 +34,8 @@ struct Shared {
 
 impl Default for ThreadingMixIn {
     fn default() -> ThreadingMixIn {
-        let threads = (2 * cores()).max(4);
-        ThreadingMixIn { shared: Arc::new(Shared { size: Mutex::new((threads, 256)), engine: Mutex::new(None) }) }
+        let size = Mutex::new((ThreadingMixIn::default_threads(), 256));
+        ThreadingMixIn { shared: Arc::new(Shared { size, engine: Mutex::new(None) }) }
     }
 }
 
@@ -54,6 +54,11 @@ impl ThreadingMixIn {
     pub fn threads(self, count: usize) -> Self {
         self.shared.size.lock().0 = count.max(1);
         self
+    }
+
+    /// How many threads stay unless [`threads`](ThreadingMixIn::threads) says otherwise.
+    pub fn default_threads() -> usize {
+        (2 * cores()).max(4)
     }
 
     /// How many threads there may be while handlers block. Defaults to 256. Counts until the first server serves.

@@ -1,0 +1,79 @@
+//! The log: `log` and `simplelog`, to a writer that no worker waits for.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use log::{Log, Metadata, Record};
+use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
+
+use super::options::LogOptions;
+use crate::common::log_writer::{LogWriter, Target};
+use crate::service::Failure;
+
+/// Starts logging. `threads` allows a thread of its own for it.
+pub(super) fn start(options: &LogOptions, threads: bool) -> Result<Arc<LogWriter>, Failure> {
+    let target = options.log_file.as_deref().map_or(Target::StandardError, Target::new);
+    let name = options.log_file.as_deref().unwrap_or("-".as_ref()).display().to_string();
+    let writer = LogWriter::open(target).map_err(|error| Failure::usage(format!("--log-file {name}: {error}")))?;
+    let writer = Arc::new(writer);
+    if threads {
+        writer.start().map_err(Failure::run)?;
+    }
+    let config = ConfigBuilder::new()
+        .set_time_format_rfc3339()
+        .set_time_level(LevelFilter::Error)
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Debug)
+        .set_location_level(LevelFilter::Off)
+        .build();
+    let lines = Line { writer: Arc::clone(&writer), text: Vec::new() };
+    log::set_max_level(options.level());
+    log::set_boxed_logger(Box::new(OneLine(WriteLogger::new(options.level(), config, lines)))).map_err(Failure::run)?;
+    Ok(writer)
+}
+
+/// Makes sure that a record is one line, whatever a client put into it.
+struct OneLine(Box<WriteLogger<Line>>);
+
+impl Log for OneLine {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let message: String = record.args().to_string().chars().flat_map(escaped).collect();
+            let metadata = record.metadata().clone();
+            self.0.log(&Record::builder().metadata(metadata).args(format_args!("{message}")).build());
+            self.0.flush();
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn escaped(character: char) -> impl Iterator<Item = char> {
+    let control = character.is_control();
+    let plain = (!control).then_some(character);
+    let escape = control.then(|| character.escape_default()).into_iter().flatten();
+    plain.into_iter().chain(escape)
+}
+
+/// Gathers the pieces that simplelog writes, and hands them on as a line.
+struct Line {
+    writer: Arc<LogWriter>,
+    text: Vec<u8>,
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.line(&self.text);
+        self.text.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! The command line.
+
+mod logging;
+mod options;
+mod run;
+mod values;
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::Services;
+use crate::service::Failure;
+pub use options::{Serve, ServerOptions};
+pub(crate) use run::serve;
+
+const EXAMPLES: &str = "Examples:
+  socketserver serve http                        the files below ./www on http://127.0.0.1:8000/
+  socketserver serve http --bind :8080 ~/public  another folder, on every interface
+  socketserver serve http --tls-cert cert.pem --tls-key key.pem --access-log -";
+
+/// Servers of many protocols, in one program
+#[derive(Debug, Parser)]
+#[command(name = "socketserver", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one service in the foreground
+    Serve {
+        #[command(subcommand)]
+        service: Services,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// List the services, a name a line
+    #[command(hide = true)]
+    Services,
+}
+
+/// Does what the arguments say; returns the exit code.
+///
+/// # Errors
+/// What is to be said in one line.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
+    let parsed = without_empty_variables(Arguments::command()).try_get_matches_from(arguments);
+    match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
+        Ok(Arguments { command }) => command.run(),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            print(error.render().to_string().as_bytes())
+        }
+        Err(error) => Err(Failure::usage(in_one_line(&error))),
+    }
+}
+
+/// A variable that is set to nothing is as good as unset (puma/puma#3539); clap would take it as a value.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|arg| match arg.get_env() {
+        Some(name) if is_empty(name) => arg.env(Resettable::Reset),
+        _ => arg,
+    });
+    command.mut_subcommands(without_empty_variables)
+}
+
+impl Command {
+    fn run(self) -> Result<u8, Failure> {
+        match self {
+            Command::Serve { service } => service.run(),
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Arguments::command(), "socketserver", &mut script);
+                print(&script)
+            }
+            Command::Man => {
+                let mut page = Vec::new();
+                clap_mangen::Man::new(Arguments::command()).render(&mut page).map_err(Failure::run)?;
+                print(&page)
+            }
+            Command::Services => print(format!("{}\n", Services::NAMES.join("\n")).as_bytes()),
+        }
+    }
+}
+
+/// Writes to standard output; whoever has closed it doesn't want more.
+fn print(text: &[u8]) -> Result<u8, Failure> {
+    match io::stdout().write_all(text).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run(error)),
+        _ => Ok(0),
+    }
+}
+
+/// clap's error of several lines as one: what is wrong, the suggestion, and where to read more.
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or(&text);
+    let first = first.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let mut line = first.strip_prefix("error: ").unwrap_or(&first).to_owned();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        line = "no command is given".to_owned();
+    }
+    let suggestions = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
+    for suggestion in suggestions.iter().filter_map(|kind| error.get(*kind)) {
+        match suggestion {
+            ContextValue::String(name) => line += &format!("; did you mean '{name}'?"),
+            ContextValue::Strings(names) if !names.is_empty() => {
+                line += &format!("; did you mean '{}'?", names.join("' or '"))
+            }
+            _ => {}
+        }
+    }
+    line + "; see 'socketserver --help'"
+}

@@ -1,0 +1,183 @@
+//! `serve`: one service in the foreground.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use socketserver::{
+    Address, AddressFilter, Builder, ClientAddress, Error, Expiry, ForkingMixIn, Networks, Refusal, Server,
+    ServerHooks, Synchronous, ThreadPerRequest, ThreadingMixIn, Timeouts, Tls, reload_on_hangup, shutdown_on_ctrl_c,
+};
+
+use super::logging;
+use super::options::{Model, Serve, ServerOptions};
+use crate::common::access_log::AccessLog;
+use crate::common::log_writer::LogWriter;
+use crate::service::{Context, Failure, Served, Service};
+
+/// Runs a service until a signal ends it; returns the exit code.
+pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
+    let Serve { service, server: options } = arguments;
+    // A server that forks must not have threads, not even one that writes logs.
+    let threads = options.model != Model::Processes;
+    let log = logging::start(&options.logs, threads)?;
+    let access_log = open_access_log(&options, threads)?;
+    let filter = Arc::new(RwLock::new(Arc::new(address_filter(&options)?)));
+    let tls = tls::<S>(&options)?;
+    raise_descriptor_limit(options.max_connections);
+
+    let served = service.open(&Context { access_log: access_log.clone() })?;
+    let refusal = if let Served::Stream { refusal, .. } = &served { *refusal } else { |_| None };
+    let hooks = Hooks { filter: Arc::clone(&filter), refusal };
+    let scheme = if tls.is_some() { S::TLS_SCHEME } else { S::SCHEME };
+    let builder = builder::<S>(&options, tls.clone())?.hooks(hooks);
+    let addresses = match &options.bind[..] {
+        [] => vec![Address::Inet { host: "127.0.0.1".to_owned(), port: S::PORT }],
+        given => given.to_vec(),
+    };
+    let reload = Reload { options, log, access_log, filter, tls };
+    match served {
+        Served::Stream { class, .. } => {
+            let mut server = builder.stream(&addresses[0], class)?;
+            addresses[1..].iter().try_for_each(|address| server.listen_also(address))?;
+            run::<S, _>(server, scheme, reload)
+        }
+        Served::Datagram(class) => run::<S, _>(builder.datagram(&addresses[0], class)?, scheme, reload),
+    }
+}
+
+fn run<S: Service, K>(mut server: Server<K>, scheme: &str, reload: Reload) -> Result<u8, Failure> {
+    let handle = server.handle();
+    shutdown_on_ctrl_c(handle.clone())?;
+    let (log, access_log) = (Arc::clone(&reload.log), reload.access_log.clone());
+    reload_on_hangup(&handle, move || reload.run())?;
+    for address in server.server_addresses() {
+        // Whoever closed standard output doesn't want to know; the service goes on.
+        let _ = writeln!(io::stdout(), "{} listening on {}", S::NAME, address.url(scheme));
+    }
+    let _ = io::stdout().flush();
+    server.serve_forever()?;
+    server.server_close();
+    drop((log, access_log));
+    Ok(u8::from(handle.stats().cut > 0))
+}
+
+fn open_access_log(options: &ServerOptions, threads: bool) -> Result<Option<Arc<AccessLog>>, Failure> {
+    let Some(path) = &options.logs.access_log else { return Ok(None) };
+    let log =
+        AccessLog::open(path).map_err(|error| Failure::usage(format!("--access-log {}: {error}", path.display())))?;
+    if threads {
+        log.start().map_err(Failure::run)?;
+    }
+    Ok(Some(Arc::new(log)))
+}
+
+fn address_filter(options: &ServerOptions) -> Result<AddressFilter, Error> {
+    let networks = |list: &[String]| Networks::parse(list.iter().map(String::as_str));
+    Ok(AddressFilter::new(networks(&options.allow)?, networks(&options.deny)?))
+}
+
+fn tls<S: Service>(options: &ServerOptions) -> Result<Option<Tls>, Error> {
+    match (&options.tls_cert, &options.tls_key) {
+        (Some(certificate), Some(key)) => Tls::from_pem_files(certificate, key, S::ALPN).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn builder<S: Service>(options: &ServerOptions, tls: Option<Tls>) -> Result<Builder, Failure> {
+    let proxies = Networks::parse(options.proxy_protocol.iter().map(String::as_str))?;
+    let mut timeouts = Timeouts::default();
+    timeouts.head = options.head_timeout.0;
+    timeouts.idle = options.idle_timeout.map_or(Some(S::IDLE_TIMEOUT), |time| time.0);
+    timeouts.read = options.read_timeout.0;
+    timeouts.write = options.write_timeout.0;
+    timeouts.min_rate = options.min_rate;
+    let builder = Builder::new()
+        .timeouts(timeouts)
+        .grace(options.grace)
+        .max_connections(options.max_connections)
+        .max_per_address(options.max_per_ip)
+        .request_queue_size(options.backlog)
+        .proxy_protocol(Some(proxies))
+        .tls(tls);
+    Ok(match options.model {
+        Model::Pool => {
+            let threads = options.threads.unwrap_or_else(ThreadingMixIn::default_threads).min(options.max_threads);
+            builder.process(ThreadingMixIn::new().threads(threads).max_threads(options.max_threads))
+        }
+        Model::Threads => {
+            builder.process(ThreadPerRequest::new().max_threads(options.max_threads).daemon_threads(true))
+        }
+        Model::Processes => builder.process(ForkingMixIn::new().max_children(options.max_threads)),
+        Model::Sequential => builder.process(Synchronous),
+    })
+}
+
+/// Connections need descriptors: takes as many as the system gives, and says so if these may not be enough.
+fn raise_descriptor_limit(max_connections: usize) {
+    const OWN: u64 = 64;
+    let wanted = max_connections as u64 + OWN;
+    let now_possible = crate::descriptors::raise(wanted);
+    if let Some(possible) = now_possible.filter(|possible| *possible < wanted) {
+        log::warn!(
+            "the system allows {possible} open files, too few for {max_connections} connections: \
+             raise it (ulimit -n, LimitNOFILE=) or lower --max-connections"
+        );
+    }
+}
+
+/// What the binary decides on for all services alike.
+struct Hooks {
+    filter: Arc<RwLock<Arc<AddressFilter>>>,
+    refusal: fn(Refusal) -> Option<&'static [u8]>,
+}
+
+impl ServerHooks for Hooks {
+    fn verify_request(&self, client: &ClientAddress) -> bool {
+        self.filter.read().permits(client)
+    }
+
+    fn handle_error(&self, client: &ClientAddress, error: &Error) {
+        match error {
+            Error::Expired(Expiry::Idle) => log::debug!("{client}: {error}"),
+            Error::Panicked(_) => log::error!("{client}: {error}"),
+            _ => log::info!("{client}: {error}"),
+        }
+    }
+
+    fn handle_refusal(&self, client: &ClientAddress, why: Refusal) -> Option<&[u8]> {
+        log::debug!("{client}: refused: {why}");
+        (self.refusal)(why)
+    }
+}
+
+/// What a SIGHUP reads again. Everything is read before anything is changed.
+struct Reload {
+    options: ServerOptions,
+    log: Arc<LogWriter>,
+    access_log: Option<Arc<AccessLog>>,
+    filter: Arc<RwLock<Arc<AddressFilter>>>,
+    tls: Option<Tls>,
+}
+
+impl Reload {
+    fn run(&self) {
+        match self.try_run() {
+            Ok(()) => log::info!("reloaded"),
+            Err(error) => log::error!("nothing is reloaded: {error}"),
+        }
+    }
+
+    fn try_run(&self) -> Result<(), Error> {
+        let filter = address_filter(&self.options)?;
+        if let Some(tls) = &self.tls {
+            tls.reload()?;
+        }
+        *self.filter.write() = Arc::new(filter);
+        self.log.reopen()?;
+        if let Some(access_log) = &self.access_log {
+            access_log.reopen()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! How values are written on the command line (contract: durations and sizes).
+
+use std::time::Duration;
+
+/// `500ms`, `30s`, `2m`, `1h 30m`; a bare number is seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let expected = || format!("`{text}` is no duration: expected 500ms, 30s, 2m, or a number of seconds");
+    let time = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| expected())?,
+        Err(_) => humantime::parse_duration(text).map_err(|_| expected())?,
+    };
+    // Deadlines are sums of an instant and a duration; a century is beyond every use.
+    if time > Duration::from_secs(100 * 365 * 86400) { Err(expected()) } else { Ok(time) }
+}
+
+/// As [`duration`]; `off` is no limit.
+pub(super) fn time_out(text: &str) -> Result<TimeOut, String> {
+    match text {
+        "off" | "none" => Ok(TimeOut(None)),
+        _ => match duration(text)? {
+            Duration::ZERO => Err("0 would end every connection at once: use `off` for no limit".to_owned()),
+            time => Ok(TimeOut(Some(time))),
+        },
+    }
+}
+
+/// A time-out, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeOut(pub Option<Duration>);
+
+/// `64KiB`, `10MB`, `10M`; a bare number is bytes. K, M and G are powers of 1000, Ki, Mi and Gi of 1024.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let expected = || format!("`{text}` is no size: expected 64KiB, 10MB, or a number of bytes");
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let unit = unit.trim_start().trim_end_matches(['b', 'B']);
+    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" => 1,
+        "k" => 1000,
+        "m" => 1000 * 1000,
+        "g" => 1000 * 1000 * 1000,
+        "t" => 1000 * 1000 * 1000 * 1000,
+        "ki" => 1 << 10,
+        "mi" => 1 << 20,
+        "gi" => 1 << 30,
+        "ti" => 1 << 40,
+        _ => return Err(expected()),
+    };
+    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(expected)
+}
+
+/// A number of at least one.
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err(format!("`{text}` is no number")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_the_contract_says() {
+        for (text, millis) in [("500ms", 500), ("30s", 30_000), ("2m", 120_000), ("5", 5000), ("0.25", 250), ("0", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "x", "-1", "1 parsec", "inf", "nan", "1e300", "99999999999999999999y"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(time_out("off"), Ok(TimeOut(None)));
+        assert!(time_out("0").is_err());
+    }
+
+    #[test]
+    fn sizes_are_read_as_the_contract_says() {
+        for (text, bytes) in
+            [("64KiB", 65_536), ("10MB", 10_000_000), ("10", 10), ("1k", 1000), ("2 GiB", 2 << 30), ("5B", 5)]
+        {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "KiB", "-1", "1.5M", "1X", "99999999999999999999", "99999999999TiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The access log, in the Combined format of Apache and nginx.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::path::Path;
+
+use socketserver::ClientAddress;
+
+use super::log_writer::{LogWriter, Target, escape_into};
+
+/// One request, as it is written down.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Who asked.
+    pub client: &'a ClientAddress,
+    /// The request line.
+    pub request_line: &'a [u8],
+    /// The response's status.
+    pub status: u16,
+    /// The length of its body.
+    pub bytes: u64,
+    /// `Referer`.
+    pub referer: Option<&'a [u8]>,
+    /// `User-Agent`.
+    pub user_agent: Option<&'a [u8]>,
+    /// `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub date: &'a [u8; 29],
+}
+
+/// A log of requests, written off the hot path.
+#[derive(Debug)]
+pub struct AccessLog(LogWriter);
+
+impl AccessLog {
+    /// Opens a file for appending; `-` is standard error. Lines are written by the threads that log them until [`start`](AccessLog::start).
+    ///
+    /// # Errors
+    /// When the file can't be opened.
+    pub fn open(path: &Path) -> io::Result<AccessLog> {
+        Ok(AccessLog(LogWriter::open(Target::new(path))?))
+    }
+
+    /// From now on a thread of its own writes.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start(&self) -> io::Result<()> {
+        self.0.start()
+    }
+
+    /// Opens the file anew.
+    ///
+    /// # Errors
+    /// When it can't be opened; the old one is then used on.
+    pub fn reopen(&self) -> io::Result<()> {
+        self.0.reopen()
+    }
+
+    /// Writes a request down.
+    pub fn log(&self, record: &Record<'_>) {
+        thread_local!(static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            format_into(line, record);
+            self.0.line(line);
+        });
+    }
+}
+
+/// `127.0.0.1 - - [10/Oct/2000:13:55:36 +0000] "GET / HTTP/1.1" 200 2326 "-" "curl"`
+fn format_into(line: &mut Vec<u8>, record: &Record<'_>) {
+    // Writing to a Vec can't fail.
+    let _ = match record.client.ip() {
+        Some(ip) => write!(line, "{ip}"),
+        None => write!(line, "{}", record.client),
+    };
+    let date = record.date;
+    line.extend_from_slice(b" - - [");
+    for (piece, separator) in [(&date[5..7], b'/'), (&date[8..11], b'/'), (&date[12..16], b':'), (&date[17..25], b' ')]
+    {
+        line.extend_from_slice(piece);
+        line.push(separator);
+    }
+    line.extend_from_slice(b"+0000] \"");
+    escape_into(line, record.request_line);
+    let _ = write!(line, "\" {} {} \"", record.status, record.bytes);
+    escape_into(line, record.referer.unwrap_or(b"-"));
+    line.extend_from_slice(b"\" \"");
+    escape_into(line, record.user_agent.unwrap_or(b"-"));
+    line.extend_from_slice(b"\"\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_the_combined_format_and_stays_a_line() {
+        let client = ClientAddress::from("192.0.2.1:99".parse::<std::net::SocketAddr>().unwrap());
+        let mut line = Vec::new();
+        let record = Record {
+            client: &client,
+            request_line: b"GET /\"\n\xe4 HTTP/1.1",
+            status: 404,
+            bytes: 17,
+            referer: None,
+            user_agent: Some(b"curl\\8"),
+            date: b"Sun, 06 Nov 1994 08:49:37 GMT",
+        };
+        format_into(&mut line, &record);
+        let expected = "192.0.2.1 - - [06/Nov/1994:08:49:37 +0000] \"GET /\\x22\\x0A\\xE4 HTTP/1.1\" 404 17 \"-\" \"curl\\x5C8\"\n";
+        assert_eq!(String::from_utf8(line).unwrap(), expected);
+    }
+}

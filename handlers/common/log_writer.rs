@@ -1,0 +1,184 @@
+//! A file, or standard error, that is written by a thread of its own: a slow disk never holds a worker.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+/// Bytes that wait for the disk at most; what comes then is dropped, and counted.
+const MOST_WAITING: usize = 4 << 20;
+/// After the first line, others are waited for, so that a busy server writes in large pieces.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    StandardError,
+    File(PathBuf),
+}
+
+impl Target {
+    /// `-` is standard error.
+    pub(crate) fn new(path: &Path) -> Target {
+        if path == Path::new("-") { Target::StandardError } else { Target::File(path.to_owned()) }
+    }
+
+    fn open(&self) -> io::Result<Output> {
+        Ok(match self {
+            Target::StandardError => Output::StandardError,
+            Target::File(path) => Output::File(OpenOptions::new().append(true).create(true).open(path)?),
+        })
+    }
+}
+
+enum Output {
+    StandardError,
+    File(File),
+}
+
+impl Output {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Output::StandardError => io::stderr().write_all(bytes),
+            Output::File(file) => file.write_all(bytes),
+        }
+    }
+}
+
+/// Takes lines, and writes them soon. Dropped, it writes what is left.
+pub(crate) struct LogWriter {
+    target: Target,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    dropped: AtomicU64,
+}
+
+struct State {
+    waiting: Vec<u8>,
+    output: Option<Output>,
+    closed: bool,
+}
+
+impl LogWriter {
+    /// Opens the target, for appending.
+    pub(crate) fn open(target: Target) -> io::Result<LogWriter> {
+        let output = target.open()?;
+        let state = State { waiting: Vec::new(), output: Some(output), closed: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), dropped: AtomicU64::new(0) });
+        Ok(LogWriter { target, shared, thread: Mutex::new(None) })
+    }
+
+    /// Starts the thread that writes. Before, and without it, lines are written by the threads that say them: a server that forks can't have
+    /// other threads.
+    pub(crate) fn start(&self) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_on())?;
+        *self.thread.lock() = Some(thread);
+        Ok(())
+    }
+
+    /// Takes a line, its end included. `started` tells whether [`start`](LogWriter::start) was called.
+    pub(crate) fn line(&self, line: &[u8]) {
+        let mut state = self.shared.state.lock();
+        if self.thread.lock().is_none() {
+            state.waiting.extend_from_slice(line);
+            self.shared.write_waiting(&mut state);
+        } else if state.waiting.len() + line.len() > MOST_WAITING {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let first = state.waiting.is_empty();
+            state.waiting.extend_from_slice(line);
+            if first {
+                self.shared.changed.notify_one();
+            }
+        }
+    }
+
+    /// Opens the file anew: somebody may have moved it away. On an error the old one stays.
+    pub(crate) fn reopen(&self) -> io::Result<()> {
+        let output = self.target.open()?;
+        let mut state = self.shared.state.lock();
+        self.shared.write_waiting(&mut state);
+        state.output = Some(output);
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// The writing thread's life.
+    fn write_on(&self) {
+        let mut state = self.state.lock();
+        while !state.closed {
+            if state.waiting.is_empty() {
+                self.changed.wait(&mut state);
+                continue;
+            }
+            if !state.closed {
+                self.changed.wait_for(&mut state, GATHER);
+            }
+            let Some(mut output) = state.output.take() else { return };
+            let mut lines = std::mem::take(&mut state.waiting);
+            // The disk is waited for without the lock; a reopening meanwhile finds its own place.
+            parking_lot::MutexGuard::unlocked(&mut state, || self.write(&mut output, &mut lines));
+            state.output.get_or_insert(output);
+        }
+        self.write_waiting(&mut state);
+    }
+
+    fn write_waiting(&self, state: &mut State) {
+        let mut lines = std::mem::take(&mut state.waiting);
+        if let Some(output) = &mut state.output {
+            self.write(output, &mut lines);
+        }
+    }
+
+    fn write(&self, output: &mut Output, lines: &mut Vec<u8>) {
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            lines.extend_from_slice(format!("# {dropped} lines were dropped: the disk is too slow\n").as_bytes());
+        }
+        // A log that can't be written has nowhere to say so, and is no reason to stop serving.
+        let _ = output.write_all(lines);
+    }
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        self.shared.state.lock().closed = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.lock().take() {
+            // Its panic was reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for LogWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogWriter").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+/// Appends `text` so that it stays one line and can't be taken for another field: as nginx does, control bytes, quotes, backslashes and
+/// what isn't ASCII become `\xHH`.
+pub(crate) fn escape_into(line: &mut Vec<u8>, text: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in text {
+        match byte {
+            b'"' | b'\\' | 0..=0x1f | 0x7f..=0xff => {
+                line.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+            _ => line.push(byte),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What several services share.
+
+pub mod access_log;
+pub(crate) mod log_writer;

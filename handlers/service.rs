@@ -1,0 +1,98 @@
+//! What a service is to the binary: its options, and how it opens.
+//!
+//! To add one: a file with the handler, a `clap::Args` struct that implements [`Service`], and a line in the list in `lib.rs`. The subcommand, its
+//! help, `make run-NAME` and the tests that every service must pass follow from that line.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socketserver::{ClientAddress, DatagramRequestHandler, Error, Refusal, StreamRequestHandler};
+
+use crate::common::access_log::AccessLog;
+
+/// What the process offers to a service that opens.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// Where requests are written to, if the user wants them.
+    pub access_log: Option<Arc<AccessLog>>,
+}
+
+/// A service with its options.
+pub trait Service: clap::Args + fmt::Debug + 'static {
+    /// The subcommand, and the first word of the ready line.
+    const NAME: &'static str;
+    /// The default port.
+    const PORT: u16;
+    /// The scheme of the ready line.
+    const SCHEME: &'static str = "tcp";
+    /// The scheme with TLS.
+    const TLS_SCHEME: &'static str = "tls";
+    /// The protocols that TLS offers (ALPN).
+    const ALPN: &'static [&'static str] = &[];
+    /// How long a connection may be silent between messages, if the user says nothing.
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+    /// Opens what the options name, once, before anything is bound.
+    ///
+    /// # Errors
+    /// What the options name can't be used: exit code 2.
+    fn open(self, context: &Context) -> Result<Served, Failure>;
+}
+
+/// Makes the handler of each connection.
+pub type StreamClass = Box<dyn Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync>;
+/// Makes the handler of each datagram.
+pub type DatagramClass = Box<dyn Fn(&ClientAddress) -> Box<dyn DatagramRequestHandler> + Send + Sync>;
+
+/// An open service.
+pub enum Served {
+    /// It serves connections.
+    Stream {
+        /// Makes their handlers.
+        class: StreamClass,
+        /// What a connection that is refused gets to read.
+        refusal: fn(Refusal) -> Option<&'static [u8]>,
+    },
+    /// It serves datagrams.
+    Datagram(DatagramClass),
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Served::Stream { .. } => "Served::Stream",
+            Served::Datagram(_) => "Served::Datagram",
+        })
+    }
+}
+
+/// Why the program ends, in one line, and with which exit code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// 1: failed at run time; 2: wrong usage or configuration.
+    pub code: u8,
+    /// What failed, and what to do.
+    pub message: String,
+}
+
+impl Failure {
+    /// Wrong usage, or a file that an option names can't be used.
+    pub fn usage(message: impl Into<String>) -> Failure {
+        Failure { code: 2, message: message.into() }
+    }
+
+    /// Something failed at run time.
+    pub fn run(message: impl fmt::Display) -> Failure {
+        Failure { code: 1, message: message.to_string() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        match error {
+            Error::Address(_) | Error::File { .. } => Failure::usage(error.to_string()),
+            _ => Failure::run(error),
+        }
+    }
+}
