@@ -1,16 +1,18 @@
 //! The services of `socketserver`, and the command line that runs them.
 
 pub mod cli;
+pub mod client;
 pub mod common;
 mod descriptors;
 pub mod http;
 pub mod service;
 
+use client::Talk;
 use service::{Failure, Service};
 
 /// The list of services: what stands here has a subcommand, its help, `make run-NAME`, and the tests that every service must pass.
 macro_rules! services {
-    ($($(#[$about:meta])* $name:ident($service:ty),)*) => {
+    ($($(#[$about:meta])* $name:ident($service:ty $(, client: $client_about:literal $client:ty)?),)*) => {
         /// Every service, with the options it was given.
         #[derive(Debug, clap::Subcommand)]
         pub enum Services {
@@ -24,6 +26,23 @@ macro_rules! services {
             pub(crate) fn run(self) -> Result<u8, Failure> {
                 match self {
                     $(Services::$name(arguments) => cli::serve::<$service>(arguments),)*
+                }
+            }
+        }
+
+        /// The client of every service that has one, with its arguments.
+        #[derive(Debug, clap::Subcommand)]
+        pub enum Clients {
+            $($(
+                #[doc = $client_about]
+                $name(client::Talk<$client>),
+            )?)*
+        }
+
+        impl Clients {
+            pub(crate) fn run(self) -> Result<u8, Failure> {
+                match self {
+                    $($(Clients::$name(arguments) => Talk::<$client>::run(arguments),)?)*
                 }
             }
         }

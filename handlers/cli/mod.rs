@@ -12,10 +12,11 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::Services;
 use crate::service::Failure;
+use crate::{Clients, Services};
 pub use options::{Serve, ServerOptions};
 pub(crate) use run::serve;
+pub(crate) use values::{duration, size};
 
 const EXAMPLES: &str = "Examples:
   socketserver serve http                        the files below ./www on http://127.0.0.1:8000/
@@ -36,6 +37,11 @@ enum Command {
     Serve {
         #[command(subcommand)]
         service: Services,
+    },
+    /// Talk to a service
+    Client {
+        #[command(subcommand)]
+        service: Clients,
     },
     /// Print a completion script for a shell
     Completions {
@@ -79,6 +85,7 @@ impl Command {
     fn run(self) -> Result<u8, Failure> {
         match self {
             Command::Serve { service } => service.run(),
+            Command::Client { service } => service.run(),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Arguments::command(), "socketserver", &mut script);

@@ -42,7 +42,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
             addresses[1..].iter().try_for_each(|address| server.listen_also(address))?;
             run::<S, _>(server, scheme, reload)
         }
-        Served::Datagram(class) => run::<S, _>(builder.datagram(&addresses[0], class)?, scheme, reload),
+        Served::Datagram(class) => run::<S, _>(builder.datagram(&addresses[0], class)?, "udp", reload),
     }
 }
 

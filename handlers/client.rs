@@ -1,0 +1,263 @@
+//! The clients' side: options that every client has, and a connection to wherever they lead.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
+use socketserver::Address;
+
+use crate::cli::duration;
+use crate::service::Failure;
+
+/// A client of one service, with its options.
+pub trait Client: clap::Args + fmt::Debug + 'static {
+    /// Does what the client is for, and returns the exit code.
+    ///
+    /// # Errors
+    /// Code 1 when it fails, 2 when the arguments can't be used.
+    fn run(self, address: &Address, options: &ClientOptions) -> Result<u8, Failure>;
+}
+
+/// A client's arguments: everybody's, then its own.
+#[derive(Debug, Args)]
+pub struct Talk<C: Client> {
+    /// Where the server is: HOST:PORT, [IPV6]:PORT or unix:PATH
+    #[arg(value_name = "ADDRESS")]
+    address: Address,
+    #[command(flatten)]
+    client: C,
+    #[command(flatten)]
+    options: ClientOptions,
+}
+
+impl<C: Client> Talk<C> {
+    pub(crate) fn run(self) -> Result<u8, Failure> {
+        self.client.run(&self.address, &self.options)
+    }
+}
+
+/// The options that every client has.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ClientOptions {
+    /// Encrypt the connection
+    #[arg(long)]
+    pub tls: bool,
+    /// Trust only the certificates in this PEM file (implies --tls)
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Trust any certificate (implies --tls)
+    #[arg(long, conflicts_with = "tls_ca")]
+    pub tls_insecure: bool,
+    /// How long to wait for the server, at each step
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+impl ClientOptions {
+    fn wants_tls(&self) -> bool {
+        self.tls || self.tls_insecure || self.tls_ca.is_some()
+    }
+}
+
+/// A connection to a server, plain or encrypted. Reads and writes end with `TimedOut` after the time-out.
+pub struct Connection(Kind);
+
+enum Kind {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Says where it couldn't connect to.
+    pub fn open(address: &Address, options: &ClientOptions) -> Result<Connection, Failure> {
+        let failed = |error: &dyn fmt::Display| Failure::run(format!("can't connect to {address}: {error}"));
+        let connection = match address {
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).map_err(|error| failed(&error))?;
+                stream
+                    .set_read_timeout(Some(options.timeout))
+                    .and(stream.set_write_timeout(Some(options.timeout)))
+                    .map_err(|error| failed(&error))?;
+                Connection(Kind::Unix(stream))
+            }
+            Address::Inet { host, port } => {
+                let stream = connect(host, *port, options.timeout).map_err(|error| failed(&error))?;
+                if !options.wants_tls() {
+                    return Ok(Connection(Kind::Tcp(stream)));
+                }
+                let name = ServerName::try_from(host.clone()).map_err(|error| failed(&error))?;
+                let session = ClientConnection::new(tls_config(options)?, name).map_err(|error| failed(&error))?;
+                Connection(Kind::Tls(Box::new(StreamOwned::new(session, stream))))
+            }
+            _ => return Err(Failure::usage(format!("{address} names no host to connect to"))),
+        };
+        Ok(connection)
+    }
+
+    /// Tells the server that no more will come.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn finish_writing(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            Kind::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Kind::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Kind::Tls(stream) => {
+                stream.conn.send_close_notify();
+                stream.flush()?;
+                stream.sock.shutdown(Shutdown::Write)
+            }
+        }
+    }
+
+    /// Changes how long a read waits; `None` is for ever.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn set_read_timeout(&self, time: Option<Duration>) -> io::Result<()> {
+        match &self.0 {
+            Kind::Tcp(stream) => stream.set_read_timeout(time),
+            Kind::Unix(stream) => stream.set_read_timeout(time),
+            Kind::Tls(stream) => stream.sock.set_read_timeout(time),
+        }
+    }
+}
+
+fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(timeout))?;
+                stream.set_write_timeout(Some(timeout))?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// What the client trusts: one file's certificates, any, or the system's.
+fn tls_config(options: &ClientOptions) -> Result<Arc<ClientConfig>, Failure> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_safe_default_protocol_versions().map_err(Failure::run)?;
+    if options.tls_insecure {
+        let verifier = Arc::new(TrustAnything(provider));
+        return Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()));
+    }
+    let bundle = options.tls_ca.as_deref().unwrap_or(Path::new("/etc/ssl/certs/ca-certificates.crt"));
+    let unusable =
+        |error: &dyn fmt::Display| Failure::usage(format!("{}: no PEM certificates: {error}", bundle.display()));
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(bundle).map_err(|error| unusable(&error))? {
+        let certificate = certificate.map_err(|error| unusable(&error))?;
+        let added = roots.add(certificate);
+        // A system's bundle may hold one that rustls doesn't take; a file that the user names must be right.
+        if options.tls_ca.is_some() {
+            added.map_err(|error| unusable(&error))?;
+        }
+    }
+    if roots.is_empty() {
+        return Err(unusable(&"it is empty"));
+    }
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// For `--tls-insecure`: encrypted, but to whom nobody knows.
+#[derive(Debug)]
+struct TrustAnything(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TrustAnything {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        timed_out(match &mut self.0 {
+            Kind::Tcp(stream) => stream.read(buffer),
+            Kind::Unix(stream) => stream.read(buffer),
+            Kind::Tls(stream) => stream.read(buffer),
+        })
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        timed_out(match &mut self.0 {
+            Kind::Tcp(stream) => stream.write(bytes),
+            Kind::Unix(stream) => stream.write(bytes),
+            Kind::Tls(stream) => stream.write(bytes),
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            Kind::Tcp(stream) => stream.flush(),
+            Kind::Unix(stream) => stream.flush(),
+            Kind::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// A socket's time-out shows as `WouldBlock`, which says nothing to a user.
+fn timed_out<T>(result: io::Result<T>) -> io::Result<T> {
+    result.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, "the server doesn't answer"),
+        _ => error,
+    })
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connection")
+    }
+}
