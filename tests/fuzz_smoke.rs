@@ -1,7 +1,7 @@
 //! The checks of `fuzz/` on stable Rust: seeds, and mutations of them that are the same in
 //! every run. It finds what is easy to find; the fuzzer itself goes deeper.
 
-use socketserver_handlers::http::{conditional, range, target};
+use socketserver_handlers::http::{conditional, head, range, target};
 
 const MUTATIONS: usize = 20_000;
 /// Longer inputs are slow to check and tell nothing new.
@@ -26,6 +26,17 @@ fn request_targets_hold_under_mutation() {
     let seeds: &[&[u8]] =
         &[b"/", b"/a/b.txt?c=d", b"/a/../b/./c//d/", b"/%2e%2E/%2f%5c%00%252e", b"/caf%C3%A9/%ff\xff?%zz"];
     mutate(seeds, b"//..%%?2eEfF5c0\\#", target::check);
+}
+
+#[test]
+fn request_heads_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"POST http://h:80/x?y HTTP/1.0\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello",
+        b"OPTIONS * HTTP/1.1\r\nHost: [::1]:8\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n",
+    ];
+    mutate(seeds, b"\r\n\r\n  ::\t\0,;/19", head::check);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One connection: a request, its response, and the next.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +10,7 @@ use socketserver::{ClientAddress, Expiry, Next, Result, StreamRequest, StreamReq
 use crate::common::access_log::{AccessLog, Record};
 
 use super::conditional::{self, Conditions, Outcome, Validators};
-use super::head::{self, Form, Framing, Head, HeadError, Method, Scanner, Status};
+use super::head::{self, Framing, Head, HeadError, Method, Scanner, Status, Target, Version};
 use super::range::{self, Ranges};
 use super::reply::{self, Frame, Sent};
 use super::site::{Entry, Resource, Site};
@@ -39,15 +40,15 @@ impl HttpHandler {
         HttpHandler { site, access_log, scanner: Scanner::default(), body_left: 0 }
     }
 
-    fn log(&self, client: &ClientAddress, head: Option<&Head<'_>>, sent: Sent) {
+    fn log(&self, client: &ClientAddress, request: Option<(&[u8], &Head<'_>)>, sent: Sent) {
         let Some(log) = &self.access_log else { return };
         log.log(&Record {
             client,
-            request_line: head.map_or(b"-", |head| head.line),
+            request_line: request.map_or(b"-", |(line, _)| line),
             status: sent.status,
             bytes: sent.bytes,
-            referer: head.and_then(|head| head.fields.referer),
-            user_agent: head.and_then(|head| head.fields.user_agent),
+            referer: request.and_then(|(_, head)| head.referer),
+            user_agent: request.and_then(|(_, head)| head.user_agent),
             date: &date::now(),
         });
     }
@@ -80,7 +81,7 @@ impl StreamRequestHandler for HttpHandler {
             }
             let shutting_down = request.server.is_shutting_down();
             let (rfile, wfile) = (&mut request.rfile, &mut request.wfile);
-            let (used, frame) = match head::parse(rfile.buffer(), &mut self.scanner) {
+            let (consumed, frame) = match head::parse(rfile.buffer(), &mut self.scanner) {
                 Ok(Status::Partial) => {
                     return Ok(if rfile.is_eof() { Next::Close } else { Next::Wait });
                 }
@@ -88,26 +89,27 @@ impl StreamRequestHandler for HttpHandler {
                     self.refuse(request, refused)?;
                     return Ok(Next::Close);
                 }
-                Ok(Status::Complete(head, used)) => {
-                    self.body_left = match head.fields.framing {
+                Ok(Status::Complete { head, consumed }) => {
+                    self.body_left = match head.body {
                         Framing::Length(length) => length,
                         Framing::None | Framing::Chunked => 0,
                     };
                     // A client that waits for 100 (Continue) doesn't get it, and may or may not send its body.
-                    let body_is_in_the_way = head.fields.framing == Framing::Chunked
+                    let body_is_in_the_way = head.body == Framing::Chunked
                         || self.body_left > DROPPED_BODY
-                        || (head.fields.expects_continue && self.body_left > 0);
+                        || (head.expect_continue && self.body_left > 0);
                     let frame = Frame {
                         head_only: head.method == Method::Head,
                         keep_alive: head.keep_alive && !shutting_down && !body_is_in_the_way,
-                        http_1_0: head.http_1_0,
+                        http_1_0: head.version == Version::Http10,
                     };
                     let sent = Exchange { site: &self.site, head: &head, frame, wfile: &mut *wfile }.answer()?;
-                    self.log(&request.client_address, Some(&head), sent);
-                    (used, frame)
+                    let line = first_line(&rfile.buffer()[..consumed]);
+                    self.log(&request.client_address, Some((line, &head)), sent);
+                    (consumed, frame)
                 }
             };
-            rfile.consume(used);
+            rfile.consume(consumed);
             if !frame.keep_alive {
                 if self.body_left > 0 {
                     request.linger();
@@ -152,17 +154,13 @@ impl Exchange<'_> {
     }
 
     fn get(&mut self) -> io::Result<Sent> {
-        let raw = self.head.target;
+        let raw = &*path_and_query(&self.head.target);
         let path_end = memchr::memchr(b'?', raw).unwrap_or(raw.len());
         let now_ms = now_ms();
         let site = self.site;
         if let Some(entry) = site.cache.get(&raw[..path_end], now_ms, |path, entry| site.is_current(path, entry)) {
             return self.send(&entry);
         }
-        debug_assert!(
-            matches!(self.head.form, Form::Origin | Form::Absolute),
-            "the parser lets no other form of GET through"
-        );
         let target = match target::parse(raw) {
             Ok(target) => target,
             Err(error) => return self.error(400, "", &format!("The path was refused: {error}.")),
@@ -202,27 +200,24 @@ impl Exchange<'_> {
 
     /// A file, or what its conditions and range leave of it.
     fn send(&mut self, entry: &Entry) -> io::Result<Sent> {
-        let fields = &self.head.fields;
-        if !fields.is_conditional {
-            return reply::file(self.wfile, self.frame, entry);
-        }
-        let if_match = self.joined("if-match", fields.if_match);
-        let if_none_match = self.joined("if-none-match", fields.if_none_match);
+        let head = self.head;
+        let if_match = self.joined("if-match", head.if_match);
+        let if_none_match = self.joined("if-none-match", head.if_none_match);
         let conditions = Conditions {
             if_match: if_match.as_deref(),
             if_none_match: if_none_match.as_deref(),
-            if_modified_since: fields.if_modified_since,
-            if_unmodified_since: fields.if_unmodified_since,
-            if_range: fields.if_range,
+            if_modified_since: head.if_modified_since,
+            if_unmodified_since: head.if_unmodified_since,
+            if_range: head.if_range,
         };
         let current = Validators { etag: Some(entry.etag.as_bytes()), last_modified: Some(entry.modified) };
         let honour_range = match conditional::evaluate(&conditions, Some(&current), true) {
             Outcome::NotModified => return reply::not_modified(self.wfile, self.frame, entry),
             Outcome::PreconditionFailed => return self.error(412, "", "The file isn't what the request expects."),
             // A range has a meaning for GET only (RFC 9110 §14.2).
-            Outcome::Proceed { honour_range } => honour_range && self.head.method == Method::Get,
+            Outcome::Proceed { honour_range } => honour_range && head.method == Method::Get,
         };
-        match fields.range.filter(|_| honour_range).map(|range| range::parse(range, entry.length)) {
+        match head.range.filter(|_| honour_range).map(|range| range::parse(range, entry.length)) {
             Some(Ranges::Satisfiable(ranges)) if ranges.len() == 1 => {
                 reply::part(self.wfile, self.frame, entry, ranges[0].clone())
             }
@@ -238,6 +233,22 @@ impl Exchange<'_> {
     /// A list that may come in several fields (RFC 9110 §5.3).
     fn joined(&self, name: &str, first: Option<&[u8]>) -> Option<Vec<u8>> {
         first.map(|_| self.head.values(name).collect::<Vec<_>>().join(&b", "[..]))
+    }
+}
+
+/// The request line of a head, without its line end.
+fn first_line(head: &[u8]) -> &[u8] {
+    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
+    &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())]
+}
+
+/// What the target asks for here. The parser lets no other form of GET through than these two.
+fn path_and_query<'a>(target: &Target<'a>) -> Cow<'a, [u8]> {
+    match *target {
+        Target::Origin(path) => Cow::Borrowed(path),
+        Target::Absolute { path: path @ [b'/', ..], .. } => Cow::Borrowed(path),
+        Target::Absolute { path, .. } => [b"/", path].concat().into(), // RFC 9110 §7.1
+        Target::Asterisk | Target::Authority(_) => Cow::Borrowed(b"/"),
     }
 }
 

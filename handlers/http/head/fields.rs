@@ -1,178 +1,224 @@
-//! What the header fields say, gathered in one pass.
+//! The field lines (RFC 9112 §5), and one pass over them for the fields that matter.
 
-use httparse::Header;
+use httparse::{EMPTY_HEADER, Header};
+use memchr::memchr;
 
-use super::line::{is_authority, is_token_byte};
-use super::{HeadError, bad};
+use super::framing::{BodyFields, Framing, list};
+use super::scan::Lines;
+use super::{Head, HeadError, MAX_FIELDS, Method, Target, Version, authority};
 
-/// How long the request's body is (RFC 9112 §6.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Framing {
-    /// There is none.
-    #[default]
-    None,
-    /// So many bytes.
-    Length(u64),
-    /// Chunks that tell their own end.
-    Chunked,
+/// Most heads have fewer lines; an array of this size costs little to prepare.
+const USUAL_FIELDS: usize = 32;
+
+/// A byte of a token (RFC 9110 §5.6.2).
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// The header fields that this server acts on. A field that may stand only once, but was repeated, is as good as malformed: it is empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "named as the fields")]
-pub struct Fields<'b> {
-    pub host: Option<&'b [u8]>,
-    pub framing: Framing,
-    pub says_close: bool,
-    pub says_keep_alive: bool,
-    pub expects_continue: bool,
-    pub range: Option<&'b [u8]>,
-    /// The first of them; see [`Head::values`](super::Head::values) for the others.
-    pub if_match: Option<&'b [u8]>,
-    /// The first of them.
-    pub if_none_match: Option<&'b [u8]>,
-    pub if_modified_since: Option<&'b [u8]>,
-    pub if_unmodified_since: Option<&'b [u8]>,
-    pub if_range: Option<&'b [u8]>,
-    pub user_agent: Option<&'b [u8]>,
-    pub referer: Option<&'b [u8]>,
-    /// Whether any condition or range is asked for: most requests have none.
-    pub is_conditional: bool,
+/// Refuses whole lines, the blank one not among them, that are no fields.
+pub(super) fn validate(lines: &[u8]) -> Result<(), HeadError> {
+    let mut fields = [EMPTY_HEADER; MAX_FIELDS];
+    httparse::parse_headers(lines, &mut fields).map_err(refusal)?;
+    Ok(())
 }
 
-/// The state of the two fields that must not be confused.
+fn refusal(error: httparse::Error) -> HeadError {
+    match error {
+        httparse::Error::HeaderName => HeadError::bad("a field name is not a token before a colon"),
+        httparse::Error::HeaderValue => HeadError::bad("a control byte in a field value"),
+        httparse::Error::TooManyHeaders => HeadError::new(431, "too many fields"),
+        _ => HeadError::bad("malformed field line"),
+    }
+}
+
+/// The fields of a head, in order: see [`Head::fields`].
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    lines: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    /// `lines` have been validated: each is `name:value CRLF`.
+    pub(super) fn new(lines: &'a [u8]) -> Self {
+        Self { lines }
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let lf = memchr(b'\n', self.lines)?;
+        let (line, rest) = self.lines.split_at(lf + 1);
+        self.lines = rest;
+        let colon = memchr(b':', line)?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    }
+}
+
+/// What the fields say, before the request line is weighed in.
 #[derive(Default)]
-struct Length {
-    content_length: Option<u64>,
-    transfer_encoding: bool,
-    chunked: bool,
-    unknown_coding: bool,
+pub(super) struct Facts<'a> {
+    host: Option<&'a [u8]>,
+    body: BodyFields<'a>,
+    close: bool,
+    stay: bool,
+    upgrade_named: bool,
+    expect_continue: bool,
+    expect_other: bool,
+    upgrade: Option<&'a [u8]>,
+    range: Option<&'a [u8]>,
+    if_range: Option<&'a [u8]>,
+    if_match: Option<&'a [u8]>,
+    if_none_match: Option<&'a [u8]>,
+    if_modified_since: Option<&'a [u8]>,
+    if_unmodified_since: Option<&'a [u8]>,
+    accept_encoding: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
+    authorization: Option<&'a [u8]>,
+    user_agent: Option<&'a [u8]>,
+    referer: Option<&'a [u8]>,
 }
 
-impl<'b> Fields<'b> {
-    pub(super) fn collect(headers: &[Header<'b>], http_1_0: bool) -> Result<Fields<'b>, HeadError> {
-        let mut fields = Fields::default();
-        let mut length = Length::default();
-        for header in headers {
-            fields.take(header, &mut length)?;
+impl<'a> Facts<'a> {
+    /// Reads `count` lines and the blank line behind them.
+    pub(super) fn read(lines: &'a [u8], count: usize) -> Result<Self, HeadError> {
+        if count <= USUAL_FIELDS {
+            Self::read_up_to::<USUAL_FIELDS>(lines)
+        } else {
+            Self::read_up_to::<MAX_FIELDS>(lines)
         }
-        fields.framing = length.framing(http_1_0)?;
-        Ok(fields)
     }
 
-    fn take(&mut self, header: &Header<'b>, length: &mut Length) -> Result<(), HeadError> {
-        let (name, value) = (header.name.as_bytes(), header.value.trim_ascii());
-        let is = |expected: &[u8]| name.eq_ignore_ascii_case(expected);
-        // By length first: most fields are none of these.
-        match name.len() {
-            4 if is(b"host") => self.take_host(value)?,
-            5 if is(b"range") => self.conditional(value, |fields| &mut fields.range),
-            6 if is(b"expect") => self.take_expect(value)?,
-            7 if is(b"referer") => self.referer = Some(value),
-            8 if is(b"if-match") => self.listed(value, |fields| &mut fields.if_match),
-            8 if is(b"if-range") => self.conditional(value, |fields| &mut fields.if_range),
-            10 if is(b"connection") => self.take_connection(value),
-            10 if is(b"user-agent") => self.user_agent = Some(value),
-            13 if is(b"if-none-match") => self.listed(value, |fields| &mut fields.if_none_match),
-            14 if is(b"content-length") => length.take_content_length(value)?,
-            17 if is(b"transfer-encoding") => length.take_transfer_encoding(value)?,
-            17 if is(b"if-modified-since") => self.conditional(value, |fields| &mut fields.if_modified_since),
-            19 if is(b"if-unmodified-since") => self.conditional(value, |fields| &mut fields.if_unmodified_since),
+    fn read_up_to<const N: usize>(lines: &'a [u8]) -> Result<Self, HeadError> {
+        let mut fields = [EMPTY_HEADER; N];
+        let mut facts = Self::default();
+        match httparse::parse_headers(lines, &mut fields).map_err(refusal)? {
+            httparse::Status::Complete((_, fields)) => {
+                for field in fields {
+                    facts.take(field)?;
+                }
+                Ok(facts)
+            }
+            httparse::Status::Partial => Err(HeadError::bad("malformed field line")),
+        }
+    }
+
+    /// The length of the name comes first: most fields fall through on it alone.
+    fn take(&mut self, field: &Header<'a>) -> Result<(), HeadError> {
+        let value = field.value;
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        match field.name.len() {
+            4 if is("host") => once(&mut self.host, value, "more than one Host")?,
+            5 if is("range") => once(&mut self.range, value, "more than one Range")?,
+            6 if is("expect") => self.expect(value),
+            7 if is("upgrade") => first(&mut self.upgrade, value),
+            7 if is("referer") => first(&mut self.referer, value),
+            8 if is("if-match") => first(&mut self.if_match, value),
+            8 if is("if-range") => once(&mut self.if_range, value, "more than one If-Range")?,
+            10 if is("connection") => self.connection(value),
+            10 if is("user-agent") => first(&mut self.user_agent, value),
+            12 if is("content-type") => {
+                once(&mut self.content_type, value, "more than one Content-Type")?;
+            }
+            13 if is("if-none-match") => first(&mut self.if_none_match, value),
+            13 if is("authorization") => {
+                once(&mut self.authorization, value, "more than one Authorization")?;
+            }
+            14 if is("content-length") => self.body.content_length(value)?,
+            15 if is("accept-encoding") => first(&mut self.accept_encoding, value),
+            17 if is("transfer-encoding") => self.body.transfer_encoding(value)?,
+            17 if is("if-modified-since") => {
+                let slot = &mut self.if_modified_since;
+                once(slot, value, "more than one If-Modified-Since")?;
+            }
+            19 if is("if-unmodified-since") => {
+                let slot = &mut self.if_unmodified_since;
+                once(slot, value, "more than one If-Unmodified-Since")?;
+            }
             _ => {}
         }
         Ok(())
     }
 
-    fn conditional(&mut self, value: &'b [u8], place: impl Fn(&mut Self) -> &mut Option<&'b [u8]>) {
-        self.is_conditional = true;
-        let place = place(self);
-        *place = Some(if place.is_some() { b"" } else { value });
-    }
-
-    fn listed(&mut self, value: &'b [u8], place: impl Fn(&mut Self) -> &mut Option<&'b [u8]>) {
-        self.is_conditional = true;
-        place(self).get_or_insert(value);
-    }
-
-    fn take_host(&mut self, value: &'b [u8]) -> Result<(), HeadError> {
-        if self.host.replace(value).is_some() {
-            return Err(bad("there are two Host fields"));
-        }
-        if is_authority(value) { Ok(()) } else { Err(bad("the Host field is malformed")) }
-    }
-
-    fn take_connection(&mut self, value: &[u8]) {
-        for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            self.says_close |= option.eq_ignore_ascii_case(b"close");
-            self.says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+    fn connection(&mut self, value: &[u8]) {
+        for option in list(value) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.stay |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.upgrade_named |= option.eq_ignore_ascii_case(b"upgrade");
         }
     }
 
-    fn take_expect(&mut self, value: &[u8]) -> Result<(), HeadError> {
-        if !value.eq_ignore_ascii_case(b"100-continue") {
-            return Err(HeadError { status: 417, reason: "only 100-continue can be expected" });
+    fn expect(&mut self, value: &[u8]) {
+        if value.eq_ignore_ascii_case(b"100-continue") {
+            self.expect_continue = true;
+        } else {
+            self.expect_other = true;
         }
-        self.expects_continue = true;
-        Ok(())
+    }
+
+    /// Weighs in the request line; `lines` are those of `buf`.
+    pub(super) fn into_head(self, buf: &'a [u8], lines: &Lines) -> Result<Head<'a>, HeadError> {
+        let version = lines.request.version;
+        let method_name = &buf[lines.request.method.clone()];
+        let method = Method::of(method_name);
+        let raw_target = &buf[lines.request.target.clone()];
+        let target = Target::read(raw_target, method)?;
+        let modern = version == Version::Http11;
+        let host = self.effective_host(&target, modern)?;
+        let body = self.body.framing(modern)?;
+        if modern && self.expect_other {
+            return Err(HeadError::new(417, "an expectation other than 100-continue"));
+        }
+        Ok(Head {
+            method,
+            method_name,
+            raw_target,
+            target,
+            version,
+            host,
+            keep_alive: !self.close && (modern || self.stay),
+            body,
+            expect_continue: modern && self.expect_continue && body != Framing::None,
+            upgrade: self.upgrade.filter(|_| modern && self.upgrade_named),
+            range: self.range,
+            if_range: self.if_range,
+            if_match: self.if_match,
+            if_none_match: self.if_none_match,
+            if_modified_since: self.if_modified_since,
+            if_unmodified_since: self.if_unmodified_since,
+            accept_encoding: self.accept_encoding,
+            content_type: self.content_type,
+            authorization: self.authorization,
+            user_agent: self.user_agent,
+            referer: self.referer,
+            fields: &buf[lines.fields.clone()],
+        })
+    }
+
+    /// RFC 9112 §3.2: HTTP/1.1 must send a valid `Host` even where the target replaces it.
+    fn effective_host(&self, target: &Target<'a>, modern: bool) -> Result<Option<&'a [u8]>, HeadError> {
+        match self.host {
+            Some(host) if !authority::is_valid(host) => {
+                return Err(HeadError::bad("malformed Host"));
+            }
+            None if modern => return Err(HeadError::bad("no Host")),
+            _ => {}
+        }
+        Ok(match *target {
+            Target::Absolute { authority, .. } | Target::Authority(authority) => Some(authority),
+            Target::Origin(_) | Target::Asterisk => self.host,
+        })
     }
 }
 
-impl Length {
-    /// Even two equal lengths are refused: who sends them is confused, or wants us to be (RFC 9112 §6.3).
-    fn take_content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
-        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-        let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse::<u64>().ok());
-        let number =
-            number.filter(|number| *number <= i64::MAX as u64).ok_or(bad("the Content-Length is no length"))?;
-        if self.content_length.replace(number).is_some() {
-            return Err(bad("there are two Content-Length fields"));
-        }
-        Ok(())
-    }
-
-    fn take_transfer_encoding(&mut self, value: &[u8]) -> Result<(), HeadError> {
-        self.transfer_encoding = true;
-        for coding in value.split(|byte| *byte == b',') {
-            let coding = trim_blanks(coding);
-            if coding.is_empty() || !coding.iter().all(|byte| is_token_byte(*byte)) {
-                return Err(bad("the Transfer-Encoding is malformed"));
-            }
-            if self.chunked {
-                return Err(bad("something follows the chunked coding"));
-            }
-            if coding.eq_ignore_ascii_case(b"chunked") {
-                self.chunked = true;
-            } else {
-                self.unknown_coding = true;
-            }
-        }
-        Ok(())
-    }
-
-    fn framing(&self, http_1_0: bool) -> Result<Framing, HeadError> {
-        if !self.transfer_encoding {
-            return Ok(self.content_length.map_or(Framing::None, Framing::Length));
-        }
-        if self.content_length.is_some() {
-            return Err(bad("both Content-Length and Transfer-Encoding are given"));
-        }
-        if http_1_0 {
-            return Err(bad("HTTP/1.0 has no Transfer-Encoding"));
-        }
-        if !self.chunked {
-            return Err(bad("the last transfer coding isn't chunked"));
-        }
-        if self.unknown_coding {
-            return Err(HeadError { status: 501, reason: "only the chunked transfer coding is known here" });
-        }
-        Ok(Framing::Chunked)
-    }
+fn first<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8]) {
+    slot.get_or_insert(value);
 }
 
-/// OWS is blanks and tabs, nothing else that a language may call white space (RFC 9110 §5.6.3).
-fn trim_blanks(text: &[u8]) -> &[u8] {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let start = text.iter().position(|byte| !is_blank(byte)).unwrap_or(text.len());
-    let end = text.iter().rposition(|byte| !is_blank(byte)).map_or(start, |at| at + 1);
-    &text[start..end]
+fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], reason: &'static str) -> Result<(), HeadError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(HeadError::bad(reason)),
+    }
 }

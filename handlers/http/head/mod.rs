@@ -1,198 +1,202 @@
-//! The head of an HTTP/1.x request: request line and header fields (RFC 9112 §2–§6).
+//! The head of an HTTP/1.x request: bytes in, meaning out; no socket.
 //!
-//! [`parse`] is a pure function of the bytes. It refuses whatever two recipients could read differently: that is how requests are
-//! smuggled (RFC 9112 §11.2). After an error the connection must close.
+//! One rule runs through it: where RFC 9112 lets a server choose between repairing
+//! a malformed request and refusing it, it is refused. A request that two programs
+//! can read in two ways is how requests are smuggled past a proxy.
+//!
+//! A connection keeps one [`Scanner`] and calls [`parse`] on everything it has read
+//! since the last request; each byte is looked at once however slowly they come.
 
+mod authority;
+mod check;
 mod fields;
-mod line;
+mod framing;
+mod scan;
+mod target;
 #[cfg(test)]
 mod tests;
 
-use std::mem::MaybeUninit;
+pub use check::check;
+pub use fields::Fields;
+pub use framing::Framing;
+pub use scan::Scanner;
+pub use target::Target;
 
-pub use fields::{Fields, Framing};
-use line::RequestLine;
-pub use line::{Form, Method};
+use fields::Facts;
 
-/// The longest head, in bytes.
+/// The longest head in bytes, blank line included; a longer one is refused with 431.
 pub const MAX_HEAD: usize = 16 * 1024;
-/// The longest request target, in bytes.
-pub const MAX_TARGET: usize = 8 * 1024;
-/// The most header fields.
+/// The most field lines of a head; more are refused with 431.
 pub const MAX_FIELDS: usize = 100;
-/// What a request line has besides its target, generously.
-const LINE_REST: usize = 64;
+/// The longest request target in bytes; a longer one is refused with 414.
+pub const MAX_TARGET: usize = 8 * 1024;
+/// The longest method in bytes; a longer one is refused with 501 (RFC 9112 §3).
+pub const MAX_METHOD: usize = 64;
 
-/// What is known of a head that hasn't come whole; kept with the connection, so that no byte is looked at twice.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Scanner {
-    scanned: usize,
-    line_checked: bool,
-}
-
-/// Whether the head is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How far a head has come.
+#[derive(Debug)]
 pub enum Status<T> {
-    /// All that came is well so far, but the end is missing.
+    /// Every byte so far is good, more must come.
     Partial,
-    /// The head, and how many bytes it has.
-    Complete(T, usize),
+    /// The head is whole.
+    Complete {
+        /// What was parsed.
+        head: T,
+        /// Bytes of the buffer that it took; the body, or the next request, follows.
+        consumed: usize,
+    },
 }
 
-/// Why a request is refused; the connection closes after the response.
+/// Why a request is refused. The answer carries `status`, then the connection closes:
+/// where the next request would begin is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadError {
-    /// The response's status code.
+    /// The status code of the answer.
     pub status: u16,
-    /// What is wrong, in a few words.
+    /// For the log and the page of the answer.
     pub reason: &'static str,
 }
 
-pub(crate) const fn bad(reason: &'static str) -> HeadError {
-    HeadError { status: 400, reason }
+impl HeadError {
+    pub(crate) const fn new(status: u16, reason: &'static str) -> Self {
+        Self { status, reason }
+    }
+
+    pub(crate) const fn bad(reason: &'static str) -> Self {
+        Self::new(400, reason)
+    }
 }
 
-/// A request's head.
+impl std::fmt::Display for HeadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.reason, self.status)
+    }
+}
+
+impl std::error::Error for HeadError {}
+
+/// The method of a request (RFC 9110 §9), case-sensitive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Method {
+    Get,
+    Head,
+    Options,
+    Post,
+    Put,
+    Delete,
+    Patch,
+    Trace,
+    Connect,
+    /// Any other token; see [`Head::method_name`].
+    Other,
+}
+
+impl Method {
+    fn of(name: &[u8]) -> Self {
+        match name {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"OPTIONS" => Self::Options,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"PATCH" => Self::Patch,
+            b"TRACE" => Self::Trace,
+            b"CONNECT" => Self::Connect,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The version of a request. A higher minor version is read as 1.1 (RFC 9110 §2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Version {
+    Http10,
+    Http11,
+}
+
+/// A request's head, checked, with the fields that every request is asked for picked out.
+///
+/// A field that may come once only (`Range`, `Authorization`, ...) has been refused if it
+/// came twice. `If-Match`, `If-None-Match` and `Accept-Encoding` are lists that may be
+/// spread over several lines (RFC 9110 §5.3): their member here holds the first line, so
+/// `None` means absent, and [`Head::values`] gives them all.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head<'b> {
+pub struct Head<'a> {
     /// The method.
     pub method: Method,
-    /// The request line, without its line end: for the access log.
-    pub line: &'b [u8],
-    /// Path and query of the target, not decoded; `*` and authorities as they came.
-    pub target: &'b [u8],
-    /// The form of the target.
-    pub form: Form,
-    /// Whether the client speaks HTTP/1.0 only.
-    pub http_1_0: bool,
-    /// Whether the connection may go on after the response (RFC 9112 §9.3).
+    /// The method as sent: a token.
+    pub method_name: &'a [u8],
+    /// The target as sent: visible ASCII without `#`.
+    pub raw_target: &'a [u8],
+    /// The target by its form.
+    pub target: Target<'a>,
+    /// The version.
+    pub version: Version,
+    /// The host and port asked for: from an absolute target (RFC 9112 §3.2.2), else from
+    /// `Host`. `None` only in HTTP/1.0.
+    pub host: Option<&'a [u8]>,
+    /// Whether the client wants the connection to stay (RFC 9112 §9.3).
     pub keep_alive: bool,
-    /// The header fields that matter here.
-    pub fields: Fields<'b>,
-    block: &'b [u8],
+    /// The length of the body.
+    pub body: Framing,
+    /// The client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
+    pub expect_continue: bool,
+    /// `Upgrade`, only when it is to be heeded: HTTP/1.1 and named in `Connection` (RFC 9110 §7.8).
+    pub upgrade: Option<&'a [u8]>,
+    /// `Range`.
+    pub range: Option<&'a [u8]>,
+    /// `If-Range`.
+    pub if_range: Option<&'a [u8]>,
+    /// `If-Match`, first line.
+    pub if_match: Option<&'a [u8]>,
+    /// `If-None-Match`, first line.
+    pub if_none_match: Option<&'a [u8]>,
+    /// `If-Modified-Since`.
+    pub if_modified_since: Option<&'a [u8]>,
+    /// `If-Unmodified-Since`.
+    pub if_unmodified_since: Option<&'a [u8]>,
+    /// `Accept-Encoding`, first line.
+    pub accept_encoding: Option<&'a [u8]>,
+    /// `Content-Type`.
+    pub content_type: Option<&'a [u8]>,
+    /// `Authorization`.
+    pub authorization: Option<&'a [u8]>,
+    /// `User-Agent`, the first one.
+    pub user_agent: Option<&'a [u8]>,
+    /// `Referer`, the first one.
+    pub referer: Option<&'a [u8]>,
+    fields: &'a [u8],
 }
 
-impl<'b> Head<'b> {
-    /// The values of all fields of this name, in their order.
-    pub fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'b, 'n> {
-        let lines = self.block.split(|byte| *byte == b'\n');
-        lines.filter_map(move |line| {
-            let colon = memchr::memchr(b':', line)?;
-            line[..colon].eq_ignore_ascii_case(name.as_bytes()).then(|| line[colon + 1..].trim_ascii())
-        })
+impl<'a> Head<'a> {
+    /// Every field in order, as (name as sent, value without the whitespace around it).
+    pub fn fields(&self) -> Fields<'a> {
+        Fields::new(self.fields)
+    }
+
+    /// The values of every line with this name, in order; `name` in any case.
+    pub fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.fields().filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 }
 
-/// Parses the head at the beginning of `bytes`. `scanner` is the connection's, [`Scanner::default`] for each new request.
+/// Parses the head at the start of `buf`, everything read since the last request.
+///
+/// After `Partial` call again with the same bytes and more behind them, and the same
+/// `scanner`; it is ready for the next request after `Complete`.
 ///
 /// # Errors
-/// As soon as it is certain that no continuation makes a request that is served.
-pub fn parse<'b>(bytes: &'b [u8], scanner: &mut Scanner) -> Result<Status<Head<'b>>, HeadError> {
-    // One empty line before a request is passed over (RFC 9112 §2.2).
-    let start = match bytes {
-        [] | [b'\r'] => return Ok(Status::Partial),
-        [b'\r', b'\n', ..] => 2,
-        _ => 0,
-    };
-    let Some(end) = find_end(bytes, start, scanner)? else {
-        if bytes.len() > MAX_HEAD {
-            return Err(HeadError { status: 431, reason: "the header fields are too long" });
-        }
+/// The first fault in the order of the bytes, as soon as no further byte can mend it;
+/// then what only the whole head can tell (a missing `Host`, framing).
+pub fn parse<'a>(buf: &'a [u8], scanner: &mut Scanner) -> Result<Status<Head<'a>>, HeadError> {
+    let Some(lines) = scanner.scan(buf)? else {
         return Ok(Status::Partial);
     };
-    if end > MAX_HEAD {
-        return Err(HeadError { status: 431, reason: "the header fields are too long" });
-    }
-    let head = parse_whole(&bytes[start..end])?;
     *scanner = Scanner::default();
-    Ok(Status::Complete(head, end))
-}
-
-/// Where the empty line ends that ends the head; checks the line ends and the request line on its way.
-fn find_end(bytes: &[u8], start: usize, scanner: &mut Scanner) -> Result<Option<usize>, HeadError> {
-    let mut from = scanner.scanned.max(start);
-    while let Some(found) = memchr::memchr(b'\n', &bytes[from..]) {
-        let at = from + found;
-        if at == start || bytes[at - 1] != b'\r' {
-            return Err(bad("a line ends without CR"));
-        }
-        if !scanner.line_checked {
-            line::parse(&bytes[start..at - 1])?;
-            scanner.line_checked = true;
-        } else if bytes[at - 2] == b'\n' {
-            return Ok(Some(at + 1));
-        }
-        from = at + 1;
-        scanner.scanned = from;
-    }
-    if !scanner.line_checked {
-        line::check_beginning(&bytes[start..])?;
-    }
-    scanner.scanned = bytes.len();
-    Ok(None)
-}
-
-/// `head` has its request line, and ends with an empty line.
-fn parse_whole(head: &[u8]) -> Result<Head<'_>, HeadError> {
-    let line_end = memchr::memchr(b'\n', head).ok_or(bad("no request line"))?;
-    let line = &head[..line_end - 1];
-    let RequestLine { method, target, form, authority, http_1_0 } = line::parse(line)?;
-    let block = &head[line_end + 1..];
-    let fields = with_headers(head, block, |headers| Fields::collect(headers, http_1_0))?;
-    if !http_1_0 && fields.host.is_none() {
-        return Err(bad("the Host field is missing"));
-    }
-    // The authority of an absolute target replaces the Host field (RFC 9112 §3.2.2), which must be well-formed all the same.
-    let fields = Fields { host: authority.or(fields.host), ..fields };
-    let keep_alive = if http_1_0 { fields.says_keep_alive && !fields.says_close } else { !fields.says_close };
-    Ok(Head { method, line, target, form, http_1_0, keep_alive, fields, block })
-}
-
-/// Has httparse split the header fields; `block` is the head without its request line.
-fn with_headers<'b, T>(
-    head: &'b [u8],
-    block: &'b [u8],
-    then: impl FnOnce(&[httparse::Header<'b>]) -> Result<T, HeadError>,
-) -> Result<T, HeadError> {
-    let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut []);
-    let problem = match request.parse_with_uninit_headers(head, &mut room) {
-        Ok(httparse::Status::Complete(_)) => return then(request.headers),
-        Ok(httparse::Status::Partial) => return Err(bad("the header fields don't end")),
-        Err(problem) => problem,
-    };
-    if problem == httparse::Error::Version {
-        // HTTP/1.2 and later, which httparse doesn't know.
-        let mut headers = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        if let Ok(httparse::Status::Complete((_, headers))) = httparse::parse_headers(block, &mut headers) {
-            return then(headers);
-        }
-    }
-    Err(match problem {
-        httparse::Error::TooManyHeaders => HeadError { status: 431, reason: "too many header fields" },
-        _ => bad("a header field is malformed"),
-    })
-}
-
-/// What must hold for any bytes; for the fuzzer.
-#[doc(hidden)]
-pub fn check(data: &[u8]) {
-    let whole = parse(data, &mut Scanner::default());
-    let mut scanner = Scanner::default();
-    for length in 0..=data.len() {
-        match parse(&data[..length], &mut scanner) {
-            Ok(Status::Partial) => {}
-            Ok(Status::Complete(head, consumed)) => {
-                assert!(consumed <= length && head.line.len() < consumed);
-                assert_eq!(whole, Ok(Status::Complete(head, consumed)), "cut at {length}");
-                return;
-            }
-            Err(error) => {
-                // Perhaps for another reason: the whole may have several mistakes.
-                assert!(whole.is_err(), "cut at {length}: {error:?}, whole: {whole:?}");
-                return;
-            }
-        }
-    }
-    assert_eq!(whole, Ok(Status::Partial));
+    let facts = Facts::read(&buf[lines.fields.start..lines.end], lines.count)?;
+    let head = facts.into_head(buf, &lines)?;
+    Ok(Status::Complete { head, consumed: lines.end })
 }

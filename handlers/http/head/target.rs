@@ -1,0 +1,55 @@
+//! The four forms of a request target (RFC 9112 §3.2).
+
+use super::{HeadError, Method, authority};
+
+/// A request target by its form. Paths are as sent: neither decoded nor made safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// `/path?query`.
+    Origin(&'a [u8]),
+    /// `http://host:port/path?query`, as sent to proxies; a server must take it too.
+    Absolute {
+        /// Host and port; they replace `Host`.
+        authority: &'a [u8],
+        /// Behind the authority: empty, or begins with `/` or `?`. Empty means `/`, and
+        /// with OPTIONS the server as a whole (RFC 9110 §7.1).
+        path: &'a [u8],
+    },
+    /// `*`, with OPTIONS only: the server as a whole.
+    Asterisk,
+    /// `host:port`, with CONNECT only.
+    Authority(&'a [u8]),
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn read(target: &'a [u8], method: Method) -> Result<Self, HeadError> {
+        if method == Method::Connect {
+            return match authority::is_valid_with_port(target) {
+                true => Ok(Self::Authority(target)),
+                false => Err(HeadError::bad("CONNECT needs host:port")),
+            };
+        }
+        match target {
+            [b'/', ..] => Ok(Self::Origin(target)),
+            b"*" if method == Method::Options => Ok(Self::Asterisk),
+            b"*" => Err(HeadError::bad("* is for OPTIONS only")),
+            _ => Self::absolute(target),
+        }
+    }
+
+    fn absolute(target: &'a [u8]) -> Result<Self, HeadError> {
+        let rest = [b"http://".as_slice(), b"https://"].iter().find_map(|scheme| {
+            let (head, rest) = target.split_at_checked(scheme.len())?;
+            head.eq_ignore_ascii_case(scheme).then_some(rest)
+        });
+        let Some(rest) = rest else {
+            return Err(HeadError::bad("the target is neither a path nor an http URI"));
+        };
+        let end = rest.iter().position(|byte| b"/?".contains(byte));
+        let (authority, path) = rest.split_at(end.unwrap_or(rest.len()));
+        if !authority::is_valid(authority) {
+            return Err(HeadError::bad("malformed host in the target"));
+        }
+        Ok(Self::Absolute { authority, path })
+    }
+}
