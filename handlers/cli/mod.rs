@@ -36,7 +36,7 @@ enum Command {
     /// Run one service in the foreground
     Serve {
         #[command(subcommand)]
-        service: Services,
+        service: Box<Services>,
     },
     /// Talk to a service
     Client {

@@ -1,0 +1,138 @@
+//! Signals, drains and reloads of the process.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use crate::support::{TestDir, TestServer};
+
+const HALF_A_HEAD: &[u8] = b"GET / HTTP/1.1\r\nHo";
+
+#[test]
+fn with_nothing_in_flight_the_process_is_gone_in_under_100_ms() {
+    let dir = TestDir::new("gone");
+    for (signal, model) in
+        [("INT", "pool"), ("TERM", "pool"), ("TERM", "threads"), ("TERM", "sequential"), ("INT", "processes")]
+    {
+        let mut server = TestServer::start(&["http", dir.as_str(), "--model", model]);
+        assert!(server.exchange(b"GET / HTTP/1.0\r\n\r\n").starts_with(b"HTTP/1.1 200"), "{model}");
+        server.signal(signal);
+        let (code, took) = server.wait();
+        assert_eq!(code, Some(0), "{model}");
+        assert!(took < Duration::from_millis(100), "{model}: {took:?}");
+    }
+}
+
+#[test]
+fn what_is_in_flight_at_the_end_of_the_grace_is_cut_and_told() {
+    let dir = TestDir::new("cut");
+    let mut server = TestServer::start(&["http", dir.as_str(), "--grace", "300ms"]);
+    let mut slow = server.connect();
+    slow.write_all(HALF_A_HEAD).unwrap();
+    // Another request after it has been answered: the first bytes have been seen by then.
+    server.exchange(b"GET / HTTP/1.0\r\n\r\n");
+    server.signal("TERM");
+    server.wait_for_log("waiting for");
+    server.wait_for_log("cutting");
+    let (code, _) = server.wait();
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn a_request_in_flight_may_end_within_the_grace() {
+    let dir = TestDir::new("grace");
+    dir.write("index.html", "<p>hello");
+    let mut server = TestServer::start(&["http", dir.as_str()]);
+    let mut slow = server.connect();
+    slow.write_all(HALF_A_HEAD).unwrap();
+    server.exchange(b"GET / HTTP/1.0\r\n\r\n");
+    server.signal("TERM");
+    server.wait_for_log("waiting for");
+    slow.write_all(b"st: h\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("Connection: close") && answer.ends_with("<p>hello"),
+        "{answer}"
+    );
+    assert_eq!(server.wait().0, Some(0));
+}
+
+#[test]
+fn a_second_signal_is_130_at_once() {
+    let dir = TestDir::new("second");
+    let mut server = TestServer::start(&["http", dir.as_str(), "--grace", "1h"]);
+    let mut slow = server.connect();
+    slow.write_all(HALF_A_HEAD).unwrap();
+    server.exchange(b"GET / HTTP/1.0\r\n\r\n");
+    server.signal("INT");
+    server.wait_for_log("waiting for");
+    server.signal("INT");
+    assert_eq!(server.wait().0, Some(130));
+}
+
+#[test]
+fn a_download_that_nobody_reads_is_cut_after_the_grace() {
+    let dir = TestDir::new("download");
+    dir.write("large", vec![7; 32 << 20]);
+    let mut server = TestServer::start(&["http", dir.as_str(), "--grace", "200ms"]);
+    let mut reader = server.connect();
+    reader.write_all(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    reader.read_exact(&mut [0; 1000]).unwrap();
+    let threads = server.threads();
+    assert_eq!(threads, server.threads(), "a slow download holds a thread");
+    server.signal("TERM");
+    assert_eq!(server.wait().0, Some(1));
+}
+
+#[test]
+fn sighup_reopens_the_logs_and_keeps_serving() {
+    let dir = TestDir::new("hup");
+    let (log, moved) = (dir.join("access.log"), dir.join("access.log.1"));
+    let server = TestServer::start(&["http", dir.as_str(), "--access-log", log.to_str().unwrap()]);
+    server.exchange(b"GET /before HTTP/1.0\r\n\r\n");
+    std::fs::rename(&log, &moved).unwrap();
+    server.signal("HUP");
+    server.wait_for_log("reloaded");
+    server.exchange(b"GET /after HTTP/1.0\r\nUser-Agent: a\"b\r\n\r\n");
+    let mut server = server;
+    server.signal("TERM");
+    assert_eq!(server.wait().0, Some(0));
+    let (old, new) = (std::fs::read_to_string(&moved).unwrap(), std::fs::read_to_string(&log).unwrap());
+    assert!(old.contains("\"GET /before HTTP/1.0\" 404"), "{old}");
+    assert!(new.contains("\"GET /after HTTP/1.0\" 404") && new.contains("a\\x22b") && !new.contains("before"), "{new}");
+}
+
+#[test]
+fn a_bad_file_keeps_the_old_state_on_sighup() {
+    let dir = TestDir::new("hup-bad");
+    dir.write("deny", "192.0.2.0/24\n");
+    let list = format!("@{}", dir.join("deny").display());
+    let server = TestServer::start(&["http", dir.as_str(), "--deny", &list]);
+    dir.write("deny", "nonsense\n");
+    server.signal("HUP");
+    let line = server.wait_for_log("nothing is reloaded");
+    assert!(line.contains("line 1"), "{line}");
+    assert!(server.exchange(b"GET / HTTP/1.0\r\n\r\n").starts_with(b"HTTP/1.1 200"));
+    dir.write("deny", "127.0.0.0/8\n");
+    server.signal("HUP");
+    server.wait_for_log("reloaded");
+    assert_eq!(server.exchange(b"GET / HTTP/1.0\r\n\r\n"), b"");
+}
+
+#[test]
+fn accepting_recovers_when_descriptors_run_out() {
+    let dir = TestDir::new("emfile");
+    let binary = env!("CARGO_BIN_EXE_socketserver");
+    // Through a shell, which sets the hard limit too.
+    let mut server = TestServer::start_with(&["http", dir.as_str()], 1, |command| {
+        let arguments: Vec<_> = command.get_args().map(|a| a.to_os_string()).collect();
+        *command = std::process::Command::new("sh");
+        command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", binary]).args(arguments)
+    });
+    let connections: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    server.wait_for_log("trying again");
+    drop(connections);
+    assert!(server.exchange(b"GET / HTTP/1.0\r\n\r\n").starts_with(b"HTTP/1.1 200"));
+    server.signal("TERM");
+    assert_eq!(server.wait().0, Some(0));
+}

@@ -1,0 +1,8 @@
+//! The services, through the binary.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod command_line;
+mod every_service;
+mod life_cycle;

@@ -1,0 +1,198 @@
+//! The binary under test, and clients for it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Longer than anything in a test takes, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server of the binary, ended at the end of the test.
+pub struct TestServer {
+    child: Child,
+    /// The ready lines.
+    pub ready: Vec<String>,
+    stderr: mpsc::Receiver<String>,
+}
+
+impl TestServer {
+    /// Starts `serve SERVICE` with these arguments, on a free port, and waits until it is ready.
+    pub fn start(arguments: &[&str]) -> TestServer {
+        TestServer::start_with(arguments, 1, |command| command)
+    }
+
+    /// Starts it as told, without an address of our choice, and waits for so many ready lines.
+    pub fn start_with(
+        arguments: &[&str],
+        listeners: usize,
+        prepare: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> TestServer {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_socketserver"));
+        command.arg("serve").args(arguments);
+        if !arguments.contains(&"--bind") {
+            command.args(["--bind", "127.0.0.1:0"]);
+        }
+        prepare(&mut command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = lines_of(child.stdout.take().unwrap());
+        let stderr = lines_of(child.stderr.take().unwrap());
+        let mut server = TestServer { child, ready: Vec::new(), stderr };
+        for _ in 0..listeners {
+            match stdout.recv_timeout(PATIENCE) {
+                Ok(line) => server.ready.push(line),
+                Err(_) => panic!("no ready line; standard error: {:?}", server.stderr_so_far()),
+            }
+        }
+        server
+    }
+
+    /// Where it listens, from its first ready line.
+    pub fn address(&self) -> SocketAddr {
+        let url = self.ready[0].split(" on ").nth(1).unwrap();
+        let host = url.split("://").nth(1).unwrap().trim_end_matches('/');
+        host.parse().unwrap_or_else(|_| panic!("no address: {}", self.ready[0]))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end; the exit code, and how long that took.
+    pub fn wait(&mut self) -> (Option<i32>, Duration) {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code(), begun.elapsed());
+            }
+            assert!(begun.elapsed() < PATIENCE, "the server doesn't end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits for a line on standard error that contains `text`.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        while let Ok(line) = self.stderr.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            if line.contains(text) {
+                return line;
+            }
+        }
+        panic!("nothing with `{text}` was logged");
+    }
+
+    fn stderr_so_far(&self) -> Vec<String> {
+        self.stderr.try_iter().collect()
+    }
+
+    /// So many threads the server has.
+    pub fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().count()
+    }
+
+    /// So many files the server has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// A connection whose reads and writes don't hang a test.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect_timeout(&self.address(), PATIENCE).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Sends bytes on a new connection, and reads until the server closes it.
+    pub fn exchange(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect();
+        // The server may have seen enough before all is sent.
+        let _ = stream.write_all(bytes);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines_of(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// Runs the binary to its end: exit code, standard output, standard error.
+pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_socketserver")).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// A folder of this test's own, removed at its end.
+pub struct TestDir(PathBuf);
+
+impl TestDir {
+    pub fn new(name: &str) -> TestDir {
+        let path = std::env::temp_dir().join(format!("socketserver-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        TestDir(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TestDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Whether a program is there; says so visibly if not.
+pub fn has_tool(name: &str, test: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {name}")])
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success());
+    if !found {
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {name} is missing; `make deps` installs it");
+    }
+    found
+}
