@@ -1,5 +1,7 @@
 //! The clients' side: options that every client has, and a connection to wherever they lead.
 
+pub mod datagram;
+
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -65,6 +67,14 @@ pub struct ClientOptions {
 }
 
 impl ClientOptions {
+    /// Datagrams can't be encrypted.
+    fn refuse_stream_only(&self) -> Result<(), Failure> {
+        match self.wants_tls() {
+            true => Err(Failure::usage("--tls needs a connection: it does not go with datagrams")),
+            false => Ok(()),
+        }
+    }
+
     fn wants_tls(&self) -> bool {
         self.tls || self.tls_insecure || self.tls_ca.is_some()
     }

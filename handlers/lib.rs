@@ -4,6 +4,7 @@ pub mod cli;
 pub mod client;
 pub mod common;
 mod descriptors;
+pub mod echo;
 pub mod http;
 pub mod service;
 
@@ -52,4 +53,6 @@ macro_rules! services {
 services! {
     /// Serve the files below a directory by HTTP
     Http(http::Http),
+    /// Return what is sent
+    Echo(echo::Echo, client: "Send lines to a server that returns them" echo::client::EchoClient),
 }

@@ -58,6 +58,13 @@ pub enum Served {
     Datagram(DatagramClass),
 }
 
+impl Served {
+    /// Connections, served by such handlers; one that is refused is closed without a word.
+    pub fn stream(class: impl Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync + 'static) -> Served {
+        Served::Stream { class: Box::new(class), refusal: |_| None }
+    }
+}
+
 impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -16,7 +16,7 @@ use crate::service::Failure;
 use crate::{Clients, Services};
 pub use options::{Serve, ServerOptions};
 pub(crate) use run::serve;
-pub(crate) use values::{duration, size};
+pub(crate) use values::duration;
 
 const EXAMPLES: &str = "Examples:
   socketserver serve http                        the files below ./www on http://127.0.0.1:8000/
@@ -122,8 +122,10 @@ fn in_one_line(error: &clap::Error) -> String {
     for suggestion in suggestions.iter().filter_map(|kind| error.get(*kind)) {
         match suggestion {
             ContextValue::String(name) => line += &format!("; did you mean '{name}'?"),
-            ContextValue::Strings(names) if !names.is_empty() => {
-                line += &format!("; did you mean '{}'?", names.join("' or '"))
+            ContextValue::Strings(names) => {
+                if let Some(best) = names.last() {
+                    line += &format!("; did you mean '{best}'?");
+                }
             }
             _ => {}
         }

@@ -35,7 +35,22 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
         [] => vec![Address::Inet { host: "127.0.0.1".to_owned(), port: S::PORT }],
         given => given.to_vec(),
     };
-    let reload = Reload { options, log, access_log, filter, tls };
+    let reload = Reload { options, log: Arc::clone(&log), access_log: access_log.clone(), filter, tls };
+    let result = listen::<S>(builder, served, &addresses, scheme, reload);
+    log.finish();
+    if let Some(access_log) = access_log {
+        access_log.finish();
+    }
+    result
+}
+
+fn listen<S: Service>(
+    builder: Builder,
+    served: Served,
+    addresses: &[Address],
+    scheme: &str,
+    reload: Reload,
+) -> Result<u8, Failure> {
     match served {
         Served::Stream { class, .. } => {
             let mut server = builder.stream(&addresses[0], class)?;
@@ -49,7 +64,6 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
 fn run<S: Service, K>(mut server: Server<K>, scheme: &str, reload: Reload) -> Result<u8, Failure> {
     let handle = server.handle();
     shutdown_on_ctrl_c(handle.clone())?;
-    let (log, access_log) = (Arc::clone(&reload.log), reload.access_log.clone());
     reload_on_hangup(&handle, move || reload.run())?;
     for address in server.server_addresses() {
         // Whoever closed standard output doesn't want to know; the service goes on.
@@ -58,7 +72,6 @@ fn run<S: Service, K>(mut server: Server<K>, scheme: &str, reload: Reload) -> Re
     let _ = io::stdout().flush();
     server.serve_forever()?;
     server.server_close();
-    drop((log, access_log));
     Ok(u8::from(handle.stats().cut > 0))
 }
 
@@ -98,6 +111,8 @@ fn builder<S: Service>(options: &ServerOptions, tls: Option<Tls>) -> Result<Buil
         .max_connections(options.max_connections)
         .max_per_address(options.max_per_ip)
         .request_queue_size(options.backlog)
+        // Whatever UDP carries: Python's 8 KiB would cut an echo short.
+        .max_packet_size(65_535)
         .proxy_protocol(Some(proxies))
         .tls(tls);
     Ok(match options.model {

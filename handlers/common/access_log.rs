@@ -56,6 +56,11 @@ impl AccessLog {
         self.0.reopen()
     }
 
+    /// Writes what is left, before the process ends.
+    pub fn finish(&self) {
+        self.0.finish();
+    }
+
     /// Writes a request down.
     pub fn log(&self, record: &Record<'_>) {
         thread_local!(static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });

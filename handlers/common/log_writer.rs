@@ -104,6 +104,18 @@ impl LogWriter {
         }
     }
 
+    /// Writes what is left, and ends the thread: at the end of the process, as the global logger is never dropped. What comes later is
+    /// written by whoever says it.
+    pub(crate) fn finish(&self) {
+        let thread = self.thread.lock().take();
+        self.shared.state.lock().closed = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = thread {
+            // Its panic was reported where it happened.
+            let _ = thread.join();
+        }
+    }
+
     /// Opens the file anew: somebody may have moved it away. On an error the old one stays.
     pub(crate) fn reopen(&self) -> io::Result<()> {
         let output = self.target.open()?;
@@ -154,12 +166,7 @@ impl Shared {
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
-        self.shared.state.lock().closed = true;
-        self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.lock().take() {
-            // Its panic was reported where it happened.
-            let _ = thread.join();
-        }
+        self.finish();
     }
 }
 

@@ -4,5 +4,6 @@
 mod support;
 
 mod command_line;
+mod echo;
 mod every_service;
 mod life_cycle;

@@ -2,30 +2,30 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Longer than anything in a test takes, on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server of the binary, ended at the end of the test.
-pub struct TestServer {
+pub(crate) struct TestServer {
     child: Child,
     /// The ready lines.
-    pub ready: Vec<String>,
+    pub(crate) ready: Vec<String>,
     stderr: mpsc::Receiver<String>,
 }
 
 impl TestServer {
     /// Starts `serve SERVICE` with these arguments, on a free port, and waits until it is ready.
-    pub fn start(arguments: &[&str]) -> TestServer {
+    pub(crate) fn start(arguments: &[&str]) -> TestServer {
         TestServer::start_with(arguments, 1, |command| command)
     }
 
     /// Starts it as told, without an address of our choice, and waits for so many ready lines.
-    pub fn start_with(
+    pub(crate) fn start_with(
         arguments: &[&str],
         listeners: usize,
         prepare: impl FnOnce(&mut Command) -> &mut Command,
@@ -50,23 +50,23 @@ impl TestServer {
     }
 
     /// Where it listens, from its first ready line.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         let url = self.ready[0].split(" on ").nth(1).unwrap();
         let host = url.split("://").nth(1).unwrap().trim_end_matches('/');
         host.parse().unwrap_or_else(|_| panic!("no address: {}", self.ready[0]))
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits for its end; the exit code, and how long that took.
-    pub fn wait(&mut self) -> (Option<i32>, Duration) {
+    pub(crate) fn wait(&mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -78,7 +78,7 @@ impl TestServer {
     }
 
     /// Waits for a line on standard error that contains `text`.
-    pub fn wait_for_log(&self, text: &str) -> String {
+    pub(crate) fn wait_for_log(&self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
         while let Ok(line) = self.stderr.recv_timeout(until.saturating_duration_since(Instant::now())) {
             if line.contains(text) {
@@ -93,17 +93,17 @@ impl TestServer {
     }
 
     /// So many threads the server has.
-    pub fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().count()
     }
 
     /// So many files the server has open.
-    pub fn descriptors(&self) -> usize {
+    pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     /// A connection whose reads and writes don't hang a test.
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect_timeout(&self.address(), PATIENCE).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -111,7 +111,7 @@ impl TestServer {
     }
 
     /// Sends bytes on a new connection, and reads until the server closes it.
-    pub fn exchange(&self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn exchange(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.connect();
         // The server may have seen enough before all is sent.
         let _ = stream.write_all(bytes);
@@ -141,39 +141,57 @@ fn lines_of(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 }
 
 /// Runs the binary to its end: exit code, standard output, standard error.
-pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_socketserver")).args(arguments).stdin(Stdio::null()).output().unwrap();
+pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    run_with_input(arguments, b"")
+}
+
+/// The same, with something on its standard input.
+pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_socketserver"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
+    // The program may end without having read all of it.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
+/// Runs a Python script to its end, with the time it may take; its output. `None`, and a visible word, if there is no Python.
+pub(crate) fn python(test: &str, script: &str, arguments: &[&str]) -> Option<String> {
+    if !has_tool("python3", test) {
+        return None;
+    }
+    let limit = PATIENCE.as_secs().to_string();
+    let output = Command::new("timeout").args([&limit, "python3", "-c", script]).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
 /// A folder of this test's own, removed at its end.
-pub struct TestDir(PathBuf);
+pub(crate) struct TestDir(PathBuf);
 
 impl TestDir {
-    pub fn new(name: &str) -> TestDir {
+    pub(crate) fn new(name: &str) -> TestDir {
         let path = std::env::temp_dir().join(format!("socketserver-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         TestDir(path)
     }
 
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.0.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         self.0.to_str().unwrap()
     }
 }
@@ -185,7 +203,7 @@ impl Drop for TestDir {
 }
 
 /// Whether a program is there; says so visibly if not.
-pub fn has_tool(name: &str, test: &str) -> bool {
+pub(crate) fn has_tool(name: &str, test: &str) -> bool {
     let found = Command::new("sh")
         .args(["-c", &format!("command -v {name}")])
         .stdout(Stdio::null())

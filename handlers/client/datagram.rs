@@ -1,0 +1,108 @@
+//! A datagram socket that talks to one server.
+
+use std::fmt;
+use std::io;
+use std::net::{ToSocketAddrs, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use socketserver::Address;
+
+use super::{ClientOptions, timed_out};
+use crate::service::Failure;
+
+/// The longest datagram that UDP carries.
+pub const MAX_DATAGRAM: usize = 65_507;
+
+/// Exchanges datagrams with a server. Receiving ends with `TimedOut` after the time-out.
+pub struct DatagramConnection(Kind);
+
+enum Kind {
+    Udp(UdpSocket),
+    Unix { socket: UnixDatagram, _own: OwnPath },
+}
+
+/// A Unix server can answer only to a path: ours, removed at the end.
+struct OwnPath(PathBuf);
+
+impl Drop for OwnPath {
+    fn drop(&mut self) {
+        // If it is gone already, so much the better.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl DatagramConnection {
+    /// A socket that sends to, and receives from, this server only.
+    ///
+    /// # Errors
+    /// Code 2 for options that need a stream; code 1 says where it couldn't send to.
+    pub fn open(address: &Address, options: &ClientOptions) -> Result<DatagramConnection, Failure> {
+        options.refuse_stream_only()?;
+        let failed = |error: &dyn fmt::Display| Failure::run(format!("can't reach {address}: {error}"));
+        let kind = match address {
+            Address::Unix(path) => {
+                let (socket, own) = bind_own_path().map_err(|error| failed(&error))?;
+                socket.connect(path).map_err(|error| failed(&error))?;
+                socket.set_read_timeout(Some(options.timeout)).map_err(|error| failed(&error))?;
+                Kind::Unix { socket, _own: own }
+            }
+            Address::Inet { host, port } => {
+                let socket = connect(host, *port).map_err(|error| failed(&error))?;
+                socket.set_read_timeout(Some(options.timeout)).map_err(|error| failed(&error))?;
+                Kind::Udp(socket)
+            }
+            _ => return Err(Failure::usage(format!("{address} names no host to send to"))),
+        };
+        Ok(DatagramConnection(kind))
+    }
+
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        match &self.0 {
+            Kind::Udp(socket) => socket.send(bytes).map(drop),
+            Kind::Unix { socket, .. } => socket.send(bytes).map(drop),
+        }
+    }
+
+    /// Waits for one datagram; its length.
+    ///
+    /// # Errors
+    /// `TimedOut`, or those of the socket.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        timed_out(match &self.0 {
+            Kind::Udp(socket) => socket.recv(buffer),
+            Kind::Unix { socket, .. } => socket.recv(buffer),
+        })
+    }
+}
+
+impl fmt::Debug for DatagramConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatagramConnection")
+    }
+}
+
+fn connect(host: &str, port: u16) -> io::Result<UdpSocket> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (host, port).to_socket_addrs()? {
+        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        match UdpSocket::bind(any).and_then(|socket| socket.connect(address).map(|()| socket)) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn bind_own_path() -> io::Result<(UnixDatagram, OwnPath)> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("socketserver-client-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    let socket = UnixDatagram::bind(&path)?;
+    Ok((socket, OwnPath(path)))
+}
