@@ -19,6 +19,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStor
 use socketserver::Address;
 
 use crate::cli::duration;
+use crate::common::trace;
 use crate::service::Failure;
 
 /// A client of one service, with its options.
@@ -64,6 +65,9 @@ pub struct ClientOptions {
     /// How long to wait for the server, at each step
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub timeout: Duration,
+    /// Show all that crosses the wire on standard error: time, direction, bytes
+    #[arg(long)]
+    pub trace: bool,
 }
 
 impl ClientOptions {
@@ -81,7 +85,10 @@ impl ClientOptions {
 }
 
 /// A connection to a server, plain or encrypted. Reads and writes end with `TimedOut` after the time-out.
-pub struct Connection(Kind);
+pub struct Connection {
+    kind: Kind,
+    trace: bool,
+}
 
 enum Kind {
     Tcp(TcpStream),
@@ -96,27 +103,28 @@ impl Connection {
     /// Says where it couldn't connect to.
     pub fn open(address: &Address, options: &ClientOptions) -> Result<Connection, Failure> {
         let failed = |error: &dyn fmt::Display| Failure::run(format!("can't connect to {address}: {error}"));
-        let connection = match address {
+        let trace = options.trace;
+        let kind = match address {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).map_err(|error| failed(&error))?;
                 stream
                     .set_read_timeout(Some(options.timeout))
                     .and(stream.set_write_timeout(Some(options.timeout)))
                     .map_err(|error| failed(&error))?;
-                Connection(Kind::Unix(stream))
+                Kind::Unix(stream)
             }
             Address::Inet { host, port } => {
                 let stream = connect(host, *port, options.timeout).map_err(|error| failed(&error))?;
                 if !options.wants_tls() {
-                    return Ok(Connection(Kind::Tcp(stream)));
+                    return Ok(Connection { kind: Kind::Tcp(stream), trace });
                 }
                 let name = ServerName::try_from(host.clone()).map_err(|error| failed(&error))?;
                 let session = ClientConnection::new(tls_config(options)?, name).map_err(|error| failed(&error))?;
-                Connection(Kind::Tls(Box::new(StreamOwned::new(session, stream))))
+                Kind::Tls(Box::new(StreamOwned::new(session, stream)))
             }
             _ => return Err(Failure::usage(format!("{address} names no host to connect to"))),
         };
-        Ok(connection)
+        Ok(Connection { kind, trace })
     }
 
     /// Tells the server that no more will come.
@@ -124,7 +132,10 @@ impl Connection {
     /// # Errors
     /// Those of the socket.
     pub fn finish_writing(&mut self) -> io::Result<()> {
-        match &mut self.0 {
+        if self.trace {
+            trace::client("->", b"");
+        }
+        match &mut self.kind {
             Kind::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Kind::Unix(stream) => stream.shutdown(Shutdown::Write),
             Kind::Tls(stream) => {
@@ -140,7 +151,7 @@ impl Connection {
     /// # Errors
     /// Those of the socket.
     pub fn set_read_timeout(&self, time: Option<Duration>) -> io::Result<()> {
-        match &self.0 {
+        match &self.kind {
             Kind::Tcp(stream) => stream.set_read_timeout(time),
             Kind::Unix(stream) => stream.set_read_timeout(time),
             Kind::Tls(stream) => stream.sock.set_read_timeout(time),
@@ -232,25 +243,33 @@ impl ServerCertVerifier for TrustAnything {
 
 impl Read for Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        timed_out(match &mut self.0 {
+        let count = timed_out(match &mut self.kind {
             Kind::Tcp(stream) => stream.read(buffer),
             Kind::Unix(stream) => stream.read(buffer),
             Kind::Tls(stream) => stream.read(buffer),
-        })
+        })?;
+        if self.trace {
+            trace::client("<-", &buffer[..count]);
+        }
+        Ok(count)
     }
 }
 
 impl Write for Connection {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        timed_out(match &mut self.0 {
+        let count = timed_out(match &mut self.kind {
             Kind::Tcp(stream) => stream.write(bytes),
             Kind::Unix(stream) => stream.write(bytes),
             Kind::Tls(stream) => stream.write(bytes),
-        })
+        })?;
+        if self.trace {
+            trace::client("->", &bytes[..count]);
+        }
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Tcp(stream) => stream.flush(),
             Kind::Unix(stream) => stream.flush(),
             Kind::Tls(stream) => stream.flush(),

@@ -16,6 +16,7 @@ use crate::config::{Limits, Timeouts};
 use crate::error::Refusal;
 use crate::hooks::ServerHooks;
 use crate::stats::{Stats, StatsSnapshot};
+use crate::trace::Trace;
 
 /// Whether a server takes requests. It only ever moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +54,7 @@ pub(crate) struct Core {
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     pub(crate) hooks: Box<dyn ServerHooks>,
+    pub(crate) trace: Option<Arc<dyn Trace>>,
     pub(crate) stats: Stats,
     pub(crate) bell: Bell,
     phase: AtomicU8,
@@ -70,12 +72,14 @@ impl Core {
         limits: Limits,
         clock: Clock,
         hooks: Box<dyn ServerHooks>,
+        trace: Option<Arc<dyn Trace>>,
     ) -> io::Result<Core> {
         Ok(Core {
             timeouts,
             limits,
             clock,
             hooks,
+            trace,
             stats: Stats::default(),
             bell: Bell::new()?,
             phase: AtomicU8::new(Phase::Serving as u8),

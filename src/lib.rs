@@ -111,6 +111,7 @@ mod stats;
 mod sys;
 pub mod testing;
 mod tls;
+mod trace;
 mod transport;
 
 pub use address::{Address, AddressFilter, ClientAddress, Networks, ServerAddress};
@@ -128,6 +129,12 @@ pub use server::{Builder, Server, TcpServer, UdpServer, UnixDatagramServer, Unix
 pub use signals::{reload_on_hangup, shutdown_on_ctrl_c};
 pub use stats::{Histogram, StatsSnapshot};
 pub use tls::Tls;
+pub use trace::{Trace, Traffic};
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// What the fuzz targets call.
 #[doc(hidden)]

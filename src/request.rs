@@ -1,5 +1,6 @@
 //! What a handler is given.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use crate::bind::Datagram;
 use crate::buffer::{RFile, WFile};
 use crate::error::Result;
 use crate::handle::ServerHandle;
+use crate::trace::{Trace, Traffic};
 use crate::transport::Transport;
 
 /// One connection, as its handler sees it (Python's `self.request`, `self.client_address` and `self.server`).
@@ -105,8 +107,7 @@ impl DatagramRequest {
     /// # Errors
     /// Those of `sendto`; `InvalidInput` for a Unix client that has no address.
     pub fn reply(&self, bytes: &[u8]) -> Result<()> {
-        self.socket.send_to(bytes, &self.client_address, self.local.as_ref())?;
-        Ok(())
+        send(&self.socket, &self.server.0.trace, &self.client_address, self.local.as_ref(), bytes)
     }
 
     /// Sends [`wfile`](DatagramRequest::wfile), and empties it.
@@ -121,16 +122,28 @@ impl DatagramRequest {
 
     /// What outlives this call: sends further datagrams to the client, now or later, from any thread.
     pub fn replier(&self) -> Replier {
-        Replier { socket: Arc::clone(&self.socket), client: self.client_address.clone(), local: self.local.clone() }
+        Replier {
+            socket: Arc::clone(&self.socket),
+            client: self.client_address.clone(),
+            local: self.local.clone(),
+            trace: self.server.0.trace.clone(),
+        }
     }
 }
 
 /// Sends datagrams to one client, from the address that it asked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Replier {
     socket: Arc<Datagram>,
     client: ClientAddress,
     local: Option<Local>,
+    trace: Option<Arc<dyn Trace>>,
+}
+
+impl fmt::Debug for Replier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replier").field("client", &self.client).finish_non_exhaustive()
+    }
 }
 
 impl Replier {
@@ -139,7 +152,20 @@ impl Replier {
     /// # Errors
     /// Those of `sendto`.
     pub fn reply(&self, bytes: &[u8]) -> Result<()> {
-        self.socket.send_to(bytes, &self.client, self.local.as_ref())?;
-        Ok(())
+        send(&self.socket, &self.trace, &self.client, self.local.as_ref(), bytes)
     }
+}
+
+fn send(
+    socket: &Datagram,
+    trace: &Option<Arc<dyn Trace>>,
+    client: &ClientAddress,
+    local: Option<&Local>,
+    bytes: &[u8],
+) -> Result<()> {
+    socket.send_to(bytes, client, local)?;
+    if let Some(trace) = trace {
+        trace.traffic(client, Traffic::Sent(bytes));
+    }
+    Ok(())
 }

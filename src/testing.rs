@@ -33,6 +33,7 @@ use crate::handle::ServerHandle;
 use crate::handler::{RequestHandlerClass, StreamRequestHandler};
 use crate::server::Builder;
 use crate::session::{Session, Step};
+use crate::trace::Tap;
 use crate::transport::{MemoryPeer, MemoryStream, Transport};
 
 /// A connection in memory, seen from the client's side.
@@ -68,7 +69,9 @@ impl TestConnection {
         let time = ManualClock::new();
         let (core, service) = settings.clock(time.clock()).in_memory(class).expect("a socket pair can be had");
         let (stream, peer) = MemoryStream::pair();
-        let session = Session::new(Transport::memory(stream), client, &Arc::new(service), &core);
+        let tap = core.trace.as_ref().map(|trace| Tap::new(trace, &client));
+        let transport = Transport::memory(stream).tapped(tap);
+        let session = Session::new(transport, client, &Arc::new(service), &core);
         let server = ServerHandle(core);
         let mut connection = TestConnection { session: Some(Box::new(session)), peer, time, deadline: None, server };
         connection.run(|session, now| session.advance(now));

@@ -110,6 +110,9 @@ pub struct LogOptions {
     /// Log every request to this file (Combined format), or to standard error (-); reopened on SIGHUP
     #[arg(long, value_name = "FILE", env = "SOCKETSERVER_ACCESS_LOG")]
     pub access_log: Option<PathBuf>,
+    /// Show all that crosses the wire on standard error: time, direction, bytes
+    #[arg(long, env = "SOCKETSERVER_TRACE")]
+    pub trace: bool,
     /// Log more: -v debug, -vv trace
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,

@@ -13,6 +13,7 @@ use super::logging;
 use super::options::{Model, Serve, ServerOptions};
 use crate::common::access_log::AccessLog;
 use crate::common::log_writer::LogWriter;
+use crate::common::trace;
 use crate::service::{Context, Failure, Served, Service};
 
 /// Runs a service until a signal ends it; returns the exit code.
@@ -30,7 +31,10 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
     let refusal = if let Served::Stream { refusal, .. } = &served { *refusal } else { |_| None };
     let hooks = Hooks { filter: Arc::clone(&filter), refusal };
     let scheme = if tls.is_some() { S::TLS_SCHEME } else { S::SCHEME };
-    let builder = builder::<S>(&options, tls.clone())?.hooks(hooks);
+    let mut builder = builder::<S>(&options, tls.clone())?.hooks(hooks);
+    if options.logs.trace {
+        builder = builder.trace(trace::server);
+    }
     let addresses = match &options.bind[..] {
         [] => vec![Address::Inet { host: "127.0.0.1".to_owned(), port: S::PORT }],
         given => given.to_vec(),

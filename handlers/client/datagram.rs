@@ -10,13 +10,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use socketserver::Address;
 
 use super::{ClientOptions, timed_out};
+use crate::common::trace;
 use crate::service::Failure;
 
 /// The longest datagram that UDP carries.
 pub const MAX_DATAGRAM: usize = 65_507;
 
 /// Exchanges datagrams with a server. Receiving ends with `TimedOut` after the time-out.
-pub struct DatagramConnection(Kind);
+pub struct DatagramConnection {
+    kind: Kind,
+    trace: bool,
+}
 
 enum Kind {
     Udp(UdpSocket),
@@ -55,7 +59,7 @@ impl DatagramConnection {
             }
             _ => return Err(Failure::usage(format!("{address} names no host to send to"))),
         };
-        Ok(DatagramConnection(kind))
+        Ok(DatagramConnection { kind, trace: options.trace })
     }
 
     /// Sends one datagram.
@@ -63,10 +67,14 @@ impl DatagramConnection {
     /// # Errors
     /// Those of the socket.
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        match &self.0 {
-            Kind::Udp(socket) => socket.send(bytes).map(drop),
-            Kind::Unix { socket, .. } => socket.send(bytes).map(drop),
+        match &self.kind {
+            Kind::Udp(socket) => socket.send(bytes)?,
+            Kind::Unix { socket, .. } => socket.send(bytes)?,
+        };
+        if self.trace {
+            trace::client("->", bytes);
         }
+        Ok(())
     }
 
     /// Waits for one datagram; its length.
@@ -74,10 +82,14 @@ impl DatagramConnection {
     /// # Errors
     /// `TimedOut`, or those of the socket.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        timed_out(match &self.0 {
+        let count = timed_out(match &self.kind {
             Kind::Udp(socket) => socket.recv(buffer),
             Kind::Unix { socket, .. } => socket.recv(buffer),
-        })
+        })?;
+        if self.trace {
+            trace::client("<-", &buffer[..count]);
+        }
+        Ok(count)
     }
 }
 

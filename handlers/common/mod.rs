@@ -2,3 +2,4 @@
 
 pub mod access_log;
 pub(crate) mod log_writer;
+pub(crate) mod trace;

@@ -12,6 +12,7 @@ use crate::bind::Listener;
 use crate::error::Refusal;
 use crate::handle::Core;
 use crate::session::{Session, StreamService};
+use crate::trace::Tap;
 use crate::transport::Transport;
 
 /// Connections accepted in one go, before those that are ready are served.
@@ -70,7 +71,9 @@ impl StreamListener {
         if !self.core.is_serving() {
             return Ok(None); // shut down between the event and the accept
         }
-        let mut session = Box::new(Session::new(Transport::plain(stream), client, &self.service, &self.core));
+        let tap = self.core.trace.as_ref().map(|trace| Tap::new(trace, &client));
+        let transport = Transport::plain(stream).tapped(tap);
+        let mut session = Box::new(Session::new(transport, client, &self.service, &self.core));
         let admission = self.core.admit().and_then(|admission| {
             if queued > self.core.limits.max_queue { Err(Refusal::QueueFull) } else { Ok(admission) }
         });

@@ -14,6 +14,7 @@ use crate::error::{Error, Refusal, Result};
 use crate::handle::{Core, ServerHandle};
 use crate::request::DatagramRequest;
 use crate::session::message_of;
+use crate::trace::Traffic;
 
 /// Requests that are kept for their buffers.
 const SPARE: usize = 8;
@@ -85,6 +86,9 @@ impl DatagramJob {
     pub(crate) fn handle(&self, mut request: Box<DatagramRequest>) {
         let core = &self.core;
         core.stats.accepted.fetch_add(1, Relaxed);
+        if let Some(trace) = &core.trace {
+            trace.traffic(&request.client_address, Traffic::Received(request.packet()));
+        }
         if !core.hooks.verify_request(&request.client_address) {
             core.stats.refused(Refusal::Denied);
             core.hooks.handle_refusal(&request.client_address, Refusal::Denied);

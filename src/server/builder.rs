@@ -21,6 +21,7 @@ use crate::process::{ProcessRequest, ThreadingMixIn};
 use crate::request::DatagramRequest;
 use crate::session::StreamService;
 use crate::tls::Tls;
+use crate::trace::Trace;
 
 /// Settings of a server; the last call makes it, and binds its socket.
 ///
@@ -44,6 +45,7 @@ pub struct Builder {
     process: Arc<dyn ProcessRequest>,
     tls: Option<Tls>,
     proxies: Option<Networks>,
+    trace: Option<Arc<dyn Trace>>,
     timeout: Option<Duration>,
     poll_interval: Duration,
     grace: Duration,
@@ -60,6 +62,7 @@ impl Default for Builder {
             process: Arc::new(ThreadingMixIn::new()),
             tls: None,
             proxies: None,
+            trace: None,
             timeout: None,
             poll_interval: Duration::from_millis(500),
             grace: Duration::from_secs(10),
@@ -206,6 +209,11 @@ impl Builder {
         Builder { proxies: peers.filter(|peers| !peers.is_empty()), ..self }
     }
 
+    /// Shows all that crosses the wire to `trace`. Defaults to nobody.
+    pub fn trace(self, trace: impl Trace) -> Builder {
+        Builder { trace: Some(Arc::new(trace)), ..self }
+    }
+
     /// Where the time of deadlines comes from. Defaults to the system's clock.
     pub fn clock(self, clock: Clock) -> Builder {
         Builder { clock, ..self }
@@ -329,7 +337,7 @@ impl Builder {
     ) -> Result<(Arc<Core>, StreamService)> {
         let service = self.service(class);
         let hooks = self.hooks.unwrap_or_else(|| Box::new(DefaultHooks));
-        Ok((Arc::new(Core::new(self.timeouts, self.limits, self.clock, hooks)?), service))
+        Ok((Arc::new(Core::new(self.timeouts, self.limits, self.clock, hooks, self.trace)?), service))
     }
 
     fn service<H: StreamRequestHandler>(&mut self, class: impl RequestHandlerClass<H>) -> StreamService {
@@ -362,7 +370,7 @@ impl Builder {
         let interval = self.hooks.is_some().then_some(self.poll_interval);
         let hooks = self.hooks.unwrap_or_else(|| Box::new(DefaultHooks));
         Ok(Server {
-            core: Arc::new(Core::new(self.timeouts, self.limits, self.clock, hooks)?),
+            core: Arc::new(Core::new(self.timeouts, self.limits, self.clock, hooks, self.trace)?),
             process: self.process,
             sources: Vec::new(),
             addresses: Vec::new(),

@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SendFlags;
 
 use crate::bind::Stream;
+use crate::trace::{Tap, Traffic};
 pub(crate) use memory::{MemoryPeer, MemoryStream};
 pub(crate) use tls::{Handshake, TlsSession};
 
@@ -26,6 +27,7 @@ pub(crate) use tls::{Handshake, TlsSession};
 pub(crate) struct Transport {
     socket: Socket,
     tls: OnceLock<Box<TlsSession>>,
+    tap: Option<Box<Tap>>,
 }
 
 #[derive(Debug)]
@@ -36,11 +38,16 @@ enum Socket {
 
 impl Transport {
     pub(crate) fn plain(stream: Stream) -> Transport {
-        Transport { socket: Socket::Stream(stream), tls: OnceLock::new() }
+        Transport { socket: Socket::Stream(stream), tls: OnceLock::new(), tap: None }
     }
 
     pub(crate) fn memory(stream: MemoryStream) -> Transport {
-        Transport { socket: Socket::Memory(stream), tls: OnceLock::new() }
+        Transport { socket: Socket::Memory(stream), tls: OnceLock::new(), tap: None }
+    }
+
+    /// Has everything that crosses it told to a trace.
+    pub(crate) fn tapped(self, tap: Option<Tap>) -> Transport {
+        Transport { tap: tap.map(Box::new), ..self }
     }
 
     /// From here on everything is encrypted; the handshake comes first. A second call changes nothing.
@@ -84,26 +91,38 @@ impl Transport {
 
     /// Reads what has come; 0 is the end, `WouldBlock` that nothing is there.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.tls() {
-            Some(tls) => tls.read(&self.socket, buffer),
-            None => (&self.socket).read(buffer),
+        let count = match self.tls() {
+            Some(tls) => tls.read(&self.socket, buffer)?,
+            None => (&self.socket).read(buffer)?,
+        };
+        if let Some(tap) = &self.tap {
+            tap.note(if count == 0 { Traffic::ReceivedEnd } else { Traffic::Received(&buffer[..count]) });
         }
+        Ok(count)
     }
 
     /// Writes as much as the peer takes now.
     pub(crate) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self.tls() {
-            Some(tls) => tls.write(&self.socket, slices),
-            None if slices.len() == 1 => (&self.socket).write(&slices[0]),
-            None => (&self.socket).write_vectored(slices),
+        let count = match self.tls() {
+            Some(tls) => tls.write(&self.socket, slices)?,
+            None if slices.len() == 1 => (&self.socket).write(&slices[0])?,
+            None => (&self.socket).write_vectored(slices)?,
+        };
+        if let Some(tap) = &self.tap {
+            tap.note(Traffic::Sent(&slices.concat_slices()[..count]));
         }
+        Ok(count)
     }
 
     /// Writes what a file follows: the system may wait for that, to fill the segment.
     pub(crate) fn write_before_file(&self, bytes: &[u8]) -> io::Result<usize> {
         #[cfg(target_os = "linux")]
         if let (None, Socket::Stream(stream)) = (self.tls(), &self.socket) {
-            return Ok(rustix::net::send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?);
+            let count = rustix::net::send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?;
+            if let Some(tap) = &self.tap {
+                tap.note(Traffic::Sent(&bytes[..count]));
+            }
+            return Ok(count);
         }
         self.write_vectored(&[IoSlice::new(bytes)])
     }
@@ -123,7 +142,11 @@ impl Transport {
         #[cfg(target_os = "linux")]
         if let (None, Socket::Stream(stream)) = (self.tls(), &self.socket) {
             let mut offset = offset;
-            return Ok(rustix::fs::sendfile(stream, file, Some(&mut offset), count)?);
+            let count = rustix::fs::sendfile(stream, file, Some(&mut offset), count)?;
+            if let Some(tap) = &self.tap {
+                tap.note(Traffic::SentFile(count));
+            }
+            return Ok(count);
         }
         let mut piece = vec![0; count.min(16 * 1024)];
         let read = std::os::unix::fs::FileExt::read_at(file, &mut piece, offset)?;
@@ -206,7 +229,7 @@ impl Write for &Socket {
     }
 }
 
-/// Several slices as one, for a transport without gathered writes.
+/// Several slices as one, for a transport without gathered writes, and for a trace.
 trait ConcatSlices {
     fn concat_slices(&self) -> Vec<u8>;
 }

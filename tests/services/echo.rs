@@ -184,3 +184,15 @@ fn the_tutorials_client_is_served() {
     };
     assert_eq!(output, "HELLO\nWORLD\n");
 }
+
+#[test]
+fn a_trace_shows_both_sides_what_crosses_the_wire() {
+    let server = TestServer::start(&["echo", "--upper", "--trace"]);
+    let address = server.address().to_string();
+    let (code, output, trace) = run_with_input(&["client", "echo", "--trace", &address], b"hi\n");
+    assert_eq!((code, output.as_str()), (Some(0), "HI\n"));
+    assert!(trace.contains("client -> 3 bytes \"hi\\n\"") && trace.contains("client <- 3 bytes \"HI\\n\""), "{trace}");
+    for part in ["server == connection from", "3 bytes \"hi\\n\"", "3 bytes \"HI\\n\"", "end", "closed"] {
+        server.wait_for_log(part);
+    }
+}

@@ -1,0 +1,59 @@
+//! `--trace`: what crosses the wire, a line for each piece: time, side, direction, bytes.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use socketserver::{ClientAddress, Traffic};
+
+/// Bytes of a piece that are shown.
+const SHOWN: usize = 60;
+
+/// Writes the line of a server.
+pub(crate) fn server(peer: &ClientAddress, traffic: Traffic<'_>) {
+    let peer = peer.to_string();
+    match traffic {
+        Traffic::Opened => line("server", "==", "connection from", &peer),
+        Traffic::Received(bytes) => line("server", "<-", &peer, &describe(bytes)),
+        Traffic::ReceivedEnd => line("server", "<-", &peer, "end"),
+        Traffic::Sent(bytes) => line("server", "->", &peer, &describe(bytes)),
+        Traffic::SentFile(count) => line("server", "->", &peer, &format!("{count} bytes of a file")),
+        Traffic::Closed => line("server", "==", &peer, "closed"),
+        _ => {}
+    }
+}
+
+/// Writes the line of a client that read (`->` is away from it) or wrote.
+pub(crate) fn client(direction: &str, bytes: &[u8]) {
+    line("client", direction, "", &if bytes.is_empty() { "end".to_owned() } else { describe(bytes) });
+}
+
+fn line(side: &str, direction: &str, peer: &str, what: &str) {
+    let now = jiff::Zoned::now().strftime("%H:%M:%S%.6f").to_string();
+    let gap = if peer.is_empty() { "" } else { " " };
+    // One write, so that two processes on one terminal don't mix their lines; whoever has closed it doesn't want them.
+    let _ = io::stderr().write_all(format!("{now} {side} {direction} {peer}{gap}{what}\n").as_bytes());
+}
+
+/// `5 bytes "hello"`, without anything that a terminal would obey.
+fn describe(bytes: &[u8]) -> String {
+    let plural = if bytes.len() == 1 { "" } else { "s" };
+    let mut text = format!("{} byte{plural} \"{}\"", bytes.len(), bytes[..bytes.len().min(SHOWN)].escape_ascii());
+    if bytes.len() > SHOWN {
+        // Writing to a string can't fail.
+        let _ = write!(text, "…");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_short_and_harmless() {
+        assert_eq!(describe(b"a"), "1 byte \"a\"");
+        assert_eq!(describe(b"\x1b[2J\n\0"), "6 bytes \"\\x1b[2J\\n\\x00\"");
+        let long = describe(&[b'x'; 1000]);
+        assert!(long.starts_with("1000 bytes \"xxx") && long.ends_with("\"…") && long.len() < 100);
+    }
+}
