@@ -1,5 +1,6 @@
 //! The clients' side: options that every client has, and a connection to wherever they lead.
 
+pub mod conversation;
 pub mod datagram;
 
 use std::fmt;

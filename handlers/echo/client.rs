@@ -1,17 +1,14 @@
 //! `client echo`: a prompt on a terminal, a pipe elsewhere.
 
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, BufRead, IsTerminal};
 
 use clap::Args;
 use socketserver::Address;
 
+use crate::client::conversation::{converse, print, prompt};
 use crate::client::datagram::{DatagramConnection, MAX_DATAGRAM};
 use crate::client::{Client, ClientOptions, Connection};
 use crate::service::Failure;
-
-/// Bytes that are sent before their echo is awaited: what two sockets' buffers hold without anybody reading.
-const WINDOW: usize = 16 * 1024;
-const PROMPT: &[u8] = b">>> ";
 
 /// The options of `client echo`.
 #[derive(Debug, Args)]
@@ -30,16 +27,6 @@ impl Client for EchoClient {
     }
 }
 
-/// Sends what the user types, or what is piped in, and prints what comes back.
-///
-/// # Errors
-/// The connection failed, or the server doesn't answer.
-pub fn converse(server: &mut Connection) -> Result<u8, Failure> {
-    let prompting = io::stdin().is_terminal();
-    let result = if prompting { prompt(|line| exchange_line(server, line)) } else { pipe(server) };
-    result.map(|()| 0).map_err(Failure::run)
-}
-
 /// Each line, datagram by datagram.
 fn datagrams(server: &DatagramConnection) -> Result<u8, Failure> {
     let mut buffer = vec![0; MAX_DATAGRAM];
@@ -55,69 +42,4 @@ fn datagrams(server: &DatagramConnection) -> Result<u8, Failure> {
         line.and_then(|line| exchange(&line)).map_err(Failure::run)?;
     }
     Ok(0)
-}
-
-/// Asks for lines until `quit` or the end of input.
-fn prompt(mut exchange: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-    let mut line = Vec::new();
-    loop {
-        print(&[PROMPT])?;
-        line.clear();
-        if io::stdin().lock().read_until(b'\n', &mut line)? == 0 {
-            return print(&[b"\n"]);
-        }
-        match line.trim_ascii_end() {
-            b"" => {}
-            b"quit" => return Ok(()),
-            text => exchange(text)?,
-        }
-    }
-}
-
-/// Sends a line without its end, as the tutorials' clients do, and prints as many bytes as were sent.
-fn exchange_line(server: &mut Connection, line: &[u8]) -> io::Result<()> {
-    for part in line.chunks(WINDOW) {
-        exchange(server, part)?;
-    }
-    print(&[b"\n"])
-}
-
-/// Standard input to the server, its answers to standard output.
-fn pipe(server: &mut Connection) -> io::Result<()> {
-    let mut input = io::stdin().lock();
-    loop {
-        let bytes = input.fill_buf()?;
-        if bytes.is_empty() {
-            break;
-        }
-        let taken = bytes.len().min(WINDOW);
-        exchange(server, &bytes[..taken])?;
-        input.consume(taken);
-    }
-    server.finish_writing()?;
-    io::copy(server, &mut io::stdout().lock()).map(drop)
-}
-
-/// Sends bytes and prints as many.
-fn exchange(server: &mut Connection, bytes: &[u8]) -> io::Result<()> {
-    server.write_all(bytes)?;
-    server.flush()?;
-    let mut buffer = [0; 4096];
-    let mut left = bytes.len();
-    while left > 0 {
-        let room = left.min(buffer.len());
-        let count = server.read(&mut buffer[..room])?;
-        if count == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection"));
-        }
-        print(&[&buffer[..count]])?;
-        left -= count;
-    }
-    Ok(())
-}
-
-fn print(parts: &[&[u8]]) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    parts.iter().try_for_each(|part| output.write_all(part))?;
-    output.flush()
 }

@@ -2,16 +2,10 @@
 
 pub mod client;
 
-use std::io::{BufRead, Write};
-
 use clap::Args;
-use socketserver::{DatagramRequest, DatagramRequestHandler, Next, Result, StreamRequest, StreamRequestHandler};
 
+use crate::common::echo::EchoHandler;
 use crate::service::{Context, Failure, Served, Service};
-
-/// Bytes that are echoed before they are sent. Less than `wfile` holds, so that a client that doesn't read its answers
-/// holds no thread: the next bytes are looked at when these are out.
-const CHUNK: usize = 8 * 1024;
 
 /// The options of `serve echo`.
 #[derive(Debug, Args)]
@@ -34,34 +28,5 @@ impl Service for Echo {
             true => Served::Datagram(Box::new(move |_| Box::new(handler))),
             false => Served::stream(move |_| Box::new(handler)),
         })
-    }
-}
-
-/// Echoes the bytes of a connection, or datagrams.
-#[derive(Clone, Copy, Debug)]
-pub struct EchoHandler {
-    /// Whether ASCII letters come back in upper case.
-    pub upper: bool,
-}
-
-impl StreamRequestHandler for EchoHandler {
-    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
-        let bytes = request.rfile.buffer();
-        let bytes = &bytes[..bytes.len().min(CHUNK)];
-        let taken = bytes.len();
-        if self.upper {
-            request.wfile.write_all(&bytes.to_ascii_uppercase())?;
-        } else {
-            request.wfile.write_all(bytes)?;
-        }
-        request.rfile.consume(taken);
-        let over = request.rfile.is_eof() && request.rfile.buffer().is_empty();
-        Ok(if over { Next::Close } else { Next::Wait })
-    }
-}
-
-impl DatagramRequestHandler for EchoHandler {
-    fn handle(&mut self, request: &mut DatagramRequest) -> Result<()> {
-        if self.upper { request.reply(&request.packet().to_ascii_uppercase()) } else { request.reply(request.packet()) }
     }
 }
