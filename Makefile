@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test check format lint docs tidy fuzz fuzz-smoke bench deps
+.PHONY: help build run lessons test check format lint docs tidy fuzz fuzz-smoke bench deps
 
 # A fresh rustup puts cargo where only new login shells look, Debian puts nginx where only root does.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
@@ -31,6 +31,17 @@ run: run-http ## serve www/ on http://127.0.0.1:8000/ (more options: make run AR
 # The shell gives way to the server, so that Ctrl-C reaches the server itself and it can drain.
 run-%: build ## run the service NAME (ARGS="..." hands it options)
 	@exec $(BINARY) serve $* $(ARGS)
+
+LESSONS := $(filter-out player,$(sort $(basename $(notdir $(wildcard lessons/*.sh)))))
+
+lessons: ## list the lessons
+	@for lesson in $(LESSONS); do \
+		printf '  make lesson-%-14s %s\n' "$$lesson" "$$(sed -n '1s/^# //p' lessons/$$lesson.md)"; \
+	done
+
+lesson-%: build ## play the lesson NAME: its server and its clients, and what crosses the wire
+	@$(CARGO) build --release --package socketserver --examples $(LOCKED)
+	@exec sh lessons/player.sh $* $(TARGET)/release
 
 test: need-cargo ## run every test, with each poller
 	$(CARGO) test --workspace $(LOCKED)

@@ -6,4 +6,5 @@ mod support;
 mod command_line;
 mod echo;
 mod every_service;
+mod lessons;
 mod life_cycle;
