@@ -9,6 +9,7 @@ use socketserver::{ClientAddress, Expiry, Next, Result, StreamRequest, StreamReq
 
 use crate::common::access_log::{AccessLog, Record};
 
+use super::body::{Body, Progress};
 use super::conditional::{self, Conditions, Outcome, Validators};
 use super::head::{self, Framing, Head, HeadError, Method, Scanner, Status, Target, Version};
 use super::range::{self, Ranges};
@@ -30,14 +31,21 @@ pub struct HttpHandler {
     site: Arc<Site>,
     access_log: Option<Arc<AccessLog>>,
     scanner: Scanner,
-    /// Bytes of the last request's body that are still to be dropped.
-    body_left: u64,
+    pending: Option<Pending>,
+}
+
+/// A request whose body is awaited before it is answered: a malformed one makes the whole request malformed.
+#[derive(Debug)]
+struct Pending {
+    /// The head's bytes, as parsing them again costs less than keeping the result apart from them.
+    head: Vec<u8>,
+    body: Body,
 }
 
 impl HttpHandler {
     /// A handler of a new connection.
     pub fn new(site: Arc<Site>, access_log: Option<Arc<AccessLog>>) -> HttpHandler {
-        HttpHandler { site, access_log, scanner: Scanner::default(), body_left: 0 }
+        HttpHandler { site, access_log, scanner: Scanner::default(), pending: None }
     }
 
     fn log(&self, client: &ClientAddress, request: Option<(&[u8], &Head<'_>)>, sent: Sent) {
@@ -63,64 +71,118 @@ impl HttpHandler {
         Ok(())
     }
 
-    /// Drops what has come of an unread body; false if more must come first.
-    fn drop_body(&mut self, request: &mut StreamRequest) -> bool {
-        let count = self.body_left.min(request.rfile.buffer().len() as u64);
-        request.rfile.consume(count as usize);
-        self.body_left -= count;
-        self.body_left == 0
+    /// Takes and answers one request, as far as it has come.
+    fn serve_one(&mut self, request: &mut StreamRequest) -> io::Result<Turn> {
+        if self.pending.is_some() {
+            return self.serve_pending(request);
+        }
+        let rfile = &mut request.rfile;
+        let (consumed, turn) = match head::parse(rfile.buffer(), &mut self.scanner) {
+            Ok(Status::Partial) => return Ok(Turn::Wait),
+            Err(refused) => {
+                self.refuse(request, refused)?;
+                return Ok(Turn::Over);
+            }
+            Ok(Status::Complete { head, consumed }) => match Body::announced(head.body) {
+                Some(body) if !is_in_the_way(&head) => {
+                    self.pending = Some(Pending { head: rfile.buffer()[..consumed].to_vec(), body });
+                    (consumed, Turn::Again)
+                }
+                unread => {
+                    let keep_alive = unread.is_none() && !request.server.is_shutting_down();
+                    let bytes = &rfile.buffer()[..consumed];
+                    let turn = self.answer(&request.client_address, &mut request.wfile, &head, bytes, keep_alive)?;
+                    if unread.is_some() {
+                        request.linger();
+                    }
+                    (consumed, turn)
+                }
+            },
+        };
+        request.rfile.consume(consumed);
+        Ok(turn)
     }
+
+    /// Drops what has come of the body; answers when all of it was there.
+    fn serve_pending(&mut self, request: &mut StreamRequest) -> io::Result<Turn> {
+        let Some(Pending { head: bytes, mut body }) = self.pending.take() else { return Ok(Turn::Again) };
+        let too_long = match body.take(&mut request.rfile, |_| {}) {
+            Ok(Progress::Whole) => false,
+            Ok(Progress::Partial) if body.taken() <= DROPPED_BODY => {
+                self.pending = Some(Pending { head: bytes, body });
+                return Ok(Turn::Wait);
+            }
+            Ok(Progress::Partial) => true,
+            Ok(Progress::CutShort) => {
+                self.refuse(request, HeadError::bad("the body ended before its end"))?;
+                return Ok(Turn::Over);
+            }
+            Err(refused) => {
+                self.refuse(request, refused)?;
+                return Ok(Turn::Over);
+            }
+        };
+        if too_long {
+            request.linger();
+        }
+        let keep_alive = !too_long && !request.server.is_shutting_down();
+        match head::parse(&bytes, &mut Scanner::default()) {
+            Ok(Status::Complete { head, .. }) => {
+                self.answer(&request.client_address, &mut request.wfile, &head, &bytes, keep_alive)
+            }
+            // These bytes were a whole head before.
+            Ok(Status::Partial) | Err(_) => Ok(Turn::Over),
+        }
+    }
+
+    fn answer(
+        &self,
+        client: &ClientAddress,
+        wfile: &mut WFile,
+        head: &Head<'_>,
+        bytes: &[u8],
+        keep_alive: bool,
+    ) -> io::Result<Turn> {
+        let frame = Frame {
+            head_only: head.method == Method::Head,
+            keep_alive: head.keep_alive && keep_alive,
+            http_1_0: head.version == Version::Http10,
+        };
+        let sent = Exchange { site: &self.site, head, frame, wfile }.answer()?;
+        self.log(client, Some((first_line(bytes), head)), sent);
+        Ok(if frame.keep_alive { Turn::Again } else { Turn::Over })
+    }
+}
+
+/// What follows a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// The next step can follow at once.
+    Again,
+    /// More must come.
+    Wait,
+    /// The connection ends.
+    Over,
+}
+
+/// Whether a body isn't worth waiting for: long, or still to be asked for by 100 (Continue), which nobody here does.
+fn is_in_the_way(head: &Head<'_>) -> bool {
+    head.expect_continue || matches!(head.body, Framing::Length(length) if length > DROPPED_BODY)
 }
 
 impl StreamRequestHandler for HttpHandler {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         for _ in 0..PIPELINED {
-            if self.body_left > 0 && !self.drop_body(request) {
-                request.stay_in_flight();
-                return Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait });
-            }
-            let shutting_down = request.server.is_shutting_down();
-            let (rfile, wfile) = (&mut request.rfile, &mut request.wfile);
-            let (consumed, frame) = match head::parse(rfile.buffer(), &mut self.scanner) {
-                Ok(Status::Partial) => {
-                    return Ok(if rfile.is_eof() { Next::Close } else { Next::Wait });
-                }
-                Err(refused) => {
-                    self.refuse(request, refused)?;
-                    return Ok(Next::Close);
-                }
-                Ok(Status::Complete { head, consumed }) => {
-                    self.body_left = match head.body {
-                        Framing::Length(length) => length,
-                        Framing::None | Framing::Chunked => 0,
-                    };
-                    // A client that waits for 100 (Continue) doesn't get it, and may or may not send its body.
-                    let body_is_in_the_way = head.body == Framing::Chunked
-                        || self.body_left > DROPPED_BODY
-                        || (head.expect_continue && self.body_left > 0);
-                    let frame = Frame {
-                        head_only: head.method == Method::Head,
-                        keep_alive: head.keep_alive && !shutting_down && !body_is_in_the_way,
-                        http_1_0: head.version == Version::Http10,
-                    };
-                    let sent = Exchange { site: &self.site, head: &head, frame, wfile: &mut *wfile }.answer()?;
-                    let line = first_line(&rfile.buffer()[..consumed]);
-                    self.log(&request.client_address, Some((line, &head)), sent);
-                    (consumed, frame)
-                }
-            };
-            rfile.consume(consumed);
-            if !frame.keep_alive {
-                if self.body_left > 0 {
-                    request.linger();
-                }
-                return Ok(Next::Close);
-            }
-            if request.rfile.buffer().is_empty() || request.wfile.has_tail() {
-                break;
+            match self.serve_one(request)? {
+                Turn::Over => return Ok(Next::Close),
+                Turn::Wait if request.rfile.is_eof() => return Ok(Next::Close),
+                Turn::Wait => break,
+                Turn::Again if request.wfile.has_tail() => break,
+                Turn::Again if request.rfile.buffer().is_empty() && self.pending.is_none() => break,
+                Turn::Again => {}
             }
         }
-        if self.body_left > 0 {
+        if self.pending.is_some() {
             request.stay_in_flight();
         }
         Ok(Next::Wait)

@@ -3,7 +3,9 @@
 //! The way of a request: [`head`] parses it, [`exchange`] decides, [`site`] finds what the path stands for (hot files come from
 //! its [`cache`]), [`reply`] writes. Everything that can be decided on bytes alone is a pure function in a file of its own.
 
+mod body;
 mod cache;
+pub mod chunked;
 pub mod conditional;
 pub mod date;
 mod exchange;

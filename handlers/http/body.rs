@@ -1,0 +1,81 @@
+//! A request's body, taken off the connection piece by piece as it comes.
+
+use std::io::BufRead;
+
+use socketserver::RFile;
+
+use super::chunked::{Decoder, Piece};
+use super::head::{Framing, HeadError};
+
+/// What of a body is still to come.
+#[derive(Debug)]
+pub(crate) struct Body {
+    rest: Rest,
+    taken: u64,
+}
+
+#[derive(Debug)]
+enum Rest {
+    Length(u64),
+    Chunks(Decoder),
+}
+
+/// How far a body has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// All of it; what follows is the next request.
+    Whole,
+    /// More must come.
+    Partial,
+    /// The client ended its side within the body.
+    CutShort,
+}
+
+impl Body {
+    /// The body that a head announces; `None` if there is nothing to come.
+    pub(crate) fn announced(framing: Framing) -> Option<Body> {
+        let rest = match framing {
+            Framing::None | Framing::Length(0) => return None,
+            Framing::Length(length) => Rest::Length(length),
+            Framing::Chunked => Rest::Chunks(Decoder::default()),
+        };
+        Some(Body { rest, taken: 0 })
+    }
+
+    /// Bytes of content that were taken so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Takes what has come, and shows it to `use_piece`. Never waits.
+    ///
+    /// # Errors
+    /// The chunks are malformed.
+    pub(crate) fn take(&mut self, rfile: &mut RFile, mut use_piece: impl FnMut(&[u8])) -> Result<Progress, HeadError> {
+        loop {
+            let input = rfile.buffer();
+            let (data, count) = match &mut self.rest {
+                Rest::Length(0) => return Ok(Progress::Whole),
+                Rest::Length(left) => {
+                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                    *left -= count as u64;
+                    (true, count)
+                }
+                Rest::Chunks(decoder) => match decoder.next(input)? {
+                    Piece::Data(count) => (true, count),
+                    Piece::Framing(count) => (false, count),
+                    Piece::Partial => (false, 0),
+                    Piece::End => return Ok(Progress::Whole),
+                },
+            };
+            if data {
+                use_piece(&input[..count]);
+                self.taken += count as u64;
+            }
+            rfile.consume(count);
+            if count == 0 {
+                return Ok(if rfile.is_eof() { Progress::CutShort } else { Progress::Partial });
+            }
+        }
+    }
+}

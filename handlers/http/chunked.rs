@@ -1,0 +1,228 @@
+//! The chunked transfer coding of a request's body (RFC 9112 §7.1): bytes in, meaning out; no socket.
+//!
+//! As in the head, nothing is repaired: a chunk that two programs can read in two ways is how requests are smuggled. Extensions are passed
+//! over, trailers are dropped, and both are bounded.
+
+use super::head::HeadError;
+
+/// The longest line of a chunk's size, with its extensions, in bytes.
+const MAX_SIZE_LINE: usize = 256;
+/// The longest trailer section, in bytes.
+const MAX_TRAILERS: usize = 8 * 1024;
+
+/// Where a decoder stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// The size's digits; `None` before the first.
+    #[default]
+    Start,
+    Size(u64),
+    /// White space, which only extensions may follow (RFC 9112 §7.1.1).
+    Gap(u64),
+    Extension(u64),
+    /// After the CR of the size line.
+    SizeEnd(u64),
+    Data(u64),
+    DataCr,
+    DataLf,
+    /// At the beginning of a trailer line, or of the last one, which is empty.
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerEnd,
+    /// After the CR of the empty line.
+    LastLf,
+    Done,
+}
+
+/// Takes a body out of its chunks, however they are cut.
+#[derive(Clone, Debug, Default)]
+pub struct Decoder {
+    state: State,
+    /// Bytes of the current line, or of the trailers.
+    line: usize,
+}
+
+/// What a piece of input holds, from its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// So many bytes are framing, to be passed over.
+    Framing(usize),
+    /// So many bytes are the body's.
+    Data(usize),
+    /// All input so far is taken, more must come.
+    Partial,
+    /// The body is over; what follows is the next request's.
+    End,
+}
+
+impl Decoder {
+    /// What the beginning of `input` is; the caller takes so many bytes, and asks again with the rest.
+    ///
+    /// # Errors
+    /// The body is malformed: 400, and the connection ends.
+    pub fn next(&mut self, input: &[u8]) -> Result<Piece, HeadError> {
+        if let State::Data(left) = self.state {
+            if input.is_empty() {
+                return Ok(Piece::Partial);
+            }
+            let count = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+            let left = left - count as u64;
+            self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+            return Ok(Piece::Data(count));
+        }
+        for (at, &byte) in input.iter().enumerate() {
+            if matches!(self.state, State::Data(_) | State::Done) {
+                return Ok(if at == 0 { Piece::End } else { Piece::Framing(at) });
+            }
+            self.state = self.step(byte)?;
+        }
+        Ok(match (self.state, input.len()) {
+            (State::Done, 0) => Piece::End,
+            (_, 0) => Piece::Partial,
+            (_, count) => Piece::Framing(count),
+        })
+    }
+
+    /// One byte outside of a chunk's data.
+    fn step(&mut self, byte: u8) -> Result<State, HeadError> {
+        self.line += 1;
+        Ok(match (self.state, byte) {
+            (State::Start, _) => {
+                self.line = 1;
+                State::Size(hex(byte).ok_or(BAD_SIZE)?)
+            }
+            (State::Size(size), b'\r') | (State::Extension(size), b'\r') => State::SizeEnd(size),
+            (State::Size(size) | State::Gap(size), b';') => State::Extension(size),
+            (State::Size(size) | State::Gap(size), b' ' | b'\t') if self.line <= MAX_SIZE_LINE => State::Gap(size),
+            (State::Size(size), _) => {
+                let digit = hex(byte).ok_or(BAD_SIZE)?;
+                // Sixteen digits are more than any file; their sum with others must not overflow either.
+                if size >> 56 != 0 {
+                    return Err(HeadError::bad("a chunk's size is too large"));
+                }
+                State::Size(size << 4 | digit)
+            }
+            (State::Extension(size), b'\t' | 0x20..=0x7e | 0x80..) if self.line <= MAX_SIZE_LINE => {
+                State::Extension(size)
+            }
+            (State::Extension(_), _) => return Err(HeadError::bad("malformed or endless chunk extensions")),
+            (State::SizeEnd(0), b'\n') => {
+                self.line = 0;
+                State::TrailerStart
+            }
+            (State::SizeEnd(size), b'\n') => State::Data(size),
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataLf, b'\n') => State::Start,
+            (State::TrailerStart, b'\r') => State::LastLf,
+            (State::LastLf, b'\n') => State::Done,
+            (State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerEnd, _) => {
+                self.trailer(byte)?
+            }
+            _ => return Err(HeadError::bad("a chunk doesn't end where it should")),
+        })
+    }
+
+    /// Trailers are checked as fields are, and dropped.
+    fn trailer(&self, byte: u8) -> Result<State, HeadError> {
+        if self.line > MAX_TRAILERS {
+            return Err(HeadError::new(431, "the trailers are too long"));
+        }
+        match (self.state, byte) {
+            (State::TrailerStart | State::TrailerName, byte) if is_token(byte) => Ok(State::TrailerName),
+            (State::TrailerName, b':') => Ok(State::TrailerValue),
+            (State::TrailerValue, b'\r') => Ok(State::TrailerEnd),
+            (State::TrailerValue, b'\t' | 0x20..=0x7e | 0x80..) => Ok(State::TrailerValue),
+            (State::TrailerEnd, b'\n') => Ok(State::TrailerStart),
+            _ => Err(HeadError::bad("a malformed trailer")),
+        }
+    }
+}
+
+const BAD_SIZE: HeadError = HeadError::bad("a chunk's size is not a hexadecimal number");
+
+fn hex(byte: u8) -> Option<u64> {
+    char::from(byte).to_digit(16).map(u64::from)
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body, and how many bytes it took, with the input cut into pieces of `step` bytes.
+    fn decode(input: &[u8], step: usize) -> Result<Option<(Vec<u8>, usize)>, HeadError> {
+        let (mut decoder, mut body, mut taken, mut come) = (Decoder::default(), Vec::new(), 0, 0);
+        loop {
+            match decoder.next(&input[taken..come])? {
+                Piece::Framing(count) => taken += count,
+                Piece::Data(count) => {
+                    body.extend_from_slice(&input[taken..taken + count]);
+                    taken += count;
+                }
+                Piece::End => return Ok(Some((body, taken))),
+                Piece::Partial if come == input.len() => return Ok(None),
+                Piece::Partial => come = (come + step).min(input.len()),
+            }
+        }
+    }
+
+    #[test]
+    fn bodies_come_out_of_their_chunks_however_they_are_cut() {
+        for (input, body, rest) in [
+            (&b"0\r\n\r\n"[..], &b""[..], 0),
+            (b"5\r\nhello\r\n0\r\n\r\n", b"hello", 0),
+            (b"5\r\nhello\r\n1\r\n!\r\n0\r\n\r\nGET /", b"hello!", 5),
+            (b"00a\r\n0123456789\r\n0\r\n\r\n", b"0123456789", 0),
+            (b"1 ;a\r\nx\r\n0\r\n\r\n", b"x", 0),
+            (b"A;name=value;x=\"y z\"\r\n0123456789\r\n0;last\r\n\r\n", b"0123456789", 0),
+            (b"1\r\nx\r\n0\r\nDigest: a b\r\nX-Y:\r\n\r\nz", b"x", 1),
+            (b"2\r\n\r\n\r\n0\r\n\r\n", b"\r\n", 0),
+        ] {
+            for step in 1..=input.len() {
+                let expected = (body.to_vec(), input.len() - rest);
+                assert_eq!(decode(input, step), Ok(Some(expected)), "{:?} by {step}", input.escape_ascii().to_string());
+            }
+            for end in 0..input.len() - rest {
+                assert_eq!(decode(&input[..end], 3), Ok(None), "{:?}", input[..end].escape_ascii().to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn what_two_programs_could_read_in_two_ways_is_refused() {
+        let long_extension = [b"1;", &[b'x'; 300][..], b"\r\nx\r\n0\r\n\r\n"].concat();
+        let long_trailers = [b"0\r\nX: ", &[b'x'; 9000][..], b"\r\n\r\n"].concat();
+        for input in [
+            &b"\r\n"[..],
+            b"x\r\n",
+            b" 5\r\nhello\r\n",
+            b"+5\r\nhello\r\n",
+            b"-1\r\n",
+            b"0x5\r\nhello\r\n",
+            b"5 \r\nhello\r\n",
+            b"5\nhello\r\n",
+            b"5\r\nhello\n0\r\n\r\n",
+            b"5\r\nhello!\r\n",
+            b"5\r\nhell\r\n0\r\n\r\n",
+            b"5\rhello\r\n",
+            b"5;\x01\r\nhello\r\n",
+            b"5;a\nb\r\nhello\r\n",
+            b"1ffffffffffffffff\r\n",
+            b"10000000000000000\r\n",
+            b"0\r\nno colon\r\n\r\n",
+            b"0\r\n folded: x\r\n\r\n",
+            b"0\r\nA: b\n\r\n",
+            b"0\r\n\n",
+            &long_extension,
+            &long_trailers,
+        ] {
+            for step in [1, 2, input.len()] {
+                assert!(decode(input, step).is_err(), "{:?} by {step}", input.escape_ascii().to_string());
+            }
+        }
+    }
+}
