@@ -1,4 +1,5 @@
 //! The clients' side: options that every client has, and a connection to wherever they lead.
+#![allow(rustdoc::broken_intra_doc_links, reason = "doc comments are help texts here, where brackets are brackets")]
 
 pub mod conversation;
 pub mod datagram;

@@ -28,6 +28,7 @@ pub struct StreamRequest {
     pub(crate) server_address: Option<ServerAddress>,
     pub(crate) alarm: Option<Instant>,
     pub(crate) in_message: bool,
+    pub(crate) again: bool,
     pub(crate) linger: bool,
 }
 
@@ -58,6 +59,13 @@ impl StreamRequest {
     /// [`Next::Wait`](crate::Next::Wait) only.
     pub fn stay_in_flight(&mut self) {
         self.in_message = true;
+    }
+
+    /// Has `handle` called again as soon as what it wrote is out, even if nothing comes: an answer larger than
+    /// [`wbufsize`](crate::StreamRequestHandler::wbufsize) goes out piece by piece, and a client that is slow to take it holds no
+    /// thread. Counts for the next [`Next::Wait`](crate::Next::Wait) only.
+    pub fn call_again(&mut self) {
+        self.again = true;
     }
 
     /// Says that the client may still be sending what nobody will read: after the answer its bytes are dropped for a while, as

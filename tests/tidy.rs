@@ -133,7 +133,7 @@ fn the_site_needs_nothing_from_outside() {
 
 #[test]
 fn the_site_shows_the_handler_of_the_readme() {
-    const README: (&str, &str) = ("README.md", "```rust\nfn f(a: &A) {}\n```\n");
+    const README: (&str, &str) = ("README.md", "```rust,no_run\nfn f(a: &A) {}\n```\n");
     prove(
         rules::same_handler,
         &[README, ("www/index.html", "<pre data-readme=\"handler\"><code><b>fn</b> f(a: &amp;A) {}\n</code></pre>")],

@@ -1,4 +1,5 @@
 //! The options that every server has.
+#![allow(rustdoc::broken_intra_doc_links, reason = "doc comments are help texts here, where brackets are brackets")]
 
 use std::path::PathBuf;
 

@@ -116,6 +116,7 @@ impl Session {
                 server_address: None,
                 alarm: None,
                 in_message: false,
+                again: false,
                 linger: false,
             },
             service: Arc::clone(service),
@@ -195,7 +196,8 @@ impl Session {
 
     /// The moment named by [`Step::Wait`] has come.
     pub(crate) fn expire(&mut self, now: Instant) -> Step {
-        if self.request.alarm.is_some_and(|at| at <= now) {
+        // Before the answer is out, an alarm can't be heard: its handler would be called too early, and again and again.
+        if self.waiting != Waiting::ToWrite && self.request.alarm.is_some_and(|at| at <= now) {
             self.due = true;
             return self.advance(now);
         }
@@ -296,7 +298,7 @@ impl Session {
         if !self.within_message {
             self.since = *now;
         }
-        (request.alarm, request.in_message) = (None, false);
+        (request.alarm, request.in_message, request.again) = (None, false, false);
         self.told_eof = request.rfile.is_eof();
         self.due = false;
         let taken = request.rfile.bytes_taken();
@@ -310,7 +312,7 @@ impl Session {
             Next::Wait => {
                 let progress = request.rfile.bytes_taken() > taken;
                 // Bytes are left and the handler gets on: they may be a whole message. Without progress it needs more.
-                self.due = progress && !request.rfile.buffer().is_empty();
+                self.due = request.again || (progress && !request.rfile.buffer().is_empty());
                 if progress {
                     self.within_message = false;
                     request.rfile.pace().reset();

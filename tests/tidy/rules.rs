@@ -159,7 +159,7 @@ pub(crate) fn same_handler(project: &Project) -> Vec<String> {
     let between = |text: &str, start: &str, end: &str| {
         text.split_once(start).and_then(|(_, rest)| rest.split_once(end)).map(|(inside, _)| inside.to_owned())
     };
-    let readme = between(project.text("README.md"), "```rust\n", "```");
+    let readme = between(project.text("README.md"), "```rust,no_run\n", "```");
     let site =
         between(project.text("www/index.html"), "data-readme=\"handler\"><code>", "</code></pre>").map(|marked| {
             let plain: String =
