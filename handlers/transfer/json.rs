@@ -43,9 +43,9 @@ impl Text {
             }
             let end = memchr2(b'"', b'\\', &input[at..]).map_or(input.len(), |length| at + length);
             let plain = &input[at..end];
-            let control = plain.iter().position(|byte| *byte < b' ');
-            emit(&plain[..control.unwrap_or(plain.len())])?;
-            if control.is_some() {
+            let allowed = before_control(plain);
+            emit(&plain[..allowed])?;
+            if allowed < plain.len() {
                 return Err(Fault::Syntax); // control characters must be escaped
             }
             at = end + 1;
@@ -88,6 +88,15 @@ impl Text {
         emit(letter.encode_utf8(&mut [0; 4]).as_bytes())?;
         Ok(TextState::Plain)
     }
+}
+
+/// How many bytes come before the first control character.
+fn before_control(text: &[u8]) -> usize {
+    // Without an early exit the compiler looks at many bytes at once: there is hardly ever one.
+    if !text.iter().fold(false, |found, byte| found | (*byte < b' ')) {
+        return text.len();
+    }
+    text.iter().position(|byte| *byte < b' ').unwrap_or(text.len())
 }
 
 /// What the letter after a `\` stands for.

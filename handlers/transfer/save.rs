@@ -16,15 +16,24 @@ pub(super) struct Unpublished<'a> {
     hidden: Option<String>,
 }
 
-impl<'a> Unpublished<'a> {
+impl Unpublished<'_> {
     /// Makes an empty file in `dir`. On Linux it has no name at all (`O_TMPFILE`), so that even a kill leaves nothing, if the file system can do that.
-    pub(super) fn new(dir: &'a Dir) -> io::Result<Unpublished<'a>> {
+    pub(super) fn new(dir: &Dir) -> io::Result<Unpublished<'_>> {
         #[cfg(target_os = "linux")]
-        if let Ok(file) =
-            rustix::fs::openat(dir, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from(0o666))
-        {
-            return Ok(Unpublished { dir, file: File::from(file), hidden: None });
+        if let Ok(unpublished) = Unpublished::nameless(dir) {
+            return Ok(unpublished);
         }
+        Unpublished::hidden(dir)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn nameless(dir: &Dir) -> io::Result<Unpublished<'_>> {
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(dir, ".", flags, Mode::from(0o666))?;
+        Ok(Unpublished { dir, file: File::from(file), hidden: None })
+    }
+
+    fn hidden(dir: &Dir) -> io::Result<Unpublished<'_>> {
         let name = hidden_name();
         let file = dir.open_with(&name, OpenOptions::new().write(true).create_new(true))?;
         Ok(Unpublished { dir, file: file.into_std(), hidden: Some(name) })
@@ -85,4 +94,67 @@ fn rename_to_new(dir: &Dir, old: &str, new: &str) -> io::Result<()> {
 fn hidden_name() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!(".transfer-{}-{}.part", std::process::id(), now.subsec_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::path::PathBuf;
+
+    use cap_std::ambient_authority;
+
+    use super::*;
+
+    type Make = fn(&Dir) -> io::Result<Unpublished<'_>>;
+
+    /// Runs the check on an empty folder, with each kind of file.
+    fn for_each_kind(test: &str, check: impl Fn(&Dir, Make)) {
+        for (kind, make) in [("new", Unpublished::new as Make), ("hidden", Unpublished::hidden)] {
+            let name = format!("socketserver-save-{test}-{kind}-{}", std::process::id());
+            let path: PathBuf = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            check(&Dir::open_ambient_dir(&path, ambient_authority()).unwrap(), make);
+            std::fs::remove_dir_all(&path).unwrap();
+        }
+    }
+
+    fn saved(dir: &Dir, make: Make, force: bool) -> io::Result<()> {
+        let mut unpublished = make(dir)?;
+        unpublished.file().write_all(b"new")?;
+        unpublished.publish("name", force)
+    }
+
+    fn names(dir: &Dir) -> Vec<String> {
+        dir.entries().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_has_its_name_once_it_is_published() {
+        for_each_kind("published", |dir, make| {
+            saved(dir, make, false).unwrap();
+            assert_eq!((names(dir), dir.read("name").unwrap()), (vec!["name".to_owned()], b"new".to_vec()));
+        });
+    }
+
+    #[test]
+    fn what_is_there_is_replaced_only_by_force() {
+        for_each_kind("force", |dir, make| {
+            dir.write("name", "old").unwrap();
+            assert_eq!(saved(dir, make, false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!((names(dir), dir.read("name").unwrap()), (vec!["name".to_owned()], b"old".to_vec()));
+            saved(dir, make, true).unwrap();
+            assert_eq!((names(dir), dir.read("name").unwrap()), (vec!["name".to_owned()], b"new".to_vec()));
+        });
+    }
+
+    #[test]
+    fn a_file_that_is_not_published_leaves_nothing() {
+        for_each_kind("dropped", |dir, make| {
+            drop(make(dir).unwrap());
+            assert_eq!(names(dir), [""; 0]);
+            dir.create_dir("name").unwrap();
+            saved(dir, make, true).unwrap_err();
+            assert_eq!(names(dir), ["name"]);
+        });
+    }
 }
