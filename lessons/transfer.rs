@@ -1,4 +1,4 @@
-//! Sends one file as JSON with base64 to whoever connects: `cargo run --example lesson-transfer FILE [HOST:PORT]`.
+//! Sends one file as JSON with base64 to whoever connects: `cargo run --example lesson-transfer [FILE [HOST:PORT]]`.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1);
     let file: Arc<Path> = arguments.next().map_or_else(|| "Cargo.toml".into(), PathBuf::from).into();
     let address =
-        arguments.next().map_or_else(|| "127.0.0.1:0".into(), |address| address.to_string_lossy().into_owned());
+        arguments.next().map_or_else(|| "127.0.0.1:5566".into(), |address| address.to_string_lossy().into_owned());
     let mut server = Builder::new().tcp(&address, move |_: &_| SendFile(Arc::clone(&file)))?;
     shutdown_on_ctrl_c(server.handle())?;
     writeln!(std::io::stdout(), "transfer listening on {}", server.server_address().url("tcp"))?;
