@@ -7,6 +7,7 @@ mod descriptors;
 pub mod echo;
 pub mod http;
 pub mod service;
+pub mod transfer;
 
 use client::Talk;
 use service::{Failure, Service};
@@ -55,4 +56,6 @@ services! {
     Http(http::Http),
     /// Return what is sent
     Echo(echo::Echo, client: "Send lines to a server that returns them" echo::client::EchoClient),
+    /// Send one file as JSON
+    Transfer(transfer::Transfer, client: "Fetch the file that a server sends" transfer::client::TransferClient),
 }

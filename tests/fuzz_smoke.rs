@@ -2,6 +2,7 @@
 //! every run. It finds what is easy to find; the fuzzer itself goes deeper.
 
 use socketserver_handlers::http::{conditional, head, range, target};
+use socketserver_handlers::transfer;
 
 const MUTATIONS: usize = 20_000;
 /// Longer inputs are slow to check and tell nothing new.
@@ -63,6 +64,16 @@ fn proxy_headers_hold_under_mutation() {
         b"\r\n\r\n\0\r\nQUIT\n\x21\x21\x00\x24abcdefghijklmnopabcdefghijklmnopabcd",
     ];
     mutate(seeds, b"  ::..\r\n\0\x01\x02\x1109f", socketserver::fuzzing::proxy);
+}
+
+#[test]
+fn transferred_objects_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        br#"{"filename": "a.txt", "filedata": "aGVsbG8="}"#,
+        br#"{"filedata":"\/\/+\u002fAA==","filename":"\ud83d\ude00 \u0000"}"#,
+        br#" { "x" : [ { "y" : [ ] } , -1.5e+7 , true , null ] , "filename" : "" , "filedata" : "" } "#,
+    ];
+    mutate(seeds, b"\"\"\\\\{}[],:=AQu0e-.d8", transfer::decode::check);
 }
 
 /// Checks the seeds and their mutations; `favourites` are bytes that mean something there.

@@ -3,4 +3,5 @@
 pub mod access_log;
 pub mod echo;
 pub(crate) mod log_writer;
+pub mod progress;
 pub(crate) mod trace;

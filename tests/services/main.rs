@@ -8,3 +8,4 @@ mod echo;
 mod every_service;
 mod lessons;
 mod life_cycle;
+mod transfer;

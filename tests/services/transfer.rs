@@ -1,0 +1,445 @@
+//! `transfer`, with our client, with Python on either side, and with what goes wrong.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::{self, JoinHandle};
+
+use crate::support::{PATIENCE, TestDir, TestServer, has_tool, python, run};
+
+const MIB: usize = 1 << 20;
+const MOST_MEMORY: usize = 32 * MIB;
+
+/// Bytes that can't be taken for other ones, and always the same.
+fn content(length: usize) -> Vec<u8> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()
+    };
+    let mut content: Vec<u8> = std::iter::repeat_with(|| next()[0]).take(length.min(MIB - 1)).collect();
+    while content.len() < length {
+        content.extend_from_within(..content.len().min(length - content.len()));
+    }
+    content
+}
+
+/// `client transfer`, saving in the folder.
+fn client(address: SocketAddr, dir: &TestDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_socketserver"));
+    command.args(["client", "transfer", "--timeout", "20s", "-o", dir.as_str(), &address.to_string()]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn fetch(address: SocketAddr, dir: &TestDir) -> Output {
+    client(address, dir).output().unwrap()
+}
+
+/// A server that sends these bytes to one client, and closes.
+fn send_once(bytes: impl Into<Vec<u8>>) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, bytes) = (listener.local_addr().unwrap(), bytes.into());
+    let sender = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        // A client that has seen enough needs no more.
+        let _ = stream.write_all(&bytes);
+    });
+    (address, sender)
+}
+
+/// What the client does with such bytes.
+fn fetch_bytes(bytes: impl Into<Vec<u8>>, dir: &TestDir, options: &[&str]) -> Output {
+    let (address, sender) = send_once(bytes);
+    let output = client(address, dir).args(options).output().unwrap();
+    sender.join().unwrap();
+    output
+}
+
+/// Asserts that the client failed in one line that holds `reason`.
+#[track_caller]
+fn assert_refused(output: &Output, reason: &str) {
+    let line = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(line.starts_with("socketserver: ") && line.contains(reason), "{line}");
+    assert!(output.stdout.is_empty());
+}
+
+fn names_in(dir: &TestDir) -> Vec<String> {
+    let names = fs::read_dir(dir.join("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+/// The most memory that a process has had.
+fn peak_memory(pid: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[test]
+fn a_file_arrives_as_it_was_and_says_so() {
+    for length in [0, 1, 2, 3, 4, 48 * 1024, 48 * 1024 + 1, 3 * MIB + 2] {
+        let (from, to) = (TestDir::new("transfer-from"), TestDir::new("transfer-to"));
+        from.write("a b \"é\".bin", content(length));
+        let server = TestServer::start(&["transfer", from.join("a b \"é\".bin").to_str().unwrap()]);
+        let output = fetch(server.address(), &to);
+        let saved = to.join("a b \"é\".bin");
+        let line = format!("saved {}, {length} bytes\n", saved.display());
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout)), (Some(0), line.into()));
+        assert!(fs::read(saved).unwrap() == content(length), "{length}");
+        assert_eq!(names_in(&to), ["a b \"é\".bin"]);
+    }
+}
+
+/// Passes on all that a server sends but the last byte, then calls `before_end`, then passes that on too.
+fn relay(server: SocketAddr, before_end: impl FnOnce() + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let relay = thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut server = TcpStream::connect_timeout(&server, PATIENCE).unwrap();
+        client.set_write_timeout(Some(PATIENCE)).unwrap();
+        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (mut segment, mut held) = (vec![0; 128 * 1024], Vec::new());
+        loop {
+            let count = server.read(&mut segment).unwrap();
+            if count == 0 {
+                break;
+            }
+            held.extend_from_slice(&segment[..count]);
+            let last = held.split_off(held.len() - 1);
+            client.write_all(&held).unwrap();
+            held = last;
+        }
+        before_end();
+        client.write_all(&held).unwrap();
+    });
+    (address, relay)
+}
+
+#[test]
+fn a_file_of_100_mib_takes_neither_side_32_mib_of_memory() {
+    let (from, to) = (TestDir::new("transfer-large-from"), TestDir::new("transfer-large-to"));
+    from.write("large", content(100 * MIB));
+    let server = TestServer::start(&["transfer", from.join("large").to_str().unwrap()]);
+    let (told, client_pid) = std::sync::mpsc::channel();
+    let (memory, peak) = std::sync::mpsc::channel();
+    let (address, relay) = relay(server.address(), move || {
+        memory.send(peak_memory(client_pid.recv_timeout(PATIENCE).unwrap())).unwrap();
+    });
+    let child = client(address, &to).spawn().unwrap();
+    told.send(child.id()).unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+    relay.join().unwrap();
+    let (ours, theirs) = (peak.recv().unwrap(), peak_memory(server.pid()));
+    assert!(ours < MOST_MEMORY && theirs < MOST_MEMORY, "client {ours}, server {theirs}");
+    assert!(fs::read(to.join("large")).unwrap() == fs::read(from.join("large")).unwrap());
+}
+
+#[test]
+fn pythons_json_and_base64_understand_the_server() {
+    const SCRIPT: &str = "
+import base64, json, socket, sys
+with socket.create_connection(('127.0.0.1', int(sys.argv[1])), 20) as connection:
+    message = json.loads(b''.join(iter(lambda: connection.recv(65536), b'')))
+assert list(message) == ['filename', 'filedata'], list(message)
+with open(sys.argv[2], 'wb') as file:
+    file.write(base64.b64decode(message['filedata'], validate=True))
+print(ascii(message['filename']))
+";
+    let dir = TestDir::new("transfer-python-client");
+    let name = "new\nline \\ \"quote\" é😀\u{1}";
+    dir.write(name, content(MIB + 1));
+    let server = TestServer::start(&["transfer", dir.join(name).to_str().unwrap()]);
+    let (port, copy) = (server.address().port().to_string(), dir.join("copy"));
+    if let Some(output) = python("pythons_json", SCRIPT, &[&port, copy.to_str().unwrap()]) {
+        assert_eq!(output, "'new\\nline \\\\ \"quote\" \\xe9\\U0001f600\\x01'\n");
+        assert!(fs::read(copy).unwrap() == content(MIB + 1));
+    }
+}
+
+/// Python's socketserver, for one client; prints its port first.
+const PYTHON_SERVER: &str = "
+import base64, json, socketserver, sys
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self):
+        name, data = 'caf\\u00e9 \\U0001f600/\\\"x\\\".bin', base64.b64encode(open(sys.argv[1], 'rb').read()).decode()
+        message = {
+            'plain': lambda: json.dumps({'filename': name, 'filedata': data}),
+            'other order': lambda: json.dumps({'filedata': data, 'filename': name}),
+            'indented': lambda: json.dumps({'x': [1, {'filename': None}], 'filename': name, 'filedata': data}, indent=4),
+            'utf-8': lambda: json.dumps({'filename': name, 'filedata': data}, ensure_ascii=False, separators=(',', ':')),
+            'slashes': lambda: json.dumps({'filedata': data, 'filename': name}).replace('/', '\\\\/'),
+        }[sys.argv[2]]()
+        self.request.sendall(message.encode())
+with socketserver.TCPServer(('127.0.0.1', 0), Handler) as server:
+    server.timeout = 20
+    print(server.server_address[1], flush=True)
+    server.handle_request()
+";
+
+/// Ended with the test, even when it fails.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_client_understands_pythons_json_in_every_form() {
+    if !has_tool("python3", "the_client_understands_pythons_json_in_every_form") {
+        return;
+    }
+    let from = TestDir::new("transfer-python-from");
+    from.write("data", content(MIB + 1));
+    for form in ["plain", "other order", "indented", "utf-8", "slashes"] {
+        let to = TestDir::new("transfer-python-to");
+        let mut python = Command::new("python3");
+        python.args(["-c", PYTHON_SERVER, from.join("data").to_str().unwrap(), form]).stdout(Stdio::piped());
+        let mut python = Ended(python.spawn().unwrap());
+        let mut port = String::new();
+        BufReader::new(python.0.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        let output = fetch(SocketAddr::from(([127, 0, 0, 1], port.trim().parse().unwrap())), &to);
+        assert!(output.status.success(), "{form}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(names_in(&to), ["\"x\".bin"], "{form}");
+        assert!(fs::read(to.join("\"x\".bin")).unwrap() == content(MIB + 1), "{form}");
+    }
+}
+
+#[test]
+fn only_the_last_component_of_an_evil_name_is_used_and_some_have_none() {
+    let long = "a".repeat(300);
+    for (name, saved) in [("../../etc/passwd", "passwd"), ("a/b", "b"), ("/dev/null", "null"), ("..\\\\x", "..\\x")] {
+        let dir = TestDir::new("transfer-evil-saved");
+        let output = fetch_bytes(format!(r#"{{"filename":"{name}","filedata":"aGk="}}"#), &dir, &["--force"]);
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!((names_in(&dir), fs::read(dir.join(saved)).unwrap()), (vec![saved.to_owned()], b"hi".to_vec()));
+    }
+    for (name, reason) in [
+        ("", "can't be used"),
+        (".", "can't be used"),
+        ("..", "can't be used"),
+        ("a/", "can't be used"),
+        ("a/..", "can't be used"),
+        ("a\\u0000", "can't be used"),
+        (&long, "more than 255 bytes"),
+    ] {
+        let dir = TestDir::new("transfer-evil-refused");
+        for text in [
+            format!(r#"{{"filename":"{name}","filedata":"aGk="}}"#),
+            format!(r#"{{"filedata":"aGk=","filename":"{name}"}}"#),
+        ] {
+            assert_refused(&fetch_bytes(text, &dir, &["--force"]), reason);
+            assert_eq!(names_in(&dir), [""; 0], "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_the_whole_object_leaves_nothing() {
+    let dir = TestDir::new("transfer-bad");
+    for (text, reason) in [
+        ("", "ended before"),
+        (r#"{"filename":"a","filedata":"aGkh"#, "ended before"),
+        (r#"{"filename":"a","filedata":"aGkh""#, "ended before"),
+        (r#"{"filename":"a"}"#, "missing"),
+        (r#"{"filename":"a","filedata":"aG k="}"#, "isn't base64"),
+        (r#"{"filename":"a","filedata":"aGk"}"#, "isn't base64"),
+        ("<html>not here</html>", "not a JSON object"),
+        (r#"["filename","a","filedata",""]"#, "not a JSON object"),
+        (r#"{"filename":"a","filename":"b","filedata":""}"#, "comes twice"),
+        (r#"{"filedata":"aGk=","filename":"a","filedata":"aGk="}"#, "comes twice"),
+        (r#"{"filename":7,"filedata":""}"#, "isn't a string"),
+    ] {
+        assert_refused(&fetch_bytes(text, &dir, &[]), reason);
+        assert_eq!(names_in(&dir), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn a_file_is_replaced_only_by_force() {
+    let dir = TestDir::new("transfer-exists");
+    dir.write("a", "old");
+    for text in [r#"{"filename":"a","filedata":"bmV3"}"#, r#"{"filedata":"bmV3","filename":"a"}"#] {
+        assert_refused(&fetch_bytes(text, &dir, &[]), "exists already: --force replaces it");
+        assert_eq!(fs::read(dir.join("a")).unwrap(), b"old");
+    }
+    let forced = fetch_bytes(r#"{"filename":"a","filedata":"bmV3"}"#, &dir, &["--force"]);
+    assert!(forced.status.success(), "{}", String::from_utf8_lossy(&forced.stderr));
+    assert_eq!((fs::read(dir.join("a")).unwrap(), names_in(&dir)), (b"new".to_vec(), vec!["a".to_owned()]));
+}
+
+#[test]
+fn a_symlink_is_replaced_and_never_followed() {
+    let dir = TestDir::new("transfer-symlink");
+    dir.write("precious", "old");
+    std::os::unix::fs::symlink("precious", dir.join("a")).unwrap();
+    std::os::unix::fs::symlink("nowhere", dir.join("b")).unwrap();
+    for name in ["a", "b"] {
+        let text = format!(r#"{{"filename":"{name}","filedata":"bmV3"}}"#);
+        assert_refused(&fetch_bytes(&*text, &dir, &[]), "exists already");
+        assert!(fetch_bytes(text, &dir, &["--force"]).status.success());
+        assert_eq!(fs::read(dir.join(name)).unwrap(), b"new");
+    }
+    assert_eq!((fs::read(dir.join("precious")).unwrap(), dir.join("nowhere").exists()), (b"old".to_vec(), false));
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_or_is_none_is_told() {
+    let dir = TestDir::new("transfer-read-only");
+    let missing = run(&["client", "transfer", "-o", dir.join("missing").to_str().unwrap(), "127.0.0.1:1"]);
+    assert_eq!(missing.0, Some(2), "{}", missing.2);
+    let nowhere = run(&["client", "transfer", "-o", "/proc", "127.0.0.1:1"]);
+    assert!(nowhere.0 == Some(1) && nowhere.2.contains("nothing is saved in /proc"), "{}", nowhere.2);
+    set_mode(&dir.join(""), 0o555);
+    if File::create(dir.join("probe")).is_ok() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED a_folder_that_cannot_be_written: root may write everywhere");
+        return;
+    }
+    let output = client(SocketAddr::from(([127, 0, 0, 1], 1)), &dir).output().unwrap();
+    set_mode(&dir.join(""), 0o755);
+    assert_refused(&output, "nothing is saved in");
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_client_that_is_killed_leaves_nothing_behind() {
+    let dir = TestDir::new("transfer-killed");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut child = client(listener.local_addr().unwrap(), &dir).spawn().unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(br#"{"filename":"a","filedata":"aGkh"#).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(names_in(&dir), [""; 0]);
+}
+
+#[test]
+fn a_file_that_cannot_be_sent_is_wrong_usage() {
+    let dir = TestDir::new("transfer-unusable");
+    for path in [dir.join("missing"), dir.join("")] {
+        let (code, _, line) = run(&["serve", "transfer", path.to_str().unwrap(), "--bind", "127.0.0.1:0"]);
+        assert_eq!((code, line.lines().count()), (Some(2), 1), "{line}");
+        assert!(line.contains("can't be sent"), "{line}");
+    }
+}
+
+#[test]
+fn each_client_gets_the_file_as_it_is_then() {
+    let dir = TestDir::new("transfer-anew");
+    dir.write("a", "one");
+    let server = TestServer::start(&["transfer", dir.join("a").to_str().unwrap()]);
+    assert_eq!(server.exchange(b""), br#"{"filename": "a", "filedata": "b25l"}"#);
+    dir.write("a", "two!");
+    assert_eq!(server.exchange(b""), br#"{"filename": "a", "filedata": "dHdvIQ=="}"#);
+    fs::remove_file(dir.join("a")).unwrap();
+    assert_eq!(server.exchange(b""), b"");
+    server.wait_for_log(dir.join("a").to_str().unwrap());
+    dir.write("a", "back");
+    assert_eq!(server.exchange(b""), br#"{"filename": "a", "filedata": "YmFjaw=="}"#);
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_sent_is_never_taken_for_whole() {
+    let dir = TestDir::new("transfer-changes");
+    for (test, length) in [("truncated", 20 * MIB as u64), ("grown", 41 * MIB as u64), ("touched", 40 * MIB as u64)] {
+        dir.write("a", content(40 * MIB));
+        let server = TestServer::start(&["transfer", dir.join("a").to_str().unwrap()]);
+        let mut stream = server.connect();
+        stream.read_exact(&mut [0; 1000]).unwrap();
+        let file = File::options().write(true).open(dir.join("a")).unwrap();
+        file.set_len(length).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert!(rest.len() > MIB && !rest.ends_with(b"}"), "{test}");
+        server.wait_for_log("it changed while it was sent");
+    }
+}
+
+#[test]
+fn a_reader_that_stops_is_cut_and_others_are_served_meanwhile() {
+    let dir = TestDir::new("transfer-stops");
+    dir.write("a", content(16 * MIB));
+    let path = dir.join("a");
+    let server = TestServer::start(&["transfer", path.to_str().unwrap(), "--threads", "1", "--write-timeout", "2s"]);
+    let mut silent: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
+    for stream in &mut silent {
+        stream.read_exact(&mut [0; 1000]).unwrap();
+    }
+    let whole = server.exchange(b"");
+    assert!(whole.ends_with(b"\"}") && whole.len() > 16 * MIB);
+    for mut stream in silent {
+        assert!(server.wait_for_log("stopped reading").contains("127.0.0.1"));
+        let mut rest = Vec::new();
+        // The end is a reset or an end of file, but never the object's.
+        let _ = stream.read_to_end(&mut rest);
+        assert!(!rest.ends_with(b"}"));
+    }
+}
+
+#[test]
+fn a_client_that_talks_or_has_nothing_to_say_is_served_all_the_same() {
+    let dir = TestDir::new("transfer-talks");
+    dir.write("a", content(4 * MIB));
+    let server = TestServer::start(&["transfer", dir.join("a").to_str().unwrap()]);
+    assert!(server.exchange(b"GET / HTTP/1.0\r\n\r\n").ends_with(b"\"}"));
+    let mut stream = server.connect();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut whole = Vec::new();
+    stream.read_to_end(&mut whole).unwrap();
+    assert!(whole.ends_with(b"\"}") && whole.len() > 4 * MIB);
+}
+
+#[test]
+fn it_is_the_same_over_tls_and_over_a_unix_socket() {
+    let dir = TestDir::new("transfer-tls");
+    dir.write("a", content(MIB));
+    let file = dir.join("a");
+    let socket = format!("unix:{}", dir.join("socket").display());
+    let server = TestServer::start(&["transfer", file.to_str().unwrap(), "--bind", &socket]);
+    dir.write("1/x", "");
+    let output = run(&["client", "transfer", &socket, "-o", dir.join("1").to_str().unwrap()]);
+    assert_eq!(output.0, Some(0), "{}", output.2);
+    assert!(fs::read(dir.join("1/a")).unwrap() == content(MIB));
+    drop(server);
+
+    if !has_tool("openssl", "it_is_the_same_over_tls") {
+        return;
+    }
+    let (key, certificate) = (dir.join("key"), dir.join("certificate"));
+    let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            "/CN=localhost",
+        ])
+        .args(["-keyout", key, "-out", certificate])
+        .output();
+    assert!(made.unwrap().status.success());
+    let server = TestServer::start(&["transfer", file.to_str().unwrap(), "--tls-cert", certificate, "--tls-key", key]);
+    let to = TestDir::new("transfer-tls-to");
+    let output = client(server.address(), &to).arg("--tls-insecure").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(fs::read(to.join("a")).unwrap() == content(MIB));
+}
