@@ -331,7 +331,7 @@ pub fn check(bytes: &[u8]) {
     let name: String = String::from_utf8_lossy(bytes).chars().take(60).collect();
     let mut text = encode::opening(&name).into_bytes();
     for piece in bytes.chunks(encode::PIECE) {
-        text.extend_from_slice(encode::base64(piece, &mut [0; encode::ENCODED]));
+        text.extend_from_slice(&encode::base64(piece));
     }
     text.extend_from_slice(encode::CLOSING.as_bytes());
     assert_eq!(decode(&text, 5), Ok((true, Some(name), bytes.to_vec())));

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use base64_simd::{Out, STANDARD};
+use base64_simd::STANDARD;
 
 /// Bytes of a file in one piece: a multiple of three, so that only the last piece is padded (RFC 4648 §4).
 pub const PIECE: usize = 48 * 1024;
@@ -28,10 +28,9 @@ pub fn opening(name: &str) -> String {
     text + "\", \"filedata\": \""
 }
 
-/// The base64 of a piece, written into `space`. All pieces but a file's last must be a multiple of three bytes long.
-///
-/// # Panics
-/// For a piece longer than [`PIECE`].
-pub fn base64<'a>(piece: &[u8], space: &'a mut [u8; ENCODED]) -> &'a [u8] {
-    STANDARD.encode(piece, Out::from_slice(space))
+/// The base64 of a piece. All pieces but a file's last must be a multiple of three bytes long.
+pub fn base64(piece: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(ENCODED);
+    STANDARD.encode_append(piece, &mut text);
+    text
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use rustix::fs::OFlags;
-use socketserver::{Error, Next, Result, StreamRequest, StreamRequestHandler};
+use socketserver::{Error, Next, Result, StreamRequest, StreamRequestHandler, WFile};
 
 use crate::service::{Context, Failure, Served, Service};
 
@@ -42,7 +42,7 @@ impl Service for Transfer {
         let name = path.file_name().ok_or_else(|| unusable("it has no name"))?.to_string_lossy();
         let opening: Arc<str> = encode::opening(&name).into();
         Ok(Served::stream(move |_| {
-            Box::new(TransferHandler { path: Arc::clone(&path), opening: Arc::clone(&opening) })
+            Box::new(TransferHandler { path: Arc::clone(&path), opening: Arc::clone(&opening), sending: None })
         }))
     }
 }
@@ -53,6 +53,16 @@ struct TransferHandler {
     path: Arc<Path>,
     /// What comes before the base64.
     opening: Arc<str>,
+    /// The file, once it is open.
+    sending: Option<Sending>,
+}
+
+#[derive(Debug)]
+struct Sending {
+    file: File,
+    left: u64,
+    /// What the file was when it was opened.
+    version: Version,
 }
 
 impl StreamRequestHandler for TransferHandler {
@@ -60,32 +70,56 @@ impl StreamRequestHandler for TransferHandler {
         true
     }
 
-    /// In Python's style: it waits, within the write time-out, while the client is slower than the disk.
+    /// One piece, and what stands around it.
+    fn wbufsize(&self) -> usize {
+        encode::ENCODED + 4096
+    }
+
+    /// Sends one piece, and is called again when that is out: a client that is slower than the disk holds no thread.
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        request.rfile.take_all(); // nothing that a client could say matters
         // What an error leaves unsent is the object's end: a client can't take the rest for the whole file.
         let unreadable = |reason: String| Error::File { path: self.path.to_path_buf(), reason };
-        let file = open_regular(&self.path).map_err(|error| unreadable(error.to_string()))?;
-        let before = file.metadata()?;
-        request.wfile.write_all(self.opening.as_bytes())?;
-
-        let mut piece = Vec::with_capacity(encode::PIECE);
-        let mut space = Box::new([0; encode::ENCODED]);
-        let mut left = before.len();
-        while left > 0 {
-            piece.clear();
-            let wanted = left.min(encode::PIECE as u64);
-            let read = (&file).take(wanted).read_to_end(&mut piece);
-            if read.map_err(|error| unreadable(error.to_string()))? as u64 != wanted {
-                break;
+        let sending = match &mut self.sending {
+            Some(sending) => sending,
+            None => {
+                let opened = Sending::open(&self.path).map_err(|error| unreadable(error.to_string()))?;
+                request.wfile.write_all(self.opening.as_bytes())?;
+                self.sending.insert(opened)
             }
-            left -= wanted;
-            request.wfile.write_all(encode::base64(&piece, &mut space))?;
+        };
+        let over = sending.send_piece(&mut request.wfile).map_err(|error| unreadable(error.to_string()))?;
+        if over {
+            return Ok(Next::Close);
         }
-        if left > 0 || version(&file.metadata()?) != version(&before) {
-            return Err(unreadable("it changed while it was sent".to_owned()));
+        request.stay_in_flight();
+        request.call_again();
+        Ok(Next::Wait)
+    }
+}
+
+impl Sending {
+    fn open(path: &Path) -> io::Result<Sending> {
+        let file = open_regular(path)?;
+        let metadata = file.metadata()?;
+        Ok(Sending { file, left: metadata.len(), version: version(&metadata) })
+    }
+
+    /// Writes the next piece; true after the last.
+    fn send_piece(&mut self, wfile: &mut WFile) -> io::Result<bool> {
+        let wanted = self.left.min(encode::PIECE as u64);
+        let mut piece = Vec::with_capacity(wanted as usize);
+        (&self.file).take(wanted).read_to_end(&mut piece)?;
+        wfile.write_all(&encode::base64(&piece))?;
+        self.left -= piece.len() as u64;
+        if self.left > 0 && piece.len() as u64 == wanted {
+            return Ok(false);
         }
-        request.wfile.write_all(encode::CLOSING.as_bytes())?;
-        Ok(Next::Close)
+        if self.left > 0 || version(&self.file.metadata()?) != self.version {
+            return Err(io::Error::other("it changed while it was sent"));
+        }
+        wfile.write_all(encode::CLOSING.as_bytes())?;
+        Ok(true)
     }
 }
 
@@ -98,7 +132,9 @@ fn open_regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Tells whether the content may have changed.
-fn version(metadata: &Metadata) -> (u64, i64, i64) {
+/// Length and time of change: tells whether the content may be another one.
+type Version = (u64, i64, i64);
+
+fn version(metadata: &Metadata) -> Version {
     (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }

@@ -7,9 +7,8 @@ use super::encode;
 /// The whole object, as the server sends it.
 fn encoded(name: &str, data: &[u8]) -> Vec<u8> {
     let mut text = encode::opening(name).into_bytes();
-    let mut space = Box::new([0; encode::ENCODED]);
     for piece in data.chunks(encode::PIECE) {
-        text.extend_from_slice(encode::base64(piece, &mut space));
+        text.extend_from_slice(&encode::base64(piece));
     }
     text.extend_from_slice(encode::CLOSING.as_bytes());
     text

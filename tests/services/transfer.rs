@@ -375,7 +375,8 @@ fn a_reader_that_stops_is_cut_and_others_are_served_meanwhile() {
     let dir = TestDir::new("transfer-stops");
     dir.write("a", content(16 * MIB));
     let path = dir.join("a");
-    let server = TestServer::start(&["transfer", path.to_str().unwrap(), "--threads", "1", "--write-timeout", "2s"]);
+    let server =
+        TestServer::start(&["transfer", path.to_str().unwrap(), "--max-threads", "1", "--write-timeout", "2s"]);
     let mut silent: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
     for stream in &mut silent {
         stream.read_exact(&mut [0; 1000]).unwrap();
