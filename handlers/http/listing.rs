@@ -57,7 +57,7 @@ fn read(dir: &Dir) -> io::Result<Vec<Item>> {
     for entry in dir.entries()? {
         let entry = entry?;
         let name = entry.file_name().as_bytes().to_vec();
-        if name.starts_with(b".") {
+        if name.starts_with(b".") || !target::is_reachable(&name) {
             continue;
         }
         // Through a symlink, as a click would go; one that leads out or nowhere isn't shown.
