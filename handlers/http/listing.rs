@@ -57,7 +57,7 @@ fn read(dir: &Dir) -> io::Result<Vec<Item>> {
     for entry in dir.entries()? {
         let entry = entry?;
         let name = entry.file_name().as_bytes().to_vec();
-        if name.starts_with(b".") {
+        if name.starts_with(b".") || !target::is_reachable(&name) {
             continue;
         }
         // Through a symlink, as a click would go; one that leads out or nowhere isn't shown.
@@ -74,8 +74,10 @@ fn read(dir: &Dir) -> io::Result<Vec<Item>> {
 
 /// `2023-04-19 17:04`, from what httpdate knows of calendars: `Wed, 19 Apr 2023 17:04:30 GMT`.
 fn date(since_epoch: Duration) -> String {
+    /// The last second of the year 9999, past which httpdate panics.
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
     const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let text = httpdate::fmt_http_date(UNIX_EPOCH + since_epoch);
+    let text = httpdate::fmt_http_date(UNIX_EPOCH + since_epoch.min(LAST));
     let month = MONTHS.find(&text[8..11]).map_or(0, |at| at / 3 + 1);
     format!("{}-{month:02}-{} {}", &text[12..16], &text[5..7], &text[17..22])
 }
@@ -114,5 +116,6 @@ mod tests {
     #[test]
     fn dates_are_short() {
         assert_eq!(date(Duration::from_secs(1_681_923_870)), "2023-04-19 17:04");
+        assert_eq!(date(Duration::from_secs(1 << 40)), "9999-12-31 23:59");
     }
 }

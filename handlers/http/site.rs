@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
@@ -152,11 +152,11 @@ impl Entry {
     fn new(path: &Path, file: File) -> io::Result<Entry> {
         let metadata = file.metadata()?;
         let (identity, length) = (Identity::of(&metadata), metadata.len());
-        // A date in the future would make every If-Modified-Since wrong (RFC 9110 §8.8.2.1).
-        let modified = metadata.modified().unwrap_or(UNIX_EPOCH).min(SystemTime::now());
+        // A date in the future would make every If-Modified-Since wrong (RFC 9110 §8.8.2.1); one before 1970 is none to httpdate.
+        let modified = metadata.modified().unwrap_or(UNIX_EPOCH).min(SystemTime::now()).max(UNIX_EPOCH);
         let body = if length <= IN_MEMORY { read_whole(&file, &identity)? } else { None };
-        let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let etag = format!("\"{:x}-{:x}\"", since_epoch.as_nanos(), length);
+        let (seconds, nanoseconds) = identity.modified;
+        let etag = format!("\"{seconds:x}-{nanoseconds:x}-{length:x}\"");
         let media_type = media::content_type(path).into_owned();
         let fields = format!(
             "Content-Type: {media_type}\r\nContent-Length: {length}\r\nLast-Modified: {}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n",

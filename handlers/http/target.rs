@@ -163,12 +163,22 @@ fn decode_segment(raw: &[u8], into: &mut Vec<u8>) -> Result<(), TargetError> {
             }
             _ => byte,
         };
-        if decoded.is_ascii_control() || decoded == b'\\' || decoded == b'/' {
+        if is_forbidden(decoded) {
             return Err(TargetError::ForbiddenByte);
         }
         into.push(decoded);
     }
     Ok(())
+}
+
+/// Whether a byte may stand in no decoded segment.
+fn is_forbidden(decoded: u8) -> bool {
+    decoded.is_ascii_control() || decoded == b'\\' || decoded == b'/'
+}
+
+/// Whether some target leads to a file of this name: the listing shows no dead link.
+pub fn is_reachable(name: &[u8]) -> bool {
+    !name.iter().any(|&byte| is_forbidden(byte))
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {

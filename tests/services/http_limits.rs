@@ -1,0 +1,258 @@
+//! `serve http`: clients that are slow, silent, many or gone, and the good one among them.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::http_raw::{Connection, ask, eventually, get, refused, request};
+use crate::support::{PATIENCE, TestDir, TestServer};
+
+/// So many that a busy machine, on which a thread may seem stuck, doesn't have the pool grow; and few beside the clients here.
+const THREADS: [&str; 2] = ["--threads", "16"];
+const HALF_A_HEAD: &[u8] = b"GET / HTTP/1.1\r\nHo";
+/// More bytes than the buffers of a connection hold.
+const LARGE: u64 = 64 << 20;
+const SECOND: Duration = Duration::from_secs(1);
+
+fn hello(test: &str, options: &[&str]) -> (TestDir, TestServer) {
+    let dir = TestDir::new(test);
+    dir.write("index.html", "<p>hello");
+    let server = TestServer::start(&[&["http", dir.as_str()], options].concat());
+    (dir, server)
+}
+
+/// A server of a large file too.
+fn large(test: &str, options: &[&str]) -> (TestDir, TestServer) {
+    let (dir, server) = hello(test, options);
+    std::fs::File::create(dir.join("large")).unwrap().set_len(LARGE).unwrap();
+    (dir, server)
+}
+
+/// What the server has while it serves, and no client is there.
+struct Own {
+    threads: usize,
+    descriptors: usize,
+}
+
+impl Own {
+    /// Of a server that has served this file, so that its threads have started, and a large file is kept open.
+    fn after(server: &TestServer, target: &str) -> Own {
+        assert_eq!(ask(server, "HEAD", target, &[]).status, 200);
+        // The client may be told of its connection's end before the descriptor is gone.
+        let (mut descriptors, mut since) = (server.descriptors(), Instant::now());
+        while since.elapsed() < Duration::from_millis(100) {
+            std::thread::sleep(Duration::from_millis(5));
+            if server.descriptors() != descriptors {
+                (descriptors, since) = (server.descriptors(), Instant::now());
+            }
+        }
+        Own { threads: server.threads(), descriptors }
+    }
+
+    /// A client that asks as clients do is served quickly, and by the threads that there were.
+    fn assert_good_client_is_served(&self, server: &TestServer) {
+        for _ in 0..10 {
+            let begun = Instant::now();
+            assert_eq!(get(server, "/").text(), "<p>hello");
+            assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+        }
+        assert!(server.threads() <= self.threads, "{} threads, then {}", self.threads, server.threads());
+    }
+
+    fn wait_for_clients_to_be_gone(&self, server: &TestServer) {
+        eventually("all clients are gone", || server.descriptors() <= self.descriptors);
+    }
+}
+
+/// Raises the limit on open files; says so visibly if the system forbids it.
+fn can_open(files: u64, test: &str) -> bool {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= files) {
+        return true;
+    }
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(files), ..limit }).is_ok();
+    if !raised {
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: at most {:?} files may be open", limit.maximum);
+    }
+    raised
+}
+
+#[test]
+fn five_hundred_half_heads_delay_nobody_and_get_a_408() {
+    if !can_open(1000, "five_hundred_half_heads_delay_nobody_and_get_a_408") {
+        return;
+    }
+    let (_dir, server) = hello("half-heads", &[&THREADS[..], &["--head-timeout", "1s"]].concat());
+    let own = Own::after(&server, "/");
+    let begun = Instant::now();
+    let mut slow: Vec<_> = std::iter::repeat_with(|| Connection::open(&server)).take(500).collect();
+    for connection in &mut slow {
+        connection.send(HALF_A_HEAD);
+    }
+    own.assert_good_client_is_served(&server);
+    for connection in &mut slow {
+        let answer = connection.receive();
+        assert_eq!((answer.status, answer.find("Connection")), (408, Some("close")));
+        connection.assert_closed();
+    }
+    assert!(begun.elapsed() >= SECOND, "{:?}", begun.elapsed());
+    own.assert_good_client_is_served(&server);
+}
+
+#[test]
+fn a_head_that_comes_byte_by_byte_gains_no_time() {
+    let (_dir, server) = hello("dripped", &["--head-timeout", "1s"]);
+    let mut connection = Connection::open(&server);
+    let begun = Instant::now();
+    let stream = connection.stream();
+    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    // Each byte is a sign of life, and none ends the head.
+    while stream.write_all(b"G").is_ok() && stream.peek(&mut [0]).is_err() {
+        assert!(begun.elapsed() < PATIENCE, "the server waits for ever");
+    }
+    assert!(begun.elapsed() >= SECOND, "{:?}", begun.elapsed());
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(connection.receive().status, 408);
+}
+
+#[test]
+fn five_thousand_silent_connections_hold_no_thread() {
+    if !can_open(6000, "five_thousand_silent_connections_hold_no_thread") {
+        return;
+    }
+    let (_dir, server) = hello("silent", &[&THREADS[..], &["--head-timeout", "1m"]].concat());
+    let own = Own::after(&server, "/");
+    let silent: Vec<TcpStream> = std::iter::repeat_with(|| server.connect()).take(5000).collect();
+    own.assert_good_client_is_served(&server);
+    eventually("all are accepted", || server.descriptors() >= own.descriptors + 5000);
+    drop(silent);
+    own.wait_for_clients_to_be_gone(&server);
+    own.assert_good_client_is_served(&server);
+}
+
+#[test]
+fn a_thousand_resets_leave_no_descriptor() {
+    let (_dir, server) = large("resets", &THREADS);
+    let own = Own::after(&server, "/large");
+    let requests =
+        [&b""[..], HALF_A_HEAD, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n"];
+    for number in 0..1000 {
+        let mut stream = server.connect();
+        stream.write_all(requests[number % requests.len()]).unwrap();
+        // Half of those that are answered have begun to read.
+        if number % 8 > 5 {
+            stream.read_exact(&mut [0; 10]).unwrap();
+        }
+        sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    }
+    own.wait_for_clients_to_be_gone(&server);
+    own.assert_good_client_is_served(&server);
+}
+
+#[test]
+fn one_connection_too_many_reads_why() {
+    let (_dir, server) = hello("too-many", &["--max-connections", "2"]);
+    let mut held = [Connection::open(&server), Connection::open(&server)];
+    for connection in &mut held {
+        assert_eq!(connection.ask("GET", "/", &[]).status, 200);
+    }
+    for what_is_sent in [&b""[..], b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"] {
+        let answer = refused(&server, what_is_sent);
+        assert_eq!((answer.status, answer.field("Retry-After")), (503, "5"));
+        assert!(answer.text().contains("busy"), "{}", answer.text());
+    }
+    let [mut stays, goes] = held;
+    assert_eq!(stays.ask("GET", "/", &[]).text(), "<p>hello", "the others go on");
+    drop(goes);
+    eventually("there is room again", || Connection::open(&server).ask("GET", "/", &[]).status == 200);
+}
+
+#[test]
+fn one_address_can_not_take_every_connection() {
+    let (_dir, server) = hello("per-ip", &["--max-per-ip", "2"]);
+    let mut held = [Connection::open(&server), Connection::open(&server)];
+    for connection in &mut held {
+        assert_eq!(connection.ask("GET", "/", &[]).status, 200);
+    }
+    let answer = refused(&server, b"");
+    assert_eq!((answer.status, answer.field("Retry-After")), (503, "5"));
+    let mut other = connect_from([127, 0, 0, 2], server.address());
+    other.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    other.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    drop(held);
+    eventually("there is room again", || Connection::open(&server).ask("GET", "/", &[]).status == 200);
+}
+
+fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from((source, 0))).unwrap();
+    rustix::net::connect(&socket, &to).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_a_file_is_cut_by_the_write_timeout() {
+    let (_dir, server) = large("write-timeout", &["--write-timeout", "1s"]);
+    let own = Own::after(&server, "/large");
+    let mut connection = Connection::open(&server);
+    let begun = Instant::now();
+    connection.send(request("GET", "/large", &[]));
+    connection.receive_head();
+    own.wait_for_clients_to_be_gone(&server);
+    assert!(begun.elapsed() >= SECOND, "{:?}", begun.elapsed());
+    assert!((connection.rest().len() as u64) < LARGE);
+}
+
+#[test]
+fn a_client_that_takes_some_bytes_now_and_then_is_not_cut_by_the_write_timeout() {
+    let (_dir, server) = large("steady", &["--write-timeout", "500ms"]);
+    let mut connection = Connection::open(&server);
+    connection.send(request("GET", "/large", &[]));
+    assert_eq!(connection.receive_head().field("Content-Length"), LARGE.to_string());
+    // Slower than the time-out in sum, never in one pause.
+    for _ in 0..16 {
+        std::thread::sleep(Duration::from_millis(100));
+        connection.skip(LARGE / 16);
+    }
+    assert_eq!(connection.ask("GET", "/", &[]).text(), "<p>hello");
+}
+
+#[test]
+fn a_client_that_takes_less_than_the_least_rate_is_cut() {
+    let (_dir, server) = large("least-rate", &["--min-rate", "100000000"]);
+    let own = Own::after(&server, "/large");
+    let mut connection = Connection::open(&server);
+    let begun = Instant::now();
+    connection.send(request("GET", "/large", &[]));
+    connection.receive_head();
+    let mut taken = 0;
+    while server.descriptors() > own.descriptors {
+        assert!(begun.elapsed() < PATIENCE, "nobody cuts it");
+        // About 1 MB/s: it never stalls, and it would take a minute.
+        std::thread::sleep(Duration::from_millis(100));
+        connection.skip(100_000);
+        taken += 100_000;
+    }
+    assert!(begun.elapsed() >= 9 * SECOND, "a window is ten seconds: {:?}", begun.elapsed());
+    assert!(taken + (connection.rest().len() as u64) < LARGE);
+}
+
+#[test]
+fn an_idle_connection_is_closed_after_the_idle_timeout_without_a_word() {
+    let (_dir, server) = hello("idle", &["--idle-timeout", "300ms"]);
+    let mut connection = Connection::open(&server);
+    for _ in 0..3 {
+        assert_eq!(connection.ask("GET", "/", &[]).text(), "<p>hello");
+    }
+    let begun = Instant::now();
+    connection.assert_closed();
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(250) && took < 5 * SECOND, "{took:?}");
+}
