@@ -106,8 +106,14 @@ fn a_body_that_nobody_wants_is_not_taken_for_a_request() {
         assert_eq!(connection.receive().status, if method == "POST" { 405 } else { 200 });
         assert_eq!(connection.receive().text(), "<p>hello", "{method}");
     }
-    let chunked = [&request("POST", "/", &["Transfer-Encoding: chunked"])[..], b"5\r\nhello\r\n0\r\n\r\n"].concat();
-    assert_eq!(refused(&server, chunked).status, 405);
+    let chunked = request("GET", "/", &["Transfer-Encoding: chunked"]);
+    let mut connection = Connection::open(&server);
+    connection.send([&chunked[..], b"5\r\nGET /\r\n0\r\nTrailer: x\r\n\r\n", &request("HEAD", "/", &[])].concat());
+    assert_eq!(connection.receive().text(), "<p>hello");
+    assert_eq!(connection.receive_head().status, 200);
+    for malformed in ["x\r\n", "5\r\nhello!\r\n0\r\n\r\n", "-1\r\n", "0\r\nno colon\r\n\r\n"] {
+        assert_eq!(refused(&server, [&chunked[..], malformed.as_bytes()].concat()).status, 400, "{malformed}");
+    }
     // Too long to be dropped: the connection ends, but not by a reset that would destroy the answer.
     let long = [request("PUT", "/", &["Content-Length: 1000000"]), vec![b'x'; 1_000_000]].concat();
     assert_eq!(refused(&server, long).status, 405);

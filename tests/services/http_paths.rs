@@ -107,18 +107,18 @@ fn a_folder_s_redirect_can_carry_no_field() {
 fn no_path_leads_out_of_the_root() {
     let dir = TestDir::new("escape");
     dir.write("secret.txt", SECRET);
-    dir.write("root/inside.txt", "inside");
-    dir.write("root/sub/file", "");
+    dir.write("site/inside.txt", "inside");
+    dir.write("site/sub/file", "");
     let outside = dir.join("secret.txt");
-    symlink(&outside, dir.join("root/absolute")).unwrap();
-    symlink("../secret.txt", dir.join("root/relative")).unwrap();
-    symlink("../../secret.txt", dir.join("root/sub/deeper")).unwrap();
-    symlink("..", dir.join("root/up")).unwrap();
-    symlink("/", dir.join("root/slash")).unwrap();
-    symlink("loop", dir.join("root/loop")).unwrap();
-    symlink("inside.txt", dir.join("root/link")).unwrap();
-    symlink("../inside.txt", dir.join("root/sub/link")).unwrap();
-    let server = TestServer::start(&["http", dir.join("root").to_str().unwrap()]);
+    symlink(&outside, dir.join("site/absolute")).unwrap();
+    symlink("../secret.txt", dir.join("site/relative")).unwrap();
+    symlink("../../secret.txt", dir.join("site/sub/deeper")).unwrap();
+    symlink("..", dir.join("site/up")).unwrap();
+    symlink("/", dir.join("site/slash")).unwrap();
+    symlink("loop", dir.join("site/loop")).unwrap();
+    symlink("inside.txt", dir.join("site/link")).unwrap();
+    symlink("../inside.txt", dir.join("site/sub/link")).unwrap();
+    let server = TestServer::start(&["http", dir.join("site").to_str().unwrap()]);
     let absolute = format!("/slash{}", outside.display());
     for (target, status) in [
         ("/../secret.txt", 400),
@@ -148,7 +148,7 @@ fn no_path_leads_out_of_the_root() {
         ("/up", 404),
         ("/up/", 404),
         ("/up/secret.txt", 404),
-        ("/up/root/inside.txt", 404),
+        ("/up/site/inside.txt", 404),
         ("/slash/", 404),
         ("/slash/etc/passwd", 404),
         (&absolute, 404),
