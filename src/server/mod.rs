@@ -176,7 +176,8 @@ impl<S> Server<S> {
         for request in handle.in_flight() {
             log::info!("waiting for {}, busy for {:.1?}", request.client_address, request.since.elapsed());
         }
-        if self.core.wait_drained(until) && self.wait_for_children(until) {
+        // Children first: a connection counts as open until its process is reaped.
+        if self.wait_for_children(until) && self.core.wait_drained(until) {
             return;
         }
         for request in handle.in_flight() {
