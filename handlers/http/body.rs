@@ -7,6 +7,9 @@ use socketserver::RFile;
 use super::chunked::{Decoder, Piece};
 use super::head::{Framing, HeadError};
 
+/// An unread body up to this size is read and dropped, so that the connection can go on.
+pub(crate) const DROPPED_BODY: u64 = 64 * 1024;
+
 /// What of a body is still to come.
 #[derive(Debug)]
 pub(crate) struct Body {
@@ -47,13 +50,40 @@ impl Body {
         self.taken
     }
 
+    /// Whether all of it was taken.
+    pub(crate) fn is_whole(&self) -> bool {
+        match &self.rest {
+            Rest::Length(left) => *left == 0,
+            Rest::Chunks(decoder) => decoder.is_done(),
+        }
+    }
+
+    /// Whether the rest is short enough to be dropped; of chunks, nobody knows before.
+    pub(crate) fn may_be_dropped(&self) -> bool {
+        self.taken <= DROPPED_BODY && !matches!(self.rest, Rest::Length(left) if left > DROPPED_BODY)
+    }
+
     /// Takes what has come, and shows it to `use_piece`. Never waits.
     ///
     /// # Errors
     /// The chunks are malformed.
-    pub(crate) fn take(&mut self, rfile: &mut RFile, mut use_piece: impl FnMut(&[u8])) -> Result<Progress, HeadError> {
+    pub(crate) fn take(&mut self, rfile: &mut RFile, use_piece: impl FnMut(&[u8])) -> Result<Progress, HeadError> {
+        self.take_up_to(rfile, usize::MAX, use_piece)
+    }
+
+    /// The same, with at most so many bytes of content.
+    ///
+    /// # Errors
+    /// As for [`take`](Body::take).
+    pub(crate) fn take_up_to(
+        &mut self,
+        rfile: &mut RFile,
+        mut limit: usize,
+        mut use_piece: impl FnMut(&[u8]),
+    ) -> Result<Progress, HeadError> {
         loop {
             let input = rfile.buffer();
+            let input = &input[..input.len().min(limit)];
             let (data, count) = match &mut self.rest {
                 Rest::Length(0) => return Ok(Progress::Whole),
                 Rest::Length(left) => {
@@ -71,6 +101,7 @@ impl Body {
             if data {
                 use_piece(&input[..count]);
                 self.taken += count as u64;
+                limit -= count;
             }
             rfile.consume(count);
             if count == 0 {

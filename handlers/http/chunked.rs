@@ -84,6 +84,11 @@ impl Decoder {
         })
     }
 
+    /// Whether the last chunk was taken, and its trailers.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
     /// One byte outside of a chunk's data.
     fn step(&mut self, byte: u8) -> Result<State, HeadError> {
         self.line += 1;

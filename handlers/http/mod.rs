@@ -1,24 +1,34 @@
 //! `serve http`: the files below a directory, by HTTP/1.1 and 1.0.
 //!
-//! The way of a request: `head` parses it, `exchange` decides, `site` finds what the path stands for (hot files come from
+//! The way of a request: `head` parses it, `connection` frames it, `files` decides, `site` finds what the path stands for (hot files come from
 //! its `cache`), `reply` writes. Everything that can be decided on bytes alone is a pure function in a file of its own.
 
+mod application;
 mod body;
 mod cache;
 pub mod chunked;
 pub mod conditional;
+mod connection;
 pub mod date;
-mod exchange;
+mod events;
+mod files;
 pub mod head;
 mod listing;
 pub mod media;
+mod message;
 pub mod range;
 mod reply;
+mod router;
 mod site;
 pub mod target;
+mod websocket;
 
-pub use exchange::HttpHandler;
+pub use connection::HttpHandler;
+pub use events::{Events, events};
+pub use message::{BodyReader, Produce, Produced, Request, Response};
+pub use router::{Respond, Router};
 pub use site::Site;
+pub use websocket::{Message, Sender, websocket};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,7 +60,7 @@ impl Service for Http {
             .map_err(|error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display())))?;
         let (site, access_log) = (Arc::new(site), context.access_log.clone());
         Ok(Served::Stream {
-            class: Box::new(move |_| Box::new(HttpHandler::new(Arc::clone(&site), access_log.clone()))),
+            class: Box::new(move |_| Box::new(HttpHandler::new(site.clone(), access_log.clone()))),
             refusal,
         })
     }

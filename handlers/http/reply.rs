@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use socketserver::WFile;
 
+use super::application::Answer;
 use super::date;
+use super::head::{Head, Method, Version};
+use super::message::{Content, Response};
 use super::site::{Body, Entry};
 
 /// Sent with every response (RFC 9110 §10.2.4); without a version, which would only help an attacker.
@@ -16,8 +19,10 @@ const SERVER: &str = "Server: socketserver\r\n";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) status: u16,
-    /// Bytes of the body.
+    /// Bytes of the body, as far as they are known.
     pub(crate) bytes: u64,
+    /// The client was told that the connection goes on.
+    pub(crate) keep_alive: bool,
 }
 
 /// What a response needs to know of its request.
@@ -32,8 +37,17 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// For the answer to this request.
+    pub(crate) fn of(head: &Head<'_>, keep_alive: bool) -> Frame {
+        Frame {
+            head_only: head.method == Method::Head,
+            keep_alive: head.keep_alive && keep_alive,
+            http_1_0: head.version == Version::Http10,
+        }
+    }
+
     fn sent(self, status: u16, bytes: u64) -> Sent {
-        Sent { status, bytes: if self.head_only { 0 } else { bytes } }
+        Sent { status, bytes: if self.head_only { 0 } else { bytes }, keep_alive: self.keep_alive }
     }
 
     fn connection(self) -> &'static str {
@@ -51,23 +65,43 @@ pub(crate) fn reason(status: u16) -> &'static str {
         200 => "OK",
         204 => "No Content",
         206 => "Partial Content",
+        101 => "Switching Protocols",
+        201 => "Created",
+        202 => "Accepted",
         301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         304 => "Not Modified",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
         412 => "Precondition Failed",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
         416 => "Range Not Satisfiable",
         417 => "Expectation Failed",
+        422 => "Unprocessable Content",
+        423 => "Locked",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",
         503 => "Service Unavailable",
+        502 => "Bad Gateway",
+        504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
         _ => "Unknown",
     }
 }
@@ -163,6 +197,44 @@ pub(crate) fn empty(to: &mut WFile, frame: Frame, status: u16, fields: &str) -> 
     to.write_all(fields.as_bytes())?;
     to.write_all(frame.connection().as_bytes())?;
     Ok(frame.sent(status, 0))
+}
+
+/// What an application made.
+pub(crate) fn response(to: &mut WFile, frame: Frame, response: Response) -> io::Result<Answer> {
+    let Response { status, fields, content } = response;
+    let frame = match &content {
+        // Nobody else can tell an HTTP/1.0 client where a stream ends.
+        Content::Stream(_) if frame.http_1_0 => Frame { keep_alive: false, ..frame },
+        _ => frame,
+    };
+    begin(to, status)?;
+    to.write_all(fields.as_bytes())?;
+    match content {
+        Content::Bytes(bytes) => {
+            // RFC 9110 §8.6: none with these.
+            if !matches!(status, 204 | 304) {
+                write!(to, "Content-Length: {}\r\n", bytes.len())?;
+            }
+            to.write_all(frame.connection().as_bytes())?;
+            let length = bytes.len();
+            if !frame.head_only {
+                to.send_shared(bytes.into(), 0..length)?;
+            }
+            Ok(Answer::Sent(frame.sent(status, length as u64)))
+        }
+        Content::Stream(pieces) => {
+            if !frame.http_1_0 {
+                to.write_all(b"Transfer-Encoding: chunked\r\n")?;
+            }
+            to.write_all(frame.connection().as_bytes())?;
+            let sent = frame.sent(status, 0);
+            Ok(if frame.head_only { Answer::Sent(sent) } else { Answer::Stream(sent, pieces) })
+        }
+        Content::Upgrade(handler) => {
+            to.write_all(b"\r\n")?;
+            Ok(Answer::Upgrade(frame.sent(status, 0), handler))
+        }
+    }
 }
 
 /// A short page that says what went wrong.

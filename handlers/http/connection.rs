@@ -1,0 +1,324 @@
+//! One connection: a request, its response, and the next.
+
+use std::fmt;
+use std::io::{self, BufRead, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use socketserver::{Expiry, Next, Result, StreamRequest, StreamRequestHandler};
+
+use crate::common::access_log::{AccessLog, Record};
+
+use super::application::{Answer, Application, Incoming};
+use super::body::{Body, DROPPED_BODY, Progress};
+use super::date;
+use super::head::{self, Framing, Head, HeadError, Scanner, Status};
+use super::message::{BodyReader, Produce, Produced};
+use super::reply::{self, Frame, Sent};
+
+/// Requests that are answered in one go before the answers are sent: what a pipelining client has sent at once.
+const PIPELINED: usize = 16;
+
+/// Serves one HTTP connection.
+pub struct HttpHandler {
+    application: Arc<dyn Application>,
+    access_log: Option<Arc<AccessLog>>,
+    scanner: Scanner,
+    doing: Doing,
+}
+
+/// What a connection is busy with between two calls of `handle`.
+enum Doing {
+    /// The next request's head.
+    Head,
+    /// The body of a request that is answered when all of that is there: a malformed one makes the whole request malformed. The head's
+    /// bytes are kept, as parsing them again costs less than keeping the result apart from them.
+    Body { head: Vec<u8>, body: Body },
+    /// What an answered request's handler didn't read of its body.
+    Rest(Body),
+    /// An answer that is made piece by piece.
+    Stream(Streaming),
+    /// Another protocol, for good.
+    Upgraded(Box<dyn StreamRequestHandler>),
+}
+
+struct Streaming {
+    pieces: Box<dyn Produce>,
+    /// HTTP/1.1: each piece is a chunk. HTTP/1.0: the connection's end is the answer's.
+    chunked: bool,
+    keep_alive: bool,
+    /// When the next piece may be made; `None` is at once.
+    due: Option<Instant>,
+}
+
+/// The size of a chunk is filled in when its data is there.
+const CHUNK_HEAD: &[u8] = b"00000000\r\n";
+
+/// What follows a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// The next step can follow at once.
+    Again,
+    /// More must come.
+    Wait,
+    /// The connection ends.
+    Over,
+}
+
+impl HttpHandler {
+    /// A handler of a new connection.
+    pub(crate) fn new(application: Arc<dyn Application>, access_log: Option<Arc<AccessLog>>) -> HttpHandler {
+        HttpHandler { application, access_log, scanner: Scanner::default(), doing: Doing::Head }
+    }
+
+    fn log(&self, request: &StreamRequest, asked: Option<(&[u8], &Head<'_>)>, sent: Sent) {
+        let Some(log) = &self.access_log else { return };
+        log.log(&Record {
+            client: &request.client_address,
+            request_line: asked.map_or(b"-", |(line, _)| line),
+            status: sent.status,
+            bytes: sent.bytes,
+            referer: asked.and_then(|(_, head)| head.referer),
+            user_agent: asked.and_then(|(_, head)| head.user_agent),
+            date: &date::now(),
+        });
+    }
+
+    /// Refuses what isn't a request that can be served; the connection ends.
+    fn refuse(&mut self, request: &mut StreamRequest, refused: HeadError) -> io::Result<Turn> {
+        let frame = Frame { head_only: false, keep_alive: false, http_1_0: false };
+        let detail = format!("The request was refused: {}.", refused.reason);
+        let sent = reply::error(&mut request.wfile, frame, refused.status, "", &detail)?;
+        self.log(request, None, sent);
+        request.linger();
+        Ok(Turn::Over)
+    }
+
+    /// Does the next thing that can be done with what has come.
+    fn step(&mut self, request: &mut StreamRequest) -> io::Result<Turn> {
+        match std::mem::replace(&mut self.doing, Doing::Head) {
+            Doing::Head => self.take_head(request),
+            Doing::Body { head, body } => self.take_body(request, head, body),
+            Doing::Rest(body) => self.drop_rest(request, body),
+            Doing::Stream(streaming) => self.send_piece(request, streaming),
+            upgraded @ Doing::Upgraded(_) => {
+                self.doing = upgraded;
+                Ok(Turn::Wait)
+            }
+        }
+    }
+
+    fn take_head(&mut self, request: &mut StreamRequest) -> io::Result<Turn> {
+        let bytes = request.rfile.buffer();
+        let (head, consumed) = match head::parse(bytes, &mut self.scanner) {
+            Ok(Status::Partial) => return Ok(Turn::Wait),
+            Err(refused) => return self.refuse(request, refused),
+            Ok(Status::Complete { head, consumed }) => (head, consumed),
+        };
+        let bytes = &bytes[..consumed];
+        if let Some(body) = Body::announced(head.body) {
+            // The body follows the head in the buffer: the head must be out of it for the body to be read.
+            let (bytes, wanted, awaited) = (bytes.to_vec(), self.application.wants_body(&head), is_short(&head));
+            request.rfile.consume(consumed);
+            if wanted || !awaited {
+                return self.answer_with_body(request, &bytes, body);
+            }
+            self.doing = Doing::Body { head: bytes, body };
+            return Ok(Turn::Again);
+        }
+        let frame = Frame::of(&head, !request.server.is_shutting_down());
+        let body = BodyReader::without(&mut request.wfile);
+        let incoming = Incoming { head: &head, client_address: &request.client_address, body };
+        let answer = self.application.respond(incoming, frame)?;
+        self.log(request, Some((first_line(bytes), &head)), answer.sent());
+        request.rfile.consume(consumed);
+        self.go_on(request, answer, None, frame.http_1_0)
+    }
+
+    /// Drops what has come of a body that nobody wants; answers when all of it was there.
+    fn take_body(&mut self, request: &mut StreamRequest, head: Vec<u8>, mut body: Body) -> io::Result<Turn> {
+        match body.take(&mut request.rfile, |_| {}) {
+            Ok(Progress::Partial) if body.taken() <= DROPPED_BODY => {
+                self.doing = Doing::Body { head, body };
+                Ok(Turn::Wait)
+            }
+            Ok(Progress::Partial | Progress::Whole) => self.answer_with_body(request, &head, body),
+            Ok(Progress::CutShort) => self.refuse(request, HeadError::bad("the body ended before its end")),
+            Err(refused) => self.refuse(request, refused),
+        }
+    }
+
+    /// Answers a request whose body may still be read, and whose head is no longer in the buffer.
+    fn answer_with_body(&mut self, request: &mut StreamRequest, bytes: &[u8], mut body: Body) -> io::Result<Turn> {
+        let Ok(Status::Complete { head, .. }) = head::parse(bytes, &mut Scanner::default()) else {
+            return Ok(Turn::Over); // can't be: these bytes were a whole head before
+        };
+        let frame = Frame::of(&head, !request.server.is_shutting_down());
+        let reader = BodyReader::new(&mut body, &mut request.rfile, &mut request.wfile, head.expect_continue);
+        // For an application that doesn't look at bodies, it is decided here what becomes of the connection.
+        let keep_alive = frame.keep_alive && (self.application.wants_body(&head) || reader.keeps_connection());
+        let frame = Frame { keep_alive, ..frame };
+        let incoming = Incoming { head: &head, client_address: &request.client_address, body: reader };
+        let answer = self.application.respond(incoming, frame)?;
+        self.log(request, Some((first_line(bytes), &head)), answer.sent());
+        let rest = (!body.is_whole()).then_some(body);
+        self.go_on(request, answer, rest, frame.http_1_0)
+    }
+
+    /// What follows an answer.
+    fn go_on(
+        &mut self,
+        request: &mut StreamRequest,
+        answer: Answer,
+        rest: Option<Body>,
+        http_1_0: bool,
+    ) -> io::Result<Turn> {
+        match answer {
+            Answer::Sent(Sent { keep_alive: false, .. }) => {
+                if rest.is_some() {
+                    request.linger();
+                }
+                Ok(Turn::Over)
+            }
+            Answer::Sent(_) => {
+                self.doing = rest.map_or(Doing::Head, Doing::Rest);
+                Ok(Turn::Again)
+            }
+            Answer::Stream(sent, pieces) => {
+                let keep_alive = sent.keep_alive && rest.is_none();
+                self.doing = Doing::Stream(Streaming { pieces, chunked: !http_1_0, keep_alive, due: None });
+                Ok(Turn::Again)
+            }
+            Answer::Upgrade(_, mut handler) => {
+                handler.setup(request)?;
+                self.doing = Doing::Upgraded(handler);
+                Ok(Turn::Again)
+            }
+        }
+    }
+
+    /// Drops what was left unread of an answered request's body.
+    fn drop_rest(&mut self, request: &mut StreamRequest, mut body: Body) -> io::Result<Turn> {
+        match body.take(&mut request.rfile, |_| {}) {
+            Ok(Progress::Whole) => Ok(Turn::Again),
+            Ok(Progress::Partial) if body.taken() <= DROPPED_BODY => {
+                self.doing = Doing::Rest(body);
+                Ok(Turn::Wait)
+            }
+            // The answer is out: there is nothing left to say.
+            Ok(Progress::Partial | Progress::CutShort) | Err(_) => {
+                request.linger();
+                Ok(Turn::Over)
+            }
+        }
+    }
+
+    /// Sends the next piece of an answer, if it is time for it.
+    fn send_piece(&mut self, request: &mut StreamRequest, mut streaming: Streaming) -> io::Result<Turn> {
+        let now = request.server.clock().now();
+        if let Some(due) = streaming.due.filter(|due| *due > now) {
+            if request.rfile.is_eof() {
+                return Ok(Turn::Over); // who waits for events, and ends its side, waits no longer
+            }
+            request.wake_after(due - now);
+            self.doing = Doing::Stream(streaming);
+            return Ok(Turn::Wait);
+        }
+        let mut chunk = if streaming.chunked { CHUNK_HEAD.to_vec() } else { Vec::new() };
+        let begin = chunk.len();
+        let produced = streaming.pieces.produce(&mut chunk)?;
+        if streaming.chunked {
+            match chunk.len() - begin {
+                0 => chunk.clear(), // an empty chunk would be the last
+                size => {
+                    write!(&mut chunk[..], "{size:08x}")?;
+                    chunk.extend_from_slice(b"\r\n");
+                }
+            }
+            if produced == Produced::Over {
+                chunk.extend_from_slice(b"0\r\n\r\n");
+            }
+        }
+        let length = chunk.len();
+        request.wfile.send_shared(chunk.into(), 0..length)?;
+        match produced {
+            Produced::Over if streaming.keep_alive => return Ok(Turn::Again),
+            Produced::Over => return Ok(Turn::Over),
+            Produced::More => {
+                request.stay_in_flight();
+                request.call_again();
+            }
+            Produced::After(time) => {
+                streaming.due = Some(now + time);
+                request.wake_after(time);
+            }
+        }
+        self.doing = Doing::Stream(streaming);
+        Ok(Turn::Wait)
+    }
+}
+
+/// Whether a body is worth waiting for: it isn't long, nor still to be asked for by 100 (Continue).
+fn is_short(head: &Head<'_>) -> bool {
+    !head.expect_continue && !matches!(head.body, Framing::Length(length) if length > DROPPED_BODY)
+}
+
+/// The request line of a head, without its line end.
+fn first_line(head: &[u8]) -> &[u8] {
+    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
+    &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())]
+}
+
+impl StreamRequestHandler for HttpHandler {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        for _ in 0..PIPELINED {
+            if let Doing::Upgraded(handler) = &mut self.doing {
+                return handler.handle(request);
+            }
+            match self.step(request)? {
+                Turn::Over => return Ok(Next::Close),
+                Turn::Wait if request.rfile.is_eof() && !matches!(self.doing, Doing::Stream(_)) => {
+                    return Ok(Next::Close);
+                }
+                Turn::Wait => break,
+                // What is written next would have to wait for it.
+                Turn::Again if request.wfile.has_tail() => {
+                    request.call_again();
+                    break;
+                }
+                Turn::Again => {}
+            }
+        }
+        if matches!(self.doing, Doing::Body { .. } | Doing::Rest(_)) {
+            request.stay_in_flight();
+        }
+        Ok(Next::Wait)
+    }
+
+    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
+        match &mut self.doing {
+            Doing::Upgraded(handler) => handler.finish(request),
+            _ => Ok(request.wfile.flush()?),
+        }
+    }
+
+    fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
+        match &mut self.doing {
+            Doing::Upgraded(handler) => handler.expired(request, what),
+            // Its answer has begun: another can't follow.
+            Doing::Rest(_) | Doing::Stream(_) => {}
+            // A silent client hasn't asked for anything.
+            Doing::Head if what == Expiry::Idle => {}
+            Doing::Head | Doing::Body { .. } => {
+                // It may not get through; there is nobody left to tell.
+                let _ = self.refuse(request, HeadError { status: 408, reason: "the request took too long" });
+            }
+        }
+    }
+}
+
+impl fmt::Debug for HttpHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpHandler").finish_non_exhaustive()
+    }
+}
