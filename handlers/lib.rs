@@ -7,8 +7,8 @@ mod descriptors;
 pub mod echo;
 pub mod http;
 pub mod service;
-pub mod transfer;
 pub mod time;
+pub mod transfer;
 
 use client::Talk;
 use service::{Failure, Service};

@@ -96,3 +96,18 @@ fn answers_itself(client: &ClientAddress) -> bool {
     const PORTS: [u16; 7] = [7, 13, 19, 37, 7007, Time::PORT, 12000];
     matches!(client, ClientAddress::Inet(address) if PORTS.contains(&address.port()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_answers_anything_is_not_answered() {
+        let from = |port| ClientAddress::Inet(std::net::SocketAddr::from(([192, 0, 2, 1], port)));
+        for (port, expected) in
+            [(7, true), (37, true), (9999, true), (12000, true), (8, false), (123, false), (50_000, false)]
+        {
+            assert_eq!(answers_itself(&from(port)), expected, "port {port}");
+        }
+    }
+}
