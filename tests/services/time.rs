@@ -330,8 +330,10 @@ fn packets_that_are_no_request_get_no_reply() {
     }
 }
 
+type Change = fn(&mut Vec<u8>);
+
 /// A server that answers one packet with the given changes of a good reply; what the client then says.
-fn asked_of_a_bad_server(change: impl Fn(&mut Vec<u8>) + Send) -> (Option<i32>, String, String) {
+fn asked_of_a_bad_server(change: Change) -> (Option<i32>, String, String) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let address = socket.local_addr().unwrap().to_string();
@@ -356,7 +358,7 @@ fn asked_of_a_bad_server(change: impl Fn(&mut Vec<u8>) + Send) -> (Option<i32>, 
 fn our_client_believes_no_server_that_has_no_time_or_answers_somebody_else() {
     let (code, output, _) = asked_of_a_bad_server(|_| {});
     assert_eq!((code, output.len()), (Some(0), 27), "{output}");
-    let cases: [(fn(&mut Vec<u8>), &str); 6] = [
+    let cases: [(Change, &str); 6] = [
         (|reply| reply[24] ^= 1, "another request"),
         (|reply| reply[0] = 0x23, "no reply of a server"),
         (|reply| reply.truncate(47), "too short"),
