@@ -94,7 +94,8 @@ bench: build need-python3 need-wrk need-nginx need-cc ## measure against nginx a
 	python3 benches/echo.py --examples $(TARGET)/release/examples --update benches/RESULTS.md
 
 # COMMAND:PACKAGE for what the tests and benches can use; without them a test skips and says so.
-TOOLS := curl:curl wrk:wrk nginx:nginx-light python3:python3 chromium:chromium cc:gcc c++:g++
+TOOLS := curl:curl wrk:wrk nginx:nginx-light python3:python3 chromium:chromium cc:gcc c++:g++ \
+	openssl:openssl chronyd:chrony ntpdate:ntpsec-ntpdate
 
 deps: ## install what tests and benches use besides Rust (Debian, as root)
 	@missing=; for tool in $(TOOLS); do command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool##*:}"; done; \

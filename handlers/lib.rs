@@ -7,6 +7,7 @@ mod descriptors;
 pub mod echo;
 pub mod http;
 pub mod service;
+pub mod time;
 pub mod transfer;
 
 use client::Talk;
@@ -58,4 +59,6 @@ services! {
     Echo(echo::Echo, client: "Send lines to a server that returns them" echo::client::EchoClient),
     /// Send one file as JSON
     Transfer(transfer::Transfer, client: "Fetch the file that a server sends" transfer::client::TransferClient),
+    /// Tell the time
+    Time(time::Time, client: "Ask a server for the time" time::client::TimeClient),
 }

@@ -2,6 +2,7 @@
 //! every run. It finds what is easy to find; the fuzzer itself goes deeper.
 
 use socketserver_handlers::http::{conditional, head, range, target};
+use socketserver_handlers::time::sntp;
 use socketserver_handlers::transfer;
 
 const MUTATIONS: usize = 20_000;
@@ -74,6 +75,14 @@ fn transferred_objects_hold_under_mutation() {
         br#" { "x" : [ { "y" : [ ] } , -1.5e+7 , true , null ] , "filename" : "" , "filedata" : "" } "#,
     ];
     mutate(seeds, b"\"\"\\\\{}[],:=AQu0e-.d8", transfer::decode::check);
+}
+
+#[test]
+fn sntp_packets_hold_under_mutation() {
+    let packet = |first: u8, rest: u8| [&[first][..], &[rest; 47]].concat();
+    let reply = [&packet(0x24, 1)[..12], b"LOCL", &[0xED; 32]].concat();
+    let seeds: &[&[u8]] = &[&packet(0x23, 0), &packet(0x1B, 0xFF), &packet(0xE4, 0), &reply, &[0x23; 68]];
+    mutate(seeds, b"\x08\x0B\x1B\x21\x23\x24\xE4\x00\x01\x10\x80\xFF", sntp::check);
 }
 
 /// Checks the seeds and their mutations; `favourites` are bytes that mean something there.

@@ -15,4 +15,5 @@ mod http_paths;
 mod http_raw;
 mod lessons;
 mod life_cycle;
+mod time;
 mod transfer;

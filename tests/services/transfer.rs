@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
-use crate::support::{PATIENCE, TestDir, TestServer, has_tool, python, run};
+use crate::support::{PATIENCE, TestDir, TestServer, certificate, has_tool, python, run};
 
 const MIB: usize = 1 << 20;
 const MOST_MEMORY: usize = 32 * MIB;
@@ -418,27 +418,9 @@ fn it_is_the_same_over_tls_and_over_a_unix_socket() {
     assert!(fs::read(dir.join("1/a")).unwrap() == content(MIB));
     drop(server);
 
-    if !has_tool("openssl", "it_is_the_same_over_tls") {
-        return;
-    }
-    let (key, certificate) = (dir.join("key"), dir.join("certificate"));
-    let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-subj",
-            "/CN=localhost",
-        ])
-        .args(["-keyout", key, "-out", certificate])
-        .output();
-    assert!(made.unwrap().status.success());
-    let server = TestServer::start(&["transfer", file.to_str().unwrap(), "--tls-cert", certificate, "--tls-key", key]);
+    let Some((certificate, key)) = certificate("it_is_the_same_over_tls", &dir) else { return };
+    let server =
+        TestServer::start(&["transfer", file.to_str().unwrap(), "--tls-cert", &certificate, "--tls-key", &key]);
     let to = TestDir::new("transfer-tls-to");
     let output = client(server.address(), &to).arg("--tls-insecure").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

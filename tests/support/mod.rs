@@ -170,6 +170,21 @@ pub(crate) fn python(test: &str, script: &str, arguments: &[&str]) -> Option<Str
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
+/// A certificate for `localhost` and its key, as files. `None`, and a visible word, if there is no `openssl`.
+pub(crate) fn certificate(test: &str, dir: &TestDir) -> Option<(String, String)> {
+    if !has_tool("openssl", test) {
+        return None;
+    }
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let (certificate, key) = (path("certificate.pem"), path("key.pem"));
+    let made = Command::new("openssl")
+        .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost".split(' '))
+        .args(["-keyout", &key, "-out", &certificate])
+        .output();
+    assert!(made.unwrap().status.success());
+    Some((certificate, key))
+}
+
 /// A folder of this test's own, removed at its end.
 pub(crate) struct TestDir(PathBuf);
 

@@ -1,0 +1,243 @@
+//! `client time`: prints a server's time, or how far its clock is from ours.
+
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant, SystemTime};
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::fmt::strtime::BrokenDownTime;
+use jiff::tz::TimeZone;
+use socketserver::Address;
+
+use super::format::{Format, Style};
+use super::sntp::{self, Estimate, Reply, Useless};
+use crate::client::datagram::DatagramConnection;
+use crate::client::{Client, ClientOptions, Connection};
+use crate::service::Failure;
+
+/// A server that never closes must not fill the memory.
+const LONGEST_TEXT: usize = 4096;
+
+/// The options of `client time`.
+#[derive(Debug, Args)]
+pub struct TimeClient {
+    /// Ask with a datagram
+    #[arg(long)]
+    udp: bool,
+    /// Ask by SNTP (implies --udp)
+    #[arg(long)]
+    sntp: bool,
+    /// Print by how many seconds the server's clock is ahead of this one, and how long the answer was under way
+    #[arg(long)]
+    offset: bool,
+    /// The server's text is in UTC; print UTC
+    #[arg(long)]
+    utc: bool,
+}
+
+impl Client for TimeClient {
+    fn run(self, address: &Address, options: &ClientOptions) -> Result<u8, Failure> {
+        let zone = super::zone(self.utc);
+        let line = if self.sntp {
+            let server = DatagramConnection::open(address, options)?;
+            let exchange = ask_sntp(&server, options.timeout)?;
+            if self.offset { describe(exchange.estimate()) } else { plain(exchange.time(), &zone)? }
+        } else {
+            let answer = if self.udp {
+                ask_by_datagram(&DatagramConnection::open(address, options)?)
+            } else {
+                ask(&mut Connection::open(address, options)?)
+            }
+            .map_err(Failure::run)?;
+            match (answer.bytes.is_empty(), self.offset) {
+                (true, _) => return Err(Failure::run("the server sent nothing")),
+                (_, true) => describe(answer.estimate(&zone)?),
+                (_, false) => answer.text(&zone)?,
+            }
+        };
+        writeln!(io::stdout(), "{line}").map_err(Failure::run)?;
+        Ok(0)
+    }
+}
+
+fn describe(estimate: Estimate) -> String {
+    format!("offset {:+.6}s delay {:.6}s", estimate.offset, estimate.delay)
+}
+
+/// A time that came as a number, as our server would write it.
+fn plain(time: SystemTime, zone: &TimeZone) -> Result<String, Failure> {
+    let mut text = Vec::new();
+    Format::new(Style::Plain, zone.clone()).write(time, &mut text).map_err(Failure::run)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// What a server said, and when.
+struct Answer {
+    bytes: Vec<u8>,
+    arrived: SystemTime,
+    round_trip: Duration,
+}
+
+/// Reads what the server says first.
+fn ask(server: &mut Connection) -> io::Result<Answer> {
+    // The handshake of TLS is none of the round trip: when it is over the server learns that we are there.
+    server.flush()?;
+    let begun = Instant::now();
+    let mut bytes = vec![0; LONGEST_TEXT];
+    let mut length = server.read(&mut bytes)?;
+    let (arrived, round_trip) = (SystemTime::now(), begun.elapsed());
+    while length < bytes.len() {
+        match server.read(&mut bytes[length..])? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    bytes.truncate(length);
+    Ok(Answer { bytes, arrived, round_trip })
+}
+
+fn ask_by_datagram(server: &DatagramConnection) -> io::Result<Answer> {
+    let begun = Instant::now();
+    server.send(b"")?;
+    let mut bytes = vec![0; LONGEST_TEXT];
+    let length = server.receive(&mut bytes)?;
+    let (arrived, round_trip) = (SystemTime::now(), begun.elapsed());
+    bytes.truncate(length);
+    Ok(Answer { bytes, arrived, round_trip })
+}
+
+impl Answer {
+    /// The four bytes of RFC 868. Text of four characters (`1704`) would be a time before 1931 or after 2052: it isn't taken for one.
+    fn seconds(&self) -> Option<SystemTime> {
+        let bytes: [u8; 4] = self.bytes.as_slice().try_into().ok()?;
+        let is_text = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        (!is_text).then(|| sntp::Timestamp::from_seconds(bytes).near(self.arrived))
+    }
+
+    /// As text for a terminal, which must not obey it.
+    fn text(&self, zone: &TimeZone) -> Result<String, Failure> {
+        if let Some(time) = self.seconds() {
+            return plain(time, zone);
+        }
+        let text = String::from_utf8_lossy(&self.bytes);
+        let harmless = |c: char| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
+        Ok(text.trim_end().replace("\r\n", "\n").chars().map(harmless).collect())
+    }
+
+    /// The server read its clock when half the round trip was over.
+    fn estimate(&self, zone: &TimeZone) -> Result<Estimate, Failure> {
+        let read = self.seconds().and_then(|time| Timestamp::try_from(time).ok());
+        let Some(theirs) = read.or_else(|| read_text(&String::from_utf8_lossy(&self.bytes), zone, self.arrived)) else {
+            return Err(Failure::run(format!("the server's answer is no time: `{}`", self.text(zone)?)));
+        };
+        let ours = Timestamp::try_from(self.arrived).map_err(Failure::run)?;
+        let delay = self.round_trip.as_secs_f64();
+        Ok(Estimate { offset: theirs.duration_since(ours).as_secs_f64() + delay / 2.0, delay })
+    }
+}
+
+/// A time in any of the formats that servers send; one without a zone is in `zone`.
+fn read_text(text: &str, zone: &TimeZone, now: SystemTime) -> Option<Timestamp> {
+    // RFC 867's, and what C's ctime writes.
+    const DAYTIMES: [&str; 2] = ["%A, %B %d, %Y %H:%M:%S", "%a %b %d %H:%M:%S %Y"];
+    let text = text.trim();
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(time);
+    }
+    let daytime = |pattern: &&str| BrokenDownTime::parse_prefix(pattern, text).ok()?.0.to_datetime().ok();
+    let local = text.parse::<DateTime>().ok().or_else(|| DAYTIMES.iter().find_map(daytime))?;
+    // In the hour that comes twice when summer time ends, the nearer one is meant.
+    let candidates = zone.to_ambiguous_timestamp(local);
+    let now = Timestamp::try_from(now).ok()?;
+    let candidates = [candidates.earlier(), candidates.later()];
+    candidates.into_iter().flatten().min_by_key(|time| time.duration_since(now).abs())
+}
+
+/// SNTP's four time stamps.
+struct Exchange {
+    sent: SystemTime,
+    reply: Reply,
+    arrived: SystemTime,
+}
+
+impl Exchange {
+    fn estimate(&self) -> Estimate {
+        self.reply.estimate(sntp::Timestamp::at(self.sent), sntp::Timestamp::at(self.arrived))
+    }
+
+    fn time(&self) -> SystemTime {
+        self.reply.transmit.near(self.arrived)
+    }
+}
+
+/// Waits for the reply to our request, past whatever else comes to the port.
+fn ask_sntp(server: &DatagramConnection, timeout: Duration) -> Result<Exchange, Failure> {
+    let until = Instant::now() + timeout;
+    let sent = SystemTime::now();
+    let stamp = sntp::Timestamp::at(sent);
+    server.send(&sntp::request(stamp)).map_err(Failure::run)?;
+    let mut buffer = [0; 1024];
+    let mut ignored = None;
+    loop {
+        let received = server.receive(&mut buffer);
+        let arrived = SystemTime::now();
+        match (received.map(|length| Reply::read(&buffer[..length], stamp)), ignored) {
+            (Ok(Ok(reply)), _) => return Ok(Exchange { sent, reply, arrived }),
+            (Ok(Err(Useless::Refused(why))), _) => return Err(Failure::run(why)),
+            (Ok(Err(Useless::NotOurs(why))), _) if Instant::now() < until => ignored = Some(why),
+            (Ok(Err(Useless::NotOurs(why))), _) | (Err(_), Some(why)) => {
+                return Err(Failure::run(format!("a packet came that can't be trusted: {why}")));
+            }
+            (Err(error), None) => return Err(Failure::run(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, now: &str) -> Option<String> {
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        read_text(text, &zone, now.parse::<Timestamp>().unwrap().into()).map(|time| time.to_string())
+    }
+
+    #[test]
+    fn times_are_read_in_every_format_that_servers_send() {
+        let now = "2023-04-19T15:00:00Z";
+        for (text, expected) in [
+            ("2023-04-19 17:04:30.293444", Some("2023-04-19T15:04:30.293444Z")),
+            ("2023-04-19T17:04:30.5+02:00\n", Some("2023-04-19T15:04:30.5Z")),
+            ("2023-04-19T15:04:30Z", Some("2023-04-19T15:04:30Z")),
+            ("Wednesday, April 19, 2023 17:04:30-CEST\r\n", Some("2023-04-19T15:04:30Z")),
+            ("Wed Apr 19 17:04:30 2023\r\n", Some("2023-04-19T15:04:30Z")),
+            ("Wed Mar  1 17:04:30 2023", Some("2023-03-01T16:04:30Z")),
+            ("half past three", None),
+            ("", None),
+        ] {
+            assert_eq!(read(text, now).as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_hour_that_comes_twice_is_the_one_nearer_to_now() {
+        for (now, expected) in
+            [("2024-10-27T00:29:00Z", "2024-10-27T00:30:00Z"), ("2024-10-27T01:29:00Z", "2024-10-27T01:30:00Z")]
+        {
+            assert_eq!(read("2024-10-27 02:30:00", now).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn four_bytes_are_a_number_and_four_characters_are_text() {
+        let answer = |bytes: &[u8]| {
+            let arrived = "2036-02-07T06:28:20Z".parse::<Timestamp>().unwrap().into();
+            Answer { bytes: bytes.to_vec(), arrived, round_trip: Duration::ZERO }.text(&TimeZone::UTC).unwrap()
+        };
+        assert_eq!(answer(&[0, 0, 0, 1]), "2036-02-07 06:28:17.000000");
+        assert_eq!(answer(&[255; 4]), "2036-02-07 06:28:15.000000");
+        assert_eq!(answer(b"1704"), "1704");
+        assert_eq!(answer(b"\x1b[2J 17:04\r\n"), "\u{fffd}[2J 17:04");
+    }
+}

@@ -1,0 +1,113 @@
+//! `serve time`: tells the time to whoever connects, and closes; or answers datagrams, as text or by SNTP.
+//!
+//! Over UDP the sender of a datagram may be forged: what answers can be made to send its answers to somebody else. An SNTP reply is
+//! never longer than its request. A text is, if the datagram was empty: 26 bytes in place of none, or 1.9 times as much with the headers.
+//! Whoever minds that on an open network serves `--sntp`, or text over TCP.
+
+pub mod client;
+pub mod format;
+pub mod sntp;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use clap::Args;
+use jiff::tz::TimeZone;
+use socketserver::{
+    ClientAddress, DatagramRequest, DatagramRequestHandler, Next, Result, StreamRequest, StreamRequestHandler,
+};
+
+use crate::service::{Context, Failure, Served, Service};
+use format::{Format, Style};
+
+/// The options of `serve time`.
+#[derive(Debug, Args)]
+pub struct Time {
+    /// How the time is written: rfc3339, rfc867 (a line of text), rfc868 (4 bytes), or a strftime pattern
+    /// [default: 2023-04-19 17:04:30.293444]
+    #[arg(long, env = "SOCKETSERVER_FORMAT", verbatim_doc_comment)]
+    format: Option<Style>,
+    /// Tell UTC instead of the local time
+    #[arg(long, env = "SOCKETSERVER_UTC")]
+    utc: bool,
+    /// Answer datagrams instead of connections
+    #[arg(long, env = "SOCKETSERVER_UDP")]
+    udp: bool,
+    /// Answer the clients of SNTP (implies --udp)
+    #[arg(long, env = "SOCKETSERVER_SNTP", conflicts_with_all = ["format", "utc"])]
+    sntp: bool,
+}
+
+impl Service for Time {
+    const NAME: &'static str = "time";
+    const PORT: u16 = 9999;
+
+    fn open(self, _: &Context) -> std::result::Result<Served, Failure> {
+        if self.sntp {
+            return Ok(Served::Datagram(Box::new(|_| Box::new(answer_sntp))));
+        }
+        let format = Arc::new(Format::new(self.format.unwrap_or_default(), zone(self.utc)));
+        Ok(match self.udp {
+            true => Served::Datagram(Box::new(move |_| Box::new(TimeHandler(Arc::clone(&format))))),
+            false => Served::stream(move |_| Box::new(TimeHandler(Arc::clone(&format)))),
+        })
+    }
+}
+
+/// The zone that times are told in: the system's (`TZ`, else `/etc/localtime`) or UTC.
+fn zone(utc: bool) -> TimeZone {
+    if utc { TimeZone::UTC } else { TimeZone::system() }
+}
+
+/// Tells the time once.
+struct TimeHandler(Arc<Format>);
+
+impl StreamRequestHandler for TimeHandler {
+    fn speaks_first(&self) -> bool {
+        true
+    }
+
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        self.0.write(SystemTime::now(), &mut request.wfile)?;
+        Ok(Next::Close)
+    }
+}
+
+impl DatagramRequestHandler for TimeHandler {
+    fn handle(&mut self, request: &mut DatagramRequest) -> Result<()> {
+        if !answers_itself(&request.client_address) {
+            self.0.write(SystemTime::now(), &mut request.wfile)?;
+        }
+        Ok(())
+    }
+}
+
+fn answer_sntp(request: &mut DatagramRequest) -> Result<()> {
+    let received = SystemTime::now();
+    if let Some(reply) = sntp::answer(request.packet(), received, SystemTime::now()) {
+        request.reply(&reply)?;
+    }
+    Ok(())
+}
+
+/// Whether the sender is a server that answers anything: by one forged datagram, two of these would talk for ever (CVE-1999-0103).
+fn answers_itself(client: &ClientAddress) -> bool {
+    // echo, daytime, chargen, time; then the default ports of this program's echo, time and ping.
+    const PORTS: [u16; 7] = [7, 13, 19, 37, 7007, Time::PORT, 12000];
+    matches!(client, ClientAddress::Inet(address) if PORTS.contains(&address.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_answers_anything_is_not_answered() {
+        let from = |port| ClientAddress::Inet(std::net::SocketAddr::from(([192, 0, 2, 1], port)));
+        for (port, expected) in
+            [(7, true), (37, true), (9999, true), (12000, true), (8, false), (123, false), (50_000, false)]
+        {
+            assert_eq!(answers_itself(&from(port)), expected, "port {port}");
+        }
+    }
+}
