@@ -19,7 +19,12 @@ impl Session {
             guard(|| handler.finish(request))?;
             return Ok(None);
         }
-        let rfile = &self.request.rfile;
+        let rfile = &mut self.request.rfile;
+        // A service that only speaks hasn't looked yet whether the client said something; most say nothing. An error is an end, too.
+        if !rfile.is_drained() && rfile.fill().is_err() {
+            self.phase = Phase::Over;
+            return Ok(None);
+        }
         let unread = self.request.linger || !rfile.buffer().is_empty() || !rfile.is_drained();
         if unread && !rfile.is_eof() && self.request.transport.finish_writing().is_ok() {
             self.since = self.core().clock.now();
