@@ -1,0 +1,341 @@
+#!/usr/bin/env python3
+"""The services of the lessons beside Python's own servers, bare loops, and the work that can't be saved.
+
+Every row runs its contestants in turn, for several rounds; ratios are taken within a round, the report shows medians.
+Standard library only; needs a C compiler, and rsync for one row.
+"""
+
+import argparse
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import measure
+from contestants import free_port, wait_until_it_accepts
+from echo import compile_baseline
+
+MIB = 1 << 20
+IDLE = 5_000
+SMALL_FILES = 10_000
+
+# Python's servers as their documentation shows them, with our backlog and without Nagle where that would only hurt them.
+PYTHON = {
+    "echo": """
+import socketserver
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(65536): self.request.sendall(data.upper())
+class Server(socketserver.ThreadingTCPServer): request_queue_size = 1024
+server = Server(("127.0.0.1", 0), Handler)
+print(f"python listening on tcp://127.0.0.1:{server.server_address[1]}", flush=True)
+server.serve_forever()
+""",
+    "ping": """
+import socketserver
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self):
+        data, socket = self.request
+        socket.sendto(data.upper(), self.client_address)
+server = socketserver.UDPServer(("127.0.0.1", 0), Handler)
+print(f"python listening on udp://127.0.0.1:{server.server_address[1]}", flush=True)
+server.serve_forever()
+""",
+    "time": """
+import datetime, socketserver
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self): self.request.sendall(str(datetime.datetime.now()).encode())
+class Server(socketserver.ThreadingTCPServer): request_queue_size = 1024
+server = Server(("127.0.0.1", 0), Handler)
+print(f"python listening on tcp://127.0.0.1:{server.server_address[1]}", flush=True)
+server.serve_forever()
+""",
+}
+
+
+class Bench:
+    """Where things are, and how long to take."""
+
+    def __init__(self, options, folder):
+        self.options, self.folder = options, Path(folder)
+        self.key = self.folder / "key"
+        self.key.write_text("benchmark-key\n")
+
+    def ours(self, *arguments):
+        command = [self.options.ours, "serve", *map(str, arguments), "--bind", "127.0.0.1:0", "-q"]
+        return measure.Server("ours", command)
+
+    def python(self, name):
+        return measure.Server("python", [sys.executable, "-c", PYTHON[name]])
+
+    def bare(self, name):
+        return measure.Server("C loop", [str(self.folder / name)])
+
+    def client(self, *arguments):
+        subprocess.run([self.options.ours, "client", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+
+    def load(self, program, *arguments):
+        command = [str(program), *map(str, arguments)]
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=300).stdout)
+
+    def messages(self, server, program, mode, count, *rest):
+        """Messages a second and CPU µs each, of a server under one of the load programs."""
+        self.load(program, mode, server.port, count, 0.5, *rest)
+        before = server.cpu_seconds()
+        result = self.load(program, mode, server.port, count, self.options.seconds, *rest)
+        cpu = server.cpu_seconds() - before
+        return {
+            "per_s": result["messages"] / result["seconds"],
+            "cpu_us": cpu * 1e6 / max(result["messages"], 1),
+            "rss_mib": server.rss_kib() / 1024,
+            "lost": result["lost"],
+        }
+
+
+@contextlib.contextmanager
+def idle_connections(port, count):
+    """So many connections that say nothing."""
+    connections = []
+    try:
+        for number in range(count):
+            connection = socket.socket()
+            connections.append(connection)
+            connection.bind((f"127.0.0.{2 + number // 5000}", 0))
+            connection.connect(("127.0.0.1", port))
+        yield
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def echo(bench):
+    load = bench.folder / "load"
+    servers = [("ours", bench.ours("echo", "--upper")), ("python", bench.python("echo")), ("C loop", bench.bare("epoll_echo"))]
+    for name, server in servers:
+        with server:
+            yield name, bench.messages(server, load, "tcp", 64)
+
+
+def echo_beside_idle(bench):
+    with bench.ours("echo", "--upper") as server:
+        yield "alone", bench.messages(server, bench.folder / "load", "tcp", 64)
+        with idle_connections(server.port, IDLE):
+            yield "ours", bench.messages(server, bench.folder / "load", "tcp", 64)
+
+
+def ping(bench):
+    for name, server in [("ours", bench.ours("ping")), ("python", bench.python("ping")), ("C loop", bench.bare("udp_echo"))]:
+        with server:
+            yield name, bench.messages(server, bench.folder / "load", "udp", 64)
+
+
+def clock(bench):
+    for name, server in [("ours", bench.ours("time")), ("python", bench.python("time"))]:
+        with server:
+            yield name, bench.messages(server, bench.options.connects, "read", 32)
+
+
+def auth(bench):
+    with bench.ours("auth", "--key-file", bench.key) as server:
+        yield "ours", bench.messages(server, bench.options.connects, "auth", 32, "benchmark-key")
+    with bench.ours("time") as server:
+        yield "time", bench.messages(server, bench.options.connects, "read", 32)
+
+
+def timed(work, rate_of=None, server=None):
+    """Seconds of a piece of work, and with what memory."""
+    begun = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - begun
+    figure = {"seconds": seconds, "per_s": rate_of / seconds if rate_of else 1 / seconds}
+    if server:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        figure["rss_mib"] = int(peak.split()[1]) / 1024
+    return figure
+
+
+def bare_copy(source, target):
+    """A file over a socket into a file, by the largest pieces: what nobody can save."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def send():
+            with socket.create_connection(listener.getsockname()) as connection, open(source, "rb") as file:
+                connection.sendfile(file)
+        sender = threading.Thread(target=send)
+        sender.start()
+        connection, _ = listener.accept()
+        buffer = memoryview(bytearray(MIB))
+        with connection, open(target, "wb", buffering=0) as file:
+            while count := connection.recv_into(buffer):
+                file.write(buffer[:count])
+        sender.join()
+    os.remove(target)
+
+
+def large_file(bench):
+    """Random bytes, made once; in memory, so that no disk is measured."""
+    path = bench.folder / "large"
+    if not path.exists():
+        piece = os.urandom(MIB)
+        with open(path, "wb") as file:
+            for _ in range(bench.options.mib):
+                file.write(piece)
+    return path
+
+
+def upload(bench, *digests):
+    source, folder = large_file(bench), bench.folder / "uploads"
+    rate = bench.options.mib / 1024
+    with bench.ours("upload", folder, "--no-fsync", "--on-duplicate", "overwrite") as server:
+        run = lambda: bench.client("upload", *digests, f"127.0.0.1:{server.port}", source)
+        yield "ours", timed(run, rate, server)
+    shutil.rmtree(folder)
+
+
+def upload_plain(bench):
+    yield from upload(bench, "--digest", "none")
+    yield "bare socket", timed(lambda: bare_copy(large_file(bench), bench.folder / "copy"), bench.options.mib / 1024)
+
+
+def upload_digests(bench):
+    yield from upload(bench, "--digest", "md5", "--digest", "sha256")
+    for name in ("md5", "sha256"):
+        def run(name=name):
+            with open(large_file(bench), "rb") as file:
+                hashlib.file_digest(file, name)
+        yield f"{name} alone", timed(run, bench.options.mib / 1024)
+
+
+def transfer(bench):
+    source, folder = large_file(bench), bench.folder / "fetched"
+    folder.mkdir(exist_ok=True)
+    with bench.ours("transfer", source) as server:
+        run = lambda: bench.client("transfer", f"127.0.0.1:{server.port}", "-o", folder, "--force")
+        yield "ours", timed(run, bench.options.mib / 1024, server)
+    shutil.rmtree(folder)
+
+    def encode():
+        with open(source, "rb") as file:
+            while piece := file.read(48 * 1024 * 16):
+                base64.b64encode(piece)
+    yield "base64 alone", timed(encode, bench.options.mib / 1024)
+    run = lambda: subprocess.run(["base64", "-w0", source], check=True, stdout=subprocess.DEVNULL)
+    yield "base64(1) alone", timed(run, bench.options.mib / 1024)
+
+
+def small_files(bench):
+    source = bench.folder / "small"
+    if not source.exists():
+        source.mkdir()
+        for number in range(SMALL_FILES):
+            (source / f"{number}").write_bytes(os.urandom(4096))
+    folder = bench.folder / "uploads"
+    for name, options in [("ours", ["--no-fsync"]), ("ours, fsync", [])]:
+        with bench.ours("upload", folder, "--keep-paths", *options) as server:
+            run = lambda: bench.client("upload", "--keep-paths", "--jobs", "4", f"127.0.0.1:{server.port}", source)
+            yield name, timed(run, SMALL_FILES, server)
+        shutil.rmtree(folder)
+    if shutil.which("rsync"):
+        target, address = bench.folder / "rsynced", ("127.0.0.1", free_port())
+        target.mkdir()
+        config = bench.folder / "rsyncd.conf"
+        config.write_text(f"use chroot = no\n[to]\npath = {target}\nread only = no\n")
+        command = ["rsync", "--daemon", "--no-detach", f"--config={config}", f"--port={address[1]}", "--address=127.0.0.1"]
+        with measure.Server("rsync", command, address):
+            wait_until_it_accepts(address)
+            run = lambda: subprocess.run(["rsync", "-a", f"{source}/", f"rsync://127.0.0.1:{address[1]}/to/"], check=True)
+            yield "rsync", timed(run, SMALL_FILES)
+        shutil.rmtree(target)
+
+
+class Row:
+    """One kind of work. `goals`: (contestant, figure, sign, ratio of ours to it)."""
+
+    def __init__(self, title, unit, run, *goals):
+        self.title, self.unit, self.run, self.goals = title, unit, run, goals
+
+
+# The CPU goals are those of another machine, put as ratios to the bare loop there: 4.6 µs to 3.1 µs, 2.5 µs to 2.0 µs.
+ROWS = {
+    "echo": Row("echo `--upper`, 64 bytes, 64 connections", "messages/s", echo, ("C loop", "cpu_us", "<=", 1.48)),
+    "echo-idle": Row(f"the same beside {IDLE:,} idle connections", "messages/s", echo_beside_idle, ("alone", "cpu_us", "<=", 1.1)),
+    "ping": Row("ping, 64 sockets", "messages/s", ping, ("C loop", "cpu_us", "<=", 1.25)),
+    "time": Row("time, connect–read–close, 32 at a time", "connections/s", clock, ("python", "per_s", ">=", 6)),
+    "auth": Row("auth, new connections, 32 at a time", "connections/s", auth, ("time", "per_s", ">=", 0.8)),
+    "upload": Row("upload of {mib} MiB, no digest", "GiB/s", upload_plain, ("bare socket", "per_s", ">=", 0.85)),
+    "upload-digests": Row("upload of {mib} MiB, MD5 and SHA-256", "GiB/s", upload_digests, ("md5 alone", "per_s", ">=", 0.85)),
+    "small-files": Row(f"upload of {SMALL_FILES:,} files of 4 KiB, `--jobs 4`", "files/s", small_files, ("rsync", "per_s", ">=", 1)),
+    "transfer": Row("transfer of {mib} MiB", "GiB/s", transfer, ("base64(1) alone", "per_s", ">=", 0.7)),
+}
+
+
+def median(rounds, name, key, over=None):
+    return statistics.median(turn[name][key] / (turn[over][key] if over else 1) for turn in rounds if name in turn)
+
+
+def report(results, options):
+    lines = []
+    for key, rounds in results.items():
+        row = ROWS[key]
+        for name in rounds[0]:
+            figure = lambda what: median(rounds, name, what) if what in rounds[0][name] else None
+            verdicts = []
+            if name == "ours":
+                for other, what, sign, limit in row.goals:
+                    if other not in rounds[0]:
+                        verdicts.append(f"{other} is missing")
+                        continue
+                    ratio = median(rounds, "ours", what, other)
+                    reached = ratio <= limit if sign == "<=" else ratio >= limit
+                    label = "CPU" if what == "cpu_us" else "speed"
+                    verdicts.append(f"{label} {ratio:.2f} × {other}, to reach {'≤' if sign == '<=' else '≥'} {limit}: {'reached' if reached else 'NOT reached'}")
+            show = lambda value, digits: "–" if value is None else f"{value:,.{digits}f}"
+            per_s = figure("per_s")
+            lines.append([
+                row.title.format(mib=options.mib), name, f"{show(per_s, 2 if per_s < 100 else 0)} {row.unit}", show(figure("cpu_us"), 2),
+                show(figure("rss_mib"), 1), show(figure("lost"), 0), "; ".join(verdicts),
+            ])
+    return measure.table(["work", "contestant", "speed", "server CPU µs each", "server RSS MiB, peak", "lost", "to reach"], lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ours", default="target/release/socketserver", metavar="PROGRAM", help="our binary")
+    parser.add_argument("--connects", default="target/release/examples/connects", metavar="PROGRAM", help="the load of connections")
+    parser.add_argument("--rows", default=",".join(ROWS), help="which to measure (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--mib", type=int, default=1024, help="size of the large file (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the rounds' figures instead of the table")
+    parser.add_argument("--update", metavar="FILE", help="put the table into this Markdown file as well")
+    options = parser.parse_args()
+    measure.raise_descriptor_limit()
+    # Memory if there is enough of it: a disk would be the same for all, and slower than any of them.
+    place = "/dev/shm" if Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > 4 * options.mib * MIB else None
+    results = {}
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        compile_baseline(folder)
+        bench = Bench(options, folder)
+        for key in options.rows.split(","):
+            for number in range(options.rounds):
+                measure.say(f"{ROWS[key].title.format(mib=options.mib)}: round {number + 1} of {options.rounds}")
+                results.setdefault(key, []).append(dict(ROWS[key].run(bench)))
+    versions = ["Python " + sys.version.split()[0], measure.first_line("rsync", "--version") if shutil.which("rsync") else "no rsync"]
+    text = measure.circumstances(versions) + "\n\n" + report(results, options)
+    print(json.dumps(results) if options.json else text)
+    if options.update:
+        measure.update(options.update, "services", text)
+
+
+if __name__ == "__main__":
+    main()
