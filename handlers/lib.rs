@@ -1,5 +1,6 @@
 //! The services of `socketserver`, and the command line that runs them.
 
+pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod common;
@@ -61,4 +62,6 @@ services! {
     Transfer(transfer::Transfer, client: "Fetch the file that a server sends" transfer::client::TransferClient),
     /// Tell the time
     Time(time::Time, client: "Ask a server for the time" time::client::TimeClient),
+    /// Prove who you are, then echo
+    Auth(auth::Auth, client: "Prove who you are to a server, and send lines to it" auth::client::AuthClient),
 }

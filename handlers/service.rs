@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socketserver::{ClientAddress, DatagramRequestHandler, Error, Refusal, StreamRequestHandler};
+use socketserver::{Address, ClientAddress, DatagramRequestHandler, Error, Refusal, StreamRequestHandler};
 
 use crate::common::access_log::AccessLog;
 
@@ -16,6 +16,10 @@ use crate::common::access_log::AccessLog;
 pub struct Context {
     /// Where requests are written to, if the user wants them.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Whether clients must prove that they hold a key before the service hears of them.
+    pub authenticated: bool,
+    /// Where the server will listen.
+    pub addresses: Vec<Address>,
 }
 
 /// A service with its options.
@@ -32,6 +36,8 @@ pub trait Service: clap::Args + fmt::Debug + 'static {
     const ALPN: &'static [&'static str] = &[];
     /// How long a connection may be silent between messages, if the user says nothing.
     const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+    /// Whether its connections can be put behind the challenge of `--auth-key-file`; protocols that know users can't.
+    const AUTH: bool = true;
 
     /// Opens what the options name, once, before anything is bound.
     ///

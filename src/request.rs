@@ -24,6 +24,9 @@ pub struct StreamRequest {
     pub wfile: WFile,
     /// The server, to ask for its end or its figures.
     pub server: ServerHandle,
+    /// Whom the client has proved to be, set by a handler that wraps others (CGI's `REMOTE_USER`, RFC 3875 §4.1.11).
+    /// Defaults to `None`: nobody asked, or the proof has no name.
+    pub identity: Option<Arc<str>>,
     pub(crate) transport: Arc<Transport>,
     pub(crate) server_address: Option<ServerAddress>,
     pub(crate) alarm: Option<Instant>,
