@@ -6,6 +6,7 @@ pub mod client;
 pub mod common;
 mod descriptors;
 pub mod echo;
+pub mod exec;
 pub mod http;
 pub mod service;
 pub mod time;
@@ -64,4 +65,6 @@ services! {
     Time(time::Time, client: "Ask a server for the time" time::client::TimeClient),
     /// Prove who you are, then echo
     Auth(auth::Auth, client: "Prove who you are to a server, and send lines to it" auth::client::AuthClient),
+    /// Run commands for clients that prove who they are
+    Exec(exec::Exec, client: "Run a command on a server" exec::client::ExecClient),
 }

@@ -95,6 +95,11 @@ impl Failure {
         Failure { code: 2, message: message.into() }
     }
 
+    /// A server or client that can't go without a key has none.
+    pub fn no_key() -> Failure {
+        Failure::usage("no key is given: name a file with --auth-key-file, or put a key into SOCKETSERVER_KEY")
+    }
+
     /// Something failed at run time.
     pub fn run(message: impl fmt::Display) -> Failure {
         Failure { code: 1, message: message.to_string() }

@@ -3,7 +3,6 @@
 use clap::Args;
 use socketserver::Address;
 
-use super::no_key;
 use crate::client::conversation::converse;
 use crate::client::{Client, ClientOptions, Connection};
 
@@ -15,7 +14,7 @@ pub struct AuthClient {}
 
 impl Client for AuthClient {
     fn run(self, address: &Address, options: &ClientOptions) -> Result<u8, Failure> {
-        options.keys.keys()?.ok_or_else(no_key)?;
+        options.keys.keys()?.ok_or_else(Failure::no_key)?;
         let mut server = Connection::open(address, options)?;
         // A server that doesn't know the key closes without a word.
         converse(&mut server).map_err(|failure| Failure { message: failure.message + "; is the key right?", ..failure })

@@ -23,16 +23,10 @@ impl Service for Auth {
 
     fn open(self, context: &Context) -> Result<Served, Failure> {
         if !context.authenticated {
-            return Err(no_key());
+            return Err(Failure::no_key());
         }
         Ok(Served::stream(|_| Box::new(EchoHandler { upper: true })))
     }
-}
-
-/// What a server or client says that can't go without a key.
-pub fn no_key() -> Failure {
-    let variable = keys::VARIABLE;
-    Failure::usage(format!("no key is given: name a file with --auth-key-file, or put a key into {variable}"))
 }
 
 /// Where authentication is the point, its options have short names too: `--key-file` and `--digest`.

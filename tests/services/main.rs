@@ -7,6 +7,7 @@ mod auth;
 mod command_line;
 mod echo;
 mod every_service;
+mod exec;
 mod http_clients;
 mod http_conditions;
 mod http_files;
