@@ -20,6 +20,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
 use socketserver::Address;
 
+use crate::auth::keys::KeyOptions;
 use crate::cli::duration;
 use crate::common::trace;
 use crate::service::Failure;
@@ -70,15 +71,20 @@ pub struct ClientOptions {
     /// Show all that crosses the wire on standard error: time, direction, bytes
     #[arg(long)]
     pub trace: bool,
+    /// How the client proves who it is.
+    #[command(flatten)]
+    pub keys: KeyOptions,
 }
 
 impl ClientOptions {
-    /// Datagrams can't be encrypted.
+    /// Datagrams can be neither encrypted nor authenticated.
     fn refuse_stream_only(&self) -> Result<(), Failure> {
-        match self.wants_tls() {
-            true => Err(Failure::usage("--tls needs a connection: it does not go with datagrams")),
-            false => Ok(()),
-        }
+        let option = match (self.wants_tls(), &self.keys.auth_key_file) {
+            (true, _) => "--tls",
+            (false, Some(_)) => "--auth-key-file",
+            (false, None) => return Ok(()),
+        };
+        Err(Failure::usage(format!("{option} needs a connection: it does not go with datagrams")))
     }
 
     fn wants_tls(&self) -> bool {
@@ -99,11 +105,21 @@ enum Kind {
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects, and answers the server's challenge if a key is given.
     ///
     /// # Errors
-    /// Says where it couldn't connect to.
+    /// Code 2 for a key file that can't be used; code 1 says where it couldn't connect to.
     pub fn open(address: &Address, options: &ClientOptions) -> Result<Connection, Failure> {
+        let keys = options.keys.keys()?;
+        let mut connection = Connection::connect(address, options)?;
+        if let Some(keys) = keys {
+            keys.prove(&mut connection)
+                .map_err(|error| Failure::run(format!("{address} can't be asked for its challenge: {error}")))?;
+        }
+        Ok(connection)
+    }
+
+    fn connect(address: &Address, options: &ClientOptions) -> Result<Connection, Failure> {
         let failed = |error: &dyn fmt::Display| Failure::run(format!("can't connect to {address}: {error}"));
         let trace = options.trace;
         let kind = match address {

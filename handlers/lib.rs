@@ -1,10 +1,12 @@
 //! The services of `socketserver`, and the command line that runs them.
 
+pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod common;
 mod descriptors;
 pub mod echo;
+pub mod exec;
 pub mod http;
 pub mod service;
 pub mod time;
@@ -61,4 +63,8 @@ services! {
     Transfer(transfer::Transfer, client: "Fetch the file that a server sends" transfer::client::TransferClient),
     /// Tell the time
     Time(time::Time, client: "Ask a server for the time" time::client::TimeClient),
+    /// Prove who you are, then echo
+    Auth(auth::Auth, client: "Prove who you are to a server, and send lines to it" auth::client::AuthClient),
+    /// Run commands for clients that prove who they are
+    Exec(exec::Exec, client: "Run a command on a server" exec::client::ExecClient),
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socketserver::{ClientAddress, DatagramRequestHandler, Error, Refusal, StreamRequestHandler};
+use socketserver::{Address, ClientAddress, DatagramRequestHandler, Error, Refusal, StreamRequestHandler};
 
 use crate::common::access_log::AccessLog;
 
@@ -16,6 +16,10 @@ use crate::common::access_log::AccessLog;
 pub struct Context {
     /// Where requests are written to, if the user wants them.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Whether clients must prove that they hold a key before the service hears of them.
+    pub authenticated: bool,
+    /// Where the server will listen.
+    pub addresses: Vec<Address>,
 }
 
 /// A service with its options.
@@ -32,6 +36,8 @@ pub trait Service: clap::Args + fmt::Debug + 'static {
     const ALPN: &'static [&'static str] = &[];
     /// How long a connection may be silent between messages, if the user says nothing.
     const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+    /// Whether its connections can be put behind the challenge of `--auth-key-file`; protocols that know users can't.
+    const AUTH: bool = true;
 
     /// Opens what the options name, once, before anything is bound.
     ///
@@ -87,6 +93,11 @@ impl Failure {
     /// Wrong usage, or a file that an option names can't be used.
     pub fn usage(message: impl Into<String>) -> Failure {
         Failure { code: 2, message: message.into() }
+    }
+
+    /// A server or client that can't go without a key has none.
+    pub fn no_key() -> Failure {
+        Failure::usage("no key is given: name a file with --auth-key-file, or put a key into SOCKETSERVER_KEY")
     }
 
     /// Something failed at run time.

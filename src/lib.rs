@@ -79,7 +79,7 @@
 //! | `active_children`, `collect_children()` | [`ProcessRequest::pending`], automatic | |
 //! | `ForkingMixIn.timeout` | none | children are reaped as they end, not after 300 s of silence |
 //! | `setup()`, `handle()`, `finish()` | the same | `handle` gets the request as an argument; `finish` isn't called after a failed `setup`, as in Python |
-//! | `self.request`, `self.connection` | [`StreamRequest`] | the socket itself isn't handed out |
+//! | `self.request`, `self.connection` | [`StreamRequest`] | of the socket itself only the descriptor is handed out, to wait for it: [`StreamRequest::fileno`] |
 //! | `self.client_address`, `self.server` | [`StreamRequest::client_address`], [`StreamRequest::server`] | the server is its [`ServerHandle`] |
 //! | `rfile`, `wfile` | [`StreamRequest::rfile`], [`StreamRequest::wfile`] | `rfile` can be asked what is there; `wfile` gathers, and goes out when `handle` returns |
 //! | `rbufsize`, `wbufsize` | [`StreamRequestHandler::rbufsize`], [`StreamRequestHandler::wbufsize`] | how much may lie unread; 16 KiB of gathered output instead of none |

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,9 @@ pub struct StreamRequest {
     pub wfile: WFile,
     /// The server, to ask for its end or its figures.
     pub server: ServerHandle,
+    /// Whom the client has proved to be, set by a handler that wraps others (CGI's `REMOTE_USER`, RFC 3875 §4.1.11).
+    /// Defaults to `None`: nobody asked, or the proof has no name.
+    pub identity: Option<Arc<str>>,
     pub(crate) transport: Arc<Transport>,
     pub(crate) server_address: Option<ServerAddress>,
     pub(crate) alarm: Option<Instant>,
@@ -46,6 +50,13 @@ impl StreamRequest {
     /// The address that the client connected to, after a PROXY header.
     pub fn server_address(&self) -> Option<ServerAddress> {
         self.server_address.clone().or_else(|| self.transport.stream().and_then(|s| s.server_address().ok()))
+    }
+
+    /// The connection's descriptor (Python's `fileno`), for a handler that waits for its client and for something else at the same time, by
+    /// poll(2): a client that went away shows as a hang-up, and so does the cut at the end of the grace time. It is not for reading or
+    /// writing. `None` for a test's connection in memory.
+    pub fn fileno(&self) -> Option<BorrowedFd<'_>> {
+        self.transport.fd()
     }
 
     /// Has `handle` called again after `delay`, even if nothing comes: a pause or a tick that holds no thread.

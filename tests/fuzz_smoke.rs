@@ -3,7 +3,7 @@
 
 use socketserver_handlers::http::{conditional, head, range, target};
 use socketserver_handlers::time::sntp;
-use socketserver_handlers::transfer;
+use socketserver_handlers::{auth, exec, transfer};
 
 const MUTATIONS: usize = 20_000;
 /// Longer inputs are slow to check and tell nothing new.
@@ -83,6 +83,24 @@ fn sntp_packets_hold_under_mutation() {
     let reply = [&packet(0x24, 1)[..12], b"LOCL", &[0xED; 32]].concat();
     let seeds: &[&[u8]] = &[&packet(0x23, 0), &packet(0x1B, 0xFF), &packet(0xE4, 0), &reply, &[0x23; 68]];
     mutate(seeds, b"\x08\x0B\x1B\x21\x23\x24\xE4\x00\x01\x10\x80\xFF", sntp::check);
+}
+
+#[test]
+fn requests_of_exec_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"\x0d\0\0\0{\"cmd\": \"ls\"}",
+        b"\x17\0\0\0{\"x\": [1], \"cmd\":\"\\u00e9\"}",
+        b"ls -l\r\n",
+        b"a\n",
+        "naïve text".as_bytes(),
+    ];
+    mutate(seeds, b"\0\0\0\n\r \x1f\"{}:\\cmd", exec::request::check);
+}
+
+#[test]
+fn key_files_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[b"secret\n", b"# old\r\nid:key\r\n\r\nA_-9:x:y", b":\n::\n#"];
+    mutate(seeds, b"::\n\r\n#_-a \xff\0", auth::keys::check);
 }
 
 /// Checks the seeds and their mutations; `favourites` are bytes that mean something there.

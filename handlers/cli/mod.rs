@@ -16,7 +16,7 @@ use crate::service::Failure;
 use crate::{Clients, Services};
 pub use options::{Serve, ServerOptions};
 pub(crate) use run::serve;
-pub(crate) use values::duration;
+pub(crate) use values::{duration, size};
 
 const EXAMPLES: &str = "Examples:
   socketserver serve http                        the files below ./www on http://127.0.0.1:8000/
@@ -56,12 +56,18 @@ enum Command {
     Services,
 }
 
+/// The command line's definition: help, completions and the manual come from it too.
+fn command() -> clap::Command {
+    let with_short_names = |verb: clap::Command| verb.mut_subcommand("auth", crate::auth::with_short_names);
+    Arguments::command().mut_subcommand("serve", with_short_names).mut_subcommand("client", with_short_names)
+}
+
 /// Does what the arguments say; returns the exit code.
 ///
 /// # Errors
 /// What is to be said in one line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
-    let parsed = without_empty_variables(Arguments::command()).try_get_matches_from(arguments);
+    let parsed = without_empty_variables(command()).try_get_matches_from(arguments);
     match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(Arguments { command }) => command.run(),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
@@ -88,12 +94,12 @@ impl Command {
             Command::Client { service } => service.run(),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
-                clap_complete::generate(shell, &mut Arguments::command(), "socketserver", &mut script);
+                clap_complete::generate(shell, &mut command(), "socketserver", &mut script);
                 print(&script)
             }
             Command::Man => {
                 let mut page = Vec::new();
-                clap_mangen::Man::new(Arguments::command()).render(&mut page).map_err(Failure::run)?;
+                clap_mangen::Man::new(command()).render(&mut page).map_err(Failure::run)?;
                 print(&page)
             }
             Command::Services => print(format!("{}\n", Services::NAMES.join("\n")).as_bytes()),

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use socketserver::Address;
 
 use super::values::{TimeOut, at_least_one, duration, size, time_out};
+use crate::auth::keys::KeyOptions;
 use crate::service::Service;
 
 /// A service with its own options and everybody's.
@@ -54,6 +55,10 @@ pub struct ServerOptions {
     /// Encrypt: the certificate's key, PEM
     #[arg(long, value_name = "FILE", env = "SOCKETSERVER_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+
+    /// Who is served: those who hold a key.
+    #[command(flatten)]
+    pub keys: KeyOptions,
 
     /// How requests are processed
     #[arg(long, value_enum, default_value = "pool", env = "SOCKETSERVER_MODEL", help_heading = "Limits")]

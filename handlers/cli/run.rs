@@ -11,6 +11,8 @@ use socketserver::{
 
 use super::logging;
 use super::options::{Model, Serve, ServerOptions};
+use crate::auth::authenticated::Gate;
+use crate::auth::keys::{Keys, VARIABLE};
 use crate::common::access_log::AccessLog;
 use crate::common::log_writer::LogWriter;
 use crate::common::trace;
@@ -25,9 +27,19 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
     let access_log = open_access_log(&options, threads)?;
     let filter = Arc::new(RwLock::new(Arc::new(address_filter(&options)?)));
     let tls = tls::<S>(&options)?;
+    let keys = keys::<S>(&options)?;
     raise_descriptor_limit(options.max_connections);
 
-    let served = service.open(&Context { access_log: access_log.clone() })?;
+    let addresses = match &options.bind[..] {
+        [] => vec![Address::Inet { host: "127.0.0.1".to_owned(), port: S::PORT }],
+        given => given.to_vec(),
+    };
+    let context =
+        Context { access_log: access_log.clone(), authenticated: keys.is_some(), addresses: addresses.clone() };
+    let served = match &keys {
+        Some(keys) => behind_gate(service.open(&context)?, keys, &options)?,
+        None => service.open(&context)?,
+    };
     let refusal = if let Served::Stream { refusal, .. } = &served { *refusal } else { |_| None };
     let hooks = Hooks { filter: Arc::clone(&filter), refusal };
     let scheme = if tls.is_some() { S::TLS_SCHEME } else { S::SCHEME };
@@ -35,11 +47,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
     if options.logs.trace {
         builder = builder.trace(trace::server);
     }
-    let addresses = match &options.bind[..] {
-        [] => vec![Address::Inet { host: "127.0.0.1".to_owned(), port: S::PORT }],
-        given => given.to_vec(),
-    };
-    let reload = Reload { options, log: Arc::clone(&log), access_log: access_log.clone(), filter, tls };
+    let reload = Reload { options, log: Arc::clone(&log), access_log: access_log.clone(), filter, tls, keys };
     let result = listen::<S>(builder, served, &addresses, scheme, reload);
     log.finish();
     if let Some(access_log) = access_log {
@@ -77,6 +85,36 @@ fn run<S: Service, K>(mut server: Server<K>, scheme: &str, reload: Reload) -> Re
     server.serve_forever()?;
     server.server_close();
     Ok(u8::from(handle.stats().cut > 0))
+}
+
+/// The keys that clients must hold, for a service that can ask for them.
+fn keys<S: Service>(options: &ServerOptions) -> Result<Option<Arc<Keys>>, Failure> {
+    if S::AUTH {
+        return Ok(options.keys.keys()?.map(Arc::new));
+    }
+    match options.keys.auth_key_file {
+        Some(_) => {
+            Err(Failure::usage(format!("--auth-key-file does not go with {}: leave it out for this service", S::NAME)))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Lets only those who hold a key reach the service.
+fn behind_gate(served: Served, keys: &Arc<Keys>, options: &ServerOptions) -> Result<Served, Failure> {
+    match served {
+        Served::Stream { class, refusal } => {
+            let gate = Gate::new(Arc::clone(keys), options.head_timeout.0);
+            Ok(Served::Stream { class: gate.wrap(class), refusal })
+        }
+        Served::Datagram(_) if options.keys.auth_key_file.is_some() => {
+            Err(Failure::usage("--auth-key-file needs connections: it does not go with datagrams"))
+        }
+        Served::Datagram(_) => {
+            log::warn!("{VARIABLE} protects connections only: these datagrams are served without authentication");
+            Ok(served)
+        }
+    }
 }
 
 fn open_access_log(options: &ServerOptions, threads: bool) -> Result<Option<Arc<AccessLog>>, Failure> {
@@ -177,6 +215,7 @@ struct Reload {
     access_log: Option<Arc<AccessLog>>,
     filter: Arc<RwLock<Arc<AddressFilter>>>,
     tls: Option<Tls>,
+    keys: Option<Arc<Keys>>,
 }
 
 impl Reload {
@@ -189,8 +228,12 @@ impl Reload {
 
     fn try_run(&self) -> Result<(), Error> {
         let filter = address_filter(&self.options)?;
+        let keys = self.keys.as_ref().map(|keys| Ok::<_, Error>((keys, keys.reread()?))).transpose()?;
         if let Some(tls) = &self.tls {
             tls.reload()?;
+        }
+        if let Some((keys, list)) = keys {
+            keys.replace(list);
         }
         *self.filter.write() = Arc::new(filter);
         self.log.reopen()?;

@@ -54,6 +54,7 @@ impl Service for Http {
     const TLS_SCHEME: &'static str = "https";
     const ALPN: &'static [&'static str] = &["http/1.1"];
     const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+    const AUTH: bool = false;
 
     fn open(self, context: &Context) -> Result<Served, Failure> {
         let site = Site::open(&self.dir)

@@ -118,6 +118,7 @@ impl Session {
                 in_message: false,
                 again: false,
                 linger: false,
+                identity: None,
             },
             service: Arc::clone(service),
             handler: None,

@@ -3,9 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
 mod command_line;
 mod echo;
 mod every_service;
+mod exec;
 mod http_clients;
 mod http_conditions;
 mod http_files;

@@ -1,0 +1,180 @@
+//! A handler behind a challenge: nothing reaches it before the client has proved that it holds a key.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socketserver::{ClientAddress, Error, Expiry, Next, Result, StreamRequest, StreamRequestHandler};
+
+use super::backoff::Backoff;
+use super::challenge::{CHALLENGE, LONGEST_ANSWER, challenge};
+use super::keys::Keys;
+use crate::service::StreamClass;
+
+/// What the connections of a server have in common: its keys, and who has failed.
+#[derive(Debug)]
+pub struct Gate {
+    keys: Arc<Keys>,
+    backoff: Backoff,
+    time_out: Option<Duration>,
+}
+
+impl Gate {
+    /// A gate that these keys open, to answers that come within `time_out`; `None` waits for ever.
+    pub fn new(keys: Arc<Keys>, time_out: Option<Duration>) -> Gate {
+        Gate { keys, backoff: Backoff::default(), time_out }
+    }
+
+    /// The same handlers, behind the gate.
+    pub fn wrap(self, class: StreamClass) -> StreamClass {
+        let gate = Arc::new(self);
+        Box::new(move |client: &ClientAddress| Box::new(Authenticated::new(class(client), Arc::clone(&gate))))
+    }
+}
+
+/// Sends 32 random bytes, waits for their HMAC without holding a thread, and hands the connection on to the inner handler. Whoever answers
+/// wrongly, too little or too late is closed without a byte.
+#[derive(Debug)]
+pub struct Authenticated<H> {
+    inner: H,
+    gate: Arc<Gate>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// The challenge isn't sent yet: the client's address has failed often.
+    Delayed {
+        until: Instant,
+    },
+    Challenged {
+        challenge: [u8; CHALLENGE],
+        deadline: Option<Instant>,
+    },
+    Open,
+    Closed,
+}
+
+impl<H: StreamRequestHandler> Authenticated<H> {
+    /// This handler, behind the gate.
+    pub fn new(inner: H, gate: Arc<Gate>) -> Authenticated<H> {
+        Authenticated { inner, gate, state: State::Closed }
+    }
+
+    /// Sends the challenge; the time to answer begins now.
+    fn challenge(&mut self, request: &mut StreamRequest, now: Instant) -> Result<Next> {
+        let challenge = challenge()?;
+        request.wfile.write_all(&challenge)?;
+        let deadline = self.gate.time_out.map(|time| now + time);
+        self.state = State::Challenged { challenge, deadline };
+        wait_until(request, deadline, now)
+    }
+
+    /// Looks whether the answer is there, and right.
+    fn answer(
+        &mut self,
+        request: &mut StreamRequest,
+        challenge: [u8; CHALLENGE],
+        deadline: Option<Instant>,
+    ) -> Result<Next> {
+        let (digest, keys) = (self.gate.keys.digest, self.gate.keys.list());
+        let Some(answer) = request.rfile.take(digest.answer_length()) else {
+            let now = request.server.clock().now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return Err(self.failed(request, "came too late, or not at all"));
+            }
+            if !request.rfile.is_eof() {
+                return wait_until(request, deadline, now);
+            }
+            // Who hangs up without a word only looked whether the server is there.
+            if request.rfile.buffer().is_empty() {
+                self.state = State::Closed;
+                return Ok(Next::Close);
+            }
+            return Err(self.failed(request, "is too short"));
+        };
+        let Some(key) = digest.verify(&keys, &challenge, answer) else {
+            return Err(self.failed(request, "is wrong"));
+        };
+        log::debug!("{}: authenticated with key {}", request.client_address, key.id.as_deref().unwrap_or("-"));
+        request.identity = key.id.clone();
+        self.state = State::Closed; // until `setup` has succeeded: without that, there is nothing to finish
+        self.inner.setup(request)?;
+        self.state = State::Open;
+        // What is glued behind the answer is the inner handler's; without it, that is called when something comes.
+        let has_work = self.inner.speaks_first() || !request.rfile.buffer().is_empty() || request.rfile.is_eof();
+        if has_work { self.inner.handle(request) } else { Ok(Next::Wait) }
+    }
+
+    /// Closes the connection, and counts the failure: the server by the error, this gate for the client's next challenges.
+    fn failed(&mut self, request: &mut StreamRequest, how: &str) -> Error {
+        // It may have sent more already; a reset instead of an end would look like a broken network.
+        request.linger();
+        self.state = State::Closed;
+        self.gate.backoff.failed(request.client_address.ip(), request.server.clock().now());
+        Error::Protocol(format!("authentication failed: the answer to the challenge {how}"))
+    }
+}
+
+fn wait_until(request: &mut StreamRequest, deadline: Option<Instant>, now: Instant) -> Result<Next> {
+    if let Some(deadline) = deadline {
+        request.wake_after(deadline.saturating_duration_since(now));
+    }
+    Ok(Next::Wait)
+}
+
+impl<H: StreamRequestHandler> StreamRequestHandler for Authenticated<H> {
+    fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
+        let now = request.server.clock().now();
+        self.state = State::Delayed { until: now + self.gate.backoff.delay(request.client_address.ip(), now) };
+        Ok(())
+    }
+
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        match self.state {
+            State::Delayed { until } => {
+                let now = request.server.clock().now();
+                if now < until { wait_until(request, Some(until), now) } else { self.challenge(request, now) }
+            }
+            State::Challenged { challenge, deadline } => self.answer(request, challenge, deadline),
+            State::Open => self.inner.handle(request),
+            State::Closed => Ok(Next::Close),
+        }
+    }
+
+    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
+        if matches!(self.state, State::Open) { self.inner.finish(request) } else { Ok(()) }
+    }
+
+    fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
+        match self.state {
+            State::Open => self.inner.expired(request, what),
+            // The server logs and counts the deadline that has passed.
+            State::Challenged { .. } => drop(self.failed(request, "came too slowly")),
+            State::Delayed { .. } | State::Closed => {}
+        }
+    }
+
+    fn speaks_first(&self) -> bool {
+        true
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.inner.timeout()
+    }
+
+    fn disable_nagle_algorithm(&self) -> bool {
+        self.inner.disable_nagle_algorithm()
+    }
+
+    fn rbufsize(&self) -> Option<usize> {
+        self.inner.rbufsize().map(|size| size.max(LONGEST_ANSWER))
+    }
+
+    fn wbufsize(&self) -> usize {
+        self.inner.wbufsize()
+    }
+}
+
+#[cfg(test)]
+mod tests;

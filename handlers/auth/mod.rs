@@ -1,0 +1,37 @@
+//! Authentication by HMAC, in front of any service for connections (contract §3.7), and `serve auth`, which is nothing but that.
+//!
+//! The server sends a [`challenge`]; who answers it with one of the [`keys`] gets to the [`authenticated`] handler.
+
+pub mod authenticated;
+pub mod backoff;
+pub mod challenge;
+pub mod client;
+pub mod keys;
+
+use clap::{Args, Command};
+
+use crate::common::echo::EchoHandler;
+use crate::service::{Context, Failure, Served, Service};
+
+/// The options of `serve auth`: those that every server has.
+#[derive(Debug, Args)]
+pub struct Auth {}
+
+impl Service for Auth {
+    const NAME: &'static str = "auth";
+    const PORT: u16 = 9998;
+
+    fn open(self, context: &Context) -> Result<Served, Failure> {
+        if !context.authenticated {
+            return Err(Failure::no_key());
+        }
+        Ok(Served::stream(|_| Box::new(EchoHandler { upper: true })))
+    }
+}
+
+/// Where authentication is the point, its options have short names too: `--key-file` and `--digest`.
+pub(crate) fn with_short_names(command: Command) -> Command {
+    command
+        .mut_arg("auth_key_file", |option| option.visible_alias("key-file"))
+        .mut_arg("auth_digest", |option| option.visible_alias("digest"))
+}

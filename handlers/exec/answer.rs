@@ -1,0 +1,105 @@
+//! An answer, in the four framings (contract §3.8).
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::common::framing;
+
+/// How an answer tells its length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Framing {
+    /// 4-byte length, JSON with the sizes and the exit code, the bytes
+    #[default]
+    Json,
+    /// 4-byte length, the bytes
+    Struct,
+    /// The length as decimal text; the bytes once the client has sent recv_ready
+    Ack,
+    /// Only the bytes: where an answer ends, nobody can tell
+    Raw,
+}
+
+/// What a client sends in [`Framing::Ack`].
+pub const READY: &[u8] = b"recv_ready";
+
+/// What a command brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Standard output, then standard error.
+    pub data: Vec<u8>,
+    /// So much of it is standard error.
+    pub stderr_size: usize,
+    /// The exit code, as a shell has it.
+    pub exit_code: i32,
+    /// Whether more output came than is allowed.
+    pub truncated: bool,
+}
+
+/// The head in [`Framing::Json`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Bytes that follow.
+    pub data_size: u64,
+    /// The command's exit code.
+    pub exit_code: i32,
+    /// How many of the bytes, the last ones, are standard error.
+    pub stderr_size: u64,
+    /// Whether more output came than is allowed; left out if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+impl Answer {
+    /// No command ran: one line says why.
+    pub fn refusal(exit_code: i32, reason: &str) -> Answer {
+        let data = format!("{}\n", reason.replace(['\n', '\r'], " ")).into_bytes();
+        Answer { stderr_size: data.len(), data, exit_code, truncated: false }
+    }
+
+    /// What goes before the bytes.
+    pub fn head(&self, framing: Framing) -> Vec<u8> {
+        let length = self.data.len();
+        match framing {
+            Framing::Json => {
+                let head = Head {
+                    data_size: length as u64,
+                    exit_code: self.exit_code,
+                    stderr_size: self.stderr_size as u64,
+                    truncated: self.truncated,
+                };
+                let mut frame = Vec::new();
+                let written = serde_json::to_vec(&head).map(|json| framing::write(&mut frame, &json));
+                debug_assert!(matches!(written, Ok(Ok(()))), "four numbers fit any frame");
+                frame
+            }
+            // More than 2 GiB can't be: `--max-output` is checked.
+            Framing::Struct => i32::try_from(length).unwrap_or(i32::MAX).to_le_bytes().to_vec(),
+            Framing::Ack => length.to_string().into_bytes(),
+            Framing::Raw => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_framing_has_its_head() {
+        let answer = Answer { data: b"out and err".to_vec(), stderr_size: 3, exit_code: 5, truncated: false };
+        let json = br#"{"data_size":11,"exit_code":5,"stderr_size":3}"#;
+        assert_eq!(answer.head(Framing::Json), [&[46, 0, 0, 0], &json[..]].concat());
+        assert_eq!(answer.head(Framing::Struct), [11, 0, 0, 0]);
+        assert_eq!(answer.head(Framing::Ack), b"11");
+        assert_eq!(answer.head(Framing::Raw), b"");
+        let cut = Answer { truncated: true, ..answer };
+        assert!(cut.head(Framing::Json).ends_with(br#","truncated":true}"#));
+        assert_eq!(Answer::default().head(Framing::Ack), b"0");
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_on_standard_error() {
+        let answer = Answer::refusal(127, "two\nlines");
+        assert_eq!((answer.data.as_slice(), answer.stderr_size), (&b"two lines\n"[..], 10));
+    }
+}

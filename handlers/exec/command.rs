@@ -1,0 +1,258 @@
+//! Runs a command: in a process group of its own, both its pipes read at once, with an end to its time and to its output.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use super::answer::Answer;
+
+/// What a command may use up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long it may run.
+    pub time: Duration,
+    /// Bytes of standard output and standard error together.
+    pub output: usize,
+}
+
+/// The exit code of a command whose time is over (that of timeout(1)).
+pub const TIMED_OUT: i32 = 124;
+
+/// A client that sends its request and then ends its side still wants the answer. If its end comes later than this, it is gone: TCP doesn't tell
+/// the one from the other.
+const HALF_CLOSE: Duration = Duration::from_millis(50);
+/// Where the system has no descriptor for a process: how often to look for its end.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Who waits for the command.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    /// The connection, if it can be watched.
+    pub socket: Option<BorrowedFd<'a>>,
+    /// Whether it has ended its side already.
+    pub half_closed: bool,
+}
+
+/// Runs the command to its end. `None` if the client has gone before: then the command is killed.
+///
+/// A command is over when its first process is; whatever that left behind in its process group is killed.
+///
+/// # Errors
+/// The command can't be started.
+pub fn run(command: &mut Command, limits: Limits, client: Client<'_>) -> io::Result<Option<Answer>> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut group = Group::spawn(command)?;
+    let mut pipes = Pipes::new(&mut group.child, limits.output)?;
+    let begun = Instant::now();
+    let deadline = begun.checked_add(limits.time);
+    let mut watching = !client.half_closed;
+    let exit_code = loop {
+        let events = wait(&pipes, &group, client.socket, watching, deadline)?;
+        if events.hung_up {
+            return Ok(None);
+        }
+        if events.half_closed {
+            if begun.elapsed() > HALF_CLOSE {
+                return Ok(None);
+            }
+            watching = false;
+        }
+        pipes.read(events.output, events.errors)?;
+        if pipes.truncated {
+            break group.kill()?;
+        }
+        if group.has_ended() {
+            // Before its end it wrote all that it had to say.
+            pipes.read(true, true)?;
+            break group.kill()?;
+        }
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            group.kill()?;
+            pipes.read(true, true)?;
+            break TIMED_OUT;
+        }
+    };
+    let Pipes { mut output, errors, truncated, .. } = pipes;
+    let stderr_size = errors.bytes.len();
+    output.bytes.extend_from_slice(&errors.bytes);
+    Ok(Some(Answer { data: output.bytes, stderr_size, exit_code, truncated }))
+}
+
+/// A command's processes; killed when this is dropped, whatever happened.
+struct Group {
+    child: Child,
+    id: Option<Pid>,
+    /// Readable when the first process has ended.
+    end: Option<OwnedFd>,
+    status: Option<i32>,
+}
+
+impl Group {
+    fn spawn(command: &mut Command) -> io::Result<Group> {
+        let child = command.spawn()?;
+        let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        Ok(Group { child, id, end: id.and_then(descriptor), status: None })
+    }
+
+    /// Whether the first process has ended. It stays a zombie, so that nobody else gets the group's id.
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        self.id.is_some_and(|id| matches!(waitid(WaitId::Pid(id), options), Ok(Some(_)) | Err(Errno::CHILD)))
+    }
+
+    /// Kills what is left of the group; the first process's exit code, 128 + N if signal N ended it.
+    fn kill(&mut self) -> io::Result<i32> {
+        if let Some(code) = self.status {
+            return Ok(code);
+        }
+        if let Some(id) = self.id {
+            // Fails if nobody is left.
+            let _ = kill_process_group(id, Signal::KILL);
+        }
+        let status = self.child.wait()?;
+        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+        self.status = Some(code);
+        Ok(code)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill() {
+            log::error!("a command can't be ended: {error}");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn descriptor(process: Pid) -> Option<OwnedFd> {
+    rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn descriptor(_: Pid) -> Option<OwnedFd> {
+    None
+}
+
+/// Both pipes of a command, and what came through them.
+struct Pipes {
+    output: Pipe,
+    errors: Pipe,
+    /// Bytes that may still come.
+    room: usize,
+    truncated: bool,
+}
+
+struct Pipe {
+    /// `None` after its end.
+    reader: Option<Box<dyn ReadFd>>,
+    bytes: Vec<u8>,
+}
+
+trait ReadFd: Read + AsFd {}
+impl<T: Read + AsFd> ReadFd for T {}
+
+impl Pipe {
+    fn new<R: ReadFd + 'static>(reader: Option<R>) -> io::Result<Pipe> {
+        if let Some(reader) = &reader {
+            rustix::io::ioctl_fionbio(reader, true)?;
+        }
+        Ok(Pipe { reader: reader.map(|reader| Box::new(reader) as Box<dyn ReadFd>), bytes: Vec::new() })
+    }
+
+    /// Reads what is there; what finds no room shows that there was more.
+    fn read(&mut self, room: &mut usize, truncated: &mut bool) -> io::Result<()> {
+        let mut buffer = [0; 16 * 1024];
+        while let Some(reader) = &mut self.reader {
+            match reader.read(&mut buffer) {
+                Ok(0) => self.reader = None,
+                Ok(count) => {
+                    let taken = count.min(*room);
+                    self.bytes.extend_from_slice(&buffer[..taken]);
+                    *room -= taken;
+                    if taken < count {
+                        *truncated = true;
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Pipes {
+    fn new(child: &mut Child, room: usize) -> io::Result<Pipes> {
+        let (output, errors) = (Pipe::new(child.stdout.take())?, Pipe::new(child.stderr.take())?);
+        Ok(Pipes { output, errors, room, truncated: false })
+    }
+
+    fn read(&mut self, output: bool, errors: bool) -> io::Result<()> {
+        if output {
+            self.output.read(&mut self.room, &mut self.truncated)?;
+        }
+        if errors {
+            self.errors.read(&mut self.room, &mut self.truncated)?;
+        }
+        Ok(())
+    }
+}
+
+/// What there is to do.
+struct Events {
+    output: bool,
+    errors: bool,
+    /// The client has ended its side.
+    half_closed: bool,
+    /// Both sides are over: the client vanished, or the server cuts what is in flight.
+    hung_up: bool,
+}
+
+/// Sleeps until something comes through a pipe, the command ends, the client goes or the time is over.
+fn wait(
+    pipes: &Pipes,
+    group: &Group,
+    socket: Option<BorrowedFd<'_>>,
+    watching: bool,
+    deadline: Option<Instant>,
+) -> io::Result<Events> {
+    let sources = [
+        pipes.output.reader.as_ref().map(|reader| (reader.as_fd(), PollFlags::IN)),
+        pipes.errors.reader.as_ref().map(|reader| (reader.as_fd(), PollFlags::IN)),
+        group.end.as_ref().map(|end| (end.as_fd(), PollFlags::IN)),
+        socket.map(|socket| (socket, if watching { END_OF_STREAM } else { PollFlags::empty() })),
+    ];
+    let mut fds: Vec<PollFd<'_>> =
+        sources.iter().flatten().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let tick = group.end.is_none().then_some(TICK);
+    let time = left.into_iter().chain(tick).min().map(Timespec::try_from).transpose().unwrap_or_default();
+    match poll(&mut fds, time.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut found = fds.iter().map(PollFd::revents);
+    let mut next = |source: &Option<_>| source.as_ref().and_then(|_| found.next()).unwrap_or(PollFlags::empty());
+    let [output, errors, _, client] = [0, 1, 2, 3].map(|index| next(&sources[index]));
+    Ok(Events {
+        output: !output.is_empty(),
+        errors: !errors.is_empty(),
+        half_closed: client.intersects(END_OF_STREAM),
+        hung_up: client.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL),
+    })
+}
+
+/// The peer has ended its side. Elsewhere than on Linux that shows as a hang-up.
+#[cfg(target_os = "linux")]
+const END_OF_STREAM: PollFlags = PollFlags::RDHUP;
+#[cfg(not(target_os = "linux"))]
+const END_OF_STREAM: PollFlags = PollFlags::empty();

@@ -1,0 +1,195 @@
+//! One client's requests: told apart, allowed or not, run, and answered.
+
+use std::io::{self, Write};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socketserver::{Error, Next, Result, StreamRequest, StreamRequestHandler};
+
+use super::answer::{Answer, Framing, READY};
+use super::command::{self, Client, Limits};
+use super::request::{self, LONGEST, Request};
+use crate::common::framing::PREFIX;
+
+/// Text without a line end is whole when nothing more has come for so long.
+const SILENCE: Duration = Duration::from_millis(100);
+/// What a command gets of the server's environment.
+const ENVIRONMENT: [&str; 3] = ["PATH", "LANG", "HOME"];
+
+/// Exit codes of commands that never ran, as shells have them.
+const MISUSED: i32 = 2;
+const NOT_EXECUTABLE: i32 = 126;
+const NOT_FOUND: i32 = 127;
+
+/// What all clients of a server may do.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How answers are framed.
+    pub framing: Framing,
+    /// The commands that may be run; `None` for any.
+    pub allowed: Option<Vec<String>>,
+    /// Whether a shell runs the text.
+    pub shell: bool,
+    /// What each command may use up.
+    pub limits: Limits,
+}
+
+impl Rules {
+    /// The program and its arguments, or why there are none.
+    fn command(&self, text: &str) -> Result<Command, Answer> {
+        let words = if self.shell {
+            vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_owned()]
+        } else {
+            shell_words::split(text).map_err(|_| Answer::refusal(MISUSED, "a quote in the command isn't closed"))?
+        };
+        let Some((program, arguments)) = words.split_first() else {
+            return Err(Answer::refusal(NOT_FOUND, "there is no command in the request"));
+        };
+        if self.allowed.as_ref().is_some_and(|allowed| !allowed.contains(program)) {
+            return Err(Answer::refusal(NOT_EXECUTABLE, &format!("{program}: not allowed")));
+        }
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear();
+        command.envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        Ok(command)
+    }
+
+    /// Runs the text. `None` if the client has gone.
+    fn run(&self, text: &str, client: Client<'_>) -> Option<Answer> {
+        let mut command = match self.command(text) {
+            Ok(command) => command,
+            Err(refusal) => return Some(refusal),
+        };
+        command::run(&mut command, self.limits, client).unwrap_or_else(|error| {
+            let program = command.get_program().to_string_lossy();
+            Some(match error.kind() {
+                io::ErrorKind::NotFound => Answer::refusal(NOT_FOUND, &format!("{program}: not found")),
+                _ => Answer::refusal(NOT_EXECUTABLE, &format!("{program}: {error}")),
+            })
+        })
+    }
+}
+
+/// Serves one connection; a command that runs holds its thread.
+#[derive(Debug)]
+pub struct ExecHandler {
+    rules: Arc<Rules>,
+    /// How much text has come, and when.
+    quiet: Option<(usize, Instant)>,
+    /// What is sent once the client is ready, in [`Framing::Ack`].
+    held_back: Option<Arc<[u8]>>,
+}
+
+impl ExecHandler {
+    /// A handler under these rules.
+    pub fn new(rules: Arc<Rules>) -> ExecHandler {
+        ExecHandler { rules, quiet: None, held_back: None }
+    }
+
+    /// Text has come without a line end: waits whether there is more.
+    fn is_silent(&mut self, request: &mut StreamRequest) -> bool {
+        let (length, now) = (request.rfile.buffer().len(), request.server.clock().now());
+        let since = match self.quiet {
+            Some((seen, since)) if seen == length => since,
+            _ => now,
+        };
+        self.quiet = Some((length, since));
+        let left = SILENCE.saturating_sub(now.saturating_duration_since(since));
+        request.wake_after(left);
+        left.is_zero()
+    }
+
+    /// Runs a command, writes it down, and answers.
+    fn run(&mut self, request: &mut StreamRequest, text: &str) -> Result<Next> {
+        let begun = Instant::now();
+        let client = Client { socket: request.fileno(), half_closed: request.rfile.is_eof() };
+        let answer = self.rules.run(text, client);
+        let outcome = match &answer {
+            Some(answer) => {
+                format!("exit code {}{}", answer.exit_code, if answer.truncated { ", truncated" } else { "" })
+            }
+            None => "killed, as its client has gone or the server goes down".to_owned(),
+        };
+        let (who, key) = (&request.client_address, request.identity.as_deref().unwrap_or("-"));
+        log::info!("{who}: key {key}: {text:?}: {outcome}, {:.3} s", begun.elapsed().as_secs_f64());
+        match answer {
+            Some(answer) => self.answer(request, answer),
+            None => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+        }
+    }
+
+    fn answer(&mut self, request: &mut StreamRequest, answer: Answer) -> Result<Next> {
+        request.wfile.write_all(&answer.head(self.rules.framing))?;
+        if self.rules.framing == Framing::Ack {
+            self.held_back = Some(answer.data.into());
+            request.stay_in_flight();
+            return Ok(Next::Wait);
+        }
+        self.send(request, answer.data.into())
+    }
+
+    /// Sends while the connection is parked: a slow reader holds no thread.
+    fn send(&mut self, request: &mut StreamRequest, data: Arc<[u8]>) -> Result<Next> {
+        let length = data.len();
+        request.wfile.send_shared(data, 0..length)?;
+        let over = request.rfile.is_eof() && request.rfile.buffer().is_empty();
+        Ok(if over { Next::Close } else { Next::Wait })
+    }
+
+    /// The client must say that it knows the length.
+    fn await_ready(&mut self, request: &mut StreamRequest, data: Arc<[u8]>) -> Result<Next> {
+        let come = request.rfile.buffer();
+        if come.starts_with(READY) {
+            request.rfile.take(READY.len());
+            return self.send(request, data);
+        }
+        if READY.starts_with(come) && !request.rfile.is_eof() {
+            self.held_back = Some(data);
+            request.stay_in_flight();
+            return Ok(Next::Wait);
+        }
+        Err(Error::Protocol("the client didn't send recv_ready".to_owned()))
+    }
+}
+
+impl StreamRequestHandler for ExecHandler {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        if let Some(data) = self.held_back.take() {
+            return self.await_ready(request, data);
+        }
+        let ended = request.rfile.is_eof();
+        let mut found = request::parse(request.rfile.buffer(), ended);
+        if found == Request::Text && self.is_silent(request) {
+            found = request::parse(request.rfile.buffer(), true);
+        }
+        match found {
+            Request::Complete { command, consumed } => {
+                self.quiet = None;
+                request.rfile.take(consumed);
+                self.run(request, &command)
+            }
+            Request::Partial if ended && request.rfile.buffer().is_empty() => Ok(Next::Close),
+            Request::Partial if ended => self.refuse(request, "the frame ends before its length"),
+            Request::Partial | Request::Text => Ok(Next::Wait),
+            Request::Bad(reason) => self.refuse(request, &reason),
+        }
+    }
+
+    fn rbufsize(&self) -> Option<usize> {
+        // The longest request, and one byte by which a text shows that it is longer.
+        Some(PREFIX + LONGEST + 1)
+    }
+}
+
+impl ExecHandler {
+    /// Where the next request begins can't be known: says why, and closes.
+    fn refuse(&mut self, request: &mut StreamRequest, reason: &str) -> Result<Next> {
+        log::info!("{}: bad request: {reason}", request.client_address);
+        let answer = Answer::refusal(MISUSED, &format!("bad request: {reason}"));
+        request.wfile.write_all(&answer.head(self.rules.framing))?;
+        request.wfile.write_all(&answer.data)?;
+        request.linger();
+        Ok(Next::Close)
+    }
+}

@@ -1,0 +1,105 @@
+//! `serve exec`: runs commands for clients that have proved who they are (contract §3.8).
+//!
+//! A [`request`] is told apart, the [`handler`] decides, a [`command`] runs, an [`answer`] is framed. What the raw framing lacks is shown in
+//! `lessons/sticky.md`.
+
+pub mod answer;
+pub mod client;
+pub mod command;
+pub mod handler;
+pub mod request;
+
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use socketserver::Address;
+
+use crate::cli::{duration, size};
+use crate::service::{Context, Failure, Served, Service};
+use answer::Framing;
+use command::Limits;
+use handler::{ExecHandler, Rules};
+
+/// The options of `serve exec`.
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// How answers tell their length
+    #[arg(long, value_enum, default_value = "json", env = "SOCKETSERVER_FRAMING")]
+    framing: Framing,
+    /// Run only this command, written exactly so; may be repeated
+    #[arg(long, value_name = "NAME", env = "SOCKETSERVER_ALLOW_COMMAND", value_delimiter = ',')]
+    allow_command: Vec<String>,
+    /// Have the text run by /bin/sh instead of splitting it into words
+    #[arg(long, env = "SOCKETSERVER_SHELL", conflicts_with = "allow_command")]
+    shell: bool,
+    /// A command that runs for longer is killed: exit code 124
+    #[arg(long, value_name = "TIME", default_value = "60s", env = "SOCKETSERVER_COMMAND_TIMEOUT", value_parser = duration)]
+    command_timeout: Duration,
+    /// A command whose output is longer is killed
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", env = "SOCKETSERVER_MAX_OUTPUT", value_parser = max_output)]
+    max_output: usize,
+    /// Serve anyone who can connect: only on loopback and Unix sockets
+    #[arg(long, env = "SOCKETSERVER_NO_AUTH")]
+    no_auth: bool,
+}
+
+/// The longest output whose length fits a frame's prefix.
+fn max_output(text: &str) -> Result<usize, String> {
+    let bytes = size(text)?;
+    i32::try_from(bytes)
+        .ok()
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or_else(|| "it must be less than 2GiB".to_owned())
+}
+
+impl Service for Exec {
+    const NAME: &'static str = "exec";
+    const PORT: u16 = 8080;
+
+    fn open(self, context: &Context) -> Result<Served, Failure> {
+        self.check_access(context)?;
+        let rules = Arc::new(Rules {
+            framing: self.framing,
+            allowed: Some(self.allow_command).filter(|names| !names.is_empty()),
+            shell: self.shell,
+            limits: Limits { time: self.command_timeout, output: self.max_output },
+        });
+        Ok(Served::stream(move |_| Box::new(ExecHandler::new(Arc::clone(&rules)))))
+    }
+}
+
+impl Exec {
+    /// Strangers must not run commands.
+    fn check_access(&self, context: &Context) -> Result<(), Failure> {
+        match (context.authenticated, self.no_auth) {
+            (true, false) => Ok(()),
+            (true, true) => Err(Failure::usage("--no-auth and a key contradict each other: leave one of them out")),
+            (false, false) => {
+                let message = Failure::no_key().message + "; or serve anyone on this machine with --no-auth";
+                Err(Failure::usage(message))
+            }
+            (false, true) => match context.addresses.iter().find(|address| !is_local(address)) {
+                None => Ok(()),
+                Some(address) => Err(Failure::usage(format!(
+                    "--no-auth would let anyone who reaches {address} run commands: bind to loopback or a Unix socket, or use --auth-key-file"
+                ))),
+            },
+        }
+    }
+}
+
+/// Whether only this machine can connect.
+fn is_local(address: &Address) -> bool {
+    match address {
+        Address::Unix(_) => true,
+        Address::Inet { host, port } => match host.parse::<IpAddr>() {
+            Ok(ip) => ip.to_canonical().is_loopback(),
+            Err(_) => (host.as_str(), *port)
+                .to_socket_addrs()
+                .is_ok_and(|mut found| found.all(|address| address.ip().to_canonical().is_loopback())),
+        },
+        _ => false,
+    }
+}
