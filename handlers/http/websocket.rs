@@ -96,9 +96,12 @@ impl Write for Pipe {
     }
 }
 
+/// What an author does with a message.
+type OnMessage = Box<dyn FnMut(Message, &mut Sender<'_>) + Send>;
+
 struct WebSocketHandler {
     socket: WebSocket<Pipe>,
-    on_message: Box<dyn FnMut(Message, &mut Sender<'_>) + Send>,
+    on_message: OnMessage,
 }
 
 impl WebSocketHandler {
