@@ -6,6 +6,7 @@ pub mod common;
 mod descriptors;
 pub mod echo;
 pub mod http;
+pub mod ping;
 pub mod service;
 pub mod time;
 pub mod transfer;
@@ -57,6 +58,8 @@ services! {
     Http(http::Http),
     /// Return what is sent
     Echo(echo::Echo, client: "Send lines to a server that returns them" echo::client::EchoClient),
+    /// Answer datagrams, with a network as bad as you like
+    Ping(ping::Ping, client: "Measure round trips" ping::client::PingClient),
     /// Send one file as JSON
     Transfer(transfer::Transfer, client: "Fetch the file that a server sends" transfer::client::TransferClient),
     /// Tell the time

@@ -27,7 +27,8 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
     let tls = tls::<S>(&options)?;
     raise_descriptor_limit(options.max_connections);
 
-    let served = service.open(&Context { access_log: access_log.clone() })?;
+    let context = Context { access_log: access_log.clone(), forks: !threads, ..Context::default() };
+    let served = service.open(&context)?;
     let refusal = if let Served::Stream { refusal, .. } = &served { *refusal } else { |_| None };
     let hooks = Hooks { filter: Arc::clone(&filter), refusal };
     let scheme = if tls.is_some() { S::TLS_SCHEME } else { S::SCHEME };
@@ -41,6 +42,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
     };
     let reload = Reload { options, log: Arc::clone(&log), access_log: access_log.clone(), filter, tls };
     let result = listen::<S>(builder, served, &addresses, scheme, reload);
+    context.at_end.run();
     log.finish();
     if let Some(access_log) = access_log {
         access_log.finish();
