@@ -8,6 +8,7 @@ mod descriptors;
 pub mod echo;
 pub mod exec;
 pub mod http;
+pub mod ping;
 pub mod service;
 pub mod time;
 pub mod transfer;
@@ -59,6 +60,8 @@ services! {
     Http(http::Http),
     /// Return what is sent
     Echo(echo::Echo, client: "Send lines to a server that returns them" echo::client::EchoClient),
+    /// Answer datagrams, with a network as bad as you like
+    Ping(ping::Ping, client: "Measure round trips" ping::client::PingClient),
     /// Send one file as JSON
     Transfer(transfer::Transfer, client: "Fetch the file that a server sends" transfer::client::TransferClient),
     /// Tell the time

@@ -4,9 +4,11 @@
 //! help, `make run-NAME` and the tests that every service must pass follow from that line.
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use socketserver::{Address, ClientAddress, DatagramRequestHandler, Error, Refusal, StreamRequestHandler};
 
 use crate::common::access_log::AccessLog;
@@ -20,6 +22,36 @@ pub struct Context {
     pub authenticated: bool,
     /// Where the server will listen.
     pub addresses: Vec<Address>,
+    /// Whether requests are served by processes of their own: no thread may be started before, and what a handler changes
+    /// the next doesn't see.
+    pub forks: bool,
+    /// What is to be done after the last request, before the process ends.
+    pub at_end: AtEnd,
+}
+
+/// What services want done at the end: send what they still hold, above all.
+#[derive(Clone, Default)]
+pub struct AtEnd(Arc<Mutex<Vec<Task>>>);
+
+type Task = Box<dyn FnOnce() + Send>;
+
+impl AtEnd {
+    /// Adds something to be done. It should take no more than a moment.
+    pub fn add(&self, task: impl FnOnce() + Send + 'static) {
+        self.0.lock().push(Box::new(task));
+    }
+
+    /// Does it.
+    pub(crate) fn run(&self) {
+        let tasks = mem::take(&mut *self.0.lock());
+        tasks.into_iter().for_each(|task| task());
+    }
+}
+
+impl fmt::Debug for AtEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AtEnd")
+    }
 }
 
 /// A service with its options.

@@ -2,6 +2,7 @@
 //! every run. It finds what is easy to find; the fuzzer itself goes deeper.
 
 use socketserver_handlers::http::{conditional, head, range, target};
+use socketserver_handlers::ping::packet;
 use socketserver_handlers::time::sntp;
 use socketserver_handlers::{auth, exec, transfer};
 
@@ -51,6 +52,17 @@ fn ranges_hold_under_mutation() {
         b"bytes=18446744073709551615-18446744073709551616",
     ];
     mutate(seeds, b"--,,==0199 \t", range::check);
+}
+
+#[test]
+fn pings_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"Ping 1 1700000000.000001",
+        b"PING 2 1700000000.123456 XXXX",
+        b"Ping 3 1700000000.123456 split=0123abcd:0000000000 xx",
+        b"PING 3 1700000000.123456 SPLIT=0123ABCD:0000000017",
+    ];
+    mutate(seeds, b"  ..::==0019aAsS", packet::check);
 }
 
 #[test]

@@ -34,8 +34,13 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
         [] => vec![Address::Inet { host: "127.0.0.1".to_owned(), port: S::PORT }],
         given => given.to_vec(),
     };
-    let context =
-        Context { access_log: access_log.clone(), authenticated: keys.is_some(), addresses: addresses.clone() };
+    let context = Context {
+        access_log: access_log.clone(),
+        authenticated: keys.is_some(),
+        addresses: addresses.clone(),
+        forks: !threads,
+        ..Context::default()
+    };
     let served = match &keys {
         Some(keys) => behind_gate(service.open(&context)?, keys, &options)?,
         None => service.open(&context)?,
@@ -49,6 +54,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
     }
     let reload = Reload { options, log: Arc::clone(&log), access_log: access_log.clone(), filter, tls, keys };
     let result = listen::<S>(builder, served, &addresses, scheme, reload);
+    context.at_end.run();
     log.finish();
     if let Some(access_log) = access_log {
         access_log.finish();

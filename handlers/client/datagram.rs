@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{ToSocketAddrs, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -62,6 +63,31 @@ impl DatagramConnection {
         Ok(DatagramConnection { kind, trace: options.trace })
     }
 
+    /// From now on [`receive`](DatagramConnection::receive) doesn't wait: for those who wait for several at once, by `poll`.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn stop_waiting(&self) -> io::Result<()> {
+        match &self.kind {
+            Kind::Udp(socket) => socket.set_nonblocking(true),
+            Kind::Unix { socket, .. } => socket.set_nonblocking(true),
+        }
+    }
+
+    /// Whose replies come: an IP address, or `unix:PATH`.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn peer(&self) -> io::Result<String> {
+        Ok(match &self.kind {
+            Kind::Udp(socket) => socket.peer_addr()?.ip().to_string(),
+            Kind::Unix { socket, .. } => {
+                let path = socket.peer_addr()?.as_pathname().map(|path| path.display().to_string());
+                format!("unix:{}", path.unwrap_or_default())
+            }
+        })
+    }
+
     /// Sends one datagram.
     ///
     /// # Errors
@@ -90,6 +116,15 @@ impl DatagramConnection {
             trace::client("<-", &buffer[..count]);
         }
         Ok(count)
+    }
+}
+
+impl AsFd for DatagramConnection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.kind {
+            Kind::Udp(socket) => socket.as_fd(),
+            Kind::Unix { socket, .. } => socket.as_fd(),
+        }
     }
 }
 

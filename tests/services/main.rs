@@ -17,5 +17,7 @@ mod http_paths;
 mod http_raw;
 mod lessons;
 mod life_cycle;
+mod ping;
+mod ping_client;
 mod time;
 mod transfer;

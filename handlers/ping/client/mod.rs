@@ -1,0 +1,97 @@
+//! `client ping`: measures round trips, and what gets lost.
+//!
+//! [`sequences`] knows which requests are waited for, [`statistics`] adds up, [`report`] words it, [`plot`] draws it; only `pinger` has
+//! sockets and a clock.
+
+mod pinger;
+pub mod plot;
+pub mod report;
+pub mod sequences;
+mod signals;
+pub mod statistics;
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use clap::Args;
+use socketserver::Address;
+
+use crate::cli::duration;
+use crate::client::datagram::{DatagramConnection, MAX_DATAGRAM};
+use crate::client::{Client, ClientOptions};
+use crate::service::Failure;
+use pinger::{Pinger, Target};
+use plot::Plot;
+use report::{Format, Report};
+use signals::Signals;
+
+const EXAMPLES: &str = "\
+  Ctrl-C      ends with the summary; what is in flight then isn't counted as lost
+  Ctrl-\\      prints the summary so far, and goes on
+
+Exit code: 0 with at least one reply, 1 with none.";
+
+/// The options of `client ping`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct PingClient {
+    /// Further servers, measured at the same time
+    #[arg(value_name = "MORE")]
+    more: Vec<Address>,
+    /// End after so many requests to each server [default: at Ctrl-C]
+    #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Time from one request to the next
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    interval: Duration,
+    /// How long a reply is waited for
+    #[arg(short = 'W', long = "wait", value_name = "TIME", default_value = "1s", value_parser = interval)]
+    wait: Duration,
+    /// End after this time, whatever was sent
+    #[arg(short = 'w', long, value_name = "TIME", value_parser = interval)]
+    deadline: Option<Duration>,
+    /// Pad the requests to so many bytes
+    #[arg(short, long, value_name = "BYTES", default_value = "0", value_parser = clap::value_parser!(u32).range(..=MAX_DATAGRAM as i64))]
+    size: u32,
+    /// Send the next request as soon as the last is answered, and at least 100 a second
+    #[arg(long, conflicts_with = "interval")]
+    flood: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Draw the round trips instead of a line each; off a terminal the graph comes once, at the end
+    #[arg(long, conflicts_with = "json")]
+    plot: bool,
+    /// Print only the summary
+    #[arg(short, long)]
+    quiet: bool,
+    /// Tell lost requests from lost replies, by the counts of `serve ping --split`
+    #[arg(long)]
+    split: bool,
+}
+
+impl Client for PingClient {
+    fn run(self, address: &Address, options: &ClientOptions) -> Result<u8, Failure> {
+        let addresses: Vec<&Address> = std::iter::once(address).chain(&self.more).collect();
+        let several = addresses.len() > 1;
+        let mut targets = Vec::new();
+        for address in &addresses {
+            let connection = DatagramConnection::open(address, options)?;
+            targets.push(Target::new(address, connection, self.wait, self.split).map_err(Failure::run)?);
+        }
+        let titles = addresses.iter().map(ToString::to_string);
+        let plot = self.plot.then(|| Plot::new(titles, io::stdout().is_terminal()));
+        let format = if self.json { Format::Json } else { Format::Text };
+        let report = Report::new(io::stdout(), io::stderr(), format, several, self.quiet, plot);
+        let signals = Signals::catch().map_err(Failure::run)?;
+        Pinger::new(self, targets, report, signals).run().map_err(Failure::run)
+    }
+}
+
+/// A duration that isn't too short to be one.
+fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if time < Duration::from_millis(1) => Err("it must be at least 1ms".to_owned()),
+        time => Ok(time),
+    }
+}
