@@ -41,7 +41,7 @@ enum Command {
     /// Talk to a service
     Client {
         #[command(subcommand)]
-        service: Clients,
+        service: Box<Clients>,
     },
     /// Print a completion script for a shell
     Completions {
