@@ -36,7 +36,9 @@ import socketserver
 class Handler(socketserver.BaseRequestHandler):
     def handle(self):
         while data := self.request.recv(65536): self.request.sendall(data.upper())
-class Server(socketserver.ThreadingTCPServer): request_queue_size = 1024
+class Server(socketserver.ThreadingTCPServer):
+    request_queue_size = 1024
+    def handle_error(self, *_): pass
 server = Server(("127.0.0.1", 0), Handler)
 print(f"python listening on tcp://127.0.0.1:{server.server_address[1]}", flush=True)
 server.serve_forever()
@@ -55,7 +57,9 @@ server.serve_forever()
 import datetime, socketserver
 class Handler(socketserver.BaseRequestHandler):
     def handle(self): self.request.sendall(str(datetime.datetime.now()).encode())
-class Server(socketserver.ThreadingTCPServer): request_queue_size = 1024
+class Server(socketserver.ThreadingTCPServer):
+    request_queue_size = 1024
+    def handle_error(self, *_): pass
 server = Server(("127.0.0.1", 0), Handler)
 print(f"python listening on tcp://127.0.0.1:{server.server_address[1]}", flush=True)
 server.serve_forever()
