@@ -152,9 +152,8 @@ impl Core {
         }
     }
 
-    /// Waits until no connection is open; false when `until` or a cut came first.
-    pub(crate) fn wait_drained(&self, until: Instant) -> bool {
-        let phase = self.phase();
+    /// Waits until no connection is open; false when `until` or the end of `phase` came first.
+    pub(crate) fn wait_drained(&self, phase: Phase, until: Instant) -> bool {
         let mut serving = self.serving.lock();
         while self.open_connections() > 0 && self.phase() == phase {
             if self.stopped.wait_until(&mut serving, until).timed_out() {

@@ -82,6 +82,11 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// Lets go of the listening sockets: whoever connects from now on is refused.
+    pub(crate) fn stop_listening(&self) {
+        self.sources.clear(&self.poller);
+    }
+
     /// Ends the sockets of the requests in flight; tells how many.
     pub(crate) fn cut(&self) -> usize {
         self.registry.cut_held(&self.core, false)
