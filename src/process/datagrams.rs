@@ -53,6 +53,7 @@ impl DatagramJob {
                 return if nothing.contains(&error.kind()) { Ok(None) } else { Err(error) };
             }
         };
+        request.take_off();
         if !self.core.is_serving() {
             return Ok(None);
         }
@@ -71,10 +72,12 @@ impl DatagramJob {
             length: 0,
             truncated: false,
             local: None,
+            in_flight: false,
         })
     }
 
     fn put_back(&self, mut request: Box<DatagramRequest>) {
+        request.land();
         request.wfile.clear();
         let mut spare = self.spare.lock();
         if spare.len() < SPARE {
