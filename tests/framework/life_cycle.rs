@@ -4,12 +4,12 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use socketserver::{
-    Builder, Next, ProcessRequest, Result, StreamRequest, StreamRequestHandler, Synchronous, TcpServer,
-    ThreadPerRequest, ThreadingMixIn,
+    Builder, DatagramRequest, Next, ProcessRequest, Result, StreamRequest, StreamRequestHandler, Synchronous,
+    TcpServer, ThreadPerRequest, ThreadingMixIn,
 };
 
 use crate::subjects::Obedient;
-use crate::support::{Gate, PATIENCE, Running, eventually, is_listening};
+use crate::support::{Client, Gate, PATIENCE, Running, eventually, is_listening};
 
 /// Long enough for what must not happen to happen.
 const A_MOMENT: Duration = Duration::from_millis(30);
@@ -123,6 +123,30 @@ fn a_request_in_flight_ends_and_an_idle_connection_closes_at_a_shutdown() {
         assert_eq!(busy.hear_end(), b"");
         server.join();
         assert_eq!((server.stats().cut, server.stats().open), (0, 0));
+    }
+}
+
+#[test]
+fn a_datagram_in_flight_is_answered_after_a_shutdown() {
+    for settings in concurrent() {
+        let gate = Gate::default();
+        let pass = gate.clone();
+        let class = move |_: &_| {
+            let gate = pass.clone();
+            move |request: &mut DatagramRequest| {
+                gate.pass();
+                request.reply(b"late")
+            }
+        };
+        let mut server = Running::start(settings.udp("127.0.0.1:0", class).unwrap());
+        let mut client = Client::datagrams(server.address());
+        client.say(b"x");
+        gate.wait_entered(1);
+        server.handle.shutdown();
+        assert!(!server.handle.wait(Some(A_MOMENT)));
+        gate.open(1);
+        client.hear(b"late");
+        server.join();
     }
 }
 
