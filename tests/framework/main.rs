@@ -1,9 +1,14 @@
 //! The framework as its users see it: through its public interface, over real sockets, or in memory with a clock set by hand.
 
+mod alarms;
 mod connections;
+mod deadlines;
 mod handlers;
+mod leaks;
 mod life_cycle;
+mod limits;
 mod mix_ins;
+mod pool;
 mod promises;
 mod subjects;
 mod support;
