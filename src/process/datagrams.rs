@@ -57,6 +57,7 @@ impl DatagramJob {
         if !self.core.is_serving() {
             return Ok(None);
         }
+        self.core.stats.accepted.fetch_add(1, Relaxed);
         request.client_address = received.client;
         (request.length, request.truncated, request.local) = (received.len, received.truncated, received.local);
         Ok(Some(request))
@@ -88,7 +89,6 @@ impl DatagramJob {
     /// Serves one datagram. Never panics.
     pub(crate) fn handle(&self, mut request: Box<DatagramRequest>) {
         let core = &self.core;
-        core.stats.accepted.fetch_add(1, Relaxed);
         if let Some(trace) = &core.trace {
             trace.traffic(&request.client_address, Traffic::Received(request.packet()));
         }
