@@ -127,7 +127,10 @@ fn a_client_that_never_pauses_does_not_starve_the_others() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let lines = b"more\n".repeat(10_000);
-            while !stop.load(Ordering::SeqCst) && (&greedy.socket).write_all(&lines).is_ok() {}
+            let mut sent = Ok(());
+            while sent.is_ok() && !stop.load(Ordering::SeqCst) {
+                sent = (&greedy.socket).write_all(&lines);
+            }
         });
         scope.spawn(|| {
             greedy.socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();

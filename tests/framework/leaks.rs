@@ -113,7 +113,7 @@ fn a_server_without_descriptors_goes_on_when_it_has_some_again() {
             let server = serve(settings);
             server.connect().say(b"before\n").hear(b"before\n");
             let enough = getrlimit(Resource::Nofile);
-            let mut none = enough.clone();
+            let mut none = enough;
             // Those that are open stay open; no number below 3 is free for another.
             none.current = Some(3);
             let connecting = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

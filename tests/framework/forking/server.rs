@@ -109,7 +109,8 @@ pub(crate) fn serve(arguments: &[String]) {
 }
 
 fn tell(what: impl std::fmt::Display) {
-    writeln!(std::io::stdout(), "{what}").unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "{what}").unwrap();
 }
 
 fn serve_until_terminated<S>(mut server: socketserver::Server<S>) {
