@@ -47,7 +47,8 @@ fn a_thousand_resets_leave_no_descriptor_and_no_thread_behind() {
             client.reset();
         }
         eventually("all have gone", || server.stats().accepted == 1001 && server.stats().open == 0);
-        eventually("nothing is left", || (descriptors(), threads()) == before);
+        // The first one's socket may have been counted just before it closed.
+        eventually("nothing is left", || descriptors() <= before.0 && threads() <= before.1);
     });
 }
 
@@ -67,7 +68,6 @@ fn a_server_that_has_ended_leaves_nothing_behind() {
                 assert_eq!(client.hear_end(), b"");
             }
         };
-        round();
         let before = (descriptors(), threads());
         (0..20).for_each(|_| round());
         eventually("nothing is left", || (descriptors(), threads()) == before);
@@ -107,7 +107,7 @@ impl log::Log for Tell {
 fn a_server_without_descriptors_goes_on_when_it_has_some_again() {
     alone(|| {
         let (tell, lines) = mpsc::channel();
-        log::set_boxed_logger(Box::new(Tell(Mutex::new(tell)))).unwrap();
+        log::set_logger(Box::leak(Box::new(Tell(Mutex::new(tell))))).unwrap();
         log::set_max_level(log::LevelFilter::Warn);
         for settings in [Builder::new(), Builder::new().process(ThreadPerRequest::new())] {
             let server = serve(settings);
