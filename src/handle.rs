@@ -59,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) bell: Bell,
     phase: AtomicU8,
     open: AtomicUsize,
+    /// Datagrams that are being served.
+    datagrams: AtomicUsize,
     per_address: Mutex<HashMap<IpAddr, usize>>,
     waker: Mutex<Option<Arc<dyn Waker>>>,
     /// Whether `serve_forever` is running; its end is what [`ServerHandle::wait`] waits for.
@@ -84,6 +86,7 @@ impl Core {
             bell: Bell::new()?,
             phase: AtomicU8::new(Phase::Serving as u8),
             open: AtomicUsize::new(0),
+            datagrams: AtomicUsize::new(0),
             per_address: Mutex::default(),
             waker: Mutex::new(None),
             serving: Mutex::new(false),
@@ -143,25 +146,45 @@ impl Core {
         self.stopped.notify_all();
     }
 
-    /// Wakes those in [`wait_stopped`](Core::wait_stopped) when the last connection has gone while draining.
+    /// A connection has gone.
     fn connection_gone(&self) {
-        if self.open.fetch_sub(1, Ordering::SeqCst) == 1 && !self.is_serving() {
+        if self.open.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.maybe_drained();
+        }
+    }
+
+    pub(crate) fn datagram_came(&self) {
+        self.datagrams.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn datagram_gone(&self) {
+        if self.datagrams.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.maybe_drained();
+        }
+    }
+
+    /// Wakes those in [`wait_drained`](Core::wait_drained).
+    fn maybe_drained(&self) {
+        if !self.is_serving() {
             // Under the lock, so that a waiter is either before its check or already waiting.
             drop(self.serving.lock());
             self.stopped.notify_all();
         }
     }
 
-    /// Waits until no connection is open; false when `until` or a cut came first.
-    pub(crate) fn wait_drained(&self, until: Instant) -> bool {
-        let phase = self.phase();
+    fn is_drained(&self) -> bool {
+        self.open_connections() == 0 && self.datagrams.load(Ordering::SeqCst) == 0
+    }
+
+    /// Waits until no connection is open and no datagram is being served; false when `until` or the end of `phase` came first.
+    pub(crate) fn wait_drained(&self, phase: Phase, until: Instant) -> bool {
         let mut serving = self.serving.lock();
-        while self.open_connections() > 0 && self.phase() == phase {
+        while !self.is_drained() && self.phase() == phase {
             if self.stopped.wait_until(&mut serving, until).timed_out() {
                 break;
             }
         }
-        self.open_connections() == 0
+        self.is_drained()
     }
 
     /// The bell rang: obeys a signal.

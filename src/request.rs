@@ -100,6 +100,8 @@ pub struct DatagramRequest {
     pub(crate) length: usize,
     pub(crate) truncated: bool,
     pub(crate) local: Option<Local>,
+    /// Counted among those that a shutdown waits for.
+    pub(crate) in_flight: bool,
 }
 
 /// The address and interface that a datagram was sent to.
@@ -129,6 +131,19 @@ impl DatagramRequest {
         send(&self.socket, &self.server.0.trace, &self.client_address, self.local.as_ref(), bytes)
     }
 
+    /// A datagram has come: a shutdown waits until it is served.
+    pub(crate) fn take_off(&mut self) {
+        self.in_flight = true;
+        self.server.0.datagram_came();
+    }
+
+    /// The datagram is served.
+    pub(crate) fn land(&mut self) {
+        if std::mem::take(&mut self.in_flight) {
+            self.server.0.datagram_gone();
+        }
+    }
+
     /// Sends [`wfile`](DatagramRequest::wfile), and empties it.
     pub(crate) fn finish(&mut self) -> Result<()> {
         if self.wfile.is_empty() {
@@ -147,6 +162,12 @@ impl DatagramRequest {
             local: self.local.clone(),
             trace: self.server.0.trace.clone(),
         }
+    }
+}
+
+impl Drop for DatagramRequest {
+    fn drop(&mut self) {
+        self.land();
     }
 }
 

@@ -53,9 +53,11 @@ impl DatagramJob {
                 return if nothing.contains(&error.kind()) { Ok(None) } else { Err(error) };
             }
         };
+        request.take_off();
         if !self.core.is_serving() {
             return Ok(None);
         }
+        self.core.stats.accepted.fetch_add(1, Relaxed);
         request.client_address = received.client;
         (request.length, request.truncated, request.local) = (received.len, received.truncated, received.local);
         Ok(Some(request))
@@ -71,10 +73,12 @@ impl DatagramJob {
             length: 0,
             truncated: false,
             local: None,
+            in_flight: false,
         })
     }
 
     fn put_back(&self, mut request: Box<DatagramRequest>) {
+        request.land();
         request.wfile.clear();
         let mut spare = self.spare.lock();
         if spare.len() < SPARE {
@@ -85,7 +89,6 @@ impl DatagramJob {
     /// Serves one datagram. Never panics.
     pub(crate) fn handle(&self, mut request: Box<DatagramRequest>) {
         let core = &self.core;
-        core.stats.accepted.fetch_add(1, Relaxed);
         if let Some(trace) = &core.trace {
             trace.traffic(&request.client_address, Traffic::Received(request.packet()));
         }

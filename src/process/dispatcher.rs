@@ -15,6 +15,9 @@ use crate::poller::{Events, Interest, Mode, Poller};
 /// The poller's key of the bell; sources have other ones.
 const BELL: usize = 0;
 
+/// How often to look for children that have ended, while there are any: the program's SIGCHLD isn't ours to take.
+const REAP_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Waits for connections and datagrams, and hands them to a [`ProcessRequest`].
 pub(crate) struct Dispatcher {
     core: Arc<Core>,
@@ -70,7 +73,8 @@ impl Dispatcher {
     pub(crate) fn run(&self, process: &dyn ProcessRequest, interval: Option<Duration>) -> io::Result<()> {
         let mut next = interval.map(|interval| Instant::now() + interval);
         while self.core.is_serving() {
-            self.handle_one(process, next)?;
+            let reap = (process.pending() > 0).then(|| Instant::now() + REAP_INTERVAL);
+            self.handle_one(process, next.into_iter().chain(reap).min())?;
             process.service_actions();
             if let (Some(due), Some(interval)) = (next, interval)
                 && due <= Instant::now()
@@ -80,6 +84,11 @@ impl Dispatcher {
             }
         }
         Ok(())
+    }
+
+    /// Lets go of the listening sockets: whoever connects from now on is refused.
+    pub(crate) fn stop_listening(&self) {
+        self.sources.clear(&self.poller);
     }
 
     /// Ends the sockets of the requests in flight; tells how many.

@@ -63,6 +63,12 @@ impl Sources {
         }
     }
 
+    /// Closes all sources that nobody else holds.
+    pub(crate) fn clear(&self, poller: &Poller) {
+        let count = self.0.read().len();
+        (0..count).for_each(|index| self.remove(index, poller));
+    }
+
     pub(crate) fn get(&self, index: usize) -> Option<Source> {
         self.0.read().get(index)?.source.clone()
     }

@@ -128,8 +128,8 @@ impl<S> Server<S> {
         let interval = self.times.interval;
         let result = self.dispatcher()?.run(&*process, interval);
         self.core.enter(Phase::Draining); // an error ends it as a shutdown does
-        // Whoever connects from now on is refused.
         let dispatcher = self.dispatcher.take();
+        dispatcher.iter().for_each(Dispatcher::stop_listening);
         self.close_sockets();
         self.drain(|| dispatcher.as_ref().map_or(0, Dispatcher::cut));
         Ok(result?)
@@ -177,7 +177,7 @@ impl<S> Server<S> {
             log::info!("waiting for {}, busy for {:.1?}", request.client_address, request.since.elapsed());
         }
         // Children first: a connection counts as open until its process is reaped.
-        if self.wait_for_children(until) && self.core.wait_drained(until) {
+        if self.wait_for_children(Phase::Draining, until) && self.core.wait_drained(Phase::Draining, until) {
             return;
         }
         for request in handle.in_flight() {
@@ -188,19 +188,19 @@ impl<S> Server<S> {
         self.process.cut();
         self.core.stats.cut.fetch_add((cut() + children) as u64, Relaxed);
         let until = Instant::now() + AFTER_CUT;
-        if !(self.wait_for_children(until) && self.core.wait_drained(until)) {
+        if !(self.wait_for_children(Phase::Cut, until) && self.core.wait_drained(Phase::Cut, until)) {
             log::warn!("{} connections are still in a handler's hands", self.core.open_connections());
         }
     }
 
     /// Waits for requests that run in other processes. Their end can't be waited for with a deadline, so this looks.
-    fn wait_for_children(&self, until: Instant) -> bool {
+    fn wait_for_children(&self, phase: Phase, until: Instant) -> bool {
         loop {
             self.process.service_actions();
             if self.process.pending() == 0 {
                 return true;
             }
-            if Instant::now() >= until {
+            if Instant::now() >= until || self.core.phase() != phase {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(2));

@@ -76,10 +76,12 @@ impl Session {
             // A hook that panics must not take the worker along.
             let _ = catch_unwind(AssertUnwindSafe(|| core.hooks.handle_error(client, error)));
         }
+        let peer_is_there = !error.is_disconnect();
         self.phase = match self.phase {
             Phase::Serving => Phase::Finishing,
-            Phase::Finishing | Phase::Finished if !error.is_disconnect() && self.handler.is_some() => Phase::Finishing,
-            Phase::Handshake if self.handler.is_none() && self.request.wfile.has_unsent() => Phase::Finished,
+            Phase::Finishing if peer_is_there && self.handler.is_some() => Phase::Finishing,
+            // What a `setup` or `finish` wrote before it failed goes out.
+            Phase::Handshake | Phase::Finished if peer_is_there && self.request.wfile.has_unsent() => Phase::Finished,
             _ => Phase::Over,
         };
         if error.is_disconnect() {

@@ -1,0 +1,172 @@
+//! `ForkingMixIn`, which needs a process with a single thread: each test starts this binary once more, as the server.
+
+#[allow(dead_code, reason = "the other tests use the rest")]
+#[path = "support/client.rs"]
+mod client;
+#[path = "forking/server.rs"]
+mod server;
+
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+
+use client::{Client, PATIENCE, eventually};
+use server::{KINDS, Server};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == server::SERVE) {
+        return server::serve(&arguments[1..]);
+    }
+    let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let mut out = std::io::stdout();
+    for (name, test) in TESTS {
+        if names.is_empty() || names.iter().any(|wanted| name.contains(wanted.as_str())) {
+            // A failure ends the process, and so the test target, with its message.
+            test();
+            writeln!(out, "test {name} ... ok").unwrap();
+        }
+    }
+}
+
+macro_rules! tests {
+    ($($name:ident)*) => {
+        const TESTS: &[(&str, fn())] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+tests! {
+    each_client_is_served_by_a_process_of_its_own
+    shutdown_ends_a_server_that_nobody_uses
+    what_a_handler_changes_stays_in_its_process
+    a_crash_costs_one_process
+    a_failure_or_panic_costs_one_connection
+    a_shutdown_waits_for_the_children
+    children_that_outlast_the_grace_time_are_cut_and_counted
+    no_more_children_than_may_be_serve_at_once
+    children_are_reaped_as_they_end
+    handle_request_serves_one_request_and_tells_of_a_time_out
+    server_close_waits_for_the_children_unless_told_otherwise
+}
+
+fn each_client_is_served_by_a_process_of_its_own() {
+    for kind in KINDS {
+        let server = Server::start(&[kind]);
+        let mut processes = vec![server.pid()];
+        for _ in 0..3 {
+            let mut client = server.connect();
+            client.say(b"pid\n");
+            let mut answer = [0; 100];
+            let count = client.socket.read(&mut answer).unwrap();
+            processes.push(std::str::from_utf8(&answer[..count]).unwrap().trim().parse().unwrap());
+        }
+        processes.sort_unstable();
+        processes.dedup();
+        assert_eq!(processes.len(), 4, "{kind}");
+        server.end("accepted 3, cut 0");
+    }
+}
+
+fn shutdown_ends_a_server_that_nobody_uses() {
+    for kind in KINDS {
+        Server::start(&[kind]).end("accepted 0, cut 0");
+    }
+}
+
+fn what_a_handler_changes_stays_in_its_process() {
+    let server = Server::start(&["tcp"]);
+    for _ in 0..2 {
+        server.connect().say(b"count\n").hear(b"1\n").say(b"count\n").hear(b"2\n");
+    }
+}
+
+fn a_crash_costs_one_process() {
+    let server = Server::start(&["tcp"]);
+    let mut neighbour = server.connect();
+    neighbour.say(b"count\n").hear(b"1\n");
+    assert_eq!(server.connect().say(b"crash\n").hear_end(), b"");
+    server.connect().say(b"count\n").hear(b"1\n");
+    neighbour.say(b"count\n").hear(b"2\n");
+    drop(neighbour);
+    server.end("accepted 3, cut 0");
+}
+
+fn a_failure_or_panic_costs_one_connection() {
+    let server = Server::start(&["tcp"]);
+    for order in [&b"fail\n"[..], b"panic\n"] {
+        assert_eq!(server.connect().say(order).hear_end(), b"");
+        server.connect().say(b"count\n").hear(b"1\n");
+    }
+}
+
+fn a_shutdown_waits_for_the_children() {
+    let server = Server::start(&["tcp"]);
+    let mut client = server.connect();
+    client.say(b"wait\n").hear(b"waiting\n");
+    server.terminate();
+    server.expect_nothing();
+    client.say(b"goes on\n").hear(b"goes on\n");
+    drop(client);
+    server.expect("accepted 1, cut 0");
+}
+
+fn children_that_outlast_the_grace_time_are_cut_and_counted() {
+    let server = Server::start(&["tcp", "grace"]);
+    let mut client = server.connect();
+    client.say(b"wait\n").hear(b"waiting\n");
+    server.terminate();
+    assert_eq!(client.hear_end(), b"");
+    server.expect("accepted 1, cut 1");
+}
+
+fn no_more_children_than_may_be_serve_at_once() {
+    let server = Server::start(&["tcp", "one-child"]);
+    let mut first = server.connect();
+    first.say(b"wait\n").hear(b"waiting\n");
+    let mut second = server.connect();
+    second.say(b"count\n");
+    second.socket.set_read_timeout(Some(Duration::from_millis(30))).unwrap();
+    assert_eq!(second.socket.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    drop(first);
+    second.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    second.hear(b"1\n");
+}
+
+fn children_are_reaped_as_they_end() {
+    let server = Server::start(&["tcp"]);
+    let mut clients: Vec<Client> = (0..5).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.say(b"count\n").hear(b"1\n");
+    }
+    assert_eq!(server.children(), 5);
+    clients.truncate(1);
+    eventually("one child is left, although nobody connects any more", || server.children() == 1);
+}
+
+fn handle_request_serves_one_request_and_tells_of_a_time_out() {
+    let servers = KINDS.map(|kind| {
+        let server = Server::start(&[kind, "handle-request"]);
+        let mut client = server.connect();
+        client.say(b"count\n").hear(b"1\n");
+        server
+    });
+    for server in servers {
+        server.expect("handled; time-outs: 0");
+        server.expect("handled; time-outs: 1");
+    }
+}
+
+fn server_close_waits_for_the_children_unless_told_otherwise() {
+    let server = Server::start(&["tcp", "close"]);
+    let mut client = server.connect();
+    client.say(b"wait\n").hear(b"waiting\n");
+    server.expect_nothing();
+    client.say(b"go\n").hear(b"go\n");
+    drop(client);
+    server.expect("closed");
+
+    let server = Server::start(&["tcp", "close", "no-block"]);
+    let mut client = server.connect();
+    client.say(b"wait\n").hear(b"waiting\n");
+    server.expect("closed");
+    client.say(b"left to itself\n").hear(b"left to itself\n");
+}

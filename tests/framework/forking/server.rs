@@ -1,0 +1,215 @@
+//! The server's process, and what the tests' process sees of it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use socketserver::{
+    Builder, DatagramRequest, DatagramRequestHandler, Error, ForkingMixIn, Next, Result, ServerAddress, ServerHooks,
+    StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
+};
+
+use crate::client::{Client, PATIENCE, TestDir};
+
+/// The first argument of the server's process.
+pub(crate) const SERVE: &str = "--serve";
+pub(crate) const KINDS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
+
+/// Does what a line says.
+#[derive(Clone, Copy)]
+struct Handler;
+
+impl Handler {
+    fn obey(line: &[u8]) -> Result<String> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        match line {
+            b"pid\n" => Ok(format!("{}\n", std::process::id())),
+            b"count\n" => Ok(format!("{}\n", COUNT.fetch_add(1, Ordering::SeqCst) + 1)),
+            b"crash\n" => std::process::abort(),
+            b"panic\n" => panic!("told to panic"),
+            _ => Err(Error::Protocol("told to fail".to_owned())),
+        }
+    }
+}
+
+impl StreamRequestHandler for Handler {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        while let Some(line) = request.rfile.take_line(80)? {
+            if line != b"wait\n" {
+                request.wfile.write_all(Handler::obey(line)?.as_bytes())?;
+                continue;
+            }
+            request.wfile.write_all(b"waiting\n")?;
+            request.wfile.flush()?;
+            let mut rest = Vec::new();
+            request.rfile.read_until(b'\n', &mut rest)?;
+            request.wfile.write_all(&rest)?;
+            return Ok(Next::Close);
+        }
+        Ok(Next::Wait)
+    }
+}
+
+impl DatagramRequestHandler for Handler {
+    fn handle(&mut self, request: &mut DatagramRequest) -> Result<()> {
+        request.wfile = Handler::obey(request.packet())?.into_bytes();
+        Ok(())
+    }
+}
+
+/// Counts the time-outs of `handle_request`.
+#[derive(Clone, Default)]
+struct TimeOuts(Arc<AtomicUsize>);
+
+impl ServerHooks for TimeOuts {
+    fn handle_timeout(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The whole life of the server's process: `KIND SETTING... DIRECTORY`.
+pub(crate) fn serve(arguments: &[String]) {
+    let is = |setting: &str| arguments.iter().any(|argument| argument == setting);
+    let path = format!("{}/server", arguments.last().unwrap());
+    let mut process = ForkingMixIn::new().block_on_close(!is("no-block"));
+    if is("one-child") {
+        process = process.max_children(1);
+    }
+    let mut settings = Builder::new().process(process);
+    if is("grace") {
+        settings = settings.grace(Duration::from_millis(30));
+    }
+    let class = |_: &_| Handler;
+    if is("handle-request") {
+        let time_outs = TimeOuts::default();
+        settings = settings.hooks(time_outs.clone()).timeout(Some(Duration::from_secs(1)));
+        match &*arguments[0] {
+            "tcp" => handle_two_requests(settings.tcp("127.0.0.1:0", class).unwrap(), &time_outs),
+            "udp" => handle_two_requests(settings.udp("127.0.0.1:0", class).unwrap(), &time_outs),
+            "unix" => handle_two_requests(settings.unix_stream(path, class).unwrap(), &time_outs),
+            _ => handle_two_requests(settings.unix_datagram(path, class).unwrap(), &time_outs),
+        }
+    } else if is("close") {
+        let mut server = settings.tcp("127.0.0.1:0", class).unwrap();
+        tell(server.server_address());
+        server.handle_request().unwrap();
+        server.server_close();
+        tell("closed");
+    } else {
+        match &*arguments[0] {
+            "tcp" => serve_until_terminated(settings.tcp("127.0.0.1:0", class).unwrap()),
+            "udp" => serve_until_terminated(settings.udp("127.0.0.1:0", class).unwrap()),
+            "unix" => serve_until_terminated(settings.unix_stream(path, class).unwrap()),
+            _ => serve_until_terminated(settings.unix_datagram(path, class).unwrap()),
+        }
+    }
+}
+
+fn tell(what: impl std::fmt::Display) {
+    let mut out = std::io::stdout();
+    writeln!(out, "{what}").unwrap();
+}
+
+fn serve_until_terminated<S>(mut server: socketserver::Server<S>) {
+    shutdown_on_ctrl_c(server.handle()).unwrap();
+    tell(server.server_address());
+    server.serve_forever().unwrap();
+    let stats = server.handle().stats();
+    tell(format_args!("accepted {}, cut {}", stats.accepted, stats.cut));
+}
+
+/// The second of which never comes.
+fn handle_two_requests<S>(mut server: socketserver::Server<S>, time_outs: &TimeOuts) {
+    tell(server.server_address());
+    for _ in 0..2 {
+        server.handle_request().unwrap();
+        tell(format_args!("handled; time-outs: {}", time_outs.0.load(Ordering::SeqCst)));
+    }
+}
+
+/// A server's process, as the tests see it.
+pub(crate) struct Server {
+    process: Child,
+    kind: String,
+    address: ServerAddress,
+    lines: mpsc::Receiver<String>,
+    _dir: TestDir,
+}
+
+impl Server {
+    /// A server of this kind, with these settings.
+    pub(crate) fn start(arguments: &[&str]) -> Server {
+        let dir = TestDir::new();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg(SERVE).args(arguments).arg(dir.join(""));
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = lines_of(process.stdout.take().unwrap());
+        let ready = lines.recv_timeout(PATIENCE).expect("the server isn't ready");
+        let address = match ready.strip_prefix("unix:") {
+            Some(path) => ServerAddress::Unix(Some(path.into())),
+            None => ServerAddress::Inet(ready.parse().unwrap()),
+        };
+        Server { process, kind: arguments[0].to_owned(), address, lines, _dir: dir }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        match &*self.kind {
+            "tcp" | "unix" => Client::connect(&self.address),
+            _ => Client::datagrams(&self.address),
+        }
+    }
+
+    /// How many processes the server has, ended ones that it hasn't reaped too.
+    pub(crate) fn children(&self) -> usize {
+        let path = format!("/proc/{0}/task/{0}/children", self.pid());
+        std::fs::read_to_string(path).unwrap().split_whitespace().count()
+    }
+
+    pub(crate) fn terminate(&self) {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
+    }
+
+    /// Waits for the server's next line.
+    #[track_caller]
+    pub(crate) fn expect(&self, line: &str) {
+        assert_eq!(self.lines.recv_timeout(PATIENCE).as_deref(), Ok(line));
+    }
+
+    /// The server says nothing for a moment.
+    #[track_caller]
+    pub(crate) fn expect_nothing(&self) {
+        assert_eq!(self.lines.recv_timeout(Duration::from_millis(30)), Err(mpsc::RecvTimeoutError::Timeout));
+    }
+
+    #[track_caller]
+    pub(crate) fn end(self, line: &str) {
+        self.terminate();
+        self.expect(line);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn lines_of(output: ChildStdout) -> mpsc::Receiver<String> {
+    let (tell, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(std::result::Result::ok) {
+            if tell.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}

@@ -1,0 +1,152 @@
+//! The pool: it grows when handlers block, shrinks when they don't, and queues at its cap.
+
+use std::io::Write;
+
+use socketserver::{Builder, Next, Refusal, Result, StreamRequest, StreamRequestHandler, ThreadingMixIn};
+
+use crate::subjects::Recorder;
+use crate::support::{Client, Gate, Running, eventually};
+
+/// Stops at its gate for a line `stop`, and sends every line back.
+struct Gated(Gate);
+
+impl StreamRequestHandler for Gated {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        while let Some(line) = request.rfile.take_line(80)? {
+            if line == b"stop\n" {
+                self.0.pass();
+            }
+            request.wfile.write_all(line)?;
+        }
+        Ok(Next::Wait)
+    }
+}
+
+fn serve(settings: Builder, least: usize, most: usize, gate: &Gate) -> Running {
+    let gate = gate.clone();
+    let pool = ThreadingMixIn::new().threads(least).max_threads(most);
+    Running::start(settings.process(pool).tcp("127.0.0.1:0", move |_: &_| Gated(gate.clone())).unwrap())
+}
+
+fn stopped_clients(server: &Running, count: usize) -> Vec<Client> {
+    let mut clients: Vec<Client> = (0..count).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.say(b"stop\n");
+    }
+    clients
+}
+
+#[test]
+fn others_are_served_while_handlers_block() {
+    let gate = Gate::default();
+    let server = serve(Builder::new(), 1, 8, &gate);
+    let mut early = server.connect();
+    early.say(b"early\n").hear(b"early\n");
+    let mut stopped = stopped_clients(&server, 5);
+    gate.wait_entered(5);
+    early.say(b"parked since\n").hear(b"parked since\n");
+    server.connect().say(b"new\n").hear(b"new\n");
+    gate.open(5);
+    for client in &mut stopped {
+        client.hear(b"stop\n");
+    }
+}
+
+#[test]
+fn the_pool_grows_to_its_cap_and_the_rest_waits() {
+    let gate = Gate::default();
+    let server = serve(Builder::new(), 1, 4, &gate);
+    let mut clients = stopped_clients(&server, 4);
+    gate.wait_entered(4);
+    clients.extend(stopped_clients(&server, 3));
+    eventually("the rest is queued", || server.stats().queued == 3);
+    let stats = server.stats();
+    assert_eq!((stats.threads, stats.active, stats.open, gate.entered()), (4, 4, 7, 4));
+    gate.open(1);
+    gate.wait_entered(5);
+    gate.open(6);
+    for client in &mut clients {
+        client.hear(b"stop\n");
+    }
+    assert_eq!((gate.entered(), server.stats().queued), (7, 0));
+    assert_eq!(server.stats().threads, 4);
+}
+
+#[test]
+fn a_queue_that_is_full_refuses_newcomers() {
+    let (gate, hooks) = (Gate::default(), Recorder::default());
+    let server = serve(Builder::new().hooks(hooks.clone()).max_queue(2), 1, 2, &gate);
+    let mut clients = stopped_clients(&server, 2);
+    gate.wait_entered(2);
+    for queued in 1..=3 {
+        clients.push(server.connect());
+        eventually("it is queued", || server.stats().queued == queued);
+    }
+    let mut refused = server.connect();
+    eventually("a refusal waits for its thread", || server.stats().refused(Refusal::QueueFull) == 1);
+    gate.open(2);
+    assert_eq!(refused.hear_end(), b"go away\n");
+    for client in clients.iter_mut().skip(2) {
+        client.say(b"served after all\n").hear(b"served after all\n");
+    }
+    assert_eq!(hooks.refusals(), [Refusal::QueueFull]);
+}
+
+/// Threads beyond the least number leave after 10 s without work.
+#[test]
+fn the_pool_shrinks_when_its_threads_have_nothing_to_do() {
+    let gate = Gate::default();
+    let server = serve(Builder::new(), 2, 6, &gate);
+    let mut clients = stopped_clients(&server, 6);
+    gate.wait_entered(6);
+    assert_eq!(server.stats().threads, 6);
+    gate.open(6);
+    for client in &mut clients {
+        client.hear(b"stop\n");
+    }
+    eventually("it is as small as it was", || server.stats().threads == 2);
+    clients[0].say(b"still served\n").hear(b"still served\n");
+    let mut again = stopped_clients(&server, 6);
+    gate.open(6);
+    for client in &mut again {
+        client.hear(b"stop\n");
+    }
+}
+
+#[test]
+fn a_handler_that_waits_for_another_connection_is_not_waited_for() {
+    // Each client's handler blocks until the next client's has run: with a fixed number of threads this locks up.
+    let gate = Gate::default();
+    let server = serve(Builder::new(), 1, 32, &gate);
+    let mut clients = stopped_clients(&server, 20);
+    gate.wait_entered(20);
+    gate.open(20);
+    for client in &mut clients {
+        client.hear(b"stop\n");
+    }
+    assert!(server.stats().threads >= 20);
+}
+
+#[test]
+fn a_handler_that_writes_more_than_the_client_takes_holds_up_nobody_else() {
+    const SIZE: usize = 16 << 20;
+    let class = |_: &_| {
+        |request: &mut StreamRequest| {
+            match request.rfile.take_all() {
+                b"flood" => request.wfile.write_all(&vec![b'x'; SIZE])?,
+                _ => request.wfile.write_all(b"here\n")?,
+            }
+            Ok(Next::Wait)
+        }
+    };
+    let pool = ThreadingMixIn::new().threads(1).max_threads(3);
+    let server = Running::start(Builder::new().process(pool).tcp("127.0.0.1:0", class).unwrap());
+    let mut slow = [server.connect(), server.connect()];
+    for client in &mut slow {
+        client.say(b"flood").hear(b"x");
+    }
+    server.connect().say(b"anybody?").hear(b"here\n");
+    for client in &mut slow {
+        client.hear(&vec![b'x'; SIZE - 1]);
+    }
+}

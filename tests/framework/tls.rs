@@ -1,0 +1,189 @@
+//! TLS: a rustls client against certificates made on the spot.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socketserver::{
+    Builder, Error, Expiry, ManualClock, Next, Result, StreamRequest, StreamRequestHandler, ThreadPerRequest,
+    ThreadingMixIn, Tls,
+};
+
+use crate::subjects::{Obedient, Recorder};
+use crate::support::{Running, TestDir, eventually};
+
+/// A certificate and its key, as files.
+struct Files {
+    dir: TestDir,
+}
+
+impl Files {
+    fn new() -> Files {
+        Files { dir: TestDir::new() }
+    }
+
+    /// Puts another certificate into the files.
+    fn renew(&self) -> CertificateDer<'static> {
+        let CertifiedKey::<KeyPair> { cert, signing_key } = generate_simple_self_signed(["localhost".into()]).unwrap();
+        std::fs::write(self.dir.join("cert.pem"), cert.pem()).unwrap();
+        std::fs::write(self.dir.join("key.pem"), signing_key.serialize_pem()).unwrap();
+        cert.der().clone()
+    }
+
+    fn tls(&self, alpn: &[&str]) -> Tls {
+        Tls::from_pem_files(self.dir.join("cert.pem"), self.dir.join("key.pem"), alpn).unwrap()
+    }
+}
+
+/// A server with a fresh certificate.
+fn serve<H: StreamRequestHandler + Copy + Sync>(settings: Builder, handler: H) -> (Running, CertificateDer<'static>) {
+    let files = Files::new();
+    let certificate = files.renew();
+    let server = settings.tls(Some(files.tls(&["two", "one"]))).tcp("127.0.0.1:0", move |_: &_| handler).unwrap();
+    (Running::start(server), certificate)
+}
+
+type TlsClient = StreamOwned<ClientConnection, socket2::Socket>;
+
+/// A client that trusts this certificate only.
+fn connect(server: &Running, certificate: &CertificateDer<'static>, alpn: &[&str]) -> std::io::Result<TlsClient> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let mut session = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut socket = server.connect().socket;
+    while session.is_handshaking() {
+        session.complete_io(&mut socket)?;
+    }
+    Ok(StreamOwned::new(session, socket))
+}
+
+#[track_caller]
+fn assert_echo(client: &mut TlsClient, line: &[u8]) {
+    client.write_all(line).unwrap();
+    let mut answer = vec![0; line.len()];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, line);
+}
+
+/// Says how the connection is encrypted.
+fn describe(request: &mut StreamRequest) -> Result<Next> {
+    request.rfile.take_all();
+    let alpn = request.alpn_protocol().map(|name| String::from_utf8(name).unwrap());
+    write!(request.wfile, "{} {alpn:?}", request.is_tls())?;
+    Ok(Next::Close)
+}
+
+#[test]
+fn lines_come_back_encrypted() {
+    for settings in [Builder::new(), Builder::new().process(ThreadPerRequest::new())] {
+        let (server, certificate) = serve(settings, Obedient);
+        let mut client = connect(&server, &certificate, &[]).unwrap();
+        assert_echo(&mut client, b"hello\n");
+        assert_echo(&mut client, b"again\n");
+        client.write_all(b"close\n").unwrap();
+        let mut rest = Vec::new();
+        // Without close_notify this would be an error: somebody might have cut the answer.
+        client.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"");
+    }
+}
+
+#[test]
+fn many_messages_in_one_record_and_one_message_in_many_are_served() {
+    let (server, certificate) = serve(Builder::new().max_message(1 << 20), Obedient);
+    let mut client = connect(&server, &certificate, &[]).unwrap();
+    assert_echo(&mut client, &b"short\n".repeat(2000));
+    for byte in b"byte by byte" {
+        client.write_all(&[*byte]).unwrap();
+    }
+    client.write_all(b"\n").unwrap();
+    let mut answer = [0; 13];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"byte by byte\n");
+}
+
+#[test]
+fn alpn_takes_what_the_server_likes_best() {
+    for (offered, expected) in
+        [(&["one", "two"][..], "true Some(\"two\")"), (&["one"], "true Some(\"one\")"), (&[], "true None")]
+    {
+        let (server, certificate) = serve(Builder::new(), describe as fn(&mut StreamRequest) -> Result<Next>);
+        let mut client = connect(&server, &certificate, offered).unwrap();
+        client.write_all(b"?").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, expected);
+    }
+    let (server, certificate) = serve(Builder::new(), Obedient);
+    assert!(connect(&server, &certificate, &["three"]).is_err(), "nothing in common");
+}
+
+#[test]
+fn a_client_that_is_silent_in_the_handshake_expires_by_the_head_time_out() {
+    let (hand, hooks) = (ManualClock::new(), Recorder::default());
+    let settings = Builder::new().clock(hand.clock()).hooks(hooks.clone()).head_timeout(Some(Duration::from_secs(10)));
+    let pool = ThreadingMixIn::new().threads(1).max_threads(1);
+    let (server, certificate) = serve(settings.process(pool), Obedient);
+    let mut silent = server.connect();
+    let mut halfway = server.connect();
+    halfway.say(&[0x16, 0x03, 0x01, 0x02]);
+    eventually("both are parked", || server.stats().parked == 2);
+    assert_echo(&mut connect(&server, &certificate, &[]).unwrap(), b"no thread is held\n");
+    hand.advance(Duration::from_secs(10));
+    silent.hear_end();
+    halfway.hear_end();
+    eventually("both are counted", || server.stats().expired(Expiry::Handshake) == 2);
+    assert_eq!(hooks.expiries(), [Expiry::Handshake; 2]);
+}
+
+#[test]
+fn a_client_that_speaks_in_the_clear_is_an_error_of_its_own() {
+    let hooks = Recorder::default();
+    let (server, certificate) = serve(Builder::new().hooks(hooks.clone()), Obedient);
+    let alert = server.connect().say(b"GET / HTTP/1.1\r\n\r\n").hear_end();
+    assert_eq!(alert.first(), Some(&0x15), "a TLS alert tells why");
+    eventually("it is counted", || server.stats().failed == 1);
+    assert_eq!(hooks.errors().len(), 1);
+    assert_echo(&mut connect(&server, &certificate, &[]).unwrap(), b"unharmed\n");
+}
+
+#[test]
+fn a_certificate_is_replaced_while_the_server_runs() {
+    let files = Files::new();
+    let old = files.renew();
+    let tls = files.tls(&[]);
+    let server = Builder::new().tls(Some(tls.clone())).tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
+    let server = Running::start(server);
+    let mut standing = connect(&server, &old, &[]).unwrap();
+    assert_echo(&mut standing, b"before\n");
+
+    let new = files.renew();
+    assert!(connect(&server, &new, &[]).is_err(), "it isn't read yet");
+    tls.reload().unwrap();
+    assert_echo(&mut connect(&server, &new, &[]).unwrap(), b"with the new one\n");
+    assert!(connect(&server, &old, &[]).is_err());
+    assert_echo(&mut standing, b"still standing\n");
+
+    std::fs::write(files.dir.join("cert.pem"), "no certificate").unwrap();
+    let error = tls.reload().unwrap_err();
+    assert!(matches!(&error, Error::File { path, .. } if path.ends_with("cert.pem")), "{error}");
+    assert_echo(&mut connect(&server, &new, &[]).unwrap(), b"the last good one stays\n");
+}
+
+#[test]
+fn a_key_that_does_not_fit_its_certificate_is_refused() {
+    let (files, others) = (Files::new(), Files::new());
+    files.renew();
+    others.renew();
+    let error = Tls::from_pem_files(files.dir.join("cert.pem"), others.dir.join("key.pem"), &[]).unwrap_err();
+    assert!(error.to_string().contains("doesn't fit"), "{error}");
+    let error = Tls::from_pem_files(files.dir.join("missing"), files.dir.join("key.pem"), &[]).unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
+}
