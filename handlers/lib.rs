@@ -9,6 +9,7 @@ pub mod http;
 pub mod service;
 pub mod time;
 pub mod transfer;
+pub mod upload;
 
 use client::Talk;
 use service::{Failure, Service};
@@ -61,4 +62,6 @@ services! {
     Transfer(transfer::Transfer, client: "Fetch the file that a server sends" transfer::client::TransferClient),
     /// Tell the time
     Time(time::Time, client: "Ask a server for the time" time::client::TimeClient),
+    /// Take files, whole and verified
+    Upload(upload::Upload, client: "Send files and folders" upload::client::UploadClient),
 }

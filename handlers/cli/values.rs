@@ -29,7 +29,7 @@ pub(super) fn time_out(text: &str) -> Result<TimeOut, String> {
 pub struct TimeOut(pub Option<Duration>);
 
 /// `64KiB`, `10MB`, `10M`; a bare number is bytes. K, M and G are powers of 1000, Ki, Mi and Gi of 1024.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let expected = || format!("`{text}` is no size: expected 64KiB, 10MB, or a number of bytes");
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);

@@ -315,7 +315,10 @@ impl Session {
                 self.due = request.again || (progress && !request.rfile.buffer().is_empty());
                 if progress {
                     self.within_message = false;
-                    request.rfile.pace().reset();
+                    // A message that the handler takes piece by piece is one message to the least rate.
+                    if !request.in_message {
+                        request.rfile.pace().reset();
+                    }
                 }
             }
         }
