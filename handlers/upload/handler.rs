@@ -137,8 +137,8 @@ impl UploadHandler {
         match partial.receive(|into| request.rfile.try_read(into), AT_ONCE) {
             Ok(()) => {}
             Err(ReceiveError::Source(error)) => return Err(error.into()),
-            Err(ReceiveError::Store(error)) => {
-                let left = partial.remaining().unwrap_or_default();
+            Err(ReceiveError::Store { error, lost }) => {
+                let left = partial.remaining().unwrap_or_default() - lost;
                 partial.discard()?;
                 return self.refuse(request, &error, left);
             }

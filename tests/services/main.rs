@@ -17,3 +17,6 @@ mod lessons;
 mod life_cycle;
 mod time;
 mod transfer;
+mod upload;
+mod upload_client;
+mod upload_faults;

@@ -32,6 +32,16 @@ pub enum ReceiveError {
     /// The sender failed.
     Source(io::Error),
     /// The store failed.
+    Store {
+        /// How.
+        error: StoreError,
+        /// Bytes that the source gave and that aren't stored.
+        lost: u64,
+    },
+}
+
+enum Failed {
+    Source(io::Error),
     Store(StoreError),
 }
 
@@ -105,20 +115,28 @@ impl Partial {
         mut source: impl FnMut(&mut [u8]) -> io::Result<Option<usize>>,
         most: u64,
     ) -> Result<(), ReceiveError> {
+        let begun = self.offset;
         let most = self.remaining().map_or(most, |remaining| remaining.min(most));
+        let mut taken = 0;
+        let mut source = |into: &mut [u8]| {
+            let count = source(into);
+            taken += count.as_ref().map_or(0, |count| count.unwrap_or(0) as u64);
+            count
+        };
         let mut chunk = Chunk::take();
-        let more = fill(&mut chunk, &mut source, most).map_err(ReceiveError::Source);
+        let more = fill(&mut chunk, &mut source, most);
         // A sender who has filled a chunk at once is fast; for a slow one, threads would cost more than they bring.
         let large = matches!(more, Ok(true)) && most > 2 * CHUNK as u64;
         let mut hasher = std::mem::take(&mut self.hasher);
         let received = hasher.beside(large, |feed| {
-            let mut more = self.pass(feed, chunk, more)?;
-            let mut left = most.saturating_sub(CHUNK as u64);
-            while more && left > 0 {
+            self.pass(feed, chunk)?;
+            let (mut more, mut left) = (more, most.saturating_sub(CHUNK as u64));
+            while more.map_err(Failed::Source)? && left > 0 {
                 let mut chunk = feed.chunk();
-                let filled = fill(&mut chunk, &mut source, left).map_err(ReceiveError::Source);
+                // What came before an error is kept.
+                more = fill(&mut chunk, &mut source, left);
                 left -= chunk.len() as u64;
-                more = self.pass(feed, chunk, filled)?;
+                self.pass(feed, chunk)?;
             }
             Ok(())
         });
@@ -126,22 +144,18 @@ impl Partial {
         if !self.recorded && self.remaining() != Some(0) {
             self.record();
         }
-        received
+        received.map_err(|failed| match failed {
+            Failed::Source(error) => ReceiveError::Source(error),
+            Failed::Store(error) => ReceiveError::Store { error, lost: begun + taken - self.offset },
+        })
     }
 
-    /// Writes a chunk, even one that an error follows; tells whether more may come.
-    fn pass(
-        &mut self,
-        feed: &mut Feed<'_>,
-        chunk: Chunk,
-        more: Result<bool, ReceiveError>,
-    ) -> Result<bool, ReceiveError> {
-        self.claim(chunk.len()).map_err(ReceiveError::Store)?;
+    fn pass(&mut self, feed: &mut Feed<'_>, chunk: Chunk) -> Result<(), Failed> {
+        self.claim(chunk.len()).map_err(Failed::Store)?;
         let (file, offset, count) = (&self.file, self.offset, chunk.len() as u64);
-        feed.pass(chunk, |bytes| file.write_all_at(bytes, offset))
-            .map_err(|error| ReceiveError::Store(error.into()))?;
+        feed.pass(chunk, |bytes| file.write_all_at(bytes, offset)).map_err(|error| Failed::Store(error.into()))?;
         self.offset += count;
-        more
+        Ok(())
     }
 
     /// Whether so many bytes more are allowed.
