@@ -3,7 +3,7 @@
 
 use socketserver_handlers::http::{conditional, head, range, target};
 use socketserver_handlers::time::sntp;
-use socketserver_handlers::transfer;
+use socketserver_handlers::{transfer, upload};
 
 const MUTATIONS: usize = 20_000;
 /// Longer inputs are slow to check and tell nothing new.
@@ -83,6 +83,16 @@ fn sntp_packets_hold_under_mutation() {
     let reply = [&packet(0x24, 1)[..12], b"LOCL", &[0xED; 32]].concat();
     let seeds: &[&[u8]] = &[&packet(0x23, 0), &packet(0x1B, 0xFF), &packet(0xE4, 0), &reply, &[0x23; 68]];
     mutate(seeds, b"\x08\x0B\x1B\x21\x23\x24\xE4\x00\x01\x10\x80\xFF", sntp::check);
+}
+
+#[test]
+fn upload_headers_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"\x24\0\0\0{\"file_size\": 3, \"file_name\": \"a.txt\"}abc",
+        br#"{"file_name":"../\u00e9","file_size":18446744073709551615,"resume":true,"mtime":-1.5e9}"#,
+        br#"{"md5":"900150983CD24FB0D6963F7D28E17F72","file_size":0,"file_name":"","x":[{"file_size":1}],"resume":false}"#,
+    ];
+    mutate(seeds, b"\"\"{}[],:0919.-eE\\\0\x01", upload::header::check);
 }
 
 /// Checks the seeds and their mutations; `favourites` are bytes that mean something there.
