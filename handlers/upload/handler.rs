@@ -12,8 +12,8 @@ use super::header::{self, Header};
 use crate::common::framing::{self, Status};
 use crate::common::store::{Intent, Name, Partial, Published, ReceiveError, Resumed, StoreError};
 
-/// Bytes that are taken in one go, before others get their turn.
-const AT_ONCE: u64 = 16 << 20;
+/// A sender who never pauses is listened to for so long, before others get their turn.
+const SLICE: Duration = Duration::from_millis(100);
 /// Small uploads that are answered in one go.
 const UPLOADS_AT_ONCE: u32 = 16;
 /// The rest of a refused file up to this size is dropped, so that the connection can go on.
@@ -134,7 +134,9 @@ impl UploadHandler {
     }
 
     fn body(&mut self, request: &mut StreamRequest, mut partial: Box<Partial>) -> Result<Step> {
-        match partial.receive(|into| request.rfile.try_read(into), AT_ONCE) {
+        let until = Instant::now() + SLICE;
+        let source = |into: &mut [u8]| if Instant::now() < until { request.rfile.try_read(into) } else { Ok(None) };
+        match partial.receive(source, u64::MAX) {
             Ok(()) => {}
             Err(ReceiveError::Source(error)) => return Err(error.into()),
             Err(ReceiveError::Store { error, lost }) => {
