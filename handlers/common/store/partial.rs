@@ -53,7 +53,9 @@ impl Partial {
         let left_over = file.metadata()?.len();
         let usable = resume && intent.size.is_none_or(|size| left_over <= size);
         let there = if usable { left_over } else { 0 };
-        file.set_len(there)?;
+        if left_over > there {
+            file.set_len(there)?; // for nothing it would cost: ext4 writes a file that was cut out when it is closed
+        }
         let room = store.0.space.reserve(store.root(), &id, intent.size.unwrap_or(there), there);
         let room = match room {
             Ok(room) => room,
