@@ -12,6 +12,7 @@ pub mod ping;
 pub mod service;
 pub mod time;
 pub mod transfer;
+pub mod upload;
 
 use client::Talk;
 use service::{Failure, Service};
@@ -70,4 +71,6 @@ services! {
     Auth(auth::Auth, client: "Prove who you are to a server, and send lines to it" auth::client::AuthClient),
     /// Run commands for clients that prove who they are
     Exec(exec::Exec, client: "Run a command on a server" exec::client::ExecClient),
+    /// Take files, whole and verified
+    Upload(upload::Upload, client: "Send files and folders" upload::client::UploadClient),
 }

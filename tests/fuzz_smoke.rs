@@ -4,7 +4,7 @@
 use socketserver_handlers::http::{conditional, head, range, target};
 use socketserver_handlers::ping::packet;
 use socketserver_handlers::time::sntp;
-use socketserver_handlers::{auth, exec, transfer};
+use socketserver_handlers::{auth, exec, transfer, upload};
 
 const MUTATIONS: usize = 20_000;
 /// Longer inputs are slow to check and tell nothing new.
@@ -166,4 +166,14 @@ impl Xorshift {
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 >> 33).map_or(0, |number| number % bound)
     }
+}
+
+#[test]
+fn upload_headers_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"\x24\0\0\0{\"file_size\": 3, \"file_name\": \"a.txt\"}abc",
+        br#"{"file_name":"../\u00e9","file_size":18446744073709551615,"resume":true,"mtime":-1.5e9}"#,
+        br#"{"md5":"900150983CD24FB0D6963F7D28E17F72","file_size":0,"file_name":"","x":[{"file_size":1}],"resume":false}"#,
+    ];
+    mutate(seeds, b"\"\"{}[],:0919.-eE\\\0\x01", upload::header::check);
 }

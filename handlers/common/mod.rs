@@ -1,8 +1,10 @@
 //! What several services share.
 
 pub mod access_log;
+pub mod digest;
 pub mod echo;
 pub mod framing;
 pub(crate) mod log_writer;
 pub mod progress;
+pub mod store;
 pub(crate) mod trace;

@@ -129,6 +129,28 @@ impl RFile {
         }
     }
 
+    /// Takes bytes that have come, without waiting: 0 at the end of file, `None` if nothing is there for now. Large pieces go past
+    /// the buffer, without a copy; what this leaves unread brings the next call of `handle` like any other bytes.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn try_read(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        if self.start < self.end || into.is_empty() {
+            return self.read(into).map(Some);
+        }
+        if self.eof {
+            return Ok(Some(0));
+        }
+        if self.drained {
+            return Ok(None);
+        }
+        let transport = Arc::clone(&self.transport);
+        let space = into.len();
+        let count = self.read_some(|_| transport.read(into), space)?;
+        self.taken += count.unwrap_or_default() as u64;
+        Ok(count)
+    }
+
     /// How many bytes were taken since the connection began.
     pub fn bytes_taken(&self) -> u64 {
         self.taken

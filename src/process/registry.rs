@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::address::ClientAddress;
 use crate::handle::{Core, InFlight};
+use crate::poller::{Interest, Mode, Poller};
 use crate::session::Session;
 use crate::transport::Transport;
 
@@ -52,9 +53,11 @@ enum Holder {
     #[default]
     Free,
     Parked(Box<Session>),
-    /// In a worker's hands since then; `idle` when that worker sleeps until a message begins.
+    /// In a worker's hands since then; `idle` when that worker sleeps until a message begins, `silent` when the poller was told
+    /// to report nothing more of it.
     Held {
         event: Option<MaybeEof>,
+        silent: bool,
         idle: bool,
         since: Instant,
     },
@@ -156,8 +159,11 @@ impl Registry {
     pub(crate) fn park(&self, key: Key, mut session: Box<Session>, until: Option<Instant>) -> Parking {
         let Some(slot) = self.slot(key) else { return Parking::Ready(session) };
         let mut slot = slot.lock();
-        if let Holder::Held { event: event @ Some(_), .. } = &mut slot.holder {
+        if let Holder::Held { event: event @ Some(_), silent, .. } = &mut slot.holder {
             let maybe_eof = event.take().unwrap_or(true);
+            if std::mem::take(silent) {
+                session.set_watched(Some(Interest::Nothing));
+            }
             session.woken(maybe_eof);
             return Parking::Ready(session);
         }
@@ -180,16 +186,24 @@ impl Registry {
     }
 
     /// An event came: hands the connection out if it is parked.
-    pub(crate) fn take(&self, key: Key, maybe_eof: bool) -> Option<Box<Session>> {
+    pub(crate) fn take(&self, key: Key, maybe_eof: bool, poller: &Poller) -> Option<Box<Session>> {
         let mut slot = self.slot(key)?.lock();
         if !Registry::is_current(&slot, key) {
             return None;
         }
-        if let Holder::Held { event, .. } = &mut slot.holder {
+        let slot = &mut *slot;
+        if let Holder::Held { event, silent, .. } = &mut slot.holder {
+            // Somebody sends fast to a worker that is busy with just that: each segment would wake the leader for nothing.
+            if event.is_some()
+                && !*silent
+                && let Some(fd) = slot.owner.as_ref().and_then(|owner| owner.transport.fd())
+            {
+                *silent = poller.modify(fd, key.0, Interest::Nothing, Mode::Edge).is_ok();
+            }
             *event = Some(event.unwrap_or(false) | maybe_eof);
             return None;
         }
-        let mut session = Registry::unpark(&mut slot)?;
+        let mut session = Registry::unpark(slot)?;
         session.woken(maybe_eof);
         Some(session)
     }
@@ -245,7 +259,7 @@ impl Registry {
     /// The worker that holds a connection is about to sleep, or wakes, within or between messages.
     pub(crate) fn note_idle(&self, key: Key, session: &Session, idle: bool) {
         if let Some(slot) = self.slot(key) {
-            slot.lock().holder = Holder::Held { event: None, idle, since: session.since() };
+            slot.lock().holder = Holder::Held { event: None, silent: false, idle, since: session.since() };
         }
     }
 
@@ -306,5 +320,5 @@ impl Registry {
 }
 
 fn held(session: &Session) -> Holder {
-    Holder::Held { event: None, idle: false, since: session.since() }
+    Holder::Held { event: None, silent: false, idle: false, since: session.since() }
 }

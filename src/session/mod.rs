@@ -12,7 +12,7 @@ use std::any::Any;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::address::{ClientAddress, Networks};
 use crate::buffer::{Drain, Fill, RFile, WFile};
@@ -27,6 +27,8 @@ use crate::transport::Transport;
 
 /// After so many messages in one go, a busy connection lets the others that are ready go first (puma/puma#3487).
 const MESSAGES_IN_ONE_GO: u32 = 32;
+/// A handler's call that takes so long is a go of its own.
+const LONG_CALL: Duration = Duration::from_millis(10);
 
 /// Makes the handler of a connection.
 pub(crate) type StreamClass = Box<dyn Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync>;
@@ -286,7 +288,11 @@ impl Session {
             return Ok(Some(Step::Yield));
         }
         *messages += 1;
+        let begun = *now;
         self.call_handle(now)?;
+        if now.saturating_duration_since(begun) >= LONG_CALL {
+            *messages = MESSAGES_IN_ONE_GO;
+        }
         Ok(None)
     }
 
@@ -316,7 +322,10 @@ impl Session {
                 self.due = request.again || (progress && !request.rfile.buffer().is_empty());
                 if progress {
                     self.within_message = false;
-                    request.rfile.pace().reset();
+                    // A message that the handler takes piece by piece is one message to the least rate.
+                    if !request.in_message {
+                        request.rfile.pace().reset();
+                    }
                 }
             }
         }

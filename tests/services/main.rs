@@ -21,3 +21,6 @@ mod ping;
 mod ping_client;
 mod time;
 mod transfer;
+mod upload;
+mod upload_client;
+mod upload_faults;

@@ -160,7 +160,7 @@ impl Engine {
                 Some(index) => self.source_ready(index, ready),
                 None => {
                     let key = Key(event.key);
-                    if let Some(mut session) = self.registry.take(key, event.maybe_eof) {
+                    if let Some(mut session) = self.registry.take(key, event.maybe_eof, &self.poller) {
                         session.ready_at = now;
                         ready.push(Job::Connection { key: Some(key), session, expired: false });
                     }
@@ -261,10 +261,11 @@ impl Engine {
     /// Registers the socket: once, edge-triggered, and for writing only from when that is first needed.
     fn watch(&self, key: Key, session: &mut Session, writing: bool) -> io::Result<()> {
         let watched = session.watched();
-        if watched == Some(Interest::ReadWrite) || (watched.is_some() && !writing) {
-            return Ok(());
-        }
-        let interest = if writing { Interest::ReadWrite } else { Interest::Read };
+        let interest = match (watched, writing) {
+            (Some(Interest::ReadWrite), _) | (Some(Interest::Read), false) => return Ok(()),
+            (_, true) => Interest::ReadWrite,
+            (_, false) => Interest::Read,
+        };
         if let Some(fd) = session.transport().fd() {
             match watched {
                 None => self.poller.add(fd, key.0, interest, Mode::Edge)?,

@@ -1,0 +1,174 @@
+//! Digests of what passes: computed on the way, never in a second read, and only those that somebody asked for.
+
+mod hex;
+mod lanes;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use md5::Md5;
+use sha2::{Digest, Sha256};
+
+pub use hex::{HexError, from_hex, to_hex};
+pub use lanes::{CHUNK, Chunk, Feed};
+
+/// Digests of some bytes: those that a sender has announced, or those that were computed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Digests {
+    /// MD5 (RFC 1321): tells damage, but proves nothing against malice.
+    pub md5: Option<[u8; 16]>,
+    /// SHA-256 (FIPS 180-4).
+    pub sha256: Option<[u8; 32]>,
+    /// BLAKE3.
+    pub blake3: Option<[u8; 32]>,
+}
+
+impl Digests {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        *self == Digests::default()
+    }
+
+    /// The name of a digest that is in both and differs.
+    pub fn difference(&self, other: &Digests) -> Option<&'static str> {
+        fn differ<const N: usize>(one: Option<[u8; N]>, other: Option<[u8; N]>) -> bool {
+            one.zip(other).is_some_and(|(one, other)| one != other)
+        }
+        if differ(self.md5, other.md5) {
+            return Some("MD5");
+        }
+        if differ(self.sha256, other.sha256) {
+            return Some("SHA-256");
+        }
+        differ(self.blake3, other.blake3).then_some("BLAKE3")
+    }
+}
+
+/// One digest in the making.
+#[derive(Clone, Debug)]
+enum Running {
+    Md5(Md5),
+    Sha256(Sha256),
+    Blake3(Box<blake3::Hasher>),
+}
+
+impl Running {
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Running::Md5(hasher) => hasher.update(bytes),
+            Running::Sha256(hasher) => hasher.update(bytes),
+            Running::Blake3(hasher) => {
+                hasher.update(bytes);
+            }
+        }
+    }
+}
+
+/// Computes digests while bytes pass.
+#[derive(Clone, Debug, Default)]
+pub struct Hasher {
+    running: Vec<Running>,
+}
+
+impl Hasher {
+    /// Computes those digests that are in `wanted`; their values don't matter.
+    pub fn of(wanted: &Digests) -> Hasher {
+        let md5 = wanted.md5.map(|_| Running::Md5(Md5::new()));
+        let sha256 = wanted.sha256.map(|_| Running::Sha256(Sha256::new()));
+        let blake3 = wanted.blake3.map(|_| Running::Blake3(Box::default()));
+        Hasher { running: [md5, sha256, blake3].into_iter().flatten().collect() }
+    }
+
+    /// Whether nothing is computed.
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// These bytes have passed.
+    pub fn update(&mut self, bytes: &[u8]) {
+        for running in &mut self.running {
+            running.update(bytes);
+        }
+    }
+
+    /// Digests a file from `offset` to its end; tells where that is.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn update_from(&mut self, file: &File, offset: u64) -> io::Result<u64> {
+        let length = file.metadata()?.len();
+        if self.is_idle() {
+            return Ok(length);
+        }
+        let mut offset = offset;
+        self.beside(length.saturating_sub(offset) > CHUNK as u64, |feed| {
+            loop {
+                let mut chunk = feed.chunk();
+                let count = file.read_at(chunk.space(), offset)?;
+                if count == 0 {
+                    return Ok(offset);
+                }
+                chunk.fill(count);
+                offset += count as u64;
+                feed.pass(chunk, |_| {});
+            }
+        })
+    }
+
+    /// The digests of all that has passed.
+    pub fn finish(self) -> Digests {
+        let mut digests = Digests::default();
+        for running in self.running {
+            match running {
+                Running::Md5(hasher) => digests.md5 = Some(hasher.finalize().into()),
+                Running::Sha256(hasher) => digests.sha256 = Some(hasher.finalize().into()),
+                Running::Blake3(hasher) => digests.blake3 = Some(hasher.finalize().into()),
+            }
+        }
+        digests
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Digests = Digests { md5: Some([0; 16]), sha256: Some([0; 32]), blake3: Some([0; 32]) };
+
+    fn computed(wanted: &Digests, pieces: &[&[u8]]) -> Digests {
+        let mut hasher = Hasher::of(wanted);
+        pieces.iter().for_each(|piece| hasher.update(piece));
+        hasher.finish()
+    }
+
+    #[test]
+    fn the_digests_are_the_known_ones_however_the_bytes_are_cut() {
+        let digests = computed(&ALL, &[b"abc"]);
+        assert_eq!(to_hex(&digests.md5.unwrap()), "900150983cd24fb0d6963f7d28e17f72");
+        let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(to_hex(&digests.sha256.unwrap()), sha256);
+        let blake3 = "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85";
+        assert_eq!(to_hex(&digests.blake3.unwrap()), blake3);
+        assert_eq!(digests, computed(&ALL, &[b"a", b"", b"bc"]));
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_computed() {
+        let wanted = Digests { md5: Some([0; 16]), ..Digests::default() };
+        let digests = computed(&wanted, &[b"abc"]);
+        assert!(digests.md5.is_some() && digests.sha256.is_none() && digests.blake3.is_none());
+        assert!(Hasher::of(&Digests::default()).is_idle());
+        assert!(computed(&Digests::default(), &[b"abc"]).is_empty());
+    }
+
+    #[test]
+    fn a_difference_is_named() {
+        let right = computed(&ALL, &[b"abc"]);
+        assert_eq!(right.difference(&Digests::default()), None);
+        assert_eq!(right.difference(&right.clone()), None);
+        assert_eq!(right.difference(&Digests { sha256: Some([1; 32]), ..right.clone() }), Some("SHA-256"));
+        assert_eq!(right.difference(&Digests { md5: Some([1; 16]), ..Digests::default() }), Some("MD5"));
+        assert_eq!(right.difference(&Digests { blake3: Some([1; 32]), ..right.clone() }), Some("BLAKE3"));
+    }
+}

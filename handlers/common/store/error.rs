@@ -1,0 +1,98 @@
+//! Why something couldn't be stored.
+
+use std::fmt;
+use std::io;
+
+use rustix::io::Errno;
+
+/// Why a file isn't stored. Nothing stands under its name then, or still what stood there before.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The name is taken.
+    Exists,
+    /// It is larger than a file may be.
+    TooLarge {
+        /// What is allowed, in bytes.
+        max: u64,
+    },
+    /// The disk is full, or the quota used up.
+    NoSpace(&'static str),
+    /// What came isn't what was announced; names the digest.
+    ChecksumMismatch(&'static str),
+    /// Fewer bytes came than were announced.
+    Truncated {
+        /// What came, in bytes.
+        came: u64,
+        /// What was announced, in bytes.
+        announced: u64,
+    },
+    /// Somebody else is sending this very file.
+    Busy,
+    /// The name can't be used, for this reason.
+    ForbiddenName(&'static str),
+    /// The system refused.
+    Io(io::Error),
+}
+
+impl StoreError {
+    /// The contract's word for it. What the system refuses for a reason of its own counts as a matter of the name, if
+    /// another one might do, else as one of space.
+    pub fn code(&self) -> &'static str {
+        use io::ErrorKind::{InvalidFilename, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+        match self {
+            StoreError::Exists => "exists",
+            StoreError::TooLarge { .. } => "too_large",
+            StoreError::NoSpace(_) => "no_space",
+            StoreError::ChecksumMismatch(_) => "checksum_mismatch",
+            StoreError::Truncated { .. } => "truncated",
+            StoreError::Busy => "busy",
+            StoreError::ForbiddenName(_) => "forbidden_name",
+            StoreError::Io(error) => match error.kind() {
+                InvalidFilename | IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem => {
+                    "forbidden_name"
+                }
+                _ => "no_space",
+            },
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Exists => f.write_str("a file of this name exists"),
+            StoreError::TooLarge { max } => write!(f, "the file is larger than {max} bytes"),
+            StoreError::NoSpace(why) => f.write_str(why),
+            StoreError::ChecksumMismatch(digest) => {
+                write!(f, "the {digest} differs: what came isn't what was announced")
+            }
+            StoreError::Truncated { came, announced } => write!(f, "only {came} of {announced} bytes came"),
+            StoreError::Busy => f.write_str("this file is being sent already"),
+            StoreError::ForbiddenName(why) => write!(f, "the name is refused: {why}"),
+            StoreError::Io(error) => write!(f, "it can't be stored: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let StoreError::Io(error) = self { Some(error) } else { None }
+    }
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> StoreError {
+        match error.kind() {
+            io::ErrorKind::StorageFull => StoreError::NoSpace("the disk is full"),
+            io::ErrorKind::QuotaExceeded => StoreError::NoSpace("the disk quota is used up"),
+            io::ErrorKind::FileTooLarge => StoreError::NoSpace("the file system takes no file of this size"),
+            _ => StoreError::Io(error),
+        }
+    }
+}
+
+impl From<Errno> for StoreError {
+    fn from(error: Errno) -> StoreError {
+        io::Error::from(error).into()
+    }
+}

@@ -1,0 +1,209 @@
+//! The one way in which a service writes a file: aside, checked, synced, and only then under its name.
+//!
+//! The bytes of an upload that is under way lie in the hidden folder [`PARTIALS`] of the store's own folder, with a small record
+//! beside them. Whichever protocol began an upload, any other can go on with it, after the end of the connection or of the server
+//! as well. What stood under the name before stays until the new file is whole and on the disk.
+//!
+//! ```no_run
+//! # use std::path::Path;
+//! # use socketserver_handlers::common::store::*;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Store::open(Path::new("uploads"), StoreOptions::default())?;
+//! let intent = Intent { size: Some(5), ..Intent::new(Name::last_component("hello.txt")?) };
+//! let mut partial = store.begin(intent, OnDuplicate::Rename)?;
+//! partial.write(b"hello")?;
+//! let published = partial.publish(OnDuplicate::Rename)?; // `hello.txt`, or `hello (1).txt`
+//! # Ok(()) }
+//! ```
+
+mod aside;
+mod error;
+mod name;
+mod partial;
+mod publish;
+mod record;
+mod space;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use parking_lot::Mutex;
+
+use crate::common::digest::Hasher;
+use aside::Aside;
+pub use error::StoreError;
+pub use name::Name;
+pub use partial::{Partial, ReceiveError};
+pub use publish::Published;
+pub use record::Intent;
+use space::Space;
+
+/// The folder of the uploads that aren't whole, below the store's own.
+pub const PARTIALS: &str = ".socketserver-partial";
+
+/// How often a store that is in use looks for partial uploads that are too old.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// What happens when the name is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnDuplicate {
+    /// The new file is refused.
+    #[default]
+    Error,
+    /// The new file takes the old one's place.
+    Overwrite,
+    /// The new file gets a number: `name (1).txt`.
+    Rename,
+}
+
+/// The limits of a store.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Bytes of one file. Defaults to no limit.
+    pub max_size: Option<u64>,
+    /// Bytes of all files below the folder, partial ones included. Defaults to no limit.
+    pub quota: Option<u64>,
+    /// A partial upload to which nothing came for so long is removed. Defaults to a day.
+    pub partial_expiry: Duration,
+    /// Whether a file is on the disk, not only in the system's memory, before it gets its name. Defaults to true.
+    pub sync: bool,
+}
+
+impl Default for StoreOptions {
+    fn default() -> StoreOptions {
+        StoreOptions { max_size: None, quota: None, partial_expiry: Duration::from_secs(24 * 3600), sync: true }
+    }
+}
+
+/// A folder into which files are stored.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: Dir,
+    space: Arc<Space>,
+    partial_expiry: Duration,
+    sync: bool,
+    swept: Mutex<Option<Instant>>,
+}
+
+/// What [`Store::resume`] found.
+#[derive(Debug)]
+pub enum Resumed {
+    /// The upload goes on, at [`Partial::offset`].
+    Partial(Partial),
+    /// The very file is there already.
+    Complete(Published),
+}
+
+impl Store {
+    /// Stores into an existing folder.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn open(folder: &Path, options: StoreOptions) -> io::Result<Store> {
+        Ok(Store::new(Dir::open_ambient_dir(folder, ambient_authority())?, options))
+    }
+
+    /// Stores into a folder that is open already.
+    pub fn new(root: Dir, options: StoreOptions) -> Store {
+        let StoreOptions { max_size, quota, partial_expiry, sync } = options;
+        let space = Arc::new(Space::new(max_size, quota));
+        let store = Store(Arc::new(Inner { root, space, partial_expiry, sync, swept: Mutex::new(None) }));
+        store.sweep_now_and_then();
+        store
+    }
+
+    /// Begins an upload, from its first byte.
+    ///
+    /// # Errors
+    /// Whatever can be known before a byte has come: [`StoreError::Exists`], `TooLarge`, `NoSpace`, `Busy`.
+    pub fn begin(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Partial, StoreError> {
+        self.start(intent, on_duplicate, false)
+    }
+
+    /// Goes on with the upload that is known by the same name, size, digests and owner, or begins it.
+    ///
+    /// # Errors
+    /// As for [`begin`](Store::begin).
+    pub fn resume(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Resumed, StoreError> {
+        match self.completed(&intent)? {
+            Some(published) => Ok(Resumed::Complete(published)),
+            None => self.start(intent, on_duplicate, true).map(Resumed::Partial),
+        }
+    }
+
+    /// The uploads that can be gone on with, each with the bytes that are there. Those of other owners are among them.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn partials(&self) -> io::Result<Vec<(Intent, u64)>> {
+        Aside::existing(&self.0.root)?.map_or_else(|| Ok(Vec::new()), |aside| aside.list())
+    }
+
+    /// Removes the partial uploads to which nothing came for too long.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn sweep(&self) -> io::Result<()> {
+        Aside::existing(&self.0.root)?.map_or(Ok(()), |aside| aside.sweep(self.0.partial_expiry))
+    }
+
+    fn start(&self, intent: Intent, on_duplicate: OnDuplicate, resume: bool) -> Result<Partial, StoreError> {
+        self.sweep_now_and_then();
+        if on_duplicate == OnDuplicate::Error && self.is_taken(&intent.name) {
+            return Err(StoreError::Exists);
+        }
+        Partial::open(self.clone(), intent, resume)
+    }
+
+    fn is_taken(&self, name: &Name) -> bool {
+        self.0.root.symlink_metadata(name.as_str()).is_ok()
+    }
+
+    /// The file under the name, if it is the one that was announced, as far as can be told.
+    fn completed(&self, intent: &Intent) -> Result<Option<Published>, StoreError> {
+        let Some(size) = intent.size else { return Ok(None) };
+        let name = intent.name.as_str();
+        match self.0.root.symlink_metadata(name) {
+            Ok(metadata) if metadata.is_file() && metadata.len() == size => {}
+            _ => return Ok(None),
+        }
+        let Ok(file) = self.0.root.open(name) else { return Ok(None) };
+        let mut hasher = Hasher::of(&intent.digests);
+        if hasher.update_from(&file.into_std(), 0)? != size {
+            return Ok(None);
+        }
+        let digests = hasher.finish();
+        if intent.digests.difference(&digests).is_some() {
+            return Ok(None);
+        }
+        Ok(Some(Published { name: intent.name.clone(), size, digests }))
+    }
+
+    fn sweep_now_and_then(&self) {
+        let mut swept = self.0.swept.lock();
+        if swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+            *swept = Some(Instant::now());
+            drop(swept);
+            if let Err(error) = self.sweep() {
+                log::warn!("old partial uploads can't be removed: {error}");
+            }
+        }
+    }
+
+    fn sync(&self) -> bool {
+        self.0.sync
+    }
+
+    fn root(&self) -> &Dir {
+        &self.0.root
+    }
+}

@@ -1,0 +1,151 @@
+//! What is known of an upload that isn't whole yet: enough for any protocol to go on with it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::Name;
+use crate::common::digest::{Digests, from_hex, to_hex};
+
+/// What is to be stored, as the sender announced it.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// Where it is to stand.
+    pub name: Name,
+    /// How long it is, in bytes; `None` if the sender doesn't know yet.
+    pub size: Option<u64>,
+    /// What its digests are.
+    pub digests: Digests,
+    /// Who sends it: nobody else can go on with it.
+    pub owner: Option<String>,
+    /// When the sender's file was changed last; the stored one gets the same time.
+    pub modified: Option<SystemTime>,
+}
+
+impl Intent {
+    /// A file of this name, of which nothing else is known.
+    pub fn new(name: Name) -> Intent {
+        Intent { name, size: None, digests: Digests::default(), owner: None, modified: None }
+    }
+
+    /// Names the upload: the same for the same name, size, digests and owner.
+    pub fn id(&self) -> String {
+        let size = self.size.map(|size| size.to_string());
+        let digests = &self.digests;
+        let digests =
+            [digests.md5.map(|d| to_hex(&d)), digests.sha256.map(|d| to_hex(&d)), digests.blake3.map(|d| to_hex(&d))];
+        let mut hasher = blake3::Hasher::new();
+        for part in [Some(self.name.as_str()), size.as_deref(), self.owner.as_deref()]
+            .into_iter()
+            .chain(digests.iter().map(Option::as_deref))
+        {
+            // The length keeps the parts apart.
+            hasher.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
+            hasher.update(part.unwrap_or_default().as_bytes());
+        }
+        to_hex(&hasher.finalize().as_bytes()[..16])
+    }
+}
+
+/// An [`Intent`] as it lies on disk beside the bytes that have come, in JSON.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Record {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    md5: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blake3: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    /// Seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modified: Option<f64>,
+    /// Seconds since 1970.
+    created: u64,
+}
+
+impl Record {
+    pub(super) fn of(intent: &Intent) -> Record {
+        let since_1970 = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Record {
+            name: intent.name.as_str().to_owned(),
+            size: intent.size,
+            md5: intent.digests.md5.map(|digest| to_hex(&digest)),
+            sha256: intent.digests.sha256.map(|digest| to_hex(&digest)),
+            blake3: intent.digests.blake3.map(|digest| to_hex(&digest)),
+            owner: intent.owner.clone(),
+            modified: intent.modified.map(|time| since_1970(time).as_secs_f64()),
+            created: since_1970(SystemTime::now()).as_secs(),
+        }
+    }
+
+    /// What was announced; `None` if somebody has meddled with the record.
+    pub(super) fn intent(&self) -> Option<Intent> {
+        fn digest<const N: usize>(text: Option<&String>) -> Option<Option<[u8; N]>> {
+            text.map(|text| from_hex(text)).transpose().ok()
+        }
+        let modified = self.modified.map(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        Some(Intent {
+            name: Name::path(&self.name).ok()?,
+            size: self.size,
+            digests: Digests {
+                md5: digest(self.md5.as_ref())?,
+                sha256: digest(self.sha256.as_ref())?,
+                blake3: digest(self.blake3.as_ref())?,
+            },
+            owner: self.owner.clone(),
+            modified: modified.flatten().and_then(|since| UNIX_EPOCH.checked_add(since)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn intent(name: &str, size: Option<u64>) -> Intent {
+        Intent { size, ..Intent::new(Name::path(name).unwrap()) }
+    }
+
+    #[test]
+    fn an_upload_is_known_by_name_size_digests_and_owner() {
+        let base = intent("a", Some(1));
+        let digests = Digests { md5: Some([0; 16]), ..Digests::default() };
+        let others = [
+            intent("b", Some(1)),
+            intent("a", Some(2)),
+            intent("a", None),
+            Intent { digests, ..base.clone() },
+            Intent { owner: Some("a".into()), ..base.clone() },
+            Intent { owner: Some(String::new()), ..base.clone() },
+        ];
+        let mut ids: Vec<String> = others.iter().map(Intent::id).collect();
+        ids.push(base.id());
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), others.len() + 1);
+        assert_eq!(base.id(), Intent { modified: Some(UNIX_EPOCH), ..base.clone() }.id());
+    }
+
+    #[test]
+    fn a_record_says_what_was_announced() {
+        let announced = Intent {
+            digests: Digests { md5: Some([1; 16]), sha256: Some([2; 32]), blake3: Some([3; 32]) },
+            owner: Some("ada".into()),
+            modified: Some(UNIX_EPOCH + Duration::from_millis(1500)),
+            ..intent("a/b", Some(7))
+        };
+        let text = serde_json::to_string(&Record::of(&announced)).unwrap();
+        let read: Record = serde_json::from_str(&text).unwrap();
+        let read = read.intent().unwrap();
+        assert_eq!(read.id(), announced.id());
+        assert_eq!(read.modified, announced.modified);
+        for meddled in [r#"{"name": "../a", "created": 0}"#, r#"{"name": "a", "md5": "00", "created": 0}"#] {
+            assert!(serde_json::from_str::<Record>(meddled).unwrap().intent().is_none(), "{meddled}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! How much may still be stored: the quota of the folder, and what is free on its disk.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cap_std::fs::Dir;
+use parking_lot::Mutex;
+
+use super::aside::Aside;
+use super::{PARTIALS, StoreError};
+
+/// What was counted is believed for so long, as others may write to the folder too.
+const BELIEVED: Duration = Duration::from_secs(1);
+
+/// What a store's folder may hold.
+#[derive(Debug)]
+pub(super) struct Space {
+    max_size: Option<u64>,
+    quota: Option<u64>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Bytes in the folder but those of `active`, and when they were counted.
+    counted: Option<(Instant, u64)>,
+    /// The uploads that are under way, by id, with the bytes that they will have.
+    active: HashMap<String, u64>,
+}
+
+impl Space {
+    pub(super) fn new(max_size: Option<u64>, quota: Option<u64>) -> Space {
+        Space { max_size, quota, state: Mutex::default() }
+    }
+
+    /// Sets room aside for an upload of `total` bytes, of which `there` lie on the disk.
+    pub(super) fn reserve(self: &Arc<Space>, root: &Dir, id: &str, total: u64, there: u64) -> Result<Room, StoreError> {
+        self.check_size(total)?;
+        let disk = rustix::fs::fstatvfs(root)?;
+        if total.saturating_sub(there) > disk.f_bavail.saturating_mul(disk.f_frsize) {
+            return Err(StoreError::NoSpace("the disk has too little room for it"));
+        }
+        let room = Room { space: Arc::clone(self), id: id.to_owned() };
+        room.grow(root, total)?;
+        Ok(room)
+    }
+
+    fn check_size(&self, total: u64) -> Result<(), StoreError> {
+        match self.max_size {
+            Some(max) if total > max => Err(StoreError::TooLarge { max }),
+            _ if i64::try_from(total).is_err() => Err(StoreError::TooLarge { max: i64::MAX as u64 }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An upload's claim to room, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    space: Arc<Space>,
+    id: String,
+}
+
+impl Room {
+    /// Claims room for `total` bytes in all.
+    pub(super) fn grow(&self, root: &Dir, total: u64) -> Result<(), StoreError> {
+        self.space.check_size(total)?;
+        let Some(quota) = self.space.quota else { return Ok(()) };
+        let mut state = self.space.state.lock();
+        state.active.insert(self.id.clone(), total);
+        let active: u64 = state.active.values().sum();
+        let fits = |counted: u64| counted.saturating_add(active) <= quota;
+        let believed = state.counted.filter(|(at, bytes)| at.elapsed() < BELIEVED && fits(*bytes));
+        if believed.is_none() {
+            let bytes = count(root, &state.active)?;
+            state.counted = Some((Instant::now(), bytes));
+            if !fits(bytes) {
+                return Err(StoreError::NoSpace("the quota is used up"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The upload has become a file.
+    pub(super) fn used(self, bytes: u64) {
+        let mut state = self.space.state.lock();
+        state.active.remove(&self.id);
+        if let Some((_, counted)) = &mut state.counted {
+            *counted = counted.saturating_add(bytes);
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut state = self.space.state.lock();
+        if state.active.remove(&self.id).is_some() {
+            state.counted = None; // what it leaves is on the disk
+        }
+    }
+}
+
+/// The bytes of all files in the folder, and of those partial uploads that aren't active. What vanishes meanwhile doesn't count.
+fn count(root: &Dir, active: &HashMap<String, u64>) -> io::Result<u64> {
+    let parts = Aside::existing(root)?.map_or_else(|| Ok(Vec::new()), |aside| aside.parts())?;
+    let idle = parts.into_iter().filter(|(id, _)| !active.contains_key(id));
+    let mut bytes: u64 = idle.map(|(_, metadata)| metadata.len()).sum();
+    let mut folders = vec![root.try_clone()?];
+    while let Some(folder) = folders.pop() {
+        for entry in folder.entries()?.flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if !metadata.is_dir() {
+                bytes = bytes.saturating_add(metadata.len());
+            } else if entry.file_name() != PARTIALS {
+                folders.extend(entry.open_dir());
+            }
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,50 @@
+//! What the server says to an upload.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::common::digest::{Digests, to_hex};
+use crate::common::framing;
+use crate::common::store::{Published, StoreError};
+
+/// An answer, in the keys of the contract.
+#[derive(Debug, Serialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub(super) enum Answer<'a> {
+    Ok {
+        file_name: &'a str,
+        file_size: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        md5: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sha256: Option<String>,
+    },
+    Continue {
+        offset: u64,
+    },
+    Error {
+        code: &'a str,
+        message: String,
+    },
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn stored(published: &'a Published) -> Answer<'a> {
+        let Published { name, size, digests: Digests { md5, sha256, .. } } = published;
+        let (md5, sha256) = (md5.map(|digest| to_hex(&digest)), sha256.map(|digest| to_hex(&digest)));
+        Answer::Ok { file_name: name.as_str(), file_size: *size, md5, sha256 }
+    }
+
+    pub(super) fn refused(error: &StoreError) -> Answer<'a> {
+        Answer::Error { code: error.code(), message: error.to_string() }
+    }
+
+    pub(super) fn bad_header(message: impl ToString) -> Answer<'a> {
+        Answer::Error { code: "bad_header", message: message.to_string() }
+    }
+
+    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        framing::write(out, &serde_json::to_vec(self)?)
+    }
+}

@@ -1,0 +1,154 @@
+//! `client upload`: sends files and folders.
+
+mod files;
+mod send;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::thread;
+
+use clap::Args;
+use parking_lot::Mutex;
+use socketserver::Address;
+
+use crate::client::{Client, ClientOptions, Connection};
+use crate::common::digest::Digests;
+use crate::common::progress::Progress;
+use crate::service::Failure;
+use files::Item;
+use send::{Broken, Sender};
+
+/// The options of `client upload`.
+#[derive(Debug, Args)]
+pub struct UploadClient {
+    /// The files and folders to send
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Go on where an earlier upload of the same file was cut
+    #[arg(long)]
+    resume: bool,
+    /// Send a file's name with the folders that PATH names
+    #[arg(long)]
+    keep_paths: bool,
+    /// Connections that send at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
+    /// Have the files verified by MD5
+    #[arg(long)]
+    md5: bool,
+    /// Have the files verified by SHA-256: the default
+    #[arg(long)]
+    sha256: bool,
+    /// Send without reading a file first, to be verified by its length alone
+    #[arg(long, conflicts_with_all = ["md5", "sha256"])]
+    no_digest: bool,
+}
+
+impl UploadClient {
+    /// Which digests are computed; the values don't matter.
+    fn digests(&self) -> Digests {
+        let sha256 = self.sha256 || !(self.md5 || self.no_digest);
+        Digests { md5: self.md5.then_some([0; 16]), sha256: sha256.then_some([0; 32]), blake3: None }
+    }
+}
+
+/// What has become of the files, all jobs together.
+#[derive(Debug, Default)]
+struct Tally {
+    stored: u64,
+    bytes: u64,
+    /// Lines to say at the end.
+    renamed: Vec<String>,
+    failed: Vec<String>,
+    /// Nothing more can be sent, for this reason.
+    broken: Option<Failure>,
+}
+
+impl Client for UploadClient {
+    fn run(self, address: &Address, options: &ClientOptions) -> Result<u8, Failure> {
+        let found = files::collect(&self.paths, self.keep_paths)?;
+        let tally = Mutex::new(Tally { failed: found.failed, ..Tally::default() });
+        let total = found.items.iter().map(|item| item.size).sum();
+        let jobs = usize::from(self.jobs).min(found.items.len());
+        let queue = Mutex::new(found.items.into_iter());
+        let sender = Sender {
+            resume: self.resume,
+            digests: self.digests(),
+            timeout: options.timeout,
+            progress: Progress::new("sending", Some(total)),
+        };
+        thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(|| job(address, options, &sender, &queue, &tally));
+            }
+        });
+        sender.progress.finish();
+        let left = queue.into_inner().count();
+        report(tally.into_inner(), left)
+    }
+}
+
+/// Sends one file after the other, over one connection if it holds.
+fn job(
+    address: &Address,
+    options: &ClientOptions,
+    sender: &Sender,
+    queue: &Mutex<impl Iterator<Item = Item>>,
+    tally: &Mutex<Tally>,
+) {
+    let mut connection = None;
+    while tally.lock().broken.is_none() {
+        let open = match connection.take().map_or_else(|| Connection::open(address, options), Ok) {
+            Ok(open) => open,
+            Err(failure) => {
+                tally.lock().broken.get_or_insert(failure);
+                return;
+            }
+        };
+        let mut open = open;
+        let Some(item) = queue.lock().next() else { return };
+        let sent = sender.send(&mut open, &item);
+        let mut tally = tally.lock();
+        match sent {
+            Ok(stored) => {
+                tally.stored += 1;
+                tally.bytes += item.size;
+                if item.name.rsplit('/').next() != stored.rsplit('/').next() {
+                    tally.renamed.push(format!("{} is stored as {}", item.path.display(), printable(&stored)));
+                }
+                connection = Some(open);
+            }
+            Err(Broken { message, connection: holds }) => {
+                tally.failed.push(format!("{}: {}", item.path.display(), printable(&message)));
+                connection = holds.then_some(open);
+            }
+        }
+    }
+}
+
+/// Says what came of it, and what failed; returns the exit code.
+fn report(tally: Tally, left: usize) -> Result<u8, Failure> {
+    for line in &tally.failed {
+        // Whoever has closed standard error doesn't want to know.
+        let _ = writeln!(io::stderr(), "socketserver: {line}");
+    }
+    let mut text: String = tally.renamed.iter().map(|line| format!("{line}\n")).collect();
+    let plural = if tally.stored == 1 { "" } else { "s" };
+    text += &format!("stored {} file{plural}, {} bytes\n", tally.stored, tally.bytes);
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(Failure::run(error)),
+        _ => {}
+    }
+    match tally.broken {
+        Some(failure) if left > 0 => {
+            Err(Failure { message: format!("{}; not sent: {left} of the files", failure.message), ..failure })
+        }
+        Some(failure) => Err(failure),
+        None => Ok(u8::from(!tally.failed.is_empty())),
+    }
+}
+
+/// For a terminal, which control characters in a server's words could otherwise direct.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{FFFD}")
+}

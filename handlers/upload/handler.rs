@@ -1,0 +1,230 @@
+//! One connection: a header, the file's bytes, an answer, and the next.
+
+use std::io::BufRead;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socketserver::{Error, Expiry, Next, Result, StreamRequest, StreamRequestHandler};
+
+use super::Settings;
+use super::answer::Answer;
+use super::header::{self, Header};
+use crate::common::framing::{self, Status};
+use crate::common::store::{Intent, Name, Partial, Published, ReceiveError, Resumed, StoreError};
+
+/// A sender who never pauses is listened to for so long, before others get their turn.
+const SLICE: Duration = Duration::from_millis(100);
+/// Small uploads that are answered in one go.
+const UPLOADS_AT_ONCE: u32 = 16;
+/// The rest of a refused file up to this size is dropped, so that the connection can go on.
+pub(super) const DROPPED: u64 = 64 << 20;
+/// Whoever resumes may be faster than the end of the connection that was cut: it is waited for so long, and asked for so often.
+const PATIENCE: Duration = Duration::from_secs(1);
+const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// Serves one connection.
+#[derive(Debug)]
+pub struct UploadHandler {
+    settings: Arc<Settings>,
+    /// The id of the key that the client has proved to have.
+    owner: Option<String>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Header,
+    /// The upload that is to be resumed is still held by somebody.
+    Held {
+        intent: Box<Intent>,
+        until: Instant,
+    },
+    Body(Box<Partial>),
+    /// So many bytes of a refused file are still to come.
+    Refused {
+        left: u64,
+    },
+}
+
+/// What a step leads to.
+enum Step {
+    /// Another step can follow at once.
+    On,
+    /// An upload is over.
+    Over,
+    /// More must come first.
+    Wait,
+    Close,
+}
+
+impl UploadHandler {
+    /// A handler of a new connection, whose client has proved to be `owner`, if it had to.
+    pub fn new(settings: Arc<Settings>, owner: Option<String>) -> UploadHandler {
+        UploadHandler { settings, owner, state: State::Header }
+    }
+
+    fn step(&mut self, request: &mut StreamRequest) -> Result<Step> {
+        match std::mem::replace(&mut self.state, State::Header) {
+            State::Header => self.header(request),
+            State::Held { intent, until } => self.resume(request, intent, until),
+            State::Body(partial) => self.body(request, partial),
+            State::Refused { left } => Ok(self.drop_rest(request, left)),
+        }
+    }
+
+    fn header(&mut self, request: &mut StreamRequest) -> Result<Step> {
+        let bytes = request.rfile.buffer();
+        let (header, consumed) = match framing::parse(bytes, header::LONGEST) {
+            Ok(Status::Complete { payload, consumed }) => (header::parse(payload), consumed),
+            Ok(Status::Partial) if !request.rfile.is_eof() => return Ok(Step::Wait),
+            Ok(Status::Partial) if bytes.is_empty() => return Ok(Step::Close),
+            Ok(Status::Partial) => return close(request, &Answer::bad_header("the header isn't whole")),
+            Err(error) => return close(request, &Answer::bad_header(error)),
+        };
+        match header {
+            Ok(header) => {
+                request.rfile.consume(consumed);
+                self.begin(request, header)
+            }
+            Err(error) => close(request, &Answer::bad_header(error)),
+        }
+    }
+
+    fn begin(&mut self, request: &mut StreamRequest, header: Header) -> Result<Step> {
+        let Header { file_name, file_size, digests, resume, modified } = header;
+        let name = if self.settings.keep_paths { Name::path(&file_name) } else { Name::last_component(&file_name) };
+        let intent =
+            name.map(|name| Intent { name, size: Some(file_size), digests, owner: self.owner.clone(), modified });
+        let begun = match intent {
+            Ok(intent) if resume => {
+                let until = request.server.clock().now() + PATIENCE;
+                return self.resume(request, Box::new(intent), until);
+            }
+            Ok(intent) => self.settings.store.begin(intent, self.settings.on_duplicate),
+            Err(error) => Err(error),
+        };
+        match begun {
+            Ok(partial) => {
+                self.state = State::Body(Box::new(partial));
+                Ok(Step::On)
+            }
+            // Whoever asks to resume waits for the answer before sending a byte.
+            Err(error) => self.refuse(request, &error, if resume { 0 } else { file_size }),
+        }
+    }
+
+    fn resume(&mut self, request: &mut StreamRequest, intent: Box<Intent>, until: Instant) -> Result<Step> {
+        match self.settings.store.resume((*intent).clone(), self.settings.on_duplicate) {
+            Ok(Resumed::Partial(partial)) => {
+                Answer::Continue { offset: partial.offset() }.write(&mut request.wfile)?;
+                self.state = State::Body(Box::new(partial));
+                Ok(Step::On)
+            }
+            Ok(Resumed::Complete(published)) => {
+                Answer::Continue { offset: published.size }.write(&mut request.wfile)?;
+                stored(request, &published)
+            }
+            Err(StoreError::Busy) if request.server.clock().now() < until && !request.rfile.is_eof() => {
+                request.wake_after(ASK_EVERY);
+                self.state = State::Held { intent, until };
+                Ok(Step::Wait)
+            }
+            Err(error) => self.refuse(request, &error, 0),
+        }
+    }
+
+    fn body(&mut self, request: &mut StreamRequest, mut partial: Box<Partial>) -> Result<Step> {
+        let until = Instant::now() + SLICE;
+        let source = |into: &mut [u8]| if Instant::now() < until { request.rfile.try_read(into) } else { Ok(None) };
+        match partial.receive(source, u64::MAX) {
+            Ok(()) => {}
+            Err(ReceiveError::Source(error)) => return Err(error.into()),
+            Err(ReceiveError::Store { error, lost }) => {
+                let left = partial.remaining().unwrap_or_default() - lost;
+                partial.discard()?;
+                return self.refuse(request, &error, left);
+            }
+        }
+        let size = partial.intent().size.unwrap_or_default();
+        if partial.offset() < size {
+            if request.rfile.is_eof() {
+                let error = StoreError::Truncated { came: partial.offset(), announced: size };
+                return close(request, &Answer::refused(&error));
+            }
+            self.state = State::Body(partial);
+            return Ok(Step::Wait);
+        }
+        match partial.publish(self.settings.on_duplicate) {
+            Ok(published) => stored(request, &published),
+            Err(error) => self.refuse(request, &error, 0),
+        }
+    }
+
+    /// Says no; `left` bytes of the file are still to come.
+    fn refuse(&mut self, request: &mut StreamRequest, error: &StoreError, left: u64) -> Result<Step> {
+        log::info!("{}: nothing is stored: {error}", request.client_address);
+        let answer = Answer::refused(error);
+        if left > DROPPED {
+            return close(request, &answer);
+        }
+        answer.write(&mut request.wfile)?;
+        self.state = State::Refused { left };
+        Ok(Step::On)
+    }
+
+    fn drop_rest(&mut self, request: &mut StreamRequest, left: u64) -> Step {
+        let count = request.rfile.buffer().len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        request.rfile.consume(count);
+        let left = left - count as u64;
+        if left == 0 {
+            return Step::Over;
+        }
+        self.state = State::Refused { left };
+        if request.rfile.is_eof() { Step::Close } else { Step::Wait }
+    }
+}
+
+impl StreamRequestHandler for UploadHandler {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        let mut uploads = 0;
+        while uploads < UPLOADS_AT_ONCE {
+            match self.step(request)? {
+                Step::On => {}
+                Step::Over => uploads += 1,
+                Step::Wait => break,
+                Step::Close => return Ok(Next::Close),
+            }
+        }
+        if !matches!(self.state, State::Header) {
+            request.stay_in_flight();
+        }
+        Ok(Next::Wait)
+    }
+
+    fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
+        if let State::Body(partial) = &self.state {
+            let announced = partial.intent().size.unwrap_or_default();
+            let error = StoreError::Truncated { came: partial.offset(), announced };
+            let message = format!("{what}: {error}");
+            // It may not get through; there is nobody left to tell.
+            let _ = Answer::Error { code: error.code(), message }.write(&mut request.wfile);
+        }
+    }
+
+    fn rbufsize(&self) -> Option<usize> {
+        Some(framing::PREFIX + header::LONGEST)
+    }
+}
+
+fn stored(request: &mut StreamRequest, published: &Published) -> Result<Step> {
+    log::info!("{}: stored {:?}, {} bytes", request.client_address, published.name.as_str(), published.size);
+    Answer::stored(published).write(&mut request.wfile)?;
+    Ok(Step::Over)
+}
+
+/// A last word: what still comes can't be understood, or is too much to be dropped.
+fn close(request: &mut StreamRequest, answer: &Answer<'_>) -> Result<Step> {
+    answer.write(&mut request.wfile).map_err(Error::from)?;
+    request.linger();
+    Ok(Step::Close)
+}

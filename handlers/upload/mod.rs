@@ -1,0 +1,83 @@
+//! `serve upload`: takes files, whole and verified.
+//!
+//! The client sends a frame with a [`header`] in JSON, then the file's bytes; the server answers in a frame. The
+//! [`handler`](UploadHandler) brings both together with the shared [`store`](crate::common::store), in which the file gets its name only
+//! when it is complete. A sender that pauses holds no thread.
+
+mod answer;
+pub mod client;
+mod handler;
+pub mod header;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::{duration, size};
+use crate::common::store::{OnDuplicate, Store, StoreOptions};
+use crate::service::{Context, Failure, Served, Service};
+pub use handler::UploadHandler;
+
+/// The options of `serve upload`.
+#[derive(Debug, Args)]
+pub struct Upload {
+    /// The folder to store into, made if it is missing
+    #[arg(value_name = "DIR", default_value = "uploads")]
+    dir: PathBuf,
+    /// What happens to a file whose name is taken
+    #[arg(long, value_enum, default_value_t, value_name = "POLICY")]
+    on_duplicate: OnDuplicate,
+    /// The largest file that is taken
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_size: Option<u64>,
+    /// What the folder may hold in all
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    quota: Option<u64>,
+    /// Keep the folders in a file's name, below DIR
+    #[arg(long)]
+    keep_paths: bool,
+    /// How long an upload that was cut can be resumed
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    partial_expiry: Duration,
+    /// Answer before a file is on the disk: faster, but a power cut may lose it
+    #[arg(long)]
+    no_fsync: bool,
+}
+
+/// What all connections have in common.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where files go.
+    pub store: Store,
+    /// What happens to a file whose name is taken.
+    pub on_duplicate: OnDuplicate,
+    /// Whether folders in a name are kept.
+    pub keep_paths: bool,
+}
+
+impl Service for Upload {
+    const NAME: &'static str = "upload";
+    const PORT: u16 = 9000;
+
+    fn open(self, _: &Context) -> Result<Served, Failure> {
+        let options = StoreOptions {
+            max_size: self.max_size,
+            quota: self.quota,
+            partial_expiry: self.partial_expiry,
+            sync: !self.no_fsync,
+        };
+        let store = fs::create_dir_all(&self.dir)
+            .and_then(|()| Store::open(&self.dir, options))
+            .map_err(|error| Failure::usage(format!("the folder {}: {error}", self.dir.display())))?;
+        let settings = Arc::new(Settings { store, on_duplicate: self.on_duplicate, keep_paths: self.keep_paths });
+        Ok(Served::Stream {
+            class: Box::new(move |_| Box::new(UploadHandler::new(Arc::clone(&settings), None))),
+            refusal: |_| None,
+        })
+    }
+}
