@@ -89,12 +89,13 @@ fuzz-smoke: ## fuzz each target for some seconds (part of check)
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3
 
 bench: build need-python3 need-wrk need-nginx need-cc ## measure against nginx and Python, and write benches/RESULTS.md
-	$(CARGO) build --release --examples $(LOCKED)
+	$(CARGO) build --release --workspace --examples $(LOCKED)
 	python3 benches/compare.py --ours $(BINARY) --update benches/RESULTS.md $(ARGS)
 	python3 benches/echo.py --examples $(TARGET)/release/examples --update benches/RESULTS.md
+	python3 benches/services.py --ours $(BINARY) --connects $(TARGET)/release/examples/connects --update benches/RESULTS.md
 
 # COMMAND:PACKAGE for what the tests and benches can use; without them a test skips and says so.
-TOOLS := curl:curl wrk:wrk nginx:nginx-light python3:python3 chromium:chromium cc:gcc c++:g++ \
+TOOLS := curl:curl wrk:wrk nginx:nginx-light python3:python3 chromium:chromium cc:gcc c++:g++ rsync:rsync \
 	openssl:openssl chronyd:chrony ntpdate:ntpsec-ntpdate
 
 deps: ## install what tests and benches use besides Rust (Debian, as root)

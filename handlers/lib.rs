@@ -74,3 +74,8 @@ services! {
     /// Take files, whole and verified
     Upload(upload::Upload, client: "Send files and folders" upload::client::UploadClient),
 }
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

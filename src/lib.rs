@@ -131,11 +131,6 @@ pub use stats::{Histogram, StatsSnapshot};
 pub use tls::Tls;
 pub use trace::{Trace, Traffic};
 
-/// The README's examples compile.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
-
 /// What the fuzz targets call.
 #[doc(hidden)]
 pub mod fuzzing {
