@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run lessons test check format lint docs tidy fuzz fuzz-smoke bench deps
+.PHONY: help build run lessons test check format lint docs tidy fuzz fuzz-smoke bench bench-parsers deps
 
 # A fresh rustup puts cargo where only new login shells look, Debian puts nginx where only root does.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
@@ -93,6 +93,9 @@ bench: build need-python3 need-wrk need-nginx need-cc ## measure against nginx a
 	python3 benches/compare.py --ours $(BINARY) --update benches/RESULTS.md $(ARGS)
 	python3 benches/echo.py --examples $(TARGET)/release/examples --update benches/RESULTS.md
 	python3 benches/services.py --ours $(BINARY) --connects $(TARGET)/release/examples/connects --update benches/RESULTS.md
+
+bench-parsers: need-cargo ## measure the parsers and buffers alone
+	$(CARGO) bench --workspace --benches $(LOCKED) -- --warm-up-time 1 --measurement-time 2
 
 # COMMAND:PACKAGE for what the tests and benches can use; without them a test skips and says so.
 TOOLS := curl:curl wrk:wrk nginx:nginx-light python3:python3 chromium:chromium cc:gcc c++:g++ rsync:rsync \

@@ -39,7 +39,7 @@ impl Service {
 
     fn connect(&self) -> TestConnection {
         let settings = Arc::clone(&self.settings);
-        TestConnection::new(Builder::new(), move |_: &_| UploadHandler::new(Arc::clone(&settings), None))
+        TestConnection::new(Builder::new(), move |_: &_| UploadHandler::new(Arc::clone(&settings)))
     }
 
     fn read(&self, name: &str) -> Option<Vec<u8>> {
