@@ -26,8 +26,6 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct UploadHandler {
     settings: Arc<Settings>,
-    /// The id of the key that the client has proved to have.
-    owner: Option<String>,
     state: State,
 }
 
@@ -58,9 +56,9 @@ enum Step {
 }
 
 impl UploadHandler {
-    /// A handler of a new connection, whose client has proved to be `owner`, if it had to.
-    pub fn new(settings: Arc<Settings>, owner: Option<String>) -> UploadHandler {
-        UploadHandler { settings, owner, state: State::Header }
+    /// A handler of a new connection.
+    pub fn new(settings: Arc<Settings>) -> UploadHandler {
+        UploadHandler { settings, state: State::Header }
     }
 
     fn step(&mut self, request: &mut StreamRequest) -> Result<Step> {
@@ -93,8 +91,8 @@ impl UploadHandler {
     fn begin(&mut self, request: &mut StreamRequest, header: Header) -> Result<Step> {
         let Header { file_name, file_size, digests, resume, modified } = header;
         let name = if self.settings.keep_paths { Name::path(&file_name) } else { Name::last_component(&file_name) };
-        let intent =
-            name.map(|name| Intent { name, size: Some(file_size), digests, owner: self.owner.clone(), modified });
+        let owner = request.identity.as_deref().map(str::to_owned);
+        let intent = name.map(|name| Intent { name, size: Some(file_size), digests, owner, modified });
         let begun = match intent {
             Ok(intent) if resume => {
                 let until = request.server.clock().now() + PATIENCE;

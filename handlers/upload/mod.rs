@@ -76,7 +76,7 @@ impl Service for Upload {
             .map_err(|error| Failure::usage(format!("the folder {}: {error}", self.dir.display())))?;
         let settings = Arc::new(Settings { store, on_duplicate: self.on_duplicate, keep_paths: self.keep_paths });
         Ok(Served::Stream {
-            class: Box::new(move |_| Box::new(UploadHandler::new(Arc::clone(&settings), None))),
+            class: Box::new(move |_| Box::new(UploadHandler::new(Arc::clone(&settings)))),
             refusal: |_| None,
         })
     }
