@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use socketserver::Builder;
 use socketserver::testing::TestConnection;
+use socketserver::{Builder, StreamRequest, StreamRequestHandler};
 
 use super::*;
 use crate::common::framing::{self, Status};
@@ -224,6 +224,28 @@ fn an_upload_goes_on_where_another_connection_was_cut() {
     connection.send(&upload(resume.clone(), b""));
     connection.send(&upload(json!({"file_size": 1, "file_name": "b"}), b"b"));
     assert_eq!(words(&mut connection), ["exists", "ok"]);
+}
+
+#[test]
+fn nobody_goes_on_with_the_upload_of_somebody_else() {
+    let service = Service::new();
+    let connect_as = |who: &'static str| {
+        let settings = Arc::clone(&service.settings);
+        TestConnection::new(Builder::new(), move |_: &_| {
+            let mut handler = UploadHandler::new(Arc::clone(&settings));
+            move |request: &mut StreamRequest| {
+                request.identity = Some(who.into());
+                handler.handle(request)
+            }
+        })
+    };
+    let header = json!({"file_size": 4, "file_name": "a", "resume": true});
+    connect_as("ada").send(&upload(header.clone(), b"")).send(b"01");
+    for (who, offset) in [("bob", "continue 0"), ("ada", "continue 2")] {
+        let mut connection = connect_as(who);
+        connection.send(&upload(header.clone(), b""));
+        assert_eq!(words(&mut connection), [offset], "{who}");
+    }
 }
 
 #[test]
