@@ -16,6 +16,8 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
 use super::cache::Cache;
+use super::listing::ListingOptions;
+use super::listing::entries::Folder;
 use super::media;
 
 /// Files up to this size are kept in memory; of larger ones, only the descriptor.
@@ -25,7 +27,8 @@ const O_NONBLOCK: i32 = 0o4000;
 /// A directory tree that is served.
 #[derive(Debug)]
 pub struct Site {
-    root: Dir,
+    root: Arc<Dir>,
+    pub(crate) options: ListingOptions,
     pub(crate) cache: Cache,
 }
 
@@ -36,7 +39,7 @@ pub(crate) enum Resource {
     /// A directory, asked for without the slash at its end.
     NeedsSlash,
     /// A directory without an index page.
-    Directory(Dir),
+    Directory(Folder),
     NotFound,
     Forbidden,
 }
@@ -84,8 +87,9 @@ impl Identity {
 
 impl Site {
     /// Opens the root.
-    pub fn open(root: &Path) -> io::Result<Site> {
-        Ok(Site { root: Dir::open_ambient_dir(root, ambient_authority())?, cache: Cache::default() })
+    pub fn open(root: &Path, options: ListingOptions) -> io::Result<Site> {
+        let root = Arc::new(Dir::open_ambient_dir(root, ambient_authority())?);
+        Ok(Site { root, options, cache: Cache::default() })
     }
 
     /// What a decoded path, relative to the root, stands for; empty is the root itself.
@@ -118,9 +122,8 @@ impl Site {
         let index = path.join("index.html");
         match self.open_file(&index) {
             Ok(file) if file.metadata()?.is_file() => Ok(Resource::File(Arc::new(Entry::new(&index, file)?))),
-            Ok(_) => Ok(Resource::Directory(Dir::from_std_file(file))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Resource::Directory(Dir::from_std_file(file))),
-            Err(error) => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(Resource::Directory(Folder::new(Arc::clone(&self.root), file.into(), path.as_os_str().as_bytes()))),
         }
     }
 

@@ -13,6 +13,7 @@ mod http_conditions;
 mod http_files;
 mod http_heads;
 mod http_limits;
+mod http_listing;
 mod http_paths;
 mod http_raw;
 mod lessons;
