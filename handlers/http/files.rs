@@ -13,7 +13,7 @@ use super::query::Query;
 use super::range::{self, Ranges};
 use super::reply::{self, Frame, Sent};
 use super::site::{Entry, Resource, Site};
-use super::{listing, target};
+use super::{listing, rendered, target};
 
 const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 /// The page that is shown for what isn't there.
@@ -54,7 +54,7 @@ impl Exchange<'_> {
         let now_ms = now_ms();
         let site = self.site;
         if let Some(entry) = site.cache.get(&raw[..path_end], now_ms, |path, entry| site.is_current(path, entry)) {
-            return self.send(&entry).map(Answer::Sent);
+            return self.send(&entry, raw).map(Answer::Sent);
         }
         let target = match target::parse(raw) {
             Ok(target) => target,
@@ -63,7 +63,7 @@ impl Exchange<'_> {
         let sent = match site.find(&target.path, target.trailing_slash) {
             Resource::File(entry) => {
                 site.cache.insert(&raw[..path_end], &target.path, &entry, now_ms);
-                self.send(&entry)
+                self.send(&entry, raw)
             }
             Resource::NeedsSlash => {
                 let location = target.location_of_directory();
@@ -96,8 +96,10 @@ impl Exchange<'_> {
     }
 
     /// A file, or what its conditions and range leave of it.
-    fn send(&mut self, entry: &Entry) -> io::Result<Sent> {
+    fn send(&mut self, entry: &Entry, raw_target: &[u8]) -> io::Result<Sent> {
         let head = self.head;
+        let rendered = self.site.options.render_markdown.then(|| rendered::page(entry, head, raw_target)).flatten();
+        let entry = rendered.as_ref().unwrap_or(entry);
         let if_match = self.joined("if-match", head.if_match);
         let if_none_match = self.joined("if-none-match", head.if_none_match);
         let conditions = Conditions {

@@ -4,12 +4,14 @@
 //! its `cache`), `reply` writes. Everything that can be decided on bytes alone is a pure function in a file of its own.
 
 mod application;
+mod archive;
 mod body;
 mod cache;
 pub mod chunked;
 pub mod conditional;
 mod connection;
 pub mod date;
+mod disposition;
 mod document;
 mod events;
 mod files;
@@ -21,6 +23,7 @@ pub mod media;
 mod message;
 mod query;
 pub mod range;
+mod rendered;
 mod reply;
 mod router;
 mod site;

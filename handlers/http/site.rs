@@ -52,6 +52,8 @@ pub(crate) struct Entry {
     pub(crate) modified: SystemTime,
     pub(crate) etag: String,
     pub(crate) media_type: String,
+    /// The header fields that go out with the file, with a part of it, and with a 304.
+    pub(crate) extra: String,
     /// The header fields that describe the file, as they go out with a 200.
     pub(crate) fields: Box<[u8]>,
     identity: Identity,
@@ -161,12 +163,49 @@ impl Entry {
         let (seconds, nanoseconds) = identity.modified;
         let etag = format!("\"{seconds:x}-{nanoseconds:x}-{length:x}\"");
         let media_type = media::content_type(path).into_owned();
-        let fields = format!(
-            "Content-Type: {media_type}\r\nContent-Length: {length}\r\nLast-Modified: {}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n",
-            httpdate::fmt_http_date(modified)
-        );
         let body = body.map_or_else(|| Body::Descriptor(Arc::new(file)), Body::Memory);
-        Ok(Entry { body, length, modified, etag, media_type, fields: fields.into_bytes().into(), identity })
+        let fields = Box::default();
+        let entry = Entry { body, length, modified, etag, media_type, extra: String::new(), fields, identity };
+        Ok(entry.with_fields())
+    }
+
+    fn with_fields(mut self) -> Entry {
+        let Entry { length, etag, media_type, extra, .. } = &self;
+        let modified = httpdate::fmt_http_date(self.modified);
+        let fields = format!(
+            "Content-Type: {media_type}\r\nContent-Length: {length}\r\nLast-Modified: {modified}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n{extra}",
+        );
+        self.fields = fields.into_bytes().into();
+        self
+    }
+
+    /// Another representation of the same file, told apart by its tag (RFC 9110 §8.8.3).
+    pub(crate) fn represented(&self, content: Vec<u8>, media_type: &str, extra: String) -> Entry {
+        let tag = self.etag.trim_end_matches('"');
+        let entry = Entry {
+            length: content.len() as u64,
+            body: Body::Memory(content.into()),
+            modified: self.modified,
+            etag: format!("{tag}-{}\"", media_type.split(['/', ';']).nth(1).unwrap_or_default()),
+            media_type: media_type.to_owned(),
+            extra,
+            fields: Box::default(),
+            identity: self.identity,
+        };
+        entry.with_fields()
+    }
+
+    /// The whole content.
+    ///
+    /// # Errors
+    /// It can't be read, or is changed meanwhile.
+    pub(crate) fn content(&self) -> io::Result<Arc<[u8]>> {
+        match &self.body {
+            Body::Memory(bytes) => Ok(Arc::clone(bytes)),
+            Body::Descriptor(file) => {
+                read_whole(file, &self.identity)?.ok_or_else(|| io::Error::other("the file was changed meanwhile"))
+            }
+        }
     }
 
     /// What it costs to keep this entry.

@@ -88,12 +88,20 @@ impl Connection {
     /// A chunked body, to its last chunk.
     pub(crate) fn chunks(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
+        self.copy_chunks(&mut body);
+        body
+    }
+
+    /// Copies a chunked body. Returns its length.
+    pub(crate) fn copy_chunks(&mut self, to: &mut impl Write) -> u64 {
+        let mut total = 0;
         loop {
             let length = u64::from_str_radix(&self.line(), 16).unwrap();
-            let read = self.0.by_ref().take(length).read_to_end(&mut body).unwrap();
-            assert_eq!((read as u64, &*self.line()), (length, ""), "a chunk was cut");
+            let copied = std::io::copy(&mut self.0.by_ref().take(length), to).unwrap();
+            assert_eq!((copied, &*self.line()), (length, ""), "a chunk was cut");
+            total += length;
             if length == 0 {
-                return body;
+                return total;
             }
         }
     }

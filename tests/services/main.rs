@@ -8,6 +8,7 @@ mod command_line;
 mod echo;
 mod every_service;
 mod exec;
+mod http_archive;
 mod http_clients;
 mod http_conditions;
 mod http_files;

@@ -5,13 +5,13 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use cap_std::fs::{Dir, MetadataExt};
-use rustix::fs::{AtFlags, FileType, Stat, statat};
+use rustix::fs::{AtFlags, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 
 use crate::http::target;
@@ -94,6 +94,14 @@ impl Folder {
         &self.root
     }
 
+    /// The directory's own metadata.
+    ///
+    /// # Errors
+    /// Those of `fstat`.
+    pub(crate) fn facts(&self) -> io::Result<Facts> {
+        Facts::of(&self.dir)?.ok_or_else(|| io::ErrorKind::NotADirectory.into())
+    }
+
     /// Where an entry of it stands below the root.
     pub(crate) fn path_of(&self, name: &[u8]) -> PathBuf {
         let slash: &[u8] = if self.path.is_empty() { b"" } else { b"/" };
@@ -118,20 +126,30 @@ impl Folder {
             }));
         }
         match statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(facts(&stat)),
+            Ok(stat) => Ok(Facts::from_stat(&stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-fn facts(stat: &Stat) -> Option<Facts> {
-    Some(Facts {
-        kind: kind_of(FileType::from_raw_mode(stat.st_mode))?,
-        size: u64::try_from(stat.st_size).unwrap_or(0),
-        modified: stat.st_mtime,
-        mode: stat.st_mode & 0o7777,
-    })
+impl Facts {
+    /// Of what is open; `None` for what is neither file nor folder.
+    ///
+    /// # Errors
+    /// Those of `fstat`.
+    pub(crate) fn of(open: impl AsFd) -> io::Result<Option<Facts>> {
+        Ok(Facts::from_stat(&fstat(open)?))
+    }
+
+    fn from_stat(stat: &Stat) -> Option<Facts> {
+        Some(Facts {
+            kind: kind_of(FileType::from_raw_mode(stat.st_mode))?,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: stat.st_mtime,
+            mode: stat.st_mode & 0o7777,
+        })
+    }
 }
 
 fn kind_of(file_type: FileType) -> Option<Kind> {

@@ -8,7 +8,7 @@ mod html;
 mod human;
 mod json;
 pub(crate) mod page;
-mod sort;
+pub(crate) mod sort;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -21,6 +21,7 @@ use clap::Args;
 use self::entries::{Facts, Folder, Kind, Name, Names, Reader};
 use self::page::{Form, Page, Row};
 use self::sort::{Key, Order};
+use super::archive;
 use super::document;
 use super::head::Head;
 use super::message::{Produce, Produced, Response};
@@ -48,7 +49,7 @@ pub struct ListingOptions {
     pub render_markdown: bool,
 }
 
-/// A listing, whole if it is short; otherwise it is made while it is sent.
+/// A listing, whole if it is short; otherwise it is made while it is sent. Or the archive that is asked for.
 ///
 /// # Errors
 /// A status and what is wrong.
@@ -58,6 +59,9 @@ pub(crate) fn respond(
     query: Query<'_>,
     hidden: bool,
 ) -> Result<Response, (u16, &'static str)> {
+    if let Some(format) = query.get("archive") {
+        return archive::respond(folder, &format, hidden);
+    }
     let form = Form::wanted(head, query);
     let made = Listing::open(folder, form, query, hidden).and_then(|mut listing| {
         let whole = if listing.read(AT_ONCE)? { Some(listing.whole()?) } else { None };
