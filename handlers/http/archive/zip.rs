@@ -31,6 +31,9 @@ const DEFLATED: u16 = 8;
 pub(super) struct Zip {
     zone: TimeZone,
     file: Option<Entry>,
+    /// Used again for the next file: it has 300 KB of state.
+    encoder: DeflateEncoder<Vec<u8>>,
+    level: Compression,
     /// Bytes written so far.
     offset: u64,
     entries: u64,
@@ -50,15 +53,24 @@ struct Entry {
     offset: u64,
     is_wide: bool,
     method: u16,
-    encoder: DeflateEncoder<Vec<u8>>,
     crc: Crc,
     compressed: u64,
 }
 
 impl Zip {
     pub(super) fn new(zone: TimeZone) -> Zip {
-        let directory = Vec::new();
-        Zip { zone, file: None, offset: 0, entries: 0, directory, sent: 0, is_ended: false }
+        let level = Compression::fast();
+        Zip {
+            zone,
+            file: None,
+            encoder: DeflateEncoder::new(Vec::new(), level),
+            level,
+            offset: 0,
+            entries: 0,
+            directory: Vec::new(),
+            sent: 0,
+            is_ended: false,
+        }
     }
 
     fn entry(&self, name: &[u8], facts: &Facts) -> Entry {
@@ -72,7 +84,6 @@ impl Zip {
             offset: self.offset,
             is_wide: facts.kind == Kind::File && facts.size >= WIDE,
             method: if facts.kind == Kind::File { DEFLATED } else { STORED },
-            encoder: DeflateEncoder::new(Vec::new(), level(name)),
             crc: Crc::new(),
             compressed: 0,
         }
@@ -125,6 +136,11 @@ impl Writer for Zip {
         entry.write_local(to);
         self.count(to, before);
         self.file = Some(entry);
+        if std::mem::replace(&mut self.level, level(name)) == self.level {
+            self.encoder.reset(Vec::new())?;
+        } else {
+            self.encoder = DeflateEncoder::new(Vec::new(), self.level);
+        }
         Ok(())
     }
 
@@ -132,8 +148,8 @@ impl Writer for Zip {
         let Some(entry) = &mut self.file else { return Ok(()) };
         let before = to.len();
         entry.crc.update(bytes);
-        entry.encoder.write_all(bytes)?;
-        entry.drain(to);
+        self.encoder.write_all(bytes)?;
+        entry.drain(&mut self.encoder, to);
         self.count(to, before);
         Ok(())
     }
@@ -141,9 +157,9 @@ impl Writer for Zip {
     fn end_file(&mut self, to: &mut Vec<u8>) -> io::Result<()> {
         let Some(mut entry) = self.file.take() else { return Ok(()) };
         let before = to.len();
-        let size = entry.encoder.total_in();
-        entry.encoder.try_finish()?;
-        entry.drain(to);
+        let size = self.encoder.total_in();
+        self.encoder.try_finish()?;
+        entry.drain(&mut self.encoder, to);
         push_32(to, &[0x0807_4b50, entry.crc.sum()]);
         if entry.is_wide {
             push_64(to, &[entry.compressed, size]);
@@ -167,9 +183,9 @@ impl Writer for Zip {
 }
 
 impl Entry {
-    fn drain(&mut self, to: &mut Vec<u8>) {
-        self.compressed += self.encoder.get_ref().len() as u64;
-        to.append(self.encoder.get_mut());
+    fn drain(&mut self, encoder: &mut DeflateEncoder<Vec<u8>>, to: &mut Vec<u8>) {
+        self.compressed += encoder.get_ref().len() as u64;
+        to.append(encoder.get_mut());
     }
 
     fn flags(&self) -> u16 {
