@@ -9,10 +9,11 @@ use socketserver::WFile;
 use super::application::{Answer, Application, Incoming};
 use super::conditional::{self, Conditions, Outcome, Validators};
 use super::head::{Head, Method, Target};
+use super::query::Query;
 use super::range::{self, Ranges};
 use super::reply::{self, Frame, Sent};
 use super::site::{Entry, Resource, Site};
-use super::{listing, target};
+use super::{listing, rendered, target};
 
 const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 /// The page that is shown for what isn't there.
@@ -24,7 +25,7 @@ impl Application for Site {
     }
 
     fn respond(&self, request: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
-        Exchange { site: self, head: request.head, frame, wfile: request.body.wfile }.answer().map(Answer::Sent)
+        Exchange { site: self, head: request.head, frame, wfile: request.body.wfile }.answer()
     }
 }
 
@@ -37,47 +38,50 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn answer(&mut self) -> io::Result<Sent> {
-        match self.head.method {
-            Method::Get | Method::Head => self.get(),
+    fn answer(&mut self) -> io::Result<Answer> {
+        let sent = match self.head.method {
+            Method::Get | Method::Head => return self.get(),
             Method::Options => reply::empty(self.wfile, self.frame, 204, ALLOW),
             Method::Other => self.error(501, "", "This method is unknown here."),
             _ => self.error(405, ALLOW, "Only GET, HEAD and OPTIONS are possible here."),
-        }
+        };
+        sent.map(Answer::Sent)
     }
 
-    fn get(&mut self) -> io::Result<Sent> {
+    fn get(&mut self) -> io::Result<Answer> {
         let raw = &*path_and_query(&self.head.target);
         let path_end = memchr::memchr(b'?', raw).unwrap_or(raw.len());
         let now_ms = now_ms();
         let site = self.site;
         if let Some(entry) = site.cache.get(&raw[..path_end], now_ms, |path, entry| site.is_current(path, entry)) {
-            return self.send(&entry);
+            return self.send(&entry, raw).map(Answer::Sent);
         }
         let target = match target::parse(raw) {
             Ok(target) => target,
-            Err(error) => return self.error(400, "", &format!("The path was refused: {error}.")),
+            Err(error) => return self.error(400, "", &format!("The path was refused: {error}.")).map(Answer::Sent),
         };
-        match site.find(&target.path, target.trailing_slash) {
+        let sent = match site.find(&target.path, target.trailing_slash) {
             Resource::File(entry) => {
                 site.cache.insert(&raw[..path_end], &target.path, &entry, now_ms);
-                self.send(&entry)
+                self.send(&entry, raw)
             }
             Resource::NeedsSlash => {
                 let location = target.location_of_directory();
                 let fields = format!("Location: {location}\r\n");
                 self.error(301, &fields, &format!("It is at <a href=\"{location}\">{location}</a>."))
             }
-            Resource::Directory(dir) => match listing::page(&dir, &target.path) {
-                Ok(html) => reply::page(self.wfile, self.frame, 200, "", html),
-                Err(error) => {
-                    log::warn!("a directory can't be read: {error}");
-                    self.error(500, "", "The directory can't be read.")
+            Resource::Directory(folder) if !site.options.no_listing => {
+                let query = Query(target.query.unwrap_or_default());
+                match listing::respond(self.head, folder, query, site.options.hidden) {
+                    Ok(response) => return reply::response(self.wfile, self.frame, response),
+                    Err((status, detail)) => self.error(status, "", detail),
                 }
-            },
+            }
+            Resource::Directory(_) => self.not_found(),
             Resource::NotFound => self.not_found(),
             Resource::Forbidden => self.error(403, "", "Reading this isn't allowed."),
-        }
+        };
+        sent.map(Answer::Sent)
     }
 
     fn not_found(&mut self) -> io::Result<Sent> {
@@ -92,8 +96,10 @@ impl Exchange<'_> {
     }
 
     /// A file, or what its conditions and range leave of it.
-    fn send(&mut self, entry: &Entry) -> io::Result<Sent> {
+    fn send(&mut self, entry: &Entry, raw_target: &[u8]) -> io::Result<Sent> {
         let head = self.head;
+        let rendered = self.site.options.render_markdown.then(|| rendered::page(entry, head, raw_target)).flatten();
+        let entry = rendered.as_ref().unwrap_or(entry);
         let if_match = self.joined("if-match", head.if_match);
         let if_none_match = self.joined("if-none-match", head.if_none_match);
         let conditions = Conditions {

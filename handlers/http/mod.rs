@@ -4,19 +4,26 @@
 //! its `cache`), `reply` writes. Everything that can be decided on bytes alone is a pure function in a file of its own.
 
 mod application;
+mod archive;
 mod body;
 mod cache;
 pub mod chunked;
 pub mod conditional;
 mod connection;
 pub mod date;
+mod disposition;
+mod document;
 mod events;
 mod files;
 pub mod head;
 mod listing;
+mod markdown;
+mod markup;
 pub mod media;
 mod message;
+mod query;
 pub mod range;
+mod rendered;
 mod reply;
 mod router;
 mod site;
@@ -25,6 +32,7 @@ mod websocket;
 
 pub use connection::HttpHandler;
 pub use events::{Events, events};
+pub use listing::ListingOptions;
 pub use message::{BodyReader, Produce, Produced, Request, Response};
 pub use router::{Respond, Router};
 pub use site::Site;
@@ -45,6 +53,8 @@ pub struct Http {
     /// The folder to serve
     #[arg(value_name = "DIR", default_value = "www")]
     dir: PathBuf,
+    #[command(flatten)]
+    listing: ListingOptions,
 }
 
 impl Service for Http {
@@ -57,7 +67,7 @@ impl Service for Http {
     const AUTH: bool = false;
 
     fn open(self, context: &Context) -> Result<Served, Failure> {
-        let site = Site::open(&self.dir)
+        let site = Site::open(&self.dir, self.listing)
             .map_err(|error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display())))?;
         let (site, access_log) = (Arc::new(site), context.access_log.clone());
         Ok(Served::Stream {

@@ -148,7 +148,7 @@ pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64
         entry.length,
     )?;
     validators(to, entry)?;
-    to.write_all(b"Accept-Ranges: bytes\r\n")?;
+    write!(to, "Accept-Ranges: bytes\r\n{}", entry.extra)?;
     to.write_all(frame.connection().as_bytes())?;
     let bytes = range.end - range.start;
     send(to, frame, entry, range)?;
@@ -159,6 +159,7 @@ pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64
 pub(crate) fn not_modified(to: &mut WFile, frame: Frame, entry: &Entry) -> io::Result<Sent> {
     begin(to, 304)?;
     validators(to, entry)?;
+    to.write_all(entry.extra.as_bytes())?;
     to.write_all(frame.connection().as_bytes())?;
     Ok(frame.sent(304, 0))
 }

@@ -16,6 +16,8 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
 use super::cache::Cache;
+use super::listing::ListingOptions;
+use super::listing::entries::Folder;
 use super::media;
 
 /// Files up to this size are kept in memory; of larger ones, only the descriptor.
@@ -25,7 +27,8 @@ const O_NONBLOCK: i32 = 0o4000;
 /// A directory tree that is served.
 #[derive(Debug)]
 pub struct Site {
-    root: Dir,
+    root: Arc<Dir>,
+    pub(crate) options: ListingOptions,
     pub(crate) cache: Cache,
 }
 
@@ -36,7 +39,7 @@ pub(crate) enum Resource {
     /// A directory, asked for without the slash at its end.
     NeedsSlash,
     /// A directory without an index page.
-    Directory(Dir),
+    Directory(Folder),
     NotFound,
     Forbidden,
 }
@@ -49,6 +52,8 @@ pub(crate) struct Entry {
     pub(crate) modified: SystemTime,
     pub(crate) etag: String,
     pub(crate) media_type: String,
+    /// The header fields that go out with the file, with a part of it, and with a 304.
+    pub(crate) extra: String,
     /// The header fields that describe the file, as they go out with a 200.
     pub(crate) fields: Box<[u8]>,
     identity: Identity,
@@ -84,8 +89,9 @@ impl Identity {
 
 impl Site {
     /// Opens the root.
-    pub fn open(root: &Path) -> io::Result<Site> {
-        Ok(Site { root: Dir::open_ambient_dir(root, ambient_authority())?, cache: Cache::default() })
+    pub fn open(root: &Path, options: ListingOptions) -> io::Result<Site> {
+        let root = Arc::new(Dir::open_ambient_dir(root, ambient_authority())?);
+        Ok(Site { root, options, cache: Cache::default() })
     }
 
     /// What a decoded path, relative to the root, stands for; empty is the root itself.
@@ -118,9 +124,8 @@ impl Site {
         let index = path.join("index.html");
         match self.open_file(&index) {
             Ok(file) if file.metadata()?.is_file() => Ok(Resource::File(Arc::new(Entry::new(&index, file)?))),
-            Ok(_) => Ok(Resource::Directory(Dir::from_std_file(file))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Resource::Directory(Dir::from_std_file(file))),
-            Err(error) => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(Resource::Directory(Folder::new(Arc::clone(&self.root), file.into(), path.as_os_str().as_bytes()))),
         }
     }
 
@@ -158,12 +163,49 @@ impl Entry {
         let (seconds, nanoseconds) = identity.modified;
         let etag = format!("\"{seconds:x}-{nanoseconds:x}-{length:x}\"");
         let media_type = media::content_type(path).into_owned();
-        let fields = format!(
-            "Content-Type: {media_type}\r\nContent-Length: {length}\r\nLast-Modified: {}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n",
-            httpdate::fmt_http_date(modified)
-        );
         let body = body.map_or_else(|| Body::Descriptor(Arc::new(file)), Body::Memory);
-        Ok(Entry { body, length, modified, etag, media_type, fields: fields.into_bytes().into(), identity })
+        let fields = Box::default();
+        let entry = Entry { body, length, modified, etag, media_type, extra: String::new(), fields, identity };
+        Ok(entry.with_fields())
+    }
+
+    fn with_fields(mut self) -> Entry {
+        let Entry { length, etag, media_type, extra, .. } = &self;
+        let modified = httpdate::fmt_http_date(self.modified);
+        let fields = format!(
+            "Content-Type: {media_type}\r\nContent-Length: {length}\r\nLast-Modified: {modified}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n{extra}",
+        );
+        self.fields = fields.into_bytes().into();
+        self
+    }
+
+    /// Another representation of the same file, told apart by its tag (RFC 9110 §8.8.3).
+    pub(crate) fn represented(&self, content: Vec<u8>, media_type: &str, extra: String) -> Entry {
+        let tag = self.etag.trim_end_matches('"');
+        let entry = Entry {
+            length: content.len() as u64,
+            body: Body::Memory(content.into()),
+            modified: self.modified,
+            etag: format!("{tag}-{}\"", media_type.split(['/', ';']).nth(1).unwrap_or_default()),
+            media_type: media_type.to_owned(),
+            extra,
+            fields: Box::default(),
+            identity: self.identity,
+        };
+        entry.with_fields()
+    }
+
+    /// The whole content.
+    ///
+    /// # Errors
+    /// It can't be read, or is changed meanwhile.
+    pub(crate) fn content(&self) -> io::Result<Arc<[u8]>> {
+        match &self.body {
+            Body::Memory(bytes) => Ok(Arc::clone(bytes)),
+            Body::Descriptor(file) => {
+                read_whole(file, &self.identity)?.ok_or_else(|| io::Error::other("the file was changed meanwhile"))
+            }
+        }
     }
 
     /// What it costs to keep this entry.

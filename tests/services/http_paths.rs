@@ -12,9 +12,10 @@ use crate::support::{TestDir, TestServer};
 
 const SECRET: &str = "nobody may read this";
 
-/// The (link, text) pairs of a page.
+/// The (link, text) pairs of a listing's table.
 fn links(html: &str) -> Vec<(&str, &str)> {
-    let anchors = html.split("<a href=\"").skip(1);
+    let (rows, _) = html.split_once("<tbody>").unwrap().1.split_once("</tbody>").unwrap();
+    let anchors = rows.split("<a href=\"").skip(1);
     anchors
         .map(|anchor| {
             let (link, rest) = anchor.split_once("\">").unwrap();

@@ -59,7 +59,9 @@ impl Connection {
     /// The response to any method but HEAD.
     pub(crate) fn receive(&mut self) -> Answer {
         let mut answer = self.receive_head();
-        if !matches!(answer.status, 204 | 304) {
+        if answer.find("Transfer-Encoding") == Some("chunked") {
+            answer.body = self.chunks();
+        } else if !matches!(answer.status, 204 | 304) {
             let length = answer.field("Content-Length").parse().unwrap();
             self.0.by_ref().take(length).read_to_end(&mut answer.body).unwrap();
             assert_eq!(answer.body.len() as u64, length, "the body was cut");
@@ -80,6 +82,27 @@ impl Connection {
             }
             let (name, value) = line.split_once(": ").unwrap();
             fields.push((name.to_owned(), value.to_owned()));
+        }
+    }
+
+    /// A chunked body, to its last chunk.
+    pub(crate) fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        self.copy_chunks(&mut body);
+        body
+    }
+
+    /// Copies a chunked body. Returns its length.
+    pub(crate) fn copy_chunks(&mut self, to: &mut impl Write) -> u64 {
+        let mut total = 0;
+        loop {
+            let length = u64::from_str_radix(&self.line(), 16).unwrap();
+            let copied = std::io::copy(&mut self.0.by_ref().take(length), to).unwrap();
+            assert_eq!((copied, &*self.line()), (length, ""), "a chunk was cut");
+            total += length;
+            if length == 0 {
+                return total;
+            }
         }
     }
 
