@@ -4,12 +4,11 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use super::lead::{Lead, Order, Size, Turn};
+use super::sync::Mutex;
+use super::sync::thread::{self, JoinHandle};
 use super::threads::Threads;
 use crate::clock::Clock;
 use crate::handle::{Core, InFlight, Waker};
@@ -75,7 +74,7 @@ impl Engine {
             self.start_worker(worker);
         }
         let engine = Arc::clone(self);
-        let supervisor = std::thread::Builder::new().name("supervisor".to_owned()).spawn(move || engine.supervise())?;
+        let supervisor = thread::Builder::new().name("supervisor".to_owned()).spawn(move || engine.supervise())?;
         *self.supervisor.lock() = Some(supervisor);
         Ok(())
     }
@@ -93,7 +92,7 @@ impl Engine {
         // The last handle may be dropped by a worker or by the supervisor itself: then nobody waits.
         let supervisor = self.supervisor.lock().take();
         if let Some(supervisor) = supervisor
-            && supervisor.thread().id() != std::thread::current().id()
+            && supervisor.thread().id() != thread::current().id()
         {
             // Its panic was logged where it happened.
             let _ = supervisor.join();
@@ -115,10 +114,7 @@ impl Engine {
                     self.lead.next(me)
                 }
                 Turn::Lead => {
-                    let wall = AssertUnwindSafe(|| self.gather(&mut events, &mut ready, None));
-                    if catch_unwind(wall).is_err() {
-                        log::error!("the leader panicked");
-                    }
+                    self.take_the_lead(&mut events, &mut ready, None);
                     self.lead.publish(me, &mut ready)
                 }
                 Turn::Leave { remaining } => {
@@ -136,23 +132,28 @@ impl Engine {
             match self.lead.supervise(TICK) {
                 Order::Grow { worker } => self.start_worker(worker),
                 Order::Lead => {
-                    self.gather(&mut events, &mut ready, Some(TICK));
-                    for job in ready.drain(..) {
-                        self.enqueue(job);
-                    }
+                    self.take_the_lead(&mut events, &mut ready, Some(TICK));
+                    self.lead.resign(&mut ready);
                 }
                 Order::Leave => return,
             }
         }
     }
 
-    /// Leads: waits for events, accepts what comes, and collects what is ready.
+    /// Leads; a mistake of ours mustn't leave the pool with a leader that is gone.
+    fn take_the_lead(&self, events: &mut Events, ready: &mut Vec<Job>, at_most: Option<Duration>) {
+        if catch_unwind(AssertUnwindSafe(|| self.gather(events, ready, at_most))).is_err() {
+            log::error!("the leader panicked");
+        }
+    }
+
+    /// Waits for events, accepts what comes, and collects what is ready.
     fn gather(&self, events: &mut Events, ready: &mut Vec<Job>, at_most: Option<Duration>) {
         let until = self.registry.sleep().into_iter().chain(self.sources.next_retry()).min();
         let timeout = self.clock.sleep_until(until).into_iter().chain(at_most).min();
         if let Err(error) = self.poller.wait(events, timeout) {
             log::error!("the poller failed: {error}");
-            std::thread::sleep(TICK); // an error that stays must not spin
+            thread::sleep(TICK); // an error that stays must not spin
         }
         let now = self.clock.now();
         for event in events.iter() {

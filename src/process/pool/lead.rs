@@ -7,7 +7,7 @@
 //! woken or started.
 //!
 //! This file knows neither sockets nor connections: a model checker runs it with its own locks and a queue of numbers
-//! (`tests/framework/lead_model.rs`).
+//! (`tests/model/`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub(crate) enum Turn<T> {
 pub(crate) enum Order {
     /// Add a worker, then look again.
     Grow { worker: usize },
-    /// Everybody is stuck: look for events without waiting, and hand them to [`Lead::enqueue`].
+    /// Everybody is stuck: lead for a moment, and hand what is ready to [`Lead::resign`].
     Lead,
     /// The pool is closed.
     Leave,
@@ -138,6 +138,15 @@ impl<T> Lead<T> {
         self.take_turn(state, me)
     }
 
+    /// The supervisor has led for a moment, and `ready` is what it found.
+    pub(crate) fn resign(&self, ready: &mut Vec<T>) {
+        let mut state = self.state.lock();
+        state.led = false;
+        state.ready.extend(ready.drain(..));
+        // Even if nothing is ready: whoever came free meanwhile sleeps, and should lead.
+        self.has_new_work(state);
+    }
+
     /// Adds something that is ready. True if the leader should come back from the poller for it.
     #[must_use]
     pub(crate) fn enqueue(&self, job: T) -> bool {
@@ -148,7 +157,9 @@ impl<T> Lead<T> {
 
     /// As [`enqueue`](Lead::enqueue), for what the calling worker is about to take itself, unless it gets stuck first.
     pub(crate) fn enqueue_quietly(&self, job: T) {
-        self.state.lock().ready.push_back(job);
+        let mut state = self.state.lock();
+        state.ready.push_back(job);
+        self.rouse_supervisor(&state);
     }
 
     /// Whether others wait for a thread.
@@ -179,7 +190,7 @@ impl<T> Lead<T> {
         let mut calm = 0;
         while !state.closed {
             if calm == CALM_TICKS {
-                // Whoever takes up work while nobody leads rings.
+                // Whoever works while nobody leads, or leaves something ready for others, rouses it.
                 state.supervisor_dozes = true;
                 self.supervisor.wait(&mut state);
                 state.supervisor_dozes = false;
@@ -188,7 +199,7 @@ impl<T> Lead<T> {
                 continue;
             }
             self.supervisor.wait_for(&mut state, tick);
-            calm = if state.led && state.ready.is_empty() { calm + 1 } else { 0 };
+            calm = if state.lacks_a_thread() { 0 } else { calm + 1 };
             if let Some(order) = self.mend(&mut state) {
                 return order;
             }
@@ -199,8 +210,10 @@ impl<T> Lead<T> {
     /// A tick has passed: finds the stuck, and replaces them.
     fn mend(&self, state: &mut State<T>) -> Option<Order> {
         let stuck = state.mark_stuck();
-        let needed = !state.led || !state.ready.is_empty();
-        if !needed || state.working + state.waking >= self.size.awake || (stuck == 0 && state.working > 0) {
+        if !state.lacks_a_thread()
+            || state.working + state.waking >= self.size.awake
+            || (stuck == 0 && state.working > 0)
+        {
             return None;
         }
         if self.wake_follower(state) {
@@ -209,7 +222,12 @@ impl<T> Lead<T> {
         if state.total < self.size.most {
             return Some(Order::Grow { worker: state.join() });
         }
-        (!state.led).then_some(Order::Lead)
+        if state.led {
+            return None;
+        }
+        // A worker that comes free meanwhile must not lead as well: each would undo what the other noted about its sleep.
+        state.led = true;
+        Some(Order::Lead)
     }
 
     fn take_turn(&self, mut state: MutexGuard<'_, State<T>>, me: usize) -> Turn<T> {
@@ -224,9 +242,7 @@ impl<T> Lead<T> {
                     if !state.ready.is_empty() && state.working + state.waking < self.size.awake {
                         self.wake_follower(&mut state);
                     }
-                    if !state.led && state.supervisor_dozes {
-                        self.supervisor.notify_one();
-                    }
+                    self.rouse_supervisor(&state);
                     return Turn::Work(job);
                 }
                 if !state.led {
@@ -235,6 +251,7 @@ impl<T> Lead<T> {
                     return Turn::Lead;
                 }
             }
+            self.rouse_supervisor(&state);
             state.followers.push(me);
             state.set(me, Doing::Following);
             let timed_out = if state.total > self.size.least {
@@ -265,10 +282,15 @@ impl<T> Lead<T> {
         if state.working + state.waking < self.size.awake && !self.wake_follower(&mut state) {
             return state.led;
         }
-        if !state.led && state.supervisor_dozes {
+        self.rouse_supervisor(&state);
+        false
+    }
+
+    /// As many threads work as may: the supervisor must see whether one is stuck.
+    fn rouse_supervisor(&self, state: &State<T>) {
+        if state.supervisor_dozes && state.lacks_a_thread() {
             self.supervisor.notify_one();
         }
-        false
     }
 }
 
@@ -313,6 +335,11 @@ impl<T> State<T> {
     fn forget_follower(&mut self, me: usize) -> bool {
         let at = self.followers.iter().rposition(|&follower| follower == me);
         at.map(|at| self.followers.remove(at)).is_some()
+    }
+
+    /// Nobody leads, or something waits for a thread.
+    fn lacks_a_thread(&self) -> bool {
+        !self.led || !self.ready.is_empty()
     }
 
     fn note_turns(&mut self) {
