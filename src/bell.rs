@@ -5,6 +5,7 @@
 //! ended like all others.
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 pub(crate) struct Bell {
     listens: UnixStream,
     rings: UnixStream,
+    /// Readable from the moment the server goes down, in forked children too: the ringing of the bell is heard by one only.
+    closing: UnixStream,
+    closes: UnixStream,
     /// Set by a signal handler: the server shall end.
     pub(crate) terminate: Arc<AtomicBool>,
     /// Set by a signal handler: the configuration shall be read again.
@@ -29,8 +33,9 @@ impl Bell {
         let (listens, rings) = UnixStream::pair()?;
         listens.set_nonblocking(true)?;
         rings.set_nonblocking(true)?;
+        let (closing, closes) = UnixStream::pair()?;
         let (terminate, hangup) = (Arc::default(), Arc::default());
-        Ok(Bell { listens, rings, terminate, hangup, on_hangup: Mutex::new(None) })
+        Ok(Bell { listens, rings, closing, closes, terminate, hangup, on_hangup: Mutex::new(None) })
     }
 
     /// The end to write to, for a signal handler.
@@ -41,6 +46,17 @@ impl Bell {
     pub(crate) fn ring(&self) {
         // Full means that it is ringing already.
         let _ = (&self.rings).write(&[1]);
+    }
+
+    /// The server goes down: tells whoever waits for [`closing`](Bell::closing).
+    pub(crate) fn close(&self) {
+        // Fails only if it was done before.
+        let _ = self.closes.shutdown(Shutdown::Write);
+    }
+
+    /// The descriptor that becomes readable when the server goes down.
+    pub(crate) fn closing(&self) -> BorrowedFd<'_> {
+        self.closing.as_fd()
     }
 
     pub(crate) fn set_on_hangup(&self, reload: impl Fn() + Send + 'static) {

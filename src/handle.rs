@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -58,6 +59,7 @@ pub(crate) struct Core {
     pub(crate) stats: Stats,
     pub(crate) bell: Bell,
     phase: AtomicU8,
+    forked: AtomicBool,
     open: AtomicUsize,
     /// Datagrams that are being served.
     datagrams: AtomicUsize,
@@ -85,6 +87,7 @@ impl Core {
             stats: Stats::default(),
             bell: Bell::new()?,
             phase: AtomicU8::new(Phase::Serving as u8),
+            forked: AtomicBool::new(false),
             open: AtomicUsize::new(0),
             datagrams: AtomicUsize::new(0),
             per_address: Mutex::default(),
@@ -110,6 +113,7 @@ impl Core {
     pub(crate) fn enter(&self, phase: Phase) {
         if self.phase.fetch_max(phase as u8, Ordering::SeqCst) < phase as u8 {
             self.bell.ring();
+            self.bell.close();
             drop(self.serving.lock()); // whoever waits is either before its look at the phase, or already asleep
             self.stopped.notify_all();
             // Cloned, as the waker may call back into this core.
@@ -185,6 +189,30 @@ impl Core {
             }
         }
         self.is_drained()
+    }
+
+    /// What a thread that sleeps for a connection must listen to as well, or a shutdown would have to wait for the client: the
+    /// bell, as nobody else may be there to hear it; in a forked child, only the server's going down, as the bell is the parent's.
+    pub(crate) fn attention(&self) -> Option<BorrowedFd<'_>> {
+        match (self.is_serving(), self.forked.load(Ordering::Relaxed)) {
+            (false, _) => None,
+            (true, false) => Some(self.bell.as_fd()),
+            (true, true) => Some(self.bell.closing()),
+        }
+    }
+
+    /// What [`attention`](Core::attention) named wants to be heard.
+    pub(crate) fn attend(&self) {
+        if self.forked.load(Ordering::Relaxed) {
+            self.enter(Phase::Draining);
+        } else {
+            self.answer_bell();
+        }
+    }
+
+    /// This process is a child that serves one request.
+    pub(crate) fn note_fork(&self) {
+        self.forked.store(true, Ordering::Relaxed);
     }
 
     /// The bell rang: obeys a signal.

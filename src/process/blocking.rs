@@ -1,12 +1,13 @@
 //! Serving a connection on one thread, from its beginning to its end: what every way but the pool does.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::handle::{Core, InFlight, Waker};
 use crate::process::registry::{Key, Registry};
 use crate::session::{Session, Step};
 use crate::stats::StatsSnapshot;
+use crate::transport::Woken;
 
 /// Serves `session` until it is over; sleeps in the system while it waits for its peer.
 pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
@@ -38,15 +39,23 @@ pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
     drop(place);
 }
 
-/// Waits for the peer. While it is idle, a shutdown ends the socket, which ends this wait.
+/// Waits for the peer. While it is idle, a shutdown ends the socket, which ends this wait; and as this may be the thread that accepts, or
+/// hold up the one that does, it hears the signals that ask for one.
 fn sleep(registry: &Registry, key: Key, session: &Session, writing: bool, timeout: Option<Duration>) -> bool {
-    let idle = session.is_idle();
+    let (idle, core) = (session.is_idle(), session.core());
+    let until = timeout.map(|timeout| Instant::now() + timeout);
     registry.note_idle(key, session, idle);
-    if idle && !session.core().is_serving() {
-        Session::cut(session.transport()); // the shutdown may have looked before this was noted
-    }
-    // An error of poll(2) shows in the read that follows.
-    let ready = session.transport().wait(!writing, timeout).unwrap_or(true);
+    let ready = loop {
+        if idle && !core.is_serving() {
+            Session::cut(session.transport()); // the shutdown may have looked before this was noted
+        }
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        match session.transport().wait_attentively(!writing, left, core.attention()) {
+            Ok(Woken::ByOther) => core.attend(),
+            Ok(woken) => break woken == Woken::Ready,
+            Err(_) => break true, // it shows in the read that follows
+        }
+    };
     registry.note_idle(key, session, false);
     ready
 }

@@ -36,6 +36,10 @@ impl DatagramJob {
         DatagramJob { socket, core, class, spare: Mutex::default() }
     }
 
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     pub(crate) fn server_address(&self) -> ServerAddress {
         self.socket.server_address().clone()
     }

@@ -12,11 +12,15 @@ use super::{Kind, ProcessRequest, Request};
 use crate::handle::Core;
 use crate::poller::{Events, Interest, Mode, Poller};
 
-/// The poller's key of the bell; sources have other ones.
+/// The poller's keys of the bell, and of what tells of the end even if a worker has answered the bell; sources have other ones.
 const BELL: usize = 0;
+const CLOSING: usize = 1;
 
 /// How often to look for children that have ended, while there are any: the program's SIGCHLD isn't ours to take.
 const REAP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often to look for room while as many requests are served as may be.
+const FULL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Waits for connections and datagrams, and hands them to a [`ProcessRequest`].
 pub(crate) struct Dispatcher {
@@ -30,6 +34,7 @@ impl Dispatcher {
     pub(crate) fn new(core: &Arc<Core>, sources: &[Source]) -> io::Result<Dispatcher> {
         let poller = Poller::new()?;
         poller.add(core.bell.as_fd(), BELL, Interest::Read, Mode::Level)?;
+        poller.add(core.bell.closing(), CLOSING, Interest::Read, Mode::Level)?;
         let watched = Sources::default();
         for source in sources {
             watched.add(source.clone(), &poller)?;
@@ -73,6 +78,13 @@ impl Dispatcher {
     pub(crate) fn run(&self, process: &dyn ProcessRequest, interval: Option<Duration>) -> io::Result<()> {
         let mut next = interval.map(|interval| Instant::now() + interval);
         while self.core.is_serving() {
+            if process.is_full() {
+                // What is to come waits in the backlog; a signal must not.
+                self.core.bell.wait(Some(FULL_INTERVAL));
+                self.core.answer_bell();
+                process.service_actions();
+                continue;
+            }
             let reap = (process.pending() > 0).then(|| Instant::now() + REAP_INTERVAL);
             self.handle_one(process, next.into_iter().chain(reap).min())?;
             process.service_actions();

@@ -72,6 +72,7 @@ impl ProcessRequest for ForkingMixIn {
         }
         match fork() {
             Ok(Fork::Child) => {
+                request.core().note_fork();
                 request.run();
                 // Neither destructors nor exit handlers: they belong to the parent (Python's `os._exit`).
                 signal_hook::low_level::exit(0);
@@ -89,6 +90,10 @@ impl ProcessRequest for ForkingMixIn {
 
     fn service_actions(&self) {
         self.collect_children(false);
+    }
+
+    fn is_full(&self) -> bool {
+        self.children.lock().len() >= self.max_children
     }
 
     fn pending(&self) -> usize {

@@ -14,6 +14,7 @@ mod thread_per_request;
 use std::sync::Arc;
 
 use crate::address::ClientAddress;
+use crate::handle::Core;
 use crate::request::DatagramRequest;
 use crate::session::Session;
 use datagrams::DatagramJob;
@@ -39,6 +40,11 @@ pub trait ProcessRequest: Send + Sync + 'static {
     /// How many requests go on where the server can't see them, in other processes. Defaults to 0.
     fn pending(&self) -> usize {
         0
+    }
+
+    /// Whether as many requests are served as may be: then no more are taken. Defaults to false.
+    fn is_full(&self) -> bool {
+        false
     }
 
     /// The grace time is over: ends those requests. Defaults to nothing.
@@ -77,6 +83,13 @@ impl Request {
         match &self.0 {
             Kind::Stream { session, .. } => session.client_address(),
             Kind::Datagram { request, .. } => &request.client_address,
+        }
+    }
+
+    fn core(&self) -> &Core {
+        match &self.0 {
+            Kind::Stream { session, .. } => session.core(),
+            Kind::Datagram { job, .. } => job.core(),
         }
     }
 

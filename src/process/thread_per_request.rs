@@ -69,6 +69,10 @@ impl ProcessRequest for ThreadPerRequest {
         }
     }
 
+    fn is_full(&self) -> bool {
+        *self.running.count.lock() >= self.max_threads
+    }
+
     fn server_close(&self) {
         if self.daemon_threads || !self.block_on_close {
             return;

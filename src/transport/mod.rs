@@ -36,6 +36,14 @@ enum Socket {
     Memory(MemoryStream),
 }
 
+/// Why a wait for the peer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    Ready,
+    TimedOut,
+    ByOther,
+}
+
 impl Transport {
     pub(crate) fn plain(stream: Stream) -> Transport {
         Transport { socket: Socket::Stream(stream), tls: OnceLock::new(), tap: None }
@@ -153,17 +161,37 @@ impl Transport {
         if read == 0 { Ok(0) } else { self.write_vectored(&[IoSlice::new(&piece[..read])]) }
     }
 
-    /// Sleeps until the socket is ready; false when `timeout` passed first. The only place where a thread
-    /// waits for a peer.
+    /// Sleeps until the socket is ready; false when `timeout` passed first. With [`wait_attentively`](Transport::wait_attentively)
+    /// the only place where a thread waits for a peer.
     pub(crate) fn wait(&self, reading: bool, timeout: Option<Duration>) -> io::Result<bool> {
+        Ok(self.wait_attentively(reading, timeout, None)? != Woken::TimedOut)
+    }
+
+    /// As [`wait`](Transport::wait); something to read from `other` ends it, too.
+    pub(crate) fn wait_attentively(
+        &self,
+        reading: bool,
+        timeout: Option<Duration>,
+        other: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Woken> {
         let Socket::Stream(stream) = &self.socket else {
-            return Ok(false); // memory is fed by the thread that calls the handler: nothing can come while it waits
+            return Ok(Woken::TimedOut); // memory is fed by the thread that calls the handler: nothing can come while it waits
         };
         let flags = if reading { PollFlags::IN } else { PollFlags::OUT };
         let timeout = timeout.map(|t| t + Duration::from_micros(999)).and_then(|t| Timespec::try_from(t).ok());
-        match poll(&mut [PollFd::new(stream, flags)], timeout.as_ref()) {
-            Ok(ready) => Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => Ok(true), // the caller tries again, and finds out
+        let socket = PollFd::new(stream, flags);
+        let polled = match &other {
+            None => poll(&mut [socket], timeout.as_ref()).map(|ready| (ready, false)),
+            Some(other) => {
+                let mut both = [socket, PollFd::new(other, PollFlags::IN)];
+                poll(&mut both, timeout.as_ref()).map(|ready| (ready, !both[1].revents().is_empty()))
+            }
+        };
+        match polled {
+            Ok((_, true)) => Ok(Woken::ByOther),
+            Ok((0, false)) => Ok(Woken::TimedOut),
+            // After an interruption the caller tries again, and finds out.
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(Woken::Ready),
             Err(error) => Err(error.into()),
         }
     }
