@@ -61,6 +61,8 @@ pub(crate) struct Core {
     phase: AtomicU8,
     forked: AtomicBool,
     open: AtomicUsize,
+    /// Refused connections whose last word is on its way.
+    refusing: AtomicUsize,
     /// Datagrams that are being served.
     datagrams: AtomicUsize,
     per_address: Mutex<HashMap<IpAddr, usize>>,
@@ -89,6 +91,7 @@ impl Core {
             phase: AtomicU8::new(Phase::Serving as u8),
             forked: AtomicBool::new(false),
             open: AtomicUsize::new(0),
+            refusing: AtomicUsize::new(0),
             datagrams: AtomicUsize::new(0),
             per_address: Mutex::default(),
             waker: Mutex::new(None),
@@ -220,6 +223,26 @@ impl Core {
         if self.bell.answer() {
             self.enter(Phase::Draining);
         }
+    }
+}
+
+/// So many refused connections may be lingered for at a time; others may lose the refusal's words, as they aren't among those that
+/// [`Limits::max_connections`] counts.
+const MAX_REFUSING: usize = 64;
+
+/// A refused connection's place among those that are lingered for.
+pub(crate) struct Refusing(Arc<Core>);
+
+impl Refusing {
+    pub(crate) fn begin(core: &Arc<Core>) -> Option<Refusing> {
+        let guard = Refusing(Arc::clone(core));
+        (core.refusing.fetch_add(1, Ordering::Relaxed) < MAX_REFUSING).then_some(guard)
+    }
+}
+
+impl Drop for Refusing {
+    fn drop(&mut self) {
+        self.0.refusing.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

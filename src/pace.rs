@@ -12,6 +12,9 @@ use crate::config::Timeouts;
 pub(crate) struct Pace {
     stall: Option<Duration>,
     min_rate: u64,
+    /// Since when nothing has moved.
+    stalled_since: Option<Instant>,
+    /// Since when the waiting counts that isn't in `waited` yet.
     blocked_since: Option<Instant>,
     waited: Duration,
     bytes: u64,
@@ -28,7 +31,7 @@ pub(crate) enum Slow {
 
 impl Pace {
     pub(crate) fn new(stall: Option<Duration>, min_rate: u64) -> Pace {
-        Pace { stall, min_rate, blocked_since: None, waited: Duration::ZERO, bytes: 0 }
+        Pace { stall, min_rate, stalled_since: None, blocked_since: None, waited: Duration::ZERO, bytes: 0 }
     }
 
     pub(crate) fn set_stall(&mut self, stall: Option<Duration>) {
@@ -47,29 +50,29 @@ impl Pace {
 
     /// Nothing moves for now. Tells when [`check`](Pace::check) must be asked.
     pub(crate) fn block(&mut self, now: Instant) -> Option<Instant> {
-        let since = *self.blocked_since.get_or_insert(now);
-        let stall = self.stall.map(|stall| since + stall);
-        let window = (self.min_rate > 0).then(|| since + Timeouts::RATE_WINDOW.saturating_sub(self.waited));
+        let stalled = *self.stalled_since.get_or_insert(now);
+        let blocked = *self.blocked_since.get_or_insert(now);
+        let stall = self.stall.map(|stall| stalled + stall);
+        let window = (self.min_rate > 0).then(|| blocked + Timeouts::RATE_WINDOW.saturating_sub(self.waited));
         stall.into_iter().chain(window).min()
     }
 
     /// `count` bytes moved.
     pub(crate) fn moved(&mut self, count: usize, now: Instant) -> Result<(), Slow> {
         self.bytes += count as u64;
+        self.stalled_since = None;
         self.settle(now)
     }
 
     /// The moment that [`block`](Pace::block) named has come.
     pub(crate) fn check(&mut self, now: Instant) -> Result<(), Slow> {
-        if let (Some(since), Some(stall)) = (self.blocked_since, self.stall)
+        if let (Some(since), Some(stall)) = (self.stalled_since, self.stall)
             && now >= since + stall
         {
             return Err(Slow::Stalled);
         }
-        let blocked = self.blocked_since;
         let judged = self.settle(now);
-        // Still the same stall, as nothing moved; a new window begins now all the same.
-        self.blocked_since = blocked.filter(|_| self.stall.is_some()).or(Some(now));
+        self.blocked_since = Some(now); // it goes on waiting
         judged
     }
 
@@ -126,6 +129,18 @@ mod tests {
         assert_eq!(pace.moved(1, start + 100 * SECOND), Ok(()));
         assert_eq!(pace.block(start + 100 * SECOND), Some(start + 109 * SECOND));
         assert_eq!(pace.check(start + 109 * SECOND), Err(Slow::TooSlow));
+    }
+
+    #[test]
+    fn a_stall_counts_once_in_the_rate_of_the_next_window() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Some(30 * SECOND), 100);
+        pace.block(start);
+        assert_eq!(pace.moved(50_000, start + SECOND), Ok(()));
+        assert_eq!(pace.block(start + SECOND), Some(start + 10 * SECOND));
+        assert_eq!(pace.check(start + 10 * SECOND), Ok(()));
+        assert_eq!(pace.block(start + 10 * SECOND), Some(start + 20 * SECOND));
+        assert_eq!(pace.check(start + 20 * SECOND), Err(Slow::TooSlow));
     }
 
     #[test]

@@ -98,13 +98,24 @@ impl Command {
                 print(&script)
             }
             Command::Man => {
-                let mut page = Vec::new();
-                clap_mangen::Man::new(command()).render(&mut page).map_err(Failure::run)?;
-                print(&page)
+                let mut pages = Vec::new();
+                manual(&mut command(), "socketserver", &mut pages).map_err(Failure::run)?;
+                print(&pages)
             }
             Command::Services => print(format!("{}\n", Services::NAMES.join("\n")).as_bytes()),
         }
     }
+}
+
+/// The manual: a page for the command, and one for each below it.
+fn manual(command: &mut clap::Command, name: &str, pages: &mut Vec<u8>) -> io::Result<()> {
+    command.build();
+    clap_mangen::Man::new(command.clone().name(name.to_owned())).title(name.replace(' ', "-")).render(pages)?;
+    for below in command.get_subcommands_mut().filter(|below| !below.is_hide_set()) {
+        let name = format!("{name} {}", below.get_name());
+        manual(below, &name, pages)?;
+    }
+    Ok(())
 }
 
 /// Writes to standard output; whoever has closed it doesn't want more.

@@ -120,10 +120,10 @@ pub struct LogOptions {
     #[arg(long, env = "SOCKETSERVER_TRACE")]
     pub trace: bool,
     /// Log more: -v debug, -vv trace
-    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", env = "SOCKETSERVER_VERBOSE")]
     pub verbose: u8,
     /// Log errors only
-    #[arg(short, long)]
+    #[arg(short, long, env = "SOCKETSERVER_QUIET")]
     pub quiet: bool,
 }
 

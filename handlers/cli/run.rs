@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use socketserver::{
@@ -17,6 +18,8 @@ use crate::common::access_log::AccessLog;
 use crate::common::log_writer::LogWriter;
 use crate::common::trace;
 use crate::service::{Context, Failure, Served, Service};
+
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Runs a service until a signal ends it; returns the exit code.
 pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
@@ -75,7 +78,11 @@ fn listen<S: Service>(
             addresses[1..].iter().try_for_each(|address| server.listen_also(address))?;
             run::<S, _>(server, scheme, reload)
         }
-        Served::Datagram(class) => run::<S, _>(builder.datagram(&addresses[0], class)?, "udp", reload),
+        Served::Datagram(class) => {
+            let mut server = builder.datagram(&addresses[0], class)?;
+            addresses[1..].iter().try_for_each(|address| server.listen_also(address))?;
+            run::<S, _>(server, "udp", reload)
+        }
     }
 }
 
@@ -162,6 +169,8 @@ fn builder<S: Service>(options: &ServerOptions, tls: Option<Tls>) -> Result<Buil
         // Whatever UDP carries: Python's 8 KiB would cut an echo short.
         .max_packet_size(65_535)
         .proxy_protocol(Some(proxies))
+        // Nothing here is to be done now and then: an idle server has no ticks.
+        .poll_interval(NEVER)
         .tls(tls);
     Ok(match options.model {
         Model::Pool => {
@@ -235,6 +244,9 @@ impl Reload {
     fn try_run(&self) -> Result<(), Error> {
         let filter = address_filter(&self.options)?;
         let keys = self.keys.as_ref().map(|keys| Ok::<_, Error>((keys, keys.reread()?))).transpose()?;
+        let log = self.log.open_anew()?;
+        let access_log = self.access_log.as_ref().map(|log| Ok::<_, Error>((log, log.open_anew()?))).transpose()?;
+        // The last that can fail: certificates are read and put in use in one step.
         if let Some(tls) = &self.tls {
             tls.reload()?;
         }
@@ -242,9 +254,9 @@ impl Reload {
             keys.replace(list);
         }
         *self.filter.write() = Arc::new(filter);
-        self.log.reopen()?;
-        if let Some(access_log) = &self.access_log {
-            access_log.reopen()?;
+        self.log.switch(log);
+        if let Some((access_log, opened)) = access_log {
+            access_log.switch(opened);
         }
         Ok(())
     }

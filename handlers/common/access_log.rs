@@ -6,7 +6,7 @@ use std::path::Path;
 
 use socketserver::ClientAddress;
 
-use super::log_writer::{LogWriter, Target, escape_into};
+use super::log_writer::{LogWriter, Opened, Target, escape_into};
 
 /// One request, as it is written down.
 #[derive(Clone, Copy, Debug)]
@@ -48,12 +48,12 @@ impl AccessLog {
         self.0.start()
     }
 
-    /// Opens the file anew.
-    ///
-    /// # Errors
-    /// When it can't be opened; the old one is then used on.
-    pub fn reopen(&self) -> io::Result<()> {
-        self.0.reopen()
+    pub(crate) fn open_anew(&self) -> io::Result<Opened> {
+        self.0.open_anew()
+    }
+
+    pub(crate) fn switch(&self, opened: Opened) {
+        self.0.switch(opened);
     }
 
     /// Writes what is left, before the process ends.

@@ -36,6 +36,15 @@ impl Target {
     }
 }
 
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::StandardError => f.write_str("standard error"),
+            Target::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
 enum Output {
     StandardError,
     File(File),
@@ -87,7 +96,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Takes a line, its end included. `started` tells whether [`start`](LogWriter::start) was called.
+    /// Takes a line, its end included.
     pub(crate) fn line(&self, line: &[u8]) {
         let mut state = self.shared.state.lock();
         if self.thread.lock().is_none() {
@@ -116,15 +125,24 @@ impl LogWriter {
         }
     }
 
-    /// Opens the file anew: somebody may have moved it away. On an error the old one stays.
-    pub(crate) fn reopen(&self) -> io::Result<()> {
-        let output = self.target.open()?;
+    /// Opens the file anew, as somebody may have moved it away; nothing is changed before [`switch`](LogWriter::switch).
+    pub(crate) fn open_anew(&self) -> io::Result<Opened> {
+        self.target
+            .open()
+            .map(Opened)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.target)))
+    }
+
+    /// From now on writes to what was opened anew.
+    pub(crate) fn switch(&self, Opened(output): Opened) {
         let mut state = self.shared.state.lock();
         self.shared.write_waiting(&mut state);
         state.output = Some(output);
-        Ok(())
     }
 }
+
+/// A log file that was opened anew.
+pub(crate) struct Opened(Output);
 
 impl Shared {
     /// The writing thread's life.
@@ -147,9 +165,10 @@ impl Shared {
         self.write_waiting(&mut state);
     }
 
+    /// Without an output the thread is writing, and will look again.
     fn write_waiting(&self, state: &mut State) {
-        let mut lines = std::mem::take(&mut state.waiting);
         if let Some(output) = &mut state.output {
+            let mut lines = std::mem::take(&mut state.waiting);
             self.write(output, &mut lines);
         }
     }

@@ -19,6 +19,9 @@ use super::reply::{self, Frame, Sent};
 /// Requests that are answered in one go before the answers are sent: what a pipelining client has sent at once.
 const PIPELINED: usize = 16;
 
+/// Bytes of a refused request's line that are logged.
+const LOGGED_LINE: usize = 1024;
+
 /// Serves one HTTP connection.
 pub struct HttpHandler {
     application: Arc<dyn Application>,
@@ -71,15 +74,15 @@ impl HttpHandler {
         HttpHandler { application, access_log, scanner: Scanner::default(), doing: Doing::Head }
     }
 
-    fn log(&self, request: &StreamRequest, asked: Option<(&[u8], &Head<'_>)>, sent: Sent) {
+    fn log(&self, request: &StreamRequest, line: &[u8], head: Option<&Head<'_>>, sent: Sent) {
         let Some(log) = &self.access_log else { return };
         log.log(&Record {
             client: &request.client_address,
-            request_line: asked.map_or(b"-", |(line, _)| line),
+            request_line: if line.is_empty() { b"-" } else { line },
             status: sent.status,
             bytes: sent.bytes,
-            referer: asked.and_then(|(_, head)| head.referer),
-            user_agent: asked.and_then(|(_, head)| head.user_agent),
+            referer: head.and_then(|head| head.referer),
+            user_agent: head.and_then(|head| head.user_agent),
             date: &date::now(),
         });
     }
@@ -89,7 +92,12 @@ impl HttpHandler {
         let frame = Frame { head_only: false, keep_alive: false, http_1_0: false };
         let detail = format!("The request was refused: {}.", refused.reason);
         let sent = reply::error(&mut request.wfile, frame, refused.status, "", &detail)?;
-        self.log(request, None, sent);
+        // What was asked is what one looks for in the log, as far as it is there.
+        let line = match &self.doing {
+            Doing::Body { head, .. } => first_line(head),
+            _ => first_line(request.rfile.buffer()),
+        };
+        self.log(request, &line[..line.len().min(LOGGED_LINE)], None, sent);
         request.linger();
         Ok(Turn::Over)
     }
@@ -130,7 +138,7 @@ impl HttpHandler {
         let body = BodyReader::without(&mut request.wfile);
         let incoming = Incoming { head: &head, client_address: &request.client_address, body };
         let answer = self.application.respond(incoming, frame)?;
-        self.log(request, Some((first_line(bytes), &head)), answer.sent());
+        self.log(request, first_line(bytes), Some(&head), answer.sent());
         request.rfile.consume(consumed);
         self.go_on(request, answer, None, frame.http_1_0)
     }
@@ -160,7 +168,7 @@ impl HttpHandler {
         let frame = Frame { keep_alive, ..frame };
         let incoming = Incoming { head: &head, client_address: &request.client_address, body: reader };
         let answer = self.application.respond(incoming, frame)?;
-        self.log(request, Some((first_line(bytes), &head)), answer.sent());
+        self.log(request, first_line(bytes), Some(&head), answer.sent());
         let rest = (!body.is_whole()).then_some(body);
         self.go_on(request, answer, rest, frame.http_1_0)
     }
@@ -266,7 +274,7 @@ fn is_short(head: &Head<'_>) -> bool {
 /// The request line of a head, without its line end.
 fn first_line(head: &[u8]) -> &[u8] {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())]
+    &head[..memchr::memchr2(b'\r', b'\n', head).unwrap_or(head.len())]
 }
 
 impl StreamRequestHandler for HttpHandler {

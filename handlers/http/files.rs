@@ -8,7 +8,7 @@ use socketserver::WFile;
 
 use super::application::{Answer, Application, Incoming};
 use super::conditional::{self, Conditions, Outcome, Validators};
-use super::head::{Head, Method, Target};
+use super::head::{Framing, Head, Method, Target};
 use super::query::Query;
 use super::range::{self, Ranges};
 use super::reply::{self, Frame, Sent};
@@ -16,6 +16,8 @@ use super::site::{Entry, Resource, Site};
 use super::{listing, rendered, target};
 
 const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
+/// A longer body is a mistake of the client, and told so, whatever the method.
+const MAX_UNWANTED_BODY: u64 = 1 << 20;
 /// The page that is shown for what isn't there.
 const NOT_FOUND_PAGE: &[u8] = b"404.html";
 
@@ -80,6 +82,7 @@ impl Exchange<'_> {
             Resource::Directory(_) => self.not_found(),
             Resource::NotFound => self.not_found(),
             Resource::Forbidden => self.error(403, "", "Reading this isn't allowed."),
+            Resource::Unavailable => self.error(503, "Retry-After: 5\r\n", "The server can't look just now."),
         };
         sent.map(Answer::Sent)
     }

@@ -42,6 +42,8 @@ pub(crate) enum Resource {
     Directory(Folder),
     NotFound,
     Forbidden,
+    /// The system can't look just now.
+    Unavailable,
 }
 
 /// A file, ready to be sent.
@@ -98,6 +100,10 @@ impl Site {
     pub(crate) fn find(&self, path: &[u8], trailing_slash: bool) -> Resource {
         self.look_up(path, trailing_slash).unwrap_or_else(|error| match error.kind() {
             io::ErrorKind::PermissionDenied if !is_escape(&error) => Resource::Forbidden,
+            _ if is_ours(&error) => {
+                log::warn!("a file can't be opened: {error}");
+                Resource::Unavailable
+            }
             // Paths that lead out, through a file, or nowhere: all the same to a client.
             _ => Resource::NotFound,
         })
@@ -137,7 +143,10 @@ impl Site {
             let index = here.join("index.html");
             if metadata.is_dir() { self.open_file(&index)?.metadata() } else { Ok(metadata) }
         });
-        metadata.is_ok_and(|metadata| Identity::of(&metadata) == entry.identity)
+        match metadata {
+            Ok(metadata) => Identity::of(&metadata) == entry.identity,
+            Err(error) => is_ours(&error), // what was true half a second ago is the best that is known
+        }
     }
 
     /// Opens without waiting: a FIFO would wait for its writer.
@@ -146,6 +155,13 @@ impl Site {
         options.read(true).custom_flags(O_NONBLOCK);
         Ok(self.root.open_with(path, &options)?.into_std())
     }
+}
+
+/// Whether an error says nothing about the path: the system is short of something, or the disk is broken.
+fn is_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO];
+    Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno))
 }
 
 /// cap-std reports a path that leads out of the root as a denied permission without an errno.

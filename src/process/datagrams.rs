@@ -20,7 +20,7 @@ use crate::trace::Traffic;
 const SPARE: usize = 8;
 
 /// Serves one datagram: makes its handler, and calls it.
-pub(crate) type DatagramClass = Box<dyn Fn(&mut DatagramRequest) -> Result<()> + Send + Sync>;
+pub(crate) type DatagramClass = Arc<dyn Fn(&mut DatagramRequest) -> Result<()> + Send + Sync>;
 
 /// A datagram socket with what its datagrams need.
 pub(crate) struct DatagramJob {

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -22,6 +22,9 @@ const PAGE: usize = 1024;
 const PAGES: usize = 1024;
 /// Keys: the slot in the low bits, above them how often it was used, so that a late event finds nobody.
 const INDEX_BITS: u32 = 20;
+
+/// Later deadlines are looked at again after this time: the heap's entry of a connection that has gone stays until it is due.
+const HORIZON: Duration = Duration::from_secs(60);
 
 /// A connection's place, and the poller's key for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,15 +170,16 @@ impl Registry {
             session.woken(maybe_eof);
             return Parking::Ready(session);
         }
+        let now = session.core().clock.now();
         slot.holder = Holder::Parked(session);
-        let notify = self.schedule(&mut slot, key, until);
+        let notify = self.schedule(&mut slot, key, until, now);
         Parking::Parked { notify }
     }
 
     /// Sets when a connection is due. True if the leader must be told.
-    fn schedule(&self, slot: &mut Slot, key: Key, until: Option<Instant>) -> bool {
+    fn schedule(&self, slot: &mut Slot, key: Key, until: Option<Instant>, now: Instant) -> bool {
         slot.deadline = until;
-        let Some(until) = until else { return false };
+        let Some(until) = until.map(|until| until.min(now + HORIZON)) else { return false };
         if slot.scheduled.is_some_and(|scheduled| scheduled <= until) {
             return false; // the entry in the heap comes early enough, and then looks here
         }
@@ -243,7 +247,7 @@ impl Registry {
                 Some(deadline) if deadline <= now => {
                     expired.extend(Registry::unpark(&mut slot).map(|session| (key, session)));
                 }
-                later => drop(self.schedule(&mut slot, key, later)),
+                later => drop(self.schedule(&mut slot, key, later, now)),
             }
         }
     }

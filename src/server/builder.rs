@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::handle::Core;
 use crate::handler::{DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler};
 use crate::hooks::{DefaultHooks, ServerHooks};
-use crate::process::datagrams::DatagramJob;
 use crate::process::sources::Source;
 use crate::process::{ProcessRequest, ThreadingMixIn};
 use crate::request::DatagramRequest;
@@ -360,9 +359,8 @@ impl Builder {
             handled.and(handler.finish(request))
         };
         let mut server = self.server()?;
-        server.addresses.push(socket.server_address().clone());
-        let job = DatagramJob::new(Arc::new(socket), Arc::clone(&server.core), Box::new(serve));
-        server.sources.push(Source::Datagrams(Arc::new(job)));
+        server.datagrams = Some(Arc::new(serve));
+        server.add_datagram_socket(socket);
         Ok(server)
     }
 
@@ -375,6 +373,7 @@ impl Builder {
             sources: Vec::new(),
             addresses: Vec::new(),
             service: None,
+            datagrams: None,
             bind: self.bind,
             times: Times { timeout: self.timeout, interval, grace: self.grace },
             dispatcher: None,

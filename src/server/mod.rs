@@ -10,10 +10,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::address::{Address, ServerAddress};
-use crate::bind::{BindOptions, Listener};
+use crate::bind::{BindOptions, Datagram, Listener};
 use crate::error::Result;
 use crate::handle::{Core, Phase, ServerHandle};
 use crate::process::accept::StreamListener;
+use crate::process::datagrams::{DatagramClass, DatagramJob};
 use crate::process::sources::Source;
 use crate::process::{Dispatcher, Engine, ProcessRequest, ThreadingMixIn};
 use crate::session::StreamService;
@@ -31,6 +32,7 @@ pub struct Server<S> {
     sources: Vec<Source>,
     addresses: Vec<ServerAddress>,
     service: Option<Arc<StreamService>>,
+    datagrams: Option<DatagramClass>,
     bind: BindOptions,
     times: Times,
     dispatcher: Option<Dispatcher>,
@@ -139,15 +141,19 @@ impl<S> Server<S> {
         let engine = pool.engine(&self.core.clock)?;
         ThreadingMixIn::attend(&engine, &self.core);
         let mut indices = Vec::new();
-        for source in &self.sources {
+        let added = self.sources.iter().try_for_each(|source| {
             indices.push(engine.add_source(source.clone())?);
+            Ok(())
+        });
+        if added.is_ok() {
+            self.wait_for_shutdown();
         }
-        self.wait_for_shutdown();
+        self.core.enter(Phase::Draining); // an error ends it as a shutdown does
         indices.into_iter().for_each(|index| engine.remove_source(index));
         self.close_sockets();
         engine.sweep(&self.core);
         self.drain(|| Engine::cut(&engine, &self.core));
-        Ok(())
+        added
     }
 
     fn wait_for_shutdown(&self) {
@@ -208,14 +214,19 @@ impl<S> Server<S> {
     }
 }
 
-impl<S: StreamSocket> Server<S> {
-    /// Listens at another address too, TCP or Unix, with the same handlers, limits and threads.
+impl<S> Server<S> {
+    /// Listens at another address too, with the same handlers, limits and threads.
     ///
     /// # Errors
     /// [`Error::Bind`](crate::Error::Bind).
     pub fn listen_also(&mut self, address: &Address) -> Result<()> {
-        let listener = Listener::bind(address, &self.bind)?;
-        self.add_listener(listener);
+        if self.datagrams.is_some() {
+            let socket = Datagram::bind(address, &self.bind)?;
+            self.add_datagram_socket(socket);
+        } else {
+            let listener = Listener::bind(address, &self.bind)?;
+            self.add_listener(listener);
+        }
         Ok(())
     }
 
@@ -224,6 +235,15 @@ impl<S: StreamSocket> Server<S> {
             self.addresses.push(listener.server_address().clone());
             let listener = StreamListener::new(Arc::new(listener), Arc::clone(service), Arc::clone(&self.core));
             self.sources.push(Source::Listener(Arc::new(listener)));
+            self.dispatcher = None;
+        }
+    }
+
+    fn add_datagram_socket(&mut self, socket: Datagram) {
+        if let Some(class) = &self.datagrams {
+            self.addresses.push(socket.server_address().clone());
+            let job = DatagramJob::new(Arc::new(socket), Arc::clone(&self.core), Arc::clone(class));
+            self.sources.push(Source::Datagrams(Arc::new(job)));
             self.dispatcher = None;
         }
     }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::{Phase, Session, Step, Waiting, guard};
 use crate::buffer::Fill;
 use crate::error::{Error, Refusal, Result};
+use crate::handle::Refusing;
 
 impl Session {
     /// Everything is out: calls `finish`, and closes once its words are out too.
@@ -97,7 +98,8 @@ impl Session {
         self.phase = Phase::Over;
         if let (Some(answer), None) = (answer, &self.service.tls) {
             let _ = self.request.transport.write_vectored(&[io::IoSlice::new(answer)]);
-            if self.request.transport.finish_writing().is_ok() {
+            self.refusing = Refusing::begin(&core);
+            if self.refusing.is_some() && self.request.transport.finish_writing().is_ok() {
                 (self.since, self.phase) = (core.clock.now(), Phase::Lingering);
             }
         }

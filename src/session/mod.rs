@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::address::{ClientAddress, Networks};
 use crate::buffer::{Drain, Fill, RFile, WFile};
 use crate::error::{Error, Expiry, Result};
-use crate::handle::{Admission, Core, ServerHandle};
+use crate::handle::{Admission, Core, Refusing, ServerHandle};
 use crate::handler::{Next, StreamRequestHandler};
 use crate::pace::Slow;
 use crate::poller::Interest;
@@ -83,6 +83,7 @@ pub(crate) struct Session {
     service: Arc<StreamService>,
     handler: Option<Box<dyn StreamRequestHandler>>,
     admission: Option<Admission>,
+    refusing: Option<Refusing>,
     phase: Phase,
     waiting: Waiting,
     watched: Option<Interest>,
@@ -125,6 +126,7 @@ impl Session {
             service: Arc::clone(service),
             handler: None,
             admission: None,
+            refusing: None,
             phase: if proxied { Phase::Proxy } else { Phase::Verify },
             waiting: Waiting::ForHead,
             watched: None,

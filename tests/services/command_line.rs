@@ -71,6 +71,11 @@ fn help_completions_and_manual_come_from_one_definition() {
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{arguments:?}");
         assert!(!stdout.is_empty(), "{arguments:?}");
     }
+    let manual = run(&["man"]).1;
+    assert!(
+        manual.contains("socketserver-serve-http") && manual.contains("idle\\-timeout"),
+        "the manual has no options"
+    );
     let (_, help, _) = run(&["serve", "http", "--help"]);
     for option in [
         "--bind",

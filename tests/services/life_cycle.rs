@@ -141,3 +141,84 @@ fn accepting_recovers_when_descriptors_run_out() {
     server.signal("TERM");
     assert_eq!(server.wait().0, Some(0));
 }
+
+/// An echo server with `count` clients, of whom as many are served as the options allow; then SIGTERM.
+fn end_with_idle_clients(options: &[&str], count: usize) -> (Option<i32>, Duration) {
+    let mut server = TestServer::start(&[&["echo"], options].concat());
+    let mut clients: Vec<_> = (0..count).map(|_| server.connect()).collect();
+    clients[0].write_all(b"x").unwrap();
+    clients[0].read_exact(&mut [0]).unwrap();
+    server.signal("TERM");
+    server.wait()
+}
+
+#[test]
+fn idle_clients_hold_up_no_shutdown_whatever_the_way_to_process() {
+    for (options, count) in [
+        (&["--model", "sequential"][..], 1),
+        (&["--model", "sequential"], 3),
+        (&["--model", "threads"], 3),
+        (&["--model", "threads", "--max-threads", "1"], 3),
+        (&["--model", "processes"], 3),
+        (&["--model", "processes", "--max-threads", "1"], 3),
+    ] {
+        let (code, took) = end_with_idle_clients(options, count);
+        assert_eq!(code, Some(0), "{options:?}");
+        assert!(took < Duration::from_secs(2), "{options:?}: {took:?}");
+    }
+}
+
+#[test]
+fn a_sighup_changes_all_or_nothing() {
+    let dir = TestDir::new("hup-nothing");
+    dir.write("deny", "192.0.2.0/24\n");
+    dir.write("logs/access", "");
+    let (list, log) = (format!("@{}", dir.join("deny").display()), dir.join("logs/access"));
+    let server = TestServer::start(&["http", dir.as_str(), "--deny", &list, "--access-log", log.to_str().unwrap()]);
+    dir.write("deny", "127.0.0.0/8\n");
+    std::fs::remove_dir_all(dir.join("logs")).unwrap();
+    server.signal("HUP");
+    let line = server.wait_for_log("nothing is reloaded");
+    assert!(line.contains(log.to_str().unwrap()), "{line}");
+    assert!(server.exchange(b"GET / HTTP/1.0\r\n\r\n").starts_with(b"HTTP/1.1 200"));
+}
+
+#[test]
+fn datagram_services_listen_at_several_addresses() {
+    let arguments = ["echo", "--udp", "--bind", "127.0.0.1:0", "--bind", "127.0.0.2:0"];
+    let server = TestServer::start_with(&arguments, 2, |command| command);
+    for line in &server.ready {
+        let address = line.split("udp://").nth(1).unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.connect(address).unwrap();
+        socket.send(b"hello").unwrap();
+        assert_eq!(socket.recv(&mut [0; 10]).unwrap(), 5, "{address}");
+    }
+}
+
+#[test]
+fn files_are_found_again_when_descriptors_are_short() {
+    let dir = TestDir::new("short");
+    dir.write("index.html", "<p>hello");
+    let binary = env!("CARGO_BIN_EXE_socketserver");
+    let server = TestServer::start_with(&["http", dir.as_str()], 1, |command| {
+        let arguments: Vec<_> = command.get_args().map(|a| a.to_os_string()).collect();
+        *command = std::process::Command::new("sh");
+        command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", binary]).args(arguments)
+    });
+    let mut first = server.connect();
+    let mut status = || {
+        first.write_all(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        let mut answer = [0; 4096];
+        let count = first.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[9..12.min(count)]).into_owned()
+    };
+    assert_eq!(status(), "200");
+    let _silent: Vec<_> = (0..80).map(|_| server.connect()).collect();
+    server.wait_for_log("trying again");
+    // Longer than the cache trusts what it knows.
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(status(), "200");
+    assert_eq!(status(), "200");
+}
