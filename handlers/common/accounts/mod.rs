@@ -19,7 +19,7 @@ pub use error::AccountsError;
 pub use hash::{Cost, hash_password};
 pub(crate) use remembered::hmac;
 pub use rights::{Prefix, Rights, Rules};
-pub use store::{ANONYMOUS, Account, NewUser, Store};
+pub use store::{ANONYMOUS, Account, NewUser, Store, check_name};
 pub use verify::{Accounts, Counts, Verdict};
 
 /// What a function of accounts gives, or why not.

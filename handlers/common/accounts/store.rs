@@ -79,6 +79,8 @@ pub struct NewUser<'a> {
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
+    /// SQLite's `synchronous`.
+    synchronous: &'static str,
     /// Opened by the first use, so that a server that forks gives its children no open one: SQLite can't stand that.
     connection: Mutex<Option<(u32, Connection)>>,
 }
@@ -90,7 +92,16 @@ impl Store {
     /// There is none, or it is something else.
     pub fn open(path: &Path) -> Result<Store> {
         drop(file::open(path)?);
-        Ok(Store { path: path.to_owned(), connection: Mutex::new(None) })
+        Ok(Store { path: path.to_owned(), synchronous: "full", connection: Mutex::new(None) })
+    }
+
+    /// The same for a server, which counts bytes and uses: it doesn't wait for the disk. If the power fails, the last
+    /// counts may be lost; nothing else is.
+    ///
+    /// # Errors
+    /// There is none, or it is something else.
+    pub fn open_to_count(path: &Path) -> Result<Store> {
+        Ok(Store { synchronous: "normal", ..Store::open(path)? })
     }
 
     /// The same, but makes the file if it is missing, with mode 0600.
@@ -115,7 +126,12 @@ impl Store {
         }
         let (_, connection) = match &mut *slot {
             Some(open) => open,
-            None => slot.insert((process, file::open(&self.path)?)),
+            None => {
+                let connection = file::open(&self.path)?;
+                let set = connection.pragma_update(None, "synchronous", self.synchronous);
+                set.map_err(|error| AccountsError::of_database(&self.path, error))?;
+                slot.insert((process, connection))
+            }
         };
         work(connection).map_err(|error| AccountsError::of_database(&self.path, error))
     }
@@ -290,7 +306,10 @@ fn saturated(bytes: u64) -> i64 {
 }
 
 /// A name must fit into `NAME:PASSWORD` (RFC 7617 §2), into a line of FTP, and on a terminal.
-fn check_name(name: &str) -> Result<()> {
+///
+/// # Errors
+/// It doesn't.
+pub fn check_name(name: &str) -> Result<()> {
     let bad = |c: char| c.is_control() || matches!(c, ':' | '/');
     let fits = (1..=LONGEST_NAME).contains(&name.chars().count()) && name.trim() == name && !name.contains(bad);
     if fits { Ok(()) } else { Err(AccountsError::BadName(name.to_owned())) }

@@ -71,7 +71,7 @@ impl Accounts {
     /// There is no such file, or it is something else.
     pub fn open(path: &Path, cost: Cost) -> Result<Accounts> {
         Ok(Accounts {
-            store: Store::open(path)?,
+            store: Store::open_to_count(path)?,
             hasher: Hasher::new(cost)?,
             remembered: Remembered::new()?,
             addresses: Backoff::default(),
