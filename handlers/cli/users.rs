@@ -43,7 +43,7 @@ pub(super) enum Users {
         #[command(flatten)]
         password: Password,
     },
-    /// Change a home directory or a quota
+    /// Change a home directory or a quota; rights stay those of the paths they were given for
     Set {
         #[command(flatten)]
         user: User,

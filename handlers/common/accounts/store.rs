@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, Rows, TransactionBehavior, params};
 
 use super::{AccountsError, Prefix, Result, Rights, Rules, file};
 
@@ -15,6 +15,17 @@ pub const ANONYMOUS: &str = "anonymous";
 
 /// Characters of a name at most.
 const LONGEST_NAME: usize = 64;
+
+/// The statement that [`read`] understands: a row for each rule of a user, or one without a rule. One statement sees one
+/// state of the file, whoever writes meanwhile.
+macro_rules! users {
+    ($which:literal) => {
+        concat!(
+            "SELECT name, hash, home, quota, used, prefix, rights FROM users LEFT JOIN rights ON user = id ",
+            $which
+        )
+    };
+}
 
 /// A user, as the file holds him.
 #[derive(Clone, PartialEq, Eq)]
@@ -142,10 +153,8 @@ impl Store {
     /// The file can't be read.
     pub fn account(&self, name: &str) -> Result<Option<Account>> {
         self.with(|connection| {
-            let mut users =
-                connection.prepare_cached("SELECT id, name, hash, home, quota, used FROM users WHERE name = ?1")?;
-            let found = users.query_row([name], user_of).optional()?;
-            found.map(|(id, account)| with_rules(connection, id, account)).transpose()
+            let mut users = connection.prepare_cached(users!("WHERE name = ?1"))?;
+            Ok(read(users.query([name])?)?.pop())
         })
     }
 
@@ -154,12 +163,7 @@ impl Store {
     /// # Errors
     /// The file can't be read.
     pub fn accounts(&self) -> Result<Vec<Account>> {
-        self.with(|connection| {
-            let connection = connection.transaction()?;
-            let mut users = connection.prepare("SELECT id, name, hash, home, quota, used FROM users ORDER BY name")?;
-            let found = users.query_map([], user_of)?;
-            found.map(|user| user.and_then(|(id, account)| with_rules(&connection, id, account))).collect()
-        })
+        self.with(|connection| read(connection.prepare(users!("ORDER BY name"))?.query([])?))
     }
 
     /// Adds a user.
@@ -227,13 +231,11 @@ impl Store {
         let changed = self.with(|connection| {
             // One that writes from the start: nobody else changes the rules between reading and writing them.
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let find = "SELECT id FROM users WHERE name = ?1";
-            let Some(id) = transaction.query_row(find, [name], |row| row.get::<_, i64>(0)).optional()? else {
-                return Ok(None);
-            };
-            let rights = change(rules_of(&transaction, id)?.at(prefix.as_str().as_bytes()));
-            let rule = params![id, prefix.as_str(), rights.to_string()];
-            transaction.execute("INSERT OR REPLACE INTO rights VALUES (?1, ?2, ?3)", rule)?;
+            let found = read(transaction.prepare(users!("WHERE name = ?1"))?.query([name])?)?.pop();
+            let Some(account) = found else { return Ok(None) };
+            let rights = change(account.rules.at(prefix.as_str().as_bytes()));
+            let set = "INSERT OR REPLACE INTO rights SELECT id, ?2, ?3 FROM users WHERE name = ?1";
+            transaction.execute(set, params![name, prefix.as_str(), rights.to_string()])?;
             transaction.commit()?;
             Ok(Some(rights))
         })?;
@@ -269,28 +271,26 @@ impl Store {
     }
 }
 
-/// A row of `users`, without the rules.
-fn user_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, Account)> {
-    let account = Account {
-        name: row.get(1)?,
-        hash: row.get(2)?,
-        home: parsed(3, row.get_ref(3)?.as_str()?)?,
-        quota: row.get::<_, Option<i64>>(4)?.map(i64::unsigned_abs),
-        used: row.get::<_, i64>(5)?.unsigned_abs(),
-        rules: Rules::default(),
-    };
-    Ok((row.get(0)?, account))
-}
-
-fn with_rules(connection: &Connection, id: i64, account: Account) -> rusqlite::Result<Account> {
-    Ok(Account { rules: rules_of(connection, id)?, ..account })
-}
-
-fn rules_of(connection: &Connection, id: i64) -> rusqlite::Result<Rules> {
-    let mut rules = connection.prepare_cached("SELECT prefix, rights FROM rights WHERE user = ?1")?;
-    let rules = rules
-        .query_map([id], |row| Ok((parsed(0, row.get_ref(0)?.as_str()?)?, parsed(1, row.get_ref(1)?.as_str()?)?)))?;
-    rules.collect()
+/// The users whose rows follow one another, each with its rules.
+fn read(mut rows: Rows<'_>) -> rusqlite::Result<Vec<Account>> {
+    let mut accounts: Vec<Account> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name = row.get_ref(0)?.as_str()?;
+        if accounts.last().is_none_or(|last| last.name != name) {
+            accounts.push(Account {
+                name: name.to_owned(),
+                hash: row.get(1)?,
+                home: parsed(2, row.get_ref(2)?.as_str()?)?,
+                quota: row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
+                used: row.get::<_, i64>(4)?.unsigned_abs(),
+                rules: Rules::default(),
+            });
+        }
+        if let (Some(account), Some(prefix)) = (accounts.last_mut(), row.get_ref(5)?.as_str_or_null()?) {
+            account.rules.set(parsed(5, prefix)?, parsed(6, row.get_ref(6)?.as_str()?)?);
+        }
+    }
+    Ok(accounts)
 }
 
 /// A value of the file that has a form of its own; somebody may have written to the file by other means.
