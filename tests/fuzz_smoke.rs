@@ -1,6 +1,7 @@
 //! The checks of `fuzz/` on stable Rust: seeds, and mutations of them that are the same in
 //! every run. It finds what is easy to find; the fuzzer itself goes deeper.
 
+use socketserver_handlers::common::{basic, share};
 use socketserver_handlers::http::{conditional, head, range, target};
 use socketserver_handlers::ping::packet;
 use socketserver_handlers::time::sntp;
@@ -113,6 +114,20 @@ fn requests_of_exec_hold_under_mutation() {
 fn key_files_hold_under_mutation() {
     let seeds: &[&[u8]] = &[b"secret\n", b"# old\r\nid:key\r\n\r\nA_-9:x:y", b":\n::\n#"];
     mutate(seeds, b"::\n\r\n#_-a \xff\0", auth::keys::check);
+}
+
+#[test]
+fn basic_credentials_hold_under_mutation() {
+    let seeds: &[&[u8]] =
+        &[b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", b"basic  dGVzdDoxMjPCow==", b"Bearer x", b"Basic Og=="];
+    mutate(seeds, b"  ==Bb:OYTpi/+", basic::check);
+}
+
+#[test]
+fn share_tokens_hold_under_mutation() {
+    let token = [b'A'; 64];
+    let seeds: &[&[u8]] = &[&token, b"share=AAAAAAAAAAAAAAAA_-89", b"x=1&share=a&share=b", &[b'_'; 64]];
+    mutate(seeds, b"share=&=&A_-+/=9", share::check);
 }
 
 /// Checks the seeds and their mutations; `favourites` are bytes that mean something there.

@@ -3,6 +3,9 @@
 mod logging;
 mod options;
 mod run;
+mod share;
+mod table;
+mod users;
 mod values;
 
 use std::ffi::{OsStr, OsString};
@@ -43,6 +46,12 @@ enum Command {
         #[command(subcommand)]
         service: Box<Clients>,
     },
+    /// Manage the accounts that http and ftp share
+    #[command(subcommand)]
+    Users(users::Users),
+    /// Manage links that open a file or a folder for others
+    #[command(subcommand)]
+    Share(share::Share),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -92,6 +101,8 @@ impl Command {
         match self {
             Command::Serve { service } => service.run(),
             Command::Client { service } => service.run(),
+            Command::Users(command) => command.run(),
+            Command::Share(command) => command.run(),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut command(), "socketserver", &mut script);

@@ -1,10 +1,13 @@
 //! What several services share.
 
 pub mod access_log;
+pub mod accounts;
+pub mod basic;
 pub mod digest;
 pub mod echo;
 pub mod framing;
 pub(crate) mod log_writer;
 pub mod progress;
+pub mod share;
 pub mod store;
 pub(crate) mod trace;

@@ -1,0 +1,263 @@
+//! `socketserver users`: the accounts that http and ftp share.
+#![allow(rustdoc::broken_intra_doc_links, reason = "doc comments are help texts here, where brackets are brackets")]
+
+use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::table::table;
+use super::values::size;
+use crate::common::accounts::{
+    ANONYMOUS, Account, AccountsError, Cost, NewUser, Prefix, Rights, Store, check_name, hash_password,
+};
+use crate::service::Failure;
+
+/// Bytes of standard input that are looked at for a password; longer than any.
+const LONGEST_LINE: u64 = 8192;
+
+/// What to do with the accounts.
+#[derive(Debug, Subcommand)]
+pub(super) enum Users {
+    /// Add a user; asks for a password, but for `anonymous`, whose rights everybody has who gives no name
+    Add {
+        #[command(flatten)]
+        user: User,
+        /// What the user may do below the home directory: letters of lrwd (list, read, write, delete), or -
+        #[arg(long, value_name = "RIGHTS", default_value = "lr", allow_hyphen_values = true)]
+        rights: Rights,
+        /// The directory, below the served one, that the user can't leave
+        #[arg(long, value_name = "PATH", default_value = "/")]
+        home: Prefix,
+        /// How much the user may store: 64KiB, 10MB, or a number of bytes [default: no limit]
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        quota: Option<u64>,
+        #[command(flatten)]
+        password: Password,
+    },
+    /// Change a password
+    Passwd {
+        #[command(flatten)]
+        user: User,
+        #[command(flatten)]
+        password: Password,
+    },
+    /// Change a home directory or a quota; rights stay those of the paths they were given for
+    Set {
+        #[command(flatten)]
+        user: User,
+        /// The directory, below the served one, that the user can't leave
+        #[arg(long, value_name = "PATH", required_unless_present = "quota")]
+        home: Option<Prefix>,
+        /// How much the user may store: 64KiB, 10MB, a number of bytes, or `none` for no limit
+        #[arg(long, value_name = "SIZE", value_parser = quota)]
+        quota: Option<Quota>,
+    },
+    /// Remove a user
+    Remove {
+        #[command(flatten)]
+        user: User,
+    },
+    /// Show all users
+    List {
+        #[command(flatten)]
+        file: AccountsFile,
+        /// Show them as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a user rights below a path, and print those that hold there then
+    Allow(Change),
+    /// Take rights from a user below a path, and print those that hold there then
+    Deny(Change),
+}
+
+/// The file, as every command on it names it.
+#[derive(Debug, Args)]
+pub(super) struct AccountsFile {
+    /// The accounts file
+    #[arg(long, value_name = "FILE", env = "SOCKETSERVER_ACCOUNTS")]
+    pub(super) accounts: PathBuf,
+}
+
+/// A user in a file.
+#[derive(Debug, Args)]
+pub(super) struct User {
+    /// The user's name
+    name: String,
+    #[command(flatten)]
+    file: AccountsFile,
+}
+
+/// Where a password comes from: never from the command line, which all processes of a machine can read.
+#[derive(Debug, Args)]
+pub(super) struct Password {
+    /// Take the password from the first line of standard input instead of asking for it
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// A change of rights.
+#[derive(Debug, Args)]
+pub(super) struct Change {
+    #[command(flatten)]
+    user: User,
+    /// Letters of lrwd: list, read, write, delete
+    rights: Rights,
+    /// The path below the served directory; deeper paths that have rights of their own keep them
+    #[arg(default_value = "/")]
+    path: Prefix,
+}
+
+/// A quota, or none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quota(Option<u64>);
+
+fn quota(text: &str) -> Result<Quota, String> {
+    if text == "none" { Ok(Quota(None)) } else { size(text).map(|bytes| Quota(Some(bytes))) }
+}
+
+impl Users {
+    pub(super) fn run(self) -> Result<u8, Failure> {
+        match self {
+            Users::Add { user, rights, home, quota, password } => {
+                // All that can be wrong is said before anybody types a password for nothing, and before a file is made.
+                check_name(&user.name)?;
+                match Store::open(&user.file.accounts) {
+                    Ok(store) if store.account(&user.name)?.is_some() => {
+                        return Err(AccountsError::UserExists(user.name).into());
+                    }
+                    Ok(_) | Err(AccountsError::Missing(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                let hash = if user.name == ANONYMOUS { password.refuse()? } else { Some(password.hash(&user.name)?) };
+                let store = Store::create(&user.file.accounts)?;
+                store.add_user(&NewUser { name: &user.name, hash, home, quota, rights })?;
+            }
+            Users::Passwd { user, password } => {
+                let store = user.file.open()?;
+                if user.name == ANONYMOUS {
+                    return Err(Failure::usage(
+                        "the user 'anonymous' has no password; `users remove` takes the rights",
+                    ));
+                }
+                if store.account(&user.name)?.is_none() {
+                    return Err(AccountsError::NoSuchUser(user.name).into());
+                }
+                store.set_hash(&user.name, &password.hash(&user.name)?)?;
+            }
+            Users::Set { user, home, quota } => {
+                let store = user.file.open()?;
+                if let Some(home) = home {
+                    store.set_home(&user.name, &home)?;
+                }
+                if let Some(Quota(quota)) = quota {
+                    store.set_quota(&user.name, quota)?;
+                }
+            }
+            Users::Remove { user } => user.file.open()?.remove_user(&user.name)?,
+            Users::List { file, json } => return list(&file.open()?.accounts()?, json),
+            Users::Allow(change) => return change.run(|own, more| own | more),
+            Users::Deny(change) => return change.run(|own, less| own & !less),
+        }
+        Ok(0)
+    }
+}
+
+impl AccountsFile {
+    pub(super) fn open(&self) -> Result<Store, Failure> {
+        Ok(Store::open(&self.accounts)?)
+    }
+}
+
+impl Change {
+    fn run(self, change: fn(Rights, Rights) -> Rights) -> Result<u8, Failure> {
+        let store = self.user.file.open()?;
+        let rights = store.change_rights(&self.user.name, &self.path, |own| change(own, self.rights))?;
+        super::print(format!("{} {rights}\n", self.path).as_bytes())
+    }
+}
+
+impl Password {
+    /// The hash of the password that is asked for.
+    fn hash(&self, name: &str) -> Result<String, Failure> {
+        let password = if self.password_stdin { first_line(io::stdin().lock())? } else { ask(name)? };
+        Ok(hash_password(&password, Cost::OWASP)?)
+    }
+
+    fn refuse(&self) -> Result<Option<String>, Failure> {
+        if self.password_stdin {
+            return Err(Failure::usage("the user 'anonymous' has no password; leave --password-stdin away"));
+        }
+        Ok(None)
+    }
+}
+
+/// The first line, without its end.
+fn first_line(input: impl BufRead) -> Result<String, Failure> {
+    let mut line = Vec::new();
+    input.take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(Failure::run)?;
+    let line = line.strip_suffix(b"\n").unwrap_or(&line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    String::from_utf8(line.to_owned()).map_err(|_| Failure::usage("the password on standard input is not UTF-8"))
+}
+
+/// Asks twice, without an echo.
+fn ask(name: &str) -> Result<String, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "there is no terminal to ask for the password on; give it on standard input with --password-stdin",
+        ));
+    }
+    let ask = |prompt: String| rpassword::prompt_password(prompt).map_err(Failure::run);
+    let password = ask(format!("Password for {name}: "))?;
+    if ask("The same again: ".to_owned())? != password {
+        return Err(Failure::usage("the two passwords differ; nothing was changed"));
+    }
+    Ok(password)
+}
+
+fn list(accounts: &[Account], json: bool) -> Result<u8, Failure> {
+    if json {
+        let users: Vec<Value> = accounts.iter().map(as_json).collect();
+        return super::print(format!("{}\n", Value::from(users)).as_bytes());
+    }
+    let rows: Vec<[String; 5]> = accounts.iter().map(as_row).collect();
+    super::print(table(["NAME", "RIGHTS", "HOME", "USED", "QUOTA"], &rows).as_bytes())
+}
+
+fn as_row(account: &Account) -> [String; 5] {
+    let rights: Vec<String> = account.rules.iter().map(|(prefix, rights)| format!("{rights}:{prefix}")).collect();
+    let quota = account.quota.map_or_else(|| "-".to_owned(), |quota| quota.to_string());
+    [account.name.clone(), rights.join(" "), account.home.to_string(), account.used.to_string(), quota]
+}
+
+fn as_json(account: &Account) -> Value {
+    let rights: Map<String, Value> =
+        account.rules.iter().map(|(prefix, rights)| (prefix.to_string(), rights.to_string().into())).collect();
+    json!({
+        "name": account.name, "password": account.has_password(), "home": account.home.as_str(),
+        "quota": account.quota, "used": account.used, "rights": rights,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_the_first_line_of_standard_input() {
+        for (input, password) in [
+            (&b"secret\n"[..], "secret"),
+            (b"secret", "secret"),
+            (b"secret\r\nmore\n", "secret"),
+            (b" a:b@c \n", " a:b@c "),
+            (b"", ""),
+            ("wörd\n".as_bytes(), "wörd"),
+        ] {
+            assert_eq!(first_line(input), Ok(password.to_owned()));
+        }
+        assert!(first_line(&b"\xff\n"[..]).is_err());
+    }
+}

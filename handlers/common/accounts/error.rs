@@ -1,0 +1,106 @@
+//! What can be wrong with an accounts file, or with what is asked of it.
+
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+use rusqlite::ErrorCode;
+
+use crate::service::Failure;
+
+/// Why the accounts give no answer, or can't be changed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AccountsError {
+    /// There is no such file.
+    Missing(PathBuf),
+    /// The file is something else.
+    Foreign(PathBuf),
+    /// A later version of this program wrote the file.
+    Newer(PathBuf),
+    /// The file can't be made or read.
+    Io(PathBuf, io::Error),
+    /// Another process has been writing for longer than is waited for.
+    Locked(PathBuf),
+    /// SQLite says no.
+    Database(PathBuf, rusqlite::Error),
+    /// There is a user of that name already.
+    UserExists(String),
+    /// There is no user of that name.
+    NoSuchUser(String),
+    /// There is no share of that number.
+    NoSuchShare(i64),
+    /// No user may have such a name.
+    BadName(String),
+    /// No user may have such a password.
+    BadPassword(&'static str),
+    /// A password can't be hashed, or a hash in the file isn't one of argon2id.
+    Hash(String),
+}
+
+impl AccountsError {
+    /// SQLite's errors, sorted by what a user can do about them.
+    pub(crate) fn of_database(path: &Path, error: rusqlite::Error) -> AccountsError {
+        let path = path.to_owned();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => AccountsError::Foreign(path),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => AccountsError::Locked(path),
+            _ => AccountsError::Database(path, error),
+        }
+    }
+}
+
+impl fmt::Display for AccountsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AccountsError::Missing(path) => {
+                write!(f, "{}: no such file; `socketserver users add` makes it", path.display())
+            }
+            AccountsError::Foreign(path) => write!(f, "{}: this is no accounts file", path.display()),
+            AccountsError::Newer(path) => {
+                write!(f, "{}: a later version of socketserver wrote this file; update this one", path.display())
+            }
+            AccountsError::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            AccountsError::Locked(path) => {
+                write!(f, "{}: locked, another process is writing to it; try again", path.display())
+            }
+            AccountsError::Database(path, error) => write!(f, "{}: {error}", path.display()),
+            AccountsError::UserExists(name) => {
+                write!(f, "there is a user '{name}' already; `users passwd` changes the password")
+            }
+            AccountsError::NoSuchUser(name) => write!(f, "there is no user '{name}'; `users list` shows them"),
+            AccountsError::NoSuchShare(id) => write!(f, "there is no share {id}; `share list` shows them"),
+            AccountsError::BadName(name) => {
+                let name = name.escape_debug();
+                write!(f, "'{name}' is no user's name: 1 to 64 characters, no control characters, no `:` or `/`")
+            }
+            AccountsError::BadPassword(why) => write!(f, "the password {why}; choose another"),
+            AccountsError::Hash(why) => write!(f, "password hash: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for AccountsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            AccountsError::Io(_, error) => Some(error),
+            AccountsError::Database(_, error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<AccountsError> for Failure {
+    /// A file that can't be used is wrong usage (2); what the file answers is a failure at run time (1).
+    fn from(error: AccountsError) -> Failure {
+        use AccountsError::*;
+        match error {
+            Missing(_) | Foreign(_) | Newer(_) | Io(..) | BadName(_) | BadPassword(_) => {
+                Failure::usage(error.to_string())
+            }
+            Database(_, ref cause) if cause.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+                Failure::usage(error.to_string())
+            }
+            _ => Failure::run(error),
+        }
+    }
+}

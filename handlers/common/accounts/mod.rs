@@ -1,0 +1,26 @@
+//! Accounts: who may log in, and what he may then do. Shared by http and ftp, changed by `socketserver users`.
+//!
+//! One SQLite file holds everything: users with argon2id hashes, rights per path ([`rights`]), quotas, share links. A server
+//! asks [`Accounts`], which remembers for some minutes that a password was right; what somebody changes in the file
+//! counts from the next request on, without a signal.
+
+mod backoff;
+mod error;
+mod file;
+mod hash;
+mod remembered;
+pub mod rights;
+mod store;
+#[cfg(test)]
+pub(crate) mod testing;
+mod verify;
+
+pub use error::AccountsError;
+pub use hash::{Cost, hash_password};
+pub(crate) use remembered::hmac;
+pub use rights::{Prefix, Rights, Rules};
+pub use store::{ANONYMOUS, Account, NewUser, Store, check_name};
+pub use verify::{Accounts, Counts, Verdict};
+
+/// What a function of accounts gives, or why not.
+pub type Result<T, E = AccountsError> = std::result::Result<T, E>;

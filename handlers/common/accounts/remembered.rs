@@ -1,0 +1,104 @@
+//! Passwords that were right a moment ago, so that argon2 isn't run for every request.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::Mutex;
+use sha2::Sha256;
+
+use super::Result;
+use super::hash::random;
+
+/// How long a password is remembered.
+const MEMORY: Duration = Duration::from_secs(5 * 60);
+/// How many are remembered at the same time.
+const MOST: usize = 1024;
+
+/// A keyed hash: useless to who reads it in this process's memory without the key, or in a core file of another one.
+pub(crate) type Tag = [u8; 32];
+
+/// Remembers tags for some minutes.
+pub(crate) struct Remembered {
+    /// Drawn when the process starts, and kept nowhere.
+    key: [u8; 32],
+    until: Mutex<HashMap<Tag, Instant>>,
+}
+
+impl std::fmt::Debug for Remembered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remembered").finish_non_exhaustive()
+    }
+}
+
+impl Remembered {
+    pub(crate) fn new() -> Result<Remembered> {
+        Ok(Remembered { key: random()?, until: Mutex::default() })
+    }
+
+    /// The tag of these parts. A user's hash is one of them: when the password changes, the tag does.
+    pub(crate) fn tag(&self, parts: &[&str]) -> Tag {
+        let mut mac = hmac(&self.key);
+        for part in parts {
+            // The length keeps (`ab`, `c`) and (`a`, `bc`) apart.
+            mac.update(&part.len().to_le_bytes());
+            mac.update(part.as_bytes());
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    pub(crate) fn holds(&self, tag: &Tag, now: Instant) -> bool {
+        // A lookup by a keyed hash tells by its time nothing about the password.
+        self.until.lock().get(tag).is_some_and(|until| now < *until)
+    }
+
+    pub(crate) fn insert(&self, tag: Tag, now: Instant) {
+        let mut until = self.until.lock();
+        if until.len() >= MOST {
+            until.retain(|_, end| now < *end);
+        }
+        if until.len() >= MOST
+            && let Some(oldest) = until.iter().min_by_key(|(_, end)| **end).map(|(tag, _)| *tag)
+        {
+            until.remove(&oldest);
+        }
+        until.insert(tag, now + MEMORY);
+    }
+}
+
+/// HMAC-SHA-256 (RFC 2104).
+pub(crate) fn hmac(key: &[u8]) -> Hmac<Sha256> {
+    match Hmac::new_from_slice(key) {
+        Ok(mac) => mac,
+        Err(_) => unreachable!("an HMAC key may have any length"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_remembered_for_minutes_and_only_that_one() {
+        let (remembered, now) = (Remembered::new().unwrap(), Instant::now());
+        let tag = remembered.tag(&["ada", "secret", "hash"]);
+        remembered.insert(tag, now);
+        assert!(remembered.holds(&tag, now + MEMORY - Duration::from_millis(1)));
+        assert!(!remembered.holds(&tag, now + MEMORY));
+        for other in [["ada", "secret", "other"], ["ad", "asecret", "hash"], ["ada", "secrethash", ""]] {
+            assert!(!remembered.holds(&remembered.tag(&other), now), "{other:?}");
+        }
+        assert_ne!(tag, Remembered::new().unwrap().tag(&["ada", "secret", "hash"]), "every process has its key");
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_the_oldest_goes_first() {
+        let (remembered, now) = (Remembered::new().unwrap(), Instant::now());
+        let tag = |number: usize| remembered.tag(&[&number.to_string()]);
+        for number in 0..=MOST {
+            remembered.insert(tag(number), now + Duration::from_millis(number as u64));
+        }
+        assert_eq!(remembered.until.lock().len(), MOST);
+        assert!(!remembered.holds(&tag(0), now) && remembered.holds(&tag(1), now) && remembered.holds(&tag(MOST), now));
+    }
+}

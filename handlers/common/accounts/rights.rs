@@ -1,0 +1,270 @@
+//! Who may do what below which path: pure, without a file system.
+//!
+//! Paths are compared component by component, so that `/a` says nothing about `/ab`. They stand for what lies below the
+//! directory that is served; `/` is that directory itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{BitAnd, BitOr, Not};
+use std::str::FromStr;
+
+/// What a user may do, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Rights(u8);
+
+const LETTERS: [(char, Rights); 4] =
+    [('l', Rights::LIST), ('r', Rights::READ), ('w', Rights::WRITE), ('d', Rights::DELETE)];
+
+impl Rights {
+    /// Nothing at all, written `-`.
+    pub const NONE: Rights = Rights(0);
+    /// See which names a directory holds.
+    pub const LIST: Rights = Rights(1);
+    /// Fetch files.
+    pub const READ: Rights = Rights(2);
+    /// Create files and directories. Alone it makes a letter box: what was thrown in can't be seen.
+    pub const WRITE: Rights = Rights(4);
+    /// Remove, rename and replace what is there.
+    pub const DELETE: Rights = Rights(8);
+    /// All of them.
+    pub const ALL: Rights = Rights(15);
+
+    /// Whether every right in `wanted` is here.
+    pub fn contain(self, wanted: Rights) -> bool {
+        self & wanted == wanted
+    }
+}
+
+impl BitOr for Rights {
+    type Output = Rights;
+    fn bitor(self, other: Rights) -> Rights {
+        Rights(self.0 | other.0)
+    }
+}
+
+impl BitAnd for Rights {
+    type Output = Rights;
+    fn bitand(self, other: Rights) -> Rights {
+        Rights(self.0 & other.0)
+    }
+}
+
+impl Not for Rights {
+    type Output = Rights;
+    fn not(self) -> Rights {
+        Rights(!self.0 & Rights::ALL.0)
+    }
+}
+
+impl fmt::Display for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Rights::NONE {
+            return f.write_str("-");
+        }
+        LETTERS.iter().filter(|(_, right)| self.contain(*right)).try_for_each(|(letter, _)| write!(f, "{letter}"))
+    }
+}
+
+impl FromStr for Rights {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Rights, String> {
+        let expected = || format!("`{text}` are no rights: expected letters of lrwd (list, read, write, delete), or -");
+        match text {
+            "" => Err(expected()),
+            "-" => Ok(Rights::NONE),
+            _ => text.chars().try_fold(Rights::NONE, |rights, letter| {
+                let known = LETTERS.iter().find(|(name, _)| *name == letter).ok_or_else(expected)?;
+                Ok(rights | known.1)
+            }),
+        }
+    }
+}
+
+/// A path below the directory that is served, normalised: `/` or `/a/b`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix(String);
+
+impl Prefix {
+    /// The served directory itself.
+    pub fn root() -> Prefix {
+        Prefix("/".to_owned())
+    }
+
+    /// `/`, or the components, each behind a `/`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `path` is this one or lies below it. A path with `..` lies nowhere.
+    pub fn covers(&self, path: &[u8]) -> bool {
+        components(path).is_some_and(|names| self.begins(&names))
+    }
+
+    fn begins(&self, path: &[&[u8]]) -> bool {
+        self.components().enumerate().all(|(at, name)| path.get(at) == Some(&name.as_bytes()))
+    }
+
+    fn components(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/').filter(|name| !name.is_empty())
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    /// Empty components and `.` vanish, so `a//b/.` is `/a/b`.
+    fn from_str(text: &str) -> Result<Prefix, String> {
+        if text.is_empty() || text.contains(char::is_control) {
+            return Err(format!("`{}` is no path: expected one like /docs", text.escape_debug()));
+        }
+        let names = components(text.as_bytes()).ok_or_else(|| format!("`{text}`: a path here may not hold `..`"))?;
+        // Cut at ASCII slashes, UTF-8 stays UTF-8.
+        let names = names.iter().map(|name| String::from_utf8_lossy(name));
+        let joined: String = names.flat_map(|name| ["/".to_owned(), name.into_owned()]).collect();
+        Ok(if joined.is_empty() { Prefix::root() } else { Prefix(joined) })
+    }
+}
+
+/// The names that a path consists of; `None` if there is a `..` among them: what it leads to depends on links.
+fn components(path: &[u8]) -> Option<Vec<&[u8]>> {
+    let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    names.map(|name| (name != b"..").then_some(name)).collect()
+}
+
+/// Rights per path prefix: the longest prefix that covers a path decides about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules(BTreeMap<Prefix, Rights>);
+
+impl Rules {
+    /// Sets the rights for all below `prefix`, down to where another rule begins.
+    pub fn set(&mut self, prefix: Prefix, rights: Rights) {
+        self.0.insert(prefix, rights);
+    }
+
+    /// The rights at a path; none where no rule covers it.
+    pub fn at(&self, path: &[u8]) -> Rights {
+        let Some(names) = components(path) else { return Rights::NONE };
+        let covering = self.0.iter().filter(|(prefix, _)| prefix.begins(&names));
+        covering.max_by_key(|(prefix, _)| prefix.as_str().len()).map_or(Rights::NONE, |(_, rights)| *rights)
+    }
+
+    /// The rights that hold at a path and everywhere below it: what removing or packing a whole directory needs.
+    pub fn throughout(&self, path: &[u8]) -> Rights {
+        let Some(names) = components(path) else { return Rights::NONE };
+        let below = |prefix: &Prefix| {
+            let mut inner = prefix.components();
+            names.iter().all(|name| inner.next().is_some_and(|own| own.as_bytes() == *name))
+        };
+        let inner = self.0.iter().filter(|(prefix, _)| below(prefix));
+        inner.fold(self.at(path), |rights, (_, own)| rights & *own)
+    }
+
+    /// The rules, sorted by prefix.
+    pub fn iter(&self) -> impl Iterator<Item = (&Prefix, Rights)> {
+        self.0.iter().map(|(prefix, rights)| (prefix, *rights))
+    }
+}
+
+impl FromIterator<(Prefix, Rights)> for Rules {
+    fn from_iter<T: IntoIterator<Item = (Prefix, Rights)>>(rules: T) -> Rules {
+        Rules(rules.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rights(text: &str) -> Rights {
+        text.parse().unwrap()
+    }
+
+    fn rules(rules: &[(&str, &str)]) -> Rules {
+        rules.iter().map(|(prefix, own)| (prefix.parse().unwrap(), rights(own))).collect()
+    }
+
+    #[test]
+    fn rights_are_written_as_letters() {
+        for (text, back) in [("lrwd", "lrwd"), ("dwrl", "lrwd"), ("rr", "r"), ("w", "w"), ("-", "-")] {
+            assert_eq!(rights(text).to_string(), back);
+        }
+        for text in ["", "x", "lrx", "R", "l r", "l-", "--"] {
+            assert!(text.parse::<Rights>().is_err(), "{text}");
+        }
+        assert!(rights("lr").contain(rights("r")) && !rights("lr").contain(rights("rw")));
+        assert!(rights("-").contain(Rights::NONE));
+        assert_eq!(!rights("lr"), rights("wd"));
+    }
+
+    #[test]
+    fn prefixes_are_normalised() {
+        for (text, normal) in
+            [("/", "/"), (".", "/"), ("a", "/a"), ("/a//b/./", "/a/b"), ("/ü ö", "/ü ö"), ("/...", "/...")]
+        {
+            assert_eq!(text.parse::<Prefix>().unwrap().as_str(), normal);
+        }
+        for text in ["", "..", "/a/../b", "/a\0", "/a\n", "/\u{1b}[2J"] {
+            assert!(text.parse::<Prefix>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_covers_whole_components_only() {
+        for (prefix, path, covered) in [
+            ("/", "", true),
+            ("/", "/a/b", true),
+            ("/a", "a", true),
+            ("/a", "/a/", true),
+            ("/a", "a/b", true),
+            ("/a", "//a//b", true),
+            ("/a", "./a", true),
+            ("/a", "ab", false),
+            ("/a", "/", false),
+            ("/a", "b/a", false),
+            ("/a", "A", false),
+            ("/a", "a/../b", false),
+            ("/", "..", false),
+            ("/a/b", "a", false),
+            ("/a/b", "a/b", true),
+            ("/a/b", "a/bc", false),
+        ] {
+            assert_eq!(prefix.parse::<Prefix>().unwrap().covers(path.as_bytes()), covered, "{prefix} {path}");
+        }
+        assert!("/a".parse::<Prefix>().unwrap().covers(b"a/\xff"));
+    }
+
+    #[test]
+    fn the_longest_prefix_decides() {
+        let rules = rules(&[("/", "lr"), ("/a", "lrw"), ("/a/b", "-"), ("/a/b/c", "d"), ("/abc", "w")]);
+        for (path, expected) in [
+            ("", "lr"),
+            ("x", "lr"),
+            ("a", "lrw"),
+            ("a/x/y", "lrw"),
+            ("a/b", "-"),
+            ("a/b/x", "-"),
+            ("a/b/c/x", "d"),
+            ("ab", "lr"),
+            ("abc", "w"),
+            ("x/../a", "-"),
+        ] {
+            assert_eq!(rules.at(path.as_bytes()), rights(expected), "{path}");
+        }
+        assert_eq!(Rules::default().at(b"x"), Rights::NONE);
+    }
+
+    #[test]
+    fn rights_throughout_a_directory_are_those_of_its_poorest_part() {
+        let rules = rules(&[("/", "lrd"), ("/a", "lrwd"), ("/a/b", "lr"), ("/ab", "-")]);
+        for (path, expected) in [("", "-"), ("a", "lr"), ("a/x", "lrwd"), ("a/b", "lr"), ("c", "lrd"), ("..", "-")] {
+            assert_eq!(rules.throughout(path.as_bytes()), rights(expected), "{path}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Users in the accounts file.
+
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, Rows, TransactionBehavior, params};
+
+use super::{AccountsError, Prefix, Result, Rights, Rules, file};
+
+#[cfg(test)]
+mod tests;
+
+/// The user whose rights everybody has who gives no name. He has no password.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// Characters of a name at most.
+const LONGEST_NAME: usize = 64;
+
+/// The statement that [`read`] understands: a row for each rule of a user, or one without a rule. One statement sees one
+/// state of the file, whoever writes meanwhile.
+macro_rules! users {
+    ($which:literal) => {
+        concat!(
+            "SELECT name, hash, home, quota, used, prefix, rights FROM users LEFT JOIN rights ON user = id ",
+            $which
+        )
+    };
+}
+
+/// A user, as the file holds him.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Account {
+    /// His name.
+    pub name: String,
+    /// The directory that he begins in and can't leave.
+    pub home: Prefix,
+    /// Bytes that he may store. `None`: no limit.
+    pub quota: Option<u64>,
+    /// Bytes that he has stored, when the file was read.
+    pub used: u64,
+    /// His rights per path.
+    pub rules: Rules,
+    /// The PHC string of his password; the anonymous user has none.
+    pub(super) hash: Option<String>,
+}
+
+impl Account {
+    /// His rights at a path below the served directory; outside of his home he has none.
+    pub fn rights(&self, path: &[u8]) -> Rights {
+        if self.home.covers(path) { self.rules.at(path) } else { Rights::NONE }
+    }
+
+    /// His rights at a path and at all below it, for what removes, moves or packs a directory.
+    pub fn rights_throughout(&self, path: &[u8]) -> Rights {
+        if self.home.covers(path) { self.rules.throughout(path) } else { Rights::NONE }
+    }
+
+    /// Whether he has a password, so that he can log in.
+    pub fn has_password(&self) -> bool {
+        self.hash.is_some()
+    }
+}
+
+/// Without the hash: it must not get into a log.
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("name", &self.name).field("home", &self.home).finish_non_exhaustive()
+    }
+}
+
+/// A user to be added.
+#[derive(Clone, Debug)]
+pub struct NewUser<'a> {
+    /// His name, not taken yet.
+    pub name: &'a str,
+    /// The PHC string of his password; `None` for the anonymous user.
+    pub hash: Option<String>,
+    /// The directory that he begins in and can't leave.
+    pub home: Prefix,
+    /// Bytes that he may store. `None`: no limit.
+    pub quota: Option<u64>,
+    /// His rights in his home.
+    pub rights: Rights,
+}
+
+/// An accounts file. All methods may be called from any thread, and after a fork.
+///
+/// What another process changes in it is seen at once. It must not be replaced by another file while a server runs:
+/// SQLite would take the old one's log for the new one's.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    /// SQLite's `synchronous`.
+    synchronous: &'static str,
+    /// Opened by the first use, so that a server that forks gives its children no open one: SQLite can't stand that.
+    connection: Mutex<Option<(u32, Connection)>>,
+}
+
+impl Store {
+    /// Opens an accounts file.
+    ///
+    /// # Errors
+    /// There is none, or it is something else.
+    pub fn open(path: &Path) -> Result<Store> {
+        drop(file::open(path)?);
+        Ok(Store { path: path.to_owned(), synchronous: "full", connection: Mutex::new(None) })
+    }
+
+    /// The same for a server, which counts bytes and uses: it doesn't wait for the disk. If the power fails, the last
+    /// counts may be lost; nothing else is.
+    ///
+    /// # Errors
+    /// There is none, or it is something else.
+    pub fn open_to_count(path: &Path) -> Result<Store> {
+        Ok(Store { synchronous: "normal", ..Store::open(path)? })
+    }
+
+    /// The same, but makes the file if it is missing, with mode 0600.
+    ///
+    /// # Errors
+    /// It can't be made, or is something else.
+    pub fn create(path: &Path) -> Result<Store> {
+        file::make(path)?;
+        Store::open(path)
+    }
+
+    /// Does something with the connection.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let mut slot = self.connection.lock();
+        let process = std::process::id();
+        if let Some((owner, connection)) = slot.take() {
+            match owner == process {
+                true => *slot = Some((owner, connection)),
+                // Closing the parent's connection could take its log away; the copy goes with this process.
+                false => std::mem::forget(connection),
+            }
+        }
+        let (_, connection) = match &mut *slot {
+            Some(open) => open,
+            None => {
+                let connection = file::open(&self.path)?;
+                let set = connection.pragma_update(None, "synchronous", self.synchronous);
+                set.map_err(|error| AccountsError::of_database(&self.path, error))?;
+                slot.insert((process, connection))
+            }
+        };
+        work(connection).map_err(|error| AccountsError::of_database(&self.path, error))
+    }
+
+    /// A user. `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn account(&self, name: &str) -> Result<Option<Account>> {
+        self.with(|connection| {
+            let mut users = connection.prepare_cached(users!("WHERE name = ?1"))?;
+            Ok(read(users.query([name])?)?.pop())
+        })
+    }
+
+    /// All users, sorted by name.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn accounts(&self) -> Result<Vec<Account>> {
+        self.with(|connection| read(connection.prepare(users!("ORDER BY name"))?.query([])?))
+    }
+
+    /// Adds a user.
+    ///
+    /// # Errors
+    /// The name can't be one or is taken, or the file can't be written.
+    pub fn add_user(&self, user: &NewUser<'_>) -> Result<()> {
+        check_name(user.name)?;
+        let quota = user.quota.map(saturated);
+        let added = self.with(|connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let added = transaction.execute(
+                "INSERT INTO users (name, hash, home, quota) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO NOTHING",
+                params![user.name, user.hash, user.home.as_str(), quota],
+            )?;
+            if added == 1 {
+                let id = transaction.last_insert_rowid();
+                let rule = params![id, user.home.as_str(), user.rights.to_string()];
+                transaction.execute("INSERT INTO rights VALUES (?1, ?2, ?3)", rule)?;
+            }
+            transaction.commit()?;
+            Ok(added == 1)
+        })?;
+        if added { Ok(()) } else { Err(AccountsError::UserExists(user.name.to_owned())) }
+    }
+
+    /// Changes a password to one with this PHC string.
+    ///
+    /// # Errors
+    /// There is no such user, or the file can't be written.
+    pub fn set_hash(&self, name: &str, hash: &str) -> Result<()> {
+        self.update(name, "UPDATE users SET hash = ?2 WHERE name = ?1", hash)
+    }
+
+    /// Changes a quota; `None` lifts it.
+    ///
+    /// # Errors
+    /// There is no such user, or the file can't be written.
+    pub fn set_quota(&self, name: &str, quota: Option<u64>) -> Result<()> {
+        self.update(name, "UPDATE users SET quota = ?2 WHERE name = ?1", quota.map(saturated))
+    }
+
+    /// Changes a home directory; the rights stay as they are.
+    ///
+    /// # Errors
+    /// There is no such user, or the file can't be written.
+    pub fn set_home(&self, name: &str, home: &Prefix) -> Result<()> {
+        self.update(name, "UPDATE users SET home = ?2 WHERE name = ?1", home.as_str())
+    }
+
+    /// Removes a user, with his rights.
+    ///
+    /// # Errors
+    /// There is no such user, or the file can't be written.
+    pub fn remove_user(&self, name: &str) -> Result<()> {
+        let removed = self.with(|connection| connection.execute("DELETE FROM users WHERE name = ?1", [name]))?;
+        if removed == 1 { Ok(()) } else { Err(AccountsError::NoSuchUser(name.to_owned())) }
+    }
+
+    /// Changes the rights at a prefix: from those that hold there to what `change` makes of them; returns these.
+    ///
+    /// # Errors
+    /// There is no such user, or the file can't be written.
+    pub fn change_rights(&self, name: &str, prefix: &Prefix, change: impl FnOnce(Rights) -> Rights) -> Result<Rights> {
+        let changed = self.with(|connection| {
+            // One that writes from the start: nobody else changes the rules between reading and writing them.
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let found = read(transaction.prepare(users!("WHERE name = ?1"))?.query([name])?)?.pop();
+            let Some(account) = found else { return Ok(None) };
+            let rights = change(account.rules.at(prefix.as_str().as_bytes()));
+            let set = "INSERT OR REPLACE INTO rights SELECT id, ?2, ?3 FROM users WHERE name = ?1";
+            transaction.execute(set, params![name, prefix.as_str(), rights.to_string()])?;
+            transaction.commit()?;
+            Ok(Some(rights))
+        })?;
+        changed.ok_or_else(|| AccountsError::NoSuchUser(name.to_owned()))
+    }
+
+    /// Counts bytes that a user is about to store. `false`, and nothing counted, if they exceed his quota.
+    ///
+    /// # Errors
+    /// There is no such user, or the file can't be written.
+    pub fn charge(&self, name: &str, bytes: u64) -> Result<bool> {
+        let charged = self.with(|connection| {
+            let charge = "UPDATE users SET used = used + ?2 WHERE name = ?1 AND ?2 <= coalesce(quota, ?3) - used";
+            connection.prepare_cached(charge)?.execute(params![name, saturated(bytes), i64::MAX])
+        })?;
+        match charged {
+            0 if self.account(name)?.is_none() => Err(AccountsError::NoSuchUser(name.to_owned())),
+            rows => Ok(rows == 1),
+        }
+    }
+
+    /// Takes bytes back that a user has stored no more, or that never came.
+    ///
+    /// # Errors
+    /// There is no such user, or the file can't be written.
+    pub fn refund(&self, name: &str, bytes: u64) -> Result<()> {
+        self.update(name, "UPDATE users SET used = max(0, used - ?2) WHERE name = ?1", saturated(bytes))
+    }
+
+    fn update(&self, name: &str, statement: &str, value: impl rusqlite::ToSql) -> Result<()> {
+        let changed = self.with(|connection| connection.prepare_cached(statement)?.execute(params![name, value]))?;
+        if changed == 1 { Ok(()) } else { Err(AccountsError::NoSuchUser(name.to_owned())) }
+    }
+}
+
+/// The users whose rows follow one another, each with its rules.
+fn read(mut rows: Rows<'_>) -> rusqlite::Result<Vec<Account>> {
+    let mut accounts: Vec<Account> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name = row.get_ref(0)?.as_str()?;
+        if accounts.last().is_none_or(|last| last.name != name) {
+            accounts.push(Account {
+                name: name.to_owned(),
+                hash: row.get(1)?,
+                home: parsed(2, row.get_ref(2)?.as_str()?)?,
+                quota: row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
+                used: row.get::<_, i64>(4)?.unsigned_abs(),
+                rules: Rules::default(),
+            });
+        }
+        if let (Some(account), Some(prefix)) = (accounts.last_mut(), row.get_ref(5)?.as_str_or_null()?) {
+            account.rules.set(parsed(5, prefix)?, parsed(6, row.get_ref(6)?.as_str()?)?);
+        }
+    }
+    Ok(accounts)
+}
+
+/// A value of the file that has a form of its own; somebody may have written to the file by other means.
+fn parsed<T: std::str::FromStr<Err = String>>(column: usize, text: &str) -> rusqlite::Result<T> {
+    text.parse().map_err(|why: String| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, why.into())
+    })
+}
+
+/// SQLite's integers are signed; nobody stores more than 2^63 bytes.
+fn saturated(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// A name must fit into `NAME:PASSWORD` (RFC 7617 §2), into a line of FTP, and on a terminal.
+///
+/// # Errors
+/// It doesn't.
+pub fn check_name(name: &str) -> Result<()> {
+    let bad = |c: char| c.is_control() || matches!(c, ':' | '/');
+    let fits = (1..=LONGEST_NAME).contains(&name.chars().count()) && name.trim() == name && !name.contains(bad);
+    if fits { Ok(()) } else { Err(AccountsError::BadName(name.to_owned())) }
+}

@@ -1,0 +1,124 @@
+use super::*;
+use crate::common::accounts::testing::{TestFile, add};
+
+fn prefix(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_user_comes_back_as_he_was_added() {
+    let (file, store) = TestFile::new("add");
+    let user =
+        NewUser { name: "ädä b", hash: Some("x".into()), home: prefix("/h"), quota: Some(7), rights: Rights::ALL };
+    store.add_user(&user).unwrap();
+    add(&store, ANONYMOUS, "", "r");
+    assert!(matches!(store.add_user(&user), Err(AccountsError::UserExists(_))));
+    let again = Store::open(&file.path()).unwrap();
+    let account = again.account("ädä b").unwrap().unwrap();
+    assert_eq!((account.quota, account.used, account.has_password()), (Some(7), 0, true));
+    assert_eq!(account.rights(b"h/x"), Rights::ALL);
+    assert_eq!(account.rights(b"x"), Rights::NONE, "outside of his home");
+    assert_eq!(account.rights_throughout(b""), Rights::NONE);
+    let names: Vec<_> = again.accounts().unwrap().into_iter().map(|account| account.name).collect();
+    assert_eq!(names, [ANONYMOUS, "ädä b"]);
+    assert!(!again.account(ANONYMOUS).unwrap().unwrap().has_password());
+    assert_eq!(again.account("nobody").unwrap(), None);
+}
+
+#[test]
+fn names_that_no_protocol_could_carry_are_refused() {
+    let (_file, store) = TestFile::new("names");
+    let long = "x".repeat(LONGEST_NAME + 1);
+    for name in ["", " ", " a", "a ", "a:b", "a/b", "a\nb", "a\u{1b}[2J", &long] {
+        let user = NewUser { name, hash: None, home: Prefix::root(), quota: None, rights: Rights::NONE };
+        assert!(matches!(store.add_user(&user), Err(AccountsError::BadName(_))), "{name:?}");
+    }
+    for name in ["a", "a@b.example", "Ada Lovelace", "ß", &long[1..], "a'; DROP TABLE users; --"] {
+        add(&store, name, "x", "r");
+        assert!(store.account(name).unwrap().is_some(), "{name:?}");
+    }
+}
+
+#[test]
+fn rights_change_by_prefix_and_begin_with_what_held_there() {
+    let (_file, store) = TestFile::new("rights");
+    add(&store, "ada", "x", "lr");
+    let (write, delete) = (Rights::WRITE, Rights::DELETE);
+    assert_eq!(store.change_rights("ada", &prefix("/in"), |own| own | write).unwrap().to_string(), "lrw");
+    assert_eq!(store.change_rights("ada", &prefix("/in/x"), |own| own | delete).unwrap().to_string(), "lrwd");
+    assert_eq!(store.change_rights("ada", &prefix("/in"), |_| Rights::NONE).unwrap(), Rights::NONE);
+    let account = store.account("ada").unwrap().unwrap();
+    for (path, rights) in [("a", "lr"), ("in", "-"), ("in/y", "-"), ("in/x", "lrwd"), ("inner", "lr")] {
+        assert_eq!(account.rights(path.as_bytes()).to_string(), rights, "{path}");
+    }
+    assert!(matches!(
+        store.change_rights("bob", &prefix("/"), |own| own),
+        Err(AccountsError::NoSuchUser(name)) if name == "bob"
+    ));
+}
+
+#[test]
+fn what_is_removed_leaves_no_rights_behind() {
+    let (_file, store) = TestFile::new("remove");
+    add(&store, "ada", "x", "lrwd");
+    store.remove_user("ada").unwrap();
+    assert!(matches!(store.remove_user("ada"), Err(AccountsError::NoSuchUser(_))));
+    assert!(matches!(store.set_hash("ada", "x"), Err(AccountsError::NoSuchUser(_))));
+    let left: i64 =
+        store.with(|connection| connection.query_row("SELECT count(*) FROM rights", [], |row| row.get(0))).unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_quota_is_charged_whole_or_not_at_all() {
+    let (_file, store) = TestFile::new("quota");
+    add(&store, "ada", "x", "w");
+    let used = || store.account("ada").unwrap().unwrap().used;
+    assert!(store.charge("ada", 1000).unwrap(), "without a quota there is no limit");
+    store.set_quota("ada", Some(1500)).unwrap();
+    assert!(!store.charge("ada", 501).unwrap());
+    assert_eq!(used(), 1000);
+    assert!(store.charge("ada", 500).unwrap());
+    assert!(!store.charge("ada", 1).unwrap());
+    assert!(!store.charge("ada", u64::MAX).unwrap());
+    store.refund("ada", 700).unwrap();
+    assert_eq!(used(), 800);
+    store.refund("ada", u64::MAX).unwrap();
+    assert_eq!(used(), 0);
+    assert!(matches!(store.charge("bob", 1), Err(AccountsError::NoSuchUser(_))));
+}
+
+#[test]
+fn many_threads_and_stores_charge_one_quota_exactly() {
+    let (file, store) = TestFile::new("threads");
+    add(&store, "ada", "x", "w");
+    store.set_quota("ada", Some(100)).unwrap();
+    let other = Store::open(&file.path()).unwrap();
+    let charge = |store: &Store| (0..40).filter(|_| store.charge("ada", 1).unwrap()).count();
+    let charged = std::thread::scope(|scope| {
+        let threads = [&store, &store, &other, &other].map(|store| scope.spawn(|| charge(store)));
+        threads.map(|thread| thread.join().unwrap()).iter().sum::<usize>()
+    });
+    assert_eq!(charged, 100);
+}
+
+#[test]
+fn other_files_are_refused_with_their_name() {
+    let (file, store) = TestFile::new("foreign");
+    let path = |name: &str| file.path().with_file_name(name);
+    std::fs::write(
+        path("text"),
+        "a text that is as long as the head of a file of SQLite would be, or longer".repeat(20),
+    )
+    .unwrap();
+    std::fs::write(path("empty"), "").unwrap();
+    Connection::open(path("other")).unwrap().execute_batch("CREATE TABLE users (name)").unwrap();
+    for name in ["text", "empty", "other", ""] {
+        let error = Store::open(&path(name)).unwrap_err();
+        assert!(matches!(error, AccountsError::Foreign(_)), "{name}: {error}");
+    }
+    assert!(matches!(Store::open(&path("missing")), Err(AccountsError::Missing(_))));
+    assert!(!path("missing").exists());
+    store.with(|connection| connection.pragma_update(None, "user_version", 99)).unwrap();
+    assert!(matches!(Store::open(&file.path()), Err(AccountsError::Newer(_))));
+}
