@@ -133,13 +133,13 @@ pub(crate) struct Session {
     drained: bool,
     maybe_eof: bool,
     over: bool,
-    admission: Option<Admission>,
+    _admission: Admission,
 }
 
 impl Session {
-    fn new(core: &Arc<Core>, fd: Fd, manner: Manner) -> Box<Session> {
+    fn admitted(admission: Admission, fd: Fd, manner: Manner) -> Box<Session> {
         Box::new(Session {
-            core: Arc::clone(core),
+            core: Arc::clone(&admission.0),
             transport: Arc::new(Transport(fd)),
             watched: None,
             ready_at: Clock.now(),
@@ -147,15 +147,13 @@ impl Session {
             drained: false,
             maybe_eof: false,
             over: false,
-            admission: None,
+            _admission: admission,
         })
     }
 
-    /// A connection that the scenario accepted itself.
-    pub(crate) fn admitted(core: &Arc<Core>, fd: Fd, manner: Manner) -> Box<Session> {
-        let mut session = Session::new(core, fd, manner);
-        session.admission = Some(Admission::new(core));
-        session
+    /// A connection that somebody else accepted.
+    pub(crate) fn new(core: &Arc<Core>, fd: Fd, manner: Manner) -> Box<Session> {
+        Session::admitted(Admission::new(core), fd, manner)
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -271,13 +269,12 @@ impl Listener {
     pub(crate) fn accept(&self, _: usize, mut found: impl FnMut(Box<Session>)) -> Option<Duration> {
         while let Read::Bytes(_) = self.fd.read(1) {
             let Some(fd) = self.backlog.lock().pop_front() else { break };
+            let admission = Admission::new(&self.core);
             if !self.core.is_serving() {
                 fd.close();
                 break;
             }
-            let mut session = Session::new(&self.core, fd, self.manner);
-            session.admission = Some(Admission::new(&self.core));
-            found(session);
+            found(Session::admitted(admission, fd, self.manner));
         }
         None
     }
