@@ -68,13 +68,15 @@ impl StreamListener {
         };
         *self.pause.lock() = FIRST_PAUSE;
         self.core.stats.accepted.fetch_add(1, Relaxed);
+        // Counted before the look: a shutdown either is seen here, or finds this connection and waits for its end.
+        let admission = self.core.admit();
         if !self.core.is_serving() {
             return Ok(None); // shut down between the event and the accept
         }
         let tap = self.core.trace.as_ref().map(|trace| Tap::new(trace, &client));
         let transport = Transport::plain(stream).tapped(tap);
         let mut session = Box::new(Session::new(transport, client, &self.service, &self.core));
-        let admission = self.core.admit().and_then(|admission| {
+        let admission = admission.and_then(|admission| {
             if queued > self.core.limits.max_queue { Err(Refusal::QueueFull) } else { Ok(admission) }
         });
         match admission {

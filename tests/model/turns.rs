@@ -88,6 +88,7 @@ impl Pool {
         loop {
             match self.lead.supervise(Duration::from_millis(2)) {
                 Order::Grow { worker } => Pool::start_worker(&self, worker),
+                Order::Recall => self.notify(),
                 Order::Lead => {
                     self.look(&mut ready);
                     self.lead.resign(&mut ready);

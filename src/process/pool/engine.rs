@@ -131,6 +131,7 @@ impl Engine {
         loop {
             match self.lead.supervise(TICK) {
                 Order::Grow { worker } => self.start_worker(worker),
+                Order::Recall => self.poller.notify(),
                 Order::Lead => {
                     self.take_the_lead(&mut events, &mut ready, Some(TICK));
                     self.lead.resign(&mut ready);

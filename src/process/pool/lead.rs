@@ -33,6 +33,8 @@ pub(crate) enum Turn<T> {
 pub(crate) enum Order {
     /// Add a worker, then look again.
     Grow { worker: usize },
+    /// Of all threads only the leader is free, and something is ready: notify it.
+    Recall,
     /// Everybody is stuck: lead for a moment, and hand what is ready to [`Lead::resign`].
     Lead,
     /// The pool is closed.
@@ -219,11 +221,11 @@ impl<T> Lead<T> {
         if self.wake_follower(state) {
             return None;
         }
+        if state.led {
+            return Some(Order::Recall);
+        }
         if state.total < self.size.most {
             return Some(Order::Grow { worker: state.join() });
-        }
-        if state.led {
-            return None;
         }
         // A worker that comes free meanwhile must not lead as well: each would undo what the other noted about its sleep.
         state.led = true;
