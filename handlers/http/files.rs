@@ -41,6 +41,9 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     fn answer(&mut self) -> io::Result<Answer> {
+        if matches!(self.head.body, Framing::Length(length) if length > MAX_UNWANTED_BODY) {
+            return self.error(413, "", "Nobody here wants a body, least of all such a long one.").map(Answer::Sent);
+        }
         let sent = match self.head.method {
             Method::Get | Method::Head => return self.get(),
             Method::Options => reply::empty(self.wfile, self.frame, 204, ALLOW),

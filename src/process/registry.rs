@@ -170,7 +170,7 @@ impl Registry {
             session.woken(maybe_eof);
             return Parking::Ready(session);
         }
-        let now = session.core().clock.now();
+        let now = session.now();
         slot.holder = Holder::Parked(session);
         let notify = self.schedule(&mut slot, key, until, now);
         Parking::Parked { notify }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Server, StreamSocket, TcpServer, Times, UdpServer, UnixDatagramServer, UnixStreamServer};
+use super::{Server, TcpServer, Times, UdpServer, UnixDatagramServer, UnixStreamServer};
 use crate::address::{Address, Networks};
 use crate::bind::{AddressFamily, BindOptions, Datagram, Listener};
 use crate::clock::Clock;
@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::handle::Core;
 use crate::handler::{DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler};
 use crate::hooks::{DefaultHooks, ServerHooks};
-use crate::process::sources::Source;
 use crate::process::{ProcessRequest, ThreadingMixIn};
 use crate::request::DatagramRequest;
 use crate::session::StreamService;
@@ -317,7 +316,7 @@ impl Builder {
         self.datagram_server(socket, class)
     }
 
-    fn stream_server<S: StreamSocket, H: StreamRequestHandler>(
+    fn stream_server<S, H: StreamRequestHandler>(
         mut self,
         listener: Listener,
         class: impl RequestHandlerClass<H>,

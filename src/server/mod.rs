@@ -249,17 +249,6 @@ impl<S> Server<S> {
     }
 }
 
-/// The sockets of servers for streams.
-pub trait StreamSocket: sealed::Sealed {}
-impl StreamSocket for TcpListener {}
-impl StreamSocket for UnixListener {}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for std::net::TcpListener {}
-    impl Sealed for std::os::unix::net::UnixListener {}
-}
-
 impl<S> std::os::fd::AsFd for Server<S> {
     /// The first listening socket (Python's `fileno`).
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {

@@ -150,6 +150,11 @@ impl Session {
         &self.request.client_address
     }
 
+    /// The server's time.
+    pub(crate) fn now(&self) -> Instant {
+        self.core().clock.now()
+    }
+
     pub(crate) fn since(&self) -> Instant {
         self.since
     }

@@ -172,6 +172,10 @@ impl Session {
         self.ready_at
     }
 
+    pub(crate) fn now(&self) -> Instant {
+        self.ready_at
+    }
+
     pub(crate) fn watched(&self) -> Option<Interest> {
         self.watched
     }
