@@ -11,7 +11,7 @@ use super::conditional::{self, Conditions, Outcome, Validators};
 use super::head::{Head, Method, Target};
 use super::query::Query;
 use super::range::{self, Ranges};
-use super::reply::{self, Frame, Sent};
+use super::reply::{self, Frame};
 use super::site::{Entry, Resource, Site};
 use super::{listing, rendered, target};
 
@@ -39,13 +39,12 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     fn answer(&mut self) -> io::Result<Answer> {
-        let sent = match self.head.method {
-            Method::Get | Method::Head => return self.get(),
-            Method::Options => reply::empty(self.wfile, self.frame, 204, ALLOW),
+        match self.head.method {
+            Method::Get | Method::Head => self.get(),
+            Method::Options => reply::empty(self.wfile, self.frame, 204, ALLOW).map(Answer::Sent),
             Method::Other => self.error(501, "", "This method is unknown here."),
             _ => self.error(405, ALLOW, "Only GET, HEAD and OPTIONS are possible here."),
-        };
-        sent.map(Answer::Sent)
+        }
     }
 
     fn get(&mut self) -> io::Result<Answer> {
@@ -54,13 +53,13 @@ impl Exchange<'_> {
         let now_ms = now_ms();
         let site = self.site;
         if let Some(entry) = site.cache.get(&raw[..path_end], now_ms, |path, entry| site.is_current(path, entry)) {
-            return self.send(&entry, raw).map(Answer::Sent);
+            return self.send(&entry, raw);
         }
         let target = match target::parse(raw) {
             Ok(target) => target,
-            Err(error) => return self.error(400, "", &format!("The path was refused: {error}.")).map(Answer::Sent),
+            Err(error) => return self.error(400, "", &format!("The path was refused: {error}.")),
         };
-        let sent = match site.find(&target.path, target.trailing_slash) {
+        match site.find(&target.path, target.trailing_slash) {
             Resource::File(entry) => {
                 site.cache.insert(&raw[..path_end], &target.path, &entry, now_ms);
                 self.send(&entry, raw)
@@ -73,30 +72,29 @@ impl Exchange<'_> {
             Resource::Directory(folder) if !site.options.no_listing => {
                 let query = Query(target.query.unwrap_or_default());
                 match listing::respond(self.head, folder, query, site.options.hidden) {
-                    Ok(response) => return reply::response(self.wfile, self.frame, response),
+                    Ok(response) => reply::response(self.wfile, self.frame, response),
                     Err((status, detail)) => self.error(status, "", detail),
                 }
             }
             Resource::Directory(_) => self.not_found(),
             Resource::NotFound => self.not_found(),
             Resource::Forbidden => self.error(403, "", "Reading this isn't allowed."),
-        };
-        sent.map(Answer::Sent)
+        }
     }
 
-    fn not_found(&mut self) -> io::Result<Sent> {
+    fn not_found(&mut self) -> io::Result<Answer> {
         match self.site.find(NOT_FOUND_PAGE, false) {
-            Resource::File(entry) => reply::page_file(self.wfile, self.frame, 404, &entry),
+            Resource::File(entry) => reply::page_file(self.wfile, self.frame, 404, &entry).map(Answer::Sent),
             _ => self.error(404, "", "There is nothing at this address."),
         }
     }
 
-    fn error(&mut self, status: u16, fields: &str, detail: &str) -> io::Result<Sent> {
-        reply::error(self.wfile, self.frame, status, fields, detail)
+    fn error(&mut self, status: u16, fields: &str, detail: &str) -> io::Result<Answer> {
+        reply::error(self.wfile, self.frame, status, fields, detail).map(Answer::Sent)
     }
 
     /// A file, or what its conditions and range leave of it.
-    fn send(&mut self, entry: &Entry, raw_target: &[u8]) -> io::Result<Sent> {
+    fn send(&mut self, entry: &Entry, raw_target: &[u8]) -> io::Result<Answer> {
         let head = self.head;
         let rendered = self.site.options.render_markdown.then(|| rendered::page(entry, head, raw_target)).flatten();
         let entry = rendered.as_ref().unwrap_or(entry);
@@ -111,21 +109,21 @@ impl Exchange<'_> {
         };
         let current = Validators { etag: Some(entry.etag.as_bytes()), last_modified: Some(entry.modified) };
         let honour_range = match conditional::evaluate(&conditions, Some(&current), true) {
-            Outcome::NotModified => return reply::not_modified(self.wfile, self.frame, entry),
+            Outcome::NotModified => return reply::not_modified(self.wfile, self.frame, entry).map(Answer::Sent),
             Outcome::PreconditionFailed => return self.error(412, "", "The file isn't what the request expects."),
             // A range has a meaning for GET only (RFC 9110 §14.2).
             Outcome::Proceed { honour_range } => honour_range && head.method == Method::Get,
         };
         match head.range.filter(|_| honour_range).map(|range| range::parse(range, entry.length)) {
-            Some(Ranges::Satisfiable(ranges)) if ranges.len() == 1 => {
-                reply::part(self.wfile, self.frame, entry, ranges[0].clone())
-            }
+            Some(Ranges::Satisfiable(ranges)) => match &ranges[..] {
+                [range] => reply::part(self.wfile, self.frame, entry, range.clone()).map(Answer::Sent),
+                _ => reply::parts(self.wfile, self.frame, entry, ranges),
+            },
             Some(Ranges::Unsatisfiable) => {
                 let fields = format!("Content-Range: bytes */{}\r\n", entry.length);
                 self.error(416, &fields, "The file has no bytes in that range.")
             }
-            // Several ranges may be answered by the whole (RFC 9110 §14.2).
-            _ => reply::file(self.wfile, self.frame, entry),
+            Some(Ranges::Ignore) | None => reply::file(self.wfile, self.frame, entry).map(Answer::Sent),
         }
     }
 

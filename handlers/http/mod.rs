@@ -21,6 +21,7 @@ mod markdown;
 mod markup;
 pub mod media;
 mod message;
+mod multipart;
 mod query;
 pub mod range;
 mod rendered;

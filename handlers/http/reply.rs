@@ -10,6 +10,7 @@ use super::application::Answer;
 use super::date;
 use super::head::{Head, Method, Version};
 use super::message::{Content, Response};
+use super::multipart::Parts;
 use super::site::{Body, Entry};
 
 /// Sent with every response (RFC 9110 §10.2.4); without a version, which would only help an attacker.
@@ -155,6 +156,22 @@ pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64
     Ok(frame.sent(206, bytes))
 }
 
+/// Several ranges of a file, one part each (RFC 9110 §14.6).
+pub(crate) fn parts(to: &mut WFile, frame: Frame, entry: &Entry, ranges: Vec<Range<u64>>) -> io::Result<Answer> {
+    let parts = Parts::new(entry, ranges);
+    begin(to, 206)?;
+    write!(
+        to,
+        "Content-Type: multipart/byteranges; boundary={}\r\nContent-Length: {}\r\n",
+        parts.boundary(),
+        parts.total()
+    )?;
+    validators(to, entry)?;
+    write!(to, "Accept-Ranges: bytes\r\n{}", entry.extra)?;
+    to.write_all(frame.connection().as_bytes())?;
+    Ok(Answer::Stream(frame.sent(206, parts.total()), Box::new(parts)))
+}
+
 /// The client's copy is still good (RFC 9110 §15.4.5).
 pub(crate) fn not_modified(to: &mut WFile, frame: Frame, entry: &Entry) -> io::Result<Sent> {
     begin(to, 304)?;
@@ -205,7 +222,7 @@ pub(crate) fn response(to: &mut WFile, frame: Frame, response: Response) -> io::
     let Response { status, fields, content } = response;
     let frame = match &content {
         // Nobody else can tell an HTTP/1.0 client where a stream ends.
-        Content::Stream(_) if frame.http_1_0 => Frame { keep_alive: false, ..frame },
+        Content::Stream(pieces) if frame.http_1_0 && pieces.length().is_none() => Frame { keep_alive: false, ..frame },
         _ => frame,
     };
     begin(to, status)?;
@@ -224,11 +241,13 @@ pub(crate) fn response(to: &mut WFile, frame: Frame, response: Response) -> io::
             Ok(Answer::Sent(frame.sent(status, length as u64)))
         }
         Content::Stream(pieces) => {
-            if !frame.http_1_0 {
-                to.write_all(b"Transfer-Encoding: chunked\r\n")?;
+            match pieces.length() {
+                Some(length) => write!(to, "Content-Length: {length}\r\n")?,
+                None if !frame.http_1_0 => to.write_all(b"Transfer-Encoding: chunked\r\n")?,
+                None => {}
             }
             to.write_all(frame.connection().as_bytes())?;
-            let sent = frame.sent(status, 0);
+            let sent = frame.sent(status, pieces.length().unwrap_or(0));
             Ok(if frame.head_only { Answer::Sent(sent) } else { Answer::Stream(sent, pieces) })
         }
         Content::Upgrade(handler) => {

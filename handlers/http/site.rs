@@ -59,7 +59,7 @@ pub(crate) struct Entry {
     identity: Identity,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Body {
     Memory(Arc<[u8]>),
     Descriptor(Arc<File>),
