@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::vec;
 
+use super::entry::{Body, Entry};
 use super::message::{Produce, Produced};
-use super::site::{Body, Entry};
 
 /// A piece has about so many bytes, however large the ranges are.
 const PIECE: u64 = 64 * 1024;

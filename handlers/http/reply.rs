@@ -8,13 +8,14 @@ use socketserver::WFile;
 
 use super::application::Answer;
 use super::date;
+use super::entry::{Body, Entry};
 use super::head::{Head, Method, Version};
 use super::message::{Content, Response};
 use super::multipart::Parts;
-use super::site::{Body, Entry};
 
 /// Sent with every response (RFC 9110 §10.2.4); without a version, which would only help an attacker.
-const SERVER: &str = "Server: socketserver\r\n";
+/// No browser is to guess another type than the one it is told (the Fetch standard, "X-Content-Type-Options header").
+const ALWAYS: &str = "Server: socketserver\r\nX-Content-Type-Options: nosniff\r\n";
 
 /// What went out, for the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,34 +111,35 @@ pub(crate) fn reason(status: u16) -> &'static str {
 /// The status line and the fields that every response has.
 fn begin(to: &mut WFile, status: u16) -> io::Result<()> {
     if status == 200 {
-        to.write_all(b"HTTP/1.1 200 OK\r\nServer: socketserver\r\nDate: ")?;
+        to.write_all(b"HTTP/1.1 200 OK\r\nServer: socketserver\r\nX-Content-Type-Options: nosniff\r\nDate: ")?;
     } else {
-        write!(to, "HTTP/1.1 {status} {}\r\n{SERVER}Date: ", reason(status))?;
+        write!(to, "HTTP/1.1 {status} {}\r\n{ALWAYS}Date: ", reason(status))?;
     }
     to.write_all(&date::now())?;
     to.write_all(b"\r\n")
 }
 
-/// A whole file.
-pub(crate) fn file(to: &mut WFile, frame: Frame, entry: &Entry) -> io::Result<Sent> {
+/// A whole file. `more` are field lines for this answer.
+pub(crate) fn file(to: &mut WFile, frame: Frame, entry: &Entry, more: &str) -> io::Result<Sent> {
     begin(to, 200)?;
-    to.write_all(&entry.fields)?;
+    to.write_all(entry.fields())?;
+    to.write_all(more.as_bytes())?;
     to.write_all(frame.connection().as_bytes())?;
     send(to, frame, entry, 0..entry.length)?;
     Ok(frame.sent(200, entry.length))
 }
 
 /// A page with another status than 200 whose content is a file: 404.html.
-pub(crate) fn page_file(to: &mut WFile, frame: Frame, status: u16, entry: &Entry) -> io::Result<Sent> {
+pub(crate) fn page_file(to: &mut WFile, frame: Frame, status: u16, fields: &str, entry: &Entry) -> io::Result<Sent> {
     begin(to, status)?;
-    write!(to, "Content-Type: {}\r\nContent-Length: {}\r\n", entry.media_type, entry.length)?;
+    write!(to, "Content-Type: {}\r\nContent-Length: {}\r\n{fields}", entry.media_type, entry.length)?;
     to.write_all(frame.connection().as_bytes())?;
     send(to, frame, entry, 0..entry.length)?;
     Ok(frame.sent(status, entry.length))
 }
 
 /// One range of a file (RFC 9110 §15.3.7).
-pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64>) -> io::Result<Sent> {
+pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, more: &str, range: Range<u64>) -> io::Result<Sent> {
     begin(to, 206)?;
     write!(
         to,
@@ -148,8 +150,8 @@ pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64
         range.end - 1,
         entry.length,
     )?;
-    validators(to, entry)?;
-    write!(to, "Accept-Ranges: bytes\r\n{}", entry.extra)?;
+    to.write_all(entry.validators())?;
+    to.write_all(more.as_bytes())?;
     to.write_all(frame.connection().as_bytes())?;
     let bytes = range.end - range.start;
     send(to, frame, entry, range)?;
@@ -157,7 +159,13 @@ pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64
 }
 
 /// Several ranges of a file, one part each (RFC 9110 §14.6).
-pub(crate) fn parts(to: &mut WFile, frame: Frame, entry: &Entry, ranges: Vec<Range<u64>>) -> io::Result<Answer> {
+pub(crate) fn parts(
+    to: &mut WFile,
+    frame: Frame,
+    entry: &Entry,
+    more: &str,
+    ranges: Vec<Range<u64>>,
+) -> io::Result<Answer> {
     let parts = Parts::new(entry, ranges);
     begin(to, 206)?;
     write!(
@@ -166,8 +174,8 @@ pub(crate) fn parts(to: &mut WFile, frame: Frame, entry: &Entry, ranges: Vec<Ran
         parts.boundary(),
         parts.total()
     )?;
-    validators(to, entry)?;
-    write!(to, "Accept-Ranges: bytes\r\n{}", entry.extra)?;
+    to.write_all(entry.validators())?;
+    to.write_all(more.as_bytes())?;
     to.write_all(frame.connection().as_bytes())?;
     Ok(Answer::Stream(frame.sent(206, parts.total()), Box::new(parts)))
 }
@@ -175,14 +183,9 @@ pub(crate) fn parts(to: &mut WFile, frame: Frame, entry: &Entry, ranges: Vec<Ran
 /// The client's copy is still good (RFC 9110 §15.4.5).
 pub(crate) fn not_modified(to: &mut WFile, frame: Frame, entry: &Entry) -> io::Result<Sent> {
     begin(to, 304)?;
-    validators(to, entry)?;
-    to.write_all(entry.extra.as_bytes())?;
+    to.write_all(entry.validators())?;
     to.write_all(frame.connection().as_bytes())?;
     Ok(frame.sent(304, 0))
-}
-
-fn validators(to: &mut WFile, entry: &Entry) -> io::Result<()> {
-    write!(to, "Last-Modified: {}\r\nETag: {}\r\n", httpdate::fmt_http_date(entry.modified), entry.etag)
 }
 
 fn send(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64>) -> io::Result<()> {
