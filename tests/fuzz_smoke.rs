@@ -2,7 +2,7 @@
 //! every run. It finds what is easy to find; the fuzzer itself goes deeper.
 
 use socketserver_handlers::common::{basic, share};
-use socketserver_handlers::http::{conditional, head, range, target};
+use socketserver_handlers::http::{accept_encoding, conditional, head, range, target};
 use socketserver_handlers::ping::packet;
 use socketserver_handlers::time::sntp;
 use socketserver_handlers::{auth, exec, transfer, upload};
@@ -10,6 +10,13 @@ use socketserver_handlers::{auth, exec, transfer, upload};
 const MUTATIONS: usize = 20_000;
 /// Longer inputs are slow to check and tell nothing new.
 const MAX_LENGTH: usize = 300;
+
+#[test]
+fn accepted_codings_hold_under_mutation() {
+    let seeds: &[&[u8]] =
+        &[b"gzip, deflate, br, zstd", b"br;q=1.0, gzip;q=0.8, *;q=0.1", b"identity;q=0.5 ,\tzstd ; Q=0.001", b"*;q=0"];
+    mutate(seeds, b";;,,q==001.* \t", accept_encoding::check);
+}
 
 #[test]
 fn conditional_headers_hold_under_mutation() {

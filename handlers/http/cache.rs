@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use super::site::Entry;
+use super::entry::Entry;
 
 /// An entry is looked at again after so many milliseconds, so that a changed file is noticed within a second.
 const FRESH_MS: u64 = 500;
@@ -28,8 +28,10 @@ struct Shelf {
 #[derive(Debug)]
 struct Kept {
     entry: Arc<Entry>,
-    /// The path below the root that the entry was found at.
-    path: Box<[u8]>,
+    /// Bytes, with those of its coded forms.
+    cost: usize,
+    /// The path below the root that was asked for, and whether a slash stood at its end.
+    asked: (Box<[u8]>, bool),
     checked_ms: AtomicU64,
 }
 
@@ -39,7 +41,7 @@ impl Cache {
         &self,
         request_path: &[u8],
         now_ms: u64,
-        is_current: impl FnOnce(&[u8], &Entry) -> bool,
+        is_current: impl FnOnce(&[u8], bool, &Entry) -> bool,
     ) -> Option<Arc<Entry>> {
         let shelf = self.0.read();
         let kept = shelf.entries.get(request_path)?;
@@ -48,7 +50,8 @@ impl Cache {
         // One thread looks; the others go on with what was true half a second ago.
         let mine =
             !fresh && kept.checked_ms.compare_exchange(checked, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if !mine || is_current(&kept.path, &kept.entry) {
+        let (path, trailing_slash) = &kept.asked;
+        if !mine || is_current(path, *trailing_slash, &kept.entry) {
             return Some(Arc::clone(&kept.entry));
         }
         drop(shelf);
@@ -56,17 +59,31 @@ impl Cache {
         None
     }
 
-    pub(crate) fn insert(&self, request_path: &[u8], path: &[u8], entry: &Arc<Entry>, now_ms: u64) {
+    /// Keeps the entry that a path below the root, asked for in this way, leads to.
+    pub(crate) fn insert(&self, request_path: &[u8], asked: (&[u8], bool), entry: &Arc<Entry>, now_ms: u64) {
         let mut shelf = self.0.write();
-        // Whichever comes first makes room: what is hot comes back at once.
-        while shelf.cost + entry.cost() > CAPACITY || shelf.entries.len() >= ENTRIES {
-            let Some(victim) = shelf.entries.keys().next().cloned() else { return };
-            shelf.remove(&victim);
-        }
+        let cost = entry.cost();
         shelf.remove(request_path);
-        shelf.cost += entry.cost();
-        let kept = Kept { entry: Arc::clone(entry), path: path.into(), checked_ms: AtomicU64::new(now_ms) };
+        if !shelf.make_room(cost, None) {
+            return;
+        }
+        shelf.cost += cost;
+        let asked = (asked.0.into(), asked.1);
+        let kept = Kept { entry: Arc::clone(entry), cost, asked, checked_ms: AtomicU64::new(now_ms) };
         shelf.entries.insert(request_path.into(), kept);
+    }
+
+    /// Notes that an entry has grown by so many bytes, if it is kept.
+    pub(crate) fn charge(&self, request_path: &[u8], entry: &Arc<Entry>, bytes: usize) {
+        let mut shelf = self.0.write();
+        let Some(kept) = shelf.entries.get_mut(request_path).filter(|kept| Arc::ptr_eq(&kept.entry, entry)) else {
+            return;
+        };
+        kept.cost += bytes;
+        shelf.cost += bytes;
+        if !shelf.make_room(0, Some(request_path)) {
+            shelf.remove(request_path); // larger than everything together may be
+        }
     }
 
     fn remove(&self, request_path: &[u8]) {
@@ -77,7 +94,17 @@ impl Cache {
 impl Shelf {
     fn remove(&mut self, request_path: &[u8]) {
         if let Some(kept) = self.entries.remove(request_path) {
-            self.cost -= kept.entry.cost();
+            self.cost -= kept.cost;
         }
+    }
+
+    /// Whichever comes first makes room: what is hot comes back at once. `spared` stays.
+    fn make_room(&mut self, cost: usize, spared: Option<&[u8]>) -> bool {
+        while self.cost + cost > CAPACITY || (cost > 0 && self.entries.len() >= ENTRIES) {
+            let victim = self.entries.keys().find(|key| Some(&***key) != spared).cloned();
+            let Some(victim) = victim else { return false };
+            self.remove(&victim);
+        }
+        true
     }
 }

@@ -47,7 +47,7 @@ enum Doing {
 
 struct Streaming {
     pieces: Box<dyn Produce>,
-    /// HTTP/1.1: each piece is a chunk. HTTP/1.0: the connection's end is the answer's.
+    /// Each piece is a chunk. If not, the length was told, or the connection's end is the answer's (HTTP/1.0).
     chunked: bool,
     keep_alive: bool,
     /// When the next piece may be made; `None` is at once.
@@ -194,7 +194,8 @@ impl HttpHandler {
             }
             Answer::Stream(sent, pieces) => {
                 let keep_alive = sent.keep_alive && rest.is_none();
-                self.doing = Doing::Stream(Streaming { pieces, chunked: !http_1_0, keep_alive, due: None });
+                let chunked = !http_1_0 && pieces.length().is_none();
+                self.doing = Doing::Stream(Streaming { pieces, chunked, keep_alive, due: None });
                 Ok(Turn::Again)
             }
             Answer::Upgrade(_, mut handler) => {

@@ -2,24 +2,30 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use socketserver::WFile;
 
 use super::application::{Answer, Application, Incoming};
 use super::conditional::{self, Conditions, Outcome, Validators};
+use super::entry::{Entry, VARY};
 use super::head::{Framing, Head, Method, Target};
+use super::listing::page::accepts;
 use super::query::Query;
 use super::range::{self, Ranges};
-use super::reply::{self, Frame, Sent};
-use super::site::{Entry, Resource, Site};
-use super::{listing, rendered, target};
+use super::reply::{self, Frame};
+use super::site::{Resource, Site};
+use super::{accept_encoding, cors, disposition, listing, markup, rendered, target};
 
 const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 /// A longer body is a mistake of the client, and told so, whatever the method.
 const MAX_UNWANTED_BODY: u64 = 1 << 20;
 /// The page that is shown for what isn't there.
 const NOT_FOUND_PAGE: &[u8] = b"404.html";
+/// Who asks for another type gets another answer.
+const VARY_BY_TYPE: &str = "Vary: Accept\r\n";
 
 impl Application for Site {
     fn wants_body(&self, _: &Head<'_>) -> bool {
@@ -42,70 +48,154 @@ struct Exchange<'a> {
 impl Exchange<'_> {
     fn answer(&mut self) -> io::Result<Answer> {
         if matches!(self.head.body, Framing::Length(length) if length > MAX_UNWANTED_BODY) {
-            return self.error(413, "", "Nobody here wants a body, least of all such a long one.").map(Answer::Sent);
+            return self.error(413, "", "Nobody here wants a body, least of all such a long one.");
         }
-        let sent = match self.head.method {
-            Method::Get | Method::Head => return self.get(),
-            Method::Options => reply::empty(self.wfile, self.frame, 204, ALLOW),
+        match self.head.method {
+            Method::Get | Method::Head => self.get(),
+            Method::Options => self.options(),
             Method::Other => self.error(501, "", "This method is unknown here."),
             _ => self.error(405, ALLOW, "Only GET, HEAD and OPTIONS are possible here."),
-        };
-        sent.map(Answer::Sent)
+        }
+    }
+
+    fn options(&mut self) -> io::Result<Answer> {
+        let policy = &self.site.policy;
+        let preflight = if policy.cors { cors::preflight(self.head) } else { None };
+        let fields = [ALLOW, &policy.fields, &preflight.unwrap_or_default()].concat();
+        reply::empty(self.wfile, self.frame, 204, &fields).map(Answer::Sent)
     }
 
     fn get(&mut self) -> io::Result<Answer> {
         let raw = &*path_and_query(&self.head.target);
-        let path_end = memchr::memchr(b'?', raw).unwrap_or(raw.len());
-        let now_ms = now_ms();
-        let site = self.site;
-        if let Some(entry) = site.cache.get(&raw[..path_end], now_ms, |path, entry| site.is_current(path, entry)) {
-            return self.send(&entry, raw).map(Answer::Sent);
+        let (request_path, query) = match memchr::memchr(b'?', raw) {
+            Some(at) => (&raw[..at], Some(&raw[at + 1..])),
+            None => (raw, None),
+        };
+        if let Some(entry) = self.cached(request_path) {
+            return self.send_file(&entry, request_path, query);
         }
         let target = match target::parse(raw) {
             Ok(target) => target,
-            Err(error) => return self.error(400, "", &format!("The path was refused: {error}.")).map(Answer::Sent),
+            Err(error) => return self.error(400, "", &format!("The path was refused: {error}.")),
         };
-        let sent = match site.find(&target.path, target.trailing_slash) {
+        let Some(path) = self.site.policy.below_base(&target.path) else {
+            return self.error(404, "", "There is nothing at this address.");
+        };
+        if let Some((status, location)) = self.site.policy.redirect(path, query) {
+            return self.lead_to(status, &location);
+        }
+        match self.site.find(path, target.trailing_slash) {
             Resource::File(entry) => {
-                site.cache.insert(&raw[..path_end], &target.path, &entry, now_ms);
-                self.send(&entry, raw)
+                self.site.cache.insert(request_path, (path, target.trailing_slash), &entry, now_ms());
+                self.send_file(&entry, request_path, query)
             }
-            Resource::NeedsSlash => {
-                let location = target.location_of_directory();
-                let fields = format!("Location: {location}\r\n");
-                self.error(301, &fields, &format!("It is at <a href=\"{location}\">{location}</a>."))
-            }
-            Resource::Directory(folder) if !site.options.no_listing => {
-                let query = Query(target.query.unwrap_or_default());
-                match listing::respond(self.head, folder, query, site.options.hidden) {
-                    Ok(response) => return reply::response(self.wfile, self.frame, response),
+            Resource::NeedsSlash => self.lead_to(301, &target.location_of_directory()),
+            Resource::Directory(folder) if !self.site.listing.no_listing => {
+                let query = Query(query.unwrap_or_default());
+                match listing::respond(self.head, folder, query, self.site.listing.hidden) {
+                    Ok(mut response) => {
+                        response.fields += &self.site.policy.fields;
+                        reply::response(self.wfile, self.frame, response)
+                    }
                     Err((status, detail)) => self.error(status, "", detail),
                 }
             }
-            Resource::Directory(_) => self.not_found(),
-            Resource::NotFound => self.not_found(),
+            Resource::Directory(_) | Resource::NotFound => self.not_found(),
             Resource::Forbidden => self.error(403, "", "Reading this isn't allowed."),
             Resource::Unavailable => self.error(503, "Retry-After: 5\r\n", "The server can't look just now."),
-        };
-        sent.map(Answer::Sent)
+        }
     }
 
-    fn not_found(&mut self) -> io::Result<Sent> {
+    fn cached(&self, request_path: &[u8]) -> Option<Arc<Entry>> {
+        let site = self.site;
+        site.cache.get(request_path, now_ms(), |path, slash, entry| site.is_current(path, slash, entry))
+    }
+
+    /// What isn't there: the page of the application that knows what the path means, or a page that says so.
+    fn not_found(&mut self) -> io::Result<Answer> {
+        // What a page loads, it asks for by `*/*` or by its own types.
+        let spa = self.site.policy.spa.as_deref().filter(|_| accepts(self.head, b"text/html"));
+        if let Some(page) = spa {
+            let path = page.as_os_str().as_bytes();
+            // As if the page itself had been asked for.
+            let request_path = self.site.policy.url_path(path).into_bytes();
+            if let Some(entry) = self.cached(&request_path) {
+                return self.send(&entry, &request_path, VARY_BY_TYPE);
+            }
+            if let Resource::File(entry) = self.site.find(path, false) {
+                self.site.cache.insert(&request_path, (path, false), &entry, now_ms());
+                return self.send(&entry, &request_path, VARY_BY_TYPE);
+            }
+        }
+        let fields = &self.site.policy.fields;
         match self.site.find(NOT_FOUND_PAGE, false) {
-            Resource::File(entry) => reply::page_file(self.wfile, self.frame, 404, &entry),
+            Resource::File(entry) => reply::page_file(self.wfile, self.frame, 404, fields, &entry).map(Answer::Sent),
             _ => self.error(404, "", "There is nothing at this address."),
         }
     }
 
-    fn error(&mut self, status: u16, fields: &str, detail: &str) -> io::Result<Sent> {
-        reply::error(self.wfile, self.frame, status, fields, detail)
+    fn lead_to(&mut self, status: u16, location: &str) -> io::Result<Answer> {
+        let shown = markup::escape(location.as_bytes());
+        let fields = format!("Location: {location}\r\n");
+        self.error(status, &fields, &format!("It is at <a href=\"{shown}\">{shown}</a>."))
     }
 
-    /// A file, or what its conditions and range leave of it.
-    fn send(&mut self, entry: &Entry, raw_target: &[u8]) -> io::Result<Sent> {
+    fn error(&mut self, status: u16, fields: &str, detail: &str) -> io::Result<Answer> {
+        let fields = [fields, &self.site.policy.fields].concat();
+        reply::error(self.wfile, self.frame, status, &fields, detail).map(Answer::Sent)
+    }
+
+    /// The file that a path stands for, as its query wants it.
+    fn send_file(&mut self, entry: &Arc<Entry>, request_path: &[u8], query: Option<&[u8]>) -> io::Result<Answer> {
+        let (site, download) = (self.site, download(query, entry));
+        if site.listing.render_markdown && download.is_empty() {
+            let query = Query(query.unwrap_or_default());
+            if let Some(page) = rendered::page(entry, self.head, query, &site.policy.file_fields) {
+                return self.send_form(&page, "");
+            }
+        }
+        self.send(entry, request_path, &download)
+    }
+
+    /// A file, in the form that the client likes best. `more` are field lines for this answer.
+    fn send(&mut self, plain: &Arc<Entry>, request_path: &[u8], more: &str) -> io::Result<Answer> {
         let head = self.head;
-        let rendered = self.site.options.render_markdown.then(|| rendered::page(entry, head, raw_target)).flatten();
-        let entry = rendered.as_ref().unwrap_or(entry);
+        // Ranges are those of the plain form: a client can't know which other it would get parts of.
+        let coded = head.accept_encoding.filter(|_| head.range.is_none()).and_then(|_| {
+            let accepted = accept_encoding::parse(head.values("accept-encoding"));
+            self.site.coded_form(&accepted, plain, request_path)
+        });
+        self.send_form(coded.as_ref().unwrap_or(plain), more)
+    }
+
+    /// One form of a file, or what its conditions and range leave of it.
+    fn send_form(&mut self, entry: &Entry, more: &str) -> io::Result<Answer> {
+        let honour_range = match self.outcome(entry) {
+            Outcome::NotModified => return reply::not_modified(self.wfile, self.frame, entry).map(Answer::Sent),
+            Outcome::PreconditionFailed => return self.error(412, "", "The file isn't what the request expects."),
+            // A range has a meaning for GET only (RFC 9110 §14.2).
+            Outcome::Proceed { honour_range } => honour_range && self.head.method == Method::Get,
+        };
+        // That a file of no text has other forms is known only once somebody has looked.
+        let varies_too = !entry.varies && entry.codings.is_any_beside();
+        let more = if varies_too { Cow::Owned([more, VARY].concat()) } else { Cow::Borrowed(more) };
+        let (wfile, frame) = (&mut *self.wfile, self.frame);
+        match self.head.range.filter(|_| honour_range).map(|range| range::parse(range, entry.length)) {
+            Some(Ranges::Satisfiable(ranges)) => match &ranges[..] {
+                [range] => reply::part(wfile, frame, entry, &more, range.clone()).map(Answer::Sent),
+                _ => reply::parts(wfile, frame, entry, &more, ranges),
+            },
+            Some(Ranges::Unsatisfiable) => {
+                let fields = format!("Content-Range: bytes */{}\r\n", entry.length);
+                self.error(416, &fields, "The file has no bytes in that range.")
+            }
+            Some(Ranges::Ignore) | None => reply::file(wfile, frame, entry, &more).map(Answer::Sent),
+        }
+    }
+
+    /// What the request's conditions make of a file.
+    fn outcome(&self, entry: &Entry) -> Outcome {
+        let head = self.head;
         let if_match = self.joined("if-match", head.if_match);
         let if_none_match = self.joined("if-none-match", head.if_none_match);
         let conditions = Conditions {
@@ -116,29 +206,22 @@ impl Exchange<'_> {
             if_range: head.if_range,
         };
         let current = Validators { etag: Some(entry.etag.as_bytes()), last_modified: Some(entry.modified) };
-        let honour_range = match conditional::evaluate(&conditions, Some(&current), true) {
-            Outcome::NotModified => return reply::not_modified(self.wfile, self.frame, entry),
-            Outcome::PreconditionFailed => return self.error(412, "", "The file isn't what the request expects."),
-            // A range has a meaning for GET only (RFC 9110 §14.2).
-            Outcome::Proceed { honour_range } => honour_range && head.method == Method::Get,
-        };
-        match head.range.filter(|_| honour_range).map(|range| range::parse(range, entry.length)) {
-            Some(Ranges::Satisfiable(ranges)) if ranges.len() == 1 => {
-                reply::part(self.wfile, self.frame, entry, ranges[0].clone())
-            }
-            Some(Ranges::Unsatisfiable) => {
-                let fields = format!("Content-Range: bytes */{}\r\n", entry.length);
-                self.error(416, &fields, "The file has no bytes in that range.")
-            }
-            // Several ranges may be answered by the whole (RFC 9110 §14.2).
-            _ => reply::file(self.wfile, self.frame, entry),
-        }
+        conditional::evaluate(&conditions, Some(&current), true)
     }
 
     /// A list that may come in several fields (RFC 9110 §5.3).
     fn joined(&self, name: &str, first: Option<&[u8]>) -> Option<Vec<u8>> {
         first.map(|_| self.head.values(name).collect::<Vec<_>>().join(&b", "[..]))
     }
+}
+
+/// The field line for `?download`: the client is to save the file, not to show it.
+fn download(query: Option<&[u8]>, entry: &Entry) -> String {
+    if !query.is_some_and(|query| Query(query).has("download")) {
+        return String::new();
+    }
+    let name = entry.path.file_name().unwrap_or_default();
+    format!("Content-Disposition: {}\r\n", disposition::attachment(name.as_bytes()))
 }
 
 /// What the target asks for here. The parser lets no other form of GET through than these two.

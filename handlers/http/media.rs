@@ -28,6 +28,12 @@ fn is_text(essence: &str) -> bool {
         || ["/javascript", "/json", "+json", "/xml", "+xml"].iter().any(|suffix| essence.ends_with(suffix))
 }
 
+/// Whether files of this type, as [`content_type`] tells it, become much smaller by a content coding: text, and what was made to be compressed.
+pub fn is_compressible(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or(content_type);
+    is_text(essence) || matches!(essence, "application/wasm" | "font/otf" | "font/ttf")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +79,23 @@ mod tests {
             ("sheet.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
         ] {
             assert_eq!(content_type(Path::new(name)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn text_is_worth_a_content_coding_and_pictures_are_not() {
+        for (name, expected) in [
+            ("a.html", true),
+            ("a.svg", true),
+            ("a.json", true),
+            ("a.wasm", true),
+            ("a.ttf", true),
+            ("a.png", false),
+            ("a.woff2", false),
+            ("a.zip", false),
+            ("a", false),
+        ] {
+            assert_eq!(is_compressible(&content_type(Path::new(name))), expected, "{name}");
         }
     }
 

@@ -144,6 +144,12 @@ pub trait Produce: Send + 'static {
     /// # Errors
     /// An error ends the connection, so that the client notices that something is missing.
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced>;
+
+    /// Bytes of all pieces together, asked before the first one. If they are known, the client is told (`Content-Length`), and the content
+    /// goes out as it is; if not, in chunks. Defaults to unknown.
+    fn length(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What follows a piece.

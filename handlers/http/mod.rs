@@ -1,18 +1,23 @@
 //! `serve http`: the files below a directory, by HTTP/1.1 and 1.0.
 //!
 //! The way of a request: `head` parses it, `connection` frames it, `files` decides, `site` finds what the path stands for (hot files come from
-//! its `cache`), `reply` writes. Everything that can be decided on bytes alone is a pure function in a file of its own.
+//! its `cache`), `codings` finds the form that the client likes best, `reply` writes. Everything that can be decided on bytes alone is a pure function in a file of its own.
 
+pub mod accept_encoding;
 mod application;
 mod archive;
 mod body;
 mod cache;
 pub mod chunked;
+mod codings;
+mod compress;
 pub mod conditional;
 mod connection;
+mod cors;
 pub mod date;
 mod disposition;
 mod document;
+mod entry;
 mod events;
 mod files;
 pub mod head;
@@ -21,10 +26,14 @@ mod markdown;
 mod markup;
 pub mod media;
 mod message;
+mod multipart;
+mod options;
 mod query;
 pub mod range;
+mod redirect;
 mod rendered;
 mod reply;
+mod root;
 mod router;
 mod site;
 pub mod target;
@@ -34,6 +43,8 @@ pub use connection::HttpHandler;
 pub use events::{Events, events};
 pub use listing::ListingOptions;
 pub use message::{BodyReader, Produce, Produced, Request, Response};
+pub use options::{BasePath, SiteOptions, Switch, Symlinks};
+pub use redirect::Redirect;
 pub use router::{Respond, Router};
 pub use site::Site;
 pub use websocket::{Message, Sender, websocket};
@@ -54,6 +65,8 @@ pub struct Http {
     #[arg(value_name = "DIR", default_value = "www")]
     dir: PathBuf,
     #[command(flatten)]
+    site: SiteOptions,
+    #[command(flatten)]
     listing: ListingOptions,
 }
 
@@ -67,7 +80,7 @@ impl Service for Http {
     const AUTH: bool = false;
 
     fn open(self, context: &Context) -> Result<Served, Failure> {
-        let site = Site::open(&self.dir, self.listing)
+        let site = Site::open(&self.dir, self.site, self.listing)
             .map_err(|error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display())))?;
         let (site, access_log) = (Arc::new(site), context.access_log.clone());
         Ok(Served::Stream {
@@ -79,8 +92,9 @@ impl Service for Http {
 
 /// Overload has an answer; who isn't let in gets none.
 fn refusal(why: Refusal) -> Option<&'static [u8]> {
-    const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nServer: socketserver\r\nRetry-After: 5\r\n\
-        Content-Type: text/plain; charset=utf-8\r\nContent-Length: 34\r\nConnection: close\r\n\r\n\
+    const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nServer: socketserver\r\n\
+        X-Content-Type-Options: nosniff\r\nRetry-After: 5\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        Content-Length: 34\r\nConnection: close\r\n\r\n\
         The server is busy. Try again soon";
     (why != Refusal::Denied).then_some(BUSY)
 }

@@ -8,12 +8,14 @@ use socketserver::WFile;
 
 use super::application::Answer;
 use super::date;
+use super::entry::{Body, Entry};
 use super::head::{Head, Method, Version};
 use super::message::{Content, Response};
-use super::site::{Body, Entry};
+use super::multipart::Parts;
 
 /// Sent with every response (RFC 9110 §10.2.4); without a version, which would only help an attacker.
-const SERVER: &str = "Server: socketserver\r\n";
+/// No browser is to guess another type than the one it is told (the Fetch standard, "X-Content-Type-Options header").
+const ALWAYS: &str = "Server: socketserver\r\nX-Content-Type-Options: nosniff\r\n";
 
 /// What went out, for the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,34 +111,35 @@ pub(crate) fn reason(status: u16) -> &'static str {
 /// The status line and the fields that every response has.
 fn begin(to: &mut WFile, status: u16) -> io::Result<()> {
     if status == 200 {
-        to.write_all(b"HTTP/1.1 200 OK\r\nServer: socketserver\r\nDate: ")?;
+        to.write_all(b"HTTP/1.1 200 OK\r\nServer: socketserver\r\nX-Content-Type-Options: nosniff\r\nDate: ")?;
     } else {
-        write!(to, "HTTP/1.1 {status} {}\r\n{SERVER}Date: ", reason(status))?;
+        write!(to, "HTTP/1.1 {status} {}\r\n{ALWAYS}Date: ", reason(status))?;
     }
     to.write_all(&date::now())?;
     to.write_all(b"\r\n")
 }
 
-/// A whole file.
-pub(crate) fn file(to: &mut WFile, frame: Frame, entry: &Entry) -> io::Result<Sent> {
+/// A whole file. `more` are field lines for this answer.
+pub(crate) fn file(to: &mut WFile, frame: Frame, entry: &Entry, more: &str) -> io::Result<Sent> {
     begin(to, 200)?;
-    to.write_all(&entry.fields)?;
+    to.write_all(entry.fields())?;
+    to.write_all(more.as_bytes())?;
     to.write_all(frame.connection().as_bytes())?;
     send(to, frame, entry, 0..entry.length)?;
     Ok(frame.sent(200, entry.length))
 }
 
 /// A page with another status than 200 whose content is a file: 404.html.
-pub(crate) fn page_file(to: &mut WFile, frame: Frame, status: u16, entry: &Entry) -> io::Result<Sent> {
+pub(crate) fn page_file(to: &mut WFile, frame: Frame, status: u16, fields: &str, entry: &Entry) -> io::Result<Sent> {
     begin(to, status)?;
-    write!(to, "Content-Type: {}\r\nContent-Length: {}\r\n", entry.media_type, entry.length)?;
+    write!(to, "Content-Type: {}\r\nContent-Length: {}\r\n{fields}", entry.media_type, entry.length)?;
     to.write_all(frame.connection().as_bytes())?;
     send(to, frame, entry, 0..entry.length)?;
     Ok(frame.sent(status, entry.length))
 }
 
 /// One range of a file (RFC 9110 §15.3.7).
-pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64>) -> io::Result<Sent> {
+pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, more: &str, range: Range<u64>) -> io::Result<Sent> {
     begin(to, 206)?;
     write!(
         to,
@@ -147,25 +150,42 @@ pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64
         range.end - 1,
         entry.length,
     )?;
-    validators(to, entry)?;
-    write!(to, "Accept-Ranges: bytes\r\n{}", entry.extra)?;
+    to.write_all(entry.validators())?;
+    to.write_all(more.as_bytes())?;
     to.write_all(frame.connection().as_bytes())?;
     let bytes = range.end - range.start;
     send(to, frame, entry, range)?;
     Ok(frame.sent(206, bytes))
 }
 
+/// Several ranges of a file, one part each (RFC 9110 §14.6).
+pub(crate) fn parts(
+    to: &mut WFile,
+    frame: Frame,
+    entry: &Entry,
+    more: &str,
+    ranges: Vec<Range<u64>>,
+) -> io::Result<Answer> {
+    let parts = Parts::new(entry, ranges);
+    begin(to, 206)?;
+    write!(
+        to,
+        "Content-Type: multipart/byteranges; boundary={}\r\nContent-Length: {}\r\n",
+        parts.boundary(),
+        parts.total()
+    )?;
+    to.write_all(entry.validators())?;
+    to.write_all(more.as_bytes())?;
+    to.write_all(frame.connection().as_bytes())?;
+    Ok(Answer::Stream(frame.sent(206, parts.total()), Box::new(parts)))
+}
+
 /// The client's copy is still good (RFC 9110 §15.4.5).
 pub(crate) fn not_modified(to: &mut WFile, frame: Frame, entry: &Entry) -> io::Result<Sent> {
     begin(to, 304)?;
-    validators(to, entry)?;
-    to.write_all(entry.extra.as_bytes())?;
+    to.write_all(entry.validators())?;
     to.write_all(frame.connection().as_bytes())?;
     Ok(frame.sent(304, 0))
-}
-
-fn validators(to: &mut WFile, entry: &Entry) -> io::Result<()> {
-    write!(to, "Last-Modified: {}\r\nETag: {}\r\n", httpdate::fmt_http_date(entry.modified), entry.etag)
 }
 
 fn send(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64>) -> io::Result<()> {
@@ -205,7 +225,7 @@ pub(crate) fn response(to: &mut WFile, frame: Frame, response: Response) -> io::
     let Response { status, fields, content } = response;
     let frame = match &content {
         // Nobody else can tell an HTTP/1.0 client where a stream ends.
-        Content::Stream(_) if frame.http_1_0 => Frame { keep_alive: false, ..frame },
+        Content::Stream(pieces) if frame.http_1_0 && pieces.length().is_none() => Frame { keep_alive: false, ..frame },
         _ => frame,
     };
     begin(to, status)?;
@@ -224,11 +244,13 @@ pub(crate) fn response(to: &mut WFile, frame: Frame, response: Response) -> io::
             Ok(Answer::Sent(frame.sent(status, length as u64)))
         }
         Content::Stream(pieces) => {
-            if !frame.http_1_0 {
-                to.write_all(b"Transfer-Encoding: chunked\r\n")?;
+            match pieces.length() {
+                Some(length) => write!(to, "Content-Length: {length}\r\n")?,
+                None if !frame.http_1_0 => to.write_all(b"Transfer-Encoding: chunked\r\n")?,
+                None => {}
             }
             to.write_all(frame.connection().as_bytes())?;
-            let sent = frame.sent(status, 0);
+            let sent = frame.sent(status, pieces.length().unwrap_or(0));
             Ok(if frame.head_only { Answer::Sent(sent) } else { Answer::Stream(sent, pieces) })
         }
         Content::Upgrade(handler) => {

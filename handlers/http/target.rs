@@ -46,7 +46,7 @@ impl Target<'_> {
         let mut location = format!("/{}{slash}", encode_path(&self.path));
         if let Some(query) = self.query {
             location.push('?');
-            location.extend(percent_encode(query, IN_QUERY));
+            location.push_str(&encode_query(query));
         }
         location
     }
@@ -194,6 +194,11 @@ fn hex_digit(byte: u8) -> Option<u8> {
 /// doesn't need any other function.
 pub fn encode_path(path: &[u8]) -> Cow<'_, str> {
     percent_encode(path, IN_PATH).into()
+}
+
+/// Encodes what can't stand in a query as it is; what is encoded already stays so.
+pub(crate) fn encode_query(query: &[u8]) -> Cow<'_, str> {
+    percent_encode(query, IN_QUERY).into()
 }
 
 /// What must hold for any bytes; for the fuzzer.

@@ -16,6 +16,8 @@ mod http_files;
 mod http_heads;
 mod http_limits;
 mod http_listing;
+mod http_negotiation;
+mod http_options;
 mod http_paths;
 mod http_raw;
 mod lessons;

@@ -7,12 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use rustix::fs::OFlags;
-
 use super::ROOT;
 use crate::http::listing::entries::{Facts, Folder, Kind, Names, Reader};
 use crate::http::listing::sort;
+use crate::http::root::Root;
 
 /// An entry of an archive. Names begin with that of the folder that was asked for.
 pub(super) enum Found {
@@ -25,7 +23,7 @@ pub(super) enum Found {
 /// Links to files count as files. Links to folders are left out: they could lead round in a circle. Nothing is held open between
 /// two steps, so that deep folders cost no descriptors.
 pub(super) struct Walk {
-    root: Arc<Dir>,
+    root: Arc<Root>,
     hidden: bool,
     /// The folder that is asked for, until it was visited.
     first: Option<Folder>,
@@ -71,10 +69,7 @@ impl Walk {
     }
 
     fn open(&mut self, path: Vec<u8>, is_link: bool) -> io::Result<Option<Found>> {
-        let mut options = OpenOptions::new();
-        // A FIFO that took the name of a file would wait for its writer.
-        options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
-        let file = self.root.open_with(Path::new(OsStr::from_bytes(&path)), &options)?.into_std();
+        let file = self.root.open_file(Path::new(OsStr::from_bytes(&path)))?;
         let Some(facts) = Facts::of(&file)? else { return Ok(None) };
         Ok(match facts.kind {
             Kind::File => Some(Found::File { name: self.name_of(&path), facts, file }),

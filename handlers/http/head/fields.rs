@@ -11,7 +11,7 @@ use super::{Head, HeadError, MAX_FIELDS, Method, Target, Version, authority};
 const USUAL_FIELDS: usize = 32;
 
 /// A byte of a token (RFC 9110 §5.6.2).
-pub(super) fn is_token(byte: u8) -> bool {
+pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

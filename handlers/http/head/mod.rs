@@ -18,6 +18,7 @@ mod tests;
 
 pub use check::check;
 pub use fields::Fields;
+pub(crate) use fields::is_token;
 pub use framing::Framing;
 pub use scan::Scanner;
 pub use target::Target;

@@ -10,16 +10,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cap_std::fs::{Dir, MetadataExt};
+use cap_std::fs::MetadataExt;
 use rustix::fs::{AtFlags, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 
+use crate::http::root::Root;
 use crate::http::target;
 
 /// An open directory, and where it stands.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    root: Arc<Dir>,
+    root: Arc<Root>,
     dir: OwnedFd,
     /// Below the root; empty for the root itself.
     path: Vec<u8>,
@@ -81,7 +82,7 @@ impl Names {
 }
 
 impl Folder {
-    pub(crate) fn new(root: Arc<Dir>, dir: OwnedFd, path: &[u8]) -> Folder {
+    pub(crate) fn new(root: Arc<Root>, dir: OwnedFd, path: &[u8]) -> Folder {
         Folder { root, dir, path: path.to_vec() }
     }
 
@@ -90,7 +91,7 @@ impl Folder {
         &self.path
     }
 
-    pub(crate) fn root(&self) -> &Arc<Dir> {
+    pub(crate) fn root(&self) -> &Arc<Root> {
         &self.root
     }
 
@@ -116,7 +117,7 @@ impl Folder {
     pub(crate) fn look_at(&self, name: &[u8], is_link: bool) -> io::Result<Option<Facts>> {
         if is_link {
             // Whatever keeps a link from being followed would keep a client from following it.
-            let Ok(metadata) = self.root.metadata(self.path_of(name)) else { return Ok(None) };
+            let Ok(metadata) = self.root.metadata_behind_link(&self.path_of(name)) else { return Ok(None) };
             let kind = kind_of(FileType::from_raw_mode(metadata.mode()));
             return Ok(kind.map(|kind| Facts {
                 kind,

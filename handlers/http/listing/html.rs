@@ -2,9 +2,7 @@
 
 use std::io::{Read, Write};
 
-use cap_std::fs::{OpenOptions, OpenOptionsExt};
 use jiff::tz::TimeZone;
-use rustix::fs::OFlags;
 
 use super::entries::{Folder, Kind};
 use super::human::{self, Date};
@@ -138,11 +136,9 @@ fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A README, if it is one that can be shown; without waiting for the writer of a FIFO that took its name.
+/// A README, if it is one that can be shown.
 fn read(folder: &Folder, name: &[u8]) -> Option<String> {
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
-    let file = folder.root().open_with(folder.path_of(name), &options).ok()?;
+    let file = folder.root().open_file(&folder.path_of(name)).ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;
     }

@@ -7,9 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
-
 use super::html::Html;
 use super::*;
 
@@ -33,9 +30,9 @@ impl Root {
     }
 
     fn folder(&self, path: &str) -> Folder {
-        let root = Arc::new(Dir::open_ambient_dir(&self.0, ambient_authority()).unwrap());
-        let dir = root.open(if path.is_empty() { "." } else { path }).unwrap();
-        Folder::new(root, dir.into_std().into(), path.as_bytes())
+        let root = crate::http::root::Root::open(&self.0, true).unwrap();
+        let dir = root.open_file(Path::new(if path.is_empty() { "." } else { path })).unwrap();
+        Folder::new(Arc::new(root), dir.into(), path.as_bytes())
     }
 
     fn list(&self, path: &str, form: Form, query: &str, hidden: bool) -> String {

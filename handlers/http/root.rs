@@ -1,0 +1,70 @@
+//! The directory that everything is opened below.
+//!
+//! It is a handle, and every path is opened below it by the system itself (`openat2` with `RESOLVE_BENEATH` on Linux):
+//! there is no check of a path that a later open could contradict, and a symlink that leads out opens nothing.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
+use rustix::fs::{Mode, OFlags};
+
+/// A folder on the way to a file is only passed through: it needn't be readable.
+#[cfg(target_os = "linux")]
+const PASS_THROUGH: OFlags = OFlags::PATH;
+#[cfg(not(target_os = "linux"))]
+const PASS_THROUGH: OFlags = OFlags::RDONLY;
+
+/// The root of a site.
+#[derive(Debug)]
+pub(crate) struct Root {
+    dir: Dir,
+    follow_symlinks: bool,
+}
+
+impl Root {
+    /// Opens a directory. Its own path may lead through symlinks in any case.
+    pub(crate) fn open(path: &Path, follow_symlinks: bool) -> io::Result<Root> {
+        Ok(Root { dir: Dir::open_ambient_dir(path, ambient_authority())?, follow_symlinks })
+    }
+
+    /// Opens a file or a folder for reading, without waiting: a FIFO would wait for its writer.
+    ///
+    /// # Errors
+    /// Those of the system; one without an errno for a path that leads out.
+    pub(crate) fn open_file(&self, path: &Path) -> io::Result<File> {
+        if !self.follow_symlinks {
+            return self.open_without_symlinks(path);
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
+        Ok(self.dir.open_with(path, &options)?.into_std())
+    }
+
+    /// What a symlink leads to.
+    ///
+    /// # Errors
+    /// It leads out, or nowhere, or isn't to be followed.
+    pub(crate) fn metadata_behind_link(&self, path: &Path) -> io::Result<Metadata> {
+        if self.follow_symlinks { self.dir.metadata(path) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Name by name, each in the folder that the last one opened. The paths of requests have no `..`.
+    fn open_without_symlinks(&self, path: &Path) -> io::Result<File> {
+        let mut folder: Option<OwnedFd> = None;
+        let mut names = path.iter().peekable();
+        while let Some(name) = names.next() {
+            let how = match names.peek() {
+                Some(_) => PASS_THROUGH | OFlags::DIRECTORY,
+                None => OFlags::RDONLY | OFlags::NONBLOCK,
+            };
+            let from = folder.as_ref().map_or(self.dir.as_fd(), AsFd::as_fd);
+            let opened = rustix::fs::openat(from, name, how | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            folder = Some(opened);
+        }
+        folder.map(File::from).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
