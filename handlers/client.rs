@@ -21,7 +21,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStor
 use socketserver::Address;
 
 use crate::auth::keys::KeyOptions;
-use crate::cli::duration;
+use crate::cli::patience;
 use crate::common::trace;
 use crate::service::Failure;
 
@@ -66,7 +66,7 @@ pub struct ClientOptions {
     #[arg(long, conflicts_with = "tls_ca")]
     pub tls_insecure: bool,
     /// How long to wait for the server, at each step
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = patience)]
     pub timeout: Duration,
     /// Show all that crosses the wire on standard error: time, direction, bytes
     #[arg(long)]

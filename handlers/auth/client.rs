@@ -1,11 +1,12 @@
 //! `client auth`: proves who it is, then talks as `client echo` does.
 
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+
 use clap::Args;
 use socketserver::Address;
 
 use crate::client::conversation::converse;
 use crate::client::{Client, ClientOptions, Connection};
-
 use crate::service::Failure;
 
 /// The options of `client auth`: those that every client has.
@@ -16,7 +17,17 @@ impl Client for AuthClient {
     fn run(self, address: &Address, options: &ClientOptions) -> Result<u8, Failure> {
         options.keys.keys()?.ok_or_else(Failure::no_key)?;
         let mut server = Connection::open(address, options)?;
-        // A server that doesn't know the key closes without a word.
-        converse(&mut server).map_err(|failure| Failure { message: failure.message + "; is the key right?", ..failure })
+        // A server that doesn't know the key closes without a word; who sends nothing would never learn of it.
+        let nothing_to_send = !io::stdin().is_terminal() && io::stdin().lock().fill_buf().is_ok_and(<[u8]>::is_empty);
+        let talked = if nothing_to_send { probe(&mut server).map_err(Failure::run) } else { converse(&mut server) };
+        talked.map_err(|failure| Failure { message: failure.message + "; is the key right?", ..failure })
     }
+}
+
+/// Has one byte echoed, to see whether the server listens.
+fn probe(server: &mut Connection) -> io::Result<u8> {
+    server.write_all(b"?")?;
+    server.flush()?;
+    server.read_exact(&mut [0])?;
+    Ok(0)
 }

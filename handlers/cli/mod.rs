@@ -19,7 +19,7 @@ use crate::service::Failure;
 use crate::{Clients, Services};
 pub use options::{Serve, ServerOptions};
 pub(crate) use run::serve;
-pub(crate) use values::{duration, size};
+pub(crate) use values::{duration, patience, size};
 
 const EXAMPLES: &str = "Examples:
   socketserver serve http                        the files below ./www on http://127.0.0.1:8000/

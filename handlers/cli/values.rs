@@ -24,6 +24,14 @@ pub(super) fn time_out(text: &str) -> Result<TimeOut, String> {
     }
 }
 
+/// As [`duration`], but not 0: how long to wait for something that takes time.
+pub(crate) fn patience(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("0 would give up at once".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// A time-out, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeOut(pub Option<Duration>);

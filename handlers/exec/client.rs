@@ -8,7 +8,7 @@ use socketserver::Address;
 
 use super::answer::{Framing, Head, READY};
 use super::request::LONGEST;
-use crate::cli::duration;
+use crate::cli::patience;
 use crate::client::{Client, ClientOptions, Connection};
 use crate::common::framing;
 use crate::service::Failure;
@@ -23,7 +23,7 @@ pub struct ExecClient {
     #[arg(long, value_enum, default_value = "json")]
     framing: Framing,
     /// How long the command may take [default: as long as the server lets it]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = patience)]
     command_timeout: Option<Duration>,
     /// The command: several words are sent so that the server sees the same words, one is sent as it is
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]

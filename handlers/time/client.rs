@@ -47,7 +47,9 @@ impl Client for TimeClient {
             let answer = if self.udp {
                 ask_by_datagram(&DatagramConnection::open(address, options)?)
             } else {
-                ask(&mut Connection::open(address, options)?)
+                // The server speaks as soon as the connection stands: to connect is to ask.
+                let begun = Instant::now();
+                ask(&mut Connection::open(address, options)?, begun)
             }
             .map_err(Failure::run)?;
             match (answer.bytes.is_empty(), self.offset) {
@@ -80,10 +82,8 @@ struct Answer {
 }
 
 /// Reads what the server says first.
-fn ask(server: &mut Connection) -> io::Result<Answer> {
-    // The handshake of TLS is none of the round trip: when it is over the server learns that we are there.
-    server.flush()?;
-    let begun = Instant::now();
+fn ask(server: &mut Connection, begun: Instant) -> io::Result<Answer> {
+    server.flush()?; // begins the handshake of TLS
     let mut bytes = vec![0; LONGEST_TEXT];
     let mut length = server.read(&mut bytes)?;
     let (arrived, round_trip) = (SystemTime::now(), begun.elapsed());
