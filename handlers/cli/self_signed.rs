@@ -158,7 +158,7 @@ impl fmt::Display for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         writeln!(f, "For development only, made by socketserver --tls-self-signed, which replaces it when it must.")?;
-        writeln!(f, "Names: {}\nExpires: {}\nKey: {}", names.join(" "), self.expires, self.key)
+        writeln!(f, "Names: {}\nExpires: {:.0}\nKey: {}", names.join(" "), self.expires, self.key)
     }
 }
 

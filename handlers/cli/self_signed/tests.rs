@@ -8,6 +8,11 @@ use rustls::sign::CertifiedKey;
 
 use super::*;
 
+/// The time, in whole seconds, as it is written down.
+fn now() -> Timestamp {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap()
+}
+
 /// A folder of this test's own, removed at its end.
 struct Folder(PathBuf);
 
@@ -45,7 +50,7 @@ fn assert_fits(files: &SelfSigned) {
 
 #[test]
 fn the_second_start_uses_what_the_first_made() {
-    let (folder, now) = (Folder::new("again"), Timestamp::now());
+    let (folder, now) = (Folder::new("again"), now());
     let (first, facts) = folder.ensure(&["localhost", "127.0.0.1"], now);
     assert_eq!(folder.ensure(&["localhost"], now + SignedDuration::from_hours(357 * 24)).0, first);
     assert_eq!(facts.expires, now + LIFETIME);
@@ -57,7 +62,7 @@ fn the_second_start_uses_what_the_first_made() {
 
 #[test]
 fn a_certificate_that_expires_within_a_week_is_renewed_for_the_same_key() {
-    let (folder, now) = (Folder::new("expires"), Timestamp::now());
+    let (folder, now) = (Folder::new("expires"), now());
     let (first, before) = folder.ensure(&["localhost", "gone"], now);
     let later = now + SignedDuration::from_hours(358 * 24 + 1);
     let (second, after) = folder.ensure(&["localhost"], later);
@@ -67,7 +72,7 @@ fn a_certificate_that_expires_within_a_week_is_renewed_for_the_same_key() {
 
 #[test]
 fn a_new_name_is_added_to_those_that_other_servers_use() {
-    let (folder, now) = (Folder::new("names"), Timestamp::now());
+    let (folder, now) = (Folder::new("names"), now());
     let (first, _) = folder.ensure(&["one"], now);
     let (second, facts) = folder.ensure(&["two"], now);
     assert_ne!(first, second);
@@ -77,7 +82,7 @@ fn a_new_name_is_added_to_those_that_other_servers_use() {
 
 #[test]
 fn a_certificate_of_another_key_or_without_sense_is_replaced() {
-    let (folder, now) = (Folder::new("key"), Timestamp::now());
+    let (folder, now) = (Folder::new("key"), now());
     let (first, _) = folder.ensure(&["one"], now);
     fs::remove_file(folder.path("development-key.pem")).unwrap();
     let (second, _) = folder.ensure(&["one"], now);
@@ -88,7 +93,7 @@ fn a_certificate_of_another_key_or_without_sense_is_replaced() {
 
 #[test]
 fn a_key_that_is_none_is_named_and_left_alone() {
-    let (folder, now) = (Folder::new("none"), Timestamp::now());
+    let (folder, now) = (Folder::new("none"), now());
     folder.ensure(&["one"], now);
     fs::write(folder.path("development-key.pem"), "somebody's notes").unwrap();
     let error = SelfSigned::in_folder(&folder.0, ["one".to_owned()].into(), now).unwrap_err();
@@ -103,7 +108,7 @@ fn servers_that_start_together_end_with_files_that_fit() {
         let (folder, together) = (Folder::new(&format!("race-{round}")), Barrier::new(SERVERS));
         let start = |server: usize| {
             together.wait();
-            let files = SelfSigned::in_folder(&folder.0, [format!("server{server}")].into(), Timestamp::now()).unwrap();
+            let files = SelfSigned::in_folder(&folder.0, [format!("server{server}")].into(), now()).unwrap();
             assert_fits(&files);
         };
         std::thread::scope(|scope| (0..SERVERS).for_each(|server| drop(scope.spawn(move || start(server)))));
