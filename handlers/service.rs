@@ -20,6 +20,8 @@ pub struct Context {
     pub access_log: Option<Arc<AccessLog>>,
     /// Whether clients must prove that they hold a key before the service hears of them.
     pub authenticated: bool,
+    /// Whether connections are encrypted.
+    pub tls: bool,
     /// Where the server will listen.
     pub addresses: Vec<Address>,
     /// Whether requests are served by processes of their own: no thread may be started before, and what a handler changes
@@ -70,6 +72,8 @@ pub trait Service: clap::Args + fmt::Debug + 'static {
     const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
     /// Whether its connections can be put behind the challenge of `--auth-key-file`; protocols that know users can't.
     const AUTH: bool = true;
+    /// Whether its handlers are called with TLS for clients in the clear too, to tell them so in the words of their protocol.
+    const PLAINTEXT: bool = false;
 
     /// Opens what the options name, once, before anything is bound.
     ///

@@ -77,10 +77,11 @@ fn read((certificate, key): &(PathBuf, PathBuf), alpn: &[Vec<u8>]) -> Result<Arc
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(Error::Tls)?;
-    let mut config = config
-        .with_no_client_auth()
-        .with_single_cert(chain, secret)
-        .map_err(|error| wrong(key, format!("it doesn't fit the certificate {}: {error}", certificate.display())))?;
+    let mut config = config.with_no_client_auth().with_single_cert(chain, secret).map_err(|error| {
+        let fits =
+            if matches!(error, rustls::Error::InconsistentKeys(_)) { "doesn't fit" } else { "can't be used with" };
+        wrong(key, format!("it {fits} the certificate {}: {error}", certificate.display()))
+    })?;
     config.alpn_protocols = alpn.to_vec();
     config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(Error::Tls)?;
     Ok(Arc::new(config))

@@ -3,6 +3,7 @@
 mod logging;
 mod options;
 mod run;
+mod self_signed;
 mod share;
 mod table;
 mod users;

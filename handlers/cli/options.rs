@@ -55,6 +55,9 @@ pub struct ServerOptions {
     /// Encrypt: the certificate's key, PEM
     #[arg(long, value_name = "FILE", env = "SOCKETSERVER_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Encrypt with a certificate of your own making, for development: made once, and used again
+    #[arg(long, env = "SOCKETSERVER_TLS_SELF_SIGNED", conflicts_with_all = ["tls_cert", "tls_key"])]
+    pub tls_self_signed: bool,
 
     /// Who is served: those who hold a key.
     #[command(flatten)]

@@ -12,6 +12,7 @@ use socketserver::{
 
 use super::logging;
 use super::options::{Model, Serve, ServerOptions};
+use super::self_signed::SelfSigned;
 use crate::auth::authenticated::Gate;
 use crate::auth::keys::{Keys, VARIABLE};
 use crate::common::access_log::AccessLog;
@@ -29,7 +30,6 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
     let log = logging::start(&options.logs, threads)?;
     let access_log = open_access_log(&options, threads)?;
     let filter = Arc::new(RwLock::new(Arc::new(address_filter(&options)?)));
-    let tls = tls::<S>(&options)?;
     let keys = keys::<S>(&options)?;
     raise_descriptor_limit(options.max_connections);
 
@@ -37,9 +37,11 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
         [] => vec![Address::Inet { host: "127.0.0.1".to_owned(), port: S::PORT }],
         given => given.to_vec(),
     };
+    let tls = tls::<S>(&options, &addresses)?;
     let context = Context {
         access_log: access_log.clone(),
         authenticated: keys.is_some(),
+        tls: tls.is_some(),
         addresses: addresses.clone(),
         forks: !threads,
         ..Context::default()
@@ -48,6 +50,9 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
         Some(keys) => behind_gate(service.open(&context)?, keys, &options)?,
         None => service.open(&context)?,
     };
+    if tls.is_some() && matches!(served, Served::Datagram(_)) {
+        return Err(Failure::usage("TLS needs connections: it does not go with datagrams"));
+    }
     let refusal = if let Served::Stream { refusal, .. } = &served { *refusal } else { |_| None };
     let hooks = Hooks { filter: Arc::clone(&filter), refusal };
     let scheme = if tls.is_some() { S::TLS_SCHEME } else { S::SCHEME };
@@ -145,9 +150,16 @@ fn address_filter(options: &ServerOptions) -> Result<AddressFilter, Error> {
     Ok(AddressFilter::new(networks(&options.allow)?, networks(&options.deny)?))
 }
 
-fn tls<S: Service>(options: &ServerOptions) -> Result<Option<Tls>, Error> {
+fn tls<S: Service>(options: &ServerOptions, addresses: &[Address]) -> Result<Option<Tls>, Failure> {
+    if options.tls_self_signed {
+        let SelfSigned { certificate, key } = SelfSigned::for_server(addresses)?;
+        let tls = Tls::from_pem_files(&certificate, key, S::ALPN)?;
+        let path = certificate.display();
+        log::info!("the development certificate is {path}: clients trust it by --tls-ca {path} (curl: --cacert)");
+        return Ok(Some(tls));
+    }
     match (&options.tls_cert, &options.tls_key) {
-        (Some(certificate), Some(key)) => Tls::from_pem_files(certificate, key, S::ALPN).map(Some),
+        (Some(certificate), Some(key)) => Ok(Some(Tls::from_pem_files(certificate, key, S::ALPN)?)),
         _ => Ok(None),
     }
 }
@@ -171,7 +183,8 @@ fn builder<S: Service>(options: &ServerOptions, tls: Option<Tls>) -> Result<Buil
         .proxy_protocol(Some(proxies))
         // Nothing here is to be done now and then: an idle server has no ticks.
         .poll_interval(NEVER)
-        .tls(tls);
+        .tls(tls)
+        .allow_plaintext(S::PLAINTEXT);
     Ok(match options.model {
         Model::Pool => {
             let threads = options.threads.unwrap_or_else(ThreadingMixIn::default_threads).min(options.max_threads);

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use socketserver::{Expiry, Next, Result, StreamRequest, StreamRequestHandler};
+use socketserver::{Expiry, Next, Result, StreamRequest, StreamRequestHandler, WFile};
 
 use crate::common::access_log::{AccessLog, Record};
 
@@ -13,6 +13,7 @@ use super::application::{Answer, Application, Incoming};
 use super::body::{Body, DROPPED_BODY, Progress};
 use super::date;
 use super::head::{self, Framing, Head, HeadError, Scanner, Status};
+use super::https::{self, Https};
 use super::message::{BodyReader, Produce, Produced};
 use super::reply::{self, Frame, Sent};
 
@@ -26,6 +27,7 @@ const LOGGED_LINE: usize = 1024;
 pub struct HttpHandler {
     application: Arc<dyn Application>,
     access_log: Option<Arc<AccessLog>>,
+    https: Option<Https>,
     scanner: Scanner,
     doing: Doing,
 }
@@ -71,7 +73,21 @@ enum Turn {
 impl HttpHandler {
     /// A handler of a new connection.
     pub(crate) fn new(application: Arc<dyn Application>, access_log: Option<Arc<AccessLog>>) -> HttpHandler {
-        HttpHandler { application, access_log, scanner: Scanner::default(), doing: Doing::Head }
+        HttpHandler { application, access_log, https: None, scanner: Scanner::default(), doing: Doing::Head }
+    }
+
+    /// The same for a service that runs with TLS.
+    pub(crate) fn with_https(self, https: Option<Https>) -> HttpHandler {
+        HttpHandler { https, ..self }
+    }
+
+    /// What is said of HSTS on this connection.
+    fn hsts(&self, request: &StreamRequest) -> Option<Duration> {
+        self.https.and_then(|https| https.hsts).filter(|_| request.is_tls())
+    }
+
+    fn frame_of(&self, request: &StreamRequest, head: &Head<'_>) -> Frame {
+        Frame::of(head, !request.server.is_shutting_down(), self.hsts(request))
     }
 
     fn log(&self, request: &StreamRequest, line: &[u8], head: Option<&Head<'_>>, sent: Sent) {
@@ -89,7 +105,7 @@ impl HttpHandler {
 
     /// Refuses what isn't a request that can be served; the connection ends.
     fn refuse(&mut self, request: &mut StreamRequest, refused: HeadError) -> io::Result<Turn> {
-        let frame = Frame { head_only: false, keep_alive: false, http_1_0: false };
+        let frame = Frame::last(self.hsts(request));
         let detail = format!("The request was refused: {}.", refused.reason);
         let sent = reply::error(&mut request.wfile, frame, refused.status, "", &detail)?;
         // What was asked is what one looks for in the log, as far as it is there.
@@ -124,6 +140,12 @@ impl HttpHandler {
             Ok(Status::Complete { head, consumed }) => (head, consumed),
         };
         let bytes = &bytes[..consumed];
+        if self.https.is_some() && !request.is_tls() {
+            let sent = send_on(&mut request.wfile, &head)?;
+            self.log(request, first_line(bytes), Some(&head), sent);
+            request.linger();
+            return Ok(Turn::Over);
+        }
         if let Some(body) = Body::announced(head.body) {
             // The body follows the head in the buffer: the head must be out of it for the body to be read.
             let (bytes, wanted, awaited) = (bytes.to_vec(), self.application.wants_body(&head), is_short(&head));
@@ -134,7 +156,7 @@ impl HttpHandler {
             self.doing = Doing::Body { head: bytes, body };
             return Ok(Turn::Again);
         }
-        let frame = Frame::of(&head, !request.server.is_shutting_down());
+        let frame = self.frame_of(request, &head);
         let body = BodyReader::without(&mut request.wfile);
         let incoming = Incoming { head: &head, client_address: &request.client_address, body };
         let answer = self.application.respond(incoming, frame)?;
@@ -161,7 +183,7 @@ impl HttpHandler {
         let Ok(Status::Complete { head, .. }) = head::parse(bytes, &mut Scanner::default()) else {
             return Ok(Turn::Over); // can't be: these bytes were a whole head before
         };
-        let frame = Frame::of(&head, !request.server.is_shutting_down());
+        let frame = self.frame_of(request, &head);
         let reader = BodyReader::new(&mut body, &mut request.rfile, &mut request.wfile, head.expect_continue);
         // For an application that doesn't look at bodies, it is decided here what becomes of the connection.
         let keep_alive = frame.keep_alive && (self.application.wants_body(&head) || reader.keeps_connection());
@@ -270,6 +292,19 @@ impl HttpHandler {
 /// Whether a body is worth waiting for: it isn't long, nor still to be asked for by 100 (Continue).
 fn is_short(head: &Head<'_>) -> bool {
     !head.expect_continue && !matches!(head.body, Framing::Length(length) if length > DROPPED_BODY)
+}
+
+/// Sends a client that came in the clear where it is encrypted.
+fn send_on(to: &mut WFile, head: &Head<'_>) -> io::Result<Sent> {
+    let frame = Frame::of(head, false, None);
+    match https::location(head) {
+        // 308, so that a POST stays one. Not to be kept: the port may be plain again tomorrow.
+        Some(location) => {
+            let fields = format!("Location: {location}\r\nCache-Control: no-store\r\n");
+            reply::error(to, frame, 308, &fields, "This server speaks HTTPS.")
+        }
+        None => reply::error(to, frame, 400, "", "This server speaks HTTPS, and the request doesn't say where to."),
+    }
 }
 
 /// The request line of a head, without its line end.

@@ -21,6 +21,7 @@ mod entry;
 mod events;
 mod files;
 pub mod head;
+mod https;
 mod listing;
 mod markdown;
 mod markup;
@@ -56,6 +57,9 @@ use std::time::Duration;
 use clap::Args;
 use socketserver::Refusal;
 
+use https::Https;
+
+use crate::cli::duration;
 use crate::service::{Context, Failure, Served, Service};
 
 /// The options of `serve http`.
@@ -68,6 +72,9 @@ pub struct Http {
     site: SiteOptions,
     #[command(flatten)]
     listing: ListingOptions,
+    /// With TLS: tell browsers not to come in the clear again for this long (Strict-Transport-Security); 0 takes it back
+    #[arg(long, value_name = "TIME", env = "SOCKETSERVER_HSTS", value_parser = duration)]
+    hsts: Option<Duration>,
 }
 
 impl Service for Http {
@@ -78,13 +85,18 @@ impl Service for Http {
     const ALPN: &'static [&'static str] = &["http/1.1"];
     const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
     const AUTH: bool = false;
+    const PLAINTEXT: bool = true;
 
     fn open(self, context: &Context) -> Result<Served, Failure> {
         let site = Site::open(&self.dir, self.site, self.listing)
             .map_err(|error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display())))?;
+        if self.hsts.is_some() && !context.tls {
+            return Err(Failure::usage("--hsts is for encrypted connections: add --tls-cert or --tls-self-signed"));
+        }
+        let https = context.tls.then_some(Https { hsts: self.hsts });
         let (site, access_log) = (Arc::new(site), context.access_log.clone());
         Ok(Served::Stream {
-            class: Box::new(move |_| Box::new(HttpHandler::new(site.clone(), access_log.clone()))),
+            class: Box::new(move |_| Box::new(HttpHandler::new(site.clone(), access_log.clone()).with_https(https))),
             refusal,
         })
     }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use socketserver::WFile;
 
@@ -36,15 +37,23 @@ pub(crate) struct Frame {
     pub(crate) keep_alive: bool,
     /// HTTP/1.0 clients must be told so (RFC 9112 §C.2.2).
     pub(crate) http_1_0: bool,
+    /// For how long the client shall not come in the clear again; only ever said by TLS (RFC 6797 §7.2).
+    pub(crate) hsts: Option<Duration>,
 }
 
 impl Frame {
+    /// For an answer that is the connection's last.
+    pub(crate) fn last(hsts: Option<Duration>) -> Frame {
+        Frame { head_only: false, keep_alive: false, http_1_0: false, hsts }
+    }
+
     /// For the answer to this request.
-    pub(crate) fn of(head: &Head<'_>, keep_alive: bool) -> Frame {
+    pub(crate) fn of(head: &Head<'_>, keep_alive: bool, hsts: Option<Duration>) -> Frame {
         Frame {
             head_only: head.method == Method::Head,
             keep_alive: head.keep_alive && keep_alive,
             http_1_0: head.version == Version::Http10,
+            hsts,
         }
     }
 
@@ -109,19 +118,22 @@ pub(crate) fn reason(status: u16) -> &'static str {
 }
 
 /// The status line and the fields that every response has.
-fn begin(to: &mut WFile, status: u16) -> io::Result<()> {
+fn begin(to: &mut WFile, frame: Frame, status: u16) -> io::Result<()> {
     if status == 200 {
         to.write_all(b"HTTP/1.1 200 OK\r\nServer: socketserver\r\nX-Content-Type-Options: nosniff\r\nDate: ")?;
     } else {
         write!(to, "HTTP/1.1 {status} {}\r\n{ALWAYS}Date: ", reason(status))?;
     }
     to.write_all(&date::now())?;
-    to.write_all(b"\r\n")
+    match frame.hsts {
+        Some(time) => write!(to, "\r\nStrict-Transport-Security: max-age={}\r\n", time.as_secs()),
+        None => to.write_all(b"\r\n"),
+    }
 }
 
 /// A whole file. `more` are field lines for this answer.
 pub(crate) fn file(to: &mut WFile, frame: Frame, entry: &Entry, more: &str) -> io::Result<Sent> {
-    begin(to, 200)?;
+    begin(to, frame, 200)?;
     to.write_all(entry.fields())?;
     to.write_all(more.as_bytes())?;
     to.write_all(frame.connection().as_bytes())?;
@@ -131,7 +143,7 @@ pub(crate) fn file(to: &mut WFile, frame: Frame, entry: &Entry, more: &str) -> i
 
 /// A page with another status than 200 whose content is a file: 404.html.
 pub(crate) fn page_file(to: &mut WFile, frame: Frame, status: u16, fields: &str, entry: &Entry) -> io::Result<Sent> {
-    begin(to, status)?;
+    begin(to, frame, status)?;
     write!(to, "Content-Type: {}\r\nContent-Length: {}\r\n{fields}", entry.media_type, entry.length)?;
     to.write_all(frame.connection().as_bytes())?;
     send(to, frame, entry, 0..entry.length)?;
@@ -140,7 +152,7 @@ pub(crate) fn page_file(to: &mut WFile, frame: Frame, status: u16, fields: &str,
 
 /// One range of a file (RFC 9110 §15.3.7).
 pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, more: &str, range: Range<u64>) -> io::Result<Sent> {
-    begin(to, 206)?;
+    begin(to, frame, 206)?;
     write!(
         to,
         "Content-Type: {}\r\nContent-Length: {}\r\nContent-Range: bytes {}-{}/{}\r\n",
@@ -167,7 +179,7 @@ pub(crate) fn parts(
     ranges: Vec<Range<u64>>,
 ) -> io::Result<Answer> {
     let parts = Parts::new(entry, ranges);
-    begin(to, 206)?;
+    begin(to, frame, 206)?;
     write!(
         to,
         "Content-Type: multipart/byteranges; boundary={}\r\nContent-Length: {}\r\n",
@@ -182,7 +194,7 @@ pub(crate) fn parts(
 
 /// The client's copy is still good (RFC 9110 §15.4.5).
 pub(crate) fn not_modified(to: &mut WFile, frame: Frame, entry: &Entry) -> io::Result<Sent> {
-    begin(to, 304)?;
+    begin(to, frame, 304)?;
     to.write_all(entry.validators())?;
     to.write_all(frame.connection().as_bytes())?;
     Ok(frame.sent(304, 0))
@@ -202,7 +214,7 @@ fn send(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64>) -> io::R
 
 /// A page that was made for this response.
 pub(crate) fn page(to: &mut WFile, frame: Frame, status: u16, fields: &str, html: String) -> io::Result<Sent> {
-    begin(to, status)?;
+    begin(to, frame, status)?;
     write!(to, "Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n{fields}", html.len())?;
     to.write_all(frame.connection().as_bytes())?;
     let length = html.len();
@@ -214,7 +226,7 @@ pub(crate) fn page(to: &mut WFile, frame: Frame, status: u16, fields: &str, html
 
 /// A response without content, and without a Content-Length (RFC 9110 §8.6): 204.
 pub(crate) fn empty(to: &mut WFile, frame: Frame, status: u16, fields: &str) -> io::Result<Sent> {
-    begin(to, status)?;
+    begin(to, frame, status)?;
     to.write_all(fields.as_bytes())?;
     to.write_all(frame.connection().as_bytes())?;
     Ok(frame.sent(status, 0))
@@ -228,7 +240,7 @@ pub(crate) fn response(to: &mut WFile, frame: Frame, response: Response) -> io::
         Content::Stream(pieces) if frame.http_1_0 && pieces.length().is_none() => Frame { keep_alive: false, ..frame },
         _ => frame,
     };
-    begin(to, status)?;
+    begin(to, frame, status)?;
     to.write_all(fields.as_bytes())?;
     match content {
         Content::Bytes(bytes) => {

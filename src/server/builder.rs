@@ -42,6 +42,7 @@ pub struct Builder {
     hooks: Option<Box<dyn ServerHooks>>,
     process: Arc<dyn ProcessRequest>,
     tls: Option<Tls>,
+    plaintext: bool,
     proxies: Option<Networks>,
     trace: Option<Arc<dyn Trace>>,
     timeout: Option<Duration>,
@@ -59,6 +60,7 @@ impl Default for Builder {
             hooks: None,
             process: Arc::new(ThreadingMixIn::new()),
             tls: None,
+            plaintext: false,
             proxies: None,
             trace: None,
             timeout: None,
@@ -199,6 +201,14 @@ impl Builder {
     /// Encrypts every connection. Defaults to `None`.
     pub fn tls(self, tls: Option<Tls>) -> Builder {
         Builder { tls, ..self }
+    }
+
+    /// With TLS, whether a client that speaks in the clear is served too, told apart by its first byte (0x16 begins a TLS handshake, RFC 8446
+    /// §5.1): [`is_tls`](crate::StreamRequest::is_tls) tells the handler, which should do no more than say where to go. The handler of such a
+    /// client is made when that byte has come, so a protocol where the server speaks first gets nowhere in the clear. Defaults to false: the
+    /// client is closed, with an alert.
+    pub fn allow_plaintext(self, yes: bool) -> Builder {
+        Builder { plaintext: yes, ..self }
     }
 
     /// From these peers, and only from them, a PROXY header (v1 or v2) tells who the client is; they must send one. From all others
@@ -342,6 +352,7 @@ impl Builder {
         StreamService {
             class: Box::new(move |client| Box::new(class.instantiate(client))),
             tls: self.tls.take(),
+            plaintext: self.plaintext,
             proxies: self.proxies.take(),
         }
     }

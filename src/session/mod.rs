@@ -1,4 +1,4 @@
-//! The life of one connection: PROXY header → `verify_request` → TLS handshake → `setup` → [wait → `handle`]* →
+//! The life of one connection: PROXY header → `verify_request` → (first byte) → TLS handshake → `setup` → [wait → `handle`]* →
 //! `finish` → close.
 //!
 //! A [`Session`] never sleeps by itself. [`advance`](Session::advance) does what can be done now and says what the
@@ -37,6 +37,8 @@ pub(crate) type StreamClass = Box<dyn Fn(&ClientAddress) -> Box<dyn StreamReques
 pub(crate) struct StreamService {
     pub(crate) class: StreamClass,
     pub(crate) tls: Option<Tls>,
+    /// With TLS: whether a client that speaks in the clear is served too.
+    pub(crate) plaintext: bool,
     /// Peers that must send a PROXY header.
     pub(crate) proxies: Option<Networks>,
 }
@@ -56,6 +58,8 @@ pub(crate) enum Step {
 enum Phase {
     Proxy,
     Verify,
+    /// The first byte tells TLS from a client that speaks in the clear.
+    FirstByte,
     Handshake,
     Serving,
     /// `handle` has been called for the last time; output goes out, then `finish` is called.
@@ -255,6 +259,7 @@ impl Session {
         match self.phase {
             Phase::Proxy => self.read_proxy_header(),
             Phase::Verify => self.verify(),
+            Phase::FirstByte => self.look_at_first_byte(),
             Phase::Handshake => self.handshake(),
             Phase::Serving => self.serve(now, messages),
             Phase::Finishing | Phase::Finished => {

@@ -1,4 +1,4 @@
-//! How a connection begins: PROXY header, `verify_request`, TLS handshake, `setup`.
+//! How a connection begins: PROXY header, `verify_request`, first byte, TLS handshake, `setup`.
 
 use std::io;
 use std::sync::Arc;
@@ -9,6 +9,9 @@ use crate::buffer::Fill;
 use crate::error::{Error, Refusal, Result};
 use crate::proxy;
 use crate::transport::{Handshake, TlsSession};
+
+/// The first byte of every TLS connection: the content type of a handshake record (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 0x16;
 
 impl Session {
     pub(super) fn read_proxy_header(&mut self) -> Result<Option<Step>> {
@@ -42,26 +45,59 @@ impl Session {
         if !core.hooks.verify_request(&self.request.client_address) {
             return Err(Error::Refused(Refusal::Denied));
         }
+        if self.service.plaintext && self.service.tls.is_some() {
+            self.phase = Phase::FirstByte;
+        } else {
+            self.start_tls()?;
+        }
+        Ok(None)
+    }
+
+    /// Waits for what the client begins with, and begins TLS unless it speaks in the clear. The byte stays where it is, for the handshake or
+    /// the handler to read.
+    pub(super) fn look_at_first_byte(&mut self) -> Result<Option<Step>> {
+        let request = &mut self.request;
+        let first = match request.rfile.buffer().first() {
+            Some(came_with_proxy_header) => Some(*came_with_proxy_header),
+            None => match request.transport.peek() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Some(self.wait_for_handshake(false)));
+                }
+                first => first?,
+            },
+        };
+        request.rfile.woken(false);
+        match first {
+            Some(HANDSHAKE) => self.start_tls()?,
+            Some(_) => self.phase = Phase::Handshake,
+            None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+        }
+        Ok(None)
+    }
+
+    /// What follows is encrypted, if the service is.
+    fn start_tls(&mut self) -> Result<()> {
         if let Some(tls) = &self.service.tls {
             let session = TlsSession::new(tls.config(), self.request.rfile.take_all()).map_err(Error::Tls)?;
             self.request.transport.start_tls(session);
         }
         self.phase = Phase::Handshake;
-        Ok(None)
+        Ok(())
     }
 
     pub(super) fn handshake(&mut self) -> Result<Option<Step>> {
         match self.request.transport.handshake()? {
             Handshake::Done => {}
-            wants => {
-                self.waiting = Waiting::ForHandshake;
-                self.request.rfile.woken(false);
-                let until = self.head_deadline_from(self.since);
-                return Ok(Some(Step::Wait { writing: wants == Handshake::WantsWrite, until }));
-            }
+            wants => return Ok(Some(self.wait_for_handshake(wants == Handshake::WantsWrite))),
         }
         self.begin()?;
         Ok(None)
+    }
+
+    fn wait_for_handshake(&mut self, writing: bool) -> Step {
+        self.waiting = Waiting::ForHandshake;
+        self.request.rfile.woken(false);
+        Step::Wait { writing, until: self.head_deadline_from(self.since) }
     }
 
     /// Makes the handler, gives it what it asks for, and calls `setup`.

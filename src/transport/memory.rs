@@ -49,6 +49,15 @@ impl MemoryStream {
         Ok(count)
     }
 
+    /// The byte that the next read begins with, which stays; `None` at the end.
+    pub(crate) fn peek(&self) -> io::Result<Option<u8>> {
+        let state = self.0.lock();
+        match state.to_server.front() {
+            None if !state.peer_finished => Err(io::ErrorKind::WouldBlock.into()),
+            first => Ok(first.copied()),
+        }
+    }
+
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.0.lock();
         if state.server_finished {

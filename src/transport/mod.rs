@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::RecvFlags;
 #[cfg(target_os = "linux")]
 use rustix::net::SendFlags;
 
@@ -87,6 +88,17 @@ impl Transport {
     /// memory promise no such thing.
     pub(crate) fn short_read_drains(&self) -> bool {
         self.tls().is_none() && matches!(self.socket, Socket::Stream(_))
+    }
+
+    /// The byte that the next read begins with, which stays on the socket; `None` at the end, `WouldBlock` if nothing has come.
+    pub(crate) fn peek(&self) -> io::Result<Option<u8>> {
+        let stream = match &self.socket {
+            Socket::Stream(stream) => stream,
+            Socket::Memory(stream) => return stream.peek(),
+        };
+        let mut first = [0];
+        let (count, _) = rustix::io::retry_on_intr(|| rustix::net::recv(stream, &mut first, RecvFlags::PEEK))?;
+        Ok((count > 0).then_some(first[0]))
     }
 
     /// Carries on with the TLS handshake; done at once without TLS.

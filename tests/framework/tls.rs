@@ -8,7 +8,7 @@ use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socketserver::{
-    Builder, Error, Expiry, ManualClock, Next, Result, StreamRequest, StreamRequestHandler, ThreadPerRequest,
+    Builder, Error, Expiry, ManualClock, Networks, Next, Result, StreamRequest, StreamRequestHandler, ThreadPerRequest,
     ThreadingMixIn, Tls,
 };
 
@@ -50,6 +50,14 @@ type TlsClient = StreamOwned<ClientConnection, socket2::Socket>;
 
 /// A client that trusts this certificate only.
 fn connect(server: &Running, certificate: &CertificateDer<'static>, alpn: &[&str]) -> std::io::Result<TlsClient> {
+    encrypt(server.connect().socket, certificate, alpn)
+}
+
+fn encrypt(
+    mut socket: socket2::Socket,
+    certificate: &CertificateDer<'static>,
+    alpn: &[&str],
+) -> std::io::Result<TlsClient> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -57,7 +65,6 @@ fn connect(server: &Running, certificate: &CertificateDer<'static>, alpn: &[&str
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let mut session = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
-    let mut socket = server.connect().socket;
     while session.is_handshaking() {
         session.complete_io(&mut socket)?;
     }
@@ -127,8 +134,17 @@ fn alpn_takes_what_the_server_likes_best() {
 
 #[test]
 fn a_client_that_is_silent_in_the_handshake_expires_by_the_head_time_out() {
+    silence_in_the_handshake_expires(Builder::new());
+}
+
+#[test]
+fn so_does_one_whose_first_byte_is_awaited() {
+    silence_in_the_handshake_expires(Builder::new().allow_plaintext(true));
+}
+
+fn silence_in_the_handshake_expires(settings: Builder) {
     let (hand, hooks) = (ManualClock::new(), Recorder::default());
-    let settings = Builder::new().clock(hand.clock()).hooks(hooks.clone()).head_timeout(Some(Duration::from_secs(10)));
+    let settings = settings.clock(hand.clock()).hooks(hooks.clone()).head_timeout(Some(Duration::from_secs(10)));
     let pool = ThreadingMixIn::new().threads(1).max_threads(1);
     let (server, certificate) = serve(settings.process(pool), Obedient);
     let mut silent = server.connect();
@@ -152,6 +168,52 @@ fn a_client_that_speaks_in_the_clear_is_an_error_of_its_own() {
     eventually("it is counted", || server.stats().failed == 1);
     assert_eq!(hooks.errors().len(), 1);
     assert_echo(&mut connect(&server, &certificate, &[]).unwrap(), b"unharmed\n");
+}
+
+#[test]
+fn where_plaintext_is_allowed_the_first_byte_tells_it_from_tls() {
+    for settings in [Builder::new(), Builder::new().process(ThreadPerRequest::new())] {
+        let handler = describe as fn(&mut StreamRequest) -> Result<Next>;
+        let (server, certificate) = serve(settings.allow_plaintext(true), handler);
+        let mut encrypted = connect(&server, &certificate, &[]).unwrap();
+        let mut plain = server.connect();
+        encrypted.write_all(b"?").unwrap();
+        let mut answer = String::new();
+        encrypted.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "true None");
+        assert_eq!(plain.say(b"?").hear_end(), b"false None");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_before_its_first_byte_is_closed_without_a_fuss() {
+    let (server, certificate) = serve(Builder::new().allow_plaintext(true), Obedient);
+    drop(server.connect());
+    eventually("it is gone", || server.stats().accepted == 1 && server.stats().open == 0);
+    assert_eq!(server.stats().failed, 0);
+    assert_echo(&mut connect(&server, &certificate, &[]).unwrap(), b"unharmed\n");
+}
+
+#[test]
+fn the_first_byte_is_the_one_behind_a_proxy_header() {
+    const HEADER: &[u8] = b"PROXY TCP4 198.51.100.7 203.0.113.9 5000 443\r\n";
+    let trusted = Networks::parse(["127.0.0.0/8"]).unwrap();
+    let settings = Builder::new().allow_plaintext(true).proxy_protocol(Some(trusted));
+    let (server, certificate) = serve(settings, describe as fn(&mut StreamRequest) -> Result<Next>);
+    assert_eq!(server.connect().say(&[HEADER, b"?"].concat()).hear_end(), b"false None");
+
+    let mut later = server.connect();
+    later.say(HEADER);
+    eventually("the header is read", || server.stats().parked == 1);
+    assert_eq!(later.say(b"?").hear_end(), b"false None");
+
+    let mut proxied = server.connect();
+    proxied.say(HEADER);
+    let mut encrypted = encrypt(proxied.socket, &certificate, &[]).unwrap();
+    encrypted.write_all(b"?").unwrap();
+    let mut answer = String::new();
+    encrypted.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "true None");
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn wrong_usage_is_one_line_and_code_2() {
         (&["serve", "http", "--idle-timeout", "soon"], "no duration"),
         (&["serve", "http", "--min-rate", "fast"], "no size"),
         (&["serve", "http", "--tls-cert", "/x"], "--tls-key"),
+        (&["serve", "http", "--tls-self-signed", "--tls-cert", "/x", "--tls-key", "/y"], "cannot be used with"),
         (&["serve", "http", "--allow", "300.0.0.0/8"], "no network"),
         (&["serve", "http", "--deny", "@/no/such/file"], "/no/such/file"),
         (&["serve", "http", "/no/such/folder"], "/no/such/folder"),

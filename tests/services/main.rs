@@ -25,6 +25,7 @@ mod life_cycle;
 mod ping;
 mod ping_client;
 mod time;
+mod tls;
 mod transfer;
 mod upload;
 mod upload_client;
