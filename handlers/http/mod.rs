@@ -15,6 +15,7 @@ pub mod conditional;
 mod connection;
 mod cors;
 pub mod date;
+pub mod digest_fields;
 mod disposition;
 mod document;
 mod entry;
@@ -37,6 +38,7 @@ mod root;
 mod router;
 mod site;
 pub mod target;
+mod upload;
 mod websocket;
 
 pub use connection::HttpHandler;
@@ -47,6 +49,7 @@ pub use options::{BasePath, SiteOptions, Switch, Symlinks};
 pub use redirect::Redirect;
 pub use router::{Respond, Router};
 pub use site::Site;
+pub use upload::UploadOptions;
 pub use websocket::{Message, Sender, websocket};
 
 use std::path::PathBuf;
@@ -57,6 +60,8 @@ use clap::Args;
 use socketserver::Refusal;
 
 use crate::service::{Context, Failure, Served, Service};
+use application::Application;
+use upload::Uploads;
 
 /// The options of `serve http`.
 #[derive(Debug, Args)]
@@ -68,6 +73,8 @@ pub struct Http {
     site: SiteOptions,
     #[command(flatten)]
     listing: ListingOptions,
+    #[command(flatten)]
+    upload: UploadOptions,
 }
 
 impl Service for Http {
@@ -80,11 +87,13 @@ impl Service for Http {
     const AUTH: bool = false;
 
     fn open(self, context: &Context) -> Result<Served, Failure> {
-        let site = Site::open(&self.dir, self.site, self.listing)
-            .map_err(|error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display())))?;
-        let (site, access_log) = (Arc::new(site), context.access_log.clone());
+        let fail = |error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display()));
+        let site = Arc::new(Site::open(&self.dir, self.site, self.listing).map_err(fail)?);
+        let application: Arc<dyn Application> =
+            if self.upload.upload { Arc::new(Uploads::new(site, &self.upload).map_err(fail)?) } else { site };
+        let access_log = context.access_log.clone();
         Ok(Served::Stream {
-            class: Box::new(move |_| Box::new(HttpHandler::new(site.clone(), access_log.clone()))),
+            class: Box::new(move |_| Box::new(HttpHandler::new(application.clone(), access_log.clone()))),
             refusal,
         })
     }
