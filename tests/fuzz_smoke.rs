@@ -2,7 +2,7 @@
 //! every run. It finds what is easy to find; the fuzzer itself goes deeper.
 
 use socketserver_handlers::common::{basic, share};
-use socketserver_handlers::http::{accept_encoding, conditional, head, range, target};
+use socketserver_handlers::http::{accept_encoding, conditional, digest_fields, head, range, target};
 use socketserver_handlers::ping::packet;
 use socketserver_handlers::time::sntp;
 use socketserver_handlers::{auth, exec, transfer, upload};
@@ -60,6 +60,16 @@ fn ranges_hold_under_mutation() {
         b"bytes=18446744073709551615-18446744073709551616",
     ];
     mutate(seeds, b"--,,==0199 \t", range::check);
+}
+
+#[test]
+fn digest_fields_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:",
+        b"md5=:AAAA:;a;b=1.5;c=\"x\\\",:\",\tunknown-*=::",
+        b"sha-512=:AA==:, sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:",
+    ];
+    mutate(seeds, b"::==,; \t\"\\aA0*-", digest_fields::check);
 }
 
 #[test]

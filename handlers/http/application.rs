@@ -2,16 +2,24 @@
 
 use std::io;
 
-use socketserver::{ClientAddress, StreamRequestHandler};
+use socketserver::{ClientAddress, RFile, StreamRequestHandler};
 
-use super::head::Head;
-use super::message::{BodyReader, Produce};
+use super::body::Body;
+use super::head::{Head, HeadError};
+use super::message::{BodyReader, Produce, Response};
 use super::reply::{Frame, Sent};
 
 /// Answers requests. One value serves all connections.
 pub(crate) trait Application: Send + Sync + 'static {
     /// Whether a request's body is wanted. If not, a short one is awaited and dropped before the answer.
     fn wants_body(&self, head: &Head<'_>) -> bool;
+
+    /// Whoever takes this request's body as it comes, or the answer of who refuses it before; `None` for a request that `respond` answers.
+    /// Asked for all methods but GET and HEAD.
+    fn receive(&self, head: &Head<'_>, client_address: &ClientAddress) -> Option<Result<Box<dyn Receiver>, Response>> {
+        let _ = (head, client_address);
+        None
+    }
 
     /// Writes the answer, or its beginning.
     fn respond(&self, request: Incoming<'_>, frame: Frame) -> io::Result<Answer>;
@@ -38,6 +46,46 @@ impl Answer {
     pub(crate) fn sent(&self) -> Sent {
         match self {
             Answer::Sent(sent) | Answer::Stream(sent, _) | Answer::Upgrade(sent, _) => *sent,
+        }
+    }
+}
+
+/// Takes the body of one request, piece by piece. While more is to come, the connection is parked, and no thread waits. Dropped before the
+/// body was whole, it leaves nothing behind that was not there before.
+pub(crate) trait Receiver: Send + 'static {
+    /// Takes what has come. Never waits.
+    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped>;
+
+    /// The answer, now that all of the body was taken.
+    fn finish(self: Box<Self>) -> Response;
+}
+
+/// Why a body isn't received to its end.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// It isn't wanted; the rest may be dropped.
+    Refused(Box<Response>),
+    /// It isn't HTTP, or was cut: no other request can follow.
+    Malformed(HeadError),
+    /// The connection is gone.
+    Lost(io::Error),
+}
+
+impl From<Response> for Stopped {
+    fn from(response: Response) -> Stopped {
+        Stopped::Refused(Box::new(response))
+    }
+}
+
+impl From<io::Error> for Stopped {
+    /// For an error of [`Body::try_read`].
+    fn from(error: io::Error) -> Stopped {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<HeadError>()) {
+            Some(malformed) => Stopped::Malformed(*malformed),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Stopped::Malformed(HeadError::bad("the body ended before its end"))
+            }
+            None => Stopped::Lost(error),
         }
     }
 }

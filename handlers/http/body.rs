@@ -1,6 +1,6 @@
 //! A request's body, taken off the connection piece by piece as it comes.
 
-use std::io::BufRead;
+use std::io::{self, BufRead, ErrorKind};
 
 use socketserver::RFile;
 
@@ -61,6 +61,38 @@ impl Body {
     /// Whether the rest is short enough to be dropped; of chunks, nobody knows before.
     pub(crate) fn may_be_dropped(&self) -> bool {
         self.taken <= DROPPED_BODY && !matches!(self.rest, Rest::Length(left) if left > DROPPED_BODY)
+    }
+
+    /// Takes what has come into `into`, without waiting: 0 at the end of the body, `None` if nothing is there for now. Large pieces of a body
+    /// of known length go past the connection's buffer, without a copy.
+    ///
+    /// # Errors
+    /// Those of the connection; a [`HeadError`] within an `InvalidData` if the chunks are malformed; `UnexpectedEof` if the client ended its
+    /// side within the body.
+    pub(crate) fn try_read(&mut self, rfile: &mut RFile, into: &mut [u8]) -> io::Result<Option<usize>> {
+        let cut_short = || io::Error::new(ErrorKind::UnexpectedEof, "the client ended within the body");
+        if let Rest::Length(left) = &mut self.rest {
+            let most = usize::try_from(*left).unwrap_or(usize::MAX).min(into.len());
+            if most == 0 {
+                return Ok(Some(0));
+            }
+            let count = rfile.try_read(&mut into[..most])?;
+            let taken = count.unwrap_or_default() as u64;
+            *left -= taken;
+            self.taken += taken;
+            return if count == Some(0) { Err(cut_short()) } else { Ok(count) };
+        }
+        let mut filled = 0;
+        let progress = self.take_up_to(rfile, into.len(), |piece| {
+            into[filled..filled + piece.len()].copy_from_slice(piece);
+            filled += piece.len();
+        });
+        match progress.map_err(|malformed| io::Error::new(ErrorKind::InvalidData, malformed))? {
+            _ if filled > 0 => Ok(Some(filled)),
+            Progress::Whole => Ok(Some(0)),
+            Progress::Partial => Ok(None),
+            Progress::CutShort => Err(cut_short()),
+        }
     }
 
     /// Takes what has come, and shows it to `use_piece`. Never waits.

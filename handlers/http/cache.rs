@@ -86,9 +86,25 @@ impl Cache {
         }
     }
 
+    /// Forgets what depends on a path below the root that was changed: what stands there and below it, whatever is in the same folder, as it
+    /// may be another form of the same file, and the page of that folder.
+    pub(crate) fn forget(&self, changed: &[u8]) {
+        let folder = folder_of(changed);
+        let is_below = |path: &[u8]| path.strip_prefix(changed).is_some_and(|rest| rest.starts_with(b"/"));
+        let depends = |path: &[u8]| path == folder || folder_of(path) == folder || is_below(path);
+        let mut shelf = self.0.write();
+        let stale = shelf.entries.iter().filter(|(_, kept)| depends(&kept.asked.0)).map(|(key, _)| key.clone());
+        stale.collect::<Vec<_>>().iter().for_each(|key| shelf.remove(key));
+    }
+
     fn remove(&self, request_path: &[u8]) {
         self.0.write().remove(request_path);
     }
+}
+
+/// The folder in which a path stands; of what is in the root, the empty path.
+fn folder_of(path: &[u8]) -> &[u8] {
+    memchr::memrchr(b'/', path).map_or(b"", |slash| &path[..slash])
 }
 
 impl Shelf {

@@ -9,12 +9,12 @@ use socketserver::{Expiry, Next, Result, StreamRequest, StreamRequestHandler, WF
 
 use crate::common::access_log::{AccessLog, Record};
 
-use super::application::{Answer, Application, Incoming};
+use super::application::{Answer, Application, Incoming, Receiver, Stopped};
 use super::body::{Body, DROPPED_BODY, Progress};
 use super::date;
-use super::head::{self, Framing, Head, HeadError, Scanner, Status};
+use super::head::{self, Framing, Head, HeadError, Method, Scanner, Status};
 use super::https::{self, Https};
-use super::message::{BodyReader, Produce, Produced};
+use super::message::{BodyReader, CONTINUE, Produce, Produced, Response};
 use super::reply::{self, Frame, Sent};
 
 /// Requests that are answered in one go before the answers are sent: what a pipelining client has sent at once.
@@ -39,6 +39,8 @@ enum Doing {
     /// The body of a request that is answered when all of that is there: a malformed one makes the whole request malformed. The head's
     /// bytes are kept, as parsing them again costs less than keeping the result apart from them.
     Body { head: Vec<u8>, body: Body },
+    /// The body of a request whose receiver takes it as it comes; the answer follows its end.
+    Receive { head: Vec<u8>, body: Body, receiver: Box<dyn Receiver> },
     /// What an answered request's handler didn't read of its body.
     Rest(Body),
     /// An answer that is made piece by piece.
@@ -123,6 +125,7 @@ impl HttpHandler {
         match std::mem::replace(&mut self.doing, Doing::Head) {
             Doing::Head => self.take_head(request),
             Doing::Body { head, body } => self.take_body(request, head, body),
+            Doing::Receive { head, body, receiver } => self.receive(request, head, body, receiver),
             Doing::Rest(body) => self.drop_rest(request, body),
             Doing::Stream(streaming) => self.send_piece(request, streaming),
             upgraded @ Doing::Upgraded(_) => {
@@ -145,6 +148,15 @@ impl HttpHandler {
             self.log(request, first_line(bytes), Some(&head), sent);
             request.linger();
             return Ok(Turn::Over);
+        }
+        let receiver = match head.method {
+            Method::Get | Method::Head => None,
+            _ => self.application.receive(&head, &request.client_address),
+        };
+        if let Some(receiver) = receiver {
+            let (bytes, body, awaited) = (bytes.to_vec(), Body::announced(head.body), head.expect_continue);
+            request.rfile.consume(consumed);
+            return self.begin_receiving(request, bytes, body, awaited, receiver);
         }
         if let Some(body) = Body::announced(head.body) {
             // The body follows the head in the buffer: the head must be out of it for the body to be read.
@@ -176,6 +188,71 @@ impl HttpHandler {
             Ok(Progress::CutShort) => self.refuse(request, HeadError::bad("the body ended before its end")),
             Err(refused) => self.refuse(request, refused),
         }
+    }
+
+    /// Lets the client send its body, or says at once that nobody wants it.
+    fn begin_receiving(
+        &mut self,
+        request: &mut StreamRequest,
+        head: Vec<u8>,
+        body: Option<Body>,
+        continue_due: bool,
+        receiver: std::result::Result<Box<dyn Receiver>, Response>,
+    ) -> io::Result<Turn> {
+        match (receiver, body) {
+            (Ok(receiver), Some(body)) => {
+                if continue_due {
+                    request.wfile.write_all(CONTINUE)?;
+                }
+                self.doing = Doing::Receive { head, body, receiver };
+                Ok(Turn::Again)
+            }
+            (Ok(receiver), None) => self.answer_received(request, &head, None, receiver.finish()),
+            // Whoever waits for 100 (Continue) may send the body all the same: where the next request begins is not known.
+            (Err(response), Some(body)) if continue_due => {
+                self.answer_received(request, &head, Some((body, false)), response)
+            }
+            (Err(response), body) => self.answer_received(request, &head, body.map(droppable), response),
+        }
+    }
+
+    /// Has the receiver take what has come of the body.
+    fn receive(
+        &mut self,
+        request: &mut StreamRequest,
+        head: Vec<u8>,
+        mut body: Body,
+        mut receiver: Box<dyn Receiver>,
+    ) -> io::Result<Turn> {
+        match receiver.receive(&mut body, &mut request.rfile) {
+            Ok(()) if body.is_whole() => self.answer_received(request, &head, None, receiver.finish()),
+            Ok(()) => {
+                self.doing = Doing::Receive { head, body, receiver };
+                Ok(Turn::Wait)
+            }
+            Err(Stopped::Refused(response)) => self.answer_received(request, &head, Some(droppable(body)), *response),
+            Err(Stopped::Malformed(malformed)) => self.refuse(request, malformed),
+            Err(Stopped::Lost(error)) => Err(error),
+        }
+    }
+
+    /// Answers a request that had a receiver. With what is left of its body stands whether that may be dropped.
+    fn answer_received(
+        &mut self,
+        request: &mut StreamRequest,
+        bytes: &[u8],
+        rest: Option<(Body, bool)>,
+        response: Response,
+    ) -> io::Result<Turn> {
+        let Ok(Status::Complete { head, .. }) = head::parse(bytes, &mut Scanner::default()) else {
+            return Ok(Turn::Over); // can't be: these bytes were a whole head before
+        };
+        let go_on = rest.as_ref().is_none_or(|(_, may_be_dropped)| *may_be_dropped);
+        let frame = self.frame_of(request, &head);
+        let frame = Frame { keep_alive: frame.keep_alive && go_on, ..frame };
+        let answer = reply::response(&mut request.wfile, frame, response)?;
+        self.log(request, first_line(bytes), Some(&head), answer.sent());
+        self.go_on(request, answer, rest.map(|(body, _)| body), frame.http_1_0)
     }
 
     /// Answers a request whose body may still be read, and whose head is no longer in the buffer.
@@ -289,6 +366,12 @@ impl HttpHandler {
     }
 }
 
+/// What is left of a body, and whether it is short enough to be dropped.
+fn droppable(body: Body) -> (Body, bool) {
+    let may_be_dropped = body.may_be_dropped();
+    (body, may_be_dropped)
+}
+
 /// Whether a body is worth waiting for: it isn't long, nor still to be asked for by 100 (Continue).
 fn is_short(head: &Head<'_>) -> bool {
     !head.expect_continue && !matches!(head.body, Framing::Length(length) if length > DROPPED_BODY)
@@ -333,7 +416,7 @@ impl StreamRequestHandler for HttpHandler {
                 Turn::Again => {}
             }
         }
-        if matches!(self.doing, Doing::Body { .. } | Doing::Rest(_)) {
+        if matches!(self.doing, Doing::Body { .. } | Doing::Receive { .. } | Doing::Rest(_)) {
             request.stay_in_flight();
         }
         Ok(Next::Wait)
@@ -353,7 +436,7 @@ impl StreamRequestHandler for HttpHandler {
             Doing::Rest(_) | Doing::Stream(_) => {}
             // A silent client hasn't asked for anything.
             Doing::Head if what == Expiry::Idle => {}
-            Doing::Head | Doing::Body { .. } => {
+            Doing::Head | Doing::Body { .. } | Doing::Receive { .. } => {
                 // It may not get through; there is nobody left to tell.
                 let _ = self.refuse(request, HeadError { status: 408, reason: "the request took too long" });
             }

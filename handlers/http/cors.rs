@@ -25,9 +25,9 @@ pub(crate) fn fields(origin: &str) -> String {
     )
 }
 
-/// More field lines for the answer to a preflight; `None` if the request is none. Whatever fields the page wants to send it may: they don't
+/// More field lines for the answer to a preflight, where these methods are possible; `None` if the request is none. Whatever fields the page wants to send it may: they don't
 /// change what it gets.
-pub(crate) fn preflight(head: &Head<'_>) -> Option<String> {
+pub(crate) fn preflight(head: &Head<'_>, methods: &str) -> Option<String> {
     head.values("origin").next()?;
     head.values("access-control-request-method").next()?;
     let is_list = |value: &&[u8]| value.iter().all(|byte| head::is_token(*byte) || matches!(byte, b',' | b' ' | b'\t'));
@@ -35,7 +35,7 @@ pub(crate) fn preflight(head: &Head<'_>) -> Option<String> {
     let allowed = asked
         .map_or(String::new(), |list| format!("Access-Control-Allow-Headers: {}\r\n", String::from_utf8_lossy(list)));
     Some(format!(
-        "Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n{allowed}Access-Control-Max-Age: 7200\r\n\
+        "Access-Control-Allow-Methods: {methods}\r\n{allowed}Access-Control-Max-Age: 7200\r\n\
          Vary: Access-Control-Request-Headers\r\n"
     ))
 }

@@ -62,10 +62,15 @@ impl Identity {
         }
     }
 
-    fn etag(&self) -> String {
-        let (seconds, nanoseconds) = self.modified;
-        format!("\"{seconds:x}-{nanoseconds:x}-{:x}\"", self.length)
+    /// The entity tag of the file itself.
+    pub(crate) fn etag(&self) -> String {
+        etag(self.modified, self.length)
     }
+}
+
+/// The entity tag of a file that was changed at this time, in seconds and nanoseconds since 1970, and is so long in bytes.
+pub(crate) fn etag((seconds, nanoseconds): (i64, i64), length: u64) -> String {
+    format!("\"{seconds:x}-{nanoseconds:x}-{length:x}\"")
 }
 
 impl Entry {

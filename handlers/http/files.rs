@@ -19,6 +19,8 @@ use super::reply::{self, Frame};
 use super::site::{Resource, Site};
 use super::{accept_encoding, cors, disposition, listing, markup, rendered, target};
 
+/// The methods that change nothing.
+pub(super) const METHODS: &str = "GET, HEAD, OPTIONS";
 const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 /// A longer body is a mistake of the client, and told so, whatever the method.
 const MAX_UNWANTED_BODY: u64 = 1 << 20;
@@ -60,7 +62,7 @@ impl Exchange<'_> {
 
     fn options(&mut self) -> io::Result<Answer> {
         let policy = &self.site.policy;
-        let preflight = if policy.cors { cors::preflight(self.head) } else { None };
+        let preflight = if policy.cors { cors::preflight(self.head, METHODS) } else { None };
         let fields = [ALLOW, &policy.fields, &preflight.unwrap_or_default()].concat();
         reply::empty(self.wfile, self.frame, 204, &fields).map(Answer::Sent)
     }
@@ -211,7 +213,7 @@ impl Exchange<'_> {
 
     /// A list that may come in several fields (RFC 9110 §5.3).
     fn joined(&self, name: &str, first: Option<&[u8]>) -> Option<Vec<u8>> {
-        first.map(|_| self.head.values(name).collect::<Vec<_>>().join(&b", "[..]))
+        first.and_then(|_| self.head.joined(name))
     }
 }
 

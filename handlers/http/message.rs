@@ -5,8 +5,11 @@ use std::io::{self, Read, Write};
 
 use socketserver::{ClientAddress, RFile, StreamRequestHandler, WFile};
 
-use super::body::{Body, Progress};
+use super::body::Body;
 use super::head::{Head, Method};
+
+/// The client may send its body (RFC 9110 §15.2.1).
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A request: its head, and its body to be read.
 pub struct Request<'a> {
@@ -92,23 +95,13 @@ impl Read for BodyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some((body, rfile)) = &mut self.source else { return Ok(0) };
         if std::mem::take(&mut self.continue_due) {
-            self.wfile.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            self.wfile.write_all(CONTINUE)?;
             self.wfile.flush()?;
         }
-        let limit = buffer.len();
         loop {
-            let mut filled = 0;
-            let progress = body.take_up_to(rfile, limit, |piece| {
-                buffer[filled..filled + piece.len()].copy_from_slice(piece);
-                filled += piece.len();
-            });
-            match progress.map_err(|refused| io::Error::new(io::ErrorKind::InvalidData, refused))? {
-                _ if filled > 0 || limit == 0 => return Ok(filled),
-                Progress::Whole => return Ok(0),
-                Progress::Partial => drop(rfile.wait_for_more()?),
-                Progress::CutShort => {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the client ended within the body"));
-                }
+            match body.try_read(rfile, buffer)? {
+                Some(count) => return Ok(count),
+                None => drop(rfile.wait_for_more()?),
             }
         }
     }

@@ -15,6 +15,7 @@ pub mod conditional;
 mod connection;
 mod cors;
 pub mod date;
+pub mod digest_fields;
 mod disposition;
 mod document;
 mod entry;
@@ -38,6 +39,7 @@ mod root;
 mod router;
 mod site;
 pub mod target;
+mod upload;
 mod websocket;
 
 pub use connection::HttpHandler;
@@ -48,6 +50,7 @@ pub use options::{BasePath, SiteOptions, Switch, Symlinks};
 pub use redirect::Redirect;
 pub use router::{Respond, Router};
 pub use site::Site;
+pub use upload::UploadOptions;
 pub use websocket::{Message, Sender, websocket};
 
 use std::path::PathBuf;
@@ -61,6 +64,8 @@ use https::Https;
 
 use crate::cli::duration;
 use crate::service::{Context, Failure, Served, Service};
+use application::Application;
+use upload::Uploads;
 
 /// The options of `serve http`.
 #[derive(Debug, Args)]
@@ -75,6 +80,8 @@ pub struct Http {
     /// With TLS: tell browsers not to come in the clear again for this long (Strict-Transport-Security); 0 takes it back
     #[arg(long, value_name = "TIME", env = "SOCKETSERVER_HSTS", value_parser = duration)]
     hsts: Option<Duration>,
+    #[command(flatten)]
+    upload: UploadOptions,
 }
 
 impl Service for Http {
@@ -88,15 +95,19 @@ impl Service for Http {
     const PLAINTEXT: bool = true;
 
     fn open(self, context: &Context) -> Result<Served, Failure> {
-        let site = Site::open(&self.dir, self.site, self.listing)
-            .map_err(|error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display())))?;
         if self.hsts.is_some() && !context.tls {
             return Err(Failure::usage("--hsts is for encrypted connections: add --tls-cert or --tls-self-signed"));
         }
+        let fail = |error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display()));
+        let site = Arc::new(Site::open(&self.dir, self.site, self.listing).map_err(fail)?);
+        let application: Arc<dyn Application> =
+            if self.upload.upload { Arc::new(Uploads::new(site, &self.upload).map_err(fail)?) } else { site };
         let https = context.tls.then_some(Https { hsts: self.hsts });
-        let (site, access_log) = (Arc::new(site), context.access_log.clone());
+        let access_log = context.access_log.clone();
         Ok(Served::Stream {
-            class: Box::new(move |_| Box::new(HttpHandler::new(site.clone(), access_log.clone()).with_https(https))),
+            class: Box::new(move |_| {
+                Box::new(HttpHandler::new(application.clone(), access_log.clone()).with_https(https))
+            }),
             refusal,
         })
     }

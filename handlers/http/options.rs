@@ -100,6 +100,8 @@ pub(crate) struct Policy {
     pub(crate) file_fields: String,
     /// Whether pages of other origins may ask.
     pub(crate) cors: bool,
+    /// The origin of those pages, or `*`.
+    allowed_origin: Option<String>,
     base_path: Option<BasePath>,
     redirects: Vec<Redirect>,
 }
@@ -120,9 +122,15 @@ impl Policy {
             file_fields: cache_control + &fields,
             fields,
             cors: options.cors.is_some(),
+            allowed_origin: options.cors,
             base_path: options.base_path,
             redirects: options.redirect,
         }
+    }
+
+    /// Whether pages of this origin may ask for more than reading. `*` doesn't mean that: nobody has named the page.
+    pub(crate) fn allows(&self, origin: &[u8]) -> bool {
+        self.allowed_origin.as_deref().is_some_and(|allowed| allowed != "*" && allowed.as_bytes() == origin)
     }
 
     /// The path below the root for a decoded path of a URL; `None` if it lies outside the base path.

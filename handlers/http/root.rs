@@ -44,6 +44,18 @@ impl Root {
         Ok(self.dir.open_with(path, &options)?.into_std())
     }
 
+    /// The directory, for changes below it.
+    pub(crate) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Whether a path leads through a symlink that isn't to be followed.
+    pub(crate) fn leads_astray(&self, path: &Path) -> bool {
+        let is_link = |folder: &Path| self.dir.symlink_metadata(folder).is_ok_and(|metadata| metadata.is_symlink());
+        !self.follow_symlinks
+            && path.ancestors().skip(1).any(|folder| !folder.as_os_str().is_empty() && is_link(folder))
+    }
+
     /// What a symlink leads to.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use super::listing::ListingOptions;
 use super::listing::entries::Folder;
 use super::options::{Policy, SiteOptions};
 use super::root::Root;
+use crate::common::store::is_reserved;
 
 /// A directory tree that is served.
 #[derive(Debug)]
@@ -102,6 +103,9 @@ impl Site {
     }
 
     fn place_of_that_name(&self, path: &[u8], trailing_slash: bool) -> io::Result<Place> {
+        if path.split(|&byte| byte == b'/').any(is_reserved) {
+            return Ok(Place::Nothing);
+        }
         let path = Path::new(OsStr::from_bytes(path));
         let here = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let file = self.root.open_file(here)?;

@@ -35,10 +35,10 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use parking_lot::Mutex;
 
-use crate::common::digest::Hasher;
+use crate::common::digest::{Hasher, to_hex};
 use aside::Aside;
 pub use error::StoreError;
-pub use name::Name;
+pub use name::{Name, is_reserved};
 pub use partial::{Partial, ReceiveError};
 pub use publish::Published;
 pub use record::Intent;
@@ -127,6 +127,19 @@ impl Store {
     /// Whatever can be known before a byte has come: [`StoreError::Exists`], `TooLarge`, `NoSpace`, `Busy`.
     pub fn begin(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Partial, StoreError> {
         self.start(intent, on_duplicate, false)
+    }
+
+    /// Begins an upload that nobody can go on with, for a protocol that sends files only as a whole. It leaves nothing if it is dropped, and two
+    /// at once to the same name don't hinder each other.
+    ///
+    /// # Errors
+    /// As for [`begin`](Store::begin).
+    pub fn begin_unresumable(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Partial, StoreError> {
+        let mut nonce = [0; 16];
+        getrandom::fill(&mut nonce).map_err(io::Error::from)?;
+        let mut partial = self.start(Intent { owner: Some(to_hex(&nonce)), ..intent }, on_duplicate, false)?;
+        partial.resumable = false;
+        Ok(partial)
     }
 
     /// Goes on with the upload that is known by the same name, size, digests and owner, or begins it.

@@ -67,14 +67,19 @@ impl Name {
     }
 }
 
+/// Whether a file name is the one of the hidden folder [`PARTIALS`]. On a file system that doesn't tell the cases apart, another spelling
+/// is the same folder.
+pub fn is_reserved(component: &[u8]) -> bool {
+    component.eq_ignore_ascii_case(PARTIALS.as_bytes())
+}
+
 fn check(component: &str) -> Result<(), StoreError> {
     let reason = match component {
         "" => "it is empty",
         "." | ".." => "`.` and `..` are no files",
         name if name.len() > LONGEST => "it has more than 255 bytes",
         name if name.contains('\0') => "it holds a NUL",
-        // On a file system that doesn't tell the cases apart, another spelling is the same folder.
-        name if name.eq_ignore_ascii_case(PARTIALS) => "the server keeps partial uploads under it",
+        name if is_reserved(name.as_bytes()) => "the server keeps partial uploads under it",
         _ => return Ok(()),
     };
     Err(StoreError::ForbiddenName(reason))

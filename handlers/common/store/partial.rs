@@ -1,6 +1,6 @@
 //! An upload that is under way.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt;
 
@@ -21,6 +21,8 @@ pub struct Partial {
     pub(super) file: File,
     pub(super) offset: u64,
     pub(super) hasher: Hasher,
+    /// Whether anybody may go on with it after it is dropped.
+    pub(super) resumable: bool,
     pub(super) recorded: bool,
     /// `None` once the upload is a file, or was given up.
     pub(super) room: Option<Room>,
@@ -67,8 +69,18 @@ impl Partial {
             }
         };
         let hasher = Hasher::of(&intent.digests);
-        let mut partial =
-            Partial { store, aside, intent, id, file, offset: 0, hasher, recorded: false, room: Some(room) };
+        let mut partial = Partial {
+            store,
+            aside,
+            intent,
+            id,
+            file,
+            offset: 0,
+            hasher,
+            resumable: true,
+            recorded: false,
+            room: Some(room),
+        };
         if there > 0 {
             partial.offset = partial.hasher.update_from(&partial.file, 0)?;
         }
@@ -91,6 +103,14 @@ impl Partial {
     /// How many bytes are still to come; `None` if nobody knows.
     pub fn remaining(&self) -> Option<u64> {
         self.intent.size.map(|size| size - self.offset)
+    }
+
+    /// What the system tells of the bytes that are there; their date is the file's, once it is published.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
     }
 
     /// Adds bytes.
@@ -143,7 +163,7 @@ impl Partial {
             Ok(())
         });
         self.hasher = hasher;
-        if !self.recorded && self.remaining() != Some(0) {
+        if self.resumable && !self.recorded && self.remaining() != Some(0) {
             self.record();
         }
         received.map_err(|failed| match failed {
@@ -193,12 +213,12 @@ impl Drop for Partial {
         if self.room.is_none() {
             return;
         }
-        if self.offset > 0 {
+        if self.offset > 0 && self.resumable {
             if !self.recorded {
                 self.record();
             }
         } else if let Err(error) = self.aside.remove(&self.id) {
-            log::debug!("an empty partial upload can't be removed: {error}");
+            log::debug!("a partial upload can't be removed: {error}");
         }
     }
 }

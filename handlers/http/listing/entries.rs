@@ -14,6 +14,7 @@ use cap_std::fs::MetadataExt;
 use rustix::fs::{AtFlags, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 
+use crate::common::store::is_reserved;
 use crate::http::root::Root;
 use crate::http::target;
 
@@ -199,6 +200,7 @@ impl Reader {
         !matches!(name, b"." | b"..")
             && (self.hidden || !name.starts_with(b"."))
             && target::is_reachable(name)
+            && !is_reserved(name)
             && (self.filter.is_empty() || String::from_utf8_lossy(name).to_lowercase().contains(&self.filter))
     }
 }

@@ -1,0 +1,213 @@
+//! `serve http --upload`: files are stored, replaced, moved and removed below the root that is served.
+//!
+//! [`Uploads`] stands before the site: it takes the methods that change something, and leaves the others to it. Bytes go through the shared
+//! [`store`](crate::common::store), in which a file gets its name only when it is complete.
+
+mod change;
+mod destination;
+mod guard;
+mod origin;
+mod put;
+mod refusal;
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cap_std::fs::Dir;
+use clap::Args;
+use socketserver::{ClientAddress, RFile};
+
+use super::application::{Answer, Application, Incoming, Receiver, Stopped};
+use super::body::Body;
+use super::cors;
+use super::files::{METHODS, path_and_query};
+use super::head::{Head, Method};
+use super::message::Response;
+use super::reply::{self, Frame};
+use super::site::Site;
+use super::target;
+use crate::cli::{duration, size};
+use crate::common::store::{Name, OnDuplicate, Store, StoreOptions, is_reserved};
+use refusal::say;
+
+/// The methods of a site into which files are stored.
+const ALLOW: &str = "GET, HEAD, OPTIONS, PUT, DELETE, MKCOL, MOVE";
+
+/// What clients may change.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Uploads")]
+pub struct UploadOptions {
+    /// Let everybody who can connect store, replace, move and remove files
+    #[arg(long)]
+    pub upload: bool,
+    /// What happens to a file whose name is taken [default: PUT and MOVE replace it, forms are refused]
+    #[arg(long, value_enum, value_name = "POLICY", requires = "upload")]
+    pub on_duplicate: Option<OnDuplicate>,
+    /// The largest file that is taken
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "upload")]
+    pub max_size: Option<u64>,
+    /// What the folder may hold in all
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "upload")]
+    pub quota: Option<u64>,
+    /// How long an upload that was cut can be resumed
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration, requires = "upload")]
+    pub partial_expiry: Duration,
+    /// Answer before a file is on the disk: faster, but a power cut may lose it
+    #[arg(long, requires = "upload")]
+    pub no_fsync: bool,
+}
+
+/// A site into which files are stored.
+pub(crate) struct Uploads(Arc<Shared>);
+
+struct Shared {
+    site: Arc<Site>,
+    store: Store,
+    on_duplicate: Option<OnDuplicate>,
+}
+
+impl Uploads {
+    pub(crate) fn new(site: Arc<Site>, options: &UploadOptions) -> io::Result<Uploads> {
+        let store = StoreOptions {
+            max_size: options.max_size,
+            quota: options.quota,
+            partial_expiry: options.partial_expiry,
+            sync: !options.no_fsync,
+        };
+        let store = Store::new(site.root.dir().try_clone()?, store);
+        Ok(Uploads(Arc::new(Shared { site, store, on_duplicate: options.on_duplicate })))
+    }
+}
+
+impl Shared {
+    fn root(&self) -> &Dir {
+        self.site.root.dir()
+    }
+
+    /// An answer with the fields that the site gives to all of its own.
+    fn dressed(&self, mut response: Response) -> Response {
+        response.fields += &self.site.policy.fields;
+        response
+    }
+
+    fn change(&self, head: &Head<'_>) -> Result<Response, Response> {
+        origin::check(&self.site.policy, head)?;
+        match (head.method, head.method_name) {
+            (Method::Delete, _) => change::delete(self, head),
+            (_, b"MKCOL") => change::make_collection(self, head),
+            (_, b"MOVE") => change::move_to(self, head),
+            (Method::Other, _) => Err(say(501, "This method is unknown here.")),
+            _ => Err(say(405, "This method isn't possible here.").field("Allow", ALLOW)),
+        }
+    }
+
+    fn options(&self, head: &Head<'_>) -> Response {
+        let policy = &self.site.policy;
+        let mut response = Response::new(204).field("Allow", ALLOW);
+        let is_allowed = head.values("origin").next().is_some_and(|origin| policy.allows(origin));
+        let methods = if is_allowed { ALLOW } else { METHODS };
+        response.fields += &cors::preflight(head, methods).filter(|_| policy.cors).unwrap_or_default();
+        response
+    }
+}
+
+impl Application for Uploads {
+    fn wants_body(&self, head: &Head<'_>) -> bool {
+        self.0.site.wants_body(head)
+    }
+
+    fn receive(&self, head: &Head<'_>, client_address: &ClientAddress) -> Option<Result<Box<dyn Receiver>, Response>> {
+        let receiver = match head.method {
+            Method::Put => {
+                origin::check(&self.0.site.policy, head).and_then(|()| put::begin(&self.0, head, client_address))
+            }
+            _ => return None,
+        };
+        Some(match receiver {
+            Ok(receiver) => Ok(Box::new(Dressed { receiver, shared: Arc::clone(&self.0) })),
+            Err(refused) => Err(self.0.dressed(refused)),
+        })
+    }
+
+    fn respond(&self, request: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
+        let head = request.head;
+        let response = match head.method {
+            Method::Get | Method::Head => return self.0.site.respond(request, frame),
+            Method::Options => self.0.options(head),
+            _ => {
+                let changed = self.0.change(head);
+                if let Ok(response) = &changed {
+                    let (method, target) = (head.method_name.escape_ascii(), head.raw_target.escape_ascii());
+                    log::info!("{}: {method} {target}: {}", request.client_address, response.status());
+                }
+                changed.unwrap_or_else(|refused| refused)
+            }
+        };
+        reply::response(request.body.wfile, frame, self.0.dressed(response))
+    }
+}
+
+/// A receiver whose answers have the fields of the site.
+struct Dressed {
+    receiver: Box<dyn Receiver>,
+    shared: Arc<Shared>,
+}
+
+impl Receiver for Dressed {
+    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
+        self.receiver.receive(body, rfile).map_err(|stopped| match stopped {
+            Stopped::Refused(response) => self.shared.dressed(*response).into(),
+            other => other,
+        })
+    }
+
+    fn finish(self: Box<Self>) -> Response {
+        self.shared.dressed(self.receiver.finish())
+    }
+}
+
+/// What a request's target names below the root.
+struct Place {
+    /// Without a slash at either end; empty for the root.
+    path: Vec<u8>,
+    trailing_slash: bool,
+    /// Where clients find it, without a slash at its end.
+    location: String,
+}
+
+impl Place {
+    /// What is to be changed by this request.
+    fn of(site: &Site, head: &Head<'_>) -> Result<Place, Response> {
+        Place::at(site, &path_and_query(&head.target))
+    }
+
+    /// Takes a raw target apart. The folder of partial uploads is no place where anything could be changed.
+    fn at(site: &Site, raw: &[u8]) -> Result<Place, Response> {
+        let target = target::parse(raw).map_err(|error| say(400, &format!("The path was refused: {error}.")))?;
+        let path = site.policy.below_base(&target.path).ok_or_else(|| say(404, "There is nothing at this address."))?;
+        if path.split(|&byte| byte == b'/').any(is_reserved) {
+            return Err(say(403, "The server keeps partial uploads there."));
+        }
+        let (location, path) = (site.policy.url_path(path), path.to_vec());
+        let place = Place { path, trailing_slash: target.trailing_slash, location };
+        if site.root.leads_astray(place.path()) {
+            return Err(say(403, "Symbolic links aren't followed here."));
+        }
+        Ok(place)
+    }
+
+    /// The path as the system takes it.
+    fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
+
+    /// The path as a name that the store takes.
+    fn name(&self) -> Result<Name, Response> {
+        let text = std::str::from_utf8(&self.path).map_err(|_| say(403, "The name is refused: it is no UTF-8."))?;
+        Name::path(text).map_err(|error| refusal::of(&error))
+    }
+}

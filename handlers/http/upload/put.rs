@@ -1,0 +1,133 @@
+//! `PUT`: a file, whole (RFC 9110 §9.3.4).
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cap_std::fs::Dir;
+use socketserver::{ClientAddress, RFile};
+
+use super::guard::{self, Guard};
+use super::refusal::{self, say};
+use super::{ALLOW, Place, Shared};
+use crate::common::digest::Digests;
+use crate::common::store::{Intent, OnDuplicate, Partial, ReceiveError, StoreError};
+use crate::http::application::{Receiver, Stopped};
+use crate::http::body::Body;
+use crate::http::digest_fields;
+use crate::http::entry::Identity;
+use crate::http::head::{Framing, Head};
+use crate::http::message::Response;
+
+/// A sender who never pauses is listened to for so long, before others get their turn.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// A file on its way to its name.
+struct Put {
+    shared: Arc<Shared>,
+    client_address: ClientAddress,
+    place: Place,
+    guard: Guard,
+    on_duplicate: OnDuplicate,
+    partial: Partial,
+}
+
+/// Takes the body of a PUT, if it can be stored as far as its head tells.
+pub(super) fn begin(
+    shared: &Arc<Shared>,
+    head: &Head<'_>,
+    client_address: &ClientAddress,
+) -> Result<Box<dyn Receiver>, Response> {
+    let place = Place::of(&shared.site, head)?;
+    let root = shared.root();
+    if place.trailing_slash || stands_a_folder(root, &place)? {
+        return Err(say(405, "A folder can't be replaced by a file.").field("Allow", ALLOW));
+    }
+    let name = place.name()?;
+    let size = whole_file(head)?;
+    let digests = Digests { sha256: announced_digest(head)?, ..Digests::default() };
+    let guard = Guard::of(head);
+    guard.check(root, &place.path)?;
+    let on_duplicate = match shared.on_duplicate {
+        None | Some(OnDuplicate::Overwrite) if !guard.wants_none() => OnDuplicate::Overwrite,
+        // To store under another name than the one that was asked for isn't for PUT to do.
+        _ => OnDuplicate::Error,
+    };
+    let intent = Intent { size, digests, ..Intent::new(name) };
+    let partial = shared.store.begin_unresumable(intent, on_duplicate).map_err(|error| refusal::of(&error))?;
+    let (shared, client_address) = (Arc::clone(shared), client_address.clone());
+    Ok(Box::new(Put { shared, client_address, place, guard, on_duplicate, partial }))
+}
+
+/// Whether a folder stands at the place; or why the system lets nothing stand there.
+fn stands_a_folder(root: &Dir, place: &Place) -> Result<bool, Response> {
+    match root.symlink_metadata(place.path()) {
+        Ok(metadata) => Ok(metadata.is_dir()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(refusal::of_system(&error)),
+    }
+}
+
+/// The length of the file, if it is known; the body must be the file, all of it, as it is.
+fn whole_file(head: &Head<'_>) -> Result<Option<u64>, Response> {
+    if head.values("content-range").next().is_some() {
+        return Err(say(400, "A part of a file can't be stored: send all of it, without Content-Range.")); // RFC 9110 §14.5
+    }
+    if head.values("content-encoding").any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+        return Err(say(415, "Nothing is stored: send the file as it is, without Content-Encoding.")); // RFC 9110 §8.4
+    }
+    match head.body {
+        Framing::Length(length) => Ok(Some(length)),
+        Framing::Chunked => Ok(None),
+        Framing::None => Err(say(411, "Nothing is stored: say how long the file is.")), // RFC 9110 §15.5.12
+    }
+}
+
+/// The SHA-256 that the sender announces. As the body isn't coded, content and representation are the same bytes.
+fn announced_digest(head: &Head<'_>) -> Result<Option<[u8; 32]>, Response> {
+    let mut found: Option<[u8; 32]> = None;
+    for name in ["Content-Digest", "Repr-Digest"] {
+        let Some(field) = head.joined(name) else { continue };
+        let digest = digest_fields::sha_256(&field)
+            .map_err(|error| say(400, &format!("Nothing is stored: {name} can't be read: {error}.")))?;
+        if found.zip(digest).is_some_and(|(one, other)| one != other) {
+            return Err(say(400, "Nothing is stored: Content-Digest and Repr-Digest contradict each other."));
+        }
+        found = found.or(digest);
+    }
+    Ok(found)
+}
+
+impl Receiver for Put {
+    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
+        let until = Instant::now() + SLICE;
+        let source = |into: &mut [u8]| if Instant::now() < until { body.try_read(rfile, into) } else { Ok(None) };
+        match self.partial.receive(source, u64::MAX) {
+            Ok(()) => Ok(()),
+            Err(ReceiveError::Source(error)) => Err(error.into()),
+            Err(ReceiveError::Store { error, .. }) => Err(refusal::of(&error).into()),
+        }
+    }
+
+    fn finish(self: Box<Self>) -> Response {
+        self.publish().unwrap_or_else(|refused| refused)
+    }
+}
+
+impl Put {
+    fn publish(self) -> Result<Response, Response> {
+        let Put { shared, client_address, place, guard, on_duplicate, partial } = self;
+        let root = shared.root();
+        guard.check(root, &place.path)?;
+        let metadata = partial.metadata().map_err(|error| refusal::of_system(&error))?;
+        let is_new = root.symlink_metadata(partial.intent().name.as_str()).is_err();
+        let published = partial.publish(on_duplicate).map_err(|error| match error {
+            StoreError::Exists if guard.wants_none() => guard::failed(),
+            error => refusal::of(&error),
+        })?;
+        shared.site.cache.forget(&place.path);
+        log::info!("{client_address}: stored {:?}, {} bytes", published.name.as_str(), published.size);
+        let response = if is_new { Response::new(201).field("Location", &place.location) } else { Response::new(204) };
+        Ok(response.field("ETag", &Identity::of(&metadata).etag()))
+    }
+}

@@ -1,0 +1,542 @@
+//! `serve http --upload`: PUT, DELETE, MKCOL and MOVE.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::http_raw::{Answer, Connection, ask, eventually, get, refused, request};
+use crate::support::{TestDir, TestServer, run};
+
+/// Of `abc`.
+const SHA_256_OF_ABC: &str = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:";
+const MANY: usize = 100;
+
+fn site(test: &str, options: &[&str]) -> (TestDir, TestServer) {
+    let dir = TestDir::new(test);
+    let server = TestServer::start(&[&["http", dir.as_str(), "--upload", "--no-fsync"], options].concat());
+    (dir, server)
+}
+
+/// A PUT of this content, on a connection of its own.
+fn put(server: &TestServer, target: &str, fields: &[&str], content: impl AsRef<[u8]>) -> Answer {
+    let mut connection = Connection::open(server);
+    connection.send(put_request(target, fields, content));
+    connection.receive()
+}
+
+fn put_request(target: &str, fields: &[&str], content: impl AsRef<[u8]>) -> Vec<u8> {
+    let length = format!("Content-Length: {}", content.as_ref().len());
+    [&request("PUT", target, &[fields, &[&length]].concat()), content.as_ref()].concat()
+}
+
+fn read(dir: &TestDir, name: &str) -> Option<String> {
+    std::fs::read_to_string(dir.join(name)).ok()
+}
+
+/// Nothing of an upload lies in the hidden folder.
+fn no_partials(dir: &TestDir) -> bool {
+    std::fs::read_dir(dir.join(".socketserver-partial")).map_or(true, |mut entries| entries.next().is_none())
+}
+
+#[test]
+fn a_file_is_stored_served_and_replaced_at_once() {
+    let (dir, server) = site("put", &[]);
+    let mut connection = Connection::open(&server);
+    connection.send(put_request("/new%20folder/a.txt", &[], "one"));
+    let stored = connection.receive();
+    assert_eq!((stored.status, stored.field("Location")), (201, "/new%20folder/a.txt"));
+    assert_eq!(read(&dir, "new folder/a.txt").as_deref(), Some("one"));
+    let served = connection.ask("GET", "/new%20folder/a.txt", &[]);
+    assert_eq!((served.text(), served.field("ETag")), ("one", stored.field("ETag")));
+    for number in 0..20 {
+        let content = format!("content {number}");
+        connection.send(put_request("/new%20folder/a.txt", &[], &content));
+        let replaced = connection.receive();
+        assert_eq!((replaced.status, replaced.find("Location")), (204, None));
+        // From the cache, which noticed.
+        let served = connection.ask("GET", "/new%20folder/a.txt", &[]);
+        assert_eq!((served.text(), served.field("ETag")), (&*content, replaced.field("ETag")));
+    }
+    assert!(no_partials(&dir));
+}
+
+#[test]
+fn the_page_of_a_folder_is_replaced_at_once() {
+    let (_dir, server) = site("put-index", &[]);
+    for content in ["one", "two"] {
+        assert!(put(&server, "/index.html", &[], content).status < 300);
+        assert_eq!(get(&server, "/").text(), content);
+    }
+}
+
+#[test]
+fn chunks_empty_files_and_pipelined_requests_are_stored() {
+    let (dir, server) = site("put-chunked", &[]);
+    let mut connection = Connection::open(&server);
+    let chunked = request("PUT", "/chunked", &["Transfer-Encoding: chunked"]);
+    let all = [&chunked, &b"3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nTrailer: x\r\n\r\n"[..], &put_request("/empty", &[], "")]
+        .concat();
+    connection.send(&all);
+    for _ in 0..2 {
+        assert_eq!(connection.receive().status, 201);
+    }
+    // However the bytes are cut.
+    for byte in &all {
+        connection.send([*byte]);
+    }
+    for _ in 0..2 {
+        assert_eq!(connection.receive().status, 204);
+    }
+    assert_eq!(read(&dir, "chunked").as_deref(), Some("abcde"));
+    assert_eq!(read(&dir, "empty").as_deref(), Some(""));
+}
+
+#[test]
+fn malformed_chunks_and_cut_bodies_leave_nothing() {
+    let (dir, server) = site("put-cut", &[]);
+    let chunked = request("PUT", "/a", &["Transfer-Encoding: chunked"]);
+    assert_eq!(refused(&server, [&chunked[..], b"3\r\nabcX\r\n0\r\n\r\n"].concat()).status, 400);
+    for cut in
+        [[&chunked[..], b"3\r\nabc\r\n"].concat(), [&request("PUT", "/a", &["Content-Length: 9"])[..], b"abc"].concat()]
+    {
+        let mut connection = Connection::open(&server);
+        connection.send(cut);
+        connection.stream().shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(connection.receive().status, 400);
+        connection.assert_closed();
+    }
+    assert_eq!(read(&dir, "a"), None);
+    eventually("nothing is left", || no_partials(&dir));
+}
+
+#[test]
+fn a_refused_upload_costs_no_body() {
+    let (dir, server) = site("put-refused", &["--max-size", "100", "--on-duplicate", "error", "--quota", "150"]);
+    dir.write("taken", "1");
+    dir.write("folder/x", "");
+    dir.write("80", [0; 80]);
+    for (target, fields, status) in [
+        ("/a", &["Content-Length: 101"][..], 413),
+        ("/a", &["Content-Length: 18446744073709551615"], 413),
+        ("/taken", &["Content-Length: 1"], 409),
+        ("/taken/a", &["Content-Length: 1"], 409),
+        ("/a", &["Content-Length: 99"], 507),
+        ("/taken", &["Content-Length: 1", "If-None-Match: *"], 412),
+        ("/a", &["Content-Length: 1", "If-Match: *"], 412),
+        ("/taken", &["Content-Length: 1", "If-Match: \"x\""], 412),
+        ("/a", &["Content-Length: 1", "Content-Range: bytes 0-0/1"], 400),
+        ("/a", &["Content-Length: 1", "Content-Encoding: gzip"], 415),
+        ("/a", &["Content-Length: 1", "Repr-Digest: sha-256=abc"], 400),
+        ("/a", &["Content-Length: 1", "Content-Digest: sha-256=:AAAA:"], 400),
+        ("/.socketserver-partial/a", &["Content-Length: 1"], 403),
+        ("/folder/.Socketserver-Partial", &["Content-Length: 1"], 403),
+        ("/%ff", &["Content-Length: 1"], 403),
+        ("/../a", &["Content-Length: 1"], 400),
+        ("/folder", &["Content-Length: 1"], 405),
+        ("/new/", &["Content-Length: 1"], 405),
+        ("/", &["Content-Length: 1"], 405),
+        ("/a", &[], 411),
+    ] {
+        // The body is waited for by whoever is asked for it, and nobody is.
+        let awaited = [fields, &["Expect: 100-continue"]].concat();
+        let answer = refused_or_bodiless(&server, target, &awaited);
+        assert_eq!(answer.status, status, "{target} {fields:?}: {}", answer.text());
+        assert!(answer.text().ends_with(".\n"), "{}", answer.text());
+    }
+    assert!(no_partials(&dir));
+}
+
+/// The answer before any body was sent; the connection ends unless there is no body to come.
+fn refused_or_bodiless(server: &TestServer, target: &str, fields: &[&str]) -> Answer {
+    let mut connection = Connection::open(server);
+    connection.send(request("PUT", target, fields));
+    let answer = connection.receive();
+    if fields.iter().any(|field| field.starts_with("Content-Length")) {
+        assert_eq!(answer.find("Connection"), Some("close"));
+        connection.assert_closed();
+    }
+    answer
+}
+
+#[test]
+fn a_short_refused_body_is_dropped_and_a_long_one_ends_the_connection() {
+    let (_dir, server) = site("put-dropped", &["--max-size", "10"]);
+    let mut connection = Connection::open(&server);
+    connection.send(put_request("/a", &[], [b'x'; 1000]));
+    assert_eq!(connection.receive().status, 413);
+    connection.send(put_request("/a", &[], "fits"));
+    assert_eq!(connection.receive().status, 201);
+    // The client sends all of it before it reads, and reads the answer nevertheless.
+    connection.send(put_request("/a", &[], vec![b'x'; 1 << 20]));
+    let answer = connection.receive();
+    assert_eq!((answer.status, answer.find("Connection")), (413, Some("close")));
+    connection.assert_closed();
+    // Of chunks, it shows on the way.
+    let mut connection = Connection::open(&server);
+    connection
+        .send([&request("PUT", "/a", &["Transfer-Encoding: chunked"])[..], b"b\r\nhello world\r\n0\r\n\r\n"].concat());
+    assert_eq!(connection.receive().status, 413);
+    assert_eq!(connection.ask("GET", "/a", &[]).text(), "fits");
+}
+
+#[test]
+fn the_body_is_asked_for_once_it_will_be_taken() {
+    let (dir, server) = site("put-continue", &[]);
+    let mut connection = Connection::open(&server);
+    connection.send(request("PUT", "/a", &["Content-Length: 3", "Expect: 100-continue"]));
+    assert_eq!(connection.receive_head().status, 100);
+    connection.send("abc");
+    assert_eq!(connection.receive().status, 201);
+    assert_eq!(read(&dir, "a").as_deref(), Some("abc"));
+}
+
+#[test]
+fn digests_are_verified() {
+    let (dir, server) = site("put-digest", &[]);
+    for name in ["Content-Digest", "Repr-Digest"] {
+        let field = format!("{name}: md5=:AAAA:, {SHA_256_OF_ABC}");
+        assert!(put(&server, "/a", &[&field], "abc").status < 300);
+        let refused = put(&server, "/a", &[&field], "abd");
+        assert_eq!(refused.status, 400);
+        assert!(refused.text().contains("SHA-256"), "{}", refused.text());
+        assert_eq!(read(&dir, "a").as_deref(), Some("abc"));
+    }
+    let other = SHA_256_OF_ABC.replace("ung", "unf");
+    let contradiction = [format!("Content-Digest: {SHA_256_OF_ABC}"), format!("Repr-Digest: {other}")];
+    assert_eq!(put(&server, "/b", &[&contradiction[0], &contradiction[1]], "abc").status, 400);
+    assert_eq!(read(&dir, "b"), None);
+    assert!(no_partials(&dir));
+}
+
+#[test]
+fn conditions_are_looked_at_before_the_body_and_after_it() {
+    let (dir, server) = site("put-conditions", &[]);
+    let mut slow = Connection::open(&server);
+    slow.send(request("PUT", "/a", &["Content-Length: 3", "If-None-Match: *"]));
+    let first = put(&server, "/a", &["If-None-Match: *"], "one");
+    assert_eq!(first.status, 201);
+    slow.send("two");
+    assert_eq!(slow.receive().status, 412);
+    let current = format!("If-Match: {}", first.field("ETag"));
+    let mut slow = Connection::open(&server);
+    slow.send(request("PUT", "/a", &["Content-Length: 5", &current]));
+    assert_eq!(put(&server, "/a", &[&current], "three").status, 204);
+    slow.send("fours");
+    assert_eq!(slow.receive().status, 412);
+    assert_eq!(read(&dir, "a").as_deref(), Some("three"));
+    assert!(no_partials(&dir));
+}
+
+#[test]
+fn two_at_once_do_not_hinder_each_other() {
+    let (dir, server) = site("put-twice", &[]);
+    let mut connections = [Connection::open(&server), Connection::open(&server)];
+    for (connection, begin) in connections.iter_mut().zip(["one", "two"]) {
+        connection.send(request("PUT", "/a", &["Content-Length: 6"]));
+        connection.send(begin);
+    }
+    for (connection, status) in connections.iter_mut().zip([201, 204]) {
+        connection.send("...");
+        assert_eq!(connection.receive().status, status);
+    }
+    assert_eq!(read(&dir, "a").as_deref(), Some("two..."));
+}
+
+#[test]
+fn without_the_option_nothing_can_be_changed() {
+    let dir = TestDir::new("put-off");
+    dir.write("a", "1");
+    dir.write(".socketserver-partial/b.part", "2");
+    let server = TestServer::start(&["http", dir.as_str(), "--hidden"]);
+    for method in ["PUT", "DELETE", "POST", "PATCH"] {
+        let answer = ask(&server, method, "/a", &["Content-Length: 0"]);
+        assert_eq!((answer.status, answer.field("Allow")), (405, "GET, HEAD, OPTIONS"));
+    }
+    for method in ["MKCOL", "MOVE"] {
+        assert_eq!(ask(&server, method, "/b", &["Destination: /c"]).status, 501);
+    }
+    assert_eq!(read(&dir, "a").as_deref(), Some("1"));
+    for (option, value) in [("--max-size", "1"), ("--on-duplicate", "rename")] {
+        assert_eq!(run(&["serve", "http", dir.as_str(), option, value]).0, Some(2), "{option}");
+    }
+}
+
+#[test]
+fn the_folder_of_partial_uploads_is_out_of_reach() {
+    let (dir, server) = site("put-hidden", &["--hidden"]);
+    dir.write(".socketserver-partial/b.part", "2");
+    dir.write("a", "1");
+    for target in ["/.socketserver-partial/b.part", "/.socketserver-partial/", "/.SOCKETSERVER-PARTIAL/b.part"] {
+        assert_eq!(get(&server, target).status, 404, "{target}");
+        for method in ["DELETE", "MKCOL", "MOVE"] {
+            assert_eq!(ask(&server, method, target, &["Destination: /c"]).status, 403, "{method} {target}");
+        }
+        assert_eq!(ask(&server, "MOVE", "/a", &[&format!("Destination: {target}")]).status, 403, "{target}");
+    }
+    let listing = get(&server, "/?json");
+    assert!(listing.text().contains("\"a\"") && !listing.text().contains("partial"), "{}", listing.text());
+    assert!(dir.join(".socketserver-partial/b.part").exists());
+}
+
+#[test]
+fn allow_names_the_methods() {
+    let (_dir, server) = site("put-allow", &[]);
+    for (method, status) in [("OPTIONS", 204), ("TRACE", 405)] {
+        let answer = ask(&server, method, "/a", &[]);
+        assert_eq!(answer.status, status);
+        for allowed in ["GET", "HEAD", "PUT", "DELETE", "MKCOL", "MOVE", "OPTIONS"] {
+            assert!(answer.field("Allow").split(", ").any(|name| name == allowed), "{allowed}");
+        }
+    }
+    assert_eq!(ask(&server, "LOCK", "/a", &[]).status, 501);
+}
+
+#[test]
+fn files_and_empty_folders_are_removed() {
+    let (dir, server) = site("delete", &[]);
+    dir.write("folder/a", "1");
+    dir.write("target", "1");
+    symlink("target", dir.join("link")).unwrap();
+    assert_eq!(get(&server, "/folder/a").text(), "1");
+    for (target, fields, status) in [
+        ("/folder", &[][..], 409),
+        ("/folder/a/", &[], 404),
+        ("/folder/a", &["If-Match: \"x\""], 412),
+        ("/folder/a", &["If-None-Match: *"], 412),
+        ("/folder/a", &[], 204),
+        ("/folder/a", &[], 404),
+        ("/folder/a/b", &[], 404),
+        ("/folder/", &[], 204),
+        ("/link", &[], 204),
+        ("/", &[], 403),
+    ] {
+        let answer = ask(&server, "DELETE", target, fields);
+        assert_eq!(answer.status, status, "{target} {fields:?}: {:?}", answer.text());
+    }
+    assert_eq!(get(&server, "/folder/a").status, 404);
+    assert_eq!(read(&dir, "target").as_deref(), Some("1"));
+    assert!(!dir.join("folder").exists() && dir.join("link").symlink_metadata().is_err());
+}
+
+#[test]
+fn folders_are_made() {
+    let (dir, server) = site("mkcol", &[]);
+    dir.write("file", "");
+    for (target, fields, status) in [
+        ("/a/b", &[][..], 409),
+        ("/a/", &[], 201),
+        ("/a", &[], 405),
+        ("/a/b", &[], 201),
+        ("/file", &[], 405),
+        ("/file/a", &[], 409),
+        ("/", &[], 405),
+        ("/c", &["Content-Length: 0", "Expect: 100-continue"], 415),
+    ] {
+        let answer = ask(&server, "MKCOL", target, fields);
+        assert_eq!(answer.status, status, "{target}: {}", answer.text());
+    }
+    assert!(dir.join("a/b").is_dir());
+    assert_eq!(ask(&server, "MKCOL", "/d%20e", &[]).field("Location"), "/d%20e/");
+}
+
+#[test]
+fn files_and_folders_are_moved() {
+    let (dir, server) = site("move", &[]);
+    for name in ["a", "b", "folder/x", "full/y"] {
+        dir.write(name, name);
+    }
+    std::fs::create_dir(dir.join("empty")).unwrap();
+    assert_eq!(get(&server, "/a").text(), "a");
+    let host = format!("Destination: http://{}/g", server.address());
+    for (source, fields, status) in [
+        ("/a", &["Destination: /b", "Overwrite: F"][..], 412),
+        ("/a", &["Destination: /c", "If-Match: \"x\""], 412),
+        ("/a", &["Destination: /none/c"], 409),
+        ("/a", &["Destination: /b/c"], 409),
+        ("/a", &["Destination: /empty"], 409),
+        ("/a", &["Destination: /c/"], 409),
+        ("/a", &["Destination: /a"], 403),
+        ("/a", &["Destination: /"], 403),
+        ("/", &["Destination: /c"], 403),
+        ("/a", &["Destination: /../c"], 400),
+        ("/a", &["Destination: c"], 400),
+        ("/a", &["Destination: http://elsewhere/c"], 502),
+        ("/a", &["Destination: /c", "Overwrite: x"], 400),
+        ("/a", &[], 400),
+        ("/folder", &["Destination: /folder/x/z"], 403),
+        ("/folder", &["Destination: /full"], 409),
+        ("/none", &["Destination: /c"], 404),
+        ("/a", &["Destination: /c%20d", "Overwrite: F"], 201),
+        ("/c%20d", &["Destination: /b"], 204),
+        ("/b", &["Destination: /folder/b"], 201),
+        ("/folder", &["Destination: /empty/"], 204),
+        ("/empty", &["Destination: /full/folder"], 201),
+    ] {
+        let answer = ask(&server, "MOVE", source, fields);
+        assert_eq!(answer.status, status, "{source} {fields:?}: {:?}", answer.text());
+    }
+    assert_eq!(get(&server, "/a").status, 404);
+    assert_eq!(get(&server, "/full/folder/b").text(), "a");
+    assert_eq!(read(&dir, "full/folder/x").as_deref(), Some("folder/x"));
+    let address = format!("Host: {}", server.address());
+    let mut connection = Connection::open(&server);
+    connection.send(format!("MOVE /full/y HTTP/1.1\r\n{address}\r\n{host}\r\n\r\n"));
+    assert_eq!(connection.receive().status, 201);
+    assert_eq!(read(&dir, "g").as_deref(), Some("full/y"));
+}
+
+#[test]
+fn no_way_leads_out_of_the_root() {
+    let outside = TestDir::new("put-outside");
+    outside.write("secret", "1");
+    let (dir, server) = site("put-inside", &[]);
+    symlink(outside.as_str(), dir.join("out")).unwrap();
+    symlink(outside.join("secret"), dir.join("link")).unwrap();
+    dir.write("a", "2");
+    assert_eq!(put(&server, "/out/new", &[], "x").status, 403);
+    // The link itself is replaced.
+    assert_eq!(put(&server, "/link", &[], "3").status, 204);
+    for (method, target, fields) in [
+        ("DELETE", "/out/secret", &[][..]),
+        ("MKCOL", "/out/new", &[]),
+        ("MOVE", "/a", &["Destination: /out/new"]),
+        ("MOVE", "/out/secret", &["Destination: /b"]),
+    ] {
+        assert!(ask(&server, method, target, fields).status >= 400, "{method} {target}");
+    }
+    let left: Vec<_> = std::fs::read_dir(outside.join("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["secret"]);
+    assert_eq!(std::fs::read_to_string(outside.join("secret")).unwrap(), "1");
+}
+
+#[test]
+fn pages_of_other_sites_change_nothing() {
+    let (dir, server) = site("put-origin", &["--cors", "https://friend.example"]);
+    dir.write("a", "1");
+    for (fields, is_allowed) in [
+        (&["Origin: http://h"][..], true),
+        (&["Origin: https://friend.example", "Sec-Fetch-Site: cross-site"], true),
+        (&["Sec-Fetch-Site: same-origin", "Origin: http://behind.a.proxy"], true),
+        (&["Origin: http://elsewhere"], false),
+        (&["Origin: null"], false),
+        (&["Origin: http://h:81"], false),
+        (&["Origin: http://h", "Sec-Fetch-Site: cross-site"], false),
+        (&["Origin: http://i.h", "Sec-Fetch-Site: same-site"], false),
+    ] {
+        for (method, more) in
+            [("PUT", "Content-Length: 0"), ("MKCOL", "X: y"), ("MOVE", "Destination: /b"), ("DELETE", "X: y")]
+        {
+            let answer = ask(&server, method, "/a", &[fields, &[more, "If-Match: \"x\""]].concat());
+            assert_eq!(answer.status == 403, !is_allowed, "{method} {fields:?}: {}", answer.text());
+        }
+    }
+    let preflight = ["Origin: https://friend.example", "Access-Control-Request-Method: PUT"];
+    let answer = ask(&server, "OPTIONS", "/a", &preflight);
+    assert!(answer.field("Access-Control-Allow-Methods").contains("PUT"));
+    assert_eq!(answer.field("Access-Control-Allow-Origin"), "https://friend.example");
+    let answer = ask(&server, "OPTIONS", "/a", &[&preflight[1..], &["Origin: http://elsewhere"]].concat());
+    assert!(!answer.field("Access-Control-Allow-Methods").contains("PUT"));
+}
+
+#[test]
+fn the_options_of_the_site_hold_for_changes() {
+    let options = ["--base-path", "/base", "--header", "X-Own: 1", "--symlinks", "off", "--try-html"];
+    let (dir, server) = site("put-site", &options);
+    dir.write("folder/a.html", "old");
+    symlink("folder", dir.join("link")).unwrap();
+    let stored = put(&server, "/base/b", &[], "1");
+    assert_eq!((stored.status, stored.field("Location"), stored.field("X-Own")), (201, "/base/b", "1"));
+    assert_eq!(put(&server, "/b", &[], "1").status, 404);
+    assert_eq!(put(&server, "/base/link/a", &[], "1").status, 403);
+    assert_eq!(get(&server, "/base/folder/a").text(), "old");
+    assert_eq!(put(&server, "/base/folder/a.html", &[], "new").status, 204);
+    assert_eq!(get(&server, "/base/folder/a").text(), "new");
+    let moved = ask(&server, "MOVE", "/base/b", &["Destination: http://h/base/c"]);
+    assert_eq!((moved.status, moved.field("Location"), moved.field("X-Own")), (201, "/base/c", "1"));
+    assert_eq!(ask(&server, "MOVE", "/base/c", &["Destination: /d"]).status, 404);
+}
+
+#[test]
+fn the_tag_of_a_coded_form_is_one_of_the_file() {
+    let (_dir, server) = site("put-coded", &[]);
+    let text = "text that is worth compressing, ".repeat(200);
+    put(&server, "/a.txt", &[], &text);
+    let coded = ask(&server, "GET", "/a.txt", &["Accept-Encoding: gzip"]);
+    assert_eq!(coded.field("Content-Encoding"), "gzip");
+    let tag = format!("If-Match: {}", coded.field("ETag"));
+    assert_eq!(put(&server, "/a.txt", &[&tag], "new").status, 204);
+    assert_eq!(put(&server, "/a.txt", &[&tag], "newer").status, 412);
+}
+
+/// Peak of resident memory, in bytes.
+fn peak_memory(server: &TestServer) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn a_hundred_uploads_hold_no_threads_and_little_memory() {
+    let (dir, server) = site("put-many", &["--threads", "8"]);
+    let half = vec![b'x'; 1 << 20];
+    let length = format!("Content-Length: {}", 2 * half.len());
+    let mut connections: Vec<_> = std::iter::repeat_with(|| Connection::open(&server)).take(MANY).collect();
+    for (number, connection) in connections.iter_mut().enumerate() {
+        connection.send(request("PUT", &format!("/{number}"), &[&length]));
+        connection.send(&half);
+    }
+    // All of them wait, and somebody else is served.
+    assert_eq!(put(&server, "/other", &[], "x").status, 201);
+    for connection in &mut connections {
+        connection.send(&half);
+    }
+    for (number, mut connection) in connections.into_iter().enumerate() {
+        assert_eq!(connection.receive().status, 201);
+        assert_eq!(Path::new(&dir.join(&number.to_string())).metadata().unwrap().len(), 2 << 20);
+    }
+    assert!(peak_memory(&server) < 64 << 20, "{} bytes", peak_memory(&server));
+}
+
+#[test]
+fn a_sender_who_pauses_too_long_is_told_so_and_leaves_nothing() {
+    let (dir, server) = site("put-stalled", &["--read-timeout", "200ms"]);
+    let mut connection = Connection::open(&server);
+    connection.send(request("PUT", "/a", &["Content-Length: 10"]));
+    connection.send("abc");
+    let answer = connection.receive();
+    assert_eq!((answer.status, answer.find("Connection")), (408, Some("close")));
+    connection.assert_closed();
+    eventually("nothing is left", || no_partials(&dir));
+    assert_eq!(read(&dir, "a"), None);
+}
+
+#[test]
+fn curl_stores_and_fetches_a_large_file() {
+    if !crate::support::has_tool("curl", "curl_stores_and_fetches_a_large_file") {
+        return;
+    }
+    let (dir, server) = site("put-curl", &[]);
+    let content: Vec<u8> = (0..5_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let source = TestDir::new("put-curl-source");
+    source.write("large file.bin", &content);
+    let url = format!("http://{}/sub/", server.address());
+    let curl = |arguments: &[&str]| {
+        let output =
+            std::process::Command::new("curl").args(["-sS", "-m", "20", "-w", "%{http_code}"]).args(arguments).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let file = source.join("large file.bin");
+    assert_eq!(curl(&["-T", file.to_str().unwrap(), &url]), "201");
+    let mut stored = Vec::new();
+    std::fs::File::open(dir.join("sub/large file.bin")).unwrap().read_to_end(&mut stored).unwrap();
+    assert!(stored == content, "another content was stored");
+    // From standard input, hence in chunks.
+    let from_stdin = std::process::Command::new("curl")
+        .args(["-sS", "-m", "20", "-T", "-", &format!("{url}stdin")])
+        .stdin(std::process::Stdio::piped())
+        .spawn();
+    let mut child = from_stdin.unwrap();
+    child.stdin.take().unwrap().write_all(&content).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(std::fs::read(dir.join("sub/stdin")).unwrap() == content, "another content was stored from chunks");
+}
