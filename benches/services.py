@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -207,17 +208,38 @@ def upload(bench, *digests):
 
 
 def upload_plain(bench):
-    yield from upload(bench, "--digest", "none")
+    yield from upload(bench, "--no-digest")
     yield "bare socket", timed(lambda: bare_copy(large_file(bench), bench.folder / "copy"), bench.options.mib / 1024)
 
 
 def upload_digests(bench):
-    yield from upload(bench, "--digest", "md5", "--digest", "sha256")
+    source, rate = large_file(bench), bench.options.mib / 1024
+    digests = {}
     for name in ("md5", "sha256"):
         def run(name=name):
-            with open(large_file(bench), "rb") as file:
-                hashlib.file_digest(file, name)
-        yield f"{name} alone", timed(run, bench.options.mib / 1024)
+            with open(source, "rb") as file:
+                digests[name] = hashlib.file_digest(file, name).hexdigest()
+        yield f"{name} alone", timed(run, rate)
+    # Whoever sends must know the digests before the first byte, so our client reads the file twice; the server
+    # digests while it receives. The first figure is the server's, the second that of both.
+    folder = bench.folder / "uploads"
+    with bench.ours("upload", folder, "--no-fsync", "--on-duplicate", "overwrite") as server:
+        yield "ours", timed(lambda: send_upload(server.port, source, digests), rate, server)
+    shutil.rmtree(folder)
+    for name, figures in upload(bench, "--md5", "--sha256"):
+        yield f"{name}, with our client's first reading", figures
+
+
+def send_upload(port, path, digests):
+    """Sends a file whose digests are known."""
+    header = json.dumps({"file_size": path.stat().st_size, "file_name": path.name, **digests}).encode()
+    with socket.create_connection(("127.0.0.1", port)) as connection, open(path, "rb") as file:
+        connection.sendall(struct.pack("<i", len(header)) + header)
+        connection.sendfile(file)
+        answer = connection.makefile("rb")
+        length, = struct.unpack("<i", answer.read(4))
+        if json.loads(answer.read(length))["status"] != "ok":
+            raise RuntimeError("the upload was refused")
 
 
 def transfer(bench):
@@ -253,7 +275,9 @@ def small_files(bench):
         target, address = bench.folder / "rsynced", ("127.0.0.1", free_port())
         target.mkdir()
         config = bench.folder / "rsyncd.conf"
-        config.write_text(f"use chroot = no\n[to]\npath = {target}\nread only = no\n")
+        # A daemon of root's would write as nobody.
+        owner = f"uid = {os.getuid()}\ngid = {os.getgid()}\n"
+        config.write_text(f"use chroot = no\n{owner}[to]\npath = {target}\nread only = no\n")
         command = ["rsync", "--daemon", "--no-detach", f"--config={config}", f"--port={address[1]}", "--address=127.0.0.1"]
         with measure.Server("rsync", command, address):
             wait_until_it_accepts(address)
