@@ -403,7 +403,10 @@ impl StreamRequestHandler for HttpHandler {
                 return handler.handle(request);
             }
             match self.step(request)? {
-                Turn::Over => return Ok(Next::Close),
+                Turn::Over => {
+                    request.wfile.close_follows();
+                    return Ok(Next::Close);
+                }
                 Turn::Wait if request.rfile.is_eof() && !matches!(self.doing, Doing::Stream(_)) => {
                     return Ok(Next::Close);
                 }

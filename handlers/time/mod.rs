@@ -69,6 +69,7 @@ impl StreamRequestHandler for TimeHandler {
 
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         self.0.write(SystemTime::now(), &mut request.wfile)?;
+        request.wfile.close_follows();
         Ok(Next::Close)
     }
 }

@@ -31,6 +31,7 @@ pub struct WFile {
     tail: Option<Tail>,
     /// TLS holds encrypted bytes back.
     unflushed: bool,
+    close_follows: bool,
     total: u64,
     pace: Pace,
 }
@@ -60,6 +61,7 @@ impl WFile {
             capacity: BUFFER_SIZE,
             tail: None,
             unflushed: false,
+            close_follows: false,
             total: 0,
             pace: Pace::new(timeouts.write, timeouts.min_rate),
         }
@@ -106,6 +108,17 @@ impl WFile {
         self.tail.is_some()
     }
 
+    /// Says that the handler returns [`Next::Close`](crate::Next::Close), and has no `finish` that takes time: the system may send
+    /// what is written last together with the connection's end, in one segment instead of two.
+    pub fn close_follows(&mut self) {
+        self.close_follows = true;
+    }
+
+    /// Whether the system may be holding back the last bytes, until it is told that nothing follows.
+    pub(crate) fn awaits_close(&self) -> bool {
+        self.close_follows && self.total > 0
+    }
+
     /// Changes how long a write may wait for the peer to take a byte; `None` is for ever (Python's `timeout`).
     pub fn set_timeout(&mut self, timeout: Option<std::time::Duration>) {
         self.pace.set_stall(timeout);
@@ -133,20 +146,21 @@ impl WFile {
 
     fn send_once(&mut self) -> io::Result<()> {
         let unsent = &self.buffer[self.sent..self.filled];
+        let write = if self.close_follows { Transport::write_last } else { Transport::write_vectored };
         let count = match &self.tail {
             Some(Tail::Shared { bytes, range }) => {
                 let tail = IoSlice::new(&bytes[range.clone()]);
                 if unsent.is_empty() {
-                    self.transport.write_vectored(&[tail])?
+                    write(&self.transport, &[tail])?
                 } else {
-                    self.transport.write_vectored(&[IoSlice::new(unsent), tail])?
+                    write(&self.transport, &[IoSlice::new(unsent), tail])?
                 }
             }
             Some(Tail::File { file, range }) if unsent.is_empty() => {
                 self.transport.send_file(file, range.start, range.end - range.start)?
             }
             Some(Tail::File { .. }) => self.transport.write_before_file(unsent)?,
-            None if !unsent.is_empty() => self.transport.write_vectored(&[IoSlice::new(unsent)])?,
+            None if !unsent.is_empty() => write(&self.transport, &[IoSlice::new(unsent)])?,
             None => {
                 self.transport.flush()?;
                 self.unflushed = false;

@@ -1,6 +1,7 @@
 //! How a connection ends: `finish`, the lingering close, failures and refusals.
 
 use std::io;
+use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,6 +20,10 @@ impl Session {
             let request = &mut self.request;
             guard(|| handler.finish(request))?;
             return Ok(None);
+        }
+        if self.request.wfile.awaits_close() {
+            // Fails only if the peer is gone, which the look at what it sent will tell.
+            let _ = self.request.transport.shutdown(Shutdown::Write);
         }
         let rfile = &mut self.request.rfile;
         // A service that only speaks hasn't looked yet whether the client said something; most say nothing. An error is an end, too.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::RecvFlags;
 #[cfg(target_os = "linux")]
-use rustix::net::SendFlags;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::bind::Stream;
 use crate::trace::{Tap, Traffic};
@@ -128,6 +128,20 @@ impl Transport {
             None if slices.len() == 1 => (&self.socket).write(&slices[0])?,
             None => (&self.socket).write_vectored(slices)?,
         };
+        if let Some(tap) = &self.tap {
+            tap.note(Traffic::Sent(&slices.concat_slices()[..count]));
+        }
+        Ok(count)
+    }
+
+    /// As [`write_vectored`](Transport::write_vectored), for what [`finish_writing`](Transport::finish_writing) follows: the
+    /// system may wait for that, and send the end in the same segment.
+    pub(crate) fn write_last(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let (None, Socket::Stream(Stream::Tcp(stream))) = (self.tls(), &self.socket) else {
+            return self.write_vectored(slices);
+        };
+        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        let count = rustix::net::sendmsg(stream, slices, &mut SendAncillaryBuffer::default(), flags)?;
         if let Some(tap) = &self.tap {
             tap.note(Traffic::Sent(&slices.concat_slices()[..count]));
         }

@@ -1,6 +1,7 @@
 //! Many connections, few threads: parking, waking, and taking turns.
 
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -150,4 +151,28 @@ fn a_client_that_never_pauses_does_not_starve_the_others() {
         }
         stop.store(true, Ordering::SeqCst);
     });
+}
+
+#[test]
+fn the_last_words_come_whole_with_the_end_behind_them() {
+    let class = |_: &_| {
+        |request: &mut StreamRequest| {
+            let words: Arc<[u8]> = match request.rfile.take_all() {
+                b"short" => (*b"bye").into(),
+                _ => vec![b'x'; 3 << 20].into(),
+            };
+            let range = 0..words.len();
+            request.wfile.write_all(b"> ")?;
+            request.wfile.send_shared(words, range)?;
+            request.wfile.close_follows();
+            Ok(Next::Close)
+        }
+    };
+    let server = Running::start(pool(1).tcp("127.0.0.1:0", class).unwrap());
+    for (word, length) in [("short", 5), ("long", 2 + (3 << 20))] {
+        let mut client = server.connect();
+        let mut heard = Vec::new();
+        client.say(word.as_bytes()).socket.read_to_end(&mut heard).unwrap();
+        assert_eq!((&heard[..2], heard.len()), (&b"> "[..], length));
+    }
 }
