@@ -78,7 +78,7 @@ impl Pool {
                     self.gather(&mut ready);
                     self.lead.publish(me, &mut ready)
                 }
-                Turn::Leave { .. } => return,
+                Turn::Leave => return,
             };
         }
     }

@@ -25,7 +25,7 @@ pub(crate) enum Turn<T> {
     /// Wait for events, and hand them to [`Lead::publish`].
     Lead,
     /// End: the thread isn't needed any more.
-    Leave { remaining: usize },
+    Leave,
 }
 
 /// What the supervisor is to do now.
@@ -330,7 +330,7 @@ impl<T> State<T> {
     fn leave(&mut self, me: usize) -> Turn<T> {
         self.workers[me].doing = Doing::Nothing;
         self.total -= 1;
-        Turn::Leave { remaining: self.total }
+        Turn::Leave
     }
 
     /// Takes `me` off the stack; false if somebody has done so to wake it.
