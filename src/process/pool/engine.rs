@@ -112,8 +112,8 @@ impl Engine {
                     }
                     self.lead.next(me)
                 }
-                Turn::Lead => {
-                    self.take_the_lead(&mut events, &mut ready, None);
+                Turn::Lead { at_once } => {
+                    self.take_the_lead(&mut events, &mut ready, at_once.then_some(Duration::ZERO));
                     self.lead.publish(me, &mut ready)
                 }
                 Turn::Leave => {
