@@ -253,11 +253,14 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// Counts the connection under its client's real address (known only after a PROXY header).
+    /// Counts the connection under its client's real address, which may be known only after a PROXY header.
     pub(crate) fn count_address(&mut self, client: &ClientAddress) -> Result<(), Refusal> {
         let (Some(limit), Some(ip)) = (self.core.limits.max_per_address, client.ip()) else {
             return Ok(());
         };
+        if self.address == Some(ip) {
+            return Ok(());
+        }
         self.uncount_address();
         let mut counts = self.core.per_address.lock();
         let count = counts.entry(ip).or_default();

@@ -60,6 +60,8 @@ impl Dispatcher {
                 if event.key == BELL {
                     self.core.answer_bell();
                 }
+                // A child that has ended counts no more against a limit.
+                process.service_actions();
                 if let Some(index) = Sources::index_of(event.key)
                     && let Some(request) = self.next_request(index)
                 {
