@@ -73,6 +73,9 @@ impl ProcessRequest for ForkingMixIn {
         match fork() {
             Ok(Fork::Child) => {
                 request.core().note_fork();
+                if let Kind::Stream { session, sources, .. } = &request.0 {
+                    sources.stop_listening_in_child(session.core().bell.closing());
+                }
                 request.run();
                 // Neither destructors nor exit handlers: they belong to the parent (Python's `os._exit`).
                 signal_hook::low_level::exit(0);
