@@ -196,3 +196,17 @@ fn a_trace_shows_both_sides_what_crosses_the_wire() {
         server.wait_for_log(part);
     }
 }
+
+#[test]
+fn a_datagram_that_seems_to_come_from_another_echo_server_is_not_answered() {
+    let server = TestServer::start(&["echo", "--udp"]);
+    let exchange = |port: u16| {
+        // An address of this process's own, as the port may be somebody's elsewhere.
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let socket = UdpSocket::bind(([127, high.max(1), low, 9], port)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE / 100)).unwrap();
+        socket.send_to(b"hello", server.address()).unwrap();
+        socket.recv(&mut [0; 10]).ok()
+    };
+    assert_eq!((exchange(7007), exchange(0)), (None, Some(5)));
+}
