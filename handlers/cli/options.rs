@@ -83,7 +83,7 @@ pub struct ServerOptions {
     /// Silence between two messages [default: 60s for http, 10m for others]
     #[arg(long, value_name = "TIME", env = "SOCKETSERVER_IDLE_TIMEOUT", value_parser = time_out, help_heading = "Deadlines (500ms, 30s, 2m; off)")]
     pub idle_timeout: Option<TimeOut>,
-    /// A TLS handshake, a PROXY header, or a message's head must be whole
+    /// A TLS handshake, a PROXY header, the answer to the HMAC challenge, or a message's head must be whole
     #[arg(long, value_name = "TIME", default_value = "10s", env = "SOCKETSERVER_HEAD_TIMEOUT", value_parser = time_out, help_heading = "Deadlines (500ms, 30s, 2m; off)")]
     pub head_timeout: TimeOut,
     /// No byte came within a message
