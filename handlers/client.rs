@@ -3,6 +3,7 @@
 
 pub mod conversation;
 pub mod datagram;
+pub(crate) mod output;
 
 use std::fmt;
 use std::io::{self, Read, Write};

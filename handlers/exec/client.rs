@@ -9,6 +9,7 @@ use socketserver::Address;
 use super::answer::{Framing, Head, READY};
 use super::request::LONGEST;
 use crate::cli::patience;
+use crate::client::output::{Output, quietly};
 use crate::client::{Client, ClientOptions, Connection};
 use crate::common::framing;
 use crate::service::Failure;
@@ -41,8 +42,8 @@ impl Client for ExecClient {
             return Err(Failure::usage(format!("the command is too long: at most {LONGEST} bytes can be sent")));
         }
         let mut server = Connection::open(address, options)?;
-        self.exchange(&mut server, payload.as_bytes(), options.timeout)
-            .map_err(|error| Failure::run(format!("{address}: {}", explained(&error))))
+        let code = self.exchange(&mut server, payload.as_bytes(), options.timeout);
+        quietly(code, |error| Failure::run(format!("{address}: {}", explained(&error))))
     }
 }
 
@@ -66,7 +67,7 @@ impl ExecClient {
             server.finish_writing()?;
         }
         server.set_read_timeout(self.command_timeout)?;
-        let (stdout, stderr) = (&mut io::stdout().lock(), &mut io::stderr().lock());
+        let (stdout, stderr) = (&mut Output::lock(), &mut io::stderr().lock());
         match self.framing {
             Framing::Json => {
                 let head: Head = serde_json::from_slice(&framing::read(server, LONGEST)?)?;

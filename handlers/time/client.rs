@@ -13,6 +13,7 @@ use socketserver::Address;
 use super::format::{Format, Style};
 use super::sntp::{self, Estimate, Reply, Useless};
 use crate::client::datagram::DatagramConnection;
+use crate::client::output::{Output, quietly};
 use crate::client::{Client, ClientOptions, Connection};
 use crate::service::Failure;
 
@@ -58,8 +59,8 @@ impl Client for TimeClient {
                 (_, false) => answer.text(&zone)?,
             }
         };
-        writeln!(io::stdout(), "{line}").map_err(Failure::run)?;
-        Ok(0)
+        let mut output = Output::lock();
+        quietly(writeln!(output, "{line}").and_then(|()| output.flush()).map(|()| 0), Failure::run)
     }
 }
 
