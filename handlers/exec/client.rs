@@ -17,13 +17,16 @@ use crate::service::Failure;
 /// The length in [`Framing::Ack`] has no end: it is whole when nothing more has come for so long.
 const SILENCE: Duration = Duration::from_millis(100);
 
+/// A server ends a command after this time, unless it was started with another `--command-timeout`.
+const SERVERS_LIMIT: Duration = Duration::from_secs(60);
+
 /// The options of `client exec`.
 #[derive(Debug, Args)]
 pub struct ExecClient {
-    /// How the server's answers tell their length
+    /// How the server's answers tell their length; only json carries the command's exit code and tells its errors apart
     #[arg(long, value_enum, default_value = "json")]
     framing: Framing,
-    /// How long the command may take [default: as long as the server lets it]
+    /// How long the command may take [default: the 60s that servers let it, and --timeout]
     #[arg(long, value_name = "TIME", value_parser = patience)]
     command_timeout: Option<Duration>,
     /// The command: several words are sent so that the server sees the same words, one is sent as it is
@@ -66,7 +69,7 @@ impl ExecClient {
             // Only the end tells where the answer ends, so there can be one only.
             server.finish_writing()?;
         }
-        server.set_read_timeout(self.command_timeout)?;
+        server.set_read_timeout(Some(self.command_timeout.unwrap_or(SERVERS_LIMIT + timeout)))?;
         let (stdout, stderr) = (&mut Output::lock(), &mut io::stderr().lock());
         match self.framing {
             Framing::Json => {
