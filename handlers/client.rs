@@ -3,6 +3,7 @@
 
 pub mod conversation;
 pub mod datagram;
+pub(crate) mod output;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -79,10 +80,10 @@ pub struct ClientOptions {
 impl ClientOptions {
     /// Datagrams can be neither encrypted nor authenticated.
     fn refuse_stream_only(&self) -> Result<(), Failure> {
-        let option = match (self.wants_tls(), &self.keys.auth_key_file) {
+        let option = match (self.wants_tls(), self.keys.is_asked_for()) {
             (true, _) => "--tls",
-            (false, Some(_)) => "--auth-key-file",
-            (false, None) => return Ok(()),
+            (false, true) => "--auth-key-file",
+            (false, false) => return Ok(()),
         };
         Err(Failure::usage(format!("{option} needs a connection: it does not go with datagrams")))
     }

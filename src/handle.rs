@@ -67,8 +67,8 @@ pub(crate) struct Core {
     datagrams: AtomicUsize,
     per_address: Mutex<HashMap<IpAddr, usize>>,
     waker: Mutex<Option<Arc<dyn Waker>>>,
-    /// Whether `serve_forever` is running; its end is what [`ServerHandle::wait`] waits for.
-    serving: Mutex<bool>,
+    /// Whether the server is over: what [`ServerHandle::wait`] waits for.
+    over: Mutex<bool>,
     stopped: Condvar,
 }
 
@@ -95,7 +95,7 @@ impl Core {
             datagrams: AtomicUsize::new(0),
             per_address: Mutex::default(),
             waker: Mutex::new(None),
-            serving: Mutex::new(false),
+            over: Mutex::new(false),
             stopped: Condvar::new(),
         })
     }
@@ -117,7 +117,7 @@ impl Core {
         if self.phase.fetch_max(phase as u8, Ordering::SeqCst) < phase as u8 {
             self.bell.ring();
             self.bell.close();
-            drop(self.serving.lock()); // whoever waits is either before its look at the phase, or already asleep
+            drop(self.over.lock()); // whoever waits is either before its look at the phase, or already asleep
             self.stopped.notify_all();
             // Cloned, as the waker may call back into this core.
             let waker = self.waker.lock().clone();
@@ -144,12 +144,9 @@ impl Core {
         Ok(Admission { core: Arc::clone(self), address: None })
     }
 
-    pub(crate) fn begin_serving(&self) {
-        *self.serving.lock() = true;
-    }
-
-    pub(crate) fn end_serving(&self) {
-        *self.serving.lock() = false;
+    /// `serve_forever` has returned, or never will be called.
+    pub(crate) fn end(&self) {
+        *self.over.lock() = true;
         self.stopped.notify_all();
     }
 
@@ -174,7 +171,7 @@ impl Core {
     fn maybe_drained(&self) {
         if !self.is_serving() {
             // Under the lock, so that a waiter is either before its check or already waiting.
-            drop(self.serving.lock());
+            drop(self.over.lock());
             self.stopped.notify_all();
         }
     }
@@ -185,9 +182,9 @@ impl Core {
 
     /// Waits until no connection is open and no datagram is being served; false when `until` or the end of `phase` came first.
     pub(crate) fn wait_drained(&self, phase: Phase, until: Instant) -> bool {
-        let mut serving = self.serving.lock();
+        let mut over = self.over.lock();
         while !self.is_drained() && self.phase() == phase {
-            if self.stopped.wait_until(&mut serving, until).timed_out() {
+            if self.stopped.wait_until(&mut over, until).timed_out() {
                 break;
             }
         }
@@ -253,11 +250,14 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// Counts the connection under its client's real address (known only after a PROXY header).
+    /// Counts the connection under its client's real address, which may be known only after a PROXY header.
     pub(crate) fn count_address(&mut self, client: &ClientAddress) -> Result<(), Refusal> {
         let (Some(limit), Some(ip)) = (self.core.limits.max_per_address, client.ip()) else {
             return Ok(());
         };
+        if self.address == Some(ip) {
+            return Ok(());
+        }
         self.uncount_address();
         let mut counts = self.core.per_address.lock();
         let count = counts.entry(ip).or_default();
@@ -310,15 +310,16 @@ impl ServerHandle {
         !self.0.is_serving()
     }
 
-    /// Waits until `serve_forever` has returned; false when `timeout` passed first.
+    /// Waits until `serve_forever` has returned, or the server was dropped; false when `timeout` passed first. It may be called
+    /// before `serve_forever` is: it waits all the same.
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
         let until = timeout.map(|t| Instant::now() + t);
-        let mut serving = self.0.serving.lock();
-        while *serving {
+        let mut over = self.0.over.lock();
+        while !*over {
             match until {
-                Some(until) if self.0.stopped.wait_until(&mut serving, until).timed_out() => return !*serving,
+                Some(until) if self.0.stopped.wait_until(&mut over, until).timed_out() => return *over,
                 Some(_) => {}
-                None => self.0.stopped.wait(&mut serving),
+                None => self.0.stopped.wait(&mut over),
             }
         }
         true

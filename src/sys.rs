@@ -31,6 +31,18 @@ pub(crate) fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Has `descriptor` stand for what `instead` stands for; what it stood for is closed in this process. Its owner still has a
+/// descriptor, and closes it as ever.
+pub(crate) fn replace(descriptor: BorrowedFd<'_>, instead: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both are open, as they are borrowed; that the first stays so is what dup2 does.
+    let result = unsafe { libc::dup2(instead.as_raw_fd(), descriptor.as_raw_fd()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // dup2 forgets it; a command that the child starts shall not inherit it.
+    Ok(rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?)
+}
+
 /// Registers `fd` with `poller`.
 #[cfg(any(not(target_os = "linux"), feature = "portable-poller"))]
 pub(crate) fn poller_add(

@@ -16,6 +16,9 @@ use super::challenge::{CHALLENGE, Digest};
 /// Holds one key, all of it; a key file that is named wins over it.
 pub const VARIABLE: &str = "SOCKETSERVER_KEY";
 
+/// Names a key file.
+const FILE_VARIABLE: &str = "SOCKETSERVER_AUTH_KEY_FILE";
+
 /// A shared secret, perhaps with a name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
@@ -73,7 +76,7 @@ fn split_id(line: &[u8]) -> (Option<&str>, &[u8]) {
 #[command(next_help_heading = "Authentication (HMAC; the variable SOCKETSERVER_KEY may hold a key itself)")]
 pub struct KeyOptions {
     /// A file with a key on each line, KEY or ID:KEY: servers accept any of them, clients use the first; reread on SIGHUP
-    #[arg(long, value_name = "FILE", env = "SOCKETSERVER_AUTH_KEY_FILE")]
+    #[arg(long, value_name = "FILE", env = FILE_VARIABLE)]
     pub auth_key_file: Option<PathBuf>,
     /// The digest of the HMAC
     #[arg(long, value_enum, value_name = "DIGEST", default_value = "sha256", env = "SOCKETSERVER_AUTH_DIGEST")]
@@ -81,6 +84,12 @@ pub struct KeyOptions {
 }
 
 impl KeyOptions {
+    /// Whether a key file is named for this very run: the variable speaks to every service and client alike, those that can't use
+    /// a key too.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.auth_key_file.is_some() && self.auth_key_file.as_deref().map(Path::as_os_str) != std::env::var_os(FILE_VARIABLE).as_deref()
+    }
+
     /// The keys, if any are given.
     ///
     /// # Errors

@@ -4,9 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use socketserver::Address;
-
-use super::values::{TimeOut, at_least_one, duration, size, time_out};
+use super::values::{Addresses, TimeOut, addresses, at_least_one, duration, size, time_out};
 use crate::auth::keys::KeyOptions;
 use crate::service::Service;
 
@@ -38,8 +36,8 @@ pub enum Model {
 pub struct ServerOptions {
     /// Where to listen: HOST:PORT, :PORT (every interface), [IPV6]:PORT or unix:PATH; may be repeated
     /// [default: 127.0.0.1 and the service's port]
-    #[arg(long, value_name = "ADDRESS", env = "SOCKETSERVER_BIND", value_delimiter = ',', verbatim_doc_comment)]
-    pub bind: Vec<Address>,
+    #[arg(long, value_name = "ADDRESS", env = "SOCKETSERVER_BIND", value_parser = addresses, verbatim_doc_comment)]
+    pub bind: Vec<Addresses>,
     /// Serve only these networks (CIDR, or @FILE with one a line); may be repeated
     #[arg(long, value_name = "CIDR", env = "SOCKETSERVER_ALLOW", value_delimiter = ',')]
     pub allow: Vec<String>,
@@ -85,7 +83,7 @@ pub struct ServerOptions {
     /// Silence between two messages [default: 60s for http, 10m for others]
     #[arg(long, value_name = "TIME", env = "SOCKETSERVER_IDLE_TIMEOUT", value_parser = time_out, help_heading = "Deadlines (500ms, 30s, 2m; off)")]
     pub idle_timeout: Option<TimeOut>,
-    /// A TLS handshake, a PROXY header, or a message's head must be whole
+    /// A TLS handshake, a PROXY header, the answer to the HMAC challenge, or a message's head must be whole
     #[arg(long, value_name = "TIME", default_value = "10s", env = "SOCKETSERVER_HEAD_TIMEOUT", value_parser = time_out, help_heading = "Deadlines (500ms, 30s, 2m; off)")]
     pub head_timeout: TimeOut,
     /// No byte came within a message

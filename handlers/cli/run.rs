@@ -33,10 +33,10 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
     let keys = keys::<S>(&options)?;
     raise_descriptor_limit(options.max_connections);
 
-    let addresses = match &options.bind[..] {
-        [] => vec![Address::Inet { host: "127.0.0.1".to_owned(), port: S::PORT }],
-        given => given.to_vec(),
-    };
+    let mut addresses: Vec<Address> = options.bind.iter().flat_map(|addresses| &addresses.0).cloned().collect();
+    if addresses.is_empty() {
+        addresses.push(Address::Inet { host: "127.0.0.1".to_owned(), port: S::PORT });
+    }
     let tls = tls::<S>(&options, &addresses)?;
     let context = Context {
         access_log: access_log.clone(),

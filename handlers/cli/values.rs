@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use socketserver::Address;
+
 /// `500ms`, `30s`, `2m`, `1h 30m`; a bare number is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let expected = || format!("`{text}` is no duration: expected 500ms, 30s, 2m, or a number of seconds");
@@ -31,6 +33,24 @@ pub(crate) fn patience(text: &str) -> Result<Duration, String> {
         time => Ok(time),
     }
 }
+
+/// Addresses with commas between them. A path may hold commas too: after `unix:` only one before the next `unix:` parts.
+pub(super) fn addresses(text: &str) -> Result<Addresses, socketserver::Error> {
+    let mut parts: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        match parts.last_mut() {
+            Some(path) if path.starts_with(UNIX) && !part.starts_with(UNIX) => *path = format!("{path},{part}"),
+            _ => parts.push(part.to_owned()),
+        }
+    }
+    parts.iter().map(|part| part.parse()).collect::<Result<_, _>>().map(Addresses)
+}
+
+const UNIX: &str = "unix:";
+
+/// At least one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses(pub Vec<Address>);
 
 /// A time-out, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +100,22 @@ mod tests {
         }
         assert_eq!(time_out("off"), Ok(TimeOut(None)));
         assert!(time_out("0").is_err());
+    }
+
+    #[test]
+    fn commas_part_addresses_but_not_a_path() {
+        for (text, expected) in [
+            ("127.0.0.1:1", &["127.0.0.1:1"][..]),
+            (":1,[::1]:2", &[":1", "[::1]:2"]),
+            ("unix:/a,b", &["unix:/a,b"]),
+            (":1,unix:/a,b:2,unix:/c", &[":1", "unix:/a,b:2", "unix:/c"]),
+        ] {
+            let expected = expected.iter().map(|text| text.parse().unwrap()).collect();
+            assert_eq!(addresses(text).unwrap(), Addresses(expected), "{text}");
+        }
+        for text in ["", ":1,", ",:1", "a,b"] {
+            assert!(addresses(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

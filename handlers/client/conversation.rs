@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 use super::Connection;
+use super::output::{Output, quietly};
 use crate::service::Failure;
 
 /// Bytes that are sent before their echo is awaited: what two sockets' buffers hold without anybody reading.
@@ -16,7 +17,7 @@ const PROMPT: &[u8] = b">>> ";
 pub fn converse(server: &mut Connection) -> Result<u8, Failure> {
     let prompting = io::stdin().is_terminal();
     let result = if prompting { prompt(|line| exchange_line(server, line)) } else { pipe(server) };
-    result.map(|()| 0).map_err(Failure::run)
+    quietly(result.map(|()| 0), Failure::run)
 }
 
 /// Asks for lines until `quit` or the end of input.
@@ -57,7 +58,7 @@ fn pipe(server: &mut Connection) -> io::Result<()> {
         input.consume(taken);
     }
     server.finish_writing()?;
-    io::copy(server, &mut io::stdout().lock()).map(drop)
+    io::copy(server, &mut Output::lock()).map(drop)
 }
 
 /// Sends bytes and prints as many.
@@ -80,7 +81,7 @@ fn exchange(server: &mut Connection, bytes: &[u8]) -> io::Result<()> {
 
 /// Writes to standard output at once.
 pub(crate) fn print(parts: &[&[u8]]) -> io::Result<()> {
-    let mut output = io::stdout().lock();
+    let mut output = Output::lock();
     parts.iter().try_for_each(|part| output.write_all(part))?;
     output.flush()
 }

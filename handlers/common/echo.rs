@@ -4,6 +4,8 @@ use std::io::{BufRead, Write};
 
 use socketserver::{DatagramRequest, DatagramRequestHandler, Next, Result, StreamRequest, StreamRequestHandler};
 
+use super::reflectors::answers_itself;
+
 /// Bytes that are echoed before they are sent. Less than `wfile` holds, so that a client that doesn't read its answers
 /// holds no thread: the next bytes are looked at when these are out.
 const CHUNK: usize = 8 * 1024;
@@ -33,6 +35,9 @@ impl StreamRequestHandler for EchoHandler {
 
 impl DatagramRequestHandler for EchoHandler {
     fn handle(&mut self, request: &mut DatagramRequest) -> Result<()> {
+        if answers_itself(&request.client_address) {
+            return Ok(());
+        }
         if self.upper { request.reply(&request.packet().to_ascii_uppercase()) } else { request.reply(request.packet()) }
     }
 }

@@ -8,6 +8,7 @@ pub mod echo;
 pub mod framing;
 pub(crate) mod log_writer;
 pub mod progress;
+pub(crate) mod reflectors;
 pub mod share;
 pub mod store;
 pub(crate) mod trace;

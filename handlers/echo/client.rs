@@ -7,6 +7,7 @@ use socketserver::Address;
 
 use crate::client::conversation::{converse, print, prompt};
 use crate::client::datagram::{DatagramConnection, MAX_DATAGRAM};
+use crate::client::output::quietly;
 use crate::client::{Client, ClientOptions, Connection};
 use crate::service::Failure;
 
@@ -36,10 +37,8 @@ fn datagrams(server: &DatagramConnection) -> Result<u8, Failure> {
         print(&[&buffer[..length], b"\n"])
     };
     if io::stdin().is_terminal() {
-        return prompt(exchange).map(|()| 0).map_err(Failure::run);
+        return quietly(prompt(exchange).map(|()| 0), Failure::run);
     }
-    for line in io::stdin().lock().split(b'\n') {
-        line.and_then(|line| exchange(&line)).map_err(Failure::run)?;
-    }
-    Ok(0)
+    let sent = io::stdin().lock().split(b'\n').try_for_each(|line| exchange(&line?));
+    quietly(sent.map(|()| 0), Failure::run)
 }

@@ -9,6 +9,7 @@ use socketserver::Address;
 use super::answer::{Framing, Head, READY};
 use super::request::LONGEST;
 use crate::cli::patience;
+use crate::client::output::{Output, quietly};
 use crate::client::{Client, ClientOptions, Connection};
 use crate::common::framing;
 use crate::service::Failure;
@@ -16,13 +17,16 @@ use crate::service::Failure;
 /// The length in [`Framing::Ack`] has no end: it is whole when nothing more has come for so long.
 const SILENCE: Duration = Duration::from_millis(100);
 
+/// A server ends a command after this time, unless it was started with another `--command-timeout`.
+const SERVERS_LIMIT: Duration = Duration::from_secs(60);
+
 /// The options of `client exec`.
 #[derive(Debug, Args)]
 pub struct ExecClient {
-    /// How the server's answers tell their length
+    /// How the server's answers tell their length; only json carries the command's exit code and tells its errors apart
     #[arg(long, value_enum, default_value = "json")]
     framing: Framing,
-    /// How long the command may take [default: as long as the server lets it]
+    /// How long the command may take [default: the 60s that servers let it, and --timeout]
     #[arg(long, value_name = "TIME", value_parser = patience)]
     command_timeout: Option<Duration>,
     /// The command: several words are sent so that the server sees the same words, one is sent as it is
@@ -41,8 +45,8 @@ impl Client for ExecClient {
             return Err(Failure::usage(format!("the command is too long: at most {LONGEST} bytes can be sent")));
         }
         let mut server = Connection::open(address, options)?;
-        self.exchange(&mut server, payload.as_bytes(), options.timeout)
-            .map_err(|error| Failure::run(format!("{address}: {}", explained(&error))))
+        let code = self.exchange(&mut server, payload.as_bytes(), options.timeout);
+        quietly(code, |error| Failure::run(format!("{address}: {}", explained(&error))))
     }
 }
 
@@ -65,8 +69,8 @@ impl ExecClient {
             // Only the end tells where the answer ends, so there can be one only.
             server.finish_writing()?;
         }
-        server.set_read_timeout(self.command_timeout)?;
-        let (stdout, stderr) = (&mut io::stdout().lock(), &mut io::stderr().lock());
+        server.set_read_timeout(Some(self.command_timeout.unwrap_or(SERVERS_LIMIT + timeout)))?;
+        let (stdout, stderr) = (&mut Output::lock(), &mut io::stderr().lock());
         match self.framing {
             Framing::Json => {
                 let head: Head = serde_json::from_slice(&framing::read(server, LONGEST)?)?;

@@ -13,6 +13,7 @@ use socketserver::Address;
 use super::format::{Format, Style};
 use super::sntp::{self, Estimate, Reply, Useless};
 use crate::client::datagram::DatagramConnection;
+use crate::client::output::{Output, quietly};
 use crate::client::{Client, ClientOptions, Connection};
 use crate::service::Failure;
 
@@ -42,7 +43,7 @@ impl Client for TimeClient {
         let line = if self.sntp {
             let server = DatagramConnection::open(address, options)?;
             let exchange = ask_sntp(&server, options.timeout)?;
-            if self.offset { describe(exchange.estimate()) } else { plain(exchange.time(), &zone)? }
+            if self.offset { describe(exchange.estimate(), None) } else { plain(exchange.time(), &zone)? }
         } else {
             let answer = if self.udp {
                 ask_by_datagram(&DatagramConnection::open(address, options)?)
@@ -54,17 +55,18 @@ impl Client for TimeClient {
             .map_err(Failure::run)?;
             match (answer.bytes.is_empty(), self.offset) {
                 (true, _) => return Err(Failure::run("the server sent nothing")),
-                (_, true) => describe(answer.estimate(&zone)?),
+                (_, true) => answer.offset(&zone)?,
                 (_, false) => answer.text(&zone)?,
             }
         };
-        writeln!(io::stdout(), "{line}").map_err(Failure::run)?;
-        Ok(0)
+        let mut output = Output::lock();
+        quietly(writeln!(output, "{line}").and_then(|()| output.flush()).map(|()| 0), Failure::run)
     }
 }
 
-fn describe(estimate: Estimate) -> String {
-    format!("offset {:+.6}s delay {:.6}s", estimate.offset, estimate.delay)
+fn describe(estimate: Estimate, uncertain: Option<f64>) -> String {
+    let uncertain = uncertain.map_or_else(String::new, |seconds| format!(" ± {seconds} s"));
+    format!("offset {:+.6}s{uncertain} delay {:.6}s", estimate.offset, estimate.delay)
 }
 
 /// A time that came as a number, as our server would write it.
@@ -125,15 +127,21 @@ impl Answer {
         Ok(text.trim_end().replace("\r\n", "\n").chars().map(harmless).collect())
     }
 
-    /// The server read its clock when half the round trip was over.
-    fn estimate(&self, zone: &TimeZone) -> Result<Estimate, Failure> {
+    /// The server read its clock when half the round trip was over. Whole seconds (RFC 867, RFC 868) are cut off its time: on
+    /// average it was half a second later.
+    fn offset(&self, zone: &TimeZone) -> Result<String, Failure> {
+        const HALF: f64 = 0.5;
         let read = self.seconds().and_then(|time| Timestamp::try_from(time).ok());
         let Some(theirs) = read.or_else(|| read_text(&String::from_utf8_lossy(&self.bytes), zone, self.arrived)) else {
             return Err(Failure::run(format!("the server's answer is no time: `{}`", self.text(zone)?)));
         };
         let ours = Timestamp::try_from(self.arrived).map_err(Failure::run)?;
         let delay = self.round_trip.as_secs_f64();
-        Ok(Estimate { offset: theirs.duration_since(ours).as_secs_f64() + delay / 2.0, delay })
+        let offset = theirs.duration_since(ours).as_secs_f64() + delay / 2.0;
+        Ok(match theirs.subsec_nanosecond() {
+            0 => describe(Estimate { offset: offset + HALF, delay }, Some(HALF)),
+            _ => describe(Estimate { offset, delay }, None),
+        })
     }
 }
 

@@ -13,10 +13,9 @@ use std::time::SystemTime;
 
 use clap::Args;
 use jiff::tz::TimeZone;
-use socketserver::{
-    ClientAddress, DatagramRequest, DatagramRequestHandler, Next, Result, StreamRequest, StreamRequestHandler,
-};
+use socketserver::{DatagramRequest, DatagramRequestHandler, Next, Result, StreamRequest, StreamRequestHandler};
 
+use crate::common::reflectors::answers_itself;
 use crate::service::{Context, Failure, Served, Service};
 use format::{Format, Style};
 
@@ -89,26 +88,4 @@ fn answer_sntp(request: &mut DatagramRequest) -> Result<()> {
         request.reply(&reply)?;
     }
     Ok(())
-}
-
-/// Whether the sender is a server that answers anything: by one forged datagram, two of these would talk for ever (CVE-1999-0103).
-fn answers_itself(client: &ClientAddress) -> bool {
-    // echo, daytime, chargen, time; then the default ports of this program's echo, time and ping.
-    const PORTS: [u16; 7] = [7, 13, 19, 37, 7007, Time::PORT, 12000];
-    matches!(client, ClientAddress::Inet(address) if PORTS.contains(&address.port()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_answers_anything_is_not_answered() {
-        let from = |port| ClientAddress::Inet(std::net::SocketAddr::from(([192, 0, 2, 1], port)));
-        for (port, expected) in
-            [(7, true), (37, true), (9999, true), (12000, true), (8, false), (123, false), (50_000, false)]
-        {
-            assert_eq!(answers_itself(&from(port)), expected, "port {port}");
-        }
-    }
 }

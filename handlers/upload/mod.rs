@@ -30,22 +30,22 @@ pub struct Upload {
     #[arg(value_name = "DIR", default_value = "uploads")]
     dir: PathBuf,
     /// What happens to a file whose name is taken
-    #[arg(long, value_enum, default_value_t, value_name = "POLICY")]
+    #[arg(long, value_enum, default_value_t, value_name = "POLICY", env = "SOCKETSERVER_ON_DUPLICATE")]
     on_duplicate: OnDuplicate,
     /// The largest file that is taken
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", env = "SOCKETSERVER_MAX_SIZE", value_parser = size)]
     max_size: Option<u64>,
     /// What the folder may hold in all
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", env = "SOCKETSERVER_QUOTA", value_parser = size)]
     quota: Option<u64>,
     /// Keep the folders in a file's name, below DIR
-    #[arg(long)]
+    #[arg(long, env = "SOCKETSERVER_KEEP_PATHS")]
     keep_paths: bool,
     /// How long an upload that was cut can be resumed
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", env = "SOCKETSERVER_PARTIAL_EXPIRY", value_parser = duration)]
     partial_expiry: Duration,
     /// Answer before a file is on the disk: faster, but a power cut may lose it
-    #[arg(long)]
+    #[arg(long, env = "SOCKETSERVER_NO_FSYNC")]
     no_fsync: bool,
 }
 

@@ -76,8 +76,15 @@ impl StreamListener {
         let tap = self.core.trace.as_ref().map(|trace| Tap::new(trace, &client));
         let transport = Transport::plain(stream).tapped(tap);
         let mut session = Box::new(Session::new(transport, client, &self.service, &self.core));
-        let admission = admission.and_then(|admission| {
-            if queued > self.core.limits.max_queue { Err(Refusal::QueueFull) } else { Ok(admission) }
+        let admission = admission.and_then(|mut admission| {
+            if queued > self.core.limits.max_queue {
+                return Err(Refusal::QueueFull);
+            }
+            // Here, in the process that sees all connections: a forked child sees its own only.
+            if session.knows_its_client() {
+                admission.count_address(session.client_address())?;
+            }
+            Ok(admission)
         });
         match admission {
             Ok(admission) => session.admitted(admission),

@@ -26,7 +26,7 @@ const FULL_INTERVAL: Duration = Duration::from_millis(5);
 pub(crate) struct Dispatcher {
     core: Arc<Core>,
     poller: Poller,
-    sources: Sources,
+    sources: Arc<Sources>,
     registry: Arc<Registry>,
 }
 
@@ -40,7 +40,7 @@ impl Dispatcher {
             watched.add(source.clone(), &poller)?;
         }
         let registry = Arc::new(Registry::new());
-        Ok(Dispatcher { core: Arc::clone(core), poller, sources: watched, registry })
+        Ok(Dispatcher { core: Arc::clone(core), poller, sources: Arc::new(watched), registry })
     }
 
     /// Has the server's handle reach this dispatcher.
@@ -60,6 +60,8 @@ impl Dispatcher {
                 if event.key == BELL {
                     self.core.answer_bell();
                 }
+                // A child that has ended counts no more against a limit.
+                process.service_actions();
                 if let Some(index) = Sources::index_of(event.key)
                     && let Some(request) = self.next_request(index)
                 {
@@ -118,9 +120,10 @@ impl Dispatcher {
     fn next_request(&self, index: usize) -> Option<Request> {
         match self.sources.get(index)? {
             Source::Listener(listener) => match listener.accept_one(0) {
-                Ok(session) => {
-                    session.map(|session| Request(Kind::Stream { session, registry: Arc::clone(&self.registry) }))
-                }
+                Ok(session) => session.map(|session| {
+                    let (registry, sources) = (Arc::clone(&self.registry), Arc::clone(&self.sources));
+                    Request(Kind::Stream { session, registry, sources })
+                }),
                 Err(error) => {
                     let pause = listener.failed(&error);
                     self.sources.pause(index, self.core.clock.now() + pause, &self.poller);

@@ -13,6 +13,7 @@ use crate::sys::{Fork, fork, thread_count};
 
 /// A process for each request, as Python's `ForkingMixIn` has it: what a handler breaks ends with its process.
 ///
+/// Limits are counted in the parent; that of an address can't be for clients behind a PROXY header, which only the child reads.
 /// Forking needs a process with a single thread: `serve_forever` refuses to begin when there are others.
 pub struct ForkingMixIn {
     max_children: usize,
@@ -65,7 +66,6 @@ impl std::fmt::Debug for ForkingMixIn {
 
 impl ProcessRequest for ForkingMixIn {
     fn process_request(&self, mut request: Request) {
-        self.collect_children(false);
         while self.children.lock().len() >= self.max_children {
             std::thread::sleep(Duration::from_millis(1)); // a full house is rare, and SIGCHLD isn't ours to take
             self.collect_children(false);
@@ -73,6 +73,9 @@ impl ProcessRequest for ForkingMixIn {
         match fork() {
             Ok(Fork::Child) => {
                 request.core().note_fork();
+                if let Kind::Stream { session, sources, .. } = &request.0 {
+                    sources.stop_listening_in_child(session.core().bell.closing());
+                }
                 request.run();
                 // Neither destructors nor exit handlers: they belong to the parent (Python's `os._exit`).
                 signal_hook::low_level::exit(0);

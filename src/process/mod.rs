@@ -23,6 +23,7 @@ pub use forking::ForkingMixIn;
 pub(crate) use pool::Engine;
 pub use pool::ThreadingMixIn;
 use registry::Registry;
+use sources::Sources;
 pub use synchronous::Synchronous;
 pub use thread_per_request::ThreadPerRequest;
 
@@ -73,7 +74,7 @@ pub trait ProcessRequest: Send + Sync + 'static {
 pub struct Request(Kind);
 
 enum Kind {
-    Stream { session: Box<Session>, registry: Arc<Registry> },
+    Stream { session: Box<Session>, registry: Arc<Registry>, sources: Arc<Sources> },
     Datagram { request: Box<DatagramRequest>, job: Arc<DatagramJob> },
 }
 
@@ -96,7 +97,7 @@ impl Request {
     /// Serves it to its end, on the calling thread. Never panics; errors reach the server's hooks.
     pub fn run(self) {
         match self.0 {
-            Kind::Stream { session, registry } => blocking::run(&registry, session),
+            Kind::Stream { session, registry, .. } => blocking::run(&registry, session),
             Kind::Datagram { request, job } => job.handle(request),
         }
     }

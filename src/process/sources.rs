@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 use crate::poller::{Interest, Mode, Poller};
 use crate::process::accept::StreamListener;
 use crate::process::datagrams::DatagramJob;
+use crate::sys;
 
 /// The topmost bit of a poller's key marks a source.
 const SOURCE_BIT: usize = 1 << (usize::BITS - 1);
@@ -67,6 +68,16 @@ impl Sources {
     pub(crate) fn clear(&self, poller: &Poller) {
         let count = self.0.read().len();
         (0..count).for_each(|index| self.remove(index, poller));
+    }
+
+    /// Lets go of the listening sockets in a forked child: it would else hold the port after its parent's end. `instead` takes
+    /// their descriptors' places.
+    pub(crate) fn stop_listening_in_child(&self, instead: BorrowedFd<'_>) {
+        for source in self.0.read().iter().filter_map(|entry| entry.source.as_ref()) {
+            if let Err(error) = sys::replace(source.as_fd(), instead) {
+                log::debug!("a child keeps a listening socket: {error}");
+            }
+        }
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<Source> {

@@ -81,12 +81,11 @@ impl<S> Server<S> {
     /// When the system refuses a poller or a thread, or the way to process can't work here.
     pub fn serve_forever(&mut self) -> Result<()> {
         self.process.check()?;
-        self.core.begin_serving();
         let result = match self.process.pool().cloned() {
             Some(pool) => self.serve_by_pool(&pool),
             None => self.serve_by_dispatcher(),
         };
-        self.core.end_serving();
+        self.core.end();
         result
     }
 
@@ -259,6 +258,7 @@ impl<S> std::os::fd::AsFd for Server<S> {
 impl<S> Drop for Server<S> {
     fn drop(&mut self) {
         self.core.enter(Phase::Draining);
+        self.core.end();
     }
 }
 

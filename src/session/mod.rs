@@ -182,6 +182,11 @@ impl Session {
         self.phase = Phase::Over;
     }
 
+    /// Whether the client's address is known from the beginning: no PROXY header is to tell another one.
+    pub(crate) fn knows_its_client(&self) -> bool {
+        self.phase != Phase::Proxy
+    }
+
     /// The place in the counts, for whoever outlives this value.
     pub(crate) fn take_admission(&mut self) -> Option<Admission> {
         self.admission.take()

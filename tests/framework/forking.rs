@@ -46,6 +46,7 @@ tests! {
     children_are_reaped_as_they_end
     handle_request_serves_one_request_and_tells_of_a_time_out
     server_close_waits_for_the_children_unless_told_otherwise
+    a_child_that_outlives_its_server_keeps_no_port
 }
 
 fn each_client_is_served_by_a_process_of_its_own() {
@@ -169,4 +170,13 @@ fn server_close_waits_for_the_children_unless_told_otherwise() {
     client.say(b"wait\n").hear(b"waiting\n");
     server.expect("closed");
     client.say(b"left to itself\n").hear(b"left to itself\n");
+}
+
+fn a_child_that_outlives_its_server_keeps_no_port() {
+    let mut server = Server::start(&["tcp"]);
+    let mut client = server.connect();
+    client.say(b"wait\n").hear(b"waiting\n");
+    server.kill();
+    assert!(!server.is_listening());
+    client.say(b"still served\n").hear(b"still served\n");
 }

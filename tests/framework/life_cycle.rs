@@ -101,6 +101,20 @@ fn wait_tells_whether_the_server_has_ended_in_time() {
 }
 
 #[test]
+fn wait_waits_for_a_server_that_does_not_serve_yet() {
+    let server = echo(ThreadingMixIn::new());
+    let handle = server.handle();
+    assert!(!handle.wait(Some(Duration::from_millis(5))), "nothing has ended");
+    let server = Running::start(server);
+    server.stop();
+    assert!(handle.wait(None));
+    let unused = echo(ThreadingMixIn::new());
+    let handle = unused.handle();
+    drop(unused);
+    assert!(handle.wait(None), "it will never serve");
+}
+
+#[test]
 fn a_request_in_flight_ends_and_an_idle_connection_closes_at_a_shutdown() {
     for settings in concurrent() {
         let gate = Gate::default();

@@ -1,6 +1,8 @@
 //! The pool: it grows when handlers block, shrinks when they don't, and queues at its cap.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socketserver::{Builder, Next, Refusal, Result, StreamRequest, StreamRequestHandler, ThreadingMixIn};
 
@@ -148,5 +150,37 @@ fn a_handler_that_writes_more_than_the_client_takes_holds_up_nobody_else() {
     server.connect().say(b"anybody?").hear(b"here\n");
     for client in &mut slow {
         client.hear(&vec![b'x'; SIZE - 1]);
+    }
+}
+
+#[test]
+fn clients_that_never_pause_keep_out_no_newcomer() {
+    let newcomer = Arc::new(AtomicBool::new(false));
+    let comes = Arc::clone(&newcomer);
+    let class = move |_: &_| {
+        let comes = Arc::clone(&comes);
+        move |request: &mut StreamRequest| {
+            if request.rfile.take_all() == b"newcomer\n" {
+                comes.store(true, Ordering::Relaxed);
+            }
+            // Whoever pipelines without an end always has another request there.
+            if comes.load(Ordering::Relaxed) {
+                request.wfile.write_all(b"at last\n")?;
+            } else {
+                request.call_again();
+            }
+            Ok(Next::Wait)
+        }
+    };
+    let server = Running::start(Builder::new().tcp("127.0.0.1:0", class).unwrap());
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let mut restless: Vec<Client> = (0..cores + 6).map(|_| server.connect()).collect();
+    for client in &mut restless {
+        client.say(b"go\n");
+    }
+    eventually("more clients want a turn than there are threads awake", || server.stats().queued >= 6);
+    server.connect().say(b"newcomer\n").hear(b"at last\n");
+    for client in &mut restless {
+        client.hear(b"at last\n");
     }
 }

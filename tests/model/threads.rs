@@ -11,10 +11,10 @@ impl Threads {
     }
 
     /// A thread of the model; its end is awaited by shuttle itself, which fails a run whose threads don't end.
-    pub(crate) fn start(&self, _: usize, job: impl FnOnce() + Send + 'static) {
+    pub(crate) fn start(&self, job: impl FnOnce() + Send + 'static) {
         let thread = thread::spawn(job);
         self.0.lock().push(thread);
     }
 
-    pub(crate) fn leave(&self, _: usize) {}
+    pub(crate) fn leave(&self) {}
 }

@@ -9,19 +9,25 @@ use shuttle::rand::{Rng, thread_rng};
 use crate::lead::{Lead, Order, Size, Turn};
 use crate::sync::{Condvar, Mutex, thread};
 
-/// What becomes of an event: it is served at once, or its handler blocks until another's has begun.
+/// What becomes of an event: it is served at once, its handler blocks until another's has begun, or it wants another turn
+/// until then.
 #[derive(Clone, Copy, Debug)]
 struct Event {
     number: usize,
     needs: Option<usize>,
+    yields: bool,
 }
 
 fn plain(number: usize) -> Event {
-    Event { number, needs: None }
+    Event { number, needs: None, yields: false }
 }
 
 fn meeting(number: usize, other: usize) -> Event {
-    Event { number, needs: Some(other) }
+    Event { number, needs: Some(other), yields: false }
+}
+
+fn restless(number: usize, other: usize) -> Event {
+    Event { number, needs: Some(other), yields: true }
 }
 
 /// What a poller is: events that come, and a notification.
@@ -74,11 +80,11 @@ impl Pool {
                     self.serve(event);
                     self.lead.next(me)
                 }
-                Turn::Lead => {
-                    self.gather(&mut ready);
+                Turn::Lead { at_once } => {
+                    self.gather(&mut ready, at_once);
                     self.lead.publish(me, &mut ready)
                 }
-                Turn::Leave { .. } => return,
+                Turn::Leave => return,
             };
         }
     }
@@ -98,12 +104,12 @@ impl Pool {
         }
     }
 
-    /// Waits for events, as the one who leads.
-    fn gather(&self, ready: &mut Vec<Event>) {
+    /// Waits for events, or looks for them, as the one who leads.
+    fn gather(&self, ready: &mut Vec<Event>, at_once: bool) {
         let mut inbox = self.inbox.lock();
         inbox.leaders += 1;
         assert_eq!(inbox.leaders, 1, "two threads lead");
-        while inbox.events.is_empty() && !inbox.notified {
+        while inbox.events.is_empty() && !inbox.notified && !at_once {
             self.came.wait(&mut inbox);
         }
         inbox.take(ready);
@@ -121,10 +127,16 @@ impl Pool {
 
     fn serve(&self, event: Event) {
         let mut inbox = self.inbox.lock();
+        let waits = |inbox: &Inbox| event.needs.is_some_and(|other| !inbox.begun.contains(&other));
+        if event.yields && waits(&inbox) {
+            drop(inbox);
+            thread::yield_now(); // time passes for others too
+            return self.lead.enqueue_quietly(event);
+        }
         assert!(!inbox.begun.contains(&event.number), "{event:?} is served twice");
         inbox.begun.push(event.number);
         self.begun.notify_all();
-        while event.needs.is_some_and(|other| !inbox.begun.contains(&other)) {
+        while waits(&inbox) {
             self.begun.wait(&mut inbox);
         }
     }
@@ -266,6 +278,16 @@ fn the_supervisor_leads_only_while_nobody_does() {
         let pool = Pool::start(Size { least: 2, most: 2, awake: 2 }, true);
         in_thread(&pool, |pool| pool.come(&[meeting(1, 2), meeting(2, 1)]));
         in_thread(&pool, |pool| pool.come(&[plain(3), plain(4)]));
+        pool.end_after(4);
+    });
+}
+
+#[test]
+fn a_newcomer_is_served_though_others_never_pause() {
+    crate::check(|| {
+        let pool = Pool::start(Size { least: 2, most: 2, awake: thread_rng().gen_range(1..=2) }, thread_rng().gen_bool(0.5));
+        pool.come(&[restless(1, 4), restless(2, 4), restless(3, 4)]);
+        in_thread(&pool, |pool| pool.come(&[plain(4)]));
         pool.end_after(4);
     });
 }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Command, Stdio};
 
 use crate::support::{PATIENCE, TestDir, TestServer, python, run_with_input};
 
@@ -195,4 +196,27 @@ fn a_trace_shows_both_sides_what_crosses_the_wire() {
     for part in ["server == connection from", "3 bytes \"hi\\n\"", "3 bytes \"HI\\n\"", "end", "closed"] {
         server.wait_for_log(part);
     }
+}
+
+#[test]
+fn a_datagram_that_seems_to_come_from_another_echo_server_is_not_answered() {
+    let server = TestServer::start(&["echo", "--udp"]);
+    let exchange = |port: u16| {
+        // An address of this process's own, as the port may be somebody's elsewhere.
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let socket = UdpSocket::bind(std::net::SocketAddr::from(([127, high.max(1), low, 9], port))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE / 100)).unwrap();
+        socket.send_to(b"hello", server.address()).unwrap();
+        socket.recv(&mut [0; 10]).ok()
+    };
+    assert_eq!((exchange(7007), exchange(0)), (None, Some(5)));
+}
+
+#[test]
+fn a_datagram_client_passes_over_the_variable_for_a_key_file() {
+    let server = TestServer::start(&["echo", "--udp"]);
+    let mut client = Command::new(env!("CARGO_BIN_EXE_socketserver"));
+    client.args(["client", "echo", "--udp", &server.address().to_string()]).env("SOCKETSERVER_AUTH_KEY_FILE", "/keys");
+    let output = client.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use crate::support::{PATIENCE, TestDir, TestServer, run};
 
@@ -127,4 +128,22 @@ fn garbage_in_datagrams_harms_nobody_and_is_never_amplified() {
         server.signal("TERM");
         assert_eq!(server.wait().0, Some(0), "{name}");
     });
+}
+
+#[test]
+fn a_client_whose_output_nobody_reads_any_more_ends_quietly() {
+    for (service, options, arguments) in
+        [("echo", &[][..], &[][..]), ("echo", &["--udp"], &[]), ("time", &[], &[]), ("exec", &["--no-auth"], &["echo", "hello"])]
+    {
+        let server = TestServer::start(&[&[service], options].concat());
+        let mut client = Command::new(env!("CARGO_BIN_EXE_socketserver"));
+        client.args(["client", service]).args(options.iter().filter(|option| **option == "--udp"));
+        client.arg(server.address().to_string()).args(arguments);
+        let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(client.stdout.take());
+        client.stdin.take().unwrap().write_all(b"hello\n").unwrap();
+        let output = client.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*said), (Some(0), ""), "{service} {options:?}");
+    }
 }

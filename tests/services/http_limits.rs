@@ -172,7 +172,13 @@ fn one_connection_too_many_reads_why() {
 
 #[test]
 fn one_address_can_not_take_every_connection() {
-    let (_dir, server) = hello("per-ip", &["--max-per-ip", "2"]);
+    for model in ["pool", "threads", "processes"] {
+        one_address_is_refused_a_third_connection(model);
+    }
+}
+
+fn one_address_is_refused_a_third_connection(model: &str) {
+    let (_dir, server) = hello(&format!("per-ip-{model}"), &["--max-per-ip", "2", "--model", model]);
     let mut held = [Connection::open(&server), Connection::open(&server)];
     for connection in &mut held {
         assert_eq!(connection.ask("GET", "/", &[]).status, 200);

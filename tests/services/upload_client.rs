@@ -50,18 +50,19 @@ fn what_fails_is_named_and_the_rest_arrives() {
     from.write("outside", "secret");
     std::os::unix::fs::symlink("../outside", from.join("tree/leads-out")).unwrap();
     std::os::unix::fs::symlink("nowhere", from.join("tree/broken")).unwrap();
+    std::os::unix::fs::symlink(".", from.join("tree/folder")).unwrap();
     let to = TestDir::new("upload-some-to");
     to.write("taken", "old");
     let server = TestServer::start(&["upload", to.as_str()]);
     let (code, stdout, stderr) = upload(server.address(), &[from.join("tree").to_str().unwrap()]);
     assert_eq!((code, stdout.as_str()), (Some(1), "stored 1 file, 4 bytes\n"), "{stderr}");
-    for (name, why) in [("taken", "(exists)"), ("leads-out", "leads out"), ("broken", "No such file")] {
+    for (name, why) in [("taken", "(exists)"), ("leads-out", "leads out"), ("broken", "No such file"), ("folder", "passed over")] {
         assert!(
             stderr.lines().any(|line| line.starts_with("socketserver: ") && line.contains(name) && line.contains(why)),
             "{name}: {stderr}"
         );
     }
-    assert_eq!(stderr.lines().count(), 3, "{stderr}");
+    assert_eq!(stderr.lines().count(), 4, "{stderr}");
     assert_eq!(names_in(&to), ["good", "taken"]);
     assert_eq!(fs::read(to.join("taken")).unwrap(), b"old");
 }

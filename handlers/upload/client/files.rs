@@ -22,6 +22,8 @@ pub(super) struct Found {
     pub(super) items: Vec<Item>,
     /// A line for each that can't be sent.
     pub(super) failed: Vec<String>,
+    /// A line for each that is passed over on purpose.
+    pub(super) passed_over: Vec<String>,
 }
 
 /// Finds the files. Those below a folder get its name in front of theirs; a file alone gets its folders only if `keep_paths`.
@@ -81,7 +83,7 @@ fn follow(path: &Path, name: &Path, top: &Path, found: &mut Found) {
     match fs::canonicalize(path).and_then(|real| Ok((fs::metadata(&real)?, real))) {
         Ok((metadata, real)) if metadata.is_file() && real.starts_with(top) => found.add(path, name, &metadata),
         Ok((metadata, _)) if metadata.is_dir() => {
-            log::debug!("{}: a symlink to a folder is passed over", path.display())
+            found.passed_over.push(format!("{}: a symlink to a folder is passed over", path.display()));
         }
         Ok(_) => found.fail(path, "a symlink that leads out of the folder"),
         Err(error) => found.fail(path, &error.to_string()),

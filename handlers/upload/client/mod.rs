@@ -67,6 +67,7 @@ struct Tally {
 impl Client for UploadClient {
     fn run(self, address: &Address, options: &ClientOptions) -> Result<u8, Failure> {
         let found = files::collect(&self.paths, self.keep_paths)?;
+        complain(&found.passed_over);
         let tally = Mutex::new(Tally { failed: found.failed, ..Tally::default() });
         let total = found.items.iter().map(|item| item.size).sum();
         let jobs = usize::from(self.jobs).min(found.items.len());
@@ -126,12 +127,16 @@ fn job(
     }
 }
 
-/// Says what came of it, and what failed; returns the exit code.
-fn report(tally: Tally, left: usize) -> Result<u8, Failure> {
-    for line in &tally.failed {
+fn complain(lines: &[String]) {
+    for line in lines {
         // Whoever has closed standard error doesn't want to know.
         let _ = writeln!(io::stderr(), "socketserver: {line}");
     }
+}
+
+/// Says what came of it, and what failed; returns the exit code.
+fn report(tally: Tally, left: usize) -> Result<u8, Failure> {
+    complain(&tally.failed);
     let mut text: String = tally.renamed.iter().map(|line| format!("{line}\n")).collect();
     let plural = if tally.stored == 1 { "" } else { "s" };
     text += &format!("stored {} file{plural}, {} bytes\n", tally.stored, tally.bytes);

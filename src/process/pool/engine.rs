@@ -81,8 +81,7 @@ impl Engine {
 
     fn start_worker(self: &Arc<Engine>, worker: usize) {
         let engine = Arc::clone(self);
-        let (_, _, total) = self.lead.gauges();
-        self.threads.start(total, move || engine.work(worker));
+        self.threads.start(move || engine.work(worker));
     }
 
     /// Ends the threads; those that are stuck in a handler are left to themselves.
@@ -113,12 +112,12 @@ impl Engine {
                     }
                     self.lead.next(me)
                 }
-                Turn::Lead => {
-                    self.take_the_lead(&mut events, &mut ready, None);
+                Turn::Lead { at_once } => {
+                    self.take_the_lead(&mut events, &mut ready, at_once.then_some(Duration::ZERO));
                     self.lead.publish(me, &mut ready)
                 }
-                Turn::Leave { remaining } => {
-                    self.threads.leave(remaining);
+                Turn::Leave => {
+                    self.threads.leave();
                     return;
                 }
             };

@@ -17,15 +17,19 @@ use super::sync::{Condvar, Mutex, MutexGuard};
 /// After so many ticks without a need, the supervisor sleeps until it is rung: an idle server has no ticks.
 const CALM_TICKS: u32 = 10;
 
+/// After so many turns, or a tick, in which nobody led, somebody looks into the poller even if there is work: clients that
+/// never pause would else keep out newcomers, and hold up deadlines, for ever.
+const MOST_TURNS_UNLED: u32 = 64;
+
 /// What a thread is to do now.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Turn<T> {
     /// Serve this.
     Work(T),
-    /// Wait for events, and hand them to [`Lead::publish`].
-    Lead,
+    /// Wait for events, or only look for them if `at_once`, and hand them to [`Lead::publish`].
+    Lead { at_once: bool },
     /// End: the thread isn't needed any more.
-    Leave { remaining: usize },
+    Leave,
 }
 
 /// What the supervisor is to do now.
@@ -66,6 +70,8 @@ struct State<T> {
     workers: Vec<Worker>,
     followers: Vec<usize>,
     led: bool,
+    /// Turns since somebody last led; counts only while nobody does.
+    turns_unled: u32,
     working: usize,
     /// Followers that were woken and haven't yet looked what there is.
     waking: usize,
@@ -105,6 +111,7 @@ impl<T> Lead<T> {
                 workers: Vec::new(),
                 followers: Vec::new(),
                 led: false,
+                turns_unled: 0,
                 working: 0,
                 waking: 0,
                 total: 0,
@@ -143,7 +150,7 @@ impl<T> Lead<T> {
     /// The supervisor has led for a moment, and `ready` is what it found.
     pub(crate) fn resign(&self, ready: &mut Vec<T>) {
         let mut state = self.state.lock();
-        state.led = false;
+        state.end_lead();
         state.ready.extend(ready.drain(..));
         // Even if nothing is ready: whoever came free meanwhile sleeps, and should lead.
         self.has_new_work(state);
@@ -212,6 +219,9 @@ impl<T> Lead<T> {
     /// A tick has passed: finds the stuck, and replaces them.
     fn mend(&self, state: &mut State<T>) -> Option<Order> {
         let stuck = state.mark_stuck();
+        if !state.led {
+            state.turns_unled = MOST_TURNS_UNLED;
+        }
         if !state.lacks_a_thread()
             || state.working + state.waking >= self.size.awake
             || (stuck == 0 && state.working > 0)
@@ -238,7 +248,9 @@ impl<T> Lead<T> {
                 return state.leave(me);
             }
             if state.working < self.size.awake {
-                if let Some(job) = state.ready.pop_front() {
+                let somebody_must_lead = !state.led && state.turns_unled >= MOST_TURNS_UNLED;
+                if !somebody_must_lead && let Some(job) = state.ready.pop_front() {
+                    state.turns_unled += 1;
                     state.working += 1;
                     state.set(me, Doing::Working);
                     if !state.ready.is_empty() && state.working + state.waking < self.size.awake {
@@ -250,7 +262,7 @@ impl<T> Lead<T> {
                 if !state.led {
                     state.led = true;
                     state.set(me, Doing::Leading);
-                    return Turn::Lead;
+                    return Turn::Lead { at_once: !state.ready.is_empty() };
                 }
             }
             self.rouse_supervisor(&state);
@@ -321,16 +333,21 @@ impl<T> State<T> {
     fn finish(&mut self, me: usize) {
         match self.workers[me].doing {
             Doing::Working => self.working -= 1,
-            Doing::Leading => self.led = false,
+            Doing::Leading => self.end_lead(),
             Doing::Stuck | Doing::Following | Doing::Nothing => {}
         }
         self.workers[me].doing = Doing::Following;
     }
 
+    fn end_lead(&mut self) {
+        self.led = false;
+        self.turns_unled = 0;
+    }
+
     fn leave(&mut self, me: usize) -> Turn<T> {
         self.workers[me].doing = Doing::Nothing;
         self.total -= 1;
-        Turn::Leave { remaining: self.total }
+        Turn::Leave
     }
 
     /// Takes `me` off the stack; false if somebody has done so to wake it.

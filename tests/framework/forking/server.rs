@@ -12,7 +12,7 @@ use socketserver::{
     StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
 };
 
-use crate::client::{Client, PATIENCE, TestDir};
+use crate::client::{Client, PATIENCE, TestDir, is_listening};
 
 /// The first argument of the server's process.
 pub(crate) const SERVE: &str = "--serve";
@@ -170,6 +170,16 @@ impl Server {
     pub(crate) fn children(&self) -> usize {
         let path = format!("/proc/{0}/task/{0}/children", self.pid());
         std::fs::read_to_string(path).unwrap().split_whitespace().count()
+    }
+
+    /// Ends the server's process, and leaves its children to themselves.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    pub(crate) fn is_listening(&self) -> bool {
+        is_listening(&self.address)
     }
 
     pub(crate) fn terminate(&self) {

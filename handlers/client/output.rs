@@ -1,0 +1,49 @@
+//! Standard output, which its reader may close at any time: `socketserver client … | head -1` ends quietly, as `cat` does.
+
+use std::fmt;
+use std::io::{self, StdoutLock, Write};
+
+use crate::service::Failure;
+
+/// Standard output. Unlike a connection's, its end is no failure: [`quietly`] tells the two apart.
+pub(crate) struct Output(StdoutLock<'static>);
+
+impl Output {
+    pub(crate) fn lock() -> Output {
+        Output(io::stdout().lock())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(marked)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(marked)
+    }
+}
+
+/// Whoever read the output has seen enough.
+#[derive(Debug)]
+struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("standard output is closed")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+fn marked(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::BrokenPipe { io::Error::other(Closed) } else { error }
+}
+
+/// The exit code, and 0 if standard output was closed; other errors as `explain` has them.
+pub(crate) fn quietly(result: io::Result<u8>, explain: impl FnOnce(io::Error) -> Failure) -> Result<u8, Failure> {
+    match result {
+        Err(error) if error.get_ref().is_some_and(|inner| inner.is::<Closed>()) => Ok(0),
+        result => result.map_err(explain),
+    }
+}
