@@ -43,10 +43,15 @@ enum Tail {
     Shared { bytes: Arc<[u8]>, range: Range<usize> },
 }
 
+/// Bytes that are sent in one go to a peer that takes all of them, before others get their turn.
+const SENT_IN_ONE_GO: u64 = 2 << 20;
+
 /// Whether everything is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drain {
     Done,
+    /// The peer takes more, but it is others' turn.
+    Partial,
     Blocked,
 }
 
@@ -132,7 +137,11 @@ impl WFile {
 
     /// Sends what the peer takes now.
     pub(crate) fn drain(&mut self) -> io::Result<Drain> {
+        let most = self.total.saturating_add(SENT_IN_ONE_GO);
         while self.has_unsent() {
+            if self.total >= most {
+                return Ok(Drain::Partial);
+            }
             match self.send_once() {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Drain::Blocked),
@@ -282,9 +291,12 @@ impl Write for WFile {
 
     /// Waits until the peer's system has taken everything.
     fn flush(&mut self) -> io::Result<()> {
-        while self.drain()? == Drain::Blocked {
-            self.wait()?;
+        loop {
+            match self.drain()? {
+                Drain::Done => return Ok(()),
+                Drain::Partial => {}
+                Drain::Blocked => self.wait()?,
+            }
         }
-        Ok(())
     }
 }

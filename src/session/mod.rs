@@ -386,11 +386,12 @@ impl Session {
         self.core().timeouts.head.map(|head| since + head)
     }
 
-    /// Sends what is written; a step if the peer must take some of it first.
+    /// Sends what is written; a step if the peer must take some of it first, or if it is others' turn.
     fn drain(&mut self, now: Instant) -> Result<Option<Step>> {
-        let drained = self.request.wfile.drain().inspect_err(|_| self.request.wfile.discard())?;
-        if drained == Drain::Done {
-            return Ok(None);
+        match self.request.wfile.drain().inspect_err(|_| self.request.wfile.discard())? {
+            Drain::Done => return Ok(None),
+            Drain::Partial => return Ok(Some(Step::Yield)),
+            Drain::Blocked => {}
         }
         self.waiting = Waiting::ToWrite;
         let until = self.request.wfile.pace().block(now);

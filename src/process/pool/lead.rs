@@ -171,11 +171,6 @@ impl<T> Lead<T> {
         self.rouse_supervisor(&state);
     }
 
-    /// Whether others wait for a thread.
-    pub(crate) fn has_ready(&self) -> bool {
-        !self.state.lock().ready.is_empty()
-    }
-
     /// How many are ready, how many threads work (stuck ones too), and how many threads there are.
     pub(crate) fn gauges(&self) -> (usize, usize, usize) {
         let state = self.state.lock();
