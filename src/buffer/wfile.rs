@@ -121,7 +121,7 @@ impl WFile {
 
     /// Whether the system may be holding back the last bytes, until it is told that nothing follows.
     pub(crate) fn awaits_close(&self) -> bool {
-        self.close_follows && self.total > 0
+        self.close_follows && self.transport.tls().is_none()
     }
 
     /// Changes how long a write may wait for the peer to take a byte; `None` is for ever (Python's `timeout`).
