@@ -17,8 +17,8 @@ use super::accounts::{AccountsError, Prefix, Result, Store, hmac};
 #[cfg(test)]
 mod tests;
 
-/// The parameter of a link's query.
-const PARAMETER: &str = "share";
+/// The parameter of a link's query; the cookie's name too.
+pub(crate) const PARAMETER: &str = "share";
 /// What the end of a share that has none is signed as.
 const NEVER: u64 = u64::MAX;
 /// RFC 3986 §2.3: all but unreserved characters, and the slashes of a path.
@@ -137,7 +137,8 @@ impl Shares<'_> {
         if removed == 1 { Ok(()) } else { Err(AccountsError::NoSuchShare(id)) }
     }
 
-    /// The share that a token opens `path` with, for listing and reading. It is not counted as a use: see [`Shares::take`].
+    /// The share that a token opens `path` with, for listing and reading. Whether it [is used up](Share::is_used_up) is for the caller to look at, who
+    /// may be sending a further part of what was counted. A use is counted by [`Shares::take`].
     ///
     /// # Errors
     /// The token is wrong, over, or for another path, or the file can't be read.
@@ -156,13 +157,12 @@ impl Shares<'_> {
             share if expiry(&share) != token.expires => Err(ShareError::Invalid),
             share if !share.path.covers(path) => Err(ShareError::OtherPath),
             share if share.is_expired(now) => Err(ShareError::Expired),
-            share if share.is_used_up() => Err(ShareError::UsedUp),
             share => Ok(share),
         }
     }
 
-    /// Counts one use of a share. To be called once for each answer that holds a file's content, parts of it included,
-    /// before its first byte: of several requests at once only as many get through as the share allows.
+    /// Counts one use of a share: a file or an archive that is fetched, in parts perhaps. To be called before its first byte: of
+    /// several requests at once only as many get through as the share allows.
     ///
     /// # Errors
     /// The last use was taken, or the share revoked, since the check; or the file can't be written.

@@ -9,6 +9,7 @@ use socketserver::{Expiry, Next, Result, StreamRequest, StreamRequestHandler, WF
 
 use crate::common::access_log::{AccessLog, Record};
 
+use super::access::{AccessControl, Permit};
 use super::application::{Answer, Application, Incoming, Receiver, Stopped};
 use super::body::{Body, DROPPED_BODY, Progress};
 use super::date;
@@ -16,6 +17,9 @@ use super::head::{self, Framing, Head, HeadError, Method, Scanner, Status};
 use super::https::{self, Https};
 use super::message::{BodyReader, CONTINUE, Produce, Produced, Response};
 use super::reply::{self, Frame, Sent};
+use held_back::HeldBack;
+
+mod held_back;
 
 /// Requests that are answered in one go before the answers are sent: what a pipelining client has sent at once.
 const PIPELINED: usize = 16;
@@ -28,6 +32,10 @@ pub struct HttpHandler {
     application: Arc<dyn Application>,
     access_log: Option<Arc<AccessLog>>,
     https: Option<Https>,
+    /// Whether requests are let through only for those who may.
+    access: Option<Arc<AccessControl>>,
+    /// What the client may do with the request that is being answered.
+    permit: Permit,
     scanner: Scanner,
     doing: Doing,
 }
@@ -41,6 +49,8 @@ enum Doing {
     Body { head: Vec<u8>, body: Body },
     /// The body of a request whose receiver takes it as it comes; the answer follows its end.
     Receive { head: Vec<u8>, body: Body, receiver: Box<dyn Receiver> },
+    /// A request that isn't let through.
+    HoldBack(HeldBack),
     /// What an answered request's handler didn't read of its body.
     Rest(Body),
     /// An answer that is made piece by piece.
@@ -75,12 +85,25 @@ enum Turn {
 impl HttpHandler {
     /// A handler of a new connection.
     pub(crate) fn new(application: Arc<dyn Application>, access_log: Option<Arc<AccessLog>>) -> HttpHandler {
-        HttpHandler { application, access_log, https: None, scanner: Scanner::default(), doing: Doing::Head }
+        HttpHandler {
+            application,
+            access_log,
+            https: None,
+            access: None,
+            permit: Permit::default(),
+            scanner: Scanner::default(),
+            doing: Doing::Head,
+        }
     }
 
     /// The same for a service that runs with TLS.
     pub(crate) fn with_https(self, https: Option<Https>) -> HttpHandler {
         HttpHandler { https, ..self }
+    }
+
+    /// The same for a site that isn't everybody's.
+    pub(crate) fn with_access(self, access: Option<Arc<AccessControl>>) -> HttpHandler {
+        HttpHandler { access, ..self }
     }
 
     /// What is said of HSTS on this connection.
@@ -89,13 +112,15 @@ impl HttpHandler {
     }
 
     fn frame_of(&self, request: &StreamRequest, head: &Head<'_>) -> Frame {
-        Frame::of(head, !request.server.is_shutting_down(), self.hsts(request))
+        let frame = Frame::of(head, !request.server.is_shutting_down(), self.hsts(request));
+        Frame { sharing: self.permit.sharing(), ..frame }
     }
 
     fn log(&self, request: &StreamRequest, line: &[u8], head: Option<&Head<'_>>, sent: Sent) {
         let Some(log) = &self.access_log else { return };
         log.log(&Record {
             client: &request.client_address,
+            user: self.permit.user(),
             request_line: if line.is_empty() { b"-" } else { line },
             status: sent.status,
             bytes: sent.bytes,
@@ -126,6 +151,7 @@ impl HttpHandler {
             Doing::Head => self.take_head(request),
             Doing::Body { head, body } => self.take_body(request, head, body),
             Doing::Receive { head, body, receiver } => self.receive(request, head, body, receiver),
+            Doing::HoldBack(held) => self.hold_back(request, held),
             Doing::Rest(body) => self.drop_rest(request, body),
             Doing::Stream(streaming) => self.send_piece(request, streaming),
             upgraded @ Doing::Upgraded(_) => {
@@ -149,9 +175,19 @@ impl HttpHandler {
             request.linger();
             return Ok(Turn::Over);
         }
+        if let Some(access) = &self.access {
+            match access.admit(&head, &request.client_address, request.server.clock().now()) {
+                Ok(permit) => self.permit = permit,
+                Err(refused) => {
+                    let (bytes, body, awaited) = (bytes.to_vec(), Body::announced(head.body), head.expect_continue);
+                    request.rfile.consume(consumed);
+                    return self.turn_away(request, bytes, body, awaited, refused);
+                }
+            }
+        }
         let receiver = match head.method {
             Method::Get | Method::Head => None,
-            _ => self.application.receive(&head, &request.client_address),
+            _ => self.application.receive(&head, &request.client_address, &self.permit),
         };
         if let Some(receiver) = receiver {
             let (bytes, body, awaited) = (bytes.to_vec(), Body::announced(head.body), head.expect_continue);
@@ -170,7 +206,7 @@ impl HttpHandler {
         }
         let frame = self.frame_of(request, &head);
         let body = BodyReader::without(&mut request.wfile);
-        let incoming = Incoming { head: &head, client_address: &request.client_address, body };
+        let incoming = Incoming { head: &head, client_address: &request.client_address, permit: &self.permit, body };
         let answer = self.application.respond(incoming, frame)?;
         self.log(request, first_line(bytes), Some(&head), answer.sent());
         request.rfile.consume(consumed);
@@ -265,7 +301,8 @@ impl HttpHandler {
         // For an application that doesn't look at bodies, it is decided here what becomes of the connection.
         let keep_alive = frame.keep_alive && (self.application.wants_body(&head) || reader.keeps_connection());
         let frame = Frame { keep_alive, ..frame };
-        let incoming = Incoming { head: &head, client_address: &request.client_address, body: reader };
+        let (client_address, permit) = (&request.client_address, &self.permit);
+        let incoming = Incoming { head: &head, client_address, permit, body: reader };
         let answer = self.application.respond(incoming, frame)?;
         self.log(request, first_line(bytes), Some(&head), answer.sent());
         let rest = (!body.is_whole()).then_some(body);
@@ -436,7 +473,7 @@ impl StreamRequestHandler for HttpHandler {
         match &mut self.doing {
             Doing::Upgraded(handler) => handler.expired(request, what),
             // Its answer has begun: another can't follow.
-            Doing::Rest(_) | Doing::Stream(_) => {}
+            Doing::Rest(_) | Doing::Stream(_) | Doing::HoldBack(_) => {}
             // A silent client hasn't asked for anything.
             Doing::Head if what == Expiry::Idle => {}
             Doing::Head | Doing::Body { .. } | Doing::Receive { .. } => {

@@ -22,6 +22,7 @@ mod http_options;
 mod http_paths;
 mod http_raw;
 mod http_upload;
+mod http_users;
 mod lessons;
 mod life_cycle;
 mod ping;

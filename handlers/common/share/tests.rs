@@ -17,6 +17,7 @@ fn prefix(text: &str) -> Prefix {
 /// `ok`, or the name of the error.
 fn verdict(shares: Shares<'_>, token: &str, path: &str, now: SystemTime) -> String {
     match shares.check(token, path.as_bytes(), now) {
+        Ok(share) if share.is_used_up() => "UsedUp".to_owned(),
         Ok(_) => "ok".to_owned(),
         Err(error) => format!("{error:?}"),
     }
