@@ -148,7 +148,7 @@ fn the_deepest_rule_decides_and_what_may_not_be_seen_does_not_show() {
     let guarded = Guarded::new("users-paths", &rules);
     guarded.allow("ada", "-", "/hidden");
     for name in ["a", "secret/b", "secret/open/c", "hidden/d", "names/e", "names/README.md"] {
-        guarded.write(name, "# content");
+        guarded.write(name, "# Unspoken");
     }
     let server = guarded.start(&["--hidden"]);
     for (target, status) in [
@@ -174,7 +174,7 @@ fn the_deepest_rule_decides_and_what_may_not_be_seen_does_not_show() {
     }
     // A name may be seen where the content may not.
     let names = ask_as(&server, "ada", "GET", "/names/", &["Accept: text/html"]);
-    assert!(names.text().contains("README.md") && !names.text().contains("content"));
+    assert!(names.text().contains("README.md") && !names.text().contains("Unspoken"));
     let archive = ask_as(&server, "ada", "GET", "/?archive=tar.gz", &[]);
     let mut plain = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&archive.body[..]), &mut plain).unwrap();
@@ -241,7 +241,7 @@ fn everybody_has_the_rights_of_the_anonymous_user() {
     let open = ask_as(&server, "-", "GET", "/a", &[]);
     assert_eq!((open.status, open.field("Vary"), open.find("Cache-Control")), (200, "Authorization", None));
     let closed = ask_as(&server, "-", "GET", "/private/b", &[]);
-    assert_eq!((closed.status, closed.field("Cache-Control")), (401, "private"));
+    assert_eq!((closed.status, closed.field("Vary")), (401, "Authorization"));
     assert_eq!(ask_as(&server, "-", "GET", "/private/none", &[]).status, 401);
     assert!(!ask_as(&server, "-", "GET", "/?json", &[]).text().contains("private"));
     assert_eq!(put_as(&server, "-", "/new", "x"), 401);
