@@ -4,6 +4,7 @@
 //! together with the path (HMAC-SHA-256) under a key in the accounts file, which also counts the uses. Removing a share
 //! from the file revokes its link.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -249,6 +250,17 @@ pub fn token_in(query: &[u8]) -> Option<&str> {
     let query = std::str::from_utf8(query).ok()?;
     let parameters = query.split('&').filter_map(|parameter| parameter.split_once('='));
     parameters.filter(|(name, _)| *name == PARAMETER).map(|(_, token)| token).next()
+}
+
+/// A request line for a log, whose readers are not to use the links in it.
+pub(crate) fn without_token(line: &[u8]) -> Cow<'_, [u8]> {
+    let begin = [b"?", b"&"].into_iter().find_map(|before| {
+        let parameter = [before, PARAMETER.as_bytes(), b"="].concat();
+        Some(memchr::memmem::find(line, &parameter)? + parameter.len())
+    });
+    let Some(begin) = begin else { return line.into() };
+    let length = memchr::memchr2(b'&', b' ', &line[begin..]).unwrap_or(line.len() - begin);
+    [&line[..begin], b"...", &line[begin + length..]].concat().into()
 }
 
 /// Fuzzed: a token is written in one way only, and what isn't one is refused without a panic.

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socketserver::{Expiry, Next, Result, StreamRequest, StreamRequestHandler, WFile};
 
 use crate::common::access_log::{AccessLog, Record};
+use crate::common::share::without_token;
 
 use super::access::{AccessControl, Permit};
 use super::application::{Answer, Application, Incoming, Receiver, Stopped};
@@ -15,11 +16,13 @@ use super::body::{Body, DROPPED_BODY, Progress};
 use super::date;
 use super::head::{self, Framing, Head, HeadError, Method, Scanner, Status};
 use super::https::{self, Https};
-use super::message::{BodyReader, CONTINUE, Produce, Produced, Response};
+use super::message::{BodyReader, CONTINUE, Response};
 use super::reply::{self, Frame, Sent};
 use held_back::HeldBack;
+use streaming::Streaming;
 
 mod held_back;
+mod streaming;
 
 /// Requests that are answered in one go before the answers are sent: what a pipelining client has sent at once.
 const PIPELINED: usize = 16;
@@ -58,18 +61,6 @@ enum Doing {
     /// Another protocol, for good.
     Upgraded(Box<dyn StreamRequestHandler>),
 }
-
-struct Streaming {
-    pieces: Box<dyn Produce>,
-    /// Each piece is a chunk. If not, the length was told, or the connection's end is the answer's (HTTP/1.0).
-    chunked: bool,
-    keep_alive: bool,
-    /// When the next piece may be made; `None` is at once.
-    due: Option<Instant>,
-}
-
-/// The size of a chunk is filled in when its data is there.
-const CHUNK_HEAD: &[u8] = b"00000000\r\n";
 
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,10 +109,11 @@ impl HttpHandler {
 
     fn log(&self, request: &StreamRequest, line: &[u8], head: Option<&Head<'_>>, sent: Sent) {
         let Some(log) = &self.access_log else { return };
+        let line = if self.access.is_some() { without_token(line) } else { line.into() };
         log.log(&Record {
             client: &request.client_address,
             user: self.permit.user(),
-            request_line: if line.is_empty() { b"-" } else { line },
+            request_line: if line.is_empty() { b"-" } else { &line },
             status: sent.status,
             bytes: sent.bytes,
             referer: head.and_then(|head| head.referer),
@@ -330,8 +322,7 @@ impl HttpHandler {
             }
             Answer::Stream(sent, pieces) => {
                 let keep_alive = sent.keep_alive && rest.is_none();
-                let chunked = !http_1_0 && pieces.length().is_none();
-                self.doing = Doing::Stream(Streaming { pieces, chunked, keep_alive, due: None });
+                self.doing = Doing::Stream(Streaming::new(pieces, http_1_0, keep_alive));
                 Ok(Turn::Again)
             }
             Answer::Upgrade(_, mut handler) => {
@@ -356,50 +347,6 @@ impl HttpHandler {
                 Ok(Turn::Over)
             }
         }
-    }
-
-    /// Sends the next piece of an answer, if it is time for it.
-    fn send_piece(&mut self, request: &mut StreamRequest, mut streaming: Streaming) -> io::Result<Turn> {
-        let now = request.server.clock().now();
-        if let Some(due) = streaming.due.filter(|due| *due > now) {
-            if request.rfile.is_eof() {
-                return Ok(Turn::Over); // who waits for events, and ends its side, waits no longer
-            }
-            request.wake_after(due - now);
-            self.doing = Doing::Stream(streaming);
-            return Ok(Turn::Wait);
-        }
-        let mut chunk = if streaming.chunked { CHUNK_HEAD.to_vec() } else { Vec::new() };
-        let begin = chunk.len();
-        let produced = streaming.pieces.produce(&mut chunk)?;
-        if streaming.chunked {
-            match chunk.len() - begin {
-                0 => chunk.clear(), // an empty chunk would be the last
-                size => {
-                    write!(&mut chunk[..], "{size:08x}")?;
-                    chunk.extend_from_slice(b"\r\n");
-                }
-            }
-            if produced == Produced::Over {
-                chunk.extend_from_slice(b"0\r\n\r\n");
-            }
-        }
-        let length = chunk.len();
-        request.wfile.send_shared(chunk.into(), 0..length)?;
-        match produced {
-            Produced::Over if streaming.keep_alive => return Ok(Turn::Again),
-            Produced::Over => return Ok(Turn::Over),
-            Produced::More => {
-                request.stay_in_flight();
-                request.call_again();
-            }
-            Produced::After(time) => {
-                streaming.due = Some(now + time);
-                request.wake_after(time);
-            }
-        }
-        self.doing = Doing::Stream(streaming);
-        Ok(Turn::Wait)
     }
 }
 

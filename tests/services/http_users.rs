@@ -63,7 +63,7 @@ pub(crate) fn login(name: &str) -> Vec<String> {
     }
 }
 
-fn authorization(name: &str, password: &str) -> String {
+pub(crate) fn authorization(name: &str, password: &str) -> String {
     let credentials = Credentials { name: name.to_owned(), password: password.to_owned() };
     format!("Authorization: {}", basic::format(&credentials))
 }

@@ -121,3 +121,15 @@ fn links_are_escaped_and_tokens_found_in_queries() {
     }
     assert_eq!(token_in(b"share=\xff"), None);
 }
+
+#[test]
+fn a_log_does_not_give_links_away() {
+    for (line, logged) in [
+        ("GET /a?share=TOKEN HTTP/1.1", "GET /a?share=... HTTP/1.1"),
+        ("GET /a?json&share=TOKEN&x HTTP/1.1", "GET /a?json&share=...&x HTTP/1.1"),
+        ("GET /a?share=", "GET /a?share=..."),
+        ("GET /share=a?ashare=b HTTP/1.1", "GET /share=a?ashare=b HTTP/1.1"),
+    ] {
+        assert_eq!(String::from_utf8_lossy(&without_token(line.as_bytes())), logged);
+    }
+}

@@ -5,10 +5,11 @@ use crate::common::share::PARAMETER;
 use crate::http::head::Head;
 
 /// The field line that sets it. Without a path and an age it is for the folder of the address that was asked for, until the browser is closed;
-/// what it opens is decided anew each time. Links stay good when somebody else's page leads to them, hence `Lax`.
+/// what it opens is decided anew each time. Links stay good when somebody else's page leads to them, hence `Lax`; no page that is shown leads
+/// others to them by its `Referer`.
 pub(super) fn line(token: &str) -> String {
     // The token opened something, so it is of base64url's letters only.
-    format!("Set-Cookie: {PARAMETER}={token}; HttpOnly; SameSite=Lax\r\nReferrer-Policy: same-origin\r\n")
+    format!("Set-Cookie: {PARAMETER}={token}; HttpOnly; SameSite=Lax\r\nReferrer-Policy: no-referrer\r\n")
 }
 
 /// The tokens in a request's cookies; a browser may have several, the one of the deepest folder first (RFC 6265 §5.4).
