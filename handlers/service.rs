@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::mem;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,27 @@ pub struct Context {
     pub forks: bool,
     /// What is to be done after the last request, before the process ends.
     pub at_end: AtEnd,
+}
+
+impl Context {
+    /// The first address that others than this machine can reach.
+    pub fn exposed(&self) -> Option<&Address> {
+        self.addresses.iter().find(|address| !is_local(address))
+    }
+}
+
+/// Whether only this machine can connect.
+fn is_local(address: &Address) -> bool {
+    match address {
+        Address::Unix(_) => true,
+        Address::Inet { host, port } => match host.parse::<IpAddr>() {
+            Ok(ip) => ip.to_canonical().is_loopback(),
+            Err(_) => (host.as_str(), *port)
+                .to_socket_addrs()
+                .is_ok_and(|mut found| found.all(|address| address.ip().to_canonical().is_loopback())),
+        },
+        _ => false,
+    }
 }
 
 /// What services want done at the end: send what they still hold, above all.

@@ -29,7 +29,7 @@ pub(super) enum Share {
         /// How long the link opens it: 2h, 7d, or never
         #[arg(long, value_name = "TIME", default_value = "7d", value_parser = expiry)]
         expires: Expiry,
-        /// How many answers it may be used for [default: no limit]
+        /// How many downloads it is good for; the parts of one that is resumed within an hour count once [default: no limit]
         #[arg(long, value_name = "N", value_parser = at_least_one)]
         uses: Option<usize>,
         /// Where others reach the server

@@ -13,6 +13,8 @@ use super::log_writer::{LogWriter, Opened, Target, escape_into};
 pub struct Record<'a> {
     /// Who asked.
     pub client: &'a ClientAddress,
+    /// The name that was given with its password; `None` for everybody.
+    pub user: Option<&'a str>,
     /// The request line.
     pub request_line: &'a [u8],
     /// The response's status.
@@ -80,7 +82,9 @@ fn format_into(line: &mut Vec<u8>, record: &Record<'_>) {
         None => write!(line, "{}", record.client),
     };
     let date = record.date;
-    line.extend_from_slice(b" - - [");
+    line.extend_from_slice(b" - ");
+    push_name(line, record.user.unwrap_or("-"));
+    line.extend_from_slice(b" [");
     for (piece, separator) in [(&date[5..7], b'/'), (&date[8..11], b'/'), (&date[12..16], b':'), (&date[17..25], b' ')]
     {
         line.extend_from_slice(piece);
@@ -95,6 +99,14 @@ fn format_into(line: &mut Vec<u8>, record: &Record<'_>) {
     line.extend_from_slice(b"\"\n");
 }
 
+/// A name as one field: fields end at blanks.
+fn push_name(line: &mut Vec<u8>, name: &str) {
+    for (at, word) in name.split(' ').enumerate() {
+        line.extend_from_slice(if at == 0 { b"" } else { b"\\x20" });
+        escape_into(line, word.as_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +117,7 @@ mod tests {
         let mut line = Vec::new();
         let record = Record {
             client: &client,
+            user: Some("ada \"l"),
             request_line: b"GET /\"\n\xe4 HTTP/1.1",
             status: 404,
             bytes: 17,
@@ -113,7 +126,7 @@ mod tests {
             date: b"Sun, 06 Nov 1994 08:49:37 GMT",
         };
         format_into(&mut line, &record);
-        let expected = "192.0.2.1 - - [06/Nov/1994:08:49:37 +0000] \"GET /\\x22\\x0A\\xE4 HTTP/1.1\" 404 17 \"-\" \"curl\\x5C8\"\n";
+        let expected = "192.0.2.1 - ada\\x20\\x22l [06/Nov/1994:08:49:37 +0000] \"GET /\\x22\\x0A\\xE4 HTTP/1.1\" 404 17 \"-\" \"curl\\x5C8\"\n";
         assert_eq!(String::from_utf8(line).unwrap(), expected);
     }
 }

@@ -4,6 +4,7 @@
 //! together with the path (HMAC-SHA-256) under a key in the accounts file, which also counts the uses. Removing a share
 //! from the file revokes its link.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,8 +18,8 @@ use super::accounts::{AccountsError, Prefix, Result, Store, hmac};
 #[cfg(test)]
 mod tests;
 
-/// The parameter of a link's query.
-const PARAMETER: &str = "share";
+/// The parameter of a link's query; the cookie's name too.
+pub(crate) const PARAMETER: &str = "share";
 /// What the end of a share that has none is signed as.
 const NEVER: u64 = u64::MAX;
 /// RFC 3986 §2.3: all but unreserved characters, and the slashes of a path.
@@ -137,7 +138,8 @@ impl Shares<'_> {
         if removed == 1 { Ok(()) } else { Err(AccountsError::NoSuchShare(id)) }
     }
 
-    /// The share that a token opens `path` with, for listing and reading. It is not counted as a use: see [`Shares::take`].
+    /// The share that a token opens `path` with, for listing and reading. Whether it [is used up](Share::is_used_up) is for the caller to look at, who
+    /// may be sending a further part of what was counted. A use is counted by [`Shares::take`].
     ///
     /// # Errors
     /// The token is wrong, over, or for another path, or the file can't be read.
@@ -156,13 +158,12 @@ impl Shares<'_> {
             share if expiry(&share) != token.expires => Err(ShareError::Invalid),
             share if !share.path.covers(path) => Err(ShareError::OtherPath),
             share if share.is_expired(now) => Err(ShareError::Expired),
-            share if share.is_used_up() => Err(ShareError::UsedUp),
             share => Ok(share),
         }
     }
 
-    /// Counts one use of a share. To be called once for each answer that holds a file's content, parts of it included,
-    /// before its first byte: of several requests at once only as many get through as the share allows.
+    /// Counts one use of a share: a file or an archive that is fetched, in parts perhaps. To be called before its first byte: of
+    /// several requests at once only as many get through as the share allows.
     ///
     /// # Errors
     /// The last use was taken, or the share revoked, since the check; or the file can't be written.
@@ -249,6 +250,17 @@ pub fn token_in(query: &[u8]) -> Option<&str> {
     let query = std::str::from_utf8(query).ok()?;
     let parameters = query.split('&').filter_map(|parameter| parameter.split_once('='));
     parameters.filter(|(name, _)| *name == PARAMETER).map(|(_, token)| token).next()
+}
+
+/// A request line for a log, whose readers are not to use the links in it.
+pub(crate) fn without_token(line: &[u8]) -> Cow<'_, [u8]> {
+    let begin = [b"?", b"&"].into_iter().find_map(|before| {
+        let parameter = [before, PARAMETER.as_bytes(), b"="].concat();
+        Some(memchr::memmem::find(line, &parameter)? + parameter.len())
+    });
+    let Some(begin) = begin else { return line.into() };
+    let length = memchr::memchr2(b'&', b' ', &line[begin..]).unwrap_or(line.len() - begin);
+    [&line[..begin], b"...", &line[begin + length..]].concat().into()
 }
 
 /// Fuzzed: a token is written in one way only, and what isn't one is refused without a panic.

@@ -9,12 +9,10 @@ pub mod command;
 pub mod handler;
 pub mod request;
 
-use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use socketserver::Address;
 
 use crate::cli::{duration, size};
 use crate::service::{Context, Failure, Served, Service};
@@ -80,26 +78,12 @@ impl Exec {
                 let message = Failure::no_key().message + "; or serve anyone on this machine with --no-auth";
                 Err(Failure::usage(message))
             }
-            (false, true) => match context.addresses.iter().find(|address| !is_local(address)) {
+            (false, true) => match context.exposed() {
                 None => Ok(()),
                 Some(address) => Err(Failure::usage(format!(
                     "--no-auth would let anyone who reaches {address} run commands: bind to loopback or a Unix socket, or use --auth-key-file"
                 ))),
             },
         }
-    }
-}
-
-/// Whether only this machine can connect.
-fn is_local(address: &Address) -> bool {
-    match address {
-        Address::Unix(_) => true,
-        Address::Inet { host, port } => match host.parse::<IpAddr>() {
-            Ok(ip) => ip.to_canonical().is_loopback(),
-            Err(_) => (host.as_str(), *port)
-                .to_socket_addrs()
-                .is_ok_and(|mut found| found.all(|address| address.ip().to_canonical().is_loopback())),
-        },
-        _ => false,
     }
 }

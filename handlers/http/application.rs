@@ -4,6 +4,7 @@ use std::io;
 
 use socketserver::{ClientAddress, RFile, StreamRequestHandler};
 
+use super::access::Permit;
 use super::body::Body;
 use super::head::{Head, HeadError};
 use super::message::{BodyReader, Produce, Response};
@@ -16,8 +17,13 @@ pub(crate) trait Application: Send + Sync + 'static {
 
     /// Whoever takes this request's body as it comes, or the answer of who refuses it before; `None` for a request that `respond` answers.
     /// Asked for all methods but GET and HEAD.
-    fn receive(&self, head: &Head<'_>, client_address: &ClientAddress) -> Option<Result<Box<dyn Receiver>, Response>> {
-        let _ = (head, client_address);
+    fn receive(
+        &self,
+        head: &Head<'_>,
+        client_address: &ClientAddress,
+        permit: &Permit,
+    ) -> Option<Result<Box<dyn Receiver>, Response>> {
+        let _ = (head, client_address, permit);
         None
     }
 
@@ -29,6 +35,8 @@ pub(crate) trait Application: Send + Sync + 'static {
 pub(crate) struct Incoming<'a> {
     pub(crate) head: &'a Head<'a>,
     pub(crate) client_address: &'a ClientAddress,
+    /// What the client may do.
+    pub(crate) permit: &'a Permit,
     pub(crate) body: BodyReader<'a>,
 }
 

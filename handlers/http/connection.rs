@@ -3,19 +3,26 @@
 use std::fmt;
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socketserver::{Expiry, Next, Result, StreamRequest, StreamRequestHandler, WFile};
 
 use crate::common::access_log::{AccessLog, Record};
+use crate::common::share::without_token;
 
+use super::access::{AccessControl, Permit};
 use super::application::{Answer, Application, Incoming, Receiver, Stopped};
 use super::body::{Body, DROPPED_BODY, Progress};
 use super::date;
 use super::head::{self, Framing, Head, HeadError, Method, Scanner, Status};
 use super::https::{self, Https};
-use super::message::{BodyReader, CONTINUE, Produce, Produced, Response};
+use super::message::{BodyReader, CONTINUE, Response};
 use super::reply::{self, Frame, Sent};
+use held_back::HeldBack;
+use streaming::Streaming;
+
+mod held_back;
+mod streaming;
 
 /// Requests that are answered in one go before the answers are sent: what a pipelining client has sent at once.
 const PIPELINED: usize = 16;
@@ -28,6 +35,10 @@ pub struct HttpHandler {
     application: Arc<dyn Application>,
     access_log: Option<Arc<AccessLog>>,
     https: Option<Https>,
+    /// Whether requests are let through only for those who may.
+    access: Option<Arc<AccessControl>>,
+    /// What the client may do with the request that is being answered.
+    permit: Permit,
     scanner: Scanner,
     doing: Doing,
 }
@@ -41,6 +52,8 @@ enum Doing {
     Body { head: Vec<u8>, body: Body },
     /// The body of a request whose receiver takes it as it comes; the answer follows its end.
     Receive { head: Vec<u8>, body: Body, receiver: Box<dyn Receiver> },
+    /// A request that isn't let through.
+    HoldBack(HeldBack),
     /// What an answered request's handler didn't read of its body.
     Rest(Body),
     /// An answer that is made piece by piece.
@@ -48,18 +61,6 @@ enum Doing {
     /// Another protocol, for good.
     Upgraded(Box<dyn StreamRequestHandler>),
 }
-
-struct Streaming {
-    pieces: Box<dyn Produce>,
-    /// Each piece is a chunk. If not, the length was told, or the connection's end is the answer's (HTTP/1.0).
-    chunked: bool,
-    keep_alive: bool,
-    /// When the next piece may be made; `None` is at once.
-    due: Option<Instant>,
-}
-
-/// The size of a chunk is filled in when its data is there.
-const CHUNK_HEAD: &[u8] = b"00000000\r\n";
 
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +76,25 @@ enum Turn {
 impl HttpHandler {
     /// A handler of a new connection.
     pub(crate) fn new(application: Arc<dyn Application>, access_log: Option<Arc<AccessLog>>) -> HttpHandler {
-        HttpHandler { application, access_log, https: None, scanner: Scanner::default(), doing: Doing::Head }
+        HttpHandler {
+            application,
+            access_log,
+            https: None,
+            access: None,
+            permit: Permit::default(),
+            scanner: Scanner::default(),
+            doing: Doing::Head,
+        }
     }
 
     /// The same for a service that runs with TLS.
     pub(crate) fn with_https(self, https: Option<Https>) -> HttpHandler {
         HttpHandler { https, ..self }
+    }
+
+    /// The same for a site that isn't everybody's.
+    pub(crate) fn with_access(self, access: Option<Arc<AccessControl>>) -> HttpHandler {
+        HttpHandler { access, ..self }
     }
 
     /// What is said of HSTS on this connection.
@@ -89,14 +103,17 @@ impl HttpHandler {
     }
 
     fn frame_of(&self, request: &StreamRequest, head: &Head<'_>) -> Frame {
-        Frame::of(head, !request.server.is_shutting_down(), self.hsts(request))
+        let frame = Frame::of(head, !request.server.is_shutting_down(), self.hsts(request));
+        Frame { sharing: self.permit.sharing(), ..frame }
     }
 
     fn log(&self, request: &StreamRequest, line: &[u8], head: Option<&Head<'_>>, sent: Sent) {
         let Some(log) = &self.access_log else { return };
+        let line = if self.access.is_some() { without_token(line) } else { line.into() };
         log.log(&Record {
             client: &request.client_address,
-            request_line: if line.is_empty() { b"-" } else { line },
+            user: self.permit.user(),
+            request_line: if line.is_empty() { b"-" } else { &line },
             status: sent.status,
             bytes: sent.bytes,
             referer: head.and_then(|head| head.referer),
@@ -126,6 +143,7 @@ impl HttpHandler {
             Doing::Head => self.take_head(request),
             Doing::Body { head, body } => self.take_body(request, head, body),
             Doing::Receive { head, body, receiver } => self.receive(request, head, body, receiver),
+            Doing::HoldBack(held) => self.hold_back(request, held),
             Doing::Rest(body) => self.drop_rest(request, body),
             Doing::Stream(streaming) => self.send_piece(request, streaming),
             upgraded @ Doing::Upgraded(_) => {
@@ -149,9 +167,19 @@ impl HttpHandler {
             request.linger();
             return Ok(Turn::Over);
         }
+        if let Some(access) = &self.access {
+            match access.admit(&head, &request.client_address, request.server.clock().now()) {
+                Ok(permit) => self.permit = permit,
+                Err(refused) => {
+                    let (bytes, body, awaited) = (bytes.to_vec(), Body::announced(head.body), head.expect_continue);
+                    request.rfile.consume(consumed);
+                    return self.turn_away(request, bytes, body, awaited, refused);
+                }
+            }
+        }
         let receiver = match head.method {
             Method::Get | Method::Head => None,
-            _ => self.application.receive(&head, &request.client_address),
+            _ => self.application.receive(&head, &request.client_address, &self.permit),
         };
         if let Some(receiver) = receiver {
             let (bytes, body, awaited) = (bytes.to_vec(), Body::announced(head.body), head.expect_continue);
@@ -170,7 +198,7 @@ impl HttpHandler {
         }
         let frame = self.frame_of(request, &head);
         let body = BodyReader::without(&mut request.wfile);
-        let incoming = Incoming { head: &head, client_address: &request.client_address, body };
+        let incoming = Incoming { head: &head, client_address: &request.client_address, permit: &self.permit, body };
         let answer = self.application.respond(incoming, frame)?;
         self.log(request, first_line(bytes), Some(&head), answer.sent());
         request.rfile.consume(consumed);
@@ -265,7 +293,8 @@ impl HttpHandler {
         // For an application that doesn't look at bodies, it is decided here what becomes of the connection.
         let keep_alive = frame.keep_alive && (self.application.wants_body(&head) || reader.keeps_connection());
         let frame = Frame { keep_alive, ..frame };
-        let incoming = Incoming { head: &head, client_address: &request.client_address, body: reader };
+        let (client_address, permit) = (&request.client_address, &self.permit);
+        let incoming = Incoming { head: &head, client_address, permit, body: reader };
         let answer = self.application.respond(incoming, frame)?;
         self.log(request, first_line(bytes), Some(&head), answer.sent());
         let rest = (!body.is_whole()).then_some(body);
@@ -293,8 +322,7 @@ impl HttpHandler {
             }
             Answer::Stream(sent, pieces) => {
                 let keep_alive = sent.keep_alive && rest.is_none();
-                let chunked = !http_1_0 && pieces.length().is_none();
-                self.doing = Doing::Stream(Streaming { pieces, chunked, keep_alive, due: None });
+                self.doing = Doing::Stream(Streaming::new(pieces, http_1_0, keep_alive));
                 Ok(Turn::Again)
             }
             Answer::Upgrade(_, mut handler) => {
@@ -319,50 +347,6 @@ impl HttpHandler {
                 Ok(Turn::Over)
             }
         }
-    }
-
-    /// Sends the next piece of an answer, if it is time for it.
-    fn send_piece(&mut self, request: &mut StreamRequest, mut streaming: Streaming) -> io::Result<Turn> {
-        let now = request.server.clock().now();
-        if let Some(due) = streaming.due.filter(|due| *due > now) {
-            if request.rfile.is_eof() {
-                return Ok(Turn::Over); // who waits for events, and ends its side, waits no longer
-            }
-            request.wake_after(due - now);
-            self.doing = Doing::Stream(streaming);
-            return Ok(Turn::Wait);
-        }
-        let mut chunk = if streaming.chunked { CHUNK_HEAD.to_vec() } else { Vec::new() };
-        let begin = chunk.len();
-        let produced = streaming.pieces.produce(&mut chunk)?;
-        if streaming.chunked {
-            match chunk.len() - begin {
-                0 => chunk.clear(), // an empty chunk would be the last
-                size => {
-                    write!(&mut chunk[..], "{size:08x}")?;
-                    chunk.extend_from_slice(b"\r\n");
-                }
-            }
-            if produced == Produced::Over {
-                chunk.extend_from_slice(b"0\r\n\r\n");
-            }
-        }
-        let length = chunk.len();
-        request.wfile.send_shared(chunk.into(), 0..length)?;
-        match produced {
-            Produced::Over if streaming.keep_alive => return Ok(Turn::Again),
-            Produced::Over => return Ok(Turn::Over),
-            Produced::More => {
-                request.stay_in_flight();
-                request.call_again();
-            }
-            Produced::After(time) => {
-                streaming.due = Some(now + time);
-                request.wake_after(time);
-            }
-        }
-        self.doing = Doing::Stream(streaming);
-        Ok(Turn::Wait)
     }
 }
 
@@ -436,7 +420,7 @@ impl StreamRequestHandler for HttpHandler {
         match &mut self.doing {
             Doing::Upgraded(handler) => handler.expired(request, what),
             // Its answer has begun: another can't follow.
-            Doing::Rest(_) | Doing::Stream(_) => {}
+            Doing::Rest(_) | Doing::Stream(_) | Doing::HoldBack(_) => {}
             // A silent client hasn't asked for anything.
             Doing::Head if what == Expiry::Idle => {}
             Doing::Head | Doing::Body { .. } | Doing::Receive { .. } => {

@@ -8,16 +8,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use socketserver::WFile;
 
+use super::access::Permit;
 use super::application::{Answer, Application, Incoming};
 use super::conditional::{self, Conditions, Outcome, Validators};
 use super::entry::{Entry, VARY};
 use super::head::{Framing, Head, Method, Target};
+use super::listing::entries::Folder;
 use super::listing::page::accepts;
+use super::message::Response;
 use super::query::Query;
 use super::range::{self, Ranges};
 use super::reply::{self, Frame};
 use super::site::{Resource, Site};
 use super::{accept_encoding, cors, disposition, listing, markup, rendered, target};
+use crate::common::accounts::Rights;
 
 /// The methods that change nothing.
 pub(super) const METHODS: &str = "GET, HEAD, OPTIONS";
@@ -35,7 +39,7 @@ impl Application for Site {
     }
 
     fn respond(&self, request: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
-        Exchange { site: self, head: request.head, frame, wfile: request.body.wfile }.answer()
+        Exchange { site: self, head: request.head, permit: request.permit, frame, wfile: request.body.wfile }.answer()
     }
 }
 
@@ -43,6 +47,7 @@ impl Application for Site {
 struct Exchange<'a> {
     site: &'a Site,
     head: &'a Head<'a>,
+    permit: &'a Permit,
     frame: Frame,
     wfile: &'a mut WFile,
 }
@@ -93,19 +98,37 @@ impl Exchange<'_> {
             }
             Resource::NeedsSlash => self.lead_to(301, &target.location_of_directory()),
             Resource::Directory(folder) if !self.site.listing.no_listing => {
-                let query = Query(query.unwrap_or_default());
-                match listing::respond(self.head, folder, query, self.site.listing.hidden) {
-                    Ok(mut response) => {
-                        response.fields += &self.site.policy.fields;
-                        reply::response(self.wfile, self.frame, response)
-                    }
-                    Err((status, detail)) => self.error(status, "", detail),
-                }
+                self.send_folder(folder, Query(query.unwrap_or_default()))
             }
             Resource::Directory(_) | Resource::NotFound => self.not_found(),
             Resource::Forbidden => self.error(403, "", "Reading this isn't allowed."),
             Resource::Unavailable => self.error(503, "Retry-After: 5\r\n", "The server can't look just now."),
         }
+    }
+
+    /// A folder as a listing, or as an archive.
+    fn send_folder(&mut self, folder: Folder, query: Query<'_>) -> io::Result<Answer> {
+        let allowed = self.permit.check(Rights::LIST, folder.path()).and_then(|()| match query.has("archive") {
+            true if !self.frame.head_only => self.permit.begin_download(false),
+            _ => Ok(()),
+        });
+        if let Err(refused) = allowed {
+            return self.dressed(refused);
+        }
+        let folder = folder.seen_by(self.permit);
+        match listing::respond(self.head, folder, query, self.site.listing.hidden) {
+            Ok(mut response) => {
+                response.fields += &self.permit.cookie();
+                self.dressed(response)
+            }
+            Err((status, detail)) => self.error(status, "", detail),
+        }
+    }
+
+    /// An answer with the fields that the site gives to all of its own.
+    fn dressed(&mut self, mut response: Response) -> io::Result<Answer> {
+        response.fields += &self.site.policy.fields;
+        reply::response(self.wfile, self.frame, response)
     }
 
     fn cached(&self, request_path: &[u8]) -> Option<Arc<Entry>> {
@@ -117,8 +140,8 @@ impl Exchange<'_> {
     fn not_found(&mut self) -> io::Result<Answer> {
         // What a page loads, it asks for by `*/*` or by its own types.
         let spa = self.site.policy.spa.as_deref().filter(|_| accepts(self.head, b"text/html"));
-        if let Some(page) = spa {
-            let path = page.as_os_str().as_bytes();
+        let spa = spa.map(|page| page.as_os_str().as_bytes());
+        if let Some(path) = spa.filter(|path| self.permit.may(Rights::READ, path)) {
             // As if the page itself had been asked for.
             let request_path = self.site.policy.url_path(path).into_bytes();
             if let Some(entry) = self.cached(&request_path) {
@@ -131,7 +154,9 @@ impl Exchange<'_> {
         }
         let fields = &self.site.policy.fields;
         match self.site.find(NOT_FOUND_PAGE, false) {
-            Resource::File(entry) => reply::page_file(self.wfile, self.frame, 404, fields, &entry).map(Answer::Sent),
+            Resource::File(entry) if self.permit.may(Rights::READ, NOT_FOUND_PAGE) => {
+                reply::page_file(self.wfile, self.frame, 404, fields, &entry).map(Answer::Sent)
+            }
             _ => self.error(404, "", "There is nothing at this address."),
         }
     }
@@ -149,14 +174,17 @@ impl Exchange<'_> {
 
     /// The file that a path stands for, as its query wants it.
     fn send_file(&mut self, entry: &Arc<Entry>, request_path: &[u8], query: Option<&[u8]>) -> io::Result<Answer> {
-        let (site, download) = (self.site, download(query, entry));
+        if let Err(refused) = self.permit.check(Rights::READ, entry.path.as_os_str().as_bytes()) {
+            return self.dressed(refused);
+        }
+        let (site, download, cookie) = (self.site, download(query, entry), self.permit.cookie());
         if site.listing.render_markdown && download.is_empty() {
             let query = Query(query.unwrap_or_default());
             if let Some(page) = rendered::page(entry, self.head, query, &site.policy.file_fields) {
-                return self.send_form(&page, "");
+                return self.send_form(&page, &cookie);
             }
         }
-        self.send(entry, request_path, &download)
+        self.send(entry, request_path, &(download + &cookie))
     }
 
     /// A file, in the form that the client likes best. `more` are field lines for this answer.
@@ -181,8 +209,15 @@ impl Exchange<'_> {
         // That a file of no text has other forms is known only once somebody has looked.
         let varies_too = !entry.varies && entry.codings.is_any_beside();
         let more = if varies_too { Cow::Owned([more, VARY].concat()) } else { Cow::Borrowed(more) };
+        let ranges = self.head.range.filter(|_| honour_range).map(|range| range::parse(range, entry.length));
+        if !self.frame.head_only
+            && !matches!(ranges, Some(Ranges::Unsatisfiable))
+            && let Err(refused) = self.permit.begin_download(matches!(ranges, Some(Ranges::Satisfiable(_))))
+        {
+            return self.dressed(refused);
+        }
         let (wfile, frame) = (&mut *self.wfile, self.frame);
-        match self.head.range.filter(|_| honour_range).map(|range| range::parse(range, entry.length)) {
+        match ranges {
             Some(Ranges::Satisfiable(ranges)) => match &ranges[..] {
                 [range] => reply::part(wfile, frame, entry, &more, range.clone()).map(Answer::Sent),
                 _ => reply::parts(wfile, frame, entry, &more, ranges),

@@ -1,9 +1,10 @@
 //! `serve http`: the files below a directory, by HTTP/1.1 and 1.0.
 //!
-//! The way of a request: `head` parses it, `connection` frames it, `files` decides, `site` finds what the path stands for (hot files come from
+//! The way of a request: `head` parses it, `connection` frames it, `access` lets it through, `files` decides, `site` finds what the path stands for (hot files come from
 //! its `cache`), `codings` finds the form that the client likes best, `reply` writes. Everything that can be decided on bytes alone is a pure function in a file of its own.
 
 pub mod accept_encoding;
+mod access;
 mod application;
 mod archive;
 mod body;
@@ -42,6 +43,7 @@ pub mod target;
 mod upload;
 mod websocket;
 
+pub use access::AccessOptions;
 pub use connection::HttpHandler;
 pub use events::{Events, events};
 pub use listing::ListingOptions;
@@ -82,6 +84,8 @@ pub struct Http {
     hsts: Option<Duration>,
     #[command(flatten)]
     upload: UploadOptions,
+    #[command(flatten)]
+    access: AccessOptions,
 }
 
 impl Service for Http {
@@ -100,13 +104,18 @@ impl Service for Http {
         }
         let fail = |error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display()));
         let site = Arc::new(Site::open(&self.dir, self.site, self.listing).map_err(fail)?);
+        let access = self.access.open(&self.dir, &site, context)?.map(Arc::new);
         let application: Arc<dyn Application> =
             if self.upload.upload { Arc::new(Uploads::new(site, &self.upload).map_err(fail)?) } else { site };
         let https = context.tls.then_some(Https { hsts: self.hsts });
         let access_log = context.access_log.clone();
         Ok(Served::Stream {
             class: Box::new(move |_| {
-                Box::new(HttpHandler::new(application.clone(), access_log.clone()).with_https(https))
+                Box::new(
+                    HttpHandler::new(application.clone(), access_log.clone())
+                        .with_https(https)
+                        .with_access(access.clone()),
+                )
             }),
             refusal,
         })

@@ -39,12 +39,25 @@ pub(crate) struct Frame {
     pub(crate) http_1_0: bool,
     /// For how long the client shall not come in the clear again; only ever said by TLS (RFC 6797 §7.2).
     pub(crate) hsts: Option<Duration>,
+    pub(crate) sharing: Sharing,
+}
+
+/// Whom caches may give an answer to that depends on who asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Nobody was asked who he is.
+    #[default]
+    Free,
+    /// Those who ask as this client did (RFC 9110 §12.5.5): everybody's rights were enough.
+    SameCredentials,
+    /// Nobody but this client (RFC 9111 §5.2.2.7).
+    Private,
 }
 
 impl Frame {
     /// For an answer that is the connection's last.
     pub(crate) fn last(hsts: Option<Duration>) -> Frame {
-        Frame { head_only: false, keep_alive: false, http_1_0: false, hsts }
+        Frame { head_only: false, keep_alive: false, http_1_0: false, hsts, sharing: Sharing::Free }
     }
 
     /// For the answer to this request.
@@ -54,6 +67,7 @@ impl Frame {
             keep_alive: head.keep_alive && keep_alive,
             http_1_0: head.version == Version::Http10,
             hsts,
+            sharing: Sharing::Free,
         }
     }
 
@@ -126,8 +140,13 @@ fn begin(to: &mut WFile, frame: Frame, status: u16) -> io::Result<()> {
     }
     to.write_all(&date::now())?;
     match frame.hsts {
-        Some(time) => write!(to, "\r\nStrict-Transport-Security: max-age={}\r\n", time.as_secs()),
-        None => to.write_all(b"\r\n"),
+        Some(time) => write!(to, "\r\nStrict-Transport-Security: max-age={}\r\n", time.as_secs())?,
+        None => to.write_all(b"\r\n")?,
+    }
+    match frame.sharing {
+        Sharing::Free => Ok(()),
+        Sharing::SameCredentials => to.write_all(b"Vary: Authorization\r\n"),
+        Sharing::Private => to.write_all(b"Cache-Control: private\r\nVary: Authorization\r\n"),
     }
 }
 
@@ -277,7 +296,8 @@ pub(crate) fn error(to: &mut WFile, frame: Frame, status: u16, fields: &str, det
     page(to, frame, status, fields, error_page(status, detail))
 }
 
-fn error_page(status: u16, detail: &str) -> String {
+/// That page.
+pub(super) fn error_page(status: u16, detail: &str) -> String {
     let reason = reason(status);
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{status} {reason}</title>\

@@ -217,7 +217,7 @@ impl Application for Routes {
     }
 
     fn respond(&self, incoming: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
-        let Incoming { head, client_address, body } = incoming;
+        let Incoming { head, client_address, body, .. } = incoming;
         let raw = path_and_query(&head.target);
         let found = target::parse(&raw).ok().and_then(|target| {
             let slash = if target.trailing_slash && !target.path.is_empty() { "/" } else { "" };

@@ -157,13 +157,22 @@ impl Rules {
 
     /// The rights that hold at a path and everywhere below it: what removing or packing a whole directory needs.
     pub fn throughout(&self, path: &[u8]) -> Rights {
+        self.fold_below(path, |rights, own| rights & own)
+    }
+
+    /// The rights that hold at a path or somewhere below it.
+    pub fn anywhere(&self, path: &[u8]) -> Rights {
+        self.fold_below(path, |rights, own| rights | own)
+    }
+
+    fn fold_below(&self, path: &[u8], join: impl Fn(Rights, Rights) -> Rights) -> Rights {
         let Some(names) = components(path) else { return Rights::NONE };
         let below = |prefix: &Prefix| {
             let mut inner = prefix.components();
             names.iter().all(|name| inner.next().is_some_and(|own| own.as_bytes() == *name))
         };
         let inner = self.0.iter().filter(|(prefix, _)| below(prefix));
-        inner.fold(self.at(path), |rights, (_, own)| rights & *own)
+        inner.fold(self.at(path), |rights, (_, own)| join(rights, *own))
     }
 
     /// The rules, sorted by prefix.
@@ -265,6 +274,9 @@ mod tests {
         let rules = rules(&[("/", "lrd"), ("/a", "lrwd"), ("/a/b", "lr"), ("/ab", "-")]);
         for (path, expected) in [("", "-"), ("a", "lr"), ("a/x", "lrwd"), ("a/b", "lr"), ("c", "lrd"), ("..", "-")] {
             assert_eq!(rules.throughout(path.as_bytes()), rights(expected), "{path}");
+        }
+        for (path, expected) in [("", "lrwd"), ("a", "lrwd"), ("a/b", "lr"), ("ab", "-"), ("c", "lrd"), ("..", "-")] {
+            assert_eq!(rules.anywhere(path.as_bytes()), rights(expected), "{path}");
         }
     }
 }

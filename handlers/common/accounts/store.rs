@@ -55,6 +55,11 @@ impl Account {
         if self.home.covers(path) { self.rules.throughout(path) } else { Rights::NONE }
     }
 
+    /// His rights at a path or anywhere below it, for what he may know of.
+    pub fn rights_anywhere(&self, path: &[u8]) -> Rights {
+        if self.home.covers(path) { self.rules.anywhere(path) } else { Rights::NONE }
+    }
+
     /// Whether he has a password, so that he can log in.
     pub fn has_password(&self) -> bool {
         self.hash.is_some()

@@ -17,6 +17,7 @@ fn prefix(text: &str) -> Prefix {
 /// `ok`, or the name of the error.
 fn verdict(shares: Shares<'_>, token: &str, path: &str, now: SystemTime) -> String {
     match shares.check(token, path.as_bytes(), now) {
+        Ok(share) if share.is_used_up() => "UsedUp".to_owned(),
         Ok(_) => "ok".to_owned(),
         Err(error) => format!("{error:?}"),
     }
@@ -119,4 +120,16 @@ fn links_are_escaped_and_tokens_found_in_queries() {
         assert_eq!(token_in(query.as_bytes()), token, "{query}");
     }
     assert_eq!(token_in(b"share=\xff"), None);
+}
+
+#[test]
+fn a_log_does_not_give_links_away() {
+    for (line, logged) in [
+        ("GET /a?share=TOKEN HTTP/1.1", "GET /a?share=... HTTP/1.1"),
+        ("GET /a?json&share=TOKEN&x HTTP/1.1", "GET /a?json&share=...&x HTTP/1.1"),
+        ("GET /a?share=", "GET /a?share=..."),
+        ("GET /share=a?ashare=b HTTP/1.1", "GET /share=a?ashare=b HTTP/1.1"),
+    ] {
+        assert_eq!(String::from_utf8_lossy(&without_token(line.as_bytes())), logged);
+    }
 }

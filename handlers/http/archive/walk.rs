@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ROOT;
+use crate::common::accounts::Rights;
+use crate::http::access::Permit;
 use crate::http::listing::entries::{Facts, Folder, Kind, Names, Reader};
 use crate::http::listing::sort;
 use crate::http::root::Root;
@@ -24,6 +26,7 @@ pub(super) enum Found {
 /// two steps, so that deep folders cost no descriptors.
 pub(super) struct Walk {
     root: Arc<Root>,
+    permit: Permit,
     hidden: bool,
     /// The folder that is asked for, until it was visited.
     first: Option<Folder>,
@@ -43,7 +46,8 @@ impl Walk {
         let path = folder.path();
         let parent = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
         let prefix = if path.is_empty() { (0, ROOT) } else { (parent, &b""[..]) };
-        Walk { root: Arc::clone(folder.root()), hidden, first: Some(folder), prefix, levels: Vec::new() }
+        let (root, permit) = (Arc::clone(folder.root()), folder.permit().clone());
+        Walk { root, permit, hidden, first: Some(folder), prefix, levels: Vec::new() }
     }
 
     /// The next entry. What is gone by now, or can't be read, is left out.
@@ -72,9 +76,13 @@ impl Walk {
         let file = self.root.open_file(Path::new(OsStr::from_bytes(&path)))?;
         let Some(facts) = Facts::of(&file)? else { return Ok(None) };
         Ok(match facts.kind {
+            Kind::File if !self.permit.may(Rights::READ, &path) => None,
             Kind::File => Some(Found::File { name: self.name_of(&path), facts, file }),
-            Kind::Directory if is_link => None,
-            Kind::Directory => Some(self.enter(Folder::new(Arc::clone(&self.root), file.into(), &path), facts)),
+            Kind::Directory if is_link || !self.permit.may(Rights::LIST, &path) => None,
+            Kind::Directory => {
+                let folder = Folder::new(Arc::clone(&self.root), file.into(), &path).seen_by(&self.permit);
+                Some(self.enter(folder, facts))
+            }
         })
     }
 

@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 
 use crate::common::store::is_reserved;
+use crate::http::access::Permit;
 use crate::http::root::Root;
 use crate::http::target;
 
@@ -25,6 +26,7 @@ pub(crate) struct Folder {
     dir: OwnedFd,
     /// Below the root; empty for the root itself.
     path: Vec<u8>,
+    permit: Permit,
 }
 
 /// What an entry is, to a client.
@@ -84,7 +86,21 @@ impl Names {
 
 impl Folder {
     pub(crate) fn new(root: Arc<Root>, dir: OwnedFd, path: &[u8]) -> Folder {
-        Folder { root, dir, path: path.to_vec() }
+        Folder { root, dir, path: path.to_vec(), permit: Permit::default() }
+    }
+
+    /// The same folder, in which only that is seen which a client may see.
+    pub(crate) fn seen_by(self, permit: &Permit) -> Folder {
+        Folder { permit: permit.clone(), ..self }
+    }
+
+    pub(crate) fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// Whether its client sees an entry of it.
+    fn shows(&self, name: &[u8]) -> bool {
+        self.permit.is_everything() || self.permit.sees(self.path_of(name).as_os_str().as_bytes())
     }
 
     /// Where it stands below the root, without a slash at either end.
@@ -188,6 +204,7 @@ impl Reader {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if self.is_shown(name)
+                && folder.shows(name)
                 && let Some((kind, is_link)) = tell(folder, name, entry.file_type())
             {
                 names.push(name, kind, is_link);

@@ -1,6 +1,7 @@
 //! A listing for people: a table that needs no JavaScript and nothing from elsewhere.
 
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 
 use jiff::tz::TimeZone;
 
@@ -8,6 +9,7 @@ use super::entries::{Folder, Kind};
 use super::human::{self, Date};
 use super::page::{Page, Row};
 use super::sort::{Key, Order};
+use crate::common::accounts::Rights;
 use crate::http::markup::escape;
 use crate::http::{document, markdown, query, target};
 
@@ -138,7 +140,11 @@ fn counted(count: u64, what: &str) -> String {
 
 /// A README, if it is one that can be shown.
 fn read(folder: &Folder, name: &[u8]) -> Option<String> {
-    let file = folder.root().open_file(&folder.path_of(name)).ok()?;
+    let path = folder.path_of(name);
+    if !folder.permit().may(Rights::READ, path.as_os_str().as_bytes()) {
+        return None;
+    }
+    let file = folder.root().open_file(&path).ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;
     }

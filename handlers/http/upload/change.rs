@@ -14,7 +14,9 @@ use super::destination::{self, DestinationError};
 use super::guard::{self, Guard};
 use super::refusal::{of_system, say};
 use super::{ALLOW, Place, Shared};
+use crate::common::accounts::Rights;
 use crate::common::store::OnDuplicate;
+use crate::http::access::Permit;
 use crate::http::head::{Framing, Head};
 use crate::http::message::Response;
 
@@ -52,8 +54,9 @@ fn exists() -> Response {
 }
 
 /// Gives a file or folder another name, or place.
-pub(super) fn move_to(shared: &Shared, head: &Head<'_>) -> Result<Response, Response> {
+pub(super) fn move_to(shared: &Shared, head: &Head<'_>, permit: &Permit) -> Result<Response, Response> {
     let (source, target) = (Place::of(&shared.site, head)?, destination(shared, head)?);
+    permit.check_move(&source.path, &target.path)?;
     let root = shared.root();
     let from = existing(shared, &source)?;
     Guard::of(head).check(root, &source.path)?;
@@ -69,7 +72,9 @@ pub(super) fn move_to(shared: &Shared, head: &Head<'_>) -> Result<Response, Resp
         Some(b"F") => false,
         Some(_) => return Err(say(400, "Overwrite is `T` or `F`.")), // RFC 4918 §10.6
     };
-    let is_new = rename(root, from, target.path(), replace)?;
+    let may_replace = permit.may_throughout(Rights::DELETE, &target.path);
+    let taken = || if may_replace { guard::failed() } else { permit.refusal() };
+    let is_new = rename(root, from, target.path(), replace && may_replace, taken)?;
     shared.site.cache.forget(&source.path);
     shared.site.cache.forget(&target.path);
     Ok(if is_new { Response::new(201).field("Location", &target.location) } else { Response::new(204) })
@@ -88,8 +93,14 @@ fn destination(shared: &Shared, head: &Head<'_>) -> Result<Place, Response> {
     if place.path.is_empty() { Err(say(403, "The root can't be replaced.")) } else { Ok(place) }
 }
 
-/// Renames, and tells whether the name was free.
-fn rename(root: &Dir, from: &Path, to: &Path, replace: bool) -> Result<bool, Response> {
+/// Renames, and tells whether the name was free. If it is not to be `replace`d, `taken` is the answer.
+fn rename(
+    root: &Dir,
+    from: &Path,
+    to: &Path,
+    replace: bool,
+    taken: impl FnOnce() -> Response,
+) -> Result<bool, Response> {
     let system = |error: io::Error| of_system(&error);
     let (from_folder, from) = parent(root, from).map_err(system)?;
     let (to_folder, to) = parent(root, to).map_err(|error| match error.kind() {
@@ -104,7 +115,7 @@ fn rename(root: &Dir, from: &Path, to: &Path, replace: bool) -> Result<bool, Res
     };
     match moved {
         Ok(()) => Ok(true),
-        Err(Errno::EXIST) if !replace => Err(guard::failed()),
+        Err(Errno::EXIST) if !replace => Err(taken()),
         Err(Errno::EXIST) => match renameat(&from_folder, from, &to_folder, to) {
             Ok(()) => Ok(false),
             // A folder with something in it is never replaced.

@@ -21,6 +21,7 @@ use cap_std::fs::Dir;
 use clap::Args;
 use socketserver::{ClientAddress, RFile};
 
+use super::access::Permit;
 use super::application::{Answer, Application, Incoming, Receiver, Stopped};
 use super::body::Body;
 use super::cors;
@@ -41,7 +42,7 @@ const ALLOW: &str = "GET, HEAD, OPTIONS, PUT, DELETE, MKCOL, MOVE";
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Uploads")]
 pub struct UploadOptions {
-    /// Let everybody who can connect store, replace, move and remove files
+    /// Let everybody who can connect store, replace, move and remove files; with --accounts, those who have the right
     #[arg(long)]
     pub upload: bool,
     /// What happens to a file whose name is taken [default: PUT and MOVE replace it, forms are refused]
@@ -94,12 +95,12 @@ impl Shared {
         response
     }
 
-    fn change(&self, head: &Head<'_>) -> Result<Response, Response> {
+    fn change(&self, head: &Head<'_>, permit: &Permit) -> Result<Response, Response> {
         origin::check(&self.site.policy, head)?;
         match (head.method, head.method_name) {
             (Method::Delete, _) => change::delete(self, head),
             (_, b"MKCOL") => change::make_collection(self, head),
-            (_, b"MOVE") => change::move_to(self, head),
+            (_, b"MOVE") => change::move_to(self, head, permit),
             (Method::Other, _) => Err(say(501, "This method is unknown here.")),
             _ => Err(say(405, "This method isn't possible here.").field("Allow", ALLOW)),
         }
@@ -120,11 +121,15 @@ impl Application for Uploads {
         self.0.site.wants_body(head)
     }
 
-    fn receive(&self, head: &Head<'_>, client_address: &ClientAddress) -> Option<Result<Box<dyn Receiver>, Response>> {
+    fn receive(
+        &self,
+        head: &Head<'_>,
+        client_address: &ClientAddress,
+        permit: &Permit,
+    ) -> Option<Result<Box<dyn Receiver>, Response>> {
         let receiver = match head.method {
-            Method::Put => {
-                origin::check(&self.0.site.policy, head).and_then(|()| put::begin(&self.0, head, client_address))
-            }
+            Method::Put => origin::check(&self.0.site.policy, head)
+                .and_then(|()| put::begin(&self.0, head, client_address, permit)),
             _ => return None,
         };
         Some(match receiver {
@@ -139,7 +144,7 @@ impl Application for Uploads {
             Method::Get | Method::Head => return self.0.site.respond(request, frame),
             Method::Options => self.0.options(head),
             _ => {
-                let changed = self.0.change(head);
+                let changed = self.0.change(head, request.permit);
                 if let Ok(response) = &changed {
                     let (method, target) = (head.method_name.escape_ascii(), head.raw_target.escape_ascii());
                     log::info!("{}: {method} {target}: {}", request.client_address, response.status());

@@ -10,8 +10,10 @@ use socketserver::{ClientAddress, RFile};
 use super::guard::{self, Guard};
 use super::refusal::{self, say};
 use super::{ALLOW, Place, Shared};
+use crate::common::accounts::Rights;
 use crate::common::digest::Digests;
 use crate::common::store::{Intent, OnDuplicate, Partial, ReceiveError, StoreError};
+use crate::http::access::Permit;
 use crate::http::application::{Receiver, Stopped};
 use crate::http::body::Body;
 use crate::http::digest_fields;
@@ -29,6 +31,7 @@ struct Put {
     place: Place,
     guard: Guard,
     on_duplicate: OnDuplicate,
+    permit: Permit,
     partial: Partial,
 }
 
@@ -37,6 +40,7 @@ pub(super) fn begin(
     shared: &Arc<Shared>,
     head: &Head<'_>,
     client_address: &ClientAddress,
+    permit: &Permit,
 ) -> Result<Box<dyn Receiver>, Response> {
     let place = Place::of(&shared.site, head)?;
     let root = shared.root();
@@ -53,10 +57,20 @@ pub(super) fn begin(
         // To store under another name than the one that was asked for isn't for PUT to do.
         _ => OnDuplicate::Error,
     };
+    let on_duplicate = permit.check_store(&place.path, on_duplicate)?;
     let intent = Intent { size, digests, ..Intent::new(name) };
-    let partial = shared.store.begin_unresumable(intent, on_duplicate).map_err(|error| refusal::of(&error))?;
-    let (shared, client_address) = (Arc::clone(shared), client_address.clone());
-    Ok(Box::new(Put { shared, client_address, place, guard, on_duplicate, partial }))
+    let partial = shared.store.begin_unresumable(intent, on_duplicate);
+    let partial = partial.map_err(|error| not_stored(&error, permit, &place))?;
+    let (shared, client_address, permit) = (Arc::clone(shared), client_address.clone(), permit.clone());
+    Ok(Box::new(Put { shared, client_address, place, guard, on_duplicate, permit, partial }))
+}
+
+/// Why it isn't, to a client that may not be allowed to replace what is there.
+fn not_stored(error: &StoreError, permit: &Permit, place: &Place) -> Response {
+    match error {
+        StoreError::Exists if !permit.may(Rights::DELETE, &place.path) => permit.refusal(),
+        error => refusal::of(error),
+    }
 }
 
 /// Whether a folder stands at the place; or why the system lets nothing stand there.
@@ -116,14 +130,14 @@ impl Receiver for Put {
 
 impl Put {
     fn publish(self) -> Result<Response, Response> {
-        let Put { shared, client_address, place, guard, on_duplicate, partial } = self;
+        let Put { shared, client_address, place, guard, on_duplicate, permit, partial } = self;
         let root = shared.root();
         guard.check(root, &place.path)?;
         let metadata = partial.metadata().map_err(|error| refusal::of_system(&error))?;
         let is_new = root.symlink_metadata(partial.intent().name.as_str()).is_err();
         let published = partial.publish(on_duplicate).map_err(|error| match error {
             StoreError::Exists if guard.wants_none() => guard::failed(),
-            error => refusal::of(&error),
+            error => not_stored(&error, &permit, &place),
         })?;
         shared.site.cache.forget(&place.path);
         log::info!("{client_address}: stored {:?}, {} bytes", published.name.as_str(), published.size);

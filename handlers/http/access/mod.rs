@@ -1,0 +1,169 @@
+//! `--accounts`: who may do what on a site.
+//!
+//! [`AccessControl`] is asked once for each request, by its head alone: before the application hears of it, and before any of its body comes. [`needs`] says
+//! which rights a method takes at a path; this is the one place for that, whatever application answers. The [`Permit`] that it gives goes along with the
+//! request, for what shows only later: which file a path stands for, which entries of a folder are seen, whether a name is taken.
+
+mod cookie;
+mod downloads;
+mod needs;
+mod permit;
+mod refusal;
+mod shared;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use socketserver::ClientAddress;
+
+use super::files::path_and_query;
+use super::head::{Head, Method};
+use super::message::Response;
+use super::options::Policy;
+use super::site::Site;
+use super::target;
+use crate::common::accounts::{Accounts, AccountsError, Cost, Verdict};
+use crate::common::basic;
+use crate::service::{Context, Failure};
+use downloads::Downloads;
+use needs::Needs;
+pub(crate) use permit::Permit;
+use permit::Visitor;
+
+/// Who may use a site.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Accounts")]
+pub struct AccessOptions {
+    /// Serve those whom `socketserver users` gave rights, and the links of `socketserver share`; without it everybody
+    /// may do all that the server does
+    #[arg(long, value_name = "FILE", env = "SOCKETSERVER_ACCOUNTS")]
+    pub accounts: Option<PathBuf>,
+}
+
+impl AccessOptions {
+    /// Who may use a site; `None`: everybody.
+    ///
+    /// # Errors
+    /// The file can't be used, or could be fetched by clients.
+    pub(super) fn open(
+        &self,
+        dir: &Path,
+        site: &Arc<Site>,
+        context: &Context,
+    ) -> Result<Option<AccessControl>, Failure> {
+        let Some(file) = &self.accounts else { return Ok(None) };
+        let accounts = Accounts::open(file, Cost::OWASP)?;
+        let within = lies_within(file, dir);
+        if within.map_err(|error| Failure::usage(format!("--accounts {}: {error}", file.display())))? {
+            let (file, dir) = (file.display(), dir.display());
+            let message = format!("the accounts in {file} would be served: move the file out of the folder {dir}");
+            return Err(Failure::usage(message));
+        }
+        if let Some(address) = context.exposed().filter(|_| !context.tls) {
+            log::warn!("passwords cross the network in the clear on {address}: add --tls-cert, or bind to loopback");
+        }
+        Ok(Some(AccessControl { accounts: Arc::new(accounts), site: Arc::clone(site), downloads: Arc::default() }))
+    }
+}
+
+/// Lets requests through, or not.
+pub(crate) struct AccessControl {
+    accounts: Arc<Accounts>,
+    site: Arc<Site>,
+    downloads: Arc<Downloads>,
+}
+
+/// A request that isn't let through.
+pub(crate) struct Refused {
+    pub(crate) response: Response,
+    /// When it is to be told so: who guesses passwords has to wait.
+    pub(crate) after: Duration,
+    /// Who asked, as far as that is known.
+    pub(crate) permit: Permit,
+}
+
+impl AccessControl {
+    /// What the client may do, if that is enough for this request.
+    ///
+    /// # Errors
+    /// The answer to a request that isn't let through.
+    pub(crate) fn admit(&self, head: &Head<'_>, client: &ClientAddress, now: Instant) -> Result<Permit, Refused> {
+        if head.method == Method::Options {
+            return Ok(Permit::none()); // a browser asks in advance without credentials, and no path's answer differs
+        }
+        self.judge(head, client, now).map_err(|mut refused| {
+            refused.response.fields += &self.site.policy.fields;
+            refused
+        })
+    }
+
+    fn judge(&self, head: &Head<'_>, client: &ClientAddress, now: Instant) -> Result<Permit, Refused> {
+        let raw = path_and_query(&head.target);
+        let target = target::parse(&raw)
+            .map_err(|error| say(400, &format!("The path was refused: {error}."), Permit::none()))?;
+        let Some(path) = self.policy().below_base(&target.path) else {
+            return Err(say(404, "There is nothing at this address.", Permit::none()));
+        };
+        let permit = Permit::of(self.identify(head, path, target.query, client, now)?);
+        match needs::of(head, path) {
+            Needs { rights, throughout: true } if permit.may_throughout(rights, path) => Ok(permit),
+            Needs { rights, throughout: false } if permit.may_any(rights, path) => Ok(permit),
+            _ => Err(Refused::at_once(permit.refusal(), permit)),
+        }
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.site.policy
+    }
+
+    fn identify(
+        &self,
+        head: &Head<'_>,
+        path: &[u8],
+        query: Option<&[u8]>,
+        client: &ClientAddress,
+        now: Instant,
+    ) -> Result<Visitor, Refused> {
+        if let Some(shared) = self.shared(head, path, query, client, now)? {
+            return Ok(Visitor::Share(shared));
+        }
+        match head.authorization {
+            Some(credentials) => self.log_in(credentials, client, now),
+            None => self.accounts.anonymous().map(Visitor::Anonymous).map_err(|error| failed(&error)),
+        }
+    }
+
+    fn log_in(&self, credentials: &[u8], client: &ClientAddress, now: Instant) -> Result<Visitor, Refused> {
+        let denied = |after| Refused { after, ..Refused::at_once(refusal::unauthorized(), Permit::none()) };
+        let Ok(credentials) = basic::parse(credentials) else { return Err(denied(Duration::ZERO)) };
+        let verdict = self.accounts.verify(&credentials.name, &credentials.password, client, now);
+        match verdict.map_err(|error| failed(&error))? {
+            Verdict::Granted(account) => Ok(Visitor::User(*account)),
+            Verdict::Denied(after) => Err(denied(after)),
+            Verdict::Busy(again) => Err(Refused::at_once(refusal::busy(again), Permit::none())),
+        }
+    }
+}
+
+impl Refused {
+    fn at_once(response: Response, permit: Permit) -> Refused {
+        Refused { response, after: Duration::ZERO, permit }
+    }
+}
+
+fn say(status: u16, detail: &str, permit: Permit) -> Refused {
+    Refused::at_once(refusal::page(status, detail), permit)
+}
+
+/// The file can't be read now: nobody is let in.
+fn failed(error: &AccountsError) -> Refused {
+    log::error!("{error}");
+    say(500, "The server can't look up who may do this.", Permit::none())
+}
+
+fn lies_within(file: &Path, dir: &Path) -> io::Result<bool> {
+    Ok(file.canonicalize()?.starts_with(dir.canonicalize()?))
+}

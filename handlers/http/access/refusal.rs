@@ -1,0 +1,46 @@
+//! What a client is told that isn't let through.
+
+use std::time::Duration;
+
+use crate::common::share::ShareError;
+use crate::http::message::Response;
+use crate::http::reply;
+
+/// RFC 7617 §2 and §2.1: one realm for the whole site, and names and passwords in UTF-8.
+const CHALLENGE: &str = "Basic realm=\"socketserver\", charset=\"UTF-8\"";
+
+/// A page that says what went wrong.
+pub(super) fn page(status: u16, detail: &str) -> Response {
+    Response::html(reply::error_page(status, detail)).with_status(status)
+}
+
+/// Nobody gave a name, or not one with its password (RFC 9110 §15.5.2).
+pub(super) fn unauthorized() -> Response {
+    page(401, "A name and its password are needed for this.").field("WWW-Authenticate", CHALLENGE)
+}
+
+/// Who asked is known, and may not (RFC 9110 §15.5.4).
+pub(super) fn forbidden() -> Response {
+    page(403, "You have no right to do this here.")
+}
+
+/// Passwords aren't looked at just now; they may be after this time.
+pub(super) fn busy(again: Duration) -> Response {
+    let seconds = again.as_millis().div_ceil(1000).max(1);
+    page(503, "Too many passwords are being checked. Try again soon.").field("Retry-After", &seconds.to_string())
+}
+
+/// Why a link opens nothing.
+pub(super) fn of_share(error: &ShareError) -> Response {
+    let status = match error {
+        ShareError::Invalid | ShareError::OtherPath => 403,
+        ShareError::Expired | ShareError::UsedUp => 410,
+        ShareError::Accounts(error) => {
+            log::error!("{error}");
+            return page(500, "The server can't look up what this link is for.");
+        }
+    };
+    let text = error.to_string();
+    // A sentence begins with a capital.
+    page(status, &format!("T{}.", text.strip_prefix('t').unwrap_or(&text)))
+}

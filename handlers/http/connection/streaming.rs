@@ -1,0 +1,75 @@
+//! An answer that is made piece by piece.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use socketserver::StreamRequest;
+
+use super::{Doing, HttpHandler, Turn};
+use crate::http::message::{Produce, Produced};
+
+/// The size of a chunk is filled in when its data is there.
+const CHUNK_HEAD: &[u8] = b"00000000\r\n";
+
+/// The answer, and what is left of it.
+pub(super) struct Streaming {
+    pieces: Box<dyn Produce>,
+    /// Each piece is a chunk. If not, the length was told, or the connection's end is the answer's (HTTP/1.0).
+    chunked: bool,
+    keep_alive: bool,
+    /// When the next piece may be made; `None` is at once.
+    due: Option<Instant>,
+}
+
+impl Streaming {
+    pub(super) fn new(pieces: Box<dyn Produce>, http_1_0: bool, keep_alive: bool) -> Streaming {
+        let chunked = !http_1_0 && pieces.length().is_none();
+        Streaming { pieces, chunked, keep_alive, due: None }
+    }
+}
+
+impl HttpHandler {
+    /// Sends the next piece of an answer, if it is time for it.
+    pub(super) fn send_piece(&mut self, request: &mut StreamRequest, mut streaming: Streaming) -> io::Result<Turn> {
+        let now = request.server.clock().now();
+        if let Some(due) = streaming.due.filter(|due| *due > now) {
+            if request.rfile.is_eof() {
+                return Ok(Turn::Over); // who waits for events, and ends its side, waits no longer
+            }
+            request.wake_after(due - now);
+            self.doing = Doing::Stream(streaming);
+            return Ok(Turn::Wait);
+        }
+        let mut chunk = if streaming.chunked { CHUNK_HEAD.to_vec() } else { Vec::new() };
+        let begin = chunk.len();
+        let produced = streaming.pieces.produce(&mut chunk)?;
+        if streaming.chunked {
+            match chunk.len() - begin {
+                0 => chunk.clear(), // an empty chunk would be the last
+                size => {
+                    write!(&mut chunk[..], "{size:08x}")?;
+                    chunk.extend_from_slice(b"\r\n");
+                }
+            }
+            if produced == Produced::Over {
+                chunk.extend_from_slice(b"0\r\n\r\n");
+            }
+        }
+        let length = chunk.len();
+        request.wfile.send_shared(chunk.into(), 0..length)?;
+        match produced {
+            Produced::Over if streaming.keep_alive => return Ok(Turn::Again),
+            Produced::Over => return Ok(Turn::Over),
+            Produced::More => {
+                request.stay_in_flight();
+                request.call_again();
+            }
+            Produced::After(time) => {
+                streaming.due = Some(now + time);
+                request.wake_after(time);
+            }
+        }
+        self.doing = Doing::Stream(streaming);
+        Ok(Turn::Wait)
+    }
+}
