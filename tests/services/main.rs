@@ -10,6 +10,7 @@ mod echo;
 mod every_service;
 mod exec;
 mod http_archive;
+mod http_behind_proxies;
 mod http_changes;
 mod http_clients;
 mod http_conditions;

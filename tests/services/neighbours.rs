@@ -28,6 +28,11 @@ impl Neighbour {
         Neighbour::start("nginx", name, &config, &["-e", "{dir}/error.log", "-c", "{dir}/config"])
     }
 
+    /// Starts HAProxy with this configuration; `{dir}` in it is its folder, where it listens on `socket`.
+    pub(crate) fn haproxy(name: &str, config: &str) -> Neighbour {
+        Neighbour::start("haproxy", name, config, &["-db", "-f", "{dir}/config"])
+    }
+
     fn start(program: &str, name: &str, config: &str, arguments: &[&str]) -> Neighbour {
         let dir = TestDir::new(name);
         let place = |text: &str| text.replace("{dir}", dir.as_str());
@@ -46,6 +51,11 @@ impl Neighbour {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
+    }
+
+    /// What it wrote into a file of its folder, or (`log`) on its standard output.
+    pub(crate) fn file(&self, name: &str) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.dir.join(name)).unwrap()).into_owned()
     }
 }
 
