@@ -98,7 +98,7 @@ bench-parsers: need-cargo ## measure the parsers and buffers alone
 	$(CARGO) bench --workspace --benches $(LOCKED) -- --warm-up-time 1 --measurement-time 2
 
 # COMMAND:PACKAGE for what the tests and benches can use; without them a test skips and says so.
-TOOLS := curl:curl wrk:wrk nginx:nginx-light haproxy:haproxy python3:python3 chromium:chromium cc:gcc c++:g++ rsync:rsync \
+TOOLS := curl:curl wrk:wrk nginx:nginx-light haproxy:haproxy slowhttptest:slowhttptest python3:python3 chromium:chromium cc:gcc c++:g++ rsync:rsync \
 	openssl:openssl chronyd:chrony ntpdate:ntpsec-ntpdate
 
 deps: ## install what tests and benches use besides Rust (Debian, as root)

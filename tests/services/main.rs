@@ -23,6 +23,7 @@ mod http_negotiation;
 mod http_options;
 mod http_paths;
 mod http_raw;
+mod http_slow_clients;
 mod http_upload;
 mod lessons;
 mod life_cycle;
