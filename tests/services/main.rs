@@ -5,12 +5,14 @@ mod support;
 
 mod accounts;
 mod auth;
+mod browser;
 mod command_line;
 mod echo;
 mod every_service;
 mod exec;
 mod http_archive;
 mod http_behind_proxies;
+mod http_browser;
 mod http_changes;
 mod http_clients;
 mod http_conditions;
