@@ -93,6 +93,7 @@ bench: build need-python3 need-wrk need-nginx need-cc ## measure against nginx a
 	python3 benches/compare.py --ours $(BINARY) --update benches/RESULTS.md $(ARGS)
 	python3 benches/echo.py --examples $(TARGET)/release/examples --update benches/RESULTS.md
 	python3 benches/services.py --ours $(BINARY) --connects $(TARGET)/release/examples/connects --update benches/RESULTS.md
+	python3 benches/files.py --ours $(BINARY) --update benches/RESULTS.md
 
 bench-parsers: need-cargo ## measure the parsers and buffers alone
 	$(CARGO) bench --workspace --benches $(LOCKED) -- --warm-up-time 1 --measurement-time 2
