@@ -75,6 +75,9 @@ class Server:
     def rss_kib(self):
         return self._status("VmRSS")
 
+    def peak_rss_kib(self):
+        return self._status("VmHWM")
+
     def threads(self):
         return self._status("Threads")
 

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import socket
-import statistics
 import struct
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 import measure
 from contestants import free_port, wait_until_it_accepts
 from echo import compile_baseline
+from rows import Row, report, run, timed
 
 MIB = 1 << 20
 IDLE = 5_000
@@ -157,19 +157,6 @@ def auth(bench):
         yield "time", bench.messages(server, bench.options.connects, "read", 32)
 
 
-def timed(work, rate_of=None, server=None):
-    """Seconds of a piece of work, and with what memory."""
-    begun = time.perf_counter()
-    work()
-    seconds = time.perf_counter() - begun
-    figure = {"seconds": seconds, "per_s": rate_of / seconds if rate_of else 1 / seconds}
-    if server:
-        status = Path(f"/proc/{server.process.pid}/status").read_text()
-        peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-        figure["rss_mib"] = int(peak.split()[1]) / 1024
-    return figure
-
-
 def bare_copy(source, target):
     """A file over a socket into a file, by the largest pieces: what nobody can save."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -286,13 +273,6 @@ def small_files(bench):
         shutil.rmtree(target)
 
 
-class Row:
-    """One kind of work. `goals`: (contestant, figure, sign, ratio of ours to it)."""
-
-    def __init__(self, title, unit, run, *goals):
-        self.title, self.unit, self.run, self.goals = title, unit, run, goals
-
-
 # The CPU goals are those of another machine, put as ratios to the bare loop there: 4.6 µs to 3.1 µs, 2.5 µs to 2.0 µs.
 ROWS = {
     "echo": Row("echo `--upper`, 64 bytes, 64 connections", "messages/s", echo, ("C loop", "cpu_us", "<=", 1.48)),
@@ -305,35 +285,6 @@ ROWS = {
     "small-files": Row(f"upload of {SMALL_FILES:,} files of 4 KiB, `--jobs 4`", "files/s", small_files, ("rsync", "per_s", ">=", 1)),
     "transfer": Row("transfer of {mib} MiB", "GiB/s", transfer, ("base64(1) alone", "per_s", ">=", 0.7)),
 }
-
-
-def median(rounds, name, key, over=None):
-    return statistics.median(turn[name][key] / (turn[over][key] if over else 1) for turn in rounds if name in turn)
-
-
-def report(results, options):
-    lines = []
-    for key, rounds in results.items():
-        row = ROWS[key]
-        for name in rounds[0]:
-            figure = lambda what: median(rounds, name, what) if what in rounds[0][name] else None
-            verdicts = []
-            if name == "ours":
-                for other, what, sign, limit in row.goals:
-                    if other not in rounds[0]:
-                        verdicts.append(f"{other} is missing")
-                        continue
-                    ratio = median(rounds, "ours", what, other)
-                    reached = ratio <= limit if sign == "<=" else ratio >= limit
-                    label = "CPU" if what == "cpu_us" else "speed"
-                    verdicts.append(f"{label} {ratio:.2f} × {other}, to reach {'≤' if sign == '<=' else '≥'} {limit}: {'reached' if reached else 'NOT reached'}")
-            show = lambda value, digits: "–" if value is None else f"{value:,.{digits}f}"
-            per_s = figure("per_s")
-            lines.append([
-                row.title.format(mib=options.mib), name, f"{show(per_s, 2 if per_s < 100 else 0)} {row.unit}", show(figure("cpu_us"), 2),
-                show(figure("rss_mib"), 1), show(figure("lost"), 0), "; ".join(verdicts),
-            ])
-    return measure.table(["work", "contestant", "speed", "server CPU µs each", "server RSS MiB, peak", "lost", "to reach"], lines)
 
 
 def main():
@@ -350,16 +301,12 @@ def main():
     measure.raise_descriptor_limit()
     # Memory if there is enough of it: a disk would be the same for all, and slower than any of them.
     place = "/dev/shm" if Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > 4 * options.mib * MIB else None
-    results = {}
     with tempfile.TemporaryDirectory(dir=place) as folder:
         compile_baseline(folder)
         bench = Bench(options, folder)
-        for key in options.rows.split(","):
-            for number in range(options.rounds):
-                measure.say(f"{ROWS[key].title.format(mib=options.mib)}: round {number + 1} of {options.rounds}")
-                results.setdefault(key, []).append(dict(ROWS[key].run(bench)))
+        results = run(ROWS, bench, options)
     versions = ["Python " + sys.version.split()[0], measure.first_line("rsync", "--version") if shutil.which("rsync") else "no rsync"]
-    text = measure.circumstances(versions) + "\n\n" + report(results, options)
+    text = measure.circumstances(versions) + "\n\n" + report(ROWS, results, options)
     print(json.dumps(results) if options.json else text)
     if options.update:
         measure.update(options.update, "services", text)

@@ -2,7 +2,7 @@
 //! every run. It finds what is easy to find; the fuzzer itself goes deeper.
 
 use socketserver_handlers::common::{basic, share};
-use socketserver_handlers::http::{accept_encoding, conditional, digest_fields, head, range, target};
+use socketserver_handlers::http::{accept_encoding, chunked, conditional, digest_fields, head, range, target};
 use socketserver_handlers::ping::packet;
 use socketserver_handlers::time::sntp;
 use socketserver_handlers::{auth, exec, transfer, upload};
@@ -16,6 +16,17 @@ fn accepted_codings_hold_under_mutation() {
     let seeds: &[&[u8]] =
         &[b"gzip, deflate, br, zstd", b"br;q=1.0, gzip;q=0.8, *;q=0.1", b"identity;q=0.5 ,\tzstd ; Q=0.001", b"*;q=0"];
     mutate(seeds, b";;,,q==001.* \t", accept_encoding::check);
+}
+
+#[test]
+fn chunked_bodies_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"5\r\nhello\r\n0\r\n\r\nGET /",
+        b"A;name=\"x y\"\r\n0123456789\r\n00;last\r\nDigest: a\r\nX:\r\n\r\n",
+        b"1 ;a\r\nx\r\n2\r\n\r\n\r\n0\r\n\r\n",
+        b"fffffffffffffff\r\n",
+    ];
+    mutate(seeds, b"\r\n\r\n;;= \t:00159aAfF", chunked::check);
 }
 
 #[test]

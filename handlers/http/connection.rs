@@ -122,16 +122,13 @@ impl HttpHandler {
         });
     }
 
-    /// Refuses what isn't a request that can be served; the connection ends.
-    fn refuse(&mut self, request: &mut StreamRequest, refused: HeadError) -> io::Result<Turn> {
+    /// Refuses what isn't a request that can be served; the connection ends. Without a `head`, what the buffer begins with is one, or should be.
+    fn refuse(&self, request: &mut StreamRequest, head: Option<&[u8]>, refused: HeadError) -> io::Result<Turn> {
         let frame = Frame::last(self.hsts(request));
         let detail = format!("The request was refused: {}.", refused.reason);
         let sent = reply::error(&mut request.wfile, frame, refused.status, "", &detail)?;
-        // What was asked is what one looks for in the log, as far as it is there.
-        let line = match &self.doing {
-            Doing::Body { head, .. } => first_line(head),
-            _ => first_line(request.rfile.buffer()),
-        };
+        // What was asked is what one looks for in the log, as far as it is there; a line of a body would pass for a request.
+        let line = first_line(head.unwrap_or(request.rfile.buffer()));
         self.log(request, &line[..line.len().min(LOGGED_LINE)], None, sent);
         request.linger();
         Ok(Turn::Over)
@@ -157,7 +154,7 @@ impl HttpHandler {
         let bytes = request.rfile.buffer();
         let (head, consumed) = match head::parse(bytes, &mut self.scanner) {
             Ok(Status::Partial) => return Ok(Turn::Wait),
-            Err(refused) => return self.refuse(request, refused),
+            Err(refused) => return self.refuse(request, None, refused),
             Ok(Status::Complete { head, consumed }) => (head, consumed),
         };
         let bytes = &bytes[..consumed];
@@ -213,8 +210,10 @@ impl HttpHandler {
                 Ok(Turn::Wait)
             }
             Ok(Progress::Partial | Progress::Whole) => self.answer_with_body(request, &head, body),
-            Ok(Progress::CutShort) => self.refuse(request, HeadError::bad("the body ended before its end")),
-            Err(refused) => self.refuse(request, refused),
+            Ok(Progress::CutShort) => {
+                self.refuse(request, Some(&head), HeadError::bad("the body ended before its end"))
+            }
+            Err(refused) => self.refuse(request, Some(&head), refused),
         }
     }
 
@@ -259,7 +258,7 @@ impl HttpHandler {
                 Ok(Turn::Wait)
             }
             Err(Stopped::Refused(response)) => self.answer_received(request, &head, Some(droppable(body)), *response),
-            Err(Stopped::Malformed(malformed)) => self.refuse(request, malformed),
+            Err(Stopped::Malformed(malformed)) => self.refuse(request, Some(&head), malformed),
             Err(Stopped::Lost(error)) => Err(error),
         }
     }
@@ -424,8 +423,12 @@ impl StreamRequestHandler for HttpHandler {
             // A silent client hasn't asked for anything.
             Doing::Head if what == Expiry::Idle => {}
             Doing::Head | Doing::Body { .. } | Doing::Receive { .. } => {
+                let head = match &self.doing {
+                    Doing::Body { head, .. } | Doing::Receive { head, .. } => Some(&head[..]),
+                    _ => None,
+                };
                 // It may not get through; there is nobody left to tell.
-                let _ = self.refuse(request, HeadError { status: 408, reason: "the request took too long" });
+                let _ = self.refuse(request, head, HeadError { status: 408, reason: "the request took too long" });
             }
         }
     }

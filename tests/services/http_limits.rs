@@ -262,3 +262,23 @@ fn an_idle_connection_is_closed_after_the_idle_timeout_without_a_word() {
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(250) && took < 5 * SECOND, "{took:?}");
 }
+
+#[test]
+fn a_line_of_a_body_is_never_logged_as_a_request() {
+    let dir = TestDir::new("logged-line");
+    let log = dir.join("access.log");
+    let server = TestServer::start(&["http", dir.as_str(), "--upload", "--access-log", log.to_str().unwrap()]);
+    for method in ["GET", "PUT"] {
+        refused(
+            &server,
+            [&request(method, "/a", &["Transfer-Encoding: chunked"])[..], b"GET /b HTTP/1.1\r\n"].concat(),
+        );
+    }
+    let logged = || std::fs::read_to_string(&log).unwrap();
+    eventually("both are logged", || logged().lines().count() == 2);
+    assert!(
+        logged().contains("\"GET /a HTTP/1.1\" 400 ") && logged().contains("\"PUT /a HTTP/1.1\" 400 "),
+        "{}",
+        logged()
+    );
+}

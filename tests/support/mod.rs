@@ -1,5 +1,7 @@
 //! The binary under test, and clients for it.
 
+pub(crate) mod cases;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;

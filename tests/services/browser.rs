@@ -1,0 +1,157 @@
+//! A headless Chromium, driven by its DevTools protocol.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+use serde_json::{Value, json};
+use tungstenite::{Message, WebSocket};
+
+use crate::support::{PATIENCE, TestDir, has_tool};
+
+/// A browser with one page, ended at the end of the test.
+pub(crate) struct Browser {
+    child: Child,
+    socket: WebSocket<TcpStream>,
+    session: Option<String>,
+    asked: u64,
+    /// What the page told since it was last asked.
+    events: Vec<Value>,
+    _profile: TestDir,
+}
+
+impl Browser {
+    /// `None`, and a visible word, if there is no Chromium.
+    pub(crate) fn start(test: &str) -> Option<Browser> {
+        if !has_tool("chromium", test) {
+            return None;
+        }
+        let profile = TestDir::new(test);
+        let mut command = Command::new("chromium");
+        // In a container there is little shared memory, and no sandbox for root. What a proxy answers says nothing of this server.
+        command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"]);
+        command.args(["--remote-debugging-port=0", &format!("--user-data-dir={}", profile.as_str()), "about:blank"]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let url = debugger_of(&mut child);
+        let address = url.strip_prefix("ws://").unwrap().split('/').next().unwrap();
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (socket, _) = tungstenite::client(&url, stream).unwrap();
+        let mut browser = Browser { child, socket, session: None, asked: 0, events: Vec::new(), _profile: profile };
+        let page = browser.call("Target.createTarget", json!({"url": "about:blank"}));
+        let target = json!({"targetId": page["targetId"], "flatten": true});
+        browser.session = browser.call("Target.attachToTarget", target)["sessionId"].as_str().map(str::to_owned);
+        for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
+            browser.call(domain, json!({}));
+        }
+        Some(browser)
+    }
+
+    /// Gives a command and waits for its result.
+    pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
+        self.asked += 1;
+        let mut message = json!({"id": self.asked, "method": method, "params": params});
+        if let Some(session) = &self.session {
+            message["sessionId"] = json!(session);
+        }
+        self.socket.send(Message::text(message.to_string())).unwrap();
+        loop {
+            let message = self.receive();
+            if message["id"] == self.asked {
+                assert!(message["error"].is_null(), "{method}: {}", message["error"]);
+                return message["result"].clone();
+            }
+            self.events.push(message);
+        }
+    }
+
+    fn receive(&mut self) -> Value {
+        let message = self.socket.read().unwrap();
+        serde_json::from_str(message.to_text().unwrap()).unwrap()
+    }
+
+    /// Waits for an event that wasn't waited for yet.
+    fn wait_for(&mut self, event: &str) {
+        while !self.events.iter().any(|told| told["method"] == event) {
+            let message = self.receive();
+            self.events.push(message);
+        }
+        self.events.retain(|told| told["method"] != event);
+    }
+
+    /// Opens a page, and waits until it is there with all that belongs to it.
+    pub(crate) fn open(&mut self, url: &str) {
+        self.call("Page.navigate", json!({"url": url}));
+        self.wait_for("Page.loadEventFired");
+    }
+
+    /// The value of an expression in the page, or what a promise becomes.
+    pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
+        let params = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
+        let result = self.call("Runtime.evaluate", params);
+        assert!(result["exceptionDetails"].is_null(), "{expression}: {result}");
+        result["result"]["value"].clone()
+    }
+
+    /// Presses and releases a key; a character, `Tab` or `Enter`.
+    pub(crate) fn press(&mut self, key: &str) {
+        let (code, text) = match key {
+            "Tab" => (9, ""),
+            "Enter" => (13, "\r"),
+            key => (0, key),
+        };
+        let down = json!({"type": "keyDown", "key": key, "windowsVirtualKeyCode": code, "text": text});
+        self.call("Input.dispatchKeyEvent", down);
+        self.call("Input.dispatchKeyEvent", json!({"type": "keyUp", "key": key, "windowsVirtualKeyCode": code}));
+    }
+
+    /// Presses Tab until the element with this text, or label, has the focus.
+    pub(crate) fn tab_to(&mut self, text: &str) {
+        let focus = "(e => (e.labels?.[0] ?? e).textContent.trim())(document.activeElement)";
+        for _ in 0..50 {
+            self.press("Tab");
+            if self.evaluate(focus) == text {
+                return;
+            }
+        }
+        panic!("no Tab leads to {text}");
+    }
+
+    /// Presses Enter, and waits for the page that it leads to.
+    pub(crate) fn enter(&mut self) {
+        self.press("Enter");
+        self.wait_for("Page.loadEventFired");
+    }
+
+    /// What pages complained of so far: errors, warnings and dialogs.
+    pub(crate) fn complaints(&mut self) -> Vec<String> {
+        self.evaluate("0"); // what was told before the answer is here now
+        let kinds =
+            ["Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening"];
+        let is_complaint = |told: &&Value| kinds.iter().any(|kind| told["method"] == *kind);
+        self.events.iter().filter(is_complaint).map(Value::to_string).collect()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where Chromium says that it can be driven.
+fn debugger_of(child: &mut Child) -> String {
+    let (sender, receiver) = mpsc::channel();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    // It reads to the end: Chromium must not block on a full pipe.
+    std::thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            if let Some(url) = line.strip_prefix("DevTools listening on ") {
+                let _ = sender.send(url.to_owned());
+            }
+        }
+    });
+    receiver.recv_timeout(2 * PATIENCE).expect("Chromium tells no address")
+}
