@@ -51,6 +51,8 @@ pub use redirect::Redirect;
 pub use router::{Respond, Router};
 pub use site::Site;
 pub use upload::UploadOptions;
+#[doc(hidden)]
+pub use upload::form;
 pub use websocket::{Message, Sender, websocket};
 
 use std::path::PathBuf;

@@ -14,6 +14,7 @@ mod http_changes;
 mod http_clients;
 mod http_conditions;
 mod http_files;
+mod http_forms;
 mod http_heads;
 mod http_limits;
 mod http_listing;

@@ -5,6 +5,7 @@
 
 mod change;
 mod destination;
+pub mod form;
 mod guard;
 mod origin;
 mod put;
@@ -31,11 +32,13 @@ use super::reply::{self, Frame};
 use super::site::Site;
 use super::target;
 use crate::cli::{duration, size};
-use crate::common::store::{Name, OnDuplicate, Store, StoreOptions, is_reserved};
+use crate::common::store::{Name, OnDuplicate, Published, Store, StoreOptions, is_reserved};
 use refusal::say;
 
 /// The methods of a site into which files are stored.
-const ALLOW: &str = "GET, HEAD, OPTIONS, PUT, DELETE, MKCOL, MOVE";
+const ALLOW: &str = "GET, HEAD, OPTIONS, POST, PUT, DELETE, MKCOL, MOVE";
+/// A sender who never pauses is listened to for so long, before others get their turn.
+const SLICE: Duration = Duration::from_millis(100);
 
 /// What clients may change.
 #[derive(Args, Clone, Debug)]
@@ -94,6 +97,13 @@ impl Shared {
         response
     }
 
+    /// What follows when a file has got its name, whichever protocol brought it.
+    fn stored(&self, published: &Published, client_address: &ClientAddress, method: &str) {
+        let name = published.name.as_str();
+        self.site.cache.forget(name.as_bytes());
+        log::info!("{client_address}: {method}: stored {name:?}, {} bytes", published.size);
+    }
+
     fn change(&self, head: &Head<'_>) -> Result<Response, Response> {
         origin::check(&self.site.policy, head)?;
         match (head.method, head.method_name) {
@@ -122,12 +132,12 @@ impl Application for Uploads {
 
     fn receive(&self, head: &Head<'_>, client_address: &ClientAddress) -> Option<Result<Box<dyn Receiver>, Response>> {
         let receiver = match head.method {
-            Method::Put => {
-                origin::check(&self.0.site.policy, head).and_then(|()| put::begin(&self.0, head, client_address))
-            }
+            Method::Put => put::begin,
+            Method::Post => form::begin,
             _ => return None,
         };
-        Some(match receiver {
+        let is_allowed = origin::check(&self.0.site.policy, head);
+        Some(match is_allowed.and_then(|()| receiver(&self.0, head, client_address)) {
             Ok(receiver) => Ok(Box::new(Dressed { receiver, shared: Arc::clone(&self.0) })),
             Err(refused) => Err(self.0.dressed(refused)),
         })
@@ -168,6 +178,15 @@ impl Receiver for Dressed {
     fn finish(self: Box<Self>) -> Response {
         self.shared.dressed(self.receiver.finish())
     }
+}
+
+/// # Errors
+/// 415: the content isn't the files' bytes (RFC 9110 §8.4).
+fn uncoded(head: &Head<'_>) -> Result<(), Response> {
+    if head.values("content-encoding").all(|coding| coding.eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    Err(say(415, "Nothing is stored: send the file as it is, without Content-Encoding."))
 }
 
 /// What a request's target names below the root.

@@ -2,14 +2,14 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cap_std::fs::Dir;
 use socketserver::{ClientAddress, RFile};
 
 use super::guard::{self, Guard};
 use super::refusal::{self, say};
-use super::{ALLOW, Place, Shared};
+use super::{ALLOW, Place, SLICE, Shared, uncoded};
 use crate::common::digest::Digests;
 use crate::common::store::{Intent, OnDuplicate, Partial, ReceiveError, StoreError};
 use crate::http::application::{Receiver, Stopped};
@@ -18,9 +18,6 @@ use crate::http::digest_fields;
 use crate::http::entry::Identity;
 use crate::http::head::{Framing, Head};
 use crate::http::message::Response;
-
-/// A sender who never pauses is listened to for so long, before others get their turn.
-const SLICE: Duration = Duration::from_millis(100);
 
 /// A file on its way to its name.
 struct Put {
@@ -73,9 +70,7 @@ fn whole_file(head: &Head<'_>) -> Result<Option<u64>, Response> {
     if head.values("content-range").next().is_some() {
         return Err(say(400, "A part of a file can't be stored: send all of it, without Content-Range.")); // RFC 9110 §14.5
     }
-    if head.values("content-encoding").any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
-        return Err(say(415, "Nothing is stored: send the file as it is, without Content-Encoding.")); // RFC 9110 §8.4
-    }
+    uncoded(head)?;
     match head.body {
         Framing::Length(length) => Ok(Some(length)),
         Framing::Chunked => Ok(None),
@@ -125,8 +120,7 @@ impl Put {
             StoreError::Exists if guard.wants_none() => guard::failed(),
             error => refusal::of(&error),
         })?;
-        shared.site.cache.forget(&place.path);
-        log::info!("{client_address}: stored {:?}, {} bytes", published.name.as_str(), published.size);
+        shared.stored(&published, &client_address, "PUT");
         let response = if is_new { Response::new(201).field("Location", &place.location) } else { Response::new(204) };
         Ok(response.field("ETag", &Identity::of(&metadata).etag()))
     }
