@@ -9,6 +9,7 @@ mod command_line;
 mod echo;
 mod every_service;
 mod exec;
+mod http_after_upload;
 mod http_archive;
 mod http_changes;
 mod http_clients;

@@ -3,6 +3,7 @@
 //! [`Uploads`] stands before the site: it takes the methods that change something, and leaves the others to it. Bytes go through the shared
 //! [`store`](crate::common::store), in which a file gets its name only when it is complete.
 
+mod after;
 mod change;
 mod destination;
 pub mod form;
@@ -33,6 +34,8 @@ use super::site::Site;
 use super::target;
 use crate::cli::{duration, size};
 use crate::common::store::{Name, OnDuplicate, Published, Store, StoreOptions, is_reserved};
+use after::AfterUpload;
+pub use after::CommandLine;
 use refusal::say;
 
 /// The methods of a site into which files are stored.
@@ -62,6 +65,13 @@ pub struct UploadOptions {
     /// Answer before a file is on the disk: faster, but a power cut may lose it
     #[arg(long, requires = "upload")]
     pub no_fsync: bool,
+    /// Run this command for each file that was stored, one after the other; it is told of the file on its standard input, in JSON. The words
+    /// are split as a shell does; no shell runs them
+    #[arg(long, value_name = "COMMAND", requires = "upload")]
+    pub after_upload: Option<CommandLine>,
+    /// A command of --after-upload that runs for longer is killed
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, requires = "after_upload")]
+    pub after_upload_timeout: Duration,
 }
 
 /// A site into which files are stored.
@@ -71,10 +81,12 @@ struct Shared {
     site: Arc<Site>,
     store: Store,
     on_duplicate: Option<OnDuplicate>,
+    after: Option<AfterUpload>,
 }
 
 impl Uploads {
-    pub(crate) fn new(site: Arc<Site>, options: &UploadOptions) -> io::Result<Uploads> {
+    /// Takes files into the folder of a site, at this path.
+    pub(crate) fn new(site: Arc<Site>, folder: &Path, options: &UploadOptions) -> io::Result<Uploads> {
         let store = StoreOptions {
             max_size: options.max_size,
             quota: options.quota,
@@ -82,7 +94,17 @@ impl Uploads {
             sync: !options.no_fsync,
         };
         let store = Store::new(site.root.dir().try_clone()?, store);
-        Ok(Uploads(Arc::new(Shared { site, store, on_duplicate: options.on_duplicate })))
+        let after = options.after_upload.clone();
+        let after =
+            after.map(|command| AfterUpload::start(command, options.after_upload_timeout, folder)).transpose()?;
+        Ok(Uploads(Arc::new(Shared { site, store, on_duplicate: options.on_duplicate, after })))
+    }
+
+    /// Ends what doesn't end with the last request.
+    pub(crate) fn end(&self) {
+        if let Some(after) = &self.0.after {
+            after.end();
+        }
     }
 }
 
@@ -102,6 +124,9 @@ impl Shared {
         let name = published.name.as_str();
         self.site.cache.forget(name.as_bytes());
         log::info!("{client_address}: {method}: stored {name:?}, {} bytes", published.size);
+        if let Some(after) = &self.after {
+            after.run(published, client_address, method);
+        }
     }
 
     fn change(&self, head: &Head<'_>) -> Result<Response, Response> {
