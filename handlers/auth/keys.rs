@@ -87,7 +87,8 @@ impl KeyOptions {
     /// Whether a key file is named for this very run: the variable speaks to every service and client alike, those that can't use
     /// a key too.
     pub(crate) fn is_asked_for(&self) -> bool {
-        self.auth_key_file.is_some() && self.auth_key_file.as_deref().map(Path::as_os_str) != std::env::var_os(FILE_VARIABLE).as_deref()
+        self.auth_key_file.is_some()
+            && self.auth_key_file.as_deref().map(Path::as_os_str) != std::env::var_os(FILE_VARIABLE).as_deref()
     }
 
     /// The keys, if any are given.

@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
 use super::values::{Addresses, TimeOut, addresses, at_least_one, duration, size, time_out};
 use crate::auth::keys::KeyOptions;
 use crate::service::Service;
+use clap::{Args, ValueEnum};
 
 /// A service with its own options and everybody's.
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socketserver::{Expiry, Next, Result, StreamRequest, StreamRequestHandler, WFile};
 
@@ -14,8 +14,9 @@ use super::body::{Body, DROPPED_BODY, Progress};
 use super::date;
 use super::head::{self, Framing, Head, HeadError, Method, Scanner, Status};
 use super::https::{self, Https};
-use super::message::{BodyReader, CONTINUE, Produce, Produced, Response};
+use super::message::{BodyReader, CONTINUE, Response};
 use super::reply::{self, Frame, Sent};
+use super::streaming::Streaming;
 
 /// Requests that are answered in one go before the answers are sent: what a pipelining client has sent at once.
 const PIPELINED: usize = 16;
@@ -49,21 +50,9 @@ enum Doing {
     Upgraded(Box<dyn StreamRequestHandler>),
 }
 
-struct Streaming {
-    pieces: Box<dyn Produce>,
-    /// Each piece is a chunk. If not, the length was told, or the connection's end is the answer's (HTTP/1.0).
-    chunked: bool,
-    keep_alive: bool,
-    /// When the next piece may be made; `None` is at once.
-    due: Option<Instant>,
-}
-
-/// The size of a chunk is filled in when its data is there.
-const CHUNK_HEAD: &[u8] = b"00000000\r\n";
-
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+pub(super) enum Turn {
     /// The next step can follow at once.
     Again,
     /// More must come.
@@ -293,8 +282,7 @@ impl HttpHandler {
             }
             Answer::Stream(sent, pieces) => {
                 let keep_alive = sent.keep_alive && rest.is_none();
-                let chunked = !http_1_0 && pieces.length().is_none();
-                self.doing = Doing::Stream(Streaming { pieces, chunked, keep_alive, due: None });
+                self.doing = Doing::Stream(Streaming::new(pieces, keep_alive, http_1_0));
                 Ok(Turn::Again)
             }
             Answer::Upgrade(_, mut handler) => {
@@ -323,46 +311,11 @@ impl HttpHandler {
 
     /// Sends the next piece of an answer, if it is time for it.
     fn send_piece(&mut self, request: &mut StreamRequest, mut streaming: Streaming) -> io::Result<Turn> {
-        let now = request.server.clock().now();
-        if let Some(due) = streaming.due.filter(|due| *due > now) {
-            if request.rfile.is_eof() {
-                return Ok(Turn::Over); // who waits for events, and ends its side, waits no longer
-            }
-            request.wake_after(due - now);
+        let turn = streaming.send_piece(request)?;
+        if turn == Turn::Wait {
             self.doing = Doing::Stream(streaming);
-            return Ok(Turn::Wait);
         }
-        let mut chunk = if streaming.chunked { CHUNK_HEAD.to_vec() } else { Vec::new() };
-        let begin = chunk.len();
-        let produced = streaming.pieces.produce(&mut chunk)?;
-        if streaming.chunked {
-            match chunk.len() - begin {
-                0 => chunk.clear(), // an empty chunk would be the last
-                size => {
-                    write!(&mut chunk[..], "{size:08x}")?;
-                    chunk.extend_from_slice(b"\r\n");
-                }
-            }
-            if produced == Produced::Over {
-                chunk.extend_from_slice(b"0\r\n\r\n");
-            }
-        }
-        let length = chunk.len();
-        request.wfile.send_shared(chunk.into(), 0..length)?;
-        match produced {
-            Produced::Over if streaming.keep_alive => return Ok(Turn::Again),
-            Produced::Over => return Ok(Turn::Over),
-            Produced::More => {
-                request.stay_in_flight();
-                request.call_again();
-            }
-            Produced::After(time) => {
-                streaming.due = Some(now + time);
-                request.wake_after(time);
-            }
-        }
-        self.doing = Doing::Stream(streaming);
-        Ok(Turn::Wait)
+        Ok(turn)
     }
 }
 

@@ -38,6 +38,7 @@ mod reply;
 mod root;
 mod router;
 mod site;
+mod streaming;
 pub mod target;
 mod upload;
 mod websocket;

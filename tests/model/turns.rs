@@ -285,7 +285,8 @@ fn the_supervisor_leads_only_while_nobody_does() {
 #[test]
 fn a_newcomer_is_served_though_others_never_pause() {
     crate::check(|| {
-        let pool = Pool::start(Size { least: 2, most: 2, awake: thread_rng().gen_range(1..=2) }, thread_rng().gen_bool(0.5));
+        let pool =
+            Pool::start(Size { least: 2, most: 2, awake: thread_rng().gen_range(1..=2) }, thread_rng().gen_bool(0.5));
         pool.come(&[restless(1, 4), restless(2, 4), restless(3, 4)]);
         in_thread(&pool, |pool| pool.come(&[plain(4)]));
         pool.end_after(4);

@@ -132,9 +132,12 @@ fn garbage_in_datagrams_harms_nobody_and_is_never_amplified() {
 
 #[test]
 fn a_client_whose_output_nobody_reads_any_more_ends_quietly() {
-    for (service, options, arguments) in
-        [("echo", &[][..], &[][..]), ("echo", &["--udp"], &[]), ("time", &[], &[]), ("exec", &["--no-auth"], &["echo", "hello"])]
-    {
+    for (service, options, arguments) in [
+        ("echo", &[][..], &[][..]),
+        ("echo", &["--udp"], &[]),
+        ("time", &[], &[]),
+        ("exec", &["--no-auth"], &["echo", "hello"]),
+    ] {
         let server = TestServer::start(&[&[service], options].concat());
         let mut client = Command::new(env!("CARGO_BIN_EXE_socketserver"));
         client.args(["client", service]).args(options.iter().filter(|option| **option == "--udp"));

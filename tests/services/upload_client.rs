@@ -56,7 +56,9 @@ fn what_fails_is_named_and_the_rest_arrives() {
     let server = TestServer::start(&["upload", to.as_str()]);
     let (code, stdout, stderr) = upload(server.address(), &[from.join("tree").to_str().unwrap()]);
     assert_eq!((code, stdout.as_str()), (Some(1), "stored 1 file, 4 bytes\n"), "{stderr}");
-    for (name, why) in [("taken", "(exists)"), ("leads-out", "leads out"), ("broken", "No such file"), ("folder", "passed over")] {
+    for (name, why) in
+        [("taken", "(exists)"), ("leads-out", "leads out"), ("broken", "No such file"), ("folder", "passed over")]
+    {
         assert!(
             stderr.lines().any(|line| line.starts_with("socketserver: ") && line.contains(name) && line.contains(why)),
             "{name}: {stderr}"
