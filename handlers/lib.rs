@@ -23,7 +23,7 @@ macro_rules! services {
         /// Every service, with the options it was given.
         #[derive(Debug, clap::Subcommand)]
         pub enum Services {
-            $($(#[$about])* $name(cli::Serve<$service>),)*
+            $($(#[$about])* $name(Box<cli::Serve<$service>>),)*
         }
 
         impl Services {
@@ -32,7 +32,7 @@ macro_rules! services {
 
             pub(crate) fn run(self) -> Result<u8, Failure> {
                 match self {
-                    $(Services::$name(arguments) => cli::serve::<$service>(arguments),)*
+                    $(Services::$name(arguments) => cli::serve::<$service>(*arguments),)*
                 }
             }
         }

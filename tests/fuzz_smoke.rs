@@ -2,7 +2,7 @@
 //! every run. It finds what is easy to find; the fuzzer itself goes deeper.
 
 use socketserver_handlers::common::{basic, share};
-use socketserver_handlers::http::{accept_encoding, chunked, conditional, digest_fields, head, range, target};
+use socketserver_handlers::http::{accept_encoding, chunked, conditional, digest_fields, form, head, range, target};
 use socketserver_handlers::ping::packet;
 use socketserver_handlers::time::sntp;
 use socketserver_handlers::{auth, exec, transfer, upload};
@@ -81,6 +81,17 @@ fn digest_fields_hold_under_mutation() {
         b"sha-512=:AA==:, sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:",
     ];
     mutate(seeds, b"::==,; \t\"\\aA0*-", digest_fields::check);
+}
+
+#[test]
+fn forms_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"b\n--b\r\nContent-Disposition: form-data; filename=\"a\"\r\n\r\nx\r\n--b--",
+        b"b\npreamble\r\n--b \r\nContent-Disposition:form-data;filename=../a\r\n\r\n--b\r\ncontent-disposition: form-data\r\n\r\ny\r\n--b--\r\n",
+        b"-- b\n---- b\r\nContent-Disposition: form-data; filename=\"a\\\"%22\"; x=\r\n\r\n\r\n\r\n---- b-\r\n---- b--",
+        b"form-data; a=\"b\\\"\"; c=d;\n",
+    ];
+    mutate(seeds, b"--\r\n\r\n--b;=\"\\ /", form::check);
 }
 
 #[test]

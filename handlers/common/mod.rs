@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod accounts;
 pub mod basic;
+pub mod command;
 pub mod digest;
 pub mod echo;
 pub mod framing;

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::common::command::Output;
 use crate::common::framing;
 
 /// How an answer tells its length.
@@ -47,6 +48,14 @@ pub struct Head {
     /// Whether more output came than is allowed; left out if not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+}
+
+impl From<Output> for Answer {
+    fn from(brought: Output) -> Answer {
+        let Output { output: mut data, errors, exit_code, truncated } = brought;
+        data.extend_from_slice(&errors);
+        Answer { data, stderr_size: errors.len(), exit_code, truncated }
+    }
 }
 
 impl Answer {

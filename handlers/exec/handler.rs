@@ -1,15 +1,15 @@
 //! One client's requests: told apart, allowed or not, run, and answered.
 
 use std::io::{self, Write};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socketserver::{Error, Next, Result, StreamRequest, StreamRequestHandler};
 
 use super::answer::{Answer, Framing, READY};
-use super::command::{self, Client, Limits};
 use super::request::{self, LONGEST, Request};
+use crate::common::command::{self, Client, Limits};
 use crate::common::framing::PREFIX;
 
 /// Text without a line end is whole when nothing more has come for so long.
@@ -50,7 +50,7 @@ impl Rules {
             return Err(Answer::refusal(NOT_EXECUTABLE, &format!("{program}: not allowed")));
         }
         let mut command = Command::new(program);
-        command.args(arguments).env_clear();
+        command.args(arguments).stdin(Stdio::null()).env_clear();
         command.envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         Ok(command)
     }
@@ -61,13 +61,16 @@ impl Rules {
             Ok(command) => command,
             Err(refusal) => return Some(refusal),
         };
-        command::run(&mut command, self.limits, client).unwrap_or_else(|error| {
-            let program = command.get_program().to_string_lossy();
-            Some(match error.kind() {
-                io::ErrorKind::NotFound => Answer::refusal(NOT_FOUND, &format!("{program}: not found")),
-                _ => Answer::refusal(NOT_EXECUTABLE, &format!("{program}: {error}")),
-            })
-        })
+        match command::run(&mut command, self.limits, client) {
+            Ok(output) => output.map(Answer::from),
+            Err(error) => {
+                let program = command.get_program().to_string_lossy();
+                Some(match error.kind() {
+                    io::ErrorKind::NotFound => Answer::refusal(NOT_FOUND, &format!("{program}: not found")),
+                    _ => Answer::refusal(NOT_EXECUTABLE, &format!("{program}: {error}")),
+                })
+            }
+        }
     }
 }
 

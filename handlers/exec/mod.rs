@@ -1,11 +1,10 @@
 //! `serve exec`: runs commands for clients that have proved who they are (contract §3.8).
 //!
-//! A [`request`] is told apart, the [`handler`] decides, a [`command`] runs, an [`answer`] is framed. What the raw framing lacks is shown in
+//! A [`request`] is told apart, the [`handler`] decides, a [`command`](crate::common::command) runs, an [`answer`] is framed. What the raw framing lacks is shown in
 //! `lessons/sticky.md`.
 
 pub mod answer;
 pub mod client;
-pub mod command;
 pub mod handler;
 pub mod request;
 
@@ -15,9 +14,9 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::{duration, size};
+use crate::common::command::Limits;
 use crate::service::{Context, Failure, Served, Service};
 use answer::Framing;
-use command::Limits;
 use handler::{ExecHandler, Rules};
 
 /// The options of `serve exec`.

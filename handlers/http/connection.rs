@@ -64,7 +64,7 @@ enum Doing {
 
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+pub(super) enum Turn {
     /// The next step can follow at once.
     Again,
     /// More must come.

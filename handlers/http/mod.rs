@@ -52,7 +52,9 @@ pub use options::{BasePath, SiteOptions, Switch, Symlinks};
 pub use redirect::Redirect;
 pub use router::{Respond, Router};
 pub use site::Site;
-pub use upload::UploadOptions;
+#[doc(hidden)]
+pub use upload::form;
+pub use upload::{CommandLine, UploadOptions};
 pub use websocket::{Message, Sender, websocket};
 
 use std::path::PathBuf;
@@ -105,8 +107,17 @@ impl Service for Http {
         let fail = |error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display()));
         let site = Arc::new(Site::open(&self.dir, self.site, self.listing).map_err(fail)?);
         let access = self.access.open(&self.dir, &site, context)?.map(Arc::new);
-        let application: Arc<dyn Application> =
-            if self.upload.upload { Arc::new(Uploads::new(site, &self.upload).map_err(fail)?) } else { site };
+        if self.upload.after_upload.is_some() && context.forks {
+            return Err(Failure::usage("--after-upload needs a thread, which a server that forks can't have"));
+        }
+        let application: Arc<dyn Application> = if self.upload.upload {
+            let uploads = Arc::new(Uploads::new(site, &self.dir, &self.upload).map_err(fail)?);
+            let to_end = Arc::clone(&uploads);
+            context.at_end.add(move || to_end.end());
+            uploads
+        } else {
+            site
+        };
         let https = context.tls.then_some(Https { hsts: self.hsts });
         let access_log = context.access_log.clone();
         Ok(Served::Stream {

@@ -34,7 +34,7 @@ pub(crate) fn read(dir: &TestDir, name: &str) -> Option<String> {
 }
 
 /// Nothing of an upload lies in the hidden folder.
-fn no_partials(dir: &TestDir) -> bool {
+pub(crate) fn no_partials(dir: &TestDir) -> bool {
     std::fs::read_dir(dir.join(".socketserver-partial")).map_or(true, |mut entries| entries.next().is_none())
 }
 

@@ -142,6 +142,15 @@ impl Store {
         Ok(partial)
     }
 
+    /// Whether there is room for so many bytes more, in files of any number; for uploads that tell no more than their sum. It sets nothing
+    /// aside.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`], or those of the system.
+    pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
+        self.0.space.check(self.root(), bytes)
+    }
+
     /// Goes on with the upload that is known by the same name, size, digests and owner, or begins it.
     ///
     /// # Errors

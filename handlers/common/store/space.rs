@@ -14,6 +14,8 @@ use super::{PARTIALS, StoreError};
 /// What was counted is believed for so long, as others may write to the folder too.
 const BELIEVED: Duration = Duration::from_secs(1);
 
+const USED_UP: &str = "the quota is used up";
+
 /// What a store's folder may hold.
 #[derive(Debug)]
 pub(super) struct Space {
@@ -38,13 +40,20 @@ impl Space {
     /// Sets room aside for an upload of `total` bytes, of which `there` lie on the disk.
     pub(super) fn reserve(self: &Arc<Space>, root: &Dir, id: &str, total: u64, there: u64) -> Result<Room, StoreError> {
         self.check_size(total)?;
-        let disk = rustix::fs::fstatvfs(root)?;
-        if total.saturating_sub(there) > disk.f_bavail.saturating_mul(disk.f_frsize) {
-            return Err(StoreError::NoSpace("the disk has too little room for it"));
-        }
+        check_disk(root, total.saturating_sub(there))?;
         let room = Room { space: Arc::clone(self), id: id.to_owned() };
         room.grow(root, total)?;
         Ok(room)
+    }
+
+    /// Whether so many bytes more would fit just now.
+    pub(super) fn check(&self, root: &Dir, bytes: u64) -> Result<(), StoreError> {
+        check_disk(root, bytes)?;
+        let Some(quota) = self.quota.filter(|_| bytes > 0) else { return Ok(()) };
+        let state = self.state.lock();
+        let active: u64 = state.active.values().sum();
+        let used = count(root, &state.active)?.saturating_add(active);
+        if used.saturating_add(bytes) > quota { Err(StoreError::NoSpace(USED_UP)) } else { Ok(()) }
     }
 
     fn check_size(&self, total: u64) -> Result<(), StoreError> {
@@ -77,7 +86,7 @@ impl Room {
             let bytes = count(root, &state.active)?;
             state.counted = Some((Instant::now(), bytes));
             if !fits(bytes) {
-                return Err(StoreError::NoSpace("the quota is used up"));
+                return Err(StoreError::NoSpace(USED_UP));
             }
         }
         Ok(())
@@ -100,6 +109,12 @@ impl Drop for Room {
             state.counted = None; // what it leaves is on the disk
         }
     }
+}
+
+fn check_disk(root: &Dir, bytes: u64) -> Result<(), StoreError> {
+    let disk = rustix::fs::fstatvfs(root)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if bytes > free { Err(StoreError::NoSpace("the disk has too little room for it")) } else { Ok(()) }
 }
 
 /// The bytes of all files in the folder, and of those partial uploads that aren't active. What vanishes meanwhile doesn't count.

@@ -41,7 +41,7 @@ impl HttpHandler {
         if now < held.due {
             // Whatever comes of the body meanwhile mustn't fill the buffer.
             if let Some(Err(malformed)) = held.body.as_mut().map(|body| body.take(&mut request.rfile, |_| {})) {
-                return self.refuse(request, malformed);
+                return self.refuse(request, Some(&held.head), malformed);
             }
             request.wake_after(held.due - now);
             request.stay_in_flight();

@@ -3,8 +3,10 @@
 //! [`Uploads`] stands before the site: it takes the methods that change something, and leaves the others to it. Bytes go through the shared
 //! [`store`](crate::common::store), in which a file gets its name only when it is complete.
 
+mod after;
 mod change;
 mod destination;
+pub mod form;
 mod guard;
 mod origin;
 mod put;
@@ -32,11 +34,15 @@ use super::reply::{self, Frame};
 use super::site::Site;
 use super::target;
 use crate::cli::{duration, size};
-use crate::common::store::{Name, OnDuplicate, Store, StoreOptions, is_reserved};
+use crate::common::store::{Name, OnDuplicate, Published, Store, StoreOptions, is_reserved};
+use after::AfterUpload;
+pub use after::CommandLine;
 use refusal::say;
 
 /// The methods of a site into which files are stored.
-const ALLOW: &str = "GET, HEAD, OPTIONS, PUT, DELETE, MKCOL, MOVE";
+const ALLOW: &str = "GET, HEAD, OPTIONS, POST, PUT, DELETE, MKCOL, MOVE";
+/// A sender who never pauses is listened to for so long, before others get their turn.
+const SLICE: Duration = Duration::from_millis(100);
 
 /// What clients may change.
 #[derive(Args, Clone, Debug)]
@@ -60,6 +66,13 @@ pub struct UploadOptions {
     /// Answer before a file is on the disk: faster, but a power cut may lose it
     #[arg(long, requires = "upload")]
     pub no_fsync: bool,
+    /// Run this command for each file that was stored, one after the other; it is told of the file on its standard input, in JSON. The words
+    /// are split as a shell does; no shell runs them
+    #[arg(long, value_name = "COMMAND", requires = "upload")]
+    pub after_upload: Option<CommandLine>,
+    /// A command of --after-upload that runs for longer is killed
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, requires = "after_upload")]
+    pub after_upload_timeout: Duration,
 }
 
 /// A site into which files are stored.
@@ -69,10 +82,12 @@ struct Shared {
     site: Arc<Site>,
     store: Store,
     on_duplicate: Option<OnDuplicate>,
+    after: Option<AfterUpload>,
 }
 
 impl Uploads {
-    pub(crate) fn new(site: Arc<Site>, options: &UploadOptions) -> io::Result<Uploads> {
+    /// Takes files into the folder of a site, at this path.
+    pub(crate) fn new(site: Arc<Site>, folder: &Path, options: &UploadOptions) -> io::Result<Uploads> {
         let store = StoreOptions {
             max_size: options.max_size,
             quota: options.quota,
@@ -80,8 +95,24 @@ impl Uploads {
             sync: !options.no_fsync,
         };
         let store = Store::new(site.root.dir().try_clone()?, store);
-        Ok(Uploads(Arc::new(Shared { site, store, on_duplicate: options.on_duplicate })))
+        let after = options.after_upload.clone();
+        let after =
+            after.map(|command| AfterUpload::start(command, options.after_upload_timeout, folder)).transpose()?;
+        Ok(Uploads(Arc::new(Shared { site, store, on_duplicate: options.on_duplicate, after })))
     }
+
+    /// Ends what doesn't end with the last request.
+    pub(crate) fn end(&self) {
+        if let Some(after) = &self.0.after {
+            after.end();
+        }
+    }
+}
+
+/// Whose file comes.
+struct Sender {
+    address: ClientAddress,
+    permit: Permit,
 }
 
 impl Shared {
@@ -93,6 +124,16 @@ impl Shared {
     fn dressed(&self, mut response: Response) -> Response {
         response.fields += &self.site.policy.fields;
         response
+    }
+
+    /// What follows when a file has got its name, whichever protocol brought it.
+    fn stored(&self, published: &Published, sender: &Sender, method: &str) {
+        let name = published.name.as_str();
+        self.site.cache.forget(name.as_bytes());
+        log::info!("{}: {method}: stored {name:?}, {} bytes", sender.address, published.size);
+        if let Some(after) = &self.after {
+            after.run(published, sender, method);
+        }
     }
 
     fn change(&self, head: &Head<'_>, permit: &Permit) -> Result<Response, Response> {
@@ -128,11 +169,13 @@ impl Application for Uploads {
         permit: &Permit,
     ) -> Option<Result<Box<dyn Receiver>, Response>> {
         let receiver = match head.method {
-            Method::Put => origin::check(&self.0.site.policy, head)
-                .and_then(|()| put::begin(&self.0, head, client_address, permit)),
+            Method::Put => put::begin,
+            Method::Post => form::begin,
             _ => return None,
         };
-        Some(match receiver {
+        let sender = Sender { address: client_address.clone(), permit: permit.clone() };
+        let is_allowed = origin::check(&self.0.site.policy, head);
+        Some(match is_allowed.and_then(|()| receiver(&self.0, head, sender)) {
             Ok(receiver) => Ok(Box::new(Dressed { receiver, shared: Arc::clone(&self.0) })),
             Err(refused) => Err(self.0.dressed(refused)),
         })
@@ -173,6 +216,15 @@ impl Receiver for Dressed {
     fn finish(self: Box<Self>) -> Response {
         self.shared.dressed(self.receiver.finish())
     }
+}
+
+/// # Errors
+/// 415: the content isn't the files' bytes (RFC 9110 §8.4).
+fn uncoded(head: &Head<'_>) -> Result<(), Response> {
+    if head.values("content-encoding").all(|coding| coding.eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    Err(say(415, "Nothing is stored: send the file as it is, without Content-Encoding."))
 }
 
 /// What a request's target names below the root.

@@ -2,14 +2,14 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cap_std::fs::Dir;
-use socketserver::{ClientAddress, RFile};
+use socketserver::RFile;
 
 use super::guard::{self, Guard};
 use super::refusal::{self, say};
-use super::{ALLOW, Place, Shared};
+use super::{ALLOW, Place, SLICE, Sender, Shared, uncoded};
 use crate::common::accounts::Rights;
 use crate::common::digest::Digests;
 use crate::common::store::{Intent, OnDuplicate, Partial, ReceiveError, StoreError};
@@ -21,27 +21,18 @@ use crate::http::entry::Identity;
 use crate::http::head::{Framing, Head};
 use crate::http::message::Response;
 
-/// A sender who never pauses is listened to for so long, before others get their turn.
-const SLICE: Duration = Duration::from_millis(100);
-
 /// A file on its way to its name.
 struct Put {
     shared: Arc<Shared>,
-    client_address: ClientAddress,
+    sender: Sender,
     place: Place,
     guard: Guard,
     on_duplicate: OnDuplicate,
-    permit: Permit,
     partial: Partial,
 }
 
 /// Takes the body of a PUT, if it can be stored as far as its head tells.
-pub(super) fn begin(
-    shared: &Arc<Shared>,
-    head: &Head<'_>,
-    client_address: &ClientAddress,
-    permit: &Permit,
-) -> Result<Box<dyn Receiver>, Response> {
+pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Result<Box<dyn Receiver>, Response> {
     let place = Place::of(&shared.site, head)?;
     let root = shared.root();
     if place.trailing_slash || stands_a_folder(root, &place)? {
@@ -57,12 +48,12 @@ pub(super) fn begin(
         // To store under another name than the one that was asked for isn't for PUT to do.
         _ => OnDuplicate::Error,
     };
-    let on_duplicate = permit.check_store(&place.path, on_duplicate)?;
+    let on_duplicate = sender.permit.check_store(&place.path, on_duplicate)?;
     let intent = Intent { size, digests, ..Intent::new(name) };
     let partial = shared.store.begin_unresumable(intent, on_duplicate);
-    let partial = partial.map_err(|error| not_stored(&error, permit, &place))?;
-    let (shared, client_address, permit) = (Arc::clone(shared), client_address.clone(), permit.clone());
-    Ok(Box::new(Put { shared, client_address, place, guard, on_duplicate, permit, partial }))
+    let partial = partial.map_err(|error| not_stored(&error, &sender.permit, &place))?;
+    let shared = Arc::clone(shared);
+    Ok(Box::new(Put { shared, sender, place, guard, on_duplicate, partial }))
 }
 
 /// Why it isn't, to a client that may not be allowed to replace what is there.
@@ -87,9 +78,7 @@ fn whole_file(head: &Head<'_>) -> Result<Option<u64>, Response> {
     if head.values("content-range").next().is_some() {
         return Err(say(400, "A part of a file can't be stored: send all of it, without Content-Range.")); // RFC 9110 §14.5
     }
-    if head.values("content-encoding").any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
-        return Err(say(415, "Nothing is stored: send the file as it is, without Content-Encoding.")); // RFC 9110 §8.4
-    }
+    uncoded(head)?;
     match head.body {
         Framing::Length(length) => Ok(Some(length)),
         Framing::Chunked => Ok(None),
@@ -130,17 +119,16 @@ impl Receiver for Put {
 
 impl Put {
     fn publish(self) -> Result<Response, Response> {
-        let Put { shared, client_address, place, guard, on_duplicate, permit, partial } = self;
+        let Put { shared, sender, place, guard, on_duplicate, partial } = self;
         let root = shared.root();
         guard.check(root, &place.path)?;
         let metadata = partial.metadata().map_err(|error| refusal::of_system(&error))?;
         let is_new = root.symlink_metadata(partial.intent().name.as_str()).is_err();
         let published = partial.publish(on_duplicate).map_err(|error| match error {
             StoreError::Exists if guard.wants_none() => guard::failed(),
-            error => not_stored(&error, &permit, &place),
+            error => not_stored(&error, &sender.permit, &place),
         })?;
-        shared.site.cache.forget(&place.path);
-        log::info!("{client_address}: stored {:?}, {} bytes", published.name.as_str(), published.size);
+        shared.stored(&published, &sender, "PUT");
         let response = if is_new { Response::new(201).field("Location", &place.location) } else { Response::new(204) };
         Ok(response.field("ETag", &Identity::of(&metadata).etag()))
     }

@@ -12,33 +12,55 @@ pub(super) fn say(status: u16, sentence: &str) -> Response {
 
 /// Why nothing was stored.
 pub(super) fn of(error: &StoreError) -> Response {
-    let status = match error {
+    match error {
+        StoreError::Io(error) => of_system(error),
+        _ => say(status(error), &format!("Nothing is stored: {error}.")),
+    }
+}
+
+/// Why a file among others wasn't stored: the status, and the sentence behind its name.
+pub(super) fn explain(error: &StoreError) -> (u16, String) {
+    match error {
+        StoreError::Io(error) => {
+            let (status, sentence) = explain_system(error);
+            (status, sentence.to_owned())
+        }
+        _ => (status(error), format!("{error}.")),
+    }
+}
+
+fn status(error: &StoreError) -> u16 {
+    match error {
         StoreError::Exists | StoreError::Busy => 409,
         StoreError::TooLarge { .. } => 413,
         StoreError::NoSpace(_) => 507,
         StoreError::ChecksumMismatch(_) | StoreError::Truncated { .. } => 400,
         StoreError::ForbiddenName(_) => 403,
-        StoreError::Io(error) => return of_system(error),
-    };
-    say(status, &format!("Nothing is stored: {error}."))
+        StoreError::Io(error) => explain_system(error).0,
+    }
 }
 
 /// Why the system did not do it.
 pub(super) fn of_system(error: &io::Error) -> Response {
+    let (status, sentence) = explain_system(error);
+    say(status, sentence)
+}
+
+fn explain_system(error: &io::Error) -> (u16, &'static str) {
     match error.kind() {
-        ErrorKind::NotFound => say(404, "There is nothing at this address."),
+        ErrorKind::NotFound => (404, "There is nothing at this address."),
         // cap-std reports a path that leads out of the root as a denied permission, too.
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => say(403, "The server may not write here."),
-        ErrorKind::InvalidFilename => say(403, "The name is refused: it is too long."),
-        ErrorKind::DirectoryNotEmpty => say(409, "The folder isn't empty."),
-        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => say(409, "A file is in the way."),
-        ErrorKind::IsADirectory => say(409, "A folder is in the way."),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => (403, "The server may not write here."),
+        ErrorKind::InvalidFilename => (403, "The name is refused: it is too long."),
+        ErrorKind::DirectoryNotEmpty => (409, "The folder isn't empty."),
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => (409, "A file is in the way."),
+        ErrorKind::IsADirectory => (409, "A folder is in the way."),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            say(507, "The disk has too little room for it.")
+            (507, "The disk has too little room for it.")
         }
         _ => {
             log::error!("a change failed: {error}");
-            say(500, "The server failed to do it.")
+            (500, "The server failed to do it.")
         }
     }
 }

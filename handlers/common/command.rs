@@ -10,8 +10,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::answer::Answer;
-
 /// What a command may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -19,6 +17,19 @@ pub struct Limits {
     pub time: Duration,
     /// Bytes of standard output and standard error together.
     pub output: usize,
+}
+
+/// What a command brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Standard output.
+    pub output: Vec<u8>,
+    /// Standard error.
+    pub errors: Vec<u8>,
+    /// The exit code, as a shell has it.
+    pub exit_code: i32,
+    /// Whether more output came than is allowed.
+    pub truncated: bool,
 }
 
 /// The exit code of a command whose time is over (that of timeout(1)).
@@ -41,12 +52,12 @@ pub struct Client<'a> {
 
 /// Runs the command to its end. `None` if the client has gone before: then the command is killed.
 ///
-/// A command is over when its first process is; whatever that left behind in its process group is killed.
+/// Its standard input is the caller's to say. A command is over when its first process is; whatever that left behind in its process group is killed.
 ///
 /// # Errors
 /// The command can't be started.
-pub fn run(command: &mut Command, limits: Limits, client: Client<'_>) -> io::Result<Option<Answer>> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+pub fn run(command: &mut Command, limits: Limits, client: Client<'_>) -> io::Result<Option<Output>> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut group = Group::spawn(command)?;
     let mut pipes = Pipes::new(&mut group.child, limits.output)?;
     let begun = Instant::now();
@@ -78,10 +89,8 @@ pub fn run(command: &mut Command, limits: Limits, client: Client<'_>) -> io::Res
             break TIMED_OUT;
         }
     };
-    let Pipes { mut output, errors, truncated, .. } = pipes;
-    let stderr_size = errors.bytes.len();
-    output.bytes.extend_from_slice(&errors.bytes);
-    Ok(Some(Answer { data: output.bytes, stderr_size, exit_code, truncated }))
+    let Pipes { output, errors, truncated, .. } = pipes;
+    Ok(Some(Output { output: output.bytes, errors: errors.bytes, exit_code, truncated }))
 }
 
 /// A command's processes; killed when this is dropped, whatever happened.

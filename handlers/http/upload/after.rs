@@ -1,0 +1,210 @@
+//! `--after-upload`: a command for each file that was stored.
+//!
+//! One thread runs one command after the other; requests only put what it is to be told into a queue, and never wait. When the server ends,
+//! the command that runs is killed with all that it has started, and the rest isn't run.
+
+use std::fmt;
+use std::io::{self, Write, pipe};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::Sender;
+use crate::common::command::{self, Client, Limits, Output, TIMED_OUT};
+use crate::common::digest::to_hex;
+use crate::common::store::Published;
+
+/// Files that may wait for their command; for one more, none is run.
+const WAITING: usize = 1000;
+/// A command that prints more bytes than this is killed.
+const MAX_OUTPUT: usize = 1 << 20;
+
+/// A program and its arguments: the words that a shell would see, though none is asked.
+#[derive(Clone, Debug)]
+pub struct CommandLine {
+    program: String,
+    arguments: Vec<String>,
+}
+
+impl FromStr for CommandLine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<CommandLine, String> {
+        let words = shell_words::split(text).map_err(|_| "a quote isn't closed")?;
+        let mut words = words.into_iter();
+        let program = words.next().ok_or("expected a program, and its arguments if it takes some")?;
+        Ok(CommandLine { program, arguments: words.collect() })
+    }
+}
+
+/// What a command is told, as JSON on its standard input.
+#[derive(Serialize)]
+struct Told<'a> {
+    /// Where the file is.
+    path: String,
+    /// The same below the folder that is served.
+    name: &'a str,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    client: String,
+    /// The account that sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    method: &'a str,
+}
+
+/// Runs the command, until its end is asked for.
+pub(super) struct AfterUpload {
+    /// The folder that is served.
+    folder: String,
+    runner: Mutex<Option<Runner>>,
+}
+
+struct Runner {
+    queue: SyncSender<Vec<u8>>,
+    /// Dropped, it ends the command that runs.
+    hold: UnixStream,
+    thread: JoinHandle<()>,
+}
+
+impl AfterUpload {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The folder's path isn't UTF-8, and so no JSON; or those of the system.
+    pub(super) fn start(command_line: CommandLine, time: Duration, folder: &Path) -> io::Result<AfterUpload> {
+        let folder = folder.canonicalize()?.into_os_string().into_string();
+        let folder =
+            folder.map_err(|_| io::Error::other("its path isn't UTF-8, and --after-upload couldn't tell it"))?;
+        let (queue, told) = sync_channel(WAITING);
+        let (hold, end) = UnixStream::pair()?;
+        let limits = Limits { time, output: MAX_OUTPUT };
+        let thread = thread::Builder::new()
+            .name("after-upload".to_owned())
+            .spawn(move || run_all(&command_line, limits, &end, &told))?;
+        Ok(AfterUpload { folder, runner: Mutex::new(Some(Runner { queue, hold, thread })) })
+    }
+
+    /// Has the command run for a file. Never waits.
+    pub(super) fn run(&self, published: &Published, sender: &Sender, method: &str) {
+        let name = published.name.as_str();
+        let told = Told {
+            path: format!("{}/{name}", self.folder.trim_end_matches('/')),
+            name,
+            size: published.size,
+            sha256: published.digests.sha256.map(|digest| to_hex(&digest)),
+            client: sender.address.to_string(),
+            user: sender.permit.user(),
+            method,
+        };
+        let runner = self.runner.lock();
+        let queued = match (&*runner, serde_json::to_vec(&told)) {
+            (Some(runner), Ok(told)) => runner.queue.try_send(told).map_err(|error| match error {
+                TrySendError::Full(_) => "too many wait for it",
+                TrySendError::Disconnected(_) => "its thread has failed",
+            }),
+            _ => Err("the server ends"),
+        };
+        if let Err(why) = queued {
+            log::error!("--after-upload isn't run for {name:?}: {why}");
+        }
+    }
+
+    /// Ends the command that runs, and the thread. Those that wait aren't run.
+    pub(super) fn end(&self) {
+        let Some(Runner { queue, hold, thread }) = self.runner.lock().take() else { return };
+        drop((queue, hold));
+        if thread.join().is_err() {
+            log::error!("the thread of --after-upload has failed");
+        }
+    }
+}
+
+impl fmt::Debug for AfterUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AfterUpload").finish_non_exhaustive()
+    }
+}
+
+fn run_all(command_line: &CommandLine, limits: Limits, end: &UnixStream, queue: &Receiver<Vec<u8>>) {
+    let program = &command_line.program;
+    while let Ok(told) = queue.recv() {
+        match run(command_line, limits, end, &told) {
+            Ok(Some(output)) => log_failure(program, &told, &output),
+            Ok(None) => {
+                let left = 1 + queue.try_iter().count();
+                log::warn!("--after-upload: the server ends before {program} is done with {left} files");
+                return;
+            }
+            Err(error) => log::error!("--after-upload: {program}: {error}; it should hear of {}", shown(&told)),
+        }
+    }
+}
+
+/// Runs the command for one file. `None` if the server ends.
+fn run(command_line: &CommandLine, limits: Limits, end: &UnixStream, told: &[u8]) -> io::Result<Option<Output>> {
+    if has_ended(end)? {
+        return Ok(None);
+    }
+    let (input, mut writer) = pipe()?;
+    // The pipe takes it all before anybody reads: no path is so long. A command that doesn't read must not stop the thread.
+    rustix::io::ioctl_fionbio(&writer, true)?;
+    writer.write_all(told)?;
+    drop(writer);
+    let mut command = Command::new(&command_line.program);
+    command.args(&command_line.arguments).stdin(Stdio::from(input));
+    // What ends the server hangs up on the command, as a client that goes does in `exec`.
+    command::run(&mut command, limits, Client { socket: Some(end.as_fd()), half_closed: true })
+}
+
+/// Whether the other end of this pair is dropped: nothing is ever sent through it.
+fn has_ended(end: &UnixStream) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut ends = [PollFd::new(end, PollFlags::empty())];
+    poll(&mut ends, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    Ok(ends[0].revents().contains(PollFlags::HUP))
+}
+
+/// A line for a command that failed, with the last line of what it said.
+fn log_failure(program: &str, told: &[u8], output: &Output) {
+    let outcome = match output.exit_code {
+        _ if output.truncated => format!("killed, as it printed more than {MAX_OUTPUT} bytes"),
+        0 => return,
+        TIMED_OUT => format!("its time was over (exit code {TIMED_OUT})"),
+        code => format!("exit code {code}"),
+    };
+    let last_line = output.errors.trim_ascii_end().rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+    log::error!(
+        "--after-upload: {program}: {outcome}: {:?}; it was told {}",
+        String::from_utf8_lossy(last_line),
+        shown(told)
+    );
+}
+
+fn shown(told: &[u8]) -> String {
+    String::from_utf8_lossy(told).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_split_as_a_shell_would() {
+        let line: CommandLine = r#"/bin/echo 'two words' a\ b "$HOME" ; x"#.parse().unwrap();
+        assert_eq!(line.program, "/bin/echo");
+        assert_eq!(line.arguments, ["two words", "a b", "$HOME", ";", "x"]);
+        for text in ["", "  ", "'open"] {
+            assert!(text.parse::<CommandLine>().is_err(), "{text:?}");
+        }
+    }
+}

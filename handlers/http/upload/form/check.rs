@@ -1,0 +1,68 @@
+//! What holds for every form, however it is cut; for tests and the fuzzer.
+
+use memchr::memmem;
+
+use super::parameters::Parameters;
+use super::parser::{FormError, Parser, Piece};
+use super::{is_boundary, place_of};
+use crate::common::store::Name;
+
+/// Each file that is whole, with its name and its content, and whether the form is; or the fault that comes behind them.
+pub(super) struct Taken {
+    pub(super) files: Vec<(String, Vec<u8>)>,
+    pub(super) end: Result<bool, FormError>,
+}
+
+/// Takes a form apart that comes in pieces of `step` bytes.
+pub(super) fn take(boundary: &[u8], form: &[u8], step: usize) -> Taken {
+    let (mut parser, mut files, mut file) = (Parser::new(boundary), Vec::new(), None);
+    let (mut taken, mut come) = (0, 0);
+    let end = loop {
+        match parser.next(&form[taken..come]) {
+            Ok(Piece::Partial) if come == form.len() => break Ok(parser.is_done()),
+            Ok(Piece::Partial) => come = (come + step).min(form.len()),
+            Ok(Piece::Framing(count)) => taken += count,
+            Ok(Piece::Head(count, part)) => {
+                file = part.filename.filter(|name| !name.is_empty()).map(|name| (name, Vec::new()));
+                taken += count;
+            }
+            Ok(Piece::Data(count)) => {
+                if let Some((_, content)) = &mut file {
+                    content.extend_from_slice(&form[taken..taken + count]);
+                }
+                taken += count;
+            }
+            Ok(Piece::End(count)) => {
+                files.extend(file.take());
+                taken += count;
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    Taken { files, end }
+}
+
+/// What must hold for any bytes: a boundary, a line end, a form.
+#[doc(hidden)]
+pub fn check(data: &[u8]) {
+    let Some(end) = memchr::memchr(b'\n', data) else { return };
+    let (boundary, form) = (&data[..end], &data[end + 1..]);
+    if let Some(parameters) = Parameters::parse(boundary) {
+        assert!(!parameters.essence.contains(&b';'));
+    }
+    if !is_boundary(boundary) {
+        return;
+    }
+    let whole = take(boundary, form, form.len().max(1));
+    for step in [1, 2, 7, 64] {
+        let cut = take(boundary, form, step);
+        assert!(cut.files == whole.files && cut.end == whole.end, "otherwise in pieces of {step} bytes");
+    }
+    let delimiter = [b"\r\n--", boundary, b"\r\n"].concat();
+    for (filename, content) in whole.files {
+        assert!(memmem::find(&content, &delimiter).is_none());
+        if let Some(name) = place_of(&filename).ok().and_then(|place| Name::path(place).ok()) {
+            assert!(name.as_str().split('/').all(|component| !matches!(component, "" | "." | "..")));
+        }
+    }
+}
