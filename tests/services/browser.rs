@@ -130,7 +130,10 @@ impl Browser {
         let kinds =
             ["Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening"];
         let is_complaint = |told: &&Value| kinds.iter().any(|kind| told["method"] == *kind);
-        self.events.iter().filter(is_complaint).map(Value::to_string).collect()
+        // For what is no page and so can't name an icon, the browser asks where one may be.
+        let is_icon =
+            |told: &&Value| told["params"]["entry"]["url"].as_str().is_some_and(|url| url.ends_with("/favicon.ico"));
+        self.events.iter().filter(is_complaint).filter(|told| !is_icon(told)).map(Value::to_string).collect()
     }
 }
 

@@ -134,6 +134,13 @@ fn an_ipv6_network_counts_as_one_address() {
     assert_eq!(fixture.ask("6", "x", "[2001:db8:0:1::9]:1", ZERO), ('-', ZERO));
 }
 
+/// What this thread has worked, however busy the machine is.
+fn cpu_time() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 #[test]
 fn an_unknown_user_costs_as_much_as_a_known_one() {
     let (file, store) = TestFile::new("time");
@@ -145,10 +152,11 @@ fn an_unknown_user_costs_as_much_as_a_known_one() {
     let mut fastest = [Duration::MAX; 2];
     for round in 0..10u32 {
         for (name, fastest) in ["ada", "bob"].iter().zip(&mut fastest) {
-            let begun = Instant::now();
-            let verdict = accounts.verify(name, "wrong", &client(HOME), begun + round * (100 * SECOND)).unwrap();
+            let begun = cpu_time();
+            let now = Instant::now() + round * (100 * SECOND);
+            let verdict = accounts.verify(name, "wrong", &client(HOME), now).unwrap();
             assert!(matches!(verdict, Verdict::Denied(_)));
-            *fastest = begun.elapsed().min(*fastest);
+            *fastest = (cpu_time() - begun).min(*fastest);
         }
     }
     let [known, unknown] = fastest;
