@@ -15,7 +15,7 @@ use super::application::{Answer, Application, Incoming, Receiver, Stopped};
 use super::body::{Body, DROPPED_BODY, Progress};
 use super::date;
 use super::head::{self, Framing, Head, HeadError, Method, Scanner, Status};
-use super::https::{self, Https};
+use super::https::Https;
 use super::message::{BodyReader, CONTINUE, Response};
 use super::reply::{self, Frame, Sent};
 use held_back::HeldBack;
@@ -158,8 +158,8 @@ impl HttpHandler {
             Ok(Status::Complete { head, consumed }) => (head, consumed),
         };
         let bytes = &bytes[..consumed];
-        if self.https.is_some() && !request.is_tls() {
-            let sent = send_on(&mut request.wfile, &head)?;
+        if let Some(https) = self.https.filter(|_| !request.is_tls()) {
+            let sent = send_on(&mut request.wfile, &head, https)?;
             self.log(request, first_line(bytes), Some(&head), sent);
             request.linger();
             return Ok(Turn::Over);
@@ -361,15 +361,15 @@ fn is_short(head: &Head<'_>) -> bool {
 }
 
 /// Sends a client that came in the clear where it is encrypted.
-fn send_on(to: &mut WFile, head: &Head<'_>) -> io::Result<Sent> {
+fn send_on(to: &mut WFile, head: &Head<'_>, https: Https) -> io::Result<Sent> {
     let frame = Frame::of(head, false, None);
-    match https::location(head) {
+    match https.location(head) {
         // 308, so that a POST stays one. Not to be kept: the port may be plain again tomorrow.
         Some(location) => {
             let fields = format!("Location: {location}\r\nCache-Control: no-store\r\n");
-            reply::error(to, frame, 308, &fields, "This server speaks HTTPS.")
+            reply::error(to, frame, 308, &fields, "This site speaks HTTPS.")
         }
-        None => reply::error(to, frame, 400, "", "This server speaks HTTPS, and the request doesn't say where to."),
+        None => reply::error(to, frame, 400, "", "This site speaks HTTPS, and the request doesn't say where to."),
     }
 }
 

@@ -64,9 +64,8 @@ use std::time::Duration;
 use clap::Args;
 use socketserver::Refusal;
 
-use https::Https;
+use https::HttpsOptions;
 
-use crate::cli::duration;
 use crate::service::{Context, Failure, Served, Service};
 use application::Application;
 use upload::Uploads;
@@ -81,9 +80,8 @@ pub struct Http {
     site: SiteOptions,
     #[command(flatten)]
     listing: ListingOptions,
-    /// With TLS: tell browsers not to come in the clear again for this long (Strict-Transport-Security); 0 takes it back
-    #[arg(long, value_name = "TIME", env = "SOCKETSERVER_HSTS", value_parser = duration)]
-    hsts: Option<Duration>,
+    #[command(flatten)]
+    https: HttpsOptions,
     #[command(flatten)]
     upload: UploadOptions,
     #[command(flatten)]
@@ -101,9 +99,7 @@ impl Service for Http {
     const PLAINTEXT: bool = true;
 
     fn open(self, context: &Context) -> Result<Served, Failure> {
-        if self.hsts.is_some() && !context.tls {
-            return Err(Failure::usage("--hsts is for encrypted connections: add --tls-cert or --tls-self-signed"));
-        }
+        let https = self.https.open(context.tls)?;
         let fail = |error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display()));
         let site = Arc::new(Site::open(&self.dir, self.site, self.listing).map_err(fail)?);
         let access = self.access.open(&self.dir, &site, context)?.map(Arc::new);
@@ -118,7 +114,6 @@ impl Service for Http {
         } else {
             site
         };
-        let https = context.tls.then_some(Https { hsts: self.hsts });
         let access_log = context.access_log.clone();
         Ok(Served::Stream {
             class: Box::new(move |_| {

@@ -273,6 +273,21 @@ fn a_plain_client_that_sends_byte_by_byte_is_sent_to_https_too() {
 }
 
 #[test]
+fn a_server_without_tls_sends_everybody_to_https_elsewhere() {
+    let dir = TestDir::new("https-redirect");
+    dir.write("a.txt", "a");
+    for (option, location) in
+        [("--https-redirect", "https://a.example/a.txt"), ("--https-redirect=8443", "https://a.example:8443/a.txt")]
+    {
+        let server = TestServer::start(&["http", dir.as_str(), option]);
+        let answer = server.exchange(b"GET /a.txt HTTP/1.1\r\nHost: a.example:8080\r\n\r\n");
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 308 "), "{answer}");
+        assert!(answer.contains(&format!("\r\nLocation: {location}\r\n")), "{answer}");
+    }
+}
+
+#[test]
 fn other_services_close_a_plain_client_with_an_alert() {
     let dir = TestDir::new("tls-plain");
     renew(&dir, "ca.pem");
