@@ -122,6 +122,9 @@ fn keys<S: Service>(options: &ServerOptions) -> Result<Option<Arc<Keys>>, Failur
 fn behind_gate(served: Served, keys: &Arc<Keys>, options: &ServerOptions) -> Result<Served, Failure> {
     match served {
         Served::Stream { class, refusal } => {
+            if options.keys.auth_key_file.is_none() {
+                log::info!("{VARIABLE} is set: only clients that hold this key are served");
+            }
             let gate = Gate::new(Arc::clone(keys), options.head_timeout.0);
             Ok(Served::Stream { class: gate.wrap(class), refusal })
         }
