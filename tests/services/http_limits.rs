@@ -185,6 +185,7 @@ fn one_address_is_refused_a_third_connection(model: &str) {
     }
     let answer = refused(&server, b"");
     assert_eq!((answer.status, answer.field("Retry-After")), (503, "5"));
+    server.wait_for_log("[WARN] 127.0.0.1");
     let mut other = connect_from([127, 0, 0, 2], server.address());
     other.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
     let mut text = String::new();
