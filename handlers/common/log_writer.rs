@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+/// The target of log records that a quiet server writes too: who had it do what.
+pub(crate) const AUDIT: &str = "audit";
+
 /// Bytes that wait for the disk at most; what comes then is dropped, and counted.
 const MOST_WAITING: usize = 4 << 20;
 /// After the first line, others are waited for, so that a busy server writes in large pieces.

@@ -90,7 +90,7 @@ impl TestServer {
         panic!("nothing with `{text}` was logged");
     }
 
-    fn stderr_so_far(&self) -> Vec<String> {
+    pub(crate) fn stderr_so_far(&self) -> Vec<String> {
         self.stderr.try_iter().collect()
     }
 
