@@ -29,13 +29,13 @@ mod tests;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use parking_lot::Mutex;
 
-use crate::common::digest::{Hasher, to_hex};
+use crate::common::digest::{Digests, Hasher, to_hex};
 use aside::Aside;
 pub use error::StoreError;
 pub use name::{Name, is_reserved};
@@ -195,7 +195,13 @@ impl Store {
         let Some(size) = intent.size else { return Ok(None) };
         let name = intent.name.as_str();
         match self.0.root.symlink_metadata(name) {
-            Ok(metadata) if metadata.is_file() && metadata.len() == size => {}
+            Ok(metadata) if metadata.is_file() && metadata.len() == size => {
+                // Without a digest, only its time tells a file from a changed one of the same size.
+                let stored = metadata.modified().map(cap_std::time::SystemTime::into_std).ok();
+                if intent.digests == Digests::default() && !is_same_time(intent.modified, stored) {
+                    return Ok(None);
+                }
+            }
             _ => return Ok(None),
         }
         let Ok(file) = self.0.root.open(name) else { return Ok(None) };
@@ -228,4 +234,13 @@ impl Store {
     fn root(&self) -> &Dir {
         &self.0.root
     }
+}
+
+/// Whether a file has the time that its sender announced, as exactly as file systems and JSON keep it; one that wasn't
+/// announced is any.
+fn is_same_time(announced: Option<SystemTime>, stored: Option<SystemTime>) -> bool {
+    const EXACTNESS: Duration = Duration::from_millis(1);
+    let (Some(announced), Some(stored)) = (announced, stored) else { return true };
+    let apart = stored.duration_since(announced).unwrap_or_else(|error| error.duration());
+    apart < EXACTNESS
 }
