@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// Serves one connection.
+///
+/// Its answers hold the digests that the client announced, and no others: what nobody asks for isn't computed.
 #[derive(Debug)]
 pub struct UploadHandler {
     settings: Arc<Settings>,
