@@ -419,7 +419,8 @@ fn each_command_is_written_down_with_its_client_and_key() {
 
 #[test]
 fn what_ran_is_written_down_even_by_a_quiet_server() {
-    for (options, audited) in [(&["-q"][..], true), (&["--log-level", "warn"], true), (&["--log-level", "off"], false)] {
+    for (options, audited) in [(&["-q"][..], true), (&["--log-level", "warn"], true), (&["--log-level", "off"], false)]
+    {
         let mut server = TestServer::start(&[&["exec", "--no-auth"], options].concat());
         let address = server.address().to_string();
         assert_eq!(run(&["client", "exec", &address, "echo", "hello"]), (Some(0), "hello\n".to_owned(), String::new()));
