@@ -36,7 +36,8 @@ struct Kept {
 }
 
 impl Cache {
-    /// The entry for a request path. `is_current` is asked, at most every half second, whether it is still what the path leads to.
+    /// The entry for a request path. `is_current` is asked, at most every half second, whether it is still what the
+    /// path leads to.
     pub(crate) fn get(
         &self,
         request_path: &[u8],
@@ -90,8 +91,8 @@ impl Cache {
         }
     }
 
-    /// Forgets what depends on a path below the root that was changed: what stands there and below it, whatever is in the same folder, as it
-    /// may be another form of the same file, and the page of that folder.
+    /// Forgets what depends on a path below the root that was changed: what stands there and below it, whatever is in
+    /// the same folder, as it may be another form of the same file, and the page of that folder.
     pub(crate) fn forget(&self, changed: &[u8]) {
         let folder = folder_of(changed);
         let is_below = |path: &[u8]| path.strip_prefix(changed).is_some_and(|rest| rest.starts_with(b"/"));

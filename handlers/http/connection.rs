@@ -122,12 +122,14 @@ impl HttpHandler {
         });
     }
 
-    /// Refuses what isn't a request that can be served; the connection ends. Without a `head`, what the buffer begins with is one, or should be.
+    /// Refuses what isn't a request that can be served; the connection ends. Without a `head`, what the buffer begins
+    /// with is one, or should be.
     fn refuse(&self, request: &mut StreamRequest, head: Option<&[u8]>, refused: HeadError) -> io::Result<Turn> {
         let frame = Frame::last(self.hsts(request));
         let detail = format!("The request was refused: {}.", refused.reason);
         let sent = reply::error(&mut request.wfile, frame, refused.status, "", &detail)?;
-        // What was asked is what one looks for in the log, as far as it is there; a line of a body would pass for a request.
+        // What was asked is what one looks for in the log, as far as it is there; a line of a body would pass for a
+        // request.
         let line = first_line(head.unwrap_or(request.rfile.buffer()));
         self.log(request, &line[..line.len().min(LOGGED_LINE)], None, sent);
         request.linger();

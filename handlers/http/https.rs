@@ -1,4 +1,5 @@
-//! What changes when a service runs with TLS: plain clients are sent on, and encrypted ones may be told to come back encrypted only.
+//! What changes when a service runs with TLS: plain clients are sent on, and encrypted ones may be told to come back
+//! encrypted only.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ pub(crate) struct Https {
     pub(crate) hsts: Option<Duration>,
 }
 
-/// Where a request that came in the clear belongs. `None` if it doesn't say what it asked for: HTTP/1.0 without `Host`, or CONNECT.
+/// Where a request that came in the clear belongs. `None` if it doesn't say what it asked for: HTTP/1.0 without `Host`,
+/// or CONNECT.
 pub(crate) fn location(head: &Head<'_>) -> Option<String> {
     let path = match head.target {
         Target::Origin(path) | Target::Absolute { path, .. } => path,
@@ -19,7 +21,8 @@ pub(crate) fn location(head: &Head<'_>) -> Option<String> {
         Target::Authority(_) => return None,
     };
     let (host, path) = (std::str::from_utf8(head.host?).ok()?, std::str::from_utf8(path).ok()?);
-    // The host is a checked authority and the path visible ASCII: neither can end the field, nor the host begin the path.
+    // The host is a checked authority and the path visible ASCII: neither can end the field, nor the host begin the
+    // path.
     let slash = if path.starts_with('/') { "" } else { "/" };
     Some(format!("https://{host}{slash}{path}"))
 }

@@ -10,7 +10,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::http_raw::{Connection, ask, eventually, get, refused, request};
 use crate::support::{PATIENCE, TestDir, TestServer};
 
-/// So many that a busy machine, on which a thread may seem stuck, doesn't have the pool grow; and few beside the clients here.
+/// So many that a busy machine, on which a thread may seem stuck, doesn't have the pool grow; and few beside the
+/// clients here.
 const THREADS: [&str; 2] = ["--threads", "16"];
 const HALF_A_HEAD: &[u8] = b"GET / HTTP/1.1\r\nHo";
 /// More bytes than the buffers of a connection hold.

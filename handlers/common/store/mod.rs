@@ -1,8 +1,9 @@
 //! The one way in which a service writes a file: aside, checked, synced, and only then under its name.
 //!
-//! The bytes of an upload that is under way lie in the hidden folder [`PARTIALS`] of the store's own folder, with a small record
-//! beside them. Whichever protocol began an upload, any other can go on with it, after the end of the connection or of the server
-//! as well. What stood under the name before stays until the new file is whole and on the disk.
+//! The bytes of an upload that is under way lie in the hidden folder [`PARTIALS`] of the store's own folder, with a
+//! small record beside them. Whichever protocol began an upload, any other can go on with it, after the end of the
+//! connection or of the server as well. What stood under the name before stays until the new file is whole and on the
+//! disk.
 //!
 //! ```no_run
 //! # use std::path::Path;
@@ -129,8 +130,8 @@ impl Store {
         self.start(intent, on_duplicate, false)
     }
 
-    /// Begins an upload that nobody can go on with, for a protocol that sends files only as a whole. It leaves nothing if it is dropped, and two
-    /// at once to the same name don't hinder each other.
+    /// Begins an upload that nobody can go on with, for a protocol that sends files only as a whole. It leaves nothing
+    /// if it is dropped, and two at once to the same name don't hinder each other.
     ///
     /// # Errors
     /// As for [`begin`](Store::begin).
