@@ -53,7 +53,8 @@ pub struct Client<'a> {
 
 /// Runs the command to its end. `None` if the client has gone before: then the command is killed.
 ///
-/// Its standard input is the caller's to say. A command is over when its first process is; whatever that left behind in its process group is killed.
+/// Its standard input is the caller's to say. A command is over when its first process is; whatever that left behind in
+/// its process group is killed.
 ///
 /// # Errors
 /// The command can't be started.

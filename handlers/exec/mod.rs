@@ -1,7 +1,7 @@
 //! `serve exec`: runs commands for clients that have proved who they are (contract §3.8).
 //!
-//! A [`request`] is told apart, the [`handler`] decides, a [`command`](crate::common::command) runs, an [`answer`] is framed. What the raw framing lacks is shown in
-//! `lessons/sticky.md`.
+//! A [`request`] is told apart, the [`handler`] decides, a [`command`](crate::common::command) runs, an [`answer`] is
+//! framed. What the raw framing lacks is shown in `lessons/sticky.md`.
 
 pub mod answer;
 pub mod client;

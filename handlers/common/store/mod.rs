@@ -143,8 +143,8 @@ impl Store {
         Ok(partial)
     }
 
-    /// Whether there is room for so many bytes more, in files of any number; for uploads that tell no more than their sum. It sets nothing
-    /// aside.
+    /// Whether there is room for so many bytes more, in files of any number; for uploads that tell no more than their
+    /// sum. It sets nothing aside.
     ///
     /// # Errors
     /// [`StoreError::NoSpace`], or those of the system.
