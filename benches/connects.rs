@@ -1,7 +1,7 @@
 //! New connections a second, for `services.py`: `connects read|auth PORT CLIENTS SECONDS [KEY]`.
 //!
-//! So many threads connect, read what there is to read, and close, again and again. With `auth` they answer the HMAC challenge and have one
-//! byte echoed. Ends with one line of JSON.
+//! So many threads connect, read what there is to read, and close, again and again. With `auth` they answer the HMAC
+//! challenge and have one byte echoed. Ends with one line of JSON.
 
 use std::env;
 use std::error::Error;

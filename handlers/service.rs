@@ -1,7 +1,8 @@
 //! What a service is to the binary: its options, and how it opens.
 //!
-//! To add one: a file with the handler, a `clap::Args` struct that implements [`Service`], and a line in the list in `lib.rs`. The subcommand, its
-//! help, `make run-NAME` and the tests that every service must pass follow from that line.
+//! To add one: a file with the handler, a `clap::Args` struct that implements [`Service`], and a line in the list in
+//! `lib.rs`. The subcommand, its help, `make run-NAME` and the tests that every service must pass follow from that
+//! line.
 
 use std::fmt;
 use std::mem;
@@ -25,8 +26,8 @@ pub struct Context {
     pub tls: bool,
     /// Where the server will listen.
     pub addresses: Vec<Address>,
-    /// Whether requests are served by processes of their own: no thread may be started before, and what a handler changes
-    /// the next doesn't see.
+    /// Whether requests are served by processes of their own: no thread may be started before, and what a handler
+    /// changes the next doesn't see.
     pub forks: bool,
     /// What is to be done after the last request, before the process ends.
     pub at_end: AtEnd,
@@ -94,7 +95,8 @@ pub trait Service: clap::Args + fmt::Debug + 'static {
     const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
     /// Whether its connections can be put behind the challenge of `--auth-key-file`; protocols that know users can't.
     const AUTH: bool = true;
-    /// Whether its handlers are called with TLS for clients in the clear too, to tell them so in the words of their protocol.
+    /// Whether its handlers are called with TLS for clients in the clear too, to tell them so in the words of their
+    /// protocol.
     const PLAINTEXT: bool = false;
 
     /// Opens what the options name, once, before anything is bound.

@@ -30,7 +30,8 @@ impl StreamRequestHandler for WebServer {
     }
 }
 
-/// The file that a path names. A name without slashes can't lead out of the folder; one that begins with a dot is hidden.
+/// The file that a path names. A name without slashes can't lead out of the folder; one that begins with a dot is
+/// hidden.
 fn page(path: &str) -> Option<Vec<u8>> {
     let name = path.strip_prefix('/')?;
     let name = if name.is_empty() { "index.html" } else { name };

@@ -1,5 +1,5 @@
-//! One handler, four ways to process: `cargo run --example lesson-socketserver [MODEL] [HOST:PORT]`, where MODEL is sequential, threads,
-//! processes or pool.
+//! One handler, four ways to process: `cargo run --example lesson-socketserver [MODEL] [HOST:PORT]`, where MODEL is
+//! sequential, threads, processes or pool.
 
 use std::io::Write;
 use std::process;

@@ -34,3 +34,7 @@ say "The pool, our default: a few threads that grow when handlers block. Idle cl
 example pool 127.0.0.1:0
 four_clients pool
 settle
+
+say "The same with a client that shows what crosses the wire."
+echo "one more" | socketserver client echo --trace "$address"
+settle

@@ -1,7 +1,7 @@
 say "Where does an answer end? A server runs commands; first its answers are raw: only the bytes."
 serve exec --no-auth --framing raw
 
-say "A long answer comes in pieces. None of them says that it is the last: only the end of the connection does."
+say "The server sends a long answer at once, and the client gets it in pieces. None of them says that it is the last: only the end does."
 socketserver client exec --framing raw --trace "$address" seq 3000 > "$scratch/numbers"
 settle
 stop

@@ -1,7 +1,7 @@
 //! What wakes the thread of `serve_forever`: a handle, or a signal.
 //!
-//! A signal handler may only set flags and write to a descriptor. So this is a socket pair: whoever wants attention writes
-//! a byte, and the server's thread polls the other end. No thread waits for signals, and forking servers can be
+//! A signal handler may only set flags and write to a descriptor. So this is a socket pair: whoever wants attention
+//! writes a byte, and the server's thread polls the other end. No thread waits for signals, and forking servers can be
 //! ended like all others.
 
 use std::io::{self, Read, Write};
@@ -18,7 +18,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 pub(crate) struct Bell {
     listens: UnixStream,
     rings: UnixStream,
-    /// Readable from the moment the server goes down, in forked children too: the ringing of the bell is heard by one only.
+    /// Readable from the moment the server goes down, in forked children too: the ringing of the bell is heard by one
+    /// only.
     closing: UnixStream,
     closes: UnixStream,
     /// Set by a signal handler: the server shall end.

@@ -180,7 +180,8 @@ impl Core {
         self.open_connections() == 0 && self.datagrams.load(Ordering::SeqCst) == 0
     }
 
-    /// Waits until no connection is open and no datagram is being served; false when `until` or the end of `phase` came first.
+    /// Waits until no connection is open and no datagram is being served; false when `until` or the end of `phase` came
+    /// first.
     pub(crate) fn wait_drained(&self, phase: Phase, until: Instant) -> bool {
         let mut over = self.over.lock();
         while !self.is_drained() && self.phase() == phase {
@@ -191,8 +192,9 @@ impl Core {
         self.is_drained()
     }
 
-    /// What a thread that sleeps for a connection must listen to as well, or a shutdown would have to wait for the client: the
-    /// bell, as nobody else may be there to hear it; in a forked child, only the server's going down, as the bell is the parent's.
+    /// What a thread that sleeps for a connection must listen to as well, or a shutdown would have to wait for the
+    /// client: the bell, as nobody else may be there to hear it; in a forked child, only the server's going down, as
+    /// the bell is the parent's.
     pub(crate) fn attention(&self) -> Option<BorrowedFd<'_>> {
         match (self.is_serving(), self.forked.load(Ordering::Relaxed)) {
             (false, _) => None,
@@ -223,8 +225,8 @@ impl Core {
     }
 }
 
-/// So many refused connections may be lingered for at a time; others may lose the refusal's words, as they aren't among those that
-/// [`Limits::max_connections`] counts.
+/// So many refused connections may be lingered for at a time; others may lose the refusal's words, as they aren't among
+/// those that [`Limits::max_connections`] counts.
 const MAX_REFUSING: usize = 64;
 
 /// A refused connection's place among those that are lingered for.
@@ -294,8 +296,8 @@ pub struct ServerHandle(pub(crate) Arc<Core>);
 
 impl ServerHandle {
     /// Ends the server gracefully: it stops accepting at once, parked connections close, requests in flight may end
-    /// within the grace time. Returns immediately; may be called twice, from a handler, or before `serve_forever`, which then
-    /// returns at once (Python's `shutdown` blocks, and deadlocks in a handler).
+    /// within the grace time. Returns immediately; may be called twice, from a handler, or before `serve_forever`,
+    /// which then returns at once (Python's `shutdown` blocks, and deadlocks in a handler).
     pub fn shutdown(&self) {
         self.0.enter(Phase::Draining);
     }
@@ -310,8 +312,8 @@ impl ServerHandle {
         !self.0.is_serving()
     }
 
-    /// Waits until `serve_forever` has returned, or the server was dropped; false when `timeout` passed first. It may be called
-    /// before `serve_forever` is: it waits all the same.
+    /// Waits until `serve_forever` has returned, or the server was dropped; false when `timeout` passed first. It may
+    /// be called before `serve_forever` is: it waits all the same.
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
         let until = timeout.map(|t| Instant::now() + t);
         let mut over = self.0.over.lock();

@@ -45,8 +45,8 @@ pub trait StreamRequestHandler: Send + 'static {
         Ok(())
     }
 
-    /// Called when bytes have come, or the end of file. Either takes what is there and answers [`Next::Wait`], or reads on,
-    /// blocking, in Python's style, and answers [`Next::Close`].
+    /// Called when bytes have come, or the end of file. Either takes what is there and answers [`Next::Wait`], or reads
+    /// on, blocking, in Python's style, and answers [`Next::Close`].
     ///
     /// # Errors
     /// An error ends the connection, after what was written has gone out, and reaches
@@ -74,8 +74,8 @@ pub trait StreamRequestHandler: Send + 'static {
         false
     }
 
-    /// How long a read or write within a message waits for the peer (Python's `timeout`). Defaults to `None`: the server's
-    /// time-outs.
+    /// How long a read or write within a message waits for the peer (Python's `timeout`). Defaults to `None`: the
+    /// server's time-outs.
     fn timeout(&self) -> Option<Duration> {
         None
     }

@@ -5,15 +5,15 @@ use crate::error::{Error, Refusal};
 
 /// Looks at, and decides on, what happens to a server. All methods have Python's defaults.
 pub trait ServerHooks: Send + Sync + 'static {
-    /// Whether a connection or datagram is served (Python's `verify_request`). Called on the accepting thread, after the
-    /// PROXY header if there is one: decide fast. Defaults to true.
+    /// Whether a connection or datagram is served (Python's `verify_request`). Called on the accepting thread, after
+    /// the PROXY header if there is one: decide fast. Defaults to true.
     fn verify_request(&self, client_address: &ClientAddress) -> bool {
         let _ = client_address;
         true
     }
 
-    /// A handler failed or panicked, or the peer broke a deadline or the protocol (Python's `handle_error`). A peer that
-    /// just vanished isn't reported. Defaults to a log line.
+    /// A handler failed or panicked, or the peer broke a deadline or the protocol (Python's `handle_error`). A peer
+    /// that just vanished isn't reported. Defaults to a log line.
     fn handle_error(&self, client_address: &ClientAddress, error: &Error) {
         log::warn!("{client_address}: {error}");
     }

@@ -1,8 +1,9 @@
 //! Python's `socketserver`, reborn in Rust: servers of your own protocol, in plain blocking code.
 //!
-//! A handler is a value per connection. Its [`handle`](StreamRequestHandler::handle) takes what has come and answers [`Next::Wait`]: the
-//! connection is then *parked* in the system's poller, where it costs some hundred bytes and no thread, until more comes. Deadlines, limits,
-//! overload and a graceful end are the server's business, not the handler's.
+//! A handler is a value per connection. Its [`handle`](StreamRequestHandler::handle) takes what has come and answers
+//! [`Next::Wait`]: the connection is then *parked* in the system's poller, where it costs some hundred bytes and no
+//! thread, until more comes. Deadlines, limits, overload and a graceful end are the server's business, not the
+//! handler's.
 //!
 //! ```no_run
 //! use std::io::Write;
@@ -26,10 +27,10 @@
 //! }
 //! ```
 //!
-//! - Servers: [`TcpServer`], [`UdpServer`], [`UnixStreamServer`], [`UnixDatagramServer`], all made by [`Builder`], which has every setting with its
-//!   default.
-//! - Ways to process requests: [`ThreadingMixIn`] (the default: a pool whose idle connections hold no thread), [`ThreadPerRequest`],
-//!   [`ForkingMixIn`], [`Synchronous`], or your own [`ProcessRequest`].
+//! - Servers: [`TcpServer`], [`UdpServer`], [`UnixStreamServer`], [`UnixDatagramServer`], all made by [`Builder`],
+//!   which has every setting with its default.
+//! - Ways to process requests: [`ThreadingMixIn`] (the default: a pool whose idle connections hold no thread),
+//!   [`ThreadPerRequest`], [`ForkingMixIn`], [`Synchronous`], or your own [`ProcessRequest`].
 //! - Decisions and events: [`ServerHooks`]. From outside: [`ServerHandle`]. Figures: [`StatsSnapshot`].
 //! - Tests of handlers, without sockets and without waiting: [`testing`].
 //!

@@ -52,9 +52,9 @@ impl StreamRequest {
         self.server_address.clone().or_else(|| self.transport.stream().and_then(|s| s.server_address().ok()))
     }
 
-    /// The connection's descriptor (Python's `fileno`), for a handler that waits for its client and for something else at the same time, by
-    /// poll(2): a client that went away shows as a hang-up, and so does the cut at the end of the grace time. It is not for reading or
-    /// writing. `None` for a test's connection in memory.
+    /// The connection's descriptor (Python's `fileno`), for a handler that waits for its client and for something else
+    /// at the same time, by poll(2): a client that went away shows as a hang-up, and so does the cut at the end of the
+    /// grace time. It is not for reading or writing. `None` for a test's connection in memory.
     pub fn fileno(&self) -> Option<BorrowedFd<'_>> {
         self.transport.fd()
     }
@@ -65,22 +65,22 @@ impl StreamRequest {
         self.alarm = Some(self.server.clock().now() + delay);
     }
 
-    /// Says that a message is being worked on although nothing of it lies in the buffer: while it waits, the connection counts
-    /// as in flight, and has the deadlines of a message instead of the idle time-out. Counts for the next
+    /// Says that a message is being worked on although nothing of it lies in the buffer: while it waits, the connection
+    /// counts as in flight, and has the deadlines of a message instead of the idle time-out. Counts for the next
     /// [`Next::Wait`](crate::Next::Wait) only.
     pub fn stay_in_flight(&mut self) {
         self.in_message = true;
     }
 
     /// Has `handle` called again as soon as what it wrote is out, even if nothing comes: an answer larger than
-    /// [`wbufsize`](crate::StreamRequestHandler::wbufsize) goes out piece by piece, and a client that is slow to take it holds no
-    /// thread. Counts for the next [`Next::Wait`](crate::Next::Wait) only.
+    /// [`wbufsize`](crate::StreamRequestHandler::wbufsize) goes out piece by piece, and a client that is slow to take
+    /// it holds no thread. Counts for the next [`Next::Wait`](crate::Next::Wait) only.
     pub fn call_again(&mut self) {
         self.again = true;
     }
 
-    /// Says that the client may still be sending what nobody will read: after the answer its bytes are dropped for a while, as
-    /// closing at once would destroy the answer by a reset (RFC 9112 §9.6).
+    /// Says that the client may still be sending what nobody will read: after the answer its bytes are dropped for a
+    /// while, as closing at once would destroy the answer by a reset (RFC 9112 §9.6).
     pub fn linger(&mut self) {
         self.linger = true;
     }

@@ -11,8 +11,8 @@ use crate::handle::ServerHandle;
 /// The exit code of a process that a second Ctrl-C ended.
 const FORCED: i32 = 130;
 
-/// From now on the first SIGINT or SIGTERM ends `server` gracefully, as [`ServerHandle::shutdown`] does, and a second one the process, at
-/// once, with exit code 130. No thread is started for it.
+/// From now on the first SIGINT or SIGTERM ends `server` gracefully, as [`ServerHandle::shutdown`] does, and a second
+/// one the process, at once, with exit code 130. No thread is started for it.
 ///
 /// # Errors
 /// When the system refuses a descriptor or a signal handler.

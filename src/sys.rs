@@ -22,8 +22,8 @@ pub(crate) fn fork() -> io::Result<Fork> {
     if thread_count()? != 1 {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "can't fork a process that has other threads"));
     }
-    // SAFETY: fork has no precondition of its own; this thread was just seen to be the only one, so the child finds every
-    // lock and the allocator in a consistent state.
+    // SAFETY: fork has no precondition of its own; this thread was just seen to be the only one, so the child finds
+    // every lock and the allocator in a consistent state.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
@@ -31,8 +31,8 @@ pub(crate) fn fork() -> io::Result<Fork> {
     }
 }
 
-/// Has `descriptor` stand for what `instead` stands for; what it stood for is closed in this process. Its owner still has a
-/// descriptor, and closes it as ever.
+/// Has `descriptor` stand for what `instead` stands for; what it stood for is closed in this process. Its owner still
+/// has a descriptor, and closes it as ever.
 pub(crate) fn replace(descriptor: BorrowedFd<'_>, instead: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: both are open, as they are borrowed; that the first stays so is what dup2 does.
     let result = unsafe { libc::dup2(instead.as_raw_fd(), descriptor.as_raw_fd()) };
@@ -174,8 +174,8 @@ pub(crate) fn send_from(
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut control).cast();
     message.msg_controllen = size_of_val(&control) as _;
-    // SAFETY: the control buffer has room for one header and either structure (checked by CMSG_SPACE below), and sendmsg
-    // only reads what the pointers, all to locals or `bytes`, describe.
+    // SAFETY: the control buffer has room for one header and either structure (checked by CMSG_SPACE below), and
+    // sendmsg only reads what the pointers, all to locals or `bytes`, describe.
     let sent = unsafe {
         let header = libc::CMSG_FIRSTHDR(&raw const message);
         match from {

@@ -1,7 +1,7 @@
 //! Handlers without sockets, deadlines without waiting.
 //!
-//! A [`TestConnection`] lives the very life that a server's connection lives, but its peer is the test, its transport is memory, and its
-//! time stands still until the test moves it.
+//! A [`TestConnection`] lives the very life that a server's connection lives, but its peer is the test, its transport
+//! is memory, and its time stands still until the test moves it.
 //!
 //! ```
 //! use std::io::Write;
@@ -15,7 +15,8 @@
 //!     }
 //!     Ok(Next::Wait)
 //! };
-//! let mut client = TestConnection::new(Builder::new().idle_timeout(Some(Duration::from_secs(60))), move |_: &_| shout);
+//! let builder = Builder::new().idle_timeout(Some(Duration::from_secs(60)));
+//! let mut client = TestConnection::new(builder, move |_: &_| shout);
 //! client.send(b"hel");
 //! assert_eq!(client.received(), b"");
 //! client.send(b"lo\n");
@@ -38,8 +39,8 @@ use crate::transport::{MemoryPeer, MemoryStream, Transport};
 
 /// A connection in memory, seen from the client's side.
 ///
-/// Everything happens in the calls of the test, on its thread. A handler that reads or writes blockingly beyond what is there can't be
-/// helped by a test that it keeps from going on: its call ends with a time-out error at once.
+/// Everything happens in the calls of the test, on its thread. A handler that reads or writes blockingly beyond what is
+/// there can't be helped by a test that it keeps from going on: its call ends with a time-out error at once.
 pub struct TestConnection {
     session: Option<Box<Session>>,
     peer: MemoryPeer,
@@ -49,7 +50,8 @@ pub struct TestConnection {
 }
 
 impl TestConnection {
-    /// Connects to a server with these settings, of which the socket, the way to process and the clock don't matter here.
+    /// Connects to a server with these settings, of which the socket, the way to process and the clock don't matter
+    /// here.
     ///
     /// # Panics
     /// When the system refuses the few descriptors that a server needs.

@@ -12,8 +12,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::{Error, Result};
 
-/// A server's certificate and key. Clones share them: [`reload`](Tls::reload) on one counts for the servers that have the others, from
-/// their next connection on.
+/// A server's certificate and key. Clones share them: [`reload`](Tls::reload) on one counts for the servers that have
+/// the others, from their next connection on.
 #[derive(Clone)]
 pub struct Tls(Arc<Shared>);
 
@@ -24,8 +24,8 @@ struct Shared {
 }
 
 impl Tls {
-    /// Reads a certificate chain and its key (RSA, EC or PKCS#8), both PEM. `alpn` names the protocols on offer, the best first; empty
-    /// for none.
+    /// Reads a certificate chain and its key (RSA, EC or PKCS#8), both PEM. `alpn` names the protocols on offer, the
+    /// best first; empty for none.
     ///
     /// # Errors
     /// Names the file that can't be read or used.

@@ -23,8 +23,8 @@ pub enum Traffic<'a> {
     Closed,
 }
 
-/// Watches what crosses the wire, for lessons and for debugging. Closures implement it. Called by the threads that read and
-/// write: what it does, the connection waits for.
+/// Watches what crosses the wire, for lessons and for debugging. Closures implement it. Called by the threads that read
+/// and write: what it does, the connection waits for.
 pub trait Trace: Send + Sync + 'static {
     /// Called right after it happened. `peer` is the socket's peer, whatever a PROXY header says.
     fn traffic(&self, peer: &ClientAddress, traffic: Traffic<'_>);

@@ -56,6 +56,16 @@ fn no_rust_file_has_more_than_500_lines() {
 }
 
 #[test]
+fn no_comment_is_wider_than_code_may_be() {
+    let (wide, address, row) = ("x ".repeat(60), "x".repeat(130), "| x ".repeat(40));
+    prove(
+        rules::comment_widths,
+        &[("src/a.rs", &format!("// {address}\n//! {row}\n    /// {}", "x ".repeat(56)))],
+        &[&[("src/a.rs", &format!("// {wide}x"))], &[("handlers/a.rs", &format!("    /// {wide}x"))]],
+    );
+}
+
+#[test]
 fn unsafe_code_lives_in_one_file() {
     prove(
         rules::unsafe_code,

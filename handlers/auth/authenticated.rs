@@ -32,8 +32,8 @@ impl Gate {
     }
 }
 
-/// Sends 32 random bytes, waits for their HMAC without holding a thread, and hands the connection on to the inner handler. Whoever answers
-/// wrongly, too little or too late is closed without a byte.
+/// Sends 32 random bytes, waits for their HMAC without holding a thread, and hands the connection on to the inner
+/// handler. Whoever answers wrongly, too little or too late is closed without a byte.
 #[derive(Debug)]
 pub struct Authenticated<H> {
     inner: H,
@@ -106,7 +106,8 @@ impl<H: StreamRequestHandler> Authenticated<H> {
         if has_work { self.inner.handle(request) } else { Ok(Next::Wait) }
     }
 
-    /// Closes the connection, and counts the failure: the server by the error, this gate for the client's next challenges.
+    /// Closes the connection, and counts the failure: the server by the error, this gate for the client's next
+    /// challenges.
     fn failed(&mut self, request: &mut StreamRequest, how: &str) -> Error {
         // It may have sent more already; a reset instead of an end would look like a broken network.
         request.linger();

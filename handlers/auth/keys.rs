@@ -33,8 +33,8 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Reads a key file's bytes: a key a line, `ID:KEY` if what stands before its first colon is 1 to 32 of `A-Za-z0-9_-`. Empty lines,
-/// and those that begin with `#`, are passed over.
+/// Reads a key file's bytes: a key a line, `ID:KEY` if what stands before its first colon is 1 to 32 of `A-Za-z0-9_-`.
+/// Empty lines, and those that begin with `#`, are passed over.
 ///
 /// # Errors
 /// Says which line has an id without a key, or that there is no key at all.
@@ -70,12 +70,13 @@ fn split_id(line: &[u8]) -> (Option<&str>, &[u8]) {
 
 /// Where keys come from: options that servers and clients share.
 ///
-/// The variable `SOCKETSERVER_KEY` stands for a file wherever one can be given. It turns authentication on as the option does: a
-/// server that ignored the key it was given would be open without anybody noticing.
+/// The variable `SOCKETSERVER_KEY` stands for a file wherever one can be given. It turns authentication on as the
+/// option does: a server that ignored the key it was given would be open without anybody noticing.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Authentication (HMAC; the variable SOCKETSERVER_KEY may hold a key itself)")]
 pub struct KeyOptions {
-    /// A file with a key on each line, KEY or ID:KEY: servers accept any of them, clients use the first; reread on SIGHUP
+    /// A file with a key on each line, KEY or ID:KEY: servers accept any of them, clients use the first; reread on
+    /// SIGHUP
     #[arg(long, value_name = "FILE", env = FILE_VARIABLE)]
     pub auth_key_file: Option<PathBuf>,
     /// The digest of the HMAC
@@ -84,8 +85,8 @@ pub struct KeyOptions {
 }
 
 impl KeyOptions {
-    /// Whether a key file is named for this very run: the variable speaks to every service and client alike, those that can't use
-    /// a key too.
+    /// Whether a key file is named for this very run: the variable speaks to every service and client alike, those that
+    /// can't use a key too.
     pub(crate) fn is_asked_for(&self) -> bool {
         self.auth_key_file.is_some()
             && self.auth_key_file.as_deref().map(Path::as_os_str) != std::env::var_os(FILE_VARIABLE).as_deref()

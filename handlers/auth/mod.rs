@@ -1,4 +1,5 @@
-//! Authentication by HMAC, in front of any service for connections (contract §3.7), and `serve auth`, which is nothing but that.
+//! Authentication by HMAC, in front of any service for connections (contract §3.7), and `serve auth`, which is nothing
+//! but that.
 //!
 //! The server sends a [`challenge`]; who answers it with one of the [`keys`] gets to the [`authenticated`] handler.
 

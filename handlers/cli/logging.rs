@@ -7,7 +7,7 @@ use log::{Log, Metadata, Record};
 use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
 
 use super::options::LogOptions;
-use crate::common::log_writer::{LogWriter, Target};
+use crate::common::log_writer::{AUDIT, LogWriter, Target};
 use crate::service::Failure;
 
 /// Starts logging. `threads` allows a thread of its own for it.
@@ -26,26 +26,34 @@ pub(super) fn start(options: &LogOptions, threads: bool) -> Result<Arc<LogWriter
         .set_target_level(LevelFilter::Debug)
         .set_location_level(LevelFilter::Off)
         .build();
+    let own = options.level();
+    // Off is off; whatever else the user leaves out, the audit stays.
+    let level = if own == LevelFilter::Off { own } else { own.max(LevelFilter::Info) };
     let lines = Line { writer: Arc::clone(&writer), text: Vec::new() };
-    log::set_max_level(options.level());
-    log::set_boxed_logger(Box::new(OneLine(WriteLogger::new(options.level(), config, lines)))).map_err(Failure::run)?;
+    log::set_max_level(level);
+    let logger = OneLine { level: own, lines: WriteLogger::new(level, config, lines) };
+    log::set_boxed_logger(Box::new(logger)).map_err(Failure::run)?;
     Ok(writer)
 }
 
 /// Makes sure that a record is one line, whatever a client put into it.
-struct OneLine(Box<WriteLogger<Line>>);
+struct OneLine {
+    /// What is logged but for the audit.
+    level: LevelFilter,
+    lines: Box<WriteLogger<Line>>,
+}
 
 impl Log for OneLine {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
+        metadata.level() <= self.level || (metadata.target() == AUDIT && self.lines.enabled(metadata))
     }
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let message: String = record.args().to_string().chars().flat_map(escaped).collect();
             let metadata = record.metadata().clone();
-            self.0.log(&Record::builder().metadata(metadata).args(format_args!("{message}")).build());
-            self.0.flush();
+            self.lines.log(&Record::builder().metadata(metadata).args(format_args!("{message}")).build());
+            self.lines.flush();
         }
     }
 

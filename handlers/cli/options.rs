@@ -108,7 +108,7 @@ pub struct ServerOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logs")]
 pub struct LogOptions {
-    /// What is logged: error, warn, info, debug, trace, or off
+    /// What is logged: error, warn, info, debug, trace, or off; the commands that exec ran always but with off
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "SOCKETSERVER_LOG_LEVEL")]
     pub log_level: log::LevelFilter,
     /// Log to this file instead of standard error; reopened on SIGHUP
@@ -123,7 +123,7 @@ pub struct LogOptions {
     /// Log more: -v debug, -vv trace
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", env = "SOCKETSERVER_VERBOSE")]
     pub verbose: u8,
-    /// Log errors only
+    /// Log errors only, and the commands that exec ran
     #[arg(short, long, env = "SOCKETSERVER_QUIET")]
     pub quiet: bool,
 }

@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use socketserver::{
     Address, AddressFilter, Builder, ClientAddress, Error, Expiry, ForkingMixIn, Networks, Refusal, Server,
     ServerHooks, Synchronous, ThreadPerRequest, ThreadingMixIn, Timeouts, Tls, reload_on_hangup, shutdown_on_ctrl_c,
@@ -54,7 +54,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
         return Err(Failure::usage("TLS needs connections: it does not go with datagrams"));
     }
     let refusal = if let Served::Stream { refusal, .. } = &served { *refusal } else { |_| None };
-    let hooks = Hooks { filter: Arc::clone(&filter), refusal };
+    let hooks = Hooks { filter: Arc::clone(&filter), refusal, refused: Refused::default() };
     let scheme = if tls.is_some() { S::TLS_SCHEME } else { S::SCHEME };
     let mut builder = builder::<S>(&options, tls.clone())?.hooks(hooks);
     if options.logs.trace {
@@ -122,6 +122,9 @@ fn keys<S: Service>(options: &ServerOptions) -> Result<Option<Arc<Keys>>, Failur
 fn behind_gate(served: Served, keys: &Arc<Keys>, options: &ServerOptions) -> Result<Served, Failure> {
     match served {
         Served::Stream { class, refusal } => {
+            if options.keys.auth_key_file.is_none() {
+                log::info!("{VARIABLE} is set: only clients that hold this key are served");
+            }
             let gate = Gate::new(Arc::clone(keys), options.head_timeout.0);
             Ok(Served::Stream { class: gate.wrap(class), refusal })
         }
@@ -215,6 +218,27 @@ fn raise_descriptor_limit(max_connections: usize) {
 struct Hooks {
     filter: Arc<RwLock<Arc<AddressFilter>>>,
     refusal: fn(Refusal) -> Option<&'static [u8]>,
+    refused: Refused,
+}
+
+/// Counts refused connections, which no access log shows: a flood of them is a line now and then.
+#[derive(Default)]
+struct Refused(Mutex<(u64, Option<Instant>)>);
+
+impl Refused {
+    const EVERY: Duration = Duration::from_secs(10);
+
+    /// One more; how many it are since this told a number last, if that is long enough ago.
+    fn count(&self) -> Option<u64> {
+        let mut state = self.0.lock();
+        let (count, told) = &mut *state;
+        *count += 1;
+        if told.is_some_and(|at| at.elapsed() < Refused::EVERY) {
+            return None;
+        }
+        *told = Some(Instant::now());
+        Some(std::mem::take(count))
+    }
 }
 
 impl ServerHooks for Hooks {
@@ -232,6 +256,12 @@ impl ServerHooks for Hooks {
 
     fn handle_refusal(&self, client: &ClientAddress, why: Refusal) -> Option<&[u8]> {
         log::debug!("{client}: refused: {why}");
+        // Whom the operator denies is no news; a limit that is reached is.
+        if why != Refusal::Denied
+            && let Some(count) = self.refused.count()
+        {
+            log::warn!("{client}: refused: {why}; {count} refused since the last such line");
+        }
         (self.refusal)(why)
     }
 }

@@ -1,7 +1,7 @@
 //! `--tls-self-signed`: a certificate for development, made once and used again.
 //!
-//! The key is made once and stays; only the certificate is ever replaced, and names the key that it is for. Each file appears whole, under its
-//! name, in one step of the system, so that whatever servers read while others start fits.
+//! The key is made once and stays; only the certificate is ever replaced, and names the key that it is for. Each file
+//! appears whole, under its name, in one step of the system, so that whatever servers read while others start fits.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -37,8 +37,8 @@ pub(super) struct SelfSigned {
 }
 
 impl SelfSigned {
-    /// Finds the files below `$XDG_STATE_HOME`, by default `~/.local/state`; makes what is missing, and renews a certificate that expires or
-    /// lacks a name.
+    /// Finds the files below `$XDG_STATE_HOME`, by default `~/.local/state`; makes what is missing, and renews a
+    /// certificate that expires or lacks a name.
     pub(super) fn for_server(bind: &[Address]) -> Result<SelfSigned, Failure> {
         let folder = state_folder().ok_or_else(|| {
             Failure::usage(
@@ -52,7 +52,8 @@ impl SelfSigned {
     fn in_folder(folder: &Path, names: BTreeSet<String>, now: Timestamp) -> io::Result<SelfSigned> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let one_at_a_time = File::open(folder)?;
-        // Not every file system has locks. Without one, a server that starts at the same moment may leave out our names, no more.
+        // Not every file system has locks. Without one, a server that starts at the same moment may leave out our
+        // names, no more.
         let _ = one_at_a_time.lock();
         let files = SelfSigned {
             certificate: folder.join("development-certificate.pem"),
@@ -146,8 +147,8 @@ impl Facts {
             |time: Timestamp| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(time.as_second().unsigned_abs());
         (certificate.not_before, certificate.not_after) = (at(now - VALID_SINCE), at(self.expires));
         let mut serial = random()?;
-        // Positive, and not zero (RFC 5280 §4.1.2.2). By default it would come from the key, and a browser that knows the certificate refuses
-        // another with the same.
+        // Positive, and not zero (RFC 5280 §4.1.2.2). By default it would come from the key, and a browser that knows
+        // the certificate refuses another with the same.
         serial[0] = serial[0] & 0x7f | 0x40;
         certificate.serial_number = Some(SerialNumber::from(serial.to_vec()));
         Ok(certificate.self_signed(key).map_err(io::Error::other)?.pem())

@@ -29,7 +29,8 @@ pub(super) enum Share {
         /// How long the link opens it: 2h, 7d, or never
         #[arg(long, value_name = "TIME", default_value = "7d", value_parser = expiry)]
         expires: Expiry,
-        /// How many downloads it is good for; the parts of one that is resumed within an hour count once [default: no limit]
+        /// How many downloads it is good for; the parts of one that is resumed within an hour count once [default: no
+        /// limit]
         #[arg(long, value_name = "N", value_parser = at_least_one)]
         uses: Option<usize>,
         /// Where others reach the server
@@ -137,8 +138,8 @@ fn as_json(share: &share::Share, now: SystemTime) -> Value {
     })
 }
 
-/// The link as a QR code (ISO/IEC 18004) of half blocks. A terminal is told to show it dark on light: many cameras read no
-/// inverted codes.
+/// The link as a QR code (ISO/IEC 18004) of half blocks. A terminal is told to show it dark on light: many cameras read
+/// no inverted codes.
 fn qr_code(link: &str, terminal: bool) -> Result<String, Failure> {
     let code = QrCode::with_error_correction_level(link, EcLevel::L);
     let code = code.map_err(|_| Failure::run("the link is too long for a QR code; leave --qr away"))?;

@@ -34,7 +34,8 @@ pub(crate) fn patience(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Addresses with commas between them. A path may hold commas too: after `unix:` only one before the next `unix:` parts.
+/// Addresses with commas between them. A path may hold commas too: after `unix:` only one before the next `unix:`
+/// parts.
 pub(super) fn addresses(text: &str) -> Result<Addresses, socketserver::Error> {
     let mut parts: Vec<String> = Vec::new();
     for part in text.split(',') {

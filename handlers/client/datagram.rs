@@ -63,7 +63,8 @@ impl DatagramConnection {
         Ok(DatagramConnection { kind, trace: options.trace })
     }
 
-    /// From now on [`receive`](DatagramConnection::receive) doesn't wait: for those who wait for several at once, by `poll`.
+    /// From now on [`receive`](DatagramConnection::receive) doesn't wait: for those who wait for several at once, by
+    /// `poll`.
     ///
     /// # Errors
     /// Those of the socket.

@@ -1,4 +1,5 @@
-//! Standard output, which its reader may close at any time: `socketserver client … | head -1` ends quietly, as `cat` does.
+//! Standard output, which its reader may close at any time: `socketserver client … | head -1` ends quietly, as `cat`
+//! does.
 
 use std::fmt;
 use std::io::{self, StdoutLock, Write};

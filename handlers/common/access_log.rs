@@ -34,7 +34,8 @@ pub struct Record<'a> {
 pub struct AccessLog(LogWriter);
 
 impl AccessLog {
-    /// Opens a file for appending; `-` is standard error. Lines are written by the threads that log them until [`start`](AccessLog::start).
+    /// Opens a file for appending; `-` is standard error. Lines are written by the threads that log them until
+    /// [`start`](AccessLog::start).
     ///
     /// # Errors
     /// When the file can't be opened.

@@ -1,4 +1,5 @@
-//! Runs a command: in a process group of its own, both its pipes read at once, with an end to its time and to its output.
+//! Runs a command: in a process group of its own, both its pipes read at once, with an end to its time and to its
+//! output.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -35,8 +36,8 @@ pub struct Output {
 /// The exit code of a command whose time is over (that of timeout(1)).
 pub const TIMED_OUT: i32 = 124;
 
-/// A client that sends its request and then ends its side still wants the answer. If its end comes later than this, it is gone: TCP doesn't tell
-/// the one from the other.
+/// A client that sends its request and then ends its side still wants the answer. If its end comes later than this, it
+/// is gone: TCP doesn't tell the one from the other.
 const HALF_CLOSE: Duration = Duration::from_millis(50);
 /// Where the system has no descriptor for a process: how often to look for its end.
 const TICK: Duration = Duration::from_millis(10);
@@ -52,7 +53,8 @@ pub struct Client<'a> {
 
 /// Runs the command to its end. `None` if the client has gone before: then the command is killed.
 ///
-/// Its standard input is the caller's to say. A command is over when its first process is; whatever that left behind in its process group is killed.
+/// Its standard input is the caller's to say. A command is over when its first process is; whatever that left behind in
+/// its process group is killed.
 ///
 /// # Errors
 /// The command can't be started.

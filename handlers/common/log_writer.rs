@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+/// The target of log records that a quiet server writes too: who had it do what.
+pub(crate) const AUDIT: &str = "audit";
+
 /// Bytes that wait for the disk at most; what comes then is dropped, and counted.
 const MOST_WAITING: usize = 4 << 20;
 /// After the first line, others are waited for, so that a busy server writes in large pieces.
@@ -87,8 +90,8 @@ impl LogWriter {
         Ok(LogWriter { target, shared, thread: Mutex::new(None) })
     }
 
-    /// Starts the thread that writes. Before, and without it, lines are written by the threads that say them: a server that forks can't have
-    /// other threads.
+    /// Starts the thread that writes. Before, and without it, lines are written by the threads that say them: a server
+    /// that forks can't have other threads.
     pub(crate) fn start(&self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_on())?;
@@ -113,8 +116,8 @@ impl LogWriter {
         }
     }
 
-    /// Writes what is left, and ends the thread: at the end of the process, as the global logger is never dropped. What comes later is
-    /// written by whoever says it.
+    /// Writes what is left, and ends the thread: at the end of the process, as the global logger is never dropped. What
+    /// comes later is written by whoever says it.
     pub(crate) fn finish(&self) {
         let thread = self.thread.lock().take();
         self.shared.state.lock().closed = true;
@@ -125,7 +128,8 @@ impl LogWriter {
         }
     }
 
-    /// Opens the file anew, as somebody may have moved it away; nothing is changed before [`switch`](LogWriter::switch).
+    /// Opens the file anew, as somebody may have moved it away; nothing is changed before
+    /// [`switch`](LogWriter::switch).
     pub(crate) fn open_anew(&self) -> io::Result<Opened> {
         self.target
             .open()
@@ -195,8 +199,8 @@ impl std::fmt::Debug for LogWriter {
     }
 }
 
-/// Appends `text` so that it stays one line and can't be taken for another field: as nginx does, control bytes, quotes, backslashes and
-/// what isn't ASCII become `\xHH`.
+/// Appends `text` so that it stays one line and can't be taken for another field: as nginx does, control bytes, quotes,
+/// backslashes and what isn't ASCII become `\xHH`.
 pub(crate) fn escape_into(line: &mut Vec<u8>, text: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in text {

@@ -2,8 +2,8 @@
 
 use socketserver::ClientAddress;
 
-/// Whether a datagram's sender is a server that answers anything: by one forged datagram, two of these would talk for ever
-/// (CVE-1999-0103).
+/// Whether a datagram's sender is a server that answers anything: by one forged datagram, two of these would talk for
+/// ever (CVE-1999-0103).
 pub(crate) fn answers_itself(client: &ClientAddress) -> bool {
     // echo, daytime, quote of the day, chargen, time; then the default ports of this program's echo, time and ping.
     const PORTS: [u16; 8] = [7, 13, 17, 19, 37, 7007, 9999, 12000];

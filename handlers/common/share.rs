@@ -138,8 +138,9 @@ impl Shares<'_> {
         if removed == 1 { Ok(()) } else { Err(AccountsError::NoSuchShare(id)) }
     }
 
-    /// The share that a token opens `path` with, for listing and reading. Whether it [is used up](Share::is_used_up) is for the caller to look at, who
-    /// may be sending a further part of what was counted. A use is counted by [`Shares::take`].
+    /// The share that a token opens `path` with, for listing and reading. Whether it [is used up](Share::is_used_up) is
+    /// for the caller to look at, who may be sending a further part of what was counted. A use is counted by
+    /// [`Shares::take`].
     ///
     /// # Errors
     /// The token is wrong, over, or for another path, or the file can't be read.
@@ -162,8 +163,8 @@ impl Shares<'_> {
         }
     }
 
-    /// Counts one use of a share: a file or an archive that is fetched, in parts perhaps. To be called before its first byte: of
-    /// several requests at once only as many get through as the share allows.
+    /// Counts one use of a share: a file or an archive that is fetched, in parts perhaps. To be called before its first
+    /// byte: of several requests at once only as many get through as the share allows.
     ///
     /// # Errors
     /// The last use was taken, or the share revoked, since the check; or the file can't be written.

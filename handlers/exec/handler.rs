@@ -11,6 +11,7 @@ use super::answer::{Answer, Framing, READY};
 use super::request::{self, LONGEST, Request};
 use crate::common::command::{self, Client, Limits};
 use crate::common::framing::PREFIX;
+use crate::common::log_writer::AUDIT;
 
 /// Text without a line end is whole when nothing more has come for so long.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -103,7 +104,7 @@ impl ExecHandler {
         left.is_zero()
     }
 
-    /// Runs a command, writes it down, and answers.
+    /// Runs a command, writes it down in the audit, and answers.
     fn run(&mut self, request: &mut StreamRequest, text: &str) -> Result<Next> {
         let begun = Instant::now();
         let client = Client { socket: request.fileno(), half_closed: request.rfile.is_eof() };
@@ -115,7 +116,7 @@ impl ExecHandler {
             None => "killed, as its client has gone or the server goes down".to_owned(),
         };
         let (who, key) = (&request.client_address, request.identity.as_deref().unwrap_or("-"));
-        log::info!("{who}: key {key}: {text:?}: {outcome}, {:.3} s", begun.elapsed().as_secs_f64());
+        log::info!(target: AUDIT, "{who}: key {key}: {text:?}: {outcome}, {:.3} s", begun.elapsed().as_secs_f64());
         match answer {
             Some(answer) => self.answer(request, answer),
             None => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),

@@ -1,7 +1,12 @@
 //! `serve exec`: runs commands for clients that have proved who they are (contract §3.8).
 //!
-//! A [`request`] is told apart, the [`handler`] decides, a [`command`](crate::common::command) runs, an [`answer`] is framed. What the raw framing lacks is shown in
-//! `lessons/sticky.md`.
+//! A client that goes takes its command along. An end of its stream within 50 ms of the command's start is taken for a
+//! half-close, after which the answer is still wanted; a later one, for its going. TCP has one and the same FIN for
+//! both, and whether anybody still reads shows only once something is sent, which the framings leave no room for before
+//! the answer.
+//!
+//! A [`request`] is told apart, the [`handler`] decides, a [`command`](crate::common::command) runs, an [`answer`] is
+//! framed. What the raw framing lacks is shown in `lessons/sticky.md`.
 
 pub mod answer;
 pub mod client;

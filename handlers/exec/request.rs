@@ -30,7 +30,8 @@ struct Payload {
     cmd: String,
 }
 
-/// Looks at the beginning of `bytes`. With `over`, nothing more belongs to the request: the client is silent, or has ended its side.
+/// Looks at the beginning of `bytes`. With `over`, nothing more belongs to the request: the client is silent, or has
+/// ended its side.
 pub fn parse(bytes: &[u8], over: bool) -> Request {
     match form(bytes) {
         Form::Frame => frame(bytes),

@@ -3,7 +3,8 @@
 #[cfg(test)]
 mod tests;
 
-/// A content coding (RFC 9110 §8.4.1) that can be sent, in the order in which this server likes them: the smallest first.
+/// A content coding (RFC 9110 §8.4.1) that can be sent, in the order in which this server likes them: the smallest
+/// first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
     /// `br` (RFC 7932)
@@ -51,7 +52,8 @@ pub struct Accepted {
     identity: u16,
 }
 
-/// Reads the lines of `Accept-Encoding`. What is malformed in them counts as absent; of two weights for the same coding the last counts.
+/// Reads the lines of `Accept-Encoding`. What is malformed in them counts as absent; of two weights for the same coding
+/// the last counts.
 pub fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Accepted {
     let (mut named, mut identity, mut any) = ([None; 3], None, None);
     for (name, weight) in lines.flat_map(weighted) {
@@ -69,8 +71,8 @@ pub fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Accepted {
 }
 
 impl Accepted {
-    /// The codings to be sent rather than the plain form, the best first. That the plain form isn't acceptable changes nothing: who gets it
-    /// nevertheless is better served than by an error.
+    /// The codings to be sent rather than the plain form, the best first. That the plain form isn't acceptable changes
+    /// nothing: who gets it nevertheless is better served than by an error.
     pub fn ranked(&self) -> impl Iterator<Item = Coding> + use<> {
         let Accepted { weights, identity } = *self;
         let mut codings = Coding::ALL;
@@ -82,7 +84,8 @@ impl Accepted {
     }
 }
 
-/// The elements of a list with weights (RFC 9110 §12.4.2): the name before the parameters, and its weight in thousandths.
+/// The elements of a list with weights (RFC 9110 §12.4.2): the name before the parameters, and its weight in
+/// thousandths.
 fn weighted(line: &[u8]) -> impl Iterator<Item = (&[u8], u16)> {
     line.split(|&byte| byte == b',').filter_map(|element| {
         let mut parts = element.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);

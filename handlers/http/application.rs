@@ -15,8 +15,8 @@ pub(crate) trait Application: Send + Sync + 'static {
     /// Whether a request's body is wanted. If not, a short one is awaited and dropped before the answer.
     fn wants_body(&self, head: &Head<'_>) -> bool;
 
-    /// Whoever takes this request's body as it comes, or the answer of who refuses it before; `None` for a request that `respond` answers.
-    /// Asked for all methods but GET and HEAD.
+    /// Whoever takes this request's body as it comes, or the answer of who refuses it before; `None` for a request that
+    /// `respond` answers. Asked for all methods but GET and HEAD.
     fn receive(
         &self,
         head: &Head<'_>,
@@ -58,8 +58,8 @@ impl Answer {
     }
 }
 
-/// Takes the body of one request, piece by piece. While more is to come, the connection is parked, and no thread waits. Dropped before the
-/// body was whole, it leaves nothing behind that was not there before.
+/// Takes the body of one request, piece by piece. While more is to come, the connection is parked, and no thread waits.
+/// Dropped before the body was whole, it leaves nothing behind that was not there before.
 pub(crate) trait Receiver: Send + 'static {
     /// Takes what has come. Never waits.
     fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped>;

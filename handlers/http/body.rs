@@ -63,12 +63,12 @@ impl Body {
         self.taken <= DROPPED_BODY && !matches!(self.rest, Rest::Length(left) if left > DROPPED_BODY)
     }
 
-    /// Takes what has come into `into`, without waiting: 0 at the end of the body, `None` if nothing is there for now. Large pieces of a body
-    /// of known length go past the connection's buffer, without a copy.
+    /// Takes what has come into `into`, without waiting: 0 at the end of the body, `None` if nothing is there for now.
+    /// Large pieces of a body of known length go past the connection's buffer, without a copy.
     ///
     /// # Errors
-    /// Those of the connection; a [`HeadError`] within an `InvalidData` if the chunks are malformed; `UnexpectedEof` if the client ended its
-    /// side within the body.
+    /// Those of the connection; a [`HeadError`] within an `InvalidData` if the chunks are malformed; `UnexpectedEof` if
+    /// the client ended its side within the body.
     pub(crate) fn try_read(&mut self, rfile: &mut RFile, into: &mut [u8]) -> io::Result<Option<usize>> {
         let cut_short = || io::Error::new(ErrorKind::UnexpectedEof, "the client ended within the body");
         if let Rest::Length(left) = &mut self.rest {

@@ -36,7 +36,8 @@ struct Kept {
 }
 
 impl Cache {
-    /// The entry for a request path. `is_current` is asked, at most every half second, whether it is still what the path leads to.
+    /// The entry for a request path. `is_current` is asked, at most every half second, whether it is still what the
+    /// path leads to.
     pub(crate) fn get(
         &self,
         request_path: &[u8],
@@ -50,12 +51,16 @@ impl Cache {
         // One thread looks; the others go on with what was true half a second ago.
         let mine =
             !fresh && kept.checked_ms.compare_exchange(checked, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        let (path, trailing_slash) = &kept.asked;
-        if !mine || is_current(path, *trailing_slash, &kept.entry) {
-            return Some(Arc::clone(&kept.entry));
+        let entry = Arc::clone(&kept.entry);
+        if !mine {
+            return Some(entry);
         }
-        drop(shelf);
-        self.remove(request_path);
+        let (path, trailing_slash) = kept.asked.clone();
+        drop(shelf); // the look goes to the disk: nobody shall wait for it
+        if is_current(&path, trailing_slash, &entry) {
+            return Some(entry);
+        }
+        self.remove(request_path, &entry);
         None
     }
 
@@ -86,8 +91,8 @@ impl Cache {
         }
     }
 
-    /// Forgets what depends on a path below the root that was changed: what stands there and below it, whatever is in the same folder, as it
-    /// may be another form of the same file, and the page of that folder.
+    /// Forgets what depends on a path below the root that was changed: what stands there and below it, whatever is in
+    /// the same folder, as it may be another form of the same file, and the page of that folder.
     pub(crate) fn forget(&self, changed: &[u8]) {
         let folder = folder_of(changed);
         let is_below = |path: &[u8]| path.strip_prefix(changed).is_some_and(|rest| rest.starts_with(b"/"));
@@ -97,8 +102,12 @@ impl Cache {
         stale.collect::<Vec<_>>().iter().for_each(|key| shelf.remove(key));
     }
 
-    fn remove(&self, request_path: &[u8]) {
-        self.0.write().remove(request_path);
+    /// Forgets an entry, unless another has taken its place.
+    fn remove(&self, request_path: &[u8], entry: &Arc<Entry>) {
+        let mut shelf = self.0.write();
+        if shelf.entries.get(request_path).is_some_and(|kept| Arc::ptr_eq(&kept.entry, entry)) {
+            shelf.remove(request_path);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The chunked transfer coding of a request's body (RFC 9112 §7.1): bytes in, meaning out; no socket.
 //!
-//! As in the head, nothing is repaired: a chunk that two programs can read in two ways is how requests are smuggled. Extensions are passed
-//! over, trailers are dropped, and both are bounded.
+//! As in the head, nothing is repaired: a chunk that two programs can read in two ways is how requests are smuggled.
+//! Extensions are passed over, trailers are dropped, and both are bounded.
 
 use super::head::HeadError;
 

@@ -1,6 +1,7 @@
 //! The coded forms of a file: what stands beside it (`a.js.br`), and what is compressed here.
 //!
-//! They belong to the file's entry in the cache, and go with it. Nothing is looked for before a client says that it accepts a coding.
+//! They belong to the file's entry in the cache, and go with it. Nothing is looked for before a client says that it
+//! accepts a coding.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -59,7 +60,8 @@ impl Drop for Turn<'_> {
 }
 
 impl Site {
-    /// The form of a file that its client likes best; `None` is the plain one. What is made for it is kept with the cached entry of that key.
+    /// The form of a file that its client likes best; `None` is the plain one. What is made for it is kept with the
+    /// cached entry of that key.
     pub(crate) fn coded_form(&self, accepted: &Accepted, entry: &Arc<Entry>, cache_key: &[u8]) -> Option<Arc<Entry>> {
         let forms = |coding: Coding| &entry.codings.0[coding as usize];
         for coding in accepted.ranked() {

@@ -47,8 +47,8 @@ pub struct HttpHandler {
 enum Doing {
     /// The next request's head.
     Head,
-    /// The body of a request that is answered when all of that is there: a malformed one makes the whole request malformed. The head's
-    /// bytes are kept, as parsing them again costs less than keeping the result apart from them.
+    /// The body of a request that is answered when all of that is there: a malformed one makes the whole request
+    /// malformed. The head's bytes are kept, as parsing them again costs less than keeping the result apart from them.
     Body { head: Vec<u8>, body: Body },
     /// The body of a request whose receiver takes it as it comes; the answer follows its end.
     Receive { head: Vec<u8>, body: Body, receiver: Box<dyn Receiver> },
@@ -122,12 +122,14 @@ impl HttpHandler {
         });
     }
 
-    /// Refuses what isn't a request that can be served; the connection ends. Without a `head`, what the buffer begins with is one, or should be.
+    /// Refuses what isn't a request that can be served; the connection ends. Without a `head`, what the buffer begins
+    /// with is one, or should be.
     fn refuse(&self, request: &mut StreamRequest, head: Option<&[u8]>, refused: HeadError) -> io::Result<Turn> {
         let frame = Frame::last(self.hsts(request));
         let detail = format!("The request was refused: {}.", refused.reason);
         let sent = reply::error(&mut request.wfile, frame, refused.status, "", &detail)?;
-        // What was asked is what one looks for in the log, as far as it is there; a line of a body would pass for a request.
+        // What was asked is what one looks for in the log, as far as it is there; a line of a body would pass for a
+        // request.
         let line = first_line(head.unwrap_or(request.rfile.buffer()));
         self.log(request, &line[..line.len().min(LOGGED_LINE)], None, sent);
         request.linger();
@@ -235,7 +237,8 @@ impl HttpHandler {
                 Ok(Turn::Again)
             }
             (Ok(receiver), None) => self.answer_received(request, &head, None, receiver.finish()),
-            // Whoever waits for 100 (Continue) may send the body all the same: where the next request begins is not known.
+            // Whoever waits for 100 (Continue) may send the body all the same: where the next request begins is not
+            // known.
             (Err(response), Some(body)) if continue_due => {
                 self.answer_received(request, &head, Some((body, false)), response)
             }

@@ -25,8 +25,8 @@ pub(crate) fn fields(origin: &str) -> String {
     )
 }
 
-/// More field lines for the answer to a preflight, where these methods are possible; `None` if the request is none. Whatever fields the page wants to send it may: they don't
-/// change what it gets.
+/// More field lines for the answer to a preflight, where these methods are possible; `None` if the request is none.
+/// Whatever fields the page wants to send it may: they don't change what it gets.
 pub(crate) fn preflight(head: &Head<'_>, methods: &str) -> Option<String> {
     head.values("origin").next()?;
     head.values("access-control-request-method").next()?;

@@ -10,7 +10,8 @@ mod tests;
 /// Why a digest field is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DigestFieldError {
-    /// It isn't a dictionary of byte sequences (RFC 9651 §3.2, §3.3.5). Ignoring it would mean to store unverified what was to be verified.
+    /// It isn't a dictionary of byte sequences (RFC 9651 §3.2, §3.3.5). Ignoring it would mean to store unverified what
+    /// was to be verified.
     Malformed,
     /// The `sha-256` in it hasn't 32 bytes.
     Length,
@@ -27,8 +28,8 @@ impl fmt::Display for DigestFieldError {
 
 impl std::error::Error for DigestFieldError {}
 
-/// The `sha-256` of a field, its lines joined by commas; `None` if it names other algorithms only, which may be ignored (RFC 9530 §2).
-/// Of several, the last one counts (RFC 9651 §3.2).
+/// The `sha-256` of a field, its lines joined by commas; `None` if it names other algorithms only, which may be ignored
+/// (RFC 9530 §2). Of several, the last one counts (RFC 9651 §3.2).
 ///
 /// # Errors
 /// See [`DigestFieldError`].

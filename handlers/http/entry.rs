@@ -26,7 +26,8 @@ pub(crate) struct Entry {
     pub(crate) modified: SystemTime,
     pub(crate) etag: String,
     pub(crate) media_type: String,
-    /// The header fields that describe it, as they go out with a 200; those that tell this content from another stand behind `validators_at`.
+    /// The header fields that describe it, as they go out with a 200; those that tell this content from another stand
+    /// behind `validators_at`.
     fields: Box<[u8]>,
     validators_at: usize,
     /// Its fields hold `Vary`.
@@ -68,7 +69,8 @@ impl Identity {
     }
 }
 
-/// The entity tag of a file that was changed at this time, in seconds and nanoseconds since 1970, and is so long in bytes.
+/// The entity tag of a file that was changed at this time, in seconds and nanoseconds since 1970, and is so long in
+/// bytes.
 pub(crate) fn etag((seconds, nanoseconds): (i64, i64), length: u64) -> String {
     format!("\"{seconds:x}-{nanoseconds:x}-{length:x}\"")
 }
@@ -178,7 +180,8 @@ impl Read {
     fn new(file: File) -> io::Result<Read> {
         let metadata = file.metadata()?;
         let identity = Identity::of(&metadata);
-        // A date in the future would make every If-Modified-Since wrong (RFC 9110 §8.8.2.1); one before 1970 is none to httpdate.
+        // A date in the future would make every If-Modified-Since wrong (RFC 9110 §8.8.2.1); one before 1970 is none to
+        // httpdate.
         let modified = metadata.modified().unwrap_or(UNIX_EPOCH).min(SystemTime::now()).max(UNIX_EPOCH);
         let body = if identity.length <= IN_MEMORY { read_whole(&file, &identity)? } else { None };
         let body = body.map_or_else(|| Body::Descriptor(Arc::new(file)), Body::Memory);

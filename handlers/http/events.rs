@@ -4,8 +4,8 @@ use std::io;
 
 use super::message::{Produce, Produced, Response};
 
-/// A response of events. `next` is asked for the next ones, and says when to ask again; between them the connection holds no thread. A
-/// client that goes away is forgotten.
+/// A response of events. `next` is asked for the next ones, and says when to ask again; between them the connection
+/// holds no thread. A client that goes away is forgotten.
 pub fn events(next: impl FnMut(&mut Events<'_>) -> Produced + Send + 'static) -> Response {
     Response::new(200).field("Cache-Control", "no-store").stream("text/event-stream", Source(next))
 }

@@ -153,12 +153,23 @@ impl Exchange<'_> {
             }
         }
         let fields = &self.site.policy.fields;
-        match self.site.find(NOT_FOUND_PAGE, false) {
-            Resource::File(entry) if self.permit.may(Rights::READ, NOT_FOUND_PAGE) => {
+        match self.not_found_page() {
+            Some(entry) if self.permit.may(Rights::READ, NOT_FOUND_PAGE) => {
                 reply::page_file(self.wfile, self.frame, 404, fields, &entry).map(Answer::Sent)
             }
             _ => self.error(404, "", "There is nothing at this address."),
         }
+    }
+
+    fn not_found_page(&self) -> Option<Arc<Entry>> {
+        // No request's path: that would begin with a slash.
+        const KEY: &[u8] = NOT_FOUND_PAGE;
+        if let Some(entry) = self.cached(KEY) {
+            return Some(entry);
+        }
+        let Resource::File(entry) = self.site.find(NOT_FOUND_PAGE, false) else { return None };
+        self.site.cache.insert(KEY, (NOT_FOUND_PAGE, false), &entry, now_ms());
+        Some(entry)
     }
 
     fn lead_to(&mut self, status: u16, location: &str) -> io::Result<Answer> {

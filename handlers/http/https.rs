@@ -1,4 +1,5 @@
-//! What changes when a service runs with TLS: plain clients are sent on, and encrypted ones may be told to come back encrypted only.
+//! What changes when clients shall come encrypted: plain ones are sent on, and others may be told to come back
+//! encrypted only.
 
 use std::time::Duration;
 
@@ -12,11 +13,13 @@ const DEFAULT_PORT: u16 = 443;
 
 /// What is said to clients about coming encrypted.
 #[derive(Args, Debug)]
-pub struct HttpsOptions {
-    /// With TLS: tell browsers not to come in the clear again for this long (Strict-Transport-Security); 0 takes it back
+pub(super) struct HttpsOptions {
+    /// With TLS: tell browsers not to come in the clear again for this long (Strict-Transport-Security); 0 takes it
+    /// back
     #[arg(long, value_name = "TIME", env = "SOCKETSERVER_HSTS", value_parser = duration)]
     hsts: Option<Duration>,
-    /// Serve nothing in the clear, but send everybody to https:// on this port [default when given alone: 443; with TLS: the port that was asked]
+    /// Serve nothing in the clear, but send everybody to https:// on this port [default when given alone: 443; with
+    /// TLS: the port that was asked]
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "443")]
     https_redirect: Option<u16>,
 }
@@ -45,7 +48,8 @@ impl HttpsOptions {
 }
 
 impl Https {
-    /// Where a request that came in the clear belongs. `None` if it doesn't say what it asked for: HTTP/1.0 without `Host`, or CONNECT.
+    /// Where a request that came in the clear belongs. `None` if it doesn't say what it asked for: HTTP/1.0 without
+    /// `Host`, or CONNECT.
     pub(crate) fn location(self, head: &Head<'_>) -> Option<String> {
         let path = match head.target {
             Target::Origin(path) | Target::Absolute { path, .. } => path,
@@ -58,7 +62,8 @@ impl Https {
             Some(DEFAULT_PORT) => without_port(host).to_owned(),
             Some(port) => format!("{}:{port}", without_port(host)),
         };
-        // The host is a checked authority and the path visible ASCII: neither can end the field, nor the host begin the path.
+        // The host is a checked authority and the path visible ASCII: neither can end the field, nor the host begin
+        // the path.
         let slash = if path.starts_with('/') { "" } else { "/" };
         Some(format!("https://{host}{slash}{path}"))
     }

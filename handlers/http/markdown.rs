@@ -1,6 +1,7 @@
 //! Markdown as a fragment of a page that is safe whoever wrote it.
 //!
-//! All that comes out is what the renderer writes for Markdown itself: raw HTML never passes, and where links lead is checked.
+//! All that comes out is what the renderer writes for Markdown itself: raw HTML never passes, and where links lead is
+//! checked.
 
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd};
 
@@ -8,8 +9,8 @@ use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd};
 pub(crate) const LONGEST: u64 = 1 << 20;
 
 /// Renders Markdown (CommonMark, with the tables, task lists, footnotes and strike-through of GitHub).
-/// Tags of raw HTML are left out, their text stays. Links lead to http, https, mailto or within the site only; a picture from
-/// elsewhere becomes a link, as loading it would tell others who reads the page.
+/// Tags of raw HTML are left out, their text stays. Links lead to http, https, mailto or within the site only; a
+/// picture from elsewhere becomes a link, as loading it would tell others who reads the page.
 pub(crate) fn render(source: &str) -> String {
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_STRIKETHROUGH
@@ -87,8 +88,8 @@ fn is_local(url: &str) -> bool {
     scheme(url).is_none() && !url.trim_start_matches(|c: char| c <= ' ').starts_with("//") && !url.contains('\\')
 }
 
-/// What stands before the first colon, if that comes before the path: more than RFC 3986 §3.1 calls a scheme, since browsers
-/// drop some characters first.
+/// What stands before the first colon, if that comes before the path: more than RFC 3986 §3.1 calls a scheme, since
+/// browsers drop some characters first.
 fn scheme(url: &str) -> Option<&str> {
     let at = url.find([':', '/', '?', '#'])?;
     url[at..].starts_with(':').then(|| &url[..at])

@@ -28,7 +28,8 @@ fn is_text(essence: &str) -> bool {
         || ["/javascript", "/json", "+json", "/xml", "+xml"].iter().any(|suffix| essence.ends_with(suffix))
 }
 
-/// Whether files of this type, as [`content_type`] tells it, become much smaller by a content coding: text, and what was made to be compressed.
+/// Whether files of this type, as [`content_type`] tells it, become much smaller by a content coding: text, and what
+/// was made to be compressed.
 pub fn is_compressible(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or(content_type);
     is_text(essence) || matches!(essence, "application/wasm" | "font/otf" | "font/ttf")

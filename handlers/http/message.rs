@@ -49,8 +49,8 @@ impl<'a> Request<'a> {
         self.head.values(name).next().and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// The body. Reading waits for the client, within the server's deadlines; 100 (Continue) is sent if the client waits for it. What isn't
-    /// read is dropped.
+    /// The body. Reading waits for the client, within the server's deadlines; 100 (Continue) is sent if the client
+    /// waits for it. What isn't read is dropped.
     pub fn body(&mut self) -> &mut BodyReader<'a> {
         &mut self.body
     }
@@ -138,8 +138,8 @@ pub trait Produce: Send + 'static {
     /// An error ends the connection, so that the client notices that something is missing.
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced>;
 
-    /// Bytes of all pieces together, asked before the first one. If they are known, the client is told (`Content-Length`), and the content
-    /// goes out as it is; if not, in chunks. Defaults to unknown.
+    /// Bytes of all pieces together, asked before the first one. If they are known, the client is told
+    /// (`Content-Length`), and the content goes out as it is; if not, in chunks. Defaults to unknown.
     fn length(&self) -> Option<u64> {
         None
     }

@@ -1,7 +1,8 @@
 //! `serve http`: the files below a directory, by HTTP/1.1 and 1.0.
 //!
-//! The way of a request: `head` parses it, `connection` frames it, `access` lets it through, `files` decides, `site` finds what the path stands for (hot files come from
-//! its `cache`), `codings` finds the form that the client likes best, `reply` writes. Everything that can be decided on bytes alone is a pure function in a file of its own.
+//! The way of a request: `head` parses it, `connection` frames it, `access` lets it through, `files` decides, `site`
+//! finds what the path stands for (hot files come from its `cache`), `codings` finds the form that the client likes
+//! best, `reply` writes. Everything that can be decided on bytes alone is a pure function in a file of its own.
 
 pub mod accept_encoding;
 mod access;

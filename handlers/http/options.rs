@@ -1,4 +1,5 @@
-//! The options of a site, and what becomes of them before the first request: nothing of them is worked out again for each answer.
+//! The options of a site, and what becomes of them before the first request: nothing of them is worked out again for
+//! each answer.
 
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
@@ -39,7 +40,8 @@ pub struct SiteOptions {
     /// Symbolic links: followed inside the folder, or never
     #[arg(long, value_enum, default_value = "inside")]
     pub symlinks: Symlinks,
-    /// Compress text for clients that accept it (gzip, br, zstd); FILE.gz, .br and .zst beside a file are sent in any case
+    /// Compress text for clients that accept it (gzip, br, zstd); FILE.gz, .br and .zst beside a file are sent in any
+    /// case
     #[arg(long, value_enum, default_value = "on")]
     pub compress: Switch,
 }

@@ -12,8 +12,8 @@ pub struct Redirect {
 }
 
 impl Redirect {
-    /// Reads `[STATUS:]FROM=TO`: a path below the site's root, and a path there or an `http` or `https` URL. The status is 301, 302, 307 or 308.
-    /// Defaults to 301.
+    /// Reads `[STATUS:]FROM=TO`: a path below the site's root, and a path there or an `http` or `https` URL. The status
+    /// is 301, 302, 307 or 308. Defaults to 301.
     ///
     /// # Errors
     /// What is wrong, in words.
@@ -54,7 +54,8 @@ impl Redirect {
         self.from == path
     }
 
-    /// The `Location`. `root` is the URL path of the site's root, with a slash at its end; the query goes along, unless the rule has one.
+    /// The `Location`. `root` is the URL path of the site's root, with a slash at its end; the query goes along, unless
+    /// the rule has one.
     pub(crate) fn location(&self, root: &str, query: Option<&[u8]>) -> String {
         let mut location = match self.to.strip_prefix('/') {
             Some(path) => format!("{root}{path}"),

@@ -10,8 +10,8 @@ use super::{document, markdown, markup};
 
 const VARY: &str = "Vary: Accept\r\n";
 
-/// The page of a file; or the file as it is, but told that others may get another form of it. `None` if it is no Markdown, or too long.
-/// `query` is that of the request; `more` are field lines for whatever is made of a file.
+/// The page of a file; or the file as it is, but told that others may get another form of it. `None` if it is no
+/// Markdown, or too long. `query` is that of the request; `more` are field lines for whatever is made of a file.
 pub(crate) fn page(entry: &Entry, head: &Head<'_>, query: Query<'_>, more: &str) -> Option<Entry> {
     if !entry.media_type.starts_with("text/markdown") || entry.length > markdown::LONGEST {
         return None;

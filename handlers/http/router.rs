@@ -16,7 +16,8 @@ use super::target;
 
 /// Answers a request. Closures implement it.
 pub trait Respond: Send + Sync {
-    /// The answer to this request. It may read the body, and may take its time: it holds its thread, and others are served by other threads.
+    /// The answer to this request. It may read the body, and may take its time: it holds its thread, and others are
+    /// served by other threads.
     ///
     /// # Errors
     /// An error is answered by 500, and logged; one that reading the body gave, by 400.
@@ -41,7 +42,9 @@ type Filter = Box<dyn Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response>
 /// use socketserver::Builder;
 /// use socketserver_handlers::http::{Response, Router};
 ///
-/// let router = Router::new().get("/hello/{name}", |request| Ok(Response::text(format!("Hello, {}!\n", request.parameter("name")))));
+/// let router = Router::new().get("/hello/{name}", |request| {
+///     Ok(Response::text(format!("Hello, {}!\n", request.parameter("name"))))
+/// });
 /// let server = Builder::new().tcp("127.0.0.1:0", router)?;
 /// # Ok::<(), socketserver::Error>(())
 /// ```
@@ -74,8 +77,8 @@ impl Router {
         Router::default()
     }
 
-    /// Answers `GET` of a path, and `HEAD` by the same without the content. `{name}` stands for one part of the path, `{*name}` at the end for
-    /// all that follows.
+    /// Answers `GET` of a path, and `HEAD` by the same without the content. `{name}` stands for one part of the path,
+    /// `{*name}` at the end for all that follows.
     ///
     /// # Panics
     /// For a pattern that doesn't begin with a slash.

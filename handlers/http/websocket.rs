@@ -14,8 +14,8 @@ use super::message::{Content, Request, Response};
 /// The longest message that is taken.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// Makes a request's connection a WebSocket. `on_message` is called for each text or binary message; pings are answered for it. Holds no
-/// thread between messages, and ends after the server's idle time-out.
+/// Makes a request's connection a WebSocket. `on_message` is called for each text or binary message; pings are answered
+/// for it. Holds no thread between messages, and ends after the server's idle time-out.
 ///
 /// What isn't a WebSocket handshake is answered by 400 or 426 (RFC 6455 §4.4).
 pub fn websocket(request: &Request<'_>, on_message: impl FnMut(Message, &mut Sender<'_>) + Send + 'static) -> Response {

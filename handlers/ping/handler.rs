@@ -100,8 +100,8 @@ impl DatagramRequestHandler for PingHandler {
                 return Ok(());
             }
         };
-        // Taken and put back, as its memory serves the next datagram too. The framework sends no empty `wfile`, but an empty
-        // datagram has an answer like any other: so it is sent by hand.
+        // Taken and put back, as its memory serves the next datagram too. The framework sends no empty `wfile`, but an
+        // empty datagram has an answer like any other: so it is sent by hand.
         let mut reply = mem::take(&mut request.wfile);
         self.0.write_reply(request, &mut reply);
         let sent = match answer {

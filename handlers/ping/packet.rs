@@ -1,8 +1,8 @@
 //! The datagrams: `Ping SEQ UNIXTIME`, padded, and what the server's `--split` writes into one.
 //!
-//! A client that wants to know which way its datagrams got lost sends `Ping SEQ UNIXTIME split=SESSION:0000000000`. A server
-//! that counts puts the number of requests that reached it in this session over the zeros, so that its reply is as long as
-//! the request; any other server returns the zeros.
+//! A client that wants to know which way its datagrams got lost sends `Ping SEQ UNIXTIME split=SESSION:0000000000`. A
+//! server that counts puts the number of requests that reached it in this session over the zeros, so that its reply is
+//! as long as the request; any other server returns the zeros.
 
 use std::fmt::Write as _;
 use std::ops::Range;

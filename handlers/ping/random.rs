@@ -1,6 +1,7 @@
 //! Numbers that are random enough for a bad network, and the same in every run.
 
-/// Steele, Lea and Flood's generator ("Fast splittable pseudorandom number generators", 2014): the same on every machine.
+/// Steele, Lea and Flood's generator ("Fast splittable pseudorandom number generators", 2014): the same on every
+/// machine.
 #[derive(Debug)]
 pub(super) struct SplitMix64(u64);
 

@@ -110,7 +110,8 @@ fn ask_by_datagram(server: &DatagramConnection) -> io::Result<Answer> {
 }
 
 impl Answer {
-    /// The four bytes of RFC 868. Text of four characters (`1704`) would be a time before 1931 or after 2052: it isn't taken for one.
+    /// The four bytes of RFC 868. Text of four characters (`1704`) would be a time before 1931 or after 2052: it isn't
+    /// taken for one.
     fn seconds(&self) -> Option<SystemTime> {
         let bytes: [u8; 4] = self.bytes.as_slice().try_into().ok()?;
         let is_text = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
@@ -127,8 +128,8 @@ impl Answer {
         Ok(text.trim_end().replace("\r\n", "\n").chars().map(harmless).collect())
     }
 
-    /// The server read its clock when half the round trip was over. Whole seconds (RFC 867, RFC 868) are cut off its time: on
-    /// average it was half a second later.
+    /// The server read its clock when half the round trip was over. Whole seconds (RFC 867, RFC 868) are cut off its
+    /// time: on average it was half a second later.
     fn offset(&self, zone: &TimeZone) -> Result<String, Failure> {
         const HALF: f64 = 0.5;
         let read = self.seconds().and_then(|time| Timestamp::try_from(time).ok());

@@ -1,8 +1,8 @@
 //! `serve time`: tells the time to whoever connects, and closes; or answers datagrams, as text or by SNTP.
 //!
-//! Over UDP the sender of a datagram may be forged: what answers can be made to send its answers to somebody else. An SNTP reply is
-//! never longer than its request. A text is, if the datagram was empty: 26 bytes in place of none, or 1.9 times as much with the headers.
-//! Whoever minds that on an open network serves `--sntp`, or text over TCP.
+//! Over UDP the sender of a datagram may be forged: what answers can be made to send its answers to somebody else. An
+//! SNTP reply is never longer than its request. A text is, if the datagram was empty: 26 bytes in place of none, or 1.9
+//! times as much with the headers. Whoever minds that on an open network serves `--sntp`, or text over TCP.
 
 pub mod client;
 pub mod format;

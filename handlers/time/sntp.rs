@@ -18,7 +18,8 @@ const PRECISION: i8 = -20;
 /// How far our clock may be off, in units of 2^-16 s: a millisecond.
 const ROOT_DISPERSION: u32 = 66;
 
-/// A time as NTP writes it: seconds since 1900 in the upper 32 bits, their fraction in the lower. Begins anew every 136 years.
+/// A time as NTP writes it: seconds since 1900 in the upper 32 bits, their fraction in the lower. Begins anew every 136
+/// years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp(u64);
 
@@ -121,8 +122,9 @@ impl Header {
     }
 }
 
-/// A server's reply (RFC 4330 §6), or `None` where it owes none: a packet that is too short, of an unknown version, or no request.
-/// It has never more bytes than the request, and is itself no request: neither amplifies, nor do two servers keep each other busy.
+/// A server's reply (RFC 4330 §6), or `None` where it owes none: a packet that is too short, of an unknown version, or
+/// no request. It has never more bytes than the request, and is itself no request: neither amplifies, nor do two
+/// servers keep each other busy.
 ///
 /// A clock that was never set says so: the alarm, stratum 0 and the code `INIT`.
 pub fn answer(request: &[u8], received: SystemTime, transmitted: SystemTime) -> Option<[u8; LENGTH]> {

@@ -1,4 +1,5 @@
-//! Base64 that comes in pieces of any size, decoded strictly (RFC 4648 §4): the standard alphabet, padded, nothing in between.
+//! Base64 that comes in pieces of any size, decoded strictly (RFC 4648 §4): the standard alphabet, padded, nothing in
+//! between.
 
 use base64_simd::STANDARD;
 

@@ -1,7 +1,8 @@
 //! The incremental parser of `{"filename": NAME, "filedata": BASE64}`.
 //!
-//! The object may come in segments of any size, with its keys in any order, any white space and any escapes; other keys are skipped. Memory doesn't
-//! grow: of the data only what came with the present segment is there, of the name at most [`LONGEST_NAME`] bytes.
+//! The object may come in segments of any size, with its keys in any order, any white space and any escapes; other keys
+//! are skipped. Memory doesn't grow: of the data only what came with the present segment is there, of the name at most
+//! [`LONGEST_NAME`] bytes.
 
 use std::fmt;
 
@@ -114,7 +115,8 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Takes a segment, and puts what it holds of the file at the end of `data`. True once the object is whole; what follows it isn't looked at.
+    /// Takes a segment, and puts what it holds of the file at the end of `data`. True once the object is whole; what
+    /// follows it isn't looked at.
     ///
     /// # Errors
     /// The object can't be used; the decoder is of no use any more.

@@ -27,8 +27,8 @@ enum TextState {
 }
 
 impl Text {
-    /// Reads on, and hands what the string says to `emit`, in UTF-8 (if the string is). Returns how much of `input` belongs to the string, its closing
-    /// quote included, or `None` when it goes on beyond `input`.
+    /// Reads on, and hands what the string says to `emit`, in UTF-8 (if the string is). Returns how much of `input`
+    /// belongs to the string, its closing quote included, or `None` when it goes on beyond `input`.
     pub(super) fn push(
         &mut self,
         input: &[u8],

@@ -17,7 +17,8 @@ pub(super) struct Unpublished<'a> {
 }
 
 impl Unpublished<'_> {
-    /// Makes an empty file in `dir`. On Linux it has no name at all (`O_TMPFILE`), so that even a kill leaves nothing, if the file system can do that.
+    /// Makes an empty file in `dir`. On Linux it has no name at all (`O_TMPFILE`), so that even a kill leaves nothing,
+    /// if the file system can do that.
     pub(super) fn new(dir: &Dir) -> io::Result<Unpublished<'_>> {
         #[cfg(target_os = "linux")]
         if let Ok(unpublished) = Unpublished::nameless(dir) {
@@ -44,7 +45,8 @@ impl Unpublished<'_> {
         &mut self.file
     }
 
-    /// Gives the file its name, once it is on the disk. What had that name is replaced with `force`, else it is an error (`AlreadyExists`).
+    /// Gives the file its name, once it is on the disk. What had that name is replaced with `force`, else it is an
+    /// error (`AlreadyExists`).
     pub(super) fn publish(mut self, name: &str, force: bool) -> io::Result<()> {
         self.file.sync_all()?;
         match (&self.hidden, force) {

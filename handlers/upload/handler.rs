@@ -18,11 +18,14 @@ const SLICE: Duration = Duration::from_millis(100);
 const UPLOADS_AT_ONCE: u32 = 16;
 /// The rest of a refused file up to this size is dropped, so that the connection can go on.
 pub(super) const DROPPED: u64 = 64 << 20;
-/// Whoever resumes may be faster than the end of the connection that was cut: it is waited for so long, and asked for so often.
+/// Whoever resumes may be faster than the end of the connection that was cut: it is waited for so long, and asked for
+/// so often.
 const PATIENCE: Duration = Duration::from_secs(1);
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// Serves one connection.
+///
+/// Its answers hold the digests that the client announced, and no others: what nobody asks for isn't computed.
 #[derive(Debug)]
 pub struct UploadHandler {
     settings: Arc<Settings>,

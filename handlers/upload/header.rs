@@ -31,8 +31,8 @@ pub struct Header {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderError(String);
 
-/// Reads a header: a JSON object with `file_size` and `file_name`, and perhaps `md5`, `sha256`, `resume` and `mtime`. Other keys don't
-/// matter, but none may be there twice, as two readers could then take it for two things.
+/// Reads a header: a JSON object with `file_size` and `file_name`, and perhaps `md5`, `sha256`, `resume` and `mtime`.
+/// Other keys don't matter, but none may be there twice, as two readers could then take it for two things.
 ///
 /// # Errors
 /// Says which key is wrong, and how.

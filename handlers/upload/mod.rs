@@ -1,8 +1,8 @@
 //! `serve upload`: takes files, whole and verified.
 //!
 //! The client sends a frame with a [`header`] in JSON, then the file's bytes; the server answers in a frame. The
-//! [`handler`](UploadHandler) brings both together with the shared [`store`](crate::common::store), in which the file gets its name only
-//! when it is complete. A sender that pauses holds no thread.
+//! [`handler`](UploadHandler) brings both together with the shared [`store`](crate::common::store), in which the file
+//! gets its name only when it is complete. A sender that pauses holds no thread.
 
 mod answer;
 pub mod client;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 pub use networks::{AddressFilter, Networks};
 
-/// Where a server is asked to listen: `HOST:PORT`, `:PORT` (every interface, IPv4 and IPv6), `[::1]:PORT` or `unix:PATH`.
+/// Where a server is asked to listen: `HOST:PORT`, `:PORT` (every interface, IPv4 and IPv6), `[::1]:PORT` or
+/// `unix:PATH`.
 ///
 /// ```
 /// use socketserver::Address;

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Reads a list in which each item is a CIDR, an address, or `@FILE` with one of these a line; in files, empty lines and
-    /// those that begin with `#` are passed over.
+    /// Reads a list in which each item is a CIDR, an address, or `@FILE` with one of these a line; in files, empty
+    /// lines and those that begin with `#` are passed over.
     ///
     /// # Errors
     /// Names the item, or the file and line, that can't be understood.

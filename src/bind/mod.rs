@@ -103,7 +103,8 @@ impl Listener {
         }
         let socket = bind_inet(address, Type::STREAM, options).map_err(failed)?;
         socket.listen(backlog(options)).map_err(failed)?;
-        // Accepted sockets inherit this on Linux: a small answer needn't wait, and it costs no call for each connection.
+        // Accepted sockets inherit this on Linux: a small answer needn't wait, and it costs no call for each
+        // connection.
         socket.set_tcp_nodelay(true).map_err(failed)?;
         Listener::new(Listening::Tcp(socket.into()), None).map_err(failed)
     }

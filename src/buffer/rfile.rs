@@ -129,8 +129,9 @@ impl RFile {
         }
     }
 
-    /// Takes bytes that have come, without waiting: 0 at the end of file, `None` if nothing is there for now. Large pieces go past
-    /// the buffer, without a copy; what this leaves unread brings the next call of `handle` like any other bytes.
+    /// Takes bytes that have come, without waiting: 0 at the end of file, `None` if nothing is there for now. Large
+    /// pieces go past the buffer, without a copy; what this leaves unread brings the next call of `handle` like any
+    /// other bytes.
     ///
     /// # Errors
     /// Those of the connection.

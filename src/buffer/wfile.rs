@@ -16,8 +16,8 @@ use crate::transport::Transport;
 ///
 /// Small writes are gathered, and go out when `handle` returns. What the peer doesn't take at once is sent while the
 /// connection is parked: a slow reader of an answer that fits the buffer, of [`send_file`](WFile::send_file) or of
-/// [`send_shared`](WFile::send_shared) holds no thread. Only a handler that writes more than the buffer waits, within the
-/// server's deadlines.
+/// [`send_shared`](WFile::send_shared) holds no thread. Only a handler that writes more than the buffer waits, within
+/// the server's deadlines.
 #[derive(Debug)]
 pub struct WFile {
     transport: Arc<Transport>,
@@ -113,8 +113,8 @@ impl WFile {
         self.tail.is_some()
     }
 
-    /// Says that the handler returns [`Next::Close`](crate::Next::Close), and has no `finish` that takes time: the system may send
-    /// what is written last together with the connection's end, in one segment instead of two.
+    /// Says that the handler returns [`Next::Close`](crate::Next::Close), and has no `finish` that takes time: the
+    /// system may send what is written last together with the connection's end, in one segment instead of two.
     pub fn close_follows(&mut self) {
         self.close_follows = true;
     }

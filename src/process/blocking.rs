@@ -39,8 +39,8 @@ pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
     drop(place);
 }
 
-/// Waits for the peer. While it is idle, a shutdown ends the socket, which ends this wait; and as this may be the thread that accepts, or
-/// hold up the one that does, it hears the signals that ask for one.
+/// Waits for the peer. While it is idle, a shutdown ends the socket, which ends this wait; and as this may be the
+/// thread that accepts, or hold up the one that does, it hears the signals that ask for one.
 fn sleep(registry: &Registry, key: Key, session: &Session, writing: bool, timeout: Option<Duration>) -> bool {
     let (idle, core) = (session.is_idle(), session.core());
     let until = timeout.map(|timeout| Instant::now() + timeout);

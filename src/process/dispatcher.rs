@@ -12,7 +12,8 @@ use super::{Kind, ProcessRequest, Request};
 use crate::handle::Core;
 use crate::poller::{Events, Interest, Mode, Poller};
 
-/// The poller's keys of the bell, and of what tells of the end even if a worker has answered the bell; sources have other ones.
+/// The poller's keys of the bell, and of what tells of the end even if a worker has answered the bell; sources have
+/// other ones.
 const BELL: usize = 0;
 const CLOSING: usize = 1;
 

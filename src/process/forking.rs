@@ -13,8 +13,8 @@ use crate::sys::{Fork, fork, thread_count};
 
 /// A process for each request, as Python's `ForkingMixIn` has it: what a handler breaks ends with its process.
 ///
-/// Limits are counted in the parent; that of an address can't be for clients behind a PROXY header, which only the child reads.
-/// Forking needs a process with a single thread: `serve_forever` refuses to begin when there are others.
+/// Limits are counted in the parent; that of an address can't be for clients behind a PROXY header, which only the
+/// child reads. Forking needs a process with a single thread: `serve_forever` refuses to begin when there are others.
 pub struct ForkingMixIn {
     max_children: usize,
     block_on_close: bool,

@@ -30,12 +30,12 @@ pub use thread_per_request::ThreadPerRequest;
 /// How a server processes its requests. Ours are [`Synchronous`], [`ThreadingMixIn`], [`ThreadPerRequest`] and
 /// [`ForkingMixIn`]; another can be anything that calls [`Request::run`] sooner or later.
 pub trait ProcessRequest: Send + Sync + 'static {
-    /// Takes over a request (Python's `process_request`). Called on the accepting thread, which accepts nothing more until
-    /// this returns.
+    /// Takes over a request (Python's `process_request`). Called on the accepting thread, which accepts nothing more
+    /// until this returns.
     fn process_request(&self, request: Request);
 
-    /// Called now and then by the accepting thread, and until [`pending`](ProcessRequest::pending) is 0 while the server
-    /// shuts down. Defaults to nothing.
+    /// Called now and then by the accepting thread, and until [`pending`](ProcessRequest::pending) is 0 while the
+    /// server shuts down. Defaults to nothing.
     fn service_actions(&self) {}
 
     /// How many requests go on where the server can't see them, in other processes. Defaults to 0.

@@ -23,7 +23,8 @@ const PAGES: usize = 1024;
 /// Keys: the slot in the low bits, above them how often it was used, so that a late event finds nobody.
 const INDEX_BITS: u32 = 20;
 
-/// Later deadlines are looked at again after this time: the heap's entry of a connection that has gone stays until it is due.
+/// Later deadlines are looked at again after this time: the heap's entry of a connection that has gone stays until it
+/// is due.
 const HORIZON: Duration = Duration::from_secs(60);
 
 /// A connection's place, and the poller's key for it.
@@ -56,8 +57,8 @@ enum Holder {
     #[default]
     Free,
     Parked(Box<Session>),
-    /// In a worker's hands since then; `idle` when that worker sleeps until a message begins, `silent` when the poller was told
-    /// to report nothing more of it.
+    /// In a worker's hands since then; `idle` when that worker sleeps until a message begins, `silent` when the poller
+    /// was told to report nothing more of it.
     Held {
         event: Option<MaybeEof>,
         silent: bool,
@@ -197,7 +198,8 @@ impl Registry {
         }
         let slot = &mut *slot;
         if let Holder::Held { event, silent, .. } = &mut slot.holder {
-            // Somebody sends fast to a worker that is busy with just that: each segment would wake the leader for nothing.
+            // Somebody sends fast to a worker that is busy with just that: each segment would wake the leader for
+            // nothing.
             if event.is_some()
                 && !*silent
                 && let Some(fd) = slot.owner.as_ref().and_then(|owner| owner.transport.fd())

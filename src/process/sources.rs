@@ -70,8 +70,8 @@ impl Sources {
         (0..count).for_each(|index| self.remove(index, poller));
     }
 
-    /// Lets go of the listening sockets in a forked child: it would else hold the port after its parent's end. `instead` takes
-    /// their descriptors' places.
+    /// Lets go of the listening sockets in a forked child: it would else hold the port after its parent's end.
+    /// `instead` takes their descriptors' places.
     pub(crate) fn stop_listening_in_child(&self, instead: BorrowedFd<'_>) {
         for source in self.0.read().iter().filter_map(|entry| entry.source.as_ref()) {
             if let Err(error) = sys::replace(source.as_fd(), instead) {

@@ -31,7 +31,8 @@ use crate::trace::Trace;
 ///     request.rfile.take_all();
 ///     Ok(Next::Wait)
 /// };
-/// let server = Builder::new().idle_timeout(Some(Duration::from_secs(60))).tcp("127.0.0.1:0", move |_: &_| hello).unwrap();
+/// let builder = Builder::new().idle_timeout(Some(Duration::from_secs(60)));
+/// let server = builder.tcp("127.0.0.1:0", move |_: &_| hello).unwrap();
 /// assert_ne!(server.server_address().inet().unwrap().port(), 0);
 /// ```
 pub struct Builder {
@@ -87,14 +88,15 @@ impl Builder {
         Builder { hooks: Some(Box::new(hooks)), ..self }
     }
 
-    /// How many connections the system keeps until they are accepted (the listen backlog). Defaults to 1,024 (5 in Python).
+    /// How many connections the system keeps until they are accepted (the listen backlog). Defaults to 1,024 (5 in
+    /// Python).
     pub fn request_queue_size(mut self, backlog: u32) -> Builder {
         self.bind.request_queue_size = backlog;
         self
     }
 
-    /// Whether a TCP port that an earlier server has just left can be bound again at once. Defaults to true (false in Python's
-    /// `TCPServer`, true in its HTTP server).
+    /// Whether a TCP port that an earlier server has just left can be bound again at once. Defaults to true (false in
+    /// Python's `TCPServer`, true in its HTTP server).
     pub fn allow_reuse_address(mut self, yes: bool) -> Builder {
         self.bind.allow_reuse_address = yes;
         self
@@ -106,8 +108,8 @@ impl Builder {
         self
     }
 
-    /// Which IP addresses to listen on. Defaults to [`AddressFamily::Any`]: those that the address names; `:PORT` is both
-    /// families on one socket.
+    /// Which IP addresses to listen on. Defaults to [`AddressFamily::Any`]: those that the address names; `:PORT` is
+    /// both families on one socket.
     pub fn address_family(mut self, family: AddressFamily) -> Builder {
         self.bind.address_family = family;
         self
@@ -203,16 +205,16 @@ impl Builder {
         Builder { tls, ..self }
     }
 
-    /// With TLS, whether a client that speaks in the clear is served too, told apart by its first byte (0x16 begins a TLS handshake, RFC 8446
-    /// §5.1): [`is_tls`](crate::StreamRequest::is_tls) tells the handler, which should do no more than say where to go. The handler of such a
-    /// client is made when that byte has come, so a protocol where the server speaks first gets nowhere in the clear. Defaults to false: the
-    /// client is closed, with an alert.
+    /// With TLS, whether a client that speaks in the clear is served too, told apart by its first byte (0x16 begins a
+    /// TLS handshake, RFC 8446 §5.1): [`is_tls`](crate::StreamRequest::is_tls) tells the handler, which should do no
+    /// more than say where to go. The handler of such a client is made when that byte has come, so a protocol where the
+    /// server speaks first gets nowhere in the clear. Defaults to false: the client is closed, with an alert.
     pub fn allow_plaintext(self, yes: bool) -> Builder {
         Builder { plaintext: yes, ..self }
     }
 
-    /// From these peers, and only from them, a PROXY header (v1 or v2) tells who the client is; they must send one. From all others
-    /// the same bytes are data. Defaults to `None`.
+    /// From these peers, and only from them, a PROXY header (v1 or v2) tells who the client is; they must send one.
+    /// From all others the same bytes are data. Defaults to `None`.
     pub fn proxy_protocol(self, peers: Option<Networks>) -> Builder {
         Builder { proxies: peers.filter(|peers| !peers.is_empty()), ..self }
     }
@@ -265,7 +267,8 @@ impl Builder {
         self.stream_server(listener, class)
     }
 
-    /// A server on a listening socket that the caller has: a std listener, or a descriptor that another process handed over.
+    /// A server on a listening socket that the caller has: a std listener, or a descriptor that another process handed
+    /// over.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a descriptor that is no listening stream socket.

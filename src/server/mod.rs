@@ -73,9 +73,9 @@ impl<S> Server<S> {
         ServerHandle(Arc::clone(&self.core))
     }
 
-    /// Serves until [`ServerHandle::shutdown`], and then until the requests in flight have ended or the grace time is over;
-    /// what is still running then is cut. At once after an earlier shutdown. Nothing is polled for: a shutdown takes effect
-    /// immediately (Python looks every `poll_interval`).
+    /// Serves until [`ServerHandle::shutdown`], and then until the requests in flight have ended or the grace time is
+    /// over; what is still running then is cut. At once after an earlier shutdown. Nothing is polled for: a shutdown
+    /// takes effect immediately (Python looks every `poll_interval`).
     ///
     /// # Errors
     /// When the system refuses a poller or a thread, or the way to process can't work here.
@@ -89,7 +89,8 @@ impl<S> Server<S> {
         result
     }
 
-    /// Waits for one request, at most for the builder's `timeout`, and has it processed; calls `handle_timeout` if none came.
+    /// Waits for one request, at most for the builder's `timeout`, and has it processed; calls `handle_timeout` if none
+    /// came.
     ///
     /// # Errors
     /// As for [`serve_forever`](Server::serve_forever).
@@ -105,8 +106,8 @@ impl<S> Server<S> {
         Ok(())
     }
 
-    /// Closes the listening sockets, and waits for threads or children where Python does (`block_on_close`). Dropping the server
-    /// closes the sockets too, but waits for nobody.
+    /// Closes the listening sockets, and waits for threads or children where Python does (`block_on_close`). Dropping
+    /// the server closes the sockets too, but waits for nobody.
     pub fn server_close(mut self) {
         self.core.enter(Phase::Draining);
         self.close_sockets();

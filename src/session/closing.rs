@@ -26,7 +26,8 @@ impl Session {
             let _ = self.request.transport.shutdown(Shutdown::Write);
         }
         let rfile = &mut self.request.rfile;
-        // A service that only speaks hasn't looked yet whether the client said something; most say nothing. An error is an end, too.
+        // A service that only speaks hasn't looked yet whether the client said something; most say nothing. An error is
+        // an end, too.
         if !rfile.is_drained() && rfile.fill().is_err() {
             self.phase = Phase::Over;
             return Ok(None);

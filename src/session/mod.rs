@@ -1,9 +1,9 @@
-//! The life of one connection: PROXY header → `verify_request` → (first byte) → TLS handshake → `setup` → [wait → `handle`]* →
-//! `finish` → close.
+//! The life of one connection: PROXY header → `verify_request` → (first byte) → TLS handshake → `setup` → [wait →
+//! `handle`]* → `finish` → close.
 //!
 //! A [`Session`] never sleeps by itself. [`advance`](Session::advance) does what can be done now and says what the
-//! connection waits for; whoever holds it parks it in the poller (the pool), sleeps (a thread of its own), or feeds it by
-//! hand (a test).
+//! connection waits for; whoever holds it parks it in the poller (the pool), sleeps (a thread of its own), or feeds it
+//! by hand (a test).
 
 mod closing;
 mod opening;
@@ -215,7 +215,8 @@ impl Session {
 
     /// The moment named by [`Step::Wait`] has come.
     pub(crate) fn expire(&mut self, now: Instant) -> Step {
-        // Before the answer is out, an alarm can't be heard: its handler would be called too early, and again and again.
+        // Before the answer is out, an alarm can't be heard: its handler would be called too early, and again and
+        // again.
         if self.waiting != Waiting::ToWrite && self.request.alarm.is_some_and(|at| at <= now) {
             self.due = true;
             return self.advance(now);

@@ -53,8 +53,8 @@ impl Session {
         Ok(None)
     }
 
-    /// Waits for what the client begins with, and begins TLS unless it speaks in the clear. The byte stays where it is, for the handshake or
-    /// the handler to read.
+    /// Waits for what the client begins with, and begins TLS unless it speaks in the clear. The byte stays where it is,
+    /// for the handshake or the handler to read.
     pub(super) fn look_at_first_byte(&mut self) -> Result<Option<Step>> {
         let request = &mut self.request;
         let first = match request.rfile.buffer().first() {

@@ -90,7 +90,8 @@ impl Transport {
         self.tls().is_none() && matches!(self.socket, Socket::Stream(_))
     }
 
-    /// The byte that the next read begins with, which stays on the socket; `None` at the end, `WouldBlock` if nothing has come.
+    /// The byte that the next read begins with, which stays on the socket; `None` at the end, `WouldBlock` if nothing
+    /// has come.
     pub(crate) fn peek(&self) -> io::Result<Option<u8>> {
         let stream = match &self.socket {
             Socket::Stream(stream) => stream,
@@ -134,8 +135,8 @@ impl Transport {
         Ok(count)
     }
 
-    /// As [`write_vectored`](Transport::write_vectored), for what [`finish_writing`](Transport::finish_writing) follows: the
-    /// system may wait for that, and send the end in the same segment.
+    /// As [`write_vectored`](Transport::write_vectored), for what [`finish_writing`](Transport::finish_writing)
+    /// follows: the system may wait for that, and send the end in the same segment.
     pub(crate) fn write_last(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let (None, Socket::Stream(Stream::Tcp(stream))) = (self.tls(), &self.socket) else {
             return self.write_vectored(slices);
@@ -187,8 +188,8 @@ impl Transport {
         if read == 0 { Ok(0) } else { self.write_vectored(&[IoSlice::new(&piece[..read])]) }
     }
 
-    /// Sleeps until the socket is ready; false when `timeout` passed first. With [`wait_attentively`](Transport::wait_attentively)
-    /// the only place where a thread waits for a peer.
+    /// Sleeps until the socket is ready; false when `timeout` passed first. With
+    /// [`wait_attentively`](Transport::wait_attentively) the only place where a thread waits for a peer.
     pub(crate) fn wait(&self, reading: bool, timeout: Option<Duration>) -> io::Result<bool> {
         Ok(self.wait_attentively(reading, timeout, None)? != Woken::TimedOut)
     }

@@ -1,4 +1,5 @@
-//! What a handler has to do with deadlines: its last word, its own time-out, its alarms; and servers that obey a clock set by hand.
+//! What a handler has to do with deadlines: its last word, its own time-out, its alarms; and servers that obey a clock
+//! set by hand.
 
 use std::io::Write;
 use std::time::Duration;

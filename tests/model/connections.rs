@@ -1,4 +1,5 @@
-//! The whole pool with connections: parking against readiness, deadlines against the leader's sleep, shutdown against all.
+//! The whole pool with connections: parking against readiness, deadlines against the leader's sleep, shutdown against
+//! all.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,8 +9,8 @@ use shuttle::rand::{Rng, thread_rng};
 use crate::lead::{Lead, Order, Size, Turn};
 use crate::sync::{Condvar, Mutex, thread};
 
-/// What becomes of an event: it is served at once, its handler blocks until another's has begun, or it wants another turn
-/// until then.
+/// What becomes of an event: it is served at once, its handler blocks until another's has begun, or it wants another
+/// turn until then.
 #[derive(Clone, Copy, Debug)]
 struct Event {
     number: usize,
@@ -274,7 +274,8 @@ fn a_blocked_handler_stops_nobody_in_a_pool_that_was_long_idle() {
 #[test]
 fn the_supervisor_leads_only_while_nobody_does() {
     crate::check(|| {
-        // Both threads may be stuck in 1 and 2 while 3 and 4 come, and be free again while the supervisor looks for them.
+        // Both threads may be stuck in 1 and 2 while 3 and 4 come, and be free again while the supervisor looks for
+        // them.
         let pool = Pool::start(Size { least: 2, most: 2, awake: 2 }, true);
         in_thread(&pool, |pool| pool.come(&[meeting(1, 2), meeting(2, 1)]));
         in_thread(&pool, |pool| pool.come(&[plain(3), plain(4)]));

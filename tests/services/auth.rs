@@ -118,6 +118,7 @@ fn the_challenge_stands_before_any_service_and_the_variable_holds_a_key() {
     for model in ["pool", "threads", "processes", "sequential"] {
         let arguments = ["echo", "--model", model, "--bind", &unix, "--bind", "127.0.0.1:0"];
         let server = TestServer::start_with(&arguments, 2, |command| command.env("SOCKETSERVER_KEY", "secret"));
+        server.wait_for_log("SOCKETSERVER_KEY is set");
         let tcp = server.ready[1].split("//").nth(1).unwrap();
         for address in [&unix, tcp] {
             let answer = run_with_input(&["client", "echo", address, "--auth-key-file", &keys], b"hello");

@@ -29,7 +29,8 @@ impl Browser {
         }
         let profile = TestDir::new(test);
         let mut command = Command::new("chromium");
-        // In a container there is little shared memory, and no sandbox for root. What a proxy answers says nothing of this server.
+        // In a container there is little shared memory, and no sandbox for root. What a proxy answers says nothing of
+        // this server.
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"]);
         command.args(["--remote-debugging-port=0", &format!("--user-data-dir={}", profile.as_str()), "about:blank"]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

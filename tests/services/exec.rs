@@ -416,3 +416,19 @@ fn each_command_is_written_down_with_its_client_and_key() {
     let (code, out, err) = run(&["client", "exec", &address, "--auth-key-file", &other, "ls"]);
     assert_eq!((code, out.as_str(), err.lines().count()), (Some(1), "", 1), "{err}");
 }
+
+#[test]
+fn what_ran_is_written_down_even_by_a_quiet_server() {
+    for (options, audited) in [(&["-q"][..], true), (&["--log-level", "warn"], true), (&["--log-level", "off"], false)]
+    {
+        let mut server = TestServer::start(&[&["exec", "--no-auth"], options].concat());
+        let address = server.address().to_string();
+        assert_eq!(run(&["client", "exec", &address, "echo", "hello"]), (Some(0), "hello\n".to_owned(), String::new()));
+        if audited {
+            server.wait_for_log("\"echo hello\": exit code 0");
+        }
+        server.signal("TERM");
+        server.wait();
+        assert_eq!(server.stderr_so_far(), [""; 0], "{options:?}");
+    }
+}

@@ -1,5 +1,5 @@
-//! `serve http` behind a real nginx and a real HAProxy that keep their connections to it: no request is answered that the proxy
-//! didn't send (request smuggling), and nobody gets another's answer.
+//! `serve http` behind a real nginx and a real HAProxy that keep their connections to it: no request is answered that
+//! the proxy didn't send (request smuggling), and nobody gets another's answer.
 
 use std::io::{Read, Write};
 
@@ -86,7 +86,8 @@ impl Chain {
         log.lines().filter(|line| !line.ends_with(self.not_forwarded)).filter_map(told).collect()
     }
 
-    /// Sends a case and another request behind it, and then a request of somebody else. Whose answers came, in their order.
+    /// Sends a case and another request behind it, and then a request of somebody else. Whose answers came, in their
+    /// order.
     fn attack(&self, number: usize, method: &str, case: &Case) -> Vec<String> {
         for name in ["smuggled", "marker", "victim"] {
             self.write(&format!("{name}-{number:03}"));

@@ -1,4 +1,5 @@
-//! `serve http`: what is refused, how long a connection lasts, and that it doesn't matter in which pieces a request comes.
+//! `serve http`: what is refused, how long a connection lasts, and that it doesn't matter in which pieces a request
+//! comes.
 
 use std::io::Write;
 

@@ -1,4 +1,5 @@
-//! `serve http` beside a real nginx over the same folder: what nginx accepts, we answer alike, or say in a data file why not.
+//! `serve http` beside a real nginx over the same folder: what nginx accepts, we answer alike, or say in a data file
+//! why not.
 
 use std::fs::File;
 use std::time::{Duration, SystemTime};

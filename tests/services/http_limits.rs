@@ -10,7 +10,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::http_raw::{Connection, ask, eventually, get, refused, request};
 use crate::support::{PATIENCE, TestDir, TestServer};
 
-/// So many that a busy machine, on which a thread may seem stuck, doesn't have the pool grow; and few beside the clients here.
+/// So many that a busy machine, on which a thread may seem stuck, doesn't have the pool grow; and few beside the
+/// clients here.
 const THREADS: [&str; 2] = ["--threads", "16"];
 const HALF_A_HEAD: &[u8] = b"GET / HTTP/1.1\r\nHo";
 /// More bytes than the buffers of a connection hold.
@@ -185,6 +186,7 @@ fn one_address_is_refused_a_third_connection(model: &str) {
     }
     let answer = refused(&server, b"");
     assert_eq!((answer.status, answer.field("Retry-After")), (503, "5"));
+    server.wait_for_log("[WARN] 127.0.0.1");
     let mut other = connect_from([127, 0, 0, 2], server.address());
     other.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
     let mut text = String::new();

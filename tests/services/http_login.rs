@@ -110,7 +110,8 @@ fn who_guesses_waits_and_only_passwords_wait_with_him() {
     guessing.send(request("PUT", "/guessed", &[&authorization("ada", "wrong"), "Content-Length: 300000"]));
     guessing.send(vec![b'x'; 300_000]);
     server.wait_for_log("wrong name or password");
-    // No other password of this address is looked at until then, and who was let in before still is: the one thread there is doesn't wait.
+    // No other password of this address is looked at until then, and who was let in before still is: the one thread
+    // there is doesn't wait.
     let refused = ask_as(&server, "bob", "GET", "/a", &[]);
     assert_eq!((refused.status, refused.field("Retry-After")), (503, "1"));
     assert_eq!(ask_as(&server, "ada", "GET", "/a", &[]).status, 200);

@@ -358,7 +358,8 @@ fn while_a_page_is_being_compressed_others_get_it_as_it_is() {
 #[test]
 fn many_compressed_pages_stay_within_the_memory_of_the_cache() {
     let dir = TestDir::new("compressed-memory");
-    // Letters of 6 bits each: a coding makes them shorter by a quarter, and 36 MiB of coded forms are twice what the cache may hold.
+    // Letters of 6 bits each: a coding makes them shorter by a quarter, and 36 MiB of coded forms are twice what the
+    // cache may hold.
     let letters: Vec<u8> = noise(1 << 20).iter().map(|byte| b'0' + byte % 64).collect();
     for number in 0..16 {
         dir.write(&format!("{number}.txt"), &letters);

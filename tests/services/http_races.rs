@@ -1,4 +1,5 @@
-//! `serve http` while somebody swaps what is served for symbolic links to elsewhere, between its looking and its opening.
+//! `serve http` while somebody swaps what is served for symbolic links to elsewhere, between its looking and its
+//! opening.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -14,7 +14,8 @@ pub(crate) struct Neighbour {
 }
 
 impl Neighbour {
-    /// Starts nginx as one process, with these lines in its `http` block; `{dir}` in them is its folder, where it listens on `socket`.
+    /// Starts nginx as one process, with these lines in its `http` block; `{dir}` in them is its folder, where it
+    /// listens on `socket`.
     pub(crate) fn nginx(name: &str, http: &str) -> Neighbour {
         let config = format!(
             "daemon off; master_process off; pid {{dir}}/pid; error_log {{dir}}/error.log;

@@ -260,7 +260,8 @@ fn python_s_clients_get_the_time_by_rfc868_and_by_sntp() {
     }
 }
 
-/// Servers of the tutorials' kind, an hour and a half ahead, for one request each of our client, whose output is printed.
+/// Servers of the tutorials' kind, an hour and a half ahead, for one request each of our client, whose output is
+/// printed.
 const PYTHON_SERVERS: &str = "
 import datetime, socketserver, struct, subprocess, sys, threading, time
 AHEAD = 5400
@@ -402,7 +403,8 @@ fn chronyd_takes_our_time() {
     assert!(output.status.success(), "{said}");
 }
 
-/// ntpdate knows no port but 123, which only a privileged test may bind; an address of its own keeps it away from a real server's.
+/// ntpdate knows no port but 123, which only a privileged test may bind; an address of its own keeps it away from a
+/// real server's.
 #[test]
 fn ntpdate_takes_our_time() {
     const TEST: &str = "ntpdate_takes_our_time";

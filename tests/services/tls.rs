@@ -46,7 +46,8 @@ fn ask(server: &TestServer, ca: &Path, request: &str) -> String {
     answer
 }
 
-/// Puts a certificate for `localhost` and its key into `cert.pem` and `key.pem`, and a copy of the certificate into `ca`.
+/// Puts a certificate for `localhost` and its key into `cert.pem` and `key.pem`, and a copy of the certificate into
+/// `ca`.
 fn renew(dir: &TestDir, ca: &str) {
     let CertifiedKey::<KeyPair> { cert, signing_key } =
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

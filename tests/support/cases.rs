@@ -1,4 +1,5 @@
-//! Cases of raw bytes in data files: `expected | why | bytes` on a line; empty lines and those with `#` are passed over.
+//! Cases of raw bytes in data files: `expected | why | bytes` on a line; empty lines and those with `#` are passed
+//! over.
 
 /// A line of a data file.
 pub(crate) struct Case {

@@ -90,7 +90,7 @@ impl TestServer {
         panic!("nothing with `{text}` was logged");
     }
 
-    fn stderr_so_far(&self) -> Vec<String> {
+    pub(crate) fn stderr_so_far(&self) -> Vec<String> {
         self.stderr.try_iter().collect()
     }
 
@@ -161,7 +161,8 @@ pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> (Option<i32>, 
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// Runs a Python script to its end, with the time it may take; its output. `None`, and a visible word, if there is no Python.
+/// Runs a Python script to its end, with the time it may take; its output. `None`, and a visible word, if there is no
+/// Python.
 pub(crate) fn python(test: &str, script: &str, arguments: &[&str]) -> Option<String> {
     if !has_tool("python3", test) {
         return None;

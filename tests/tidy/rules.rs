@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 const LONGEST_FILE: usize = 500;
+/// As wide as rustfmt lets code be, which leaves comments alone.
+const WIDEST_COMMENT: usize = 120;
 
 /// The services of the contract; `handlers/` holds other modules too (the command line, what services share).
 const SERVICES: [&str; 9] = ["http", "time", "echo", "ping", "transfer", "upload", "auth", "exec", "ftp"];
@@ -60,6 +62,22 @@ pub(crate) fn file_sizes(project: &Project) -> Vec<String> {
     let lines = |(path, text): (&str, &str)| (path.to_owned(), text.lines().count());
     let long = project.rust().map(lines).filter(|(_, lines)| *lines > LONGEST_FILE);
     long.map(|(path, lines)| format!("{path}: {lines} lines, more than {LONGEST_FILE}")).collect()
+}
+
+/// A table's row and a word that is longer than a line, such as an address, can't be broken.
+pub(crate) fn comment_widths(project: &Project) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (path, text) in project.rust() {
+        for (number, line) in text.lines().enumerate() {
+            let Some(comment) = line.trim_start().strip_prefix("//") else { continue };
+            let words = comment.trim_start_matches(['/', '!']).trim();
+            let breakable = words.contains(' ') && !words.starts_with('|');
+            if breakable && line.chars().count() > WIDEST_COMMENT {
+                complaints.push(format!("{path}:{}: a comment wider than {WIDEST_COMMENT} columns", number + 1));
+            }
+        }
+    }
+    complaints
 }
 
 pub(crate) fn unsafe_code(project: &Project) -> Vec<String> {

@@ -16,8 +16,8 @@ pub const ANONYMOUS: &str = "anonymous";
 /// Characters of a name at most.
 const LONGEST_NAME: usize = 64;
 
-/// The statement that [`read`] understands: a row for each rule of a user, or one without a rule. One statement sees one
-/// state of the file, whoever writes meanwhile.
+/// The statement that [`read`] understands: a row for each rule of a user, or one without a rule. One statement sees
+/// one state of the file, whoever writes meanwhile.
 macro_rules! users {
     ($which:literal) => {
         concat!(

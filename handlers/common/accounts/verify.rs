@@ -23,8 +23,8 @@ const BUSY: Duration = Duration::from_secs(1);
 pub enum Verdict {
     /// They are right.
     Granted(Box<Account>),
-    /// They are wrong, whichever of the two: 401, or 530 in FTP, but only after this delay. Up to 2 s; the connection should
-    /// be parked.
+    /// They are wrong, whichever of the two: 401, or 530 in FTP, but only after this delay. Up to 2 s; the connection
+    /// should be parked.
     Denied(Duration),
     /// They were not looked at: the address has an answer pending, or too many passwords are being checked. 429 or
     /// 503 with `Retry-After`, or 421 in FTP; worth to be asked again after this time.
@@ -65,7 +65,8 @@ struct Counters {
 }
 
 impl Accounts {
-    /// Opens an accounts file. `cost` is what the comparison with an unknown user costs; [`Cost::OWASP`] outside of tests.
+    /// Opens an accounts file. `cost` is what the comparison with an unknown user costs; [`Cost::OWASP`] outside of
+    /// tests.
     ///
     /// # Errors
     /// There is no such file, or it is something else.

@@ -1,7 +1,7 @@
 //! The hidden folder: each upload has its bytes in `ID.part`, and a record in `ID.json`.
 //!
-//! Whoever writes a partial upload holds a lock of the system on its bytes. It ends with the process, even one that is killed, and holds
-//! between processes.
+//! Whoever writes a partial upload holds a lock of the system on its bytes. It ends with the process, even one that is
+//! killed, and holds between processes.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

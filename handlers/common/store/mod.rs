@@ -1,8 +1,9 @@
 //! The one way in which a service writes a file: aside, checked, synced, and only then under its name.
 //!
-//! The bytes of an upload that is under way lie in the hidden folder [`PARTIALS`] of the store's own folder, with a small record
-//! beside them. Whichever protocol began an upload, any other can go on with it, after the end of the connection or of the server
-//! as well. What stood under the name before stays until the new file is whole and on the disk.
+//! The bytes of an upload that is under way lie in the hidden folder [`PARTIALS`] of the store's own folder, with a
+//! small record beside them. Whichever protocol began an upload, any other can go on with it, after the end of the
+//! connection or of the server as well. What stood under the name before stays until the new file is whole and on the
+//! disk.
 //!
 //! ```no_run
 //! # use std::path::Path;
@@ -29,13 +30,13 @@ mod tests;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use parking_lot::Mutex;
 
-use crate::common::digest::{Hasher, to_hex};
+use crate::common::digest::{Digests, Hasher, to_hex};
 use aside::Aside;
 pub use error::StoreError;
 pub use name::{Name, is_reserved};
@@ -129,8 +130,8 @@ impl Store {
         self.start(intent, on_duplicate, false)
     }
 
-    /// Begins an upload that nobody can go on with, for a protocol that sends files only as a whole. It leaves nothing if it is dropped, and two
-    /// at once to the same name don't hinder each other.
+    /// Begins an upload that nobody can go on with, for a protocol that sends files only as a whole. It leaves nothing
+    /// if it is dropped, and two at once to the same name don't hinder each other.
     ///
     /// # Errors
     /// As for [`begin`](Store::begin).
@@ -142,8 +143,8 @@ impl Store {
         Ok(partial)
     }
 
-    /// Whether there is room for so many bytes more, in files of any number; for uploads that tell no more than their sum. It sets nothing
-    /// aside.
+    /// Whether there is room for so many bytes more, in files of any number; for uploads that tell no more than their
+    /// sum. It sets nothing aside.
     ///
     /// # Errors
     /// [`StoreError::NoSpace`], or those of the system.
@@ -195,7 +196,13 @@ impl Store {
         let Some(size) = intent.size else { return Ok(None) };
         let name = intent.name.as_str();
         match self.0.root.symlink_metadata(name) {
-            Ok(metadata) if metadata.is_file() && metadata.len() == size => {}
+            Ok(metadata) if metadata.is_file() && metadata.len() == size => {
+                // Without a digest, only its time tells a file from a changed one of the same size.
+                let stored = metadata.modified().map(cap_std::time::SystemTime::into_std).ok();
+                if intent.digests == Digests::default() && !is_same_time(intent.modified, stored) {
+                    return Ok(None);
+                }
+            }
             _ => return Ok(None),
         }
         let Ok(file) = self.0.root.open(name) else { return Ok(None) };
@@ -228,4 +235,13 @@ impl Store {
     fn root(&self) -> &Dir {
         &self.0.root
     }
+}
+
+/// Whether a file has the time that its sender announced, as exactly as file systems and JSON keep it; one that wasn't
+/// announced is any.
+fn is_same_time(announced: Option<SystemTime>, stored: Option<SystemTime>) -> bool {
+    const EXACTNESS: Duration = Duration::from_millis(1);
+    let (Some(announced), Some(stored)) = (announced, stored) else { return true };
+    let apart = stored.duration_since(announced).unwrap_or_else(|error| error.duration());
+    apart < EXACTNESS
 }

@@ -67,8 +67,8 @@ impl Name {
     }
 }
 
-/// Whether a file name is the one of the hidden folder [`PARTIALS`]. On a file system that doesn't tell the cases apart, another spelling
-/// is the same folder.
+/// Whether a file name is the one of the hidden folder [`PARTIALS`]. On a file system that doesn't tell the cases
+/// apart, another spelling is the same folder.
 pub fn is_reserved(component: &[u8]) -> bool {
     component.eq_ignore_ascii_case(PARTIALS.as_bytes())
 }

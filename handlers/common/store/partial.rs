@@ -125,7 +125,8 @@ impl Partial {
         Ok(())
     }
 
-    /// Adds what `source` has now, at most about `most` bytes and never more than were announced; digests are computed beside it.
+    /// Adds what `source` has now, at most about `most` bytes and never more than were announced; digests are computed
+    /// beside it.
     ///
     /// `source` fills a buffer and tells how many bytes that were: 0 at its end, `None` if it has nothing for now.
     /// How much came shows in [`offset`](Partial::offset).

@@ -28,8 +28,8 @@ impl Partial {
     /// Checks length and digests, and puts the file under its name, when it is on the disk.
     ///
     /// # Errors
-    /// `Truncated` leaves the upload to be gone on with. After `ChecksumMismatch`, `Exists` and what the system refuses, nothing
-    /// of it is left.
+    /// `Truncated` leaves the upload to be gone on with. After `ChecksumMismatch`, `Exists` and what the system
+    /// refuses, nothing of it is left.
     pub fn publish(mut self, on_duplicate: OnDuplicate) -> Result<Published, StoreError> {
         if let Some(announced) = self.intent.size.filter(|size| *size != self.offset) {
             return Err(StoreError::Truncated { came: self.offset, announced });

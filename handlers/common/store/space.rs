@@ -117,7 +117,8 @@ fn check_disk(root: &Dir, bytes: u64) -> Result<(), StoreError> {
     if bytes > free { Err(StoreError::NoSpace("the disk has too little room for it")) } else { Ok(()) }
 }
 
-/// The bytes of all files in the folder, and of those partial uploads that aren't active. What vanishes meanwhile doesn't count.
+/// The bytes of all files in the folder, and of those partial uploads that aren't active. What vanishes meanwhile
+/// doesn't count.
 fn count(root: &Dir, active: &HashMap<String, u64>) -> io::Result<u64> {
     let parts = Aside::existing(root)?.map_or_else(|| Ok(Vec::new()), |aside| aside.parts())?;
     let idle = parts.into_iter().filter(|(id, _)| !active.contains_key(id));

@@ -309,3 +309,32 @@ fn the_hidden_folder_may_vanish_between_uploads() {
     assert_eq!(code(put(&store, "b", b"1", OnDuplicate::Error)), "ok");
     assert!(store.partials().unwrap().is_empty());
 }
+
+#[test]
+fn a_file_of_the_same_size_but_another_time_is_complete_only_by_its_digest() {
+    let folder = Folder::new();
+    let store = folder.store();
+    let changed = |seconds| Some(UNIX_EPOCH + Duration::from_secs(seconds));
+    let announced = |modified, digests| Intent { modified, digests, ..intent("a", 5) };
+    let mut partial = store.begin(announced(changed(1000), Digests::default()), OnDuplicate::Error).unwrap();
+    partial.write(b"hello").unwrap();
+    partial.publish(OnDuplicate::Error).unwrap();
+
+    let md5 = Digests {
+        md5: Some(crate::common::digest::from_hex("5d41402abc4b2a76b9719d911017c592").unwrap()),
+        ..Digests::default()
+    };
+    for (modified, digests, complete) in [
+        (None, Digests::default(), true),
+        (changed(1000), Digests::default(), true),
+        (changed(1001), Digests::default(), false),
+        (changed(1001), md5, true),
+    ] {
+        let resumed = store.resume(announced(modified, digests), OnDuplicate::Overwrite).unwrap();
+        assert_eq!(matches!(resumed, Resumed::Complete(_)), complete, "{modified:?}");
+    }
+    assert!(matches!(
+        store.resume(announced(changed(1001), Digests::default()), OnDuplicate::Error),
+        Err(StoreError::Exists)
+    ));
+}

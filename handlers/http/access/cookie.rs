@@ -1,12 +1,12 @@
-//! The cookie that stands for a link (RFC 6265): a browser that opened a shared folder sends it with what it asks for below that, as the links and pictures
-//! of a page don't have the token.
+//! The cookie that stands for a link (RFC 6265): a browser that opened a shared folder sends it with what it asks for
+//! below that, as the links and pictures of a page don't have the token.
 
 use crate::common::share::PARAMETER;
 use crate::http::head::Head;
 
-/// The field line that sets it. Without a path and an age it is for the folder of the address that was asked for, until the browser is closed;
-/// what it opens is decided anew each time. Links stay good when somebody else's page leads to them, hence `Lax`; no page that is shown leads
-/// others to them by its `Referer`.
+/// The field line that sets it. Without a path and an age it is for the folder of the address that was asked for, until
+/// the browser is closed; what it opens is decided anew each time. Links stay good when somebody else's page leads to
+/// them, hence `Lax`; no page that is shown leads others to them by its `Referer`.
 pub(super) fn line(token: &str) -> String {
     // The token opened something, so it is of base64url's letters only.
     format!("Set-Cookie: {PARAMETER}={token}; HttpOnly; SameSite=Lax\r\nReferrer-Policy: no-referrer\r\n")

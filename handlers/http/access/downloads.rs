@@ -1,4 +1,5 @@
-//! Which downloads by a limited link were begun: a client that fetches a file in parts, or goes on after a cut, uses the link once.
+//! Which downloads by a limited link were begun: a client that fetches a file in parts, or goes on after a cut, uses
+//! the link once.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

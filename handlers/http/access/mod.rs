@@ -1,8 +1,9 @@
 //! `--accounts`: who may do what on a site.
 //!
-//! [`AccessControl`] is asked once for each request, by its head alone: before the application hears of it, and before any of its body comes. [`needs`] says
-//! which rights a method takes at a path; this is the one place for that, whatever application answers. The [`Permit`] that it gives goes along with the
-//! request, for what shows only later: which file a path stands for, which entries of a folder are seen, whether a name is taken.
+//! [`AccessControl`] is asked once for each request, by its head alone: before the application hears of it, and before
+//! any of its body comes. [`needs`] says which rights a method takes at a path; this is the one place for that,
+//! whatever application answers. The [`Permit`] that it gives goes along with the request, for what shows only later:
+//! which file a path stands for, which entries of a folder are seen, whether a name is taken.
 
 mod cookie;
 mod downloads;

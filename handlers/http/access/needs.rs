@@ -14,8 +14,9 @@ pub(super) struct Needs {
 
 /// The rights for a request to this path, decoded and below the root.
 ///
-/// A path that is read is a folder's or a file's, which isn't known yet: whoever may neither list nor read there is not told whether there is anything; the site
-/// asks for the right one of the two. What isn't known to be harmless takes the most.
+/// A path that is read is a folder's or a file's, which isn't known yet: whoever may neither list nor read there is not
+/// told whether there is anything; the site asks for the right one of the two. What isn't known to be harmless takes
+/// the most.
 pub(super) fn of(head: &Head<'_>, path: &[u8]) -> Needs {
     let one_of = |rights| Needs { rights, throughout: false };
     // An upload that is under way has a name that nobody can guess, and knows whose it is.

@@ -1,6 +1,7 @@
 //! A folder with all below it as one file, made while it is sent: `?archive=zip` or `?archive=tar.gz`.
 //!
-//! What is in memory is a piece of a file, the names in the folders on the way down, and, for zip, the directory that stands at its end.
+//! What is in memory is a piece of a file, the names in the folders on the way down, and, for zip, the directory that
+//! stands at its end.
 
 mod tar_gz;
 #[cfg(test)]

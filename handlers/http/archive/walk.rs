@@ -22,8 +22,8 @@ pub(super) enum Found {
 
 /// Goes through folders, depth first; what is shown is what a listing shows.
 ///
-/// Links to files count as files. Links to folders are left out: they could lead round in a circle. Nothing is held open between
-/// two steps, so that deep folders cost no descriptors.
+/// Links to files count as files. Links to folders are left out: they could lead round in a circle. Nothing is held
+/// open between two steps, so that deep folders cost no descriptors.
 pub(super) struct Walk {
     root: Arc<Root>,
     permit: Permit,

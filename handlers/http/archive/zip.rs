@@ -1,7 +1,7 @@
 //! zip, written from its beginning to its end without going back (PKWARE's APPNOTE 6.3.10).
 //!
-//! Lengths and checksums follow the content (§4.3.9), names are UTF-8 (§4.4.4, bit 11), and what is too large for 32 bits has the
-//! fields of ZIP64 (§4.5.3).
+//! Lengths and checksums follow the content (§4.3.9), names are UTF-8 (§4.4.4, bit 11), and what is too large for 32
+//! bits has the fields of ZIP64 (§4.5.3).
 
 use std::io::{self, Write};
 
@@ -268,8 +268,8 @@ fn narrow(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(ELSEWHERE)
 }
 
-/// Pictures, films and archives are compressed already. They are "deflated" without compression, as what is merely stored must have
-/// its length before the content.
+/// Pictures, films and archives are compressed already. They are "deflated" without compression, as what is merely
+/// stored must have its length before the content.
 fn level(name: &[u8]) -> Compression {
     use std::os::unix::ffi::OsStrExt;
     const PACKED: [&str; 12] = [

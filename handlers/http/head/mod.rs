@@ -183,7 +183,8 @@ impl<'a> Head<'a> {
         self.fields().filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
-    /// The value of a list that may come in several fields, which count as one with commas between them (RFC 9110 §5.3); `None` if there is none.
+    /// The value of a list that may come in several fields, which count as one with commas between them (RFC 9110
+    /// §5.3); `None` if there is none.
     pub fn joined(&self, name: &str) -> Option<Vec<u8>> {
         let values: Vec<_> = self.values(name).collect();
         (!values.is_empty()).then(|| values.join(&b", "[..]))

@@ -1,7 +1,7 @@
 //! What a directory holds, as far as it is shown.
 //!
-//! Names come first and cheaply, with what the system tells beside them; sizes and dates cost a call for each entry, and are asked
-//! for when the entry is shown.
+//! Names come first and cheaply, with what the system tells beside them; sizes and dates cost a call for each entry,
+//! and are asked for when the entry is shown.
 
 use std::ffi::OsStr;
 use std::io;
@@ -126,8 +126,8 @@ impl Folder {
         PathBuf::from(OsStr::from_bytes(&[&self.path, slash, name].concat()))
     }
 
-    /// Looks at an entry; through a symlink, as a click would go: `None` if that leads out of the root or nowhere, for what is
-    /// neither file nor folder, and for what is gone.
+    /// Looks at an entry; through a symlink, as a click would go: `None` if that leads out of the root or nowhere, for
+    /// what is neither file nor folder, and for what is gone.
     ///
     /// # Errors
     /// The system doesn't tell: the folder may be listed and not entered.

@@ -30,7 +30,8 @@ pub(crate) fn exact(bytes: u64) -> String {
     text + if bytes == 1 { " byte" } else { " bytes" }
 }
 
-/// A time as it stands in a file system: seconds since 1970. `None` outside the years 0 to 9999, which neither form can express.
+/// A time as it stands in a file system: seconds since 1970. `None` outside the years 0 to 9999, which neither form can
+/// express.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Date {
     utc: Timestamp,

@@ -1,7 +1,7 @@
 //! What a folder without an index page answers: a listing, as a page, as JSON or as text; or all of it as an archive.
 //!
-//! Names are read first, sizes and dates while the rows are sent: of 100,000 entries, only the names are in memory, and the first rows
-//! are out long before the last entry is looked at.
+//! Names are read first, sizes and dates while the rows are sent: of 100,000 entries, only the names are in memory, and
+//! the first rows are out long before the last entry is looked at.
 
 pub(crate) mod entries;
 mod html;

@@ -60,7 +60,8 @@ impl Form {
     }
 }
 
-/// Whether `Accept` names a media type (RFC 9110 §12.5.1); ranges such as `*/*` don't, as everybody sends them, nor does a weight of 0.
+/// Whether `Accept` names a media type (RFC 9110 §12.5.1); ranges such as `*/*` don't, as everybody sends them, nor
+/// does a weight of 0.
 pub(crate) fn accepts(head: &Head<'_>, media_type: &[u8]) -> bool {
     head.values("accept").flat_map(|value| value.split(|&byte| byte == b',')).any(|range| {
         let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);

@@ -1,7 +1,7 @@
 //! `--after-upload`: a command for each file that was stored.
 //!
-//! One thread runs one command after the other; requests only put what it is to be told into a queue, and never wait. When the server ends,
-//! the command that runs is killed with all that it has started, and the rest isn't run.
+//! One thread runs one command after the other; requests only put what it is to be told into a queue, and never wait.
+//! When the server ends, the command that runs is killed with all that it has started, and the rest isn't run.
 
 use std::fmt;
 use std::io::{self, Write, pipe};
@@ -156,7 +156,8 @@ fn run(command_line: &CommandLine, limits: Limits, end: &UnixStream, told: &[u8]
         return Ok(None);
     }
     let (input, mut writer) = pipe()?;
-    // The pipe takes it all before anybody reads: no path is so long. A command that doesn't read must not stop the thread.
+    // The pipe takes it all before anybody reads: no path is so long. A command that doesn't read must not stop the
+    // thread.
     rustix::io::ioctl_fionbio(&writer, true)?;
     writer.write_all(told)?;
     drop(writer);

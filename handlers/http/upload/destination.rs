@@ -9,7 +9,8 @@ pub(super) enum DestinationError {
     Elsewhere,
 }
 
-/// The path within a destination: of an absolute URI on the host that was asked, or alone. A query and what follows stay with it.
+/// The path within a destination: of an absolute URI on the host that was asked, or alone. A query and what follows
+/// stay with it.
 ///
 /// # Errors
 /// See [`DestinationError`].

@@ -58,7 +58,8 @@ impl Guard {
     }
 }
 
-/// A list of entity tags in which those of coded forms stand for the file's own: browsers ask for a form, and never see another tag.
+/// A list of entity tags in which those of coded forms stand for the file's own: browsers ask for a form, and never see
+/// another tag.
 fn of_any_form(list: &[u8]) -> Vec<u8> {
     let mut text = String::from_utf8_lossy(list).into_owned();
     for coding in Coding::ALL {

@@ -1,7 +1,7 @@
 //! `serve http --upload`: files are stored, replaced, moved and removed below the root that is served.
 //!
-//! [`Uploads`] stands before the site: it takes the methods that change something, and leaves the others to it. Bytes go through the shared
-//! [`store`](crate::common::store), in which a file gets its name only when it is complete.
+//! [`Uploads`] stands before the site: it takes the methods that change something, and leaves the others to it. Bytes
+//! go through the shared [`store`](crate::common::store), in which a file gets its name only when it is complete.
 
 mod after;
 mod change;
@@ -66,8 +66,8 @@ pub struct UploadOptions {
     /// Answer before a file is on the disk: faster, but a power cut may lose it
     #[arg(long, requires = "upload")]
     pub no_fsync: bool,
-    /// Run this command for each file that was stored, one after the other; it is told of the file on its standard input, in JSON. The words
-    /// are split as a shell does; no shell runs them
+    /// Run this command for each file that was stored, one after the other; it is told of the file on its standard
+    /// input, in JSON. The words are split as a shell does; no shell runs them
     #[arg(long, value_name = "COMMAND", requires = "upload")]
     pub after_upload: Option<CommandLine>,
     /// A command of --after-upload that runs for longer is killed

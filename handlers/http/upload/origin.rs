@@ -1,4 +1,5 @@
-//! Requests that a browser sends on behalf of a page from elsewhere: without a check, any page that somebody visits could store files here.
+//! Requests that a browser sends on behalf of a page from elsewhere: without a check, any page that somebody visits
+//! could store files here.
 
 use super::refusal::say;
 use crate::http::head::Head;

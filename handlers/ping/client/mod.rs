@@ -1,7 +1,7 @@
 //! `client ping`: measures round trips, and what gets lost.
 //!
-//! [`sequences`] knows which requests are waited for, [`statistics`] adds up, [`report`] words it, [`plot`] draws it; only `pinger` has
-//! sockets and a clock.
+//! [`sequences`] knows which requests are waited for, [`statistics`] adds up, [`report`] words it, [`plot`] draws it;
+//! only `pinger` has sockets and a clock.
 
 mod pinger;
 pub mod plot;

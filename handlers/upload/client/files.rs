@@ -26,7 +26,8 @@ pub(super) struct Found {
     pub(super) passed_over: Vec<String>,
 }
 
-/// Finds the files. Those below a folder get its name in front of theirs; a file alone gets its folders only if `keep_paths`.
+/// Finds the files. Those below a folder get its name in front of theirs; a file alone gets its folders only if
+/// `keep_paths`.
 ///
 /// # Errors
 /// A path of the user's that isn't there.

@@ -217,7 +217,8 @@ impl Engine {
                     self.forget(&mut session);
                     break;
                 }
-                // Through the queue even if nobody else is in it: so it is a turn, after which somebody may look into the poller.
+                // Through the queue even if nobody else is in it: so it is a turn, after which somebody may look into
+                // the poller.
                 Step::Yield => {
                     std::mem::forget(place);
                     self.lead.enqueue_quietly(Job::Connection { key: Some(key), session, expired: false });
@@ -291,7 +292,8 @@ impl Engine {
         for _ in 0..DATAGRAMS_IN_ONE_GO {
             match job.receive() {
                 Ok(Some(request)) => {
-                    // Back in the queue before the handler runs: if it gets stuck, another thread goes on with the rest.
+                    // Back in the queue before the handler runs: if it gets stuck, another thread goes on with the
+                    // rest.
                     self.lead.enqueue_quietly(Job::Datagrams { source, job: Arc::clone(&job) });
                     job.handle(request);
                     return;

@@ -17,8 +17,8 @@ use super::sync::{Condvar, Mutex, MutexGuard};
 /// After so many ticks without a need, the supervisor sleeps until it is rung: an idle server has no ticks.
 const CALM_TICKS: u32 = 10;
 
-/// After so many turns, or a tick, in which nobody led, somebody looks into the poller even if there is work: clients that
-/// never pause would else keep out newcomers, and hold up deadlines, for ever.
+/// After so many turns, or a tick, in which nobody led, somebody looks into the poller even if there is work: clients
+/// that never pause would else keep out newcomers, and hold up deadlines, for ever.
 const MOST_TURNS_UNLED: u32 = 64;
 
 /// What a thread is to do now.
@@ -232,7 +232,8 @@ impl<T> Lead<T> {
         if state.total < self.size.most {
             return Some(Order::Grow { worker: state.join() });
         }
-        // A worker that comes free meanwhile must not lead as well: each would undo what the other noted about its sleep.
+        // A worker that comes free meanwhile must not lead as well: each would undo what the other noted about its
+        // sleep.
         state.led = true;
         Some(Order::Lead)
     }

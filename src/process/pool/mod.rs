@@ -20,8 +20,8 @@ use lead::Size;
 
 /// A pool of threads, whose idle connections hold none (Python's `ThreadingMixIn` starts a thread for each).
 ///
-/// Clones share their threads: give the same pool to several servers. Threads start with the first server that serves, and end
-/// when the pool and its servers are dropped.
+/// Clones share their threads: give the same pool to several servers. Threads start with the first server that serves,
+/// and end when the pool and its servers are dropped.
 #[derive(Clone)]
 pub struct ThreadingMixIn {
     shared: Arc<Shared>,

@@ -1,4 +1,5 @@
-//! Servers that run while a test looks at them, handlers that stop when they are told, and processes for tests that count.
+//! Servers that run while a test looks at them, handlers that stop when they are told, and processes for tests that
+//! count.
 
 mod client;
 

@@ -7,7 +7,8 @@ use super::parser::{FormError, Parser, Piece};
 use super::{is_boundary, place_of};
 use crate::common::store::Name;
 
-/// Each file that is whole, with its name and its content, and whether the form is; or the fault that comes behind them.
+/// Each file that is whole, with its name and its content, and whether the form is; or the fault that comes behind
+/// them.
 pub(super) struct Taken {
     pub(super) files: Vec<(String, Vec<u8>)>,
     pub(super) end: Result<bool, FormError>,

@@ -1,7 +1,7 @@
 //! `POST` of `multipart/form-data` (RFC 7578): what a browser sends from a page with a file input, and `curl -F`.
 //!
-//! `parser` takes the body apart, `part` reads the heads, `answer` says what became of the files. Each file is stored as soon as it is whole,
-//! so that nothing of a form is held in memory, nor twice on the disk.
+//! `parser` takes the body apart, `part` reads the heads, `answer` says what became of the files. Each file is stored
+//! as soon as it is whole, so that nothing of a form is held in memory, nor twice on the disk.
 
 mod answer;
 mod check;

@@ -1,4 +1,5 @@
-//! A field's value with parameters: `form-data; name="a"`, `multipart/form-data; boundary=b` (RFC 9110 §5.6.6, RFC 2183 §2).
+//! A field's value with parameters: `form-data; name="a"`, `multipart/form-data; boundary=b` (RFC 9110 §5.6.6, RFC 2183
+//! §2).
 
 use std::borrow::Cow;
 
@@ -55,7 +56,8 @@ fn unquoted(value: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     (!value.contains(&b'"')).then(|| (Cow::Borrowed(value.trim_ascii()), behind))
 }
 
-/// The value up to its closing quote, and what follows. A backslash escapes a quote or a backslash only: browsers send it as it is.
+/// The value up to its closing quote, and what follows. A backslash escapes a quote or a backslash only: browsers send
+/// it as it is.
 fn unquote(value: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let special = memchr::memchr2(b'"', b'\\', value)?;
     if value[special] == b'"' {

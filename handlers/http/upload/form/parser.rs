@@ -1,7 +1,8 @@
 //! Takes `multipart/form-data` apart as it comes (RFC 7578, RFC 2046 §5.1.1): no socket, no file.
 //!
-//! A line is a delimiter if nothing but `--`, the boundary, and white space stands on it, or if `--` follows the boundary: then it is the
-//! last. Any other line is content, however much it looks like one. As in a request's head, nothing is repaired.
+//! A line is a delimiter if nothing but `--`, the boundary, and white space stands on it, or if `--` follows the
+//! boundary: then it is the last. Any other line is content, however much it looks like one. As in a request's head,
+//! nothing is repaired.
 
 use memchr::memmem::Finder;
 use memchr::{memmem, memrchr};
@@ -86,8 +87,8 @@ impl Parser {
         self.state == State::Epilogue
     }
 
-    /// What the beginning of `input` is; the caller takes so many bytes, and asks again with the rest, and with more behind it after
-    /// [`Piece::Partial`].
+    /// What the beginning of `input` is; the caller takes so many bytes, and asks again with the rest, and with more
+    /// behind it after [`Piece::Partial`].
     ///
     /// # Errors
     /// The form is malformed, or a limit is crossed.
@@ -169,7 +170,8 @@ impl Parser {
         }
     }
 
-    /// The first delimiter, or what is surely none. `fresh`: the input is at the beginning of a line, whose line end isn't in it.
+    /// The first delimiter, or what is surely none. `fresh`: the input is at the beginning of a line, whose line end
+    /// isn't in it.
     fn find(&self, input: &[u8], fresh: bool) -> Found {
         let delimiter = self.delimiter.needle();
         if fresh {

@@ -75,7 +75,8 @@ fn is_plain(coding: &[u8]) -> bool {
     [&b"7bit"[..], b"8bit", b"binary"].iter().any(|plain| plain.eq_ignore_ascii_case(coding))
 }
 
-/// Browsers write quotes and line ends as escapes, and nothing else, not even `%` (the HTML standard, "multipart/form-data encoding algorithm").
+/// Browsers write quotes and line ends as escapes, and nothing else, not even `%` (the HTML standard,
+/// "multipart/form-data encoding algorithm").
 fn unescaped(name: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(name.len());
     let mut rest = name;
@@ -107,8 +108,8 @@ fn text(name: Vec<u8>) -> Result<String, FormError> {
     String::from_utf8(name).map_err(|_| FormError::bad("a file's name isn't UTF-8"))
 }
 
-/// Where a file goes below the folder to which the form is sent. Browsers send the relative paths of a folder's files, and these are kept;
-/// of a path that could lead elsewhere, the last component is.
+/// Where a file goes below the folder to which the form is sent. Browsers send the relative paths of a folder's files,
+/// and these are kept; of a path that could lead elsewhere, the last component is.
 ///
 /// # Errors
 /// Nobody could ask for a file of this name.
