@@ -40,6 +40,7 @@ mod root;
 mod router;
 mod site;
 pub mod target;
+pub mod tus_fields;
 mod upload;
 mod websocket;
 
@@ -100,7 +101,8 @@ impl Service for Http {
     const AUTH: bool = false;
     const PLAINTEXT: bool = true;
 
-    fn open(self, context: &Context) -> Result<Served, Failure> {
+    fn open(mut self, context: &Context) -> Result<Served, Failure> {
+        self.listing.upload = self.upload.upload;
         if self.hsts.is_some() && !context.tls {
             return Err(Failure::usage("--hsts is for encrypted connections: add --tls-cert or --tls-self-signed"));
         }
