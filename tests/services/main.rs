@@ -35,6 +35,7 @@ mod http_slow_clients;
 mod http_tus;
 mod http_tus_client;
 mod http_tus_faults;
+mod http_tus_users;
 mod http_upload;
 mod http_upload_page;
 mod http_users;

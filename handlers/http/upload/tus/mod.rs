@@ -28,6 +28,7 @@ const EXPOSED: &str = "Content-Location, Location, Tus-Checksum-Algorithm, Tus-E
 
 /// Whoever takes a body, or the answer of who refuses it.
 type Begun = Result<Box<dyn Receiver>, Response>;
+type Begin = fn(&Arc<Shared>, &Head<'_>, Sender) -> Begun;
 
 /// What a tus client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Verb {
     }
 
     /// Who begins to take the body of such a request, if it has one.
-    pub(super) fn receiver(self) -> Option<fn(&Arc<Shared>, &Head<'_>, Sender) -> Begun> {
+    pub(super) fn receiver(self) -> Option<Begin> {
         match self {
             Verb::Create => Some(create),
             Verb::Piece => Some(take_piece),
