@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run lessons test check format lint docs tidy fuzz fuzz-smoke bench bench-parsers deps
+.PHONY: help build run lessons test check format lint docs tidy fuzz fuzz-smoke bench bench-parsers deps deps-debian deps-npm
 
 # A fresh rustup puts cargo where only new login shells look, Debian puts nginx where only root does.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
@@ -100,11 +100,13 @@ bench-parsers: need-cargo ## measure the parsers and buffers alone
 
 # COMMAND:PACKAGE for what the tests and benches can use; without them a test skips and says so.
 TOOLS := curl:curl wrk:wrk nginx:nginx-light haproxy:haproxy slowhttptest:slowhttptest python3:python3 chromium:chromium cc:gcc c++:g++ rsync:rsync \
-	openssl:openssl chronyd:chrony ntpdate:ntpsec-ntpdate
+	openssl:openssl chronyd:chrony ntpdate:ntpsec-ntpdate node:nodejs npm:npm
 
-deps: ## install what tests and benches use besides Rust (Debian, as root)
+deps: deps-debian deps-npm ## install what tests and benches use besides Rust (Debian, as root)
+
+deps-debian:
 	@missing=; for tool in $(TOOLS); do command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool##*:}"; done; \
-	if [ -z "$$missing" ]; then echo 'make deps: everything is there'; exit 0; fi; \
+	if [ -z "$$missing" ]; then echo 'make deps: every program is there'; exit 0; fi; \
 	if ! command -v apt-get >/dev/null || [ "$$(id -u)" -ne 0 ]; then \
 		echo "make deps: cannot install without apt-get and root; please install:$$missing" >&2; exit 1; \
 	fi; \
@@ -114,6 +116,10 @@ deps: ## install what tests and benches use besides Rust (Debian, as root)
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$package" >/dev/null || failed="$$failed $$package"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "make deps: could not install:$$failed" >&2; exit 1; fi
+
+# What npm installs stays in the project; nothing but the tests uses it.
+deps-npm: deps-debian
+	npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund
 
 need-%:
 	@command -v $* >/dev/null || { echo 'make: $* is missing: $(HOW_$*)' >&2; exit 1; }

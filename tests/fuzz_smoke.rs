@@ -2,7 +2,9 @@
 //! every run. It finds what is easy to find; the fuzzer itself goes deeper.
 
 use socketserver_handlers::common::{basic, share};
-use socketserver_handlers::http::{accept_encoding, chunked, conditional, digest_fields, form, head, range, target};
+use socketserver_handlers::http::{
+    accept_encoding, chunked, conditional, digest_fields, form, head, range, target, tus_fields,
+};
 use socketserver_handlers::ping::packet;
 use socketserver_handlers::time::sntp;
 use socketserver_handlers::{auth, exec, transfer, upload};
@@ -92,6 +94,18 @@ fn forms_hold_under_mutation() {
         b"form-data; a=\"b\\\"\"; c=d;\n",
     ];
     mutate(seeds, b"--\r\n\r\n--b;=\"\\ /", form::check);
+}
+
+#[test]
+fn tus_fields_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"filename d29ybGRfZG9taW5hdGlvbl9wbGFuLnBkZg==,is_confidential",
+        b"relativePath YS9iLnR4dA==, filename Yi50eHQ= ,\tother",
+        b"sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=",
+        b"md5 kAFQmDzST7DWlj99KOF/cg==",
+        b"18446744073709551615",
+    ];
+    mutate(seeds, b"  ,,==AZ09+/", tus_fields::check);
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl Exchange<'_> {
             return self.dressed(refused);
         }
         let folder = folder.seen_by(self.permit);
-        match listing::respond(self.head, folder, query, self.site.listing.hidden) {
+        match listing::respond(self.head, folder, query, self.site.listing) {
             Ok(mut response) => {
                 response.fields += &self.permit.cookie();
                 self.dressed(response)

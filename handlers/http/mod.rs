@@ -41,6 +41,7 @@ mod root;
 mod router;
 mod site;
 pub mod target;
+pub mod tus_fields;
 mod upload;
 mod websocket;
 
@@ -99,8 +100,9 @@ impl Service for Http {
     const AUTH: bool = false;
     const PLAINTEXT: bool = true;
 
-    fn open(self, context: &Context) -> Result<Served, Failure> {
+    fn open(mut self, context: &Context) -> Result<Served, Failure> {
         let https = self.https.open(context.tls)?;
+        self.listing.upload = self.upload.upload;
         let fail = |error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display()));
         let site = Arc::new(Site::open(&self.dir, self.site, self.listing).map_err(fail)?);
         let access = self.access.open(&self.dir, &site, context)?.map(Arc::new);

@@ -96,7 +96,7 @@ impl UploadHandler {
         let name = if self.settings.keep_paths { Name::path(&file_name) } else { Name::last_component(&file_name) };
         // A partial upload belongs to whoever has proved to hold the key that began it.
         let owner = request.identity.as_deref().map(str::to_owned);
-        let intent = name.map(|name| Intent { name, size: Some(file_size), digests, owner, modified });
+        let intent = name.map(|name| Intent { name, size: Some(file_size), digests, owner, modified, memo: None });
         let begun = match intent {
             Ok(intent) if resume => {
                 let until = request.server.clock().now() + PATIENCE;

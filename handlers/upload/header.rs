@@ -43,7 +43,7 @@ pub fn parse(json: &[u8]) -> Result<Header, HeaderError> {
     Ok(Header {
         file_name: fields.required("file_name", "text", |value| value.as_str().map(str::to_owned))?,
         file_size: fields.required("file_size", "a whole number that isn't negative", Value::as_u64)?,
-        digests: Digests { md5: fields.digest("md5")?, sha256: fields.digest("sha256")?, blake3: None },
+        digests: Digests { md5: fields.digest("md5")?, sha256: fields.digest("sha256")?, ..Digests::default() },
         resume: fields.optional("resume", "true or false", Value::as_bool)?.unwrap_or(false),
         modified: fields.optional("mtime", "a number of seconds", |value| value.as_f64().and_then(since_1970))?,
     })
@@ -161,7 +161,7 @@ mod tests {
         );
         let header = parse(json.as_bytes()).unwrap();
         assert_eq!((header.file_size, header.resume), (u64::MAX, true));
-        assert_eq!(header.digests, Digests { md5: Some([0x0f; 16]), sha256: Some([0xab; 32]), blake3: None });
+        assert_eq!(header.digests, Digests { md5: Some([0x0f; 16]), sha256: Some([0xab; 32]), ..Digests::default() });
         assert_eq!(header.modified, Some(UNIX_EPOCH + Duration::from_millis(1500)));
         let old = parse(br#"{"file_size": 0, "file_name": "", "mtime": -1}"#).unwrap();
         assert_eq!(old.modified, Some(UNIX_EPOCH - Duration::from_secs(1)));

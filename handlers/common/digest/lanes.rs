@@ -183,7 +183,8 @@ mod tests {
     use super::*;
     use crate::common::digest::Digests;
 
-    const ALL: Digests = Digests { md5: Some([0; 16]), sha256: Some([0; 32]), blake3: Some([0; 32]) };
+    const ALL: Digests =
+        Digests { md5: Some([0; 16]), sha1: Some([0; 20]), sha256: Some([0; 32]), blake3: Some([0; 32]) };
 
     fn digests(large: bool, chunks: usize) -> (Digests, usize) {
         let mut hasher = Hasher::of(&ALL);

@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 
 // Half as fast again as `md-5`, and MD5 is what an upload waits for.
 use fast_md5::Md5;
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 pub use hex::{HexError, from_hex, to_hex};
@@ -20,6 +21,8 @@ pub use lanes::{CHUNK, Chunk, Feed};
 pub struct Digests {
     /// MD5 (RFC 1321): tells damage, but proves nothing against malice.
     pub md5: Option<[u8; 16]>,
+    /// SHA-1 (FIPS 180-4): for protocols that ask for it; as MD5.
+    pub sha1: Option<[u8; 20]>,
     /// SHA-256 (FIPS 180-4).
     pub sha256: Option<[u8; 32]>,
     /// BLAKE3.
@@ -40,6 +43,9 @@ impl Digests {
         if differ(self.md5, other.md5) {
             return Some("MD5");
         }
+        if differ(self.sha1, other.sha1) {
+            return Some("SHA-1");
+        }
         if differ(self.sha256, other.sha256) {
             return Some("SHA-256");
         }
@@ -50,6 +56,7 @@ impl Digests {
 /// One digest in the making.
 enum Running {
     Md5(Md5),
+    Sha1(Sha1),
     Sha256(Sha256),
     Blake3(Box<blake3::Hasher>),
 }
@@ -58,6 +65,7 @@ impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Running::Md5(_) => "MD5",
+            Running::Sha1(_) => "SHA-1",
             Running::Sha256(_) => "SHA-256",
             Running::Blake3(_) => "BLAKE3",
         })
@@ -68,6 +76,7 @@ impl Running {
     fn update(&mut self, bytes: &[u8]) {
         match self {
             Running::Md5(hasher) => hasher.update(bytes),
+            Running::Sha1(hasher) => hasher.update(bytes),
             Running::Sha256(hasher) => hasher.update(bytes),
             Running::Blake3(hasher) => {
                 hasher.update(bytes);
@@ -86,9 +95,10 @@ impl Hasher {
     /// Computes those digests that are in `wanted`; their values don't matter.
     pub fn of(wanted: &Digests) -> Hasher {
         let md5 = wanted.md5.map(|_| Running::Md5(Md5::new()));
+        let sha1 = wanted.sha1.map(|_| Running::Sha1(Sha1::new()));
         let sha256 = wanted.sha256.map(|_| Running::Sha256(Sha256::new()));
         let blake3 = wanted.blake3.map(|_| Running::Blake3(Box::default()));
-        Hasher { running: [md5, sha256, blake3].into_iter().flatten().collect() }
+        Hasher { running: [md5, sha1, sha256, blake3].into_iter().flatten().collect() }
     }
 
     /// Whether nothing is computed.
@@ -133,6 +143,7 @@ impl Hasher {
         for running in self.running {
             match running {
                 Running::Md5(hasher) => digests.md5 = Some(hasher.finalize()),
+                Running::Sha1(hasher) => digests.sha1 = Some(hasher.finalize().into()),
                 Running::Sha256(hasher) => digests.sha256 = Some(hasher.finalize().into()),
                 Running::Blake3(hasher) => digests.blake3 = Some(hasher.finalize().into()),
             }
@@ -145,7 +156,8 @@ impl Hasher {
 mod tests {
     use super::*;
 
-    const ALL: Digests = Digests { md5: Some([0; 16]), sha256: Some([0; 32]), blake3: Some([0; 32]) };
+    const ALL: Digests =
+        Digests { md5: Some([0; 16]), sha1: Some([0; 20]), sha256: Some([0; 32]), blake3: Some([0; 32]) };
 
     fn computed(wanted: &Digests, pieces: &[&[u8]]) -> Digests {
         let mut hasher = Hasher::of(wanted);
@@ -157,6 +169,7 @@ mod tests {
     fn the_digests_are_the_known_ones_however_the_bytes_are_cut() {
         let digests = computed(&ALL, &[b"abc"]);
         assert_eq!(to_hex(&digests.md5.unwrap()), "900150983cd24fb0d6963f7d28e17f72");
+        assert_eq!(to_hex(&digests.sha1.unwrap()), "a9993e364706816aba3e25717850c26c9cd0d89d");
         let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(to_hex(&digests.sha256.unwrap()), sha256);
         let blake3 = "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85";

@@ -54,7 +54,11 @@ impl Aside {
         self.lock_with(id, flags)?.ok_or_else(|| StoreError::Io(io::ErrorKind::NotFound.into()))
     }
 
-    /// As [`lock`](Aside::lock), with these flags; `None` if there are no such bytes.
+    /// As [`lock`](Aside::lock), but `None` if there are no such bytes.
+    pub(super) fn lock_existing(&self, id: &str) -> Result<Option<File>, StoreError> {
+        self.lock_with(id, OFlags::RDWR)
+    }
+
     fn lock_with(&self, id: &str, flags: OFlags) -> Result<Option<File>, StoreError> {
         let name = part(id);
         for _ in 0..ATTEMPTS {
@@ -79,24 +83,34 @@ impl Aside {
         Err(StoreError::Busy)
     }
 
+    /// How many bytes of an upload there are, and when the last one came; `None` if there are none.
+    pub(super) fn part_metadata(&self, id: &str) -> io::Result<Option<(u64, SystemTime)>> {
+        match self.0.metadata(part(id)) {
+            Ok(metadata) => Ok(Some((metadata.len(), metadata.modified()?.into_std()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes the record of an upload, as a whole or not at all.
-    pub(super) fn write_record(&self, id: &str, intent: &Intent) -> io::Result<()> {
-        let text = serde_json::to_vec(&Record::of(intent))?;
+    pub(super) fn write_record(&self, id: &str, record: &Record) -> io::Result<()> {
+        let text = serde_json::to_vec(record)?;
         let (new, name) = (format!("{id}.new"), json(id));
         self.0.create(&new)?.write_all(&text)?;
         self.0.rename(&new, &self.0, &name)
     }
 
-    fn read_record(&self, id: &str) -> Option<Intent> {
+    pub(super) fn read_record(&self, id: &str) -> Option<Record> {
         let mut text = Vec::new();
         self.0.open(json(id)).ok()?.take(LONGEST_RECORD).read_to_end(&mut text).ok()?;
-        serde_json::from_slice::<Record>(&text).ok()?.intent()
+        serde_json::from_slice(&text).ok()
     }
 
-    /// Removes the bytes. What isn't there is removed already.
+    /// Removes the record, then the bytes: one without bytes tells that they have become a file. What isn't there is
+    /// removed already.
     pub(super) fn remove(&self, id: &str) -> io::Result<()> {
-        let removed = unlink(&self.0, &part(id));
-        self.remove_record(id)?;
+        let removed = self.remove_record(id);
+        unlink(&self.0, &part(id))?;
         removed
     }
 
@@ -108,7 +122,8 @@ impl Aside {
     pub(super) fn list(&self) -> io::Result<Vec<(Intent, u64)>> {
         let mut found = Vec::new();
         for (id, metadata) in self.parts()? {
-            found.extend(self.read_record(&id).map(|intent| (intent, metadata.len())));
+            let intent = self.read_record(&id).and_then(|record| record.intent());
+            found.extend(intent.map(|intent| (intent, metadata.len())));
         }
         Ok(found)
     }
@@ -121,7 +136,7 @@ impl Aside {
             now.duration_since(changed).unwrap_or_default() >= expiry
         };
         for (id, _) in self.parts()?.into_iter().filter(|(_, metadata)| is_old(metadata)) {
-            match self.lock_with(&id, OFlags::RDWR) {
+            match self.lock_existing(&id) {
                 Ok(Some(_locked)) => {
                     log::info!(
                         "a partial upload is removed, as nothing came for {}",

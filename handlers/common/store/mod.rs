@@ -21,8 +21,10 @@ mod aside;
 mod error;
 mod name;
 mod partial;
+mod piece;
 mod publish;
 mod record;
+mod registered;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,7 @@ pub use name::{Name, is_reserved};
 pub use partial::{Partial, ReceiveError};
 pub use publish::Published;
 pub use record::Intent;
+pub use registered::{Progress, Registered};
 use space::Space;
 
 /// The folder of the uploads that aren't whole, below the store's own.
@@ -136,9 +139,7 @@ impl Store {
     /// # Errors
     /// As for [`begin`](Store::begin).
     pub fn begin_unresumable(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Partial, StoreError> {
-        let mut nonce = [0; 16];
-        getrandom::fill(&mut nonce).map_err(io::Error::from)?;
-        let mut partial = self.start(Intent { owner: Some(to_hex(&nonce)), ..intent }, on_duplicate, false)?;
+        let mut partial = self.start(unshared(intent)?, on_duplicate, false)?;
         partial.resumable = false;
         Ok(partial)
     }
@@ -244,4 +245,11 @@ fn is_same_time(announced: Option<SystemTime>, stored: Option<SystemTime>) -> bo
     let (Some(announced), Some(stored)) = (announced, stored) else { return true };
     let apart = stored.duration_since(announced).unwrap_or_else(|error| error.duration());
     apart < EXACTNESS
+}
+
+/// The intent with an owner whom nobody else can be.
+fn unshared(intent: Intent) -> io::Result<Intent> {
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce)?;
+    Ok(Intent { owner: Some(to_hex(&nonce)), ..intent })
 }

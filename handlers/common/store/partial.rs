@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::aside::Aside;
+use super::piece::Piece;
+use super::record::Record;
 use super::space::Room;
 use super::{Intent, Store, StoreError};
 use crate::common::digest::{CHUNK, Chunk, Feed, Hasher};
@@ -24,6 +26,8 @@ pub struct Partial {
     /// Whether anybody may go on with it after it is dropped.
     pub(super) resumable: bool,
     pub(super) recorded: bool,
+    /// The piece that is being received.
+    pub(super) piece: Option<Box<Piece>>,
     /// `None` once the upload is a file, or was given up.
     pub(super) room: Option<Room>,
 }
@@ -68,8 +72,19 @@ impl Partial {
                 return Err(error);
             }
         };
-        let hasher = Hasher::of(&intent.digests);
-        let mut partial = Partial {
+        let mut partial = Partial::of(store, aside, intent, file, room);
+        if there > 0 {
+            partial.offset = partial.hasher.update_from(&partial.file, 0)?;
+        }
+        if left_over > 0 {
+            partial.record();
+        }
+        Ok(partial)
+    }
+
+    pub(super) fn of(store: Store, aside: Aside, intent: Intent, file: File, room: Room) -> Partial {
+        let (id, hasher) = (intent.id(), Hasher::of(&intent.digests));
+        Partial {
             store,
             aside,
             intent,
@@ -79,15 +94,9 @@ impl Partial {
             hasher,
             resumable: true,
             recorded: false,
+            piece: None,
             room: Some(room),
-        };
-        if there > 0 {
-            partial.offset = partial.hasher.update_from(&partial.file, 0)?;
         }
-        if left_over > 0 {
-            partial.record();
-        }
-        Ok(partial)
     }
 
     /// What was announced.
@@ -193,7 +202,7 @@ impl Partial {
 
     /// Notes on disk what the bytes are, for other protocols and people. The upload could be gone on with all the same.
     fn record(&mut self) {
-        match self.aside.write_record(&self.id, &self.intent) {
+        match self.aside.write_record(&self.id, &Record::of(&self.intent)) {
             Ok(()) => self.recorded = true,
             Err(error) => log::debug!("a partial upload of {} has no record: {error}", self.intent.name),
         }
@@ -214,7 +223,10 @@ impl Drop for Partial {
         if self.room.is_none() {
             return;
         }
-        if self.offset > 0 && self.resumable {
+        if let Err(error) = self.drop_unchecked_piece() {
+            log::warn!("the unchecked end of a partial upload can't be cut off: {error}");
+        }
+        if self.intent.memo.is_some() || (self.offset > 0 && self.resumable) {
             if !self.recorded {
                 self.record();
             }

@@ -45,7 +45,9 @@ impl Partial {
                 if let Some(room) = self.room.take() {
                     room.used(size);
                 }
-                if self.recorded {
+                if self.intent.memo.is_some() {
+                    self.remember(&name);
+                } else if self.recorded {
                     self.aside.remove_record(&self.id)?;
                 }
                 Ok(Published { name, size, digests })

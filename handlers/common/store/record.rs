@@ -20,12 +20,14 @@ pub struct Intent {
     pub owner: Option<String>,
     /// When the sender's file was changed last; the stored one gets the same time.
     pub modified: Option<SystemTime>,
+    /// What the protocol wants to find again with the upload. Only a [registered](super::Store::register) one has it.
+    pub memo: Option<String>,
 }
 
 impl Intent {
     /// A file of this name, of which nothing else is known.
     pub fn new(name: Name) -> Intent {
-        Intent { name, size: None, digests: Digests::default(), owner: None, modified: None }
+        Intent { name, size: None, digests: Digests::default(), owner: None, modified: None, memo: None }
     }
 
     /// Names the upload: the same for the same name, size, digests and owner.
@@ -66,6 +68,14 @@ pub(super) struct Record {
     modified: Option<f64>,
     /// Seconds since 1970.
     created: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memo: Option<String>,
+    /// What lies behind this offset came in a piece whose digest was still to be compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) checked: Option<u64>,
+    /// The name of the file that a registered upload has become.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stored: Option<String>,
 }
 
 impl Record {
@@ -80,6 +90,9 @@ impl Record {
             owner: intent.owner.clone(),
             modified: intent.modified.map(|time| since_1970(time).as_secs_f64()),
             created: since_1970(SystemTime::now()).as_secs(),
+            memo: intent.memo.clone(),
+            checked: None,
+            stored: None,
         }
     }
 
@@ -96,9 +109,11 @@ impl Record {
                 md5: digest(self.md5.as_ref())?,
                 sha256: digest(self.sha256.as_ref())?,
                 blake3: digest(self.blake3.as_ref())?,
+                sha1: None,
             },
             owner: self.owner.clone(),
             modified: modified.flatten().and_then(|since| UNIX_EPOCH.checked_add(since)),
+            memo: self.memo.clone(),
         })
     }
 }
@@ -134,16 +149,17 @@ mod tests {
     #[test]
     fn a_record_says_what_was_announced() {
         let announced = Intent {
-            digests: Digests { md5: Some([1; 16]), sha256: Some([2; 32]), blake3: Some([3; 32]) },
+            digests: Digests { md5: Some([1; 16]), sha256: Some([2; 32]), blake3: Some([3; 32]), sha1: None },
             owner: Some("ada".into()),
             modified: Some(UNIX_EPOCH + Duration::from_millis(1500)),
+            memo: Some("x".into()),
             ..intent("a/b", Some(7))
         };
         let text = serde_json::to_string(&Record::of(&announced)).unwrap();
         let read: Record = serde_json::from_str(&text).unwrap();
         let read = read.intent().unwrap();
         assert_eq!(read.id(), announced.id());
-        assert_eq!(read.modified, announced.modified);
+        assert_eq!((read.modified, read.memo), (announced.modified, announced.memo));
         for meddled in [r#"{"name": "../a", "created": 0}"#, r#"{"name": "a", "md5": "00", "created": 0}"#] {
             assert!(serde_json::from_str::<Record>(meddled).unwrap().intent().is_none(), "{meddled}");
         }

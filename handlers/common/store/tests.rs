@@ -8,10 +8,10 @@ use super::*;
 use crate::common::digest::{CHUNK, Digests};
 
 /// A folder of its own, removed at the end.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Folder {
+    pub(super) fn new() -> Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("socketserver-store-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -19,22 +19,22 @@ impl Folder {
         Folder(path)
     }
 
-    fn store(&self) -> Store {
+    pub(super) fn store(&self) -> Store {
         self.store_with(|_| {})
     }
 
-    fn store_with(&self, change: impl FnOnce(&mut StoreOptions)) -> Store {
+    pub(super) fn store_with(&self, change: impl FnOnce(&mut StoreOptions)) -> Store {
         let mut options = StoreOptions::default();
         change(&mut options);
         Store::open(&self.0, options).unwrap()
     }
 
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
+    pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
         fs::read(self.0.join(name)).ok()
     }
 
     /// The names in the folder and, after them, those in the hidden one.
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let list = |path: &Path| {
             let entries =
                 fs::read_dir(path).map(|entries| entries.map(|e| e.unwrap().file_name().into_string().unwrap()));
@@ -55,12 +55,12 @@ impl Drop for Folder {
     }
 }
 
-fn intent(name: &str, size: u64) -> Intent {
+pub(super) fn intent(name: &str, size: u64) -> Intent {
     Intent { size: Some(size), ..Intent::new(Name::path(name).unwrap()) }
 }
 
 fn with_digests(name: &str, content: &[u8]) -> Intent {
-    let mut hasher = Hasher::of(&Digests { md5: Some([0; 16]), sha256: Some([0; 32]), blake3: None });
+    let mut hasher = Hasher::of(&Digests { md5: Some([0; 16]), sha256: Some([0; 32]), ..Digests::default() });
     hasher.update(content);
     Intent { digests: hasher.finish(), ..intent(name, content.len() as u64) }
 }
@@ -71,7 +71,7 @@ fn put(store: &Store, name: &str, content: &[u8], on_duplicate: OnDuplicate) -> 
     partial.publish(on_duplicate)
 }
 
-fn code<T>(result: Result<T, StoreError>) -> &'static str {
+pub(super) fn code<T>(result: Result<T, StoreError>) -> &'static str {
     result.map_or_else(|error| error.code(), |_| "ok")
 }
 

@@ -19,9 +19,10 @@ pub(super) struct Needs {
 /// the most.
 pub(super) fn of(head: &Head<'_>, path: &[u8]) -> Needs {
     let one_of = |rights| Needs { rights, throughout: false };
-    // An upload that is under way has a name that nobody can guess, and knows whose it is.
-    if path.split(|&byte| byte == b'/').next().is_some_and(is_reserved) {
-        return Needs { rights: Rights::NONE, throughout: true };
+    // An upload that is under way: whoever may store in its folder may go on with it, ask for it and end it, for only
+    // its sender knows its name.
+    if path.split(|&byte| byte == b'/').any(is_reserved) {
+        return one_of(Rights::WRITE);
     }
     match (head.method, head.method_name) {
         (Method::Get | Method::Head, _) => one_of(Rights::LIST | Rights::READ),
@@ -68,10 +69,11 @@ mod tests {
     }
 
     #[test]
-    fn partial_uploads_know_themselves_whose_they_are() {
-        for method in ["HEAD", "PATCH", "DELETE"] {
-            assert_eq!(needs(method, &format!("{PARTIALS}/x")).0, "-", "{method}");
+    fn an_upload_that_is_under_way_is_for_those_who_may_store_in_its_folder() {
+        for method in ["GET", "HEAD", "POST", "PATCH", "DELETE"] {
+            for folder in ["", "a/", "a/b/"] {
+                assert_eq!(needs(method, &format!("{folder}{PARTIALS}/x")), ("w".to_owned(), false), "{method}");
+            }
         }
-        assert_eq!(needs("HEAD", &format!("a/{PARTIALS}/x")).0, "lr");
     }
 }

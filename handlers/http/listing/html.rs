@@ -11,7 +11,8 @@ use super::page::{Page, Row};
 use super::sort::{Key, Order};
 use crate::common::accounts::Rights;
 use crate::http::markup::escape;
-use crate::http::{document, markdown, query, target};
+use crate::http::upload::page::Nonce;
+use crate::http::{document, markdown, query, target, upload};
 
 /// A page with a table.
 #[derive(Debug)]
@@ -23,11 +24,13 @@ pub(crate) struct Html {
     files: u64,
     /// The name of the README among the entries.
     readme: Option<Vec<u8>>,
+    /// For the area to upload files, if there is one.
+    upload: Option<Nonce>,
 }
 
 impl Html {
-    pub(crate) fn new(order: Order, filter: String) -> Html {
-        Html { order, filter, zone: TimeZone::system(), folders: 0, files: 0, readme: None }
+    pub(crate) fn new(order: Order, filter: String, upload: Option<Nonce>) -> Html {
+        Html { order, filter, zone: TimeZone::system(), folders: 0, files: 0, readme: None, upload }
     }
 
     /// The query of this listing in another order; the filter stays.
@@ -69,7 +72,11 @@ impl Page for Html {
         let title = format!("Index of /{path}{}", if path.is_empty() { "" } else { "/" });
         document::begin(&title, to);
         breadcrumbs(folder.path(), to);
-        let _ = write!(to, "<h1>{title}</h1>\n{}", self.form());
+        let _ = writeln!(to, "<h1>{title}</h1>");
+        if let Some(nonce) = &self.upload {
+            upload::page::write(nonce, to);
+        }
+        to.extend(self.form().into_bytes());
         self.table_head(to);
         if !path.is_empty() {
             to.extend(b"<tr><td><a href=\"../\">../</a></td><td></td><td></td></tr>\n");

@@ -26,6 +26,8 @@ use super::document;
 use super::head::Head;
 use super::message::{Produce, Produced, Response};
 use super::query::Query;
+use super::upload::page::Nonce;
+use crate::common::accounts::Rights;
 
 /// A folder of more entries is sent while it is looked at; one of fewer at once, with its length.
 const AT_ONCE: usize = 1000;
@@ -47,6 +49,9 @@ pub struct ListingOptions {
     /// Show Markdown as a page in browsers; `?raw` gives its source
     #[arg(long)]
     pub render_markdown: bool,
+    /// Pages have an area for uploads, for whoever may store files there. Not an option of its own: `--upload` sets it.
+    #[arg(skip)]
+    pub(crate) upload: bool,
 }
 
 /// A listing, whole if it is short; otherwise it is made while it is sent. Or the archive that is asked for.
@@ -57,25 +62,30 @@ pub(crate) fn respond(
     head: &Head<'_>,
     folder: Folder,
     query: Query<'_>,
-    hidden: bool,
+    options: ListingOptions,
 ) -> Result<Response, (u16, &'static str)> {
     if let Some(format) = query.get("archive") {
-        return archive::respond(folder, &format, hidden);
+        return archive::respond(folder, &format, options.hidden);
     }
     let form = Form::wanted(head, query);
-    let made = Listing::open(folder, form, query, hidden).and_then(|mut listing| {
+    let made = || {
+        let takes_files = options.upload && folder.permit().may(Rights::WRITE, folder.path());
+        let nonce = if takes_files && form == Form::Html { Some(Nonce::new()?) } else { None };
+        let policy = nonce.as_ref().map_or_else(|| document::POLICY.to_owned(), Nonce::policy);
+        let mut listing = Listing::open(folder, form, query, options.hidden, nonce)?;
         let whole = if listing.read(AT_ONCE)? { Some(listing.whole()?) } else { None };
-        Ok(match whole {
+        let response = match whole {
             Some(content) => Response::new(200).content(form.content_type(), content),
             None => Response::new(200).stream(form.content_type(), listing),
-        })
-    });
-    let response = made.map_err(|error| {
+        };
+        Ok((response, policy))
+    };
+    let (response, policy) = made().map_err(|error: io::Error| {
         log::warn!("a folder can't be read: {error}");
         (500, "The folder can't be read.")
     })?;
     let response = response.field("Vary", "Accept, User-Agent");
-    Ok(if form == Form::Html { response.field("Content-Security-Policy", document::POLICY) } else { response })
+    Ok(if form == Form::Html { response.field("Content-Security-Policy", &policy) } else { response })
 }
 
 /// A listing that is being made.
@@ -102,13 +112,13 @@ enum Stage {
 }
 
 impl Listing {
-    fn open(folder: Folder, form: Form, query: Query<'_>, hidden: bool) -> io::Result<Listing> {
+    fn open(folder: Folder, form: Form, query: Query<'_>, hidden: bool, upload: Option<Nonce>) -> io::Result<Listing> {
         let (order, filter) = (Order::of(query), query.get("filter").unwrap_or_default());
         Ok(Listing {
             reader: Reader::open(&folder, hidden, &filter)?,
             folder,
             order,
-            page: form.page(order, filter),
+            page: form.page(order, filter, upload),
             names: Names::default(),
             weighed: Vec::new(),
             next: 0,

@@ -7,6 +7,7 @@ use super::sort::Order;
 use super::text::Text;
 use crate::http::head::Head;
 use crate::http::query::Query;
+use crate::http::upload::page::Nonce;
 
 /// A form of a listing: what stands before, for, and behind its entries.
 pub(crate) trait Page: Send {
@@ -51,9 +52,9 @@ impl Form {
         }
     }
 
-    pub(crate) fn page(self, order: Order, filter: String) -> Box<dyn Page> {
+    pub(crate) fn page(self, order: Order, filter: String, upload: Option<Nonce>) -> Box<dyn Page> {
         match self {
-            Form::Html => Box::new(Html::new(order, filter)),
+            Form::Html => Box::new(Html::new(order, filter, upload)),
             Form::Json => Box::new(Json::default()),
             Form::Text => Box::new(Text),
         }

@@ -37,7 +37,7 @@ impl Root {
 
     fn list(&self, path: &str, form: Form, query: &str, hidden: bool) -> String {
         let query = Query(query.as_bytes());
-        let content = Listing::open(self.folder(path), form, query, hidden).unwrap().whole().unwrap();
+        let content = Listing::open(self.folder(path), form, query, hidden, None).unwrap().whole().unwrap();
         String::from_utf8(content).unwrap()
     }
 
@@ -199,12 +199,12 @@ fn an_entry_that_is_gone_is_left_out_and_one_that_is_not_told_of_is_shown() {
     }
     for query in ["", "sort=date"] {
         root.write("a", 0, 0);
-        let mut listing = Listing::open(root.folder(""), Form::Text, Query(query.as_bytes()), false).unwrap();
+        let mut listing = Listing::open(root.folder(""), Form::Text, Query(query.as_bytes()), false, None).unwrap();
         assert!(listing.read(AT_ONCE).unwrap());
         std::fs::remove_file(root.0.join("a")).unwrap();
         assert_eq!(listing.whole().unwrap(), b"b\n", "{query}");
     }
-    let mut page = Html::new(Order::default(), String::new());
+    let mut page = Html::new(Order::default(), String::new(), None);
     let mut to = Vec::new();
     page.row(&Row { name: b"closed", kind: Kind::File, facts: None }, &mut to);
     assert_eq!(to, b"<tr><td><a href=\"./closed\">closed</a></td><td></td><td></td></tr>\n");
@@ -216,7 +216,7 @@ fn the_first_rows_are_made_before_the_last_entries_are_looked_at() {
     for number in 0..3000 {
         std::fs::write(root.0.join(number.to_string()), "").unwrap();
     }
-    let mut listing = Listing::open(root.folder(""), Form::Html, Query(b""), false).unwrap();
+    let mut listing = Listing::open(root.folder(""), Form::Html, Query(b""), false, None).unwrap();
     assert!(!listing.read(AT_ONCE).unwrap());
     let mut piece = Vec::new();
     assert_eq!(listing.produce(&mut piece).unwrap(), Produced::More);

@@ -9,8 +9,10 @@ mod destination;
 pub mod form;
 mod guard;
 mod origin;
+pub(super) mod page;
 mod put;
 mod refusal;
+mod tus;
 
 use std::ffi::OsStr;
 use std::io;
@@ -38,9 +40,10 @@ use crate::common::store::{Name, OnDuplicate, Published, Store, StoreOptions, is
 use after::AfterUpload;
 pub use after::CommandLine;
 use refusal::say;
+use tus::Verb;
 
 /// The methods of a site into which files are stored.
-const ALLOW: &str = "GET, HEAD, OPTIONS, POST, PUT, DELETE, MKCOL, MOVE";
+const ALLOW: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE, MKCOL, MOVE";
 /// A sender who never pauses is listened to for so long, before others get their turn.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -81,6 +84,7 @@ pub(crate) struct Uploads(Arc<Shared>);
 struct Shared {
     site: Arc<Site>,
     store: Store,
+    max_size: Option<u64>,
     on_duplicate: Option<OnDuplicate>,
     after: Option<AfterUpload>,
 }
@@ -98,7 +102,13 @@ impl Uploads {
         let after = options.after_upload.clone();
         let after =
             after.map(|command| AfterUpload::start(command, options.after_upload_timeout, folder)).transpose()?;
-        Ok(Uploads(Arc::new(Shared { site, store, on_duplicate: options.on_duplicate, after })))
+        Ok(Uploads(Arc::new(Shared {
+            site,
+            store,
+            max_size: options.max_size,
+            on_duplicate: options.on_duplicate,
+            after,
+        })))
     }
 
     /// Ends what doesn't end with the last request.
@@ -153,7 +163,7 @@ impl Shared {
         let is_allowed = head.values("origin").next().is_some_and(|origin| policy.allows(origin));
         let methods = if is_allowed { ALLOW } else { METHODS };
         response.fields += &cors::preflight(head, methods).filter(|_| policy.cors).unwrap_or_default();
-        response
+        tus::abilities(self, response)
     }
 }
 
@@ -168,9 +178,10 @@ impl Application for Uploads {
         client_address: &ClientAddress,
         permit: &Permit,
     ) -> Option<Result<Box<dyn Receiver>, Response>> {
-        let receiver = match head.method {
-            Method::Put => put::begin,
-            Method::Post => form::begin,
+        let receiver = match (Verb::of(head), head.method) {
+            (Some(verb), _) => verb.receiver()?,
+            (None, Method::Put) => put::begin,
+            (None, Method::Post) => form::begin,
             _ => return None,
         };
         let sender = Sender { address: client_address.clone(), permit: permit.clone() };
@@ -184,6 +195,11 @@ impl Application for Uploads {
     fn respond(&self, request: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
         let head = request.head;
         let response = match head.method {
+            _ if let Some(verb) = Verb::of(head) => {
+                let sender = Sender { address: request.client_address.clone(), permit: request.permit.clone() };
+                tus::answer(&self.0, verb, head, &sender)
+            }
+            Method::Get if let Some(script) = page::script(head) => script,
             Method::Get | Method::Head => return self.0.site.respond(request, frame),
             Method::Options => self.0.options(head),
             _ => {

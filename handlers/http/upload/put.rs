@@ -65,7 +65,7 @@ fn not_stored(error: &StoreError, permit: &Permit, place: &Place) -> Response {
 }
 
 /// Whether a folder stands at the place; or why the system lets nothing stand there.
-fn stands_a_folder(root: &Dir, place: &Place) -> Result<bool, Response> {
+pub(super) fn stands_a_folder(root: &Dir, place: &Place) -> Result<bool, Response> {
     match root.symlink_metadata(place.path()) {
         Ok(metadata) => Ok(metadata.is_dir()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),

@@ -48,7 +48,7 @@ impl UploadClient {
     /// Which digests are computed; the values don't matter.
     fn digests(&self) -> Digests {
         let sha256 = self.sha256 || !(self.md5 || self.no_digest);
-        Digests { md5: self.md5.then_some([0; 16]), sha256: sha256.then_some([0; 32]), blake3: None }
+        Digests { md5: self.md5.then_some([0; 16]), sha256: sha256.then_some([0; 32]), ..Digests::default() }
     }
 }
 

@@ -1,0 +1,72 @@
+//! Pieces of an upload, each with a digest of its own: what came in one is kept only when that is right.
+
+use std::io;
+
+use super::record::Record;
+use super::{Partial, StoreError};
+use crate::common::digest::{Digests, Hasher};
+
+/// A piece that is being received.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// Its offset in the upload.
+    start: u64,
+    wanted: Digests,
+}
+
+impl Partial {
+    /// What comes from here on is a piece with these digests, perhaps none. For uploads that have no digests as a
+    /// whole.
+    ///
+    /// As long as digests are to be compared, the piece is lost if the upload is dropped, or the server killed.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn begin_piece(&mut self, digests: Digests) -> io::Result<()> {
+        if !digests.is_empty() {
+            let mut record = Record::of(&self.intent);
+            record.checked = Some(self.offset);
+            self.aside.write_record(&self.id, &record)?;
+            self.hasher = Hasher::of(&digests);
+        }
+        self.piece = Some(Box::new(Piece { start: self.offset, wanted: digests }));
+        Ok(())
+    }
+
+    /// The piece has come. Its bytes are kept if the digests are right.
+    ///
+    /// # Errors
+    /// [`StoreError::ChecksumMismatch`], or those of the system; either way, the piece is lost.
+    pub fn end_piece(&mut self) -> Result<(), StoreError> {
+        let computed = std::mem::take(&mut self.hasher).finish();
+        if let Some(digest) = self.piece.as_ref().and_then(|piece| piece.wanted.difference(&computed)) {
+            self.drop_piece()?;
+            return Err(StoreError::ChecksumMismatch(digest));
+        }
+        match self.piece.take() {
+            Some(piece) if !piece.wanted.is_empty() => Ok(self.write_record()?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes back what came in the piece.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn drop_piece(&mut self) -> io::Result<()> {
+        let Some(piece) = self.piece.take() else { return Ok(()) };
+        self.hasher = Hasher::default();
+        self.file.set_len(piece.start)?;
+        self.offset = piece.start;
+        if piece.wanted.is_empty() { Ok(()) } else { self.write_record() }
+    }
+
+    /// Takes back a piece whose digests weren't compared.
+    pub(super) fn drop_unchecked_piece(&mut self) -> io::Result<()> {
+        if self.piece.as_ref().is_some_and(|piece| !piece.wanted.is_empty()) { self.drop_piece() } else { Ok(()) }
+    }
+
+    fn write_record(&self) -> io::Result<()> {
+        self.aside.write_record(&self.id, &Record::of(&self.intent))
+    }
+}

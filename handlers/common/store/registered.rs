@@ -1,0 +1,220 @@
+//! Uploads that are known by an id: registered once, then sent in pieces over any number of connections.
+//!
+//! The id can't be guessed, as it stands for 128 random bits. A registered upload is there before its first byte,
+//! outlives the server, and is remembered for a while after it has become a file, for a client that has missed the
+//! answer.
+
+use std::io;
+use std::time::SystemTime;
+
+use super::aside::Aside;
+use super::record::Record;
+use super::{Intent, Name, OnDuplicate, Partial, Store, StoreError, unshared};
+
+/// What is known of a registered upload.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// What was announced.
+    pub intent: Intent,
+    /// How far it has come.
+    pub progress: Progress,
+}
+
+/// How far a registered upload has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// More is to come, or it has to be published.
+    Partial {
+        /// So many bytes are there.
+        offset: u64,
+        /// If nothing comes until then, it is removed.
+        expires: Option<SystemTime>,
+    },
+    /// It is a file of this name; `None` if the server was killed before it could note the name.
+    Stored(Option<Name>),
+}
+
+impl Store {
+    /// Registers an upload of a known size; the intent's memo is kept with it, its owner replaced.
+    ///
+    /// # Errors
+    /// As for [`begin`](Store::begin).
+    pub fn register(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Partial, StoreError> {
+        let intent = Intent { memo: Some(intent.memo.clone().unwrap_or_default()), ..unshared(intent)? };
+        let mut partial = self.start(intent, on_duplicate, false)?;
+        if let Err(error) = partial.aside.write_record(&partial.id, &Record::of(&partial.intent)) {
+            partial.discard()?;
+            return Err(error.into());
+        }
+        partial.recorded = true;
+        Ok(partial)
+    }
+
+    /// What is known of the upload with this id; `None` if there is none, or not any more.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn registered(&self, id: &str) -> io::Result<Option<Registered>> {
+        let Some(aside) = self.aside_for(id)? else { return Ok(None) };
+        // The bytes first: when they have become a file in between, the record tells.
+        let part = aside.part_metadata(id)?;
+        let Some((record, intent)) = read(&aside, id) else { return Ok(None) };
+        let progress = match part {
+            Some((length, modified)) => {
+                let expires = self.expiry(modified);
+                if is_past(expires) {
+                    return Ok(None);
+                }
+                let offset = length.min(record.checked.unwrap_or(u64::MAX));
+                Progress::Partial { offset, expires }
+            }
+            None => Progress::Stored(record.stored.as_deref().and_then(|name| Name::path(name).ok())),
+        };
+        Ok(Some(Registered { intent, progress }))
+    }
+
+    /// Goes on with a registered upload.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while somebody else does; `NoSpace`; those of the system, `NotFound` among them.
+    pub fn go_on(&self, id: &str) -> Result<Partial, StoreError> {
+        self.sweep_now_and_then();
+        let aside = self.aside_for(id)?.ok_or_else(not_found)?;
+        let file = aside.lock_existing(id)?.ok_or_else(not_found)?;
+        let (record, intent) = read(&aside, id).ok_or_else(not_found)?;
+        let metadata = file.metadata()?;
+        if is_past(self.expiry(metadata.modified()?)) {
+            return Err(not_found());
+        }
+        let there = metadata.len().min(record.checked.unwrap_or(u64::MAX));
+        if record.checked.is_some() {
+            file.set_len(there)?;
+            aside.write_record(id, &Record::of(&intent))?;
+        }
+        let room = self.0.space.reserve(self.root(), id, intent.size.unwrap_or(there), there)?;
+        let mut partial = Partial::of(self.clone(), aside, intent, file, room);
+        partial.recorded = true;
+        partial.offset = partial.hasher.update_from(&partial.file, 0)?;
+        Ok(partial)
+    }
+
+    /// Removes what is left of a registered upload. The file that it has become stays.
+    ///
+    /// # Errors
+    /// As for [`go_on`](Store::go_on).
+    pub fn give_up(&self, id: &str) -> Result<(), StoreError> {
+        let aside = self.aside_for(id)?.ok_or_else(not_found)?;
+        let _locked = aside.lock_existing(id)?;
+        read(&aside, id).ok_or_else(not_found)?;
+        Ok(aside.remove(id)?)
+    }
+
+    /// Where the upload with this id would lie; `None` if no upload can have it.
+    fn aside_for(&self, id: &str) -> io::Result<Option<Aside>> {
+        let is_id = id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if is_id { Aside::existing(self.root()) } else { Ok(None) }
+    }
+
+    /// When an upload is removed to which nothing comes after this.
+    fn expiry(&self, last: SystemTime) -> Option<SystemTime> {
+        last.checked_add(self.0.partial_expiry)
+    }
+}
+
+impl Partial {
+    /// Names the upload, if it is registered.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// When the upload is removed if nothing comes until then.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn expires(&self) -> io::Result<Option<SystemTime>> {
+        Ok(self.store.expiry(self.file.metadata()?.modified()?))
+    }
+
+    /// Keeps a note of the file that the upload has become.
+    pub(super) fn remember(&self, name: &Name) {
+        let mut record = Record::of(&self.intent);
+        record.stored = Some(name.as_str().to_owned());
+        if let Err(error) = self.aside.write_record(&self.id, &record) {
+            log::debug!("that {name} is stored isn't noted: {error}");
+        }
+    }
+}
+
+fn is_past(time: Option<SystemTime>) -> bool {
+    time.is_some_and(|time| time <= SystemTime::now())
+}
+
+fn not_found() -> StoreError {
+    StoreError::Io(io::ErrorKind::NotFound.into())
+}
+
+/// The record of a registered upload.
+fn read(aside: &Aside, id: &str) -> Option<(Record, Intent)> {
+    let record = aside.read_record(id)?;
+    let intent = record.intent()?;
+    (intent.memo.is_some() && intent.id() == id).then_some((record, intent))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::common::store::tests::{Folder, code, intent};
+
+    fn offset(store: &Store, id: &str) -> Option<u64> {
+        match store.registered(id).unwrap()?.progress {
+            Progress::Partial { offset, .. } => Some(offset),
+            Progress::Stored(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_registered_upload_is_found_by_its_id_alone() {
+        let folder = Folder::new();
+        let store = folder.store();
+        let partial = store.register(intent("a", 3), OnDuplicate::Error).unwrap();
+        let id = partial.id().to_owned();
+        assert_eq!((code(store.go_on(&id)), offset(&store, &id)), ("busy", Some(0)));
+        drop(partial);
+        store.go_on(&id).unwrap().write(b"ab").unwrap();
+        assert_eq!(offset(&folder.store(), &id), Some(2));
+        let mut partial = store.go_on(&id).unwrap();
+        partial.write(b"c").unwrap();
+        assert_eq!(code(partial.publish(OnDuplicate::Error)), "ok");
+        assert_eq!(folder.read("a").unwrap(), b"abc");
+        let stored = Progress::Stored(Some(Name::path("a").unwrap()));
+        assert_eq!(store.registered(&id).unwrap().unwrap().progress, stored);
+        store.give_up(&id).unwrap();
+        assert!(store.registered(&id).unwrap().is_none());
+    }
+
+    #[test]
+    fn uploads_of_other_protocols_and_names_that_are_no_ids_are_not_found() {
+        let folder = Folder::new();
+        let store = folder.store();
+        let mut other = store.begin(intent("a", 3), OnDuplicate::Error).unwrap();
+        other.write(b"ab").unwrap();
+        let id = other.id().to_owned();
+        drop(other);
+        for id in [&*id, "", "../a", &id.to_uppercase(), &id[1..]] {
+            assert!(store.registered(id).unwrap().is_none() && store.go_on(id).is_err(), "{id}");
+            assert!(store.give_up(id).is_err(), "{id}");
+        }
+        assert_eq!(store.partials().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_expired_upload_is_not_found_and_swept() {
+        let folder = Folder::new();
+        let id = folder.store().register(intent("a", 3), OnDuplicate::Error).unwrap().id().to_owned();
+        let store = folder.store_with(|options| options.partial_expiry = Duration::from_nanos(1));
+        assert!(store.registered(&id).unwrap().is_none() && store.go_on(&id).is_err());
+        assert!(folder.names().is_empty());
+    }
+}

@@ -1,0 +1,62 @@
+//! `POST`: a new upload, perhaps with its first bytes (the extensions creation and creation-with-upload).
+
+use std::sync::Arc;
+
+use super::piece::{self, Piece};
+use super::{on_duplicate, only, refused, resource};
+use crate::common::store::{Intent, Name, PARTIALS};
+use crate::http::application::Receiver;
+use crate::http::head::{Framing, Head};
+use crate::http::message::Response;
+use crate::http::tus_fields::{self, Metadata};
+use crate::http::upload::put::stands_a_folder;
+use crate::http::upload::refusal::{self, say};
+use crate::http::upload::{Place, Sender, Shared};
+
+/// Registers an upload, and takes what comes with the request.
+pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Result<Box<dyn Receiver>, Response> {
+    let folder = Place::of(&shared.site, head)?;
+    if !folder.path.is_empty() && !shared.root().is_dir(folder.path()) {
+        return Err(say(404, "There is no folder at this address."));
+    }
+    if ["upload-concat", "upload-defer-length"].iter().any(|name| head.values(name).next().is_some()) {
+        return Err(say(400, "Nothing is stored: Upload-Concat and Upload-Defer-Length aren't known here."));
+    }
+    let size = only(head, "upload-length").and_then(tus_fields::number);
+    let size = size.ok_or_else(|| say(400, "Nothing is stored: say in Upload-Length how long the file is."))?;
+    let memo = head.joined("upload-metadata").unwrap_or_default();
+    let name = file_of(shared, &folder, &memo)?;
+    if head.body != Framing::None && head.body != Framing::Length(0) {
+        piece::check_content(head)?;
+    }
+    let digests = piece::announced_digests(head)?;
+    let memo = Some(String::from_utf8_lossy(&memo).into_owned());
+    let on_duplicate = on_duplicate(shared, &sender, &name)?;
+    let intent = Intent { size: Some(size), memo, ..Intent::new(name) };
+    let partial = shared.store.register(intent, on_duplicate).map_err(|error| refused(&error))?;
+    let location = resource::below(shared, &folder, &format!("{PARTIALS}/{}", partial.id()));
+    Ok(Box::new(Piece::begin(shared, head, sender, partial, digests, Some(location))?))
+}
+
+/// Where the file is to stand: below the folder, as its metadata says.
+fn file_of(shared: &Shared, folder: &Place, metadata: &[u8]) -> Result<Name, Response> {
+    let Metadata { filename, relative_path } = if metadata.is_empty() {
+        Metadata::default()
+    } else {
+        tus_fields::metadata(metadata).map_err(|error| say(400, &format!("Nothing is stored: {error}.")))?
+    };
+    let name = match (relative_path, filename) {
+        // Uppy says `null` of a file that came without a folder.
+        (Some(path), _) if !path.is_empty() && path != "null" => Name::path(&path),
+        (_, Some(name)) => Name::last_component(&name),
+        _ => return Err(say(400, "Nothing is stored: say the file's name in Upload-Metadata, as `filename`.")),
+    };
+    let name = name.map_err(|error| refusal::of(&error))?;
+    // By its address, so that whatever holds for a PUT to it holds here.
+    let address = resource::below(shared, folder, name.as_str());
+    let place = Place::at(&shared.site, address.as_bytes())?;
+    if stands_a_folder(shared.root(), &place)? {
+        return Err(say(409, "Nothing is stored: a folder of this name exists."));
+    }
+    place.name()
+}
