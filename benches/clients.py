@@ -37,9 +37,9 @@ def read_response(connection, buffer):
         missing -= count
 
 
-def download(host, port, path):
-    """Downloads `path` again and again over one connection, throws it away, and yields the seconds each took."""
-    buffer = bytearray(1 << 20)
+def download(host, port, path, piece):
+    """Downloads `path` again and again over one connection, reading at most `piece` bytes at once; yields the seconds each took."""
+    buffer = bytearray(piece)
     with socket.create_connection((host, port), timeout=TIMEOUT) as connection:
         while True:
             start = time.perf_counter()
