@@ -160,6 +160,7 @@ fn server_close_waits_for_the_children_unless_told_otherwise() {
     let server = Server::start(&["tcp", "close"]);
     let mut client = server.connect();
     client.say(b"wait\n").hear(b"waiting\n");
+    server.let_close();
     server.expect_nothing();
     client.say(b"go\n").hear(b"go\n");
     drop(client);
@@ -168,6 +169,7 @@ fn server_close_waits_for_the_children_unless_told_otherwise() {
     let server = Server::start(&["tcp", "close", "no-block"]);
     let mut client = server.connect();
     client.say(b"wait\n").hear(b"waiting\n");
+    server.let_close();
     server.expect("closed");
     client.say(b"left to itself\n").hear(b"left to itself\n");
 }

@@ -1,6 +1,7 @@
 //! The server's process, and what the tests' process sees of it.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -12,10 +13,12 @@ use socketserver::{
     StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
 };
 
-use crate::client::{Client, PATIENCE, TestDir, is_listening};
+use crate::client::{self, Client, PATIENCE, TestDir, is_listening};
 
 /// The first argument of the server's process.
 pub(crate) const SERVE: &str = "--serve";
+/// The file that a server with the setting `close` waits for.
+const MAY_CLOSE: &str = "may-close";
 pub(crate) const KINDS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
 
 /// Does what a line says.
@@ -96,6 +99,9 @@ pub(crate) fn serve(arguments: &[String]) {
         let mut server = settings.tcp("127.0.0.1:0", class).unwrap();
         tell(server.server_address());
         server.handle_request().unwrap();
+        // A connection that has said nothing yet would be closed at once.
+        let may_close = || std::fs::exists(Path::new(arguments.last().unwrap()).join(MAY_CLOSE)).unwrap();
+        client::eventually("the client has spoken", may_close);
         server.server_close();
         tell("closed");
     } else {
@@ -136,7 +142,7 @@ pub(crate) struct Server {
     kind: String,
     address: ServerAddress,
     lines: mpsc::Receiver<String>,
-    _dir: TestDir,
+    dir: TestDir,
 }
 
 impl Server {
@@ -152,7 +158,7 @@ impl Server {
             Some(path) => ServerAddress::Unix(Some(path.into())),
             None => ServerAddress::Inet(ready.parse().unwrap()),
         };
-        Server { process, kind: arguments[0].to_owned(), address, lines, _dir: dir }
+        Server { process, kind: arguments[0].to_owned(), address, lines, dir }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -180,6 +186,11 @@ impl Server {
 
     pub(crate) fn is_listening(&self) -> bool {
         is_listening(&self.address)
+    }
+
+    /// Lets a server with the setting `close` do so.
+    pub(crate) fn let_close(&self) {
+        std::fs::write(self.dir.join(MAY_CLOSE), "").unwrap();
     }
 
     pub(crate) fn terminate(&self) {
