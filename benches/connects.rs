@@ -2,19 +2,27 @@
 //!
 //! So many threads connect, read what there is to read, and close, again and again. With `auth` they answer the HMAC
 //! challenge and have one byte echoed. Ends with one line of JSON.
+//!
+//! Each thread connects from a loopback address of its own, as clients do that are many: whoever closes first keeps its
+//! port for a minute, and with `auth` that is the client. From one address the search for a port that is left would
+//! soon cost more than the connection.
 
 use std::env;
 use std::error::Error;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use socket2::{Domain, Socket, Type};
 
-fn connect(port: u16, key: Option<&[u8]>) -> Result<(), Box<dyn Error>> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+fn connect(from: Ipv4Addr, port: u16, key: Option<&[u8]>) -> Result<(), Box<dyn Error>> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((from, 0)).into())?;
+    socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut bytes = [0; 64];
     if let Some(key) = key {
@@ -47,12 +55,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     let end = begun + Duration::from_secs_f64(seconds);
     let workers: Vec<_> = (0..clients)
-        .map(|_| {
+        .map(|number| {
             let key = key.clone();
+            let from = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + number as u32);
             thread::spawn(move || {
                 let (mut done, mut failed) = (0u64, 0u64);
                 while Instant::now() < end {
-                    match connect(port, key.as_deref()) {
+                    match connect(from, port, key.as_deref()) {
                         Ok(()) => done += 1,
                         Err(_) => failed += 1,
                     }

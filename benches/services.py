@@ -83,8 +83,8 @@ class Bench:
     def python(self, name):
         return measure.Server("python", [sys.executable, "-c", PYTHON[name]])
 
-    def bare(self, name):
-        return measure.Server("C loop", [str(self.folder / name)])
+    def bare(self, name, *arguments):
+        return measure.Server("C loop", [str(self.folder / name), *arguments])
 
     def client(self, *arguments):
         subprocess.run([self.options.ours, "client", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
@@ -155,6 +155,9 @@ def auth(bench):
         yield "ours", bench.messages(server, bench.options.connects, "auth", 32, "benchmark-key")
     with bench.ours("time") as server:
         yield "time", bench.messages(server, bench.options.connects, "read", 32)
+    # Two round trips instead of one, and no cryptography: what is left to the authentication itself.
+    with bench.bare("epoll_echo", "challenge") as server:
+        yield "C loop", bench.messages(server, bench.options.connects, "auth", 32, "benchmark-key")
 
 
 def bare_copy(source, target):

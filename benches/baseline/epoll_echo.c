@@ -1,10 +1,12 @@
-/* The least an echo server over TCP can do: one thread, level-triggered epoll, read and write of 64 bytes. */
+/* The least an echo server over TCP can do: one thread, level-triggered epoll, read and write of 64 bytes. With the
+   argument `challenge`, what `serve auth` can't save: 32 bytes first, one byte back for the answer, and no cryptography. */
 
 #define _GNU_SOURCE /* accept4 */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,7 +23,9 @@ static void watch(int epoll, int fd) {
     check(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
 }
 
-int main(void) {
+int main(int argument_count, char **arguments) {
+    const char *mode = argument_count > 1 ? arguments[1] : "echo";
+    int challenges = strcmp(mode, "challenge") == 0;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
     int listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -36,6 +40,7 @@ int main(void) {
     printf("echo listening on tcp://127.0.0.1:%d\n", ntohs(address.sin_port));
     fflush(stdout);
 
+    static const char challenge[32];
     for (;;) {
         struct epoll_event events[64];
         int ready = epoll_wait(epoll, events, 64, -1);
@@ -46,11 +51,17 @@ int main(void) {
                 int on = 1, client = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
                 check(client, "accept4");
                 check(setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), "TCP_NODELAY");
+                if (challenges)
+                    check(write(client, challenge, sizeof challenge), "write");
                 watch(epoll, client);
                 continue;
             }
             char message[64];
             ssize_t count = read(fd, message, sizeof message);
+            if (challenges && count > 0) {
+                message[0] = 'X';
+                count = 1;
+            }
             if (count <= 0 || write(fd, message, count) != count)
                 close(fd);
         }

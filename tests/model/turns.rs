@@ -39,6 +39,11 @@ struct Inbox {
     begun: Vec<usize>,
 }
 
+/// Turns are short, or long, as they please.
+fn any_time() -> Duration {
+    Duration::from_micros(thread_rng().gen_range(0..5000))
+}
+
 struct Pool {
     lead: Lead<Event>,
     inbox: Mutex<Inbox>,
@@ -73,12 +78,12 @@ impl Pool {
 
     fn work(&self, me: usize) {
         let mut ready = Vec::new();
-        let mut turn = self.lead.next(me);
+        let mut turn = self.lead.begin(me);
         loop {
             turn = match turn {
                 Turn::Work(event) => {
                     self.serve(event);
-                    self.lead.next(me)
+                    self.lead.next(me, any_time())
                 }
                 Turn::Lead { at_once } => {
                     self.gather(&mut ready, at_once);

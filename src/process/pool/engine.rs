@@ -102,15 +102,16 @@ impl Engine {
     fn work(self: Arc<Engine>, me: usize) {
         let mut events = Events::new();
         let mut ready = Vec::new();
-        let mut turn = self.lead.next(me);
+        let mut turn = self.lead.begin(me);
         loop {
             turn = match turn {
                 Turn::Work(job) => {
+                    let begun = self.clock.now();
                     // Handlers' panics end in the session; this wall is for our own mistakes.
                     if catch_unwind(AssertUnwindSafe(|| self.serve(job))).is_err() {
                         log::error!("a worker panicked outside of a handler; its connection is lost");
                     }
-                    self.lead.next(me)
+                    self.lead.next(me, self.clock.now().saturating_duration_since(begun))
                 }
                 Turn::Lead { at_once } => {
                     self.take_the_lead(&mut events, &mut ready, at_once.then_some(Duration::ZERO));
