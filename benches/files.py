@@ -191,7 +191,7 @@ def main():
     needed = (options.uploads * options.upload_mib + 2 * options.mib) * MIB
     place = "/dev/shm" if Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > needed else None
     with tempfile.TemporaryDirectory(dir=place) as folder:
-        results = run(ROWS, Bench(options, folder), options)
+        results = run(ROWS, Bench(options, folder, folder), options)
     version = lambda name: measure.first_line(name, "--version") if shutil.which(name) else f"no {name} (cargo install {name})"
     text = measure.circumstances([version(name) for name in OTHERS]) + "\n\n" + report(ROWS, results, options)
     print(json.dumps(results) if options.json else text)

@@ -3,7 +3,7 @@
 //! Whoever writes a partial upload holds a lock of the system on its bytes. It ends with the process, even one that is
 //! killed, and holds between processes.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
@@ -48,18 +48,18 @@ impl Aside {
         &self.0
     }
 
-    /// The bytes of an upload, locked; `Busy` if somebody else writes them.
-    pub(super) fn lock(&self, id: &str) -> Result<File, StoreError> {
+    /// The bytes of an upload, locked, and what the system tells of them; `Busy` if somebody else writes them.
+    pub(super) fn lock(&self, id: &str) -> Result<(File, fs::Metadata), StoreError> {
         let flags = OFlags::RDWR | OFlags::CREATE;
         self.lock_with(id, flags)?.ok_or_else(|| StoreError::Io(io::ErrorKind::NotFound.into()))
     }
 
     /// As [`lock`](Aside::lock), but `None` if there are no such bytes.
-    pub(super) fn lock_existing(&self, id: &str) -> Result<Option<File>, StoreError> {
+    pub(super) fn lock_existing(&self, id: &str) -> Result<Option<(File, fs::Metadata)>, StoreError> {
         self.lock_with(id, OFlags::RDWR)
     }
 
-    fn lock_with(&self, id: &str, flags: OFlags) -> Result<Option<File>, StoreError> {
+    fn lock_with(&self, id: &str, flags: OFlags) -> Result<Option<(File, fs::Metadata)>, StoreError> {
         let name = part(id);
         for _ in 0..ATTEMPTS {
             let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -76,7 +76,7 @@ impl Aside {
             // Before it was locked, the file may have been published or removed; then the name means another one.
             let ours = file.metadata()?;
             match statat(&self.0, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(now) if now.st_ino == ours.ino() && now.st_dev == ours.dev() => return Ok(Some(file)),
+                Ok(now) if now.st_ino == ours.ino() && now.st_dev == ours.dev() => return Ok(Some((file, ours))),
                 _ => {}
             }
         }

@@ -55,8 +55,8 @@ impl Partial {
     pub(super) fn open(store: Store, intent: Intent, resume: bool) -> Result<Partial, StoreError> {
         let id = intent.id();
         let aside = Aside::open(store.root())?;
-        let file = aside.lock(&id)?;
-        let left_over = file.metadata()?.len();
+        let (file, metadata) = aside.lock(&id)?;
+        let left_over = metadata.len();
         let usable = resume && intent.size.is_none_or(|size| left_over <= size);
         let there = if usable { left_over } else { 0 };
         if left_over > there {

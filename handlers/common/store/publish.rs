@@ -120,6 +120,9 @@ impl Partial {
 
     /// The folder below the root, made as far as it isn't there. No symlink leads out of the root.
     fn make_folders(&self, path: &str) -> io::Result<Dir> {
+        if let Ok(folder) = self.store.root().open_dir(path) {
+            return Ok(folder);
+        }
         let mut folder = self.store.root().try_clone()?;
         for component in path.split('/') {
             let next = match folder.open_dir(component) {

@@ -80,9 +80,8 @@ impl Store {
     pub fn go_on(&self, id: &str) -> Result<Partial, StoreError> {
         self.sweep_now_and_then();
         let aside = self.aside_for(id)?.ok_or_else(not_found)?;
-        let file = aside.lock_existing(id)?.ok_or_else(not_found)?;
+        let (file, metadata) = aside.lock_existing(id)?.ok_or_else(not_found)?;
         let (record, intent) = read(&aside, id).ok_or_else(not_found)?;
-        let metadata = file.metadata()?;
         if is_past(self.expiry(metadata.modified()?)) {
             return Err(not_found());
         }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::aside::Aside;
 use super::{PARTIALS, StoreError};
+use crate::common::digest::CHUNK;
 
 /// What was counted is believed for so long, as others may write to the folder too.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -112,6 +113,10 @@ impl Drop for Room {
 }
 
 fn check_disk(root: &Dir, bytes: u64) -> Result<(), StoreError> {
+    // A single write tells as soon as the look would.
+    if bytes <= CHUNK as u64 {
+        return Ok(());
+    }
     let disk = rustix::fs::fstatvfs(root)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if bytes > free { Err(StoreError::NoSpace("the disk has too little room for it")) } else { Ok(()) }

@@ -161,9 +161,11 @@ impl Sender {
     }
 
     fn be_patient(&self, connection: &Connection, size: u64) {
-        let time = self.timeout + Duration::from_secs(size / BYTES_PER_SECOND);
-        // Without it, the time-out is only shorter.
-        let _ = connection.set_read_timeout(Some(time));
+        let more = size / BYTES_PER_SECOND;
+        if more > 0 {
+            // Without it, the time-out is only shorter; for the files that follow it may be longer.
+            let _ = connection.set_read_timeout(Some(self.timeout + Duration::from_secs(more)));
+        }
     }
 }
 
