@@ -2,7 +2,8 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use socketserver::{Builder, Next, Refusal, Result, StreamRequest, StreamRequestHandler, ThreadingMixIn};
 
@@ -127,6 +128,36 @@ fn a_handler_that_waits_for_another_connection_is_not_waited_for() {
         client.hear(b"stop\n");
     }
     assert!(server.stats().threads >= 20);
+}
+
+#[test]
+fn handlers_that_usually_block_run_beside_each_other() {
+    const CLIENTS: usize = 32;
+    // Those that are in the handler just now, and the most that ever were.
+    let within = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+    let counts = Arc::clone(&within);
+    let class = move |_: &_| {
+        let within = Arc::clone(&counts);
+        move |request: &mut StreamRequest| {
+            if request.rfile.take_line(80)?.is_some() {
+                within.1.fetch_max(1 + within.0.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(10)); // as a database would
+                within.0.fetch_sub(1, Ordering::SeqCst);
+                request.wfile.write_all(b"done\n")?;
+            }
+            Ok(Next::Wait)
+        }
+    };
+    let server = Running::start(Builder::new().tcp("127.0.0.1:0", class).unwrap());
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for _ in 0..4 {
+        within.1.store(0, Ordering::SeqCst);
+        clients.iter_mut().for_each(|client| drop(client.say(b"go\n")));
+        clients.iter_mut().for_each(|client| drop(client.hear(b"done\n")));
+    }
+    // Two threads for each look of the supervisor would make five.
+    let most = within.1.load(Ordering::SeqCst);
+    assert!(most > CLIENTS / 2, "only {most} of {CLIENTS} ran at once, once it was known that they block");
 }
 
 #[test]

@@ -31,7 +31,8 @@ const MOST_TICKS_BETWEEN_LOOKS: u32 = 8;
 /// A sleeping thread is woken for work that would keep the others busy for so long.
 const WORTH_WAKING: Duration = Duration::from_micros(50);
 
-/// Where turns usually take so long, handlers block: somebody else leads meanwhile, even if nothing is ready yet.
+/// Where turns usually take so long, handlers block: somebody else leads meanwhile, even if nothing is ready yet, and as
+/// many threads work as there may be.
 const LONG_TURN: Duration = Duration::from_millis(1);
 
 /// What a thread is to do now.
@@ -102,7 +103,7 @@ pub(crate) struct Size {
     pub(crate) least: usize,
     /// Threads at most.
     pub(crate) most: usize,
-    /// Threads that work at the same time, as long as none is stuck.
+    /// Threads that work at the same time, as long as none is stuck and turns are short.
     pub(crate) awake: usize,
 }
 
@@ -242,18 +243,19 @@ impl<T> Lead<T> {
             state.turns_unled = MOST_TURNS_UNLED;
         }
         if !state.lacks_a_thread()
-            || state.working + state.waking >= self.size.awake
-            || (stuck == 0 && state.working > 0)
+            || state.working + state.waking >= self.most_working(state)
+            || (stuck == 0 && state.working > 0 && !state.turns_are_long())
         {
             return None;
         }
         if self.wake_follower(state) {
             return None;
         }
-        if state.led {
+        let may_grow = state.total < self.size.most;
+        if state.led && !(may_grow && state.turns_are_long()) {
             return Some(Order::Recall);
         }
-        if state.total < self.size.most {
+        if may_grow {
             return Some(Order::Grow { worker: state.join() });
         }
         // A worker that comes free meanwhile must not lead as well: each would undo what the other noted about its
@@ -267,13 +269,13 @@ impl<T> Lead<T> {
             if state.closed {
                 return state.leave(me);
             }
-            if state.working < self.size.awake {
+            if state.working < self.most_working(&state) {
                 let somebody_must_lead = !state.led && state.turns_unled >= MOST_TURNS_UNLED;
                 if !somebody_must_lead && let Some(job) = state.ready.pop_front() {
                     state.turns_unled += 1;
                     state.working += 1;
                     state.set(me, Doing::Working);
-                    if state.is_worth_waking() && state.working + state.waking < self.size.awake {
+                    if state.is_worth_waking() && state.working + state.waking < self.most_working(&state) {
                         self.wake_follower(&mut state);
                     }
                     self.rouse_supervisor(&state);
@@ -304,6 +306,11 @@ impl<T> Lead<T> {
         }
     }
 
+    /// How many threads may work at the same time, stuck ones not counted.
+    fn most_working(&self, state: &State<T>) -> usize {
+        if state.turns_are_long() { self.size.most } else { self.size.awake }
+    }
+
     fn wake_follower(&self, state: &mut State<T>) -> bool {
         let Some(follower) = state.followers.pop() else { return false };
         state.waking += 1;
@@ -313,7 +320,7 @@ impl<T> Lead<T> {
 
     /// Work came from outside the turns: somebody must take it up.
     fn has_new_work(&self, mut state: MutexGuard<'_, State<T>>) -> bool {
-        if state.working + state.waking < self.size.awake && !self.wake_follower(&mut state) {
+        if state.working + state.waking < self.most_working(&state) && !self.wake_follower(&mut state) {
             return state.led;
         }
         self.rouse_supervisor(&state);
@@ -381,10 +388,14 @@ impl<T> State<T> {
         !self.led || !self.ready.is_empty()
     }
 
+    fn turns_are_long(&self) -> bool {
+        self.usual_turn >= LONG_TURN
+    }
+
     /// Another thread would be of more use than its waking costs.
     fn is_worth_waking(&self) -> bool {
         let waiting = u32::try_from(self.ready.len()).unwrap_or(u32::MAX);
-        self.usual_turn.saturating_mul(waiting) >= WORTH_WAKING || !self.led && self.usual_turn >= LONG_TURN
+        self.usual_turn.saturating_mul(waiting) >= WORTH_WAKING || !self.led && self.turns_are_long()
     }
 
     /// No worker has been in one handler since the last look.
