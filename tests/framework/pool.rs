@@ -152,8 +152,12 @@ fn handlers_that_usually_block_run_beside_each_other() {
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
     for _ in 0..4 {
         within.1.store(0, Ordering::SeqCst);
-        clients.iter_mut().for_each(|client| drop(client.say(b"go\n")));
-        clients.iter_mut().for_each(|client| drop(client.hear(b"done\n")));
+        for client in &mut clients {
+            client.say(b"go\n");
+        }
+        for client in &mut clients {
+            client.hear(b"done\n");
+        }
     }
     // Two threads for each look of the supervisor would make five.
     let most = within.1.load(Ordering::SeqCst);

@@ -31,8 +31,8 @@ const MOST_TICKS_BETWEEN_LOOKS: u32 = 8;
 /// A sleeping thread is woken for work that would keep the others busy for so long.
 const WORTH_WAKING: Duration = Duration::from_micros(50);
 
-/// Where turns usually take so long, handlers block: somebody else leads meanwhile, even if nothing is ready yet, and as
-/// many threads work as there may be.
+/// Where turns usually take so long, handlers block: somebody else leads meanwhile, even if nothing is ready yet, and
+/// as many threads work as there may be.
 const LONG_TURN: Duration = Duration::from_millis(1);
 
 /// What a thread is to do now.
