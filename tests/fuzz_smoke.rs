@@ -81,6 +81,7 @@ fn digest_fields_hold_under_mutation() {
         b"sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:",
         b"md5=:AAAA:;a;b=1.5;c=\"x\\\",:\",\tunknown-*=::",
         b"sha-512=:AA==:, sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:",
+        b"sha-256=10, md5=3;a,\tsha=0, unknown=7",
     ];
     mutate(seeds, b"::==,; \t\"\\aA0*-", digest_fields::check);
 }
@@ -101,6 +102,7 @@ fn tus_fields_hold_under_mutation() {
     let seeds: &[&[u8]] = &[
         b"filename d29ybGRfZG9taW5hdGlvbl9wbGFuLnBkZg==,is_confidential",
         b"relativePath YS9iLnR4dA==, filename Yi50eHQ= ,\tother",
+        b"mtime MTcwMDAwMDAwMC41,lastModified MTcwMDAwMDAwMDUwMA==,filename Yg==",
         b"sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=",
         b"md5 kAFQmDzST7DWlj99KOF/cg==",
         b"18446744073709551615",

@@ -1,11 +1,18 @@
-//! `Content-Digest` and `Repr-Digest` (RFC 9530): what a sender says its bytes hash to.
+//! `Content-Digest` and `Repr-Digest` (RFC 9530): what a sender says its bytes hash to; `Want-Content-Digest` and
+//! `Want-Repr-Digest`: what a client would like to be told of them.
 
 use std::fmt;
 
 use base64_simd::STANDARD;
 
+mod algorithm;
 #[cfg(test)]
 mod tests;
+
+pub use algorithm::Algorithm;
+
+/// The highest preference that a client can have (RFC 9530 §4).
+const HIGHEST: u64 = 10;
 
 /// Why a digest field is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +42,53 @@ impl std::error::Error for DigestFieldError {}
 /// See [`DigestFieldError`].
 pub fn sha_256(field: &[u8]) -> Result<Option<[u8; 32]>, DigestFieldError> {
     let mut found = None;
-    let mut rest = skip(field, b" ");
-    while !rest.is_empty() {
-        let (key, value, behind) = member(rest).ok_or(DigestFieldError::Malformed)?;
-        let value = STANDARD.decode_to_vec(value).map_err(|_| DigestFieldError::Malformed)?;
+    for_each_member(field, bytes, |key, value| {
         if key == b"sha-256" {
             found = Some(value.try_into().map_err(|_| DigestFieldError::Length)?);
         }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The digest that the client of a `Want-Repr-Digest` or `Want-Content-Digest` likes best among those that are computed
+/// here, the field's lines joined by commas. `None` if there is none, or if the field isn't a dictionary of integers
+/// from 0 to 10: such a wish may be ignored (RFC 9530 §4).
+pub fn wanted(field: &[u8]) -> Option<Algorithm> {
+    let mut preferences = [0; Algorithm::ALL.len()];
+    for_each_member(field, preference, |key, value| {
+        let known = Algorithm::ALL.iter().position(|known| known.key().is_some_and(|name| name.as_bytes() == key));
+        if let Some(at) = known {
+            preferences[at] = value;
+        }
+        Ok(())
+    })
+    .ok()?;
+    // Of equals the first: the better one.
+    let best = preferences.into_iter().max().filter(|best| *best > 0)?;
+    Algorithm::ALL.into_iter().zip(preferences).find(|(_, preference)| *preference == best).map(|(known, _)| known)
+}
+
+/// The value of a `Repr-Digest` or `Content-Digest`; `None` for an algorithm that these fields don't know.
+pub(crate) fn member(algorithm: Algorithm, digest: &[u8]) -> Option<String> {
+    Some(format!("{}=:{}:", algorithm.key()?, STANDARD.encode_to_string(digest)))
+}
+
+/// Calls `each` for the members of a dictionary (RFC 9651 §3.2). `value` takes the value, its `=` included, off the
+/// beginning of what it is given; what follows is a parameter, or the next member.
+fn for_each_member<'a, V>(
+    field: &'a [u8],
+    value: impl Fn(&'a [u8]) -> Option<(V, &'a [u8])>,
+    mut each: impl FnMut(&'a [u8], V) -> Result<(), DigestFieldError>,
+) -> Result<(), DigestFieldError> {
+    let mut rest = skip(field, b" ");
+    while !rest.is_empty() {
+        let (key, behind) = key(rest).ok_or(DigestFieldError::Malformed)?;
+        let (value, mut behind) = value(behind).ok_or(DigestFieldError::Malformed)?;
+        while let Some(parameter) = behind.strip_prefix(b";") {
+            behind = skip_parameter(skip(parameter, b" ")).ok_or(DigestFieldError::Malformed)?;
+        }
+        each(key, value)?;
         rest = match skip(behind, b" \t") {
             [] => break,
             [b',', next @ ..] => skip(next, b" \t"),
@@ -51,19 +98,25 @@ pub fn sha_256(field: &[u8]) -> Result<Option<[u8; 32]>, DigestFieldError> {
             return Err(DigestFieldError::Malformed); // a comma at the end
         }
     }
-    Ok(found)
+    Ok(())
 }
 
-/// The key and the encoded value of the first member, and what follows it.
-fn member(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let (key, rest) = key(bytes)?;
-    let rest = rest.strip_prefix(b"=:")?;
-    let length = memchr::memchr(b':', rest)?;
-    let (value, mut rest) = (&rest[..length], &rest[length + 1..]);
-    while let Some(parameter) = rest.strip_prefix(b";") {
-        rest = skip_parameter(skip(parameter, b" "))?;
-    }
-    Some((key, value, rest))
+/// A byte sequence (RFC 9651 §3.3.5).
+fn bytes(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let text = text.strip_prefix(b"=:")?;
+    let length = memchr::memchr(b':', text)?;
+    let value = STANDARD.decode_to_vec(&text[..length]).ok()?;
+    Some((value, &text[length + 1..]))
+}
+
+/// An integer (RFC 9651 §3.3.1) that is a preference.
+fn preference(text: &[u8]) -> Option<(u64, &[u8])> {
+    const LONGEST: usize = 15;
+    let text = text.strip_prefix(b"=")?;
+    let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = text.split_at(length);
+    let value = std::str::from_utf8(digits).ok().filter(|_| length <= LONGEST)?.parse().ok()?;
+    (value <= HIGHEST).then_some((value, rest))
 }
 
 /// RFC 9651 §3.1.2: lower-case letters, digits and `_-.*`, beginning with a letter or `*`.
@@ -106,5 +159,10 @@ pub fn check(data: &[u8]) {
         assert_eq!(sha_256(again.as_bytes()), Ok(Some(digest)));
         // Another member of another algorithm before it changes nothing.
         assert_eq!(sha_256(format!("md5=:AAAA:;a=\"\\\"\" ,\t{again}").as_bytes()), Ok(Some(digest)));
+    }
+    if let Some(wish) = wanted(data) {
+        let key = wish.key().unwrap_or_default();
+        assert_eq!(wanted(format!("{key}=1").as_bytes()), Some(wish));
+        assert_eq!(wanted(&[b"unknown=10;a=1,\t", data].concat()), Some(wish));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use super::media;
 
 /// Files up to this size are kept in memory; of larger ones, only the descriptor.
 const IN_MEMORY: u64 = 64 * 1024;
+/// Seconds between two times that a file system can tell apart, at most: FAT has two.
+const COARSEST_TICK: i64 = 2;
 /// There may be other forms of what is sent (RFC 9110 §12.5.5).
 pub(crate) const VARY: &str = "Vary: Accept-Encoding\r\n";
 
@@ -43,13 +46,31 @@ pub(crate) enum Body {
 }
 
 /// Tells whether a path still leads to the same content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     device: u64,
     inode: u64,
     pub(crate) length: u64,
     pub(crate) modified: (i64, i64),
     changed: (i64, i64),
+}
+
+impl Body {
+    /// Appends a part of the content.
+    ///
+    /// # Errors
+    /// It can't be read, or became shorter.
+    pub(crate) fn read(&self, range: Range<u64>, to: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Body::Memory(bytes) => to.extend_from_slice(&bytes[range.start as usize..range.end as usize]),
+            Body::Descriptor(file) => {
+                let begin = to.len();
+                to.resize(begin + (range.end - range.start) as usize, 0);
+                file.read_exact_at(&mut to[begin..], range.start)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Identity {
@@ -61,6 +82,19 @@ impl Identity {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// The same file, once it has got this date, which isn't before 1970.
+    pub(crate) fn dated(self, modified: SystemTime) -> Identity {
+        let since_1970 = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Identity { modified: (since_1970.as_secs() as i64, i64::from(since_1970.subsec_nanos())), ..self }
+    }
+
+    /// Whether the file was left alone for some time: one that is changed twice within a tick of its file system's
+    /// clock looks the same in between.
+    pub(crate) fn has_rested(&self) -> bool {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.changed.0 + COARSEST_TICK < since_1970.as_secs() as i64
     }
 
     /// The entity tag of the file itself.

@@ -12,13 +12,14 @@ use super::access::Permit;
 use super::application::{Answer, Application, Incoming};
 use super::conditional::{self, Conditions, Outcome, Validators};
 use super::entry::{Entry, VARY};
+use super::hash::{self, Described, Wish};
 use super::head::{Framing, Head, Method, Target};
 use super::listing::entries::Folder;
 use super::listing::page::accepts;
 use super::message::Response;
 use super::query::Query;
 use super::range::{self, Ranges};
-use super::reply::{self, Frame};
+use super::reply::{self, Frame, Selection};
 use super::site::{Resource, Site};
 use super::{accept_encoding, cors, disposition, listing, markup, rendered, target};
 use crate::common::accounts::Rights;
@@ -115,6 +116,9 @@ impl Exchange<'_> {
         if let Err(refused) = allowed {
             return self.dressed(refused);
         }
+        if query.has("hash") {
+            return self.error(400, "", "A folder has no digest: ask for that of a file.");
+        }
         let folder = folder.seen_by(self.permit);
         match listing::respond(self.head, folder, query, self.site.listing) {
             Ok(mut response) => {
@@ -188,6 +192,9 @@ impl Exchange<'_> {
         if let Err(refused) = self.permit.check(Rights::READ, entry.path.as_os_str().as_bytes()) {
             return self.dressed(refused);
         }
+        if let Some(name) = query.and_then(|query| Query(query).get("hash")) {
+            return self.send_hash(entry, &name);
+        }
         let (site, download, cookie) = (self.site, download(query, entry), self.permit.cookie());
         if site.listing.render_markdown && download.is_empty() {
             let query = Query(query.unwrap_or_default());
@@ -196,6 +203,14 @@ impl Exchange<'_> {
             }
         }
         self.send(entry, request_path, &(download + &cookie))
+    }
+
+    /// A line with a digest of a file.
+    fn send_hash(&mut self, entry: &Entry, name: &str) -> io::Result<Answer> {
+        match hash::named(name) {
+            Ok(algorithm) => self.dressed(hash::line(entry, algorithm, &self.site.digests)?),
+            Err(detail) => self.error(400, "", detail),
+        }
     }
 
     /// A file, in the form that the client likes best. `more` are field lines for this answer.
@@ -227,17 +242,30 @@ impl Exchange<'_> {
         {
             return self.dressed(refused);
         }
-        let (wfile, frame) = (&mut *self.wfile, self.frame);
-        match ranges {
+        let selection = match ranges {
             Some(Ranges::Satisfiable(ranges)) => match &ranges[..] {
-                [range] => reply::part(wfile, frame, entry, &more, range.clone()).map(Answer::Sent),
-                _ => reply::parts(wfile, frame, entry, &more, ranges),
+                [range] => Selection::Range(range.clone()),
+                _ => Selection::Ranges(ranges),
             },
             Some(Ranges::Unsatisfiable) => {
                 let fields = format!("Content-Range: bytes */{}\r\n", entry.length);
-                self.error(416, &fields, "The file has no bytes in that range.")
+                return self.error(416, &fields, "The file has no bytes in that range.");
             }
-            Some(Ranges::Ignore) | None => reply::file(wfile, frame, entry, &more).map(Answer::Sent),
+            Some(Ranges::Ignore) | None => Selection::Whole,
+        };
+        // A HEAD's content is empty (RFC 9530, appendix B.2): its digest tells nobody anything.
+        let is_whole = matches!(selection, Selection::Whole) && !self.frame.head_only;
+        match Wish::of(self.head, is_whole) {
+            Some(wish) => self.send_described(entry, &more, selection, wish),
+            None => reply::file(self.wfile, self.frame, entry, &more, selection),
+        }
+    }
+
+    /// The same with its digest, as the client wishes.
+    fn send_described(&mut self, entry: &Entry, more: &str, selection: Selection, wish: Wish) -> io::Result<Answer> {
+        match hash::describe(entry, wish, &self.site.digests, self.frame, more, &selection)? {
+            Described::Now(fields) => reply::file(self.wfile, self.frame, entry, &[more, &fields].concat(), selection),
+            Described::Later(answer) => Ok(answer),
         }
     }
 

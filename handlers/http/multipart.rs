@@ -4,7 +4,6 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::vec;
 
 use super::entry::{Body, Entry};
@@ -54,16 +53,9 @@ impl Parts {
 
     /// Appends the next bytes of the current part, up to a piece.
     fn read(&mut self, piece: &mut Vec<u8>) -> io::Result<()> {
-        let range = self.current.start..self.current.end.min(self.current.start + PIECE);
-        match &self.file {
-            Body::Memory(bytes) => piece.extend_from_slice(&bytes[range.start as usize..range.end as usize]),
-            Body::Descriptor(file) => {
-                let begin = piece.len();
-                piece.resize(begin + (range.end - range.start) as usize, 0);
-                file.read_exact_at(&mut piece[begin..], range.start)?;
-            }
-        }
-        self.current.start = range.end;
+        let end = self.current.end.min(self.current.start + PIECE);
+        self.file.read(self.current.start..end, piece)?;
+        self.current.start = end;
         Ok(())
     }
 }

@@ -133,7 +133,7 @@ pub(crate) fn reason(status: u16) -> &'static str {
 }
 
 /// The status line and the fields that every response has.
-fn begin(to: &mut WFile, frame: Frame, status: u16) -> io::Result<()> {
+fn begin(to: &mut impl Write, frame: Frame, status: u16) -> io::Result<()> {
     if status == 200 {
         to.write_all(b"HTTP/1.1 200 OK\r\nServer: socketserver\r\nX-Content-Type-Options: nosniff\r\nDate: ")?;
     } else {
@@ -151,14 +151,78 @@ fn begin(to: &mut WFile, frame: Frame, status: u16) -> io::Result<()> {
     }
 }
 
-/// A whole file. `more` are field lines for this answer.
-pub(crate) fn file(to: &mut WFile, frame: Frame, entry: &Entry, more: &str) -> io::Result<Sent> {
-    begin(to, frame, 200)?;
-    to.write_all(entry.fields())?;
+/// What is sent of a file.
+#[derive(Clone, Debug)]
+pub(crate) enum Selection {
+    Whole,
+    /// RFC 9110 §15.3.7.
+    Range(Range<u64>),
+    /// Several ranges, one part each (RFC 9110 §14.6).
+    Ranges(Vec<Range<u64>>),
+}
+
+/// What follows the head of an answer from a file.
+pub(crate) enum Following {
+    Range(Range<u64>),
+    Parts(Parts),
+}
+
+/// A file, or parts of it. `more` are field lines for this answer.
+pub(crate) fn file(
+    to: &mut WFile,
+    frame: Frame,
+    entry: &Entry,
+    more: &str,
+    selection: Selection,
+) -> io::Result<Answer> {
+    let (sent, following) = file_head(to, frame, entry, more, selection)?;
+    match following {
+        Following::Range(range) => {
+            send(to, frame, entry, range)?;
+            Ok(Answer::Sent(sent))
+        }
+        Following::Parts(parts) => Ok(Answer::Stream(sent, Box::new(parts))),
+    }
+}
+
+/// The head of such an answer.
+pub(crate) fn file_head(
+    to: &mut impl Write,
+    frame: Frame,
+    entry: &Entry,
+    more: &str,
+    selection: Selection,
+) -> io::Result<(Sent, Following)> {
+    begin(to, frame, if matches!(selection, Selection::Whole) { 200 } else { 206 })?;
+    let (sent, following) = match selection {
+        Selection::Whole => {
+            to.write_all(entry.fields())?;
+            (frame.sent(200, entry.length), Following::Range(0..entry.length))
+        }
+        Selection::Range(range) => {
+            let bytes = range.end - range.start;
+            write!(
+                to,
+                "Content-Type: {}\r\nContent-Length: {bytes}\r\nContent-Range: bytes {}-{}/{}\r\n",
+                entry.media_type,
+                range.start,
+                range.end - 1,
+                entry.length,
+            )?;
+            to.write_all(entry.validators())?;
+            (frame.sent(206, bytes), Following::Range(range))
+        }
+        Selection::Ranges(ranges) => {
+            let parts = Parts::new(entry, ranges);
+            let (boundary, total) = (parts.boundary(), parts.total());
+            write!(to, "Content-Type: multipart/byteranges; boundary={boundary}\r\nContent-Length: {total}\r\n")?;
+            to.write_all(entry.validators())?;
+            (frame.sent(206, total), Following::Parts(parts))
+        }
+    };
     to.write_all(more.as_bytes())?;
     to.write_all(frame.connection().as_bytes())?;
-    send(to, frame, entry, 0..entry.length)?;
-    Ok(frame.sent(200, entry.length))
+    Ok((sent, following))
 }
 
 /// A page with another status than 200 whose content is a file: 404.html.
@@ -168,48 +232,6 @@ pub(crate) fn page_file(to: &mut WFile, frame: Frame, status: u16, fields: &str,
     to.write_all(frame.connection().as_bytes())?;
     send(to, frame, entry, 0..entry.length)?;
     Ok(frame.sent(status, entry.length))
-}
-
-/// One range of a file (RFC 9110 §15.3.7).
-pub(crate) fn part(to: &mut WFile, frame: Frame, entry: &Entry, more: &str, range: Range<u64>) -> io::Result<Sent> {
-    begin(to, frame, 206)?;
-    write!(
-        to,
-        "Content-Type: {}\r\nContent-Length: {}\r\nContent-Range: bytes {}-{}/{}\r\n",
-        entry.media_type,
-        range.end - range.start,
-        range.start,
-        range.end - 1,
-        entry.length,
-    )?;
-    to.write_all(entry.validators())?;
-    to.write_all(more.as_bytes())?;
-    to.write_all(frame.connection().as_bytes())?;
-    let bytes = range.end - range.start;
-    send(to, frame, entry, range)?;
-    Ok(frame.sent(206, bytes))
-}
-
-/// Several ranges of a file, one part each (RFC 9110 §14.6).
-pub(crate) fn parts(
-    to: &mut WFile,
-    frame: Frame,
-    entry: &Entry,
-    more: &str,
-    ranges: Vec<Range<u64>>,
-) -> io::Result<Answer> {
-    let parts = Parts::new(entry, ranges);
-    begin(to, frame, 206)?;
-    write!(
-        to,
-        "Content-Type: multipart/byteranges; boundary={}\r\nContent-Length: {}\r\n",
-        parts.boundary(),
-        parts.total()
-    )?;
-    to.write_all(entry.validators())?;
-    to.write_all(more.as_bytes())?;
-    to.write_all(frame.connection().as_bytes())?;
-    Ok(Answer::Stream(frame.sent(206, parts.total()), Box::new(parts)))
 }
 
 /// The client's copy is still good (RFC 9110 §15.4.5).

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::cache::Cache;
 use super::entry::{Entry, Identity};
+use super::hash::Remembered;
 use super::listing::ListingOptions;
 use super::listing::entries::Folder;
 use super::options::{Policy, SiteOptions};
@@ -23,6 +24,7 @@ pub struct Site {
     pub(crate) policy: Policy,
     pub(crate) listing: ListingOptions,
     pub(crate) cache: Cache,
+    pub(crate) digests: Arc<Remembered>,
     /// Files that are being compressed.
     pub(crate) compressing: AtomicUsize,
 }
@@ -57,7 +59,8 @@ impl Site {
     pub fn open(root: &Path, options: SiteOptions, listing: ListingOptions) -> io::Result<Site> {
         let policy = Policy::new(options);
         let root = Arc::new(Root::open(root, policy.follow_symlinks)?);
-        let site = Site { root, policy, listing, cache: Cache::default(), compressing: AtomicUsize::new(0) };
+        let (cache, digests) = (Cache::default(), Arc::default());
+        let site = Site { root, policy, listing, cache, digests, compressing: AtomicUsize::new(0) };
         if let Some(page) = &site.policy.spa
             && !site.root.open_file(page).and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_file())
         {

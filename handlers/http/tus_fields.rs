@@ -1,9 +1,11 @@
 //! The fields of tus 1.0.0 requests: `Upload-Metadata`, `Upload-Checksum`, and numbers.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64_simd::STANDARD;
 
+use super::file_date;
 use crate::common::digest::Digests;
 
 #[cfg(test)]
@@ -23,6 +25,8 @@ pub enum TusFieldError {
     NotText,
     /// It isn't `algorithm base64`.
     Checksum,
+    /// `mtime` or `lastModified` is no date.
+    Date,
     /// Nobody here computes this digest.
     Algorithm,
     /// A digest has another length.
@@ -36,6 +40,9 @@ impl fmt::Display for TusFieldError {
             TusFieldError::TwoOfOneKey => "Upload-Metadata has a key twice",
             TusFieldError::NotText => "a name in Upload-Metadata is no UTF-8",
             TusFieldError::Checksum => "Upload-Checksum isn't `algorithm base64`",
+            TusFieldError::Date => {
+                "`mtime` in Upload-Metadata isn't seconds since 1970, or `lastModified` isn't milliseconds"
+            }
             TusFieldError::Algorithm => "Upload-Checksum names none of sha256, sha1 and md5",
             TusFieldError::Length => "Upload-Checksum has another length than its algorithm",
         })
@@ -44,13 +51,16 @@ impl fmt::Display for TusFieldError {
 
 impl std::error::Error for TusFieldError {}
 
-/// What an upload's metadata says of its name; the rest isn't looked at, but must be well-formed.
+/// What an upload's metadata says of its name and date; the rest isn't looked at, but must be well-formed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// The name of the file.
     pub filename: Option<String>,
     /// Its name with the folders before it.
     pub relative_path: Option<String>,
+    /// When it was changed last: `mtime` in seconds since 1970, or `lastModified` in milliseconds, as browsers count.
+    /// Where both are there, the first counts.
+    pub modified: Option<SystemTime>,
 }
 
 /// Reads the value of `Upload-Metadata`.
@@ -59,6 +69,7 @@ pub struct Metadata {
 /// See [`TusFieldError`].
 pub fn metadata(field: &[u8]) -> Result<Metadata, TusFieldError> {
     let mut metadata = Metadata::default();
+    let (mut mtime, mut last_modified) = (None, None);
     let mut keys = Vec::new();
     for pair in field.split(|&byte| byte == b',') {
         let pair = pair.trim_ascii();
@@ -74,14 +85,28 @@ pub fn metadata(field: &[u8]) -> Result<Metadata, TusFieldError> {
         }
         keys.push(key);
         let value = STANDARD.decode_to_vec(value).map_err(|_| TusFieldError::Metadata)?;
-        let slot = match key {
-            b"filename" => &mut metadata.filename,
-            b"relativePath" => &mut metadata.relative_path,
-            _ => continue,
-        };
-        *slot = Some(String::from_utf8(value).map_err(|_| TusFieldError::NotText)?);
+        match key {
+            b"filename" => metadata.filename = Some(text(value)?),
+            b"relativePath" => metadata.relative_path = Some(text(value)?),
+            b"mtime" => mtime = date(&value, file_date::seconds)?,
+            b"lastModified" => last_modified = date(&value, file_date::milliseconds)?,
+            _ => {}
+        }
     }
+    metadata.modified = mtime.or(last_modified);
     Ok(metadata)
+}
+
+fn text(value: Vec<u8>) -> Result<String, TusFieldError> {
+    String::from_utf8(value).map_err(|_| TusFieldError::NotText)
+}
+
+/// Uppy says `null` of what it doesn't know.
+fn date(text: &[u8], read: fn(&[u8]) -> Option<SystemTime>) -> Result<Option<SystemTime>, TusFieldError> {
+    match text {
+        b"" | b"null" => Ok(None),
+        text => read(text).map(Some).ok_or(TusFieldError::Date),
+    }
 }
 
 /// Reads the value of `Upload-Checksum`.
@@ -117,7 +142,10 @@ pub fn number(field: &[u8]) -> Option<u64> {
 pub fn check(data: &[u8]) {
     if let Ok(read) = metadata(data) {
         let mut again = b"other".to_vec();
-        for (key, value) in [("filename", &read.filename), ("relativePath", &read.relative_path)] {
+        let since_1970 = read.modified.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+        let mtime = since_1970.map(|since| format!("{}.{:09}", since.as_secs(), since.subsec_nanos()));
+        let values = [("filename", &read.filename), ("relativePath", &read.relative_path), ("mtime", &mtime)];
+        for (key, value) in values {
             if let Some(value) = value {
                 again.extend_from_slice(format!(" , {key} {}", STANDARD.encode_to_string(value)).as_bytes());
             }

@@ -87,6 +87,26 @@ async function takesFoldersThatAreDropped(page) {
   await page.until(listed("tree/"));
 }
 
+async function takesWhatIsPasted(page) {
+  const paste = `
+    const transfer = new DataTransfer();
+    transfer.items.add(new File(["pasted"], "pasted", { lastModified: 1_000_000_000_250 }));
+    transfer.items.add(new File(["first"], "image.png"));
+    document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true }));`;
+  await page.evaluate(`{ ${paste} }`);
+  await page.until(`${state("pasted")} === "done"`);
+  // Another screenshot has the same name.
+  await page.evaluate(`{ ${paste.replace('"pasted"], "pasted"', '"again"], "again"')} }`);
+  await page.until(`${state("again")} === "done"`);
+  const images = `[...document.querySelectorAll(".uploads li[data-state=done] .name")].filter((name) => /^image \\d.*\\.png$/.test(name.textContent))`;
+  await page.until(`${images}.length === 2`);
+  assert.match(await page.evaluate("document.querySelector('form.upload').textContent"), /paste/);
+  // What is typed into a field is no upload.
+  const filter = `document.body.appendChild(document.createElement("input")).dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true }));`;
+  await page.evaluate(`{ ${paste.split("document.body.")[0]} ${filter} }`);
+  assert.strictEqual(await page.evaluate("document.querySelectorAll('.uploads li').length"), 4);
+}
+
 async function needsNoMouse(page) {
   await page.send("Page.setInterceptFileChooserDialog", { enabled: true });
   const chooser = page.next("Page.fileChooserOpened");
@@ -110,6 +130,7 @@ async function main() {
       pausesResumesAndCancels,
       resumesAfterReload,
       takesFoldersThatAreDropped,
+      takesWhatIsPasted,
       needsNoMouse,
     ]) {
       await page.go(url);

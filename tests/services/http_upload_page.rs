@@ -1,7 +1,9 @@
 //! `serve http --upload`: the upload area of a folder's page, without and with a browser.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::http_raw::{ask, eventually, get};
 use crate::http_upload::{read, site};
@@ -54,6 +56,8 @@ fn a_person_uploads_pauses_resumes_after_a_reload_and_drops_folders() {
     }
     let large: Vec<u8> = (0..10_000_000_u32).flat_map(u32::to_le_bytes).collect();
     files.write("large", &large);
+    let date = UNIX_EPOCH + Duration::from_millis(1_234_567_890_125);
+    File::options().write(true).open(files.join("small")).unwrap().set_modified(date).unwrap();
     let profile = TestDir::new("page-profile");
     let url = format!("http://{}/", server.address());
     let output = Command::new("timeout")
@@ -64,6 +68,12 @@ fn a_person_uploads_pauses_resumes_after_a_reload_and_drops_folders() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for (name, content) in [("small", "small"), ("typed", "typed"), (hostile, ""), ("tree/inner/leaf", "leaf")] {
         assert_eq!(read(&dir, name).as_deref(), Some(content), "{name}");
+    }
+    assert_eq!(read(&dir, "pasted").as_deref(), Some("pasted"));
+    for (name, date) in [("small", date), ("pasted", UNIX_EPOCH + Duration::from_millis(1_000_000_000_250))] {
+        let stored = std::fs::metadata(dir.join(name)).unwrap().modified().unwrap();
+        let apart = stored.duration_since(date).unwrap_or_else(|error| error.duration());
+        assert!(apart < Duration::from_millis(1), "{name}: {stored:?}");
     }
     assert!(std::fs::read(dir.join("large")).unwrap() == large, "what was resumed differs");
     // What was cancelled is gone: no other upload is left unfinished.

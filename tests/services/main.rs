@@ -17,6 +17,7 @@ mod http_browser;
 mod http_changes;
 mod http_clients;
 mod http_conditions;
+mod http_digests;
 mod http_files;
 mod http_forms;
 mod http_heads;

@@ -49,3 +49,49 @@ fn what_is_no_dictionary_of_bytes_is_malformed() {
     }
     assert_eq!(sha_256(b"sha-256=:AAAA:"), Err(DigestFieldError::Length));
 }
+
+#[test]
+fn the_best_of_what_is_liked_most_is_wanted() {
+    for (field, wish) in [
+        ("sha-256=10", Some(Algorithm::Sha256)),
+        ("sha-256=1, md5=3", Some(Algorithm::Md5)),
+        ("md5=3,\tsha=3,sha-256=3", Some(Algorithm::Sha256)),
+        ("sha=007;a=\"b\", md5=3", Some(Algorithm::Sha1)),
+        ("md5=9, md5=1, sha=2", Some(Algorithm::Sha1)),
+        ("sha-512=10, md5=1", Some(Algorithm::Md5)),
+        ("sha-512=10, crc32c=1", None),
+        ("blake3=10", None),
+        ("sha-256=0", None),
+        ("", None),
+    ] {
+        assert_eq!(wanted(field.as_bytes()), wish, "{field}");
+    }
+}
+
+#[test]
+fn a_wish_that_is_no_dictionary_of_preferences_is_none() {
+    for field in [
+        "sha-256",
+        "sha-256=11",
+        "sha-256=-1",
+        "sha-256=1.0",
+        "sha-256=",
+        "sha-256=?1",
+        "sha-256=:AAAA:",
+        "sha-256=0000000000000001",
+        "SHA-256=1",
+        "sha-256=1,",
+        ",sha-256=1",
+        "sha-256=1 md5=1",
+        "sha-256=1, sha-512=100",
+    ] {
+        assert_eq!(wanted(field.as_bytes()), None, "{field}");
+    }
+}
+
+#[test]
+fn a_digest_is_written_as_it_is_read() {
+    let digest = sha_256(ABC.as_bytes()).unwrap().unwrap();
+    assert_eq!(member(Algorithm::Sha256, &digest).as_deref(), Some(ABC));
+    assert_eq!(member(Algorithm::Blake3, &digest), None);
+}

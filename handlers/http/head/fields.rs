@@ -78,6 +78,7 @@ pub(super) struct Facts<'a> {
     authorization: Option<&'a [u8]>,
     user_agent: Option<&'a [u8]>,
     referer: Option<&'a [u8]>,
+    wants_digest: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -127,6 +128,7 @@ impl<'a> Facts<'a> {
             }
             14 if is("content-length") => self.body.content_length(value)?,
             15 if is("accept-encoding") => first(&mut self.accept_encoding, value),
+            16 if is("want-repr-digest") => self.wants_digest = true,
             17 if is("transfer-encoding") => self.body.transfer_encoding(value)?,
             17 if is("if-modified-since") => {
                 let slot = &mut self.if_modified_since;
@@ -136,6 +138,7 @@ impl<'a> Facts<'a> {
                 let slot = &mut self.if_unmodified_since;
                 once(slot, value, "more than one If-Unmodified-Since")?;
             }
+            19 if is("want-content-digest") => self.wants_digest = true,
             _ => {}
         }
         Ok(())
@@ -192,6 +195,7 @@ impl<'a> Facts<'a> {
             authorization: self.authorization,
             user_agent: self.user_agent,
             referer: self.referer,
+            wants_digest: self.wants_digest,
             fields: &buf[lines.fields.clone()],
         })
     }

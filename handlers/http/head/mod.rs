@@ -169,6 +169,8 @@ pub struct Head<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// `Referer`, the first one.
     pub referer: Option<&'a [u8]>,
+    /// There is a `Want-Repr-Digest` or `Want-Content-Digest` (RFC 9530 §4).
+    pub wants_digest: bool,
     fields: &'a [u8],
 }
 

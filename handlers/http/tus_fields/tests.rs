@@ -1,7 +1,8 @@
 use super::*;
 
 fn names(filename: Option<&str>, relative_path: Option<&str>) -> Result<Metadata, TusFieldError> {
-    Ok(Metadata { filename: filename.map(str::to_owned), relative_path: relative_path.map(str::to_owned) })
+    let (filename, relative_path) = (filename.map(str::to_owned), relative_path.map(str::to_owned));
+    Ok(Metadata { filename, relative_path, modified: None })
 }
 
 #[test]
@@ -28,6 +29,22 @@ fn metadata_is_a_list_of_keys_and_encoded_values() {
         ("a Yg==,a Yg==", Err(TusFieldError::TwoOfOneKey)),
     ] {
         assert_eq!(metadata(field.as_bytes()), read, "{field}");
+    }
+}
+
+#[test]
+fn a_date_is_in_seconds_or_in_milliseconds() {
+    let encoded = |key: &str, value: &str| format!("{key} {}", STANDARD.encode_to_string(value));
+    let (seconds, milliseconds) = (encoded("mtime", "1500.5"), encoded("lastModified", "1500500"));
+    let date = Some(UNIX_EPOCH + std::time::Duration::from_millis(1_500_500));
+    for field in [seconds.clone(), milliseconds, format!("{},{seconds}", encoded("lastModified", "1"))] {
+        assert_eq!(metadata(field.as_bytes()).unwrap().modified, date, "{field}");
+    }
+    for unknown in [encoded("mtime", ""), encoded("lastModified", "null"), "mtime".to_owned(), encoded("Mtime", "x")] {
+        assert_eq!(metadata(unknown.as_bytes()), Ok(Metadata::default()), "{unknown}");
+    }
+    for wrong in [encoded("mtime", "yesterday"), encoded("lastModified", "1.5"), encoded("mtime", "-1")] {
+        assert_eq!(metadata(wrong.as_bytes()), Err(TusFieldError::Date), "{wrong}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use cap_std::fs::Dir;
 use socketserver::RFile;
@@ -18,8 +18,11 @@ use crate::http::application::{Receiver, Stopped};
 use crate::http::body::Body;
 use crate::http::digest_fields;
 use crate::http::entry::Identity;
+use crate::http::file_date;
 use crate::http::head::{Framing, Head};
 use crate::http::message::Response;
+
+const MTIME: &str = "X-OC-Mtime";
 
 /// A file on its way to its name.
 struct Put {
@@ -41,6 +44,7 @@ pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Re
     let name = place.name()?;
     let size = whole_file(head)?;
     let digests = Digests { sha256: announced_digest(head)?, ..Digests::default() };
+    let modified = announced_date(head)?;
     let guard = Guard::of(head);
     guard.check(root, &place.path)?;
     let on_duplicate = match shared.on_duplicate {
@@ -49,7 +53,7 @@ pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Re
         _ => OnDuplicate::Error,
     };
     let on_duplicate = sender.permit.check_store(&place.path, on_duplicate)?;
-    let intent = Intent { size, digests, ..Intent::new(name) };
+    let intent = Intent { size, digests, modified, ..Intent::new(name) };
     let partial = shared.store.begin_unresumable(intent, on_duplicate);
     let partial = partial.map_err(|error| not_stored(&error, &sender.permit, &place))?;
     let shared = Arc::clone(shared);
@@ -101,6 +105,14 @@ fn announced_digest(head: &Head<'_>) -> Result<Option<[u8; 32]>, Response> {
     Ok(found)
 }
 
+/// When the sender's file was changed last: a field without a standard, that rclone and the clients of ownCloud and
+/// Nextcloud send.
+fn announced_date(head: &Head<'_>) -> Result<Option<SystemTime>, Response> {
+    let Some(field) = head.joined(MTIME) else { return Ok(None) };
+    let date = file_date::seconds(&field);
+    date.map(Some).ok_or_else(|| say(400, &format!("Nothing is stored: {MTIME} isn't a number of seconds since 1970.")))
+}
+
 impl Receiver for Put {
     fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
         let until = Instant::now() + SLICE;
@@ -123,6 +135,9 @@ impl Put {
         let root = shared.root();
         guard.check(root, &place.path)?;
         let metadata = partial.metadata().map_err(|error| refusal::of_system(&error))?;
+        let date = partial.intent().modified;
+        let identity = Identity::of(&metadata);
+        let identity = date.map_or(identity, |date| identity.dated(date));
         let is_new = root.symlink_metadata(partial.intent().name.as_str()).is_err();
         let published = partial.publish(on_duplicate).map_err(|error| match error {
             StoreError::Exists if guard.wants_none() => guard::failed(),
@@ -130,6 +145,7 @@ impl Put {
         })?;
         shared.stored(&published, &sender, "PUT");
         let response = if is_new { Response::new(201).field("Location", &place.location) } else { Response::new(204) };
-        Ok(response.field("ETag", &Identity::of(&metadata).etag()))
+        let response = if date.is_some() { response.field(MTIME, "accepted") } else { response };
+        Ok(response.field("ETag", &identity.etag()))
     }
 }

@@ -1,4 +1,4 @@
-// What a person picks or drops, as a list of { file, path }: the path is that of the file below the folder that is shown.
+// What a person picks, drops or pastes, as a list of { file, path }: the path is that of the file below the folder that is shown.
 
 /** @param {FileList} list of an input, which may be one for folders */
 function pickedFiles(list) {
@@ -16,6 +16,19 @@ async function droppedFiles(transfer) {
     else if (root) await enter(root, found);
   }
   return found;
+}
+
+/** Every browser calls a picture that lies in no file, such as a screenshot, image.png: the time tells one from another. */
+async function pastedFiles(transfer) {
+  const found = await droppedFiles(transfer);
+  return found.map(({ file, path }) => ({ file, path: path === "image.png" ? `image ${timestamp()}.png` : path }));
+}
+
+/** The local time, for a file's name. */
+function timestamp() {
+  const now = new Date();
+  const local = new Date(now.getTime() - now.getTimezoneOffset() * 60_000);
+  return local.toISOString().replace("T", " ").replace("Z", "").replaceAll(":", "-");
 }
 
 async function enter(entry, found) {

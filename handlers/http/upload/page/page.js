@@ -1,4 +1,4 @@
-// The upload area: without this script it is a plain form; with it, files are dropped or picked, and sent one by one, resumably.
+// The upload area: without this script it is a plain form; with it, files are dropped, pasted or picked, and sent one by one, resumably.
 
 /** Uploads that are sent at a time: more would only slow each other down. */
 const AT_ONCE = 2;
@@ -123,20 +123,34 @@ function acceptDrops() {
     form.classList.add("over");
   });
   target.addEventListener("dragleave", (event) => event.relatedTarget || form.classList.remove("over"));
-  target.addEventListener("drop", async (event) => {
+  target.addEventListener("drop", (event) => {
     if (!hasFiles(event)) return;
-    event.preventDefault();
     form.classList.remove("over");
-    try {
-      (await droppedFiles(event.dataTransfer)).forEach(add);
-    } catch {
-      status.textContent = "What was dropped can't be read.";
-    }
+    take(event, droppedFiles(event.dataTransfer), "What was dropped can't be read.");
   });
 }
 
-form.replaceChildren(element("span", { textContent: "Drop files or folders here, or" }));
+function acceptPastes() {
+  document.addEventListener("paste", (event) => {
+    const isTyping = event.target instanceof HTMLInputElement;
+    if (isTyping || !event.clipboardData?.types.includes("Files")) return;
+    take(event, pastedFiles(event.clipboardData), "What was pasted can't be read.");
+  });
+}
+
+/** Uploads the files that an event brings. */
+async function take(event, files, problem) {
+  event.preventDefault();
+  try {
+    (await files).forEach(add);
+  } catch {
+    status.textContent = problem;
+  }
+}
+
+form.replaceChildren(element("span", { textContent: "Drop or paste files or folders here, or" }));
 addPicker("choose files", { id: "files" });
 addPicker("choose a folder", { id: "folder", webkitdirectory: true });
 acceptDrops();
+acceptPastes();
 memory.all().forEach(showInterrupted);

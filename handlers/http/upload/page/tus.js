@@ -91,7 +91,11 @@ class Upload {
   async create(signal) {
     const answer = await request("POST", "./", signal, {
       "Upload-Length": this.file.size,
-      "Upload-Metadata": `filename ${base64(this.file.name)},relativePath ${base64(this.path)}`,
+      "Upload-Metadata": metadata({
+        filename: this.file.name,
+        relativePath: this.path,
+        lastModified: Math.max(0, this.file.lastModified),
+      }),
     });
     this.url = new URL(answer.headers.get("Location"), location.href).href;
     this.location = answer.headers.get("Content-Location") ?? "";
@@ -146,6 +150,12 @@ async function request(method, url, signal, fields = {}) {
   });
   if (!answer.ok) throw new Refused(answer.status, (await answer.text()).trim());
   return answer;
+}
+
+/** The value of Upload-Metadata. */
+function metadata(values) {
+  const pairs = Object.entries(values).map(([key, value]) => `${key} ${base64(String(value))}`);
+  return pairs.join();
 }
 
 function base64(text) {

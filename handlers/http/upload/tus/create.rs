@@ -1,6 +1,7 @@
 //! `POST`: a new upload, perhaps with its first bytes (the extensions creation and creation-with-upload).
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::piece::{self, Piece};
 use super::{on_duplicate, only, refused, resource};
@@ -25,22 +26,22 @@ pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Re
     let size = only(head, "upload-length").and_then(tus_fields::number);
     let size = size.ok_or_else(|| say(400, "Nothing is stored: say in Upload-Length how long the file is."))?;
     let memo = head.joined("upload-metadata").unwrap_or_default();
-    let name = file_of(shared, &folder, &memo)?;
+    let (name, modified) = file_of(shared, &folder, &memo)?;
     if head.body != Framing::None && head.body != Framing::Length(0) {
         piece::check_content(head)?;
     }
     let digests = piece::announced_digests(head)?;
     let memo = Some(String::from_utf8_lossy(&memo).into_owned());
     let on_duplicate = on_duplicate(shared, &sender, &name)?;
-    let intent = Intent { size: Some(size), memo, ..Intent::new(name) };
+    let intent = Intent { size: Some(size), memo, modified, ..Intent::new(name) };
     let partial = shared.store.register(intent, on_duplicate).map_err(|error| refused(&error))?;
     let location = resource::below(shared, &folder, &format!("{PARTIALS}/{}", partial.id()));
     Ok(Box::new(Piece::begin(shared, head, sender, partial, digests, Some(location))?))
 }
 
-/// Where the file is to stand: below the folder, as its metadata says.
-fn file_of(shared: &Shared, folder: &Place, metadata: &[u8]) -> Result<Name, Response> {
-    let Metadata { filename, relative_path } = if metadata.is_empty() {
+/// Where the file is to stand: below the folder, as its metadata says; and its date.
+fn file_of(shared: &Shared, folder: &Place, metadata: &[u8]) -> Result<(Name, Option<SystemTime>), Response> {
+    let Metadata { filename, relative_path, modified } = if metadata.is_empty() {
         Metadata::default()
     } else {
         tus_fields::metadata(metadata).map_err(|error| say(400, &format!("Nothing is stored: {error}.")))?
@@ -58,5 +59,5 @@ fn file_of(shared: &Shared, folder: &Place, metadata: &[u8]) -> Result<Name, Res
     if stands_a_folder(shared.root(), &place)? {
         return Err(say(409, "Nothing is stored: a folder of this name exists."));
     }
-    place.name()
+    Ok((place.name()?, modified))
 }
