@@ -125,6 +125,9 @@ fn behind_gate(served: Served, keys: &Arc<Keys>, options: &ServerOptions) -> Res
             if options.keys.auth_key_file.is_none() {
                 log::info!("{VARIABLE} is set: only clients that hold this key are served");
             }
+            if options.model == Model::Processes {
+                log::warn!("each process counts wrong answers by itself: with another --model, guessing is slowed down");
+            }
             let gate = Gate::new(Arc::clone(keys), options.head_timeout.0);
             Ok(Served::Stream { class: gate.wrap(class), refusal })
         }

@@ -188,6 +188,13 @@ fn passwords_in_the_clear_on_a_network_are_warned_of() {
 }
 
 #[test]
+fn processes_that_each_count_wrong_passwords_are_warned_of() {
+    let guarded = Guarded::new("login-processes", &[]);
+    let server = guarded.start(&["--model", "processes"]);
+    assert!(server.wait_for_log("guessing").contains("each process"));
+}
+
+#[test]
 fn accounts_that_are_missing_or_would_be_served_are_refused() {
     let guarded = Guarded::new("login-refused", &[]);
     let (dir, accounts) = (guarded.dir.as_str(), guarded.dir.join("accounts.db"));

@@ -66,6 +66,9 @@ impl AccessOptions {
         if let Some(address) = context.exposed().filter(|_| !context.tls) {
             log::warn!("passwords cross the network in the clear on {address}: add --tls-cert, or bind to loopback");
         }
+        if context.forks {
+            log::warn!("each process counts wrong passwords by itself: with another --model, guessing is slowed down");
+        }
         Ok(Some(AccessControl { accounts: Arc::new(accounts), site: Arc::clone(site), downloads: Arc::default() }))
     }
 }
