@@ -126,7 +126,9 @@ fn behind_gate(served: Served, keys: &Arc<Keys>, options: &ServerOptions) -> Res
                 log::info!("{VARIABLE} is set: only clients that hold this key are served");
             }
             if options.model == Model::Processes {
-                log::warn!("each process counts wrong answers by itself: with another --model, guessing is slowed down");
+                log::warn!(
+                    "each process counts wrong answers by itself: with another --model, guessing is slowed down"
+                );
             }
             let gate = Gate::new(Arc::clone(keys), options.head_timeout.0);
             Ok(Served::Stream { class: gate.wrap(class), refusal })

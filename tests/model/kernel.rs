@@ -3,6 +3,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use shuttle::rand::{Rng, thread_rng};
+
 use crate::sync::{Condvar, Mutex, thread, time_passes};
 
 shuttle::lazy_static! {
@@ -249,5 +251,18 @@ impl Clock {
 
     pub(crate) fn sleep_until(&self, until: Option<Instant>) -> Option<Duration> {
         until.map(|until| until.saturating_duration_since(self.now()))
+    }
+}
+
+/// A thread that sleeps now for nothing, now for all of its time.
+pub(crate) struct ThreadUsage;
+
+impl ThreadUsage {
+    pub(crate) fn now() -> ThreadUsage {
+        ThreadUsage
+    }
+
+    pub(crate) fn slept(self, took: Duration) -> Duration {
+        if thread_rng().gen_bool(0.5) { took } else { Duration::ZERO }
     }
 }

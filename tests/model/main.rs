@@ -26,6 +26,8 @@ mod lead;
 #[path = "../../src/process/registry.rs"]
 #[expect(dead_code, reason = "the server calls more of it than the model")]
 mod registry;
+#[path = "../../src/process/pool/spent.rs"]
+mod spent;
 
 /// The modules that the pool's files name, with the model's contents.
 mod address {
@@ -33,6 +35,9 @@ mod address {
 }
 mod clock {
     pub(crate) use crate::kernel::Clock;
+}
+mod sys {
+    pub(crate) use crate::kernel::ThreadUsage;
 }
 mod handle {
     pub(crate) use crate::server::{Core, InFlight, Waker};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use shuttle::rand::{Rng, thread_rng};
 
 use crate::lead::{Lead, Order, Size, Turn};
+use crate::spent::Spent;
 use crate::sync::{Condvar, Mutex, thread};
 
 /// What becomes of an event: it is served at once, its handler blocks until another's has begun, or it wants another
@@ -39,9 +40,10 @@ struct Inbox {
     begun: Vec<usize>,
 }
 
-/// Turns are short, or long, as they please.
-fn any_time() -> Duration {
-    Duration::from_micros(thread_rng().gen_range(0..5000))
+/// Turns are short, or long, and their threads sleep or don't.
+fn any_time() -> Spent {
+    let turn = Duration::from_micros(thread_rng().gen_range(0..5000));
+    Spent { turn, asleep: thread_rng().gen_bool(0.5).then_some(turn) }
 }
 
 struct Pool {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::lead::{Lead, Order, Size, Turn};
+use super::spent::Meter;
 use super::sync::Mutex;
 use super::sync::thread::{self, JoinHandle};
 use super::threads::Threads;
@@ -102,16 +103,18 @@ impl Engine {
     fn work(self: Arc<Engine>, me: usize) {
         let mut events = Events::new();
         let mut ready = Vec::new();
+        let mut meter = Meter::new();
         let mut turn = self.lead.begin(me);
         loop {
             turn = match turn {
                 Turn::Work(job) => {
-                    let begun = self.clock.now();
-                    // Handlers' panics end in the session; this wall is for our own mistakes.
-                    if catch_unwind(AssertUnwindSafe(|| self.serve(job))).is_err() {
-                        log::error!("a worker panicked outside of a handler; its connection is lost");
-                    }
-                    self.lead.next(me, self.clock.now().saturating_duration_since(begun))
+                    let spent = meter.measure(&self.clock, || {
+                        // Handlers' panics end in the session; this wall is for our own mistakes.
+                        if catch_unwind(AssertUnwindSafe(|| self.serve(job))).is_err() {
+                            log::error!("a worker panicked outside of a handler; its connection is lost");
+                        }
+                    });
+                    self.lead.next(me, spent)
                 }
                 Turn::Lead { at_once } => {
                     self.take_the_lead(&mut events, &mut ready, at_once.then_some(Duration::ZERO));

@@ -16,6 +16,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::spent::Spent;
 use super::sync::{Condvar, Mutex, MutexGuard};
 
 /// After so many ticks without a need, the supervisor sleeps until it is rung: an idle server has no ticks.
@@ -31,9 +32,9 @@ const MOST_TICKS_BETWEEN_LOOKS: u32 = 8;
 /// A sleeping thread is woken for work that would keep the others busy for so long.
 const WORTH_WAKING: Duration = Duration::from_micros(50);
 
-/// Where turns usually take so long, handlers block: somebody else leads meanwhile, even if nothing is ready yet, and
+/// Where turns usually sleep so long, handlers block: somebody else leads meanwhile, even if nothing is ready yet, and
 /// as many threads work as there may be.
-const LONG_TURN: Duration = Duration::from_millis(1);
+const LONG_SLEEP: Duration = Duration::from_micros(500);
 
 /// What a thread is to do now.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,6 +89,8 @@ struct State<T> {
     turns_unled: u32,
     /// What a turn took of late: an average that forgets.
     usual_turn: Duration,
+    /// For how long its thread slept meanwhile.
+    usual_sleep: Duration,
     working: usize,
     /// Followers that were woken and haven't yet looked what there is.
     waking: usize,
@@ -103,7 +106,7 @@ pub(crate) struct Size {
     pub(crate) least: usize,
     /// Threads at most.
     pub(crate) most: usize,
-    /// Threads that work at the same time, as long as none is stuck and turns are short.
+    /// Threads that work at the same time, as long as none is stuck and handlers don't block.
     pub(crate) awake: usize,
 }
 
@@ -129,6 +132,7 @@ impl<T> Lead<T> {
                 led: false,
                 turns_unled: 0,
                 usual_turn: WORTH_WAKING,
+                usual_sleep: Duration::ZERO,
                 working: 0,
                 waking: 0,
                 total: 0,
@@ -154,10 +158,13 @@ impl<T> Lead<T> {
         self.take_turn(self.state.lock(), me)
     }
 
-    /// What worker `me`, whose turn `took` so long, does next. Sleeps while there is nothing.
-    pub(crate) fn next(&self, me: usize, took: Duration) -> Turn<T> {
+    /// What worker `me`, who has `spent` so much on its turn, does next. Sleeps while there is nothing.
+    pub(crate) fn next(&self, me: usize, spent: Spent) -> Turn<T> {
         let mut state = self.state.lock();
-        state.usual_turn = (state.usual_turn * 15 + took) / 16;
+        state.usual_turn = (state.usual_turn * 15 + spent.turn) / 16;
+        if let Some(asleep) = spent.asleep {
+            state.usual_sleep = (state.usual_sleep * 15 + asleep) / 16;
+        }
         state.finish(me);
         self.take_turn(state, me)
     }
@@ -244,7 +251,7 @@ impl<T> Lead<T> {
         }
         if !state.lacks_a_thread()
             || state.working + state.waking >= self.most_working(state)
-            || (stuck == 0 && state.working > 0 && !state.turns_are_long())
+            || (stuck == 0 && state.working > 0 && !state.handlers_block())
         {
             return None;
         }
@@ -252,7 +259,7 @@ impl<T> Lead<T> {
             return None;
         }
         let may_grow = state.total < self.size.most;
-        if state.led && !(may_grow && state.turns_are_long()) {
+        if state.led && !(may_grow && state.handlers_block()) {
             return Some(Order::Recall);
         }
         if may_grow {
@@ -308,7 +315,7 @@ impl<T> Lead<T> {
 
     /// How many threads may work at the same time, stuck ones not counted.
     fn most_working(&self, state: &State<T>) -> usize {
-        if state.turns_are_long() { self.size.most } else { self.size.awake }
+        if state.handlers_block() { self.size.most } else { self.size.awake }
     }
 
     fn wake_follower(&self, state: &mut State<T>) -> bool {
@@ -388,14 +395,14 @@ impl<T> State<T> {
         !self.led || !self.ready.is_empty()
     }
 
-    fn turns_are_long(&self) -> bool {
-        self.usual_turn >= LONG_TURN
+    fn handlers_block(&self) -> bool {
+        self.usual_sleep >= LONG_SLEEP
     }
 
     /// Another thread would be of more use than its waking costs.
     fn is_worth_waking(&self) -> bool {
         let waiting = u32::try_from(self.ready.len()).unwrap_or(u32::MAX);
-        self.usual_turn.saturating_mul(waiting) >= WORTH_WAKING || !self.led && self.turns_are_long()
+        self.usual_turn.saturating_mul(waiting) >= WORTH_WAKING || !self.led && self.handlers_block()
     }
 
     /// No worker has been in one handler since the last look.

@@ -2,6 +2,7 @@
 
 mod engine;
 mod lead;
+mod spent;
 mod sync;
 mod threads;
 
