@@ -13,6 +13,7 @@ const DEFAULT_PORT: u16 = 443;
 
 /// What is said to clients about coming encrypted.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "HTTPS")]
 pub(super) struct HttpsOptions {
     /// With TLS: tell browsers not to come in the clear again for this long (Strict-Transport-Security); 0 takes it
     /// back
