@@ -139,7 +139,10 @@ impl HttpHandler {
     /// Does the next thing that can be done with what has come.
     fn step(&mut self, request: &mut StreamRequest) -> io::Result<Turn> {
         match std::mem::replace(&mut self.doing, Doing::Head) {
-            Doing::Head => self.take_head(request),
+            Doing::Head => {
+                self.permit = Permit::default(); // of the next request, nobody knows yet whose it is
+                self.take_head(request)
+            }
             Doing::Body { head, body } => self.take_body(request, head, body),
             Doing::Receive { head, body, receiver } => self.receive(request, head, body, receiver),
             Doing::HoldBack(held) => self.hold_back(request, held),

@@ -109,11 +109,7 @@ impl Exchange<'_> {
 
     /// A folder as a listing, or as an archive.
     fn send_folder(&mut self, folder: Folder, query: Query<'_>) -> io::Result<Answer> {
-        let allowed = self.permit.check(Rights::LIST, folder.path()).and_then(|()| match query.has("archive") {
-            true if !self.frame.head_only => self.permit.begin_download(false),
-            _ => Ok(()),
-        });
-        if let Err(refused) = allowed {
+        if let Err(refused) = self.permit.check(Rights::LIST, folder.path()) {
             return self.dressed(refused);
         }
         if query.has("hash") {
@@ -122,6 +118,12 @@ impl Exchange<'_> {
         let folder = folder.seen_by(self.permit);
         match listing::respond(self.head, folder, query, self.site.listing) {
             Ok(mut response) => {
+                if query.has("archive")
+                    && !self.frame.head_only
+                    && let Err(refused) = self.permit.begin_download(false)
+                {
+                    return self.dressed(refused);
+                }
                 response.fields += &self.permit.cookie();
                 self.dressed(response)
             }

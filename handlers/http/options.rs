@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::redirect::Redirect;
 use super::{cors, head, target};
+use crate::cli::duration;
 
 /// How a site answers.
 #[derive(Clone, Debug, Args)]
@@ -34,8 +35,8 @@ pub struct SiteOptions {
     /// Lead from a path to another, or to a URL; 302:/FROM=TO for another status than 301; may be given several times
     #[arg(long, value_name = "/FROM=TO", value_parser = Redirect::parse)]
     pub redirect: Vec<Redirect>,
-    /// How long clients may keep the files, as in Cache-Control
-    #[arg(long, value_name = "VALUE", value_parser = cache_control)]
+    /// How long clients may keep the files: 1h, 7d, or a value of Cache-Control such as no-cache
+    #[arg(long, value_name = "TIME", value_parser = cache_control)]
     pub cache_control: Option<String>,
     /// Symbolic links: followed inside the folder, or never
     #[arg(long, value_enum, default_value = "inside")]
@@ -185,7 +186,10 @@ fn base_path(text: &str) -> Result<BasePath, String> {
 }
 
 fn cache_control(text: &str) -> Result<String, String> {
-    field_value(text).map(str::to_owned)
+    match duration(text) {
+        Ok(time) => Ok(format!("max-age={}", time.as_secs())),
+        Err(_) => field_value(text).map(str::to_owned),
+    }
 }
 
 /// A field line, without its end.

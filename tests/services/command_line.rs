@@ -78,6 +78,8 @@ fn help_completions_and_manual_come_from_one_definition() {
         "the manual has no options"
     );
     let (_, help, _) = run(&["serve", "http", "--help"]);
+    let place = |text| help.find(text).unwrap_or_else(|| panic!("no {text}"));
+    assert!(place("HTTPS:") < place("--hsts") && place("--https-redirect") < place("Uploads:"));
     for option in [
         "--bind",
         "--model",

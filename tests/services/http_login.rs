@@ -164,6 +164,17 @@ fn the_log_has_the_name_as_one_field_and_never_the_password() {
 }
 
 #[test]
+fn what_is_no_request_is_logged_as_nobodys() {
+    let (_guarded, server) = site("login-malformed", &["--access-log", "-"]);
+    let mut connection = Connection::open(&server);
+    connection.ask("GET", "/a", &[&login("ada")[0]]);
+    connection.send("BAD\r\n\r\n");
+    assert_eq!(connection.receive().status, 400);
+    let line = server.wait_for_log("BAD");
+    assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
+}
+
+#[test]
 fn a_page_of_another_origin_may_ask_before_it_logs_in() {
     let (_guarded, server) = site("login-cors", &["--cors", "https://example.org"]);
     let origin = "Origin: https://example.org";

@@ -131,6 +131,7 @@ fn a_link_to_a_folder_opens_all_below_it_and_its_pages_lead_on_by_a_cookie() {
     assert_eq!(get(&server, "/doc/sub/b.txt", &token, &[]).text(), "b");
     let archive = get(&server, "/doc/", &format!("archive=zip&{token}"), &[]);
     assert!(archive.body.starts_with(b"PK"));
+    assert_eq!(get(&server, "/doc/", &format!("archive=rar&{token}"), &[]).status, 400);
     assert_eq!(uses(&guarded, &own), 4);
     // Who has an account is himself, whatever cookies he has.
     assert_eq!(ask_as(&server, "ada", "GET", "/other.txt", &[&cookie]).status, 200);

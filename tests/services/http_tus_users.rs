@@ -55,6 +55,21 @@ fn whoever_may_only_write_uploads_asks_and_gives_up() {
 }
 
 #[test]
+fn options_which_needs_no_right_stands_for_no_other_method() {
+    let guarded = Guarded::new("tus-options", &[("ada", "w", "/")]);
+    let server = guarded.start(&[]);
+    let created = create(&server, "ada", "/", "a");
+    let upload = created.field("Location");
+    for named in ["HEAD", "DELETE", "PATCH"] {
+        let named = format!("X-HTTP-Method-Override: {named}");
+        let answer = ask(&server, "OPTIONS", upload, &[TUS, &named, PIECE, "Upload-Offset: 0"]);
+        assert_eq!((answer.status, answer.find("Upload-Offset")), (204, None), "{named}");
+        assert!(!answer.field("Allow").is_empty(), "{named}");
+    }
+    assert_eq!(request_by(&server, "ada", "HEAD", upload, "0"), 200);
+}
+
+#[test]
 fn a_path_with_folders_needs_the_right_where_it_leads() {
     let guarded = Guarded::new("tus-users-below", &[("ada", "lrw", "/"), ("ada", "-", "/secret")]);
     guarded.write("secret/x", "");

@@ -228,6 +228,24 @@ fn conditions_are_looked_at_before_the_body_and_after_it() {
 }
 
 #[test]
+fn of_many_who_saw_the_same_file_one_may_replace_it() {
+    let dir = TestDir::new("put-race");
+    let server = TestServer::start(&["http", dir.as_str(), "--upload"]);
+    for round in 0..10 {
+        let seen = format!("If-Match: {}", put(&server, "/a", &[], format!("round {round}")).field("ETag"));
+        let mut connections: Vec<_> = (0..6).map(|_| Connection::open(&server)).collect();
+        // Enough for the way to the disk to take its time.
+        for connection in &mut connections {
+            connection.send(put_request("/a", &[&seen], vec![b'x'; 200_000]).split_last().unwrap().1);
+        }
+        connections.iter_mut().for_each(|connection| connection.send("x"));
+        let mut answers: Vec<_> = connections.iter_mut().map(|connection| connection.receive().status).collect();
+        answers.sort_unstable();
+        assert_eq!(answers, [204, 412, 412, 412, 412, 412], "round {round}");
+    }
+}
+
+#[test]
 fn two_at_once_do_not_hinder_each_other() {
     let (dir, server) = site("put-twice", &[]);
     let mut connections = [Connection::open(&server), Connection::open(&server)];

@@ -276,6 +276,7 @@ fn a_plain_client_that_sends_byte_by_byte_is_sent_to_https_too() {
 #[test]
 fn a_server_without_tls_sends_everybody_to_https_elsewhere() {
     let dir = TestDir::new("https-redirect");
+    assert_eq!(run(&["serve", "http", dir.as_str(), "--https-redirect=0", "--bind", "127.0.0.1:0"]).0, Some(2));
     dir.write("a.txt", "a");
     for (option, location) in
         [("--https-redirect", "https://a.example/a.txt"), ("--https-redirect=8443", "https://a.example:8443/a.txt")]

@@ -26,6 +26,8 @@ pub struct Partial {
     /// Whether anybody may go on with it after it is dropped.
     pub(super) resumable: bool,
     pub(super) recorded: bool,
+    /// Whether the file is as it will be, and on the disk.
+    pub(super) settled: bool,
     /// The piece that is being received.
     pub(super) piece: Option<Box<Piece>>,
     /// `None` once the upload is a file, or was given up.
@@ -94,6 +96,7 @@ impl Partial {
             hasher,
             resumable: true,
             recorded: false,
+            settled: false,
             piece: None,
             room: Some(room),
         }

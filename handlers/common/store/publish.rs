@@ -59,13 +59,27 @@ impl Partial {
         }
     }
 
-    fn put(&self, on_duplicate: OnDuplicate) -> Result<Name, StoreError> {
+    /// What of [`publish`](Partial::publish) can take long: the bytes, to which nothing is added any more, get to the
+    /// disk.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn settle(&mut self) -> io::Result<()> {
+        if self.settled {
+            return Ok(());
+        }
         if let Some(modified) = self.intent.modified {
             self.file.set_modified(modified)?;
         }
         if self.store.sync() {
             self.file.sync_all()?;
         }
+        self.settled = true;
+        Ok(())
+    }
+
+    fn put(&mut self, on_duplicate: OnDuplicate) -> Result<Name, StoreError> {
+        self.settle()?;
         let (folders, _) = self.intent.name.split();
         let folder = match folders {
             Some(path) => &self.make_folders(path)?,

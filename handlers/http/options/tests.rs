@@ -34,6 +34,20 @@ fn a_header_field_is_one_line_that_the_server_does_not_write_itself() {
 }
 
 #[test]
+fn clients_may_keep_files_for_a_time_or_as_a_directive_says() {
+    for (text, value) in [
+        ("1h", "max-age=3600"),
+        ("60", "max-age=60"),
+        ("0", "max-age=0"),
+        ("public, max-age=60", "public, max-age=60"),
+        ("no-cache", "no-cache"),
+    ] {
+        assert_eq!(cache_control(text).as_deref(), Ok(value));
+    }
+    assert!(cache_control("").is_err() && cache_control("a\r\nb: c").is_err());
+}
+
+#[test]
 fn an_index_is_a_name_and_a_fallback_a_path_below() {
     assert!(file_name("index.htm").is_ok());
     for name in ["", ".", "..", "/", "a/b", "a/", "./a", "/a"] {

@@ -1,12 +1,17 @@
 //! The conditions under which a request changes something (RFC 9110 §13).
 
 use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cap_std::fs::{Dir, MetadataExt};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
+use rustix::io::retry_on_intr;
 
 use super::refusal::say;
+use crate::common::store::PARTIALS;
 use crate::http::accept_encoding::Coding;
 use crate::http::conditional::{Conditions, Outcome, Validators, evaluate};
 use crate::http::entry;
@@ -33,6 +38,23 @@ impl Guard {
     /// Whether the file must be a new one.
     pub(super) fn wants_none(&self) -> bool {
         self.if_none_match.as_deref() == Some(b"*")
+    }
+
+    /// For as long as the result lives, nobody else who has conditions changes a file, not even in another process: of
+    /// two who saw the same one, only one may replace it (RFC 9110 §13.1.1). It may have to be waited for, so that
+    /// nothing slow should be done meanwhile.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(super) fn alone(&self, root: &Dir) -> io::Result<Option<OwnedFd>> {
+        if self.if_match.is_none() && self.if_none_match.is_none() && self.if_unmodified_since.is_none() {
+            return Ok(None);
+        }
+        // The folder is there, and ours, as long as a file is on its way.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = openat(root, PARTIALS, flags, Mode::empty())?;
+        retry_on_intr(|| flock(&folder, FlockOperation::LockExclusive))?;
+        Ok(Some(folder))
     }
 
     /// # Errors

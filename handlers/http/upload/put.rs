@@ -131,8 +131,10 @@ impl Receiver for Put {
 
 impl Put {
     fn publish(self) -> Result<Response, Response> {
-        let Put { shared, sender, place, guard, on_duplicate, partial } = self;
+        let Put { shared, sender, place, guard, on_duplicate, mut partial } = self;
         let root = shared.root();
+        partial.settle().map_err(|error| refusal::of(&error.into()))?;
+        let _alone = guard.alone(root).map_err(|error| refusal::of_system(&error))?;
         guard.check(root, &place.path)?;
         let metadata = partial.metadata().map_err(|error| refusal::of_system(&error))?;
         let date = partial.intent().modified;

@@ -15,7 +15,7 @@ use super::refusal::{self, say};
 use super::{Sender, Shared};
 use crate::common::store::{Name, OnDuplicate, Partial, StoreError};
 use crate::http::application::Receiver;
-use crate::http::head::Head;
+use crate::http::head::{Head, Method};
 use crate::http::message::Response;
 use crate::http::tus_fields::ALGORITHMS;
 
@@ -41,9 +41,9 @@ pub(super) enum Verb {
 
 impl Verb {
     /// `None` if this isn't a request of a tus client: those name the version that they speak, and nobody else sends
-    /// PATCH.
+    /// PATCH. OPTIONS stands for no other method, as everybody may send it.
     pub(super) fn of(head: &Head<'_>) -> Option<Verb> {
-        let is_tus = head.values("tus-resumable").next().is_some();
+        let is_tus = head.method != Method::Options && head.values("tus-resumable").next().is_some();
         let verb = match head.values("x-http-method-override").next().filter(|_| is_tus).unwrap_or(head.method_name) {
             b"POST" => Verb::Create,
             b"PATCH" => Verb::Piece,
