@@ -30,7 +30,8 @@ pub(super) enum Users {
         /// The directory, below the served one, that the user can't leave
         #[arg(long, value_name = "PATH", default_value = "/")]
         home: Prefix,
-        /// How much the user may store: 64KiB, 10MB, or a number of bytes [default: no limit]
+        /// How much the user may store: 64KiB, 10MB, or a number of bytes [default: no limit]. A file counts for who
+        /// stored it, uploads that are under way included, until anybody removes or replaces it
         #[arg(long, value_name = "SIZE", value_parser = size)]
         quota: Option<u64>,
         #[command(flatten)]
@@ -59,7 +60,7 @@ pub(super) enum Users {
         #[command(flatten)]
         user: User,
     },
-    /// Show all users
+    /// Show all users; USED is what counts for a quota: what the user has stored by HTTP and is still there
     List {
         #[command(flatten)]
         file: AccountsFile,

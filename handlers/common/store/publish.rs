@@ -43,7 +43,7 @@ impl Partial {
         match published {
             Ok(name) => {
                 if let Some(room) = self.room.take() {
-                    room.used(size);
+                    room.used(&name, size);
                 }
                 if self.intent.memo.is_some() {
                     self.remember(&name);
@@ -60,6 +60,9 @@ impl Partial {
     }
 
     fn put(&self, on_duplicate: OnDuplicate) -> Result<Name, StoreError> {
+        if let Some(room) = &self.room {
+            room.check(self.store.root(), on_duplicate)?;
+        }
         if let Some(modified) = self.intent.modified {
             self.file.set_modified(modified)?;
         }
