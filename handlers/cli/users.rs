@@ -30,8 +30,8 @@ pub(super) enum Users {
         /// The directory, below the served one, that the user can't leave
         #[arg(long, value_name = "PATH", default_value = "/")]
         home: Prefix,
-        /// How much the user may store: 64KiB, 10MB, or a number of bytes [default: no limit]. A file counts for who
-        /// stored it, uploads that are under way included, until anybody removes or replaces it
+        /// How much the user may have stored, in files that are still there and uploads that are under way: 64KiB,
+        /// 10MB, or a number of bytes [default: no limit]
         #[arg(long, value_name = "SIZE", value_parser = size)]
         quota: Option<u64>,
         #[command(flatten)]
@@ -51,7 +51,8 @@ pub(super) enum Users {
         /// The directory, below the served one, that the user can't leave
         #[arg(long, value_name = "PATH", required_unless_present = "quota")]
         home: Option<Prefix>,
-        /// How much the user may store: 64KiB, 10MB, a number of bytes, or `none` for no limit
+        /// How much the user may have stored, in files that are still there and uploads that are under way: 64KiB,
+        /// 10MB, a number of bytes, or `none` for no limit
         #[arg(long, value_name = "SIZE", value_parser = quota)]
         quota: Option<Quota>,
     },
@@ -60,7 +61,8 @@ pub(super) enum Users {
         #[command(flatten)]
         user: User,
     },
-    /// Show all users; USED is what counts for a quota: what the user has stored by HTTP and is still there
+    /// Show all users; USED is what counts for QUOTA: files that the user has stored by HTTP, whoever may have moved
+    /// them since, and uploads that are under way. What anybody removes or replaces counts no more
     List {
         #[command(flatten)]
         file: AccountsFile,

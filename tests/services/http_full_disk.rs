@@ -10,8 +10,8 @@ use crate::support::TestServer;
 use crate::upload::names_in;
 use crate::upload_faults::SmallDisk;
 
-/// More than the disk holds, even if 1 MiB of it might not be content.
-const TOO_MUCH: usize = 3 << 20;
+/// More than the disk holds, even if much of a form might be no file.
+const TOO_MUCH: usize = 6 << 20;
 
 /// A server on a disk of 1 MiB; `None`, and a visible word, where mounting one isn't allowed.
 fn site(test: &str) -> Option<(SmallDisk, TestServer)> {

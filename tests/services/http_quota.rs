@@ -186,8 +186,11 @@ fn a_tus_upload_counts_in_full_from_its_creation_to_its_end() {
     assert_eq!((terminated.status, used(&guarded, "ada")), (204, 100));
     let third = create(60);
     assert_eq!(ask_as(&server, "ada", "MOVE", "/a.txt", &["Destination: /kept"]).status, 201);
-    assert_eq!((piece(third.field("Location"), 0, 60), used(&guarded, "ada")), (507, 100));
-    assert_eq!(guarded.read("a.txt"), None);
+    let third = third.field("Location");
+    assert_eq!((piece(third, 0, 60), used(&guarded, "ada"), guarded.read("a.txt")), (507, 160, None));
+    // With room for it, the upload goes on.
+    assert_eq!(ask_as(&server, "ada", "DELETE", "/kept", &[]).status, 204);
+    assert_eq!((piece(third, 0, 60), used(&guarded, "ada")), (204, 100));
 }
 
 #[test]

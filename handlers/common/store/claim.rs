@@ -134,3 +134,85 @@ fn actual(ledger: &Ledger, aside: Option<&Aside>, path: &Path, noted: u64) -> Op
         _ => Some(noted),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use cap_std::ambient_authority;
+
+    use super::*;
+    use crate::common::accounts::testing::{TestFile, add};
+    use crate::common::accounts::{Accounts, Cost, Store as Users};
+    use crate::common::store::tests::{Folder, code, intent};
+    use crate::common::store::{OnDuplicate, Store, StoreOptions};
+
+    /// A store whose uploads ada pays for, out of 100 bytes.
+    fn store(test: &str, folder: &Folder, partial_expiry: Duration) -> (TestFile, Users, Store) {
+        let (file, users) = TestFile::new(test);
+        add(&users, "ada", "x", "lrwd");
+        users.set_quota("ada", Some(100)).unwrap();
+        let ledger = Ledger::new(Arc::new(Accounts::open(&file.path(), Cost::CHEAP).unwrap()), folder.path()).unwrap();
+        let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
+        let options = StoreOptions { partial_expiry, ..StoreOptions::default() };
+        (file, users, Store::with_ledger(root, options, Some(ledger)))
+    }
+
+    fn of_ada(name: &str, size: Option<u64>) -> Intent {
+        Intent { size, payer: Some("ada".into()), ..intent(name, 0) }
+    }
+
+    fn used(users: &Users) -> u64 {
+        users.account("ada").unwrap().unwrap().used
+    }
+
+    #[test]
+    fn a_registered_upload_counts_until_it_has_expired() {
+        let folder = Folder::new();
+        let (_file, users, store) = store("claim-expiry", &folder, Duration::ZERO);
+        let partial = store.register(of_ada("a", Some(60)), OnDuplicate::Error).unwrap();
+        store.sweep().unwrap();
+        assert_eq!(used(&users), 60, "somebody writes it");
+        drop(partial);
+        assert_eq!(used(&users), 60);
+        store.sweep().unwrap();
+        assert_eq!(used(&users), 0);
+    }
+
+    #[test]
+    fn an_upload_that_is_given_up_or_dropped_counts_no_more() {
+        let folder = Folder::new();
+        let (_file, users, store) = store("claim-dropped", &folder, Duration::from_secs(60));
+        let partial = store.register(of_ada("a", Some(60)), OnDuplicate::Error).unwrap();
+        let id = partial.id().to_owned();
+        drop(partial);
+        store.give_up(&id).unwrap();
+        assert_eq!(used(&users), 0);
+        let mut partial = store.begin_unresumable(of_ada("a", None), OnDuplicate::Error).unwrap();
+        partial.write(&[0; 60]).unwrap();
+        assert!((60..=100).contains(&used(&users)), "what may come next is claimed as well");
+        assert_eq!(code(partial.write(&[0; 41])), "no_space");
+        partial.write(&[0; 40]).unwrap();
+        drop(partial);
+        assert_eq!((used(&users), folder.names().len()), (0, 0));
+    }
+
+    #[test]
+    fn an_upload_is_not_published_in_place_of_a_file_that_is_gone() {
+        let folder = Folder::new();
+        let (_file, users, store) = store("claim-replaced", &folder, Duration::from_secs(60));
+        let put = |name: &str| {
+            let mut partial = store.begin_unresumable(of_ada(name, Some(60)), OnDuplicate::Overwrite)?;
+            partial.write(&[0; 60])?;
+            Ok(partial)
+        };
+        put("a").unwrap().publish(OnDuplicate::Overwrite).unwrap();
+        let second = put("a").unwrap();
+        assert_eq!((code(put("b")), used(&users)), ("no_space", 120));
+        std::fs::rename(folder.path().join("a"), folder.path().join("c")).unwrap();
+        store.moved(b"a", b"c");
+        assert_eq!(code(second.publish(OnDuplicate::Overwrite)), "no_space");
+        assert_eq!((used(&users), folder.names()), (60, vec!["c".to_owned()]));
+    }
+}
