@@ -61,8 +61,7 @@ pub(super) enum Users {
         #[command(flatten)]
         user: User,
     },
-    /// Show all users; USED is what counts for QUOTA: files that the user has stored by HTTP, whoever may have moved
-    /// them since, and uploads that are under way. What anybody removes or replaces counts no more
+    /// Show all users; USED counts what each has stored by HTTP and is still there, and uploads that are under way
     List {
         #[command(flatten)]
         file: AccountsFile,

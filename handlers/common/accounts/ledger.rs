@@ -93,19 +93,35 @@ impl Ledger {
         })
     }
 
-    /// The file entered under one path stands at another one now, and has so many bytes; what stood there is gone.
+    /// Puts a file that is entered under one path at another: `put` does it, and tells where; what stood there is
+    /// gone. `false`, and nothing is done, if its bytes don't fit any more; see [`fits`](Ledger::fits).
+    ///
+    /// No other process sees the file at a path at which it isn't entered. `put` must not take long.
     ///
     /// # Errors
-    /// The file can't be written.
-    pub fn settle(&self, user: &str, entered: &str, path: &str, bytes: u64) -> Result<()> {
-        let (entered, path) = (self.key(entered.as_bytes()), self.key(path.as_bytes()));
+    /// The file can't be written, before or after `put`.
+    pub fn settle(
+        &self,
+        user: &str,
+        entered: &str,
+        bytes: u64,
+        replaced: Option<&str>,
+        put: impl FnOnce() -> Option<String>,
+    ) -> Result<bool> {
+        let (entered, replaced) = (self.key(entered.as_bytes()), replaced.map(|path| self.key(path.as_bytes())));
         self.with(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if bytes > 0 && !fits(&transaction, user, 0, replaced.as_deref())? {
+                return Ok(false);
+            }
+            let Some(path) = put() else { return Ok(true) };
+            let path = self.key(path.as_bytes());
             for gone in [&entered, &path] {
                 transaction.prepare_cached(STRIKE)?.execute([gone])?;
             }
             transaction.prepare_cached(ENTER)?.execute(params![user, path, saturated(bytes)])?;
-            transaction.commit()
+            transaction.commit()?;
+            Ok(true)
         })
     }
 
@@ -125,7 +141,7 @@ impl Ledger {
     pub fn removed(&self, path: &[u8]) -> Result<()> {
         let path = self.key(path);
         self.with(|connection| {
-            // Whoever stores one now settles it when this transaction has ended.
+            // Whoever stores one there now waits for the end of this transaction.
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if Path::new(OsStr::from_bytes(&path)).symlink_metadata().is_err() {
                 transaction.prepare_cached(STRIKE)?.execute([path])?;

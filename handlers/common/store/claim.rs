@@ -1,4 +1,5 @@
-//! What an upload takes of its payer's quota: entered in the ledger while it is under way, so that all processes see it.
+//! What an upload takes of its payer's quota: entered in the ledger while it is under way, so that all processes see
+//! it.
 
 use std::io;
 use std::path::Path;
@@ -58,20 +59,32 @@ impl Claim {
         self.take(root, bytes, replaces)
     }
 
-    /// Whether what is claimed still fits: the file that was to be replaced may be another's by now.
-    pub(super) fn check(&self, root: &Dir, replaces: bool) -> Result<(), StoreError> {
+    /// Gives the upload its name by `put`, if what is claimed still fits: the file that was to be replaced may have
+    /// another name by now.
+    pub(super) fn publish(
+        &self,
+        root: &Dir,
+        bytes: u64,
+        replaces: bool,
+        put: impl Fn() -> Result<Name, StoreError>,
+    ) -> Result<Name, StoreError> {
+        let mut outcome = None;
         let replaced = replaces.then(|| self.target.as_str());
-        let fits = || self.ledger.fits(&self.payer, 0, replaced);
-        if self.bytes == 0 { Ok(()) } else { fit(&self.ledger, root, &self.payer, fits) }
+        let settle = || {
+            self.ledger.settle(&self.payer, &self.path, bytes, replaced, || {
+                let published = outcome.insert(put());
+                published.as_ref().ok().map(|name| name.as_str().to_owned())
+            })
+        };
+        let settled = fit(&self.ledger, root, &self.payer, settle);
+        let Some(published) = outcome else { return Err(settled.err().unwrap_or(StoreError::NoSpace(USED_UP))) };
+        if let Err(error) = settled {
+            log::error!("the ledger of quotas isn't right: {error}");
+        }
+        published
     }
 
-    /// The upload has become a file.
-    pub(super) fn settle(mut self, name: &Name, bytes: u64) {
-        self.bytes = 0;
-        noted(self.ledger.settle(&self.payer, &self.path, name.as_str(), bytes));
-    }
-
-    /// The upload is under way, though nobody sends it now.
+    /// Nothing is to be given back: the upload has become a file, or can be gone on with.
     pub(super) fn keep(mut self) {
         self.bytes = 0;
     }
@@ -98,7 +111,12 @@ pub(super) fn noted(result: Result<()>) {
 }
 
 /// Judges once more when the ledger was corrected: files may have been removed by others.
-pub(super) fn fit(ledger: &Ledger, root: &Dir, payer: &str, fits: impl Fn() -> Result<bool>) -> Result<(), StoreError> {
+pub(super) fn fit(
+    ledger: &Ledger,
+    root: &Dir,
+    payer: &str,
+    mut fits: impl FnMut() -> Result<bool>,
+) -> Result<(), StoreError> {
     let corrected = || {
         let aside = Aside::existing(root).ok().flatten();
         ledger.correct(payer, |path, bytes| actual(ledger, aside.as_ref(), path, bytes)).map_err(failed)

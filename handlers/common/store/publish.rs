@@ -43,7 +43,7 @@ impl Partial {
         match published {
             Ok(name) => {
                 if let Some(room) = self.room.take() {
-                    room.used(&name, size);
+                    room.used(size);
                 }
                 if self.intent.memo.is_some() {
                     self.remember(&name);
@@ -60,9 +60,6 @@ impl Partial {
     }
 
     fn put(&self, on_duplicate: OnDuplicate) -> Result<Name, StoreError> {
-        if let Some(room) = &self.room {
-            room.check(self.store.root(), on_duplicate)?;
-        }
         if let Some(modified) = self.intent.modified {
             self.file.set_modified(modified)?;
         }
@@ -74,10 +71,14 @@ impl Partial {
             Some(path) => &self.make_folders(path)?,
             None => self.store.root(),
         };
-        let name = match on_duplicate {
-            OnDuplicate::Overwrite => self.put_over(folder)?,
-            OnDuplicate::Error => self.put_beside(folder, self.intent.name.clone())?.ok_or(StoreError::Exists)?,
-            OnDuplicate::Rename => self.put_numbered(folder)?,
+        let put = || match on_duplicate {
+            OnDuplicate::Overwrite => self.put_over(folder),
+            OnDuplicate::Error => self.put_beside(folder, self.intent.name.clone())?.ok_or(StoreError::Exists),
+            OnDuplicate::Rename => self.put_numbered(folder),
+        };
+        let name = match &self.room {
+            Some(room) => room.publish(self.store.root(), self.offset, on_duplicate, put)?,
+            None => put()?,
         };
         if self.store.sync() {
             sync_folder(folder)?;

@@ -103,10 +103,18 @@ impl Room {
         self.claim.as_mut().map_or(Ok(()), |claim| claim.grow(root, total, self.replaces))
     }
 
-    /// Whether what the payer's quota was claimed for may get its name in this way.
-    pub(super) fn check(&self, root: &Dir, on_duplicate: OnDuplicate) -> Result<(), StoreError> {
-        let replaces = on_duplicate == OnDuplicate::Overwrite;
-        self.claim.as_ref().map_or(Ok(()), |claim| claim.check(root, replaces))
+    /// Gives an upload of so many bytes its name by `put`, if its payer's quota lets it.
+    pub(super) fn publish(
+        &self,
+        root: &Dir,
+        bytes: u64,
+        on_duplicate: OnDuplicate,
+        put: impl Fn() -> Result<Name, StoreError>,
+    ) -> Result<Name, StoreError> {
+        match &self.claim {
+            Some(claim) => claim.publish(root, bytes, on_duplicate == OnDuplicate::Overwrite, put),
+            None => put(),
+        }
     }
 
     fn hold(&self, root: &Dir, total: u64) -> Result<(), StoreError> {
@@ -134,10 +142,8 @@ impl Room {
     }
 
     /// The upload has become a file.
-    pub(super) fn used(mut self, name: &Name, bytes: u64) {
-        if let Some(claim) = self.claim.take() {
-            claim.settle(name, bytes);
-        }
+    pub(super) fn used(mut self, bytes: u64) {
+        self.keep();
         let mut state = self.space.state.lock();
         state.active.remove(&self.id);
         if let Some((_, counted)) = &mut state.counted {

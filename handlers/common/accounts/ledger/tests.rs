@@ -21,6 +21,11 @@ fn another(file: &TestFile) -> Ledger {
     Ledger::new(Arc::new(Accounts::open(&file.path(), Cost::CHEAP).unwrap()), &folder).unwrap()
 }
 
+/// Stores a file, and nothing is known before.
+fn settle(ledger: &Ledger, user: &str, path: &str, bytes: u64) {
+    assert!(ledger.settle(user, "part", bytes, None, || Some(path.to_owned())).unwrap());
+}
+
 fn used(store: &Store, name: &str) -> u64 {
     store.account(name).unwrap().unwrap().used
 }
@@ -46,14 +51,18 @@ fn a_quota_is_used_up_to_the_last_byte_and_no_further() {
 #[test]
 fn what_a_file_replaces_counts_no_more_for_whoever_stored_it() {
     let (_file, store, ledger) = ledger("ledger-replaced");
-    ledger.settle("ada", "a.part", "a", 90).unwrap();
+    settle(&ledger, "ada", "a", 90);
     assert!(!ledger.enter("ada", "1.part", 100, Some("b")).unwrap());
     assert!(ledger.enter("ada", "1.part", 100, Some("a")).unwrap());
     // One file can't make room for two.
     assert!(!ledger.enter("ada", "2.part", 100, Some("a")).unwrap());
-    ledger.settle("ada", "1.part", "a", 100).unwrap();
+    let put = |path: &'static str| move || Some(path.to_owned());
+    assert!(!ledger.settle("ada", "1.part", 100, Some("b"), || panic!("it doesn't fit")).unwrap());
+    assert!(ledger.settle("ada", "1.part", 100, Some("a"), || None).unwrap(), "nothing was put there");
+    assert_eq!(used(&store, "ada"), 190);
+    assert!(ledger.settle("ada", "1.part", 100, Some("a"), put("a")).unwrap());
     assert_eq!(used(&store, "ada"), 100);
-    ledger.settle("eve", "3.part", "a", 5).unwrap();
+    settle(&ledger, "eve", "a", 5);
     assert_eq!((used(&store, "ada"), used(&store, "eve")), (0, 5));
     assert!(!ledger.enter("ada", "4.part", 101, Some("a")).unwrap(), "another's file makes no room");
 }
@@ -62,7 +71,7 @@ fn what_a_file_replaces_counts_no_more_for_whoever_stored_it() {
 fn moved_files_and_folders_count_for_whom_they_did() {
     let (_file, store, ledger) = ledger("ledger-moved");
     for (user, path) in [("ada", "d/a"), ("eve", "d/e/b"), ("ada", "d0"), ("eve", "da"), ("eve", "t")] {
-        ledger.settle(user, "part", path, 10).unwrap();
+        settle(&ledger, user, path, 10);
     }
     ledger.moved(b"d", b"t").unwrap();
     assert_eq!((used(&store, "ada"), used(&store, "eve")), (20, 20));
@@ -77,7 +86,7 @@ fn moved_files_and_folders_count_for_whom_they_did() {
 #[test]
 fn a_file_that_was_stored_again_is_not_struck_off() {
     let (_file, store, ledger) = ledger("ledger-again");
-    ledger.settle("ada", "part", "a", 10).unwrap();
+    settle(&ledger, "ada", "a", 10);
     fs::write(ledger.folder().join("a"), "").unwrap();
     ledger.removed(b"a").unwrap();
     assert_eq!(used(&store, "ada"), 10);
@@ -87,9 +96,9 @@ fn a_file_that_was_stored_again_is_not_struck_off() {
 fn entries_are_corrected_but_not_all_the_time() {
     let (_file, store, ledger) = ledger("ledger-correct");
     for (path, bytes) in [("gone", 10), ("grown", 20), ("same", 30)] {
-        ledger.settle("ada", "part", path, bytes).unwrap();
+        settle(&ledger, "ada", path, bytes);
     }
-    ledger.settle("eve", "part", "others", 5).unwrap();
+    settle(&ledger, "eve", "others", 5);
     let actual = |path: &Path, noted| match path.strip_prefix(ledger.folder()).unwrap().to_str().unwrap() {
         "grown" => Some(25),
         "same" => Some(noted),
@@ -108,7 +117,7 @@ fn a_user_who_was_removed_pays_for_nothing() {
     let (_file, store, ledger) = ledger("ledger-removed");
     assert!(ledger.enter("ada", "part", 50, None).unwrap());
     store.remove_user("ada").unwrap();
-    ledger.settle("ada", "part", "a", 50).unwrap();
+    settle(&ledger, "ada", "a", 50);
     assert!(ledger.enter("ada", "part", 1000, None).unwrap());
     add(&store, "ada", "x", "lrwd");
     assert_eq!(used(&store, "ada"), 0);
