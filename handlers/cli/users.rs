@@ -30,7 +30,8 @@ pub(super) enum Users {
         /// The directory, below the served one, that the user can't leave
         #[arg(long, value_name = "PATH", default_value = "/")]
         home: Prefix,
-        /// How much the user may store: 64KiB, 10MB, or a number of bytes [default: no limit]
+        /// How much the user may have stored, in files that are still there and uploads that are under way: 64KiB,
+        /// 10MB, or a number of bytes [default: no limit]
         #[arg(long, value_name = "SIZE", value_parser = size)]
         quota: Option<u64>,
         #[command(flatten)]
@@ -50,7 +51,8 @@ pub(super) enum Users {
         /// The directory, below the served one, that the user can't leave
         #[arg(long, value_name = "PATH", required_unless_present = "quota")]
         home: Option<Prefix>,
-        /// How much the user may store: 64KiB, 10MB, a number of bytes, or `none` for no limit
+        /// How much the user may have stored, in files that are still there and uploads that are under way: 64KiB,
+        /// 10MB, a number of bytes, or `none` for no limit
         #[arg(long, value_name = "SIZE", value_parser = quota)]
         quota: Option<Quota>,
     },
@@ -59,7 +61,7 @@ pub(super) enum Users {
         #[command(flatten)]
         user: User,
     },
-    /// Show all users
+    /// Show all users; USED counts what each has stored by HTTP and is still there, and uploads that are under way
     List {
         #[command(flatten)]
         file: AccountsFile,

@@ -112,7 +112,8 @@ impl Service for Http {
             return Err(Failure::usage("--after-upload needs a thread, which a server that forks can't have"));
         }
         let application: Arc<dyn Application> = if self.upload.upload {
-            let uploads = Arc::new(Uploads::new(site, &self.dir, &self.upload).map_err(fail)?);
+            let accounts = access.as_ref().map(|access| access.accounts());
+            let uploads = Arc::new(Uploads::new(site, &self.dir, &self.upload, accounts).map_err(fail)?);
             let to_end = Arc::clone(&uploads);
             context.at_end.add(move || to_end.end());
             uploads

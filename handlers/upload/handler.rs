@@ -96,7 +96,7 @@ impl UploadHandler {
         let name = if self.settings.keep_paths { Name::path(&file_name) } else { Name::last_component(&file_name) };
         // A partial upload belongs to whoever has proved to hold the key that began it.
         let owner = request.identity.as_deref().map(str::to_owned);
-        let intent = name.map(|name| Intent { name, size: Some(file_size), digests, owner, modified, memo: None });
+        let intent = name.map(|name| Intent { size: Some(file_size), digests, owner, modified, ..Intent::new(name) });
         let begun = match intent {
             Ok(intent) if resume => {
                 let until = request.server.clock().now() + PATIENCE;
@@ -119,7 +119,7 @@ impl UploadHandler {
         match self.settings.store.resume((*intent).clone(), self.settings.on_duplicate) {
             Ok(Resumed::Partial(partial)) => {
                 Answer::Continue { offset: partial.offset() }.write(&mut request.wfile)?;
-                self.state = State::Body(Box::new(partial));
+                self.state = State::Body(partial);
                 Ok(Step::On)
             }
             Ok(Resumed::Complete(published)) => {

@@ -7,7 +7,7 @@ use crate::http_raw::{Answer, Connection, eventually, request};
 use crate::http_upload::{no_partials, put, read, site};
 use crate::support::{PATIENCE, TestDir, TestServer, has_tool, python};
 
-const FORM: &str = "Content-Type: multipart/form-data; boundary=XyZ";
+pub(crate) const FORM: &str = "Content-Type: multipart/form-data; boundary=XyZ";
 
 /// A form of these files.
 pub(crate) fn form(files: &[(&str, &str)]) -> String {

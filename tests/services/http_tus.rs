@@ -315,9 +315,13 @@ fn pages_of_other_sites_upload_only_if_they_are_named() {
     let (_dir, server) = site("tus-origin", &["--cors", "https://example.org"]);
     let fields = [A_TXT, "Upload-Length: 1"];
     let refused = create(&server, "/", &[&fields[..], &["Origin: https://example.com"]].concat());
-    assert_eq!(refused.status, 403);
+    assert_eq!((refused.status, refused.field("Tus-Resumable")), (403, "1.0.0"));
     let allowed = create(&server, "/", &[&fields[..], &["Origin: https://example.org"]].concat());
     assert_eq!(allowed.status, 201);
+    for method in ["PATCH", "HEAD", "DELETE"] {
+        let refused = ask(&server, method, allowed.field("Location"), &[TUS, PIECE, "Origin: https://example.com"]);
+        assert_eq!((refused.status, refused.field("Tus-Resumable")), (403, "1.0.0"), "{method}");
+    }
     let exposed = allowed.fields.iter().filter(|(name, _)| name == "Access-Control-Expose-Headers");
     let exposed: String = exposed.map(|(_, value)| format!("{value}, ")).collect();
     for name in ["ETag,", "Location,", "Upload-Offset,", "Upload-Length,", "Upload-Expires,", "Tus-Resumable,"] {

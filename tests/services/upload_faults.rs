@@ -149,11 +149,11 @@ fn the_end_of_the_server_keeps_what_has_come() {
 }
 
 /// A small file system in memory, unmounted at the end of the test.
-struct SmallDisk(TestDir);
+pub(crate) struct SmallDisk(pub(crate) TestDir);
 
 impl SmallDisk {
     /// `None`, and a visible word, where mounting isn't allowed.
-    fn mount(test: &str) -> Option<SmallDisk> {
+    pub(crate) fn mount(test: &str) -> Option<SmallDisk> {
         let dir = TestDir::new(test);
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs", dir.as_str()]).output();
         if mounted.is_ok_and(|output| output.status.success()) {

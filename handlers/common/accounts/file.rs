@@ -7,14 +7,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::{AccountsError, Result};
 
 /// `sskt`: says whose SQLite file it is (`PRAGMA application_id`).
 const APPLICATION: i32 = 0x7373_6b74;
 /// The schema's version (`PRAGMA user_version`).
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
+/// The one without a ledger.
+const WITHOUT_LEDGER: i32 = 1;
 /// A writer waits so long for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of the key that signs share links.
@@ -47,6 +49,25 @@ CREATE TABLE secrets (
     name  TEXT PRIMARY KEY,
     value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What version 2 adds. Paths are absolute; the triggers keep `used` the sum of a user's bytes.
+const LEDGER: &str = "
+CREATE TABLE files (
+    path  BLOB PRIMARY KEY,
+    user  INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    bytes INTEGER NOT NULL CHECK (bytes >= 0)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX files_of_user ON files (user);
+CREATE TRIGGER file_entered AFTER INSERT ON files BEGIN
+    UPDATE users SET used = used + new.bytes WHERE id = new.user;
+END;
+CREATE TRIGGER file_changed AFTER UPDATE OF bytes ON files BEGIN
+    UPDATE users SET used = used - old.bytes + new.bytes WHERE id = new.user;
+END;
+CREATE TRIGGER file_struck AFTER DELETE ON files BEGIN
+    UPDATE users SET used = used - old.bytes WHERE id = old.user;
+END;
 ";
 
 /// Makes the file if there is none; readable for its owner only.
@@ -82,6 +103,7 @@ fn write_new(path: &Path) -> Result<()> {
         connection.pragma_update(None, "journal_mode", "wal")?;
         let transaction = connection.transaction()?;
         transaction.execute_batch(SCHEMA)?;
+        transaction.execute_batch(LEDGER)?;
         transaction.execute("INSERT INTO secrets VALUES ('share', ?1)", params![key])?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
@@ -113,9 +135,26 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     };
     match connect(path).and_then(read).map_err(|error| AccountsError::of_database(path, error))? {
         (connection, APPLICATION, VERSION) => Ok(connection),
+        (connection, APPLICATION, WITHOUT_LEDGER) => {
+            upgrade(connection).map_err(|error| AccountsError::of_database(path, error))
+        }
         (_, APPLICATION, _) => Err(AccountsError::Newer(path.to_owned())),
         _ => Err(AccountsError::Foreign(path.to_owned())),
     }
+}
+
+/// Gives a file of an earlier version what it lacks. Nobody knows who stored what is there: it counts for nobody.
+fn upgrade(mut connection: Connection) -> rusqlite::Result<Connection> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    // Another process may have been faster.
+    if version == WITHOUT_LEDGER {
+        transaction.execute_batch(LEDGER)?;
+        transaction.execute("UPDATE users SET used = 0", [])?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    transaction.commit()?;
+    Ok(connection)
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

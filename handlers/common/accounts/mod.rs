@@ -1,13 +1,14 @@
 //! Accounts: who may log in, and what he may then do. Shared by http and ftp, changed by `socketserver users`.
 //!
-//! One SQLite file holds everything: users with argon2id hashes, rights per path ([`rights`]), quotas, share links. A
-//! server asks [`Accounts`], which remembers for some minutes that a password was right; what somebody changes in the
-//! file counts from the next request on, without a signal.
+//! One SQLite file holds everything: users with argon2id hashes, rights per path ([`rights`]), quotas and the
+//! [`Ledger`] that they are judged by, share links. A server asks [`Accounts`], which remembers for some minutes that a
+//! password was right; what somebody changes in the file counts from the next request on, without a signal.
 
 mod backoff;
 mod error;
 mod file;
 mod hash;
+mod ledger;
 mod remembered;
 pub mod rights;
 mod store;
@@ -17,6 +18,7 @@ mod verify;
 
 pub use error::AccountsError;
 pub use hash::{Cost, hash_password};
+pub use ledger::Ledger;
 pub(crate) use remembered::hmac;
 pub use rights::{Prefix, Rights, Rules};
 pub use store::{ANONYMOUS, Account, NewUser, Store, check_name};

@@ -36,7 +36,7 @@ pub struct Account {
     pub home: Prefix,
     /// Bytes that he may store. `None`: no limit.
     pub quota: Option<u64>,
-    /// Bytes that he has stored, when the file was read.
+    /// Bytes that he has stored, or is about to, when the file was read: the sum of his entries in the ledger.
     pub used: u64,
     /// His rights per path.
     pub rules: Rules,
@@ -247,29 +247,6 @@ impl Store {
         changed.ok_or_else(|| AccountsError::NoSuchUser(name.to_owned()))
     }
 
-    /// Counts bytes that a user is about to store. `false`, and nothing counted, if they exceed his quota.
-    ///
-    /// # Errors
-    /// There is no such user, or the file can't be written.
-    pub fn charge(&self, name: &str, bytes: u64) -> Result<bool> {
-        let charged = self.with(|connection| {
-            let charge = "UPDATE users SET used = used + ?2 WHERE name = ?1 AND ?2 <= coalesce(quota, ?3) - used";
-            connection.prepare_cached(charge)?.execute(params![name, saturated(bytes), i64::MAX])
-        })?;
-        match charged {
-            0 if self.account(name)?.is_none() => Err(AccountsError::NoSuchUser(name.to_owned())),
-            rows => Ok(rows == 1),
-        }
-    }
-
-    /// Takes bytes back that a user has stored no more, or that never came.
-    ///
-    /// # Errors
-    /// There is no such user, or the file can't be written.
-    pub fn refund(&self, name: &str, bytes: u64) -> Result<()> {
-        self.update(name, "UPDATE users SET used = max(0, used - ?2) WHERE name = ?1", saturated(bytes))
-    }
-
     fn update(&self, name: &str, statement: &str, value: impl rusqlite::ToSql) -> Result<()> {
         let changed = self.with(|connection| connection.prepare_cached(statement)?.execute(params![name, value]))?;
         if changed == 1 { Ok(()) } else { Err(AccountsError::NoSuchUser(name.to_owned())) }
@@ -306,7 +283,7 @@ fn parsed<T: std::str::FromStr<Err = String>>(column: usize, text: &str) -> rusq
 }
 
 /// SQLite's integers are signed; nobody stores more than 2^63 bytes.
-fn saturated(bytes: u64) -> i64 {
+pub(super) fn saturated(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 

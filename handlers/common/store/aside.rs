@@ -128,8 +128,8 @@ impl Aside {
         Ok(found)
     }
 
-    /// Removes what is older than `expiry` and nobody writes.
-    pub(super) fn sweep(&self, expiry: Duration) -> io::Result<()> {
+    /// Removes what is older than `expiry` and nobody writes; `removed` is told of each upload.
+    pub(super) fn sweep(&self, expiry: Duration, removed: impl Fn(&str)) -> io::Result<()> {
         let now = SystemTime::now();
         let is_old = |metadata: &Metadata| {
             let changed = metadata.modified().map_or(now, cap_std::time::SystemTime::into_std);
@@ -143,6 +143,7 @@ impl Aside {
                         humantime::format_duration(expiry)
                     );
                     self.remove(&id)?;
+                    removed(&id);
                 }
                 Ok(None) | Err(StoreError::Busy) => {}
                 Err(error) => log::debug!("the partial upload {id} can't be removed: {error}"),

@@ -18,6 +18,7 @@
 //! ```
 
 mod aside;
+mod claim;
 mod error;
 mod name;
 mod partial;
@@ -38,6 +39,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use parking_lot::Mutex;
 
+use crate::common::accounts::Ledger;
 use crate::common::digest::{Digests, Hasher, to_hex};
 use aside::Aside;
 pub use error::StoreError;
@@ -102,7 +104,7 @@ struct Inner {
 #[derive(Debug)]
 pub enum Resumed {
     /// The upload goes on, at [`Partial::offset`].
-    Partial(Partial),
+    Partial(Box<Partial>),
     /// The very file is there already.
     Complete(Published),
 }
@@ -118,8 +120,13 @@ impl Store {
 
     /// Stores into a folder that is open already.
     pub fn new(root: Dir, options: StoreOptions) -> Store {
+        Store::with_ledger(root, options, None)
+    }
+
+    /// The same with a ledger, which holds the payers of uploads ([`Intent::payer`]) to their quotas.
+    pub fn with_ledger(root: Dir, options: StoreOptions, ledger: Option<Ledger>) -> Store {
         let StoreOptions { max_size, quota, partial_expiry, sync } = options;
-        let space = Arc::new(Space::new(max_size, quota));
+        let space = Arc::new(Space::new(max_size, quota, ledger));
         let store = Store(Arc::new(Inner { root, space, partial_expiry, sync, swept: Mutex::new(None) }));
         store.sweep_now_and_then();
         store
@@ -145,12 +152,26 @@ impl Store {
     }
 
     /// Whether there is room for so many bytes more, in files of any number; for uploads that tell no more than their
-    /// sum. It sets nothing aside.
+    /// sum. It sets nothing aside. Without a payer, nobody's quota is looked at.
     ///
     /// # Errors
     /// [`StoreError::NoSpace`], or those of the system.
-    pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
-        self.0.space.check(self.root(), bytes)
+    pub fn check_room(&self, payer: Option<&str>, bytes: u64) -> Result<(), StoreError> {
+        self.0.space.check(self.root(), payer, bytes)
+    }
+
+    /// A file below the folder was removed: it counts for nobody's quota any more.
+    pub fn removed(&self, path: &[u8]) {
+        if let Some(ledger) = &self.0.space.ledger {
+            claim::noted(ledger.removed(path));
+        }
+    }
+
+    /// A file or folder was given another path: it counts for the same users as before; what stood there doesn't.
+    pub fn moved(&self, from: &[u8], to: &[u8]) {
+        if let Some(ledger) = &self.0.space.ledger {
+            claim::noted(ledger.moved(from, to));
+        }
     }
 
     /// Goes on with the upload that is known by the same name, size, digests and owner, or begins it.
@@ -160,7 +181,7 @@ impl Store {
     pub fn resume(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Resumed, StoreError> {
         match self.completed(&intent)? {
             Some(published) => Ok(Resumed::Complete(published)),
-            None => self.start(intent, on_duplicate, true).map(Resumed::Partial),
+            None => self.start(intent, on_duplicate, true).map(Box::new).map(Resumed::Partial),
         }
     }
 
@@ -177,7 +198,14 @@ impl Store {
     /// # Errors
     /// Those of the system.
     pub fn sweep(&self) -> io::Result<()> {
-        Aside::existing(&self.0.root)?.map_or(Ok(()), |aside| aside.sweep(self.0.partial_expiry))
+        Aside::existing(&self.0.root)?.map_or(Ok(()), |aside| aside.sweep(self.0.partial_expiry, |id| self.strike(id)))
+    }
+
+    /// The upload with this id is no more: it counts for nobody's quota.
+    fn strike(&self, id: &str) {
+        if let Some(ledger) = &self.0.space.ledger {
+            claim::noted(ledger.strike(&claim::path_of(id)));
+        }
     }
 
     fn start(&self, intent: Intent, on_duplicate: OnDuplicate, resume: bool) -> Result<Partial, StoreError> {
@@ -185,7 +213,7 @@ impl Store {
         if on_duplicate == OnDuplicate::Error && self.is_taken(&intent.name) {
             return Err(StoreError::Exists);
         }
-        Partial::open(self.clone(), intent, resume)
+        Partial::open(self.clone(), intent, on_duplicate, resume)
     }
 
     fn is_taken(&self, name: &Name) -> bool {

@@ -8,7 +8,7 @@ use super::aside::Aside;
 use super::piece::Piece;
 use super::record::Record;
 use super::space::Room;
-use super::{Intent, Store, StoreError};
+use super::{Intent, OnDuplicate, Store, StoreError};
 use crate::common::digest::{CHUNK, Chunk, Feed, Hasher};
 
 /// The bytes of an upload that have come so far, and the sole right to add more.
@@ -54,7 +54,12 @@ enum Failed {
 }
 
 impl Partial {
-    pub(super) fn open(store: Store, intent: Intent, resume: bool) -> Result<Partial, StoreError> {
+    pub(super) fn open(
+        store: Store,
+        intent: Intent,
+        on_duplicate: OnDuplicate,
+        resume: bool,
+    ) -> Result<Partial, StoreError> {
         let id = intent.id();
         let aside = Aside::open(store.root())?;
         let (file, metadata) = aside.lock(&id)?;
@@ -64,7 +69,7 @@ impl Partial {
         if left_over > there {
             file.set_len(there)?; // for nothing it would cost: ext4 writes a file that was cut out when it is closed
         }
-        let room = store.0.space.reserve(store.root(), &id, intent.size.unwrap_or(there), there);
+        let room = store.0.space.reserve(store.root(), &intent, there, on_duplicate);
         let room = match room {
             Ok(room) => room,
             Err(error) => {
@@ -194,9 +199,9 @@ impl Partial {
     }
 
     /// Whether so many bytes more are allowed.
-    fn claim(&self, count: usize) -> Result<(), StoreError> {
+    fn claim(&mut self, count: usize) -> Result<(), StoreError> {
         let total = self.offset + count as u64;
-        match (self.intent.size, &self.room) {
+        match (self.intent.size, &mut self.room) {
             (Some(size), _) if total > size => Err(StoreError::TooLarge { max: size }),
             (None, Some(room)) => room.grow(self.store.root(), total),
             _ => Ok(()),
@@ -223,13 +228,12 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if self.room.is_none() {
-            return;
-        }
+        let Some(mut room) = self.room.take() else { return };
         if let Err(error) = self.drop_unchecked_piece() {
             log::warn!("the unchecked end of a partial upload can't be cut off: {error}");
         }
         if self.intent.memo.is_some() || (self.offset > 0 && self.resumable) {
+            room.keep();
             if !self.recorded {
                 self.record();
             }

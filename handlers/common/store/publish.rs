@@ -85,10 +85,14 @@ impl Partial {
             Some(path) => &self.make_folders(path)?,
             None => self.store.root(),
         };
-        let name = match on_duplicate {
-            OnDuplicate::Overwrite => self.put_over(folder)?,
-            OnDuplicate::Error => self.put_beside(folder, self.intent.name.clone())?.ok_or(StoreError::Exists)?,
-            OnDuplicate::Rename => self.put_numbered(folder)?,
+        let put = || match on_duplicate {
+            OnDuplicate::Overwrite => self.put_over(folder),
+            OnDuplicate::Error => self.put_beside(folder, self.intent.name.clone())?.ok_or(StoreError::Exists),
+            OnDuplicate::Rename => self.put_numbered(folder),
+        };
+        let name = match &self.room {
+            Some(room) => room.publish(self.store.root(), self.offset, on_duplicate, put)?,
+            None => put()?,
         };
         if self.store.sync() {
             sync_folder(folder)?;

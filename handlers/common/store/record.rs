@@ -18,6 +18,8 @@ pub struct Intent {
     pub digests: Digests,
     /// Who sends it: nobody else can go on with it.
     pub owner: Option<String>,
+    /// The user whose quota it counts for, if the store has a [ledger](super::Store::with_ledger).
+    pub payer: Option<String>,
     /// When the sender's file was changed last; the stored one gets the same time.
     pub modified: Option<SystemTime>,
     /// What the protocol wants to find again with the upload. Only a [registered](super::Store::register) one has it.
@@ -27,7 +29,7 @@ pub struct Intent {
 impl Intent {
     /// A file of this name, of which nothing else is known.
     pub fn new(name: Name) -> Intent {
-        Intent { name, size: None, digests: Digests::default(), owner: None, modified: None, memo: None }
+        Intent { name, size: None, digests: Digests::default(), owner: None, payer: None, modified: None, memo: None }
     }
 
     /// Names the upload: the same for the same name, size, digests and owner.
@@ -63,6 +65,8 @@ pub(super) struct Record {
     blake3: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payer: Option<String>,
     /// Seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     modified: Option<f64>,
@@ -88,6 +92,7 @@ impl Record {
             sha256: intent.digests.sha256.map(|digest| to_hex(&digest)),
             blake3: intent.digests.blake3.map(|digest| to_hex(&digest)),
             owner: intent.owner.clone(),
+            payer: intent.payer.clone(),
             modified: intent.modified.map(|time| since_1970(time).as_secs_f64()),
             created: since_1970(SystemTime::now()).as_secs(),
             memo: intent.memo.clone(),
@@ -112,6 +117,7 @@ impl Record {
                 sha1: None,
             },
             owner: self.owner.clone(),
+            payer: self.payer.clone(),
             modified: modified.flatten().and_then(|since| UNIX_EPOCH.checked_add(since)),
             memo: self.memo.clone(),
         })
@@ -151,6 +157,7 @@ mod tests {
         let announced = Intent {
             digests: Digests { md5: Some([1; 16]), sha256: Some([2; 32]), blake3: Some([3; 32]), sha1: None },
             owner: Some("ada".into()),
+            payer: Some("eve".into()),
             modified: Some(UNIX_EPOCH + Duration::from_millis(1500)),
             memo: Some("x".into()),
             ..intent("a/b", Some(7))
@@ -159,7 +166,7 @@ mod tests {
         let read: Record = serde_json::from_str(&text).unwrap();
         let read = read.intent().unwrap();
         assert_eq!(read.id(), announced.id());
-        assert_eq!((read.modified, read.memo), (announced.modified, announced.memo));
+        assert_eq!((read.payer, read.modified, read.memo), (announced.payer, announced.modified, announced.memo));
         for meddled in [r#"{"name": "../a", "created": 0}"#, r#"{"name": "a", "md5": "00", "created": 0}"#] {
             assert!(serde_json::from_str::<Record>(meddled).unwrap().intent().is_none(), "{meddled}");
         }

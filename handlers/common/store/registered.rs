@@ -90,7 +90,8 @@ impl Store {
             file.set_len(there)?;
             aside.write_record(id, &Record::of(&intent))?;
         }
-        let room = self.0.space.reserve(self.root(), id, intent.size.unwrap_or(there), there)?;
+        // How a taken name is dealt with, `publish` will tell; until then, the payer has the better of it.
+        let room = self.0.space.reserve(self.root(), &intent, there, OnDuplicate::Overwrite)?;
         let mut partial = Partial::of(self.clone(), aside, intent, file, room);
         partial.recorded = true;
         partial.offset = partial.hasher.update_from(&partial.file, 0)?;
@@ -105,7 +106,9 @@ impl Store {
         let aside = self.aside_for(id)?.ok_or_else(not_found)?;
         let _locked = aside.lock_existing(id)?;
         read(&aside, id).ok_or_else(not_found)?;
-        Ok(aside.remove(id)?)
+        aside.remove(id)?;
+        self.strike(id);
+        Ok(())
     }
 
     /// Where the upload with this id would lie; `None` if no upload can have it.

@@ -1,4 +1,4 @@
-//! How much may still be stored: the quota of the folder, and what is free on its disk.
+//! How much may still be stored: the quotas of the folder and of who pays, and what is free on the disk.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,7 +9,9 @@ use cap_std::fs::Dir;
 use parking_lot::Mutex;
 
 use super::aside::Aside;
-use super::{PARTIALS, StoreError};
+use super::claim::{self, Claim};
+use super::{Intent, Name, OnDuplicate, PARTIALS, StoreError};
+use crate::common::accounts::Ledger;
 use crate::common::digest::CHUNK;
 
 /// What was counted is believed for so long, as others may write to the folder too.
@@ -22,6 +24,8 @@ const USED_UP: &str = "the quota is used up";
 pub(super) struct Space {
     max_size: Option<u64>,
     quota: Option<u64>,
+    /// By which the payers' quotas are judged.
+    pub(super) ledger: Option<Ledger>,
     state: Mutex<State>,
 }
 
@@ -34,22 +38,36 @@ struct State {
 }
 
 impl Space {
-    pub(super) fn new(max_size: Option<u64>, quota: Option<u64>) -> Space {
-        Space { max_size, quota, state: Mutex::default() }
+    pub(super) fn new(max_size: Option<u64>, quota: Option<u64>, ledger: Option<Ledger>) -> Space {
+        Space { max_size, quota, ledger, state: Mutex::default() }
     }
 
-    /// Sets room aside for an upload of `total` bytes, of which `there` lie on the disk.
-    pub(super) fn reserve(self: &Arc<Space>, root: &Dir, id: &str, total: u64, there: u64) -> Result<Room, StoreError> {
+    /// Sets room aside for an upload of which `there` bytes lie on the disk.
+    pub(super) fn reserve(
+        self: &Arc<Space>,
+        root: &Dir,
+        intent: &Intent,
+        there: u64,
+        on_duplicate: OnDuplicate,
+    ) -> Result<Room, StoreError> {
+        let (id, total) = (intent.id(), intent.size.unwrap_or(there));
         self.check_size(total)?;
         check_disk(root, total.saturating_sub(there))?;
-        let room = Room { space: Arc::clone(self), id: id.to_owned() };
-        room.grow(root, total)?;
+        let claim = self.ledger.as_ref().and_then(|ledger| Claim::of(ledger, &id, intent)).map(Box::new);
+        let mut room = Room { space: Arc::clone(self), id, claim, replaces: on_duplicate == OnDuplicate::Overwrite };
+        room.hold(root, total)?;
+        if let Some(claim) = &mut room.claim {
+            claim.take(root, total, room.replaces)?;
+        }
         Ok(room)
     }
 
     /// Whether so many bytes more would fit just now.
-    pub(super) fn check(&self, root: &Dir, bytes: u64) -> Result<(), StoreError> {
+    pub(super) fn check(&self, root: &Dir, payer: Option<&str>, bytes: u64) -> Result<(), StoreError> {
         check_disk(root, bytes)?;
+        if let Some((ledger, payer)) = self.ledger.as_ref().zip(payer).filter(|_| bytes > 0) {
+            claim::fit(ledger, root, payer, || ledger.fits(payer, bytes, None))?;
+        }
         let Some(quota) = self.quota.filter(|_| bytes > 0) else { return Ok(()) };
         let state = self.state.lock();
         let active: u64 = state.active.values().sum();
@@ -71,12 +89,35 @@ impl Space {
 pub(super) struct Room {
     space: Arc<Space>,
     id: String,
+    /// To the payer's quota, if anybody pays.
+    claim: Option<Box<Claim>>,
+    /// Whether the file that has the name goes, as far as that is known.
+    replaces: bool,
 }
 
 impl Room {
     /// Claims room for `total` bytes in all.
-    pub(super) fn grow(&self, root: &Dir, total: u64) -> Result<(), StoreError> {
+    pub(super) fn grow(&mut self, root: &Dir, total: u64) -> Result<(), StoreError> {
         self.space.check_size(total)?;
+        self.hold(root, total)?;
+        self.claim.as_mut().map_or(Ok(()), |claim| claim.grow(root, total, self.replaces))
+    }
+
+    /// Gives an upload of so many bytes its name by `put`, if its payer's quota lets it.
+    pub(super) fn publish(
+        &self,
+        root: &Dir,
+        bytes: u64,
+        on_duplicate: OnDuplicate,
+        put: impl Fn() -> Result<Name, StoreError>,
+    ) -> Result<Name, StoreError> {
+        match &self.claim {
+            Some(claim) => claim.publish(root, bytes, on_duplicate == OnDuplicate::Overwrite, put),
+            None => put(),
+        }
+    }
+
+    fn hold(&self, root: &Dir, total: u64) -> Result<(), StoreError> {
         let Some(quota) = self.space.quota else { return Ok(()) };
         let mut state = self.space.state.lock();
         state.active.insert(self.id.clone(), total);
@@ -93,8 +134,16 @@ impl Room {
         Ok(())
     }
 
+    /// The upload can be gone on with later: its payer goes on paying.
+    pub(super) fn keep(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            claim.keep();
+        }
+    }
+
     /// The upload has become a file.
-    pub(super) fn used(self, bytes: u64) {
+    pub(super) fn used(mut self, bytes: u64) {
+        self.keep();
         let mut state = self.space.state.lock();
         state.active.remove(&self.id);
         if let Some((_, counted)) = &mut state.counted {

@@ -29,6 +29,10 @@ impl Folder {
         Store::open(&self.0, options).unwrap()
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
         fs::read(self.0.join(name)).ok()
     }

@@ -90,6 +90,11 @@ pub(crate) struct Refused {
 }
 
 impl AccessControl {
+    /// Whom it lets in.
+    pub(super) fn accounts(&self) -> Arc<Accounts> {
+        Arc::clone(&self.accounts)
+    }
+
     /// What the client may do, if that is enough for this request.
     ///
     /// # Errors

@@ -116,6 +116,15 @@ impl Permit {
         }
     }
 
+    /// The user whose quota what the client stores counts for; `None` where there are no accounts, or for a link.
+    pub(crate) fn payer(&self) -> Option<&str> {
+        match self.0.as_deref()? {
+            Visitor::Anonymous(account) => account.as_ref().map(|account| &*account.name),
+            Visitor::User(account) => Some(&account.name),
+            Visitor::Share(_) => None,
+        }
+    }
+
     /// Who else may be given the answer.
     pub(crate) fn sharing(&self) -> Sharing {
         match self.0.as_deref() {

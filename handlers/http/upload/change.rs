@@ -28,6 +28,7 @@ pub(super) fn delete(shared: &Shared, head: &Head<'_>) -> Result<Response, Respo
     let root = shared.root();
     let removed = if is_folder(root, path)? { root.remove_dir(path) } else { root.remove_file(path) };
     removed.map_err(|error| of_system(&error))?;
+    shared.store.removed(&place.path);
     shared.site.cache.forget(&place.path);
     Ok(Response::new(204))
 }
@@ -75,6 +76,7 @@ pub(super) fn move_to(shared: &Shared, head: &Head<'_>, permit: &Permit) -> Resu
     let may_replace = permit.may_throughout(Rights::DELETE, &target.path);
     let taken = || if may_replace { guard::failed() } else { permit.refusal() };
     let is_new = rename(root, from, target.path(), replace && may_replace, taken)?;
+    shared.store.moved(&source.path, &target.path);
     shared.site.cache.forget(&source.path);
     shared.site.cache.forget(&target.path);
     Ok(if is_new { Response::new(201).field("Location", &target.location) } else { Response::new(204) })

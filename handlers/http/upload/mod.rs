@@ -36,7 +36,8 @@ use super::reply::{self, Frame};
 use super::site::Site;
 use super::target;
 use crate::cli::{duration, size};
-use crate::common::store::{Name, OnDuplicate, Published, Store, StoreOptions, is_reserved};
+use crate::common::accounts::{Accounts, Ledger};
+use crate::common::store::{Intent, Name, OnDuplicate, Published, Store, StoreOptions, is_reserved};
 use after::AfterUpload;
 pub use after::CommandLine;
 use refusal::say;
@@ -90,15 +91,21 @@ struct Shared {
 }
 
 impl Uploads {
-    /// Takes files into the folder of a site, at this path.
-    pub(crate) fn new(site: Arc<Site>, folder: &Path, options: &UploadOptions) -> io::Result<Uploads> {
+    /// Takes files into the folder of a site, at this path. What users store counts for their quotas in the accounts.
+    pub(crate) fn new(
+        site: Arc<Site>,
+        folder: &Path,
+        options: &UploadOptions,
+        accounts: Option<Arc<Accounts>>,
+    ) -> io::Result<Uploads> {
         let store = StoreOptions {
             max_size: options.max_size,
             quota: options.quota,
             partial_expiry: options.partial_expiry,
             sync: !options.no_fsync,
         };
-        let store = Store::new(site.root.dir().try_clone()?, store);
+        let ledger = accounts.map(|accounts| Ledger::new(accounts, folder)).transpose()?;
+        let store = Store::with_ledger(site.root.dir().try_clone()?, store, ledger);
         let after = options.after_upload.clone();
         let after =
             after.map(|command| AfterUpload::start(command, options.after_upload_timeout, folder)).transpose()?;
@@ -123,6 +130,13 @@ impl Uploads {
 struct Sender {
     address: ClientAddress,
     permit: Permit,
+}
+
+impl Sender {
+    /// A file that is to be stored under this name, at the expense of the sender.
+    fn intent(&self, name: Name) -> Intent {
+        Intent { payer: self.permit.payer().map(str::to_owned), ..Intent::new(name) }
+    }
 }
 
 impl Shared {
@@ -178,7 +192,8 @@ impl Application for Uploads {
         client_address: &ClientAddress,
         permit: &Permit,
     ) -> Option<Result<Box<dyn Receiver>, Response>> {
-        let receiver = match (Verb::of(head), head.method) {
+        let verb = Verb::of(head);
+        let receiver = match (verb, head.method) {
             (Some(verb), _) => verb.receiver()?,
             (None, Method::Put) => put::begin,
             (None, Method::Post) => form::begin,
@@ -188,6 +203,7 @@ impl Application for Uploads {
         let is_allowed = origin::check(&self.0.site.policy, head);
         Some(match is_allowed.and_then(|()| receiver(&self.0, head, sender)) {
             Ok(receiver) => Ok(Box::new(Dressed { receiver, shared: Arc::clone(&self.0) })),
+            Err(refused) if verb.is_some() => Err(self.0.dressed(tus::spoken(&self.0, refused))),
             Err(refused) => Err(self.0.dressed(refused)),
         })
     }

@@ -53,7 +53,7 @@ pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Re
         _ => OnDuplicate::Error,
     };
     let on_duplicate = sender.permit.check_store(&place.path, on_duplicate)?;
-    let intent = Intent { size, digests, modified, ..Intent::new(name) };
+    let intent = Intent { size, digests, modified, ..sender.intent(name) };
     let partial = shared.store.begin_unresumable(intent, on_duplicate);
     let partial = partial.map_err(|error| not_stored(&error, &sender.permit, &place))?;
     let shared = Arc::clone(shared);

@@ -70,39 +70,6 @@ fn what_is_removed_leaves_no_rights_behind() {
 }
 
 #[test]
-fn a_quota_is_charged_whole_or_not_at_all() {
-    let (_file, store) = TestFile::new("quota");
-    add(&store, "ada", "x", "w");
-    let used = || store.account("ada").unwrap().unwrap().used;
-    assert!(store.charge("ada", 1000).unwrap(), "without a quota there is no limit");
-    store.set_quota("ada", Some(1500)).unwrap();
-    assert!(!store.charge("ada", 501).unwrap());
-    assert_eq!(used(), 1000);
-    assert!(store.charge("ada", 500).unwrap());
-    assert!(!store.charge("ada", 1).unwrap());
-    assert!(!store.charge("ada", u64::MAX).unwrap());
-    store.refund("ada", 700).unwrap();
-    assert_eq!(used(), 800);
-    store.refund("ada", u64::MAX).unwrap();
-    assert_eq!(used(), 0);
-    assert!(matches!(store.charge("bob", 1), Err(AccountsError::NoSuchUser(_))));
-}
-
-#[test]
-fn many_threads_and_stores_charge_one_quota_exactly() {
-    let (file, store) = TestFile::new("threads");
-    add(&store, "ada", "x", "w");
-    store.set_quota("ada", Some(100)).unwrap();
-    let other = Store::open(&file.path()).unwrap();
-    let charge = |store: &Store| (0..40).filter(|_| store.charge("ada", 1).unwrap()).count();
-    let charged = std::thread::scope(|scope| {
-        let threads = [&store, &store, &other, &other].map(|store| scope.spawn(|| charge(store)));
-        threads.map(|thread| thread.join().unwrap()).iter().sum::<usize>()
-    });
-    assert_eq!(charged, 100);
-}
-
-#[test]
 fn other_files_are_refused_with_their_name() {
     let (file, store) = TestFile::new("foreign");
     let path = |name: &str| file.path().with_file_name(name);
@@ -121,4 +88,19 @@ fn other_files_are_refused_with_their_name() {
     assert!(!path("missing").exists());
     store.with(|connection| connection.pragma_update(None, "user_version", 99)).unwrap();
     assert!(matches!(Store::open(&file.path()), Err(AccountsError::Newer(_))));
+}
+
+#[test]
+fn a_file_of_the_first_version_gets_a_ledger_and_keeps_its_users() {
+    let (file, store) = TestFile::new("upgrade");
+    add(&store, "ada", "x", "lrwd");
+    let as_before = "DROP TABLE files; UPDATE users SET used = 7; PRAGMA user_version = 1";
+    store.with(|connection| connection.execute_batch(as_before)).unwrap();
+    for _ in 0..2 {
+        let account = Store::open(&file.path()).unwrap().account("ada").unwrap().unwrap();
+        assert_eq!((account.used, account.rights(b"a").to_string()), (0, "lrwd".to_owned()));
+        let enter = "INSERT OR REPLACE INTO files SELECT x'61', id, 1 FROM users";
+        assert_eq!(store.with(|connection| connection.execute(enter, [])).unwrap(), 1);
+        store.with(|connection| connection.execute("DELETE FROM files", [])).unwrap();
+    }
 }

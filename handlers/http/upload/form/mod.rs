@@ -24,7 +24,7 @@ use super::guard::Guard;
 use super::refusal::{self, say};
 use super::{Place, SLICE, Sender, Shared, uncoded};
 use crate::common::digest::Chunk;
-use crate::common::store::{Intent, Name, OnDuplicate, Partial, StoreError};
+use crate::common::store::{Name, OnDuplicate, Partial, StoreError};
 use crate::http::application::{Receiver, Stopped};
 use crate::http::body::Body;
 use crate::http::files::METHODS;
@@ -56,17 +56,19 @@ pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Re
     let parser = Parser::new(&boundary(head)?);
     uncoded(head)?;
     Guard::of(head).check(shared.root(), &place.path)?;
+    let on_duplicate = shared.on_duplicate.unwrap_or_default();
     if let Framing::Length(length) = head.body {
-        // Of the files' sizes, only the sum is known before they come.
+        // Of the files' sizes, only the sum is known before they come; and not what they replace of the sender's.
         let least = length.saturating_sub(MAX_OVERHEAD);
-        shared.store.check_room(least).map_err(|error| refusal::of(&error))?;
+        let payer = sender.permit.payer().filter(|_| on_duplicate != OnDuplicate::Overwrite);
+        shared.store.check_room(payer, least).map_err(|error| refusal::of(&error))?;
     }
     let folder = String::from_utf8(place.path).map_err(|_| say(403, "The folder's name is no UTF-8."))?;
     Ok(Box::new(Form {
         shared: Arc::clone(shared),
         sender,
         folder,
-        on_duplicate: shared.on_duplicate.unwrap_or_default(),
+        on_duplicate,
         parser,
         rest: Vec::new(),
         file: None,
@@ -178,7 +180,7 @@ impl Form {
             let on_duplicate = self.sender.permit.check_store(name.as_str().as_bytes(), self.on_duplicate);
             let on_duplicate =
                 on_duplicate.map_err(|_| StoreError::ForbiddenName("this account may store nothing there"))?;
-            Ok((self.shared.store.begin_unresumable(Intent::new(name), on_duplicate)?, on_duplicate))
+            Ok((self.shared.store.begin_unresumable(self.sender.intent(name), on_duplicate)?, on_duplicate))
         };
         begin().map_err(|error| Refused::file(filename, &error))
     }

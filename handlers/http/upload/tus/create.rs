@@ -33,7 +33,7 @@ pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Re
     let digests = piece::announced_digests(head)?;
     let memo = Some(String::from_utf8_lossy(&memo).into_owned());
     let on_duplicate = on_duplicate(shared, &sender, &name)?;
-    let intent = Intent { size: Some(size), memo, modified, ..Intent::new(name) };
+    let intent = Intent { size: Some(size), memo, modified, ..sender.intent(name) };
     let partial = shared.store.register(intent, on_duplicate).map_err(|error| refused(&error))?;
     let location = resource::below(shared, &folder, &format!("{PARTIALS}/{}", partial.id()));
     Ok(Box::new(Piece::begin(shared, head, sender, partial, digests, Some(location))?))

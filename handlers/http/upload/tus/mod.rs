@@ -65,13 +65,11 @@ impl Verb {
 }
 
 fn create(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Begun {
-    let created = check_version(head).and_then(|()| create::begin(shared, head, sender));
-    created.map_err(|refused| spoken(shared, refused))
+    check_version(head).and_then(|()| create::begin(shared, head, sender))
 }
 
 fn take_piece(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Begun {
-    let begun = check_version(head).and_then(|()| piece::begin(shared, head, sender));
-    begun.map_err(|refused| spoken(shared, refused))
+    check_version(head).and_then(|()| piece::begin(shared, head, sender))
 }
 
 /// The answer to a request without a body.
@@ -106,7 +104,7 @@ fn check_version(head: &Head<'_>) -> Result<(), Response> {
 }
 
 /// An answer, with what every one of them says.
-fn spoken(shared: &Shared, response: Response) -> Response {
+pub(super) fn spoken(shared: &Shared, response: Response) -> Response {
     let response = response.field("Tus-Resumable", VERSION);
     if shared.site.policy.cors { response.field("Access-Control-Expose-Headers", EXPOSED) } else { response }
 }
