@@ -95,7 +95,7 @@ fn a_queue_that_is_full_refuses_newcomers() {
     assert_eq!(hooks.refusals(), [Refusal::QueueFull]);
 }
 
-/// Threads beyond the least number leave after 10 s without work.
+/// Threads beyond the least number leave after 2 s without work.
 #[test]
 fn the_pool_shrinks_when_its_threads_have_nothing_to_do() {
     let gate = Gate::default();

@@ -23,7 +23,7 @@ use crate::stats::StatsSnapshot;
 /// How long a handler may run, while nobody leads, before it counts as stuck.
 const TICK: Duration = Duration::from_millis(2);
 /// After so long without work, a thread beyond the least number leaves.
-const LINGER: Duration = Duration::from_secs(10);
+const LINGER: Duration = Duration::from_secs(2);
 /// Datagrams that are served in one go, before others that are ready.
 const DATAGRAMS_IN_ONE_GO: usize = 64;
 
