@@ -21,8 +21,9 @@ use super::query::Query;
 use super::range::{self, Ranges};
 use super::reply::{self, Frame, Selection};
 use super::site::{Resource, Site};
-use super::{accept_encoding, cors, disposition, listing, markup, rendered, target};
+use super::{accept_encoding, cors, disposition, listing, markup, rendered, target, upload};
 use crate::common::accounts::Rights;
+use crate::common::store::is_reserved;
 
 /// The methods that change nothing.
 pub(super) const METHODS: &str = "GET, HEAD, OPTIONS";
@@ -79,6 +80,9 @@ impl Exchange<'_> {
             Some(at) => (&raw[..at], Some(&raw[at + 1..])),
             None => (raw, None),
         };
+        if let Some(response) = self.letter_box(request_path) {
+            return self.dressed(response);
+        }
         if let Some(entry) = self.cached(request_path) {
             return self.send_file(&entry, request_path, query);
         }
@@ -105,6 +109,24 @@ impl Exchange<'_> {
             Resource::Forbidden => self.error(403, "", "Reading this isn't allowed."),
             Resource::Unavailable => self.error(503, "Retry-After: 5\r\n", "The server can't look just now."),
         }
+    }
+
+    /// The answer for a folder in which the client may perhaps store files, but of which it may see nothing, not even
+    /// whether it is there.
+    fn letter_box(&self, request_path: &[u8]) -> Option<Response> {
+        if self.permit.is_everything() || !request_path.ends_with(b"/") {
+            return None;
+        }
+        let target = target::parse(request_path).ok()?;
+        let path = self.site.policy.below_base(&target.path)?;
+        if self.permit.may(Rights::LIST, path) || self.permit.may(Rights::READ, path) {
+            return None;
+        }
+        let takes_files = self.site.listing.upload
+            && self.permit.may(Rights::WRITE, path)
+            && !path.split(|&byte| byte == b'/').any(is_reserved);
+        let is_wanted = takes_files && accepts(self.head, b"text/html");
+        Some(if is_wanted { upload::page::letter_box(path) } else { self.permit.refusal() })
     }
 
     /// A folder as a listing, or as an archive.

@@ -1,6 +1,6 @@
 //! A headless Chromium, driven by its DevTools protocol.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -68,7 +68,13 @@ impl Browser {
     }
 
     fn receive(&mut self) -> Value {
-        let message = self.socket.read().unwrap();
+        // A signal to this process, from another test, ends a read that has a timeout (signal(7)).
+        let message = loop {
+            match self.socket.read() {
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read.unwrap(),
+            }
+        };
         serde_json::from_str(message.to_text().unwrap()).unwrap()
     }
 

@@ -198,6 +198,26 @@ fn an_upload_only_user_throws_in_what_nobody_sees() {
 }
 
 #[test]
+fn an_upload_only_user_s_browser_gets_a_page_that_tells_nothing() {
+    let guarded = Guarded::new("users-letter-page", &[("box", "w", "/in"), ("ada", "lrw", "/")]);
+    let server = guarded.start(&[]);
+    assert_eq!(put_as(&server, "box", "/in/letter", "dear"), 201);
+    let page = |user: &str, target: &str| ask_as(&server, user, "GET", target, &["Accept: text/html,*/*;q=0.8"]);
+    for target in ["/in/", "/in/none/", "/in/?archive=zip", "/in/?json", "/in/?hash=md5"] {
+        let answer = page("box", target);
+        let text = answer.text();
+        assert!(answer.status == 200 && text.contains("Upload files"), "{target}: {text}");
+        assert!(!text.contains("letter\"") && !text.contains("<table"), "{target}: {text}");
+        assert!(answer.field("Content-Security-Policy").contains("script-src 'nonce-"), "{target}");
+    }
+    for (target, status) in [("/", 403), ("/in", 403), ("/in/letter", 403), ("/out/", 403), ("/in/letter/", 200)] {
+        assert_eq!(page("box", target).status, status, "{target}");
+    }
+    assert_eq!(page("-", "/in/").status, 401);
+    assert!(page("ada", "/in/").text().contains("letter"));
+}
+
+#[test]
 fn a_move_shows_nothing_that_could_not_be_read_before() {
     let rules = [("ada", "wd", "/box"), ("ada", "lrwd", "/mine"), ("ada", "wd", "/other"), ("ada", "lr", "/fixed")];
     let guarded = Guarded::new("users-move", &rules);

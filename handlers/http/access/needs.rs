@@ -25,12 +25,19 @@ pub(super) fn of(head: &Head<'_>, path: &[u8]) -> Needs {
         return one_of(Rights::WRITE);
     }
     match (head.method, head.method_name) {
+        // Who may only store files in a folder gets a page for that, which tells nothing.
+        (Method::Get | Method::Head, _) if is_folder(head) => one_of(Rights::LIST | Rights::READ | Rights::WRITE),
         (Method::Get | Method::Head, _) => one_of(Rights::LIST | Rights::READ),
         (Method::Put | Method::Post | Method::Patch, _) | (_, b"MKCOL") => one_of(Rights::WRITE),
         // Of a folder all goes along. What a MOVE needs where it leads to is asked for when that is known.
         (Method::Delete, _) | (_, b"MOVE") => Needs { rights: Rights::DELETE, throughout: true },
         _ => Needs { rights: Rights::ALL, throughout: true },
     }
+}
+
+fn is_folder(head: &Head<'_>) -> bool {
+    let path = head.raw_target.split(|&byte| byte == b'?').next();
+    path.is_some_and(|path| path.ends_with(b"/"))
 }
 
 #[cfg(test)]
@@ -40,7 +47,7 @@ mod tests {
     use crate::http::head::{Scanner, Status, parse};
 
     fn needs(method: &str, path: &str) -> (String, bool) {
-        let request = format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n");
+        let request = format!("{method} /{path} HTTP/1.1\r\nHost: h\r\n\r\n");
         let Ok(Status::Complete { head, .. }) = parse(request.as_bytes(), &mut Scanner::default()) else {
             panic!("{request}")
         };
@@ -66,6 +73,7 @@ mod tests {
         ] {
             assert_eq!(needs(method, "a/b"), (rights.to_owned(), throughout), "{method}");
         }
+        assert_eq!(needs("GET", "a/"), ("lrw".to_owned(), false));
     }
 
     #[test]

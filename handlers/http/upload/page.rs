@@ -8,9 +8,11 @@ use std::io::{self, Write};
 
 use base64_simd::URL_SAFE_NO_PAD;
 
+use super::refusal::say;
 use crate::common::store::PARTIALS;
 use crate::http::document;
 use crate::http::head::Head;
+use crate::http::markup::escape;
 use crate::http::message::Response;
 
 const SCRIPT: &str = concat!(
@@ -57,6 +59,21 @@ pub(crate) fn write(nonce: &Nonce, to: &mut Vec<u8>) {
          <script type=\"module\" nonce=\"{nonce}\" src=\"./{PARTIALS}/{NAME}?{}\"></script>\n</section>\n",
         version(),
     );
+}
+
+/// The page of a folder that takes files and shows none.
+pub(crate) fn letter_box(path: &[u8]) -> Response {
+    let Ok(nonce) = Nonce::new() else { return say(500, "The system has no randomness.") };
+    let path = escape(path);
+    let title = format!("Upload to /{path}{}", if path.is_empty() { "" } else { "/" });
+    let mut page = Vec::new();
+    document::begin(&title, &mut page);
+    // Writing to a Vec can't fail.
+    let _ = writeln!(page, "<h1>{title}</h1>\n<p>What you store here, others may read; you may not.</p>");
+    write(&nonce, &mut page);
+    document::end(&mut page);
+    let response = Response::new(200).content("text/html; charset=utf-8", page);
+    response.field("Content-Security-Policy", &nonce.policy()).field("Vary", "Accept")
 }
 
 /// The script, if that is what a GET asks for.
