@@ -80,7 +80,7 @@ impl Exchange<'_> {
             Some(at) => (&raw[..at], Some(&raw[at + 1..])),
             None => (raw, None),
         };
-        if let Some(response) = self.letter_box(request_path) {
+        if let Some(response) = self.letter_box(request_path, Query(query.unwrap_or_default())) {
             return self.dressed(response);
         }
         if let Some(entry) = self.cached(request_path) {
@@ -113,7 +113,7 @@ impl Exchange<'_> {
 
     /// The answer for a folder in which the client may perhaps store files, but of which it may see nothing, not even
     /// whether it is there.
-    fn letter_box(&self, request_path: &[u8]) -> Option<Response> {
+    fn letter_box(&self, request_path: &[u8], query: Query<'_>) -> Option<Response> {
         if self.permit.is_everything() || !request_path.ends_with(b"/") {
             return None;
         }
@@ -125,8 +125,11 @@ impl Exchange<'_> {
         let takes_files = self.site.listing.upload
             && self.permit.may(Rights::WRITE, path)
             && !path.split(|&byte| byte == b'/').any(is_reserved);
-        let is_wanted = takes_files && accepts(self.head, b"text/html");
-        Some(if is_wanted { upload::page::letter_box(path) } else { self.permit.refusal() })
+        // A browser asks for a name and a password only when it is refused.
+        let is_anonymous = self.permit.user().is_none();
+        let logs_in = is_anonymous && query.has("login");
+        let is_wanted = takes_files && !logs_in && accepts(self.head, b"text/html");
+        Some(if is_wanted { upload::page::letter_box(path, is_anonymous) } else { self.permit.refusal() })
     }
 
     /// A folder as a listing, or as an archive.

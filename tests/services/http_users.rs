@@ -215,6 +215,16 @@ fn an_upload_only_user_s_browser_gets_a_page_that_tells_nothing() {
     }
     assert_eq!(page("-", "/in/").status, 401);
     assert!(page("ada", "/in/").text().contains("letter"));
+    assert_eq!(page("box", "/in/?login").status, 200);
+}
+
+#[test]
+fn everybody_may_throw_in_files_and_who_is_known_can_log_in() {
+    let guarded = Guarded::new("users-open-box", &[(ANONYMOUS, "w", "/"), ("ada", "lr", "/")]);
+    let server = guarded.start(&[]);
+    let page = |user: &str, target: &str| ask_as(&server, user, "GET", target, &["Accept: text/html"]);
+    assert!(page("-", "/").text().contains("?login"));
+    assert_eq!((page("-", "/?login").status, page("ada", "/?login").status), (401, 200));
 }
 
 #[test]

@@ -61,15 +61,17 @@ pub(crate) fn write(nonce: &Nonce, to: &mut Vec<u8>) {
     );
 }
 
-/// The page of a folder that takes files and shows none.
-pub(crate) fn letter_box(path: &[u8]) -> Response {
+/// The page of a folder that takes files and shows none. `?login` leads who is unknown to a refusal, so that browsers
+/// ask for a name.
+pub(crate) fn letter_box(path: &[u8], is_anonymous: bool) -> Response {
     let Ok(nonce) = Nonce::new() else { return say(500, "The system has no randomness.") };
     let path = escape(path);
     let title = format!("Upload to /{path}{}", if path.is_empty() { "" } else { "/" });
     let mut page = Vec::new();
     document::begin(&title, &mut page);
     // Writing to a Vec can't fail.
-    let _ = writeln!(page, "<h1>{title}</h1>\n<p>What you store here, others may read; you may not.</p>");
+    let login = if is_anonymous { " <a href=\"?login\">Log in</a> to see more." } else { "" };
+    let _ = writeln!(page, "<h1>{title}</h1>\n<p>What you store here, others may read; you may not.{login}</p>");
     write(&nonce, &mut page);
     document::end(&mut page);
     let response = Response::new(200).content("text/html; charset=utf-8", page);
