@@ -22,9 +22,11 @@ const NGINX: &str = r#"
         }
     }"#;
 
+// One thread: each has connections of its own.
 const HAPROXY: &str = "
 global
     log stdout format raw local0
+    nbthread 1
 defaults
     mode http
     log global
