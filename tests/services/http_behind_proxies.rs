@@ -146,8 +146,12 @@ impl Chain {
         }
         let port = format!(":{:04X}", self.ours.address().port());
         let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        // The third column is where a connection leads.
-        let to_ours = |line: &&str| line.split_whitespace().nth(2).is_some_and(|remote| remote.ends_with(&port));
+        // The third column is where a connection leads, the fourth its state: 01 is open. Another server may have had
+        // our port a minute ago.
+        let to_ours = |line: &&str| {
+            let mut columns = line.split_whitespace().skip(2);
+            columns.next().is_some_and(|remote| remote.ends_with(&port)) && columns.next() == Some("01")
+        };
         assert_eq!(connections.lines().filter(to_ours).count(), 1, "{connections}");
     }
 }
