@@ -53,9 +53,18 @@ fn messages(criterion: &mut Criterion) {
 
 fn proxy(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("PROXY header");
-    let v2 = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &[192, 0, 2, 1, 127, 0, 0, 1, 0x1f, 0x90, 0, 80]].concat();
-    for (name, bytes) in [("v1", &b"PROXY TCP4 192.0.2.1 127.0.0.1 8080 80\r\n"[..]), ("v2", &v2)] {
-        group.bench_function(name, |bencher| bencher.iter(|| socketserver::fuzzing::proxy(black_box(bytes))));
+    let v2 = [
+        &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..],
+        &[192, 0, 2, 1, 127, 0, 0, 1, 0x1f, 0x90, 0, 80],
+    ]
+    .concat();
+    for (name, bytes) in [
+        ("v1", &b"PROXY TCP4 192.0.2.1 127.0.0.1 8080 80\r\n"[..]),
+        ("v2", &v2),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| socketserver::fuzzing::proxy(black_box(bytes)))
+        });
     }
 }
 

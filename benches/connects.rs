@@ -1,11 +1,11 @@
 //! New connections a second, for `services.py`: `connects read|auth PORT CLIENTS SECONDS [KEY]`.
 //!
-//! So many threads connect, read what there is to read, and close, again and again. With `auth` they answer the HMAC
-//! challenge and have one byte echoed. Ends with one line of JSON.
+//! So many threads connect, read what there is to read, and close, again and again. With `auth`
+//! they answer the HMAC challenge and have one byte echoed. Ends with one line of JSON.
 //!
-//! Each thread connects from a loopback address of its own, as clients do that are many: whoever closes first keeps its
-//! port for a minute, and with `auth` that is the client. From one address the search for a port that is left would
-//! soon cost more than the connection.
+//! Each thread connects from a loopback address of its own, as clients do that are many: whoever
+//! closes first keeps its port for a minute, and with `auth` that is the client. From one address
+//! the search for a port that is left would soon cost more than the connection.
 
 use std::env;
 use std::error::Error;
@@ -33,7 +33,11 @@ fn connect(from: Ipv4Addr, port: u16, key: Option<&[u8]>) -> Result<(), Box<dyn 
         let answer = [&mac.finalize().into_bytes()[..], b"x"].concat();
         stream.write_all(&answer)?;
         stream.read_exact(&mut bytes[..1])?;
-        return if bytes[0] == b'X' { Ok(()) } else { Err("the echo is wrong".into()) };
+        return if bytes[0] == b'X' {
+            Ok(())
+        } else {
+            Err("the echo is wrong".into())
+        };
     }
     let mut whole = 0;
     loop {
@@ -50,7 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [_, mode, port, clients, seconds, key @ ..] = &arguments[..] else {
         return Err("usage: connects read|auth PORT CLIENTS SECONDS [KEY]".into());
     };
-    let (port, clients, seconds): (u16, usize, f64) = (port.parse()?, clients.parse()?, seconds.parse()?);
+    let (port, clients, seconds): (u16, usize, f64) =
+        (port.parse()?, clients.parse()?, seconds.parse()?);
     let key = (mode == "auth").then(|| key.concat().into_bytes());
     let begun = Instant::now();
     let end = begun + Duration::from_secs_f64(seconds);
@@ -70,9 +75,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             })
         })
         .collect();
-    let counts = workers.into_iter().map(|worker| worker.join().unwrap_or((0, 1)));
+    let counts = workers
+        .into_iter()
+        .map(|worker| worker.join().unwrap_or((0, 1)));
     let (done, failed) = counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
     let seconds = begun.elapsed().as_secs_f64();
-    writeln!(std::io::stdout(), "{{\"messages\": {done}, \"seconds\": {seconds:.6}, \"lost\": {failed}}}")?;
+    writeln!(
+        std::io::stdout(),
+        "{{\"messages\": {done}, \"seconds\": {seconds:.6}, \"lost\": {failed}}}"
+    )?;
     Ok(())
 }

@@ -44,14 +44,20 @@ fn heads(criterion: &mut Criterion) {
 
 fn targets(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("target");
-    for (name, bytes) in [("plain", &b"/docs/guide/index.html"[..]), ("encoded", b"/a%20folder/%E2%82%AC.txt?q=1")] {
-        group.bench_function(name, |bencher| bencher.iter(|| target::parse(black_box(bytes)).is_ok()));
+    for (name, bytes) in [
+        ("plain", &b"/docs/guide/index.html"[..]),
+        ("encoded", b"/a%20folder/%E2%82%AC.txt?q=1"),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| target::parse(black_box(bytes)).is_ok())
+        });
     }
 }
 
 fn fields(criterion: &mut Criterion) {
-    criterion
-        .bench_function("range", |bencher| bencher.iter(|| range::parse(black_box(b"bytes=0-99,200-299,-50"), 10_000)));
+    criterion.bench_function("range", |bencher| {
+        bencher.iter(|| range::parse(black_box(b"bytes=0-99,200-299,-50"), 10_000))
+    });
     criterion.bench_function("conditions", |bencher| {
         let conditions = Conditions {
             if_match: None,
@@ -61,7 +67,10 @@ fn fields(criterion: &mut Criterion) {
             if_range: None,
         };
         let modified = UNIX_EPOCH + Duration::from_secs(1_795_246_080);
-        let current = Validators { etag: Some(b"\"18a3f1c2d4e5f607-400\""), last_modified: Some(modified) };
+        let current = Validators {
+            etag: Some(b"\"18a3f1c2d4e5f607-400\""),
+            last_modified: Some(modified),
+        };
         bencher.iter(|| conditional::evaluate(black_box(&conditions), Some(&current), true));
     });
     criterion.bench_function("date", |bencher| bencher.iter(date::now));
@@ -74,7 +83,9 @@ fn bodies(criterion: &mut Criterion) {
     group.bench_function("4 KiB", |bencher| {
         bencher.iter(|| {
             let (mut decoder, mut rest) = (chunked::Decoder::default(), black_box(&body[..]));
-            while let Ok(chunked::Piece::Data(count) | chunked::Piece::Framing(count)) = decoder.next(rest) {
+            while let Ok(chunked::Piece::Data(count) | chunked::Piece::Framing(count)) =
+                decoder.next(rest)
+            {
                 rest = &rest[count..];
             }
             rest.len()

@@ -13,9 +13,15 @@ impl DatagramRequestHandler for Echo {
 }
 
 fn main() -> Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let mut server = Builder::new().udp(&address, |_: &_| Echo)?;
     shutdown_on_ctrl_c(server.handle())?;
-    writeln!(std::io::stdout(), "echo listening on {}", server.server_address().url("udp"))?;
+    writeln!(
+        std::io::stdout(),
+        "echo listening on {}",
+        server.server_address().url("udp")
+    )?;
     server.serve_forever()
 }

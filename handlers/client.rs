@@ -1,5 +1,8 @@
 //! The clients' side: options that every client has, and a connection to wherever they lead.
-#![allow(rustdoc::broken_intra_doc_links, reason = "doc comments are help texts here, where brackets are brackets")]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "doc comments are help texts here, where brackets are brackets"
+)]
 
 pub mod conversation;
 pub mod datagram;
@@ -18,7 +21,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    StreamOwned,
+};
 use socketserver::Address;
 
 use crate::auth::keys::KeyOptions;
@@ -85,7 +91,9 @@ impl ClientOptions {
             (false, true) => "--auth-key-file",
             (false, false) => return Ok(()),
         };
-        Err(Failure::usage(format!("{option} needs a connection: it does not go with datagrams")))
+        Err(Failure::usage(format!(
+            "{option} needs a connection: it does not go with datagrams"
+        )))
     }
 
     fn wants_tls(&self) -> bool {
@@ -93,7 +101,8 @@ impl ClientOptions {
     }
 }
 
-/// A connection to a server, plain or encrypted. Reads and writes end with `TimedOut` after the time-out.
+/// A connection to a server, plain or encrypted. Reads and writes end with `TimedOut` after the
+/// time-out.
 pub struct Connection {
     kind: Kind,
     trace: bool,
@@ -114,14 +123,18 @@ impl Connection {
         let keys = options.keys.keys()?;
         let mut connection = Connection::connect(address, options)?;
         if let Some(keys) = keys {
-            keys.prove(&mut connection)
-                .map_err(|error| Failure::run(format!("{address} can't be asked for its challenge: {error}")))?;
+            keys.prove(&mut connection).map_err(|error| {
+                Failure::run(format!(
+                    "{address} can't be asked for its challenge: {error}"
+                ))
+            })?;
         }
         Ok(connection)
     }
 
     fn connect(address: &Address, options: &ClientOptions) -> Result<Connection, Failure> {
-        let failed = |error: &dyn fmt::Display| Failure::run(format!("can't connect to {address}: {error}"));
+        let failed =
+            |error: &dyn fmt::Display| Failure::run(format!("can't connect to {address}: {error}"));
         let trace = options.trace;
         let kind = match address {
             Address::Unix(path) => {
@@ -133,15 +146,24 @@ impl Connection {
                 Kind::Unix(stream)
             }
             Address::Inet { host, port } => {
-                let stream = connect(host, *port, options.timeout).map_err(|error| failed(&error))?;
+                let stream =
+                    connect(host, *port, options.timeout).map_err(|error| failed(&error))?;
                 if !options.wants_tls() {
-                    return Ok(Connection { kind: Kind::Tcp(stream), trace });
+                    return Ok(Connection {
+                        kind: Kind::Tcp(stream),
+                        trace,
+                    });
                 }
                 let name = ServerName::try_from(host.clone()).map_err(|error| failed(&error))?;
-                let session = ClientConnection::new(tls_config(options)?, name).map_err(|error| failed(&error))?;
+                let session = ClientConnection::new(tls_config(options)?, name)
+                    .map_err(|error| failed(&error))?;
                 Kind::Tls(Box::new(StreamOwned::new(session, stream)))
             }
-            _ => return Err(Failure::usage(format!("{address} names no host to connect to"))),
+            _ => {
+                return Err(Failure::usage(format!(
+                    "{address} names no host to connect to"
+                )));
+            }
         };
         Ok(Connection { kind, trace })
     }
@@ -198,19 +220,34 @@ fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
 fn tls_config(options: &ClientOptions) -> Result<Arc<ClientConfig>, Failure> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
-    let builder = builder.with_safe_default_protocol_versions().map_err(Failure::run)?;
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .map_err(Failure::run)?;
     if options.tls_insecure {
         let verifier = Arc::new(TrustAnything(provider));
-        return Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()));
+        return Ok(Arc::new(
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+                .with_no_client_auth(),
+        ));
     }
-    let bundle = options.tls_ca.as_deref().unwrap_or(Path::new("/etc/ssl/certs/ca-certificates.crt"));
-    let unusable =
-        |error: &dyn fmt::Display| Failure::usage(format!("{}: no PEM certificates: {error}", bundle.display()));
+    let bundle = options
+        .tls_ca
+        .as_deref()
+        .unwrap_or(Path::new("/etc/ssl/certs/ca-certificates.crt"));
+    let unusable = |error: &dyn fmt::Display| {
+        Failure::usage(format!(
+            "{}: no PEM certificates: {error}",
+            bundle.display()
+        ))
+    };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(bundle).map_err(|error| unusable(&error))? {
         let certificate = certificate.map_err(|error| unusable(&error))?;
         let added = roots.add(certificate);
-        // A system's bundle may hold one that rustls doesn't take; a file that the user names must be right.
+        // A system's bundle may hold one that rustls doesn't take; a file that the user names must
+        // be right.
         if options.tls_ca.is_some() {
             added.map_err(|error| unusable(&error))?;
         }
@@ -218,7 +255,9 @@ fn tls_config(options: &ClientOptions) -> Result<Arc<ClientConfig>, Failure> {
     if roots.is_empty() {
         return Err(unusable(&"it is empty"));
     }
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    Ok(Arc::new(
+        builder.with_root_certificates(roots).with_no_client_auth(),
+    ))
 }
 
 /// For `--tls-insecure`: encrypted, but to whom nobody knows.
@@ -243,7 +282,12 @@ impl ServerCertVerifier for TrustAnything {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -252,7 +296,12 @@ impl ServerCertVerifier for TrustAnything {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -299,7 +348,9 @@ impl Write for Connection {
 /// A socket's time-out shows as `WouldBlock`, which says nothing to a user.
 fn timed_out<T>(result: io::Result<T>) -> io::Result<T> {
     result.map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, "the server doesn't answer"),
+        io::ErrorKind::WouldBlock => {
+            io::Error::new(io::ErrorKind::TimedOut, "the server doesn't answer")
+        }
         _ => error,
     })
 }

@@ -17,8 +17,8 @@ pub mod upload;
 use client::Talk;
 use service::{Failure, Service};
 
-/// The list of services: what stands here has a subcommand, its help, `make run-NAME`, and the tests that every service
-/// must pass.
+/// The list of services: what stands here has a subcommand, its help, `make run-NAME`, and the
+/// tests that every service must pass.
 macro_rules! services {
     ($($(#[$about:meta])* $name:ident($service:ty $(, client: $client_about:literal $client:ty)?),)*) => {
         /// Every service, with the options it was given.

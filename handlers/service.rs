@@ -1,8 +1,8 @@
 //! What a service is to the binary: its options, and how it opens.
 //!
-//! To add one: a file with the handler, a `clap::Args` struct that implements [`Service`], and a line in the list in
-//! `lib.rs`. The subcommand, its help, `make run-NAME` and the tests that every service must pass follow from that
-//! line.
+//! To add one: a file with the handler, a `clap::Args` struct that implements [`Service`], and a
+//! line in the list in `lib.rs`. The subcommand, its help, `make run-NAME` and the tests that every
+//! service must pass follow from that line.
 
 use std::fmt;
 use std::mem;
@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use socketserver::{Address, ClientAddress, DatagramRequestHandler, Error, Refusal, StreamRequestHandler};
+use socketserver::{
+    Address, ClientAddress, DatagramRequestHandler, Error, Refusal, StreamRequestHandler,
+};
 
 use crate::common::access_log::AccessLog;
 
@@ -26,8 +28,8 @@ pub struct Context {
     pub tls: bool,
     /// Where the server will listen.
     pub addresses: Vec<Address>,
-    /// Whether requests are served by processes of their own: no thread may be started before, and what a handler
-    /// changes the next doesn't see.
+    /// Whether requests are served by processes of their own: no thread may be started before, and
+    /// what a handler changes the next doesn't see.
     pub forks: bool,
     /// What is to be done after the last request, before the process ends.
     pub at_end: AtEnd,
@@ -48,7 +50,9 @@ fn is_local(address: &Address) -> bool {
             Ok(ip) => ip.to_canonical().is_loopback(),
             Err(_) => (host.as_str(), *port)
                 .to_socket_addrs()
-                .is_ok_and(|mut found| found.all(|address| address.ip().to_canonical().is_loopback())),
+                .is_ok_and(|mut found| {
+                    found.all(|address| address.ip().to_canonical().is_loopback())
+                }),
         },
         _ => false,
     }
@@ -93,10 +97,11 @@ pub trait Service: clap::Args + fmt::Debug + 'static {
     const ALPN: &'static [&'static str] = &[];
     /// How long a connection may be silent between messages, if the user says nothing.
     const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
-    /// Whether its connections can be put behind the challenge of `--auth-key-file`; protocols that know users can't.
+    /// Whether its connections can be put behind the challenge of `--auth-key-file`; protocols that
+    /// know users can't.
     const AUTH: bool = true;
-    /// Whether its handlers are called with TLS for clients in the clear too, to tell them so in the words of their
-    /// protocol.
+    /// Whether its handlers are called with TLS for clients in the clear too, to tell them so in
+    /// the words of their protocol.
     const PLAINTEXT: bool = false;
 
     /// Opens what the options name, once, before anything is bound.
@@ -109,7 +114,8 @@ pub trait Service: clap::Args + fmt::Debug + 'static {
 /// Makes the handler of each connection.
 pub type StreamClass = Box<dyn Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync>;
 /// Makes the handler of each datagram.
-pub type DatagramClass = Box<dyn Fn(&ClientAddress) -> Box<dyn DatagramRequestHandler> + Send + Sync>;
+pub type DatagramClass =
+    Box<dyn Fn(&ClientAddress) -> Box<dyn DatagramRequestHandler> + Send + Sync>;
 
 /// An open service.
 pub enum Served {
@@ -126,8 +132,13 @@ pub enum Served {
 
 impl Served {
     /// Connections, served by such handlers; one that is refused is closed without a word.
-    pub fn stream(class: impl Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync + 'static) -> Served {
-        Served::Stream { class: Box::new(class), refusal: |_| None }
+    pub fn stream(
+        class: impl Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync + 'static,
+    ) -> Served {
+        Served::Stream {
+            class: Box::new(class),
+            refusal: |_| None,
+        }
     }
 }
 
@@ -152,17 +163,25 @@ pub struct Failure {
 impl Failure {
     /// Wrong usage, or a file that an option names can't be used.
     pub fn usage(message: impl Into<String>) -> Failure {
-        Failure { code: 2, message: message.into() }
+        Failure {
+            code: 2,
+            message: message.into(),
+        }
     }
 
     /// A server or client that can't go without a key has none.
     pub fn no_key() -> Failure {
-        Failure::usage("no key is given: name a file with --auth-key-file, or put a key into SOCKETSERVER_KEY")
+        Failure::usage(
+            "no key is given: name a file with --auth-key-file, or put a key into SOCKETSERVER_KEY",
+        )
     }
 
     /// Something failed at run time.
     pub fn run(message: impl fmt::Display) -> Failure {
-        Failure { code: 1, message: message.to_string() }
+        Failure {
+            code: 1,
+            message: message.to_string(),
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::io::{self, Write};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use socketserver::{Builder, Error, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c};
+use socketserver::{
+    Builder, Error, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
+};
 
 const KEY: &[u8] = b"open sesame";
 const SIZE: usize = 32;
@@ -15,7 +17,8 @@ struct Guarded {
 }
 
 impl StreamRequestHandler for Guarded {
-    /// The server speaks first. Whoever listens in learns nothing: the next challenge is another one.
+    /// The server speaks first. Whoever listens in learns nothing: the next challenge is another
+    /// one.
     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
         getrandom::fill(&mut self.challenge).map_err(io::Error::from)?;
         request.wfile.write_all(&self.challenge)?;
@@ -25,25 +28,48 @@ impl StreamRequestHandler for Guarded {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         if !self.open {
             let Some(answer) = request.rfile.take(SIZE) else {
-                return Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait });
+                return Ok(if request.rfile.is_eof() {
+                    Next::Close
+                } else {
+                    Next::Wait
+                });
             };
-            let mac = Hmac::<Sha256>::new_from_slice(KEY).map_err(|error| Error::Protocol(error.to_string()))?;
-            // It looks at every byte, even when the first is wrong: the time it takes tells nothing.
-            if mac.chain_update(self.challenge).verify_slice(answer).is_err() {
+            let mac = Hmac::<Sha256>::new_from_slice(KEY)
+                .map_err(|error| Error::Protocol(error.to_string()))?;
+            // It looks at every byte, even when the first is wrong: the time it takes tells
+            // nothing.
+            if mac
+                .chain_update(self.challenge)
+                .verify_slice(answer)
+                .is_err()
+            {
                 return Ok(Next::Close);
             }
             self.open = true;
         }
         let text = request.rfile.take_all().to_ascii_uppercase();
         request.wfile.write_all(&text)?;
-        Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait })
+        Ok(if request.rfile.is_eof() {
+            Next::Close
+        } else {
+            Next::Wait
+        })
     }
 }
 
 fn main() -> Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9998".to_owned());
-    let mut server = Builder::new().tcp(&address, |_: &_| Guarded { challenge: [0; SIZE], open: false })?;
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:9998".to_owned());
+    let mut server = Builder::new().tcp(&address, |_: &_| Guarded {
+        challenge: [0; SIZE],
+        open: false,
+    })?;
     shutdown_on_ctrl_c(server.handle())?;
-    writeln!(io::stdout(), "auth listening on {}", server.server_address().url("tcp"))?;
+    writeln!(
+        io::stdout(),
+        "auth listening on {}",
+        server.server_address().url("tcp")
+    )?;
     server.serve_forever()
 }

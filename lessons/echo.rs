@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use socketserver::{Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c};
+use socketserver::{
+    Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
+};
 
 /// A line may have so many bytes: a client that never ends its line must not fill the memory.
 const LONGEST_LINE: usize = 4096;
@@ -19,19 +21,34 @@ impl StreamRequestHandler for Upper {
             self.lines += 1;
         }
         // `Wait` gives the thread back: a client that is silent holds none.
-        Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait })
+        Ok(if request.rfile.is_eof() {
+            Next::Close
+        } else {
+            Next::Wait
+        })
     }
 
     fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
-        writeln!(std::io::stdout(), "{} sent {} lines", request.client_address, self.lines)?;
+        writeln!(
+            std::io::stdout(),
+            "{} sent {} lines",
+            request.client_address,
+            self.lines
+        )?;
         Ok(())
     }
 }
 
 fn main() -> Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7007".to_owned());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:7007".to_owned());
     let mut server = Builder::new().tcp(&address, |_: &_| Upper { lines: 0 })?;
     shutdown_on_ctrl_c(server.handle())?;
-    writeln!(std::io::stdout(), "echo listening on {}", server.server_address().url("tcp"))?;
+    writeln!(
+        std::io::stdout(),
+        "echo listening on {}",
+        server.server_address().url("tcp")
+    )?;
     server.serve_forever()
 }

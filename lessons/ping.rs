@@ -1,10 +1,13 @@
-//! Answers datagrams in upper case, and loses every third: `cargo run --example lesson-ping [HOST:PORT]`.
+//! Answers datagrams in upper case, and loses every third: `cargo run --example lesson-ping
+//! [HOST:PORT]`.
 
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use socketserver::{Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Result, shutdown_on_ctrl_c};
+use socketserver::{
+    Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Result, shutdown_on_ctrl_c,
+};
 
 /// Each datagram has a handler of its own; what they share is behind an `Arc`.
 struct Ping {
@@ -22,10 +25,18 @@ impl DatagramRequestHandler for Ping {
 }
 
 fn main() -> Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:12000".to_owned());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:12000".to_owned());
     let arrived = Arc::new(AtomicU64::new(0));
-    let mut server = Builder::new().udp(&address, move |_: &ClientAddress| Ping { arrived: Arc::clone(&arrived) })?;
+    let mut server = Builder::new().udp(&address, move |_: &ClientAddress| Ping {
+        arrived: Arc::clone(&arrived),
+    })?;
     shutdown_on_ctrl_c(server.handle())?;
-    writeln!(std::io::stdout(), "ping listening on {}", server.server_address().url("udp"))?;
+    writeln!(
+        std::io::stdout(),
+        "ping listening on {}",
+        server.server_address().url("udp")
+    )?;
     server.serve_forever()
 }

@@ -1,5 +1,5 @@
-//! One handler, four ways to process: `cargo run --example lesson-socketserver [MODEL] [HOST:PORT]`, where MODEL is
-//! sequential, threads, processes or pool.
+//! One handler, four ways to process: `cargo run --example lesson-socketserver [MODEL]
+//! [HOST:PORT]`, where MODEL is sequential, threads, processes or pool.
 
 use std::io::Write;
 use std::process;
@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use socketserver::{
-    Builder, ForkingMixIn, Next, Result, StreamRequest, StreamRequestHandler, Synchronous, ThreadPerRequest,
-    ThreadingMixIn, shutdown_on_ctrl_c,
+    Builder, ForkingMixIn, Next, Result, StreamRequest, StreamRequestHandler, Synchronous,
+    ThreadPerRequest, ThreadingMixIn, shutdown_on_ctrl_c,
 };
 
 struct Thinker;
@@ -22,9 +22,15 @@ impl StreamRequestHandler for Thinker {
         if !request.rfile.buffer().is_empty() {
             tell(request, "2 handle")?;
             thread::sleep(Duration::from_millis(300));
-            request.wfile.write_all(&request.rfile.take_all().to_ascii_uppercase())?;
+            request
+                .wfile
+                .write_all(&request.rfile.take_all().to_ascii_uppercase())?;
         }
-        Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait })
+        Ok(if request.rfile.is_eof() {
+            Next::Close
+        } else {
+            Next::Wait
+        })
     }
 
     fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
@@ -35,14 +41,20 @@ impl StreamRequestHandler for Thinker {
 
 fn tell(request: &StreamRequest, step: &str) -> Result<()> {
     let (process, client) = (process::id(), &request.client_address);
-    writeln!(std::io::stderr(), "process {process} {:?} {client}: {step}", thread::current().id())?;
+    writeln!(
+        std::io::stderr(),
+        "process {process} {:?} {client}: {step}",
+        thread::current().id()
+    )?;
     Ok(())
 }
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let model = arguments.next().unwrap_or_else(|| "pool".to_owned());
-    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:7007".to_owned());
+    let address = arguments
+        .next()
+        .unwrap_or_else(|| "127.0.0.1:7007".to_owned());
     let builder = match model.as_str() {
         "sequential" => Builder::new().process(Synchronous),
         "threads" => Builder::new().process(ThreadPerRequest::new()),
@@ -51,6 +63,10 @@ fn main() -> Result<()> {
     };
     let mut server = builder.tcp(&address, |_: &_| Thinker)?;
     shutdown_on_ctrl_c(server.handle())?;
-    writeln!(std::io::stdout(), "{model} listening on {}", server.server_address().url("tcp"))?;
+    writeln!(
+        std::io::stdout(),
+        "{model} listening on {}",
+        server.server_address().url("tcp")
+    )?;
     server.serve_forever()
 }

@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use socketserver::{Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c};
+use socketserver::{
+    Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
+};
 
 const LONGEST_LINE: usize = 4096;
 const READY: &[u8] = b"recv_ready";
@@ -23,7 +25,9 @@ impl StreamRequestHandler for Sticky {
                 request.wfile.write_all(text.as_bytes())?;
                 self.held_back = None;
             }
-            let Some(line) = request.rfile.take_line(LONGEST_LINE)? else { break };
+            let Some(line) = request.rfile.take_line(LONGEST_LINE)? else {
+                break;
+            };
             let line = String::from_utf8_lossy(line).trim_end().to_owned();
             let (framing, text) = line.split_once(' ').unwrap_or((&line, ""));
             let length = text.len();
@@ -39,20 +43,32 @@ impl StreamRequestHandler for Sticky {
                 }
                 "json" => {
                     let head = format!("{{\"data_size\": {length}}}");
-                    request.wfile.write_all(&(head.len() as u32).to_le_bytes())?;
+                    request
+                        .wfile
+                        .write_all(&(head.len() as u32).to_le_bytes())?;
                     write!(request.wfile, "{head}{text}")?;
                 }
                 _ => writeln!(request.wfile, "say raw, struct, ack or json, then a text")?,
             }
         }
-        Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait })
+        Ok(if request.rfile.is_eof() {
+            Next::Close
+        } else {
+            Next::Wait
+        })
     }
 }
 
 fn main() -> Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let mut server = Builder::new().tcp(&address, |_: &_| Sticky { held_back: None })?;
     shutdown_on_ctrl_c(server.handle())?;
-    writeln!(std::io::stdout(), "sticky listening on {}", server.server_address().url("tcp"))?;
+    writeln!(
+        std::io::stdout(),
+        "sticky listening on {}",
+        server.server_address().url("tcp")
+    )?;
     server.serve_forever()
 }

@@ -1,4 +1,5 @@
-//! Sends one file as JSON with base64 to whoever connects: `cargo run --example lesson-transfer [FILE [HOST:PORT]]`.
+//! Sends one file as JSON with base64 to whoever connects: `cargo run --example lesson-transfer
+//! [FILE [HOST:PORT]]`.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -6,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64_simd::STANDARD;
-use socketserver::{Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c};
+use socketserver::{
+    Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
+};
 
-/// A multiple of 3: base64 turns three bytes into four letters, and only the last piece may need `=` to fill up.
+/// A multiple of 3: base64 turns three bytes into four letters, and only the last piece may need
+/// `=` to fill up.
 const PIECE: u64 = 48 * 1024;
 
 struct SendFile(Arc<Path>);
@@ -26,8 +30,11 @@ impl StreamRequestHandler for SendFile {
         write!(request.wfile, "{{\"filename\": {name:?}, \"filedata\": \"")?;
         let mut piece = Vec::new();
         while (&file).take(PIECE).read_to_end(&mut piece)? > 0 {
-            // Waits while the client is slower than the disk: the file is never in memory as a whole.
-            request.wfile.write_all(STANDARD.encode_to_string(&piece).as_bytes())?;
+            // Waits while the client is slower than the disk: the file is never in memory as a
+            // whole.
+            request
+                .wfile
+                .write_all(STANDARD.encode_to_string(&piece).as_bytes())?;
             piece.clear();
         }
         request.wfile.write_all(b"\"}")?;
@@ -37,11 +44,20 @@ impl StreamRequestHandler for SendFile {
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1);
-    let file: Arc<Path> = arguments.next().map_or_else(|| "Cargo.toml".into(), PathBuf::from).into();
-    let address =
-        arguments.next().map_or_else(|| "127.0.0.1:5566".into(), |address| address.to_string_lossy().into_owned());
+    let file: Arc<Path> = arguments
+        .next()
+        .map_or_else(|| "Cargo.toml".into(), PathBuf::from)
+        .into();
+    let address = arguments.next().map_or_else(
+        || "127.0.0.1:5566".into(),
+        |address| address.to_string_lossy().into_owned(),
+    );
     let mut server = Builder::new().tcp(&address, move |_: &_| SendFile(Arc::clone(&file)))?;
     shutdown_on_ctrl_c(server.handle())?;
-    writeln!(std::io::stdout(), "transfer listening on {}", server.server_address().url("tcp"))?;
+    writeln!(
+        std::io::stdout(),
+        "transfer listening on {}",
+        server.server_address().url("tcp")
+    )?;
     server.serve_forever()
 }

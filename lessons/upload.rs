@@ -1,10 +1,13 @@
-//! Stores each file that comes as a frame of JSON, then its bytes: `cargo run --example lesson-upload [HOST:PORT]`.
+//! Stores each file that comes as a frame of JSON, then its bytes: `cargo run --example
+//! lesson-upload [HOST:PORT]`.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
-use socketserver::{Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c};
+use socketserver::{
+    Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
+};
 
 /// The file that is on its way, its name, and how many bytes of it are still to come.
 struct Upload(Option<(File, PathBuf, u64)>);
@@ -15,12 +18,22 @@ impl Upload {
         let bytes = request.rfile.buffer();
         let Some((file, path, left)) = &mut self.0 else {
             // Four bytes tell how long the header is. As long as it isn't whole, nothing is taken.
-            let Some((prefix, rest)) = bytes.split_first_chunk() else { return Ok(false) };
+            let Some((prefix, rest)) = bytes.split_first_chunk() else {
+                return Ok(false);
+            };
             let length = u32::from_le_bytes(*prefix) as usize;
-            let Some(json) = rest.get(..length) else { return Ok(false) };
-            let header: serde_json::Value = serde_json::from_slice(json).map_err(io::Error::from)?;
-            let name = Path::new(header["file_name"].as_str().unwrap_or("")).file_name().unwrap_or("unnamed".as_ref());
-            let (path, size) = (Path::new("uploads").join(name), header["file_size"].as_u64().unwrap_or(0));
+            let Some(json) = rest.get(..length) else {
+                return Ok(false);
+            };
+            let header: serde_json::Value =
+                serde_json::from_slice(json).map_err(io::Error::from)?;
+            let name = Path::new(header["file_name"].as_str().unwrap_or(""))
+                .file_name()
+                .unwrap_or("unnamed".as_ref());
+            let (path, size) = (
+                Path::new("uploads").join(name),
+                header["file_size"].as_u64().unwrap_or(0),
+            );
             fs::create_dir_all("uploads")?;
             self.0 = Some((File::create(path.with_extension("part"))?, path, size));
             request.rfile.consume(4 + length);
@@ -47,14 +60,24 @@ impl StreamRequestHandler for Upload {
         if self.0.is_some() {
             request.stay_in_flight(); // a pause within a file is no idle client
         }
-        Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait })
+        Ok(if request.rfile.is_eof() {
+            Next::Close
+        } else {
+            Next::Wait
+        })
     }
 }
 
 fn main() -> Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9000".to_owned());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:9000".to_owned());
     let mut server = Builder::new().tcp(&address, |_: &_| Upload(None))?;
     shutdown_on_ctrl_c(server.handle())?;
-    writeln!(io::stdout(), "upload listening on {}", server.server_address().url("tcp"))?;
+    writeln!(
+        io::stdout(),
+        "upload listening on {}",
+        server.server_address().url("tcp")
+    )?;
     server.serve_forever()
 }

@@ -1,8 +1,8 @@
 //! What wakes the thread of `serve_forever`: a handle, or a signal.
 //!
-//! A signal handler may only set flags and write to a descriptor. So this is a socket pair: whoever wants attention
-//! writes a byte, and the server's thread polls the other end. No thread waits for signals, and forking servers can be
-//! ended like all others.
+//! A signal handler may only set flags and write to a descriptor. So this is a socket pair: whoever
+//! wants attention writes a byte, and the server's thread polls the other end. No thread waits for
+//! signals, and forking servers can be ended like all others.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -18,8 +18,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 pub(crate) struct Bell {
     listens: UnixStream,
     rings: UnixStream,
-    /// Readable from the moment the server goes down, in forked children too: the ringing of the bell is heard by one
-    /// only.
+    /// Readable from the moment the server goes down, in forked children too: the ringing of the
+    /// bell is heard by one only.
     closing: UnixStream,
     closes: UnixStream,
     /// Set by a signal handler: the server shall end.
@@ -36,7 +36,15 @@ impl Bell {
         rings.set_nonblocking(true)?;
         let (closing, closes) = UnixStream::pair()?;
         let (terminate, hangup) = (Arc::default(), Arc::default());
-        Ok(Bell { listens, rings, closing, closes, terminate, hangup, on_hangup: Mutex::new(None) })
+        Ok(Bell {
+            listens,
+            rings,
+            closing,
+            closes,
+            terminate,
+            hangup,
+            on_hangup: Mutex::new(None),
+        })
     }
 
     /// The end to write to, for a signal handler.
@@ -68,13 +76,19 @@ impl Bell {
     pub(crate) fn wait(&self, timeout: Option<Duration>) {
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         // An interrupted wait looks as a ringing bell does: the caller looks what there is.
-        let _ = poll(&mut [PollFd::new(&self.listens, PollFlags::IN)], timeout.as_ref());
+        let _ = poll(
+            &mut [PollFd::new(&self.listens, PollFlags::IN)],
+            timeout.as_ref(),
+        );
     }
 
     /// Silences the bell, and obeys a SIGHUP. True if a signal asked for the end.
     pub(crate) fn answer(&self) -> bool {
         let mut bytes = [0; 64];
-        while (&self.listens).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
+        while (&self.listens)
+            .read(&mut bytes)
+            .is_ok_and(|count| count == bytes.len())
+        {}
         if self.hangup.swap(false, Ordering::SeqCst)
             && let Some(reload) = &*self.on_hangup.lock()
         {

@@ -33,7 +33,9 @@ impl Clock {
     pub(crate) fn sleep_until(&self, deadline: Option<Instant>) -> Option<Duration> {
         match &self.0 {
             Source::System => deadline.map(|at| at.saturating_duration_since(Instant::now())),
-            Source::Manual(manual) => deadline.filter(|at| *at <= manual.now()).map(|_| Duration::ZERO),
+            Source::Manual(manual) => deadline
+                .filter(|at| *at <= manual.now())
+                .map(|_| Duration::ZERO),
         }
     }
 
@@ -45,7 +47,8 @@ impl Clock {
     }
 }
 
-/// A clock that stands still until [`advance`](ManualClock::advance) moves it: time-outs are tested without waiting.
+/// A clock that stands still until [`advance`](ManualClock::advance) moves it: time-outs are tested
+/// without waiting.
 ///
 /// ```
 /// use std::time::Duration;
@@ -66,7 +69,11 @@ struct Manual {
 
 impl Default for Manual {
     fn default() -> Manual {
-        Manual { base: Instant::now(), passed_nanos: AtomicU64::new(0), sleepers: Mutex::default() }
+        Manual {
+            base: Instant::now(),
+            passed_nanos: AtomicU64::new(0),
+            sleepers: Mutex::default(),
+        }
     }
 }
 
@@ -78,7 +85,9 @@ impl Manual {
 
 impl fmt::Debug for Manual {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manual").field("now", &self.now()).finish_non_exhaustive()
+        f.debug_struct("Manual")
+            .field("now", &self.now())
+            .finish_non_exhaustive()
     }
 }
 
@@ -88,7 +97,8 @@ impl ManualClock {
         ManualClock::default()
     }
 
-    /// The reading side, for [`Builder::clock`](crate::Builder::clock) or [`testing`](crate::testing).
+    /// The reading side, for [`Builder::clock`](crate::Builder::clock) or
+    /// [`testing`](crate::testing).
     pub fn clock(&self) -> Clock {
         Clock(Source::Manual(Arc::clone(&self.0)))
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// From the beginning of a TLS handshake, a PROXY header or a message until the handler took it whole
-    /// from the buffer. Defaults to 10 s.
+    /// From the beginning of a TLS handshake, a PROXY header or a message until the handler took it
+    /// whole from the buffer. Defaults to 10 s.
     pub head: Option<Duration>,
     /// Parked between messages, or before the first byte. Defaults to 10 min.
     pub idle: Option<Duration>,
@@ -15,11 +15,11 @@ pub struct Timeouts {
     pub read: Option<Duration>,
     /// The peer took no byte of an answer. Defaults to 30 s.
     pub write: Option<Duration>,
-    /// After the last byte: how long unread input is dropped before the socket closes, so that an answer isn't lost
-    /// to a reset. Defaults to 2 s.
+    /// After the last byte: how long unread input is dropped before the socket closes, so that an
+    /// answer isn't lost to a reset. Defaults to 2 s.
     pub linger: Option<Duration>,
-    /// Bytes per second, over windows of [`Timeouts::RATE_WINDOW`], below which a peer is cut within a message;
-    /// 0 is off. Defaults to 100.
+    /// Bytes per second, over windows of [`Timeouts::RATE_WINDOW`], below which a peer is cut
+    /// within a message; 0 is off. Defaults to 100.
     pub min_rate: u64,
 }
 
@@ -49,12 +49,14 @@ pub struct Limits {
     pub max_connections: usize,
     /// Open connections of one client address. Defaults to no limit.
     pub max_per_address: Option<usize>,
-    /// Connections that are ready and wait for a thread; past that, new ones are refused. Defaults to 16,384.
+    /// Connections that are ready and wait for a thread; past that, new ones are refused. Defaults
+    /// to 16,384.
     pub max_queue: usize,
-    /// Bytes of one message that a handler may leave unread in the buffer while it waits for the rest.
-    /// Defaults to 64 KiB.
+    /// Bytes of one message that a handler may leave unread in the buffer while it waits for the
+    /// rest. Defaults to 64 KiB.
     pub max_message: usize,
-    /// Bytes of a datagram; what is longer is truncated (Python's `max_packet_size`). Defaults to 8,192.
+    /// Bytes of a datagram; what is longer is truncated (Python's `max_packet_size`). Defaults to
+    /// 8,192.
     pub max_packet_size: usize,
 }
 

@@ -74,8 +74,14 @@ pub enum Expiry {
 
 impl Expiry {
     /// All of them, for statistics.
-    pub const ALL: [Expiry; Expiry::COUNT] =
-        [Expiry::Handshake, Expiry::Head, Expiry::Idle, Expiry::Read, Expiry::Write, Expiry::TooSlow];
+    pub const ALL: [Expiry; Expiry::COUNT] = [
+        Expiry::Handshake,
+        Expiry::Head,
+        Expiry::Idle,
+        Expiry::Read,
+        Expiry::Write,
+        Expiry::TooSlow,
+    ];
     pub(crate) const COUNT: usize = 6;
 }
 
@@ -95,15 +101,21 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, for statistics.
-    pub const ALL: [Refusal; Refusal::COUNT] =
-        [Refusal::MaxConnections, Refusal::MaxPerAddress, Refusal::QueueFull, Refusal::Denied];
+    pub const ALL: [Refusal; Refusal::COUNT] = [
+        Refusal::MaxConnections,
+        Refusal::MaxPerAddress,
+        Refusal::QueueFull,
+        Refusal::Denied,
+    ];
     pub(crate) const COUNT: usize = 4;
 }
 
 impl Error {
     /// Whether the peer just went away: the end of many a connection, and nobody's mistake.
     pub fn is_disconnect(&self) -> bool {
-        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+        use io::ErrorKind::{
+            BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,
+        };
         matches!(self, Error::Io(error) if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof))
     }
 }
@@ -112,8 +124,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Io(error) => write!(f, "{error}"),
-            Error::Bind { address, source } => write!(f, "can't listen on {address}: {}", bind_advice(source)),
-            Error::Address(text) | Error::Protocol(text) | Error::Unsupported(text) => f.write_str(text),
+            Error::Bind { address, source } => {
+                write!(f, "can't listen on {address}: {}", bind_advice(source))
+            }
+            Error::Address(text) | Error::Protocol(text) | Error::Unsupported(text) => {
+                f.write_str(text)
+            }
             Error::File { path, reason } => write!(f, "{}: {reason}", path.display()),
             Error::LineTooLong { limit } => write!(f, "a line is longer than {limit} bytes"),
             Error::MessageTooLong { limit } => write!(f, "a message is longer than {limit} bytes"),
@@ -129,9 +145,15 @@ impl fmt::Display for Error {
 /// What the system's word means for somebody who starts a server.
 fn bind_advice(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "the address is in use: another server listens there".to_owned(),
-        io::ErrorKind::PermissionDenied => format!("{error}: ports below 1024 need privileges; take a higher one"),
-        io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address".to_owned(),
+        io::ErrorKind::AddrInUse => {
+            "the address is in use: another server listens there".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{error}: ports below 1024 need privileges; take a higher one")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address".to_owned()
+        }
         _ => error.to_string(),
     }
 }
@@ -185,9 +207,10 @@ impl From<Error> for io::Error {
         let kind = match error {
             Error::Io(error) => return error,
             Error::Expired(_) => io::ErrorKind::TimedOut,
-            Error::LineTooLong { .. } | Error::MessageTooLong { .. } | Error::Protocol(_) | Error::Proxy(_) => {
-                io::ErrorKind::InvalidData
-            }
+            Error::LineTooLong { .. }
+            | Error::MessageTooLong { .. }
+            | Error::Protocol(_)
+            | Error::Proxy(_) => io::ErrorKind::InvalidData,
             _ => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)

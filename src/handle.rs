@@ -141,7 +141,10 @@ impl Core {
             self.open.fetch_sub(1, Ordering::SeqCst);
             return Err(Refusal::MaxConnections);
         }
-        Ok(Admission { core: Arc::clone(self), address: None })
+        Ok(Admission {
+            core: Arc::clone(self),
+            address: None,
+        })
     }
 
     /// `serve_forever` has returned, or never will be called.
@@ -180,8 +183,8 @@ impl Core {
         self.open_connections() == 0 && self.datagrams.load(Ordering::SeqCst) == 0
     }
 
-    /// Waits until no connection is open and no datagram is being served; false when `until` or the end of `phase` came
-    /// first.
+    /// Waits until no connection is open and no datagram is being served; false when `until` or the
+    /// end of `phase` came first.
     pub(crate) fn wait_drained(&self, phase: Phase, until: Instant) -> bool {
         let mut over = self.over.lock();
         while !self.is_drained() && self.phase() == phase {
@@ -192,9 +195,9 @@ impl Core {
         self.is_drained()
     }
 
-    /// What a thread that sleeps for a connection must listen to as well, or a shutdown would have to wait for the
-    /// client: the bell, as nobody else may be there to hear it; in a forked child, only the server's going down, as
-    /// the bell is the parent's.
+    /// What a thread that sleeps for a connection must listen to as well, or a shutdown would have
+    /// to wait for the client: the bell, as nobody else may be there to hear it; in a forked child,
+    /// only the server's going down, as the bell is the parent's.
     pub(crate) fn attention(&self) -> Option<BorrowedFd<'_>> {
         match (self.is_serving(), self.forked.load(Ordering::Relaxed)) {
             (false, _) => None,
@@ -225,8 +228,8 @@ impl Core {
     }
 }
 
-/// So many refused connections may be lingered for at a time; others may lose the refusal's words, as they aren't among
-/// those that [`Limits::max_connections`] counts.
+/// So many refused connections may be lingered for at a time; others may lose the refusal's words,
+/// as they aren't among those that [`Limits::max_connections`] counts.
 const MAX_REFUSING: usize = 64;
 
 /// A refused connection's place among those that are lingered for.
@@ -252,7 +255,8 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// Counts the connection under its client's real address, which may be known only after a PROXY header.
+    /// Counts the connection under its client's real address, which may be known only after a PROXY
+    /// header.
     pub(crate) fn count_address(&mut self, client: &ClientAddress) -> Result<(), Refusal> {
         let (Some(limit), Some(ip)) = (self.core.limits.max_per_address, client.ip()) else {
             return Ok(());
@@ -272,7 +276,9 @@ impl Admission {
     }
 
     fn uncount_address(&mut self) {
-        let Some(ip) = self.address.take() else { return };
+        let Some(ip) = self.address.take() else {
+            return;
+        };
         let mut counts = self.core.per_address.lock();
         if let Some(count) = counts.get_mut(&ip) {
             *count -= 1;
@@ -295,9 +301,10 @@ impl Drop for Admission {
 pub struct ServerHandle(pub(crate) Arc<Core>);
 
 impl ServerHandle {
-    /// Ends the server gracefully: it stops accepting at once, parked connections close, requests in flight may end
-    /// within the grace time. Returns immediately; may be called twice, from a handler, or before `serve_forever`,
-    /// which then returns at once (Python's `shutdown` blocks, and deadlocks in a handler).
+    /// Ends the server gracefully: it stops accepting at once, parked connections close, requests
+    /// in flight may end within the grace time. Returns immediately; may be called twice, from a
+    /// handler, or before `serve_forever`, which then returns at once (Python's `shutdown` blocks,
+    /// and deadlocks in a handler).
     pub fn shutdown(&self) {
         self.0.enter(Phase::Draining);
     }
@@ -307,19 +314,22 @@ impl ServerHandle {
         self.0.enter(Phase::Cut);
     }
 
-    /// Whether [`shutdown`](ServerHandle::shutdown) was called: long handlers may want to come to an end.
+    /// Whether [`shutdown`](ServerHandle::shutdown) was called: long handlers may want to come to
+    /// an end.
     pub fn is_shutting_down(&self) -> bool {
         !self.0.is_serving()
     }
 
-    /// Waits until `serve_forever` has returned, or the server was dropped; false when `timeout` passed first. It may
-    /// be called before `serve_forever` is: it waits all the same.
+    /// Waits until `serve_forever` has returned, or the server was dropped; false when `timeout`
+    /// passed first. It may be called before `serve_forever` is: it waits all the same.
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
         let until = timeout.map(|t| Instant::now() + t);
         let mut over = self.0.over.lock();
         while !*over {
             match until {
-                Some(until) if self.0.stopped.wait_until(&mut over, until).timed_out() => return *over,
+                Some(until) if self.0.stopped.wait_until(&mut over, until).timed_out() => {
+                    return *over;
+                }
                 Some(_) => {}
                 None => self.0.stopped.wait(&mut over),
             }
@@ -334,7 +344,9 @@ impl ServerHandle {
         if let Some(waker) = &*self.0.waker.lock() {
             waker.gauges(&mut snapshot);
         }
-        snapshot.parked = snapshot.open.saturating_sub(snapshot.active + snapshot.queued);
+        snapshot.parked = snapshot
+            .open
+            .saturating_sub(snapshot.active + snapshot.queued);
         snapshot
     }
 
@@ -352,6 +364,8 @@ impl ServerHandle {
 
 impl std::fmt::Debug for ServerHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerHandle").field("open", &self.0.open_connections()).finish_non_exhaustive()
+        f.debug_struct("ServerHandle")
+            .field("open", &self.0.open_connections())
+            .finish_non_exhaustive()
     }
 }

@@ -12,13 +12,15 @@ use crate::request::{DatagramRequest, StreamRequest};
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The handler has taken what it could: it is called again when more has come, and holds no thread until then.
+    /// The handler has taken what it could: it is called again when more has come, and holds no
+    /// thread until then.
     Wait,
     /// The connection is over: what was written goes out, then it closes.
     Close,
 }
 
-/// Serves one connection (Python's `StreamRequestHandler`); the value keeps the state between the calls.
+/// Serves one connection (Python's `StreamRequestHandler`); the value keeps the state between the
+/// calls.
 ///
 /// ```
 /// use std::io::Write;
@@ -36,7 +38,8 @@ pub enum Next {
 /// }
 /// ```
 pub trait StreamRequestHandler: Send + 'static {
-    /// Called once, before the first `handle`. What it writes is sent at once: a greeting. Defaults to nothing.
+    /// Called once, before the first `handle`. What it writes is sent at once: a greeting. Defaults
+    /// to nothing.
     ///
     /// # Errors
     /// An error ends the connection.
@@ -45,15 +48,16 @@ pub trait StreamRequestHandler: Send + 'static {
         Ok(())
     }
 
-    /// Called when bytes have come, or the end of file. Either takes what is there and answers [`Next::Wait`], or reads
-    /// on, blocking, in Python's style, and answers [`Next::Close`].
+    /// Called when bytes have come, or the end of file. Either takes what is there and answers
+    /// [`Next::Wait`], or reads on, blocking, in Python's style, and answers [`Next::Close`].
     ///
     /// # Errors
     /// An error ends the connection, after what was written has gone out, and reaches
     /// [`handle_error`](crate::ServerHooks::handle_error).
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next>;
 
-    /// Called once, after the last `handle`, whatever its result. Defaults to flushing what was written.
+    /// Called once, after the last `handle`, whatever its result. Defaults to flushing what was
+    /// written.
     ///
     /// # Errors
     /// As for `handle`.
@@ -62,38 +66,39 @@ pub trait StreamRequestHandler: Send + 'static {
         Ok(())
     }
 
-    /// A deadline has passed; a last word may be written (HTTP's 408, FTP's 421) before the connection closes.
-    /// Defaults to nothing.
+    /// A deadline has passed; a last word may be written (HTTP's 408, FTP's 421) before the
+    /// connection closes. Defaults to nothing.
     fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
         let _ = (request, what);
     }
 
-    /// Whether `handle` is called as soon as the connection stands, for protocols in which the server speaks first, or
-    /// only when the client's first bytes are there. Defaults to false.
+    /// Whether `handle` is called as soon as the connection stands, for protocols in which the
+    /// server speaks first, or only when the client's first bytes are there. Defaults to false.
     fn speaks_first(&self) -> bool {
         false
     }
 
-    /// How long a read or write within a message waits for the peer (Python's `timeout`). Defaults to `None`: the
-    /// server's time-outs.
+    /// How long a read or write within a message waits for the peer (Python's `timeout`). Defaults
+    /// to `None`: the server's time-outs.
     fn timeout(&self) -> Option<Duration> {
         None
     }
 
-    /// Whether small packets go out at once (Python's attribute, false there). Defaults to true, as answers
-    /// are gathered before they are sent.
+    /// Whether small packets go out at once (Python's attribute, false there). Defaults to true, as
+    /// answers are gathered before they are sent.
     fn disable_nagle_algorithm(&self) -> bool {
         true
     }
 
-    /// Bytes of one message that may lie unread while the handler waits for the rest (Python's `rbufsize` is only the
-    /// initial size). Defaults to `None`: [`Limits::max_message`](crate::Limits::max_message).
+    /// Bytes of one message that may lie unread while the handler waits for the rest (Python's
+    /// `rbufsize` is only the initial size). Defaults to `None`:
+    /// [`Limits::max_message`](crate::Limits::max_message).
     fn rbufsize(&self) -> Option<usize> {
         None
     }
 
-    /// Bytes gathered before a write waits for the peer (Python's `wbufsize`; 0 there). Defaults to 16 KiB; 0 sends
-    /// every write at once.
+    /// Bytes gathered before a write waits for the peer (Python's `wbufsize`; 0 there). Defaults to
+    /// 16 KiB; 0 sends every write at once.
     fn wbufsize(&self) -> usize {
         BUFFER_SIZE
     }
@@ -150,7 +155,8 @@ pub trait DatagramRequestHandler: Send + 'static {
         Ok(())
     }
 
-    /// Serves [`packet`](DatagramRequest::packet); what it leaves in `wfile` is sent back as one datagram.
+    /// Serves [`packet`](DatagramRequest::packet); what it leaves in `wfile` is sent back as one
+    /// datagram.
     ///
     /// # Errors
     /// An error reaches [`handle_error`](crate::ServerHooks::handle_error).

@@ -1,9 +1,9 @@
 //! Python's `socketserver`, reborn in Rust: servers of your own protocol, in plain blocking code.
 //!
-//! A handler is a value per connection. Its [`handle`](StreamRequestHandler::handle) takes what has come and answers
-//! [`Next::Wait`]: the connection is then *parked* in the system's poller, where it costs some hundred bytes and no
-//! thread, until more comes. Deadlines, limits, overload and a graceful end are the server's business, not the
-//! handler's.
+//! A handler is a value per connection. Its [`handle`](StreamRequestHandler::handle) takes what has
+//! come and answers [`Next::Wait`]: the connection is then *parked* in the system's poller, where
+//! it costs some hundred bytes and no thread, until more comes. Deadlines, limits, overload and a
+//! graceful end are the server's business, not the handler's.
 //!
 //! ```no_run
 //! use std::io::Write;
@@ -27,11 +27,13 @@
 //! }
 //! ```
 //!
-//! - Servers: [`TcpServer`], [`UdpServer`], [`UnixStreamServer`], [`UnixDatagramServer`], all made by [`Builder`],
-//!   which has every setting with its default.
-//! - Ways to process requests: [`ThreadingMixIn`] (the default: a pool whose idle connections hold no thread),
-//!   [`ThreadPerRequest`], [`ForkingMixIn`], [`Synchronous`], or your own [`ProcessRequest`].
-//! - Decisions and events: [`ServerHooks`]. From outside: [`ServerHandle`]. Figures: [`StatsSnapshot`].
+//! - Servers: [`TcpServer`], [`UdpServer`], [`UnixStreamServer`], [`UnixDatagramServer`], all made
+//!   by [`Builder`], which has every setting with its default.
+//! - Ways to process requests: [`ThreadingMixIn`] (the default: a pool whose idle connections hold
+//!   no thread), [`ThreadPerRequest`], [`ForkingMixIn`], [`Synchronous`], or your own
+//!   [`ProcessRequest`].
+//! - Decisions and events: [`ServerHooks`]. From outside: [`ServerHandle`]. Figures:
+//!   [`StatsSnapshot`].
 //! - Tests of handlers, without sockets and without waiting: [`testing`].
 //!
 //! # From Python
@@ -124,7 +126,9 @@ pub use error::{Error, Expiry, Refusal, Result};
 pub use handle::{InFlight, ServerHandle};
 pub use handler::{DatagramRequestHandler, Next, RequestHandlerClass, StreamRequestHandler};
 pub use hooks::{DefaultHooks, ServerHooks};
-pub use process::{ForkingMixIn, ProcessRequest, Request, Synchronous, ThreadPerRequest, ThreadingMixIn};
+pub use process::{
+    ForkingMixIn, ProcessRequest, Request, Synchronous, ThreadPerRequest, ThreadingMixIn,
+};
 pub use request::{DatagramRequest, Replier, StreamRequest};
 pub use server::{Builder, Server, TcpServer, UdpServer, UnixDatagramServer, UnixStreamServer};
 pub use signals::{reload_on_hangup, shutdown_on_ctrl_c};

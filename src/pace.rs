@@ -1,7 +1,7 @@
 //! How fast a peer must be within a message: the stall time-out and the least rate.
 //!
-//! Only the time in which we wait for the peer counts. A handler that thinks for a minute between two reads doesn't
-//! make its client slow.
+//! Only the time in which we wait for the peer counts. A handler that thinks for a minute between
+//! two reads doesn't make its client slow.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,14 @@ pub(crate) enum Slow {
 
 impl Pace {
     pub(crate) fn new(stall: Option<Duration>, min_rate: u64) -> Pace {
-        Pace { stall, min_rate, stalled_since: None, blocked_since: None, waited: Duration::ZERO, bytes: 0 }
+        Pace {
+            stall,
+            min_rate,
+            stalled_since: None,
+            blocked_since: None,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
     }
 
     pub(crate) fn set_stall(&mut self, stall: Option<Duration>) {
@@ -53,7 +60,8 @@ impl Pace {
         let stalled = *self.stalled_since.get_or_insert(now);
         let blocked = *self.blocked_since.get_or_insert(now);
         let stall = self.stall.map(|stall| stalled + stall);
-        let window = (self.min_rate > 0).then(|| blocked + Timeouts::RATE_WINDOW.saturating_sub(self.waited));
+        let window = (self.min_rate > 0)
+            .then(|| blocked + Timeouts::RATE_WINDOW.saturating_sub(self.waited));
         stall.into_iter().chain(window).min()
     }
 
@@ -87,7 +95,11 @@ impl Pace {
         let wanted = self.min_rate as f64 * self.waited.as_secs_f64();
         let moved = std::mem::take(&mut self.bytes) as f64;
         self.waited = Duration::ZERO;
-        if moved < wanted { Err(Slow::TooSlow) } else { Ok(()) }
+        if moved < wanted {
+            Err(Slow::TooSlow)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -96,7 +96,9 @@ impl Line<'_> {
         self.one_of(&["PROXY "])?;
         match self.one_of(&["TCP4 ", "TCP6 ", "UNKNOWN"])? {
             0 => self.addresses::<Ipv4Addr>(&["0.0.0.0"]).map(Some),
-            1 => self.addresses::<Ipv6Addr>(&["0:0:0:0:0:0:0:0", "0.0.0.0"]).map(Some),
+            1 => self
+                .addresses::<Ipv6Addr>(&["0:0:0:0:0:0:0:0", "0.0.0.0"])
+                .map(Some),
             _ => {
                 // §2.1: whatever stands between UNKNOWN and CRLF is ignored.
                 if self.one_of(&[" ", "\r\n"])? == 0 {
@@ -117,7 +119,10 @@ impl Line<'_> {
         let server = self.field(" ", templates, address)?;
         let client_port = self.field(" ", &["0"], port)?;
         let server_port = self.field("\r\n", &["0"], port)?;
-        Ok((SocketAddr::new(client, client_port), SocketAddr::new(server, server_port)))
+        Ok((
+            SocketAddr::new(client, client_port),
+            SocketAddr::new(server, server_port),
+        ))
     }
 
     /// Takes the one of `words` that comes next and returns its index.
@@ -136,7 +141,12 @@ impl Line<'_> {
 
     /// Takes a field and the `end` after it. A field that is cut off is accepted as long as the
     /// tail of one of `templates` can complete it to something that `parse` takes.
-    fn field<T>(&mut self, end: &str, templates: &[&str], parse: impl Fn(&str) -> Option<T>) -> Result<T, Stop> {
+    fn field<T>(
+        &mut self,
+        end: &str,
+        templates: &[&str],
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, Stop> {
         let invalid = || Stop::Invalid("malformed address or port in PROXY line");
         let length = self.0.iter().position(|&byte| byte == end.as_bytes()[0]);
         // The longest field, an IPv6 address that ends in an IPv4 one, has 45 characters.
@@ -149,7 +159,9 @@ impl Line<'_> {
             return Ok(value);
         }
         let completes = |tail: &str| parse(&format!("{field}{tail}")).is_some();
-        let mut tails = templates.iter().flat_map(|template| (0..=template.len()).map(|start| &template[start..]));
+        let mut tails = templates
+            .iter()
+            .flat_map(|template| (0..=template.len()).map(|start| &template[start..]));
         if tails.any(completes) {
             return Err(Stop::Partial);
         }

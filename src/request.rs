@@ -14,7 +14,8 @@ use crate::handle::ServerHandle;
 use crate::trace::{Trace, Traffic};
 use crate::transport::Transport;
 
-/// One connection, as its handler sees it (Python's `self.request`, `self.client_address` and `self.server`).
+/// One connection, as its handler sees it (Python's `self.request`, `self.client_address` and
+/// `self.server`).
 #[derive(Debug)]
 pub struct StreamRequest {
     /// Who is served: the client's real address, after a PROXY header.
@@ -25,8 +26,8 @@ pub struct StreamRequest {
     pub wfile: WFile,
     /// The server, to ask for its end or its figures.
     pub server: ServerHandle,
-    /// Whom the client has proved to be, set by a handler that wraps others (CGI's `REMOTE_USER`, RFC 3875 §4.1.11).
-    /// Defaults to `None`: nobody asked, or the proof has no name.
+    /// Whom the client has proved to be, set by a handler that wraps others (CGI's `REMOTE_USER`,
+    /// RFC 3875 §4.1.11). Defaults to `None`: nobody asked, or the proof has no name.
     pub identity: Option<Arc<str>>,
     pub(crate) transport: Arc<Transport>,
     pub(crate) server_address: Option<ServerAddress>,
@@ -49,38 +50,46 @@ impl StreamRequest {
 
     /// The address that the client connected to, after a PROXY header.
     pub fn server_address(&self) -> Option<ServerAddress> {
-        self.server_address.clone().or_else(|| self.transport.stream().and_then(|s| s.server_address().ok()))
+        self.server_address.clone().or_else(|| {
+            self.transport
+                .stream()
+                .and_then(|s| s.server_address().ok())
+        })
     }
 
-    /// The connection's descriptor (Python's `fileno`), for a handler that waits for its client and for something else
-    /// at the same time, by poll(2): a client that went away shows as a hang-up, and so does the cut at the end of the
-    /// grace time. It is not for reading or writing. `None` for a test's connection in memory.
+    /// The connection's descriptor (Python's `fileno`), for a handler that waits for its client and
+    /// for something else at the same time, by poll(2): a client that went away shows as a hang-up,
+    /// and so does the cut at the end of the grace time. It is not for reading or writing. `None`
+    /// for a test's connection in memory.
     pub fn fileno(&self) -> Option<BorrowedFd<'_>> {
         self.transport.fd()
     }
 
-    /// Has `handle` called again after `delay`, even if nothing comes: a pause or a tick that holds no thread.
-    /// It replaces the idle time-out of this wait, and counts for the next [`Next::Wait`](crate::Next::Wait) only.
+    /// Has `handle` called again after `delay`, even if nothing comes: a pause or a tick that holds
+    /// no thread. It replaces the idle time-out of this wait, and counts for the next
+    /// [`Next::Wait`](crate::Next::Wait) only.
     pub fn wake_after(&mut self, delay: Duration) {
         self.alarm = Some(self.server.clock().now() + delay);
     }
 
-    /// Says that a message is being worked on although nothing of it lies in the buffer: while it waits, the connection
-    /// counts as in flight, and has the deadlines of a message instead of the idle time-out. Counts for the next
-    /// [`Next::Wait`](crate::Next::Wait) only.
+    /// Says that a message is being worked on although nothing of it lies in the buffer: while it
+    /// waits, the connection counts as in flight, and has the deadlines of a message instead of the
+    /// idle time-out. Counts for the next [`Next::Wait`](crate::Next::Wait) only.
     pub fn stay_in_flight(&mut self) {
         self.in_message = true;
     }
 
-    /// Has `handle` called again as soon as what it wrote is out, even if nothing comes: an answer larger than
-    /// [`wbufsize`](crate::StreamRequestHandler::wbufsize) goes out piece by piece, and a client that is slow to take
-    /// it holds no thread. Counts for the next [`Next::Wait`](crate::Next::Wait) only.
+    /// Has `handle` called again as soon as what it wrote is out, even if nothing comes: an answer
+    /// larger than [`wbufsize`](crate::StreamRequestHandler::wbufsize) goes out piece by piece, and
+    /// a client that is slow to take it holds no thread. Counts for the next
+    /// [`Next::Wait`](crate::Next::Wait) only.
     pub fn call_again(&mut self) {
         self.again = true;
     }
 
-    /// Says that the client may still be sending what nobody will read: after the answer its bytes are dropped for a
-    /// while, as closing at once would destroy the answer by a reset (RFC 9112 §9.6).
+    /// Says that the client may still be sending what nobody will read: after the answer its bytes
+    /// are dropped for a while, as closing at once would destroy the answer by a reset (RFC 9112
+    /// §9.6).
     pub fn linger(&mut self) {
         self.linger = true;
     }
@@ -113,7 +122,8 @@ impl DatagramRequest {
         &self.buffer[..self.length]
     }
 
-    /// Whether the datagram was longer than [`Limits::max_packet_size`](crate::Limits::max_packet_size).
+    /// Whether the datagram was longer than
+    /// [`Limits::max_packet_size`](crate::Limits::max_packet_size).
     pub fn is_truncated(&self) -> bool {
         self.truncated
     }
@@ -128,7 +138,13 @@ impl DatagramRequest {
     /// # Errors
     /// Those of `sendto`; `InvalidInput` for a Unix client that has no address.
     pub fn reply(&self, bytes: &[u8]) -> Result<()> {
-        send(&self.socket, &self.server.0.trace, &self.client_address, self.local.as_ref(), bytes)
+        send(
+            &self.socket,
+            &self.server.0.trace,
+            &self.client_address,
+            self.local.as_ref(),
+            bytes,
+        )
     }
 
     /// A datagram has come: a shutdown waits until it is served.
@@ -154,7 +170,8 @@ impl DatagramRequest {
         sent
     }
 
-    /// What outlives this call: sends further datagrams to the client, now or later, from any thread.
+    /// What outlives this call: sends further datagrams to the client, now or later, from any
+    /// thread.
     pub fn replier(&self) -> Replier {
         Replier {
             socket: Arc::clone(&self.socket),
@@ -182,7 +199,9 @@ pub struct Replier {
 
 impl fmt::Debug for Replier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replier").field("client", &self.client).finish_non_exhaustive()
+        f.debug_struct("Replier")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }
 
@@ -192,7 +211,13 @@ impl Replier {
     /// # Errors
     /// Those of `sendto`.
     pub fn reply(&self, bytes: &[u8]) -> Result<()> {
-        send(&self.socket, &self.trace, &self.client, self.local.as_ref(), bytes)
+        send(
+            &self.socket,
+            &self.trace,
+            &self.client,
+            self.local.as_ref(),
+            bytes,
+        )
     }
 }
 

@@ -11,15 +11,16 @@ use crate::handle::ServerHandle;
 /// The exit code of a process that a second Ctrl-C ended.
 const FORCED: i32 = 130;
 
-/// From now on the first SIGINT or SIGTERM ends `server` gracefully, as [`ServerHandle::shutdown`] does, and a second
-/// one the process, at once, with exit code 130. No thread is started for it.
+/// From now on the first SIGINT or SIGTERM ends `server` gracefully, as [`ServerHandle::shutdown`]
+/// does, and a second one the process, at once, with exit code 130. No thread is started for it.
 ///
 /// # Errors
 /// When the system refuses a descriptor or a signal handler.
 pub fn shutdown_on_ctrl_c(server: ServerHandle) -> Result<()> {
     let bell = &server.0.bell;
     for signal in [SIGINT, SIGTERM] {
-        // In this order: at the second signal the flag is set, and the first action ends the process.
+        // In this order: at the second signal the flag is set, and the first action ends the
+        // process.
         flag::register_conditional_shutdown(signal, FORCED, Arc::clone(&bell.terminate))?;
         flag::register(signal, Arc::clone(&bell.terminate))?;
         low_level::pipe::register(signal, bell.rope()?)?;

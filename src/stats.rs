@@ -1,4 +1,5 @@
-//! What a server counts, always: relaxed atomics, spread over a few cache lines so that threads don't share one.
+//! What a server counts, always: relaxed atomics, spread over a few cache lines so that threads
+//! don't share one.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -90,7 +91,8 @@ pub struct StatsSnapshot {
     pub queued: usize,
     /// Threads of the pool; 0 for the other ways to process.
     pub threads: usize,
-    /// Connections that ended with an error of the handler or the peer; a peer that vanishes isn't one.
+    /// Connections that ended with an error of the handler or the peer; a peer that vanishes isn't
+    /// one.
     pub failed: u64,
     /// Handlers that panicked.
     pub panics: u64,
@@ -196,7 +198,11 @@ impl Histogram {
 
     /// The upper ends of the buckets that hold something, with their counts: for an export.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
-        self.0.iter().enumerate().filter(|(_, n)| **n > 0).map(|(i, n)| (bucket_end(i), *n))
+        self.0
+            .iter()
+            .enumerate()
+            .filter(|(_, n)| **n > 0)
+            .map(|(i, n)| (bucket_end(i), *n))
     }
 }
 
@@ -221,7 +227,10 @@ mod tests {
     fn every_duration_ends_in_a_bucket_that_covers_it() {
         for nanos in [0, 1, 5, 1023, 1024, 1025, u64::MAX / 2] {
             let index = bucket_of(Duration::from_nanos(nanos));
-            assert!(index == BUCKETS - 1 || bucket_end(index) > Duration::from_nanos(nanos), "{nanos}");
+            assert!(
+                index == BUCKETS - 1 || bucket_end(index) > Duration::from_nanos(nanos),
+                "{nanos}"
+            );
         }
     }
 }

@@ -30,28 +30,40 @@ impl ThreadUsage {
     /// As of now (getrusage(2), `RUSAGE_THREAD`).
     #[cfg(target_os = "linux")]
     pub(crate) fn now() -> ThreadUsage {
-        // SAFETY: all zeros are a valid `rusage`, and getrusage, which can't fail for the calling thread, only writes
-        // it.
+        // SAFETY: all zeros are a valid `rusage`, and getrusage, which can't fail for the calling
+        // thread, only writes it.
         let usage = unsafe {
             let mut usage: libc::rusage = std::mem::zeroed();
             libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
             usage
         };
-        let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
-        ThreadUsage { cpu: time(usage.ru_utime) + time(usage.ru_stime), sleeps: usage.ru_nvcsw }
+        let time =
+            |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
+        ThreadUsage {
+            cpu: time(usage.ru_utime) + time(usage.ru_stime),
+            sleeps: usage.ru_nvcsw,
+        }
     }
 
-    /// For how much of the time that `took` since then the calling thread slept. None, if it only waited for a core.
+    /// For how much of the time that `took` since then the calling thread slept. None, if it only
+    /// waited for a core.
     #[cfg(target_os = "linux")]
     pub(crate) fn slept(self, took: Duration) -> Duration {
         let now = ThreadUsage::now();
-        if now.sleeps == self.sleeps { Duration::ZERO } else { took.saturating_sub(now.cpu.saturating_sub(self.cpu)) }
+        if now.sleeps == self.sleeps {
+            Duration::ZERO
+        } else {
+            took.saturating_sub(now.cpu.saturating_sub(self.cpu))
+        }
     }
 
     /// Nothing is known here of a thread alone.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn now() -> ThreadUsage {
-        ThreadUsage { cpu: Duration::ZERO, sleeps: 0 }
+        ThreadUsage {
+            cpu: Duration::ZERO,
+            sleeps: 0,
+        }
     }
 
     /// Long turns are taken for waiting ones.
@@ -61,22 +73,28 @@ impl ThreadUsage {
     }
 }
 
-/// `fork(2)` for a process with a single thread; with more, the child could hang on a lock that another thread held.
+/// `fork(2)` for a process with a single thread; with more, the child could hang on a lock that
+/// another thread held.
 pub(crate) fn fork() -> io::Result<Fork> {
     if thread_count()? != 1 {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "can't fork a process that has other threads"));
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "can't fork a process that has other threads",
+        ));
     }
-    // SAFETY: fork has no precondition of its own; this thread was just seen to be the only one, so the child finds
-    // every lock and the allocator in a consistent state.
+    // SAFETY: fork has no precondition of its own; this thread was just seen to be the only one, so
+    // the child finds every lock and the allocator in a consistent state.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
-        pid => rustix::process::Pid::from_raw(pid).map(Fork::Parent).ok_or_else(io::Error::last_os_error),
+        pid => rustix::process::Pid::from_raw(pid)
+            .map(Fork::Parent)
+            .ok_or_else(io::Error::last_os_error),
     }
 }
 
-/// Has `descriptor` stand for what `instead` stands for; what it stood for is closed in this process. Its owner still
-/// has a descriptor, and closes it as ever.
+/// Has `descriptor` stand for what `instead` stands for; what it stood for is closed in this
+/// process. Its owner still has a descriptor, and closes it as ever.
 pub(crate) fn replace(descriptor: BorrowedFd<'_>, instead: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: both are open, as they are borrowed; that the first stays so is what dup2 does.
     let result = unsafe { libc::dup2(instead.as_raw_fd(), descriptor.as_raw_fd()) };
@@ -84,7 +102,10 @@ pub(crate) fn replace(descriptor: BorrowedFd<'_>, instead: BorrowedFd<'_>) -> io
         return Err(io::Error::last_os_error());
     }
     // dup2 forgets it; a command that the child starts shall not inherit it.
-    Ok(rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?)
+    Ok(rustix::io::fcntl_setfd(
+        descriptor,
+        rustix::io::FdFlags::CLOEXEC,
+    )?)
 }
 
 /// Registers `fd` with `poller`.
@@ -95,8 +116,9 @@ pub(crate) fn poller_add(
     event: polling::Event,
     mode: polling::PollMode,
 ) -> io::Result<()> {
-    // SAFETY: `polling` asks that a source is deleted from the poller before it is closed. The registry owns every
-    // registered connection and deletes it first (`Registry::remove`); listeners are deleted by their server's guard.
+    // SAFETY: `polling` asks that a source is deleted from the poller before it is closed. The
+    // registry owns every registered connection and deletes it first (`Registry::remove`);
+    // listeners are deleted by their server's guard.
     unsafe { poller.add_with_mode(fd, event, mode) }
 }
 
@@ -113,9 +135,19 @@ fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -
     let on: libc::c_int = 1;
     // SAFETY: the pointer and length describe `on`, which lives through the call.
     let result = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), size_of_val(&on) as libc::socklen_t)
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Room for the control messages of one datagram, aligned as they must be.
@@ -128,15 +160,20 @@ union Control {
 /// The address that a datagram was sent to, and the number of its interface.
 type Destination = (IpAddr, u32);
 
-/// `recvmsg(2)`: the length, whether the datagram was longer than `buffer`, who sent it, and where to.
+/// `recvmsg(2)`: the length, whether the datagram was longer than `buffer`, who sent it, and where
+/// to.
 pub(crate) fn receive_with_destination(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
 ) -> io::Result<(usize, bool, SocketAddr, Option<Destination>)> {
     // SAFETY: all of these are plain data, for which zeros are valid.
-    let (mut peer, mut message): (libc::sockaddr_storage, libc::msghdr) = unsafe { std::mem::zeroed() };
+    let (mut peer, mut message): (libc::sockaddr_storage, libc::msghdr) =
+        unsafe { std::mem::zeroed() };
     let mut control = Control { bytes: [0; 64] };
-    let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut piece = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
     message.msg_name = (&raw mut peer).cast();
     message.msg_namelen = size_of_val(&peer) as libc::socklen_t;
     message.msg_iov = &raw mut piece;
@@ -151,14 +188,20 @@ pub(crate) fn receive_with_destination(
     let peer = socket_address(&peer)?;
     // SAFETY: the system has filled `message` and the control buffer that it points to.
     let destination = unsafe { destination_of(&message) };
-    Ok((length as usize, message.msg_flags & libc::MSG_TRUNC != 0, peer, destination))
+    Ok((
+        length as usize,
+        message.msg_flags & libc::MSG_TRUNC != 0,
+        peer,
+        destination,
+    ))
 }
 
 /// # Safety
 /// `message` must have been filled by `recvmsg`, and its control buffer must still live.
 unsafe fn destination_of(message: &libc::msghdr) -> Option<Destination> {
-    // SAFETY: as promised by the caller; CMSG_FIRSTHDR and CMSG_NXTHDR stay within the control buffer, and the data of
-    // these two types is as large as the structures read from it, perhaps unaligned.
+    // SAFETY: as promised by the caller; CMSG_FIRSTHDR and CMSG_NXTHDR stay within the control
+    // buffer, and the data of these two types is as large as the structures read from it, perhaps
+    // unaligned.
     unsafe {
         let mut header = libc::CMSG_FIRSTHDR(message);
         while let Some(found) = header.as_ref() {
@@ -171,7 +214,10 @@ unsafe fn destination_of(message: &libc::msghdr) -> Option<Destination> {
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
-                    return Some((Ipv6Addr::from(info.ipi6_addr.s6_addr).into(), info.ipi6_ifindex as u32));
+                    return Some((
+                        Ipv6Addr::from(info.ipi6_addr.s6_addr).into(),
+                        info.ipi6_ifindex as u32,
+                    ));
                 }
                 _ => header = libc::CMSG_NXTHDR(message, header),
             }
@@ -184,22 +230,32 @@ fn socket_address(storage: &libc::sockaddr_storage) -> io::Result<SocketAddr> {
     let pointer = (&raw const *storage).cast::<u8>();
     match libc::c_int::from(storage.ss_family) {
         libc::AF_INET => {
-            // SAFETY: the family says that a sockaddr_in is there; the storage is large and aligned enough for it.
+            // SAFETY: the family says that a sockaddr_in is there; the storage is large and aligned
+            // enough for it.
             let v4 = unsafe { pointer.cast::<libc::sockaddr_in>().read() };
-            Ok((Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)), u16::from_be(v4.sin_port)).into())
+            Ok((
+                Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)),
+                u16::from_be(v4.sin_port),
+            )
+                .into())
         }
         libc::AF_INET6 => {
-            // SAFETY: the family says that a sockaddr_in6 is there; the storage is large and aligned enough for it.
+            // SAFETY: the family says that a sockaddr_in6 is there; the storage is large and
+            // aligned enough for it.
             let v6 = unsafe { pointer.cast::<libc::sockaddr_in6>().read() };
             let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
             let port = u16::from_be(v6.sin6_port);
             Ok(std::net::SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id).into())
         }
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the datagram has no sender")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the datagram has no sender",
+        )),
     }
 }
 
-/// `sendmsg(2)` from one of the socket's addresses, through the interface that the question came by.
+/// `sendmsg(2)` from one of the socket's addresses, through the interface that the question came
+/// by.
 pub(crate) fn send_from(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -211,36 +267,71 @@ pub(crate) fn send_from(
     let mut control = Control { bytes: [0; 64] };
     // SAFETY: msghdr is plain data, for which zeros are valid.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    let mut piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut piece = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
     message.msg_name = peer.as_ptr().cast_mut().cast();
     message.msg_namelen = peer.len();
     message.msg_iov = &raw mut piece;
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut control).cast();
     message.msg_controllen = size_of_val(&control) as _;
-    // SAFETY: the control buffer has room for one header and either structure (checked by CMSG_SPACE below), and
-    // sendmsg only reads what the pointers, all to locals or `bytes`, describe.
+    // SAFETY: the control buffer has room for one header and either structure (checked by
+    // CMSG_SPACE below), and sendmsg only reads what the pointers, all to locals or `bytes`,
+    // describe.
     let sent = unsafe {
         let header = libc::CMSG_FIRSTHDR(&raw const message);
         match from {
             IpAddr::V4(ip) => {
-                // The interface stays open: routing finds it, and a local address may belong to another one.
-                let address = libc::in_addr { s_addr: u32::from(ip).to_be() };
-                let info =
-                    libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: libc::in_addr { s_addr: 0 } };
-                put(&mut message, header, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
+                // The interface stays open: routing finds it, and a local address may belong to
+                // another one.
+                let address = libc::in_addr {
+                    s_addr: u32::from(ip).to_be(),
+                };
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: address,
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                put(
+                    &mut message,
+                    header,
+                    libc::IPPROTO_IP,
+                    libc::IP_PKTINFO,
+                    info,
+                );
             }
             IpAddr::V6(ip) => {
-                // A link-local address means nothing without its interface; a mapped one must not name any.
-                let index = if ip.is_unicast_link_local() { interface } else { 0 };
-                let info =
-                    libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: index as _ };
-                put(&mut message, header, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+                // A link-local address means nothing without its interface; a mapped one must not
+                // name any.
+                let index = if ip.is_unicast_link_local() {
+                    interface
+                } else {
+                    0
+                };
+                let info = libc::in6_pktinfo {
+                    ipi6_addr: libc::in6_addr {
+                        s6_addr: ip.octets(),
+                    },
+                    ipi6_ifindex: index as _,
+                };
+                put(
+                    &mut message,
+                    header,
+                    libc::IPPROTO_IPV6,
+                    libc::IPV6_PKTINFO,
+                    info,
+                );
             }
         }
         libc::sendmsg(socket.as_raw_fd(), &raw const message, 0)
     };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
+    if sent < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(sent as usize)
+    }
 }
 
 /// # Safety
@@ -280,6 +371,9 @@ mod tests {
         let (usage, begun) = (ThreadUsage::now(), Instant::now());
         std::thread::sleep(long);
         let slept = usage.slept(begun.elapsed());
-        assert!(computed < long / 2 && slept >= long / 2, "{computed:?} of computing, {slept:?} of sleeping");
+        assert!(
+            computed < long / 2 && slept >= long / 2,
+            "{computed:?} of computing, {slept:?} of sleeping"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Handlers without sockets, deadlines without waiting.
 //!
-//! A [`TestConnection`] lives the very life that a server's connection lives, but its peer is the test, its transport
-//! is memory, and its time stands still until the test moves it.
+//! A [`TestConnection`] lives the very life that a server's connection lives, but its peer is the
+//! test, its transport is memory, and its time stands still until the test moves it.
 //!
 //! ```
 //! use std::io::Write;
@@ -39,8 +39,9 @@ use crate::transport::{MemoryPeer, MemoryStream, Transport};
 
 /// A connection in memory, seen from the client's side.
 ///
-/// Everything happens in the calls of the test, on its thread. A handler that reads or writes blockingly beyond what is
-/// there can't be helped by a test that it keeps from going on: its call ends with a time-out error at once.
+/// Everything happens in the calls of the test, on its thread. A handler that reads or writes
+/// blockingly beyond what is there can't be helped by a test that it keeps from going on: its call
+/// ends with a time-out error at once.
 pub struct TestConnection {
     session: Option<Box<Session>>,
     peer: MemoryPeer,
@@ -50,12 +51,15 @@ pub struct TestConnection {
 }
 
 impl TestConnection {
-    /// Connects to a server with these settings, of which the socket, the way to process and the clock don't matter
-    /// here.
+    /// Connects to a server with these settings, of which the socket, the way to process and the
+    /// clock don't matter here.
     ///
     /// # Panics
     /// When the system refuses the few descriptors that a server needs.
-    pub fn new<H: StreamRequestHandler>(settings: Builder, class: impl RequestHandlerClass<H>) -> TestConnection {
+    pub fn new<H: StreamRequestHandler>(
+        settings: Builder,
+        class: impl RequestHandlerClass<H>,
+    ) -> TestConnection {
         TestConnection::from(settings, ClientAddress::Memory, class)
     }
 
@@ -69,13 +73,22 @@ impl TestConnection {
         class: impl RequestHandlerClass<H>,
     ) -> TestConnection {
         let time = ManualClock::new();
-        let (core, service) = settings.clock(time.clock()).in_memory(class).expect("a socket pair can be had");
+        let (core, service) = settings
+            .clock(time.clock())
+            .in_memory(class)
+            .expect("a socket pair can be had");
         let (stream, peer) = MemoryStream::pair();
         let tap = core.trace.as_ref().map(|trace| Tap::new(trace, &client));
         let transport = Transport::memory(stream).tapped(tap);
         let session = Session::new(transport, client, &Arc::new(service), &core);
         let server = ServerHandle(core);
-        let mut connection = TestConnection { session: Some(Box::new(session)), peer, time, deadline: None, server };
+        let mut connection = TestConnection {
+            session: Some(Box::new(session)),
+            peer,
+            time,
+            deadline: None,
+            server,
+        };
         connection.run(|session, now| session.advance(now));
         connection
     }
@@ -154,7 +167,9 @@ impl TestConnection {
     }
 
     fn run(&mut self, act: impl FnOnce(&mut Session, Instant) -> Step) {
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         let clock = self.time.clock();
         let mut step = act(session, clock.now());
         while step == Step::Yield {
@@ -169,6 +184,8 @@ impl TestConnection {
 
 impl std::fmt::Debug for TestConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TestConnection").field("closed", &self.is_closed()).finish_non_exhaustive()
+        f.debug_struct("TestConnection")
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
     }
 }

@@ -12,8 +12,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::{Error, Result};
 
-/// A server's certificate and key. Clones share them: [`reload`](Tls::reload) on one counts for the servers that have
-/// the others, from their next connection on.
+/// A server's certificate and key. Clones share them: [`reload`](Tls::reload) on one counts for the
+/// servers that have the others, from their next connection on.
 #[derive(Clone)]
 pub struct Tls(Arc<Shared>);
 
@@ -24,21 +24,33 @@ struct Shared {
 }
 
 impl Tls {
-    /// Reads a certificate chain and its key (RSA, EC or PKCS#8), both PEM. `alpn` names the protocols on offer, the
-    /// best first; empty for none.
+    /// Reads a certificate chain and its key (RSA, EC or PKCS#8), both PEM. `alpn` names the
+    /// protocols on offer, the best first; empty for none.
     ///
     /// # Errors
     /// Names the file that can't be read or used.
-    pub fn from_pem_files(certificate: impl AsRef<Path>, key: impl AsRef<Path>, alpn: &[&str]) -> Result<Tls> {
+    pub fn from_pem_files(
+        certificate: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+        alpn: &[&str],
+    ) -> Result<Tls> {
         let files = (certificate.as_ref().to_owned(), key.as_ref().to_owned());
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let config = RwLock::new(read(&files, &alpn)?);
-        Ok(Tls(Arc::new(Shared { files: Some(files), alpn, config })))
+        Ok(Tls(Arc::new(Shared {
+            files: Some(files),
+            alpn,
+            config,
+        })))
     }
 
     /// Takes a configuration as it is. It can't be reloaded.
     pub fn from_config(config: Arc<ServerConfig>) -> Tls {
-        Tls(Arc::new(Shared { files: None, alpn: Vec::new(), config: RwLock::new(config) }))
+        Tls(Arc::new(Shared {
+            files: None,
+            alpn: Vec::new(),
+            config: RwLock::new(config),
+        }))
     }
 
     /// Reads the files again. Connections that stand keep what they have.
@@ -60,28 +72,45 @@ impl Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("files", &self.0.files).finish_non_exhaustive()
+        f.debug_struct("Tls")
+            .field("files", &self.0.files)
+            .finish_non_exhaustive()
     }
 }
 
 fn read((certificate, key): &(PathBuf, PathBuf), alpn: &[Vec<u8>]) -> Result<Arc<ServerConfig>> {
-    let wrong = |path: &Path, reason: String| Error::File { path: path.to_owned(), reason };
+    let wrong = |path: &Path, reason: String| Error::File {
+        path: path.to_owned(),
+        reason,
+    };
     let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
         .map_err(|error| wrong(certificate, format!("no PEM certificate: {error}")))?;
     if chain.is_empty() {
         return Err(wrong(certificate, "no PEM certificate is in it".to_owned()));
     }
-    let secret =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, format!("no PEM private key: {error}")))?;
+    let secret = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| wrong(key, format!("no PEM private key: {error}")))?;
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(Error::Tls)?;
-    let mut config = config.with_no_client_auth().with_single_cert(chain, secret).map_err(|error| {
-        let fits =
-            if matches!(error, rustls::Error::InconsistentKeys(_)) { "doesn't fit" } else { "can't be used with" };
-        wrong(key, format!("it {fits} the certificate {}: {error}", certificate.display()))
-    })?;
+    let mut config = config
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)
+        .map_err(|error| {
+            let fits = if matches!(error, rustls::Error::InconsistentKeys(_)) {
+                "doesn't fit"
+            } else {
+                "can't be used with"
+            };
+            wrong(
+                key,
+                format!(
+                    "it {fits} the certificate {}: {error}",
+                    certificate.display()
+                ),
+            )
+        })?;
     config.alpn_protocols = alpn.to_vec();
     config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(Error::Tls)?;
     Ok(Arc::new(config))

@@ -23,8 +23,8 @@ pub enum Traffic<'a> {
     Closed,
 }
 
-/// Watches what crosses the wire, for lessons and for debugging. Closures implement it. Called by the threads that read
-/// and write: what it does, the connection waits for.
+/// Watches what crosses the wire, for lessons and for debugging. Closures implement it. Called by
+/// the threads that read and write: what it does, the connection waits for.
 pub trait Trace: Send + Sync + 'static {
     /// Called right after it happened. `peer` is the socket's peer, whatever a PROXY header says.
     fn traffic(&self, peer: &ClientAddress, traffic: Traffic<'_>);
@@ -47,7 +47,10 @@ pub(crate) struct Tap {
 
 impl Tap {
     pub(crate) fn new(trace: &Arc<dyn Trace>, peer: &ClientAddress) -> Tap {
-        let tap = Tap { trace: Arc::clone(trace), peer: peer.clone() };
+        let tap = Tap {
+            trace: Arc::clone(trace),
+            peer: peer.clone(),
+        };
         tap.note(Traffic::Opened);
         tap
     }
@@ -65,6 +68,8 @@ impl Drop for Tap {
 
 impl fmt::Debug for Tap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tap").field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Tap")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }

@@ -15,8 +15,12 @@ const MAX_LENGTH: usize = 300;
 
 #[test]
 fn accepted_codings_hold_under_mutation() {
-    let seeds: &[&[u8]] =
-        &[b"gzip, deflate, br, zstd", b"br;q=1.0, gzip;q=0.8, *;q=0.1", b"identity;q=0.5 ,\tzstd ; Q=0.001", b"*;q=0"];
+    let seeds: &[&[u8]] = &[
+        b"gzip, deflate, br, zstd",
+        b"br;q=1.0, gzip;q=0.8, *;q=0.1",
+        b"identity;q=0.5 ,\tzstd ; Q=0.001",
+        b"*;q=0",
+    ];
     mutate(seeds, b";;,,q==001.* \t", accept_encoding::check);
 }
 
@@ -47,8 +51,13 @@ fn conditional_headers_hold_under_mutation() {
 
 #[test]
 fn request_targets_hold_under_mutation() {
-    let seeds: &[&[u8]] =
-        &[b"/", b"/a/b.txt?c=d", b"/a/../b/./c//d/", b"/%2e%2E/%2f%5c%00%252e", b"/caf%C3%A9/%ff\xff?%zz"];
+    let seeds: &[&[u8]] = &[
+        b"/",
+        b"/a/b.txt?c=d",
+        b"/a/../b/./c//d/",
+        b"/%2e%2E/%2f%5c%00%252e",
+        b"/caf%C3%A9/%ff\xff?%zz",
+    ];
     mutate(seeds, b"//..%%?2eEfF5c0\\#", target::check);
 }
 
@@ -132,7 +141,11 @@ fn proxy_headers_hold_under_mutation() {
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x14abcdefghijkl\x01\x00\x02h2\x04\x00\x00",
         b"\r\n\r\n\0\r\nQUIT\n\x21\x21\x00\x24abcdefghijklmnopabcdefghijklmnopabcd",
     ];
-    mutate(seeds, b"  ::..\r\n\0\x01\x02\x1109f", socketserver::fuzzing::proxy);
+    mutate(
+        seeds,
+        b"  ::..\r\n\0\x01\x02\x1109f",
+        socketserver::fuzzing::proxy,
+    );
 }
 
 #[test]
@@ -149,8 +162,18 @@ fn transferred_objects_hold_under_mutation() {
 fn sntp_packets_hold_under_mutation() {
     let packet = |first: u8, rest: u8| [&[first][..], &[rest; 47]].concat();
     let reply = [&packet(0x24, 1)[..12], b"LOCL", &[0xED; 32]].concat();
-    let seeds: &[&[u8]] = &[&packet(0x23, 0), &packet(0x1B, 0xFF), &packet(0xE4, 0), &reply, &[0x23; 68]];
-    mutate(seeds, b"\x08\x0B\x1B\x21\x23\x24\xE4\x00\x01\x10\x80\xFF", sntp::check);
+    let seeds: &[&[u8]] = &[
+        &packet(0x23, 0),
+        &packet(0x1B, 0xFF),
+        &packet(0xE4, 0),
+        &reply,
+        &[0x23; 68],
+    ];
+    mutate(
+        seeds,
+        b"\x08\x0B\x1B\x21\x23\x24\xE4\x00\x01\x10\x80\xFF",
+        sntp::check,
+    );
 }
 
 #[test]
@@ -173,15 +196,24 @@ fn key_files_hold_under_mutation() {
 
 #[test]
 fn basic_credentials_hold_under_mutation() {
-    let seeds: &[&[u8]] =
-        &[b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", b"basic  dGVzdDoxMjPCow==", b"Bearer x", b"Basic Og=="];
+    let seeds: &[&[u8]] = &[
+        b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+        b"basic  dGVzdDoxMjPCow==",
+        b"Bearer x",
+        b"Basic Og==",
+    ];
     mutate(seeds, b"  ==Bb:OYTpi/+", basic::check);
 }
 
 #[test]
 fn share_tokens_hold_under_mutation() {
     let token = [b'A'; 64];
-    let seeds: &[&[u8]] = &[&token, b"share=AAAAAAAAAAAAAAAA_-89", b"x=1&share=a&share=b", &[b'_'; 64]];
+    let seeds: &[&[u8]] = &[
+        &token,
+        b"share=AAAAAAAAAAAAAAAA_-89",
+        b"x=1&share=a&share=b",
+        &[b'_'; 64],
+    ];
     mutate(seeds, b"share=&=&A_-+/=9", share::check);
 }
 

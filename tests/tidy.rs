@@ -1,7 +1,8 @@
-//! The invariants of the project's text: what no compiler checks, and every contributor may rely on.
+//! The invariants of the project's text: what no compiler checks, and every contributor may rely
+//! on.
 //!
-//! A rule is a function from the project's files to a list of complaints. Each is proved twice: a bad sample must
-//! bring a complaint (so no rule is blind), and the project must bring none.
+//! A rule is a function from the project's files to a list of complaints. Each is proved twice: a
+//! bad sample must bring a complaint (so no rule is blind), and the project must bring none.
 
 #[path = "tidy/rules.rs"]
 mod rules;
@@ -10,20 +11,29 @@ mod scan;
 
 use scan::Project;
 
-/// Fails unless `rule` is silent on `good`, objects to each of `bad`, and is silent on the project itself.
+/// Fails unless `rule` is silent on `good`, objects to each of `bad`, and is silent on the project
+/// itself.
 #[track_caller]
 fn prove(rule: fn(&Project) -> Vec<String>, good: &[(&str, &str)], bad: &[&[(&str, &str)]]) {
     let complaints = rule(&Project::of(good));
-    assert!(complaints.is_empty(), "the rule objects to a good sample: {complaints:#?}");
+    assert!(
+        complaints.is_empty(),
+        "the rule objects to a good sample: {complaints:#?}"
+    );
     for sample in bad {
-        assert!(!rule(&Project::of(sample)).is_empty(), "the rule is blind to {sample:?}");
+        assert!(
+            !rule(&Project::of(sample)).is_empty(),
+            "the rule is blind to {sample:?}"
+        );
     }
     let complaints = rule(&Project::read());
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
-const FLOORS: (&str, &str) =
-    ("ARCHITECTURE.md", "## Floors\n\n| floor | modules |\n|---|---|\n| 0 | `error` |\n| 1 | `poller`, `clock` |\n");
+const FLOORS: (&str, &str) = (
+    "ARCHITECTURE.md",
+    "## Floors\n\n| floor | modules |\n|---|---|\n| 0 | `error` |\n| 1 | `poller`, `clock` |\n",
+);
 const ERROR: (&str, &str) = ("src/error.rs", "");
 const CLOCK: (&str, &str) = ("src/clock/mod.rs", "");
 
@@ -32,7 +42,9 @@ fn a_module_uses_only_lower_floors_or_its_own_folder() {
     let poller = |text| [FLOORS, ERROR, CLOCK, ("src/poller.rs", text)];
     prove(
         rules::floors,
-        &poller("//! See `crate::clock`.\nuse crate::error::{self, Error};\nuse crate::{error, poller::Key};"),
+        &poller(
+            "//! See `crate::clock`.\nuse crate::error::{self, Error};\nuse crate::{error, poller::Key};",
+        ),
         &[
             &poller("use crate::clock::Clock;"),
             &poller("use crate::{error::{Error, clock}, clock};"),
@@ -40,7 +52,13 @@ fn a_module_uses_only_lower_floors_or_its_own_folder() {
             &poller("use super::error::Error;"),
             &poller("fn f() -> super::super::error::Error {}"),
             &[FLOORS, ERROR, CLOCK],
-            &[FLOORS, ERROR, CLOCK, ("src/poller.rs", ""), ("src/cellar.rs", "")],
+            &[
+                FLOORS,
+                ERROR,
+                CLOCK,
+                ("src/poller.rs", ""),
+                ("src/cellar.rs", ""),
+            ],
             &[ERROR],
         ],
     );
@@ -50,8 +68,14 @@ fn a_module_uses_only_lower_floors_or_its_own_folder() {
 fn no_rust_file_has_more_than_500_lines() {
     prove(
         rules::file_sizes,
-        &[("src/a.rs", &"x\n".repeat(500)), ("README.md", &"x\n".repeat(501))],
-        &[&[("src/a.rs", &"x\n".repeat(501))], &[("handlers/http/tests.rs", &"x\n".repeat(501))]],
+        &[
+            ("src/a.rs", &"x\n".repeat(500)),
+            ("README.md", &"x\n".repeat(501)),
+        ],
+        &[
+            &[("src/a.rs", &"x\n".repeat(501))],
+            &[("handlers/http/tests.rs", &"x\n".repeat(501))],
+        ],
     );
 }
 
@@ -60,8 +84,14 @@ fn no_comment_is_wider_than_code_may_be() {
     let (wide, address, row) = ("x ".repeat(60), "x".repeat(130), "| x ".repeat(40));
     prove(
         rules::comment_widths,
-        &[("src/a.rs", &format!("// {address}\n//! {row}\n    /// {}", "x ".repeat(56)))],
-        &[&[("src/a.rs", &format!("// {wide}x"))], &[("handlers/a.rs", &format!("    /// {wide}x"))]],
+        &[(
+            "src/a.rs",
+            &format!("// {address}\n//! {row}\n    /// {}", "x ".repeat(56)),
+        )],
+        &[
+            &[("src/a.rs", &format!("// {wide}x"))],
+            &[("handlers/a.rs", &format!("    /// {wide}x"))],
+        ],
     );
 }
 
@@ -69,8 +99,17 @@ fn no_comment_is_wider_than_code_may_be() {
 fn unsafe_code_lives_in_one_file() {
     prove(
         rules::unsafe_code,
-        &[("src/sys.rs", "unsafe { }"), ("src/a.rs", "// unsafe\n#![deny(unsafe_code)] const A: &str = \"unsafe\";")],
-        &[&[("src/a.rs", "let x = unsafe { y };")], &[("handlers/a.rs", "unsafe impl Send for A {}")]],
+        &[
+            ("src/sys.rs", "unsafe { }"),
+            (
+                "src/a.rs",
+                "// unsafe\n#![deny(unsafe_code)] const A: &str = \"unsafe\";",
+            ),
+        ],
+        &[
+            &[("src/a.rs", "let x = unsafe { y };")],
+            &[("handlers/a.rs", "unsafe impl Send for A {}")],
+        ],
     );
 }
 
@@ -93,8 +132,14 @@ fn nothing_is_left_for_later() {
 fn only_one_file_names_the_threadpool_crate() {
     prove(
         rules::one_threadpool,
-        &[("src/a.rs", "use threadpool::ThreadPool;"), ("src/b.rs", "/// Wraps `threadpool`.")],
-        &[&[("src/a.rs", "use threadpool::ThreadPool;"), ("handlers/b.rs", "threadpool::Builder::new()")]],
+        &[
+            ("src/a.rs", "use threadpool::ThreadPool;"),
+            ("src/b.rs", "/// Wraps `threadpool`."),
+        ],
+        &[&[
+            ("src/a.rs", "use threadpool::ThreadPool;"),
+            ("handlers/b.rs", "threadpool::Builder::new()"),
+        ]],
     );
 }
 
@@ -103,7 +148,10 @@ fn services_never_import_each_other() {
     prove(
         rules::services_apart,
         &[
-            ("handlers/echo.rs", "use crate::common::digest; use crate::echo::Upper;"),
+            (
+                "handlers/echo.rs",
+                "use crate::common::digest; use crate::echo::Upper;",
+            ),
             ("handlers/lib.rs", "use crate::ftp;"),
         ],
         &[
@@ -115,10 +163,19 @@ fn services_never_import_each_other() {
 
 #[test]
 fn every_make_command_in_the_documents_is_a_target() {
-    const MAKEFILE: (&str, &str) = ("Makefile", "test check: ## run\n\trun:\nrun-%: build\nBIN := x\n");
+    const MAKEFILE: (&str, &str) = (
+        "Makefile",
+        "test check: ## run\n\trun:\nrun-%: build\nBIN := x\n",
+    );
     prove(
         rules::make_commands,
-        &[MAKEFILE, ("README.md", "We make bread. `make test` or `make run-NAME`\n```sh\nmake check  # all\n```")],
+        &[
+            MAKEFILE,
+            (
+                "README.md",
+                "We make bread. `make test` or `make run-NAME`\n```sh\nmake check  # all\n```",
+            ),
+        ],
         &[
             &[MAKEFILE, ("README.md", "`make bread`")],
             &[MAKEFILE, ("CONTRIBUTING.md", "```\nmake run\n```")],
@@ -131,11 +188,17 @@ fn every_make_command_in_the_documents_is_a_target() {
 fn the_site_needs_nothing_from_outside() {
     prove(
         rules::own_resources,
-        &[("www/a.html", "<a href=\"/b.html\">https://example.org</a><svg xmlns=\"http://www.w3.org/2000/svg\">")],
+        &[(
+            "www/a.html",
+            "<a href=\"/b.html\">https://example.org</a><svg xmlns=\"http://www.w3.org/2000/svg\">",
+        )],
         &[
             &[("www/a.html", "<img src=\"https://example.org/a.png\">")],
             &[("www/a.html", "<link HREF='//example.org/a.css'>")],
-            &[("www/a.css", "body { background: url(http://example.org/a.png) }")],
+            &[(
+                "www/a.css",
+                "body { background: url(http://example.org/a.png) }",
+            )],
             &[("www/a.css", "@import \"https://example.org/a.css\";")],
         ],
     );
@@ -146,9 +209,21 @@ fn the_site_shows_the_handler_of_the_readme() {
     const README: (&str, &str) = ("README.md", "```rust,no_run\nfn f(a: &A) {}\n```\n");
     prove(
         rules::same_handler,
-        &[README, ("www/index.html", "<pre data-readme=\"handler\"><code><b>fn</b> f(a: &amp;A) {}\n</code></pre>")],
         &[
-            &[README, ("www/index.html", "<pre data-readme=\"handler\"><code>fn g() {}\n</code></pre>")],
+            README,
+            (
+                "www/index.html",
+                "<pre data-readme=\"handler\"><code><b>fn</b> f(a: &amp;A) {}\n</code></pre>",
+            ),
+        ],
+        &[
+            &[
+                README,
+                (
+                    "www/index.html",
+                    "<pre data-readme=\"handler\"><code>fn g() {}\n</code></pre>",
+                ),
+            ],
             &[README, ("www/index.html", "")],
         ],
     );

@@ -1,10 +1,13 @@
-//! A handler behind a challenge: nothing reaches it before the client has proved that it holds a key.
+//! A handler behind a challenge: nothing reaches it before the client has proved that it holds a
+//! key.
 
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socketserver::{ClientAddress, Error, Expiry, Next, Result, StreamRequest, StreamRequestHandler};
+use socketserver::{
+    ClientAddress, Error, Expiry, Next, Result, StreamRequest, StreamRequestHandler,
+};
 
 use super::backoff::Backoff;
 use super::challenge::{CHALLENGE, LONGEST_ANSWER, challenge};
@@ -22,18 +25,25 @@ pub struct Gate {
 impl Gate {
     /// A gate that these keys open, to answers that come within `time_out`; `None` waits for ever.
     pub fn new(keys: Arc<Keys>, time_out: Option<Duration>) -> Gate {
-        Gate { keys, backoff: Backoff::default(), time_out }
+        Gate {
+            keys,
+            backoff: Backoff::default(),
+            time_out,
+        }
     }
 
     /// The same handlers, behind the gate.
     pub fn wrap(self, class: StreamClass) -> StreamClass {
         let gate = Arc::new(self);
-        Box::new(move |client: &ClientAddress| Box::new(Authenticated::new(class(client), Arc::clone(&gate))))
+        Box::new(move |client: &ClientAddress| {
+            Box::new(Authenticated::new(class(client), Arc::clone(&gate)))
+        })
     }
 }
 
-/// Sends 32 random bytes, waits for their HMAC without holding a thread, and hands the connection on to the inner
-/// handler. Whoever answers wrongly, too little or too late is closed without a byte.
+/// Sends 32 random bytes, waits for their HMAC without holding a thread, and hands the connection
+/// on to the inner handler. Whoever answers wrongly, too little or too late is closed without a
+/// byte.
 #[derive(Debug)]
 pub struct Authenticated<H> {
     inner: H,
@@ -58,7 +68,11 @@ enum State {
 impl<H: StreamRequestHandler> Authenticated<H> {
     /// This handler, behind the gate.
     pub fn new(inner: H, gate: Arc<Gate>) -> Authenticated<H> {
-        Authenticated { inner, gate, state: State::Closed }
+        Authenticated {
+            inner,
+            gate,
+            state: State::Closed,
+        }
     }
 
     /// Sends the challenge; the time to answer begins now.
@@ -66,7 +80,10 @@ impl<H: StreamRequestHandler> Authenticated<H> {
         let challenge = challenge()?;
         request.wfile.write_all(&challenge)?;
         let deadline = self.gate.time_out.map(|time| now + time);
-        self.state = State::Challenged { challenge, deadline };
+        self.state = State::Challenged {
+            challenge,
+            deadline,
+        };
         wait_until(request, deadline, now)
     }
 
@@ -96,28 +113,48 @@ impl<H: StreamRequestHandler> Authenticated<H> {
         let Some(key) = digest.verify(&keys, &challenge, answer) else {
             return Err(self.failed(request, "is wrong"));
         };
-        log::debug!("{}: authenticated with key {}", request.client_address, key.id.as_deref().unwrap_or("-"));
+        log::debug!(
+            "{}: authenticated with key {}",
+            request.client_address,
+            key.id.as_deref().unwrap_or("-")
+        );
         request.identity = key.id.clone();
         self.state = State::Closed; // until `setup` has succeeded: without that, there is nothing to finish
         self.inner.setup(request)?;
         self.state = State::Open;
-        // What is glued behind the answer is the inner handler's; without it, that is called when something comes.
-        let has_work = self.inner.speaks_first() || !request.rfile.buffer().is_empty() || request.rfile.is_eof();
-        if has_work { self.inner.handle(request) } else { Ok(Next::Wait) }
+        // What is glued behind the answer is the inner handler's; without it, that is called when
+        // something comes.
+        let has_work = self.inner.speaks_first()
+            || !request.rfile.buffer().is_empty()
+            || request.rfile.is_eof();
+        if has_work {
+            self.inner.handle(request)
+        } else {
+            Ok(Next::Wait)
+        }
     }
 
-    /// Closes the connection, and counts the failure: the server by the error, this gate for the client's next
-    /// challenges.
+    /// Closes the connection, and counts the failure: the server by the error, this gate for the
+    /// client's next challenges.
     fn failed(&mut self, request: &mut StreamRequest, how: &str) -> Error {
-        // It may have sent more already; a reset instead of an end would look like a broken network.
+        // It may have sent more already; a reset instead of an end would look like a broken
+        // network.
         request.linger();
         self.state = State::Closed;
-        self.gate.backoff.failed(request.client_address.ip(), request.server.clock().now());
-        Error::Protocol(format!("authentication failed: the answer to the challenge {how}"))
+        self.gate
+            .backoff
+            .failed(request.client_address.ip(), request.server.clock().now());
+        Error::Protocol(format!(
+            "authentication failed: the answer to the challenge {how}"
+        ))
     }
 }
 
-fn wait_until(request: &mut StreamRequest, deadline: Option<Instant>, now: Instant) -> Result<Next> {
+fn wait_until(
+    request: &mut StreamRequest,
+    deadline: Option<Instant>,
+    now: Instant,
+) -> Result<Next> {
     if let Some(deadline) = deadline {
         request.wake_after(deadline.saturating_duration_since(now));
     }
@@ -127,7 +164,9 @@ fn wait_until(request: &mut StreamRequest, deadline: Option<Instant>, now: Insta
 impl<H: StreamRequestHandler> StreamRequestHandler for Authenticated<H> {
     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
         let now = request.server.clock().now();
-        self.state = State::Delayed { until: now + self.gate.backoff.delay(request.client_address.ip(), now) };
+        self.state = State::Delayed {
+            until: now + self.gate.backoff.delay(request.client_address.ip(), now),
+        };
         Ok(())
     }
 
@@ -135,16 +174,27 @@ impl<H: StreamRequestHandler> StreamRequestHandler for Authenticated<H> {
         match self.state {
             State::Delayed { until } => {
                 let now = request.server.clock().now();
-                if now < until { wait_until(request, Some(until), now) } else { self.challenge(request, now) }
+                if now < until {
+                    wait_until(request, Some(until), now)
+                } else {
+                    self.challenge(request, now)
+                }
             }
-            State::Challenged { challenge, deadline } => self.answer(request, challenge, deadline),
+            State::Challenged {
+                challenge,
+                deadline,
+            } => self.answer(request, challenge, deadline),
             State::Open => self.inner.handle(request),
             State::Closed => Ok(Next::Close),
         }
     }
 
     fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
-        if matches!(self.state, State::Open) { self.inner.finish(request) } else { Ok(()) }
+        if matches!(self.state, State::Open) {
+            self.inner.finish(request)
+        } else {
+            Ok(())
+        }
     }
 
     fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {

@@ -18,7 +18,8 @@ const MOST_FAILURES: usize = FIRST_DELAYED + DOUBLINGS;
 /// Addresses that are remembered at the same time.
 const MOST_ADDRESSES: usize = 4096;
 
-/// The failures of each address within the last minute. A server that forks remembers them per process only.
+/// The failures of each address within the last minute. A server that forks remembers them per
+/// process only.
 #[derive(Debug, Default)]
 pub struct Backoff {
     /// Clients of Unix sockets have no address, and count as one.
@@ -29,7 +30,9 @@ impl Backoff {
     /// How much later the address gets its next challenge.
     pub fn delay(&self, client: Option<IpAddr>, now: Instant) -> Duration {
         let failures = self.failures.lock();
-        let Some(times) = failures.get(&network(client)) else { return Duration::ZERO };
+        let Some(times) = failures.get(&network(client)) else {
+            return Duration::ZERO;
+        };
         let recent = times.iter().filter(|time| is_recent(**time, now)).count();
         match recent.checked_sub(FIRST_DELAYED) {
             None => Duration::ZERO,
@@ -56,7 +59,10 @@ impl Backoff {
 fn make_room(failures: &mut HashMap<Option<IpAddr>, VecDeque<Instant>>, now: Instant) {
     failures.retain(|_, times| times.back().is_some_and(|last| is_recent(*last, now)));
     if failures.len() >= MOST_ADDRESSES
-        && let Some(quietest) = failures.iter().min_by_key(|(_, times)| times.back()).map(|(client, _)| *client)
+        && let Some(quietest) = failures
+            .iter()
+            .min_by_key(|(_, times)| times.back())
+            .map(|(client, _)| *client)
     {
         failures.remove(&quietest);
     }
@@ -93,7 +99,10 @@ mod tests {
             backoff.failed(address(1), now);
             delays.push(backoff.delay(address(1), now).as_millis());
         }
-        assert_eq!(delays, [0, 0, 0, 0, 0, 250, 500, 1000, 2000, 2000, 2000, 2000]);
+        assert_eq!(
+            delays,
+            [0, 0, 0, 0, 0, 250, 500, 1000, 2000, 2000, 2000, 2000]
+        );
         assert_eq!(backoff.delay(address(2), now), Duration::ZERO);
         assert_eq!(backoff.delay(None, now), Duration::ZERO);
     }
@@ -106,7 +115,10 @@ mod tests {
             backoff.failed(address(1), start + second * SECOND);
         }
         assert_eq!(backoff.delay(address(1), start + 59 * SECOND), FIRST_DELAY);
-        assert_eq!(backoff.delay(address(1), start + 60 * SECOND), Duration::ZERO);
+        assert_eq!(
+            backoff.delay(address(1), start + 60 * SECOND),
+            Duration::ZERO
+        );
         backoff.failed(address(1), start + 60 * SECOND);
         assert_eq!(backoff.delay(address(1), start + 60 * SECOND), FIRST_DELAY);
     }
@@ -115,10 +127,17 @@ mod tests {
     fn an_ipv6_network_counts_as_one_client() {
         let backoff = Backoff::default();
         let now = Instant::now();
-        let host = |host: u16| Some(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, host, 0, 0, host)));
+        let host = |host: u16| {
+            Some(IpAddr::V6(Ipv6Addr::new(
+                0x2001, 0xdb8, 0, 1, host, 0, 0, host,
+            )))
+        };
         (0..6).for_each(|number| backoff.failed(host(number), now));
         assert_eq!(backoff.delay(host(100), now), FIRST_DELAY);
-        assert_eq!(backoff.delay("2001:db8:0:2::".parse().ok(), now), Duration::ZERO);
+        assert_eq!(
+            backoff.delay("2001:db8:0:2::".parse().ok(), now),
+            Duration::ZERO
+        );
     }
 
     #[test]

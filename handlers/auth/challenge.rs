@@ -43,7 +43,8 @@ impl Digest {
         }
     }
 
-    /// Which of the keys the answer was made with. Takes the same time whichever it is, and for a wrong answer.
+    /// Which of the keys the answer was made with. Takes the same time whichever it is, and for a
+    /// wrong answer.
     pub fn verify<'k>(self, keys: &'k [Key], challenge: &[u8], answer: &[u8]) -> Option<&'k Key> {
         let mut found = Choice::from(0);
         let mut which = 0u32;
@@ -53,7 +54,9 @@ impl Digest {
             which.conditional_assign(&index, right & !found);
             found |= right;
         }
-        bool::from(found).then(|| keys.get(which as usize)).flatten()
+        bool::from(found)
+            .then(|| keys.get(which as usize))
+            .flatten()
     }
 }
 
@@ -87,7 +90,10 @@ mod tests {
     fn answers_are_the_rfc_s_hmacs() {
         let key = &parse(b"Jefe").unwrap()[0];
         for (digest, expected) in [
-            (Digest::Sha256, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
+            (
+                Digest::Sha256,
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
             (
                 Digest::Sha512,
                 "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
@@ -96,7 +102,10 @@ mod tests {
         ] {
             let answer = digest.answer(key, b"what do ya want for nothing?");
             let hex: String = answer.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!((hex.as_str(), answer.len()), (expected, digest.answer_length()));
+            assert_eq!(
+                (hex.as_str(), answer.len()),
+                (expected, digest.answer_length())
+            );
         }
     }
 
@@ -104,7 +113,14 @@ mod tests {
     fn the_first_of_equal_keys_is_found_and_an_answer_of_another_length_is_wrong() {
         let keys = parse(b"a:x\nb:y\nc:y").unwrap();
         let answer = Digest::Md5.answer(&keys[2], b"challenge");
-        assert_eq!(Digest::Md5.verify(&keys, b"challenge", &answer).unwrap().id.as_deref(), Some("b"));
+        assert_eq!(
+            Digest::Md5
+                .verify(&keys, b"challenge", &answer)
+                .unwrap()
+                .id
+                .as_deref(),
+            Some("b")
+        );
         assert_eq!(Digest::Md5.verify(&keys, b"challenge", &answer[..15]), None);
         assert_eq!(Digest::Md5.verify(&keys, b"challenge", b""), None);
         assert_eq!(Digest::Md5.verify(&[], b"challenge", &answer), None);

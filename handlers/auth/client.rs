@@ -17,10 +17,19 @@ impl Client for AuthClient {
     fn run(self, address: &Address, options: &ClientOptions) -> Result<u8, Failure> {
         options.keys.keys()?.ok_or_else(Failure::no_key)?;
         let mut server = Connection::open(address, options)?;
-        // A server that doesn't know the key closes without a word; who sends nothing would never learn of it.
-        let nothing_to_send = !io::stdin().is_terminal() && io::stdin().lock().fill_buf().is_ok_and(<[u8]>::is_empty);
-        let talked = if nothing_to_send { probe(&mut server).map_err(Failure::run) } else { converse(&mut server) };
-        talked.map_err(|failure| Failure { message: failure.message + "; is the key right?", ..failure })
+        // A server that doesn't know the key closes without a word; who sends nothing would never
+        // learn of it.
+        let nothing_to_send =
+            !io::stdin().is_terminal() && io::stdin().lock().fill_buf().is_ok_and(<[u8]>::is_empty);
+        let talked = if nothing_to_send {
+            probe(&mut server).map_err(Failure::run)
+        } else {
+            converse(&mut server)
+        };
+        talked.map_err(|failure| Failure {
+            message: failure.message + "; is the key right?",
+            ..failure
+        })
     }
 }
 

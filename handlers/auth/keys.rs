@@ -29,19 +29,23 @@ pub struct Key {
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Key")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
-/// Reads a key file's bytes: a key a line, `ID:KEY` if what stands before its first colon is 1 to 32 of `A-Za-z0-9_-`.
-/// Empty lines, and those that begin with `#`, are passed over.
+/// Reads a key file's bytes: a key a line, `ID:KEY` if what stands before its first colon is 1 to
+/// 32 of `A-Za-z0-9_-`. Empty lines, and those that begin with `#`, are passed over.
 ///
 /// # Errors
 /// Says which line has an id without a key, or that there is no key at all.
 pub fn parse(file: &[u8]) -> Result<Vec<Key>, String> {
     let mut keys = Vec::new();
     for (index, line) in file.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let line = line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line));
+        let line = line
+            .strip_suffix(b"\n")
+            .map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line));
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
@@ -49,19 +53,30 @@ pub fn parse(file: &[u8]) -> Result<Vec<Key>, String> {
         if secret.is_empty() {
             return Err(format!("line {} has an id, but no key", index + 1));
         }
-        keys.push(Key { id: id.map(Arc::from), secret: secret.to_vec() });
+        keys.push(Key {
+            id: id.map(Arc::from),
+            secret: secret.to_vec(),
+        });
     }
-    if keys.is_empty() { Err("it holds no key".to_owned()) } else { Ok(keys) }
+    if keys.is_empty() {
+        Err("it holds no key".to_owned())
+    } else {
+        Ok(keys)
+    }
 }
 
 fn split_id(line: &[u8]) -> (Option<&str>, &[u8]) {
     const LONGEST_ID: usize = 32;
     let is_id = |id: &[u8]| {
         (1..=LONGEST_ID).contains(&id.len())
-            && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte))
+            && id
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte))
     };
     let colon = line.iter().position(|byte| *byte == b':');
-    let parts = colon.map(|at| (&line[..at], &line[at + 1..])).filter(|(id, _)| is_id(id));
+    let parts = colon
+        .map(|at| (&line[..at], &line[at + 1..]))
+        .filter(|(id, _)| is_id(id));
     match parts.and_then(|(id, secret)| Some((std::str::from_utf8(id).ok()?, secret))) {
         Some((id, secret)) => (Some(id), secret),
         None => (None, line),
@@ -70,26 +85,36 @@ fn split_id(line: &[u8]) -> (Option<&str>, &[u8]) {
 
 /// Where keys come from: options that servers and clients share.
 ///
-/// The variable `SOCKETSERVER_KEY` stands for a file wherever one can be given. It turns authentication on as the
-/// option does: a server that ignored the key it was given would be open without anybody noticing.
+/// The variable `SOCKETSERVER_KEY` stands for a file wherever one can be given. It turns
+/// authentication on as the option does: a server that ignored the key it was given would be open
+/// without anybody noticing.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Authentication (HMAC; the variable SOCKETSERVER_KEY may hold a key itself)")]
+#[command(
+    next_help_heading = "Authentication (HMAC; the variable SOCKETSERVER_KEY may hold a key itself)"
+)]
 pub struct KeyOptions {
-    /// A file with a key on each line, KEY or ID:KEY: servers accept any of them, clients use the first; reread on
-    /// SIGHUP
+    /// A file with a key on each line, KEY or ID:KEY: servers accept any of them, clients use the
+    /// first; reread on SIGHUP
     #[arg(long, value_name = "FILE", env = FILE_VARIABLE)]
     pub auth_key_file: Option<PathBuf>,
     /// The digest of the HMAC
-    #[arg(long, value_enum, value_name = "DIGEST", default_value = "sha256", env = "SOCKETSERVER_AUTH_DIGEST")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "DIGEST",
+        default_value = "sha256",
+        env = "SOCKETSERVER_AUTH_DIGEST"
+    )]
     pub auth_digest: Digest,
 }
 
 impl KeyOptions {
-    /// Whether a key file is named for this very run: the variable speaks to every service and client alike, those that
-    /// can't use a key too.
+    /// Whether a key file is named for this very run: the variable speaks to every service and
+    /// client alike, those that can't use a key too.
     pub(crate) fn is_asked_for(&self) -> bool {
         self.auth_key_file.is_some()
-            && self.auth_key_file.as_deref().map(Path::as_os_str) != std::env::var_os(FILE_VARIABLE).as_deref()
+            && self.auth_key_file.as_deref().map(Path::as_os_str)
+                != std::env::var_os(FILE_VARIABLE).as_deref()
     }
 
     /// The keys, if any are given.
@@ -100,15 +125,23 @@ impl KeyOptions {
         let list = match &self.auth_key_file {
             Some(path) => read(path)?,
             None => match std::env::var_os(VARIABLE).filter(|key| !key.is_empty()) {
-                Some(key) => vec![Key { id: None, secret: key.into_vec() }],
+                Some(key) => vec![Key {
+                    id: None,
+                    secret: key.into_vec(),
+                }],
                 None => return Ok(None),
             },
         };
-        Ok(Some(Keys { file: self.auth_key_file.clone(), digest: self.auth_digest, list: RwLock::new(list.into()) }))
+        Ok(Some(Keys {
+            file: self.auth_key_file.clone(),
+            digest: self.auth_digest,
+            list: RwLock::new(list.into()),
+        }))
     }
 }
 
-/// A server's or client's keys, and the digest they are used with. The file can be read again while the server runs.
+/// A server's or client's keys, and the digest they are used with. The file can be read again while
+/// the server runs.
 #[derive(Debug)]
 pub struct Keys {
     file: Option<PathBuf>,
@@ -120,7 +153,11 @@ pub struct Keys {
 impl Keys {
     /// These keys, from no file.
     pub fn new(list: Vec<Key>, digest: Digest) -> Keys {
-        Keys { file: None, digest, list: RwLock::new(list.into()) }
+        Keys {
+            file: None,
+            digest,
+            list: RwLock::new(list.into()),
+        }
     }
 
     /// The keys of this moment.
@@ -159,18 +196,30 @@ impl Keys {
 }
 
 fn read(path: &Path) -> Result<Vec<Key>, Error> {
-    let unusable = |reason: String| Error::File { path: path.to_owned(), reason };
-    parse(&fs::read(path).map_err(|error| unusable(format!("the keys can't be read: {error}")))?).map_err(unusable)
+    let unusable = |reason: String| Error::File {
+        path: path.to_owned(),
+        reason,
+    };
+    parse(&fs::read(path).map_err(|error| unusable(format!("the keys can't be read: {error}")))?)
+        .map_err(unusable)
 }
 
-/// What the fuzz target calls: every key is part of its line, and reading is the same however lines end.
+/// What the fuzz target calls: every key is part of its line, and reading is the same however lines
+/// end.
 #[doc(hidden)]
 pub fn check(file: &[u8]) {
     let Ok(keys) = parse(file) else { return };
     for key in &keys {
         assert!(!key.secret.is_empty() && !key.secret.contains(&b'\n'));
-        assert!(file.windows(key.secret.len()).any(|window| window == key.secret));
-        assert!(key.id.as_ref().is_none_or(|id| (1..=32).contains(&id.len()) && !id.contains(':')));
+        assert!(
+            file.windows(key.secret.len())
+                .any(|window| window == key.secret)
+        );
+        assert!(
+            key.id
+                .as_ref()
+                .is_none_or(|id| (1..=32).contains(&id.len()) && !id.contains(':'))
+        );
     }
     let mut written = Vec::new();
     for key in &keys {
@@ -213,7 +262,10 @@ mod tests {
             (b"\xff\0\x80", plain(b"\xff\0\x80")),
             (b"id:#key", named("id", b"#key")),
             (format!("{longest}:k").as_bytes(), named(&longest, b"k")),
-            (format!("{longest}x:k").as_bytes(), plain(format!("{longest}x:k").as_bytes())),
+            (
+                format!("{longest}x:k").as_bytes(),
+                plain(format!("{longest}x:k").as_bytes()),
+            ),
         ] {
             assert_eq!(keys(file), expected, "{}", file.escape_ascii());
         }
@@ -225,11 +277,17 @@ mod tests {
         for file in [&b""[..], b"\n\r\n", b"# only a comment"] {
             assert_eq!(parse(file).unwrap_err(), "it holds no key");
         }
-        assert_eq!(parse(b"a:b\nc:\r\n").unwrap_err(), "line 2 has an id, but no key");
+        assert_eq!(
+            parse(b"a:b\nc:\r\n").unwrap_err(),
+            "line 2 has an id, but no key"
+        );
     }
 
     #[test]
     fn a_key_is_never_shown() {
-        assert_eq!(format!("{:?}", parse(b"id:secret").unwrap()), "[Key { id: Some(\"id\"), .. }]");
+        assert_eq!(
+            format!("{:?}", parse(b"id:secret").unwrap()),
+            "[Key { id: Some(\"id\"), .. }]"
+        );
     }
 }

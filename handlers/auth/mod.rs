@@ -1,7 +1,8 @@
-//! Authentication by HMAC, in front of any service for connections (contract §3.7), and `serve auth`, which is nothing
-//! but that.
+//! Authentication by HMAC, in front of any service for connections (contract §3.7), and `serve
+//! auth`, which is nothing but that.
 //!
-//! The server sends a [`challenge`]; who answers it with one of the [`keys`] gets to the [`authenticated`] handler.
+//! The server sends a [`challenge`]; who answers it with one of the [`keys`] gets to the
+//! [`authenticated`] handler.
 
 pub mod authenticated;
 pub mod backoff;
@@ -30,7 +31,8 @@ impl Service for Auth {
     }
 }
 
-/// Where authentication is the point, its options have short names too: `--key-file` and `--digest`.
+/// Where authentication is the point, its options have short names too: `--key-file` and
+/// `--digest`.
 pub(crate) fn with_short_names(command: Command) -> Command {
     command
         .mut_arg("auth_key_file", |option| option.visible_alias("key-file"))

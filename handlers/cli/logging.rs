@@ -12,9 +12,18 @@ use crate::service::Failure;
 
 /// Starts logging. `threads` allows a thread of its own for it.
 pub(super) fn start(options: &LogOptions, threads: bool) -> Result<Arc<LogWriter>, Failure> {
-    let target = options.log_file.as_deref().map_or(Target::StandardError, Target::new);
-    let name = options.log_file.as_deref().unwrap_or("-".as_ref()).display().to_string();
-    let writer = LogWriter::open(target).map_err(|error| Failure::usage(format!("--log-file {name}: {error}")))?;
+    let target = options
+        .log_file
+        .as_deref()
+        .map_or(Target::StandardError, Target::new);
+    let name = options
+        .log_file
+        .as_deref()
+        .unwrap_or("-".as_ref())
+        .display()
+        .to_string();
+    let writer = LogWriter::open(target)
+        .map_err(|error| Failure::usage(format!("--log-file {name}: {error}")))?;
     let writer = Arc::new(writer);
     if threads {
         writer.start().map_err(Failure::run)?;
@@ -28,10 +37,20 @@ pub(super) fn start(options: &LogOptions, threads: bool) -> Result<Arc<LogWriter
         .build();
     let own = options.level();
     // Off is off; whatever else the user leaves out, the audit stays.
-    let level = if own == LevelFilter::Off { own } else { own.max(LevelFilter::Info) };
-    let lines = Line { writer: Arc::clone(&writer), text: Vec::new() };
+    let level = if own == LevelFilter::Off {
+        own
+    } else {
+        own.max(LevelFilter::Info)
+    };
+    let lines = Line {
+        writer: Arc::clone(&writer),
+        text: Vec::new(),
+    };
     log::set_max_level(level);
-    let logger = OneLine { level: own, lines: WriteLogger::new(level, config, lines) };
+    let logger = OneLine {
+        level: own,
+        lines: WriteLogger::new(level, config, lines),
+    };
     log::set_boxed_logger(Box::new(logger)).map_err(Failure::run)?;
     Ok(writer)
 }
@@ -45,14 +64,25 @@ struct OneLine {
 
 impl Log for OneLine {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= self.level || (metadata.target() == AUDIT && self.lines.enabled(metadata))
+        metadata.level() <= self.level
+            || (metadata.target() == AUDIT && self.lines.enabled(metadata))
     }
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            let message: String = record.args().to_string().chars().flat_map(escaped).collect();
+            let message: String = record
+                .args()
+                .to_string()
+                .chars()
+                .flat_map(escaped)
+                .collect();
             let metadata = record.metadata().clone();
-            self.lines.log(&Record::builder().metadata(metadata).args(format_args!("{message}")).build());
+            self.lines.log(
+                &Record::builder()
+                    .metadata(metadata)
+                    .args(format_args!("{message}"))
+                    .build(),
+            );
             self.lines.flush();
         }
     }
@@ -63,7 +93,10 @@ impl Log for OneLine {
 fn escaped(character: char) -> impl Iterator<Item = char> {
     let control = character.is_control();
     let plain = (!control).then_some(character);
-    let escape = control.then(|| character.escape_default()).into_iter().flatten();
+    let escape = control
+        .then(|| character.escape_default())
+        .into_iter()
+        .flatten();
     plain.into_iter().chain(escape)
 }
 

@@ -68,8 +68,11 @@ enum Command {
 
 /// The command line's definition: help, completions and the manual come from it too.
 fn command() -> clap::Command {
-    let with_short_names = |verb: clap::Command| verb.mut_subcommand("auth", crate::auth::with_short_names);
-    Arguments::command().mut_subcommand("serve", with_short_names).mut_subcommand("client", with_short_names)
+    let with_short_names =
+        |verb: clap::Command| verb.mut_subcommand("auth", crate::auth::with_short_names);
+    Arguments::command()
+        .mut_subcommand("serve", with_short_names)
+        .mut_subcommand("client", with_short_names)
 }
 
 /// Does what the arguments say; returns the exit code.
@@ -80,14 +83,20 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure
     let parsed = without_empty_variables(command()).try_get_matches_from(arguments);
     match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(Arguments { command }) => command.run(),
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            ) =>
+        {
             print(error.render().to_string().as_bytes())
         }
         Err(error) => Err(Failure::usage(in_one_line(&error))),
     }
 }
 
-/// A variable that is set to nothing is as good as unset (puma/puma#3539); clap would take it as a value.
+/// A variable that is set to nothing is as good as unset (puma/puma#3539); clap would take it as a
+/// value.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let command = command.mut_args(|arg| match arg.get_env() {
@@ -122,8 +131,13 @@ impl Command {
 /// The manual: a page for the command, and one for each below it.
 fn manual(command: &mut clap::Command, name: &str, pages: &mut Vec<u8>) -> io::Result<()> {
     command.build();
-    clap_mangen::Man::new(command.clone().name(name.to_owned())).title(name.replace(' ', "-")).render(pages)?;
-    for below in command.get_subcommands_mut().filter(|below| !below.is_hide_set()) {
+    clap_mangen::Man::new(command.clone().name(name.to_owned()))
+        .title(name.replace(' ', "-"))
+        .render(pages)?;
+    for below in command
+        .get_subcommands_mut()
+        .filter(|below| !below.is_hide_set())
+    {
         let name = format!("{name} {}", below.get_name());
         manual(below, &name, pages)?;
     }
@@ -132,7 +146,10 @@ fn manual(command: &mut clap::Command, name: &str, pages: &mut Vec<u8>) -> io::R
 
 /// Writes to standard output; whoever has closed it doesn't want more.
 fn print(text: &[u8]) -> Result<u8, Failure> {
-    match io::stdout().write_all(text).and_then(|()| io::stdout().flush()) {
+    match io::stdout()
+        .write_all(text)
+        .and_then(|()| io::stdout().flush())
+    {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run(error)),
         _ => Ok(0),
     }
@@ -147,7 +164,11 @@ fn in_one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         line = "no command is given".to_owned();
     }
-    let suggestions = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
+    let suggestions = [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedValue,
+    ];
     for suggestion in suggestions.iter().filter_map(|kind| error.get(*kind)) {
         match suggestion {
             ContextValue::String(name) => line += &format!("; did you mean '{name}'?"),

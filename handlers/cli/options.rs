@@ -1,5 +1,8 @@
 //! The options that every server has.
-#![allow(rustdoc::broken_intra_doc_links, reason = "doc comments are help texts here, where brackets are brackets")]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "doc comments are help texts here, where brackets are brackets"
+)]
 
 use std::path::PathBuf;
 
@@ -34,24 +37,49 @@ pub enum Model {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Addresses")]
 pub struct ServerOptions {
-    /// Where to listen: HOST:PORT, :PORT (every interface), [IPV6]:PORT or unix:PATH; may be repeated
-    /// [default: 127.0.0.1 and the service's port]
+    /// Where to listen: HOST:PORT, :PORT (every interface), [IPV6]:PORT or unix:PATH; may be
+    /// repeated [default: 127.0.0.1 and the service's port]
     #[arg(long, value_name = "ADDRESS", env = "SOCKETSERVER_BIND", value_parser = addresses, verbatim_doc_comment)]
     pub bind: Vec<Addresses>,
     /// Serve only these networks (CIDR, or @FILE with one a line); may be repeated
-    #[arg(long, value_name = "CIDR", env = "SOCKETSERVER_ALLOW", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "SOCKETSERVER_ALLOW",
+        value_delimiter = ','
+    )]
     pub allow: Vec<String>,
     /// Refuse these networks (CIDR, or @FILE with one a line); may be repeated
-    #[arg(long, value_name = "CIDR", env = "SOCKETSERVER_DENY", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "SOCKETSERVER_DENY",
+        value_delimiter = ','
+    )]
     pub deny: Vec<String>,
     /// From these peers, and only from them, expect a PROXY header, v1 or v2; may be repeated
-    #[arg(long, value_name = "CIDR", env = "SOCKETSERVER_PROXY_PROTOCOL", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "SOCKETSERVER_PROXY_PROTOCOL",
+        value_delimiter = ','
+    )]
     pub proxy_protocol: Vec<String>,
     /// Encrypt: the certificate chain, PEM
-    #[arg(long, value_name = "FILE", env = "SOCKETSERVER_TLS_CERT", requires = "tls_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SOCKETSERVER_TLS_CERT",
+        requires = "tls_key"
+    )]
     pub tls_cert: Option<PathBuf>,
     /// Encrypt: the certificate's key, PEM
-    #[arg(long, value_name = "FILE", env = "SOCKETSERVER_TLS_KEY", requires = "tls_cert")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SOCKETSERVER_TLS_KEY",
+        requires = "tls_cert"
+    )]
     pub tls_key: Option<PathBuf>,
     /// Encrypt with a certificate of your own making, for development: made once, and used again
     #[arg(long, env = "SOCKETSERVER_TLS_SELF_SIGNED", conflicts_with_all = ["tls_cert", "tls_key"])]
@@ -62,7 +90,13 @@ pub struct ServerOptions {
     pub keys: KeyOptions,
 
     /// How requests are processed
-    #[arg(long, value_enum, default_value = "pool", env = "SOCKETSERVER_MODEL", help_heading = "Limits")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "pool",
+        env = "SOCKETSERVER_MODEL",
+        help_heading = "Limits"
+    )]
     pub model: Model,
     /// Threads that stay in the pool [default: 2 for each core, at least 4]
     #[arg(long, value_name = "N", env = "SOCKETSERVER_THREADS", value_parser = at_least_one, help_heading = "Limits")]
@@ -77,13 +111,20 @@ pub struct ServerOptions {
     #[arg(long, value_name = "N", env = "SOCKETSERVER_MAX_PER_IP", value_parser = at_least_one, help_heading = "Limits")]
     pub max_per_ip: Option<usize>,
     /// Connections that the system keeps until they are accepted
-    #[arg(long, value_name = "N", default_value = "1024", env = "SOCKETSERVER_BACKLOG", help_heading = "Limits")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1024",
+        env = "SOCKETSERVER_BACKLOG",
+        help_heading = "Limits"
+    )]
     pub backlog: u32,
 
     /// Silence between two messages [default: 60s for http, 10m for others]
     #[arg(long, value_name = "TIME", env = "SOCKETSERVER_IDLE_TIMEOUT", value_parser = time_out, help_heading = "Deadlines (500ms, 30s, 2m; off)")]
     pub idle_timeout: Option<TimeOut>,
-    /// A TLS handshake, a PROXY header, the answer to the HMAC challenge, or a message's head must be whole
+    /// A TLS handshake, a PROXY header, the answer to the HMAC challenge, or a message's head must
+    /// be whole
     #[arg(long, value_name = "TIME", default_value = "10s", env = "SOCKETSERVER_HEAD_TIMEOUT", value_parser = time_out, help_heading = "Deadlines (500ms, 30s, 2m; off)")]
     pub head_timeout: TimeOut,
     /// No byte came within a message
@@ -108,13 +149,20 @@ pub struct ServerOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logs")]
 pub struct LogOptions {
-    /// What is logged: error, warn, info, debug, trace, or off; the commands that exec ran always but with off
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "SOCKETSERVER_LOG_LEVEL")]
+    /// What is logged: error, warn, info, debug, trace, or off; the commands that exec ran always
+    /// but with off
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value = "info",
+        env = "SOCKETSERVER_LOG_LEVEL"
+    )]
     pub log_level: log::LevelFilter,
     /// Log to this file instead of standard error; reopened on SIGHUP
     #[arg(long, value_name = "FILE", env = "SOCKETSERVER_LOG_FILE")]
     pub log_file: Option<PathBuf>,
-    /// Log every request to this file (Combined format), or to standard error (-); reopened on SIGHUP
+    /// Log every request to this file (Combined format), or to standard error (-); reopened on
+    /// SIGHUP
     #[arg(long, value_name = "FILE", env = "SOCKETSERVER_ACCESS_LOG")]
     pub access_log: Option<PathBuf>,
     /// Show all that crosses the wire on standard error: time, direction, bytes

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use socketserver::{
-    Address, AddressFilter, Builder, ClientAddress, Error, Expiry, ForkingMixIn, Networks, Refusal, Server,
-    ServerHooks, Synchronous, ThreadPerRequest, ThreadingMixIn, Timeouts, Tls, reload_on_hangup, shutdown_on_ctrl_c,
+    Address, AddressFilter, Builder, ClientAddress, Error, Expiry, ForkingMixIn, Networks, Refusal,
+    Server, ServerHooks, Synchronous, ThreadPerRequest, ThreadingMixIn, Timeouts, Tls,
+    reload_on_hangup, shutdown_on_ctrl_c,
 };
 
 use super::logging;
@@ -24,7 +25,10 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Runs a service until a signal ends it; returns the exit code.
 pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
-    let Serve { service, server: options } = arguments;
+    let Serve {
+        service,
+        server: options,
+    } = arguments;
     // A server that forks must not have threads, not even one that writes logs.
     let threads = options.model != Model::Processes;
     let log = logging::start(&options.logs, threads)?;
@@ -33,9 +37,17 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
     let keys = keys::<S>(&options)?;
     raise_descriptor_limit(options.max_connections);
 
-    let mut addresses: Vec<Address> = options.bind.iter().flat_map(|addresses| &addresses.0).cloned().collect();
+    let mut addresses: Vec<Address> = options
+        .bind
+        .iter()
+        .flat_map(|addresses| &addresses.0)
+        .cloned()
+        .collect();
     if addresses.is_empty() {
-        addresses.push(Address::Inet { host: "127.0.0.1".to_owned(), port: S::PORT });
+        addresses.push(Address::Inet {
+            host: "127.0.0.1".to_owned(),
+            port: S::PORT,
+        });
     }
     let tls = tls::<S>(&options, &addresses)?;
     let context = Context {
@@ -51,16 +63,37 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
         None => service.open(&context)?,
     };
     if tls.is_some() && matches!(served, Served::Datagram(_)) {
-        return Err(Failure::usage("TLS needs connections: it does not go with datagrams"));
+        return Err(Failure::usage(
+            "TLS needs connections: it does not go with datagrams",
+        ));
     }
-    let refusal = if let Served::Stream { refusal, .. } = &served { *refusal } else { |_| None };
-    let hooks = Hooks { filter: Arc::clone(&filter), refusal, refused: Refused::default() };
-    let scheme = if tls.is_some() { S::TLS_SCHEME } else { S::SCHEME };
+    let refusal = if let Served::Stream { refusal, .. } = &served {
+        *refusal
+    } else {
+        |_| None
+    };
+    let hooks = Hooks {
+        filter: Arc::clone(&filter),
+        refusal,
+        refused: Refused::default(),
+    };
+    let scheme = if tls.is_some() {
+        S::TLS_SCHEME
+    } else {
+        S::SCHEME
+    };
     let mut builder = builder::<S>(&options, tls.clone())?.hooks(hooks);
     if options.logs.trace {
         builder = builder.trace(trace::server);
     }
-    let reload = Reload { options, log: Arc::clone(&log), access_log: access_log.clone(), filter, tls, keys };
+    let reload = Reload {
+        options,
+        log: Arc::clone(&log),
+        access_log: access_log.clone(),
+        filter,
+        tls,
+        keys,
+    };
     let result = listen::<S>(builder, served, &addresses, scheme, reload);
     context.at_end.run();
     log.finish();
@@ -80,12 +113,16 @@ fn listen<S: Service>(
     match served {
         Served::Stream { class, .. } => {
             let mut server = builder.stream(&addresses[0], class)?;
-            addresses[1..].iter().try_for_each(|address| server.listen_also(address))?;
+            addresses[1..]
+                .iter()
+                .try_for_each(|address| server.listen_also(address))?;
             run::<S, _>(server, scheme, reload)
         }
         Served::Datagram(class) => {
             let mut server = builder.datagram(&addresses[0], class)?;
-            addresses[1..].iter().try_for_each(|address| server.listen_also(address))?;
+            addresses[1..]
+                .iter()
+                .try_for_each(|address| server.listen_also(address))?;
             run::<S, _>(server, "udp", reload)
         }
     }
@@ -97,7 +134,12 @@ fn run<S: Service, K>(mut server: Server<K>, scheme: &str, reload: Reload) -> Re
     reload_on_hangup(&handle, move || reload.run())?;
     for address in server.server_addresses() {
         // Whoever closed standard output doesn't want to know; the service goes on.
-        let _ = writeln!(io::stdout(), "{} listening on {}", S::NAME, address.url(scheme));
+        let _ = writeln!(
+            io::stdout(),
+            "{} listening on {}",
+            S::NAME,
+            address.url(scheme)
+        );
     }
     let _ = io::stdout().flush();
     server.serve_forever()?;
@@ -111,15 +153,20 @@ fn keys<S: Service>(options: &ServerOptions) -> Result<Option<Arc<Keys>>, Failur
         return Ok(options.keys.keys()?.map(Arc::new));
     }
     match options.keys.auth_key_file {
-        Some(_) => {
-            Err(Failure::usage(format!("--auth-key-file does not go with {}: leave it out for this service", S::NAME)))
-        }
+        Some(_) => Err(Failure::usage(format!(
+            "--auth-key-file does not go with {}: leave it out for this service",
+            S::NAME
+        ))),
         None => Ok(None),
     }
 }
 
 /// Lets only those who hold a key reach the service.
-fn behind_gate(served: Served, keys: &Arc<Keys>, options: &ServerOptions) -> Result<Served, Failure> {
+fn behind_gate(
+    served: Served,
+    keys: &Arc<Keys>,
+    options: &ServerOptions,
+) -> Result<Served, Failure> {
     match served {
         Served::Stream { class, refusal } => {
             if options.keys.auth_key_file.is_none() {
@@ -131,22 +178,32 @@ fn behind_gate(served: Served, keys: &Arc<Keys>, options: &ServerOptions) -> Res
                 );
             }
             let gate = Gate::new(Arc::clone(keys), options.head_timeout.0);
-            Ok(Served::Stream { class: gate.wrap(class), refusal })
+            Ok(Served::Stream {
+                class: gate.wrap(class),
+                refusal,
+            })
         }
-        Served::Datagram(_) if options.keys.auth_key_file.is_some() => {
-            Err(Failure::usage("--auth-key-file needs connections: it does not go with datagrams"))
-        }
+        Served::Datagram(_) if options.keys.auth_key_file.is_some() => Err(Failure::usage(
+            "--auth-key-file needs connections: it does not go with datagrams",
+        )),
         Served::Datagram(_) => {
-            log::warn!("{VARIABLE} protects connections only: these datagrams are served without authentication");
+            log::warn!(
+                "{VARIABLE} protects connections only: these datagrams are served without authentication"
+            );
             Ok(served)
         }
     }
 }
 
-fn open_access_log(options: &ServerOptions, threads: bool) -> Result<Option<Arc<AccessLog>>, Failure> {
-    let Some(path) = &options.logs.access_log else { return Ok(None) };
-    let log =
-        AccessLog::open(path).map_err(|error| Failure::usage(format!("--access-log {}: {error}", path.display())))?;
+fn open_access_log(
+    options: &ServerOptions,
+    threads: bool,
+) -> Result<Option<Arc<AccessLog>>, Failure> {
+    let Some(path) = &options.logs.access_log else {
+        return Ok(None);
+    };
+    let log = AccessLog::open(path)
+        .map_err(|error| Failure::usage(format!("--access-log {}: {error}", path.display())))?;
     if threads {
         log.start().map_err(Failure::run)?;
     }
@@ -155,7 +212,10 @@ fn open_access_log(options: &ServerOptions, threads: bool) -> Result<Option<Arc<
 
 fn address_filter(options: &ServerOptions) -> Result<AddressFilter, Error> {
     let networks = |list: &[String]| Networks::parse(list.iter().map(String::as_str));
-    Ok(AddressFilter::new(networks(&options.allow)?, networks(&options.deny)?))
+    Ok(AddressFilter::new(
+        networks(&options.allow)?,
+        networks(&options.deny)?,
+    ))
 }
 
 fn tls<S: Service>(options: &ServerOptions, addresses: &[Address]) -> Result<Option<Tls>, Failure> {
@@ -163,7 +223,9 @@ fn tls<S: Service>(options: &ServerOptions, addresses: &[Address]) -> Result<Opt
         let SelfSigned { certificate, key } = SelfSigned::for_server(addresses)?;
         let tls = Tls::from_pem_files(&certificate, key, S::ALPN)?;
         let path = certificate.display();
-        log::info!("the development certificate is {path}: clients trust it by --tls-ca {path} (curl: --cacert)");
+        log::info!(
+            "the development certificate is {path}: clients trust it by --tls-ca {path} (curl: --cacert)"
+        );
         return Ok(Some(tls));
     }
     match (&options.tls_cert, &options.tls_key) {
@@ -176,7 +238,9 @@ fn builder<S: Service>(options: &ServerOptions, tls: Option<Tls>) -> Result<Buil
     let proxies = Networks::parse(options.proxy_protocol.iter().map(String::as_str))?;
     let mut timeouts = Timeouts::default();
     timeouts.head = options.head_timeout.0;
-    timeouts.idle = options.idle_timeout.map_or(Some(S::IDLE_TIMEOUT), |time| time.0);
+    timeouts.idle = options
+        .idle_timeout
+        .map_or(Some(S::IDLE_TIMEOUT), |time| time.0);
     timeouts.read = options.read_timeout.0;
     timeouts.write = options.write_timeout.0;
     timeouts.min_rate = options.min_rate;
@@ -195,18 +259,28 @@ fn builder<S: Service>(options: &ServerOptions, tls: Option<Tls>) -> Result<Buil
         .allow_plaintext(S::PLAINTEXT);
     Ok(match options.model {
         Model::Pool => {
-            let threads = options.threads.unwrap_or_else(ThreadingMixIn::default_threads).min(options.max_threads);
-            builder.process(ThreadingMixIn::new().threads(threads).max_threads(options.max_threads))
+            let threads = options
+                .threads
+                .unwrap_or_else(ThreadingMixIn::default_threads)
+                .min(options.max_threads);
+            builder.process(
+                ThreadingMixIn::new()
+                    .threads(threads)
+                    .max_threads(options.max_threads),
+            )
         }
-        Model::Threads => {
-            builder.process(ThreadPerRequest::new().max_threads(options.max_threads).daemon_threads(true))
-        }
+        Model::Threads => builder.process(
+            ThreadPerRequest::new()
+                .max_threads(options.max_threads)
+                .daemon_threads(true),
+        ),
         Model::Processes => builder.process(ForkingMixIn::new().max_children(options.max_threads)),
         Model::Sequential => builder.process(Synchronous),
     })
 }
 
-/// Connections need descriptors: takes as many as the system gives, and says so if these may not be enough.
+/// Connections need descriptors: takes as many as the system gives, and says so if these may not be
+/// enough.
 fn raise_descriptor_limit(max_connections: usize) {
     const OWN: u64 = 64;
     let wanted = max_connections as u64 + OWN;
@@ -291,9 +365,17 @@ impl Reload {
 
     fn try_run(&self) -> Result<(), Error> {
         let filter = address_filter(&self.options)?;
-        let keys = self.keys.as_ref().map(|keys| Ok::<_, Error>((keys, keys.reread()?))).transpose()?;
+        let keys = self
+            .keys
+            .as_ref()
+            .map(|keys| Ok::<_, Error>((keys, keys.reread()?)))
+            .transpose()?;
         let log = self.log.open_anew()?;
-        let access_log = self.access_log.as_ref().map(|log| Ok::<_, Error>((log, log.open_anew()?))).transpose()?;
+        let access_log = self
+            .access_log
+            .as_ref()
+            .map(|log| Ok::<_, Error>((log, log.open_anew()?)))
+            .transpose()?;
         // The last that can fail: certificates are read and put in use in one step.
         if let Some(tls) = &self.tls {
             tls.reload()?;

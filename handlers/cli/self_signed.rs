@@ -1,7 +1,8 @@
 //! `--tls-self-signed`: a certificate for development, made once and used again.
 //!
-//! The key is made once and stays; only the certificate is ever replaced, and names the key that it is for. Each file
-//! appears whole, under its name, in one step of the system, so that whatever servers read while others start fits.
+//! The key is made once and stays; only the certificate is ever replaced, and names the key that it
+//! is for. Each file appears whole, under its name, in one step of the system, so that whatever
+//! servers read while others start fits.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, PublicKeyData, SerialNumber};
+use rcgen::{
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, PublicKeyData, SerialNumber,
+};
 use rustls::pki_types::ServerName;
 use sha2::{Digest, Sha256};
 use socketserver::Address;
@@ -37,23 +40,27 @@ pub(super) struct SelfSigned {
 }
 
 impl SelfSigned {
-    /// Finds the files below `$XDG_STATE_HOME`, by default `~/.local/state`; makes what is missing, and renews a
-    /// certificate that expires or lacks a name.
+    /// Finds the files below `$XDG_STATE_HOME`, by default `~/.local/state`; makes what is missing,
+    /// and renews a certificate that expires or lacks a name.
     pub(super) fn for_server(bind: &[Address]) -> Result<SelfSigned, Failure> {
         let folder = state_folder().ok_or_else(|| {
             Failure::usage(
                 "--tls-self-signed finds no place for its files: set HOME or XDG_STATE_HOME to an absolute path",
             )
         })?;
-        SelfSigned::in_folder(&folder, names(bind), Timestamp::now())
-            .map_err(|error| Failure::usage(format!("--tls-self-signed: {}: {error}", folder.display())))
+        SelfSigned::in_folder(&folder, names(bind), Timestamp::now()).map_err(|error| {
+            Failure::usage(format!("--tls-self-signed: {}: {error}", folder.display()))
+        })
     }
 
     fn in_folder(folder: &Path, names: BTreeSet<String>, now: Timestamp) -> io::Result<SelfSigned> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
         let one_at_a_time = File::open(folder)?;
-        // Not every file system has locks. Without one, a server that starts at the same moment may leave out our
-        // names, no more.
+        // Not every file system has locks. Without one, a server that starts at the same moment may
+        // leave out our names, no more.
         let _ = one_at_a_time.lock();
         let files = SelfSigned {
             certificate: folder.join("development-certificate.pem"),
@@ -61,9 +68,16 @@ impl SelfSigned {
         };
         let key = files.key_pair()?;
         let fingerprint = to_hex(&Sha256::digest(key.subject_public_key_info()));
-        let mut wanted = Facts { names, expires: now + LIFETIME, key: fingerprint };
-        let standing = fs::read_to_string(&files.certificate).ok().and_then(|text| Facts::read(&text));
-        if let Some(standing) = standing.filter(|facts| facts.key == wanted.key && now + RENEWED_BEFORE < facts.expires)
+        let mut wanted = Facts {
+            names,
+            expires: now + LIFETIME,
+            key: fingerprint,
+        };
+        let standing = fs::read_to_string(&files.certificate)
+            .ok()
+            .and_then(|text| Facts::read(&text));
+        if let Some(standing) =
+            standing.filter(|facts| facts.key == wanted.key && now + RENEWED_BEFORE < facts.expires)
         {
             if wanted.names.is_subset(&standing.names) {
                 return Ok(files);
@@ -80,15 +94,24 @@ impl SelfSigned {
     /// The key that stands, or a new one; of servers that start together, all get the first one's.
     fn key_pair(&self) -> io::Result<KeyPair> {
         if !self.key.try_exists()? {
-            let aside =
-                Aside::write(&self.key, &KeyPair::generate().map_err(io::Error::other)?.serialize_pem(), 0o600)?;
+            let aside = Aside::write(
+                &self.key,
+                &KeyPair::generate()
+                    .map_err(io::Error::other)?
+                    .serialize_pem(),
+                0o600,
+            )?;
             match fs::hard_link(&aside.0, &self.key) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
             }
         }
-        let unusable =
-            |error| io::Error::other(format!("{} is no usable key ({error}): remove it", self.key.display()));
+        let unusable = |error| {
+            io::Error::other(format!(
+                "{} is no usable key ({error}): remove it",
+                self.key.display()
+            ))
+        };
         KeyPair::from_pem(&fs::read_to_string(&self.key)?).map_err(unusable)
     }
 }
@@ -99,7 +122,11 @@ struct Aside(PathBuf);
 impl Aside {
     fn write(target: &Path, text: &str, mode: u32) -> io::Result<Aside> {
         let aside = Aside(target.with_extension(to_hex(&random()?)));
-        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(mode).open(&aside.0)?;
+        let mut file: File = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&aside.0)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         Ok(aside)
@@ -119,7 +146,8 @@ fn random() -> io::Result<[u8; 16]> {
     Ok(bytes)
 }
 
-/// What stands above the certificate in its file, for people and for the next start: PEM readers skip it (RFC 7468 §2).
+/// What stands above the certificate in its file, for people and for the next start: PEM readers
+/// skip it (RFC 7468 §2).
 #[derive(Debug, PartialEq, Eq)]
 struct Facts {
     names: BTreeSet<String>,
@@ -130,7 +158,10 @@ struct Facts {
 
 impl Facts {
     fn read(text: &str) -> Option<Facts> {
-        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let value = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        };
         Some(Facts {
             names: value("Names")?.split(' ').map(str::to_owned).collect(),
             expires: value("Expires")?.parse().ok()?,
@@ -141,51 +172,82 @@ impl Facts {
     fn certificate(&self, key: &KeyPair, now: Timestamp) -> io::Result<String> {
         let names: Vec<String> = self.names.iter().cloned().collect();
         let mut certificate = CertificateParams::new(names).map_err(io::Error::other)?;
-        certificate.distinguished_name.push(DnType::CommonName, "socketserver development");
+        certificate
+            .distinguished_name
+            .push(DnType::CommonName, "socketserver development");
         certificate.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let at =
-            |time: Timestamp| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(time.as_second().unsigned_abs());
+        let at = |time: Timestamp| {
+            rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(time.as_second().unsigned_abs())
+        };
         (certificate.not_before, certificate.not_after) = (at(now - VALID_SINCE), at(self.expires));
         let mut serial = random()?;
-        // Positive, and not zero (RFC 5280 §4.1.2.2). By default it would come from the key, and a browser that knows
-        // the certificate refuses another with the same.
+        // Positive, and not zero (RFC 5280 §4.1.2.2). By default it would come from the key, and a
+        // browser that knows the certificate refuses another with the same.
         serial[0] = serial[0] & 0x7f | 0x40;
         certificate.serial_number = Some(SerialNumber::from(serial.to_vec()));
-        Ok(certificate.self_signed(key).map_err(io::Error::other)?.pem())
+        Ok(certificate
+            .self_signed(key)
+            .map_err(io::Error::other)?
+            .pem())
     }
 }
 
 impl fmt::Display for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        writeln!(f, "For development only, made by socketserver --tls-self-signed, which replaces it when it must.")?;
-        writeln!(f, "Names: {}\nExpires: {:.0}\nKey: {}", names.join(" "), self.expires, self.key)
+        writeln!(
+            f,
+            "For development only, made by socketserver --tls-self-signed, which replaces it when it must."
+        )?;
+        writeln!(
+            f,
+            "Names: {}\nExpires: {:.0}\nKey: {}",
+            names.join(" "),
+            self.expires,
+            self.key
+        )
     }
 }
 
-/// `socketserver` below the folder for what programs keep between their runs (XDG Base Directory Specification).
+/// `socketserver` below the folder for what programs keep between their runs (XDG Base Directory
+/// Specification).
 fn state_folder() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let state =
+        absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
     Some(state.join("socketserver"))
 }
 
 /// What clients may call the server: this machine, its name, and what it was told to listen on.
 fn names(bind: &[Address]) -> BTreeSet<String> {
-    let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host_name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     let bound = bind.iter().filter_map(|address| match address {
         Address::Inet { host, .. } => Some(host.clone()),
         _ => None,
     });
-    let names = ["localhost".to_owned(), host_name].into_iter().chain(bound).map(|name| name.to_ascii_lowercase());
+    let names = ["localhost".to_owned(), host_name]
+        .into_iter()
+        .chain(bound)
+        .map(|name| name.to_ascii_lowercase());
     // What is no name to a client, it can't ask for.
-    let names =
-        names.filter(|name| ServerName::try_from(name.as_str()).is_ok()).map(|name| match name.parse::<IpAddr>() {
+    let names = names
+        .filter(|name| ServerName::try_from(name.as_str()).is_ok())
+        .map(|name| match name.parse::<IpAddr>() {
             Ok(ip) if ip.is_unspecified() => None,
             Ok(ip) => Some(ip.to_string()),
             Err(_) => Some(name),
         });
-    names.flatten().chain(["127.0.0.1".to_owned(), "::1".to_owned()]).collect()
+    names
+        .flatten()
+        .chain(["127.0.0.1".to_owned(), "::1".to_owned()])
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! `socketserver users`: the accounts that http and ftp share.
-#![allow(rustdoc::broken_intra_doc_links, reason = "doc comments are help texts here, where brackets are brackets")]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "doc comments are help texts here, where brackets are brackets"
+)]
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
@@ -10,7 +13,8 @@ use serde_json::{Map, Value, json};
 use super::table::table;
 use super::values::size;
 use crate::common::accounts::{
-    ANONYMOUS, Account, AccountsError, Cost, NewUser, Prefix, Rights, Store, check_name, hash_password,
+    ANONYMOUS, Account, AccountsError, Cost, NewUser, Prefix, Rights, Store, check_name,
+    hash_password,
 };
 use crate::service::Failure;
 
@@ -20,18 +24,25 @@ const LONGEST_LINE: u64 = 8192;
 /// What to do with the accounts.
 #[derive(Debug, Subcommand)]
 pub(super) enum Users {
-    /// Add a user; asks for a password, but for `anonymous`, whose rights everybody has who gives no name
+    /// Add a user; asks for a password, but for `anonymous`, whose rights everybody has who gives
+    /// no name
     Add {
         #[command(flatten)]
         user: User,
-        /// What the user may do below the home directory: letters of lrwd (list, read, write, delete), or -
-        #[arg(long, value_name = "RIGHTS", default_value = "lr", allow_hyphen_values = true)]
+        /// What the user may do below the home directory: letters of lrwd (list, read, write,
+        /// delete), or -
+        #[arg(
+            long,
+            value_name = "RIGHTS",
+            default_value = "lr",
+            allow_hyphen_values = true
+        )]
         rights: Rights,
         /// The directory, below the served one, that the user can't leave
         #[arg(long, value_name = "PATH", default_value = "/")]
         home: Prefix,
-        /// How much the user may have stored, in files that are still there and uploads that are under way: 64KiB,
-        /// 10MB, or a number of bytes [default: no limit]
+        /// How much the user may have stored, in files that are still there and uploads that are
+        /// under way: 64KiB, 10MB, or a number of bytes [default: no limit]
         #[arg(long, value_name = "SIZE", value_parser = size)]
         quota: Option<u64>,
         #[command(flatten)]
@@ -51,8 +62,8 @@ pub(super) enum Users {
         /// The directory, below the served one, that the user can't leave
         #[arg(long, value_name = "PATH", required_unless_present = "quota")]
         home: Option<Prefix>,
-        /// How much the user may have stored, in files that are still there and uploads that are under way: 64KiB,
-        /// 10MB, a number of bytes, or `none` for no limit
+        /// How much the user may have stored, in files that are still there and uploads that are
+        /// under way: 64KiB, 10MB, a number of bytes, or `none` for no limit
         #[arg(long, value_name = "SIZE", value_parser = quota)]
         quota: Option<Quota>,
     },
@@ -61,7 +72,8 @@ pub(super) enum Users {
         #[command(flatten)]
         user: User,
     },
-    /// Show all users; USED counts what each has stored by HTTP and is still there, and uploads that are under way
+    /// Show all users; USED counts what each has stored by HTTP and is still there, and uploads
+    /// that are under way
     List {
         #[command(flatten)]
         file: AccountsFile,
@@ -92,7 +104,8 @@ pub(super) struct User {
     file: AccountsFile,
 }
 
-/// Where a password comes from: never from the command line, which all processes of a machine can read.
+/// Where a password comes from: never from the command line, which all processes of a machine can
+/// read.
 #[derive(Debug, Args)]
 pub(super) struct Password {
     /// Take the password from the first line of standard input instead of asking for it
@@ -117,14 +130,25 @@ pub(super) struct Change {
 pub(super) struct Quota(Option<u64>);
 
 fn quota(text: &str) -> Result<Quota, String> {
-    if text == "none" { Ok(Quota(None)) } else { size(text).map(|bytes| Quota(Some(bytes))) }
+    if text == "none" {
+        Ok(Quota(None))
+    } else {
+        size(text).map(|bytes| Quota(Some(bytes)))
+    }
 }
 
 impl Users {
     pub(super) fn run(self) -> Result<u8, Failure> {
         match self {
-            Users::Add { user, rights, home, quota, password } => {
-                // All that can be wrong is said before anybody types a password for nothing, and before a file is made.
+            Users::Add {
+                user,
+                rights,
+                home,
+                quota,
+                password,
+            } => {
+                // All that can be wrong is said before anybody types a password for nothing, and
+                // before a file is made.
                 check_name(&user.name)?;
                 match Store::open(&user.file.accounts) {
                     Ok(store) if store.account(&user.name)?.is_some() => {
@@ -133,9 +157,19 @@ impl Users {
                     Ok(_) | Err(AccountsError::Missing(_)) => {}
                     Err(error) => return Err(error.into()),
                 }
-                let hash = if user.name == ANONYMOUS { password.refuse()? } else { Some(password.hash(&user.name)?) };
+                let hash = if user.name == ANONYMOUS {
+                    password.refuse()?
+                } else {
+                    Some(password.hash(&user.name)?)
+                };
                 let store = Store::create(&user.file.accounts)?;
-                store.add_user(&NewUser { name: &user.name, hash, home, quota, rights })?;
+                store.add_user(&NewUser {
+                    name: &user.name,
+                    hash,
+                    home,
+                    quota,
+                    rights,
+                })?;
             }
             Users::Passwd { user, password } => {
                 let store = user.file.open()?;
@@ -176,7 +210,8 @@ impl AccountsFile {
 impl Change {
     fn run(self, change: fn(Rights, Rights) -> Rights) -> Result<u8, Failure> {
         let store = self.user.file.open()?;
-        let rights = store.change_rights(&self.user.name, &self.path, |own| change(own, self.rights))?;
+        let rights =
+            store.change_rights(&self.user.name, &self.path, |own| change(own, self.rights))?;
         super::print(format!("{} {rights}\n", self.path).as_bytes())
     }
 }
@@ -184,13 +219,19 @@ impl Change {
 impl Password {
     /// The hash of the password that is asked for.
     fn hash(&self, name: &str) -> Result<String, Failure> {
-        let password = if self.password_stdin { first_line(io::stdin().lock())? } else { ask(name)? };
+        let password = if self.password_stdin {
+            first_line(io::stdin().lock())?
+        } else {
+            ask(name)?
+        };
         Ok(hash_password(&password, Cost::OWASP)?)
     }
 
     fn refuse(&self) -> Result<Option<String>, Failure> {
         if self.password_stdin {
-            return Err(Failure::usage("the user 'anonymous' has no password; leave --password-stdin away"));
+            return Err(Failure::usage(
+                "the user 'anonymous' has no password; leave --password-stdin away",
+            ));
         }
         Ok(None)
     }
@@ -199,10 +240,14 @@ impl Password {
 /// The first line, without its end.
 fn first_line(input: impl BufRead) -> Result<String, Failure> {
     let mut line = Vec::new();
-    input.take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(Failure::run)?;
+    input
+        .take(LONGEST_LINE)
+        .read_until(b'\n', &mut line)
+        .map_err(Failure::run)?;
     let line = line.strip_suffix(b"\n").unwrap_or(&line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    String::from_utf8(line.to_owned()).map_err(|_| Failure::usage("the password on standard input is not UTF-8"))
+    String::from_utf8(line.to_owned())
+        .map_err(|_| Failure::usage("the password on standard input is not UTF-8"))
 }
 
 /// Asks twice, without an echo.
@@ -215,7 +260,9 @@ fn ask(name: &str) -> Result<String, Failure> {
     let ask = |prompt: String| rpassword::prompt_password(prompt).map_err(Failure::run);
     let password = ask(format!("Password for {name}: "))?;
     if ask("The same again: ".to_owned())? != password {
-        return Err(Failure::usage("the two passwords differ; nothing was changed"));
+        return Err(Failure::usage(
+            "the two passwords differ; nothing was changed",
+        ));
     }
     Ok(password)
 }
@@ -230,14 +277,29 @@ fn list(accounts: &[Account], json: bool) -> Result<u8, Failure> {
 }
 
 fn as_row(account: &Account) -> [String; 5] {
-    let rights: Vec<String> = account.rules.iter().map(|(prefix, rights)| format!("{rights}:{prefix}")).collect();
-    let quota = account.quota.map_or_else(|| "-".to_owned(), |quota| quota.to_string());
-    [account.name.clone(), rights.join(" "), account.home.to_string(), account.used.to_string(), quota]
+    let rights: Vec<String> = account
+        .rules
+        .iter()
+        .map(|(prefix, rights)| format!("{rights}:{prefix}"))
+        .collect();
+    let quota = account
+        .quota
+        .map_or_else(|| "-".to_owned(), |quota| quota.to_string());
+    [
+        account.name.clone(),
+        rights.join(" "),
+        account.home.to_string(),
+        account.used.to_string(),
+        quota,
+    ]
 }
 
 fn as_json(account: &Account) -> Value {
-    let rights: Map<String, Value> =
-        account.rules.iter().map(|(prefix, rights)| (prefix.to_string(), rights.to_string().into())).collect();
+    let rights: Map<String, Value> = account
+        .rules
+        .iter()
+        .map(|(prefix, rights)| (prefix.to_string(), rights.to_string().into()))
+        .collect();
     json!({
         "name": account.name, "password": account.has_password(), "home": account.home.as_str(),
         "quota": account.quota, "used": account.used, "rights": rights,

@@ -6,13 +6,18 @@ use socketserver::Address;
 
 /// `500ms`, `30s`, `2m`, `1h 30m`; a bare number is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || format!("`{text}` is no duration: expected 500ms, 30s, 2m, or a number of seconds");
+    let expected =
+        || format!("`{text}` is no duration: expected 500ms, 30s, 2m, or a number of seconds");
     let time = match text.parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| expected())?,
         Err(_) => humantime::parse_duration(text).map_err(|_| expected())?,
     };
     // Deadlines are sums of an instant and a duration; a century is beyond every use.
-    if time > Duration::from_secs(100 * 365 * 86400) { Err(expected()) } else { Ok(time) }
+    if time > Duration::from_secs(100 * 365 * 86400) {
+        Err(expected())
+    } else {
+        Ok(time)
+    }
 }
 
 /// As [`duration`]; `off` is no limit.
@@ -20,7 +25,9 @@ pub(super) fn time_out(text: &str) -> Result<TimeOut, String> {
     match text {
         "off" | "none" => Ok(TimeOut(None)),
         _ => match duration(text)? {
-            Duration::ZERO => Err("0 would end every connection at once: use `off` for no limit".to_owned()),
+            Duration::ZERO => {
+                Err("0 would end every connection at once: use `off` for no limit".to_owned())
+            }
             time => Ok(TimeOut(Some(time))),
         },
     }
@@ -34,17 +41,23 @@ pub(crate) fn patience(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Addresses with commas between them. A path may hold commas too: after `unix:` only one before the next `unix:`
-/// parts.
+/// Addresses with commas between them. A path may hold commas too: after `unix:` only one before
+/// the next `unix:` parts.
 pub(super) fn addresses(text: &str) -> Result<Addresses, socketserver::Error> {
     let mut parts: Vec<String> = Vec::new();
     for part in text.split(',') {
         match parts.last_mut() {
-            Some(path) if path.starts_with(UNIX) && !part.starts_with(UNIX) => *path = format!("{path},{part}"),
+            Some(path) if path.starts_with(UNIX) && !part.starts_with(UNIX) => {
+                *path = format!("{path},{part}")
+            }
             _ => parts.push(part.to_owned()),
         }
     }
-    parts.iter().map(|part| part.parse()).collect::<Result<_, _>>().map(Addresses)
+    parts
+        .iter()
+        .map(|part| part.parse())
+        .collect::<Result<_, _>>()
+        .map(Addresses)
 }
 
 const UNIX: &str = "unix:";
@@ -57,10 +70,13 @@ pub struct Addresses(pub Vec<Address>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeOut(pub Option<Duration>);
 
-/// `64KiB`, `10MB`, `10M`; a bare number is bytes. K, M and G are powers of 1000, Ki, Mi and Gi of 1024.
+/// `64KiB`, `10MB`, `10M`; a bare number is bytes. K, M and G are powers of 1000, Ki, Mi and Gi of
+/// 1024.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let expected = || format!("`{text}` is no size: expected 64KiB, 10MB, or a number of bytes");
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     let unit = unit.trim_start().trim_end_matches(['b', 'B']);
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {
@@ -75,7 +91,11 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         "ti" => 1 << 40,
         _ => return Err(expected()),
     };
-    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(expected)
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .ok_or_else(expected)
 }
 
 /// A number of at least one.
@@ -93,10 +113,26 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_the_contract_says() {
-        for (text, millis) in [("500ms", 500), ("30s", 30_000), ("2m", 120_000), ("5", 5000), ("0.25", 250), ("0", 0)] {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("2m", 120_000),
+            ("5", 5000),
+            ("0.25", 250),
+            ("0", 0),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "x", "-1", "1 parsec", "inf", "nan", "1e300", "99999999999999999999y"] {
+        for text in [
+            "",
+            "x",
+            "-1",
+            "1 parsec",
+            "inf",
+            "nan",
+            "1e300",
+            "99999999999999999999y",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
         assert_eq!(time_out("off"), Ok(TimeOut(None)));
@@ -121,12 +157,25 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_the_contract_says() {
-        for (text, bytes) in
-            [("64KiB", 65_536), ("10MB", 10_000_000), ("10", 10), ("1k", 1000), ("2 GiB", 2 << 30), ("5B", 5)]
-        {
+        for (text, bytes) in [
+            ("64KiB", 65_536),
+            ("10MB", 10_000_000),
+            ("10", 10),
+            ("1k", 1000),
+            ("2 GiB", 2 << 30),
+            ("5B", 5),
+        ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "KiB", "-1", "1.5M", "1X", "99999999999999999999", "99999999999TiB"] {
+        for text in [
+            "",
+            "KiB",
+            "-1",
+            "1.5M",
+            "1X",
+            "99999999999999999999",
+            "99999999999TiB",
+        ] {
             assert!(size(text).is_err(), "{text}");
         }
     }

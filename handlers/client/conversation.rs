@@ -6,7 +6,8 @@ use super::Connection;
 use super::output::{Output, quietly};
 use crate::service::Failure;
 
-/// Bytes that are sent before their echo is awaited: what two sockets' buffers hold without anybody reading.
+/// Bytes that are sent before their echo is awaited: what two sockets' buffers hold without anybody
+/// reading.
 const WINDOW: usize = 16 * 1024;
 const PROMPT: &[u8] = b">>> ";
 
@@ -16,7 +17,11 @@ const PROMPT: &[u8] = b">>> ";
 /// The connection failed, or the server doesn't answer.
 pub fn converse(server: &mut Connection) -> Result<u8, Failure> {
     let prompting = io::stdin().is_terminal();
-    let result = if prompting { prompt(|line| exchange_line(server, line)) } else { pipe(server) };
+    let result = if prompting {
+        prompt(|line| exchange_line(server, line))
+    } else {
+        pipe(server)
+    };
     quietly(result.map(|()| 0), Failure::run)
 }
 
@@ -37,7 +42,8 @@ pub(crate) fn prompt(mut exchange: impl FnMut(&[u8]) -> io::Result<()>) -> io::R
     }
 }
 
-/// Sends a line without its end, as the tutorials' clients do, and prints as many bytes as were sent.
+/// Sends a line without its end, as the tutorials' clients do, and prints as many bytes as were
+/// sent.
 fn exchange_line(server: &mut Connection, line: &[u8]) -> io::Result<()> {
     for part in line.chunks(WINDOW) {
         exchange(server, part)?;
@@ -71,7 +77,10 @@ fn exchange(server: &mut Connection, bytes: &[u8]) -> io::Result<()> {
         let room = left.min(buffer.len());
         let count = server.read(&mut buffer[..room])?;
         if count == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the server closed the connection",
+            ));
         }
         print(&[&buffer[..count]])?;
         left -= count;

@@ -45,26 +45,38 @@ impl DatagramConnection {
     /// Code 2 for options that need a stream; code 1 says where it couldn't send to.
     pub fn open(address: &Address, options: &ClientOptions) -> Result<DatagramConnection, Failure> {
         options.refuse_stream_only()?;
-        let failed = |error: &dyn fmt::Display| Failure::run(format!("can't reach {address}: {error}"));
+        let failed =
+            |error: &dyn fmt::Display| Failure::run(format!("can't reach {address}: {error}"));
         let kind = match address {
             Address::Unix(path) => {
                 let (socket, own) = bind_own_path().map_err(|error| failed(&error))?;
                 socket.connect(path).map_err(|error| failed(&error))?;
-                socket.set_read_timeout(Some(options.timeout)).map_err(|error| failed(&error))?;
+                socket
+                    .set_read_timeout(Some(options.timeout))
+                    .map_err(|error| failed(&error))?;
                 Kind::Unix { socket, _own: own }
             }
             Address::Inet { host, port } => {
                 let socket = connect(host, *port).map_err(|error| failed(&error))?;
-                socket.set_read_timeout(Some(options.timeout)).map_err(|error| failed(&error))?;
+                socket
+                    .set_read_timeout(Some(options.timeout))
+                    .map_err(|error| failed(&error))?;
                 Kind::Udp(socket)
             }
-            _ => return Err(Failure::usage(format!("{address} names no host to send to"))),
+            _ => {
+                return Err(Failure::usage(format!(
+                    "{address} names no host to send to"
+                )));
+            }
         };
-        Ok(DatagramConnection { kind, trace: options.trace })
+        Ok(DatagramConnection {
+            kind,
+            trace: options.trace,
+        })
     }
 
-    /// From now on [`receive`](DatagramConnection::receive) doesn't wait: for those who wait for several at once, by
-    /// `poll`.
+    /// From now on [`receive`](DatagramConnection::receive) doesn't wait: for those who wait for
+    /// several at once, by `poll`.
     ///
     /// # Errors
     /// Those of the socket.
@@ -83,7 +95,10 @@ impl DatagramConnection {
         Ok(match &self.kind {
             Kind::Udp(socket) => socket.peer_addr()?.ip().to_string(),
             Kind::Unix { socket, .. } => {
-                let path = socket.peer_addr()?.as_pathname().map(|path| path.display().to_string());
+                let path = socket
+                    .peer_addr()?
+                    .as_pathname()
+                    .map(|path| path.display().to_string());
                 format!("unix:{}", path.unwrap_or_default())
             }
         })
@@ -138,7 +153,11 @@ impl fmt::Debug for DatagramConnection {
 fn connect(host: &str, port: u16) -> io::Result<UdpSocket> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
-        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let any = if address.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        };
         match UdpSocket::bind(any).and_then(|socket| socket.connect(address).map(|()| socket)) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,
@@ -149,7 +168,11 @@ fn connect(host: &str, port: u16) -> io::Result<UdpSocket> {
 
 fn bind_own_path() -> io::Result<(UnixDatagram, OwnPath)> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("socketserver-client-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let name = format!(
+        "socketserver-client-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
     let path = std::env::temp_dir().join(name);
     let socket = UnixDatagram::bind(&path)?;
     Ok((socket, OwnPath(path)))

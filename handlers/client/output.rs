@@ -1,5 +1,5 @@
-//! Standard output, which its reader may close at any time: `socketserver client … | head -1` ends quietly, as `cat`
-//! does.
+//! Standard output, which its reader may close at any time: `socketserver client … | head -1` ends
+//! quietly, as `cat` does.
 
 use std::fmt;
 use std::io::{self, StdoutLock, Write};
@@ -38,11 +38,18 @@ impl fmt::Display for Closed {
 impl std::error::Error for Closed {}
 
 fn marked(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::BrokenPipe { io::Error::other(Closed) } else { error }
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        io::Error::other(Closed)
+    } else {
+        error
+    }
 }
 
 /// The exit code, and 0 if standard output was closed; other errors as `explain` has them.
-pub(crate) fn quietly(result: io::Result<u8>, explain: impl FnOnce(io::Error) -> Failure) -> Result<u8, Failure> {
+pub(crate) fn quietly(
+    result: io::Result<u8>,
+    explain: impl FnOnce(io::Error) -> Failure,
+) -> Result<u8, Failure> {
     match result {
         Err(error) if error.get_ref().is_some_and(|inner| inner.is::<Closed>()) => Ok(0),
         result => result.map_err(explain),

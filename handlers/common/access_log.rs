@@ -34,8 +34,8 @@ pub struct Record<'a> {
 pub struct AccessLog(LogWriter);
 
 impl AccessLog {
-    /// Opens a file for appending; `-` is standard error. Lines are written by the threads that log them until
-    /// [`start`](AccessLog::start).
+    /// Opens a file for appending; `-` is standard error. Lines are written by the threads that log
+    /// them until [`start`](AccessLog::start).
     ///
     /// # Errors
     /// When the file can't be opened.
@@ -86,8 +86,12 @@ fn format_into(line: &mut Vec<u8>, record: &Record<'_>) {
     line.extend_from_slice(b" - ");
     push_name(line, record.user.unwrap_or("-"));
     line.extend_from_slice(b" [");
-    for (piece, separator) in [(&date[5..7], b'/'), (&date[8..11], b'/'), (&date[12..16], b':'), (&date[17..25], b' ')]
-    {
+    for (piece, separator) in [
+        (&date[5..7], b'/'),
+        (&date[8..11], b'/'),
+        (&date[12..16], b':'),
+        (&date[17..25], b' '),
+    ] {
         line.extend_from_slice(piece);
         line.push(separator);
     }

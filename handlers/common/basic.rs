@@ -16,7 +16,9 @@ pub struct Credentials {
 /// Without the password: it must not get into a log.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,25 +55,36 @@ impl std::error::Error for BasicError {}
 pub fn parse(value: &[u8]) -> Result<Credentials, BasicError> {
     let value = value.trim_ascii();
     // RFC 9110 §11.4: a scheme of any case, then one or more spaces.
-    let end = value.iter().position(|byte| *byte == b' ').ok_or(BasicError::OtherScheme)?;
+    let end = value
+        .iter()
+        .position(|byte| *byte == b' ')
+        .ok_or(BasicError::OtherScheme)?;
     let (scheme, encoded) = value.split_at(end);
     if !scheme.eq_ignore_ascii_case(b"basic") {
         return Err(BasicError::OtherScheme);
     }
     let encoded = encoded.trim_ascii_start();
-    let text = STANDARD.decode_to_vec(encoded).map_err(|_| BasicError::NotBase64)?;
+    let text = STANDARD
+        .decode_to_vec(encoded)
+        .map_err(|_| BasicError::NotBase64)?;
     let text = String::from_utf8(text).map_err(|_| BasicError::NotText)?;
     if text.contains(char::is_control) {
         return Err(BasicError::NotText);
     }
     // RFC 7617 §2: the first colon divides, so a password may hold more of them.
     let (name, password) = text.split_once(':').ok_or(BasicError::NoColon)?;
-    Ok(Credentials { name: name.to_owned(), password: password.to_owned() })
+    Ok(Credentials {
+        name: name.to_owned(),
+        password: password.to_owned(),
+    })
 }
 
 /// The value of an `Authorization` header with these credentials.
 pub fn format(credentials: &Credentials) -> String {
-    format!("Basic {}", STANDARD.encode_to_string(format!("{}:{}", credentials.name, credentials.password)))
+    format!(
+        "Basic {}",
+        STANDARD.encode_to_string(format!("{}:{}", credentials.name, credentials.password))
+    )
 }
 
 /// Fuzzed: what is understood means the same when it is written again.
@@ -92,7 +105,11 @@ mod tests {
     fn names_and_passwords_are_taken_apart_at_the_first_colon() {
         for (text, name, password) in [
             // RFC 7617 §2 and §2.1.
-            ("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "Aladdin", "open sesame"),
+            (
+                "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+                "Aladdin",
+                "open sesame",
+            ),
             ("Basic dGVzdDoxMjPCow==", "test", "123£"),
             ("basic YTpi", "a", "b"),
             ("BASIC   YTpi", "a", "b"),
@@ -104,7 +121,14 @@ mod tests {
             ("Basic YUBiOmNAZDplQGY=", "a@b", "c@d:e@f"),
         ] {
             let credentials = parse(text.as_bytes());
-            assert_eq!(credentials, Ok(Credentials { name: name.into(), password: password.into() }), "{text}");
+            assert_eq!(
+                credentials,
+                Ok(Credentials {
+                    name: name.into(),
+                    password: password.into()
+                }),
+                "{text}"
+            );
         }
     }
 
@@ -137,7 +161,10 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        let credentials = Credentials { name: "ada".into(), password: "secret".into() };
+        let credentials = Credentials {
+            name: "ada".into(),
+            password: "secret".into(),
+        };
         assert!(!format!("{credentials:?}").contains("secret"));
     }
 }

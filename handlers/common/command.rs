@@ -1,5 +1,5 @@
-//! Runs a command: in a process group of its own, both its pipes read at once, with an end to its time and to its
-//! output.
+//! Runs a command: in a process group of its own, both its pipes read at once, with an end to its
+//! time and to its output.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -36,8 +36,8 @@ pub struct Output {
 /// The exit code of a command whose time is over (that of timeout(1)).
 pub const TIMED_OUT: i32 = 124;
 
-/// A client that sends its request and then ends its side still wants the answer. If its end comes later than this, it
-/// is gone: TCP doesn't tell the one from the other.
+/// A client that sends its request and then ends its side still wants the answer. If its end comes
+/// later than this, it is gone: TCP doesn't tell the one from the other.
 const HALF_CLOSE: Duration = Duration::from_millis(50);
 /// Where the system has no descriptor for a process: how often to look for its end.
 const TICK: Duration = Duration::from_millis(10);
@@ -53,13 +53,20 @@ pub struct Client<'a> {
 
 /// Runs the command to its end. `None` if the client has gone before: then the command is killed.
 ///
-/// Its standard input is the caller's to say. A command is over when its first process is; whatever that left behind in
-/// its process group is killed.
+/// Its standard input is the caller's to say. A command is over when its first process is; whatever
+/// that left behind in its process group is killed.
 ///
 /// # Errors
 /// The command can't be started.
-pub fn run(command: &mut Command, limits: Limits, client: Client<'_>) -> io::Result<Option<Output>> {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+pub fn run(
+    command: &mut Command,
+    limits: Limits,
+    client: Client<'_>,
+) -> io::Result<Option<Output>> {
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
     let mut group = Group::spawn(command)?;
     let mut pipes = Pipes::new(&mut group.child, limits.output)?;
     let begun = Instant::now();
@@ -91,8 +98,18 @@ pub fn run(command: &mut Command, limits: Limits, client: Client<'_>) -> io::Res
             break TIMED_OUT;
         }
     };
-    let Pipes { output, errors, truncated, .. } = pipes;
-    Ok(Some(Output { output: output.bytes, errors: errors.bytes, exit_code, truncated }))
+    let Pipes {
+        output,
+        errors,
+        truncated,
+        ..
+    } = pipes;
+    Ok(Some(Output {
+        output: output.bytes,
+        errors: errors.bytes,
+        exit_code,
+        truncated,
+    }))
 }
 
 /// A command's processes; killed when this is dropped, whatever happened.
@@ -108,16 +125,28 @@ impl Group {
     fn spawn(command: &mut Command) -> io::Result<Group> {
         let child = command.spawn()?;
         let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        Ok(Group { child, id, end: id.and_then(descriptor), status: None })
+        Ok(Group {
+            child,
+            id,
+            end: id.and_then(descriptor),
+            status: None,
+        })
     }
 
-    /// Whether the first process has ended. It stays a zombie, so that nobody else gets the group's id.
+    /// Whether the first process has ended. It stays a zombie, so that nobody else gets the group's
+    /// id.
     fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        self.id.is_some_and(|id| matches!(waitid(WaitId::Pid(id), options), Ok(Some(_)) | Err(Errno::CHILD)))
+        self.id.is_some_and(|id| {
+            matches!(
+                waitid(WaitId::Pid(id), options),
+                Ok(Some(_)) | Err(Errno::CHILD)
+            )
+        })
     }
 
-    /// Kills what is left of the group; the first process's exit code, 128 + N if signal N ended it.
+    /// Kills what is left of the group; the first process's exit code, 128 + N if signal N ended
+    /// it.
     fn kill(&mut self) -> io::Result<i32> {
         if let Some(code) = self.status {
             return Ok(code);
@@ -127,7 +156,10 @@ impl Group {
             let _ = kill_process_group(id, Signal::KILL);
         }
         let status = self.child.wait()?;
-        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+        let code = status
+            .code()
+            .or_else(|| status.signal().map(|signal| 128 + signal))
+            .unwrap_or(1);
         self.status = Some(code);
         Ok(code)
     }
@@ -174,7 +206,10 @@ impl Pipe {
         if let Some(reader) = &reader {
             rustix::io::ioctl_fionbio(reader, true)?;
         }
-        Ok(Pipe { reader: reader.map(|reader| Box::new(reader) as Box<dyn ReadFd>), bytes: Vec::new() })
+        Ok(Pipe {
+            reader: reader.map(|reader| Box::new(reader) as Box<dyn ReadFd>),
+            bytes: Vec::new(),
+        })
     }
 
     /// Reads what is there; what finds no room shows that there was more.
@@ -203,8 +238,16 @@ impl Pipe {
 
 impl Pipes {
     fn new(child: &mut Child, room: usize) -> io::Result<Pipes> {
-        let (output, errors) = (Pipe::new(child.stdout.take())?, Pipe::new(child.stderr.take())?);
-        Ok(Pipes { output, errors, room, truncated: false })
+        let (output, errors) = (
+            Pipe::new(child.stdout.take())?,
+            Pipe::new(child.stderr.take())?,
+        );
+        Ok(Pipes {
+            output,
+            errors,
+            room,
+            truncated: false,
+        })
     }
 
     fn read(&mut self, output: bool, errors: bool) -> io::Result<()> {
@@ -228,7 +271,8 @@ struct Events {
     hung_up: bool,
 }
 
-/// Sleeps until something comes through a pipe, the command ends, the client goes or the time is over.
+/// Sleeps until something comes through a pipe, the command ends, the client goes or the time is
+/// over.
 fn wait(
     pipes: &Pipes,
     group: &Group,
@@ -237,22 +281,53 @@ fn wait(
     deadline: Option<Instant>,
 ) -> io::Result<Events> {
     let sources = [
-        pipes.output.reader.as_ref().map(|reader| (reader.as_fd(), PollFlags::IN)),
-        pipes.errors.reader.as_ref().map(|reader| (reader.as_fd(), PollFlags::IN)),
+        pipes
+            .output
+            .reader
+            .as_ref()
+            .map(|reader| (reader.as_fd(), PollFlags::IN)),
+        pipes
+            .errors
+            .reader
+            .as_ref()
+            .map(|reader| (reader.as_fd(), PollFlags::IN)),
         group.end.as_ref().map(|end| (end.as_fd(), PollFlags::IN)),
-        socket.map(|socket| (socket, if watching { END_OF_STREAM } else { PollFlags::empty() })),
+        socket.map(|socket| {
+            (
+                socket,
+                if watching {
+                    END_OF_STREAM
+                } else {
+                    PollFlags::empty()
+                },
+            )
+        }),
     ];
-    let mut fds: Vec<PollFd<'_>> =
-        sources.iter().flatten().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
+    let mut fds: Vec<PollFd<'_>> = sources
+        .iter()
+        .flatten()
+        .map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
+        .collect();
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let tick = group.end.is_none().then_some(TICK);
-    let time = left.into_iter().chain(tick).min().map(Timespec::try_from).transpose().unwrap_or_default();
+    let time = left
+        .into_iter()
+        .chain(tick)
+        .min()
+        .map(Timespec::try_from)
+        .transpose()
+        .unwrap_or_default();
     match poll(&mut fds, time.as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
     let mut found = fds.iter().map(PollFd::revents);
-    let mut next = |source: &Option<_>| source.as_ref().and_then(|_| found.next()).unwrap_or(PollFlags::empty());
+    let mut next = |source: &Option<_>| {
+        source
+            .as_ref()
+            .and_then(|_| found.next())
+            .unwrap_or(PollFlags::empty())
+    };
     let [output, errors, _, client] = [0, 1, 2, 3].map(|index| next(&sources[index]));
     Ok(Events {
         output: !output.is_empty(),

@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, Write};
 
-use socketserver::{DatagramRequest, DatagramRequestHandler, Next, Result, StreamRequest, StreamRequestHandler};
+use socketserver::{
+    DatagramRequest, DatagramRequestHandler, Next, Result, StreamRequest, StreamRequestHandler,
+};
 
 use super::reflectors::answers_itself;
 
-/// Bytes that are echoed before they are sent. Less than `wfile` holds, so that a client that doesn't read its answers
-/// holds no thread: the next bytes are looked at when these are out.
+/// Bytes that are echoed before they are sent. Less than `wfile` holds, so that a client that
+/// doesn't read its answers holds no thread: the next bytes are looked at when these are out.
 const CHUNK: usize = 8 * 1024;
 
 /// Echoes the bytes of a connection, or datagrams.
@@ -38,6 +40,10 @@ impl DatagramRequestHandler for EchoHandler {
         if answers_itself(&request.client_address) {
             return Ok(());
         }
-        if self.upper { request.reply(&request.packet().to_ascii_uppercase()) } else { request.reply(request.packet()) }
+        if self.upper {
+            request.reply(&request.packet().to_ascii_uppercase())
+        } else {
+            request.reply(request.packet())
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! A file, or standard error, that is written by a thread of its own: a slow disk never holds a worker.
+//! A file, or standard error, that is written by a thread of its own: a slow disk never holds a
+//! worker.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -28,13 +29,19 @@ pub(crate) enum Target {
 impl Target {
     /// `-` is standard error.
     pub(crate) fn new(path: &Path) -> Target {
-        if path == Path::new("-") { Target::StandardError } else { Target::File(path.to_owned()) }
+        if path == Path::new("-") {
+            Target::StandardError
+        } else {
+            Target::File(path.to_owned())
+        }
     }
 
     fn open(&self) -> io::Result<Output> {
         Ok(match self {
             Target::StandardError => Output::StandardError,
-            Target::File(path) => Output::File(OpenOptions::new().append(true).create(true).open(path)?),
+            Target::File(path) => {
+                Output::File(OpenOptions::new().append(true).create(true).open(path)?)
+            }
         })
     }
 }
@@ -85,16 +92,30 @@ impl LogWriter {
     /// Opens the target, for appending.
     pub(crate) fn open(target: Target) -> io::Result<LogWriter> {
         let output = target.open()?;
-        let state = State { waiting: Vec::new(), output: Some(output), closed: false };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), dropped: AtomicU64::new(0) });
-        Ok(LogWriter { target, shared, thread: Mutex::new(None) })
+        let state = State {
+            waiting: Vec::new(),
+            output: Some(output),
+            closed: false,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            dropped: AtomicU64::new(0),
+        });
+        Ok(LogWriter {
+            target,
+            shared,
+            thread: Mutex::new(None),
+        })
     }
 
-    /// Starts the thread that writes. Before, and without it, lines are written by the threads that say them: a server
-    /// that forks can't have other threads.
+    /// Starts the thread that writes. Before, and without it, lines are written by the threads that
+    /// say them: a server that forks can't have other threads.
     pub(crate) fn start(&self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_on())?;
+        let thread = std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || shared.write_on())?;
         *self.thread.lock() = Some(thread);
         Ok(())
     }
@@ -116,8 +137,8 @@ impl LogWriter {
         }
     }
 
-    /// Writes what is left, and ends the thread: at the end of the process, as the global logger is never dropped. What
-    /// comes later is written by whoever says it.
+    /// Writes what is left, and ends the thread: at the end of the process, as the global logger is
+    /// never dropped. What comes later is written by whoever says it.
     pub(crate) fn finish(&self) {
         let thread = self.thread.lock().take();
         self.shared.state.lock().closed = true;
@@ -160,7 +181,9 @@ impl Shared {
             if !state.closed {
                 self.changed.wait_for(&mut state, GATHER);
             }
-            let Some(mut output) = state.output.take() else { return };
+            let Some(mut output) = state.output.take() else {
+                return;
+            };
             let mut lines = std::mem::take(&mut state.waiting);
             // The disk is waited for without the lock; a reopening meanwhile finds its own place.
             parking_lot::MutexGuard::unlocked(&mut state, || self.write(&mut output, &mut lines));
@@ -180,7 +203,9 @@ impl Shared {
     fn write(&self, output: &mut Output, lines: &mut Vec<u8>) {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            lines.extend_from_slice(format!("# {dropped} lines were dropped: the disk is too slow\n").as_bytes());
+            lines.extend_from_slice(
+                format!("# {dropped} lines were dropped: the disk is too slow\n").as_bytes(),
+            );
         }
         // A log that can't be written has nowhere to say so, and is no reason to stop serving.
         let _ = output.write_all(lines);
@@ -195,18 +220,25 @@ impl Drop for LogWriter {
 
 impl std::fmt::Debug for LogWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogWriter").field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("LogWriter")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
     }
 }
 
-/// Appends `text` so that it stays one line and can't be taken for another field: as nginx does, control bytes, quotes,
-/// backslashes and what isn't ASCII become `\xHH`.
+/// Appends `text` so that it stays one line and can't be taken for another field: as nginx does,
+/// control bytes, quotes, backslashes and what isn't ASCII become `\xHH`.
 pub(crate) fn escape_into(line: &mut Vec<u8>, text: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in text {
         match byte {
             b'"' | b'\\' | 0..=0x1f | 0x7f..=0xff => {
-                line.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+                line.extend_from_slice(&[
+                    b'\\',
+                    b'x',
+                    HEX[usize::from(byte >> 4)],
+                    HEX[usize::from(byte & 15)],
+                ]);
             }
             _ => line.push(byte),
         }

@@ -1,4 +1,5 @@
-//! How far a long transfer has come: a bar on a terminal, else a plain line now and then; always on standard error.
+//! How far a long transfer has come: a bar on a terminal, else a plain line now and then; always on
+//! standard error.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -33,7 +34,13 @@ impl Progress {
     pub fn new(label: &str, total: Option<u64>) -> Progress {
         if !io::stderr().is_terminal() {
             let begun = Instant::now();
-            let lines = Lines { label: label.to_owned(), total, done: 0, begun, next: begun + INTERVAL };
+            let lines = Lines {
+                label: label.to_owned(),
+                total,
+                done: 0,
+                begun,
+                next: begun + INTERVAL,
+            };
             return Progress(Kind::Lines(Mutex::new(lines)));
         }
         let template = match total {
@@ -42,7 +49,9 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
         // The templates are well-formed; a bar in the default style is a bar as well.
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
         bar.set_message(label.to_owned());
         Progress(Kind::Bar(bar))
     }
@@ -60,7 +69,8 @@ impl Progress {
         }
     }
 
-    /// The transfer has ended; what it came to is the caller's to say. Dropping the value does the same.
+    /// The transfer has ended; what it came to is the caller's to say. Dropping the value does the
+    /// same.
     pub fn finish(self) {}
 }
 
@@ -82,8 +92,15 @@ impl Lines {
         self.next = now + INTERVAL;
         let elapsed = now.saturating_duration_since(self.begun).as_secs_f64();
         let speed = HumanBytes((self.done as f64 / elapsed) as u64);
-        let total = self.total.map(|total| format!(" of {}", HumanBytes(total))).unwrap_or_default();
-        Some(format!("{}: {}{total}, {speed}/s", self.label, HumanBytes(self.done)))
+        let total = self
+            .total
+            .map(|total| format!(" of {}", HumanBytes(total)))
+            .unwrap_or_default();
+        Some(format!(
+            "{}: {}{total}, {speed}/s",
+            self.label,
+            HumanBytes(self.done)
+        ))
     }
 }
 
@@ -95,11 +112,23 @@ mod tests {
     fn without_a_terminal_a_line_comes_every_five_seconds_at_most() {
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
-        let mut lines = Lines { label: "up".to_owned(), total: Some(4096), done: 0, begun, next: at(5) };
+        let mut lines = Lines {
+            label: "up".to_owned(),
+            total: Some(4096),
+            done: 0,
+            begun,
+            next: at(5),
+        };
         assert_eq!(lines.advance(1024, at(4)), None);
-        assert_eq!(lines.advance(1024, at(8)).as_deref(), Some("up: 2.00 KiB of 4.00 KiB, 256 B/s"));
+        assert_eq!(
+            lines.advance(1024, at(8)).as_deref(),
+            Some("up: 2.00 KiB of 4.00 KiB, 256 B/s")
+        );
         assert_eq!(lines.advance(1024, at(12)), None);
         lines.total = None;
-        assert_eq!(lines.advance(0, at(16)).as_deref(), Some("up: 3.00 KiB, 192 B/s"));
+        assert_eq!(
+            lines.advance(0, at(16)).as_deref(),
+            Some("up: 3.00 KiB, 192 B/s")
+        );
     }
 }

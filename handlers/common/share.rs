@@ -1,8 +1,9 @@
-//! Share links: who has one may fetch a file, or what lies below a directory, for some time or so many times.
+//! Share links: who has one may fetch a file, or what lies below a directory, for some time or so
+//! many times.
 //!
-//! A link is an ordinary one with `?share=TOKEN` behind it. The token carries the share's number and its end, signed
-//! together with the path (HMAC-SHA-256) under a key in the accounts file, which also counts the uses. Removing a share
-//! from the file revokes its link.
+//! A link is an ordinary one with `?share=TOKEN` behind it. The token carries the share's number
+//! and its end, signed together with the path (HMAC-SHA-256) under a key in the accounts file,
+//! which also counts the uses. Removing a share from the file revokes its link.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,7 +24,12 @@ pub(crate) const PARAMETER: &str = "share";
 /// What the end of a share that has none is signed as.
 const NEVER: u64 = u64::MAX;
 /// RFC 3986 §2.3: all but unreserved characters, and the slashes of a path.
-const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
 
 /// A share, as the accounts file holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,18 +109,37 @@ impl Shares<'_> {
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn add(self, path: &Prefix, expires: Option<SystemTime>, max_uses: Option<u64>) -> Result<(Share, String)> {
+    pub fn add(
+        self,
+        path: &Prefix,
+        expires: Option<SystemTime>,
+        max_uses: Option<u64>,
+    ) -> Result<(Share, String)> {
         // Whole seconds are kept, and signed.
         let seconds = expires.map(seconds);
         let most = max_uses.map(|most| i64::try_from(most).unwrap_or(i64::MAX));
         let id = self.0.with(|connection| {
             let row = params![path.as_str(), seconds, most];
-            connection.execute("INSERT INTO shares (path, expires, max_uses) VALUES (?1, ?2, ?3)", row)?;
+            connection.execute(
+                "INSERT INTO shares (path, expires, max_uses) VALUES (?1, ?2, ?3)",
+                row,
+            )?;
             Ok(connection.last_insert_rowid())
         })?;
-        let share = Share { id, path: path.clone(), expires: seconds.map(time), max_uses, used: 0 };
-        let key = self.0.with(|connection| connection.query_row(KEY, [], |row| row.get::<_, Vec<u8>>(0)))?;
-        let token = Token { id, expires: expiry(&share) };
+        let share = Share {
+            id,
+            path: path.clone(),
+            expires: seconds.map(time),
+            max_uses,
+            used: 0,
+        };
+        let key = self
+            .0
+            .with(|connection| connection.query_row(KEY, [], |row| row.get::<_, Vec<u8>>(0)))?;
+        let token = Token {
+            id,
+            expires: expiry(&share),
+        };
         Ok((share, token.sign(&key, path)))
     }
 
@@ -124,7 +149,8 @@ impl Shares<'_> {
     /// The file can't be read.
     pub fn list(self) -> Result<Vec<Share>> {
         self.0.with(|connection| {
-            let mut shares = connection.prepare("SELECT id, path, expires, max_uses, used FROM shares ORDER BY id")?;
+            let mut shares = connection
+                .prepare("SELECT id, path, expires, max_uses, used FROM shares ORDER BY id")?;
             shares.query_map([], share_of)?.collect()
         })
     }
@@ -134,13 +160,19 @@ impl Shares<'_> {
     /// # Errors
     /// There is no such share, or the file can't be written.
     pub fn revoke(self, id: i64) -> Result<()> {
-        let removed = self.0.with(|connection| connection.execute("DELETE FROM shares WHERE id = ?1", [id]))?;
-        if removed == 1 { Ok(()) } else { Err(AccountsError::NoSuchShare(id)) }
+        let removed = self
+            .0
+            .with(|connection| connection.execute("DELETE FROM shares WHERE id = ?1", [id]))?;
+        if removed == 1 {
+            Ok(())
+        } else {
+            Err(AccountsError::NoSuchShare(id))
+        }
     }
 
-    /// The share that a token opens `path` with, for listing and reading. Whether it [is used up](Share::is_used_up) is
-    /// for the caller to look at, who may be sending a further part of what was counted. A use is counted by
-    /// [`Shares::take`].
+    /// The share that a token opens `path` with, for listing and reading. Whether it [is used
+    /// up](Share::is_used_up) is for the caller to look at, who may be sending a further part of
+    /// what was counted. A use is counted by [`Shares::take`].
     ///
     /// # Errors
     /// The token is wrong, over, or for another path, or the file can't be read.
@@ -154,7 +186,10 @@ impl Shares<'_> {
         })?;
         let (share, key) = found.ok_or(ShareError::Invalid)?;
         // Compares in constant time; nothing about the share is told before.
-        token.mac(&key, &share.path).verify_slice(&signature).map_err(|_| ShareError::Invalid)?;
+        token
+            .mac(&key, &share.path)
+            .verify_slice(&signature)
+            .map_err(|_| ShareError::Invalid)?;
         match share {
             share if expiry(&share) != token.expires => Err(ShareError::Invalid),
             share if !share.path.covers(path) => Err(ShareError::OtherPath),
@@ -163,8 +198,9 @@ impl Shares<'_> {
         }
     }
 
-    /// Counts one use of a share: a file or an archive that is fetched, in parts perhaps. To be called before its first
-    /// byte: of several requests at once only as many get through as the share allows.
+    /// Counts one use of a share: a file or an archive that is fetched, in parts perhaps. To be
+    /// called before its first byte: of several requests at once only as many get through as the
+    /// share allows.
     ///
     /// # Errors
     /// The last use was taken, or the share revoked, since the check; or the file can't be written.
@@ -173,7 +209,11 @@ impl Shares<'_> {
             let take = "UPDATE shares SET used = used + 1 WHERE id = ?1 AND (max_uses IS NULL OR used < max_uses)";
             connection.prepare_cached(take)?.execute([share.id])
         })?;
-        if taken == 1 { Ok(()) } else { Err(ShareError::UsedUp) }
+        if taken == 1 {
+            Ok(())
+        } else {
+            Err(ShareError::UsedUp)
+        }
     }
 }
 
@@ -181,8 +221,9 @@ const KEY: &str = "SELECT value FROM secrets WHERE name = 'share'";
 
 fn share_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Share> {
     let path: String = row.get(1)?;
-    let unreadable =
-        |why: String| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, why.into());
+    let unreadable = |why: String| {
+        rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, why.into())
+    };
     Ok(Share {
         id: row.get(0)?,
         path: path.parse().map_err(unreadable)?,
@@ -193,7 +234,9 @@ fn share_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Share> {
 }
 
 fn expiry(share: &Share) -> u64 {
-    share.expires.map_or(NEVER, |end| seconds(end).unsigned_abs())
+    share
+        .expires
+        .map_or(NEVER, |end| seconds(end).unsigned_abs())
 }
 
 /// Seconds since 1970; nothing ended before.
@@ -203,7 +246,9 @@ fn seconds(time: SystemTime) -> i64 {
 }
 
 fn time(seconds: i64) -> SystemTime {
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds.unsigned_abs())).unwrap_or(UNIX_EPOCH)
+    UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds.unsigned_abs()))
+        .unwrap_or(UNIX_EPOCH)
 }
 
 /// What a token says: 8 bytes of number and 8 of end, big endian; 32 bytes of signature follow.
@@ -222,13 +267,21 @@ impl Token {
         let bytes = URL_SAFE_NO_PAD.decode_to_vec(text).ok()?;
         let (id, rest) = bytes.split_first_chunk()?;
         let (expires, signature) = rest.split_first_chunk()?;
-        let token = Token { id: i64::from_be_bytes(*id), expires: u64::from_be_bytes(*expires) };
+        let token = Token {
+            id: i64::from_be_bytes(*id),
+            expires: u64::from_be_bytes(*expires),
+        };
         Some((token, signature.try_into().ok()?))
     }
 
     fn sign(self, key: &[u8], path: &Prefix) -> String {
         let signature = self.mac(key, path).finalize().into_bytes();
-        let bytes = [&self.id.to_be_bytes()[..], &self.expires.to_be_bytes(), &signature].concat();
+        let bytes = [
+            &self.id.to_be_bytes()[..],
+            &self.expires.to_be_bytes(),
+            &signature,
+        ]
+        .concat();
         URL_SAFE_NO_PAD.encode_to_string(bytes)
     }
 
@@ -249,8 +302,13 @@ pub fn link(base: &str, path: &Prefix, token: &str) -> String {
 /// The token in a request's query, if it holds one.
 pub fn token_in(query: &[u8]) -> Option<&str> {
     let query = std::str::from_utf8(query).ok()?;
-    let parameters = query.split('&').filter_map(|parameter| parameter.split_once('='));
-    parameters.filter(|(name, _)| *name == PARAMETER).map(|(_, token)| token).next()
+    let parameters = query
+        .split('&')
+        .filter_map(|parameter| parameter.split_once('='));
+    parameters
+        .filter(|(name, _)| *name == PARAMETER)
+        .map(|(_, token)| token)
+        .next()
 }
 
 /// A request line for a log, whose readers are not to use the links in it.
@@ -259,9 +317,13 @@ pub(crate) fn without_token(line: &[u8]) -> Cow<'_, [u8]> {
         let parameter = [before, PARAMETER.as_bytes(), b"="].concat();
         Some(memchr::memmem::find(line, &parameter)? + parameter.len())
     });
-    let Some(begin) = begin else { return line.into() };
+    let Some(begin) = begin else {
+        return line.into();
+    };
     let length = memchr::memchr2(b'&', b' ', &line[begin..]).unwrap_or(line.len() - begin);
-    [&line[..begin], b"...", &line[begin + length..]].concat().into()
+    [&line[..begin], b"...", &line[begin + length..]]
+        .concat()
+        .into()
 }
 
 /// Fuzzed: a token is written in one way only, and what isn't one is refused without a panic.
@@ -269,7 +331,12 @@ pub(crate) fn without_token(line: &[u8]) -> Cow<'_, [u8]> {
 pub fn check(text: &[u8]) {
     let text = String::from_utf8_lossy(text);
     if let Some((token, signature)) = Token::parse(&text) {
-        let bytes = [&token.id.to_be_bytes()[..], &token.expires.to_be_bytes(), &signature].concat();
+        let bytes = [
+            &token.id.to_be_bytes()[..],
+            &token.expires.to_be_bytes(),
+            &signature,
+        ]
+        .concat();
         assert_eq!(URL_SAFE_NO_PAD.encode_to_string(bytes), text);
     }
     if let Some(token) = token_in(text.as_bytes()) {

@@ -16,7 +16,9 @@ pub(crate) fn server(peer: &ClientAddress, traffic: Traffic<'_>) {
         Traffic::Received(bytes) => line("server", "<-", &peer, &describe(bytes)),
         Traffic::ReceivedEnd => line("server", "<-", &peer, "end"),
         Traffic::Sent(bytes) => line("server", "->", &peer, &describe(bytes)),
-        Traffic::SentFile(count) => line("server", "->", &peer, &format!("{count} bytes of a file")),
+        Traffic::SentFile(count) => {
+            line("server", "->", &peer, &format!("{count} bytes of a file"))
+        }
         Traffic::Closed => line("server", "==", &peer, "closed"),
         _ => {}
     }
@@ -24,20 +26,35 @@ pub(crate) fn server(peer: &ClientAddress, traffic: Traffic<'_>) {
 
 /// Writes the line of a client that read (`->` is away from it) or wrote.
 pub(crate) fn client(direction: &str, bytes: &[u8]) {
-    line("client", direction, "", &if bytes.is_empty() { "end".to_owned() } else { describe(bytes) });
+    line(
+        "client",
+        direction,
+        "",
+        &if bytes.is_empty() {
+            "end".to_owned()
+        } else {
+            describe(bytes)
+        },
+    );
 }
 
 fn line(side: &str, direction: &str, peer: &str, what: &str) {
     let now = jiff::Zoned::now().strftime("%H:%M:%S%.6f").to_string();
     let gap = if peer.is_empty() { "" } else { " " };
-    // One write, so that two processes on one terminal don't mix their lines; whoever has closed it doesn't want them.
-    let _ = io::stderr().write_all(format!("{now} {side} {direction} {peer}{gap}{what}\n").as_bytes());
+    // One write, so that two processes on one terminal don't mix their lines; whoever has closed it
+    // doesn't want them.
+    let _ =
+        io::stderr().write_all(format!("{now} {side} {direction} {peer}{gap}{what}\n").as_bytes());
 }
 
 /// `5 bytes "hello"`, without anything that a terminal would obey.
 fn describe(bytes: &[u8]) -> String {
     let plural = if bytes.len() == 1 { "" } else { "s" };
-    let mut text = format!("{} byte{plural} \"{}\"", bytes.len(), bytes[..bytes.len().min(SHOWN)].escape_ascii());
+    let mut text = format!(
+        "{} byte{plural} \"{}\"",
+        bytes.len(),
+        bytes[..bytes.len().min(SHOWN)].escape_ascii()
+    );
     if bytes.len() > SHOWN {
         // Writing to a string can't fail.
         let _ = write!(text, "…");

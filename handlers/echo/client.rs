@@ -39,6 +39,9 @@ fn datagrams(server: &DatagramConnection) -> Result<u8, Failure> {
     if io::stdin().is_terminal() {
         return quietly(prompt(exchange).map(|()| 0), Failure::run);
     }
-    let sent = io::stdin().lock().split(b'\n').try_for_each(|line| exchange(&line?));
+    let sent = io::stdin()
+        .lock()
+        .split(b'\n')
+        .try_for_each(|line| exchange(&line?));
     quietly(sent.map(|()| 0), Failure::run)
 }

@@ -52,9 +52,19 @@ pub struct Head {
 
 impl From<Output> for Answer {
     fn from(brought: Output) -> Answer {
-        let Output { output: mut data, errors, exit_code, truncated } = brought;
+        let Output {
+            output: mut data,
+            errors,
+            exit_code,
+            truncated,
+        } = brought;
         data.extend_from_slice(&errors);
-        Answer { data, stderr_size: errors.len(), exit_code, truncated }
+        Answer {
+            data,
+            stderr_size: errors.len(),
+            exit_code,
+            truncated,
+        }
     }
 }
 
@@ -62,7 +72,12 @@ impl Answer {
     /// No command ran: one line says why.
     pub fn refusal(exit_code: i32, reason: &str) -> Answer {
         let data = format!("{}\n", reason.replace(['\n', '\r'], " ")).into_bytes();
-        Answer { stderr_size: data.len(), data, exit_code, truncated: false }
+        Answer {
+            stderr_size: data.len(),
+            data,
+            exit_code,
+            truncated: false,
+        }
     }
 
     /// What goes before the bytes.
@@ -77,12 +92,16 @@ impl Answer {
                     truncated: self.truncated,
                 };
                 let mut frame = Vec::new();
-                let written = serde_json::to_vec(&head).map(|json| framing::write(&mut frame, &json));
+                let written =
+                    serde_json::to_vec(&head).map(|json| framing::write(&mut frame, &json));
                 debug_assert!(matches!(written, Ok(Ok(()))), "four numbers fit any frame");
                 frame
             }
             // More than 2 GiB can't be: `--max-output` is checked.
-            Framing::Struct => i32::try_from(length).unwrap_or(i32::MAX).to_le_bytes().to_vec(),
+            Framing::Struct => i32::try_from(length)
+                .unwrap_or(i32::MAX)
+                .to_le_bytes()
+                .to_vec(),
             Framing::Ack => length.to_string().into_bytes(),
             Framing::Raw => Vec::new(),
         }
@@ -95,13 +114,24 @@ mod tests {
 
     #[test]
     fn each_framing_has_its_head() {
-        let answer = Answer { data: b"out and err".to_vec(), stderr_size: 3, exit_code: 5, truncated: false };
+        let answer = Answer {
+            data: b"out and err".to_vec(),
+            stderr_size: 3,
+            exit_code: 5,
+            truncated: false,
+        };
         let json = br#"{"data_size":11,"exit_code":5,"stderr_size":3}"#;
-        assert_eq!(answer.head(Framing::Json), [&[46, 0, 0, 0], &json[..]].concat());
+        assert_eq!(
+            answer.head(Framing::Json),
+            [&[46, 0, 0, 0], &json[..]].concat()
+        );
         assert_eq!(answer.head(Framing::Struct), [11, 0, 0, 0]);
         assert_eq!(answer.head(Framing::Ack), b"11");
         assert_eq!(answer.head(Framing::Raw), b"");
-        let cut = Answer { truncated: true, ..answer };
+        let cut = Answer {
+            truncated: true,
+            ..answer
+        };
         assert!(cut.head(Framing::Json).ends_with(br#","truncated":true}"#));
         assert_eq!(Answer::default().head(Framing::Ack), b"0");
     }
@@ -109,6 +139,9 @@ mod tests {
     #[test]
     fn a_refusal_is_one_line_on_standard_error() {
         let answer = Answer::refusal(127, "two\nlines");
-        assert_eq!((answer.data.as_slice(), answer.stderr_size), (&b"two lines\n"[..], 10));
+        assert_eq!(
+            (answer.data.as_slice(), answer.stderr_size),
+            (&b"two lines\n"[..], 10)
+        );
     }
 }

@@ -23,14 +23,21 @@ const SERVERS_LIMIT: Duration = Duration::from_secs(60);
 /// The options of `client exec`.
 #[derive(Debug, Args)]
 pub struct ExecClient {
-    /// How the server's answers tell their length; only json carries the command's exit code and tells its errors apart
+    /// How the server's answers tell their length; only json carries the command's exit code and
+    /// tells its errors apart
     #[arg(long, value_enum, default_value = "json")]
     framing: Framing,
     /// How long the command may take [default: the 60s that servers let it, and --timeout]
     #[arg(long, value_name = "TIME", value_parser = patience)]
     command_timeout: Option<Duration>,
-    /// The command: several words are sent so that the server sees the same words, one is sent as it is
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    /// The command: several words are sent so that the server sees the same words, one is sent as
+    /// it is
+    #[arg(
+        value_name = "COMMAND",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     command: Vec<String>,
 }
 
@@ -42,11 +49,15 @@ impl Client for ExecClient {
         };
         let payload = serde_json::json!({ "cmd": command }).to_string();
         if payload.len() > LONGEST {
-            return Err(Failure::usage(format!("the command is too long: at most {LONGEST} bytes can be sent")));
+            return Err(Failure::usage(format!(
+                "the command is too long: at most {LONGEST} bytes can be sent"
+            )));
         }
         let mut server = Connection::open(address, options)?;
         let code = self.exchange(&mut server, payload.as_bytes(), options.timeout);
-        quietly(code, |error| Failure::run(format!("{address}: {}", explained(&error))))
+        quietly(code, |error| {
+            Failure::run(format!("{address}: {}", explained(&error)))
+        })
     }
 }
 
@@ -54,7 +65,8 @@ impl Client for ExecClient {
 fn explained(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => {
-            "the server closed the connection before its answer was whole; is the key right?".to_owned()
+            "the server closed the connection before its answer was whole; is the key right?"
+                .to_owned()
         }
         _ => error.to_string(),
     }
@@ -62,24 +74,37 @@ fn explained(error: &io::Error) -> String {
 
 impl ExecClient {
     /// Sends the request, prints the answer, and returns the command's exit code.
-    fn exchange(&self, server: &mut Connection, payload: &[u8], timeout: Duration) -> io::Result<u8> {
+    fn exchange(
+        &self,
+        server: &mut Connection,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> io::Result<u8> {
         framing::write(server, payload)?;
         server.flush()?;
         if self.framing == Framing::Raw {
             // Only the end tells where the answer ends, so there can be one only.
             server.finish_writing()?;
         }
-        server.set_read_timeout(Some(self.command_timeout.unwrap_or(SERVERS_LIMIT + timeout)))?;
+        server.set_read_timeout(Some(
+            self.command_timeout.unwrap_or(SERVERS_LIMIT + timeout),
+        ))?;
         let (stdout, stderr) = (&mut Output::lock(), &mut io::stderr().lock());
         match self.framing {
             Framing::Json => {
                 let head: Head = serde_json::from_slice(&framing::read(server, LONGEST)?)?;
                 server.set_read_timeout(Some(timeout))?;
-                let output = head.data_size.checked_sub(head.stderr_size).ok_or_else(|| unreadable("sizes"))?;
+                let output = head
+                    .data_size
+                    .checked_sub(head.stderr_size)
+                    .ok_or_else(|| unreadable("sizes"))?;
                 copy(server, output, stdout)?;
                 copy(server, head.stderr_size, stderr)?;
                 if head.truncated {
-                    writeln!(stderr, "socketserver: the command was killed, as its output grew too long")?;
+                    writeln!(
+                        stderr,
+                        "socketserver: the command was killed, as its output grew too long"
+                    )?;
                 }
                 return Ok(u8::try_from(head.exit_code).unwrap_or(1));
             }
@@ -87,7 +112,8 @@ impl ExecClient {
                 let mut length = [0; framing::PREFIX];
                 server.read_exact(&mut length)?;
                 server.set_read_timeout(Some(timeout))?;
-                let length = u64::try_from(i32::from_le_bytes(length)).map_err(|_| unreadable("length"))?;
+                let length =
+                    u64::try_from(i32::from_le_bytes(length)).map_err(|_| unreadable("length"))?;
                 copy(server, length, stdout)?;
             }
             Framing::Ack => {
@@ -119,14 +145,21 @@ fn read_decimal(server: &mut Connection) -> io::Result<u64> {
         }
         server.set_read_timeout(Some(SILENCE))?;
     }
-    std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok()).ok_or_else(|| unreadable("length"))
+    std::str::from_utf8(&digits)
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| unreadable("length"))
 }
 
 /// So many bytes of the answer.
 fn copy(server: &mut Connection, count: u64, out: &mut impl Write) -> io::Result<()> {
     let copied = io::copy(&mut server.take(count), out)?;
     out.flush()?;
-    if copied < count { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    if copied < count {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    } else {
+        Ok(())
+    }
 }
 
 fn unreadable(what: &str) -> io::Error {

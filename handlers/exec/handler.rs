@@ -42,17 +42,32 @@ impl Rules {
         let words = if self.shell {
             vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_owned()]
         } else {
-            shell_words::split(text).map_err(|_| Answer::refusal(MISUSED, "a quote in the command isn't closed"))?
+            shell_words::split(text)
+                .map_err(|_| Answer::refusal(MISUSED, "a quote in the command isn't closed"))?
         };
         let Some((program, arguments)) = words.split_first() else {
-            return Err(Answer::refusal(NOT_FOUND, "there is no command in the request"));
+            return Err(Answer::refusal(
+                NOT_FOUND,
+                "there is no command in the request",
+            ));
         };
-        if self.allowed.as_ref().is_some_and(|allowed| !allowed.contains(program)) {
-            return Err(Answer::refusal(NOT_EXECUTABLE, &format!("{program}: not allowed")));
+        if self
+            .allowed
+            .as_ref()
+            .is_some_and(|allowed| !allowed.contains(program))
+        {
+            return Err(Answer::refusal(
+                NOT_EXECUTABLE,
+                &format!("{program}: not allowed"),
+            ));
         }
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).env_clear();
-        command.envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.envs(
+            ENVIRONMENT
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        );
         Ok(command)
     }
 
@@ -67,7 +82,9 @@ impl Rules {
             Err(error) => {
                 let program = command.get_program().to_string_lossy();
                 Some(match error.kind() {
-                    io::ErrorKind::NotFound => Answer::refusal(NOT_FOUND, &format!("{program}: not found")),
+                    io::ErrorKind::NotFound => {
+                        Answer::refusal(NOT_FOUND, &format!("{program}: not found"))
+                    }
                     _ => Answer::refusal(NOT_EXECUTABLE, &format!("{program}: {error}")),
                 })
             }
@@ -88,7 +105,11 @@ pub struct ExecHandler {
 impl ExecHandler {
     /// A handler under these rules.
     pub fn new(rules: Arc<Rules>) -> ExecHandler {
-        ExecHandler { rules, quiet: None, held_back: None }
+        ExecHandler {
+            rules,
+            quiet: None,
+            held_back: None,
+        }
     }
 
     /// Text has come without a line end: waits whether there is more.
@@ -107,15 +128,25 @@ impl ExecHandler {
     /// Runs a command, writes it down in the audit, and answers.
     fn run(&mut self, request: &mut StreamRequest, text: &str) -> Result<Next> {
         let begun = Instant::now();
-        let client = Client { socket: request.fileno(), half_closed: request.rfile.is_eof() };
+        let client = Client {
+            socket: request.fileno(),
+            half_closed: request.rfile.is_eof(),
+        };
         let answer = self.rules.run(text, client);
         let outcome = match &answer {
             Some(answer) => {
-                format!("exit code {}{}", answer.exit_code, if answer.truncated { ", truncated" } else { "" })
+                format!(
+                    "exit code {}{}",
+                    answer.exit_code,
+                    if answer.truncated { ", truncated" } else { "" }
+                )
             }
             None => "killed, as its client has gone or the server goes down".to_owned(),
         };
-        let (who, key) = (&request.client_address, request.identity.as_deref().unwrap_or("-"));
+        let (who, key) = (
+            &request.client_address,
+            request.identity.as_deref().unwrap_or("-"),
+        );
         log::info!(target: AUDIT, "{who}: key {key}: {text:?}: {outcome}, {:.3} s", begun.elapsed().as_secs_f64());
         match answer {
             Some(answer) => self.answer(request, answer),
@@ -153,7 +184,9 @@ impl ExecHandler {
             request.stay_in_flight();
             return Ok(Next::Wait);
         }
-        Err(Error::Protocol("the client didn't send recv_ready".to_owned()))
+        Err(Error::Protocol(
+            "the client didn't send recv_ready".to_owned(),
+        ))
     }
 }
 

@@ -1,12 +1,12 @@
 //! `serve exec`: runs commands for clients that have proved who they are (contract §3.8).
 //!
-//! A client that goes takes its command along. An end of its stream within 50 ms of the command's start is taken for a
-//! half-close, after which the answer is still wanted; a later one, for its going. TCP has one and the same FIN for
-//! both, and whether anybody still reads shows only once something is sent, which the framings leave no room for before
-//! the answer.
+//! A client that goes takes its command along. An end of its stream within 50 ms of the command's
+//! start is taken for a half-close, after which the answer is still wanted; a later one, for its
+//! going. TCP has one and the same FIN for both, and whether anybody still reads shows only once
+//! something is sent, which the framings leave no room for before the answer.
 //!
-//! A [`request`] is told apart, the [`handler`] decides, a [`command`](crate::common::command) runs, an [`answer`] is
-//! framed. What the raw framing lacks is shown in `lessons/sticky.md`.
+//! A [`request`] is told apart, the [`handler`] decides, a [`command`](crate::common::command)
+//! runs, an [`answer`] is framed. What the raw framing lacks is shown in `lessons/sticky.md`.
 
 pub mod answer;
 pub mod client;
@@ -31,7 +31,12 @@ pub struct Exec {
     #[arg(long, value_enum, default_value = "json", env = "SOCKETSERVER_FRAMING")]
     framing: Framing,
     /// Run only this command, written exactly so; may be repeated
-    #[arg(long, value_name = "NAME", env = "SOCKETSERVER_ALLOW_COMMAND", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SOCKETSERVER_ALLOW_COMMAND",
+        value_delimiter = ','
+    )]
     allow_command: Vec<String>,
     /// Have the text run by /bin/sh instead of splitting it into words
     #[arg(long, env = "SOCKETSERVER_SHELL", conflicts_with = "allow_command")]
@@ -66,9 +71,14 @@ impl Service for Exec {
             framing: self.framing,
             allowed: Some(self.allow_command).filter(|names| !names.is_empty()),
             shell: self.shell,
-            limits: Limits { time: self.command_timeout, output: self.max_output },
+            limits: Limits {
+                time: self.command_timeout,
+                output: self.max_output,
+            },
         });
-        Ok(Served::stream(move |_| Box::new(ExecHandler::new(Arc::clone(&rules)))))
+        Ok(Served::stream(move |_| {
+            Box::new(ExecHandler::new(Arc::clone(&rules)))
+        }))
     }
 }
 
@@ -77,9 +87,12 @@ impl Exec {
     fn check_access(&self, context: &Context) -> Result<(), Failure> {
         match (context.authenticated, self.no_auth) {
             (true, false) => Ok(()),
-            (true, true) => Err(Failure::usage("--no-auth and a key contradict each other: leave one of them out")),
+            (true, true) => Err(Failure::usage(
+                "--no-auth and a key contradict each other: leave one of them out",
+            )),
             (false, false) => {
-                let message = Failure::no_key().message + "; or serve anyone on this machine with --no-auth";
+                let message =
+                    Failure::no_key().message + "; or serve anyone on this machine with --no-auth";
                 Err(Failure::usage(message))
             }
             (false, true) => match context.exposed() {

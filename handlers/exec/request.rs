@@ -30,8 +30,8 @@ struct Payload {
     cmd: String,
 }
 
-/// Looks at the beginning of `bytes`. With `over`, nothing more belongs to the request: the client is silent, or has
-/// ended its side.
+/// Looks at the beginning of `bytes`. With `over`, nothing more belongs to the request: the client
+/// is silent, or has ended its side.
 pub fn parse(bytes: &[u8], over: bool) -> Request {
     match form(bytes) {
         Form::Frame => frame(bytes),
@@ -50,7 +50,8 @@ enum Form {
     Either,
 }
 
-/// Text holds no NUL, and no control character begins it; the length of a frame under 64 KiB ends with two NULs.
+/// Text holds no NUL, and no control character begins it; the length of a frame under 64 KiB ends
+/// with two NULs.
 fn form(bytes: &[u8]) -> Form {
     match bytes {
         [..=0x1f, ..] => Form::Frame,
@@ -65,11 +66,18 @@ fn form(bytes: &[u8]) -> Form {
 fn frame(bytes: &[u8]) -> Request {
     match framing::parse(bytes, LONGEST) {
         Ok(Status::Partial) => Request::Partial,
-        Ok(Status::Complete { payload, consumed }) => match serde_json::from_slice::<Payload>(payload) {
-            Ok(Payload { cmd }) if cmd.contains('\0') => Request::Bad("the command holds a NUL".to_owned()),
-            Ok(Payload { cmd }) => Request::Complete { command: cmd, consumed },
-            Err(error) => Request::Bad(format!("the frame isn't {{\"cmd\": TEXT}}: {error}")),
-        },
+        Ok(Status::Complete { payload, consumed }) => {
+            match serde_json::from_slice::<Payload>(payload) {
+                Ok(Payload { cmd }) if cmd.contains('\0') => {
+                    Request::Bad("the command holds a NUL".to_owned())
+                }
+                Ok(Payload { cmd }) => Request::Complete {
+                    command: cmd,
+                    consumed,
+                },
+                Err(error) => Request::Bad(format!("the frame isn't {{\"cmd\": TEXT}}: {error}")),
+            }
+        }
         Err(error) => Request::Bad(error.to_string()),
     }
 }
@@ -78,15 +86,24 @@ fn text(bytes: &[u8], over: bool) -> Request {
     let within = &bytes[..bytes.len().min(LONGEST + 1)];
     let (line, consumed) = match memchr::memchr(b'\n', within) {
         Some(end) => (&bytes[..end], Some(end + 1)),
-        None if within.len() > LONGEST => return Request::Bad(format!("the text has more than {LONGEST} bytes")),
+        None if within.len() > LONGEST => {
+            return Request::Bad(format!("the text has more than {LONGEST} bytes"));
+        }
         None => (bytes, over.then_some(bytes.len())),
     };
     if line.contains(&0) {
         return Request::Bad("the text holds a NUL".to_owned());
     }
-    let line = if consumed.is_some() { line.strip_suffix(b"\r").unwrap_or(line) } else { line };
+    let line = if consumed.is_some() {
+        line.strip_suffix(b"\r").unwrap_or(line)
+    } else {
+        line
+    };
     match (std::str::from_utf8(line), consumed) {
-        (Ok(command), Some(consumed)) => Request::Complete { command: command.to_owned(), consumed },
+        (Ok(command), Some(consumed)) => Request::Complete {
+            command: command.to_owned(),
+            consumed,
+        },
         (Ok(_), None) => Request::Text,
         // A character that was cut may be completed yet.
         (Err(error), None) if error.error_len().is_none() => Request::Text,
@@ -107,12 +124,20 @@ pub fn check(bytes: &[u8]) {
         }
     }
     if let Request::Complete { command, consumed } = &whole {
-        assert!(*consumed <= bytes.len() && *consumed > 0 && command.len() <= LONGEST && !command.contains('\0'));
+        assert!(
+            *consumed <= bytes.len()
+                && *consumed > 0
+                && command.len() <= LONGEST
+                && !command.contains('\0')
+        );
     }
     // What can only be a frame stays unfinished: the end of its stream is the handler's affair.
     match parse(bytes, true) {
         Request::Partial => {
-            assert!(bytes.is_empty() || matches!(form(bytes), Form::Frame) && bytes.len() < PREFIX + LONGEST)
+            assert!(
+                bytes.is_empty()
+                    || matches!(form(bytes), Form::Frame) && bytes.len() < PREFIX + LONGEST
+            )
         }
         verdict => assert_ne!(verdict, Request::Text),
     }
@@ -129,7 +154,10 @@ mod tests {
     }
 
     fn complete(command: &str, consumed: usize) -> Request {
-        Request::Complete { command: command.to_owned(), consumed }
+        Request::Complete {
+            command: command.to_owned(),
+            consumed,
+        }
     }
 
     #[test]
@@ -151,11 +179,15 @@ mod tests {
             ("naïve\n".as_bytes().to_vec(), "naïve"),
         ] {
             let expected = complete(command, bytes.len());
-            let steps: Vec<usize> =
-                (0..bytes.len().min(20)).chain(bytes.len().saturating_sub(20)..bytes.len()).collect();
+            let steps: Vec<usize> = (0..bytes.len().min(20))
+                .chain(bytes.len().saturating_sub(20)..bytes.len())
+                .collect();
             for cut in steps {
                 assert!(
-                    matches!(parse(&bytes[..cut], false), Request::Partial | Request::Text),
+                    matches!(
+                        parse(&bytes[..cut], false),
+                        Request::Partial | Request::Text
+                    ),
                     "{command}, cut at {cut}"
                 );
             }
@@ -168,7 +200,11 @@ mod tests {
     fn silence_ends_a_text_and_no_frame() {
         for text in ["a", "ls", "pwd", "echo hello", "\u{7f}"] {
             assert_eq!(parse(text.as_bytes(), false), Request::Text, "{text}");
-            assert_eq!(parse(text.as_bytes(), true), complete(text, text.len()), "{text}");
+            assert_eq!(
+                parse(text.as_bytes(), true),
+                complete(text, text.len()),
+                "{text}"
+            );
         }
         assert_eq!(parse(b"a\n", true), complete("a", 2));
         let frame = framed("{\"cmd\": \"ls\"}");
@@ -201,7 +237,9 @@ mod tests {
         ] {
             let start = &bytes[..bytes.len().min(30)];
             match parse(bytes, false) {
-                Request::Bad(reason) => assert!(!reason.contains('\n') && !reason.is_empty(), "{reason}"),
+                Request::Bad(reason) => {
+                    assert!(!reason.contains('\n') && !reason.is_empty(), "{reason}")
+                }
                 other => panic!("{}: {other:?}", start.escape_ascii()),
             }
             check(&bytes[..bytes.len().min(300)]);

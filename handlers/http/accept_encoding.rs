@@ -1,10 +1,11 @@
-//! `Accept-Encoding` (RFC 9110 §12.5.3): which content codings a client takes, and which it likes best.
+//! `Accept-Encoding` (RFC 9110 §12.5.3): which content codings a client takes, and which it likes
+//! best.
 
 #[cfg(test)]
 mod tests;
 
-/// A content coding (RFC 9110 §8.4.1) that can be sent, in the order in which this server likes them: the smallest
-/// first.
+/// A content coding (RFC 9110 §8.4.1) that can be sent, in the order in which this server likes
+/// them: the smallest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
     /// `br` (RFC 7932)
@@ -39,8 +40,14 @@ impl Coding {
 
     fn named(name: &[u8]) -> Option<Coding> {
         // §8.4.1.3: the old name of gzip.
-        let name = if name.eq_ignore_ascii_case(b"x-gzip") { b"gzip" } else { name };
-        Coding::ALL.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.name().as_bytes()))
+        let name = if name.eq_ignore_ascii_case(b"x-gzip") {
+            b"gzip"
+        } else {
+            name
+        };
+        Coding::ALL
+            .into_iter()
+            .find(|coding| name.eq_ignore_ascii_case(coding.name().as_bytes()))
     }
 }
 
@@ -52,8 +59,8 @@ pub struct Accepted {
     identity: u16,
 }
 
-/// Reads the lines of `Accept-Encoding`. What is malformed in them counts as absent; of two weights for the same coding
-/// the last counts.
+/// Reads the lines of `Accept-Encoding`. What is malformed in them counts as absent; of two weights
+/// for the same coding the last counts.
 pub fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Accepted {
     let (mut named, mut identity, mut any) = ([None; 3], None, None);
     for (name, weight) in lines.flat_map(weighted) {
@@ -67,12 +74,15 @@ pub fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Accepted {
     }
     // Who doesn't speak of the plain form takes it, but asked for something else.
     const LEAST: u16 = 1;
-    Accepted { weights: named.map(|weight| weight.or(any).unwrap_or(0)), identity: identity.or(any).unwrap_or(LEAST) }
+    Accepted {
+        weights: named.map(|weight| weight.or(any).unwrap_or(0)),
+        identity: identity.or(any).unwrap_or(LEAST),
+    }
 }
 
 impl Accepted {
-    /// The codings to be sent rather than the plain form, the best first. That the plain form isn't acceptable changes
-    /// nothing: who gets it nevertheless is better served than by an error.
+    /// The codings to be sent rather than the plain form, the best first. That the plain form isn't
+    /// acceptable changes nothing: who gets it nevertheless is better served than by an error.
     pub fn ranked(&self) -> impl Iterator<Item = Coding> + use<> {
         let Accepted { weights, identity } = *self;
         let mut codings = Coding::ALL;
@@ -84,8 +94,8 @@ impl Accepted {
     }
 }
 
-/// The elements of a list with weights (RFC 9110 §12.4.2): the name before the parameters, and its weight in
-/// thousandths.
+/// The elements of a list with weights (RFC 9110 §12.4.2): the name before the parameters, and its
+/// weight in thousandths.
 fn weighted(line: &[u8]) -> impl Iterator<Item = (&[u8], u16)> {
     line.split(|&byte| byte == b',').filter_map(|element| {
         let mut parts = element.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
@@ -121,13 +131,26 @@ fn thousandths(value: &[u8]) -> Option<u16> {
 pub fn check(data: &[u8]) {
     let accepted = parse(std::iter::once(data));
     let weight = |coding: Coding| accepted.weights[coding as usize];
-    assert!(accepted.weights.iter().chain([&accepted.identity]).all(|weight| *weight <= 1000));
+    assert!(
+        accepted
+            .weights
+            .iter()
+            .chain([&accepted.identity])
+            .all(|weight| *weight <= 1000)
+    );
     let ranked: Vec<Coding> = accepted.ranked().collect();
     assert!(ranked.iter().all(|coding| weight(*coding) > 0));
-    assert!(ranked.is_sorted_by(|a, b| weight(*a) > weight(*b) || (weight(*a) == weight(*b) && *a as u8 <= *b as u8)));
+    assert!(ranked.is_sorted_by(
+        |a, b| weight(*a) > weight(*b) || (weight(*a) == weight(*b) && *a as u8 <= *b as u8)
+    ));
     let fraction = |weight: u16| format!("{}.{:03}", weight / 1000, weight % 1000);
-    let written = Coding::ALL.map(|coding| format!("{};q={}", coding.name(), fraction(weight(coding))));
-    let written = format!("{}, identity;q={}", written.join(","), fraction(accepted.identity));
+    let written =
+        Coding::ALL.map(|coding| format!("{};q={}", coding.name(), fraction(weight(coding))));
+    let written = format!(
+        "{}, identity;q={}",
+        written.join(","),
+        fraction(accepted.identity)
+    );
     assert_eq!(parse(std::iter::once(written.as_bytes())), accepted);
     // A list may come in several fields.
     assert_eq!(parse(data.split(|&byte| byte == b',')), accepted);

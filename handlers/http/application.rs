@@ -1,4 +1,5 @@
-//! What answers the requests of a connection: the files of a site, or the routes of somebody's own service.
+//! What answers the requests of a connection: the files of a site, or the routes of somebody's own
+//! service.
 
 use std::io;
 
@@ -12,11 +13,12 @@ use super::reply::{Frame, Sent};
 
 /// Answers requests. One value serves all connections.
 pub(crate) trait Application: Send + Sync + 'static {
-    /// Whether a request's body is wanted. If not, a short one is awaited and dropped before the answer.
+    /// Whether a request's body is wanted. If not, a short one is awaited and dropped before the
+    /// answer.
     fn wants_body(&self, head: &Head<'_>) -> bool;
 
-    /// Whoever takes this request's body as it comes, or the answer of who refuses it before; `None` for a request that
-    /// `respond` answers. Asked for all methods but GET and HEAD.
+    /// Whoever takes this request's body as it comes, or the answer of who refuses it before;
+    /// `None` for a request that `respond` answers. Asked for all methods but GET and HEAD.
     fn receive(
         &self,
         head: &Head<'_>,
@@ -58,8 +60,9 @@ impl Answer {
     }
 }
 
-/// Takes the body of one request, piece by piece. While more is to come, the connection is parked, and no thread waits.
-/// Dropped before the body was whole, it leaves nothing behind that was not there before.
+/// Takes the body of one request, piece by piece. While more is to come, the connection is parked,
+/// and no thread waits. Dropped before the body was whole, it leaves nothing behind that was not
+/// there before.
 pub(crate) trait Receiver: Send + 'static {
     /// Takes what has come. Never waits.
     fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped>;
@@ -88,7 +91,10 @@ impl From<Response> for Stopped {
 impl From<io::Error> for Stopped {
     /// For an error of [`Body::try_read`].
     fn from(error: io::Error) -> Stopped {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<HeadError>()) {
+        match error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<HeadError>())
+        {
             Some(malformed) => Stopped::Malformed(*malformed),
             None if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Stopped::Malformed(HeadError::bad("the body ended before its end"))

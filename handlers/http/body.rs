@@ -60,17 +60,24 @@ impl Body {
 
     /// Whether the rest is short enough to be dropped; of chunks, nobody knows before.
     pub(crate) fn may_be_dropped(&self) -> bool {
-        self.taken <= DROPPED_BODY && !matches!(self.rest, Rest::Length(left) if left > DROPPED_BODY)
+        self.taken <= DROPPED_BODY
+            && !matches!(self.rest, Rest::Length(left) if left > DROPPED_BODY)
     }
 
-    /// Takes what has come into `into`, without waiting: 0 at the end of the body, `None` if nothing is there for now.
-    /// Large pieces of a body of known length go past the connection's buffer, without a copy.
+    /// Takes what has come into `into`, without waiting: 0 at the end of the body, `None` if
+    /// nothing is there for now. Large pieces of a body of known length go past the connection's
+    /// buffer, without a copy.
     ///
     /// # Errors
-    /// Those of the connection; a [`HeadError`] within an `InvalidData` if the chunks are malformed; `UnexpectedEof` if
-    /// the client ended its side within the body.
-    pub(crate) fn try_read(&mut self, rfile: &mut RFile, into: &mut [u8]) -> io::Result<Option<usize>> {
-        let cut_short = || io::Error::new(ErrorKind::UnexpectedEof, "the client ended within the body");
+    /// Those of the connection; a [`HeadError`] within an `InvalidData` if the chunks are
+    /// malformed; `UnexpectedEof` if the client ended its side within the body.
+    pub(crate) fn try_read(
+        &mut self,
+        rfile: &mut RFile,
+        into: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        let cut_short =
+            || io::Error::new(ErrorKind::UnexpectedEof, "the client ended within the body");
         if let Rest::Length(left) = &mut self.rest {
             let most = usize::try_from(*left).unwrap_or(usize::MAX).min(into.len());
             if most == 0 {
@@ -80,7 +87,11 @@ impl Body {
             let taken = count.unwrap_or_default() as u64;
             *left -= taken;
             self.taken += taken;
-            return if count == Some(0) { Err(cut_short()) } else { Ok(count) };
+            return if count == Some(0) {
+                Err(cut_short())
+            } else {
+                Ok(count)
+            };
         }
         let mut filled = 0;
         let progress = self.take_up_to(rfile, into.len(), |piece| {
@@ -99,7 +110,11 @@ impl Body {
     ///
     /// # Errors
     /// The chunks are malformed.
-    pub(crate) fn take(&mut self, rfile: &mut RFile, use_piece: impl FnMut(&[u8])) -> Result<Progress, HeadError> {
+    pub(crate) fn take(
+        &mut self,
+        rfile: &mut RFile,
+        use_piece: impl FnMut(&[u8]),
+    ) -> Result<Progress, HeadError> {
         self.take_up_to(rfile, usize::MAX, use_piece)
     }
 
@@ -119,7 +134,9 @@ impl Body {
             let (data, count) = match &mut self.rest {
                 Rest::Length(0) => return Ok(Progress::Whole),
                 Rest::Length(left) => {
-                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                    let count = usize::try_from(*left)
+                        .unwrap_or(usize::MAX)
+                        .min(input.len());
                     *left -= count as u64;
                     (true, count)
                 }
@@ -137,7 +154,11 @@ impl Body {
             }
             rfile.consume(count);
             if count == 0 {
-                return Ok(if rfile.is_eof() { Progress::CutShort } else { Progress::Partial });
+                return Ok(if rfile.is_eof() {
+                    Progress::CutShort
+                } else {
+                    Progress::Partial
+                });
             }
         }
     }

@@ -8,7 +8,8 @@ use parking_lot::RwLock;
 
 use super::entry::Entry;
 
-/// An entry is looked at again after so many milliseconds, so that a changed file is noticed within a second.
+/// An entry is looked at again after so many milliseconds, so that a changed file is noticed within
+/// a second.
 const FRESH_MS: u64 = 500;
 /// Bytes kept, all entries together.
 const CAPACITY: usize = 16 << 20;
@@ -36,8 +37,8 @@ struct Kept {
 }
 
 impl Cache {
-    /// The entry for a request path. `is_current` is asked, at most every half second, whether it is still what the
-    /// path leads to.
+    /// The entry for a request path. `is_current` is asked, at most every half second, whether it
+    /// is still what the path leads to.
     pub(crate) fn get(
         &self,
         request_path: &[u8],
@@ -49,8 +50,11 @@ impl Cache {
         let checked = kept.checked_ms.load(Ordering::Relaxed);
         let fresh = now_ms.wrapping_sub(checked) < FRESH_MS;
         // One thread looks; the others go on with what was true half a second ago.
-        let mine =
-            !fresh && kept.checked_ms.compare_exchange(checked, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let mine = !fresh
+            && kept
+                .checked_ms
+                .compare_exchange(checked, now_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
         let entry = Arc::clone(&kept.entry);
         if !mine {
             return Some(entry);
@@ -65,7 +69,13 @@ impl Cache {
     }
 
     /// Keeps the entry that a path below the root, asked for in this way, leads to.
-    pub(crate) fn insert(&self, request_path: &[u8], asked: (&[u8], bool), entry: &Arc<Entry>, now_ms: u64) {
+    pub(crate) fn insert(
+        &self,
+        request_path: &[u8],
+        asked: (&[u8], bool),
+        entry: &Arc<Entry>,
+        now_ms: u64,
+    ) {
         let mut shelf = self.0.write();
         let cost = entry.cost();
         shelf.remove(request_path);
@@ -74,14 +84,23 @@ impl Cache {
         }
         shelf.cost += cost;
         let asked = (asked.0.into(), asked.1);
-        let kept = Kept { entry: Arc::clone(entry), cost, asked, checked_ms: AtomicU64::new(now_ms) };
+        let kept = Kept {
+            entry: Arc::clone(entry),
+            cost,
+            asked,
+            checked_ms: AtomicU64::new(now_ms),
+        };
         shelf.entries.insert(request_path.into(), kept);
     }
 
     /// Notes that an entry has grown by so many bytes, if it is kept.
     pub(crate) fn charge(&self, request_path: &[u8], entry: &Arc<Entry>, bytes: usize) {
         let mut shelf = self.0.write();
-        let Some(kept) = shelf.entries.get_mut(request_path).filter(|kept| Arc::ptr_eq(&kept.entry, entry)) else {
+        let Some(kept) = shelf
+            .entries
+            .get_mut(request_path)
+            .filter(|kept| Arc::ptr_eq(&kept.entry, entry))
+        else {
             return;
         };
         kept.cost += bytes;
@@ -91,21 +110,36 @@ impl Cache {
         }
     }
 
-    /// Forgets what depends on a path below the root that was changed: what stands there and below it, whatever is in
-    /// the same folder, as it may be another form of the same file, and the page of that folder.
+    /// Forgets what depends on a path below the root that was changed: what stands there and below
+    /// it, whatever is in the same folder, as it may be another form of the same file, and the page
+    /// of that folder.
     pub(crate) fn forget(&self, changed: &[u8]) {
         let folder = folder_of(changed);
-        let is_below = |path: &[u8]| path.strip_prefix(changed).is_some_and(|rest| rest.starts_with(b"/"));
+        let is_below = |path: &[u8]| {
+            path.strip_prefix(changed)
+                .is_some_and(|rest| rest.starts_with(b"/"))
+        };
         let depends = |path: &[u8]| path == folder || folder_of(path) == folder || is_below(path);
         let mut shelf = self.0.write();
-        let stale = shelf.entries.iter().filter(|(_, kept)| depends(&kept.asked.0)).map(|(key, _)| key.clone());
-        stale.collect::<Vec<_>>().iter().for_each(|key| shelf.remove(key));
+        let stale = shelf
+            .entries
+            .iter()
+            .filter(|(_, kept)| depends(&kept.asked.0))
+            .map(|(key, _)| key.clone());
+        stale
+            .collect::<Vec<_>>()
+            .iter()
+            .for_each(|key| shelf.remove(key));
     }
 
     /// Forgets an entry, unless another has taken its place.
     fn remove(&self, request_path: &[u8], entry: &Arc<Entry>) {
         let mut shelf = self.0.write();
-        if shelf.entries.get(request_path).is_some_and(|kept| Arc::ptr_eq(&kept.entry, entry)) {
+        if shelf
+            .entries
+            .get(request_path)
+            .is_some_and(|kept| Arc::ptr_eq(&kept.entry, entry))
+        {
             shelf.remove(request_path);
         }
     }
@@ -126,7 +160,11 @@ impl Shelf {
     /// Whichever comes first makes room: what is hot comes back at once. `spared` stays.
     fn make_room(&mut self, cost: usize, spared: Option<&[u8]>) -> bool {
         while self.cost + cost > CAPACITY || (cost > 0 && self.entries.len() >= ENTRIES) {
-            let victim = self.entries.keys().find(|key| Some(&***key) != spared).cloned();
+            let victim = self
+                .entries
+                .keys()
+                .find(|key| Some(&***key) != spared)
+                .cloned();
             let Some(victim) = victim else { return false };
             self.remove(&victim);
         }

@@ -1,7 +1,8 @@
-//! The chunked transfer coding of a request's body (RFC 9112 §7.1): bytes in, meaning out; no socket.
+//! The chunked transfer coding of a request's body (RFC 9112 §7.1): bytes in, meaning out; no
+//! socket.
 //!
-//! As in the head, nothing is repaired: a chunk that two programs can read in two ways is how requests are smuggled.
-//! Extensions are passed over, trailers are dropped, and both are bounded.
+//! As in the head, nothing is repaired: a chunk that two programs can read in two ways is how
+//! requests are smuggled. Extensions are passed over, trailers are dropped, and both are bounded.
 
 use super::head::HeadError;
 
@@ -57,7 +58,8 @@ pub enum Piece {
 }
 
 impl Decoder {
-    /// What the beginning of `input` is; the caller takes so many bytes, and asks again with the rest.
+    /// What the beginning of `input` is; the caller takes so many bytes, and asks again with the
+    /// rest.
     ///
     /// # Errors
     /// The body is malformed: 400, and the connection ends.
@@ -68,12 +70,20 @@ impl Decoder {
             }
             let count = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
             let left = left - count as u64;
-            self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+            self.state = if left == 0 {
+                State::DataCr
+            } else {
+                State::Data(left)
+            };
             return Ok(Piece::Data(count));
         }
         for (at, &byte) in input.iter().enumerate() {
             if matches!(self.state, State::Data(_) | State::Done) {
-                return Ok(if at == 0 { Piece::End } else { Piece::Framing(at) });
+                return Ok(if at == 0 {
+                    Piece::End
+                } else {
+                    Piece::Framing(at)
+                });
             }
             self.state = self.step(byte)?;
         }
@@ -99,19 +109,26 @@ impl Decoder {
             }
             (State::Size(size), b'\r') | (State::Extension(size), b'\r') => State::SizeEnd(size),
             (State::Size(size) | State::Gap(size), b';') => State::Extension(size),
-            (State::Size(size) | State::Gap(size), b' ' | b'\t') if self.line <= MAX_SIZE_LINE => State::Gap(size),
+            (State::Size(size) | State::Gap(size), b' ' | b'\t') if self.line <= MAX_SIZE_LINE => {
+                State::Gap(size)
+            }
             (State::Size(size), _) => {
                 let digit = hex(byte).ok_or(BAD_SIZE)?;
-                // Sixteen digits are more than any file; their sum with others must not overflow either.
+                // Sixteen digits are more than any file; their sum with others must not overflow
+                // either.
                 if size >> 56 != 0 {
                     return Err(HeadError::bad("a chunk's size is too large"));
                 }
                 State::Size(size << 4 | digit)
             }
-            (State::Extension(size), b'\t' | 0x20..=0x7e | 0x80..) if self.line <= MAX_SIZE_LINE => {
+            (State::Extension(size), b'\t' | 0x20..=0x7e | 0x80..)
+                if self.line <= MAX_SIZE_LINE =>
+            {
                 State::Extension(size)
             }
-            (State::Extension(_), _) => return Err(HeadError::bad("malformed or endless chunk extensions")),
+            (State::Extension(_), _) => {
+                return Err(HeadError::bad("malformed or endless chunk extensions"));
+            }
             (State::SizeEnd(0), b'\n') => {
                 self.line = 0;
                 State::TrailerStart
@@ -121,9 +138,10 @@ impl Decoder {
             (State::DataLf, b'\n') => State::Start,
             (State::TrailerStart, b'\r') => State::LastLf,
             (State::LastLf, b'\n') => State::Done,
-            (State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerEnd, _) => {
-                self.trailer(byte)?
-            }
+            (
+                State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerEnd,
+                _,
+            ) => self.trailer(byte)?,
             _ => return Err(HeadError::bad("a chunk doesn't end where it should")),
         })
     }
@@ -134,7 +152,9 @@ impl Decoder {
             return Err(HeadError::new(431, "the trailers are too long"));
         }
         match (self.state, byte) {
-            (State::TrailerStart | State::TrailerName, byte) if is_token(byte) => Ok(State::TrailerName),
+            (State::TrailerStart | State::TrailerName, byte) if is_token(byte) => {
+                Ok(State::TrailerName)
+            }
             (State::TrailerName, b':') => Ok(State::TrailerValue),
             (State::TrailerValue, b'\r') => Ok(State::TrailerEnd),
             (State::TrailerValue, b'\t' | 0x20..=0x7e | 0x80..) => Ok(State::TrailerValue),
@@ -191,7 +211,10 @@ pub fn check(data: &[u8]) {
     for cut in 0..decoded.taken {
         assert_eq!(decode(&data[..cut], cut.max(1)), Ok(None), "cut at {cut}");
     }
-    assert_eq!(decode(&data[..decoded.taken], decoded.taken), Ok(Some(decoded)));
+    assert_eq!(
+        decode(&data[..decoded.taken], decoded.taken),
+        Ok(Some(decoded))
+    );
 }
 
 #[cfg(test)]

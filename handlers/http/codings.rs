@@ -1,7 +1,7 @@
 //! The coded forms of a file: what stands beside it (`a.js.br`), and what is compressed here.
 //!
-//! They belong to the file's entry in the cache, and go with it. Nothing is looked for before a client says that it
-//! accepts a coding.
+//! They belong to the file's entry in the cache, and go with it. Nothing is looked for before a
+//! client says that it accepts a coding.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -39,7 +39,9 @@ struct Forms {
 impl Codings {
     /// Whether a form beside the file is known.
     pub(crate) fn is_any_beside(&self) -> bool {
-        self.0.iter().any(|forms| forms.beside.get().is_some_and(Option::is_some))
+        self.0
+            .iter()
+            .any(|forms| forms.beside.get().is_some_and(Option::is_some))
     }
 }
 
@@ -60,12 +62,19 @@ impl Drop for Turn<'_> {
 }
 
 impl Site {
-    /// The form of a file that its client likes best; `None` is the plain one. What is made for it is kept with the
-    /// cached entry of that key.
-    pub(crate) fn coded_form(&self, accepted: &Accepted, entry: &Arc<Entry>, cache_key: &[u8]) -> Option<Arc<Entry>> {
+    /// The form of a file that its client likes best; `None` is the plain one. What is made for it
+    /// is kept with the cached entry of that key.
+    pub(crate) fn coded_form(
+        &self,
+        accepted: &Accepted,
+        entry: &Arc<Entry>,
+        cache_key: &[u8],
+    ) -> Option<Arc<Entry>> {
         let forms = |coding: Coding| &entry.codings.0[coding as usize];
         for coding in accepted.ranked() {
-            let beside = forms(coding).beside.get_or_init(|| self.form_beside(entry, coding).map(Arc::new));
+            let beside = forms(coding)
+                .beside
+                .get_or_init(|| self.form_beside(entry, coding).map(Arc::new));
             if beside.is_some() {
                 return beside.clone();
             }
@@ -82,7 +91,9 @@ impl Site {
         if forms.begun.swap(true, Ordering::AcqRel) {
             return None;
         }
-        let made = forms.made.get_or_init(|| self.make(entry, coding).map(Arc::new));
+        let made = forms
+            .made
+            .get_or_init(|| self.make(entry, coding).map(Arc::new));
         if let Some(made) = made {
             self.cache.charge(cache_key, entry, made.cost());
         }
@@ -103,11 +114,17 @@ impl Site {
 
     fn form_beside(&self, entry: &Entry, coding: Coding) -> Option<Entry> {
         let (path, file, _) = self.file_beside(entry, coding).ok()??;
-        entry.beside(&path, file, coding, &self.policy.file_fields).ok()
+        entry
+            .beside(&path, file, coding, &self.policy.file_fields)
+            .ok()
     }
 
     /// The file beside, if it isn't older than what it is a form of.
-    fn file_beside(&self, entry: &Entry, coding: Coding) -> io::Result<Option<(PathBuf, File, Identity)>> {
+    fn file_beside(
+        &self,
+        entry: &Entry,
+        coding: Coding,
+    ) -> io::Result<Option<(PathBuf, File, Identity)>> {
         let path = with_extension(&entry.path, coding);
         let file = self.root.open_file(&path)?;
         let metadata = file.metadata()?;
@@ -119,8 +136,14 @@ impl Site {
     /// Whether what was found beside a file is still what stands there.
     pub(crate) fn is_all_current_beside(&self, entry: &Entry) -> bool {
         Coding::ALL.into_iter().all(|coding| {
-            let Some(known) = entry.codings.0[coding as usize].beside.get() else { return true };
-            let now = self.file_beside(entry, coding).ok().flatten().map(|(_, _, identity)| identity);
+            let Some(known) = entry.codings.0[coding as usize].beside.get() else {
+                return true;
+            };
+            let now = self
+                .file_beside(entry, coding)
+                .ok()
+                .flatten()
+                .map(|(_, _, identity)| identity);
             now == known.as_ref().map(|known| known.identity)
         })
     }

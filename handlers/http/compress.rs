@@ -60,7 +60,11 @@ mod tests {
                     Coding::Gzip => read_all(flate2::read::GzDecoder::new(&coded[..])),
                 };
                 assert_eq!(String::from_utf8(decoded).unwrap(), plain, "{coding:?}");
-                assert!(plain.len() < 1000 || coded.len() < plain.len() / 20, "{coding:?}: {}", coded.len());
+                assert!(
+                    plain.len() < 1000 || coded.len() < plain.len() / 20,
+                    "{coding:?}: {}",
+                    coded.len()
+                );
             }
         }
     }

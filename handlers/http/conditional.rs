@@ -49,7 +49,11 @@ pub enum Outcome {
 
 /// Evaluates the conditions in the order of §13.2.2. `current` is `None` when the target has no
 /// representation; `is_get_or_head` tells a 304 from a 412.
-pub fn evaluate(conditions: &Conditions<'_>, current: Option<&Validators<'_>>, is_get_or_head: bool) -> Outcome {
+pub fn evaluate(
+    conditions: &Conditions<'_>,
+    current: Option<&Validators<'_>>,
+    is_get_or_head: bool,
+) -> Outcome {
     let modified = current.and_then(|current| seconds(current.last_modified?));
     let modified_since = |date: Option<&[u8]>| Some(modified? > http_date(date?)?);
 
@@ -178,21 +182,39 @@ fn seconds(time: SystemTime) -> Option<u64> {
 /// What must hold for any bytes; for the fuzzer.
 #[doc(hidden)]
 pub fn check(data: &[u8]) {
-    let current = Validators { etag: Some(b"\"a\""), last_modified: Some(UNIX_EPOCH) };
+    let current = Validators {
+        etag: Some(b"\"a\""),
+        last_modified: Some(UNIX_EPOCH),
+    };
     let evaluate = |conditions: Conditions<'_>| evaluate(&conditions, Some(&current), true);
-    let if_match = evaluate(Conditions { if_match: Some(data), ..Conditions::default() });
-    let if_none_match = evaluate(Conditions { if_none_match: Some(data), ..Conditions::default() });
+    let if_match = evaluate(Conditions {
+        if_match: Some(data),
+        ..Conditions::default()
+    });
+    let if_none_match = evaluate(Conditions {
+        if_none_match: Some(data),
+        ..Conditions::default()
+    });
     // A tag that matches strongly matches weakly too.
     if if_match != Outcome::PreconditionFailed {
         assert_eq!(if_none_match, Outcome::NotModified);
     }
-    let if_range = evaluate(Conditions { if_range: Some(data), ..Conditions::default() });
+    let if_range = evaluate(Conditions {
+        if_range: Some(data),
+        ..Conditions::default()
+    });
     if if_range == (Outcome::Proceed { honour_range: true }) && data.starts_with(b"\"") {
         assert_eq!(data, b"\"a\"");
     }
     for conditions in [
-        Conditions { if_modified_since: Some(data), ..Conditions::default() },
-        Conditions { if_unmodified_since: Some(data), ..Conditions::default() },
+        Conditions {
+            if_modified_since: Some(data),
+            ..Conditions::default()
+        },
+        Conditions {
+            if_unmodified_since: Some(data),
+            ..Conditions::default()
+        },
     ] {
         // No date lies before 1970, so the representation is never newer than one.
         assert_ne!(evaluate(conditions), Outcome::PreconditionFailed);

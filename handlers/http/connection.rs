@@ -24,7 +24,8 @@ use streaming::Streaming;
 mod held_back;
 mod streaming;
 
-/// Requests that are answered in one go before the answers are sent: what a pipelining client has sent at once.
+/// Requests that are answered in one go before the answers are sent: what a pipelining client has
+/// sent at once.
 const PIPELINED: usize = 16;
 
 /// Bytes of a refused request's line that are logged.
@@ -47,11 +48,16 @@ pub struct HttpHandler {
 enum Doing {
     /// The next request's head.
     Head,
-    /// The body of a request that is answered when all of that is there: a malformed one makes the whole request
-    /// malformed. The head's bytes are kept, as parsing them again costs less than keeping the result apart from them.
+    /// The body of a request that is answered when all of that is there: a malformed one makes the
+    /// whole request malformed. The head's bytes are kept, as parsing them again costs less than
+    /// keeping the result apart from them.
     Body { head: Vec<u8>, body: Body },
     /// The body of a request whose receiver takes it as it comes; the answer follows its end.
-    Receive { head: Vec<u8>, body: Body, receiver: Box<dyn Receiver> },
+    Receive {
+        head: Vec<u8>,
+        body: Body,
+        receiver: Box<dyn Receiver>,
+    },
     /// A request that isn't let through.
     HoldBack(HeldBack),
     /// What an answered request's handler didn't read of its body.
@@ -75,7 +81,10 @@ pub(super) enum Turn {
 
 impl HttpHandler {
     /// A handler of a new connection.
-    pub(crate) fn new(application: Arc<dyn Application>, access_log: Option<Arc<AccessLog>>) -> HttpHandler {
+    pub(crate) fn new(
+        application: Arc<dyn Application>,
+        access_log: Option<Arc<AccessLog>>,
+    ) -> HttpHandler {
         HttpHandler {
             application,
             access_log,
@@ -99,17 +108,26 @@ impl HttpHandler {
 
     /// What is said of HSTS on this connection.
     fn hsts(&self, request: &StreamRequest) -> Option<Duration> {
-        self.https.and_then(|https| https.hsts).filter(|_| request.is_tls())
+        self.https
+            .and_then(|https| https.hsts)
+            .filter(|_| request.is_tls())
     }
 
     fn frame_of(&self, request: &StreamRequest, head: &Head<'_>) -> Frame {
         let frame = Frame::of(head, !request.server.is_shutting_down(), self.hsts(request));
-        Frame { sharing: self.permit.sharing(), ..frame }
+        Frame {
+            sharing: self.permit.sharing(),
+            ..frame
+        }
     }
 
     fn log(&self, request: &StreamRequest, line: &[u8], head: Option<&Head<'_>>, sent: Sent) {
         let Some(log) = &self.access_log else { return };
-        let line = if self.access.is_some() { without_token(line) } else { line.into() };
+        let line = if self.access.is_some() {
+            without_token(line)
+        } else {
+            line.into()
+        };
         log.log(&Record {
             client: &request.client_address,
             user: self.permit.user(),
@@ -122,14 +140,19 @@ impl HttpHandler {
         });
     }
 
-    /// Refuses what isn't a request that can be served; the connection ends. Without a `head`, what the buffer begins
-    /// with is one, or should be.
-    fn refuse(&self, request: &mut StreamRequest, head: Option<&[u8]>, refused: HeadError) -> io::Result<Turn> {
+    /// Refuses what isn't a request that can be served; the connection ends. Without a `head`, what
+    /// the buffer begins with is one, or should be.
+    fn refuse(
+        &self,
+        request: &mut StreamRequest,
+        head: Option<&[u8]>,
+        refused: HeadError,
+    ) -> io::Result<Turn> {
         let frame = Frame::last(self.hsts(request));
         let detail = format!("The request was refused: {}.", refused.reason);
         let sent = reply::error(&mut request.wfile, frame, refused.status, "", &detail)?;
-        // What was asked is what one looks for in the log, as far as it is there; a line of a body would pass for a
-        // request.
+        // What was asked is what one looks for in the log, as far as it is there; a line of a body
+        // would pass for a request.
         let line = first_line(head.unwrap_or(request.rfile.buffer()));
         self.log(request, &line[..line.len().min(LOGGED_LINE)], None, sent);
         request.linger();
@@ -144,7 +167,11 @@ impl HttpHandler {
                 self.take_head(request)
             }
             Doing::Body { head, body } => self.take_body(request, head, body),
-            Doing::Receive { head, body, receiver } => self.receive(request, head, body, receiver),
+            Doing::Receive {
+                head,
+                body,
+                receiver,
+            } => self.receive(request, head, body, receiver),
             Doing::HoldBack(held) => self.hold_back(request, held),
             Doing::Rest(body) => self.drop_rest(request, body),
             Doing::Stream(streaming) => self.send_piece(request, streaming),
@@ -173,7 +200,11 @@ impl HttpHandler {
             match access.admit(&head, &request.client_address, request.server.clock().now()) {
                 Ok(permit) => self.permit = permit,
                 Err(refused) => {
-                    let (bytes, body, awaited) = (bytes.to_vec(), Body::announced(head.body), head.expect_continue);
+                    let (bytes, body, awaited) = (
+                        bytes.to_vec(),
+                        Body::announced(head.body),
+                        head.expect_continue,
+                    );
                     request.rfile.consume(consumed);
                     return self.turn_away(request, bytes, body, awaited, refused);
                 }
@@ -181,16 +212,27 @@ impl HttpHandler {
         }
         let receiver = match head.method {
             Method::Get | Method::Head => None,
-            _ => self.application.receive(&head, &request.client_address, &self.permit),
+            _ => self
+                .application
+                .receive(&head, &request.client_address, &self.permit),
         };
         if let Some(receiver) = receiver {
-            let (bytes, body, awaited) = (bytes.to_vec(), Body::announced(head.body), head.expect_continue);
+            let (bytes, body, awaited) = (
+                bytes.to_vec(),
+                Body::announced(head.body),
+                head.expect_continue,
+            );
             request.rfile.consume(consumed);
             return self.begin_receiving(request, bytes, body, awaited, receiver);
         }
         if let Some(body) = Body::announced(head.body) {
-            // The body follows the head in the buffer: the head must be out of it for the body to be read.
-            let (bytes, wanted, awaited) = (bytes.to_vec(), self.application.wants_body(&head), is_short(&head));
+            // The body follows the head in the buffer: the head must be out of it for the body to
+            // be read.
+            let (bytes, wanted, awaited) = (
+                bytes.to_vec(),
+                self.application.wants_body(&head),
+                is_short(&head),
+            );
             request.rfile.consume(consumed);
             if wanted || !awaited {
                 return self.answer_with_body(request, &bytes, body);
@@ -200,7 +242,12 @@ impl HttpHandler {
         }
         let frame = self.frame_of(request, &head);
         let body = BodyReader::without(&mut request.wfile);
-        let incoming = Incoming { head: &head, client_address: &request.client_address, permit: &self.permit, body };
+        let incoming = Incoming {
+            head: &head,
+            client_address: &request.client_address,
+            permit: &self.permit,
+            body,
+        };
         let answer = self.application.respond(incoming, frame)?;
         self.log(request, first_line(bytes), Some(&head), answer.sent());
         request.rfile.consume(consumed);
@@ -208,16 +255,23 @@ impl HttpHandler {
     }
 
     /// Drops what has come of a body that nobody wants; answers when all of it was there.
-    fn take_body(&mut self, request: &mut StreamRequest, head: Vec<u8>, mut body: Body) -> io::Result<Turn> {
+    fn take_body(
+        &mut self,
+        request: &mut StreamRequest,
+        head: Vec<u8>,
+        mut body: Body,
+    ) -> io::Result<Turn> {
         match body.take(&mut request.rfile, |_| {}) {
             Ok(Progress::Partial) if body.taken() <= DROPPED_BODY => {
                 self.doing = Doing::Body { head, body };
                 Ok(Turn::Wait)
             }
             Ok(Progress::Partial | Progress::Whole) => self.answer_with_body(request, &head, body),
-            Ok(Progress::CutShort) => {
-                self.refuse(request, Some(&head), HeadError::bad("the body ended before its end"))
-            }
+            Ok(Progress::CutShort) => self.refuse(
+                request,
+                Some(&head),
+                HeadError::bad("the body ended before its end"),
+            ),
             Err(refused) => self.refuse(request, Some(&head), refused),
         }
     }
@@ -236,16 +290,22 @@ impl HttpHandler {
                 if continue_due {
                     request.wfile.write_all(CONTINUE)?;
                 }
-                self.doing = Doing::Receive { head, body, receiver };
+                self.doing = Doing::Receive {
+                    head,
+                    body,
+                    receiver,
+                };
                 Ok(Turn::Again)
             }
             (Ok(receiver), None) => self.answer_received(request, &head, None, receiver.finish()),
-            // Whoever waits for 100 (Continue) may send the body all the same: where the next request begins is not
-            // known.
+            // Whoever waits for 100 (Continue) may send the body all the same: where the next
+            // request begins is not known.
             (Err(response), Some(body)) if continue_due => {
                 self.answer_received(request, &head, Some((body, false)), response)
             }
-            (Err(response), body) => self.answer_received(request, &head, body.map(droppable), response),
+            (Err(response), body) => {
+                self.answer_received(request, &head, body.map(droppable), response)
+            }
         }
     }
 
@@ -258,18 +318,27 @@ impl HttpHandler {
         mut receiver: Box<dyn Receiver>,
     ) -> io::Result<Turn> {
         match receiver.receive(&mut body, &mut request.rfile) {
-            Ok(()) if body.is_whole() => self.answer_received(request, &head, None, receiver.finish()),
+            Ok(()) if body.is_whole() => {
+                self.answer_received(request, &head, None, receiver.finish())
+            }
             Ok(()) => {
-                self.doing = Doing::Receive { head, body, receiver };
+                self.doing = Doing::Receive {
+                    head,
+                    body,
+                    receiver,
+                };
                 Ok(Turn::Wait)
             }
-            Err(Stopped::Refused(response)) => self.answer_received(request, &head, Some(droppable(body)), *response),
+            Err(Stopped::Refused(response)) => {
+                self.answer_received(request, &head, Some(droppable(body)), *response)
+            }
             Err(Stopped::Malformed(malformed)) => self.refuse(request, Some(&head), malformed),
             Err(Stopped::Lost(error)) => Err(error),
         }
     }
 
-    /// Answers a request that had a receiver. With what is left of its body stands whether that may be dropped.
+    /// Answers a request that had a receiver. With what is left of its body stands whether that may
+    /// be dropped.
     fn answer_received(
         &mut self,
         request: &mut StreamRequest,
@@ -280,26 +349,51 @@ impl HttpHandler {
         let Ok(Status::Complete { head, .. }) = head::parse(bytes, &mut Scanner::default()) else {
             return Ok(Turn::Over); // can't be: these bytes were a whole head before
         };
-        let go_on = rest.as_ref().is_none_or(|(_, may_be_dropped)| *may_be_dropped);
+        let go_on = rest
+            .as_ref()
+            .is_none_or(|(_, may_be_dropped)| *may_be_dropped);
         let frame = self.frame_of(request, &head);
-        let frame = Frame { keep_alive: frame.keep_alive && go_on, ..frame };
+        let frame = Frame {
+            keep_alive: frame.keep_alive && go_on,
+            ..frame
+        };
         let answer = reply::response(&mut request.wfile, frame, response)?;
         self.log(request, first_line(bytes), Some(&head), answer.sent());
         self.go_on(request, answer, rest.map(|(body, _)| body), frame.http_1_0)
     }
 
     /// Answers a request whose body may still be read, and whose head is no longer in the buffer.
-    fn answer_with_body(&mut self, request: &mut StreamRequest, bytes: &[u8], mut body: Body) -> io::Result<Turn> {
+    fn answer_with_body(
+        &mut self,
+        request: &mut StreamRequest,
+        bytes: &[u8],
+        mut body: Body,
+    ) -> io::Result<Turn> {
         let Ok(Status::Complete { head, .. }) = head::parse(bytes, &mut Scanner::default()) else {
             return Ok(Turn::Over); // can't be: these bytes were a whole head before
         };
         let frame = self.frame_of(request, &head);
-        let reader = BodyReader::new(&mut body, &mut request.rfile, &mut request.wfile, head.expect_continue);
-        // For an application that doesn't look at bodies, it is decided here what becomes of the connection.
-        let keep_alive = frame.keep_alive && (self.application.wants_body(&head) || reader.keeps_connection());
-        let frame = Frame { keep_alive, ..frame };
+        let reader = BodyReader::new(
+            &mut body,
+            &mut request.rfile,
+            &mut request.wfile,
+            head.expect_continue,
+        );
+        // For an application that doesn't look at bodies, it is decided here what becomes of the
+        // connection.
+        let keep_alive =
+            frame.keep_alive && (self.application.wants_body(&head) || reader.keeps_connection());
+        let frame = Frame {
+            keep_alive,
+            ..frame
+        };
         let (client_address, permit) = (&request.client_address, &self.permit);
-        let incoming = Incoming { head: &head, client_address, permit, body: reader };
+        let incoming = Incoming {
+            head: &head,
+            client_address,
+            permit,
+            body: reader,
+        };
         let answer = self.application.respond(incoming, frame)?;
         self.log(request, first_line(bytes), Some(&head), answer.sent());
         let rest = (!body.is_whole()).then_some(body);
@@ -315,7 +409,9 @@ impl HttpHandler {
         http_1_0: bool,
     ) -> io::Result<Turn> {
         match answer {
-            Answer::Sent(Sent { keep_alive: false, .. }) => {
+            Answer::Sent(Sent {
+                keep_alive: false, ..
+            }) => {
                 if rest.is_some() {
                     request.linger();
                 }
@@ -375,7 +471,13 @@ fn send_on(to: &mut WFile, head: &Head<'_>, https: Https) -> io::Result<Sent> {
             let fields = format!("Location: {location}\r\nCache-Control: no-store\r\n");
             reply::error(to, frame, 308, &fields, "This site speaks HTTPS.")
         }
-        None => reply::error(to, frame, 400, "", "This site speaks HTTPS, and the request doesn't say where to."),
+        None => reply::error(
+            to,
+            frame,
+            400,
+            "",
+            "This site speaks HTTPS, and the request doesn't say where to.",
+        ),
     }
 }
 
@@ -408,7 +510,10 @@ impl StreamRequestHandler for HttpHandler {
                 Turn::Again => {}
             }
         }
-        if matches!(self.doing, Doing::Body { .. } | Doing::Receive { .. } | Doing::Rest(_)) {
+        if matches!(
+            self.doing,
+            Doing::Body { .. } | Doing::Receive { .. } | Doing::Rest(_)
+        ) {
             request.stay_in_flight();
         }
         Ok(Next::Wait)
@@ -434,7 +539,14 @@ impl StreamRequestHandler for HttpHandler {
                     _ => None,
                 };
                 // It may not get through; there is nobody left to tell.
-                let _ = self.refuse(request, head, HeadError { status: 408, reason: "the request took too long" });
+                let _ = self.refuse(
+                    request,
+                    head,
+                    HeadError {
+                        status: 408,
+                        reason: "the request took too long",
+                    },
+                );
             }
         }
     }

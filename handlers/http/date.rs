@@ -84,20 +84,29 @@ mod tests {
     #[test]
     fn the_text_changes_with_the_second_and_only_then() {
         let last = Cell::new((0, EPOCH));
-        assert_eq!(&cached(&last, at(784_111_777)), b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(
+            &cached(&last, at(784_111_777)),
+            b"Sun, 06 Nov 1994 08:49:37 GMT"
+        );
         assert_eq!(last.get().0, 784_111_777);
 
         let marked = *b"Sun, 06 Nov 1994 08:49:37 ...";
         last.set((784_111_777, marked));
         let later = at(784_111_777) + Duration::from_millis(999);
         assert_eq!(cached(&last, later), marked);
-        assert_eq!(&cached(&last, at(784_111_778)), b"Sun, 06 Nov 1994 08:49:38 GMT");
+        assert_eq!(
+            &cached(&last, at(784_111_778)),
+            b"Sun, 06 Nov 1994 08:49:38 GMT"
+        );
     }
 
     #[test]
     fn a_clock_that_is_set_back_is_followed() {
         let last = Cell::new((784_111_778, EPOCH));
-        assert_eq!(&cached(&last, at(784_111_777)), b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(
+            &cached(&last, at(784_111_777)),
+            b"Sun, 06 Nov 1994 08:49:37 GMT"
+        );
     }
 
     #[test]

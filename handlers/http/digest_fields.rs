@@ -1,5 +1,5 @@
-//! `Content-Digest` and `Repr-Digest` (RFC 9530): what a sender says its bytes hash to; `Want-Content-Digest` and
-//! `Want-Repr-Digest`: what a client would like to be told of them.
+//! `Content-Digest` and `Repr-Digest` (RFC 9530): what a sender says its bytes hash to;
+//! `Want-Content-Digest` and `Want-Repr-Digest`: what a client would like to be told of them.
 
 use std::fmt;
 
@@ -17,8 +17,8 @@ const HIGHEST: u64 = 10;
 /// Why a digest field is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DigestFieldError {
-    /// It isn't a dictionary of byte sequences (RFC 9651 §3.2, §3.3.5). Ignoring it would mean to store unverified what
-    /// was to be verified.
+    /// It isn't a dictionary of byte sequences (RFC 9651 §3.2, §3.3.5). Ignoring it would mean to
+    /// store unverified what was to be verified.
     Malformed,
     /// The `sha-256` in it hasn't 32 bytes.
     Length,
@@ -35,8 +35,8 @@ impl fmt::Display for DigestFieldError {
 
 impl std::error::Error for DigestFieldError {}
 
-/// The `sha-256` of a field, its lines joined by commas; `None` if it names other algorithms only, which may be ignored
-/// (RFC 9530 §2). Of several, the last one counts (RFC 9651 §3.2).
+/// The `sha-256` of a field, its lines joined by commas; `None` if it names other algorithms only,
+/// which may be ignored (RFC 9530 §2). Of several, the last one counts (RFC 9651 §3.2).
 ///
 /// # Errors
 /// See [`DigestFieldError`].
@@ -51,13 +51,15 @@ pub fn sha_256(field: &[u8]) -> Result<Option<[u8; 32]>, DigestFieldError> {
     Ok(found)
 }
 
-/// The digest that the client of a `Want-Repr-Digest` or `Want-Content-Digest` likes best among those that are computed
-/// here, the field's lines joined by commas. `None` if there is none, or if the field isn't a dictionary of integers
-/// from 0 to 10: such a wish may be ignored (RFC 9530 §4).
+/// The digest that the client of a `Want-Repr-Digest` or `Want-Content-Digest` likes best among
+/// those that are computed here, the field's lines joined by commas. `None` if there is none, or if
+/// the field isn't a dictionary of integers from 0 to 10: such a wish may be ignored (RFC 9530 §4).
 pub fn wanted(field: &[u8]) -> Option<Algorithm> {
     let mut preferences = [0; Algorithm::ALL.len()];
     for_each_member(field, preference, |key, value| {
-        let known = Algorithm::ALL.iter().position(|known| known.key().is_some_and(|name| name.as_bytes() == key));
+        let known = Algorithm::ALL
+            .iter()
+            .position(|known| known.key().is_some_and(|name| name.as_bytes() == key));
         if let Some(at) = known {
             preferences[at] = value;
         }
@@ -66,16 +68,26 @@ pub fn wanted(field: &[u8]) -> Option<Algorithm> {
     .ok()?;
     // Of equals the first: the better one.
     let best = preferences.into_iter().max().filter(|best| *best > 0)?;
-    Algorithm::ALL.into_iter().zip(preferences).find(|(_, preference)| *preference == best).map(|(known, _)| known)
+    Algorithm::ALL
+        .into_iter()
+        .zip(preferences)
+        .find(|(_, preference)| *preference == best)
+        .map(|(known, _)| known)
 }
 
-/// The value of a `Repr-Digest` or `Content-Digest`; `None` for an algorithm that these fields don't know.
+/// The value of a `Repr-Digest` or `Content-Digest`; `None` for an algorithm that these fields
+/// don't know.
 pub(crate) fn member(algorithm: Algorithm, digest: &[u8]) -> Option<String> {
-    Some(format!("{}=:{}:", algorithm.key()?, STANDARD.encode_to_string(digest)))
+    Some(format!(
+        "{}=:{}:",
+        algorithm.key()?,
+        STANDARD.encode_to_string(digest)
+    ))
 }
 
-/// Calls `each` for the members of a dictionary (RFC 9651 §3.2). `value` takes the value, its `=` included, off the
-/// beginning of what it is given; what follows is a parameter, or the next member.
+/// Calls `each` for the members of a dictionary (RFC 9651 §3.2). `value` takes the value, its `=`
+/// included, off the beginning of what it is given; what follows is a parameter, or the next
+/// member.
 fn for_each_member<'a, V>(
     field: &'a [u8],
     value: impl Fn(&'a [u8]) -> Option<(V, &'a [u8])>,
@@ -115,24 +127,37 @@ fn preference(text: &[u8]) -> Option<(u64, &[u8])> {
     let text = text.strip_prefix(b"=")?;
     let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at(length);
-    let value = std::str::from_utf8(digits).ok().filter(|_| length <= LONGEST)?.parse().ok()?;
+    let value = std::str::from_utf8(digits)
+        .ok()
+        .filter(|_| length <= LONGEST)?
+        .parse()
+        .ok()?;
     (value <= HIGHEST).then_some((value, rest))
 }
 
 /// RFC 9651 §3.1.2: lower-case letters, digits and `_-.*`, beginning with a letter or `*`.
 fn key(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let in_key = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.*".contains(byte);
+    let in_key =
+        |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.*".contains(byte);
     let begins = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'*';
     let length = bytes.iter().take_while(|byte| in_key(byte)).count();
-    bytes.first().is_some_and(begins).then(|| bytes.split_at(length))
+    bytes
+        .first()
+        .is_some_and(begins)
+        .then(|| bytes.split_at(length))
 }
 
 /// What follows a parameter, whose meaning doesn't matter.
 fn skip_parameter(bytes: &[u8]) -> Option<&[u8]> {
     let (_, rest) = key(bytes)?;
-    let Some(value) = rest.strip_prefix(b"=") else { return Some(rest) };
+    let Some(value) = rest.strip_prefix(b"=") else {
+        return Some(rest);
+    };
     let Some(text) = value.strip_prefix(b"\"") else {
-        let length = value.iter().take_while(|byte| byte.is_ascii_graphic() && !b",;\"".contains(byte)).count();
+        let length = value
+            .iter()
+            .take_while(|byte| byte.is_ascii_graphic() && !b",;\"".contains(byte))
+            .count();
         return (length > 0).then(|| &value[length..]);
     };
     let mut at = 0;
@@ -158,7 +183,10 @@ pub fn check(data: &[u8]) {
         let again = format!("sha-256=:{}:", STANDARD.encode_to_string(digest));
         assert_eq!(sha_256(again.as_bytes()), Ok(Some(digest)));
         // Another member of another algorithm before it changes nothing.
-        assert_eq!(sha_256(format!("md5=:AAAA:;a=\"\\\"\" ,\t{again}").as_bytes()), Ok(Some(digest)));
+        assert_eq!(
+            sha_256(format!("md5=:AAAA:;a=\"\\\"\" ,\t{again}").as_bytes()),
+            Ok(Some(digest))
+        );
     }
     if let Some(wish) = wanted(data) {
         let key = wish.key().unwrap_or_default();

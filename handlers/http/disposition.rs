@@ -17,13 +17,17 @@ const IN_EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// The value that has a response saved under this name: in ASCII for old clients, and as it is (RFC 8187).
-/// What is no UTF-8 becomes U+FFFD.
+/// The value that has a response saved under this name: in ASCII for old clients, and as it is (RFC
+/// 8187). What is no UTF-8 becomes U+FFFD.
 pub(crate) fn attachment(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
-    // RFC 6266 §4.3: some clients take escapes and percent signs in the plain form literally, others don't.
+    // RFC 6266 §4.3: some clients take escapes and percent signs in the plain form literally,
+    // others don't.
     let is_plain = |c: char| c.is_ascii_alphanumeric() || " !#$&+-.^_`|~()[]{},;=@".contains(c);
-    let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    let plain: String = name
+        .chars()
+        .map(|c| if is_plain(c) { c } else { '_' })
+        .collect();
     let extended = utf8_percent_encode(&name, IN_EXTENDED);
     format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{extended}")
 }
@@ -36,12 +40,23 @@ mod tests {
     fn no_name_ends_the_value() {
         for (name, plain, extended) in [
             (&b"a.zip"[..], "a.zip", "a.zip"),
-            ("naïve €.zip".as_bytes(), "na_ve _.zip", "na%C3%AFve%20%E2%82%AC.zip"),
-            (b"a\"; filename=b", "a_; filename=b", "a%22%3B%20filename%3Db"),
+            (
+                "naïve €.zip".as_bytes(),
+                "na_ve _.zip",
+                "na%C3%AFve%20%E2%82%AC.zip",
+            ),
+            (
+                b"a\"; filename=b",
+                "a_; filename=b",
+                "a%22%3B%20filename%3Db",
+            ),
             (b"a\\b%41\r\nc", "a_b_41__c", "a%5Cb%2541%0D%0Ac"),
             (b"a'*/\xff", "a____", "a%27%2A%2F%EF%BF%BD"),
         ] {
-            assert_eq!(attachment(name), format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{extended}"));
+            assert_eq!(
+                attachment(name),
+                format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{extended}")
+            );
         }
     }
 }

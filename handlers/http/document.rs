@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
-/// Its `Content-Security-Policy`. Nothing but the page's own style and the site's own pictures is loaded, and no script
-/// runs: should a page ever carry what it mustn't, that stays dead (Content Security Policy Level 3).
+/// Its `Content-Security-Policy`. Nothing but the page's own style and the site's own pictures is
+/// loaded, and no script runs: should a page ever carry what it mustn't, that stays dead (Content
+/// Security Policy Level 3).
 pub(crate) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
     img-src 'self' data:; form-action 'self'; base-uri 'none'";
 

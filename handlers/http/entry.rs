@@ -29,8 +29,8 @@ pub(crate) struct Entry {
     pub(crate) modified: SystemTime,
     pub(crate) etag: String,
     pub(crate) media_type: String,
-    /// The header fields that describe it, as they go out with a 200; those that tell this content from another stand
-    /// behind `validators_at`.
+    /// The header fields that describe it, as they go out with a 200; those that tell this content
+    /// from another stand behind `validators_at`.
     fields: Box<[u8]>,
     validators_at: usize,
     /// Its fields hold `Vary`.
@@ -62,7 +62,9 @@ impl Body {
     /// It can't be read, or became shorter.
     pub(crate) fn read(&self, range: Range<u64>, to: &mut Vec<u8>) -> io::Result<()> {
         match self {
-            Body::Memory(bytes) => to.extend_from_slice(&bytes[range.start as usize..range.end as usize]),
+            Body::Memory(bytes) => {
+                to.extend_from_slice(&bytes[range.start as usize..range.end as usize])
+            }
             Body::Descriptor(file) => {
                 let begin = to.len();
                 to.resize(begin + (range.end - range.start) as usize, 0);
@@ -87,13 +89,21 @@ impl Identity {
     /// The same file, once it has got this date, which isn't before 1970.
     pub(crate) fn dated(self, modified: SystemTime) -> Identity {
         let since_1970 = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Identity { modified: (since_1970.as_secs() as i64, i64::from(since_1970.subsec_nanos())), ..self }
+        Identity {
+            modified: (
+                since_1970.as_secs() as i64,
+                i64::from(since_1970.subsec_nanos()),
+            ),
+            ..self
+        }
     }
 
-    /// Whether the file was left alone for some time: one that is changed twice within a tick of its file system's
-    /// clock looks the same in between.
+    /// Whether the file was left alone for some time: one that is changed twice within a tick of
+    /// its file system's clock looks the same in between.
     pub(crate) fn has_rested(&self) -> bool {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         self.changed.0 + COARSEST_TICK < since_1970.as_secs() as i64
     }
 
@@ -103,8 +113,8 @@ impl Identity {
     }
 }
 
-/// The entity tag of a file that was changed at this time, in seconds and nanoseconds since 1970, and is so long in
-/// bytes.
+/// The entity tag of a file that was changed at this time, in seconds and nanoseconds since 1970,
+/// and is so long in bytes.
 pub(crate) fn etag((seconds, nanoseconds): (i64, i64), length: u64) -> String {
     format!("\"{seconds:x}-{nanoseconds:x}-{length:x}\"")
 }
@@ -116,18 +126,49 @@ impl Entry {
         let varies = media::is_compressible(&media_type);
         let read = Read::new(file)?;
         let etag = read.identity.etag();
-        let head = Fields { media_type: &media_type, coding: None, modified: read.modified, etag: &etag, varies, more };
+        let head = Fields {
+            media_type: &media_type,
+            coding: None,
+            modified: read.modified,
+            etag: &etag,
+            varies,
+            more,
+        };
         let (fields, validators_at) = head.lines(read.identity.length);
         let (length, modified) = (read.identity.length, read.modified);
         let (body, identity, codings) = (read.body, read.identity, Codings::default());
-        Ok(Entry { path, body, length, modified, etag, media_type, fields, validators_at, varies, identity, codings })
+        Ok(Entry {
+            path,
+            body,
+            length,
+            modified,
+            etag,
+            media_type,
+            fields,
+            validators_at,
+            varies,
+            identity,
+            codings,
+        })
     }
 
     /// A form of this file that stands beside it.
-    pub(crate) fn beside(&self, path: &Path, file: File, coding: Coding, more: &str) -> io::Result<Entry> {
+    pub(crate) fn beside(
+        &self,
+        path: &Path,
+        file: File,
+        coding: Coding,
+        more: &str,
+    ) -> io::Result<Entry> {
         let read = Read::new(file)?;
         let etag = tag_of_form(&read.identity.etag(), coding.name());
-        let coded = Coded { path, body: read.body, modified: read.modified, etag, identity: read.identity };
+        let coded = Coded {
+            path,
+            body: read.body,
+            modified: read.modified,
+            etag,
+            identity: read.identity,
+        };
         Ok(self.coded(coded, read.identity.length, coding, more))
     }
 
@@ -147,21 +188,72 @@ impl Entry {
     /// The same file as another media type. `more` are field lines for it.
     pub(crate) fn represented(&self, content: Vec<u8>, media_type: &str, more: &str) -> Entry {
         let (length, modified, identity) = (content.len() as u64, self.modified, self.identity);
-        let etag = tag_of_form(&self.etag, media_type.split(['/', ';']).nth(1).unwrap_or_default());
+        let etag = tag_of_form(
+            &self.etag,
+            media_type.split(['/', ';']).nth(1).unwrap_or_default(),
+        );
         let (media_type, varies) = (media_type.to_owned(), false);
-        let head = Fields { media_type: &media_type, coding: None, modified, etag: &etag, varies, more };
+        let head = Fields {
+            media_type: &media_type,
+            coding: None,
+            modified,
+            etag: &etag,
+            varies,
+            more,
+        };
         let (fields, validators_at) = head.lines(length);
-        let (path, body, codings) = (self.path.clone(), Body::Memory(content.into()), Codings::default());
-        Entry { path, body, length, modified, etag, media_type, fields, validators_at, varies, identity, codings }
+        let (path, body, codings) = (
+            self.path.clone(),
+            Body::Memory(content.into()),
+            Codings::default(),
+        );
+        Entry {
+            path,
+            body,
+            length,
+            modified,
+            etag,
+            media_type,
+            fields,
+            validators_at,
+            varies,
+            identity,
+            codings,
+        }
     }
 
     fn coded(&self, coded: Coded<'_>, length: u64, coding: Coding, more: &str) -> Entry {
         let media_type = self.media_type.clone();
-        let Coded { path, body, modified, etag, identity } = coded;
-        let head = Fields { media_type: &media_type, coding: Some(coding), modified, etag: &etag, varies: true, more };
+        let Coded {
+            path,
+            body,
+            modified,
+            etag,
+            identity,
+        } = coded;
+        let head = Fields {
+            media_type: &media_type,
+            coding: Some(coding),
+            modified,
+            etag: &etag,
+            varies: true,
+            more,
+        };
         let (fields, validators_at) = head.lines(length);
         let (path, varies, codings) = (path.to_owned(), true, Codings::default());
-        Entry { path, body, length, modified, etag, media_type, fields, validators_at, varies, identity, codings }
+        Entry {
+            path,
+            body,
+            length,
+            modified,
+            etag,
+            media_type,
+            fields,
+            validators_at,
+            varies,
+            identity,
+            codings,
+        }
     }
 
     /// The field lines of a 200.
@@ -181,15 +273,18 @@ impl Entry {
     pub(crate) fn content(&self) -> io::Result<Arc<[u8]>> {
         match &self.body {
             Body::Memory(bytes) => Ok(Arc::clone(bytes)),
-            Body::Descriptor(file) => {
-                read_whole(file, &self.identity)?.ok_or_else(|| io::Error::other("the file was changed meanwhile"))
-            }
+            Body::Descriptor(file) => read_whole(file, &self.identity)?
+                .ok_or_else(|| io::Error::other("the file was changed meanwhile")),
         }
     }
 
     /// What it costs to keep this entry.
     pub(crate) fn cost(&self) -> usize {
-        let body = if let Body::Memory(bytes) = &self.body { bytes.len() } else { 0 };
+        let body = if let Body::Memory(bytes) = &self.body {
+            bytes.len()
+        } else {
+            0
+        };
         body + 1024
     }
 }
@@ -214,12 +309,24 @@ impl Read {
     fn new(file: File) -> io::Result<Read> {
         let metadata = file.metadata()?;
         let identity = Identity::of(&metadata);
-        // A date in the future would make every If-Modified-Since wrong (RFC 9110 §8.8.2.1); one before 1970 is none to
-        // httpdate.
-        let modified = metadata.modified().unwrap_or(UNIX_EPOCH).min(SystemTime::now()).max(UNIX_EPOCH);
-        let body = if identity.length <= IN_MEMORY { read_whole(&file, &identity)? } else { None };
+        // A date in the future would make every If-Modified-Since wrong (RFC 9110 §8.8.2.1); one
+        // before 1970 is none to httpdate.
+        let modified = metadata
+            .modified()
+            .unwrap_or(UNIX_EPOCH)
+            .min(SystemTime::now())
+            .max(UNIX_EPOCH);
+        let body = if identity.length <= IN_MEMORY {
+            read_whole(&file, &identity)?
+        } else {
+            None
+        };
         let body = body.map_or_else(|| Body::Descriptor(Arc::new(file)), Body::Memory);
-        Ok(Read { body, modified, identity })
+        Ok(Read {
+            body,
+            modified,
+            identity,
+        })
     }
 }
 
@@ -251,12 +358,19 @@ struct Fields<'a> {
 impl Fields<'_> {
     /// The lines, and where those begin that don't describe the content itself.
     fn lines(&self, length: u64) -> (Box<[u8]>, usize) {
-        let mut lines = format!("Content-Type: {}\r\nContent-Length: {length}\r\n", self.media_type);
+        let mut lines = format!(
+            "Content-Type: {}\r\nContent-Length: {length}\r\n",
+            self.media_type
+        );
         if let Some(coding) = self.coding {
             lines += &format!("Content-Encoding: {}\r\n", coding.name());
         }
         let validators_at = lines.len();
-        lines += &format!("Last-Modified: {}\r\nETag: {}\r\n", httpdate::fmt_http_date(self.modified), self.etag);
+        lines += &format!(
+            "Last-Modified: {}\r\nETag: {}\r\n",
+            httpdate::fmt_http_date(self.modified),
+            self.etag
+        );
         if self.varies {
             lines += VARY;
         }

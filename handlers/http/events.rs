@@ -1,13 +1,16 @@
-//! Server-sent events (WHATWG HTML, section 9.2): a response that goes on for as long as there is something to tell.
+//! Server-sent events (WHATWG HTML, section 9.2): a response that goes on for as long as there is
+//! something to tell.
 
 use std::io;
 
 use super::message::{Produce, Produced, Response};
 
-/// A response of events. `next` is asked for the next ones, and says when to ask again; between them the connection
-/// holds no thread. A client that goes away is forgotten.
+/// A response of events. `next` is asked for the next ones, and says when to ask again; between
+/// them the connection holds no thread. A client that goes away is forgotten.
 pub fn events(next: impl FnMut(&mut Events<'_>) -> Produced + Send + 'static) -> Response {
-    Response::new(200).field("Cache-Control", "no-store").stream("text/event-stream", Source(next))
+    Response::new(200)
+        .field("Cache-Control", "no-store")
+        .stream("text/event-stream", Source(next))
 }
 
 /// Takes events.
@@ -29,7 +32,8 @@ impl Events<'_> {
         self.data(data);
     }
 
-    /// What the browser tells as `Last-Event-ID` when it comes again; belongs to the event that follows.
+    /// What the browser tells as `Last-Event-ID` when it comes again; belongs to the event that
+    /// follows.
     pub fn id(&mut self, id: &str) {
         self.line("id", id);
     }
@@ -43,7 +47,8 @@ impl Events<'_> {
     fn line(&mut self, field: &str, value: &str) {
         let value = value.split(['\n', '\r', '\0']).next().unwrap_or_default();
         let gap = if field.is_empty() { ":" } else { ": " };
-        self.0.extend_from_slice([field, gap, value, "\n"].concat().as_bytes());
+        self.0
+            .extend_from_slice([field, gap, value, "\n"].concat().as_bytes());
     }
 }
 

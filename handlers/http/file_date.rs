@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The first second of the year 10000, since 1970: HTTP has no dates from there on (RFC 9110 §5.6.7).
+/// The first second of the year 10000, since 1970: HTTP has no dates from there on (RFC 9110
+/// §5.6.7).
 const END: u64 = 253_402_300_800;
 /// Digits of a second's fraction that a file system can keep.
 const NANOSECOND: usize = 9;
@@ -17,7 +18,9 @@ pub(crate) fn seconds(text: &[u8]) -> Option<SystemTime> {
     let mut exact = [b'0'; NANOSECOND];
     let known = fraction.len().min(NANOSECOND);
     exact[..known].copy_from_slice(&fraction[..known]);
-    since_1970(Duration::from_secs(number(whole)?).checked_add(Duration::from_nanos(number(&exact)?))?)
+    since_1970(
+        Duration::from_secs(number(whole)?).checked_add(Duration::from_nanos(number(&exact)?))?,
+    )
 }
 
 /// Reads milliseconds since 1970. `None` if it isn't that.
@@ -26,7 +29,11 @@ pub(crate) fn milliseconds(text: &[u8]) -> Option<SystemTime> {
 }
 
 fn since_1970(since: Duration) -> Option<SystemTime> {
-    if since.as_secs() < END { UNIX_EPOCH.checked_add(since) } else { None }
+    if since.as_secs() < END {
+        UNIX_EPOCH.checked_add(since)
+    } else {
+        None
+    }
 }
 
 fn number(text: &[u8]) -> Option<u64> {
@@ -49,17 +56,33 @@ mod tests {
         assert_eq!(seconds(b"1700000000"), at(1_700_000_000_000_000_000));
         assert_eq!(seconds(b"1700000000.25"), at(1_700_000_000_250_000_000));
         assert_eq!(seconds(b"1.0000000019"), at(1_000_000_001));
-        assert_eq!(milliseconds(b"1700000000250"), at(1_700_000_000_250_000_000));
-        assert!(seconds(b"253402300799.999").is_some() && milliseconds(b"253402300799999").is_some());
+        assert_eq!(
+            milliseconds(b"1700000000250"),
+            at(1_700_000_000_250_000_000)
+        );
+        assert!(
+            seconds(b"253402300799.999").is_some() && milliseconds(b"253402300799999").is_some()
+        );
     }
 
     #[test]
     fn whatever_else_stands_there_is_none() {
-        for text in ["", "now", "-1", "+1", " 1", "1 ", "1,5", ".5", "1.", "1.5.5", "1e9", "0x1", "1, 2", "\u{663}"] {
-            assert_eq!((seconds(text.as_bytes()), milliseconds(text.as_bytes())), (None, None), "{text}");
+        for text in [
+            "", "now", "-1", "+1", " 1", "1 ", "1,5", ".5", "1.", "1.5.5", "1e9", "0x1", "1, 2",
+            "\u{663}",
+        ] {
+            assert_eq!(
+                (seconds(text.as_bytes()), milliseconds(text.as_bytes())),
+                (None, None),
+                "{text}"
+            );
         }
         assert_eq!(milliseconds(b"1.5"), None);
-        for text in ["253402300800", "18446744073709551615", "18446744073709551616"] {
+        for text in [
+            "253402300800",
+            "18446744073709551615",
+            "18446744073709551616",
+        ] {
             assert_eq!(seconds(text.as_bytes()), None, "{text}");
         }
         assert_eq!(milliseconds(b"253402300800000"), None);

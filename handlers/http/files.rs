@@ -41,7 +41,14 @@ impl Application for Site {
     }
 
     fn respond(&self, request: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
-        Exchange { site: self, head: request.head, permit: request.permit, frame, wfile: request.body.wfile }.answer()
+        Exchange {
+            site: self,
+            head: request.head,
+            permit: request.permit,
+            frame,
+            wfile: request.body.wfile,
+        }
+        .answer()
     }
 }
 
@@ -57,7 +64,11 @@ struct Exchange<'a> {
 impl Exchange<'_> {
     fn answer(&mut self) -> io::Result<Answer> {
         if matches!(self.head.body, Framing::Length(length) if length > MAX_UNWANTED_BODY) {
-            return self.error(413, "", "Nobody here wants a body, least of all such a long one.");
+            return self.error(
+                413,
+                "",
+                "Nobody here wants a body, least of all such a long one.",
+            );
         }
         match self.head.method {
             Method::Get | Method::Head => self.get(),
@@ -69,7 +80,11 @@ impl Exchange<'_> {
 
     fn options(&mut self) -> io::Result<Answer> {
         let policy = &self.site.policy;
-        let preflight = if policy.cors { cors::preflight(self.head, METHODS) } else { None };
+        let preflight = if policy.cors {
+            cors::preflight(self.head, METHODS)
+        } else {
+            None
+        };
         let fields = [ALLOW, &policy.fields, &preflight.unwrap_or_default()].concat();
         reply::empty(self.wfile, self.frame, 204, &fields).map(Answer::Sent)
     }
@@ -98,7 +113,12 @@ impl Exchange<'_> {
         }
         match self.site.find(path, target.trailing_slash) {
             Resource::File(entry) => {
-                self.site.cache.insert(request_path, (path, target.trailing_slash), &entry, now_ms());
+                self.site.cache.insert(
+                    request_path,
+                    (path, target.trailing_slash),
+                    &entry,
+                    now_ms(),
+                );
                 self.send_file(&entry, request_path, query)
             }
             Resource::NeedsSlash => self.lead_to(301, &target.location_of_directory()),
@@ -107,12 +127,14 @@ impl Exchange<'_> {
             }
             Resource::Directory(_) | Resource::NotFound => self.not_found(),
             Resource::Forbidden => self.error(403, "", "Reading this isn't allowed."),
-            Resource::Unavailable => self.error(503, "Retry-After: 5\r\n", "The server can't look just now."),
+            Resource::Unavailable => {
+                self.error(503, "Retry-After: 5\r\n", "The server can't look just now.")
+            }
         }
     }
 
-    /// The answer for a folder in which the client may perhaps store files, but of which it may see nothing, not even
-    /// whether it is there.
+    /// The answer for a folder in which the client may perhaps store files, but of which it may see
+    /// nothing, not even whether it is there.
     fn letter_box(&self, request_path: &[u8], query: Query<'_>) -> Option<Response> {
         if self.permit.is_everything() || !request_path.ends_with(b"/") {
             return None;
@@ -129,7 +151,11 @@ impl Exchange<'_> {
         let is_anonymous = self.permit.user().is_none();
         let logs_in = is_anonymous && query.has("login");
         let is_wanted = takes_files && !logs_in && accepts(self.head, b"text/html");
-        Some(if is_wanted { upload::page::letter_box(path, is_anonymous) } else { self.permit.refusal() })
+        Some(if is_wanted {
+            upload::page::letter_box(path, is_anonymous)
+        } else {
+            self.permit.refusal()
+        })
     }
 
     /// A folder as a listing, or as an archive.
@@ -164,13 +190,22 @@ impl Exchange<'_> {
 
     fn cached(&self, request_path: &[u8]) -> Option<Arc<Entry>> {
         let site = self.site;
-        site.cache.get(request_path, now_ms(), |path, slash, entry| site.is_current(path, slash, entry))
+        site.cache
+            .get(request_path, now_ms(), |path, slash, entry| {
+                site.is_current(path, slash, entry)
+            })
     }
 
-    /// What isn't there: the page of the application that knows what the path means, or a page that says so.
+    /// What isn't there: the page of the application that knows what the path means, or a page that
+    /// says so.
     fn not_found(&mut self) -> io::Result<Answer> {
         // What a page loads, it asks for by `*/*` or by its own types.
-        let spa = self.site.policy.spa.as_deref().filter(|_| accepts(self.head, b"text/html"));
+        let spa = self
+            .site
+            .policy
+            .spa
+            .as_deref()
+            .filter(|_| accepts(self.head, b"text/html"));
         let spa = spa.map(|page| page.as_os_str().as_bytes());
         if let Some(path) = spa.filter(|path| self.permit.may(Rights::READ, path)) {
             // As if the page itself had been asked for.
@@ -179,7 +214,9 @@ impl Exchange<'_> {
                 return self.send(&entry, &request_path, VARY_BY_TYPE);
             }
             if let Resource::File(entry) = self.site.find(path, false) {
-                self.site.cache.insert(&request_path, (path, false), &entry, now_ms());
+                self.site
+                    .cache
+                    .insert(&request_path, (path, false), &entry, now_ms());
                 return self.send(&entry, &request_path, VARY_BY_TYPE);
             }
         }
@@ -198,15 +235,23 @@ impl Exchange<'_> {
         if let Some(entry) = self.cached(KEY) {
             return Some(entry);
         }
-        let Resource::File(entry) = self.site.find(NOT_FOUND_PAGE, false) else { return None };
-        self.site.cache.insert(KEY, (NOT_FOUND_PAGE, false), &entry, now_ms());
+        let Resource::File(entry) = self.site.find(NOT_FOUND_PAGE, false) else {
+            return None;
+        };
+        self.site
+            .cache
+            .insert(KEY, (NOT_FOUND_PAGE, false), &entry, now_ms());
         Some(entry)
     }
 
     fn lead_to(&mut self, status: u16, location: &str) -> io::Result<Answer> {
         let shown = markup::escape(location.as_bytes());
         let fields = format!("Location: {location}\r\n");
-        self.error(status, &fields, &format!("It is at <a href=\"{shown}\">{shown}</a>."))
+        self.error(
+            status,
+            &fields,
+            &format!("It is at <a href=\"{shown}\">{shown}</a>."),
+        )
     }
 
     fn error(&mut self, status: u16, fields: &str, detail: &str) -> io::Result<Answer> {
@@ -215,8 +260,16 @@ impl Exchange<'_> {
     }
 
     /// The file that a path stands for, as its query wants it.
-    fn send_file(&mut self, entry: &Arc<Entry>, request_path: &[u8], query: Option<&[u8]>) -> io::Result<Answer> {
-        if let Err(refused) = self.permit.check(Rights::READ, entry.path.as_os_str().as_bytes()) {
+    fn send_file(
+        &mut self,
+        entry: &Arc<Entry>,
+        request_path: &[u8],
+        query: Option<&[u8]>,
+    ) -> io::Result<Answer> {
+        if let Err(refused) = self
+            .permit
+            .check(Rights::READ, entry.path.as_os_str().as_bytes())
+        {
             return self.dressed(refused);
         }
         if let Some(name) = query.and_then(|query| Query(query).get("hash")) {
@@ -243,29 +296,47 @@ impl Exchange<'_> {
     /// A file, in the form that the client likes best. `more` are field lines for this answer.
     fn send(&mut self, plain: &Arc<Entry>, request_path: &[u8], more: &str) -> io::Result<Answer> {
         let head = self.head;
-        // Ranges are those of the plain form: a client can't know which other it would get parts of.
-        let coded = head.accept_encoding.filter(|_| head.range.is_none()).and_then(|_| {
-            let accepted = accept_encoding::parse(head.values("accept-encoding"));
-            self.site.coded_form(&accepted, plain, request_path)
-        });
+        // Ranges are those of the plain form: a client can't know which other it would get parts
+        // of.
+        let coded = head
+            .accept_encoding
+            .filter(|_| head.range.is_none())
+            .and_then(|_| {
+                let accepted = accept_encoding::parse(head.values("accept-encoding"));
+                self.site.coded_form(&accepted, plain, request_path)
+            });
         self.send_form(coded.as_ref().unwrap_or(plain), more)
     }
 
     /// One form of a file, or what its conditions and range leave of it.
     fn send_form(&mut self, entry: &Entry, more: &str) -> io::Result<Answer> {
         let honour_range = match self.outcome(entry) {
-            Outcome::NotModified => return reply::not_modified(self.wfile, self.frame, entry).map(Answer::Sent),
-            Outcome::PreconditionFailed => return self.error(412, "", "The file isn't what the request expects."),
+            Outcome::NotModified => {
+                return reply::not_modified(self.wfile, self.frame, entry).map(Answer::Sent);
+            }
+            Outcome::PreconditionFailed => {
+                return self.error(412, "", "The file isn't what the request expects.");
+            }
             // A range has a meaning for GET only (RFC 9110 §14.2).
             Outcome::Proceed { honour_range } => honour_range && self.head.method == Method::Get,
         };
         // That a file of no text has other forms is known only once somebody has looked.
         let varies_too = !entry.varies && entry.codings.is_any_beside();
-        let more = if varies_too { Cow::Owned([more, VARY].concat()) } else { Cow::Borrowed(more) };
-        let ranges = self.head.range.filter(|_| honour_range).map(|range| range::parse(range, entry.length));
+        let more = if varies_too {
+            Cow::Owned([more, VARY].concat())
+        } else {
+            Cow::Borrowed(more)
+        };
+        let ranges = self
+            .head
+            .range
+            .filter(|_| honour_range)
+            .map(|range| range::parse(range, entry.length));
         if !self.frame.head_only
             && !matches!(ranges, Some(Ranges::Unsatisfiable))
-            && let Err(refused) = self.permit.begin_download(matches!(ranges, Some(Ranges::Satisfiable(_))))
+            && let Err(refused) = self
+                .permit
+                .begin_download(matches!(ranges, Some(Ranges::Satisfiable(_))))
         {
             return self.dressed(refused);
         }
@@ -289,9 +360,28 @@ impl Exchange<'_> {
     }
 
     /// The same with its digest, as the client wishes.
-    fn send_described(&mut self, entry: &Entry, more: &str, selection: Selection, wish: Wish) -> io::Result<Answer> {
-        match hash::describe(entry, wish, &self.site.digests, self.frame, more, &selection)? {
-            Described::Now(fields) => reply::file(self.wfile, self.frame, entry, &[more, &fields].concat(), selection),
+    fn send_described(
+        &mut self,
+        entry: &Entry,
+        more: &str,
+        selection: Selection,
+        wish: Wish,
+    ) -> io::Result<Answer> {
+        match hash::describe(
+            entry,
+            wish,
+            &self.site.digests,
+            self.frame,
+            more,
+            &selection,
+        )? {
+            Described::Now(fields) => reply::file(
+                self.wfile,
+                self.frame,
+                entry,
+                &[more, &fields].concat(),
+                selection,
+            ),
             Described::Later(answer) => Ok(answer),
         }
     }
@@ -308,7 +398,10 @@ impl Exchange<'_> {
             if_unmodified_since: head.if_unmodified_since,
             if_range: head.if_range,
         };
-        let current = Validators { etag: Some(entry.etag.as_bytes()), last_modified: Some(entry.modified) };
+        let current = Validators {
+            etag: Some(entry.etag.as_bytes()),
+            last_modified: Some(entry.modified),
+        };
         conditional::evaluate(&conditions, Some(&current), true)
     }
 
@@ -324,19 +417,27 @@ fn download(query: Option<&[u8]>, entry: &Entry) -> String {
         return String::new();
     }
     let name = entry.path.file_name().unwrap_or_default();
-    format!("Content-Disposition: {}\r\n", disposition::attachment(name.as_bytes()))
+    format!(
+        "Content-Disposition: {}\r\n",
+        disposition::attachment(name.as_bytes())
+    )
 }
 
 /// What the target asks for here. The parser lets no other form of GET through than these two.
 pub(super) fn path_and_query<'a>(target: &Target<'a>) -> Cow<'a, [u8]> {
     match *target {
         Target::Origin(path) => Cow::Borrowed(path),
-        Target::Absolute { path: path @ [b'/', ..], .. } => Cow::Borrowed(path),
+        Target::Absolute {
+            path: path @ [b'/', ..],
+            ..
+        } => Cow::Borrowed(path),
         Target::Absolute { path, .. } => [b"/", path].concat().into(), // RFC 9110 §7.1
         Target::Asterisk | Target::Authority(_) => Cow::Borrowed(b"/"),
     }
 }
 
 fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_millis() as u64)
 }

@@ -1,7 +1,8 @@
-//! Digests of files, for those who ask: as a line for `sha256sum -c` (`?hash=sha256`), or as a field of the answer that
-//! carries the file (RFC 9530).
+//! Digests of files, for those who ask: as a line for `sha256sum -c` (`?hash=sha256`), or as a
+//! field of the answer that carries the file (RFC 9530).
 //!
-//! What isn't known yet is computed in slices, between which others get their turn; what was computed is remembered.
+//! What isn't known yet is computed in slices, between which others get their turn; what was
+//! computed is remembered.
 
 mod computing;
 mod fields;
@@ -28,7 +29,9 @@ const BETWEEN: &[u8] = b"  ";
 /// # Errors
 /// Names those that there are.
 pub(crate) fn named(name: &str) -> Result<Algorithm, &'static str> {
-    let found = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name);
+    let found = Algorithm::ALL
+        .into_iter()
+        .find(|algorithm| algorithm.name() == name);
     found.ok_or("A digest can be had as sha256, blake3, sha1 or md5.")
 }
 
@@ -36,7 +39,11 @@ pub(crate) fn named(name: &str) -> Result<Algorithm, &'static str> {
 ///
 /// # Errors
 /// The file can't be read.
-pub(crate) fn line(entry: &Entry, algorithm: Algorithm, remembered: &Arc<Remembered>) -> io::Result<Response> {
+pub(crate) fn line(
+    entry: &Entry,
+    algorithm: Algorithm,
+    remembered: &Arc<Remembered>,
+) -> io::Result<Response> {
     let mut wanted = Digests::default();
     algorithm.want(&mut wanted);
     let name = entry.path.file_name().unwrap_or_default().as_bytes();
@@ -46,9 +53,14 @@ pub(crate) fn line(entry: &Entry, algorithm: Algorithm, remembered: &Arc<Remembe
             write(&mut line, algorithm, &digests, name);
             Response::new(200).content(MEDIA_TYPE, line)
         }
-        Progress::Working(computing) => {
-            Response::new(200).stream(MEDIA_TYPE, Line { computing, algorithm, name: name.to_vec() })
-        }
+        Progress::Working(computing) => Response::new(200).stream(
+            MEDIA_TYPE,
+            Line {
+                computing,
+                algorithm,
+                name: name.to_vec(),
+            },
+        ),
     })
 }
 
@@ -61,7 +73,9 @@ struct Line {
 
 impl Produce for Line {
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced> {
-        let Some(digests) = self.computing.go_on()? else { return Ok(Produced::More) };
+        let Some(digests) = self.computing.go_on()? else {
+            return Ok(Produced::More);
+        };
         write(piece, self.algorithm, &digests, &self.name);
         Ok(Produced::Over)
     }
@@ -72,8 +86,8 @@ impl Produce for Line {
     }
 }
 
-/// The name stands there without its folders: what lies where the line is checked. Names that would need escapes, for a
-/// backslash or a line end, can't be asked for (see `target`).
+/// The name stands there without its folders: what lies where the line is checked. Names that would
+/// need escapes, for a backslash or a line end, can't be asked for (see `target`).
 fn write(to: &mut Vec<u8>, algorithm: Algorithm, digests: &Digests, name: &[u8]) {
     to.extend_from_slice(to_hex(algorithm.of(digests).unwrap_or_default()).as_bytes());
     to.extend_from_slice(BETWEEN);

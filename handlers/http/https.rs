@@ -1,5 +1,5 @@
-//! What changes when clients shall come encrypted: plain ones are sent on, and others may be told to come back
-//! encrypted only.
+//! What changes when clients shall come encrypted: plain ones are sent on, and others may be told
+//! to come back encrypted only.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ const DEFAULT_PORT: u16 = 443;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "HTTPS")]
 pub(super) struct HttpsOptions {
-    /// With TLS: tell browsers not to come in the clear again for this long (Strict-Transport-Security); 0 takes it
-    /// back
+    /// With TLS: tell browsers not to come in the clear again for this long
+    /// (Strict-Transport-Security); 0 takes it back
     #[arg(long, value_name = "TIME", env = "SOCKETSERVER_HSTS", value_parser = duration)]
     hsts: Option<Duration>,
-    /// Serve nothing in the clear, but send everybody to https:// on this port [default when given alone: 443; with
-    /// TLS: the port that was asked]
+    /// Serve nothing in the clear, but send everybody to https:// on this port [default when given
+    /// alone: 443; with TLS: the port that was asked]
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "443",
         value_parser = clap::value_parser!(u16).range(1..))]
     https_redirect: Option<u16>,
@@ -42,30 +42,38 @@ impl HttpsOptions {
     /// HSTS without TLS.
     pub(crate) fn open(&self, tls: bool) -> Result<Option<Https>, Failure> {
         if self.hsts.is_some() && !tls {
-            return Err(Failure::usage("--hsts is for encrypted connections: add --tls-cert or --tls-self-signed"));
+            return Err(Failure::usage(
+                "--hsts is for encrypted connections: add --tls-cert or --tls-self-signed",
+            ));
         }
         let wanted = tls || self.https_redirect.is_some();
-        Ok(wanted.then_some(Https { hsts: self.hsts, port: self.https_redirect }))
+        Ok(wanted.then_some(Https {
+            hsts: self.hsts,
+            port: self.https_redirect,
+        }))
     }
 }
 
 impl Https {
-    /// Where a request that came in the clear belongs. `None` if it doesn't say what it asked for: HTTP/1.0 without
-    /// `Host`, or CONNECT.
+    /// Where a request that came in the clear belongs. `None` if it doesn't say what it asked for:
+    /// HTTP/1.0 without `Host`, or CONNECT.
     pub(crate) fn location(self, head: &Head<'_>) -> Option<String> {
         let path = match head.target {
             Target::Origin(path) | Target::Absolute { path, .. } => path,
             Target::Asterisk => b"",
             Target::Authority(_) => return None,
         };
-        let (host, path) = (std::str::from_utf8(head.host?).ok()?, std::str::from_utf8(path).ok()?);
+        let (host, path) = (
+            std::str::from_utf8(head.host?).ok()?,
+            std::str::from_utf8(path).ok()?,
+        );
         let host = match self.port {
             None => host.to_owned(),
             Some(DEFAULT_PORT) => without_port(host).to_owned(),
             Some(port) => format!("{}:{port}", without_port(host)),
         };
-        // The host is a checked authority and the path visible ASCII: neither can end the field, nor the host begin
-        // the path.
+        // The host is a checked authority and the path visible ASCII: neither can end the field,
+        // nor the host begin the path.
         let slash = if path.starts_with('/') { "" } else { "/" };
         Some(format!("https://{host}{slash}{path}"))
     }
@@ -99,9 +107,18 @@ mod tests {
     fn host_port_path_and_query_are_kept() {
         for (request, expected) in [
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "https://a/"),
-            ("GET /b%20c?d=/e HTTP/1.1\r\nHost: a:8443\r\n\r\n", "https://a:8443/b%20c?d=/e"),
-            ("GET //evil.example/ HTTP/1.1\r\nHost: [::1]:8443\r\n\r\n", "https://[::1]:8443//evil.example/"),
-            ("GET http://a:1/b HTTP/1.1\r\nHost: c\r\n\r\n", "https://a:1/b"),
+            (
+                "GET /b%20c?d=/e HTTP/1.1\r\nHost: a:8443\r\n\r\n",
+                "https://a:8443/b%20c?d=/e",
+            ),
+            (
+                "GET //evil.example/ HTTP/1.1\r\nHost: [::1]:8443\r\n\r\n",
+                "https://[::1]:8443//evil.example/",
+            ),
+            (
+                "GET http://a:1/b HTTP/1.1\r\nHost: c\r\n\r\n",
+                "https://a:1/b",
+            ),
             ("GET http://a?b HTTP/1.1\r\nHost: c\r\n\r\n", "https://a/?b"),
             ("GET http://a HTTP/1.1\r\nHost: c\r\n\r\n", "https://a/"),
             ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "https://a/"),
@@ -121,13 +138,20 @@ mod tests {
             ("[::1]:8080", 8443, "https://[::1]:8443/"),
         ] {
             let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-            assert_eq!(location_at(Some(port), &request).as_deref(), Some(expected), "{host} {port}");
+            assert_eq!(
+                location_at(Some(port), &request).as_deref(),
+                Some(expected),
+                "{host} {port}"
+            );
         }
     }
 
     #[test]
     fn without_a_host_there_is_nowhere_to_go() {
         assert_eq!(location_of("GET / HTTP/1.0\r\n\r\n"), None);
-        assert_eq!(location_of("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"), None);
+        assert_eq!(
+            location_of("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"),
+            None
+        );
     }
 }

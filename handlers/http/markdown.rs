@@ -1,16 +1,17 @@
 //! Markdown as a fragment of a page that is safe whoever wrote it.
 //!
-//! All that comes out is what the renderer writes for Markdown itself: raw HTML never passes, and where links lead is
-//! checked.
+//! All that comes out is what the renderer writes for Markdown itself: raw HTML never passes, and
+//! where links lead is checked.
 
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd};
 
 /// The longest source that is rendered, in bytes: 1 MiB.
 pub(crate) const LONGEST: u64 = 1 << 20;
 
-/// Renders Markdown (CommonMark, with the tables, task lists, footnotes and strike-through of GitHub).
-/// Tags of raw HTML are left out, their text stays. Links lead to http, https, mailto or within the site only; a
-/// picture from elsewhere becomes a link, as loading it would tell others who reads the page.
+/// Renders Markdown (CommonMark, with the tables, task lists, footnotes and strike-through of
+/// GitHub). Tags of raw HTML are left out, their text stays. Links lead to http, https, mailto or
+/// within the site only; a picture from elsewhere becomes a link, as loading it would tell others
+/// who reads the page.
 pub(crate) fn render(source: &str) -> String {
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_STRIKETHROUGH
@@ -42,19 +43,35 @@ impl<'a> Filter<'a> {
             Event::Start(Tag::HtmlBlock) => self.block = Some(String::new()),
             Event::Html(html) => self.block.get_or_insert_default().push_str(&html),
             Event::End(TagEnd::HtmlBlock) => {
-                let text = self.block.take().map(|html| text_of(&html)).unwrap_or_default();
+                let text = self
+                    .block
+                    .take()
+                    .map(|html| text_of(&html))
+                    .unwrap_or_default();
                 if !text.trim().is_empty() {
-                    let paragraph =
-                        [Event::Start(Tag::Paragraph), Event::Text(text.into()), Event::End(TagEnd::Paragraph)];
+                    let paragraph = [
+                        Event::Start(Tag::Paragraph),
+                        Event::Text(text.into()),
+                        Event::End(TagEnd::Paragraph),
+                    ];
                     self.safe.extend(paragraph);
                 }
             }
             Event::InlineHtml(_) => {}
             Event::Start(Tag::Link { dest_url, .. }) if !is_safe(&dest_url) => self.ends.push(None),
             Event::Start(Tag::Link { .. }) => self.start(event, TagEnd::Link),
-            Event::Start(Tag::Image { ref dest_url, .. }) if is_local(dest_url) => self.start(event, TagEnd::Image),
-            Event::Start(Tag::Image { dest_url, title, id, .. }) => self.remote_image(dest_url, title, id),
-            Event::End(TagEnd::Link | TagEnd::Image) => self.safe.extend(self.ends.pop().flatten().map(Event::End)),
+            Event::Start(Tag::Image { ref dest_url, .. }) if is_local(dest_url) => {
+                self.start(event, TagEnd::Image)
+            }
+            Event::Start(Tag::Image {
+                dest_url,
+                title,
+                id,
+                ..
+            }) => self.remote_image(dest_url, title, id),
+            Event::End(TagEnd::Link | TagEnd::Image) => {
+                self.safe.extend(self.ends.pop().flatten().map(Event::End))
+            }
             other => self.safe.push(other),
         }
     }
@@ -70,7 +87,15 @@ impl<'a> Filter<'a> {
             return self.ends.push(None);
         }
         let link_type = pulldown_cmark::LinkType::Inline;
-        self.start(Event::Start(Tag::Link { link_type, dest_url, title, id }), TagEnd::Link);
+        self.start(
+            Event::Start(Tag::Link {
+                link_type,
+                dest_url,
+                title,
+                id,
+            }),
+            TagEnd::Link,
+        );
         self.safe.push(Event::Text("Picture: ".into()));
     }
 }
@@ -78,18 +103,22 @@ impl<'a> Filter<'a> {
 /// Whether a link may lead there: by http, https or mailto, or to somewhere relative to the page.
 fn is_safe(url: &str) -> bool {
     match scheme(url) {
-        Some(scheme) => ["http", "https", "mailto"].iter().any(|safe| scheme.eq_ignore_ascii_case(safe)),
+        Some(scheme) => ["http", "https", "mailto"]
+            .iter()
+            .any(|safe| scheme.eq_ignore_ascii_case(safe)),
         None => true,
     }
 }
 
 /// Whether it is the site's own; browsers take `\` for `/`.
 fn is_local(url: &str) -> bool {
-    scheme(url).is_none() && !url.trim_start_matches(|c: char| c <= ' ').starts_with("//") && !url.contains('\\')
+    scheme(url).is_none()
+        && !url.trim_start_matches(|c: char| c <= ' ').starts_with("//")
+        && !url.contains('\\')
 }
 
-/// What stands before the first colon, if that comes before the path: more than RFC 3986 §3.1 calls a scheme, since
-/// browsers drop some characters first.
+/// What stands before the first colon, if that comes before the path: more than RFC 3986 §3.1 calls
+/// a scheme, since browsers drop some characters first.
 fn scheme(url: &str) -> Option<&str> {
     let at = url.find([':', '/', '?', '#'])?;
     url[at..].starts_with(':').then(|| &url[..at])
@@ -97,7 +126,11 @@ fn scheme(url: &str) -> Option<&str> {
 
 /// The text of raw HTML. It is escaped afterwards, so nothing depends on finding every tag.
 fn text_of(html: &str) -> String {
-    let start = html.trim_start().get(..7).unwrap_or_default().to_ascii_lowercase();
+    let start = html
+        .trim_start()
+        .get(..7)
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     if start.starts_with("<script") || start.starts_with("<style") {
         return String::new();
     }
@@ -121,10 +154,16 @@ mod tests {
         for (source, html) in [
             ("# A *b*", "<h1>A <em>b</em></h1>\n"),
             ("[a](b.md)", "<p><a href=\"b.md\">a</a></p>\n"),
-            ("<https://a.b>", "<p><a href=\"https://a.b\">https://a.b</a></p>\n"),
+            (
+                "<https://a.b>",
+                "<p><a href=\"https://a.b\">https://a.b</a></p>\n",
+            ),
             ("<a@b.c>", "<p><a href=\"mailto:a@b.c\">a@b.c</a></p>\n"),
             ("![a](b.png)", "<p><img src=\"b.png\" alt=\"a\" /></p>\n"),
-            ("[![a](b.png)](c)", "<p><a href=\"c\"><img src=\"b.png\" alt=\"a\" /></a></p>\n"),
+            (
+                "[![a](b.png)](c)",
+                "<p><a href=\"c\"><img src=\"b.png\" alt=\"a\" /></a></p>\n",
+            ),
             ("---\ntitle: a\n---\nb", "<p>b</p>\n"),
             ("~~a~~", "<p><del>a</del></p>\n"),
         ] {
@@ -137,12 +176,18 @@ mod tests {
     fn raw_html_leaves_only_its_text() {
         for (source, html) in [
             ("a <b onclick=x>c</b>", "<p>a c</p>\n"),
-            ("<p align=\"center\">\n<b>a</b> &amp; <img src=x onerror=alert(1)>\n</p>", "<p>\na &amp;amp; \n</p>\n"),
+            (
+                "<p align=\"center\">\n<b>a</b> &amp; <img src=x onerror=alert(1)>\n</p>",
+                "<p>\na &amp;amp; \n</p>\n",
+            ),
             ("<script>alert(1)</script>", ""),
             ("<style>body{}</style>", ""),
             ("<!-- a > b -->", ""),
             ("<div\nonclick=\"alert(1)\"", ""),
-            ("<<script>alert(1)//<</script>", "<p>&lt;alert(1)//&lt;</p>\n"),
+            (
+                "<<script>alert(1)//<</script>",
+                "<p>&lt;alert(1)//&lt;</p>\n",
+            ),
         ] {
             let rendered = render(source);
             assert_eq!(rendered.replace("\n\n", "\n"), html, "{source}");
@@ -166,17 +211,36 @@ mod tests {
             "view-source:javascript:a",
             "\\javascript:alert(1)",
         ] {
-            for source in [format!("[a]({url})"), format!("![a]({url})"), format!("[a][1]\n\n[1]: {url}\n")] {
+            for source in [
+                format!("[a]({url})"),
+                format!("![a]({url})"),
+                format!("[a][1]\n\n[1]: {url}\n"),
+            ] {
                 let html = render(&source);
-                assert!(!html.contains("href") && !html.contains("src="), "{source}: {html}");
+                assert!(
+                    !html.contains("href") && !html.contains("src="),
+                    "{source}: {html}"
+                );
             }
         }
         assert!(!render("<javascript:alert(1)>").contains("href"));
-        for source in ["[a](b\"onclick=\"x)", "![\"onerror=\"x](b)", "[a](b 'c\"onclick=\"x')", "```\"><script>\n```"] {
+        for source in [
+            "[a](b\"onclick=\"x)",
+            "![\"onerror=\"x](b)",
+            "[a](b 'c\"onclick=\"x')",
+            "```\"><script>\n```",
+        ] {
             let html = render(source);
-            let quoted = html.split('"').skip(1).step_by(2).all(|value| !value.contains(['<', '>']));
+            let quoted = html
+                .split('"')
+                .skip(1)
+                .step_by(2)
+                .all(|value| !value.contains(['<', '>']));
             assert!(
-                quoted && !html.contains("<script") && !html.contains("\"onclick") && !html.contains("\"onerror"),
+                quoted
+                    && !html.contains("<script")
+                    && !html.contains("\"onclick")
+                    && !html.contains("\"onerror"),
                 "{html}"
             );
         }
@@ -185,10 +249,19 @@ mod tests {
     #[test]
     fn a_picture_from_elsewhere_is_a_link() {
         for (source, html) in [
-            ("![a](https://x/y.png)", "<p><a href=\"https://x/y.png\">Picture: a</a></p>\n"),
-            ("![](//x/y.png)", "<p><a href=\"//x/y.png\">Picture: </a></p>\n"),
+            (
+                "![a](https://x/y.png)",
+                "<p><a href=\"https://x/y.png\">Picture: a</a></p>\n",
+            ),
+            (
+                "![](//x/y.png)",
+                "<p><a href=\"//x/y.png\">Picture: </a></p>\n",
+            ),
             ("[![a](https://x/y.png)](z)", "<p><a href=\"z\">a</a></p>\n"),
-            ("![a](/\\x/y.png)", "<p><a href=\"/%5Cx/y.png\">Picture: a</a></p>\n"),
+            (
+                "![a](/\\x/y.png)",
+                "<p><a href=\"/%5Cx/y.png\">Picture: a</a></p>\n",
+            ),
         ] {
             assert_eq!(render(source), html, "{source}");
         }

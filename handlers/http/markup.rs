@@ -1,6 +1,7 @@
 //! Text that can't become markup.
 
-/// Text for HTML, between tags or in a quoted attribute; bytes that are no UTF-8 and control characters show as U+FFFD.
+/// Text for HTML, between tags or in a quoted attribute; bytes that are no UTF-8 and control
+/// characters show as U+FFFD.
 pub(crate) fn escape(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut safe = String::with_capacity(text.len());
@@ -19,11 +20,18 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
 
 /// Text for a terminal, which would obey control characters.
 pub(crate) fn plain(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().map(visible).collect()
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .map(visible)
+        .collect()
 }
 
 fn visible(character: char) -> char {
-    if character.is_control() { '\u{FFFD}' } else { character }
+    if character.is_control() {
+        '\u{FFFD}'
+    } else {
+        character
+    }
 }
 
 #[cfg(test)]
@@ -41,6 +49,9 @@ mod tests {
 
     #[test]
     fn names_can_not_command_a_terminal() {
-        assert_eq!(plain("a\u{1b}[2Jb\u{9b}c\r".as_bytes()), "a\u{FFFD}[2Jb\u{FFFD}c\u{FFFD}");
+        assert_eq!(
+            plain("a\u{1b}[2Jb\u{9b}c\r".as_bytes()),
+            "a\u{FFFD}[2Jb\u{FFFD}c\u{FFFD}"
+        );
     }
 }

@@ -25,11 +25,13 @@ pub fn content_type(name: &Path) -> Cow<'static, str> {
 /// Whether files of this type are read as characters; by structured suffix too (RFC 6839).
 fn is_text(essence: &str) -> bool {
     essence.starts_with("text/")
-        || ["/javascript", "/json", "+json", "/xml", "+xml"].iter().any(|suffix| essence.ends_with(suffix))
+        || ["/javascript", "/json", "+json", "/xml", "+xml"]
+            .iter()
+            .any(|suffix| essence.ends_with(suffix))
 }
 
-/// Whether files of this type, as [`content_type`] tells it, become much smaller by a content coding: text, and what
-/// was made to be compressed.
+/// Whether files of this type, as [`content_type`] tells it, become much smaller by a content
+/// coding: text, and what was made to be compressed.
 pub fn is_compressible(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or(content_type);
     is_text(essence) || matches!(essence, "application/wasm" | "font/otf" | "font/ttf")
@@ -55,7 +57,10 @@ mod tests {
             ("feed.atom", "application/atom+xml; charset=utf-8"),
             ("picture.svg", "image/svg+xml; charset=utf-8"),
             ("page.xhtml", "application/xhtml+xml; charset=utf-8"),
-            ("app.webmanifest", "application/manifest+json; charset=utf-8"),
+            (
+                "app.webmanifest",
+                "application/manifest+json; charset=utf-8",
+            ),
             ("app.appcache", "text/cache-manifest; charset=utf-8"),
             ("notes.txt", "text/plain; charset=utf-8"),
             ("notes.md", "text/markdown; charset=utf-8"),
@@ -77,7 +82,10 @@ mod tests {
             ("archive.tar.gz", "application/gzip"),
             ("archive.zip", "application/zip"),
             ("message.wbxml", "application/vnd.wap.wbxml"),
-            ("sheet.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+            (
+                "sheet.xlsx",
+                "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+            ),
         ] {
             assert_eq!(content_type(Path::new(name)), expected, "{name}");
         }
@@ -96,13 +104,24 @@ mod tests {
             ("a.zip", false),
             ("a", false),
         ] {
-            assert_eq!(is_compressible(&content_type(Path::new(name))), expected, "{name}");
+            assert_eq!(
+                is_compressible(&content_type(Path::new(name))),
+                expected,
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn an_unknown_name_is_a_stream_of_octets() {
-        for name in [&b"README"[..], b"", b".html", b"a.", b"a.\xff", b"a.unheard-of"] {
+        for name in [
+            &b"README"[..],
+            b"",
+            b".html",
+            b"a.",
+            b"a.\xff",
+            b"a.unheard-of",
+        ] {
             let name = Path::new(OsStr::from_bytes(name));
             assert_eq!(content_type(name), "application/octet-stream", "{name:?}");
         }

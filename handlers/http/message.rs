@@ -39,18 +39,25 @@ impl<'a> Request<'a> {
         self.query.and_then(|query| std::str::from_utf8(query).ok())
     }
 
-    /// What stands in the path where the route has `{name}`; empty for a name that the route doesn't have.
+    /// What stands in the path where the route has `{name}`; empty for a name that the route
+    /// doesn't have.
     pub fn parameter(&self, name: &str) -> &str {
-        self.parameters.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+        self.parameters
+            .iter()
+            .find(|(known, _)| known == name)
+            .map_or("", |(_, value)| value)
     }
 
     /// The first field of this name, in any case; `None` if it is absent or no UTF-8.
     pub fn field(&self, name: &str) -> Option<&'a str> {
-        self.head.values(name).next().and_then(|value| std::str::from_utf8(value).ok())
+        self.head
+            .values(name)
+            .next()
+            .and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// The body. Reading waits for the client, within the server's deadlines; 100 (Continue) is sent if the client
-    /// waits for it. What isn't read is dropped.
+    /// The body. Reading waits for the client, within the server's deadlines; 100 (Continue) is
+    /// sent if the client waits for it. What isn't read is dropped.
     pub fn body(&mut self) -> &mut BodyReader<'a> {
         &mut self.body
     }
@@ -58,7 +65,10 @@ impl<'a> Request<'a> {
 
 impl fmt::Debug for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("head", self.head).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Request")
+            .field("head", self.head)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -73,7 +83,11 @@ pub struct BodyReader<'a> {
 impl<'a> BodyReader<'a> {
     /// For a request without a body.
     pub(super) fn without(wfile: &'a mut WFile) -> BodyReader<'a> {
-        BodyReader { source: None, wfile, continue_due: false }
+        BodyReader {
+            source: None,
+            wfile,
+            continue_due: false,
+        }
     }
 
     pub(super) fn new(
@@ -82,18 +96,27 @@ impl<'a> BodyReader<'a> {
         wfile: &'a mut WFile,
         continue_due: bool,
     ) -> BodyReader<'a> {
-        BodyReader { source: Some((body, rfile)), wfile, continue_due }
+        BodyReader {
+            source: Some((body, rfile)),
+            wfile,
+            continue_due,
+        }
     }
 
-    /// Whether another request can follow although nobody reads the rest: it is short, and on its way.
+    /// Whether another request can follow although nobody reads the rest: it is short, and on its
+    /// way.
     pub(super) fn keeps_connection(&self) -> bool {
-        self.source.as_ref().is_none_or(|(body, _)| body.is_whole() || (!self.continue_due && body.may_be_dropped()))
+        self.source.as_ref().is_none_or(|(body, _)| {
+            body.is_whole() || (!self.continue_due && body.may_be_dropped())
+        })
     }
 }
 
 impl Read for BodyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some((body, rfile)) = &mut self.source else { return Ok(0) };
+        let Some((body, rfile)) = &mut self.source else {
+            return Ok(0);
+        };
         if std::mem::take(&mut self.continue_due) {
             self.wfile.write_all(CONTINUE)?;
             self.wfile.flush()?;
@@ -113,7 +136,8 @@ impl fmt::Debug for BodyReader<'_> {
     }
 }
 
-/// A response: status, fields, content. `Date`, `Server`, `Content-Length` and `Connection` are added when it is sent.
+/// A response: status, fields, content. `Date`, `Server`, `Content-Length` and `Connection` are
+/// added when it is sent.
 #[derive(Debug)]
 pub struct Response {
     pub(super) status: u16,
@@ -138,8 +162,9 @@ pub trait Produce: Send + 'static {
     /// An error ends the connection, so that the client notices that something is missing.
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced>;
 
-    /// Bytes of all pieces together, asked before the first one. If they are known, the client is told
-    /// (`Content-Length`), and the content goes out as it is; if not, in chunks. Defaults to unknown.
+    /// Bytes of all pieces together, asked before the first one. If they are known, the client is
+    /// told (`Content-Length`), and the content goes out as it is; if not, in chunks. Defaults to
+    /// unknown.
     fn length(&self) -> Option<u64> {
         None
     }
@@ -169,7 +194,11 @@ impl fmt::Debug for Content {
 impl Response {
     /// A response without content.
     pub fn new(status: u16) -> Response {
-        Response { status, fields: String::new(), content: Content::Bytes(Vec::new()) }
+        Response {
+            status,
+            fields: String::new(),
+            content: Content::Bytes(Vec::new()),
+        }
     }
 
     /// 200 with plain text.
@@ -184,12 +213,20 @@ impl Response {
 
     /// Content of a media type.
     pub fn content(self, media_type: &str, bytes: Vec<u8>) -> Response {
-        Response { content: Content::Bytes(bytes), ..self }.field("Content-Type", media_type)
+        Response {
+            content: Content::Bytes(bytes),
+            ..self
+        }
+        .field("Content-Type", media_type)
     }
 
     /// Content that is made piece by piece, and goes out as it is made.
     pub fn stream(self, media_type: &str, pieces: impl Produce) -> Response {
-        Response { content: Content::Stream(Box::new(pieces)), ..self }.field("Content-Type", media_type)
+        Response {
+            content: Content::Stream(Box::new(pieces)),
+            ..self
+        }
+        .field("Content-Type", media_type)
     }
 
     /// Goes somewhere else (303, RFC 9110 §15.4.4).
@@ -197,7 +234,8 @@ impl Response {
         Response::new(303).field("Location", location)
     }
 
-    /// Adds a field. What a value can't hold (control bytes: a line end would begin another field) is left out.
+    /// Adds a field. What a value can't hold (control bytes: a line end would begin another field)
+    /// is left out.
     pub fn field(mut self, name: &str, value: &str) -> Response {
         let clean = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
         self.fields += &format!("{}: {}\r\n", clean(name), clean(value));

@@ -1,8 +1,9 @@
 //! `serve http`: the files below a directory, by HTTP/1.1 and 1.0.
 //!
-//! The way of a request: `head` parses it, `connection` frames it, `access` lets it through, `files` decides, `site`
-//! finds what the path stands for (hot files come from its `cache`), `codings` finds the form that the client likes
-//! best, `reply` writes. Everything that can be decided on bytes alone is a pure function in a file of its own.
+//! The way of a request: `head` parses it, `connection` frames it, `access` lets it through,
+//! `files` decides, `site` finds what the path stands for (hot files come from its `cache`),
+//! `codings` finds the form that the client likes best, `reply` writes. Everything that can be
+//! decided on bytes alone is a pure function in a file of its own.
 
 pub mod accept_encoding;
 mod access;
@@ -105,15 +106,23 @@ impl Service for Http {
     fn open(mut self, context: &Context) -> Result<Served, Failure> {
         let https = self.https.open(context.tls)?;
         self.listing.upload = self.upload.upload;
-        let fail = |error| Failure::usage(format!("the folder {} can't be served: {error}", self.dir.display()));
+        let fail = |error| {
+            Failure::usage(format!(
+                "the folder {} can't be served: {error}",
+                self.dir.display()
+            ))
+        };
         let site = Arc::new(Site::open(&self.dir, self.site, self.listing).map_err(fail)?);
         let access = self.access.open(&self.dir, &site, context)?.map(Arc::new);
         if self.upload.after_upload.is_some() && context.forks {
-            return Err(Failure::usage("--after-upload needs a thread, which a server that forks can't have"));
+            return Err(Failure::usage(
+                "--after-upload needs a thread, which a server that forks can't have",
+            ));
         }
         let application: Arc<dyn Application> = if self.upload.upload {
             let accounts = access.as_ref().map(|access| access.accounts());
-            let uploads = Arc::new(Uploads::new(site, &self.dir, &self.upload, accounts).map_err(fail)?);
+            let uploads =
+                Arc::new(Uploads::new(site, &self.dir, &self.upload, accounts).map_err(fail)?);
             let to_end = Arc::clone(&uploads);
             context.at_end.add(move || to_end.end());
             uploads

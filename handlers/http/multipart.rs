@@ -35,10 +35,21 @@ impl Parts {
                 entry.length
             )
         };
-        let parts: Vec<_> = ranges.into_iter().map(|range| (head(&range), range)).collect();
-        let sizes = parts.iter().map(|(head, range)| head.len() as u64 + range.end - range.start);
+        let parts: Vec<_> = ranges
+            .into_iter()
+            .map(|range| (head(&range), range))
+            .collect();
+        let sizes = parts
+            .iter()
+            .map(|(head, range)| head.len() as u64 + range.end - range.start);
         let total = sizes.sum::<u64>() + end(&boundary).len() as u64;
-        Parts { file: entry.body.clone(), boundary, total, current: 0..0, following: parts.into_iter() }
+        Parts {
+            file: entry.body.clone(),
+            boundary,
+            total,
+            current: 0..0,
+            following: parts.into_iter(),
+        }
     }
 
     /// The parameter of the media type.
@@ -84,7 +95,9 @@ impl Produce for Parts {
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts").field("total", &self.total).finish_non_exhaustive()
+        f.debug_struct("Parts")
+            .field("total", &self.total)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,5 @@
-//! The options of a site, and what becomes of them before the first request: nothing of them is worked out again for
-//! each answer.
+//! The options of a site, and what becomes of them before the first request: nothing of them is
+//! worked out again for each answer.
 
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
@@ -17,7 +17,8 @@ pub struct SiteOptions {
     /// The page of a folder, if it is there; may be given several times, the first one found counts
     #[arg(long, value_name = "NAME", value_parser = file_name, default_value = "index.html")]
     pub index: Vec<String>,
-    /// The page for every path that leads nowhere, status 200, for browsers that open it (single-page applications)
+    /// The page for every path that leads nowhere, status 200, for browsers that open it
+    /// (single-page applications)
     #[arg(long, value_name = "FILE", value_parser = path_below)]
     pub spa: Option<PathBuf>,
     /// /about is about.html
@@ -32,7 +33,8 @@ pub struct SiteOptions {
     /// The path that the folder stands at
     #[arg(long, value_name = "/PATH", value_parser = base_path)]
     pub base_path: Option<BasePath>,
-    /// Lead from a path to another, or to a URL; 302:/FROM=TO for another status than 301; may be given several times
+    /// Lead from a path to another, or to a URL; 302:/FROM=TO for another status than 301; may be
+    /// given several times
     #[arg(long, value_name = "/FROM=TO", value_parser = Redirect::parse)]
     pub redirect: Vec<Redirect>,
     /// How long clients may keep the files: 1h, 7d, or a value of Cache-Control such as no-cache
@@ -41,8 +43,8 @@ pub struct SiteOptions {
     /// Symbolic links: followed inside the folder, or never
     #[arg(long, value_enum, default_value = "inside")]
     pub symlinks: Symlinks,
-    /// Compress text for clients that accept it (gzip, br, zstd); FILE.gz, .br and .zst beside a file are sent in any
-    /// case
+    /// Compress text for clients that accept it (gzip, br, zstd); FILE.gz, .br and .zst beside a
+    /// file are sent in any case
     #[arg(long, value_enum, default_value = "on")]
     pub compress: Switch,
 }
@@ -111,11 +113,17 @@ pub(crate) struct Policy {
 
 impl Policy {
     pub(crate) fn new(options: SiteOptions) -> Policy {
-        let mut fields: String = options.header.iter().map(|field| format!("{field}\r\n")).collect();
+        let mut fields: String = options
+            .header
+            .iter()
+            .map(|field| format!("{field}\r\n"))
+            .collect();
         if let Some(origin) = &options.cors {
             fields += &cors::fields(origin);
         }
-        let cache_control = options.cache_control.map_or(String::new(), |value| format!("Cache-Control: {value}\r\n"));
+        let cache_control = options
+            .cache_control
+            .map_or(String::new(), |value| format!("Cache-Control: {value}\r\n"));
         Policy {
             index: options.index.into_iter().map(OsString::from).collect(),
             spa: options.spa,
@@ -131,14 +139,20 @@ impl Policy {
         }
     }
 
-    /// Whether pages of this origin may ask for more than reading. `*` doesn't mean that: nobody has named the page.
+    /// Whether pages of this origin may ask for more than reading. `*` doesn't mean that: nobody
+    /// has named the page.
     pub(crate) fn allows(&self, origin: &[u8]) -> bool {
-        self.allowed_origin.as_deref().is_some_and(|allowed| allowed != "*" && allowed.as_bytes() == origin)
+        self.allowed_origin
+            .as_deref()
+            .is_some_and(|allowed| allowed != "*" && allowed.as_bytes() == origin)
     }
 
-    /// The path below the root for a decoded path of a URL; `None` if it lies outside the base path.
+    /// The path below the root for a decoded path of a URL; `None` if it lies outside the base
+    /// path.
     pub(crate) fn below_base<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
-        let Some(base) = &self.base_path else { return Some(path) };
+        let Some(base) = &self.base_path else {
+            return Some(path);
+        };
         match path.strip_prefix(&base.decoded[..])? {
             [] => Some(b""),
             [b'/', path @ ..] => Some(path),
@@ -157,8 +171,14 @@ impl Policy {
 
     /// Where a path below the root leads, if that is elsewhere: the status, and the `Location`.
     pub(crate) fn redirect(&self, path: &[u8], query: Option<&[u8]>) -> Option<(u16, String)> {
-        let redirect = self.redirects.iter().find(|redirect| redirect.is_of(path))?;
-        Some((redirect.status(), redirect.location(&self.url_path(b""), query)))
+        let redirect = self
+            .redirects
+            .iter()
+            .find(|redirect| redirect.is_of(path))?;
+        Some((
+            redirect.status(),
+            redirect.location(&self.url_path(b""), query),
+        ))
     }
 }
 
@@ -172,8 +192,14 @@ fn file_name(text: &str) -> Result<String, String> {
 
 fn path_below(text: &str) -> Result<PathBuf, String> {
     let path = Path::new(text);
-    let is_below = path.components().all(|component| matches!(component, Component::Normal(_)));
-    if text.is_empty() || !is_below { Err("expected a file below the folder".to_owned()) } else { Ok(path.to_owned()) }
+    let is_below = path
+        .components()
+        .all(|component| matches!(component, Component::Normal(_)));
+    if text.is_empty() || !is_below {
+        Err("expected a file below the folder".to_owned())
+    } else {
+        Ok(path.to_owned())
+    }
 }
 
 fn base_path(text: &str) -> Result<BasePath, String> {
@@ -181,7 +207,9 @@ fn base_path(text: &str) -> Result<BasePath, String> {
     match target.path {
         path if path.is_empty() => Err("the folder stands at / without this option".to_owned()),
         _ if target.query.is_some() => Err("a path has no `?`".to_owned()),
-        path => Ok(BasePath { decoded: path.into_owned() }),
+        path => Ok(BasePath {
+            decoded: path.into_owned(),
+        }),
     }
 }
 
@@ -225,7 +253,10 @@ fn header_field(text: &str) -> Result<String, String> {
 fn field_value(text: &str) -> Result<&str, String> {
     let value = text.trim_matches([' ', '\t']);
     if value.is_empty() || value.chars().any(|c| c.is_control() && c != '\t') {
-        return Err(format!("`{}` can't be the value of a field", value.escape_debug()));
+        return Err(format!(
+            "`{}` can't be the value of a field",
+            value.escape_debug()
+        ));
     }
     Ok(value)
 }

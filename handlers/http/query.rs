@@ -9,9 +9,12 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 pub(crate) struct Query<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Query<'a> {
-    /// The first value of this name, decoded; empty for a name without `=`. What is no UTF-8 becomes U+FFFD.
+    /// The first value of this name, decoded; empty for a name without `=`. What is no UTF-8
+    /// becomes U+FFFD.
     pub(crate) fn get(self, name: &str) -> Option<String> {
-        self.pairs().find(|(known, _)| known == name).map(|(_, value)| value)
+        self.pairs()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value)
     }
 
     /// Whether the name stands there, with a value or without.
@@ -22,7 +25,10 @@ impl<'a> Query<'a> {
     fn pairs(self) -> impl Iterator<Item = (String, String)> + use<'a> {
         self.0.split(|&byte| byte == b'&').map(|pair| {
             let (name, value) = pair.split_at(memchr::memchr(b'=', pair).unwrap_or(pair.len()));
-            (decode(name), decode(value.strip_prefix(b"=").unwrap_or(value)))
+            (
+                decode(name),
+                decode(value.strip_prefix(b"=").unwrap_or(value)),
+            )
         })
     }
 }
@@ -30,7 +36,10 @@ impl<'a> Query<'a> {
 /// As HTML forms encode (WHATWG URL, application/x-www-form-urlencoded): `+` is a space.
 fn decode(bytes: &[u8]) -> String {
     let spaced: Cow<'_, [u8]> = match memchr::memchr(b'+', bytes) {
-        Some(_) => bytes.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect(),
+        Some(_) => bytes
+            .iter()
+            .map(|&byte| if byte == b'+' { b' ' } else { byte })
+            .collect(),
         None => bytes.into(),
     };
     percent_decode(&spaced).decode_utf8_lossy().into_owned()
@@ -48,7 +57,13 @@ mod tests {
     #[test]
     fn values_are_decoded_once_and_the_first_counts() {
         let query = Query(b"a=1&b=x+y%2B%2526&a=2&json&=&c=%ff");
-        for (name, value) in [("a", "1"), ("b", "x y+%26"), ("json", ""), ("", ""), ("c", "\u{FFFD}")] {
+        for (name, value) in [
+            ("a", "1"),
+            ("b", "x y+%26"),
+            ("json", ""),
+            ("", ""),
+            ("c", "\u{FFFD}"),
+        ] {
             assert_eq!(query.get(name).as_deref(), Some(value), "{name}");
         }
         assert!(query.has("json") && !query.has("d") && !Query(b"").has("json"));

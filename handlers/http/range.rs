@@ -31,7 +31,11 @@ pub fn parse(header: &[u8], length: u64) -> Ranges {
         return Ranges::Ignore;
     }
     satisfiable(header, length).map_or(Ranges::Ignore, |ranges| {
-        if ranges.is_empty() { Ranges::Unsatisfiable } else { Ranges::Satisfiable(ranges) }
+        if ranges.is_empty() {
+            Ranges::Unsatisfiable
+        } else {
+            Ranges::Satisfiable(ranges)
+        }
     })
 }
 
@@ -84,11 +88,16 @@ fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let add = |number: u64, digit: &u8| number.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+    let add = |number: u64, digit: &u8| {
+        number
+            .saturating_mul(10)
+            .saturating_add(u64::from(digit - b'0'))
+    };
     Some(digits.iter().fold(0, add))
 }
 
-/// Whether two of the ranges share bytes (§17.15). If none do, they are together no longer than the representation.
+/// Whether two of the ranges share bytes (§17.15). If none do, they are together no longer than the
+/// representation.
 fn overlap(ranges: &[Range<u64>]) -> bool {
     let mut sorted: Vec<_> = ranges.iter().collect();
     sorted.sort_by_key(|range| range.start);

@@ -12,8 +12,8 @@ pub struct Redirect {
 }
 
 impl Redirect {
-    /// Reads `[STATUS:]FROM=TO`: a path below the site's root, and a path there or an `http` or `https` URL. The status
-    /// is 301, 302, 307 or 308. Defaults to 301.
+    /// Reads `[STATUS:]FROM=TO`: a path below the site's root, and a path there or an `http` or
+    /// `https` URL. The status is 301, 302, 307 or 308. Defaults to 301.
     ///
     /// # Errors
     /// What is wrong, in words.
@@ -27,23 +27,37 @@ impl Redirect {
             "302" => 302,
             "307" => 307,
             "308" => 308,
-            _ => return Err("expected /FROM=TO, or 302:/FROM=TO; the status is 301, 302, 307 or 308".to_owned()),
+            _ => {
+                return Err(
+                    "expected /FROM=TO, or 302:/FROM=TO; the status is 301, 302, 307 or 308"
+                        .to_owned(),
+                );
+            }
         };
         let (from, to) = rule.split_once('=').ok_or("expected /FROM=TO")?;
-        let target = target::parse(from.as_bytes()).map_err(|error| format!("`{from}`: {error}"))?;
+        let target =
+            target::parse(from.as_bytes()).map_err(|error| format!("`{from}`: {error}"))?;
         if target.query.is_some() {
             return Err(format!("`{from}`: a path has no `?`"));
         }
         let is_url = to.starts_with("https://") || to.starts_with("http://");
         // `//host` would lead to another host.
-        if !is_url && (!to.starts_with('/') || to.starts_with("//")) || !to.bytes().all(|byte| byte.is_ascii_graphic())
+        if !is_url && (!to.starts_with('/') || to.starts_with("//"))
+            || !to.bytes().all(|byte| byte.is_ascii_graphic())
         {
-            return Err(format!("`{}` is no path and no URL of http or https", to.escape_debug()));
+            return Err(format!(
+                "`{}` is no path and no URL of http or https",
+                to.escape_debug()
+            ));
         }
         if target::parse(to.as_bytes()).is_ok_and(|to| to.path == target.path) {
             return Err(format!("`{from}` would lead to itself"));
         }
-        Ok(Redirect { status, from: target.path.into_owned(), to: to.to_owned() })
+        Ok(Redirect {
+            status,
+            from: target.path.into_owned(),
+            to: to.to_owned(),
+        })
     }
 
     pub(crate) fn status(&self) -> u16 {
@@ -54,8 +68,8 @@ impl Redirect {
         self.from == path
     }
 
-    /// The `Location`. `root` is the URL path of the site's root, with a slash at its end; the query goes along, unless
-    /// the rule has one.
+    /// The `Location`. `root` is the URL path of the site's root, with a slash at its end; the
+    /// query goes along, unless the rule has one.
     pub(crate) fn location(&self, root: &str, query: Option<&[u8]>) -> String {
         let mut location = match self.to.strip_prefix('/') {
             Some(path) => format!("{root}{path}"),
@@ -83,8 +97,17 @@ mod tests {
             ("307:/a=/b#part", "a", 307, "/base/b#part"),
         ] {
             let redirect = Redirect::parse(rule).unwrap();
-            assert!(redirect.is_of(path.as_bytes()) && !redirect.is_of(b"other"), "{rule}");
-            assert_eq!((redirect.status(), &*redirect.location("/base/", Some(b"q=1"))), (status, location));
+            assert!(
+                redirect.is_of(path.as_bytes()) && !redirect.is_of(b"other"),
+                "{rule}"
+            );
+            assert_eq!(
+                (
+                    redirect.status(),
+                    &*redirect.location("/base/", Some(b"q=1"))
+                ),
+                (status, location)
+            );
         }
     }
 

@@ -10,8 +10,9 @@ use super::{document, markdown, markup};
 
 const VARY: &str = "Vary: Accept\r\n";
 
-/// The page of a file; or the file as it is, but told that others may get another form of it. `None` if it is no
-/// Markdown, or too long. `query` is that of the request; `more` are field lines for whatever is made of a file.
+/// The page of a file; or the file as it is, but told that others may get another form of it.
+/// `None` if it is no Markdown, or too long. `query` is that of the request; `more` are field lines
+/// for whatever is made of a file.
 pub(crate) fn page(entry: &Entry, head: &Head<'_>, query: Query<'_>, more: &str) -> Option<Entry> {
     if !entry.media_type.starts_with("text/markdown") || entry.length > markdown::LONGEST {
         return None;
@@ -30,6 +31,9 @@ pub(crate) fn page(entry: &Entry, head: &Head<'_>, query: Query<'_>, more: &str)
     Some(entry.represented(
         content,
         "text/html; charset=utf-8",
-        &format!("{VARY}Content-Security-Policy: {}\r\n{more}", document::POLICY),
+        &format!(
+            "{VARY}Content-Security-Policy: {}\r\n{more}",
+            document::POLICY
+        ),
     ))
 }

@@ -14,8 +14,9 @@ use super::head::{Head, Method, Version};
 use super::message::{Content, Response};
 use super::multipart::Parts;
 
-/// Sent with every response (RFC 9110 §10.2.4); without a version, which would only help an attacker.
-/// No browser is to guess another type than the one it is told (the Fetch standard, "X-Content-Type-Options header").
+/// Sent with every response (RFC 9110 §10.2.4); without a version, which would only help an
+/// attacker. No browser is to guess another type than the one it is told (the Fetch standard,
+/// "X-Content-Type-Options header").
 const ALWAYS: &str = "Server: socketserver\r\nX-Content-Type-Options: nosniff\r\n";
 
 /// What went out, for the access log.
@@ -37,7 +38,8 @@ pub(crate) struct Frame {
     pub(crate) keep_alive: bool,
     /// HTTP/1.0 clients must be told so (RFC 9112 §C.2.2).
     pub(crate) http_1_0: bool,
-    /// For how long the client shall not come in the clear again; only ever said by TLS (RFC 6797 §7.2).
+    /// For how long the client shall not come in the clear again; only ever said by TLS (RFC 6797
+    /// §7.2).
     pub(crate) hsts: Option<Duration>,
     pub(crate) sharing: Sharing,
 }
@@ -57,7 +59,13 @@ pub(crate) enum Sharing {
 impl Frame {
     /// For an answer that is the connection's last.
     pub(crate) fn last(hsts: Option<Duration>) -> Frame {
-        Frame { head_only: false, keep_alive: false, http_1_0: false, hsts, sharing: Sharing::Free }
+        Frame {
+            head_only: false,
+            keep_alive: false,
+            http_1_0: false,
+            hsts,
+            sharing: Sharing::Free,
+        }
     }
 
     /// For the answer to this request.
@@ -72,7 +80,11 @@ impl Frame {
     }
 
     fn sent(self, status: u16, bytes: u64) -> Sent {
-        Sent { status, bytes: if self.head_only { 0 } else { bytes }, keep_alive: self.keep_alive }
+        Sent {
+            status,
+            bytes: if self.head_only { 0 } else { bytes },
+            keep_alive: self.keep_alive,
+        }
     }
 
     fn connection(self) -> &'static str {
@@ -135,13 +147,19 @@ pub(crate) fn reason(status: u16) -> &'static str {
 /// The status line and the fields that every response has.
 fn begin(to: &mut impl Write, frame: Frame, status: u16) -> io::Result<()> {
     if status == 200 {
-        to.write_all(b"HTTP/1.1 200 OK\r\nServer: socketserver\r\nX-Content-Type-Options: nosniff\r\nDate: ")?;
+        to.write_all(
+            b"HTTP/1.1 200 OK\r\nServer: socketserver\r\nX-Content-Type-Options: nosniff\r\nDate: ",
+        )?;
     } else {
         write!(to, "HTTP/1.1 {status} {}\r\n{ALWAYS}Date: ", reason(status))?;
     }
     to.write_all(&date::now())?;
     match frame.hsts {
-        Some(time) => write!(to, "\r\nStrict-Transport-Security: max-age={}\r\n", time.as_secs())?,
+        Some(time) => write!(
+            to,
+            "\r\nStrict-Transport-Security: max-age={}\r\n",
+            time.as_secs()
+        )?,
         None => to.write_all(b"\r\n")?,
     }
     match frame.sharing {
@@ -193,11 +211,22 @@ pub(crate) fn file_head(
     more: &str,
     selection: Selection,
 ) -> io::Result<(Sent, Following)> {
-    begin(to, frame, if matches!(selection, Selection::Whole) { 200 } else { 206 })?;
+    begin(
+        to,
+        frame,
+        if matches!(selection, Selection::Whole) {
+            200
+        } else {
+            206
+        },
+    )?;
     let (sent, following) = match selection {
         Selection::Whole => {
             to.write_all(entry.fields())?;
-            (frame.sent(200, entry.length), Following::Range(0..entry.length))
+            (
+                frame.sent(200, entry.length),
+                Following::Range(0..entry.length),
+            )
         }
         Selection::Range(range) => {
             let bytes = range.end - range.start;
@@ -215,7 +244,10 @@ pub(crate) fn file_head(
         Selection::Ranges(ranges) => {
             let parts = Parts::new(entry, ranges);
             let (boundary, total) = (parts.boundary(), parts.total());
-            write!(to, "Content-Type: multipart/byteranges; boundary={boundary}\r\nContent-Length: {total}\r\n")?;
+            write!(
+                to,
+                "Content-Type: multipart/byteranges; boundary={boundary}\r\nContent-Length: {total}\r\n"
+            )?;
             to.write_all(entry.validators())?;
             (frame.sent(206, total), Following::Parts(parts))
         }
@@ -226,9 +258,19 @@ pub(crate) fn file_head(
 }
 
 /// A page with another status than 200 whose content is a file: 404.html.
-pub(crate) fn page_file(to: &mut WFile, frame: Frame, status: u16, fields: &str, entry: &Entry) -> io::Result<Sent> {
+pub(crate) fn page_file(
+    to: &mut WFile,
+    frame: Frame,
+    status: u16,
+    fields: &str,
+    entry: &Entry,
+) -> io::Result<Sent> {
     begin(to, frame, status)?;
-    write!(to, "Content-Type: {}\r\nContent-Length: {}\r\n{fields}", entry.media_type, entry.length)?;
+    write!(
+        to,
+        "Content-Type: {}\r\nContent-Length: {}\r\n{fields}",
+        entry.media_type, entry.length
+    )?;
     to.write_all(frame.connection().as_bytes())?;
     send(to, frame, entry, 0..entry.length)?;
     Ok(frame.sent(status, entry.length))
@@ -247,17 +289,32 @@ fn send(to: &mut WFile, frame: Frame, entry: &Entry, range: Range<u64>) -> io::R
         return Ok(());
     }
     match &entry.body {
-        // Small enough for the buffer, a copy is cheaper than another reference and a gathered write.
-        Body::Memory(bytes) if bytes.len() <= 8192 => to.write_all(&bytes[range.start as usize..range.end as usize]),
-        Body::Memory(bytes) => to.send_shared(Arc::clone(bytes), range.start as usize..range.end as usize),
+        // Small enough for the buffer, a copy is cheaper than another reference and a gathered
+        // write.
+        Body::Memory(bytes) if bytes.len() <= 8192 => {
+            to.write_all(&bytes[range.start as usize..range.end as usize])
+        }
+        Body::Memory(bytes) => {
+            to.send_shared(Arc::clone(bytes), range.start as usize..range.end as usize)
+        }
         Body::Descriptor(file) => to.send_file(Arc::clone(file), range),
     }
 }
 
 /// A page that was made for this response.
-pub(crate) fn page(to: &mut WFile, frame: Frame, status: u16, fields: &str, html: String) -> io::Result<Sent> {
+pub(crate) fn page(
+    to: &mut WFile,
+    frame: Frame,
+    status: u16,
+    fields: &str,
+    html: String,
+) -> io::Result<Sent> {
     begin(to, frame, status)?;
-    write!(to, "Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n{fields}", html.len())?;
+    write!(
+        to,
+        "Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n{fields}",
+        html.len()
+    )?;
     to.write_all(frame.connection().as_bytes())?;
     let length = html.len();
     if !frame.head_only {
@@ -276,10 +333,17 @@ pub(crate) fn empty(to: &mut WFile, frame: Frame, status: u16, fields: &str) -> 
 
 /// What an application made.
 pub(crate) fn response(to: &mut WFile, frame: Frame, response: Response) -> io::Result<Answer> {
-    let Response { status, fields, content } = response;
+    let Response {
+        status,
+        fields,
+        content,
+    } = response;
     let frame = match &content {
         // Nobody else can tell an HTTP/1.0 client where a stream ends.
-        Content::Stream(pieces) if frame.http_1_0 && pieces.length().is_none() => Frame { keep_alive: false, ..frame },
+        Content::Stream(pieces) if frame.http_1_0 && pieces.length().is_none() => Frame {
+            keep_alive: false,
+            ..frame
+        },
         _ => frame,
     };
     begin(to, frame, status)?;
@@ -305,7 +369,11 @@ pub(crate) fn response(to: &mut WFile, frame: Frame, response: Response) -> io::
             }
             to.write_all(frame.connection().as_bytes())?;
             let sent = frame.sent(status, pieces.length().unwrap_or(0));
-            Ok(if frame.head_only { Answer::Sent(sent) } else { Answer::Stream(sent, pieces) })
+            Ok(if frame.head_only {
+                Answer::Sent(sent)
+            } else {
+                Answer::Stream(sent, pieces)
+            })
         }
         Content::Upgrade(handler) => {
             to.write_all(b"\r\n")?;
@@ -315,7 +383,13 @@ pub(crate) fn response(to: &mut WFile, frame: Frame, response: Response) -> io::
 }
 
 /// A short page that says what went wrong.
-pub(crate) fn error(to: &mut WFile, frame: Frame, status: u16, fields: &str, detail: &str) -> io::Result<Sent> {
+pub(crate) fn error(
+    to: &mut WFile,
+    frame: Frame,
+    status: u16,
+    fields: &str,
+    detail: &str,
+) -> io::Result<Sent> {
     page(to, frame, status, fields, error_page(status, detail))
 }
 

@@ -1,7 +1,8 @@
 //! The directory that everything is opened below.
 //!
-//! It is a handle, and every path is opened below it by the system itself (`openat2` with `RESOLVE_BENEATH` on Linux):
-//! there is no check of a path that a later open could contradict, and a symlink that leads out opens nothing.
+//! It is a handle, and every path is opened below it by the system itself (`openat2` with
+//! `RESOLVE_BENEATH` on Linux): there is no check of a path that a later open could contradict, and
+//! a symlink that leads out opens nothing.
 
 use std::fs::File;
 use std::io;
@@ -28,7 +29,10 @@ pub(crate) struct Root {
 impl Root {
     /// Opens a directory. Its own path may lead through symlinks in any case.
     pub(crate) fn open(path: &Path, follow_symlinks: bool) -> io::Result<Root> {
-        Ok(Root { dir: Dir::open_ambient_dir(path, ambient_authority())?, follow_symlinks })
+        Ok(Root {
+            dir: Dir::open_ambient_dir(path, ambient_authority())?,
+            follow_symlinks,
+        })
     }
 
     /// Opens a file or a folder for reading, without waiting: a FIFO would wait for its writer.
@@ -40,7 +44,9 @@ impl Root {
             return self.open_without_symlinks(path);
         }
         let mut options = OpenOptions::new();
-        options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
+        options
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits() as i32);
         Ok(self.dir.open_with(path, &options)?.into_std())
     }
 
@@ -51,9 +57,16 @@ impl Root {
 
     /// Whether a path leads through a symlink that isn't to be followed.
     pub(crate) fn leads_astray(&self, path: &Path) -> bool {
-        let is_link = |folder: &Path| self.dir.symlink_metadata(folder).is_ok_and(|metadata| metadata.is_symlink());
+        let is_link = |folder: &Path| {
+            self.dir
+                .symlink_metadata(folder)
+                .is_ok_and(|metadata| metadata.is_symlink())
+        };
         !self.follow_symlinks
-            && path.ancestors().skip(1).any(|folder| !folder.as_os_str().is_empty() && is_link(folder))
+            && path
+                .ancestors()
+                .skip(1)
+                .any(|folder| !folder.as_os_str().is_empty() && is_link(folder))
     }
 
     /// What a symlink leads to.
@@ -61,10 +74,15 @@ impl Root {
     /// # Errors
     /// It leads out, or nowhere, or isn't to be followed.
     pub(crate) fn metadata_behind_link(&self, path: &Path) -> io::Result<Metadata> {
-        if self.follow_symlinks { self.dir.metadata(path) } else { Err(io::ErrorKind::NotFound.into()) }
+        if self.follow_symlinks {
+            self.dir.metadata(path)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 
-    /// Name by name, each in the folder that the last one opened. The paths of requests have no `..`.
+    /// Name by name, each in the folder that the last one opened. The paths of requests have no
+    /// `..`.
     fn open_without_symlinks(&self, path: &Path) -> io::Result<File> {
         let mut folder: Option<OwnedFd> = None;
         let mut names = path.iter().peekable();
@@ -74,9 +92,16 @@ impl Root {
                 None => OFlags::RDONLY | OFlags::NONBLOCK,
             };
             let from = folder.as_ref().map_or(self.dir.as_fd(), AsFd::as_fd);
-            let opened = rustix::fs::openat(from, name, how | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let opened = rustix::fs::openat(
+                from,
+                name,
+                how | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
             folder = Some(opened);
         }
-        folder.map(File::from).ok_or_else(|| io::ErrorKind::NotFound.into())
+        folder
+            .map(File::from)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }

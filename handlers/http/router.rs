@@ -16,8 +16,8 @@ use super::target;
 
 /// Answers a request. Closures implement it.
 pub trait Respond: Send + Sync {
-    /// The answer to this request. It may read the body, and may take its time: it holds its thread, and others are
-    /// served by other threads.
+    /// The answer to this request. It may read the body, and may take its time: it holds its
+    /// thread, and others are served by other threads.
     ///
     /// # Errors
     /// An error is answered by 500, and logged; one that reading the body gave, by 400.
@@ -33,7 +33,8 @@ where
     }
 }
 
-/// A filter: sees every request before its route does, and may answer itself, or change the route's answer.
+/// A filter: sees every request before its route does, and may answer itself, or change the route's
+/// answer.
 type Filter = Box<dyn Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response> + Send + Sync>;
 
 /// An HTTP service: routes, and filters around them. Hand it to a server as its handler class.
@@ -77,8 +78,8 @@ impl Router {
         Router::default()
     }
 
-    /// Answers `GET` of a path, and `HEAD` by the same without the content. `{name}` stands for one part of the path,
-    /// `{*name}` at the end for all that follows.
+    /// Answers `GET` of a path, and `HEAD` by the same without the content. `{name}` stands for one
+    /// part of the path, `{*name}` at the end for all that follows.
     ///
     /// # Panics
     /// For a pattern that doesn't begin with a slash.
@@ -108,9 +109,15 @@ impl Router {
     where
         F: Fn(&mut Request<'_>) -> io::Result<Response> + Send + Sync + 'static,
     {
-        let path = pattern.strip_prefix('/').unwrap_or_else(|| panic!("`{pattern}` doesn't begin with a slash"));
+        let path = pattern
+            .strip_prefix('/')
+            .unwrap_or_else(|| panic!("`{pattern}` doesn't begin with a slash"));
         let segments = path.split('/').map(Segment::new).collect();
-        self.own().routes.push(Route { method, segments, respond: Box::new(respond) });
+        self.own().routes.push(Route {
+            method,
+            segments,
+            respond: Box::new(respond),
+        });
         self
     }
 
@@ -127,7 +134,8 @@ impl Router {
     }
 
     fn own(&mut self) -> &mut Routes {
-        Arc::get_mut(&mut self.0).expect("routes are added before the router is cloned or handed to a server")
+        Arc::get_mut(&mut self.0)
+            .expect("routes are added before the router is cloned or handed to a server")
     }
 }
 
@@ -146,7 +154,10 @@ impl fmt::Debug for Router {
 
 impl Segment {
     fn new(text: &str) -> Segment {
-        match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
+        match text
+            .strip_prefix('{')
+            .and_then(|text| text.strip_suffix('}'))
+        {
             Some(name) => match name.strip_prefix('*') {
                 Some(name) => Segment::Rest(name.to_owned()),
                 None => Segment::Parameter(name.to_owned()),
@@ -167,10 +178,14 @@ impl Route {
                 parameters.push((&**name, path.to_owned()));
                 return Some(parameters);
             }
-            let (part, rest) = path.split_once('/').map_or((path, None), |(part, rest)| (part, Some(rest)));
+            let (part, rest) = path
+                .split_once('/')
+                .map_or((path, None), |(part, rest)| (part, Some(rest)));
             match segment {
                 Segment::Literal(text) if text == part => {}
-                Segment::Parameter(name) if !part.is_empty() => parameters.push((name, part.to_owned())),
+                Segment::Parameter(name) if !part.is_empty() => {
+                    parameters.push((name, part.to_owned()))
+                }
                 _ => return None,
             }
             left = rest;
@@ -181,16 +196,33 @@ impl Route {
 
 impl Routes {
     /// The route's answer, through the filters from the `at`th on.
-    fn through(&self, at: usize, request: &mut Request<'_>, route: &dyn Respond) -> io::Result<Response> {
+    fn through(
+        &self,
+        at: usize,
+        request: &mut Request<'_>,
+        route: &dyn Respond,
+    ) -> io::Result<Response> {
         match self.filters.get(at) {
-            Some(filter) => filter(request, &Inner { routes: self, at: at + 1, route }),
+            Some(filter) => filter(
+                request,
+                &Inner {
+                    routes: self,
+                    at: at + 1,
+                    route,
+                },
+            ),
             None => route.respond(request),
         }
     }
 
     /// The methods that have a route for a path, for `Allow` (RFC 9110 §10.2.1).
     fn allowed(&self, path: &str) -> Option<String> {
-        let mut methods: Vec<_> = self.routes.iter().filter(|r| r.matches(path).is_some()).map(|r| r.method).collect();
+        let mut methods: Vec<_> = self
+            .routes
+            .iter()
+            .filter(|r| r.matches(path).is_some())
+            .map(|r| r.method)
+            .collect();
         if methods.contains(&"GET") {
             methods.push("HEAD");
         }
@@ -220,21 +252,51 @@ impl Application for Routes {
     }
 
     fn respond(&self, incoming: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
-        let Incoming { head, client_address, body, .. } = incoming;
+        let Incoming {
+            head,
+            client_address,
+            body,
+            ..
+        } = incoming;
         let raw = path_and_query(&head.target);
         let found = target::parse(&raw).ok().and_then(|target| {
-            let slash = if target.trailing_slash && !target.path.is_empty() { "/" } else { "" };
-            Some((format!("/{}{slash}", std::str::from_utf8(&target.path).ok()?), target.query))
+            let slash = if target.trailing_slash && !target.path.is_empty() {
+                "/"
+            } else {
+                ""
+            };
+            Some((
+                format!("/{}{slash}", std::str::from_utf8(&target.path).ok()?),
+                target.query,
+            ))
         });
         let Some((path, query)) = found else {
-            let sent =
-                reply::error(body.wfile, Frame { keep_alive: false, ..frame }, 400, "", "The path was refused.")?;
+            let sent = reply::error(
+                body.wfile,
+                Frame {
+                    keep_alive: false,
+                    ..frame
+                },
+                400,
+                "",
+                "The path was refused.",
+            )?;
             return Ok(Answer::Sent(sent));
         };
-        let mut request = Request { head, client_address, path: &path, query, parameters: Vec::new(), body };
+        let mut request = Request {
+            head,
+            client_address,
+            path: &path,
+            query,
+            parameters: Vec::new(),
+            body,
+        };
         let (answered, fault) = self.answer(&mut request);
         let body = request.body;
-        let frame = Frame { keep_alive: frame.keep_alive && !fault && body.keeps_connection(), ..frame };
+        let frame = Frame {
+            keep_alive: frame.keep_alive && !fault && body.keeps_connection(),
+            ..frame
+        };
         reply::response(body.wfile, frame, answered)
     }
 }
@@ -247,19 +309,32 @@ impl Routes {
             Method::Head => b"GET",
             _ => request.head.method_name,
         };
-        let found = self.routes.iter().filter(|route| route.method.as_bytes() == method);
-        let found = found.filter_map(|route| Some((route, route.matches(path)?))).next();
+        let found = self
+            .routes
+            .iter()
+            .filter(|route| route.method.as_bytes() == method);
+        let found = found
+            .filter_map(|route| Some((route, route.matches(path)?)))
+            .next();
         let result = match found {
             Some((route, parameters)) => {
-                request.parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+                request.parameters = parameters
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect();
                 self.through(0, request, &*route.respond)
             }
             None => {
                 let allowed = self.allowed(path);
-                self.through(0, request, &|request: &mut Request<'_>| Ok(without_route(request, allowed.as_deref())))
+                self.through(0, request, &|request: &mut Request<'_>| {
+                    Ok(without_route(request, allowed.as_deref()))
+                })
             }
         };
-        result.map_or_else(|error| failed(request, &error), |response| (response, false))
+        result.map_or_else(
+            |error| failed(request, &error),
+            |response| (response, false),
+        )
     }
 }
 
@@ -269,17 +344,32 @@ fn without_route(request: &Request<'_>, allowed: Option<&str>) -> Response {
         (None, _) => Response::text("404 Not Found\n").with_status(404),
         (Some(allowed), Method::Options) => Response::new(204).field("Allow", allowed),
         (Some(_), Method::Other) => Response::text("501 Not Implemented\n").with_status(501),
-        (Some(allowed), _) => Response::text("405 Method Not Allowed\n").with_status(405).field("Allow", allowed),
+        (Some(allowed), _) => Response::text("405 Method Not Allowed\n")
+            .with_status(405)
+            .field("Allow", allowed),
     }
 }
 
 /// A route failed: the client's fault if its body couldn't be read.
 fn failed(request: &Request<'_>, error: &io::Error) -> (Response, bool) {
-    if let Some(refused) = error.get_ref().and_then(|inner| inner.downcast_ref::<HeadError>()) {
-        return (Response::text(format!("{}\n", refused.reason)).with_status(refused.status), true);
+    if let Some(refused) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<HeadError>())
+    {
+        return (
+            Response::text(format!("{}\n", refused.reason)).with_status(refused.status),
+            true,
+        );
     }
-    log::error!("{} {}: {error}", request.client_address, request.path.escape_debug());
-    (Response::text("500 Internal Server Error\n").with_status(500), false)
+    log::error!(
+        "{} {}: {error}",
+        request.client_address,
+        request.path.escape_debug()
+    );
+    (
+        Response::text("500 Internal Server Error\n").with_status(500),
+        false,
+    )
 }
 
 #[cfg(test)]

@@ -60,35 +60,54 @@ impl Site {
         let policy = Policy::new(options);
         let root = Arc::new(Root::open(root, policy.follow_symlinks)?);
         let (cache, digests) = (Cache::default(), Arc::default());
-        let site = Site { root, policy, listing, cache, digests, compressing: AtomicUsize::new(0) };
+        let site = Site {
+            root,
+            policy,
+            listing,
+            cache,
+            digests,
+            compressing: AtomicUsize::new(0),
+        };
         if let Some(page) = &site.policy.spa
-            && !site.root.open_file(page).and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_file())
+            && !site
+                .root
+                .open_file(page)
+                .and_then(|file| file.metadata())
+                .is_ok_and(|metadata| metadata.is_file())
         {
-            return Err(io::Error::new(io::ErrorKind::NotFound, format!("no file {} is in it", page.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("no file {} is in it", page.display()),
+            ));
         }
         Ok(site)
     }
 
     /// What a decoded path, relative to the root, stands for; empty is the root itself.
     pub(crate) fn find(&self, path: &[u8], trailing_slash: bool) -> Resource {
-        self.look_up(path, trailing_slash).unwrap_or_else(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied if !is_escape(&error) => Resource::Forbidden,
-            _ if is_ours(&error) => {
-                log::warn!("a file can't be opened: {error}");
-                Resource::Unavailable
-            }
-            // Paths that lead out, through a file, or nowhere: all the same to a client.
-            _ => Resource::NotFound,
-        })
+        self.look_up(path, trailing_slash)
+            .unwrap_or_else(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied if !is_escape(&error) => Resource::Forbidden,
+                _ if is_ours(&error) => {
+                    log::warn!("a file can't be opened: {error}");
+                    Resource::Unavailable
+                }
+                // Paths that lead out, through a file, or nowhere: all the same to a client.
+                _ => Resource::NotFound,
+            })
     }
 
     fn look_up(&self, path: &[u8], trailing_slash: bool) -> io::Result<Resource> {
         Ok(match self.place(path, trailing_slash)? {
-            Place::File(path, file, _) => Resource::File(Arc::new(Entry::new(path, file, &self.policy.file_fields)?)),
-            Place::NeedsSlash => Resource::NeedsSlash,
-            Place::Directory(path, file) => {
-                Resource::Directory(Folder::new(Arc::clone(&self.root), file.into(), path.as_os_str().as_bytes()))
+            Place::File(path, file, _) => {
+                Resource::File(Arc::new(Entry::new(path, file, &self.policy.file_fields)?))
             }
+            Place::NeedsSlash => Resource::NeedsSlash,
+            Place::Directory(path, file) => Resource::Directory(Folder::new(
+                Arc::clone(&self.root),
+                file.into(),
+                path.as_os_str().as_bytes(),
+            )),
             Place::Nothing => Resource::NotFound,
         })
     }
@@ -110,12 +129,20 @@ impl Site {
             return Ok(Place::Nothing);
         }
         let path = Path::new(OsStr::from_bytes(path));
-        let here = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let here = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
         let file = self.root.open_file(here)?;
         let metadata = file.metadata()?;
         if metadata.is_file() {
             let place = || Place::File(path.to_owned(), file, metadata);
-            return Ok(if trailing_slash { Place::Nothing } else { place() });
+            return Ok(if trailing_slash {
+                Place::Nothing
+            } else {
+                place()
+            });
         }
         if !metadata.is_dir() {
             return Ok(Place::Nothing); // a FIFO, a socket, a device
@@ -125,8 +152,14 @@ impl Site {
         }
         for name in &self.policy.index {
             let index = path.join(name);
-            match self.root.open_file(&index).and_then(|file| Ok((file.metadata()?, file))) {
-                Ok((metadata, file)) if metadata.is_file() => return Ok(Place::File(index, file, metadata)),
+            match self
+                .root
+                .open_file(&index)
+                .and_then(|file| Ok((file.metadata()?, file)))
+            {
+                Ok((metadata, file)) if metadata.is_file() => {
+                    return Ok(Place::File(index, file, metadata));
+                }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -146,7 +179,8 @@ impl Site {
     }
 }
 
-/// Whether an error says nothing about the path: the system is short of something, or the disk is broken.
+/// Whether an error says nothing about the path: the system is short of something, or the disk is
+/// broken.
 fn is_ours(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let ours = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO];

@@ -16,7 +16,12 @@ mod tests;
 
 /// All but RFC 3986's unreserved characters and `/`; so an encoded name is safe in an HTML
 /// attribute too, and a colon in it makes no scheme.
-const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
 
 /// What a query may not hold as it is (RFC 3986 §3.4); `%` stays, since it is encoded already.
 const IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
@@ -88,7 +93,10 @@ pub fn parse(raw: &[u8]) -> Result<Target<'_>, TargetError> {
         return Err(TargetError::NotOriginForm);
     }
     // The head parser refuses these too, but what goes into `Location` is worth two looks.
-    if raw.iter().any(|&byte| byte <= b' ' || byte == 0x7f || byte == b'#') {
+    if raw
+        .iter()
+        .any(|&byte| byte <= b' ' || byte == 0x7f || byte == b'#')
+    {
         return Err(TargetError::ForbiddenByte);
     }
     let (raw_path, query) = match memchr::memchr(b'?', raw) {
@@ -102,7 +110,11 @@ pub fn parse(raw: &[u8]) -> Result<Target<'_>, TargetError> {
             (Cow::Owned(path), trailing_slash)
         }
     };
-    Ok(Target { path, trailing_slash, query })
+    Ok(Target {
+        path,
+        trailing_slash,
+        query,
+    })
 }
 
 /// The path as it stands, when there is nothing in it to decode, merge or refuse: what most
@@ -159,7 +171,9 @@ fn decode_segment(raw: &[u8], into: &mut Vec<u8>) -> Result<(), TargetError> {
             b'%' => {
                 let high = bytes.next().copied().and_then(hex_digit);
                 let low = bytes.next().copied().and_then(hex_digit);
-                high.zip(low).map(|(high, low)| high << 4 | low).ok_or(TargetError::BadEscape)?
+                high.zip(low)
+                    .map(|(high, low)| high << 4 | low)
+                    .ok_or(TargetError::BadEscape)?
             }
             _ => byte,
         };
@@ -223,5 +237,8 @@ pub fn check(data: &[u8]) {
 
     let raw_path = data.split(|&byte| byte == b'?').next().unwrap_or(data);
     let slowly = normalize(raw_path);
-    assert_eq!(slowly, Ok((target.path.into_owned(), target.trailing_slash)));
+    assert_eq!(
+        slowly,
+        Ok((target.path.into_owned(), target.trailing_slash))
+    );
 }

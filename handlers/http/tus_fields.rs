@@ -51,15 +51,16 @@ impl fmt::Display for TusFieldError {
 
 impl std::error::Error for TusFieldError {}
 
-/// What an upload's metadata says of its name and date; the rest isn't looked at, but must be well-formed.
+/// What an upload's metadata says of its name and date; the rest isn't looked at, but must be
+/// well-formed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// The name of the file.
     pub filename: Option<String>,
     /// Its name with the folders before it.
     pub relative_path: Option<String>,
-    /// When it was changed last: `mtime` in seconds since 1970, or `lastModified` in milliseconds, as browsers count.
-    /// Where both are there, the first counts.
+    /// When it was changed last: `mtime` in seconds since 1970, or `lastModified` in milliseconds,
+    /// as browsers count. Where both are there, the first counts.
     pub modified: Option<SystemTime>,
 }
 
@@ -84,7 +85,9 @@ pub fn metadata(field: &[u8]) -> Result<Metadata, TusFieldError> {
             return Err(TusFieldError::TwoOfOneKey);
         }
         keys.push(key);
-        let value = STANDARD.decode_to_vec(value).map_err(|_| TusFieldError::Metadata)?;
+        let value = STANDARD
+            .decode_to_vec(value)
+            .map_err(|_| TusFieldError::Metadata)?;
         match key {
             b"filename" => metadata.filename = Some(text(value)?),
             b"relativePath" => metadata.relative_path = Some(text(value)?),
@@ -102,7 +105,10 @@ fn text(value: Vec<u8>) -> Result<String, TusFieldError> {
 }
 
 /// Uppy says `null` of what it doesn't know.
-fn date(text: &[u8], read: fn(&[u8]) -> Option<SystemTime>) -> Result<Option<SystemTime>, TusFieldError> {
+fn date(
+    text: &[u8],
+    read: fn(&[u8]) -> Option<SystemTime>,
+) -> Result<Option<SystemTime>, TusFieldError> {
     match text {
         b"" | b"null" => Ok(None),
         text => read(text).map(Some).ok_or(TusFieldError::Date),
@@ -117,7 +123,9 @@ pub fn checksum(field: &[u8]) -> Result<Digests, TusFieldError> {
     let space = memchr::memchr(b' ', field).ok_or(TusFieldError::Checksum)?;
     let (algorithm, value) = (&field[..space], &field[space + 1..]);
     let mut digests = Digests::default();
-    let value = STANDARD.decode_to_vec(value).map_err(|_| TusFieldError::Checksum);
+    let value = STANDARD
+        .decode_to_vec(value)
+        .map_err(|_| TusFieldError::Checksum);
     match algorithm {
         b"md5" => digests.md5 = Some(exactly(value?)?),
         b"sha1" => digests.sha1 = Some(exactly(value?)?),
@@ -134,7 +142,11 @@ fn exactly<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], TusFieldError> {
 /// Reads the value of `Upload-Offset` or `Upload-Length`: digits only.
 pub fn number(field: &[u8]) -> Option<u64> {
     let is_number = !field.is_empty() && field.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(field).ok().filter(|_| is_number)?.parse().ok()
+    std::str::from_utf8(field)
+        .ok()
+        .filter(|_| is_number)?
+        .parse()
+        .ok()
 }
 
 /// What must hold for any bytes; for the fuzzer.
@@ -142,22 +154,38 @@ pub fn number(field: &[u8]) -> Option<u64> {
 pub fn check(data: &[u8]) {
     if let Ok(read) = metadata(data) {
         let mut again = b"other".to_vec();
-        let since_1970 = read.modified.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
-        let mtime = since_1970.map(|since| format!("{}.{:09}", since.as_secs(), since.subsec_nanos()));
-        let values = [("filename", &read.filename), ("relativePath", &read.relative_path), ("mtime", &mtime)];
+        let since_1970 = read
+            .modified
+            .and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+        let mtime =
+            since_1970.map(|since| format!("{}.{:09}", since.as_secs(), since.subsec_nanos()));
+        let values = [
+            ("filename", &read.filename),
+            ("relativePath", &read.relative_path),
+            ("mtime", &mtime),
+        ];
         for (key, value) in values {
             if let Some(value) = value {
-                again.extend_from_slice(format!(" , {key} {}", STANDARD.encode_to_string(value)).as_bytes());
+                again.extend_from_slice(
+                    format!(" , {key} {}", STANDARD.encode_to_string(value)).as_bytes(),
+                );
             }
         }
         assert_eq!(metadata(&again), Ok(read));
     }
     if let Ok(read) = checksum(data) {
-        let digests = [read.md5.map(|d| d.to_vec()), read.sha1.map(|d| d.to_vec()), read.sha256.map(|d| d.to_vec())];
+        let digests = [
+            read.md5.map(|d| d.to_vec()),
+            read.sha1.map(|d| d.to_vec()),
+            read.sha256.map(|d| d.to_vec()),
+        ];
         let mut digests = digests.into_iter().flatten();
         let space = memchr::memchr(b' ', data).unwrap_or(0);
         let again = STANDARD.encode_to_string(digests.next().unwrap_or_default());
-        assert_eq!((&data[space + 1..], digests.next()), (again.as_bytes(), None));
+        assert_eq!(
+            (&data[space + 1..], digests.next()),
+            (again.as_bytes(), None)
+        );
     }
     if let Some(read) = number(data) {
         assert_eq!(number(format!("0{read}").as_bytes()), Some(read));

@@ -1,4 +1,5 @@
-//! WebSocket (RFC 6455) on a connection that then parks like any other; the protocol itself is `tungstenite`'s.
+//! WebSocket (RFC 6455) on a connection that then parks like any other; the protocol itself is
+//! `tungstenite`'s.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -14,26 +15,43 @@ use super::message::{Content, Request, Response};
 /// The longest message that is taken.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// Makes a request's connection a WebSocket. `on_message` is called for each text or binary message; pings are answered
-/// for it. Holds no thread between messages, and ends after the server's idle time-out.
+/// Makes a request's connection a WebSocket. `on_message` is called for each text or binary
+/// message; pings are answered for it. Holds no thread between messages, and ends after the
+/// server's idle time-out.
 ///
 /// What isn't a WebSocket handshake is answered by 400 or 426 (RFC 6455 §4.4).
-pub fn websocket(request: &Request<'_>, on_message: impl FnMut(Message, &mut Sender<'_>) + Send + 'static) -> Response {
-    let upgrades = request.head.upgrade.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"));
-    let key = request.field("sec-websocket-key").filter(|key| key.len() == 24);
+pub fn websocket(
+    request: &Request<'_>,
+    on_message: impl FnMut(Message, &mut Sender<'_>) + Send + 'static,
+) -> Response {
+    let upgrades = request
+        .head
+        .upgrade
+        .is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"));
+    let key = request
+        .field("sec-websocket-key")
+        .filter(|key| key.len() == 24);
     let (Method::Get, true, Some(key)) = (request.method(), upgrades, key) else {
         return Response::text("400 Bad Request: this address speaks WebSocket\n").with_status(400);
     };
     if request.field("sec-websocket-version") != Some("13") {
         return Response::new(426).field("Sec-WebSocket-Version", "13");
     }
-    let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE));
     let socket = WebSocket::from_raw_socket(Pipe::default(), Role::Server, Some(config));
-    let handler = WebSocketHandler { socket, on_message: Box::new(on_message) };
-    Response { content: Content::Upgrade(Box::new(handler)), ..Response::new(101) }
-        .field("Upgrade", "websocket")
-        .field("Connection", "Upgrade")
-        .field("Sec-WebSocket-Accept", &derive_accept_key(key.as_bytes()))
+    let handler = WebSocketHandler {
+        socket,
+        on_message: Box::new(on_message),
+    };
+    Response {
+        content: Content::Upgrade(Box::new(handler)),
+        ..Response::new(101)
+    }
+    .field("Upgrade", "websocket")
+    .field("Connection", "Upgrade")
+    .field("Sec-WebSocket-Accept", &derive_accept_key(key.as_bytes()))
 }
 
 /// Sends messages to the peer.
@@ -112,10 +130,15 @@ impl WebSocketHandler {
                 Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
                     (self.on_message)(message, &mut Sender(&mut self.socket));
                 }
-                // Pongs and the answer to a close are queued by the protocol, and go out with the next flush.
+                // Pongs and the answer to a close are queued by the protocol, and go out with the
+                // next flush.
                 Ok(_) => {}
-                Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-                Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => return Ok(false),
+                Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(true);
+                }
+                Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
+                    return Ok(false);
+                }
                 Err(tungstenite::Error::Io(error)) => return Err(error.into()),
                 Err(error) => return Err(Error::Protocol(format!("WebSocket: {error}"))),
             }
@@ -135,6 +158,10 @@ impl StreamRequestHandler for WebSocketHandler {
         let _ = self.socket.flush();
         let output = std::mem::take(&mut self.socket.get_mut().output);
         request.wfile.write_all(&output)?;
-        Ok(if going_on? && !request.rfile.is_eof() { Next::Wait } else { Next::Close })
+        Ok(if going_on? && !request.rfile.is_eof() {
+            Next::Wait
+        } else {
+            Next::Close
+        })
     }
 }

@@ -11,7 +11,8 @@ const CLIENTS: usize = 4096;
 /// A client, and the number that it gave its run.
 pub(crate) type Session = (ClientAddress, u32);
 
-/// A counter for each session. When there are too many, those that were silent for longest are forgotten.
+/// A counter for each session. When there are too many, those that were silent for longest are
+/// forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     young: HashMap<Session, u32>,

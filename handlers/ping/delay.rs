@@ -1,4 +1,5 @@
-//! Replies that are sent later, by a thread of their own: a handler that slept would hold one of the pool's.
+//! Replies that are sent later, by a thread of their own: a handler that slept would hold one of
+//! the pool's.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -46,8 +47,13 @@ impl Delay {
     pub(crate) fn start() -> io::Result<Delay> {
         let shared = Arc::<Shared>::default();
         let its = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("ping-delay".to_owned()).spawn(move || its.send_as_due())?;
-        Ok(Delay { shared, thread: Mutex::new(Some(thread)) })
+        let thread = std::thread::Builder::new()
+            .name("ping-delay".to_owned())
+            .spawn(move || its.send_as_due())?;
+        Ok(Delay {
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Sends a reply at this time.
@@ -148,27 +154,43 @@ impl<T> Queue<T> {
         }
         self.size += size;
         self.pushed += 1;
-        Some(Entry { due, number: self.pushed, size, what })
+        Some(Entry {
+            due,
+            number: self.pushed,
+            size,
+            what,
+        })
     }
 
     fn release(&mut self, due: Instant) {
         if let Some(held) = self.held.take() {
             // A new number: it goes after what is due at the same time.
             self.pushed += 1;
-            self.heap.push(Reverse(Entry { due, number: self.pushed, ..held }));
+            self.heap.push(Reverse(Entry {
+                due,
+                number: self.pushed,
+                ..held
+            }));
         }
     }
 
     fn next_due(&self) -> Option<Instant> {
         let first = self.heap.peek().map(|Reverse(entry)| entry.due);
-        first.into_iter().chain(self.held.as_ref().map(|held| held.due)).min()
+        first
+            .into_iter()
+            .chain(self.held.as_ref().map(|held| held.due))
+            .min()
     }
 
     fn pop(&mut self, now: Instant) -> Option<T> {
         if self.held.as_ref().is_some_and(|held| held.due <= now) {
             self.release(now);
         }
-        if self.heap.peek().is_none_or(|Reverse(entry)| entry.due > now) {
+        if self
+            .heap
+            .peek()
+            .is_none_or(|Reverse(entry)| entry.due > now)
+        {
             return None;
         }
         let Reverse(entry) = self.heap.pop()?;
@@ -179,7 +201,8 @@ impl<T> Queue<T> {
     /// The end: what isn't due soon is lost, and whoever is held needn't wait for another.
     fn close(&mut self, now: Instant) {
         self.closed = true;
-        self.heap.retain(|Reverse(entry)| entry.due <= now + LAST_MOMENTS);
+        self.heap
+            .retain(|Reverse(entry)| entry.due <= now + LAST_MOMENTS);
         let last = self.heap.iter().map(|Reverse(entry)| entry.due).max();
         self.release(last.unwrap_or(now));
     }
@@ -187,7 +210,13 @@ impl<T> Queue<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Queue<T> {
-        Queue { heap: BinaryHeap::new(), held: None, pushed: 0, size: 0, closed: false }
+        Queue {
+            heap: BinaryHeap::new(),
+            held: None,
+            pushed: 0,
+            size: 0,
+            closed: false,
+        }
     }
 }
 
@@ -240,7 +269,10 @@ mod tests {
         let later = now + HELD_AT_MOST;
         let mut queue = Queue::default();
         queue.hold(later, 1, 'a');
-        assert_eq!((queue.next_due(), all(&mut queue, now)), (Some(later), String::new()));
+        assert_eq!(
+            (queue.next_due(), all(&mut queue, now)),
+            (Some(later), String::new())
+        );
         queue.push(now, 1, 'b');
         queue.release(now);
         assert_eq!(all(&mut queue, now), "ba");

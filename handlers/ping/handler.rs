@@ -13,7 +13,8 @@ use super::delay::Delay;
 use super::network::{Answer, Conditions, Fate, Network, Order};
 use super::packet::Field;
 
-/// What all datagrams of a server share. A part that the options don't ask for isn't there, and costs nothing.
+/// What all datagrams of a server share. A part that the options don't ask for isn't there, and
+/// costs nothing.
 #[derive(Debug)]
 pub(crate) struct Answering {
     network: Option<Mutex<Network>>,
@@ -26,8 +27,13 @@ impl Answering {
     /// When the system refuses the thread that sends later.
     pub(crate) fn new(conditions: Conditions, seed: u64, split: bool) -> io::Result<Answering> {
         Ok(Answering {
-            delay: if conditions.take_time() { Some(Delay::start()?) } else { None },
-            network: (!conditions.are_perfect()).then(|| Mutex::new(Network::new(conditions, seed))),
+            delay: if conditions.take_time() {
+                Some(Delay::start()?)
+            } else {
+                None
+            },
+            network: (!conditions.are_perfect())
+                .then(|| Mutex::new(Network::new(conditions, seed))),
             counters: split.then(Mutex::default),
         })
     }
@@ -40,7 +46,11 @@ impl Answering {
     }
 
     fn fate(&self) -> Fate {
-        self.network.as_ref().map_or(Fate::Answered(Answer::default()), |network| network.lock().fate())
+        self.network
+            .as_ref()
+            .map_or(Fate::Answered(Answer::default()), |network| {
+                network.lock().fate()
+            })
     }
 
     /// The same bytes in upper case, but for the count that a client of `--split` asks for.
@@ -50,7 +60,9 @@ impl Answering {
         if let Some(counters) = &self.counters
             && let Some(field) = Field::find(reply)
         {
-            let count = counters.lock().count((request.client_address.clone(), field.session));
+            let count = counters
+                .lock()
+                .count((request.client_address.clone(), field.session));
             field.write(reply, count);
         }
     }
@@ -64,7 +76,9 @@ impl Answering {
         match answer.order {
             Order::Held => delay.hold(request.replier(), reply.to_owned()),
             Order::Kept | Order::Overtakes if answer.delay.is_zero() => request.reply(reply)?,
-            Order::Kept | Order::Overtakes => delay.send_at(due, request.replier(), reply.to_owned()),
+            Order::Kept | Order::Overtakes => {
+                delay.send_at(due, request.replier(), reply.to_owned())
+            }
         }
         if answer.order == Order::Overtakes {
             delay.release(due);
@@ -100,8 +114,8 @@ impl DatagramRequestHandler for PingHandler {
                 return Ok(());
             }
         };
-        // Taken and put back, as its memory serves the next datagram too. The framework sends no empty `wfile`, but an
-        // empty datagram has an answer like any other: so it is sent by hand.
+        // Taken and put back, as its memory serves the next datagram too. The framework sends no
+        // empty `wfile`, but an empty datagram has an answer like any other: so it is sent by hand.
         let mut reply = mem::take(&mut request.wfile);
         self.0.write_reply(request, &mut reply);
         let sent = match answer {

@@ -1,6 +1,7 @@
 //! `serve ping`: every datagram comes back in upper case, through a network as bad as you like.
 //!
-//! The way of a datagram: [`network`] decides its fate, `handler` answers, `delay` sends what is to arrive later.
+//! The way of a datagram: [`network`] decides its fate, `handler` answers, `delay` sends what is to
+//! arrive later.
 
 pub mod client;
 mod counters;
@@ -42,13 +43,15 @@ pub struct Ping {
     /// Let so many of 100 replies be overtaken by the next
     #[arg(long, value_name = "PERCENT", default_value = "0", env = "SOCKETSERVER_REORDER", value_parser = percent)]
     reorder: f64,
-    /// Repeat the network of this number: the same seed brings the same fates [default: another each time]
+    /// Repeat the network of this number: the same seed brings the same fates [default: another
+    /// each time]
     #[arg(long, value_name = "S", env = "SOCKETSERVER_SEED")]
     seed: Option<u64>,
     /// End when the Nth datagram arrives, which stays unanswered
     #[arg(long, value_name = "N", env = "SOCKETSERVER_MAX_REQUESTS", value_parser = clap::value_parser!(u64).range(1..))]
     max_requests: Option<u64>,
-    /// Count the requests of `client ping --split`, which learns from it which way its datagrams get lost
+    /// Count the requests of `client ping --split`, which learns from it which way its datagrams
+    /// get lost
     #[arg(long, env = "SOCKETSERVER_SPLIT")]
     split: bool,
 }
@@ -77,10 +80,13 @@ impl Service for Ping {
         if conditions.are_random() {
             log::info!("ping: --seed {seed} repeats this network");
         }
-        let answering = Arc::new(Answering::new(conditions, seed, self.split).map_err(Failure::run)?);
+        let answering =
+            Arc::new(Answering::new(conditions, seed, self.split).map_err(Failure::run)?);
         let ending = Arc::clone(&answering);
         context.at_end.add(move || ending.finish());
-        Ok(Served::Datagram(Box::new(move |_| Box::new(PingHandler::new(Arc::clone(&answering))))))
+        Ok(Served::Datagram(Box::new(move |_| {
+            Box::new(PingHandler::new(Arc::clone(&answering)))
+        })))
     }
 }
 
@@ -88,7 +94,9 @@ impl Service for Ping {
 fn percent(text: &str) -> Result<f64, String> {
     match text.strip_suffix('%').unwrap_or(text).parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
-        _ => Err(format!("`{text}` is no percentage: expected a number from 0 to 100")),
+        _ => Err(format!(
+            "`{text}` is no percentage: expected a number from 0 to 100"
+        )),
     }
 }
 

@@ -1,4 +1,5 @@
-//! A network as bad as you like: decides what becomes of each datagram. The same seed brings the same fates.
+//! A network as bad as you like: decides what becomes of each datagram. The same seed brings the
+//! same fates.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ pub struct Conditions {
     pub drop_every: Option<u64>,
     /// Ends the server when the Nth datagram arrives.
     pub max_requests: Option<u64>,
-    /// The part of datagrams, 0 to 1, that get lost: half of them on the way in, half on the way back.
+    /// The part of datagrams, 0 to 1, that get lost: half of them on the way in, half on the way
+    /// back.
     pub loss: f64,
     /// How long replies take.
     pub delay: Duration,
@@ -26,7 +28,10 @@ pub struct Conditions {
 impl Conditions {
     /// Whether anything happens to any datagram.
     pub fn are_perfect(&self) -> bool {
-        self.drop_every.is_none() && self.max_requests.is_none() && !self.are_random() && !self.take_time()
+        self.drop_every.is_none()
+            && self.max_requests.is_none()
+            && !self.are_random()
+            && !self.take_time()
     }
 
     /// Whether chance plays a part.
@@ -88,12 +93,24 @@ pub struct Network {
 impl Network {
     /// A network in which chance follows the seed.
     pub fn new(conditions: Conditions, seed: u64) -> Network {
-        Network { conditions, random: SplitMix64::new(seed), arrived: 0, holds: false }
+        Network {
+            conditions,
+            random: SplitMix64::new(seed),
+            arrived: 0,
+            holds: false,
+        }
     }
 
     /// What becomes of the next datagram.
     pub fn fate(&mut self) -> Fate {
-        let Conditions { drop_every, max_requests, loss, duplicate, reorder, .. } = self.conditions;
+        let Conditions {
+            drop_every,
+            max_requests,
+            loss,
+            duplicate,
+            reorder,
+            ..
+        } = self.conditions;
         self.arrived += 1;
         if max_requests.is_some_and(|max| self.arrived >= max) {
             return Fate::Last;
@@ -105,7 +122,11 @@ impl Network {
             return Fate::RequestLost;
         }
         if lost < loss {
-            return if back < 0.5 { Fate::RequestLost } else { Fate::ReplyLost };
+            return if back < 0.5 {
+                Fate::RequestLost
+            } else {
+                Fate::ReplyLost
+            };
         }
         let order = match (self.holds, held < reorder) {
             (true, _) => Order::Overtakes,
@@ -113,7 +134,11 @@ impl Network {
             (false, false) => Order::Kept,
         };
         self.holds = order == Order::Held;
-        Fate::Answered(Answer { delay, duplicate: (doubled < duplicate).then_some(second_delay), order })
+        Fate::Answered(Answer {
+            delay,
+            duplicate: (doubled < duplicate).then_some(second_delay),
+            order,
+        })
     }
 
     fn delay(&mut self) -> Duration {
@@ -128,7 +153,9 @@ mod tests {
 
     fn fates(conditions: Conditions, seed: u64, count: usize) -> Vec<Fate> {
         let mut network = Network::new(conditions, seed);
-        std::iter::repeat_with(|| network.fate()).take(count).collect()
+        std::iter::repeat_with(|| network.fate())
+            .take(count)
+            .collect()
     }
 
     fn part(fates: &[Fate], is: impl Fn(&Fate) -> bool) -> f64 {
@@ -136,13 +163,22 @@ mod tests {
     }
 
     fn answers(fates: &[Fate]) -> impl Iterator<Item = Answer> {
-        fates.iter().filter_map(|fate| if let Fate::Answered(answer) = fate { Some(*answer) } else { None })
+        fates.iter().filter_map(|fate| {
+            if let Fate::Answered(answer) = fate {
+                Some(*answer)
+            } else {
+                None
+            }
+        })
     }
 
     #[test]
     fn a_perfect_network_answers_everything_at_once() {
         assert!(Conditions::default().are_perfect());
-        assert_eq!(fates(Conditions::default(), 1, 100), vec![Fate::Answered(Answer::default()); 100]);
+        assert_eq!(
+            fates(Conditions::default(), 1, 100),
+            vec![Fate::Answered(Answer::default()); 100]
+        );
     }
 
     #[test]
@@ -162,28 +198,65 @@ mod tests {
     #[test]
     fn every_nth_is_lost_beginning_with_the_first() {
         for every in 1..5 {
-            let fates = fates(Conditions { drop_every: Some(every), ..Conditions::default() }, 1, 20);
+            let fates = fates(
+                Conditions {
+                    drop_every: Some(every),
+                    ..Conditions::default()
+                },
+                1,
+                20,
+            );
             for (index, fate) in (0..).zip(fates) {
-                assert_eq!(fate == Fate::RequestLost, index % every == 0, "{index} of every {every}");
+                assert_eq!(
+                    fate == Fate::RequestLost,
+                    index % every == 0,
+                    "{index} of every {every}"
+                );
             }
         }
     }
 
     #[test]
     fn the_last_datagram_ends_the_server() {
-        let fates = fates(Conditions { max_requests: Some(3), ..Conditions::default() }, 1, 4);
+        let fates = fates(
+            Conditions {
+                max_requests: Some(3),
+                ..Conditions::default()
+            },
+            1,
+            4,
+        );
         let answered = Fate::Answered(Answer::default());
         assert_eq!(fates, [answered, answered, Fate::Last, Fate::Last]);
     }
 
     #[test]
     fn losses_are_as_many_as_asked_and_go_both_ways() {
-        for (loss, least, most) in [(0.0, 0.0, 0.0), (0.1, 0.09, 0.11), (0.5, 0.48, 0.52), (1.0, 1.0, 1.0)] {
-            let fates = fates(Conditions { loss, ..Conditions::default() }, 7, 10_000);
+        for (loss, least, most) in [
+            (0.0, 0.0, 0.0),
+            (0.1, 0.09, 0.11),
+            (0.5, 0.48, 0.52),
+            (1.0, 1.0, 1.0),
+        ] {
+            let fates = fates(
+                Conditions {
+                    loss,
+                    ..Conditions::default()
+                },
+                7,
+                10_000,
+            );
             let requests = part(&fates, |fate| *fate == Fate::RequestLost);
             let replies = part(&fates, |fate| *fate == Fate::ReplyLost);
-            assert!((least..=most).contains(&(requests + replies)), "{loss}: {}", requests + replies);
-            assert!((requests - replies).abs() <= 0.03, "{loss}: {requests} in, {replies} back");
+            assert!(
+                (least..=most).contains(&(requests + replies)),
+                "{loss}: {}",
+                requests + replies
+            );
+            assert!(
+                (requests - replies).abs() <= 0.03,
+                "{loss}: {requests} in, {replies} back"
+            );
         }
     }
 
@@ -191,41 +264,99 @@ mod tests {
     fn another_condition_does_not_change_which_datagrams_are_lost() {
         let lost = |conditions| {
             let is_lost = |fate: &Fate| !matches!(fate, Fate::Answered(_));
-            fates(conditions, 5, 500).iter().map(is_lost).collect::<Vec<_>>()
+            fates(conditions, 5, 500)
+                .iter()
+                .map(is_lost)
+                .collect::<Vec<_>>()
         };
-        let alone = Conditions { loss: 0.3, ..Conditions::default() };
+        let alone = Conditions {
+            loss: 0.3,
+            ..Conditions::default()
+        };
         let jitter = Duration::from_millis(9);
-        assert_eq!(lost(alone.clone()), lost(Conditions { duplicate: 0.5, reorder: 0.5, jitter, ..alone }));
+        assert_eq!(
+            lost(alone.clone()),
+            lost(Conditions {
+                duplicate: 0.5,
+                reorder: 0.5,
+                jitter,
+                ..alone
+            })
+        );
     }
 
     #[test]
     fn delays_spread_evenly_around_the_middle_and_never_below_zero() {
         let [delay, jitter] = [100, 30].map(Duration::from_millis);
-        let all = fates(Conditions { delay, jitter, ..Conditions::default() }, 3, 10_000);
-        let delays: Vec<f64> = answers(&all).map(|answer| answer.delay.as_secs_f64() * 1000.0).collect();
+        let all = fates(
+            Conditions {
+                delay,
+                jitter,
+                ..Conditions::default()
+            },
+            3,
+            10_000,
+        );
+        let delays: Vec<f64> = answers(&all)
+            .map(|answer| answer.delay.as_secs_f64() * 1000.0)
+            .collect();
         assert!(delays.iter().all(|delay| (70.0..=130.0).contains(delay)));
         let mean = delays.iter().sum::<f64>() / delays.len() as f64;
         assert!((mean - 100.0).abs() < 1.0, "{mean}");
-        let short = Conditions { jitter, ..Conditions::default() };
+        let short = Conditions {
+            jitter,
+            ..Conditions::default()
+        };
         assert!(answers(&fates(short, 3, 1000)).all(|answer| answer.delay <= jitter));
     }
 
     #[test]
     fn duplicates_are_as_many_as_asked() {
-        let all = fates(Conditions { duplicate: 0.25, ..Conditions::default() }, 9, 10_000);
-        let doubled = answers(&all).filter(|answer| answer.duplicate.is_some()).count();
+        let all = fates(
+            Conditions {
+                duplicate: 0.25,
+                ..Conditions::default()
+            },
+            9,
+            10_000,
+        );
+        let doubled = answers(&all)
+            .filter(|answer| answer.duplicate.is_some())
+            .count();
         assert!((2300..2700).contains(&doubled), "{doubled}");
     }
 
     #[test]
     fn whoever_is_held_is_overtaken_by_the_next_that_is_answered() {
-        let all = fates(Conditions { reorder: 1.0, ..Conditions::default() }, 1, 4);
+        let all = fates(
+            Conditions {
+                reorder: 1.0,
+                ..Conditions::default()
+            },
+            1,
+            4,
+        );
         let orders: Vec<Order> = answers(&all).map(|answer| answer.order).collect();
-        assert_eq!(orders, [Order::Held, Order::Overtakes, Order::Held, Order::Overtakes]);
-        let all = fates(Conditions { reorder: 0.2, loss: 0.3, ..Conditions::default() }, 1, 1000);
+        assert_eq!(
+            orders,
+            [Order::Held, Order::Overtakes, Order::Held, Order::Overtakes]
+        );
+        let all = fates(
+            Conditions {
+                reorder: 0.2,
+                loss: 0.3,
+                ..Conditions::default()
+            },
+            1,
+            1000,
+        );
         let orders: Vec<Order> = answers(&all).map(|answer| answer.order).collect();
         for pair in orders.windows(2) {
-            assert_eq!(pair[0] == Order::Held, pair[1] == Order::Overtakes, "{pair:?}");
+            assert_eq!(
+                pair[0] == Order::Held,
+                pair[1] == Order::Overtakes,
+                "{pair:?}"
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The datagrams: `Ping SEQ UNIXTIME`, padded, and what the server's `--split` writes into one.
 //!
-//! A client that wants to know which way its datagrams got lost sends `Ping SEQ UNIXTIME split=SESSION:0000000000`. A
-//! server that counts puts the number of requests that reached it in this session over the zeros, so that its reply is
-//! as long as the request; any other server returns the zeros.
+//! A client that wants to know which way its datagrams got lost sends `Ping SEQ UNIXTIME
+//! split=SESSION:0000000000`. A server that counts puts the number of requests that reached it in
+//! this session over the zeros, so that its reply is as long as the request; any other server
+//! returns the zeros.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -33,7 +34,11 @@ impl Request {
         let mut text = format!("Ping {} {seconds}.{micros:06}", self.sequence);
         if let Some(session) = self.session {
             // Writing to a string can't fail.
-            let _ = write!(text, " split={session:0SESSION_DIGITS$x}:{:0COUNT_DIGITS$}", 0);
+            let _ = write!(
+                text,
+                " split={session:0SESSION_DIGITS$x}:{:0COUNT_DIGITS$}",
+                0
+            );
         }
         let mut datagram = text.into_bytes();
         if datagram.len() < size {
@@ -70,8 +75,14 @@ impl Reply {
         }
         let time = Duration::from_secs(seconds) + Duration::from_micros(number(micros)?);
         let count = Field::find(datagram).and_then(|field| number(&datagram[field.count]));
-        let count = count.and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
-        Some(Reply { sequence, time, count })
+        let count = count
+            .and_then(|count| u32::try_from(count).ok())
+            .filter(|count| *count > 0);
+        Some(Reply {
+            sequence,
+            time,
+            count,
+        })
     }
 }
 
@@ -88,7 +99,10 @@ impl Field {
     pub fn find(datagram: &[u8]) -> Option<Field> {
         let start = memchr::memchr_iter(b' ', datagram).nth(2)? + 1;
         let field = datagram.get(start..start + FIELD)?;
-        if datagram.get(start + FIELD).is_some_and(|next| *next != b' ') {
+        if datagram
+            .get(start + FIELD)
+            .is_some_and(|next| *next != b' ')
+        {
             return None;
         }
         let (marker, rest) = field.split_at(MARKER.len());
@@ -101,7 +115,10 @@ impl Field {
             return None;
         }
         let session = u32::from_str_radix(std::str::from_utf8(session).ok()?, 16).ok()?;
-        Some(Field { session, count: start + FIELD - COUNT_DIGITS..start + FIELD })
+        Some(Field {
+            session,
+            count: start + FIELD - COUNT_DIGITS..start + FIELD,
+        })
     }
 
     /// Puts the count into the datagram it was found in, whose length doesn't change.
@@ -130,10 +147,20 @@ pub fn check(datagram: &[u8]) {
     if let Some(field) = Field::find(datagram) {
         field.write(&mut upper, 77);
         assert_eq!(upper.len(), datagram.len());
-        let changed = upper.iter().zip(datagram).filter(|(new, old)| **new != old.to_ascii_uppercase()).count();
+        let changed = upper
+            .iter()
+            .zip(datagram)
+            .filter(|(new, old)| **new != old.to_ascii_uppercase())
+            .count();
         assert!(changed <= COUNT_DIGITS, "{changed} bytes changed");
         let counted = Reply::parse(&upper);
-        assert_eq!(counted, reply.map(|reply| Reply { count: Some(77), ..reply }));
+        assert_eq!(
+            counted,
+            reply.map(|reply| Reply {
+                count: Some(77),
+                ..reply
+            })
+        );
     }
 }
 
@@ -144,33 +171,61 @@ mod tests {
     const TIME: Duration = Duration::from_micros(1_700_000_000_000_042);
 
     fn request(session: Option<u32>) -> Request {
-        Request { sequence: 7, time: TIME, session }
+        Request {
+            sequence: 7,
+            time: TIME,
+            session,
+        }
     }
 
     #[test]
     fn a_request_is_padded_and_never_cut() {
         assert_eq!(request(None).to_datagram(0), b"Ping 7 1700000000.000042");
         assert_eq!(request(None).to_datagram(25), b"Ping 7 1700000000.000042 ");
-        assert_eq!(request(None).to_datagram(28), b"Ping 7 1700000000.000042 xxx");
+        assert_eq!(
+            request(None).to_datagram(28),
+            b"Ping 7 1700000000.000042 xxx"
+        );
         assert_eq!(request(None).to_datagram(65_507).len(), 65_507);
-        assert_eq!(request(Some(0xabc)).to_datagram(0), b"Ping 7 1700000000.000042 split=00000abc:0000000000");
+        assert_eq!(
+            request(Some(0xabc)).to_datagram(0),
+            b"Ping 7 1700000000.000042 split=00000abc:0000000000"
+        );
     }
 
     #[test]
     fn a_reply_is_read_in_either_case_with_whatever_follows() {
-        let reply = Reply { sequence: 7, time: TIME, count: None };
-        for text in ["PING 7 1700000000.000042", "Ping 7 1700000000.000042 xxx", "ping 7 1700000000.000042  SPLIT=1"] {
+        let reply = Reply {
+            sequence: 7,
+            time: TIME,
+            count: None,
+        };
+        for text in [
+            "PING 7 1700000000.000042",
+            "Ping 7 1700000000.000042 xxx",
+            "ping 7 1700000000.000042  SPLIT=1",
+        ] {
             assert_eq!(Reply::parse(text.as_bytes()), Some(reply), "{text}");
         }
     }
 
     #[test]
     fn anything_else_is_no_reply() {
-        let bad =
-            ["", "PING", "PING 7", "PONG 7 1.000000", "PING -7 1.000000", "PING 7 1", "PING 7 1.0", "PING 7 x.000000"];
-        for text in
-            bad.into_iter().chain(["PING 99999999999999999999 1.000000", "PING 7 1.000000.1", "PING +7 1.000000"])
-        {
+        let bad = [
+            "",
+            "PING",
+            "PING 7",
+            "PONG 7 1.000000",
+            "PING -7 1.000000",
+            "PING 7 1",
+            "PING 7 1.0",
+            "PING 7 x.000000",
+        ];
+        for text in bad.into_iter().chain([
+            "PING 99999999999999999999 1.000000",
+            "PING 7 1.000000.1",
+            "PING +7 1.000000",
+        ]) {
             assert_eq!(Reply::parse(text.as_bytes()), None, "{text}");
         }
     }
@@ -181,20 +236,42 @@ mod tests {
         let field = Field::find(&datagram).unwrap();
         assert_eq!(field.session, 0xfeed_beef);
         datagram.make_ascii_uppercase();
-        assert_eq!(Reply::parse(&datagram).unwrap().count, None, "nobody has counted");
+        assert_eq!(
+            Reply::parse(&datagram).unwrap().count,
+            None,
+            "nobody has counted"
+        );
         field.write(&mut datagram, u32::MAX);
         assert_eq!(datagram.len(), 100);
-        assert_eq!(Reply::parse(&datagram), Some(Reply { sequence: 7, time: TIME, count: Some(u32::MAX) }));
+        assert_eq!(
+            Reply::parse(&datagram),
+            Some(Reply {
+                sequence: 7,
+                time: TIME,
+                count: Some(u32::MAX)
+            })
+        );
     }
 
     #[test]
     fn what_only_resembles_the_field_is_left_alone() {
-        for field in
-            ["split=1:1", "split=0000000g:0000000000", "split=00000000 0000000000", "split=00000000:00000000000"]
-        {
-            assert_eq!(Field::find(format!("Ping 1 1.000000 {field}").as_bytes()), None, "{field}");
+        for field in [
+            "split=1:1",
+            "split=0000000g:0000000000",
+            "split=00000000 0000000000",
+            "split=00000000:00000000000",
+        ] {
+            assert_eq!(
+                Field::find(format!("Ping 1 1.000000 {field}").as_bytes()),
+                None,
+                "{field}"
+            );
         }
-        assert_eq!(Field::find(b"Ping 1 split=00000000:0000000000"), None, "not the fourth word");
+        assert_eq!(
+            Field::find(b"Ping 1 split=00000000:0000000000"),
+            None,
+            "not the fourth word"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Numbers that are random enough for a bad network, and the same in every run.
 
-/// Steele, Lea and Flood's generator ("Fast splittable pseudorandom number generators", 2014): the same on every
-/// machine.
+/// Steele, Lea and Flood's generator ("Fast splittable pseudorandom number generators", 2014): the
+/// same on every machine.
 #[derive(Debug)]
 pub(super) struct SplitMix64(u64);
 
@@ -38,12 +38,24 @@ mod tests {
     #[test]
     fn fractions_fill_the_range() {
         let mut random = SplitMix64(1);
-        let fractions: Vec<f64> = std::iter::repeat_with(|| random.fraction()).take(100_000).collect();
-        assert!(fractions.iter().all(|fraction| (0.0..1.0).contains(fraction)));
+        let fractions: Vec<f64> = std::iter::repeat_with(|| random.fraction())
+            .take(100_000)
+            .collect();
+        assert!(
+            fractions
+                .iter()
+                .all(|fraction| (0.0..1.0).contains(fraction))
+        );
         for tenth in 0..10 {
-            let count = fractions.iter().filter(|fraction| (*fraction * 10.0) as usize == tenth).count();
+            let count = fractions
+                .iter()
+                .filter(|fraction| (*fraction * 10.0) as usize == tenth)
+                .count();
             // Five standard deviations of a fair draw, which is 95.
-            assert!((10_000 - 475..10_000 + 475).contains(&count), "{count} of 100,000 are in tenth {tenth}");
+            assert!(
+                (10_000 - 475..10_000 + 475).contains(&count),
+                "{count} of 100,000 are in tenth {tenth}"
+            );
         }
     }
 }

@@ -29,7 +29,8 @@ pub struct TimeClient {
     /// Ask by SNTP (implies --udp)
     #[arg(long)]
     sntp: bool,
-    /// Print by how many seconds the server's clock is ahead of this one, and how long the answer was under way
+    /// Print by how many seconds the server's clock is ahead of this one, and how long the answer
+    /// was under way
     #[arg(long)]
     offset: bool,
     /// The server's text is in UTC; print UTC
@@ -43,7 +44,11 @@ impl Client for TimeClient {
         let line = if self.sntp {
             let server = DatagramConnection::open(address, options)?;
             let exchange = ask_sntp(&server, options.timeout)?;
-            if self.offset { describe(exchange.estimate(), None) } else { plain(exchange.time(), &zone)? }
+            if self.offset {
+                describe(exchange.estimate(), None)
+            } else {
+                plain(exchange.time(), &zone)?
+            }
         } else {
             let answer = if self.udp {
                 ask_by_datagram(&DatagramConnection::open(address, options)?)
@@ -60,19 +65,29 @@ impl Client for TimeClient {
             }
         };
         let mut output = Output::lock();
-        quietly(writeln!(output, "{line}").and_then(|()| output.flush()).map(|()| 0), Failure::run)
+        quietly(
+            writeln!(output, "{line}")
+                .and_then(|()| output.flush())
+                .map(|()| 0),
+            Failure::run,
+        )
     }
 }
 
 fn describe(estimate: Estimate, uncertain: Option<f64>) -> String {
     let uncertain = uncertain.map_or_else(String::new, |seconds| format!(" ± {seconds} s"));
-    format!("offset {:+.6}s{uncertain} delay {:.6}s", estimate.offset, estimate.delay)
+    format!(
+        "offset {:+.6}s{uncertain} delay {:.6}s",
+        estimate.offset, estimate.delay
+    )
 }
 
 /// A time that came as a number, as our server would write it.
 fn plain(time: SystemTime, zone: &TimeZone) -> Result<String, Failure> {
     let mut text = Vec::new();
-    Format::new(Style::Plain, zone.clone()).write(time, &mut text).map_err(Failure::run)?;
+    Format::new(Style::Plain, zone.clone())
+        .write(time, &mut text)
+        .map_err(Failure::run)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
@@ -96,7 +111,11 @@ fn ask(server: &mut Connection, begun: Instant) -> io::Result<Answer> {
         }
     }
     bytes.truncate(length);
-    Ok(Answer { bytes, arrived, round_trip })
+    Ok(Answer {
+        bytes,
+        arrived,
+        round_trip,
+    })
 }
 
 fn ask_by_datagram(server: &DatagramConnection) -> io::Result<Answer> {
@@ -106,12 +125,16 @@ fn ask_by_datagram(server: &DatagramConnection) -> io::Result<Answer> {
     let length = server.receive(&mut bytes)?;
     let (arrived, round_trip) = (SystemTime::now(), begun.elapsed());
     bytes.truncate(length);
-    Ok(Answer { bytes, arrived, round_trip })
+    Ok(Answer {
+        bytes,
+        arrived,
+        round_trip,
+    })
 }
 
 impl Answer {
-    /// The four bytes of RFC 868. Text of four characters (`1704`) would be a time before 1931 or after 2052: it isn't
-    /// taken for one.
+    /// The four bytes of RFC 868. Text of four characters (`1704`) would be a time before 1931 or
+    /// after 2052: it isn't taken for one.
     fn seconds(&self) -> Option<SystemTime> {
         let bytes: [u8; 4] = self.bytes.as_slice().try_into().ok()?;
         let is_text = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
@@ -124,23 +147,47 @@ impl Answer {
             return plain(time, zone);
         }
         let text = String::from_utf8_lossy(&self.bytes);
-        let harmless = |c: char| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
-        Ok(text.trim_end().replace("\r\n", "\n").chars().map(harmless).collect())
+        let harmless = |c: char| {
+            if c.is_control() && c != '\n' && c != '\t' {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        };
+        Ok(text
+            .trim_end()
+            .replace("\r\n", "\n")
+            .chars()
+            .map(harmless)
+            .collect())
     }
 
-    /// The server read its clock when half the round trip was over. Whole seconds (RFC 867, RFC 868) are cut off its
-    /// time: on average it was half a second later.
+    /// The server read its clock when half the round trip was over. Whole seconds (RFC 867, RFC
+    /// 868) are cut off its time: on average it was half a second later.
     fn offset(&self, zone: &TimeZone) -> Result<String, Failure> {
         const HALF: f64 = 0.5;
-        let read = self.seconds().and_then(|time| Timestamp::try_from(time).ok());
-        let Some(theirs) = read.or_else(|| read_text(&String::from_utf8_lossy(&self.bytes), zone, self.arrived)) else {
-            return Err(Failure::run(format!("the server's answer is no time: `{}`", self.text(zone)?)));
+        let read = self
+            .seconds()
+            .and_then(|time| Timestamp::try_from(time).ok());
+        let Some(theirs) =
+            read.or_else(|| read_text(&String::from_utf8_lossy(&self.bytes), zone, self.arrived))
+        else {
+            return Err(Failure::run(format!(
+                "the server's answer is no time: `{}`",
+                self.text(zone)?
+            )));
         };
         let ours = Timestamp::try_from(self.arrived).map_err(Failure::run)?;
         let delay = self.round_trip.as_secs_f64();
         let offset = theirs.duration_since(ours).as_secs_f64() + delay / 2.0;
         Ok(match theirs.subsec_nanosecond() {
-            0 => describe(Estimate { offset: offset + HALF, delay }, Some(HALF)),
+            0 => describe(
+                Estimate {
+                    offset: offset + HALF,
+                    delay,
+                },
+                Some(HALF),
+            ),
             _ => describe(Estimate { offset, delay }, None),
         })
     }
@@ -154,13 +201,25 @@ fn read_text(text: &str, zone: &TimeZone, now: SystemTime) -> Option<Timestamp> 
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time);
     }
-    let daytime = |pattern: &&str| BrokenDownTime::parse_prefix(pattern, text).ok()?.0.to_datetime().ok();
-    let local = text.parse::<DateTime>().ok().or_else(|| DAYTIMES.iter().find_map(daytime))?;
+    let daytime = |pattern: &&str| {
+        BrokenDownTime::parse_prefix(pattern, text)
+            .ok()?
+            .0
+            .to_datetime()
+            .ok()
+    };
+    let local = text
+        .parse::<DateTime>()
+        .ok()
+        .or_else(|| DAYTIMES.iter().find_map(daytime))?;
     // In the hour that comes twice when summer time ends, the nearer one is meant.
     let candidates = zone.to_ambiguous_timestamp(local);
     let now = Timestamp::try_from(now).ok()?;
     let candidates = [candidates.earlier(), candidates.later()];
-    candidates.into_iter().flatten().min_by_key(|time| time.duration_since(now).abs())
+    candidates
+        .into_iter()
+        .flatten()
+        .min_by_key(|time| time.duration_since(now).abs())
 }
 
 /// SNTP's four time stamps.
@@ -172,7 +231,10 @@ struct Exchange {
 
 impl Exchange {
     fn estimate(&self) -> Estimate {
-        self.reply.estimate(sntp::Timestamp::at(self.sent), sntp::Timestamp::at(self.arrived))
+        self.reply.estimate(
+            sntp::Timestamp::at(self.sent),
+            sntp::Timestamp::at(self.arrived),
+        )
     }
 
     fn time(&self) -> SystemTime {
@@ -191,12 +253,23 @@ fn ask_sntp(server: &DatagramConnection, timeout: Duration) -> Result<Exchange, 
     loop {
         let received = server.receive(&mut buffer);
         let arrived = SystemTime::now();
-        match (received.map(|length| Reply::read(&buffer[..length], stamp)), ignored) {
-            (Ok(Ok(reply)), _) => return Ok(Exchange { sent, reply, arrived }),
+        match (
+            received.map(|length| Reply::read(&buffer[..length], stamp)),
+            ignored,
+        ) {
+            (Ok(Ok(reply)), _) => {
+                return Ok(Exchange {
+                    sent,
+                    reply,
+                    arrived,
+                });
+            }
             (Ok(Err(Useless::Refused(why))), _) => return Err(Failure::run(why)),
             (Ok(Err(Useless::NotOurs(why))), _) if Instant::now() < until => ignored = Some(why),
             (Ok(Err(Useless::NotOurs(why))), _) | (Err(_), Some(why)) => {
-                return Err(Failure::run(format!("a packet came that can't be trusted: {why}")));
+                return Err(Failure::run(format!(
+                    "a packet came that can't be trusted: {why}"
+                )));
             }
             (Err(error), None) => return Err(Failure::run(error)),
         }
@@ -209,17 +282,27 @@ mod tests {
 
     fn read(text: &str, now: &str) -> Option<String> {
         let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-        read_text(text, &zone, now.parse::<Timestamp>().unwrap().into()).map(|time| time.to_string())
+        read_text(text, &zone, now.parse::<Timestamp>().unwrap().into())
+            .map(|time| time.to_string())
     }
 
     #[test]
     fn times_are_read_in_every_format_that_servers_send() {
         let now = "2023-04-19T15:00:00Z";
         for (text, expected) in [
-            ("2023-04-19 17:04:30.293444", Some("2023-04-19T15:04:30.293444Z")),
-            ("2023-04-19T17:04:30.5+02:00\n", Some("2023-04-19T15:04:30.5Z")),
+            (
+                "2023-04-19 17:04:30.293444",
+                Some("2023-04-19T15:04:30.293444Z"),
+            ),
+            (
+                "2023-04-19T17:04:30.5+02:00\n",
+                Some("2023-04-19T15:04:30.5Z"),
+            ),
             ("2023-04-19T15:04:30Z", Some("2023-04-19T15:04:30Z")),
-            ("Wednesday, April 19, 2023 17:04:30-CEST\r\n", Some("2023-04-19T15:04:30Z")),
+            (
+                "Wednesday, April 19, 2023 17:04:30-CEST\r\n",
+                Some("2023-04-19T15:04:30Z"),
+            ),
             ("Wed Apr 19 17:04:30 2023\r\n", Some("2023-04-19T15:04:30Z")),
             ("Wed Mar  1 17:04:30 2023", Some("2023-03-01T16:04:30Z")),
             ("half past three", None),
@@ -231,9 +314,10 @@ mod tests {
 
     #[test]
     fn the_hour_that_comes_twice_is_the_one_nearer_to_now() {
-        for (now, expected) in
-            [("2024-10-27T00:29:00Z", "2024-10-27T00:30:00Z"), ("2024-10-27T01:29:00Z", "2024-10-27T01:30:00Z")]
-        {
+        for (now, expected) in [
+            ("2024-10-27T00:29:00Z", "2024-10-27T00:30:00Z"),
+            ("2024-10-27T01:29:00Z", "2024-10-27T01:30:00Z"),
+        ] {
             assert_eq!(read("2024-10-27 02:30:00", now).as_deref(), Some(expected));
         }
     }
@@ -242,7 +326,13 @@ mod tests {
     fn four_bytes_are_a_number_and_four_characters_are_text() {
         let answer = |bytes: &[u8]| {
             let arrived = "2036-02-07T06:28:20Z".parse::<Timestamp>().unwrap().into();
-            Answer { bytes: bytes.to_vec(), arrived, round_trip: Duration::ZERO }.text(&TimeZone::UTC).unwrap()
+            Answer {
+                bytes: bytes.to_vec(),
+                arrived,
+                round_trip: Duration::ZERO,
+            }
+            .text(&TimeZone::UTC)
+            .unwrap()
         };
         assert_eq!(answer(&[0, 0, 0, 1]), "2036-02-07 06:28:17.000000");
         assert_eq!(answer(&[255; 4]), "2036-02-07 06:28:15.000000");

@@ -1,8 +1,10 @@
-//! `serve time`: tells the time to whoever connects, and closes; or answers datagrams, as text or by SNTP.
+//! `serve time`: tells the time to whoever connects, and closes; or answers datagrams, as text or
+//! by SNTP.
 //!
-//! Over UDP the sender of a datagram may be forged: what answers can be made to send its answers to somebody else. An
-//! SNTP reply is never longer than its request. A text is, if the datagram was empty: 26 bytes in place of none, or 1.9
-//! times as much with the headers. Whoever minds that on an open network serves `--sntp`, or text over TCP.
+//! Over UDP the sender of a datagram may be forged: what answers can be made to send its answers to
+//! somebody else. An SNTP reply is never longer than its request. A text is, if the datagram was
+//! empty: 26 bytes in place of none, or 1.9 times as much with the headers. Whoever minds that on
+//! an open network serves `--sntp`, or text over TCP.
 
 pub mod client;
 pub mod format;
@@ -13,7 +15,9 @@ use std::time::SystemTime;
 
 use clap::Args;
 use jiff::tz::TimeZone;
-use socketserver::{DatagramRequest, DatagramRequestHandler, Next, Result, StreamRequest, StreamRequestHandler};
+use socketserver::{
+    DatagramRequest, DatagramRequestHandler, Next, Result, StreamRequest, StreamRequestHandler,
+};
 
 use crate::common::reflectors::answers_itself;
 use crate::service::{Context, Failure, Served, Service};
@@ -22,8 +26,8 @@ use format::{Format, Style};
 /// The options of `serve time`.
 #[derive(Debug, Args)]
 pub struct Time {
-    /// How the time is written: rfc3339, rfc867 (a line of text), rfc868 (4 bytes), or a strftime pattern
-    /// [default: 2023-04-19 17:04:30.293444]
+    /// How the time is written: rfc3339, rfc867 (a line of text), rfc868 (4 bytes), or a strftime
+    /// pattern [default: 2023-04-19 17:04:30.293444]
     #[arg(long, env = "SOCKETSERVER_FORMAT", verbatim_doc_comment)]
     format: Option<Style>,
     /// Tell UTC instead of the local time
@@ -47,7 +51,9 @@ impl Service for Time {
         }
         let format = Arc::new(Format::new(self.format.unwrap_or_default(), zone(self.utc)));
         Ok(match self.udp {
-            true => Served::Datagram(Box::new(move |_| Box::new(TimeHandler(Arc::clone(&format))))),
+            true => Served::Datagram(Box::new(move |_| {
+                Box::new(TimeHandler(Arc::clone(&format)))
+            })),
             false => Served::stream(move |_| Box::new(TimeHandler(Arc::clone(&format)))),
         })
     }
@@ -55,7 +61,11 @@ impl Service for Time {
 
 /// The zone that times are told in: the system's (`TZ`, else `/etc/localtime`) or UTC.
 fn zone(utc: bool) -> TimeZone {
-    if utc { TimeZone::UTC } else { TimeZone::system() }
+    if utc {
+        TimeZone::UTC
+    } else {
+        TimeZone::system()
+    }
 }
 
 /// Tells the time once.

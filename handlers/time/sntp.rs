@@ -7,7 +7,8 @@ pub const LENGTH: usize = 48;
 
 /// From 1900, where NTP's first era begins, to 1970, in seconds.
 const UNIX_SECONDS: i128 = 2_208_988_800;
-/// 2025-01-01: a server's clock that shows less was never set, as after the start of a machine that keeps no time.
+/// 2025-01-01: a server's clock that shows less was never set, as after the start of a machine that
+/// keeps no time.
 const NEVER_SET: Duration = Duration::from_secs(1_735_689_600);
 
 const CLIENT: u8 = 3;
@@ -18,8 +19,8 @@ const PRECISION: i8 = -20;
 /// How far our clock may be off, in units of 2^-16 s: a millisecond.
 const ROOT_DISPERSION: u32 = 66;
 
-/// A time as NTP writes it: seconds since 1900 in the upper 32 bits, their fraction in the lower. Begins anew every 136
-/// years.
+/// A time as NTP writes it: seconds since 1900 in the upper 32 bits, their fraction in the lower.
+/// Begins anew every 136 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp(u64);
 
@@ -69,9 +70,13 @@ impl Timestamp {
 fn fixed_point(time: SystemTime) -> i128 {
     // Rounded up, so that nanoseconds survive the way there and back.
     let fixed = |span: Duration| {
-        (i128::from(span.as_secs()) << 32) + ((i128::from(span.subsec_nanos()) << 32) + 999_999_999) / 1_000_000_000
+        (i128::from(span.as_secs()) << 32)
+            + ((i128::from(span.subsec_nanos()) << 32) + 999_999_999) / 1_000_000_000
     };
-    (UNIX_SECONDS << 32) + time.duration_since(UNIX_EPOCH).map_or_else(|error| -fixed(error.duration()), fixed)
+    (UNIX_SECONDS << 32)
+        + time
+            .duration_since(UNIX_EPOCH)
+            .map_or_else(|error| -fixed(error.duration()), fixed)
 }
 
 /// The parts of a packet's header that a client or a server of SNTP looks at.
@@ -92,8 +97,13 @@ impl Header {
     /// `None` if it is too short.
     fn parse(packet: &[u8]) -> Option<Header> {
         let packet: &[u8; LENGTH] = packet.first_chunk()?;
-        let timestamp =
-            |at: usize| Timestamp(packet[at..at + 8].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
+        let timestamp = |at: usize| {
+            Timestamp(
+                packet[at..at + 8]
+                    .iter()
+                    .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+            )
+        };
         let [first, stratum, poll, ..] = *packet;
         Some(Header {
             leap: first >> 6,
@@ -108,10 +118,15 @@ impl Header {
         })
     }
 
-    /// The packet; what is left out (root delay, precision, …) is `others`, bytes 3 to 12, and `reference`.
+    /// The packet; what is left out (root delay, precision, …) is `others`, bytes 3 to 12, and
+    /// `reference`.
     fn build(&self, others: [u8; 9], reference: Timestamp) -> [u8; LENGTH] {
         let mut packet = [0; LENGTH];
-        packet[..3].copy_from_slice(&[self.leap << 6 | self.version << 3 | self.mode, self.stratum, self.poll]);
+        packet[..3].copy_from_slice(&[
+            self.leap << 6 | self.version << 3 | self.mode,
+            self.stratum,
+            self.poll,
+        ]);
         packet[3..12].copy_from_slice(&others);
         packet[12..16].copy_from_slice(&self.reference_id);
         let stamps = [reference, self.originate, self.receive, self.transmit];
@@ -122,12 +137,16 @@ impl Header {
     }
 }
 
-/// A server's reply (RFC 4330 §6), or `None` where it owes none: a packet that is too short, of an unknown version, or
-/// no request. It has never more bytes than the request, and is itself no request: neither amplifies, nor do two
-/// servers keep each other busy.
+/// A server's reply (RFC 4330 §6), or `None` where it owes none: a packet that is too short, of an
+/// unknown version, or no request. It has never more bytes than the request, and is itself no
+/// request: neither amplifies, nor do two servers keep each other busy.
 ///
 /// A clock that was never set says so: the alarm, stratum 0 and the code `INIT`.
-pub fn answer(request: &[u8], received: SystemTime, transmitted: SystemTime) -> Option<[u8; LENGTH]> {
+pub fn answer(
+    request: &[u8],
+    received: SystemTime,
+    transmitted: SystemTime,
+) -> Option<[u8; LENGTH]> {
     let request = Header::parse(request)?;
     // Symmetric active gets symmetric passive; version 1 had no modes for clients.
     let mode = match (request.version, request.mode) {
@@ -196,7 +215,9 @@ impl Reply {
     /// # Errors
     /// It can't be trusted, or the server refuses.
     pub fn read(packet: &[u8], sent: Timestamp) -> Result<Reply, Useless> {
-        let Some(reply) = Header::parse(packet) else { return Err(Useless::NotOurs("it is too short for SNTP")) };
+        let Some(reply) = Header::parse(packet) else {
+            return Err(Useless::NotOurs("it is too short for SNTP"));
+        };
         if reply.mode != SERVER {
             return Err(Useless::NotOurs("it is no reply of a server"));
         }
@@ -218,7 +239,10 @@ impl Reply {
         if reply.transmit == Timestamp(0) || reply.receive == Timestamp(0) {
             return refused("the server sent no time");
         }
-        Ok(Reply { receive: reply.receive, transmit: reply.transmit })
+        Ok(Reply {
+            receive: reply.receive,
+            transmit: reply.transmit,
+        })
     }
 
     /// How far the server's clock is ahead, and how long the packets were under way (RFC 4330 §5).
@@ -239,7 +263,10 @@ fn kiss_of_death(code: [u8; 4]) -> String {
         _ => "kiss-o'-death",
     };
     let code = code.escape_ascii().to_string();
-    format!("the server gives no time: {meaning} ({})", code.trim_end_matches("\\x00"))
+    format!(
+        "the server gives no time: {meaning} ({})",
+        code.trim_end_matches("\\x00")
+    )
 }
 
 /// What an exchange tells about the two clocks.
@@ -260,14 +287,23 @@ pub fn check(packet: &[u8]) {
         return;
     };
     if let Some(reply) = answer(packet, now, now) {
-        assert!(packet.len() >= reply.len(), "a reply is no longer than the request");
+        assert!(
+            packet.len() >= reply.len(),
+            "a reply is no longer than the request"
+        );
         assert_eq!(answer(&reply, now, now), None, "a reply is answered");
         let read = Reply::read(&reply, header.transmit);
-        assert!(reply[0] & 7 != SERVER || read.is_ok(), "our own reply is refused: {read:?}");
+        assert!(
+            reply[0] & 7 != SERVER || read.is_ok(),
+            "our own reply is refused: {read:?}"
+        );
     }
     for stamp in [header.originate, header.receive, header.transmit] {
         let error = Timestamp::at(stamp.near(now)).difference(stamp);
-        assert!(error.abs() <= 5, "a nanosecond is 4.3 units: more is lost than that");
+        assert!(
+            error.abs() <= 5,
+            "a nanosecond is 4.3 units: more is lost than that"
+        );
         if let Ok(reply) = Reply::read(packet, stamp) {
             assert!(reply.estimate(stamp, Timestamp::at(now)).delay >= 0.0);
         }

@@ -1,5 +1,5 @@
-//! Base64 that comes in pieces of any size, decoded strictly (RFC 4648 §4): the standard alphabet, padded, nothing in
-//! between.
+//! Base64 that comes in pieces of any size, decoded strictly (RFC 4648 §4): the standard alphabet,
+//! padded, nothing in between.
 
 use base64_simd::STANDARD;
 
@@ -61,6 +61,10 @@ impl Base64Decoder {
 
     /// The text has ended.
     pub(super) fn finish(&self) -> Result<(), NotBase64> {
-        if self.letters == 0 { Ok(()) } else { Err(NotBase64) }
+        if self.letters == 0 {
+            Ok(())
+        } else {
+            Err(NotBase64)
+        }
     }
 }

@@ -30,18 +30,28 @@ pub struct TransferClient {
 
 impl Client for TransferClient {
     fn run(self, address: &Address, options: &ClientOptions) -> Result<u8, Failure> {
-        let dir = Dir::open_ambient_dir(&self.output, ambient_authority())
-            .map_err(|error| Failure::usage(format!("the folder {}: {error}", self.output.display())))?;
-        let unsaved =
-            |error: io::Error| Failure::run(format!("nothing is saved in {}: {error}", self.output.display()));
+        let dir = Dir::open_ambient_dir(&self.output, ambient_authority()).map_err(|error| {
+            Failure::usage(format!("the folder {}: {error}", self.output.display()))
+        })?;
+        let unsaved = |error: io::Error| {
+            Failure::run(format!(
+                "nothing is saved in {}: {error}",
+                self.output.display()
+            ))
+        };
         let mut file = Unpublished::new(&dir).map_err(unsaved)?;
         let mut connection = Connection::open(address, options)?;
         let (name, size) = self.receive(&mut connection, &dir, file.file())?;
-        file.publish(&name, self.force).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => self.exists(&name),
-            _ => unsaved(error),
-        })?;
-        let told = writeln!(io::stdout(), "saved {}, {size} bytes", printable(&self.output.join(&name)));
+        file.publish(&name, self.force)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => self.exists(&name),
+                _ => unsaved(error),
+            })?;
+        let told = writeln!(
+            io::stdout(),
+            "saved {}, {size} bytes",
+            printable(&self.output.join(&name))
+        );
         match told {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run(error)),
             _ => Ok(0),
@@ -51,22 +61,39 @@ impl Client for TransferClient {
 
 impl TransferClient {
     /// Receives the object; returns the name to save under and the file's size.
-    fn receive(&self, connection: &mut Connection, dir: &Dir, file: &mut impl Write) -> Result<(String, u64), Failure> {
+    fn receive(
+        &self,
+        connection: &mut Connection,
+        dir: &Dir,
+        file: &mut impl Write,
+    ) -> Result<(String, u64), Failure> {
         let progress = Progress::new("receiving", None);
-        let (mut decoder, mut segment, mut data) = (Decoder::default(), vec![0; SEGMENT], Vec::new());
+        let (mut decoder, mut segment, mut data) =
+            (Decoder::default(), vec![0; SEGMENT], Vec::new());
         let (mut name, mut size) = (None, 0);
         loop {
             let count = match connection.read(&mut segment) {
-                Ok(0) => return Err(Failure::run("the connection ended before the file was whole: nothing is saved")),
+                Ok(0) => {
+                    return Err(Failure::run(
+                        "the connection ended before the file was whole: nothing is saved",
+                    ));
+                }
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Failure::run(format!("the connection broke: {error}: nothing is saved"))),
+                Err(error) => {
+                    return Err(Failure::run(format!(
+                        "the connection broke: {error}: nothing is saved"
+                    )));
+                }
             };
             data.clear();
             let whole = decoder
                 .push(&segment[..count], &mut data)
-                .map_err(|fault| Failure::run(format!("the server sent {fault}: nothing is saved")))?;
-            file.write_all(&data).map_err(|error| Failure::run(format!("nothing is saved: {error}")))?;
+                .map_err(|fault| {
+                    Failure::run(format!("the server sent {fault}: nothing is saved"))
+                })?;
+            file.write_all(&data)
+                .map_err(|error| Failure::run(format!("nothing is saved: {error}")))?;
             size += data.len() as u64;
             progress.advance(data.len() as u64);
             if let (None, Some(sent)) = (&name, decoder.name()) {
@@ -81,8 +108,11 @@ impl TransferClient {
     }
 
     fn usable(&self, sent: &str, dir: &Dir) -> Result<String, Failure> {
-        let name = file_name(sent)
-            .ok_or_else(|| Failure::run(format!("the server's file name {sent:?} can't be used: nothing is saved")))?;
+        let name = file_name(sent).ok_or_else(|| {
+            Failure::run(format!(
+                "the server's file name {sent:?} can't be used: nothing is saved"
+            ))
+        })?;
         if !self.force && dir.symlink_metadata(name).is_ok() {
             return Err(self.exists(name));
         }
@@ -90,18 +120,23 @@ impl TransferClient {
     }
 
     fn exists(&self, name: &str) -> Failure {
-        Failure::run(format!("{} exists already: --force replaces it", printable(&self.output.join(name))))
+        Failure::run(format!(
+            "{} exists already: --force replaces it",
+            printable(&self.output.join(name))
+        ))
     }
 }
 
-/// The last component of a name that came from outside, if a file can have it. A `\` is a letter like any other here.
+/// The last component of a name that came from outside, if a file can have it. A `\` is a letter
+/// like any other here.
 pub(super) fn file_name(sent: &str) -> Option<&str> {
     let last = sent.rsplit('/').next().unwrap_or(sent);
     let usable = !matches!(last, "" | "." | "..") && !sent.contains('\0');
     usable.then_some(last)
 }
 
-/// The path for a terminal, which control characters in a server's file name could otherwise direct.
+/// The path for a terminal, which control characters in a server's file name could otherwise
+/// direct.
 fn printable(path: &Path) -> String {
     path.to_string_lossy().replace(char::is_control, "\u{FFFD}")
 }

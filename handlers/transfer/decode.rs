@@ -1,8 +1,8 @@
 //! The incremental parser of `{"filename": NAME, "filedata": BASE64}`.
 //!
-//! The object may come in segments of any size, with its keys in any order, any white space and any escapes; other keys
-//! are skipped. Memory doesn't grow: of the data only what came with the present segment is there, of the name at most
-//! [`LONGEST_NAME`] bytes.
+//! The object may come in segments of any size, with its keys in any order, any white space and any
+//! escapes; other keys are skipped. Memory doesn't grow: of the data only what came with the
+//! present segment is there, of the name at most [`LONGEST_NAME`] bytes.
 
 use std::fmt;
 
@@ -115,8 +115,8 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Takes a segment, and puts what it holds of the file at the end of `data`. True once the object is whole; what
-    /// follows it isn't looked at.
+    /// Takes a segment, and puts what it holds of the file at the end of `data`. True once the
+    /// object is whole; what follows it isn't looked at.
     ///
     /// # Errors
     /// The object can't be used; the decoder is of no use any more.
@@ -166,15 +166,23 @@ impl Decoder {
             (_, b' ' | b'\t' | b'\n' | b'\r') => {}
             (Expected::Object, b'{') => self.open(true)?,
             (Expected::Key | Expected::KeyOrEnd, b'"') => {
-                self.purpose = if self.open.depth == 1 { Purpose::Key } else { Purpose::Nothing };
+                self.purpose = if self.open.depth == 1 {
+                    Purpose::Key
+                } else {
+                    Purpose::Nothing
+                };
                 self.expected = Expected::Colon;
                 self.token = Token::Text(Text::default());
             }
             (Expected::Colon, b':') => self.expected = Expected::Value,
             (Expected::CommaOrEnd, b',') if self.open.in_object() => self.expected = Expected::Key,
             (Expected::CommaOrEnd, b',') => self.expected = Expected::Value,
-            (Expected::CommaOrEnd | Expected::KeyOrEnd, b'}') if self.open.in_object() => self.close()?,
-            (Expected::CommaOrEnd | Expected::ValueOrEnd, b']') if !self.open.in_object() => self.close()?,
+            (Expected::CommaOrEnd | Expected::KeyOrEnd, b'}') if self.open.in_object() => {
+                self.close()?
+            }
+            (Expected::CommaOrEnd | Expected::ValueOrEnd, b']') if !self.open.in_object() => {
+                self.close()?
+            }
             (Expected::Value | Expected::ValueOrEnd, _) => return self.begin_value(byte),
             _ => return Err(Fault::Syntax),
         }
@@ -225,7 +233,11 @@ impl Decoder {
 
     fn open(&mut self, object: bool) -> Result<(), Fault> {
         self.open.push(object)?;
-        self.expected = if object { Expected::KeyOrEnd } else { Expected::ValueOrEnd };
+        self.expected = if object {
+            Expected::KeyOrEnd
+        } else {
+            Expected::ValueOrEnd
+        };
         Ok(())
     }
 
@@ -282,7 +294,9 @@ impl Fields {
                 let room = LONGEST_NAME - self.text.len();
                 self.text.extend_from_slice(&piece[..piece.len().min(room)]);
             }
-            Purpose::Name if self.text.len() + piece.len() > LONGEST_NAME => return Err(Fault::LongName),
+            Purpose::Name if self.text.len() + piece.len() > LONGEST_NAME => {
+                return Err(Fault::LongName);
+            }
             Purpose::Name => self.text.extend_from_slice(piece),
         }
         Ok(())
@@ -319,11 +333,16 @@ impl Fields {
 
     /// The object has ended.
     fn check(&self) -> Result<(), Fault> {
-        if self.has_data && self.name.is_some() { Ok(()) } else { Err(Fault::Missing) }
+        if self.has_data && self.name.is_some() {
+            Ok(())
+        } else {
+            Err(Fault::Missing)
+        }
     }
 }
 
-/// What must hold for any bytes, for the fuzzer: where they are cut changes nothing, and any bytes survive being sent.
+/// What must hold for any bytes, for the fuzzer: where they are cut changes nothing, and any bytes
+/// survive being sent.
 #[doc(hidden)]
 pub fn check(bytes: &[u8]) {
     let whole = decode(bytes, bytes.len());

@@ -1,12 +1,14 @@
 //! `{"filename": NAME, "filedata": BASE64}`, piece by piece.
 //!
-//! The object is [`opening`], any number of pieces by [`base64`], and [`CLOSING`]; nothing of it is kept.
+//! The object is [`opening`], any number of pieces by [`base64`], and [`CLOSING`]; nothing of it is
+//! kept.
 
 use std::fmt::Write;
 
 use base64_simd::STANDARD;
 
-/// Bytes of a file in one piece: a multiple of three, so that only the last piece is padded (RFC 4648 §4).
+/// Bytes of a file in one piece: a multiple of three, so that only the last piece is padded (RFC
+/// 4648 §4).
 pub const PIECE: usize = 48 * 1024;
 /// Bytes of a piece's base64.
 pub const ENCODED: usize = PIECE / 3 * 4;

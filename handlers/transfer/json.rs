@@ -1,4 +1,5 @@
-//! The tokens of JSON that can be cut by the end of a segment: strings and numbers (RFC 8259 §6, §7).
+//! The tokens of JSON that can be cut by the end of a segment: strings and numbers (RFC 8259 §6,
+//! §7).
 
 use memchr::memchr2;
 
@@ -27,8 +28,9 @@ enum TextState {
 }
 
 impl Text {
-    /// Reads on, and hands what the string says to `emit`, in UTF-8 (if the string is). Returns how much of `input`
-    /// belongs to the string, its closing quote included, or `None` when it goes on beyond `input`.
+    /// Reads on, and hands what the string says to `emit`, in UTF-8 (if the string is). Returns how
+    /// much of `input` belongs to the string, its closing quote included, or `None` when it goes on
+    /// beyond `input`.
     pub(super) fn push(
         &mut self,
         input: &[u8],
@@ -58,14 +60,25 @@ impl Text {
         Ok(None)
     }
 
-    fn push_escape(&mut self, byte: u8, emit: &mut impl FnMut(&[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn push_escape(
+        &mut self,
+        byte: u8,
+        emit: &mut impl FnMut(&[u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         self.state = match (&self.state, byte) {
             (TextState::Hex { digits, value }, _) => {
                 let digit = char::from(byte).to_digit(16).ok_or(Fault::Syntax)? as u16;
                 let (digits, value) = (digits + 1, value << 4 | digit);
-                if digits < 4 { TextState::Hex { digits, value } } else { self.push_unit(value, emit)? }
+                if digits < 4 {
+                    TextState::Hex { digits, value }
+                } else {
+                    self.push_unit(value, emit)?
+                }
             }
-            (TextState::Escape | TextState::SecondHalfEscape, b'u') => TextState::Hex { digits: 0, value: 0 },
+            (TextState::Escape | TextState::SecondHalfEscape, b'u') => TextState::Hex {
+                digits: 0,
+                value: 0,
+            },
             (TextState::SecondHalf, b'\\') => TextState::SecondHalfEscape,
             (TextState::SecondHalf | TextState::SecondHalfEscape, _) => return Err(Fault::Unicode),
             (TextState::Escape | TextState::Plain, _) => {
@@ -77,14 +90,20 @@ impl Text {
     }
 
     /// A unit of UTF-16, as `\uXXXX` writes them.
-    fn push_unit(&mut self, unit: u16, emit: &mut impl FnMut(&[u8]) -> Result<(), Fault>) -> Result<TextState, Fault> {
+    fn push_unit(
+        &mut self,
+        unit: u16,
+        emit: &mut impl FnMut(&[u8]) -> Result<(), Fault>,
+    ) -> Result<TextState, Fault> {
         let first = self.high.take();
         if first.is_none() && (0xD800..0xDC00).contains(&unit) {
             self.high = Some(unit);
             return Ok(TextState::SecondHalf);
         }
         let mut letters = char::decode_utf16(first.into_iter().chain([unit]));
-        let (Some(Ok(letter)), None) = (letters.next(), letters.next()) else { return Err(Fault::Unicode) };
+        let (Some(Ok(letter)), None) = (letters.next(), letters.next()) else {
+            return Err(Fault::Unicode);
+        };
         emit(letter.encode_utf8(&mut [0; 4]).as_bytes())?;
         Ok(TextState::Plain)
     }
@@ -93,10 +112,15 @@ impl Text {
 /// How many bytes come before the first control character.
 fn before_control(text: &[u8]) -> usize {
     // Without an early exit the compiler looks at many bytes at once: there is hardly ever one.
-    if !text.iter().fold(false, |found, byte| found | (*byte < b' ')) {
+    if !text
+        .iter()
+        .fold(false, |found, byte| found | (*byte < b' '))
+    {
         return text.len();
     }
-    text.iter().position(|byte| *byte < b' ').unwrap_or(text.len())
+    text.iter()
+        .position(|byte| *byte < b' ')
+        .unwrap_or(text.len())
 }
 
 /// What the letter after a `\` stands for.
@@ -144,6 +168,9 @@ impl Number {
 
     /// Whether it may end here.
     pub(super) fn is_whole(self) -> bool {
-        matches!(self, Number::Zero | Number::Integer | Number::Fraction | Number::Exponent)
+        matches!(
+            self,
+            Number::Zero | Number::Integer | Number::Fraction | Number::Exponent
+        )
     }
 }

@@ -1,6 +1,7 @@
 //! `serve transfer`: one file, as JSON, to whoever connects.
 //!
-//! Both directions are pure functions on bytes, in constant memory: [`encode`] writes the object, [`decode`] parses it.
+//! Both directions are pure functions on bytes, in constant memory: [`encode`] writes the object,
+//! [`decode`] parses it.
 
 mod base64;
 pub mod client;
@@ -37,12 +38,20 @@ impl Service for Transfer {
 
     fn open(self, _: &Context) -> Result<Served, Failure> {
         let path: Arc<Path> = self.file.into();
-        let unusable = |reason: &str| Failure::usage(format!("{} can't be sent: {reason}", path.display()));
+        let unusable =
+            |reason: &str| Failure::usage(format!("{} can't be sent: {reason}", path.display()));
         open_regular(&path).map_err(|error| unusable(&error.to_string()))?;
-        let name = path.file_name().ok_or_else(|| unusable("it has no name"))?.to_string_lossy();
+        let name = path
+            .file_name()
+            .ok_or_else(|| unusable("it has no name"))?
+            .to_string_lossy();
         let opening: Arc<str> = encode::opening(&name).into();
         Ok(Served::stream(move |_| {
-            Box::new(TransferHandler { path: Arc::clone(&path), opening: Arc::clone(&opening), sending: None })
+            Box::new(TransferHandler {
+                path: Arc::clone(&path),
+                opening: Arc::clone(&opening),
+                sending: None,
+            })
         }))
     }
 }
@@ -75,20 +84,28 @@ impl StreamRequestHandler for TransferHandler {
         encode::ENCODED + 4096
     }
 
-    /// Sends one piece, and is called again when that is out: a client that is slower than the disk holds no thread.
+    /// Sends one piece, and is called again when that is out: a client that is slower than the disk
+    /// holds no thread.
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         request.rfile.take_all(); // nothing that a client could say matters
-        // What an error leaves unsent is the object's end: a client can't take the rest for the whole file.
-        let unreadable = |reason: String| Error::File { path: self.path.to_path_buf(), reason };
+        // What an error leaves unsent is the object's end: a client can't take the rest for the
+        // whole file.
+        let unreadable = |reason: String| Error::File {
+            path: self.path.to_path_buf(),
+            reason,
+        };
         let sending = match &mut self.sending {
             Some(sending) => sending,
             None => {
-                let opened = Sending::open(&self.path).map_err(|error| unreadable(error.to_string()))?;
+                let opened =
+                    Sending::open(&self.path).map_err(|error| unreadable(error.to_string()))?;
                 request.wfile.write_all(self.opening.as_bytes())?;
                 self.sending.insert(opened)
             }
         };
-        let over = sending.send_piece(&mut request.wfile).map_err(|error| unreadable(error.to_string()))?;
+        let over = sending
+            .send_piece(&mut request.wfile)
+            .map_err(|error| unreadable(error.to_string()))?;
         if over {
             return Ok(Next::Close);
         }
@@ -102,7 +119,11 @@ impl Sending {
     fn open(path: &Path) -> io::Result<Sending> {
         let file = open_regular(path)?;
         let metadata = file.metadata()?;
-        Ok(Sending { file, left: metadata.len(), version: version(&metadata) })
+        Ok(Sending {
+            file,
+            left: metadata.len(),
+            version: version(&metadata),
+        })
     }
 
     /// Writes the next piece; true after the last.
@@ -123,9 +144,13 @@ impl Sending {
     }
 }
 
-/// Opens what can be read to its end: no folder, no device, and no FIFO, whose opening alone would wait.
+/// Opens what can be read to its end: no folder, no device, and no FIFO, whose opening alone would
+/// wait.
 fn open_regular(path: &Path) -> io::Result<File> {
-    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }

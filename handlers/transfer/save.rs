@@ -7,7 +7,8 @@ use cap_std::fs::{Dir, OpenOptions};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-/// A file that is being written, without its final name. Dropped before it is published, it leaves nothing behind.
+/// A file that is being written, without its final name. Dropped before it is published, it leaves
+/// nothing behind.
 #[derive(Debug)]
 pub(super) struct Unpublished<'a> {
     dir: &'a Dir,
@@ -17,8 +18,8 @@ pub(super) struct Unpublished<'a> {
 }
 
 impl Unpublished<'_> {
-    /// Makes an empty file in `dir`. On Linux it has no name at all (`O_TMPFILE`), so that even a kill leaves nothing,
-    /// if the file system can do that.
+    /// Makes an empty file in `dir`. On Linux it has no name at all (`O_TMPFILE`), so that even a
+    /// kill leaves nothing, if the file system can do that.
     pub(super) fn new(dir: &Dir) -> io::Result<Unpublished<'_>> {
         #[cfg(target_os = "linux")]
         if let Ok(unpublished) = Unpublished::nameless(dir) {
@@ -31,13 +32,21 @@ impl Unpublished<'_> {
     fn nameless(dir: &Dir) -> io::Result<Unpublished<'_>> {
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = rustix::fs::openat(dir, ".", flags, Mode::from(0o666))?;
-        Ok(Unpublished { dir, file: File::from(file), hidden: None })
+        Ok(Unpublished {
+            dir,
+            file: File::from(file),
+            hidden: None,
+        })
     }
 
     fn hidden(dir: &Dir) -> io::Result<Unpublished<'_>> {
         let name = hidden_name();
         let file = dir.open_with(&name, OpenOptions::new().write(true).create_new(true))?;
-        Ok(Unpublished { dir, file: file.into_std(), hidden: Some(name) })
+        Ok(Unpublished {
+            dir,
+            file: file.into_std(),
+            hidden: Some(name),
+        })
     }
 
     /// Where the content goes.
@@ -45,8 +54,8 @@ impl Unpublished<'_> {
         &mut self.file
     }
 
-    /// Gives the file its name, once it is on the disk. What had that name is replaced with `force`, else it is an
-    /// error (`AlreadyExists`).
+    /// Gives the file its name, once it is on the disk. What had that name is replaced with
+    /// `force`, else it is an error (`AlreadyExists`).
     pub(super) fn publish(mut self, name: &str, force: bool) -> io::Result<()> {
         self.file.sync_all()?;
         match (&self.hidden, force) {
@@ -68,7 +77,13 @@ impl Unpublished<'_> {
     fn link(&self, name: &str) -> io::Result<()> {
         use std::os::fd::AsRawFd;
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        Ok(rustix::fs::linkat(CWD, path, self.dir, name, AtFlags::SYMLINK_FOLLOW)?)
+        Ok(rustix::fs::linkat(
+            CWD,
+            path,
+            self.dir,
+            name,
+            AtFlags::SYMLINK_FOLLOW,
+        )?)
     }
 }
 
@@ -94,8 +109,14 @@ fn rename_to_new(dir: &Dir, old: &str, new: &str) -> io::Result<()> {
 
 /// A name that two clients in one folder don't share.
 fn hidden_name() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    format!(".transfer-{}-{}.part", std::process::id(), now.subsec_nanos())
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    format!(
+        ".transfer-{}-{}.part",
+        std::process::id(),
+        now.subsec_nanos()
+    )
 }
 
 #[cfg(test)]
@@ -111,11 +132,17 @@ mod tests {
 
     /// Runs the check on an empty folder, with each kind of file.
     fn for_each_kind(test: &str, check: impl Fn(&Dir, Make)) {
-        for (kind, make) in [("new", Unpublished::new as Make), ("hidden", Unpublished::hidden)] {
+        for (kind, make) in [
+            ("new", Unpublished::new as Make),
+            ("hidden", Unpublished::hidden),
+        ] {
             let name = format!("socketserver-save-{test}-{kind}-{}", std::process::id());
             let path: PathBuf = std::env::temp_dir().join(name);
             std::fs::create_dir_all(&path).unwrap();
-            check(&Dir::open_ambient_dir(&path, ambient_authority()).unwrap(), make);
+            check(
+                &Dir::open_ambient_dir(&path, ambient_authority()).unwrap(),
+                make,
+            );
             std::fs::remove_dir_all(&path).unwrap();
         }
     }
@@ -127,14 +154,20 @@ mod tests {
     }
 
     fn names(dir: &Dir) -> Vec<String> {
-        dir.entries().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        dir.entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     #[test]
     fn a_file_has_its_name_once_it_is_published() {
         for_each_kind("published", |dir, make| {
             saved(dir, make, false).unwrap();
-            assert_eq!((names(dir), dir.read("name").unwrap()), (vec!["name".to_owned()], b"new".to_vec()));
+            assert_eq!(
+                (names(dir), dir.read("name").unwrap()),
+                (vec!["name".to_owned()], b"new".to_vec())
+            );
         });
     }
 
@@ -142,10 +175,19 @@ mod tests {
     fn what_is_there_is_replaced_only_by_force() {
         for_each_kind("force", |dir, make| {
             dir.write("name", "old").unwrap();
-            assert_eq!(saved(dir, make, false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-            assert_eq!((names(dir), dir.read("name").unwrap()), (vec!["name".to_owned()], b"old".to_vec()));
+            assert_eq!(
+                saved(dir, make, false).unwrap_err().kind(),
+                io::ErrorKind::AlreadyExists
+            );
+            assert_eq!(
+                (names(dir), dir.read("name").unwrap()),
+                (vec!["name".to_owned()], b"old".to_vec())
+            );
             saved(dir, make, true).unwrap();
-            assert_eq!((names(dir), dir.read("name").unwrap()), (vec!["name".to_owned()], b"new".to_vec()));
+            assert_eq!(
+                (names(dir), dir.read("name").unwrap()),
+                (vec!["name".to_owned()], b"new".to_vec())
+            );
         });
     }
 

@@ -31,17 +31,35 @@ pub(super) enum Answer<'a> {
 
 impl<'a> Answer<'a> {
     pub(super) fn stored(published: &'a Published) -> Answer<'a> {
-        let Published { name, size, digests: Digests { md5, sha256, .. } } = published;
-        let (md5, sha256) = (md5.map(|digest| to_hex(&digest)), sha256.map(|digest| to_hex(&digest)));
-        Answer::Ok { file_name: name.as_str(), file_size: *size, md5, sha256 }
+        let Published {
+            name,
+            size,
+            digests: Digests { md5, sha256, .. },
+        } = published;
+        let (md5, sha256) = (
+            md5.map(|digest| to_hex(&digest)),
+            sha256.map(|digest| to_hex(&digest)),
+        );
+        Answer::Ok {
+            file_name: name.as_str(),
+            file_size: *size,
+            md5,
+            sha256,
+        }
     }
 
     pub(super) fn refused(error: &StoreError) -> Answer<'a> {
-        Answer::Error { code: error.code(), message: error.to_string() }
+        Answer::Error {
+            code: error.code(),
+            message: error.to_string(),
+        }
     }
 
     pub(super) fn bad_header(message: impl ToString) -> Answer<'a> {
-        Answer::Error { code: "bad_header", message: message.to_string() }
+        Answer::Error {
+            code: "bad_header",
+            message: message.to_string(),
+        }
     }
 
     pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {

@@ -18,14 +18,15 @@ const SLICE: Duration = Duration::from_millis(100);
 const UPLOADS_AT_ONCE: u32 = 16;
 /// The rest of a refused file up to this size is dropped, so that the connection can go on.
 pub(super) const DROPPED: u64 = 64 << 20;
-/// Whoever resumes may be faster than the end of the connection that was cut: it is waited for so long, and asked for
-/// so often.
+/// Whoever resumes may be faster than the end of the connection that was cut: it is waited for so
+/// long, and asked for so often.
 const PATIENCE: Duration = Duration::from_secs(1);
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// Serves one connection.
 ///
-/// Its answers hold the digests that the client announced, and no others: what nobody asks for isn't computed.
+/// Its answers hold the digests that the client announced, and no others: what nobody asks for
+/// isn't computed.
 #[derive(Debug)]
 pub struct UploadHandler {
     settings: Arc<Settings>,
@@ -61,7 +62,10 @@ enum Step {
 impl UploadHandler {
     /// A handler of a new connection.
     pub fn new(settings: Arc<Settings>) -> UploadHandler {
-        UploadHandler { settings, state: State::Header }
+        UploadHandler {
+            settings,
+            state: State::Header,
+        }
     }
 
     fn step(&mut self, request: &mut StreamRequest) -> Result<Step> {
@@ -79,7 +83,9 @@ impl UploadHandler {
             Ok(Status::Complete { payload, consumed }) => (header::parse(payload), consumed),
             Ok(Status::Partial) if !request.rfile.is_eof() => return Ok(Step::Wait),
             Ok(Status::Partial) if bytes.is_empty() => return Ok(Step::Close),
-            Ok(Status::Partial) => return close(request, &Answer::bad_header("the header isn't whole")),
+            Ok(Status::Partial) => {
+                return close(request, &Answer::bad_header("the header isn't whole"));
+            }
             Err(error) => return close(request, &Answer::bad_header(error)),
         };
         match header {
@@ -92,17 +98,36 @@ impl UploadHandler {
     }
 
     fn begin(&mut self, request: &mut StreamRequest, header: Header) -> Result<Step> {
-        let Header { file_name, file_size, digests, resume, modified } = header;
-        let name = if self.settings.keep_paths { Name::path(&file_name) } else { Name::last_component(&file_name) };
+        let Header {
+            file_name,
+            file_size,
+            digests,
+            resume,
+            modified,
+        } = header;
+        let name = if self.settings.keep_paths {
+            Name::path(&file_name)
+        } else {
+            Name::last_component(&file_name)
+        };
         // A partial upload belongs to whoever has proved to hold the key that began it.
         let owner = request.identity.as_deref().map(str::to_owned);
-        let intent = name.map(|name| Intent { size: Some(file_size), digests, owner, modified, ..Intent::new(name) });
+        let intent = name.map(|name| Intent {
+            size: Some(file_size),
+            digests,
+            owner,
+            modified,
+            ..Intent::new(name)
+        });
         let begun = match intent {
             Ok(intent) if resume => {
                 let until = request.server.clock().now() + PATIENCE;
                 return self.resume(request, Box::new(intent), until);
             }
-            Ok(intent) => self.settings.store.begin(intent, self.settings.on_duplicate),
+            Ok(intent) => self
+                .settings
+                .store
+                .begin(intent, self.settings.on_duplicate),
             Err(error) => Err(error),
         };
         match begun {
@@ -115,18 +140,35 @@ impl UploadHandler {
         }
     }
 
-    fn resume(&mut self, request: &mut StreamRequest, intent: Box<Intent>, until: Instant) -> Result<Step> {
-        match self.settings.store.resume((*intent).clone(), self.settings.on_duplicate) {
+    fn resume(
+        &mut self,
+        request: &mut StreamRequest,
+        intent: Box<Intent>,
+        until: Instant,
+    ) -> Result<Step> {
+        match self
+            .settings
+            .store
+            .resume((*intent).clone(), self.settings.on_duplicate)
+        {
             Ok(Resumed::Partial(partial)) => {
-                Answer::Continue { offset: partial.offset() }.write(&mut request.wfile)?;
+                Answer::Continue {
+                    offset: partial.offset(),
+                }
+                .write(&mut request.wfile)?;
                 self.state = State::Body(partial);
                 Ok(Step::On)
             }
             Ok(Resumed::Complete(published)) => {
-                Answer::Continue { offset: published.size }.write(&mut request.wfile)?;
+                Answer::Continue {
+                    offset: published.size,
+                }
+                .write(&mut request.wfile)?;
                 stored(request, &published)
             }
-            Err(StoreError::Busy) if request.server.clock().now() < until && !request.rfile.is_eof() => {
+            Err(StoreError::Busy)
+                if request.server.clock().now() < until && !request.rfile.is_eof() =>
+            {
                 request.wake_after(ASK_EVERY);
                 self.state = State::Held { intent, until };
                 Ok(Step::Wait)
@@ -137,7 +179,13 @@ impl UploadHandler {
 
     fn body(&mut self, request: &mut StreamRequest, mut partial: Box<Partial>) -> Result<Step> {
         let until = Instant::now() + SLICE;
-        let source = |into: &mut [u8]| if Instant::now() < until { request.rfile.try_read(into) } else { Ok(None) };
+        let source = |into: &mut [u8]| {
+            if Instant::now() < until {
+                request.rfile.try_read(into)
+            } else {
+                Ok(None)
+            }
+        };
         match partial.receive(source, u64::MAX) {
             Ok(()) => {}
             Err(ReceiveError::Source(error)) => return Err(error.into()),
@@ -150,7 +198,10 @@ impl UploadHandler {
         let size = partial.intent().size.unwrap_or_default();
         if partial.offset() < size {
             if request.rfile.is_eof() {
-                let error = StoreError::Truncated { came: partial.offset(), announced: size };
+                let error = StoreError::Truncated {
+                    came: partial.offset(),
+                    announced: size,
+                };
                 return close(request, &Answer::refused(&error));
             }
             self.state = State::Body(partial);
@@ -163,7 +214,12 @@ impl UploadHandler {
     }
 
     /// Says no; `left` bytes of the file are still to come.
-    fn refuse(&mut self, request: &mut StreamRequest, error: &StoreError, left: u64) -> Result<Step> {
+    fn refuse(
+        &mut self,
+        request: &mut StreamRequest,
+        error: &StoreError,
+        left: u64,
+    ) -> Result<Step> {
         log::info!("{}: nothing is stored: {error}", request.client_address);
         let answer = Answer::refused(error);
         if left > DROPPED {
@@ -175,14 +231,22 @@ impl UploadHandler {
     }
 
     fn drop_rest(&mut self, request: &mut StreamRequest, left: u64) -> Step {
-        let count = request.rfile.buffer().len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let count = request
+            .rfile
+            .buffer()
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
         request.rfile.consume(count);
         let left = left - count as u64;
         if left == 0 {
             return Step::Over;
         }
         self.state = State::Refused { left };
-        if request.rfile.is_eof() { Step::Close } else { Step::Wait }
+        if request.rfile.is_eof() {
+            Step::Close
+        } else {
+            Step::Wait
+        }
     }
 }
 
@@ -206,10 +270,17 @@ impl StreamRequestHandler for UploadHandler {
     fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
         if let State::Body(partial) = &self.state {
             let announced = partial.intent().size.unwrap_or_default();
-            let error = StoreError::Truncated { came: partial.offset(), announced };
+            let error = StoreError::Truncated {
+                came: partial.offset(),
+                announced,
+            };
             let message = format!("{what}: {error}");
             // It may not get through; there is nobody left to tell.
-            let _ = Answer::Error { code: error.code(), message }.write(&mut request.wfile);
+            let _ = Answer::Error {
+                code: error.code(),
+                message,
+            }
+            .write(&mut request.wfile);
         }
     }
 
@@ -219,7 +290,12 @@ impl StreamRequestHandler for UploadHandler {
 }
 
 fn stored(request: &mut StreamRequest, published: &Published) -> Result<Step> {
-    log::info!("{}: stored {:?}, {} bytes", request.client_address, published.name.as_str(), published.size);
+    log::info!(
+        "{}: stored {:?}, {} bytes",
+        request.client_address,
+        published.name.as_str(),
+        published.size
+    );
     Answer::stored(published).write(&mut request.wfile)?;
     Ok(Step::Over)
 }

@@ -31,21 +31,36 @@ pub struct Header {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderError(String);
 
-/// Reads a header: a JSON object with `file_size` and `file_name`, and perhaps `md5`, `sha256`, `resume` and `mtime`.
-/// Other keys don't matter, but none may be there twice, as two readers could then take it for two things.
+/// Reads a header: a JSON object with `file_size` and `file_name`, and perhaps `md5`, `sha256`,
+/// `resume` and `mtime`. Other keys don't matter, but none may be there twice, as two readers could
+/// then take it for two things.
 ///
 /// # Errors
 /// Says which key is wrong, and how.
 pub fn parse(json: &[u8]) -> Result<Header, HeaderError> {
-    let Object(map) =
-        serde_json::from_slice(json).map_err(|error| HeaderError(format!("no header in JSON: {error}")))?;
+    let Object(map) = serde_json::from_slice(json)
+        .map_err(|error| HeaderError(format!("no header in JSON: {error}")))?;
     let fields = Fields(map);
     Ok(Header {
-        file_name: fields.required("file_name", "text", |value| value.as_str().map(str::to_owned))?,
-        file_size: fields.required("file_size", "a whole number that isn't negative", Value::as_u64)?,
-        digests: Digests { md5: fields.digest("md5")?, sha256: fields.digest("sha256")?, ..Digests::default() },
-        resume: fields.optional("resume", "true or false", Value::as_bool)?.unwrap_or(false),
-        modified: fields.optional("mtime", "a number of seconds", |value| value.as_f64().and_then(since_1970))?,
+        file_name: fields.required("file_name", "text", |value| {
+            value.as_str().map(str::to_owned)
+        })?,
+        file_size: fields.required(
+            "file_size",
+            "a whole number that isn't negative",
+            Value::as_u64,
+        )?,
+        digests: Digests {
+            md5: fields.digest("md5")?,
+            sha256: fields.digest("sha256")?,
+            ..Digests::default()
+        },
+        resume: fields
+            .optional("resume", "true or false", Value::as_bool)?
+            .unwrap_or(false),
+        modified: fields.optional("mtime", "a number of seconds", |value| {
+            value.as_f64().and_then(since_1970)
+        })?,
     })
 }
 
@@ -53,25 +68,46 @@ pub fn parse(json: &[u8]) -> Result<Header, HeaderError> {
 struct Fields(Map<String, Value>);
 
 impl Fields {
-    fn required<T>(&self, key: &str, what: &str, read: impl Fn(&Value) -> Option<T>) -> Result<T, HeaderError> {
-        self.optional(key, what, read)?.ok_or_else(|| HeaderError(format!("the header has no `{key}`")))
+    fn required<T>(
+        &self,
+        key: &str,
+        what: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<T, HeaderError> {
+        self.optional(key, what, read)?
+            .ok_or_else(|| HeaderError(format!("the header has no `{key}`")))
     }
 
-    fn optional<T>(&self, key: &str, what: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>, HeaderError> {
-        let Some(value) = self.0.get(key) else { return Ok(None) };
-        read(value).map(Some).ok_or_else(|| HeaderError(format!("the header's `{key}` is not {what}")))
+    fn optional<T>(
+        &self,
+        key: &str,
+        what: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, HeaderError> {
+        let Some(value) = self.0.get(key) else {
+            return Ok(None);
+        };
+        read(value)
+            .map(Some)
+            .ok_or_else(|| HeaderError(format!("the header's `{key}` is not {what}")))
     }
 
     fn digest<const N: usize>(&self, key: &str) -> Result<Option<[u8; N]>, HeaderError> {
         let what = format!("{} hexadecimal digits", 2 * N);
-        self.optional(key, &what, |value| value.as_str().and_then(|text| from_hex(text).ok()))
+        self.optional(key, &what, |value| {
+            value.as_str().and_then(|text| from_hex(text).ok())
+        })
     }
 }
 
 /// A moment, if the system knows it.
 fn since_1970(seconds: f64) -> Option<SystemTime> {
     let distance = Duration::try_from_secs_f64(seconds.abs()).ok()?;
-    if seconds < 0.0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
+    if seconds < 0.0 {
+        UNIX_EPOCH.checked_sub(distance)
+    } else {
+        UNIX_EPOCH.checked_add(distance)
+    }
 }
 
 /// A JSON object that has no key twice.
@@ -135,7 +171,14 @@ pub fn check(data: &[u8]) {
         again["sha256"] = to_hex(&sha256).into();
     }
     let again = parse(again.to_string().as_bytes());
-    assert_eq!(again, Ok(Header { modified: None, ..header }), "a header doesn't survive");
+    assert_eq!(
+        again,
+        Ok(Header {
+            modified: None,
+            ..header
+        }),
+        "a header doesn't survive"
+    );
 }
 
 #[cfg(test)]
@@ -161,8 +204,18 @@ mod tests {
         );
         let header = parse(json.as_bytes()).unwrap();
         assert_eq!((header.file_size, header.resume), (u64::MAX, true));
-        assert_eq!(header.digests, Digests { md5: Some([0x0f; 16]), sha256: Some([0xab; 32]), ..Digests::default() });
-        assert_eq!(header.modified, Some(UNIX_EPOCH + Duration::from_millis(1500)));
+        assert_eq!(
+            header.digests,
+            Digests {
+                md5: Some([0x0f; 16]),
+                sha256: Some([0xab; 32]),
+                ..Digests::default()
+            }
+        );
+        assert_eq!(
+            header.modified,
+            Some(UNIX_EPOCH + Duration::from_millis(1500))
+        );
         let old = parse(br#"{"file_size": 0, "file_name": "", "mtime": -1}"#).unwrap();
         assert_eq!(old.modified, Some(UNIX_EPOCH - Duration::from_secs(1)));
     }
@@ -181,20 +234,62 @@ mod tests {
             (r#"{"file_name": "a"}"#, "no `file_size`"),
             (r#"{"file_size": 1}"#, "no `file_name`"),
             (r#"{"file_name": 1, "file_size": 1}"#, "`file_name` is not"),
-            (r#"{"file_name": null, "file_size": 1}"#, "`file_name` is not"),
-            (r#"{"file_name": "a", "file_size": "1"}"#, "`file_size` is not"),
-            (r#"{"file_name": "a", "file_size": -1}"#, "`file_size` is not"),
-            (r#"{"file_name": "a", "file_size": 1.0}"#, "`file_size` is not"),
-            (r#"{"file_name": "a", "file_size": true}"#, "`file_size` is not"),
-            (r#"{"file_name": "a", "file_size": 18446744073709551616}"#, "`file_size` is not"),
-            (r#"{"file_name": "a", "file_size": 1, "file_size": 1}"#, "twice"),
-            (r#"{"file_name": "a", "file_size": 1, "x": 1, "x": 2}"#, "twice"),
-            (r#"{"file_name": "a", "file_size": 1, "md5": 5}"#, "32 hexadecimal digits"),
-            (r#"{"file_name": "a", "file_size": 1, "md5": "0f"}"#, "32 hexadecimal digits"),
-            (r#"{"file_name": "a", "file_size": 1, "sha256": ""}"#, "64 hexadecimal digits"),
-            (r#"{"file_name": "a", "file_size": 1, "resume": 1}"#, "`resume` is not"),
-            (r#"{"file_name": "a", "file_size": 1, "mtime": "now"}"#, "`mtime` is not"),
-            (r#"{"file_name": "a", "file_size": 1, "mtime": 1e300}"#, "`mtime` is not"),
+            (
+                r#"{"file_name": null, "file_size": 1}"#,
+                "`file_name` is not",
+            ),
+            (
+                r#"{"file_name": "a", "file_size": "1"}"#,
+                "`file_size` is not",
+            ),
+            (
+                r#"{"file_name": "a", "file_size": -1}"#,
+                "`file_size` is not",
+            ),
+            (
+                r#"{"file_name": "a", "file_size": 1.0}"#,
+                "`file_size` is not",
+            ),
+            (
+                r#"{"file_name": "a", "file_size": true}"#,
+                "`file_size` is not",
+            ),
+            (
+                r#"{"file_name": "a", "file_size": 18446744073709551616}"#,
+                "`file_size` is not",
+            ),
+            (
+                r#"{"file_name": "a", "file_size": 1, "file_size": 1}"#,
+                "twice",
+            ),
+            (
+                r#"{"file_name": "a", "file_size": 1, "x": 1, "x": 2}"#,
+                "twice",
+            ),
+            (
+                r#"{"file_name": "a", "file_size": 1, "md5": 5}"#,
+                "32 hexadecimal digits",
+            ),
+            (
+                r#"{"file_name": "a", "file_size": 1, "md5": "0f"}"#,
+                "32 hexadecimal digits",
+            ),
+            (
+                r#"{"file_name": "a", "file_size": 1, "sha256": ""}"#,
+                "64 hexadecimal digits",
+            ),
+            (
+                r#"{"file_name": "a", "file_size": 1, "resume": 1}"#,
+                "`resume` is not",
+            ),
+            (
+                r#"{"file_name": "a", "file_size": 1, "mtime": "now"}"#,
+                "`mtime` is not",
+            ),
+            (
+                r#"{"file_name": "a", "file_size": 1, "mtime": 1e300}"#,
+                "`mtime` is not",
+            ),
         ] {
             let HeaderError(message) = parse(json.as_bytes()).unwrap_err();
             assert!(message.contains(says), "{json}: {message}");

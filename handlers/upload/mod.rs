@@ -1,8 +1,9 @@
 //! `serve upload`: takes files, whole and verified.
 //!
-//! The client sends a frame with a [`header`] in JSON, then the file's bytes; the server answers in a frame. The
-//! [`handler`](UploadHandler) brings both together with the shared [`store`](crate::common::store), in which the file
-//! gets its name only when it is complete. A sender that pauses holds no thread.
+//! The client sends a frame with a [`header`] in JSON, then the file's bytes; the server answers in
+//! a frame. The [`handler`](UploadHandler) brings both together with the shared
+//! [`store`](crate::common::store), in which the file gets its name only when it is complete. A
+//! sender that pauses holds no thread.
 
 mod answer;
 pub mod client;
@@ -30,7 +31,13 @@ pub struct Upload {
     #[arg(value_name = "DIR", default_value = "uploads")]
     dir: PathBuf,
     /// What happens to a file whose name is taken
-    #[arg(long, value_enum, default_value_t, value_name = "POLICY", env = "SOCKETSERVER_ON_DUPLICATE")]
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "POLICY",
+        env = "SOCKETSERVER_ON_DUPLICATE"
+    )]
     on_duplicate: OnDuplicate,
     /// The largest file that is taken
     #[arg(long, value_name = "SIZE", env = "SOCKETSERVER_MAX_SIZE", value_parser = size)]
@@ -73,8 +80,14 @@ impl Service for Upload {
         };
         let store = fs::create_dir_all(&self.dir)
             .and_then(|()| Store::open(&self.dir, options))
-            .map_err(|error| Failure::usage(format!("the folder {}: {error}", self.dir.display())))?;
-        let settings = Arc::new(Settings { store, on_duplicate: self.on_duplicate, keep_paths: self.keep_paths });
+            .map_err(|error| {
+                Failure::usage(format!("the folder {}: {error}", self.dir.display()))
+            })?;
+        let settings = Arc::new(Settings {
+            store,
+            on_duplicate: self.on_duplicate,
+            keep_paths: self.keep_paths,
+        });
         Ok(Served::Stream {
             class: Box::new(move |_| Box::new(UploadHandler::new(Arc::clone(&settings)))),
             refusal: |_| None,

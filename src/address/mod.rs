@@ -11,8 +11,8 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 pub use networks::{AddressFilter, Networks};
 
-/// Where a server is asked to listen: `HOST:PORT`, `:PORT` (every interface, IPv4 and IPv6), `[::1]:PORT` or
-/// `unix:PATH`.
+/// Where a server is asked to listen: `HOST:PORT`, `:PORT` (every interface, IPv4 and IPv6),
+/// `[::1]:PORT` or `unix:PATH`.
 ///
 /// ```
 /// use socketserver::Address;
@@ -48,19 +48,43 @@ impl FromStr for Address {
             ))
         };
         if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() { Err(wrong("the path is empty")) } else { Ok(Address::Unix(path.into())) };
+            return if path.is_empty() {
+                Err(wrong("the path is empty"))
+            } else {
+                Ok(Address::Unix(path.into()))
+            };
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("the port is missing"))?;
+        let (host, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| wrong("the port is missing"))?;
         let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-        let port = port.parse().ok().filter(|_| digits).ok_or_else(|| wrong("the port is no number up to 65535"))?;
-        let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let port = port
+            .parse()
+            .ok()
+            .filter(|_| digits)
+            .ok_or_else(|| wrong("the port is no number up to 65535"))?;
+        let host = match host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
             Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_ok() => v6,
             Some(_) => return Err(wrong("no IPv6 address stands between the brackets")),
-            None if host.contains([':', '[', ']']) => return Err(wrong("an IPv6 address needs brackets")),
-            None if host.contains(char::is_whitespace) => return Err(wrong("a space is in the host")),
+            None if host.contains([':', '[', ']']) => {
+                return Err(wrong("an IPv6 address needs brackets"));
+            }
+            None if host.contains(char::is_whitespace) => {
+                return Err(wrong("a space is in the host"));
+            }
             None => host,
         };
-        if host.is_empty() { Ok(Address::Every { port }) } else { Ok(Address::Inet { host: host.to_owned(), port }) }
+        if host.is_empty() {
+            Ok(Address::Every { port })
+        } else {
+            Ok(Address::Inet {
+                host: host.to_owned(),
+                port,
+            })
+        }
     }
 }
 
@@ -77,7 +101,10 @@ impl fmt::Display for Address {
 
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
-        Address::Inet { host: address.ip().to_string(), port: address.port() }
+        Address::Inet {
+            host: address.ip().to_string(),
+            port: address.port(),
+        }
     }
 }
 
@@ -100,10 +127,14 @@ impl ServerAddress {
         }
     }
 
-    /// As a URL of this scheme; those with paths (`http`, `https`, `ftp`, `ftps`) end in a slash, a Unix socket is
-    /// `unix:PATH` whatever the scheme.
+    /// As a URL of this scheme; those with paths (`http`, `https`, `ftp`, `ftps`) end in a slash, a
+    /// Unix socket is `unix:PATH` whatever the scheme.
     pub fn url(&self, scheme: &str) -> String {
-        let slash = if matches!(scheme, "http" | "https" | "ftp" | "ftps") { "/" } else { "" };
+        let slash = if matches!(scheme, "http" | "https" | "ftp" | "ftps") {
+            "/"
+        } else {
+            ""
+        };
         match self {
             ServerAddress::Inet(address) => format!("{scheme}://{address}{slash}"),
             ServerAddress::Unix(_) => self.to_string(),
@@ -166,18 +197,38 @@ mod tests {
 
     #[test]
     fn addresses_are_read_and_written_alike() {
-        for text in ["127.0.0.1:8000", "localhost:0", ":8000", "[::1]:65535", "unix:/run/a b.sock", "unix:relative"] {
+        for text in [
+            "127.0.0.1:8000",
+            "localhost:0",
+            ":8000",
+            "[::1]:65535",
+            "unix:/run/a b.sock",
+            "unix:relative",
+        ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn what_is_no_address_is_refused_in_one_line() {
-        for text in
-            ["", "8000", "localhost", "host:", "host:65536", "host:+1", "::1:80", "[::1]", "[x]:1", "a b:1", "unix:"]
-        {
+        for text in [
+            "",
+            "8000",
+            "localhost",
+            "host:",
+            "host:65536",
+            "host:+1",
+            "::1:80",
+            "[::1]",
+            "[x]:1",
+            "a b:1",
+            "unix:",
+        ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
-            assert!(error.contains("no address") && !error.contains('\n'), "{text}: {error}");
+            assert!(
+                error.contains("no address") && !error.contains('\n'),
+                "{text}: {error}"
+            );
         }
     }
 
@@ -186,7 +237,10 @@ mod tests {
         let v6 = ServerAddress::Inet("[::]:8000".parse().unwrap());
         assert_eq!(v6.url("http"), "http://[::]:8000/");
         assert_eq!(v6.url("tcp"), "tcp://[::]:8000");
-        assert_eq!(ServerAddress::Unix(Some("/run/echo.sock".into())).url("tcp"), "unix:/run/echo.sock");
+        assert_eq!(
+            ServerAddress::Unix(Some("/run/echo.sock".into())).url("tcp"),
+            "unix:/run/echo.sock"
+        );
     }
 
     #[test]

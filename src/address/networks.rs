@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Reads a list in which each item is a CIDR, an address, or `@FILE` with one of these a line; in files, empty
-    /// lines and those that begin with `#` are passed over.
+    /// Reads a list in which each item is a CIDR, an address, or `@FILE` with one of these a line;
+    /// in files, empty lines and those that begin with `#` are passed over.
     ///
     /// # Errors
     /// Names the item, or the file and line, that can't be understood.
@@ -23,7 +23,8 @@ impl Networks {
         for item in items {
             match item.strip_prefix('@') {
                 Some(path) => read_file(Path::new(path), &mut networks)?,
-                None => networks.push(parse_network(item).ok_or_else(|| Error::Address(not_a_network(item)))?),
+                None => networks
+                    .push(parse_network(item).ok_or_else(|| Error::Address(not_a_network(item)))?),
             }
         }
         Ok(Networks(networks))
@@ -46,7 +47,10 @@ impl Networks {
 }
 
 fn parse_network(text: &str) -> Option<IpNet> {
-    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
+    let network = text
+        .parse::<IpNet>()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
     // ::ffff:192.0.2.0/120 means 192.0.2.0/24: clients are compared by their IPv4 address.
     match network {
         IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_ipv4_mapped() {
@@ -62,13 +66,20 @@ fn not_a_network(text: &str) -> String {
 }
 
 fn read_file(path: &Path, networks: &mut Vec<IpNet>) -> Result<()> {
-    let wrong = |reason: String| Error::File { path: path.to_owned(), reason };
+    let wrong = |reason: String| Error::File {
+        path: path.to_owned(),
+        reason,
+    };
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if !line.is_empty() && !line.starts_with('#') {
             let network = parse_network(line);
-            networks.push(network.ok_or_else(|| wrong(format!("line {}: {}", number + 1, not_a_network(line))))?);
+            networks.push(
+                network.ok_or_else(|| {
+                    wrong(format!("line {}: {}", number + 1, not_a_network(line)))
+                })?,
+            );
         }
     }
     Ok(())
@@ -87,12 +98,14 @@ impl AddressFilter {
         AddressFilter { allow, deny }
     }
 
-    /// Whether this client may connect. Those without an IP address (Unix sockets) always may: the file system's rights
-    /// speak for them.
+    /// Whether this client may connect. Those without an IP address (Unix sockets) always may: the
+    /// file system's rights speak for them.
     pub fn permits(&self, client: &ClientAddress) -> bool {
         match client.ip() {
             None => true,
-            Some(ip) => !self.deny.contains_ip(ip) && (self.allow.is_empty() || self.allow.contains_ip(ip)),
+            Some(ip) => {
+                !self.deny.contains_ip(ip) && (self.allow.is_empty() || self.allow.contains_ip(ip))
+            }
         }
     }
 }
@@ -133,7 +146,10 @@ mod tests {
         let item = format!("@{}", path.display());
         let error = Networks::parse([item.as_str()]).unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
-        assert!(error.contains("line 4") && error.contains("`nonsense`"), "{error}");
+        assert!(
+            error.contains("line 4") && error.contains("`nonsense`"),
+            "{error}"
+        );
         assert!(Networks::parse(["192.0.2.0/33"]).is_err());
     }
 }

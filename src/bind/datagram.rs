@@ -19,7 +19,8 @@ use crate::sys;
 pub(crate) struct Datagram {
     socket: Kind,
     address: ServerAddress,
-    /// Bound to every address: the system must tell which one each datagram was sent to (rust-lang/rust#128704).
+    /// Bound to every address: the system must tell which one each datagram was sent to
+    /// (rust-lang/rust#128704).
     wildcard: bool,
     _path: Option<PathGuard>,
 }
@@ -49,11 +50,16 @@ pub(crate) struct Received {
 impl Datagram {
     /// Receives at `address`.
     pub(crate) fn bind(address: &Address, options: &BindOptions) -> Result<Datagram> {
-        let failed = |source| Error::Bind { address: address.to_string(), source };
+        let failed = |source| Error::Bind {
+            address: address.to_string(),
+            source,
+        };
         if let Address::Unix(path) = address {
             let guard = PathGuard::claim(path, Type::DGRAM).map_err(failed)?;
             let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).map_err(failed)?;
-            socket.bind(&SockAddr::unix(path).map_err(failed)?).map_err(failed)?;
+            socket
+                .bind(&SockAddr::unix(path).map_err(failed)?)
+                .map_err(failed)?;
             let guard = guard.bound().map_err(failed)?;
             return Datagram::new(Kind::Unix(socket.into()), Some(guard)).map_err(failed);
         }
@@ -63,7 +69,9 @@ impl Datagram {
 
     /// Takes a bound socket over from the caller; a Unix socket's path stays when it closes.
     pub(crate) fn from_fd(fd: OwnedFd) -> Result<Datagram> {
-        let unfit = |what: &str| Error::Unsupported(format!("the descriptor is {what}, no datagram socket"));
+        let unfit = |what: &str| {
+            Error::Unsupported(format!("the descriptor is {what}, no datagram socket"))
+        };
         let socket = Socket::from(fd);
         if socket.r#type().map_err(|_| unfit("no socket"))? != Type::DGRAM {
             return Err(unfit("a stream socket"));
@@ -88,10 +96,18 @@ impl Datagram {
             }
             Kind::Unix(unix) => {
                 unix.set_nonblocking(true)?;
-                (ServerAddress::Unix(unix.local_addr()?.as_pathname().map(Into::into)), false)
+                (
+                    ServerAddress::Unix(unix.local_addr()?.as_pathname().map(Into::into)),
+                    false,
+                )
             }
         };
-        Ok(Datagram { socket, address, wildcard, _path: path })
+        Ok(Datagram {
+            socket,
+            address,
+            wildcard,
+            _path: path,
+        })
     }
 
     pub(crate) fn server_address(&self) -> &ServerAddress {
@@ -101,29 +117,52 @@ impl Datagram {
     /// Takes one datagram, without waiting.
     pub(crate) fn recv_from(&self, buffer: &mut [u8]) -> io::Result<Received> {
         if self.wildcard {
-            let (length, truncated, peer, local) = sys::receive_with_destination(self.as_fd(), buffer)?;
+            let (length, truncated, peer, local) =
+                sys::receive_with_destination(self.as_fd(), buffer)?;
             let local = local.map(|(ip, interface)| Local { ip, interface });
-            return Ok(Received { len: length, truncated, client: ClientAddress::from(peer), local });
+            return Ok(Received {
+                len: length,
+                truncated,
+                client: ClientAddress::from(peer),
+                local,
+            });
         }
         let space = buffer.len();
         let (_, length, peer) = recvfrom(self.as_fd(), buffer, RecvFlags::TRUNC)?;
         let client = client_address(peer);
-        Ok(Received { len: length.min(space), truncated: length > space, client, local: None })
+        Ok(Received {
+            len: length.min(space),
+            truncated: length > space,
+            client,
+            local: None,
+        })
     }
 
     /// Sends one datagram, from `local` where it is given.
-    pub(crate) fn send_to(&self, bytes: &[u8], client: &ClientAddress, local: Option<&Local>) -> io::Result<()> {
+    pub(crate) fn send_to(
+        &self,
+        bytes: &[u8],
+        client: &ClientAddress,
+        local: Option<&Local>,
+    ) -> io::Result<()> {
         match (&self.socket, client) {
             (Kind::Udp(udp), ClientAddress::Inet(peer)) => {
                 let peer = self.for_this_socket(*peer);
                 match local {
-                    Some(local) => sys::send_from(udp.as_fd(), bytes, peer, local.ip, local.interface)?,
+                    Some(local) => {
+                        sys::send_from(udp.as_fd(), bytes, peer, local.ip, local.interface)?
+                    }
                     None => sendto(udp, bytes, SendFlags::empty(), &peer)?,
                 };
                 Ok(())
             }
-            (Kind::Unix(unix), ClientAddress::Unix(Some(path))) => unix.send_to(bytes, path.as_path()).map(drop),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the client has no address to answer to")),
+            (Kind::Unix(unix), ClientAddress::Unix(Some(path))) => {
+                unix.send_to(bytes, path.as_path()).map(drop)
+            }
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the client has no address to answer to",
+            )),
         }
     }
 

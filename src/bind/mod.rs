@@ -1,4 +1,5 @@
-//! Sockets that listen: made with the options that std doesn't offer, and taken from those who have one already.
+//! Sockets that listen: made with the options that std doesn't offer, and taken from those who have
+//! one already.
 
 mod datagram;
 mod unix_path;
@@ -61,7 +62,9 @@ impl Stream {
     pub(crate) fn server_address(&self) -> io::Result<ServerAddress> {
         Ok(match self {
             Stream::Tcp(stream) => ServerAddress::Inet(stream.local_addr()?),
-            Stream::Unix(stream) => ServerAddress::Unix(stream.local_addr()?.as_pathname().map(Into::into)),
+            Stream::Unix(stream) => {
+                ServerAddress::Unix(stream.local_addr()?.as_pathname().map(Into::into))
+            }
         })
     }
 }
@@ -92,19 +95,24 @@ enum Listening {
 impl Listener {
     /// Listens at `address`.
     pub(crate) fn bind(address: &Address, options: &BindOptions) -> Result<Listener> {
-        let failed = |source| Error::Bind { address: address.to_string(), source };
+        let failed = |source| Error::Bind {
+            address: address.to_string(),
+            source,
+        };
         if let Address::Unix(path) = address {
             let guard = PathGuard::claim(path, Type::STREAM).map_err(failed)?;
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
-            socket.bind(&SockAddr::unix(path).map_err(failed)?).map_err(failed)?;
+            socket
+                .bind(&SockAddr::unix(path).map_err(failed)?)
+                .map_err(failed)?;
             let guard = guard.bound().map_err(failed)?;
             socket.listen(backlog(options)).map_err(failed)?;
             return Listener::new(Listening::Unix(socket.into()), Some(guard)).map_err(failed);
         }
         let socket = bind_inet(address, Type::STREAM, options).map_err(failed)?;
         socket.listen(backlog(options)).map_err(failed)?;
-        // Accepted sockets inherit this on Linux: a small answer needn't wait, and it costs no call for each
-        // connection.
+        // Accepted sockets inherit this on Linux: a small answer needn't wait, and it costs no call
+        // for each connection.
         socket.set_tcp_nodelay(true).map_err(failed)?;
         Listener::new(Listening::Tcp(socket.into()), None).map_err(failed)
     }
@@ -120,12 +128,20 @@ impl Listener {
                 ServerAddress::Unix(listener.local_addr()?.as_pathname().map(Into::into))
             }
         };
-        Ok(Listener { socket, address, _path: path })
+        Ok(Listener {
+            socket,
+            address,
+            _path: path,
+        })
     }
 
     /// Takes a listening socket over from the caller; a Unix socket's path stays when it closes.
     pub(crate) fn from_fd(fd: OwnedFd) -> Result<Listener> {
-        let unfit = |what: &str| Error::Unsupported(format!("the descriptor is {what}, no listening stream socket"));
+        let unfit = |what: &str| {
+            Error::Unsupported(format!(
+                "the descriptor is {what}, no listening stream socket"
+            ))
+        };
         let socket = Socket::from(fd);
         let kind = socket.r#type().map_err(|_| unfit("no socket"))?;
         if kind != Type::STREAM {
@@ -174,21 +190,28 @@ fn backlog(options: &BindOptions) -> i32 {
 
 /// The client behind a peer's address.
 fn client_address(peer: Option<SocketAddrAny>) -> ClientAddress {
-    let Some(peer) = peer else { return ClientAddress::Unix(None) };
+    let Some(peer) = peer else {
+        return ClientAddress::Unix(None);
+    };
     if let Ok(address) = SocketAddr::try_from(peer.clone()) {
         return ClientAddress::from(address);
     }
-    let path = rustix::net::SocketAddrUnix::try_from(peer).ok().and_then(|unix| {
-        let bytes = unix.path_bytes()?.to_vec();
-        Some(Arc::new(std::os::unix::ffi::OsStringExt::from_vec(bytes)))
-    });
+    let path = rustix::net::SocketAddrUnix::try_from(peer)
+        .ok()
+        .and_then(|unix| {
+            let bytes = unix.path_bytes()?.to_vec();
+            Some(Arc::new(std::os::unix::ffi::OsStringExt::from_vec(bytes)))
+        });
     ClientAddress::Unix(path.map(|path: Arc<std::ffi::OsString>| Arc::new(path.as_ref().into())))
 }
 
 /// A bound socket of the first of the address's candidates that can be had.
 fn bind_inet(address: &Address, kind: Type, options: &BindOptions) -> io::Result<Socket> {
     let (candidates, dual) = candidates(address, options.address_family)?;
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address of this family");
+    let mut last = io::Error::new(
+        io::ErrorKind::NotFound,
+        "the name has no address of this family",
+    );
     for candidate in candidates {
         match bind_one(candidate, dual, kind, options) {
             Ok(socket) => return Ok(socket),
@@ -213,13 +236,24 @@ fn candidates(address: &Address, family: AddressFamily) -> io::Result<(Vec<Socke
                 AddressFamily::V4 => address.is_ipv4(),
                 AddressFamily::V6 => address.is_ipv6(),
             };
-            ((host.as_str(), *port).to_socket_addrs()?.filter(fits).collect(), false)
+            (
+                (host.as_str(), *port)
+                    .to_socket_addrs()?
+                    .filter(fits)
+                    .collect(),
+                false,
+            )
         }
         (Address::Unix(_), _) => (Vec::new(), false),
     })
 }
 
-fn bind_one(address: SocketAddr, dual: bool, kind: Type, options: &BindOptions) -> io::Result<Socket> {
+fn bind_one(
+    address: SocketAddr,
+    dual: bool,
+    kind: Type,
+    options: &BindOptions,
+) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(!dual)?;

@@ -20,7 +20,14 @@ fn every_interface_serves_both_families() {
     let port = listener.server_address().inet().unwrap().port();
     for host in ["127.0.0.1", "::1"] {
         let _client = TcpStream::connect((host, port)).unwrap();
-        rustix::event::poll(&mut [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)], None).unwrap();
+        rustix::event::poll(
+            &mut [rustix::event::PollFd::new(
+                &listener,
+                rustix::event::PollFlags::IN,
+            )],
+            None,
+        )
+        .unwrap();
         let (_, address) = listener.accept().unwrap();
         assert_eq!(address.ip().unwrap().to_string(), host);
     }
@@ -30,16 +37,30 @@ fn every_interface_serves_both_families() {
 fn an_accepted_socket_neither_blocks_nor_delays() {
     let listener = bind("127.0.0.1:0").unwrap();
     let _client = TcpStream::connect(listener.server_address().inet().unwrap()).unwrap();
-    rustix::event::poll(&mut [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)], None).unwrap();
-    let (Stream::Tcp(stream), _) = listener.accept().unwrap() else { panic!("not TCP") };
-    assert_eq!((&stream).read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    rustix::event::poll(
+        &mut [rustix::event::PollFd::new(
+            &listener,
+            rustix::event::PollFlags::IN,
+        )],
+        None,
+    )
+    .unwrap();
+    let (Stream::Tcp(stream), _) = listener.accept().unwrap() else {
+        panic!("not TCP")
+    };
+    assert_eq!(
+        (&stream).read(&mut [0]).unwrap_err().kind(),
+        io::ErrorKind::WouldBlock
+    );
     assert!(stream.nodelay().unwrap());
 }
 
 #[test]
 fn a_port_in_use_says_so() {
     let first = bind("127.0.0.1:0").unwrap();
-    let error = bind(&first.server_address().to_string()).unwrap_err().to_string();
+    let error = bind(&first.server_address().to_string())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("in use"), "{error}");
 }
 
@@ -81,25 +102,67 @@ fn a_path_that_another_server_took_meanwhile_stays() {
 #[test]
 fn a_descriptor_of_the_wrong_kind_is_refused() {
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    assert!(Listener::from_fd(udp.into()).unwrap_err().to_string().contains("datagram"));
+    assert!(
+        Listener::from_fd(udp.into())
+            .unwrap_err()
+            .to_string()
+            .contains("datagram")
+    );
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    assert!(Datagram::from_fd(tcp.into()).unwrap_err().to_string().contains("stream"));
+    assert!(
+        Datagram::from_fd(tcp.into())
+            .unwrap_err()
+            .to_string()
+            .contains("stream")
+    );
 }
 
 #[test]
 fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
-    for (bound, asked) in [("0.0.0.0:0", "127.0.0.7"), (":0", "127.0.0.8"), (":0", "::1")] {
+    for (bound, asked) in [
+        ("0.0.0.0:0", "127.0.0.7"),
+        (":0", "127.0.0.8"),
+        (":0", "::1"),
+    ] {
         let server = Datagram::bind(&bound.parse().unwrap(), &BindOptions::default()).unwrap();
         let port = server.server_address().inet().unwrap().port();
-        let client = std::net::UdpSocket::bind(if asked == "::1" { "[::1]:0" } else { "127.0.0.1:0" }).unwrap();
-        client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        let client = std::net::UdpSocket::bind(if asked == "::1" {
+            "[::1]:0"
+        } else {
+            "127.0.0.1:0"
+        })
+        .unwrap();
+        client
+            .set_read_timeout(Some(std::time::Duration::from_secs(5)))
+            .unwrap();
         client.send_to(b"ping", (asked, port)).unwrap();
-        rustix::event::poll(&mut [rustix::event::PollFd::new(&server, rustix::event::PollFlags::IN)], None).unwrap();
+        rustix::event::poll(
+            &mut [rustix::event::PollFd::new(
+                &server,
+                rustix::event::PollFlags::IN,
+            )],
+            None,
+        )
+        .unwrap();
         let mut buffer = [0; 3];
         let received = server.recv_from(&mut buffer).unwrap();
         assert!(received.truncated && &buffer == b"pin");
-        assert_eq!(received.local.as_ref().unwrap().ip.to_canonical().to_string(), asked);
-        server.send_to(b"pong", &received.client, received.local.as_ref()).unwrap();
-        assert_eq!(client.recv_from(&mut [0; 8]).unwrap().1, (asked, port).to_socket_addrs().unwrap().next().unwrap());
+        assert_eq!(
+            received
+                .local
+                .as_ref()
+                .unwrap()
+                .ip
+                .to_canonical()
+                .to_string(),
+            asked
+        );
+        server
+            .send_to(b"pong", &received.client, received.local.as_ref())
+            .unwrap();
+        assert_eq!(
+            client.recv_from(&mut [0; 8]).unwrap().1,
+            (asked, port).to_socket_addrs().unwrap().next().unwrap()
+        );
     }
 }

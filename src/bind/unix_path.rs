@@ -23,11 +23,18 @@ impl PathGuard {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
             Ok(found) if !found.file_type().is_socket() => {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is in the way"));
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "a file that is no socket is in the way",
+                ));
             }
             Ok(_) => remove_stale(path, kind)?,
         }
-        Ok(PathGuard { path: path.to_owned(), inode: None, owner: std::process::id() })
+        Ok(PathGuard {
+            path: path.to_owned(),
+            inode: None,
+            owner: std::process::id(),
+        })
     }
 
     /// The socket is bound: from now on the path is ours.
@@ -43,16 +50,22 @@ fn remove_stale(path: &Path, kind: Type) -> io::Result<()> {
     let probe = Socket::new(Domain::UNIX, kind, None)?;
     probe.set_nonblocking(true)?; // a living server may have a full backlog
     match probe.connect(&SockAddr::unix(path)?) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "a living server holds the socket")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "a living server holds the socket",
+        )),
     }
 }
 
 impl Drop for PathGuard {
     fn drop(&mut self) {
         let Some(inode) = self.inode else { return };
-        let ours = std::fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == inode);
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == inode);
         if ours && self.owner == std::process::id() {
             // If it can't be removed, the next server takes it over.
             let _ = std::fs::remove_file(&self.path);

@@ -20,7 +20,8 @@ thread_local!(static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new
 
 /// A buffer of [`BUFFER_SIZE`] initialised bytes.
 fn borrow() -> Vec<u8> {
-    POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; BUFFER_SIZE])
+    POOL.with_borrow_mut(Vec::pop)
+        .unwrap_or_else(|| vec![0; BUFFER_SIZE])
 }
 
 /// Gives a buffer back; one of another size is freed.

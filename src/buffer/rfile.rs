@@ -12,9 +12,10 @@ use crate::transport::Transport;
 
 /// The reading side of a connection, Python's `StreamRequestHandler.rfile`.
 ///
-/// A handler that answers [`Next::Wait`](crate::Next::Wait) looks at what has come ([`buffer`](RFile::buffer),
-/// [`take_line`](RFile::take_line), [`take`](RFile::take)) and never blocks. A handler in Python's style reads through
-/// [`Read`] and [`BufRead`]: these wait for the peer, within the server's deadlines, and hold their thread meanwhile.
+/// A handler that answers [`Next::Wait`](crate::Next::Wait) looks at what has come
+/// ([`buffer`](RFile::buffer), [`take_line`](RFile::take_line), [`take`](RFile::take)) and never
+/// blocks. A handler in Python's style reads through [`Read`] and [`BufRead`]: these wait for the
+/// peer, within the server's deadlines, and hold their thread meanwhile.
 #[derive(Debug)]
 pub struct RFile {
     transport: Arc<Transport>,
@@ -43,7 +44,12 @@ pub(crate) enum Fill {
 }
 
 impl RFile {
-    pub(crate) fn new(transport: Arc<Transport>, clock: Clock, timeouts: &Timeouts, limits: &Limits) -> RFile {
+    pub(crate) fn new(
+        transport: Arc<Transport>,
+        clock: Clock,
+        timeouts: &Timeouts,
+        limits: &Limits,
+    ) -> RFile {
         RFile {
             transport,
             clock,
@@ -72,7 +78,8 @@ impl RFile {
         self.eof
     }
 
-    /// Takes the next line, its `\n` included, if it has come whole. At the end of file the rest counts as a line.
+    /// Takes the next line, its `\n` included, if it has come whole. At the end of file the rest
+    /// counts as a line.
     ///
     /// # Errors
     /// [`Error::LineTooLong`] when `limit` bytes hold no line end.
@@ -114,11 +121,12 @@ impl RFile {
         &self.buffer[from..from + count]
     }
 
-    /// Waits until more bytes have come than [`buffer`](RFile::buffer) holds; false at the end of file.
+    /// Waits until more bytes have come than [`buffer`](RFile::buffer) holds; false at the end of
+    /// file.
     ///
     /// # Errors
-    /// `TimedOut` when the peer is slower than the server allows; `InvalidData` when the buffer is at
-    /// [`Limits::max_message`].
+    /// `TimedOut` when the peer is slower than the server allows; `InvalidData` when the buffer is
+    /// at [`Limits::max_message`].
     pub fn wait_for_more(&mut self) -> io::Result<bool> {
         loop {
             match self.fill()? {
@@ -129,9 +137,9 @@ impl RFile {
         }
     }
 
-    /// Takes bytes that have come, without waiting: 0 at the end of file, `None` if nothing is there for now. Large
-    /// pieces go past the buffer, without a copy; what this leaves unread brings the next call of `handle` like any
-    /// other bytes.
+    /// Takes bytes that have come, without waiting: 0 at the end of file, `None` if nothing is
+    /// there for now. Large pieces go past the buffer, without a copy; what this leaves unread
+    /// brings the next call of `handle` like any other bytes.
     ///
     /// # Errors
     /// Those of the connection.
@@ -157,7 +165,8 @@ impl RFile {
         self.taken
     }
 
-    /// Changes how long a read within a message may wait for a byte; `None` is for ever (Python's `timeout`).
+    /// Changes how long a read within a message may wait for a byte; `None` is for ever (Python's
+    /// `timeout`).
     pub fn set_timeout(&mut self, timeout: Option<std::time::Duration>) {
         self.pace.set_stall(timeout);
     }
@@ -201,7 +210,8 @@ impl RFile {
                 Ok(Some(0))
             }
             Ok(count) => {
-                self.drained = count < space && !self.maybe_eof && self.transport.short_read_drains();
+                self.drained =
+                    count < space && !self.maybe_eof && self.transport.short_read_drains();
                 self.pace_moved(count)?;
                 Ok(Some(count))
             }
@@ -216,7 +226,11 @@ impl RFile {
     }
 
     fn pace_moved(&mut self, count: usize) -> io::Result<()> {
-        if self.pace.is_blocked() { self.pace.moved(count, self.clock.now()).map_err(slow) } else { Ok(()) }
+        if self.pace.is_blocked() {
+            self.pace.moved(count, self.clock.now()).map_err(slow)
+        } else {
+            Ok(())
+        }
     }
 
     fn make_room(&mut self) -> io::Result<()> {

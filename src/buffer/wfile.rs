@@ -14,10 +14,10 @@ use crate::transport::Transport;
 
 /// The writing side of a connection, Python's `StreamRequestHandler.wfile`.
 ///
-/// Small writes are gathered, and go out when `handle` returns. What the peer doesn't take at once is sent while the
-/// connection is parked: a slow reader of an answer that fits the buffer, of [`send_file`](WFile::send_file) or of
-/// [`send_shared`](WFile::send_shared) holds no thread. Only a handler that writes more than the buffer waits, within
-/// the server's deadlines.
+/// Small writes are gathered, and go out when `handle` returns. What the peer doesn't take at once
+/// is sent while the connection is parked: a slow reader of an answer that fits the buffer, of
+/// [`send_file`](WFile::send_file) or of [`send_shared`](WFile::send_shared) holds no thread. Only
+/// a handler that writes more than the buffer waits, within the server's deadlines.
 #[derive(Debug)]
 pub struct WFile {
     transport: Arc<Transport>,
@@ -39,8 +39,14 @@ pub struct WFile {
 /// What follows the buffer without being copied into it.
 #[derive(Debug)]
 enum Tail {
-    File { file: Arc<File>, range: Range<u64> },
-    Shared { bytes: Arc<[u8]>, range: Range<usize> },
+    File {
+        file: Arc<File>,
+        range: Range<u64>,
+    },
+    Shared {
+        bytes: Arc<[u8]>,
+        range: Range<usize>,
+    },
 }
 
 /// Bytes that are sent in one go to a peer that takes all of them, before others get their turn.
@@ -72,8 +78,9 @@ impl WFile {
         }
     }
 
-    /// Sends `range` of `file` after what was written so far; by `sendfile(2)` where the transport allows it, and
-    /// without a thread while the peer is slow. A file that turns out to be shorter ends the connection.
+    /// Sends `range` of `file` after what was written so far; by `sendfile(2)` where the transport
+    /// allows it, and without a thread while the peer is slow. A file that turns out to be shorter
+    /// ends the connection.
     ///
     /// # Errors
     /// Those of a write: an earlier file is sent first.
@@ -86,10 +93,14 @@ impl WFile {
     /// Sends `range` of bytes that are shared with others, without a copy.
     ///
     /// # Errors
-    /// Those of a write: an earlier file is sent first. `InvalidInput` for a range outside the bytes.
+    /// Those of a write: an earlier file is sent first. `InvalidInput` for a range outside the
+    /// bytes.
     pub fn send_shared(&mut self, bytes: Arc<[u8]>, range: Range<usize>) -> io::Result<()> {
         if bytes.get(range.clone()).is_none() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the range lies outside the bytes"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the range lies outside the bytes",
+            ));
         }
         self.make_last()?;
         self.tail = (!range.is_empty()).then_some(Tail::Shared { bytes, range });
@@ -107,30 +118,34 @@ impl WFile {
         self.sent < self.filled || self.tail.is_some() || self.unflushed
     }
 
-    /// Whether a file or shared bytes are still to be sent: what is written next would have to wait for them.
+    /// Whether a file or shared bytes are still to be sent: what is written next would have to wait
+    /// for them.
     #[inline]
     pub fn has_tail(&self) -> bool {
         self.tail.is_some()
     }
 
-    /// Says that the handler returns [`Next::Close`](crate::Next::Close), and has no `finish` that takes time: the
-    /// system may send what is written last together with the connection's end, in one segment instead of two.
+    /// Says that the handler returns [`Next::Close`](crate::Next::Close), and has no `finish` that
+    /// takes time: the system may send what is written last together with the connection's end, in
+    /// one segment instead of two.
     pub fn close_follows(&mut self) {
         self.close_follows = true;
     }
 
-    /// Whether the system may be holding back the last bytes, until it is told that nothing follows.
+    /// Whether the system may be holding back the last bytes, until it is told that nothing
+    /// follows.
     pub(crate) fn awaits_close(&self) -> bool {
         self.close_follows && self.transport.tls().is_none()
     }
 
-    /// Changes how long a write may wait for the peer to take a byte; `None` is for ever (Python's `timeout`).
+    /// Changes how long a write may wait for the peer to take a byte; `None` is for ever (Python's
+    /// `timeout`).
     pub fn set_timeout(&mut self, timeout: Option<std::time::Duration>) {
         self.pace.set_stall(timeout);
     }
 
-    /// Changes how many bytes are gathered before a write waits for the peer (Python's `wbufsize`); 0 sends every
-    /// write at once. Counts from the next write on.
+    /// Changes how many bytes are gathered before a write waits for the peer (Python's `wbufsize`);
+    /// 0 sends every write at once. Counts from the next write on.
     pub(crate) fn set_capacity(&mut self, bytes: usize) {
         self.capacity = bytes;
     }
@@ -144,7 +159,9 @@ impl WFile {
             }
             match self.send_once() {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Drain::Blocked),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Drain::Blocked);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -155,7 +172,11 @@ impl WFile {
 
     fn send_once(&mut self) -> io::Result<()> {
         let unsent = &self.buffer[self.sent..self.filled];
-        let write = if self.close_follows { Transport::write_last } else { Transport::write_vectored };
+        let write = if self.close_follows {
+            Transport::write_last
+        } else {
+            Transport::write_vectored
+        };
         let count = match &self.tail {
             Some(Tail::Shared { bytes, range }) => {
                 let tail = IoSlice::new(&bytes[range.clone()]);
@@ -166,7 +187,8 @@ impl WFile {
                 }
             }
             Some(Tail::File { file, range }) if unsent.is_empty() => {
-                self.transport.send_file(file, range.start, range.end - range.start)?
+                self.transport
+                    .send_file(file, range.start, range.end - range.start)?
             }
             Some(Tail::File { .. }) => self.transport.write_before_file(unsent)?,
             None if !unsent.is_empty() => write(&self.transport, &[IoSlice::new(unsent)])?,
@@ -177,7 +199,10 @@ impl WFile {
             }
         };
         if count == 0 {
-            return Err(io::Error::new(io::ErrorKind::WriteZero, "the file became shorter while it was sent"));
+            return Err(io::Error::new(
+                io::ErrorKind::WriteZero,
+                "the file became shorter while it was sent",
+            ));
         }
         self.advance(count)
     }
@@ -206,7 +231,11 @@ impl WFile {
         if done {
             self.tail = None;
         }
-        if self.pace.is_blocked() { self.pace.moved(count, self.clock.now()).map_err(slow) } else { Ok(()) }
+        if self.pace.is_blocked() {
+            self.pace.moved(count, self.clock.now()).map_err(slow)
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes past the empty buffer what wouldn't fit into it.
@@ -225,7 +254,11 @@ impl WFile {
 
     /// What is written next must follow the tail: waits until that is out.
     fn make_last(&mut self) -> io::Result<()> {
-        if self.tail.is_some() { self.flush() } else { Ok(()) }
+        if self.tail.is_some() {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn wait(&mut self) -> io::Result<()> {

@@ -19,8 +19,8 @@ pub(crate) struct Poller {
     notifier: OwnedFd,
 }
 
-/// Events of one wait. With more, the leader is long busy with its harvest while the other threads find nothing: at
-/// 256, and 1,000 busy connections, p99 is a third higher.
+/// Events of one wait. With more, the leader is long busy with its harvest while the other threads
+/// find nothing: at 256, and 1,000 busy connections, p99 is a third higher.
 const EVENTS: usize = 64;
 
 /// Room for the events of one wait.
@@ -32,11 +32,18 @@ impl Events {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Event> {
-        self.0.iter().filter(|event| event.data.u64() != NOTIFY).map(|event| {
-            let flags = event.flags;
-            let maybe_eof = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
-            Event { key: event.data.u64() as usize, maybe_eof }
-        })
+        self.0
+            .iter()
+            .filter(|event| event.data.u64() != NOTIFY)
+            .map(|event| {
+                let flags = event.flags;
+                let maybe_eof =
+                    flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+                Event {
+                    key: event.data.u64() as usize,
+                    maybe_eof,
+                }
+            })
     }
 }
 
@@ -45,16 +52,43 @@ impl Poller {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let notifier = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         // Edge-triggered: every write is one wake-up, and nobody has to read the counter back.
-        epoll::add(&epoll, &notifier, EventData::new_u64(NOTIFY), EventFlags::IN | EventFlags::ET)?;
+        epoll::add(
+            &epoll,
+            &notifier,
+            EventData::new_u64(NOTIFY),
+            EventFlags::IN | EventFlags::ET,
+        )?;
         Ok(Poller { epoll, notifier })
     }
 
-    pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: usize, interest: Interest, mode: Mode) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(key as u64), flags(interest, mode))?)
+    pub(crate) fn add(
+        &self,
+        fd: BorrowedFd<'_>,
+        key: usize,
+        interest: Interest,
+        mode: Mode,
+    ) -> io::Result<()> {
+        Ok(epoll::add(
+            &self.epoll,
+            fd,
+            EventData::new_u64(key as u64),
+            flags(interest, mode),
+        )?)
     }
 
-    pub(crate) fn modify(&self, fd: BorrowedFd<'_>, key: usize, interest: Interest, mode: Mode) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(key as u64), flags(interest, mode))?)
+    pub(crate) fn modify(
+        &self,
+        fd: BorrowedFd<'_>,
+        key: usize,
+        interest: Interest,
+        mode: Mode,
+    ) -> io::Result<()> {
+        Ok(epoll::modify(
+            &self.epoll,
+            fd,
+            EventData::new_u64(key as u64),
+            flags(interest, mode),
+        )?)
     }
 
     pub(crate) fn delete(&self, fd: BorrowedFd<'_>) {

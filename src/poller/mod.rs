@@ -1,9 +1,9 @@
-//! One interface to the system's readiness notification: epoll itself on Linux, the `polling` crate elsewhere (and on
-//! Linux with the feature `portable-poller`, so that it is tested).
+//! One interface to the system's readiness notification: epoll itself on Linux, the `polling` crate
+//! elsewhere (and on Linux with the feature `portable-poller`, so that it is tested).
 //!
-//! Sockets are registered edge-triggered and once: a keep-alive request then costs no call to the poller at all.
-//! `polling` spends five system calls on a wait (it arms a timer and its notifier each time) and can't tell an end of
-//! file from data; that is why Linux has a back end of its own.
+//! Sockets are registered edge-triggered and once: a keep-alive request then costs no call to the
+//! poller at all. `polling` spends five system calls on a wait (it arms a timer and its notifier
+//! each time) and can't tell an end of file from data; that is why Linux has a back end of its own.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -44,8 +44,8 @@ pub(crate) enum Mode {
 pub(crate) struct Event {
     /// What the socket was registered with.
     pub(crate) key: usize,
-    /// The peer may have ended: only a read that says "would block" proves that nothing more is there. Where this is
-    /// false, a short read proves it as well, which saves that read.
+    /// The peer may have ended: only a read that says "would block" proves that nothing more is
+    /// there. Where this is false, a short read proves it as well, which saves that read.
     pub(crate) maybe_eof: bool,
 }
 

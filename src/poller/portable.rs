@@ -20,7 +20,10 @@ impl Events {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Event> {
-        self.0.iter().map(|event| Event { key: event.key, maybe_eof: true })
+        self.0.iter().map(|event| Event {
+            key: event.key,
+            maybe_eof: true,
+        })
     }
 }
 
@@ -30,12 +33,30 @@ impl Poller {
     }
 
     #[allow(unsafe_code)]
-    pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: usize, interest: Interest, mode: Mode) -> io::Result<()> {
-        crate::sys::poller_add(&self.0, fd.as_raw_fd(), event(key, interest), poll_mode(mode))
+    pub(crate) fn add(
+        &self,
+        fd: BorrowedFd<'_>,
+        key: usize,
+        interest: Interest,
+        mode: Mode,
+    ) -> io::Result<()> {
+        crate::sys::poller_add(
+            &self.0,
+            fd.as_raw_fd(),
+            event(key, interest),
+            poll_mode(mode),
+        )
     }
 
-    pub(crate) fn modify(&self, fd: BorrowedFd<'_>, key: usize, interest: Interest, mode: Mode) -> io::Result<()> {
-        self.0.modify_with_mode(fd, event(key, interest), poll_mode(mode))
+    pub(crate) fn modify(
+        &self,
+        fd: BorrowedFd<'_>,
+        key: usize,
+        interest: Interest,
+        mode: Mode,
+    ) -> io::Result<()> {
+        self.0
+            .modify_with_mode(fd, event(key, interest), poll_mode(mode))
     }
 
     pub(crate) fn delete(&self, fd: BorrowedFd<'_>) {

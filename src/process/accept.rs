@@ -30,13 +30,27 @@ pub(crate) struct StreamListener {
 }
 
 impl StreamListener {
-    pub(crate) fn new(listener: Arc<Listener>, service: Arc<StreamService>, core: Arc<Core>) -> StreamListener {
-        StreamListener { listener, service, core, pause: Mutex::new(FIRST_PAUSE) }
+    pub(crate) fn new(
+        listener: Arc<Listener>,
+        service: Arc<StreamService>,
+        core: Arc<Core>,
+    ) -> StreamListener {
+        StreamListener {
+            listener,
+            service,
+            core,
+            pause: Mutex::new(FIRST_PAUSE),
+        }
     }
 
-    /// Accepts what is there. After an error that won't pass by itself (no descriptors left) tells for how long to
-    /// leave the listener alone: 5 ms, doubling to 1 s, until an accept succeeds again.
-    pub(crate) fn accept(&self, queued: usize, mut found: impl FnMut(Box<Session>)) -> Option<Duration> {
+    /// Accepts what is there. After an error that won't pass by itself (no descriptors left) tells
+    /// for how long to leave the listener alone: 5 ms, doubling to 1 s, until an accept succeeds
+    /// again.
+    pub(crate) fn accept(
+        &self,
+        queued: usize,
+        mut found: impl FnMut(Box<Session>),
+    ) -> Option<Duration> {
         for accepted in 0..ACCEPTS_IN_ONE_GO {
             match self.accept_one(queued + accepted) {
                 Ok(Some(session)) => found(session),
@@ -52,7 +66,10 @@ impl StreamListener {
         let mut pause = self.pause.lock();
         let this_time = *pause;
         *pause = (*pause * 2).min(LONGEST_PAUSE);
-        log::warn!("{}: accept: {error}; trying again in {this_time:?}", self.listener.server_address());
+        log::warn!(
+            "{}: accept: {error}; trying again in {this_time:?}",
+            self.listener.server_address()
+        );
         this_time
     }
 
@@ -68,12 +85,17 @@ impl StreamListener {
         };
         *self.pause.lock() = FIRST_PAUSE;
         self.core.stats.accepted.fetch_add(1, Relaxed);
-        // Counted before the look: a shutdown either is seen here, or finds this connection and waits for its end.
+        // Counted before the look: a shutdown either is seen here, or finds this connection and
+        // waits for its end.
         let admission = self.core.admit();
         if !self.core.is_serving() {
             return Ok(None); // shut down between the event and the accept
         }
-        let tap = self.core.trace.as_ref().map(|trace| Tap::new(trace, &client));
+        let tap = self
+            .core
+            .trace
+            .as_ref()
+            .map(|trace| Tap::new(trace, &client));
         let transport = Transport::plain(stream).tapped(tap);
         let mut session = Box::new(Session::new(transport, client, &self.service, &self.core));
         let admission = admission.and_then(|mut admission| {
@@ -100,12 +122,23 @@ impl AsFd for StreamListener {
     }
 }
 
-/// Whether an accept failed for the one connection it was about, so that the next may succeed (accept(2)).
+/// Whether an accept failed for the one connection it was about, so that the next may succeed
+/// (accept(2)).
 fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut};
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut,
+    };
     use rustix::io::Errno;
-    let network =
-        [Errno::PROTO, Errno::HOSTDOWN, Errno::HOSTUNREACH, Errno::NETDOWN, Errno::NETUNREACH, Errno::NOPROTOOPT];
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied | TimedOut)
-        || Errno::from_io_error(error).is_some_and(|errno| network.contains(&errno))
+    let network = [
+        Errno::PROTO,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::NOPROTOOPT,
+    ];
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied | TimedOut
+    ) || Errno::from_io_error(error).is_some_and(|errno| network.contains(&errno))
 }

@@ -1,4 +1,5 @@
-//! Serving a connection on one thread, from its beginning to its end: what every way but the pool does.
+//! Serving a connection on one thread, from its beginning to its end: what every way but the pool
+//! does.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -12,7 +13,10 @@ use crate::transport::Woken;
 /// Serves `session` until it is over; sleeps in the system while it waits for its peer.
 pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
     let Some(key) = registry.insert(&session) else {
-        log::error!("{}: no place for another connection", session.client_address());
+        log::error!(
+            "{}: no place for another connection",
+            session.client_address()
+        );
         return;
     };
     let place = Place { registry, key };
@@ -21,8 +25,13 @@ pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
     while step != Step::Over {
         step = match step {
             Step::Wait { writing, until } => {
-                let ready =
-                    sleep(registry, key, &session, writing, until.map(|at| at.saturating_duration_since(clock.now())));
+                let ready = sleep(
+                    registry,
+                    key,
+                    &session,
+                    writing,
+                    until.map(|at| at.saturating_duration_since(clock.now())),
+                );
                 let now = clock.now();
                 session.ready_at = now;
                 if ready {
@@ -39,9 +48,16 @@ pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
     drop(place);
 }
 
-/// Waits for the peer. While it is idle, a shutdown ends the socket, which ends this wait; and as this may be the
-/// thread that accepts, or hold up the one that does, it hears the signals that ask for one.
-fn sleep(registry: &Registry, key: Key, session: &Session, writing: bool, timeout: Option<Duration>) -> bool {
+/// Waits for the peer. While it is idle, a shutdown ends the socket, which ends this wait; and as
+/// this may be the thread that accepts, or hold up the one that does, it hears the signals that ask
+/// for one.
+fn sleep(
+    registry: &Registry,
+    key: Key,
+    session: &Session,
+    writing: bool,
+    timeout: Option<Duration>,
+) -> bool {
     let (idle, core) = (session.is_idle(), session.core());
     let until = timeout.map(|timeout| Instant::now() + timeout);
     registry.note_idle(key, session, idle);
@@ -50,7 +66,10 @@ fn sleep(registry: &Registry, key: Key, session: &Session, writing: bool, timeou
             Session::cut(session.transport()); // the shutdown may have looked before this was noted
         }
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        match session.transport().wait_attentively(!writing, left, core.attention()) {
+        match session
+            .transport()
+            .wait_attentively(!writing, left, core.attention())
+        {
             Ok(Woken::ByOther) => core.attend(),
             Ok(woken) => break woken == Woken::Ready,
             Err(_) => break true, // it shows in the read that follows
@@ -85,7 +104,10 @@ impl Waker for BlockingWaker {
     }
 
     fn in_flight(&self) -> Vec<InFlight> {
-        self.core.upgrade().map(|core| self.registry.in_flight(&core)).unwrap_or_default()
+        self.core
+            .upgrade()
+            .map(|core| self.registry.in_flight(&core))
+            .unwrap_or_default()
     }
 
     fn gauges(&self, snapshot: &mut StatsSnapshot) {

@@ -27,13 +27,21 @@ pub(crate) struct DatagramJob {
     socket: Arc<Datagram>,
     core: Arc<Core>,
     class: DatagramClass,
-    #[allow(clippy::vec_box, reason = "requests travel boxed; unboxing them here would copy them twice")]
+    #[allow(
+        clippy::vec_box,
+        reason = "requests travel boxed; unboxing them here would copy them twice"
+    )]
     spare: Mutex<Vec<Box<DatagramRequest>>>,
 }
 
 impl DatagramJob {
     pub(crate) fn new(socket: Arc<Datagram>, core: Arc<Core>, class: DatagramClass) -> DatagramJob {
-        DatagramJob { socket, core, class, spare: Mutex::default() }
+        DatagramJob {
+            socket,
+            core,
+            class,
+            spare: Mutex::default(),
+        }
     }
 
     pub(crate) fn core(&self) -> &Core {
@@ -54,7 +62,11 @@ impl DatagramJob {
                 self.put_back(request);
                 // An ICMP error of an earlier reply concerns nobody here.
                 let nothing = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
-                return if nothing.contains(&error.kind()) { Ok(None) } else { Err(error) };
+                return if nothing.contains(&error.kind()) {
+                    Ok(None)
+                } else {
+                    Err(error)
+                };
             }
         };
         request.take_off();
@@ -63,7 +75,8 @@ impl DatagramJob {
         }
         self.core.stats.accepted.fetch_add(1, Relaxed);
         request.client_address = received.client;
-        (request.length, request.truncated, request.local) = (received.len, received.truncated, received.local);
+        (request.length, request.truncated, request.local) =
+            (received.len, received.truncated, received.local);
         Ok(Some(request))
     }
 
@@ -98,11 +111,14 @@ impl DatagramJob {
         }
         if !core.hooks.verify_request(&request.client_address) {
             core.stats.refused(Refusal::Denied);
-            core.hooks.handle_refusal(&request.client_address, Refusal::Denied);
+            core.hooks
+                .handle_refusal(&request.client_address, Refusal::Denied);
             return self.put_back(request);
         }
         let begun = core.clock.now();
-        let result = catch_unwind(AssertUnwindSafe(|| (self.class)(&mut request).and_then(|()| request.finish())));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            (self.class)(&mut request).and_then(|()| request.finish())
+        }));
         let error = match result {
             Ok(Ok(())) => None,
             Ok(Err(error)) => {
@@ -114,10 +130,15 @@ impl DatagramJob {
                 Some(Error::Panicked(message_of(&*panic)))
             }
         };
-        core.stats.handled(std::time::Duration::ZERO, core.clock.now().saturating_duration_since(begun));
+        core.stats.handled(
+            std::time::Duration::ZERO,
+            core.clock.now().saturating_duration_since(begun),
+        );
         if let Some(error) = error {
             // A hook that panics must not take the worker along.
-            let _ = catch_unwind(AssertUnwindSafe(|| core.hooks.handle_error(&request.client_address, &error)));
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                core.hooks.handle_error(&request.client_address, &error)
+            }));
         }
         self.put_back(request);
     }

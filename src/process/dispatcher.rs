@@ -12,12 +12,13 @@ use super::{Kind, ProcessRequest, Request};
 use crate::handle::Core;
 use crate::poller::{Events, Interest, Mode, Poller};
 
-/// The poller's keys of the bell, and of what tells of the end even if a worker has answered the bell; sources have
-/// other ones.
+/// The poller's keys of the bell, and of what tells of the end even if a worker has answered the
+/// bell; sources have other ones.
 const BELL: usize = 0;
 const CLOSING: usize = 1;
 
-/// How often to look for children that have ended, while there are any: the program's SIGCHLD isn't ours to take.
+/// How often to look for children that have ended, while there are any: the program's SIGCHLD isn't
+/// ours to take.
 const REAP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often to look for room while as many requests are served as may be.
@@ -41,17 +42,29 @@ impl Dispatcher {
             watched.add(source.clone(), &poller)?;
         }
         let registry = Arc::new(Registry::new());
-        Ok(Dispatcher { core: Arc::clone(core), poller, sources: Arc::new(watched), registry })
+        Ok(Dispatcher {
+            core: Arc::clone(core),
+            poller,
+            sources: Arc::new(watched),
+            registry,
+        })
     }
 
     /// Has the server's handle reach this dispatcher.
     pub(crate) fn attend(&self) {
-        let waker = BlockingWaker { registry: Arc::clone(&self.registry), core: Arc::downgrade(&self.core) };
+        let waker = BlockingWaker {
+            registry: Arc::clone(&self.registry),
+            core: Arc::downgrade(&self.core),
+        };
         self.core.set_waker(Arc::new(waker));
     }
 
     /// Waits until `until` for one request, and has it processed; false if none came.
-    pub(crate) fn handle_one(&self, process: &dyn ProcessRequest, until: Option<Instant>) -> io::Result<bool> {
+    pub(crate) fn handle_one(
+        &self,
+        process: &dyn ProcessRequest,
+        until: Option<Instant>,
+    ) -> io::Result<bool> {
         let mut events = Events::new();
         while self.core.is_serving() {
             let timeout = until.map(|at| at.saturating_duration_since(Instant::now()));
@@ -78,7 +91,11 @@ impl Dispatcher {
     }
 
     /// Serves until the server is shut down; calls `service_actions` every `interval`.
-    pub(crate) fn run(&self, process: &dyn ProcessRequest, interval: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn run(
+        &self,
+        process: &dyn ProcessRequest,
+        interval: Option<Duration>,
+    ) -> io::Result<()> {
         let mut next = interval.map(|interval| Instant::now() + interval);
         while self.core.is_serving() {
             if process.is_full() {
@@ -114,7 +131,10 @@ impl Dispatcher {
     /// The wait must not outlast the pause of a listener.
     fn shortened(&self, timeout: Option<Duration>) -> Option<Duration> {
         let now = self.core.clock.now();
-        let retry = self.sources.next_retry().map(|at| at.saturating_duration_since(now));
+        let retry = self
+            .sources
+            .next_retry()
+            .map(|at| at.saturating_duration_since(now));
         timeout.into_iter().chain(retry).min()
     }
 
@@ -122,12 +142,18 @@ impl Dispatcher {
         match self.sources.get(index)? {
             Source::Listener(listener) => match listener.accept_one(0) {
                 Ok(session) => session.map(|session| {
-                    let (registry, sources) = (Arc::clone(&self.registry), Arc::clone(&self.sources));
-                    Request(Kind::Stream { session, registry, sources })
+                    let (registry, sources) =
+                        (Arc::clone(&self.registry), Arc::clone(&self.sources));
+                    Request(Kind::Stream {
+                        session,
+                        registry,
+                        sources,
+                    })
                 }),
                 Err(error) => {
                     let pause = listener.failed(&error);
-                    self.sources.pause(index, self.core.clock.now() + pause, &self.poller);
+                    self.sources
+                        .pause(index, self.core.clock.now() + pause, &self.poller);
                     None
                 }
             },

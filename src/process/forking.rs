@@ -11,10 +11,12 @@ use crate::error::{Error, Result};
 use crate::handle::Admission;
 use crate::sys::{Fork, fork, thread_count};
 
-/// A process for each request, as Python's `ForkingMixIn` has it: what a handler breaks ends with its process.
+/// A process for each request, as Python's `ForkingMixIn` has it: what a handler breaks ends with
+/// its process.
 ///
-/// Limits are counted in the parent; that of an address can't be for clients behind a PROXY header, which only the
-/// child reads. Forking needs a process with a single thread: `serve_forever` refuses to begin when there are others.
+/// Limits are counted in the parent; that of an address can't be for clients behind a PROXY header,
+/// which only the child reads. Forking needs a process with a single thread: `serve_forever`
+/// refuses to begin when there are others.
 pub struct ForkingMixIn {
     max_children: usize,
     block_on_close: bool,
@@ -23,7 +25,11 @@ pub struct ForkingMixIn {
 
 impl Default for ForkingMixIn {
     fn default() -> ForkingMixIn {
-        ForkingMixIn { max_children: 40, block_on_close: true, children: Mutex::default() }
+        ForkingMixIn {
+            max_children: 40,
+            block_on_close: true,
+            children: Mutex::default(),
+        }
     }
 }
 
@@ -33,25 +39,39 @@ impl ForkingMixIn {
         ForkingMixIn::default()
     }
 
-    /// How many processes serve at the same time; more requests wait in the listener's backlog. Defaults to 40.
+    /// How many processes serve at the same time; more requests wait in the listener's backlog.
+    /// Defaults to 40.
     pub fn max_children(self, count: usize) -> Self {
-        ForkingMixIn { max_children: count.max(1), ..self }
+        ForkingMixIn {
+            max_children: count.max(1),
+            ..self
+        }
     }
 
     /// Whether `server_close` waits for the children (Python's `block_on_close`). Defaults to true.
     pub fn block_on_close(self, yes: bool) -> Self {
-        ForkingMixIn { block_on_close: yes, ..self }
+        ForkingMixIn {
+            block_on_close: yes,
+            ..self
+        }
     }
 
-    /// Reaps the children that have ended (Python's `collect_children`); waits for one if `blocking`.
+    /// Reaps the children that have ended (Python's `collect_children`); waits for one if
+    /// `blocking`.
     fn collect_children(&self, blocking: bool) {
         let pids: Vec<Pid> = self.children.lock().keys().copied().collect();
-        let options = if blocking { WaitOptions::empty() } else { WaitOptions::NOHANG };
+        let options = if blocking {
+            WaitOptions::empty()
+        } else {
+            WaitOptions::NOHANG
+        };
         for pid in pids {
             // Each by its id: other children of this process are not ours to reap.
             match waitpid(Some(pid), options) {
                 Ok(None) => {}
-                Ok(Some(_)) | Err(rustix::io::Errno::CHILD) => drop(self.children.lock().remove(&pid)),
+                Ok(Some(_)) | Err(rustix::io::Errno::CHILD) => {
+                    drop(self.children.lock().remove(&pid))
+                }
                 Err(error) => log::error!("child {}: {error}", pid.as_raw_nonzero()),
             }
         }
@@ -60,7 +80,9 @@ impl ForkingMixIn {
 
 impl std::fmt::Debug for ForkingMixIn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ForkingMixIn").field("max_children", &self.max_children).finish_non_exhaustive()
+        f.debug_struct("ForkingMixIn")
+            .field("max_children", &self.max_children)
+            .finish_non_exhaustive()
     }
 }
 
@@ -73,11 +95,15 @@ impl ProcessRequest for ForkingMixIn {
         match fork() {
             Ok(Fork::Child) => {
                 request.core().note_fork();
-                if let Kind::Stream { session, sources, .. } = &request.0 {
+                if let Kind::Stream {
+                    session, sources, ..
+                } = &request.0
+                {
                     sources.stop_listening_in_child(session.core().bell.closing());
                 }
                 request.run();
-                // Neither destructors nor exit handlers: they belong to the parent (Python's `os._exit`).
+                // Neither destructors nor exit handlers: they belong to the parent (Python's
+                // `os._exit`).
                 signal_hook::low_level::exit(0);
             }
             Ok(Fork::Parent(pid)) => {
@@ -87,7 +113,10 @@ impl ProcessRequest for ForkingMixIn {
                 };
                 self.children.lock().insert(pid, admission);
             }
-            Err(error) => log::error!("{}: no process can be started: {error}", request.client_address()),
+            Err(error) => log::error!(
+                "{}: no process can be started: {error}",
+                request.client_address()
+            ),
         }
     }
 

@@ -27,15 +27,16 @@ use sources::Sources;
 pub use synchronous::Synchronous;
 pub use thread_per_request::ThreadPerRequest;
 
-/// How a server processes its requests. Ours are [`Synchronous`], [`ThreadingMixIn`], [`ThreadPerRequest`] and
-/// [`ForkingMixIn`]; another can be anything that calls [`Request::run`] sooner or later.
+/// How a server processes its requests. Ours are [`Synchronous`], [`ThreadingMixIn`],
+/// [`ThreadPerRequest`] and [`ForkingMixIn`]; another can be anything that calls [`Request::run`]
+/// sooner or later.
 pub trait ProcessRequest: Send + Sync + 'static {
-    /// Takes over a request (Python's `process_request`). Called on the accepting thread, which accepts nothing more
-    /// until this returns.
+    /// Takes over a request (Python's `process_request`). Called on the accepting thread, which
+    /// accepts nothing more until this returns.
     fn process_request(&self, request: Request);
 
-    /// Called now and then by the accepting thread, and until [`pending`](ProcessRequest::pending) is 0 while the
-    /// server shuts down. Defaults to nothing.
+    /// Called now and then by the accepting thread, and until [`pending`](ProcessRequest::pending)
+    /// is 0 while the server shuts down. Defaults to nothing.
     fn service_actions(&self) {}
 
     /// How many requests go on where the server can't see them, in other processes. Defaults to 0.
@@ -51,7 +52,8 @@ pub trait ProcessRequest: Send + Sync + 'static {
     /// The grace time is over: ends those requests. Defaults to nothing.
     fn cut(&self) {}
 
-    /// Waits for the threads that were started, where Python would (`block_on_close`). Defaults to nothing.
+    /// Waits for the threads that were started, where Python would (`block_on_close`). Defaults to
+    /// nothing.
     fn server_close(&self) {}
 
     /// The pool, for a server that leaves accepting to it.
@@ -74,8 +76,15 @@ pub trait ProcessRequest: Send + Sync + 'static {
 pub struct Request(Kind);
 
 enum Kind {
-    Stream { session: Box<Session>, registry: Arc<Registry>, sources: Arc<Sources> },
-    Datagram { request: Box<DatagramRequest>, job: Arc<DatagramJob> },
+    Stream {
+        session: Box<Session>,
+        registry: Arc<Registry>,
+        sources: Arc<Sources>,
+    },
+    Datagram {
+        request: Box<DatagramRequest>,
+        job: Arc<DatagramJob>,
+    },
 }
 
 impl Request {
@@ -97,7 +106,9 @@ impl Request {
     /// Serves it to its end, on the calling thread. Never panics; errors reach the server's hooks.
     pub fn run(self) {
         match self.0 {
-            Kind::Stream { session, registry, .. } => blocking::run(&registry, session),
+            Kind::Stream {
+                session, registry, ..
+            } => blocking::run(&registry, session),
             Kind::Datagram { request, job } => job.handle(request),
         }
     }
@@ -105,6 +116,8 @@ impl Request {
 
 impl std::fmt::Debug for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Request").field(self.client_address()).finish()
+        f.debug_tuple("Request")
+            .field(self.client_address())
+            .finish()
     }
 }

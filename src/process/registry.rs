@@ -1,7 +1,8 @@
-//! All open connections of a way to process, in slots: found by the poller's key, by their deadline, and by a shutdown.
+//! All open connections of a way to process, in slots: found by the poller's key, by their
+//! deadline, and by a shutdown.
 //!
-//! A connection is either parked here, or in the hands of exactly one worker. An event for one that is held is
-//! remembered, so that parking it returns it at once: no wake-up is lost.
+//! A connection is either parked here, or in the hands of exactly one worker. An event for one that
+//! is held is remembered, so that parking it returns it at once: no wake-up is lost.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,11 +21,12 @@ use crate::transport::Transport;
 /// Slots come in pages that never move, so that finding one takes no common lock.
 const PAGE: usize = 1024;
 const PAGES: usize = 1024;
-/// Keys: the slot in the low bits, above them how often it was used, so that a late event finds nobody.
+/// Keys: the slot in the low bits, above them how often it was used, so that a late event finds
+/// nobody.
 const INDEX_BITS: u32 = 20;
 
-/// Later deadlines are looked at again after this time: the heap's entry of a connection that has gone stays until it
-/// is due.
+/// Later deadlines are looked at again after this time: the heap's entry of a connection that has
+/// gone stays until it is due.
 const HORIZON: Duration = Duration::from_secs(60);
 
 /// A connection's place, and the poller's key for it.
@@ -57,8 +59,8 @@ enum Holder {
     #[default]
     Free,
     Parked(Box<Session>),
-    /// In a worker's hands since then; `idle` when that worker sleeps until a message begins, `silent` when the poller
-    /// was told to report nothing more of it.
+    /// In a worker's hands since then; `idle` when that worker sleeps until a message begins,
+    /// `silent` when the poller was told to report nothing more of it.
     Held {
         event: Option<MaybeEof>,
         silent: bool,
@@ -79,7 +81,9 @@ struct Owner {
 
 impl Slot {
     fn belongs_to(&self, core: &Arc<Core>) -> bool {
-        self.owner.as_ref().is_some_and(|owner| Arc::ptr_eq(&owner.core, core))
+        self.owner
+            .as_ref()
+            .is_some_and(|owner| Arc::ptr_eq(&owner.core, core))
     }
 }
 
@@ -117,7 +121,10 @@ impl Registry {
 
     fn slot(&self, key: Key) -> Option<&Mutex<Slot>> {
         let index = key.index();
-        self.pages.get(index / PAGE)?.get().map(|page| &page[index % PAGE])
+        self.pages
+            .get(index / PAGE)?
+            .get()
+            .map(|page| &page[index % PAGE])
     }
 
     /// Takes a place for a connection that the caller holds; `None` when a million are open.
@@ -133,7 +140,8 @@ impl Registry {
                 }
             }
         };
-        let page = self.pages[index / PAGE].get_or_init(|| (0..PAGE).map(|_| Mutex::default()).collect());
+        let page =
+            self.pages[index / PAGE].get_or_init(|| (0..PAGE).map(|_| Mutex::default()).collect());
         let mut slot = page[index % PAGE].lock();
         slot.holder = held(session);
         slot.owner = Some(Owner {
@@ -149,7 +157,13 @@ impl Registry {
         let Some(slot) = self.slot(key) else { return };
         let mut slot = slot.lock();
         let generation = slot.generation.wrapping_add(1);
-        let old = std::mem::replace(&mut *slot, Slot { generation, ..Slot::default() });
+        let old = std::mem::replace(
+            &mut *slot,
+            Slot {
+                generation,
+                ..Slot::default()
+            },
+        );
         drop(slot);
         self.free.lock().0.push(key.index());
         drop(old);
@@ -160,10 +174,22 @@ impl Registry {
     }
 
     /// Lays a connection down until an event or its deadline.
-    pub(crate) fn park(&self, key: Key, mut session: Box<Session>, until: Option<Instant>) -> Parking {
-        let Some(slot) = self.slot(key) else { return Parking::Ready(session) };
+    pub(crate) fn park(
+        &self,
+        key: Key,
+        mut session: Box<Session>,
+        until: Option<Instant>,
+    ) -> Parking {
+        let Some(slot) = self.slot(key) else {
+            return Parking::Ready(session);
+        };
         let mut slot = slot.lock();
-        if let Holder::Held { event: event @ Some(_), silent, .. } = &mut slot.holder {
+        if let Holder::Held {
+            event: event @ Some(_),
+            silent,
+            ..
+        } = &mut slot.holder
+        {
             let maybe_eof = event.take().unwrap_or(true);
             if std::mem::take(silent) {
                 session.set_watched(Some(Interest::Nothing));
@@ -180,7 +206,9 @@ impl Registry {
     /// Sets when a connection is due. True if the leader must be told.
     fn schedule(&self, slot: &mut Slot, key: Key, until: Option<Instant>, now: Instant) -> bool {
         slot.deadline = until;
-        let Some(until) = until.map(|until| until.min(now + HORIZON)) else { return false };
+        let Some(until) = until.map(|until| until.min(now + HORIZON)) else {
+            return false;
+        };
         if slot.scheduled.is_some_and(|scheduled| scheduled <= until) {
             return false; // the entry in the heap comes early enough, and then looks here
         }
@@ -198,13 +226,15 @@ impl Registry {
         }
         let slot = &mut *slot;
         if let Holder::Held { event, silent, .. } = &mut slot.holder {
-            // Somebody sends fast to a worker that is busy with just that: each segment would wake the leader for
-            // nothing.
+            // Somebody sends fast to a worker that is busy with just that: each segment would wake
+            // the leader for nothing.
             if event.is_some()
                 && !*silent
                 && let Some(fd) = slot.owner.as_ref().and_then(|owner| owner.transport.fd())
             {
-                *silent = poller.modify(fd, key.0, Interest::Nothing, Mode::Edge).is_ok();
+                *silent = poller
+                    .modify(fd, key.0, Interest::Nothing, Mode::Edge)
+                    .is_ok();
             }
             *event = Some(event.unwrap_or(false) | maybe_eof);
             return None;
@@ -238,7 +268,9 @@ impl Registry {
                     _ => return,
                 }
             };
-            let Some(Reverse((at, key))) = due else { return };
+            let Some(Reverse((at, key))) = due else {
+                return;
+            };
             let Some(slot) = self.slot(key) else { continue };
             let mut slot = slot.lock();
             if !Registry::is_current(&slot, key) || slot.scheduled != Some(at) {
@@ -265,12 +297,21 @@ impl Registry {
     /// The worker that holds a connection is about to sleep, or wakes, within or between messages.
     pub(crate) fn note_idle(&self, key: Key, session: &Session, idle: bool) {
         if let Some(slot) = self.slot(key) {
-            slot.lock().holder = Holder::Held { event: None, silent: false, idle, since: session.since() };
+            slot.lock().holder = Holder::Held {
+                event: None,
+                silent: false,
+                idle,
+                since: session.since(),
+            };
         }
     }
 
     /// Takes the parked connections of `core` that are `wanted`.
-    pub(crate) fn take_parked(&self, core: &Arc<Core>, wanted: impl Fn(&Session) -> bool) -> Vec<(Key, Box<Session>)> {
+    pub(crate) fn take_parked(
+        &self,
+        core: &Arc<Core>,
+        wanted: impl Fn(&Session) -> bool,
+    ) -> Vec<(Key, Box<Session>)> {
         let mut taken = Vec::new();
         self.for_each(|index, slot| {
             if slot.belongs_to(core)
@@ -305,11 +346,20 @@ impl Registry {
         self.for_each(|_, slot| {
             let since = match &slot.holder {
                 Holder::Parked(session) if !session.is_idle() => session.since(),
-                Holder::Held { idle: false, since, .. } => *since,
+                Holder::Held {
+                    idle: false, since, ..
+                } => *since,
                 _ => return,
             };
-            if let Some(owner) = slot.owner.as_ref().filter(|owner| Arc::ptr_eq(&owner.core, core)) {
-                found.push(InFlight { client_address: owner.client.clone(), since });
+            if let Some(owner) = slot
+                .owner
+                .as_ref()
+                .filter(|owner| Arc::ptr_eq(&owner.core, core))
+            {
+                found.push(InFlight {
+                    client_address: owner.client.clone(),
+                    since,
+                });
             }
         });
         found
@@ -326,5 +376,10 @@ impl Registry {
 }
 
 fn held(session: &Session) -> Holder {
-    Holder::Held { event: None, silent: false, idle: false, since: session.since() }
+    Holder::Held {
+        event: None,
+        silent: false,
+        idle: false,
+        since: session.since(),
+    }
 }

@@ -30,7 +30,8 @@ impl AsFd for Source {
     }
 }
 
-/// Sources keep their index for life; one that was removed leaves a hole, so that a late event finds nobody.
+/// Sources keep their index for life; one that was removed leaves a hole, so that a late event
+/// finds nobody.
 #[derive(Default)]
 pub(crate) struct Sources(RwLock<Vec<Entry>>);
 
@@ -50,8 +51,16 @@ impl Sources {
     pub(crate) fn add(&self, source: Source, poller: &Poller) -> io::Result<usize> {
         let mut entries = self.0.write();
         let index = entries.len();
-        poller.add(source.as_fd(), SOURCE_BIT | index, Interest::Read, Mode::Level)?;
-        entries.push(Entry { source: Some(source), retry_at: None });
+        poller.add(
+            source.as_fd(),
+            SOURCE_BIT | index,
+            Interest::Read,
+            Mode::Level,
+        )?;
+        entries.push(Entry {
+            source: Some(source),
+            retry_at: None,
+        });
         Ok(index)
     }
 
@@ -70,10 +79,15 @@ impl Sources {
         (0..count).for_each(|index| self.remove(index, poller));
     }
 
-    /// Lets go of the listening sockets in a forked child: it would else hold the port after its parent's end.
-    /// `instead` takes their descriptors' places.
+    /// Lets go of the listening sockets in a forked child: it would else hold the port after its
+    /// parent's end. `instead` takes their descriptors' places.
     pub(crate) fn stop_listening_in_child(&self, instead: BorrowedFd<'_>) {
-        for source in self.0.read().iter().filter_map(|entry| entry.source.as_ref()) {
+        for source in self
+            .0
+            .read()
+            .iter()
+            .filter_map(|entry| entry.source.as_ref())
+        {
             if let Err(error) = sys::replace(source.as_fd(), instead) {
                 log::debug!("a child keeps a listening socket: {error}");
             }
@@ -94,14 +108,19 @@ impl Sources {
     }
 
     fn set_interest(&self, index: usize, interest: Interest, poller: &Poller) {
-        if let Some(Entry { source: Some(source), .. }) = self.0.read().get(index)
-            && let Err(error) = poller.modify(source.as_fd(), SOURCE_BIT | index, interest, Mode::Level)
+        if let Some(Entry {
+            source: Some(source),
+            ..
+        }) = self.0.read().get(index)
+            && let Err(error) =
+                poller.modify(source.as_fd(), SOURCE_BIT | index, interest, Mode::Level)
         {
             log::error!("a listening socket can't be watched: {error}");
         }
     }
 
-    /// Silences a listener whose accept failed, so that the error neither ends the server nor spins.
+    /// Silences a listener whose accept failed, so that the error neither ends the server nor
+    /// spins.
     pub(crate) fn pause(&self, index: usize, until: Instant, poller: &Poller) {
         self.disarm(index, poller);
         if let Some(entry) = self.0.write().get_mut(index) {
@@ -111,7 +130,11 @@ impl Sources {
 
     /// When the first silenced listener is due.
     pub(crate) fn next_retry(&self) -> Option<Instant> {
-        self.0.read().iter().filter_map(|entry| entry.retry_at).min()
+        self.0
+            .read()
+            .iter()
+            .filter_map(|entry| entry.retry_at)
+            .min()
     }
 
     /// Arms the listeners that are due again.

@@ -6,8 +6,9 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{ProcessRequest, Request};
 
-/// A thread for each request, as Python's `ThreadingMixIn` has it; an idle connection holds its thread.
-/// Prefer [`ThreadingMixIn`](crate::ThreadingMixIn), unless handlers must have a thread of their own.
+/// A thread for each request, as Python's `ThreadingMixIn` has it; an idle connection holds its
+/// thread. Prefer [`ThreadingMixIn`](crate::ThreadingMixIn), unless handlers must have a thread of
+/// their own.
 #[derive(Clone, Debug)]
 pub struct ThreadPerRequest {
     max_threads: usize,
@@ -24,7 +25,12 @@ struct Running {
 
 impl Default for ThreadPerRequest {
     fn default() -> ThreadPerRequest {
-        ThreadPerRequest { max_threads: 256, daemon_threads: false, block_on_close: true, running: Arc::default() }
+        ThreadPerRequest {
+            max_threads: 256,
+            daemon_threads: false,
+            block_on_close: true,
+            running: Arc::default(),
+        }
     }
 }
 
@@ -34,19 +40,31 @@ impl ThreadPerRequest {
         ThreadPerRequest::default()
     }
 
-    /// How many requests are served at the same time; more wait in the listener's backlog. Defaults to 256.
+    /// How many requests are served at the same time; more wait in the listener's backlog. Defaults
+    /// to 256.
     pub fn max_threads(self, count: usize) -> Self {
-        ThreadPerRequest { max_threads: count.max(1), ..self }
+        ThreadPerRequest {
+            max_threads: count.max(1),
+            ..self
+        }
     }
 
-    /// Whether `server_close` leaves running threads to themselves (Python's `daemon_threads`). Defaults to false.
+    /// Whether `server_close` leaves running threads to themselves (Python's `daemon_threads`).
+    /// Defaults to false.
     pub fn daemon_threads(self, yes: bool) -> Self {
-        ThreadPerRequest { daemon_threads: yes, ..self }
+        ThreadPerRequest {
+            daemon_threads: yes,
+            ..self
+        }
     }
 
-    /// Whether `server_close` waits for the threads that aren't daemons (Python's `block_on_close`). Defaults to true.
+    /// Whether `server_close` waits for the threads that aren't daemons (Python's
+    /// `block_on_close`). Defaults to true.
     pub fn block_on_close(self, yes: bool) -> Self {
-        ThreadPerRequest { block_on_close: yes, ..self }
+        ThreadPerRequest {
+            block_on_close: yes,
+            ..self
+        }
     }
 }
 
@@ -60,10 +78,12 @@ impl ProcessRequest for ThreadPerRequest {
         drop(count);
         let counted = Counted(Arc::clone(&self.running));
         let client = request.client_address().clone();
-        let thread = std::thread::Builder::new().name("request".to_owned()).spawn(move || {
-            request.run();
-            drop(counted);
-        });
+        let thread = std::thread::Builder::new()
+            .name("request".to_owned())
+            .spawn(move || {
+                request.run();
+                drop(counted);
+            });
         if let Err(error) = thread {
             log::error!("{client}: no thread can be started: {error}");
         }

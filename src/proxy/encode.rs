@@ -5,7 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 /// A v1 line; both addresses must be of the same family.
 pub(crate) fn encode_v1(client: SocketAddr, server: SocketAddr) -> Vec<u8> {
     let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };
-    format!("PROXY {family} {} {} {} {}\r\n", client.ip(), server.ip(), client.port(), server.port()).into_bytes()
+    format!(
+        "PROXY {family} {} {} {} {}\r\n",
+        client.ip(),
+        server.ip(),
+        client.port(),
+        server.port()
+    )
+    .into_bytes()
 }
 
 /// A v2 header for a TCP connection, with `tlvs` as they stand behind the addresses; both

@@ -26,7 +26,11 @@ fn complete(bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
 fn invalid_at_the_last_byte(bytes: &[u8]) {
     let shown = bytes.escape_ascii();
     for cut in 0..bytes.len() {
-        assert_eq!(parse(&bytes[..cut]), Ok(Status::Partial), "{cut} of {shown}");
+        assert_eq!(
+            parse(&bytes[..cut]),
+            Ok(Status::Partial),
+            "{cut} of {shown}"
+        );
     }
     assert!(parse(bytes).is_err(), "{shown}");
 }
@@ -42,14 +46,21 @@ fn both_versions_carry_both_families() {
     ] {
         let (client, server) = (address(client), address(server));
         assert_eq!(complete(&encode_v1(client, server)), Some((client, server)));
-        assert_eq!(complete(&encode_v2(client, server, &[])), Some((client, server)));
+        assert_eq!(
+            complete(&encode_v2(client, server, &[])),
+            Some((client, server))
+        );
     }
 }
 
 #[test]
 fn an_ipv6_address_may_be_written_in_any_of_its_forms() {
-    for form in ["2001:DB8:0:0:0:0:0:1", "2001:0db8:0000:0000:0000:0000:0000:0001", "2001:db8::1", "2001:db8::0.0.0.1"]
-    {
+    for form in [
+        "2001:DB8:0:0:0:0:0:1",
+        "2001:0db8:0000:0000:0000:0000:0000:0001",
+        "2001:db8::1",
+        "2001:db8::0.0.0.1",
+    ] {
         let line = format!("PROXY TCP6 {form} ::1 1 2\r\n");
         let (client, _) = complete(line.as_bytes()).unwrap();
         assert_eq!(client, address("[2001:db8::1]:1"), "{form}");
@@ -139,7 +150,11 @@ fn bytes_above_ascii_are_refused() {
 #[test]
 fn tlvs_are_skipped_when_they_end_where_the_header_ends() {
     let (client, server) = (address("192.0.2.1:1"), address("192.0.2.2:2"));
-    for tlvs in [&b"\x04\0\0"[..], b"\x01\0\x02h2\x05\0\x01u", b"\xee\0\0\xef\0\0"] {
+    for tlvs in [
+        &b"\x04\0\0"[..],
+        b"\x01\0\x02h2\x05\0\x01u",
+        b"\xee\0\0\xef\0\0",
+    ] {
         let header = encode_v2(client, server, tlvs);
         assert_eq!(complete(&header), Some((client, server)));
     }
@@ -152,7 +167,11 @@ fn tlvs_that_do_not_end_with_the_header_are_refused() {
         let header = encode_v2(client, server, too_short);
         invalid_at_the_last_byte(&header[..V2_FIXED]);
     }
-    for (tlvs, certain_after) in [(&b"\x04\0\x01"[..], 3), (b"\x04\x01\0x", 2), (b"\x04\0\x02xy\x04", 3)] {
+    for (tlvs, certain_after) in [
+        (&b"\x04\0\x01"[..], 3),
+        (b"\x04\x01\0x", 2),
+        (b"\x04\0\x02xy\x04", 3),
+    ] {
         let header = encode_v2(client, server, tlvs);
         invalid_at_the_last_byte(&header[..V2_FIXED + 12 + certain_after]);
     }

@@ -80,36 +80,43 @@ impl Builder {
 
     /// How requests are processed. Defaults to a [`ThreadingMixIn`] of the server's own.
     pub fn process(self, how: impl ProcessRequest) -> Builder {
-        Builder { process: Arc::new(how), ..self }
+        Builder {
+            process: Arc::new(how),
+            ..self
+        }
     }
 
     /// What looks at the server and decides for it. Defaults to [`DefaultHooks`].
     pub fn hooks(self, hooks: impl ServerHooks) -> Builder {
-        Builder { hooks: Some(Box::new(hooks)), ..self }
+        Builder {
+            hooks: Some(Box::new(hooks)),
+            ..self
+        }
     }
 
-    /// How many connections the system keeps until they are accepted (the listen backlog). Defaults to 1,024 (5 in
-    /// Python).
+    /// How many connections the system keeps until they are accepted (the listen backlog). Defaults
+    /// to 1,024 (5 in Python).
     pub fn request_queue_size(mut self, backlog: u32) -> Builder {
         self.bind.request_queue_size = backlog;
         self
     }
 
-    /// Whether a TCP port that an earlier server has just left can be bound again at once. Defaults to true (false in
-    /// Python's `TCPServer`, true in its HTTP server).
+    /// Whether a TCP port that an earlier server has just left can be bound again at once. Defaults
+    /// to true (false in Python's `TCPServer`, true in its HTTP server).
     pub fn allow_reuse_address(mut self, yes: bool) -> Builder {
         self.bind.allow_reuse_address = yes;
         self
     }
 
-    /// Whether several servers may bind the same port, and share its connections. Defaults to false.
+    /// Whether several servers may bind the same port, and share its connections. Defaults to
+    /// false.
     pub fn allow_reuse_port(mut self, yes: bool) -> Builder {
         self.bind.allow_reuse_port = yes;
         self
     }
 
-    /// Which IP addresses to listen on. Defaults to [`AddressFamily::Any`]: those that the address names; `:PORT` is
-    /// both families on one socket.
+    /// Which IP addresses to listen on. Defaults to [`AddressFamily::Any`]: those that the address
+    /// names; `:PORT` is both families on one socket.
     pub fn address_family(mut self, family: AddressFamily) -> Builder {
         self.bind.address_family = family;
         self
@@ -120,9 +127,13 @@ impl Builder {
         Builder { timeout, ..self }
     }
 
-    /// How often `service_actions` is called; shutdown never waits for it. Without hooks it isn't. Defaults to 500 ms.
+    /// How often `service_actions` is called; shutdown never waits for it. Without hooks it isn't.
+    /// Defaults to 500 ms.
     pub fn poll_interval(self, interval: Duration) -> Builder {
-        Builder { poll_interval: interval.max(Duration::from_millis(1)), ..self }
+        Builder {
+            poll_interval: interval.max(Duration::from_millis(1)),
+            ..self
+        }
     }
 
     /// How long requests in flight may go on after a shutdown. Defaults to 10 s.
@@ -159,7 +170,8 @@ impl Builder {
         self
     }
 
-    /// Below how many bytes a second, over 10 s within a message, a peer is cut; 0 is off. Defaults to 100.
+    /// Below how many bytes a second, over 10 s within a message, a peer is cut; 0 is off. Defaults
+    /// to 100.
     pub fn min_rate(mut self, bytes_per_second: u64) -> Builder {
         self.timeouts.min_rate = bytes_per_second;
         self
@@ -182,7 +194,8 @@ impl Builder {
         self
     }
 
-    /// How many ready connections may wait for a thread before new ones are refused. Defaults to 16,384.
+    /// How many ready connections may wait for a thread before new ones are refused. Defaults to
+    /// 16,384.
     pub fn max_queue(mut self, count: usize) -> Builder {
         self.limits.max_queue = count;
         self
@@ -205,23 +218,33 @@ impl Builder {
         Builder { tls, ..self }
     }
 
-    /// With TLS, whether a client that speaks in the clear is served too, told apart by its first byte (0x16 begins a
-    /// TLS handshake, RFC 8446 §5.1): [`is_tls`](crate::StreamRequest::is_tls) tells the handler, which should do no
-    /// more than say where to go. The handler of such a client is made when that byte has come, so a protocol where the
-    /// server speaks first gets nowhere in the clear. Defaults to false: the client is closed, with an alert.
+    /// With TLS, whether a client that speaks in the clear is served too, told apart by its first
+    /// byte (0x16 begins a TLS handshake, RFC 8446 §5.1): [`is_tls`](crate::StreamRequest::is_tls)
+    /// tells the handler, which should do no more than say where to go. The handler of such a
+    /// client is made when that byte has come, so a protocol where the server speaks first gets
+    /// nowhere in the clear. Defaults to false: the client is closed, with an alert.
     pub fn allow_plaintext(self, yes: bool) -> Builder {
-        Builder { plaintext: yes, ..self }
+        Builder {
+            plaintext: yes,
+            ..self
+        }
     }
 
-    /// From these peers, and only from them, a PROXY header (v1 or v2) tells who the client is; they must send one.
-    /// From all others the same bytes are data. Defaults to `None`.
+    /// From these peers, and only from them, a PROXY header (v1 or v2) tells who the client is;
+    /// they must send one. From all others the same bytes are data. Defaults to `None`.
     pub fn proxy_protocol(self, peers: Option<Networks>) -> Builder {
-        Builder { proxies: peers.filter(|peers| !peers.is_empty()), ..self }
+        Builder {
+            proxies: peers.filter(|peers| !peers.is_empty()),
+            ..self
+        }
     }
 
     /// Shows all that crosses the wire to `trace`. Defaults to nobody.
     pub fn trace(self, trace: impl Trace) -> Builder {
-        Builder { trace: Some(Arc::new(trace)), ..self }
+        Builder {
+            trace: Some(Arc::new(trace)),
+            ..self
+        }
     }
 
     /// Where the time of deadlines comes from. Defaults to the system's clock.
@@ -236,12 +259,17 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Address`] for what isn't `HOST:PORT`, [`Error::Bind`] if it can't be had.
-    pub fn tcp<H: StreamRequestHandler>(self, at: &str, class: impl RequestHandlerClass<H>) -> Result<TcpServer> {
+    pub fn tcp<H: StreamRequestHandler>(
+        self,
+        at: &str,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<TcpServer> {
         let listener = Listener::bind(&inet(at)?, &self.bind)?;
         self.stream_server(listener, class)
     }
 
-    /// A server of connections to a Unix socket; a stale path is taken over, a living server's is an error.
+    /// A server of connections to a Unix socket; a stale path is taken over, a living server's is
+    /// an error.
     ///
     /// # Errors
     /// [`Error::Bind`] if it can't be had.
@@ -254,7 +282,8 @@ impl Builder {
         self.stream_server(listener, class)
     }
 
-    /// A server of connections to any address, TCP or Unix: for programs that take it from their users.
+    /// A server of connections to any address, TCP or Unix: for programs that take it from their
+    /// users.
     ///
     /// # Errors
     /// [`Error::Bind`] if it can't be had.
@@ -267,8 +296,8 @@ impl Builder {
         self.stream_server(listener, class)
     }
 
-    /// A server on a listening socket that the caller has: a std listener, or a descriptor that another process handed
-    /// over.
+    /// A server on a listening socket that the caller has: a std listener, or a descriptor that
+    /// another process handed over.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a descriptor that is no listening stream socket.
@@ -285,12 +314,17 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Address`] for what isn't `HOST:PORT`, [`Error::Bind`] if it can't be had.
-    pub fn udp<H: DatagramRequestHandler>(self, at: &str, class: impl RequestHandlerClass<H>) -> Result<UdpServer> {
+    pub fn udp<H: DatagramRequestHandler>(
+        self,
+        at: &str,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<UdpServer> {
         let socket = Datagram::bind(&inet(at)?, &self.bind)?;
         self.datagram_server(socket, class)
     }
 
-    /// A server of datagrams to a Unix socket; paths are treated as by [`unix_stream`](Builder::unix_stream).
+    /// A server of datagrams to a Unix socket; paths are treated as by
+    /// [`unix_stream`](Builder::unix_stream).
     ///
     /// # Errors
     /// [`Error::Bind`] if it can't be had.
@@ -303,7 +337,8 @@ impl Builder {
         self.datagram_server(socket, class)
     }
 
-    /// A server of datagrams to any address, UDP or Unix: for programs that take it from their users.
+    /// A server of datagrams to any address, UDP or Unix: for programs that take it from their
+    /// users.
     ///
     /// # Errors
     /// [`Error::Bind`] if it can't be had.
@@ -348,10 +383,22 @@ impl Builder {
     ) -> Result<(Arc<Core>, StreamService)> {
         let service = self.service(class);
         let hooks = self.hooks.unwrap_or_else(|| Box::new(DefaultHooks));
-        Ok((Arc::new(Core::new(self.timeouts, self.limits, self.clock, hooks, self.trace)?), service))
+        Ok((
+            Arc::new(Core::new(
+                self.timeouts,
+                self.limits,
+                self.clock,
+                hooks,
+                self.trace,
+            )?),
+            service,
+        ))
     }
 
-    fn service<H: StreamRequestHandler>(&mut self, class: impl RequestHandlerClass<H>) -> StreamService {
+    fn service<H: StreamRequestHandler>(
+        &mut self,
+        class: impl RequestHandlerClass<H>,
+    ) -> StreamService {
         StreamService {
             class: Box::new(move |client| Box::new(class.instantiate(client))),
             tls: self.tls.take(),
@@ -381,14 +428,24 @@ impl Builder {
         let interval = self.hooks.is_some().then_some(self.poll_interval);
         let hooks = self.hooks.unwrap_or_else(|| Box::new(DefaultHooks));
         Ok(Server {
-            core: Arc::new(Core::new(self.timeouts, self.limits, self.clock, hooks, self.trace)?),
+            core: Arc::new(Core::new(
+                self.timeouts,
+                self.limits,
+                self.clock,
+                hooks,
+                self.trace,
+            )?),
             process: self.process,
             sources: Vec::new(),
             addresses: Vec::new(),
             service: None,
             datagrams: None,
             bind: self.bind,
-            times: Times { timeout: self.timeout, interval, grace: self.grace },
+            times: Times {
+                timeout: self.timeout,
+                interval,
+                grace: self.grace,
+            },
             dispatcher: None,
             kind: PhantomData::<fn() -> S>,
         })
@@ -397,7 +454,9 @@ impl Builder {
 
 fn inet(text: &str) -> Result<Address> {
     match text.parse()? {
-        Address::Unix(_) => Err(Error::Address(format!("`{text}` is a Unix socket; expected HOST:PORT"))),
+        Address::Unix(_) => Err(Error::Address(format!(
+            "`{text}` is a Unix socket; expected HOST:PORT"
+        ))),
         address => Ok(address),
     }
 }

@@ -73,9 +73,10 @@ impl<S> Server<S> {
         ServerHandle(Arc::clone(&self.core))
     }
 
-    /// Serves until [`ServerHandle::shutdown`], and then until the requests in flight have ended or the grace time is
-    /// over; what is still running then is cut. At once after an earlier shutdown. Nothing is polled for: a shutdown
-    /// takes effect immediately (Python looks every `poll_interval`).
+    /// Serves until [`ServerHandle::shutdown`], and then until the requests in flight have ended or
+    /// the grace time is over; what is still running then is cut. At once after an earlier
+    /// shutdown. Nothing is polled for: a shutdown takes effect immediately (Python looks every
+    /// `poll_interval`).
     ///
     /// # Errors
     /// When the system refuses a poller or a thread, or the way to process can't work here.
@@ -89,14 +90,17 @@ impl<S> Server<S> {
         result
     }
 
-    /// Waits for one request, at most for the builder's `timeout`, and has it processed; calls `handle_timeout` if none
-    /// came.
+    /// Waits for one request, at most for the builder's `timeout`, and has it processed; calls
+    /// `handle_timeout` if none came.
     ///
     /// # Errors
     /// As for [`serve_forever`](Server::serve_forever).
     pub fn handle_request(&mut self) -> Result<()> {
         self.process.check()?;
-        let until = self.times.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let until = self
+            .times
+            .timeout
+            .and_then(|timeout| Instant::now().checked_add(timeout));
         let process = Arc::clone(&self.process);
         let served = self.dispatcher()?.handle_one(&*process, until)?;
         self.process.service_actions();
@@ -106,8 +110,8 @@ impl<S> Server<S> {
         Ok(())
     }
 
-    /// Closes the listening sockets, and waits for threads or children where Python does (`block_on_close`). Dropping
-    /// the server closes the sockets too, but waits for nobody.
+    /// Closes the listening sockets, and waits for threads or children where Python does
+    /// (`block_on_close`). Dropping the server closes the sockets too, but waits for nobody.
     pub fn server_close(mut self) {
         self.core.enter(Phase::Draining);
         self.close_sockets();
@@ -149,7 +153,9 @@ impl<S> Server<S> {
             self.wait_for_shutdown();
         }
         self.core.enter(Phase::Draining); // an error ends it as a shutdown does
-        indices.into_iter().for_each(|index| engine.remove_source(index));
+        indices
+            .into_iter()
+            .for_each(|index| engine.remove_source(index));
         self.close_sockets();
         engine.sweep(&self.core);
         self.drain(|| Engine::cut(&engine, &self.core));
@@ -157,9 +163,14 @@ impl<S> Server<S> {
     }
 
     fn wait_for_shutdown(&self) {
-        let mut next = self.times.interval.map(|interval| Instant::now() + interval);
+        let mut next = self
+            .times
+            .interval
+            .map(|interval| Instant::now() + interval);
         while self.core.is_serving() {
-            self.core.bell.wait(next.map(|due| due.saturating_duration_since(Instant::now())));
+            self.core
+                .bell
+                .wait(next.map(|due| due.saturating_duration_since(Instant::now())));
             self.core.answer_bell();
             if let (Some(due), Some(interval)) = (next, self.times.interval)
                 && due <= Instant::now()
@@ -180,26 +191,44 @@ impl<S> Server<S> {
         let until = Instant::now() + self.times.grace;
         let handle = self.handle();
         for request in handle.in_flight() {
-            log::info!("waiting for {}, busy for {:.1?}", request.client_address, request.since.elapsed());
+            log::info!(
+                "waiting for {}, busy for {:.1?}",
+                request.client_address,
+                request.since.elapsed()
+            );
         }
         // Children first: a connection counts as open until its process is reaped.
-        if self.wait_for_children(Phase::Draining, until) && self.core.wait_drained(Phase::Draining, until) {
+        if self.wait_for_children(Phase::Draining, until)
+            && self.core.wait_drained(Phase::Draining, until)
+        {
             return;
         }
         for request in handle.in_flight() {
-            log::warn!("cutting {}, busy for {:.1?}", request.client_address, request.since.elapsed());
+            log::warn!(
+                "cutting {}, busy for {:.1?}",
+                request.client_address,
+                request.since.elapsed()
+            );
         }
         let children = self.process.pending();
         self.core.enter(Phase::Cut);
         self.process.cut();
-        self.core.stats.cut.fetch_add((cut() + children) as u64, Relaxed);
+        self.core
+            .stats
+            .cut
+            .fetch_add((cut() + children) as u64, Relaxed);
         let until = Instant::now() + AFTER_CUT;
-        if !(self.wait_for_children(Phase::Cut, until) && self.core.wait_drained(Phase::Cut, until)) {
-            log::warn!("{} connections are still in a handler's hands", self.core.open_connections());
+        if !(self.wait_for_children(Phase::Cut, until) && self.core.wait_drained(Phase::Cut, until))
+        {
+            log::warn!(
+                "{} connections are still in a handler's hands",
+                self.core.open_connections()
+            );
         }
     }
 
-    /// Waits for requests that run in other processes. Their end can't be waited for with a deadline, so this looks.
+    /// Waits for requests that run in other processes. Their end can't be waited for with a
+    /// deadline, so this looks.
     fn wait_for_children(&self, phase: Phase, until: Instant) -> bool {
         loop {
             self.process.service_actions();
@@ -233,7 +262,11 @@ impl<S> Server<S> {
     fn add_listener(&mut self, listener: Listener) {
         if let Some(service) = &self.service {
             self.addresses.push(listener.server_address().clone());
-            let listener = StreamListener::new(Arc::new(listener), Arc::clone(service), Arc::clone(&self.core));
+            let listener = StreamListener::new(
+                Arc::new(listener),
+                Arc::clone(service),
+                Arc::clone(&self.core),
+            );
             self.sources.push(Source::Listener(Arc::new(listener)));
             self.dispatcher = None;
         }
@@ -265,6 +298,8 @@ impl<S> Drop for Server<S> {
 
 impl<S> std::fmt::Debug for Server<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
     }
 }

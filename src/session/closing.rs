@@ -26,8 +26,8 @@ impl Session {
             let _ = self.request.transport.shutdown(Shutdown::Write);
         }
         let rfile = &mut self.request.rfile;
-        // A service that only speaks hasn't looked yet whether the client said something; most say nothing. An error is
-        // an end, too.
+        // A service that only speaks hasn't looked yet whether the client said something; most say
+        // nothing. An error is an end, too.
         if !rfile.is_drained() && rfile.fill().is_err() {
             self.phase = Phase::Over;
             return Ok(None);
@@ -46,7 +46,11 @@ impl Session {
     /// Drops what still comes, for a while, so that no reset destroys the answer on its way.
     pub(super) fn linger(&mut self, now: Instant) -> Result<Option<Step>> {
         const MOST: u32 = 64; // reads in one go
-        let until = self.core().timeouts.linger.map(|linger| self.since + linger);
+        let until = self
+            .core()
+            .timeouts
+            .linger
+            .map(|linger| self.since + linger);
         if until.is_none_or(|until| now >= until) {
             return Ok(Some(self.end()));
         }
@@ -57,7 +61,10 @@ impl Session {
                 Ok(Fill::Nothing) => {
                     self.waiting = Waiting::ToLinger;
                     self.request.rfile.rest();
-                    return Ok(Some(Step::Wait { writing: false, until }));
+                    return Ok(Some(Step::Wait {
+                        writing: false,
+                        until,
+                    }));
                 }
                 Ok(Fill::Eof) | Err(_) => return Ok(Some(self.end())),
             }
@@ -75,7 +82,9 @@ impl Session {
             }
             Error::Panicked(_) => drop(core.stats.panics.fetch_add(1, Relaxed)),
             Error::Expired(what) => core.stats.expired(*what),
-            error if error.is_disconnect() => log::debug!("{}: {error}", self.request.client_address),
+            error if error.is_disconnect() => {
+                log::debug!("{}: {error}", self.request.client_address)
+            }
             _ => drop(core.stats.failed.fetch_add(1, Relaxed)),
         }
         if !error.is_disconnect() {
@@ -88,7 +97,11 @@ impl Session {
             Phase::Serving => Phase::Finishing,
             Phase::Finishing if peer_is_there && self.handler.is_some() => Phase::Finishing,
             // What a `setup` or `finish` wrote before it failed goes out.
-            Phase::Handshake | Phase::Finished if peer_is_there && self.request.wfile.has_unsent() => Phase::Finished,
+            Phase::Handshake | Phase::Finished
+                if peer_is_there && self.request.wfile.has_unsent() =>
+            {
+                Phase::Finished
+            }
             _ => Phase::Over,
         };
         if error.is_disconnect() {
@@ -103,7 +116,10 @@ impl Session {
         let answer = core.hooks.handle_refusal(&self.request.client_address, why);
         self.phase = Phase::Over;
         if let (Some(answer), None) = (answer, &self.service.tls) {
-            let _ = self.request.transport.write_vectored(&[io::IoSlice::new(answer)]);
+            let _ = self
+                .request
+                .transport
+                .write_vectored(&[io::IoSlice::new(answer)]);
             self.refusing = Refusing::begin(&core);
             if self.refusing.is_some() && self.request.transport.finish_writing().is_ok() {
                 (self.since, self.phase) = (core.clock.now(), Phase::Lingering);

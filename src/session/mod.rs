@@ -1,9 +1,9 @@
-//! The life of one connection: PROXY header → `verify_request` → (first byte) → TLS handshake → `setup` → [wait →
-//! `handle`]* → `finish` → close.
+//! The life of one connection: PROXY header → `verify_request` → (first byte) → TLS handshake →
+//! `setup` → [wait → `handle`]* → `finish` → close.
 //!
-//! A [`Session`] never sleeps by itself. [`advance`](Session::advance) does what can be done now and says what the
-//! connection waits for; whoever holds it parks it in the poller (the pool), sleeps (a thread of its own), or feeds it
-//! by hand (a test).
+//! A [`Session`] never sleeps by itself. [`advance`](Session::advance) does what can be done now
+//! and says what the connection waits for; whoever holds it parks it in the poller (the pool),
+//! sleeps (a thread of its own), or feeds it by hand (a test).
 
 mod closing;
 mod opening;
@@ -25,13 +25,15 @@ use crate::request::StreamRequest;
 use crate::tls::Tls;
 use crate::transport::Transport;
 
-/// After so many messages in one go, a busy connection lets the others that are ready go first (puma/puma#3487).
+/// After so many messages in one go, a busy connection lets the others that are ready go first
+/// (puma/puma#3487).
 const MESSAGES_IN_ONE_GO: u32 = 32;
 /// A handler's call that takes so long is a go of its own.
 const LONG_CALL: Duration = Duration::from_millis(10);
 
 /// Makes the handler of a connection.
-pub(crate) type StreamClass = Box<dyn Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync>;
+pub(crate) type StreamClass =
+    Box<dyn Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync>;
 
 /// What all connections of a server have in common.
 pub(crate) struct StreamService {
@@ -47,7 +49,10 @@ pub(crate) struct StreamService {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// The socket must become readable or writable, or the moment must come.
-    Wait { writing: bool, until: Option<Instant> },
+    Wait {
+        writing: bool,
+        until: Option<Instant>,
+    },
     /// It could go on at once, but others should be served first.
     Yield,
     /// Nothing: it is over, and may be dropped.
@@ -110,13 +115,21 @@ impl Session {
         core: &Arc<Core>,
     ) -> Session {
         let now = core.clock.now();
-        let proxied = service.proxies.as_ref().is_some_and(|trusted| trusted.contains(&client));
+        let proxied = service
+            .proxies
+            .as_ref()
+            .is_some_and(|trusted| trusted.contains(&client));
         let transport = Arc::new(transport);
         let clock = &core.clock;
         Session {
             request: StreamRequest {
                 client_address: client,
-                rfile: RFile::new(Arc::clone(&transport), clock.clone(), &core.timeouts, &core.limits),
+                rfile: RFile::new(
+                    Arc::clone(&transport),
+                    clock.clone(),
+                    &core.timeouts,
+                    &core.limits,
+                ),
                 wfile: WFile::new(Arc::clone(&transport), clock.clone(), &core.timeouts),
                 server: ServerHandle(Arc::clone(core)),
                 transport,
@@ -182,7 +195,8 @@ impl Session {
         self.phase = Phase::Over;
     }
 
-    /// Whether the client's address is known from the beginning: no PROXY header is to tell another one.
+    /// Whether the client's address is known from the beginning: no PROXY header is to tell another
+    /// one.
     pub(crate) fn knows_its_client(&self) -> bool {
         self.phase != Phase::Proxy
     }
@@ -200,7 +214,8 @@ impl Session {
         }
     }
 
-    /// Goes as far as it goes without waiting. Never panics: a handler's panic ends its connection only.
+    /// Goes as far as it goes without waiting. Never panics: a handler's panic ends its connection
+    /// only.
     pub(crate) fn advance(&mut self, now: Instant) -> Step {
         let mut now = now;
         let mut messages = 0;
@@ -215,8 +230,8 @@ impl Session {
 
     /// The moment named by [`Step::Wait`] has come.
     pub(crate) fn expire(&mut self, now: Instant) -> Step {
-        // Before the answer is out, an alarm can't be heard: its handler would be called too early, and again and
-        // again.
+        // Before the answer is out, an alarm can't be heard: its handler would be called too early,
+        // and again and again.
         if self.waiting != Waiting::ToWrite && self.request.alarm.is_some_and(|at| at <= now) {
             self.due = true;
             return self.advance(now);
@@ -226,22 +241,38 @@ impl Session {
             Waiting::ForHandshake => Some(Expiry::Handshake),
             Waiting::ForHead => Some(Expiry::Head),
             Waiting::Idle => Some(Expiry::Idle),
-            Waiting::ForRest if self.head_deadline().is_some_and(|at| at <= now) => Some(Expiry::Head),
-            Waiting::ForRest => self.request.rfile.pace().check(now).err().map(|slow| match slow {
-                Slow::Stalled => Expiry::Read,
-                Slow::TooSlow => Expiry::TooSlow,
-            }),
-            Waiting::ToWrite => self.request.wfile.pace().check(now).err().map(|slow| match slow {
-                Slow::Stalled => Expiry::Write,
-                Slow::TooSlow => Expiry::TooSlow,
-            }),
+            Waiting::ForRest if self.head_deadline().is_some_and(|at| at <= now) => {
+                Some(Expiry::Head)
+            }
+            Waiting::ForRest => self
+                .request
+                .rfile
+                .pace()
+                .check(now)
+                .err()
+                .map(|slow| match slow {
+                    Slow::Stalled => Expiry::Read,
+                    Slow::TooSlow => Expiry::TooSlow,
+                }),
+            Waiting::ToWrite => self
+                .request
+                .wfile
+                .pace()
+                .check(now)
+                .err()
+                .map(|slow| match slow {
+                    Slow::Stalled => Expiry::Write,
+                    Slow::TooSlow => Expiry::TooSlow,
+                }),
         };
         if let Some(what) = expiry {
             if self.waiting == Waiting::ToWrite {
                 self.request.wfile.discard();
             } else if let Some(handler) = &mut self.handler {
                 // The last word of a handler that panics is none.
-                let _ = catch_unwind(AssertUnwindSafe(|| handler.expired(&mut self.request, what)));
+                let _ = catch_unwind(AssertUnwindSafe(|| {
+                    handler.expired(&mut self.request, what)
+                }));
             }
             self.fail(&Error::Expired(what));
         }
@@ -330,17 +361,23 @@ impl Session {
         let next = guard(|| handler.handle(request));
         let begun = std::mem::replace(now, request.server.clock().now());
         let waited = begun.saturating_duration_since(self.ready_at);
-        request.server.0.stats.handled(waited, now.saturating_duration_since(begun));
+        request
+            .server
+            .0
+            .stats
+            .handled(waited, now.saturating_duration_since(begun));
         self.ready_at = *now;
         match next? {
             Next::Close => self.phase = Phase::Finishing,
             Next::Wait => {
                 let progress = request.rfile.bytes_taken() > taken;
-                // Bytes are left and the handler gets on: they may be a whole message. Without progress it needs more.
+                // Bytes are left and the handler gets on: they may be a whole message. Without
+                // progress it needs more.
                 self.due = request.again || (progress && !request.rfile.buffer().is_empty());
                 if progress {
                     self.within_message = false;
-                    // A message that the handler takes piece by piece is one message to the least rate.
+                    // A message that the handler takes piece by piece is one message to the least
+                    // rate.
                     if !request.in_message {
                         request.rfile.pace().reset();
                     }
@@ -371,32 +408,53 @@ impl Session {
         };
         if let Some(alarm) = self.request.alarm {
             let idle = self.waiting == Waiting::Idle;
-            until = if idle { Some(alarm) } else { until.into_iter().chain([alarm]).min() };
+            until = if idle {
+                Some(alarm)
+            } else {
+                until.into_iter().chain([alarm]).min()
+            };
         }
         self.request.rfile.rest();
         self.request.wfile.rest();
-        Step::Wait { writing: false, until }
+        Step::Wait {
+            writing: false,
+            until,
+        }
     }
 
-    /// A message's head must be whole by then; a message that the handler keeps in flight has no such limit.
+    /// A message's head must be whole by then; a message that the handler keeps in flight has no
+    /// such limit.
     fn head_deadline(&self) -> Option<Instant> {
-        if self.request.in_message { None } else { self.head_deadline_from(self.since) }
+        if self.request.in_message {
+            None
+        } else {
+            self.head_deadline_from(self.since)
+        }
     }
 
     fn head_deadline_from(&self, since: Instant) -> Option<Instant> {
         self.core().timeouts.head.map(|head| since + head)
     }
 
-    /// Sends what is written; a step if the peer must take some of it first, or if it is others' turn.
+    /// Sends what is written; a step if the peer must take some of it first, or if it is others'
+    /// turn.
     fn drain(&mut self, now: Instant) -> Result<Option<Step>> {
-        match self.request.wfile.drain().inspect_err(|_| self.request.wfile.discard())? {
+        match self
+            .request
+            .wfile
+            .drain()
+            .inspect_err(|_| self.request.wfile.discard())?
+        {
             Drain::Done => return Ok(None),
             Drain::Partial => return Ok(Some(Step::Yield)),
             Drain::Blocked => {}
         }
         self.waiting = Waiting::ToWrite;
         let until = self.request.wfile.pace().block(now);
-        Ok(Some(Step::Wait { writing: true, until }))
+        Ok(Some(Step::Wait {
+            writing: true,
+            until,
+        }))
     }
 
     pub(crate) fn admitted(&mut self, admission: Admission) {
@@ -417,11 +475,14 @@ impl Session {
 
 /// Calls a handler; its panic is an error like any other.
 fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(Error::Panicked(message_of(&*panic))))
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|panic| Err(Error::Panicked(message_of(&*panic))))
 }
 
 /// What a panic says.
 pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+        .to_owned()
 }

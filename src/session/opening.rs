@@ -31,7 +31,10 @@ impl Session {
                 Fill::Eof => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 Fill::Nothing => {
                     self.waiting = Waiting::ForHead;
-                    Ok(Some(Step::Wait { writing: false, until: self.head_deadline_from(self.since) }))
+                    Ok(Some(Step::Wait {
+                        writing: false,
+                        until: self.head_deadline_from(self.since),
+                    }))
                 }
             },
         }
@@ -40,7 +43,9 @@ impl Session {
     pub(super) fn verify(&mut self) -> Result<Option<Step>> {
         let core = Arc::clone(self.core());
         if let Some(admission) = &mut self.admission {
-            admission.count_address(&self.request.client_address).map_err(Error::Refused)?;
+            admission
+                .count_address(&self.request.client_address)
+                .map_err(Error::Refused)?;
         }
         if !core.hooks.verify_request(&self.request.client_address) {
             return Err(Error::Refused(Refusal::Denied));
@@ -53,8 +58,8 @@ impl Session {
         Ok(None)
     }
 
-    /// Waits for what the client begins with, and begins TLS unless it speaks in the clear. The byte stays where it is,
-    /// for the handshake or the handler to read.
+    /// Waits for what the client begins with, and begins TLS unless it speaks in the clear. The
+    /// byte stays where it is, for the handshake or the handler to read.
     pub(super) fn look_at_first_byte(&mut self) -> Result<Option<Step>> {
         let request = &mut self.request;
         let first = match request.rfile.buffer().first() {
@@ -78,7 +83,8 @@ impl Session {
     /// What follows is encrypted, if the service is.
     fn start_tls(&mut self) -> Result<()> {
         if let Some(tls) = &self.service.tls {
-            let session = TlsSession::new(tls.config(), self.request.rfile.take_all()).map_err(Error::Tls)?;
+            let session =
+                TlsSession::new(tls.config(), self.request.rfile.take_all()).map_err(Error::Tls)?;
             self.request.transport.start_tls(session);
         }
         self.phase = Phase::Handshake;
@@ -88,7 +94,11 @@ impl Session {
     pub(super) fn handshake(&mut self) -> Result<Option<Step>> {
         match self.request.transport.handshake()? {
             Handshake::Done => {}
-            wants => return Ok(Some(self.wait_for_handshake(wants == Handshake::WantsWrite))),
+            wants => {
+                return Ok(Some(
+                    self.wait_for_handshake(wants == Handshake::WantsWrite),
+                ));
+            }
         }
         self.begin()?;
         Ok(None)
@@ -97,7 +107,10 @@ impl Session {
     fn wait_for_handshake(&mut self, writing: bool) -> Step {
         self.waiting = Waiting::ForHandshake;
         self.request.rfile.woken(false);
-        Step::Wait { writing, until: self.head_deadline_from(self.since) }
+        Step::Wait {
+            writing,
+            until: self.head_deadline_from(self.since),
+        }
     }
 
     /// Makes the handler, gives it what it asks for, and calls `setup`.

@@ -1,7 +1,8 @@
 //! The two ends' byte stream, whatever carries it: TCP, a Unix socket, either under TLS, or memory.
 //!
-//! Sockets never block; [`Transport::wait`] is where a handler that reads or writes more than is there sleeps. All
-//! methods take `&self`, so that a shutdown can end a stream that a worker is busy with.
+//! Sockets never block; [`Transport::wait`] is where a handler that reads or writes more than is
+//! there sleeps. All methods take `&self`, so that a shutdown can end a stream that a worker is
+//! busy with.
 
 mod memory;
 mod tls;
@@ -47,19 +48,31 @@ pub(crate) enum Woken {
 
 impl Transport {
     pub(crate) fn plain(stream: Stream) -> Transport {
-        Transport { socket: Socket::Stream(stream), tls: OnceLock::new(), tap: None }
+        Transport {
+            socket: Socket::Stream(stream),
+            tls: OnceLock::new(),
+            tap: None,
+        }
     }
 
     pub(crate) fn memory(stream: MemoryStream) -> Transport {
-        Transport { socket: Socket::Memory(stream), tls: OnceLock::new(), tap: None }
+        Transport {
+            socket: Socket::Memory(stream),
+            tls: OnceLock::new(),
+            tap: None,
+        }
     }
 
     /// Has everything that crosses it told to a trace.
     pub(crate) fn tapped(self, tap: Option<Tap>) -> Transport {
-        Transport { tap: tap.map(Box::new), ..self }
+        Transport {
+            tap: tap.map(Box::new),
+            ..self
+        }
     }
 
-    /// From here on everything is encrypted; the handshake comes first. A second call changes nothing.
+    /// From here on everything is encrypted; the handshake comes first. A second call changes
+    /// nothing.
     pub(crate) fn start_tls(&self, session: TlsSession) {
         self.tls.get_or_init(|| Box::new(session));
     }
@@ -84,21 +97,22 @@ impl Transport {
         }
     }
 
-    /// Whether a read that returns less than was asked for proves that nothing more has come. TLS records and
-    /// memory promise no such thing.
+    /// Whether a read that returns less than was asked for proves that nothing more has come. TLS
+    /// records and memory promise no such thing.
     pub(crate) fn short_read_drains(&self) -> bool {
         self.tls().is_none() && matches!(self.socket, Socket::Stream(_))
     }
 
-    /// The byte that the next read begins with, which stays on the socket; `None` at the end, `WouldBlock` if nothing
-    /// has come.
+    /// The byte that the next read begins with, which stays on the socket; `None` at the end,
+    /// `WouldBlock` if nothing has come.
     pub(crate) fn peek(&self) -> io::Result<Option<u8>> {
         let stream = match &self.socket {
             Socket::Stream(stream) => stream,
             Socket::Memory(stream) => return stream.peek(),
         };
         let mut first = [0];
-        let (count, _) = rustix::io::retry_on_intr(|| rustix::net::recv(stream, &mut first, RecvFlags::PEEK))?;
+        let (count, _) =
+            rustix::io::retry_on_intr(|| rustix::net::recv(stream, &mut first, RecvFlags::PEEK))?;
         Ok((count > 0).then_some(first[0]))
     }
 
@@ -117,7 +131,11 @@ impl Transport {
             None => (&self.socket).read(buffer)?,
         };
         if let Some(tap) = &self.tap {
-            tap.note(if count == 0 { Traffic::ReceivedEnd } else { Traffic::Received(&buffer[..count]) });
+            tap.note(if count == 0 {
+                Traffic::ReceivedEnd
+            } else {
+                Traffic::Received(&buffer[..count])
+            });
         }
         Ok(count)
     }
@@ -135,14 +153,16 @@ impl Transport {
         Ok(count)
     }
 
-    /// As [`write_vectored`](Transport::write_vectored), for what [`finish_writing`](Transport::finish_writing)
-    /// follows: the system may wait for that, and send the end in the same segment.
+    /// As [`write_vectored`](Transport::write_vectored), for what
+    /// [`finish_writing`](Transport::finish_writing) follows: the system may wait for that, and
+    /// send the end in the same segment.
     pub(crate) fn write_last(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let (None, Socket::Stream(Stream::Tcp(stream))) = (self.tls(), &self.socket) else {
             return self.write_vectored(slices);
         };
         let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
-        let count = rustix::net::sendmsg(stream, slices, &mut SendAncillaryBuffer::default(), flags)?;
+        let count =
+            rustix::net::sendmsg(stream, slices, &mut SendAncillaryBuffer::default(), flags)?;
         if let Some(tap) = &self.tap {
             tap.note(Traffic::Sent(&slices.concat_slices()[..count]));
         }
@@ -170,7 +190,8 @@ impl Transport {
         }
     }
 
-    /// Sends at most `count` bytes of `file` from `offset`, by `sendfile(2)` where nothing has to be encrypted.
+    /// Sends at most `count` bytes of `file` from `offset`, by `sendfile(2)` where nothing has to
+    /// be encrypted.
     pub(crate) fn send_file(&self, file: &File, offset: u64, count: u64) -> io::Result<usize> {
         const AT_ONCE: u64 = 2 << 20;
         let count = count.min(AT_ONCE) as usize;
@@ -185,11 +206,16 @@ impl Transport {
         }
         let mut piece = vec![0; count.min(16 * 1024)];
         let read = std::os::unix::fs::FileExt::read_at(file, &mut piece, offset)?;
-        if read == 0 { Ok(0) } else { self.write_vectored(&[IoSlice::new(&piece[..read])]) }
+        if read == 0 {
+            Ok(0)
+        } else {
+            self.write_vectored(&[IoSlice::new(&piece[..read])])
+        }
     }
 
     /// Sleeps until the socket is ready; false when `timeout` passed first. With
-    /// [`wait_attentively`](Transport::wait_attentively) the only place where a thread waits for a peer.
+    /// [`wait_attentively`](Transport::wait_attentively) the only place where a thread waits for a
+    /// peer.
     pub(crate) fn wait(&self, reading: bool, timeout: Option<Duration>) -> io::Result<bool> {
         Ok(self.wait_attentively(reading, timeout, None)? != Woken::TimedOut)
     }
@@ -204,14 +230,21 @@ impl Transport {
         let Socket::Stream(stream) = &self.socket else {
             return Ok(Woken::TimedOut); // memory is fed by the thread that calls the handler: nothing can come while it waits
         };
-        let flags = if reading { PollFlags::IN } else { PollFlags::OUT };
-        let timeout = timeout.map(|t| t + Duration::from_micros(999)).and_then(|t| Timespec::try_from(t).ok());
+        let flags = if reading {
+            PollFlags::IN
+        } else {
+            PollFlags::OUT
+        };
+        let timeout = timeout
+            .map(|t| t + Duration::from_micros(999))
+            .and_then(|t| Timespec::try_from(t).ok());
         let socket = PollFd::new(stream, flags);
         let polled = match &other {
             None => poll(&mut [socket], timeout.as_ref()).map(|ready| (ready, false)),
             Some(other) => {
                 let mut both = [socket, PollFd::new(other, PollFlags::IN)];
-                poll(&mut both, timeout.as_ref()).map(|ready| (ready, !both[1].revents().is_empty()))
+                poll(&mut both, timeout.as_ref())
+                    .map(|ready| (ready, !both[1].revents().is_empty()))
             }
         };
         match polled {
@@ -291,6 +324,8 @@ trait ConcatSlices {
 
 impl ConcatSlices for &[IoSlice<'_>] {
     fn concat_slices(&self) -> Vec<u8> {
-        self.iter().flat_map(|slice| slice.iter().copied()).collect()
+        self.iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect()
     }
 }

@@ -16,18 +16,26 @@ pub(crate) enum Handshake {
     WantsWrite,
 }
 
-/// One TLS connection. The lock is never contended: the one worker that holds the connection reads and writes.
+/// One TLS connection. The lock is never contended: the one worker that holds the connection reads
+/// and writes.
 #[derive(Debug)]
 pub(crate) struct TlsSession(Mutex<ServerConnection>);
 
 impl TlsSession {
-    /// A session whose client has sent `received` already: bytes that came along with a PROXY header.
-    pub(crate) fn new(config: Arc<ServerConfig>, mut received: &[u8]) -> Result<TlsSession, rustls::Error> {
+    /// A session whose client has sent `received` already: bytes that came along with a PROXY
+    /// header.
+    pub(crate) fn new(
+        config: Arc<ServerConfig>,
+        mut received: &[u8],
+    ) -> Result<TlsSession, rustls::Error> {
         let mut tls = ServerConnection::new(config)?;
         while !received.is_empty() {
-            // Reading from memory fails only when rustls' own buffer is full of what can't be a handshake.
+            // Reading from memory fails only when rustls' own buffer is full of what can't be a
+            // handshake.
             if tls.read_tls(&mut received).is_err() {
-                return Err(rustls::Error::General("too much before the handshake".to_owned()));
+                return Err(rustls::Error::General(
+                    "too much before the handshake".to_owned(),
+                ));
             }
             tls.process_new_packets()?;
         }
@@ -43,7 +51,9 @@ impl TlsSession {
         let mut tls = self.0.lock();
         loop {
             match send_pending(&mut tls, socket) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Handshake::WantsWrite),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Handshake::WantsWrite);
+                }
                 other => other?,
             }
             if !tls.is_handshaking() {
@@ -52,7 +62,9 @@ impl TlsSession {
             match tls.read_tls(&mut socket) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) => process(&mut tls, socket)?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Handshake::WantsRead),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Handshake::WantsRead);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -68,7 +80,8 @@ impl TlsSession {
                 other => return other,
             }
             match tls.read_tls(&mut socket) {
-                // rustls tells an end without close_notify, at the next `reader().read`, from a clean one.
+                // rustls tells an end without close_notify, at the next `reader().read`, from a
+                // clean one.
                 Ok(_) => process(&mut tls, socket)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -78,7 +91,8 @@ impl TlsSession {
 
     pub(super) fn write(&self, socket: &Socket, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut tls = self.0.lock();
-        // What rustls holds back is bounded by sending it first: a peer that reads nothing costs one record.
+        // What rustls holds back is bounded by sending it first: a peer that reads nothing costs
+        // one record.
         send_pending(&mut tls, socket)?;
         let taken = tls.writer().write_vectored(slices)?;
         match send_pending(&mut tls, socket) {

@@ -1,18 +1,20 @@
-//! What a handler has to do with deadlines: its last word, its own time-out, its alarms; and servers that obey a clock
-//! set by hand.
+//! What a handler has to do with deadlines: its last word, its own time-out, its alarms; and
+//! servers that obey a clock set by hand.
 
 use std::io::Write;
 use std::time::Duration;
 
 use socketserver::testing::TestConnection;
 use socketserver::{
-    Builder, Expiry, ManualClock, Next, Result, StreamRequest, StreamRequestHandler, ThreadPerRequest, ThreadingMixIn,
+    Builder, Expiry, ManualClock, Next, Result, StreamRequest, StreamRequestHandler,
+    ThreadPerRequest, ThreadingMixIn,
 };
 
 use crate::deadlines::{SECOND, assert_expires, without_deadlines};
 use crate::support::{Running, eventually};
 
-/// Has a time-out of its own, says which deadline has passed, and can be told to wait in several ways.
+/// Has a time-out of its own, says which deadline has passed, and can be told to wait in several
+/// ways.
 struct Patient;
 
 impl StreamRequestHandler for Patient {
@@ -47,8 +49,14 @@ fn a_handler_has_the_last_word_when_a_deadline_has_passed() {
 fn wake_after_calls_the_handler_once_instead_of_the_idle_time_out() {
     let (settings, hooks) = without_deadlines();
     let mut client = TestConnection::new(settings.idle_timeout(Some(3 * SECOND)), |_: &_| Patient);
-    client.send(b"wake me").advance(5 * SECOND - Duration::from_nanos(1));
-    assert_eq!(client.received(), b"", "and the idle time-out didn't end it");
+    client
+        .send(b"wake me")
+        .advance(5 * SECOND - Duration::from_nanos(1));
+    assert_eq!(
+        client.received(),
+        b"",
+        "and the idle time-out didn't end it"
+    );
     client.advance(Duration::from_nanos(1));
     assert_eq!(client.received(), b"awake\n");
     assert_expires(&mut client, &hooks, 3 * SECOND, Expiry::Idle);
@@ -58,14 +66,20 @@ fn wake_after_calls_the_handler_once_instead_of_the_idle_time_out() {
 fn bytes_that_come_before_the_alarm_silence_it() {
     let (settings, _) = without_deadlines();
     let mut client = TestConnection::new(settings, |_: &_| Patient);
-    client.send(b"wake me").advance(SECOND).send(b"x").advance(100 * SECOND);
+    client
+        .send(b"wake me")
+        .advance(SECOND)
+        .send(b"x")
+        .advance(100 * SECOND);
     assert_eq!(client.received(), b"");
 }
 
 #[test]
 fn a_connection_that_stays_in_flight_has_the_read_time_out_and_survives_a_shutdown() {
     let (settings, hooks) = without_deadlines();
-    let settings = settings.idle_timeout(Some(2 * SECOND)).head_timeout(Some(3 * SECOND));
+    let settings = settings
+        .idle_timeout(Some(2 * SECOND))
+        .head_timeout(Some(3 * SECOND));
     let mut client = TestConnection::new(settings, |_: &_| Patient);
     client.send(b"working").shutdown();
     assert!(!client.is_closed());
@@ -78,23 +92,38 @@ fn a_connection_that_stays_in_flight_has_the_read_time_out_and_survives_a_shutdo
 #[test]
 fn a_server_with_a_clock_set_by_hand_obeys_it() {
     let hand = ManualClock::new();
-    let settings = || Builder::new().clock(hand.clock()).idle_timeout(Some(60 * SECOND));
-    let server = Running::start(settings().process(ThreadingMixIn::new()).tcp("127.0.0.1:0", |_: &_| Patient).unwrap());
+    let settings = || {
+        Builder::new()
+            .clock(hand.clock())
+            .idle_timeout(Some(60 * SECOND))
+    };
+    let server = Running::start(
+        settings()
+            .process(ThreadingMixIn::new())
+            .tcp("127.0.0.1:0", |_: &_| Patient)
+            .unwrap(),
+    );
     let mut client = server.connect();
     eventually("it is parked", || server.stats().parked == 1);
     hand.advance(59 * SECOND);
     client.say(b"wake me");
-    eventually("it is parked again", || server.stats().handled == 1 && server.stats().parked == 1);
+    eventually("it is parked again", || {
+        server.stats().handled == 1 && server.stats().parked == 1
+    });
     hand.advance(5 * SECOND);
     client.hear(b"awake\n");
-    eventually("it is parked once more", || server.stats().handled == 2 && server.stats().parked == 1);
+    eventually("it is parked once more", || {
+        server.stats().handled == 2 && server.stats().parked == 1
+    });
     hand.advance(60 * SECOND);
     assert_eq!(client.hear_end(), b"Idle\n");
 }
 
 #[test]
 fn a_thread_per_request_obeys_the_same_deadlines() {
-    let settings = Builder::new().process(ThreadPerRequest::new()).idle_timeout(Some(Duration::from_millis(20)));
+    let settings = Builder::new()
+        .process(ThreadPerRequest::new())
+        .idle_timeout(Some(Duration::from_millis(20)));
     let server = Running::start(settings.tcp("127.0.0.1:0", |_: &_| Patient).unwrap());
     assert_eq!(server.connect().hear_end(), b"Idle\n");
     assert_eq!(server.stats().expired(Expiry::Idle), 1);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use socketserver::testing::TestConnection;
 use socketserver::{
-    Builder, Next, Result, StreamRequest, StreamRequestHandler, Synchronous, ThreadPerRequest, ThreadingMixIn,
+    Builder, Next, Result, StreamRequest, StreamRequestHandler, Synchronous, ThreadPerRequest,
+    ThreadingMixIn,
 };
 
 use crate::subjects::Obedient;
@@ -37,7 +38,9 @@ fn a_thousand_idle_connections_hold_no_thread_and_are_served_when_bytes_come() {
         server.connect().say(b"warm\n").hear(b"warm\n");
         let before = threads();
         let mut clients: Vec<Client> = (0..1000).map(|_| server.connect()).collect();
-        eventually("all are parked before their first byte", || server.stats().parked == 1000);
+        eventually("all are parked before their first byte", || {
+            server.stats().parked == 1000
+        });
         for client in &mut clients {
             client.say(b"hello\n");
         }
@@ -48,17 +51,25 @@ fn a_thousand_idle_connections_hold_no_thread_and_are_served_when_bytes_come() {
         assert_eq!(threads(), before);
         assert_eq!(server.stats().threads, 2);
         for client in clients.iter_mut().rev().step_by(7) {
-            client.say(b"in another order\n").hear(b"in another order\n");
+            client
+                .say(b"in another order\n")
+                .hear(b"in another order\n");
         }
         clients.truncate(10);
-        eventually("those that have gone are forgotten", || server.stats().open == 10);
+        eventually("those that have gone are forgotten", || {
+            server.stats().open == 10
+        });
     });
 }
 
 #[test]
 fn no_wake_up_is_lost_wherever_two_messages_are_cut() {
     let both = b"hello\nworld\n";
-    for settings in [pool(2), Builder::new().process(ThreadPerRequest::new()), Builder::new().process(Synchronous)] {
+    for settings in [
+        pool(2),
+        Builder::new().process(ThreadPerRequest::new()),
+        Builder::new().process(Synchronous),
+    ] {
         let server = Running::start(settings.tcp("127.0.0.1:0", |_: &_| OneLineEach).unwrap());
         for cut in 0..=both.len() {
             let (first, second) = both.split_at(cut);
@@ -68,7 +79,9 @@ fn no_wake_up_is_lost_wherever_two_messages_are_cut() {
             let mut slow = server.connect();
             let handled = server.stats().handled;
             slow.say(first);
-            eventually("the first part was handled", || cut == 0 || server.stats().handled > handled);
+            eventually("the first part was handled", || {
+                cut == 0 || server.stats().handled > handled
+            });
             slow.say(second).hear(both);
         }
     }
@@ -76,7 +89,9 @@ fn no_wake_up_is_lost_wherever_two_messages_are_cut() {
 
 #[test]
 fn messages_that_come_byte_by_byte_or_glued_are_handled_alike() {
-    let text: Vec<u8> = (0..100).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+    let text: Vec<u8> = (0..100)
+        .flat_map(|n| format!("line {n}\n").into_bytes())
+        .collect();
     let mut glued = TestConnection::new(Builder::new(), |_: &_| OneLineEach);
     assert_eq!(glued.send(&text).received(), text);
     let mut bytewise = TestConnection::new(Builder::new(), |_: &_| OneLineEach);
@@ -112,7 +127,10 @@ fn an_event_that_comes_while_the_handler_runs_is_not_lost() {
                 for round in 0..500 {
                     // Two segments: the second often comes while the first is handled.
                     let (first, second) = (format!("client {client} "), format!("round {round}\n"));
-                    connection.say(first.as_bytes()).say(second.as_bytes()).hear((first + &second).as_bytes());
+                    connection
+                        .say(first.as_bytes())
+                        .say(second.as_bytes())
+                        .hear((first + &second).as_bytes());
                 }
             });
         }
@@ -134,19 +152,26 @@ fn a_client_that_never_pauses_does_not_starve_the_others() {
             }
         });
         scope.spawn(|| {
-            greedy.socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            greedy
+                .socket
+                .set_read_timeout(Some(Duration::from_millis(50)))
+                .unwrap();
             let mut buffer = [0; 65_536];
             loop {
                 match (&greedy.socket).read(&mut buffer) {
                     Ok(count) if count > 0 => drop(echoed.fetch_add(count, Ordering::SeqCst)),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock && !stop.load(Ordering::SeqCst) => {}
+                    Err(error)
+                        if error.kind() == ErrorKind::WouldBlock
+                            && !stop.load(Ordering::SeqCst) => {}
                     _ => return,
                 }
             }
         });
         for _ in 0..10 {
             let before = echoed.load(Ordering::SeqCst);
-            eventually("the greedy client is served", || echoed.load(Ordering::SeqCst) > before);
+            eventually("the greedy client is served", || {
+                echoed.load(Ordering::SeqCst) > before
+            });
             server.connect().say(b"me too\n").hear(b"me too\n");
         }
         stop.store(true, Ordering::SeqCst);
@@ -172,7 +197,11 @@ fn the_last_words_come_whole_with_the_end_behind_them() {
     for (word, length) in [("short", 5), ("long", 2 + (3 << 20))] {
         let mut client = server.connect();
         let mut heard = Vec::new();
-        client.say(word.as_bytes()).socket.read_to_end(&mut heard).unwrap();
+        client
+            .say(word.as_bytes())
+            .socket
+            .read_to_end(&mut heard)
+            .unwrap();
         assert_eq!((&heard[..2], heard.len()), (&b"> "[..], length));
     }
 }

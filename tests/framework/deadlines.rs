@@ -14,33 +14,50 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// No deadline at all, and the hooks that would hear of one.
 pub(crate) fn without_deadlines() -> (Builder, Recorder) {
     let hooks = Recorder::default();
-    let settings = Builder::new().hooks(hooks.clone()).idle_timeout(None).head_timeout(None).read_timeout(None);
+    let settings = Builder::new()
+        .hooks(hooks.clone())
+        .idle_timeout(None)
+        .head_timeout(None)
+        .read_timeout(None);
     (settings.write_timeout(None).min_rate(0), hooks)
 }
 
 /// Fails unless the connection is open just before `at` (from now), and is cut for `what` then.
 #[track_caller]
-pub(crate) fn assert_expires(client: &mut TestConnection, hooks: &Recorder, at: Duration, what: Expiry) {
+pub(crate) fn assert_expires(
+    client: &mut TestConnection,
+    hooks: &Recorder,
+    at: Duration,
+    what: Expiry,
+) {
     client.advance(at - Duration::from_millis(1));
     assert!(!client.is_closed(), "it is too early");
     assert_eq!(hooks.expiries(), []);
     client.advance(Duration::from_millis(1));
     assert!(client.is_closed(), "it is time");
     assert_eq!(hooks.expiries(), [what]);
-    assert_eq!((client.server().stats().expired(what), client.server().stats().expired_total()), (1, 1));
+    assert_eq!(
+        (
+            client.server().stats().expired(what),
+            client.server().stats().expired_total()
+        ),
+        (1, 1)
+    );
 }
 
 #[test]
 fn a_client_that_says_nothing_expires_as_idle() {
     let (settings, hooks) = without_deadlines();
-    let mut client = TestConnection::new(settings.idle_timeout(Some(60 * SECOND)), |_: &_| Obedient);
+    let mut client =
+        TestConnection::new(settings.idle_timeout(Some(60 * SECOND)), |_: &_| Obedient);
     assert_expires(&mut client, &hooks, 60 * SECOND, Expiry::Idle);
 }
 
 #[test]
 fn each_message_begins_the_idle_time_anew() {
     let (settings, hooks) = without_deadlines();
-    let mut client = TestConnection::new(settings.idle_timeout(Some(60 * SECOND)), |_: &_| Obedient);
+    let mut client =
+        TestConnection::new(settings.idle_timeout(Some(60 * SECOND)), |_: &_| Obedient);
     for _ in 0..5 {
         client.advance(59 * SECOND).send(b"still here\n");
         assert_eq!(client.received(), b"still here\n");
@@ -51,7 +68,9 @@ fn each_message_begins_the_idle_time_anew() {
 #[test]
 fn a_message_must_be_whole_by_the_head_time_out_however_its_bytes_drip() {
     let (settings, hooks) = without_deadlines();
-    let settings = settings.head_timeout(Some(10 * SECOND)).read_timeout(Some(30 * SECOND));
+    let settings = settings
+        .head_timeout(Some(10 * SECOND))
+        .read_timeout(Some(30 * SECOND));
     let mut client = TestConnection::new(settings, |_: &_| Obedient);
     client.advance(100 * SECOND).send(b"x");
     for _ in 0..9 {
@@ -63,7 +82,8 @@ fn a_message_must_be_whole_by_the_head_time_out_however_its_bytes_drip() {
 #[test]
 fn a_client_that_stops_within_a_message_expires_by_the_read_time_out() {
     let (settings, hooks) = without_deadlines();
-    let mut client = TestConnection::new(settings.read_timeout(Some(30 * SECOND)), |_: &_| Obedient);
+    let mut client =
+        TestConnection::new(settings.read_timeout(Some(30 * SECOND)), |_: &_| Obedient);
     client.send(b"one\ntw").advance(20 * SECOND).send(b"o");
     assert_eq!(client.received(), b"one\n");
     assert_expires(&mut client, &hooks, 30 * SECOND, Expiry::Read);
@@ -72,7 +92,8 @@ fn a_client_that_stops_within_a_message_expires_by_the_read_time_out() {
 #[test]
 fn a_client_that_takes_nothing_of_an_answer_expires_by_the_write_time_out() {
     let (settings, hooks) = without_deadlines();
-    let mut client = TestConnection::new(settings.write_timeout(Some(30 * SECOND)), |_: &_| Obedient);
+    let mut client =
+        TestConnection::new(settings.write_timeout(Some(30 * SECOND)), |_: &_| Obedient);
     client.take_only(3).send(b"answer\n");
     assert_eq!(client.received(), b"ans");
     client.advance(20 * SECOND).take_only(2);
@@ -95,7 +116,10 @@ fn a_client_below_the_least_rate_is_too_slow_although_it_never_stalls() {
 #[test]
 fn a_client_above_the_least_rate_may_go_on() {
     let (settings, hooks) = without_deadlines();
-    let settings = settings.min_rate(100).read_timeout(Some(30 * SECOND)).max_message(1 << 20);
+    let settings = settings
+        .min_rate(100)
+        .read_timeout(Some(30 * SECOND))
+        .max_message(1 << 20);
     let hoard = |_: &_| |_: &mut StreamRequest| Ok(Next::Wait);
     let mut client = TestConnection::new(settings, hoard);
     client.send(b"x");
@@ -130,7 +154,11 @@ fn a_slow_reader_below_the_least_rate_is_too_slow() {
 pub(crate) fn without_deadlines_a_connection_stays_for_years() {
     let (settings, _) = without_deadlines();
     let mut client = TestConnection::new(settings, |_: &_| Obedient);
-    client.advance(10_000_000 * SECOND).send(b"hal").advance(10_000_000 * SECOND).send(b"lo\n");
+    client
+        .advance(10_000_000 * SECOND)
+        .send(b"hal")
+        .advance(10_000_000 * SECOND)
+        .send(b"lo\n");
     assert_eq!(client.received(), b"hallo\n");
 }
 
@@ -138,7 +166,9 @@ pub(crate) fn without_deadlines_a_connection_stays_for_years() {
 fn a_proxy_that_sends_no_header_expires_by_the_head_time_out() {
     let (settings, hooks) = without_deadlines();
     let trusted = Networks::parse(["192.0.2.0/24"]).unwrap();
-    let settings = settings.head_timeout(Some(10 * SECOND)).proxy_protocol(Some(trusted));
+    let settings = settings
+        .head_timeout(Some(10 * SECOND))
+        .proxy_protocol(Some(trusted));
     let proxy: SocketAddr = "192.0.2.1:5000".parse().unwrap();
     let mut client = TestConnection::from(settings, proxy.into(), |_: &_| Obedient);
     client.send(b"PROXY TCP4 ");

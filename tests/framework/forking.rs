@@ -1,4 +1,5 @@
-//! `ForkingMixIn`, which needs a process with a single thread: each test starts this binary once more, as the server.
+//! `ForkingMixIn`, which needs a process with a single thread: each test starts this binary once
+//! more, as the server.
 
 #[allow(dead_code, reason = "the other tests use the rest")]
 #[path = "support/client.rs"]
@@ -14,10 +15,16 @@ use server::{KINDS, Server};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == server::SERVE) {
+    if arguments
+        .first()
+        .is_some_and(|first| first == server::SERVE)
+    {
         return server::serve(&arguments[1..]);
     }
-    let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let names: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
     let mut out = std::io::stdout();
     for (name, test) in TESTS {
         if names.is_empty() || names.iter().any(|wanted| name.contains(wanted.as_str())) {
@@ -58,7 +65,13 @@ fn each_client_is_served_by_a_process_of_its_own() {
             client.say(b"pid\n");
             let mut answer = [0; 100];
             let count = client.socket.read(&mut answer).unwrap();
-            processes.push(std::str::from_utf8(&answer[..count]).unwrap().trim().parse().unwrap());
+            processes.push(
+                std::str::from_utf8(&answer[..count])
+                    .unwrap()
+                    .trim()
+                    .parse()
+                    .unwrap(),
+            );
         }
         processes.sort_unstable();
         processes.dedup();
@@ -76,7 +89,12 @@ fn shutdown_ends_a_server_that_nobody_uses() {
 fn what_a_handler_changes_stays_in_its_process() {
     let server = Server::start(&["tcp"]);
     for _ in 0..2 {
-        server.connect().say(b"count\n").hear(b"1\n").say(b"count\n").hear(b"2\n");
+        server
+            .connect()
+            .say(b"count\n")
+            .hear(b"1\n")
+            .say(b"count\n")
+            .hear(b"2\n");
     }
 }
 
@@ -125,8 +143,14 @@ fn no_more_children_than_may_be_serve_at_once() {
     first.say(b"wait\n").hear(b"waiting\n");
     let mut second = server.connect();
     second.say(b"count\n");
-    second.socket.set_read_timeout(Some(Duration::from_millis(30))).unwrap();
-    assert_eq!(second.socket.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    second
+        .socket
+        .set_read_timeout(Some(Duration::from_millis(30)))
+        .unwrap();
+    assert_eq!(
+        second.socket.read(&mut [0; 8]).unwrap_err().kind(),
+        ErrorKind::WouldBlock
+    );
     drop(first);
     second.socket.set_read_timeout(Some(PATIENCE)).unwrap();
     second.hear(b"1\n");
@@ -140,7 +164,10 @@ fn children_are_reaped_as_they_end() {
     }
     assert_eq!(server.children(), 5);
     clients.truncate(1);
-    eventually("one child is left, although nobody connects any more", || server.children() == 1);
+    eventually(
+        "one child is left, although nobody connects any more",
+        || server.children() == 1,
+    );
 }
 
 fn handle_request_serves_one_request_and_tells_of_a_time_out() {

@@ -1,11 +1,15 @@
-//! Nothing is left behind: no descriptor, no thread. Each test has a process of its own, to count them.
+//! Nothing is left behind: no descriptor, no thread. Each test has a process of its own, to count
+//! them.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, mpsc};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
-use socketserver::{AddressFamily, Builder, Error, Next, StreamRequest, Synchronous, ThreadPerRequest, ThreadingMixIn};
+use socketserver::{
+    AddressFamily, Builder, Error, Next, StreamRequest, Synchronous, ThreadPerRequest,
+    ThreadingMixIn,
+};
 
 use crate::subjects::Obedient;
 use crate::support::{PATIENCE, Running, alone, descriptors, eventually, threads};
@@ -32,7 +36,12 @@ fn a_thousand_resets_leave_no_descriptor_and_no_thread_behind() {
             }
         };
         let pool = ThreadingMixIn::new().threads(4).max_threads(4);
-        let server = Running::start(Builder::new().process(pool).tcp("127.0.0.1:0", class).unwrap());
+        let server = Running::start(
+            Builder::new()
+                .process(pool)
+                .tcp("127.0.0.1:0", class)
+                .unwrap(),
+        );
         server.connect().say(b"warm").hear(b"x");
         eventually("the first has gone", || server.stats().open == 0);
         let before = (descriptors(), threads());
@@ -46,9 +55,13 @@ fn a_thousand_resets_leave_no_descriptor_and_no_thread_behind() {
             }
             client.reset();
         }
-        eventually("all have gone", || server.stats().accepted == 1001 && server.stats().open == 0);
+        eventually("all have gone", || {
+            server.stats().accepted == 1001 && server.stats().open == 0
+        });
         // The first one's socket may have been counted just before it closed.
-        eventually("nothing is left", || descriptors() <= before.0 && threads() <= before.1);
+        eventually("nothing is left", || {
+            descriptors() <= before.0 && threads() <= before.1
+        });
     });
 }
 
@@ -83,7 +96,9 @@ fn a_bind_that_fails_leaves_no_descriptor_behind() {
         for _ in 0..50 {
             let refused = Builder::new().tcp(&address, |_: &_| Obedient);
             assert!(matches!(refused, Err(Error::Bind { .. })));
-            let other_family = Builder::new().address_family(AddressFamily::V6).tcp(&address, |_: &_| Obedient);
+            let other_family = Builder::new()
+                .address_family(AddressFamily::V6)
+                .tcp(&address, |_: &_| Obedient);
             assert!(matches!(other_family, Err(Error::Bind { .. })));
         }
         assert_eq!(descriptors(), before);
@@ -109,7 +124,10 @@ fn a_server_without_descriptors_goes_on_when_it_has_some_again() {
         let (tell, lines) = mpsc::channel();
         log::set_logger(Box::leak(Box::new(Tell(Mutex::new(tell))))).unwrap();
         log::set_max_level(log::LevelFilter::Warn);
-        for settings in [Builder::new(), Builder::new().process(ThreadPerRequest::new())] {
+        for settings in [
+            Builder::new(),
+            Builder::new().process(ThreadPerRequest::new()),
+        ] {
             let server = serve(settings);
             server.connect().say(b"before\n").hear(b"before\n");
             let enough = getrlimit(Resource::Nofile);
@@ -119,10 +137,17 @@ fn a_server_without_descriptors_goes_on_when_it_has_some_again() {
             let connecting = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
             let address = server.address().inet().unwrap();
             setrlimit(Resource::Nofile, none).unwrap();
-            connecting.connect_timeout(&address.into(), PATIENCE).unwrap();
+            connecting
+                .connect_timeout(&address.into(), PATIENCE)
+                .unwrap();
             for _ in 0..3 {
-                let line = lines.recv_timeout(PATIENCE).expect("the accept fails, again and again");
-                assert!(line.contains("accept: ") && line.contains("trying again in"), "{line}");
+                let line = lines
+                    .recv_timeout(PATIENCE)
+                    .expect("the accept fails, again and again");
+                assert!(
+                    line.contains("accept: ") && line.contains("trying again in"),
+                    "{line}"
+                );
             }
             setrlimit(Resource::Nofile, enough).unwrap();
             connecting.set_read_timeout(Some(PATIENCE)).unwrap();

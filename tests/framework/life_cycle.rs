@@ -4,8 +4,8 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use socketserver::{
-    Builder, DatagramRequest, Next, ProcessRequest, Result, StreamRequest, StreamRequestHandler, Synchronous,
-    TcpServer, ThreadPerRequest, ThreadingMixIn,
+    Builder, DatagramRequest, Next, ProcessRequest, Result, StreamRequest, StreamRequestHandler,
+    Synchronous, TcpServer, ThreadPerRequest, ThreadingMixIn,
 };
 
 use crate::subjects::Obedient;
@@ -31,21 +31,35 @@ impl StreamRequestHandler for Gated {
 
 fn gated(settings: Builder, gate: &Gate) -> Running {
     let gate = gate.clone();
-    Running::start(settings.tcp("127.0.0.1:0", move |_: &_| Gated(gate.clone())).unwrap())
+    Running::start(
+        settings
+            .tcp("127.0.0.1:0", move |_: &_| Gated(gate.clone()))
+            .unwrap(),
+    )
 }
 
 /// The settings with each way to process that serves several connections at once.
 fn concurrent() -> [Builder; 2] {
-    [Builder::new().process(ThreadingMixIn::new()), Builder::new().process(ThreadPerRequest::new())]
+    [
+        Builder::new().process(ThreadingMixIn::new()),
+        Builder::new().process(ThreadPerRequest::new()),
+    ]
 }
 
 fn echo(process: impl ProcessRequest) -> TcpServer {
-    Builder::new().process(process).tcp("127.0.0.1:0", |_: &_| Obedient).unwrap()
+    Builder::new()
+        .process(process)
+        .tcp("127.0.0.1:0", |_: &_| Obedient)
+        .unwrap()
 }
 
 #[test]
 fn a_shutdown_before_serve_forever_has_it_return_at_once() {
-    for mut server in [echo(ThreadingMixIn::new()), echo(ThreadPerRequest::new()), echo(Synchronous)] {
+    for mut server in [
+        echo(ThreadingMixIn::new()),
+        echo(ThreadPerRequest::new()),
+        echo(Synchronous),
+    ] {
         server.handle().shutdown();
         server.serve_forever().unwrap();
         assert!(!is_listening(server.server_address()));
@@ -55,7 +69,11 @@ fn a_shutdown_before_serve_forever_has_it_return_at_once() {
 
 #[test]
 fn a_shutdown_may_be_called_twice_and_from_many_threads() {
-    for server in [echo(ThreadingMixIn::new()), echo(ThreadPerRequest::new()), echo(Synchronous)] {
+    for server in [
+        echo(ThreadingMixIn::new()),
+        echo(ThreadPerRequest::new()),
+        echo(Synchronous),
+    ] {
         let mut server = Running::start(server);
         server.connect().say(b"hello\n").hear(b"hello\n");
         let shutdown = || {
@@ -79,7 +97,10 @@ fn a_handler_may_shut_its_own_server_down() {
             Ok(Next::Wait)
         }
     };
-    for settings in concurrent().into_iter().chain([Builder::new().process(Synchronous)]) {
+    for settings in concurrent()
+        .into_iter()
+        .chain([Builder::new().process(Synchronous)])
+    {
         let mut server = Running::start(settings.tcp("127.0.0.1:0", class).unwrap());
         let mut client = server.connect();
         client.say(b"end").hear(b"bye\n");
@@ -104,7 +125,10 @@ fn wait_tells_whether_the_server_has_ended_in_time() {
 fn wait_waits_for_a_server_that_does_not_serve_yet() {
     let server = echo(ThreadingMixIn::new());
     let handle = server.handle();
-    assert!(!handle.wait(Some(Duration::from_millis(5))), "nothing has ended");
+    assert!(
+        !handle.wait(Some(Duration::from_millis(5))),
+        "nothing has ended"
+    );
     let server = Running::start(server);
     server.stop();
     assert!(handle.wait(None));
@@ -119,19 +143,27 @@ fn a_request_in_flight_ends_and_an_idle_connection_closes_at_a_shutdown() {
     for settings in concurrent() {
         let gate = Gate::default();
         let mut server = gated(settings, &gate);
-        let (mut busy, mut idle, mut silent) = (server.connect(), server.connect(), server.connect());
+        let (mut busy, mut idle, mut silent) =
+            (server.connect(), server.connect(), server.connect());
         idle.say(b"hello\n").hear(b"hello\n");
         busy.say(b"stop\n");
         gate.wait_entered(1);
-        eventually("two of the three are parked", || server.stats().open == 3 && server.handle.in_flight().len() == 1);
+        eventually("two of the three are parked", || {
+            server.stats().open == 3 && server.handle.in_flight().len() == 1
+        });
         let own = busy.socket.local_addr().unwrap().as_socket().unwrap();
         assert_eq!(server.handle.in_flight()[0].client_address, own.into());
 
         server.handle.shutdown();
         assert_eq!(idle.hear_end(), b"");
         assert_eq!(silent.hear_end(), b"");
-        eventually("new clients are refused", || !is_listening(server.address()));
-        assert!(!server.handle.wait(Some(A_MOMENT)), "it waits for the request in flight");
+        eventually("new clients are refused", || {
+            !is_listening(server.address())
+        });
+        assert!(
+            !server.handle.wait(Some(A_MOMENT)),
+            "it waits for the request in flight"
+        );
         gate.open(1);
         busy.hear(b"stop\n");
         assert_eq!(busy.hear_end(), b"");
@@ -170,7 +202,9 @@ fn a_message_that_is_half_there_may_be_finished_after_a_shutdown() {
         let mut server = gated(settings, &Gate::default());
         let mut client = server.connect();
         client.say(b"begun, ");
-        eventually("the message is in flight", || server.handle.in_flight().len() == 1 && server.stats().handled == 1);
+        eventually("the message is in flight", || {
+            server.handle.in_flight().len() == 1 && server.stats().handled == 1
+        });
         server.handle.shutdown();
         assert!(!server.handle.wait(Some(A_MOMENT)));
         client.say(b"ended\n").hear(b"begun, ended\n");
@@ -189,14 +223,18 @@ fn what_outlasts_the_grace_time_is_cut_and_counted() {
         half.say(b"half a mess");
         stuck.say(b"stop\n");
         gate.wait_entered(1);
-        eventually("both are in flight", || server.handle.in_flight().len() == 2 && server.stats().handled == 1);
+        eventually("both are in flight", || {
+            server.handle.in_flight().len() == 2 && server.stats().handled == 1
+        });
         server.handle.shutdown();
         assert_eq!(half.hear_end(), b"");
         assert_eq!(stuck.hear_end(), b"");
         server.join();
         assert_eq!(server.stats().cut, 2);
         gate.open(1);
-        eventually("the stuck handler's connection ends too", || server.stats().open == 0);
+        eventually("the stuck handler's connection ends too", || {
+            server.stats().open == 0
+        });
     }
 }
 
@@ -227,7 +265,8 @@ fn a_blocking_handler_notices_that_it_was_cut() {
                 Ok(Next::Close)
             }
         };
-        let mut server = Running::start(settings.grace(A_MOMENT).tcp("127.0.0.1:0", class).unwrap());
+        let mut server =
+            Running::start(settings.grace(A_MOMENT).tcp("127.0.0.1:0", class).unwrap());
         let mut client = server.connect();
         client.say(b"x");
         eventually("the handler reads", || server.handle.in_flight().len() == 1);

@@ -1,12 +1,13 @@
-//! Where servers listen: addresses, families, ports that are shared or taken over, paths of Unix sockets.
+//! Where servers listen: addresses, families, ports that are shared or taken over, paths of Unix
+//! sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
 use socketserver::{
-    Address, AddressFamily, Builder, DatagramRequest, Error, Next, Result, ServerAddress, StreamRequest, TcpServer,
-    ThreadPerRequest, ThreadingMixIn,
+    Address, AddressFamily, Builder, DatagramRequest, Error, Next, Result, ServerAddress,
+    StreamRequest, TcpServer, ThreadPerRequest, ThreadingMixIn,
 };
 
 use crate::subjects::Obedient;
@@ -14,7 +15,10 @@ use crate::support::{Client, Running, TestDir, is_listening};
 
 /// The server's address as a client on this machine reaches it.
 fn at(ip: impl Into<IpAddr>, server: &Running) -> ServerAddress {
-    ServerAddress::Inet(SocketAddr::new(ip.into(), server.address().inet().unwrap().port()))
+    ServerAddress::Inet(SocketAddr::new(
+        ip.into(),
+        server.address().inet().unwrap().port(),
+    ))
 }
 
 fn tcp(settings: Builder, address: &str) -> Result<TcpServer> {
@@ -26,19 +30,42 @@ fn a_port_without_a_host_is_ipv4_and_ipv6_on_one_socket() {
     let class = |_: &_| {
         |request: &mut StreamRequest| {
             request.rfile.take_all();
-            std::io::Write::write_all(&mut request.wfile, request.client_address.ip().unwrap().to_string().as_bytes())?;
+            std::io::Write::write_all(
+                &mut request.wfile,
+                request.client_address.ip().unwrap().to_string().as_bytes(),
+            )?;
             Ok(Next::Close)
         }
     };
     let server = Running::start(Builder::new().tcp(":0", class).unwrap());
-    assert_eq!(Client::connect(&at(Ipv4Addr::LOCALHOST, &server)).say(b"?").hear_end(), b"127.0.0.1");
-    assert_eq!(Client::connect(&at(Ipv6Addr::LOCALHOST, &server)).say(b"?").hear_end(), b"::1");
+    assert_eq!(
+        Client::connect(&at(Ipv4Addr::LOCALHOST, &server))
+            .say(b"?")
+            .hear_end(),
+        b"127.0.0.1"
+    );
+    assert_eq!(
+        Client::connect(&at(Ipv6Addr::LOCALHOST, &server))
+            .say(b"?")
+            .hear_end(),
+        b"::1"
+    );
     for (family, served, other) in [
-        (AddressFamily::V4, IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)),
-        (AddressFamily::V6, Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()),
+        (
+            AddressFamily::V4,
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            IpAddr::from(Ipv6Addr::LOCALHOST),
+        ),
+        (
+            AddressFamily::V6,
+            Ipv6Addr::LOCALHOST.into(),
+            Ipv4Addr::LOCALHOST.into(),
+        ),
     ] {
         let server = Running::start(tcp(Builder::new().address_family(family), ":0").unwrap());
-        Client::connect(&at(served, &server)).say(b"served\n").hear(b"served\n");
+        Client::connect(&at(served, &server))
+            .say(b"served\n")
+            .hear(b"served\n");
         assert!(!is_listening(&at(other, &server)));
     }
 }
@@ -47,7 +74,8 @@ fn a_port_without_a_host_is_ipv4_and_ipv6_on_one_socket() {
 fn udp_on_every_address_answers_from_the_one_that_was_asked() {
     let class = |_: &_| {
         |request: &mut DatagramRequest| {
-            request.wfile = format!("at {}", request.local_ip().unwrap().to_canonical()).into_bytes();
+            request.wfile =
+                format!("at {}", request.local_ip().unwrap().to_canonical()).into_bytes();
             Ok(())
         }
     };
@@ -55,27 +83,40 @@ fn udp_on_every_address_answers_from_the_one_that_was_asked() {
         let server = Running::start(Builder::new().udp(address, class).unwrap());
         for last in [1, 2, 3] {
             // A connected socket hears nobody but whom it asked.
-            Client::datagrams(&at([127, 0, 0, last], &server)).say(b"?").hear(format!("at 127.0.0.{last}").as_bytes());
+            Client::datagrams(&at([127, 0, 0, last], &server))
+                .say(b"?")
+                .hear(format!("at 127.0.0.{last}").as_bytes());
         }
     }
     let server = Running::start(Builder::new().udp("[::]:0", class).unwrap());
-    Client::datagrams(&at(Ipv6Addr::LOCALHOST, &server)).say(b"?").hear(b"at ::1");
+    Client::datagrams(&at(Ipv6Addr::LOCALHOST, &server))
+        .say(b"?")
+        .hear(b"at ::1");
 }
 
 #[test]
 fn a_server_listens_at_several_addresses_with_the_same_threads_and_limits() {
     let dir = TestDir::new();
-    for settings in [Builder::new().process(ThreadingMixIn::new()), Builder::new().process(ThreadPerRequest::new())] {
+    for settings in [
+        Builder::new().process(ThreadingMixIn::new()),
+        Builder::new().process(ThreadPerRequest::new()),
+    ] {
         let mut server = tcp(settings.max_connections(3), "127.0.0.1:0").unwrap();
         server.listen_also(&"127.0.0.2:0".parse().unwrap()).unwrap();
-        server.listen_also(&Address::Unix(dir.join("also"))).unwrap();
+        server
+            .listen_also(&Address::Unix(dir.join("also")))
+            .unwrap();
         let server = Running::start(server);
         let mut clients: Vec<Client> = server.addresses.iter().map(Client::connect).collect();
         for client in &mut clients {
             client.say(b"hello\n").hear(b"hello\n");
         }
         assert_eq!(server.stats().open, 3);
-        assert_eq!(server.connect().hear_end(), b"", "the limit is the server's, not the listener's");
+        assert_eq!(
+            server.connect().hear_end(),
+            b"",
+            "the limit is the server's, not the listener's"
+        );
         let addresses = server.addresses.clone();
         server.stop();
         assert!(!addresses.iter().any(is_listening));
@@ -87,18 +128,34 @@ fn a_socket_that_somebody_else_bound_is_taken_over() {
     let dir = TestDir::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let expected = listener.local_addr().unwrap();
-    let server = Builder::new().from_listener(listener, |_: &_| Obedient).unwrap();
+    let server = Builder::new()
+        .from_listener(listener, |_: &_| Obedient)
+        .unwrap();
     assert_eq!(server.server_address().inet(), Some(expected));
-    Running::start(server).connect().say(b"tcp\n").hear(b"tcp\n");
+    Running::start(server)
+        .connect()
+        .say(b"tcp\n")
+        .hear(b"tcp\n");
 
     let listener = UnixListener::bind(dir.join("stream")).unwrap();
-    let server = Running::start(Builder::new().from_listener(listener, |_: &_| Obedient).unwrap());
+    let server = Running::start(
+        Builder::new()
+            .from_listener(listener, |_: &_| Obedient)
+            .unwrap(),
+    );
     server.connect().say(b"unix\n").hear(b"unix\n");
     server.stop();
-    assert!(dir.join("stream").exists(), "it belongs to whoever bound it");
+    assert!(
+        dir.join("stream").exists(),
+        "it belongs to whoever bound it"
+    );
 
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let server = Running::start(Builder::new().from_datagram_socket(socket, |_: &_| Obedient).unwrap());
+    let server = Running::start(
+        Builder::new()
+            .from_datagram_socket(socket, |_: &_| Obedient)
+            .unwrap(),
+    );
     Client::datagrams(server.address()).say(b"udp").hear(b"udp");
 }
 
@@ -108,10 +165,18 @@ fn a_descriptor_of_the_wrong_kind_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connected = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let errors = [
-        Builder::new().from_listener(udp(), |_: &_| Obedient).unwrap_err(),
-        Builder::new().from_listener(connected, |_: &_| Obedient).unwrap_err(),
-        Builder::new().from_listener(std::io::pipe().unwrap().0, |_: &_| Obedient).unwrap_err(),
-        Builder::new().from_datagram_socket(listener, |_: &_| Obedient).unwrap_err(),
+        Builder::new()
+            .from_listener(udp(), |_: &_| Obedient)
+            .unwrap_err(),
+        Builder::new()
+            .from_listener(connected, |_: &_| Obedient)
+            .unwrap_err(),
+        Builder::new()
+            .from_listener(std::io::pipe().unwrap().0, |_: &_| Obedient)
+            .unwrap_err(),
+        Builder::new()
+            .from_datagram_socket(listener, |_: &_| Obedient)
+            .unwrap_err(),
     ];
     for error in errors {
         assert!(matches!(&error, Error::Unsupported(_)), "{error}");
@@ -122,7 +187,10 @@ fn a_descriptor_of_the_wrong_kind_is_refused() {
 fn as_fd_is_the_listening_socket() {
     let server = tcp(Builder::new(), "127.0.0.1:0").unwrap();
     let bound = rustix::net::getsockname(server.as_fd()).unwrap();
-    assert_eq!(Some(SocketAddr::try_from(bound).unwrap()), server.server_address().inet());
+    assert_eq!(
+        Some(SocketAddr::try_from(bound).unwrap()),
+        server.server_address().inet()
+    );
 }
 
 #[test]
@@ -134,7 +202,10 @@ fn a_port_that_was_just_left_is_had_again_at_once_unless_that_is_turned_off() {
     server.stop();
     let error = tcp(Builder::new().allow_reuse_address(false), &address).unwrap_err();
     assert!(error.to_string().contains("in use"), "{error}");
-    Running::start(tcp(Builder::new(), &address).unwrap()).connect().say(b"again\n").hear(b"again\n");
+    Running::start(tcp(Builder::new(), &address).unwrap())
+        .connect()
+        .say(b"again\n")
+        .hear(b"again\n");
 }
 
 #[test]
@@ -142,13 +213,32 @@ fn a_port_is_shared_only_by_those_who_allow_it() {
     let shared = || Builder::new().allow_reuse_port(true);
     let first = tcp(shared(), "127.0.0.1:0").unwrap();
     let address = first.server_address().to_string();
-    assert!(matches!(tcp(Builder::new(), &address), Err(Error::Bind { .. })));
-    let servers = [Running::start(first), Running::start(tcp(shared(), &address).unwrap())];
+    assert!(matches!(
+        tcp(Builder::new(), &address),
+        Err(Error::Bind { .. })
+    ));
+    let servers = [
+        Running::start(first),
+        Running::start(tcp(shared(), &address).unwrap()),
+    ];
     for _ in 0..50 {
-        servers[0].connect().say(b"one of us\n").hear(b"one of us\n");
+        servers[0]
+            .connect()
+            .say(b"one of us\n")
+            .hear(b"one of us\n");
     }
-    assert_eq!(servers.each_ref().map(|server| server.stats().accepted).iter().sum::<u64>(), 50);
-    assert!(servers.iter().all(|server| server.stats().accepted > 0), "the system spreads them");
+    assert_eq!(
+        servers
+            .each_ref()
+            .map(|server| server.stats().accepted)
+            .iter()
+            .sum::<u64>(),
+        50
+    );
+    assert!(
+        servers.iter().all(|server| server.stats().accepted > 0),
+        "the system spreads them"
+    );
 }
 
 #[test]
@@ -170,15 +260,21 @@ fn the_path_of_a_unix_socket_goes_with_its_server() {
     let dir = TestDir::new();
     let path = dir.join("server");
     let server = Builder::new().unix_stream(&path, |_: &_| Obedient).unwrap();
-    let living = Builder::new().unix_stream(&path, |_: &_| Obedient).unwrap_err();
+    let living = Builder::new()
+        .unix_stream(&path, |_: &_| Obedient)
+        .unwrap_err();
     assert!(living.to_string().contains("in use"), "{living}");
     let server = Running::start(server);
     server.connect().say(b"unharmed\n").hear(b"unharmed\n");
     server.stop();
     assert!(!path.exists());
 
-    let server = Builder::new().unix_datagram(&path, |_: &_| Obedient).unwrap();
-    Builder::new().unix_datagram(&path, |_: &_| Obedient).unwrap_err();
+    let server = Builder::new()
+        .unix_datagram(&path, |_: &_| Obedient)
+        .unwrap();
+    Builder::new()
+        .unix_datagram(&path, |_: &_| Obedient)
+        .unwrap_err();
     server.server_close();
     assert!(!path.exists());
 }
@@ -187,14 +283,24 @@ fn the_path_of_a_unix_socket_goes_with_its_server() {
 fn a_stale_path_is_taken_over_but_no_file_is_lost() {
     let dir = TestDir::new();
     drop(UnixListener::bind(dir.join("stream")).unwrap());
-    let server = Running::start(Builder::new().unix_stream(dir.join("stream"), |_: &_| Obedient).unwrap());
+    let server = Running::start(
+        Builder::new()
+            .unix_stream(dir.join("stream"), |_: &_| Obedient)
+            .unwrap(),
+    );
     server.connect().say(b"taken over\n").hear(b"taken over\n");
 
     drop(UnixDatagram::bind(dir.join("datagrams")).unwrap());
-    let server = Running::start(Builder::new().unix_datagram(dir.join("datagrams"), |_: &_| Obedient).unwrap());
+    let server = Running::start(
+        Builder::new()
+            .unix_datagram(dir.join("datagrams"), |_: &_| Obedient)
+            .unwrap(),
+    );
     Client::datagrams(server.address()).say(b"too").hear(b"too");
 
     std::fs::write(dir.join("file"), "precious").unwrap();
-    Builder::new().unix_stream(dir.join("file"), |_: &_| Obedient).unwrap_err();
+    Builder::new()
+        .unix_stream(dir.join("file"), |_: &_| Obedient)
+        .unwrap_err();
     assert_eq!(std::fs::read(dir.join("file")).unwrap(), b"precious");
 }

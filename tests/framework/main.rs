@@ -1,5 +1,5 @@
-//! The framework as its users see it: through its public interface, over real sockets, or in memory with a clock set by
-//! hand.
+//! The framework as its users see it: through its public interface, over real sockets, or in memory
+//! with a clock set by hand.
 
 mod alarms;
 mod connections;

@@ -5,8 +5,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use socketserver::{
-    Builder, DatagramRequest, Error, ForkingMixIn, Next, ProcessRequest, Request, StreamRequest, Synchronous,
-    TcpServer, ThreadPerRequest, ThreadingMixIn,
+    Builder, DatagramRequest, Error, ForkingMixIn, Next, ProcessRequest, Request, StreamRequest,
+    Synchronous, TcpServer, ThreadPerRequest, ThreadingMixIn,
 };
 
 use crate::subjects::Obedient;
@@ -24,7 +24,11 @@ fn gated(process: impl ProcessRequest, gate: &Gate, done: &Arc<AtomicUsize>) -> 
             Ok(Next::Close)
         }
     };
-    Builder::new().process(process).timeout(Some(PATIENCE)).tcp("127.0.0.1:0", class).unwrap()
+    Builder::new()
+        .process(process)
+        .timeout(Some(PATIENCE))
+        .tcp("127.0.0.1:0", class)
+        .unwrap()
 }
 
 #[test]
@@ -49,7 +53,10 @@ fn server_close_waits_for_the_threads() {
 
 #[test]
 fn server_close_leaves_daemon_threads_to_themselves() {
-    for process in [ThreadPerRequest::new().daemon_threads(true), ThreadPerRequest::new().block_on_close(false)] {
+    for process in [
+        ThreadPerRequest::new().daemon_threads(true),
+        ThreadPerRequest::new().block_on_close(false),
+    ] {
         let (gate, done) = (Gate::default(), Arc::default());
         let mut server = gated(process, &gate, &done);
         let mut client = Client::connect(server.server_address());
@@ -74,14 +81,23 @@ fn thread_per_request_serves_as_many_at_once_as_it_may() {
     gate.wait_entered(2);
     gate.open(1);
     gate.wait_entered(3);
-    assert_eq!(done.load(Ordering::SeqCst), 1, "the third came when the first had ended");
+    assert_eq!(
+        done.load(Ordering::SeqCst),
+        1,
+        "the third came when the first had ended"
+    );
     gate.open(2);
-    clients.iter_mut().for_each(|client| assert_eq!(client.hear_end(), b""));
+    clients
+        .iter_mut()
+        .for_each(|client| assert_eq!(client.hear_end(), b""));
 }
 
 #[test]
 fn a_thread_per_request_serves_others_while_one_is_busy_or_idle() {
-    let server = Builder::new().process(ThreadPerRequest::new()).tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
+    let server = Builder::new()
+        .process(ThreadPerRequest::new())
+        .tcp("127.0.0.1:0", |_: &_| Obedient)
+        .unwrap();
     let server = Running::start(server);
     let idle = server.connect();
     server.connect().say(b"served\n").hear(b"served\n");
@@ -90,7 +106,10 @@ fn a_thread_per_request_serves_others_while_one_is_busy_or_idle() {
 
 #[test]
 fn synchronously_the_next_client_is_served_when_the_first_has_gone() {
-    let server = Builder::new().process(Synchronous).tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
+    let server = Builder::new()
+        .process(Synchronous)
+        .tcp("127.0.0.1:0", |_: &_| Obedient)
+        .unwrap();
     let server = Running::start(server);
     let mut first = server.connect();
     first.say(b"first\n").hear(b"first\n");
@@ -104,24 +123,40 @@ fn synchronously_the_next_client_is_served_when_the_first_has_gone() {
 
 #[test]
 fn forking_is_refused_in_a_process_that_has_other_threads() {
-    let mut server = Builder::new().process(ForkingMixIn::new()).tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
+    let mut server = Builder::new()
+        .process(ForkingMixIn::new())
+        .tcp("127.0.0.1:0", |_: &_| Obedient)
+        .unwrap();
     for refused in [server.serve_forever(), server.handle_request()] {
         let error = refused.unwrap_err();
-        assert!(matches!(&error, Error::Unsupported(why) if why.contains("single thread")), "{error}");
+        assert!(
+            matches!(&error, Error::Unsupported(why) if why.contains("single thread")),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn one_pool_serves_several_servers() {
     let pool = ThreadingMixIn::new().threads(2).max_threads(2);
-    let tcp = Builder::new().process(pool.clone()).tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
-    let udp = Builder::new().process(pool.clone()).udp("127.0.0.1:0", |_: &_| Obedient).unwrap();
+    let tcp = Builder::new()
+        .process(pool.clone())
+        .tcp("127.0.0.1:0", |_: &_| Obedient)
+        .unwrap();
+    let udp = Builder::new()
+        .process(pool.clone())
+        .udp("127.0.0.1:0", |_: &_| Obedient)
+        .unwrap();
     let (tcp, udp) = (Running::start(tcp), Running::start(udp));
     tcp.connect().say(b"stream\n").hear(b"stream\n");
-    Client::datagrams(udp.address()).say(b"packet").hear(b"packet");
+    Client::datagrams(udp.address())
+        .say(b"packet")
+        .hear(b"packet");
     assert_eq!((tcp.stats().threads, udp.stats().threads), (2, 2));
     tcp.stop();
-    Client::datagrams(udp.address()).say(b"the other goes on").hear(b"the other goes on");
+    Client::datagrams(udp.address())
+        .say(b"the other goes on")
+        .hear(b"the other goes on");
 }
 
 /// Counts the requests, and serves them on the accepting thread.
@@ -142,7 +177,9 @@ fn a_way_to_process_can_be_ones_own() {
     let streams = Running::start(settings().tcp("127.0.0.1:0", |_: &_| Obedient).unwrap());
     streams.connect().say(b"own\n").hear(b"own\n");
     let datagrams = Running::start(settings().udp("127.0.0.1:0", |_: &_| Obedient).unwrap());
-    Client::datagrams(datagrams.address()).say(b"own").hear(b"own");
+    Client::datagrams(datagrams.address())
+        .say(b"own")
+        .hear(b"own");
     assert_eq!(count.load(Ordering::SeqCst), 2);
 }
 
@@ -154,7 +191,10 @@ fn a_request_that_is_thrown_away_is_closed_and_no_longer_counted() {
             drop(request);
         }
     }
-    let server = Builder::new().process(Careless).tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
+    let server = Builder::new()
+        .process(Careless)
+        .tcp("127.0.0.1:0", |_: &_| Obedient)
+        .unwrap();
     let server = Running::start(server);
     assert_eq!(server.connect().hear_end(), b"");
     eventually("nothing is open", || server.stats().open == 0);
@@ -174,7 +214,12 @@ fn datagrams_are_served_while_one_of_their_handlers_blocks() {
         }
     };
     let pool = ThreadingMixIn::new().threads(1).max_threads(2);
-    let server = Running::start(Builder::new().process(pool).udp("127.0.0.1:0", class).unwrap());
+    let server = Running::start(
+        Builder::new()
+            .process(pool)
+            .udp("127.0.0.1:0", class)
+            .unwrap(),
+    );
     let mut stopped = Client::datagrams(server.address());
     stopped.say(b"stop");
     gate.wait_entered(1);

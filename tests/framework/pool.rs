@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use socketserver::{Builder, Next, Refusal, Result, StreamRequest, StreamRequestHandler, ThreadingMixIn};
+use socketserver::{
+    Builder, Next, Refusal, Result, StreamRequest, StreamRequestHandler, ThreadingMixIn,
+};
 
 use crate::subjects::Recorder;
 use crate::support::{Client, Gate, Running, eventually};
@@ -28,7 +30,12 @@ impl StreamRequestHandler for Gated {
 fn serve(settings: Builder, least: usize, most: usize, gate: &Gate) -> Running {
     let gate = gate.clone();
     let pool = ThreadingMixIn::new().threads(least).max_threads(most);
-    Running::start(settings.process(pool).tcp("127.0.0.1:0", move |_: &_| Gated(gate.clone())).unwrap())
+    Running::start(
+        settings
+            .process(pool)
+            .tcp("127.0.0.1:0", move |_: &_| Gated(gate.clone()))
+            .unwrap(),
+    )
 }
 
 fn stopped_clients(server: &Running, count: usize) -> Vec<Client> {
@@ -64,7 +71,10 @@ fn the_pool_grows_to_its_cap_and_the_rest_waits() {
     clients.extend(stopped_clients(&server, 3));
     eventually("the rest is queued", || server.stats().queued == 3);
     let stats = server.stats();
-    assert_eq!((stats.threads, stats.active, stats.open, gate.entered()), (4, 4, 7, 4));
+    assert_eq!(
+        (stats.threads, stats.active, stats.open, gate.entered()),
+        (4, 4, 7, 4)
+    );
     gate.open(1);
     gate.wait_entered(5);
     gate.open(6);
@@ -78,7 +88,12 @@ fn the_pool_grows_to_its_cap_and_the_rest_waits() {
 #[test]
 fn a_queue_that_is_full_refuses_newcomers() {
     let (gate, hooks) = (Gate::default(), Recorder::default());
-    let server = serve(Builder::new().hooks(hooks.clone()).max_queue(2), 1, 2, &gate);
+    let server = serve(
+        Builder::new().hooks(hooks.clone()).max_queue(2),
+        1,
+        2,
+        &gate,
+    );
     let mut clients = stopped_clients(&server, 2);
     gate.wait_entered(2);
     for queued in 1..=3 {
@@ -86,11 +101,15 @@ fn a_queue_that_is_full_refuses_newcomers() {
         eventually("it is queued", || server.stats().queued == queued);
     }
     let mut refused = server.connect();
-    eventually("a refusal waits for its thread", || server.stats().refused(Refusal::QueueFull) == 1);
+    eventually("a refusal waits for its thread", || {
+        server.stats().refused(Refusal::QueueFull) == 1
+    });
     gate.open(2);
     assert_eq!(refused.hear_end(), b"go away\n");
     for client in clients.iter_mut().skip(2) {
-        client.say(b"served after all\n").hear(b"served after all\n");
+        client
+            .say(b"served after all\n")
+            .hear(b"served after all\n");
     }
     assert_eq!(hooks.refusals(), [Refusal::QueueFull]);
 }
@@ -118,7 +137,8 @@ fn the_pool_shrinks_when_its_threads_have_nothing_to_do() {
 
 #[test]
 fn a_handler_that_waits_for_another_connection_is_not_waited_for() {
-    // Each client's handler blocks until the next client's has run: with a fixed number of threads this locks up.
+    // Each client's handler blocks until the next client's has run: with a fixed number of threads
+    // this locks up.
     let gate = Gate::default();
     let server = serve(Builder::new(), 1, 32, &gate);
     let mut clients = stopped_clients(&server, 20);
@@ -140,7 +160,10 @@ fn handlers_that_usually_block_run_beside_each_other() {
         let within = Arc::clone(&counts);
         move |request: &mut StreamRequest| {
             if request.rfile.take_line(80)?.is_some() {
-                within.1.fetch_max(1 + within.0.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+                within.1.fetch_max(
+                    1 + within.0.fetch_add(1, Ordering::SeqCst),
+                    Ordering::SeqCst,
+                );
                 std::thread::sleep(Duration::from_millis(10)); // as a database would
                 within.0.fetch_sub(1, Ordering::SeqCst);
                 request.wfile.write_all(b"done\n")?;
@@ -161,7 +184,10 @@ fn handlers_that_usually_block_run_beside_each_other() {
     }
     // Two threads for each look of the supervisor would make five.
     let most = within.1.load(Ordering::SeqCst);
-    assert!(most > CLIENTS / 2, "only {most} of {CLIENTS} ran at once, once it was known that they block");
+    assert!(
+        most > CLIENTS / 2,
+        "only {most} of {CLIENTS} ran at once, once it was known that they block"
+    );
 }
 
 #[test]
@@ -177,7 +203,12 @@ fn a_handler_that_writes_more_than_the_client_takes_holds_up_nobody_else() {
         }
     };
     let pool = ThreadingMixIn::new().threads(1).max_threads(3);
-    let server = Running::start(Builder::new().process(pool).tcp("127.0.0.1:0", class).unwrap());
+    let server = Running::start(
+        Builder::new()
+            .process(pool)
+            .tcp("127.0.0.1:0", class)
+            .unwrap(),
+    );
     let mut slow = [server.connect(), server.connect()];
     for client in &mut slow {
         client.say(b"flood").hear(b"x");
@@ -213,7 +244,10 @@ fn clients_that_never_pause_keep_out_no_newcomer() {
     for client in &mut restless {
         client.say(b"go\n");
     }
-    eventually("more clients want a turn than there are threads awake", || server.stats().queued >= 6);
+    eventually(
+        "more clients want a turn than there are threads awake",
+        || server.stats().queued >= 6,
+    );
     server.connect().say(b"newcomer\n").hear(b"at last\n");
     for client in &mut restless {
         client.hear(b"at last\n");

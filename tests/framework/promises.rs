@@ -18,7 +18,11 @@ struct Case {
 
 impl Case {
     fn new(kind: Kind, way: Way) -> Case {
-        Case { kind, way, dir: TestDir::new() }
+        Case {
+            kind,
+            way,
+            dir: TestDir::new(),
+        }
     }
 
     fn server(&self, settings: Builder) -> Box<dyn AnyServer> {
@@ -29,7 +33,10 @@ impl Case {
 fn echo(case: &Case) {
     let server = case.server(Builder::new()).start();
     for name in ["one\n", "two\n", "three\n"] {
-        case.kind.connect(server.address()).say(name.as_bytes()).hear(name.as_bytes());
+        case.kind
+            .connect(server.address())
+            .say(name.as_bytes())
+            .hear(name.as_bytes());
     }
     assert_eq!(server.stop().accepted, 3);
 }
@@ -76,7 +83,11 @@ fn handle_request(case: &Case) {
 
 fn handle_request_times_out(case: &Case) {
     let hooks = Recorder::default();
-    let mut server = case.server(Builder::new().hooks(hooks.clone()).timeout(Some(Duration::from_millis(20))));
+    let mut server = case.server(
+        Builder::new()
+            .hooks(hooks.clone())
+            .timeout(Some(Duration::from_millis(20))),
+    );
     server.handle_request().unwrap();
     assert_eq!(hooks.timeouts(), 1);
     server.handle_request().unwrap();
@@ -93,11 +104,17 @@ fn failures(case: &Case) {
             assert_eq!(client.hear_end(), b"", "a failed connection is closed");
         }
     }
-    case.kind.connect(server.address()).say(b"still here\n").hear(b"still here\n");
+    case.kind
+        .connect(server.address())
+        .say(b"still here\n")
+        .hear(b"still here\n");
     eventually("both failures reach the hook", || hooks.errors().len() == 2);
     let mut errors = hooks.errors();
     errors.sort();
-    assert_eq!(errors, ["the handler panicked: told to panic", "told to fail"]);
+    assert_eq!(
+        errors,
+        ["the handler panicked: told to panic", "told to fail"]
+    );
     let stats = server.stop();
     assert_eq!((stats.failed, stats.panics), (1, 1));
 }
@@ -112,17 +129,33 @@ fn verify_request(case: &Case) {
         assert_eq!(denied.hear_end(), b"go away\n");
     }
     drop(denied);
-    eventually("the refusal is counted", || server.stats().refused_total() == 1);
+    eventually("the refusal is counted", || {
+        server.stats().refused_total() == 1
+    });
     hooks.deny(false);
-    case.kind.connect(server.address()).say(b"welcome\n").hear(b"welcome\n");
+    case.kind
+        .connect(server.address())
+        .say(b"welcome\n")
+        .hear(b"welcome\n");
     assert_eq!(server.stop().panics, 0);
 }
 
 fn service_actions(case: &Case) {
     let hooks = Recorder::default();
-    let server = case.server(Builder::new().hooks(hooks.clone()).poll_interval(Duration::from_millis(2))).start();
-    eventually("service_actions is called again and again", || hooks.actions() >= 3);
-    case.kind.connect(server.address()).say(b"meanwhile\n").hear(b"meanwhile\n");
+    let server = case
+        .server(
+            Builder::new()
+                .hooks(hooks.clone())
+                .poll_interval(Duration::from_millis(2)),
+        )
+        .start();
+    eventually("service_actions is called again and again", || {
+        hooks.actions() >= 3
+    });
+    case.kind
+        .connect(server.address())
+        .say(b"meanwhile\n")
+        .hear(b"meanwhile\n");
     server.stop();
 }
 

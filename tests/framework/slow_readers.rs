@@ -13,13 +13,18 @@ const SIZE: u64 = 32 << 20;
 const LITTLE: u64 = 8 << 20;
 
 fn pool_of_one() -> Builder {
-    Builder::new().process(ThreadingMixIn::new().threads(1).max_threads(1)).min_rate(0)
+    Builder::new()
+        .process(ThreadingMixIn::new().threads(1).max_threads(1))
+        .min_rate(0)
 }
 
 /// The memory that this process has in use, in bytes.
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
     let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     kibibytes << 10
 }
@@ -33,12 +38,18 @@ fn assert_answer(client: &mut Client, count: u64, expected: impl Fn(u64) -> u8) 
         let wanted = buffer.len().min((count - place) as usize);
         let read = client.socket.read(&mut buffer[..wanted]).unwrap();
         assert!(read > 0, "the end comes after {place} bytes");
-        assert!(buffer[..read].iter().zip(place..).all(|(byte, place)| *byte == expected(place)));
+        assert!(
+            buffer[..read]
+                .iter()
+                .zip(place..)
+                .all(|(byte, place)| *byte == expected(place))
+        );
         place += read as u64;
     }
 }
 
-/// Eight clients ask for the large answer and don't take it: the one thread serves others, and memory stays as it is.
+/// Eight clients ask for the large answer and don't take it: the one thread serves others, and
+/// memory stays as it is.
 fn assert_nothing_is_held(server: &Running, expected: impl Fn(u64) -> u8) {
     server.connect().say(b"hello").hear(b"hello");
     let before = memory();
@@ -46,7 +57,9 @@ fn assert_nothing_is_held(server: &Running, expected: impl Fn(u64) -> u8) {
     for client in &mut slow {
         client.say(b"give").hear(&[expected(0)]);
     }
-    eventually("all are parked within their answers", || server.handle.in_flight().len() == 8);
+    eventually("all are parked within their answers", || {
+        server.handle.in_flight().len() == 8
+    });
     server.connect().say(b"hello").hear(b"hello");
     let more = memory().saturating_sub(before);
     assert!(more < LITTLE, "{more} bytes more for eight slow readers");
@@ -86,7 +99,9 @@ fn shared_bytes_wait_for_slow_readers_without_thread_or_copy() {
             let bytes = Arc::clone(&bytes);
             move |request: &mut StreamRequest| {
                 match request.rfile.take_all() {
-                    b"give" => request.wfile.send_shared(Arc::clone(&bytes), 0..SIZE as usize)?,
+                    b"give" => request
+                        .wfile
+                        .send_shared(Arc::clone(&bytes), 0..SIZE as usize)?,
                     other => request.wfile.write_all(other)?,
                 }
                 Ok(Next::Wait)
@@ -135,7 +150,9 @@ fn what_surrounds_a_file_keeps_its_place() {
             request.wfile.send_file(Arc::clone(&file), 2..5)?;
             request.wfile.write_all(b"|")?;
             request.wfile.send_file(Arc::clone(&file), 4..4)?;
-            request.wfile.send_shared(b"shared".as_slice().into(), 1..3)?;
+            request
+                .wfile
+                .send_shared(b"shared".as_slice().into(), 1..3)?;
             request.wfile.write_all(b">")?;
             Ok(Next::Close)
         }

@@ -1,4 +1,5 @@
-//! What the tests serve: handlers that do as they are told, hooks that write down, and every server as one type.
+//! What the tests serve: handlers that do as they are told, hooks that write down, and every server
+//! as one type.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -6,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use socketserver::{
-    Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Error, Expiry, Next, Refusal, Result, Server,
-    ServerAddress, ServerHandle, ServerHooks, StreamRequest, StreamRequestHandler,
+    Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Error, Expiry, Next, Refusal,
+    Result, Server, ServerAddress, ServerHandle, ServerHooks, StreamRequest, StreamRequestHandler,
 };
 
 use crate::support::{Client, Running, TestDir};
@@ -35,7 +36,11 @@ impl StreamRequestHandler for Obedient {
             Obedient::obey(line)?;
             request.wfile.write_all(line)?;
         }
-        Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait })
+        Ok(if request.rfile.is_eof() {
+            Next::Close
+        } else {
+            Next::Wait
+        })
     }
 }
 
@@ -173,11 +178,17 @@ impl Kind {
             Kind::Tcp => Box::new(settings.tcp("127.0.0.1:0", class).unwrap()),
             Kind::Udp => Box::new(settings.udp("127.0.0.1:0", class).unwrap()),
             Kind::UnixStream => Box::new(settings.unix_stream(dir.join("server"), class).unwrap()),
-            Kind::UnixDatagram => Box::new(settings.unix_datagram(dir.join("server"), class).unwrap()),
+            Kind::UnixDatagram => {
+                Box::new(settings.unix_datagram(dir.join("server"), class).unwrap())
+            }
         }
     }
 
     pub(crate) fn connect(self, server: &ServerAddress) -> Client {
-        if self.is_stream() { Client::connect(server) } else { Client::datagrams(server) }
+        if self.is_stream() {
+            Client::connect(server)
+        } else {
+            Client::datagrams(server)
+        }
     }
 }

@@ -8,8 +8,8 @@ use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socketserver::{
-    Builder, Error, Expiry, ManualClock, Networks, Next, Result, StreamRequest, StreamRequestHandler, ThreadPerRequest,
-    ThreadingMixIn, Tls,
+    Builder, Error, Expiry, ManualClock, Networks, Next, Result, StreamRequest,
+    StreamRequestHandler, ThreadPerRequest, ThreadingMixIn, Tls,
 };
 
 use crate::subjects::{Obedient, Recorder};
@@ -22,12 +22,15 @@ struct Files {
 
 impl Files {
     fn new() -> Files {
-        Files { dir: TestDir::new() }
+        Files {
+            dir: TestDir::new(),
+        }
     }
 
     /// Puts another certificate into the files.
     fn renew(&self) -> CertificateDer<'static> {
-        let CertifiedKey::<KeyPair> { cert, signing_key } = generate_simple_self_signed(["localhost".into()]).unwrap();
+        let CertifiedKey::<KeyPair> { cert, signing_key } =
+            generate_simple_self_signed(["localhost".into()]).unwrap();
         std::fs::write(self.dir.join("cert.pem"), cert.pem()).unwrap();
         std::fs::write(self.dir.join("key.pem"), signing_key.serialize_pem()).unwrap();
         cert.der().clone()
@@ -39,17 +42,27 @@ impl Files {
 }
 
 /// A server with a fresh certificate.
-fn serve<H: StreamRequestHandler + Copy + Sync>(settings: Builder, handler: H) -> (Running, CertificateDer<'static>) {
+fn serve<H: StreamRequestHandler + Copy + Sync>(
+    settings: Builder,
+    handler: H,
+) -> (Running, CertificateDer<'static>) {
     let files = Files::new();
     let certificate = files.renew();
-    let server = settings.tls(Some(files.tls(&["two", "one"]))).tcp("127.0.0.1:0", move |_: &_| handler).unwrap();
+    let server = settings
+        .tls(Some(files.tls(&["two", "one"])))
+        .tcp("127.0.0.1:0", move |_: &_| handler)
+        .unwrap();
     (Running::start(server), certificate)
 }
 
 type TlsClient = StreamOwned<ClientConnection, socket2::Socket>;
 
 /// A client that trusts this certificate only.
-fn connect(server: &Running, certificate: &CertificateDer<'static>, alpn: &[&str]) -> std::io::Result<TlsClient> {
+fn connect(
+    server: &Running,
+    certificate: &CertificateDer<'static>,
+    alpn: &[&str],
+) -> std::io::Result<TlsClient> {
     encrypt(server.connect().socket, certificate, alpn)
 }
 
@@ -61,10 +74,14 @@ fn encrypt(
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let mut session = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut session =
+        ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap())
+            .unwrap();
     while session.is_handshaking() {
         session.complete_io(&mut socket)?;
     }
@@ -82,14 +99,19 @@ fn assert_echo(client: &mut TlsClient, line: &[u8]) {
 /// Says how the connection is encrypted.
 fn describe(request: &mut StreamRequest) -> Result<Next> {
     request.rfile.take_all();
-    let alpn = request.alpn_protocol().map(|name| String::from_utf8(name).unwrap());
+    let alpn = request
+        .alpn_protocol()
+        .map(|name| String::from_utf8(name).unwrap());
     write!(request.wfile, "{} {alpn:?}", request.is_tls())?;
     Ok(Next::Close)
 }
 
 #[test]
 fn lines_come_back_encrypted() {
-    for settings in [Builder::new(), Builder::new().process(ThreadPerRequest::new())] {
+    for settings in [
+        Builder::new(),
+        Builder::new().process(ThreadPerRequest::new()),
+    ] {
         let (server, certificate) = serve(settings, Obedient);
         let mut client = connect(&server, &certificate, &[]).unwrap();
         assert_echo(&mut client, b"hello\n");
@@ -118,10 +140,15 @@ fn many_messages_in_one_record_and_one_message_in_many_are_served() {
 
 #[test]
 fn alpn_takes_what_the_server_likes_best() {
-    for (offered, expected) in
-        [(&["one", "two"][..], "true Some(\"two\")"), (&["one"], "true Some(\"one\")"), (&[], "true None")]
-    {
-        let (server, certificate) = serve(Builder::new(), describe as fn(&mut StreamRequest) -> Result<Next>);
+    for (offered, expected) in [
+        (&["one", "two"][..], "true Some(\"two\")"),
+        (&["one"], "true Some(\"one\")"),
+        (&[], "true None"),
+    ] {
+        let (server, certificate) = serve(
+            Builder::new(),
+            describe as fn(&mut StreamRequest) -> Result<Next>,
+        );
         let mut client = connect(&server, &certificate, offered).unwrap();
         client.write_all(b"?").unwrap();
         let mut answer = String::new();
@@ -129,7 +156,10 @@ fn alpn_takes_what_the_server_likes_best() {
         assert_eq!(answer, expected);
     }
     let (server, certificate) = serve(Builder::new(), Obedient);
-    assert!(connect(&server, &certificate, &["three"]).is_err(), "nothing in common");
+    assert!(
+        connect(&server, &certificate, &["three"]).is_err(),
+        "nothing in common"
+    );
 }
 
 #[test]
@@ -144,18 +174,26 @@ fn so_does_one_whose_first_byte_is_awaited() {
 
 fn silence_in_the_handshake_expires(settings: Builder) {
     let (hand, hooks) = (ManualClock::new(), Recorder::default());
-    let settings = settings.clock(hand.clock()).hooks(hooks.clone()).head_timeout(Some(Duration::from_secs(10)));
+    let settings = settings
+        .clock(hand.clock())
+        .hooks(hooks.clone())
+        .head_timeout(Some(Duration::from_secs(10)));
     let pool = ThreadingMixIn::new().threads(1).max_threads(1);
     let (server, certificate) = serve(settings.process(pool), Obedient);
     let mut silent = server.connect();
     let mut halfway = server.connect();
     halfway.say(&[0x16, 0x03, 0x01, 0x02]);
     eventually("both are parked", || server.stats().parked == 2);
-    assert_echo(&mut connect(&server, &certificate, &[]).unwrap(), b"no thread is held\n");
+    assert_echo(
+        &mut connect(&server, &certificate, &[]).unwrap(),
+        b"no thread is held\n",
+    );
     hand.advance(Duration::from_secs(10));
     silent.hear_end();
     halfway.hear_end();
-    eventually("both are counted", || server.stats().expired(Expiry::Handshake) == 2);
+    eventually("both are counted", || {
+        server.stats().expired(Expiry::Handshake) == 2
+    });
     assert_eq!(hooks.expiries(), [Expiry::Handshake; 2]);
 }
 
@@ -167,12 +205,18 @@ fn a_client_that_speaks_in_the_clear_is_an_error_of_its_own() {
     assert_eq!(alert.first(), Some(&0x15), "a TLS alert tells why");
     eventually("it is counted", || server.stats().failed == 1);
     assert_eq!(hooks.errors().len(), 1);
-    assert_echo(&mut connect(&server, &certificate, &[]).unwrap(), b"unharmed\n");
+    assert_echo(
+        &mut connect(&server, &certificate, &[]).unwrap(),
+        b"unharmed\n",
+    );
 }
 
 #[test]
 fn where_plaintext_is_allowed_the_first_byte_tells_it_from_tls() {
-    for settings in [Builder::new(), Builder::new().process(ThreadPerRequest::new())] {
+    for settings in [
+        Builder::new(),
+        Builder::new().process(ThreadPerRequest::new()),
+    ] {
         let handler = describe as fn(&mut StreamRequest) -> Result<Next>;
         let (server, certificate) = serve(settings.allow_plaintext(true), handler);
         let mut encrypted = connect(&server, &certificate, &[]).unwrap();
@@ -189,18 +233,28 @@ fn where_plaintext_is_allowed_the_first_byte_tells_it_from_tls() {
 fn a_client_that_leaves_before_its_first_byte_is_closed_without_a_fuss() {
     let (server, certificate) = serve(Builder::new().allow_plaintext(true), Obedient);
     drop(server.connect());
-    eventually("it is gone", || server.stats().accepted == 1 && server.stats().open == 0);
+    eventually("it is gone", || {
+        server.stats().accepted == 1 && server.stats().open == 0
+    });
     assert_eq!(server.stats().failed, 0);
-    assert_echo(&mut connect(&server, &certificate, &[]).unwrap(), b"unharmed\n");
+    assert_echo(
+        &mut connect(&server, &certificate, &[]).unwrap(),
+        b"unharmed\n",
+    );
 }
 
 #[test]
 fn the_first_byte_is_the_one_behind_a_proxy_header() {
     const HEADER: &[u8] = b"PROXY TCP4 198.51.100.7 203.0.113.9 5000 443\r\n";
     let trusted = Networks::parse(["127.0.0.0/8"]).unwrap();
-    let settings = Builder::new().allow_plaintext(true).proxy_protocol(Some(trusted));
+    let settings = Builder::new()
+        .allow_plaintext(true)
+        .proxy_protocol(Some(trusted));
     let (server, certificate) = serve(settings, describe as fn(&mut StreamRequest) -> Result<Next>);
-    assert_eq!(server.connect().say(&[HEADER, b"?"].concat()).hear_end(), b"false None");
+    assert_eq!(
+        server.connect().say(&[HEADER, b"?"].concat()).hear_end(),
+        b"false None"
+    );
 
     let mut later = server.connect();
     later.say(HEADER);
@@ -221,7 +275,10 @@ fn a_certificate_is_replaced_while_the_server_runs() {
     let files = Files::new();
     let old = files.renew();
     let tls = files.tls(&[]);
-    let server = Builder::new().tls(Some(tls.clone())).tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
+    let server = Builder::new()
+        .tls(Some(tls.clone()))
+        .tcp("127.0.0.1:0", |_: &_| Obedient)
+        .unwrap();
     let server = Running::start(server);
     let mut standing = connect(&server, &old, &[]).unwrap();
     assert_echo(&mut standing, b"before\n");
@@ -229,14 +286,23 @@ fn a_certificate_is_replaced_while_the_server_runs() {
     let new = files.renew();
     assert!(connect(&server, &new, &[]).is_err(), "it isn't read yet");
     tls.reload().unwrap();
-    assert_echo(&mut connect(&server, &new, &[]).unwrap(), b"with the new one\n");
+    assert_echo(
+        &mut connect(&server, &new, &[]).unwrap(),
+        b"with the new one\n",
+    );
     assert!(connect(&server, &old, &[]).is_err());
     assert_echo(&mut standing, b"still standing\n");
 
     std::fs::write(files.dir.join("cert.pem"), "no certificate").unwrap();
     let error = tls.reload().unwrap_err();
-    assert!(matches!(&error, Error::File { path, .. } if path.ends_with("cert.pem")), "{error}");
-    assert_echo(&mut connect(&server, &new, &[]).unwrap(), b"the last good one stays\n");
+    assert!(
+        matches!(&error, Error::File { path, .. } if path.ends_with("cert.pem")),
+        "{error}"
+    );
+    assert_echo(
+        &mut connect(&server, &new, &[]).unwrap(),
+        b"the last good one stays\n",
+    );
 }
 
 #[test]
@@ -244,8 +310,10 @@ fn a_key_that_does_not_fit_its_certificate_is_refused() {
     let (files, others) = (Files::new(), Files::new());
     files.renew();
     others.renew();
-    let error = Tls::from_pem_files(files.dir.join("cert.pem"), others.dir.join("key.pem"), &[]).unwrap_err();
+    let error = Tls::from_pem_files(files.dir.join("cert.pem"), others.dir.join("key.pem"), &[])
+        .unwrap_err();
     assert!(error.to_string().contains("doesn't fit"), "{error}");
-    let error = Tls::from_pem_files(files.dir.join("missing"), files.dir.join("key.pem"), &[]).unwrap_err();
+    let error =
+        Tls::from_pem_files(files.dir.join("missing"), files.dir.join("key.pem"), &[]).unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
 }

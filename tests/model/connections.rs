@@ -1,5 +1,5 @@
-//! The whole pool with connections: parking against readiness, deadlines against the leader's sleep, shutdown against
-//! all.
+//! The whole pool with connections: parking against readiness, deadlines against the leader's
+//! sleep, shutdown against all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,11 @@ use crate::lead::Size;
 use crate::server::{Core, DatagramJob, Listener, Manner, Session, Source};
 use crate::sync::thread;
 
-const TWO: Size = Size { least: 2, most: 2, awake: 2 };
+const TWO: Size = Size {
+    least: 2,
+    most: 2,
+    awake: 2,
+};
 
 struct Server {
     core: Arc<Core>,
@@ -23,12 +27,18 @@ impl Server {
     fn start(size: Size) -> Server {
         let engine = Engine::new(size, Clock).unwrap();
         engine.start(size.least).unwrap();
-        Server { core: Arc::default(), engine }
+        Server {
+            core: Arc::default(),
+            engine,
+        }
     }
 
     fn listen(&self, manner: Manner) -> (Arc<Listener>, usize) {
         let listener = Listener::new(&self.core, manner);
-        let index = self.engine.add_source(Source::Listener(Arc::clone(&listener))).unwrap();
+        let index = self
+            .engine
+            .add_source(Source::Listener(Arc::clone(&listener)))
+            .unwrap();
         (listener, index)
     }
 
@@ -39,7 +49,8 @@ impl Server {
         fd
     }
 
-    /// As `serve_forever` after a shutdown, but with all the grace in the world: it must not need a cut.
+    /// As `serve_forever` after a shutdown, but with all the grace in the world: it must not need a
+    /// cut.
     fn shut_down(self, listener: Option<(Arc<Listener>, usize)>) {
         self.core.shut_down();
         if let Some((listener, index)) = listener {
@@ -82,8 +93,14 @@ fn what_comes_while_a_connection_is_parked_is_not_lost() {
 fn a_connection_that_is_parked_while_the_leader_sleeps_expires() {
     crate::check(|| {
         let server = Server::start(TWO);
-        let silent = Manner { idle: Some(Duration::from_secs(thread_rng().gen_range(1..=3))), ..Manner::default() };
-        let later = Manner { idle: Some(Duration::from_secs(2)), ..Manner::default() };
+        let silent = Manner {
+            idle: Some(Duration::from_secs(thread_rng().gen_range(1..=3))),
+            ..Manner::default()
+        };
+        let later = Manner {
+            idle: Some(Duration::from_secs(2)),
+            ..Manner::default()
+        };
         let clients = [server.connect(later), server.connect(silent)];
         clients.into_iter().for_each(Fd::wait_closed);
         server.shut_down(None);
@@ -95,10 +112,16 @@ fn a_deadline_holds_even_if_the_supervisor_led_for_a_moment() {
     crate::check(|| {
         let server = Server::start(TWO);
         // Both threads are stuck in these until both have begun; meanwhile the supervisor leads.
-        let busy = Manner { meets: 2, idle: None };
+        let busy = Manner {
+            meets: 2,
+            idle: None,
+        };
         let busy = [server.connect(busy), server.connect(busy)];
         busy.into_iter().for_each(|client| client.send(1));
-        let silent = server.connect(Manner { meets: 0, idle: Some(Duration::from_secs(1)) });
+        let silent = server.connect(Manner {
+            meets: 0,
+            idle: Some(Duration::from_secs(1)),
+        });
         silent.wait_closed();
         server.shut_down(None);
     });
@@ -108,7 +131,10 @@ fn a_deadline_holds_even_if_the_supervisor_led_for_a_moment() {
 fn a_shutdown_at_any_point_closes_every_connection() {
     crate::check(|| {
         let server = Server::start(TWO);
-        let clients = [server.connect(Manner::default()), server.connect(Manner::default())];
+        let clients = [
+            server.connect(Manner::default()),
+            server.connect(Manner::default()),
+        ];
         let sender = thread::spawn(move || {
             clients.into_iter().for_each(|client| client.send(1));
             clients.into_iter().for_each(Fd::wait_closed);
@@ -138,8 +164,15 @@ fn a_shutdown_at_any_point_lets_nobody_in_any_more() {
 #[test]
 fn connections_are_accepted_and_served_while_a_handler_blocks() {
     crate::check(|| {
-        let server = Server::start(Size { least: 1, most: 2, awake: 1 });
-        let door = server.listen(Manner { meets: 2, idle: None });
+        let server = Server::start(Size {
+            least: 1,
+            most: 2,
+            awake: 1,
+        });
+        let door = server.listen(Manner {
+            meets: 2,
+            idle: None,
+        });
         // Whichever is served first, its handler waits for the other's.
         let clients = [door.0.connect(), door.0.connect()];
         clients[0].send(1);
@@ -153,10 +186,21 @@ fn connections_are_accepted_and_served_while_a_handler_blocks() {
 #[test]
 fn datagrams_are_served_while_a_handler_blocks() {
     crate::check(|| {
-        let server = Server::start(Size { least: 1, most: 2, awake: 1 });
+        let server = Server::start(Size {
+            least: 1,
+            most: 2,
+            awake: 1,
+        });
         let socket = Fd::open();
-        let job = DatagramJob { core: Arc::clone(&server.core), fd: socket, meets: 2 };
-        let index = server.engine.add_source(Source::Datagrams(Arc::new(job))).unwrap();
+        let job = DatagramJob {
+            core: Arc::clone(&server.core),
+            fd: socket,
+            meets: 2,
+        };
+        let index = server
+            .engine
+            .add_source(Source::Datagrams(Arc::new(job)))
+            .unwrap();
         socket.send(1);
         socket.send(1);
         assert!(socket.wait_for_answers(2));

@@ -1,4 +1,5 @@
-//! The system below the pool: sockets, a poller with edges and levels, and time, all under one lock.
+//! The system below the pool: sockets, a poller with edges and levels, and time, all under one
+//! lock.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -29,7 +30,11 @@ struct State {
 
 impl Default for State {
     fn default() -> State {
-        State { sockets: Vec::new(), notified: false, now: Instant::now() }
+        State {
+            sockets: Vec::new(),
+            notified: false,
+            now: Instant::now(),
+        }
     }
 }
 
@@ -65,10 +70,16 @@ impl Socket {
     /// Reports it as epoll does: a new thing once, a lasting thing as long as it lasts.
     fn poll(&mut self) -> Option<Event> {
         let (readable, peer_closed) = (self.is_readable(), self.peer_closed);
-        let watch = self.watch.as_mut().filter(|watch| watch.interest != Interest::Nothing)?;
+        let watch = self
+            .watch
+            .as_mut()
+            .filter(|watch| watch.interest != Interest::Nothing)?;
         let edge = std::mem::take(&mut watch.edge);
         let reported = readable && (edge || watch.mode == Mode::Level);
-        reported.then_some(Event { key: watch.key, maybe_eof: peer_closed })
+        reported.then_some(Event {
+            key: watch.key,
+            maybe_eof: peer_closed,
+        })
     }
 }
 
@@ -196,12 +207,25 @@ impl Poller {
 
     /// A socket that is readable already is an edge.
     pub(crate) fn add(&self, fd: Fd, key: usize, interest: Interest, mode: Mode) -> io::Result<()> {
-        fd.with(|socket| socket.watch = Some(Watch { key, interest, mode, edge: true }));
+        fd.with(|socket| {
+            socket.watch = Some(Watch {
+                key,
+                interest,
+                mode,
+                edge: true,
+            })
+        });
         KERNEL.came.notify_all();
         Ok(())
     }
 
-    pub(crate) fn modify(&self, fd: Fd, key: usize, interest: Interest, mode: Mode) -> io::Result<()> {
+    pub(crate) fn modify(
+        &self,
+        fd: Fd,
+        key: usize,
+        interest: Interest,
+        mode: Mode,
+    ) -> io::Result<()> {
         self.add(fd, key, interest, mode)
     }
 
@@ -263,6 +287,10 @@ impl ThreadUsage {
     }
 
     pub(crate) fn slept(self, took: Duration) -> Duration {
-        if thread_rng().gen_bool(0.5) { took } else { Duration::ZERO }
+        if thread_rng().gen_bool(0.5) {
+            took
+        } else {
+            Duration::ZERO
+        }
     }
 }

@@ -1,10 +1,11 @@
-//! The pool under a model checker: `shuttle` runs its threads under thousands of schedules, and with timeouts that fire
-//! at any moment.
+//! The pool under a model checker: `shuttle` runs its threads under thousands of schedules, and
+//! with timeouts that fire at any moment.
 //!
-//! The pool's own files are compiled here once more: `lead.rs`, `engine.rs` and `registry.rs` as they are, with locks,
-//! threads, sockets and time replaced. A schedule after which nobody can go on is a deadlock, and shuttle fails the
-//! test: so a lost wake-up, a connection that is never served and a worker that never ends are all found without a
-//! clock. A failing schedule is printed; `shuttle::replay` repeats it.
+//! The pool's own files are compiled here once more: `lead.rs`, `engine.rs` and `registry.rs` as
+//! they are, with locks, threads, sockets and time replaced. A schedule after which nobody can go
+//! on is a deadlock, and shuttle fails the test: so a lost wake-up, a connection that is never
+//! served and a worker that never ends are all found without a clock. A failing schedule is
+//! printed; `shuttle::replay` repeats it.
 
 // `registry.rs` names parking_lot: here that is this crate, and its locks are the model's.
 extern crate self as parking_lot;
@@ -73,8 +74,8 @@ const SEED: u64 = 1;
 /// Longer than any schedule that gets somewhere.
 const MOST_STEPS: usize = 50_000;
 
-/// Runs a scenario under random schedules, and under schedules with few switches, which find what needs a long head
-/// start.
+/// Runs a scenario under random schedules, and under schedules with few switches, which find what
+/// needs a long head start.
 fn check(scenario: fn()) {
     let mut config = shuttle::Config::new();
     config.max_steps = shuttle::MaxSteps::FailAfter(MOST_STEPS);

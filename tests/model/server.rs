@@ -117,7 +117,10 @@ impl Transport {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    Wait { writing: bool, until: Option<Instant> },
+    Wait {
+        writing: bool,
+        until: Option<Instant>,
+    },
     Yield,
     Over,
 }
@@ -129,7 +132,8 @@ pub(crate) struct Session {
     watched: Option<Interest>,
     pub(crate) ready_at: Instant,
     manner: Manner,
-    /// As in `RFile`: a short read proves that nothing more is there, unless the peer may have ended.
+    /// As in `RFile`: a short read proves that nothing more is there, unless the peer may have
+    /// ended.
     drained: bool,
     maybe_eof: bool,
     over: bool,
@@ -217,7 +221,11 @@ impl Session {
             return Step::Over;
         }
         for _ in 0..READS_IN_ONE_GO {
-            let found = if self.drained { Read::WouldBlock } else { fd.read(MOST) };
+            let found = if self.drained {
+                Read::WouldBlock
+            } else {
+                fd.read(MOST)
+            };
             match found {
                 Read::Bytes(count) => {
                     self.drained = count < MOST && !self.maybe_eof;
@@ -228,7 +236,10 @@ impl Session {
                 Read::Eof => return Step::Over,
                 Read::WouldBlock if self.core.is_serving() => {
                     (self.drained, self.maybe_eof) = (true, false);
-                    return Step::Wait { writing: false, until: self.manner.idle.map(|idle| now + idle) };
+                    return Step::Wait {
+                        writing: false,
+                        until: self.manner.idle.map(|idle| now + idle),
+                    };
                 }
                 Read::WouldBlock => return Step::Over,
             }
@@ -243,7 +254,8 @@ impl Drop for Session {
     }
 }
 
-/// A listening socket; each connection that it accepts is one of those that the scenario laid ready.
+/// A listening socket; each connection that it accepts is one of those that the scenario laid
+/// ready.
 pub(crate) struct Listener {
     core: Arc<Core>,
     pub(crate) fd: Fd,
@@ -253,7 +265,12 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn new(core: &Arc<Core>, manner: Manner) -> Arc<Listener> {
-        Arc::new(Listener { core: Arc::clone(core), fd: Fd::open(), backlog: Mutex::default(), manner })
+        Arc::new(Listener {
+            core: Arc::clone(core),
+            fd: Fd::open(),
+            backlog: Mutex::default(),
+            manner,
+        })
     }
 
     /// A client connects.
@@ -272,7 +289,9 @@ impl Listener {
     /// As `StreamListener::accept`, step by step.
     pub(crate) fn accept(&self, _: usize, mut found: impl FnMut(Box<Session>)) -> Option<Duration> {
         while let Read::Bytes(_) = self.fd.read(1) {
-            let Some(fd) = self.backlog.lock().pop_front() else { break };
+            let Some(fd) = self.backlog.lock().pop_front() else {
+                break;
+            };
             let admission = Admission::new(&self.core);
             if !self.core.is_serving() {
                 fd.close();
@@ -334,7 +353,12 @@ impl Sources {
 
     pub(crate) fn add(&self, source: Source, poller: &Poller) -> io::Result<usize> {
         let mut entries = self.0.lock();
-        poller.add(source.fd(), SOURCE_BIT | entries.len(), Interest::Read, Mode::Level)?;
+        poller.add(
+            source.fd(),
+            SOURCE_BIT | entries.len(),
+            Interest::Read,
+            Mode::Level,
+        )?;
         entries.push(Some(source));
         Ok(entries.len() - 1)
     }

@@ -1,4 +1,5 @@
-//! parking_lot's locks, made of shuttle's: each use of one is a point where the checker may run another thread.
+//! parking_lot's locks, made of shuttle's: each use of one is a point where the checker may run
+//! another thread.
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -21,7 +22,10 @@ impl<T> Mutex<T> {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        MutexGuard { mutex: self, guard: Some(self.0.lock().unwrap()) }
+        MutexGuard {
+            mutex: self,
+            guard: Some(self.0.lock().unwrap()),
+        }
     }
 }
 
@@ -65,8 +69,13 @@ impl Condvar {
         guard.guard = Some(self.sleepers.wait(held).unwrap());
     }
 
-    /// Time passes as it pleases: after any number of other threads' steps, none included, the wait may time out.
-    pub(crate) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, _: Duration) -> WaitTimeoutResult {
+    /// Time passes as it pleases: after any number of other threads' steps, none included, the wait
+    /// may time out.
+    pub(crate) fn wait_for<T>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        _: Duration,
+    ) -> WaitTimeoutResult {
         *self.timed.lock().unwrap() = Some(false);
         guard.guard = None;
         let timed_out = loop {

@@ -10,7 +10,8 @@ impl Threads {
         Threads(Mutex::default())
     }
 
-    /// A thread of the model; its end is awaited by shuttle itself, which fails a run whose threads don't end.
+    /// A thread of the model; its end is awaited by shuttle itself, which fails a run whose threads
+    /// don't end.
     pub(crate) fn start(&self, job: impl FnOnce() + Send + 'static) {
         let thread = thread::spawn(job);
         self.0.lock().push(thread);

@@ -10,8 +10,8 @@ use crate::lead::{Lead, Order, Size, Turn};
 use crate::spent::Spent;
 use crate::sync::{Condvar, Mutex, thread};
 
-/// What becomes of an event: it is served at once, its handler blocks until another's has begun, or it wants another
-/// turn until then.
+/// What becomes of an event: it is served at once, its handler blocks until another's has begun, or
+/// it wants another turn until then.
 #[derive(Clone, Copy, Debug)]
 struct Event {
     number: usize,
@@ -20,15 +20,27 @@ struct Event {
 }
 
 fn plain(number: usize) -> Event {
-    Event { number, needs: None, yields: false }
+    Event {
+        number,
+        needs: None,
+        yields: false,
+    }
 }
 
 fn meeting(number: usize, other: usize) -> Event {
-    Event { number, needs: Some(other), yields: false }
+    Event {
+        number,
+        needs: Some(other),
+        yields: false,
+    }
 }
 
 fn restless(number: usize, other: usize) -> Event {
-    Event { number, needs: Some(other), yields: true }
+    Event {
+        number,
+        needs: Some(other),
+        yields: true,
+    }
 }
 
 /// What a poller is: events that come, and a notification.
@@ -43,7 +55,10 @@ struct Inbox {
 /// Turns are short, or long, and their threads sleep or don't.
 fn any_time() -> Spent {
     let turn = Duration::from_micros(thread_rng().gen_range(0..5000));
-    Spent { turn, asleep: thread_rng().gen_bool(0.5).then_some(turn) }
+    Spent {
+        turn,
+        asleep: thread_rng().gen_bool(0.5).then_some(turn),
+    }
 }
 
 struct Pool {
@@ -134,13 +149,20 @@ impl Pool {
 
     fn serve(&self, event: Event) {
         let mut inbox = self.inbox.lock();
-        let waits = |inbox: &Inbox| event.needs.is_some_and(|other| !inbox.begun.contains(&other));
+        let waits = |inbox: &Inbox| {
+            event
+                .needs
+                .is_some_and(|other| !inbox.begun.contains(&other))
+        };
         if event.yields && waits(&inbox) {
             drop(inbox);
             thread::yield_now(); // time passes for others too
             return self.lead.enqueue_quietly(event);
         }
-        assert!(!inbox.begun.contains(&event.number), "{event:?} is served twice");
+        assert!(
+            !inbox.begun.contains(&event.number),
+            "{event:?} is served twice"
+        );
         inbox.begun.push(event.number);
         self.begun.notify_all();
         while waits(&inbox) {
@@ -166,7 +188,8 @@ impl Pool {
         self.came.notify_all();
     }
 
-    /// Waits until so many events are being served, and ends the pool. shuttle then waits for its threads.
+    /// Waits until so many events are being served, and ends the pool. shuttle then waits for its
+    /// threads.
     fn end_after(&self, events: usize) {
         let mut inbox = self.inbox.lock();
         while inbox.begun.len() < events {
@@ -205,7 +228,14 @@ fn until_the_supervisor_dozes() {
 #[test]
 fn every_event_is_served_once_whoever_leads() {
     crate::check(|| {
-        let pool = Pool::start(Size { least: 3, most: 3, awake: thread_rng().gen_range(1..=3) }, false);
+        let pool = Pool::start(
+            Size {
+                least: 3,
+                most: 3,
+                awake: thread_rng().gen_range(1..=3),
+            },
+            false,
+        );
         in_thread(&pool, |pool| {
             pool.come(&[plain(1), plain(2)]);
             pool.come(&[plain(3)]);
@@ -221,7 +251,14 @@ fn every_event_is_served_once_whoever_leads() {
 #[test]
 fn events_that_come_together_are_worked_on_together() {
     crate::check(|| {
-        let pool = Pool::start(Size { least: 3, most: 3, awake: 3 }, false);
+        let pool = Pool::start(
+            Size {
+                least: 3,
+                most: 3,
+                awake: 3,
+            },
+            false,
+        );
         // None of their handlers goes on before all have begun.
         pool.come(&[meeting(1, 2), meeting(2, 3), meeting(3, 1)]);
         pool.end_after(3);
@@ -231,7 +268,14 @@ fn events_that_come_together_are_worked_on_together() {
 #[test]
 fn what_comes_from_elsewhere_wakes_a_sleeper_or_the_leader() {
     crate::check(|| {
-        let pool = Pool::start(Size { least: 2, most: 2, awake: 2 }, false);
+        let pool = Pool::start(
+            Size {
+                least: 2,
+                most: 2,
+                awake: 2,
+            },
+            false,
+        );
         pool.enqueue(meeting(1, 2));
         pool.enqueue(meeting(2, 1));
         pool.end_after(2);
@@ -242,7 +286,14 @@ fn what_comes_from_elsewhere_wakes_a_sleeper_or_the_leader() {
 fn a_pool_that_is_closed_at_any_point_ends_its_threads() {
     crate::check(|| {
         let supervised = thread_rng().gen_bool(0.5);
-        let pool = Pool::start(Size { least: 2, most: 3, awake: 2 }, supervised);
+        let pool = Pool::start(
+            Size {
+                least: 2,
+                most: 3,
+                awake: 2,
+            },
+            supervised,
+        );
         in_thread(&pool, |pool| pool.come(&[plain(1), plain(2)]));
         in_thread(&pool, |pool| pool.enqueue(plain(3)));
         pool.close();
@@ -253,13 +304,23 @@ fn a_pool_that_is_closed_at_any_point_ends_its_threads() {
 fn a_blocked_handler_stops_nobody_while_the_pool_may_grow() {
     crate::check(|| {
         let least = thread_rng().gen_range(1..=2);
-        let pool = Pool::start(Size { least, most: 3, awake: 1 }, true);
+        let pool = Pool::start(
+            Size {
+                least,
+                most: 3,
+                awake: 1,
+            },
+            true,
+        );
         in_thread(&pool, |pool| pool.come(&[meeting(1, 3)]));
         in_thread(&pool, |pool| pool.enqueue(meeting(2, 3)));
-        in_thread(
-            &pool,
-            |pool| if thread_rng().gen_bool(0.5) { pool.come(&[plain(3)]) } else { pool.enqueue(plain(3)) },
-        );
+        in_thread(&pool, |pool| {
+            if thread_rng().gen_bool(0.5) {
+                pool.come(&[plain(3)])
+            } else {
+                pool.enqueue(plain(3))
+            }
+        });
         pool.end_after(3);
     });
 }
@@ -267,12 +328,23 @@ fn a_blocked_handler_stops_nobody_while_the_pool_may_grow() {
 #[test]
 fn a_blocked_handler_stops_nobody_in_a_pool_that_was_long_idle() {
     crate::check(|| {
-        let pool = Pool::start(Size { least: 2, most: 3, awake: 1 }, true);
+        let pool = Pool::start(
+            Size {
+                least: 2,
+                most: 3,
+                awake: 1,
+            },
+            true,
+        );
         in_thread(&pool, |pool| {
             until_the_supervisor_dozes();
             pool.enqueue(meeting(1, 2));
             until_the_supervisor_dozes();
-            if thread_rng().gen_bool(0.5) { pool.come(&[plain(2)]) } else { pool.enqueue(plain(2)) }
+            if thread_rng().gen_bool(0.5) {
+                pool.come(&[plain(2)])
+            } else {
+                pool.enqueue(plain(2))
+            }
         });
         pool.end_after(2);
     });
@@ -281,9 +353,16 @@ fn a_blocked_handler_stops_nobody_in_a_pool_that_was_long_idle() {
 #[test]
 fn the_supervisor_leads_only_while_nobody_does() {
     crate::check(|| {
-        // Both threads may be stuck in 1 and 2 while 3 and 4 come, and be free again while the supervisor looks for
-        // them.
-        let pool = Pool::start(Size { least: 2, most: 2, awake: 2 }, true);
+        // Both threads may be stuck in 1 and 2 while 3 and 4 come, and be free again while the
+        // supervisor looks for them.
+        let pool = Pool::start(
+            Size {
+                least: 2,
+                most: 2,
+                awake: 2,
+            },
+            true,
+        );
         in_thread(&pool, |pool| pool.come(&[meeting(1, 2), meeting(2, 1)]));
         in_thread(&pool, |pool| pool.come(&[plain(3), plain(4)]));
         pool.end_after(4);
@@ -293,8 +372,14 @@ fn the_supervisor_leads_only_while_nobody_does() {
 #[test]
 fn a_newcomer_is_served_though_others_never_pause() {
     crate::check(|| {
-        let pool =
-            Pool::start(Size { least: 2, most: 2, awake: thread_rng().gen_range(1..=2) }, thread_rng().gen_bool(0.5));
+        let pool = Pool::start(
+            Size {
+                least: 2,
+                most: 2,
+                awake: thread_rng().gen_range(1..=2),
+            },
+            thread_rng().gen_bool(0.5),
+        );
         pool.come(&[restless(1, 4), restless(2, 4), restless(3, 4)]);
         in_thread(&pool, |pool| pool.come(&[plain(4)]));
         pool.end_after(4);

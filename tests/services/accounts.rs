@@ -43,8 +43,15 @@ impl File {
     #[track_caller]
     fn fails(&self, line: &str, input: &str, code: i32, says: &str) {
         let (actual, stdout, stderr) = self.run(line, input);
-        assert_eq!((actual, stdout.as_str()), (Some(code), ""), "{line}: {stderr}");
-        assert!(stderr.starts_with("socketserver: ") && stderr.lines().count() == 1, "{line}: {stderr}");
+        assert_eq!(
+            (actual, stdout.as_str()),
+            (Some(code), ""),
+            "{line}: {stderr}"
+        );
+        assert!(
+            stderr.starts_with("socketserver: ") && stderr.lines().count() == 1,
+            "{line}: {stderr}"
+        );
         assert!(stderr.contains(says), "{line}: {stderr}");
     }
 
@@ -54,7 +61,9 @@ impl File {
 
     fn accepts(&self, name: &str, password: &str) -> bool {
         let accounts = Accounts::open(self.path().as_ref(), Cost::OWASP).unwrap();
-        let verdict = accounts.verify(name, password, &ClientAddress::Memory, Instant::now()).unwrap();
+        let verdict = accounts
+            .verify(name, password, &ClientAddress::Memory, Instant::now())
+            .unwrap();
         matches!(verdict, Verdict::Granted(account) if account.name == name)
     }
 }
@@ -62,7 +71,10 @@ impl File {
 #[test]
 fn a_user_is_added_listed_changed_and_removed() {
     let file = File::new("users");
-    file.ok("users add ada --password-stdin --quota 10MB --home /ada", "pass:w@rd wörd\nnot this\n");
+    file.ok(
+        "users add ada --password-stdin --quota 10MB --home /ada",
+        "pass:w@rd wörd\nnot this\n",
+    );
     file.ok("users add anonymous --rights r", "");
     assert!(file.accepts("ada", "pass:w@rd wörd"));
     assert!(!file.accepts("ada", "pass") && !file.accepts("anonymous", ""));
@@ -75,8 +87,7 @@ fn a_user_is_added_listed_changed_and_removed() {
     assert_eq!(file.ok("users deny ada lr ada/in/", ""), "/ada/in w\n");
     assert_eq!(file.ok("users deny anonymous r", ""), "/ -\n");
     let rights = serde_json::json!({"/ada": "lr", "/ada/in": "w"});
-    let ada =
-        serde_json::json!({"name": "ada", "password": true, "home": "/", "quota": null, "used": 0, "rights": rights});
+    let ada = serde_json::json!({"name": "ada", "password": true, "home": "/", "quota": null, "used": 0, "rights": rights});
     let users = file.json("users list --json");
     assert_eq!(users[0], ada);
     assert_eq!(users[1]["password"], Value::Bool(false));
@@ -91,18 +102,58 @@ fn what_can_not_be_done_is_one_line_with_the_exit_code_of_its_kind() {
     file.fails("users list", "", 2, "no such file");
     file.fails("users allow ada lr", "", 2, "no such file");
     file.fails("users add ada --password-stdin", "\n", 2, "is empty");
-    file.fails("users add ada --password-stdin", "a\tb", 2, "control characters");
-    file.fails("users add a:b --password-stdin", "x", 2, "'a:b' is no user's name");
+    file.fails(
+        "users add ada --password-stdin",
+        "a\tb",
+        2,
+        "control characters",
+    );
+    file.fails(
+        "users add a:b --password-stdin",
+        "x",
+        2,
+        "'a:b' is no user's name",
+    );
     file.fails("users add ada", "x", 2, "--password-stdin");
     file.fails("users add ada --password x", "", 2, "--password");
-    file.fails("users add ada --rights rx --password-stdin", "x", 2, "are no rights");
-    file.fails("users add ada --home /a/../b --password-stdin", "x", 2, "..");
-    file.fails("users add anonymous --password-stdin", "x", 2, "no password");
+    file.fails(
+        "users add ada --rights rx --password-stdin",
+        "x",
+        2,
+        "are no rights",
+    );
+    file.fails(
+        "users add ada --home /a/../b --password-stdin",
+        "x",
+        2,
+        "..",
+    );
+    file.fails(
+        "users add anonymous --password-stdin",
+        "x",
+        2,
+        "no password",
+    );
     assert!(!file.0.join("accounts.db").exists(), "nothing was made");
     file.ok("users add ada --password-stdin", "x");
-    file.fails("users add ada --password-stdin", "x", 1, "there is a user 'ada' already");
-    file.fails("users passwd bob --password-stdin", "x", 1, "there is no user 'bob'");
-    file.fails("users passwd anonymous --password-stdin", "x", 2, "no password");
+    file.fails(
+        "users add ada --password-stdin",
+        "x",
+        1,
+        "there is a user 'ada' already",
+    );
+    file.fails(
+        "users passwd bob --password-stdin",
+        "x",
+        1,
+        "there is no user 'bob'",
+    );
+    file.fails(
+        "users passwd anonymous --password-stdin",
+        "x",
+        2,
+        "no password",
+    );
     file.fails("users remove bob", "", 1, "there is no user 'bob'");
     file.fails("users set bob --quota 1", "", 1, "there is no user 'bob'");
     file.fails("users set ada", "", 2, "--home");
@@ -110,23 +161,51 @@ fn what_can_not_be_done_is_one_line_with_the_exit_code_of_its_kind() {
     file.fails("users allow ada lr ..", "", 2, "..");
     let (code, _, stderr) = run(&["users", "list"]);
     assert!(code == Some(2) && stderr.contains("--accounts"), "{stderr}");
-    let (code, _, stderr) = run(&["users", "add", "ada", "--accounts", "/no/such/folder/a.db", "--password-stdin"]);
+    let (code, _, stderr) = run(&[
+        "users",
+        "add",
+        "ada",
+        "--accounts",
+        "/no/such/folder/a.db",
+        "--password-stdin",
+    ]);
     assert!(code == Some(2) && stderr.contains("is empty"), "{stderr}");
-    let (code, _, stderr) =
-        run_with_input(&["users", "add", "ada", "--accounts", "/no/such/folder/a.db", "--password-stdin"], b"x");
-    assert!(code == Some(2) && stderr.contains("/no/such/folder/a.db"), "{stderr}");
+    let (code, _, stderr) = run_with_input(
+        &[
+            "users",
+            "add",
+            "ada",
+            "--accounts",
+            "/no/such/folder/a.db",
+            "--password-stdin",
+        ],
+        b"x",
+    );
+    assert!(
+        code == Some(2) && stderr.contains("/no/such/folder/a.db"),
+        "{stderr}"
+    );
 }
 
 #[test]
 fn another_file_is_named_and_left_alone() {
     let file = File::new("users-foreign");
-    let text = "no accounts at all, but long enough to be read as the head of a database\n".repeat(10);
+    let text =
+        "no accounts at all, but long enough to be read as the head of a database\n".repeat(10);
     file.0.write("accounts.db", &text);
-    file.fails("users add ada --password-stdin", "x", 2, "accounts.db: this is no accounts file");
+    file.fails(
+        "users add ada --password-stdin",
+        "x",
+        2,
+        "accounts.db: this is no accounts file",
+    );
     file.fails("users list", "", 2, "this is no accounts file");
     assert_eq!(std::fs::read_to_string(file.path()).unwrap(), text);
     std::fs::remove_file(file.path()).unwrap();
-    Connection::open(file.path()).unwrap().execute_batch("CREATE TABLE users (name)").unwrap();
+    Connection::open(file.path())
+        .unwrap()
+        .execute_batch("CREATE TABLE users (name)")
+        .unwrap();
     file.fails("users list", "", 2, "this is no accounts file");
 }
 
@@ -134,13 +213,24 @@ fn another_file_is_named_and_left_alone() {
 fn only_the_owner_may_read_the_file() {
     let file = File::new("users-mode");
     file.ok("users add ada --password-stdin", "x");
-    let left: Vec<_> = std::fs::read_dir(file.0.as_str()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = std::fs::read_dir(file.0.as_str())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(left, ["accounts.db"], "nothing else stays behind");
     // While it is open its log is there too.
     let open = Connection::open(file.path()).unwrap();
     open.execute_batch("UPDATE users SET used = 1").unwrap();
-    for entry in std::fs::read_dir(file.0.as_str()).unwrap().map(Result::unwrap) {
-        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.file_name());
+    for entry in std::fs::read_dir(file.0.as_str())
+        .unwrap()
+        .map(Result::unwrap)
+    {
+        assert_eq!(
+            entry.metadata().unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{:?}",
+            entry.file_name()
+        );
     }
 }
 
@@ -150,10 +240,17 @@ fn a_locked_file_is_waited_for_and_then_named() {
     file.ok("users add ada --password-stdin", "x");
     let lock = Connection::open(file.path()).unwrap();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert!(file.ok("users list", "").contains("ada"), "readers don't wait for writers");
+    assert!(
+        file.ok("users list", "").contains("ada"),
+        "readers don't wait for writers"
+    );
     let begun = Instant::now();
     file.fails("users remove ada", "", 1, "locked");
-    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
     lock.execute_batch("ROLLBACK").unwrap();
     file.ok("users remove ada", "");
 }
@@ -166,15 +263,30 @@ fn processes_that_write_at_once_all_succeed() {
         .map(|number| {
             let name = format!("user{number}");
             let mut command = Command::new(env!("CARGO_BIN_EXE_socketserver"));
-            command.args(["users", "add", &name, "--accounts", &file.path(), "--password-stdin"]);
-            let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            command.args([
+                "users",
+                "add",
+                &name,
+                "--accounts",
+                &file.path(),
+                "--password-stdin",
+            ]);
+            let mut child = command
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
             std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"x\n").unwrap();
             child
         })
         .collect();
     for child in children {
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     assert_eq!(file.json("users list --json").as_array().unwrap().len(), 6);
 }
@@ -182,7 +294,8 @@ fn processes_that_write_at_once_all_succeed() {
 #[test]
 fn a_terminal_is_asked_twice_and_shows_nothing() {
     let file = File::new("users-terminal");
-    // Types each answer when its prompt has come; then prints the exit code and all that the terminal showed.
+    // Types each answer when its prompt has come; then prints the exit code and all that the
+    // terminal showed.
     let script = r#"
 import os, pty, sys, termios, time
 def ask(answers, *command):
@@ -210,11 +323,26 @@ ask([b"top:secret", b"top:secret"], sys.argv[1], "users", "add", "ada", "--accou
 ask([b"one thing", b"another"], sys.argv[1], "users", "passwd", "ada", "--accounts", sys.argv[2])
 "#;
     let arguments = [env!("CARGO_BIN_EXE_socketserver"), &file.path()];
-    let Some(output) = python("a_terminal_is_asked_twice_and_shows_nothing", script, &arguments) else { return };
+    let Some(output) = python(
+        "a_terminal_is_asked_twice_and_shows_nothing",
+        script,
+        &arguments,
+    ) else {
+        return;
+    };
     let lines: Vec<&str> = output.lines().collect();
-    assert!(lines[0].starts_with("0 ") && lines[0].contains("Password for ada: "), "{output}");
-    assert!(lines[1].starts_with("2 ") && lines[1].contains("the two passwords differ"), "{output}");
-    assert!(!output.contains("secret") && !output.contains("another"), "{output}");
+    assert!(
+        lines[0].starts_with("0 ") && lines[0].contains("Password for ada: "),
+        "{output}"
+    );
+    assert!(
+        lines[1].starts_with("2 ") && lines[1].contains("the two passwords differ"),
+        "{output}"
+    );
+    assert!(
+        !output.contains("secret") && !output.contains("another"),
+        "{output}"
+    );
     assert!(file.accepts("ada", "top:secret"));
 }
 
@@ -223,27 +351,57 @@ fn a_link_is_made_listed_and_revoked() {
     let file = File::new("share");
     file.fails("share add /a", "", 2, "no such file");
     file.ok("users add anonymous", "");
-    let link = file.ok("share add /my/ü.txt --uses 2 --base-url https://files.example/x/", "");
-    let token = link.trim_end().strip_prefix("https://files.example/x/my/%C3%BC.txt?share=").unwrap();
+    let link = file.ok(
+        "share add /my/ü.txt --uses 2 --base-url https://files.example/x/",
+        "",
+    );
+    let token = link
+        .trim_end()
+        .strip_prefix("https://files.example/x/my/%C3%BC.txt?share=")
+        .unwrap();
     assert_eq!(token.len(), 64);
     file.ok("share add docs --expires never", "");
     let accounts = Accounts::open(file.path().as_ref(), Cost::OWASP).unwrap();
     let now = std::time::SystemTime::now();
-    let check = |at| accounts.store().shares().check(token, "my/ü.txt".as_bytes(), at);
+    let check = |at| {
+        accounts
+            .store()
+            .shares()
+            .check(token, "my/ü.txt".as_bytes(), at)
+    };
     let seven_days = Duration::from_secs(7 * 86400);
     assert!(check(now).is_ok() && check(now + seven_days - PATIENCE * 2).is_ok());
-    assert!(matches!(check(now + seven_days + PATIENCE), Err(share::ShareError::Expired)));
-    accounts.store().shares().take(&check(now).unwrap()).unwrap();
+    assert!(matches!(
+        check(now + seven_days + PATIENCE),
+        Err(share::ShareError::Expired)
+    ));
+    accounts
+        .store()
+        .shares()
+        .take(&check(now).unwrap())
+        .unwrap();
 
     let shares = file.json("share list --json");
     assert_eq!(shares[0]["path"], "/my/ü.txt");
-    assert_eq!((&shares[0]["used"], &shares[0]["max_uses"]), (&Value::from(1), &Value::from(2)));
-    assert_eq!((&shares[1]["expires"], &shares[1]["state"]), (&Value::Null, &Value::from("open")));
+    assert_eq!(
+        (&shares[0]["used"], &shares[0]["max_uses"]),
+        (&Value::from(1), &Value::from(2))
+    );
+    assert_eq!(
+        (&shares[1]["expires"], &shares[1]["state"]),
+        (&Value::Null, &Value::from("open"))
+    );
     let table = file.ok("share list", "");
-    assert!(table.contains("1/2") && table.contains("never") && !table.contains(token), "{table}");
+    assert!(
+        table.contains("1/2") && table.contains("never") && !table.contains(token),
+        "{table}"
+    );
 
     file.ok("share revoke 1", "");
-    assert!(matches!(check(now), Err(share::ShareError::Invalid)), "a running server knows at once");
+    assert!(
+        matches!(check(now), Err(share::ShareError::Invalid)),
+        "a running server knows at once"
+    );
     file.fails("share revoke 1", "", 1, "there is no share 1");
     file.fails("share add /a --uses 0", "", 2, "at least 1");
     file.fails("share add /a --expires soon", "", 2, "no duration");
@@ -258,5 +416,8 @@ fn a_qr_code_follows_the_link() {
     let output = file.ok("share add /a --qr", "");
     let (link, code) = output.split_once('\n').unwrap();
     assert!(link.starts_with("http://127.0.0.1:8000/a?share="), "{link}");
-    assert!(code.lines().count() > 15 && code.chars().all(|c| " ▀▄█\n".contains(c)), "{code}");
+    assert!(
+        code.lines().count() > 15 && code.chars().all(|c| " ▀▄█\n".contains(c)),
+        "{code}"
+    );
 }

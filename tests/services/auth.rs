@@ -1,4 +1,5 @@
-//! `auth`, and the challenge in front of other services: with our client, with sockets, and with Python.
+//! `auth`, and the challenge in front of other services: with our client, with sockets, and with
+//! Python.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -24,7 +25,9 @@ fn answer(stream: &mut TcpStream, key: &str) {
     let mut challenge = [0; CHALLENGE];
     stream.read_exact(&mut challenge).unwrap();
     let key = &parse(key.as_bytes()).unwrap()[0];
-    stream.write_all(&Digest::Sha256.answer(key, &challenge)).unwrap();
+    stream
+        .write_all(&Digest::Sha256.answer(key, &challenge))
+        .unwrap();
 }
 
 /// Whether the server lets this key in.
@@ -66,10 +69,27 @@ print('silent', talk(lambda answer: b''))
 #[test]
 fn python_s_hmac_opens_with_each_digest_and_nothing_else_does() {
     for digest in ["sha256", "sha512", "md5"] {
-        let (_dir, keys) = key_file(&format!("auth-client-{digest}"), "old: key\r\nnew:the right one\r\n");
-        let server = TestServer::start(&["auth", "--key-file", &keys, "--digest", digest, "--head-timeout", "500ms"]);
+        let (_dir, keys) = key_file(
+            &format!("auth-client-{digest}"),
+            "old: key\r\nnew:the right one\r\n",
+        );
+        let server = TestServer::start(&[
+            "auth",
+            "--key-file",
+            &keys,
+            "--digest",
+            digest,
+            "--head-timeout",
+            "500ms",
+        ]);
         let port = server.address().port().to_string();
-        let Some(output) = python("HMAC by Python's client", CLIENT, &[&port, digest, "the right one"]) else { return };
+        let Some(output) = python(
+            "HMAC by Python's client",
+            CLIENT,
+            &[&port, digest, "the right one"],
+        ) else {
+            return;
+        };
         let expected = "glued b'GLUED'\ncut {b'CUT'}\nwrong b''\nshort b''\nlate b''\nsilent b''\n";
         assert_eq!(output, expected, "{digest}");
         for reason in ["is wrong", "is too short", "came too late"] {
@@ -102,10 +122,20 @@ with socket.create_server(('127.0.0.1', 0)) as listener:
 
 #[test]
 fn our_client_proves_itself_to_python_with_each_digest() {
-    let (_dir, keys) = key_file("auth-server", "# the first counts\n\nme:first:key\nsecond\n");
+    let (_dir, keys) = key_file(
+        "auth-server",
+        "# the first counts\n\nme:first:key\nsecond\n",
+    );
     for digest in ["sha256", "sha512", "md5"] {
-        let arguments = [env!("CARGO_BIN_EXE_socketserver"), digest, &keys, "first:key"];
-        let Some(output) = python("HMAC by Python's server", SERVER, &arguments) else { return };
+        let arguments = [
+            env!("CARGO_BIN_EXE_socketserver"),
+            digest,
+            &keys,
+            "first:key",
+        ];
+        let Some(output) = python("HMAC by Python's server", SERVER, &arguments) else {
+            return;
+        };
         assert_eq!(output, "True\nb'olleh' 0\n", "{digest}");
     }
 }
@@ -116,16 +146,39 @@ fn the_challenge_stands_before_any_service_and_the_variable_holds_a_key() {
     let (_keys_dir, keys) = key_file("auth-any-keys", "secret");
     let unix = format!("unix:{}", dir.join("socket").display());
     for model in ["pool", "threads", "processes", "sequential"] {
-        let arguments = ["echo", "--model", model, "--bind", &unix, "--bind", "127.0.0.1:0"];
-        let server = TestServer::start_with(&arguments, 2, |command| command.env("SOCKETSERVER_KEY", "secret"));
+        let arguments = [
+            "echo",
+            "--model",
+            model,
+            "--bind",
+            &unix,
+            "--bind",
+            "127.0.0.1:0",
+        ];
+        let server = TestServer::start_with(&arguments, 2, |command| {
+            command.env("SOCKETSERVER_KEY", "secret")
+        });
         server.wait_for_log("SOCKETSERVER_KEY is set");
         let tcp = server.ready[1].split("//").nth(1).unwrap();
         for address in [&unix, tcp] {
-            let answer = run_with_input(&["client", "echo", address, "--auth-key-file", &keys], b"hello");
-            assert_eq!(answer, (Some(0), "hello".to_owned(), String::new()), "{model} {address}");
+            let answer = run_with_input(
+                &["client", "echo", address, "--auth-key-file", &keys],
+                b"hello",
+            );
+            assert_eq!(
+                answer,
+                (Some(0), "hello".to_owned(), String::new()),
+                "{model} {address}"
+            );
         }
-        let stranger = run_with_input(&["client", "auth", tcp, "--key-file", "/dev/null"], b"hello");
-        assert!(stranger.0 == Some(2) && stranger.2.contains("no key"), "{stranger:?}");
+        let stranger = run_with_input(
+            &["client", "auth", tcp, "--key-file", "/dev/null"],
+            b"hello",
+        );
+        assert!(
+            stranger.0 == Some(2) && stranger.2.contains("no key"),
+            "{stranger:?}"
+        );
     }
 }
 
@@ -134,9 +187,21 @@ fn a_wrong_key_is_one_line_and_code_1() {
     let (_dir, keys) = key_file("auth-wrong", "secret");
     let (_other_dir, other) = key_file("auth-other", "other");
     let server = TestServer::start(&["auth", "--key-file", &keys]);
-    let (code, output, errors) =
-        run_with_input(&["client", "auth", &server.address().to_string(), "--key-file", &other], b"hello");
-    assert_eq!((code, output.as_str(), errors.lines().count()), (Some(1), "", 1), "{errors}");
+    let (code, output, errors) = run_with_input(
+        &[
+            "client",
+            "auth",
+            &server.address().to_string(),
+            "--key-file",
+            &other,
+        ],
+        b"hello",
+    );
+    assert_eq!(
+        (code, output.as_str(), errors.lines().count()),
+        (Some(1), "", 1),
+        "{errors}"
+    );
     assert!(errors.contains("is the key right?"), "{errors}");
 }
 
@@ -145,7 +210,14 @@ fn a_thousand_silent_connections_hold_no_thread() {
     const SILENT: usize = 1000;
     let limit = getrlimit(Resource::Nofile);
     let wanted = Some(4 * SILENT as u64);
-    setrlimit(Resource::Nofile, Rlimit { current: wanted.min(limit.maximum.or(wanted)), ..limit }).unwrap();
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: wanted.min(limit.maximum.or(wanted)),
+            ..limit
+        },
+    )
+    .unwrap();
     let (_dir, keys) = key_file("auth-silent", "secret");
     let mut server = TestServer::start(&["auth", "--key-file", &keys]);
     assert!(opens(&server, "secret"));
@@ -154,7 +226,11 @@ fn a_thousand_silent_connections_hold_no_thread() {
     for stream in &mut silent {
         stream.read_exact(&mut [0; CHALLENGE]).unwrap();
     }
-    assert!(server.threads() <= before, "{before} threads, then {}", server.threads());
+    assert!(
+        server.threads() <= before,
+        "{before} threads, then {}",
+        server.threads()
+    );
     assert!(opens(&server, "secret"));
     server.signal("TERM");
     // They are parked: nothing is in flight.
@@ -164,7 +240,15 @@ fn a_thousand_silent_connections_hold_no_thread() {
 #[test]
 fn who_fails_often_gets_challenges_later_while_others_are_served() {
     let (_dir, keys) = key_file("auth-backoff", "secret");
-    let server = TestServer::start(&["auth", "--key-file", &keys, "--threads", "1", "--max-threads", "1"]);
+    let server = TestServer::start(&[
+        "auth",
+        "--key-file",
+        &keys,
+        "--threads",
+        "1",
+        "--max-threads",
+        "1",
+    ]);
     for _ in 0..7 {
         assert!(!opens(&server, "wrong"));
     }
@@ -172,9 +256,17 @@ fn who_fails_often_gets_challenges_later_while_others_are_served() {
     let waiting: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
     for mut stream in waiting {
         stream.read_exact(&mut [0; CHALLENGE]).unwrap();
-        assert!(begun.elapsed() >= Duration::from_millis(500), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() >= Duration::from_millis(500),
+            "{:?}",
+            begun.elapsed()
+        );
     }
-    assert!(begun.elapsed() < PATIENCE / 4, "one after the other: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < PATIENCE / 4,
+        "one after the other: {:?}",
+        begun.elapsed()
+    );
     assert!(opens(&server, "secret"));
 }
 
@@ -212,18 +304,53 @@ fn keys_where_they_can_not_be_used_are_one_line_and_code_2() {
     for (arguments, says) in [
         (&["serve", "auth"][..], "SOCKETSERVER_KEY"),
         (&["client", "auth", "127.0.0.1:1"], "SOCKETSERVER_KEY"),
-        (&["serve", "auth", "--key-file", "/no/such/file"], "/no/such/file"),
-        (&["serve", "echo", "--auth-key-file", "/dev/null"], "holds no key"),
-        (&["serve", "http", &folder, "--auth-key-file", &keys], "does not go with http"),
-        (&["serve", "echo", "--udp", "--auth-key-file", &keys], "datagrams"),
-        (&["client", "echo", "--udp", "127.0.0.1:1", "--auth-key-file", &keys], "datagrams"),
-        (&["serve", "auth", "--key-file", &keys, "--digest", "crc32"], "--auth-digest"),
+        (
+            &["serve", "auth", "--key-file", "/no/such/file"],
+            "/no/such/file",
+        ),
+        (
+            &["serve", "echo", "--auth-key-file", "/dev/null"],
+            "holds no key",
+        ),
+        (
+            &["serve", "http", &folder, "--auth-key-file", &keys],
+            "does not go with http",
+        ),
+        (
+            &["serve", "echo", "--udp", "--auth-key-file", &keys],
+            "datagrams",
+        ),
+        (
+            &[
+                "client",
+                "echo",
+                "--udp",
+                "127.0.0.1:1",
+                "--auth-key-file",
+                &keys,
+            ],
+            "datagrams",
+        ),
+        (
+            &["serve", "auth", "--key-file", &keys, "--digest", "crc32"],
+            "--auth-digest",
+        ),
     ] {
         let (code, stdout, stderr) = run(arguments);
-        assert_eq!((code, stdout.as_str(), stderr.lines().count()), (Some(2), "", 1), "{arguments:?}: {stderr}");
+        assert_eq!(
+            (code, stdout.as_str(), stderr.lines().count()),
+            (Some(2), "", 1),
+            "{arguments:?}: {stderr}"
+        );
         assert!(stderr.contains(says), "{arguments:?}: {stderr}");
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_socketserver")).args(["client", "auth", "--help"]).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_socketserver"))
+        .args(["client", "auth", "--help"])
+        .output()
+        .unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    assert!(help.contains("--key-file") && help.contains("--digest"), "{help}");
+    assert!(
+        help.contains("--key-file") && help.contains("--digest"),
+        "{help}"
+    );
 }

@@ -29,20 +29,49 @@ impl Browser {
         }
         let profile = TestDir::new(test);
         let mut command = Command::new("chromium");
-        // In a container there is little shared memory, and no sandbox for root. What a proxy answers says nothing of
-        // this server.
-        command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"]);
-        command.args(["--remote-debugging-port=0", &format!("--user-data-dir={}", profile.as_str()), "about:blank"]);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        // In a container there is little shared memory, and no sandbox for root. What a proxy
+        // answers says nothing of this server.
+        command.args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-proxy-server",
+        ]);
+        command.args([
+            "--remote-debugging-port=0",
+            &format!("--user-data-dir={}", profile.as_str()),
+            "about:blank",
+        ]);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let url = debugger_of(&mut child);
-        let address = url.strip_prefix("ws://").unwrap().split('/').next().unwrap();
+        let address = url
+            .strip_prefix("ws://")
+            .unwrap()
+            .split('/')
+            .next()
+            .unwrap();
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let (socket, _) = tungstenite::client(&url, stream).unwrap();
-        let mut browser = Browser { child, socket, session: None, asked: 0, events: Vec::new(), _profile: profile };
+        let mut browser = Browser {
+            child,
+            socket,
+            session: None,
+            asked: 0,
+            events: Vec::new(),
+            _profile: profile,
+        };
         let page = browser.call("Target.createTarget", json!({"url": "about:blank"}));
         let target = json!({"targetId": page["targetId"], "flatten": true});
-        browser.session = browser.call("Target.attachToTarget", target)["sessionId"].as_str().map(str::to_owned);
+        browser.session = browser.call("Target.attachToTarget", target)["sessionId"]
+            .as_str()
+            .map(str::to_owned);
         for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
             browser.call(domain, json!({}));
         }
@@ -56,7 +85,9 @@ impl Browser {
         if let Some(session) = &self.session {
             message["sessionId"] = json!(session);
         }
-        self.socket.send(Message::text(message.to_string())).unwrap();
+        self.socket
+            .send(Message::text(message.to_string()))
+            .unwrap();
         loop {
             let message = self.receive();
             if message["id"] == self.asked {
@@ -97,7 +128,10 @@ impl Browser {
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
         let result = self.call("Runtime.evaluate", params);
-        assert!(result["exceptionDetails"].is_null(), "{expression}: {result}");
+        assert!(
+            result["exceptionDetails"].is_null(),
+            "{expression}: {result}"
+        );
         result["result"]["value"].clone()
     }
 
@@ -108,9 +142,13 @@ impl Browser {
             "Enter" => (13, "\r"),
             key => (0, key),
         };
-        let down = json!({"type": "keyDown", "key": key, "windowsVirtualKeyCode": code, "text": text});
+        let down =
+            json!({"type": "keyDown", "key": key, "windowsVirtualKeyCode": code, "text": text});
         self.call("Input.dispatchKeyEvent", down);
-        self.call("Input.dispatchKeyEvent", json!({"type": "keyUp", "key": key, "windowsVirtualKeyCode": code}));
+        self.call(
+            "Input.dispatchKeyEvent",
+            json!({"type": "keyUp", "key": key, "windowsVirtualKeyCode": code}),
+        );
     }
 
     /// Presses Tab until the element with this text, or label, has the focus.
@@ -134,13 +172,25 @@ impl Browser {
     /// What pages complained of so far: errors, warnings and dialogs.
     pub(crate) fn complaints(&mut self) -> Vec<String> {
         self.evaluate("0"); // what was told before the answer is here now
-        let kinds =
-            ["Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening"];
+        let kinds = [
+            "Runtime.consoleAPICalled",
+            "Runtime.exceptionThrown",
+            "Log.entryAdded",
+            "Page.javascriptDialogOpening",
+        ];
         let is_complaint = |told: &&Value| kinds.iter().any(|kind| told["method"] == *kind);
         // For what is no page and so can't name an icon, the browser asks where one may be.
-        let is_icon =
-            |told: &&Value| told["params"]["entry"]["url"].as_str().is_some_and(|url| url.ends_with("/favicon.ico"));
-        self.events.iter().filter(is_complaint).filter(|told| !is_icon(told)).map(Value::to_string).collect()
+        let is_icon = |told: &&Value| {
+            told["params"]["entry"]["url"]
+                .as_str()
+                .is_some_and(|url| url.ends_with("/favicon.ico"))
+        };
+        self.events
+            .iter()
+            .filter(is_complaint)
+            .filter(|told| !is_icon(told))
+            .map(Value::to_string)
+            .collect()
     }
 }
 
@@ -163,5 +213,7 @@ fn debugger_of(child: &mut Child) -> String {
             }
         }
     });
-    receiver.recv_timeout(2 * PATIENCE).expect("Chromium tells no address")
+    receiver
+        .recv_timeout(2 * PATIENCE)
+        .expect("Chromium tells no address")
 }

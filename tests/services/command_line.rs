@@ -6,7 +6,10 @@ fn failure(arguments: &[&str]) -> (Option<i32>, String) {
     let (code, stdout, stderr) = run(arguments);
     assert_eq!(stdout, "", "{arguments:?}");
     assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
-    assert!(stderr.starts_with("socketserver: "), "{arguments:?}: {stderr}");
+    assert!(
+        stderr.starts_with("socketserver: "),
+        "{arguments:?}: {stderr}"
+    );
     (code, stderr)
 }
 
@@ -16,19 +19,48 @@ fn wrong_usage_is_one_line_and_code_2() {
         (&[][..], "no command"),
         (&["serv"], "did you mean 'serve'"),
         (&["serve", "htpp"], "did you mean 'http'"),
-        (&["serve", "http", "--thread", "3"], "did you mean '--threads'"),
+        (
+            &["serve", "http", "--thread", "3"],
+            "did you mean '--threads'",
+        ),
         (&["serve", "http", "--threads", "0"], "at least 1"),
         (&["serve", "http", "--model", "magic"], "--model"),
         (&["serve", "http", "--bind", "nonsense"], "no address"),
         (&["serve", "http", "--idle-timeout", "soon"], "no duration"),
         (&["serve", "http", "--min-rate", "fast"], "no size"),
         (&["serve", "http", "--tls-cert", "/x"], "--tls-key"),
-        (&["serve", "http", "--tls-self-signed", "--tls-cert", "/x", "--tls-key", "/y"], "cannot be used with"),
+        (
+            &[
+                "serve",
+                "http",
+                "--tls-self-signed",
+                "--tls-cert",
+                "/x",
+                "--tls-key",
+                "/y",
+            ],
+            "cannot be used with",
+        ),
         (&["serve", "http", "--allow", "300.0.0.0/8"], "no network"),
-        (&["serve", "http", "--deny", "@/no/such/file"], "/no/such/file"),
+        (
+            &["serve", "http", "--deny", "@/no/such/file"],
+            "/no/such/file",
+        ),
         (&["serve", "http", "/no/such/folder"], "/no/such/folder"),
-        (&["serve", "http", "www", "--access-log", "/no/such/folder/log"], "--access-log"),
-        (&["serve", "http", "www", "--log-file", "/no/such/folder/log"], "--log-file"),
+        (
+            &[
+                "serve",
+                "http",
+                "www",
+                "--access-log",
+                "/no/such/folder/log",
+            ],
+            "--access-log",
+        ),
+        (
+            &["serve", "http", "www", "--log-file", "/no/such/folder/log"],
+            "--log-file",
+        ),
         (&["serve", "http", "-v", "-q"], "cannot be used with"),
     ] {
         let (code, line) = failure(arguments);
@@ -59,15 +91,26 @@ fn certificates_that_can_not_be_used_are_named() {
 fn an_address_that_is_taken_is_code_1() {
     let dir = TestDir::new("taken");
     let first = TestServer::start(&["http", dir.as_str()]);
-    let (code, line) = failure(&["serve", "http", dir.as_str(), "--bind", &first.address().to_string()]);
+    let (code, line) = failure(&[
+        "serve",
+        "http",
+        dir.as_str(),
+        "--bind",
+        &first.address().to_string(),
+    ]);
     assert_eq!(code, Some(1));
     assert!(line.contains("in use"), "{line}");
 }
 
 #[test]
 fn help_completions_and_manual_come_from_one_definition() {
-    for arguments in [&["--help"][..], &["serve", "http", "--help"], &["completions", "bash"], &["man"], &["--version"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["serve", "http", "--help"],
+        &["completions", "bash"],
+        &["man"],
+        &["--version"],
+    ] {
         let (code, stdout, stderr) = run(arguments);
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{arguments:?}");
         assert!(!stdout.is_empty(), "{arguments:?}");
@@ -100,12 +143,33 @@ fn the_ready_lines_are_the_contract_s() {
     let dir = TestDir::new("ready");
     let socket = dir.join("http.sock");
     let unix = format!("unix:{}", socket.display());
-    let arguments =
-        ["http", dir.as_str(), "--bind", "127.0.0.1:0", "--bind", ":0", "--bind", "[::1]:0", "--bind", &unix];
+    let arguments = [
+        "http",
+        dir.as_str(),
+        "--bind",
+        "127.0.0.1:0",
+        "--bind",
+        ":0",
+        "--bind",
+        "[::1]:0",
+        "--bind",
+        &unix,
+    ];
     let server = TestServer::start_with(&arguments, 4, |command| command);
-    let shape = |line: &str| line.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect::<String>();
-    assert!(shape(&server.ready[0]).starts_with("http listening on http://000.0.0.0:0"), "{:?}", server.ready);
-    assert!(server.ready[1].starts_with("http listening on http://[::]:") && server.ready[1].ends_with('/'));
+    let shape = |line: &str| {
+        line.chars()
+            .map(|c| if c.is_ascii_digit() { '0' } else { c })
+            .collect::<String>()
+    };
+    assert!(
+        shape(&server.ready[0]).starts_with("http listening on http://000.0.0.0:0"),
+        "{:?}",
+        server.ready
+    );
+    assert!(
+        server.ready[1].starts_with("http listening on http://[::]:")
+            && server.ready[1].ends_with('/')
+    );
     assert!(server.ready[2].starts_with("http listening on http://[::1]:"));
     assert_eq!(server.ready[3], format!("http listening on {unix}"));
     drop(server);
@@ -115,16 +179,25 @@ fn the_ready_lines_are_the_contract_s() {
 fn an_empty_variable_is_as_good_as_none() {
     let dir = TestDir::new("variables");
     let server = TestServer::start_with(&["http", dir.as_str()], 1, |command| {
-        command.env("SOCKETSERVER_THREADS", "").env("SOCKETSERVER_IDLE_TIMEOUT", "")
+        command
+            .env("SOCKETSERVER_THREADS", "")
+            .env("SOCKETSERVER_IDLE_TIMEOUT", "")
     });
-    assert!(server.exchange(b"GET / HTTP/1.0\r\n\r\n").starts_with(b"HTTP/1.1 200"));
+    assert!(
+        server
+            .exchange(b"GET / HTTP/1.0\r\n\r\n")
+            .starts_with(b"HTTP/1.1 200")
+    );
     let (code, line) = {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_socketserver"))
             .args(["serve", "http", dir.as_str()])
             .env("SOCKETSERVER_THREADS", "many")
             .output()
             .unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     assert_eq!(code, Some(2), "{line}");
 }

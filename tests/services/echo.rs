@@ -85,7 +85,11 @@ fn datagrams_come_back_one_by_one_and_empty_ones_too() {
     for message in [&b"abc"[..], b"", &[b'z'; 65_507]] {
         socket.send(message).unwrap();
         let length = socket.recv(&mut answer).unwrap();
-        assert!(answer[..length] == message.to_ascii_uppercase(), "{length} bytes came back of {}", message.len());
+        assert!(
+            answer[..length] == message.to_ascii_uppercase(),
+            "{length} bytes came back of {}",
+            message.len()
+        );
     }
 }
 
@@ -94,7 +98,10 @@ fn unix_sockets_of_both_kinds_are_served() {
     let dir = TestDir::new("echo-unix");
     let bind = |name: &str| format!("unix:{}", dir.join(name).display());
     let stream_server = TestServer::start(&["echo", "--bind", &bind("stream")]);
-    assert_eq!(stream_server.ready[0], format!("echo listening on {}", bind("stream")));
+    assert_eq!(
+        stream_server.ready[0],
+        format!("echo listening on {}", bind("stream"))
+    );
     let mut stream = UnixStream::connect(dir.join("stream")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(b"hello").unwrap();
@@ -108,9 +115,17 @@ fn unix_sockets_of_both_kinds_are_served() {
 
     for (kind, name) in [(None, "stream"), (Some("--udp"), "datagram")] {
         let address = bind(name);
-        let arguments: Vec<_> = ["client", "echo"].into_iter().chain(kind).chain([address.as_str()]).collect();
+        let arguments: Vec<_> = ["client", "echo"]
+            .into_iter()
+            .chain(kind)
+            .chain([address.as_str()])
+            .collect();
         let answer = run_with_input(&arguments, b"one\ntwo\n");
-        assert_eq!(answer, (Some(0), "one\ntwo\n".to_owned(), String::new()), "{name}");
+        assert_eq!(
+            answer,
+            (Some(0), "one\ntwo\n".to_owned(), String::new()),
+            "{name}"
+        );
     }
     datagram_server.signal("TERM");
     assert_eq!(datagram_server.wait().0, Some(0));
@@ -121,7 +136,10 @@ fn unix_sockets_of_both_kinds_are_served() {
 fn the_client_pipes_whatever_comes() {
     let server = TestServer::start(&["echo", "--upper"]);
     let input = "0123456789abcdef".repeat(40_000);
-    let (code, output, errors) = run_with_input(&["client", "echo", &server.address().to_string()], input.as_bytes());
+    let (code, output, errors) = run_with_input(
+        &["client", "echo", &server.address().to_string()],
+        input.as_bytes(),
+    );
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     assert!(output == input.to_uppercase());
 }
@@ -131,7 +149,10 @@ fn a_client_without_a_server_says_so_in_one_line() {
     let address = TestServer::start(&["echo"]).address().to_string();
     let (code, _, errors) = run_with_input(&["client", "echo", &address], b"x");
     assert_eq!(code, Some(1));
-    assert!(errors.starts_with(&format!("socketserver: can't connect to {address}: ")), "{errors}");
+    assert!(
+        errors.starts_with(&format!("socketserver: can't connect to {address}: ")),
+        "{errors}"
+    );
     let (code, _, errors) = run_with_input(&["client", "echo", "--udp", &address], b"x");
     assert_eq!(code, Some(1));
     assert_eq!(errors.lines().count(), 1, "{errors}");
@@ -163,8 +184,13 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 #[test]
 fn on_a_terminal_the_client_prompts() {
     let server = TestServer::start(&["echo", "--upper"]);
-    let arguments = [env!("CARGO_BIN_EXE_socketserver"), &server.address().to_string()];
-    let Some(seen) = python("the prompt of the echo client", TYPE, &arguments) else { return };
+    let arguments = [
+        env!("CARGO_BIN_EXE_socketserver"),
+        &server.address().to_string(),
+    ];
+    let Some(seen) = python("the prompt of the echo client", TYPE, &arguments) else {
+        return;
+    };
     assert!(seen.ends_with("TWO WORDS0\n"), "{seen}");
 }
 
@@ -180,7 +206,11 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1])), 10) as s:
 #[test]
 fn the_tutorials_client_is_served() {
     let server = TestServer::start(&["echo", "--upper"]);
-    let Some(output) = python("Python's echo client", TUTORIAL, &[&server.address().port().to_string()]) else {
+    let Some(output) = python(
+        "Python's echo client",
+        TUTORIAL,
+        &[&server.address().port().to_string()],
+    ) else {
         return;
     };
     assert_eq!(output, "HELLO\nWORLD\n");
@@ -192,8 +222,18 @@ fn a_trace_shows_both_sides_what_crosses_the_wire() {
     let address = server.address().to_string();
     let (code, output, trace) = run_with_input(&["client", "echo", "--trace", &address], b"hi\n");
     assert_eq!((code, output.as_str()), (Some(0), "HI\n"));
-    assert!(trace.contains("client -> 3 bytes \"hi\\n\"") && trace.contains("client <- 3 bytes \"HI\\n\""), "{trace}");
-    for part in ["server == connection from", "3 bytes \"hi\\n\"", "3 bytes \"HI\\n\"", "end", "closed"] {
+    assert!(
+        trace.contains("client -> 3 bytes \"hi\\n\"")
+            && trace.contains("client <- 3 bytes \"HI\\n\""),
+        "{trace}"
+    );
+    for part in [
+        "server == connection from",
+        "3 bytes \"hi\\n\"",
+        "3 bytes \"HI\\n\"",
+        "end",
+        "closed",
+    ] {
         server.wait_for_log(part);
     }
 }
@@ -204,7 +244,11 @@ fn a_datagram_that_seems_to_come_from_another_echo_server_is_not_answered() {
     let exchange = |port: u16| {
         // An address of this process's own, as the port may be somebody's elsewhere.
         let [.., high, low] = std::process::id().to_be_bytes();
-        let socket = UdpSocket::bind(std::net::SocketAddr::from(([127, high.max(1), low, 9], port))).unwrap();
+        let socket = UdpSocket::bind(std::net::SocketAddr::from((
+            [127, high.max(1), low, 9],
+            port,
+        )))
+        .unwrap();
         socket.set_read_timeout(Some(PATIENCE / 100)).unwrap();
         socket.send_to(b"hello", server.address()).unwrap();
         socket.recv(&mut [0; 10]).ok()
@@ -216,7 +260,13 @@ fn a_datagram_that_seems_to_come_from_another_echo_server_is_not_answered() {
 fn a_datagram_client_passes_over_the_variable_for_a_key_file() {
     let server = TestServer::start(&["echo", "--udp"]);
     let mut client = Command::new(env!("CARGO_BIN_EXE_socketserver"));
-    client.args(["client", "echo", "--udp", &server.address().to_string()]).env("SOCKETSERVER_AUTH_KEY_FILE", "/keys");
+    client
+        .args(["client", "echo", "--udp", &server.address().to_string()])
+        .env("SOCKETSERVER_AUTH_KEY_FILE", "/keys");
     let output = client.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

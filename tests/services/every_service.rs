@@ -62,7 +62,8 @@ fn garbage(length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-/// Writes garbage and half-closes, reading at the same time: a service may answer as much as it gets.
+/// Writes garbage and half-closes, reading at the same time: a service may answer as much as it
+/// gets.
 fn exchange_garbage(server: &TestServer) {
     let mut writer = server.connect();
     let mut reader = writer.try_clone().unwrap();
@@ -90,7 +91,11 @@ fn half_a_line_and_silence_hold_no_thread_and_no_shutdown() {
         }
         assert_alive(name, &server);
         // The pool's own, and a few more: not one for each connection.
-        assert!(server.threads() < 20, "{name}: {} threads", server.threads());
+        assert!(
+            server.threads() < 20,
+            "{name}: {} threads",
+            server.threads()
+        );
         server.signal("TERM");
         let (code, _) = server.wait();
         // Half a message is in flight: the grace time is theirs.
@@ -109,7 +114,10 @@ fn a_shutdown_closes_idle_connections_at_once() {
         assert!(took < PATIENCE / 10, "{name}: {took:?}");
         // A server that speaks first has said something by now.
         let end = idle.read_to_end(&mut Vec::new());
-        assert!(!matches!(end, Err(error) if error.kind() == ErrorKind::WouldBlock), "{name}: it is still open");
+        assert!(
+            !matches!(end, Err(error) if error.kind() == ErrorKind::WouldBlock),
+            "{name}: it is still open"
+        );
     });
 }
 
@@ -140,13 +148,24 @@ fn a_client_whose_output_nobody_reads_any_more_ends_quietly() {
     ] {
         let server = TestServer::start(&[&[service], options].concat());
         let mut client = Command::new(env!("CARGO_BIN_EXE_socketserver"));
-        client.args(["client", service]).args(options.iter().filter(|option| **option == "--udp"));
+        client
+            .args(["client", service])
+            .args(options.iter().filter(|option| **option == "--udp"));
         client.arg(server.address().to_string()).args(arguments);
-        let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut client = client
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         drop(client.stdout.take());
         client.stdin.take().unwrap().write_all(b"hello\n").unwrap();
         let output = client.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), &*said), (Some(0), ""), "{service} {options:?}");
+        assert_eq!(
+            (output.status.code(), &*said),
+            (Some(0), ""),
+            "{service} {options:?}"
+        );
     }
 }

@@ -17,18 +17,26 @@ fn client(server: &TestServer, command: &[&str]) -> (Option<i32>, String, String
 
 /// So many processes have this text in their command line.
 fn processes(text: &str) -> usize {
-    let lines =
-        std::fs::read_dir("/proc").unwrap().filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());
+    let lines = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());
     // Neither the test nor a server or client that was told the command.
     lines
-        .filter(|line| line.starts_with(b"sleep\0") && line.windows(text.len()).any(|part| part == text.as_bytes()))
+        .filter(|line| {
+            line.starts_with(b"sleep\0")
+                && line.windows(text.len()).any(|part| part == text.as_bytes())
+        })
         .count()
 }
 
 fn wait_for_processes(text: &str, count: usize) {
     let begun = Instant::now();
     while processes(text) != count {
-        assert!(begun.elapsed() < PATIENCE, "{} processes have {text}, not {count}", processes(text));
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{} processes have {text}, not {count}",
+            processes(text)
+        );
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -36,7 +44,10 @@ fn wait_for_processes(text: &str, count: usize) {
 /// A command that has started two processes in its group, which last for ever.
 fn sleepers(number: &str) -> (String, String) {
     let time = format!("{}.{number}", 80_000 + std::process::id() % 1000);
-    (format!("sh -c 'echo begun; sleep {time} & sleep {time}'"), time)
+    (
+        format!("sh -c 'echo begun; sleep {time} & sleep {time}'"),
+        time,
+    )
 }
 
 /// Python as client: each framing, with a frame and with text, in one piece and byte by byte.
@@ -73,14 +84,19 @@ for request in frame, (text + '\\n').encode(), (text + '\\r\\n').encode(), text.
 fn each_framing_answers_frames_lines_and_text_without_an_end() {
     let text = "sh -c 'echo out; echo err >&2; exit 3'";
     for (framing, expected) in [
-        ("json", "(b'out\\nerr\\n', {'exit_code': 3, 'stderr_size': 4})"),
+        (
+            "json",
+            "(b'out\\nerr\\n', {'exit_code': 3, 'stderr_size': 4})",
+        ),
         ("struct", "b'out\\nerr\\n'"),
         ("ack", "b'out\\nerr\\n'"),
         ("raw", "b'out\\nerr\\n'"),
     ] {
         let server = start(&["--framing", framing]);
         let arguments = [framing, &server.address().port().to_string(), "8", text];
-        let Some(output) = python("exec with Python's client", CLIENT, &arguments) else { return };
+        let Some(output) = python("exec with Python's client", CLIENT, &arguments) else {
+            return;
+        };
         let lines: Vec<&str> = output.lines().collect();
         assert_eq!(lines, [expected; 8], "{framing}");
     }
@@ -125,7 +141,9 @@ fn our_client_understands_python_s_answers_in_each_framing() {
         ("raw", "b'outerr' b'' 0\n"),
     ] {
         let arguments = [env!("CARGO_BIN_EXE_socketserver"), framing];
-        let Some(output) = python("exec with Python's server", SERVER, &arguments) else { return };
+        let Some(output) = python("exec with Python's server", SERVER, &arguments) else {
+            return;
+        };
         assert_eq!(output, format!("{request}{expected}"), "{framing}");
     }
 }
@@ -134,17 +152,41 @@ fn our_client_understands_python_s_answers_in_each_framing() {
 fn the_client_has_the_command_s_streams_and_exit_code() {
     let server = start(&[]);
     let text = |code, out: &str, err: &str| (Some(code), out.to_owned(), err.to_owned());
-    assert_eq!(client(&server, &["sh", "-c", "echo out; echo err >&2; exit 42"]), text(42, "out\n", "err\n"));
-    assert_eq!(client(&server, &["printf", "%s|", "a b", "c'd", "$HOME"]), text(0, "a b|c'd|$HOME|", ""));
-    assert_eq!(client(&server, &["printf '%s|' 'a b' c"]), text(0, "a b|c|", ""));
+    assert_eq!(
+        client(&server, &["sh", "-c", "echo out; echo err >&2; exit 42"]),
+        text(42, "out\n", "err\n")
+    );
+    assert_eq!(
+        client(&server, &["printf", "%s|", "a b", "c'd", "$HOME"]),
+        text(0, "a b|c'd|$HOME|", "")
+    );
+    assert_eq!(
+        client(&server, &["printf '%s|' 'a b' c"]),
+        text(0, "a b|c|", "")
+    );
     assert_eq!(client(&server, &["sh -c 'kill -9 $$'"]), text(137, "", ""));
     assert_eq!(client(&server, &["cat"]), text(0, "", ""));
-    for (framing, server) in ["struct", "ack", "raw"].map(|framing| (framing, start(&["--framing", framing]))) {
-        let answer = client(&server, &["--framing", framing, "sh", "-c", "echo out; echo err >&2; exit 42"]);
+    for (framing, server) in
+        ["struct", "ack", "raw"].map(|framing| (framing, start(&["--framing", framing])))
+    {
+        let answer = client(
+            &server,
+            &[
+                "--framing",
+                framing,
+                "sh",
+                "-c",
+                "echo out; echo err >&2; exit 42",
+            ],
+        );
         assert_eq!(answer, text(0, "out\nerr\n", ""), "{framing}");
     }
     let (code, out, err) = run(&["client", "exec", "127.0.0.1:1", "ls"]);
-    assert_eq!((code, out.as_str(), err.lines().count()), (Some(1), "", 1), "{err}");
+    assert_eq!(
+        (code, out.as_str(), err.lines().count()),
+        (Some(1), "", 1),
+        "{err}"
+    );
 }
 
 #[test]
@@ -156,7 +198,12 @@ fn what_is_not_run_has_its_code_and_one_line() {
     dir.write("plain", "text");
     let plain = dir.join("plain").to_str().unwrap().to_owned();
     for (server, command, code, says) in [
-        (&any, "no-such-command -x", 127, "no-such-command: not found"),
+        (
+            &any,
+            "no-such-command -x",
+            127,
+            "no-such-command: not found",
+        ),
         (&any, "   ", 127, "no command"),
         (&any, "", 127, "no command"),
         (&any, &plain, 126, "plain: "),
@@ -166,23 +213,40 @@ fn what_is_not_run_has_its_code_and_one_line() {
         (&shell, "no-such-command", 127, "no-such-command"),
     ] {
         let (found, out, err) = client(server, &[command]);
-        assert_eq!((found, out.as_str(), err.lines().count()), (Some(code), "", 1), "{command}: {err}");
+        assert_eq!(
+            (found, out.as_str(), err.lines().count()),
+            (Some(code), "", 1),
+            "{command}: {err}"
+        );
         assert!(err.contains(says), "{command}: {err}");
     }
     assert_eq!(client(&list, &["echo", "allowed"]).1, "allowed\n");
     // Without a shell, what means something to one is a word like others.
-    assert_eq!(client(&any, &["echo $HOME; echo 2 | cat"]).1, "$HOME; echo 2 | cat\n");
-    assert_eq!(client(&shell, &["echo one; echo two | cat"]).1, "one\ntwo\n");
+    assert_eq!(
+        client(&any, &["echo $HOME; echo 2 | cat"]).1,
+        "$HOME; echo 2 | cat\n"
+    );
+    assert_eq!(
+        client(&shell, &["echo one; echo two | cat"]).1,
+        "one\ntwo\n"
+    );
 }
 
 #[test]
 fn a_command_sees_little_of_the_server() {
-    let server =
-        TestServer::start_with(&["exec", "--no-auth"], 1, |command| command.env("SECRET", "x").env("LANG", "C"));
+    let server = TestServer::start_with(&["exec", "--no-auth"], 1, |command| {
+        command.env("SECRET", "x").env("LANG", "C")
+    });
     let (_, environment, _) = client(&server, &["env"]);
-    let mut names: Vec<&str> = environment.lines().map(|line| line.split('=').next().unwrap()).collect();
+    let mut names: Vec<&str> = environment
+        .lines()
+        .map(|line| line.split('=').next().unwrap())
+        .collect();
     names.sort_unstable();
-    assert!(names.contains(&"PATH") && names.contains(&"LANG") && names.len() <= 3, "{names:?}");
+    assert!(
+        names.contains(&"PATH") && names.contains(&"LANG") && names.len() <= 3,
+        "{names:?}"
+    );
     // What the server opens is none of a command's: connections change nothing.
     let descriptors = || client(&server, &["ls", "/proc/self/fd"]).1;
     let before = descriptors();
@@ -193,7 +257,8 @@ fn a_command_sees_little_of_the_server() {
 #[test]
 fn both_pipes_are_read_at_once() {
     let server = start(&[]);
-    let script = "head -c 1048576 /dev/zero >&2; head -c 1048576 /dev/zero; head -c 1048576 /dev/zero >&2";
+    let script =
+        "head -c 1048576 /dev/zero >&2; head -c 1048576 /dev/zero; head -c 1048576 /dev/zero >&2";
     let (code, out, err) = client(&server, &["sh", "-c", script]);
     assert_eq!((code, out.len(), err.len()), (Some(0), 1 << 20, 2 << 20));
 }
@@ -201,14 +266,31 @@ fn both_pipes_are_read_at_once() {
 #[test]
 fn an_output_that_is_too_long_is_cut_and_its_command_killed() {
     let server = start(&["--max-output", "10000"]);
-    let exact = client(&server, &["sh", "-c", "head -c 6000 /dev/zero; head -c 4000 /dev/zero >&2"]);
-    assert_eq!((exact.0, exact.1.len(), exact.2.len()), (Some(0), 6000, 4000));
+    let exact = client(
+        &server,
+        &[
+            "sh",
+            "-c",
+            "head -c 6000 /dev/zero; head -c 4000 /dev/zero >&2",
+        ],
+    );
+    assert_eq!(
+        (exact.0, exact.1.len(), exact.2.len()),
+        (Some(0), 6000, 4000)
+    );
     let (code, out, err) = client(&server, &["yes"]);
-    assert_eq!((code, out.len(), err.lines().count()), (Some(137), 10_000, 1), "{err}");
+    assert_eq!(
+        (code, out.len(), err.lines().count()),
+        (Some(137), 10_000, 1),
+        "{err}"
+    );
     let mut stream = server.connect();
     stream.write_all(b"yes\n").unwrap();
     let head = read_json_head(&mut stream);
-    assert!(head.contains("\"truncated\":true") && head.contains("\"data_size\":10000"), "{head}");
+    assert!(
+        head.contains("\"truncated\":true") && head.contains("\"data_size\":10000"),
+        "{head}"
+    );
 }
 
 fn read_json_head(stream: &mut TcpStream) -> String {
@@ -223,23 +305,35 @@ fn read_json_head(stream: &mut TcpStream) -> String {
 fn a_time_out_kills_the_whole_group_and_keeps_the_output_so_far() {
     let server = start(&["--command-timeout", "300ms"]);
     let (command, mark) = sleepers("1");
-    assert_eq!(client(&server, &[&command]), (Some(124), "begun\n".to_owned(), String::new()));
+    assert_eq!(
+        client(&server, &[&command]),
+        (Some(124), "begun\n".to_owned(), String::new())
+    );
     wait_for_processes(&mark, 0);
 }
 
 #[test]
 fn commands_leave_no_descriptor_and_no_zombie() {
     let server = start(&["--max-output", "100"]);
-    let once = || ["true", "yes", "no-such-command"].iter().for_each(|command| drop(client(&server, &[command])));
+    let once = || {
+        ["true", "yes", "no-such-command"]
+            .iter()
+            .for_each(|command| drop(client(&server, &[command])))
+    };
     once();
     let before = server.descriptors();
     (0..5).for_each(|_| once());
     let begun = Instant::now();
     while server.descriptors() > before {
-        assert!(begun.elapsed() < PATIENCE, "{before} descriptors, then {}", server.descriptors());
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{before} descriptors, then {}",
+            server.descriptors()
+        );
     }
     let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-    let children = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap());
+    let children = threads
+        .map(|thread| std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap());
     assert_eq!(children.collect::<String>(), "");
 }
 
@@ -267,9 +361,10 @@ fn a_client_that_goes_away_takes_its_command_along() {
 
 #[test]
 fn a_client_that_ends_only_its_side_gets_its_answer() {
-    for (request, framing) in
-        [(&b"sh -c 'sleep 0.3; echo late'"[..], "raw"), (b"sh -c 'sleep 0.3; echo late'\n", "raw")]
-    {
+    for (request, framing) in [
+        (&b"sh -c 'sleep 0.3; echo late'"[..], "raw"),
+        (b"sh -c 'sleep 0.3; echo late'\n", "raw"),
+    ] {
         let server = start(&["--framing", framing]);
         let mut stream = server.connect();
         stream.write_all(request).unwrap();
@@ -309,10 +404,17 @@ fn a_bad_frame_is_code_2_with_one_line_and_then_closed() {
         let mut stream = server.connect();
         stream.write_all(bytes).unwrap();
         let head = read_json_head(&mut stream);
-        assert!(head.contains("\"exit_code\":2"), "{}: {head}", bytes.escape_ascii());
+        assert!(
+            head.contains("\"exit_code\":2"),
+            "{}: {head}",
+            bytes.escape_ascii()
+        );
         let mut line = String::new();
         stream.read_to_string(&mut line).unwrap();
-        assert!(line.starts_with("bad request: ") && line.lines().count() == 1, "{line}");
+        assert!(
+            line.starts_with("bad request: ") && line.lines().count() == 1,
+            "{line}"
+        );
     }
     let half = start(&["--framing", "raw"]);
     let mut stream = half.connect();
@@ -349,7 +451,11 @@ fn a_shutdown_lets_a_command_end_within_the_grace_and_kills_it_afterwards() {
         server.signal("TERM");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        assert_eq!((answer.as_str(), server.wait().0), ("in time\n", Some(0)), "{model}");
+        assert_eq!(
+            (answer.as_str(), server.wait().0),
+            ("in time\n", Some(0)),
+            "{model}"
+        );
 
         let mut server = start(&["--grace", "200ms", "--model", model]);
         let (command, mark) = sleepers(&format!("{number}1"));
@@ -373,7 +479,11 @@ fn commands_do_not_wait_for_each_other() {
     for stream in &mut streams {
         stream.read_exact(&mut [0; 2]).unwrap();
     }
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -382,19 +492,59 @@ fn without_a_key_it_starts_for_this_machine_only_and_if_told_so() {
         &["serve", "exec"][..],
         &["serve", "exec", "--bind", "127.0.0.1:0"],
         &["serve", "exec", "--no-auth", "--bind", ":0"],
-        &["serve", "exec", "--no-auth", "--bind", "127.0.0.1:0", "--bind", "0.0.0.0:0"],
-        &["serve", "exec", "--no-auth", "--auth-key-file", "/dev/null", "--bind", "127.0.0.1:0"],
-        &["serve", "exec", "--no-auth", "--shell", "--allow-command", "ls"],
+        &[
+            "serve",
+            "exec",
+            "--no-auth",
+            "--bind",
+            "127.0.0.1:0",
+            "--bind",
+            "0.0.0.0:0",
+        ],
+        &[
+            "serve",
+            "exec",
+            "--no-auth",
+            "--auth-key-file",
+            "/dev/null",
+            "--bind",
+            "127.0.0.1:0",
+        ],
+        &[
+            "serve",
+            "exec",
+            "--no-auth",
+            "--shell",
+            "--allow-command",
+            "ls",
+        ],
         &["serve", "exec", "--no-auth", "--max-output", "2GiB"],
     ] {
         let (code, out, err) = run(arguments);
-        assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{arguments:?}: {err}");
+        assert_eq!(
+            (code, out.as_str(), err.lines().count()),
+            (Some(2), "", 1),
+            "{arguments:?}: {err}"
+        );
     }
     let dir = TestDir::new("exec-unix");
     let unix = format!("unix:{}", dir.join("socket").display());
-    let server =
-        TestServer::start_with(&["exec", "--no-auth", "--bind", &unix, "--bind", "localhost:0"], 2, |command| command);
-    assert_eq!(run(&["client", "exec", &unix, "echo", "hello"]).1, "hello\n");
+    let server = TestServer::start_with(
+        &[
+            "exec",
+            "--no-auth",
+            "--bind",
+            &unix,
+            "--bind",
+            "localhost:0",
+        ],
+        2,
+        |command| command,
+    );
+    assert_eq!(
+        run(&["client", "exec", &unix, "echo", "hello"]).1,
+        "hello\n"
+    );
     drop(server);
 }
 
@@ -405,25 +555,50 @@ fn each_command_is_written_down_with_its_client_and_key() {
     let keys = dir.join("keys").to_str().unwrap().to_owned();
     let server = TestServer::start(&["exec", "--auth-key-file", &keys]);
     let address = server.address().to_string();
-    let answer = run(&["client", "exec", &address, "--auth-key-file", &keys, "sh", "-c", "exit 9"]);
+    let answer = run(&[
+        "client",
+        "exec",
+        &address,
+        "--auth-key-file",
+        &keys,
+        "sh",
+        "-c",
+        "exit 9",
+    ]);
     assert_eq!(answer.0, Some(9), "{}", answer.2);
     let line = server.wait_for_log("exit code 9");
-    for part in ["[INFO]", "127.0.0.1:", "key deploy", "\"sh -c 'exit 9'\"", " s"] {
+    for part in [
+        "[INFO]",
+        "127.0.0.1:",
+        "key deploy",
+        "\"sh -c 'exit 9'\"",
+        " s",
+    ] {
         assert!(line.contains(part), "{part}: {line}");
     }
     dir.write("other", "wrong\n");
     let other = dir.join("other").to_str().unwrap().to_owned();
     let (code, out, err) = run(&["client", "exec", &address, "--auth-key-file", &other, "ls"]);
-    assert_eq!((code, out.as_str(), err.lines().count()), (Some(1), "", 1), "{err}");
+    assert_eq!(
+        (code, out.as_str(), err.lines().count()),
+        (Some(1), "", 1),
+        "{err}"
+    );
 }
 
 #[test]
 fn what_ran_is_written_down_even_by_a_quiet_server() {
-    for (options, audited) in [(&["-q"][..], true), (&["--log-level", "warn"], true), (&["--log-level", "off"], false)]
-    {
+    for (options, audited) in [
+        (&["-q"][..], true),
+        (&["--log-level", "warn"], true),
+        (&["--log-level", "off"], false),
+    ] {
         let mut server = TestServer::start(&[&["exec", "--no-auth"], options].concat());
         let address = server.address().to_string();
-        assert_eq!(run(&["client", "exec", &address, "echo", "hello"]), (Some(0), "hello\n".to_owned(), String::new()));
+        assert_eq!(
+            run(&["client", "exec", &address, "echo", "hello"]),
+            (Some(0), "hello\n".to_owned(), String::new())
+        );
         if audited {
             server.wait_for_log("\"echo hello\": exit code 0");
         }

@@ -14,20 +14,30 @@ const MIB: usize = 1024 * 1024;
 fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     };
     std::iter::repeat_with(next).take(length).collect()
 }
 
-/// A folder with all that is hard about folders. Its entries' times are even seconds, as zip has no others.
+/// A folder with all that is hard about folders. Its entries' times are even seconds, as zip has no
+/// others.
 fn odd_folder(name: &str) -> TestDir {
     let dir = TestDir::new(name);
-    let long = format!("site/top/{}/{}.txt", "folder ".repeat(20), "file ".repeat(40));
+    let long = format!(
+        "site/top/{}/{}.txt",
+        "folder ".repeat(20),
+        "file ".repeat(40)
+    );
     for (name, content) in [
         ("site/top/large.bin", noise(5 * MIB, 1)),
         ("site/top/packed.jpg", noise(100_000, 2)),
-        ("site/top/naïve €/😀.txt", "text ".repeat(10_000).into_bytes()),
+        (
+            "site/top/naïve €/😀.txt",
+            "text ".repeat(10_000).into_bytes(),
+        ),
         ("site/top/empty.txt", Vec::new()),
         ("site/top/.hidden/secret", b"hidden".to_vec()),
         ("site/other/linked.txt", b"linked".to_vec()),
@@ -36,7 +46,12 @@ fn odd_folder(name: &str) -> TestDir {
     ] {
         dir.write(name, content);
         let modified = UNIX_EPOCH + Duration::from_secs(1_681_923_870);
-        File::options().write(true).open(dir.join(name)).unwrap().set_modified(modified).unwrap();
+        File::options()
+            .write(true)
+            .open(dir.join(name))
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
     }
     std::fs::create_dir(dir.join("site/top/empty folder")).unwrap();
     for (target, name) in [
@@ -49,7 +64,14 @@ fn odd_folder(name: &str) -> TestDir {
         symlink(target, dir.join("site/top").join(name)).unwrap();
     }
     let fifo = dir.join("site/top/fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, fifo, rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        fifo,
+        rustix::fs::FileType::Fifo,
+        0o644.into(),
+        0,
+    )
+    .unwrap();
     dir
 }
 
@@ -95,8 +117,15 @@ print(len(expected))
 fn python_opens_the_archives_and_finds_the_folder_in_them() {
     let dir = odd_folder("archive-python");
     let server = serve(&dir, &[]);
-    let (url, site) = (format!("http://{}/top/", server.address()), dir.join("site"));
-    let output = python("python_opens_the_archives", COMPARE, &[&url, site.to_str().unwrap()]);
+    let (url, site) = (
+        format!("http://{}/top/", server.address()),
+        dir.join("site"),
+    );
+    let output = python(
+        "python_opens_the_archives",
+        COMPARE,
+        &[&url, site.to_str().unwrap()],
+    );
     assert!(output.is_none_or(|output| output == "10\n"));
 }
 
@@ -114,14 +143,34 @@ fn unzip_and_tar_open_the_archives() {
         assert_eq!(answer.status, 200);
         dir.write(file, &answer.body);
         if has_tool(program, "unzip_and_tar_open_the_archives") {
-            let output = Command::new(program).args(arguments).arg(dir.join(file)).output().unwrap();
+            let output = Command::new(program)
+                .args(arguments)
+                .arg(dir.join(file))
+                .output()
+                .unwrap();
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(output.status.success(), "{query}: {text}{}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{query}: {text}{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             if program == "tar" {
-                let folder = if query.starts_with("/top") { "top/" } else { "files/" };
+                let folder = if query.starts_with("/top") {
+                    "top/"
+                } else {
+                    "files/"
+                };
                 assert!(text.lines().all(|line| line.starts_with(folder)), "{text}");
-                assert!(text.contains("/.hidden/secret\n") && text.contains("/empty folder/\n"), "{text}");
-                assert!(!text.contains("fifo") && !text.contains("out\n") && !text.contains("secret.txt"), "{text}");
+                assert!(
+                    text.contains("/.hidden/secret\n") && text.contains("/empty folder/\n"),
+                    "{text}"
+                );
+                assert!(
+                    !text.contains("fifo")
+                        && !text.contains("out\n")
+                        && !text.contains("secret.txt"),
+                    "{text}"
+                );
             }
         }
     }
@@ -133,16 +182,29 @@ fn an_archive_is_saved_under_its_folder_s_name_and_the_connection_goes_on() {
     let server = serve(&dir, &[]);
     let mut connection = Connection::open(&server);
     for (target, media_type, disposition) in [
-        ("/?archive=zip", "application/zip", "attachment; filename=\"files.zip\"; filename*=UTF-8''files.zip"),
+        (
+            "/?archive=zip",
+            "application/zip",
+            "attachment; filename=\"files.zip\"; filename*=UTF-8''files.zip",
+        ),
         (
             "/top/na%C3%AFve%20%E2%82%AC/?archive=tar.gz",
             "application/gzip",
             "attachment; filename=\"na_ve _.tar.gz\"; filename*=UTF-8''na%C3%AFve%20%E2%82%AC.tar.gz",
         ),
     ] {
-        connection.send([request("GET", target, &[]), request("GET", "/other/linked.txt", &[])].concat());
+        connection.send(
+            [
+                request("GET", target, &[]),
+                request("GET", "/other/linked.txt", &[]),
+            ]
+            .concat(),
+        );
         let answer = connection.receive();
-        assert_eq!((answer.status, answer.field("Content-Type")), (200, media_type));
+        assert_eq!(
+            (answer.status, answer.field("Content-Type")),
+            (200, media_type)
+        );
         assert_eq!(answer.field("Content-Disposition"), disposition);
         assert_eq!(answer.find("Content-Length"), None);
         assert_eq!(connection.receive().text(), "linked");
@@ -166,7 +228,10 @@ fn an_archive_of_200_mib_takes_little_memory() {
         assert!(connection.copy_chunks(&mut std::io::sink()) > 200 * MIB as u64);
     }
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
     let peak: usize = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 64 * 1024, "{peak} KiB");
 }
@@ -174,10 +239,16 @@ fn an_archive_of_200_mib_takes_little_memory() {
 #[test]
 fn an_archive_of_what_shrinks_meanwhile_has_no_end() {
     let dir = TestDir::new("archive-shrinks");
-    File::create(dir.join("large.mp4")).unwrap().set_len(64 * MIB as u64).unwrap();
+    File::create(dir.join("large.mp4"))
+        .unwrap()
+        .set_len(64 * MIB as u64)
+        .unwrap();
     let server = TestServer::start(&["http", dir.as_str()]);
     for format in ["zip", "tar.gz"] {
-        let file = File::options().write(true).open(dir.join("large.mp4")).unwrap();
+        let file = File::options()
+            .write(true)
+            .open(dir.join("large.mp4"))
+            .unwrap();
         file.set_len(1 << 32).unwrap();
         let mut connection = Connection::open(&server);
         connection.send(request("GET", &format!("/?archive={format}"), &[]));
@@ -191,28 +262,55 @@ fn an_archive_of_what_shrinks_meanwhile_has_no_end() {
 #[test]
 fn markdown_is_a_page_in_browsers_and_itself_elsewhere() {
     let dir = TestDir::new("render-markdown");
-    dir.write("a & b.md", "# Title\n[evil](javascript:alert(1)) <script>alert(1)</script>");
+    dir.write(
+        "a & b.md",
+        "# Title\n[evil](javascript:alert(1)) <script>alert(1)</script>",
+    );
     let server = TestServer::start(&["http", dir.as_str(), "--render-markdown"]);
     const BROWSER: &str = "Accept: text/html,*/*;q=0.8";
     let target = "/a%20%26%20b.md";
     let page = ask(&server, "GET", target, &[BROWSER]);
-    assert_eq!((page.status, page.field("Content-Type")), (200, "text/html; charset=utf-8"));
-    assert!(page.text().contains("<title>a &amp; b.md</title>") && page.text().contains("<h1>Title</h1>"));
+    assert_eq!(
+        (page.status, page.field("Content-Type")),
+        (200, "text/html; charset=utf-8")
+    );
+    assert!(
+        page.text().contains("<title>a &amp; b.md</title>")
+            && page.text().contains("<h1>Title</h1>")
+    );
     assert!(!page.text().contains("script:") && !page.text().contains("<script"));
-    assert!(page.field("Content-Security-Policy").starts_with("default-src 'none'"));
+    assert!(
+        page.field("Content-Security-Policy")
+            .starts_with("default-src 'none'")
+    );
     let source = ask(&server, "GET", target, &["Accept: */*"]);
-    assert_eq!((source.status, source.field("Content-Type")), (200, "text/markdown; charset=utf-8"));
+    assert_eq!(
+        (source.status, source.field("Content-Type")),
+        (200, "text/markdown; charset=utf-8")
+    );
     assert!(source.text().starts_with("# Title"));
-    assert_eq!(ask(&server, "GET", &format!("{target}?raw"), &[BROWSER]).text(), source.text());
+    assert_eq!(
+        ask(&server, "GET", &format!("{target}?raw"), &[BROWSER]).text(),
+        source.text()
+    );
     assert_ne!(page.field("ETag"), source.field("ETag"));
     for (answer, accept) in [(&page, BROWSER), (&source, "Accept: */*")] {
         let tag = format!("If-None-Match: {}", answer.field("ETag"));
         let again = ask(&server, "GET", target, &[accept, &tag]);
-        assert_eq!((answer.field("Vary"), again.status, again.field("Vary")), ("Accept", 304, "Accept"));
+        assert_eq!(
+            (answer.field("Vary"), again.status, again.field("Vary")),
+            ("Accept", 304, "Accept")
+        );
         let head = ask(&server, "HEAD", target, &[accept]);
-        assert_eq!(head.without_date().fields, answer.clone().without_date().fields);
+        assert_eq!(
+            head.without_date().fields,
+            answer.clone().without_date().fields
+        );
     }
-    assert_eq!(ask(&server, "GET", target, &["Accept: */*", "Range: bytes=0-6"]).text(), "# Title");
+    assert_eq!(
+        ask(&server, "GET", target, &["Accept: */*", "Range: bytes=0-6"]).text(),
+        "# Title"
+    );
     let plain = TestServer::start(&["http", dir.as_str()]);
     let source = ask(&plain, "GET", target, &[BROWSER]);
     assert_eq!(

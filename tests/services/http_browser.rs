@@ -1,4 +1,5 @@
-//! `serve http`: its listing in a browser, for those who use no mouse, like it dark, or name files to do harm.
+//! `serve http`: its listing in a browser, for those who use no mouse, like it dark, or name files
+//! to do harm.
 
 use std::collections::HashMap;
 
@@ -19,7 +20,8 @@ const HOSTILE: [&str; 6] = [
 ];
 
 /// How many elements a page has that a listing has not.
-const HARM: &str = "document.querySelectorAll('img, svg, script, [onerror], [onfocus], [autofocus]').length";
+const HARM: &str =
+    "document.querySelectorAll('img, svg, script, [onerror], [onfocus], [autofocus]').length";
 
 fn listing(test: &str) -> (TestDir, TestServer, String) {
     let dir = TestDir::new(test);
@@ -32,19 +34,26 @@ fn listing(test: &str) -> (TestDir, TestServer, String) {
 
 #[test]
 fn names_that_would_do_harm_are_text_in_a_browser() {
-    let Some(mut browser) = Browser::start("browser-names") else { return };
+    let Some(mut browser) = Browser::start("browser-names") else {
+        return;
+    };
     let (dir, server, url) = listing("hostile");
     for name in HOSTILE {
         dir.write(name, name);
         dir.write(&format!("{name}-folder/file"), "");
     }
-    dir.write("README.md", "<script>alert(2)</script>\n\n[x](javascript:alert(3)) <img src=x onerror=alert(4)>\n");
+    dir.write(
+        "README.md",
+        "<script>alert(2)</script>\n\n[x](javascript:alert(3)) <img src=x onerror=alert(4)>\n",
+    );
     browser.open(&url);
     let links = "[...document.querySelectorAll('tbody a')].map(a => [a.textContent, a.origin + a.pathname])";
     let links: HashMap<String, String> =
         serde_json::from_value(browser.evaluate(&format!("Object.fromEntries({links})"))).unwrap();
     for name in HOSTILE {
-        let path = links[name].strip_prefix(&url).unwrap_or_else(|| panic!("{name} leads to {}", links[name]));
+        let path = links[name]
+            .strip_prefix(&url)
+            .unwrap_or_else(|| panic!("{name} leads to {}", links[name]));
         assert_eq!(get(&server, path).text(), name);
         assert!(links.contains_key(&format!("{name}-folder/")), "{links:?}");
     }
@@ -53,7 +62,10 @@ fn names_that_would_do_harm_are_text_in_a_browser() {
         browser.open(&format!("{url}/"));
         browser.tab_to(&format!("{name}-folder/"));
         browser.enter();
-        assert_eq!(browser.evaluate("document.querySelector('h1').textContent"), format!("Index of /{name}-folder/"));
+        assert_eq!(
+            browser.evaluate("document.querySelector('h1').textContent"),
+            format!("Index of /{name}-folder/")
+        );
         assert_eq!(browser.evaluate(HARM), 0);
     }
     assert_eq!(browser.complaints(), [""; 0]);
@@ -61,16 +73,25 @@ fn names_that_would_do_harm_are_text_in_a_browser() {
 
 #[test]
 fn a_listing_is_used_by_keyboard_alone_and_the_console_stays_empty() {
-    let Some(mut browser) = Browser::start("browser-keyboard") else { return };
+    let Some(mut browser) = Browser::start("browser-keyboard") else {
+        return;
+    };
     let (_dir, _server, url) = listing("keyboard");
     browser.open(&url);
     browser.tab_to("sub/");
-    assert_ne!(browser.evaluate("getComputedStyle(document.activeElement).outlineStyle"), "none", "the focus is seen");
+    assert_ne!(
+        browser.evaluate("getComputedStyle(document.activeElement).outlineStyle"),
+        "none",
+        "the focus is seen"
+    );
     browser.enter();
     assert_eq!(browser.evaluate("location.pathname"), "/sub/");
     browser.tab_to("inner.txt");
     browser.enter();
-    assert_eq!(browser.evaluate("document.body.textContent"), "the inner text");
+    assert_eq!(
+        browser.evaluate("document.body.textContent"),
+        "the inner text"
+    );
     browser.open(&format!("{url}/sub/"));
     browser.tab_to("Home");
     browser.enter();
@@ -84,14 +105,23 @@ fn a_listing_is_used_by_keyboard_alone_and_the_console_stays_empty() {
     assert_eq!(browser.evaluate(names), json!(["other.txt"]));
     browser.tab_to("Size");
     browser.enter();
-    assert_eq!(browser.evaluate("document.querySelector('[aria-sort]').textContent"), "Size");
-    assert_eq!(browser.evaluate(names), json!(["other.txt"]), "the filter stays");
+    assert_eq!(
+        browser.evaluate("document.querySelector('[aria-sort]').textContent"),
+        "Size"
+    );
+    assert_eq!(
+        browser.evaluate(names),
+        json!(["other.txt"]),
+        "the filter stays"
+    );
     assert_eq!(browser.complaints(), [""; 0]);
 }
 
 #[test]
 fn a_listing_is_dark_for_those_who_like_it_dark() {
-    let Some(mut browser) = Browser::start("browser-dark") else { return };
+    let Some(mut browser) = Browser::start("browser-dark") else {
+        return;
+    };
     let (_dir, _server, url) = listing("dark");
     // How light text and ground are, from 0 to 255.
     let lightness = "(() => {

@@ -26,7 +26,12 @@ fn files_and_empty_folders_are_removed() {
         ("/", &[], 403),
     ] {
         let answer = ask(&server, "DELETE", target, fields);
-        assert_eq!(answer.status, status, "{target} {fields:?}: {:?}", answer.text());
+        assert_eq!(
+            answer.status,
+            status,
+            "{target} {fields:?}: {:?}",
+            answer.text()
+        );
     }
     assert_eq!(get(&server, "/folder/a").status, 404);
     assert_eq!(read(&dir, "target").as_deref(), Some("1"));
@@ -51,7 +56,10 @@ fn folders_are_made() {
         assert_eq!(answer.status, status, "{target}: {}", answer.text());
     }
     assert!(dir.join("a/b").is_dir());
-    assert_eq!(ask(&server, "MKCOL", "/d%20e", &[]).field("Location"), "/d%20e/");
+    assert_eq!(
+        ask(&server, "MKCOL", "/d%20e", &[]).field("Location"),
+        "/d%20e/"
+    );
 }
 
 #[test]
@@ -88,14 +96,21 @@ fn files_and_folders_are_moved() {
         ("/empty", &["Destination: /full/folder"], 201),
     ] {
         let answer = ask(&server, "MOVE", source, fields);
-        assert_eq!(answer.status, status, "{source} {fields:?}: {:?}", answer.text());
+        assert_eq!(
+            answer.status,
+            status,
+            "{source} {fields:?}: {:?}",
+            answer.text()
+        );
     }
     assert_eq!(get(&server, "/a").status, 404);
     assert_eq!(get(&server, "/full/folder/b").text(), "a");
     assert_eq!(read(&dir, "full/folder/x").as_deref(), Some("folder/x"));
     let address = format!("Host: {}", server.address());
     let mut connection = Connection::open(&server);
-    connection.send(format!("MOVE /full/y HTTP/1.1\r\n{address}\r\n{host}\r\n\r\n"));
+    connection.send(format!(
+        "MOVE /full/y HTTP/1.1\r\n{address}\r\n{host}\r\n\r\n"
+    ));
     assert_eq!(connection.receive().status, 201);
     assert_eq!(read(&dir, "g").as_deref(), Some("full/y"));
 }
@@ -117,9 +132,18 @@ fn no_way_leads_out_of_the_root() {
         ("MOVE", "/a", &["Destination: /out/new"]),
         ("MOVE", "/out/secret", &["Destination: /b"]),
     ] {
-        assert!(ask(&server, method, target, fields).status >= 400, "{method} {target}");
+        assert!(
+            ask(&server, method, target, fields).status >= 400,
+            "{method} {target}"
+        );
     }
-    let left: Vec<_> = std::fs::read_dir(outside.join("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = std::fs::read_dir(outside.join(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(left, ["secret"]);
-    assert_eq!(std::fs::read_to_string(outside.join("secret")).unwrap(), "1");
+    assert_eq!(
+        std::fs::read_to_string(outside.join("secret")).unwrap(),
+        "1"
+    );
 }

@@ -8,7 +8,15 @@ use crate::support::{PATIENCE, TestDir, TestServer, has_tool};
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 fn www() -> TestServer {
-    TestServer::start(&["http", Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("www").to_str().unwrap()])
+    TestServer::start(&[
+        "http",
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .unwrap()
+            .join("www")
+            .to_str()
+            .unwrap(),
+    ])
 }
 
 fn url(server: &TestServer, path: &str) -> String {
@@ -19,8 +27,16 @@ fn url(server: &TestServer, path: &str) -> String {
 fn run(program: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
     // What a proxy answers says nothing of this server.
-    command.args(arguments).env("no_proxy", "*").env("NO_PROXY", "*").stdin(Stdio::null());
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command
+        .args(arguments)
+        .env("no_proxy", "*")
+        .env("NO_PROXY", "*")
+        .stdin(Stdio::null());
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let pid = rustix::process::Pid::from_child(&child);
     let (ended, end) = std::sync::mpsc::channel();
     let waiter = std::thread::spawn(move || {
@@ -48,8 +64,11 @@ fn output_of(program: &str, arguments: &[&str]) -> Vec<u8> {
 }
 
 fn curl(arguments: &[&str]) -> String {
-    String::from_utf8(output_of("curl", &[&["--silent", "--show-error", "--max-time", "20"], arguments].concat()))
-        .unwrap()
+    String::from_utf8(output_of(
+        "curl",
+        &[&["--silent", "--show-error", "--max-time", "20"], arguments].concat(),
+    ))
+    .unwrap()
 }
 
 #[test]
@@ -66,17 +85,49 @@ fn curl_gets_files_heads_ranges_and_old_versions() {
     assert_eq!(curl(&["--compressed", &digits]), "0123456789");
     assert_eq!(curl(&["-r", "2-4", &digits]), "234");
     assert_eq!(curl(&["-r", "-2", &digits]), "89");
-    assert_eq!(curl(&["--http1.0", "--include", &digits]).split("\r\n\r\n").nth(1), Some("0123456789"));
+    assert_eq!(
+        curl(&["--http1.0", "--include", &digits])
+            .split("\r\n\r\n")
+            .nth(1),
+        Some("0123456789")
+    );
     assert_eq!(curl(&["--location", &url(&server, "/sub")]), "<p>below");
     let head = curl(&["-I", &digits]);
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("\r\nContent-Length: 10\r\n"), "{head}");
-    assert_eq!(curl(&["-o", "/dev/null", "-w", "%{http_code}", &url(&server, "/missing")]), "404");
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("\r\nContent-Length: 10\r\n"),
+        "{head}"
+    );
     assert_eq!(
-        curl(&["-o", "/dev/null", "-w", "%{http_code}", "-T", dir.join("digits.txt").to_str().unwrap(), &digits]),
+        curl(&[
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            &url(&server, "/missing")
+        ]),
+        "404"
+    );
+    assert_eq!(
+        curl(&[
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-T",
+            dir.join("digits.txt").to_str().unwrap(),
+            &digits
+        ]),
         "405"
     );
-    let not_modified =
-        curl(&["-o", "/dev/null", "-w", "%{http_code}", "-z", dir.join("digits.txt").to_str().unwrap(), &digits]);
+    let not_modified = curl(&[
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "-z",
+        dir.join("digits.txt").to_str().unwrap(),
+        &digits,
+    ]);
     assert_eq!(not_modified, "304");
 }
 
@@ -91,7 +142,15 @@ fn curl_resumes_a_download() {
     dir.write("half", &content[..123_456]);
     let server = TestServer::start(&["http", dir.join("root").to_str().unwrap()]);
     let half = dir.join("half");
-    let told = curl(&["-C", "-", "-o", half.to_str().unwrap(), "-w", "%{http_code}", &url(&server, "/large.bin")]);
+    let told = curl(&[
+        "-C",
+        "-",
+        "-o",
+        half.to_str().unwrap(),
+        "-w",
+        "%{http_code}",
+        &url(&server, "/large.bin"),
+    ]);
     assert_eq!(told, "206");
     assert!(std::fs::read(&half).unwrap() == content);
 }
@@ -117,7 +176,10 @@ fn curl_keeps_one_connection_for_two_files() {
 
 #[test]
 fn python_s_client_keeps_its_connection_through_a_hundred_requests() {
-    if !has_tool("python3", "python_s_client_keeps_its_connection_through_a_hundred_requests") {
+    if !has_tool(
+        "python3",
+        "python_s_client_keeps_its_connection_through_a_hundred_requests",
+    ) {
         return;
     }
     const SCRIPT: &str = r#"
@@ -144,7 +206,10 @@ print("done")
     let dir = TestDir::new("python");
     dir.write("digits.txt", "0123456789");
     let server = TestServer::start(&["http", dir.as_str()]);
-    let told = output_of("python3", &["-c", SCRIPT, &server.address().port().to_string()]);
+    let told = output_of(
+        "python3",
+        &["-c", SCRIPT, &server.address().port().to_string()],
+    );
     assert_eq!(told, b"done\n");
 }
 
@@ -158,8 +223,15 @@ fn wrk_sees_no_error() {
         let url = url(&server, "/HelloWorld.html");
         let told = output_of("wrk", &[&["-t1", "-c64"], arguments, &[&url]].concat());
         let told = String::from_utf8(told).unwrap();
-        assert!(!told.contains("Socket errors") && !told.contains("Non-2xx"), "{told}");
-        let requests = told.lines().find_map(|line| line.trim().split_once(" requests in ")).unwrap().0;
+        assert!(
+            !told.contains("Socket errors") && !told.contains("Non-2xx"),
+            "{told}"
+        );
+        let requests = told
+            .lines()
+            .find_map(|line| line.trim().split_once(" requests in "))
+            .unwrap()
+            .0;
         assert!(requests.parse::<u64>().unwrap() > 64, "{told}");
     }
 }
@@ -175,13 +247,29 @@ fn a_browser_shows_the_site() {
     let picture = dir.join("page.png");
     let screenshot = format!("--screenshot={}", picture.display());
     // In a container there is little shared memory, and no sandbox for root.
-    let common =
-        ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", &profile];
+    let common = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-proxy-server",
+        &profile,
+    ];
     let page = url(&server, "/");
     let dom = output_of("chromium", &[&common[..], &["--dump-dom", &page]].concat());
     let dom = String::from_utf8_lossy(&dom);
-    assert!(dom.contains("<title>socketserver") && dom.contains("</html>"), "{dom:.500}");
-    output_of("chromium", &[&common[..], &["--window-size=800,600", &screenshot, &page]].concat());
+    assert!(
+        dom.contains("<title>socketserver") && dom.contains("</html>"),
+        "{dom:.500}"
+    );
+    output_of(
+        "chromium",
+        &[&common[..], &["--window-size=800,600", &screenshot, &page]].concat(),
+    );
     let png = std::fs::read(&picture).unwrap();
-    assert!(png.starts_with(PNG) && png.len() > 1000, "{} bytes", png.len());
+    assert!(
+        png.starts_with(PNG) && png.len() > 1000,
+        "{} bytes",
+        png.len()
+    );
 }

@@ -18,7 +18,12 @@ fn digits(test: &str) -> (TestDir, TestServer, String) {
     dir.write("digits.txt", DIGITS);
     // A fraction of a second that no HTTP date can tell.
     let modified = UNIX_EPOCH + Duration::from_millis(1_681_923_870_900);
-    File::options().write(true).open(dir.join("digits.txt")).unwrap().set_modified(modified).unwrap();
+    File::options()
+        .write(true)
+        .open(dir.join("digits.txt"))
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
     let server = TestServer::start(&["http", dir.as_str()]);
     let tag = get(&server, "/digits.txt").field("ETag").to_owned();
     (dir, server, tag)
@@ -36,15 +41,24 @@ fn a_copy_that_is_still_good_is_answered_304_without_a_body() {
         &[&format!("If-Modified-Since: {MODIFIED}")],
         &[&format!("If-Modified-Since: {LATER}")],
         &["If-Modified-Since: Wednesday, 19-Apr-23 17:04:30 GMT"],
-        &[&format!("If-None-Match: {tag}"), &format!("If-Modified-Since: {EARLIER}")],
+        &[
+            &format!("If-None-Match: {tag}"),
+            &format!("If-Modified-Since: {EARLIER}"),
+        ],
         &[&format!("If-None-Match: {tag}"), "Range: bytes=0-1"],
     ] {
         for method in ["GET", "HEAD"] {
             // That nothing follows the head is what `ask` asserts of the closed connection.
             let answer = ask(&server, method, "/digits.txt", fields);
             assert_eq!(answer.status, 304, "{fields:?}");
-            assert_eq!((answer.field("ETag"), answer.field("Last-Modified")), (&*tag, MODIFIED));
-            assert_eq!((answer.find("Content-Length"), answer.find("Content-Type")), (None, None));
+            assert_eq!(
+                (answer.field("ETag"), answer.field("Last-Modified")),
+                (&*tag, MODIFIED)
+            );
+            assert_eq!(
+                (answer.find("Content-Length"), answer.find("Content-Type")),
+                (None, None)
+            );
         }
     }
 }
@@ -58,11 +72,17 @@ fn a_copy_that_is_no_longer_good_is_answered_by_the_file() {
         &[&*format!("If-None-Match: {bare}")],
         &[&format!("If-Modified-Since: {EARLIER}")],
         &["If-Modified-Since: yesterday"],
-        &["If-None-Match: \"other\"", &format!("If-Modified-Since: {LATER}")],
+        &[
+            "If-None-Match: \"other\"",
+            &format!("If-Modified-Since: {LATER}"),
+        ],
         &[&format!("If-Match: \"other\", {tag}")],
         &["If-Match: *"],
         &[&format!("If-Unmodified-Since: {MODIFIED}")],
-        &[&format!("If-Match: {tag}"), &format!("If-Unmodified-Since: {EARLIER}")],
+        &[
+            &format!("If-Match: {tag}"),
+            &format!("If-Unmodified-Since: {EARLIER}"),
+        ],
     ] {
         let answer = ask(&server, "GET", "/digits.txt", fields);
         assert_eq!((answer.status, answer.text()), (200, DIGITS), "{fields:?}");
@@ -79,9 +99,17 @@ fn a_precondition_that_fails_is_answered_412() {
         &["If-Match: \"other\"", &format!("If-None-Match: {tag}")],
         &["If-Match: \"other\"", "Range: bytes=0-1"],
     ] {
-        assert_eq!(ask(&server, "GET", "/digits.txt", fields).status, 412, "{fields:?}");
+        assert_eq!(
+            ask(&server, "GET", "/digits.txt", fields).status,
+            412,
+            "{fields:?}"
+        );
     }
-    assert_eq!(ask(&server, "GET", "/missing", &["If-Match: *"]).status, 404, "there is nothing to compare with");
+    assert_eq!(
+        ask(&server, "GET", "/missing", &["If-Match: *"]).status,
+        404,
+        "there is nothing to compare with"
+    );
 }
 
 #[test]
@@ -99,10 +127,22 @@ fn a_range_is_answered_by_its_bytes_alone() {
         ("0-99999999999999999999999", "0-9", DIGITS),
         ("2-3, 100-", "2-3", "23"),
     ] {
-        let answer = ask(&server, "GET", "/digits.txt", &[&format!("Range: bytes={range}")]);
+        let answer = ask(
+            &server,
+            "GET",
+            "/digits.txt",
+            &[&format!("Range: bytes={range}")],
+        );
         assert_eq!((answer.status, answer.text()), (206, bytes), "{range}");
-        assert_eq!(answer.field("Content-Range"), format!("bytes {content_range}/10"), "{range}");
-        assert_eq!((answer.field("ETag"), answer.field("Last-Modified")), (&*tag, MODIFIED));
+        assert_eq!(
+            answer.field("Content-Range"),
+            format!("bytes {content_range}/10"),
+            "{range}"
+        );
+        assert_eq!(
+            (answer.field("ETag"), answer.field("Last-Modified")),
+            (&*tag, MODIFIED)
+        );
         assert_eq!(answer.field("Content-Type"), "text/plain; charset=utf-8");
     }
 }
@@ -110,36 +150,73 @@ fn a_range_is_answered_by_its_bytes_alone() {
 #[test]
 fn a_range_without_bytes_is_answered_416_with_the_length() {
     let (_dir, server, _) = digits("unsatisfiable");
-    for range in ["10-", "10-20", "-0", "99999999999999999999999-", "10-, 20-30"] {
-        let answer = ask(&server, "GET", "/digits.txt", &[&format!("Range: bytes={range}")]);
-        assert_eq!((answer.status, answer.field("Content-Range")), (416, "bytes */10"), "{range}");
+    for range in [
+        "10-",
+        "10-20",
+        "-0",
+        "99999999999999999999999-",
+        "10-, 20-30",
+    ] {
+        let answer = ask(
+            &server,
+            "GET",
+            "/digits.txt",
+            &[&format!("Range: bytes={range}")],
+        );
+        assert_eq!(
+            (answer.status, answer.field("Content-Range")),
+            (416, "bytes */10"),
+            "{range}"
+        );
     }
 }
 
 #[test]
 fn a_range_that_does_not_count_is_answered_by_the_whole_file() {
     let (_dir, server, _) = digits("whole");
-    for range in
-        ["bytes=0-5,5-9", "bytes=3-2", "bytes=", "bytes=a-b", "bytes=-", "bytes 0-1", "lines=0-1", "bytes=0--1"]
-    {
+    for range in [
+        "bytes=0-5,5-9",
+        "bytes=3-2",
+        "bytes=",
+        "bytes=a-b",
+        "bytes=-",
+        "bytes 0-1",
+        "lines=0-1",
+        "bytes=0--1",
+    ] {
         let answer = ask(&server, "GET", "/digits.txt", &[&format!("Range: {range}")]);
         assert_eq!((answer.status, answer.text()), (200, DIGITS), "{range}");
         assert_eq!(answer.find("Content-Range"), None);
     }
     let head = ask(&server, "HEAD", "/digits.txt", &["Range: bytes=0-1"]);
-    assert_eq!((head.status, head.field("Content-Length")), (200, "10"), "a range is for GET only");
+    assert_eq!(
+        (head.status, head.field("Content-Length")),
+        (200, "10"),
+        "a range is for GET only"
+    );
 }
 
 #[test]
 fn if_range_gives_the_range_of_the_same_file_and_the_whole_of_another() {
     let (_dir, server, tag) = digits("if-range");
     let ranged = |condition: &str| {
-        let answer = ask(&server, "GET", "/digits.txt", &["Range: bytes=2-4", &format!("If-Range: {condition}")]);
+        let answer = ask(
+            &server,
+            "GET",
+            "/digits.txt",
+            &["Range: bytes=2-4", &format!("If-Range: {condition}")],
+        );
         (answer.status, answer.text().to_owned())
     };
     assert_eq!(ranged(&tag), (206, "234".to_owned()));
     assert_eq!(ranged(MODIFIED), (206, "234".to_owned()));
-    for other in ["\"other\"", &format!("W/{tag}"), EARLIER, LATER, "yesterday"] {
+    for other in [
+        "\"other\"",
+        &format!("W/{tag}"),
+        EARLIER,
+        LATER,
+        "yesterday",
+    ] {
         assert_eq!(ranged(other), (200, DIGITS.to_owned()), "{other}");
     }
 }

@@ -41,8 +41,10 @@ fn by_python(test: &str, algorithm: &str, file: &str) -> Option<String> {
 
 /// The value of the fields for a digest in hexadecimal.
 fn member(key: &str, hex: &str) -> String {
-    let bytes: Vec<u8> =
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    let bytes: Vec<u8> = (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect();
     format!("{key}=:{}:", base64_simd::STANDARD.encode_to_string(bytes))
 }
 
@@ -53,14 +55,23 @@ fn a_digest_is_a_line_with_the_name() {
         ("sha256", SHA_256_OF_ABC),
         ("sha1", "a9993e364706816aba3e25717850c26c9cd0d89d"),
         ("md5", "900150983cd24fb0d6963f7d28e17f72"),
-        ("blake3", "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"),
+        (
+            "blake3",
+            "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85",
+        ),
     ] {
         let target = format!("/folder/abc?hash={name}");
         let answer = get(&server, &target);
-        assert_eq!((answer.status, answer.text()), (200, &*format!("{digest}  abc\n")));
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, &*format!("{digest}  abc\n"))
+        );
         assert_eq!(answer.field("Content-Type"), "text/plain; charset=utf-8");
         let head = ask(&server, "HEAD", &target, &[]);
-        assert_eq!((head.status, head.field("Content-Length")), (200, answer.field("Content-Length")));
+        assert_eq!(
+            (head.status, head.field("Content-Length")),
+            (200, answer.field("Content-Length"))
+        );
     }
 }
 
@@ -69,10 +80,16 @@ fn the_digests_of_large_and_empty_files_are_those_of_hashlib() {
     let test = "the_digests_of_large_and_empty_files_are_those_of_hashlib";
     let (dir, server) = digests("hash-large", &[]);
     let mut connection = Connection::open(&server);
-    for (name, file) in
-        [("sha256", "large"), ("sha1", "large"), ("md5", "large"), ("sha256", "empty"), ("md5", "empty")]
-    {
-        let Some(digest) = by_python(test, name, dir.join(file).to_str().unwrap()) else { return };
+    for (name, file) in [
+        ("sha256", "large"),
+        ("sha1", "large"),
+        ("md5", "large"),
+        ("sha256", "empty"),
+        ("md5", "empty"),
+    ] {
+        let Some(digest) = by_python(test, name, dir.join(file).to_str().unwrap()) else {
+            return;
+        };
         let target = format!("/{file}?hash={name}");
         // On a connection that stays: what was announced is what came.
         let answer = connection.ask("GET", &target, &[]);
@@ -90,20 +107,30 @@ fn sha256sum_checks_what_curl_fetches() {
     }
     let dir = TestDir::new("hash-curl");
     let server = TestServer::start(&["http", dir.as_str()]);
-    for (name, target) in
-        [("plain", "/plain"), ("with space", "/with%20space"), ("\u{e9}", "/%C3%A9"), ("*star", "/*star")]
-    {
+    for (name, target) in [
+        ("plain", "/plain"),
+        ("with space", "/with%20space"),
+        ("\u{e9}", "/%C3%A9"),
+        ("*star", "/*star"),
+    ] {
         dir.write(name, large());
         let url = format!("http://{}{target}?hash=sha256", server.address());
         let check = |url: &str| {
             let script = "curl --silent --show-error --fail --noproxy '*' --max-time 20 \"$0\" | sha256sum -c --strict";
             let mut command = Command::new("sh");
-            command.args(["-c", script, url]).current_dir(dir.as_str()).stdin(Stdio::null()).output().unwrap()
+            command
+                .args(["-c", script, url])
+                .current_dir(dir.as_str())
+                .stdin(Stdio::null())
+                .output()
+                .unwrap()
         };
         let output = check(&url);
         assert!(output.status.success(), "{name}: {output:?}");
         std::fs::write(dir.join(name), "other").unwrap();
-        eventually("the server has the new one, too", || check(&url).status.success());
+        eventually("the server has the new one, too", || {
+            check(&url).status.success()
+        });
     }
 }
 
@@ -131,19 +158,34 @@ fn what_has_no_digest_says_why() {
 
 #[test]
 fn a_digest_is_for_those_who_may_read() {
-    let guarded = Guarded::new("hash-users", &[("lister", "l", "/"), ("reader", "r", "/"), ("writer", "w", "/")]);
+    let guarded = Guarded::new(
+        "hash-users",
+        &[
+            ("lister", "l", "/"),
+            ("reader", "r", "/"),
+            ("writer", "w", "/"),
+        ],
+    );
     guarded.write("f", "abc");
     let server = guarded.start(&[]);
     let statuses = |target: &str, fields: &[&str]| {
-        ["-", "lister", "reader", "writer"].map(|user| ask_as(&server, user, "GET", target, fields).status)
+        ["-", "lister", "reader", "writer"]
+            .map(|user| ask_as(&server, user, "GET", target, fields).status)
     };
     assert_eq!(statuses("/f?hash=sha256", &[]), [401, 403, 200, 403]);
     assert_eq!(statuses("/f?hash=none", &[]), [401, 403, 400, 403]);
     assert_eq!(statuses("/?hash=sha256", &[]), [401, 400, 403, 403]);
     for user in ["-", "lister", "writer"] {
-        assert_eq!(ask_as(&server, user, "GET", "/f", &[WANTS_REPR]).find("Repr-Digest"), None, "{user}");
+        assert_eq!(
+            ask_as(&server, user, "GET", "/f", &[WANTS_REPR]).find("Repr-Digest"),
+            None,
+            "{user}"
+        );
     }
-    assert_eq!(ask_as(&server, "reader", "GET", "/f", &[WANTS_REPR]).field("Repr-Digest"), REPR_SHA_256_OF_ABC);
+    assert_eq!(
+        ask_as(&server, "reader", "GET", "/f", &[WANTS_REPR]).field("Repr-Digest"),
+        REPR_SHA_256_OF_ABC
+    );
 }
 
 #[test]
@@ -153,57 +195,124 @@ fn a_wanted_digest_stands_in_the_answer() {
         (&[][..], None, None),
         (&[WANTS_REPR], Some(REPR_SHA_256_OF_ABC), None),
         (&[WANTS_CONTENT], None, Some(REPR_SHA_256_OF_ABC)),
-        (&[WANTS_CONTENT, "Want-Repr-Digest: md5=1"], Some(REPR_MD5_OF_ABC), Some(REPR_SHA_256_OF_ABC)),
-        (&["Want-Repr-Digest: sha-256=1", "want-repr-digest: md5=9"], Some(REPR_MD5_OF_ABC), None),
-        (&["Want-Repr-Digest: sha-512=10, sha-256=1"], Some(REPR_SHA_256_OF_ABC), None),
+        (
+            &[WANTS_CONTENT, "Want-Repr-Digest: md5=1"],
+            Some(REPR_MD5_OF_ABC),
+            Some(REPR_SHA_256_OF_ABC),
+        ),
+        (
+            &["Want-Repr-Digest: sha-256=1", "want-repr-digest: md5=9"],
+            Some(REPR_MD5_OF_ABC),
+            None,
+        ),
+        (
+            &["Want-Repr-Digest: sha-512=10, sha-256=1"],
+            Some(REPR_SHA_256_OF_ABC),
+            None,
+        ),
         (&["Want-Repr-Digest: sha-512=10"], None, None),
         (&["Want-Repr-Digest: sha-256"], None, None),
         (&["Want-Repr-Digest: sha-256=0"], None, None),
     ] {
         let answer = ask(&server, "GET", "/folder/abc", fields);
         assert_eq!((answer.status, answer.text()), (200, "abc"));
-        assert_eq!((answer.find("Repr-Digest"), answer.find("Content-Digest")), (repr, content), "{fields:?}");
+        assert_eq!(
+            (answer.find("Repr-Digest"), answer.find("Content-Digest")),
+            (repr, content),
+            "{fields:?}"
+        );
         // A HEAD's own content is empty: nothing is said of that.
         let head = ask(&server, "HEAD", "/folder/abc", fields);
-        assert_eq!((head.find("Repr-Digest"), head.find("Content-Digest")), (repr, None), "{fields:?}");
+        assert_eq!(
+            (head.find("Repr-Digest"), head.find("Content-Digest")),
+            (repr, None),
+            "{fields:?}"
+        );
     }
     // Of a range, it is that of the whole.
-    let range = ask(&server, "GET", "/folder/abc", &["Range: bytes=1-1", WANTS_REPR, WANTS_CONTENT]);
-    assert_eq!((range.status, range.text(), range.field("Repr-Digest")), (206, "b", REPR_SHA_256_OF_ABC));
+    let range = ask(
+        &server,
+        "GET",
+        "/folder/abc",
+        &["Range: bytes=1-1", WANTS_REPR, WANTS_CONTENT],
+    );
+    assert_eq!(
+        (range.status, range.text(), range.field("Repr-Digest")),
+        (206, "b", REPR_SHA_256_OF_ABC)
+    );
     assert_eq!(range.find("Content-Digest"), None);
     let etag = format!("If-None-Match: {}", range.field("ETag"));
     let unmodified = ask(&server, "GET", "/folder/abc", &[&etag, WANTS_REPR]);
-    assert_eq!((unmodified.status, unmodified.find("Repr-Digest")), (304, None));
-    assert_eq!(ask(&server, "GET", "/folder/abc", &["Range: bytes=9-", WANTS_REPR]).find("Repr-Digest"), None);
+    assert_eq!(
+        (unmodified.status, unmodified.find("Repr-Digest")),
+        (304, None)
+    );
+    assert_eq!(
+        ask(
+            &server,
+            "GET",
+            "/folder/abc",
+            &["Range: bytes=9-", WANTS_REPR]
+        )
+        .find("Repr-Digest"),
+        None
+    );
 }
 
 #[test]
 fn an_answer_waits_for_the_digest_of_a_large_file() {
     let test = "an_answer_waits_for_the_digest_of_a_large_file";
     let (dir, server) = digests("hash-waits", &[]);
-    let Some(digest) = by_python(test, "sha256", dir.join("large").to_str().unwrap()) else { return };
+    let Some(digest) = by_python(test, "sha256", dir.join("large").to_str().unwrap()) else {
+        return;
+    };
     let (digest, large) = (member("sha-256", &digest), large());
     let mut connection = Connection::open(&server);
     // Twice: the second time the digest may be remembered.
     for _ in 0..2 {
         let head = connection.ask("HEAD", "/large", &[WANTS_REPR]);
-        assert_eq!((head.field("Repr-Digest"), head.field("Content-Length")), (&*digest, &*LARGE.to_string()));
+        assert_eq!(
+            (head.field("Repr-Digest"), head.field("Content-Length")),
+            (&*digest, &*LARGE.to_string())
+        );
         let whole = connection.ask("GET", "/large", &[WANTS_REPR, WANTS_CONTENT]);
-        assert_eq!((whole.field("Repr-Digest"), whole.field("Content-Digest")), (&*digest, &*digest));
-        assert!(whole.status == 200 && whole.body == large, "the content differs");
+        assert_eq!(
+            (whole.field("Repr-Digest"), whole.field("Content-Digest")),
+            (&*digest, &*digest)
+        );
+        assert!(
+            whole.status == 200 && whole.body == large,
+            "the content differs"
+        );
         let plain = connection.ask("GET", "/large", &[]);
         let without_digest = |mut answer: Answer| {
             answer.fields.retain(|(name, _)| !name.ends_with("-Digest"));
             answer.without_date()
         };
-        assert!(without_digest(whole) == plain.without_date(), "the digest changes more than itself");
+        assert!(
+            without_digest(whole) == plain.without_date(),
+            "the digest changes more than itself"
+        );
         let range = connection.ask("GET", "/large", &["Range: bytes=70000-2999999", WANTS_REPR]);
         assert_eq!((range.status, range.field("Repr-Digest")), (206, &*digest));
         assert!(range.body == large[70_000..3_000_000], "the range differs");
-        let several = connection.ask("GET", "/large", &["Range: bytes=0-0,70000-299999", WANTS_REPR]);
-        assert_eq!((several.status, several.field("Repr-Digest")), (206, &*digest));
+        let several = connection.ask(
+            "GET",
+            "/large",
+            &["Range: bytes=0-0,70000-299999", WANTS_REPR],
+        );
+        assert_eq!(
+            (several.status, several.field("Repr-Digest")),
+            (206, &*digest)
+        );
         let part = &large[70_000..300_000];
-        assert!(several.body.windows(part.len()).any(|window| window == part), "a part differs");
+        assert!(
+            several
+                .body
+                .windows(part.len())
+                .any(|window| window == part),
+            "a part differs"
+        );
     }
 }
 
@@ -213,12 +322,29 @@ fn the_digest_is_that_of_the_coding_that_is_sent() {
     let dir = TestDir::new("hash-coded");
     dir.write("page.html", "<p>text</p>\n".repeat(500));
     let server = TestServer::start(&["http", dir.as_str()]);
-    let coded = ask(&server, "GET", "/page.html", &["Accept-Encoding: gzip", WANTS_REPR]);
+    let coded = ask(
+        &server,
+        "GET",
+        "/page.html",
+        &["Accept-Encoding: gzip", WANTS_REPR],
+    );
     assert_eq!(coded.field("Content-Encoding"), "gzip");
     dir.write("coded", &coded.body);
-    for (file, answer) in [("coded", &coded), ("page.html", &ask(&server, "GET", "/page.html", &[WANTS_REPR]))] {
-        let Some(digest) = by_python(test, "sha256", dir.join(file).to_str().unwrap()) else { return };
-        assert_eq!(answer.field("Repr-Digest"), member("sha-256", &digest), "{file}");
+    for (file, answer) in [
+        ("coded", &coded),
+        (
+            "page.html",
+            &ask(&server, "GET", "/page.html", &[WANTS_REPR]),
+        ),
+    ] {
+        let Some(digest) = by_python(test, "sha256", dir.join(file).to_str().unwrap()) else {
+            return;
+        };
+        assert_eq!(
+            answer.field("Repr-Digest"),
+            member("sha-256", &digest),
+            "{file}"
+        );
     }
 }
 
@@ -226,20 +352,36 @@ fn the_digest_is_that_of_the_coding_that_is_sent() {
 fn a_remembered_digest_goes_with_the_change_of_its_file() {
     let (dir, server) = digests("hash-changed", &[]);
     let hash = || get(&server, "/folder/abc?hash=sha256").text().to_owned();
-    // The date of the last change can't be set: this file must have rested for its digest to be remembered.
+    // The date of the last change can't be set: this file must have rested for its digest to be
+    // remembered.
     eventually("it has rested", || {
         let changed = rustix::fs::stat(dir.join("folder/abc")).unwrap().st_ctime;
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64 > changed as i64 + 3
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs() as i64
+            > changed as i64 + 3
     });
     let first = hash();
     assert_eq!(first, format!("{SHA_256_OF_ABC}  abc\n"));
     assert_eq!(hash(), first);
     // As long as before, and as old.
-    let modified = std::fs::metadata(dir.join("folder/abc")).unwrap().modified().unwrap();
+    let modified = std::fs::metadata(dir.join("folder/abc"))
+        .unwrap()
+        .modified()
+        .unwrap();
     std::fs::write(dir.join("folder/abc"), "abd").unwrap();
-    File::options().write(true).open(dir.join("folder/abc")).unwrap().set_modified(modified).unwrap();
+    File::options()
+        .write(true)
+        .open(dir.join("folder/abc"))
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
     eventually("the change is noticed", || hash() != first);
-    assert_eq!(hash(), "a52d159f262b2c6ddb724a61840befc36eb30c88877a4030b65cbe86298449c9  abc\n");
+    assert_eq!(
+        hash(),
+        "a52d159f262b2c6ddb724a61840befc36eb30c88877a4030b65cbe86298449c9  abc\n"
+    );
 }
 
 #[test]
@@ -247,11 +389,18 @@ fn a_digest_that_takes_long_holds_nobody_up() {
     let dir = TestDir::new("hash-long");
     dir.write("small", "small");
     // Nobody waits for the end of this one; it takes no room.
-    File::create(dir.join("endless")).unwrap().set_len(1 << 40).unwrap();
+    File::create(dir.join("endless"))
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
     let server = TestServer::start(&["http", dir.as_str(), "--threads", "1", "--max-threads", "1"]);
     let mut waiting: Vec<Connection> = (0..2).map(|_| Connection::open(&server)).collect();
     for (number, connection) in waiting.iter_mut().enumerate() {
-        let request = crate::http_raw::request("GET", ["/endless", "/endless?hash=md5"][number % 2], &[WANTS_REPR]);
+        let request = crate::http_raw::request(
+            "GET",
+            ["/endless", "/endless?hash=md5"][number % 2],
+            &[WANTS_REPR],
+        );
         connection.send(request);
     }
     for _ in 0..5 {
@@ -260,33 +409,58 @@ fn a_digest_that_takes_long_holds_nobody_up() {
     }
     let stream = waiting[0].stream();
     stream.set_nonblocking(true).unwrap();
-    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "its head can't be known yet");
+    assert_eq!(
+        stream.read(&mut [0]).unwrap_err().kind(),
+        ErrorKind::WouldBlock,
+        "its head can't be known yet"
+    );
 }
 
 /// The date of a file.
 fn date_of(dir: &TestDir, name: &str) -> SystemTime {
-    std::fs::metadata(dir.join(name)).unwrap().modified().unwrap()
+    std::fs::metadata(dir.join(name))
+        .unwrap()
+        .modified()
+        .unwrap()
 }
 
 #[test]
 fn a_put_file_keeps_the_date_that_its_sender_gives() {
     let (dir, server) = site("date-put", &[]);
-    for (value, milliseconds) in [("1000000000", 1_000_000_000_000), ("1234567890.25", 1_234_567_890_250), ("0", 0)] {
+    for (value, milliseconds) in [
+        ("1000000000", 1_000_000_000_000),
+        ("1234567890.25", 1_234_567_890_250),
+        ("0", 0),
+    ] {
         let stored = put(&server, "/a", &[&format!("X-OC-Mtime: {value}")], "abc");
         assert!(stored.status < 300 && stored.field("X-OC-Mtime") == "accepted");
-        assert_eq!(date_of(&dir, "a"), UNIX_EPOCH + Duration::from_millis(milliseconds));
+        assert_eq!(
+            date_of(&dir, "a"),
+            UNIX_EPOCH + Duration::from_millis(milliseconds)
+        );
         assert_eq!(get(&server, "/a").field("ETag"), stored.field("ETag"));
     }
     let etag = get(&server, "/a").field("ETag").to_owned();
     for value in ["", "yesterday", "-1", "0x1", "1e9", "99999999999999"] {
         let refused = put(&server, "/a", &[&format!("X-OC-Mtime: {value}")], "abd");
-        assert_eq!((refused.status, refused.text().lines().count()), (400, 1), "{value}");
+        assert_eq!(
+            (refused.status, refused.text().lines().count()),
+            (400, 1),
+            "{value}"
+        );
     }
-    assert_eq!(put(&server, "/a", &["X-OC-Mtime: 1", "X-OC-Mtime: 2"], "abd").status, 400);
+    assert_eq!(
+        put(&server, "/a", &["X-OC-Mtime: 1", "X-OC-Mtime: 2"], "abd").status,
+        400
+    );
     assert_eq!(get(&server, "/a").field("ETag"), etag);
     let without = put(&server, "/b", &[], "abc");
     assert_eq!(without.find("X-OC-Mtime"), None);
-    assert!(date_of(&dir, "b").elapsed().is_ok_and(|age| age < Duration::from_secs(60)));
+    assert!(
+        date_of(&dir, "b")
+            .elapsed()
+            .is_ok_and(|age| age < Duration::from_secs(60))
+    );
 }
 
 #[test]
@@ -295,17 +469,41 @@ fn a_tus_upload_keeps_the_date_in_its_metadata() {
     let encode = |text: &str| base64_simd::STANDARD.encode_to_string(text);
     for (name, key, value, milliseconds) in [
         ("seconds", "mtime", "1000000000", 1_000_000_000_000_u64),
-        ("milliseconds", "lastModified", "1234567890250", 1_234_567_890_250),
+        (
+            "milliseconds",
+            "lastModified",
+            "1234567890250",
+            1_234_567_890_250,
+        ),
     ] {
-        let metadata = format!("Upload-Metadata: filename {},{key} {}", encode(name), encode(value));
+        let metadata = format!(
+            "Upload-Metadata: filename {},{key} {}",
+            encode(name),
+            encode(value)
+        );
         let created = create(&server, "/", &[&metadata, "Upload-Length: 3"]);
         assert_eq!(created.status, 201, "{}", created.text());
-        assert_eq!(send(&server, created.field("Location"), 0, &[], "abc").status, 204);
-        let (stored, wanted) = (date_of(&dir, name), UNIX_EPOCH + Duration::from_millis(milliseconds));
-        let apart = stored.duration_since(wanted).unwrap_or_else(|error| error.duration());
+        assert_eq!(
+            send(&server, created.field("Location"), 0, &[], "abc").status,
+            204
+        );
+        let (stored, wanted) = (
+            date_of(&dir, name),
+            UNIX_EPOCH + Duration::from_millis(milliseconds),
+        );
+        let apart = stored
+            .duration_since(wanted)
+            .unwrap_or_else(|error| error.duration());
         assert!(apart < Duration::from_millis(1), "{name}: {stored:?}");
     }
-    let metadata = format!("Upload-Metadata: filename {},mtime {}", encode("x"), encode("now"));
+    let metadata = format!(
+        "Upload-Metadata: filename {},mtime {}",
+        encode("x"),
+        encode("now")
+    );
     let refused = ask(&server, "POST", "/", &[TUS, &metadata, "Upload-Length: 3"]);
-    assert_eq!((refused.status, refused.text().contains("mtime")), (400, true));
+    assert_eq!(
+        (refused.status, refused.text().contains("mtime")),
+        (400, true)
+    );
 }

@@ -14,7 +14,15 @@ fn a_folder_answers_with_its_index_and_without_a_slash_leads_to_itself() {
     dir.write("index.html", "<p>top");
     dir.write("sub dir/index.html", "<p>below");
     let server = TestServer::start(&["http", dir.as_str()]);
-    for target in ["/", "/index.html", "/?query", "/./", "//", "/sub%20dir/..", "http://other/"] {
+    for target in [
+        "/",
+        "/index.html",
+        "/?query",
+        "/./",
+        "//",
+        "/sub%20dir/..",
+        "http://other/",
+    ] {
         let answer = get(&server, target);
         assert_eq!((answer.status, answer.text()), (200, "<p>top"), "{target}");
     }
@@ -25,9 +33,17 @@ fn a_folder_answers_with_its_index_and_without_a_slash_leads_to_itself() {
         ("//sub%20dir?", "/sub%20dir/?"),
     ] {
         let answer = get(&server, target);
-        assert_eq!((answer.status, answer.field("Location")), (301, location), "{target}");
+        assert_eq!(
+            (answer.status, answer.field("Location")),
+            (301, location),
+            "{target}"
+        );
     }
-    assert_eq!(get(&server, "/index.html/").status, 404, "a file is no folder");
+    assert_eq!(
+        get(&server, "/index.html/").status,
+        404,
+        "a file is no folder"
+    );
 }
 
 #[test]
@@ -42,9 +58,16 @@ fn the_root_s_own_page_tells_what_is_not_there() {
         let answer = get(&server, target);
         assert_eq!((answer.status, answer.text()), (404, "<p>ours"), "{target}");
         assert_eq!(answer.field("Content-Type"), "text/html; charset=utf-8");
-        assert_eq!((answer.find("ETag"), answer.find("Last-Modified")), (None, None), "a validator of another file");
+        assert_eq!(
+            (answer.find("ETag"), answer.find("Last-Modified")),
+            (None, None),
+            "a validator of another file"
+        );
     }
-    assert_eq!(ask(&server, "GET", "/missing", &["Range: bytes=0-1"]).status, 404);
+    assert_eq!(
+        ask(&server, "GET", "/missing", &["Range: bytes=0-1"]).status,
+        404
+    );
     assert_eq!(get(&server, "/404.html").status, 200);
 }
 
@@ -65,16 +88,30 @@ fn a_file_is_described_by_its_head() {
         ("a", "application/octet-stream"),
     ] {
         dir.write(name, name);
-        File::options().write(true).open(dir.join(name)).unwrap().set_modified(modified).unwrap();
+        File::options()
+            .write(true)
+            .open(dir.join(name))
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
         let answer = get(&server, &format!("/{name}"));
         assert_eq!((answer.status, answer.text()), (200, name));
         assert_eq!(answer.field("Content-Type"), content_type);
-        assert_eq!(answer.field("Last-Modified"), "Wed, 19 Apr 2023 17:04:30 GMT");
+        assert_eq!(
+            answer.field("Last-Modified"),
+            "Wed, 19 Apr 2023 17:04:30 GMT"
+        );
         assert_eq!(answer.field("Accept-Ranges"), "bytes");
         let tag = answer.field("ETag");
-        assert!(tag.len() > 2 && tag.starts_with('"') && tag.ends_with('"'), "no strong tag: {tag}");
+        assert!(
+            tag.len() > 2 && tag.starts_with('"') && tag.ends_with('"'),
+            "no strong tag: {tag}"
+        );
         let date = answer.field("Date");
-        assert!(date.len() == 29 && date.ends_with(" GMT"), "no date: {date}");
+        assert!(
+            date.len() == 29 && date.ends_with(" GMT"),
+            "no date: {date}"
+        );
     }
 }
 
@@ -86,13 +123,26 @@ fn a_head_is_that_of_the_get_without_its_body() {
     dir.write("sub/file", "");
     let server = TestServer::start(&["http", dir.as_str()]);
     for target in ["/small.txt", "/large", "/", "/sub", "/missing", "/%00"] {
-        let (whole, head) = (get(&server, target).without_date(), ask(&server, "HEAD", target, &[]).without_date());
-        assert_eq!((head.status, &head.fields), (whole.status, &whole.fields), "{target}");
+        let (whole, head) = (
+            get(&server, target).without_date(),
+            ask(&server, "HEAD", target, &[]).without_date(),
+        );
+        assert_eq!(
+            (head.status, &head.fields),
+            (whole.status, &whole.fields),
+            "{target}"
+        );
         assert!(!whole.body.is_empty(), "{target}");
     }
     // A second response would begin within a body that came by mistake.
     let mut connection = Connection::open(&server);
-    connection.send([request("HEAD", "/large", &[]), request("GET", "/small.txt", &[])].concat());
+    connection.send(
+        [
+            request("HEAD", "/large", &[]),
+            request("GET", "/small.txt", &[]),
+        ]
+        .concat(),
+    );
     assert_eq!(connection.receive_head().field("Content-Length"), "200000");
     assert_eq!(connection.receive().text(), "small");
 }
@@ -106,17 +156,34 @@ fn empty_files_and_files_of_the_past_and_the_future_are_served_like_others() {
     dir.write("future.txt", "future");
     let in_10_years = SystemTime::now() + Duration::from_secs(10 * 365 * 86_400);
     for (name, modified) in [("old.txt", before_1970), ("future.txt", in_10_years)] {
-        File::options().write(true).open(dir.join(name)).unwrap().set_modified(modified).unwrap();
+        File::options()
+            .write(true)
+            .open(dir.join(name))
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
     }
     let server = TestServer::start(&["http", dir.as_str()]);
     let empty = get(&server, "/empty.txt");
-    assert_eq!((empty.status, empty.field("Content-Length"), empty.text()), (200, "0", ""));
-    assert_eq!(ask(&server, "GET", "/empty.txt", &["Range: bytes=0-"]).status, 200);
+    assert_eq!(
+        (empty.status, empty.field("Content-Length"), empty.text()),
+        (200, "0", "")
+    );
+    assert_eq!(
+        ask(&server, "GET", "/empty.txt", &["Range: bytes=0-"]).status,
+        200
+    );
     let old = get(&server, "/old.txt");
-    assert_eq!((old.status, old.text(), old.field("Last-Modified")), (200, "old", "Thu, 01 Jan 1970 00:00:00 GMT"));
+    assert_eq!(
+        (old.status, old.text(), old.field("Last-Modified")),
+        (200, "old", "Thu, 01 Jan 1970 00:00:00 GMT")
+    );
     let future = get(&server, "/future.txt");
     let told = httpdate::parse_http_date(future.field("Last-Modified")).unwrap();
-    assert!(told <= SystemTime::now(), "modified in the future (RFC 9110 §8.8.2.1)");
+    assert!(
+        told <= SystemTime::now(),
+        "modified in the future (RFC 9110 §8.8.2.1)"
+    );
     assert_eq!(get(&server, "/").status, 200, "the listing");
 }
 
@@ -135,7 +202,12 @@ fn a_changed_file_is_seen_within_a_second() {
             if answer.status == expected.0 && answer.text().contains(expected.1) {
                 return answer;
             }
-            assert!(asked < Duration::from_secs(1), "{what}: still {} {}", answer.status, answer.text());
+            assert!(
+                asked < Duration::from_secs(1),
+                "{what}: still {} {}",
+                answer.status,
+                answer.text()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     };
@@ -158,15 +230,32 @@ fn a_changed_file_is_seen_within_a_second() {
 fn a_file_that_shrinks_while_it_is_sent_ends_the_connection() {
     let dir = TestDir::new("shrinks");
     let length = 64 << 20;
-    File::create(dir.join("large")).unwrap().set_len(length).unwrap();
+    File::create(dir.join("large"))
+        .unwrap()
+        .set_len(length)
+        .unwrap();
     let server = TestServer::start(&["http", dir.as_str()]);
     let mut connection = Connection::open(&server);
     connection.send([request("GET", "/large", &[]), request("GET", "/", &[])].concat());
-    assert_eq!(connection.receive_head().field("Content-Length"), length.to_string());
-    File::options().write(true).open(dir.join("large")).unwrap().set_len(100).unwrap();
+    assert_eq!(
+        connection.receive_head().field("Content-Length"),
+        length.to_string()
+    );
+    File::options()
+        .write(true)
+        .open(dir.join("large"))
+        .unwrap()
+        .set_len(100)
+        .unwrap();
     let rest = connection.rest();
-    assert!((rest.len() as u64) < length, "the file was sent before it shrank");
-    assert!(rest.iter().all(|byte| *byte == 0), "something else within the body");
+    assert!(
+        (rest.len() as u64) < length,
+        "the file was sent before it shrank"
+    );
+    assert!(
+        rest.iter().all(|byte| *byte == 0),
+        "something else within the body"
+    );
     eventually("a cached length is looked at again", || {
         ask(&server, "HEAD", "/large", &[]).field("Content-Length") == "100"
     });
@@ -182,13 +271,31 @@ fn lengths_and_ranges_behind_4_gib_are_right() {
     file.seek(SeekFrom::End(-3)).unwrap();
     file.write_all(b"end").unwrap();
     let server = TestServer::start(&["http", dir.as_str()]);
-    assert_eq!(ask(&server, "HEAD", "/huge", &[]).field("Content-Length"), length.to_string());
-    for range in [format!("Range: bytes={}-", length - 5), "Range: bytes=-5".to_owned()] {
+    assert_eq!(
+        ask(&server, "HEAD", "/huge", &[]).field("Content-Length"),
+        length.to_string()
+    );
+    for range in [
+        format!("Range: bytes={}-", length - 5),
+        "Range: bytes=-5".to_owned(),
+    ] {
         let answer = ask(&server, "GET", "/huge", &[&range]);
-        assert_eq!((answer.status, &answer.body[..]), (206, &b"\0\0end"[..]), "{range}");
-        assert_eq!(answer.field("Content-Range"), format!("bytes {}-{}/{length}", length - 5, length - 1));
+        assert_eq!(
+            (answer.status, &answer.body[..]),
+            (206, &b"\0\0end"[..]),
+            "{range}"
+        );
+        assert_eq!(
+            answer.field("Content-Range"),
+            format!("bytes {}-{}/{length}", length - 5, length - 1)
+        );
     }
-    let many = ask(&server, "GET", "/huge", &[&format!("Range: bytes={}-", length - 300_000)]);
+    let many = ask(
+        &server,
+        "GET",
+        "/huge",
+        &[&format!("Range: bytes={}-", length - 300_000)],
+    );
     assert!(many.body.len() == 300_000 && many.body.ends_with(b"\0end"));
 }
 
@@ -203,28 +310,37 @@ fn what_the_server_may_not_read_is_forbidden() {
     for name in ["secret.txt", "closed"] {
         std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o000)).unwrap();
     }
-    // Root may read everything: then the server runs as somebody else, if that one reaches the binary.
+    // Root may read everything: then the server runs as somebody else, if that one reaches the
+    // binary.
     let is_root = File::open(dir.join("secret.txt")).is_ok();
     let binary = || std::process::Command::new(env!("CARGO_BIN_EXE_socketserver"));
-    if is_root && !binary().arg("--version").uid(NOBODY).output().is_ok_and(|output| output.status.success()) {
+    if is_root
+        && !binary()
+            .arg("--version")
+            .uid(NOBODY)
+            .output()
+            .is_ok_and(|output| output.status.success())
+    {
         let _ = writeln!(
             std::io::stderr(),
             "SKIPPED what_the_server_may_not_read_is_forbidden: root may read everything, and nobody can't run the binary"
         );
         return;
     }
-    let server =
-        TestServer::start_with(
-            &["http", dir.as_str()],
-            1,
-            |command| {
-                if is_root { command.uid(NOBODY) } else { command }
-            },
-        );
+    let server = TestServer::start_with(&["http", dir.as_str()], 1, |command| {
+        if is_root {
+            command.uid(NOBODY)
+        } else {
+            command
+        }
+    });
     for target in ["/secret.txt", "/closed/", "/closed/file"] {
         let answer = get(&server, target);
         assert_eq!(answer.status, 403, "{target}");
-        assert!(!answer.text().contains(dir.as_str()), "the path on disk is told");
+        assert!(
+            !answer.text().contains(dir.as_str()),
+            "the path on disk is told"
+        );
     }
     assert_eq!(get(&server, "/readable.txt").text(), "readable");
     std::fs::set_permissions(dir.join("closed"), std::fs::Permissions::from_mode(0o755)).unwrap();

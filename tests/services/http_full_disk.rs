@@ -21,9 +21,19 @@ fn site(test: &str) -> Option<(SmallDisk, TestServer)> {
 }
 
 /// A request whose body's length shows only at its end.
-fn send_chunked(server: &TestServer, method: &str, target: &str, fields: &[&str], body: &str) -> Answer {
+fn send_chunked(
+    server: &TestServer,
+    method: &str,
+    target: &str,
+    fields: &[&str],
+    body: &str,
+) -> Answer {
     let mut connection = Connection::open(server);
-    connection.send(request(method, target, &[fields, &["Transfer-Encoding: chunked"]].concat()));
+    connection.send(request(
+        method,
+        target,
+        &[fields, &["Transfer-Encoding: chunked"]].concat(),
+    ));
     // The server may answer, and close, before all has come.
     let chunk = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let _ = std::io::Write::write_all(connection.stream(), chunk.as_bytes());
@@ -37,19 +47,34 @@ fn still_serves(server: &TestServer) {
 
 #[test]
 fn put_and_forms_leave_nothing_on_a_full_disk() {
-    let Some((disk, server)) = site("http-full") else { return };
+    let Some((disk, server)) = site("http-full") else {
+        return;
+    };
     let body = "x".repeat(TOO_MUCH);
     let form = form(&[("first", "one"), ("second", &body)]);
-    for (method, target, fields, body, kept) in
-        [("PUT", "/large", &[][..], &body, &[][..]), ("POST", "/", &[FORM], &form, &["first", "small"])]
-    {
+    for (method, target, fields, body, kept) in [
+        ("PUT", "/large", &[][..], &body, &[][..]),
+        ("POST", "/", &[FORM], &form, &["first", "small"]),
+    ] {
         let mut connection = Connection::open(&server);
         let length = format!("Content-Length: {}", body.len());
-        connection.send(request(method, target, &[fields, &[&length, "Expect: 100-continue"]].concat()));
-        assert_eq!(connection.receive().status, 507, "{method}: before the body has come");
+        connection.send(request(
+            method,
+            target,
+            &[fields, &[&length, "Expect: 100-continue"]].concat(),
+        ));
+        assert_eq!(
+            connection.receive().status,
+            507,
+            "{method}: before the body has come"
+        );
         let refused = send_chunked(&server, method, target, fields, body);
         assert_eq!(refused.status, 507, "{method}: {}", refused.text());
-        assert!(refused.text().contains("the disk is full"), "{}", refused.text());
+        assert!(
+            refused.text().contains("the disk is full"),
+            "{}",
+            refused.text()
+        );
         assert_eq!(names_in(&disk.0), kept, "{method}");
         assert!(no_partials(&disk.0), "{method}");
         still_serves(&server);
@@ -58,20 +83,36 @@ fn put_and_forms_leave_nothing_on_a_full_disk() {
 
 #[test]
 fn what_a_full_disk_took_of_a_tus_upload_is_gone_on_with_when_there_is_room() {
-    let Some((disk, server)) = site("http-full-tus") else { return };
-    assert_eq!(crate::http_tus::create(&server, "/", &[crate::http_tus::A_TXT, "Upload-Length: 2097152"]).status, 507);
+    let Some((disk, server)) = site("http-full-tus") else {
+        return;
+    };
+    assert_eq!(
+        crate::http_tus::create(
+            &server,
+            "/",
+            &[crate::http_tus::A_TXT, "Upload-Length: 2097152"]
+        )
+        .status,
+        507
+    );
     let body = "0123456789".repeat(70_000);
     let location = created(&server, body.len());
     let filler = disk.0.join("filler");
     fs::write(&filler, vec![0; 600_000]).unwrap();
     let refused = send(&server, &location, 0, &[], &body);
-    assert_eq!((refused.status, refused.field("Tus-Resumable")), (507, "1.0.0"));
+    assert_eq!(
+        (refused.status, refused.field("Tus-Resumable")),
+        (507, "1.0.0")
+    );
     assert_eq!(names_in(&disk.0), ["filler"]);
     let there = offset(&server, &location).unwrap();
     assert!(there < body.len(), "{there}");
     fs::remove_file(&filler).unwrap();
     still_serves(&server);
-    assert_eq!(send(&server, &location, there, &[], &body[there..]).status, 204);
+    assert_eq!(
+        send(&server, &location, there, &[], &body[there..]).status,
+        204
+    );
     assert_eq!(head(&server, &location).field("Content-Location"), "/a.txt");
     assert!(fs::read_to_string(disk.0.join("a.txt")).unwrap() == body);
 }

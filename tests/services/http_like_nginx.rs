@@ -1,5 +1,5 @@
-//! `serve http` beside a real nginx over the same folder: what nginx accepts, we answer alike, or say in a data file
-//! why not.
+//! `serve http` beside a real nginx over the same folder: what nginx accepts, we answer alike, or
+//! say in a data file why not.
 
 use std::fs::File;
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,13 @@ const NGINX: &str = "
 const MODIFIED: Duration = Duration::from_secs(1_704_164_645);
 
 /// The fields that decide what a client does with an answer.
-const COMPARED: [&str; 5] = ["Content-Length", "Content-Range", "Last-Modified", "Accept-Ranges", "Allow"];
+const COMPARED: [&str; 5] = [
+    "Content-Length",
+    "Content-Range",
+    "Last-Modified",
+    "Accept-Ranges",
+    "Allow",
+];
 
 /// A separator to some systems: `handlers/http/target.rs` refuses it in a path.
 const BACKSLASH: &str = "status=400/404";
@@ -39,14 +45,23 @@ impl Pair {
         for (name, content) in files() {
             dir.write(name, content);
             let file = File::options().write(true).open(dir.join(name)).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH + MODIFIED).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + MODIFIED)
+                .unwrap();
         }
-        let nginx = Neighbour::nginx(&format!("{test}-nginx"), &NGINX.replace("ROOT", dir.as_str()));
+        let nginx = Neighbour::nginx(
+            &format!("{test}-nginx"),
+            &NGINX.replace("ROOT", dir.as_str()),
+        );
         let ours = TestServer::start(&["http", dir.as_str()]);
-        Some(Pair { _dir: dir, ours, nginx })
+        Some(Pair {
+            _dir: dir,
+            ours,
+            nginx,
+        })
     }
 
-    /// What differs, in the words of the data files. `None`: nginx refuses the request, as we may too.
+    /// What differs, in the words of the data files. `None`: nginx refuses the request, as we may
+    /// too.
     fn differences(&self, ours: &[u8], nginx: &[u8]) -> Option<Vec<String>> {
         let theirs = exchange(self.nginx.connect(), nginx)?;
         // 1xx to 3xx, and what depends on the file.
@@ -89,7 +104,10 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
         "%41.txt",
         "...",
     ];
-    let mut files: Vec<_> = names.into_iter().map(|name| (name, digits.clone())).collect();
+    let mut files: Vec<_> = names
+        .into_iter()
+        .map(|name| (name, digits.clone()))
+        .collect();
     files.push(("empty.txt", Vec::new()));
     files.push(("large.bin", b"0123456789abcdef".repeat(20_000)));
     files
@@ -143,11 +161,15 @@ fn heads_that_nginx_accepts_are_answered_as_it_answers_them_or_refused_for_a_wri
     };
     let (mut wrong, mut compared) = (Vec::new(), 0);
     // For the rest of half a head both would wait.
-    for case in read(include_str!("../../handlers/http/head/data/heads.txt")).iter().filter(|c| c.expected != "partial")
+    for case in read(include_str!("../../handlers/http/head/data/heads.txt"))
+        .iter()
+        .filter(|c| c.expected != "partial")
     {
         // The body that some of them announce, else the beginning of another request.
         let bytes = [&case.bytes[..], b"hello"].concat();
-        let Some(found) = pair.differences(&bytes, &bytes) else { continue };
+        let Some(found) = pair.differences(&bytes, &bytes) else {
+            continue;
+        };
         compared += 1;
         let is_refusal = case.expected.parse::<u16>().is_ok();
         let agreed = match &found[..] {
@@ -156,7 +178,10 @@ fn heads_that_nginx_accepts_are_answered_as_it_answers_them_or_refused_for_a_wri
             found => found.is_empty(),
         };
         if !agreed {
-            wrong.push(format!("line {}, {}: expected {}, found {found:?}", case.line, case.why, case.expected));
+            wrong.push(format!(
+                "line {}, {}: expected {}, found {found:?}",
+                case.line, case.why, case.expected
+            ));
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
@@ -169,8 +194,14 @@ fn files_are_served_as_nginx_serves_them() {
         return;
     };
     let probe = b"HEAD /file.txt HTTP/1.1\r\nHost: a\r\n\r\n";
-    let our_etag = exchange(pair.ours.connect(), probe).unwrap().field("ETag").to_owned();
-    let their_etag = exchange(pair.nginx.connect(), probe).unwrap().field("ETag").to_owned();
+    let our_etag = exchange(pair.ours.connect(), probe)
+        .unwrap()
+        .field("ETag")
+        .to_owned();
+    let their_etag = exchange(pair.nginx.connect(), probe)
+        .unwrap()
+        .field("ETag")
+        .to_owned();
     let mut wrong = Vec::new();
     let cases = read(include_str!("data/like_nginx_files.txt"));
     for case in &cases {
@@ -178,8 +209,14 @@ fn files_are_served_as_nginx_serves_them() {
         let line = parts.next().unwrap();
         let fields: String = parts.map(|field| format!("{field}\r\n")).collect();
         let request = format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-        let [ours, theirs] = [&our_etag, &their_etag].map(|etag| request.replace("{ETAG}", etag).into_bytes());
-        wrong.extend(judge(case.line, case.why, case.expected, pair.differences(&ours, &theirs)));
+        let [ours, theirs] =
+            [&our_etag, &their_etag].map(|etag| request.replace("{ETAG}", etag).into_bytes());
+        wrong.extend(judge(
+            case.line,
+            case.why,
+            case.expected,
+            pair.differences(&ours, &theirs),
+        ));
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }

@@ -10,8 +10,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::http_raw::{Connection, ask, eventually, get, refused, request};
 use crate::support::{PATIENCE, TestDir, TestServer};
 
-/// So many that a busy machine, on which a thread may seem stuck, doesn't have the pool grow; and few beside the
-/// clients here.
+/// So many that a busy machine, on which a thread may seem stuck, doesn't have the pool grow; and
+/// few beside the clients here.
 const THREADS: [&str; 2] = ["--threads", "16"];
 const HALF_A_HEAD: &[u8] = b"GET / HTTP/1.1\r\nHo";
 /// More bytes than the buffers of a connection hold.
@@ -28,7 +28,10 @@ fn hello(test: &str, options: &[&str]) -> (TestDir, TestServer) {
 /// A server of a large file too.
 fn large(test: &str, options: &[&str]) -> (TestDir, TestServer) {
     let (dir, server) = hello(test, options);
-    std::fs::File::create(dir.join("large")).unwrap().set_len(LARGE).unwrap();
+    std::fs::File::create(dir.join("large"))
+        .unwrap()
+        .set_len(LARGE)
+        .unwrap();
     (dir, server)
 }
 
@@ -39,7 +42,8 @@ struct Own {
 }
 
 impl Own {
-    /// Of a server that has served this file, so that its threads have started, and a large file is kept open.
+    /// Of a server that has served this file, so that its threads have started, and a large file is
+    /// kept open.
     fn after(server: &TestServer, target: &str) -> Own {
         assert_eq!(ask(server, "HEAD", target, &[]).status, 200);
         // The client may be told of its connection's end before the descriptor is gone.
@@ -50,7 +54,10 @@ impl Own {
                 (descriptors, since) = (server.descriptors(), Instant::now());
             }
         }
-        Own { threads: server.threads(), descriptors }
+        Own {
+            threads: server.threads(),
+            descriptors,
+        }
     }
 
     /// A client that asks as clients do is served quickly, and by the threads that there were.
@@ -60,11 +67,18 @@ impl Own {
             assert_eq!(get(server, "/").text(), "<p>hello");
             assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
         }
-        assert!(server.threads() <= self.threads, "{} threads, then {}", self.threads, server.threads());
+        assert!(
+            server.threads() <= self.threads,
+            "{} threads, then {}",
+            self.threads,
+            server.threads()
+        );
     }
 
     fn wait_for_clients_to_be_gone(&self, server: &TestServer) {
-        eventually("all clients are gone", || server.descriptors() <= self.descriptors);
+        eventually("all clients are gone", || {
+            server.descriptors() <= self.descriptors
+        });
     }
 }
 
@@ -74,9 +88,20 @@ fn can_open(files: u64, test: &str) -> bool {
     if limit.current.is_none_or(|current| current >= files) {
         return true;
     }
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(files), ..limit }).is_ok();
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(files),
+            ..limit
+        },
+    )
+    .is_ok();
     if !raised {
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: at most {:?} files may be open", limit.maximum);
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {test}: at most {:?} files may be open",
+            limit.maximum
+        );
     }
     raised
 }
@@ -86,17 +111,25 @@ fn five_hundred_half_heads_delay_nobody_and_get_a_408() {
     if !can_open(1000, "five_hundred_half_heads_delay_nobody_and_get_a_408") {
         return;
     }
-    let (_dir, server) = hello("half-heads", &[&THREADS[..], &["--head-timeout", "1s"]].concat());
+    let (_dir, server) = hello(
+        "half-heads",
+        &[&THREADS[..], &["--head-timeout", "1s"]].concat(),
+    );
     let own = Own::after(&server, "/");
     let begun = Instant::now();
-    let mut slow: Vec<_> = std::iter::repeat_with(|| Connection::open(&server)).take(500).collect();
+    let mut slow: Vec<_> = std::iter::repeat_with(|| Connection::open(&server))
+        .take(500)
+        .collect();
     for connection in &mut slow {
         connection.send(HALF_A_HEAD);
     }
     own.assert_good_client_is_served(&server);
     for connection in &mut slow {
         let answer = connection.receive();
-        assert_eq!((answer.status, answer.find("Connection")), (408, Some("close")));
+        assert_eq!(
+            (answer.status, answer.find("Connection")),
+            (408, Some("close"))
+        );
         connection.assert_closed();
     }
     assert!(begun.elapsed() >= SECOND, "{:?}", begun.elapsed());
@@ -109,7 +142,9 @@ fn a_head_that_comes_byte_by_byte_gains_no_time() {
     let mut connection = Connection::open(&server);
     let begun = Instant::now();
     let stream = connection.stream();
-    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
     // Each byte is a sign of life, and none ends the head.
     while stream.write_all(b"G").is_ok() && stream.peek(&mut [0]).is_err() {
         assert!(begun.elapsed() < PATIENCE, "the server waits for ever");
@@ -124,11 +159,18 @@ fn five_thousand_silent_connections_hold_no_thread() {
     if !can_open(6000, "five_thousand_silent_connections_hold_no_thread") {
         return;
     }
-    let (_dir, server) = hello("silent", &[&THREADS[..], &["--head-timeout", "1m"]].concat());
+    let (_dir, server) = hello(
+        "silent",
+        &[&THREADS[..], &["--head-timeout", "1m"]].concat(),
+    );
     let own = Own::after(&server, "/");
-    let silent: Vec<TcpStream> = std::iter::repeat_with(|| server.connect()).take(5000).collect();
+    let silent: Vec<TcpStream> = std::iter::repeat_with(|| server.connect())
+        .take(5000)
+        .collect();
     own.assert_good_client_is_served(&server);
-    eventually("all are accepted", || server.descriptors() >= own.descriptors + 5000);
+    eventually("all are accepted", || {
+        server.descriptors() >= own.descriptors + 5000
+    });
     drop(silent);
     own.wait_for_clients_to_be_gone(&server);
     own.assert_good_client_is_served(&server);
@@ -138,8 +180,12 @@ fn five_thousand_silent_connections_hold_no_thread() {
 fn a_thousand_resets_leave_no_descriptor() {
     let (_dir, server) = large("resets", &THREADS);
     let own = Own::after(&server, "/large");
-    let requests =
-        [&b""[..], HALF_A_HEAD, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n"];
+    let requests = [
+        &b""[..],
+        HALF_A_HEAD,
+        b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n",
+    ];
     for number in 0..1000 {
         let mut stream = server.connect();
         stream.write_all(requests[number % requests.len()]).unwrap();
@@ -166,9 +212,15 @@ fn one_connection_too_many_reads_why() {
         assert!(answer.text().contains("busy"), "{}", answer.text());
     }
     let [mut stays, goes] = held;
-    assert_eq!(stays.ask("GET", "/", &[]).text(), "<p>hello", "the others go on");
+    assert_eq!(
+        stays.ask("GET", "/", &[]).text(),
+        "<p>hello",
+        "the others go on"
+    );
     drop(goes);
-    eventually("there is room again", || Connection::open(&server).ask("GET", "/", &[]).status == 200);
+    eventually("there is room again", || {
+        Connection::open(&server).ask("GET", "/", &[]).status == 200
+    });
 }
 
 #[test]
@@ -179,7 +231,10 @@ fn one_address_can_not_take_every_connection() {
 }
 
 fn one_address_is_refused_a_third_connection(model: &str) {
-    let (_dir, server) = hello(&format!("per-ip-{model}"), &["--max-per-ip", "2", "--model", model]);
+    let (_dir, server) = hello(
+        &format!("per-ip-{model}"),
+        &["--max-per-ip", "2", "--model", model],
+    );
     let mut held = [Connection::open(&server), Connection::open(&server)];
     for connection in &mut held {
         assert_eq!(connection.ask("GET", "/", &[]).status, 200);
@@ -193,7 +248,9 @@ fn one_address_is_refused_a_third_connection(model: &str) {
     other.read_to_string(&mut text).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
     drop(held);
-    eventually("there is room again", || Connection::open(&server).ask("GET", "/", &[]).status == 200);
+    eventually("there is room again", || {
+        Connection::open(&server).ask("GET", "/", &[]).status == 200
+    });
 }
 
 fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
@@ -223,7 +280,10 @@ fn a_client_that_takes_some_bytes_now_and_then_is_not_cut_by_the_write_timeout()
     let (_dir, server) = large("steady", &["--write-timeout", "500ms"]);
     let mut connection = Connection::open(&server);
     connection.send(request("GET", "/large", &[]));
-    assert_eq!(connection.receive_head().field("Content-Length"), LARGE.to_string());
+    assert_eq!(
+        connection.receive_head().field("Content-Length"),
+        LARGE.to_string()
+    );
     // Slower than the time-out in sum, never in one pause.
     for _ in 0..16 {
         std::thread::sleep(Duration::from_millis(100));
@@ -248,7 +308,11 @@ fn a_client_that_takes_less_than_the_least_rate_is_cut() {
         connection.skip(100_000);
         taken += 100_000;
     }
-    assert!(begun.elapsed() >= 9 * SECOND, "a window is ten seconds: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= 9 * SECOND,
+        "a window is ten seconds: {:?}",
+        begun.elapsed()
+    );
     assert!(taken + (connection.rest().len() as u64) < LARGE);
 }
 
@@ -262,24 +326,38 @@ fn an_idle_connection_is_closed_after_the_idle_timeout_without_a_word() {
     let begun = Instant::now();
     connection.assert_closed();
     let took = begun.elapsed();
-    assert!(took >= Duration::from_millis(250) && took < 5 * SECOND, "{took:?}");
+    assert!(
+        took >= Duration::from_millis(250) && took < 5 * SECOND,
+        "{took:?}"
+    );
 }
 
 #[test]
 fn a_line_of_a_body_is_never_logged_as_a_request() {
     let dir = TestDir::new("logged-line");
     let log = dir.join("access.log");
-    let server = TestServer::start(&["http", dir.as_str(), "--upload", "--access-log", log.to_str().unwrap()]);
+    let server = TestServer::start(&[
+        "http",
+        dir.as_str(),
+        "--upload",
+        "--access-log",
+        log.to_str().unwrap(),
+    ]);
     for method in ["GET", "PUT"] {
         refused(
             &server,
-            [&request(method, "/a", &["Transfer-Encoding: chunked"])[..], b"GET /b HTTP/1.1\r\n"].concat(),
+            [
+                &request(method, "/a", &["Transfer-Encoding: chunked"])[..],
+                b"GET /b HTTP/1.1\r\n",
+            ]
+            .concat(),
         );
     }
     let logged = || std::fs::read_to_string(&log).unwrap();
     eventually("both are logged", || logged().lines().count() == 2);
     assert!(
-        logged().contains("\"GET /a HTTP/1.1\" 400 ") && logged().contains("\"PUT /a HTTP/1.1\" 400 "),
+        logged().contains("\"GET /a HTTP/1.1\" 400 ")
+            && logged().contains("\"PUT /a HTTP/1.1\" 400 "),
         "{}",
         logged()
     );

@@ -17,7 +17,9 @@ fn site(test: &str, options: &[&str]) -> (Guarded, TestServer) {
 }
 
 fn ask_wrongly(server: &TestServer) -> u16 {
-    Connection::open(server).ask("GET", "/a", &[&authorization("ada", "wrong")]).status
+    Connection::open(server)
+        .ask("GET", "/a", &[&authorization("ada", "wrong")])
+        .status
 }
 
 #[test]
@@ -25,9 +27,14 @@ fn curl_and_python_log_in() {
     let (_guarded, server) = site("login-clients", &[]);
     let url = format!("http://{}/a", server.address());
     if has_tool("curl", "curl_and_python_log_in") {
-        for (login, expected) in [("ada:ada:pass", "content200"), ("ada:pass", "401"), ("bob:bob:pass", "content200")] {
-            let output =
-                Command::new("curl").args(["-s", "-m", "20", "-w", "%{http_code}", "-u", login, &url]).output();
+        for (login, expected) in [
+            ("ada:ada:pass", "content200"),
+            ("ada:pass", "401"),
+            ("bob:bob:pass", "content200"),
+        ] {
+            let output = Command::new("curl")
+                .args(["-s", "-m", "20", "-w", "%{http_code}", "-u", login, &url])
+                .output();
             let said = String::from_utf8(output.unwrap().stdout).unwrap();
             assert!(said.ends_with(expected), "{login}: {said}");
         }
@@ -67,7 +74,11 @@ fn every_request_of_a_connection_is_judged_by_its_own_credentials() {
     ] {
         let login = login(user);
         let login: Vec<&str> = login.iter().map(String::as_str).collect();
-        assert_eq!(connection.ask(method, target, &login).status, status, "{user} {method} {target}");
+        assert_eq!(
+            connection.ask(method, target, &login).status,
+            status,
+            "{user} {method} {target}"
+        );
     }
 }
 
@@ -75,18 +86,34 @@ fn every_request_of_a_connection_is_judged_by_its_own_credentials() {
 fn who_may_not_store_a_file_is_told_before_sending_it() {
     let (guarded, server) = site("login-body", &[]);
     let expecting = ["Content-Length: 1000000", "Expect: 100-continue"];
-    for (login, status) in [(login("-"), 401), (login("bob"), 403), (vec![authorization("ada", "wrong")], 401)] {
-        let fields: Vec<&str> = expecting.iter().copied().chain(login.iter().map(String::as_str)).collect();
+    for (login, status) in [
+        (login("-"), 401),
+        (login("bob"), 403),
+        (vec![authorization("ada", "wrong")], 401),
+    ] {
+        let fields: Vec<&str> = expecting
+            .iter()
+            .copied()
+            .chain(login.iter().map(String::as_str))
+            .collect();
         let mut connection = Connection::open(&server);
         // `receive` takes the first status that comes: a 100 would be it.
         assert_eq!(connection.ask("PUT", "/new", &fields).status, status);
         connection.assert_closed();
     }
     let mut connection = Connection::open(&server);
-    let short = [&request("PUT", "/new", &["Content-Length: 5"]), &b"12345"[..]].concat();
+    let short = [
+        &request("PUT", "/new", &["Content-Length: 5"]),
+        &b"12345"[..],
+    ]
+    .concat();
     connection.send(short);
     assert_eq!(connection.receive().status, 401);
-    assert_eq!(connection.ask("GET", "/a", &[&login("ada")[0]]).text(), "content", "the connection goes on");
+    assert_eq!(
+        connection.ask("GET", "/a", &[&login("ada")[0]]).text(),
+        "content",
+        "the connection goes on"
+    );
     // Not even a whole body, sent unasked, is more than dropped.
     let mut connection = Connection::open(&server);
     connection.send(request("PUT", "/new", &["Content-Length: 10000000"]));
@@ -107,19 +134,30 @@ fn who_guesses_waits_and_only_passwords_wait_with_him() {
     });
     let begun = Instant::now();
     let mut guessing = Connection::open(&server);
-    guessing.send(request("PUT", "/guessed", &[&authorization("ada", "wrong"), "Content-Length: 300000"]));
+    guessing.send(request(
+        "PUT",
+        "/guessed",
+        &[&authorization("ada", "wrong"), "Content-Length: 300000"],
+    ));
     guessing.send(vec![b'x'; 300_000]);
     server.wait_for_log("wrong name or password");
-    // No other password of this address is looked at until then, and who was let in before still is: the one thread
-    // there is doesn't wait.
+    // No other password of this address is looked at until then, and who was let in before still
+    // is: the one thread there is doesn't wait.
     let refused = ask_as(&server, "bob", "GET", "/a", &[]);
     assert_eq!((refused.status, refused.field("Retry-After")), (503, "1"));
     assert_eq!(ask_as(&server, "ada", "GET", "/a", &[]).status, 200);
     guessing.stream().set_nonblocking(true).unwrap();
-    assert!(guessing.stream().peek(&mut [0]).is_err(), "the guess was answered at once");
+    assert!(
+        guessing.stream().peek(&mut [0]).is_err(),
+        "the guess was answered at once"
+    );
     guessing.stream().set_nonblocking(false).unwrap();
     assert_eq!(guessing.receive().status, 401);
-    assert!(begun.elapsed() >= Duration::from_secs(1), "it came after {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_secs(1),
+        "it came after {:?}",
+        begun.elapsed()
+    );
     assert_eq!(ask_as(&server, "bob", "GET", "/a", &[]).status, 200);
 }
 
@@ -128,13 +166,25 @@ fn what_changes_in_the_accounts_counts_from_the_next_request_on() {
     let (guarded, server) = site("login-changes", &[]);
     let mut connection = Connection::open(&server);
     let mut status = |user: &str| connection.ask("GET", "/a", &[&login(user)[0]]).status;
-    assert_eq!((status("ada"), status("bob"), status("eve")), (200, 200, 401));
+    assert_eq!(
+        (status("ada"), status("bob"), status("eve")),
+        (200, 200, 401)
+    );
     guarded.allow("ada", "l", "/");
     guarded.allow("eve", "r", "/");
-    assert_eq!((status("ada"), status("bob"), status("eve")), (403, 200, 200));
+    assert_eq!(
+        (status("ada"), status("bob"), status("eve")),
+        (403, 200, 200)
+    );
     guarded.store.remove_user("bob").unwrap();
     let accounts = guarded.dir.join("accounts.db");
-    let (code, ..) = run(&["users", "remove", "eve", "--accounts", accounts.to_str().unwrap()]);
+    let (code, ..) = run(&[
+        "users",
+        "remove",
+        "eve",
+        "--accounts",
+        accounts.to_str().unwrap(),
+    ]);
     assert_eq!((code, status("bob"), status("eve")), (Some(0), 401, 401));
 }
 
@@ -178,12 +228,25 @@ fn what_is_no_request_is_logged_as_nobodys() {
 fn a_page_of_another_origin_may_ask_before_it_logs_in() {
     let (_guarded, server) = site("login-cors", &["--cors", "https://example.org"]);
     let origin = "Origin: https://example.org";
-    let fields = [origin, "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: authorization"];
+    let fields = [
+        origin,
+        "Access-Control-Request-Method: GET",
+        "Access-Control-Request-Headers: authorization",
+    ];
     let preflight = Connection::open(&server).ask("OPTIONS", "/a", &fields);
-    assert_eq!((preflight.status, preflight.field("Access-Control-Allow-Headers")), (204, "authorization"));
+    assert_eq!(
+        (
+            preflight.status,
+            preflight.field("Access-Control-Allow-Headers")
+        ),
+        (204, "authorization")
+    );
     for (user, status) in [("-", 401), ("ada", 200)] {
         let answer = ask_as(&server, user, "GET", "/a", &[origin]);
-        assert_eq!((answer.status, answer.field("Access-Control-Allow-Origin")), (status, "https://example.org"));
+        assert_eq!(
+            (answer.status, answer.field("Access-Control-Allow-Origin")),
+            (status, "https://example.org")
+        );
     }
 }
 
@@ -209,11 +272,23 @@ fn processes_that_each_count_wrong_passwords_are_warned_of() {
 fn accounts_that_are_missing_or_would_be_served_are_refused() {
     let guarded = Guarded::new("login-refused", &[]);
     let (dir, accounts) = (guarded.dir.as_str(), guarded.dir.join("accounts.db"));
-    for (dir, accounts, says) in
-        [(dir, accounts.to_str().unwrap(), "would be served"), (dir, "/none/accounts.db", "/none/accounts.db")]
-    {
-        let (code, _, stderr) = run(&["serve", "http", dir, "--bind", "127.0.0.1:0", "--accounts", accounts]);
+    for (dir, accounts, says) in [
+        (dir, accounts.to_str().unwrap(), "would be served"),
+        (dir, "/none/accounts.db", "/none/accounts.db"),
+    ] {
+        let (code, _, stderr) = run(&[
+            "serve",
+            "http",
+            dir,
+            "--bind",
+            "127.0.0.1:0",
+            "--accounts",
+            accounts,
+        ]);
         assert_eq!(code, Some(2), "{stderr}");
-        assert!(stderr.contains(says) && stderr.lines().count() == 1, "{stderr}");
+        assert!(
+            stderr.contains(says) && stderr.lines().count() == 1,
+            "{stderr}"
+        );
     }
 }

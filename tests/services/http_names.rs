@@ -1,4 +1,5 @@
-//! `serve http`: names that look alike, or run from right to left, are each their own in every form that names take.
+//! `serve http`: names that look alike, or run from right to left, are each their own in every form
+//! that names take.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,7 +62,13 @@ fn names_that_look_alike_lead_to_files_of_their_own() {
         assert_eq!(get(&server, &target).text(), name, "{target}");
     }
     // Another form of a name is another name.
-    for target in ["/CAFE/", "/cAFE/", "/STRA%C3%9FE/", "/cafe%CC%81%CC%81/", "/k/"] {
+    for target in [
+        "/CAFE/",
+        "/cAFE/",
+        "/STRA%C3%9FE/",
+        "/cafe%CC%81%CC%81/",
+        "/k/",
+    ] {
         assert_eq!(get(&server, target).status, 404, "{target}");
     }
 }
@@ -80,8 +87,13 @@ fn every_form_of_a_listing_tells_names_as_they_are() {
     }
     assert_eq!((&linked, &shown), (&wanted, &wanted));
     let json: serde_json::Value = serde_json::from_slice(&get(&server, "/?json").body).unwrap();
-    let entries = json["entries"].as_array().unwrap_or_else(|| panic!("{json}"));
-    let named: BTreeSet<String> = entries.iter().map(|entry| format!("{}/", entry["name"].as_str().unwrap())).collect();
+    let entries = json["entries"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{json}"));
+    let named: BTreeSet<String> = entries
+        .iter()
+        .map(|entry| format!("{}/", entry["name"].as_str().unwrap()))
+        .collect();
     assert_eq!(named, wanted);
     let text = ask(&server, "GET", "/", &["User-Agent: curl/8"]);
     let lines: BTreeSet<String> = text.text().lines().map(str::to_owned).collect();
@@ -96,10 +108,19 @@ fn archives_and_their_names_tell_names_as_they_are() {
         let disposition = answer.field("Content-Disposition");
         assert!(disposition.is_ascii(), "{disposition}");
         let extended = disposition.split("filename*=UTF-8''").nth(1).unwrap();
-        assert_eq!(percent_decode_str(extended).decode_utf8().unwrap(), format!("{name}.zip"));
+        assert_eq!(
+            percent_decode_str(extended).decode_utf8().unwrap(),
+            format!("{name}.zip")
+        );
     }
     let url = format!("http://{}/", server.address());
-    let Some(told) = python("archives_and_their_names_tell_names_as_they_are", ARCHIVES, &[&url]) else { return };
+    let Some(told) = python(
+        "archives_and_their_names_tell_names_as_they_are",
+        ARCHIVES,
+        &[&url],
+    ) else {
+        return;
+    };
     let held: BTreeMap<String, String> = serde_json::from_str(&told).unwrap();
     let wanted = NAMES.map(|name| (format!("files/{name}/in {name}"), name.to_owned()));
     assert_eq!(held, wanted.into());

@@ -11,7 +11,10 @@ const DIGITS: &str = "0123456789";
 
 /// The parts of a multipart answer: their `Content-Range`, and their content.
 fn parts(answer: &Answer) -> Vec<(String, Vec<u8>)> {
-    let boundary = answer.field("Content-Type").strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let boundary = answer
+        .field("Content-Type")
+        .strip_prefix("multipart/byteranges; boundary=")
+        .unwrap();
     let body: Vec<u8> = answer.body.clone();
     let delimiter = format!("\r\n--{boundary}");
     let mut parts = Vec::new();
@@ -31,11 +34,16 @@ fn parts(answer: &Answer) -> Vec<(String, Vec<u8>)> {
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
+    bytes
+        .windows(wanted.len())
+        .position(|window| window == wanted)
 }
 
 fn expected(parts: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
-    parts.iter().map(|(range, content)| (range.to_string(), content.as_bytes().to_vec())).collect()
+    parts
+        .iter()
+        .map(|(range, content)| (range.to_string(), content.as_bytes().to_vec()))
+        .collect()
 }
 
 #[test]
@@ -52,9 +60,20 @@ fn several_ranges_are_answered_in_one_part_each_in_their_order() {
         ("20-,1-1,-0,3-3", &[("1-1/10", "1"), ("3-3/10", "3")]),
     ] {
         let answer = connection.ask("GET", "/digits.txt", &[&format!("Range: bytes={range}")]);
-        assert_eq!((answer.status, parts(&answer)), (206, expected(found)), "{range}");
-        assert_eq!((answer.field("ETag"), answer.find("Content-Range")), (plain.field("ETag"), None));
-        assert!(answer.text().contains("Content-Type: text/plain; charset=utf-8\r\n"));
+        assert_eq!(
+            (answer.status, parts(&answer)),
+            (206, expected(found)),
+            "{range}"
+        );
+        assert_eq!(
+            (answer.field("ETag"), answer.find("Content-Range")),
+            (plain.field("ETag"), None)
+        );
+        assert!(
+            answer
+                .text()
+                .contains("Content-Type: text/plain; charset=utf-8\r\n")
+        );
     }
 }
 
@@ -65,12 +84,27 @@ fn ranges_that_overlap_or_are_too_many_are_answered_by_the_whole_file() {
     dir.write("hundred.txt", DIGITS.repeat(10));
     let server = TestServer::start(&["http", dir.as_str()]);
     for range in ["0-5,5-9", "0-,0-", "0-9,3-3", "0-1,4-5,x"] {
-        let answer = ask(&server, "GET", "/digits.txt", &[&format!("Range: bytes={range}")]);
+        let answer = ask(
+            &server,
+            "GET",
+            "/digits.txt",
+            &[&format!("Range: bytes={range}")],
+        );
         assert_eq!((answer.status, answer.text()), (200, DIGITS), "{range}");
     }
-    let ranges = |count: usize| (0..count).map(|i| format!("{0}-{0}", 2 * i)).collect::<Vec<_>>().join(",");
+    let ranges = |count: usize| {
+        (0..count)
+            .map(|i| format!("{0}-{0}", 2 * i))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
     for (count, status) in [(16, 206), (17, 200)] {
-        let answer = ask(&server, "GET", "/hundred.txt", &[&format!("Range: bytes={}", ranges(count))]);
+        let answer = ask(
+            &server,
+            "GET",
+            "/hundred.txt",
+            &[&format!("Range: bytes={}", ranges(count))],
+        );
         assert_eq!(answer.status, status, "{count} ranges");
     }
 }
@@ -89,11 +123,30 @@ fn ranges_of_a_large_file_go_out_piece_by_piece_and_the_connection_goes_on() {
     let mut connection = Connection::open(&server);
     let range = format!("Range: bytes=0-4,{}-,1000-1000999", length - 3);
     // The next request waits in the pipeline until all parts are out.
-    connection.send([request("GET", "/huge", &[&range]), request("GET", "/small.txt", &[])].concat());
+    connection.send(
+        [
+            request("GET", "/huge", &[&range]),
+            request("GET", "/small.txt", &[]),
+        ]
+        .concat(),
+    );
     let found = parts(&connection.receive());
-    let ranges: Vec<_> = found.iter().map(|(range, _)| range.split('/').next().unwrap()).collect();
-    assert_eq!(ranges, ["0-4", &format!("{}-{}", length - 3, length - 1), "1000-1000999"]);
-    assert_eq!((&found[0].1[..], &found[1].1[..]), (&b"begin"[..], &b"end"[..]));
+    let ranges: Vec<_> = found
+        .iter()
+        .map(|(range, _)| range.split('/').next().unwrap())
+        .collect();
+    assert_eq!(
+        ranges,
+        [
+            "0-4",
+            &format!("{}-{}", length - 3, length - 1),
+            "1000-1000999"
+        ]
+    );
+    assert_eq!(
+        (&found[0].1[..], &found[1].1[..]),
+        (&b"begin"[..], &b"end"[..])
+    );
     assert!(found[2].1.len() == 1_000_000 && found[2].1.iter().all(|byte| *byte == 0));
     assert_eq!(connection.receive().text(), "small");
 }
@@ -102,7 +155,10 @@ fn ranges_of_a_large_file_go_out_piece_by_piece_and_the_connection_goes_on() {
 fn a_client_that_reads_no_part_holds_no_thread() {
     let dir = TestDir::new("slow-parts");
     let length: u64 = 256 << 20;
-    File::create(dir.join("large")).unwrap().set_len(length).unwrap();
+    File::create(dir.join("large"))
+        .unwrap()
+        .set_len(length)
+        .unwrap();
     dir.write("small.txt", "small");
     let server = TestServer::start(&["http", dir.as_str(), "--threads", "1", "--max-threads", "1"]);
     let range = format!("Range: bytes=0-99999999,100000000-{}", length - 1);
@@ -111,7 +167,11 @@ fn a_client_that_reads_no_part_holds_no_thread() {
         connection.send(request("GET", "/large", &[&range]));
         assert_eq!(connection.receive_head().status, 206);
     }
-    assert_eq!(ask(&server, "GET", "/small.txt", &[]).text(), "small", "the only thread is free");
+    assert_eq!(
+        ask(&server, "GET", "/small.txt", &[]).text(),
+        "small",
+        "the only thread is free"
+    );
 }
 
 #[test]
@@ -122,7 +182,10 @@ fn an_http_1_0_client_gets_parts_of_known_length() {
     let answer = server.exchange(b"GET /digits.txt HTTP/1.0\r\nRange: bytes=0-0,9-9\r\n\r\n");
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
+    assert!(
+        head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())),
+        "{head}"
+    );
     assert!(!head.contains("Transfer-Encoding"), "{head}");
 }
 
@@ -152,7 +215,9 @@ fn read_all(mut reader: impl Read) -> Vec<u8> {
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 1u64;
     let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (state >> 56) as u8
     };
     std::iter::repeat_with(next).take(length).collect()
@@ -161,7 +226,12 @@ fn noise(length: usize) -> Vec<u8> {
 /// Sets when a file was modified, in seconds after some moment.
 fn set_modified(dir: &TestDir, name: &str, seconds: u64) {
     let time = UNIX_EPOCH + Duration::from_secs(1_681_923_870 + seconds);
-    File::options().write(true).open(dir.join(name)).unwrap().set_modified(time).unwrap();
+    File::options()
+        .write(true)
+        .open(dir.join(name))
+        .unwrap()
+        .set_modified(time)
+        .unwrap();
 }
 
 /// A text that becomes shorter, of so many bytes.
@@ -197,13 +267,36 @@ fn a_form_beside_a_file_is_sent_to_whom_accepts_its_coding() {
         ("gzip", Some("gzip"), "gzipped!"),
         ("identity", None, "plain"),
     ] {
-        let answer = ask(&server, "GET", "/app.js", &[&format!("Accept-Encoding: {accepted}")]);
-        assert_eq!((answer.status, answer.find("Content-Encoding"), answer.text()), (200, coding, body), "{accepted}");
-        assert_eq!(answer.field("Content-Type"), "text/javascript; charset=utf-8");
+        let answer = ask(
+            &server,
+            "GET",
+            "/app.js",
+            &[&format!("Accept-Encoding: {accepted}")],
+        );
+        assert_eq!(
+            (
+                answer.status,
+                answer.find("Content-Encoding"),
+                answer.text()
+            ),
+            (200, coding, body),
+            "{accepted}"
+        );
+        assert_eq!(
+            answer.field("Content-Type"),
+            "text/javascript; charset=utf-8"
+        );
         assert_eq!(answer.field("Vary"), "Accept-Encoding");
-        assert_eq!(answer.find("Accept-Ranges").is_none(), coding.is_some(), "ranges are those of the plain form");
+        assert_eq!(
+            answer.find("Accept-Ranges").is_none(),
+            coding.is_some(),
+            "ranges are those of the plain form"
+        );
         let tag = answer.field("ETag").to_owned();
-        assert!(tag.starts_with('"') && !tags.contains(&tag), "{tag} is a strong tag of its own");
+        assert!(
+            tag.starts_with('"') && !tags.contains(&tag),
+            "{tag} is a strong tag of its own"
+        );
         tags.push(tag);
     }
     for (accepted, body) in [
@@ -217,19 +310,48 @@ fn a_form_beside_a_file_is_sent_to_whom_accepts_its_coding() {
         ("", "plain"),
     ] {
         assert_eq!(
-            ask(&server, "GET", "/app.js", &[&format!("Accept-Encoding: {accepted}")]).text(),
+            ask(
+                &server,
+                "GET",
+                "/app.js",
+                &[&format!("Accept-Encoding: {accepted}")]
+            )
+            .text(),
             body,
             "{accepted}"
         );
     }
-    assert_eq!(ask(&server, "GET", "/only.css", &[BROWSER]).text(), "gz", "the only form there is");
-    assert_eq!(ask(&server, "GET", "/app.js", &["Accept-Encoding: deflate", GZIP]).text(), "gzipped!", "in two lines");
+    assert_eq!(
+        ask(&server, "GET", "/only.css", &[BROWSER]).text(),
+        "gz",
+        "the only form there is"
+    );
+    assert_eq!(
+        ask(
+            &server,
+            "GET",
+            "/app.js",
+            &["Accept-Encoding: deflate", GZIP]
+        )
+        .text(),
+        "gzipped!",
+        "in two lines"
+    );
     let data = ask(&server, "GET", "/data.bin", &[GZIP]);
-    assert_eq!((data.text(), data.field("Content-Type")), ("gz data", "application/octet-stream"));
+    assert_eq!(
+        (data.text(), data.field("Content-Type")),
+        ("gz data", "application/octet-stream")
+    );
     assert_eq!(get(&server, "/data.bin").field("Vary"), "Accept-Encoding");
     assert_eq!(get(&server, "/app.js").text(), "plain");
     let archive = ask(&server, "GET", "/app.js.gz", &[GZIP]);
-    assert_eq!((archive.find("Content-Encoding"), archive.field("Content-Type")), (None, "application/gzip"));
+    assert_eq!(
+        (
+            archive.find("Content-Encoding"),
+            archive.field("Content-Type")
+        ),
+        (None, "application/gzip")
+    );
 }
 
 #[test]
@@ -241,20 +363,46 @@ fn a_coded_form_has_conditions_of_its_own_and_no_ranges() {
     let (plain, coded) = (get(&server, "/a.txt"), ask(&server, "GET", "/a.txt", &[BR]));
     let if_none_match = |answer: &Answer| format!("If-None-Match: {}", answer.field("ETag"));
     let unchanged = ask(&server, "GET", "/a.txt", &[BR, &if_none_match(&coded)]);
-    assert_eq!((unchanged.status, unchanged.field("ETag")), (304, coded.field("ETag")));
+    assert_eq!(
+        (unchanged.status, unchanged.field("ETag")),
+        (304, coded.field("ETag"))
+    );
     assert_eq!(unchanged.field("Vary"), "Accept-Encoding");
-    assert_eq!(ask(&server, "GET", "/a.txt", &[&if_none_match(&plain)]).status, 304);
-    assert_eq!(ask(&server, "GET", "/a.txt", &[BR, &if_none_match(&plain)]).text(), "coded", "another form's tag");
-    assert_eq!(ask(&server, "GET", "/a.txt", &[&if_none_match(&coded)]).text(), DIGITS, "another form's tag");
+    assert_eq!(
+        ask(&server, "GET", "/a.txt", &[&if_none_match(&plain)]).status,
+        304
+    );
+    assert_eq!(
+        ask(&server, "GET", "/a.txt", &[BR, &if_none_match(&plain)]).text(),
+        "coded",
+        "another form's tag"
+    );
+    assert_eq!(
+        ask(&server, "GET", "/a.txt", &[&if_none_match(&coded)]).text(),
+        DIGITS,
+        "another form's tag"
+    );
     let head = ask(&server, "HEAD", "/a.txt", &[BR]).without_date();
     assert_eq!(head.fields, coded.clone().without_date().fields);
 
     let range = ask(&server, "GET", "/a.txt", &[BR, "Range: bytes=2-4"]);
-    assert_eq!((range.status, range.text(), range.find("Content-Encoding")), (206, "234", None));
+    assert_eq!(
+        (range.status, range.text(), range.find("Content-Encoding")),
+        (206, "234", None)
+    );
     assert_eq!(range.field("ETag"), plain.field("ETag"));
     let resumed = format!("If-Range: {}", coded.field("ETag"));
-    let resumed = ask(&server, "GET", "/a.txt", &[BR, "Range: bytes=2-4", &resumed]);
-    assert_eq!((resumed.status, resumed.text()), (200, DIGITS), "a part of another form is no part of this one");
+    let resumed = ask(
+        &server,
+        "GET",
+        "/a.txt",
+        &[BR, "Range: bytes=2-4", &resumed],
+    );
+    assert_eq!(
+        (resumed.status, resumed.text()),
+        (200, DIGITS),
+        "a part of another form is no part of this one"
+    );
 }
 
 #[test]
@@ -288,25 +436,45 @@ fn text_is_compressed_for_whom_accepts_it_and_decodes_to_the_same() {
     dir.write("small.txt", text(2000));
     let server = TestServer::start(&["http", dir.as_str()]);
     let plain = get(&server, "/page.html");
-    assert_eq!((plain.text(), plain.field("Vary"), plain.find("Content-Encoding")), (&*page, "Accept-Encoding", None));
+    assert_eq!(
+        (
+            plain.text(),
+            plain.field("Vary"),
+            plain.find("Content-Encoding")
+        ),
+        (&*page, "Accept-Encoding", None)
+    );
     let mut tags = vec![plain.field("ETag").to_owned()];
     for (coding, accept) in [("br", BR), ("zstd", ZSTD), ("gzip", GZIP)] {
         for _ in 0..3 {
             let answer = ask(&server, "GET", "/page.html", &[accept]);
             assert_eq!(answer.field("Content-Encoding"), coding);
-            assert!(answer.body.len() < page.len() / 4, "{coding}: {} bytes", answer.body.len());
+            assert!(
+                answer.body.len() < page.len() / 4,
+                "{coding}: {} bytes",
+                answer.body.len()
+            );
             assert!(decoded(&answer) == page.as_bytes(), "{coding}");
             assert_eq!(answer.field("Last-Modified"), plain.field("Last-Modified"));
             let tag = format!("If-None-Match: {}", answer.field("ETag"));
-            assert_eq!(ask(&server, "GET", "/page.html", &[accept, &tag]).status, 304);
+            assert_eq!(
+                ask(&server, "GET", "/page.html", &[accept, &tag]).status,
+                304
+            );
             tags.push(answer.field("ETag").to_owned());
         }
-        assert_eq!(decoded(&ask(&server, "GET", "/small.txt", &[accept])), text(2000).as_bytes());
+        assert_eq!(
+            decoded(&ask(&server, "GET", "/small.txt", &[accept])),
+            text(2000).as_bytes()
+        );
     }
     tags.dedup();
     assert_eq!(tags.len(), 4, "a tag for each form: {tags:?}");
     let range = ask(&server, "GET", "/page.html", &[BROWSER, "Range: bytes=0-9"]);
-    assert_eq!((range.status, range.text(), range.find("Content-Encoding")), (206, &page[..10], None));
+    assert_eq!(
+        (range.status, range.text(), range.find("Content-Encoding")),
+        (206, &page[..10], None)
+    );
     dir.write("page.html", text(50_000));
     eventually("the changed page is compressed anew", || {
         decoded(&ask(&server, "GET", "/page.html", &[BR])) == text(50_000).as_bytes()
@@ -323,16 +491,33 @@ fn what_gains_nothing_is_not_compressed() {
     dir.write("noise.txt", noise(10_000));
     dir.write("page.txt", text(10_000));
     let server = TestServer::start(&["http", dir.as_str()]);
-    for name in ["short.txt", "picture.png", "stream", "long.txt", "noise.txt"] {
+    for name in [
+        "short.txt",
+        "picture.png",
+        "stream",
+        "long.txt",
+        "noise.txt",
+    ] {
         for _ in 0..2 {
             let answer = ask(&server, "GET", &format!("/{name}"), &[BROWSER]);
-            assert_eq!((answer.status, answer.find("Content-Encoding")), (200, None), "{name}");
-            assert_eq!(answer.body, std::fs::read(dir.join(name)).unwrap(), "{name}");
+            assert_eq!(
+                (answer.status, answer.find("Content-Encoding")),
+                (200, None),
+                "{name}"
+            );
+            assert_eq!(
+                answer.body,
+                std::fs::read(dir.join(name)).unwrap(),
+                "{name}"
+            );
         }
     }
     assert_eq!(get(&server, "/picture.png").find("Vary"), None);
     let server = TestServer::start(&["http", dir.as_str(), "--compress", "off"]);
-    assert_eq!(ask(&server, "GET", "/page.txt", &[BROWSER]).find("Content-Encoding"), None);
+    assert_eq!(
+        ask(&server, "GET", "/page.txt", &[BROWSER]).find("Content-Encoding"),
+        None
+    );
     dir.write("page.txt.gz", "beside");
     eventually("what stands beside is sent nevertheless", || {
         ask(&server, "GET", "/page.txt", &[BROWSER]).text() == "beside"
@@ -347,19 +532,34 @@ fn while_a_page_is_being_compressed_others_get_it_as_it_is() {
     let server = TestServer::start(&["http", dir.as_str()]);
     // The first one starts the work, and the others come before it can be done.
     let mut clients: Vec<_> = (0..12).map(|_| Connection::open(&server)).collect();
-    clients.iter_mut().for_each(|client| client.send(request("GET", "/page.html", &[BR])));
+    clients
+        .iter_mut()
+        .for_each(|client| client.send(request("GET", "/page.html", &[BR])));
     let answers: Vec<_> = clients.iter_mut().map(Connection::receive).collect();
-    assert!(answers.iter().all(|answer| decoded(answer) == page.as_bytes()));
-    let coded = answers.iter().filter(|answer| answer.find("Content-Encoding").is_some()).count();
-    assert!((1..12).contains(&coded), "{coded} of 12 waited for the compressed form");
-    assert_eq!(ask(&server, "GET", "/page.html", &[BR]).field("Content-Encoding"), "br");
+    assert!(
+        answers
+            .iter()
+            .all(|answer| decoded(answer) == page.as_bytes())
+    );
+    let coded = answers
+        .iter()
+        .filter(|answer| answer.find("Content-Encoding").is_some())
+        .count();
+    assert!(
+        (1..12).contains(&coded),
+        "{coded} of 12 waited for the compressed form"
+    );
+    assert_eq!(
+        ask(&server, "GET", "/page.html", &[BR]).field("Content-Encoding"),
+        "br"
+    );
 }
 
 #[test]
 fn many_compressed_pages_stay_within_the_memory_of_the_cache() {
     let dir = TestDir::new("compressed-memory");
-    // Letters of 6 bits each: a coding makes them shorter by a quarter, and 36 MiB of coded forms are twice what the
-    // cache may hold.
+    // Letters of 6 bits each: a coding makes them shorter by a quarter, and 36 MiB of coded forms
+    // are twice what the cache may hold.
     let letters: Vec<u8> = noise(1 << 20).iter().map(|byte| b'0' + byte % 64).collect();
     for number in 0..16 {
         dir.write(&format!("{number}.txt"), &letters);
@@ -373,7 +573,10 @@ fn many_compressed_pages_stay_within_the_memory_of_the_cache() {
         }
     }
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     let kibibytes: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(kibibytes < 64 << 10, "{kibibytes} KiB");
 }

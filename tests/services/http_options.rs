@@ -30,7 +30,11 @@ fn no_browser_is_to_guess_a_type() {
         ("DELETE", "/", "A: b", 405),
     ] {
         let answer = ask(&server, method, target, &[field]);
-        assert_eq!((answer.status, answer.field("X-Content-Type-Options")), (status, "nosniff"), "{method} {target}");
+        assert_eq!(
+            (answer.status, answer.field("X-Content-Type-Options")),
+            (status, "nosniff"),
+            "{method} {target}"
+        );
     }
 }
 
@@ -42,13 +46,22 @@ fn a_download_is_saved_under_its_own_name() {
     dir.write("sub/index.html", "<p>");
     let server = serve(&dir, &[]);
     for (target, name) in [
-        ("/a.txt?download", r#"filename="a.txt"; filename*=UTF-8''a.txt"#),
-        ("/a.txt?x=1&download=1", r#"filename="a.txt"; filename*=UTF-8''a.txt"#),
+        (
+            "/a.txt?download",
+            r#"filename="a.txt"; filename*=UTF-8''a.txt"#,
+        ),
+        (
+            "/a.txt?x=1&download=1",
+            r#"filename="a.txt"; filename*=UTF-8''a.txt"#,
+        ),
         (
             "/caf%C3%A9%20%221%22.html?download",
             r#"filename="caf_ _1_.html"; filename*=UTF-8''caf%C3%A9%20%221%22.html"#,
         ),
-        ("/sub/?download", r#"filename="index.html"; filename*=UTF-8''index.html"#),
+        (
+            "/sub/?download",
+            r#"filename="index.html"; filename*=UTF-8''index.html"#,
+        ),
     ] {
         let answer = get(&server, target);
         assert_eq!(
@@ -60,10 +73,17 @@ fn a_download_is_saved_under_its_own_name() {
     let part = ask(&server, "GET", "/a.txt?download", &["Range: bytes=0-0"]);
     assert_eq!(
         (part.status, part.field("Content-Disposition")),
-        (206, r#"attachment; filename="a.txt"; filename*=UTF-8''a.txt"#)
+        (
+            206,
+            r#"attachment; filename="a.txt"; filename*=UTF-8''a.txt"#
+        )
     );
     for target in ["/a.txt", "/a.txt?", "/a.txt?downloads", "/a.txt?x=download"] {
-        assert_eq!(get(&server, target).find("Content-Disposition"), None, "{target}");
+        assert_eq!(
+            get(&server, target).find("Content-Disposition"),
+            None,
+            "{target}"
+        );
     }
 }
 
@@ -79,7 +99,9 @@ fn the_first_index_that_is_there_is_the_page_of_a_folder() {
     assert_eq!(get(&server, "/b/").text(), "start");
     assert!(get(&server, "/").text().contains("index.html"), "a listing");
     dir.write("a/start.html", "new");
-    eventually("an index before the cached one", || get(&server, "/a/").text() == "new");
+    eventually("an index before the cached one", || {
+        get(&server, "/a/").text() == "new"
+    });
 }
 
 #[test]
@@ -96,15 +118,32 @@ fn a_single_page_application_answers_browsers_for_every_path_that_leads_nowhere(
         let answer = ask(&server, "GET", target, &[PAGE]);
         assert_eq!((answer.status, answer.text()), (200, "<p>app"), "{target}");
         assert_eq!(answer.field("Content-Type"), "text/html; charset=utf-8");
-        assert!(answer.fields.contains(&("Vary".to_owned(), "Accept".to_owned())), "{:?}", answer.fields);
+        assert!(
+            answer
+                .fields
+                .contains(&("Vary".to_owned(), "Accept".to_owned())),
+            "{:?}",
+            answer.fields
+        );
     }
     assert_eq!(ask(&server, "GET", "/style.css", &[PAGE]).text(), "p{}");
-    for field in ["Accept: */*", "Accept: image/png,*/*;q=0.8", "Accept: text/html;q=0", "A: b"] {
-        assert_eq!(ask(&server, "GET", "/logo.png", &[field]).status, 404, "{field}");
+    for field in [
+        "Accept: */*",
+        "Accept: image/png,*/*;q=0.8",
+        "Accept: text/html;q=0",
+        "A: b",
+    ] {
+        assert_eq!(
+            ask(&server, "GET", "/logo.png", &[field]).status,
+            404,
+            "{field}"
+        );
     }
     assert_eq!(ask(&server, "GET", "/%00", &[PAGE]).status, 400);
     dir.write("app/main page.html", "<p>second");
-    eventually("the changed application", || ask(&server, "GET", "/x", &[PAGE]).text() == "<p>second");
+    eventually("the changed application", || {
+        ask(&server, "GET", "/x", &[PAGE]).text() == "<p>second"
+    });
 }
 
 #[test]
@@ -128,7 +167,10 @@ fn a_page_is_found_without_its_ending() {
     ] {
         for _ in 0..2 {
             let answer = get(&server, target);
-            assert!(answer.status == status && answer.text().contains(body), "{target}: {answer:?}");
+            assert!(
+                answer.status == status && answer.text().contains(body),
+                "{target}: {answer:?}"
+            );
         }
     }
     assert_eq!(get(&serve(&dir, &[]), "/plain.htm").status, 404);
@@ -140,8 +182,16 @@ fn the_header_fields_given_go_out_with_every_answer() {
     let dir = TestDir::new("header");
     dir.write("a.txt", "text");
     dir.write("sub/x", "");
-    let fields = ["--header", "X-Frame-Options: DENY", "--header", "Referrer-Policy:no-referrer"];
-    let server = serve(&dir, &[&fields[..], &["--cache-control", "public, max-age=60"]].concat());
+    let fields = [
+        "--header",
+        "X-Frame-Options: DENY",
+        "--header",
+        "Referrer-Policy:no-referrer",
+    ];
+    let server = serve(
+        &dir,
+        &[&fields[..], &["--cache-control", "public, max-age=60"]].concat(),
+    );
     let tag = get(&server, "/a.txt").field("ETag").to_owned();
     for (target, field, status, cached) in [
         ("/a.txt", "A: b", 200, true),
@@ -153,13 +203,24 @@ fn the_header_fields_given_go_out_with_every_answer() {
         ("/missing", "A: b", 404, false),
     ] {
         let answer = ask(&server, "GET", target, &[field]);
-        assert_eq!((answer.status, answer.field("X-Frame-Options")), (status, "DENY"), "{target}");
+        assert_eq!(
+            (answer.status, answer.field("X-Frame-Options")),
+            (status, "DENY"),
+            "{target}"
+        );
         assert_eq!(answer.field("Referrer-Policy"), "no-referrer");
-        assert_eq!(answer.find("Cache-Control"), cached.then_some("public, max-age=60"), "{target} {field}");
+        assert_eq!(
+            answer.find("Cache-Control"),
+            cached.then_some("public, max-age=60"),
+            "{target} {field}"
+        );
     }
     dir.write("404.html", "<p>ours");
     let ours = get(&server, "/missing");
-    assert_eq!((ours.text(), ours.field("X-Frame-Options")), ("<p>ours", "DENY"));
+    assert_eq!(
+        (ours.text(), ours.field("X-Frame-Options")),
+        ("<p>ours", "DENY")
+    );
 }
 
 #[test]
@@ -169,22 +230,57 @@ fn pages_of_the_origin_named_may_use_the_files() {
     for origin in ["*", "https://example.org:8443"] {
         let server = serve(&dir, &["--cors", origin]);
         for (target, status) in [("/a.json", 200), ("/missing", 404)] {
-            let answer = ask(&server, "GET", target, &["Origin: https://example.org:8443"]);
-            assert_eq!((answer.status, answer.field("Access-Control-Allow-Origin")), (status, origin));
-            assert!(answer.field("Access-Control-Expose-Headers").contains("Content-Range"));
+            let answer = ask(
+                &server,
+                "GET",
+                target,
+                &["Origin: https://example.org:8443"],
+            );
+            assert_eq!(
+                (answer.status, answer.field("Access-Control-Allow-Origin")),
+                (status, origin)
+            );
+            assert!(
+                answer
+                    .field("Access-Control-Expose-Headers")
+                    .contains("Content-Range")
+            );
         }
         let preflight = |fields: &[&str]| ask(&server, "OPTIONS", "/a.json", fields);
-        let asked =
-            ["Origin: https://x", "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: range, x-a"];
+        let asked = [
+            "Origin: https://x",
+            "Access-Control-Request-Method: GET",
+            "Access-Control-Request-Headers: range, x-a",
+        ];
         let answer = preflight(&asked);
-        assert_eq!((answer.status, answer.field("Access-Control-Allow-Origin")), (204, origin));
-        assert_eq!(answer.field("Access-Control-Allow-Methods"), "GET, HEAD, OPTIONS");
+        assert_eq!(
+            (answer.status, answer.field("Access-Control-Allow-Origin")),
+            (204, origin)
+        );
+        assert_eq!(
+            answer.field("Access-Control-Allow-Methods"),
+            "GET, HEAD, OPTIONS"
+        );
         assert_eq!(answer.field("Access-Control-Allow-Headers"), "range, x-a");
         let answer = preflight(&asked[..1]);
-        assert_eq!((answer.status, answer.find("Access-Control-Allow-Methods")), (204, None), "no preflight");
+        assert_eq!(
+            (answer.status, answer.find("Access-Control-Allow-Methods")),
+            (204, None),
+            "no preflight"
+        );
     }
-    let without = ask(&serve(&dir, &[]), "GET", "/a.json", &["Origin: https://example.org"]);
-    assert!(without.fields.iter().all(|(name, _)| !name.starts_with("Access-Control")));
+    let without = ask(
+        &serve(&dir, &[]),
+        "GET",
+        "/a.json",
+        &["Origin: https://example.org"],
+    );
+    assert!(
+        without
+            .fields
+            .iter()
+            .all(|(name, _)| !name.starts_with("Access-Control"))
+    );
 }
 
 #[test]
@@ -193,8 +289,16 @@ fn a_site_stands_at_its_base_path_and_nowhere_else() {
     dir.write("index.html", "<p>top");
     dir.write("sub/index.html", "<p>below");
     dir.write("files/a.txt", "a");
-    let server = serve(&dir, &["--base-path", "/my%20site/v1", "--redirect", "/old=/files/"]);
-    let at = |answer: &Answer| (answer.status, answer.find("Location").unwrap_or("").to_owned());
+    let server = serve(
+        &dir,
+        &["--base-path", "/my%20site/v1", "--redirect", "/old=/files/"],
+    );
+    let at = |answer: &Answer| {
+        (
+            answer.status,
+            answer.find("Location").unwrap_or("").to_owned(),
+        )
+    };
     for (target, status, expected) in [
         ("/my%20site/v1/", 200, "<p>top"),
         ("/my%20site//v1/./", 200, "<p>top"),
@@ -211,17 +315,29 @@ fn a_site_stands_at_its_base_path_and_nowhere_else() {
     ] {
         for _ in 0..2 {
             let answer = get(&server, target);
-            let found = if status == 200 { (200, answer.text().to_owned()) } else { at(&answer) };
+            let found = if status == 200 {
+                (200, answer.text().to_owned())
+            } else {
+                at(&answer)
+            };
             assert_eq!(found, (status, expected.to_owned()), "{target}");
         }
     }
     let listing = get(&server, "/my%20site/v1/files/");
     let links = links(&listing);
-    assert!(links.contains(&"./a.txt") && !links.iter().any(|link| link.starts_with('/')), "{links:?}");
+    assert!(
+        links.contains(&"./a.txt") && !links.iter().any(|link| link.starts_with('/')),
+        "{links:?}"
+    );
 }
 
 fn links(answer: &Answer) -> Vec<&str> {
-    answer.text().split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+    answer
+        .text()
+        .split("href=\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect()
 }
 
 #[test]
@@ -237,8 +353,19 @@ fn a_redirect_leads_away_before_any_file_is_looked_for() {
         "/a%26b=/x",
     ];
     let refused = run(&[&["serve", "http", dir.as_str()][..], &rules].concat());
-    assert_eq!(refused.0, Some(2), "a space is no part of a URL: {}", refused.2);
-    let rules = rules.map(|rule| if rule.starts_with("/old") { "/old=/new" } else { rule });
+    assert_eq!(
+        refused.0,
+        Some(2),
+        "a space is no part of a URL: {}",
+        refused.2
+    );
+    let rules = rules.map(|rule| {
+        if rule.starts_with("/old") {
+            "/old=/new"
+        } else {
+            rule
+        }
+    });
     let server = serve(&dir, &rules);
     for (target, status, location) in [
         ("/old", 301, "/new"),
@@ -248,8 +375,16 @@ fn a_redirect_leads_away_before_any_file_is_looked_for() {
         ("/a&b", 301, "/x"),
     ] {
         let answer = get(&server, target);
-        assert_eq!((answer.status, answer.field("Location")), (status, location), "{target}");
-        assert!(!answer.text().contains("&r\""), "a query is text in the page: {}", answer.text());
+        assert_eq!(
+            (answer.status, answer.field("Location")),
+            (status, location),
+            "{target}"
+        );
+        assert!(
+            !answer.text().contains("&r\""),
+            "a query is text in the page: {}",
+            answer.text()
+        );
     }
     assert_eq!(get(&server, "/older").status, 404);
 }
@@ -265,7 +400,11 @@ fn symbolic_links_are_followed_inside_or_not_at_all() {
     std::fs::create_dir(dir.join("site/page")).unwrap();
     symlink("../sub/file.txt", dir.join("site/page/index.html")).unwrap();
     let root = dir.join("site");
-    for (options, linked) in [(&[][..], 200), (&["--symlinks", "inside"], 200), (&["--symlinks", "off"], 404)] {
+    for (options, linked) in [
+        (&[][..], 200),
+        (&["--symlinks", "inside"], 200),
+        (&["--symlinks", "off"], 404),
+    ] {
         let server = TestServer::start(&[&["http", root.to_str().unwrap()], options].concat());
         for (target, status) in [
             ("/sub/file.txt", 200),
@@ -279,15 +418,25 @@ fn symbolic_links_are_followed_inside_or_not_at_all() {
         }
         let (listing, archive) = (get(&server, "/?json"), get(&server, "/?archive=zip"));
         assert!(listing.text().contains(r#""sub""#), "{}", listing.text());
-        assert_eq!(listing.text().contains(r#""link.txt""#), linked == 200, "no dead link is shown");
+        assert_eq!(
+            listing.text().contains(r#""link.txt""#),
+            linked == 200,
+            "no dead link is shown"
+        );
         let archived = archive.body.windows(8).any(|bytes| bytes == b"link.txt");
-        assert_eq!((archive.status, archived), (200, linked == 200), "nor packed");
+        assert_eq!(
+            (archive.status, archived),
+            (200, linked == 200),
+            "nor packed"
+        );
     }
     let server = TestServer::start(&["http", root.to_str().unwrap(), "--symlinks", "off"]);
     assert_eq!(get(&server, "/sub/file.txt").text(), "file");
     std::fs::rename(dir.join("site/sub"), dir.join("site/moved")).unwrap();
     symlink("moved", dir.join("site/sub")).unwrap();
-    eventually("a folder that became a link", || get(&server, "/sub/file.txt").status == 404);
+    eventually("a folder that became a link", || {
+        get(&server, "/sub/file.txt").status == 404
+    });
 }
 
 #[test]
@@ -312,8 +461,15 @@ fn an_option_of_no_use_ends_the_program_with_one_line() {
         &["--symlinks", "always"],
         &["--compress", "yes"],
     ] {
-        let (code, stdout, stderr) =
-            run(&[&["serve", "http", dir.as_str(), "--bind", "127.0.0.1:0"], options].concat());
-        assert_eq!((code, &*stdout, stderr.lines().count()), (Some(2), "", 1), "{options:?}: {stderr}");
+        let (code, stdout, stderr) = run(&[
+            &["serve", "http", dir.as_str(), "--bind", "127.0.0.1:0"],
+            options,
+        ]
+        .concat());
+        assert_eq!(
+            (code, &*stdout, stderr.lines().count()),
+            (Some(2), "", 1),
+            "{options:?}: {stderr}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! `serve http --upload --accounts`: users store as much as their quotas let them, whichever way they take.
+//! `serve http --upload --accounts`: users store as much as their quotas let them, whichever way
+//! they take.
 
 use std::io::Write;
 
@@ -29,8 +30,13 @@ fn nothing_left(guarded: &Guarded) -> bool {
 
 /// The bytes of uploads that are under way or were cut.
 fn bytes_aside(guarded: &Guarded) -> u64 {
-    aside(guarded)
-        .map_or(0, |entries| entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|m| m.len()).sum())
+    aside(guarded).map_or(0, |entries| {
+        entries
+            .flatten()
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|m| m.len())
+            .sum()
+    })
 }
 
 fn aside(guarded: &Guarded) -> Option<std::fs::ReadDir> {
@@ -46,7 +52,13 @@ fn send_as(
     content: impl AsRef<[u8]>,
 ) -> Answer {
     let mut connection = Connection::open(server);
-    connection.send(head_as(user, method, target, fields, content.as_ref().len()));
+    connection.send(head_as(
+        user,
+        method,
+        target,
+        fields,
+        content.as_ref().len(),
+    ));
     // The server may refuse and close before all has come.
     let _ = connection.stream().write_all(content.as_ref());
     connection.receive()
@@ -63,12 +75,21 @@ fn put(server: &TestServer, user: &str, target: &str, length: usize) -> u16 {
 
 /// A body of one chunk that doesn't tell how many follow.
 fn chunked(length: usize) -> Vec<u8> {
-    [format!("{length:x}\r\n").into_bytes(), vec![b'x'; length], b"\r\n0\r\n\r\n".to_vec()].concat()
+    [
+        format!("{length:x}\r\n").into_bytes(),
+        vec![b'x'; length],
+        b"\r\n0\r\n\r\n".to_vec(),
+    ]
+    .concat()
 }
 
 fn put_chunked(server: &TestServer, target: &str, length: usize) -> Answer {
     let mut connection = Connection::open(server);
-    connection.send(request("PUT", target, &[&login("ada")[0], "Transfer-Encoding: chunked"]));
+    connection.send(request(
+        "PUT",
+        target,
+        &[&login("ada")[0], "Transfer-Encoding: chunked"],
+    ));
     connection.send(chunked(length));
     connection.receive()
 }
@@ -96,18 +117,37 @@ fn put_and_delete_and_move_keep_the_books() {
         ("MOVE", "/a", 0, 204, 10),
         ("DELETE", "/none", 0, 404, 10),
     ] {
-        let destination = format!("Destination: {}", if target == "/d" { "/moved" } else { "/moved/f" });
+        let destination = format!(
+            "Destination: {}",
+            if target == "/d" { "/moved" } else { "/moved/f" }
+        );
         let answer = match method {
             "PUT" => put(&server, "ada", target, length),
             _ => ask_as(&server, "ada", method, target, &[&destination]).status,
         };
-        assert_eq!((answer, used(&guarded, "ada")), (status, counted), "{method} {target} {length}");
+        assert_eq!(
+            (answer, used(&guarded, "ada")),
+            (status, counted),
+            "{method} {target} {length}"
+        );
         assert!(nothing_left(&guarded));
     }
     // Another's file counts for who stored it; replaced, for who replaced it.
-    assert_eq!((put(&server, "eve", "/e", 1000), put(&server, "ada", "/e", 91)), (201, 507));
+    assert_eq!(
+        (
+            put(&server, "eve", "/e", 1000),
+            put(&server, "ada", "/e", 91)
+        ),
+        (201, 507)
+    );
     assert_eq!((used(&guarded, "ada"), used(&guarded, "eve")), (10, 1000));
-    assert_eq!((put(&server, "ada", "/e", 90), put(&server, "eve", "/moved/f", 1)), (204, 204));
+    assert_eq!(
+        (
+            put(&server, "ada", "/e", 90),
+            put(&server, "eve", "/moved/f", 1)
+        ),
+        (204, 204)
+    );
     assert_eq!((used(&guarded, "ada"), used(&guarded, "eve")), (90, 1));
     assert_eq!(ask_as(&server, "eve", "DELETE", "/e", &[]).status, 204);
     assert_eq!(used(&guarded, "ada"), 0);
@@ -123,9 +163,19 @@ fn a_length_that_does_not_fit_is_refused_before_the_body_comes() {
         ("POST", "/", &[TUS, A_TXT, PIECE, "Upload-Length: 101"], 50),
     ] {
         let mut connection = Connection::open(&server);
-        connection.send(head_as("ada", method, target, &[fields, &["Expect: 100-continue"]].concat(), length));
+        connection.send(head_as(
+            "ada",
+            method,
+            target,
+            &[fields, &["Expect: 100-continue"]].concat(),
+            length,
+        ));
         let answer = connection.receive();
-        assert_eq!((answer.status, answer.text()), (507, USED_UP), "{method} {fields:?}");
+        assert_eq!(
+            (answer.status, answer.text()),
+            (507, USED_UP),
+            "{method} {fields:?}"
+        );
         assert!(nothing_left(&guarded) && used(&guarded, "ada") == 0);
     }
 }
@@ -137,12 +187,30 @@ fn a_body_of_unknown_length_is_cut_where_the_quota_ends() {
     let answer = put_chunked(&server, "/a", 101);
     assert_eq!((answer.status, answer.text()), (507, USED_UP));
     assert_eq!((guarded.read("a"), used(&guarded, "ada")), (None, 0));
-    assert_eq!((put_chunked(&server, "/a", 70).status, used(&guarded, "ada")), (201, 70));
-    assert_eq!((put_chunked(&server, "/a", 100).status, used(&guarded, "ada")), (204, 100));
+    assert_eq!(
+        (put_chunked(&server, "/a", 70).status, used(&guarded, "ada")),
+        (201, 70)
+    );
+    assert_eq!(
+        (
+            put_chunked(&server, "/a", 100).status,
+            used(&guarded, "ada")
+        ),
+        (204, 100)
+    );
     // A large one, of which more is claimed ahead than comes.
     guarded.store.set_quota("ada", Some(3_000_000)).unwrap();
-    assert_eq!((put_chunked(&server, "/b", 2_999_900).status, used(&guarded, "ada")), (201, 3_000_000));
-    assert_eq!((put_chunked(&server, "/c", 1).status, nothing_left(&guarded)), (507, true));
+    assert_eq!(
+        (
+            put_chunked(&server, "/b", 2_999_900).status,
+            used(&guarded, "ada")
+        ),
+        (201, 3_000_000)
+    );
+    assert_eq!(
+        (put_chunked(&server, "/c", 1).status, nothing_left(&guarded)),
+        (507, true)
+    );
 }
 
 #[test]
@@ -153,17 +221,41 @@ fn a_form_keeps_the_files_that_fit() {
     let post = |files: &[(&str, &str)]| send_as(&server, "ada", "POST", "/", &[FORM], form(files));
     let answer = post(&[("a", &content), ("b", &content), ("c", "")]);
     assert_eq!(answer.status, 507);
-    assert_eq!(answer.text(), "b: the user's quota is used up.\nStored a, 60 bytes: /a\n");
-    assert_eq!((used(&guarded, "ada"), guarded.read("b"), nothing_left(&guarded)), (60, None, true));
-    assert_eq!((post(&[("b", &content[..40]), ("a", &content)]).status, used(&guarded, "ada")), (201, 100));
+    assert_eq!(
+        answer.text(),
+        "b: the user's quota is used up.\nStored a, 60 bytes: /a\n"
+    );
+    assert_eq!(
+        (
+            used(&guarded, "ada"),
+            guarded.read("b"),
+            nothing_left(&guarded)
+        ),
+        (60, None, true)
+    );
+    assert_eq!(
+        (
+            post(&[("b", &content[..40]), ("a", &content)]).status,
+            used(&guarded, "ada")
+        ),
+        (201, 100)
+    );
 }
 
 #[test]
 fn a_tus_upload_counts_in_full_from_its_creation_to_its_end() {
     let guarded = guarded("quota-tus");
     let server = guarded.start(&["--on-duplicate", "overwrite"]);
-    let create =
-        |length: usize| send_as(&server, "ada", "POST", "/", &[TUS, A_TXT, &format!("Upload-Length: {length}")], "");
+    let create = |length: usize| {
+        send_as(
+            &server,
+            "ada",
+            "POST",
+            "/",
+            &[TUS, A_TXT, &format!("Upload-Length: {length}")],
+            "",
+        )
+    };
     let piece = |target: &str, offset: usize, length: usize| {
         let fields = [TUS, PIECE, &format!("Upload-Offset: {offset}")];
         send_as(&server, "ada", "PATCH", target, &fields, vec![b'x'; length]).status
@@ -173,30 +265,58 @@ fn a_tus_upload_counts_in_full_from_its_creation_to_its_end() {
     assert_eq!((first.status, used(&guarded, "ada")), (201, 60));
     let first = first.field("Location");
     let refused = create(41);
-    assert_eq!((refused.status, refused.field("Tus-Resumable")), (507, "1.0.0"));
-    assert_eq!((piece(first, 0, 30), put(&server, "ada", "/b", 41)), (204, 507));
+    assert_eq!(
+        (refused.status, refused.field("Tus-Resumable")),
+        (507, "1.0.0")
+    );
+    assert_eq!(
+        (piece(first, 0, 30), put(&server, "ada", "/b", 41)),
+        (204, 507)
+    );
     // It counts for a server that has just begun, too.
     drop(server);
     let server = guarded.start(&["--on-duplicate", "overwrite"]);
-    assert_eq!((put(&server, "ada", "/b", 41), put(&server, "ada", "/b", 40)), (507, 201));
+    assert_eq!(
+        (put(&server, "ada", "/b", 41), put(&server, "ada", "/b", 40)),
+        (507, 201)
+    );
     let piece = |target: &str, offset: usize, length: usize| {
         let fields = [TUS, PIECE, &format!("Upload-Offset: {offset}")];
         send_as(&server, "ada", "PATCH", target, &fields, vec![b'x'; length]).status
     };
     assert_eq!((piece(first, 30, 30), used(&guarded, "ada")), (204, 100));
     assert_eq!(guarded.read("a.txt").map(|content| content.len()), Some(60));
-    let create =
-        |length: usize| send_as(&server, "ada", "POST", "/", &[TUS, A_TXT, &format!("Upload-Length: {length}")], "");
-    // To replace the file, only the difference has to fit; and it has to be there still when the last byte comes.
+    let create = |length: usize| {
+        send_as(
+            &server,
+            "ada",
+            "POST",
+            "/",
+            &[TUS, A_TXT, &format!("Upload-Length: {length}")],
+            "",
+        )
+    };
+    // To replace the file, only the difference has to fit; and it has to be there still when the
+    // last byte comes.
     assert_eq!(create(61).status, 507);
     let second = create(60);
     assert_eq!((second.status, used(&guarded, "ada")), (201, 160));
     let terminated = ask_as(&server, "ada", "DELETE", second.field("Location"), &[TUS]);
     assert_eq!((terminated.status, used(&guarded, "ada")), (204, 100));
     let third = create(60);
-    assert_eq!(ask_as(&server, "ada", "MOVE", "/a.txt", &["Destination: /kept"]).status, 201);
+    assert_eq!(
+        ask_as(&server, "ada", "MOVE", "/a.txt", &["Destination: /kept"]).status,
+        201
+    );
     let third = third.field("Location");
-    assert_eq!((piece(third, 0, 60), used(&guarded, "ada"), guarded.read("a.txt")), (507, 160, None));
+    assert_eq!(
+        (
+            piece(third, 0, 60),
+            used(&guarded, "ada"),
+            guarded.read("a.txt")
+        ),
+        (507, 160, None)
+    );
     // With room for it, the upload goes on.
     assert_eq!(ask_as(&server, "ada", "DELETE", "/kept", &[]).status, 204);
     assert_eq!((piece(third, 0, 60), used(&guarded, "ada")), (204, 100));
@@ -210,9 +330,14 @@ fn what_is_under_way_counts_and_is_given_back_when_it_is_cut() {
     under_way.send(head_as("ada", "PUT", "/a", &[], 80));
     under_way.send("x");
     eventually("the upload counts", || used(&guarded, "ada") == 80);
-    assert_eq!((put(&server, "ada", "/b", 21), put(&server, "ada", "/b", 20)), (507, 201));
+    assert_eq!(
+        (put(&server, "ada", "/b", 21), put(&server, "ada", "/b", 20)),
+        (507, 201)
+    );
     drop(under_way);
-    eventually("the upload counts no more", || used(&guarded, "ada") == 20 && nothing_left(&guarded));
+    eventually("the upload counts no more", || {
+        used(&guarded, "ada") == 20 && nothing_left(&guarded)
+    });
     assert_eq!(put(&server, "ada", "/c", 80), 201);
 }
 
@@ -231,13 +356,22 @@ fn what_others_removed_or_a_killed_server_left_makes_room_when_it_is_needed() {
     assert_eq!(used(&guarded, "ada"), 100);
     let server = guarded.start(&[]);
     // One byte of the upload that was cut lies on the disk still.
-    assert_eq!((put(&server, "ada", "/c", 99), used(&guarded, "ada")), (201, 100));
+    assert_eq!(
+        (put(&server, "ada", "/c", 99), used(&guarded, "ada")),
+        (201, 100)
+    );
 }
 
 /// Four times, each under a name of its own; how often that was let through.
 fn store_ten_bytes(mut connection: Connection, thread: usize) -> usize {
     let store = |number: &usize| {
-        connection.send(head_as("ada", "PUT", &format!("/{thread}-{number}"), &[], 10));
+        connection.send(head_as(
+            "ada",
+            "PUT",
+            &format!("/{thread}-{number}"),
+            &[],
+            10,
+        ));
         connection.send("0123456789");
         connection.receive().status == 201
     };
@@ -253,7 +387,10 @@ fn many_uploads_through_two_servers_never_pass_the_quota() {
         std::thread::spawn(move || store_ten_bytes(connection, thread))
     });
     let uploads: Vec<_> = uploads.collect();
-    let stored: usize = uploads.into_iter().map(|upload| upload.join().unwrap()).sum();
+    let stored: usize = uploads
+        .into_iter()
+        .map(|upload| upload.join().unwrap())
+        .sum();
     assert_eq!((stored, used(&guarded, "ada")), (10, 100));
 }
 
@@ -273,6 +410,14 @@ fn the_list_of_users_shows_what_counts() {
     let guarded = guarded("quota-list");
     let server = guarded.start(&[]);
     assert_eq!(put(&server, "ada", "/a", 60), 201);
-    let (_, list, _) = run(&["users", "list", "--accounts", guarded.dir.join("accounts.db").to_str().unwrap()]);
-    assert_eq!(list, "NAME  RIGHTS  HOME  USED  QUOTA\nada   lrwd:/  /     60    100\neve   lrwd:/  /     0     -\n");
+    let (_, list, _) = run(&[
+        "users",
+        "list",
+        "--accounts",
+        guarded.dir.join("accounts.db").to_str().unwrap(),
+    ]);
+    assert_eq!(
+        list,
+        "NAME  RIGHTS  HOME  USED  QUOTA\nada   lrwd:/  /     60    100\neve   lrwd:/  /     0     -\n"
+    );
 }

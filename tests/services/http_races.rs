@@ -1,5 +1,5 @@
-//! `serve http` while somebody swaps what is served for symbolic links to elsewhere, between its looking and its
-//! opening.
+//! `serve http` while somebody swaps what is served for symbolic links to elsewhere, between its
+//! looking and its opening.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +17,8 @@ use crate::support::{PATIENCE, TestDir, TestServer};
 const SECRET: &str = "SECRET-OF-THE-OUTSIDE";
 const LONG_ENOUGH: Duration = Duration::from_secs(2);
 
-/// A site with a folder, a deeper one and a file, each beside a link of another name that leads outside.
+/// A site with a folder, a deeper one and a file, each beside a link of another name that leads
+/// outside.
 fn site(name: &str) -> TestDir {
     let dir = TestDir::new(name);
     let below = ["dir", "deep/er/dir"];
@@ -25,7 +26,11 @@ fn site(name: &str) -> TestDir {
     dir.write("outside/file.txt", SECRET);
     for folder in below {
         dir.write(&format!("site/{folder}/file.txt"), "the inner text");
-        symlink(dir.join("outside"), dir.join(&format!("site/{folder}-link"))).unwrap();
+        symlink(
+            dir.join("outside"),
+            dir.join(&format!("site/{folder}-link")),
+        )
+        .unwrap();
     }
     dir.write("site/file.txt", "the inner text");
     symlink(dir.join("outside/file.txt"), dir.join("site/file.txt-link")).unwrap();
@@ -47,9 +52,19 @@ fn ask_while_swapped(server: SocketAddr, method: &str, target: &str) {
     let (mut found, mut missed) = (0, 0);
     let begun = Instant::now();
     while begun.elapsed() < LONG_ENOUGH || found == 0 || missed == 0 {
-        assert!(begun.elapsed() < 10 * LONG_ENOUGH, "{method} {target}: {found} successes, {missed} failures");
+        assert!(
+            begun.elapsed() < 10 * LONG_ENOUGH,
+            "{method} {target}: {found} successes, {missed} failures"
+        );
         let body: &[u8] = if method == "PUT" { b"uploaded" } else { b"" };
-        let head = request(method, target, &["Connection: close", &format!("Content-Length: {}", body.len())]);
+        let head = request(
+            method,
+            target,
+            &[
+                "Connection: close",
+                &format!("Content-Length: {}", body.len()),
+            ],
+        );
         let mut stream = TcpStream::connect(server).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(&[&head, body].concat()).unwrap();
@@ -57,7 +72,10 @@ fn ask_while_swapped(server: SocketAddr, method: &str, target: &str) {
         stream.read_to_end(&mut answer).unwrap();
         let answer = String::from_utf8_lossy(&answer).into_owned();
         assert!(!answer.contains(SECRET), "{method} {target}: {answer}");
-        match answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)) {
+        match answer
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3))
+        {
             Some("200" | "201" | "204") => found += 1,
             Some("403" | "404" | "409") => missed += 1,
             _ => panic!("{method} {target}: {answer}"),
@@ -70,8 +88,14 @@ fn no_byte_of_what_is_outside_is_served_or_written_while_folders_become_links() 
     for symlinks in ["inside", "off"] {
         let dir = site(&format!("races-{symlinks}"));
         let root = dir.join("site");
-        let server =
-            TestServer::start(&["http", root.to_str().unwrap(), "--upload", "--no-fsync", "--symlinks", symlinks]);
+        let server = TestServer::start(&[
+            "http",
+            root.to_str().unwrap(),
+            "--upload",
+            "--no-fsync",
+            "--symlinks",
+            symlinks,
+        ]);
         let (address, stop) = (server.address(), AtomicBool::new(false));
         std::thread::scope(|scope| {
             let swapper = scope.spawn(|| swap(&root, &stop));
@@ -95,7 +119,10 @@ fn no_byte_of_what_is_outside_is_served_or_written_while_folders_become_links() 
         });
         let outside = std::fs::read_dir(dir.join("outside")).unwrap().count();
         assert_eq!(outside, 2, "something was written outside");
-        assert_eq!(std::fs::read_to_string(dir.join("outside/file.txt")).unwrap(), SECRET);
+        assert_eq!(
+            std::fs::read_to_string(dir.join("outside/file.txt")).unwrap(),
+            SECRET
+        );
     }
 }
 
@@ -116,8 +143,16 @@ fn no_archive_holds_what_is_outside_while_folders_become_links() {
         }
         stop.store(true, Ordering::Relaxed);
         swapper.join().unwrap();
-        let holds = |archive: &Vec<u8>, text: &str| memchr::memmem::find(archive, text.as_bytes()).is_some();
-        assert!(whole.iter().any(|archive| holds(archive, "file.txt")), "no archive held anything");
-        assert!(!whole.iter().any(|archive| holds(archive, SECRET)), "an archive leads outside");
+        let holds = |archive: &Vec<u8>, text: &str| {
+            memchr::memmem::find(archive, text.as_bytes()).is_some()
+        };
+        assert!(
+            whole.iter().any(|archive| holds(archive, "file.txt")),
+            "no archive held anything"
+        );
+        assert!(
+            !whole.iter().any(|archive| holds(archive, SECRET)),
+            "an archive leads outside"
+        );
     });
 }

@@ -17,11 +17,16 @@ pub(crate) struct Answer {
 impl Answer {
     /// The value of a field that is there once.
     pub(crate) fn field(&self, name: &str) -> &str {
-        self.find(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.fields))
+        self.find(name)
+            .unwrap_or_else(|| panic!("no {name} in {:?}", self.fields))
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&str> {
-        let mut values = self.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| &**value);
+        let mut values = self
+            .fields
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| &**value);
         let value = values.next();
         assert_eq!(values.next(), None, "{name} came twice");
         value
@@ -63,7 +68,11 @@ impl Connection {
             answer.body = self.chunks();
         } else if !matches!(answer.status, 204 | 304) {
             let length = answer.field("Content-Length").parse().unwrap();
-            self.0.by_ref().take(length).read_to_end(&mut answer.body).unwrap();
+            self.0
+                .by_ref()
+                .take(length)
+                .read_to_end(&mut answer.body)
+                .unwrap();
             assert_eq!(answer.body.len() as u64, length, "the body was cut");
         }
         answer
@@ -72,13 +81,19 @@ impl Connection {
     /// A head alone.
     pub(crate) fn receive_head(&mut self) -> Answer {
         let status_line = self.line();
-        let status = status_line.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("not a response: {status_line:?}"));
+        let status = status_line
+            .strip_prefix("HTTP/1.1 ")
+            .unwrap_or_else(|| panic!("not a response: {status_line:?}"));
         let status = status.split(' ').next().unwrap().parse().unwrap();
         let mut fields = Vec::new();
         loop {
             let line = self.line();
             if line.is_empty() {
-                return Answer { status, fields, body: Vec::new() };
+                return Answer {
+                    status,
+                    fields,
+                    body: Vec::new(),
+                };
             }
             let (name, value) = line.split_once(": ").unwrap();
             fields.push((name.to_owned(), value.to_owned()));
@@ -109,29 +124,37 @@ impl Connection {
     fn line(&mut self) -> String {
         let mut line = Vec::new();
         self.0.read_until(b'\n', &mut line).unwrap();
-        let line =
-            line.strip_suffix(b"\r\n").unwrap_or_else(|| panic!("not a line: {:?}", line.escape_ascii().to_string()));
+        let line = line
+            .strip_suffix(b"\r\n")
+            .unwrap_or_else(|| panic!("not a line: {:?}", line.escape_ascii().to_string()));
         String::from_utf8(line.to_vec()).unwrap()
     }
 
     /// A whole exchange on a connection that stays.
     pub(crate) fn ask(&mut self, method: &str, target: &str, fields: &[&str]) -> Answer {
         self.send(request(method, target, fields));
-        if method == "HEAD" { self.receive_head() } else { self.receive() }
+        if method == "HEAD" {
+            self.receive_head()
+        } else {
+            self.receive()
+        }
     }
 
     /// What comes until the server ends the connection, by a reset perhaps.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("the connection stays open"),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                panic!("the connection stays open")
+            }
             _ => rest,
         }
     }
 
     /// So many bytes of a body, dropped.
     pub(crate) fn skip(&mut self, length: u64) {
-        let skipped = std::io::copy(&mut self.0.by_ref().take(length), &mut std::io::sink()).unwrap();
+        let skipped =
+            std::io::copy(&mut self.0.by_ref().take(length), &mut std::io::sink()).unwrap();
         assert_eq!(skipped, length, "the body was cut");
     }
 
@@ -139,7 +162,11 @@ impl Connection {
     pub(crate) fn assert_closed(&mut self) {
         let mut rest = Vec::new();
         self.0.read_to_end(&mut rest).unwrap();
-        assert_eq!(rest.escape_ascii().to_string(), "", "bytes behind the last response");
+        assert_eq!(
+            rest.escape_ascii().to_string(),
+            "",
+            "bytes behind the last response"
+        );
     }
 }
 

@@ -6,26 +6,44 @@ use std::time::{Duration, Instant};
 use crate::http_raw::ask;
 use crate::support::{TestDir, TestServer, has_tool};
 
-/// What a client that means well waits at most, on a busy machine; undisturbed it is about a millisecond.
+/// What a client that means well waits at most, on a busy machine; undisturbed it is about a
+/// millisecond.
 const PROMPT: Duration = Duration::from_secs(1);
 
 /// The modes: what is sent slowly, and what of. All with 250 connections, for 12 seconds.
 const ATTACKS: [(&str, &str); 4] = [
     ("slow heads", "-H -i 1 -u URL/small.txt"),
-    ("slow bodies", "-B -i 1 -t PUT -s 100000 -u URL/uploaded.bin"),
-    ("slow reading", "-X -w 512 -y 1024 -n 1 -z 32 -k 3 -u URL/large.bin"),
+    (
+        "slow bodies",
+        "-B -i 1 -t PUT -s 100000 -u URL/uploaded.bin",
+    ),
+    (
+        "slow reading",
+        "-X -w 512 -y 1024 -n 1 -z 32 -k 3 -u URL/large.bin",
+    ),
     ("many ranges", "-R -a 1 -b 3000 -u URL/small.txt"),
 ];
 
 fn attack(url: &str, arguments: &str) -> Child {
-    let arguments = format!("30 slowhttptest -c 250 -r 125 -l 12 -p 5 {}", arguments.replace("URL", url));
+    let arguments = format!(
+        "30 slowhttptest -c 250 -r 125 -l 12 -p 5 {}",
+        arguments.replace("URL", url)
+    );
     let mut command = Command::new("timeout");
-    command.args(arguments.split(' ')).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
+    command
+        .args(arguments.split(' '))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 #[test]
 fn a_good_client_is_served_promptly_beside_a_thousand_slow_ones() {
-    if !has_tool("slowhttptest", "a_good_client_is_served_promptly_beside_a_thousand_slow_ones") {
+    if !has_tool(
+        "slowhttptest",
+        "a_good_client_is_served_promptly_beside_a_thousand_slow_ones",
+    ) {
         return;
     }
     let dir = TestDir::new("slow-clients");
@@ -35,7 +53,10 @@ fn a_good_client_is_served_promptly_beside_a_thousand_slow_ones() {
     let url = format!("http://{}", server.address());
     let mut attacks = ATTACKS.map(|(what, arguments)| (what, attack(&url, arguments)));
     let (mut most, mut slowest) = (0, Duration::ZERO);
-    while attacks.iter_mut().any(|(_, child)| child.try_wait().unwrap().is_none()) {
+    while attacks
+        .iter_mut()
+        .any(|(_, child)| child.try_wait().unwrap().is_none())
+    {
         let begun = Instant::now();
         assert_eq!(ask(&server, "GET", "/small.txt", &[]).body.len(), 4096);
         slowest = slowest.max(begun.elapsed());
@@ -43,12 +64,22 @@ fn a_good_client_is_served_promptly_beside_a_thousand_slow_ones() {
         std::thread::sleep(Duration::from_millis(20)); // a rate, not a wait
     }
     assert!(slowest < PROMPT, "an answer took {slowest:?}");
-    assert!(most > 500, "the attacks held no more than {most} connections at once");
+    assert!(
+        most > 500,
+        "the attacks held no more than {most} connections at once"
+    );
     for (what, child) in attacks {
         let output = child.wait_with_output().unwrap();
         let told = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && told.contains("Exit status"), "{what}: {told}");
+        assert!(
+            output.status.success() && told.contains("Exit status"),
+            "{what}: {told}"
+        );
         // Its own probes, which wait for 5 seconds.
-        assert_eq!(told.matches("service available").count(), told.matches("YES\x1b").count(), "{what}: {told}");
+        assert_eq!(
+            told.matches("service available").count(),
+            told.matches("YES\x1b").count(),
+            "{what}: {told}"
+        );
     }
 }

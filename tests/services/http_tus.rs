@@ -22,11 +22,28 @@ pub(crate) fn created(server: &TestServer, length: usize) -> String {
 }
 
 fn piece_request(target: &str, offset: usize, fields: &[&str], content: &str) -> Vec<u8> {
-    let (offset, length) = (format!("Upload-Offset: {offset}"), format!("Content-Length: {}", content.len()));
-    [&request("PATCH", target, &[&[TUS, PIECE, &offset, &length], fields].concat())[..], content.as_bytes()].concat()
+    let (offset, length) = (
+        format!("Upload-Offset: {offset}"),
+        format!("Content-Length: {}", content.len()),
+    );
+    [
+        &request(
+            "PATCH",
+            target,
+            &[&[TUS, PIECE, &offset, &length], fields].concat(),
+        )[..],
+        content.as_bytes(),
+    ]
+    .concat()
 }
 
-pub(crate) fn send(server: &TestServer, target: &str, offset: usize, fields: &[&str], content: &str) -> Answer {
+pub(crate) fn send(
+    server: &TestServer,
+    target: &str,
+    offset: usize,
+    fields: &[&str],
+    content: &str,
+) -> Answer {
     let mut connection = Connection::open(server);
     connection.send(piece_request(target, offset, fields, content));
     connection.receive()
@@ -37,13 +54,20 @@ pub(crate) fn head(server: &TestServer, target: &str) -> Answer {
 }
 
 pub(crate) fn offset(server: &TestServer, target: &str) -> Option<usize> {
-    head(server, target).find("Upload-Offset").map(|offset| offset.parse().unwrap())
+    head(server, target)
+        .find("Upload-Offset")
+        .map(|offset| offset.parse().unwrap())
 }
 
 /// The bytes of the only upload that is under way.
 pub(crate) fn part(dir: &TestDir) -> Option<String> {
-    let entries = std::fs::read_dir(dir.join(".socketserver-partial")).unwrap().map(|entry| entry.unwrap().path());
-    let part = entries.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "part"))?;
+    let entries = std::fs::read_dir(dir.join(".socketserver-partial"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let part = entries.into_iter().find(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "part")
+    })?;
     std::fs::read_to_string(part).ok()
 }
 
@@ -53,36 +77,75 @@ fn an_upload_is_created_sent_in_pieces_and_served_when_it_is_complete() {
     dir.write("folder/x", "");
     let fields = [A_TXT, "Upload-Length: 10"];
     let created = create(&server, "/folder/", &fields);
-    assert_eq!((created.status, created.field("Tus-Resumable"), created.field("Upload-Offset")), (201, "1.0.0", "0"));
+    assert_eq!(
+        (
+            created.status,
+            created.field("Tus-Resumable"),
+            created.field("Upload-Offset")
+        ),
+        (201, "1.0.0", "0")
+    );
     let location = created.field("Location");
-    let id = location.strip_prefix("/folder/.socketserver-partial/").unwrap();
-    assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
-    assert_ne!(location, create(&server, "/folder/", &fields).field("Location"));
+    let id = location
+        .strip_prefix("/folder/.socketserver-partial/")
+        .unwrap();
+    assert!(
+        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{id}"
+    );
+    assert_ne!(
+        location,
+        create(&server, "/folder/", &fields).field("Location")
+    );
     for (begin, content) in [(0, "hello"), (5, ""), (5, "wor")] {
         let answer = send(&server, location, begin, &[], content);
         let now = (begin + content.len()).to_string();
         assert_eq!(
-            (answer.status, answer.field("Upload-Offset"), answer.field("Tus-Resumable")),
+            (
+                answer.status,
+                answer.field("Upload-Offset"),
+                answer.field("Tus-Resumable")
+            ),
             (204, &*now, "1.0.0")
         );
         let head = head(&server, location);
-        assert_eq!((head.status, head.field("Upload-Offset"), head.field("Upload-Length")), (200, &*now, "10"));
+        assert_eq!(
+            (
+                head.status,
+                head.field("Upload-Offset"),
+                head.field("Upload-Length")
+            ),
+            (200, &*now, "10")
+        );
         assert_eq!(head.field("Upload-Metadata"), "filename YS50eHQ=");
-        assert_eq!((head.field("Cache-Control"), head.field("Tus-Resumable")), ("no-store", "1.0.0"));
+        assert_eq!(
+            (head.field("Cache-Control"), head.field("Tus-Resumable")),
+            ("no-store", "1.0.0")
+        );
         assert_eq!(read(&dir, "folder/a.txt"), None);
-        for served in [get(&server, location), ask(&server, "GET", location, &[TUS])] {
+        for served in [
+            get(&server, location),
+            ask(&server, "GET", location, &[TUS]),
+        ] {
             assert_eq!(served.status, 404);
         }
     }
     let last = send(&server, location, 8, &[], "ld");
     assert_eq!(
-        (last.status, last.field("Upload-Offset"), last.field("Content-Location")),
+        (
+            last.status,
+            last.field("Upload-Offset"),
+            last.field("Content-Location")
+        ),
         (204, "10", "/folder/a.txt")
     );
     assert_eq!(get(&server, "/folder/a.txt").text(), "helloworld");
     // A client that has missed the answer asks, and adds nothing to a complete upload.
     let head = head(&server, location);
-    assert_eq!((head.field("Upload-Offset"), head.field("Content-Location")), ("10", "/folder/a.txt"));
+    assert_eq!(
+        (head.field("Upload-Offset"), head.field("Content-Location")),
+        ("10", "/folder/a.txt")
+    );
     assert_eq!(send(&server, location, 10, &[], "x").status, 409);
     assert_eq!(create(&server, "/folder/", &fields).status, 409);
 }
@@ -93,7 +156,14 @@ fn what_the_server_can_do_is_told_by_options() {
     // The version that the client speaks doesn't matter here.
     for fields in [&[][..], &["Tus-Resumable: 0.2.2"]] {
         let answer = ask(&server, "OPTIONS", "/", fields);
-        assert_eq!((answer.status, answer.field("Tus-Version"), answer.field("Tus-Max-Size")), (204, "1.0.0", "1000"));
+        assert_eq!(
+            (
+                answer.status,
+                answer.field("Tus-Version"),
+                answer.field("Tus-Max-Size")
+            ),
+            (204, "1.0.0", "1000")
+        );
         let extensions = "creation,creation-with-upload,checksum,expiration,termination";
         assert_eq!(answer.field("Tus-Extension"), extensions);
         assert_eq!(answer.field("Tus-Checksum-Algorithm"), "sha256,sha1,md5");
@@ -106,16 +176,37 @@ fn what_the_server_can_do_is_told_by_options() {
 fn another_version_is_refused_and_nothing_done() {
     let (dir, server) = site("tus-version", &[]);
     let location = created(&server, 5);
-    for version in [&["Tus-Resumable: 0.2.2"][..], &["Tus-Resumable: 1.0.0", "Tus-Resumable: 1.0.0"], &[]] {
-        for (method, target) in [("POST", "/"), ("HEAD", &location), ("PATCH", &location), ("DELETE", &location)] {
+    for version in [
+        &["Tus-Resumable: 0.2.2"][..],
+        &["Tus-Resumable: 1.0.0", "Tus-Resumable: 1.0.0"],
+        &[],
+    ] {
+        for (method, target) in [
+            ("POST", "/"),
+            ("HEAD", &location),
+            ("PATCH", &location),
+            ("DELETE", &location),
+        ] {
             if version.is_empty() && method != "PATCH" {
                 continue; // such a request is no tus client's
             }
-            let answer = ask(&server, method, target, &[version, &[A_TXT, PIECE, "Upload-Offset: 0"]].concat());
-            assert_eq!((answer.status, answer.field("Tus-Version")), (412, "1.0.0"), "{method} {version:?}");
+            let answer = ask(
+                &server,
+                method,
+                target,
+                &[version, &[A_TXT, PIECE, "Upload-Offset: 0"]].concat(),
+            );
+            assert_eq!(
+                (answer.status, answer.field("Tus-Version")),
+                (412, "1.0.0"),
+                "{method} {version:?}"
+            );
         }
     }
-    assert_eq!((offset(&server, &location), read(&dir, "a.txt")), (Some(0), None));
+    assert_eq!(
+        (offset(&server, &location), read(&dir, "a.txt")),
+        (Some(0), None)
+    );
 }
 
 #[test]
@@ -144,25 +235,67 @@ fn a_creation_that_cannot_succeed_is_refused_before_a_byte_is_sent() {
         ("filename YQ==", "-1", 400),
         ("filename YQ==", "", 400),
     ] {
-        let (metadata, length) = (format!("Upload-Metadata: {metadata}"), format!("Upload-Length: {length}"));
+        let (metadata, length) = (
+            format!("Upload-Metadata: {metadata}"),
+            format!("Upload-Length: {length}"),
+        );
         let answer = create(&server, "/", &[&metadata, &length]);
-        assert_eq!(answer.status, status, "{metadata} {length}: {}", answer.text());
-        assert_eq!((answer.field("Tus-Resumable"), answer.text().ends_with(".\n")), ("1.0.0", true));
+        assert_eq!(
+            answer.status,
+            status,
+            "{metadata} {length}: {}",
+            answer.text()
+        );
+        assert_eq!(
+            (
+                answer.field("Tus-Resumable"),
+                answer.text().ends_with(".\n")
+            ),
+            ("1.0.0", true)
+        );
     }
     for (target, fields, status) in [
         ("/", &["Upload-Length: 1"][..], 400),
         ("/", &[A_TXT], 400),
         ("/", &[A_TXT, "Upload-Defer-Length: 1"], 400),
-        ("/", &[A_TXT, "Upload-Length: 1", "Upload-Concat: partial"], 400),
-        ("/", &[A_TXT, "Upload-Length: 1", "Content-Length: 1", "Expect: 100-continue"], 415),
-        ("/", &[A_TXT, "Upload-Length: 1", "Content-Length: 2", PIECE, "Expect: 100-continue"], 413),
+        (
+            "/",
+            &[A_TXT, "Upload-Length: 1", "Upload-Concat: partial"],
+            400,
+        ),
+        (
+            "/",
+            &[
+                A_TXT,
+                "Upload-Length: 1",
+                "Content-Length: 1",
+                "Expect: 100-continue",
+            ],
+            415,
+        ),
+        (
+            "/",
+            &[
+                A_TXT,
+                "Upload-Length: 1",
+                "Content-Length: 2",
+                PIECE,
+                "Expect: 100-continue",
+            ],
+            413,
+        ),
         ("/no-folder/", &[A_TXT, "Upload-Length: 1"], 404),
         ("/taken", &[A_TXT, "Upload-Length: 1"], 404),
         ("/.socketserver-partial/", &[A_TXT, "Upload-Length: 1"], 403),
         ("/../", &[A_TXT, "Upload-Length: 1"], 400),
     ] {
         let answer = create(&server, target, fields);
-        assert_eq!(answer.status, status, "{target} {fields:?}: {}", answer.text());
+        assert_eq!(
+            answer.status,
+            status,
+            "{target} {fields:?}: {}",
+            answer.text()
+        );
     }
     assert_eq!(part(&dir), None);
 }
@@ -173,20 +306,34 @@ fn a_piece_must_fit_where_the_upload_is() {
     let location = created(&server, 10);
     assert_eq!(send(&server, &location, 0, &[], "hello").status, 204);
     for (wrong, status) in [(0, 409), (4, 409), (6, 409), (5, 413)] {
-        assert_eq!(send(&server, &location, wrong, &[], "too long").status, status, "{wrong}");
+        assert_eq!(
+            send(&server, &location, wrong, &[], "too long").status,
+            status,
+            "{wrong}"
+        );
     }
     for (fields, status) in [
         (&[TUS, "Upload-Offset: 5"][..], 415),
         (&[TUS, "Upload-Offset: 5", "Content-Type: text/plain"], 415),
-        (&[TUS, "Upload-Offset: 5", PIECE, "Content-Encoding: gzip"], 415),
+        (
+            &[TUS, "Upload-Offset: 5", PIECE, "Content-Encoding: gzip"],
+            415,
+        ),
         (&[TUS, PIECE], 400),
         (&[TUS, PIECE, "Upload-Offset: x"], 400),
         (&[TUS, PIECE, "Upload-Offset: 5", "Upload-Offset: 5"], 400),
     ] {
-        assert_eq!(ask(&server, "PATCH", &location, fields).status, status, "{fields:?}");
+        assert_eq!(
+            ask(&server, "PATCH", &location, fields).status,
+            status,
+            "{fields:?}"
+        );
     }
     // Chunks that are more than fit show it late, and are taken back.
-    for (chunks, status, there) in [("6\r\n world\r\n0\r\n\r\n", 413, 5), ("5\r\nworld\r\n0\r\n\r\n", 204, 10)] {
+    for (chunks, status, there) in [
+        ("6\r\n world\r\n0\r\n\r\n", 413, 5),
+        ("5\r\nworld\r\n0\r\n\r\n", 204, 10),
+    ] {
         let mut connection = Connection::open(&server);
         let fields = [TUS, PIECE, "Upload-Offset: 5", "Transfer-Encoding: chunked"];
         connection.send([&request("PATCH", &location, &fields), chunks.as_bytes()].concat());
@@ -197,10 +344,25 @@ fn a_piece_must_fit_where_the_upload_is() {
     let unknown = location.replace(|c: char| c.is_ascii_digit(), "0");
     let elsewhere = location.replace("/.", "/folder/.");
     dir.write("folder/x", "");
-    for target in [&*unknown, &elsewhere, "/a.txt", "/", "/.socketserver-partial/x", "/.socketserver-partial/"] {
+    for target in [
+        &*unknown,
+        &elsewhere,
+        "/a.txt",
+        "/",
+        "/.socketserver-partial/x",
+        "/.socketserver-partial/",
+    ] {
         assert_eq!(send(&server, target, 0, &[], "x").status, 404, "{target}");
-        assert_eq!((head(&server, target).status, offset(&server, target)), (404, None), "{target}");
-        assert_eq!(ask(&server, "DELETE", target, &[TUS]).status, 404, "{target}");
+        assert_eq!(
+            (head(&server, target).status, offset(&server, target)),
+            (404, None),
+            "{target}"
+        );
+        assert_eq!(
+            ask(&server, "DELETE", target, &[TUS]).status,
+            404,
+            "{target}"
+        );
     }
     assert_eq!(read(&dir, "a.txt").as_deref(), Some("helloworld"));
 }
@@ -217,17 +379,42 @@ fn an_upload_can_begin_and_end_with_its_creation() {
         connection.receive()
     };
     let begun = create("YQ==", &["Upload-Length: 10"], "hello");
-    assert_eq!((begun.status, begun.field("Upload-Offset"), begun.find("Content-Location")), (201, "5", None));
+    assert_eq!(
+        (
+            begun.status,
+            begun.field("Upload-Offset"),
+            begun.find("Content-Location")
+        ),
+        (201, "5", None)
+    );
     let whole = create("Yg==", &["Upload-Length: 5", SHA_1], "hello");
-    assert_eq!((whole.status, whole.field("Upload-Offset"), whole.field("Content-Location")), (201, "5", "/b"));
+    assert_eq!(
+        (
+            whole.status,
+            whole.field("Upload-Offset"),
+            whole.field("Content-Location")
+        ),
+        (201, "5", "/b")
+    );
     let empty = create("Yw==", &["Upload-Length: 0"], "");
-    assert_eq!((empty.status, empty.field("Upload-Offset"), empty.field("Content-Location")), (201, "0", "/c"));
-    assert_eq!(create("ZA==", &["Upload-Length: 5", SHA_1], "hellO").status, 460);
+    assert_eq!(
+        (
+            empty.status,
+            empty.field("Upload-Offset"),
+            empty.field("Content-Location")
+        ),
+        (201, "0", "/c")
+    );
+    assert_eq!(
+        create("ZA==", &["Upload-Length: 5", SHA_1], "hellO").status,
+        460
+    );
     let last = send(&server, begun.field("Location"), 5, &[], "world");
     assert_eq!(last.field("Content-Location"), "/a");
     assert_eq!(
         ["a", "b", "c", "d"].map(|name| read(&dir, name)),
-        [Some("helloworld"), Some("hello"), Some(""), None].map(|content| content.map(str::to_owned))
+        [Some("helloworld"), Some("hello"), Some(""), None]
+            .map(|content| content.map(str::to_owned))
     );
     assert_eq!(part(&dir), None);
 }
@@ -236,10 +423,25 @@ fn an_upload_can_begin_and_end_with_its_creation() {
 fn a_taken_name_gets_a_number_if_that_is_the_policy() {
     let (dir, server) = site("tus-rename", &["--on-duplicate", "rename"]);
     let [first, second] = [created(&server, 1), created(&server, 1)];
-    assert_eq!(send(&server, &second, 0, &[], "2").field("Content-Location"), "/a.txt");
-    assert_eq!(send(&server, &first, 0, &[], "1").field("Content-Location"), "/a%20%281%29.txt");
-    assert_eq!(head(&server, &first).field("Content-Location"), "/a%20%281%29.txt");
-    assert_eq!((read(&dir, "a.txt").as_deref(), read(&dir, "a (1).txt").as_deref()), (Some("2"), Some("1")));
+    assert_eq!(
+        send(&server, &second, 0, &[], "2").field("Content-Location"),
+        "/a.txt"
+    );
+    assert_eq!(
+        send(&server, &first, 0, &[], "1").field("Content-Location"),
+        "/a%20%281%29.txt"
+    );
+    assert_eq!(
+        head(&server, &first).field("Content-Location"),
+        "/a%20%281%29.txt"
+    );
+    assert_eq!(
+        (
+            read(&dir, "a.txt").as_deref(),
+            read(&dir, "a (1).txt").as_deref()
+        ),
+        (Some("2"), Some("1"))
+    );
 }
 
 #[test]
@@ -251,7 +453,10 @@ fn an_unfinished_upload_expires() {
     for answer in [&created, &piece, &head(&server, location)] {
         assert!(answer.field("Upload-Expires").ends_with(" GMT"));
     }
-    assert_eq!(send(&server, location, 5, &[], "world").find("Upload-Expires"), None);
+    assert_eq!(
+        send(&server, location, 5, &[], "world").find("Upload-Expires"),
+        None
+    );
     let (_dir, server) = site("tus-expired", &["--partial-expiry", "1s"]);
     let location = self::created(&server, 10);
     assert_eq!(send(&server, &location, 0, &[], "hello").status, 204);
@@ -269,30 +474,62 @@ fn a_terminated_upload_is_gone() {
     assert_eq!(head(&server, &location).status, 404);
     assert_eq!(send(&server, &location, 5, &[], "world").status, 404);
     assert_eq!(ask(&server, "DELETE", &location, &[TUS]).status, 404);
-    assert!(std::fs::read_dir(dir.join(".socketserver-partial")).unwrap().next().is_none());
+    assert!(
+        std::fs::read_dir(dir.join(".socketserver-partial"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
     // Of a complete one, the file stays.
     let location = created(&server, 1);
     assert_eq!(send(&server, &location, 0, &[], "1").status, 204);
     assert_eq!(ask(&server, "DELETE", &location, &[TUS]).status, 204);
-    assert_eq!((head(&server, &location).status, read(&dir, "a.txt").as_deref()), (404, Some("1")));
+    assert_eq!(
+        (
+            head(&server, &location).status,
+            read(&dir, "a.txt").as_deref()
+        ),
+        (404, Some("1"))
+    );
 }
 
 #[test]
 fn a_method_can_be_named_in_a_field() {
     let (dir, server) = site("tus-override", &[]);
     let location = created(&server, 5);
-    let piece = String::from_utf8(piece_request(&location, 0, &["X-HTTP-Method-Override: PATCH"], "he")).unwrap();
+    let piece = String::from_utf8(piece_request(
+        &location,
+        0,
+        &["X-HTTP-Method-Override: PATCH"],
+        "he",
+    ))
+    .unwrap();
     let mut connection = Connection::open(&server);
     connection.send(piece.replacen("PATCH", "POST", 1));
     assert_eq!(connection.receive().field("Upload-Offset"), "2");
     let head = connection.ask("POST", &location, &[TUS, "X-HTTP-Method-Override: HEAD"]);
     assert_eq!((head.status, head.field("Upload-Offset")), (200, "2"));
-    assert_eq!(connection.ask("GET", &location, &[TUS, "X-HTTP-Method-Override: PATCH"]).status, 400);
-    assert_eq!(connection.ask("POST", &location, &[TUS, "X-HTTP-Method-Override: DELETE"]).status, 204);
+    assert_eq!(
+        connection
+            .ask("GET", &location, &[TUS, "X-HTTP-Method-Override: PATCH"])
+            .status,
+        400
+    );
+    assert_eq!(
+        connection
+            .ask("POST", &location, &[TUS, "X-HTTP-Method-Override: DELETE"])
+            .status,
+        204
+    );
     assert_eq!(part(&dir), None);
     // Only tus knows the field.
     dir.write("b", "");
-    assert_ne!(connection.ask("POST", "/b", &["X-HTTP-Method-Override: DELETE"]).status, 204);
+    assert_ne!(
+        connection
+            .ask("POST", "/b", &["X-HTTP-Method-Override: DELETE"])
+            .status,
+        204
+    );
     assert!(read(&dir, "b").is_some());
 }
 
@@ -301,10 +538,30 @@ fn addresses_are_below_the_base_path_and_folders_are_made_on_the_way() {
     let (dir, server) = site("tus-base", &["--base-path", "/files/"]);
     dir.write("a b/x", "");
     // relativePath c/d.txt
-    let answer = create(&server, "/files/a%20b", &["Upload-Metadata: relativePath Yy9kLnR4dA==", "Upload-Length: 1"]);
+    let answer = create(
+        &server,
+        "/files/a%20b",
+        &[
+            "Upload-Metadata: relativePath Yy9kLnR4dA==",
+            "Upload-Length: 1",
+        ],
+    );
     let location = answer.field("Location");
-    assert!(location.starts_with("/files/a%20b/.socketserver-partial/"), "{location}");
-    assert_eq!(send(&server, location.strip_prefix("/files").unwrap(), 0, &[], "1").status, 404);
+    assert!(
+        location.starts_with("/files/a%20b/.socketserver-partial/"),
+        "{location}"
+    );
+    assert_eq!(
+        send(
+            &server,
+            location.strip_prefix("/files").unwrap(),
+            0,
+            &[],
+            "1"
+        )
+        .status,
+        404
+    );
     let last = send(&server, location, 0, &[], "1");
     assert_eq!(last.field("Content-Location"), "/files/a%20b/c/d.txt");
     assert_eq!(read(&dir, "a b/c/d.txt").as_deref(), Some("1"));
@@ -314,17 +571,47 @@ fn addresses_are_below_the_base_path_and_folders_are_made_on_the_way() {
 fn pages_of_other_sites_upload_only_if_they_are_named() {
     let (_dir, server) = site("tus-origin", &["--cors", "https://example.org"]);
     let fields = [A_TXT, "Upload-Length: 1"];
-    let refused = create(&server, "/", &[&fields[..], &["Origin: https://example.com"]].concat());
-    assert_eq!((refused.status, refused.field("Tus-Resumable")), (403, "1.0.0"));
-    let allowed = create(&server, "/", &[&fields[..], &["Origin: https://example.org"]].concat());
+    let refused = create(
+        &server,
+        "/",
+        &[&fields[..], &["Origin: https://example.com"]].concat(),
+    );
+    assert_eq!(
+        (refused.status, refused.field("Tus-Resumable")),
+        (403, "1.0.0")
+    );
+    let allowed = create(
+        &server,
+        "/",
+        &[&fields[..], &["Origin: https://example.org"]].concat(),
+    );
     assert_eq!(allowed.status, 201);
     for method in ["PATCH", "HEAD", "DELETE"] {
-        let refused = ask(&server, method, allowed.field("Location"), &[TUS, PIECE, "Origin: https://example.com"]);
-        assert_eq!((refused.status, refused.field("Tus-Resumable")), (403, "1.0.0"), "{method}");
+        let refused = ask(
+            &server,
+            method,
+            allowed.field("Location"),
+            &[TUS, PIECE, "Origin: https://example.com"],
+        );
+        assert_eq!(
+            (refused.status, refused.field("Tus-Resumable")),
+            (403, "1.0.0"),
+            "{method}"
+        );
     }
-    let exposed = allowed.fields.iter().filter(|(name, _)| name == "Access-Control-Expose-Headers");
+    let exposed = allowed
+        .fields
+        .iter()
+        .filter(|(name, _)| name == "Access-Control-Expose-Headers");
     let exposed: String = exposed.map(|(_, value)| format!("{value}, ")).collect();
-    for name in ["ETag,", "Location,", "Upload-Offset,", "Upload-Length,", "Upload-Expires,", "Tus-Resumable,"] {
+    for name in [
+        "ETag,",
+        "Location,",
+        "Upload-Offset,",
+        "Upload-Length,",
+        "Upload-Expires,",
+        "Tus-Resumable,",
+    ] {
         assert!(exposed.contains(name), "{name} in {exposed}");
     }
     let preflight = ask(
@@ -337,6 +624,13 @@ fn pages_of_other_sites_upload_only_if_they_are_named() {
             "Access-Control-Request-Headers: tus-resumable,upload-offset",
         ],
     );
-    assert!(preflight.field("Access-Control-Allow-Methods").contains("PATCH"));
-    assert_eq!(preflight.field("Access-Control-Allow-Headers"), "tus-resumable,upload-offset");
+    assert!(
+        preflight
+            .field("Access-Control-Allow-Methods")
+            .contains("PATCH")
+    );
+    assert_eq!(
+        preflight.field("Access-Control-Allow-Headers"),
+        "tus-resumable,upload-offset"
+    );
 }

@@ -13,7 +13,10 @@ const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/clients");
 fn has_package(name: &str, test: &str) -> bool {
     let found = Path::new(CLIENTS).join("node_modules").join(name).exists();
     if !found {
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: npm's {name} is missing; `make deps` installs it");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {test}: npm's {name} is missing; `make deps` installs it"
+        );
     }
     found && has_tool("node", test)
 }
@@ -21,13 +24,23 @@ fn has_package(name: &str, test: &str) -> bool {
 fn client(server: &TestServer, file: &Path) -> Child {
     let endpoint = format!("http://{}/", server.address());
     let mut command = Command::new("timeout");
-    command.args([&PATIENCE.as_secs().to_string(), "node", "tus.js", &endpoint]).arg(file).current_dir(CLIENTS);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    command
+        .args([&PATIENCE.as_secs().to_string(), "node", "tus.js", &endpoint])
+        .arg(file)
+        .current_dir(CLIENTS);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 #[test]
 fn tus_js_client_uploads_resumes_and_terminates() {
-    if !has_package("tus-js-client", "tus_js_client_uploads_resumes_and_terminates") {
+    if !has_package(
+        "tus-js-client",
+        "tus_js_client_uploads_resumes_and_terminates",
+    ) {
         return;
     }
     let (dir, mut server) = site("tus-js", &[]);
@@ -35,7 +48,9 @@ fn tus_js_client_uploads_resumes_and_terminates() {
     let content: Vec<u8> = (0..250_000_u32).flat_map(u32::to_le_bytes).collect();
     dir.write("original", &content);
     let mut client = client(&server, &dir.join("original"));
-    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+    let mut lines = BufReader::new(client.stdout.take().unwrap())
+        .lines()
+        .map(|line| line.unwrap());
     assert_eq!(lines.next().as_deref(), Some("whole"));
     assert_eq!(lines.next().as_deref(), Some("cut"));
     server.signal("KILL");
@@ -46,7 +61,10 @@ fn tus_js_client_uploads_resumes_and_terminates() {
     assert_eq!(lines.next().as_deref(), Some("terminated"));
     assert!(client.wait().unwrap().success());
     for name in ["whole.bin", "cut.bin"] {
-        assert!(std::fs::read(dir.join(name)).unwrap() == content, "{name} differs");
+        assert!(
+            std::fs::read(dir.join(name)).unwrap() == content,
+            "{name} differs"
+        );
     }
     assert!(!dir.join("given-up.bin").exists());
 }

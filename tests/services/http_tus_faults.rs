@@ -15,7 +15,13 @@ const SHA_256: &str = "Upload-Checksum: sha256 LPJNul+wow4m6DsqxbninhsWHlwfp0Jec
 const MD_5: &str = "Upload-Checksum: md5 XUFAKrxLKna5cZ2REBfFkg==";
 
 /// Begins a piece of which so much comes for now, as soon as nobody else holds the upload.
-fn begin(server: &TestServer, target: &str, offset: usize, fields: &[&str], content: &str) -> Connection {
+fn begin(
+    server: &TestServer,
+    target: &str,
+    offset: usize,
+    fields: &[&str],
+    content: &str,
+) -> Connection {
     let offset = format!("Upload-Offset: {offset}");
     let fields = [&[TUS, PIECE, &offset, "Expect: 100-continue"], fields].concat();
     let begun = Cell::new(None);
@@ -38,7 +44,9 @@ fn what_came_before_a_cut_is_kept() {
     let location = created(&server, 10);
     for (there, cut) in [(0, "he"), (2, "l")] {
         let connection = begin(&server, &location, there, &["Content-Length: 8"], cut);
-        eventually("it has come", || offset(&server, &location) == Some(there + cut.len()));
+        eventually("it has come", || {
+            offset(&server, &location) == Some(there + cut.len())
+        });
         drop(connection);
     }
     let mut connection = begin(&server, &location, 3, &["Content-Length: 7"], "loworld");
@@ -55,9 +63,15 @@ fn what_came_before_the_server_was_killed_is_kept() {
     server.signal("KILL");
     server.wait();
     let server = TestServer::start(&["http", dir.as_str(), "--upload"]);
-    assert_eq!((offset(&server, &unbegun), offset(&server, &cut)), (Some(0), Some(5)));
+    assert_eq!(
+        (offset(&server, &unbegun), offset(&server, &cut)),
+        (Some(0), Some(5))
+    );
     let last = send(&server, &cut, 5, &[], "world");
-    assert_eq!((last.status, last.field("Content-Location")), (204, "/a.txt"));
+    assert_eq!(
+        (last.status, last.field("Content-Location")),
+        (204, "/a.txt")
+    );
     assert_eq!(read(&dir, "a.txt").as_deref(), Some("helloworld"));
     // That it is complete outlives the server as well.
     drop(server);
@@ -70,14 +84,23 @@ fn an_upload_of_which_all_had_come_is_published_for_whoever_asks() {
     let (dir, mut server) = site("tus-full", &[]);
     let location = created(&server, 5);
     // Its last byte is there, the end of the request isn't.
-    let _connection = begin(&server, &location, 0, &["Transfer-Encoding: chunked"], "5\r\nhello\r\n");
+    let _connection = begin(
+        &server,
+        &location,
+        0,
+        &["Transfer-Encoding: chunked"],
+        "5\r\nhello\r\n",
+    );
     eventually("it has come", || part(&dir).as_deref() == Some("hello"));
     assert_eq!(head(&server, &location).status, 423);
     server.signal("KILL");
     server.wait();
     let server = TestServer::start(&["http", dir.as_str(), "--upload"]);
     let head = head(&server, &location);
-    assert_eq!((head.field("Upload-Offset"), head.field("Content-Location")), ("5", "/a.txt"));
+    assert_eq!(
+        (head.field("Upload-Offset"), head.field("Content-Location")),
+        ("5", "/a.txt")
+    );
     assert_eq!(get(&server, "/a.txt").text(), "hello");
 }
 
@@ -100,15 +123,35 @@ fn a_piece_with_another_checksum_is_dropped() {
     let location = created(&server, 10);
     for checksum in [SHA_1, SHA_256, MD_5] {
         let wrong = send(&server, &location, 0, &[checksum], "hellO");
-        assert_eq!((wrong.status, offset(&server, &location)), (460, Some(0)), "{checksum}");
+        assert_eq!(
+            (wrong.status, offset(&server, &location)),
+            (460, Some(0)),
+            "{checksum}"
+        );
     }
-    assert_eq!(send(&server, &location, 0, &[SHA_1], "hello").field("Upload-Offset"), "5");
+    assert_eq!(
+        send(&server, &location, 0, &[SHA_1], "hello").field("Upload-Offset"),
+        "5"
+    );
     assert_eq!(send(&server, &location, 5, &[SHA_1], "world").status, 460);
     for unknown in ["crc32 AAAAAA==", "sha1 AAAA", "sha1"] {
-        let answer = send(&server, &location, 5, &[&format!("Upload-Checksum: {unknown}")], "hello");
-        assert_eq!((answer.status, offset(&server, &location)), (400, Some(5)), "{unknown}");
+        let answer = send(
+            &server,
+            &location,
+            5,
+            &[&format!("Upload-Checksum: {unknown}")],
+            "hello",
+        );
+        assert_eq!(
+            (answer.status, offset(&server, &location)),
+            (400, Some(5)),
+            "{unknown}"
+        );
     }
-    assert_eq!(send(&server, &location, 5, &[SHA_256], "hello").field("Content-Location"), "/a.txt");
+    assert_eq!(
+        send(&server, &location, 5, &[SHA_256], "hello").field("Content-Location"),
+        "/a.txt"
+    );
     assert_eq!(read(&dir, "a.txt").as_deref(), Some("hellohello"));
 }
 
@@ -141,7 +184,10 @@ fn a_name_that_was_taken_meanwhile_is_not_replaced() {
     let location = created(&server, 1);
     dir.write("a.txt", "other");
     assert_eq!(send(&server, &location, 0, &[], "1").status, 409);
-    assert_eq!((read(&dir, "a.txt").as_deref(), offset(&server, &location)), (Some("other"), None));
+    assert_eq!(
+        (read(&dir, "a.txt").as_deref(), offset(&server, &location)),
+        (Some("other"), None)
+    );
 }
 
 #[test]
@@ -149,8 +195,21 @@ fn uploads_that_pause_hold_no_thread() {
     let (dir, server) = site("tus-parked", &["--threads", "1", "--max-threads", "1"]);
     let pause = |number: usize| {
         let name = STANDARD.encode_to_string(number.to_string());
-        let created = create(&server, "/", &[&format!("Upload-Metadata: filename {name}"), "Upload-Length: 5"]);
-        begin(&server, created.field("Location"), 0, &["Content-Length: 5"], "he")
+        let created = create(
+            &server,
+            "/",
+            &[
+                &format!("Upload-Metadata: filename {name}"),
+                "Upload-Length: 5",
+            ],
+        );
+        begin(
+            &server,
+            created.field("Location"),
+            0,
+            &["Content-Length: 5"],
+            "he",
+        )
     };
     let mut paused: Vec<Connection> = (0..50).map(pause).collect();
     assert_eq!(get(&server, "/").status, 200);

@@ -8,10 +8,18 @@ use crate::http_users::{Guarded, login};
 use crate::support::TestServer;
 
 fn create(server: &TestServer, user: &str, folder: &str, path: &str) -> Answer {
-    let metadata = format!("Upload-Metadata: relativePath {}", STANDARD.encode_to_string(path));
+    let metadata = format!(
+        "Upload-Metadata: relativePath {}",
+        STANDARD.encode_to_string(path)
+    );
     let login = login(user);
     let login: Vec<&str> = login.iter().map(String::as_str).collect();
-    ask(server, "POST", folder, &[&[TUS, "Upload-Length: 2", &metadata], &login[..]].concat())
+    ask(
+        server,
+        "POST",
+        folder,
+        &[&[TUS, "Upload-Length: 2", &metadata], &login[..]].concat(),
+    )
 }
 
 /// HEAD, or DELETE, or a PATCH with one byte.
@@ -24,7 +32,13 @@ fn request_by(server: &TestServer, user: &str, method: &str, target: &str, offse
         fields.extend([PIECE, &offset, "Content-Length: 1"]);
     }
     let mut connection = Connection::open(server);
-    connection.send([&request(method, target, &fields)[..], if method == "PATCH" { b"x" } else { b"" }].concat());
+    connection.send(
+        [
+            &request(method, target, &fields)[..],
+            if method == "PATCH" { b"x" } else { b"" },
+        ]
+        .concat(),
+    );
     connection.receive_head().status
 }
 
@@ -33,25 +47,44 @@ fn whoever_may_only_write_uploads_asks_and_gives_up() {
     let guarded = Guarded::new("tus-users", &[("ada", "w", "/in"), ("eve", "lr", "/")]);
     guarded.write("in/x", "");
     let server = guarded.start(&[]);
-    for (user, folder, path, status) in
-        [("-", "/in/", "a", 401), ("eve", "/in/", "a", 403), ("ada", "/", "a", 403), ("ada", "/", "in/a", 403)]
-    {
-        assert_eq!(create(&server, user, folder, path).status, status, "{user} {folder} {path}");
+    for (user, folder, path, status) in [
+        ("-", "/in/", "a", 401),
+        ("eve", "/in/", "a", 403),
+        ("ada", "/", "a", 403),
+        ("ada", "/", "in/a", 403),
+    ] {
+        assert_eq!(
+            create(&server, user, folder, path).status,
+            status,
+            "{user} {folder} {path}"
+        );
     }
     let created = create(&server, "ada", "/in/", "a");
     assert_eq!(created.status, 201);
     let upload = created.field("Location");
-    // Who knows the address, but may not write there, can't do anything with it; nor can another folder's writer.
+    // Who knows the address, but may not write there, can't do anything with it; nor can another
+    // folder's writer.
     for method in ["HEAD", "PATCH", "DELETE"] {
-        assert_eq!(request_by(&server, "eve", method, upload, "0"), 403, "{method}");
-        assert_eq!(request_by(&server, "-", method, upload, "0"), 401, "{method}");
+        assert_eq!(
+            request_by(&server, "eve", method, upload, "0"),
+            403,
+            "{method}"
+        );
+        assert_eq!(
+            request_by(&server, "-", method, upload, "0"),
+            401,
+            "{method}"
+        );
     }
     assert_eq!(request_by(&server, "ada", "HEAD", upload, "0"), 200);
     assert_eq!(request_by(&server, "ada", "PATCH", upload, "0"), 204);
     assert_eq!(request_by(&server, "ada", "PATCH", upload, "1"), 204);
     assert_eq!(guarded.read("in/a").as_deref(), Some("xx"));
     let created = create(&server, "ada", "/in/", "b");
-    assert_eq!(request_by(&server, "ada", "DELETE", created.field("Location"), "0"), 204);
+    assert_eq!(
+        request_by(&server, "ada", "DELETE", created.field("Location"), "0"),
+        204
+    );
 }
 
 #[test]
@@ -62,8 +95,17 @@ fn options_which_needs_no_right_stands_for_no_other_method() {
     let upload = created.field("Location");
     for named in ["HEAD", "DELETE", "PATCH"] {
         let named = format!("X-HTTP-Method-Override: {named}");
-        let answer = ask(&server, "OPTIONS", upload, &[TUS, &named, PIECE, "Upload-Offset: 0"]);
-        assert_eq!((answer.status, answer.find("Upload-Offset")), (204, None), "{named}");
+        let answer = ask(
+            &server,
+            "OPTIONS",
+            upload,
+            &[TUS, &named, PIECE, "Upload-Offset: 0"],
+        );
+        assert_eq!(
+            (answer.status, answer.find("Upload-Offset")),
+            (204, None),
+            "{named}"
+        );
         assert!(!answer.field("Allow").is_empty(), "{named}");
     }
     assert_eq!(request_by(&server, "ada", "HEAD", upload, "0"), 200);
@@ -71,14 +113,19 @@ fn options_which_needs_no_right_stands_for_no_other_method() {
 
 #[test]
 fn a_path_with_folders_needs_the_right_where_it_leads() {
-    let guarded = Guarded::new("tus-users-below", &[("ada", "lrw", "/"), ("ada", "-", "/secret")]);
+    let guarded = Guarded::new(
+        "tus-users-below",
+        &[("ada", "lrw", "/"), ("ada", "-", "/secret")],
+    );
     guarded.write("secret/x", "");
     let server = guarded.start(&["--on-duplicate", "overwrite"]);
     assert_eq!(create(&server, "ada", "/", "secret/a").status, 403);
     guarded.write("taken", "");
     // To replace takes the right to delete.
     assert_eq!(create(&server, "ada", "/", "taken").status, 409);
-    let upload = create(&server, "ada", "/", "new").field("Location").to_owned();
+    let upload = create(&server, "ada", "/", "new")
+        .field("Location")
+        .to_owned();
     assert_eq!(request_by(&server, "ada", "PATCH", &upload, "0"), 204);
     guarded.write("new", "");
     assert_eq!(request_by(&server, "ada", "PATCH", &upload, "1"), 409);
@@ -92,7 +139,14 @@ fn only_who_may_write_is_shown_where_to_drop_files() {
     for (user, shown) in [("ada", true), ("eve", false)] {
         let login = login(user);
         let page = ask(&server, "GET", "/", &["Accept: text/html", &login[0]]);
-        assert_eq!((page.status, page.text().contains("class=\"upload\"")), (200, shown), "{user}");
-        assert_eq!(page.field("Content-Security-Policy").contains("script-src"), shown);
+        assert_eq!(
+            (page.status, page.text().contains("class=\"upload\"")),
+            (200, shown),
+            "{user}"
+        );
+        assert_eq!(
+            page.field("Content-Security-Policy").contains("script-src"),
+            shown
+        );
     }
 }

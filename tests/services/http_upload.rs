@@ -13,12 +13,18 @@ const MANY: usize = 100;
 
 pub(crate) fn site(test: &str, options: &[&str]) -> (TestDir, TestServer) {
     let dir = TestDir::new(test);
-    let server = TestServer::start(&[&["http", dir.as_str(), "--upload", "--no-fsync"], options].concat());
+    let server =
+        TestServer::start(&[&["http", dir.as_str(), "--upload", "--no-fsync"], options].concat());
     (dir, server)
 }
 
 /// A PUT of this content, on a connection of its own.
-pub(crate) fn put(server: &TestServer, target: &str, fields: &[&str], content: impl AsRef<[u8]>) -> Answer {
+pub(crate) fn put(
+    server: &TestServer,
+    target: &str,
+    fields: &[&str],
+    content: impl AsRef<[u8]>,
+) -> Answer {
     let mut connection = Connection::open(server);
     connection.send(put_request(target, fields, content));
     connection.receive()
@@ -26,7 +32,11 @@ pub(crate) fn put(server: &TestServer, target: &str, fields: &[&str], content: i
 
 pub(crate) fn put_request(target: &str, fields: &[&str], content: impl AsRef<[u8]>) -> Vec<u8> {
     let length = format!("Content-Length: {}", content.as_ref().len());
-    [&request("PUT", target, &[fields, &[&length]].concat()), content.as_ref()].concat()
+    [
+        &request("PUT", target, &[fields, &[&length]].concat()),
+        content.as_ref(),
+    ]
+    .concat()
 }
 
 pub(crate) fn read(dir: &TestDir, name: &str) -> Option<String> {
@@ -35,7 +45,8 @@ pub(crate) fn read(dir: &TestDir, name: &str) -> Option<String> {
 
 /// Nothing of an upload lies in the hidden folder.
 pub(crate) fn no_partials(dir: &TestDir) -> bool {
-    std::fs::read_dir(dir.join(".socketserver-partial")).map_or(true, |mut entries| entries.next().is_none())
+    std::fs::read_dir(dir.join(".socketserver-partial"))
+        .map_or(true, |mut entries| entries.next().is_none())
 }
 
 #[test]
@@ -44,10 +55,16 @@ fn a_file_is_stored_served_and_replaced_at_once() {
     let mut connection = Connection::open(&server);
     connection.send(put_request("/new%20folder/a.txt", &[], "one"));
     let stored = connection.receive();
-    assert_eq!((stored.status, stored.field("Location")), (201, "/new%20folder/a.txt"));
+    assert_eq!(
+        (stored.status, stored.field("Location")),
+        (201, "/new%20folder/a.txt")
+    );
     assert_eq!(read(&dir, "new folder/a.txt").as_deref(), Some("one"));
     let served = connection.ask("GET", "/new%20folder/a.txt", &[]);
-    assert_eq!((served.text(), served.field("ETag")), ("one", stored.field("ETag")));
+    assert_eq!(
+        (served.text(), served.field("ETag")),
+        ("one", stored.field("ETag"))
+    );
     for number in 0..20 {
         let content = format!("content {number}");
         connection.send(put_request("/new%20folder/a.txt", &[], &content));
@@ -55,7 +72,10 @@ fn a_file_is_stored_served_and_replaced_at_once() {
         assert_eq!((replaced.status, replaced.find("Location")), (204, None));
         // From the cache, which noticed.
         let served = connection.ask("GET", "/new%20folder/a.txt", &[]);
-        assert_eq!((served.text(), served.field("ETag")), (&*content, replaced.field("ETag")));
+        assert_eq!(
+            (served.text(), served.field("ETag")),
+            (&*content, replaced.field("ETag"))
+        );
     }
     assert!(no_partials(&dir));
 }
@@ -74,8 +94,12 @@ fn chunks_empty_files_and_pipelined_requests_are_stored() {
     let (dir, server) = site("put-chunked", &[]);
     let mut connection = Connection::open(&server);
     let chunked = request("PUT", "/chunked", &["Transfer-Encoding: chunked"]);
-    let all = [&chunked, &b"3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nTrailer: x\r\n\r\n"[..], &put_request("/empty", &[], "")]
-        .concat();
+    let all = [
+        &chunked,
+        &b"3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nTrailer: x\r\n\r\n"[..],
+        &put_request("/empty", &[], ""),
+    ]
+    .concat();
     connection.send(&all);
     for _ in 0..2 {
         assert_eq!(connection.receive().status, 201);
@@ -95,13 +119,20 @@ fn chunks_empty_files_and_pipelined_requests_are_stored() {
 fn malformed_chunks_and_cut_bodies_leave_nothing() {
     let (dir, server) = site("put-cut", &[]);
     let chunked = request("PUT", "/a", &["Transfer-Encoding: chunked"]);
-    assert_eq!(refused(&server, [&chunked[..], b"3\r\nabcX\r\n0\r\n\r\n"].concat()).status, 400);
-    for cut in
-        [[&chunked[..], b"3\r\nabc\r\n"].concat(), [&request("PUT", "/a", &["Content-Length: 9"])[..], b"abc"].concat()]
-    {
+    assert_eq!(
+        refused(&server, [&chunked[..], b"3\r\nabcX\r\n0\r\n\r\n"].concat()).status,
+        400
+    );
+    for cut in [
+        [&chunked[..], b"3\r\nabc\r\n"].concat(),
+        [&request("PUT", "/a", &["Content-Length: 9"])[..], b"abc"].concat(),
+    ] {
         let mut connection = Connection::open(&server);
         connection.send(cut);
-        connection.stream().shutdown(std::net::Shutdown::Write).unwrap();
+        connection
+            .stream()
+            .shutdown(std::net::Shutdown::Write)
+            .unwrap();
         assert_eq!(connection.receive().status, 400);
         connection.assert_closed();
     }
@@ -111,7 +142,17 @@ fn malformed_chunks_and_cut_bodies_leave_nothing() {
 
 #[test]
 fn a_refused_upload_costs_no_body() {
-    let (dir, server) = site("put-refused", &["--max-size", "100", "--on-duplicate", "error", "--quota", "150"]);
+    let (dir, server) = site(
+        "put-refused",
+        &[
+            "--max-size",
+            "100",
+            "--on-duplicate",
+            "error",
+            "--quota",
+            "150",
+        ],
+    );
     dir.write("taken", "1");
     dir.write("folder/x", "");
     dir.write("80", [0; 80]);
@@ -124,10 +165,22 @@ fn a_refused_upload_costs_no_body() {
         ("/taken", &["Content-Length: 1", "If-None-Match: *"], 412),
         ("/a", &["Content-Length: 1", "If-Match: *"], 412),
         ("/taken", &["Content-Length: 1", "If-Match: \"x\""], 412),
-        ("/a", &["Content-Length: 1", "Content-Range: bytes 0-0/1"], 400),
+        (
+            "/a",
+            &["Content-Length: 1", "Content-Range: bytes 0-0/1"],
+            400,
+        ),
         ("/a", &["Content-Length: 1", "Content-Encoding: gzip"], 415),
-        ("/a", &["Content-Length: 1", "Repr-Digest: sha-256=abc"], 400),
-        ("/a", &["Content-Length: 1", "Content-Digest: sha-256=:AAAA:"], 400),
+        (
+            "/a",
+            &["Content-Length: 1", "Repr-Digest: sha-256=abc"],
+            400,
+        ),
+        (
+            "/a",
+            &["Content-Length: 1", "Content-Digest: sha-256=:AAAA:"],
+            400,
+        ),
         ("/.socketserver-partial/a", &["Content-Length: 1"], 403),
         ("/folder/.Socketserver-Partial", &["Content-Length: 1"], 403),
         ("/%ff", &["Content-Length: 1"], 403),
@@ -140,7 +193,12 @@ fn a_refused_upload_costs_no_body() {
         // The body is waited for by whoever is asked for it, and nobody is.
         let awaited = [fields, &["Expect: 100-continue"]].concat();
         let answer = refused_or_bodiless(&server, target, &awaited);
-        assert_eq!(answer.status, status, "{target} {fields:?}: {}", answer.text());
+        assert_eq!(
+            answer.status,
+            status,
+            "{target} {fields:?}: {}",
+            answer.text()
+        );
         assert!(answer.text().ends_with(".\n"), "{}", answer.text());
     }
     assert!(no_partials(&dir));
@@ -151,7 +209,10 @@ fn refused_or_bodiless(server: &TestServer, target: &str, fields: &[&str]) -> An
     let mut connection = Connection::open(server);
     connection.send(request("PUT", target, fields));
     let answer = connection.receive();
-    if fields.iter().any(|field| field.starts_with("Content-Length")) {
+    if fields
+        .iter()
+        .any(|field| field.starts_with("Content-Length"))
+    {
         assert_eq!(answer.find("Connection"), Some("close"));
         connection.assert_closed();
     }
@@ -169,12 +230,20 @@ fn a_short_refused_body_is_dropped_and_a_long_one_ends_the_connection() {
     // The client sends all of it before it reads, and reads the answer nevertheless.
     connection.send(put_request("/a", &[], vec![b'x'; 1 << 20]));
     let answer = connection.receive();
-    assert_eq!((answer.status, answer.find("Connection")), (413, Some("close")));
+    assert_eq!(
+        (answer.status, answer.find("Connection")),
+        (413, Some("close"))
+    );
     connection.assert_closed();
     // Of chunks, it shows on the way.
     let mut connection = Connection::open(&server);
-    connection
-        .send([&request("PUT", "/a", &["Transfer-Encoding: chunked"])[..], b"b\r\nhello world\r\n0\r\n\r\n"].concat());
+    connection.send(
+        [
+            &request("PUT", "/a", &["Transfer-Encoding: chunked"])[..],
+            b"b\r\nhello world\r\n0\r\n\r\n",
+        ]
+        .concat(),
+    );
     assert_eq!(connection.receive().status, 413);
     assert_eq!(connection.ask("GET", "/a", &[]).text(), "fits");
 }
@@ -183,7 +252,11 @@ fn a_short_refused_body_is_dropped_and_a_long_one_ends_the_connection() {
 fn the_body_is_asked_for_once_it_will_be_taken() {
     let (dir, server) = site("put-continue", &[]);
     let mut connection = Connection::open(&server);
-    connection.send(request("PUT", "/a", &["Content-Length: 3", "Expect: 100-continue"]));
+    connection.send(request(
+        "PUT",
+        "/a",
+        &["Content-Length: 3", "Expect: 100-continue"],
+    ));
     assert_eq!(connection.receive_head().status, 100);
     connection.send("abc");
     assert_eq!(connection.receive().status, 201);
@@ -202,8 +275,20 @@ fn digests_are_verified() {
         assert_eq!(read(&dir, "a").as_deref(), Some("abc"));
     }
     let other = SHA_256_OF_ABC.replace("ung", "unf");
-    let contradiction = [format!("Content-Digest: {SHA_256_OF_ABC}"), format!("Repr-Digest: {other}")];
-    assert_eq!(put(&server, "/b", &[&contradiction[0], &contradiction[1]], "abc").status, 400);
+    let contradiction = [
+        format!("Content-Digest: {SHA_256_OF_ABC}"),
+        format!("Repr-Digest: {other}"),
+    ];
+    assert_eq!(
+        put(
+            &server,
+            "/b",
+            &[&contradiction[0], &contradiction[1]],
+            "abc"
+        )
+        .status,
+        400
+    );
     assert_eq!(read(&dir, "b"), None);
     assert!(no_partials(&dir));
 }
@@ -212,7 +297,11 @@ fn digests_are_verified() {
 fn conditions_are_looked_at_before_the_body_and_after_it() {
     let (dir, server) = site("put-conditions", &[]);
     let mut slow = Connection::open(&server);
-    slow.send(request("PUT", "/a", &["Content-Length: 3", "If-None-Match: *"]));
+    slow.send(request(
+        "PUT",
+        "/a",
+        &["Content-Length: 3", "If-None-Match: *"],
+    ));
     let first = put(&server, "/a", &["If-None-Match: *"], "one");
     assert_eq!(first.status, 201);
     slow.send("two");
@@ -232,14 +321,27 @@ fn of_many_who_saw_the_same_file_one_may_replace_it() {
     let dir = TestDir::new("put-race");
     let server = TestServer::start(&["http", dir.as_str(), "--upload"]);
     for round in 0..10 {
-        let seen = format!("If-Match: {}", put(&server, "/a", &[], format!("round {round}")).field("ETag"));
+        let seen = format!(
+            "If-Match: {}",
+            put(&server, "/a", &[], format!("round {round}")).field("ETag")
+        );
         let mut connections: Vec<_> = (0..6).map(|_| Connection::open(&server)).collect();
         // Enough for the way to the disk to take its time.
         for connection in &mut connections {
-            connection.send(put_request("/a", &[&seen], vec![b'x'; 200_000]).split_last().unwrap().1);
+            connection.send(
+                put_request("/a", &[&seen], vec![b'x'; 200_000])
+                    .split_last()
+                    .unwrap()
+                    .1,
+            );
         }
-        connections.iter_mut().for_each(|connection| connection.send("x"));
-        let mut answers: Vec<_> = connections.iter_mut().map(|connection| connection.receive().status).collect();
+        connections
+            .iter_mut()
+            .for_each(|connection| connection.send("x"));
+        let mut answers: Vec<_> = connections
+            .iter_mut()
+            .map(|connection| connection.receive().status)
+            .collect();
         answers.sort_unstable();
         assert_eq!(answers, [204, 412, 412, 412, 412, 412], "round {round}");
     }
@@ -268,14 +370,21 @@ fn without_the_option_nothing_can_be_changed() {
     let server = TestServer::start(&["http", dir.as_str(), "--hidden"]);
     for method in ["PUT", "DELETE", "POST", "PATCH"] {
         let answer = ask(&server, method, "/a", &["Content-Length: 0"]);
-        assert_eq!((answer.status, answer.field("Allow")), (405, "GET, HEAD, OPTIONS"));
+        assert_eq!(
+            (answer.status, answer.field("Allow")),
+            (405, "GET, HEAD, OPTIONS")
+        );
     }
     for method in ["MKCOL", "MOVE"] {
         assert_eq!(ask(&server, method, "/b", &["Destination: /c"]).status, 501);
     }
     assert_eq!(read(&dir, "a").as_deref(), Some("1"));
     for (option, value) in [("--max-size", "1"), ("--on-duplicate", "rename")] {
-        assert_eq!(run(&["serve", "http", dir.as_str(), option, value]).0, Some(2), "{option}");
+        assert_eq!(
+            run(&["serve", "http", dir.as_str(), option, value]).0,
+            Some(2),
+            "{option}"
+        );
     }
 }
 
@@ -284,15 +393,31 @@ fn the_folder_of_partial_uploads_is_out_of_reach() {
     let (dir, server) = site("put-hidden", &["--hidden"]);
     dir.write(".socketserver-partial/b.part", "2");
     dir.write("a", "1");
-    for target in ["/.socketserver-partial/b.part", "/.socketserver-partial/", "/.SOCKETSERVER-PARTIAL/b.part"] {
+    for target in [
+        "/.socketserver-partial/b.part",
+        "/.socketserver-partial/",
+        "/.SOCKETSERVER-PARTIAL/b.part",
+    ] {
         assert_eq!(get(&server, target).status, 404, "{target}");
         for method in ["DELETE", "MKCOL", "MOVE"] {
-            assert_eq!(ask(&server, method, target, &["Destination: /c"]).status, 403, "{method} {target}");
+            assert_eq!(
+                ask(&server, method, target, &["Destination: /c"]).status,
+                403,
+                "{method} {target}"
+            );
         }
-        assert_eq!(ask(&server, "MOVE", "/a", &[&format!("Destination: {target}")]).status, 403, "{target}");
+        assert_eq!(
+            ask(&server, "MOVE", "/a", &[&format!("Destination: {target}")]).status,
+            403,
+            "{target}"
+        );
     }
     let listing = get(&server, "/?json");
-    assert!(listing.text().contains("\"a\"") && !listing.text().contains("partial"), "{}", listing.text());
+    assert!(
+        listing.text().contains("\"a\"") && !listing.text().contains("partial"),
+        "{}",
+        listing.text()
+    );
     assert!(dir.join(".socketserver-partial/b.part").exists());
 }
 
@@ -303,7 +428,13 @@ fn allow_names_the_methods() {
         let answer = ask(&server, method, "/a", &[]);
         assert_eq!(answer.status, status);
         for allowed in ["GET", "HEAD", "PUT", "DELETE", "MKCOL", "MOVE", "OPTIONS"] {
-            assert!(answer.field("Allow").split(", ").any(|name| name == allowed), "{allowed}");
+            assert!(
+                answer
+                    .field("Allow")
+                    .split(", ")
+                    .any(|name| name == allowed),
+                "{allowed}"
+            );
         }
     }
     assert_eq!(ask(&server, "LOCK", "/a", &[]).status, 501);
@@ -315,45 +446,107 @@ fn pages_of_other_sites_change_nothing() {
     dir.write("a", "1");
     for (fields, is_allowed) in [
         (&["Origin: http://h"][..], true),
-        (&["Origin: https://friend.example", "Sec-Fetch-Site: cross-site"], true),
-        (&["Sec-Fetch-Site: same-origin", "Origin: http://behind.a.proxy"], true),
+        (
+            &[
+                "Origin: https://friend.example",
+                "Sec-Fetch-Site: cross-site",
+            ],
+            true,
+        ),
+        (
+            &[
+                "Sec-Fetch-Site: same-origin",
+                "Origin: http://behind.a.proxy",
+            ],
+            true,
+        ),
         (&["Origin: http://elsewhere"], false),
         (&["Origin: null"], false),
         (&["Origin: http://h:81"], false),
         (&["Origin: http://h", "Sec-Fetch-Site: cross-site"], false),
         (&["Origin: http://i.h", "Sec-Fetch-Site: same-site"], false),
     ] {
-        for (method, more) in
-            [("PUT", "Content-Length: 0"), ("MKCOL", "X: y"), ("MOVE", "Destination: /b"), ("DELETE", "X: y")]
-        {
-            let answer = ask(&server, method, "/a", &[fields, &[more, "If-Match: \"x\""]].concat());
-            assert_eq!(answer.status == 403, !is_allowed, "{method} {fields:?}: {}", answer.text());
+        for (method, more) in [
+            ("PUT", "Content-Length: 0"),
+            ("MKCOL", "X: y"),
+            ("MOVE", "Destination: /b"),
+            ("DELETE", "X: y"),
+        ] {
+            let answer = ask(
+                &server,
+                method,
+                "/a",
+                &[fields, &[more, "If-Match: \"x\""]].concat(),
+            );
+            assert_eq!(
+                answer.status == 403,
+                !is_allowed,
+                "{method} {fields:?}: {}",
+                answer.text()
+            );
         }
     }
-    let preflight = ["Origin: https://friend.example", "Access-Control-Request-Method: PUT"];
+    let preflight = [
+        "Origin: https://friend.example",
+        "Access-Control-Request-Method: PUT",
+    ];
     let answer = ask(&server, "OPTIONS", "/a", &preflight);
     assert!(answer.field("Access-Control-Allow-Methods").contains("PUT"));
-    assert_eq!(answer.field("Access-Control-Allow-Origin"), "https://friend.example");
-    let answer = ask(&server, "OPTIONS", "/a", &[&preflight[1..], &["Origin: http://elsewhere"]].concat());
+    assert_eq!(
+        answer.field("Access-Control-Allow-Origin"),
+        "https://friend.example"
+    );
+    let answer = ask(
+        &server,
+        "OPTIONS",
+        "/a",
+        &[&preflight[1..], &["Origin: http://elsewhere"]].concat(),
+    );
     assert!(!answer.field("Access-Control-Allow-Methods").contains("PUT"));
 }
 
 #[test]
 fn the_options_of_the_site_hold_for_changes() {
-    let options = ["--base-path", "/base", "--header", "X-Own: 1", "--symlinks", "off", "--try-html"];
+    let options = [
+        "--base-path",
+        "/base",
+        "--header",
+        "X-Own: 1",
+        "--symlinks",
+        "off",
+        "--try-html",
+    ];
     let (dir, server) = site("put-site", &options);
     dir.write("folder/a.html", "old");
     symlink("folder", dir.join("link")).unwrap();
     let stored = put(&server, "/base/b", &[], "1");
-    assert_eq!((stored.status, stored.field("Location"), stored.field("X-Own")), (201, "/base/b", "1"));
+    assert_eq!(
+        (
+            stored.status,
+            stored.field("Location"),
+            stored.field("X-Own")
+        ),
+        (201, "/base/b", "1")
+    );
     assert_eq!(put(&server, "/b", &[], "1").status, 404);
     assert_eq!(put(&server, "/base/link/a", &[], "1").status, 403);
     assert_eq!(get(&server, "/base/folder/a").text(), "old");
     assert_eq!(put(&server, "/base/folder/a.html", &[], "new").status, 204);
     assert_eq!(get(&server, "/base/folder/a").text(), "new");
-    let moved = ask(&server, "MOVE", "/base/b", &["Destination: http://h/base/c"]);
-    assert_eq!((moved.status, moved.field("Location"), moved.field("X-Own")), (201, "/base/c", "1"));
-    assert_eq!(ask(&server, "MOVE", "/base/c", &["Destination: /d"]).status, 404);
+    let moved = ask(
+        &server,
+        "MOVE",
+        "/base/b",
+        &["Destination: http://h/base/c"],
+    );
+    assert_eq!(
+        (moved.status, moved.field("Location"), moved.field("X-Own")),
+        (201, "/base/c", "1")
+    );
+    assert_eq!(
+        ask(&server, "MOVE", "/base/c", &["Destination: /d"]).status,
+        404
+    );
 }
 
 #[test]
@@ -371,7 +564,10 @@ fn the_tag_of_a_coded_form_is_one_of_the_file() {
 /// Peak of resident memory, in bytes.
 fn peak_memory(server: &TestServer) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
@@ -380,7 +576,9 @@ fn a_hundred_uploads_hold_no_threads_and_little_memory() {
     let (dir, server) = site("put-many", &["--threads", "8"]);
     let half = vec![b'x'; 1 << 20];
     let length = format!("Content-Length: {}", 2 * half.len());
-    let mut connections: Vec<_> = std::iter::repeat_with(|| Connection::open(&server)).take(MANY).collect();
+    let mut connections: Vec<_> = std::iter::repeat_with(|| Connection::open(&server))
+        .take(MANY)
+        .collect();
     for (number, connection) in connections.iter_mut().enumerate() {
         connection.send(request("PUT", &format!("/{number}"), &[&length]));
         connection.send(&half);
@@ -392,9 +590,19 @@ fn a_hundred_uploads_hold_no_threads_and_little_memory() {
     }
     for (number, mut connection) in connections.into_iter().enumerate() {
         assert_eq!(connection.receive().status, 201);
-        assert_eq!(Path::new(&dir.join(&number.to_string())).metadata().unwrap().len(), 2 << 20);
+        assert_eq!(
+            Path::new(&dir.join(&number.to_string()))
+                .metadata()
+                .unwrap()
+                .len(),
+            2 << 20
+        );
     }
-    assert!(peak_memory(&server) < 64 << 20, "{} bytes", peak_memory(&server));
+    assert!(
+        peak_memory(&server) < 64 << 20,
+        "{} bytes",
+        peak_memory(&server)
+    );
 }
 
 #[test]
@@ -404,7 +612,10 @@ fn a_sender_who_pauses_too_long_is_told_so_and_leaves_nothing() {
     connection.send(request("PUT", "/a", &["Content-Length: 10"]));
     connection.send("abc");
     let answer = connection.receive();
-    assert_eq!((answer.status, answer.find("Connection")), (408, Some("close")));
+    assert_eq!(
+        (answer.status, answer.find("Connection")),
+        (408, Some("close"))
+    );
     connection.assert_closed();
     eventually("nothing is left", || no_partials(&dir));
     assert_eq!(read(&dir, "a"), None);
@@ -421,14 +632,19 @@ fn curl_stores_and_fetches_a_large_file() {
     source.write("large file.bin", &content);
     let url = format!("http://{}/sub/", server.address());
     let curl = |arguments: &[&str]| {
-        let output =
-            std::process::Command::new("curl").args(["-sS", "-m", "20", "-w", "%{http_code}"]).args(arguments).output();
+        let output = std::process::Command::new("curl")
+            .args(["-sS", "-m", "20", "-w", "%{http_code}"])
+            .args(arguments)
+            .output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     };
     let file = source.join("large file.bin");
     assert_eq!(curl(&["-T", file.to_str().unwrap(), &url]), "201");
     let mut stored = Vec::new();
-    std::fs::File::open(dir.join("sub/large file.bin")).unwrap().read_to_end(&mut stored).unwrap();
+    std::fs::File::open(dir.join("sub/large file.bin"))
+        .unwrap()
+        .read_to_end(&mut stored)
+        .unwrap();
     assert!(stored == content, "another content was stored");
     // From standard input, hence in chunks.
     let from_stdin = std::process::Command::new("curl")
@@ -438,5 +654,8 @@ fn curl_stores_and_fetches_a_large_file() {
     let mut child = from_stdin.unwrap();
     child.stdin.take().unwrap().write_all(&content).unwrap();
     assert!(child.wait().unwrap().success());
-    assert!(std::fs::read(dir.join("sub/stdin")).unwrap() == content, "another content was stored from chunks");
+    assert!(
+        std::fs::read(dir.join("sub/stdin")).unwrap() == content,
+        "another content was stored from chunks"
+    );
 }

@@ -1,6 +1,8 @@
 //! `serve http --accounts`: who may do what.
 
-use socketserver_handlers::common::accounts::{ANONYMOUS, Cost, NewUser, Prefix, Rights, Store, hash_password};
+use socketserver_handlers::common::accounts::{
+    ANONYMOUS, Cost, NewUser, Prefix, Rights, Store, hash_password,
+};
 use socketserver_handlers::common::basic::{self, Credentials};
 
 use crate::http_raw::{Answer, Connection, request};
@@ -14,13 +16,16 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// With these users, each as NAME, RIGHTS and PATH: `ada lrw / ada - /secret`. Everybody's password is `NAME:pass`.
+    /// With these users, each as NAME, RIGHTS and PATH: `ada lrw / ada - /secret`. Everybody's
+    /// password is `NAME:pass`.
     pub(crate) fn new(test: &str, users: &[(&str, &str, &str)]) -> Guarded {
         let dir = TestDir::new(test);
         std::fs::create_dir(dir.join("site")).unwrap();
         let store = Store::create(&dir.join("accounts.db")).unwrap();
         let guarded = Guarded { dir, store };
-        users.iter().for_each(|(name, rights, path)| guarded.allow(name, rights, path));
+        users
+            .iter()
+            .for_each(|(name, rights, path)| guarded.allow(name, rights, path));
         guarded
     }
 
@@ -28,8 +33,15 @@ impl Guarded {
     pub(crate) fn allow(&self, name: &str, rights: &str, path: &str) {
         let (rights, path): (Rights, Prefix) = (rights.parse().unwrap(), path.parse().unwrap());
         if self.store.account(name).unwrap().is_none() {
-            let hash = (name != ANONYMOUS).then(|| hash_password(&password(name), Cost::CHEAP).unwrap());
-            let user = NewUser { name, hash, home: Prefix::root(), quota: None, rights: Rights::NONE };
+            let hash =
+                (name != ANONYMOUS).then(|| hash_password(&password(name), Cost::CHEAP).unwrap());
+            let user = NewUser {
+                name,
+                hash,
+                home: Prefix::root(),
+                quota: None,
+                rights: Rights::NONE,
+            };
             self.store.add_user(&user).unwrap();
         }
         self.store.change_rights(name, &path, |_| rights).unwrap();
@@ -45,8 +57,14 @@ impl Guarded {
 
     pub(crate) fn start(&self, options: &[&str]) -> TestServer {
         let (site, accounts) = (self.dir.join("site"), self.dir.join("accounts.db"));
-        let arguments =
-            ["http", site.to_str().unwrap(), "--accounts", accounts.to_str().unwrap(), "--upload", "--no-fsync"];
+        let arguments = [
+            "http",
+            site.to_str().unwrap(),
+            "--accounts",
+            accounts.to_str().unwrap(),
+            "--upload",
+            "--no-fsync",
+        ];
         TestServer::start(&[&arguments, options].concat())
     }
 }
@@ -64,20 +82,37 @@ pub(crate) fn login(name: &str) -> Vec<String> {
 }
 
 pub(crate) fn authorization(name: &str, password: &str) -> String {
-    let credentials = Credentials { name: name.to_owned(), password: password.to_owned() };
+    let credentials = Credentials {
+        name: name.to_owned(),
+        password: password.to_owned(),
+    };
     format!("Authorization: {}", basic::format(&credentials))
 }
 
 /// A request of a user, on a connection of its own.
-pub(crate) fn ask_as(server: &TestServer, user: &str, method: &str, target: &str, fields: &[&str]) -> Answer {
+pub(crate) fn ask_as(
+    server: &TestServer,
+    user: &str,
+    method: &str,
+    target: &str,
+    fields: &[&str],
+) -> Answer {
     let login = login(user);
-    let fields: Vec<&str> = fields.iter().copied().chain(login.iter().map(String::as_str)).collect();
+    let fields: Vec<&str> = fields
+        .iter()
+        .copied()
+        .chain(login.iter().map(String::as_str))
+        .collect();
     Connection::open(server).ask(method, target, &fields)
 }
 
 fn put_as(server: &TestServer, user: &str, target: &str, content: &str) -> u16 {
     let mut connection = Connection::open(server);
-    let fields = [login(user), vec![format!("Content-Length: {}", content.len())]].concat();
+    let fields = [
+        login(user),
+        vec![format!("Content-Length: {}", content.len())],
+    ]
+    .concat();
     let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
     connection.send([&request("PUT", target, &fields), content.as_bytes()].concat());
     connection.receive().status
@@ -100,24 +135,59 @@ fn every_method_needs_its_right() {
     for (method, target, fields, expected) in [
         ("GET", "/d/", &[][..], [401, 200, 403, 403, 403, 200]),
         ("GET", "/d/?json", &[], [401, 200, 403, 403, 403, 200]),
-        ("GET", "/d/?archive=tar.gz", &[], [401, 200, 403, 403, 403, 200]),
+        (
+            "GET",
+            "/d/?archive=tar.gz",
+            &[],
+            [401, 200, 403, 403, 403, 200],
+        ),
         ("HEAD", "/d/", &[], [401, 200, 403, 403, 403, 200]),
         ("GET", "/d", &[], [401, 301, 301, 403, 403, 301]),
         ("GET", "/d/f", &[], [401, 403, 200, 403, 403, 200]),
         ("GET", "/d/f?download", &[], [401, 403, 200, 403, 403, 200]),
         ("HEAD", "/d/f", &[], [401, 403, 200, 403, 403, 200]),
-        ("GET", "/d/f", &["If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT"], [401, 403, 304, 403, 403, 304]),
-        ("GET", "/d/f", &["Range: bytes=0-0"], [401, 403, 206, 403, 403, 206]),
-        ("GET", "/d/f", &["If-Match: \"x\""], [401, 403, 412, 403, 403, 412]),
+        (
+            "GET",
+            "/d/f",
+            &["If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT"],
+            [401, 403, 304, 403, 403, 304],
+        ),
+        (
+            "GET",
+            "/d/f",
+            &["Range: bytes=0-0"],
+            [401, 403, 206, 403, 403, 206],
+        ),
+        (
+            "GET",
+            "/d/f",
+            &["If-Match: \"x\""],
+            [401, 403, 412, 403, 403, 412],
+        ),
         ("GET", "/index/", &[], [401, 403, 200, 403, 403, 200]),
         ("GET", "/none", &[], [401, 404, 404, 403, 403, 404]),
         ("GET", "/%2e%2e/x", &[], [400; 6]),
         ("MKCOL", "/new", &[], [401, 403, 403, 201, 403, 201]),
         ("DELETE", "/d/f", &[], [401, 403, 403, 403, 204, 204]),
         ("DELETE", "/none", &[], [401, 403, 403, 403, 404, 404]),
-        ("MOVE", "/d/f", &["Destination: /g"], [401, 403, 403, 403, 403, 201]),
-        ("POST", "/d/", &["Content-Length: 0"], [401, 403, 403, 415, 403, 415]),
-        ("PATCH", "/d/f", &["Content-Length: 0"], [401, 403, 403, 412, 403, 412]),
+        (
+            "MOVE",
+            "/d/f",
+            &["Destination: /g"],
+            [401, 403, 403, 403, 403, 201],
+        ),
+        (
+            "POST",
+            "/d/",
+            &["Content-Length: 0"],
+            [401, 403, 403, 415, 403, 415],
+        ),
+        (
+            "PATCH",
+            "/d/f",
+            &["Content-Length: 0"],
+            [401, 403, 403, 412, 403, 412],
+        ),
         ("COPY", "/d/f", &[], [401, 403, 403, 403, 403, 501]),
         ("OPTIONS", "/d/f", &[], [204; 6]),
     ] {
@@ -130,24 +200,48 @@ fn every_method_needs_its_right() {
             let answer = ask_as(&server, user, method, target, fields);
             assert_eq!(answer.status, status, "{user} {method} {target} {fields:?}");
             let challenge = r#"Basic realm="socketserver", charset="UTF-8""#;
-            assert_eq!(answer.find("WWW-Authenticate"), (status == 401).then_some(challenge), "{user} {method}");
+            assert_eq!(
+                answer.find("WWW-Authenticate"),
+                (status == 401).then_some(challenge),
+                "{user} {method}"
+            );
         }
     }
-    for (user, new, taken) in [("-", 401, 401), ("reader", 403, 403), ("writer", 201, 403), ("ada", 201, 204)] {
+    for (user, new, taken) in [
+        ("-", 401, 401),
+        ("reader", 403, 403),
+        ("writer", 201, 403),
+        ("ada", 201, 204),
+    ] {
         let _ = std::fs::remove_file(guarded.dir.join("site/p"));
         assert_eq!(put_as(&server, user, "/p", "one"), new, "{user}");
         guarded.write("p", "old");
         assert_eq!(put_as(&server, user, "/p", "two"), taken, "{user}");
-        assert_eq!(guarded.read("p").as_deref(), Some(if taken == 204 { "two" } else { "old" }));
+        assert_eq!(
+            guarded.read("p").as_deref(),
+            Some(if taken == 204 { "two" } else { "old" })
+        );
     }
 }
 
 #[test]
 fn the_deepest_rule_decides_and_what_may_not_be_seen_does_not_show() {
-    let rules = [("ada", "lr", "/"), ("ada", "-", "/secret"), ("ada", "lr", "/secret/open"), ("ada", "l", "/names")];
+    let rules = [
+        ("ada", "lr", "/"),
+        ("ada", "-", "/secret"),
+        ("ada", "lr", "/secret/open"),
+        ("ada", "l", "/names"),
+    ];
     let guarded = Guarded::new("users-paths", &rules);
     guarded.allow("ada", "-", "/hidden");
-    for name in ["a", "secret/b", "secret/open/c", "hidden/d", "names/e", "names/README.md"] {
+    for name in [
+        "a",
+        "secret/b",
+        "secret/open/c",
+        "hidden/d",
+        "names/e",
+        "names/README.md",
+    ] {
         guarded.write(name, "# Unspoken");
     }
     let server = guarded.start(&["--hidden"]);
@@ -166,10 +260,19 @@ fn the_deepest_rule_decides_and_what_may_not_be_seen_does_not_show() {
         ("/names/e", 403),
         ("/accounts.db", 404),
     ] {
-        assert_eq!(ask_as(&server, "ada", "GET", target, &[]).status, status, "{target}");
+        assert_eq!(
+            ask_as(&server, "ada", "GET", target, &[]).status,
+            status,
+            "{target}"
+        );
     }
     let page = ask_as(&server, "ada", "GET", "/?json", &[]);
-    for (name, shown) in [("\"a\"", true), ("secret", true), ("hidden", false), ("names", true)] {
+    for (name, shown) in [
+        ("\"a\"", true),
+        ("secret", true),
+        ("hidden", false),
+        ("names", true),
+    ] {
         assert_eq!(page.text().contains(name), shown, "{name}: {}", page.text());
     }
     // A name may be seen where the content may not.
@@ -177,40 +280,96 @@ fn the_deepest_rule_decides_and_what_may_not_be_seen_does_not_show() {
     assert!(names.text().contains("README.md") && !names.text().contains("Unspoken"));
     let archive = ask_as(&server, "ada", "GET", "/?archive=tar.gz", &[]);
     let mut plain = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&archive.body[..]), &mut plain).unwrap();
+    std::io::Read::read_to_end(
+        &mut flate2::read::GzDecoder::new(&archive.body[..]),
+        &mut plain,
+    )
+    .unwrap();
     let packed = String::from_utf8_lossy(&plain);
-    for (name, inside) in [("files/a", true), ("secret", false), ("hidden", false), ("names/e", false)] {
+    for (name, inside) in [
+        ("files/a", true),
+        ("secret", false),
+        ("hidden", false),
+        ("names/e", false),
+    ] {
         assert_eq!(packed.contains(name), inside, "{name}");
     }
 }
 
 #[test]
 fn an_upload_only_user_throws_in_what_nobody_sees() {
-    let guarded = Guarded::new("users-letter-box", &[("box", "w", "/"), ("-", "-", "/"), ("ada", "lr", "/")]);
+    let guarded = Guarded::new(
+        "users-letter-box",
+        &[("box", "w", "/"), ("-", "-", "/"), ("ada", "lr", "/")],
+    );
     let server = guarded.start(&[]);
     assert_eq!(put_as(&server, "box", "/in/letter", "dear"), 201);
     assert_eq!(put_as(&server, "box", "/in/letter", "forged"), 403);
     for target in ["/", "/in", "/in/", "/in/letter", "/in/none"] {
-        assert_eq!(ask_as(&server, "box", "GET", target, &[]).status, 403, "{target}");
+        assert_eq!(
+            ask_as(&server, "box", "GET", target, &[]).status,
+            403,
+            "{target}"
+        );
     }
-    assert_eq!(ask_as(&server, "box", "DELETE", "/in/letter", &[]).status, 403);
-    assert_eq!(ask_as(&server, "ada", "GET", "/in/letter", &[]).text(), "dear");
+    assert_eq!(
+        ask_as(&server, "box", "DELETE", "/in/letter", &[]).status,
+        403
+    );
+    assert_eq!(
+        ask_as(&server, "ada", "GET", "/in/letter", &[]).text(),
+        "dear"
+    );
 }
 
 #[test]
 fn an_upload_only_user_s_browser_gets_a_page_that_tells_nothing() {
-    let guarded = Guarded::new("users-letter-page", &[("box", "w", "/in"), ("ada", "lrw", "/")]);
+    let guarded = Guarded::new(
+        "users-letter-page",
+        &[("box", "w", "/in"), ("ada", "lrw", "/")],
+    );
     let server = guarded.start(&[]);
     assert_eq!(put_as(&server, "box", "/in/letter", "dear"), 201);
-    let page = |user: &str, target: &str| ask_as(&server, user, "GET", target, &["Accept: text/html,*/*;q=0.8"]);
-    for target in ["/in/", "/in/none/", "/in/?archive=zip", "/in/?json", "/in/?hash=md5"] {
+    let page = |user: &str, target: &str| {
+        ask_as(
+            &server,
+            user,
+            "GET",
+            target,
+            &["Accept: text/html,*/*;q=0.8"],
+        )
+    };
+    for target in [
+        "/in/",
+        "/in/none/",
+        "/in/?archive=zip",
+        "/in/?json",
+        "/in/?hash=md5",
+    ] {
         let answer = page("box", target);
         let text = answer.text();
-        assert!(answer.status == 200 && text.contains("Upload files"), "{target}: {text}");
-        assert!(!text.contains("letter\"") && !text.contains("<table"), "{target}: {text}");
-        assert!(answer.field("Content-Security-Policy").contains("script-src 'nonce-"), "{target}");
+        assert!(
+            answer.status == 200 && text.contains("Upload files"),
+            "{target}: {text}"
+        );
+        assert!(
+            !text.contains("letter\"") && !text.contains("<table"),
+            "{target}: {text}"
+        );
+        assert!(
+            answer
+                .field("Content-Security-Policy")
+                .contains("script-src 'nonce-"),
+            "{target}"
+        );
     }
-    for (target, status) in [("/", 403), ("/in", 403), ("/in/letter", 403), ("/out/", 403), ("/in/letter/", 200)] {
+    for (target, status) in [
+        ("/", 403),
+        ("/in", 403),
+        ("/in/letter", 403),
+        ("/out/", 403),
+        ("/in/letter/", 200),
+    ] {
         assert_eq!(page("box", target).status, status, "{target}");
     }
     assert_eq!(page("-", "/in/").status, 401);
@@ -220,16 +379,28 @@ fn an_upload_only_user_s_browser_gets_a_page_that_tells_nothing() {
 
 #[test]
 fn everybody_may_throw_in_files_and_who_is_known_can_log_in() {
-    let guarded = Guarded::new("users-open-box", &[(ANONYMOUS, "w", "/"), ("ada", "lr", "/")]);
+    let guarded = Guarded::new(
+        "users-open-box",
+        &[(ANONYMOUS, "w", "/"), ("ada", "lr", "/")],
+    );
     let server = guarded.start(&[]);
-    let page = |user: &str, target: &str| ask_as(&server, user, "GET", target, &["Accept: text/html"]);
+    let page =
+        |user: &str, target: &str| ask_as(&server, user, "GET", target, &["Accept: text/html"]);
     assert!(page("-", "/").text().contains("?login"));
-    assert_eq!((page("-", "/?login").status, page("ada", "/?login").status), (401, 200));
+    assert_eq!(
+        (page("-", "/?login").status, page("ada", "/?login").status),
+        (401, 200)
+    );
 }
 
 #[test]
 fn a_move_shows_nothing_that_could_not_be_read_before() {
-    let rules = [("ada", "wd", "/box"), ("ada", "lrwd", "/mine"), ("ada", "wd", "/other"), ("ada", "lr", "/fixed")];
+    let rules = [
+        ("ada", "wd", "/box"),
+        ("ada", "lrwd", "/mine"),
+        ("ada", "wd", "/other"),
+        ("ada", "lr", "/fixed"),
+    ];
     let guarded = Guarded::new("users-move", &rules);
     let server = guarded.start(&[]);
     for (from, to, status) in [
@@ -251,40 +422,88 @@ fn a_move_shows_nothing_that_could_not_be_read_before() {
             std::fs::remove_file(guarded.dir.join("site/box/f")).unwrap();
         }
         let destination = format!("Destination: {to}");
-        assert_eq!(ask_as(&server, "ada", "MOVE", from, &[&destination]).status, status, "{from} {to}");
+        assert_eq!(
+            ask_as(&server, "ada", "MOVE", from, &[&destination]).status,
+            status,
+            "{from} {to}"
+        );
     }
     guarded.allow("ada", "lrw", "/mine/kept");
     guarded.write("mine/kept", "kept");
-    assert_eq!(ask_as(&server, "ada", "MOVE", "/mine/taken", &["Destination: /mine/kept"]).status, 403);
+    assert_eq!(
+        ask_as(
+            &server,
+            "ada",
+            "MOVE",
+            "/mine/taken",
+            &["Destination: /mine/kept"]
+        )
+        .status,
+        403
+    );
     assert_eq!(guarded.read("mine/kept").as_deref(), Some("kept"));
     // A folder goes with all that is in it.
-    assert_eq!(ask_as(&server, "ada", "MOVE", "/mine", &["Destination: /other/mine"]).status, 403);
+    assert_eq!(
+        ask_as(
+            &server,
+            "ada",
+            "MOVE",
+            "/mine",
+            &["Destination: /other/mine"]
+        )
+        .status,
+        403
+    );
 }
 
 #[test]
 fn everybody_has_the_rights_of_the_anonymous_user() {
-    let guarded =
-        Guarded::new("users-anonymous", &[(ANONYMOUS, "lr", "/"), (ANONYMOUS, "-", "/private"), ("ada", "lrw", "/")]);
+    let guarded = Guarded::new(
+        "users-anonymous",
+        &[
+            (ANONYMOUS, "lr", "/"),
+            (ANONYMOUS, "-", "/private"),
+            ("ada", "lrw", "/"),
+        ],
+    );
     guarded.write("a", "open");
     guarded.write("private/b", "closed");
     let server = guarded.start(&[]);
     let open = ask_as(&server, "-", "GET", "/a", &[]);
-    assert_eq!((open.status, open.field("Vary"), open.find("Cache-Control")), (200, "Authorization", None));
+    assert_eq!(
+        (open.status, open.field("Vary"), open.find("Cache-Control")),
+        (200, "Authorization", None)
+    );
     let closed = ask_as(&server, "-", "GET", "/private/b", &[]);
-    assert_eq!((closed.status, closed.field("Vary")), (401, "Authorization"));
-    assert_eq!(ask_as(&server, "-", "GET", "/private/none", &[]).status, 401);
-    assert!(!ask_as(&server, "-", "GET", "/?json", &[]).text().contains("private"));
+    assert_eq!(
+        (closed.status, closed.field("Vary")),
+        (401, "Authorization")
+    );
+    assert_eq!(
+        ask_as(&server, "-", "GET", "/private/none", &[]).status,
+        401
+    );
+    assert!(
+        !ask_as(&server, "-", "GET", "/?json", &[])
+            .text()
+            .contains("private")
+    );
     assert_eq!(put_as(&server, "-", "/new", "x"), 401);
     assert_eq!(put_as(&server, "ada", "/new", "x"), 201);
     let own = ask_as(&server, "ada", "GET", "/private/b", &[]);
-    assert_eq!((own.text(), own.field("Cache-Control"), own.field("Vary")), ("closed", "private", "Authorization"));
-    // Who gives a name is told that it is wrong, whatever everybody may do; and nobody is `anonymous` by a password.
+    assert_eq!(
+        (own.text(), own.field("Cache-Control"), own.field("Vary")),
+        ("closed", "private", "Authorization")
+    );
+    // Who gives a name is told that it is wrong, whatever everybody may do; and nobody is
+    // `anonymous` by a password.
     for (name, password) in [("ada", "wrong"), ("eve", "x"), (ANONYMOUS, "")] {
         let answer = Connection::open(&server).ask("GET", "/a", &[&authorization(name, password)]);
         assert_eq!(answer.status, 401, "{name}");
     }
     for value in ["Basic", "Basic !", "Bearer x", "Basic YWJj"] {
-        let answer = Connection::open(&server).ask("GET", "/a", &[&format!("Authorization: {value}")]);
+        let answer =
+            Connection::open(&server).ask("GET", "/a", &[&format!("Authorization: {value}")]);
         assert_eq!(answer.status, 401, "{value}");
     }
 }

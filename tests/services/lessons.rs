@@ -7,27 +7,45 @@ use std::sync::OnceLock;
 use crate::support::has_tool;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// The lessons' names, from the files that play them.
 fn lessons() -> Vec<String> {
-    let files = std::fs::read_dir(root().join("lessons")).unwrap().map(|entry| entry.unwrap().path());
+    let files = std::fs::read_dir(root().join("lessons"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let scripts = files.filter(|path| path.extension().is_some_and(|extension| extension == "sh"));
-    let mut names: Vec<_> = scripts.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    let mut names: Vec<_> = scripts
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
     names.retain(|name| name != "player");
     names.sort();
     assert!(names.len() >= 3, "{names:?}");
     names
 }
 
-/// Where the binary is, and the examples: `cargo test` builds them, unless it is told to run only some tests.
+/// Where the binary is, and the examples: `cargo test` builds them, unless it is told to run only
+/// some tests.
 fn binaries() -> &'static Path {
     static BUILT: OnceLock<()> = OnceLock::new();
-    let binaries = Path::new(env!("CARGO_BIN_EXE_socketserver")).parent().unwrap();
+    let binaries = Path::new(env!("CARGO_BIN_EXE_socketserver"))
+        .parent()
+        .unwrap();
     BUILT.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--locked", "--package", "socketserver", "--examples", "--target-dir"]);
+        build.args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            "socketserver",
+            "--examples",
+            "--target-dir",
+        ]);
         build.arg(binaries.parent().unwrap()).current_dir(root());
         if binaries.ends_with("release") {
             build.arg("--release");
@@ -40,11 +58,26 @@ fn binaries() -> &'static Path {
 #[test]
 fn every_page_shows_its_example_and_an_exercise() {
     for name in lessons() {
-        let read = |kind: &str| std::fs::read_to_string(root().join(format!("lessons/{name}.{kind}"))).unwrap();
+        let read = |kind: &str| {
+            std::fs::read_to_string(root().join(format!("lessons/{name}.{kind}"))).unwrap()
+        };
         let (page, example) = (read("md"), read("rs"));
-        assert!(example.lines().count() <= 60, "{name}: the example has {} lines", example.lines().count());
-        assert!(page.contains(&format!("```rust\n{example}```")), "{name}: the page doesn't show the example as it is");
-        for part in ["# ", &format!("`make lesson-{name}`"), "## What to see", "## The example", "## Exercise"] {
+        assert!(
+            example.lines().count() <= 60,
+            "{name}: the example has {} lines",
+            example.lines().count()
+        );
+        assert!(
+            page.contains(&format!("```rust\n{example}```")),
+            "{name}: the page doesn't show the example as it is"
+        );
+        for part in [
+            "# ",
+            &format!("`make lesson-{name}`"),
+            "## What to see",
+            "## The example",
+            "## Exercise",
+        ] {
             assert!(page.contains(part), "{name}: the page has no {part}");
         }
     }
@@ -56,13 +89,31 @@ fn every_lesson_plays_to_its_end() {
         return;
     }
     for name in lessons() {
-        let player = ["60", "sh", "lessons/player.sh", &name, binaries().to_str().unwrap()];
-        let output = Command::new("timeout").args(player).current_dir(root()).output().unwrap();
+        let player = [
+            "60",
+            "sh",
+            "lessons/player.sh",
+            &name,
+            binaries().to_str().unwrap(),
+        ];
+        let output = Command::new("timeout")
+            .args(player)
+            .current_dir(root())
+            .output()
+            .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "{name}: {}\n{}", text(&output.stdout), text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{name}: {}\n{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
         let (shown, traced) = (text(&output.stdout), text(&output.stderr));
         assert!(shown.contains(" listening on "), "{name}: {shown}");
-        assert!(traced.contains("<-") || traced.contains("handle"), "{name}: nothing crossed the wire: {traced}");
+        assert!(
+            traced.contains("<-") || traced.contains("handle"),
+            "{name}: nothing crossed the wire: {traced}"
+        );
     }
 }
 
@@ -78,9 +129,17 @@ fn every_example_serves_and_ends() {
             _ => &["127.0.0.1:0"],
         };
         let program = examples.join(format!("lesson-{name}"));
-        let output =
-            Command::new("sh").args(["-c", script]).arg(program).args(arguments).current_dir(root()).output().unwrap();
+        let output = Command::new("sh")
+            .args(["-c", script])
+            .arg(program)
+            .args(arguments)
+            .current_dir(root())
+            .output()
+            .unwrap();
         let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && shown.contains(" listening on "), "{name}: {shown}, {output:?}");
+        assert!(
+            output.status.success() && shown.contains(" listening on "),
+            "{name}: {shown}, {output:?}"
+        );
     }
 }

@@ -10,13 +10,22 @@ const HALF_A_HEAD: &[u8] = b"GET / HTTP/1.1\r\nHo";
 #[test]
 fn with_nothing_in_flight_the_process_is_gone_in_under_100_ms() {
     let dir = TestDir::new("gone");
-    for (signal, model) in
-        [("INT", "pool"), ("TERM", "pool"), ("TERM", "threads"), ("TERM", "sequential"), ("INT", "processes")]
-    {
+    for (signal, model) in [
+        ("INT", "pool"),
+        ("TERM", "pool"),
+        ("TERM", "threads"),
+        ("TERM", "sequential"),
+        ("INT", "processes"),
+    ] {
         // The best of three: a busy machine may take a process's turn away for longer than that.
         let times = (0..3).map(|_| {
             let mut server = TestServer::start(&["http", dir.as_str(), "--model", model]);
-            assert!(server.exchange(b"GET / HTTP/1.0\r\n\r\n").starts_with(b"HTTP/1.1 200"), "{model}");
+            assert!(
+                server
+                    .exchange(b"GET / HTTP/1.0\r\n\r\n")
+                    .starts_with(b"HTTP/1.1 200"),
+                "{model}"
+            );
             server.signal(signal);
             let (code, took) = server.wait();
             assert_eq!(code, Some(0), "{model}");
@@ -56,7 +65,9 @@ fn a_request_in_flight_may_end_within_the_grace() {
     let mut answer = String::new();
     slow.read_to_string(&mut answer).unwrap();
     assert!(
-        answer.starts_with("HTTP/1.1 200") && answer.contains("Connection: close") && answer.ends_with("<p>hello"),
+        answer.starts_with("HTTP/1.1 200")
+            && answer.contains("Connection: close")
+            && answer.ends_with("<p>hello"),
         "{answer}"
     );
     assert_eq!(server.wait().0, Some(0));
@@ -81,7 +92,9 @@ fn a_download_that_nobody_reads_is_cut_after_the_grace() {
     dir.write("large", vec![7; 32 << 20]);
     let mut server = TestServer::start(&["http", dir.as_str(), "--grace", "200ms"]);
     let mut reader = server.connect();
-    reader.write_all(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    reader
+        .write_all(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
     reader.read_exact(&mut [0; 1000]).unwrap();
     let threads = server.threads();
     assert_eq!(threads, server.threads(), "a slow download holds a thread");
@@ -102,9 +115,17 @@ fn sighup_reopens_the_logs_and_keeps_serving() {
     let mut server = server;
     server.signal("TERM");
     assert_eq!(server.wait().0, Some(0));
-    let (old, new) = (std::fs::read_to_string(&moved).unwrap(), std::fs::read_to_string(&log).unwrap());
+    let (old, new) = (
+        std::fs::read_to_string(&moved).unwrap(),
+        std::fs::read_to_string(&log).unwrap(),
+    );
     assert!(old.contains("\"GET /before HTTP/1.0\" 404"), "{old}");
-    assert!(new.contains("\"GET /after HTTP/1.0\" 404") && new.contains("a\\x22b") && !new.contains("before"), "{new}");
+    assert!(
+        new.contains("\"GET /after HTTP/1.0\" 404")
+            && new.contains("a\\x22b")
+            && !new.contains("before"),
+        "{new}"
+    );
 }
 
 #[test]
@@ -117,7 +138,11 @@ fn a_bad_file_keeps_the_old_state_on_sighup() {
     server.signal("HUP");
     let line = server.wait_for_log("nothing is reloaded");
     assert!(line.contains("line 1"), "{line}");
-    assert!(server.exchange(b"GET / HTTP/1.0\r\n\r\n").starts_with(b"HTTP/1.1 200"));
+    assert!(
+        server
+            .exchange(b"GET / HTTP/1.0\r\n\r\n")
+            .starts_with(b"HTTP/1.1 200")
+    );
     dir.write("deny", "127.0.0.0/8\n");
     server.signal("HUP");
     server.wait_for_log("reloaded");
@@ -132,17 +157,24 @@ fn accepting_recovers_when_descriptors_run_out() {
     let mut server = TestServer::start_with(&["http", dir.as_str()], 1, |command| {
         let arguments: Vec<_> = command.get_args().map(|a| a.to_os_string()).collect();
         *command = std::process::Command::new("sh");
-        command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", binary]).args(arguments)
+        command
+            .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", binary])
+            .args(arguments)
     });
     let connections: Vec<_> = (0..100).map(|_| server.connect()).collect();
     server.wait_for_log("trying again");
     drop(connections);
-    assert!(server.exchange(b"GET / HTTP/1.0\r\n\r\n").starts_with(b"HTTP/1.1 200"));
+    assert!(
+        server
+            .exchange(b"GET / HTTP/1.0\r\n\r\n")
+            .starts_with(b"HTTP/1.1 200")
+    );
     server.signal("TERM");
     assert_eq!(server.wait().0, Some(0));
 }
 
-/// An echo server with `count` clients, of whom as many are served as the options allow; then SIGTERM.
+/// An echo server with `count` clients, of whom as many are served as the options allow; then
+/// SIGTERM.
 fn end_with_idle_clients(options: &[&str], count: usize) -> (Option<i32>, Duration) {
     let mut server = TestServer::start(&[&["echo"], options].concat());
     let mut clients: Vec<_> = (0..count).map(|_| server.connect()).collect();
@@ -173,24 +205,47 @@ fn a_sighup_changes_all_or_nothing() {
     let dir = TestDir::new("hup-nothing");
     dir.write("deny", "192.0.2.0/24\n");
     dir.write("logs/access", "");
-    let (list, log) = (format!("@{}", dir.join("deny").display()), dir.join("logs/access"));
-    let server = TestServer::start(&["http", dir.as_str(), "--deny", &list, "--access-log", log.to_str().unwrap()]);
+    let (list, log) = (
+        format!("@{}", dir.join("deny").display()),
+        dir.join("logs/access"),
+    );
+    let server = TestServer::start(&[
+        "http",
+        dir.as_str(),
+        "--deny",
+        &list,
+        "--access-log",
+        log.to_str().unwrap(),
+    ]);
     dir.write("deny", "127.0.0.0/8\n");
     std::fs::remove_dir_all(dir.join("logs")).unwrap();
     server.signal("HUP");
     let line = server.wait_for_log("nothing is reloaded");
     assert!(line.contains(log.to_str().unwrap()), "{line}");
-    assert!(server.exchange(b"GET / HTTP/1.0\r\n\r\n").starts_with(b"HTTP/1.1 200"));
+    assert!(
+        server
+            .exchange(b"GET / HTTP/1.0\r\n\r\n")
+            .starts_with(b"HTTP/1.1 200")
+    );
 }
 
 #[test]
 fn datagram_services_listen_at_several_addresses() {
-    let arguments = ["echo", "--udp", "--bind", "127.0.0.1:0", "--bind", "127.0.0.2:0"];
+    let arguments = [
+        "echo",
+        "--udp",
+        "--bind",
+        "127.0.0.1:0",
+        "--bind",
+        "127.0.0.2:0",
+    ];
     let server = TestServer::start_with(&arguments, 2, |command| command);
     for line in &server.ready {
         let address = line.split("udp://").nth(1).unwrap();
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         socket.connect(address).unwrap();
         socket.send(b"hello").unwrap();
         assert_eq!(socket.recv(&mut [0; 10]).unwrap(), 5, "{address}");
@@ -205,11 +260,15 @@ fn files_are_found_again_when_descriptors_are_short() {
     let server = TestServer::start_with(&["http", dir.as_str()], 1, |command| {
         let arguments: Vec<_> = command.get_args().map(|a| a.to_os_string()).collect();
         *command = std::process::Command::new("sh");
-        command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", binary]).args(arguments)
+        command
+            .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", binary])
+            .args(arguments)
     });
     let mut first = server.connect();
     let mut status = || {
-        first.write_all(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        first
+            .write_all(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
+            .unwrap();
         let mut answer = [0; 4096];
         let count = first.read(&mut answer).unwrap();
         String::from_utf8_lossy(&answer[9..12.min(count)]).into_owned()

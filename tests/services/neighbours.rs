@@ -1,4 +1,5 @@
-//! Other servers, which tests run beside ours: on a socket file each, so that no port is taken twice.
+//! Other servers, which tests run beside ours: on a socket file each, so that no port is taken
+//! twice.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -14,8 +15,8 @@ pub(crate) struct Neighbour {
 }
 
 impl Neighbour {
-    /// Starts nginx as one process, with these lines in its `http` block; `{dir}` in them is its folder, where it
-    /// listens on `socket`.
+    /// Starts nginx as one process, with these lines in its `http` block; `{dir}` in them is its
+    /// folder, where it listens on `socket`.
     pub(crate) fn nginx(name: &str, http: &str) -> Neighbour {
         let config = format!(
             "daemon off; master_process off; pid {{dir}}/pid; error_log {{dir}}/error.log;
@@ -26,10 +27,16 @@ impl Neighbour {
                  {http}
              }}"
         );
-        Neighbour::start("nginx", name, &config, &["-e", "{dir}/error.log", "-c", "{dir}/config"])
+        Neighbour::start(
+            "nginx",
+            name,
+            &config,
+            &["-e", "{dir}/error.log", "-c", "{dir}/config"],
+        )
     }
 
-    /// Starts HAProxy with this configuration; `{dir}` in it is its folder, where it listens on `socket`.
+    /// Starts HAProxy with this configuration; `{dir}` in it is its folder, where it listens on
+    /// `socket`.
     pub(crate) fn haproxy(name: &str, config: &str) -> Neighbour {
         Neighbour::start("haproxy", name, config, &["-db", "-f", "{dir}/config"])
     }
@@ -41,9 +48,16 @@ impl Neighbour {
         let log = std::fs::File::create(dir.join("log")).unwrap();
         let mut command = Command::new(program);
         command.args(arguments.iter().map(|argument| place(argument)));
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         let neighbour = Neighbour { child, dir };
-        eventually(&format!("{program} listens"), || UnixStream::connect(neighbour.dir.join("socket")).is_ok());
+        eventually(&format!("{program} listens"), || {
+            UnixStream::connect(neighbour.dir.join("socket")).is_ok()
+        });
         neighbour
     }
 
@@ -67,7 +81,8 @@ impl Drop for Neighbour {
     }
 }
 
-/// Sends bytes, and reads the first response. `None` is the connection's end, or an answer of HTTP/0.9.
+/// Sends bytes, and reads the first response. `None` is the connection's end, or an answer of
+/// HTTP/0.9.
 pub(crate) fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> Option<Answer> {
     // It may have seen enough before all is sent.
     let _ = stream.write_all(bytes);
@@ -92,8 +107,16 @@ fn first_answer(bytes: &[u8], of_head: bool) -> httparse::Result<Answer> {
         return Ok(httparse::Status::Partial);
     };
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-    let fields = head.headers.iter().map(|field| (field.name.to_owned(), text(field.value))).collect();
-    let mut answer = Answer { status: head.code.unwrap_or(0), fields, body: Vec::new() };
+    let fields = head
+        .headers
+        .iter()
+        .map(|field| (field.name.to_owned(), text(field.value)))
+        .collect();
+    let mut answer = Answer {
+        status: head.code.unwrap_or(0),
+        fields,
+        body: Vec::new(),
+    };
     if !of_head && !matches!(answer.status, 100..200 | 204 | 304) {
         let count = answer.field("Content-Length").parse().unwrap();
         match bytes[length..].get(..count) {

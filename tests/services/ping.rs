@@ -24,20 +24,34 @@ pub(crate) fn socket_to(server: &TestServer) -> UdpSocket {
 /// The sequences of the lines that contain `text`.
 pub(crate) fn sequences(lines: &[String], text: &str) -> Vec<u64> {
     let of = lines.iter().filter(|line| line.contains(text));
-    of.map(|line| line.split([' ', ':']).nth(1).unwrap().parse().unwrap()).collect()
+    of.map(|line| line.split([' ', ':']).nth(1).unwrap().parse().unwrap())
+        .collect()
 }
 
 #[test]
 fn any_datagram_comes_back_in_upper_case_from_the_address_it_was_sent_to() {
     let server = TestServer::start(&["ping"]);
-    assert!(server.ready[0].starts_with("ping listening on udp://127.0.0.1:"), "{}", server.ready[0]);
+    assert!(
+        server.ready[0].starts_with("ping listening on udp://127.0.0.1:"),
+        "{}",
+        server.ready[0]
+    );
     let socket = socket_to(&server);
     let mut answer = [0; 65_536];
     let long = [b'y'; 65_507];
-    for message in [&b"Ping 1 1700000000.5"[..], "straße é\0".as_bytes(), b"", &long] {
+    for message in [
+        &b"Ping 1 1700000000.5"[..],
+        "straße é\0".as_bytes(),
+        b"",
+        &long,
+    ] {
         socket.send(message).unwrap();
         let length = socket.recv(&mut answer).unwrap();
-        assert!(answer[..length] == message.to_ascii_uppercase(), "{length} bytes came back of {}", message.len());
+        assert!(
+            answer[..length] == message.to_ascii_uppercase(),
+            "{length} bytes came back of {}",
+            message.len()
+        );
     }
 }
 
@@ -55,8 +69,13 @@ fn drop_every_loses_the_first_and_each_nth_after_it() {
                 assert_eq!(answer[0], index, "every {every}");
             }
         }
-        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        assert!(socket.recv(&mut [0; 10]).is_err(), "every {every}: an answer too many");
+        socket
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        assert!(
+            socket.recv(&mut [0; 10]).is_err(),
+            "every {every}: an answer too many"
+        );
     }
 }
 
@@ -70,14 +89,24 @@ fn max_requests_ends_the_server_when_the_last_arrives() {
     }
     socket.send(b"c").unwrap();
     assert_eq!(server.wait().0, Some(0));
-    socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
     assert!(socket.recv(&mut [0; 10]).is_err(), "the last is answered");
 }
 
 #[test]
 fn a_seed_repeats_its_network() {
     let lost = |seed: &str| {
-        let server = TestServer::start(&["ping", "--loss", "40", "--seed", seed, "--model", "sequential"]);
+        let server = TestServer::start(&[
+            "ping",
+            "--loss",
+            "40",
+            "--seed",
+            seed,
+            "--model",
+            "sequential",
+        ]);
         let (_, lines) = ping(&server, &["-c", "30", "-i", "2ms", "-W", "300ms"]);
         let mut lost = sequences(&lines, "timed out");
         lost.sort_unstable();
@@ -91,7 +120,15 @@ fn a_seed_repeats_its_network() {
 
 #[test]
 fn replies_that_take_long_are_sent_when_the_server_ends() {
-    let mut server = TestServer::start(&["ping", "--delay", "300ms", "--reorder", "100", "--max-requests", "2"]);
+    let mut server = TestServer::start(&[
+        "ping",
+        "--delay",
+        "300ms",
+        "--reorder",
+        "100",
+        "--max-requests",
+        "2",
+    ]);
     let socket = socket_to(&server);
     socket.send(b"held").unwrap();
     socket.send(b"last").unwrap();
@@ -104,7 +141,11 @@ fn replies_that_take_long_are_sent_when_the_server_ends() {
 #[test]
 fn what_needs_a_memory_does_not_go_with_processes() {
     let (code, output, errors) = run(&["serve", "ping", "--model", "processes", "--loss", "1"]);
-    assert_eq!((code, output.as_str(), errors.lines().count()), (Some(2), "", 1), "{errors}");
+    assert_eq!(
+        (code, output.as_str(), errors.lines().count()),
+        (Some(2), "", 1),
+        "{errors}"
+    );
     let server = TestServer::start(&["ping", "--model", "processes"]);
     let socket = socket_to(&server);
     socket.send(b"abc").unwrap();
@@ -113,12 +154,23 @@ fn what_needs_a_memory_does_not_go_with_processes() {
 
 #[test]
 fn options_out_of_range_are_refused_in_one_line() {
-    for wrong in [["--drop-every", "0"], ["--loss", "101"], ["--duplicate", "x"], ["--max-requests", "0"]] {
+    for wrong in [
+        ["--drop-every", "0"],
+        ["--loss", "101"],
+        ["--duplicate", "x"],
+        ["--max-requests", "0"],
+    ] {
         let (code, _, errors) = run(&["serve", "ping", wrong[0], wrong[1]]);
         assert_eq!((code, errors.lines().count()), (Some(2), 1), "{errors}");
         assert!(errors.contains(wrong[0]), "{errors}");
     }
-    for wrong in [["-c", "0"], ["-s", "65508"], ["-i", "0"], ["--flood", "-i1"], ["--json", "--plot"]] {
+    for wrong in [
+        ["-c", "0"],
+        ["-s", "65508"],
+        ["-i", "0"],
+        ["--flood", "-i1"],
+        ["--json", "--plot"],
+    ] {
         let (code, _, errors) = run(&["client", "ping", "127.0.0.1:1", wrong[0], wrong[1]]);
         assert_eq!((code, errors.lines().count()), (Some(2), 1), "{errors}");
     }
@@ -140,7 +192,10 @@ fn unix_datagrams_are_answered_too() {
     assert_eq!(&answer[..3], b"ABC");
     let (code, output, errors) = run(&["client", "ping", &bind, "-c", "1"]);
     assert_eq!((code, errors.as_str()), (Some(0), ""));
-    assert!(output.starts_with(&format!("Sequence 1: Reply from {bind}    RTT = 0.")), "{output}");
+    assert!(
+        output.starts_with(&format!("Sequence 1: Reply from {bind}    RTT = 0.")),
+        "{output}"
+    );
 }
 
 /// The pinger that every course on networks begins with.
@@ -164,11 +219,25 @@ for sequence in range(1, 11):
 #[test]
 fn a_pinger_in_python_works_with_our_server() {
     let server = TestServer::start(&["ping", "--drop-every", "4"]);
-    let (ip, port) = (server.address().ip().to_string(), server.address().port().to_string());
-    let Some(output) = python("a_pinger_in_python", PYTHON_CLIENT, &[&ip, &port]) else { return };
+    let (ip, port) = (
+        server.address().ip().to_string(),
+        server.address().port().to_string(),
+    );
+    let Some(output) = python("a_pinger_in_python", PYTHON_CLIENT, &[&ip, &port]) else {
+        return;
+    };
     let lost = [1, 5, 9];
     let expected: String = (1..11)
-        .map(|number| format!("{} {number}\n", if lost.contains(&number) { "timeout" } else { "reply" }))
+        .map(|number| {
+            format!(
+                "{} {number}\n",
+                if lost.contains(&number) {
+                    "timeout"
+                } else {
+                    "reply"
+                }
+            )
+        })
         .collect();
     assert_eq!(output, expected);
 }

@@ -12,7 +12,10 @@ fn pattern(line: &str) -> String {
     let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
     for word in &mut words {
         if word.contains('.') && word.trim_end_matches('s').parse::<f64>().is_ok() {
-            *word = format!("<{}>", word.trim_end_matches('s').split('.').nth(1).unwrap().len());
+            *word = format!(
+                "<{}>",
+                word.trim_end_matches('s').split('.').nth(1).unwrap().len()
+            );
         }
     }
     words.join(" ")
@@ -49,18 +52,29 @@ fn without_any_reply_the_client_fails() {
     let server = TestServer::start(&["ping", "--loss", "100"]);
     let (code, lines) = ping(&server, &["-c", "3", "-i", "10ms", "-W", "50ms"]);
     assert_eq!(code, Some(1));
-    let timed_out: Vec<String> = (1..4).map(|number| format!("Sequence {number}: Request timed out.")).collect();
+    let timed_out: Vec<String> = (1..4)
+        .map(|number| format!("Sequence {number}: Request timed out."))
+        .collect();
     assert_eq!(lines[..3], timed_out);
-    assert!(lines[4].starts_with("3 sent, 0 received, 100% lost"), "{}", lines[4]);
+    assert!(
+        lines[4].starts_with("3 sent, 0 received, 100% lost"),
+        "{}",
+        lines[4]
+    );
 }
 
 #[test]
 fn nobody_there_is_told_once_and_ends_nothing() {
     let address = TestServer::start(&["ping"]).address().to_string();
-    let (code, output, errors) = run(&["client", "ping", &address, "-c", "3", "-i", "10ms", "-W", "30ms"]);
+    let (code, output, errors) = run(&[
+        "client", "ping", &address, "-c", "3", "-i", "10ms", "-W", "30ms",
+    ]);
     assert_eq!(code, Some(1));
     assert_eq!(output.matches("Request timed out.").count(), 3, "{output}");
-    assert_eq!(errors, format!("socketserver: nothing listens at {address}: connection refused\n"));
+    assert_eq!(
+        errors,
+        format!("socketserver: nothing listens at {address}: connection refused\n")
+    );
 }
 
 #[test]
@@ -70,10 +84,19 @@ fn json_has_the_keys_of_the_contract_and_no_others() {
     assert_eq!((code, lines.len()), (Some(0), 3), "{lines:?}");
     assert_eq!(lines[1], "{\"seq\": 1, \"timeout\": true}");
     let reply: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
-    assert!(lines[0].starts_with("{\"seq\": 2, \"from\": \"127.0.0.1\", \"rtt_ms\": "), "{}", lines[0]);
+    assert!(
+        lines[0].starts_with("{\"seq\": 2, \"from\": \"127.0.0.1\", \"rtt_ms\": "),
+        "{}",
+        lines[0]
+    );
     assert!(reply["rtt_ms"].as_f64().unwrap() > 0.0);
     let summary: serde_json::Value = serde_json::from_str(&lines[2]).unwrap();
-    let mut keys: Vec<&str> = summary.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut keys: Vec<&str> = summary
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     keys.sort_unstable();
     assert_eq!(
         keys,
@@ -102,7 +125,10 @@ fn the_client_sees_delay_and_jitter() {
     let summary: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
     assert_eq!(summary["received"].as_u64(), Some(20));
     assert!(summary["rtt_min_ms"].as_f64().unwrap() >= 40.0, "{summary}");
-    assert!((50.0..).contains(&summary["rtt_avg_ms"].as_f64().unwrap()), "{summary}");
+    assert!(
+        (50.0..).contains(&summary["rtt_avg_ms"].as_f64().unwrap()),
+        "{summary}"
+    );
     assert!(summary["rtt_mdev_ms"].as_f64().unwrap() > 2.0, "{summary}");
 }
 
@@ -110,8 +136,16 @@ fn the_client_sees_delay_and_jitter() {
 fn the_client_sees_duplicates() {
     let server = TestServer::start(&["ping", "--duplicate", "100"]);
     let (_, lines) = ping(&server, &["-c", "3", "-i", "50ms"]);
-    assert_eq!(sequences(&lines, "Duplicate reply from 127.0.0.1    RTT = ")[..2], [1, 2]);
-    assert!(lines.iter().any(|line| line.contains("3 sent, 3 received, 0% lost")), "{lines:?}");
+    assert_eq!(
+        sequences(&lines, "Duplicate reply from 127.0.0.1    RTT = ")[..2],
+        [1, 2]
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("3 sent, 3 received, 0% lost")),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -119,7 +153,12 @@ fn the_client_sees_replies_out_of_order() {
     let server = TestServer::start(&["ping", "--reorder", "100"]);
     let (_, lines) = ping(&server, &["-c", "4", "-i", "20ms", "-W", "10s"]);
     assert_eq!(sequences(&lines, "Reply"), [2, 1, 4, 3]);
-    assert!(lines.iter().any(|line| line.contains("0 duplicates, 2 out of order")), "{lines:?}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("0 duplicates, 2 out of order")),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -127,15 +166,40 @@ fn a_late_reply_is_told_and_not_lost() {
     let server = TestServer::start(&["ping", "--delay", "150ms"]);
     let (code, lines) = ping(&server, &["-c", "3", "-i", "200ms", "-W", "50ms"]);
     assert_eq!(code, Some(0));
-    assert_eq!(sequences(&lines, "Late reply from 127.0.0.1    RTT = 0.")[..2], [1, 2]);
-    assert!(lines.iter().any(|line| line.contains("3 sent, 2 received, 33.3% lost")), "{lines:?}");
-    assert!(lines.iter().any(|line| line.ends_with("2 late")), "{lines:?}");
+    assert_eq!(
+        sequences(&lines, "Late reply from 127.0.0.1    RTT = 0.")[..2],
+        [1, 2]
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("3 sent, 2 received, 33.3% lost")),
+        "{lines:?}"
+    );
+    assert!(
+        lines.iter().any(|line| line.ends_with("2 late")),
+        "{lines:?}"
+    );
 }
 
 #[test]
 fn split_tells_lost_requests_from_lost_replies() {
-    let server = TestServer::start(&["ping", "--split", "--loss", "50", "--seed", "3", "--log-level", "debug"]);
-    let (_, lines) = ping(&server, &["-c", "60", "-i", "2ms", "-W", "300ms", "--split", "--json", "-s", "100"]);
+    let server = TestServer::start(&[
+        "ping",
+        "--split",
+        "--loss",
+        "50",
+        "--seed",
+        "3",
+        "--log-level",
+        "debug",
+    ]);
+    let (_, lines) = ping(
+        &server,
+        &[
+            "-c", "60", "-i", "2ms", "-W", "300ms", "--split", "--json", "-s", "100",
+        ],
+    );
     let answered: Vec<u64> = lines[..60]
         .iter()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
@@ -153,9 +217,18 @@ fn split_tells_lost_requests_from_lost_replies() {
             replies += u64::from(line.contains("a reply"));
         }
     }
-    assert!(requests > 3 && replies > 3 && requests + replies == unanswered, "{requests} + {replies} of {unanswered}");
+    assert!(
+        requests > 3 && replies > 3 && requests + replies == unanswered,
+        "{requests} + {replies} of {unanswered}"
+    );
     let summary: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
-    assert_eq!((summary["request_loss"].as_u64(), summary["reply_loss"].as_u64()), (Some(requests), Some(replies)));
+    assert_eq!(
+        (
+            summary["request_loss"].as_u64(),
+            summary["reply_loss"].as_u64()
+        ),
+        (Some(requests), Some(replies))
+    );
 }
 
 #[test]
@@ -163,7 +236,12 @@ fn a_server_that_does_not_count_changes_nothing() {
     let server = TestServer::start(&["ping"]);
     let (code, lines) = ping(&server, &["-c", "1", "--split"]);
     assert_eq!(code, Some(0));
-    assert!(lines.iter().any(|line| line.contains("no reply came with a count")), "{lines:?}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("no reply came with a count")),
+        "{lines:?}"
+    );
     let socket = socket_to(&server);
     let request = b"Ping 1 1.000000 split=00000001:0000000000";
     socket.send(request).unwrap();
@@ -174,15 +252,28 @@ fn a_server_that_does_not_count_changes_nothing() {
 
 #[test]
 fn several_servers_are_measured_at_once() {
-    let (good, bad) = (TestServer::start(&["ping"]), TestServer::start(&["ping", "--loss", "100"]));
+    let (good, bad) = (
+        TestServer::start(&["ping"]),
+        TestServer::start(&["ping", "--loss", "100"]),
+    );
     let other = bad.address().to_string();
     let (code, lines) = ping(&good, &[&other, "-c", "2", "-i", "10ms", "-W", "50ms"]);
     assert_eq!(code, Some(0));
-    let replies = lines.iter().filter(|line| line.starts_with(&format!("{}: Sequence ", good.address())));
-    assert_eq!(replies.filter(|line| line.contains("Reply from")).count(), 2);
-    let lost = lines.iter().filter(|line| line.starts_with(&format!("{other}: Sequence ")));
+    let replies = lines
+        .iter()
+        .filter(|line| line.starts_with(&format!("{}: Sequence ", good.address())));
+    assert_eq!(
+        replies.filter(|line| line.contains("Reply from")).count(),
+        2
+    );
+    let lost = lines
+        .iter()
+        .filter(|line| line.starts_with(&format!("{other}: Sequence ")));
     assert_eq!(lost.filter(|line| line.ends_with("timed out.")).count(), 2);
-    assert_eq!(lines.iter().filter(|line| line.starts_with("--- ")).count(), 2);
+    assert_eq!(
+        lines.iter().filter(|line| line.starts_with("--- ")).count(),
+        2
+    );
 }
 
 #[test]
@@ -191,7 +282,11 @@ fn a_flood_waits_for_nobody() {
     let (code, lines) = ping(&server, &["--flood", "-c", "500", "-q"]);
     assert_eq!(code, Some(0));
     assert_eq!(lines.len(), 3, "{lines:?}");
-    assert!(lines[1].starts_with("500 sent, 500 received, 0% lost"), "{}", lines[1]);
+    assert!(
+        lines[1].starts_with("500 sent, 500 received, 0% lost"),
+        "{}",
+        lines[1]
+    );
 }
 
 #[test]
@@ -199,9 +294,22 @@ fn off_a_terminal_the_plot_comes_once_at_the_end() {
     let server = TestServer::start(&["ping"]);
     let (_, lines) = ping(&server, &["--plot", "-c", "5", "-i", "5ms"]);
     assert_eq!(lines[0], server.address().to_string());
-    assert!(('\u{2800}'..='\u{28ff}').contains(&lines[1].chars().next().unwrap()), "no dots: {lines:?}");
-    assert!(lines.iter().all(|line| !line.contains('\u{1b}')), "{lines:?}");
-    assert_eq!(lines.iter().filter(|line| line.ends_with(" ms") && !line.contains("rtt")).count(), 2, "the scale");
+    assert!(
+        ('\u{2800}'..='\u{28ff}').contains(&lines[1].chars().next().unwrap()),
+        "no dots: {lines:?}"
+    );
+    assert!(
+        lines.iter().all(|line| !line.contains('\u{1b}')),
+        "{lines:?}"
+    );
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.ends_with(" ms") && !line.contains("rtt"))
+            .count(),
+        2,
+        "the scale"
+    );
 }
 
 #[test]
@@ -223,9 +331,20 @@ impl Client {
     fn start(address: &str, arguments: &[&str]) -> Client {
         let mut command = Command::new(env!("CARGO_BIN_EXE_socketserver"));
         command.args(["client", "ping", address]).args(arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (lines, errors) = (BufReader::new(child.stdout.take().unwrap()), child.stderr.take().unwrap());
-        Client { child, lines, errors }
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (lines, errors) = (
+            BufReader::new(child.stdout.take().unwrap()),
+            child.stderr.take().unwrap(),
+        );
+        Client {
+            child,
+            lines,
+            errors,
+        }
     }
 
     fn line(&mut self) -> String {
@@ -236,7 +355,13 @@ impl Client {
 
     fn signal(&self, name: &str) {
         let arguments = [format!("-{name}"), self.child.id().to_string()];
-        assert!(Command::new("kill").args(arguments).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(arguments)
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Its exit code, and what it wrote besides.
@@ -274,7 +399,10 @@ fn ctrl_c_ends_with_the_summary_and_what_is_in_flight_is_not_lost() {
     client.signal("INT");
     let (code, output, _) = client.end();
     assert_eq!(code, Some(1), "no reply came");
-    assert!(output.contains("1 sent, 0 received, 0% lost, 0 duplicates, 0 out of order, 1 in flight"), "{output}");
+    assert!(
+        output.contains("1 sent, 0 received, 0% lost, 0 duplicates, 0 out of order, 1 in flight"),
+        "{output}"
+    );
 }
 
 #[test]
@@ -312,21 +440,33 @@ fn our_client_works_with_a_server_in_python() {
     if !has_tool("python3", "our_client_works_with_a_server_in_python") {
         return;
     }
-    let mut server = Command::new("python3").args(["-c", PYTHON_SERVER]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut server = Command::new("python3")
+        .args(["-c", PYTHON_SERVER])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut output = BufReader::new(server.stdout.take().unwrap());
     let mut port = String::new();
     output.read_line(&mut port).unwrap();
     let address = format!("127.0.0.1:{}", port.trim());
-    let (code, lines, _) = run(&["client", "ping", &address, "-c", "20", "-i", "10ms", "-W", "200ms"]);
+    let (code, lines, _) = run(&[
+        "client", "ping", &address, "-c", "20", "-i", "10ms", "-W", "200ms",
+    ]);
     let mut truth = String::new();
     output.read_to_string(&mut truth).unwrap();
     assert!(server.wait().unwrap().success());
     assert_eq!(code, Some(0));
     let lines: Vec<String> = lines.lines().map(str::to_owned).collect();
-    let lost: Vec<u64> = truth.lines().map(|line| line.split(' ').nth(1).unwrap().parse().unwrap()).collect();
+    let lost: Vec<u64> = truth
+        .lines()
+        .map(|line| line.split(' ').nth(1).unwrap().parse().unwrap())
+        .collect();
     assert!(!lost.is_empty());
     assert_eq!(sequences(&lines, "timed out"), lost);
-    assert_eq!(sequences(&lines, "Reply from 127.0.0.1").len(), 20 - lost.len());
+    assert_eq!(
+        sequences(&lines, "Reply from 127.0.0.1").len(),
+        20 - lost.len()
+    );
 }
 
 #[test]
@@ -353,7 +493,12 @@ assert text.rstrip().endswith('ms'), text
 print('well')
 ";
     let server = TestServer::start(&["ping", "--drop-every", "10"]);
-    let arguments = [env!("CARGO_BIN_EXE_socketserver"), &server.address().to_string()];
-    let Some(output) = python("the_live_plot", WATCH, &arguments) else { return };
+    let arguments = [
+        env!("CARGO_BIN_EXE_socketserver"),
+        &server.address().to_string(),
+    ];
+    let Some(output) = python("the_live_plot", WATCH, &arguments) else {
+        return;
+    };
     assert_eq!(output, "well\n");
 }

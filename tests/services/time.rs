@@ -1,4 +1,5 @@
-//! `time`: every format over every transport, our client, Python, and the clients of other NTP implementations.
+//! `time`: every format over every transport, our client, Python, and the clients of other NTP
+//! implementations.
 
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -28,7 +29,11 @@ const FORMATS: [&[&str]; 7] = [
 
 /// Starts the server in a time zone that is not UTC.
 fn start(arguments: &[&[&str]]) -> TestServer {
-    TestServer::start_with(&[&["time"], &arguments.concat()[..]].concat(), 1, |command| command.env("TZ", BERLIN))
+    TestServer::start_with(
+        &[&["time"], &arguments.concat()[..]].concat(),
+        1,
+        |command| command.env("TZ", BERLIN),
+    )
 }
 
 /// The moment that a server with these options meant.
@@ -56,8 +61,13 @@ fn meant(format: &[&str], answer: &[u8]) -> Timestamp {
         }
         utc => {
             assert_eq!(shape(), "0000-00-00 00:00:00.000000");
-            let zone = if utc.is_empty() { berlin } else { TimeZone::UTC };
-            zone.to_timestamp(text().parse::<DateTime>().unwrap()).unwrap()
+            let zone = if utc.is_empty() {
+                berlin
+            } else {
+                TimeZone::UTC
+            };
+            zone.to_timestamp(text().parse::<DateTime>().unwrap())
+                .unwrap()
         }
     }
 }
@@ -67,7 +77,10 @@ fn assert_now(format: &[&str], asked: SystemTime, answer: &[u8]) {
     let (from, to) = (Timestamp::try_from(asked).unwrap(), Timestamp::now());
     // Formats of whole seconds round down.
     let from = Timestamp::from_second(from.as_second()).unwrap();
-    assert!(from <= time && time <= to, "{format:?}: {from} <= {time} <= {to}");
+    assert!(
+        from <= time && time <= to,
+        "{format:?}: {from} <= {time} <= {to}"
+    );
 }
 
 #[test]
@@ -97,7 +110,10 @@ fn every_format_tells_the_time_over_every_transport() {
             assert_now(format, asked, &answer[..length]);
         }
 
-        let (datagram, client) = (format!("datagram-{index}"), dir.join(&format!("client-{index}")));
+        let (datagram, client) = (
+            format!("datagram-{index}"),
+            dir.join(&format!("client-{index}")),
+        );
         let _server = start(&[format, &["--udp", "--bind", &unix(&datagram)]]);
         let socket = UnixDatagram::bind(client).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -133,15 +149,24 @@ fn what_is_no_format_is_refused_at_the_start_in_one_line() {
     ] {
         let arguments = [&["serve", "time", "--bind", "127.0.0.1:0"], arguments].concat();
         let (code, output, errors) = run(&arguments);
-        assert_eq!((code, output.as_str(), errors.lines().count()), (Some(2), "", 1), "{arguments:?}: {errors}");
-        assert!(errors.starts_with("socketserver: ") && errors.contains(told), "{arguments:?}: {errors}");
+        assert_eq!(
+            (code, output.as_str(), errors.lines().count()),
+            (Some(2), "", 1),
+            "{arguments:?}: {errors}"
+        );
+        assert!(
+            errors.starts_with("socketserver: ") && errors.contains(told),
+            "{arguments:?}: {errors}"
+        );
     }
 }
 
 /// `offset +0.000123s delay 0.000456s`
 fn offset_and_delay(line: &str) -> (f64, f64) {
-    let numbers =
-        line.strip_prefix("offset ").and_then(|rest| rest.strip_suffix("s\n")).unwrap_or_else(|| panic!("{line}"));
+    let numbers = line
+        .strip_prefix("offset ")
+        .and_then(|rest| rest.strip_suffix("s\n"))
+        .unwrap_or_else(|| panic!("{line}"));
     let (offset, delay) = numbers.split_once("s delay ").unwrap();
     assert!(offset.starts_with(['+', '-']), "{line}");
     (offset.parse().unwrap(), delay.parse().unwrap())
@@ -151,15 +176,24 @@ fn offset_and_delay(line: &str) -> (f64, f64) {
 fn our_client_understands_our_server_over_every_transport() {
     let dir = TestDir::new("time-client");
     let (stream, datagram) = (dir.join("stream"), dir.join("datagram"));
-    let (stream, datagram) = (format!("unix:{}", stream.display()), format!("unix:{}", datagram.display()));
+    let (stream, datagram) = (
+        format!("unix:{}", stream.display()),
+        format!("unix:{}", datagram.display()),
+    );
     for (served, asked) in [
         (&["--bind", "127.0.0.1:0"][..], None),
         (&["--udp", "--bind", "127.0.0.1:0"], Some("--udp")),
         (&["--sntp", "--bind", "127.0.0.1:0"], Some("--sntp")),
         (&["--format", "rfc868", "--bind", "127.0.0.1:0"], None),
-        (&["--udp", "--format", "rfc868", "--bind", "127.0.0.1:0"], Some("--udp")),
+        (
+            &["--udp", "--format", "rfc868", "--bind", "127.0.0.1:0"],
+            Some("--udp"),
+        ),
         (&["--format", "rfc867", "--bind", "127.0.0.1:0"], None),
-        (&["--format", "rfc3339", "--utc", "--bind", "127.0.0.1:0"], None),
+        (
+            &["--format", "rfc3339", "--utc", "--bind", "127.0.0.1:0"],
+            None,
+        ),
         (&["--bind", &stream], None),
         (&["--udp", "--bind", &datagram], Some("--udp")),
     ] {
@@ -184,7 +218,11 @@ fn our_client_understands_our_server_over_every_transport() {
             ["--format", style @ ("rfc867" | "rfc3339"), utc @ ..] => {
                 let ending = if *style == "rfc867" { "\r\n" } else { "" };
                 let utc = if utc[0] == "--utc" { &utc[..1] } else { &[] };
-                assert_now(&[&["--format", style], utc].concat(), before, format!("{time}{ending}").as_bytes());
+                assert_now(
+                    &[&["--format", style], utc].concat(),
+                    before,
+                    format!("{time}{ending}").as_bytes(),
+                );
             }
             _ => assert_now(
                 &[],
@@ -197,25 +235,35 @@ fn our_client_understands_our_server_over_every_transport() {
         let coarse = served.contains(&"rfc868") || served.contains(&"rfc867");
         assert_eq!(line.contains(" ± 0.5 s"), coarse, "{served:?}: {line}");
         // The same clock: what isn't rounding is the delay, however long that is on a busy machine.
-        assert!(offset.abs() <= delay + if coarse { 0.5 } else { 0.001 }, "{served:?}: {offset} {delay}");
-        assert!((0.0..PATIENCE.as_secs_f64()).contains(&delay), "{served:?}: {delay}");
+        assert!(
+            offset.abs() <= delay + if coarse { 0.5 } else { 0.001 },
+            "{served:?}: {offset} {delay}"
+        );
+        assert!(
+            (0.0..PATIENCE.as_secs_f64()).contains(&delay),
+            "{served:?}: {delay}"
+        );
     }
 }
 
 #[test]
 fn the_time_comes_through_tls() {
     let dir = TestDir::new("time-tls");
-    let Some((certificate, key)) = certificate("the_time_comes_through_tls", &dir) else { return };
+    let Some((certificate, key)) = certificate("the_time_comes_through_tls", &dir) else {
+        return;
+    };
     let server = TestServer::start(&["time", "--tls-cert", &certificate, "--tls-key", &key]);
     let address = server.address().to_string();
     for more in [&[][..], &["--offset"]] {
-        let (code, output, errors) = run(&[&["client", "time", &address, "--tls-insecure"], more].concat());
+        let (code, output, errors) =
+            run(&[&["client", "time", &address, "--tls-insecure"], more].concat());
         assert_eq!((code, errors.as_str()), (Some(0), ""));
         assert!(output.len() > 26, "{output}");
     }
 }
 
-/// Asks by RFC 868 over both transports, and by SNTP, and checks what comes with Python's own means.
+/// Asks by RFC 868 over both transports, and by SNTP, and checks what comes with Python's own
+/// means.
 const PYTHON_CLIENTS: &str = "
 import socket, struct, sys, time
 host = '127.0.0.1'
@@ -251,17 +299,23 @@ print('ok')
 
 #[test]
 fn python_s_clients_get_the_time_by_rfc868_and_by_sntp() {
-    let servers =
-        [&["--format", "rfc868"][..], &["--format", "rfc868", "--udp"], &["--sntp"]].map(|options| start(&[options]));
-    let ports = servers.each_ref().map(|server| server.address().port().to_string());
+    let servers = [
+        &["--format", "rfc868"][..],
+        &["--format", "rfc868", "--udp"],
+        &["--sntp"],
+    ]
+    .map(|options| start(&[options]));
+    let ports = servers
+        .each_ref()
+        .map(|server| server.address().port().to_string());
     let ports = ports.each_ref().map(String::as_str);
     if let Some(output) = python("python_s_clients_get_the_time", PYTHON_CLIENTS, &ports) {
         assert_eq!(output, "ok\n");
     }
 }
 
-/// Servers of the tutorials' kind, an hour and a half ahead, for one request each of our client, whose output is
-/// printed.
+/// Servers of the tutorials' kind, an hour and a half ahead, for one request each of our client,
+/// whose output is printed.
 const PYTHON_SERVERS: &str = "
 import datetime, socketserver, struct, subprocess, sys, threading, time
 AHEAD = 5400
@@ -329,13 +383,18 @@ fn packets_that_are_no_request_get_no_reply() {
         socket.send(&request).unwrap();
         let mut reply = [0; 2000];
         assert_eq!(socket.recv(&mut reply).unwrap(), 48);
-        assert_eq!(reply[24..32], good[40..48], "the first reply belongs to the first good request");
+        assert_eq!(
+            reply[24..32],
+            good[40..48],
+            "the first reply belongs to the first good request"
+        );
     }
 }
 
 type Change = fn(&mut Vec<u8>);
 
-/// A server that answers one packet with the given changes of a good reply; what the client then says.
+/// A server that answers one packet with the given changes of a good reply; what the client then
+/// says.
 fn asked_of_a_bad_server(change: Change) -> (Option<i32>, String, String) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -345,10 +404,16 @@ fn asked_of_a_bad_server(change: Change) -> (Option<i32>, String, String) {
             let mut request = [0; 100];
             let (length, client) = socket.recv_from(&mut request).unwrap();
             assert_eq!((length, request[0]), (48, 0x23));
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 2_208_988_800;
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_secs()
+                + 2_208_988_800;
             let now = u32::try_from(now & 0xFFFF_FFFF).unwrap().to_be_bytes();
             let stamp = [&now[..], &[0; 4]].concat();
-            let head = [0x24, 1, 0, 0xEC, 0, 0, 0, 0, 0, 0, 0, 66, b'L', b'O', b'C', b'L'];
+            let head = [
+                0x24, 1, 0, 0xEC, 0, 0, 0, 0, 0, 0, 0, 66, b'L', b'O', b'C', b'L',
+            ];
             let mut reply = [&head, &stamp[..], &request[40..48], &stamp, &stamp].concat();
             change(&mut reply);
             socket.send_to(&reply, client).unwrap();
@@ -366,13 +431,23 @@ fn our_client_believes_no_server_that_has_no_time_or_answers_somebody_else() {
         (|reply| reply[0] = 0x23, "no reply of a server"),
         (|reply| reply.truncate(47), "too short"),
         (|reply| reply[0] = 0xE4, "not synchronised"),
-        (|reply| reply[1..16].copy_from_slice(b"\0\0\xEC\0\0\0\0\0\0\0\0RATE"), "asked too often (RATE)"),
+        (
+            |reply| reply[1..16].copy_from_slice(b"\0\0\xEC\0\0\0\0\0\0\0\0RATE"),
+            "asked too often (RATE)",
+        ),
         (|reply| reply[40..].fill(0), "no time"),
     ];
     for (change, told) in cases {
         let (code, output, errors) = asked_of_a_bad_server(change);
-        assert_eq!((code, output.as_str(), errors.lines().count()), (Some(1), "", 1), "{told}: {errors}");
-        assert!(errors.starts_with("socketserver: ") && errors.contains(told), "{told}: {errors}");
+        assert_eq!(
+            (code, output.as_str(), errors.lines().count()),
+            (Some(1), "", 1),
+            "{told}: {errors}"
+        );
+        assert!(
+            errors.starts_with("socketserver: ") && errors.contains(told),
+            "{told}: {errors}"
+        );
     }
 }
 
@@ -380,8 +455,13 @@ fn our_client_believes_no_server_that_has_no_time_or_answers_somebody_else() {
 fn a_client_without_a_server_says_so_in_one_line() {
     let address = TestServer::start(&["time"]).address().to_string();
     for more in [&[][..], &["--udp"], &["--sntp"], &["--offset"]] {
-        let (code, output, errors) = run(&[&["client", "time", &address, "--timeout", "2s"], more].concat());
-        assert_eq!((code, output.as_str(), errors.lines().count()), (Some(1), "", 1), "{more:?}: {errors}");
+        let (code, output, errors) =
+            run(&[&["client", "time", &address, "--timeout", "2s"], more].concat());
+        assert_eq!(
+            (code, output.as_str(), errors.lines().count()),
+            (Some(1), "", 1),
+            "{more:?}: {errors}"
+        );
     }
     let (code, _, errors) = run(&["client", "time", &address, "--sntp", "--tls"]);
     assert_eq!(code, Some(2), "{errors}");
@@ -394,17 +474,23 @@ fn chronyd_takes_our_time() {
     }
     let server = TestServer::start(&["time", "--sntp"]);
     let source = format!("server 127.0.0.1 port {} iburst", server.address().port());
-    let output = Command::new("chronyd").args(["-Q", "-U", "-t", "15", &source]).output().unwrap();
+    let output = Command::new("chronyd")
+        .args(["-Q", "-U", "-t", "15", &source])
+        .output()
+        .unwrap();
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
-    let wrong = said.split("System clock wrong by ").nth(1).unwrap_or_else(|| panic!("{said}"));
+    let wrong = said
+        .split("System clock wrong by ")
+        .nth(1)
+        .unwrap_or_else(|| panic!("{said}"));
     let wrong: f64 = wrong.split(' ').next().unwrap().parse().unwrap();
     assert!(wrong.abs() < 0.5, "{said}");
     assert!(output.status.success(), "{said}");
 }
 
-/// ntpdate knows no port but 123, which only a privileged test may bind; an address of its own keeps it away from a
-/// real server's.
+/// ntpdate knows no port but 123, which only a privileged test may bind; an address of its own
+/// keeps it away from a real server's.
 #[test]
 fn ntpdate_takes_our_time() {
     const TEST: &str = "ntpdate_takes_our_time";
@@ -413,13 +499,22 @@ fn ntpdate_takes_our_time() {
         return;
     }
     if let Err(error) = UdpSocket::bind(ADDRESS) {
-        let _ = writeln!(std::io::stderr(), "SKIPPED {TEST}: it needs port 123: {error}");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {TEST}: it needs port 123: {error}"
+        );
         return;
     }
     let _server = TestServer::start(&["time", "--sntp", "--bind", ADDRESS]);
     let host = ADDRESS.split(':').next().unwrap();
-    let output = Command::new("timeout").args(["20", "ntpdate", "-q", host]).output().unwrap();
+    let output = Command::new("timeout")
+        .args(["20", "ntpdate", "-q", host])
+        .output()
+        .unwrap();
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
-    assert!(output.status.success() && said.contains(&format!("{host} s1 no-leap")), "{said}");
+    assert!(
+        output.status.success() && said.contains(&format!("{host} s1 no-leap")),
+        "{said}"
+    );
 }

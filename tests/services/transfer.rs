@@ -19,7 +19,9 @@ fn content(length: usize) -> Vec<u8> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state.to_be_bytes()
     };
-    let mut content: Vec<u8> = std::iter::repeat_with(|| next()[0]).take(length.min(MIB - 1)).collect();
+    let mut content: Vec<u8> = std::iter::repeat_with(|| next()[0])
+        .take(length.min(MIB - 1))
+        .collect();
     while content.len() < length {
         content.extend_from_within(..content.len().min(length - content.len()));
     }
@@ -29,8 +31,19 @@ fn content(length: usize) -> Vec<u8> {
 /// `client transfer`, saving in the folder.
 fn client(address: SocketAddr, dir: &TestDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_socketserver"));
-    command.args(["client", "transfer", "--timeout", "20s", "-o", dir.as_str(), &address.to_string()]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args([
+        "client",
+        "transfer",
+        "--timeout",
+        "20s",
+        "-o",
+        dir.as_str(),
+        &address.to_string(),
+    ]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -65,12 +78,17 @@ fn assert_refused(output: &Output, reason: &str) {
     let line = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{line}");
     assert_eq!(line.lines().count(), 1, "{line}");
-    assert!(line.starts_with("socketserver: ") && line.contains(reason), "{line}");
+    assert!(
+        line.starts_with("socketserver: ") && line.contains(reason),
+        "{line}"
+    );
     assert!(output.stdout.is_empty());
 }
 
 fn names_in(dir: &TestDir) -> Vec<String> {
-    let names = fs::read_dir(dir.join("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = fs::read_dir(dir.join(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.collect();
     names.sort();
     names
@@ -79,8 +97,16 @@ fn names_in(dir: &TestDir) -> Vec<String> {
 /// The most memory that a process has had.
 fn peak_memory(pid: u32) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<usize>()
+        .unwrap()
+        * 1024
 }
 
 #[test]
@@ -92,14 +118,24 @@ fn a_file_arrives_as_it_was_and_says_so() {
         let output = fetch(server.address(), &to);
         let saved = to.join("a b \"é\".bin");
         let line = format!("saved {}, {length} bytes\n", saved.display());
-        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout)), (Some(0), line.into()));
+        assert_eq!(
+            (
+                output.status.code(),
+                String::from_utf8_lossy(&output.stdout)
+            ),
+            (Some(0), line.into())
+        );
         assert!(fs::read(saved).unwrap() == content(length), "{length}");
         assert_eq!(names_in(&to), ["a b \"é\".bin"]);
     }
 }
 
-/// Passes on all that a server sends but the last byte, then calls `before_end`, then passes that on too.
-fn relay(server: SocketAddr, before_end: impl FnOnce() + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
+/// Passes on all that a server sends but the last byte, then calls `before_end`, then passes that
+/// on too.
+fn relay(
+    server: SocketAddr,
+    before_end: impl FnOnce() + Send + 'static,
+) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let relay = thread::spawn(move || {
@@ -126,20 +162,28 @@ fn relay(server: SocketAddr, before_end: impl FnOnce() + Send + 'static) -> (Soc
 
 #[test]
 fn a_file_of_100_mib_takes_neither_side_32_mib_of_memory() {
-    let (from, to) = (TestDir::new("transfer-large-from"), TestDir::new("transfer-large-to"));
+    let (from, to) = (
+        TestDir::new("transfer-large-from"),
+        TestDir::new("transfer-large-to"),
+    );
     from.write("large", content(100 * MIB));
     let server = TestServer::start(&["transfer", from.join("large").to_str().unwrap()]);
     let (told, client_pid) = std::sync::mpsc::channel();
     let (memory, peak) = std::sync::mpsc::channel();
     let (address, relay) = relay(server.address(), move || {
-        memory.send(peak_memory(client_pid.recv_timeout(PATIENCE).unwrap())).unwrap();
+        memory
+            .send(peak_memory(client_pid.recv_timeout(PATIENCE).unwrap()))
+            .unwrap();
     });
     let child = client(address, &to).spawn().unwrap();
     told.send(child.id()).unwrap();
     assert!(child.wait_with_output().unwrap().status.success());
     relay.join().unwrap();
     let (ours, theirs) = (peak.recv().unwrap(), peak_memory(server.pid()));
-    assert!(ours < MOST_MEMORY && theirs < MOST_MEMORY, "client {ours}, server {theirs}");
+    assert!(
+        ours < MOST_MEMORY && theirs < MOST_MEMORY,
+        "client {ours}, server {theirs}"
+    );
     assert!(fs::read(to.join("large")).unwrap() == fs::read(from.join("large")).unwrap());
 }
 
@@ -160,7 +204,10 @@ print(ascii(message['filename']))
     let server = TestServer::start(&["transfer", dir.join(name).to_str().unwrap()]);
     let (port, copy) = (server.address().port().to_string(), dir.join("copy"));
     if let Some(output) = python("pythons_json", SCRIPT, &[&port, copy.to_str().unwrap()]) {
-        assert_eq!(output, "'new\\nline \\\\ \"quote\" \\xe9\\U0001f600\\x01'\n");
+        assert_eq!(
+            output,
+            "'new\\nline \\\\ \"quote\" \\xe9\\U0001f600\\x01'\n"
+        );
         assert!(fs::read(copy).unwrap() == content(MIB + 1));
     }
 }
@@ -197,7 +244,10 @@ impl Drop for Ended {
 
 #[test]
 fn the_client_understands_pythons_json_in_every_form() {
-    if !has_tool("python3", "the_client_understands_pythons_json_in_every_form") {
+    if !has_tool(
+        "python3",
+        "the_client_understands_pythons_json_in_every_form",
+    ) {
         return;
     }
     let from = TestDir::new("transfer-python-from");
@@ -205,25 +255,60 @@ fn the_client_understands_pythons_json_in_every_form() {
     for form in ["plain", "other order", "indented", "utf-8", "slashes"] {
         let to = TestDir::new("transfer-python-to");
         let mut python = Command::new("python3");
-        python.args(["-c", PYTHON_SERVER, from.join("data").to_str().unwrap(), form]).stdout(Stdio::piped());
+        python
+            .args([
+                "-c",
+                PYTHON_SERVER,
+                from.join("data").to_str().unwrap(),
+                form,
+            ])
+            .stdout(Stdio::piped());
         let mut python = Ended(python.spawn().unwrap());
         let mut port = String::new();
-        BufReader::new(python.0.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        let output = fetch(SocketAddr::from(([127, 0, 0, 1], port.trim().parse().unwrap())), &to);
-        assert!(output.status.success(), "{form}: {}", String::from_utf8_lossy(&output.stderr));
+        BufReader::new(python.0.stdout.take().unwrap())
+            .read_line(&mut port)
+            .unwrap();
+        let output = fetch(
+            SocketAddr::from(([127, 0, 0, 1], port.trim().parse().unwrap())),
+            &to,
+        );
+        assert!(
+            output.status.success(),
+            "{form}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert_eq!(names_in(&to), ["\"x\".bin"], "{form}");
-        assert!(fs::read(to.join("\"x\".bin")).unwrap() == content(MIB + 1), "{form}");
+        assert!(
+            fs::read(to.join("\"x\".bin")).unwrap() == content(MIB + 1),
+            "{form}"
+        );
     }
 }
 
 #[test]
 fn only_the_last_component_of_an_evil_name_is_used_and_some_have_none() {
     let long = "a".repeat(300);
-    for (name, saved) in [("../../etc/passwd", "passwd"), ("a/b", "b"), ("/dev/null", "null"), ("..\\\\x", "..\\x")] {
+    for (name, saved) in [
+        ("../../etc/passwd", "passwd"),
+        ("a/b", "b"),
+        ("/dev/null", "null"),
+        ("..\\\\x", "..\\x"),
+    ] {
         let dir = TestDir::new("transfer-evil-saved");
-        let output = fetch_bytes(format!(r#"{{"filename":"{name}","filedata":"aGk="}}"#), &dir, &["--force"]);
-        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!((names_in(&dir), fs::read(dir.join(saved)).unwrap()), (vec![saved.to_owned()], b"hi".to_vec()));
+        let output = fetch_bytes(
+            format!(r#"{{"filename":"{name}","filedata":"aGk="}}"#),
+            &dir,
+            &["--force"],
+        );
+        assert!(
+            output.status.success(),
+            "{name}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert_eq!(
+            (names_in(&dir), fs::read(dir.join(saved)).unwrap()),
+            (vec![saved.to_owned()], b"hi".to_vec())
+        );
     }
     for (name, reason) in [
         ("", "can't be used"),
@@ -257,8 +342,14 @@ fn what_is_not_the_whole_object_leaves_nothing() {
         (r#"{"filename":"a","filedata":"aGk"}"#, "isn't base64"),
         ("<html>not here</html>", "not a JSON object"),
         (r#"["filename","a","filedata",""]"#, "not a JSON object"),
-        (r#"{"filename":"a","filename":"b","filedata":""}"#, "comes twice"),
-        (r#"{"filedata":"aGk=","filename":"a","filedata":"aGk="}"#, "comes twice"),
+        (
+            r#"{"filename":"a","filename":"b","filedata":""}"#,
+            "comes twice",
+        ),
+        (
+            r#"{"filedata":"aGk=","filename":"a","filedata":"aGk="}"#,
+            "comes twice",
+        ),
         (r#"{"filename":7,"filedata":""}"#, "isn't a string"),
     ] {
         assert_refused(&fetch_bytes(text, &dir, &[]), reason);
@@ -270,13 +361,26 @@ fn what_is_not_the_whole_object_leaves_nothing() {
 fn a_file_is_replaced_only_by_force() {
     let dir = TestDir::new("transfer-exists");
     dir.write("a", "old");
-    for text in [r#"{"filename":"a","filedata":"bmV3"}"#, r#"{"filedata":"bmV3","filename":"a"}"#] {
-        assert_refused(&fetch_bytes(text, &dir, &[]), "exists already: --force replaces it");
+    for text in [
+        r#"{"filename":"a","filedata":"bmV3"}"#,
+        r#"{"filedata":"bmV3","filename":"a"}"#,
+    ] {
+        assert_refused(
+            &fetch_bytes(text, &dir, &[]),
+            "exists already: --force replaces it",
+        );
         assert_eq!(fs::read(dir.join("a")).unwrap(), b"old");
     }
     let forced = fetch_bytes(r#"{"filename":"a","filedata":"bmV3"}"#, &dir, &["--force"]);
-    assert!(forced.status.success(), "{}", String::from_utf8_lossy(&forced.stderr));
-    assert_eq!((fs::read(dir.join("a")).unwrap(), names_in(&dir)), (b"new".to_vec(), vec!["a".to_owned()]));
+    assert!(
+        forced.status.success(),
+        "{}",
+        String::from_utf8_lossy(&forced.stderr)
+    );
+    assert_eq!(
+        (fs::read(dir.join("a")).unwrap(), names_in(&dir)),
+        (b"new".to_vec(), vec!["a".to_owned()])
+    );
 }
 
 #[test]
@@ -291,22 +395,43 @@ fn a_symlink_is_replaced_and_never_followed() {
         assert!(fetch_bytes(text, &dir, &["--force"]).status.success());
         assert_eq!(fs::read(dir.join(name)).unwrap(), b"new");
     }
-    assert_eq!((fs::read(dir.join("precious")).unwrap(), dir.join("nowhere").exists()), (b"old".to_vec(), false));
+    assert_eq!(
+        (
+            fs::read(dir.join("precious")).unwrap(),
+            dir.join("nowhere").exists()
+        ),
+        (b"old".to_vec(), false)
+    );
 }
 
 #[test]
 fn a_folder_that_cannot_be_written_or_is_none_is_told() {
     let dir = TestDir::new("transfer-read-only");
-    let missing = run(&["client", "transfer", "-o", dir.join("missing").to_str().unwrap(), "127.0.0.1:1"]);
+    let missing = run(&[
+        "client",
+        "transfer",
+        "-o",
+        dir.join("missing").to_str().unwrap(),
+        "127.0.0.1:1",
+    ]);
     assert_eq!(missing.0, Some(2), "{}", missing.2);
     let nowhere = run(&["client", "transfer", "-o", "/proc", "127.0.0.1:1"]);
-    assert!(nowhere.0 == Some(1) && nowhere.2.contains("nothing is saved in /proc"), "{}", nowhere.2);
+    assert!(
+        nowhere.0 == Some(1) && nowhere.2.contains("nothing is saved in /proc"),
+        "{}",
+        nowhere.2
+    );
     set_mode(&dir.join(""), 0o555);
     if File::create(dir.join("probe")).is_ok() {
-        let _ = writeln!(std::io::stderr(), "SKIPPED a_folder_that_cannot_be_written: root may write everywhere");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED a_folder_that_cannot_be_written: root may write everywhere"
+        );
         return;
     }
-    let output = client(SocketAddr::from(([127, 0, 0, 1], 1)), &dir).output().unwrap();
+    let output = client(SocketAddr::from(([127, 0, 0, 1], 1)), &dir)
+        .output()
+        .unwrap();
     set_mode(&dir.join(""), 0o755);
     assert_refused(&output, "nothing is saved in");
 }
@@ -319,9 +444,13 @@ fn set_mode(path: &Path, mode: u32) {
 fn a_client_that_is_killed_leaves_nothing_behind() {
     let dir = TestDir::new("transfer-killed");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut child = client(listener.local_addr().unwrap(), &dir).spawn().unwrap();
+    let mut child = client(listener.local_addr().unwrap(), &dir)
+        .spawn()
+        .unwrap();
     let (mut stream, _) = listener.accept().unwrap();
-    stream.write_all(br#"{"filename":"a","filedata":"aGkh"#).unwrap();
+    stream
+        .write_all(br#"{"filename":"a","filedata":"aGkh"#)
+        .unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(names_in(&dir), [""; 0]);
@@ -331,7 +460,13 @@ fn a_client_that_is_killed_leaves_nothing_behind() {
 fn a_file_that_cannot_be_sent_is_wrong_usage() {
     let dir = TestDir::new("transfer-unusable");
     for path in [dir.join("missing"), dir.join("")] {
-        let (code, _, line) = run(&["serve", "transfer", path.to_str().unwrap(), "--bind", "127.0.0.1:0"]);
+        let (code, _, line) = run(&[
+            "serve",
+            "transfer",
+            path.to_str().unwrap(),
+            "--bind",
+            "127.0.0.1:0",
+        ]);
         assert_eq!((code, line.lines().count()), (Some(2), 1), "{line}");
         assert!(line.contains("can't be sent"), "{line}");
     }
@@ -342,27 +477,41 @@ fn each_client_gets_the_file_as_it_is_then() {
     let dir = TestDir::new("transfer-anew");
     dir.write("a", "one");
     let server = TestServer::start(&["transfer", dir.join("a").to_str().unwrap()]);
-    assert_eq!(server.exchange(b""), br#"{"filename": "a", "filedata": "b25l"}"#);
+    assert_eq!(
+        server.exchange(b""),
+        br#"{"filename": "a", "filedata": "b25l"}"#
+    );
     dir.write("a", "two!");
-    assert_eq!(server.exchange(b""), br#"{"filename": "a", "filedata": "dHdvIQ=="}"#);
+    assert_eq!(
+        server.exchange(b""),
+        br#"{"filename": "a", "filedata": "dHdvIQ=="}"#
+    );
     fs::remove_file(dir.join("a")).unwrap();
     assert_eq!(server.exchange(b""), b"");
     server.wait_for_log(dir.join("a").to_str().unwrap());
     dir.write("a", "back");
-    assert_eq!(server.exchange(b""), br#"{"filename": "a", "filedata": "YmFjaw=="}"#);
+    assert_eq!(
+        server.exchange(b""),
+        br#"{"filename": "a", "filedata": "YmFjaw=="}"#
+    );
 }
 
 #[test]
 fn a_file_that_changes_while_it_is_sent_is_never_taken_for_whole() {
     let dir = TestDir::new("transfer-changes");
-    for (test, length) in [("truncated", 20 * MIB as u64), ("grown", 41 * MIB as u64), ("touched", 40 * MIB as u64)] {
+    for (test, length) in [
+        ("truncated", 20 * MIB as u64),
+        ("grown", 41 * MIB as u64),
+        ("touched", 40 * MIB as u64),
+    ] {
         dir.write("a", content(40 * MIB));
         let server = TestServer::start(&["transfer", dir.join("a").to_str().unwrap()]);
         let mut stream = server.connect();
         stream.read_exact(&mut [0; 1000]).unwrap();
         let file = File::options().write(true).open(dir.join("a")).unwrap();
         file.set_len(length).unwrap();
-        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).unwrap();
         assert!(rest.len() > MIB && !rest.ends_with(b"}"), "{test}");
@@ -375,8 +524,14 @@ fn a_reader_that_stops_is_cut_and_others_are_served_meanwhile() {
     let dir = TestDir::new("transfer-stops");
     dir.write("a", content(16 * MIB));
     let path = dir.join("a");
-    let server =
-        TestServer::start(&["transfer", path.to_str().unwrap(), "--max-threads", "1", "--write-timeout", "2s"]);
+    let server = TestServer::start(&[
+        "transfer",
+        path.to_str().unwrap(),
+        "--max-threads",
+        "1",
+        "--write-timeout",
+        "2s",
+    ]);
     let mut silent: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
     for stream in &mut silent {
         stream.read_exact(&mut [0; 1000]).unwrap();
@@ -413,16 +568,37 @@ fn it_is_the_same_over_tls_and_over_a_unix_socket() {
     let socket = format!("unix:{}", dir.join("socket").display());
     let server = TestServer::start(&["transfer", file.to_str().unwrap(), "--bind", &socket]);
     dir.write("1/x", "");
-    let output = run(&["client", "transfer", &socket, "-o", dir.join("1").to_str().unwrap()]);
+    let output = run(&[
+        "client",
+        "transfer",
+        &socket,
+        "-o",
+        dir.join("1").to_str().unwrap(),
+    ]);
     assert_eq!(output.0, Some(0), "{}", output.2);
     assert!(fs::read(dir.join("1/a")).unwrap() == content(MIB));
     drop(server);
 
-    let Some((certificate, key)) = certificate("it_is_the_same_over_tls", &dir) else { return };
-    let server =
-        TestServer::start(&["transfer", file.to_str().unwrap(), "--tls-cert", &certificate, "--tls-key", &key]);
+    let Some((certificate, key)) = certificate("it_is_the_same_over_tls", &dir) else {
+        return;
+    };
+    let server = TestServer::start(&[
+        "transfer",
+        file.to_str().unwrap(),
+        "--tls-cert",
+        &certificate,
+        "--tls-key",
+        &key,
+    ]);
     let to = TestDir::new("transfer-tls-to");
-    let output = client(server.address(), &to).arg("--tls-insecure").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = client(server.address(), &to)
+        .arg("--tls-insecure")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(fs::read(to.join("a")).unwrap() == content(MIB));
 }

@@ -22,7 +22,9 @@ pub(crate) fn content(length: usize) -> Vec<u8> {
         state ^= state << 5;
         state.to_be_bytes()[0]
     };
-    let mut content: Vec<u8> = std::iter::repeat_with(&mut next).take(length.min(MIB - 1)).collect();
+    let mut content: Vec<u8> = std::iter::repeat_with(&mut next)
+        .take(length.min(MIB - 1))
+        .collect();
     while content.len() < length {
         content.extend_from_within(..content.len().min(length - content.len()));
     }
@@ -30,7 +32,10 @@ pub(crate) fn content(length: usize) -> Vec<u8> {
 }
 
 pub(crate) fn md5(content: &[u8]) -> String {
-    let mut hasher = Hasher::of(&Digests { md5: Some([0; 16]), ..Digests::default() });
+    let mut hasher = Hasher::of(&Digests {
+        md5: Some([0; 16]),
+        ..Digests::default()
+    });
     hasher.update(content);
     to_hex(&hasher.finish().md5.unwrap())
 }
@@ -58,7 +63,10 @@ pub(crate) fn answer(mut connection: &TcpStream) -> Value {
 
 /// `ok`, `continue`, or the code of an error.
 pub(crate) fn word(answer: &Value) -> &str {
-    answer["code"].as_str().or(answer["status"].as_str()).unwrap()
+    answer["code"]
+        .as_str()
+        .or(answer["status"].as_str())
+        .unwrap()
 }
 
 /// Sends a whole upload on a connection of its own.
@@ -75,7 +83,9 @@ fn send_on(mut connection: TcpStream, header: &Value, body: &[u8]) -> Value {
 
 /// The names in a folder that aren't hidden.
 pub(crate) fn names_in(dir: &TestDir) -> Vec<String> {
-    let entries = fs::read_dir(dir.as_str()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries = fs::read_dir(dir.as_str())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = entries.filter(|name| !name.starts_with('.')).collect();
     names.sort();
     names
@@ -83,9 +93,19 @@ pub(crate) fn names_in(dir: &TestDir) -> Vec<String> {
 
 /// The bytes of all uploads that aren't whole.
 pub(crate) fn partial_bytes(dir: &TestDir) -> u64 {
-    let Ok(entries) = fs::read_dir(dir.join(".socketserver-partial")) else { return 0 };
-    let parts = entries.flatten().filter(|entry| entry.path().extension().is_some_and(|extension| extension == "part"));
-    parts.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+    let Ok(entries) = fs::read_dir(dir.join(".socketserver-partial")) else {
+        return 0;
+    };
+    let parts = entries.flatten().filter(|entry| {
+        entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "part")
+    });
+    parts
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|metadata| metadata.len())
+        .sum()
 }
 
 #[test]
@@ -97,7 +117,8 @@ fn files_of_all_sizes_come_whole_over_one_connection() {
         let (name, body) = (format!("{size}.bin"), content(size));
         connection.write_all(&frame(&header(&name, &body))).unwrap();
         connection.write_all(&body).unwrap();
-        let expected = json!({"status": "ok", "file_name": name, "file_size": size, "md5": md5(&body)});
+        let expected =
+            json!({"status": "ok", "file_name": name, "file_size": size, "md5": md5(&body)});
         assert_eq!(answer(&connection), expected);
         assert!(fs::read(dir.join("made/deep").join(name)).unwrap() == body);
     }
@@ -123,7 +144,11 @@ fn what_is_glued_together_or_cut_apart_is_the_same() {
         connection.write_all(&conversation[cut..]).unwrap();
         let answers: Vec<Value> = (0..4).map(|_| answer(&connection)).collect();
         let words: Vec<&str> = answers.iter().map(word).collect();
-        assert_eq!(words, ["ok", "exists", "ok", "checksum_mismatch"], "cut at {cut}");
+        assert_eq!(
+            words,
+            ["ok", "exists", "ok", "checksum_mismatch"],
+            "cut at {cut}"
+        );
         assert_eq!(names_in(&dir), ["a", "b"], "cut at {cut}");
         assert_eq!(fs::read(dir.join("a")).unwrap(), b"hello");
     }
@@ -151,11 +176,18 @@ fn a_taken_name_is_refused_overwritten_or_numbered() {
     ] {
         let dir = TestDir::new("upload-policy");
         let server = TestServer::start(&["upload", dir.as_str(), "--on-duplicate", policy]);
-        assert_eq!(word(&send(&server, &header("a.txt", b"first"), b"first")), "ok");
+        assert_eq!(
+            word(&send(&server, &header("a.txt", b"first"), b"first")),
+            "ok"
+        );
         let second = send(&server, &header("a.txt", b"second"), b"second");
         assert_eq!(word(&second), word_of_second, "{policy}");
         assert_eq!(names_in(&dir), names, "{policy}");
-        let expected: &[u8] = if policy == "overwrite" { b"second" } else { b"first" };
+        let expected: &[u8] = if policy == "overwrite" {
+            b"second"
+        } else {
+            b"first"
+        };
         assert_eq!(fs::read(dir.join("a.txt")).unwrap(), expected, "{policy}");
         if policy == "rename" {
             assert_eq!(second["file_name"], "a (1).txt");
@@ -171,12 +203,31 @@ fn names_lead_nowhere_but_down() {
     let inside = dir.join("in");
     let server = TestServer::start(&["upload", inside.to_str().unwrap()]);
     let long = "x".repeat(256);
-    for name in ["", ".", "..", "a/", "a/..", "/", "a\0b", ".socketserver-partial", "x/.Socketserver-Partial", &long] {
-        assert_eq!(word(&send(&server, &header(name, b"x"), b"x")), "forbidden_name", "{name:?}");
+    for name in [
+        "",
+        ".",
+        "..",
+        "a/",
+        "a/..",
+        "/",
+        "a\0b",
+        ".socketserver-partial",
+        "x/.Socketserver-Partial",
+        &long,
+    ] {
+        assert_eq!(
+            word(&send(&server, &header(name, b"x"), b"x")),
+            "forbidden_name",
+            "{name:?}"
+        );
     }
-    for (name, stored) in
-        [("../../a", "a"), ("/etc/b", "b"), ("d/e/c", "c"), (&long[1..], &long[1..]), ("\n\u{e9}", "\n\u{e9}")]
-    {
+    for (name, stored) in [
+        ("../../a", "a"),
+        ("/etc/b", "b"),
+        ("d/e/c", "c"),
+        (&long[1..], &long[1..]),
+        ("\n\u{e9}", "\n\u{e9}"),
+    ] {
         let answer = send(&server, &header(name, b"x"), b"x");
         assert_eq!(answer["file_name"], stored, "{answer}");
         assert!(inside.join(stored).is_file(), "{name:?}");
@@ -192,7 +243,11 @@ fn names_lead_nowhere_but_down() {
         ("/k/n", "ok"),
         ("a/n", "forbidden_name"),
     ] {
-        assert_eq!(word(&send(&server, &header(name, b"x"), b"x")), expected, "{name}");
+        assert_eq!(
+            word(&send(&server, &header(name, b"x"), b"x")),
+            expected,
+            "{name}"
+        );
     }
     assert_ne!(word(&send(&server, &header("out/n", b"x"), b"x")), "ok");
     assert!(inside.join("k/l/m").is_file() && inside.join("n").is_file());
@@ -202,18 +257,33 @@ fn names_lead_nowhere_but_down() {
 #[test]
 fn limits_are_told_before_the_body() {
     let dir = TestDir::new("upload-limits");
-    let server = TestServer::start(&["upload", dir.as_str(), "--max-size", "1KiB", "--quota", "1500"]);
+    let server = TestServer::start(&[
+        "upload",
+        dir.as_str(),
+        "--max-size",
+        "1KiB",
+        "--quota",
+        "1500",
+    ]);
     let mut connection = server.connect();
-    for (size, expected) in
-        [(1025, "too_large"), (1024, "ok"), (477, "no_space"), (476, "ok"), (100_000_000, "too_large")]
-    {
+    for (size, expected) in [
+        (1025, "too_large"),
+        (1024, "ok"),
+        (477, "no_space"),
+        (476, "ok"),
+        (100_000_000, "too_large"),
+    ] {
         let header = json!({"file_name": size.to_string(), "file_size": size});
         connection.write_all(&frame(&header)).unwrap();
         let refused = expected != "ok";
         let early = refused.then(|| answer(&connection));
         // What is too much to be dropped, nobody would read.
         let _ = connection.write_all(&content(size.min(MIB)));
-        assert_eq!(word(&early.unwrap_or_else(|| answer(&connection))), expected, "{size}");
+        assert_eq!(
+            word(&early.unwrap_or_else(|| answer(&connection))),
+            expected,
+            "{size}"
+        );
     }
     assert_eq!(names_in(&dir), ["1024", "476"]);
     assert!(matches!(connection.read(&mut [0]), Ok(0) | Err(_)));
@@ -228,13 +298,27 @@ fn two_writers_of_one_name_are_never_mixed() {
         let writers: Vec<_> = bodies
             .iter()
             .map(|body| {
-                let (connection, header) = (server.connect(), json!({"file_name": "same", "file_size": body.len()}));
+                let (connection, header) = (
+                    server.connect(),
+                    json!({"file_name": "same", "file_size": body.len()}),
+                );
                 scope.spawn(move || send_on(connection, &header, body))
             })
             .collect();
-        let answers: Vec<Value> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
-        assert!(answers.iter().any(|answer| word(answer) == "ok"), "{answers:?}");
-        assert!(answers.iter().all(|answer| matches!(word(answer), "ok" | "busy")), "{answers:?}");
+        let answers: Vec<Value> = writers
+            .into_iter()
+            .map(|writer| writer.join().unwrap())
+            .collect();
+        assert!(
+            answers.iter().any(|answer| word(answer) == "ok"),
+            "{answers:?}"
+        );
+        assert!(
+            answers
+                .iter()
+                .all(|answer| matches!(word(answer), "ok" | "busy")),
+            "{answers:?}"
+        );
     });
     let stored = fs::read(dir.join("same")).unwrap();
     assert!(bodies.contains(&stored));
@@ -251,22 +335,33 @@ fn an_upload_is_resumed_and_a_whole_one_needs_nothing() {
     cut.write_all(&body[..400_000]).unwrap();
     drop(cut);
     let mut connection = server.connect();
-    connection.write_all(&frame(&resuming(header("a", &body)))).unwrap();
+    connection
+        .write_all(&frame(&resuming(header("a", &body))))
+        .unwrap();
     let mut found = answer(&connection);
     while word(&found) == "busy" {
         // The server hasn't noticed yet that the first connection is cut.
         connection = server.connect();
-        connection.write_all(&frame(&resuming(header("a", &body)))).unwrap();
+        connection
+            .write_all(&frame(&resuming(header("a", &body))))
+            .unwrap();
         found = answer(&connection);
     }
     assert_eq!(found, json!({"status": "continue", "offset": 400_000}));
     connection.write_all(&body[400_000..]).unwrap();
     assert_eq!(word(&answer(&connection)), "ok");
     assert!(fs::read(dir.join("a")).unwrap() == body);
-    connection.write_all(&frame(&resuming(header("a", &body)))).unwrap();
-    assert_eq!(answer(&connection), json!({"status": "continue", "offset": MIB}));
+    connection
+        .write_all(&frame(&resuming(header("a", &body))))
+        .unwrap();
+    assert_eq!(
+        answer(&connection),
+        json!({"status": "continue", "offset": MIB})
+    );
     assert_eq!(word(&answer(&connection)), "ok");
-    connection.write_all(&frame(&resuming(header("a", b"another")))).unwrap();
+    connection
+        .write_all(&frame(&resuming(header("a", b"another"))))
+        .unwrap();
     assert_eq!(word(&answer(&connection)), "exists");
     assert_eq!(partial_bytes(&dir), 0);
 }

@@ -19,24 +19,56 @@ fn upload(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String, Stri
 #[test]
 fn files_and_folders_arrive_by_one_job_or_several() {
     let from = TestDir::new("upload-from");
-    for (name, size) in [("tree/a", 10), ("tree/b/c.bin", 300_000), ("tree/b/empty", 0), ("tree/d/e/f", MIB + 1)] {
+    for (name, size) in [
+        ("tree/a", 10),
+        ("tree/b/c.bin", 300_000),
+        ("tree/b/empty", 0),
+        ("tree/d/e/f", MIB + 1),
+    ] {
         from.write(name, content(size));
     }
     from.write("alone", "alone");
     from.write("outside", "secret");
     std::os::unix::fs::symlink("a", from.join("tree/link")).unwrap();
-    for (jobs, digest) in [("1", &["--md5", "--sha256"][..]), ("4", &["--no-digest"]), ("2", &[])] {
+    for (jobs, digest) in [
+        ("1", &["--md5", "--sha256"][..]),
+        ("4", &["--no-digest"]),
+        ("2", &[]),
+    ] {
         let to = TestDir::new("upload-to");
         let server = TestServer::start(&["upload", to.as_str(), "--keep-paths", "--no-fsync"]);
         let (tree, alone) = (from.join("tree"), from.join("alone"));
-        let paths = [tree.to_str().unwrap(), alone.to_str().unwrap(), "--jobs", jobs];
+        let paths = [
+            tree.to_str().unwrap(),
+            alone.to_str().unwrap(),
+            "--jobs",
+            jobs,
+        ];
         let (code, stdout, stderr) = upload(server.address(), &[&paths, digest].concat());
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
-        assert_eq!(stdout, format!("stored 6 files, {} bytes\n", 10 + 300_000 + MIB + 1 + 10 + 5));
-        for name in ["tree/a", "tree/b/c.bin", "tree/b/empty", "tree/d/e/f", "tree/link", "alone"] {
-            assert!(fs::read(to.join(name)).unwrap() == fs::read(from.join(name)).unwrap(), "{name}");
+        assert_eq!(
+            stdout,
+            format!(
+                "stored 6 files, {} bytes\n",
+                10 + 300_000 + MIB + 1 + 10 + 5
+            )
+        );
+        for name in [
+            "tree/a",
+            "tree/b/c.bin",
+            "tree/b/empty",
+            "tree/d/e/f",
+            "tree/link",
+            "alone",
+        ] {
+            assert!(
+                fs::read(to.join(name)).unwrap() == fs::read(from.join(name)).unwrap(),
+                "{name}"
+            );
             let time = |dir: &TestDir| fs::metadata(dir.join(name)).unwrap().modified().unwrap();
-            let apart = time(&from).duration_since(time(&to)).unwrap_or_else(|early| early.duration());
+            let apart = time(&from)
+                .duration_since(time(&to))
+                .unwrap_or_else(|early| early.duration());
             assert!(apart.as_micros() < 10, "{name}: {apart:?}");
         }
     }
@@ -55,12 +87,21 @@ fn what_fails_is_named_and_the_rest_arrives() {
     to.write("taken", "old");
     let server = TestServer::start(&["upload", to.as_str()]);
     let (code, stdout, stderr) = upload(server.address(), &[from.join("tree").to_str().unwrap()]);
-    assert_eq!((code, stdout.as_str()), (Some(1), "stored 1 file, 4 bytes\n"), "{stderr}");
-    for (name, why) in
-        [("taken", "(exists)"), ("leads-out", "leads out"), ("broken", "No such file"), ("folder", "passed over")]
-    {
+    assert_eq!(
+        (code, stdout.as_str()),
+        (Some(1), "stored 1 file, 4 bytes\n"),
+        "{stderr}"
+    );
+    for (name, why) in [
+        ("taken", "(exists)"),
+        ("leads-out", "leads out"),
+        ("broken", "No such file"),
+        ("folder", "passed over"),
+    ] {
         assert!(
-            stderr.lines().any(|line| line.starts_with("socketserver: ") && line.contains(name) && line.contains(why)),
+            stderr.lines().any(|line| line.starts_with("socketserver: ")
+                && line.contains(name)
+                && line.contains(why)),
             "{name}: {stderr}"
         );
     }
@@ -77,20 +118,35 @@ fn a_new_name_is_told() {
     let server = TestServer::start(&["upload", to.as_str(), "--on-duplicate", "rename"]);
     let path = from.join("a.txt");
     let path = path.to_str().unwrap();
-    assert_eq!(upload(server.address(), &[path]).1, "stored 1 file, 1 bytes\n");
+    assert_eq!(
+        upload(server.address(), &[path]).1,
+        "stored 1 file, 1 bytes\n"
+    );
     let second = upload(server.address(), &[path]).1;
-    assert_eq!(second, format!("{path} is stored as a (1).txt\nstored 1 file, 1 bytes\n"));
+    assert_eq!(
+        second,
+        format!("{path} is stored as a (1).txt\nstored 1 file, 1 bytes\n")
+    );
 }
 
 #[test]
 fn nothing_to_send_and_nobody_to_send_to_are_errors() {
     let dir = TestDir::new("upload-nothing");
     dir.write("a", "a");
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let (code, _, stderr) = upload(free, &[dir.join("missing").to_str().unwrap()]);
-    assert!(code == Some(2) && stderr.contains("missing"), "{code:?} {stderr}");
+    assert!(
+        code == Some(2) && stderr.contains("missing"),
+        "{code:?} {stderr}"
+    );
     let (code, _, stderr) = upload(free, &[dir.join("a").to_str().unwrap(), "--jobs", "3"]);
-    assert!(code == Some(1) && stderr.contains("can't connect"), "{code:?} {stderr}");
+    assert!(
+        code == Some(1) && stderr.contains("can't connect"),
+        "{code:?} {stderr}"
+    );
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
@@ -102,15 +158,25 @@ fn a_large_file_that_is_refused_ends_with_the_reason_and_the_next_one_arrives() 
     let to = TestDir::new("upload-refused-to");
     let server = TestServer::start(&["upload", to.as_str(), "--max-size", "1MiB"]);
     let (large, small) = (from.join("a-large"), from.join("b-small"));
-    let (code, stdout, stderr) =
-        upload(server.address(), &["--no-digest", large.to_str().unwrap(), small.to_str().unwrap()]);
+    let (code, stdout, stderr) = upload(
+        server.address(),
+        &[
+            "--no-digest",
+            large.to_str().unwrap(),
+            small.to_str().unwrap(),
+        ],
+    );
     assert_eq!(code, Some(1));
-    assert!(stderr.contains("a-large") && stderr.contains("too_large") && stderr.lines().count() == 1, "{stderr}");
+    assert!(
+        stderr.contains("a-large") && stderr.contains("too_large") && stderr.lines().count() == 1,
+        "{stderr}"
+    );
     assert_eq!(stdout, "stored 1 file, 5 bytes\n");
     assert_eq!(names_in(&to), ["b-small"]);
 }
 
-/// Stands between a client and a server, lets `most` bytes of the client's through, and counts them.
+/// Stands between a client and a server, lets `most` bytes of the client's through, and counts
+/// them.
 struct Narrow {
     address: SocketAddr,
     passed: Arc<AtomicU64>,
@@ -128,7 +194,8 @@ impl Narrow {
         thread::spawn(move || {
             let (mut client, _) = listener.accept().unwrap();
             let mut onward = TcpStream::connect_timeout(&server, PATIENCE).unwrap();
-            let (mut back, mut to_client) = (onward.try_clone().unwrap(), client.try_clone().unwrap());
+            let (mut back, mut to_client) =
+                (onward.try_clone().unwrap(), client.try_clone().unwrap());
             let answers = thread::spawn(move || {
                 let _ = std::io::copy(&mut back, &mut to_client);
                 let _ = to_client.shutdown(Shutdown::Both);
@@ -146,7 +213,11 @@ impl Narrow {
             let _ = onward.shutdown(Shutdown::Both);
             let _ = answers.join();
         });
-        Narrow { address, passed, hold }
+        Narrow {
+            address,
+            passed,
+            hold,
+        }
     }
 }
 
@@ -160,9 +231,24 @@ fn a_killed_client_goes_on_where_it_was() {
     let server = TestServer::start(&["upload", to.as_str()]);
     let narrow = Narrow::new(server.address(), 5 * MIB as u64);
     let mut client = Command::new(env!("CARGO_BIN_EXE_socketserver"));
-    client.args(["client", "upload", "--resume", &narrow.address.to_string(), path.to_str().unwrap()]);
-    let mut client = Ended(client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-    wait_until("most of it is there", || partial_bytes(&to) > 4 * MIB as u64);
+    client.args([
+        "client",
+        "upload",
+        "--resume",
+        &narrow.address.to_string(),
+        path.to_str().unwrap(),
+    ]);
+    let mut client = Ended(
+        client
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    wait_until("most of it is there", || {
+        partial_bytes(&to) > 4 * MIB as u64
+    });
     client.0.kill().unwrap();
     client.0.wait().unwrap();
     drop(narrow.hold);
@@ -174,7 +260,10 @@ fn a_killed_client_goes_on_where_it_was() {
     assert!(rest.passed.load(Ordering::SeqCst) < 4 * MIB as u64);
     assert!(fs::read(to.join("file")).unwrap() == body);
     let again = Narrow::new(server.address(), u64::MAX);
-    assert_eq!(upload(again.address, &["--resume", path.to_str().unwrap()]).0, Some(0));
+    assert_eq!(
+        upload(again.address, &["--resume", path.to_str().unwrap()]).0,
+        Some(0)
+    );
     assert!(again.passed.load(Ordering::SeqCst) < 1000);
     assert_eq!(names_in(&to), ["file"]);
 }
@@ -236,10 +325,15 @@ fn pythons_socketserver_understands_the_client() {
     ] {
         let to = TestDir::new("upload-python-to");
         let mut python = Command::new("python3");
-        python.args(["-c", PYTHON_SERVER, to.as_str(), temper]).stdout(Stdio::piped()).stderr(Stdio::null());
+        python
+            .args(["-c", PYTHON_SERVER, to.as_str(), temper])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut python = Ended(python.spawn().unwrap());
         let mut port = String::new();
-        BufReader::new(python.0.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        BufReader::new(python.0.stdout.take().unwrap())
+            .read_line(&mut port)
+            .unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], port.trim().parse().unwrap()));
         let paths: Vec<&str> = paths.iter().map(|path| path.to_str().unwrap()).collect();
         let (ended, stdout, stderr) = upload(address, &[options, &paths].concat());
@@ -249,7 +343,10 @@ fn pythons_socketserver_understands_the_client() {
             let skipped = if options.is_empty() { 0 } else { 100 };
             let mut expected = content(300_001);
             expected[..skipped].fill(0);
-            assert!(fs::read(to.join("a b\u{e9}")).unwrap() == expected, "{temper} {options:?}");
+            assert!(
+                fs::read(to.join("a b\u{e9}")).unwrap() == expected,
+                "{temper} {options:?}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `upload`, when something breaks: nothing stands under a name that isn't whole, and nothing is lost that came.
+//! `upload`, when something breaks: nothing stands under a name that isn't whole, and nothing is
+//! lost that came.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::{PATIENCE, TestDir, TestServer};
-use crate::upload::{MIB, answer, content, frame, header, names_in, partial_bytes, resuming, send, word};
+use crate::upload::{
+    MIB, answer, content, frame, header, names_in, partial_bytes, resuming, send, word,
+};
 
 /// Waits until something is true.
 #[track_caller]
@@ -36,8 +39,13 @@ fn an_upload_goes_on_after_the_server_was_killed() {
 
     let server = TestServer::start(&["upload", dir.as_str()]);
     let mut connection = server.connect();
-    connection.write_all(&frame(&resuming(header("a", &body)))).unwrap();
-    assert_eq!(answer(&connection), json!({"status": "continue", "offset": half}));
+    connection
+        .write_all(&frame(&resuming(header("a", &body))))
+        .unwrap();
+    assert_eq!(
+        answer(&connection),
+        json!({"status": "continue", "offset": half})
+    );
     connection.write_all(&body[half..]).unwrap();
     assert_eq!(word(&answer(&connection)), "ok");
     assert!(fs::read(dir.join("a")).unwrap() == body);
@@ -54,11 +62,22 @@ fn a_part_that_was_damaged_is_noticed_and_forgotten() {
     cut.write_all(&body[..1000]).unwrap();
     wait_until("a part is there", || partial_bytes(&dir) == 1000);
     drop(cut);
-    let mut parts = fs::read_dir(dir.join(".socketserver-partial")).unwrap().flatten().map(|entry| entry.path());
-    fs::write(parts.find(|path| path.extension().unwrap() == "part").unwrap(), vec![0; 1000]).unwrap();
+    let mut parts = fs::read_dir(dir.join(".socketserver-partial"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    fs::write(
+        parts
+            .find(|path| path.extension().unwrap() == "part")
+            .unwrap(),
+        vec![0; 1000],
+    )
+    .unwrap();
     for expected in ["checksum_mismatch", "ok"] {
         let mut connection = server.connect();
-        connection.write_all(&frame(&resuming(header("a", &body)))).unwrap();
+        connection
+            .write_all(&frame(&resuming(header("a", &body))))
+            .unwrap();
         let offset = answer(&connection)["offset"].as_u64().unwrap() as usize;
         connection.write_all(&body[offset..]).unwrap();
         assert_eq!(word(&answer(&connection)), expected, "from {offset}");
@@ -77,7 +96,11 @@ fn a_cut_anywhere_leaves_no_file() {
         let mut connection = server.connect();
         connection.write_all(&whole[..place]).unwrap();
         connection.shutdown(Shutdown::Write).unwrap();
-        let expected = if place < whole.len() - 100_000 { "bad_header" } else { "truncated" };
+        let expected = if place < whole.len() - 100_000 {
+            "bad_header"
+        } else {
+            "truncated"
+        };
         assert_eq!(word(&answer(&connection)), expected, "cut at {place}");
         assert_eq!(connection.read(&mut [0]).unwrap(), 0, "cut at {place}");
         assert_eq!(names_in(&dir), [""; 0], "cut at {place}");
@@ -97,16 +120,30 @@ fn refusals_leave_no_file_and_no_descriptor() {
         (header("there", b"x"), &b"x"[..], "exists"),
         (header("..", b"x"), b"x", "forbidden_name"),
         (header("a", b"x"), b"y", "checksum_mismatch"),
-        (json!({"file_name": "a", "file_size": 2 * MIB}), b"", "too_large"),
-        (json!({"file_name": "a", "file_size": u64::MAX}), b"", "too_large"),
+        (
+            json!({"file_name": "a", "file_size": 2 * MIB}),
+            b"",
+            "too_large",
+        ),
+        (
+            json!({"file_name": "a", "file_size": u64::MAX}),
+            b"",
+            "too_large",
+        ),
         (json!({"file_name": "a"}), b"", "bad_header"),
-        (json!({"file_name": ["a"], "file_size": 1}), b"", "bad_header"),
+        (
+            json!({"file_name": ["a"], "file_size": 1}),
+            b"",
+            "bad_header",
+        ),
     ] {
         assert_eq!(word(&send(&server, &header, body)), expected);
     }
     assert_eq!(names_in(&dir), ["there"]);
     assert_eq!(partial_bytes(&dir), 0);
-    wait_until("all descriptors are given back", || server.descriptors() <= before);
+    wait_until("all descriptors are given back", || {
+        server.descriptors() <= before
+    });
 }
 
 #[test]
@@ -142,7 +179,9 @@ fn the_end_of_the_server_keeps_what_has_come() {
     assert_eq!(server.wait().0, Some(1));
     let server = TestServer::start(&["upload", dir.as_str(), "--model", "processes"]);
     let mut connection = server.connect();
-    connection.write_all(&frame(&resuming(header("a", &body)))).unwrap();
+    connection
+        .write_all(&frame(&resuming(header("a", &body))))
+        .unwrap();
     assert_eq!(answer(&connection)["offset"], 70_000);
     connection.write_all(&body[70_000..]).unwrap();
     assert_eq!(word(&answer(&connection)), "ok");
@@ -155,11 +194,16 @@ impl SmallDisk {
     /// `None`, and a visible word, where mounting isn't allowed.
     pub(crate) fn mount(test: &str) -> Option<SmallDisk> {
         let dir = TestDir::new(test);
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs", dir.as_str()]).output();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs", dir.as_str()])
+            .output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(SmallDisk(dir));
         }
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: mounting a small disk is not allowed here");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {test}: mounting a small disk is not allowed here"
+        );
         None
     }
 }
@@ -172,10 +216,15 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_is_told_and_room_is_given_back() {
-    let Some(disk) = SmallDisk::mount("upload-full") else { return };
+    let Some(disk) = SmallDisk::mount("upload-full") else {
+        return;
+    };
     let server = TestServer::start(&["upload", disk.0.as_str()]);
     let body = content(2 * MIB);
-    assert_eq!(word(&send(&server, &header("too-much", &body), &body)), "no_space");
+    assert_eq!(
+        word(&send(&server, &header("too-much", &body), &body)),
+        "no_space"
+    );
     let mut connection = server.connect();
     let (one, two) = (content(700_000), content(600_000));
     // Both seem to fit when they begin; the second finds out on its way that they don't.
@@ -190,7 +239,10 @@ fn a_full_disk_is_told_and_room_is_given_back() {
     assert_eq!(word(&answer(&connection)), "ok");
     second.write_all(&two[10..]).unwrap();
     assert_eq!(word(&answer(&second)), "no_space");
-    assert_eq!((names_in(&disk.0), partial_bytes(&disk.0)), (vec!["one".to_owned()], 0));
+    assert_eq!(
+        (names_in(&disk.0), partial_bytes(&disk.0)),
+        (vec!["one".to_owned()], 0)
+    );
     second.write_all(&frame(&header("small", b"x"))).unwrap();
     second.write_all(b"x").unwrap();
     assert_eq!(word(&answer(&second)), "ok");
@@ -198,12 +250,23 @@ fn a_full_disk_is_told_and_room_is_given_back() {
 
 #[test]
 fn a_folder_that_can_not_be_written_is_told() {
-    let Some(disk) = SmallDisk::mount("upload-read-only") else { return };
+    let Some(disk) = SmallDisk::mount("upload-read-only") else {
+        return;
+    };
     let remount = ["-o", "remount,ro", disk.0.as_str()];
-    assert!(Command::new("mount").args(remount).status().unwrap().success());
+    assert!(
+        Command::new("mount")
+            .args(remount)
+            .status()
+            .unwrap()
+            .success()
+    );
     let server = TestServer::start(&["upload", disk.0.as_str()]);
     let answer = send(&server, &header("a", b"x"), b"x");
     assert_eq!(answer["status"], "error");
-    assert!(answer["message"].as_str().unwrap().contains("Read-only"), "{answer}");
+    assert!(
+        answer["message"].as_str().unwrap().contains("Read-only"),
+        "{answer}"
+    );
     assert_eq!(names_in(&disk.0), [""; 0]);
 }

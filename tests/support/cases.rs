@@ -1,5 +1,5 @@
-//! Cases of raw bytes in data files: `expected | why | bytes` on a line; empty lines and those with `#` are passed
-//! over.
+//! Cases of raw bytes in data files: `expected | why | bytes` on a line; empty lines and those with
+//! `#` are passed over.
 
 /// A line of a data file.
 pub(crate) struct Case {
@@ -15,9 +15,18 @@ pub(crate) fn read(text: &'static str) -> Vec<Case> {
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         .map(|(number, line)| {
             let mut parts = line.splitn(3, " | ");
-            let mut part = || parts.next().unwrap_or_else(|| panic!("line {}: {line}", number + 1));
+            let mut part = || {
+                parts
+                    .next()
+                    .unwrap_or_else(|| panic!("line {}: {line}", number + 1))
+            };
             let (expected, why) = (part(), part());
-            Case { line: number + 1, expected, why, bytes: unescape(part()) }
+            Case {
+                line: number + 1,
+                expected,
+                why,
+                bytes: unescape(part()),
+            }
         })
         .collect()
 }

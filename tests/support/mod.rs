@@ -37,15 +37,25 @@ impl TestServer {
         if !arguments.contains(&"--bind") {
             command.args(["--bind", "127.0.0.1:0"]);
         }
-        prepare(&mut command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        prepare(&mut command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = lines_of(child.stdout.take().unwrap());
         let stderr = lines_of(child.stderr.take().unwrap());
-        let mut server = TestServer { child, ready: Vec::new(), stderr };
+        let mut server = TestServer {
+            child,
+            ready: Vec::new(),
+            stderr,
+        };
         for _ in 0..listeners {
             match stdout.recv_timeout(PATIENCE) {
                 Ok(line) => server.ready.push(line),
-                Err(_) => panic!("no ready line; standard error: {:?}", server.stderr_so_far()),
+                Err(_) => panic!(
+                    "no ready line; standard error: {:?}",
+                    server.stderr_so_far()
+                ),
             }
         }
         server
@@ -55,7 +65,8 @@ impl TestServer {
     pub(crate) fn address(&self) -> SocketAddr {
         let url = self.ready[0].split(" on ").nth(1).unwrap();
         let host = url.split("://").nth(1).unwrap().trim_end_matches('/');
-        host.parse().unwrap_or_else(|_| panic!("no address: {}", self.ready[0]))
+        host.parse()
+            .unwrap_or_else(|_| panic!("no address: {}", self.ready[0]))
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -63,7 +74,10 @@ impl TestServer {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 
@@ -82,7 +96,10 @@ impl TestServer {
     /// Waits for a line on standard error that contains `text`.
     pub(crate) fn wait_for_log(&self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
-        while let Ok(line) = self.stderr.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        while let Ok(line) = self
+            .stderr
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
             if line.contains(text) {
                 return line;
             }
@@ -96,12 +113,16 @@ impl TestServer {
 
     /// So many threads the server has.
     pub(crate) fn threads(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/task", self.pid()))
+            .unwrap()
+            .count()
     }
 
     /// So many files the server has open.
     pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .count()
     }
 
     /// A connection whose reads and writes don't hang a test.
@@ -150,7 +171,11 @@ pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 /// The same, with something on its standard input.
 pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_socketserver"));
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
     // The program may end without having read all of it.
@@ -158,22 +183,35 @@ pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> (Option<i32>, 
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
-/// Runs a Python script to its end, with the time it may take; its output. `None`, and a visible word, if there is no
-/// Python.
+/// Runs a Python script to its end, with the time it may take; its output. `None`, and a visible
+/// word, if there is no Python.
 pub(crate) fn python(test: &str, script: &str, arguments: &[&str]) -> Option<String> {
     if !has_tool("python3", test) {
         return None;
     }
     let limit = PATIENCE.as_secs().to_string();
-    let output = Command::new("timeout").args([&limit, "python3", "-c", script]).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("timeout")
+        .args([&limit, "python3", "-c", script])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
-/// A certificate for `localhost` and its key, as files. `None`, and a visible word, if there is no `openssl`.
+/// A certificate for `localhost` and its key, as files. `None`, and a visible word, if there is no
+/// `openssl`.
 pub(crate) fn certificate(test: &str, dir: &TestDir) -> Option<(String, String)> {
     if !has_tool("openssl", test) {
         return None;
@@ -181,7 +219,10 @@ pub(crate) fn certificate(test: &str, dir: &TestDir) -> Option<(String, String)>
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let (certificate, key) = (path("certificate.pem"), path("key.pem"));
     let made = Command::new("openssl")
-        .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost".split(' '))
+        .args(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost"
+                .split(' '),
+        )
         .args(["-keyout", &key, "-out", &certificate])
         .output();
     assert!(made.unwrap().status.success());
@@ -228,7 +269,10 @@ pub(crate) fn has_tool(name: &str, test: &str) -> bool {
         .status()
         .is_ok_and(|s| s.success());
     if !found {
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {name} is missing; `make deps` installs it");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {test}: {name} is missing; `make deps` installs it"
+        );
     }
     found
 }

@@ -6,21 +6,32 @@ use std::path::Path;
 
 const LONGEST_FILE: usize = 500;
 /// As wide as rustfmt lets code be, which leaves comments alone.
-const WIDEST_COMMENT: usize = 120;
+const WIDEST_COMMENT: usize = 100;
 
-/// The services of the contract; `handlers/` holds other modules too (the command line, what services share).
-const SERVICES: [&str; 9] = ["http", "time", "echo", "ping", "transfer", "upload", "auth", "exec", "ftp"];
+/// The services of the contract; `handlers/` holds other modules too (the command line, what
+/// services share).
+const SERVICES: [&str; 9] = [
+    "http", "time", "echo", "ping", "transfer", "upload", "auth", "exec", "ftp",
+];
 
 /// The table under `## Floors` in ARCHITECTURE.md: `| floor | modules in backticks | … |`.
 fn floor_table(architecture: &str) -> BTreeMap<&str, u32> {
-    let section = architecture.split("\n## ").find(|part| part.trim_start_matches("## ").starts_with("Floors"));
+    let section = architecture
+        .split("\n## ")
+        .find(|part| part.trim_start_matches("## ").starts_with("Floors"));
     let mut floors = BTreeMap::new();
     for row in section.unwrap_or_default().lines() {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         if let [_, floor, modules, ..] = cells[..]
             && let Ok(floor) = floor.parse()
         {
-            floors.extend(modules.split('`').skip(1).step_by(2).map(|module| (module, floor)));
+            floors.extend(
+                modules
+                    .split('`')
+                    .skip(1)
+                    .step_by(2)
+                    .map(|module| (module, floor)),
+            );
         }
     }
     floors
@@ -30,11 +41,16 @@ pub(crate) fn floors(project: &Project) -> Vec<String> {
     let floors = floor_table(project.text("ARCHITECTURE.md"));
     let mut complaints = Vec::new();
     let mut seen = BTreeSet::new();
-    for (path, text) in project.below("src/").filter(|(path, _)| path.ends_with(".rs") && *path != "src/lib.rs") {
+    for (path, text) in project
+        .below("src/")
+        .filter(|(path, _)| path.ends_with(".rs") && *path != "src/lib.rs")
+    {
         let module = module_of(path);
         seen.insert(module);
         let Some(floor) = floors.get(module) else {
-            complaints.push(format!("{path}: `{module}` has no floor in ARCHITECTURE.md"));
+            complaints.push(format!(
+                "{path}: `{module}` has no floor in ARCHITECTURE.md"
+            ));
             continue;
         };
         let code = code_of(text);
@@ -42,26 +58,39 @@ pub(crate) fn floors(project: &Project) -> Vec<String> {
             match floors.get(name) {
                 _ if name == module => {}
                 Some(below) if below < floor => {}
-                Some(other) => complaints.push(format!("{path}: floor {floor} uses `crate::{name}` of floor {other}")),
-                None => complaints.push(format!("{path}: `crate::{name}` is no module; name the one that defines it")),
+                Some(other) => complaints.push(format!(
+                    "{path}: floor {floor} uses `crate::{name}` of floor {other}"
+                )),
+                None => complaints.push(format!(
+                    "{path}: `crate::{name}` is no module; name the one that defines it"
+                )),
             }
         }
         // In `src/x.rs` a `super::` outside an inner module is another way to say `crate::`.
         let at_top = path.matches('/').count() == 1;
-        if code.contains("super::super::") || at_top && code.lines().any(|line| line.starts_with("use super::")) {
-            complaints.push(format!("{path}: leaves its folder by `super`; say `crate::` and the module"));
+        if code.contains("super::super::")
+            || at_top && code.lines().any(|line| line.starts_with("use super::"))
+        {
+            complaints.push(format!(
+                "{path}: leaves its folder by `super`; say `crate::` and the module"
+            ));
         }
     }
     let missing = floors.keys().filter(|module| !seen.contains(**module));
-    complaints
-        .extend(missing.map(|module| format!("ARCHITECTURE.md gives a floor to `{module}`, which is not in src/")));
+    complaints.extend(missing.map(|module| {
+        format!("ARCHITECTURE.md gives a floor to `{module}`, which is not in src/")
+    }));
     complaints
 }
 
 pub(crate) fn file_sizes(project: &Project) -> Vec<String> {
     let lines = |(path, text): (&str, &str)| (path.to_owned(), text.lines().count());
-    let long = project.rust().map(lines).filter(|(_, lines)| *lines > LONGEST_FILE);
-    long.map(|(path, lines)| format!("{path}: {lines} lines, more than {LONGEST_FILE}")).collect()
+    let long = project
+        .rust()
+        .map(lines)
+        .filter(|(_, lines)| *lines > LONGEST_FILE);
+    long.map(|(path, lines)| format!("{path}: {lines} lines, more than {LONGEST_FILE}"))
+        .collect()
 }
 
 /// A table's row and a word that is longer than a line, such as an address, can't be broken.
@@ -69,11 +98,16 @@ pub(crate) fn comment_widths(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     for (path, text) in project.rust() {
         for (number, line) in text.lines().enumerate() {
-            let Some(comment) = line.trim_start().strip_prefix("//") else { continue };
+            let Some(comment) = line.trim_start().strip_prefix("//") else {
+                continue;
+            };
             let words = comment.trim_start_matches(['/', '!']).trim();
             let breakable = words.contains(' ') && !words.starts_with('|');
             if breakable && line.chars().count() > WIDEST_COMMENT {
-                complaints.push(format!("{path}:{}: a comment wider than {WIDEST_COMMENT} columns", number + 1));
+                complaints.push(format!(
+                    "{path}:{}: a comment wider than {WIDEST_COMMENT} columns",
+                    number + 1
+                ));
             }
         }
     }
@@ -83,7 +117,9 @@ pub(crate) fn comment_widths(project: &Project) -> Vec<String> {
 pub(crate) fn unsafe_code(project: &Project) -> Vec<String> {
     let elsewhere = project.rust().filter(|(path, _)| *path != "src/sys.rs");
     let found = elsewhere.filter(|(_, text)| has_word(&code_of(text), "unsafe"));
-    found.map(|(path, _)| format!("{path}: unsafe code belongs in src/sys.rs")).collect()
+    found
+        .map(|(path, _)| format!("{path}: unsafe code belongs in src/sys.rs"))
+        .collect()
 }
 
 pub(crate) fn left_for_later(project: &Project) -> Vec<String> {
@@ -107,25 +143,46 @@ pub(crate) fn left_for_later(project: &Project) -> Vec<String> {
 }
 
 pub(crate) fn one_threadpool(project: &Project) -> Vec<String> {
-    let ours = project.below("src/").chain(project.below("handlers/")).filter(|(path, _)| path.ends_with(".rs"));
-    let named: Vec<&str> =
-        ours.filter(|(_, text)| has_word(&code_of(text), "threadpool")).map(|(path, _)| path).collect();
-    if named.len() > 1 { vec![format!("more than one file names `threadpool`: {named:?}")] } else { Vec::new() }
+    let ours = project
+        .below("src/")
+        .chain(project.below("handlers/"))
+        .filter(|(path, _)| path.ends_with(".rs"));
+    let named: Vec<&str> = ours
+        .filter(|(_, text)| has_word(&code_of(text), "threadpool"))
+        .map(|(path, _)| path)
+        .collect();
+    if named.len() > 1 {
+        vec![format!("more than one file names `threadpool`: {named:?}")]
+    } else {
+        Vec::new()
+    }
 }
 
 pub(crate) fn services_apart(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
-    for (path, text) in project.below("handlers/").filter(|(path, _)| SERVICES.contains(&module_of(path))) {
+    for (path, text) in project
+        .below("handlers/")
+        .filter(|(path, _)| SERVICES.contains(&module_of(path)))
+    {
         let code = code_of(text);
-        let others = crate_names(&code).into_iter().filter(|name| SERVICES.contains(name) && *name != module_of(path));
-        complaints.extend(others.map(|name| format!("{path}: imports the service `{name}`; share through common/")));
+        let others = crate_names(&code)
+            .into_iter()
+            .filter(|name| SERVICES.contains(name) && *name != module_of(path));
+        complaints
+            .extend(others.map(|name| {
+                format!("{path}: imports the service `{name}`; share through common/")
+            }));
     }
     complaints
 }
 
 pub(crate) fn make_commands(project: &Project) -> Vec<String> {
     let mut targets = BTreeSet::new();
-    for line in project.text("Makefile").lines().filter(|line| !line.starts_with(['\t', '#', '.'])) {
+    for line in project
+        .text("Makefile")
+        .lines()
+        .filter(|line| !line.starts_with(['\t', '#', '.']))
+    {
         if let Some((names, rest)) = line.split_once(':')
             && !rest.starts_with('=')
         {
@@ -134,12 +191,24 @@ pub(crate) fn make_commands(project: &Project) -> Vec<String> {
     }
     let known = |name: &str| {
         let family = targets.iter().filter_map(|target| target.strip_suffix('%'));
-        targets.contains(name) || family.into_iter().any(|prefix| name.len() > prefix.len() && name.starts_with(prefix))
+        targets.contains(name)
+            || family
+                .into_iter()
+                .any(|prefix| name.len() > prefix.len() && name.starts_with(prefix))
     };
     let mut complaints = Vec::new();
-    for path in ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "www/index.html"] {
-        let unknown = commands_in(project.text(path)).into_iter().filter(|name| !known(name));
-        complaints.extend(unknown.map(|name| format!("{path}: `make {name}` is no target of the Makefile")));
+    for path in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "ARCHITECTURE.md",
+        "www/index.html",
+    ] {
+        let unknown = commands_in(project.text(path))
+            .into_iter()
+            .filter(|name| !known(name));
+        complaints.extend(
+            unknown.map(|name| format!("{path}: `make {name}` is no target of the Makefile")),
+        );
     }
     complaints
 }
@@ -147,9 +216,18 @@ pub(crate) fn make_commands(project: &Project) -> Vec<String> {
 /// What follows `make` at the start of a line of a code block, or of a code span.
 fn commands_in(text: &str) -> Vec<&str> {
     let mut commands = Vec::new();
-    for (start, before) in text.match_indices("make ").map(|(at, _)| (at + 5, &text[..at])) {
-        if ["`", "\n", "<code>", "$ ", "&& "].iter().any(|opening| before.ends_with(opening)) {
-            let name = text[start..].split(|c: char| !c.is_alphanumeric() && c != '-').next().unwrap_or_default();
+    for (start, before) in text
+        .match_indices("make ")
+        .map(|(at, _)| (at + 5, &text[..at]))
+    {
+        if ["`", "\n", "<code>", "$ ", "&& "]
+            .iter()
+            .any(|opening| before.ends_with(opening))
+        {
+            let name = text[start..]
+                .split(|c: char| !c.is_alphanumeric() && c != '-')
+                .next()
+                .unwrap_or_default();
             let prose = before.ends_with('\n') && before.matches("```").count() % 2 == 0;
             commands.extend((!prose && !name.is_empty()).then_some(name));
         }
@@ -158,16 +236,24 @@ fn commands_in(text: &str) -> Vec<&str> {
 }
 
 pub(crate) fn own_resources(project: &Project) -> Vec<String> {
-    const OPENINGS: [&str; 8] = ["src=", "href=", "srcset=", "action=", "poster=", "data=", "url(", "@import "];
+    const OPENINGS: [&str; 8] = [
+        "src=", "href=", "srcset=", "action=", "poster=", "data=", "url(", "@import ",
+    ];
     let mut complaints = Vec::new();
     for (path, text) in project.below("www/") {
         let text = text.to_ascii_lowercase();
         for opening in OPENINGS {
-            let values =
-                text.match_indices(opening).map(|(at, _)| text[at + opening.len()..].trim_start_matches(['"', '\'']));
-            let outside = values.filter(|value| ["http:", "https:", "//"].iter().any(|start| value.starts_with(start)));
-            complaints
-                .extend(outside.map(|value| format!("{path}: {opening}{}", value.lines().next().unwrap_or(value))));
+            let values = text
+                .match_indices(opening)
+                .map(|(at, _)| text[at + opening.len()..].trim_start_matches(['"', '\'']));
+            let outside = values.filter(|value| {
+                ["http:", "https:", "//"]
+                    .iter()
+                    .any(|start| value.starts_with(start))
+            });
+            complaints.extend(outside.map(|value| {
+                format!("{path}: {opening}{}", value.lines().next().unwrap_or(value))
+            }));
         }
     }
     complaints
@@ -175,17 +261,33 @@ pub(crate) fn own_resources(project: &Project) -> Vec<String> {
 
 pub(crate) fn same_handler(project: &Project) -> Vec<String> {
     let between = |text: &str, start: &str, end: &str| {
-        text.split_once(start).and_then(|(_, rest)| rest.split_once(end)).map(|(inside, _)| inside.to_owned())
+        text.split_once(start)
+            .and_then(|(_, rest)| rest.split_once(end))
+            .map(|(inside, _)| inside.to_owned())
     };
     let readme = between(project.text("README.md"), "```rust,no_run\n", "```");
-    let site =
-        between(project.text("www/index.html"), "data-readme=\"handler\"><code>", "</code></pre>").map(|marked| {
-            let plain: String =
-                marked.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text)).collect();
-            plain.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
-        });
+    let site = between(
+        project.text("www/index.html"),
+        "data-readme=\"handler\"><code>",
+        "</code></pre>",
+    )
+    .map(|marked| {
+        let plain: String = marked
+            .split('<')
+            .map(|part| part.split_once('>').map_or(part, |(_, text)| text))
+            .collect();
+        plain
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&quot;", "\"")
+            .replace("&amp;", "&")
+    });
     let same = readme.is_some() && readme == site;
-    if same { Vec::new() } else { vec!["README.md and www/index.html show different handlers, or none".into()] }
+    if same {
+        Vec::new()
+    } else {
+        vec!["README.md and www/index.html show different handlers, or none".into()]
+    }
 }
 
 pub(crate) fn machine_paths(project: &Project) -> Vec<String> {
@@ -200,9 +302,15 @@ pub(crate) fn machine_paths(project: &Project) -> Vec<String> {
             .map(|p| format!("{}/", p.display())),
     );
     let mut complaints = Vec::new();
-    for (path, text) in project.all().filter(|(path, _)| *path != "tests/tidy/rules.rs") {
-        let found = forbidden.iter().filter(|needle| text.contains(needle.as_str()));
-        complaints.extend(found.map(|needle| format!("{path}: names {needle}, a path of one machine")));
+    for (path, text) in project
+        .all()
+        .filter(|(path, _)| *path != "tests/tidy/rules.rs")
+    {
+        let found = forbidden
+            .iter()
+            .filter(|needle| text.contains(needle.as_str()));
+        complaints
+            .extend(found.map(|needle| format!("{path}: names {needle}, a path of one machine")));
     }
     complaints
 }

@@ -5,7 +5,14 @@ use std::fs;
 use std::path::Path;
 
 /// What tools made, not people. (`.git` is a file in a work tree.)
-const MADE_BY_TOOLS: [&str; 6] = [".git", "target", "corpus", "artifacts", "node_modules", "__pycache__"];
+const MADE_BY_TOOLS: [&str; 6] = [
+    ".git",
+    "target",
+    "corpus",
+    "artifacts",
+    "node_modules",
+    "__pycache__",
+];
 
 /// The text files of a project, by their path from its root.
 pub(crate) struct Project {
@@ -14,7 +21,12 @@ pub(crate) struct Project {
 
 impl Project {
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
-        Self { files: files.iter().map(|(path, text)| ((*path).into(), (*text).into())).collect() }
+        Self {
+            files: files
+                .iter()
+                .map(|(path, text)| ((*path).into(), (*text).into()))
+                .collect(),
+        }
     }
 
     /// The project that this test belongs to. Files that are not UTF-8 are left out.
@@ -34,7 +46,14 @@ impl Project {
                 } else if kind.is_file()
                     && let Ok(text) = fs::read_to_string(&path)
                 {
-                    files.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), text);
+                    files.insert(
+                        path.strip_prefix(root)
+                            .unwrap()
+                            .to_str()
+                            .unwrap()
+                            .to_owned(),
+                        text,
+                    );
                 }
             }
         }
@@ -42,7 +61,9 @@ impl Project {
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.files.iter().map(|(path, text)| (path.as_str(), text.as_str()))
+        self.files
+            .iter()
+            .map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
     pub(crate) fn rust(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -58,10 +79,15 @@ impl Project {
     }
 }
 
-/// The module of a crate that a file belongs to: `src/server/stream.rs` and `src/server.rs` both to `server`.
+/// The module of a crate that a file belongs to: `src/server/stream.rs` and `src/server.rs` both to
+/// `server`.
 pub(crate) fn module_of(path: &str) -> &str {
     let inside = path.split_once('/').map_or(path, |(_, inside)| inside);
-    inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
+    inside
+        .split('/')
+        .next()
+        .unwrap_or(inside)
+        .trim_end_matches(".rs")
 }
 
 /// Rust text without its comments and without the insides of its literals, on the same lines.
@@ -84,7 +110,11 @@ pub(crate) fn code_of(text: &str) -> String {
 
 /// How many bytes of `rest` are a comment or a literal; 0 if it begins with code.
 fn skipped_len(rest: &str, before: Option<char>) -> usize {
-    let until = |end: &str, from: usize| rest[from..].find(end).map_or(rest.len(), |at| from + at + end.len());
+    let until = |end: &str, from: usize| {
+        rest[from..]
+            .find(end)
+            .map_or(rest.len(), |at| from + at + end.len())
+    };
     if rest.starts_with("//") {
         return rest.find('\n').unwrap_or(rest.len());
     }
@@ -125,11 +155,13 @@ fn quoted_len(rest: &str, quote: char) -> usize {
 /// Whether `word` stands in `text` as a whole word.
 pub(crate) fn has_word(text: &str, word: &str) -> bool {
     let of_word = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(word)
-        .any(|(at, _)| !text[..at].ends_with(of_word) && !text[at + word.len()..].starts_with(of_word))
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].ends_with(of_word) && !text[at + word.len()..].starts_with(of_word)
+    })
 }
 
-/// The first names after `crate::` in code, with those of a group: `crate::{a, b::c}` gives `a` and `b`.
+/// The first names after `crate::` in code, with those of a group: `crate::{a, b::c}` gives `a` and
+/// `b`.
 pub(crate) fn crate_names(code: &str) -> Vec<&str> {
     let mut names = Vec::new();
     for (at, found) in code.match_indices("crate::") {
@@ -163,17 +195,41 @@ fn group_names(group: &str) -> Vec<&str> {
 }
 
 fn leading_name(path: &str) -> &str {
-    path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
+    path.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .next()
+        .unwrap_or_default()
 }
 
 #[test]
 fn code_has_neither_comments_nor_the_insides_of_literals() {
-    assert_eq!(code_of("a // b\nc").split_whitespace().collect::<Vec<_>>(), ["a", "c"]);
+    assert_eq!(
+        code_of("a // b\nc").split_whitespace().collect::<Vec<_>>(),
+        ["a", "c"]
+    );
     assert_eq!(code_of("a /* b\n */ c").lines().count(), 2);
-    for hidden in ["\"x\"", "\"\\\"x\"", "r\"x\"", "r#\"\"x\"#", "b\"x\"", "br#\"x\"#", "'x'", "'\\x'", "b'x'"] {
-        assert!(!code_of(&format!("a({hidden}); z")).contains('x'), "{hidden}");
-        assert!(code_of(&format!("a({hidden}); z")).ends_with("; z"), "{hidden}");
+    for hidden in [
+        "\"x\"",
+        "\"\\\"x\"",
+        "r\"x\"",
+        "r#\"\"x\"#",
+        "b\"x\"",
+        "br#\"x\"#",
+        "'x'",
+        "'\\x'",
+        "b'x'",
+    ] {
+        assert!(
+            !code_of(&format!("a({hidden}); z")).contains('x'),
+            "{hidden}"
+        );
+        assert!(
+            code_of(&format!("a({hidden}); z")).ends_with("; z"),
+            "{hidden}"
+        );
     }
     assert_eq!(code_of("fn f<'x>(a: &'x str)"), "fn f<'x>(a: &'x str)");
-    assert_eq!(crate_names("use crate::{a, b::{c, d}}; crate::e::f()"), ["a", "b", "e"]);
+    assert_eq!(
+        crate_names("use crate::{a, b::{c, d}}; crate::e::f()"),
+        ["a", "b", "e"]
+    );
 }

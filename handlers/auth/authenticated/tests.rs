@@ -9,19 +9,28 @@ const HEAD: Duration = Duration::from_secs(10);
 const DIGESTS: [Digest; 3] = [Digest::Sha256, Digest::Sha512, Digest::Md5];
 
 fn gate(file: &[u8], digest: Digest) -> Arc<Gate> {
-    Arc::new(Gate::new(Arc::new(Keys::new(parse(file).unwrap(), digest)), Some(HEAD)))
+    Arc::new(Gate::new(
+        Arc::new(Keys::new(parse(file).unwrap(), digest)),
+        Some(HEAD),
+    ))
 }
 
 fn connect<H: StreamRequestHandler>(gate: &Arc<Gate>, inner: fn() -> H) -> TestConnection {
     let gate = Arc::clone(gate);
-    TestConnection::new(Builder::new(), move |_: &ClientAddress| Authenticated::new(inner(), Arc::clone(&gate)))
+    TestConnection::new(Builder::new(), move |_: &ClientAddress| {
+        Authenticated::new(inner(), Arc::clone(&gate))
+    })
 }
 
 fn shout() -> impl StreamRequestHandler {
     |request: &mut StreamRequest| {
         let bytes = request.rfile.take_all().to_ascii_uppercase();
         request.wfile.write_all(&bytes)?;
-        Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait })
+        Ok(if request.rfile.is_eof() {
+            Next::Close
+        } else {
+            Next::Wait
+        })
     }
 }
 
@@ -51,7 +60,11 @@ fn the_right_answer_opens_cut_at_every_byte() {
 fn what_is_glued_behind_the_answer_reaches_the_handler_and_so_does_the_end() {
     let gate = gate(b"secret", Digest::Sha256);
     let mut client = connect(&gate, shout);
-    let answer = [&answer(&mut client, Digest::Sha256, b"secret")[..], b"glued"].concat();
+    let answer = [
+        &answer(&mut client, Digest::Sha256, b"secret")[..],
+        b"glued",
+    ]
+    .concat();
     client.send(&answer).finish();
     assert_eq!(client.received(), b"GLUED");
     assert!(client.is_closed());
@@ -60,12 +73,26 @@ fn what_is_glued_behind_the_answer_reaches_the_handler_and_so_does_the_end() {
 #[test]
 fn every_key_opens_and_no_other_does() {
     let long = b"0123456789".repeat(20);
-    let gate = gate(&[b"one\nlong:", &long[..], b"\nthree"].concat(), Digest::Sha256);
-    for (key, opens) in [(&b"one"[..], true), (&long, true), (b"three", true), (b"two", false), (b"on", false)] {
+    let gate = gate(
+        &[b"one\nlong:", &long[..], b"\nthree"].concat(),
+        Digest::Sha256,
+    );
+    for (key, opens) in [
+        (&b"one"[..], true),
+        (&long, true),
+        (b"three", true),
+        (b"two", false),
+        (b"on", false),
+    ] {
         let mut client = connect(&gate, shout);
         let answer = answer(&mut client, Digest::Sha256, key);
         client.send(&answer).send(b"x");
-        assert_eq!(client.received(), if opens { &b"X"[..] } else { b"" }, "{}", key.escape_ascii());
+        assert_eq!(
+            client.received(),
+            if opens { &b"X"[..] } else { b"" },
+            "{}",
+            key.escape_ascii()
+        );
         assert_eq!(client.is_closed(), !opens, "{}", key.escape_ascii());
     }
 }
@@ -78,7 +105,10 @@ fn a_changed_bit_anywhere_is_wrong() {
         let mut answer = answer(&mut client, Digest::Sha256, b"secret");
         answer[byte] ^= 1 << (byte % 8);
         client.send(&answer);
-        assert!(client.is_closed() && client.received().is_empty(), "byte {byte}");
+        assert!(
+            client.is_closed() && client.received().is_empty(),
+            "byte {byte}"
+        );
     }
 }
 
@@ -88,12 +118,18 @@ fn the_handler_learns_whose_key_it_was() {
         |request: &mut StreamRequest| {
             let identity = request.identity.clone();
             request.rfile.take_all();
-            request.wfile.write_all(identity.as_deref().unwrap_or("nobody").as_bytes())?;
+            request
+                .wfile
+                .write_all(identity.as_deref().unwrap_or("nobody").as_bytes())?;
             Ok(Next::Wait)
         }
     };
     let gate = gate(b"anonymous\nci:first\ndeploy:second", Digest::Sha512);
-    for (key, identity) in [(&b"first"[..], "ci"), (b"second", "deploy"), (b"anonymous", "nobody")] {
+    for (key, identity) in [
+        (&b"first"[..], "ci"),
+        (b"second", "deploy"),
+        (b"anonymous", "nobody"),
+    ] {
         let mut client = connect(&gate, named);
         let answer = answer(&mut client, Digest::Sha512, key);
         client.send(&answer).send(b"?");
@@ -107,7 +143,9 @@ fn silence_and_half_an_answer_are_closed_at_the_head_time_out_without_a_byte() {
     for sent in [0, 31] {
         let mut client = connect(&gate, shout);
         let answer = answer(&mut client, Digest::Sha256, b"secret");
-        client.advance(HEAD - Duration::from_millis(1)).send(&answer[..sent]);
+        client
+            .advance(HEAD - Duration::from_millis(1))
+            .send(&answer[..sent]);
         assert!(!client.is_closed(), "{sent}");
         client.advance(Duration::from_millis(1));
         assert!(client.is_closed() && client.received().is_empty(), "{sent}");

@@ -18,7 +18,10 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(test: &str) -> Folder {
-        let folder = std::env::temp_dir().join(format!("socketserver-self-signed-{test}-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!(
+            "socketserver-self-signed-{test}-{}",
+            std::process::id()
+        ));
         let _ = fs::remove_dir_all(&folder);
         Folder(folder.join("made/by/the/server"))
     }
@@ -28,7 +31,12 @@ impl Folder {
         let files = SelfSigned::in_folder(&self.0, names, now).unwrap();
         assert_fits(&files);
         let text = fs::read_to_string(&files.certificate).unwrap();
-        (CertificateDer::from_pem_slice(text.as_bytes()).unwrap().to_vec(), Facts::read(&text).unwrap())
+        (
+            CertificateDer::from_pem_slice(text.as_bytes())
+                .unwrap()
+                .to_vec(),
+            Facts::read(&text).unwrap(),
+        )
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -52,12 +60,27 @@ fn assert_fits(files: &SelfSigned) {
 fn the_second_start_uses_what_the_first_made() {
     let (folder, now) = (Folder::new("again"), now());
     let (first, facts) = folder.ensure(&["localhost", "127.0.0.1"], now);
-    assert_eq!(folder.ensure(&["localhost"], now + SignedDuration::from_hours(357 * 24)).0, first);
+    assert_eq!(
+        folder
+            .ensure(&["localhost"], now + SignedDuration::from_hours(357 * 24))
+            .0,
+        first
+    );
     assert_eq!(facts.expires, now + LIFETIME);
-    let mode = |name: &str| fs::metadata(folder.path(name)).unwrap().permissions().mode() & 0o777;
+    let mode = |name: &str| {
+        fs::metadata(folder.path(name))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    };
     assert_eq!(mode("development-key.pem"), 0o600);
     assert_eq!(mode("."), 0o700);
-    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 2, "nothing is left aside");
+    assert_eq!(
+        fs::read_dir(&folder.0).unwrap().count(),
+        2,
+        "nothing is left aside"
+    );
 }
 
 #[test]
@@ -67,7 +90,14 @@ fn a_certificate_that_expires_within_a_week_is_renewed_for_the_same_key() {
     let later = now + SignedDuration::from_hours(358 * 24 + 1);
     let (second, after) = folder.ensure(&["localhost"], later);
     assert_ne!(first, second);
-    assert_eq!(after, Facts { names: ["localhost".to_owned()].into(), expires: later + LIFETIME, key: before.key });
+    assert_eq!(
+        after,
+        Facts {
+            names: ["localhost".to_owned()].into(),
+            expires: later + LIFETIME,
+            key: before.key
+        }
+    );
 }
 
 #[test]
@@ -98,7 +128,10 @@ fn a_key_that_is_none_is_named_and_left_alone() {
     fs::write(folder.path("development-key.pem"), "somebody's notes").unwrap();
     let error = SelfSigned::in_folder(&folder.0, ["one".to_owned()].into(), now).unwrap_err();
     assert!(error.to_string().contains("development-key.pem"), "{error}");
-    assert_eq!(fs::read_to_string(folder.path("development-key.pem")).unwrap(), "somebody's notes");
+    assert_eq!(
+        fs::read_to_string(folder.path("development-key.pem")).unwrap(),
+        "somebody's notes"
+    );
 }
 
 #[test]
@@ -108,22 +141,51 @@ fn servers_that_start_together_end_with_files_that_fit() {
         let (folder, together) = (Folder::new(&format!("race-{round}")), Barrier::new(SERVERS));
         let start = |server: usize| {
             together.wait();
-            let files = SelfSigned::in_folder(&folder.0, [format!("server{server}")].into(), now()).unwrap();
+            let files = SelfSigned::in_folder(&folder.0, [format!("server{server}")].into(), now())
+                .unwrap();
             assert_fits(&files);
         };
-        std::thread::scope(|scope| (0..SERVERS).for_each(|server| drop(scope.spawn(move || start(server)))));
-        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 2, "nothing is left aside");
+        std::thread::scope(|scope| {
+            (0..SERVERS).for_each(|server| drop(scope.spawn(move || start(server))))
+        });
+        assert_eq!(
+            fs::read_dir(&folder.0).unwrap().count(),
+            2,
+            "nothing is left aside"
+        );
         let text = fs::read_to_string(folder.path("development-certificate.pem")).unwrap();
-        assert_eq!(Facts::read(&text).unwrap().names.len(), SERVERS, "every server finds its name");
+        assert_eq!(
+            Facts::read(&text).unwrap().names.len(),
+            SERVERS,
+            "every server finds its name"
+        );
     }
 }
 
 #[test]
 fn bound_addresses_are_names_and_wildcards_are_not() {
-    let addresses = ["0.0.0.0:1", "[::]:1", ":1", "unix:/a", "[2001:DB8::1]:1", "Example.ORG:1", "127.0.0.2:1"];
+    let addresses = [
+        "0.0.0.0:1",
+        "[::]:1",
+        ":1",
+        "unix:/a",
+        "[2001:DB8::1]:1",
+        "Example.ORG:1",
+        "127.0.0.2:1",
+    ];
     let names = names(&addresses.map(|text| text.parse().unwrap()));
-    for name in ["localhost", "127.0.0.1", "::1", "2001:db8::1", "example.org", "127.0.0.2"] {
+    for name in [
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "2001:db8::1",
+        "example.org",
+        "127.0.0.2",
+    ] {
         assert!(names.contains(name), "{name}: {names:?}");
     }
-    assert!(!names.contains("0.0.0.0") && !names.contains("::"), "{names:?}");
+    assert!(
+        !names.contains("0.0.0.0") && !names.contains("::"),
+        "{names:?}"
+    );
 }

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 
 /// After so long without a failure all are forgotten.
 const MEMORY: Duration = Duration::from_secs(60);
-/// From this failure on, answers are delayed: people mistype, and browsers send several requests at once.
+/// From this failure on, answers are delayed: people mistype, and browsers send several requests at
+/// once.
 const FIRST_DELAYED: u32 = 6;
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 /// How often the delay doubles: 250 ms, 500 ms, 1 s, 2 s.
@@ -52,16 +53,25 @@ impl<K: Hash + Eq + Clone> Backoff<K> {
         if failures.len() >= MOST_KEYS && !failures.contains_key(&key) {
             make_room(&mut failures, now);
         }
-        let own = failures.entry(key).or_insert(Failures { count: 0, last: now });
+        let own = failures.entry(key).or_insert(Failures {
+            count: 0,
+            last: now,
+        });
         let before = if own.is_recent(now) { own.count } else { 0 };
-        *own = Failures { count: before.saturating_add(1), last: now };
+        *own = Failures {
+            count: before.saturating_add(1),
+            last: now,
+        };
         own.delay()
     }
 
-    /// How long it is until the answer to the last failure of `key` is due; zero if that has passed.
+    /// How long it is until the answer to the last failure of `key` is due; zero if that has
+    /// passed.
     pub(crate) fn pending(&self, key: &K, now: Instant) -> Duration {
         let own = self.0.lock().get(key).copied();
-        own.map_or(Duration::ZERO, |own| (own.last + own.delay()).saturating_duration_since(now))
+        own.map_or(Duration::ZERO, |own| {
+            (own.last + own.delay()).saturating_duration_since(now)
+        })
     }
 }
 
@@ -69,7 +79,10 @@ impl<K: Hash + Eq + Clone> Backoff<K> {
 fn make_room<K: Hash + Eq + Clone>(failures: &mut HashMap<K, Failures>, now: Instant) {
     failures.retain(|_, own| own.is_recent(now));
     if failures.len() >= MOST_KEYS
-        && let Some(quietest) = failures.iter().min_by_key(|(_, own)| own.last).map(|(key, _)| key.clone())
+        && let Some(quietest) = failures
+            .iter()
+            .min_by_key(|(_, own)| own.last)
+            .map(|(key, _)| key.clone())
     {
         failures.remove(&quietest);
     }
@@ -84,7 +97,9 @@ mod tests {
     #[test]
     fn the_sixth_failure_delays_and_each_further_one_doubles_up_to_two_seconds() {
         let (backoff, now) = (Backoff::default(), Instant::now());
-        let delays: Vec<_> = (0..11).map(|_| backoff.failed("ada", now).as_millis()).collect();
+        let delays: Vec<_> = (0..11)
+            .map(|_| backoff.failed("ada", now).as_millis())
+            .collect();
         assert_eq!(delays, [0, 0, 0, 0, 0, 250, 500, 1000, 2000, 2000, 2000]);
         assert_eq!(backoff.failed("bob", now), Duration::ZERO);
     }
@@ -102,7 +117,10 @@ mod tests {
         let (backoff, start) = (Backoff::default(), Instant::now());
         assert_eq!(backoff.pending(&"ada", start), Duration::ZERO);
         (0..6).for_each(|_| _ = backoff.failed("ada", start));
-        assert_eq!(backoff.pending(&"ada", start + FIRST_DELAY / 2), FIRST_DELAY / 2);
+        assert_eq!(
+            backoff.pending(&"ada", start + FIRST_DELAY / 2),
+            FIRST_DELAY / 2
+        );
         assert_eq!(backoff.pending(&"ada", start + FIRST_DELAY), Duration::ZERO);
     }
 

@@ -43,7 +43,9 @@ impl AccountsError {
         let path = path.to_owned();
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => AccountsError::Foreign(path),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => AccountsError::Locked(path),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                AccountsError::Locked(path)
+            }
             _ => AccountsError::Database(path, error),
         }
     }
@@ -53,25 +55,49 @@ impl fmt::Display for AccountsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AccountsError::Missing(path) => {
-                write!(f, "{}: no such file; `socketserver users add` makes it", path.display())
+                write!(
+                    f,
+                    "{}: no such file; `socketserver users add` makes it",
+                    path.display()
+                )
             }
-            AccountsError::Foreign(path) => write!(f, "{}: this is no accounts file", path.display()),
+            AccountsError::Foreign(path) => {
+                write!(f, "{}: this is no accounts file", path.display())
+            }
             AccountsError::Newer(path) => {
-                write!(f, "{}: a later version of socketserver wrote this file; update this one", path.display())
+                write!(
+                    f,
+                    "{}: a later version of socketserver wrote this file; update this one",
+                    path.display()
+                )
             }
             AccountsError::Io(path, error) => write!(f, "{}: {error}", path.display()),
             AccountsError::Locked(path) => {
-                write!(f, "{}: locked, another process is writing to it; try again", path.display())
+                write!(
+                    f,
+                    "{}: locked, another process is writing to it; try again",
+                    path.display()
+                )
             }
             AccountsError::Database(path, error) => write!(f, "{}: {error}", path.display()),
             AccountsError::UserExists(name) => {
-                write!(f, "there is a user '{name}' already; `users passwd` changes the password")
+                write!(
+                    f,
+                    "there is a user '{name}' already; `users passwd` changes the password"
+                )
             }
-            AccountsError::NoSuchUser(name) => write!(f, "there is no user '{name}'; `users list` shows them"),
-            AccountsError::NoSuchShare(id) => write!(f, "there is no share {id}; `share list` shows them"),
+            AccountsError::NoSuchUser(name) => {
+                write!(f, "there is no user '{name}'; `users list` shows them")
+            }
+            AccountsError::NoSuchShare(id) => {
+                write!(f, "there is no share {id}; `share list` shows them")
+            }
             AccountsError::BadName(name) => {
                 let name = name.escape_debug();
-                write!(f, "'{name}' is no user's name: 1 to 64 characters, no control characters, no `:` or `/`")
+                write!(
+                    f,
+                    "'{name}' is no user's name: 1 to 64 characters, no control characters, no `:` or `/`"
+                )
             }
             AccountsError::BadPassword(why) => write!(f, "the password {why}; choose another"),
             AccountsError::Hash(why) => write!(f, "password hash: {why}"),
@@ -90,7 +116,8 @@ impl std::error::Error for AccountsError {
 }
 
 impl From<AccountsError> for Failure {
-    /// A file that can't be used is wrong usage (2); what the file answers is a failure at run time (1).
+    /// A file that can't be used is wrong usage (2); what the file answers is a failure at run time
+    /// (1).
     fn from(error: AccountsError) -> Failure {
         use AccountsError::*;
         match error {

@@ -22,7 +22,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of the key that signs share links.
 const SHARE_KEY: usize = 32;
 
-/// `AUTOINCREMENT`: the number of a share that is gone is never given again, or an old link would open another one.
+/// `AUTOINCREMENT`: the number of a share that is gone is never given again, or an old link would
+/// open another one.
 const SCHEMA: &str = "
 CREATE TABLE users (
     id    INTEGER PRIMARY KEY,
@@ -72,17 +73,22 @@ END;
 
 /// Makes the file if there is none; readable for its owner only.
 ///
-/// It is written under another name and linked to its own when it is whole: of two processes that make it at the same
-/// time one wins, and nobody sees half of it.
+/// It is written under another name and linked to its own when it is whole: of two processes that
+/// make it at the same time one wins, and nobody sees half of it.
 pub(super) fn make(path: &Path) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
-    let name = path.file_name().ok_or_else(|| AccountsError::Foreign(path.to_owned()))?;
-    let number = getrandom::u64().map_err(|error| AccountsError::Io(path.to_owned(), error.into()))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| AccountsError::Foreign(path.to_owned()))?;
+    let number =
+        getrandom::u64().map_err(|error| AccountsError::Io(path.to_owned(), error.into()))?;
     let aside = path.with_file_name(format!(".{}.{number:016x}.new", name.to_string_lossy()));
     let made = write_new(&aside).and_then(|()| match fs::hard_link(&aside, path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(AccountsError::Io(path.to_owned(), error)),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(AccountsError::Io(path.to_owned(), error))
+        }
         _ => Ok(()),
     });
     // Whatever happened, this name is of no use any more; that it may not be there is no failure.
@@ -96,7 +102,12 @@ pub(super) fn make(path: &Path) -> Result<()> {
 
 fn write_new(path: &Path) -> Result<()> {
     let io = |error: io::Error| AccountsError::Io(path.to_owned(), error);
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(io)?;
     let mut key = [0; SHARE_KEY];
     getrandom::fill(&mut key).map_err(|error| io(error.into()))?;
     let fill = |mut connection: Connection| {
@@ -110,13 +121,15 @@ fn write_new(path: &Path) -> Result<()> {
         transaction.commit()?;
         connection.close().map_err(|(_, error)| error)
     };
-    connect(path).and_then(fill).map_err(|error| AccountsError::of_database(path, error))
+    connect(path)
+        .and_then(fill)
+        .map_err(|error| AccountsError::of_database(path, error))
 }
 
 /// Opens the file, and makes sure that it is one of ours.
 ///
-/// It must not be opened in any other way: closing it would drop the locks that SQLite holds for this process
-/// (fcntl(2), as explained in SQLite's "How To Corrupt", §2.2).
+/// It must not be opened in any other way: closing it would drop the locks that SQLite holds for
+/// this process (fcntl(2), as explained in SQLite's "How To Corrupt", §2.2).
 pub(super) fn open(path: &Path) -> Result<Connection> {
     let metadata = fs::metadata(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => AccountsError::Missing(path.to_owned()),
@@ -126,14 +139,21 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
         return Err(AccountsError::Foreign(path.to_owned()));
     }
     if metadata.permissions().mode() & 0o077 != 0 {
-        log::warn!("{}: others may read the accounts; `chmod 600` it", path.display());
+        log::warn!(
+            "{}: others may read the accounts; `chmod 600` it",
+            path.display()
+        );
     }
     let read = |connection: Connection| {
-        let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let application: i32 =
+            connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         Ok((connection, application, version))
     };
-    match connect(path).and_then(read).map_err(|error| AccountsError::of_database(path, error))? {
+    match connect(path)
+        .and_then(read)
+        .map_err(|error| AccountsError::of_database(path, error))?
+    {
         (connection, APPLICATION, VERSION) => Ok(connection),
         (connection, APPLICATION, WITHOUT_LEDGER) => {
             upgrade(connection).map_err(|error| AccountsError::of_database(path, error))
@@ -143,7 +163,8 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     }
 }
 
-/// Gives a file of an earlier version what it lacks. Nobody knows who stored what is there: it counts for nobody.
+/// Gives a file of an earlier version what it lacks. Nobody knows who stored what is there: it
+/// counts for nobody.
 fn upgrade(mut connection: Connection) -> rusqlite::Result<Connection> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;

@@ -26,9 +26,15 @@ pub struct Cost {
 
 impl Cost {
     /// The least that OWASP's Password Storage Cheat Sheet advises: 19 MiB, two passes, one lane.
-    pub const OWASP: Cost = Cost { memory: 19 * 1024, passes: 2 };
+    pub const OWASP: Cost = Cost {
+        memory: 19 * 1024,
+        passes: 2,
+    };
     /// As cheap as argon2 can be: for tests.
-    pub const CHEAP: Cost = Cost { memory: 8, passes: 1 };
+    pub const CHEAP: Cost = Cost {
+        memory: 8,
+        passes: 1,
+    };
 }
 
 /// The PHC string of a password, for [`Store::set_hash`](super::Store::set_hash).
@@ -50,7 +56,8 @@ fn check_password(password: &str) -> Result<()> {
     }))
 }
 
-/// Hashes one password at a time, in memory that is kept: many logins at once cost time, never many times 19 MiB.
+/// Hashes one password at a time, in memory that is kept: many logins at once cost time, never many
+/// times 19 MiB.
 pub(crate) struct Hasher {
     cost: Cost,
     memory: Mutex<Vec<Block>>,
@@ -61,7 +68,9 @@ pub(crate) struct Hasher {
 
 impl fmt::Debug for Hasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hasher").field("cost", &self.cost).finish_non_exhaustive()
+        f.debug_struct("Hasher")
+            .field("cost", &self.cost)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,7 +79,12 @@ impl Hasher {
     pub(crate) fn new(cost: Cost) -> Result<Hasher> {
         let params = Params::new(cost.memory, cost.passes, 1, None).map_err(bad)?;
         let dummy = phc(params, &random()?, &random::<32>()?)?;
-        Ok(Hasher { cost, memory: Mutex::new(Vec::new()), waiting: AtomicUsize::new(0), dummy })
+        Ok(Hasher {
+            cost,
+            memory: Mutex::new(Vec::new()),
+            waiting: AtomicUsize::new(0),
+            dummy,
+        })
     }
 
     /// The PHC string of a password, with a salt of its own.
@@ -83,35 +97,54 @@ impl Hasher {
         phc(params, &salt, &output)
     }
 
-    /// Whether the password is the one with this PHC string; with none, it is compared with nobody's, and isn't.
-    /// `None`: too many are waiting for that already.
+    /// Whether the password is the one with this PHC string; with none, it is compared with
+    /// nobody's, and isn't. `None`: too many are waiting for that already.
     pub(crate) fn matches(&self, password: &str, hash: Option<&str>) -> Result<Option<bool>> {
-        let Some(_turn) = Turn::take(&self.waiting) else { return Ok(None) };
+        let Some(_turn) = Turn::take(&self.waiting) else {
+            return Ok(None);
+        };
         let right = self.is_right(password, hash.unwrap_or(&self.dummy))?;
         Ok(Some(right && hash.is_some()))
     }
 
     fn is_right(&self, password: &str, hash: &str) -> Result<bool> {
         let hash = PasswordHash::new(hash).map_err(bad)?;
-        if hash.algorithm != Algorithm::Argon2id.ident() || hash.version != Some(Version::V0x13.into()) {
+        if hash.algorithm != Algorithm::Argon2id.ident()
+            || hash.version != Some(Version::V0x13.into())
+        {
             return Err(bad("it is not of argon2id, version 19"));
         }
         let params = Params::try_from(&hash).map_err(bad)?;
-        let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else { return Err(bad("it is not whole")) };
+        let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else {
+            return Err(bad("it is not whole"));
+        };
         let mut output = [0; Output::MAX_LENGTH];
         let output = &mut output[..expected.len()];
-        self.run(&Argon2::new(Algorithm::Argon2id, Version::V0x13, params), password, salt, output)?;
+        self.run(
+            &Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
+            password,
+            salt,
+            output,
+        )?;
         Ok(output.ct_eq(expected.as_bytes()).into())
     }
 
-    fn run(&self, argon2: &Argon2<'_>, password: &str, salt: &[u8], output: &mut [u8]) -> Result<()> {
+    fn run(
+        &self,
+        argon2: &Argon2<'_>,
+        password: &str,
+        salt: &[u8],
+        output: &mut [u8],
+    ) -> Result<()> {
         let mut memory = self.memory.lock();
         let blocks = argon2.params().block_count();
         if memory.len() < blocks {
             memory.resize(blocks, Block::default());
         }
         let memory = &mut memory[..blocks];
-        argon2.hash_password_into_with_memory(password.as_bytes(), salt, output, memory).map_err(bad)
+        argon2
+            .hash_password_into_with_memory(password.as_bytes(), salt, output, memory)
+            .map_err(bad)
     }
 }
 
@@ -162,22 +195,49 @@ mod tests {
     fn a_hash_is_a_phc_string_of_the_owasp_minimum_and_knows_its_password() {
         let hasher = Hasher::new(Cost::OWASP).unwrap();
         let hash = hasher.hash("pa:ss@wörd").unwrap();
-        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert_eq!(hasher.matches("pa:ss@wörd", Some(&hash)).unwrap(), Some(true));
-        assert_eq!(hasher.matches("pa:ss@word", Some(&hash)).unwrap(), Some(false));
+        assert!(
+            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{hash}"
+        );
+        assert_eq!(
+            hasher.matches("pa:ss@wörd", Some(&hash)).unwrap(),
+            Some(true)
+        );
+        assert_eq!(
+            hasher.matches("pa:ss@word", Some(&hash)).unwrap(),
+            Some(false)
+        );
     }
 
     #[test]
     fn what_http_could_not_send_is_no_password() {
-        for password in [String::new(), "a\nb".into(), "\u{7f}".into(), "x".repeat(LONGEST_PASSWORD + 1)] {
-            assert!(matches!(hash_password(&password, Cost::CHEAP), Err(AccountsError::BadPassword(_))), "{password}");
+        for password in [
+            String::new(),
+            "a\nb".into(),
+            "\u{7f}".into(),
+            "x".repeat(LONGEST_PASSWORD + 1),
+        ] {
+            assert!(
+                matches!(
+                    hash_password(&password, Cost::CHEAP),
+                    Err(AccountsError::BadPassword(_))
+                ),
+                "{password}"
+            );
         }
         assert!(hash_password(" : @ ", Cost::CHEAP).is_ok());
     }
 
     #[test]
     fn every_hash_has_a_salt_of_its_own_and_is_verified_at_its_own_cost() {
-        let (cheap, dearer) = (Hasher::new(Cost::CHEAP).unwrap(), Hasher::new(Cost { memory: 64, passes: 3 }).unwrap());
+        let (cheap, dearer) = (
+            Hasher::new(Cost::CHEAP).unwrap(),
+            Hasher::new(Cost {
+                memory: 64,
+                passes: 3,
+            })
+            .unwrap(),
+        );
         let hash = dearer.hash("x").unwrap();
         assert_ne!(hash, dearer.hash("x").unwrap());
         assert_eq!(cheap.matches("x", Some(&hash)).unwrap(), Some(true));
@@ -186,9 +246,11 @@ mod tests {
 
     #[test]
     fn hashes_of_the_reference_implementation_are_understood() {
-        // The test vectors of the Password Hashing Competition's C code for the password `password`.
+        // The test vectors of the Password Hashing Competition's C code for the password
+        // `password`.
         let hasher = Hasher::new(Cost::CHEAP).unwrap();
-        let hash = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        let hash =
+            "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
         assert_eq!(hasher.matches("password", Some(hash)).unwrap(), Some(true));
         assert_eq!(hasher.matches("Password", Some(hash)).unwrap(), Some(false));
     }
@@ -196,9 +258,12 @@ mod tests {
     #[test]
     fn what_is_no_hash_badid_is_an_error() {
         let hasher = Hasher::new(Cost::CHEAP).unwrap();
-        for hash in
-            ["", "secret", "$argon2i$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAA", "$argon2id$v=19$m=8,t=1,p=1"]
-        {
+        for hash in [
+            "",
+            "secret",
+            "$argon2i$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAA",
+            "$argon2id$v=19$m=8,t=1,p=1",
+        ] {
             assert!(hasher.matches("x", Some(hash)).is_err(), "{hash}");
         }
     }
@@ -206,7 +271,9 @@ mod tests {
     #[test]
     fn who_comes_when_too_many_wait_is_sent_away() {
         let hasher = Hasher::new(Cost::CHEAP).unwrap();
-        let turns: Vec<_> = (0..=MOST_WAITING).map_while(|_| Turn::take(&hasher.waiting)).collect();
+        let turns: Vec<_> = (0..=MOST_WAITING)
+            .map_while(|_| Turn::take(&hasher.waiting))
+            .collect();
         assert_eq!(turns.len(), MOST_WAITING + 1);
         assert_eq!(hasher.matches("x", None).unwrap(), None);
         drop(turns);

@@ -1,7 +1,8 @@
 //! The ledger: who has stored which file, and how large it is. Quotas are judged by it.
 //!
-//! A file counts for the user who stored it, from the beginning of its upload until it is removed or replaced. Triggers
-//! in the accounts file keep the sum in `used`, so that a quota holds for all processes that share the file.
+//! A file counts for the user who stored it, from the beginning of its upload until it is removed
+//! or replaced. Triggers in the accounts file keep the sum in `used`, so that a quota holds for all
+//! processes that share the file.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -37,8 +38,8 @@ const OF_USER: &str = "SELECT path, bytes FROM files JOIN users ON user = id WHE
 
 /// The ledger of the files in one folder.
 ///
-/// Paths are relative to the folder. In the accounts file they are absolute, as servers of other folders may share it.
-/// A user who was removed has no quota and no entries.
+/// Paths are relative to the folder. In the accounts file they are absolute, as servers of other
+/// folders may share it. A user who was removed has no quota and no entries.
 #[derive(Clone, Debug)]
 pub struct Ledger(Arc<Inner>);
 
@@ -56,7 +57,11 @@ impl Ledger {
     /// # Errors
     /// Those of the system: its absolute path can't be found out.
     pub fn new(accounts: Arc<Accounts>, folder: &Path) -> io::Result<Ledger> {
-        Ok(Ledger(Arc::new(Inner { accounts, folder: folder.canonicalize()?, corrected: Mutex::default() })))
+        Ok(Ledger(Arc::new(Inner {
+            accounts,
+            folder: folder.canonicalize()?,
+            corrected: Mutex::default(),
+        })))
     }
 
     /// The folder, absolute.
@@ -64,7 +69,8 @@ impl Ledger {
         &self.0.folder
     }
 
-    /// Whether a user may store so many bytes more, when a file of his at the path `replaced` is gone.
+    /// Whether a user may store so many bytes more, when a file of his at the path `replaced` is
+    /// gone.
     ///
     /// # Errors
     /// The file can't be read.
@@ -73,16 +79,28 @@ impl Ledger {
         self.with(|connection| fits(connection, user, bytes, replaced.as_deref()))
     }
 
-    /// Enters a file of a user, or changes its size. `false`, and nothing is changed, if it doesn't fit; see
-    /// [`fits`](Ledger::fits).
+    /// Enters a file of a user, or changes its size. `false`, and nothing is changed, if it doesn't
+    /// fit; see [`fits`](Ledger::fits).
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn enter(&self, user: &str, path: &str, bytes: u64, replaced: Option<&str>) -> Result<bool> {
-        let (path, replaced) = (self.key(path.as_bytes()), replaced.map(|path| self.key(path.as_bytes())));
+    pub fn enter(
+        &self,
+        user: &str,
+        path: &str,
+        bytes: u64,
+        replaced: Option<&str>,
+    ) -> Result<bool> {
+        let (path, replaced) = (
+            self.key(path.as_bytes()),
+            replaced.map(|path| self.key(path.as_bytes())),
+        );
         self.with(|connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            transaction.prepare_cached(ENTER)?.execute(params![user, path, saturated(bytes)])?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction
+                .prepare_cached(ENTER)?
+                .execute(params![user, path, saturated(bytes)])?;
             let fits = fits(&transaction, user, 0, replaced.as_deref())?;
             if fits {
                 transaction.commit()?
@@ -93,10 +111,12 @@ impl Ledger {
         })
     }
 
-    /// Puts a file that is entered under one path at another: `put` does it, and tells where; what stood there is
-    /// gone. `false`, and nothing is done, if its bytes don't fit any more; see [`fits`](Ledger::fits).
+    /// Puts a file that is entered under one path at another: `put` does it, and tells where; what
+    /// stood there is gone. `false`, and nothing is done, if its bytes don't fit any more; see
+    /// [`fits`](Ledger::fits).
     ///
-    /// No other process sees the file at a path at which it isn't entered. `put` must not take long.
+    /// No other process sees the file at a path at which it isn't entered. `put` must not take
+    /// long.
     ///
     /// # Errors
     /// The file can't be written, before or after `put`.
@@ -108,9 +128,13 @@ impl Ledger {
         replaced: Option<&str>,
         put: impl FnOnce() -> Option<String>,
     ) -> Result<bool> {
-        let (entered, replaced) = (self.key(entered.as_bytes()), replaced.map(|path| self.key(path.as_bytes())));
+        let (entered, replaced) = (
+            self.key(entered.as_bytes()),
+            replaced.map(|path| self.key(path.as_bytes())),
+        );
         self.with(|connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if bytes > 0 && !fits(&transaction, user, 0, replaced.as_deref())? {
                 return Ok(false);
             }
@@ -119,7 +143,9 @@ impl Ledger {
             for gone in [&entered, &path] {
                 transaction.prepare_cached(STRIKE)?.execute([gone])?;
             }
-            transaction.prepare_cached(ENTER)?.execute(params![user, path, saturated(bytes)])?;
+            transaction
+                .prepare_cached(ENTER)?
+                .execute(params![user, path, saturated(bytes)])?;
             transaction.commit()?;
             Ok(true)
         })
@@ -142,8 +168,12 @@ impl Ledger {
         let path = self.key(path);
         self.with(|connection| {
             // Whoever stores one there now waits for the end of this transaction.
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            if Path::new(OsStr::from_bytes(&path)).symlink_metadata().is_err() {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if Path::new(OsStr::from_bytes(&path))
+                .symlink_metadata()
+                .is_err()
+            {
                 transaction.prepare_cached(STRIKE)?.execute([path])?;
             }
             transaction.commit()
@@ -159,15 +189,21 @@ impl Ledger {
         let below = |path: &[u8]| ([path, b"/"].concat(), [path, b"0"].concat()); // `0` follows `/`
         let ((from_begin, from_end), (to_begin, to_end)) = (below(&from), below(&to));
         self.with(|connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            transaction.prepare_cached(STRIKE_ALL)?.execute(params![to, to_begin, to_end])?;
-            transaction.prepare_cached(MOVE)?.execute(params![from, from_begin, from_end, to])?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction
+                .prepare_cached(STRIKE_ALL)?
+                .execute(params![to, to_begin, to_end])?;
+            transaction
+                .prepare_cached(MOVE)?
+                .execute(params![from, from_begin, from_end, to])?;
             transaction.commit()
         })
     }
 
-    /// Compares a user's entries with the files: `actual` tells from an absolute path and the bytes that are noted how
-    /// many they are, `None` if there is no file. `false` if that was done a moment ago, so that it isn't repeated.
+    /// Compares a user's entries with the files: `actual` tells from an absolute path and the bytes
+    /// that are noted how many they are, `None` if there is no file. `false` if that was done a
+    /// moment ago, so that it isn't repeated.
     ///
     /// # Errors
     /// The file can't be read or written.
@@ -179,24 +215,31 @@ impl Ledger {
         }
         let entries: Vec<(Vec<u8>, i64)> = self.with(|connection| {
             let mut statement = connection.prepare_cached(OF_USER)?;
-            statement.query_map([user], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            statement
+                .query_map([user], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
         })?;
         // The files are looked at while others use the connection.
-        let noted = |path: &[u8], bytes: i64| actual(Path::new(OsStr::from_bytes(path)), bytes.unsigned_abs());
+        let noted = |path: &[u8], bytes: i64| {
+            actual(Path::new(OsStr::from_bytes(path)), bytes.unsigned_abs())
+        };
         let corrected = entries.into_iter().filter_map(|(path, bytes)| {
             let actual = noted(&path, bytes).map(saturated);
             (actual != Some(bytes)).then_some((path, bytes, actual))
         });
         let corrected: Vec<_> = corrected.collect();
         self.with(|connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             for (path, noted, actual) in corrected {
                 // What somebody has changed meanwhile is right.
                 let correct = match actual {
                     Some(_) => "UPDATE files SET bytes = ?3 WHERE path = ?1 AND bytes = ?2",
                     None => "DELETE FROM files WHERE path = ?1 AND bytes = ?2 AND ?3 IS NULL",
                 };
-                transaction.prepare_cached(correct)?.execute(params![path, noted, actual])?;
+                transaction
+                    .prepare_cached(correct)?
+                    .execute(params![path, noted, actual])?;
             }
             transaction.commit()
         })?;
@@ -208,12 +251,24 @@ impl Ledger {
     }
 
     fn key(&self, path: &[u8]) -> Vec<u8> {
-        self.0.folder.join(OsStr::from_bytes(path)).into_os_string().as_bytes().to_vec()
+        self.0
+            .folder
+            .join(OsStr::from_bytes(path))
+            .into_os_string()
+            .as_bytes()
+            .to_vec()
     }
 }
 
-fn fits(connection: &Connection, user: &str, bytes: u64, replaced: Option<&[u8]>) -> rusqlite::Result<bool> {
+fn fits(
+    connection: &Connection,
+    user: &str,
+    bytes: u64,
+    replaced: Option<&[u8]>,
+) -> rusqlite::Result<bool> {
     let row = |row: &rusqlite::Row<'_>| row.get(0);
-    let fits = connection.prepare_cached(FITS)?.query_row(params![user, saturated(bytes), replaced], row);
+    let fits = connection
+        .prepare_cached(FITS)?
+        .query_row(params![user, saturated(bytes), replaced], row);
     Ok(fits.optional()?.unwrap_or(true))
 }

@@ -1,8 +1,10 @@
-//! Accounts: who may log in, and what he may then do. Shared by http and ftp, changed by `socketserver users`.
+//! Accounts: who may log in, and what he may then do. Shared by http and ftp, changed by
+//! `socketserver users`.
 //!
-//! One SQLite file holds everything: users with argon2id hashes, rights per path ([`rights`]), quotas and the
-//! [`Ledger`] that they are judged by, share links. A server asks [`Accounts`], which remembers for some minutes that a
-//! password was right; what somebody changes in the file counts from the next request on, without a signal.
+//! One SQLite file holds everything: users with argon2id hashes, rights per path ([`rights`]),
+//! quotas and the [`Ledger`] that they are judged by, share links. A server asks [`Accounts`],
+//! which remembers for some minutes that a password was right; what somebody changes in the file
+//! counts from the next request on, without a signal.
 
 mod backoff;
 mod error;

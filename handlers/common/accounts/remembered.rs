@@ -15,7 +15,8 @@ const MEMORY: Duration = Duration::from_secs(5 * 60);
 /// How many are remembered at the same time.
 const MOST: usize = 1024;
 
-/// A keyed hash: useless to who reads it in this process's memory without the key, or in a core file of another one.
+/// A keyed hash: useless to who reads it in this process's memory without the key, or in a core
+/// file of another one.
 pub(crate) type Tag = [u8; 32];
 
 /// Remembers tags for some minutes.
@@ -33,10 +34,14 @@ impl std::fmt::Debug for Remembered {
 
 impl Remembered {
     pub(crate) fn new() -> Result<Remembered> {
-        Ok(Remembered { key: random()?, until: Mutex::default() })
+        Ok(Remembered {
+            key: random()?,
+            until: Mutex::default(),
+        })
     }
 
-    /// The tag of these parts. A user's hash is one of them: when the password changes, the tag does.
+    /// The tag of these parts. A user's hash is one of them: when the password changes, the tag
+    /// does.
     pub(crate) fn tag(&self, parts: &[&str]) -> Tag {
         let mut mac = hmac(&self.key);
         for part in parts {
@@ -58,7 +63,10 @@ impl Remembered {
             until.retain(|_, end| now < *end);
         }
         if until.len() >= MOST
-            && let Some(oldest) = until.iter().min_by_key(|(_, end)| **end).map(|(tag, _)| *tag)
+            && let Some(oldest) = until
+                .iter()
+                .min_by_key(|(_, end)| **end)
+                .map(|(tag, _)| *tag)
         {
             until.remove(&oldest);
         }
@@ -85,10 +93,18 @@ mod tests {
         remembered.insert(tag, now);
         assert!(remembered.holds(&tag, now + MEMORY - Duration::from_millis(1)));
         assert!(!remembered.holds(&tag, now + MEMORY));
-        for other in [["ada", "secret", "other"], ["ad", "asecret", "hash"], ["ada", "secrethash", ""]] {
+        for other in [
+            ["ada", "secret", "other"],
+            ["ad", "asecret", "hash"],
+            ["ada", "secrethash", ""],
+        ] {
             assert!(!remembered.holds(&remembered.tag(&other), now), "{other:?}");
         }
-        assert_ne!(tag, Remembered::new().unwrap().tag(&["ada", "secret", "hash"]), "every process has its key");
+        assert_ne!(
+            tag,
+            Remembered::new().unwrap().tag(&["ada", "secret", "hash"]),
+            "every process has its key"
+        );
     }
 
     #[test]
@@ -99,6 +115,10 @@ mod tests {
             remembered.insert(tag(number), now + Duration::from_millis(number as u64));
         }
         assert_eq!(remembered.until.lock().len(), MOST);
-        assert!(!remembered.holds(&tag(0), now) && remembered.holds(&tag(1), now) && remembered.holds(&tag(MOST), now));
+        assert!(
+            !remembered.holds(&tag(0), now)
+                && remembered.holds(&tag(1), now)
+                && remembered.holds(&tag(MOST), now)
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Who may do what below which path: pure, without a file system.
 //!
-//! Paths are compared component by component, so that `/a` says nothing about `/ab`. They stand for what lies below the
-//! directory that is served; `/` is that directory itself.
+//! Paths are compared component by component, so that `/a` says nothing about `/ab`. They stand for
+//! what lies below the directory that is served; `/` is that directory itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +12,12 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rights(u8);
 
-const LETTERS: [(char, Rights); 4] =
-    [('l', Rights::LIST), ('r', Rights::READ), ('w', Rights::WRITE), ('d', Rights::DELETE)];
+const LETTERS: [(char, Rights); 4] = [
+    ('l', Rights::LIST),
+    ('r', Rights::READ),
+    ('w', Rights::WRITE),
+    ('d', Rights::DELETE),
+];
 
 impl Rights {
     /// Nothing at all, written `-`.
@@ -61,7 +65,10 @@ impl fmt::Display for Rights {
         if *self == Rights::NONE {
             return f.write_str("-");
         }
-        LETTERS.iter().filter(|(_, right)| self.contain(*right)).try_for_each(|(letter, _)| write!(f, "{letter}"))
+        LETTERS
+            .iter()
+            .filter(|(_, right)| self.contain(*right))
+            .try_for_each(|(letter, _)| write!(f, "{letter}"))
     }
 }
 
@@ -69,12 +76,19 @@ impl FromStr for Rights {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Rights, String> {
-        let expected = || format!("`{text}` are no rights: expected letters of lrwd (list, read, write, delete), or -");
+        let expected = || {
+            format!(
+                "`{text}` are no rights: expected letters of lrwd (list, read, write, delete), or -"
+            )
+        };
         match text {
             "" => Err(expected()),
             "-" => Ok(Rights::NONE),
             _ => text.chars().try_fold(Rights::NONE, |rights, letter| {
-                let known = LETTERS.iter().find(|(name, _)| *name == letter).ok_or_else(expected)?;
+                let known = LETTERS
+                    .iter()
+                    .find(|(name, _)| *name == letter)
+                    .ok_or_else(expected)?;
                 Ok(rights | known.1)
             }),
         }
@@ -102,7 +116,9 @@ impl Prefix {
     }
 
     fn begins(&self, path: &[&[u8]]) -> bool {
-        self.components().enumerate().all(|(at, name)| path.get(at) == Some(&name.as_bytes()))
+        self.components()
+            .enumerate()
+            .all(|(at, name)| path.get(at) == Some(&name.as_bytes()))
     }
 
     fn components(&self) -> impl Iterator<Item = &str> {
@@ -122,19 +138,32 @@ impl FromStr for Prefix {
     /// Empty components and `.` vanish, so `a//b/.` is `/a/b`.
     fn from_str(text: &str) -> Result<Prefix, String> {
         if text.is_empty() || text.contains(char::is_control) {
-            return Err(format!("`{}` is no path: expected one like /docs", text.escape_debug()));
+            return Err(format!(
+                "`{}` is no path: expected one like /docs",
+                text.escape_debug()
+            ));
         }
-        let names = components(text.as_bytes()).ok_or_else(|| format!("`{text}`: a path here may not hold `..`"))?;
+        let names = components(text.as_bytes())
+            .ok_or_else(|| format!("`{text}`: a path here may not hold `..`"))?;
         // Cut at ASCII slashes, UTF-8 stays UTF-8.
         let names = names.iter().map(|name| String::from_utf8_lossy(name));
-        let joined: String = names.flat_map(|name| ["/".to_owned(), name.into_owned()]).collect();
-        Ok(if joined.is_empty() { Prefix::root() } else { Prefix(joined) })
+        let joined: String = names
+            .flat_map(|name| ["/".to_owned(), name.into_owned()])
+            .collect();
+        Ok(if joined.is_empty() {
+            Prefix::root()
+        } else {
+            Prefix(joined)
+        })
     }
 }
 
-/// The names that a path consists of; `None` if there is a `..` among them: what it leads to depends on links.
+/// The names that a path consists of; `None` if there is a `..` among them: what it leads to
+/// depends on links.
 fn components(path: &[u8]) -> Option<Vec<&[u8]>> {
-    let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    let names = path
+        .split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".");
     names.map(|name| (name != b"..").then_some(name)).collect()
 }
 
@@ -150,12 +179,17 @@ impl Rules {
 
     /// The rights at a path; none where no rule covers it.
     pub fn at(&self, path: &[u8]) -> Rights {
-        let Some(names) = components(path) else { return Rights::NONE };
+        let Some(names) = components(path) else {
+            return Rights::NONE;
+        };
         let covering = self.0.iter().filter(|(prefix, _)| prefix.begins(&names));
-        covering.max_by_key(|(prefix, _)| prefix.as_str().len()).map_or(Rights::NONE, |(_, rights)| *rights)
+        covering
+            .max_by_key(|(prefix, _)| prefix.as_str().len())
+            .map_or(Rights::NONE, |(_, rights)| *rights)
     }
 
-    /// The rights that hold at a path and everywhere below it: what removing or packing a whole directory needs.
+    /// The rights that hold at a path and everywhere below it: what removing or packing a whole
+    /// directory needs.
     pub fn throughout(&self, path: &[u8]) -> Rights {
         self.fold_below(path, |rights, own| rights & own)
     }
@@ -166,10 +200,14 @@ impl Rules {
     }
 
     fn fold_below(&self, path: &[u8], join: impl Fn(Rights, Rights) -> Rights) -> Rights {
-        let Some(names) = components(path) else { return Rights::NONE };
+        let Some(names) = components(path) else {
+            return Rights::NONE;
+        };
         let below = |prefix: &Prefix| {
             let mut inner = prefix.components();
-            names.iter().all(|name| inner.next().is_some_and(|own| own.as_bytes() == *name))
+            names
+                .iter()
+                .all(|name| inner.next().is_some_and(|own| own.as_bytes() == *name))
         };
         let inner = self.0.iter().filter(|(prefix, _)| below(prefix));
         inner.fold(self.at(path), |rights, (_, own)| join(rights, *own))
@@ -196,12 +234,21 @@ mod tests {
     }
 
     fn rules(rules: &[(&str, &str)]) -> Rules {
-        rules.iter().map(|(prefix, own)| (prefix.parse().unwrap(), rights(own))).collect()
+        rules
+            .iter()
+            .map(|(prefix, own)| (prefix.parse().unwrap(), rights(own)))
+            .collect()
     }
 
     #[test]
     fn rights_are_written_as_letters() {
-        for (text, back) in [("lrwd", "lrwd"), ("dwrl", "lrwd"), ("rr", "r"), ("w", "w"), ("-", "-")] {
+        for (text, back) in [
+            ("lrwd", "lrwd"),
+            ("dwrl", "lrwd"),
+            ("rr", "r"),
+            ("w", "w"),
+            ("-", "-"),
+        ] {
             assert_eq!(rights(text).to_string(), back);
         }
         for text in ["", "x", "lrx", "R", "l r", "l-", "--"] {
@@ -214,9 +261,14 @@ mod tests {
 
     #[test]
     fn prefixes_are_normalised() {
-        for (text, normal) in
-            [("/", "/"), (".", "/"), ("a", "/a"), ("/a//b/./", "/a/b"), ("/ü ö", "/ü ö"), ("/...", "/...")]
-        {
+        for (text, normal) in [
+            ("/", "/"),
+            (".", "/"),
+            ("a", "/a"),
+            ("/a//b/./", "/a/b"),
+            ("/ü ö", "/ü ö"),
+            ("/...", "/..."),
+        ] {
             assert_eq!(text.parse::<Prefix>().unwrap().as_str(), normal);
         }
         for text in ["", "..", "/a/../b", "/a\0", "/a\n", "/\u{1b}[2J"] {
@@ -244,14 +296,24 @@ mod tests {
             ("/a/b", "a/b", true),
             ("/a/b", "a/bc", false),
         ] {
-            assert_eq!(prefix.parse::<Prefix>().unwrap().covers(path.as_bytes()), covered, "{prefix} {path}");
+            assert_eq!(
+                prefix.parse::<Prefix>().unwrap().covers(path.as_bytes()),
+                covered,
+                "{prefix} {path}"
+            );
         }
         assert!("/a".parse::<Prefix>().unwrap().covers(b"a/\xff"));
     }
 
     #[test]
     fn the_longest_prefix_decides() {
-        let rules = rules(&[("/", "lr"), ("/a", "lrw"), ("/a/b", "-"), ("/a/b/c", "d"), ("/abc", "w")]);
+        let rules = rules(&[
+            ("/", "lr"),
+            ("/a", "lrw"),
+            ("/a/b", "-"),
+            ("/a/b/c", "d"),
+            ("/abc", "w"),
+        ]);
         for (path, expected) in [
             ("", "lr"),
             ("x", "lr"),
@@ -272,10 +334,28 @@ mod tests {
     #[test]
     fn rights_throughout_a_directory_are_those_of_its_poorest_part() {
         let rules = rules(&[("/", "lrd"), ("/a", "lrwd"), ("/a/b", "lr"), ("/ab", "-")]);
-        for (path, expected) in [("", "-"), ("a", "lr"), ("a/x", "lrwd"), ("a/b", "lr"), ("c", "lrd"), ("..", "-")] {
-            assert_eq!(rules.throughout(path.as_bytes()), rights(expected), "{path}");
+        for (path, expected) in [
+            ("", "-"),
+            ("a", "lr"),
+            ("a/x", "lrwd"),
+            ("a/b", "lr"),
+            ("c", "lrd"),
+            ("..", "-"),
+        ] {
+            assert_eq!(
+                rules.throughout(path.as_bytes()),
+                rights(expected),
+                "{path}"
+            );
         }
-        for (path, expected) in [("", "lrwd"), ("a", "lrwd"), ("a/b", "lr"), ("ab", "-"), ("c", "lrd"), ("..", "-")] {
+        for (path, expected) in [
+            ("", "lrwd"),
+            ("a", "lrwd"),
+            ("a/b", "lr"),
+            ("ab", "-"),
+            ("c", "lrd"),
+            ("..", "-"),
+        ] {
             assert_eq!(rules.anywhere(path.as_bytes()), rights(expected), "{path}");
         }
     }

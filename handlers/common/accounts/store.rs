@@ -16,8 +16,8 @@ pub const ANONYMOUS: &str = "anonymous";
 /// Characters of a name at most.
 const LONGEST_NAME: usize = 64;
 
-/// The statement that [`read`] understands: a row for each rule of a user, or one without a rule. One statement sees
-/// one state of the file, whoever writes meanwhile.
+/// The statement that [`read`] understands: a row for each rule of a user, or one without a rule.
+/// One statement sees one state of the file, whoever writes meanwhile.
 macro_rules! users {
     ($which:literal) => {
         concat!(
@@ -36,7 +36,8 @@ pub struct Account {
     pub home: Prefix,
     /// Bytes that he may store. `None`: no limit.
     pub quota: Option<u64>,
-    /// Bytes that he has stored, or is about to, when the file was read: the sum of his entries in the ledger.
+    /// Bytes that he has stored, or is about to, when the file was read: the sum of his entries in
+    /// the ledger.
     pub used: u64,
     /// His rights per path.
     pub rules: Rules,
@@ -47,17 +48,29 @@ pub struct Account {
 impl Account {
     /// His rights at a path below the served directory; outside of his home he has none.
     pub fn rights(&self, path: &[u8]) -> Rights {
-        if self.home.covers(path) { self.rules.at(path) } else { Rights::NONE }
+        if self.home.covers(path) {
+            self.rules.at(path)
+        } else {
+            Rights::NONE
+        }
     }
 
     /// His rights at a path and at all below it, for what removes, moves or packs a directory.
     pub fn rights_throughout(&self, path: &[u8]) -> Rights {
-        if self.home.covers(path) { self.rules.throughout(path) } else { Rights::NONE }
+        if self.home.covers(path) {
+            self.rules.throughout(path)
+        } else {
+            Rights::NONE
+        }
     }
 
     /// His rights at a path or anywhere below it, for what he may know of.
     pub fn rights_anywhere(&self, path: &[u8]) -> Rights {
-        if self.home.covers(path) { self.rules.anywhere(path) } else { Rights::NONE }
+        if self.home.covers(path) {
+            self.rules.anywhere(path)
+        } else {
+            Rights::NONE
+        }
     }
 
     /// Whether he has a password, so that he can log in.
@@ -69,7 +82,10 @@ impl Account {
 /// Without the hash: it must not get into a log.
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account").field("name", &self.name).field("home", &self.home).finish_non_exhaustive()
+        f.debug_struct("Account")
+            .field("name", &self.name)
+            .field("home", &self.home)
+            .finish_non_exhaustive()
     }
 }
 
@@ -90,14 +106,15 @@ pub struct NewUser<'a> {
 
 /// An accounts file. All methods may be called from any thread, and after a fork.
 ///
-/// What another process changes in it is seen at once. It must not be replaced by another file while a server runs:
-/// SQLite would take the old one's log for the new one's.
+/// What another process changes in it is seen at once. It must not be replaced by another file
+/// while a server runs: SQLite would take the old one's log for the new one's.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
     /// SQLite's `synchronous`.
     synchronous: &'static str,
-    /// Opened by the first use, so that a server that forks gives its children no open one: SQLite can't stand that.
+    /// Opened by the first use, so that a server that forks gives its children no open one: SQLite
+    /// can't stand that.
     connection: Mutex<Option<(u32, Connection)>>,
 }
 
@@ -108,16 +125,23 @@ impl Store {
     /// There is none, or it is something else.
     pub fn open(path: &Path) -> Result<Store> {
         drop(file::open(path)?);
-        Ok(Store { path: path.to_owned(), synchronous: "full", connection: Mutex::new(None) })
+        Ok(Store {
+            path: path.to_owned(),
+            synchronous: "full",
+            connection: Mutex::new(None),
+        })
     }
 
-    /// The same for a server, which counts bytes and uses: it doesn't wait for the disk. If the power fails, the last
-    /// counts may be lost; nothing else is.
+    /// The same for a server, which counts bytes and uses: it doesn't wait for the disk. If the
+    /// power fails, the last counts may be lost; nothing else is.
     ///
     /// # Errors
     /// There is none, or it is something else.
     pub fn open_to_count(path: &Path) -> Result<Store> {
-        Ok(Store { synchronous: "normal", ..Store::open(path)? })
+        Ok(Store {
+            synchronous: "normal",
+            ..Store::open(path)?
+        })
     }
 
     /// The same, but makes the file if it is missing, with mode 0600.
@@ -130,13 +154,17 @@ impl Store {
     }
 
     /// Does something with the connection.
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
+    pub(crate) fn with<T>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
         let mut slot = self.connection.lock();
         let process = std::process::id();
         if let Some((owner, connection)) = slot.take() {
             match owner == process {
                 true => *slot = Some((owner, connection)),
-                // Closing the parent's connection could take its log away; the copy goes with this process.
+                // Closing the parent's connection could take its log away; the copy goes with this
+                // process.
                 false => std::mem::forget(connection),
             }
         }
@@ -192,7 +220,11 @@ impl Store {
             transaction.commit()?;
             Ok(added == 1)
         })?;
-        if added { Ok(()) } else { Err(AccountsError::UserExists(user.name.to_owned())) }
+        if added {
+            Ok(())
+        } else {
+            Err(AccountsError::UserExists(user.name.to_owned()))
+        }
     }
 
     /// Changes a password to one with this PHC string.
@@ -208,7 +240,11 @@ impl Store {
     /// # Errors
     /// There is no such user, or the file can't be written.
     pub fn set_quota(&self, name: &str, quota: Option<u64>) -> Result<()> {
-        self.update(name, "UPDATE users SET quota = ?2 WHERE name = ?1", quota.map(saturated))
+        self.update(
+            name,
+            "UPDATE users SET quota = ?2 WHERE name = ?1",
+            quota.map(saturated),
+        )
     }
 
     /// Changes a home directory; the rights stay as they are.
@@ -216,7 +252,11 @@ impl Store {
     /// # Errors
     /// There is no such user, or the file can't be written.
     pub fn set_home(&self, name: &str, home: &Prefix) -> Result<()> {
-        self.update(name, "UPDATE users SET home = ?2 WHERE name = ?1", home.as_str())
+        self.update(
+            name,
+            "UPDATE users SET home = ?2 WHERE name = ?1",
+            home.as_str(),
+        )
     }
 
     /// Removes a user, with his rights.
@@ -224,20 +264,40 @@ impl Store {
     /// # Errors
     /// There is no such user, or the file can't be written.
     pub fn remove_user(&self, name: &str) -> Result<()> {
-        let removed = self.with(|connection| connection.execute("DELETE FROM users WHERE name = ?1", [name]))?;
-        if removed == 1 { Ok(()) } else { Err(AccountsError::NoSuchUser(name.to_owned())) }
+        let removed = self
+            .with(|connection| connection.execute("DELETE FROM users WHERE name = ?1", [name]))?;
+        if removed == 1 {
+            Ok(())
+        } else {
+            Err(AccountsError::NoSuchUser(name.to_owned()))
+        }
     }
 
-    /// Changes the rights at a prefix: from those that hold there to what `change` makes of them; returns these.
+    /// Changes the rights at a prefix: from those that hold there to what `change` makes of them;
+    /// returns these.
     ///
     /// # Errors
     /// There is no such user, or the file can't be written.
-    pub fn change_rights(&self, name: &str, prefix: &Prefix, change: impl FnOnce(Rights) -> Rights) -> Result<Rights> {
+    pub fn change_rights(
+        &self,
+        name: &str,
+        prefix: &Prefix,
+        change: impl FnOnce(Rights) -> Rights,
+    ) -> Result<Rights> {
         let changed = self.with(|connection| {
-            // One that writes from the start: nobody else changes the rules between reading and writing them.
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let found = read(transaction.prepare(users!("WHERE name = ?1"))?.query([name])?)?.pop();
-            let Some(account) = found else { return Ok(None) };
+            // One that writes from the start: nobody else changes the rules between reading and
+            // writing them.
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let found = read(
+                transaction
+                    .prepare(users!("WHERE name = ?1"))?
+                    .query([name])?,
+            )?
+            .pop();
+            let Some(account) = found else {
+                return Ok(None);
+            };
             let rights = change(account.rules.at(prefix.as_str().as_bytes()));
             let set = "INSERT OR REPLACE INTO rights SELECT id, ?2, ?3 FROM users WHERE name = ?1";
             transaction.execute(set, params![name, prefix.as_str(), rights.to_string()])?;
@@ -248,8 +308,16 @@ impl Store {
     }
 
     fn update(&self, name: &str, statement: &str, value: impl rusqlite::ToSql) -> Result<()> {
-        let changed = self.with(|connection| connection.prepare_cached(statement)?.execute(params![name, value]))?;
-        if changed == 1 { Ok(()) } else { Err(AccountsError::NoSuchUser(name.to_owned())) }
+        let changed = self.with(|connection| {
+            connection
+                .prepare_cached(statement)?
+                .execute(params![name, value])
+        })?;
+        if changed == 1 {
+            Ok(())
+        } else {
+            Err(AccountsError::NoSuchUser(name.to_owned()))
+        }
     }
 }
 
@@ -268,14 +336,19 @@ fn read(mut rows: Rows<'_>) -> rusqlite::Result<Vec<Account>> {
                 rules: Rules::default(),
             });
         }
-        if let (Some(account), Some(prefix)) = (accounts.last_mut(), row.get_ref(5)?.as_str_or_null()?) {
-            account.rules.set(parsed(5, prefix)?, parsed(6, row.get_ref(6)?.as_str()?)?);
+        if let (Some(account), Some(prefix)) =
+            (accounts.last_mut(), row.get_ref(5)?.as_str_or_null()?)
+        {
+            account
+                .rules
+                .set(parsed(5, prefix)?, parsed(6, row.get_ref(6)?.as_str()?)?);
         }
     }
     Ok(accounts)
 }
 
-/// A value of the file that has a form of its own; somebody may have written to the file by other means.
+/// A value of the file that has a form of its own; somebody may have written to the file by other
+/// means.
 fn parsed<T: std::str::FromStr<Err = String>>(column: usize, text: &str) -> rusqlite::Result<T> {
     text.parse().map_err(|why: String| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, why.into())
@@ -293,6 +366,12 @@ pub(super) fn saturated(bytes: u64) -> i64 {
 /// It doesn't.
 pub fn check_name(name: &str) -> Result<()> {
     let bad = |c: char| c.is_control() || matches!(c, ':' | '/');
-    let fits = (1..=LONGEST_NAME).contains(&name.chars().count()) && name.trim() == name && !name.contains(bad);
-    if fits { Ok(()) } else { Err(AccountsError::BadName(name.to_owned())) }
+    let fits = (1..=LONGEST_NAME).contains(&name.chars().count())
+        && name.trim() == name
+        && !name.contains(bad);
+    if fits {
+        Ok(())
+    } else {
+        Err(AccountsError::BadName(name.to_owned()))
+    }
 }

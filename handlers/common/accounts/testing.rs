@@ -9,7 +9,10 @@ pub(crate) struct TestFile(PathBuf);
 
 impl TestFile {
     pub(crate) fn new(name: &str) -> (TestFile, Store) {
-        let dir = std::env::temp_dir().join(format!("socketserver-accounts-{name}-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!(
+            "socketserver-accounts-{name}-{}",
+            std::process::id()
+        ));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         let file = TestFile(dir);
@@ -31,6 +34,12 @@ impl Drop for TestFile {
 /// Adds a user with a password, or the anonymous one.
 pub(crate) fn add(store: &Store, name: &str, password: &str, rights: &str) {
     let hash = (name != ANONYMOUS).then(|| hash_password(password, Cost::CHEAP).unwrap());
-    let user = NewUser { name, hash, home: Prefix::root(), quota: None, rights: rights.parse().unwrap() };
+    let user = NewUser {
+        name,
+        hash,
+        home: Prefix::root(),
+        quota: None,
+        rights: rights.parse().unwrap(),
+    };
     store.add_user(&user).unwrap();
 }

@@ -23,11 +23,12 @@ const BUSY: Duration = Duration::from_secs(1);
 pub enum Verdict {
     /// They are right.
     Granted(Box<Account>),
-    /// They are wrong, whichever of the two: 401, or 530 in FTP, but only after this delay. Up to 2 s; the connection
-    /// should be parked.
+    /// They are wrong, whichever of the two: 401, or 530 in FTP, but only after this delay. Up to 2
+    /// s; the connection should be parked.
     Denied(Duration),
-    /// They were not looked at: the address has an answer pending, or too many passwords are being checked. 429 or
-    /// 503 with `Retry-After`, or 421 in FTP; worth to be asked again after this time.
+    /// They were not looked at: the address has an answer pending, or too many passwords are being
+    /// checked. 429 or 503 with `Retry-After`, or 421 in FTP; worth to be asked again after this
+    /// time.
     Busy(Duration),
 }
 
@@ -65,8 +66,8 @@ struct Counters {
 }
 
 impl Accounts {
-    /// Opens an accounts file. `cost` is what the comparison with an unknown user costs; [`Cost::OWASP`] outside of
-    /// tests.
+    /// Opens an accounts file. `cost` is what the comparison with an unknown user costs;
+    /// [`Cost::OWASP`] outside of tests.
     ///
     /// # Errors
     /// There is no such file, or it is something else.
@@ -86,7 +87,8 @@ impl Accounts {
         &self.store
     }
 
-    /// The user whose rights everybody has who gives no name. `None` if the file has none: then a name is needed.
+    /// The user whose rights everybody has who gives no name. `None` if the file has none: then a
+    /// name is needed.
     ///
     /// # Errors
     /// The file can't be read.
@@ -94,16 +96,25 @@ impl Accounts {
         self.store.account(ANONYMOUS)
     }
 
-    /// Judges a name and a password. It may take as long as a password hash (some ten milliseconds), and never sleeps.
+    /// Judges a name and a password. It may take as long as a password hash (some ten
+    /// milliseconds), and never sleeps.
     ///
     /// The anonymous user has no password, so none is right.
     ///
     /// # Errors
     /// The file can't be read, or the hash in it isn't one: 500, or 451 in FTP.
-    pub fn verify(&self, name: &str, password: &str, client: &ClientAddress, now: Instant) -> Result<Verdict> {
+    pub fn verify(
+        &self,
+        name: &str,
+        password: &str,
+        client: &ClientAddress,
+        now: Instant,
+    ) -> Result<Verdict> {
         let account = self.store.account(name)?;
         let hash = account.as_ref().and_then(|account| account.hash.as_deref());
-        let tag = self.remembered.tag(&[name, password, hash.unwrap_or_default()]);
+        let tag = self
+            .remembered
+            .tag(&[name, password, hash.unwrap_or_default()]);
         let network = network(client);
         // Before anything that could be exhausted by somebody else's guesses.
         let known = hash.is_some() && self.remembered.holds(&tag, now);
@@ -120,17 +131,29 @@ impl Accounts {
                 Some(true) => self.remembered.insert(tag, now),
             }
         }
-        let Some(account) = account else { return Ok(self.denied(name, network, client, now)) };
+        let Some(account) = account else {
+            return Ok(self.denied(name, network, client, now));
+        };
         count(&self.counters.granted);
         Ok(Verdict::Granted(Box::new(account)))
     }
 
-    fn denied(&self, name: &str, network: Option<IpAddr>, client: &ClientAddress, now: Instant) -> Verdict {
+    fn denied(
+        &self,
+        name: &str,
+        network: Option<IpAddr>,
+        client: &ClientAddress,
+        now: Instant,
+    ) -> Verdict {
         count(&self.counters.denied);
         let shown: String = name.chars().take(64).collect();
         log::info!("{client}: wrong name or password for {shown:?}");
         let name = self.remembered.tag(&[name]);
-        Verdict::Denied(self.addresses.failed(network, now).max(self.names.failed(name, now)))
+        Verdict::Denied(
+            self.addresses
+                .failed(network, now)
+                .max(self.names.failed(name, now)),
+        )
     }
 
     fn busy(&self, again: Duration) -> Verdict {
@@ -140,10 +163,19 @@ impl Accounts {
 
     /// What was answered so far.
     pub fn counts(&self) -> Counts {
-        let [granted, remembered, denied, busy] =
-            [&self.counters.granted, &self.counters.remembered, &self.counters.denied, &self.counters.busy]
-                .map(|counter| counter.load(Ordering::Relaxed));
-        Counts { granted, remembered, denied, busy }
+        let [granted, remembered, denied, busy] = [
+            &self.counters.granted,
+            &self.counters.remembered,
+            &self.counters.denied,
+            &self.counters.busy,
+        ]
+        .map(|counter| counter.load(Ordering::Relaxed));
+        Counts {
+            granted,
+            remembered,
+            denied,
+            busy,
+        }
     }
 }
 
@@ -151,8 +183,8 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Who has one IPv6 address has 2^64 of them (RFC 4291 §2.5.1): the network counts as one. So do all clients without an
-/// address.
+/// Who has one IPv6 address has 2^64 of them (RFC 4291 §2.5.1): the network counts as one. So do
+/// all clients without an address.
 fn network(client: &ClientAddress) -> Option<IpAddr> {
     client.ip().map(|ip| match ip {
         IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),

@@ -1,6 +1,8 @@
-//! Digests beside the work: each on a thread of its own, so that a transfer is as fast as the slowest of them alone.
+//! Digests beside the work: each on a thread of its own, so that a transfer is as fast as the
+//! slowest of them alone.
 //!
-//! The threads live only as long as one call of [`Hasher::beside`]: a connection that waits for its peer holds none.
+//! The threads live only as long as one call of [`Hasher::beside`]: a connection that waits for its
+//! peer holds none.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -12,7 +14,8 @@ use parking_lot::Mutex;
 
 use super::{Hasher, Running};
 
-/// Bytes of a chunk: large enough that a system call for each costs little, small enough to stay in a core's cache.
+/// Bytes of a chunk: large enough that a system call for each costs little, small enough to stay in
+/// a core's cache.
 pub const CHUNK: usize = 256 * 1024;
 /// Chunks that may be under way in one call.
 const AHEAD: usize = 6;
@@ -32,7 +35,10 @@ pub struct Chunk {
 impl Chunk {
     /// An empty chunk.
     pub fn take() -> Chunk {
-        let memory = POOL.lock().pop().unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
+        let memory = POOL
+            .lock()
+            .pop()
+            .unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
         Chunk { memory, filled: 0 }
     }
 
@@ -75,7 +81,12 @@ enum Route<'a> {
     /// On this thread.
     Here(&'a mut Hasher),
     /// To a thread for each digest; chunks that all of them have seen come back.
-    Lanes { lanes: Vec<SyncSender<Arc<Chunk>>>, back: Receiver<Chunk>, done: Sender<Chunk>, ahead: usize },
+    Lanes {
+        lanes: Vec<SyncSender<Arc<Chunk>>>,
+        back: Receiver<Chunk>,
+        done: Sender<Chunk>,
+        ahead: usize,
+    },
 }
 
 impl Feed<'_> {
@@ -130,11 +141,18 @@ fn give_back(chunk: Arc<Chunk>, done: &Sender<Chunk>) {
 impl Hasher {
     /// Calls `work`; what it passes to the feed is digested, in threads beside it if `large`.
     ///
-    /// There are threads only while a core may be free for them: with many calls at once, each digests for itself.
+    /// There are threads only while a core may be free for them: with many calls at once, each
+    /// digests for itself.
     pub fn beside<T>(&mut self, large: bool, work: impl FnOnce(&mut Feed<'_>) -> T) -> T {
-        let permit = if large && !self.is_idle() { Permit::take() } else { None };
+        let permit = if large && !self.is_idle() {
+            Permit::take()
+        } else {
+            None
+        };
         if permit.is_none() {
-            return work(&mut Feed { route: Route::Here(self) });
+            return work(&mut Feed {
+                route: Route::Here(self),
+            });
         }
         let (done, back) = channel();
         let outcome = thread::scope(|scope| {
@@ -143,14 +161,28 @@ impl Hasher {
                 let (lane, chunks) = sync_channel(AHEAD);
                 let done = done.clone();
                 let run = move || digest_all(running, &chunks, &done);
-                match Builder::new().name("digest".to_owned()).spawn_scoped(scope, run) {
+                match Builder::new()
+                    .name("digest".to_owned())
+                    .spawn_scoped(scope, run)
+                {
                     Ok(_) => lanes.push(lane),
                     Err(_) => return Err(work), // not a byte has passed yet
                 }
             }
-            Ok(work(&mut Feed { route: Route::Lanes { lanes, back, done, ahead: 0 } }))
+            Ok(work(&mut Feed {
+                route: Route::Lanes {
+                    lanes,
+                    back,
+                    done,
+                    ahead: 0,
+                },
+            }))
         });
-        outcome.unwrap_or_else(|work| work(&mut Feed { route: Route::Here(self) }))
+        outcome.unwrap_or_else(|work| {
+            work(&mut Feed {
+                route: Route::Here(self),
+            })
+        })
     }
 }
 
@@ -167,7 +199,9 @@ struct Permit;
 impl Permit {
     fn take() -> Option<Permit> {
         let cores = available_parallelism().map_or(1, |cores| cores.get());
-        let taken = CALLS.fetch_update(Relaxed, Relaxed, |calls| (calls < cores).then_some(calls + 1));
+        let taken = CALLS.fetch_update(Relaxed, Relaxed, |calls| {
+            (calls < cores).then_some(calls + 1)
+        });
         taken.ok().map(|_| Permit)
     }
 }
@@ -183,8 +217,12 @@ mod tests {
     use super::*;
     use crate::common::digest::Digests;
 
-    const ALL: Digests =
-        Digests { md5: Some([0; 16]), sha1: Some([0; 20]), sha256: Some([0; 32]), blake3: Some([0; 32]) };
+    const ALL: Digests = Digests {
+        md5: Some([0; 16]),
+        sha1: Some([0; 20]),
+        sha256: Some([0; 32]),
+        blake3: Some([0; 32]),
+    };
 
     fn digests(large: bool, chunks: usize) -> (Digests, usize) {
         let mut hasher = Hasher::of(&ALL);
@@ -208,14 +246,19 @@ mod tests {
     #[test]
     fn digests_beside_the_work_are_those_of_the_same_bytes_in_order() {
         for chunks in [0, 1, AHEAD, 40] {
-            assert_eq!(digests(true, chunks), digests(false, chunks), "{chunks} chunks");
+            assert_eq!(
+                digests(true, chunks),
+                digests(false, chunks),
+                "{chunks} chunks"
+            );
         }
     }
 
     #[test]
     fn the_threads_end_with_the_call_even_if_the_work_panics() {
         let mut hasher = Hasher::of(&ALL);
-        let work = std::panic::AssertUnwindSafe(|| hasher.beside(true, |_| panic!("the work fails")));
+        let work =
+            std::panic::AssertUnwindSafe(|| hasher.beside(true, |_| panic!("the work fails")));
         assert!(std::panic::catch_unwind(work).is_err());
     }
 }

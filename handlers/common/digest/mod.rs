@@ -1,4 +1,5 @@
-//! Digests of what passes: computed on the way, never in a second read, and only those that somebody asked for.
+//! Digests of what passes: computed on the way, never in a second read, and only those that
+//! somebody asked for.
 
 mod hex;
 mod lanes;
@@ -98,7 +99,9 @@ impl Hasher {
         let sha1 = wanted.sha1.map(|_| Running::Sha1(Sha1::new()));
         let sha256 = wanted.sha256.map(|_| Running::Sha256(Sha256::new()));
         let blake3 = wanted.blake3.map(|_| Running::Blake3(Box::default()));
-        Hasher { running: [md5, sha1, sha256, blake3].into_iter().flatten().collect() }
+        Hasher {
+            running: [md5, sha1, sha256, blake3].into_iter().flatten().collect(),
+        }
     }
 
     /// Whether nothing is computed.
@@ -156,8 +159,12 @@ impl Hasher {
 mod tests {
     use super::*;
 
-    const ALL: Digests =
-        Digests { md5: Some([0; 16]), sha1: Some([0; 20]), sha256: Some([0; 32]), blake3: Some([0; 32]) };
+    const ALL: Digests = Digests {
+        md5: Some([0; 16]),
+        sha1: Some([0; 20]),
+        sha256: Some([0; 32]),
+        blake3: Some([0; 32]),
+    };
 
     fn computed(wanted: &Digests, pieces: &[&[u8]]) -> Digests {
         let mut hasher = Hasher::of(wanted);
@@ -168,8 +175,14 @@ mod tests {
     #[test]
     fn the_digests_are_the_known_ones_however_the_bytes_are_cut() {
         let digests = computed(&ALL, &[b"abc"]);
-        assert_eq!(to_hex(&digests.md5.unwrap()), "900150983cd24fb0d6963f7d28e17f72");
-        assert_eq!(to_hex(&digests.sha1.unwrap()), "a9993e364706816aba3e25717850c26c9cd0d89d");
+        assert_eq!(
+            to_hex(&digests.md5.unwrap()),
+            "900150983cd24fb0d6963f7d28e17f72"
+        );
+        assert_eq!(
+            to_hex(&digests.sha1.unwrap()),
+            "a9993e364706816aba3e25717850c26c9cd0d89d"
+        );
         let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(to_hex(&digests.sha256.unwrap()), sha256);
         let blake3 = "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85";
@@ -179,7 +192,10 @@ mod tests {
 
     #[test]
     fn only_what_is_asked_for_is_computed() {
-        let wanted = Digests { md5: Some([0; 16]), ..Digests::default() };
+        let wanted = Digests {
+            md5: Some([0; 16]),
+            ..Digests::default()
+        };
         let digests = computed(&wanted, &[b"abc"]);
         assert!(digests.md5.is_some() && digests.sha256.is_none() && digests.blake3.is_none());
         assert!(Hasher::of(&Digests::default()).is_idle());
@@ -191,8 +207,26 @@ mod tests {
         let right = computed(&ALL, &[b"abc"]);
         assert_eq!(right.difference(&Digests::default()), None);
         assert_eq!(right.difference(&right.clone()), None);
-        assert_eq!(right.difference(&Digests { sha256: Some([1; 32]), ..right.clone() }), Some("SHA-256"));
-        assert_eq!(right.difference(&Digests { md5: Some([1; 16]), ..Digests::default() }), Some("MD5"));
-        assert_eq!(right.difference(&Digests { blake3: Some([1; 32]), ..right.clone() }), Some("BLAKE3"));
+        assert_eq!(
+            right.difference(&Digests {
+                sha256: Some([1; 32]),
+                ..right.clone()
+            }),
+            Some("SHA-256")
+        );
+        assert_eq!(
+            right.difference(&Digests {
+                md5: Some([1; 16]),
+                ..Digests::default()
+            }),
+            Some("MD5")
+        );
+        assert_eq!(
+            right.difference(&Digests {
+                blake3: Some([1; 32]),
+                ..right.clone()
+            }),
+            Some("BLAKE3")
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The hidden folder: each upload has its bytes in `ID.part`, and a record in `ID.json`.
 //!
-//! Whoever writes a partial upload holds a lock of the system on its bytes. It ends with the process, even one that is
-//! killed, and holds between processes.
+//! Whoever writes a partial upload holds a lock of the system on its bytes. It ends with the
+//! process, even one that is killed, and holds between processes.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -15,7 +15,8 @@ use rustix::io::Errno;
 use super::record::Record;
 use super::{Intent, PARTIALS, StoreError};
 
-/// Times that somebody may remove a file between its opening and its locking before that looks like an attack.
+/// Times that somebody may remove a file between its opening and its locking before that looks like
+/// an attack.
 const ATTEMPTS: u32 = 16;
 /// More than any record has.
 const LONGEST_RECORD: u64 = 64 * 1024;
@@ -48,18 +49,27 @@ impl Aside {
         &self.0
     }
 
-    /// The bytes of an upload, locked, and what the system tells of them; `Busy` if somebody else writes them.
+    /// The bytes of an upload, locked, and what the system tells of them; `Busy` if somebody else
+    /// writes them.
     pub(super) fn lock(&self, id: &str) -> Result<(File, fs::Metadata), StoreError> {
         let flags = OFlags::RDWR | OFlags::CREATE;
-        self.lock_with(id, flags)?.ok_or_else(|| StoreError::Io(io::ErrorKind::NotFound.into()))
+        self.lock_with(id, flags)?
+            .ok_or_else(|| StoreError::Io(io::ErrorKind::NotFound.into()))
     }
 
     /// As [`lock`](Aside::lock), but `None` if there are no such bytes.
-    pub(super) fn lock_existing(&self, id: &str) -> Result<Option<(File, fs::Metadata)>, StoreError> {
+    pub(super) fn lock_existing(
+        &self,
+        id: &str,
+    ) -> Result<Option<(File, fs::Metadata)>, StoreError> {
         self.lock_with(id, OFlags::RDWR)
     }
 
-    fn lock_with(&self, id: &str, flags: OFlags) -> Result<Option<(File, fs::Metadata)>, StoreError> {
+    fn lock_with(
+        &self,
+        id: &str,
+        flags: OFlags,
+    ) -> Result<Option<(File, fs::Metadata)>, StoreError> {
         let name = part(id);
         for _ in 0..ATTEMPTS {
             let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -73,10 +83,13 @@ impl Aside {
                 Err(Errno::WOULDBLOCK) => return Err(StoreError::Busy),
                 Err(error) => return Err(error.into()),
             }
-            // Before it was locked, the file may have been published or removed; then the name means another one.
+            // Before it was locked, the file may have been published or removed; then the name
+            // means another one.
             let ours = file.metadata()?;
             match statat(&self.0, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(now) if now.st_ino == ours.ino() && now.st_dev == ours.dev() => return Ok(Some((file, ours))),
+                Ok(now) if now.st_ino == ours.ino() && now.st_dev == ours.dev() => {
+                    return Ok(Some((file, ours)));
+                }
                 _ => {}
             }
         }
@@ -102,12 +115,17 @@ impl Aside {
 
     pub(super) fn read_record(&self, id: &str) -> Option<Record> {
         let mut text = Vec::new();
-        self.0.open(json(id)).ok()?.take(LONGEST_RECORD).read_to_end(&mut text).ok()?;
+        self.0
+            .open(json(id))
+            .ok()?
+            .take(LONGEST_RECORD)
+            .read_to_end(&mut text)
+            .ok()?;
         serde_json::from_slice(&text).ok()
     }
 
-    /// Removes the record, then the bytes: one without bytes tells that they have become a file. What isn't there is
-    /// removed already.
+    /// Removes the record, then the bytes: one without bytes tells that they have become a file.
+    /// What isn't there is removed already.
     pub(super) fn remove(&self, id: &str) -> io::Result<()> {
         let removed = self.remove_record(id);
         unlink(&self.0, &part(id))?;
@@ -132,10 +150,16 @@ impl Aside {
     pub(super) fn sweep(&self, expiry: Duration, removed: impl Fn(&str)) -> io::Result<()> {
         let now = SystemTime::now();
         let is_old = |metadata: &Metadata| {
-            let changed = metadata.modified().map_or(now, cap_std::time::SystemTime::into_std);
+            let changed = metadata
+                .modified()
+                .map_or(now, cap_std::time::SystemTime::into_std);
             now.duration_since(changed).unwrap_or_default() >= expiry
         };
-        for (id, _) in self.parts()?.into_iter().filter(|(_, metadata)| is_old(metadata)) {
+        for (id, _) in self
+            .parts()?
+            .into_iter()
+            .filter(|(_, metadata)| is_old(metadata))
+        {
             match self.lock_existing(&id) {
                 Ok(Some(_locked)) => {
                     log::info!(
@@ -151,11 +175,14 @@ impl Aside {
         }
         for entry in self.0.entries()?.flatten() {
             let name = entry.file_name();
-            let orphan = name.to_str().and_then(|name| name.split_once('.')).is_some_and(|(id, extension)| {
-                extension != "part"
-                    && !self.0.exists(part(id))
-                    && entry.metadata().is_ok_and(|metadata| is_old(&metadata))
-            });
+            let orphan = name
+                .to_str()
+                .and_then(|name| name.split_once('.'))
+                .is_some_and(|(id, extension)| {
+                    extension != "part"
+                        && !self.0.exists(part(id))
+                        && entry.metadata().is_ok_and(|metadata| is_old(&metadata))
+                });
             if orphan {
                 self.0.remove_file(name)?;
             }

@@ -1,5 +1,5 @@
-//! What an upload takes of its payer's quota: entered in the ledger while it is under way, so that all processes see
-//! it.
+//! What an upload takes of its payer's quota: entered in the ledger while it is under way, so that
+//! all processes see it.
 
 use std::io;
 use std::path::Path;
@@ -31,36 +31,60 @@ impl Claim {
     /// The claim of an upload that somebody pays for. It takes nothing yet.
     pub(super) fn of(ledger: &Ledger, id: &str, intent: &Intent) -> Option<Claim> {
         let payer = intent.payer.clone()?;
-        Some(Claim { ledger: ledger.clone(), payer, path: path_of(id), target: intent.name.clone(), bytes: 0 })
+        Some(Claim {
+            ledger: ledger.clone(),
+            payer,
+            path: path_of(id),
+            target: intent.name.clone(),
+            bytes: 0,
+        })
     }
 
-    /// Claims so many bytes in all. If the upload is to replace a file of the same payer, only the difference counts.
-    pub(super) fn take(&mut self, root: &Dir, bytes: u64, replaces: bool) -> Result<(), StoreError> {
+    /// Claims so many bytes in all. If the upload is to replace a file of the same payer, only the
+    /// difference counts.
+    pub(super) fn take(
+        &mut self,
+        root: &Dir,
+        bytes: u64,
+        replaces: bool,
+    ) -> Result<(), StoreError> {
         if bytes > self.bytes {
             let (ledger, payer, path) = (&self.ledger, &*self.payer, &*self.path);
             let replaced = replaces.then(|| self.target.as_str());
-            fit(ledger, root, payer, || ledger.enter(payer, path, bytes, replaced))?;
+            fit(ledger, root, payer, || {
+                ledger.enter(payer, path, bytes, replaced)
+            })?;
             self.bytes = bytes;
         }
         Ok(())
     }
 
-    /// As [`take`](Claim::take), for an upload that grows: mostly, the next bytes are claimed along with these.
-    pub(super) fn grow(&mut self, root: &Dir, bytes: u64, replaces: bool) -> Result<(), StoreError> {
+    /// As [`take`](Claim::take), for an upload that grows: mostly, the next bytes are claimed along
+    /// with these.
+    pub(super) fn grow(
+        &mut self,
+        root: &Dir,
+        bytes: u64,
+        replaces: bool,
+    ) -> Result<(), StoreError> {
         if bytes <= self.bytes {
             return Ok(());
         }
         let ahead = bytes.saturating_add(bytes.min(MOST_AHEAD));
         let replaced = replaces.then(|| self.target.as_str());
-        if self.ledger.enter(&self.payer, &self.path, ahead, replaced).map_err(failed)? {
+        if self
+            .ledger
+            .enter(&self.payer, &self.path, ahead, replaced)
+            .map_err(failed)?
+        {
             self.bytes = ahead;
             return Ok(());
         }
         self.take(root, bytes, replaces)
     }
 
-    /// Gives the upload its name by `put`, if what is claimed still fits: the file that was to be replaced may have
-    /// another name by now.
+    /// Gives the upload its name by `put`, if what is claimed still fits: the file that was to be
+    /// replaced may have another name by now.
     pub(super) fn publish(
         &self,
         root: &Dir,
@@ -71,13 +95,16 @@ impl Claim {
         let mut outcome = None;
         let replaced = replaces.then(|| self.target.as_str());
         let settle = || {
-            self.ledger.settle(&self.payer, &self.path, bytes, replaced, || {
-                let published = outcome.insert(put());
-                published.as_ref().ok().map(|name| name.as_str().to_owned())
-            })
+            self.ledger
+                .settle(&self.payer, &self.path, bytes, replaced, || {
+                    let published = outcome.insert(put());
+                    published.as_ref().ok().map(|name| name.as_str().to_owned())
+                })
         };
         let settled = fit(&self.ledger, root, &self.payer, settle);
-        let Some(published) = outcome else { return Err(settled.err().unwrap_or(StoreError::NoSpace(USED_UP))) };
+        let Some(published) = outcome else {
+            return Err(settled.err().unwrap_or(StoreError::NoSpace(USED_UP)));
+        };
         if let Err(error) = settled {
             log::error!("the ledger of quotas isn't right: {error}");
         }
@@ -119,7 +146,11 @@ pub(super) fn fit(
 ) -> Result<(), StoreError> {
     let corrected = || {
         let aside = Aside::existing(root).ok().flatten();
-        ledger.correct(payer, |path, bytes| actual(ledger, aside.as_ref(), path, bytes)).map_err(failed)
+        ledger
+            .correct(payer, |path, bytes| {
+                actual(ledger, aside.as_ref(), path, bytes)
+            })
+            .map_err(failed)
     };
     if fits().map_err(failed)? || (corrected()? && fits().map_err(failed)?) {
         Ok(())
@@ -136,19 +167,31 @@ fn failed(error: AccountsError) -> StoreError {
 fn actual(ledger: &Ledger, aside: Option<&Aside>, path: &Path, noted: u64) -> Option<u64> {
     let length = match path.symlink_metadata() {
         Ok(metadata) if metadata.is_file() => metadata.len(),
-        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        Err(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
             return Some(noted);
         }
         _ => return None,
     };
-    if !path.parent().is_some_and(|folder| folder.ends_with(PARTIALS)) {
+    if !path
+        .parent()
+        .is_some_and(|folder| folder.ends_with(PARTIALS))
+    {
         return Some(length);
     }
-    let id =
-        path.strip_prefix(ledger.folder().join(PARTIALS)).ok().and_then(|file| file.to_str()?.strip_suffix(".part"));
+    let id = path
+        .strip_prefix(ledger.folder().join(PARTIALS))
+        .ok()
+        .and_then(|file| file.to_str()?.strip_suffix(".part"));
     match aside.zip(id) {
         // What no record tells of and nobody writes is left over from a killed server.
-        Some((aside, id)) if aside.read_record(id).is_none() && aside.lock_existing(id).is_ok() => Some(length),
+        Some((aside, id)) if aside.read_record(id).is_none() && aside.lock_existing(id).is_ok() => {
+            Some(length)
+        }
         _ => Some(noted),
     }
 }
@@ -171,14 +214,25 @@ mod tests {
         let (file, users) = TestFile::new(test);
         add(&users, "ada", "x", "lrwd");
         users.set_quota("ada", Some(100)).unwrap();
-        let ledger = Ledger::new(Arc::new(Accounts::open(&file.path(), Cost::CHEAP).unwrap()), folder.path()).unwrap();
+        let ledger = Ledger::new(
+            Arc::new(Accounts::open(&file.path(), Cost::CHEAP).unwrap()),
+            folder.path(),
+        )
+        .unwrap();
         let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
-        let options = StoreOptions { partial_expiry, ..StoreOptions::default() };
+        let options = StoreOptions {
+            partial_expiry,
+            ..StoreOptions::default()
+        };
         (file, users, Store::with_ledger(root, options, Some(ledger)))
     }
 
     fn of_ada(name: &str, size: Option<u64>) -> Intent {
-        Intent { size, payer: Some("ada".into()), ..intent(name, 0) }
+        Intent {
+            size,
+            payer: Some("ada".into()),
+            ..intent(name, 0)
+        }
     }
 
     fn used(users: &Users) -> u64 {
@@ -189,7 +243,9 @@ mod tests {
     fn a_registered_upload_counts_until_it_has_expired() {
         let folder = Folder::new();
         let (_file, users, store) = store("claim-expiry", &folder, Duration::ZERO);
-        let partial = store.register(of_ada("a", Some(60)), OnDuplicate::Error).unwrap();
+        let partial = store
+            .register(of_ada("a", Some(60)), OnDuplicate::Error)
+            .unwrap();
         store.sweep().unwrap();
         assert_eq!(used(&users), 60, "somebody writes it");
         drop(partial);
@@ -202,14 +258,21 @@ mod tests {
     fn an_upload_that_is_given_up_or_dropped_counts_no_more() {
         let folder = Folder::new();
         let (_file, users, store) = store("claim-dropped", &folder, Duration::from_secs(60));
-        let partial = store.register(of_ada("a", Some(60)), OnDuplicate::Error).unwrap();
+        let partial = store
+            .register(of_ada("a", Some(60)), OnDuplicate::Error)
+            .unwrap();
         let id = partial.id().to_owned();
         drop(partial);
         store.give_up(&id).unwrap();
         assert_eq!(used(&users), 0);
-        let mut partial = store.begin_unresumable(of_ada("a", None), OnDuplicate::Error).unwrap();
+        let mut partial = store
+            .begin_unresumable(of_ada("a", None), OnDuplicate::Error)
+            .unwrap();
         partial.write(&[0; 60]).unwrap();
-        assert!((60..=100).contains(&used(&users)), "what may come next is claimed as well");
+        assert!(
+            (60..=100).contains(&used(&users)),
+            "what may come next is claimed as well"
+        );
         assert_eq!(code(partial.write(&[0; 41])), "no_space");
         partial.write(&[0; 40]).unwrap();
         drop(partial);
@@ -221,7 +284,8 @@ mod tests {
         let folder = Folder::new();
         let (_file, users, store) = store("claim-replaced", &folder, Duration::from_secs(60));
         let put = |name: &str| {
-            let mut partial = store.begin_unresumable(of_ada(name, Some(60)), OnDuplicate::Overwrite)?;
+            let mut partial =
+                store.begin_unresumable(of_ada(name, Some(60)), OnDuplicate::Overwrite)?;
             partial.write(&[0; 60])?;
             Ok(partial)
         };

@@ -35,10 +35,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The contract's word for it. What the system refuses for a reason of its own counts as a matter of the name, if
-    /// another one might do, else as one of space.
+    /// The contract's word for it. What the system refuses for a reason of its own counts as a
+    /// matter of the name, if another one might do, else as one of space.
     pub fn code(&self) -> &'static str {
-        use io::ErrorKind::{InvalidFilename, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+        use io::ErrorKind::{
+            InvalidFilename, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem,
+        };
         match self {
             StoreError::Exists => "exists",
             StoreError::TooLarge { .. } => "too_large",
@@ -48,9 +50,8 @@ impl StoreError {
             StoreError::Busy => "busy",
             StoreError::ForbiddenName(_) => "forbidden_name",
             StoreError::Io(error) => match error.kind() {
-                InvalidFilename | IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem => {
-                    "forbidden_name"
-                }
+                InvalidFilename | IsADirectory | NotADirectory | PermissionDenied
+                | ReadOnlyFilesystem => "forbidden_name",
                 _ => "no_space",
             },
         }
@@ -64,9 +65,14 @@ impl fmt::Display for StoreError {
             StoreError::TooLarge { max } => write!(f, "the file is larger than {max} bytes"),
             StoreError::NoSpace(why) => f.write_str(why),
             StoreError::ChecksumMismatch(digest) => {
-                write!(f, "the {digest} differs: what came isn't what was announced")
+                write!(
+                    f,
+                    "the {digest} differs: what came isn't what was announced"
+                )
             }
-            StoreError::Truncated { came, announced } => write!(f, "only {came} of {announced} bytes came"),
+            StoreError::Truncated { came, announced } => {
+                write!(f, "only {came} of {announced} bytes came")
+            }
             StoreError::Busy => f.write_str("this file is being sent already"),
             StoreError::ForbiddenName(why) => write!(f, "the name is refused: {why}"),
             StoreError::Io(error) => write!(f, "it can't be stored: {error}"),
@@ -76,7 +82,11 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        if let StoreError::Io(error) = self { Some(error) } else { None }
+        if let StoreError::Io(error) = self {
+            Some(error)
+        } else {
+            None
+        }
     }
 }
 
@@ -85,7 +95,9 @@ impl From<io::Error> for StoreError {
         match error.kind() {
             io::ErrorKind::StorageFull => StoreError::NoSpace("the disk is full"),
             io::ErrorKind::QuotaExceeded => StoreError::NoSpace("the disk quota is used up"),
-            io::ErrorKind::FileTooLarge => StoreError::NoSpace("the file system takes no file of this size"),
+            io::ErrorKind::FileTooLarge => {
+                StoreError::NoSpace("the file system takes no file of this size")
+            }
             _ => StoreError::Io(error),
         }
     }

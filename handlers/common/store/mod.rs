@@ -1,9 +1,10 @@
-//! The one way in which a service writes a file: aside, checked, synced, and only then under its name.
+//! The one way in which a service writes a file: aside, checked, synced, and only then under its
+//! name.
 //!
-//! The bytes of an upload that is under way lie in the hidden folder [`PARTIALS`] of the store's own folder, with a
-//! small record beside them. Whichever protocol began an upload, any other can go on with it, after the end of the
-//! connection or of the server as well. What stood under the name before stays until the new file is whole and on the
-//! disk.
+//! The bytes of an upload that is under way lie in the hidden folder [`PARTIALS`] of the store's
+//! own folder, with a small record beside them. Whichever protocol began an upload, any other can
+//! go on with it, after the end of the connection or of the server as well. What stood under the
+//! name before stays until the new file is whole and on the disk.
 //!
 //! ```no_run
 //! # use std::path::Path;
@@ -77,13 +78,19 @@ pub struct StoreOptions {
     pub quota: Option<u64>,
     /// A partial upload to which nothing came for so long is removed. Defaults to a day.
     pub partial_expiry: Duration,
-    /// Whether a file is on the disk, not only in the system's memory, before it gets its name. Defaults to true.
+    /// Whether a file is on the disk, not only in the system's memory, before it gets its name.
+    /// Defaults to true.
     pub sync: bool,
 }
 
 impl Default for StoreOptions {
     fn default() -> StoreOptions {
-        StoreOptions { max_size: None, quota: None, partial_expiry: Duration::from_secs(24 * 3600), sync: true }
+        StoreOptions {
+            max_size: None,
+            quota: None,
+            partial_expiry: Duration::from_secs(24 * 3600),
+            sync: true,
+        }
     }
 }
 
@@ -115,7 +122,10 @@ impl Store {
     /// # Errors
     /// Those of the system.
     pub fn open(folder: &Path, options: StoreOptions) -> io::Result<Store> {
-        Ok(Store::new(Dir::open_ambient_dir(folder, ambient_authority())?, options))
+        Ok(Store::new(
+            Dir::open_ambient_dir(folder, ambient_authority())?,
+            options,
+        ))
     }
 
     /// Stores into a folder that is open already.
@@ -123,11 +133,23 @@ impl Store {
         Store::with_ledger(root, options, None)
     }
 
-    /// The same with a ledger, which holds the payers of uploads ([`Intent::payer`]) to their quotas.
+    /// The same with a ledger, which holds the payers of uploads ([`Intent::payer`]) to their
+    /// quotas.
     pub fn with_ledger(root: Dir, options: StoreOptions, ledger: Option<Ledger>) -> Store {
-        let StoreOptions { max_size, quota, partial_expiry, sync } = options;
+        let StoreOptions {
+            max_size,
+            quota,
+            partial_expiry,
+            sync,
+        } = options;
         let space = Arc::new(Space::new(max_size, quota, ledger));
-        let store = Store(Arc::new(Inner { root, space, partial_expiry, sync, swept: Mutex::new(None) }));
+        let store = Store(Arc::new(Inner {
+            root,
+            space,
+            partial_expiry,
+            sync,
+            swept: Mutex::new(None),
+        }));
         store.sweep_now_and_then();
         store
     }
@@ -135,24 +157,30 @@ impl Store {
     /// Begins an upload, from its first byte.
     ///
     /// # Errors
-    /// Whatever can be known before a byte has come: [`StoreError::Exists`], `TooLarge`, `NoSpace`, `Busy`.
+    /// Whatever can be known before a byte has come: [`StoreError::Exists`], `TooLarge`, `NoSpace`,
+    /// `Busy`.
     pub fn begin(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Partial, StoreError> {
         self.start(intent, on_duplicate, false)
     }
 
-    /// Begins an upload that nobody can go on with, for a protocol that sends files only as a whole. It leaves nothing
-    /// if it is dropped, and two at once to the same name don't hinder each other.
+    /// Begins an upload that nobody can go on with, for a protocol that sends files only as a
+    /// whole. It leaves nothing if it is dropped, and two at once to the same name don't hinder
+    /// each other.
     ///
     /// # Errors
     /// As for [`begin`](Store::begin).
-    pub fn begin_unresumable(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Partial, StoreError> {
+    pub fn begin_unresumable(
+        &self,
+        intent: Intent,
+        on_duplicate: OnDuplicate,
+    ) -> Result<Partial, StoreError> {
         let mut partial = self.start(unshared(intent)?, on_duplicate, false)?;
         partial.resumable = false;
         Ok(partial)
     }
 
-    /// Whether there is room for so many bytes more, in files of any number; for uploads that tell no more than their
-    /// sum. It sets nothing aside. Without a payer, nobody's quota is looked at.
+    /// Whether there is room for so many bytes more, in files of any number; for uploads that tell
+    /// no more than their sum. It sets nothing aside. Without a payer, nobody's quota is looked at.
     ///
     /// # Errors
     /// [`StoreError::NoSpace`], or those of the system.
@@ -167,25 +195,31 @@ impl Store {
         }
     }
 
-    /// A file or folder was given another path: it counts for the same users as before; what stood there doesn't.
+    /// A file or folder was given another path: it counts for the same users as before; what stood
+    /// there doesn't.
     pub fn moved(&self, from: &[u8], to: &[u8]) {
         if let Some(ledger) = &self.0.space.ledger {
             claim::noted(ledger.moved(from, to));
         }
     }
 
-    /// Goes on with the upload that is known by the same name, size, digests and owner, or begins it.
+    /// Goes on with the upload that is known by the same name, size, digests and owner, or begins
+    /// it.
     ///
     /// # Errors
     /// As for [`begin`](Store::begin).
     pub fn resume(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Resumed, StoreError> {
         match self.completed(&intent)? {
             Some(published) => Ok(Resumed::Complete(published)),
-            None => self.start(intent, on_duplicate, true).map(Box::new).map(Resumed::Partial),
+            None => self
+                .start(intent, on_duplicate, true)
+                .map(Box::new)
+                .map(Resumed::Partial),
         }
     }
 
-    /// The uploads that can be gone on with, each with the bytes that are there. Those of other owners are among them.
+    /// The uploads that can be gone on with, each with the bytes that are there. Those of other
+    /// owners are among them.
     ///
     /// # Errors
     /// Those of the system.
@@ -198,7 +232,9 @@ impl Store {
     /// # Errors
     /// Those of the system.
     pub fn sweep(&self) -> io::Result<()> {
-        Aside::existing(&self.0.root)?.map_or(Ok(()), |aside| aside.sweep(self.0.partial_expiry, |id| self.strike(id)))
+        Aside::existing(&self.0.root)?.map_or(Ok(()), |aside| {
+            aside.sweep(self.0.partial_expiry, |id| self.strike(id))
+        })
     }
 
     /// The upload with this id is no more: it counts for nobody's quota.
@@ -208,7 +244,12 @@ impl Store {
         }
     }
 
-    fn start(&self, intent: Intent, on_duplicate: OnDuplicate, resume: bool) -> Result<Partial, StoreError> {
+    fn start(
+        &self,
+        intent: Intent,
+        on_duplicate: OnDuplicate,
+        resume: bool,
+    ) -> Result<Partial, StoreError> {
         self.sweep_now_and_then();
         if on_duplicate == OnDuplicate::Error && self.is_taken(&intent.name) {
             return Err(StoreError::Exists);
@@ -222,19 +263,26 @@ impl Store {
 
     /// The file under the name, if it is the one that was announced, as far as can be told.
     fn completed(&self, intent: &Intent) -> Result<Option<Published>, StoreError> {
-        let Some(size) = intent.size else { return Ok(None) };
+        let Some(size) = intent.size else {
+            return Ok(None);
+        };
         let name = intent.name.as_str();
         match self.0.root.symlink_metadata(name) {
             Ok(metadata) if metadata.is_file() && metadata.len() == size => {
                 // Without a digest, only its time tells a file from a changed one of the same size.
-                let stored = metadata.modified().map(cap_std::time::SystemTime::into_std).ok();
+                let stored = metadata
+                    .modified()
+                    .map(cap_std::time::SystemTime::into_std)
+                    .ok();
                 if intent.digests == Digests::default() && !is_same_time(intent.modified, stored) {
                     return Ok(None);
                 }
             }
             _ => return Ok(None),
         }
-        let Ok(file) = self.0.root.open(name) else { return Ok(None) };
+        let Ok(file) = self.0.root.open(name) else {
+            return Ok(None);
+        };
         let mut hasher = Hasher::of(&intent.digests);
         if hasher.update_from(&file.into_std(), 0)? != size {
             return Ok(None);
@@ -243,7 +291,11 @@ impl Store {
         if intent.digests.difference(&digests).is_some() {
             return Ok(None);
         }
-        Ok(Some(Published { name: intent.name.clone(), size, digests }))
+        Ok(Some(Published {
+            name: intent.name.clone(),
+            size,
+            digests,
+        }))
     }
 
     fn sweep_now_and_then(&self) {
@@ -266,12 +318,16 @@ impl Store {
     }
 }
 
-/// Whether a file has the time that its sender announced, as exactly as file systems and JSON keep it; one that wasn't
-/// announced is any.
+/// Whether a file has the time that its sender announced, as exactly as file systems and JSON keep
+/// it; one that wasn't announced is any.
 fn is_same_time(announced: Option<SystemTime>, stored: Option<SystemTime>) -> bool {
     const EXACTNESS: Duration = Duration::from_millis(1);
-    let (Some(announced), Some(stored)) = (announced, stored) else { return true };
-    let apart = stored.duration_since(announced).unwrap_or_else(|error| error.duration());
+    let (Some(announced), Some(stored)) = (announced, stored) else {
+        return true;
+    };
+    let apart = stored
+        .duration_since(announced)
+        .unwrap_or_else(|error| error.duration());
     apart < EXACTNESS
 }
 
@@ -279,5 +335,8 @@ fn is_same_time(announced: Option<SystemTime>, stored: Option<SystemTime>) -> bo
 fn unshared(intent: Intent) -> io::Result<Intent> {
     let mut nonce = [0; 16];
     getrandom::fill(&mut nonce)?;
-    Ok(Intent { owner: Some(to_hex(&nonce)), ..intent })
+    Ok(Intent {
+        owner: Some(to_hex(&nonce)),
+        ..intent
+    })
 }

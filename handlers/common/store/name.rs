@@ -33,11 +33,19 @@ impl Name {
             return Name::last_component(text);
         }
         let (folders, file) = text.rsplit_once('/').unwrap_or(("", text));
-        let folders = folders.split('/').filter(|folder| !matches!(*folder, "" | "."));
+        let folders = folders
+            .split('/')
+            .filter(|folder| !matches!(*folder, "" | "."));
         let components: Vec<&str> = folders.chain([file]).collect();
-        components.iter().try_for_each(|component| check(component))?;
+        components
+            .iter()
+            .try_for_each(|component| check(component))?;
         let path = components.join("/");
-        if path.len() > LONGEST_PATH { Err(StoreError::ForbiddenName("the path is too long")) } else { Ok(Name(path)) }
+        if path.len() > LONGEST_PATH {
+            Err(StoreError::ForbiddenName("the path is too long"))
+        } else {
+            Ok(Name(path))
+        }
     }
 
     /// The whole name: folders and file, with `/` between them.
@@ -47,7 +55,11 @@ impl Name {
 
     /// The folders, if any, and the file.
     pub fn split(&self) -> (Option<&str>, &str) {
-        self.0.rsplit_once('/').map_or((None, self.0.as_str()), |(folders, file)| (Some(folders), file))
+        self.0
+            .rsplit_once('/')
+            .map_or((None, self.0.as_str()), |(folders, file)| {
+                (Some(folders), file)
+            })
     }
 
     /// The same name with ` (number)` before its extension, cut so that it is not too long.
@@ -62,13 +74,15 @@ impl Name {
         while !stem.is_char_boundary(end) {
             end -= 1;
         }
-        let folders = folders.map(|folders| format!("{folders}/")).unwrap_or_default();
+        let folders = folders
+            .map(|folders| format!("{folders}/"))
+            .unwrap_or_default();
         Name(format!("{folders}{}{suffix}", &stem[..end]))
     }
 }
 
-/// Whether a file name is the one of the hidden folder [`PARTIALS`]. On a file system that doesn't tell the cases
-/// apart, another spelling is the same folder.
+/// Whether a file name is the one of the hidden folder [`PARTIALS`]. On a file system that doesn't
+/// tell the cases apart, another spelling is the same folder.
 pub fn is_reserved(component: &[u8]) -> bool {
     component.eq_ignore_ascii_case(PARTIALS.as_bytes())
 }
@@ -119,7 +133,17 @@ mod tests {
         ] {
             assert_eq!(last(text).as_deref(), Some(name), "{text}");
         }
-        for text in ["", ".", "..", "/", "a/", "a/..", "a\0b", ".socketserver-partial", ".SocketServer-Partial"] {
+        for text in [
+            "",
+            ".",
+            "..",
+            "/",
+            "a/",
+            "a/..",
+            "a\0b",
+            ".socketserver-partial",
+            ".SocketServer-Partial",
+        ] {
             assert_eq!(last(text), None, "{text}");
         }
         assert_eq!(last(&"x".repeat(256)), None);
@@ -128,12 +152,26 @@ mod tests {
 
     #[test]
     fn a_relative_path_is_kept_if_it_stays_below() {
-        for (text, name) in [("a", "a"), ("a/b/c.txt", "a/b/c.txt"), ("./a//b", "a/b"), ("/a/b", "b"), ("/../b", "b")] {
+        for (text, name) in [
+            ("a", "a"),
+            ("a/b/c.txt", "a/b/c.txt"),
+            ("./a//b", "a/b"),
+            ("/a/b", "b"),
+            ("/../b", "b"),
+        ] {
             assert_eq!(path(text).as_deref(), Some(name), "{text}");
         }
-        for text in
-            ["", "..", "../a", "a/../b", "a/", "a/.", "a\0/b", ".socketserver-partial/x", "a/.SOCKETSERVER-PARTIAL/x"]
-        {
+        for text in [
+            "",
+            "..",
+            "../a",
+            "a/../b",
+            "a/",
+            "a/.",
+            "a\0/b",
+            ".socketserver-partial/x",
+            "a/.SOCKETSERVER-PARTIAL/x",
+        ] {
             assert_eq!(path(text), None, "{text}");
         }
         assert_eq!(path(&format!("{}a", "abc/".repeat(2000))), None);
@@ -152,8 +190,14 @@ mod tests {
             assert_eq!(Name(name.to_owned()).numbered(2).0, numbered);
         }
         let long = Name(format!("{}.txt", "\u{e9}".repeat(125))).numbered(10);
-        assert!(long.0.len() <= 255 && long.0.ends_with("\u{e9} (10).txt"), "{long}");
+        assert!(
+            long.0.len() <= 255 && long.0.ends_with("\u{e9} (10).txt"),
+            "{long}"
+        );
         let dotted = Name(format!("a.{}", "b".repeat(253))).numbered(1);
-        assert!(dotted.0.len() <= 255 && dotted.0.ends_with("b (1)"), "{dotted}");
+        assert!(
+            dotted.0.len() <= 255 && dotted.0.ends_with("b (1)"),
+            "{dotted}"
+        );
     }
 }

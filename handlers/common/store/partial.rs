@@ -69,7 +69,10 @@ impl Partial {
         if left_over > there {
             file.set_len(there)?; // for nothing it would cost: ext4 writes a file that was cut out when it is closed
         }
-        let room = store.0.space.reserve(store.root(), &intent, there, on_duplicate);
+        let room = store
+            .0
+            .space
+            .reserve(store.root(), &intent, there, on_duplicate);
         let room = match room {
             Ok(room) => room,
             Err(error) => {
@@ -89,7 +92,13 @@ impl Partial {
         Ok(partial)
     }
 
-    pub(super) fn of(store: Store, aside: Aside, intent: Intent, file: File, room: Room) -> Partial {
+    pub(super) fn of(
+        store: Store,
+        aside: Aside,
+        intent: Intent,
+        file: File,
+        room: Room,
+    ) -> Partial {
         let (id, hasher) = (intent.id(), Hasher::of(&intent.digests));
         Partial {
             store,
@@ -122,7 +131,8 @@ impl Partial {
         self.intent.size.map(|size| size - self.offset)
     }
 
-    /// What the system tells of the bytes that are there; their date is the file's, once it is published.
+    /// What the system tells of the bytes that are there; their date is the file's, once it is
+    /// published.
     ///
     /// # Errors
     /// Those of the system.
@@ -133,7 +143,8 @@ impl Partial {
     /// Adds bytes.
     ///
     /// # Errors
-    /// `NoSpace`, `TooLarge`, or those of the system. More bytes than were announced are `TooLarge`.
+    /// `NoSpace`, `TooLarge`, or those of the system. More bytes than were announced are
+    /// `TooLarge`.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.claim(bytes.len())?;
         self.file.write_all_at(bytes, self.offset)?;
@@ -142,11 +153,11 @@ impl Partial {
         Ok(())
     }
 
-    /// Adds what `source` has now, at most about `most` bytes and never more than were announced; digests are computed
-    /// beside it.
+    /// Adds what `source` has now, at most about `most` bytes and never more than were announced;
+    /// digests are computed beside it.
     ///
-    /// `source` fills a buffer and tells how many bytes that were: 0 at its end, `None` if it has nothing for now.
-    /// How much came shows in [`offset`](Partial::offset).
+    /// `source` fills a buffer and tells how many bytes that were: 0 at its end, `None` if it has
+    /// nothing for now. How much came shows in [`offset`](Partial::offset).
     ///
     /// # Errors
     /// Those of `source`, or as for [`write`](Partial::write).
@@ -156,7 +167,9 @@ impl Partial {
         most: u64,
     ) -> Result<(), ReceiveError> {
         let begun = self.offset;
-        let most = self.remaining().map_or(most, |remaining| remaining.min(most));
+        let most = self
+            .remaining()
+            .map_or(most, |remaining| remaining.min(most));
         let mut taken = 0;
         let mut source = |into: &mut [u8]| {
             let count = source(into);
@@ -165,7 +178,8 @@ impl Partial {
         };
         let mut chunk = Chunk::take();
         let more = fill(&mut chunk, &mut source, most);
-        // A sender who has filled a chunk at once is fast; for a slow one, threads would cost more than they bring.
+        // A sender who has filled a chunk at once is fast; for a slow one, threads would cost more
+        // than they bring.
         let large = matches!(more, Ok(true)) && most > 2 * CHUNK as u64;
         let mut hasher = std::mem::take(&mut self.hasher);
         let received = hasher.beside(large, |feed| {
@@ -186,14 +200,18 @@ impl Partial {
         }
         received.map_err(|failed| match failed {
             Failed::Source(error) => ReceiveError::Source(error),
-            Failed::Store(error) => ReceiveError::Store { error, lost: begun + taken - self.offset },
+            Failed::Store(error) => ReceiveError::Store {
+                error,
+                lost: begun + taken - self.offset,
+            },
         })
     }
 
     fn pass(&mut self, feed: &mut Feed<'_>, chunk: Chunk) -> Result<(), Failed> {
         self.claim(chunk.len()).map_err(Failed::Store)?;
         let (file, offset, count) = (&self.file, self.offset, chunk.len() as u64);
-        feed.pass(chunk, |bytes| file.write_all_at(bytes, offset)).map_err(|error| Failed::Store(error.into()))?;
+        feed.pass(chunk, |bytes| file.write_all_at(bytes, offset))
+            .map_err(|error| Failed::Store(error.into()))?;
         self.offset += count;
         Ok(())
     }
@@ -208,11 +226,15 @@ impl Partial {
         }
     }
 
-    /// Notes on disk what the bytes are, for other protocols and people. The upload could be gone on with all the same.
+    /// Notes on disk what the bytes are, for other protocols and people. The upload could be gone
+    /// on with all the same.
     fn record(&mut self) {
         match self.aside.write_record(&self.id, &Record::of(&self.intent)) {
             Ok(()) => self.recorded = true,
-            Err(error) => log::debug!("a partial upload of {} has no record: {error}", self.intent.name),
+            Err(error) => log::debug!(
+                "a partial upload of {} has no record: {error}",
+                self.intent.name
+            ),
         }
     }
 
@@ -228,7 +250,9 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        let Some(mut room) = self.room.take() else { return };
+        let Some(mut room) = self.room.take() else {
+            return;
+        };
         if let Err(error) = self.drop_unchecked_piece() {
             log::warn!("the unchecked end of a partial upload can't be cut off: {error}");
         }

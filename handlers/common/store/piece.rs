@@ -1,4 +1,5 @@
-//! Pieces of an upload, each with a digest of its own: what came in one is kept only when that is right.
+//! Pieces of an upload, each with a digest of its own: what came in one is kept only when that is
+//! right.
 
 use std::io;
 
@@ -15,10 +16,11 @@ pub(super) struct Piece {
 }
 
 impl Partial {
-    /// What comes from here on is a piece with these digests, perhaps none. For uploads that have no digests as a
-    /// whole.
+    /// What comes from here on is a piece with these digests, perhaps none. For uploads that have
+    /// no digests as a whole.
     ///
-    /// As long as digests are to be compared, the piece is lost if the upload is dropped, or the server killed.
+    /// As long as digests are to be compared, the piece is lost if the upload is dropped, or the
+    /// server killed.
     ///
     /// # Errors
     /// Those of the system.
@@ -29,7 +31,10 @@ impl Partial {
             self.aside.write_record(&self.id, &record)?;
             self.hasher = Hasher::of(&digests);
         }
-        self.piece = Some(Box::new(Piece { start: self.offset, wanted: digests }));
+        self.piece = Some(Box::new(Piece {
+            start: self.offset,
+            wanted: digests,
+        }));
         Ok(())
     }
 
@@ -39,7 +44,11 @@ impl Partial {
     /// [`StoreError::ChecksumMismatch`], or those of the system; either way, the piece is lost.
     pub fn end_piece(&mut self) -> Result<(), StoreError> {
         let computed = std::mem::take(&mut self.hasher).finish();
-        if let Some(digest) = self.piece.as_ref().and_then(|piece| piece.wanted.difference(&computed)) {
+        if let Some(digest) = self
+            .piece
+            .as_ref()
+            .and_then(|piece| piece.wanted.difference(&computed))
+        {
             self.drop_piece()?;
             return Err(StoreError::ChecksumMismatch(digest));
         }
@@ -54,16 +63,30 @@ impl Partial {
     /// # Errors
     /// Those of the system.
     pub fn drop_piece(&mut self) -> io::Result<()> {
-        let Some(piece) = self.piece.take() else { return Ok(()) };
+        let Some(piece) = self.piece.take() else {
+            return Ok(());
+        };
         self.hasher = Hasher::default();
         self.file.set_len(piece.start)?;
         self.offset = piece.start;
-        if piece.wanted.is_empty() { Ok(()) } else { self.write_record() }
+        if piece.wanted.is_empty() {
+            Ok(())
+        } else {
+            self.write_record()
+        }
     }
 
     /// Takes back a piece whose digests weren't compared.
     pub(super) fn drop_unchecked_piece(&mut self) -> io::Result<()> {
-        if self.piece.as_ref().is_some_and(|piece| !piece.wanted.is_empty()) { self.drop_piece() } else { Ok(()) }
+        if self
+            .piece
+            .as_ref()
+            .is_some_and(|piece| !piece.wanted.is_empty())
+        {
+            self.drop_piece()
+        } else {
+            Ok(())
+        }
     }
 
     fn write_record(&self) -> io::Result<()> {

@@ -3,7 +3,9 @@
 use std::io;
 
 use cap_std::fs::Dir;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, fsync, linkat, openat, renameat, renameat_with, unlinkat};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, fsync, linkat, openat, renameat, renameat_with, unlinkat,
+};
 use rustix::io::Errno;
 
 use super::aside::part;
@@ -28,11 +30,14 @@ impl Partial {
     /// Checks length and digests, and puts the file under its name, when it is on the disk.
     ///
     /// # Errors
-    /// `Truncated` leaves the upload to be gone on with. After `ChecksumMismatch`, `Exists` and what the system
-    /// refuses, nothing of it is left.
+    /// `Truncated` leaves the upload to be gone on with. After `ChecksumMismatch`, `Exists` and
+    /// what the system refuses, nothing of it is left.
     pub fn publish(mut self, on_duplicate: OnDuplicate) -> Result<Published, StoreError> {
         if let Some(announced) = self.intent.size.filter(|size| *size != self.offset) {
-            return Err(StoreError::Truncated { came: self.offset, announced });
+            return Err(StoreError::Truncated {
+                came: self.offset,
+                announced,
+            });
         }
         let digests = std::mem::take(&mut self.hasher).finish();
         let published = match self.intent.digests.difference(&digests) {
@@ -50,7 +55,11 @@ impl Partial {
                 } else if self.recorded {
                     self.aside.remove_record(&self.id)?;
                 }
-                Ok(Published { name, size, digests })
+                Ok(Published {
+                    name,
+                    size,
+                    digests,
+                })
             }
             Err(error) => {
                 self.discard()?;
@@ -59,8 +68,8 @@ impl Partial {
         }
     }
 
-    /// What of [`publish`](Partial::publish) can take long: the bytes, to which nothing is added any more, get to the
-    /// disk.
+    /// What of [`publish`](Partial::publish) can take long: the bytes, to which nothing is added
+    /// any more, get to the disk.
     ///
     /// # Errors
     /// Those of the system.
@@ -87,7 +96,9 @@ impl Partial {
         };
         let put = || match on_duplicate {
             OnDuplicate::Overwrite => self.put_over(folder),
-            OnDuplicate::Error => self.put_beside(folder, self.intent.name.clone())?.ok_or(StoreError::Exists),
+            OnDuplicate::Error => self
+                .put_beside(folder, self.intent.name.clone())?
+                .ok_or(StoreError::Exists),
             OnDuplicate::Rename => self.put_numbered(folder),
         };
         let name = match &self.room {
@@ -125,8 +136,10 @@ impl Partial {
         let file = name.split().1;
         let moved = match renameat_with(aside, &part, folder, file, RenameFlags::NOREPLACE) {
             // Not every file system knows the flag; a link is refused in the same way.
-            Err(Errno::INVAL | Errno::NOSYS) => linkat(aside, &part, folder, file, AtFlags::empty())
-                .and_then(|()| unlinkat(aside, &part, AtFlags::empty())),
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                linkat(aside, &part, folder, file, AtFlags::empty())
+                    .and_then(|()| unlinkat(aside, &part, AtFlags::empty()))
+            }
             moved => moved,
         };
         match moved {
@@ -146,7 +159,9 @@ impl Partial {
             let next = match folder.open_dir(component) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     match folder.create_dir(component) {
-                        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                            return Err(error);
+                        }
                         _ => {}
                     }
                     if self.store.sync() {
@@ -165,6 +180,11 @@ impl Partial {
 /// Sees to it that a folder's entries are on the disk.
 fn sync_folder(folder: &Dir) -> io::Result<()> {
     // A `Dir` may be a mere reference (`O_PATH`), which can't be synced.
-    let readable = openat(folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let readable = openat(
+        folder,
+        ".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     Ok(fsync(readable)?)
 }

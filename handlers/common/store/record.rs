@@ -22,29 +22,49 @@ pub struct Intent {
     pub payer: Option<String>,
     /// When the sender's file was changed last; the stored one gets the same time.
     pub modified: Option<SystemTime>,
-    /// What the protocol wants to find again with the upload. Only a [registered](super::Store::register) one has it.
+    /// What the protocol wants to find again with the upload. Only a
+    /// [registered](super::Store::register) one has it.
     pub memo: Option<String>,
 }
 
 impl Intent {
     /// A file of this name, of which nothing else is known.
     pub fn new(name: Name) -> Intent {
-        Intent { name, size: None, digests: Digests::default(), owner: None, payer: None, modified: None, memo: None }
+        Intent {
+            name,
+            size: None,
+            digests: Digests::default(),
+            owner: None,
+            payer: None,
+            modified: None,
+            memo: None,
+        }
     }
 
     /// Names the upload: the same for the same name, size, digests and owner.
     pub fn id(&self) -> String {
         let size = self.size.map(|size| size.to_string());
         let digests = &self.digests;
-        let digests =
-            [digests.md5.map(|d| to_hex(&d)), digests.sha256.map(|d| to_hex(&d)), digests.blake3.map(|d| to_hex(&d))];
+        let digests = [
+            digests.md5.map(|d| to_hex(&d)),
+            digests.sha256.map(|d| to_hex(&d)),
+            digests.blake3.map(|d| to_hex(&d)),
+        ];
         let mut hasher = blake3::Hasher::new();
-        for part in [Some(self.name.as_str()), size.as_deref(), self.owner.as_deref()]
-            .into_iter()
-            .chain(digests.iter().map(Option::as_deref))
+        for part in [
+            Some(self.name.as_str()),
+            size.as_deref(),
+            self.owner.as_deref(),
+        ]
+        .into_iter()
+        .chain(digests.iter().map(Option::as_deref))
         {
             // The length keeps the parts apart.
-            hasher.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
+            hasher.update(
+                &part
+                    .map_or(u64::MAX, |part| part.len() as u64)
+                    .to_le_bytes(),
+            );
             hasher.update(part.unwrap_or_default().as_bytes());
         }
         to_hex(&hasher.finalize().as_bytes()[..16])
@@ -106,7 +126,9 @@ impl Record {
         fn digest<const N: usize>(text: Option<&String>) -> Option<Option<[u8; N]>> {
             text.map(|text| from_hex(text)).transpose().ok()
         }
-        let modified = self.modified.map(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let modified = self
+            .modified
+            .map(|seconds| Duration::try_from_secs_f64(seconds).ok());
         Some(Intent {
             name: Name::path(&self.name).ok()?,
             size: self.size,
@@ -118,7 +140,9 @@ impl Record {
             },
             owner: self.owner.clone(),
             payer: self.payer.clone(),
-            modified: modified.flatten().and_then(|since| UNIX_EPOCH.checked_add(since)),
+            modified: modified
+                .flatten()
+                .and_then(|since| UNIX_EPOCH.checked_add(since)),
             memo: self.memo.clone(),
         })
     }
@@ -129,33 +153,60 @@ mod tests {
     use super::*;
 
     fn intent(name: &str, size: Option<u64>) -> Intent {
-        Intent { size, ..Intent::new(Name::path(name).unwrap()) }
+        Intent {
+            size,
+            ..Intent::new(Name::path(name).unwrap())
+        }
     }
 
     #[test]
     fn an_upload_is_known_by_name_size_digests_and_owner() {
         let base = intent("a", Some(1));
-        let digests = Digests { md5: Some([0; 16]), ..Digests::default() };
+        let digests = Digests {
+            md5: Some([0; 16]),
+            ..Digests::default()
+        };
         let others = [
             intent("b", Some(1)),
             intent("a", Some(2)),
             intent("a", None),
-            Intent { digests, ..base.clone() },
-            Intent { owner: Some("a".into()), ..base.clone() },
-            Intent { owner: Some(String::new()), ..base.clone() },
+            Intent {
+                digests,
+                ..base.clone()
+            },
+            Intent {
+                owner: Some("a".into()),
+                ..base.clone()
+            },
+            Intent {
+                owner: Some(String::new()),
+                ..base.clone()
+            },
         ];
         let mut ids: Vec<String> = others.iter().map(Intent::id).collect();
         ids.push(base.id());
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), others.len() + 1);
-        assert_eq!(base.id(), Intent { modified: Some(UNIX_EPOCH), ..base.clone() }.id());
+        assert_eq!(
+            base.id(),
+            Intent {
+                modified: Some(UNIX_EPOCH),
+                ..base.clone()
+            }
+            .id()
+        );
     }
 
     #[test]
     fn a_record_says_what_was_announced() {
         let announced = Intent {
-            digests: Digests { md5: Some([1; 16]), sha256: Some([2; 32]), blake3: Some([3; 32]), sha1: None },
+            digests: Digests {
+                md5: Some([1; 16]),
+                sha256: Some([2; 32]),
+                blake3: Some([3; 32]),
+                sha1: None,
+            },
             owner: Some("ada".into()),
             payer: Some("eve".into()),
             modified: Some(UNIX_EPOCH + Duration::from_millis(1500)),
@@ -166,9 +217,21 @@ mod tests {
         let read: Record = serde_json::from_str(&text).unwrap();
         let read = read.intent().unwrap();
         assert_eq!(read.id(), announced.id());
-        assert_eq!((read.payer, read.modified, read.memo), (announced.payer, announced.modified, announced.memo));
-        for meddled in [r#"{"name": "../a", "created": 0}"#, r#"{"name": "a", "md5": "00", "created": 0}"#] {
-            assert!(serde_json::from_str::<Record>(meddled).unwrap().intent().is_none(), "{meddled}");
+        assert_eq!(
+            (read.payer, read.modified, read.memo),
+            (announced.payer, announced.modified, announced.memo)
+        );
+        for meddled in [
+            r#"{"name": "../a", "created": 0}"#,
+            r#"{"name": "a", "md5": "00", "created": 0}"#,
+        ] {
+            assert!(
+                serde_json::from_str::<Record>(meddled)
+                    .unwrap()
+                    .intent()
+                    .is_none(),
+                "{meddled}"
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Uploads that are known by an id: registered once, then sent in pieces over any number of connections.
+//! Uploads that are known by an id: registered once, then sent in pieces over any number of
+//! connections.
 //!
-//! The id can't be guessed, as it stands for 128 random bits. A registered upload is there before its first byte,
-//! outlives the server, and is remembered for a while after it has become a file, for a client that has missed the
-//! answer.
+//! The id can't be guessed, as it stands for 128 random bits. A registered upload is there before
+//! its first byte, outlives the server, and is remembered for a while after it has become a file,
+//! for a client that has missed the answer.
 
 use std::io;
 use std::time::SystemTime;
@@ -39,10 +40,20 @@ impl Store {
     ///
     /// # Errors
     /// As for [`begin`](Store::begin).
-    pub fn register(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Partial, StoreError> {
-        let intent = Intent { memo: Some(intent.memo.clone().unwrap_or_default()), ..unshared(intent)? };
+    pub fn register(
+        &self,
+        intent: Intent,
+        on_duplicate: OnDuplicate,
+    ) -> Result<Partial, StoreError> {
+        let intent = Intent {
+            memo: Some(intent.memo.clone().unwrap_or_default()),
+            ..unshared(intent)?
+        };
         let mut partial = self.start(intent, on_duplicate, false)?;
-        if let Err(error) = partial.aside.write_record(&partial.id, &Record::of(&partial.intent)) {
+        if let Err(error) = partial
+            .aside
+            .write_record(&partial.id, &Record::of(&partial.intent))
+        {
             partial.discard()?;
             return Err(error.into());
         }
@@ -55,10 +66,14 @@ impl Store {
     /// # Errors
     /// Those of the system.
     pub fn registered(&self, id: &str) -> io::Result<Option<Registered>> {
-        let Some(aside) = self.aside_for(id)? else { return Ok(None) };
+        let Some(aside) = self.aside_for(id)? else {
+            return Ok(None);
+        };
         // The bytes first: when they have become a file in between, the record tells.
         let part = aside.part_metadata(id)?;
-        let Some((record, intent)) = read(&aside, id) else { return Ok(None) };
+        let Some((record, intent)) = read(&aside, id) else {
+            return Ok(None);
+        };
         let progress = match part {
             Some((length, modified)) => {
                 let expires = self.expiry(modified);
@@ -68,7 +83,12 @@ impl Store {
                 let offset = length.min(record.checked.unwrap_or(u64::MAX));
                 Progress::Partial { offset, expires }
             }
-            None => Progress::Stored(record.stored.as_deref().and_then(|name| Name::path(name).ok())),
+            None => Progress::Stored(
+                record
+                    .stored
+                    .as_deref()
+                    .and_then(|name| Name::path(name).ok()),
+            ),
         };
         Ok(Some(Registered { intent, progress }))
     }
@@ -76,7 +96,8 @@ impl Store {
     /// Goes on with a registered upload.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while somebody else does; `NoSpace`; those of the system, `NotFound` among them.
+    /// [`StoreError::Busy`] while somebody else does; `NoSpace`; those of the system, `NotFound`
+    /// among them.
     pub fn go_on(&self, id: &str) -> Result<Partial, StoreError> {
         self.sweep_now_and_then();
         let aside = self.aside_for(id)?.ok_or_else(not_found)?;
@@ -90,8 +111,12 @@ impl Store {
             file.set_len(there)?;
             aside.write_record(id, &Record::of(&intent))?;
         }
-        // How a taken name is dealt with, `publish` will tell; until then, the payer has the better of it.
-        let room = self.0.space.reserve(self.root(), &intent, there, OnDuplicate::Overwrite)?;
+        // How a taken name is dealt with, `publish` will tell; until then, the payer has the better
+        // of it.
+        let room = self
+            .0
+            .space
+            .reserve(self.root(), &intent, there, OnDuplicate::Overwrite)?;
         let mut partial = Partial::of(self.clone(), aside, intent, file, room);
         partial.recorded = true;
         partial.offset = partial.hasher.update_from(&partial.file, 0)?;
@@ -113,8 +138,15 @@ impl Store {
 
     /// Where the upload with this id would lie; `None` if no upload can have it.
     fn aside_for(&self, id: &str) -> io::Result<Option<Aside>> {
-        let is_id = id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if is_id { Aside::existing(self.root()) } else { Ok(None) }
+        let is_id = id.len() == 32
+            && id
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if is_id {
+            Aside::existing(self.root())
+        } else {
+            Ok(None)
+        }
     }
 
     /// When an upload is removed to which nothing comes after this.
@@ -182,7 +214,10 @@ mod tests {
         let store = folder.store();
         let partial = store.register(intent("a", 3), OnDuplicate::Error).unwrap();
         let id = partial.id().to_owned();
-        assert_eq!((code(store.go_on(&id)), offset(&store, &id)), ("busy", Some(0)));
+        assert_eq!(
+            (code(store.go_on(&id)), offset(&store, &id)),
+            ("busy", Some(0))
+        );
         drop(partial);
         store.go_on(&id).unwrap().write(b"ab").unwrap();
         assert_eq!(offset(&folder.store(), &id), Some(2));
@@ -205,7 +240,10 @@ mod tests {
         let id = other.id().to_owned();
         drop(other);
         for id in [&*id, "", "../a", &id.to_uppercase(), &id[1..]] {
-            assert!(store.registered(id).unwrap().is_none() && store.go_on(id).is_err(), "{id}");
+            assert!(
+                store.registered(id).unwrap().is_none() && store.go_on(id).is_err(),
+                "{id}"
+            );
             assert!(store.give_up(id).is_err(), "{id}");
         }
         assert_eq!(store.partials().unwrap().len(), 1);
@@ -214,7 +252,12 @@ mod tests {
     #[test]
     fn an_expired_upload_is_not_found_and_swept() {
         let folder = Folder::new();
-        let id = folder.store().register(intent("a", 3), OnDuplicate::Error).unwrap().id().to_owned();
+        let id = folder
+            .store()
+            .register(intent("a", 3), OnDuplicate::Error)
+            .unwrap()
+            .id()
+            .to_owned();
         let store = folder.store_with(|options| options.partial_expiry = Duration::from_nanos(1));
         assert!(store.registered(&id).unwrap().is_none() && store.go_on(&id).is_err());
         assert!(folder.names().is_empty());

@@ -1,4 +1,5 @@
-//! How much may still be stored: the quotas of the folder and of who pays, and what is free on the disk.
+//! How much may still be stored: the quotas of the folder and of who pays, and what is free on the
+//! disk.
 
 use std::collections::HashMap;
 use std::io;
@@ -39,7 +40,12 @@ struct State {
 
 impl Space {
     pub(super) fn new(max_size: Option<u64>, quota: Option<u64>, ledger: Option<Ledger>) -> Space {
-        Space { max_size, quota, ledger, state: Mutex::default() }
+        Space {
+            max_size,
+            quota,
+            ledger,
+            state: Mutex::default(),
+        }
     }
 
     /// Sets room aside for an upload of which `there` bytes lie on the disk.
@@ -53,8 +59,17 @@ impl Space {
         let (id, total) = (intent.id(), intent.size.unwrap_or(there));
         self.check_size(total)?;
         check_disk(root, total.saturating_sub(there))?;
-        let claim = self.ledger.as_ref().and_then(|ledger| Claim::of(ledger, &id, intent)).map(Box::new);
-        let mut room = Room { space: Arc::clone(self), id, claim, replaces: on_duplicate == OnDuplicate::Overwrite };
+        let claim = self
+            .ledger
+            .as_ref()
+            .and_then(|ledger| Claim::of(ledger, &id, intent))
+            .map(Box::new);
+        let mut room = Room {
+            space: Arc::clone(self),
+            id,
+            claim,
+            replaces: on_duplicate == OnDuplicate::Overwrite,
+        };
         room.hold(root, total)?;
         if let Some(claim) = &mut room.claim {
             claim.take(root, total, room.replaces)?;
@@ -63,22 +78,35 @@ impl Space {
     }
 
     /// Whether so many bytes more would fit just now.
-    pub(super) fn check(&self, root: &Dir, payer: Option<&str>, bytes: u64) -> Result<(), StoreError> {
+    pub(super) fn check(
+        &self,
+        root: &Dir,
+        payer: Option<&str>,
+        bytes: u64,
+    ) -> Result<(), StoreError> {
         check_disk(root, bytes)?;
         if let Some((ledger, payer)) = self.ledger.as_ref().zip(payer).filter(|_| bytes > 0) {
             claim::fit(ledger, root, payer, || ledger.fits(payer, bytes, None))?;
         }
-        let Some(quota) = self.quota.filter(|_| bytes > 0) else { return Ok(()) };
+        let Some(quota) = self.quota.filter(|_| bytes > 0) else {
+            return Ok(());
+        };
         let state = self.state.lock();
         let active: u64 = state.active.values().sum();
         let used = count(root, &state.active)?.saturating_add(active);
-        if used.saturating_add(bytes) > quota { Err(StoreError::NoSpace(USED_UP)) } else { Ok(()) }
+        if used.saturating_add(bytes) > quota {
+            Err(StoreError::NoSpace(USED_UP))
+        } else {
+            Ok(())
+        }
     }
 
     fn check_size(&self, total: u64) -> Result<(), StoreError> {
         match self.max_size {
             Some(max) if total > max => Err(StoreError::TooLarge { max }),
-            _ if i64::try_from(total).is_err() => Err(StoreError::TooLarge { max: i64::MAX as u64 }),
+            _ if i64::try_from(total).is_err() => Err(StoreError::TooLarge {
+                max: i64::MAX as u64,
+            }),
             _ => Ok(()),
         }
     }
@@ -100,7 +128,9 @@ impl Room {
     pub(super) fn grow(&mut self, root: &Dir, total: u64) -> Result<(), StoreError> {
         self.space.check_size(total)?;
         self.hold(root, total)?;
-        self.claim.as_mut().map_or(Ok(()), |claim| claim.grow(root, total, self.replaces))
+        self.claim
+            .as_mut()
+            .map_or(Ok(()), |claim| claim.grow(root, total, self.replaces))
     }
 
     /// Gives an upload of so many bytes its name by `put`, if its payer's quota lets it.
@@ -118,12 +148,16 @@ impl Room {
     }
 
     fn hold(&self, root: &Dir, total: u64) -> Result<(), StoreError> {
-        let Some(quota) = self.space.quota else { return Ok(()) };
+        let Some(quota) = self.space.quota else {
+            return Ok(());
+        };
         let mut state = self.space.state.lock();
         state.active.insert(self.id.clone(), total);
         let active: u64 = state.active.values().sum();
         let fits = |counted: u64| counted.saturating_add(active) <= quota;
-        let believed = state.counted.filter(|(at, bytes)| at.elapsed() < BELIEVED && fits(*bytes));
+        let believed = state
+            .counted
+            .filter(|(at, bytes)| at.elapsed() < BELIEVED && fits(*bytes));
         if believed.is_none() {
             let bytes = count(root, &state.active)?;
             state.counted = Some((Instant::now(), bytes));
@@ -168,11 +202,15 @@ fn check_disk(root: &Dir, bytes: u64) -> Result<(), StoreError> {
     }
     let disk = rustix::fs::fstatvfs(root)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    if bytes > free { Err(StoreError::NoSpace("the disk has too little room for it")) } else { Ok(()) }
+    if bytes > free {
+        Err(StoreError::NoSpace("the disk has too little room for it"))
+    } else {
+        Ok(())
+    }
 }
 
-/// The bytes of all files in the folder, and of those partial uploads that aren't active. What vanishes meanwhile
-/// doesn't count.
+/// The bytes of all files in the folder, and of those partial uploads that aren't active. What
+/// vanishes meanwhile doesn't count.
 fn count(root: &Dir, active: &HashMap<String, u64>) -> io::Result<u64> {
     let parts = Aside::existing(root)?.map_or_else(|| Ok(Vec::new()), |aside| aside.parts())?;
     let idle = parts.into_iter().filter(|(id, _)| !active.contains_key(id));
@@ -180,7 +218,9 @@ fn count(root: &Dir, active: &HashMap<String, u64>) -> io::Result<u64> {
     let mut folders = vec![root.try_clone()?];
     while let Some(folder) = folders.pop() {
         for entry in folder.entries()?.flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
             if !metadata.is_dir() {
                 bytes = bytes.saturating_add(metadata.len());
             } else if entry.file_name() != PARTIALS {

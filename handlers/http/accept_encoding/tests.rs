@@ -4,7 +4,11 @@ use super::*;
 fn ranked(lines: &[&str]) -> String {
     lines.iter().for_each(|line| check(line.as_bytes()));
     let accepted = parse(lines.iter().map(|line| line.as_bytes()));
-    accepted.ranked().map(Coding::name).collect::<Vec<_>>().join(" ")
+    accepted
+        .ranked()
+        .map(Coding::name)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[test]
@@ -25,7 +29,11 @@ fn the_heaviest_coding_comes_first_and_the_smallest_among_equals() {
     ] {
         assert_eq!(ranked(&[header]), expected, "{header}");
     }
-    assert_eq!(ranked(&["gzip;q=0.5", "deflate", "br"]), "br gzip", "the list may come in several lines");
+    assert_eq!(
+        ranked(&["gzip;q=0.5", "deflate", "br"]),
+        "br gzip",
+        "the list may come in several lines"
+    );
 }
 
 #[test]
@@ -42,14 +50,24 @@ fn the_plain_form_is_sent_to_whom_likes_it_best() {
     ] {
         assert_eq!(ranked(&[header]), "", "{header}");
     }
-    assert_eq!(ranked(&["identity;q=0.5, gzip;q=0.5"]), "gzip", "among equals the smaller one");
+    assert_eq!(
+        ranked(&["identity;q=0.5, gzip;q=0.5"]),
+        "gzip",
+        "among equals the smaller one"
+    );
     assert_eq!(ranked(&["identity;q=0, gzip"]), "gzip");
 }
 
 #[test]
 fn a_malformed_weight_takes_its_element_away_and_no_other() {
-    for weight in ["", "2", "1.001", "0.1234", "-1", ".5", "0,5", "0.x", "1e0", "00.5", "0.5 5"] {
-        assert_eq!(ranked(&[&format!("br;q={weight}, gzip")]), "gzip", "{weight}");
+    for weight in [
+        "", "2", "1.001", "0.1234", "-1", ".5", "0,5", "0.x", "1e0", "00.5", "0.5 5",
+    ] {
+        assert_eq!(
+            ranked(&[&format!("br;q={weight}, gzip")]),
+            "gzip",
+            "{weight}"
+        );
     }
     assert_eq!(ranked(&["brr, b r, br/1, gzip"]), "gzip");
 }

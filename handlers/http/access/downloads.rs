@@ -1,5 +1,5 @@
-//! Which downloads by a limited link were begun: a client that fetches a file in parts, or goes on after a cut, uses
-//! the link once.
+//! Which downloads by a limited link were begun: a client that fetches a file in parts, or goes on
+//! after a cut, uses the link once.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -21,7 +21,8 @@ pub(super) struct Download<'a> {
     pub(super) path: &'a [u8],
 }
 
-/// The downloads of the last hour. A server that is started again counts a download that goes on as another one.
+/// The downloads of the last hour. A server that is started again counts a download that goes on as
+/// another one.
 #[derive(Debug, Default)]
 pub(super) struct Downloads {
     hasher: RandomState,
@@ -33,7 +34,10 @@ impl Downloads {
     /// Whether it was begun.
     pub(super) fn is_begun(&self, download: Download<'_>, now: Instant) -> bool {
         let key = self.key(download);
-        self.seen.lock().get(&key).is_some_and(|last| is_recent(*last, now))
+        self.seen
+            .lock()
+            .get(&key)
+            .is_some_and(|last| is_recent(*last, now))
     }
 
     /// It is begun, or goes on.
@@ -44,7 +48,10 @@ impl Downloads {
             seen.retain(|_, last| is_recent(*last, now));
         }
         if seen.len() >= MOST
-            && let Some(oldest) = seen.iter().min_by_key(|(_, last)| **last).map(|(key, _)| *key)
+            && let Some(oldest) = seen
+                .iter()
+                .min_by_key(|(_, last)| **last)
+                .map(|(key, _)| *key)
         {
             seen.remove(&oldest);
         }
@@ -52,7 +59,8 @@ impl Downloads {
     }
 
     fn key(&self, download: Download<'_>) -> u64 {
-        self.hasher.hash_one((download.share, download.client, download.path))
+        self.hasher
+            .hash_one((download.share, download.client, download.path))
     }
 }
 
@@ -67,17 +75,33 @@ mod tests {
     #[test]
     fn a_download_is_one_client_one_file_and_one_link_for_an_hour_after_its_last_part() {
         let (downloads, start) = (Downloads::default(), Instant::now());
-        let download = Download { share: 1, client: "192.0.2.1".parse().ok(), path: b"a" };
+        let download = Download {
+            share: 1,
+            client: "192.0.2.1".parse().ok(),
+            path: b"a",
+        };
         assert!(!downloads.is_begun(download, start));
         downloads.note(download, start);
         downloads.note(download, start + MEMORY / 2);
         assert!(downloads.is_begun(download, start + MEMORY));
         assert!(!downloads.is_begun(download, start + MEMORY * 3 / 2));
         for other in [
-            Download { share: 2, ..download },
-            Download { client: "192.0.2.2".parse().ok(), ..download },
-            Download { client: None, ..download },
-            Download { path: b"b", ..download },
+            Download {
+                share: 2,
+                ..download
+            },
+            Download {
+                client: "192.0.2.2".parse().ok(),
+                ..download
+            },
+            Download {
+                client: None,
+                ..download
+            },
+            Download {
+                path: b"b",
+                ..download
+            },
         ] {
             assert!(!downloads.is_begun(other, start), "{other:?}");
         }
@@ -86,7 +110,11 @@ mod tests {
     #[test]
     fn the_table_is_bounded_and_the_oldest_goes_first() {
         let (downloads, start) = (Downloads::default(), Instant::now());
-        let download = |share| Download { share, client: None, path: b"a" };
+        let download = |share| Download {
+            share,
+            client: None,
+            path: b"a",
+        };
         for share in 0..=MOST as i64 {
             downloads.note(download(share), start + Duration::from_millis(share as u64));
         }

@@ -1,9 +1,10 @@
 //! `--accounts`: who may do what on a site.
 //!
-//! [`AccessControl`] is asked once for each request, by its head alone: before the application hears of it, and before
-//! any of its body comes. [`needs`] says which rights a method takes at a path; this is the one place for that,
-//! whatever application answers. The [`Permit`] that it gives goes along with the request, for what shows only later:
-//! which file a path stands for, which entries of a folder are seen, whether a name is taken.
+//! [`AccessControl`] is asked once for each request, by its head alone: before the application
+//! hears of it, and before any of its body comes. [`needs`] says which rights a method takes at a
+//! path; this is the one place for that, whatever application answers. The [`Permit`] that it gives
+//! goes along with the request, for what shows only later: which file a path stands for, which
+//! entries of a folder are seen, whether a name is taken.
 
 mod cookie;
 mod downloads;
@@ -38,8 +39,8 @@ use permit::Visitor;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Accounts")]
 pub struct AccessOptions {
-    /// Serve those whom `socketserver users` gave rights, and the links of `socketserver share`; without it everybody
-    /// may do all that the server does
+    /// Serve those whom `socketserver users` gave rights, and the links of `socketserver share`;
+    /// without it everybody may do all that the server does
     #[arg(long, value_name = "FILE", env = "SOCKETSERVER_ACCOUNTS")]
     pub accounts: Option<PathBuf>,
 }
@@ -55,21 +56,35 @@ impl AccessOptions {
         site: &Arc<Site>,
         context: &Context,
     ) -> Result<Option<AccessControl>, Failure> {
-        let Some(file) = &self.accounts else { return Ok(None) };
+        let Some(file) = &self.accounts else {
+            return Ok(None);
+        };
         let accounts = Accounts::open(file, Cost::OWASP)?;
         let within = lies_within(file, dir);
-        if within.map_err(|error| Failure::usage(format!("--accounts {}: {error}", file.display())))? {
+        if within
+            .map_err(|error| Failure::usage(format!("--accounts {}: {error}", file.display())))?
+        {
             let (file, dir) = (file.display(), dir.display());
-            let message = format!("the accounts in {file} would be served: move the file out of the folder {dir}");
+            let message = format!(
+                "the accounts in {file} would be served: move the file out of the folder {dir}"
+            );
             return Err(Failure::usage(message));
         }
         if let Some(address) = context.exposed().filter(|_| !context.tls) {
-            log::warn!("passwords cross the network in the clear on {address}: add --tls-cert, or bind to loopback");
+            log::warn!(
+                "passwords cross the network in the clear on {address}: add --tls-cert, or bind to loopback"
+            );
         }
         if context.forks {
-            log::warn!("each process counts wrong passwords by itself: with another --model, guessing is slowed down");
+            log::warn!(
+                "each process counts wrong passwords by itself: with another --model, guessing is slowed down"
+            );
         }
-        Ok(Some(AccessControl { accounts: Arc::new(accounts), site: Arc::clone(site), downloads: Arc::default() }))
+        Ok(Some(AccessControl {
+            accounts: Arc::new(accounts),
+            site: Arc::clone(site),
+            downloads: Arc::default(),
+        }))
     }
 }
 
@@ -99,7 +114,12 @@ impl AccessControl {
     ///
     /// # Errors
     /// The answer to a request that isn't let through.
-    pub(crate) fn admit(&self, head: &Head<'_>, client: &ClientAddress, now: Instant) -> Result<Permit, Refused> {
+    pub(crate) fn admit(
+        &self,
+        head: &Head<'_>,
+        client: &ClientAddress,
+        now: Instant,
+    ) -> Result<Permit, Refused> {
         if head.method == Method::Options {
             return Ok(Permit::none()); // a browser asks in advance without credentials, and no path's answer differs
         }
@@ -109,17 +129,37 @@ impl AccessControl {
         })
     }
 
-    fn judge(&self, head: &Head<'_>, client: &ClientAddress, now: Instant) -> Result<Permit, Refused> {
+    fn judge(
+        &self,
+        head: &Head<'_>,
+        client: &ClientAddress,
+        now: Instant,
+    ) -> Result<Permit, Refused> {
         let raw = path_and_query(&head.target);
-        let target = target::parse(&raw)
-            .map_err(|error| say(400, &format!("The path was refused: {error}."), Permit::none()))?;
+        let target = target::parse(&raw).map_err(|error| {
+            say(
+                400,
+                &format!("The path was refused: {error}."),
+                Permit::none(),
+            )
+        })?;
         let Some(path) = self.policy().below_base(&target.path) else {
-            return Err(say(404, "There is nothing at this address.", Permit::none()));
+            return Err(say(
+                404,
+                "There is nothing at this address.",
+                Permit::none(),
+            ));
         };
         let permit = Permit::of(self.identify(head, path, target.query, client, now)?);
         match needs::of(head, path) {
-            Needs { rights, throughout: true } if permit.may_throughout(rights, path) => Ok(permit),
-            Needs { rights, throughout: false } if permit.may_any(rights, path) => Ok(permit),
+            Needs {
+                rights,
+                throughout: true,
+            } if permit.may_throughout(rights, path) => Ok(permit),
+            Needs {
+                rights,
+                throughout: false,
+            } if permit.may_any(rights, path) => Ok(permit),
             _ => Err(Refused::at_once(permit.refusal(), permit)),
         }
     }
@@ -141,14 +181,30 @@ impl AccessControl {
         }
         match head.authorization {
             Some(credentials) => self.log_in(credentials, client, now),
-            None => self.accounts.anonymous().map(Visitor::Anonymous).map_err(|error| failed(&error)),
+            None => self
+                .accounts
+                .anonymous()
+                .map(Visitor::Anonymous)
+                .map_err(|error| failed(&error)),
         }
     }
 
-    fn log_in(&self, credentials: &[u8], client: &ClientAddress, now: Instant) -> Result<Visitor, Refused> {
-        let denied = |after| Refused { after, ..Refused::at_once(refusal::unauthorized(), Permit::none()) };
-        let Ok(credentials) = basic::parse(credentials) else { return Err(denied(Duration::ZERO)) };
-        let verdict = self.accounts.verify(&credentials.name, &credentials.password, client, now);
+    fn log_in(
+        &self,
+        credentials: &[u8],
+        client: &ClientAddress,
+        now: Instant,
+    ) -> Result<Visitor, Refused> {
+        let denied = |after| Refused {
+            after,
+            ..Refused::at_once(refusal::unauthorized(), Permit::none())
+        };
+        let Ok(credentials) = basic::parse(credentials) else {
+            return Err(denied(Duration::ZERO));
+        };
+        let verdict = self
+            .accounts
+            .verify(&credentials.name, &credentials.password, client, now);
         match verdict.map_err(|error| failed(&error))? {
             Verdict::Granted(account) => Ok(Visitor::User(*account)),
             Verdict::Denied(after) => Err(denied(after)),
@@ -159,7 +215,11 @@ impl AccessControl {
 
 impl Refused {
     fn at_once(response: Response, permit: Permit) -> Refused {
-        Refused { response, after: Duration::ZERO, permit }
+        Refused {
+            response,
+            after: Duration::ZERO,
+            permit,
+        }
     }
 }
 
@@ -170,7 +230,11 @@ fn say(status: u16, detail: &str, permit: Permit) -> Refused {
 /// The file can't be read now: nobody is let in.
 fn failed(error: &AccountsError) -> Refused {
     log::error!("{error}");
-    say(500, "The server can't look up who may do this.", Permit::none())
+    say(
+        500,
+        "The server can't look up who may do this.",
+        Permit::none(),
+    )
 }
 
 fn lies_within(file: &Path, dir: &Path) -> io::Result<bool> {

@@ -9,7 +9,8 @@ use crate::common::store::OnDuplicate;
 use crate::http::message::Response;
 use crate::http::reply::Sharing;
 
-/// What a client may do: everything, where there are no accounts. Costs nothing then, and is cheap to copy in any case.
+/// What a client may do: everything, where there are no accounts. Costs nothing then, and is cheap
+/// to copy in any case.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Permit(Option<Arc<Visitor>>);
 
@@ -46,7 +47,9 @@ impl Permit {
     }
 
     fn rights(&self, path: &[u8], of: impl Fn(&Account, &[u8]) -> Rights) -> Rights {
-        self.0.as_ref().map_or(Rights::ALL, |visitor| visitor.rights(path, of))
+        self.0
+            .as_ref()
+            .map_or(Rights::ALL, |visitor| visitor.rights(path, of))
     }
 
     /// Whether there are no accounts.
@@ -66,7 +69,8 @@ impl Permit {
 
     /// Whether all of these rights hold at a path and everywhere below it.
     pub(crate) fn may_throughout(&self, rights: Rights, path: &[u8]) -> bool {
-        self.rights(path, Account::rights_throughout).contain(rights)
+        self.rights(path, Account::rights_throughout)
+            .contain(rights)
     }
 
     /// Whether a listing shows this path: something may be done there, or below it.
@@ -77,25 +81,40 @@ impl Permit {
     /// # Errors
     /// The answer to a client that doesn't have these rights at a path.
     pub(crate) fn check(&self, rights: Rights, path: &[u8]) -> Result<(), Response> {
-        if self.may(rights, path) { Ok(()) } else { Err(self.refusal()) }
+        if self.may(rights, path) {
+            Ok(())
+        } else {
+            Err(self.refusal())
+        }
     }
 
-    /// What is done when a file is to be stored under a name that is taken: replacing one takes the right to delete it.
+    /// What is done when a file is to be stored under a name that is taken: replacing one takes the
+    /// right to delete it.
     ///
     /// # Errors
     /// The answer to a client that may store nothing there.
-    pub(crate) fn check_store(&self, path: &[u8], wanted: OnDuplicate) -> Result<OnDuplicate, Response> {
+    pub(crate) fn check_store(
+        &self,
+        path: &[u8],
+        wanted: OnDuplicate,
+    ) -> Result<OnDuplicate, Response> {
         self.check(Rights::WRITE, path)?;
         let replaces = wanted == OnDuplicate::Overwrite && self.may(Rights::DELETE, path);
-        Ok(if replaces || wanted == OnDuplicate::Rename { wanted } else { OnDuplicate::Error })
+        Ok(if replaces || wanted == OnDuplicate::Rename {
+            wanted
+        } else {
+            OnDuplicate::Error
+        })
     }
 
     /// # Errors
-    /// The answer to a client that may not move what stands at one path, and all below it, to another.
+    /// The answer to a client that may not move what stands at one path, and all below it, to
+    /// another.
     pub(crate) fn check_move(&self, from: &[u8], to: &[u8]) -> Result<(), Response> {
         // Else a file that may be deleted but not read could be moved to where it may.
         let shown = self.rights(to, Account::rights_anywhere) & (Rights::LIST | Rights::READ);
-        let may = self.may_throughout(Rights::DELETE | shown, from) && self.may_throughout(Rights::WRITE, to);
+        let may = self.may_throughout(Rights::DELETE | shown, from)
+            && self.may_throughout(Rights::WRITE, to);
         if may { Ok(()) } else { Err(self.refusal()) }
     }
 
@@ -116,7 +135,8 @@ impl Permit {
         }
     }
 
-    /// The user whose quota what the client stores counts for; `None` where there are no accounts, or for a link.
+    /// The user whose quota what the client stores counts for; `None` where there are no accounts,
+    /// or for a link.
     pub(crate) fn payer(&self) -> Option<&str> {
         match self.0.as_deref()? {
             Visitor::Anonymous(account) => account.as_ref().map(|account| &*account.name),
@@ -134,18 +154,22 @@ impl Permit {
         }
     }
 
-    /// To be called before the first byte of a file or archive goes out; `is_part`: the client asked for a range.
+    /// To be called before the first byte of a file or archive goes out; `is_part`: the client
+    /// asked for a range.
     ///
     /// # Errors
     /// The answer to a client whose link was used as often as it may be.
     pub(crate) fn begin_download(&self, is_part: bool) -> Result<(), Response> {
         match self.0.as_deref() {
-            Some(Visitor::Share(shared)) => shared.begin_download(is_part).map_err(|error| refusal::of_share(&error)),
+            Some(Visitor::Share(shared)) => shared
+                .begin_download(is_part)
+                .map_err(|error| refusal::of_share(&error)),
             _ => Ok(()),
         }
     }
 
-    /// A field line by which a browser finds its way from a shared page to what it shows and links to; mostly empty.
+    /// A field line by which a browser finds its way from a shared page to what it shows and links
+    /// to; mostly empty.
     pub(crate) fn cookie(&self) -> String {
         match self.0.as_deref() {
             Some(Visitor::Share(shared)) => shared.cookie(),

@@ -27,7 +27,8 @@ pub(super) fn forbidden() -> Response {
 /// Passwords aren't looked at just now; they may be after this time.
 pub(super) fn busy(again: Duration) -> Response {
     let seconds = again.as_millis().div_ceil(1000).max(1);
-    page(503, "Too many passwords are being checked. Try again soon.").field("Retry-After", &seconds.to_string())
+    page(503, "Too many passwords are being checked. Try again soon.")
+        .field("Retry-After", &seconds.to_string())
 }
 
 /// Why a link opens nothing.
@@ -42,5 +43,8 @@ pub(super) fn of_share(error: &ShareError) -> Response {
     };
     let text = error.to_string();
     // A sentence begins with a capital.
-    page(status, &format!("T{}.", text.strip_prefix('t').unwrap_or(&text)))
+    page(
+        status,
+        &format!("T{}.", text.strip_prefix('t').unwrap_or(&text)),
+    )
 }

@@ -45,13 +45,18 @@ impl AccessControl {
         }
         let open = |token: &str| self.open_share(head, path, token, client, now);
         if let Some(token) = query.and_then(token_in) {
-            let shared = open(token).map_err(|error| Refused::at_once(refusal::of_share(&error), Permit::none()))?;
-            return Ok(Some(Shared { token: Some(token.to_owned()), ..shared }));
+            let shared = open(token)
+                .map_err(|error| Refused::at_once(refusal::of_share(&error), Permit::none()))?;
+            return Ok(Some(Shared {
+                token: Some(token.to_owned()),
+                ..shared
+            }));
         }
         if head.authorization.is_some() {
             return Ok(None);
         }
-        // A cookie came along unasked: one that opens nothing is no reason to refuse what everybody may see.
+        // A cookie came along unasked: one that opens nothing is no reason to refuse what everybody
+        // may see.
         Ok(cookie::tokens(head).find_map(|token| open(token).ok()))
     }
 
@@ -63,7 +68,11 @@ impl AccessControl {
         client: &ClientAddress,
         now: Instant,
     ) -> Result<Shared, ShareError> {
-        let share = self.accounts.store().shares().check(token, path, SystemTime::now())?;
+        let share = self
+            .accounts
+            .store()
+            .shares()
+            .check(token, path, SystemTime::now())?;
         let shared = Shared {
             name: format!("share:{}", share.id),
             share,
@@ -75,7 +84,11 @@ impl AccessControl {
             downloads: Arc::clone(&self.downloads),
         };
         let goes_on = || head.range.is_some() && shared.is_begun();
-        if shared.share.is_used_up() && !goes_on() { Err(ShareError::UsedUp) } else { Ok(shared) }
+        if shared.share.is_used_up() && !goes_on() {
+            Err(ShareError::UsedUp)
+        } else {
+            Ok(shared)
+        }
     }
 }
 
@@ -85,11 +98,19 @@ impl Shared {
     }
 
     pub(super) fn rights(&self, path: &[u8]) -> Rights {
-        if self.share.path.covers(path) { Rights::LIST | Rights::READ } else { Rights::NONE }
+        if self.share.path.covers(path) {
+            Rights::LIST | Rights::READ
+        } else {
+            Rights::NONE
+        }
     }
 
     fn download(&self) -> Download<'_> {
-        Download { share: self.share.id, client: self.client.ip(), path: &self.path }
+        Download {
+            share: self.share.id,
+            client: self.client.ip(),
+            path: &self.path,
+        }
     }
 
     fn is_begun(&self) -> bool {

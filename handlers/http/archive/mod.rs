@@ -1,7 +1,8 @@
-//! A folder with all below it as one file, made while it is sent: `?archive=zip` or `?archive=tar.gz`.
+//! A folder with all below it as one file, made while it is sent: `?archive=zip` or
+//! `?archive=tar.gz`.
 //!
-//! What is in memory is a piece of a file, the names in the folders on the way down, and, for zip, the directory that
-//! stands at its end.
+//! What is in memory is a piece of a file, the names in the folders on the way down, and, for zip,
+//! the directory that stands at its end.
 
 mod tar_gz;
 #[cfg(test)]
@@ -81,13 +82,26 @@ trait Writer: Send {
 ///
 /// # Errors
 /// A status and what is wrong.
-pub(crate) fn respond(folder: Folder, format: &str, hidden: bool) -> Result<Response, (u16, &'static str)> {
-    let format = Format::named(format).ok_or((400, "An archive can be had as zip or as tar.gz."))?;
-    // All goes into one folder, so that unpacking scatters nothing; the root's own name is nobody's business.
-    let name = folder.path().rsplit(|&byte| byte == b'/').next().filter(|name| !name.is_empty()).unwrap_or(ROOT);
+pub(crate) fn respond(
+    folder: Folder,
+    format: &str,
+    hidden: bool,
+) -> Result<Response, (u16, &'static str)> {
+    let format =
+        Format::named(format).ok_or((400, "An archive can be had as zip or as tar.gz."))?;
+    // All goes into one folder, so that unpacking scatters nothing; the root's own name is nobody's
+    // business.
+    let name = folder
+        .path()
+        .rsplit(|&byte| byte == b'/')
+        .next()
+        .filter(|name| !name.is_empty())
+        .unwrap_or(ROOT);
     let disposition = disposition::attachment(&[name, format.extension().as_bytes()].concat());
     let archive = Archive::new(folder, format, hidden);
-    Ok(Response::new(200).stream(format.media_type(), archive).field("Content-Disposition", &disposition))
+    Ok(Response::new(200)
+        .stream(format.media_type(), archive)
+        .field("Content-Disposition", &disposition))
 }
 
 /// An archive that is being made.
@@ -126,7 +140,9 @@ impl Archive {
 
     /// Goes on with the file that is being read. Returns how much of it was.
     fn content(&mut self, to: &mut Vec<u8>) -> io::Result<usize> {
-        let Some((mut file, left)) = self.file.take() else { return Ok(0) };
+        let Some((mut file, left)) = self.file.take() else {
+            return Ok(0);
+        };
         if left == 0 {
             self.writer.end_file(to)?;
             return Ok(0);
@@ -134,7 +150,9 @@ impl Archive {
         let wanted = usize::try_from(left).unwrap_or(READ).min(READ);
         let count = file.read(&mut self.buffer[..wanted])?;
         if count == 0 {
-            return Err(io::Error::other("a file became shorter while it was put into an archive"));
+            return Err(io::Error::other(
+                "a file became shorter while it was put into an archive",
+            ));
         }
         self.writer.content(&self.buffer[..count], to)?;
         self.file = Some((file, left - count as u64));

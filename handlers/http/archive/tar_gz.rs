@@ -26,17 +26,28 @@ pub(super) struct TarGz {
 
 impl TarGz {
     pub(super) fn new() -> TarGz {
-        TarGz { tar: Builder::new(GzEncoder::new(Vec::new(), Compression::fast())), padding: 0 }
+        TarGz {
+            tar: Builder::new(GzEncoder::new(Vec::new(), Compression::fast())),
+            padding: 0,
+        }
     }
 
-    fn entry(&mut self, kind: EntryType, name: &[u8], facts: &Facts, size: u64, to: &mut Vec<u8>) -> io::Result<()> {
+    fn entry(
+        &mut self,
+        kind: EntryType,
+        name: &[u8],
+        facts: &Facts,
+        size: u64,
+        to: &mut Vec<u8>,
+    ) -> io::Result<()> {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_size(size);
         header.set_mtime(u64::try_from(facts.modified).unwrap_or(0));
         header.set_mode(facts.mode & 0o777);
         // Of an empty content, nothing is written but the header: the content comes by and by.
-        self.tar.append_data(&mut header, Path::new(OsStr::from_bytes(name)), io::empty())?;
+        self.tar
+            .append_data(&mut header, Path::new(OsStr::from_bytes(name)), io::empty())?;
         self.padding = size.next_multiple_of(BLOCK) - size;
         self.drain(to);
         Ok(())
@@ -63,7 +74,9 @@ impl Writer for TarGz {
     }
 
     fn end_file(&mut self, to: &mut Vec<u8>) -> io::Result<()> {
-        self.tar.get_mut().write_all(&[0; BLOCK as usize][..self.padding as usize])?;
+        self.tar
+            .get_mut()
+            .write_all(&[0; BLOCK as usize][..self.padding as usize])?;
         self.drain(to);
         Ok(())
     }

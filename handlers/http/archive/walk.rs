@@ -16,21 +16,29 @@ use crate::http::root::Root;
 
 /// An entry of an archive. Names begin with that of the folder that was asked for.
 pub(super) enum Found {
-    Directory { name: Vec<u8>, facts: Facts },
-    File { name: Vec<u8>, facts: Facts, file: File },
+    Directory {
+        name: Vec<u8>,
+        facts: Facts,
+    },
+    File {
+        name: Vec<u8>,
+        facts: Facts,
+        file: File,
+    },
 }
 
 /// Goes through folders, depth first; what is shown is what a listing shows.
 ///
-/// Links to files count as files. Links to folders are left out: they could lead round in a circle. Nothing is held
-/// open between two steps, so that deep folders cost no descriptors.
+/// Links to files count as files. Links to folders are left out: they could lead round in a circle.
+/// Nothing is held open between two steps, so that deep folders cost no descriptors.
 pub(super) struct Walk {
     root: Arc<Root>,
     permit: Permit,
     hidden: bool,
     /// The folder that is asked for, until it was visited.
     first: Option<Folder>,
-    /// Bytes of a path below the root that names in the archive don't begin with, and what they begin with instead.
+    /// Bytes of a path below the root that names in the archive don't begin with, and what they
+    /// begin with instead.
     prefix: (usize, &'static [u8]),
     levels: Vec<Level>,
 }
@@ -44,10 +52,24 @@ struct Level {
 impl Walk {
     pub(super) fn new(folder: Folder, hidden: bool) -> Walk {
         let path = folder.path();
-        let parent = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-        let prefix = if path.is_empty() { (0, ROOT) } else { (parent, &b""[..]) };
+        let parent = path
+            .iter()
+            .rposition(|&byte| byte == b'/')
+            .map_or(0, |slash| slash + 1);
+        let prefix = if path.is_empty() {
+            (0, ROOT)
+        } else {
+            (parent, &b""[..])
+        };
         let (root, permit) = (Arc::clone(folder.root()), folder.permit().clone());
-        Walk { root, permit, hidden, first: Some(folder), prefix, levels: Vec::new() }
+        Walk {
+            root,
+            permit,
+            hidden,
+            first: Some(folder),
+            prefix,
+            levels: Vec::new(),
+        }
     }
 
     /// The next entry. What is gone by now, or can't be read, is left out.
@@ -74,13 +96,20 @@ impl Walk {
 
     fn open(&mut self, path: Vec<u8>, is_link: bool) -> io::Result<Option<Found>> {
         let file = self.root.open_file(Path::new(OsStr::from_bytes(&path)))?;
-        let Some(facts) = Facts::of(&file)? else { return Ok(None) };
+        let Some(facts) = Facts::of(&file)? else {
+            return Ok(None);
+        };
         Ok(match facts.kind {
             Kind::File if !self.permit.may(Rights::READ, &path) => None,
-            Kind::File => Some(Found::File { name: self.name_of(&path), facts, file }),
+            Kind::File => Some(Found::File {
+                name: self.name_of(&path),
+                facts,
+                file,
+            }),
             Kind::Directory if is_link || !self.permit.may(Rights::LIST, &path) => None,
             Kind::Directory => {
-                let folder = Folder::new(Arc::clone(&self.root), file.into(), &path).seen_by(&self.permit);
+                let folder =
+                    Folder::new(Arc::clone(&self.root), file.into(), &path).seen_by(&self.permit);
                 Some(self.enter(folder, facts))
             }
         })
@@ -96,14 +125,24 @@ impl Walk {
             log::debug!("a folder in an archive can't be read: {error}");
         }
         names.sort_by(|a, _, b, _| sort::natural(b, a));
-        let found = Found::Directory { name: self.name_of(folder.path()), facts };
-        self.levels.push(Level { path: folder.path().to_vec(), names });
+        let found = Found::Directory {
+            name: self.name_of(folder.path()),
+            facts,
+        };
+        self.levels.push(Level {
+            path: folder.path().to_vec(),
+            names,
+        });
         found
     }
 
     fn name_of(&self, path: &[u8]) -> Vec<u8> {
         let (cut, begin) = self.prefix;
-        let slash: &[u8] = if begin.is_empty() || path.is_empty() { b"" } else { b"/" };
+        let slash: &[u8] = if begin.is_empty() || path.is_empty() {
+            b""
+        } else {
+            b"/"
+        };
         [begin, slash, &path[cut..]].concat()
     }
 }

@@ -1,7 +1,7 @@
 //! zip, written from its beginning to its end without going back (PKWARE's APPNOTE 6.3.10).
 //!
-//! Lengths and checksums follow the content (§4.3.9), names are UTF-8 (§4.4.4, bit 11), and what is too large for 32
-//! bits has the fields of ZIP64 (§4.5.3).
+//! Lengths and checksums follow the content (§4.3.9), names are UTF-8 (§4.4.4, bit 11), and what is
+//! too large for 32 bits has the fields of ZIP64 (§4.5.3).
 
 use std::io::{self, Write};
 
@@ -17,7 +17,8 @@ use crate::http::message::Produced;
 
 /// 32 bits that say: see the ZIP64 field.
 const ELSEWHERE: u32 = u32::MAX;
-/// From this size on, a file has ZIP64's fields: deflate makes content longer by less than the rest to 4 GiB.
+/// From this size on, a file has ZIP64's fields: deflate makes content longer by less than the rest
+/// to 4 GiB.
 const WIDE: u64 = (1 << 32) - (1 << 24);
 /// Bit 3: lengths follow the content. Bit 11: the name is UTF-8.
 const FOLLOWS: u16 = 1 << 3;
@@ -74,8 +75,16 @@ impl Zip {
     }
 
     fn entry(&self, name: &[u8], facts: &Facts) -> Entry {
-        let (kind, dos_attribute) = if facts.kind == Kind::Directory { (0o40_000, 0x10) } else { (0o100_000, 0) };
-        let slash = if facts.kind == Kind::Directory { "/" } else { "" };
+        let (kind, dos_attribute) = if facts.kind == Kind::Directory {
+            (0o40_000, 0x10)
+        } else {
+            (0o100_000, 0)
+        };
+        let slash = if facts.kind == Kind::Directory {
+            "/"
+        } else {
+            ""
+        };
         Entry {
             name: String::from_utf8_lossy(name).into_owned() + slash,
             dos: dos_time(facts.modified, &self.zone),
@@ -83,7 +92,11 @@ impl Zip {
             attributes: ((kind | (facts.mode & 0o777)) << 16) | dos_attribute,
             offset: self.offset,
             is_wide: facts.kind == Kind::File && facts.size >= WIDE,
-            method: if facts.kind == Kind::File { DEFLATED } else { STORED },
+            method: if facts.kind == Kind::File {
+                DEFLATED
+            } else {
+                STORED
+            },
             crc: Crc::new(),
             compressed: 0,
         }
@@ -103,7 +116,8 @@ impl Zip {
     fn write_end(&mut self) {
         let size = self.directory.len() as u64;
         let to = &mut self.directory;
-        let is_wide = self.entries >= u64::from(u16::MAX) || size.max(self.offset) >= u64::from(ELSEWHERE);
+        let is_wide =
+            self.entries >= u64::from(u16::MAX) || size.max(self.offset) >= u64::from(ELSEWHERE);
         if is_wide {
             to.extend(0x0606_4b50_u32.to_le_bytes());
             to.extend(44_u64.to_le_bytes()); // the rest of this record
@@ -145,7 +159,9 @@ impl Writer for Zip {
     }
 
     fn content(&mut self, bytes: &[u8], to: &mut Vec<u8>) -> io::Result<()> {
-        let Some(entry) = &mut self.file else { return Ok(()) };
+        let Some(entry) = &mut self.file else {
+            return Ok(());
+        };
         let before = to.len();
         entry.crc.update(bytes);
         self.encoder.write_all(bytes)?;
@@ -155,7 +171,9 @@ impl Writer for Zip {
     }
 
     fn end_file(&mut self, to: &mut Vec<u8>) -> io::Result<()> {
-        let Some(mut entry) = self.file.take() else { return Ok(()) };
+        let Some(mut entry) = self.file.take() else {
+            return Ok(());
+        };
         let before = to.len();
         let size = self.encoder.total_in();
         self.encoder.try_finish()?;
@@ -178,7 +196,11 @@ impl Writer for Zip {
         let end = self.directory.len().min(self.sent + PIECE);
         to.extend_from_slice(&self.directory[self.sent..end]);
         self.sent = end;
-        Ok(if end == self.directory.len() { Produced::Over } else { Produced::More })
+        Ok(if end == self.directory.len() {
+            Produced::Over
+        } else {
+            Produced::More
+        })
     }
 }
 
@@ -203,7 +225,9 @@ impl Entry {
 
     /// The extra fields that tell when the file was modified, in UTC; MS-DOS knows no zones.
     fn timestamp(&self) -> Vec<u8> {
-        let Ok(modified) = i32::try_from(self.modified) else { return Vec::new() };
+        let Ok(modified) = i32::try_from(self.modified) else {
+            return Vec::new();
+        };
         let mut field = Vec::with_capacity(9);
         push_16(&mut field, &[0x5455, 5]);
         field.push(1);
@@ -220,7 +244,16 @@ impl Entry {
         }
         let length = if self.is_wide { ELSEWHERE } else { 0 };
         push_32(to, &[0x0403_4b50]);
-        push_16(to, &[self.version(), self.flags(), self.method, self.dos.0, self.dos.1]);
+        push_16(
+            to,
+            &[
+                self.version(),
+                self.flags(),
+                self.method,
+                self.dos.0,
+                self.dos.1,
+            ],
+        );
         push_32(to, &[0, length, length]);
         push_16(to, &[self.name_length(), extra.len() as u16]);
         to.extend(self.name.bytes());
@@ -241,9 +274,23 @@ impl Entry {
             push_16(&mut extra, &[1, wide.len() as u16]);
             extra.extend(wide);
         }
-        let lengths = if self.is_wide { [ELSEWHERE; 2] } else { [narrow(self.compressed), narrow(size)] };
+        let lengths = if self.is_wide {
+            [ELSEWHERE; 2]
+        } else {
+            [narrow(self.compressed), narrow(size)]
+        };
         push_32(to, &[0x0201_4b50]);
-        push_16(to, &[MADE_BY, self.version(), self.flags(), self.method, self.dos.0, self.dos.1]);
+        push_16(
+            to,
+            &[
+                MADE_BY,
+                self.version(),
+                self.flags(),
+                self.method,
+                self.dos.0,
+                self.dos.1,
+            ],
+        );
         push_32(to, &[self.crc.sum(), lengths[0], lengths[1]]);
         push_16(to, &[self.name_length(), extra.len() as u16, 0, 0, 0]);
         push_32(to, &[self.attributes, narrow(self.offset)]);
@@ -268,8 +315,8 @@ fn narrow(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(ELSEWHERE)
 }
 
-/// Pictures, films and archives are compressed already. They are "deflated" without compression, as what is merely
-/// stored must have its length before the content.
+/// Pictures, films and archives are compressed already. They are "deflated" without compression, as
+/// what is merely stored must have its length before the content.
 fn level(name: &[u8]) -> Compression {
     use std::os::unix::ffi::OsStrExt;
     const PACKED: [&str; 12] = [
@@ -287,7 +334,11 @@ fn level(name: &[u8]) -> Compression {
         "application/zstd",
     ];
     let media_type = media::content_type(std::path::Path::new(std::ffi::OsStr::from_bytes(name)));
-    if PACKED.iter().any(|packed| media_type.starts_with(packed)) { Compression::none() } else { Compression::fast() }
+    if PACKED.iter().any(|packed| media_type.starts_with(packed)) {
+        Compression::none()
+    } else {
+        Compression::fast()
+    }
 }
 
 /// Time and date as MS-DOS has them: local, in steps of two seconds, from 1980 to 2107.
@@ -297,7 +348,12 @@ fn dos_time(seconds: i64, zone: &TimeZone) -> (u16, u16) {
     const LAST: i64 = 4_354_732_799;
     let utc = Timestamp::from_second(seconds.clamp(FIRST, LAST)).unwrap_or(Timestamp::UNIX_EPOCH);
     let local = zone.to_datetime(utc);
-    let time = ((local.hour() as u16) << 11) | ((local.minute() as u16) << 5) | (local.second() as u16 / 2);
+    let time = ((local.hour() as u16) << 11)
+        | ((local.minute() as u16) << 5)
+        | (local.second() as u16 / 2);
     let date = (local.year() - 1980) as u16;
-    (time, (date << 9) | ((local.month() as u16) << 5) | local.day() as u16)
+    (
+        time,
+        (date << 9) | ((local.month() as u16) << 5) | local.day() as u16,
+    )
 }

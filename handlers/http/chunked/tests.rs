@@ -10,16 +10,33 @@ fn bodies_come_out_of_their_chunks_however_they_are_cut() {
         (b"5\r\nhello\r\n1\r\n!\r\n0\r\n\r\nGET /", b"hello!", 5),
         (b"00a\r\n0123456789\r\n0\r\n\r\n", b"0123456789", 0),
         (b"1 ;a\r\nx\r\n0\r\n\r\n", b"x", 0),
-        (b"A;name=value;x=\"y z\"\r\n0123456789\r\n0;last\r\n\r\n", b"0123456789", 0),
+        (
+            b"A;name=value;x=\"y z\"\r\n0123456789\r\n0;last\r\n\r\n",
+            b"0123456789",
+            0,
+        ),
         (b"1\r\nx\r\n0\r\nDigest: a b\r\nX-Y:\r\n\r\nz", b"x", 1),
         (b"2\r\n\r\n\r\n0\r\n\r\n", b"\r\n", 0),
     ] {
         for step in 1..=input.len() {
-            let expected = Decoded { body: body.to_vec(), taken: input.len() - rest };
-            assert_eq!(decode(input, step), Ok(Some(expected)), "{:?} by {step}", input.escape_ascii().to_string());
+            let expected = Decoded {
+                body: body.to_vec(),
+                taken: input.len() - rest,
+            };
+            assert_eq!(
+                decode(input, step),
+                Ok(Some(expected)),
+                "{:?} by {step}",
+                input.escape_ascii().to_string()
+            );
         }
         for end in 0..input.len() - rest {
-            assert_eq!(decode(&input[..end], 3), Ok(None), "{:?}", input[..end].escape_ascii().to_string());
+            assert_eq!(
+                decode(&input[..end], 3),
+                Ok(None),
+                "{:?}",
+                input[..end].escape_ascii().to_string()
+            );
         }
     }
 }
@@ -53,7 +70,11 @@ fn what_two_programs_could_read_in_two_ways_is_refused() {
         &long_trailers,
     ] {
         for step in [1, 2, input.len()] {
-            assert!(decode(input, step).is_err(), "{:?} by {step}", input.escape_ascii().to_string());
+            assert!(
+                decode(input, step).is_err(),
+                "{:?} by {step}",
+                input.escape_ascii().to_string()
+            );
         }
     }
 }

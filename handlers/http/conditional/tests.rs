@@ -9,14 +9,18 @@ const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 const SAME_RFC_850: &str = "Sunday, 06-Nov-94 08:49:37 GMT";
 const SAME_ASCTIME: &str = "Sun Nov  6 08:49:37 1994";
 
-const WHOLE: Outcome = Proceed { honour_range: false };
+const WHOLE: Outcome = Proceed {
+    honour_range: false,
+};
 const GO_ON: Outcome = Proceed { honour_range: true };
 
 /// Evaluates headers of a request on a representation with the entity tag `"a"`, changed at
 /// `SAME` and a half second.
 fn evaluated(is_get_or_head: bool, headers: &[(&str, &str)]) -> Outcome {
-    let current =
-        Validators { etag: Some(b"\"a\""), last_modified: Some(UNIX_EPOCH + Duration::from_millis(784_111_777_500)) };
+    let current = Validators {
+        etag: Some(b"\"a\""),
+        last_modified: Some(UNIX_EPOCH + Duration::from_millis(784_111_777_500)),
+    };
     evaluate(&conditions(headers), Some(&current), is_get_or_head)
 }
 
@@ -71,7 +75,15 @@ fn if_match_compares_strongly() {
 
 #[test]
 fn if_none_match_compares_weakly() {
-    for value in ["\"a\"", "W/\"a\"", "*", "\"b\",\"a\"", "\"b,\" ,\t\"a\"", ", ,\"a\",", "\"a\",\"c\""] {
+    for value in [
+        "\"a\"",
+        "W/\"a\"",
+        "*",
+        "\"b\",\"a\"",
+        "\"b,\" ,\t\"a\"",
+        ", ,\"a\",",
+        "\"a\",\"c\"",
+    ] {
         assert_eq!(get(&[("If-None-Match", value)]), NotModified, "{value}");
         let put = put(&[("If-None-Match", value)]);
         assert_eq!(put, PreconditionFailed, "{value}");
@@ -127,7 +139,12 @@ fn if_modified_since_is_met_by_an_older_file() {
 
 #[test]
 fn if_unmodified_since_is_failed_by_a_newer_file() {
-    for (value, outcome) in [(BEFORE, PreconditionFailed), (SAME, GO_ON), (AFTER, GO_ON), ("yesterday", GO_ON)] {
+    for (value, outcome) in [
+        (BEFORE, PreconditionFailed),
+        (SAME, GO_ON),
+        (AFTER, GO_ON),
+        ("yesterday", GO_ON),
+    ] {
         assert_eq!(get(&[("If-Unmodified-Since", value)]), outcome, "{value}");
         assert_eq!(put(&[("If-Unmodified-Since", value)]), outcome, "{value}");
     }
@@ -156,11 +173,26 @@ fn if_range_wants_the_same_strong_validator() {
 fn entity_tags_rule_out_dates() {
     let (newer, older) = ("\"b\"", "\"a\"");
     for (headers, outcome) in [
-        ([("If-Match", older), ("If-Unmodified-Since", BEFORE)], GO_ON),
-        ([("If-Match", newer), ("If-Unmodified-Since", AFTER)], PreconditionFailed),
-        ([("If-None-Match", newer), ("If-Modified-Since", AFTER)], GO_ON),
-        ([("If-None-Match", "malformed"), ("If-Modified-Since", AFTER)], GO_ON),
-        ([("If-None-Match", older), ("If-Modified-Since", BEFORE)], NotModified),
+        (
+            [("If-Match", older), ("If-Unmodified-Since", BEFORE)],
+            GO_ON,
+        ),
+        (
+            [("If-Match", newer), ("If-Unmodified-Since", AFTER)],
+            PreconditionFailed,
+        ),
+        (
+            [("If-None-Match", newer), ("If-Modified-Since", AFTER)],
+            GO_ON,
+        ),
+        (
+            [("If-None-Match", "malformed"), ("If-Modified-Since", AFTER)],
+            GO_ON,
+        ),
+        (
+            [("If-None-Match", older), ("If-Modified-Since", BEFORE)],
+            NotModified,
+        ),
     ] {
         assert_eq!(get(&headers), outcome, "{headers:?}");
     }
@@ -196,8 +228,15 @@ fn a_target_that_does_not_exist_matches_nothing() {
 
 #[test]
 fn a_file_from_before_1970_has_no_date() {
-    let current = Validators { etag: None, last_modified: Some(UNIX_EPOCH - Duration::from_secs(1)) };
-    for (name, outcome) in [("If-Modified-Since", GO_ON), ("If-Unmodified-Since", GO_ON), ("If-Range", WHOLE)] {
+    let current = Validators {
+        etag: None,
+        last_modified: Some(UNIX_EPOCH - Duration::from_secs(1)),
+    };
+    for (name, outcome) in [
+        ("If-Modified-Since", GO_ON),
+        ("If-Unmodified-Since", GO_ON),
+        ("If-Range", WHOLE),
+    ] {
         let conditions = conditions(&[(name, SAME)]);
         assert_eq!(evaluate(&conditions, Some(&current), true), outcome);
     }
@@ -205,7 +244,10 @@ fn a_file_from_before_1970_has_no_date() {
 
 #[test]
 fn a_weak_current_tag_matches_only_weakly() {
-    let current = Validators { etag: Some(b"W/\"a\""), last_modified: None };
+    let current = Validators {
+        etag: Some(b"W/\"a\""),
+        last_modified: None,
+    };
     for (header, outcome) in [
         (("If-Match", "W/\"a\""), PreconditionFailed),
         (("If-None-Match", "\"a\""), NotModified),

@@ -10,7 +10,8 @@ use crate::http::access::Refused;
 use crate::http::body::Body;
 use crate::http::message::Response;
 
-/// It may be held back, with the connection parked: who guesses passwords learns only later that another one was wrong.
+/// It may be held back, with the connection parked: who guesses passwords learns only later that
+/// another one was wrong.
 pub(super) struct HeldBack {
     head: Vec<u8>,
     body: Option<Body>,
@@ -29,18 +30,39 @@ impl HttpHandler {
         continue_due: bool,
         refused: Refused,
     ) -> io::Result<Turn> {
-        let Refused { response, after, permit } = refused;
+        let Refused {
+            response,
+            after,
+            permit,
+        } = refused;
         self.permit = permit;
         let due = request.server.clock().now() + after;
-        self.hold_back(request, HeldBack { head, body, continue_due, response, due })
+        self.hold_back(
+            request,
+            HeldBack {
+                head,
+                body,
+                continue_due,
+                response,
+                due,
+            },
+        )
     }
 
     /// Answers, if it is time for that.
-    pub(super) fn hold_back(&mut self, request: &mut StreamRequest, mut held: HeldBack) -> io::Result<Turn> {
+    pub(super) fn hold_back(
+        &mut self,
+        request: &mut StreamRequest,
+        mut held: HeldBack,
+    ) -> io::Result<Turn> {
         let now = request.server.clock().now();
         if now < held.due {
             // Whatever comes of the body meanwhile mustn't fill the buffer.
-            if let Some(Err(malformed)) = held.body.as_mut().map(|body| body.take(&mut request.rfile, |_| {})) {
+            if let Some(Err(malformed)) = held
+                .body
+                .as_mut()
+                .map(|body| body.take(&mut request.rfile, |_| {}))
+            {
                 return self.refuse(request, Some(&held.head), malformed);
             }
             request.wake_after(held.due - now);
@@ -48,7 +70,13 @@ impl HttpHandler {
             self.doing = Doing::HoldBack(held);
             return Ok(Turn::Wait);
         }
-        let HeldBack { head, body, continue_due, response, .. } = held;
+        let HeldBack {
+            head,
+            body,
+            continue_due,
+            response,
+            ..
+        } = held;
         self.begin_receiving(request, head, body, continue_due, Err(response))
     }
 }

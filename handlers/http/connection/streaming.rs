@@ -14,7 +14,8 @@ const CHUNK_HEAD: &[u8] = b"00000000\r\n";
 /// The answer, and what is left of it.
 pub(super) struct Streaming {
     pieces: Box<dyn Produce>,
-    /// Each piece is a chunk. If not, the length was told, or the connection's end is the answer's (HTTP/1.0).
+    /// Each piece is a chunk. If not, the length was told, or the connection's end is the answer's
+    /// (HTTP/1.0).
     chunked: bool,
     keep_alive: bool,
     /// When the next piece may be made; `None` is at once.
@@ -24,13 +25,22 @@ pub(super) struct Streaming {
 impl Streaming {
     pub(super) fn new(pieces: Box<dyn Produce>, http_1_0: bool, keep_alive: bool) -> Streaming {
         let chunked = !http_1_0 && pieces.length().is_none();
-        Streaming { pieces, chunked, keep_alive, due: None }
+        Streaming {
+            pieces,
+            chunked,
+            keep_alive,
+            due: None,
+        }
     }
 }
 
 impl HttpHandler {
     /// Sends the next piece of an answer, if it is time for it.
-    pub(super) fn send_piece(&mut self, request: &mut StreamRequest, mut streaming: Streaming) -> io::Result<Turn> {
+    pub(super) fn send_piece(
+        &mut self,
+        request: &mut StreamRequest,
+        mut streaming: Streaming,
+    ) -> io::Result<Turn> {
         let now = request.server.clock().now();
         if let Some(due) = streaming.due.filter(|due| *due > now) {
             if request.rfile.is_eof() {
@@ -40,7 +50,11 @@ impl HttpHandler {
             self.doing = Doing::Stream(streaming);
             return Ok(Turn::Wait);
         }
-        let mut chunk = if streaming.chunked { CHUNK_HEAD.to_vec() } else { Vec::new() };
+        let mut chunk = if streaming.chunked {
+            CHUNK_HEAD.to_vec()
+        } else {
+            Vec::new()
+        };
         let begin = chunk.len();
         let produced = streaming.pieces.produce(&mut chunk)?;
         if streaming.chunked {

@@ -17,7 +17,12 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// All of them, those first that are to be preferred.
-    pub const ALL: [Algorithm; 4] = [Algorithm::Sha256, Algorithm::Blake3, Algorithm::Sha1, Algorithm::Md5];
+    pub const ALL: [Algorithm; 4] = [
+        Algorithm::Sha256,
+        Algorithm::Blake3,
+        Algorithm::Sha1,
+        Algorithm::Md5,
+    ];
 
     /// The name in `?hash=NAME`: that of the program that checks it, without its `sum`.
     pub fn name(self) -> &'static str {

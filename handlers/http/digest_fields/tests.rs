@@ -45,7 +45,11 @@ fn what_is_no_dictionary_of_bytes_is_malformed() {
         "=:AAAA:",
         "\u{e9}=:AAAA:",
     ] {
-        assert_eq!(sha_256(field.as_bytes()), Err(DigestFieldError::Malformed), "{field}");
+        assert_eq!(
+            sha_256(field.as_bytes()),
+            Err(DigestFieldError::Malformed),
+            "{field}"
+        );
     }
     assert_eq!(sha_256(b"sha-256=:AAAA:"), Err(DigestFieldError::Length));
 }

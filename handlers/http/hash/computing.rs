@@ -31,12 +31,20 @@ pub(super) struct Computing {
 }
 
 impl Computing {
-    /// Does the first slice of the work, which often is all of it. The values in `wanted` don't matter.
+    /// Does the first slice of the work, which often is all of it. The values in `wanted` don't
+    /// matter.
     ///
     /// # Errors
     /// The file can't be read.
-    pub(super) fn begin(entry: &Entry, wanted: &Digests, remembered: &Arc<Remembered>) -> io::Result<Progress> {
-        let key = Key { identity: entry.identity, form: entry.etag.clone() };
+    pub(super) fn begin(
+        entry: &Entry,
+        wanted: &Digests,
+        remembered: &Arc<Remembered>,
+    ) -> io::Result<Progress> {
+        let key = Key {
+            identity: entry.identity,
+            form: entry.etag.clone(),
+        };
         if let Some(known) = remembered.find(&key, wanted) {
             return Ok(Progress::Done(known));
         }

@@ -26,23 +26,33 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    /// What can be fulfilled of a request's wishes. Only where all of the file is sent, the content's digest is that of
-    /// the file; that of the content of other answers isn't computed.
+    /// What can be fulfilled of a request's wishes. Only where all of the file is sent, the
+    /// content's digest is that of the file; that of the content of other answers isn't computed.
     pub(crate) fn of(head: &Head<'_>, is_whole: bool) -> Option<Wish> {
         if !head.wants_digest {
             return None;
         }
-        let wanted = |name| head.joined(name).and_then(|field| digest_fields::wanted(&field));
+        let wanted = |name| {
+            head.joined(name)
+                .and_then(|field| digest_fields::wanted(&field))
+        };
         let wish = Wish {
             repr: wanted("want-repr-digest"),
-            content: if is_whole { wanted("want-content-digest") } else { None },
+            content: if is_whole {
+                wanted("want-content-digest")
+            } else {
+                None
+            },
         };
         (wish.repr.is_some() || wish.content.is_some()).then_some(wish)
     }
 
     fn wanted(self) -> Digests {
         let mut wanted = Digests::default();
-        self.repr.into_iter().chain(self.content).for_each(|algorithm| algorithm.want(&mut wanted));
+        self.repr
+            .into_iter()
+            .chain(self.content)
+            .for_each(|algorithm| algorithm.want(&mut wanted));
         wanted
     }
 
@@ -53,7 +63,10 @@ impl Wish {
             let member = digest_fields::member(algorithm, algorithm.of(digests)?)?;
             Some(format!("{name}: {member}\r\n"))
         };
-        let lines = [line("Repr-Digest", self.repr), line("Content-Digest", self.content)];
+        let lines = [
+            line("Repr-Digest", self.repr),
+            line("Content-Digest", self.content),
+        ];
         lines.into_iter().flatten().collect()
     }
 }
@@ -87,8 +100,19 @@ pub(crate) fn describe(
     let (sent, following) = reply::file_head(&mut head, frame, entry, more, selection.clone())?;
     // The digests to come are as long as those that stand for them in `wanted`.
     let length = (head.len() + wish.fields(&wanted).len()) as u64 + sent.bytes;
-    let following = if frame.head_only { Following::Range(0..0) } else { following };
-    let later = Later { wish, computing, head, body: entry.body.clone(), following, length };
+    let following = if frame.head_only {
+        Following::Range(0..0)
+    } else {
+        following
+    };
+    let later = Later {
+        wish,
+        computing,
+        head,
+        body: entry.body.clone(),
+        following,
+        length,
+    };
     Ok(Described::Later(Answer::Stream(sent, Box::new(later))))
 }
 
@@ -106,17 +130,24 @@ struct Later {
 impl Produce for Later {
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced> {
         if !self.head.is_empty() {
-            let Some(digests) = self.computing.go_on()? else { return Ok(Produced::More) };
+            let Some(digests) = self.computing.go_on()? else {
+                return Ok(Produced::More);
+            };
             let head = std::mem::take(&mut self.head);
             let (lines, blank) = head.split_at(head.len().saturating_sub(b"\r\n".len()));
-            piece.extend_from_slice(&[lines, self.wish.fields(&digests).as_bytes(), blank].concat());
+            piece
+                .extend_from_slice(&[lines, self.wish.fields(&digests).as_bytes(), blank].concat());
         }
         match &mut self.following {
             Following::Range(range) => {
                 let end = range.end.min(range.start + PIECE);
                 self.body.read(range.start..end, piece)?;
                 range.start = end;
-                Ok(if range.is_empty() { Produced::Over } else { Produced::More })
+                Ok(if range.is_empty() {
+                    Produced::Over
+                } else {
+                    Produced::More
+                })
             }
             Following::Parts(parts) => parts.produce(piece),
         }

@@ -60,27 +60,42 @@ mod tests {
 
     fn key(form: usize) -> Key {
         let file = std::env::current_exe().and_then(std::fs::metadata).unwrap();
-        Key { identity: Identity::of(&file), form: form.to_string() }
+        Key {
+            identity: Identity::of(&file),
+            form: form.to_string(),
+        }
     }
 
     #[test]
     fn a_digest_is_known_when_all_that_are_wanted_are() {
         let remembered = Remembered::default();
-        let md5 = |byte| Digests { md5: Some([byte; 16]), ..Digests::default() };
-        let sha1 = |byte| Digests { sha1: Some([byte; 20]), ..Digests::default() };
+        let md5 = |byte| Digests {
+            md5: Some([byte; 16]),
+            ..Digests::default()
+        };
+        let sha1 = |byte| Digests {
+            sha1: Some([byte; 20]),
+            ..Digests::default()
+        };
         assert_eq!(remembered.find(&key(0), &md5(0)), None);
         remembered.keep(key(0), &md5(1));
         assert_eq!(remembered.find(&key(0), &md5(0)), Some(md5(1)));
         assert_eq!(remembered.find(&key(0), &sha1(0)), None);
         remembered.keep(key(0), &sha1(2));
-        assert_eq!(remembered.find(&key(0), &union(&md5(0), &sha1(0))), Some(union(&md5(1), &sha1(2))));
+        assert_eq!(
+            remembered.find(&key(0), &union(&md5(0), &sha1(0))),
+            Some(union(&md5(1), &sha1(2)))
+        );
         assert_eq!(remembered.find(&key(1), &md5(0)), None, "of another form");
     }
 
     #[test]
     fn so_many_files_are_known_and_no_more() {
         let remembered = Remembered::default();
-        let digests = Digests { md5: Some([1; 16]), ..Digests::default() };
+        let digests = Digests {
+            md5: Some([1; 16]),
+            ..Digests::default()
+        };
         for form in 0..FILES + 10 {
             remembered.keep(key(form), &digests);
             assert!(remembered.find(&key(form), &digests).is_some());

@@ -16,7 +16,10 @@ pub(super) fn is_valid_with_port(authority: &[u8]) -> bool {
 fn split(authority: &[u8]) -> Option<(&[u8], &[u8])> {
     let host_end = match authority.first()? {
         b'[' => authority.iter().position(|&byte| byte == b']')? + 1,
-        _ => authority.iter().position(|&byte| byte == b':').unwrap_or(authority.len()),
+        _ => authority
+            .iter()
+            .position(|&byte| byte == b':')
+            .unwrap_or(authority.len()),
     };
     let (host, port) = authority.split_at(host_end);
     let port = match port {
@@ -30,7 +33,9 @@ fn split(authority: &[u8]) -> Option<(&[u8], &[u8])> {
 fn is_host(host: &[u8]) -> bool {
     match host {
         [] => false,
-        [b'[', address @ .., b']'] => std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok()),
+        [b'[', address @ .., b']'] => {
+            std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+        }
         _ => is_name(host),
     }
 }
@@ -39,7 +44,11 @@ fn is_host(host: &[u8]) -> bool {
 fn is_name(mut name: &[u8]) -> bool {
     while let [byte, rest @ ..] = name {
         name = match (byte, rest) {
-            (b'%', [high, low, rest @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
+            (b'%', [high, low, rest @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                rest
+            }
             _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(byte) => rest,
             _ => return false,
         };

@@ -31,7 +31,11 @@ fn check_head(data: &[u8], result: &Result<Status<Head<'_>>, HeadError>) {
             assert!(*consumed <= data.len().min(MAX_HEAD));
             assert!(data[..*consumed].ends_with(b"\r\n\r\n"));
             assert!(head.host.is_some() || head.version == Version::Http10);
-            let clean = |value: &[u8]| value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+            let clean = |value: &[u8]| {
+                value
+                    .iter()
+                    .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+            };
             assert!(clean(head.raw_target) && head.raw_target.is_ascii());
             for (name, value) in head.fields() {
                 assert!(!name.is_empty() && name.is_ascii() && clean(value));

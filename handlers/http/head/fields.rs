@@ -124,7 +124,11 @@ impl<'a> Facts<'a> {
             }
             13 if is("if-none-match") => first(&mut self.if_none_match, value),
             13 if is("authorization") => {
-                once(&mut self.authorization, value, "more than one Authorization")?;
+                once(
+                    &mut self.authorization,
+                    value,
+                    "more than one Authorization",
+                )?;
             }
             14 if is("content-length") => self.body.content_length(value)?,
             15 if is("accept-encoding") => first(&mut self.accept_encoding, value),
@@ -171,7 +175,10 @@ impl<'a> Facts<'a> {
         let host = self.effective_host(&target, modern)?;
         let body = self.body.framing(modern)?;
         if modern && self.expect_other {
-            return Err(HeadError::new(417, "an expectation other than 100-continue"));
+            return Err(HeadError::new(
+                417,
+                "an expectation other than 100-continue",
+            ));
         }
         Ok(Head {
             method,
@@ -201,7 +208,11 @@ impl<'a> Facts<'a> {
     }
 
     /// RFC 9112 §3.2: HTTP/1.1 must send a valid `Host` even where the target replaces it.
-    fn effective_host(&self, target: &Target<'a>, modern: bool) -> Result<Option<&'a [u8]>, HeadError> {
+    fn effective_host(
+        &self,
+        target: &Target<'a>,
+        modern: bool,
+    ) -> Result<Option<&'a [u8]>, HeadError> {
         match self.host {
             Some(host) if !authority::is_valid(host) => {
                 return Err(HeadError::bad("malformed Host"));
@@ -220,7 +231,11 @@ fn first<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8]) {
     slot.get_or_insert(value);
 }
 
-fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], reason: &'static str) -> Result<(), HeadError> {
+fn once<'a>(
+    slot: &mut Option<&'a [u8]>,
+    value: &'a [u8],
+    reason: &'static str,
+) -> Result<(), HeadError> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(HeadError::bad(reason)),

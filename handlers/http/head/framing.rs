@@ -35,8 +35,9 @@ impl<'a> BodyFields<'a> {
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(HeadError::bad("Content-Length is not a number"));
         }
-        let length =
-            value.iter().try_fold(0u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+        let length = value.iter().try_fold(0u64, |sum, digit| {
+            sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+        });
         let Some(length) = length else {
             return Err(HeadError::bad("Content-Length is too large"));
         };

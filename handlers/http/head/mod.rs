@@ -182,11 +182,13 @@ impl<'a> Head<'a> {
 
     /// The values of every line with this name, in order; `name` in any case.
     pub fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.fields().filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        self.fields()
+            .filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
     }
 
-    /// The value of a list that may come in several fields, which count as one with commas between them (RFC 9110
-    /// §5.3); `None` if there is none.
+    /// The value of a list that may come in several fields, which count as one with commas between
+    /// them (RFC 9110 §5.3); `None` if there is none.
     pub fn joined(&self, name: &str) -> Option<Vec<u8>> {
         let values: Vec<_> = self.values(name).collect();
         (!values.is_empty()).then(|| values.join(&b", "[..]))
@@ -208,5 +210,8 @@ pub fn parse<'a>(buf: &'a [u8], scanner: &mut Scanner) -> Result<Status<Head<'a>
     *scanner = Scanner::default();
     let facts = Facts::read(&buf[lines.fields.start..lines.end], lines.count)?;
     let head = facts.into_head(buf, &lines)?;
-    Ok(Status::Complete { head, consumed: lines.end })
+    Ok(Status::Complete {
+        head,
+        consumed: lines.end,
+    })
 }

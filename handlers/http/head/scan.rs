@@ -53,11 +53,18 @@ impl Scanner {
             *self = Self::default();
         }
         let found = match self.request_line(buf)? {
-            Some(request) => self.field_lines(buf).map(|end| end.map(|end| (request, end))),
+            Some(request) => self
+                .field_lines(buf)
+                .map(|end| end.map(|end| (request, end))),
             None => Ok(None),
         };
         if let Ok(Some((request, end))) = found {
-            return Ok(Some(Lines { request, fields: self.fields..self.line, count: self.count, end }));
+            return Ok(Some(Lines {
+                request,
+                fields: self.fields..self.line,
+                count: self.count,
+                end,
+            }));
         }
         // Faults are told in the order of the bytes: first what the lines before hold.
         if self.valid < self.line {
@@ -86,7 +93,11 @@ impl Scanner {
         let Some(version) = self.version(buf, target_end + 1)? else {
             return Ok(None);
         };
-        Ok(Some(RequestLine { method: start..method_end, target: method_end + 1..target_end, version }))
+        Ok(Some(RequestLine {
+            method: start..method_end,
+            target: method_end + 1..target_end,
+            version,
+        }))
     }
 
     /// One CRLF before the request line is skipped (RFC 9112 §2.2). `None`: too early to say.
@@ -173,7 +184,10 @@ impl Scanner {
     /// The first byte from `checked` on that is not `good`, or the end of `buf`.
     fn run(&mut self, buf: &[u8], good: impl Fn(u8) -> bool) -> usize {
         let rest = &buf[self.checked..];
-        self.checked += rest.iter().position(|&byte| !good(byte)).unwrap_or(rest.len());
+        self.checked += rest
+            .iter()
+            .position(|&byte| !good(byte))
+            .unwrap_or(rest.len());
         self.checked
     }
 

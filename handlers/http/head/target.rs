@@ -38,12 +38,16 @@ impl<'a> Target<'a> {
     }
 
     fn absolute(target: &'a [u8]) -> Result<Self, HeadError> {
-        let rest = [b"http://".as_slice(), b"https://"].iter().find_map(|scheme| {
-            let (head, rest) = target.split_at_checked(scheme.len())?;
-            head.eq_ignore_ascii_case(scheme).then_some(rest)
-        });
+        let rest = [b"http://".as_slice(), b"https://"]
+            .iter()
+            .find_map(|scheme| {
+                let (head, rest) = target.split_at_checked(scheme.len())?;
+                head.eq_ignore_ascii_case(scheme).then_some(rest)
+            });
         let Some(rest) = rest else {
-            return Err(HeadError::bad("the target is neither a path nor an http URI"));
+            return Err(HeadError::bad(
+                "the target is neither a path nor an http URI",
+            ));
         };
         let end = rest.iter().position(|byte| b"/?".contains(byte));
         let (authority, path) = rest.split_at(end.unwrap_or(rest.len()));

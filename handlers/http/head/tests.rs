@@ -45,9 +45,22 @@ fn summary(result: &Result<Status<Head<'_>>, HeadError>) -> Vec<String> {
         Target::Asterisk => "asterisk".into(),
         Target::Authority(_) => "authority".into(),
     });
-    words.push(head.host.map_or("nohost".into(), |host| format!("host={}", text(host))));
-    words.push(if head.expect_continue { "expect" } else { "noexpect" }.into());
-    words.push(head.upgrade.map_or("noupgrade".into(), |to| format!("upgrade={}", text(to))));
+    words.push(
+        head.host
+            .map_or("nohost".into(), |host| format!("host={}", text(host))),
+    );
+    words.push(
+        if head.expect_continue {
+            "expect"
+        } else {
+            "noexpect"
+        }
+        .into(),
+    );
+    words.push(
+        head.upgrade
+            .map_or("noupgrade".into(), |to| format!("upgrade={}", text(to))),
+    );
     words
 }
 
@@ -61,7 +74,10 @@ fn every_case_is_answered_as_the_rfc_says() {
         let words = summary(&result);
         for wanted in case.expected.split(' ') {
             if !words.iter().any(|word| word == wanted) {
-                wrong.push(format!("line {}: {wanted} ({}): {words:?}", case.line, case.why));
+                wrong.push(format!(
+                    "line {}: {wanted} ({}): {words:?}",
+                    case.line, case.why
+                ));
             }
         }
     }
@@ -129,7 +145,12 @@ fn a_head_that_comes_byte_by_byte_is_the_head_read_whole() {
                 break;
             }
         }
-        assert_eq!(format!("{last:?}"), format!("{all:?}"), "line {}", case.line);
+        assert_eq!(
+            format!("{last:?}"),
+            format!("{all:?}"),
+            "line {}",
+            case.line
+        );
     }
 }
 
@@ -168,7 +189,11 @@ fn refusals_come_with_the_byte_that_makes_them_certain() {
         let error = whole(bytes).expect_err("a refusal");
         assert_eq!(error.status, status, "{}", bytes.escape_ascii());
         let before = whole(&bytes[..bytes.len() - 1]);
-        assert!(matches!(before, Ok(Status::Partial)), "{}", bytes.escape_ascii());
+        assert!(
+            matches!(before, Ok(Status::Partial)),
+            "{}",
+            bytes.escape_ascii()
+        );
     }
 }
 
@@ -177,7 +202,12 @@ fn fields_are_told_in_order_without_the_whitespace_around_values() {
     let bytes = b"GET / HTTP/1.1\r\nHost:a\r\nX:  b c \t\r\nE:\r\nx: \xe9:\r\n\r\nrest";
     let head = head(bytes);
     let fields: Vec<_> = head.fields().collect();
-    let wanted: [(&[u8], &[u8]); 4] = [(b"Host", b"a"), (b"X", b"b c"), (b"E", b""), (b"x", b"\xe9:")];
+    let wanted: [(&[u8], &[u8]); 4] = [
+        (b"Host", b"a"),
+        (b"X", b"b c"),
+        (b"E", b""),
+        (b"x", b"\xe9:"),
+    ];
     assert_eq!(fields, wanted);
     let values: Vec<_> = head.values("X").collect();
     assert_eq!(values, [&b"b c"[..], b"\xe9:"]);

@@ -1,7 +1,7 @@
 //! What a directory holds, as far as it is shown.
 //!
-//! Names come first and cheaply, with what the system tells beside them; sizes and dates cost a call for each entry,
-//! and are asked for when the entry is shown.
+//! Names come first and cheaply, with what the system tells beside them; sizes and dates cost a
+//! call for each entry, and are asked for when the entry is shown.
 
 use std::ffi::OsStr;
 use std::io;
@@ -71,27 +71,46 @@ impl Names {
 
     fn push(&mut self, bytes: &[u8], kind: Kind, is_link: bool) {
         // No system has longer names than 65535 bytes: Linux's NAME_MAX is 255.
-        let Ok(length) = u16::try_from(bytes.len()) else { return };
-        self.entries.push(Name { start: self.bytes.len(), length, kind, is_link });
+        let Ok(length) = u16::try_from(bytes.len()) else {
+            return;
+        };
+        self.entries.push(Name {
+            start: self.bytes.len(),
+            length,
+            kind,
+            is_link,
+        });
         self.bytes.extend_from_slice(bytes);
     }
 
     /// Brings the names into an order, without moving their bytes.
-    pub(crate) fn sort_by(&mut self, mut compare: impl FnMut(&[u8], Kind, &[u8], Kind) -> std::cmp::Ordering) {
+    pub(crate) fn sort_by(
+        &mut self,
+        mut compare: impl FnMut(&[u8], Kind, &[u8], Kind) -> std::cmp::Ordering,
+    ) {
         let mut entries = std::mem::take(&mut self.entries);
-        entries.sort_unstable_by(|&a, &b| compare(self.bytes_of(a), a.kind, self.bytes_of(b), b.kind));
+        entries
+            .sort_unstable_by(|&a, &b| compare(self.bytes_of(a), a.kind, self.bytes_of(b), b.kind));
         self.entries = entries;
     }
 }
 
 impl Folder {
     pub(crate) fn new(root: Arc<Root>, dir: OwnedFd, path: &[u8]) -> Folder {
-        Folder { root, dir, path: path.to_vec(), permit: Permit::default() }
+        Folder {
+            root,
+            dir,
+            path: path.to_vec(),
+            permit: Permit::default(),
+        }
     }
 
     /// The same folder, in which only that is seen which a client may see.
     pub(crate) fn seen_by(self, permit: &Permit) -> Folder {
-        Folder { permit: permit.clone(), ..self }
+        Folder {
+            permit: permit.clone(),
+            ..self
+        }
     }
 
     pub(crate) fn permit(&self) -> &Permit {
@@ -126,15 +145,17 @@ impl Folder {
         PathBuf::from(OsStr::from_bytes(&[&self.path, slash, name].concat()))
     }
 
-    /// Looks at an entry; through a symlink, as a click would go: `None` if that leads out of the root or nowhere, for
-    /// what is neither file nor folder, and for what is gone.
+    /// Looks at an entry; through a symlink, as a click would go: `None` if that leads out of the
+    /// root or nowhere, for what is neither file nor folder, and for what is gone.
     ///
     /// # Errors
     /// The system doesn't tell: the folder may be listed and not entered.
     pub(crate) fn look_at(&self, name: &[u8], is_link: bool) -> io::Result<Option<Facts>> {
         if is_link {
             // Whatever keeps a link from being followed would keep a client from following it.
-            let Ok(metadata) = self.root.metadata_behind_link(&self.path_of(name)) else { return Ok(None) };
+            let Ok(metadata) = self.root.metadata_behind_link(&self.path_of(name)) else {
+                return Ok(None);
+            };
             let kind = kind_of(FileType::from_raw_mode(metadata.mode()));
             return Ok(kind.map(|kind| Facts {
                 kind,
@@ -191,16 +212,27 @@ impl Reader {
     /// # Errors
     /// The directory can't be read.
     pub(crate) fn open(folder: &Folder, hidden: bool, filter: &str) -> io::Result<Reader> {
-        Ok(Reader { entries: rustix::fs::Dir::read_from(&folder.dir)?, hidden, filter: filter.to_lowercase() })
+        Ok(Reader {
+            entries: rustix::fs::Dir::read_from(&folder.dir)?,
+            hidden,
+            filter: filter.to_lowercase(),
+        })
     }
 
     /// Adds at most so many names. Returns whether these were the last.
     ///
     /// # Errors
     /// The directory can't be read further.
-    pub(crate) fn read(&mut self, folder: &Folder, names: &mut Names, most: usize) -> io::Result<bool> {
+    pub(crate) fn read(
+        &mut self,
+        folder: &Folder,
+        names: &mut Names,
+        most: usize,
+    ) -> io::Result<bool> {
         for _ in 0..most {
-            let Some(entry) = self.entries.read() else { return Ok(true) };
+            let Some(entry) = self.entries.read() else {
+                return Ok(true);
+            };
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if self.is_shown(name)
@@ -218,13 +250,23 @@ impl Reader {
             && (self.hidden || !name.starts_with(b"."))
             && target::is_reachable(name)
             && !is_reserved(name)
-            && (self.filter.is_empty() || String::from_utf8_lossy(name).to_lowercase().contains(&self.filter))
+            && (self.filter.is_empty()
+                || String::from_utf8_lossy(name)
+                    .to_lowercase()
+                    .contains(&self.filter))
     }
 }
 
-/// What an entry is, and whether by a symlink; the system is asked only for what it didn't tell with the name.
+/// What an entry is, and whether by a symlink; the system is asked only for what it didn't tell
+/// with the name.
 fn tell(folder: &Folder, name: &[u8], file_type: FileType) -> Option<(Kind, bool)> {
-    let follow = || folder.look_at(name, true).ok().flatten().map(|facts| (facts.kind, true));
+    let follow = || {
+        folder
+            .look_at(name, true)
+            .ok()
+            .flatten()
+            .map(|facts| (facts.kind, true))
+    };
     match file_type {
         FileType::Symlink => follow(),
         FileType::Unknown => match statat(&folder.dir, name, AtFlags::SYMLINK_NOFOLLOW) {

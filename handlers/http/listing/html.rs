@@ -30,13 +30,30 @@ pub(crate) struct Html {
 
 impl Html {
     pub(crate) fn new(order: Order, filter: String, upload: Option<Nonce>) -> Html {
-        Html { order, filter, zone: TimeZone::system(), folders: 0, files: 0, readme: None, upload }
+        Html {
+            order,
+            filter,
+            zone: TimeZone::system(),
+            folders: 0,
+            files: 0,
+            readme: None,
+            upload,
+        }
     }
 
     /// The query of this listing in another order; the filter stays.
     fn link(&self, order: Order) -> String {
-        let filter = if self.filter.is_empty() { "" } else { "&amp;filter=" };
-        format!("?sort={}&amp;order={}{filter}{}", order.key.name(), order.direction(), query::encode(&self.filter))
+        let filter = if self.filter.is_empty() {
+            ""
+        } else {
+            "&amp;filter="
+        };
+        format!(
+            "?sort={}&amp;order={}{filter}{}",
+            order.key.name(),
+            order.direction(),
+            query::encode(&self.filter)
+        )
     }
 
     fn form(&self) -> String {
@@ -52,7 +69,11 @@ impl Html {
 
     fn table_head(&self, to: &mut Vec<u8>) {
         to.extend(b"<table class=\"list\">\n<thead><tr>");
-        for (key, title) in [(Key::Name, "Name"), (Key::Size, "Size"), (Key::Date, "Modified")] {
+        for (key, title) in [
+            (Key::Name, "Name"),
+            (Key::Size, "Size"),
+            (Key::Date, "Modified"),
+        ] {
             let sorted = match (self.order.key == key, self.order.descending) {
                 (false, _) => "",
                 (true, false) => " aria-sort=\"ascending\"",
@@ -60,7 +81,10 @@ impl Html {
             };
             let link = self.link(self.order.next(key));
             // Writing to a Vec can't fail.
-            let _ = write!(to, "<th scope=\"col\"{sorted}><a href=\"{link}\">{title}</a></th>");
+            let _ = write!(
+                to,
+                "<th scope=\"col\"{sorted}><a href=\"{link}\">{title}</a></th>"
+            );
         }
         to.extend(b"</tr></thead>\n<tbody>\n");
     }
@@ -87,7 +111,10 @@ impl Page for Html {
         let (name, href) = (escape(row.name), target::encode_path(row.name));
         // `./` keeps a name such as `javascript:x` from being read as a scheme.
         let _ = match row.kind {
-            Kind::Directory => write!(to, "<tr><td><a href=\"./{href}/\">{name}/</a></td><td></td><td>"),
+            Kind::Directory => write!(
+                to,
+                "<tr><td><a href=\"./{href}/\">{name}/</a></td><td></td><td>"
+            ),
             Kind::File => write!(to, "<tr><td><a href=\"./{href}\">{name}</a></td>"),
         };
         match row.kind {
@@ -96,7 +123,12 @@ impl Page for Html {
                 self.files += 1;
                 let _ = match row.facts {
                     Some(facts) => {
-                        write!(to, "<td title=\"{}\">{}</td><td>", human::exact(facts.size), human::size(facts.size))
+                        write!(
+                            to,
+                            "<td title=\"{}\">{}</td><td>",
+                            human::exact(facts.size),
+                            human::size(facts.size)
+                        )
                     }
                     None => write!(to, "<td></td><td>"),
                 };
@@ -106,7 +138,12 @@ impl Page for Html {
             }
         }
         if let Some(date) = row.facts.and_then(|facts| Date::new(facts.modified)) {
-            let _ = write!(to, "<time datetime=\"{}\">{}</time>", date.rfc_3339(), date.local(&self.zone));
+            let _ = write!(
+                to,
+                "<time datetime=\"{}\">{}</time>",
+                date.rfc_3339(),
+                date.local(&self.zone)
+            );
         }
         to.extend(b"</td></tr>\n");
     }
@@ -119,8 +156,16 @@ impl Page for Html {
             counted(self.folders, "folder"),
             counted(self.files, "file"),
         );
-        if let Some((name, text)) = self.readme.take().and_then(|name| Some((escape(&name), read(folder, &name)?))) {
-            let _ = writeln!(to, "<article aria-label=\"{name}\">\n{}</article>", markdown::render(&text));
+        if let Some((name, text)) = self
+            .readme
+            .take()
+            .and_then(|name| Some((escape(&name), read(folder, &name)?)))
+        {
+            let _ = writeln!(
+                to,
+                "<article aria-label=\"{name}\">\n{}</article>",
+                markdown::render(&text)
+            );
         }
         document::end(to);
     }
@@ -129,13 +174,21 @@ impl Page for Html {
 /// Links to every folder on the way; relative ones, so that they work below any prefix.
 fn breadcrumbs(path: &[u8], to: &mut Vec<u8>) {
     to.extend(b"<nav aria-label=\"Breadcrumbs\">");
-    let names: Vec<_> = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).collect();
+    let names: Vec<_> = path
+        .split(|&byte| byte == b'/')
+        .filter(|name| !name.is_empty())
+        .collect();
     let trail = [&b"Home"[..]].into_iter().chain(names.iter().copied());
     for (at, name) in trail.enumerate() {
         let up = names.len() - at;
         let _ = match up {
             0 => write!(to, "<span aria-current=\"page\">{}</span>", escape(name)),
-            _ => write!(to, "<a href=\"{}\">{}</a> / ", "../".repeat(up), escape(name)),
+            _ => write!(
+                to,
+                "<a href=\"{}\">{}</a> / ",
+                "../".repeat(up),
+                escape(name)
+            ),
         };
     }
     to.extend(b"</nav>\n");
@@ -148,7 +201,10 @@ fn counted(count: u64, what: &str) -> String {
 /// A README, if it is one that can be shown.
 fn read(folder: &Folder, name: &[u8]) -> Option<String> {
     let path = folder.path_of(name);
-    if !folder.permit().may(Rights::READ, path.as_os_str().as_bytes()) {
+    if !folder
+        .permit()
+        .may(Rights::READ, path.as_os_str().as_bytes())
+    {
         return None;
     }
     let file = folder.root().open_file(&path).ok()?;
@@ -156,6 +212,8 @@ fn read(folder: &Folder, name: &[u8]) -> Option<String> {
         return None;
     }
     let mut text = Vec::new();
-    file.take(markdown::LONGEST + 1).read_to_end(&mut text).ok()?;
+    file.take(markdown::LONGEST + 1)
+        .read_to_end(&mut text)
+        .ok()?;
     (text.len() as u64 <= markdown::LONGEST).then(|| String::from_utf8_lossy(&text).into_owned())
 }

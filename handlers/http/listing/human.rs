@@ -14,7 +14,11 @@ pub(crate) fn size(bytes: u64) -> String {
     while value >= 999.5 && unit + 1 < UNITS.len() {
         (value, unit) = (value / 1024.0, unit + 1);
     }
-    if value < 9.95 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
+    if value < 9.95 {
+        format!("{value:.1} {}", UNITS[unit])
+    } else {
+        format!("{value:.0} {}", UNITS[unit])
+    }
 }
 
 /// `1,572,864 bytes`.
@@ -30,8 +34,8 @@ pub(crate) fn exact(bytes: u64) -> String {
     text + if bytes == 1 { " byte" } else { " bytes" }
 }
 
-/// A time as it stands in a file system: seconds since 1970. `None` outside the years 0 to 9999, which neither form can
-/// express.
+/// A time as it stands in a file system: seconds since 1970. `None` outside the years 0 to 9999,
+/// which neither form can express.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Date {
     utc: Timestamp,
@@ -53,7 +57,14 @@ impl Date {
     /// `2023-04-19 19:04` in a time zone.
     pub(crate) fn local(self, zone: &TimeZone) -> String {
         let local = zone.to_datetime(self.utc);
-        format!("{:04}-{:02}-{:02} {:02}:{:02}", local.year(), local.month(), local.day(), local.hour(), local.minute())
+        format!(
+            "{:04}-{:02}-{:02} {:02}:{:02}",
+            local.year(),
+            local.month(),
+            local.day(),
+            local.hour(),
+            local.minute()
+        )
     }
 }
 
@@ -85,8 +96,15 @@ mod tests {
         let date = Date::new(1_681_923_870).unwrap();
         assert_eq!(date.rfc_3339(), "2023-04-19T17:04:30Z");
         assert_eq!(date.local(&TimeZone::UTC), "2023-04-19 17:04");
-        assert_eq!(date.local(&TimeZone::fixed(jiff::tz::offset(2))), "2023-04-19 19:04");
+        assert_eq!(
+            date.local(&TimeZone::fixed(jiff::tz::offset(2))),
+            "2023-04-19 19:04"
+        );
         assert_eq!(Date::new(-1).unwrap().rfc_3339(), "1969-12-31T23:59:59Z");
-        assert!(Date::new(i64::MAX).is_none() && Date::new(i64::MIN).is_none() && Date::new(1 << 40).is_none());
+        assert!(
+            Date::new(i64::MAX).is_none()
+                && Date::new(i64::MIN).is_none()
+                && Date::new(1 << 40).is_none()
+        );
     }
 }

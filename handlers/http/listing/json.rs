@@ -1,4 +1,5 @@
-//! A listing for programs: `{"path": "/a/", "entries": [{"name", "type", "size", "modified"}, ...]}`.
+//! A listing for programs: `{"path": "/a/", "entries": [{"name", "type", "size", "modified"},
+//! ...]}`.
 
 use std::io::Write;
 
@@ -21,7 +22,11 @@ impl Page for Json {
     }
 
     fn row(&mut self, row: &Row<'_>, to: &mut Vec<u8>) {
-        to.extend(if std::mem::replace(&mut self.rows, true) { &b",\n"[..] } else { b"\n" });
+        to.extend(if std::mem::replace(&mut self.rows, true) {
+            &b",\n"[..]
+        } else {
+            b"\n"
+        });
         to.extend(b"{\"name\": ");
         push_string(row.name, to);
         to.extend(match row.kind {

@@ -1,7 +1,8 @@
-//! What a folder without an index page answers: a listing, as a page, as JSON or as text; or all of it as an archive.
+//! What a folder without an index page answers: a listing, as a page, as JSON or as text; or all of
+//! it as an archive.
 //!
-//! Names are read first, sizes and dates while the rows are sent: of 100,000 entries, only the names are in memory, and
-//! the first rows are out long before the last entry is looked at.
+//! Names are read first, sizes and dates while the rows are sent: of 100,000 entries, only the
+//! names are in memory, and the first rows are out long before the last entry is looked at.
 
 pub(crate) mod entries;
 mod html;
@@ -49,12 +50,14 @@ pub struct ListingOptions {
     /// Show Markdown as a page in browsers; `?raw` gives its source
     #[arg(long)]
     pub render_markdown: bool,
-    /// Pages have an area for uploads, for whoever may store files there. Not an option of its own: `--upload` sets it.
+    /// Pages have an area for uploads, for whoever may store files there. Not an option of its own:
+    /// `--upload` sets it.
     #[arg(skip)]
     pub(crate) upload: bool,
 }
 
-/// A listing, whole if it is short; otherwise it is made while it is sent. Or the archive that is asked for.
+/// A listing, whole if it is short; otherwise it is made while it is sent. Or the archive that is
+/// asked for.
 ///
 /// # Errors
 /// A status and what is wrong.
@@ -70,10 +73,20 @@ pub(crate) fn respond(
     let form = Form::wanted(head, query);
     let made = || {
         let takes_files = options.upload && folder.permit().may(Rights::WRITE, folder.path());
-        let nonce = if takes_files && form == Form::Html { Some(Nonce::new()?) } else { None };
-        let policy = nonce.as_ref().map_or_else(|| document::POLICY.to_owned(), Nonce::policy);
+        let nonce = if takes_files && form == Form::Html {
+            Some(Nonce::new()?)
+        } else {
+            None
+        };
+        let policy = nonce
+            .as_ref()
+            .map_or_else(|| document::POLICY.to_owned(), Nonce::policy);
         let mut listing = Listing::open(folder, form, query, options.hidden, nonce)?;
-        let whole = if listing.read(AT_ONCE)? { Some(listing.whole()?) } else { None };
+        let whole = if listing.read(AT_ONCE)? {
+            Some(listing.whole()?)
+        } else {
+            None
+        };
         let response = match whole {
             Some(content) => Response::new(200).content(form.content_type(), content),
             None => Response::new(200).stream(form.content_type(), listing),
@@ -85,7 +98,11 @@ pub(crate) fn respond(
         (500, "The folder can't be read.")
     })?;
     let response = response.field("Vary", "Accept, User-Agent");
-    Ok(if form == Form::Html { response.field("Content-Security-Policy", &policy) } else { response })
+    Ok(if form == Form::Html {
+        response.field("Content-Security-Policy", &policy)
+    } else {
+        response
+    })
 }
 
 /// A listing that is being made.
@@ -112,7 +129,13 @@ enum Stage {
 }
 
 impl Listing {
-    fn open(folder: Folder, form: Form, query: Query<'_>, hidden: bool, upload: Option<Nonce>) -> io::Result<Listing> {
+    fn open(
+        folder: Folder,
+        form: Form,
+        query: Query<'_>,
+        hidden: bool,
+        upload: Option<Nonce>,
+    ) -> io::Result<Listing> {
         let (order, filter) = (Order::of(query), query.get("filter").unwrap_or_default());
         Ok(Listing {
             reader: Reader::open(&folder, hidden, &filter)?,
@@ -152,7 +175,10 @@ impl Listing {
         let end = self.names.entries.len().min(self.next + IN_ONE_GO);
         for name in &self.names.entries[self.next..end] {
             // What is gone by now isn't shown.
-            match self.folder.look_at(self.names.bytes_of(*name), name.is_link) {
+            match self
+                .folder
+                .look_at(self.names.bytes_of(*name), name.is_link)
+            {
                 Ok(None) => {}
                 Ok(facts) => self.weighed.push((*name, facts)),
                 Err(_) => self.weighed.push((*name, None)),
@@ -166,7 +192,9 @@ impl Listing {
         self.weighed.sort_unstable_by(|(a, facts_a), (b, facts_b)| {
             let by_name = || sort::natural(names.bytes_of(*a), names.bytes_of(*b));
             let by_key = || compare(order.key, a.kind, facts_a.as_ref(), facts_b.as_ref());
-            folders_first(a.kind, b.kind).then_with(|| order.apply(by_key())).then_with(by_name)
+            folders_first(a.kind, b.kind)
+                .then_with(|| order.apply(by_key()))
+                .then_with(by_name)
         });
         self.names.entries.clear();
         self.next = 0;
@@ -193,7 +221,14 @@ impl Listing {
             };
             self.next += 1;
             let kind = facts.map_or(name.kind, |facts| facts.kind);
-            self.page.row(&Row { name: self.names.bytes_of(name), kind, facts }, to);
+            self.page.row(
+                &Row {
+                    name: self.names.bytes_of(name),
+                    kind,
+                    facts,
+                },
+                to,
+            );
         }
         false
     }
@@ -233,8 +268,12 @@ fn folders_first(a: Kind, b: Kind) -> Ordering {
 /// By size or date; the size of a folder says nothing.
 fn compare(key: Key, kind: Kind, a: Option<&Facts>, b: Option<&Facts>) -> Ordering {
     match key {
-        Key::Size if kind == Kind::File => a.map(|facts| facts.size).cmp(&b.map(|facts| facts.size)),
-        Key::Date => a.map(|facts| facts.modified).cmp(&b.map(|facts| facts.modified)),
+        Key::Size if kind == Kind::File => {
+            a.map(|facts| facts.size).cmp(&b.map(|facts| facts.size))
+        }
+        Key::Date => a
+            .map(|facts| facts.modified)
+            .cmp(&b.map(|facts| facts.modified)),
         Key::Size | Key::Name => Ordering::Equal,
     }
 }

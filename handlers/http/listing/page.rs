@@ -34,14 +34,21 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// `?json` asks for JSON; curl gets plain text, and so does who accepts that and no HTML; all others get the page.
+    /// `?json` asks for JSON; curl gets plain text, and so does who accepts that and no HTML; all
+    /// others get the page.
     pub(crate) fn wanted(head: &Head<'_>, query: Query<'_>) -> Form {
         if query.has("json") {
             return Form::Json;
         }
         let html = accepts(head, b"text/html");
-        let is_curl = head.user_agent.is_some_and(|agent| agent.starts_with(b"curl/"));
-        if !html && (is_curl || accepts(head, b"text/plain")) { Form::Text } else { Form::Html }
+        let is_curl = head
+            .user_agent
+            .is_some_and(|agent| agent.starts_with(b"curl/"));
+        if !html && (is_curl || accepts(head, b"text/plain")) {
+            Form::Text
+        } else {
+            Form::Html
+        }
     }
 
     pub(crate) fn content_type(self) -> &'static str {
@@ -61,16 +68,22 @@ impl Form {
     }
 }
 
-/// Whether `Accept` names a media type (RFC 9110 §12.5.1); ranges such as `*/*` don't, as everybody sends them, nor
-/// does a weight of 0.
+/// Whether `Accept` names a media type (RFC 9110 §12.5.1); ranges such as `*/*` don't, as everybody
+/// sends them, nor does a weight of 0.
 pub(crate) fn accepts(head: &Head<'_>, media_type: &[u8]) -> bool {
-    head.values("accept").flat_map(|value| value.split(|&byte| byte == b',')).any(|range| {
-        let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_type));
-        let refused = |part: &[u8]| {
-            let weight = part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q="));
-            weight.is_some_and(|weight| weight.iter().all(|byte| matches!(byte, b'0' | b'.')))
-        };
-        named && !parts.any(refused)
-    })
+    head.values("accept")
+        .flat_map(|value| value.split(|&byte| byte == b','))
+        .any(|range| {
+            let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+            let named = parts
+                .next()
+                .is_some_and(|name| name.eq_ignore_ascii_case(media_type));
+            let refused = |part: &[u8]| {
+                let weight = part
+                    .strip_prefix(b"q=")
+                    .or_else(|| part.strip_prefix(b"Q="));
+                weight.is_some_and(|weight| weight.iter().all(|byte| matches!(byte, b'0' | b'.')))
+            };
+            named && !parts.any(refused)
+        })
 }

@@ -34,18 +34,27 @@ impl Key {
 }
 
 impl Order {
-    /// `sort=name|size|date&order=asc|desc`. Defaults to the names, ascending, for anything else too.
+    /// `sort=name|size|date&order=asc|desc`. Defaults to the names, ascending, for anything else
+    /// too.
     pub(crate) fn of(query: Query<'_>) -> Order {
         let sort = query.get("sort").unwrap_or_default();
         Order {
-            key: Key::ALL.into_iter().find(|key| key.name() == sort).unwrap_or_default(),
+            key: Key::ALL
+                .into_iter()
+                .find(|key| key.name() == sort)
+                .unwrap_or_default(),
             descending: query.get("order").is_some_and(|order| order == "desc"),
         }
     }
 
-    /// The order that the head of a column leads to: the other way round, or the one that is wanted first of a column.
+    /// The order that the head of a column leads to: the other way round, or the one that is wanted
+    /// first of a column.
     pub(crate) fn next(self, key: Key) -> Order {
-        let descending = if self.key == key { !self.descending } else { key != Key::Name };
+        let descending = if self.key == key {
+            !self.descending
+        } else {
+            key != Key::Name
+        };
         Order { key, descending }
     }
 
@@ -56,12 +65,17 @@ impl Order {
 
     /// Turns what is in ascending order.
     pub(crate) fn apply(self, ascending: Ordering) -> Ordering {
-        if self.descending { ascending.reverse() } else { ascending }
+        if self.descending {
+            ascending.reverse()
+        } else {
+            ascending
+        }
     }
 }
 
-/// Compares names as people do: numbers in them by their value, letters without regard to case (ASCII's only).
-/// Names that are equal so far are told apart by their bytes: no two different names are equal.
+/// Compares names as people do: numbers in them by their value, letters without regard to case
+/// (ASCII's only). Names that are equal so far are told apart by their bytes: no two different
+/// names are equal.
 pub(crate) fn natural(a: &[u8], b: &[u8]) -> Ordering {
     let (mut left, mut right) = (a, b);
     while let (Some(&x), Some(&y)) = (left.first(), right.first()) {
@@ -81,7 +95,10 @@ pub(crate) fn natural(a: &[u8], b: &[u8]) -> Ordering {
 
 /// Takes the digits at the beginning; they are returned without leading zeros.
 fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
-    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
     *text = rest;
     &digits[digits.iter().take_while(|&&digit| digit == b'0').count()..]
@@ -117,7 +134,13 @@ mod tests {
         ];
         for (i, a) in ascending.iter().enumerate() {
             for (j, b) in ascending.iter().enumerate() {
-                assert_eq!(natural(a, b), i.cmp(&j), "{} {}", a.escape_ascii(), b.escape_ascii());
+                assert_eq!(
+                    natural(a, b),
+                    i.cmp(&j),
+                    "{} {}",
+                    a.escape_ascii(),
+                    b.escape_ascii()
+                );
             }
         }
     }
@@ -131,15 +154,40 @@ mod tests {
             ("order=desc", Key::Name, true),
             ("sort=color&order=up", Key::Name, false),
         ] {
-            assert_eq!(Order::of(Query(query.as_bytes())), Order { key, descending }, "{query}");
+            assert_eq!(
+                Order::of(Query(query.as_bytes())),
+                Order { key, descending },
+                "{query}"
+            );
         }
     }
 
     #[test]
     fn a_column_s_head_turns_its_own_order_and_begins_with_what_is_wanted_first() {
-        let by_size = Order { key: Key::Size, descending: true };
-        assert_eq!(by_size.next(Key::Size), Order { key: Key::Size, descending: false });
-        assert_eq!(by_size.next(Key::Name), Order { key: Key::Name, descending: false });
-        assert_eq!(by_size.next(Key::Date), Order { key: Key::Date, descending: true });
+        let by_size = Order {
+            key: Key::Size,
+            descending: true,
+        };
+        assert_eq!(
+            by_size.next(Key::Size),
+            Order {
+                key: Key::Size,
+                descending: false
+            }
+        );
+        assert_eq!(
+            by_size.next(Key::Name),
+            Order {
+                key: Key::Name,
+                descending: false
+            }
+        );
+        assert_eq!(
+            by_size.next(Key::Date),
+            Order {
+                key: Key::Date,
+                descending: true
+            }
+        );
     }
 }

@@ -15,7 +15,10 @@ struct Root(PathBuf);
 
 impl Root {
     fn new(name: &str) -> Root {
-        let path = std::env::temp_dir().join(format!("socketserver-listing-{name}-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!(
+            "socketserver-listing-{name}-{}",
+            std::process::id()
+        ));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         Root(path)
@@ -26,23 +29,36 @@ impl Root {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, vec![b'x'; size]).unwrap();
         let modified = UNIX_EPOCH + Duration::from_secs(modified);
-        std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
     }
 
     fn folder(&self, path: &str) -> Folder {
         let root = crate::http::root::Root::open(&self.0, true).unwrap();
-        let dir = root.open_file(Path::new(if path.is_empty() { "." } else { path })).unwrap();
+        let dir = root
+            .open_file(Path::new(if path.is_empty() { "." } else { path }))
+            .unwrap();
         Folder::new(Arc::new(root), dir.into(), path.as_bytes())
     }
 
     fn list(&self, path: &str, form: Form, query: &str, hidden: bool) -> String {
         let query = Query(query.as_bytes());
-        let content = Listing::open(self.folder(path), form, query, hidden, None).unwrap().whole().unwrap();
+        let content = Listing::open(self.folder(path), form, query, hidden, None)
+            .unwrap()
+            .whole()
+            .unwrap();
         String::from_utf8(content).unwrap()
     }
 
     fn names(&self, path: &str, query: &str) -> Vec<String> {
-        self.list(path, Form::Text, query, false).lines().map(str::to_owned).collect()
+        self.list(path, Form::Text, query, false)
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -55,7 +71,13 @@ impl Drop for Root {
 #[test]
 fn folders_come_first_in_every_order() {
     let root = Root::new("order");
-    for (name, size, modified) in [("b10", 5, 300), ("B9", 50, 100), ("a", 5, 200), ("z/x", 1, 1), ("Y/x", 1, 1)] {
+    for (name, size, modified) in [
+        ("b10", 5, 300),
+        ("B9", 50, 100),
+        ("a", 5, 200),
+        ("z/x", 1, 1),
+        ("Y/x", 1, 1),
+    ] {
         root.write(name, size, modified);
     }
     for (query, expected) in [
@@ -67,7 +89,10 @@ fn folders_come_first_in_every_order() {
         assert_eq!(root.names("", query), expected, "{query}");
     }
     assert_eq!(root.names("", "sort=date")[2..], ["B9", "a", "b10"]);
-    assert_eq!(root.names("", "sort=date&order=desc")[2..], ["b10", "a", "B9"]);
+    assert_eq!(
+        root.names("", "sort=date&order=desc")[2..],
+        ["b10", "a", "B9"]
+    );
 }
 
 #[test]
@@ -107,11 +132,20 @@ fn links_are_shown_as_what_they_lead_to_within_the_root() {
     ] {
         symlink(target, root.0.join(name)).unwrap();
     }
-    rustix::fs::mknodat(rustix::fs::CWD, root.0.join("links/fifo"), rustix::fs::FileType::Fifo, 0o644.into(), 0)
-        .unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        root.0.join("links/fifo"),
+        rustix::fs::FileType::Fifo,
+        0o644.into(),
+        0,
+    )
+    .unwrap();
     assert_eq!(root.names("links", ""), ["to-folder/", "to-file"]);
     assert_eq!(root.names("links", "sort=size"), ["to-folder/", "to-file"]);
-    assert!(root.list("links", Form::Json, "", false).contains(r#"{"name": "to-file", "type": "file", "size": 3,"#));
+    assert!(
+        root.list("links", Form::Json, "", false)
+            .contains(r#"{"name": "to-file", "type": "file", "size": 3,"#)
+    );
 }
 
 #[test]
@@ -133,9 +167,14 @@ fn json_is_valid_for_every_name() {
     let name = "\"\u{FFFD}\u{2028}<>'";
     assert_eq!(
         lines[1],
-        format!(r#"{{"name": "\{name}", "type": "file", "size": 7, "modified": "2023-04-19T17:04:30Z"}}"#)
+        format!(
+            r#"{{"name": "\{name}", "type": "file", "size": 7, "modified": "2023-04-19T17:04:30Z"}}"#
+        )
     );
-    assert_eq!(Root::new("json-empty").list("", Form::Json, "", false), "{\"path\": \"/\", \"entries\": [\n]}\n");
+    assert_eq!(
+        Root::new("json-empty").list("", Form::Json, "", false),
+        "{\"path\": \"/\", \"entries\": [\n]}\n"
+    );
 }
 
 #[test]
@@ -146,21 +185,47 @@ fn a_page_shows_no_name_as_markup() {
     root.write(format!("{evil}/javascript:alert(1)"), 1, 0);
     for (query, page) in [
         ("", root.list(evil, Form::Html, "", false)),
-        ("filter", root.list(evil, Form::Html, "filter=%22%3E%3Cimg+src%3Dx%20onerror=alert(1)%3E", false)),
-        ("sort", root.list(evil, Form::Html, "sort=%22%3E%3Cimg%3E&order=%22%3E%3Cimg%3E", false)),
+        (
+            "filter",
+            root.list(
+                evil,
+                Form::Html,
+                "filter=%22%3E%3Cimg+src%3Dx%20onerror=alert(1)%3E",
+                false,
+            ),
+        ),
+        (
+            "sort",
+            root.list(
+                evil,
+                Form::Html,
+                "sort=%22%3E%3Cimg%3E&order=%22%3E%3Cimg%3E",
+                false,
+            ),
+        ),
     ] {
-        assert!(!page.contains("<img") && !page.contains("href=\"javascript"), "{query}: {page}");
+        assert!(
+            !page.contains("<img") && !page.contains("href=\"javascript"),
+            "{query}: {page}"
+        );
     }
     let page = root.list(evil, Form::Html, "", false);
     assert!(page.contains("<a href=\"./javascript%3Aalert%281%29\">javascript:alert(1)</a>"));
-    assert!(page.contains("<a href=\"./%3Cimg%20src%3Dx%20onerror%3Dalert%281%29%3E%22%27%26.md\">&lt;img src=x"));
+    assert!(page.contains(
+        "<a href=\"./%3Cimg%20src%3Dx%20onerror%3Dalert%281%29%3E%22%27%26.md\">&lt;img src=x"
+    ));
 }
 
 #[test]
 fn a_page_tells_its_order_its_filter_and_the_way_up() {
     let root = Root::new("page");
     root.write("a/b c/file1", 1536, 1_681_923_870);
-    let page = root.list("a/b c", Form::Html, "sort=size&order=desc&filter=File", false);
+    let page = root.list(
+        "a/b c",
+        Form::Html,
+        "sort=size&order=desc&filter=File",
+        false,
+    );
     for part in [
         "<title>Index of /a/b c/</title>",
         "<a href=\"../../\">Home</a> / <a href=\"../\">a</a> / <span aria-current=\"page\">b c</span>",
@@ -180,10 +245,15 @@ fn a_page_tells_its_order_its_filter_and_the_way_up() {
 #[test]
 fn a_readme_is_shown_below() {
     let root = Root::new("readme");
-    std::fs::write(root.0.join("Readme.md"), "# Hello\n<script>alert(1)</script>").unwrap();
+    std::fs::write(
+        root.0.join("Readme.md"),
+        "# Hello\n<script>alert(1)</script>",
+    )
+    .unwrap();
     let page = root.list("", Form::Html, "", false);
     assert!(
-        page.contains("</table>\n") && page.contains("<article aria-label=\"Readme.md\">\n<h1>Hello</h1>\n"),
+        page.contains("</table>\n")
+            && page.contains("<article aria-label=\"Readme.md\">\n<h1>Hello</h1>\n"),
         "{page}"
     );
     assert!(!page.contains("alert"));
@@ -199,15 +269,32 @@ fn an_entry_that_is_gone_is_left_out_and_one_that_is_not_told_of_is_shown() {
     }
     for query in ["", "sort=date"] {
         root.write("a", 0, 0);
-        let mut listing = Listing::open(root.folder(""), Form::Text, Query(query.as_bytes()), false, None).unwrap();
+        let mut listing = Listing::open(
+            root.folder(""),
+            Form::Text,
+            Query(query.as_bytes()),
+            false,
+            None,
+        )
+        .unwrap();
         assert!(listing.read(AT_ONCE).unwrap());
         std::fs::remove_file(root.0.join("a")).unwrap();
         assert_eq!(listing.whole().unwrap(), b"b\n", "{query}");
     }
     let mut page = Html::new(Order::default(), String::new(), None);
     let mut to = Vec::new();
-    page.row(&Row { name: b"closed", kind: Kind::File, facts: None }, &mut to);
-    assert_eq!(to, b"<tr><td><a href=\"./closed\">closed</a></td><td></td><td></td></tr>\n");
+    page.row(
+        &Row {
+            name: b"closed",
+            kind: Kind::File,
+            facts: None,
+        },
+        &mut to,
+    );
+    assert_eq!(
+        to,
+        b"<tr><td><a href=\"./closed\">closed</a></td><td></td><td></td></tr>\n"
+    );
 }
 
 #[test]
@@ -220,13 +307,24 @@ fn the_first_rows_are_made_before_the_last_entries_are_looked_at() {
     assert!(!listing.read(AT_ONCE).unwrap());
     let mut piece = Vec::new();
     assert_eq!(listing.produce(&mut piece).unwrap(), Produced::More);
-    assert!(piece.ends_with(b"<tbody>\n") && listing.names.entries.len() <= AT_ONCE, "before the names are read");
+    assert!(
+        piece.ends_with(b"<tbody>\n") && listing.names.entries.len() <= AT_ONCE,
+        "before the names are read"
+    );
     let mut rows = Vec::new();
     while rows.is_empty() {
         assert_eq!(listing.produce(&mut rows).unwrap(), Produced::More);
     }
-    assert!(listing.next < 1000 && rows.len() < 2 * PIECE, "{} rows in {} bytes", listing.next, rows.len());
+    assert!(
+        listing.next < 1000 && rows.len() < 2 * PIECE,
+        "{} rows in {} bytes",
+        listing.next,
+        rows.len()
+    );
     let rest = listing.whole().unwrap();
     let rows = [rows, rest].concat();
-    assert_eq!(String::from_utf8(rows).unwrap().matches("<tr>").count(), 3000);
+    assert_eq!(
+        String::from_utf8(rows).unwrap().matches("<tr>").count(),
+        3000
+    );
 }

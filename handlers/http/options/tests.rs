@@ -61,8 +61,12 @@ fn an_index_is_a_name_and_a_fallback_a_path_below() {
 
 #[test]
 fn a_base_path_is_taken_from_whole_names_only() {
-    let policy =
-        |text| Policy::new(SiteOptions { base_path: Some(base_path(text).unwrap()), ..SiteOptions::default() });
+    let policy = |text| {
+        Policy::new(SiteOptions {
+            base_path: Some(base_path(text).unwrap()),
+            ..SiteOptions::default()
+        })
+    };
     let below = policy("/a%20b/c/");
     for (path, expected) in [
         (&b"a b/c"[..], Some(&b""[..])),
@@ -76,7 +80,10 @@ fn a_base_path_is_taken_from_whole_names_only() {
         assert_eq!(below.below_base(path), expected);
     }
     assert_eq!(below.url_path(b"x y"), "/a%20b/c/x%20y");
-    assert_eq!(Policy::new(SiteOptions::default()).below_base(b"x"), Some(&b"x"[..]));
+    assert_eq!(
+        Policy::new(SiteOptions::default()).below_base(b"x"),
+        Some(&b"x"[..])
+    );
     for text in ["", "a", "/", "//", "/a?b", "/../a", "/a\nb", "/%zz"] {
         assert!(base_path(text).is_err(), "{text:?}");
     }

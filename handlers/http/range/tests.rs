@@ -35,7 +35,10 @@ fn one_range_is_cut_to_the_representation() {
 #[test]
 fn several_ranges_keep_their_order() {
     let header = "bytes=500-599, -1\t,\t, 0-0";
-    assert_eq!(of_1000(header), Satisfiable(vec![500..600, 999..1000, 0..1]));
+    assert_eq!(
+        of_1000(header),
+        Satisfiable(vec![500..600, 999..1000, 0..1])
+    );
 }
 
 #[test]
@@ -105,7 +108,13 @@ fn more_than_sixteen_ranges_are_ignored() {
 fn overlapping_ranges_are_ignored() {
     let adjacent = vec![10..20, 0..10, 20..30];
     assert_eq!(of_1000("bytes=10-19,0-9,20-29"), Satisfiable(adjacent));
-    for header in ["bytes=0-9,9-10", "bytes=5-14,20-29,0-5", "bytes=0-,0-", "bytes=-1,999-", "bytes=0-999,500-500"] {
+    for header in [
+        "bytes=0-9,9-10",
+        "bytes=5-14,20-29,0-5",
+        "bytes=0-,0-",
+        "bytes=-1,999-",
+        "bytes=0-999,500-500",
+    ] {
         assert_eq!(of_1000(header), Ignore, "{header}");
     }
 }

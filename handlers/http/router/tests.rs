@@ -10,12 +10,24 @@ use crate::http::{Produced, events, websocket};
 fn router() -> Router {
     Router::new()
         .get("/", |_| Ok(Response::text("root")))
-        .get("/hello/{name}", |request| Ok(Response::text(format!("Hello, {}!", request.parameter("name")))))
-        .get("/files/{*path}", |request| Ok(Response::text(request.parameter("path").to_owned())))
+        .get("/hello/{name}", |request| {
+            Ok(Response::text(format!(
+                "Hello, {}!",
+                request.parameter("name")
+            )))
+        })
+        .get("/files/{*path}", |request| {
+            Ok(Response::text(request.parameter("path").to_owned()))
+        })
         .post("/sum", |request| {
             let mut text = String::new();
             request.body().read_to_string(&mut text)?;
-            Ok(Response::text(text.split('+').filter_map(|n| n.parse::<u32>().ok()).sum::<u32>().to_string()))
+            Ok(Response::text(
+                text.split('+')
+                    .filter_map(|n| n.parse::<u32>().ok())
+                    .sum::<u32>()
+                    .to_string(),
+            ))
         })
         .post("/lazy", |_| Ok(Response::new(204)))
         .get("/broken", |_| Err(io::Error::other("broken on purpose")))
@@ -33,7 +45,11 @@ fn router() -> Router {
             Ok(events(move |to| {
                 tick += 1;
                 to.event("tick", &format!("{tick}\nof 3"));
-                if tick == 3 { Produced::Over } else { Produced::After(Duration::from_secs(1)) }
+                if tick == 3 {
+                    Produced::Over
+                } else {
+                    Produced::After(Duration::from_secs(1))
+                }
             }))
         })
 }
@@ -69,7 +85,10 @@ fn routes_are_found_by_method_and_path() {
         ("GET", "/broken", 500, "500 Internal Server Error\n"),
     ] {
         let (answer, stays) = exchange(&format!("{method} {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{method} {path}: {answer}"
+        );
         assert_eq!(body(&answer), content, "{method} {path}");
         assert!(stays, "{method} {path}");
     }
@@ -78,9 +97,15 @@ fn routes_are_found_by_method_and_path() {
 #[test]
 fn head_and_options_are_answered_for_every_route() {
     let (head, _) = exchange("HEAD /hello/you HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert!(head.contains("Content-Length: 11\r\n") && body(&head).is_empty(), "{head}");
+    assert!(
+        head.contains("Content-Length: 11\r\n") && body(&head).is_empty(),
+        "{head}"
+    );
     let (options, _) = exchange("OPTIONS /hello/you HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert!(options.starts_with("HTTP/1.1 204 ") && options.contains("Allow: GET, HEAD, OPTIONS\r\n"), "{options}");
+    assert!(
+        options.starts_with("HTTP/1.1 204 ") && options.contains("Allow: GET, HEAD, OPTIONS\r\n"),
+        "{options}"
+    );
     assert!(!options.contains("Content-Length"), "{options}");
 }
 
@@ -92,29 +117,51 @@ fn a_body_is_read_whatever_its_framing() {
         "POST /sum HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n1+\r\n3\r\n2+3\r\n0\r\n\r\n",
     ] {
         let (answers, stays) = exchange(&format!("{request}{next}"));
-        assert!(answers.contains("\r\n\r\n6HTTP/1.1 200 OK") && answers.ends_with("root") && stays, "{answers}");
+        assert!(
+            answers.contains("\r\n\r\n6HTTP/1.1 200 OK") && answers.ends_with("root") && stays,
+            "{answers}"
+        );
     }
-    let (refused, stays) = exchange("POST /sum HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n");
-    assert!(refused.starts_with("HTTP/1.1 400 ") && refused.contains("Connection: close") && !stays, "{refused}");
+    let (refused, stays) =
+        exchange("POST /sum HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n");
+    assert!(
+        refused.starts_with("HTTP/1.1 400 ") && refused.contains("Connection: close") && !stays,
+        "{refused}"
+    );
 }
 
 #[test]
 fn an_unread_body_is_dropped_or_ends_the_connection() {
     let next = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-    let (answers, stays) = exchange(&format!("POST /lazy HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc{next}"));
-    assert!(answers.starts_with("HTTP/1.1 204 ") && answers.ends_with("root") && stays, "{answers}");
-    for field in ["Content-Length: 1000000", "Content-Length: 3\r\nExpect: 100-continue"] {
-        let (answer, stays) = exchange(&format!("POST /lazy HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n"));
-        assert!(answer.starts_with("HTTP/1.1 204 ") && answer.contains("Connection: close") && !stays, "{answer}");
+    let (answers, stays) = exchange(&format!(
+        "POST /lazy HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc{next}"
+    ));
+    assert!(
+        answers.starts_with("HTTP/1.1 204 ") && answers.ends_with("root") && stays,
+        "{answers}"
+    );
+    for field in [
+        "Content-Length: 1000000",
+        "Content-Length: 3\r\nExpect: 100-continue",
+    ] {
+        let (answer, stays) = exchange(&format!(
+            "POST /lazy HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n"
+        ));
+        assert!(
+            answer.starts_with("HTTP/1.1 204 ") && answer.contains("Connection: close") && !stays,
+            "{answer}"
+        );
     }
 }
 
 #[test]
 fn the_client_is_told_to_go_on_only_when_its_body_is_read() {
-    let (answers, _) =
-        exchange("POST /sum HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n4+5");
+    let (answers, _) = exchange(
+        "POST /sum HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n4+5",
+    );
     assert!(
-        answers.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK") && answers.ends_with("\r\n\r\n9"),
+        answers.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+            && answers.ends_with("\r\n\r\n9"),
         "{answers}"
     );
 }
@@ -124,15 +171,23 @@ fn filters_stand_around_the_routes_in_their_order() {
     let filtered = router()
         .filter(|request, inner| match request.path() {
             "/secret" => Ok(Response::new(403)),
-            _ => Ok(inner.respond(request)?.field("X-Outer", "1\r\nX-Injected: 2")),
+            _ => Ok(inner
+                .respond(request)?
+                .field("X-Outer", "1\r\nX-Injected: 2")),
         })
         .filter(|request, inner| Ok(inner.respond(request)?.field("X-Inner", "2")));
     let mut client = connect(filtered);
     client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /secret HTTP/1.1\r\nHost: h\r\n\r\n");
     let answers = String::from_utf8(client.received()).unwrap();
     let (first, second) = answers.split_once("root").unwrap();
-    assert!(first.contains("X-Inner: 2\r\nX-Outer: 1X-Injected: 2\r\n"), "{first}");
-    assert!(second.starts_with("HTTP/1.1 403 ") && !second.contains("X-Inner"), "{second}");
+    assert!(
+        first.contains("X-Inner: 2\r\nX-Outer: 1X-Injected: 2\r\n"),
+        "{first}"
+    );
+    assert!(
+        second.starts_with("HTTP/1.1 403 ") && !second.contains("X-Inner"),
+        "{second}"
+    );
 }
 
 #[test]
@@ -140,14 +195,24 @@ fn events_come_when_they_are_due_and_the_connection_goes_on() {
     let mut client = connect(router());
     client.send(b"GET /ticks HTTP/1.1\r\nHost: h\r\n\r\n");
     let first = String::from_utf8(client.received()).unwrap();
-    assert!(first.contains("Content-Type: text/event-stream\r\n") && first.contains("chunked"), "{first}");
-    assert!(first.ends_with("00000020\r\nevent: tick\ndata: 1\ndata: of 3\n\n\r\n"), "{first}");
+    assert!(
+        first.contains("Content-Type: text/event-stream\r\n") && first.contains("chunked"),
+        "{first}"
+    );
+    assert!(
+        first.ends_with("00000020\r\nevent: tick\ndata: 1\ndata: of 3\n\n\r\n"),
+        "{first}"
+    );
     client.advance(Duration::from_millis(900));
     assert_eq!(client.received(), b"");
     client.advance(Duration::from_millis(100));
     assert!(client.received().ends_with(b"data: 2\ndata: of 3\n\n\r\n"));
     client.advance(Duration::from_secs(1));
-    assert!(client.received().ends_with(b"data: 3\ndata: of 3\n\n\r\n0\r\n\r\n"));
+    assert!(
+        client
+            .received()
+            .ends_with(b"data: 3\ndata: of 3\n\n\r\n0\r\n\r\n")
+    );
     client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(client.received().ends_with(b"root"));
 }
@@ -159,7 +224,9 @@ fn a_client_of_http_1_0_gets_a_stream_without_chunks_and_then_the_end() {
     client.advance(Duration::from_secs(5));
     let all = String::from_utf8(client.received()).unwrap();
     assert!(
-        !all.contains("chunked") && all.contains("Connection: close") && all.ends_with("data: 3\ndata: of 3\n\n"),
+        !all.contains("chunked")
+            && all.contains("Connection: close")
+            && all.ends_with("data: 3\ndata: of 3\n\n"),
         "{all}"
     );
     assert!(client.is_closed());
@@ -167,7 +234,11 @@ fn a_client_of_http_1_0_gets_a_stream_without_chunks_and_then_the_end() {
 
 /// A frame of RFC 6455 §5.2 as a client sends it: masked, here by zeros.
 fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    [&[0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
+    [
+        &[0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0],
+        payload,
+    ]
+    .concat()
 }
 
 #[test]
@@ -181,7 +252,8 @@ fn a_websocket_answers_each_message_however_it_is_cut() {
     let text = String::from_utf8_lossy(&answer);
     // The example of RFC 6455 §1.3.
     assert!(
-        text.starts_with("HTTP/1.1 101 ") && text.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")
+        text.starts_with("HTTP/1.1 101 ")
+            && text.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")
     );
     assert!(answer.ends_with(b"\r\n\r\n\x81\x03one"), "{text}");
     client.send_bytewise(&[frame(2, b"two"), frame(9, b"are you there")].concat());
@@ -196,13 +268,19 @@ fn a_websocket_answers_each_message_however_it_is_cut() {
 fn what_is_no_websocket_handshake_is_told_so() {
     for (fields, status) in [
         ("", 400),
-        ("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", 400),
+        (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            400,
+        ),
         (
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
             426,
         ),
     ] {
         let (answer, stays) = exchange(&format!("GET /chat HTTP/1.1\r\nHost: h\r\n{fields}\r\n"));
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && stays, "{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")) && stays,
+            "{answer}"
+        );
     }
 }

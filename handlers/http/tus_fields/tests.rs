@@ -1,8 +1,15 @@
 use super::*;
 
 fn names(filename: Option<&str>, relative_path: Option<&str>) -> Result<Metadata, TusFieldError> {
-    let (filename, relative_path) = (filename.map(str::to_owned), relative_path.map(str::to_owned));
-    Ok(Metadata { filename, relative_path, modified: None })
+    let (filename, relative_path) = (
+        filename.map(str::to_owned),
+        relative_path.map(str::to_owned),
+    );
+    Ok(Metadata {
+        filename,
+        relative_path,
+        modified: None,
+    })
 }
 
 #[test]
@@ -12,7 +19,10 @@ fn metadata_is_a_list_of_keys_and_encoded_values() {
             "filename d29ybGRfZG9taW5hdGlvbl9wbGFuLnBkZg==,is_confidential",
             names(Some("world_domination_plan.pdf"), None),
         ),
-        ("relativePath YS9i, filename Yg==", names(Some("b"), Some("a/b"))),
+        (
+            "relativePath YS9i, filename Yg==",
+            names(Some("b"), Some("a/b")),
+        ),
         ("a , b ,\tfilename w6k=", names(Some("\u{e9}"), None)),
         ("filename", names(Some(""), None)),
         ("Filename Yg==", names(None, None)),
@@ -35,16 +45,44 @@ fn metadata_is_a_list_of_keys_and_encoded_values() {
 #[test]
 fn a_date_is_in_seconds_or_in_milliseconds() {
     let encoded = |key: &str, value: &str| format!("{key} {}", STANDARD.encode_to_string(value));
-    let (seconds, milliseconds) = (encoded("mtime", "1500.5"), encoded("lastModified", "1500500"));
+    let (seconds, milliseconds) = (
+        encoded("mtime", "1500.5"),
+        encoded("lastModified", "1500500"),
+    );
     let date = Some(UNIX_EPOCH + std::time::Duration::from_millis(1_500_500));
-    for field in [seconds.clone(), milliseconds, format!("{},{seconds}", encoded("lastModified", "1"))] {
-        assert_eq!(metadata(field.as_bytes()).unwrap().modified, date, "{field}");
+    for field in [
+        seconds.clone(),
+        milliseconds,
+        format!("{},{seconds}", encoded("lastModified", "1")),
+    ] {
+        assert_eq!(
+            metadata(field.as_bytes()).unwrap().modified,
+            date,
+            "{field}"
+        );
     }
-    for unknown in [encoded("mtime", ""), encoded("lastModified", "null"), "mtime".to_owned(), encoded("Mtime", "x")] {
-        assert_eq!(metadata(unknown.as_bytes()), Ok(Metadata::default()), "{unknown}");
+    for unknown in [
+        encoded("mtime", ""),
+        encoded("lastModified", "null"),
+        "mtime".to_owned(),
+        encoded("Mtime", "x"),
+    ] {
+        assert_eq!(
+            metadata(unknown.as_bytes()),
+            Ok(Metadata::default()),
+            "{unknown}"
+        );
     }
-    for wrong in [encoded("mtime", "yesterday"), encoded("lastModified", "1.5"), encoded("mtime", "-1")] {
-        assert_eq!(metadata(wrong.as_bytes()), Err(TusFieldError::Date), "{wrong}");
+    for wrong in [
+        encoded("mtime", "yesterday"),
+        encoded("lastModified", "1.5"),
+        encoded("mtime", "-1"),
+    ] {
+        assert_eq!(
+            metadata(wrong.as_bytes()),
+            Err(TusFieldError::Date),
+            "{wrong}"
+        );
     }
 }
 
@@ -52,16 +90,32 @@ fn a_date_is_in_seconds_or_in_milliseconds() {
 fn a_checksum_is_an_algorithm_and_as_many_bytes_as_it_has() {
     let sha1 = checksum(b"sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=").unwrap();
     assert_eq!(sha1.sha1.map(|digest| digest[0]), Some(0x2a));
-    assert!(checksum(b"md5 kAFQmDzST7DWlj99KOF/cg==").unwrap().md5.is_some());
-    assert!(checksum(b"sha256 ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=").unwrap().sha256.is_some());
+    assert!(
+        checksum(b"md5 kAFQmDzST7DWlj99KOF/cg==")
+            .unwrap()
+            .md5
+            .is_some()
+    );
+    assert!(
+        checksum(b"sha256 ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=")
+            .unwrap()
+            .sha256
+            .is_some()
+    );
     for (field, error) in [
         ("", TusFieldError::Checksum),
         ("sha1", TusFieldError::Checksum),
         ("sha1 Kq5", TusFieldError::Checksum),
-        ("sha1  Kq5sNclPz7QV2+lfQIuc6R7oRu0=", TusFieldError::Checksum),
+        (
+            "sha1  Kq5sNclPz7QV2+lfQIuc6R7oRu0=",
+            TusFieldError::Checksum,
+        ),
         ("sha1 ", TusFieldError::Length),
         ("md5 Kq5sNclPz7QV2+lfQIuc6R7oRu0=", TusFieldError::Length),
-        ("SHA1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=", TusFieldError::Algorithm),
+        (
+            "SHA1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=",
+            TusFieldError::Algorithm,
+        ),
         ("crc32 AAAAAA==", TusFieldError::Algorithm),
     ] {
         assert_eq!(checksum(field.as_bytes()), Err(error), "{field}");
@@ -70,9 +124,12 @@ fn a_checksum_is_an_algorithm_and_as_many_bytes_as_it_has() {
 
 #[test]
 fn a_number_has_digits_only() {
-    for (field, read) in
-        [("0", Some(0)), ("007", Some(7)), ("18446744073709551615", Some(u64::MAX)), ("18446744073709551616", None)]
-    {
+    for (field, read) in [
+        ("0", Some(0)),
+        ("007", Some(7)),
+        ("18446744073709551615", Some(u64::MAX)),
+        ("18446744073709551616", None),
+    ] {
         assert_eq!(number(field.as_bytes()), read);
     }
     for field in ["", "+1", "-1", "1 ", "0x1", "1.0", "1,1", "\u{663}"] {

@@ -1,7 +1,8 @@
 //! `--after-upload`: a command for each file that was stored.
 //!
-//! One thread runs one command after the other; requests only put what it is to be told into a queue, and never wait.
-//! When the server ends, the command that runs is killed with all that it has started, and the rest isn't run.
+//! One thread runs one command after the other; requests only put what it is to be told into a
+//! queue, and never wait. When the server ends, the command that runs is killed with all that it
+//! has started, and the rest isn't run.
 
 use std::fmt;
 use std::io::{self, Write, pipe};
@@ -40,8 +41,13 @@ impl FromStr for CommandLine {
     fn from_str(text: &str) -> Result<CommandLine, String> {
         let words = shell_words::split(text).map_err(|_| "a quote isn't closed")?;
         let mut words = words.into_iter();
-        let program = words.next().ok_or("expected a program, and its arguments if it takes some")?;
-        Ok(CommandLine { program, arguments: words.collect() })
+        let program = words
+            .next()
+            .ok_or("expected a program, and its arguments if it takes some")?;
+        Ok(CommandLine {
+            program,
+            arguments: words.collect(),
+        })
     }
 }
 
@@ -81,17 +87,32 @@ impl AfterUpload {
     ///
     /// # Errors
     /// The folder's path isn't UTF-8, and so no JSON; or those of the system.
-    pub(super) fn start(command_line: CommandLine, time: Duration, folder: &Path) -> io::Result<AfterUpload> {
+    pub(super) fn start(
+        command_line: CommandLine,
+        time: Duration,
+        folder: &Path,
+    ) -> io::Result<AfterUpload> {
         let folder = folder.canonicalize()?.into_os_string().into_string();
-        let folder =
-            folder.map_err(|_| io::Error::other("its path isn't UTF-8, and --after-upload couldn't tell it"))?;
+        let folder = folder.map_err(|_| {
+            io::Error::other("its path isn't UTF-8, and --after-upload couldn't tell it")
+        })?;
         let (queue, told) = sync_channel(WAITING);
         let (hold, end) = UnixStream::pair()?;
-        let limits = Limits { time, output: MAX_OUTPUT };
+        let limits = Limits {
+            time,
+            output: MAX_OUTPUT,
+        };
         let thread = thread::Builder::new()
             .name("after-upload".to_owned())
             .spawn(move || run_all(&command_line, limits, &end, &told))?;
-        Ok(AfterUpload { folder, runner: Mutex::new(Some(Runner { queue, hold, thread })) })
+        Ok(AfterUpload {
+            folder,
+            runner: Mutex::new(Some(Runner {
+                queue,
+                hold,
+                thread,
+            })),
+        })
     }
 
     /// Has the command run for a file. Never waits.
@@ -121,7 +142,14 @@ impl AfterUpload {
 
     /// Ends the command that runs, and the thread. Those that wait aren't run.
     pub(super) fn end(&self) {
-        let Some(Runner { queue, hold, thread }) = self.runner.lock().take() else { return };
+        let Some(Runner {
+            queue,
+            hold,
+            thread,
+        }) = self.runner.lock().take()
+        else {
+            return;
+        };
         drop((queue, hold));
         if thread.join().is_err() {
             log::error!("the thread of --after-upload has failed");
@@ -135,43 +163,73 @@ impl fmt::Debug for AfterUpload {
     }
 }
 
-fn run_all(command_line: &CommandLine, limits: Limits, end: &UnixStream, queue: &Receiver<Vec<u8>>) {
+fn run_all(
+    command_line: &CommandLine,
+    limits: Limits,
+    end: &UnixStream,
+    queue: &Receiver<Vec<u8>>,
+) {
     let program = &command_line.program;
     while let Ok(told) = queue.recv() {
         match run(command_line, limits, end, &told) {
             Ok(Some(output)) => log_failure(program, &told, &output),
             Ok(None) => {
                 let left = 1 + queue.try_iter().count();
-                log::warn!("--after-upload: the server ends before {program} is done with {left} files");
+                log::warn!(
+                    "--after-upload: the server ends before {program} is done with {left} files"
+                );
                 return;
             }
-            Err(error) => log::error!("--after-upload: {program}: {error}; it should hear of {}", shown(&told)),
+            Err(error) => log::error!(
+                "--after-upload: {program}: {error}; it should hear of {}",
+                shown(&told)
+            ),
         }
     }
 }
 
 /// Runs the command for one file. `None` if the server ends.
-fn run(command_line: &CommandLine, limits: Limits, end: &UnixStream, told: &[u8]) -> io::Result<Option<Output>> {
+fn run(
+    command_line: &CommandLine,
+    limits: Limits,
+    end: &UnixStream,
+    told: &[u8],
+) -> io::Result<Option<Output>> {
     if has_ended(end)? {
         return Ok(None);
     }
     let (input, mut writer) = pipe()?;
-    // The pipe takes it all before anybody reads: no path is so long. A command that doesn't read must not stop the
-    // thread.
+    // The pipe takes it all before anybody reads: no path is so long. A command that doesn't read
+    // must not stop the thread.
     rustix::io::ioctl_fionbio(&writer, true)?;
     writer.write_all(told)?;
     drop(writer);
     let mut command = Command::new(&command_line.program);
-    command.args(&command_line.arguments).stdin(Stdio::from(input));
+    command
+        .args(&command_line.arguments)
+        .stdin(Stdio::from(input));
     // What ends the server hangs up on the command, as a client that goes does in `exec`.
-    command::run(&mut command, limits, Client { socket: Some(end.as_fd()), half_closed: true })
+    command::run(
+        &mut command,
+        limits,
+        Client {
+            socket: Some(end.as_fd()),
+            half_closed: true,
+        },
+    )
 }
 
 /// Whether the other end of this pair is dropped: nothing is ever sent through it.
 fn has_ended(end: &UnixStream) -> io::Result<bool> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut ends = [PollFd::new(end, PollFlags::empty())];
-    poll(&mut ends, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    poll(
+        &mut ends,
+        Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    )?;
     Ok(ends[0].revents().contains(PollFlags::HUP))
 }
 
@@ -183,7 +241,12 @@ fn log_failure(program: &str, told: &[u8], output: &Output) {
         TIMED_OUT => format!("its time was over (exit code {TIMED_OUT})"),
         code => format!("exit code {code}"),
     };
-    let last_line = output.errors.trim_ascii_end().rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+    let last_line = output
+        .errors
+        .trim_ascii_end()
+        .rsplit(|&byte| byte == b'\n')
+        .next()
+        .unwrap_or_default();
     log::error!(
         "--after-upload: {program}: {outcome}: {:?}; it was told {}",
         String::from_utf8_lossy(last_line),

@@ -1,6 +1,8 @@
-//! `DELETE`, `MKCOL` and `MOVE` (RFC 9110 §9.3.5, RFC 4918 §9.3 and §9.9): changes of the tree that carry no content.
+//! `DELETE`, `MKCOL` and `MOVE` (RFC 9110 §9.3.5, RFC 4918 §9.3 and §9.9): changes of the tree that
+//! carry no content.
 //!
-//! Folders are entered through the directory handle of the root, symlinks are changed and never followed.
+//! Folders are entered through the directory handle of the root, symlinks are changed and never
+//! followed.
 
 use std::ffi::OsStr;
 use std::io;
@@ -26,7 +28,11 @@ pub(super) fn delete(shared: &Shared, head: &Head<'_>) -> Result<Response, Respo
     let path = existing(shared, &place)?;
     Guard::of(head).check(shared.root(), &place.path)?;
     let root = shared.root();
-    let removed = if is_folder(root, path)? { root.remove_dir(path) } else { root.remove_file(path) };
+    let removed = if is_folder(root, path)? {
+        root.remove_dir(path)
+    } else {
+        root.remove_file(path)
+    };
     removed.map_err(|error| of_system(&error))?;
     shared.store.removed(&place.path);
     shared.site.cache.forget(&place.path);
@@ -55,7 +61,11 @@ fn exists() -> Response {
 }
 
 /// Gives a file or folder another name, or place.
-pub(super) fn move_to(shared: &Shared, head: &Head<'_>, permit: &Permit) -> Result<Response, Response> {
+pub(super) fn move_to(
+    shared: &Shared,
+    head: &Head<'_>,
+    permit: &Permit,
+) -> Result<Response, Response> {
     let (source, target) = (Place::of(&shared.site, head)?, destination(shared, head)?);
     permit.check_move(&source.path, &target.path)?;
     let root = shared.root();
@@ -69,17 +79,30 @@ pub(super) fn move_to(shared: &Shared, head: &Head<'_>, permit: &Permit) -> Resu
         return Err(say(409, "A file's name has no slash at its end."));
     }
     let replace = match head.joined("overwrite").as_deref() {
-        None | Some(b"T") => !matches!(shared.on_duplicate, Some(OnDuplicate::Error | OnDuplicate::Rename)),
+        None | Some(b"T") => !matches!(
+            shared.on_duplicate,
+            Some(OnDuplicate::Error | OnDuplicate::Rename)
+        ),
         Some(b"F") => false,
         Some(_) => return Err(say(400, "Overwrite is `T` or `F`.")), // RFC 4918 §10.6
     };
     let may_replace = permit.may_throughout(Rights::DELETE, &target.path);
-    let taken = || if may_replace { guard::failed() } else { permit.refusal() };
+    let taken = || {
+        if may_replace {
+            guard::failed()
+        } else {
+            permit.refusal()
+        }
+    };
     let is_new = rename(root, from, target.path(), replace && may_replace, taken)?;
     shared.store.moved(&source.path, &target.path);
     shared.site.cache.forget(&source.path);
     shared.site.cache.forget(&target.path);
-    Ok(if is_new { Response::new(201).field("Location", &target.location) } else { Response::new(204) })
+    Ok(if is_new {
+        Response::new(201).field("Location", &target.location)
+    } else {
+        Response::new(204)
+    })
 }
 
 fn destination(shared: &Shared, head: &Head<'_>) -> Result<Place, Response> {
@@ -92,10 +115,15 @@ fn destination(shared: &Shared, head: &Head<'_>) -> Result<Place, Response> {
         DestinationError::Elsewhere => say(502, "The Destination is on another server."), // RFC 4918 §9.9.4
     })?;
     let place = Place::at(&shared.site, path)?;
-    if place.path.is_empty() { Err(say(403, "The root can't be replaced.")) } else { Ok(place) }
+    if place.path.is_empty() {
+        Err(say(403, "The root can't be replaced."))
+    } else {
+        Ok(place)
+    }
 }
 
-/// Renames, and tells whether the name was free. If it is not to be `replace`d, `taken` is the answer.
+/// Renames, and tells whether the name was free. If it is not to be `replace`d, `taken` is the
+/// answer.
 fn rename(
     root: &Dir,
     from: &Path,
@@ -109,9 +137,12 @@ fn rename(
         io::ErrorKind::NotFound => say(409, "The folder into which it would go isn't there."),
         _ => of_system(&error),
     })?;
-    // Not every file system knows the flag; then somebody may take the name between the look and the move.
+    // Not every file system knows the flag; then somebody may take the name between the look and
+    // the move.
     let moved = match renameat_with(&from_folder, from, &to_folder, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS) if to_folder.symlink_metadata(to).is_ok() => Err(Errno::EXIST),
+        Err(Errno::INVAL | Errno::NOSYS) if to_folder.symlink_metadata(to).is_ok() => {
+            Err(Errno::EXIST)
+        }
         Err(Errno::INVAL | Errno::NOSYS) => renameat(&from_folder, from, &to_folder, to),
         moved => moved,
     };
@@ -121,7 +152,9 @@ fn rename(
         Err(Errno::EXIST) => match renameat(&from_folder, from, &to_folder, to) {
             Ok(()) => Ok(false),
             // A folder with something in it is never replaced.
-            Err(Errno::NOTEMPTY | Errno::EXIST) => Err(say(409, "A folder that isn't empty is in the way.")),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                Err(say(409, "A folder that isn't empty is in the way."))
+            }
             Err(error) => Err(of_system(&error.into())),
         },
         Err(error) => Err(of_system(&error.into())),
@@ -152,8 +185,10 @@ fn existing<'a>(shared: &Shared, place: &'a Place) -> Result<&'a Path, Response>
 }
 
 fn is_folder(root: &Dir, path: &Path) -> Result<bool, Response> {
-    root.symlink_metadata(path).map(|metadata| metadata.is_dir()).map_err(|error| match error.kind() {
-        io::ErrorKind::NotADirectory => say(404, "There is nothing at this address."),
-        _ => of_system(&error),
-    })
+    root.symlink_metadata(path)
+        .map(|metadata| metadata.is_dir())
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotADirectory => say(404, "There is nothing at this address."),
+            _ => of_system(&error),
+        })
 }

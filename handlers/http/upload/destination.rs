@@ -9,12 +9,15 @@ pub(super) enum DestinationError {
     Elsewhere,
 }
 
-/// The path within a destination: of an absolute URI on the host that was asked, or alone. A query and what follows
-/// stay with it.
+/// The path within a destination: of an absolute URI on the host that was asked, or alone. A query
+/// and what follows stay with it.
 ///
 /// # Errors
 /// See [`DestinationError`].
-pub(super) fn path<'a>(destination: &'a [u8], host: Option<&[u8]>) -> Result<&'a [u8], DestinationError> {
+pub(super) fn path<'a>(
+    destination: &'a [u8],
+    host: Option<&[u8]>,
+) -> Result<&'a [u8], DestinationError> {
     if destination.starts_with(b"/") && !destination.starts_with(b"//") {
         return Ok(destination);
     }
@@ -50,15 +53,41 @@ mod tests {
             ("https://h:443/", "/"),
             ("http://h/b/http://i/", "/b/http://i/"),
         ] {
-            assert_eq!(super::path(destination.as_bytes(), Some(b"h")), Ok(path.as_bytes()), "{destination}");
+            assert_eq!(
+                super::path(destination.as_bytes(), Some(b"h")),
+                Ok(path.as_bytes()),
+                "{destination}"
+            );
         }
         assert_eq!(path(b"http://h:8000/b", Some(b"h:8000")), Ok(&b"/b"[..]));
-        for elsewhere in ["http://i/b", "http://h:81/b", "https://h:80/b", "http://h@i/b", "http:///b"] {
-            assert_eq!(path(elsewhere.as_bytes(), Some(b"h")), Err(DestinationError::Elsewhere), "{elsewhere}");
+        for elsewhere in [
+            "http://i/b",
+            "http://h:81/b",
+            "https://h:80/b",
+            "http://h@i/b",
+            "http:///b",
+        ] {
+            assert_eq!(
+                path(elsewhere.as_bytes(), Some(b"h")),
+                Err(DestinationError::Elsewhere),
+                "{elsewhere}"
+            );
         }
         assert_eq!(path(b"http://h/b", None), Err(DestinationError::Elsewhere));
-        for malformed in ["", "b", "//h/b", "ftp://h/b", "http://h", "http:/h", "://h/"] {
-            assert_eq!(path(malformed.as_bytes(), Some(b"h")), Err(DestinationError::Malformed), "{malformed}");
+        for malformed in [
+            "",
+            "b",
+            "//h/b",
+            "ftp://h/b",
+            "http://h",
+            "http:/h",
+            "://h/",
+        ] {
+            assert_eq!(
+                path(malformed.as_bytes(), Some(b"h")),
+                Err(DestinationError::Malformed),
+                "{malformed}"
+            );
         }
     }
 }

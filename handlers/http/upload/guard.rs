@@ -40,14 +40,17 @@ impl Guard {
         self.if_none_match.as_deref() == Some(b"*")
     }
 
-    /// For as long as the result lives, nobody else who has conditions changes a file, not even in another process: of
-    /// two who saw the same one, only one may replace it (RFC 9110 §13.1.1). It may have to be waited for, so that
-    /// nothing slow should be done meanwhile.
+    /// For as long as the result lives, nobody else who has conditions changes a file, not even in
+    /// another process: of two who saw the same one, only one may replace it (RFC 9110 §13.1.1). It
+    /// may have to be waited for, so that nothing slow should be done meanwhile.
     ///
     /// # Errors
     /// Those of the system.
     pub(super) fn alone(&self, root: &Dir) -> io::Result<Option<OwnedFd>> {
-        if self.if_match.is_none() && self.if_none_match.is_none() && self.if_unmodified_since.is_none() {
+        if self.if_match.is_none()
+            && self.if_none_match.is_none()
+            && self.if_unmodified_since.is_none()
+        {
             return Ok(None);
         }
         // The folder is there, and ours, as long as a file is on its way.
@@ -71,7 +74,10 @@ impl Guard {
         let etag = etag.map(|file| entry::etag((file.mtime(), file.mtime_nsec()), file.len()));
         let current = metadata.map(|metadata| Validators {
             etag: etag.as_deref().map(str::as_bytes),
-            last_modified: metadata.modified().ok().map(|time| time.into_std().clamp(UNIX_EPOCH, SystemTime::now())),
+            last_modified: metadata
+                .modified()
+                .ok()
+                .map(|time| time.into_std().clamp(UNIX_EPOCH, SystemTime::now())),
         });
         match evaluate(&conditions, current.as_ref(), false) {
             Outcome::PreconditionFailed => Err(failed()),
@@ -80,8 +86,8 @@ impl Guard {
     }
 }
 
-/// A list of entity tags in which those of coded forms stand for the file's own: browsers ask for a form, and never see
-/// another tag.
+/// A list of entity tags in which those of coded forms stand for the file's own: browsers ask for a
+/// form, and never see another tag.
 fn of_any_form(list: &[u8]) -> Vec<u8> {
     let mut text = String::from_utf8_lossy(list).into_owned();
     for coding in Coding::ALL {
@@ -92,5 +98,8 @@ fn of_any_form(list: &[u8]) -> Vec<u8> {
 
 /// The answer to a request whose conditions don't hold.
 pub(super) fn failed() -> Response {
-    say(412, "Nothing is changed: what stands there isn't what the request expects.")
+    say(
+        412,
+        "Nothing is changed: what stands there isn't what the request expects.",
+    )
 }

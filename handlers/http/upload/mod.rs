@@ -1,7 +1,9 @@
-//! `serve http --upload`: files are stored, replaced, moved and removed below the root that is served.
+//! `serve http --upload`: files are stored, replaced, moved and removed below the root that is
+//! served.
 //!
-//! [`Uploads`] stands before the site: it takes the methods that change something, and leaves the others to it. Bytes
-//! go through the shared [`store`](crate::common::store), in which a file gets its name only when it is complete.
+//! [`Uploads`] stands before the site: it takes the methods that change something, and leaves the
+//! others to it. Bytes go through the shared [`store`](crate::common::store), in which a file gets
+//! its name only when it is complete.
 
 mod after;
 mod change;
@@ -37,7 +39,9 @@ use super::site::Site;
 use super::target;
 use crate::cli::{duration, size};
 use crate::common::accounts::{Accounts, Ledger};
-use crate::common::store::{Intent, Name, OnDuplicate, Published, Store, StoreOptions, is_reserved};
+use crate::common::store::{
+    Intent, Name, OnDuplicate, Published, Store, StoreOptions, is_reserved,
+};
 use after::AfterUpload;
 pub use after::CommandLine;
 use refusal::say;
@@ -52,10 +56,12 @@ const SLICE: Duration = Duration::from_millis(100);
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Uploads")]
 pub struct UploadOptions {
-    /// Let everybody who can connect store, replace, move and remove files; with --accounts, those who have the right
+    /// Let everybody who can connect store, replace, move and remove files; with --accounts, those
+    /// who have the right
     #[arg(long)]
     pub upload: bool,
-    /// What happens to a file whose name is taken [default: PUT and MOVE replace it, forms are refused]
+    /// What happens to a file whose name is taken [default: PUT and MOVE replace it, forms are
+    /// refused]
     #[arg(long, value_enum, value_name = "POLICY", requires = "upload")]
     pub on_duplicate: Option<OnDuplicate>,
     /// The largest file that is taken
@@ -70,8 +76,8 @@ pub struct UploadOptions {
     /// Answer before a file is on the disk: faster, but a power cut may lose it
     #[arg(long, requires = "upload")]
     pub no_fsync: bool,
-    /// Run this command for each file that was stored, one after the other; it is told of the file on its standard
-    /// input, in JSON. The words are split as a shell does; no shell runs them
+    /// Run this command for each file that was stored, one after the other; it is told of the file
+    /// on its standard input, in JSON. The words are split as a shell does; no shell runs them
     #[arg(long, value_name = "COMMAND", requires = "upload")]
     pub after_upload: Option<CommandLine>,
     /// A command of --after-upload that runs for longer is killed
@@ -91,7 +97,8 @@ struct Shared {
 }
 
 impl Uploads {
-    /// Takes files into the folder of a site, at this path. What users store counts for their quotas in the accounts.
+    /// Takes files into the folder of a site, at this path. What users store counts for their
+    /// quotas in the accounts.
     pub(crate) fn new(
         site: Arc<Site>,
         folder: &Path,
@@ -104,11 +111,14 @@ impl Uploads {
             partial_expiry: options.partial_expiry,
             sync: !options.no_fsync,
         };
-        let ledger = accounts.map(|accounts| Ledger::new(accounts, folder)).transpose()?;
+        let ledger = accounts
+            .map(|accounts| Ledger::new(accounts, folder))
+            .transpose()?;
         let store = Store::with_ledger(site.root.dir().try_clone()?, store, ledger);
         let after = options.after_upload.clone();
-        let after =
-            after.map(|command| AfterUpload::start(command, options.after_upload_timeout, folder)).transpose()?;
+        let after = after
+            .map(|command| AfterUpload::start(command, options.after_upload_timeout, folder))
+            .transpose()?;
         Ok(Uploads(Arc::new(Shared {
             site,
             store,
@@ -135,7 +145,10 @@ struct Sender {
 impl Sender {
     /// A file that is to be stored under this name, at the expense of the sender.
     fn intent(&self, name: Name) -> Intent {
-        Intent { payer: self.permit.payer().map(str::to_owned), ..Intent::new(name) }
+        Intent {
+            payer: self.permit.payer().map(str::to_owned),
+            ..Intent::new(name)
+        }
     }
 }
 
@@ -154,7 +167,11 @@ impl Shared {
     fn stored(&self, published: &Published, sender: &Sender, method: &str) {
         let name = published.name.as_str();
         self.site.cache.forget(name.as_bytes());
-        log::info!("{}: {method}: stored {name:?}, {} bytes", sender.address, published.size);
+        log::info!(
+            "{}: {method}: stored {name:?}, {} bytes",
+            sender.address,
+            published.size
+        );
         if let Some(after) = &self.after {
             after.run(published, sender, method);
         }
@@ -174,9 +191,14 @@ impl Shared {
     fn options(&self, head: &Head<'_>) -> Response {
         let policy = &self.site.policy;
         let mut response = Response::new(204).field("Allow", ALLOW);
-        let is_allowed = head.values("origin").next().is_some_and(|origin| policy.allows(origin));
+        let is_allowed = head
+            .values("origin")
+            .next()
+            .is_some_and(|origin| policy.allows(origin));
         let methods = if is_allowed { ALLOW } else { METHODS };
-        response.fields += &cors::preflight(head, methods).filter(|_| policy.cors).unwrap_or_default();
+        response.fields += &cors::preflight(head, methods)
+            .filter(|_| policy.cors)
+            .unwrap_or_default();
         tus::abilities(self, response)
     }
 }
@@ -199,20 +221,33 @@ impl Application for Uploads {
             (None, Method::Post) => form::begin,
             _ => return None,
         };
-        let sender = Sender { address: client_address.clone(), permit: permit.clone() };
+        let sender = Sender {
+            address: client_address.clone(),
+            permit: permit.clone(),
+        };
         let is_allowed = origin::check(&self.0.site.policy, head);
-        Some(match is_allowed.and_then(|()| receiver(&self.0, head, sender)) {
-            Ok(receiver) => Ok(Box::new(Dressed { receiver, shared: Arc::clone(&self.0) })),
-            Err(refused) if verb.is_some() => Err(self.0.dressed(tus::spoken(&self.0, refused))),
-            Err(refused) => Err(self.0.dressed(refused)),
-        })
+        Some(
+            match is_allowed.and_then(|()| receiver(&self.0, head, sender)) {
+                Ok(receiver) => Ok(Box::new(Dressed {
+                    receiver,
+                    shared: Arc::clone(&self.0),
+                })),
+                Err(refused) if verb.is_some() => {
+                    Err(self.0.dressed(tus::spoken(&self.0, refused)))
+                }
+                Err(refused) => Err(self.0.dressed(refused)),
+            },
+        )
     }
 
     fn respond(&self, request: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
         let head = request.head;
         let response = match head.method {
             _ if let Some(verb) = Verb::of(head) => {
-                let sender = Sender { address: request.client_address.clone(), permit: request.permit.clone() };
+                let sender = Sender {
+                    address: request.client_address.clone(),
+                    permit: request.permit.clone(),
+                };
                 tus::answer(&self.0, verb, head, &sender)
             }
             Method::Get if let Some(script) = page::script(head) => script,
@@ -221,8 +256,15 @@ impl Application for Uploads {
             _ => {
                 let changed = self.0.change(head, request.permit);
                 if let Ok(response) = &changed {
-                    let (method, target) = (head.method_name.escape_ascii(), head.raw_target.escape_ascii());
-                    log::info!("{}: {method} {target}: {}", request.client_address, response.status());
+                    let (method, target) = (
+                        head.method_name.escape_ascii(),
+                        head.raw_target.escape_ascii(),
+                    );
+                    log::info!(
+                        "{}: {method} {target}: {}",
+                        request.client_address,
+                        response.status()
+                    );
                 }
                 changed.unwrap_or_else(|refused| refused)
             }
@@ -239,10 +281,12 @@ struct Dressed {
 
 impl Receiver for Dressed {
     fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
-        self.receiver.receive(body, rfile).map_err(|stopped| match stopped {
-            Stopped::Refused(response) => self.shared.dressed(*response).into(),
-            other => other,
-        })
+        self.receiver
+            .receive(body, rfile)
+            .map_err(|stopped| match stopped {
+                Stopped::Refused(response) => self.shared.dressed(*response).into(),
+                other => other,
+            })
     }
 
     fn finish(self: Box<Self>) -> Response {
@@ -253,10 +297,16 @@ impl Receiver for Dressed {
 /// # Errors
 /// 415: the content isn't the files' bytes (RFC 9110 §8.4).
 fn uncoded(head: &Head<'_>) -> Result<(), Response> {
-    if head.values("content-encoding").all(|coding| coding.eq_ignore_ascii_case(b"identity")) {
+    if head
+        .values("content-encoding")
+        .all(|coding| coding.eq_ignore_ascii_case(b"identity"))
+    {
         return Ok(());
     }
-    Err(say(415, "Nothing is stored: send the file as it is, without Content-Encoding."))
+    Err(say(
+        415,
+        "Nothing is stored: send the file as it is, without Content-Encoding.",
+    ))
 }
 
 /// What a request's target names below the root.
@@ -274,15 +324,24 @@ impl Place {
         Place::at(site, &path_and_query(&head.target))
     }
 
-    /// Takes a raw target apart. The folder of partial uploads is no place where anything could be changed.
+    /// Takes a raw target apart. The folder of partial uploads is no place where anything could be
+    /// changed.
     fn at(site: &Site, raw: &[u8]) -> Result<Place, Response> {
-        let target = target::parse(raw).map_err(|error| say(400, &format!("The path was refused: {error}.")))?;
-        let path = site.policy.below_base(&target.path).ok_or_else(|| say(404, "There is nothing at this address."))?;
+        let target = target::parse(raw)
+            .map_err(|error| say(400, &format!("The path was refused: {error}.")))?;
+        let path = site
+            .policy
+            .below_base(&target.path)
+            .ok_or_else(|| say(404, "There is nothing at this address."))?;
         if path.split(|&byte| byte == b'/').any(is_reserved) {
             return Err(say(403, "The server keeps partial uploads there."));
         }
         let (location, path) = (site.policy.url_path(path), path.to_vec());
-        let place = Place { path, trailing_slash: target.trailing_slash, location };
+        let place = Place {
+            path,
+            trailing_slash: target.trailing_slash,
+            location,
+        };
         if site.root.leads_astray(place.path()) {
             return Err(say(403, "Symbolic links aren't followed here."));
         }
@@ -296,7 +355,8 @@ impl Place {
 
     /// The path as a name that the store takes.
     fn name(&self) -> Result<Name, Response> {
-        let text = std::str::from_utf8(&self.path).map_err(|_| say(403, "The name is refused: it is no UTF-8."))?;
+        let text = std::str::from_utf8(&self.path)
+            .map_err(|_| say(403, "The name is refused: it is no UTF-8."))?;
         Name::path(text).map_err(|error| refusal::of(&error))
     }
 }

@@ -1,5 +1,5 @@
-//! Requests that a browser sends on behalf of a page from elsewhere: without a check, any page that somebody visits
-//! could store files here.
+//! Requests that a browser sends on behalf of a page from elsewhere: without a check, any page that
+//! somebody visits could store files here.
 
 use super::refusal::say;
 use crate::http::head::Head;
@@ -17,11 +17,19 @@ pub(super) fn check(policy: &Policy, head: &Head<'_>) -> Result<(), Response> {
         (None, None) => true, // no browser, or nobody's page
     };
     let is_allowed = || value("origin").is_some_and(|origin| policy.allows(origin));
-    if is_own || is_allowed() { Ok(()) } else { Err(say(403, "Pages of other sites may change nothing here.")) }
+    if is_own || is_allowed() {
+        Ok(())
+    } else {
+        Err(say(403, "Pages of other sites may change nothing here."))
+    }
 }
 
 /// Whether an origin (RFC 6454 §6.2) has this host and port.
 fn is_of(origin: &[u8], host: Option<&[u8]>) -> bool {
-    let without_scheme = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
-    without_scheme.zip(host).is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host))
+    let without_scheme = origin
+        .strip_prefix(b"http://")
+        .or_else(|| origin.strip_prefix(b"https://"));
+    without_scheme
+        .zip(host)
+        .is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host))
 }

@@ -1,7 +1,7 @@
 //! The upload area of a folder's page: a plain form, and the script that makes more of it.
 //!
-//! The script is served below the folder, under a name that no file can have; the policy of the page lets this one
-//! script run, by a nonce, and no other (Content Security Policy Level 3).
+//! The script is served below the folder, under a name that no file can have; the policy of the
+//! page lets this one script run, by a nonce, and no other (Content Security Policy Level 3).
 
 use std::fmt;
 use std::io::{self, Write};
@@ -39,7 +39,11 @@ impl Nonce {
 
     /// The `Content-Security-Policy` of the page.
     pub(crate) fn policy(&self) -> String {
-        format!("{}; script-src 'nonce-{}'; connect-src 'self'", document::POLICY, self.0)
+        format!(
+            "{}; script-src 'nonce-{}'; connect-src 'self'",
+            document::POLICY,
+            self.0
+        )
     }
 }
 
@@ -61,21 +65,35 @@ pub(crate) fn write(nonce: &Nonce, to: &mut Vec<u8>) {
     );
 }
 
-/// The page of a folder that takes files and shows none. `?login` leads who is unknown to a refusal, so that browsers
-/// ask for a name.
+/// The page of a folder that takes files and shows none. `?login` leads who is unknown to a
+/// refusal, so that browsers ask for a name.
 pub(crate) fn letter_box(path: &[u8], is_anonymous: bool) -> Response {
-    let Ok(nonce) = Nonce::new() else { return say(500, "The system has no randomness.") };
+    let Ok(nonce) = Nonce::new() else {
+        return say(500, "The system has no randomness.");
+    };
     let path = escape(path);
-    let title = format!("Upload to /{path}{}", if path.is_empty() { "" } else { "/" });
+    let title = format!(
+        "Upload to /{path}{}",
+        if path.is_empty() { "" } else { "/" }
+    );
     let mut page = Vec::new();
     document::begin(&title, &mut page);
     // Writing to a Vec can't fail.
-    let login = if is_anonymous { " <a href=\"?login\">Log in</a> to see more." } else { "" };
-    let _ = writeln!(page, "<h1>{title}</h1>\n<p>What you store here, others may read; you may not.{login}</p>");
+    let login = if is_anonymous {
+        " <a href=\"?login\">Log in</a> to see more."
+    } else {
+        ""
+    };
+    let _ = writeln!(
+        page,
+        "<h1>{title}</h1>\n<p>What you store here, others may read; you may not.{login}</p>"
+    );
     write(&nonce, &mut page);
     document::end(&mut page);
     let response = Response::new(200).content("text/html; charset=utf-8", page);
-    response.field("Content-Security-Policy", &nonce.policy()).field("Vary", "Accept")
+    response
+        .field("Content-Security-Policy", &nonce.policy())
+        .field("Vary", "Accept")
 }
 
 /// The script, if that is what a GET asks for.

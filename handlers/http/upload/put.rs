@@ -35,7 +35,11 @@ struct Put {
 }
 
 /// Takes the body of a PUT, if it can be stored as far as its head tells.
-pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Result<Box<dyn Receiver>, Response> {
+pub(super) fn begin(
+    shared: &Arc<Shared>,
+    head: &Head<'_>,
+    sender: Sender,
+) -> Result<Box<dyn Receiver>, Response> {
     let place = Place::of(&shared.site, head)?;
     let root = shared.root();
     if place.trailing_slash || stands_a_folder(root, &place)? {
@@ -43,7 +47,10 @@ pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Re
     }
     let name = place.name()?;
     let size = whole_file(head)?;
-    let digests = Digests { sha256: announced_digest(head)?, ..Digests::default() };
+    let digests = Digests {
+        sha256: announced_digest(head)?,
+        ..Digests::default()
+    };
     let modified = announced_date(head)?;
     let guard = Guard::of(head);
     guard.check(root, &place.path)?;
@@ -53,11 +60,23 @@ pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Re
         _ => OnDuplicate::Error,
     };
     let on_duplicate = sender.permit.check_store(&place.path, on_duplicate)?;
-    let intent = Intent { size, digests, modified, ..sender.intent(name) };
+    let intent = Intent {
+        size,
+        digests,
+        modified,
+        ..sender.intent(name)
+    };
     let partial = shared.store.begin_unresumable(intent, on_duplicate);
     let partial = partial.map_err(|error| not_stored(&error, &sender.permit, &place))?;
     let shared = Arc::clone(shared);
-    Ok(Box::new(Put { shared, sender, place, guard, on_duplicate, partial }))
+    Ok(Box::new(Put {
+        shared,
+        sender,
+        place,
+        guard,
+        on_duplicate,
+        partial,
+    }))
 }
 
 /// Why it isn't, to a client that may not be allowed to replace what is there.
@@ -80,7 +99,10 @@ pub(super) fn stands_a_folder(root: &Dir, place: &Place) -> Result<bool, Respons
 /// The length of the file, if it is known; the body must be the file, all of it, as it is.
 fn whole_file(head: &Head<'_>) -> Result<Option<u64>, Response> {
     if head.values("content-range").next().is_some() {
-        return Err(say(400, "A part of a file can't be stored: send all of it, without Content-Range.")); // RFC 9110 §14.5
+        return Err(say(
+            400,
+            "A part of a file can't be stored: send all of it, without Content-Range.",
+        )); // RFC 9110 §14.5
     }
     uncoded(head)?;
     match head.body {
@@ -90,33 +112,56 @@ fn whole_file(head: &Head<'_>) -> Result<Option<u64>, Response> {
     }
 }
 
-/// The SHA-256 that the sender announces. As the body isn't coded, content and representation are the same bytes.
+/// The SHA-256 that the sender announces. As the body isn't coded, content and representation are
+/// the same bytes.
 fn announced_digest(head: &Head<'_>) -> Result<Option<[u8; 32]>, Response> {
     let mut found: Option<[u8; 32]> = None;
     for name in ["Content-Digest", "Repr-Digest"] {
-        let Some(field) = head.joined(name) else { continue };
-        let digest = digest_fields::sha_256(&field)
-            .map_err(|error| say(400, &format!("Nothing is stored: {name} can't be read: {error}.")))?;
+        let Some(field) = head.joined(name) else {
+            continue;
+        };
+        let digest = digest_fields::sha_256(&field).map_err(|error| {
+            say(
+                400,
+                &format!("Nothing is stored: {name} can't be read: {error}."),
+            )
+        })?;
         if found.zip(digest).is_some_and(|(one, other)| one != other) {
-            return Err(say(400, "Nothing is stored: Content-Digest and Repr-Digest contradict each other."));
+            return Err(say(
+                400,
+                "Nothing is stored: Content-Digest and Repr-Digest contradict each other.",
+            ));
         }
         found = found.or(digest);
     }
     Ok(found)
 }
 
-/// When the sender's file was changed last: a field without a standard, that rclone and the clients of ownCloud and
-/// Nextcloud send.
+/// When the sender's file was changed last: a field without a standard, that rclone and the clients
+/// of ownCloud and Nextcloud send.
 fn announced_date(head: &Head<'_>) -> Result<Option<SystemTime>, Response> {
-    let Some(field) = head.joined(MTIME) else { return Ok(None) };
+    let Some(field) = head.joined(MTIME) else {
+        return Ok(None);
+    };
     let date = file_date::seconds(&field);
-    date.map(Some).ok_or_else(|| say(400, &format!("Nothing is stored: {MTIME} isn't a number of seconds since 1970.")))
+    date.map(Some).ok_or_else(|| {
+        say(
+            400,
+            &format!("Nothing is stored: {MTIME} isn't a number of seconds since 1970."),
+        )
+    })
 }
 
 impl Receiver for Put {
     fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
         let until = Instant::now() + SLICE;
-        let source = |into: &mut [u8]| if Instant::now() < until { body.try_read(rfile, into) } else { Ok(None) };
+        let source = |into: &mut [u8]| {
+            if Instant::now() < until {
+                body.try_read(rfile, into)
+            } else {
+                Ok(None)
+            }
+        };
         match self.partial.receive(source, u64::MAX) {
             Ok(()) => Ok(()),
             Err(ReceiveError::Source(error)) => Err(error.into()),
@@ -131,23 +176,46 @@ impl Receiver for Put {
 
 impl Put {
     fn publish(self) -> Result<Response, Response> {
-        let Put { shared, sender, place, guard, on_duplicate, mut partial } = self;
+        let Put {
+            shared,
+            sender,
+            place,
+            guard,
+            on_duplicate,
+            mut partial,
+        } = self;
         let root = shared.root();
-        partial.settle().map_err(|error| refusal::of(&error.into()))?;
-        let _alone = guard.alone(root).map_err(|error| refusal::of_system(&error))?;
+        partial
+            .settle()
+            .map_err(|error| refusal::of(&error.into()))?;
+        let _alone = guard
+            .alone(root)
+            .map_err(|error| refusal::of_system(&error))?;
         guard.check(root, &place.path)?;
-        let metadata = partial.metadata().map_err(|error| refusal::of_system(&error))?;
+        let metadata = partial
+            .metadata()
+            .map_err(|error| refusal::of_system(&error))?;
         let date = partial.intent().modified;
         let identity = Identity::of(&metadata);
         let identity = date.map_or(identity, |date| identity.dated(date));
-        let is_new = root.symlink_metadata(partial.intent().name.as_str()).is_err();
+        let is_new = root
+            .symlink_metadata(partial.intent().name.as_str())
+            .is_err();
         let published = partial.publish(on_duplicate).map_err(|error| match error {
             StoreError::Exists if guard.wants_none() => guard::failed(),
             error => not_stored(&error, &sender.permit, &place),
         })?;
         shared.stored(&published, &sender, "PUT");
-        let response = if is_new { Response::new(201).field("Location", &place.location) } else { Response::new(204) };
-        let response = if date.is_some() { response.field(MTIME, "accepted") } else { response };
+        let response = if is_new {
+            Response::new(201).field("Location", &place.location)
+        } else {
+            Response::new(204)
+        };
+        let response = if date.is_some() {
+            response.field(MTIME, "accepted")
+        } else {
+            response
+        };
         Ok(response.field("ETag", &identity.etag()))
     }
 }

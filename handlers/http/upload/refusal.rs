@@ -50,7 +50,9 @@ fn explain_system(error: &io::Error) -> (u16, &'static str) {
     match error.kind() {
         ErrorKind::NotFound => (404, "There is nothing at this address."),
         // cap-std reports a path that leads out of the root as a denied permission, too.
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => (403, "The server may not write here."),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            (403, "The server may not write here.")
+        }
         ErrorKind::InvalidFilename => (403, "The name is refused: it is too long."),
         ErrorKind::DirectoryNotEmpty => (409, "The folder isn't empty."),
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => (409, "A file is in the way."),

@@ -1,7 +1,7 @@
 //! `client ping`: measures round trips, and what gets lost.
 //!
-//! [`sequences`] knows which requests are waited for, [`statistics`] adds up, [`report`] words it, [`plot`] draws it;
-//! only `pinger` has sockets and a clock.
+//! [`sequences`] knows which requests are waited for, [`statistics`] adds up, [`report`] words it,
+//! [`plot`] draws it; only `pinger` has sockets and a clock.
 
 mod pinger;
 pub mod plot;
@@ -77,14 +77,31 @@ impl Client for PingClient {
         let mut targets = Vec::new();
         for address in &addresses {
             let connection = DatagramConnection::open(address, options)?;
-            targets.push(Target::new(address, connection, self.wait, self.split).map_err(Failure::run)?);
+            targets.push(
+                Target::new(address, connection, self.wait, self.split).map_err(Failure::run)?,
+            );
         }
         let titles = addresses.iter().map(ToString::to_string);
-        let plot = self.plot.then(|| Plot::new(titles, io::stdout().is_terminal()));
-        let format = if self.json { Format::Json } else { Format::Text };
-        let report = Report::new(io::stdout(), io::stderr(), format, several, self.quiet, plot);
+        let plot = self
+            .plot
+            .then(|| Plot::new(titles, io::stdout().is_terminal()));
+        let format = if self.json {
+            Format::Json
+        } else {
+            Format::Text
+        };
+        let report = Report::new(
+            io::stdout(),
+            io::stderr(),
+            format,
+            several,
+            self.quiet,
+            plot,
+        );
         let signals = Signals::catch().map_err(Failure::run)?;
-        Pinger::new(self, targets, report, signals).run().map_err(Failure::run)
+        Pinger::new(self, targets, report, signals)
+            .run()
+            .map_err(Failure::run)
     }
 }
 

@@ -45,11 +45,15 @@ impl Target {
         connection.stop_waiting()?;
         let number = RandomState::new().hash_one(()).to_le_bytes();
         Ok(Target {
-            source: Source { target: address.to_string(), from: connection.peer()? },
+            source: Source {
+                target: address.to_string(),
+                from: connection.peer()?,
+            },
             connection,
             sequences: Sequences::new(wait),
             statistics: Statistics::default(),
-            session: split.then(|| u32::from_le_bytes([number[0], number[1], number[2], number[3]])),
+            session: split
+                .then(|| u32::from_le_bytes([number[0], number[1], number[2], number[3]])),
             next_send: Instant::now(),
             failing: false,
         })
@@ -74,7 +78,14 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
         signals: Signals,
     ) -> Pinger<O, E> {
         let end = options.deadline.map(|deadline| Instant::now() + deadline);
-        Pinger { options, targets, report, signals, buffer: vec![0; MAX_DATAGRAM], end }
+        Pinger {
+            options,
+            targets,
+            report,
+            signals,
+            buffer: vec![0; MAX_DATAGRAM],
+            end,
+        }
     }
 
     /// Until all is answered or timed out, or somebody ends it; the exit code.
@@ -85,8 +96,18 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
             _ => {}
         }
         let summary = self.summaries(Report::summary);
-        summary.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
-        Ok(u8::from(self.targets.iter().all(|target| target.statistics.received == 0)))
+        summary.or_else(|error| {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        })?;
+        Ok(u8::from(
+            self.targets
+                .iter()
+                .all(|target| target.statistics.received == 0),
+        ))
     }
 
     fn summaries(
@@ -94,7 +115,9 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
         write: fn(&mut Report<O, E>, &Source, &Statistics, split: bool) -> io::Result<()>,
     ) -> io::Result<()> {
         let (report, split) = (&mut self.report, self.options.split);
-        self.targets.iter().try_for_each(|target| write(report, &target.source, &target.statistics, split))
+        self.targets
+            .iter()
+            .try_for_each(|target| write(report, &target.source, &target.statistics, split))
     }
 
     fn measure(&mut self) -> io::Result<()> {
@@ -114,43 +137,73 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
         Ok(())
     }
 
-    /// Sends what is due; the time at which something happens even if nothing comes, or `None` when all is over.
+    /// Sends what is due; the time at which something happens even if nothing comes, or `None` when
+    /// all is over.
     fn send_what_is_due(&mut self) -> io::Result<Option<Instant>> {
         let mut events = Vec::new();
         for index in 0..self.targets.len() {
-            if self.next_send(index).is_some_and(|due| due <= Instant::now()) {
+            if self
+                .next_send(index)
+                .is_some_and(|due| due <= Instant::now())
+            {
                 self.send(index)?;
             }
             events.extend(self.next_send(index));
             events.extend(self.targets[index].sequences.deadline());
         }
-        Ok(events.into_iter().min().map(|first| self.end.map_or(first, |end| first.min(end))))
+        Ok(events
+            .into_iter()
+            .min()
+            .map(|first| self.end.map_or(first, |end| first.min(end))))
     }
 
     /// When the next request is due; `None` after the last.
     fn next_send(&self, index: usize) -> Option<Instant> {
         let target = &self.targets[index];
-        self.options.count.is_none_or(|count| target.statistics.sent < count).then_some(target.next_send)
+        self.options
+            .count
+            .is_none_or(|count| target.statistics.sent < count)
+            .then_some(target.next_send)
     }
 
     fn send(&mut self, index: usize) -> io::Result<()> {
         let target = &mut self.targets[index];
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let time = Duration::new(now.as_secs(), now.subsec_micros() * 1000);
-        let request = Request { sequence: target.sequences.next(), time, session: target.session };
+        let request = Request {
+            sequence: target.sequences.next(),
+            time,
+            session: target.session,
+        };
         let datagram = request.to_datagram(self.options.size as usize);
         let sent_at = Instant::now();
         let mut result = target.connection.send(&datagram);
-        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+        if result
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        {
             // That was about an earlier datagram; this one hasn't been sent yet.
             let second = target.connection.send(&datagram);
-            result = result.and(second.as_ref().map(drop).map_err(|error| error.kind().into()));
+            result = result.and(
+                second
+                    .as_ref()
+                    .map(drop)
+                    .map_err(|error| error.kind().into()),
+            );
         }
         target.sequences.send(sent_at, time);
         target.statistics.sent += 1;
-        let interval = if self.options.flood { FLOOD_PAUSE } else { self.options.interval };
-        // After a stop (Ctrl-Z) there is nothing to catch up with; a flood has no steady pace to keep.
-        let steady = Some(target.next_send + interval).filter(|due| *due > sent_at && !self.options.flood);
+        let interval = if self.options.flood {
+            FLOOD_PAUSE
+        } else {
+            self.options.interval
+        };
+        // After a stop (Ctrl-Z) there is nothing to catch up with; a flood has no steady pace to
+        // keep.
+        let steady =
+            Some(target.next_send + interval).filter(|due| *due > sent_at && !self.options.flood);
         target.next_send = steady.unwrap_or(sent_at + interval);
         result.or_else(|error| self.tell(index, &error))
     }
@@ -163,7 +216,9 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
         }
         let source = &target.source;
         self.report.notice(&match error.kind() {
-            io::ErrorKind::ConnectionRefused => format!("nothing listens at {}: connection refused", source.target),
+            io::ErrorKind::ConnectionRefused => {
+                format!("nothing listens at {}: connection refused", source.target)
+            }
             _ => format!("can't reach {}: {error}", source.target),
         })
     }
@@ -171,11 +226,17 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
     fn wait(&self, until: Instant) -> io::Result<()> {
         let time = until.saturating_duration_since(Instant::now());
         // A century at most: see `duration`.
-        let time = Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() };
+        let time = Timespec {
+            tv_sec: time.as_secs().cast_signed(),
+            tv_nsec: time.subsec_nanos().into(),
+        };
         let signals = [self.signals.end.as_fd(), self.signals.status.as_fd()];
         let sockets = self.targets.iter().map(|target| target.connection.as_fd());
-        let mut all: Vec<PollFd<'_>> =
-            signals.into_iter().chain(sockets).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let mut all: Vec<PollFd<'_>> = signals
+            .into_iter()
+            .chain(sockets)
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
         match poll(&mut all, Some(&time)) {
             Err(error) if error != rustix::io::Errno::INTR => Err(error.into()),
             _ => Ok(()),
@@ -194,8 +255,12 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
                 }
             };
             let now = Instant::now();
-            let Some(reply) = Reply::parse(&self.buffer[..length]) else { continue };
-            let Some(event) = target.sequences.receive(&reply, now) else { continue };
+            let Some(reply) = Reply::parse(&self.buffer[..length]) else {
+                continue;
+            };
+            let Some(event) = target.sequences.receive(&reply, now) else {
+                continue;
+            };
             target.failing = false;
             if self.options.flood && target.sequences.deadline().is_none() {
                 target.next_send = now;

@@ -43,22 +43,46 @@ struct Point {
 impl Plot {
     /// Graphs with these titles.
     pub fn new(titles: impl IntoIterator<Item = String>, live: bool) -> Plot {
-        let servers = titles.into_iter().map(|title| Server { title, points: VecDeque::new() }).collect();
-        Plot { servers, live, drawn_lines: 0, drawn_at: None }
+        let servers = titles
+            .into_iter()
+            .map(|title| Server {
+                title,
+                points: VecDeque::new(),
+            })
+            .collect();
+        Plot {
+            servers,
+            live,
+            drawn_lines: 0,
+            drawn_at: None,
+        }
     }
 
     /// Something happened to a request.
     pub(super) fn record(&mut self, index: usize, event: Event) {
-        let Some(Server { points, .. }) = self.servers.get_mut(index) else { return };
+        let Some(Server { points, .. }) = self.servers.get_mut(index) else {
+            return;
+        };
         let millis = match event.what {
             What::Duplicate(_) => return,
             What::TimedOut => None,
-            What::Reply(round_trip) | What::Late(round_trip) => Some(round_trip.as_secs_f32() * 1000.0),
+            What::Reply(round_trip) | What::Late(round_trip) => {
+                Some(round_trip.as_secs_f32() * 1000.0)
+            }
         };
         let place = points.partition_point(|point| point.sequence < event.sequence);
-        match points.get_mut(place).filter(|point| point.sequence == event.sequence) {
+        match points
+            .get_mut(place)
+            .filter(|point| point.sequence == event.sequence)
+        {
             Some(point) => point.millis = millis,
-            None => points.insert(place, Point { sequence: event.sequence, millis }),
+            None => points.insert(
+                place,
+                Point {
+                    sequence: event.sequence,
+                    millis,
+                },
+            ),
         }
         if points.len() > SHOWN {
             points.pop_front();
@@ -109,7 +133,10 @@ impl Plot {
 
     /// The graphs, in milliseconds over sequences.
     fn render(&self) -> String {
-        self.servers.iter().map(|server| format!("{}\n{}\n", server.title, graph(&server.points))).collect()
+        self.servers
+            .iter()
+            .map(|server| format!("{}\n{}\n", server.title, graph(&server.points)))
+            .collect()
     }
 }
 
@@ -120,19 +147,36 @@ fn graph(points: &VecDeque<Point>) -> String {
         .copied()
         .collect::<Vec<_>>()
         .split(|point| point.millis.is_none())
-        .map(|run| run.iter().filter_map(|point| Some((point.sequence as f32, point.millis?))).collect())
+        .map(|run| {
+            run.iter()
+                .filter_map(|point| Some((point.sequence as f32, point.millis?)))
+                .collect()
+        })
         .filter(|run: &Vec<_>| !run.is_empty())
         .collect();
     let last = points.back().map_or(0, |point| point.sequence) as f32;
-    let highest = runs.iter().flatten().map(|(_, millis)| *millis).fold(0.0, f32::max);
-    let shapes: Vec<Shape<'_>> = runs.iter().flat_map(|run| [Shape::Points(run), Shape::Lines(run)]).collect();
+    let highest = runs
+        .iter()
+        .flatten()
+        .map(|(_, millis)| *millis)
+        .fold(0.0, f32::max);
+    let shapes: Vec<Shape<'_>> = runs
+        .iter()
+        .flat_map(|run| [Shape::Points(run), Shape::Lines(run)])
+        .collect();
     let first = (last - SHOWN as f32 + 1.0).max(1.0);
     // Without a reply there is no scale; any does.
     let top = if highest > 0.0 { highest * 1.1 } else { 1.0 };
     let mut chart = Chart::new_with_y_range(WIDTH, HEIGHT, first, first + SHOWN as f32, 0.0, top);
-    let chart = shapes.iter().fold(&mut chart, |chart, shape| chart.lineplot(shape));
-    let chart = chart.x_label_format(LabelFormat::Custom(Box::new(|sequence| format!("{sequence:.0}"))));
-    let chart = chart.y_label_format(LabelFormat::Custom(Box::new(|millis| format!("{millis:.3} ms"))));
+    let chart = shapes
+        .iter()
+        .fold(&mut chart, |chart, shape| chart.lineplot(shape));
+    let chart = chart.x_label_format(LabelFormat::Custom(Box::new(|sequence| {
+        format!("{sequence:.0}")
+    })));
+    let chart = chart.y_label_format(LabelFormat::Custom(Box::new(|millis| {
+        format!("{millis:.3} ms")
+    })));
     chart.axis();
     chart.figures();
     chart.to_string()
@@ -145,7 +189,9 @@ mod tests {
     fn recorded(millis: &[Option<u64>]) -> Plot {
         let mut plot = Plot::new(["a".to_owned()], true);
         for (sequence, millis) in (1..).zip(millis) {
-            let what = millis.map_or(What::TimedOut, |millis| What::Reply(Duration::from_millis(millis)));
+            let what = millis.map_or(What::TimedOut, |millis| {
+                What::Reply(Duration::from_millis(millis))
+            });
             plot.record(0, Event { sequence, what });
         }
         plot
@@ -153,7 +199,10 @@ mod tests {
 
     fn dots(text: &str) -> u32 {
         let is_braille = |c: &char| ('\u{2800}'..='\u{28ff}').contains(c);
-        text.chars().filter(is_braille).map(|c| (c as u32 - 0x2800).count_ones()).sum()
+        text.chars()
+            .filter(is_braille)
+            .map(|c| (c as u32 - 0x2800).count_ones())
+            .sum()
     }
 
     #[test]
@@ -162,15 +211,31 @@ mod tests {
         let with_gap = recorded(&[[Some(10); 20], [None; 20], [Some(10); 20]].concat()).render();
         assert!(whole.contains(" 11.000 ms"), "the scale: {whole}");
         assert!(dots(&whole) >= dots(&with_gap) + 18, "{whole}\n{with_gap}");
-        assert!(dots(&with_gap) > dots(&Plot::new(["a".to_owned()], true).render()), "{with_gap}");
+        assert!(
+            dots(&with_gap) > dots(&Plot::new(["a".to_owned()], true).render()),
+            "{with_gap}"
+        );
     }
 
     #[test]
     fn a_late_reply_fills_its_gap_and_old_points_go() {
         let mut plot = recorded(&[None; 3 * SHOWN]);
         assert_eq!(plot.servers[0].points.len(), SHOWN);
-        plot.record(0, Event { sequence: 3 * SHOWN as u64 - 5, what: What::Late(Duration::from_secs(1)) });
-        assert_eq!(plot.servers[0].points.iter().filter(|point| point.millis.is_some()).count(), 1);
+        plot.record(
+            0,
+            Event {
+                sequence: 3 * SHOWN as u64 - 5,
+                what: What::Late(Duration::from_secs(1)),
+            },
+        );
+        assert_eq!(
+            plot.servers[0]
+                .points
+                .iter()
+                .filter(|point| point.millis.is_some())
+                .count(),
+            1
+        );
         assert_eq!(plot.servers[0].points.len(), SHOWN);
     }
 
@@ -180,12 +245,21 @@ mod tests {
         plot.draw_now_and_then(&mut output).unwrap();
         let lines = String::from_utf8(output.clone()).unwrap().lines().count();
         plot.draw_now_and_then(&mut output).unwrap();
-        assert_eq!(String::from_utf8(output).unwrap().lines().count(), lines, "not so soon again");
+        assert_eq!(
+            String::from_utf8(output).unwrap().lines().count(),
+            lines,
+            "not so soon again"
+        );
         let mut output = Vec::new();
         plot.draw_below(&mut output, "word").unwrap();
         assert!(output.starts_with(format!("\x1b[{lines}A\x1b[Jword\n").as_bytes()));
         let mut off_terminal = Vec::new();
-        Plot { live: false, ..recorded(&[Some(1)]) }.draw_below(&mut off_terminal, "word").unwrap();
+        Plot {
+            live: false,
+            ..recorded(&[Some(1)])
+        }
+        .draw_below(&mut off_terminal, "word")
+        .unwrap();
         assert_eq!(off_terminal, b"word\n");
     }
 

@@ -38,8 +38,22 @@ pub struct Report<O, E> {
 
 impl<O: Write, E: Write> Report<O, E> {
     /// `several`: whether lines name their server; `quiet`: whether only the summary is wanted.
-    pub fn new(output: O, errors: E, format: Format, several: bool, quiet: bool, plot: Option<Plot>) -> Report<O, E> {
-        Report { output, errors, format, several, quiet, plot }
+    pub fn new(
+        output: O,
+        errors: E,
+        format: Format,
+        several: bool,
+        quiet: bool,
+        plot: Option<Plot>,
+    ) -> Report<O, E> {
+        Report {
+            output,
+            errors,
+            format,
+            several,
+            quiet,
+            plot,
+        }
     }
 
     /// Something happened to a request to the server of this index.
@@ -85,7 +99,12 @@ impl<O: Write, E: Write> Report<O, E> {
     ///
     /// # Errors
     /// Those of the output.
-    pub fn interim(&mut self, source: &Source, statistics: &Statistics, split: bool) -> io::Result<()> {
+    pub fn interim(
+        &mut self,
+        source: &Source,
+        statistics: &Statistics,
+        split: bool,
+    ) -> io::Result<()> {
         let text = text_summary(source, statistics, split);
         match (&mut self.plot, self.format) {
             (Some(plot), _) => plot.draw_below(&mut self.output, &text),
@@ -98,7 +117,12 @@ impl<O: Write, E: Write> Report<O, E> {
     ///
     /// # Errors
     /// Those of the output.
-    pub fn summary(&mut self, source: &Source, statistics: &Statistics, split: bool) -> io::Result<()> {
+    pub fn summary(
+        &mut self,
+        source: &Source,
+        statistics: &Statistics,
+        split: bool,
+    ) -> io::Result<()> {
         if let Some(mut plot) = self.plot.take() {
             plot.draw_last(&mut self.output)?;
         }
@@ -117,7 +141,11 @@ impl<O: Write, E: Write> Report<O, E> {
         match (self.several, self.format) {
             (false, _) => line,
             (true, Format::Text) => format!("{}: {line}", source.target),
-            (true, Format::Json) => format!("{{\"target\": {}, {}", json_string(&source.target), &line[1..]),
+            (true, Format::Json) => format!(
+                "{{\"target\": {}, {}",
+                json_string(&source.target),
+                &line[1..]
+            ),
         }
     }
 }
@@ -131,7 +159,10 @@ fn text_line(source: &Source, event: Event) -> String {
         What::Duplicate(round_trip) => ("Duplicate reply", round_trip),
     };
     let seconds = round_trip.as_secs_f64();
-    format!("Sequence {}: {kind} from {}    RTT = {seconds:.6}s", event.sequence, source.from)
+    format!(
+        "Sequence {}: {kind} from {}    RTT = {seconds:.6}s",
+        event.sequence, source.from
+    )
 }
 
 fn json_line(source: &Source, event: Event) -> String {
@@ -149,7 +180,14 @@ fn json_line(source: &Source, event: Event) -> String {
 }
 
 fn text_summary(source: &Source, statistics: &Statistics, split: bool) -> String {
-    let Statistics { sent, received, duplicates, reordered, late, .. } = *statistics;
+    let Statistics {
+        sent,
+        received,
+        duplicates,
+        reordered,
+        late,
+        ..
+    } = *statistics;
     let mut text = format!(
         "--- {} ping statistics ---\n\
          {sent} sent, {received} received, {}% lost, {duplicates} duplicates, {reordered} out of order",
@@ -172,7 +210,17 @@ fn text_summary(source: &Source, statistics: &Statistics, split: bool) -> String
             None => "\nrequest loss and reply loss unknown: no reply came with a count (serve ping --split)".to_owned(),
         };
     }
-    if let Some(Figures { min, avg, max, mdev, p50, p90, p99, jitter }) = statistics.round_trips.figures() {
+    if let Some(Figures {
+        min,
+        avg,
+        max,
+        mdev,
+        p50,
+        p90,
+        p99,
+        jitter,
+    }) = statistics.round_trips.figures()
+    {
         text += &format!(
             "\nrtt min/avg/max/mdev = {min:.3}/{avg:.3}/{max:.3}/{mdev:.3} ms, p50/p90/p99 = {p50:.3}/{p90:.3}/{p99:.3} ms, \
              jitter {jitter:.3} ms"
@@ -183,7 +231,13 @@ fn text_summary(source: &Source, statistics: &Statistics, split: bool) -> String
 
 /// The contract's keys, exactly; those of `--split` only with it.
 fn json_summary(statistics: &Statistics, split: bool) -> String {
-    let Statistics { sent, received, duplicates, reordered, .. } = *statistics;
+    let Statistics {
+        sent,
+        received,
+        duplicates,
+        reordered,
+        ..
+    } = *statistics;
     let mut text = format!(
         "{{\"sent\": {sent}, \"received\": {received}, \"loss_percent\": {}, \"duplicates\": {duplicates}, \
          \"reordered\": {reordered}",
@@ -191,7 +245,9 @@ fn json_summary(statistics: &Statistics, split: bool) -> String {
     );
     let figures = statistics.round_trips.figures();
     let mut figure = |key: &str, of: fn(&Figures) -> f64| {
-        let value = figures.as_ref().map_or("null".to_owned(), |figures| format!("{:.3}", of(figures)));
+        let value = figures
+            .as_ref()
+            .map_or("null".to_owned(), |figures| format!("{:.3}", of(figures)));
         text += &format!(", \"rtt_{key}_ms\": {value}");
     };
     figure("min", |figures| figures.min);
@@ -204,8 +260,15 @@ fn json_summary(statistics: &Statistics, split: bool) -> String {
     if split {
         let directions = statistics.directions();
         let count = |count: Option<u64>| count.map_or("null".to_owned(), |count| count.to_string());
-        let (requests, replies) = (directions.map(|of| of.requests), directions.map(|of| of.replies));
-        text += &format!(", \"request_loss\": {}, \"reply_loss\": {}", count(requests), count(replies));
+        let (requests, replies) = (
+            directions.map(|of| of.requests),
+            directions.map(|of| of.replies),
+        );
+        text += &format!(
+            ", \"request_loss\": {}, \"reply_loss\": {}",
+            count(requests),
+            count(replies)
+        );
     }
     text + "}"
 }

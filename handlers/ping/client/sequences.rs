@@ -59,7 +59,12 @@ pub struct Sequences {
 impl Sequences {
     /// Each request is waited for so long.
     pub fn new(timeout: Duration) -> Sequences {
-        Sequences { timeout, sent: VecDeque::new(), first: 1, waiting_from: 1 }
+        Sequences {
+            timeout,
+            sent: VecDeque::new(),
+            first: 1,
+            waiting_from: 1,
+        }
     }
 
     /// The number that the next request has.
@@ -69,7 +74,11 @@ impl Sequences {
 
     /// A request is sent, that says it is `time` since 1970.
     pub fn send(&mut self, at: Instant, time: Duration) {
-        self.sent.push_back(Sent { at, time, state: State::Waiting });
+        self.sent.push_back(Sent {
+            at,
+            time,
+            state: State::Waiting,
+        });
         while self.sent.len() > REMEMBERED && self.sent[0].state != State::Waiting {
             self.sent.pop_front();
             self.first += 1;
@@ -79,7 +88,8 @@ impl Sequences {
 
     /// When the next request times out; `None` when none is waited for.
     pub fn deadline(&self) -> Option<Instant> {
-        self.get(self.waiting_from).map(|sent| sent.at + self.timeout)
+        self.get(self.waiting_from)
+            .map(|sent| sent.at + self.timeout)
     }
 
     /// The next request that has timed out by now, if there is one.
@@ -89,7 +99,10 @@ impl Sequences {
         }
         let sequence = self.waiting_from;
         self.set(sequence, State::TimedOut);
-        Some(Event { sequence, what: What::TimedOut })
+        Some(Event {
+            sequence,
+            what: What::TimedOut,
+        })
     }
 
     /// A reply arrived; `None` if it answers nothing that is known here.
@@ -107,14 +120,21 @@ impl Sequences {
     }
 
     fn get(&self, sequence: u64) -> Option<&Sent> {
-        self.sent.get(usize::try_from(sequence.checked_sub(self.first)?).ok()?)
+        self.sent
+            .get(usize::try_from(sequence.checked_sub(self.first)?).ok()?)
     }
 
     fn set(&mut self, sequence: u64, state: State) {
-        if let Some(sent) = usize::try_from(sequence - self.first).ok().and_then(|index| self.sent.get_mut(index)) {
+        if let Some(sent) = usize::try_from(sequence - self.first)
+            .ok()
+            .and_then(|index| self.sent.get_mut(index))
+        {
             sent.state = state;
         }
-        while self.get(self.waiting_from).is_some_and(|sent| sent.state != State::Waiting) {
+        while self
+            .get(self.waiting_from)
+            .is_some_and(|sent| sent.state != State::Waiting)
+        {
             self.waiting_from += 1;
         }
     }
@@ -127,7 +147,11 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn reply(sequence: u64) -> Reply {
-        Reply { sequence, time: Duration::from_secs(sequence), count: None }
+        Reply {
+            sequence,
+            time: Duration::from_secs(sequence),
+            count: None,
+        }
     }
 
     /// So many requests, one every 100 ms.
@@ -135,7 +159,10 @@ mod tests {
         let (mut sequences, begun) = (Sequences::new(SECOND), Instant::now());
         for number in 1..=count {
             assert_eq!(sequences.next(), u64::from(number));
-            sequences.send(begun + Duration::from_millis(100) * (number - 1), Duration::from_secs(number.into()));
+            sequences.send(
+                begun + Duration::from_millis(100) * (number - 1),
+                Duration::from_secs(number.into()),
+            );
         }
         (sequences, begun)
     }
@@ -144,11 +171,23 @@ mod tests {
     fn a_reply_in_time_is_followed_by_duplicates() {
         let (mut sequences, begun) = sent(2);
         let now = begun + Duration::from_millis(150);
-        let event =
-            |millis, what: fn(Duration) -> What| Event { sequence: 2, what: what(Duration::from_millis(millis)) };
-        assert_eq!(sequences.receive(&reply(2), now), Some(event(50, What::Reply)));
-        assert_eq!(sequences.receive(&reply(2), now), Some(event(50, What::Duplicate)));
-        assert_eq!(sequences.deadline(), Some(begun + SECOND), "the first is still waited for");
+        let event = |millis, what: fn(Duration) -> What| Event {
+            sequence: 2,
+            what: what(Duration::from_millis(millis)),
+        };
+        assert_eq!(
+            sequences.receive(&reply(2), now),
+            Some(event(50, What::Reply))
+        );
+        assert_eq!(
+            sequences.receive(&reply(2), now),
+            Some(event(50, What::Duplicate))
+        );
+        assert_eq!(
+            sequences.deadline(),
+            Some(begun + SECOND),
+            "the first is still waited for"
+        );
     }
 
     #[test]
@@ -157,12 +196,33 @@ mod tests {
         sequences.receive(&reply(2), begun + SECOND / 2).unwrap();
         assert_eq!(sequences.expire(begun + SECOND * 9 / 10), None);
         let late = begun + SECOND * 2;
-        assert_eq!(sequences.expire(late), Some(Event { sequence: 1, what: What::TimedOut }));
-        assert_eq!(sequences.expire(late), Some(Event { sequence: 3, what: What::TimedOut }));
+        assert_eq!(
+            sequences.expire(late),
+            Some(Event {
+                sequence: 1,
+                what: What::TimedOut
+            })
+        );
+        assert_eq!(
+            sequences.expire(late),
+            Some(Event {
+                sequence: 3,
+                what: What::TimedOut
+            })
+        );
         assert_eq!((sequences.expire(late), sequences.deadline()), (None, None));
         let event = sequences.receive(&reply(1), late).unwrap();
-        assert_eq!(event, Event { sequence: 1, what: What::Late(SECOND * 2) });
-        assert!(matches!(sequences.receive(&reply(1), late).unwrap().what, What::Duplicate(_)));
+        assert_eq!(
+            event,
+            Event {
+                sequence: 1,
+                what: What::Late(SECOND * 2)
+            }
+        );
+        assert!(matches!(
+            sequences.receive(&reply(1), late).unwrap().what,
+            What::Duplicate(_)
+        ));
     }
 
     #[test]
@@ -171,7 +231,10 @@ mod tests {
         for sequence in [0, 3, u64::MAX] {
             assert_eq!(sequences.receive(&reply(sequence), now), None, "{sequence}");
         }
-        let of_another_run = Reply { time: SECOND * 77, ..reply(1) };
+        let of_another_run = Reply {
+            time: SECOND * 77,
+            ..reply(1)
+        };
         assert_eq!(sequences.receive(&of_another_run, now), None);
     }
 

@@ -21,7 +21,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From now on the signals arrive here. A second SIGINT or SIGTERM ends the process, should it hang in a write.
+    /// From now on the signals arrive here. A second SIGINT or SIGTERM ends the process, should it
+    /// hang in a write.
     pub(super) fn catch() -> io::Result<Signals> {
         let (end, end_writer) = UnixStream::pair()?;
         let (status, status_writer) = UnixStream::pair()?;

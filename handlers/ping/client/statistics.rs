@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::sequences::{Event, What};
 use crate::ping::random::SplitMix64;
 
-/// Round trips that are kept for the percentiles: up to so many these are exact, beyond they are of a fair sample.
+/// Round trips that are kept for the percentiles: up to so many these are exact, beyond they are of
+/// a fair sample.
 const SAMPLE: usize = 65_536;
 
 /// The figures of a run.
@@ -74,10 +75,15 @@ impl Statistics {
     /// Which way the lost ones went; `None` if the server doesn't count.
     pub fn directions(&self) -> Option<Directions> {
         let counted = self.counted?;
-        // The last reply tells how many requests had arrived by then. Of those sent later nobody knows.
+        // The last reply tells how many requests had arrived by then. Of those sent later nobody
+        // knows.
         let known = (self.highest - self.received).min(self.lost);
         let requests = self.highest.saturating_sub(counted).min(known);
-        Some(Directions { requests, replies: known - requests, unknown: self.lost - known })
+        Some(Directions {
+            requests,
+            replies: known - requests,
+            unknown: self.lost - known,
+        })
     }
 }
 
@@ -99,7 +105,8 @@ pub struct RoundTrips {
     min: f64,
     max: f64,
     mean: f64,
-    /// The sum of squared differences from the mean (Welford's algorithm: no digits get lost in long runs).
+    /// The sum of squared differences from the mean (Welford's algorithm: no digits get lost in
+    /// long runs).
     squares: f64,
     last: Option<f64>,
     jitter: f64,
@@ -201,13 +208,23 @@ mod tests {
 
     fn figures(millis: &[u64]) -> Figures {
         let mut round_trips = RoundTrips::default();
-        millis.iter().for_each(|time| round_trips.add(Duration::from_millis(*time)));
+        millis
+            .iter()
+            .for_each(|time| round_trips.add(Duration::from_millis(*time)));
         round_trips.figures().unwrap()
     }
 
     fn statistics(sent: u64, events: &[(u64, What)]) -> Statistics {
-        let mut statistics = Statistics { sent, ..Statistics::default() };
-        events.iter().for_each(|(sequence, what)| statistics.record(Event { sequence: *sequence, what: *what }));
+        let mut statistics = Statistics {
+            sent,
+            ..Statistics::default()
+        };
+        events.iter().for_each(|(sequence, what)| {
+            statistics.record(Event {
+                sequence: *sequence,
+                what: *what,
+            })
+        });
         statistics
     }
 
@@ -230,7 +247,9 @@ mod tests {
         assert_close(of_eight.p50, 4.0);
         assert_close(of_eight.p90, 9.0);
         let of_one = figures(&[3]);
-        for figure in [of_one.min, of_one.avg, of_one.max, of_one.p50, of_one.p90, of_one.p99] {
+        for figure in [
+            of_one.min, of_one.avg, of_one.max, of_one.p50, of_one.p90, of_one.p99,
+        ] {
             assert_close(figure, 3.0);
         }
         assert_close(of_one.mdev, 0.0);
@@ -260,14 +279,25 @@ mod tests {
         (0..4 * SAMPLE as u64).for_each(|micros| round_trips.add(Duration::from_micros(micros)));
         assert_eq!(round_trips.sample.len(), SAMPLE);
         let (figures, longest) = (round_trips.figures().unwrap(), 4.0 * SAMPLE as f64 / 1000.0);
-        assert!((figures.p50 / longest - 0.5).abs() < 0.02, "{}", figures.p50);
-        assert!((figures.p99 / longest - 0.99).abs() < 0.01, "{}", figures.p99);
+        assert!(
+            (figures.p50 / longest - 0.5).abs() < 0.02,
+            "{}",
+            figures.p50
+        );
+        assert!(
+            (figures.p99 / longest - 0.99).abs() < 0.01,
+            "{}",
+            figures.p99
+        );
     }
 
     #[test]
     fn a_late_reply_is_not_a_loss() {
         let statistics = statistics(2, &[(1, What::TimedOut), (2, What::TimedOut), (1, LATE)]);
-        assert_eq!((statistics.received, statistics.lost, statistics.late), (1, 1, 1));
+        assert_eq!(
+            (statistics.received, statistics.lost, statistics.late),
+            (1, 1, 1)
+        );
         assert_close(statistics.loss_percent(), 50.0);
     }
 
@@ -281,9 +311,25 @@ mod tests {
 
     #[test]
     fn duplicates_and_replies_out_of_order_are_told_apart() {
-        let statistics =
-            statistics(4, &[(1, REPLY), (3, REPLY), (2, REPLY), (2, DUPLICATE), (4, REPLY), (1, DUPLICATE)]);
-        assert_eq!((statistics.received, statistics.duplicates, statistics.reordered), (4, 2, 1));
+        let statistics = statistics(
+            4,
+            &[
+                (1, REPLY),
+                (3, REPLY),
+                (2, REPLY),
+                (2, DUPLICATE),
+                (4, REPLY),
+                (1, DUPLICATE),
+            ],
+        );
+        assert_eq!(
+            (
+                statistics.received,
+                statistics.duplicates,
+                statistics.reordered
+            ),
+            (4, 2, 1)
+        );
     }
 
     #[test]
@@ -293,14 +339,30 @@ mod tests {
         let mut statistics = statistics(7, &[&answered[..], &lost[..]].concat());
         assert_eq!(statistics.directions(), None, "nobody counts");
         // Of the first six, four arrived: 1, 4, 6, and one whose reply got lost.
-        [4, 1, 2].into_iter().for_each(|count| statistics.record_count(count));
-        assert_eq!(statistics.directions(), Some(Directions { requests: 2, replies: 1, unknown: 1 }));
+        [4, 1, 2]
+            .into_iter()
+            .for_each(|count| statistics.record_count(count));
+        assert_eq!(
+            statistics.directions(),
+            Some(Directions {
+                requests: 2,
+                replies: 1,
+                unknown: 1
+            })
+        );
     }
 
     #[test]
     fn a_count_that_cannot_be_right_does_no_harm() {
         let mut statistics = statistics(3, &[(1, REPLY), (2, What::TimedOut), (3, REPLY)]);
         statistics.record_count(u32::MAX);
-        assert_eq!(statistics.directions(), Some(Directions { requests: 0, replies: 1, unknown: 0 }));
+        assert_eq!(
+            statistics.directions(),
+            Some(Directions {
+                requests: 0,
+                replies: 1,
+                unknown: 0
+            })
+        );
     }
 }

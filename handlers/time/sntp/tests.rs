@@ -27,7 +27,10 @@ fn times_become_seconds_since_1900_and_a_binary_fraction() {
         (unix(ROLLOVER - 1, 750_000_000), 0xFFFF_FFFF_C000_0000),
         (unix(ROLLOVER, 0), 0),
         (unix(ROLLOVER + 1, 250_000_000), 0x0000_0001_4000_0000),
-        (UNIX_EPOCH - Duration::from_millis(500), 0x83AA_7E7F_8000_0000),
+        (
+            UNIX_EPOCH - Duration::from_millis(500),
+            0x83AA_7E7F_8000_0000,
+        ),
     ] {
         assert_eq!(Timestamp::at(time), Timestamp(expected), "{time:?}");
     }
@@ -35,10 +38,22 @@ fn times_become_seconds_since_1900_and_a_binary_fraction() {
 
 #[test]
 fn a_time_survives_the_way_there_and_back_from_any_era() {
-    for seconds in [0, IN_2026, ROLLOVER - 1, ROLLOVER, ROLLOVER + 1, IN_2040, 2 * ROLLOVER] {
+    for seconds in [
+        0,
+        IN_2026,
+        ROLLOVER - 1,
+        ROLLOVER,
+        ROLLOVER + 1,
+        IN_2040,
+        2 * ROLLOVER,
+    ] {
         for nanos in [0, 1, 999, 293_444_000, 999_999_999] {
             let time = unix(seconds, nanos);
-            let pivots = [time, time + Duration::from_secs(1 << 30), unix(seconds.saturating_sub(1 << 30), 0)];
+            let pivots = [
+                time,
+                time + Duration::from_secs(1 << 30),
+                unix(seconds.saturating_sub(1 << 30), 0),
+            ];
             for pivot in pivots {
                 assert_eq!(Timestamp::at(time).near(pivot), time, "seen from {pivot:?}");
             }
@@ -48,7 +63,10 @@ fn a_time_survives_the_way_there_and_back_from_any_era() {
 
 #[test]
 fn seconds_between_two_times_are_right_across_the_rollover() {
-    let (before, after) = (Timestamp::at(unix(ROLLOVER - 1, 500_000_000)), Timestamp::at(unix(ROLLOVER + 2, 0)));
+    let (before, after) = (
+        Timestamp::at(unix(ROLLOVER - 1, 500_000_000)),
+        Timestamp::at(unix(ROLLOVER + 2, 0)),
+    );
     assert_eq!(after.since(before), 2.5);
     assert_eq!(before.since(after), -2.5);
 }
@@ -58,7 +76,8 @@ fn a_reply_has_all_that_clients_look_at() {
     let (received, transmitted) = (unix(IN_2026, 250_000_000), unix(IN_2026, 500_000_000));
     let reply = answer(&packet(0b00_100_011), received, transmitted).unwrap();
     let expected = [
-        // No leap second, version 4, a server; stratum 1; the poll interval of the request; 2^-20 s.
+        // No leap second, version 4, a server; stratum 1; the poll interval of the request; 2^-20
+        // s.
         &[0b00_100_100, 1, 6, 0xEC][..],
         &[0, 0, 0, 0],
         &[0, 0, 0, 66],
@@ -82,7 +101,11 @@ fn versions_1_to_4_are_answered_in_their_own_version_and_requests_only() {
             _ => None,
         };
         let reply = answer(&packet(first), now, now);
-        assert_eq!(reply.map(|reply| reply[0]), expected, "first byte {first:#010b}");
+        assert_eq!(
+            reply.map(|reply| reply[0]),
+            expected,
+            "first byte {first:#010b}"
+        );
     }
 }
 
@@ -94,16 +117,27 @@ fn a_packet_of_less_than_48_bytes_is_not_answered_and_a_longer_one_by_48() {
         assert_eq!(answer(&whole[..length], now, now), None, "{length} bytes");
     }
     let with_authentication = [whole.as_slice(), &[0xAA; 20]].concat();
-    assert_eq!(answer(&with_authentication, now, now), answer(&whole, now, now));
+    assert_eq!(
+        answer(&with_authentication, now, now),
+        answer(&whole, now, now)
+    );
 }
 
 #[test]
 fn a_clock_that_was_never_set_says_so() {
     for time in [UNIX_EPOCH - Duration::from_secs(1), unix(7, 0)] {
         let reply = answer(&packet(0x23), time, time).unwrap();
-        assert_eq!((reply[0] >> 6, reply[1], &reply[12..16]), (3, 0, &b"INIT"[..]));
+        assert_eq!(
+            (reply[0] >> 6, reply[1], &reply[12..16]),
+            (3, 0, &b"INIT"[..])
+        );
         let read = Reply::read(&reply, Timestamp(0x1111_1111_1111_1111));
-        assert_eq!(read, Err(Useless::Refused("the server gives no time: its clock is not set yet (INIT)".into())));
+        assert_eq!(
+            read,
+            Err(Useless::Refused(
+                "the server gives no time: its clock is not set yet (INIT)".into()
+            ))
+        );
     }
 }
 
@@ -127,34 +161,71 @@ fn a_client_believes_only_a_synchronised_server_that_answers_its_request() {
         (0, &[0x2C], not_ours("its version is unknown")),
         (31, &[0x55], not_ours("it answers another request")),
         (24, &[0; 8], not_ours("it answers another request")),
-        (0, &[0xE4], refused("the server's clock is not synchronised")),
+        (
+            0,
+            &[0xE4],
+            refused("the server's clock is not synchronised"),
+        ),
         (1, &[16], refused("the server's clock is not synchronised")),
         (40, &[0; 8], refused("the server sent no time")),
-        (1, b"\0\x06\xEC\0\0\0\0\0\0\0\0RATE", refused("the server gives no time: asked too often (RATE)")),
-        (1, b"\0\x06\xEC\0\0\0\0\0\0\0\0DENY", refused("the server gives no time: access denied (DENY)")),
-        (1, b"\0\x06\xEC\0\0\0\0\0\0\0\0AUTH", refused("the server gives no time: kiss-o'-death (AUTH)")),
-        (1, b"\0\x06\xEC\0\0\0\0\0\0\0\0\x1B[\0\0", refused("the server gives no time: kiss-o'-death (\\x1b[)")),
+        (
+            1,
+            b"\0\x06\xEC\0\0\0\0\0\0\0\0RATE",
+            refused("the server gives no time: asked too often (RATE)"),
+        ),
+        (
+            1,
+            b"\0\x06\xEC\0\0\0\0\0\0\0\0DENY",
+            refused("the server gives no time: access denied (DENY)"),
+        ),
+        (
+            1,
+            b"\0\x06\xEC\0\0\0\0\0\0\0\0AUTH",
+            refused("the server gives no time: kiss-o'-death (AUTH)"),
+        ),
+        (
+            1,
+            b"\0\x06\xEC\0\0\0\0\0\0\0\0\x1B[\0\0",
+            refused("the server gives no time: kiss-o'-death (\\x1b[)"),
+        ),
     ];
     for (at, bytes, expected) in changes {
         let mut bad = good;
         bad[at..at + bytes.len()].copy_from_slice(bytes);
         assert_eq!(Reply::read(&bad, sent), Err(expected), "{bytes:?} at {at}");
     }
-    assert_eq!(Reply::read(&good[..47], sent), Err(not_ours("it is too short for SNTP")));
+    assert_eq!(
+        Reply::read(&good[..47], sent),
+        Err(not_ours("it is too short for SNTP"))
+    );
 }
 
 #[test]
 fn offset_and_delay_come_from_four_time_stamps() {
-    // The server is 10 s ahead, the way there takes 0.25 s, its work 0.125 s, the way back 0.25 s; over the rollover of
-    // its era.
-    let millis = |ms: u64| Timestamp::at(UNIX_EPOCH + Duration::from_secs(ROLLOVER - 10) + Duration::from_millis(ms));
-    let reply = Reply { receive: millis(10_250), transmit: millis(10_375) };
-    assert_eq!(reply.estimate(millis(0), millis(625)), Estimate { offset: 10.0, delay: 0.625 - 0.125 });
+    // The server is 10 s ahead, the way there takes 0.25 s, its work 0.125 s, the way back 0.25 s;
+    // over the rollover of its era.
+    let millis = |ms: u64| {
+        Timestamp::at(UNIX_EPOCH + Duration::from_secs(ROLLOVER - 10) + Duration::from_millis(ms))
+    };
+    let reply = Reply {
+        receive: millis(10_250),
+        transmit: millis(10_375),
+    };
+    assert_eq!(
+        reply.estimate(millis(0), millis(625)),
+        Estimate {
+            offset: 10.0,
+            delay: 0.625 - 0.125
+        }
+    );
 }
 
 #[test]
 fn a_delay_is_never_negative() {
     let at = |nanos| Timestamp::at(unix(IN_2026, nanos));
-    let reply = Reply { receive: at(0), transmit: at(100) };
+    let reply = Reply {
+        receive: at(0),
+        transmit: at(100),
+    };
     assert_eq!(reply.estimate(at(0), at(50)).delay, 0.0);
 }

@@ -1,4 +1,5 @@
-//! What is to be sent: the files that the user names, and those below the folders that the user names.
+//! What is to be sent: the files that the user names, and those below the folders that the user
+//! names.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -26,8 +27,8 @@ pub(super) struct Found {
     pub(super) passed_over: Vec<String>,
 }
 
-/// Finds the files. Those below a folder get its name in front of theirs; a file alone gets its folders only if
-/// `keep_paths`.
+/// Finds the files. Those below a folder get its name in front of theirs; a file alone gets its
+/// folders only if `keep_paths`.
 ///
 /// # Errors
 /// A path of the user's that isn't there.
@@ -39,7 +40,12 @@ pub(super) fn collect(paths: &[PathBuf], keep_paths: bool) -> Result<Found, Fail
         let metadata = fs::metadata(path).map_err(unusable)?;
         let real = fs::canonicalize(path).map_err(unusable)?;
         let parts = if keep_paths { below(path) } else { None };
-        let name = parts.unwrap_or_else(|| path.file_name().or(real.file_name()).unwrap_or_default().into());
+        let name = parts.unwrap_or_else(|| {
+            path.file_name()
+                .or(real.file_name())
+                .unwrap_or_default()
+                .into()
+        });
         if metadata.is_dir() {
             walk(path, &name, &real, &mut found);
         } else {
@@ -51,9 +57,14 @@ pub(super) fn collect(paths: &[PathBuf], keep_paths: bool) -> Result<Found, Fail
 
 /// The path as something below the server's folder; `None` if nothing is left of it.
 fn below(path: &Path) -> Option<PathBuf> {
-    let named = path.components().filter(|component| matches!(component, Component::Normal(_)));
+    let named = path
+        .components()
+        .filter(|component| matches!(component, Component::Normal(_)));
     // Past a `..`, the names before it mean something else.
-    let kept: PathBuf = if path.components().any(|component| component == Component::ParentDir) {
+    let kept: PathBuf = if path
+        .components()
+        .any(|component| component == Component::ParentDir)
+    {
         path.file_name()?.into()
     } else {
         named.collect()
@@ -62,10 +73,11 @@ fn below(path: &Path) -> Option<PathBuf> {
 }
 
 fn walk(folder: &Path, name: &Path, top: &Path, found: &mut Found) {
-    let entries = match fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
-        Ok(entries) => entries,
-        Err(error) => return found.fail(folder, &error.to_string()),
-    };
+    let entries =
+        match fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
+            Ok(entries) => entries,
+            Err(error) => return found.fail(folder, &error.to_string()),
+        };
     let mut names: Vec<_> = entries.iter().map(fs::DirEntry::file_name).collect();
     names.sort();
     for entry in names {
@@ -79,12 +91,18 @@ fn walk(folder: &Path, name: &Path, top: &Path, found: &mut Found) {
     }
 }
 
-/// A symlink stands for a file inside the folder, or for nothing: what lies outside wasn't asked for.
+/// A symlink stands for a file inside the folder, or for nothing: what lies outside wasn't asked
+/// for.
 fn follow(path: &Path, name: &Path, top: &Path, found: &mut Found) {
     match fs::canonicalize(path).and_then(|real| Ok((fs::metadata(&real)?, real))) {
-        Ok((metadata, real)) if metadata.is_file() && real.starts_with(top) => found.add(path, name, &metadata),
+        Ok((metadata, real)) if metadata.is_file() && real.starts_with(top) => {
+            found.add(path, name, &metadata)
+        }
         Ok((metadata, _)) if metadata.is_dir() => {
-            found.passed_over.push(format!("{}: a symlink to a folder is passed over", path.display()));
+            found.passed_over.push(format!(
+                "{}: a symlink to a folder is passed over",
+                path.display()
+            ));
         }
         Ok(_) => found.fail(path, "a symlink that leads out of the folder"),
         Err(error) => found.fail(path, &error.to_string()),
@@ -96,8 +114,16 @@ impl Found {
         if !metadata.is_file() {
             return self.fail(path, "not a file");
         }
-        match name.components().map(|part| OsStr::to_str(part.as_os_str())).collect::<Option<Vec<_>>>() {
-            Some(parts) => self.items.push(Item { path: path.to_owned(), name: parts.join("/"), size: metadata.len() }),
+        match name
+            .components()
+            .map(|part| OsStr::to_str(part.as_os_str()))
+            .collect::<Option<Vec<_>>>()
+        {
+            Some(parts) => self.items.push(Item {
+                path: path.to_owned(),
+                name: parts.join("/"),
+                size: metadata.len(),
+            }),
             None => self.fail(path, "its name isn't in UTF-8"),
         }
     }

@@ -48,7 +48,11 @@ impl UploadClient {
     /// Which digests are computed; the values don't matter.
     fn digests(&self) -> Digests {
         let sha256 = self.sha256 || !(self.md5 || self.no_digest);
-        Digests { md5: self.md5.then_some([0; 16]), sha256: sha256.then_some([0; 32]), ..Digests::default() }
+        Digests {
+            md5: self.md5.then_some([0; 16]),
+            sha256: sha256.then_some([0; 32]),
+            ..Digests::default()
+        }
     }
 }
 
@@ -68,7 +72,10 @@ impl Client for UploadClient {
     fn run(self, address: &Address, options: &ClientOptions) -> Result<u8, Failure> {
         let found = files::collect(&self.paths, self.keep_paths)?;
         complain(&found.passed_over);
-        let tally = Mutex::new(Tally { failed: found.failed, ..Tally::default() });
+        let tally = Mutex::new(Tally {
+            failed: found.failed,
+            ..Tally::default()
+        });
         let total = found.items.iter().map(|item| item.size).sum();
         let jobs = usize::from(self.jobs).min(found.items.len());
         let queue = Mutex::new(found.items.into_iter());
@@ -99,7 +106,10 @@ fn job(
 ) {
     let mut connection = None;
     while tally.lock().broken.is_none() {
-        let open = match connection.take().map_or_else(|| Connection::open(address, options), Ok) {
+        let open = match connection
+            .take()
+            .map_or_else(|| Connection::open(address, options), Ok)
+        {
             Ok(open) => open,
             Err(failure) => {
                 tally.lock().broken.get_or_insert(failure);
@@ -107,7 +117,9 @@ fn job(
             }
         };
         let mut open = open;
-        let Some(item) = queue.lock().next() else { return };
+        let Some(item) = queue.lock().next() else {
+            return;
+        };
         let sent = sender.send(&mut open, &item);
         let mut tally = tally.lock();
         match sent {
@@ -115,12 +127,21 @@ fn job(
                 tally.stored += 1;
                 tally.bytes += item.size;
                 if item.name.rsplit('/').next() != stored.rsplit('/').next() {
-                    tally.renamed.push(format!("{} is stored as {}", item.path.display(), printable(&stored)));
+                    tally.renamed.push(format!(
+                        "{} is stored as {}",
+                        item.path.display(),
+                        printable(&stored)
+                    ));
                 }
                 connection = Some(open);
             }
-            Err(Broken { message, connection: holds }) => {
-                tally.failed.push(format!("{}: {}", item.path.display(), printable(&message)));
+            Err(Broken {
+                message,
+                connection: holds,
+            }) => {
+                tally
+                    .failed
+                    .push(format!("{}: {}", item.path.display(), printable(&message)));
                 connection = holds.then_some(open);
             }
         }
@@ -137,17 +158,25 @@ fn complain(lines: &[String]) {
 /// Says what came of it, and what failed; returns the exit code.
 fn report(tally: Tally, left: usize) -> Result<u8, Failure> {
     complain(&tally.failed);
-    let mut text: String = tally.renamed.iter().map(|line| format!("{line}\n")).collect();
+    let mut text: String = tally
+        .renamed
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect();
     let plural = if tally.stored == 1 { "" } else { "s" };
-    text += &format!("stored {} file{plural}, {} bytes\n", tally.stored, tally.bytes);
+    text += &format!(
+        "stored {} file{plural}, {} bytes\n",
+        tally.stored, tally.bytes
+    );
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(Failure::run(error)),
         _ => {}
     }
     match tally.broken {
-        Some(failure) if left > 0 => {
-            Err(Failure { message: format!("{}; not sent: {left} of the files", failure.message), ..failure })
-        }
+        Some(failure) if left > 0 => Err(Failure {
+            message: format!("{}; not sent: {left} of the files", failure.message),
+            ..failure
+        }),
         Some(failure) => Err(failure),
         None => Ok(u8::from(!tally.failed.is_empty())),
     }

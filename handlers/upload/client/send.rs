@@ -15,7 +15,8 @@ use crate::upload::handler::DROPPED;
 
 /// More than any answer has.
 const LONGEST_ANSWER: usize = 64 * 1024;
-/// A server may need a while to have a large file on its disk: the time-out grows by a second for so many bytes.
+/// A server may need a while to have a large file on its disk: the time-out grows by a second for
+/// so many bytes.
 const BYTES_PER_SECOND: u64 = 10_000_000;
 
 /// What all files are sent with.
@@ -61,11 +62,15 @@ enum Answer {
 impl Sender {
     /// Sends a file; returns the name that it is stored under.
     pub(super) fn send(&self, connection: &mut Connection, item: &Item) -> Result<String, Broken> {
-        let unreadable = |error: io::Error| Broken { message: error.to_string(), connection: true };
+        let unreadable = |error: io::Error| Broken {
+            message: error.to_string(),
+            connection: true,
+        };
         let mut file = File::open(&item.path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         let size = metadata.len();
-        // What fits one piece is read once; a larger file is read for its digests, and again to be sent.
+        // What fits one piece is read once; a larger file is read for its digests, and again to be
+        // sent.
         let mut piece = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK)).max(1)];
         let mut hasher = Hasher::of(&self.digests);
         let small = size <= piece.len() as u64;
@@ -74,10 +79,16 @@ impl Sender {
             file.read_exact(whole).map_err(unreadable)?;
             hasher.update(whole);
         } else if hasher.update_from(&file, 0).map_err(unreadable)? != size {
-            return Err(Broken { message: "the file changes while it is read".to_owned(), connection: true });
+            return Err(Broken {
+                message: "the file changes while it is read".to_owned(),
+                connection: true,
+            });
         }
         let digests = hasher.finish();
-        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let modified = metadata
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let header = Header {
             file_size: size,
             file_name: &item.name,
@@ -98,7 +109,11 @@ impl Sender {
             return self.outcome(connection, size);
         }
         self.write(connection, &opening)?;
-        let offset = if self.resume { self.offset(connection, size)? } else { 0 };
+        let offset = if self.resume {
+            self.offset(connection, size)?
+        } else {
+            0
+        };
         self.progress.advance(offset);
         self.body(connection, &mut file, offset..size, &mut piece)?;
         self.outcome(connection, size)
@@ -113,8 +128,12 @@ impl Sender {
         piece: &mut [u8],
     ) -> Result<(), Broken> {
         // Past its header, a file can't be taken back without the connection.
-        let lost = |message: String| Broken { message, connection: false };
-        file.seek(SeekFrom::Start(range.start)).map_err(|error| lost(error.to_string()))?;
+        let lost = |message: String| Broken {
+            message,
+            connection: false,
+        };
+        file.seek(SeekFrom::Start(range.start))
+            .map_err(|error| lost(error.to_string()))?;
         let mut left = range.end - range.start;
         while left > 0 {
             let most = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -134,10 +153,21 @@ impl Sender {
 
     /// Writes; if that fails, the server may have said why.
     fn write(&self, connection: &mut Connection, bytes: &[u8]) -> Result<(), Broken> {
-        let Err(error) = connection.write_all(bytes).and_then(|()| connection.flush()) else { return Ok(()) };
+        let Err(error) = connection
+            .write_all(bytes)
+            .and_then(|()| connection.flush())
+        else {
+            return Ok(());
+        };
         Err(match answer(connection) {
-            Ok(Answer::Error { code, message }) => Broken { message: format!("{message} ({code})"), connection: false },
-            _ => Broken { message: format!("the connection broke: {error}"), connection: false },
+            Ok(Answer::Error { code, message }) => Broken {
+                message: format!("{message} ({code})"),
+                connection: false,
+            },
+            _ => Broken {
+                message: format!("the connection broke: {error}"),
+                connection: false,
+            },
         })
     }
 
@@ -172,10 +202,15 @@ impl Sender {
 fn answer(connection: &mut Connection) -> Result<Answer, Broken> {
     let frame = framing::read(connection, LONGEST_ANSWER).map_err(|error| {
         let message = match error.kind() {
-            io::ErrorKind::UnexpectedEof => "the server closed the connection without an answer".to_owned(),
+            io::ErrorKind::UnexpectedEof => {
+                "the server closed the connection without an answer".to_owned()
+            }
             _ => format!("no answer: {error}"),
         };
-        Broken { message, connection: false }
+        Broken {
+            message,
+            connection: false,
+        }
     })?;
     serde_json::from_slice(&frame).map_err(|_| nonsense())
 }
@@ -183,9 +218,15 @@ fn answer(connection: &mut Connection) -> Result<Answer, Broken> {
 fn refused(code: &str, message: &str, size: u64) -> Broken {
     // After these, and after a file that is too large to be dropped, the server closes.
     let connection = !matches!(code, "bad_header" | "truncated") && size <= DROPPED;
-    Broken { message: format!("{message} ({code})"), connection }
+    Broken {
+        message: format!("{message} ({code})"),
+        connection,
+    }
 }
 
 fn nonsense() -> Broken {
-    Broken { message: "the server's answer can't be understood".to_owned(), connection: false }
+    Broken {
+        message: "the server's answer can't be understood".to_owned(),
+        connection: false,
+    }
 }

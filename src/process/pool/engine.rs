@@ -29,8 +29,15 @@ const DATAGRAMS_IN_ONE_GO: usize = 64;
 
 /// What waits for a thread.
 pub(crate) enum Job {
-    Connection { key: Option<Key>, session: Box<Session>, expired: bool },
-    Datagrams { source: usize, job: Arc<DatagramJob> },
+    Connection {
+        key: Option<Key>,
+        session: Box<Session>,
+        expired: bool,
+    },
+    Datagrams {
+        source: usize,
+        job: Arc<DatagramJob>,
+    },
 }
 
 /// The poller, the parked connections and the threads that one or several servers share.
@@ -75,7 +82,9 @@ impl Engine {
             self.start_worker(worker);
         }
         let engine = Arc::clone(self);
-        let supervisor = thread::Builder::new().name("supervisor".to_owned()).spawn(move || engine.supervise())?;
+        let supervisor = thread::Builder::new()
+            .name("supervisor".to_owned())
+            .spawn(move || engine.supervise())?;
         *self.supervisor.lock() = Some(supervisor);
         Ok(())
     }
@@ -89,7 +98,8 @@ impl Engine {
     pub(crate) fn stop(&self) {
         drop(self.lead.close());
         self.poller.notify();
-        // The last handle may be dropped by a worker or by the supervisor itself: then nobody waits.
+        // The last handle may be dropped by a worker or by the supervisor itself: then nobody
+        // waits.
         let supervisor = self.supervisor.lock().take();
         if let Some(supervisor) = supervisor
             && supervisor.thread().id() != thread::current().id()
@@ -111,7 +121,9 @@ impl Engine {
                     let spent = meter.measure(&self.clock, || {
                         // Handlers' panics end in the session; this wall is for our own mistakes.
                         if catch_unwind(AssertUnwindSafe(|| self.serve(job))).is_err() {
-                            log::error!("a worker panicked outside of a handler; its connection is lost");
+                            log::error!(
+                                "a worker panicked outside of a handler; its connection is lost"
+                            );
                         }
                     });
                     self.lead.next(me, spent)
@@ -153,8 +165,18 @@ impl Engine {
 
     /// Waits for events, accepts what comes, and collects what is ready.
     fn gather(&self, events: &mut Events, ready: &mut Vec<Job>, at_most: Option<Duration>) {
-        let until = self.registry.sleep().into_iter().chain(self.sources.next_retry()).min();
-        let timeout = self.clock.sleep_until(until).into_iter().chain(at_most).min();
+        let until = self
+            .registry
+            .sleep()
+            .into_iter()
+            .chain(self.sources.next_retry())
+            .min();
+        let timeout = self
+            .clock
+            .sleep_until(until)
+            .into_iter()
+            .chain(at_most)
+            .min();
         if let Err(error) = self.poller.wait(events, timeout) {
             log::error!("the poller failed: {error}");
             thread::sleep(TICK); // an error that stays must not spin
@@ -165,9 +187,15 @@ impl Engine {
                 Some(index) => self.source_ready(index, ready),
                 None => {
                     let key = Key(event.key);
-                    if let Some(mut session) = self.registry.take(key, event.maybe_eof, &self.poller) {
+                    if let Some(mut session) =
+                        self.registry.take(key, event.maybe_eof, &self.poller)
+                    {
                         session.ready_at = now;
-                        ready.push(Job::Connection { key: Some(key), session, expired: false });
+                        ready.push(Job::Connection {
+                            key: Some(key),
+                            session,
+                            expired: false,
+                        });
                     }
                 }
             }
@@ -177,7 +205,11 @@ impl Engine {
         self.registry.take_expired(now, &mut expired);
         for (key, mut session) in expired {
             session.ready_at = now;
-            ready.push(Job::Connection { key: Some(key), session, expired: true });
+            ready.push(Job::Connection {
+                key: Some(key),
+                session,
+                expired: true,
+            });
         }
     }
 
@@ -186,10 +218,15 @@ impl Engine {
             Some(Source::Listener(listener)) => {
                 let (queued, ..) = self.lead.gauges();
                 let retry = listener.accept(queued + ready.len(), |session| {
-                    ready.push(Job::Connection { key: None, session, expired: false });
+                    ready.push(Job::Connection {
+                        key: None,
+                        session,
+                        expired: false,
+                    });
                 });
                 if let Some(pause) = retry {
-                    self.sources.pause(index, self.clock.now() + pause, &self.poller);
+                    self.sources
+                        .pause(index, self.clock.now() + pause, &self.poller);
                 }
             }
             Some(Source::Datagrams(job)) => {
@@ -202,30 +239,45 @@ impl Engine {
 
     fn serve(&self, job: Job) {
         match job {
-            Job::Connection { key, session, expired } => self.serve_connection(key, session, expired),
+            Job::Connection {
+                key,
+                session,
+                expired,
+            } => self.serve_connection(key, session, expired),
             Job::Datagrams { source, job } => self.serve_datagrams(source, job),
         }
     }
 
     fn serve_connection(&self, key: Option<Key>, mut session: Box<Session>, expired: bool) {
         let Some(key) = key.or_else(|| self.registry.insert(&session)) else {
-            log::error!("{}: no place for another connection", session.client_address());
+            log::error!(
+                "{}: no place for another connection",
+                session.client_address()
+            );
             return;
         };
         let place = Place { engine: self, key };
         let now = self.clock.now();
-        let mut step = if expired { session.expire(now) } else { session.advance(now) };
+        let mut step = if expired {
+            session.expire(now)
+        } else {
+            session.advance(now)
+        };
         loop {
             step = match step {
                 Step::Over => {
                     self.forget(&mut session);
                     break;
                 }
-                // Through the queue even if nobody else is in it: so it is a turn, after which somebody may look into
-                // the poller.
+                // Through the queue even if nobody else is in it: so it is a turn, after which
+                // somebody may look into the poller.
                 Step::Yield => {
                     std::mem::forget(place);
-                    self.lead.enqueue_quietly(Job::Connection { key: Some(key), session, expired: false });
+                    self.lead.enqueue_quietly(Job::Connection {
+                        key: Some(key),
+                        session,
+                        expired: false,
+                    });
                     return;
                 }
                 Step::Wait { writing, until } => match self.park(key, session, writing, until) {
@@ -243,7 +295,13 @@ impl Engine {
     }
 
     /// Lays a connection down; gives it back if something has come meanwhile.
-    fn park(&self, key: Key, mut session: Box<Session>, writing: bool, until: Option<Instant>) -> Option<Box<Session>> {
+    fn park(
+        &self,
+        key: Key,
+        mut session: Box<Session>,
+        writing: bool,
+        until: Option<Instant>,
+    ) -> Option<Box<Session>> {
         if let Err(error) = self.watch(key, &mut session, writing) {
             log::error!("{}: can't be watched: {error}", session.client_address());
             session.abandon();
@@ -264,7 +322,8 @@ impl Engine {
         }
     }
 
-    /// Registers the socket: once, edge-triggered, and for writing only from when that is first needed.
+    /// Registers the socket: once, edge-triggered, and for writing only from when that is first
+    /// needed.
     fn watch(&self, key: Key, session: &mut Session, writing: bool) -> io::Result<()> {
         let watched = session.watched();
         let interest = match (watched, writing) {
@@ -296,9 +355,12 @@ impl Engine {
         for _ in 0..DATAGRAMS_IN_ONE_GO {
             match job.receive() {
                 Ok(Some(request)) => {
-                    // Back in the queue before the handler runs: if it gets stuck, another thread goes on with the
-                    // rest.
-                    self.lead.enqueue_quietly(Job::Datagrams { source, job: Arc::clone(&job) });
+                    // Back in the queue before the handler runs: if it gets stuck, another thread
+                    // goes on with the rest.
+                    self.lead.enqueue_quietly(Job::Datagrams {
+                        source,
+                        job: Arc::clone(&job),
+                    });
                     job.handle(request);
                     return;
                 }
@@ -319,7 +381,11 @@ impl Engine {
 
     /// Takes on a connection that somebody else accepted.
     pub(crate) fn submit(&self, session: Box<Session>) {
-        self.enqueue(Job::Connection { key: None, session, expired: false });
+        self.enqueue(Job::Connection {
+            key: None,
+            session,
+            expired: false,
+        });
     }
 
     pub(crate) fn add_source(&self, source: Source) -> io::Result<usize> {
@@ -374,7 +440,10 @@ pub(crate) struct EngineWaker {
 
 impl Waker for EngineWaker {
     fn in_flight(&self) -> Vec<InFlight> {
-        self.core.upgrade().map(|core| self.engine.registry.in_flight(&core)).unwrap_or_default()
+        self.core
+            .upgrade()
+            .map(|core| self.engine.registry.in_flight(&core))
+            .unwrap_or_default()
     }
 
     fn gauges(&self, snapshot: &mut StatsSnapshot) {

@@ -1,17 +1,19 @@
-//! Leader and followers: which of the pool's threads waits in the poller, which works, and which sleeps.
+//! Leader and followers: which of the pool's threads waits in the poller, which works, and which
+//! sleeps.
 //!
-//! One thread leads: it waits for events. It takes the first for itself and leaves the rest in the ready queue, so
-//! that a connection is mostly served by the thread that learnt of it. Followers sleep on a stack; the most recently
-//! used is woken first, only while fewer threads work than there are cores, and if what is ready would take longer than
-//! the waking is worth: two threads that share a handful of short turns cost half as much again as one.
+//! One thread leads: it waits for events. It takes the first for itself and leaves the rest in the
+//! ready queue, so that a connection is mostly served by the thread that learnt of it. Followers
+//! sleep on a stack; the most recently used is woken first, only while fewer threads work than
+//! there are cores, and if what is ready would take longer than the waking is worth: two threads
+//! that share a handful of short turns cost half as much again as one.
 //!
-//! A supervisor looks, only while there is work and nobody leads, for threads that stay in a handler: these no longer
-//! count as working, so another is woken or started. While all threads get on, it looks ever more seldom: a thread that
-//! merely waits for a core would else be taken for stuck, and crowding the cores doubled the p99 of 1,000 busy
-//! connections.
+//! A supervisor looks, only while there is work and nobody leads, for threads that stay in a
+//! handler: these no longer count as working, so another is woken or started. While all threads get
+//! on, it looks ever more seldom: a thread that merely waits for a core would else be taken for
+//! stuck, and crowding the cores doubled the p99 of 1,000 busy connections.
 //!
-//! This file knows neither sockets nor connections: a model checker runs it with its own locks and a queue of numbers
-//! (`tests/model/`).
+//! This file knows neither sockets nor connections: a model checker runs it with its own locks and
+//! a queue of numbers (`tests/model/`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,21 +21,24 @@ use std::time::Duration;
 use super::spent::Spent;
 use super::sync::{Condvar, Mutex, MutexGuard};
 
-/// After so many ticks without a need, the supervisor sleeps until it is rung: an idle server has no ticks.
+/// After so many ticks without a need, the supervisor sleeps until it is rung: an idle server has
+/// no ticks.
 const CALM_TICKS: u32 = 10;
 
-/// After so many turns, or a tick, in which nobody led, somebody looks into the poller even if there is work: clients
-/// that never pause would else keep out newcomers, and hold up deadlines, for ever.
+/// After so many turns, or a tick, in which nobody led, somebody looks into the poller even if
+/// there is work: clients that never pause would else keep out newcomers, and hold up deadlines,
+/// for ever.
 const MOST_TURNS_UNLED: u32 = 64;
 
-/// While all threads get on, the time between two looks of the supervisor grows from one tick to so many.
+/// While all threads get on, the time between two looks of the supervisor grows from one tick to so
+/// many.
 const MOST_TICKS_BETWEEN_LOOKS: u32 = 8;
 
 /// A sleeping thread is woken for work that would keep the others busy for so long.
 const WORTH_WAKING: Duration = Duration::from_micros(50);
 
-/// Where turns usually sleep so long, handlers block: somebody else leads meanwhile, even if nothing is ready yet, and
-/// as many threads work as there may be.
+/// Where turns usually sleep so long, handlers block: somebody else leads meanwhile, even if
+/// nothing is ready yet, and as many threads work as there may be.
 const LONG_SLEEP: Duration = Duration::from_micros(500);
 
 /// What a thread is to do now.
@@ -146,11 +151,15 @@ impl<T> Lead<T> {
         }
     }
 
-    /// Registers a new worker; `None` when there are enough. The caller starts its thread, which calls
-    /// [`next`](Lead::next) with this number.
+    /// Registers a new worker; `None` when there are enough. The caller starts its thread, which
+    /// calls [`next`](Lead::next) with this number.
     pub(crate) fn join(&self) -> Option<usize> {
         let mut state = self.state.lock();
-        if state.closed || state.total == self.size.most { None } else { Some(state.join()) }
+        if state.closed || state.total == self.size.most {
+            None
+        } else {
+            Some(state.join())
+        }
     }
 
     /// What the new worker `me` does first. Sleeps while there is nothing.
@@ -158,7 +167,8 @@ impl<T> Lead<T> {
         self.take_turn(self.state.lock(), me)
     }
 
-    /// What worker `me`, who has `spent` so much on its turn, does next. Sleeps while there is nothing.
+    /// What worker `me`, who has `spent` so much on its turn, does next. Sleeps while there is
+    /// nothing.
     pub(crate) fn next(&self, me: usize, spent: Spent) -> Turn<T> {
         let mut state = self.state.lock();
         state.usual_turn = (state.usual_turn * 15 + spent.turn) / 16;
@@ -169,7 +179,8 @@ impl<T> Lead<T> {
         self.take_turn(state, me)
     }
 
-    /// Leader `me` has come back from the poller with `ready` (to which it appended); it gets its next turn.
+    /// Leader `me` has come back from the poller with `ready` (to which it appended); it gets its
+    /// next turn.
     pub(crate) fn publish(&self, me: usize, ready: &mut Vec<T>) -> Turn<T> {
         let mut state = self.state.lock();
         state.finish(me);
@@ -194,7 +205,8 @@ impl<T> Lead<T> {
         self.has_new_work(state)
     }
 
-    /// As [`enqueue`](Lead::enqueue), for what the calling worker is about to take itself, unless it gets stuck first.
+    /// As [`enqueue`](Lead::enqueue), for what the calling worker is about to take itself, unless
+    /// it gets stuck first.
     pub(crate) fn enqueue_quietly(&self, job: T) {
         let mut state = self.state.lock();
         state.ready.push_back(job);
@@ -204,12 +216,16 @@ impl<T> Lead<T> {
     /// How many are ready, how many threads work (stuck ones too), and how many threads there are.
     pub(crate) fn gauges(&self) -> (usize, usize, usize) {
         let state = self.state.lock();
-        let busy = state.workers.iter().filter(|w| matches!(w.doing, Doing::Working | Doing::Stuck)).count();
+        let busy = state
+            .workers
+            .iter()
+            .filter(|w| matches!(w.doing, Doing::Working | Doing::Stuck))
+            .count();
         (state.ready.len(), busy, state.total)
     }
 
-    /// Has every thread leave as soon as it is done; what is still ready is given back. The leader must be
-    /// notified by the caller.
+    /// Has every thread leave as soon as it is done; what is still ready is given back. The leader
+    /// must be notified by the caller.
     pub(crate) fn close(&self) -> Vec<T> {
         let mut state = self.state.lock();
         state.closed = true;
@@ -218,14 +234,15 @@ impl<T> Lead<T> {
         state.ready.drain(..).collect()
     }
 
-    /// What the supervisor does next: looks every `tick` while there is work and a thread doesn't get on, more seldom
-    /// while all do. Call it again after having obeyed.
+    /// What the supervisor does next: looks every `tick` while there is work and a thread doesn't
+    /// get on, more seldom while all do. Call it again after having obeyed.
     pub(crate) fn supervise(&self, tick: Duration) -> Order {
         let mut state = self.state.lock();
         let (mut calm, mut pause) = (0, tick);
         while !state.closed {
             if calm == CALM_TICKS {
-                // Whoever works while nobody leads, or leaves something ready for others, rouses it.
+                // Whoever works while nobody leads, or leaves something ready for others, rouses
+                // it.
                 state.supervisor_dozes = true;
                 self.supervisor.wait(&mut state);
                 state.supervisor_dozes = false;
@@ -234,7 +251,11 @@ impl<T> Lead<T> {
                 continue;
             }
             self.supervisor.wait_for(&mut state, pause);
-            pause = if state.all_get_on() { (2 * pause).min(MOST_TICKS_BETWEEN_LOOKS * tick) } else { tick };
+            pause = if state.all_get_on() {
+                (2 * pause).min(MOST_TICKS_BETWEEN_LOOKS * tick)
+            } else {
+                tick
+            };
             calm = if state.lacks_a_thread() { 0 } else { calm + 1 };
             if let Some(order) = self.mend(&mut state) {
                 return order;
@@ -263,10 +284,12 @@ impl<T> Lead<T> {
             return Some(Order::Recall);
         }
         if may_grow {
-            return Some(Order::Grow { worker: state.join() });
+            return Some(Order::Grow {
+                worker: state.join(),
+            });
         }
-        // A worker that comes free meanwhile must not lead as well: each would undo what the other noted about its
-        // sleep.
+        // A worker that comes free meanwhile must not lead as well: each would undo what the other
+        // noted about its sleep.
         state.led = true;
         Some(Order::Lead)
     }
@@ -282,7 +305,9 @@ impl<T> Lead<T> {
                     state.turns_unled += 1;
                     state.working += 1;
                     state.set(me, Doing::Working);
-                    if state.is_worth_waking() && state.working + state.waking < self.most_working(&state) {
+                    if state.is_worth_waking()
+                        && state.working + state.waking < self.most_working(&state)
+                    {
                         self.wake_follower(&mut state);
                     }
                     self.rouse_supervisor(&state);
@@ -291,7 +316,9 @@ impl<T> Lead<T> {
                 if !state.led {
                     state.led = true;
                     state.set(me, Doing::Leading);
-                    return Turn::Lead { at_once: !state.ready.is_empty() };
+                    return Turn::Lead {
+                        at_once: !state.ready.is_empty(),
+                    };
                 }
             }
             self.rouse_supervisor(&state);
@@ -315,11 +342,17 @@ impl<T> Lead<T> {
 
     /// How many threads may work at the same time, stuck ones not counted.
     fn most_working(&self, state: &State<T>) -> usize {
-        if state.handlers_block() { self.size.most } else { self.size.awake }
+        if state.handlers_block() {
+            self.size.most
+        } else {
+            self.size.awake
+        }
     }
 
     fn wake_follower(&self, state: &mut State<T>) -> bool {
-        let Some(follower) = state.followers.pop() else { return false };
+        let Some(follower) = state.followers.pop() else {
+            return false;
+        };
         state.waking += 1;
         self.bells[follower].notify_one();
         true
@@ -327,7 +360,9 @@ impl<T> Lead<T> {
 
     /// Work came from outside the turns: somebody must take it up.
     fn has_new_work(&self, mut state: MutexGuard<'_, State<T>>) -> bool {
-        if state.working + state.waking < self.most_working(&state) && !self.wake_follower(&mut state) {
+        if state.working + state.waking < self.most_working(&state)
+            && !self.wake_follower(&mut state)
+        {
             return state.led;
         }
         self.rouse_supervisor(&state);
@@ -345,9 +380,18 @@ impl<T> Lead<T> {
 impl<T> State<T> {
     fn join(&mut self) -> usize {
         self.total += 1;
-        // A new worker is about to ask for its turn: until then it is as good as working on nothing.
-        let worker = Worker { doing: Doing::Stuck, turns: 0, turns_at_tick: 0 };
-        match self.workers.iter().position(|worker| worker.doing == Doing::Nothing) {
+        // A new worker is about to ask for its turn: until then it is as good as working on
+        // nothing.
+        let worker = Worker {
+            doing: Doing::Stuck,
+            turns: 0,
+            turns_at_tick: 0,
+        };
+        match self
+            .workers
+            .iter()
+            .position(|worker| worker.doing == Doing::Nothing)
+        {
             Some(free) => {
                 self.workers[free] = worker;
                 free
@@ -402,12 +446,15 @@ impl<T> State<T> {
     /// Another thread would be of more use than its waking costs.
     fn is_worth_waking(&self) -> bool {
         let waiting = u32::try_from(self.ready.len()).unwrap_or(u32::MAX);
-        self.usual_turn.saturating_mul(waiting) >= WORTH_WAKING || !self.led && self.handlers_block()
+        self.usual_turn.saturating_mul(waiting) >= WORTH_WAKING
+            || !self.led && self.handlers_block()
     }
 
     /// No worker has been in one handler since the last look.
     fn all_get_on(&self) -> bool {
-        self.workers.iter().all(|worker| worker.doing != Doing::Working || worker.turns != worker.turns_at_tick)
+        self.workers
+            .iter()
+            .all(|worker| worker.doing != Doing::Working || worker.turns != worker.turns_at_tick)
     }
 
     fn note_turns(&mut self) {

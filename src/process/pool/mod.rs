@@ -19,10 +19,11 @@ pub(crate) use engine::Engine;
 use engine::EngineWaker;
 use lead::Size;
 
-/// A pool of threads, whose idle connections hold none (Python's `ThreadingMixIn` starts a thread for each).
+/// A pool of threads, whose idle connections hold none (Python's `ThreadingMixIn` starts a thread
+/// for each).
 ///
-/// Clones share their threads: give the same pool to several servers. Threads start with the first server that serves,
-/// and end when the pool and its servers are dropped.
+/// Clones share their threads: give the same pool to several servers. Threads start with the first
+/// server that serves, and end when the pool and its servers are dropped.
 #[derive(Clone)]
 pub struct ThreadingMixIn {
     shared: Arc<Shared>,
@@ -36,7 +37,12 @@ struct Shared {
 impl Default for ThreadingMixIn {
     fn default() -> ThreadingMixIn {
         let size = Mutex::new((ThreadingMixIn::default_threads(), 256));
-        ThreadingMixIn { shared: Arc::new(Shared { size, engine: Mutex::new(None) }) }
+        ThreadingMixIn {
+            shared: Arc::new(Shared {
+                size,
+                engine: Mutex::new(None),
+            }),
+        }
     }
 }
 
@@ -50,8 +56,9 @@ impl ThreadingMixIn {
         ThreadingMixIn::default()
     }
 
-    /// How many threads stay, even without work. Defaults to twice the number of cores, at least 4. No more of them are
-    /// awake than there are cores, unless handlers block. Counts until the first server serves.
+    /// How many threads stay, even without work. Defaults to twice the number of cores, at least 4.
+    /// No more of them are awake than there are cores, unless handlers block. Counts until the
+    /// first server serves.
     pub fn threads(self, count: usize) -> Self {
         self.shared.size.lock().0 = count.max(1);
         self
@@ -62,7 +69,8 @@ impl ThreadingMixIn {
         (2 * cores()).max(4)
     }
 
-    /// How many threads there may be while handlers block. Defaults to 256. Counts until the first server serves.
+    /// How many threads there may be while handlers block. Defaults to 256. Counts until the first
+    /// server serves.
     pub fn max_threads(self, count: usize) -> Self {
         self.shared.size.lock().1 = count.max(1);
         self
@@ -76,7 +84,14 @@ impl ThreadingMixIn {
             Some(engine) => Arc::clone(engine),
             none => {
                 let most = max_threads.max(threads);
-                Arc::clone(none.insert(Engine::new(Size { least: threads, most, awake: cores() }, clock.clone())?))
+                Arc::clone(none.insert(Engine::new(
+                    Size {
+                        least: threads,
+                        most,
+                        awake: cores(),
+                    },
+                    clock.clone(),
+                )?))
             }
         };
         engine.start(threads)?;
@@ -85,7 +100,10 @@ impl ThreadingMixIn {
 
     /// Has the server's handle reach the pool.
     pub(crate) fn attend(engine: &Arc<Engine>, core: &Arc<Core>) {
-        core.set_waker(Arc::new(EngineWaker { engine: Arc::clone(engine), core: Arc::downgrade(core) }));
+        core.set_waker(Arc::new(EngineWaker {
+            engine: Arc::clone(engine),
+            core: Arc::downgrade(core),
+        }));
     }
 }
 
@@ -94,7 +112,10 @@ impl ProcessRequest for ThreadingMixIn {
         match request.0 {
             Kind::Stream { session, .. } => match self.engine(&session.core().clock) {
                 Ok(engine) => engine.submit(session),
-                Err(error) => log::error!("{}: the pool can't start: {error}", session.client_address()),
+                Err(error) => log::error!(
+                    "{}: the pool can't start: {error}",
+                    session.client_address()
+                ),
             },
             Kind::Datagram { request, job } => job.handle(request),
         }
@@ -116,6 +137,9 @@ impl Drop for Shared {
 impl std::fmt::Debug for ThreadingMixIn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (threads, max_threads) = *self.shared.size.lock();
-        f.debug_struct("ThreadingMixIn").field("threads", &threads).field("max_threads", &max_threads).finish()
+        f.debug_struct("ThreadingMixIn")
+            .field("threads", &threads)
+            .field("max_threads", &max_threads)
+            .finish()
     }
 }

@@ -12,8 +12,8 @@ const WATCHED: Duration = Duration::from_micros(500);
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spent {
     pub(crate) turn: Duration,
-    /// For so long its thread slept: in a `read`, on a lock, on a disk. `None` if nobody looked. To wait for a core
-    /// isn't to sleep: more threads would only make it worse.
+    /// For so long its thread slept: in a `read`, on a lock, on a disk. `None` if nobody looked. To
+    /// wait for a core isn't to sleep: more threads would only make it worse.
     pub(crate) asleep: Option<Duration>,
 }
 
@@ -35,7 +35,11 @@ impl Meter {
         turn();
         let took = clock.now().saturating_duration_since(begun);
         self.watches = took >= WATCHED;
-        let asleep = if self.watches { before.map(|before| before.slept(took)) } else { Some(Duration::ZERO) };
+        let asleep = if self.watches {
+            before.map(|before| before.slept(took))
+        } else {
+            Some(Duration::ZERO)
+        };
         Spent { turn: took, asleep }
     }
 }

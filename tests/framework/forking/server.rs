@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use socketserver::{
-    Builder, DatagramRequest, DatagramRequestHandler, Error, ForkingMixIn, Next, Result, ServerAddress, ServerHooks,
-    StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
+    Builder, DatagramRequest, DatagramRequestHandler, Error, ForkingMixIn, Next, Result,
+    ServerAddress, ServerHooks, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
 };
 
 use crate::client::{self, Client, PATIENCE, TestDir, is_listening};
@@ -88,7 +88,9 @@ pub(crate) fn serve(arguments: &[String]) {
     let class = |_: &_| Handler;
     if is("handle-request") {
         let time_outs = TimeOuts::default();
-        settings = settings.hooks(time_outs.clone()).timeout(Some(Duration::from_secs(1)));
+        settings = settings
+            .hooks(time_outs.clone())
+            .timeout(Some(Duration::from_secs(1)));
         match &*arguments[0] {
             "tcp" => handle_two_requests(settings.tcp("127.0.0.1:0", class).unwrap(), &time_outs),
             "udp" => handle_two_requests(settings.udp("127.0.0.1:0", class).unwrap(), &time_outs),
@@ -100,7 +102,8 @@ pub(crate) fn serve(arguments: &[String]) {
         tell(server.server_address());
         server.handle_request().unwrap();
         // A connection that has said nothing yet would be closed at once.
-        let may_close = || std::fs::exists(Path::new(arguments.last().unwrap()).join(MAY_CLOSE)).unwrap();
+        let may_close =
+            || std::fs::exists(Path::new(arguments.last().unwrap()).join(MAY_CLOSE)).unwrap();
         client::eventually("the client has spoken", may_close);
         server.server_close();
         tell("closed");
@@ -124,7 +127,10 @@ fn serve_until_terminated<S>(mut server: socketserver::Server<S>) {
     tell(server.server_address());
     server.serve_forever().unwrap();
     let stats = server.handle().stats();
-    tell(format_args!("accepted {}, cut {}", stats.accepted, stats.cut));
+    tell(format_args!(
+        "accepted {}, cut {}",
+        stats.accepted, stats.cut
+    ));
 }
 
 /// The second of which never comes.
@@ -132,7 +138,10 @@ fn handle_two_requests<S>(mut server: socketserver::Server<S>, time_outs: &TimeO
     tell(server.server_address());
     for _ in 0..2 {
         server.handle_request().unwrap();
-        tell(format_args!("handled; time-outs: {}", time_outs.0.load(Ordering::SeqCst)));
+        tell(format_args!(
+            "handled; time-outs: {}",
+            time_outs.0.load(Ordering::SeqCst)
+        ));
     }
 }
 
@@ -151,14 +160,26 @@ impl Server {
         let dir = TestDir::new();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg(SERVE).args(arguments).arg(dir.join(""));
-        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let lines = lines_of(process.stdout.take().unwrap());
-        let ready = lines.recv_timeout(PATIENCE).expect("the server isn't ready");
+        let ready = lines
+            .recv_timeout(PATIENCE)
+            .expect("the server isn't ready");
         let address = match ready.strip_prefix("unix:") {
             Some(path) => ServerAddress::Unix(Some(path.into())),
             None => ServerAddress::Inet(ready.parse().unwrap()),
         };
-        Server { process, kind: arguments[0].to_owned(), address, lines, dir }
+        Server {
+            process,
+            kind: arguments[0].to_owned(),
+            address,
+            lines,
+            dir,
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -175,7 +196,10 @@ impl Server {
     /// How many processes the server has, ended ones that it hasn't reaped too.
     pub(crate) fn children(&self) -> usize {
         let path = format!("/proc/{0}/task/{0}/children", self.pid());
-        std::fs::read_to_string(path).unwrap().split_whitespace().count()
+        std::fs::read_to_string(path)
+            .unwrap()
+            .split_whitespace()
+            .count()
     }
 
     /// Ends the server's process, and leaves its children to themselves.
@@ -206,7 +230,10 @@ impl Server {
     /// The server says nothing for a moment.
     #[track_caller]
     pub(crate) fn expect_nothing(&self) {
-        assert_eq!(self.lines.recv_timeout(Duration::from_millis(30)), Err(mpsc::RecvTimeoutError::Timeout));
+        assert_eq!(
+            self.lines.recv_timeout(Duration::from_millis(30)),
+            Err(mpsc::RecvTimeoutError::Timeout)
+        );
     }
 
     #[track_caller]
@@ -226,7 +253,10 @@ impl Drop for Server {
 fn lines_of(output: ChildStdout) -> mpsc::Receiver<String> {
     let (tell, lines) = mpsc::channel();
     std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(std::result::Result::ok) {
+        for line in BufReader::new(output)
+            .lines()
+            .map_while(std::result::Result::ok)
+        {
             if tell.send(line).is_err() {
                 return;
             }

@@ -50,7 +50,9 @@ impl Client {
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         let dir = (domain == Domain::UNIX && kind == Type::DGRAM).then(TestDir::new);
         if let Some(dir) = &dir {
-            socket.bind(&SockAddr::unix(dir.join("client")).unwrap()).unwrap();
+            socket
+                .bind(&SockAddr::unix(dir.join("client")).unwrap())
+                .unwrap();
         }
         if let Some(ip) = from {
             let address: std::net::SocketAddr = format!("{ip}:0").parse().unwrap();
@@ -85,7 +87,10 @@ impl Client {
         } else {
             self.socket.read_exact(&mut bytes).unwrap();
         }
-        assert_eq!(bytes.escape_ascii().to_string(), expected.escape_ascii().to_string());
+        assert_eq!(
+            bytes.escape_ascii().to_string(),
+            expected.escape_ascii().to_string()
+        );
         self
     }
 
@@ -94,7 +99,9 @@ impl Client {
     pub(crate) fn hear_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self.socket.read_to_end(&mut bytes) {
-            Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("no end: {error}"),
+            Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => {
+                panic!("no end: {error}")
+            }
             _ => bytes,
         }
     }
@@ -108,7 +115,10 @@ impl Client {
 /// Whether somebody listens there.
 pub(crate) fn is_listening(server: &ServerAddress) -> bool {
     let (address, domain) = sock_addr(server);
-    Socket::new(domain, Type::STREAM, None).unwrap().connect(&address).is_ok()
+    Socket::new(domain, Type::STREAM, None)
+        .unwrap()
+        .connect(&address)
+        .is_ok()
 }
 
 fn sock_addr(server: &ServerAddress) -> (SockAddr, Domain) {
@@ -125,7 +135,11 @@ pub(crate) struct TestDir(PathBuf);
 impl TestDir {
     pub(crate) fn new() -> TestDir {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("framework-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "framework-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
         TestDir(path)

@@ -1,5 +1,5 @@
-//! Servers that run while a test looks at them, handlers that stop when they are told, and processes for tests that
-//! count.
+//! Servers that run while a test looks at them, handlers that stop when they are told, and
+//! processes for tests that count.
 
 mod client;
 
@@ -29,7 +29,12 @@ impl Running {
             drop(server);
             let _ = tell.send(served);
         });
-        Running { handle, addresses, result, thread: Some(thread) }
+        Running {
+            handle,
+            addresses,
+            result,
+            thread: Some(thread),
+        }
     }
 
     pub(crate) fn address(&self) -> &ServerAddress {
@@ -48,7 +53,10 @@ impl Running {
     #[track_caller]
     pub(crate) fn join(&mut self) {
         if let Some(thread) = self.thread.take() {
-            self.result.recv_timeout(PATIENCE).expect("serve_forever doesn't return").unwrap();
+            self.result
+                .recv_timeout(PATIENCE)
+                .expect("serve_forever doesn't return")
+                .unwrap();
             thread.join().unwrap();
         }
     }
@@ -87,7 +95,9 @@ impl Gate {
         let mut state = state.lock();
         state.entered += 1;
         changed.notify_all();
-        let late = changed.wait_while_for(&mut state, |state| state.allowed == 0, PATIENCE).timed_out();
+        let late = changed
+            .wait_while_for(&mut state, |state| state.allowed == 0, PATIENCE)
+            .timed_out();
         assert!(!late, "the gate stays shut");
         state.allowed -= 1;
     }
@@ -97,7 +107,9 @@ impl Gate {
     pub(crate) fn wait_entered(&self, count: usize) {
         let (state, changed) = &*self.0;
         let mut state = state.lock();
-        let late = changed.wait_while_for(&mut state, |state| state.entered < count, PATIENCE).timed_out();
+        let late = changed
+            .wait_while_for(&mut state, |state| state.entered < count, PATIENCE)
+            .timed_out();
         assert!(!late, "only {} handlers came", state.entered);
     }
 
@@ -112,7 +124,8 @@ impl Gate {
     }
 }
 
-/// Runs a test in a process of its own, whose descriptors, threads and memory no other test touches.
+/// Runs a test in a process of its own, whose descriptors, threads and memory no other test
+/// touches.
 #[track_caller]
 pub(crate) fn alone(body: impl FnOnce()) {
     const MARK: &str = "FRAMEWORK_TEST_ALONE";
@@ -120,11 +133,21 @@ pub(crate) fn alone(body: impl FnOnce()) {
         return body();
     }
     let thread = std::thread::current();
-    let test = thread.name().expect("libtest names the thread after the test");
+    let test = thread
+        .name()
+        .expect("libtest names the thread after the test");
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let output = command.args(["--exact", test, "--nocapture"]).env(MARK, "1").output().unwrap();
+    let output = command
+        .args(["--exact", test, "--nocapture"])
+        .env(MARK, "1")
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// How many descriptors this process has.

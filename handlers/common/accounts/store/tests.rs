@@ -8,18 +8,34 @@ fn prefix(text: &str) -> Prefix {
 #[test]
 fn a_user_comes_back_as_he_was_added() {
     let (file, store) = TestFile::new("add");
-    let user =
-        NewUser { name: "ädä b", hash: Some("x".into()), home: prefix("/h"), quota: Some(7), rights: Rights::ALL };
+    let user = NewUser {
+        name: "ädä b",
+        hash: Some("x".into()),
+        home: prefix("/h"),
+        quota: Some(7),
+        rights: Rights::ALL,
+    };
     store.add_user(&user).unwrap();
     add(&store, ANONYMOUS, "", "r");
-    assert!(matches!(store.add_user(&user), Err(AccountsError::UserExists(_))));
+    assert!(matches!(
+        store.add_user(&user),
+        Err(AccountsError::UserExists(_))
+    ));
     let again = Store::open(&file.path()).unwrap();
     let account = again.account("ädä b").unwrap().unwrap();
-    assert_eq!((account.quota, account.used, account.has_password()), (Some(7), 0, true));
+    assert_eq!(
+        (account.quota, account.used, account.has_password()),
+        (Some(7), 0, true)
+    );
     assert_eq!(account.rights(b"h/x"), Rights::ALL);
     assert_eq!(account.rights(b"x"), Rights::NONE, "outside of his home");
     assert_eq!(account.rights_throughout(b""), Rights::NONE);
-    let names: Vec<_> = again.accounts().unwrap().into_iter().map(|account| account.name).collect();
+    let names: Vec<_> = again
+        .accounts()
+        .unwrap()
+        .into_iter()
+        .map(|account| account.name)
+        .collect();
     assert_eq!(names, [ANONYMOUS, "ädä b"]);
     assert!(!again.account(ANONYMOUS).unwrap().unwrap().has_password());
     assert_eq!(again.account("nobody").unwrap(), None);
@@ -29,11 +45,37 @@ fn a_user_comes_back_as_he_was_added() {
 fn names_that_no_protocol_could_carry_are_refused() {
     let (_file, store) = TestFile::new("names");
     let long = "x".repeat(LONGEST_NAME + 1);
-    for name in ["", " ", " a", "a ", "a:b", "a/b", "a\nb", "a\u{1b}[2J", &long] {
-        let user = NewUser { name, hash: None, home: Prefix::root(), quota: None, rights: Rights::NONE };
-        assert!(matches!(store.add_user(&user), Err(AccountsError::BadName(_))), "{name:?}");
+    for name in [
+        "",
+        " ",
+        " a",
+        "a ",
+        "a:b",
+        "a/b",
+        "a\nb",
+        "a\u{1b}[2J",
+        &long,
+    ] {
+        let user = NewUser {
+            name,
+            hash: None,
+            home: Prefix::root(),
+            quota: None,
+            rights: Rights::NONE,
+        };
+        assert!(
+            matches!(store.add_user(&user), Err(AccountsError::BadName(_))),
+            "{name:?}"
+        );
     }
-    for name in ["a", "a@b.example", "Ada Lovelace", "ß", &long[1..], "a'; DROP TABLE users; --"] {
+    for name in [
+        "a",
+        "a@b.example",
+        "Ada Lovelace",
+        "ß",
+        &long[1..],
+        "a'; DROP TABLE users; --",
+    ] {
         add(&store, name, "x", "r");
         assert!(store.account(name).unwrap().is_some(), "{name:?}");
     }
@@ -44,12 +86,39 @@ fn rights_change_by_prefix_and_begin_with_what_held_there() {
     let (_file, store) = TestFile::new("rights");
     add(&store, "ada", "x", "lr");
     let (write, delete) = (Rights::WRITE, Rights::DELETE);
-    assert_eq!(store.change_rights("ada", &prefix("/in"), |own| own | write).unwrap().to_string(), "lrw");
-    assert_eq!(store.change_rights("ada", &prefix("/in/x"), |own| own | delete).unwrap().to_string(), "lrwd");
-    assert_eq!(store.change_rights("ada", &prefix("/in"), |_| Rights::NONE).unwrap(), Rights::NONE);
+    assert_eq!(
+        store
+            .change_rights("ada", &prefix("/in"), |own| own | write)
+            .unwrap()
+            .to_string(),
+        "lrw"
+    );
+    assert_eq!(
+        store
+            .change_rights("ada", &prefix("/in/x"), |own| own | delete)
+            .unwrap()
+            .to_string(),
+        "lrwd"
+    );
+    assert_eq!(
+        store
+            .change_rights("ada", &prefix("/in"), |_| Rights::NONE)
+            .unwrap(),
+        Rights::NONE
+    );
     let account = store.account("ada").unwrap().unwrap();
-    for (path, rights) in [("a", "lr"), ("in", "-"), ("in/y", "-"), ("in/x", "lrwd"), ("inner", "lr")] {
-        assert_eq!(account.rights(path.as_bytes()).to_string(), rights, "{path}");
+    for (path, rights) in [
+        ("a", "lr"),
+        ("in", "-"),
+        ("in/y", "-"),
+        ("in/x", "lrwd"),
+        ("inner", "lr"),
+    ] {
+        assert_eq!(
+            account.rights(path.as_bytes()).to_string(),
+            rights,
+            "{path}"
+        );
     }
     assert!(matches!(
         store.change_rights("bob", &prefix("/"), |own| own),
@@ -62,10 +131,19 @@ fn what_is_removed_leaves_no_rights_behind() {
     let (_file, store) = TestFile::new("remove");
     add(&store, "ada", "x", "lrwd");
     store.remove_user("ada").unwrap();
-    assert!(matches!(store.remove_user("ada"), Err(AccountsError::NoSuchUser(_))));
-    assert!(matches!(store.set_hash("ada", "x"), Err(AccountsError::NoSuchUser(_))));
-    let left: i64 =
-        store.with(|connection| connection.query_row("SELECT count(*) FROM rights", [], |row| row.get(0))).unwrap();
+    assert!(matches!(
+        store.remove_user("ada"),
+        Err(AccountsError::NoSuchUser(_))
+    ));
+    assert!(matches!(
+        store.set_hash("ada", "x"),
+        Err(AccountsError::NoSuchUser(_))
+    ));
+    let left: i64 = store
+        .with(|connection| {
+            connection.query_row("SELECT count(*) FROM rights", [], |row| row.get(0))
+        })
+        .unwrap();
     assert_eq!(left, 0);
 }
 
@@ -79,15 +157,29 @@ fn other_files_are_refused_with_their_name() {
     )
     .unwrap();
     std::fs::write(path("empty"), "").unwrap();
-    Connection::open(path("other")).unwrap().execute_batch("CREATE TABLE users (name)").unwrap();
+    Connection::open(path("other"))
+        .unwrap()
+        .execute_batch("CREATE TABLE users (name)")
+        .unwrap();
     for name in ["text", "empty", "other", ""] {
         let error = Store::open(&path(name)).unwrap_err();
-        assert!(matches!(error, AccountsError::Foreign(_)), "{name}: {error}");
+        assert!(
+            matches!(error, AccountsError::Foreign(_)),
+            "{name}: {error}"
+        );
     }
-    assert!(matches!(Store::open(&path("missing")), Err(AccountsError::Missing(_))));
+    assert!(matches!(
+        Store::open(&path("missing")),
+        Err(AccountsError::Missing(_))
+    ));
     assert!(!path("missing").exists());
-    store.with(|connection| connection.pragma_update(None, "user_version", 99)).unwrap();
-    assert!(matches!(Store::open(&file.path()), Err(AccountsError::Newer(_))));
+    store
+        .with(|connection| connection.pragma_update(None, "user_version", 99))
+        .unwrap();
+    assert!(matches!(
+        Store::open(&file.path()),
+        Err(AccountsError::Newer(_))
+    ));
 }
 
 #[test]
@@ -95,12 +187,28 @@ fn a_file_of_the_first_version_gets_a_ledger_and_keeps_its_users() {
     let (file, store) = TestFile::new("upgrade");
     add(&store, "ada", "x", "lrwd");
     let as_before = "DROP TABLE files; UPDATE users SET used = 7; PRAGMA user_version = 1";
-    store.with(|connection| connection.execute_batch(as_before)).unwrap();
+    store
+        .with(|connection| connection.execute_batch(as_before))
+        .unwrap();
     for _ in 0..2 {
-        let account = Store::open(&file.path()).unwrap().account("ada").unwrap().unwrap();
-        assert_eq!((account.used, account.rights(b"a").to_string()), (0, "lrwd".to_owned()));
+        let account = Store::open(&file.path())
+            .unwrap()
+            .account("ada")
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (account.used, account.rights(b"a").to_string()),
+            (0, "lrwd".to_owned())
+        );
         let enter = "INSERT OR REPLACE INTO files SELECT x'61', id, 1 FROM users";
-        assert_eq!(store.with(|connection| connection.execute(enter, [])).unwrap(), 1);
-        store.with(|connection| connection.execute("DELETE FROM files", [])).unwrap();
+        assert_eq!(
+            store
+                .with(|connection| connection.execute(enter, []))
+                .unwrap(),
+            1
+        );
+        store
+            .with(|connection| connection.execute("DELETE FROM files", []))
+            .unwrap();
     }
 }

@@ -54,7 +54,11 @@ impl Refused {
     /// This file can't be stored.
     pub(super) fn file(name: &str, error: &StoreError) -> Refused {
         let (status, reason) = refusal::explain(error);
-        Refused { status, file: Some(name.to_owned()), reason }
+        Refused {
+            status,
+            file: Some(name.to_owned()),
+            reason,
+        }
     }
 
     fn sentence(&self) -> String {
@@ -67,7 +71,11 @@ impl Refused {
 
 impl From<FormError> for Refused {
     fn from(error: FormError) -> Refused {
-        Refused { status: error.status, file: None, reason: format!("The form can't be taken: {}.", error.reason) }
+        Refused {
+            status: error.status,
+            file: None,
+            reason: format!("The form can't be taken: {}.", error.reason),
+        }
     }
 }
 
@@ -80,18 +88,30 @@ impl Answers {
         } else {
             Reader::Text
         };
-        Answers { reader, folder: format!("{}/", folder.trim_end_matches('/')), stored: Vec::new() }
+        Answers {
+            reader,
+            folder: format!("{}/", folder.trim_end_matches('/')),
+            stored: Vec::new(),
+        }
     }
 
     /// A file was stored.
     pub(super) fn stored(&mut self, name: &str, size: u64, location: String) {
-        self.stored.push(Stored { name: name.to_owned(), size, location });
+        self.stored.push(Stored {
+            name: name.to_owned(),
+            size,
+            location,
+        });
     }
 
     /// All of the form was taken.
     pub(super) fn success(&self) -> Response {
         if self.stored.is_empty() {
-            return self.failure(&Refused { status: 400, file: None, reason: "No file was chosen.".to_owned() });
+            return self.failure(&Refused {
+                status: 400,
+                file: None,
+                reason: "No file was chosen.".to_owned(),
+            });
         }
         let response = match self.reader {
             Reader::Browser => return Response::see_other(&self.folder),
@@ -108,9 +128,12 @@ impl Answers {
     pub(super) fn failure(&self, refused: &Refused) -> Response {
         let sentence = refused.sentence();
         match self.reader {
-            Reader::Browser => Response::html(self.page(refused.status, &sentence)).with_status(refused.status),
+            Reader::Browser => {
+                Response::html(self.page(refused.status, &sentence)).with_status(refused.status)
+            }
             Reader::Json => {
-                let answer = json!({ "error": sentence, "file": refused.file, "stored": self.list() });
+                let answer =
+                    json!({ "error": sentence, "file": refused.file, "stored": self.list() });
                 json_of(refused.status, &answer)
             }
             Reader::Text => {
@@ -126,8 +149,14 @@ impl Answers {
     }
 
     fn lines(&self) -> String {
-        let line =
-            |file: &Stored| format!("Stored {}, {} bytes: {}\n", plain(file.name.as_bytes()), file.size, file.location);
+        let line = |file: &Stored| {
+            format!(
+                "Stored {}, {} bytes: {}\n",
+                plain(file.name.as_bytes()),
+                file.size,
+                file.location
+            )
+        };
         self.stored.iter().map(line).collect()
     }
 
@@ -135,11 +164,17 @@ impl Answers {
         let title = format!("{status} {}", reason(status));
         let item = |file: &Stored| {
             let name = escape(file.name.as_bytes());
-            format!("<li><a href=\"{}\">{name}</a>, {} bytes</li>\n", file.location, file.size)
+            format!(
+                "<li><a href=\"{}\">{name}</a>, {} bytes</li>\n",
+                file.location, file.size
+            )
         };
         let stored = match &self.stored[..] {
             [] => String::new(),
-            files => format!("<p>Stored before:</p>\n<ul>\n{}</ul>\n", files.iter().map(item).collect::<String>()),
+            files => format!(
+                "<p>Stored before:</p>\n<ul>\n{}</ul>\n",
+                files.iter().map(item).collect::<String>()
+            ),
         };
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title>\

@@ -7,8 +7,8 @@ use super::parser::{FormError, Parser, Piece};
 use super::{is_boundary, place_of};
 use crate::common::store::Name;
 
-/// Each file that is whole, with its name and its content, and whether the form is; or the fault that comes behind
-/// them.
+/// Each file that is whole, with its name and its content, and whether the form is; or the fault
+/// that comes behind them.
 pub(super) struct Taken {
     pub(super) files: Vec<(String, Vec<u8>)>,
     pub(super) end: Result<bool, FormError>,
@@ -24,7 +24,10 @@ pub(super) fn take(boundary: &[u8], form: &[u8], step: usize) -> Taken {
             Ok(Piece::Partial) => come = (come + step).min(form.len()),
             Ok(Piece::Framing(count)) => taken += count,
             Ok(Piece::Head(count, part)) => {
-                file = part.filename.filter(|name| !name.is_empty()).map(|name| (name, Vec::new()));
+                file = part
+                    .filename
+                    .filter(|name| !name.is_empty())
+                    .map(|name| (name, Vec::new()));
                 taken += count;
             }
             Ok(Piece::Data(count)) => {
@@ -46,7 +49,9 @@ pub(super) fn take(boundary: &[u8], form: &[u8], step: usize) -> Taken {
 /// What must hold for any bytes: a boundary, a line end, a form.
 #[doc(hidden)]
 pub fn check(data: &[u8]) {
-    let Some(end) = memchr::memchr(b'\n', data) else { return };
+    let Some(end) = memchr::memchr(b'\n', data) else {
+        return;
+    };
     let (boundary, form) = (&data[..end], &data[end + 1..]);
     if let Some(parameters) = Parameters::parse(boundary) {
         assert!(!parameters.essence.contains(&b';'));
@@ -57,13 +62,23 @@ pub fn check(data: &[u8]) {
     let whole = take(boundary, form, form.len().max(1));
     for step in [1, 2, 7, 64] {
         let cut = take(boundary, form, step);
-        assert!(cut.files == whole.files && cut.end == whole.end, "otherwise in pieces of {step} bytes");
+        assert!(
+            cut.files == whole.files && cut.end == whole.end,
+            "otherwise in pieces of {step} bytes"
+        );
     }
     let delimiter = [b"\r\n--", boundary, b"\r\n"].concat();
     for (filename, content) in whole.files {
         assert!(memmem::find(&content, &delimiter).is_none());
-        if let Some(name) = place_of(&filename).ok().and_then(|place| Name::path(place).ok()) {
-            assert!(name.as_str().split('/').all(|component| !matches!(component, "" | "." | "..")));
+        if let Some(name) = place_of(&filename)
+            .ok()
+            .and_then(|place| Name::path(place).ok())
+        {
+            assert!(
+                name.as_str()
+                    .split('/')
+                    .all(|component| !matches!(component, "" | "." | ".."))
+            );
         }
     }
 }

@@ -1,7 +1,9 @@
-//! `POST` of `multipart/form-data` (RFC 7578): what a browser sends from a page with a file input, and `curl -F`.
+//! `POST` of `multipart/form-data` (RFC 7578): what a browser sends from a page with a file input,
+//! and `curl -F`.
 //!
-//! `parser` takes the body apart, `part` reads the heads, `answer` says what became of the files. Each file is stored
-//! as soon as it is whole, so that nothing of a form is held in memory, nor twice on the disk.
+//! `parser` takes the body apart, `part` reads the heads, `answer` says what became of the files.
+//! Each file is stored as soon as it is whole, so that nothing of a form is held in memory, nor
+//! twice on the disk.
 
 mod answer;
 mod check;
@@ -50,7 +52,11 @@ struct Form {
 }
 
 /// Takes the body of a form, if its files can be stored as far as its head tells.
-pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Result<Box<dyn Receiver>, Response> {
+pub(super) fn begin(
+    shared: &Arc<Shared>,
+    head: &Head<'_>,
+    sender: Sender,
+) -> Result<Box<dyn Receiver>, Response> {
     let place = Place::of(&shared.site, head)?;
     check_folder(shared, &place)?;
     let parser = Parser::new(&boundary(head)?);
@@ -58,12 +64,20 @@ pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Re
     Guard::of(head).check(shared.root(), &place.path)?;
     let on_duplicate = shared.on_duplicate.unwrap_or_default();
     if let Framing::Length(length) = head.body {
-        // Of the files' sizes, only the sum is known before they come; and not what they replace of the sender's.
+        // Of the files' sizes, only the sum is known before they come; and not what they replace of
+        // the sender's.
         let least = length.saturating_sub(MAX_OVERHEAD);
-        let payer = sender.permit.payer().filter(|_| on_duplicate != OnDuplicate::Overwrite);
-        shared.store.check_room(payer, least).map_err(|error| refusal::of(&error))?;
+        let payer = sender
+            .permit
+            .payer()
+            .filter(|_| on_duplicate != OnDuplicate::Overwrite);
+        shared
+            .store
+            .check_room(payer, least)
+            .map_err(|error| refusal::of(&error))?;
     }
-    let folder = String::from_utf8(place.path).map_err(|_| say(403, "The folder's name is no UTF-8."))?;
+    let folder =
+        String::from_utf8(place.path).map_err(|_| say(403, "The folder's name is no UTF-8."))?;
     Ok(Box::new(Form {
         shared: Arc::clone(shared),
         sender,
@@ -77,7 +91,11 @@ pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Re
 }
 
 fn check_folder(shared: &Shared, place: &Place) -> Result<(), Response> {
-    let path = if place.path.is_empty() { Path::new(".") } else { place.path() };
+    let path = if place.path.is_empty() {
+        Path::new(".")
+    } else {
+        place.path()
+    };
     match shared.root().metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) if !place.trailing_slash => {
@@ -85,29 +103,41 @@ fn check_folder(shared: &Shared, place: &Place) -> Result<(), Response> {
             Err(say(405, "Forms are sent to a folder.").field("Allow", &allow))
         }
         Ok(_) => Err(say(404, "There is no folder at this address.")),
-        Err(error) if error.kind() == ErrorKind::NotADirectory => Err(say(404, "There is nothing at this address.")),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            Err(say(404, "There is nothing at this address."))
+        }
         Err(error) => Err(refusal::of_system(&error)),
     }
 }
 
 fn boundary(head: &Head<'_>) -> Result<Vec<u8>, Response> {
     let media_type = head.content_type.and_then(Parameters::parse);
-    let form = media_type.filter(|media_type| media_type.essence.eq_ignore_ascii_case(b"multipart/form-data"));
+    let form = media_type.filter(|media_type| {
+        media_type
+            .essence
+            .eq_ignore_ascii_case(b"multipart/form-data")
+    });
     let Some(form) = form else {
         return Err(
-            say(415, "Files are sent to a folder as multipart/form-data.").field("Accept-Post", "multipart/form-data")
+            say(415, "Files are sent to a folder as multipart/form-data.")
+                .field("Accept-Post", "multipart/form-data"),
         );
     };
     match form.get("boundary") {
         Some(boundary) if is_boundary(boundary) => Ok(boundary.to_vec()),
-        _ => Err(say(400, "Nothing is stored: the form's boundary is missing or malformed.")),
+        _ => Err(say(
+            400,
+            "Nothing is stored: the form's boundary is missing or malformed.",
+        )),
     }
 }
 
 /// RFC 2046 §5.1.1.
 fn is_boundary(boundary: &[u8]) -> bool {
     let is_possible = |byte: &u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(byte);
-    boundary.len() <= 70 && boundary.last().is_some_and(|&last| last != b' ') && boundary.iter().all(is_possible)
+    boundary.len() <= 70
+        && boundary.last().is_some_and(|&last| last != b' ')
+        && boundary.iter().all(is_possible)
 }
 
 impl Receiver for Form {
@@ -126,7 +156,9 @@ impl Receiver for Form {
             };
             // A chunk without space, too, reads as the end; then there may be more.
             more = window.space().is_empty();
-            let taken = self.take(&window).map_err(|refused| Stopped::from(self.answers.failure(&refused)))?;
+            let taken = self
+                .take(&window)
+                .map_err(|refused| Stopped::from(self.answers.failure(&refused)))?;
             self.rest = window[taken..].to_vec();
             filled?;
         }
@@ -134,7 +166,11 @@ impl Receiver for Form {
     }
 
     fn finish(self: Box<Self>) -> Response {
-        if self.parser.is_done() { self.answers.success() } else { self.answers.failure(&Refused::cut()) }
+        if self.parser.is_done() {
+            self.answers.success()
+        } else {
+            self.answers.failure(&Refused::cut())
+        }
     }
 }
 
@@ -148,14 +184,18 @@ impl Form {
                 Piece::Partial => return Ok(taken),
                 Piece::Framing(count) => count,
                 Piece::Head(count, part) => {
-                    self.file =
-                        part.filename.filter(|name| !name.is_empty()).map(|name| self.open(&name)).transpose()?;
+                    self.file = part
+                        .filename
+                        .filter(|name| !name.is_empty())
+                        .map(|name| self.open(&name))
+                        .transpose()?;
                     count
                 }
                 Piece::Data(count) => {
                     if let Some((file, _)) = &mut self.file {
                         let written = file.write(&rest[..count]);
-                        written.map_err(|error| Refused::file(file.intent().name.as_str(), &error))?;
+                        written
+                            .map_err(|error| Refused::file(file.intent().name.as_str(), &error))?;
                     }
                     count
                 }
@@ -175,23 +215,42 @@ impl Form {
                 folder => Name::path(&format!("{folder}/{place}"))?,
             };
             if self.shared.site.root.leads_astray(Path::new(name.as_str())) {
-                return Err(StoreError::ForbiddenName("symbolic links aren't followed here"));
+                return Err(StoreError::ForbiddenName(
+                    "symbolic links aren't followed here",
+                ));
             }
-            let on_duplicate = self.sender.permit.check_store(name.as_str().as_bytes(), self.on_duplicate);
-            let on_duplicate =
-                on_duplicate.map_err(|_| StoreError::ForbiddenName("this account may store nothing there"))?;
-            Ok((self.shared.store.begin_unresumable(self.sender.intent(name), on_duplicate)?, on_duplicate))
+            let on_duplicate = self
+                .sender
+                .permit
+                .check_store(name.as_str().as_bytes(), self.on_duplicate);
+            let on_duplicate = on_duplicate
+                .map_err(|_| StoreError::ForbiddenName("this account may store nothing there"))?;
+            Ok((
+                self.shared
+                    .store
+                    .begin_unresumable(self.sender.intent(name), on_duplicate)?,
+                on_duplicate,
+            ))
         };
         begin().map_err(|error| Refused::file(filename, &error))
     }
 
     fn publish(&mut self) -> Result<(), Refused> {
-        let Some((file, on_duplicate)) = self.file.take() else { return Ok(()) };
+        let Some((file, on_duplicate)) = self.file.take() else {
+            return Ok(());
+        };
         let name = file.intent().name.clone();
-        let published = file.publish(on_duplicate).map_err(|error| Refused::file(name.as_str(), &error))?;
+        let published = file
+            .publish(on_duplicate)
+            .map_err(|error| Refused::file(name.as_str(), &error))?;
         self.shared.stored(&published, &self.sender, "POST");
-        let location = self.shared.site.policy.url_path(published.name.as_str().as_bytes());
-        self.answers.stored(published.name.split().1, published.size, location);
+        let location = self
+            .shared
+            .site
+            .policy
+            .url_path(published.name.as_str().as_bytes());
+        self.answers
+            .stored(published.name.split().1, published.size, location);
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! A field's value with parameters: `form-data; name="a"`, `multipart/form-data; boundary=b` (RFC 9110 §5.6.6, RFC 2183
-//! §2).
+//! A field's value with parameters: `form-data; name="a"`, `multipart/form-data; boundary=b` (RFC
+//! 9110 §5.6.6, RFC 2183 §2).
 
 use std::borrow::Cow;
 
@@ -18,7 +18,10 @@ impl<'a> Parameters<'a> {
         loop {
             rest = rest.trim_ascii_start();
             let Some(parameter) = rest.strip_prefix(b";") else {
-                return rest.is_empty().then_some(Parameters { essence: essence.trim_ascii(), list });
+                return rest.is_empty().then_some(Parameters {
+                    essence: essence.trim_ascii(),
+                    list,
+                });
             };
             let parameter = parameter.trim_ascii_start();
             if parameter.is_empty() || parameter[0] == b';' {
@@ -27,8 +30,13 @@ impl<'a> Parameters<'a> {
             }
             let equals = memchr::memchr(b'=', parameter)?;
             let (name, value) = (&parameter[..equals], &parameter[equals + 1..]);
-            let is_new = !list.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
-            if !is_new || name.is_empty() || !name.iter().all(|&byte| crate::http::head::is_token(byte)) {
+            let is_new = !list
+                .iter()
+                .any(|(known, _)| known.eq_ignore_ascii_case(name));
+            if !is_new
+                || name.is_empty()
+                || !name.iter().all(|&byte| crate::http::head::is_token(byte))
+            {
                 return None;
             }
             let (value, behind) = match value.strip_prefix(b"\"") {
@@ -42,7 +50,10 @@ impl<'a> Parameters<'a> {
 
     /// The parameter of this name, which is in lower case.
     pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
-        self.list.iter().find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| &**value)
+        self.list
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| &**value)
     }
 }
 
@@ -50,14 +61,15 @@ fn split_at_semicolon(value: &[u8]) -> (&[u8], &[u8]) {
     value.split_at(memchr::memchr(b';', value).unwrap_or(value.len()))
 }
 
-/// Senders put more than a token where no quotes are, spaces for example; only quotes would be ambiguous.
+/// Senders put more than a token where no quotes are, spaces for example; only quotes would be
+/// ambiguous.
 fn unquoted(value: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let (value, behind) = split_at_semicolon(value);
     (!value.contains(&b'"')).then(|| (Cow::Borrowed(value.trim_ascii()), behind))
 }
 
-/// The value up to its closing quote, and what follows. A backslash escapes a quote or a backslash only: browsers send
-/// it as it is.
+/// The value up to its closing quote, and what follows. A backslash escapes a quote or a backslash
+/// only: browsers send it as it is.
 fn unquote(value: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let special = memchr::memchr2(b'"', b'\\', value)?;
     if value[special] == b'"' {
@@ -86,7 +98,9 @@ mod tests {
 
     fn get<'a>(value: &'a str, name: &str) -> Option<String> {
         let parameters: Parameters<'a> = Parameters::parse(value.as_bytes())?;
-        parameters.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
+        parameters
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
     #[test]
@@ -103,7 +117,11 @@ mod tests {
             ("form-data;;; a==b==", "=b=="),
         ] {
             assert_eq!(get(value, "a").as_deref(), Some(expected), "{value}");
-            assert_eq!(Parameters::parse(value.as_bytes()).unwrap().essence, b"form-data", "{value}");
+            assert_eq!(
+                Parameters::parse(value.as_bytes()).unwrap().essence,
+                b"form-data",
+                "{value}"
+            );
         }
         assert!(get("form-data", "a").is_none() && Parameters::parse(b"form-data").is_some());
     }

@@ -1,8 +1,8 @@
 //! Takes `multipart/form-data` apart as it comes (RFC 7578, RFC 2046 §5.1.1): no socket, no file.
 //!
-//! A line is a delimiter if nothing but `--`, the boundary, and white space stands on it, or if `--` follows the
-//! boundary: then it is the last. Any other line is content, however much it looks like one. As in a request's head,
-//! nothing is repaired.
+//! A line is a delimiter if nothing but `--`, the boundary, and white space stands on it, or if
+//! `--` follows the boundary: then it is the last. Any other line is content, however much it looks
+//! like one. As in a request's head, nothing is repaired.
 
 use memchr::memmem::Finder;
 use memchr::{memmem, memrchr};
@@ -15,7 +15,8 @@ const MAX_HEAD: usize = 16 * 1024;
 const MAX_PADDING: usize = 64;
 /// The most parts of a form.
 pub(crate) const MAX_PARTS: usize = 1000;
-/// What of a form is no file, in bytes: its heads, delimiters and fields, and what stands before and behind them.
+/// What of a form is no file, in bytes: its heads, delimiters and fields, and what stands before
+/// and behind them.
 pub(crate) const MAX_OVERHEAD: u64 = 4 * 1024 * 1024;
 
 /// Why a form is refused.
@@ -29,11 +30,17 @@ pub struct FormError {
 
 impl FormError {
     pub(super) const fn bad(reason: &'static str) -> FormError {
-        FormError { status: 400, reason }
+        FormError {
+            status: 400,
+            reason,
+        }
     }
 
     const fn large(reason: &'static str) -> FormError {
-        FormError { status: 413, reason }
+        FormError {
+            status: 413,
+            reason,
+        }
     }
 }
 
@@ -59,7 +66,8 @@ enum State {
     Preamble { fresh: bool },
     /// In the head of a part, of which so many bytes have been searched for its end.
     Head { searched: usize },
-    /// In the content of a part. Right at its beginning, the line end of the head counts as the one before a delimiter.
+    /// In the content of a part. Right at its beginning, the line end of the head counts as the one
+    /// before a delimiter.
     Data { fresh: bool, is_file: bool },
     /// Behind the last delimiter.
     Epilogue,
@@ -79,7 +87,12 @@ impl Parser {
     /// A parser for this boundary, which holds no line end.
     pub fn new(boundary: &[u8]) -> Parser {
         let delimiter = Finder::new(&[b"\r\n--", boundary].concat()).into_owned();
-        Parser { delimiter, state: State::Preamble { fresh: true }, parts: 0, overhead: 0 }
+        Parser {
+            delimiter,
+            state: State::Preamble { fresh: true },
+            parts: 0,
+            overhead: 0,
+        }
     }
 
     /// Whether the last delimiter was there.
@@ -87,8 +100,8 @@ impl Parser {
         self.state == State::Epilogue
     }
 
-    /// What the beginning of `input` is; the caller takes so many bytes, and asks again with the rest, and with more
-    /// behind it after [`Piece::Partial`].
+    /// What the beginning of `input` is; the caller takes so many bytes, and asks again with the
+    /// rest, and with more behind it after [`Piece::Partial`].
     ///
     /// # Errors
     /// The form is malformed, or a limit is crossed.
@@ -106,7 +119,11 @@ impl Parser {
 
     fn in_preamble(&mut self, input: &[u8], fresh: bool) -> Piece {
         match self.find(input, fresh) {
-            Found::Delimiter { before, length, is_last } => {
+            Found::Delimiter {
+                before,
+                length,
+                is_last,
+            } => {
                 self.pass_delimiter(is_last);
                 Piece::Framing(before + length)
             }
@@ -126,42 +143,64 @@ impl Parser {
             return Err(FormError::bad("the head of a part is too long"));
         }
         let Some(end) = end else {
-            self.state = State::Head { searched: input.len() };
+            self.state = State::Head {
+                searched: input.len(),
+            };
             return Ok(Piece::Partial);
         };
         let part = Part::parse(&input[..end - BLANK_LINE.len()])?;
         self.parts += 1;
         if self.parts > MAX_PARTS {
-            return Err(FormError::large("it has too many parts: send it as several"));
+            return Err(FormError::large(
+                "it has too many parts: send it as several",
+            ));
         }
-        self.state = State::Data { fresh: true, is_file: part.is_file() };
+        self.state = State::Data {
+            fresh: true,
+            is_file: part.is_file(),
+        };
         Ok(Piece::Head(end, part))
     }
 
     fn in_data(&mut self, input: &[u8], fresh: bool, is_file: bool) -> Piece {
         match self.find(input, fresh) {
-            Found::Delimiter { before: 0, length, is_last } => {
+            Found::Delimiter {
+                before: 0,
+                length,
+                is_last,
+            } => {
                 self.pass_delimiter(is_last);
                 Piece::End(length)
             }
             Found::Clear(0) => Piece::Partial,
             Found::Clear(count) | Found::Delimiter { before: count, .. } => {
-                self.state = State::Data { fresh: false, is_file };
+                self.state = State::Data {
+                    fresh: false,
+                    is_file,
+                };
                 Piece::Data(count)
             }
         }
     }
 
     fn pass_delimiter(&mut self, is_last: bool) {
-        self.state = if is_last { State::Epilogue } else { State::Head { searched: 0 } };
+        self.state = if is_last {
+            State::Epilogue
+        } else {
+            State::Head { searched: 0 }
+        };
     }
 
     fn count(&mut self, piece: &Piece) -> Result<(), FormError> {
         self.overhead += match (piece, self.state) {
             (Piece::Data(_), State::Data { is_file: true, .. }) | (Piece::Partial, _) => 0,
-            (Piece::Framing(count) | Piece::Head(count, _) | Piece::Data(count) | Piece::End(count), _) => {
-                *count as u64
-            }
+            (
+                Piece::Framing(count)
+                | Piece::Head(count, _)
+                | Piece::Data(count)
+                | Piece::End(count),
+                _,
+            ) => *count as u64,
         };
         if self.overhead > MAX_OVERHEAD {
             Err(FormError::large("it has too much in it that is no file"))
@@ -170,20 +209,32 @@ impl Parser {
         }
     }
 
-    /// The first delimiter, or what is surely none. `fresh`: the input is at the beginning of a line, whose line end
-    /// isn't in it.
+    /// The first delimiter, or what is surely none. `fresh`: the input is at the beginning of a
+    /// line, whose line end isn't in it.
     fn find(&self, input: &[u8], fresh: bool) -> Found {
         let delimiter = self.delimiter.needle();
         if fresh {
             match Line::of(&delimiter[2..], input) {
-                Line::Delimiter { length, is_last } => return Found::Delimiter { before: 0, length, is_last },
+                Line::Delimiter { length, is_last } => {
+                    return Found::Delimiter {
+                        before: 0,
+                        length,
+                        is_last,
+                    };
+                }
                 Line::Undecided => return Found::Clear(0),
                 Line::Other => {}
             }
         }
         for before in self.delimiter.find_iter(input) {
             match Line::of(delimiter, &input[before..]) {
-                Line::Delimiter { length, is_last } => return Found::Delimiter { before, length, is_last },
+                Line::Delimiter { length, is_last } => {
+                    return Found::Delimiter {
+                        before,
+                        length,
+                        is_last,
+                    };
+                }
                 Line::Undecided => return Found::Clear(before),
                 Line::Other => {}
             }
@@ -221,15 +272,28 @@ enum Line {
 impl Line {
     fn of(delimiter: &[u8], input: &[u8]) -> Line {
         let Some(rest) = input.strip_prefix(delimiter) else {
-            return if delimiter.starts_with(input) { Line::Undecided } else { Line::Other };
+            return if delimiter.starts_with(input) {
+                Line::Undecided
+            } else {
+                Line::Other
+            };
         };
         if rest.starts_with(b"--") {
-            return Line::Delimiter { length: delimiter.len() + 2, is_last: true };
+            return Line::Delimiter {
+                length: delimiter.len() + 2,
+                is_last: true,
+            };
         }
-        let padding = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let padding = rest
+            .iter()
+            .take_while(|byte| matches!(byte, b' ' | b'\t'))
+            .count();
         match &rest[padding..] {
             _ if padding > MAX_PADDING => Line::Other,
-            [b'\r', b'\n', ..] => Line::Delimiter { length: delimiter.len() + padding + 2, is_last: false },
+            [b'\r', b'\n', ..] => Line::Delimiter {
+                length: delimiter.len() + padding + 2,
+                is_last: false,
+            },
             [] | [b'\r'] => Line::Undecided,
             [b'-'] if padding == 0 => Line::Undecided,
             _ => Line::Other,

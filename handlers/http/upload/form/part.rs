@@ -10,7 +10,8 @@ use crate::http::target::is_reachable;
 /// A part of a form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// What the sender calls the file; `None` for a field that isn't one, empty if nobody has chosen a file.
+    /// What the sender calls the file; `None` for a field that isn't one, empty if nobody has
+    /// chosen a file.
     pub filename: Option<String>,
 }
 
@@ -19,7 +20,8 @@ impl Part {
     pub(super) fn parse(head: &[u8]) -> Result<Part, FormError> {
         let mut disposition = None;
         for line in Lines(Some(head)) {
-            let (name, value) = field(line).ok_or(FormError::bad("the head of a part can't be read"))?;
+            let (name, value) =
+                field(line).ok_or(FormError::bad("the head of a part can't be read"))?;
             if name.eq_ignore_ascii_case(b"content-disposition") {
                 if disposition.replace(value).is_some() {
                     return Err(FormError::bad("a part has two Content-Dispositions"));
@@ -35,7 +37,8 @@ impl Part {
             .ok_or(FormError::bad("a part's Content-Disposition can't be read"))?;
         let filename = match (parameters.get("filename"), parameters.get("filename*")) {
             (Some(plain), _) => Some(text(unescaped(plain))?),
-            // RFC 7578 §4.2 forbids it; there are senders that send nothing else for a name that isn't ASCII.
+            // RFC 7578 §4.2 forbids it; there are senders that send nothing else for a name that
+            // isn't ASCII.
             (None, Some(extended)) => Some(of_extended(extended)?),
             (None, None) => None,
         };
@@ -44,7 +47,9 @@ impl Part {
 
     /// Whether it is a file, as far as its head tells.
     pub fn is_file(&self) -> bool {
-        self.filename.as_deref().is_some_and(|name| !name.is_empty())
+        self.filename
+            .as_deref()
+            .is_some_and(|name| !name.is_empty())
     }
 }
 
@@ -67,16 +72,20 @@ fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     let is_field = !name.is_empty()
         && name.iter().all(|&byte| is_token(byte))
-        && value.iter().all(|&byte| byte == b'\t' || !byte.is_ascii_control());
+        && value
+            .iter()
+            .all(|&byte| byte == b'\t' || !byte.is_ascii_control());
     is_field.then(|| (name, value.trim_ascii()))
 }
 
 fn is_plain(coding: &[u8]) -> bool {
-    [&b"7bit"[..], b"8bit", b"binary"].iter().any(|plain| plain.eq_ignore_ascii_case(coding))
+    [&b"7bit"[..], b"8bit", b"binary"]
+        .iter()
+        .any(|plain| plain.eq_ignore_ascii_case(coding))
 }
 
-/// Browsers write quotes and line ends as escapes, and nothing else, not even `%` (the HTML standard,
-/// "multipart/form-data encoding algorithm").
+/// Browsers write quotes and line ends as escapes, and nothing else, not even `%` (the HTML
+/// standard, "multipart/form-data encoding algorithm").
 fn unescaped(name: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(name.len());
     let mut rest = name;
@@ -108,19 +117,27 @@ fn text(name: Vec<u8>) -> Result<String, FormError> {
     String::from_utf8(name).map_err(|_| FormError::bad("a file's name isn't UTF-8"))
 }
 
-/// Where a file goes below the folder to which the form is sent. Browsers send the relative paths of a folder's files,
-/// and these are kept; of a path that could lead elsewhere, the last component is.
+/// Where a file goes below the folder to which the form is sent. Browsers send the relative paths
+/// of a folder's files, and these are kept; of a path that could lead elsewhere, the last component
+/// is.
 ///
 /// # Errors
 /// Nobody could ask for a file of this name.
 pub fn place_of(filename: &str) -> Result<&str, &'static str> {
-    let leads_down = !filename.contains('\\') && filename.split('/').all(|name| !matches!(name, "" | "." | ".."));
+    let leads_down = !filename.contains('\\')
+        && filename
+            .split('/')
+            .all(|name| !matches!(name, "" | "." | ".."));
     let place = match filename.rsplit(['/', '\\']).next() {
         Some(last) if !leads_down => last,
         _ => filename,
     };
     let is_possible = place.split('/').all(|name| is_reachable(name.as_bytes()));
-    if is_possible { Ok(place) } else { Err("it holds control characters") }
+    if is_possible {
+        Ok(place)
+    } else {
+        Err("it holds control characters")
+    }
 }
 
 #[cfg(test)]
@@ -129,7 +146,9 @@ mod tests {
 
     fn filename(disposition: &str) -> Result<Option<String>, &'static str> {
         let head = format!("content-type: text/plain\r\nContent-Disposition:{disposition}");
-        Part::parse(head.as_bytes()).map(|part| part.filename).map_err(|error| error.reason)
+        Part::parse(head.as_bytes())
+            .map(|part| part.filename)
+            .map_err(|error| error.reason)
     }
 
     #[test]
@@ -138,14 +157,26 @@ mod tests {
             (r#"form-data; name="f"; filename="a.txt""#, Some("a.txt")),
             (r#" form-data; name=f; filename=a.txt"#, Some("a.txt")),
             (r#" FORM-DATA; NAME=f; FileName="a""#, Some("a")),
-            (r#" form-data; name="f"; filename="a%22b%0d%0Ac%20%25%""#, Some("a\"b\r\nc%20%25%")),
+            (
+                r#" form-data; name="f"; filename="a%22b%0d%0Ac%20%25%""#,
+                Some("a\"b\r\nc%20%25%"),
+            ),
             (r#" form-data; name="f"; filename="a\"b""#, Some("a\"b")),
-            (r#" form-data; name="f"; filename="naïve €.txt""#, Some("naïve €.txt")),
+            (
+                r#" form-data; name="f"; filename="naïve €.txt""#,
+                Some("naïve €.txt"),
+            ),
             (r#" form-data; filename=; name="f""#, Some("")),
             (r#" form-data; name="f"; filename="""#, Some("")),
             (r#" form-data; name="f""#, None),
-            (r#" form-data; name="f"; filename*=utf-8''na%C3%AFve"#, Some("naïve")),
-            (r#" form-data; name="f"; filename*=UTF-8'en'a; filename="b""#, Some("b")),
+            (
+                r#" form-data; name="f"; filename*=utf-8''na%C3%AFve"#,
+                Some("naïve"),
+            ),
+            (
+                r#" form-data; name="f"; filename*=UTF-8'en'a; filename="b""#,
+                Some("b"),
+            ),
         ] {
             assert_eq!(
                 filename(disposition).map(|name| name.unwrap_or("-".into())),
@@ -177,7 +208,10 @@ mod tests {
         ] {
             assert!(Part::parse(head).is_err(), "{}", head.escape_ascii());
         }
-        assert!(Part::parse(b"Content-Disposition: form-data\r\nContent-Transfer-Encoding: 8BIT").is_ok());
+        assert!(
+            Part::parse(b"Content-Disposition: form-data\r\nContent-Transfer-Encoding: 8BIT")
+                .is_ok()
+        );
     }
 
     #[test]

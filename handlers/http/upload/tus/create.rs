@@ -1,4 +1,5 @@
-//! `POST`: a new upload, perhaps with its first bytes (the extensions creation and creation-with-upload).
+//! `POST`: a new upload, perhaps with its first bytes (the extensions creation and
+//! creation-with-upload).
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,16 +16,31 @@ use crate::http::upload::refusal::{self, say};
 use crate::http::upload::{Place, Sender, Shared};
 
 /// Registers an upload, and takes what comes with the request.
-pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Result<Box<dyn Receiver>, Response> {
+pub(super) fn begin(
+    shared: &Arc<Shared>,
+    head: &Head<'_>,
+    sender: Sender,
+) -> Result<Box<dyn Receiver>, Response> {
     let folder = Place::of(&shared.site, head)?;
     if !folder.path.is_empty() && !shared.root().is_dir(folder.path()) {
         return Err(say(404, "There is no folder at this address."));
     }
-    if ["upload-concat", "upload-defer-length"].iter().any(|name| head.values(name).next().is_some()) {
-        return Err(say(400, "Nothing is stored: Upload-Concat and Upload-Defer-Length aren't known here."));
+    if ["upload-concat", "upload-defer-length"]
+        .iter()
+        .any(|name| head.values(name).next().is_some())
+    {
+        return Err(say(
+            400,
+            "Nothing is stored: Upload-Concat and Upload-Defer-Length aren't known here.",
+        ));
     }
     let size = only(head, "upload-length").and_then(tus_fields::number);
-    let size = size.ok_or_else(|| say(400, "Nothing is stored: say in Upload-Length how long the file is."))?;
+    let size = size.ok_or_else(|| {
+        say(
+            400,
+            "Nothing is stored: say in Upload-Length how long the file is.",
+        )
+    })?;
     let memo = head.joined("upload-metadata").unwrap_or_default();
     let (name, modified) = file_of(shared, &folder, &memo)?;
     if head.body != Framing::None && head.body != Framing::Length(0) {
@@ -33,24 +49,53 @@ pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Re
     let digests = piece::announced_digests(head)?;
     let memo = Some(String::from_utf8_lossy(&memo).into_owned());
     let on_duplicate = on_duplicate(shared, &sender, &name)?;
-    let intent = Intent { size: Some(size), memo, modified, ..sender.intent(name) };
-    let partial = shared.store.register(intent, on_duplicate).map_err(|error| refused(&error))?;
+    let intent = Intent {
+        size: Some(size),
+        memo,
+        modified,
+        ..sender.intent(name)
+    };
+    let partial = shared
+        .store
+        .register(intent, on_duplicate)
+        .map_err(|error| refused(&error))?;
     let location = resource::below(shared, &folder, &format!("{PARTIALS}/{}", partial.id()));
-    Ok(Box::new(Piece::begin(shared, head, sender, partial, digests, Some(location))?))
+    Ok(Box::new(Piece::begin(
+        shared,
+        head,
+        sender,
+        partial,
+        digests,
+        Some(location),
+    )?))
 }
 
 /// Where the file is to stand: below the folder, as its metadata says; and its date.
-fn file_of(shared: &Shared, folder: &Place, metadata: &[u8]) -> Result<(Name, Option<SystemTime>), Response> {
-    let Metadata { filename, relative_path, modified } = if metadata.is_empty() {
+fn file_of(
+    shared: &Shared,
+    folder: &Place,
+    metadata: &[u8],
+) -> Result<(Name, Option<SystemTime>), Response> {
+    let Metadata {
+        filename,
+        relative_path,
+        modified,
+    } = if metadata.is_empty() {
         Metadata::default()
     } else {
-        tus_fields::metadata(metadata).map_err(|error| say(400, &format!("Nothing is stored: {error}.")))?
+        tus_fields::metadata(metadata)
+            .map_err(|error| say(400, &format!("Nothing is stored: {error}.")))?
     };
     let name = match (relative_path, filename) {
         // Uppy says `null` of a file that came without a folder.
         (Some(path), _) if !path.is_empty() && path != "null" => Name::path(&path),
         (_, Some(name)) => Name::last_component(&name),
-        _ => return Err(say(400, "Nothing is stored: say the file's name in Upload-Metadata, as `filename`.")),
+        _ => {
+            return Err(say(
+                400,
+                "Nothing is stored: say the file's name in Upload-Metadata, as `filename`.",
+            ));
+        }
     };
     let name = name.map_err(|error| refusal::of(&error))?;
     // By its address, so that whatever holds for a PUT to it holds here.

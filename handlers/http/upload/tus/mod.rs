@@ -1,8 +1,10 @@
-//! tus 1.0.0: uploads in pieces, that go on where they were cut (<https://tus.io/protocols/resumable-upload>).
+//! tus 1.0.0: uploads in pieces, that go on where they were cut
+//! (<https://tus.io/protocols/resumable-upload>).
 //!
-//! `POST` to a folder registers an upload in the [`store`](crate::common::store), and answers where it is to be sent:
-//! to the folder's `.socketserver-partial/ID`, a name under which nothing is ever served. What is sent there by
-//! `PATCH` is kept, also when the connection is cut or the server killed; with the last byte, the file gets its name.
+//! `POST` to a folder registers an upload in the [`store`](crate::common::store), and answers where
+//! it is to be sent: to the folder's `.socketserver-partial/ID`, a name under which nothing is ever
+//! served. What is sent there by `PATCH` is kept, also when the connection is cut or the server
+//! killed; with the last byte, the file gets its name.
 
 mod create;
 mod piece;
@@ -40,11 +42,17 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    /// `None` if this isn't a request of a tus client: those name the version that they speak, and nobody else sends
-    /// PATCH. OPTIONS stands for no other method, as everybody may send it.
+    /// `None` if this isn't a request of a tus client: those name the version that they speak, and
+    /// nobody else sends PATCH. OPTIONS stands for no other method, as everybody may send it.
     pub(super) fn of(head: &Head<'_>) -> Option<Verb> {
-        let is_tus = head.method != Method::Options && head.values("tus-resumable").next().is_some();
-        let verb = match head.values("x-http-method-override").next().filter(|_| is_tus).unwrap_or(head.method_name) {
+        let is_tus =
+            head.method != Method::Options && head.values("tus-resumable").next().is_some();
+        let verb = match head
+            .values("x-http-method-override")
+            .next()
+            .filter(|_| is_tus)
+            .unwrap_or(head.method_name)
+        {
             b"POST" => Verb::Create,
             b"PATCH" => Verb::Piece,
             b"HEAD" => Verb::Progress,
@@ -78,7 +86,10 @@ pub(super) fn answer(shared: &Shared, verb: Verb, head: &Head<'_>, sender: &Send
     let answer = checked.and_then(|()| match verb {
         Verb::Progress => resource::progress(shared, head, sender),
         Verb::Terminate => resource::terminate(shared, head),
-        Verb::Create | Verb::Piece => Err(say(400, "GET and HEAD stand for no method that has a body: send POST.")),
+        Verb::Create | Verb::Piece => Err(say(
+            400,
+            "GET and HEAD stand for no method that has a body: send POST.",
+        )),
     });
     spoken(shared, answer.unwrap_or_else(|refused| refused))
 }
@@ -106,12 +117,18 @@ fn check_version(head: &Head<'_>) -> Result<(), Response> {
 /// An answer, with what every one of them says.
 pub(super) fn spoken(shared: &Shared, response: Response) -> Response {
     let response = response.field("Tus-Resumable", VERSION);
-    if shared.site.policy.cors { response.field("Access-Control-Expose-Headers", EXPOSED) } else { response }
+    if shared.site.policy.cors {
+        response.field("Access-Control-Expose-Headers", EXPOSED)
+    } else {
+        response
+    }
 }
 
 fn refused(error: &StoreError) -> Response {
     match error {
-        StoreError::Busy => say(423, "This upload is being sent already.").field("Retry-After", "1"),
+        StoreError::Busy => {
+            say(423, "This upload is being sent already.").field("Retry-After", "1")
+        }
         StoreError::ChecksumMismatch(_) => say(460, &format!("The piece isn't kept: {error}.")),
         _ => refusal::of(error),
     }
@@ -125,13 +142,29 @@ fn only<'a>(head: &Head<'a>, name: &str) -> Option<&'a [u8]> {
 
 /// What happens to a file of this sender if its name is taken.
 fn on_duplicate(shared: &Shared, sender: &Sender, name: &Name) -> Result<OnDuplicate, Response> {
-    sender.permit.check_store(name.as_str().as_bytes(), shared.on_duplicate.unwrap_or_default())
+    sender.permit.check_store(
+        name.as_str().as_bytes(),
+        shared.on_duplicate.unwrap_or_default(),
+    )
 }
 
 /// Gives a complete upload its name. The answer says which that is.
-fn publish(shared: &Shared, sender: &Sender, partial: Partial, answer: Response) -> Result<Response, Response> {
+fn publish(
+    shared: &Shared,
+    sender: &Sender,
+    partial: Partial,
+    answer: Response,
+) -> Result<Response, Response> {
     let on_duplicate = on_duplicate(shared, sender, &partial.intent().name)?;
-    let published = partial.publish(on_duplicate).map_err(|error| refused(&error))?;
+    let published = partial
+        .publish(on_duplicate)
+        .map_err(|error| refused(&error))?;
     shared.stored(&published, sender, "tus");
-    Ok(answer.field("Content-Location", &shared.site.policy.url_path(published.name.as_str().as_bytes())))
+    Ok(answer.field(
+        "Content-Location",
+        &shared
+            .site
+            .policy
+            .url_path(published.name.as_str().as_bytes()),
+    ))
 }

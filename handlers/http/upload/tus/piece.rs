@@ -27,7 +27,11 @@ pub(super) struct Piece {
 }
 
 /// Takes the body of a PATCH, if it belongs where the upload is.
-pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Result<Box<dyn Receiver>, Response> {
+pub(super) fn begin(
+    shared: &Arc<Shared>,
+    head: &Head<'_>,
+    sender: Sender,
+) -> Result<Box<dyn Receiver>, Response> {
     let (id, registered) = resource::find(shared, head)?;
     check_content(head)?;
     let offset = only(head, "upload-offset").and_then(tus_fields::number);
@@ -39,16 +43,25 @@ pub(super) fn begin(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Re
     let partial = shared.store.go_on(&id).map_err(|error| refused(&error))?;
     if partial.offset() != offset {
         let there = partial.offset();
-        return Err(say(409, &format!("Upload-Offset is wrong: {there} bytes are there.")));
+        return Err(say(
+            409,
+            &format!("Upload-Offset is wrong: {there} bytes are there."),
+        ));
     }
-    Ok(Box::new(Piece::begin(shared, head, sender, partial, digests, None)?))
+    Ok(Box::new(Piece::begin(
+        shared, head, sender, partial, digests, None,
+    )?))
 }
 
 /// Whether the body is what it must be: bytes of the upload, as they are.
 pub(super) fn check_content(head: &Head<'_>) -> Result<(), Response> {
-    let is_piece = |media_type: &[u8]| media_type.eq_ignore_ascii_case(b"application/offset+octet-stream");
+    let is_piece =
+        |media_type: &[u8]| media_type.eq_ignore_ascii_case(b"application/offset+octet-stream");
     if !head.content_type.is_some_and(is_piece) {
-        return Err(say(415, "The Content-Type of a piece is application/offset+octet-stream."));
+        return Err(say(
+            415,
+            "The Content-Type of a piece is application/offset+octet-stream.",
+        ));
     }
     uncoded(head)
 }
@@ -71,10 +84,22 @@ impl Piece {
         digests: Digests,
         created: Option<String>,
     ) -> Result<Piece, Response> {
-        let mut piece = Piece { shared: Arc::clone(shared), sender, partial, created };
+        let mut piece = Piece {
+            shared: Arc::clone(shared),
+            sender,
+            partial,
+            created,
+        };
         let begun = match head.body {
-            Framing::Length(length) if piece.partial.remaining().is_some_and(|left| length > left) => Err(too_long()),
-            _ => piece.partial.begin_piece(digests).map_err(|error| of_system(&error)),
+            Framing::Length(length)
+                if piece.partial.remaining().is_some_and(|left| length > left) =>
+            {
+                Err(too_long())
+            }
+            _ => piece
+                .partial
+                .begin_piece(digests)
+                .map_err(|error| of_system(&error)),
         };
         match begun {
             Ok(()) => Ok(piece),
@@ -94,7 +119,13 @@ impl Piece {
 
     fn take(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
         let until = Instant::now() + SLICE;
-        let source = |into: &mut [u8]| if Instant::now() < until { body.try_read(rfile, into) } else { Ok(None) };
+        let source = |into: &mut [u8]| {
+            if Instant::now() < until {
+                body.try_read(rfile, into)
+            } else {
+                Ok(None)
+            }
+        };
         match self.partial.receive(source, u64::MAX) {
             Ok(()) => {}
             Err(ReceiveError::Source(error)) => return Err(error.into()),
@@ -102,8 +133,13 @@ impl Piece {
         }
         if self.partial.remaining() == Some(0) && !body.is_whole() {
             // Of chunks, only now it shows whether there are more than fit.
-            if body.try_read(rfile, &mut [0])?.is_some_and(|count| count > 0) {
-                self.partial.drop_piece().map_err(|error| of_system(&error))?;
+            if body
+                .try_read(rfile, &mut [0])?
+                .is_some_and(|count| count > 0)
+            {
+                self.partial
+                    .drop_piece()
+                    .map_err(|error| of_system(&error))?;
                 return Err(too_long().into());
             }
         }
@@ -115,7 +151,12 @@ impl Piece {
             Ok(()) => {}
             Err(error) => return Err(self.give_up(refused(&error))),
         }
-        let Piece { shared, sender, partial, created } = self;
+        let Piece {
+            shared,
+            sender,
+            partial,
+            created,
+        } = self;
         let answer = match created {
             Some(location) => Response::new(201).field("Location", &location),
             None => Response::new(204),

@@ -1,4 +1,5 @@
-//! An upload's own address: how far it has come (`HEAD`), and its end (`DELETE`, the extension termination).
+//! An upload's own address: how far it has come (`HEAD`), and its end (`DELETE`, the extension
+//! termination).
 
 use super::{piece, publish, refused};
 use crate::common::store::{Progress, Registered, is_reserved};
@@ -12,7 +13,11 @@ use crate::http::upload::{Place, Sender, Shared};
 /// The address of something below a folder.
 pub(super) fn below(shared: &Shared, folder: &Place, path: &str) -> String {
     let path = path.as_bytes();
-    let path = if folder.path.is_empty() { path.to_vec() } else { [&folder.path, path].join(&b'/') };
+    let path = if folder.path.is_empty() {
+        path.to_vec()
+    } else {
+        [&folder.path, path].join(&b'/')
+    };
     shared.site.policy.url_path(&path)
 }
 
@@ -20,14 +25,25 @@ pub(super) fn below(shared: &Shared, folder: &Place, path: &str) -> String {
 pub(super) fn find(shared: &Shared, head: &Head<'_>) -> Result<(String, Registered), Response> {
     let none = || say(404, "There is no such upload, or not any more.");
     let raw = path_and_query(&head.target);
-    let target = target::parse(&raw).map_err(|error| say(400, &format!("The path was refused: {error}.")))?;
-    let path = shared.site.policy.below_base(&target.path).and_then(|path| std::str::from_utf8(path).ok());
-    let (path, id) = path.and_then(|path| path.rsplit_once('/')).ok_or_else(none)?;
+    let target = target::parse(&raw)
+        .map_err(|error| say(400, &format!("The path was refused: {error}.")))?;
+    let path = shared
+        .site
+        .policy
+        .below_base(&target.path)
+        .and_then(|path| std::str::from_utf8(path).ok());
+    let (path, id) = path
+        .and_then(|path| path.rsplit_once('/'))
+        .ok_or_else(none)?;
     let (folder, reserved) = path.rsplit_once('/').unwrap_or(("", path));
     if target.trailing_slash || !is_reserved(reserved.as_bytes()) {
         return Err(none());
     }
-    let registered = shared.store.registered(id).map_err(|error| of_system(&error))?.ok_or_else(none)?;
+    let registered = shared
+        .store
+        .registered(id)
+        .map_err(|error| of_system(&error))?
+        .ok_or_else(none)?;
     // Whoever may write into one folder may not, by that, write into another.
     let rest = registered.intent.name.as_str().strip_prefix(folder);
     if !rest.is_some_and(|rest| folder.is_empty() || rest.starts_with('/')) {
@@ -37,7 +53,11 @@ pub(super) fn find(shared: &Shared, head: &Head<'_>) -> Result<(String, Register
 }
 
 /// Where the next piece belongs.
-pub(super) fn progress(shared: &Shared, head: &Head<'_>, sender: &Sender) -> Result<Response, Response> {
+pub(super) fn progress(
+    shared: &Shared,
+    head: &Head<'_>,
+    sender: &Sender,
+) -> Result<Response, Response> {
     let (id, Registered { intent, progress }) = find(shared, head)?;
     let size = intent.size.unwrap_or_default();
     let offset = match progress {
@@ -59,9 +79,10 @@ pub(super) fn progress(shared: &Shared, head: &Head<'_>, sender: &Sender) -> Res
             publish(shared, sender, partial, answer)
         }
         Progress::Partial { expires, .. } => Ok(piece::with_expiry(answer, expires)),
-        Progress::Stored(Some(name)) => {
-            Ok(answer.field("Content-Location", &shared.site.policy.url_path(name.as_str().as_bytes())))
-        }
+        Progress::Stored(Some(name)) => Ok(answer.field(
+            "Content-Location",
+            &shared.site.policy.url_path(name.as_str().as_bytes()),
+        )),
         Progress::Stored(None) => Ok(answer),
     }
 }

@@ -8,7 +8,10 @@ const FIELD: &str = "Content-Disposition: form-data; name=\"f\"\r\n\r\n";
 fn contents(form: &str) -> (Vec<String>, Result<bool, u16>) {
     let taken = |step| {
         let Taken { files, end } = take(b"b", form.as_bytes(), step);
-        let contents: Vec<_> = files.into_iter().map(|(_, content)| String::from_utf8(content).unwrap()).collect();
+        let contents: Vec<_> = files
+            .into_iter()
+            .map(|(_, content)| String::from_utf8(content).unwrap())
+            .collect();
         (contents, end.map_err(|error| error.status))
     };
     let whole = taken(form.len());
@@ -20,15 +23,24 @@ fn contents(form: &str) -> (Vec<String>, Result<bool, u16>) {
 
 #[track_caller]
 fn assert_files(form: &str, expected: &[&str]) {
-    let expected = expected.iter().map(|&content| content.to_owned()).collect::<Vec<_>>();
+    let expected = expected
+        .iter()
+        .map(|&content| content.to_owned())
+        .collect::<Vec<_>>();
     assert_eq!(contents(form), (expected, Ok(true)), "{form:?}");
 }
 
 #[test]
 fn files_come_out_of_their_form_however_it_is_cut() {
     assert_files(&format!("--b\r\n{A}x\r\n--b--\r\n"), &["x"]);
-    assert_files(&format!("--b\r\n{A}x\r\n--b\r\n{FIELD}y\r\n--b\r\n{A}\r\nz\r\n\r\n--b--"), &["x", "\r\nz\r\n"]);
-    assert_files(&format!("before\r\n--b \t\r\n{A}x\r\n--b--behind\r\n--b\r\n{A}y\r\n--b--"), &["x"]);
+    assert_files(
+        &format!("--b\r\n{A}x\r\n--b\r\n{FIELD}y\r\n--b\r\n{A}\r\nz\r\n\r\n--b--"),
+        &["x", "\r\nz\r\n"],
+    );
+    assert_files(
+        &format!("before\r\n--b \t\r\n{A}x\r\n--b--behind\r\n--b\r\n{A}y\r\n--b--"),
+        &["x"],
+    );
     assert_files(&format!("\r\n--b\r\n{A}x\r\n--b--"), &["x"]);
     assert_files("--b--\r\n", &[]);
     assert_files(&format!("--b\r\n{FIELD}--b--"), &[]);
@@ -40,7 +52,10 @@ fn empty_files_are_empty_and_unchosen_ones_are_none() {
     // The line end of the head is that of the delimiter as well.
     assert_files(&format!("--b\r\n{A}--b\r\n{A}x\r\n--b--"), &["", "x"]);
     let unchosen = A.replace("\"a\"", "\"\"");
-    assert_files(&format!("--b\r\n{unchosen}\r\n--b\r\n{A}x\r\n--b--"), &["x"]);
+    assert_files(
+        &format!("--b\r\n{unchosen}\r\n--b\r\n{A}x\r\n--b--"),
+        &["x"],
+    );
 }
 
 #[test]
@@ -85,8 +100,11 @@ fn a_form_without_its_last_delimiter_is_cut() {
         assert!(files.iter().all(|content| content == "x"));
     }
     let open = A.trim_end();
-    for form in [format!("--c\r\n{A}x\r\n--c--"), format!("--b\r\n{A}x\n--b--"), format!("--b\r\n{open}\r\nx\r\n--b--")]
-    {
+    for form in [
+        format!("--c\r\n{A}x\r\n--c--"),
+        format!("--b\r\n{A}x\n--b--"),
+        format!("--b\r\n{open}\r\nx\r\n--b--"),
+    ] {
         assert_eq!(contents(&form), (vec![], Ok(false)), "{form:?}");
     }
     // A bare line feed makes the first part a preamble.
@@ -107,11 +125,23 @@ fn glued_and_hostile_parts_are_refused() {
 
 #[test]
 fn heads_parts_and_all_that_is_no_file_are_bounded() {
-    let end = |form: &str| take(b"b", form.as_bytes(), 10_000).end.map_err(|error| error.status);
-    let head = |length: usize| format!("--b\r\nX: {}\r\n{A}x\r\n--b--", "x".repeat(length - "X: \r\n".len() - A.len()));
+    let end = |form: &str| {
+        take(b"b", form.as_bytes(), 10_000)
+            .end
+            .map_err(|error| error.status)
+    };
+    let head = |length: usize| {
+        format!(
+            "--b\r\nX: {}\r\n{A}x\r\n--b--",
+            "x".repeat(length - "X: \r\n".len() - A.len())
+        )
+    };
     assert_eq!(end(&head(MAX_HEAD)), Ok(true));
     assert_eq!(end(&head(MAX_HEAD + 1)), Err(400));
-    assert_eq!(end(&format!("--b\r\n{}", "x".repeat(MAX_HEAD + 1))), Err(400));
+    assert_eq!(
+        end(&format!("--b\r\n{}", "x".repeat(MAX_HEAD + 1))),
+        Err(400)
+    );
     let parts = |count| format!("{}--b--", format!("--b\r\n{A}x\r\n").repeat(count));
     assert_eq!(end(&parts(MAX_PARTS)), Ok(true));
     assert_eq!(end(&parts(MAX_PARTS + 1)), Err(413));
