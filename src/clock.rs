@@ -9,13 +9,13 @@ use parking_lot::Mutex;
 
 /// Where a server takes the time of its deadlines from. Defaults to the system's monotonic clock.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Source);
+pub struct Clock(ClockSource);
 
 #[derive(Clone, Debug, Default)]
-enum Source {
+enum ClockSource {
     #[default]
     System,
-    Manual(Arc<Manual>),
+    ManualTime(Arc<ManualTime>),
 }
 
 impl Clock {
@@ -23,8 +23,8 @@ impl Clock {
     #[inline]
     pub fn now(&self) -> Instant {
         match &self.0 {
-            Source::System => Instant::now(),
-            Source::Manual(manual) => manual.now(),
+            ClockSource::System => Instant::now(),
+            ClockSource::ManualTime(manual) => manual.now(),
         }
     }
 
@@ -32,8 +32,8 @@ impl Clock {
     /// A clock set by hand wakes its sleepers itself, so they never sleep by the system's time.
     pub(crate) fn sleep_until(&self, deadline: Option<Instant>) -> Option<Duration> {
         match &self.0 {
-            Source::System => deadline.map(|at| at.saturating_duration_since(Instant::now())),
-            Source::Manual(manual) => deadline
+            ClockSource::System => deadline.map(|at| at.saturating_duration_since(Instant::now())),
+            ClockSource::ManualTime(manual) => deadline
                 .filter(|at| *at <= manual.now())
                 .map(|_| Duration::ZERO),
         }
@@ -41,10 +41,17 @@ impl Clock {
 
     /// Calls `wake` after each change of a clock set by hand.
     pub(crate) fn on_advance(&self, wake: impl Fn() + Send + Sync + 'static) {
-        if let Source::Manual(manual) = &self.0 {
+        if let ClockSource::ManualTime(manual) = &self.0 {
             manual.sleepers.lock().push(Box::new(wake));
         }
     }
+}
+
+/// The moment `after` has passed since `now`. `None` if `after` is `None` or too long for the
+/// system's clock: both mean that there is no deadline.
+#[allow(dead_code)]
+pub(crate) fn deadline(now: Instant, after: Option<Duration>) -> Option<Instant> {
+    after.and_then(|after| now.checked_add(after))
 }
 
 /// A clock that stands still until [`advance`](ManualClock::advance) moves it: time-outs are tested
@@ -59,17 +66,17 @@ impl Clock {
 /// assert_eq!(clock.now() - before, Duration::from_secs(60));
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct ManualClock(Arc<Manual>);
+pub struct ManualClock(Arc<ManualTime>);
 
-struct Manual {
+struct ManualTime {
     base: Instant,
     passed_nanos: AtomicU64,
     sleepers: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
-impl Default for Manual {
-    fn default() -> Manual {
-        Manual {
+impl Default for ManualTime {
+    fn default() -> ManualTime {
+        ManualTime {
             base: Instant::now(),
             passed_nanos: AtomicU64::new(0),
             sleepers: Mutex::default(),
@@ -77,15 +84,15 @@ impl Default for Manual {
     }
 }
 
-impl Manual {
+impl ManualTime {
     fn now(&self) -> Instant {
         self.base + Duration::from_nanos(self.passed_nanos.load(Ordering::Acquire))
     }
 }
 
-impl fmt::Debug for Manual {
+impl fmt::Debug for ManualTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manual")
+        f.debug_struct("ManualTime")
             .field("now", &self.now())
             .finish_non_exhaustive()
     }
@@ -100,7 +107,7 @@ impl ManualClock {
     /// The reading side, for [`Builder::clock`](crate::Builder::clock) or
     /// [`testing`](crate::testing).
     pub fn clock(&self) -> Clock {
-        Clock(Source::Manual(Arc::clone(&self.0)))
+        Clock(ClockSource::ManualTime(Arc::clone(&self.0)))
     }
 
     /// Moves the time on, and wakes the servers that wait for a deadline.

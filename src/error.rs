@@ -1,5 +1,6 @@
 //! What can go wrong.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 
@@ -39,7 +40,7 @@ pub enum Error {
         limit: usize,
     },
     /// A deadline has passed.
-    Expired(Expiry),
+    Timeout(Timeout),
     /// The server turned the peer away.
     Refused(Refusal),
     /// The peer broke the handler's protocol.
@@ -57,7 +58,7 @@ pub enum Error {
 /// Which deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Expiry {
+pub enum Timeout {
     /// The TLS handshake.
     Handshake,
     /// A PROXY header, or a message, wasn't whole in time.
@@ -72,15 +73,15 @@ pub enum Expiry {
     TooSlow,
 }
 
-impl Expiry {
+impl Timeout {
     /// All of them, for statistics.
-    pub const ALL: [Expiry; Expiry::COUNT] = [
-        Expiry::Handshake,
-        Expiry::Head,
-        Expiry::Idle,
-        Expiry::Read,
-        Expiry::Write,
-        Expiry::TooSlow,
+    pub const ALL: [Timeout; Timeout::COUNT] = [
+        Timeout::Handshake,
+        Timeout::Head,
+        Timeout::Idle,
+        Timeout::Read,
+        Timeout::Write,
+        Timeout::TooSlow,
     ];
     pub(crate) const COUNT: usize = 6;
 }
@@ -133,7 +134,7 @@ impl fmt::Display for Error {
             Error::File { path, reason } => write!(f, "{}: {reason}", path.display()),
             Error::LineTooLong { limit } => write!(f, "a line is longer than {limit} bytes"),
             Error::MessageTooLong { limit } => write!(f, "a message is longer than {limit} bytes"),
-            Error::Expired(what) => write!(f, "{what}"),
+            Error::Timeout(what) => write!(f, "{what}"),
             Error::Refused(why) => write!(f, "refused: {why}"),
             Error::Proxy(reason) => write!(f, "bad PROXY header: {reason}"),
             Error::Tls(error) => write!(f, "TLS: {error}"),
@@ -158,15 +159,15 @@ fn bind_advice(error: &io::Error) -> String {
     }
 }
 
-impl fmt::Display for Expiry {
+impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Expiry::Handshake => "the TLS handshake took too long",
-            Expiry::Head => "the beginning of a message took too long",
-            Expiry::Idle => "idle for too long",
-            Expiry::Read => "the peer stopped sending within a message",
-            Expiry::Write => "the peer stopped reading",
-            Expiry::TooSlow => "the peer is too slow",
+            Timeout::Handshake => "the TLS handshake took too long",
+            Timeout::Head => "the beginning of a message took too long",
+            Timeout::Idle => "idle for too long",
+            Timeout::Read => "the peer stopped sending within a message",
+            Timeout::Write => "the peer stopped reading",
+            Timeout::TooSlow => "the peer is too slow",
         })
     }
 }
@@ -180,6 +181,14 @@ impl fmt::Display for Refusal {
             Refusal::Denied => "not allowed",
         })
     }
+}
+
+/// The message of a caught panic.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+        .to_owned()
 }
 
 impl std::error::Error for Error {
@@ -206,7 +215,7 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match error {
             Error::Io(error) => return error,
-            Error::Expired(_) => io::ErrorKind::TimedOut,
+            Error::Timeout(_) => io::ErrorKind::TimedOut,
             Error::LineTooLong { .. }
             | Error::MessageTooLong { .. }
             | Error::Protocol(_)
@@ -223,8 +232,8 @@ mod tests {
 
     #[test]
     fn an_own_error_survives_the_way_through_io() {
-        let back = Error::from(io::Error::from(Error::Expired(Expiry::Read)));
-        assert!(matches!(back, Error::Expired(Expiry::Read)));
+        let back = Error::from(io::Error::from(Error::Timeout(Timeout::Read)));
+        assert!(matches!(back, Error::Timeout(Timeout::Read)));
         assert!(Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).is_disconnect());
     }
 }

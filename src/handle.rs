@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,24 +12,24 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::address::ClientAddress;
-use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::config::{Limits, Timeouts};
-use crate::error::Refusal;
+use crate::error::{Error, Refusal, panic_message};
 use crate::hooks::ServerHooks;
 use crate::stats::{Stats, StatsSnapshot};
 use crate::trace::Trace;
+use crate::wake_pipe::WakePipe;
 
 /// Whether a server takes requests. It only ever moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(crate) enum Phase {
+pub(crate) enum LifecyclePhase {
     /// Accepts, or will as soon as somebody calls `serve_forever`.
     Serving,
     /// Accepts nothing more; requests in flight go on.
     Draining,
     /// Requests in flight were cut.
-    Cut,
+    Aborting,
 }
 
 /// A connection in flight, as [`ServerHandle::in_flight`] lists it.
@@ -57,7 +58,7 @@ pub(crate) struct Core {
     pub(crate) hooks: Box<dyn ServerHooks>,
     pub(crate) trace: Option<Arc<dyn Trace>>,
     pub(crate) stats: Stats,
-    pub(crate) bell: Bell,
+    pub(crate) wake_pipe: WakePipe,
     phase: AtomicU8,
     forked: AtomicBool,
     open: AtomicUsize,
@@ -87,8 +88,8 @@ impl Core {
             hooks,
             trace,
             stats: Stats::default(),
-            bell: Bell::new()?,
-            phase: AtomicU8::new(Phase::Serving as u8),
+            wake_pipe: WakePipe::new()?,
+            phase: AtomicU8::new(LifecyclePhase::Serving as u8),
             forked: AtomicBool::new(false),
             open: AtomicUsize::new(0),
             refusing: AtomicUsize::new(0),
@@ -100,23 +101,23 @@ impl Core {
         })
     }
 
-    pub(crate) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> LifecyclePhase {
         match self.phase.load(Ordering::SeqCst) {
-            0 => Phase::Serving,
-            1 => Phase::Draining,
-            _ => Phase::Cut,
+            0 => LifecyclePhase::Serving,
+            1 => LifecyclePhase::Draining,
+            _ => LifecyclePhase::Aborting,
         }
     }
 
     pub(crate) fn is_serving(&self) -> bool {
-        self.phase() == Phase::Serving
+        self.phase() == LifecyclePhase::Serving
     }
 
     /// Moves on to `phase`, and tells those who wait; going back is ignored.
-    pub(crate) fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: LifecyclePhase) {
         if self.phase.fetch_max(phase as u8, Ordering::SeqCst) < phase as u8 {
-            self.bell.ring();
-            self.bell.close();
+            self.wake_pipe.wake();
+            self.wake_pipe.close();
             drop(self.over.lock()); // whoever waits is either before its look at the phase, or already asleep
             self.stopped.notify_all();
             // Cloned, as the waker may call back into this core.
@@ -124,6 +125,31 @@ impl Core {
             if let Some(waker) = waker {
                 waker.phase_changed();
             }
+        }
+    }
+
+    /// Calls one of the server's hooks for `client`. A panic in it is counted and reported to
+    /// `handle_error`; it ends neither the thread nor the server. Returns `None` after a panic.
+    pub(crate) fn call_hook<T>(
+        &self,
+        client: &ClientAddress,
+        call: impl FnOnce(&dyn ServerHooks) -> T,
+    ) -> Option<T> {
+        let panic = match catch_unwind(AssertUnwindSafe(|| call(&*self.hooks))) {
+            Ok(value) => return Some(value),
+            Err(panic) => panic,
+        };
+        self.stats.panics.fetch_add(1, Ordering::Relaxed);
+        let error = Error::Panicked(panic_message(&*panic));
+        self.report(client, &error);
+        None
+    }
+
+    /// Reports an error to `handle_error`. The hook's own panic is only counted.
+    pub(crate) fn report(&self, client: &ClientAddress, error: &Error) {
+        let report = || self.hooks.handle_error(client, error);
+        if catch_unwind(AssertUnwindSafe(report)).is_err() {
+            self.stats.panics.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -154,24 +180,24 @@ impl Core {
     }
 
     /// A connection has gone.
-    fn connection_gone(&self) {
+    fn connection_closed(&self) {
         if self.open.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.maybe_drained();
+            self.notify_if_drained();
         }
     }
 
-    pub(crate) fn datagram_came(&self) {
+    pub(crate) fn datagram_started(&self) {
         self.datagrams.fetch_add(1, Ordering::SeqCst);
     }
 
-    pub(crate) fn datagram_gone(&self) {
+    pub(crate) fn datagram_finished(&self) {
         if self.datagrams.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.maybe_drained();
+            self.notify_if_drained();
         }
     }
 
     /// Wakes those in [`wait_drained`](Core::wait_drained).
-    fn maybe_drained(&self) {
+    fn notify_if_drained(&self) {
         if !self.is_serving() {
             // Under the lock, so that a waiter is either before its check or already waiting.
             drop(self.over.lock());
@@ -185,7 +211,7 @@ impl Core {
 
     /// Waits until no connection is open and no datagram is being served; false when `until` or the
     /// end of `phase` came first.
-    pub(crate) fn wait_drained(&self, phase: Phase, until: Instant) -> bool {
+    pub(crate) fn wait_drained(&self, phase: LifecyclePhase, until: Instant) -> bool {
         let mut over = self.over.lock();
         while !self.is_drained() && self.phase() == phase {
             if self.stopped.wait_until(&mut over, until).timed_out() {
@@ -198,51 +224,51 @@ impl Core {
     /// What a thread that sleeps for a connection must listen to as well, or a shutdown would have
     /// to wait for the client: the bell, as nobody else may be there to hear it; in a forked child,
     /// only the server's going down, as the bell is the parent's.
-    pub(crate) fn attention(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
         match (self.is_serving(), self.forked.load(Ordering::Relaxed)) {
             (false, _) => None,
-            (true, false) => Some(self.bell.as_fd()),
-            (true, true) => Some(self.bell.closing()),
+            (true, false) => Some(self.wake_pipe.as_fd()),
+            (true, true) => Some(self.wake_pipe.closing()),
         }
     }
 
-    /// What [`attention`](Core::attention) named wants to be heard.
-    pub(crate) fn attend(&self) {
+    /// What [`wake_fd`](Core::wake_fd) named wants to be heard.
+    pub(crate) fn handle_wake_in_worker(&self) {
         if self.forked.load(Ordering::Relaxed) {
-            self.enter(Phase::Draining);
+            self.enter(LifecyclePhase::Draining);
         } else {
-            self.answer_bell();
+            self.handle_wake();
         }
     }
 
     /// This process is a child that serves one request.
-    pub(crate) fn note_fork(&self) {
+    pub(crate) fn mark_forked(&self) {
         self.forked.store(true, Ordering::Relaxed);
     }
 
     /// The bell rang: obeys a signal.
-    pub(crate) fn answer_bell(&self) {
-        if self.bell.answer() {
-            self.enter(Phase::Draining);
+    pub(crate) fn handle_wake(&self) {
+        if self.wake_pipe.drain() {
+            self.enter(LifecyclePhase::Draining);
         }
     }
 }
 
 /// So many refused connections may be lingered for at a time; others may lose the refusal's words,
 /// as they aren't among those that [`Limits::max_connections`] counts.
-const MAX_REFUSING: usize = 64;
+const MAX_LINGERING_REFUSALS: usize = 64;
 
 /// A refused connection's place among those that are lingered for.
-pub(crate) struct Refusing(Arc<Core>);
+pub(crate) struct RefusalSlot(Arc<Core>);
 
-impl Refusing {
-    pub(crate) fn begin(core: &Arc<Core>) -> Option<Refusing> {
-        let guard = Refusing(Arc::clone(core));
-        (core.refusing.fetch_add(1, Ordering::Relaxed) < MAX_REFUSING).then_some(guard)
+impl RefusalSlot {
+    pub(crate) fn begin(core: &Arc<Core>) -> Option<RefusalSlot> {
+        let guard = RefusalSlot(Arc::clone(core));
+        (core.refusing.fetch_add(1, Ordering::Relaxed) < MAX_LINGERING_REFUSALS).then_some(guard)
     }
 }
 
-impl Drop for Refusing {
+impl Drop for RefusalSlot {
     fn drop(&mut self) {
         self.0.refusing.fetch_sub(1, Ordering::Relaxed);
     }
@@ -292,7 +318,7 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.uncount_address();
-        self.core.connection_gone();
+        self.core.connection_closed();
     }
 }
 
@@ -306,12 +332,12 @@ impl ServerHandle {
     /// handler, or before `serve_forever`, which then returns at once (Python's `shutdown` blocks,
     /// and deadlocks in a handler).
     pub fn shutdown(&self) {
-        self.0.enter(Phase::Draining);
+        self.0.enter(LifecyclePhase::Draining);
     }
 
     /// Ends the server and cuts the requests that are in flight.
     pub fn abort(&self) {
-        self.0.enter(Phase::Cut);
+        self.0.enter(LifecyclePhase::Aborting);
     }
 
     /// Whether [`shutdown`](ServerHandle::shutdown) was called: long handlers may want to come to

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::address::ClientAddress;
 use crate::buffer::BUFFER_SIZE;
-use crate::error::{Expiry, Result};
+use crate::error::{Result, Timeout};
 use crate::request::{DatagramRequest, StreamRequest};
 
 /// What becomes of a connection when `handle` returns.
@@ -68,7 +68,7 @@ pub trait StreamRequestHandler: Send + 'static {
 
     /// A deadline has passed; a last word may be written (HTTP's 408, FTP's 421) before the
     /// connection closes. Defaults to nothing.
-    fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
+    fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
         let _ = (request, what);
     }
 
@@ -124,8 +124,8 @@ impl StreamRequestHandler for Box<dyn StreamRequestHandler> {
     fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
         (**self).finish(request)
     }
-    fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
-        (**self).expired(request, what);
+    fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
+        (**self).on_timeout(request, what);
     }
     fn speaks_first(&self) -> bool {
         (**self).speaks_first()

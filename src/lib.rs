@@ -93,7 +93,6 @@
 //! | `wfile` (of a datagram) | [`DatagramRequest::wfile`] | an empty one sends nothing |
 
 mod address;
-mod bell;
 mod bind;
 mod buffer;
 mod clock;
@@ -116,13 +115,14 @@ pub mod testing;
 mod tls;
 mod trace;
 mod transport;
+mod wake_pipe;
 
 pub use address::{Address, AddressFilter, ClientAddress, Networks, ServerAddress};
 pub use bind::AddressFamily;
 pub use buffer::{RFile, WFile};
 pub use clock::{Clock, ManualClock};
 pub use config::{Limits, Timeouts};
-pub use error::{Error, Expiry, Refusal, Result};
+pub use error::{Error, Refusal, Result, Timeout};
 pub use handle::{InFlight, ServerHandle};
 pub use handler::{DatagramRequestHandler, Next, RequestHandlerClass, StreamRequestHandler};
 pub use hooks::{DefaultHooks, ServerHooks};

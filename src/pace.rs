@@ -22,7 +22,7 @@ pub(crate) struct Pace {
 
 /// How a peer was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Slow {
+pub(crate) enum PaceViolation {
     /// No byte moved for the whole stall time-out.
     Stalled,
     /// Fewer bytes moved than the least rate asks for.
@@ -66,18 +66,18 @@ impl Pace {
     }
 
     /// `count` bytes moved.
-    pub(crate) fn moved(&mut self, count: usize, now: Instant) -> Result<(), Slow> {
+    pub(crate) fn moved(&mut self, count: usize, now: Instant) -> Result<(), PaceViolation> {
         self.bytes += count as u64;
         self.stalled_since = None;
         self.settle(now)
     }
 
     /// The moment that [`block`](Pace::block) named has come.
-    pub(crate) fn check(&mut self, now: Instant) -> Result<(), Slow> {
+    pub(crate) fn check(&mut self, now: Instant) -> Result<(), PaceViolation> {
         if let (Some(since), Some(stall)) = (self.stalled_since, self.stall)
             && now >= since + stall
         {
-            return Err(Slow::Stalled);
+            return Err(PaceViolation::Stalled);
         }
         let judged = self.settle(now);
         self.blocked_since = Some(now); // it goes on waiting
@@ -85,7 +85,7 @@ impl Pace {
     }
 
     /// Adds the time since the last block, and judges a window that is full.
-    fn settle(&mut self, now: Instant) -> Result<(), Slow> {
+    fn settle(&mut self, now: Instant) -> Result<(), PaceViolation> {
         if let Some(since) = self.blocked_since.take() {
             self.waited += now.saturating_duration_since(since);
         }
@@ -96,7 +96,7 @@ impl Pace {
         let moved = std::mem::take(&mut self.bytes) as f64;
         self.waited = Duration::ZERO;
         if moved < wanted {
-            Err(Slow::TooSlow)
+            Err(PaceViolation::TooSlow)
         } else {
             Ok(())
         }
@@ -115,7 +115,7 @@ mod tests {
         let mut pace = Pace::new(Some(3 * SECOND), 0);
         assert_eq!(pace.block(start), Some(start + 3 * SECOND));
         assert_eq!(pace.check(start + 2 * SECOND), Ok(()));
-        assert_eq!(pace.check(start + 3 * SECOND), Err(Slow::Stalled));
+        assert_eq!(pace.check(start + 3 * SECOND), Err(PaceViolation::Stalled));
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
             })
             .collect();
         assert_eq!(verdicts[8], Ok(()));
-        assert_eq!(verdicts[9], Err(Slow::TooSlow));
+        assert_eq!(verdicts[9], Err(PaceViolation::TooSlow));
     }
 
     #[test]
@@ -140,7 +140,10 @@ mod tests {
         assert_eq!(pace.moved(1, start + SECOND), Ok(()));
         assert_eq!(pace.moved(1, start + 100 * SECOND), Ok(()));
         assert_eq!(pace.block(start + 100 * SECOND), Some(start + 109 * SECOND));
-        assert_eq!(pace.check(start + 109 * SECOND), Err(Slow::TooSlow));
+        assert_eq!(
+            pace.check(start + 109 * SECOND),
+            Err(PaceViolation::TooSlow)
+        );
     }
 
     #[test]
@@ -152,7 +155,7 @@ mod tests {
         assert_eq!(pace.block(start + SECOND), Some(start + 10 * SECOND));
         assert_eq!(pace.check(start + 10 * SECOND), Ok(()));
         assert_eq!(pace.block(start + 10 * SECOND), Some(start + 20 * SECOND));
-        assert_eq!(pace.check(start + 20 * SECOND), Err(Slow::TooSlow));
+        assert_eq!(pace.check(start + 20 * SECOND), Err(PaceViolation::TooSlow));
     }
 
     #[test]

@@ -108,13 +108,13 @@ pub struct DatagramRequest {
     pub(crate) buffer: Vec<u8>,
     pub(crate) length: usize,
     pub(crate) truncated: bool,
-    pub(crate) local: Option<Local>,
+    pub(crate) local: Option<Destination>,
     /// Counted among those that a shutdown waits for.
     pub(crate) in_flight: bool,
 }
 
 /// The address and interface that a datagram was sent to.
-pub(crate) type Local = crate::bind::Local;
+pub(crate) type Destination = crate::bind::Destination;
 
 impl DatagramRequest {
     /// The datagram's bytes (Python's `request[0]`).
@@ -148,15 +148,15 @@ impl DatagramRequest {
     }
 
     /// A datagram has come: a shutdown waits until it is served.
-    pub(crate) fn take_off(&mut self) {
+    pub(crate) fn begin_in_flight(&mut self) {
         self.in_flight = true;
-        self.server.0.datagram_came();
+        self.server.0.datagram_started();
     }
 
     /// The datagram is served.
-    pub(crate) fn land(&mut self) {
+    pub(crate) fn end_in_flight(&mut self) {
         if std::mem::take(&mut self.in_flight) {
-            self.server.0.datagram_gone();
+            self.server.0.datagram_finished();
         }
     }
 
@@ -184,7 +184,7 @@ impl DatagramRequest {
 
 impl Drop for DatagramRequest {
     fn drop(&mut self) {
-        self.land();
+        self.end_in_flight();
     }
 }
 
@@ -193,7 +193,7 @@ impl Drop for DatagramRequest {
 pub struct Replier {
     socket: Arc<Datagram>,
     client: ClientAddress,
-    local: Option<Local>,
+    local: Option<Destination>,
     trace: Option<Arc<dyn Trace>>,
 }
 
@@ -225,7 +225,7 @@ fn send(
     socket: &Datagram,
     trace: &Option<Arc<dyn Trace>>,
     client: &ClientAddress,
-    local: Option<&Local>,
+    local: Option<&Destination>,
     bytes: &[u8],
 ) -> Result<()> {
     socket.send_to(bytes, client, local)?;

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::handle::ServerHandle;
 
 /// The exit code of a process that a second Ctrl-C ended.
-const FORCED: i32 = 130;
+const FORCED_EXIT_CODE: i32 = 130;
 
 /// From now on the first SIGINT or SIGTERM ends `server` gracefully, as [`ServerHandle::shutdown`]
 /// does, and a second one the process, at once, with exit code 130. No thread is started for it.
@@ -17,13 +17,17 @@ const FORCED: i32 = 130;
 /// # Errors
 /// When the system refuses a descriptor or a signal handler.
 pub fn shutdown_on_ctrl_c(server: ServerHandle) -> Result<()> {
-    let bell = &server.0.bell;
+    let wake_pipe = &server.0.wake_pipe;
     for signal in [SIGINT, SIGTERM] {
         // In this order: at the second signal the flag is set, and the first action ends the
         // process.
-        flag::register_conditional_shutdown(signal, FORCED, Arc::clone(&bell.terminate))?;
-        flag::register(signal, Arc::clone(&bell.terminate))?;
-        low_level::pipe::register(signal, bell.rope()?)?;
+        flag::register_conditional_shutdown(
+            signal,
+            FORCED_EXIT_CODE,
+            Arc::clone(&wake_pipe.terminate),
+        )?;
+        flag::register(signal, Arc::clone(&wake_pipe.terminate))?;
+        low_level::pipe::register(signal, wake_pipe.write_end()?)?;
     }
     Ok(())
 }
@@ -33,9 +37,9 @@ pub fn shutdown_on_ctrl_c(server: ServerHandle) -> Result<()> {
 /// # Errors
 /// When the system refuses a descriptor or a signal handler.
 pub fn reload_on_hangup(server: &ServerHandle, reload: impl Fn() + Send + 'static) -> Result<()> {
-    let bell = &server.0.bell;
-    bell.set_on_hangup(reload);
-    flag::register(SIGHUP, Arc::clone(&bell.hangup))?;
-    low_level::pipe::register(SIGHUP, bell.rope()?)?;
+    let wake_pipe = &server.0.wake_pipe;
+    wake_pipe.set_on_hangup(reload);
+    flag::register(SIGHUP, Arc::clone(&wake_pipe.hangup))?;
+    low_level::pipe::register(SIGHUP, wake_pipe.write_end()?)?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::error::{Expiry, Refusal};
+use crate::error::{Refusal, Timeout};
 
 const SHARDS: usize = 16;
 
@@ -16,9 +16,9 @@ pub(crate) struct Stats {
     pub(crate) accepted: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) panics: AtomicU64,
-    pub(crate) cut: AtomicU64,
+    pub(crate) aborted: AtomicU64,
     refused: [AtomicU64; Refusal::COUNT],
-    expired: [AtomicU64; Expiry::COUNT],
+    timeouts: [AtomicU64; Timeout::COUNT],
 }
 
 /// What is counted for every message, a shard per few threads.
@@ -44,8 +44,8 @@ impl Stats {
         self.refused[why as usize].fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn expired(&self, what: Expiry) {
-        self.expired[what as usize].fetch_add(1, Relaxed);
+    pub(crate) fn timed_out(&self, what: Timeout) {
+        self.timeouts[what as usize].fetch_add(1, Relaxed);
     }
 
     pub(crate) fn snapshot(&self) -> StatsSnapshot {
@@ -53,9 +53,9 @@ impl Stats {
             accepted: self.accepted.load(Relaxed),
             failed: self.failed.load(Relaxed),
             panics: self.panics.load(Relaxed),
-            cut: self.cut.load(Relaxed),
+            aborted: self.aborted.load(Relaxed),
             refused: std::array::from_fn(|i| self.refused[i].load(Relaxed)),
-            expired: std::array::from_fn(|i| self.expired[i].load(Relaxed)),
+            timeouts: std::array::from_fn(|i| self.timeouts[i].load(Relaxed)),
             ..StatsSnapshot::default()
         };
         for shard in &self.shards {
@@ -97,9 +97,9 @@ pub struct StatsSnapshot {
     /// Handlers that panicked.
     pub panics: u64,
     /// Connections in flight that the end of the grace time cut.
-    pub cut: u64,
+    pub aborted: u64,
     refused: [u64; Refusal::COUNT],
-    expired: [u64; Expiry::COUNT],
+    timeouts: [u64; Timeout::COUNT],
     /// How long messages were ready before a thread took them.
     pub waiting: Histogram,
     /// How long `handle` ran.
@@ -118,13 +118,13 @@ impl StatsSnapshot {
     }
 
     /// How many connections ended at this deadline.
-    pub fn expired(&self, what: Expiry) -> u64 {
-        self.expired[what as usize]
+    pub fn timeouts(&self, what: Timeout) -> u64 {
+        self.timeouts[what as usize]
     }
 
     /// How many connections ended at a deadline, whichever.
-    pub fn expired_total(&self) -> u64 {
-        self.expired.iter().sum()
+    pub fn timeouts_total(&self) -> u64 {
+        self.timeouts.iter().sum()
     }
 }
 

@@ -161,7 +161,7 @@ impl TestConnection {
 
     fn wake(&mut self) {
         self.run(|session, now| {
-            session.woken(true);
+            session.note_readable(true);
             session.advance(now)
         });
     }

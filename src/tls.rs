@@ -15,9 +15,9 @@ use crate::error::{Error, Result};
 /// A server's certificate and key. Clones share them: [`reload`](Tls::reload) on one counts for the
 /// servers that have the others, from their next connection on.
 #[derive(Clone)]
-pub struct Tls(Arc<Shared>);
+pub struct Tls(Arc<TlsShared>);
 
-struct Shared {
+struct TlsShared {
     files: Option<(PathBuf, PathBuf)>,
     alpn: Vec<Vec<u8>>,
     config: RwLock<Arc<ServerConfig>>,
@@ -37,7 +37,7 @@ impl Tls {
         let files = (certificate.as_ref().to_owned(), key.as_ref().to_owned());
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let config = RwLock::new(read(&files, &alpn)?);
-        Ok(Tls(Arc::new(Shared {
+        Ok(Tls(Arc::new(TlsShared {
             files: Some(files),
             alpn,
             config,
@@ -46,7 +46,7 @@ impl Tls {
 
     /// Takes a configuration as it is. It can't be reloaded.
     pub fn from_config(config: Arc<ServerConfig>) -> Tls {
-        Tls(Arc::new(Shared {
+        Tls(Arc::new(TlsShared {
             files: None,
             alpn: Vec::new(),
             config: RwLock::new(config),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socketserver::{
-    ClientAddress, Error, Expiry, Next, Result, StreamRequest, StreamRequestHandler,
+    ClientAddress, Error, Next, Result, StreamRequest, StreamRequestHandler, Timeout,
 };
 
 use super::backoff::Backoff;
@@ -197,9 +197,9 @@ impl<H: StreamRequestHandler> StreamRequestHandler for Authenticated<H> {
         }
     }
 
-    fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
+    fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
         match self.state {
-            State::Open => self.inner.expired(request, what),
+            State::Open => self.inner.on_timeout(request, what),
             // The server logs and counts the deadline that has passed.
             State::Challenged { .. } => drop(self.failed(request, "came too slowly")),
             State::Delayed { .. } | State::Closed => {}

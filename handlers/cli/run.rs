@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use socketserver::{
-    Address, AddressFilter, Builder, ClientAddress, Error, Expiry, ForkingMixIn, Networks, Refusal,
-    Server, ServerHooks, Synchronous, ThreadPerRequest, ThreadingMixIn, Timeouts, Tls,
+    Address, AddressFilter, Builder, ClientAddress, Error, ForkingMixIn, Networks, Refusal, Server,
+    ServerHooks, Synchronous, ThreadPerRequest, ThreadingMixIn, Timeout, Timeouts, Tls,
     reload_on_hangup, shutdown_on_ctrl_c,
 };
 
@@ -144,7 +144,7 @@ fn run<S: Service, K>(mut server: Server<K>, scheme: &str, reload: Reload) -> Re
     let _ = io::stdout().flush();
     server.serve_forever()?;
     server.server_close();
-    Ok(u8::from(handle.stats().cut > 0))
+    Ok(u8::from(handle.stats().aborted > 0))
 }
 
 /// The keys that clients must hold, for a service that can ask for them.
@@ -327,7 +327,7 @@ impl ServerHooks for Hooks {
 
     fn handle_error(&self, client: &ClientAddress, error: &Error) {
         match error {
-            Error::Expired(Expiry::Idle) => log::debug!("{client}: {error}"),
+            Error::Timeout(Timeout::Idle) => log::debug!("{client}: {error}"),
             Error::Panicked(_) => log::error!("{client}: {error}"),
             _ => log::info!("{client}: {error}"),
         }

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socketserver::{Expiry, Next, Result, StreamRequest, StreamRequestHandler, WFile};
+use socketserver::{Next, Result, StreamRequest, StreamRequestHandler, Timeout, WFile};
 
 use crate::common::access_log::{AccessLog, Record};
 use crate::common::share::without_token;
@@ -526,13 +526,13 @@ impl StreamRequestHandler for HttpHandler {
         }
     }
 
-    fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
+    fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
         match &mut self.doing {
-            Doing::Upgraded(handler) => handler.expired(request, what),
+            Doing::Upgraded(handler) => handler.on_timeout(request, what),
             // Its answer has begun: another can't follow.
             Doing::Rest(_) | Doing::Stream(_) | Doing::HoldBack(_) => {}
             // A silent client hasn't asked for anything.
-            Doing::Head if what == Expiry::Idle => {}
+            Doing::Head if what == Timeout::Idle => {}
             Doing::Head | Doing::Body { .. } | Doing::Receive { .. } => {
                 let head = match &self.doing {
                     Doing::Body { head, .. } | Doing::Receive { head, .. } => Some(&head[..]),

@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socketserver::{Error, Expiry, Next, Result, StreamRequest, StreamRequestHandler};
+use socketserver::{Error, Next, Result, StreamRequest, StreamRequestHandler, Timeout};
 
 use super::Settings;
 use super::answer::Answer;
@@ -267,7 +267,7 @@ impl StreamRequestHandler for UploadHandler {
         Ok(Next::Wait)
     }
 
-    fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
+    fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
         if let State::Body(partial) = &self.state {
             let announced = partial.intent().size.unwrap_or_default();
             let error = StoreError::Truncated {

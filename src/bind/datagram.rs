@@ -17,7 +17,7 @@ use crate::sys;
 /// A datagram socket. Dropped, it closes, and a Unix socket's path goes.
 #[derive(Debug)]
 pub(crate) struct Datagram {
-    socket: Kind,
+    socket: DatagramKind,
     address: ServerAddress,
     /// Bound to every address: the system must tell which one each datagram was sent to
     /// (rust-lang/rust#128704).
@@ -26,14 +26,14 @@ pub(crate) struct Datagram {
 }
 
 #[derive(Debug)]
-enum Kind {
+enum DatagramKind {
     Udp(UdpSocket),
     Unix(UnixDatagram),
 }
 
 /// The address, and the interface, that a datagram was sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Local {
+pub(crate) struct Destination {
     pub(crate) ip: IpAddr,
     pub(crate) interface: u32,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Received {
     pub(crate) len: usize,
     pub(crate) truncated: bool,
     pub(crate) client: ClientAddress,
-    pub(crate) local: Option<Local>,
+    pub(crate) local: Option<Destination>,
 }
 
 impl Datagram {
@@ -61,10 +61,10 @@ impl Datagram {
                 .bind(&SockAddr::unix(path).map_err(failed)?)
                 .map_err(failed)?;
             let guard = guard.bound().map_err(failed)?;
-            return Datagram::new(Kind::Unix(socket.into()), Some(guard)).map_err(failed);
+            return Datagram::new(DatagramKind::Unix(socket.into()), Some(guard)).map_err(failed);
         }
         let socket = bind_inet(address, Type::DGRAM, options).map_err(failed)?;
-        Datagram::new(Kind::Udp(socket.into()), None).map_err(failed)
+        Datagram::new(DatagramKind::Udp(socket.into()), None).map_err(failed)
     }
 
     /// Takes a bound socket over from the caller; a Unix socket's path stays when it closes.
@@ -77,16 +77,16 @@ impl Datagram {
             return Err(unfit("a stream socket"));
         }
         let kind = match socket.local_addr()?.domain() {
-            Domain::IPV4 | Domain::IPV6 => Kind::Udp(socket.into()),
-            Domain::UNIX => Kind::Unix(socket.into()),
+            Domain::IPV4 | Domain::IPV6 => DatagramKind::Udp(socket.into()),
+            Domain::UNIX => DatagramKind::Unix(socket.into()),
             _ => return Err(unfit("of an unknown family")),
         };
         Ok(Datagram::new(kind, None)?)
     }
 
-    fn new(socket: Kind, path: Option<PathGuard>) -> io::Result<Datagram> {
+    fn new(socket: DatagramKind, path: Option<PathGuard>) -> io::Result<Datagram> {
         let (address, wildcard) = match &socket {
-            Kind::Udp(udp) => {
+            DatagramKind::Udp(udp) => {
                 udp.set_nonblocking(true)?;
                 let address = udp.local_addr()?;
                 if address.ip().is_unspecified() {
@@ -94,7 +94,7 @@ impl Datagram {
                 }
                 (ServerAddress::Inet(address), address.ip().is_unspecified())
             }
-            Kind::Unix(unix) => {
+            DatagramKind::Unix(unix) => {
                 unix.set_nonblocking(true)?;
                 (
                     ServerAddress::Unix(unix.local_addr()?.as_pathname().map(Into::into)),
@@ -119,7 +119,7 @@ impl Datagram {
         if self.wildcard {
             let (length, truncated, peer, local) =
                 sys::receive_with_destination(self.as_fd(), buffer)?;
-            let local = local.map(|(ip, interface)| Local { ip, interface });
+            let local = local.map(|(ip, interface)| Destination { ip, interface });
             return Ok(Received {
                 len: length,
                 truncated,
@@ -143,10 +143,10 @@ impl Datagram {
         &self,
         bytes: &[u8],
         client: &ClientAddress,
-        local: Option<&Local>,
+        local: Option<&Destination>,
     ) -> io::Result<()> {
         match (&self.socket, client) {
-            (Kind::Udp(udp), ClientAddress::Inet(peer)) => {
+            (DatagramKind::Udp(udp), ClientAddress::Inet(peer)) => {
                 let peer = self.for_this_socket(*peer);
                 match local {
                     Some(local) => {
@@ -156,7 +156,7 @@ impl Datagram {
                 };
                 Ok(())
             }
-            (Kind::Unix(unix), ClientAddress::Unix(Some(path))) => {
+            (DatagramKind::Unix(unix), ClientAddress::Unix(Some(path))) => {
                 unix.send_to(bytes, path.as_path()).map(drop)
             }
             _ => Err(io::Error::new(
@@ -180,8 +180,8 @@ impl Datagram {
 impl AsFd for Datagram {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
-            Kind::Udp(socket) => socket.as_fd(),
-            Kind::Unix(socket) => socket.as_fd(),
+            DatagramKind::Udp(socket) => socket.as_fd(),
+            DatagramKind::Unix(socket) => socket.as_fd(),
         }
     }
 }

@@ -15,7 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::error::{Error, Result};
-pub(crate) use datagram::{Datagram, Local};
+pub(crate) use datagram::{Datagram, Destination};
 use unix_path::PathGuard;
 
 /// Which IP addresses a server listens on (Python's `address_family`).
@@ -81,13 +81,13 @@ impl AsFd for Stream {
 /// A listening socket. Dropped, it closes, and a Unix socket's path goes.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: Listening,
+    socket: ListenerKind,
     address: ServerAddress,
     _path: Option<PathGuard>,
 }
 
 #[derive(Debug)]
-enum Listening {
+enum ListenerKind {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -107,23 +107,23 @@ impl Listener {
                 .map_err(failed)?;
             let guard = guard.bound().map_err(failed)?;
             socket.listen(backlog(options)).map_err(failed)?;
-            return Listener::new(Listening::Unix(socket.into()), Some(guard)).map_err(failed);
+            return Listener::new(ListenerKind::Unix(socket.into()), Some(guard)).map_err(failed);
         }
         let socket = bind_inet(address, Type::STREAM, options).map_err(failed)?;
         socket.listen(backlog(options)).map_err(failed)?;
         // Accepted sockets inherit this on Linux: a small answer needn't wait, and it costs no call
         // for each connection.
         socket.set_tcp_nodelay(true).map_err(failed)?;
-        Listener::new(Listening::Tcp(socket.into()), None).map_err(failed)
+        Listener::new(ListenerKind::Tcp(socket.into()), None).map_err(failed)
     }
 
-    fn new(socket: Listening, path: Option<PathGuard>) -> io::Result<Listener> {
+    fn new(socket: ListenerKind, path: Option<PathGuard>) -> io::Result<Listener> {
         let address = match &socket {
-            Listening::Tcp(listener) => {
+            ListenerKind::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
                 ServerAddress::Inet(listener.local_addr()?)
             }
-            Listening::Unix(listener) => {
+            ListenerKind::Unix(listener) => {
                 listener.set_nonblocking(true)?;
                 ServerAddress::Unix(listener.local_addr()?.as_pathname().map(Into::into))
             }
@@ -153,8 +153,8 @@ impl Listener {
         }
         let address = socket.local_addr()?;
         let listening = match address.domain() {
-            Domain::IPV4 | Domain::IPV6 => Listening::Tcp(socket.into()),
-            Domain::UNIX => Listening::Unix(socket.into()),
+            Domain::IPV4 | Domain::IPV6 => ListenerKind::Tcp(socket.into()),
+            Domain::UNIX => ListenerKind::Unix(socket.into()),
             _ => return Err(unfit("of an unknown family")),
         };
         Ok(Listener::new(listening, None)?)
@@ -165,8 +165,8 @@ impl Listener {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (fd, peer) = acceptfrom_with(self.as_fd(), flags)?;
         Ok(match &self.socket {
-            Listening::Tcp(_) => (Stream::Tcp(fd.into()), client_address(peer)),
-            Listening::Unix(_) => (Stream::Unix(fd.into()), client_address(peer)),
+            ListenerKind::Tcp(_) => (Stream::Tcp(fd.into()), client_address(peer)),
+            ListenerKind::Unix(_) => (Stream::Unix(fd.into()), client_address(peer)),
         })
     }
 
@@ -178,8 +178,8 @@ impl Listener {
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
-            Listening::Tcp(listener) => listener.as_fd(),
-            Listening::Unix(listener) => listener.as_fd(),
+            ListenerKind::Tcp(listener) => listener.as_fd(),
+            ListenerKind::Unix(listener) => listener.as_fd(),
         }
     }
 }

@@ -14,7 +14,7 @@ pub use wfile::WFile;
 pub(crate) const BUFFER_SIZE: usize = 16 * 1024;
 
 /// Buffers that each thread keeps for the next connection; a parked connection has none.
-const KEPT: usize = 8;
+const MAX_POOLED_BUFFERS: usize = 8;
 
 thread_local!(static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) });
 
@@ -28,7 +28,7 @@ fn borrow() -> Vec<u8> {
 fn give_back(buffer: Vec<u8>) {
     if buffer.len() == BUFFER_SIZE {
         POOL.with_borrow_mut(|pool| {
-            if pool.len() < KEPT {
+            if pool.len() < MAX_POOLED_BUFFERS {
                 pool.push(buffer);
             }
         });

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{BUFFER_SIZE, borrow, give_back};
 use crate::clock::Clock;
 use crate::config::{Limits, Timeouts};
-use crate::error::{Error, Expiry, Result};
-use crate::pace::{Pace, Slow};
+use crate::error::{Error, Result, Timeout};
+use crate::pace::{Pace, PaceViolation};
 use crate::transport::Transport;
 
 /// The reading side of a connection, Python's `StreamRequestHandler.rfile`.
@@ -262,13 +262,13 @@ impl RFile {
             return Ok(());
         }
         if self.transport.fd().is_none() {
-            return Err(slow(Slow::Stalled)); // memory: whoever would send is waiting for this handler
+            return Err(slow(PaceViolation::Stalled)); // memory: whoever would send is waiting for this handler
         }
         self.pace.check(self.clock.now()).map_err(slow)
     }
 
     /// The poller saw that something came.
-    pub(crate) fn woken(&mut self, maybe_eof: bool) {
+    pub(crate) fn note_readable(&mut self, maybe_eof: bool) {
         self.drained = false;
         self.maybe_eof |= maybe_eof;
     }
@@ -283,7 +283,7 @@ impl RFile {
     }
 
     /// Gives the memory of an empty buffer back.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn release_buffer(&mut self) {
         if self.start == self.end {
             (self.start, self.end, self.searched) = (0, 0, 0);
             give_back(std::mem::take(&mut self.buffer));
@@ -297,10 +297,10 @@ impl Drop for RFile {
     }
 }
 
-fn slow(how: Slow) -> io::Error {
-    Error::Expired(match how {
-        Slow::Stalled => Expiry::Read,
-        Slow::TooSlow => Expiry::TooSlow,
+fn slow(how: PaceViolation) -> io::Error {
+    Error::Timeout(match how {
+        PaceViolation::Stalled => Timeout::Read,
+        PaceViolation::TooSlow => Timeout::TooSlow,
     })
     .into()
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::{BUFFER_SIZE, borrow, give_back};
 use crate::clock::Clock;
 use crate::config::Timeouts;
-use crate::error::{Error, Expiry};
-use crate::pace::{Pace, Slow};
+use crate::error::{Error, Timeout};
+use crate::pace::{Pace, PaceViolation};
 use crate::transport::Transport;
 
 /// The writing side of a connection, Python's `StreamRequestHandler.wfile`.
@@ -50,7 +50,7 @@ enum Tail {
 }
 
 /// Bytes that are sent in one go to a peer that takes all of them, before others get their turn.
-const SENT_IN_ONE_GO: u64 = 2 << 20;
+const BYTES_PER_TURN: u64 = 2 << 20;
 
 /// Whether everything is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl WFile {
 
     /// Sends what the peer takes now.
     pub(crate) fn drain(&mut self) -> io::Result<Drain> {
-        let most = self.total.saturating_add(SENT_IN_ONE_GO);
+        let most = self.total.saturating_add(BYTES_PER_TURN);
         while self.has_unsent() {
             if self.total >= most {
                 return Ok(Drain::Partial);
@@ -267,7 +267,7 @@ impl WFile {
             return Ok(());
         }
         if self.transport.fd().is_none() {
-            return Err(slow(Slow::Stalled)); // memory: whoever would read is waiting for this handler
+            return Err(slow(PaceViolation::Stalled)); // memory: whoever would read is waiting for this handler
         }
         self.pace.check(self.clock.now()).map_err(slow)
     }
@@ -282,7 +282,7 @@ impl WFile {
     }
 
     /// Gives the memory of an empty buffer back.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn release_buffer(&mut self) {
         if self.filled == 0 {
             give_back(std::mem::take(&mut self.buffer));
         }
@@ -295,10 +295,10 @@ impl Drop for WFile {
     }
 }
 
-fn slow(how: Slow) -> io::Error {
-    Error::Expired(match how {
-        Slow::Stalled => Expiry::Write,
-        Slow::TooSlow => Expiry::TooSlow,
+fn slow(how: PaceViolation) -> io::Error {
+    Error::Timeout(match how {
+        PaceViolation::Stalled => Timeout::Write,
+        PaceViolation::TooSlow => Timeout::TooSlow,
     })
     .into()
 }

@@ -16,9 +16,9 @@ use crate::trace::Tap;
 use crate::transport::Transport;
 
 /// Connections accepted in one go, before those that are ready are served.
-const ACCEPTS_IN_ONE_GO: usize = 32;
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const ACCEPTS_PER_BATCH: usize = 32;
+const MIN_ACCEPT_PAUSE: Duration = Duration::from_millis(5);
+const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// A listening socket with what its connections need.
 pub(crate) struct StreamListener {
@@ -39,7 +39,7 @@ impl StreamListener {
             listener,
             service,
             core,
-            pause: Mutex::new(FIRST_PAUSE),
+            pause: Mutex::new(MIN_ACCEPT_PAUSE),
         }
     }
 
@@ -51,7 +51,7 @@ impl StreamListener {
         queued: usize,
         mut found: impl FnMut(Box<Session>),
     ) -> Option<Duration> {
-        for accepted in 0..ACCEPTS_IN_ONE_GO {
+        for accepted in 0..ACCEPTS_PER_BATCH {
             match self.accept_one(queued + accepted) {
                 Ok(Some(session)) => found(session),
                 Ok(None) => break,
@@ -65,7 +65,7 @@ impl StreamListener {
     pub(crate) fn failed(&self, error: &io::Error) -> Duration {
         let mut pause = self.pause.lock();
         let this_time = *pause;
-        *pause = (*pause * 2).min(LONGEST_PAUSE);
+        *pause = (*pause * 2).min(MAX_ACCEPT_PAUSE);
         log::warn!(
             "{}: accept: {error}; trying again in {this_time:?}",
             self.listener.server_address()
@@ -83,7 +83,7 @@ impl StreamListener {
                 Err(error) => return Err(error),
             }
         };
-        *self.pause.lock() = FIRST_PAUSE;
+        *self.pause.lock() = MIN_ACCEPT_PAUSE;
         self.core.stats.accepted.fetch_add(1, Relaxed);
         // Counted before the look: a shutdown either is seen here, or finds this connection and
         // waits for its end.
@@ -103,7 +103,7 @@ impl StreamListener {
                 return Err(Refusal::QueueFull);
             }
             // Here, in the process that sees all connections: a forked child sees its own only.
-            if session.knows_its_client() {
+            if session.knows_client_address() {
                 admission.count_address(session.client_address())?;
             }
             Ok(admission)

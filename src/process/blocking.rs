@@ -5,10 +5,10 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::handle::{Core, InFlight, Waker};
-use crate::process::registry::{Key, Registry};
+use crate::process::registry::{ConnectionKey, Registry};
 use crate::session::{Session, Step};
 use crate::stats::StatsSnapshot;
-use crate::transport::Woken;
+use crate::transport::WaitOutcome;
 
 /// Serves `session` until it is over; sleeps in the system while it waits for its peer.
 pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
@@ -19,7 +19,7 @@ pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
         );
         return;
     };
-    let place = Place { registry, key };
+    let guard = SlotGuard { registry, key };
     let clock = session.core().clock.clone();
     let mut step = session.advance(clock.now());
     while step != Step::Over {
@@ -35,7 +35,7 @@ pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
                 let now = clock.now();
                 session.ready_at = now;
                 if ready {
-                    session.woken(true);
+                    session.note_readable(true);
                     session.advance(now)
                 } else {
                     session.expire(now)
@@ -45,7 +45,7 @@ pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
         };
     }
     drop(session);
-    drop(place);
+    drop(guard);
 }
 
 /// Waits for the peer. While it is idle, a shutdown ends the socket, which ends this wait; and as
@@ -53,38 +53,38 @@ pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
 /// for one.
 fn sleep(
     registry: &Registry,
-    key: Key,
+    key: ConnectionKey,
     session: &Session,
     writing: bool,
     timeout: Option<Duration>,
 ) -> bool {
     let (idle, core) = (session.is_idle(), session.core());
     let until = timeout.map(|timeout| Instant::now() + timeout);
-    registry.note_idle(key, session, idle);
+    registry.set_idle(key, session, idle);
     let ready = loop {
         if idle && !core.is_serving() {
-            Session::cut(session.transport()); // the shutdown may have looked before this was noted
+            Session::abort(session.transport()); // the shutdown may have looked before this was noted
         }
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         match session
             .transport()
-            .wait_attentively(!writing, left, core.attention())
+            .wait_attentively(!writing, left, core.wake_fd())
         {
-            Ok(Woken::ByOther) => core.attend(),
-            Ok(woken) => break woken == Woken::Ready,
+            Ok(WaitOutcome::ByOther) => core.handle_wake_in_worker(),
+            Ok(woken) => break woken == WaitOutcome::Ready,
             Err(_) => break true, // it shows in the read that follows
         }
     };
-    registry.note_idle(key, session, false);
+    registry.set_idle(key, session, false);
     ready
 }
 
-struct Place<'a> {
+struct SlotGuard<'a> {
     registry: &'a Registry,
-    key: Key,
+    key: ConnectionKey,
 }
 
-impl Drop for Place<'_> {
+impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
         self.registry.remove(self.key);
     }
@@ -99,7 +99,7 @@ pub(crate) struct BlockingWaker {
 impl Waker for BlockingWaker {
     fn phase_changed(&self) {
         if let Some(core) = self.core.upgrade() {
-            self.registry.cut_held(&core, true);
+            self.registry.abort_held(&core, true);
         }
     }
 

@@ -10,14 +10,13 @@ use parking_lot::Mutex;
 
 use crate::address::{ClientAddress, ServerAddress};
 use crate::bind::Datagram;
-use crate::error::{Error, Refusal, Result};
+use crate::error::{Error, Refusal, Result, panic_message};
 use crate::handle::{Core, ServerHandle};
 use crate::request::DatagramRequest;
-use crate::session::message_of;
 use crate::trace::Traffic;
 
 /// Requests that are kept for their buffers.
-const SPARE: usize = 8;
+const MAX_SPARE_REQUESTS: usize = 8;
 
 /// Serves one datagram: makes its handler, and calls it.
 pub(crate) type DatagramClass = Arc<dyn Fn(&mut DatagramRequest) -> Result<()> + Send + Sync>;
@@ -69,7 +68,7 @@ impl DatagramJob {
                 };
             }
         };
-        request.take_off();
+        request.begin_in_flight();
         if !self.core.is_serving() {
             return Ok(None);
         }
@@ -95,10 +94,10 @@ impl DatagramJob {
     }
 
     fn put_back(&self, mut request: Box<DatagramRequest>) {
-        request.land();
+        request.end_in_flight();
         request.wfile.clear();
         let mut spare = self.spare.lock();
-        if spare.len() < SPARE {
+        if spare.len() < MAX_SPARE_REQUESTS {
             spare.push(request);
         }
     }
@@ -127,7 +126,7 @@ impl DatagramJob {
             }
             Err(panic) => {
                 core.stats.panics.fetch_add(1, Relaxed);
-                Some(Error::Panicked(message_of(&*panic)))
+                Some(Error::Panicked(panic_message(&*panic)))
             }
         };
         core.stats.handled(

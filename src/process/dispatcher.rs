@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use super::blocking::BlockingWaker;
 use super::registry::Registry;
 use super::sources::{Source, Sources};
-use super::{Kind, ProcessRequest, Request};
+use super::{ProcessRequest, Request, RequestKind};
 use crate::handle::Core;
 use crate::poller::{Events, Interest, Mode, Poller};
 
 /// The poller's keys of the bell, and of what tells of the end even if a worker has answered the
 /// bell; sources have other ones.
-const BELL: usize = 0;
+const WAKE: usize = 0;
 const CLOSING: usize = 1;
 
 /// How often to look for children that have ended, while there are any: the program's SIGCHLD isn't
@@ -35,8 +35,13 @@ pub(crate) struct Dispatcher {
 impl Dispatcher {
     pub(crate) fn new(core: &Arc<Core>, sources: &[Source]) -> io::Result<Dispatcher> {
         let poller = Poller::new()?;
-        poller.add(core.bell.as_fd(), BELL, Interest::Read, Mode::Level)?;
-        poller.add(core.bell.closing(), CLOSING, Interest::Read, Mode::Level)?;
+        poller.add(core.wake_pipe.as_fd(), WAKE, Interest::Read, Mode::Level)?;
+        poller.add(
+            core.wake_pipe.closing(),
+            CLOSING,
+            Interest::Read,
+            Mode::Level,
+        )?;
         let watched = Sources::default();
         for source in sources {
             watched.add(source.clone(), &poller)?;
@@ -51,7 +56,7 @@ impl Dispatcher {
     }
 
     /// Has the server's handle reach this dispatcher.
-    pub(crate) fn attend(&self) {
+    pub(crate) fn register_waker(&self) {
         let waker = BlockingWaker {
             registry: Arc::clone(&self.registry),
             core: Arc::downgrade(&self.core),
@@ -71,8 +76,8 @@ impl Dispatcher {
             self.poller.wait(&mut events, self.shortened(timeout))?;
             self.sources.retry(self.core.clock.now(), &self.poller);
             for event in events.iter() {
-                if event.key == BELL {
-                    self.core.answer_bell();
+                if event.key == WAKE {
+                    self.core.handle_wake();
                 }
                 // A child that has ended counts no more against a limit.
                 process.service_actions();
@@ -100,8 +105,8 @@ impl Dispatcher {
         while self.core.is_serving() {
             if process.is_full() {
                 // What is to come waits in the backlog; a signal must not.
-                self.core.bell.wait(Some(FULL_INTERVAL));
-                self.core.answer_bell();
+                self.core.wake_pipe.wait(Some(FULL_INTERVAL));
+                self.core.handle_wake();
                 process.service_actions();
                 continue;
             }
@@ -124,8 +129,8 @@ impl Dispatcher {
     }
 
     /// Ends the sockets of the requests in flight; tells how many.
-    pub(crate) fn cut(&self) -> usize {
-        self.registry.cut_held(&self.core, false)
+    pub(crate) fn abort(&self) -> usize {
+        self.registry.abort_held(&self.core, false)
     }
 
     /// The wait must not outlast the pause of a listener.
@@ -144,7 +149,7 @@ impl Dispatcher {
                 Ok(session) => session.map(|session| {
                     let (registry, sources) =
                         (Arc::clone(&self.registry), Arc::clone(&self.sources));
-                    Request(Kind::Stream {
+                    Request(RequestKind::Stream {
                         session,
                         registry,
                         sources,
@@ -158,7 +163,9 @@ impl Dispatcher {
                 }
             },
             Source::Datagrams(job) => match job.receive() {
-                Ok(request) => request.map(|request| Request(Kind::Datagram { request, job })),
+                Ok(request) => {
+                    request.map(|request| Request(RequestKind::Datagram { request, job }))
+                }
                 Err(error) => {
                     log::debug!("{}: {error}", job.server_address());
                     None

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use super::{Kind, ProcessRequest, Request};
+use super::{ProcessRequest, Request, RequestKind};
 use crate::error::{Error, Result};
 use crate::handle::Admission;
 use crate::sys::{Fork, fork, thread_count};
@@ -94,12 +94,12 @@ impl ProcessRequest for ForkingMixIn {
         }
         match fork() {
             Ok(Fork::Child) => {
-                request.core().note_fork();
-                if let Kind::Stream {
+                request.core().mark_forked();
+                if let RequestKind::Stream {
                     session, sources, ..
                 } = &request.0
                 {
-                    sources.stop_listening_in_child(session.core().bell.closing());
+                    sources.stop_listening_in_child(session.core().wake_pipe.closing());
                 }
                 request.run();
                 // Neither destructors nor exit handlers: they belong to the parent (Python's
@@ -108,8 +108,8 @@ impl ProcessRequest for ForkingMixIn {
             }
             Ok(Fork::Parent(pid)) => {
                 let admission = match &mut request.0 {
-                    Kind::Stream { session, .. } => session.take_admission(),
-                    Kind::Datagram { .. } => None,
+                    RequestKind::Stream { session, .. } => session.take_admission(),
+                    RequestKind::Datagram { .. } => None,
                 };
                 self.children.lock().insert(pid, admission);
             }
@@ -132,7 +132,7 @@ impl ProcessRequest for ForkingMixIn {
         self.children.lock().len()
     }
 
-    fn cut(&self) {
+    fn abort(&self) {
         for pid in self.children.lock().keys() {
             // It may have ended by itself.
             let _ = kill_process(*pid, Signal::KILL);

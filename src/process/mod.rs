@@ -50,7 +50,7 @@ pub trait ProcessRequest: Send + Sync + 'static {
     }
 
     /// The grace time is over: ends those requests. Defaults to nothing.
-    fn cut(&self) {}
+    fn abort(&self) {}
 
     /// Waits for the threads that were started, where Python would (`block_on_close`). Defaults to
     /// nothing.
@@ -73,9 +73,9 @@ pub trait ProcessRequest: Send + Sync + 'static {
 }
 
 /// One accepted connection, or one datagram, that is to be served.
-pub struct Request(Kind);
+pub struct Request(RequestKind);
 
-enum Kind {
+enum RequestKind {
     Stream {
         session: Box<Session>,
         registry: Arc<Registry>,
@@ -91,25 +91,25 @@ impl Request {
     /// Whose it is.
     pub fn client_address(&self) -> &ClientAddress {
         match &self.0 {
-            Kind::Stream { session, .. } => session.client_address(),
-            Kind::Datagram { request, .. } => &request.client_address,
+            RequestKind::Stream { session, .. } => session.client_address(),
+            RequestKind::Datagram { request, .. } => &request.client_address,
         }
     }
 
     fn core(&self) -> &Core {
         match &self.0 {
-            Kind::Stream { session, .. } => session.core(),
-            Kind::Datagram { job, .. } => job.core(),
+            RequestKind::Stream { session, .. } => session.core(),
+            RequestKind::Datagram { job, .. } => job.core(),
         }
     }
 
     /// Serves it to its end, on the calling thread. Never panics; errors reach the server's hooks.
     pub fn run(self) {
         match self.0 {
-            Kind::Stream {
+            RequestKind::Stream {
                 session, registry, ..
             } => blocking::run(&registry, session),
-            Kind::Datagram { request, job } => job.handle(request),
+            RequestKind::Datagram { request, job } => job.handle(request),
         }
     }
 }

@@ -27,16 +27,16 @@ const INDEX_BITS: u32 = 20;
 
 /// Later deadlines are looked at again after this time: the heap's entry of a connection that has
 /// gone stays until it is due.
-const HORIZON: Duration = Duration::from_secs(60);
+const MAX_HEAP_DELAY: Duration = Duration::from_secs(60);
 
 /// A connection's place, and the poller's key for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key(pub(crate) usize);
+pub(crate) struct ConnectionKey(pub(crate) usize);
 
-impl Key {
-    fn new(index: usize, generation: u32) -> Key {
+impl ConnectionKey {
+    fn new(index: usize, generation: u32) -> ConnectionKey {
         // The topmost bit is left to the poller's other keys.
-        Key(index | (generation as usize & 0x7FF_FFFF_FFFF) << INDEX_BITS)
+        ConnectionKey(index | (generation as usize & 0x7FF_FFFF_FFFF) << INDEX_BITS)
     }
 
     fn index(self) -> usize {
@@ -47,7 +47,7 @@ impl Key {
 #[derive(Default)]
 struct Slot {
     generation: u32,
-    holder: Holder,
+    state: SlotState,
     owner: Option<Owner>,
     deadline: Option<Instant>,
     /// The earliest entry of this connection in the heap.
@@ -55,7 +55,7 @@ struct Slot {
 }
 
 #[derive(Default)]
-enum Holder {
+enum SlotState {
     #[default]
     Free,
     Parked(Box<Session>),
@@ -88,7 +88,7 @@ impl Slot {
 }
 
 /// What became of a connection that was to be parked.
-pub(crate) enum Parking {
+pub(crate) enum ParkResult {
     /// It is parked. `notify` if the leader sleeps beyond the connection's deadline.
     Parked { notify: bool },
     /// Something has come meanwhile: it goes on.
@@ -97,7 +97,7 @@ pub(crate) enum Parking {
 
 #[derive(Default)]
 struct Deadlines {
-    heap: BinaryHeap<Reverse<(Instant, Key)>>,
+    heap: BinaryHeap<Reverse<(Instant, ConnectionKey)>>,
     /// Until when the leader sleeps; `None` while nobody does, or without end.
     sleeping: Option<Option<Instant>>,
 }
@@ -119,7 +119,7 @@ impl Registry {
         }
     }
 
-    fn slot(&self, key: Key) -> Option<&Mutex<Slot>> {
+    fn slot(&self, key: ConnectionKey) -> Option<&Mutex<Slot>> {
         let index = key.index();
         self.pages
             .get(index / PAGE)?
@@ -128,7 +128,7 @@ impl Registry {
     }
 
     /// Takes a place for a connection that the caller holds; `None` when a million are open.
-    pub(crate) fn insert(&self, session: &Session) -> Option<Key> {
+    pub(crate) fn insert(&self, session: &Session) -> Option<ConnectionKey> {
         let index = {
             let mut free = self.free.lock();
             match free.0.pop() {
@@ -143,17 +143,17 @@ impl Registry {
         let page =
             self.pages[index / PAGE].get_or_init(|| (0..PAGE).map(|_| Mutex::default()).collect());
         let mut slot = page[index % PAGE].lock();
-        slot.holder = held(session);
+        slot.state = held(session);
         slot.owner = Some(Owner {
             core: Arc::clone(session.core()),
             client: session.client_address().clone(),
             transport: Arc::clone(session.transport()),
         });
-        Some(Key::new(index, slot.generation))
+        Some(ConnectionKey::new(index, slot.generation))
     }
 
     /// Gives the place of a connection that is over back.
-    pub(crate) fn remove(&self, key: Key) {
+    pub(crate) fn remove(&self, key: ConnectionKey) {
         let Some(slot) = self.slot(key) else { return };
         let mut slot = slot.lock();
         let generation = slot.generation.wrapping_add(1);
@@ -169,44 +169,50 @@ impl Registry {
         drop(old);
     }
 
-    fn is_current(slot: &Slot, key: Key) -> bool {
-        Key::new(key.index(), slot.generation) == key
+    fn is_current(slot: &Slot, key: ConnectionKey) -> bool {
+        ConnectionKey::new(key.index(), slot.generation) == key
     }
 
     /// Lays a connection down until an event or its deadline.
     pub(crate) fn park(
         &self,
-        key: Key,
+        key: ConnectionKey,
         mut session: Box<Session>,
         until: Option<Instant>,
-    ) -> Parking {
+    ) -> ParkResult {
         let Some(slot) = self.slot(key) else {
-            return Parking::Ready(session);
+            return ParkResult::Ready(session);
         };
         let mut slot = slot.lock();
-        if let Holder::Held {
+        if let SlotState::Held {
             event: event @ Some(_),
             silent,
             ..
-        } = &mut slot.holder
+        } = &mut slot.state
         {
             let maybe_eof = event.take().unwrap_or(true);
             if std::mem::take(silent) {
                 session.set_watched(Some(Interest::Nothing));
             }
-            session.woken(maybe_eof);
-            return Parking::Ready(session);
+            session.note_readable(maybe_eof);
+            return ParkResult::Ready(session);
         }
         let now = session.now();
-        slot.holder = Holder::Parked(session);
+        slot.state = SlotState::Parked(session);
         let notify = self.schedule(&mut slot, key, until, now);
-        Parking::Parked { notify }
+        ParkResult::Parked { notify }
     }
 
     /// Sets when a connection is due. True if the leader must be told.
-    fn schedule(&self, slot: &mut Slot, key: Key, until: Option<Instant>, now: Instant) -> bool {
+    fn schedule(
+        &self,
+        slot: &mut Slot,
+        key: ConnectionKey,
+        until: Option<Instant>,
+        now: Instant,
+    ) -> bool {
         slot.deadline = until;
-        let Some(until) = until.map(|until| until.min(now + HORIZON)) else {
+        let Some(until) = until.map(|until| until.min(now + MAX_HEAP_DELAY)) else {
             return false;
         };
         if slot.scheduled.is_some_and(|scheduled| scheduled <= until) {
@@ -219,13 +225,18 @@ impl Registry {
     }
 
     /// An event came: hands the connection out if it is parked.
-    pub(crate) fn take(&self, key: Key, maybe_eof: bool, poller: &Poller) -> Option<Box<Session>> {
+    pub(crate) fn take(
+        &self,
+        key: ConnectionKey,
+        maybe_eof: bool,
+        poller: &Poller,
+    ) -> Option<Box<Session>> {
         let mut slot = self.slot(key)?.lock();
         if !Registry::is_current(&slot, key) {
             return None;
         }
         let slot = &mut *slot;
-        if let Holder::Held { event, silent, .. } = &mut slot.holder {
+        if let SlotState::Held { event, silent, .. } = &mut slot.state {
             // Somebody sends fast to a worker that is busy with just that: each segment would wake
             // the leader for nothing.
             if event.is_some()
@@ -240,25 +251,29 @@ impl Registry {
             return None;
         }
         let mut session = Registry::unpark(slot)?;
-        session.woken(maybe_eof);
+        session.note_readable(maybe_eof);
         Some(session)
     }
 
     fn unpark(slot: &mut Slot) -> Option<Box<Session>> {
-        match std::mem::take(&mut slot.holder) {
-            Holder::Parked(session) => {
-                slot.holder = held(&session);
+        match std::mem::take(&mut slot.state) {
+            SlotState::Parked(session) => {
+                slot.state = held(&session);
                 Some(session)
             }
             other => {
-                slot.holder = other;
+                slot.state = other;
                 None
             }
         }
     }
 
     /// The connections whose time is up.
-    pub(crate) fn take_expired(&self, now: Instant, expired: &mut Vec<(Key, Box<Session>)>) {
+    pub(crate) fn take_expired(
+        &self,
+        now: Instant,
+        expired: &mut Vec<(ConnectionKey, Box<Session>)>,
+    ) {
         loop {
             let due = {
                 let mut deadlines = self.deadlines.lock();
@@ -295,9 +310,9 @@ impl Registry {
     }
 
     /// The worker that holds a connection is about to sleep, or wakes, within or between messages.
-    pub(crate) fn note_idle(&self, key: Key, session: &Session, idle: bool) {
+    pub(crate) fn set_idle(&self, key: ConnectionKey, session: &Session, idle: bool) {
         if let Some(slot) = self.slot(key) {
-            slot.lock().holder = Holder::Held {
+            slot.lock().state = SlotState::Held {
                 event: None,
                 silent: false,
                 idle,
@@ -311,14 +326,14 @@ impl Registry {
         &self,
         core: &Arc<Core>,
         wanted: impl Fn(&Session) -> bool,
-    ) -> Vec<(Key, Box<Session>)> {
+    ) -> Vec<(ConnectionKey, Box<Session>)> {
         let mut taken = Vec::new();
         self.for_each(|index, slot| {
             if slot.belongs_to(core)
-                && let Holder::Parked(session) = &slot.holder
+                && let SlotState::Parked(session) = &slot.state
                 && wanted(session)
             {
-                let key = Key::new(index, slot.generation);
+                let key = ConnectionKey::new(index, slot.generation);
                 taken.extend(Registry::unpark(slot).map(|session| (key, session)));
             }
         });
@@ -326,14 +341,14 @@ impl Registry {
     }
 
     /// Ends the sockets of `core` that workers hold: all, or those that just wait for a message.
-    pub(crate) fn cut_held(&self, core: &Arc<Core>, only_idle: bool) -> usize {
+    pub(crate) fn abort_held(&self, core: &Arc<Core>, only_idle: bool) -> usize {
         let mut cut = 0;
         self.for_each(|_, slot| {
-            if let (Holder::Held { idle, .. }, Some(owner)) = (&slot.holder, &slot.owner)
+            if let (SlotState::Held { idle, .. }, Some(owner)) = (&slot.state, &slot.owner)
                 && Arc::ptr_eq(&owner.core, core)
                 && (*idle || !only_idle)
             {
-                Session::cut(&owner.transport);
+                Session::abort(&owner.transport);
                 cut += 1;
             }
         });
@@ -344,9 +359,9 @@ impl Registry {
     pub(crate) fn in_flight(&self, core: &Arc<Core>) -> Vec<InFlight> {
         let mut found = Vec::new();
         self.for_each(|_, slot| {
-            let since = match &slot.holder {
-                Holder::Parked(session) if !session.is_idle() => session.since(),
-                Holder::Held {
+            let since = match &slot.state {
+                SlotState::Parked(session) if !session.is_idle() => session.since(),
+                SlotState::Held {
                     idle: false, since, ..
                 } => *since,
                 _ => return,
@@ -375,8 +390,8 @@ impl Registry {
     }
 }
 
-fn held(session: &Session) -> Holder {
-    Holder::Held {
+fn held(session: &Session) -> SlotState {
+    SlotState::Held {
         event: None,
         silent: false,
         idle: false,

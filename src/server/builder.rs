@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Server, TcpServer, Times, UdpServer, UnixDatagramServer, UnixStreamServer};
+use super::{Server, ServerTimes, TcpServer, UdpServer, UnixDatagramServer, UnixStreamServer};
 use crate::address::{Address, Networks};
 use crate::bind::{AddressFamily, BindOptions, Datagram, Listener};
 use crate::clock::Clock;
@@ -441,7 +441,7 @@ impl Builder {
             service: None,
             datagrams: None,
             bind: self.bind,
-            times: Times {
+            times: ServerTimes {
                 timeout: self.timeout,
                 interval,
                 grace: self.grace,

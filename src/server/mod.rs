@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::address::{Address, ServerAddress};
 use crate::bind::{BindOptions, Datagram, Listener};
 use crate::error::Result;
-use crate::handle::{Core, Phase, ServerHandle};
+use crate::handle::{Core, LifecyclePhase, ServerHandle};
 use crate::process::accept::StreamListener;
 use crate::process::datagrams::{DatagramClass, DatagramJob};
 use crate::process::sources::Source;
@@ -21,7 +21,7 @@ use crate::session::StreamService;
 pub use builder::Builder;
 
 /// How long handlers that were cut get to notice it.
-const AFTER_CUT: Duration = Duration::from_millis(500);
+const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A server: sockets that listen, handlers, and a way to process requests. Made by [`Builder`].
 ///
@@ -34,13 +34,13 @@ pub struct Server<S> {
     service: Option<Arc<StreamService>>,
     datagrams: Option<DatagramClass>,
     bind: BindOptions,
-    times: Times,
+    times: ServerTimes,
     dispatcher: Option<Dispatcher>,
     kind: PhantomData<fn() -> S>,
 }
 
 #[derive(Clone, Debug)]
-struct Times {
+struct ServerTimes {
     /// For `handle_request`.
     timeout: Option<Duration>,
     /// For `service_actions`; `None` when there are no hooks.
@@ -113,7 +113,7 @@ impl<S> Server<S> {
     /// Closes the listening sockets, and waits for threads or children where Python does
     /// (`block_on_close`). Dropping the server closes the sockets too, but waits for nobody.
     pub fn server_close(mut self) {
-        self.core.enter(Phase::Draining);
+        self.core.enter(LifecyclePhase::Draining);
         self.close_sockets();
         self.process.server_close();
     }
@@ -124,7 +124,7 @@ impl<S> Server<S> {
             None => Dispatcher::new(&self.core, &self.sources)?,
         };
         if self.process.pool().is_none() {
-            dispatcher.attend();
+            dispatcher.register_waker();
         }
         Ok(self.dispatcher.insert(dispatcher))
     }
@@ -133,17 +133,17 @@ impl<S> Server<S> {
         let process = Arc::clone(&self.process);
         let interval = self.times.interval;
         let result = self.dispatcher()?.run(&*process, interval);
-        self.core.enter(Phase::Draining); // an error ends it as a shutdown does
+        self.core.enter(LifecyclePhase::Draining); // an error ends it as a shutdown does
         let dispatcher = self.dispatcher.take();
         dispatcher.iter().for_each(Dispatcher::stop_listening);
         self.close_sockets();
-        self.drain(|| dispatcher.as_ref().map_or(0, Dispatcher::cut));
+        self.drain(|| dispatcher.as_ref().map_or(0, Dispatcher::abort));
         Ok(result?)
     }
 
     fn serve_by_pool(&mut self, pool: &ThreadingMixIn) -> Result<()> {
         let engine = pool.engine(&self.core.clock)?;
-        ThreadingMixIn::attend(&engine, &self.core);
+        ThreadingMixIn::register_waker(&engine, &self.core);
         let mut indices = Vec::new();
         let added = self.sources.iter().try_for_each(|source| {
             indices.push(engine.add_source(source.clone())?);
@@ -152,13 +152,13 @@ impl<S> Server<S> {
         if added.is_ok() {
             self.wait_for_shutdown();
         }
-        self.core.enter(Phase::Draining); // an error ends it as a shutdown does
+        self.core.enter(LifecyclePhase::Draining); // an error ends it as a shutdown does
         indices
             .into_iter()
             .for_each(|index| engine.remove_source(index));
         self.close_sockets();
-        engine.sweep(&self.core);
-        self.drain(|| Engine::cut(&engine, &self.core));
+        engine.close_idle_connections(&self.core);
+        self.drain(|| Engine::abort(&engine, &self.core));
         added
     }
 
@@ -169,9 +169,9 @@ impl<S> Server<S> {
             .map(|interval| Instant::now() + interval);
         while self.core.is_serving() {
             self.core
-                .bell
+                .wake_pipe
                 .wait(next.map(|due| due.saturating_duration_since(Instant::now())));
-            self.core.answer_bell();
+            self.core.handle_wake();
             if let (Some(due), Some(interval)) = (next, self.times.interval)
                 && due <= Instant::now()
             {
@@ -198,8 +198,8 @@ impl<S> Server<S> {
             );
         }
         // Children first: a connection counts as open until its process is reaped.
-        if self.wait_for_children(Phase::Draining, until)
-            && self.core.wait_drained(Phase::Draining, until)
+        if self.wait_for_children(LifecyclePhase::Draining, until)
+            && self.core.wait_drained(LifecyclePhase::Draining, until)
         {
             return;
         }
@@ -211,14 +211,15 @@ impl<S> Server<S> {
             );
         }
         let children = self.process.pending();
-        self.core.enter(Phase::Cut);
-        self.process.cut();
+        self.core.enter(LifecyclePhase::Aborting);
+        self.process.abort();
         self.core
             .stats
-            .cut
+            .aborted
             .fetch_add((cut() + children) as u64, Relaxed);
-        let until = Instant::now() + AFTER_CUT;
-        if !(self.wait_for_children(Phase::Cut, until) && self.core.wait_drained(Phase::Cut, until))
+        let until = Instant::now() + ABORT_TIMEOUT;
+        if !(self.wait_for_children(LifecyclePhase::Aborting, until)
+            && self.core.wait_drained(LifecyclePhase::Aborting, until))
         {
             log::warn!(
                 "{} connections are still in a handler's hands",
@@ -229,7 +230,7 @@ impl<S> Server<S> {
 
     /// Waits for requests that run in other processes. Their end can't be waited for with a
     /// deadline, so this looks.
-    fn wait_for_children(&self, phase: Phase, until: Instant) -> bool {
+    fn wait_for_children(&self, phase: LifecyclePhase, until: Instant) -> bool {
         loop {
             self.process.service_actions();
             if self.process.pending() == 0 {
@@ -291,7 +292,7 @@ impl<S> std::os::fd::AsFd for Server<S> {
 
 impl<S> Drop for Server<S> {
     fn drop(&mut self) {
-        self.core.enter(Phase::Draining);
+        self.core.enter(LifecyclePhase::Draining);
         self.core.end();
     }
 }

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::{Phase, Session, Step, Waiting, guard};
+use super::{Session, SessionState, Step, WaitReason, guard};
 use crate::buffer::Fill;
 use crate::error::{Error, Refusal, Result};
-use crate::handle::Refusing;
+use crate::handle::RefusalSlot;
 
 impl Session {
     /// Everything is out: calls `finish`, and closes once its words are out too.
     pub(super) fn finish(&mut self) -> Result<Option<Step>> {
         if let Some(mut handler) = self.handler.take() {
-            self.phase = Phase::Finished;
+            self.phase = SessionState::Finished;
             let request = &mut self.request;
             guard(|| handler.finish(request))?;
             return Ok(None);
@@ -29,23 +29,23 @@ impl Session {
         // A service that only speaks hasn't looked yet whether the client said something; most say
         // nothing. An error is an end, too.
         if !rfile.is_drained() && rfile.fill().is_err() {
-            self.phase = Phase::Over;
+            self.phase = SessionState::Over;
             return Ok(None);
         }
         let unread = self.request.linger || !rfile.buffer().is_empty() || !rfile.is_drained();
         if unread && !rfile.is_eof() && self.request.transport.finish_writing().is_ok() {
             self.since = self.core().clock.now();
-            self.phase = Phase::Lingering;
+            self.phase = SessionState::Lingering;
             return Ok(None);
         }
-        self.request.transport.say_goodbye();
-        self.phase = Phase::Over;
+        self.request.transport.send_close_notify();
+        self.phase = SessionState::Over;
         Ok(None)
     }
 
     /// Drops what still comes, for a while, so that no reset destroys the answer on its way.
     pub(super) fn linger(&mut self, now: Instant) -> Result<Option<Step>> {
-        const MOST: u32 = 64; // reads in one go
+        const READS_PER_TURN: u32 = 64; // reads in one go
         let until = self
             .core()
             .timeouts
@@ -54,13 +54,13 @@ impl Session {
         if until.is_none_or(|until| now >= until) {
             return Ok(Some(self.end()));
         }
-        for _ in 0..MOST {
+        for _ in 0..READS_PER_TURN {
             self.request.rfile.take_all();
             match self.request.rfile.fill() {
                 Ok(Fill::More) => {}
                 Ok(Fill::Nothing) => {
-                    self.waiting = Waiting::ToLinger;
-                    self.request.rfile.rest();
+                    self.waiting = WaitReason::ToLinger;
+                    self.request.rfile.release_buffer();
                     return Ok(Some(Step::Wait {
                         writing: false,
                         until,
@@ -81,7 +81,7 @@ impl Session {
                 return;
             }
             Error::Panicked(_) => drop(core.stats.panics.fetch_add(1, Relaxed)),
-            Error::Expired(what) => core.stats.expired(*what),
+            Error::Timeout(what) => core.stats.timed_out(*what),
             error if error.is_disconnect() => {
                 log::debug!("{}: {error}", self.request.client_address)
             }
@@ -94,15 +94,17 @@ impl Session {
         }
         let peer_is_there = !error.is_disconnect();
         self.phase = match self.phase {
-            Phase::Serving => Phase::Finishing,
-            Phase::Finishing if peer_is_there && self.handler.is_some() => Phase::Finishing,
+            SessionState::Serving => SessionState::Finishing,
+            SessionState::Finishing if peer_is_there && self.handler.is_some() => {
+                SessionState::Finishing
+            }
             // What a `setup` or `finish` wrote before it failed goes out.
-            Phase::Handshake | Phase::Finished
+            SessionState::Handshake | SessionState::Finished
                 if peer_is_there && self.request.wfile.has_unsent() =>
             {
-                Phase::Finished
+                SessionState::Finished
             }
-            _ => Phase::Over,
+            _ => SessionState::Over,
         };
         if error.is_disconnect() {
             self.request.wfile.discard();
@@ -114,15 +116,15 @@ impl Session {
         let core = Arc::clone(self.core());
         core.stats.refused(why);
         let answer = core.hooks.handle_refusal(&self.request.client_address, why);
-        self.phase = Phase::Over;
+        self.phase = SessionState::Over;
         if let (Some(answer), None) = (answer, &self.service.tls) {
             let _ = self
                 .request
                 .transport
                 .write_vectored(&[io::IoSlice::new(answer)]);
-            self.refusing = Refusing::begin(&core);
+            self.refusing = RefusalSlot::begin(&core);
             if self.refusing.is_some() && self.request.transport.finish_writing().is_ok() {
-                (self.since, self.phase) = (core.clock.now(), Phase::Lingering);
+                (self.since, self.phase) = (core.clock.now(), SessionState::Lingering);
             }
         }
     }

@@ -8,7 +8,6 @@
 mod closing;
 mod opening;
 
-use std::any::Any;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use crate::address::{ClientAddress, Networks};
 use crate::buffer::{Drain, Fill, RFile, WFile};
-use crate::error::{Error, Expiry, Result};
-use crate::handle::{Admission, Core, Refusing, ServerHandle};
+use crate::error::{Error, Result, Timeout, panic_message};
+use crate::handle::{Admission, Core, RefusalSlot, ServerHandle};
 use crate::handler::{Next, StreamRequestHandler};
-use crate::pace::Slow;
+use crate::pace::PaceViolation;
 use crate::poller::Interest;
 use crate::request::StreamRequest;
 use crate::tls::Tls;
@@ -27,7 +26,7 @@ use crate::transport::Transport;
 
 /// After so many messages in one go, a busy connection lets the others that are ready go first
 /// (puma/puma#3487).
-const MESSAGES_IN_ONE_GO: u32 = 32;
+const MESSAGES_PER_TURN: u32 = 32;
 /// A handler's call that takes so long is a go of its own.
 const LONG_CALL: Duration = Duration::from_millis(10);
 
@@ -60,7 +59,7 @@ pub(crate) enum Step {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum SessionState {
     Proxy,
     Verify,
     /// The first byte tells TLS from a client that speaks in the clear.
@@ -78,7 +77,7 @@ enum Phase {
 
 /// Why a connection waits; decides what the passing of its deadline means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waiting {
+enum WaitReason {
     ForHead,
     ForHandshake,
     Idle,
@@ -92,9 +91,9 @@ pub(crate) struct Session {
     service: Arc<StreamService>,
     handler: Option<Box<dyn StreamRequestHandler>>,
     admission: Option<Admission>,
-    refusing: Option<Refusing>,
-    phase: Phase,
-    waiting: Waiting,
+    refusing: Option<RefusalSlot>,
+    phase: SessionState,
+    waiting: WaitReason,
     watched: Option<Interest>,
     /// When the connection, or the message that is under way, began.
     since: Instant,
@@ -144,8 +143,12 @@ impl Session {
             handler: None,
             admission: None,
             refusing: None,
-            phase: if proxied { Phase::Proxy } else { Phase::Verify },
-            waiting: Waiting::ForHead,
+            phase: if proxied {
+                SessionState::Proxy
+            } else {
+                SessionState::Verify
+            },
+            waiting: WaitReason::ForHead,
             watched: None,
             since: now,
             ready_at: now,
@@ -177,8 +180,8 @@ impl Session {
     }
 
     /// The poller saw that the socket is ready.
-    pub(crate) fn woken(&mut self, maybe_eof: bool) {
-        self.request.rfile.woken(maybe_eof);
+    pub(crate) fn note_readable(&mut self, maybe_eof: bool) {
+        self.request.rfile.note_readable(maybe_eof);
     }
 
     /// What the poller watches the socket for; `None` while it isn't registered.
@@ -192,13 +195,13 @@ impl Session {
 
     /// Gives up on a connection that can't be waited for.
     pub(crate) fn abandon(&mut self) {
-        self.phase = Phase::Over;
+        self.phase = SessionState::Over;
     }
 
     /// Whether the client's address is known from the beginning: no PROXY header is to tell another
     /// one.
-    pub(crate) fn knows_its_client(&self) -> bool {
-        self.phase != Phase::Proxy
+    pub(crate) fn knows_client_address(&self) -> bool {
+        self.phase != SessionState::Proxy
     }
 
     /// The place in the counts, for whoever outlives this value.
@@ -209,8 +212,11 @@ impl Session {
     /// Whether nothing of a message is under way: a shutdown closes such a connection at once.
     pub(crate) fn is_idle(&self) -> bool {
         match self.waiting {
-            Waiting::ForHead | Waiting::ForHandshake | Waiting::Idle | Waiting::ToLinger => true,
-            Waiting::ForRest | Waiting::ToWrite => false,
+            WaitReason::ForHead
+            | WaitReason::ForHandshake
+            | WaitReason::Idle
+            | WaitReason::ToLinger => true,
+            WaitReason::ForRest | WaitReason::ToWrite => false,
         }
     }
 
@@ -232,59 +238,61 @@ impl Session {
     pub(crate) fn expire(&mut self, now: Instant) -> Step {
         // Before the answer is out, an alarm can't be heard: its handler would be called too early,
         // and again and again.
-        if self.waiting != Waiting::ToWrite && self.request.alarm.is_some_and(|at| at <= now) {
+        if self.waiting != WaitReason::ToWrite && self.request.alarm.is_some_and(|at| at <= now) {
             self.due = true;
             return self.advance(now);
         }
         let expiry = match self.waiting {
-            Waiting::ToLinger => return self.end(),
-            Waiting::ForHandshake => Some(Expiry::Handshake),
-            Waiting::ForHead => Some(Expiry::Head),
-            Waiting::Idle => Some(Expiry::Idle),
-            Waiting::ForRest if self.head_deadline().is_some_and(|at| at <= now) => {
-                Some(Expiry::Head)
+            WaitReason::ToLinger => return self.end(),
+            WaitReason::ForHandshake => Some(Timeout::Handshake),
+            WaitReason::ForHead => Some(Timeout::Head),
+            WaitReason::Idle => Some(Timeout::Idle),
+            WaitReason::ForRest if self.head_deadline().is_some_and(|at| at <= now) => {
+                Some(Timeout::Head)
             }
-            Waiting::ForRest => self
-                .request
-                .rfile
-                .pace()
-                .check(now)
-                .err()
-                .map(|slow| match slow {
-                    Slow::Stalled => Expiry::Read,
-                    Slow::TooSlow => Expiry::TooSlow,
-                }),
-            Waiting::ToWrite => self
-                .request
-                .wfile
-                .pace()
-                .check(now)
-                .err()
-                .map(|slow| match slow {
-                    Slow::Stalled => Expiry::Write,
-                    Slow::TooSlow => Expiry::TooSlow,
-                }),
+            WaitReason::ForRest => {
+                self.request
+                    .rfile
+                    .pace()
+                    .check(now)
+                    .err()
+                    .map(|slow| match slow {
+                        PaceViolation::Stalled => Timeout::Read,
+                        PaceViolation::TooSlow => Timeout::TooSlow,
+                    })
+            }
+            WaitReason::ToWrite => {
+                self.request
+                    .wfile
+                    .pace()
+                    .check(now)
+                    .err()
+                    .map(|slow| match slow {
+                        PaceViolation::Stalled => Timeout::Write,
+                        PaceViolation::TooSlow => Timeout::TooSlow,
+                    })
+            }
         };
         if let Some(what) = expiry {
-            if self.waiting == Waiting::ToWrite {
+            if self.waiting == WaitReason::ToWrite {
                 self.request.wfile.discard();
             } else if let Some(handler) = &mut self.handler {
                 // The last word of a handler that panics is none.
                 let _ = catch_unwind(AssertUnwindSafe(|| {
-                    handler.expired(&mut self.request, what)
+                    handler.on_timeout(&mut self.request, what)
                 }));
             }
-            self.fail(&Error::Expired(what));
+            self.fail(&Error::Timeout(what));
         }
         self.advance(now)
     }
 
     /// Ends an idle connection, as the server goes down.
     pub(crate) fn close_idle(&mut self) {
-        if self.phase == Phase::Serving {
-            self.phase = Phase::Finishing;
+        if self.phase == SessionState::Serving {
+            self.phase = SessionState::Finishing;
         } else {
-            self.phase = Phase::Over;
+            self.phase = SessionState::Over;
         }
         let now = self.core().clock.now();
         // Whatever can't go out at once is lost: nothing was in flight.
@@ -294,19 +302,19 @@ impl Session {
     /// One step; `None` means that another can follow at once.
     fn step(&mut self, now: &mut Instant, messages: &mut u32) -> Result<Option<Step>> {
         match self.phase {
-            Phase::Proxy => self.read_proxy_header(),
-            Phase::Verify => self.verify(),
-            Phase::FirstByte => self.look_at_first_byte(),
-            Phase::Handshake => self.handshake(),
-            Phase::Serving => self.serve(now, messages),
-            Phase::Finishing | Phase::Finished => {
+            SessionState::Proxy => self.read_proxy_header(),
+            SessionState::Verify => self.verify(),
+            SessionState::FirstByte => self.look_at_first_byte(),
+            SessionState::Handshake => self.handshake(),
+            SessionState::Serving => self.serve(now, messages),
+            SessionState::Finishing | SessionState::Finished => {
                 if let Some(step) = self.drain(*now)? {
                     return Ok(Some(step));
                 }
                 self.finish()
             }
-            Phase::Lingering => self.linger(*now),
-            Phase::Over => Ok(Some(self.end())),
+            SessionState::Lingering => self.linger(*now),
+            SessionState::Over => Ok(Some(self.end())),
         }
     }
 
@@ -320,7 +328,7 @@ impl Session {
             match self.request.rfile.fill()? {
                 Fill::More => self.due = true,
                 Fill::Eof if self.told_eof => {
-                    self.phase = Phase::Finishing;
+                    self.phase = SessionState::Finishing;
                     return Ok(None);
                 }
                 Fill::Eof => self.due = true,
@@ -328,26 +336,26 @@ impl Session {
                     return Ok(Some(self.wait_for_input(*now)));
                 }
                 Fill::Nothing => {
-                    self.phase = Phase::Finishing;
+                    self.phase = SessionState::Finishing;
                     return Ok(None);
                 }
             }
         }
-        if *messages == MESSAGES_IN_ONE_GO {
+        if *messages == MESSAGES_PER_TURN {
             return Ok(Some(Step::Yield));
         }
         *messages += 1;
         let begun = *now;
         self.call_handle(now)?;
         if now.saturating_duration_since(begun) >= LONG_CALL {
-            *messages = MESSAGES_IN_ONE_GO;
+            *messages = MESSAGES_PER_TURN;
         }
         Ok(None)
     }
 
     fn call_handle(&mut self, now: &mut Instant) -> Result<()> {
         let Some(handler) = &mut self.handler else {
-            self.phase = Phase::Finishing;
+            self.phase = SessionState::Finishing;
             return Ok(());
         };
         let request = &mut self.request;
@@ -368,7 +376,7 @@ impl Session {
             .handled(waited, now.saturating_duration_since(begun));
         self.ready_at = *now;
         match next? {
-            Next::Close => self.phase = Phase::Finishing,
+            Next::Close => self.phase = SessionState::Finishing,
             Next::Wait => {
                 let progress = request.rfile.bytes_taken() > taken;
                 // Bytes are left and the handler gets on: they may be a whole message. Without
@@ -395,27 +403,27 @@ impl Session {
     fn wait_for_input(&mut self, now: Instant) -> Step {
         let timeouts = &self.request.server.0.timeouts;
         let mut until = if self.is_within_message() {
-            self.waiting = Waiting::ForRest;
+            self.waiting = WaitReason::ForRest;
             if !std::mem::replace(&mut self.within_message, true) {
                 self.since = now;
             }
             let stall = self.request.rfile.pace().block(now);
             stall.into_iter().chain(self.head_deadline()).min()
         } else {
-            self.waiting = Waiting::Idle;
+            self.waiting = WaitReason::Idle;
             self.within_message = false;
             timeouts.idle.map(|idle| now + idle)
         };
         if let Some(alarm) = self.request.alarm {
-            let idle = self.waiting == Waiting::Idle;
+            let idle = self.waiting == WaitReason::Idle;
             until = if idle {
                 Some(alarm)
             } else {
                 until.into_iter().chain([alarm]).min()
             };
         }
-        self.request.rfile.rest();
-        self.request.wfile.rest();
+        self.request.rfile.release_buffer();
+        self.request.wfile.release_buffer();
         Step::Wait {
             writing: false,
             until,
@@ -449,7 +457,7 @@ impl Session {
             Drain::Partial => return Ok(Some(Step::Yield)),
             Drain::Blocked => {}
         }
-        self.waiting = Waiting::ToWrite;
+        self.waiting = WaitReason::ToWrite;
         let until = self.request.wfile.pace().block(now);
         Ok(Some(Step::Wait {
             writing: true,
@@ -462,12 +470,12 @@ impl Session {
     }
 
     fn end(&mut self) -> Step {
-        self.phase = Phase::Over;
+        self.phase = SessionState::Over;
         Step::Over
     }
 
     /// Ends the socket under a handler that is busy with it.
-    pub(crate) fn cut(transport: &Transport) {
+    pub(crate) fn abort(transport: &Transport) {
         // Fails only if the peer was faster.
         let _ = transport.shutdown(Shutdown::Both);
     }
@@ -476,13 +484,5 @@ impl Session {
 /// Calls a handler; its panic is an error like any other.
 fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|panic| Err(Error::Panicked(message_of(&*panic))))
-}
-
-/// What a panic says.
-pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-        .to_owned()
+        .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))))
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Phase, Session, Step, Waiting, guard};
+use super::{Session, SessionState, Step, WaitReason, guard};
 use crate::address::ServerAddress;
 use crate::buffer::Fill;
 use crate::error::{Error, Refusal, Result};
@@ -23,14 +23,14 @@ impl Session {
                     self.request.client_address = client.into();
                     self.request.server_address = Some(ServerAddress::Inet(server));
                 }
-                self.phase = Phase::Verify;
+                self.phase = SessionState::Verify;
                 Ok(None)
             }
             proxy::Status::Partial => match rfile.fill()? {
                 Fill::More => Ok(None),
                 Fill::Eof => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 Fill::Nothing => {
-                    self.waiting = Waiting::ForHead;
+                    self.waiting = WaitReason::ForHead;
                     Ok(Some(Step::Wait {
                         writing: false,
                         until: self.head_deadline_from(self.since),
@@ -51,7 +51,7 @@ impl Session {
             return Err(Error::Refused(Refusal::Denied));
         }
         if self.service.plaintext && self.service.tls.is_some() {
-            self.phase = Phase::FirstByte;
+            self.phase = SessionState::FirstByte;
         } else {
             self.start_tls()?;
         }
@@ -71,10 +71,10 @@ impl Session {
                 first => first?,
             },
         };
-        request.rfile.woken(false);
+        request.rfile.note_readable(false);
         match first {
             Some(HANDSHAKE) => self.start_tls()?,
-            Some(_) => self.phase = Phase::Handshake,
+            Some(_) => self.phase = SessionState::Handshake,
             None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
         }
         Ok(None)
@@ -87,7 +87,7 @@ impl Session {
                 TlsSession::new(tls.config(), self.request.rfile.take_all()).map_err(Error::Tls)?;
             self.request.transport.start_tls(session);
         }
-        self.phase = Phase::Handshake;
+        self.phase = SessionState::Handshake;
         Ok(())
     }
 
@@ -105,8 +105,8 @@ impl Session {
     }
 
     fn wait_for_handshake(&mut self, writing: bool) -> Step {
-        self.waiting = Waiting::ForHandshake;
-        self.request.rfile.woken(false);
+        self.waiting = WaitReason::ForHandshake;
+        self.request.rfile.note_readable(false);
         Step::Wait {
             writing,
             until: self.head_deadline_from(self.since),
@@ -135,7 +135,7 @@ impl Session {
         guard(|| handler.setup(request))?; // an error drops the handler: `finish` belongs to a `setup` that succeeded
         self.due = handler.speaks_first() || !request.rfile.buffer().is_empty();
         self.handler = Some(handler);
-        self.phase = Phase::Serving;
+        self.phase = SessionState::Serving;
         Ok(())
     }
 }

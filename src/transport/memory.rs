@@ -9,14 +9,14 @@ use parking_lot::Mutex;
 
 /// The server's end.
 #[derive(Debug)]
-pub(crate) struct MemoryStream(Arc<Mutex<State>>);
+pub(crate) struct MemoryStream(Arc<Mutex<MemoryState>>);
 
 /// The test's end.
 #[derive(Debug)]
-pub(crate) struct MemoryPeer(Arc<Mutex<State>>);
+pub(crate) struct MemoryPeer(Arc<Mutex<MemoryState>>);
 
 #[derive(Debug)]
-struct State {
+struct MemoryState {
     to_server: VecDeque<u8>,
     from_server: Vec<u8>,
     room: usize,
@@ -27,7 +27,7 @@ struct State {
 impl MemoryStream {
     /// A connection whose peer takes any number of bytes.
     pub(crate) fn pair() -> (MemoryStream, MemoryPeer) {
-        let state = Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(MemoryState {
             to_server: VecDeque::new(),
             from_server: Vec::new(),
             room: usize::MAX,

@@ -40,7 +40,7 @@ enum Socket {
 
 /// Why a wait for the peer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Woken {
+pub(crate) enum WaitOutcome {
     Ready,
     TimedOut,
     ByOther,
@@ -193,8 +193,8 @@ impl Transport {
     /// Sends at most `count` bytes of `file` from `offset`, by `sendfile(2)` where nothing has to
     /// be encrypted.
     pub(crate) fn send_file(&self, file: &File, offset: u64, count: u64) -> io::Result<usize> {
-        const AT_ONCE: u64 = 2 << 20;
-        let count = count.min(AT_ONCE) as usize;
+        const MAX_SENDFILE_BYTES: u64 = 2 << 20;
+        let count = count.min(MAX_SENDFILE_BYTES) as usize;
         #[cfg(target_os = "linux")]
         if let (None, Socket::Stream(stream)) = (self.tls(), &self.socket) {
             let mut offset = offset;
@@ -217,7 +217,7 @@ impl Transport {
     /// [`wait_attentively`](Transport::wait_attentively) the only place where a thread waits for a
     /// peer.
     pub(crate) fn wait(&self, reading: bool, timeout: Option<Duration>) -> io::Result<bool> {
-        Ok(self.wait_attentively(reading, timeout, None)? != Woken::TimedOut)
+        Ok(self.wait_attentively(reading, timeout, None)? != WaitOutcome::TimedOut)
     }
 
     /// As [`wait`](Transport::wait); something to read from `other` ends it, too.
@@ -226,9 +226,9 @@ impl Transport {
         reading: bool,
         timeout: Option<Duration>,
         other: Option<BorrowedFd<'_>>,
-    ) -> io::Result<Woken> {
+    ) -> io::Result<WaitOutcome> {
         let Socket::Stream(stream) = &self.socket else {
-            return Ok(Woken::TimedOut); // memory is fed by the thread that calls the handler: nothing can come while it waits
+            return Ok(WaitOutcome::TimedOut); // memory is fed by the thread that calls the handler: nothing can come while it waits
         };
         let flags = if reading {
             PollFlags::IN
@@ -248,10 +248,10 @@ impl Transport {
             }
         };
         match polled {
-            Ok((_, true)) => Ok(Woken::ByOther),
-            Ok((0, false)) => Ok(Woken::TimedOut),
+            Ok((_, true)) => Ok(WaitOutcome::ByOther),
+            Ok((0, false)) => Ok(WaitOutcome::TimedOut),
             // After an interruption the caller tries again, and finds out.
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(Woken::Ready),
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(WaitOutcome::Ready),
             Err(error) => Err(error.into()),
         }
     }
@@ -265,7 +265,7 @@ impl Transport {
     }
 
     /// Under TLS, sends `close_notify` if there is room; the socket is left open.
-    pub(crate) fn say_goodbye(&self) {
+    pub(crate) fn send_close_notify(&self) {
         if let Some(tls) = self.tls() {
             // A peer that is gone, or takes nothing, can't be told goodbye.
             let _ = tls.close_notify(&self.socket);

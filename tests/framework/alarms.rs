@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use socketserver::testing::TestConnection;
 use socketserver::{
-    Builder, Expiry, ManualClock, Next, Result, StreamRequest, StreamRequestHandler,
-    ThreadPerRequest, ThreadingMixIn,
+    Builder, ManualClock, Next, Result, StreamRequest, StreamRequestHandler, ThreadPerRequest,
+    ThreadingMixIn, Timeout,
 };
 
 use crate::deadlines::{SECOND, assert_expires, without_deadlines};
@@ -28,7 +28,7 @@ impl StreamRequestHandler for Patient {
         Ok(Next::Wait)
     }
 
-    fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
+    fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
         let _ = request.wfile.write_all(format!("{what:?}\n").as_bytes());
     }
 
@@ -41,7 +41,7 @@ impl StreamRequestHandler for Patient {
 fn a_handler_has_the_last_word_when_a_deadline_has_passed() {
     let (settings, hooks) = without_deadlines();
     let mut client = TestConnection::new(settings.idle_timeout(Some(60 * SECOND)), |_: &_| Patient);
-    assert_expires(&mut client, &hooks, 60 * SECOND, Expiry::Idle);
+    assert_expires(&mut client, &hooks, 60 * SECOND, Timeout::Idle);
     assert_eq!(client.received(), b"Idle\n");
 }
 
@@ -59,7 +59,7 @@ fn wake_after_calls_the_handler_once_instead_of_the_idle_time_out() {
     );
     client.advance(Duration::from_nanos(1));
     assert_eq!(client.received(), b"awake\n");
-    assert_expires(&mut client, &hooks, 3 * SECOND, Expiry::Idle);
+    assert_expires(&mut client, &hooks, 3 * SECOND, Timeout::Idle);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_connection_that_stays_in_flight_has_the_read_time_out_and_survives_a_shutdo
     let mut client = TestConnection::new(settings, |_: &_| Patient);
     client.send(b"working").shutdown();
     assert!(!client.is_closed());
-    assert_expires(&mut client, &hooks, 7 * SECOND, Expiry::Read);
+    assert_expires(&mut client, &hooks, 7 * SECOND, Timeout::Read);
     assert_eq!(client.received(), b"Read\n");
     let mut idle = TestConnection::new(Builder::new(), |_: &_| Patient);
     assert!(idle.send(b"not working").shutdown().is_closed());
@@ -126,5 +126,5 @@ fn a_thread_per_request_obeys_the_same_deadlines() {
         .idle_timeout(Some(Duration::from_millis(20)));
     let server = Running::start(settings.tcp("127.0.0.1:0", |_: &_| Patient).unwrap());
     assert_eq!(server.connect().hear_end(), b"Idle\n");
-    assert_eq!(server.stats().expired(Expiry::Idle), 1);
+    assert_eq!(server.stats().timeouts(Timeout::Idle), 1);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socketserver::testing::TestConnection;
-use socketserver::{Builder, Expiry, Networks, Next, StreamRequest};
+use socketserver::{Builder, Networks, Next, StreamRequest, Timeout};
 
 use crate::subjects::{Obedient, Recorder};
 
@@ -28,7 +28,7 @@ pub(crate) fn assert_expires(
     client: &mut TestConnection,
     hooks: &Recorder,
     at: Duration,
-    what: Expiry,
+    what: Timeout,
 ) {
     client.advance(at - Duration::from_millis(1));
     assert!(!client.is_closed(), "it is too early");
@@ -38,8 +38,8 @@ pub(crate) fn assert_expires(
     assert_eq!(hooks.expiries(), [what]);
     assert_eq!(
         (
-            client.server().stats().expired(what),
-            client.server().stats().expired_total()
+            client.server().stats().timeouts(what),
+            client.server().stats().timeouts_total()
         ),
         (1, 1)
     );
@@ -50,7 +50,7 @@ fn a_client_that_says_nothing_expires_as_idle() {
     let (settings, hooks) = without_deadlines();
     let mut client =
         TestConnection::new(settings.idle_timeout(Some(60 * SECOND)), |_: &_| Obedient);
-    assert_expires(&mut client, &hooks, 60 * SECOND, Expiry::Idle);
+    assert_expires(&mut client, &hooks, 60 * SECOND, Timeout::Idle);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn each_message_begins_the_idle_time_anew() {
         client.advance(59 * SECOND).send(b"still here\n");
         assert_eq!(client.received(), b"still here\n");
     }
-    assert_expires(&mut client, &hooks, 60 * SECOND, Expiry::Idle);
+    assert_expires(&mut client, &hooks, 60 * SECOND, Timeout::Idle);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_message_must_be_whole_by_the_head_time_out_however_its_bytes_drip() {
     for _ in 0..9 {
         client.advance(SECOND).send(b"x");
     }
-    assert_expires(&mut client, &hooks, SECOND, Expiry::Head);
+    assert_expires(&mut client, &hooks, SECOND, Timeout::Head);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_client_that_stops_within_a_message_expires_by_the_read_time_out() {
         TestConnection::new(settings.read_timeout(Some(30 * SECOND)), |_: &_| Obedient);
     client.send(b"one\ntw").advance(20 * SECOND).send(b"o");
     assert_eq!(client.received(), b"one\n");
-    assert_expires(&mut client, &hooks, 30 * SECOND, Expiry::Read);
+    assert_expires(&mut client, &hooks, 30 * SECOND, Timeout::Read);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_client_that_takes_nothing_of_an_answer_expires_by_the_write_time_out() {
     assert_eq!(client.received(), b"ans");
     client.advance(20 * SECOND).take_only(2);
     assert_eq!(client.received(), b"we");
-    assert_expires(&mut client, &hooks, 30 * SECOND, Expiry::Write);
+    assert_expires(&mut client, &hooks, 30 * SECOND, Timeout::Write);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_client_below_the_least_rate_is_too_slow_although_it_never_stalls() {
     for _ in 0..9 {
         client.advance(SECOND).send(b"x");
     }
-    assert_expires(&mut client, &hooks, SECOND, Expiry::TooSlow);
+    assert_expires(&mut client, &hooks, SECOND, Timeout::TooSlow);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_slow_reader_below_the_least_rate_is_too_slow() {
     for _ in 0..9 {
         client.advance(SECOND).take_only(1);
     }
-    assert_expires(&mut client, &hooks, SECOND, Expiry::TooSlow);
+    assert_expires(&mut client, &hooks, SECOND, Timeout::TooSlow);
 }
 
 #[test]
@@ -172,5 +172,5 @@ fn a_proxy_that_sends_no_header_expires_by_the_head_time_out() {
     let proxy: SocketAddr = "192.0.2.1:5000".parse().unwrap();
     let mut client = TestConnection::from(settings, proxy.into(), |_: &_| Obedient);
     client.send(b"PROXY TCP4 ");
-    assert_expires(&mut client, &hooks, 10 * SECOND, Expiry::Head);
+    assert_expires(&mut client, &hooks, 10 * SECOND, Timeout::Head);
 }

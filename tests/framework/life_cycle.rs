@@ -106,7 +106,7 @@ fn a_handler_may_shut_its_own_server_down() {
         client.say(b"end").hear(b"bye\n");
         server.join();
         assert_eq!(client.hear_end(), b"");
-        assert_eq!(server.stats().cut, 0);
+        assert_eq!(server.stats().aborted, 0);
     }
 }
 
@@ -168,7 +168,7 @@ fn a_request_in_flight_ends_and_an_idle_connection_closes_at_a_shutdown() {
         busy.hear(b"stop\n");
         assert_eq!(busy.hear_end(), b"");
         server.join();
-        assert_eq!((server.stats().cut, server.stats().open), (0, 0));
+        assert_eq!((server.stats().aborted, server.stats().open), (0, 0));
     }
 }
 
@@ -210,7 +210,7 @@ fn a_message_that_is_half_there_may_be_finished_after_a_shutdown() {
         client.say(b"ended\n").hear(b"begun, ended\n");
         assert_eq!(client.hear_end(), b"");
         server.join();
-        assert_eq!(server.stats().cut, 0);
+        assert_eq!(server.stats().aborted, 0);
     }
 }
 
@@ -230,7 +230,7 @@ fn what_outlasts_the_grace_time_is_cut_and_counted() {
         assert_eq!(half.hear_end(), b"");
         assert_eq!(stuck.hear_end(), b"");
         server.join();
-        assert_eq!(server.stats().cut, 2);
+        assert_eq!(server.stats().aborted, 2);
         gate.open(1);
         eventually("the stuck handler's connection ends too", || {
             server.stats().open == 0
@@ -251,7 +251,7 @@ fn abort_does_not_wait_for_the_grace_time() {
         assert_eq!(client.hear_end(), b"");
         server.join();
         assert!(begun.elapsed() < PATIENCE);
-        assert_eq!(server.stats().cut, 1);
+        assert_eq!(server.stats().aborted, 1);
         gate.open(1);
     }
 }
@@ -272,7 +272,7 @@ fn a_blocking_handler_notices_that_it_was_cut() {
         eventually("the handler reads", || server.handle.in_flight().len() == 1);
         server.handle.shutdown();
         server.join();
-        assert_eq!((server.stats().cut, server.stats().open), (1, 0));
+        assert_eq!((server.stats().aborted, server.stats().open), (1, 0));
         client.hear_end();
     }
 }
@@ -297,6 +297,6 @@ fn a_slow_answer_goes_out_whole_after_a_shutdown() {
         assert!(!server.handle.wait(Some(A_MOMENT)));
         assert_eq!(client.hear_end().len(), SIZE - 2);
         server.join();
-        assert_eq!(server.stats().cut, 0);
+        assert_eq!(server.stats().aborted, 0);
     }
 }

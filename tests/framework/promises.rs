@@ -53,7 +53,7 @@ fn shutdown_with_an_idle_client(case: &Case) {
     let mut client = case.kind.connect(server.address());
     client.say(b"hello\n").hear(b"hello\n");
     let stats = server.stop();
-    assert_eq!((stats.cut, stats.open), (0, 0));
+    assert_eq!((stats.aborted, stats.open), (0, 0));
     if case.kind.is_stream() {
         assert_eq!(client.hear_end(), b"");
     }

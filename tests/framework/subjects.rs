@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use socketserver::{
-    Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Error, Expiry, Next, Refusal,
-    Result, Server, ServerAddress, ServerHandle, ServerHooks, StreamRequest, StreamRequestHandler,
+    Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Error, Next, Refusal, Result,
+    Server, ServerAddress, ServerHandle, ServerHooks, StreamRequest, StreamRequestHandler, Timeout,
 };
 
 use crate::support::{Client, Running, TestDir};
@@ -59,7 +59,7 @@ pub(crate) struct Recorder(Arc<Record>);
 #[derive(Default)]
 struct Record {
     errors: Mutex<Vec<String>>,
-    expiries: Mutex<Vec<Expiry>>,
+    expiries: Mutex<Vec<Timeout>>,
     refusals: Mutex<Vec<Refusal>>,
     timeouts: AtomicUsize,
     actions: AtomicUsize,
@@ -78,7 +78,7 @@ impl Recorder {
     }
 
     /// The deadlines among the errors.
-    pub(crate) fn expiries(&self) -> Vec<Expiry> {
+    pub(crate) fn expiries(&self) -> Vec<Timeout> {
         self.0.expiries.lock().clone()
     }
 
@@ -103,7 +103,7 @@ impl ServerHooks for Recorder {
     }
 
     fn handle_error(&self, _: &ClientAddress, error: &Error) {
-        if let Error::Expired(what) = error {
+        if let Error::Timeout(what) = error {
             self.0.expiries.lock().push(*what);
         }
         self.0.errors.lock().push(error.to_string());

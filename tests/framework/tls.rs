@@ -8,8 +8,8 @@ use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socketserver::{
-    Builder, Error, Expiry, ManualClock, Networks, Next, Result, StreamRequest,
-    StreamRequestHandler, ThreadPerRequest, ThreadingMixIn, Tls,
+    Builder, Error, ManualClock, Networks, Next, Result, StreamRequest, StreamRequestHandler,
+    ThreadPerRequest, ThreadingMixIn, Timeout, Tls,
 };
 
 use crate::subjects::{Obedient, Recorder};
@@ -192,9 +192,9 @@ fn silence_in_the_handshake_expires(settings: Builder) {
     silent.hear_end();
     halfway.hear_end();
     eventually("both are counted", || {
-        server.stats().expired(Expiry::Handshake) == 2
+        server.stats().timeouts(Timeout::Handshake) == 2
     });
-    assert_eq!(hooks.expiries(), [Expiry::Handshake; 2]);
+    assert_eq!(hooks.expiries(), [Timeout::Handshake; 2]);
 }
 
 #[test]

@@ -8,11 +8,11 @@ use shuttle::rand::{Rng, thread_rng};
 
 use crate::engine::Engine;
 use crate::kernel::{Clock, Fd};
-use crate::lead::Size;
+use crate::scheduler::PoolSize;
 use crate::server::{Core, DatagramJob, Listener, Manner, Session, Source};
 use crate::sync::thread;
 
-const TWO: Size = Size {
+const TWO: PoolSize = PoolSize {
     least: 2,
     most: 2,
     awake: 2,
@@ -24,7 +24,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(size: Size) -> Server {
+    fn start(size: PoolSize) -> Server {
         let engine = Engine::new(size, Clock).unwrap();
         engine.start(size.least).unwrap();
         Server {
@@ -57,7 +57,7 @@ impl Server {
             self.engine.remove_source(index);
             listener.close();
         }
-        self.engine.sweep(&self.core);
+        self.engine.close_idle_connections(&self.core);
         self.core.wait_drained();
         // The program goes on, and its pool serves other servers.
         for _ in 0..20 {
@@ -164,7 +164,7 @@ fn a_shutdown_at_any_point_lets_nobody_in_any_more() {
 #[test]
 fn connections_are_accepted_and_served_while_a_handler_blocks() {
     crate::check(|| {
-        let server = Server::start(Size {
+        let server = Server::start(PoolSize {
             least: 1,
             most: 2,
             awake: 1,
@@ -186,7 +186,7 @@ fn connections_are_accepted_and_served_while_a_handler_blocks() {
 #[test]
 fn datagrams_are_served_while_a_handler_blocks() {
     crate::check(|| {
-        let server = Server::start(Size {
+        let server = Server::start(PoolSize {
             least: 1,
             most: 2,
             awake: 1,

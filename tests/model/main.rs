@@ -1,9 +1,9 @@
 //! The pool under a model checker: `shuttle` runs its threads under thousands of schedules, and
 //! with timeouts that fire at any moment.
 //!
-//! The pool's own files are compiled here once more: `lead.rs`, `engine.rs` and `registry.rs` as
-//! they are, with locks, threads, sockets and time replaced. A schedule after which nobody can go
-//! on is a deadlock, and shuttle fails the test: so a lost wake-up, a connection that is never
+//! The pool's own files are compiled here once more: `scheduler.rs`, `engine.rs` and `registry.rs`
+//! as they are, with locks, threads, sockets and time replaced. A schedule after which nobody can
+//! go on is a deadlock, and shuttle fails the test: so a lost wake-up, a connection that is never
 //! served and a worker that never ends are all found without a clock. A failing schedule is
 //! printed; `shuttle::replay` repeats it.
 
@@ -22,13 +22,13 @@ mod turns;
 #[path = "../../src/process/pool/engine.rs"]
 #[expect(dead_code, reason = "the server calls more of it than the model")]
 mod engine;
-#[path = "../../src/process/pool/lead.rs"]
-mod lead;
 #[path = "../../src/process/registry.rs"]
 #[expect(dead_code, reason = "the server calls more of it than the model")]
 mod registry;
-#[path = "../../src/process/pool/spent.rs"]
-mod spent;
+#[path = "../../src/process/pool/scheduler.rs"]
+mod scheduler;
+#[path = "../../src/process/pool/usage.rs"]
+mod usage;
 
 /// The modules that the pool's files name, with the model's contents.
 mod address {

@@ -188,7 +188,7 @@ impl Session {
         self.watched = watched;
     }
 
-    pub(crate) fn woken(&mut self, maybe_eof: bool) {
+    pub(crate) fn note_readable(&mut self, maybe_eof: bool) {
         self.drained = false;
         self.maybe_eof |= maybe_eof;
     }
@@ -205,7 +205,7 @@ impl Session {
         self.over = true;
     }
 
-    pub(crate) fn cut(transport: &Transport) {
+    pub(crate) fn abort(transport: &Transport) {
         transport.0.finish();
     }
 

@@ -1,4 +1,4 @@
-//! `lead.rs` alone, with numbers for connections: who leads, who works, who sleeps.
+//! `scheduler.rs` alone, with numbers for connections: who leads, who works, who sleeps.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use shuttle::rand::{Rng, thread_rng};
 
-use crate::lead::{Lead, Order, Size, Turn};
-use crate::spent::Spent;
+use crate::scheduler::{PoolSize, Scheduler, SupervisorTask, WorkerTask};
 use crate::sync::{Condvar, Mutex, thread};
+use crate::usage::TurnUsage;
 
 /// What becomes of an event: it is served at once, its handler blocks until another's has begun, or
 /// it wants another turn until then.
@@ -53,16 +53,16 @@ struct Inbox {
 }
 
 /// Turns are short, or long, and their threads sleep or don't.
-fn any_time() -> Spent {
+fn any_time() -> TurnUsage {
     let turn = Duration::from_micros(thread_rng().gen_range(0..5000));
-    Spent {
+    TurnUsage {
         turn,
         asleep: thread_rng().gen_bool(0.5).then_some(turn),
     }
 }
 
 struct Pool {
-    lead: Lead<Event>,
+    scheduler: Scheduler<Event>,
     inbox: Mutex<Inbox>,
     came: Condvar,
     begun: Condvar,
@@ -70,15 +70,15 @@ struct Pool {
 
 impl Pool {
     /// Starts the least number of workers; the supervisor too, if it is wanted.
-    fn start(size: Size, supervised: bool) -> Arc<Pool> {
+    fn start(size: PoolSize, supervised: bool) -> Arc<Pool> {
         let pool = Arc::new(Pool {
-            lead: Lead::new(size, Duration::from_secs(10)),
+            scheduler: Scheduler::new(size, Duration::from_secs(10)),
             inbox: Mutex::default(),
             came: Condvar::new(),
             begun: Condvar::new(),
         });
         for _ in 0..size.least {
-            let worker = pool.lead.join().unwrap();
+            let worker = pool.scheduler.join().unwrap();
             Pool::start_worker(&pool, worker);
         }
         if supervised {
@@ -95,18 +95,18 @@ impl Pool {
 
     fn work(&self, me: usize) {
         let mut ready = Vec::new();
-        let mut turn = self.lead.begin(me);
+        let mut turn = self.scheduler.begin(me);
         loop {
             turn = match turn {
-                Turn::Work(event) => {
+                WorkerTask::Work(event) => {
                     self.serve(event);
-                    self.lead.next(me, any_time())
+                    self.scheduler.next(me, any_time())
                 }
-                Turn::Lead { at_once } => {
-                    self.gather(&mut ready, at_once);
-                    self.lead.publish(me, &mut ready)
+                WorkerTask::Lead { without_waiting } => {
+                    self.gather(&mut ready, without_waiting);
+                    self.scheduler.publish(me, &mut ready)
                 }
-                Turn::Leave => return,
+                WorkerTask::Leave => return,
             };
         }
     }
@@ -114,24 +114,24 @@ impl Pool {
     fn supervise(self: Arc<Pool>) {
         let mut ready = Vec::new();
         loop {
-            match self.lead.supervise(Duration::from_millis(2)) {
-                Order::Grow { worker } => Pool::start_worker(&self, worker),
-                Order::Recall => self.notify(),
-                Order::Lead => {
+            match self.scheduler.supervise(Duration::from_millis(2)) {
+                SupervisorTask::Grow { worker } => Pool::start_worker(&self, worker),
+                SupervisorTask::Recall => self.notify(),
+                SupervisorTask::Lead => {
                     self.look(&mut ready);
-                    self.lead.resign(&mut ready);
+                    self.scheduler.resign(&mut ready);
                 }
-                Order::Leave => return,
+                SupervisorTask::Leave => return,
             }
         }
     }
 
     /// Waits for events, or looks for them, as the one who leads.
-    fn gather(&self, ready: &mut Vec<Event>, at_once: bool) {
+    fn gather(&self, ready: &mut Vec<Event>, without_waiting: bool) {
         let mut inbox = self.inbox.lock();
         inbox.leaders += 1;
         assert_eq!(inbox.leaders, 1, "two threads lead");
-        while inbox.events.is_empty() && !inbox.notified && !at_once {
+        while inbox.events.is_empty() && !inbox.notified && !without_waiting {
             self.came.wait(&mut inbox);
         }
         inbox.take(ready);
@@ -157,7 +157,7 @@ impl Pool {
         if event.yields && waits(&inbox) {
             drop(inbox);
             thread::yield_now(); // time passes for others too
-            return self.lead.enqueue_quietly(event);
+            return self.scheduler.requeue(event);
         }
         assert!(
             !inbox.begun.contains(&event.number),
@@ -178,7 +178,7 @@ impl Pool {
 
     /// An event comes from elsewhere.
     fn enqueue(&self, event: Event) {
-        if self.lead.enqueue(event) {
+        if self.scheduler.enqueue(event) {
             self.notify();
         }
     }
@@ -200,7 +200,7 @@ impl Pool {
     }
 
     fn close(&self) {
-        self.lead.close();
+        self.scheduler.close();
         self.notify();
     }
 }
@@ -229,7 +229,7 @@ fn until_the_supervisor_dozes() {
 fn every_event_is_served_once_whoever_leads() {
     crate::check(|| {
         let pool = Pool::start(
-            Size {
+            PoolSize {
                 least: 3,
                 most: 3,
                 awake: thread_rng().gen_range(1..=3),
@@ -252,7 +252,7 @@ fn every_event_is_served_once_whoever_leads() {
 fn events_that_come_together_are_worked_on_together() {
     crate::check(|| {
         let pool = Pool::start(
-            Size {
+            PoolSize {
                 least: 3,
                 most: 3,
                 awake: 3,
@@ -269,7 +269,7 @@ fn events_that_come_together_are_worked_on_together() {
 fn what_comes_from_elsewhere_wakes_a_sleeper_or_the_leader() {
     crate::check(|| {
         let pool = Pool::start(
-            Size {
+            PoolSize {
                 least: 2,
                 most: 2,
                 awake: 2,
@@ -287,7 +287,7 @@ fn a_pool_that_is_closed_at_any_point_ends_its_threads() {
     crate::check(|| {
         let supervised = thread_rng().gen_bool(0.5);
         let pool = Pool::start(
-            Size {
+            PoolSize {
                 least: 2,
                 most: 3,
                 awake: 2,
@@ -305,7 +305,7 @@ fn a_blocked_handler_stops_nobody_while_the_pool_may_grow() {
     crate::check(|| {
         let least = thread_rng().gen_range(1..=2);
         let pool = Pool::start(
-            Size {
+            PoolSize {
                 least,
                 most: 3,
                 awake: 1,
@@ -329,7 +329,7 @@ fn a_blocked_handler_stops_nobody_while_the_pool_may_grow() {
 fn a_blocked_handler_stops_nobody_in_a_pool_that_was_long_idle() {
     crate::check(|| {
         let pool = Pool::start(
-            Size {
+            PoolSize {
                 least: 2,
                 most: 3,
                 awake: 1,
@@ -356,7 +356,7 @@ fn the_supervisor_leads_only_while_nobody_does() {
         // Both threads may be stuck in 1 and 2 while 3 and 4 come, and be free again while the
         // supervisor looks for them.
         let pool = Pool::start(
-            Size {
+            PoolSize {
                 least: 2,
                 most: 2,
                 awake: 2,
@@ -373,7 +373,7 @@ fn the_supervisor_leads_only_while_nobody_does() {
 fn a_newcomer_is_served_though_others_never_pause() {
     crate::check(|| {
         let pool = Pool::start(
-            Size {
+            PoolSize {
                 least: 2,
                 most: 2,
                 awake: thread_rng().gen_range(1..=2),

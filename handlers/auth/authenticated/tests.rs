@@ -219,7 +219,7 @@ impl StreamRequestHandler for Chatty {
     fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
         Ok(request.wfile.write_all(b"finish")?)
     }
-    fn expired(&mut self, request: &mut StreamRequest, what: Expiry) {
+    fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
         // A client that is gone doesn't hear it.
         let _ = write!(request.wfile, "{what:?} ");
     }

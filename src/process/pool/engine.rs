@@ -6,31 +6,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::lead::{Lead, Order, Size, Turn};
-use super::spent::Meter;
+use super::scheduler::{PoolSize, Scheduler, SupervisorTask, WorkerTask};
 use super::sync::Mutex;
 use super::sync::thread::{self, JoinHandle};
 use super::threads::Threads;
+use super::usage::TurnMeter;
 use crate::clock::Clock;
 use crate::handle::{Core, InFlight, Waker};
 use crate::poller::{Events, Interest, Mode, Poller};
 use crate::process::datagrams::DatagramJob;
-use crate::process::registry::{Key, Parking, Registry};
+use crate::process::registry::{ConnectionKey, ParkResult, Registry};
 use crate::process::sources::{Source, Sources};
 use crate::session::{Session, Step};
 use crate::stats::StatsSnapshot;
 
 /// How long a handler may run, while nobody leads, before it counts as stuck.
-const TICK: Duration = Duration::from_millis(2);
+const SUPERVISOR_INTERVAL: Duration = Duration::from_millis(2);
 /// After so long without work, a thread beyond the least number leaves.
-const LINGER: Duration = Duration::from_secs(2);
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Datagrams that are served in one go, before others that are ready.
-const DATAGRAMS_IN_ONE_GO: usize = 64;
+const DATAGRAMS_PER_TURN: usize = 64;
 
 /// What waits for a thread.
 pub(crate) enum Job {
     Connection {
-        key: Option<Key>,
+        key: Option<ConnectionKey>,
         session: Box<Session>,
         expired: bool,
     },
@@ -45,7 +45,7 @@ pub(crate) struct Engine {
     poller: Poller,
     registry: Registry,
     sources: Sources,
-    lead: Lead<Job>,
+    scheduler: Scheduler<Job>,
     threads: Threads,
     clock: Clock,
     supervisor: Mutex<Option<JoinHandle<()>>>,
@@ -53,12 +53,12 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(size: Size, clock: Clock) -> io::Result<Arc<Engine>> {
+    pub(crate) fn new(size: PoolSize, clock: Clock) -> io::Result<Arc<Engine>> {
         let engine = Arc::new(Engine {
             poller: Poller::new()?,
             registry: Registry::new(),
             sources: Sources::default(),
-            lead: Lead::new(size, LINGER),
+            scheduler: Scheduler::new(size, KEEP_ALIVE),
             threads: Threads::new("socketserver"),
             clock,
             supervisor: Mutex::new(None),
@@ -78,7 +78,7 @@ impl Engine {
         if self.started.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        for worker in (0..least).map_while(|_| self.lead.join()) {
+        for worker in (0..least).map_while(|_| self.scheduler.join()) {
             self.start_worker(worker);
         }
         let engine = Arc::clone(self);
@@ -96,7 +96,7 @@ impl Engine {
 
     /// Ends the threads; those that are stuck in a handler are left to themselves.
     pub(crate) fn stop(&self) {
-        drop(self.lead.close());
+        drop(self.scheduler.close());
         self.poller.notify();
         // The last handle may be dropped by a worker or by the supervisor itself: then nobody
         // waits.
@@ -113,12 +113,12 @@ impl Engine {
     fn work(self: Arc<Engine>, me: usize) {
         let mut events = Events::new();
         let mut ready = Vec::new();
-        let mut meter = Meter::new();
-        let mut turn = self.lead.begin(me);
+        let mut meter = TurnMeter::new();
+        let mut turn = self.scheduler.begin(me);
         loop {
             turn = match turn {
-                Turn::Work(job) => {
-                    let spent = meter.measure(&self.clock, || {
+                WorkerTask::Work(job) => {
+                    let usage = meter.measure(&self.clock, || {
                         // Handlers' panics end in the session; this wall is for our own mistakes.
                         if catch_unwind(AssertUnwindSafe(|| self.serve(job))).is_err() {
                             log::error!(
@@ -126,13 +126,17 @@ impl Engine {
                             );
                         }
                     });
-                    self.lead.next(me, spent)
+                    self.scheduler.next(me, usage)
                 }
-                Turn::Lead { at_once } => {
-                    self.take_the_lead(&mut events, &mut ready, at_once.then_some(Duration::ZERO));
-                    self.lead.publish(me, &mut ready)
+                WorkerTask::Lead { without_waiting } => {
+                    self.lead(
+                        &mut events,
+                        &mut ready,
+                        without_waiting.then_some(Duration::ZERO),
+                    );
+                    self.scheduler.publish(me, &mut ready)
                 }
-                Turn::Leave => {
+                WorkerTask::Leave => {
                     self.threads.leave();
                     return;
                 }
@@ -144,27 +148,31 @@ impl Engine {
         let mut events = Events::new();
         let mut ready = Vec::new();
         loop {
-            match self.lead.supervise(TICK) {
-                Order::Grow { worker } => self.start_worker(worker),
-                Order::Recall => self.poller.notify(),
-                Order::Lead => {
-                    self.take_the_lead(&mut events, &mut ready, Some(TICK));
-                    self.lead.resign(&mut ready);
+            match self.scheduler.supervise(SUPERVISOR_INTERVAL) {
+                SupervisorTask::Grow { worker } => self.start_worker(worker),
+                SupervisorTask::Recall => self.poller.notify(),
+                SupervisorTask::Lead => {
+                    self.lead(&mut events, &mut ready, Some(SUPERVISOR_INTERVAL));
+                    self.scheduler.resign(&mut ready);
                 }
-                Order::Leave => return,
+                SupervisorTask::Leave => return,
             }
         }
     }
 
     /// Leads; a mistake of ours mustn't leave the pool with a leader that is gone.
-    fn take_the_lead(&self, events: &mut Events, ready: &mut Vec<Job>, at_most: Option<Duration>) {
-        if catch_unwind(AssertUnwindSafe(|| self.gather(events, ready, at_most))).is_err() {
+    fn lead(&self, events: &mut Events, ready: &mut Vec<Job>, at_most: Option<Duration>) {
+        if catch_unwind(AssertUnwindSafe(|| {
+            self.poll_events(events, ready, at_most)
+        }))
+        .is_err()
+        {
             log::error!("the leader panicked");
         }
     }
 
     /// Waits for events, accepts what comes, and collects what is ready.
-    fn gather(&self, events: &mut Events, ready: &mut Vec<Job>, at_most: Option<Duration>) {
+    fn poll_events(&self, events: &mut Events, ready: &mut Vec<Job>, at_most: Option<Duration>) {
         let until = self
             .registry
             .sleep()
@@ -179,14 +187,14 @@ impl Engine {
             .min();
         if let Err(error) = self.poller.wait(events, timeout) {
             log::error!("the poller failed: {error}");
-            thread::sleep(TICK); // an error that stays must not spin
+            thread::sleep(SUPERVISOR_INTERVAL); // an error that stays must not spin
         }
         let now = self.clock.now();
         for event in events.iter() {
             match Sources::index_of(event.key) {
                 Some(index) => self.source_ready(index, ready),
                 None => {
-                    let key = Key(event.key);
+                    let key = ConnectionKey(event.key);
                     if let Some(mut session) =
                         self.registry.take(key, event.maybe_eof, &self.poller)
                     {
@@ -216,7 +224,7 @@ impl Engine {
     fn source_ready(&self, index: usize, ready: &mut Vec<Job>) {
         match self.sources.get(index) {
             Some(Source::Listener(listener)) => {
-                let (queued, ..) = self.lead.gauges();
+                let (queued, ..) = self.scheduler.gauges();
                 let retry = listener.accept(queued + ready.len(), |session| {
                     ready.push(Job::Connection {
                         key: None,
@@ -248,7 +256,12 @@ impl Engine {
         }
     }
 
-    fn serve_connection(&self, key: Option<Key>, mut session: Box<Session>, expired: bool) {
+    fn serve_connection(
+        &self,
+        key: Option<ConnectionKey>,
+        mut session: Box<Session>,
+        expired: bool,
+    ) {
         let Some(key) = key.or_else(|| self.registry.insert(&session)) else {
             log::error!(
                 "{}: no place for another connection",
@@ -256,7 +269,7 @@ impl Engine {
             );
             return;
         };
-        let place = Place { engine: self, key };
+        let guard = SlotGuard { engine: self, key };
         let now = self.clock.now();
         let mut step = if expired {
             session.expire(now)
@@ -272,8 +285,8 @@ impl Engine {
                 // Through the queue even if nobody else is in it: so it is a turn, after which
                 // somebody may look into the poller.
                 Step::Yield => {
-                    std::mem::forget(place);
-                    self.lead.enqueue_quietly(Job::Connection {
+                    std::mem::forget(guard);
+                    self.scheduler.requeue(Job::Connection {
                         key: Some(key),
                         session,
                         expired: false,
@@ -282,7 +295,7 @@ impl Engine {
                 }
                 Step::Wait { writing, until } => match self.park(key, session, writing, until) {
                     None => {
-                        std::mem::forget(place);
+                        std::mem::forget(guard);
                         return;
                     }
                     Some(again) => {
@@ -297,7 +310,7 @@ impl Engine {
     /// Lays a connection down; gives it back if something has come meanwhile.
     fn park(
         &self,
-        key: Key,
+        key: ConnectionKey,
         mut session: Box<Session>,
         writing: bool,
         until: Option<Instant>,
@@ -309,13 +322,13 @@ impl Engine {
         }
         let core = Arc::clone(session.core());
         match self.registry.park(key, session, until) {
-            Parking::Ready(session) => Some(session),
-            Parking::Parked { notify } => {
+            ParkResult::Ready(session) => Some(session),
+            ParkResult::Parked { notify } => {
                 if notify {
                     self.poller.notify();
                 }
                 if !core.is_serving() {
-                    self.sweep(&core); // the shutdown may have swept before this one was laid down
+                    self.close_idle_connections(&core); // the shutdown may have swept before this one was laid down
                 }
                 None
             }
@@ -324,7 +337,7 @@ impl Engine {
 
     /// Registers the socket: once, edge-triggered, and for writing only from when that is first
     /// needed.
-    fn watch(&self, key: Key, session: &mut Session, writing: bool) -> io::Result<()> {
+    fn watch(&self, key: ConnectionKey, session: &mut Session, writing: bool) -> io::Result<()> {
         let watched = session.watched();
         let interest = match (watched, writing) {
             (Some(Interest::ReadWrite), _) | (Some(Interest::Read), false) => return Ok(()),
@@ -352,12 +365,12 @@ impl Engine {
     }
 
     fn serve_datagrams(&self, source: usize, job: Arc<DatagramJob>) {
-        for _ in 0..DATAGRAMS_IN_ONE_GO {
+        for _ in 0..DATAGRAMS_PER_TURN {
             match job.receive() {
                 Ok(Some(request)) => {
                     // Back in the queue before the handler runs: if it gets stuck, another thread
                     // goes on with the rest.
-                    self.lead.enqueue_quietly(Job::Datagrams {
+                    self.scheduler.requeue(Job::Datagrams {
                         source,
                         job: Arc::clone(&job),
                     });
@@ -374,7 +387,7 @@ impl Engine {
     }
 
     fn enqueue(&self, job: Job) {
-        if self.lead.enqueue(job) {
+        if self.scheduler.enqueue(job) {
             self.poller.notify();
         }
     }
@@ -397,7 +410,7 @@ impl Engine {
     }
 
     /// Closes the idle connections of a server that goes down.
-    pub(crate) fn sweep(&self, core: &Arc<Core>) {
+    pub(crate) fn close_idle_connections(&self, core: &Arc<Core>) {
         for (key, mut session) in self.registry.take_parked(core, Session::is_idle) {
             session.close_idle();
             self.forget(&mut session);
@@ -407,26 +420,26 @@ impl Engine {
     }
 
     /// Ends everything of a server; tells how many were in flight.
-    pub(crate) fn cut(&self, core: &Arc<Core>) -> usize {
+    pub(crate) fn abort(&self, core: &Arc<Core>) -> usize {
         let parked = self.registry.take_parked(core, |_| true);
         let count = parked.len();
         for (key, mut session) in parked {
-            Session::cut(session.transport());
+            Session::abort(session.transport());
             self.forget(&mut session);
             drop(session);
             self.registry.remove(key);
         }
-        count + self.registry.cut_held(core, false)
+        count + self.registry.abort_held(core, false)
     }
 }
 
 /// A held connection's slot, given back even if the worker panics.
-struct Place<'a> {
+struct SlotGuard<'a> {
     engine: &'a Engine,
-    key: Key,
+    key: ConnectionKey,
 }
 
-impl Drop for Place<'_> {
+impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
         self.engine.registry.remove(self.key);
     }
@@ -447,7 +460,7 @@ impl Waker for EngineWaker {
     }
 
     fn gauges(&self, snapshot: &mut StatsSnapshot) {
-        (snapshot.queued, snapshot.active, snapshot.threads) = self.engine.lead.gauges();
+        (snapshot.queued, snapshot.active, snapshot.threads) = self.engine.scheduler.gauges();
         if let Some(core) = self.core.upgrade() {
             snapshot.active = self.engine.registry.in_flight(&core).len();
         }

@@ -1,10 +1,10 @@
 //! The pool: leader and followers over one poller.
 
 mod engine;
-mod lead;
-mod spent;
+mod scheduler;
 mod sync;
 mod threads;
+mod usage;
 
 use std::io;
 use std::num::NonZero;
@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Kind, ProcessRequest, Request};
+use super::{ProcessRequest, Request, RequestKind};
 use crate::clock::Clock;
 use crate::handle::Core;
 pub(crate) use engine::Engine;
 use engine::EngineWaker;
-use lead::Size;
+use scheduler::PoolSize;
 
 /// A pool of threads, whose idle connections hold none (Python's `ThreadingMixIn` starts a thread
 /// for each).
@@ -26,10 +26,10 @@ use lead::Size;
 /// server that serves, and end when the pool and its servers are dropped.
 #[derive(Clone)]
 pub struct ThreadingMixIn {
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
 }
 
-struct Shared {
+struct PoolShared {
     size: Mutex<(usize, usize)>,
     engine: Mutex<Option<Arc<Engine>>>,
 }
@@ -38,7 +38,7 @@ impl Default for ThreadingMixIn {
     fn default() -> ThreadingMixIn {
         let size = Mutex::new((ThreadingMixIn::default_threads(), 256));
         ThreadingMixIn {
-            shared: Arc::new(Shared {
+            shared: Arc::new(PoolShared {
                 size,
                 engine: Mutex::new(None),
             }),
@@ -85,7 +85,7 @@ impl ThreadingMixIn {
             none => {
                 let most = max_threads.max(threads);
                 Arc::clone(none.insert(Engine::new(
-                    Size {
+                    PoolSize {
                         least: threads,
                         most,
                         awake: cores(),
@@ -99,7 +99,7 @@ impl ThreadingMixIn {
     }
 
     /// Has the server's handle reach the pool.
-    pub(crate) fn attend(engine: &Arc<Engine>, core: &Arc<Core>) {
+    pub(crate) fn register_waker(engine: &Arc<Engine>, core: &Arc<Core>) {
         core.set_waker(Arc::new(EngineWaker {
             engine: Arc::clone(engine),
             core: Arc::downgrade(core),
@@ -110,14 +110,14 @@ impl ThreadingMixIn {
 impl ProcessRequest for ThreadingMixIn {
     fn process_request(&self, request: Request) {
         match request.0 {
-            Kind::Stream { session, .. } => match self.engine(&session.core().clock) {
+            RequestKind::Stream { session, .. } => match self.engine(&session.core().clock) {
                 Ok(engine) => engine.submit(session),
                 Err(error) => log::error!(
                     "{}: the pool can't start: {error}",
                     session.client_address()
                 ),
             },
-            Kind::Datagram { request, job } => job.handle(request),
+            RequestKind::Datagram { request, job } => job.handle(request),
         }
     }
 
@@ -126,7 +126,7 @@ impl ProcessRequest for ThreadingMixIn {
     }
 }
 
-impl Drop for Shared {
+impl Drop for PoolShared {
     fn drop(&mut self) {
         if let Some(engine) = self.engine.get_mut() {
             engine.stop();

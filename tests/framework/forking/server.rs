@@ -129,7 +129,7 @@ fn serve_until_terminated<S>(mut server: socketserver::Server<S>) {
     let stats = server.handle().stats();
     tell(format_args!(
         "accepted {}, cut {}",
-        stats.accepted, stats.cut
+        stats.accepted, stats.aborted
     ));
 }
 

@@ -15,13 +15,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-pub(crate) struct Bell {
-    listens: UnixStream,
-    rings: UnixStream,
+pub(crate) struct WakePipe {
+    read_end: UnixStream,
+    write_end: UnixStream,
     /// Readable from the moment the server goes down, in forked children too: the ringing of the
     /// bell is heard by one only.
     closing: UnixStream,
-    closes: UnixStream,
+    closing_write_end: UnixStream,
     /// Set by a signal handler: the server shall end.
     pub(crate) terminate: Arc<AtomicBool>,
     /// Set by a signal handler: the configuration shall be read again.
@@ -29,18 +29,18 @@ pub(crate) struct Bell {
     on_hangup: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
-impl Bell {
-    pub(crate) fn new() -> io::Result<Bell> {
-        let (listens, rings) = UnixStream::pair()?;
-        listens.set_nonblocking(true)?;
-        rings.set_nonblocking(true)?;
-        let (closing, closes) = UnixStream::pair()?;
+impl WakePipe {
+    pub(crate) fn new() -> io::Result<WakePipe> {
+        let (read_end, write_end) = UnixStream::pair()?;
+        read_end.set_nonblocking(true)?;
+        write_end.set_nonblocking(true)?;
+        let (closing, closing_write_end) = UnixStream::pair()?;
         let (terminate, hangup) = (Arc::default(), Arc::default());
-        Ok(Bell {
-            listens,
-            rings,
+        Ok(WakePipe {
+            read_end,
+            write_end,
             closing,
-            closes,
+            closing_write_end,
             terminate,
             hangup,
             on_hangup: Mutex::new(None),
@@ -48,19 +48,19 @@ impl Bell {
     }
 
     /// The end to write to, for a signal handler.
-    pub(crate) fn rope(&self) -> io::Result<UnixStream> {
-        self.rings.try_clone()
+    pub(crate) fn write_end(&self) -> io::Result<UnixStream> {
+        self.write_end.try_clone()
     }
 
-    pub(crate) fn ring(&self) {
+    pub(crate) fn wake(&self) {
         // Full means that it is ringing already.
-        let _ = (&self.rings).write(&[1]);
+        let _ = (&self.write_end).write(&[1]);
     }
 
-    /// The server goes down: tells whoever waits for [`closing`](Bell::closing).
+    /// The server goes down: tells whoever waits for [`closing`](WakePipe::closing).
     pub(crate) fn close(&self) {
         // Fails only if it was done before.
-        let _ = self.closes.shutdown(Shutdown::Write);
+        let _ = self.closing_write_end.shutdown(Shutdown::Write);
     }
 
     /// The descriptor that becomes readable when the server goes down.
@@ -72,20 +72,20 @@ impl Bell {
         *self.on_hangup.lock() = Some(Box::new(reload));
     }
 
-    /// Sleeps until the bell rings, or `timeout`.
+    /// Sleeps until the bell write_end, or `timeout`.
     pub(crate) fn wait(&self, timeout: Option<Duration>) {
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         // An interrupted wait looks as a ringing bell does: the caller looks what there is.
         let _ = poll(
-            &mut [PollFd::new(&self.listens, PollFlags::IN)],
+            &mut [PollFd::new(&self.read_end, PollFlags::IN)],
             timeout.as_ref(),
         );
     }
 
     /// Silences the bell, and obeys a SIGHUP. True if a signal asked for the end.
-    pub(crate) fn answer(&self) -> bool {
+    pub(crate) fn drain(&self) -> bool {
         let mut bytes = [0; 64];
-        while (&self.listens)
+        while (&self.read_end)
             .read(&mut bytes)
             .is_ok_and(|count| count == bytes.len())
         {}
@@ -98,8 +98,8 @@ impl Bell {
     }
 }
 
-impl AsFd for Bell {
+impl AsFd for WakePipe {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.listens.as_fd()
+        self.read_end.as_fd()
     }
 }

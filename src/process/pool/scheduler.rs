@@ -18,55 +18,56 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::spent::Spent;
 use super::sync::{Condvar, Mutex, MutexGuard};
+use super::usage::TurnUsage;
 
 /// After so many ticks without a need, the supervisor sleeps until it is rung: an idle server has
 /// no ticks.
-const CALM_TICKS: u32 = 10;
+const IDLE_TICKS: u32 = 10;
 
 /// After so many turns, or a tick, in which nobody led, somebody looks into the poller even if
 /// there is work: clients that never pause would else keep out newcomers, and hold up deadlines,
 /// for ever.
-const MOST_TURNS_UNLED: u32 = 64;
+const MAX_TURNS_WITHOUT_LEADER: u32 = 64;
 
 /// While all threads get on, the time between two looks of the supervisor grows from one tick to so
 /// many.
-const MOST_TICKS_BETWEEN_LOOKS: u32 = 8;
+const MAX_SUPERVISOR_TICKS: u32 = 8;
 
 /// A sleeping thread is woken for work that would keep the others busy for so long.
-const WORTH_WAKING: Duration = Duration::from_micros(50);
+const MIN_WORK_TO_WAKE: Duration = Duration::from_micros(50);
 
 /// Where turns usually sleep so long, handlers block: somebody else leads meanwhile, even if
 /// nothing is ready yet, and as many threads work as there may be.
-const LONG_SLEEP: Duration = Duration::from_micros(500);
+const BLOCKING_SLEEP: Duration = Duration::from_micros(500);
 
 /// What a thread is to do now.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Turn<T> {
+pub(crate) enum WorkerTask<T> {
     /// Serve this.
     Work(T),
-    /// Wait for events, or only look for them if `at_once`, and hand them to [`Lead::publish`].
-    Lead { at_once: bool },
+    /// Wait for events, or only look for them if `without_waiting`, and hand them to
+    /// [`Scheduler::publish`].
+    Lead { without_waiting: bool },
     /// End: the thread isn't needed any more.
     Leave,
 }
 
 /// What the supervisor is to do now.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum SupervisorTask {
     /// Add a worker, then look again.
     Grow { worker: usize },
     /// Of all threads only the leader is free, and something is ready: notify it.
     Recall,
-    /// Everybody is stuck: lead for a moment, and hand what is ready to [`Lead::resign`].
+    /// Everybody is stuck: lead for a moment, and hand what is ready to [`Scheduler::resign`].
     Lead,
     /// The pool is closed.
     Leave,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Doing {
+enum WorkerState {
     /// No such worker.
     Nothing,
     Following,
@@ -78,35 +79,35 @@ enum Doing {
 
 #[derive(Debug)]
 struct Worker {
-    doing: Doing,
+    doing: WorkerState,
     /// How often it took something up; standing still means that it is stuck.
     turns: u64,
     turns_at_tick: u64,
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct SchedulerState<T> {
     ready: VecDeque<T>,
     workers: Vec<Worker>,
     followers: Vec<usize>,
     led: bool,
     /// Turns since somebody last led; counts only while nobody does.
-    turns_unled: u32,
+    turns_without_leader: u32,
     /// What a turn took of late: an average that forgets.
-    usual_turn: Duration,
+    average_turn: Duration,
     /// For how long its thread slept meanwhile.
-    usual_sleep: Duration,
+    average_sleep: Duration,
     working: usize,
     /// Followers that were woken and haven't yet looked what there is.
     waking: usize,
     total: usize,
-    supervisor_dozes: bool,
+    supervisor_sleeps: bool,
     closed: bool,
 }
 
 /// How many threads a pool may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Size {
+pub(crate) struct PoolSize {
     /// Threads that stay.
     pub(crate) least: usize,
     /// Threads at most.
@@ -117,42 +118,42 @@ pub(crate) struct Size {
 
 /// The turns of a pool's threads, and what waits for one.
 #[derive(Debug)]
-pub(crate) struct Lead<T> {
-    state: Mutex<State<T>>,
+pub(crate) struct Scheduler<T> {
+    state: Mutex<SchedulerState<T>>,
     /// One for each possible worker, so that just the right one is woken.
     bells: Box<[Condvar]>,
     supervisor: Condvar,
-    size: Size,
+    size: PoolSize,
     /// A follower of a pool that has grown leaves after this time without work.
-    linger: Duration,
+    keep_alive: Duration,
 }
 
-impl<T> Lead<T> {
-    pub(crate) fn new(size: Size, linger: Duration) -> Lead<T> {
-        Lead {
-            state: Mutex::new(State {
+impl<T> Scheduler<T> {
+    pub(crate) fn new(size: PoolSize, keep_alive: Duration) -> Scheduler<T> {
+        Scheduler {
+            state: Mutex::new(SchedulerState {
                 ready: VecDeque::new(),
                 workers: Vec::new(),
                 followers: Vec::new(),
                 led: false,
-                turns_unled: 0,
-                usual_turn: WORTH_WAKING,
-                usual_sleep: Duration::ZERO,
+                turns_without_leader: 0,
+                average_turn: MIN_WORK_TO_WAKE,
+                average_sleep: Duration::ZERO,
                 working: 0,
                 waking: 0,
                 total: 0,
-                supervisor_dozes: false,
+                supervisor_sleeps: false,
                 closed: false,
             }),
             bells: (0..size.most).map(|_| Condvar::new()).collect(),
             supervisor: Condvar::new(),
             size,
-            linger,
+            keep_alive,
         }
     }
 
     /// Registers a new worker; `None` when there are enough. The caller starts its thread, which
-    /// calls [`next`](Lead::next) with this number.
+    /// calls [`next`](Scheduler::next) with this number.
     pub(crate) fn join(&self) -> Option<usize> {
         let mut state = self.state.lock();
         if state.closed || state.total == self.size.most {
@@ -163,17 +164,17 @@ impl<T> Lead<T> {
     }
 
     /// What the new worker `me` does first. Sleeps while there is nothing.
-    pub(crate) fn begin(&self, me: usize) -> Turn<T> {
+    pub(crate) fn begin(&self, me: usize) -> WorkerTask<T> {
         self.take_turn(self.state.lock(), me)
     }
 
-    /// What worker `me`, who has `spent` so much on its turn, does next. Sleeps while there is
+    /// What worker `me`, who has `usage` so much on its turn, does next. Sleeps while there is
     /// nothing.
-    pub(crate) fn next(&self, me: usize, spent: Spent) -> Turn<T> {
+    pub(crate) fn next(&self, me: usize, usage: TurnUsage) -> WorkerTask<T> {
         let mut state = self.state.lock();
-        state.usual_turn = (state.usual_turn * 15 + spent.turn) / 16;
-        if let Some(asleep) = spent.asleep {
-            state.usual_sleep = (state.usual_sleep * 15 + asleep) / 16;
+        state.average_turn = (state.average_turn * 15 + usage.turn) / 16;
+        if let Some(asleep) = usage.asleep {
+            state.average_sleep = (state.average_sleep * 15 + asleep) / 16;
         }
         state.finish(me);
         self.take_turn(state, me)
@@ -181,7 +182,7 @@ impl<T> Lead<T> {
 
     /// Leader `me` has come back from the poller with `ready` (to which it appended); it gets its
     /// next turn.
-    pub(crate) fn publish(&self, me: usize, ready: &mut Vec<T>) -> Turn<T> {
+    pub(crate) fn publish(&self, me: usize, ready: &mut Vec<T>) -> WorkerTask<T> {
         let mut state = self.state.lock();
         state.finish(me);
         state.ready.extend(ready.drain(..));
@@ -205,12 +206,12 @@ impl<T> Lead<T> {
         self.has_new_work(state)
     }
 
-    /// As [`enqueue`](Lead::enqueue), for what the calling worker is about to take itself, unless
-    /// it gets stuck first.
-    pub(crate) fn enqueue_quietly(&self, job: T) {
+    /// As [`enqueue`](Scheduler::enqueue), for what the calling worker is about to take itself,
+    /// unless it gets stuck first.
+    pub(crate) fn requeue(&self, job: T) {
         let mut state = self.state.lock();
         state.ready.push_back(job);
-        self.rouse_supervisor(&state);
+        self.wake_supervisor(&state);
     }
 
     /// How many are ready, how many threads work (stuck ones too), and how many threads there are.
@@ -219,7 +220,7 @@ impl<T> Lead<T> {
         let busy = state
             .workers
             .iter()
-            .filter(|w| matches!(w.doing, Doing::Working | Doing::Stuck))
+            .filter(|w| matches!(w.doing, WorkerState::Working | WorkerState::Stuck))
             .count();
         (state.ready.len(), busy, state.total)
     }
@@ -236,42 +237,46 @@ impl<T> Lead<T> {
 
     /// What the supervisor does next: looks every `tick` while there is work and a thread doesn't
     /// get on, more seldom while all do. Call it again after having obeyed.
-    pub(crate) fn supervise(&self, tick: Duration) -> Order {
+    pub(crate) fn supervise(&self, tick: Duration) -> SupervisorTask {
         let mut state = self.state.lock();
-        let (mut calm, mut pause) = (0, tick);
+        let (mut idle_ticks, mut pause) = (0, tick);
         while !state.closed {
-            if calm == CALM_TICKS {
+            if idle_ticks == IDLE_TICKS {
                 // Whoever works while nobody leads, or leaves something ready for others, rouses
                 // it.
-                state.supervisor_dozes = true;
+                state.supervisor_sleeps = true;
                 self.supervisor.wait(&mut state);
-                state.supervisor_dozes = false;
+                state.supervisor_sleeps = false;
                 state.note_turns();
-                (calm, pause) = (0, tick);
+                (idle_ticks, pause) = (0, tick);
                 continue;
             }
             self.supervisor.wait_for(&mut state, pause);
-            pause = if state.all_get_on() {
-                (2 * pause).min(MOST_TICKS_BETWEEN_LOOKS * tick)
+            pause = if state.all_progress() {
+                (2 * pause).min(MAX_SUPERVISOR_TICKS * tick)
             } else {
                 tick
             };
-            calm = if state.lacks_a_thread() { 0 } else { calm + 1 };
-            if let Some(order) = self.mend(&mut state) {
+            idle_ticks = if state.needs_thread() {
+                0
+            } else {
+                idle_ticks + 1
+            };
+            if let Some(order) = self.replace_stuck(&mut state) {
                 return order;
             }
         }
-        Order::Leave
+        SupervisorTask::Leave
     }
 
     /// A tick has passed: finds the stuck, and replaces them.
-    fn mend(&self, state: &mut State<T>) -> Option<Order> {
+    fn replace_stuck(&self, state: &mut SchedulerState<T>) -> Option<SupervisorTask> {
         let stuck = state.mark_stuck();
         if !state.led {
-            state.turns_unled = MOST_TURNS_UNLED;
+            state.turns_without_leader = MAX_TURNS_WITHOUT_LEADER;
         }
-        if !state.lacks_a_thread()
-            || state.working + state.waking >= self.most_working(state)
+        if !state.needs_thread()
+            || state.working + state.waking >= self.max_working(state)
             || (stuck == 0 && state.working > 0 && !state.handlers_block())
         {
             return None;
@@ -281,51 +286,54 @@ impl<T> Lead<T> {
         }
         let may_grow = state.total < self.size.most;
         if state.led && !(may_grow && state.handlers_block()) {
-            return Some(Order::Recall);
+            return Some(SupervisorTask::Recall);
         }
         if may_grow {
-            return Some(Order::Grow {
+            return Some(SupervisorTask::Grow {
                 worker: state.join(),
             });
         }
         // A worker that comes free meanwhile must not lead as well: each would undo what the other
         // noted about its sleep.
         state.led = true;
-        Some(Order::Lead)
+        Some(SupervisorTask::Lead)
     }
 
-    fn take_turn(&self, mut state: MutexGuard<'_, State<T>>, me: usize) -> Turn<T> {
+    fn take_turn(&self, mut state: MutexGuard<'_, SchedulerState<T>>, me: usize) -> WorkerTask<T> {
         loop {
             if state.closed {
                 return state.leave(me);
             }
-            if state.working < self.most_working(&state) {
-                let somebody_must_lead = !state.led && state.turns_unled >= MOST_TURNS_UNLED;
-                if !somebody_must_lead && let Some(job) = state.ready.pop_front() {
-                    state.turns_unled += 1;
+            if state.working < self.max_working(&state) {
+                let must_lead =
+                    !state.led && state.turns_without_leader >= MAX_TURNS_WITHOUT_LEADER;
+                if !must_lead && let Some(job) = state.ready.pop_front() {
+                    state.turns_without_leader += 1;
                     state.working += 1;
-                    state.set(me, Doing::Working);
+                    state.set(me, WorkerState::Working);
                     if state.is_worth_waking()
-                        && state.working + state.waking < self.most_working(&state)
+                        && state.working + state.waking < self.max_working(&state)
                     {
                         self.wake_follower(&mut state);
                     }
-                    self.rouse_supervisor(&state);
-                    return Turn::Work(job);
+                    self.wake_supervisor(&state);
+                    return WorkerTask::Work(job);
                 }
                 if !state.led {
                     state.led = true;
-                    state.set(me, Doing::Leading);
-                    return Turn::Lead {
-                        at_once: !state.ready.is_empty(),
+                    state.set(me, WorkerState::Leading);
+                    return WorkerTask::Lead {
+                        without_waiting: !state.ready.is_empty(),
                     };
                 }
             }
-            self.rouse_supervisor(&state);
+            self.wake_supervisor(&state);
             state.followers.push(me);
-            state.set(me, Doing::Following);
+            state.set(me, WorkerState::Following);
             let timed_out = if state.total > self.size.least {
-                self.bells[me].wait_for(&mut state, self.linger).timed_out()
+                self.bells[me]
+                    .wait_for(&mut state, self.keep_alive)
+                    .timed_out()
             } else {
                 self.bells[me].wait(&mut state);
                 false
@@ -341,7 +349,7 @@ impl<T> Lead<T> {
     }
 
     /// How many threads may work at the same time, stuck ones not counted.
-    fn most_working(&self, state: &State<T>) -> usize {
+    fn max_working(&self, state: &SchedulerState<T>) -> usize {
         if state.handlers_block() {
             self.size.most
         } else {
@@ -349,7 +357,7 @@ impl<T> Lead<T> {
         }
     }
 
-    fn wake_follower(&self, state: &mut State<T>) -> bool {
+    fn wake_follower(&self, state: &mut SchedulerState<T>) -> bool {
         let Some(follower) = state.followers.pop() else {
             return false;
         };
@@ -359,38 +367,38 @@ impl<T> Lead<T> {
     }
 
     /// Work came from outside the turns: somebody must take it up.
-    fn has_new_work(&self, mut state: MutexGuard<'_, State<T>>) -> bool {
-        if state.working + state.waking < self.most_working(&state)
+    fn has_new_work(&self, mut state: MutexGuard<'_, SchedulerState<T>>) -> bool {
+        if state.working + state.waking < self.max_working(&state)
             && !self.wake_follower(&mut state)
         {
             return state.led;
         }
-        self.rouse_supervisor(&state);
+        self.wake_supervisor(&state);
         false
     }
 
     /// As many threads work as may: the supervisor must see whether one is stuck.
-    fn rouse_supervisor(&self, state: &State<T>) {
-        if state.supervisor_dozes && state.lacks_a_thread() {
+    fn wake_supervisor(&self, state: &SchedulerState<T>) {
+        if state.supervisor_sleeps && state.needs_thread() {
             self.supervisor.notify_one();
         }
     }
 }
 
-impl<T> State<T> {
+impl<T> SchedulerState<T> {
     fn join(&mut self) -> usize {
         self.total += 1;
         // A new worker is about to ask for its turn: until then it is as good as working on
         // nothing.
         let worker = Worker {
-            doing: Doing::Stuck,
+            doing: WorkerState::Stuck,
             turns: 0,
             turns_at_tick: 0,
         };
         match self
             .workers
             .iter()
-            .position(|worker| worker.doing == Doing::Nothing)
+            .position(|worker| worker.doing == WorkerState::Nothing)
         {
             Some(free) => {
                 self.workers[free] = worker;
@@ -403,29 +411,29 @@ impl<T> State<T> {
         }
     }
 
-    fn set(&mut self, me: usize, doing: Doing) {
+    fn set(&mut self, me: usize, doing: WorkerState) {
         self.workers[me].doing = doing;
         self.workers[me].turns += 1;
     }
 
     fn finish(&mut self, me: usize) {
         match self.workers[me].doing {
-            Doing::Working => self.working -= 1,
-            Doing::Leading => self.end_lead(),
-            Doing::Stuck | Doing::Following | Doing::Nothing => {}
+            WorkerState::Working => self.working -= 1,
+            WorkerState::Leading => self.end_lead(),
+            WorkerState::Stuck | WorkerState::Following | WorkerState::Nothing => {}
         }
-        self.workers[me].doing = Doing::Following;
+        self.workers[me].doing = WorkerState::Following;
     }
 
     fn end_lead(&mut self) {
         self.led = false;
-        self.turns_unled = 0;
+        self.turns_without_leader = 0;
     }
 
-    fn leave(&mut self, me: usize) -> Turn<T> {
-        self.workers[me].doing = Doing::Nothing;
+    fn leave(&mut self, me: usize) -> WorkerTask<T> {
+        self.workers[me].doing = WorkerState::Nothing;
         self.total -= 1;
-        Turn::Leave
+        WorkerTask::Leave
     }
 
     /// Takes `me` off the stack; false if somebody has done so to wake it.
@@ -435,26 +443,26 @@ impl<T> State<T> {
     }
 
     /// Nobody leads, or something waits for a thread.
-    fn lacks_a_thread(&self) -> bool {
+    fn needs_thread(&self) -> bool {
         !self.led || !self.ready.is_empty()
     }
 
     fn handlers_block(&self) -> bool {
-        self.usual_sleep >= LONG_SLEEP
+        self.average_sleep >= BLOCKING_SLEEP
     }
 
     /// Another thread would be of more use than its waking costs.
     fn is_worth_waking(&self) -> bool {
         let waiting = u32::try_from(self.ready.len()).unwrap_or(u32::MAX);
-        self.usual_turn.saturating_mul(waiting) >= WORTH_WAKING
+        self.average_turn.saturating_mul(waiting) >= MIN_WORK_TO_WAKE
             || !self.led && self.handlers_block()
     }
 
     /// No worker has been in one handler since the last look.
-    fn all_get_on(&self) -> bool {
-        self.workers
-            .iter()
-            .all(|worker| worker.doing != Doing::Working || worker.turns != worker.turns_at_tick)
+    fn all_progress(&self) -> bool {
+        self.workers.iter().all(|worker| {
+            worker.doing != WorkerState::Working || worker.turns != worker.turns_at_tick
+        })
     }
 
     fn note_turns(&mut self) {
@@ -467,8 +475,8 @@ impl<T> State<T> {
     fn mark_stuck(&mut self) -> usize {
         let mut stuck = 0;
         for worker in &mut self.workers {
-            if worker.doing == Doing::Working && worker.turns == worker.turns_at_tick {
-                worker.doing = Doing::Stuck;
+            if worker.doing == WorkerState::Working && worker.turns == worker.turns_at_tick {
+                worker.doing = WorkerState::Stuck;
                 stuck += 1;
             }
             worker.turns_at_tick = worker.turns;
