@@ -20,7 +20,7 @@ use crate::session::Session;
 use datagrams::DatagramJob;
 pub(crate) use dispatcher::Dispatcher;
 pub use forking::ForkingMixIn;
-pub(crate) use pool::Engine;
+pub(crate) use pool::Pool;
 pub use pool::ThreadingMixIn;
 use registry::Registry;
 use sources::Sources;

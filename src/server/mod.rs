@@ -16,7 +16,7 @@ use crate::handle::{Core, LifecyclePhase, ServerHandle};
 use crate::process::accept::StreamListener;
 use crate::process::datagrams::{DatagramClass, DatagramJob};
 use crate::process::sources::Source;
-use crate::process::{Dispatcher, Engine, ProcessRequest, ThreadingMixIn};
+use crate::process::{Dispatcher, Pool, ProcessRequest, ThreadingMixIn};
 use crate::session::StreamService;
 pub use builder::Builder;
 
@@ -158,7 +158,7 @@ impl<S> Server<S> {
             .for_each(|index| engine.remove_source(index));
         self.close_sockets();
         engine.close_idle_connections(&self.core);
-        self.drain(|| Engine::abort(&engine, &self.core));
+        self.drain(|| Pool::abort(&engine, &self.core));
         added
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shuttle::rand::{Rng, thread_rng};
 
-use crate::engine::Engine;
+use crate::engine::Pool;
 use crate::kernel::{Clock, Fd};
 use crate::scheduler::PoolSize;
 use crate::server::{Core, DatagramJob, Listener, Manner, Session, Source};
@@ -20,12 +20,12 @@ const TWO: PoolSize = PoolSize {
 
 struct Server {
     core: Arc<Core>,
-    engine: Arc<Engine>,
+    engine: Arc<Pool>,
 }
 
 impl Server {
     fn start(size: PoolSize) -> Server {
-        let engine = Engine::new(size, Clock).unwrap();
+        let engine = Pool::new(size, Clock).unwrap();
         engine.start(size.least).unwrap();
         Server {
             core: Arc::default(),

@@ -41,7 +41,7 @@ pub(crate) enum Job {
 }
 
 /// The poller, the parked connections and the threads that one or several servers share.
-pub(crate) struct Engine {
+pub(crate) struct Pool {
     poller: Poller,
     registry: Registry,
     sources: Sources,
@@ -52,9 +52,9 @@ pub(crate) struct Engine {
     started: AtomicBool,
 }
 
-impl Engine {
-    pub(crate) fn new(size: PoolSize, clock: Clock) -> io::Result<Arc<Engine>> {
-        let engine = Arc::new(Engine {
+impl Pool {
+    pub(crate) fn new(size: PoolSize, clock: Clock) -> io::Result<Arc<Pool>> {
+        let engine = Arc::new(Pool {
             poller: Poller::new()?,
             registry: Registry::new(),
             sources: Sources::default(),
@@ -74,7 +74,7 @@ impl Engine {
     }
 
     /// Starts the least number of threads, once.
-    pub(crate) fn start(self: &Arc<Engine>, least: usize) -> io::Result<()> {
+    pub(crate) fn start(self: &Arc<Pool>, least: usize) -> io::Result<()> {
         if self.started.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
@@ -89,7 +89,7 @@ impl Engine {
         Ok(())
     }
 
-    fn start_worker(self: &Arc<Engine>, worker: usize) {
+    fn start_worker(self: &Arc<Pool>, worker: usize) {
         let engine = Arc::clone(self);
         self.threads.start(move || engine.work(worker));
     }
@@ -110,7 +110,7 @@ impl Engine {
     }
 
     /// One thread of the pool: its whole life.
-    fn work(self: Arc<Engine>, me: usize) {
+    fn work(self: Arc<Pool>, me: usize) {
         let mut events = Events::new();
         let mut ready = Vec::new();
         let mut meter = TurnMeter::new();
@@ -144,7 +144,7 @@ impl Engine {
         }
     }
 
-    fn supervise(self: Arc<Engine>) {
+    fn supervise(self: Arc<Pool>) {
         let mut events = Events::new();
         let mut ready = Vec::new();
         loop {
@@ -435,7 +435,7 @@ impl Engine {
 
 /// A held connection's slot, given back even if the worker panics.
 struct SlotGuard<'a> {
-    engine: &'a Engine,
+    engine: &'a Pool,
     key: ConnectionKey,
 }
 
@@ -446,23 +446,23 @@ impl Drop for SlotGuard<'_> {
 }
 
 /// A server's view of the engine.
-pub(crate) struct EngineWaker {
-    pub(crate) engine: Arc<Engine>,
+pub(crate) struct PoolWaker {
+    pub(crate) pool: Arc<Pool>,
     pub(crate) core: std::sync::Weak<Core>,
 }
 
-impl Waker for EngineWaker {
+impl Waker for PoolWaker {
     fn in_flight(&self) -> Vec<InFlight> {
         self.core
             .upgrade()
-            .map(|core| self.engine.registry.in_flight(&core))
+            .map(|core| self.pool.registry.in_flight(&core))
             .unwrap_or_default()
     }
 
     fn gauges(&self, snapshot: &mut StatsSnapshot) {
-        (snapshot.queued, snapshot.active, snapshot.threads) = self.engine.scheduler.gauges();
+        (snapshot.queued, snapshot.active, snapshot.threads) = self.pool.scheduler.gauges();
         if let Some(core) = self.core.upgrade() {
-            snapshot.active = self.engine.registry.in_flight(&core).len();
+            snapshot.active = self.pool.registry.in_flight(&core).len();
         }
     }
 }

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use super::{ProcessRequest, Request, RequestKind};
 use crate::clock::Clock;
 use crate::handle::Core;
-pub(crate) use engine::Engine;
-use engine::EngineWaker;
+pub(crate) use engine::Pool;
+use engine::PoolWaker;
 use scheduler::PoolSize;
 
 /// A pool of threads, whose idle connections hold none (Python's `ThreadingMixIn` starts a thread
@@ -31,7 +31,7 @@ pub struct ThreadingMixIn {
 
 struct PoolShared {
     size: Mutex<(usize, usize)>,
-    engine: Mutex<Option<Arc<Engine>>>,
+    engine: Mutex<Option<Arc<Pool>>>,
 }
 
 impl Default for ThreadingMixIn {
@@ -77,14 +77,14 @@ impl ThreadingMixIn {
     }
 
     /// The pool at work; the first caller's clock is everybody's.
-    pub(crate) fn engine(&self, clock: &Clock) -> io::Result<Arc<Engine>> {
+    pub(crate) fn engine(&self, clock: &Clock) -> io::Result<Arc<Pool>> {
         let (threads, max_threads) = *self.shared.size.lock();
         let mut engine = self.shared.engine.lock();
         let engine = match &mut *engine {
             Some(engine) => Arc::clone(engine),
             none => {
                 let most = max_threads.max(threads);
-                Arc::clone(none.insert(Engine::new(
+                Arc::clone(none.insert(Pool::new(
                     PoolSize {
                         least: threads,
                         most,
@@ -99,9 +99,9 @@ impl ThreadingMixIn {
     }
 
     /// Has the server's handle reach the pool.
-    pub(crate) fn register_waker(engine: &Arc<Engine>, core: &Arc<Core>) {
-        core.set_waker(Arc::new(EngineWaker {
-            engine: Arc::clone(engine),
+    pub(crate) fn register_waker(engine: &Arc<Pool>, core: &Arc<Core>) {
+        core.set_waker(Arc::new(PoolWaker {
+            pool: Arc::clone(engine),
             core: Arc::downgrade(core),
         }));
     }
