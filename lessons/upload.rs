@@ -57,11 +57,10 @@ impl Upload {
 impl StreamRequestHandler for Upload {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         while self.step(request)? {}
-        if self.0.is_some() {
-            request.stay_in_flight(); // a pause within a file is no idle client
-        }
         Ok(if request.rfile.is_eof() {
             Next::Close
+        } else if self.0.is_some() {
+            Next::in_message() // a client that pauses within a file is not idle
         } else {
             Next::Wait
         })

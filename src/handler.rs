@@ -8,15 +8,85 @@ use crate::buffer::BUFFER_SIZE;
 use crate::error::{Result, Timeout};
 use crate::request::{DatagramRequest, StreamRequest};
 
-/// What becomes of a connection when `handle` returns.
+/// What happens to a connection when `handle` returns.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Next {
-    /// The handler has taken what it could: it is called again when more has come, and holds no
-    /// thread until then.
+    /// Wait for more bytes, or for the end of file. The connection is parked: it holds no thread.
+    /// After the end of file nothing more can come, so this closes the connection.
     Wait,
-    /// The connection is over: what was written goes out, then it closes.
+    /// Wait for more bytes as [`Wait`](Next::Wait) does, under the conditions of a [`Wait`].
+    WaitFor(Wait),
+    /// Call `handle` again as soon as what it wrote is sent, even if no bytes come. An answer that
+    /// is larger than [`wbufsize`](StreamRequestHandler::wbufsize) can be sent piece by piece this
+    /// way, and a client that reads slowly holds no thread.
+    Again,
+    /// Close the connection once everything that was written is sent.
     Close,
+}
+
+impl Next {
+    /// Wait for bytes, but for `delay` at most: then `handle` is called in any case. A pause or a
+    /// tick that holds no thread.
+    pub fn after(delay: Duration) -> Next {
+        Next::WaitFor(Wait::new().after(delay))
+    }
+
+    /// Wait for more bytes of a message that is under way although nothing of it is in the buffer.
+    pub fn in_message() -> Next {
+        Next::WaitFor(Wait::new().in_message())
+    }
+}
+
+impl From<Wait> for Next {
+    fn from(wait: Wait) -> Next {
+        Next::WaitFor(wait)
+    }
+}
+
+/// What a parked connection waits for, besides bytes: the value of [`Next::WaitFor`].
+///
+/// ```
+/// use std::time::Duration;
+/// use socketserver::{Next, Wait};
+///
+/// // A job is running for this client: look at it again in a second, and let a shutdown wait for it.
+/// let next = Next::from(Wait::new().in_message().after(Duration::from_secs(1)));
+/// # assert_eq!(next, Next::WaitFor(Wait::new().after(Duration::from_secs(1)).in_message()));
+/// ```
+#[must_use]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wait {
+    pub(crate) after: Option<Duration>,
+    pub(crate) in_message: bool,
+}
+
+impl Wait {
+    /// Wait for bytes or the end of file only, as [`Next::Wait`] does.
+    pub fn new() -> Wait {
+        Wait::default()
+    }
+
+    /// Call `handle` after `delay` even if no bytes come. This time replaces the deadlines of the
+    /// wait: the idle timeout, or, together with [`in_message`](Wait::in_message), the read timeout
+    /// and the minimum rate. Defaults to never.
+    pub fn after(self, delay: Duration) -> Wait {
+        Wait {
+            after: Some(delay),
+            ..self
+        }
+    }
+
+    /// A message is under way although nothing of it is in the buffer. While it waits, the
+    /// connection counts as in flight: a shutdown lets it finish within the grace period, and the
+    /// read timeout applies instead of the idle timeout. Defaults to false.
+    pub fn in_message(self) -> Wait {
+        Wait {
+            in_message: true,
+            ..self
+        }
+    }
 }
 
 /// Serves one connection (Python's `StreamRequestHandler`); the value keeps the state between the

@@ -124,7 +124,7 @@ pub use clock::{Clock, ManualClock};
 pub use config::{Limits, Timeouts};
 pub use error::{Error, Refusal, Result, Timeout};
 pub use handle::{InFlight, ServerHandle};
-pub use handler::{DatagramRequestHandler, Next, RequestHandlerClass, StreamRequestHandler};
+pub use handler::{DatagramRequestHandler, Next, RequestHandlerClass, StreamRequestHandler, Wait};
 pub use hooks::{DefaultHooks, ServerHooks};
 pub use process::{
     ForkingMixIn, ProcessRequest, Request, Synchronous, ThreadPerRequest, ThreadingMixIn,

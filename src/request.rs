@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::address::{ClientAddress, ServerAddress};
 use crate::bind::Datagram;
@@ -63,28 +63,6 @@ impl StreamRequest {
     /// for a test's connection in memory.
     pub fn fileno(&self) -> Option<BorrowedFd<'_>> {
         self.transport.fd()
-    }
-
-    /// Has `handle` called again after `delay`, even if nothing comes: a pause or a tick that holds
-    /// no thread. It replaces the idle time-out of this wait, and counts for the next
-    /// [`Next::Wait`](crate::Next::Wait) only.
-    pub fn wake_after(&mut self, delay: Duration) {
-        self.alarm = Some(self.server.clock().now() + delay);
-    }
-
-    /// Says that a message is being worked on although nothing of it lies in the buffer: while it
-    /// waits, the connection counts as in flight, and has the deadlines of a message instead of the
-    /// idle time-out. Counts for the next [`Next::Wait`](crate::Next::Wait) only.
-    pub fn stay_in_flight(&mut self) {
-        self.in_message = true;
-    }
-
-    /// Has `handle` called again as soon as what it wrote is out, even if nothing comes: an answer
-    /// larger than [`wbufsize`](crate::StreamRequestHandler::wbufsize) goes out piece by piece, and
-    /// a client that is slow to take it holds no thread. Counts for the next
-    /// [`Next::Wait`](crate::Next::Wait) only.
-    pub fn call_again(&mut self) {
-        self.again = true;
     }
 
     /// Says that the client may still be sending what nobody will read: after the answer its bytes

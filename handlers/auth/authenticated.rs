@@ -84,7 +84,7 @@ impl<H: StreamRequestHandler> Authenticated<H> {
             challenge,
             deadline,
         };
-        wait_until(request, deadline, now)
+        Ok(wait_until(deadline, now))
     }
 
     /// Looks whether the answer is there, and right.
@@ -101,7 +101,7 @@ impl<H: StreamRequestHandler> Authenticated<H> {
                 return Err(self.failed(request, "came too late, or not at all"));
             }
             if !request.rfile.is_eof() {
-                return wait_until(request, deadline, now);
+                return Ok(wait_until(deadline, now));
             }
             // Who hangs up without a word only looked whether the server is there.
             if request.rfile.buffer().is_empty() {
@@ -150,15 +150,10 @@ impl<H: StreamRequestHandler> Authenticated<H> {
     }
 }
 
-fn wait_until(
-    request: &mut StreamRequest,
-    deadline: Option<Instant>,
-    now: Instant,
-) -> Result<Next> {
-    if let Some(deadline) = deadline {
-        request.wake_after(deadline.saturating_duration_since(now));
-    }
-    Ok(Next::Wait)
+fn wait_until(deadline: Option<Instant>, now: Instant) -> Next {
+    deadline.map_or(Next::Wait, |deadline| {
+        Next::after(deadline.saturating_duration_since(now))
+    })
 }
 
 impl<H: StreamRequestHandler> StreamRequestHandler for Authenticated<H> {
@@ -175,7 +170,7 @@ impl<H: StreamRequestHandler> StreamRequestHandler for Authenticated<H> {
             State::Delayed { until } => {
                 let now = request.server.clock().now();
                 if now < until {
-                    wait_until(request, Some(until), now)
+                    Ok(wait_until(Some(until), now))
                 } else {
                     self.challenge(request, now)
                 }

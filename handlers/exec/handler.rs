@@ -112,17 +112,15 @@ impl ExecHandler {
         }
     }
 
-    /// Text has come without a line end: waits whether there is more.
-    fn is_silent(&mut self, request: &mut StreamRequest) -> bool {
+    /// Text has come without a line end: how long to wait for more of it.
+    fn silence_left(&mut self, request: &StreamRequest) -> Duration {
         let (length, now) = (request.rfile.buffer().len(), request.server.clock().now());
         let since = match self.quiet {
             Some((seen, since)) if seen == length => since,
             _ => now,
         };
         self.quiet = Some((length, since));
-        let left = SILENCE.saturating_sub(now.saturating_duration_since(since));
-        request.wake_after(left);
-        left.is_zero()
+        SILENCE.saturating_sub(now.saturating_duration_since(since))
     }
 
     /// Runs a command, writes it down in the audit, and answers.
@@ -158,8 +156,7 @@ impl ExecHandler {
         request.wfile.write_all(&answer.head(self.rules.framing))?;
         if self.rules.framing == Framing::Ack {
             self.held_back = Some(answer.data.into());
-            request.stay_in_flight();
-            return Ok(Next::Wait);
+            return Ok(Next::in_message());
         }
         self.send(request, answer.data.into())
     }
@@ -181,8 +178,7 @@ impl ExecHandler {
         }
         if READY.starts_with(come) && !request.rfile.is_eof() {
             self.held_back = Some(data);
-            request.stay_in_flight();
-            return Ok(Next::Wait);
+            return Ok(Next::in_message());
         }
         Err(Error::Protocol(
             "the client didn't send recv_ready".to_owned(),
@@ -197,7 +193,11 @@ impl StreamRequestHandler for ExecHandler {
         }
         let ended = request.rfile.is_eof();
         let mut found = request::parse(request.rfile.buffer(), ended);
-        if found == Request::Text && self.is_silent(request) {
+        if found == Request::Text {
+            let left = self.silence_left(request);
+            if !left.is_zero() {
+                return Ok(Next::after(left));
+            }
             found = request::parse(request.rfile.buffer(), true);
         }
         match found {

@@ -73,8 +73,8 @@ enum Doing {
 pub(super) enum Turn {
     /// The next step can follow at once.
     Again,
-    /// More must come.
-    Wait,
+    /// The connection waits: for more bytes, or as it says.
+    Wait(Next),
     /// The connection ends.
     Over,
 }
@@ -177,7 +177,7 @@ impl HttpHandler {
             Doing::Stream(streaming) => self.send_piece(request, streaming),
             upgraded @ Doing::Upgraded(_) => {
                 self.doing = upgraded;
-                Ok(Turn::Wait)
+                Ok(Turn::Wait(Next::Wait))
             }
         }
     }
@@ -185,7 +185,7 @@ impl HttpHandler {
     fn take_head(&mut self, request: &mut StreamRequest) -> io::Result<Turn> {
         let bytes = request.rfile.buffer();
         let (head, consumed) = match head::parse(bytes, &mut self.scanner) {
-            Ok(Status::Partial) => return Ok(Turn::Wait),
+            Ok(Status::Partial) => return Ok(Turn::Wait(Next::Wait)),
             Err(refused) => return self.refuse(request, None, refused),
             Ok(Status::Complete { head, consumed }) => (head, consumed),
         };
@@ -264,7 +264,7 @@ impl HttpHandler {
         match body.take(&mut request.rfile, |_| {}) {
             Ok(Progress::Partial) if body.taken() <= DROPPED_BODY => {
                 self.doing = Doing::Body { head, body };
-                Ok(Turn::Wait)
+                Ok(Turn::Wait(Next::in_message()))
             }
             Ok(Progress::Partial | Progress::Whole) => self.answer_with_body(request, &head, body),
             Ok(Progress::CutShort) => self.refuse(
@@ -327,7 +327,7 @@ impl HttpHandler {
                     body,
                     receiver,
                 };
-                Ok(Turn::Wait)
+                Ok(Turn::Wait(Next::in_message()))
             }
             Err(Stopped::Refused(response)) => {
                 self.answer_received(request, &head, Some(droppable(body)), *response)
@@ -440,7 +440,7 @@ impl HttpHandler {
             Ok(Progress::Whole) => Ok(Turn::Again),
             Ok(Progress::Partial) if body.taken() <= DROPPED_BODY => {
                 self.doing = Doing::Rest(body);
-                Ok(Turn::Wait)
+                Ok(Turn::Wait(Next::in_message()))
             }
             // The answer is out: there is nothing left to say.
             Ok(Progress::Partial | Progress::CutShort) | Err(_) => {
@@ -498,25 +498,21 @@ impl StreamRequestHandler for HttpHandler {
                     request.wfile.close_follows();
                     return Ok(Next::Close);
                 }
-                Turn::Wait if request.rfile.is_eof() && !matches!(self.doing, Doing::Stream(_)) => {
+                Turn::Wait(_)
+                    if request.rfile.is_eof() && !matches!(self.doing, Doing::Stream(_)) =>
+                {
                     return Ok(Next::Close);
                 }
-                Turn::Wait => break,
+                Turn::Wait(next) => return Ok(next),
                 // What is written next would have to wait for it.
-                Turn::Again if request.wfile.has_tail() => {
-                    request.call_again();
-                    break;
-                }
+                Turn::Again if request.wfile.has_tail() => return Ok(Next::Again),
                 Turn::Again => {}
             }
         }
-        if matches!(
-            self.doing,
-            Doing::Body { .. } | Doing::Receive { .. } | Doing::Rest(_)
-        ) {
-            request.stay_in_flight();
-        }
-        Ok(Next::Wait)
+        Ok(match self.doing {
+            Doing::Body { .. } | Doing::Receive { .. } | Doing::Rest(_) => Next::in_message(),
+            _ => Next::Wait,
+        })
     }
 
     fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {

@@ -109,9 +109,7 @@ impl StreamRequestHandler for TransferHandler {
         if over {
             return Ok(Next::Close);
         }
-        request.stay_in_flight();
-        request.call_again();
-        Ok(Next::Wait)
+        Ok(Next::Again)
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socketserver::{Error, Next, Result, StreamRequest, StreamRequestHandler, Timeout};
+use socketserver::{Error, Next, Result, StreamRequest, StreamRequestHandler, Timeout, Wait};
 
 use super::Settings;
 use super::answer::Answer;
@@ -169,7 +169,6 @@ impl UploadHandler {
             Err(StoreError::Busy)
                 if request.server.clock().now() < until && !request.rfile.is_eof() =>
             {
-                request.wake_after(ASK_EVERY);
                 self.state = State::Held { intent, until };
                 Ok(Step::Wait)
             }
@@ -261,10 +260,11 @@ impl StreamRequestHandler for UploadHandler {
                 Step::Close => return Ok(Next::Close),
             }
         }
-        if !matches!(self.state, State::Header) {
-            request.stay_in_flight();
-        }
-        Ok(Next::Wait)
+        Ok(match self.state {
+            State::Header => Next::Wait,
+            State::Held { .. } => Wait::new().in_message().after(ASK_EVERY).into(),
+            _ => Next::in_message(),
+        })
     }
 
     fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {

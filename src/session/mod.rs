@@ -377,7 +377,18 @@ impl Session {
         self.ready_at = *now;
         match next? {
             Next::Close => self.phase = SessionState::Finishing,
-            Next::Wait => {
+            next => {
+                match next {
+                    Next::WaitFor(wait) => {
+                        request.alarm = wait.after.and_then(|after| now.checked_add(after));
+                        request.in_message = wait.in_message;
+                    }
+                    Next::Again => {
+                        request.in_message = true;
+                        request.again = true;
+                    }
+                    Next::Wait | Next::Close => {}
+                }
                 let progress = request.rfile.bytes_taken() > taken;
                 // Bytes are left and the handler gets on: they may be a whole message. Without
                 // progress it needs more.

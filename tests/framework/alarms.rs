@@ -21,8 +21,8 @@ impl StreamRequestHandler for Patient {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         match request.rfile.take_all() {
             b"" => request.wfile.write_all(b"awake\n")?,
-            b"wake me" => request.wake_after(5 * SECOND),
-            b"working" => request.stay_in_flight(),
+            b"wake me" => return Ok(Next::after(5 * SECOND)),
+            b"working" => return Ok(Next::in_message()),
             _ => {}
         }
         Ok(Next::Wait)
@@ -46,7 +46,7 @@ fn a_handler_has_the_last_word_when_a_deadline_has_passed() {
 }
 
 #[test]
-fn wake_after_calls_the_handler_once_instead_of_the_idle_time_out() {
+fn a_wait_with_a_time_calls_the_handler_once_instead_of_the_idle_time_out() {
     let (settings, hooks) = without_deadlines();
     let mut client = TestConnection::new(settings.idle_timeout(Some(3 * SECOND)), |_: &_| Patient);
     client

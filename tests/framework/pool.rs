@@ -233,7 +233,7 @@ fn clients_that_never_pause_keep_out_no_newcomer() {
             if comes.load(Ordering::Relaxed) {
                 request.wfile.write_all(b"at last\n")?;
             } else {
-                request.call_again();
+                return Ok(Next::Again);
             }
             Ok(Next::Wait)
         }

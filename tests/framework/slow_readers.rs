@@ -127,7 +127,7 @@ fn an_answer_piece_by_piece_holds_no_thread_either() {
                     let piece = left.min(8192);
                     request.wfile.write_all(&vec![b'p'; piece as usize])?;
                     left -= piece;
-                    request.call_again();
+                    return Ok(Next::Again);
                 }
                 Ok(Next::Wait)
             }

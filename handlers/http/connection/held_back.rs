@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use socketserver::StreamRequest;
+use socketserver::{StreamRequest, Wait};
 
 use super::{Doing, HttpHandler, Turn};
 use crate::http::access::Refused;
@@ -65,10 +65,9 @@ impl HttpHandler {
             {
                 return self.refuse(request, Some(&held.head), malformed);
             }
-            request.wake_after(held.due - now);
-            request.stay_in_flight();
+            let wait = Wait::new().in_message().after(held.due - now);
             self.doing = Doing::HoldBack(held);
-            return Ok(Turn::Wait);
+            return Ok(Turn::Wait(wait.into()));
         }
         let HeldBack {
             head,

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
-use socketserver::StreamRequest;
+use socketserver::{Next, StreamRequest};
 
 use super::{Doing, HttpHandler, Turn};
 use crate::http::message::{Produce, Produced};
@@ -46,9 +46,8 @@ impl HttpHandler {
             if request.rfile.is_eof() {
                 return Ok(Turn::Over); // who waits for events, and ends its side, waits no longer
             }
-            request.wake_after(due - now);
             self.doing = Doing::Stream(streaming);
-            return Ok(Turn::Wait);
+            return Ok(Turn::Wait(Next::after(due - now)));
         }
         let mut chunk = if streaming.chunked {
             CHUNK_HEAD.to_vec()
@@ -74,16 +73,14 @@ impl HttpHandler {
         match produced {
             Produced::Over if streaming.keep_alive => return Ok(Turn::Again),
             Produced::Over => return Ok(Turn::Over),
-            Produced::More => {
-                request.stay_in_flight();
-                request.call_again();
-            }
-            Produced::After(time) => {
-                streaming.due = Some(now + time);
-                request.wake_after(time);
-            }
+            Produced::More => {}
+            Produced::After(time) => streaming.due = Some(now + time),
         }
+        let next = match produced {
+            Produced::After(time) => Next::after(time),
+            _ => Next::Again,
+        };
         self.doing = Doing::Stream(streaming);
-        Ok(Turn::Wait)
+        Ok(Turn::Wait(next))
     }
 }
