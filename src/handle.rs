@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::address::ClientAddress;
+use crate::buffer::Interrupt;
 use crate::clock::Clock;
 use crate::config::{Limits, Timeouts};
 use crate::error::{Error, Refusal, panic_message};
@@ -145,11 +146,11 @@ impl Core {
         None
     }
 
-    /// Reports an error to `handle_error`. The hook's own panic is only counted.
+    /// Reports an error to `handle_error`. A panic of the hook itself is only logged.
     pub(crate) fn report(&self, client: &ClientAddress, error: &Error) {
         let report = || self.hooks.handle_error(client, error);
         if catch_unwind(AssertUnwindSafe(report)).is_err() {
-            self.stats.panics.fetch_add(1, Ordering::Relaxed);
+            log::error!("{client}: handle_error panicked; it was called for: {error}");
         }
     }
 
@@ -385,6 +386,24 @@ impl ServerHandle {
     /// The clock of this server's deadlines.
     pub fn clock(&self) -> &Clock {
         &self.0.clock
+    }
+}
+
+impl Interrupt for Core {
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        Core::wake_fd(self)
+    }
+
+    fn handle_wake(&self) {
+        self.handle_wake_in_worker();
+    }
+
+    fn is_draining(&self) -> bool {
+        !self.is_serving()
+    }
+
+    fn abort_at(&self) -> Option<Instant> {
+        None
     }
 }
 

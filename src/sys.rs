@@ -108,6 +108,22 @@ pub(crate) fn replace(descriptor: BorrowedFd<'_>, instead: BorrowedFd<'_>) -> io
     )?)
 }
 
+/// How many bytes of a TCP connection, the FIN included, the peer's system has not acknowledged
+/// (tcp(7), SIOCOUTQ).
+#[cfg(target_os = "linux")]
+pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> Option<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, which SIOCOUTQ is a name for, writes one int to the pointer.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    (result == 0).then_some(usize::try_from(count).unwrap_or(0))
+}
+
+/// Not known on this system.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn unacknowledged(_socket: BorrowedFd<'_>) -> Option<usize> {
+    None
+}
+
 /// Registers `fd` with `poller`.
 #[cfg(any(not(target_os = "linux"), feature = "portable-poller"))]
 pub(crate) fn poller_add(
