@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::transport::{Transport, WaitOutcome};
+use crate::transport::{Readiness, Transport, WaitOutcome};
 
 /// The server, as a thread that waits for its peer sees it: a shutdown must reach that thread at
 /// once, and in some concurrency models nobody else listens for signals meanwhile.
@@ -70,8 +70,12 @@ pub(super) fn wait(
         let left = clock.sleep_until(until).into_iter();
         let to_abort = abort_at.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = left.chain(to_abort).min();
+        let readiness = match what {
+            WaitFor::Message | WaitFor::Bytes => Readiness::Readable,
+            WaitFor::Room => Readiness::Writable,
+        };
         let other = server.wake_fd();
-        match transport.wait_attentively(what != WaitFor::Room, timeout, other)? {
+        match transport.wait_attentively(readiness, timeout, other)? {
             WaitOutcome::Ready => return Ok(PeerWait::Ready),
             WaitOutcome::ByOther => server.handle_wake(),
             WaitOutcome::TimedOut if abort_at.is_some_and(|at| at <= Instant::now()) => {}

@@ -67,10 +67,11 @@ fn sleep(
             Session::abort(session.transport()); // the shutdown may have looked before this was noted
         }
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        match session
-            .transport()
-            .wait_attentively(!writing, left, Interrupt::wake_fd(&**core))
-        {
+        match session.transport().wait_attentively(
+            session.awaits(writing),
+            left,
+            Interrupt::wake_fd(&**core),
+        ) {
             Ok(WaitOutcome::ByOther) => Interrupt::handle_wake(&**core),
             Ok(woken) => break woken == WaitOutcome::Ready,
             Err(_) => break true, // it shows in the read that follows
