@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::error::Error;
@@ -59,21 +59,21 @@ pub(super) fn wait(
     until: Option<Instant>,
 ) -> io::Result<PeerWait> {
     loop {
-        let draining = server.is_draining();
-        if draining && what == WaitFor::Message {
-            return Ok(PeerWait::Interrupted);
-        }
+        // What has arrived is read first: only a wait for what has not is interrupted.
+        let interrupted = what == WaitFor::Message && server.is_draining();
         let abort_at = server.abort_at();
         if abort_at.is_some_and(|at| at <= Instant::now()) {
             return Err(Error::Disconnected(io::ErrorKind::ConnectionAborted.into()).into());
         }
         let left = clock.sleep_until(until).into_iter();
         let to_abort = abort_at.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = left.chain(to_abort).min();
+        let at_once = interrupted.then_some(Duration::ZERO);
+        let timeout = left.chain(to_abort).chain(at_once).min();
         let other = server.wake_fd();
         match transport.wait_attentively(what != WaitFor::Room, timeout, other)? {
             WaitOutcome::Ready => return Ok(PeerWait::Ready),
             WaitOutcome::ByOther => server.handle_wake(),
+            WaitOutcome::TimedOut if interrupted => return Ok(PeerWait::Interrupted),
             WaitOutcome::TimedOut if abort_at.is_some_and(|at| at <= Instant::now()) => {}
             WaitOutcome::TimedOut => return Ok(PeerWait::TimedOut),
         }
