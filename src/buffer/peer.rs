@@ -24,6 +24,9 @@ pub(crate) trait Interrupt: Send + Sync {
     /// When a wait on this thread must end because the grace period is over and no other thread
     /// would end it; `None` if another thread does, or while the server is serving.
     fn abort_at(&self) -> Option<Instant>;
+
+    /// Counts a request that a wait has ended because of [`abort_at`](Interrupt::abort_at).
+    fn count_abort(&self);
 }
 
 /// How a wait for the peer ended.
@@ -63,6 +66,7 @@ pub(super) fn wait(
         let interrupted = what == WaitFor::Message && server.is_draining();
         let abort_at = server.abort_at();
         if abort_at.is_some_and(|at| at <= Instant::now()) {
+            server.count_abort();
             return Err(Error::Disconnected(io::ErrorKind::ConnectionAborted.into()).into());
         }
         let left = clock.sleep_until(until).into_iter();

@@ -174,7 +174,6 @@ impl Builder {
         let times = ServerTimes {
             timeout: self.timeout,
             interval: self.hooks.is_some().then_some(self.poll_interval),
-            grace: self.grace,
         };
         Ok(Server {
             core: self.core()?,
@@ -185,6 +184,7 @@ impl Builder {
             addresses: Vec::new(),
             bind: self.bind,
             times,
+            is_drained: true,
         })
     }
 
@@ -196,6 +196,8 @@ impl Builder {
             self.clock.clone(),
             hooks.unwrap_or_else(|| Box::new(DefaultHooks)),
             self.trace.take(),
+            self.grace,
+            self.process.forks(),
         )?))
     }
 }
