@@ -22,7 +22,7 @@ use crate::sys::{Fork, fork, thread_count};
 /// [`ServerHandle::stats`](crate::ServerHandle::stats) are those of all of them; `handle_error` is
 /// called in the child, and in the parent for a child that a signal ended. Limits are counted in
 /// the parent; that of an address can't be for clients behind a PROXY header, which only the child
-/// reads. A handler's
+/// reads, so a server with both settings is refused when it is built. A handler's
 /// [`shutdown`](crate::ServerHandle::shutdown) reaches the parent.
 ///
 /// Forking needs a process with a single thread: `serve_forever` refuses to begin when there are

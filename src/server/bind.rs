@@ -127,6 +127,14 @@ impl Builder {
         listener: Listener,
         class: impl RequestHandlerClass<H>,
     ) -> Result<Server> {
+        if self.process.forks() && self.limits.max_per_address.is_some() && self.proxies.is_some() {
+            return Err(Error::Unsupported(
+                "a limit of connections per client address does not go with PROXY headers and \
+                 ForkingMixIn: only the child that serves a connection reads its header, and no \
+                 process counts them all. Use another concurrency model, or drop the limit"
+                    .to_owned(),
+            ));
+        }
         let service = Service::Stream(Arc::new(self.stream_service(class)));
         let mut server = self.server(service)?;
         server.add_listener(listener);

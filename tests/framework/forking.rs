@@ -61,6 +61,7 @@ tests! {
     a_handler_may_shut_its_server_down
     a_process_that_cannot_be_started_is_counted_and_reported
     a_thread_that_cannot_be_started_is_counted_and_reported
+    a_limit_per_address_that_cannot_hold_is_refused
     a_synchronous_server_hears_a_signal_while_its_client_pipelines
     a_synchronous_server_hears_a_signal_while_its_client_is_slow
 }
@@ -297,6 +298,22 @@ fn a_thread_that_cannot_be_started_is_counted_and_reported() {
     server.terminate();
     server.expect("failed 1, panics 0");
     server.expect("accepted 1, cut 0");
+}
+
+fn a_limit_per_address_that_cannot_hold_is_refused() {
+    let networks = || socketserver::Networks::parse(["127.0.0.0/8"]).unwrap();
+    let class = |_: &_| |_: &mut socketserver::StreamRequest| Ok(socketserver::Next::Close);
+    let settings = || {
+        socketserver::Builder::new()
+            .max_per_address(Some(1))
+            .proxy_protocol(Some(networks()))
+    };
+    let refused = settings()
+        .process(socketserver::ForkingMixIn::new())
+        .tcp("127.0.0.1:0", class)
+        .unwrap_err();
+    assert!(refused.to_string().contains("PROXY"), "{refused}");
+    settings().tcp("127.0.0.1:0", class).unwrap();
 }
 
 fn a_synchronous_server_hears_a_signal_while_its_client_pipelines() {
