@@ -295,6 +295,7 @@ impl Session {
     /// Goes as far as it goes without waiting. Never panics: a handler's panic ends its connection
     /// only.
     pub(crate) fn advance(&mut self, now: Instant) -> Step {
+        let _handler = self.core().enter_handler();
         let mut now = now;
         let mut calls = 0;
         loop {
