@@ -13,9 +13,9 @@ use crate::server::{Core, DatagramJob, Listener, Manner, Session, Source};
 use crate::sync::thread;
 
 const TWO: PoolSize = PoolSize {
-    least: 2,
-    most: 2,
-    awake: 2,
+    min_threads: 2,
+    max_threads: 2,
+    max_awake: 2,
 };
 
 struct Server {
@@ -26,7 +26,7 @@ struct Server {
 impl Server {
     fn start(size: PoolSize) -> Server {
         let engine = Pool::new(size, Clock).unwrap();
-        engine.start(size.least).unwrap();
+        engine.start(size.min_threads).unwrap();
         Server {
             core: Arc::default(),
             engine,
@@ -165,9 +165,9 @@ fn a_shutdown_at_any_point_lets_nobody_in_any_more() {
 fn connections_are_accepted_and_served_while_a_handler_blocks() {
     crate::check(|| {
         let server = Server::start(PoolSize {
-            least: 1,
-            most: 2,
-            awake: 1,
+            min_threads: 1,
+            max_threads: 2,
+            max_awake: 1,
         });
         let door = server.listen(Manner {
             meets: 2,
@@ -187,9 +187,9 @@ fn connections_are_accepted_and_served_while_a_handler_blocks() {
 fn datagrams_are_served_while_a_handler_blocks() {
     crate::check(|| {
         let server = Server::start(PoolSize {
-            least: 1,
-            most: 2,
-            awake: 1,
+            min_threads: 1,
+            max_threads: 2,
+            max_awake: 1,
         });
         let socket = Fd::open();
         let job = DatagramJob {

@@ -29,6 +29,8 @@ mod registry;
 mod scheduler;
 #[path = "../../src/process/pool/usage.rs"]
 mod usage;
+#[path = "../../src/process/pool/workers.rs"]
+mod workers;
 
 /// The modules that the pool's files name, with the model's contents.
 mod address {

@@ -78,7 +78,7 @@ impl Pool {
         if self.started.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        for worker in (0..least).map_while(|_| self.scheduler.join()) {
+        for worker in (0..least).map_while(|_| self.scheduler.add_worker()) {
             self.start_worker(worker);
         }
         let engine = Arc::clone(self);
@@ -114,7 +114,7 @@ impl Pool {
         let mut events = Events::new();
         let mut ready = Vec::new();
         let mut meter = TurnMeter::new();
-        let mut turn = self.scheduler.begin(me);
+        let mut turn = self.scheduler.first_task(me);
         loop {
             turn = match turn {
                 WorkerTask::Work(job) => {
@@ -126,7 +126,7 @@ impl Pool {
                             );
                         }
                     });
-                    self.scheduler.next(me, usage)
+                    self.scheduler.next_task(me, usage)
                 }
                 WorkerTask::Lead { without_waiting } => {
                     self.lead(
@@ -134,7 +134,7 @@ impl Pool {
                         &mut ready,
                         without_waiting.then_some(Duration::ZERO),
                     );
-                    self.scheduler.publish(me, &mut ready)
+                    self.scheduler.finish_poll(me, &mut ready)
                 }
                 WorkerTask::Leave => {
                     self.threads.leave();
@@ -150,10 +150,10 @@ impl Pool {
         loop {
             match self.scheduler.supervise(SUPERVISOR_INTERVAL) {
                 SupervisorTask::Grow { worker } => self.start_worker(worker),
-                SupervisorTask::Recall => self.poller.notify(),
+                SupervisorTask::NotifyLeader => self.poller.notify(),
                 SupervisorTask::Lead => {
                     self.lead(&mut events, &mut ready, Some(SUPERVISOR_INTERVAL));
-                    self.scheduler.resign(&mut ready);
+                    self.scheduler.finish_supervisor_poll(&mut ready);
                 }
                 SupervisorTask::Leave => return,
             }
@@ -224,7 +224,7 @@ impl Pool {
     fn source_ready(&self, index: usize, ready: &mut Vec<Job>) {
         match self.sources.get(index) {
             Some(Source::Listener(listener)) => {
-                let (queued, ..) = self.scheduler.gauges();
+                let (queued, _) = self.scheduler.gauges();
                 let retry = listener.accept(queued + ready.len(), |session| {
                     ready.push(Job::Connection {
                         key: None,
@@ -460,7 +460,7 @@ impl Waker for PoolWaker {
     }
 
     fn gauges(&self, snapshot: &mut StatsSnapshot) {
-        (snapshot.queued, snapshot.active, snapshot.threads) = self.pool.scheduler.gauges();
+        (snapshot.queued, snapshot.threads) = self.pool.scheduler.gauges();
         if let Some(core) = self.core.upgrade() {
             snapshot.active = self.pool.registry.in_flight(&core).len();
         }

@@ -5,6 +5,7 @@ mod scheduler;
 mod sync;
 mod threads;
 mod usage;
+mod workers;
 
 use std::io;
 use std::num::NonZero;
@@ -86,9 +87,9 @@ impl ThreadingMixIn {
                 let most = max_threads.max(threads);
                 Arc::clone(none.insert(Pool::new(
                     PoolSize {
-                        least: threads,
-                        most,
-                        awake: cores(),
+                        min_threads: threads,
+                        max_threads: most,
+                        max_awake: cores(),
                     },
                     clock.clone(),
                 )?))
