@@ -145,6 +145,12 @@ impl Core {
         None
     }
 
+    /// Counts a panic of the user's code outside of a hook, and reports it.
+    pub(crate) fn report_panic(&self, client: &ClientAddress, message: String) {
+        self.stats.panics.fetch_add(1, Ordering::Relaxed);
+        self.report(client, &Error::Panicked(message));
+    }
+
     /// Reports an error to `handle_error`. The hook's own panic is only counted.
     pub(crate) fn report(&self, client: &ClientAddress, error: &Error) {
         let report = || self.hooks.handle_error(client, error);

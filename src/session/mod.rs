@@ -204,6 +204,18 @@ impl Session {
         self.phase != SessionState::Proxy
     }
 
+    /// Whether advancing or expiring this session now can run code of the user's handler or class.
+    /// Where it cannot, the pool's leader does it.
+    pub(crate) fn calls_handler(&self) -> bool {
+        let phase_calls = !matches!(self.phase, SessionState::Lingering | SessionState::Over);
+        phase_calls || self.handler.is_some()
+    }
+
+    /// Whether the passing of the deadline ends the connection. False if it is the handler's alarm.
+    pub(crate) fn ends_when_expired(&self, now: Instant) -> bool {
+        self.waiting == WaitReason::ToWrite || self.request.alarm.is_none_or(|at| at > now)
+    }
+
     /// The place in the counts, for whoever outlives this value.
     pub(crate) fn take_admission(&mut self) -> Option<Admission> {
         self.admission.take()
