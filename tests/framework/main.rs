@@ -10,6 +10,7 @@ mod life_cycle;
 mod limits;
 mod listeners;
 mod mix_ins;
+mod overload;
 mod pool;
 mod promises;
 mod proxy;

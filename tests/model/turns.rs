@@ -115,6 +115,10 @@ impl Pool {
         let mut ready = Vec::new();
         loop {
             match self.scheduler.supervise(Duration::from_millis(2)) {
+                // The system may refuse a thread, but not for ever.
+                SupervisorTask::Grow { worker } if thread_rng().gen_bool(0.5) => {
+                    self.scheduler.thread_failed(worker);
+                }
                 SupervisorTask::Grow { worker } => Pool::start_worker(&self, worker),
                 SupervisorTask::NotifyLeader => self.notify(),
                 SupervisorTask::Lead => {
@@ -178,7 +182,7 @@ impl Pool {
 
     /// An event comes from elsewhere.
     fn enqueue(&self, event: Event) {
-        if self.scheduler.enqueue(event) {
+        if self.scheduler.enqueue([event]) {
             self.notify();
         }
     }

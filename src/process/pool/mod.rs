@@ -1,6 +1,9 @@
 //! The pool: leader and followers over one poller.
 
+mod connections;
+mod ending;
 mod engine;
+mod leader;
 mod scheduler;
 mod sync;
 mod threads;
@@ -57,11 +60,15 @@ impl ThreadingMixIn {
         ThreadingMixIn::default()
     }
 
-    /// How many threads stay, even without work. Defaults to twice the number of cores, at least 4.
-    /// No more of them are awake than there are cores, unless handlers block. Counts until the
-    /// first server serves.
+    /// The largest number of threads that a pool can have.
+    pub const MAX_THREADS: usize = 65_536;
+
+    /// How many threads stay, even without work. Range: 1 to
+    /// [`MAX_THREADS`](ThreadingMixIn::MAX_THREADS); other values are moved into it. Defaults to
+    /// twice the number of cores, at least 4. No more of them are awake than there are cores,
+    /// unless handlers block. Has no effect after the first server has begun to serve.
     pub fn threads(self, count: usize) -> Self {
-        self.shared.size.lock().0 = count.max(1);
+        self.shared.size.lock().0 = count.clamp(1, ThreadingMixIn::MAX_THREADS);
         self
     }
 
@@ -70,18 +77,21 @@ impl ThreadingMixIn {
         (2 * cores()).max(4)
     }
 
-    /// How many threads there may be while handlers block. Defaults to 256. Counts until the first
-    /// server serves.
+    /// How many threads there may be while handlers block. Range: 1 to
+    /// [`MAX_THREADS`](ThreadingMixIn::MAX_THREADS); other values are moved into it. Defaults to
+    /// 256. Two threads more, which call no `handle`, look after the pool: one replaces threads
+    /// that are stuck, the other ends connections while all are. Has no effect after the first
+    /// server has begun to serve.
     pub fn max_threads(self, count: usize) -> Self {
-        self.shared.size.lock().1 = count.max(1);
+        self.shared.size.lock().1 = count.clamp(1, ThreadingMixIn::MAX_THREADS);
         self
     }
 
     /// The pool at work; the first caller's clock is everybody's.
     pub(crate) fn engine(&self, clock: &Clock) -> io::Result<Arc<Pool>> {
         let (threads, max_threads) = *self.shared.size.lock();
-        let mut engine = self.shared.engine.lock();
-        let engine = match &mut *engine {
+        let mut shared = self.shared.engine.lock();
+        let engine = match &mut *shared {
             Some(engine) => Arc::clone(engine),
             none => {
                 let most = max_threads.max(threads);
@@ -95,7 +105,10 @@ impl ThreadingMixIn {
                 )?))
             }
         };
-        engine.start(threads)?;
+        if let Err(error) = engine.start(threads) {
+            *shared = None; // its threads have ended; a later server tries with a new pool
+            return Err(error);
+        }
         Ok(engine)
     }
 

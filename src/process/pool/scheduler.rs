@@ -47,6 +47,9 @@
 //!                                              └─ every thread is stuck ....... Lead (one tick)
 //! ```
 //!
+//! `Grow` can fail, as the system may refuse a thread. Then the supervisor leads instead, and tries
+//! to grow again after a pause ([`thread_failed`](Scheduler::thread_failed)).
+//!
 //! While all threads make progress, the supervisor checks less and less often. Otherwise it would
 //! mistake a thread that only waits for a core for a stuck one, and start more threads than there
 //! are cores; that doubled the p99 of 1,000 busy connections.
@@ -54,6 +57,7 @@
 //! This file knows neither sockets nor connections: a model checker runs it with its own locks and
 //! a queue of numbers (`tests/model/`).
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::sync::{Condvar, Mutex, MutexGuard};
@@ -91,11 +95,22 @@ pub(crate) enum SupervisorTask {
     Grow { worker: usize },
     /// Have the leader return from the poller: it is the only free thread, and something is ready.
     NotifyLeader,
-    /// Every thread is stuck: lead for one tick, and hand what is ready to
+    /// Every thread is stuck, and no other can be had: lead for one tick, and hand what is ready to
     /// [`Scheduler::finish_supervisor_poll`].
     Lead,
     /// The pool is closed.
     Leave,
+}
+
+/// The figures of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gauges {
+    /// Jobs that wait for a thread.
+    pub(crate) queued: usize,
+    /// Worker threads.
+    pub(crate) threads: usize,
+    /// Threads that the system refused, since the pool was made.
+    pub(crate) thread_failures: u64,
 }
 
 /// How many threads a pool has.
@@ -145,7 +160,15 @@ impl<T> Scheduler<T> {
 
     /// What the new worker `me` does first. Sleeps while there is nothing to do.
     pub(crate) fn first_task(&self, me: usize) -> WorkerTask<T> {
-        self.take_task(self.state.lock(), me)
+        let mut state = self.state.lock();
+        state.note_thread_started();
+        self.take_task(state, me)
+    }
+
+    /// The system refused a thread for worker `me`, which has asked for nothing yet. Its number
+    /// is free again, and the supervisor pauses before it starts another thread.
+    pub(crate) fn thread_failed(&self, me: usize) {
+        self.state.lock().note_thread_failure(me);
     }
 
     /// What worker `me` does next, after a turn that took `usage`. Sleeps while there is nothing
@@ -175,13 +198,30 @@ impl<T> Scheduler<T> {
         self.announce_work(state);
     }
 
-    /// Adds something that is ready. Returns true if the caller must notify the leader, which then
+    /// Adds what is ready. Returns true if the caller must notify the leader, which then
     /// returns from the poller and takes it.
     #[must_use]
-    pub(crate) fn enqueue(&self, job: T) -> bool {
+    pub(crate) fn enqueue(&self, jobs: impl IntoIterator<Item = T>) -> bool {
         let mut state = self.state.lock();
-        state.ready.push_back(job);
+        state.ready.extend(jobs);
         self.announce_work(state)
+    }
+
+    /// Takes out of the queue what is `wanted`, which is asked with each job's position. The
+    /// others keep their order.
+    pub(crate) fn extract(&self, mut wanted: impl FnMut(usize, &T) -> bool) -> Vec<T> {
+        let mut extracted = Vec::new();
+        let mut state = self.state.lock();
+        let mut kept = VecDeque::with_capacity(state.ready.len());
+        for (position, job) in std::mem::take(&mut state.ready).into_iter().enumerate() {
+            if wanted(position, &job) {
+                extracted.push(job);
+            } else {
+                kept.push_back(job);
+            }
+        }
+        state.ready = kept;
+        extracted
     }
 
     /// As [`enqueue`](Scheduler::enqueue), for a worker that is about to ask for its next task. It
@@ -192,10 +232,14 @@ impl<T> Scheduler<T> {
         self.wake_supervisor(&state);
     }
 
-    /// The number of jobs that are ready, and the number of threads.
-    pub(crate) fn gauges(&self) -> (usize, usize) {
+    /// The figures of this moment.
+    pub(crate) fn gauges(&self) -> Gauges {
         let state = self.state.lock();
-        (state.ready.len(), state.total)
+        Gauges {
+            queued: state.ready.len(),
+            threads: state.total,
+            thread_failures: state.thread_failures,
+        }
     }
 
     /// Has every worker leave as soon as its turn is over. Returns what is still ready. The caller
@@ -244,6 +288,7 @@ impl<T> Scheduler<T> {
     /// A tick has passed: finds the workers that are stuck, and has others take their places.
     fn replace_stuck(&self, state: &mut SchedulerState<T>) -> Option<SupervisorTask> {
         let stuck = state.mark_stuck();
+        let may_grow = state.may_grow(self.size.max_threads);
         if !state.has_leader {
             state.turns_without_leader = MAX_TURNS_WITHOUT_LEADER;
         }
@@ -256,7 +301,6 @@ impl<T> Scheduler<T> {
         if self.wake_sleeper(state) {
             return None;
         }
-        let may_grow = state.total < self.size.max_threads;
         if state.has_leader && !(may_grow && state.handlers_block()) {
             return Some(SupervisorTask::NotifyLeader);
         }

@@ -16,6 +16,11 @@ pub(super) const MIN_WORK_TO_WAKE: Duration = Duration::from_micros(50);
 /// handler is called, and as many threads work as the pool may have.
 const BLOCKING_SLEEP: Duration = Duration::from_micros(500);
 
+/// After a thread could not be started, the supervisor waits for this many checks before it tries
+/// again. The pause doubles with each failure in a row, up to about a second.
+const MIN_GROWTH_PAUSE_TICKS: u32 = 4;
+const MAX_GROWTH_PAUSE_TICKS: u32 = 256;
+
 /// What a worker thread does. The drawing in `scheduler.rs` shows who changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WorkerState {
@@ -64,6 +69,12 @@ pub(super) struct SchedulerState<T> {
     pub(super) waking: usize,
     /// Workers that are not `Absent`.
     pub(super) total: usize,
+    /// Threads that the system refused, since the pool was made.
+    pub(super) thread_failures: u64,
+    /// Checks of the supervisor until it may start a thread again.
+    growth_pause: u32,
+    /// The pause after the next failure.
+    next_growth_pause: u32,
     pub(super) supervisor_dozes: bool,
     pub(super) closed: bool,
 }
@@ -81,6 +92,9 @@ impl<T> SchedulerState<T> {
             working: 0,
             waking: 0,
             total: 0,
+            thread_failures: 0,
+            growth_pause: 0,
+            next_growth_pause: MIN_GROWTH_PAUSE_TICKS,
             supervisor_dozes: false,
             closed: false,
         }
@@ -111,6 +125,25 @@ impl<T> SchedulerState<T> {
     pub(super) fn remove_worker(&mut self, me: usize) {
         self.workers[me].state = WorkerState::Absent;
         self.total -= 1;
+    }
+
+    /// The system refused a thread for worker `me`.
+    pub(super) fn note_thread_failure(&mut self, me: usize) {
+        self.remove_worker(me);
+        self.thread_failures += 1;
+        self.growth_pause = self.next_growth_pause;
+        self.next_growth_pause = (2 * self.next_growth_pause).min(MAX_GROWTH_PAUSE_TICKS);
+    }
+
+    /// A thread has started: the next failure is the first in a row.
+    pub(super) fn note_thread_started(&mut self) {
+        self.next_growth_pause = MIN_GROWTH_PAUSE_TICKS;
+    }
+
+    /// Whether the supervisor may start another thread at this check.
+    pub(super) fn may_grow(&mut self, max_threads: usize) -> bool {
+        self.growth_pause = self.growth_pause.saturating_sub(1);
+        self.growth_pause == 0 && self.total < max_threads
     }
 
     pub(super) fn set_state(&mut self, me: usize, state: WorkerState) {
