@@ -132,6 +132,7 @@ fn run<S: Service, K>(mut server: Server<K>, scheme: &str, reload: Reload) -> Re
     let handle = server.handle();
     shutdown_on_ctrl_c(handle.clone())?;
     reload_on_hangup(&handle, move || reload.run())?;
+    server.start_threads()?;
     for address in server.server_addresses() {
         // Whoever closed standard output doesn't want to know; the service goes on.
         let _ = writeln!(

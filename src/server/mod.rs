@@ -73,6 +73,20 @@ impl<S> Server<S> {
         ServerHandle(Arc::clone(&self.core))
     }
 
+    /// Starts the threads of the pool ahead of [`serve_forever`](Server::serve_forever), which does
+    /// so too. Call it before you announce that the server is ready: then a lack of threads is
+    /// known in time. Does nothing in the other concurrency models.
+    ///
+    /// # Errors
+    /// When the system refuses a poller or a thread, or the concurrency model cannot work here.
+    pub fn start_threads(&self) -> Result<()> {
+        self.process.check()?;
+        if let Some(pool) = self.process.pool() {
+            pool.engine(&self.core.clock)?;
+        }
+        Ok(())
+    }
+
     /// Serves until [`ServerHandle::shutdown`], and then until the requests in flight have ended or
     /// the grace time is over; what is still running then is cut. At once after an earlier
     /// shutdown. Nothing is polled for: a shutdown takes effect immediately (Python looks every

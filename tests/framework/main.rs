@@ -14,6 +14,7 @@ mod overload;
 mod pool;
 mod promises;
 mod proxy;
+mod shortages;
 mod slow_readers;
 mod subjects;
 mod support;
