@@ -175,6 +175,7 @@ impl Core {
 
     /// `serve_forever` has returned, or never will be called.
     pub(crate) fn end(&self) {
+        self.wake_pipe.end_signals();
         *self.over.lock() = true;
         self.stopped.notify_all();
     }
@@ -246,9 +247,14 @@ impl Core {
         self.forked.store(true, Ordering::Relaxed);
     }
 
-    /// The bell rang: obeys a signal.
+    /// The wake pipe was written to: obeys a signal.
     pub(crate) fn handle_wake(&self) {
-        if self.wake_pipe.drain() {
+        let wake = self.wake_pipe.drain();
+        for message in &wake.panics {
+            self.stats.panics.fetch_add(1, Ordering::Relaxed);
+            log::error!("the reload closure panicked: {message}");
+        }
+        if wake.terminate {
             self.enter(LifecyclePhase::Draining);
         }
     }

@@ -11,7 +11,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub(crate) use destination::{
     Destination, ask_for_destination, receive_with_destination, send_from,
 };
-pub(crate) use signals::{is_ignored, reset_ignored_signals, unblock_signals};
+pub(crate) use signals::{
+    Registration, SignalFlags, has_terminal, is_ignored, is_terminal_gone, register_hangup,
+    register_termination, reset_ignored_signals, unblock_signals,
+};
 pub(crate) use usage::ThreadUsage;
 
 /// Which side of a fork this is.
