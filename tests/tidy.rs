@@ -96,11 +96,11 @@ fn no_comment_is_wider_than_code_may_be() {
 }
 
 #[test]
-fn unsafe_code_lives_in_one_file() {
+fn unsafe_code_lives_in_one_folder() {
     prove(
         rules::unsafe_code,
         &[
-            ("src/sys.rs", "unsafe { }"),
+            ("src/sys/mod.rs", "unsafe { }"),
             (
                 "src/a.rs",
                 "// unsafe\n#![deny(unsafe_code)] const A: &str = \"unsafe\";",
