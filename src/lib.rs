@@ -131,7 +131,7 @@ pub use process::{
 };
 pub use request::{DatagramRequest, Replier, StreamRequest};
 pub use server::{Builder, Server, TcpServer, UdpServer, UnixDatagramServer, UnixStreamServer};
-pub use signals::{reload_on_hangup, shutdown_on_ctrl_c};
+pub use signals::{reload_on_hangup, reset_inherited_signals, shutdown_on_ctrl_c};
 pub use stats::{Histogram, StatsSnapshot};
 pub use tls::Tls;
 pub use trace::{Trace, Traffic};

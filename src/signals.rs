@@ -1,12 +1,13 @@
 //! Ctrl-C, `kill` and SIGHUP.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 
 use crate::error::Result;
 use crate::handle::ServerHandle;
+use crate::sys;
 
 /// The exit code of a process that a second Ctrl-C ended.
 const FORCED_EXIT_CODE: i32 = 130;
@@ -42,4 +43,30 @@ pub fn reload_on_hangup(server: &ServerHandle, reload: impl Fn() + Send + 'stati
     flag::register(SIGHUP, Arc::clone(&wake_pipe.hangup))?;
     low_level::pipe::register(SIGHUP, wake_pipe.write_end()?)?;
     Ok(())
+}
+
+/// Gives the process the signal state that a program expects, whatever the parent left: each signal
+/// that the parent ignored gets its default action, and no signal stays blocked. With SIGCHLD
+/// ignored the exit code of a child is lost (waitpid(2) fails with ECHILD); with SIGTERM blocked a
+/// server cannot be ended.
+///
+/// A SIGHUP that was ignored stays ignored until [`reload_on_hangup`]: it is how `nohup` asks for a
+/// process that outlives its terminal. SIGPIPE, SIGTSTP, SIGTTIN and SIGTTOU keep what the parent
+/// set, too. A handler that the program has installed is not touched.
+///
+/// Call it first in `main`: a thread that was started earlier keeps its signal mask.
+///
+/// # Errors
+/// When the system refuses to change the signal mask.
+pub fn reset_inherited_signals() -> Result<()> {
+    hangup_is_ignored();
+    sys::reset_ignored_signals();
+    Ok(sys::unblock_signals()?)
+}
+
+/// Whether SIGHUP was ignored when this process began, as under `nohup`. The first call looks; it
+/// must come before a handler for SIGHUP is installed.
+fn hangup_is_ignored() -> bool {
+    static IGNORED: OnceLock<bool> = OnceLock::new();
+    *IGNORED.get_or_init(|| sys::is_ignored(SIGHUP))
 }

@@ -2,12 +2,14 @@
 #![allow(unsafe_code)]
 
 mod destination;
+mod signals;
 mod usage;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 pub(crate) use destination::{ask_for_destination, receive_with_destination, send_from};
+pub(crate) use signals::{is_ignored, reset_ignored_signals, unblock_signals};
 pub(crate) use usage::ThreadUsage;
 
 /// Which side of a fork this is.
