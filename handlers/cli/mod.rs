@@ -16,6 +16,7 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::common::command::supervisor::{self, VERB};
 use crate::service::Failure;
 use crate::{Clients, Services};
 pub use options::{Serve, ServerOptions};
@@ -80,9 +81,15 @@ fn command() -> clap::Command {
 /// # Errors
 /// What is to be said in one line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
-    let parsed = without_empty_variables(command()).try_get_matches_from(arguments);
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.get(1).is_some_and(|verb| verb == VERB) {
+        return Ok(supervisor::supervise(&arguments[2..]));
+    }
+    let parsed = without_empty_variables(command()).try_get_matches_from(&arguments);
     match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
-        Ok(Arguments { command }) => command.run(),
+        Ok(Arguments { command }) => {
+            command.run()
+        }
         Err(error)
             if matches!(
                 error.kind(),

@@ -17,6 +17,7 @@ use super::self_signed::SelfSigned;
 use crate::auth::authenticated::Gate;
 use crate::auth::keys::{Keys, VARIABLE};
 use crate::common::access_log::AccessLog;
+use crate::common::command::supervisor;
 use crate::common::log_writer::LogWriter;
 use crate::common::trace;
 use crate::service::{Context, Failure, Served, Service};
@@ -33,6 +34,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
     let threads = options.model != Model::Processes;
     let log = logging::start(&options.logs, threads)?;
     let access_log = open_access_log(&options, threads)?;
+    supervisor::start_supervising().map_err(Failure::run)?;
     let filter = Arc::new(RwLock::new(Arc::new(address_filter(&options)?)));
     let keys = keys::<S>(&options)?;
     raise_descriptor_limit(options.max_connections);

@@ -1,6 +1,7 @@
 //! The only folder with `unsafe` code: calls that the safe wrappers of the system do not offer.
 #![allow(unsafe_code)]
 
+mod descriptors;
 mod destination;
 mod signals;
 mod usage;
@@ -8,6 +9,7 @@ mod usage;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+pub(crate) use descriptors::{close_inherited_on_exec, duplicate};
 pub(crate) use destination::{ask_for_destination, receive_with_destination, send_from};
 pub(crate) use signals::{is_ignored, reset_ignored_signals, unblock_signals};
 pub(crate) use usage::ThreadUsage;

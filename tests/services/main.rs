@@ -10,6 +10,7 @@ mod command_line;
 mod echo;
 mod every_service;
 mod exec;
+mod exec_killed;
 mod exec_processes;
 mod http_after_upload;
 mod http_archive;
