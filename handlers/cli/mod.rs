@@ -5,6 +5,7 @@ mod options;
 mod run;
 mod self_signed;
 mod share;
+mod start;
 mod table;
 mod users;
 mod values;
@@ -81,6 +82,7 @@ fn command() -> clap::Command {
 /// # Errors
 /// What is to be said in one line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
+    start::clean_up()?;
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     if arguments.get(1).is_some_and(|verb| verb == VERB) {
         return Ok(supervisor::supervise(&arguments[2..]));
@@ -88,6 +90,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure
     let parsed = without_empty_variables(command()).try_get_matches_from(&arguments);
     match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(Arguments { command }) => {
+            if matches!(command, Command::Serve { .. }) && start::is_first_process() {
+                return start::run_as_first_process(&arguments);
+            }
             command.run()
         }
         Err(error)

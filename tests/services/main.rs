@@ -44,6 +44,7 @@ mod http_tus_users;
 mod http_upload;
 mod http_upload_page;
 mod http_users;
+mod inherited;
 mod lessons;
 mod life_cycle;
 mod neighbours;
