@@ -131,14 +131,25 @@ pub enum Served {
 }
 
 impl Served {
-    /// Connections, served by such handlers; one that is refused is closed without a word.
+    /// Connections, served by such handlers; one that is refused gets a line of text.
     pub fn stream(
         class: impl Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync + 'static,
     ) -> Served {
         Served::Stream {
             class: Box::new(class),
-            refusal: |_| None,
+            refusal: |why| Some(refusal_line(why).as_bytes()),
         }
+    }
+}
+
+/// Why a connection is refused, in a line: what services of text send. It is shorter than the
+/// challenge of `--auth-key-file`, so that a client that waits for that does not take it for one.
+pub fn refusal_line(why: Refusal) -> &'static str {
+    match why {
+        Refusal::MaxConnections => "busy: too many connections\n",
+        Refusal::MaxPerAddress => "busy: too many from you\n",
+        Refusal::Denied => "denied\n",
+        _ => "busy: overloaded\n",
     }
 }
 

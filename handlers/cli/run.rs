@@ -20,7 +20,7 @@ use crate::common::access_log::AccessLog;
 use crate::common::command::supervisor;
 use crate::common::log_writer::LogWriter;
 use crate::common::trace;
-use crate::service::{Context, Failure, Served, Service};
+use crate::service::{Context, Failure, Served, Service, refusal_line};
 
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -170,7 +170,7 @@ fn behind_gate(
     options: &ServerOptions,
 ) -> Result<Served, Failure> {
     match served {
-        Served::Stream { class, refusal } => {
+        Served::Stream { class, .. } => {
             if options.keys.auth_key_file.is_none() {
                 log::info!("{VARIABLE} is set: only clients that hold this key are served");
             }
@@ -182,7 +182,8 @@ fn behind_gate(
             let gate = Gate::new(Arc::clone(keys), options.head_timeout.0);
             Ok(Served::Stream {
                 class: gate.wrap(class),
-                refusal,
+                // The service's own protocol begins only after the challenge.
+                refusal: |why| Some(refusal_line(why).as_bytes()),
             })
         }
         Served::Datagram(_) if options.keys.auth_key_file.is_some() => Err(Failure::usage(

@@ -76,9 +76,15 @@ impl Service for Exec {
                 output: self.max_output,
             },
         });
-        Ok(Served::stream(move |_| {
-            Box::new(ExecHandler::new(Arc::clone(&rules)))
-        }))
+        Ok(Served::Stream {
+            class: Box::new(move |_| Box::new(ExecHandler::new(Arc::clone(&rules)))),
+            refusal: match self.framing {
+                Framing::Json => |why| answer::to_refused(Framing::Json, why),
+                Framing::Struct => |why| answer::to_refused(Framing::Struct, why),
+                Framing::Ack => |why| answer::to_refused(Framing::Ack, why),
+                Framing::Raw => |why| answer::to_refused(Framing::Raw, why),
+            },
+        })
     }
 }
 

@@ -20,7 +20,7 @@ use socketserver::{
 };
 
 use crate::common::reflectors::answers_itself;
-use crate::service::{Context, Failure, Served, Service};
+use crate::service::{Context, Failure, Served, Service, refusal_line};
 use format::{Format, Style};
 
 /// The options of `serve time`.
@@ -49,12 +49,21 @@ impl Service for Time {
         if self.sntp {
             return Ok(Served::Datagram(Box::new(|_| Box::new(answer_sntp))));
         }
-        let format = Arc::new(Format::new(self.format.unwrap_or_default(), zone(self.utc)));
+        let style = self.format.unwrap_or_default();
+        let is_binary = matches!(style, Style::Rfc868);
+        let format = Arc::new(Format::new(style, zone(self.utc)));
         Ok(match self.udp {
             true => Served::Datagram(Box::new(move |_| {
                 Box::new(TimeHandler(Arc::clone(&format)))
             })),
-            false => Served::stream(move |_| Box::new(TimeHandler(Arc::clone(&format)))),
+            false => Served::Stream {
+                class: Box::new(move |_| Box::new(TimeHandler(Arc::clone(&format)))),
+                // A client of RFC 868 would take the first four bytes of a line for the time.
+                refusal: match is_binary {
+                    true => |_| None,
+                    false => |why| Some(refusal_line(why).as_bytes()),
+                },
+            },
         })
     }
 }

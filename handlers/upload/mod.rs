@@ -90,7 +90,7 @@ impl Service for Upload {
         });
         Ok(Served::Stream {
             class: Box::new(move |_| Box::new(UploadHandler::new(Arc::clone(&settings)))),
-            refusal: |_| None,
+            refusal: answer::to_refused,
         })
     }
 }

@@ -51,6 +51,7 @@ mod neighbours;
 mod ping;
 mod ping_client;
 mod ping_client_signals;
+mod refusals;
 mod time;
 mod time_clients;
 mod tls;
