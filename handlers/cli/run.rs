@@ -11,6 +11,7 @@ use socketserver::{
     reload_on_hangup, shutdown_on_ctrl_c,
 };
 
+use super::honoured::{self, Ignored};
 use super::logging;
 use super::options::{Model, Serve, ServerOptions};
 use super::self_signed::SelfSigned;
@@ -25,7 +26,11 @@ use crate::service::{Context, Failure, Served, Service, refusal_line};
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Runs a service until a signal ends it; returns the exit code.
-pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
+pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Result<u8, Failure> {
+    // A key of the environment is no option; `ignored` names it.
+    let honours_keys = !honoured::unsupported(&arguments)
+        .iter()
+        .any(|group| group.options.contains(&"auth_key_file"));
     let Serve {
         service,
         server: options,
@@ -33,10 +38,11 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
     // A server that forks must not have threads, not even one that writes logs.
     let threads = options.model != Model::Processes;
     let log = logging::start(&options.logs, threads)?;
+    ignored.iter().for_each(Ignored::warn);
     let access_log = open_access_log(&options, threads)?;
     supervisor::start_supervising().map_err(Failure::run)?;
     let filter = Arc::new(RwLock::new(Arc::new(address_filter(&options)?)));
-    let keys = keys::<S>(&options)?;
+    let keys = if honours_keys { keys(&options)? } else { None };
     raise_descriptor_limit(options.max_connections);
 
     let mut addresses: Vec<Address> = options
@@ -64,11 +70,6 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
         Some(keys) => behind_gate(service.open(&context)?, keys, &options)?,
         None => service.open(&context)?,
     };
-    if tls.is_some() && matches!(served, Served::Datagram(_)) {
-        return Err(Failure::usage(
-            "TLS needs connections: it does not go with datagrams",
-        ));
-    }
     let refusal = if let Served::Stream { refusal, .. } = &served {
         *refusal
     } else {
@@ -149,18 +150,9 @@ fn run<S: Service, K>(mut server: Server<K>, scheme: &str, reload: Reload) -> Re
     Ok(u8::from(handle.stats().aborted > 0))
 }
 
-/// The keys that clients must hold, for a service that can ask for them.
-fn keys<S: Service>(options: &ServerOptions) -> Result<Option<Arc<Keys>>, Failure> {
-    if S::AUTH {
-        return Ok(options.keys.keys()?.map(Arc::new));
-    }
-    match options.keys.auth_key_file {
-        Some(_) => Err(Failure::usage(format!(
-            "--auth-key-file does not go with {}: leave it out for this service",
-            S::NAME
-        ))),
-        None => Ok(None),
-    }
+/// The keys that clients must hold, if any are given.
+fn keys(options: &ServerOptions) -> Result<Option<Arc<Keys>>, Failure> {
+    Ok(options.keys.keys()?.map(Arc::new))
 }
 
 /// Lets only those who hold a key reach the service.
@@ -186,15 +178,8 @@ fn behind_gate(
                 refusal: |why| Some(refusal_line(why).as_bytes()),
             })
         }
-        Served::Datagram(_) if options.keys.auth_key_file.is_some() => Err(Failure::usage(
-            "--auth-key-file needs connections: it does not go with datagrams",
-        )),
-        Served::Datagram(_) => {
-            log::warn!(
-                "{VARIABLE} protects connections only: these datagrams are served without authentication"
-            );
-            Ok(served)
-        }
+        // A service that serves datagrams has said that it does not honour keys.
+        Served::Datagram(_) => Err(Failure::usage("a key does not protect datagrams")),
     }
 }
 

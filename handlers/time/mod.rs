@@ -20,7 +20,9 @@ use socketserver::{
 };
 
 use crate::common::reflectors::answers_itself;
-use crate::service::{Context, Failure, Served, Service, refusal_line};
+use crate::service::{
+    Context, FOR_CONNECTIONS, Failure, Served, Service, Unsupported, refusal_line,
+};
 use format::{Format, Style};
 
 /// The options of `serve time`.
@@ -37,13 +39,25 @@ pub struct Time {
     #[arg(long, env = "SOCKETSERVER_UDP")]
     udp: bool,
     /// Answer the clients of SNTP (implies --udp)
-    #[arg(long, env = "SOCKETSERVER_SNTP", conflicts_with_all = ["format", "utc"])]
+    #[arg(long, env = "SOCKETSERVER_SNTP")]
     sntp: bool,
 }
+
+/// How the time is written as text.
+const FOR_TEXT: Unsupported = Unsupported {
+    options: &["format", "utc"],
+    reason: "SNTP has a format of its own, in UTC",
+};
 
 impl Service for Time {
     const NAME: &'static str = "time";
     const PORT: u16 = 9999;
+
+    fn unsupported(&self) -> Vec<Unsupported> {
+        let datagrams = (self.udp || self.sntp).then_some(FOR_CONNECTIONS);
+        let text = self.sntp.then_some(FOR_TEXT);
+        datagrams.into_iter().chain(text).collect()
+    }
 
     fn open(self, _: &Context) -> std::result::Result<Served, Failure> {
         if self.sntp {

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::{duration, size};
+use crate::cli::{size, time_limit};
 use crate::common::store::{OnDuplicate, Store, StoreOptions};
 use crate::service::{Context, Failure, Served, Service};
 pub use handler::UploadHandler;
@@ -49,7 +49,7 @@ pub struct Upload {
     #[arg(long, env = "SOCKETSERVER_KEEP_PATHS")]
     keep_paths: bool,
     /// How long an upload that was cut can be resumed
-    #[arg(long, value_name = "TIME", default_value = "24h", env = "SOCKETSERVER_PARTIAL_EXPIRY", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", env = "SOCKETSERVER_PARTIAL_EXPIRY", value_parser = time_limit)]
     partial_expiry: Duration,
     /// Answer before a file is on the disk: faster, but a power cut may lose it
     #[arg(long, env = "SOCKETSERVER_NO_FSYNC")]

@@ -12,6 +12,7 @@ mod every_service;
 mod exec;
 mod exec_killed;
 mod exec_processes;
+mod honoured;
 mod http_after_upload;
 mod http_archive;
 mod http_behind_proxies;
