@@ -71,7 +71,7 @@ impl Service for Upload {
     const NAME: &'static str = "upload";
     const PORT: u16 = 9000;
 
-    fn open(self, _: &Context) -> Result<Served, Failure> {
+    fn open(self, context: &Context) -> Result<Served, Failure> {
         let options = StoreOptions {
             max_size: self.max_size,
             quota: self.quota,
@@ -83,6 +83,9 @@ impl Service for Upload {
             .map_err(|error| {
                 Failure::usage(format!("the folder {}: {error}", self.dir.display()))
             })?;
+        if !context.forks {
+            store.expire_in_background();
+        }
         let settings = Arc::new(Settings {
             store,
             on_duplicate: self.on_duplicate,
