@@ -12,7 +12,7 @@ use crate::sys;
 /// The exit code of a process that a second Ctrl-C ended.
 const FORCED_EXIT_CODE: i32 = 130;
 
-/// From now on the first SIGINT or SIGTERM ends `server` gracefully, as [`ServerHandle::shutdown`]
+/// From now on the first SIGINT or SIGTERM ends `server` gracefully, as [`ServerHandle::close`]
 /// does, and a second one the process, at once, with exit code 130. No thread is started for it.
 ///
 /// # Errors

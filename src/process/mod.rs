@@ -1,9 +1,11 @@
-//! The ways to process requests: what Python reaches by mixing a class into the server.
+//! The concurrency models: what Python reaches by mixing a class into the server.
 
 pub(crate) mod accept;
+mod acceptor;
 mod blocking;
 pub(crate) mod datagrams;
 mod dispatcher;
+pub(crate) mod engine;
 mod forking;
 mod pool;
 pub(crate) mod registry;
@@ -11,16 +13,15 @@ pub(crate) mod sources;
 mod synchronous;
 mod thread_per_request;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::address::ClientAddress;
-use crate::handle::Core;
+use crate::handle::{Core, InFlight};
 use crate::request::DatagramRequest;
 use crate::session::Session;
 use datagrams::DatagramJob;
-pub(crate) use dispatcher::Dispatcher;
 pub use forking::ForkingMixIn;
-pub(crate) use pool::Pool;
 pub use pool::ThreadingMixIn;
 use registry::Registry;
 use sources::Sources;
@@ -52,23 +53,64 @@ pub trait ProcessRequest: Send + Sync + 'static {
     /// The grace time is over: ends those requests. Defaults to nothing.
     fn abort(&self) {}
 
-    /// Waits for the threads that were started, where Python would (`block_on_close`). Defaults to
-    /// nothing.
-    fn server_close(&self) {}
-
-    /// The pool, for a server that leaves accepting to it.
-    #[doc(hidden)]
-    fn pool(&self) -> Option<&ThreadingMixIn> {
-        None
+    /// Whether dropping the server waits for the requests in flight (Python's `block_on_close`, for
+    /// threads that are not daemons). Defaults to true.
+    fn blocks_on_close(&self) -> bool {
+        true
     }
 
-    /// Why this can't work in the present process, before anything is accepted.
+    /// Waits, without a limit, for what the grace time has not ended: threads that ignore it.
+    /// Called when the server is dropped, if [`blocks_on_close`](ProcessRequest::blocks_on_close).
+    /// Defaults to nothing.
+    fn server_close(&self) {}
+
+    /// Whether requests are served in forked processes. The server then keeps its counters in
+    /// memory that these share, and refuses settings that only one process can honour. Defaults to
+    /// false.
+    fn forks(&self) -> bool {
+        false
+    }
+
+    /// The requests that go on in other processes, for [`ServerHandle::in_flight`]. Defaults to
+    /// none.
+    ///
+    /// [`ServerHandle::in_flight`]: crate::ServerHandle::in_flight
+    fn in_flight(&self) -> Vec<InFlight> {
+        Vec::new()
+    }
+
+    /// Whether this can work in the present process. Called before anything is accepted. Defaults
+    /// to `Ok`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported).
-    #[doc(hidden)]
+    /// [`Error::Unsupported`](crate::Error::Unsupported) if it can't: the server then does not
+    /// serve.
     fn check(&self) -> crate::error::Result<()> {
         Ok(())
+    }
+
+    /// Who accepts. Defaults to [`Accepting::by_server`]; a model that passes every request on to a
+    /// [`ThreadingMixIn`] may return what that one returns, and then sees no request itself.
+    fn accepting(&self) -> Accepting {
+        Accepting::by_server()
+    }
+}
+
+/// Who accepts the connections and datagrams of a server, from [`ProcessRequest::accepting`].
+#[derive(Clone, Debug)]
+pub struct Accepting(AcceptingKind);
+
+#[derive(Clone, Debug)]
+enum AcceptingKind {
+    Server,
+    Pool(ThreadingMixIn),
+}
+
+impl Accepting {
+    /// The thread of `serve_forever` accepts, and calls
+    /// [`process_request`](ProcessRequest::process_request).
+    pub fn by_server() -> Accepting {
+        Accepting(AcceptingKind::Server)
     }
 }
 
@@ -96,7 +138,7 @@ impl Request {
         }
     }
 
-    fn core(&self) -> &Core {
+    fn core(&self) -> &Arc<Core> {
         match &self.0 {
             RequestKind::Stream { session, .. } => session.core(),
             RequestKind::Datagram { job, .. } => job.core(),
@@ -109,7 +151,15 @@ impl Request {
             RequestKind::Stream {
                 session, registry, ..
             } => blocking::run(&registry, session),
-            RequestKind::Datagram { request, job } => job.handle(request),
+            RequestKind::Datagram { request, job } => {
+                let core = Arc::clone(job.core());
+                let client = request.client_address.clone();
+                let _handler = core.enter_handler();
+                let serve = AssertUnwindSafe(|| job.handle(request));
+                if let Err(panic) = catch_unwind(serve) {
+                    core.report_panic(&client, &*panic);
+                }
+            }
         }
     }
 }

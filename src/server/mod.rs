@@ -1,42 +1,54 @@
 //! The servers.
 
+mod bind;
 mod builder;
 
-use std::marker::PhantomData;
-use std::net::{TcpListener, UdpSocket};
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::address::{Address, ServerAddress};
+use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::bind::{BindOptions, Datagram, Listener};
+use crate::clock::deadline;
 use crate::error::Result;
 use crate::handle::{Core, LifecyclePhase, ServerHandle};
+use crate::hooks::ServerHooks;
+use crate::process::ProcessRequest;
 use crate::process::accept::StreamListener;
 use crate::process::datagrams::{DatagramClass, DatagramJob};
+use crate::process::engine::{self, Engine};
 use crate::process::sources::Source;
-use crate::process::{Dispatcher, Pool, ProcessRequest, ThreadingMixIn};
 use crate::session::StreamService;
 pub use builder::Builder;
 
-/// How long handlers that were cut get to notice it.
+/// How long handlers that were aborted get to notice it.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A server: sockets that listen, handlers, and a way to process requests. Made by [`Builder`].
+/// A server: sockets that listen, handlers, and a concurrency model. Made by [`Builder`].
 ///
-/// Dropping it closes the listening sockets; see [`server_close`](Server::server_close).
-pub struct Server<S> {
+/// Dropping it closes the listening sockets, lets the requests in flight end within the grace time,
+/// and then waits for threads or children where Python does (`block_on_close`), as leaving Python's
+/// `with server:` does. A panic that unwinds through the server's owner waits for the grace time at
+/// most.
+pub struct Server {
     core: Arc<Core>,
     process: Arc<dyn ProcessRequest>,
+    /// Made when it is first needed.
+    engine: Option<Arc<dyn Engine>>,
+    service: Service,
     sources: Vec<Source>,
     addresses: Vec<ServerAddress>,
-    service: Option<Arc<StreamService>>,
-    datagrams: Option<DatagramClass>,
     bind: BindOptions,
     times: ServerTimes,
-    dispatcher: Option<Dispatcher>,
-    kind: PhantomData<fn() -> S>,
+    /// Whether nothing was begun since the requests in flight were last waited for.
+    is_drained: bool,
+}
+
+/// What a server's sockets carry, and who handles it.
+enum Service {
+    Stream(Arc<StreamService>),
+    Datagrams(DatagramClass),
 }
 
 #[derive(Clone, Debug)]
@@ -45,19 +57,20 @@ struct ServerTimes {
     timeout: Option<Duration>,
     /// For `service_actions`; `None` when there are no hooks.
     interval: Option<Duration>,
-    grace: Duration,
 }
 
-/// Serves TCP connections (Python's `TCPServer`).
-pub type TcpServer = Server<TcpListener>;
-/// Serves UDP datagrams (Python's `UDPServer`).
-pub type UdpServer = Server<UdpSocket>;
-/// Serves connections to a Unix socket (Python's `UnixStreamServer`).
-pub type UnixStreamServer = Server<UnixListener>;
-/// Serves datagrams to a Unix socket (Python's `UnixDatagramServer`).
-pub type UnixDatagramServer = Server<UnixDatagram>;
+/// Serves TCP connections (Python's `TCPServer`): the same type as every server.
+pub type TcpServer = Server;
+/// Serves UDP datagrams (Python's `UDPServer`): the same type as every server.
+pub type UdpServer = Server;
+/// Serves connections to a Unix socket (Python's `UnixStreamServer`): the same type as every
+/// server.
+pub type UnixStreamServer = Server;
+/// Serves datagrams to a Unix socket (Python's `UnixDatagramServer`): the same type as every
+/// server.
+pub type UnixDatagramServer = Server;
 
-impl<S> Server<S> {
+impl Server {
     /// Where the server listens (Python's `server_address`); the first, if there are several.
     pub fn server_address(&self) -> &ServerAddress {
         &self.addresses[0]
@@ -73,122 +86,128 @@ impl<S> Server<S> {
         ServerHandle(Arc::clone(&self.core))
     }
 
-    /// Serves until [`ServerHandle::shutdown`], and then until the requests in flight have ended or
-    /// the grace time is over; what is still running then is cut. At once after an earlier
-    /// shutdown. Nothing is polled for: a shutdown takes effect immediately (Python looks every
-    /// `poll_interval`).
+    /// Gets ready to serve: checks that the concurrency model works in this process, and starts the
+    /// pool's threads. [`serve_forever`](Server::serve_forever) does it too; a program that
+    /// announces that it is ready calls this first. (The socket listens since it was bound, unlike
+    /// Python's.)
     ///
     /// # Errors
-    /// When the system refuses a poller or a thread, or the way to process can't work here.
+    /// When the system refuses a poller or a thread, or the concurrency model can't work here.
+    pub fn server_activate(&mut self) -> Result<()> {
+        self.engine().map(drop)
+    }
+
+    /// Serves until [`ServerHandle::shutdown`], and then until the requests in flight have ended or
+    /// the grace time is over; what is still running then is aborted, and a handler that does not
+    /// notice that gets 500 ms more. Nothing is polled for: a shutdown takes effect immediately
+    /// (Python looks every `poll_interval`).
+    ///
+    /// It may be called again, unless the server was [closed](ServerHandle::close). It returns at
+    /// once if a shutdown was asked for since it returned last.
+    ///
+    /// # Errors
+    /// As for [`server_activate`](Server::server_activate).
     pub fn serve_forever(&mut self) -> Result<()> {
-        self.process.check()?;
-        let result = match self.process.pool().cloned() {
-            Some(pool) => self.serve_by_pool(&pool),
-            None => self.serve_by_dispatcher(),
+        let engine = self.engine()?;
+        let result = if self.core.begin() {
+            self.is_drained = false;
+            self.serve_until_shutdown(&*engine)
+        } else {
+            Ok(())
         };
+        self.wind_down();
         self.core.end();
         result
     }
 
     /// Waits for one request, at most for the builder's `timeout`, and has it processed; calls
-    /// `handle_timeout` if none came.
+    /// `handle_timeout` if none came. Returns at once if a shutdown was asked for.
+    ///
+    /// Where requests are processed in threads or children, this returns when the request was
+    /// handed over. The connection then lives on until it ends, a shutdown finds it idle, or the
+    /// server is dropped.
     ///
     /// # Errors
-    /// As for [`serve_forever`](Server::serve_forever).
+    /// As for [`server_activate`](Server::server_activate).
     pub fn handle_request(&mut self) -> Result<()> {
-        self.process.check()?;
-        let until = self
-            .times
-            .timeout
-            .and_then(|timeout| Instant::now().checked_add(timeout));
-        let process = Arc::clone(&self.process);
-        let served = self.dispatcher()?.handle_one(&*process, until)?;
-        self.process.service_actions();
+        let engine = self.engine()?;
+        if !self.core.begin_request() {
+            return Ok(());
+        }
+        self.is_drained = false;
+        let until = deadline(Instant::now(), self.times.timeout);
+        let served = engine.handle_one(&self.sources, until)?;
         if !served && self.core.is_serving() {
-            self.core.hooks.handle_timeout();
+            self.call_hook(|hooks| hooks.handle_timeout());
         }
         Ok(())
     }
 
-    /// Closes the listening sockets, and waits for threads or children where Python does
-    /// (`block_on_close`). Dropping the server closes the sockets too, but waits for nobody.
-    pub fn server_close(mut self) {
-        self.core.enter(LifecyclePhase::Draining);
-        self.close_sockets();
-        self.process.server_close();
+    /// Closes the listening sockets, and waits for the requests in flight, exactly as dropping the
+    /// server does.
+    pub fn server_close(self) {
+        drop(self);
     }
 
-    fn dispatcher(&mut self) -> Result<&Dispatcher> {
-        let dispatcher = match self.dispatcher.take() {
-            Some(dispatcher) => dispatcher,
-            None => Dispatcher::new(&self.core, &self.sources)?,
-        };
-        if self.process.pool().is_none() {
-            dispatcher.register_waker();
+    /// The descriptor of the first listening socket (Python's `fileno`), to wait for it by poll(2).
+    /// `None` once the sockets are closed, where Python returns -1.
+    pub fn fileno(&self) -> Option<BorrowedFd<'_>> {
+        self.sources.first().map(AsFd::as_fd)
+    }
+
+    /// Calls a hook that is not about a client.
+    fn call_hook(&self, call: impl FnOnce(&dyn ServerHooks)) {
+        self.core.call_hook(&ClientAddress::Memory, call);
+    }
+
+    fn engine(&mut self) -> Result<Arc<dyn Engine>> {
+        self.core.set_serving_thread();
+        self.process.check()?;
+        if let Some(engine) = &self.engine {
+            return Ok(Arc::clone(engine));
         }
-        Ok(self.dispatcher.insert(dispatcher))
+        let engine = engine::for_model(&self.process, &self.core)?;
+        Ok(Arc::clone(self.engine.insert(engine)))
     }
 
-    fn serve_by_dispatcher(&mut self) -> Result<()> {
-        let process = Arc::clone(&self.process);
+    /// The loop of every server, whatever its engine: paces `service_actions`.
+    fn serve_until_shutdown(&self, engine: &dyn Engine) -> Result<()> {
+        engine.listen(&self.sources)?;
         let interval = self.times.interval;
-        let result = self.dispatcher()?.run(&*process, interval);
-        self.core.enter(LifecyclePhase::Draining); // an error ends it as a shutdown does
-        let dispatcher = self.dispatcher.take();
-        dispatcher.iter().for_each(Dispatcher::stop_listening);
-        self.close_sockets();
-        self.drain(|| dispatcher.as_ref().map_or(0, Dispatcher::abort));
-        Ok(result?)
-    }
-
-    fn serve_by_pool(&mut self, pool: &ThreadingMixIn) -> Result<()> {
-        let engine = pool.engine(&self.core.clock)?;
-        ThreadingMixIn::register_waker(&engine, &self.core);
-        let mut indices = Vec::new();
-        let added = self.sources.iter().try_for_each(|source| {
-            indices.push(engine.add_source(source.clone())?);
-            Ok(())
-        });
-        if added.is_ok() {
-            self.wait_for_shutdown();
-        }
-        self.core.enter(LifecyclePhase::Draining); // an error ends it as a shutdown does
-        indices
-            .into_iter()
-            .for_each(|index| engine.remove_source(index));
-        self.close_sockets();
-        engine.close_idle_connections(&self.core);
-        self.drain(|| Pool::abort(&engine, &self.core));
-        added
-    }
-
-    fn wait_for_shutdown(&self) {
-        let mut next = self
-            .times
-            .interval
-            .map(|interval| Instant::now() + interval);
+        let mut next = deadline(Instant::now(), interval);
         while self.core.is_serving() {
-            self.core
-                .wake_pipe
-                .wait(next.map(|due| due.saturating_duration_since(Instant::now())));
-            self.core.handle_wake();
-            if let (Some(due), Some(interval)) = (next, self.times.interval)
-                && due <= Instant::now()
-            {
-                self.core.hooks.service_actions();
-                next = Some(Instant::now() + interval);
+            engine.serve_until(next)?;
+            if next.is_some_and(|due| due <= Instant::now()) {
+                self.call_hook(|hooks| hooks.service_actions());
+                next = deadline(Instant::now(), interval);
             }
         }
+        Ok(())
     }
 
-    fn close_sockets(&mut self) {
-        self.dispatcher = None;
-        self.sources.clear();
+    /// Accepts nothing more, and ends what is still running. An error of `serve_forever` ends it as
+    /// a shutdown does.
+    fn wind_down(&mut self) {
+        self.core.enter(LifecyclePhase::Draining);
+        let engine = self.engine.clone();
+        if let Some(engine) = &engine {
+            engine.stop_listening();
+        }
+        if self.core.is_closed() {
+            self.sources.clear();
+        }
+        if let Some(engine) = engine
+            && !std::mem::replace(&mut self.is_drained, true)
+        {
+            engine.close_idle();
+            self.drain(&*engine);
+        }
     }
 
-    /// Lets the requests in flight end within the grace time; then cuts them.
-    fn drain(&self, cut: impl Fn() -> usize) {
-        let until = Instant::now() + self.times.grace;
+    /// Lets the requests in flight end within the grace time, which began when the shutdown was
+    /// asked for; then aborts them.
+    fn drain(&self, engine: &dyn Engine) {
+        let until = self.core.grace_deadline();
         let handle = self.handle();
         for request in handle.in_flight() {
             log::info!(
@@ -197,30 +216,21 @@ impl<S> Server<S> {
                 request.since.elapsed()
             );
         }
-        // Children first: a connection counts as open until its process is reaped.
-        if self.wait_for_children(LifecyclePhase::Draining, until)
-            && self.core.wait_drained(LifecyclePhase::Draining, until)
-        {
+        if engine.wait_drained(LifecyclePhase::Draining, until) {
             return;
         }
         for request in handle.in_flight() {
             log::warn!(
-                "cutting {}, busy for {:.1?}",
+                "aborting {}, busy for {:.1?}",
                 request.client_address,
                 request.since.elapsed()
             );
         }
-        let children = self.process.pending();
         self.core.enter(LifecyclePhase::Aborting);
-        self.process.abort();
-        self.core
-            .stats
-            .aborted
-            .fetch_add((cut() + children) as u64, Relaxed);
-        let until = Instant::now() + ABORT_TIMEOUT;
-        if !(self.wait_for_children(LifecyclePhase::Aborting, until)
-            && self.core.wait_drained(LifecyclePhase::Aborting, until))
-        {
+        let aborted = engine.abort() as u64;
+        self.core.stats.aborted.fetch_add(aborted, Relaxed);
+        let until = deadline(Instant::now(), Some(ABORT_TIMEOUT));
+        if !engine.wait_drained(LifecyclePhase::Aborting, until) {
             log::warn!(
                 "{} connections are still in a handler's hands",
                 self.core.open_connections()
@@ -228,40 +238,20 @@ impl<S> Server<S> {
         }
     }
 
-    /// Waits for requests that run in other processes. Their end can't be waited for with a
-    /// deadline, so this looks.
-    fn wait_for_children(&self, phase: LifecyclePhase, until: Instant) -> bool {
-        loop {
-            self.process.service_actions();
-            if self.process.pending() == 0 {
-                return true;
-            }
-            if Instant::now() >= until || self.core.phase() != phase {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl<S> Server<S> {
     /// Listens at another address too, with the same handlers, limits and threads.
     ///
     /// # Errors
     /// [`Error::Bind`](crate::Error::Bind).
     pub fn listen_also(&mut self, address: &Address) -> Result<()> {
-        if self.datagrams.is_some() {
-            let socket = Datagram::bind(address, &self.bind)?;
-            self.add_datagram_socket(socket);
-        } else {
-            let listener = Listener::bind(address, &self.bind)?;
-            self.add_listener(listener);
+        match &self.service {
+            Service::Stream(_) => self.add_listener(Listener::bind(address, &self.bind)?),
+            Service::Datagrams(_) => self.add_datagram_socket(Datagram::bind(address, &self.bind)?),
         }
         Ok(())
     }
 
     fn add_listener(&mut self, listener: Listener) {
-        if let Some(service) = &self.service {
+        if let Service::Stream(service) = &self.service {
             self.addresses.push(listener.server_address().clone());
             let listener = StreamListener::new(
                 Arc::new(listener),
@@ -269,35 +259,35 @@ impl<S> Server<S> {
                 Arc::clone(&self.core),
             );
             self.sources.push(Source::Listener(Arc::new(listener)));
-            self.dispatcher = None;
         }
     }
 
     fn add_datagram_socket(&mut self, socket: Datagram) {
-        if let Some(class) = &self.datagrams {
+        if let Service::Datagrams(class) = &self.service {
             self.addresses.push(socket.server_address().clone());
             let job = DatagramJob::new(Arc::new(socket), Arc::clone(&self.core), Arc::clone(class));
             self.sources.push(Source::Datagrams(Arc::new(job)));
-            self.dispatcher = None;
         }
     }
 }
 
-impl<S> std::os::fd::AsFd for Server<S> {
-    /// The first listening socket (Python's `fileno`).
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.sources[0].as_fd()
-    }
-}
-
-impl<S> Drop for Server<S> {
+impl Drop for Server {
     fn drop(&mut self) {
-        self.core.enter(LifecyclePhase::Draining);
+        self.core.close();
+        // A handler that drops its own server must not wait for itself. Requests that Python leaves
+        // to themselves (`daemon_threads`, no `block_on_close`) are not waited for.
+        let blocks = self.process.blocks_on_close() && !self.core.is_called_by_handler();
+        self.is_drained |= !blocks;
+        self.wind_down();
+        if blocks && !std::thread::panicking() {
+            self.process.server_close();
+        }
+        self.core.set_waker(None);
         self.core.end();
     }
 }
 
-impl<S> std::fmt::Debug for Server<S> {
+impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server")
             .field("addresses", &self.addresses)

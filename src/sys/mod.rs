@@ -3,7 +3,9 @@
 
 mod descriptors;
 mod destination;
+mod shared;
 mod signals;
+mod transport;
 mod usage;
 
 use std::io;
@@ -11,7 +13,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 pub(crate) use descriptors::{close_inherited_on_exec, duplicate};
 pub(crate) use destination::{ask_for_destination, receive_with_destination, send_from};
+pub(crate) use shared::Shared;
 pub(crate) use signals::{is_ignored, reset_ignored_signals, unblock_signals};
+pub(crate) use transport::unacknowledged;
 pub(crate) use usage::ThreadUsage;
 
 /// Which side of a fork this is.

@@ -53,6 +53,7 @@ mod ping;
 mod ping_client;
 mod ping_client_signals;
 mod refusals;
+mod shortages;
 mod time;
 mod time_clients;
 mod tls;

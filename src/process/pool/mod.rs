@@ -1,10 +1,15 @@
 //! The pool: leader and followers over one poller.
 
+mod connections;
+mod ending;
 mod engine;
+mod leader;
+mod pool_engine;
 mod scheduler;
 mod sync;
 mod threads;
 mod usage;
+mod workers;
 
 use std::io;
 use std::num::NonZero;
@@ -12,11 +17,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{ProcessRequest, Request, RequestKind};
+use super::{Accepting, AcceptingKind, ProcessRequest, Request, RequestKind};
 use crate::clock::Clock;
-use crate::handle::Core;
-pub(crate) use engine::Pool;
-use engine::PoolWaker;
+use engine::Pool;
+pub(crate) use pool_engine::PoolEngine;
 use scheduler::PoolSize;
 
 /// A pool of threads, whose idle connections hold none (Python's `ThreadingMixIn` starts a thread
@@ -31,7 +35,7 @@ pub struct ThreadingMixIn {
 
 struct PoolShared {
     size: Mutex<(usize, usize)>,
-    engine: Mutex<Option<Arc<Pool>>>,
+    pool: Mutex<Option<Arc<Pool>>>,
 }
 
 impl Default for ThreadingMixIn {
@@ -40,7 +44,7 @@ impl Default for ThreadingMixIn {
         ThreadingMixIn {
             shared: Arc::new(PoolShared {
                 size,
-                engine: Mutex::new(None),
+                pool: Mutex::new(None),
             }),
         }
     }
@@ -56,11 +60,15 @@ impl ThreadingMixIn {
         ThreadingMixIn::default()
     }
 
-    /// How many threads stay, even without work. Defaults to twice the number of cores, at least 4.
-    /// No more of them are awake than there are cores, unless handlers block. Counts until the
-    /// first server serves.
+    /// The largest number of threads that a pool can have.
+    pub const MAX_THREADS: usize = 65_536;
+
+    /// How many threads stay, even without work. Range: 1 to
+    /// [`MAX_THREADS`](ThreadingMixIn::MAX_THREADS); other values are moved into it. Defaults to
+    /// twice the number of cores, at least 4. No more of them are awake than there are cores,
+    /// unless handlers block. Has no effect after the first server has begun to serve.
     pub fn threads(self, count: usize) -> Self {
-        self.shared.size.lock().0 = count.max(1);
+        self.shared.size.lock().0 = count.clamp(1, ThreadingMixIn::MAX_THREADS);
         self
     }
 
@@ -69,49 +77,44 @@ impl ThreadingMixIn {
         (2 * cores()).max(4)
     }
 
-    /// How many threads there may be while handlers block. Defaults to 256. Counts until the first
-    /// server serves.
+    /// How many threads there may be while handlers block. Range: 1 to
+    /// [`MAX_THREADS`](ThreadingMixIn::MAX_THREADS); other values are moved into it. Defaults to
+    /// 256. Two threads more, which call no `handle`, look after the pool: one replaces threads
+    /// that are stuck, the other ends connections while all are. Has no effect after the first
+    /// server has begun to serve.
     pub fn max_threads(self, count: usize) -> Self {
-        self.shared.size.lock().1 = count.max(1);
+        self.shared.size.lock().1 = count.clamp(1, ThreadingMixIn::MAX_THREADS);
         self
     }
 
-    /// The pool at work; the first caller's clock is everybody's.
-    pub(crate) fn engine(&self, clock: &Clock) -> io::Result<Arc<Pool>> {
+    /// The pool at work, whose deadlines go by the clock of the server that came first.
+    pub(crate) fn pool(&self, clock: &Clock) -> io::Result<Arc<Pool>> {
         let (threads, max_threads) = *self.shared.size.lock();
-        let mut engine = self.shared.engine.lock();
-        let engine = match &mut *engine {
-            Some(engine) => Arc::clone(engine),
+        let mut shared = self.shared.pool.lock();
+        let pool = match &mut *shared {
+            Some(pool) => Arc::clone(pool),
             none => {
-                let most = max_threads.max(threads);
-                Arc::clone(none.insert(Pool::new(
-                    PoolSize {
-                        least: threads,
-                        most,
-                        awake: cores(),
-                    },
-                    clock.clone(),
-                )?))
+                let size = PoolSize {
+                    min_threads: threads,
+                    max_threads: max_threads.max(threads),
+                    max_awake: cores(),
+                };
+                Arc::clone(none.insert(Pool::new(size, clock.clone())?))
             }
         };
-        engine.start(threads)?;
-        Ok(engine)
-    }
-
-    /// Has the server's handle reach the pool.
-    pub(crate) fn register_waker(engine: &Arc<Pool>, core: &Arc<Core>) {
-        core.set_waker(Arc::new(PoolWaker {
-            pool: Arc::clone(engine),
-            core: Arc::downgrade(core),
-        }));
+        if let Err(error) = pool.start(threads) {
+            *shared = None; // its threads have ended; a later server tries with a new pool
+            return Err(error);
+        }
+        Ok(pool)
     }
 }
 
 impl ProcessRequest for ThreadingMixIn {
     fn process_request(&self, request: Request) {
         match request.0 {
-            RequestKind::Stream { session, .. } => match self.engine(&session.core().clock) {
-                Ok(engine) => engine.submit(session),
+            RequestKind::Stream { session, .. } => match self.pool(&session.core().clock) {
+                Ok(pool) => pool.submit(session),
                 Err(error) => log::error!(
                     "{}: the pool can't start: {error}",
                     session.client_address()
@@ -121,15 +124,15 @@ impl ProcessRequest for ThreadingMixIn {
         }
     }
 
-    fn pool(&self) -> Option<&ThreadingMixIn> {
-        Some(self)
+    fn accepting(&self) -> Accepting {
+        Accepting(AcceptingKind::Pool(self.clone()))
     }
 }
 
 impl Drop for PoolShared {
     fn drop(&mut self) {
-        if let Some(engine) = self.engine.get_mut() {
-            engine.stop();
+        if let Some(pool) = self.pool.get_mut() {
+            pool.stop();
         }
     }
 }

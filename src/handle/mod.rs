@@ -1,0 +1,274 @@
+//! The state that a server, its connections and its handles share.
+
+mod admissions;
+mod from_children;
+mod handler_thread;
+mod life_cycle;
+mod server_handle;
+mod serving_thread;
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::address::ClientAddress;
+use crate::clock::Clock;
+use crate::config::{Limits, Timeouts};
+use crate::error::{Error, panic_message};
+use crate::hooks::ServerHooks;
+use crate::stats::{Stats, StatsSnapshot};
+use crate::sys::Shared;
+use crate::trace::Trace;
+use crate::wake_pipe::WakePipe;
+use admissions::Admissions;
+pub(crate) use admissions::{Admission, RefusalSlot};
+use from_children::FromChildren;
+use life_cycle::LifeCycle;
+pub(crate) use life_cycle::LifecyclePhase;
+pub use server_handle::{InFlight, ServerHandle};
+use serving_thread::ServingThread;
+
+/// What a server's engine is asked by the server's handles.
+pub(crate) trait Waker: Send + Sync {
+    /// The server is going down: idle connections that threads wait for must end.
+    fn phase_changed(&self) {}
+    /// The connections that are within a message.
+    fn in_flight(&self) -> Vec<InFlight>;
+    /// Fills in what the engine knows of the present moment.
+    fn gauges(&self, snapshot: &mut StatsSnapshot);
+}
+
+/// One server's state.
+pub(crate) struct Core {
+    // Configuration: never changes.
+    pub(crate) timeouts: Timeouts,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) hooks: Box<dyn ServerHooks>,
+    pub(crate) trace: Option<Arc<dyn Trace>>,
+    // State.
+    /// Forked children count here too.
+    pub(crate) stats: Shared<Stats>,
+    pub(crate) wake_pipe: WakePipe,
+    from_children: Shared<FromChildren>,
+    life_cycle: LifeCycle,
+    admissions: Admissions,
+    serving_thread: ServingThread,
+    /// The engine, once there is one.
+    waker: Mutex<Option<Arc<dyn Waker>>>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        timeouts: Timeouts,
+        limits: Limits,
+        clock: Clock,
+        hooks: Box<dyn ServerHooks>,
+        trace: Option<Arc<dyn Trace>>,
+        grace: Duration,
+        forks: bool,
+    ) -> io::Result<Core> {
+        Ok(Core {
+            timeouts,
+            limits,
+            clock,
+            hooks,
+            trace,
+            stats: Shared::new(Stats::default(), forks)?,
+            wake_pipe: WakePipe::new()?,
+            from_children: Shared::new(FromChildren::default(), forks)?,
+            life_cycle: LifeCycle::new(grace),
+            admissions: Admissions::default(),
+            serving_thread: ServingThread::default(),
+            waker: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn phase(&self) -> LifecyclePhase {
+        self.life_cycle.phase()
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        self.phase() == LifecyclePhase::Serving
+    }
+
+    /// Moves on to `phase`, and wakes those who wait; going back is ignored. In a forked child this
+    /// asks the parent to.
+    pub(crate) fn enter(&self, phase: LifecyclePhase) {
+        if self.life_cycle.is_forked() {
+            self.from_children.ask(phase);
+            self.wake_pipe.wake();
+            return;
+        }
+        if self.life_cycle.enter(phase) {
+            self.wake_pipe.wake();
+            self.wake_pipe.close();
+            self.life_cycle.notify();
+            self.phase_changed();
+        }
+    }
+
+    fn phase_changed(&self) {
+        // Cloned, as the waker may call back into this core.
+        let waker = self.waker.lock().clone();
+        if let Some(waker) = waker {
+            waker.phase_changed();
+        }
+    }
+
+    /// As [`enter`](Core::enter) with `Draining`; the server then closes its sockets, and never
+    /// serves again.
+    pub(crate) fn close(&self) {
+        if self.life_cycle.is_forked() {
+            self.from_children.ask_to_close();
+        } else {
+            self.life_cycle.close();
+        }
+        self.enter(LifecyclePhase::Draining);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.life_cycle.is_closed()
+    }
+
+    /// `serve_forever` is called. False if it must return at once.
+    pub(crate) fn begin(&self) -> bool {
+        self.wake_pipe_reopened(self.life_cycle.begin())
+    }
+
+    /// `handle_request` is called. False if it must return at once.
+    pub(crate) fn begin_request(&self) -> bool {
+        self.is_serving() || self.wake_pipe_reopened(self.life_cycle.begin_request())
+    }
+
+    fn wake_pipe_reopened(&self, may_serve: bool) -> bool {
+        if may_serve {
+            self.wake_pipe.reopen();
+        }
+        // A shutdown in between has found the pipe open, and would not be heard of.
+        if may_serve && !self.is_serving() {
+            self.wake_pipe.close();
+        }
+        may_serve
+    }
+
+    /// Whether `serve_forever` is running, and so ends what a shutdown must end.
+    pub(crate) fn is_running(&self) -> bool {
+        self.life_cycle.is_running()
+    }
+
+    /// When the grace time is over. `None` while the server serves, and for a grace time without
+    /// end.
+    pub(crate) fn grace_deadline(&self) -> Option<Instant> {
+        self.life_cycle.grace_deadline()
+    }
+
+    /// Calls one of the server's hooks for `client`. A panic in it is counted and reported to
+    /// `handle_error`; it ends neither the thread nor the server. Returns `None` after a panic.
+    pub(crate) fn call_hook<T>(
+        &self,
+        client: &ClientAddress,
+        call: impl FnOnce(&dyn ServerHooks) -> T,
+    ) -> Option<T> {
+        match catch_unwind(AssertUnwindSafe(|| call(&*self.hooks))) {
+            Ok(value) => Some(value),
+            Err(panic) => {
+                self.report_panic(client, &*panic);
+                None
+            }
+        }
+    }
+
+    /// Reports an error to `handle_error`. A panic of the hook itself is only logged.
+    pub(crate) fn report(&self, client: &ClientAddress, error: &Error) {
+        let report = || self.hooks.handle_error(client, error);
+        if catch_unwind(AssertUnwindSafe(report)).is_err() {
+            log::error!("{client}: handle_error panicked; it was called for: {error}");
+        }
+    }
+
+    /// Counts a panic that no other guard caught, and reports it to `handle_error`.
+    pub(crate) fn report_panic(&self, client: &ClientAddress, panic: &(dyn Any + Send)) {
+        self.stats.panics.fetch_add(1, Ordering::Relaxed);
+        self.report(client, &Error::Panicked(panic_message(panic)));
+    }
+
+    /// Counts a connection that could not be served, or that its process did not serve to its end,
+    /// and reports it to `handle_error`.
+    pub(crate) fn report_failure(&self, client: &ClientAddress, error: &Error) {
+        self.stats.failed.fetch_add(1, Ordering::Relaxed);
+        self.report(client, error);
+    }
+
+    pub(crate) fn set_waker(&self, waker: Option<Arc<dyn Waker>>) {
+        let before = std::mem::replace(&mut *self.waker.lock(), waker);
+        drop(before); // not under the lock: it may be the last that holds a pool
+    }
+
+    pub(crate) fn open_connections(&self) -> usize {
+        self.admissions.open()
+    }
+
+    /// `serve_forever` has returned, or never will be called.
+    pub(crate) fn end(&self) {
+        self.life_cycle.end();
+    }
+
+    pub(crate) fn datagram_started(&self) {
+        self.admissions.datagram_started();
+    }
+
+    pub(crate) fn datagram_finished(&self) {
+        if self.admissions.datagram_finished() {
+            self.notify_if_drained();
+        }
+    }
+
+    /// Wakes those in [`wait_drained`](Core::wait_drained).
+    fn notify_if_drained(&self) {
+        if !self.is_serving() {
+            self.life_cycle.notify();
+        }
+    }
+
+    /// Waits until no connection is open and no datagram is being served; false when `until` or the
+    /// end of `phase` came first.
+    pub(crate) fn wait_drained(&self, phase: LifecyclePhase, until: Option<Instant>) -> bool {
+        self.life_cycle
+            .wait_drained(phase, until, || self.admissions.is_empty())
+    }
+
+    /// This process is a child that serves one request.
+    pub(crate) fn mark_forked(&self) {
+        self.life_cycle.mark_forked();
+    }
+
+    /// Whether this process is a child that serves one request.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.life_cycle.is_forked()
+    }
+
+    /// The wake pipe is readable: obeys a signal, and what forked children asked for.
+    pub(crate) fn handle_wake(&self) {
+        if self.wake_pipe.drain() {
+            self.close();
+        }
+        self.handle_children();
+    }
+
+    /// Obeys what forked children asked for.
+    pub(crate) fn handle_children(&self) {
+        let asked = self.from_children.take();
+        if asked.close {
+            self.close();
+        }
+        if let Some(phase) = asked.phase {
+            self.enter(phase);
+        }
+    }
+}
