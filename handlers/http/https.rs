@@ -21,8 +21,8 @@ pub(super) struct HttpsOptions {
     hsts: Option<Duration>,
     /// Serve nothing in the clear, but send everybody to https:// on this port [default when given
     /// alone: 443; with TLS: the port that was asked]
-    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "443",
-        value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
+        default_missing_value = "443", value_parser = clap::value_parser!(u16).range(1..))]
     https_redirect: Option<u16>,
 }
 

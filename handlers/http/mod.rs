@@ -146,7 +146,8 @@ impl Service for Http {
 /// Overload has an answer; who isn't let in gets none.
 fn refusal(why: Refusal) -> Option<&'static [u8]> {
     const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nServer: socketserver\r\n\
-        X-Content-Type-Options: nosniff\r\nRetry-After: 5\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        X-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\
+        Content-Type: text/plain; charset=utf-8\r\n\
         Content-Length: 34\r\nConnection: close\r\n\r\n\
         The server is busy. Try again soon";
     (why != Refusal::Denied).then_some(BUSY)

@@ -246,7 +246,8 @@ pub(crate) fn file_head(
             let (boundary, total) = (parts.boundary(), parts.total());
             write!(
                 to,
-                "Content-Type: multipart/byteranges; boundary={boundary}\r\nContent-Length: {total}\r\n"
+                "Content-Type: multipart/byteranges; boundary={boundary}\r\n\
+                 Content-Length: {total}\r\n"
             )?;
             to.write_all(entry.validators())?;
             (frame.sent(206, total), Following::Parts(parts))
@@ -397,7 +398,8 @@ pub(crate) fn error(
 pub(super) fn error_page(status: u16, detail: &str) -> String {
     let reason = reason(status);
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{status} {reason}</title>\
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{status} \
+         {reason}</title>\
          <meta name=\"color-scheme\" content=\"light dark\"></head>\n\
          <body><h1>{status} {reason}</h1><p>{detail}</p></body>\n</html>\n"
     )

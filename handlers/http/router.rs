@@ -125,10 +125,10 @@ impl Router {
     ///
     /// # Panics
     /// For a router that is in use.
-    pub fn filter(
-        mut self,
-        filter: impl Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response> + Send + Sync + 'static,
-    ) -> Router {
+    pub fn filter<F>(mut self, filter: F) -> Router
+    where
+        F: Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response> + Send + Sync + 'static,
+    {
         self.own().filters.push(Box::new(filter));
         self
     }

@@ -174,7 +174,8 @@ impl Site {
                 Identity::of(&metadata) == entry.identity && self.is_all_current_beside(entry)
             }
             Ok(_) => false,
-            Err(error) => is_ours(&error), // what was true half a second ago is the best that is known
+            // What was true half a second ago is the best that is known.
+            Err(error) => is_ours(&error),
         }
     }
 }

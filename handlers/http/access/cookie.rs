@@ -11,7 +11,8 @@ use crate::http::head::Head;
 pub(super) fn line(token: &str) -> String {
     // The token opened something, so it is of base64url's letters only.
     format!(
-        "Set-Cookie: {PARAMETER}={token}; HttpOnly; SameSite=Lax\r\nReferrer-Policy: no-referrer\r\n"
+        "Set-Cookie: {PARAMETER}={token}; HttpOnly; SameSite=Lax\r\n\
+         Referrer-Policy: no-referrer\r\n"
     )
 }
 

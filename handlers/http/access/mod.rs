@@ -72,12 +72,14 @@ impl AccessOptions {
         }
         if let Some(address) = context.exposed().filter(|_| !context.tls) {
             log::warn!(
-                "passwords cross the network in the clear on {address}: add --tls-cert, or bind to loopback"
+                "passwords cross the network in the clear on {address}: add --tls-cert, or bind \
+                 to loopback"
             );
         }
         if context.forks {
             log::warn!(
-                "each process counts wrong passwords by itself: with another --model, guessing is slowed down"
+                "each process counts wrong passwords by itself: with another --model, guessing \
+                 is slowed down"
             );
         }
         Ok(Some(AccessControl {
@@ -121,7 +123,9 @@ impl AccessControl {
         now: Instant,
     ) -> Result<Permit, Refused> {
         if head.method == Method::Options {
-            return Ok(Permit::none()); // a browser asks in advance without credentials, and no path's answer differs
+            // Browsers send preflight requests without credentials, and the answer is the same for
+            // every path.
+            return Ok(Permit::none());
         }
         self.judge(head, client, now).map_err(|mut refused| {
             refused.response.fields += &self.site.policy.fields;

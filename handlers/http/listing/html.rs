@@ -58,8 +58,10 @@ impl Html {
 
     fn form(&self) -> String {
         format!(
-            "<form role=\"search\">\n<label>Filter by name <input type=\"search\" name=\"filter\" value=\"{}\"></label>\n\
-             <input type=\"hidden\" name=\"sort\" value=\"{}\"><input type=\"hidden\" name=\"order\" value=\"{}\">\n\
+            "<form role=\"search\">\n<label>Filter by name <input type=\"search\" \
+             name=\"filter\" value=\"{}\"></label>\n\
+             <input type=\"hidden\" name=\"sort\" value=\"{}\"><input type=\"hidden\" \
+             name=\"order\" value=\"{}\">\n\
              <button>Filter</button>\n</form>\n",
             escape(self.filter.as_bytes()),
             self.order.key.name(),
@@ -152,7 +154,8 @@ impl Page for Html {
         to.extend(b"</tbody>\n</table>\n");
         let _ = writeln!(
             to,
-            "<p>{}, {}. Download all: <a href=\"?archive=zip\">zip</a>, <a href=\"?archive=tar.gz\">tar.gz</a></p>",
+            "<p>{}, {}. Download all: <a href=\"?archive=zip\">zip</a>, <a \
+             href=\"?archive=tar.gz\">tar.gz</a></p>",
             counted(self.folders, "folder"),
             counted(self.files, "file"),
         );

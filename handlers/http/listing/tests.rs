@@ -228,9 +228,11 @@ fn a_page_tells_its_order_its_filter_and_the_way_up() {
     );
     for part in [
         "<title>Index of /a/b c/</title>",
-        "<a href=\"../../\">Home</a> / <a href=\"../\">a</a> / <span aria-current=\"page\">b c</span>",
+        "<a href=\"../../\">Home</a> / <a href=\"../\">a</a> / <span aria-current=\"page\">b \
+         c</span>",
         "<th scope=\"col\"><a href=\"?sort=name&amp;order=asc&amp;filter=File\">Name</a></th>",
-        "<th scope=\"col\" aria-sort=\"descending\"><a href=\"?sort=size&amp;order=asc&amp;filter=File\">Size</a></th>",
+        "<th scope=\"col\" aria-sort=\"descending\"><a \
+         href=\"?sort=size&amp;order=asc&amp;filter=File\">Size</a></th>",
         "<input type=\"search\" name=\"filter\" value=\"File\">",
         "<td title=\"1,536 bytes\">1.5 KiB</td>",
         "<time datetime=\"2023-04-19T17:04:30Z\">2023-04-",

@@ -114,7 +114,8 @@ fn a_body_is_read_whatever_its_framing() {
     let next = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
     for request in [
         "POST /sum HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n1+2+3",
-        "POST /sum HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n1+\r\n3\r\n2+3\r\n0\r\n\r\n",
+        "POST /sum HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n1+\r\n3\r\n\
+         2+3\r\n0\r\n\r\n",
     ] {
         let (answers, stays) = exchange(&format!("{request}{next}"));
         assert!(
@@ -273,7 +274,8 @@ fn what_is_no_websocket_handshake_is_told_so() {
             400,
         ),
         (
-            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
             426,
         ),
     ] {

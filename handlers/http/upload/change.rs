@@ -112,7 +112,8 @@ fn destination(shared: &Shared, head: &Head<'_>) -> Result<Place, Response> {
     };
     let path = destination::path(value, head.host).map_err(|error| match error {
         DestinationError::Malformed => say(400, "The Destination is no address."),
-        DestinationError::Elsewhere => say(502, "The Destination is on another server."), // RFC 4918 §9.9.4
+        // RFC 4918 §9.9.4
+        DestinationError::Elsewhere => say(502, "The Destination is on another server."),
     })?;
     let place = Place::at(&shared.site, path)?;
     if place.path.is_empty() {

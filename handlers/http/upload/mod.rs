@@ -71,7 +71,8 @@ pub struct UploadOptions {
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "upload")]
     pub quota: Option<u64>,
     /// How long an upload that was cut can be resumed
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration, requires = "upload")]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    #[arg(requires = "upload")]
     pub partial_expiry: Duration,
     /// Answer before a file is on the disk: faster, but a power cut may lose it
     #[arg(long, requires = "upload")]
@@ -81,7 +82,8 @@ pub struct UploadOptions {
     #[arg(long, value_name = "COMMAND", requires = "upload")]
     pub after_upload: Option<CommandLine>,
     /// A command of --after-upload that runs for longer is killed
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, requires = "after_upload")]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    #[arg(requires = "after_upload")]
     pub after_upload_timeout: Duration,
 }
 

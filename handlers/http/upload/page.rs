@@ -58,9 +58,12 @@ pub(crate) fn write(nonce: &Nonce, to: &mut Vec<u8>) {
     // The version lets browsers keep the script as long as they like. Writing to a Vec can't fail.
     let _ = write!(
         to,
-        "<section aria-label=\"Upload\">\n<form class=\"upload\" method=\"post\" enctype=\"multipart/form-data\" action=\"./\">\n\
-         <label>Upload files <input type=\"file\" name=\"file\" multiple required></label>\n<button>Upload</button>\n</form>\n\
-         <script type=\"module\" nonce=\"{nonce}\" src=\"./{PARTIALS}/{NAME}?{}\"></script>\n</section>\n",
+        "<section aria-label=\"Upload\">\n<form class=\"upload\" method=\"post\" \
+         enctype=\"multipart/form-data\" action=\"./\">\n\
+         <label>Upload files <input type=\"file\" name=\"file\" multiple required></label>\n\
+         <button>Upload</button>\n</form>\n\
+         <script type=\"module\" nonce=\"{nonce}\" src=\"./{PARTIALS}/{NAME}?{}\"></script>\n\
+         </section>\n",
         version(),
     );
 }

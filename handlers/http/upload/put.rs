@@ -108,7 +108,8 @@ fn whole_file(head: &Head<'_>) -> Result<Option<u64>, Response> {
     match head.body {
         Framing::Length(length) => Ok(Some(length)),
         Framing::Chunked => Ok(None),
-        Framing::None => Err(say(411, "Nothing is stored: say how long the file is.")), // RFC 9110 §15.5.12
+        // RFC 9110 §15.5.12
+        Framing::None => Err(say(411, "Nothing is stored: say how long the file is.")),
     }
 }
 

@@ -25,7 +25,8 @@ const VERSION: &str = "1.0.0";
 const EXTENSIONS: &str = "creation,creation-with-upload,checksum,expiration,termination";
 
 /// What pages of other origins may read of an answer.
-const EXPOSED: &str = "Content-Location, Location, Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, \
+const EXPOSED: &str = "Content-Location, Location, Tus-Checksum-Algorithm, Tus-Extension, \
+                       Tus-Max-Size, Tus-Resumable, \
     Tus-Version, Upload-Expires, Upload-Length, Upload-Metadata, Upload-Offset";
 
 /// Whoever takes a body, or the answer of who refuses it.
