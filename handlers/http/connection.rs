@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `Head` | the next request's head | any of the others; `Head` after a request without a body |
 //! | `Body` | a short body that nobody wants | `Head`, `Stream` |
+//! | `Gather` | a body that the application reads | `Head`, `Rest`, `Stream`, `Upgraded` |
 //! | `Receive` | a body that a receiver takes as it comes | `Head`, `Rest`, `Stream` |
 //! | `Delayed` | the time at which a refusal is sent | `Head`, `Rest` |
 //! | `Rest` | what a handler left unread of a body | `Head` |
@@ -13,6 +14,7 @@
 use std::fmt;
 use std::io::Write;
 use std::io::{self, BufRead};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,14 +24,14 @@ use crate::common::access_log::{AccessLog, Record};
 use crate::common::share::without_token;
 
 use super::access::{AccessControl, Permit};
-use super::application::{Answer, Application, Incoming, Receiver};
+use super::application::{Answer, Application, Failure, Incoming, Receiver};
 use super::body::Body;
+use super::body_reader::BodyReader;
 use super::date;
 use super::head::{self, Head, HeadError, Method, Scanner, Status};
 use super::https::Https;
-use super::message::BodyReader;
 use super::reply::{Frame, Sent};
-use body::is_short;
+use body::{BodyPlan, Gathering};
 use delayed::Delayed;
 use refusal::{first_line, redirect_to_https};
 use streaming::Streaming;
@@ -64,6 +66,8 @@ enum ConnectionState {
     /// whole request malformed. The head's bytes are kept, as parsing them again costs less than
     /// keeping the result apart from them.
     Body { head: Vec<u8>, body: Body },
+    /// The body of a request that is answered when that is there, or much of it.
+    Gather(Gathering),
     /// The body of a request whose receiver takes it as it comes; the answer follows its end.
     Receive {
         head: Vec<u8>,
@@ -160,6 +164,7 @@ impl HttpHandler {
                 self.take_head(request)
             }
             ConnectionState::Body { head, body } => self.take_body(request, head, body),
+            ConnectionState::Gather(gathering) => self.gather(request, gathering),
             ConnectionState::Receive {
                 head,
                 body,
@@ -221,16 +226,19 @@ impl HttpHandler {
         if let Some(body) = Body::announced(head.body) {
             // The body follows the head in the buffer: the head must be out of it for the body to
             // be read.
-            let (bytes, wanted, awaited) = (
-                bytes.to_vec(),
-                self.application.wants_body(&head),
-                is_short(&head),
-            );
+            let plan = BodyPlan::of(&head, self.application.max_body(&head));
+            let head = bytes.to_vec();
             request.rfile.consume(consumed);
-            if wanted || !awaited {
-                return self.answer_with_body(request, &bytes, body);
-            }
-            self.state = ConnectionState::Body { head: bytes, body };
+            self.state = match plan {
+                BodyPlan::Answer => return self.answer_with_body(request, &head, body, Vec::new()),
+                BodyPlan::Drop => ConnectionState::Body { head, body },
+                BodyPlan::Gather(max) => ConnectionState::Gather(Gathering {
+                    head,
+                    body,
+                    content: Vec::new(),
+                    max,
+                }),
+            };
             return Ok(Flow::Again);
         }
         let frame = self.frame_of(request, &head);
@@ -278,6 +286,15 @@ impl HttpHandler {
                 self.state = ConnectionState::Upgraded(handler);
                 Ok(Flow::Again)
             }
+            Answer::Failed(_, failure) => {
+                if rest.is_some() {
+                    request.linger();
+                }
+                match failure {
+                    Failure::Error(error) => Err(error),
+                    Failure::Panic(panic) => resume_unwind(panic),
+                }
+            }
         }
     }
 }
@@ -307,6 +324,7 @@ impl StreamRequestHandler for HttpHandler {
         }
         Ok(match self.state {
             ConnectionState::Body { .. }
+            | ConnectionState::Gather(_)
             | ConnectionState::Receive { .. }
             | ConnectionState::Rest(_) => Next::in_message(),
             _ => Next::Wait,
@@ -330,11 +348,12 @@ impl StreamRequestHandler for HttpHandler {
             ConnectionState::Head if what == Timeout::Idle => {}
             ConnectionState::Head
             | ConnectionState::Body { .. }
+            | ConnectionState::Gather(_)
             | ConnectionState::Receive { .. } => {
                 let head = match &self.state {
-                    ConnectionState::Body { head, .. } | ConnectionState::Receive { head, .. } => {
-                        Some(&head[..])
-                    }
+                    ConnectionState::Body { head, .. }
+                    | ConnectionState::Gather(Gathering { head, .. })
+                    | ConnectionState::Receive { head, .. } => Some(&head[..]),
                     _ => None,
                 };
                 // It may not get through; there is nobody left to tell.

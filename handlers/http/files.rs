@@ -36,10 +36,6 @@ const NOT_FOUND_PAGE: &[u8] = b"404.html";
 const VARY_BY_TYPE: &str = "Vary: Accept\r\n";
 
 impl Application for Site {
-    fn wants_body(&self, _: &Head<'_>) -> bool {
-        false
-    }
-
     fn respond(&self, request: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
         Exchange {
             site: self,

@@ -16,7 +16,7 @@ pub(super) fn page(status: u16, detail: &str) -> Response {
 
 /// Nobody gave a name, or not one with its password (RFC 9110 §15.5.2).
 pub(super) fn unauthorized() -> Response {
-    page(401, "A name and its password are needed for this.").field("WWW-Authenticate", CHALLENGE)
+    page(401, "A name and its password are needed for this.").header("WWW-Authenticate", CHALLENGE)
 }
 
 /// Who asked is known, and may not (RFC 9110 §15.5.4).
@@ -28,7 +28,7 @@ pub(super) fn forbidden() -> Response {
 pub(super) fn busy(again: Duration) -> Response {
     let seconds = again.as_millis().div_ceil(1000).max(1);
     page(503, "Too many passwords are being checked. Try again soon.")
-        .field("Retry-After", &seconds.to_string())
+        .header("Retry-After", &seconds.to_string())
 }
 
 /// Why a link opens nothing.

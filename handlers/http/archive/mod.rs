@@ -101,7 +101,7 @@ pub(crate) fn respond(
     let archive = Archive::new(folder, format, hidden);
     Ok(Response::new(200)
         .stream(format.media_type(), archive)
-        .field("Content-Disposition", &disposition))
+        .header("Content-Disposition", &disposition))
 }
 
 /// An archive that is being made.

@@ -7,12 +7,95 @@ use socketserver::{Next, StreamRequest};
 use super::refusal::first_line;
 use super::{ConnectionState, Flow, HttpHandler};
 use crate::http::application::{Incoming, Receiver, Stopped};
-use crate::http::body::{Body, DROPPED_BODY, Progress};
-use crate::http::head::{self, Framing, Head, HeadError, Scanner, Status};
-use crate::http::message::{BodyReader, CONTINUE, Response};
+use crate::http::body::{Body, CUT_SHORT, DROPPED_BODY, Progress};
+use crate::http::body_reader::{BodyReader, CONTINUE};
+use crate::http::head::{self, Framing, Head, Scanner, Status};
+use crate::http::message::Response;
 use crate::http::reply::{self, Frame};
 
+/// Maximum number of bytes of a body that are gathered, while the connection is parked, before the
+/// application is asked for the answer. A slow sender of such a body holds no thread.
+const MAX_GATHERED: usize = 64 * 1024;
+
+/// What is done with a body before the request is answered.
+pub(super) enum BodyPlan {
+    /// Nothing.
+    Answer,
+    /// It is awaited and dropped.
+    Drop,
+    /// Up to this many bytes of it are awaited and kept.
+    Gather(usize),
+}
+
+impl BodyPlan {
+    /// `max_body` is what the application reads of it; `None` if it doesn't want the body.
+    pub(super) fn of(head: &Head<'_>, max_body: Option<u64>) -> BodyPlan {
+        if head.expect_continue {
+            return BodyPlan::Answer; // only the application knows whether the body is to come
+        }
+        match (max_body, head.body) {
+            (None, Framing::Length(length)) if length > DROPPED_BODY => BodyPlan::Answer,
+            (None, _) => BodyPlan::Drop,
+            (Some(max), Framing::Length(length))
+                if length <= max && length <= MAX_GATHERED as u64 =>
+            {
+                BodyPlan::Gather(MAX_GATHERED)
+            }
+            // One byte more than is allowed shows that the body is too long.
+            (Some(max), Framing::Chunked) => {
+                let max = usize::try_from(max).unwrap_or(usize::MAX);
+                BodyPlan::Gather(max.saturating_add(1).min(MAX_GATHERED))
+            }
+            (Some(_), _) => BodyPlan::Answer,
+        }
+    }
+}
+
+/// A body that is being gathered.
+pub(super) struct Gathering {
+    pub(super) head: Vec<u8>,
+    pub(super) body: Body,
+    pub(super) content: Vec<u8>,
+    /// Maximum length of `content`, in bytes.
+    pub(super) max: usize,
+}
+
 impl HttpHandler {
+    /// Keeps what has come of a body; answers when all of it is there, or as much as is kept.
+    pub(super) fn gather(
+        &mut self,
+        request: &mut StreamRequest,
+        mut gathering: Gathering,
+    ) -> io::Result<Flow> {
+        let Gathering {
+            head,
+            body,
+            content,
+            max,
+        } = &mut gathering;
+        let left = max.saturating_sub(content.len());
+        let taken = body.take_up_to(&mut request.rfile, left, |piece| {
+            content.extend_from_slice(piece);
+        });
+        match taken {
+            Ok(Progress::Partial) if content.len() < *max => {
+                self.state = ConnectionState::Gather(gathering);
+                Ok(Flow::Wait(Next::in_message()))
+            }
+            Ok(Progress::CutShort) => self.refuse(request, Some(head), CUT_SHORT),
+            Err(refused) => self.refuse(request, Some(head), refused),
+            Ok(Progress::Partial | Progress::Whole) => {
+                let Gathering {
+                    head,
+                    body,
+                    content,
+                    ..
+                } = gathering;
+                self.answer_with_body(request, &head, body, content)
+            }
+        }
+    }
+
     /// Drops what has come of a body that nobody wants; answers when all of it was there.
     pub(super) fn take_body(
         &mut self,
@@ -25,12 +108,10 @@ impl HttpHandler {
                 self.state = ConnectionState::Body { head, body };
                 Ok(Flow::Wait(Next::in_message()))
             }
-            Ok(Progress::Partial | Progress::Whole) => self.answer_with_body(request, &head, body),
-            Ok(Progress::CutShort) => self.refuse(
-                request,
-                Some(&head),
-                HeadError::bad("the body ended before its end"),
-            ),
+            Ok(Progress::Partial | Progress::Whole) => {
+                self.answer_with_body(request, &head, body, Vec::new())
+            }
+            Ok(Progress::CutShort) => self.refuse(request, Some(&head), CUT_SHORT),
             Err(refused) => self.refuse(request, Some(&head), refused),
         }
     }
@@ -127,21 +208,22 @@ impl HttpHandler {
         request: &mut StreamRequest,
         bytes: &[u8],
         mut body: Body,
+        gathered: Vec<u8>,
     ) -> io::Result<Flow> {
         let Ok(Status::Complete { head, .. }) = head::parse(bytes, &mut Scanner::default()) else {
             return Ok(Flow::Over); // can't be: these bytes were a whole head before
         };
         let frame = self.frame_of(request, &head);
         let reader = BodyReader::new(
-            &mut body,
-            &mut request.rfile,
+            gathered,
+            (&mut body, &mut request.rfile),
             &mut request.wfile,
             head.expect_continue,
         );
         // For an application that doesn't look at bodies, it is decided here what becomes of the
         // connection.
-        let keep_alive =
-            frame.keep_alive && (self.application.wants_body(&head) || reader.keeps_connection());
+        let keep_alive = frame.keep_alive
+            && (self.application.max_body(&head).is_some() || reader.keeps_connection());
         let frame = Frame {
             keep_alive,
             ..frame
@@ -184,9 +266,4 @@ impl HttpHandler {
 fn droppable(body: Body) -> (Body, bool) {
     let may_be_dropped = body.may_be_dropped();
     (body, may_be_dropped)
-}
-
-/// Whether a body is worth waiting for: it isn't long, nor still to be asked for by 100 (Continue).
-pub(super) fn is_short(head: &Head<'_>) -> bool {
-    !head.expect_continue && !matches!(head.body, Framing::Length(length) if length > DROPPED_BODY)
 }

@@ -97,9 +97,9 @@ pub(crate) fn respond(
         log::warn!("a folder can't be read: {error}");
         (500, "The folder can't be read.")
     })?;
-    let response = response.field("Vary", "Accept, User-Agent");
+    let response = response.header("Vary", "Accept, User-Agent");
     Ok(if form == Form::Html {
-        response.field("Content-Security-Policy", &policy)
+        response.header("Content-Security-Policy", &policy)
     } else {
         response
     })

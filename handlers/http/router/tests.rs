@@ -7,6 +7,9 @@ use socketserver::testing::TestConnection;
 use super::*;
 use crate::http::{Produced, events, websocket};
 
+mod bodies;
+mod patterns;
+
 fn router() -> Router {
     Router::new()
         .get("/", |_| Ok(Response::text("root")))
@@ -174,9 +177,9 @@ fn filters_stand_around_the_routes_in_their_order() {
             "/secret" => Ok(Response::new(403)),
             _ => Ok(inner
                 .respond(request)?
-                .field("X-Outer", "1\r\nX-Injected: 2")),
+                .header("X-Outer", "1\r\nX-Injected: 2")),
         })
-        .filter(|request, inner| Ok(inner.respond(request)?.field("X-Inner", "2")));
+        .filter(|request, inner| Ok(inner.respond(request)?.header("X-Inner", "2")));
     let mut client = connect(filtered);
     client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /secret HTTP/1.1\r\nHost: h\r\n\r\n");
     let answers = String::from_utf8(client.received()).unwrap();

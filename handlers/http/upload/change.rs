@@ -46,7 +46,7 @@ pub(super) fn make_collection(shared: &Shared, head: &Head<'_>) -> Result<Respon
     }
     let place = Place::of(&shared.site, head)?;
     match shared.root().create_dir(place.path()) {
-        Ok(()) => Ok(Response::new(201).field("Location", &format!("{}/", place.location))),
+        Ok(()) => Ok(Response::new(201).header("Location", &format!("{}/", place.location))),
         _ if place.path.is_empty() => Err(exists()),
         Err(error) => Err(match error.kind() {
             io::ErrorKind::AlreadyExists => exists(),
@@ -57,7 +57,7 @@ pub(super) fn make_collection(shared: &Shared, head: &Head<'_>) -> Result<Respon
 }
 
 fn exists() -> Response {
-    say(405, "It exists.").field("Allow", ALLOW) // RFC 4918 §9.3.1
+    say(405, "It exists.").header("Allow", ALLOW) // RFC 4918 §9.3.1
 }
 
 /// Gives a file or folder another name, or place.
@@ -99,7 +99,7 @@ pub(super) fn move_to(
     shared.site.cache.forget(&source.path);
     shared.site.cache.forget(&target.path);
     Ok(if is_new {
-        Response::new(201).field("Location", &target.location)
+        Response::new(201).header("Location", &target.location)
     } else {
         Response::new(204)
     })

@@ -186,13 +186,13 @@ impl Shared {
             (_, b"MKCOL") => change::make_collection(self, head),
             (_, b"MOVE") => change::move_to(self, head, permit),
             (Method::Other, _) => Err(say(501, "This method is unknown here.")),
-            _ => Err(say(405, "This method isn't possible here.").field("Allow", ALLOW)),
+            _ => Err(say(405, "This method isn't possible here.").header("Allow", ALLOW)),
         }
     }
 
     fn options(&self, head: &Head<'_>) -> Response {
         let policy = &self.site.policy;
-        let mut response = Response::new(204).field("Allow", ALLOW);
+        let mut response = Response::new(204).header("Allow", ALLOW);
         let is_allowed = head
             .values("origin")
             .next()
@@ -206,10 +206,6 @@ impl Shared {
 }
 
 impl Application for Uploads {
-    fn wants_body(&self, head: &Head<'_>) -> bool {
-        self.0.site.wants_body(head)
-    }
-
     fn receive(
         &self,
         head: &Head<'_>,

@@ -95,8 +95,8 @@ pub(crate) fn letter_box(path: &[u8], is_anonymous: bool) -> Response {
     document::end(&mut page);
     let response = Response::new(200).content("text/html; charset=utf-8", page);
     response
-        .field("Content-Security-Policy", &nonce.policy())
-        .field("Vary", "Accept")
+        .header("Content-Security-Policy", &nonce.policy())
+        .header("Vary", "Accept")
 }
 
 /// The script, if that is what a GET asks for.
@@ -105,7 +105,7 @@ pub(super) fn script(head: &Head<'_>) -> Option<Response> {
     let path = path.strip_suffix(NAME.as_bytes())?.strip_suffix(b"/")?;
     path.ends_with(PARTIALS.as_bytes()).then(|| {
         let script = Response::new(200).content("text/javascript; charset=utf-8", SCRIPT.into());
-        script.field("Cache-Control", "max-age=31536000, immutable")
+        script.header("Cache-Control", "max-age=31536000, immutable")
     })
 }
 

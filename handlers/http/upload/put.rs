@@ -43,7 +43,7 @@ pub(super) fn begin(
     let place = Place::of(&shared.site, head)?;
     let root = shared.root();
     if place.trailing_slash || stands_a_folder(root, &place)? {
-        return Err(say(405, "A folder can't be replaced by a file.").field("Allow", ALLOW));
+        return Err(say(405, "A folder can't be replaced by a file.").header("Allow", ALLOW));
     }
     let name = place.name()?;
     let size = whole_file(head)?;
@@ -165,7 +165,7 @@ impl Receiver for Put {
         };
         match self.partial.receive(source, u64::MAX) {
             Ok(()) => Ok(()),
-            Err(ReceiveError::Source(error)) => Err(error.into()),
+            Err(ReceiveError::Source(error)) => Err(Stopped::reading(error)),
             Err(ReceiveError::Store { error, .. }) => Err(refusal::of(&error).into()),
         }
     }
@@ -208,15 +208,15 @@ impl Put {
         })?;
         shared.stored(&published, &sender, "PUT");
         let response = if is_new {
-            Response::new(201).field("Location", &place.location)
+            Response::new(201).header("Location", &place.location)
         } else {
             Response::new(204)
         };
         let response = if date.is_some() {
-            response.field(MTIME, "accepted")
+            response.header(MTIME, "accepted")
         } else {
             response
         };
-        Ok(response.field("ETag", &identity.etag()))
+        Ok(response.header("ETag", &identity.etag()))
     }
 }

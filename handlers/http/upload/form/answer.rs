@@ -119,7 +119,7 @@ impl Answers {
             Reader::Text => Response::text(self.lines()).with_status(201),
         };
         match &self.stored[..] {
-            [only] => response.field("Location", &only.location),
+            [only] => response.header("Location", &only.location),
             _ => response,
         }
     }

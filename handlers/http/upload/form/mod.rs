@@ -100,7 +100,7 @@ fn check_folder(shared: &Shared, place: &Place) -> Result<(), Response> {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) if !place.trailing_slash => {
             let allow = format!("{METHODS}, PUT, DELETE, MOVE");
-            Err(say(405, "Forms are sent to a folder.").field("Allow", &allow))
+            Err(say(405, "Forms are sent to a folder.").header("Allow", &allow))
         }
         Ok(_) => Err(say(404, "There is no folder at this address.")),
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
@@ -120,7 +120,7 @@ fn boundary(head: &Head<'_>) -> Result<Vec<u8>, Response> {
     let Some(form) = form else {
         return Err(
             say(415, "Files are sent to a folder as multipart/form-data.")
-                .field("Accept-Post", "multipart/form-data"),
+                .header("Accept-Post", "multipart/form-data"),
         );
     };
     match form.get("boundary") {
@@ -160,7 +160,7 @@ impl Receiver for Form {
                 .take(&window)
                 .map_err(|refused| Stopped::from(self.answers.failure(&refused)))?;
             self.rest = window[taken..].to_vec();
-            filled?;
+            filled.map_err(Stopped::reading)?;
         }
         Ok(())
     }

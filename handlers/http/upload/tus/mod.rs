@@ -98,11 +98,11 @@ pub(super) fn answer(shared: &Shared, verb: Verb, head: &Head<'_>, sender: &Send
 /// What the server can do, for the answer to OPTIONS.
 pub(super) fn abilities(shared: &Shared, response: Response) -> Response {
     let response = response
-        .field("Tus-Version", VERSION)
-        .field("Tus-Extension", EXTENSIONS)
-        .field("Tus-Checksum-Algorithm", ALGORITHMS);
+        .header("Tus-Version", VERSION)
+        .header("Tus-Extension", EXTENSIONS)
+        .header("Tus-Checksum-Algorithm", ALGORITHMS);
     let response = match shared.max_size {
-        Some(max) => response.field("Tus-Max-Size", &max.to_string()),
+        Some(max) => response.header("Tus-Max-Size", &max.to_string()),
         None => response,
     };
     spoken(shared, response)
@@ -111,15 +111,15 @@ pub(super) fn abilities(shared: &Shared, response: Response) -> Response {
 fn check_version(head: &Head<'_>) -> Result<(), Response> {
     match only(head, "tus-resumable") {
         Some(b"1.0.0") => Ok(()),
-        _ => Err(say(412, "Tus-Resumable must be 1.0.0.").field("Tus-Version", VERSION)),
+        _ => Err(say(412, "Tus-Resumable must be 1.0.0.").header("Tus-Version", VERSION)),
     }
 }
 
 /// An answer, with what every one of them says.
 pub(super) fn spoken(shared: &Shared, response: Response) -> Response {
-    let response = response.field("Tus-Resumable", VERSION);
+    let response = response.header("Tus-Resumable", VERSION);
     if shared.site.policy.cors {
-        response.field("Access-Control-Expose-Headers", EXPOSED)
+        response.header("Access-Control-Expose-Headers", EXPOSED)
     } else {
         response
     }
@@ -128,7 +128,7 @@ pub(super) fn spoken(shared: &Shared, response: Response) -> Response {
 fn refused(error: &StoreError) -> Response {
     match error {
         StoreError::Busy => {
-            say(423, "This upload is being sent already.").field("Retry-After", "1")
+            say(423, "This upload is being sent already.").header("Retry-After", "1")
         }
         StoreError::ChecksumMismatch(_) => say(460, &format!("The piece isn't kept: {error}.")),
         _ => refusal::of(error),
@@ -161,7 +161,7 @@ fn publish(
         .publish(on_duplicate)
         .map_err(|error| refused(&error))?;
     shared.stored(&published, sender, "tus");
-    Ok(answer.field(
+    Ok(answer.header(
         "Content-Location",
         &shared
             .site

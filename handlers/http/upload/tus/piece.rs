@@ -128,13 +128,14 @@ impl Piece {
         };
         match self.partial.receive(source, u64::MAX) {
             Ok(()) => {}
-            Err(ReceiveError::Source(error)) => return Err(error.into()),
+            Err(ReceiveError::Source(error)) => return Err(Stopped::reading(error)),
             Err(ReceiveError::Store { error, .. }) => return Err(refused(&error).into()),
         }
         if self.partial.remaining() == Some(0) && !body.is_whole() {
             // Of chunks, only now it shows whether there are more than fit.
             if body
-                .try_read(rfile, &mut [0])?
+                .try_read(rfile, &mut [0])
+                .map_err(Stopped::reading)?
                 .is_some_and(|count| count > 0)
             {
                 self.partial
@@ -158,10 +159,10 @@ impl Piece {
             created,
         } = self;
         let answer = match created {
-            Some(location) => Response::new(201).field("Location", &location),
+            Some(location) => Response::new(201).header("Location", &location),
             None => Response::new(204),
         };
-        let answer = answer.field("Upload-Offset", &partial.offset().to_string());
+        let answer = answer.header("Upload-Offset", &partial.offset().to_string());
         if partial.remaining() == Some(0) {
             return publish(&shared, &sender, partial, answer);
         }
@@ -173,7 +174,7 @@ impl Piece {
 /// An answer about an upload that is removed at this time, if nothing comes until then.
 pub(super) fn with_expiry(answer: Response, expires: Option<SystemTime>) -> Response {
     match expires.and_then(date::http_date) {
-        Some(date) => answer.field("Upload-Expires", &String::from_utf8_lossy(&date)),
+        Some(date) => answer.header("Upload-Expires", &String::from_utf8_lossy(&date)),
         None => answer,
     }
 }

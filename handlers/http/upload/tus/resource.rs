@@ -65,12 +65,12 @@ pub(super) fn progress(
         Progress::Stored(_) => size,
     };
     let answer = Response::new(200)
-        .field("Cache-Control", "no-store")
-        .field("Upload-Offset", &offset.to_string())
-        .field("Upload-Length", &size.to_string());
+        .header("Cache-Control", "no-store")
+        .header("Upload-Offset", &offset.to_string())
+        .header("Upload-Length", &size.to_string());
     let answer = match intent.memo.as_deref() {
         None | Some("") => answer,
-        Some(metadata) => answer.field("Upload-Metadata", metadata),
+        Some(metadata) => answer.header("Upload-Metadata", metadata),
     };
     match progress {
         // All had come when the server was killed. The client takes this answer for the end.
@@ -79,7 +79,7 @@ pub(super) fn progress(
             publish(shared, sender, partial, answer)
         }
         Progress::Partial { expires, .. } => Ok(piece::with_expiry(answer, expires)),
-        Progress::Stored(Some(name)) => Ok(answer.field(
+        Progress::Stored(Some(name)) => Ok(answer.header(
             "Content-Location",
             &shared.site.policy.url_path(name.as_str().as_bytes()),
         )),
