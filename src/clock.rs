@@ -49,7 +49,6 @@ impl Clock {
 
 /// The moment `after` has passed since `now`. `None` if `after` is `None` or too long for the
 /// system's clock: both mean that there is no deadline.
-#[allow(dead_code)]
 pub(crate) fn deadline(now: Instant, after: Option<Duration>) -> Option<Instant> {
     after.and_then(|after| now.checked_add(after))
 }

@@ -11,8 +11,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The system refused something.
+    /// A system call failed, or a handler's own file or connection did.
     Io(io::Error),
+    /// The connection failed because the peer has gone: a reset, a broken pipe, a vanished host, or
+    /// an end of file in the middle of a message. It is nobody's mistake, so it is neither counted
+    /// as failed nor reported to [`handle_error`](crate::ServerHooks::handle_error).
+    Disconnected(io::Error),
     /// A listening socket couldn't be had.
     Bind {
         /// Where it should have listened.
@@ -112,19 +116,17 @@ impl Refusal {
 }
 
 impl Error {
-    /// Whether the peer just went away: the end of many a connection, and nobody's mistake.
+    /// Whether the peer just went away. Only an error of the connection itself says so: the same
+    /// kind of error from a handler's own file or upstream connection is a failure.
     pub fn is_disconnect(&self) -> bool {
-        use io::ErrorKind::{
-            BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,
-        };
-        matches!(self, Error::Io(error) if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof))
+        matches!(self, Error::Disconnected(_))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Io(error) => write!(f, "{error}"),
+            Error::Io(error) | Error::Disconnected(error) => write!(f, "{error}"),
             Error::Bind { address, source } => {
                 write!(f, "can't listen on {address}: {}", bind_advice(source))
             }
@@ -194,7 +196,9 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Io(error) | Error::Bind { source: error, .. } => Some(error),
+            Error::Io(error) | Error::Disconnected(error) | Error::Bind { source: error, .. } => {
+                Some(error)
+            }
             Error::Tls(error) => Some(error),
             _ => None,
         }
@@ -215,6 +219,7 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match error {
             Error::Io(error) => return error,
+            Error::Disconnected(ref error) => error.kind(),
             Error::Timeout(_) => io::ErrorKind::TimedOut,
             Error::LineTooLong { .. }
             | Error::MessageTooLong { .. }
@@ -234,6 +239,15 @@ mod tests {
     fn an_own_error_survives_the_way_through_io() {
         let back = Error::from(io::Error::from(Error::Timeout(Timeout::Read)));
         assert!(matches!(back, Error::Timeout(Timeout::Read)));
-        assert!(Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).is_disconnect());
+        let reset = Error::Disconnected(io::ErrorKind::ConnectionReset.into());
+        let through = io::Error::from(reset);
+        assert_eq!(through.kind(), io::ErrorKind::ConnectionReset);
+        assert!(Error::from(through).is_disconnect());
+    }
+
+    #[test]
+    fn only_an_error_of_the_connection_is_a_disconnect() {
+        let own = io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert!(!Error::from(own).is_disconnect());
     }
 }

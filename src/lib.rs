@@ -27,8 +27,9 @@
 //! }
 //! ```
 //!
-//! - Servers: [`TcpServer`], [`UdpServer`], [`UnixStreamServer`], [`UnixDatagramServer`], all made
-//!   by [`Builder`], which has every setting with its default.
+//! - Servers: [`Server`], made by [`Builder`], which has every setting with its default.
+//!   [`TcpServer`], [`UdpServer`], [`UnixStreamServer`] and [`UnixDatagramServer`] are other names
+//!   of it.
 //! - Ways to process requests: [`ThreadingMixIn`] (the default: a pool whose idle connections hold
 //!   no thread), [`ThreadPerRequest`], [`ForkingMixIn`], [`Synchronous`], or your own
 //!   [`ProcessRequest`].
@@ -50,7 +51,7 @@
 //! | `ThreadingTCPServer` and the seven others | [`Builder::process`] | a setting instead of a class for each combination |
 //! | `BaseRequestHandler` | [`StreamRequestHandler`], [`DatagramRequestHandler`] | a value for each connection, or datagram |
 //! | `StreamRequestHandler`, `DatagramRequestHandler` | the same | `handle` may return early with [`Next::Wait`] and is called again |
-//! | `BaseServer(server_address, RequestHandlerClass)` | [`Builder::tcp`] and its sisters | the class is anything that makes handlers: a closure ([`RequestHandlerClass`]) |
+//! | `BaseServer(server_address, RequestHandlerClass)` | [`Builder::tcp`] and its sisters, [`Builder::bind`] for any address | the class is anything that makes handlers: a closure ([`RequestHandlerClass`]) |
 //! | `bind_and_activate`, `server_bind`, `server_activate` | [`Builder::tcp`], [`Builder::from_listener`] | binding and listening are one step; a socket that somebody else bound is taken as well |
 //! | `serve_forever(poll_interval)` | [`Server::serve_forever`] | returns when the requests in flight have ended or the grace time is over |
 //! | `poll_interval` | [`Builder::poll_interval`] | only paces `service_actions`: a shutdown doesn't wait for it (python/cpython#88932) |
@@ -72,7 +73,7 @@
 //! | `socket` | [`AsFd`](std::os::fd::AsFd) for [`Server`] | |
 //! | `RequestHandlerClass` | the builder's last argument | not readable later |
 //! | `address_family` | [`Builder::address_family`] | `:PORT` is IPv4 and IPv6 on one socket |
-//! | `socket_type` | the type of the server | |
+//! | `socket_type` | none | [`Builder::bind`] makes stream servers, [`Builder::bind_datagram`] datagram servers |
 //! | `request_queue_size` | [`Builder::request_queue_size`] | 1,024 instead of 5, at which 3,000 connects took minutes |
 //! | `allow_reuse_address` | [`Builder::allow_reuse_address`] | true instead of false |
 //! | `allow_reuse_port` | [`Builder::allow_reuse_port`] | the same |
@@ -127,7 +128,7 @@ pub use handle::{InFlight, ServerHandle};
 pub use handler::{DatagramRequestHandler, Next, RequestHandlerClass, StreamRequestHandler, Wait};
 pub use hooks::{DefaultHooks, ServerHooks};
 pub use process::{
-    ForkingMixIn, ProcessRequest, Request, Synchronous, ThreadPerRequest, ThreadingMixIn,
+    Accepting, ForkingMixIn, ProcessRequest, Request, Synchronous, ThreadPerRequest, ThreadingMixIn,
 };
 pub use request::{DatagramRequest, Replier, StreamRequest};
 pub use server::{Builder, Server, TcpServer, UdpServer, UnixDatagramServer, UnixStreamServer};

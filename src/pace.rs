@@ -1,31 +1,46 @@
-//! How fast a peer must be within a message: the stall time-out and the least rate.
+//! How fast a peer must be within a message: the stall timeout and the minimum rate.
 //!
-//! Only the time in which we wait for the peer counts. A handler that thinks for a minute between
-//! two reads doesn't make its client slow.
+//! Only time in which the server waits for the peer counts. A handler that computes for a minute
+//! between two reads does not make its client slow.
+//!
+//! The minimum rate is measured over windows of [`Timeouts::RATE_WINDOW`]. A window in which bytes
+//! moved, but too few, is a violation. A window in which nothing moved is not: the stall timeout is
+//! responsible for silence.
 
 use std::time::{Duration, Instant};
 
+use crate::clock::deadline;
 use crate::config::Timeouts;
+
+/// A check that comes this much later than it was due shows that the process stood still (SIGSTOP,
+/// a suspended machine, a paused container). The peer may have sent everything in time, so the
+/// window is not judged.
+const MAX_OVERSLEEP: Duration = Duration::from_secs(1);
 
 /// Watches one direction of one message.
 #[derive(Debug)]
 pub(crate) struct Pace {
     stall: Option<Duration>,
+    /// Bytes per second; 0 is off.
     min_rate: u64,
     /// Since when nothing has moved.
     stalled_since: Option<Instant>,
-    /// Since when the waiting counts that isn't in `waited` yet.
+    /// Start of the wait that is not yet added to `waited`.
     blocked_since: Option<Instant>,
+    /// When the current wait must be checked, as [`block`](Pace::block) returned it.
+    check_due: Option<Instant>,
+    /// Time of the current window in which the peer was waited for.
     waited: Duration,
+    /// Bytes that moved in the current window.
     bytes: u64,
 }
 
 /// How a peer was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PaceViolation {
-    /// No byte moved for the whole stall time-out.
+    /// No byte moved for the whole stall timeout.
     Stalled,
-    /// Fewer bytes moved than the least rate asks for.
+    /// Fewer bytes moved in a window than the minimum rate requires.
     TooSlow,
 }
 
@@ -36,6 +51,7 @@ impl Pace {
             min_rate,
             stalled_since: None,
             blocked_since: None,
+            check_due: None,
             waited: Duration::ZERO,
             bytes: 0,
         }
@@ -47,55 +63,78 @@ impl Pace {
 
     /// The message is over.
     pub(crate) fn reset(&mut self) {
-        *self = Pace::new(self.stall, self.min_rate);
+        if self.is_blocked() || self.stalled_since.is_some() {
+            *self = Pace::new(self.stall, self.min_rate);
+        }
     }
 
-    /// Whether a message has had to wait for its peer.
+    /// Whether the current window contains time in which the peer was waited for.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked_since.is_some() || !self.waited.is_zero()
     }
 
-    /// Nothing moves for now. Tells when [`check`](Pace::check) must be asked.
+    /// The server begins to wait, or goes on waiting. Returns when [`check`](Pace::check) is due.
     pub(crate) fn block(&mut self, now: Instant) -> Option<Instant> {
         let stalled = *self.stalled_since.get_or_insert(now);
         let blocked = *self.blocked_since.get_or_insert(now);
-        let stall = self.stall.map(|stall| stalled + stall);
-        let window = (self.min_rate > 0)
-            .then(|| blocked + Timeouts::RATE_WINDOW.saturating_sub(self.waited));
-        stall.into_iter().chain(window).min()
+        let stall = deadline(stalled, self.stall);
+        let left = Timeouts::RATE_WINDOW.saturating_sub(self.waited);
+        let window = (self.min_rate > 0).then(|| blocked + left);
+        self.check_due = stall.into_iter().chain(window).min();
+        self.check_due
     }
 
     /// `count` bytes moved.
     pub(crate) fn moved(&mut self, count: usize, now: Instant) -> Result<(), PaceViolation> {
-        self.bytes += count as u64;
+        let overslept = self.overslept(now);
+        self.bytes = self.bytes.saturating_add(count as u64);
         self.stalled_since = None;
-        self.settle(now)
+        self.end_wait(now);
+        if overslept {
+            self.begin_window();
+        }
+        self.judge_window()
     }
 
-    /// The moment that [`block`](Pace::block) named has come.
+    /// The moment that [`block`](Pace::block) returned has come, and the socket was not ready.
     pub(crate) fn check(&mut self, now: Instant) -> Result<(), PaceViolation> {
-        if let (Some(since), Some(stall)) = (self.stalled_since, self.stall)
-            && now >= since + stall
-        {
+        let stalled = self.stalled_since.and_then(|at| deadline(at, self.stall));
+        if stalled.is_some_and(|at| at <= now) {
             return Err(PaceViolation::Stalled);
         }
-        let judged = self.settle(now);
-        self.blocked_since = Some(now); // it goes on waiting
-        judged
+        self.end_wait(now);
+        let verdict = self.judge_window();
+        self.blocked_since = Some(now); // the wait goes on
+        verdict
     }
 
-    /// Adds the time since the last block, and judges a window that is full.
-    fn settle(&mut self, now: Instant) -> Result<(), PaceViolation> {
+    fn overslept(&self, now: Instant) -> bool {
+        self.blocked_since.is_some()
+            && self
+                .check_due
+                .is_some_and(|due| now.saturating_duration_since(due) > MAX_OVERSLEEP)
+    }
+
+    fn end_wait(&mut self, now: Instant) {
         if let Some(since) = self.blocked_since.take() {
             self.waited += now.saturating_duration_since(since);
         }
+    }
+
+    fn begin_window(&mut self) {
+        self.waited = Duration::ZERO;
+        self.bytes = 0;
+    }
+
+    /// Judges the window if it is complete, and begins the next one.
+    fn judge_window(&mut self) -> Result<(), PaceViolation> {
         if self.min_rate == 0 || self.waited < Timeouts::RATE_WINDOW {
             return Ok(());
         }
-        let wanted = self.min_rate as f64 * self.waited.as_secs_f64();
-        let moved = std::mem::take(&mut self.bytes) as f64;
-        self.waited = Duration::ZERO;
-        if moved < wanted {
+        let required = self.min_rate as f64 * self.waited.as_secs_f64();
+        let moved = self.bytes as f64;
+        self.begin_window();
+        if moved > 0.0 && moved < required {
             Err(PaceViolation::TooSlow)
         } else {
             Ok(())
@@ -110,7 +149,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_peer_that_moves_nothing_stalls_at_the_time_out() {
+    fn a_peer_that_moves_nothing_stalls_at_the_timeout() {
         let start = Instant::now();
         let mut pace = Pace::new(Some(3 * SECOND), 0);
         assert_eq!(pace.block(start), Some(start + 3 * SECOND));
@@ -133,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_in_which_nobody_waits_does_not_count() {
+    fn time_in_which_nobody_waits_does_not_count() {
         let start = Instant::now();
         let mut pace = Pace::new(None, 100);
         pace.block(start);
@@ -147,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_counts_once_in_the_rate_of_the_next_window() {
+    fn silence_is_the_business_of_the_stall_timeout_alone() {
         let start = Instant::now();
         let mut pace = Pace::new(Some(30 * SECOND), 100);
         pace.block(start);
@@ -155,11 +194,46 @@ mod tests {
         assert_eq!(pace.block(start + SECOND), Some(start + 10 * SECOND));
         assert_eq!(pace.check(start + 10 * SECOND), Ok(()));
         assert_eq!(pace.block(start + 10 * SECOND), Some(start + 20 * SECOND));
-        assert_eq!(pace.check(start + 20 * SECOND), Err(PaceViolation::TooSlow));
+        assert_eq!(pace.check(start + 20 * SECOND), Ok(()));
+        assert_eq!(pace.block(start + 20 * SECOND), Some(start + 30 * SECOND));
+        assert_eq!(pace.check(start + 30 * SECOND), Ok(()));
+        assert_eq!(pace.block(start + 30 * SECOND), Some(start + 31 * SECOND));
+        assert_eq!(pace.check(start + 31 * SECOND), Err(PaceViolation::Stalled));
     }
 
     #[test]
-    fn a_fast_enough_peer_goes_on_for_ever() {
+    fn without_a_stall_timeout_silence_never_ends() {
+        let start = Instant::now();
+        let mut pace = Pace::new(None, 100);
+        for window in 0..100 {
+            pace.block(start + window * 10 * SECOND);
+            assert_eq!(pace.check(start + (window + 1) * 10 * SECOND), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_process_that_stood_still_does_not_blame_its_peer() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Some(30 * SECOND), 100);
+        pace.block(start);
+        assert_eq!(pace.moved(10, start + 31 * SECOND), Ok(()));
+        pace.block(start + 31 * SECOND);
+        assert_eq!(pace.moved(10, start + 36 * SECOND), Ok(()));
+        pace.block(start + 36 * SECOND);
+        assert_eq!(
+            pace.moved(10, start + 41 * SECOND),
+            Err(PaceViolation::TooSlow)
+        );
+    }
+
+    #[test]
+    fn a_timeout_without_end_is_no_deadline() {
+        let start = Instant::now();
+        assert_eq!(Pace::new(Some(Duration::MAX), 0).block(start), None);
+    }
+
+    #[test]
+    fn a_peer_that_is_fast_enough_goes_on() {
         let start = Instant::now();
         let mut pace = Pace::new(Some(30 * SECOND), 100);
         for second in 0..100 {

@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::address::{ClientAddress, ServerAddress};
 use crate::bind::Datagram;
@@ -31,9 +30,6 @@ pub struct StreamRequest {
     pub identity: Option<Arc<str>>,
     pub(crate) transport: Arc<Transport>,
     pub(crate) server_address: Option<ServerAddress>,
-    pub(crate) alarm: Option<Instant>,
-    pub(crate) in_message: bool,
-    pub(crate) again: bool,
     pub(crate) linger: bool,
 }
 

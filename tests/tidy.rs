@@ -102,11 +102,11 @@ fn no_line_is_wider_than_100_columns() {
 }
 
 #[test]
-fn unsafe_code_lives_in_one_file() {
+fn unsafe_code_lives_in_one_folder() {
     prove(
         rules::unsafe_code,
         &[
-            ("src/sys.rs", "unsafe { }"),
+            ("src/sys/mod.rs", "unsafe { }"),
             (
                 "src/a.rs",
                 "// unsafe\n#![deny(unsafe_code)] const A: &str = \"unsafe\";",

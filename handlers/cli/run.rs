@@ -112,23 +112,23 @@ fn listen<S: Service>(
 ) -> Result<u8, Failure> {
     match served {
         Served::Stream { class, .. } => {
-            let mut server = builder.stream(&addresses[0], class)?;
+            let mut server = builder.bind(&addresses[0], class)?;
             addresses[1..]
                 .iter()
                 .try_for_each(|address| server.listen_also(address))?;
-            run::<S, _>(server, scheme, reload)
+            run::<S>(server, scheme, reload)
         }
         Served::Datagram(class) => {
-            let mut server = builder.datagram(&addresses[0], class)?;
+            let mut server = builder.bind_datagram(&addresses[0], class)?;
             addresses[1..]
                 .iter()
                 .try_for_each(|address| server.listen_also(address))?;
-            run::<S, _>(server, "udp", reload)
+            run::<S>(server, "udp", reload)
         }
     }
 }
 
-fn run<S: Service, K>(mut server: Server<K>, scheme: &str, reload: Reload) -> Result<u8, Failure> {
+fn run<S: Service>(mut server: Server, scheme: &str, reload: Reload) -> Result<u8, Failure> {
     let handle = server.handle();
     shutdown_on_ctrl_c(handle.clone())?;
     reload_on_hangup(&handle, move || reload.run())?;

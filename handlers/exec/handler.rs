@@ -148,7 +148,7 @@ impl ExecHandler {
         log::info!(target: AUDIT, "{who}: key {key}: {text:?}: {outcome}, {:.3} s", begun.elapsed().as_secs_f64());
         match answer {
             Some(answer) => self.answer(request, answer),
-            None => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+            None => Err(Error::Disconnected(io::ErrorKind::ConnectionAborted.into())),
         }
     }
 

@@ -1,13 +1,17 @@
 //! The buffered sides of a connection, and the pool of their memory.
 
+mod blocking;
+mod output;
+mod peer;
 mod rfile;
 mod wfile;
 
 use std::cell::RefCell;
 
-pub(crate) use rfile::Fill;
+pub(crate) use output::Drain;
+pub(crate) use peer::Interrupt;
 pub use rfile::RFile;
-pub(crate) use wfile::Drain;
+pub(crate) use rfile::{Fill, RFileSettings};
 pub use wfile::WFile;
 
 /// What Python calls `rbufsize` and `wbufsize`, unless a handler asks otherwise.

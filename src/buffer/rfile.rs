@@ -1,38 +1,64 @@
 //! `rfile`: what the peer sent.
 
+use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{BUFFER_SIZE, borrow, give_back};
+use parking_lot::Mutex;
+
+use super::blocking::too_slow;
+use super::output::Output;
+use super::peer::Interrupt;
+use super::{WFile, borrow, give_back};
 use crate::clock::Clock;
 use crate::config::{Limits, Timeouts};
-use crate::error::{Error, Result, Timeout};
-use crate::pace::{Pace, PaceViolation};
+use crate::error::{Error, Result};
+use crate::pace::Pace;
 use crate::transport::Transport;
 
 /// The reading side of a connection, Python's `StreamRequestHandler.rfile`.
 ///
-/// A handler that answers [`Next::Wait`](crate::Next::Wait) looks at what has come
+/// A handler that returns [`Next::Wait`](crate::Next::Wait) looks at what has come
 /// ([`buffer`](RFile::buffer), [`take_line`](RFile::take_line), [`take`](RFile::take)) and never
 /// blocks. A handler in Python's style reads through [`Read`] and [`BufRead`]: these wait for the
 /// peer, within the server's deadlines, and hold their thread meanwhile.
-#[derive(Debug)]
+///
+/// A blocking read sends what the handler has written before it waits. While no byte of a message
+/// has come, it waits as an idle connection does: the idle timeout applies, or the handler's own
+/// [`set_timeout`](RFile::set_timeout), and a shutdown ends the wait with an end of file. A message
+/// begins with the first byte that a blocking read receives. It ends when `read_line`,
+/// `read_until` or `read_exact` has returned everything that has come, or when the handler writes.
+/// Within a message the read timeout and the minimum rate apply.
 pub struct RFile {
-    transport: Arc<Transport>,
-    clock: Clock,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// How much of the unread bytes `take_line` has already searched.
-    searched: usize,
-    taken: u64,
+    pub(super) transport: Arc<Transport>,
+    pub(super) clock: Clock,
+    pub(super) server: Arc<dyn Interrupt>,
+    /// Sent before a read waits for the peer.
+    pub(super) output: Arc<Mutex<Output>>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// How many of the unread bytes `take_line` has already searched.
+    pub(super) searched: usize,
+    pub(super) taken: u64,
     limit: usize,
-    pace: Pace,
-    eof: bool,
-    /// The socket is known to be empty: the poller will tell when that changes.
-    drained: bool,
-    /// The poller saw the peer's end; a short read doesn't prove that the socket is empty.
-    maybe_eof: bool,
+    pub(super) idle_timeout: Option<Duration>,
+    /// What the handler set instead of the idle and read timeouts.
+    pub(super) own_timeout: Option<Option<Duration>>,
+    pub(super) pace: Pace,
+    /// A message is under way: some of its bytes have come.
+    pub(super) in_message: bool,
+    /// Since when a blocking read waits for the first byte of a message.
+    pub(super) idle_since: Option<Instant>,
+    pub(super) eof: bool,
+    /// `eof` is true because the server is shutting down.
+    pub(super) interrupted: bool,
+    /// The socket is known to be empty: the poller reports when that changes.
+    pub(super) drained: bool,
+    /// Only a read that would block proves that the socket is empty. The poller saw the peer's end
+    /// or urgent data, behind which a short read leaves bytes.
+    pub(super) maybe_eof: bool,
 }
 
 /// What a read without waiting found.
@@ -43,27 +69,54 @@ pub(crate) enum Fill {
     Eof,
 }
 
+/// What the two sides of a connection are made of.
+pub(crate) struct RFileSettings<'a> {
+    pub(crate) transport: &'a Arc<Transport>,
+    pub(crate) clock: &'a Clock,
+    pub(crate) server: Arc<dyn Interrupt>,
+    pub(crate) timeouts: &'a Timeouts,
+    pub(crate) limits: &'a Limits,
+}
+
 impl RFile {
-    pub(crate) fn new(
-        transport: Arc<Transport>,
-        clock: Clock,
-        timeouts: &Timeouts,
-        limits: &Limits,
-    ) -> RFile {
-        RFile {
+    /// Both sides of a connection.
+    pub(crate) fn pair(settings: RFileSettings<'_>) -> (RFile, WFile) {
+        let RFileSettings {
             transport,
             clock,
+            server,
+            timeouts,
+            limits,
+        } = settings;
+        let output = Arc::new(Mutex::new(Output::new(
+            Arc::clone(transport),
+            clock.clone(),
+            Arc::clone(&server),
+            timeouts,
+        )));
+        let wfile = WFile::new(Arc::clone(&output));
+        let rfile = RFile {
+            transport: Arc::clone(transport),
+            clock: clock.clone(),
+            server,
+            output,
             buffer: Vec::new(),
             start: 0,
             end: 0,
             searched: 0,
             taken: 0,
-            limit: limits.max_message,
+            limit: limits.max_message.max(1),
+            idle_timeout: timeouts.idle,
+            own_timeout: None,
             pace: Pace::new(timeouts.read, timeouts.min_rate),
+            in_message: false,
+            idle_since: None,
             eof: false,
+            interrupted: false,
             drained: false,
             maybe_eof: false,
-        }
+        };
+        (rfile, wfile)
     }
 
     /// The bytes that have come and weren't taken yet.
@@ -150,12 +203,10 @@ impl RFile {
         if self.eof {
             return Ok(Some(0));
         }
-        if self.drained {
-            return Ok(None);
-        }
-        let transport = Arc::clone(&self.transport);
-        let space = into.len();
-        let count = self.read_some(|_| transport.read(into), space)?;
+        // The socket is asked even if it was known to be empty: the handler may have waited for its
+        // descriptor by itself.
+        let read = self.transport.read(into);
+        let count = self.note_read(read, into.len())?;
         self.taken += count.unwrap_or_default() as u64;
         Ok(count)
     }
@@ -165,15 +216,17 @@ impl RFile {
         self.taken
     }
 
-    /// Changes how long a read within a message may wait for a byte; `None` is for ever (Python's
-    /// `timeout`).
-    pub fn set_timeout(&mut self, timeout: Option<std::time::Duration>) {
+    /// Maximum time that a blocking read may wait for a byte, before and within a message; `None`
+    /// is without end (Python's `timeout`). Defaults to [`Timeouts::idle`] before the first byte of
+    /// a message and to [`Timeouts::read`] within one.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.own_timeout = Some(timeout);
         self.pace.set_stall(timeout);
     }
 
     /// Changes how many unread bytes are kept for a handler that waits for the rest of its message.
     pub fn set_limit(&mut self, bytes: usize) {
-        self.limit = bytes;
+        self.limit = bytes.max(1);
     }
 
     /// Reads once, without waiting.
@@ -184,11 +237,14 @@ impl RFile {
         if self.drained {
             return Ok(Fill::Nothing);
         }
-        self.make_room()?;
-        let transport = Arc::clone(&self.transport);
-        let space = self.buffer.len() - self.end;
-        let found = self.read_some(|this| transport.read(&mut this.buffer[this.end..]), space)?;
-        Ok(match found {
+        if self.end - self.start >= self.limit {
+            return self.expect_end();
+        }
+        self.make_room();
+        let space = self.space();
+        let into = &mut self.buffer[self.end..self.end + space];
+        let read = self.transport.read(into);
+        Ok(match self.note_read(read, space)? {
             None => Fill::Nothing,
             Some(0) => Fill::Eof,
             Some(count) => {
@@ -198,20 +254,40 @@ impl RFile {
         })
     }
 
-    /// One read of the transport into `space` bytes; notes what it tells about the socket.
-    fn read_some(
+    /// As many bytes are unread as may be: only the end of file may follow.
+    fn expect_end(&mut self) -> io::Result<Fill> {
+        let read = self.transport.read(&mut [0]);
+        match self.note_read(read, 1)? {
+            None => Ok(Fill::Nothing),
+            Some(0) => Ok(Fill::Eof),
+            Some(_) => Err(Error::MessageTooLong { limit: self.limit }.into()),
+        }
+    }
+
+    /// How many bytes the next read may add to the buffer.
+    fn space(&self) -> usize {
+        let unread = self.end - self.start;
+        (self.buffer.len() - self.end).min(self.limit - unread)
+    }
+
+    /// Takes note of what a read into `space` bytes tells about the socket; `None` if nothing has
+    /// come.
+    pub(super) fn note_read(
         &mut self,
-        read: impl FnOnce(&mut RFile) -> io::Result<usize>,
+        read: io::Result<usize>,
         space: usize,
     ) -> io::Result<Option<usize>> {
-        match read(self) {
+        match read {
             Ok(0) => {
+                self.idle_since = None;
                 self.eof = true;
                 Ok(Some(0))
             }
             Ok(count) => {
                 self.drained =
                     count < space && !self.maybe_eof && self.transport.short_read_drains();
+                self.in_message = true;
+                self.idle_since = None;
                 self.pace_moved(count)?;
                 Ok(Some(count))
             }
@@ -227,55 +303,47 @@ impl RFile {
 
     fn pace_moved(&mut self, count: usize) -> io::Result<()> {
         if self.pace.is_blocked() {
-            self.pace.moved(count, self.clock.now()).map_err(slow)
+            self.pace.moved(count, self.clock.now()).map_err(too_slow)
         } else {
             Ok(())
         }
     }
 
-    fn make_room(&mut self) -> io::Result<()> {
+    /// Makes room for at least one more byte; fewer than `limit` are unread.
+    fn make_room(&mut self) {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
         if self.end < self.buffer.len() {
-            return Ok(());
+            return;
         }
         if self.buffer.is_empty() {
             self.buffer = borrow();
         } else if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
-        } else if self.end < self.limit {
-            self.buffer.resize((self.end * 2).min(self.limit), 0);
         } else {
-            return Err(Error::MessageTooLong { limit: self.limit }.into());
+            self.buffer.resize((self.end * 2).min(self.limit), 0);
         }
-        Ok(())
     }
 
-    /// Sleeps until the peer sent something.
-    fn wait(&mut self) -> io::Result<()> {
-        let until = self.pace.block(self.clock.now());
-        if self.transport.wait(true, self.clock.sleep_until(until))? {
-            self.drained = false;
-            self.maybe_eof = true;
-            return Ok(());
-        }
-        if self.transport.fd().is_none() {
-            return Err(slow(PaceViolation::Stalled)); // memory: whoever would send is waiting for this handler
-        }
-        self.pace.check(self.clock.now()).map_err(slow)
+    /// Bytes that were in the buffer when `handle` was called belong to a message; so does what
+    /// comes next if the handler said so.
+    pub(crate) fn set_in_message(&mut self, in_message: bool) {
+        self.in_message = in_message;
+    }
+
+    /// The last look before the connection closes: bytes may have come since the last read, and a
+    /// wait that a shutdown ended was no end of file.
+    pub(crate) fn look_again(&mut self) {
+        self.eof &= !std::mem::take(&mut self.interrupted);
+        self.note_readable(true);
     }
 
     /// The poller saw that something came.
     pub(crate) fn note_readable(&mut self, maybe_eof: bool) {
         self.drained = false;
         self.maybe_eof |= maybe_eof;
-    }
-
-    /// Whether bytes may be waiting that a parked connection would never be told of.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.drained || self.eof
     }
 
     pub(crate) fn pace(&mut self) -> &mut Pace {
@@ -297,53 +365,12 @@ impl Drop for RFile {
     }
 }
 
-fn slow(how: PaceViolation) -> io::Error {
-    Error::Timeout(match how {
-        PaceViolation::Stalled => Timeout::Read,
-        PaceViolation::TooSlow => Timeout::TooSlow,
-    })
-    .into()
-}
-
-impl Read for RFile {
-    /// Waits for at least one byte; 0 is the end of file.
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.end && into.len() >= BUFFER_SIZE {
-            // As large as the buffer: past it, without a copy.
-            let transport = Arc::clone(&self.transport);
-            loop {
-                if self.eof {
-                    return Ok(0);
-                }
-                let space = into.len();
-                if !self.drained
-                    && let Some(count) = self.read_some(|_| transport.read(into), space)?
-                {
-                    self.taken += count as u64;
-                    return Ok(count);
-                }
-                self.wait()?;
-            }
-        }
-        let count = self.fill_buf()?.len().min(into.len());
-        into[..count].copy_from_slice(&self.buffer()[..count]);
-        self.consume(count);
-        Ok(count)
-    }
-}
-
-impl BufRead for RFile {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.start == self.end {
-            self.wait_for_more()?;
-        }
-        Ok(self.buffer())
-    }
-
-    fn consume(&mut self, count: usize) {
-        let count = count.min(self.end - self.start);
-        self.start += count;
-        self.taken += count as u64;
-        self.searched = self.searched.saturating_sub(count);
+impl fmt::Debug for RFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RFile")
+            .field("unread", &self.buffer().len())
+            .field("bytes_taken", &self.taken)
+            .field("eof", &self.eof)
+            .finish_non_exhaustive()
     }
 }

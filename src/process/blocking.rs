@@ -4,6 +4,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::buffer::Interrupt;
 use crate::handle::{Core, InFlight, Waker};
 use crate::process::registry::{ConnectionKey, Registry};
 use crate::session::{Session, Step};
@@ -68,9 +69,9 @@ fn sleep(
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         match session
             .transport()
-            .wait_attentively(!writing, left, core.wake_fd())
+            .wait_attentively(!writing, left, Interrupt::wake_fd(&**core))
         {
-            Ok(WaitOutcome::ByOther) => core.handle_wake_in_worker(),
+            Ok(WaitOutcome::ByOther) => Interrupt::handle_wake(&**core),
             Ok(woken) => break woken == WaitOutcome::Ready,
             Err(_) => break true, // it shows in the read that follows
         }

@@ -1,9 +1,11 @@
-//! The ways to process requests: what Python reaches by mixing a class into the server.
+//! The concurrency models: what Python reaches by mixing a class into the server.
 
 pub(crate) mod accept;
+mod acceptor;
 mod blocking;
 pub(crate) mod datagrams;
 mod dispatcher;
+pub(crate) mod engine;
 mod forking;
 mod pool;
 pub(crate) mod registry;
@@ -18,9 +20,7 @@ use crate::handle::Core;
 use crate::request::DatagramRequest;
 use crate::session::Session;
 use datagrams::DatagramJob;
-pub(crate) use dispatcher::Dispatcher;
 pub use forking::ForkingMixIn;
-pub(crate) use pool::Pool;
 pub use pool::ThreadingMixIn;
 use registry::Registry;
 use sources::Sources;
@@ -56,19 +56,38 @@ pub trait ProcessRequest: Send + Sync + 'static {
     /// nothing.
     fn server_close(&self) {}
 
-    /// The pool, for a server that leaves accepting to it.
-    #[doc(hidden)]
-    fn pool(&self) -> Option<&ThreadingMixIn> {
-        None
-    }
-
-    /// Why this can't work in the present process, before anything is accepted.
+    /// Whether this can work in the present process. Called before anything is accepted. Defaults
+    /// to `Ok`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported).
-    #[doc(hidden)]
+    /// [`Error::Unsupported`](crate::Error::Unsupported) if it can't: the server then does not
+    /// serve.
     fn check(&self) -> crate::error::Result<()> {
         Ok(())
+    }
+
+    /// Who accepts. Defaults to [`Accepting::by_server`]; a model that passes every request on to a
+    /// [`ThreadingMixIn`] may return what that one returns, and then sees no request itself.
+    fn accepting(&self) -> Accepting {
+        Accepting::by_server()
+    }
+}
+
+/// Who accepts the connections and datagrams of a server, from [`ProcessRequest::accepting`].
+#[derive(Clone, Debug)]
+pub struct Accepting(AcceptingKind);
+
+#[derive(Clone, Debug)]
+enum AcceptingKind {
+    Server,
+    Pool(ThreadingMixIn),
+}
+
+impl Accepting {
+    /// The thread of `serve_forever` accepts, and calls
+    /// [`process_request`](ProcessRequest::process_request).
+    pub fn by_server() -> Accepting {
+        Accepting(AcceptingKind::Server)
     }
 }
 

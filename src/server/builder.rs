@@ -1,23 +1,14 @@
 //! How a server is put together.
 
-use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Server, ServerTimes, TcpServer, UdpServer, UnixDatagramServer, UnixStreamServer};
-use crate::address::{Address, Networks};
-use crate::bind::{AddressFamily, BindOptions, Datagram, Listener};
+use crate::address::Networks;
+use crate::bind::{AddressFamily, BindOptions};
 use crate::clock::Clock;
 use crate::config::{Limits, Timeouts};
-use crate::error::{Error, Result};
-use crate::handle::Core;
-use crate::handler::{DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler};
-use crate::hooks::{DefaultHooks, ServerHooks};
+use crate::hooks::ServerHooks;
 use crate::process::{ProcessRequest, ThreadingMixIn};
-use crate::request::DatagramRequest;
-use crate::session::StreamService;
 use crate::tls::Tls;
 use crate::trace::Trace;
 
@@ -36,19 +27,19 @@ use crate::trace::Trace;
 /// assert_ne!(server.server_address().inet().unwrap().port(), 0);
 /// ```
 pub struct Builder {
-    bind: BindOptions,
-    timeouts: Timeouts,
-    limits: Limits,
-    clock: Clock,
-    hooks: Option<Box<dyn ServerHooks>>,
-    process: Arc<dyn ProcessRequest>,
-    tls: Option<Tls>,
-    plaintext: bool,
-    proxies: Option<Networks>,
-    trace: Option<Arc<dyn Trace>>,
-    timeout: Option<Duration>,
-    poll_interval: Duration,
-    grace: Duration,
+    pub(super) bind: BindOptions,
+    pub(super) timeouts: Timeouts,
+    pub(super) limits: Limits,
+    pub(super) clock: Clock,
+    pub(super) hooks: Option<Box<dyn ServerHooks>>,
+    pub(super) process: Arc<dyn ProcessRequest>,
+    pub(super) tls: Option<Tls>,
+    pub(super) plaintext: bool,
+    pub(super) proxies: Option<Networks>,
+    pub(super) trace: Option<Arc<dyn Trace>>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) poll_interval: Duration,
+    pub(super) grace: Duration,
 }
 
 impl Default for Builder {
@@ -250,213 +241,5 @@ impl Builder {
     /// Where the time of deadlines comes from. Defaults to the system's clock.
     pub fn clock(self, clock: Clock) -> Builder {
         Builder { clock, ..self }
-    }
-}
-
-/// The servers.
-impl Builder {
-    /// A server of TCP connections.
-    ///
-    /// # Errors
-    /// [`Error::Address`] for what isn't `HOST:PORT`, [`Error::Bind`] if it can't be had.
-    pub fn tcp<H: StreamRequestHandler>(
-        self,
-        at: &str,
-        class: impl RequestHandlerClass<H>,
-    ) -> Result<TcpServer> {
-        let listener = Listener::bind(&inet(at)?, &self.bind)?;
-        self.stream_server(listener, class)
-    }
-
-    /// A server of connections to a Unix socket; a stale path is taken over, a living server's is
-    /// an error.
-    ///
-    /// # Errors
-    /// [`Error::Bind`] if it can't be had.
-    pub fn unix_stream<H: StreamRequestHandler>(
-        self,
-        at: impl AsRef<Path>,
-        class: impl RequestHandlerClass<H>,
-    ) -> Result<UnixStreamServer> {
-        let listener = Listener::bind(&Address::Unix(at.as_ref().to_owned()), &self.bind)?;
-        self.stream_server(listener, class)
-    }
-
-    /// A server of connections to any address, TCP or Unix: for programs that take it from their
-    /// users.
-    ///
-    /// # Errors
-    /// [`Error::Bind`] if it can't be had.
-    pub fn stream<H: StreamRequestHandler>(
-        self,
-        at: &Address,
-        class: impl RequestHandlerClass<H>,
-    ) -> Result<TcpServer> {
-        let listener = Listener::bind(at, &self.bind)?;
-        self.stream_server(listener, class)
-    }
-
-    /// A server on a listening socket that the caller has: a std listener, or a descriptor that
-    /// another process handed over.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for a descriptor that is no listening stream socket.
-    pub fn from_listener<H: StreamRequestHandler>(
-        self,
-        listener: impl Into<OwnedFd>,
-        class: impl RequestHandlerClass<H>,
-    ) -> Result<TcpServer> {
-        let listener = Listener::from_fd(listener.into())?;
-        self.stream_server(listener, class)
-    }
-
-    /// A server of UDP datagrams.
-    ///
-    /// # Errors
-    /// [`Error::Address`] for what isn't `HOST:PORT`, [`Error::Bind`] if it can't be had.
-    pub fn udp<H: DatagramRequestHandler>(
-        self,
-        at: &str,
-        class: impl RequestHandlerClass<H>,
-    ) -> Result<UdpServer> {
-        let socket = Datagram::bind(&inet(at)?, &self.bind)?;
-        self.datagram_server(socket, class)
-    }
-
-    /// A server of datagrams to a Unix socket; paths are treated as by
-    /// [`unix_stream`](Builder::unix_stream).
-    ///
-    /// # Errors
-    /// [`Error::Bind`] if it can't be had.
-    pub fn unix_datagram<H: DatagramRequestHandler>(
-        self,
-        at: impl AsRef<Path>,
-        class: impl RequestHandlerClass<H>,
-    ) -> Result<UnixDatagramServer> {
-        let socket = Datagram::bind(&Address::Unix(at.as_ref().to_owned()), &self.bind)?;
-        self.datagram_server(socket, class)
-    }
-
-    /// A server of datagrams to any address, UDP or Unix: for programs that take it from their
-    /// users.
-    ///
-    /// # Errors
-    /// [`Error::Bind`] if it can't be had.
-    pub fn datagram<H: DatagramRequestHandler>(
-        self,
-        at: &Address,
-        class: impl RequestHandlerClass<H>,
-    ) -> Result<UdpServer> {
-        let socket = Datagram::bind(at, &self.bind)?;
-        self.datagram_server(socket, class)
-    }
-
-    /// A server on a datagram socket that the caller has.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for a descriptor that is no datagram socket.
-    pub fn from_datagram_socket<H: DatagramRequestHandler>(
-        self,
-        socket: impl Into<OwnedFd>,
-        class: impl RequestHandlerClass<H>,
-    ) -> Result<UdpServer> {
-        let socket = Datagram::from_fd(socket.into())?;
-        self.datagram_server(socket, class)
-    }
-
-    fn stream_server<S, H: StreamRequestHandler>(
-        mut self,
-        listener: Listener,
-        class: impl RequestHandlerClass<H>,
-    ) -> Result<Server<S>> {
-        let service = self.service(class);
-        let mut server = self.server()?;
-        server.service = Some(Arc::new(service));
-        server.add_listener(listener);
-        Ok(server)
-    }
-
-    /// What connections in memory need.
-    pub(crate) fn in_memory<H: StreamRequestHandler>(
-        mut self,
-        class: impl RequestHandlerClass<H>,
-    ) -> Result<(Arc<Core>, StreamService)> {
-        let service = self.service(class);
-        let hooks = self.hooks.unwrap_or_else(|| Box::new(DefaultHooks));
-        Ok((
-            Arc::new(Core::new(
-                self.timeouts,
-                self.limits,
-                self.clock,
-                hooks,
-                self.trace,
-            )?),
-            service,
-        ))
-    }
-
-    fn service<H: StreamRequestHandler>(
-        &mut self,
-        class: impl RequestHandlerClass<H>,
-    ) -> StreamService {
-        StreamService {
-            class: Box::new(move |client| Box::new(class.instantiate(client))),
-            tls: self.tls.take(),
-            plaintext: self.plaintext,
-            proxies: self.proxies.take(),
-        }
-    }
-
-    fn datagram_server<S, H: DatagramRequestHandler>(
-        self,
-        socket: Datagram,
-        class: impl RequestHandlerClass<H>,
-    ) -> Result<Server<S>> {
-        let serve = move |request: &mut DatagramRequest| {
-            let mut handler = class.instantiate(&request.client_address);
-            handler.setup(request)?;
-            let handled = handler.handle(request);
-            handled.and(handler.finish(request))
-        };
-        let mut server = self.server()?;
-        server.datagrams = Some(Arc::new(serve));
-        server.add_datagram_socket(socket);
-        Ok(server)
-    }
-
-    fn server<S>(self) -> Result<Server<S>> {
-        let interval = self.hooks.is_some().then_some(self.poll_interval);
-        let hooks = self.hooks.unwrap_or_else(|| Box::new(DefaultHooks));
-        Ok(Server {
-            core: Arc::new(Core::new(
-                self.timeouts,
-                self.limits,
-                self.clock,
-                hooks,
-                self.trace,
-            )?),
-            process: self.process,
-            sources: Vec::new(),
-            addresses: Vec::new(),
-            service: None,
-            datagrams: None,
-            bind: self.bind,
-            times: ServerTimes {
-                timeout: self.timeout,
-                interval,
-                grace: self.grace,
-            },
-            dispatcher: None,
-            kind: PhantomData::<fn() -> S>,
-        })
-    }
-}
-
-fn inet(text: &str) -> Result<Address> {
-    match text.parse()? {
-        Address::Unix(_) => Err(Error::Address(format!(
-            "`{text}` is a Unix socket; expected HOST:PORT"
-        ))),
-        address => Ok(address),
     }
 }

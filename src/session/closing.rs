@@ -1,131 +1,249 @@
-//! How a connection ends: `finish`, the lingering close, failures and refusals.
+//! How a connection ends: `finish`, the last output, the lingering close, failures and refusals.
+//!
+//! A socket that is closed while the peer still sends, or while input is unread, answers with a
+//! reset, and the reset destroys what the peer has not read yet (RFC 9112 §9.6). So the server ends
+//! its own side first, and drops what still comes, until the peer has closed, or has acknowledged
+//! everything and sent nothing more.
 
 use std::io;
 use std::net::Shutdown;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Session, SessionState, Step, WaitReason, guard};
+use super::{Session, SessionState, Step, WaitReason};
 use crate::buffer::Fill;
+use crate::clock::deadline;
 use crate::error::{Error, Refusal, Result};
 use crate::handle::RefusalSlot;
 
+/// Reads of unread input in one turn.
+const READS_PER_TURN: u32 = 64;
+
+/// An acknowledgement may be delayed by 40 ms on Linux, by 200 ms elsewhere (RFC 9293 §3.8.6.3).
+const MIN_LOOK_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A fatal alert record, `access_denied`, in the clear (RFC 8446 §6): how a TLS client that is
+/// refused before its handshake learns of it.
+const TLS_ALERT: &[u8] = &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 49];
+
+/// A connection whose output has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lingering {
+    /// Since when nothing has changed at the peer.
+    since: Instant,
+    /// Bytes that the peer had not acknowledged then; `None` where that is not known.
+    unacknowledged: Option<usize>,
+    /// The peer has sent, or may still send, what nobody reads: it must find no reset.
+    input_dropped: bool,
+    /// How long to wait before the next look at the acknowledgements.
+    next_look: Duration,
+}
+
+impl Lingering {
+    fn new(now: Instant, input_dropped: bool) -> Lingering {
+        Lingering {
+            since: now,
+            unacknowledged: None,
+            input_dropped,
+            next_look: MIN_LOOK_INTERVAL,
+        }
+    }
+}
+
+/// Whether the peer's system has the whole answer. The FIN counts as one byte, and may be on its
+/// way: it arrives before a reset that is sent later.
+pub(super) fn has_answer(unacknowledged: Option<usize>) -> bool {
+    matches!(unacknowledged, Some(0 | 1))
+}
+
+/// The longer of two times, where `None` is without end.
+fn longer(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    Some(one?.max(other?))
+}
+
 impl Session {
-    /// Everything is out: calls `finish`, and closes once its words are out too.
-    pub(super) fn finish(&mut self) -> Result<Option<Step>> {
+    /// Sends the output, then calls `finish`.
+    pub(super) fn finish(&mut self, now: Instant) -> Result<Option<Step>> {
+        if self.peer_is_lost {
+            self.request.wfile.discard();
+        }
+        if let Some(step) = self.send_output(now)? {
+            return Ok(Some(step));
+        }
+        self.state = SessionState::Flushing;
         if let Some(mut handler) = self.handler.take() {
-            self.phase = SessionState::Finished;
             let request = &mut self.request;
-            guard(|| handler.finish(request))?;
-            return Ok(None);
+            if let Err(error) = Session::guard(|| handler.finish(request)) {
+                self.peer_is_lost |= error.is_disconnect();
+                self.note_failure(error);
+            }
+            self.drop_handler(handler);
         }
-        if self.request.wfile.awaits_close() {
-            // Fails only if the peer is gone, which the look at what it sent will tell.
-            let _ = self.request.transport.shutdown(Shutdown::Write);
-        }
-        let rfile = &mut self.request.rfile;
-        // A service that only speaks hasn't looked yet whether the client said something; most say
-        // nothing. An error is an end, too.
-        if !rfile.is_drained() && rfile.fill().is_err() {
-            self.phase = SessionState::Over;
-            return Ok(None);
-        }
-        let unread = self.request.linger || !rfile.buffer().is_empty() || !rfile.is_drained();
-        if unread && !rfile.is_eof() && self.request.transport.finish_writing().is_ok() {
-            self.since = self.core().clock.now();
-            self.phase = SessionState::Lingering;
-            return Ok(None);
-        }
-        self.request.transport.send_close_notify();
-        self.phase = SessionState::Over;
         Ok(None)
     }
 
-    /// Drops what still comes, for a while, so that no reset destroys the answer on its way.
-    pub(super) fn linger(&mut self, now: Instant) -> Result<Option<Step>> {
-        const READS_PER_TURN: u32 = 64; // reads in one go
-        let until = self
-            .core()
-            .timeouts
-            .linger
-            .map(|linger| self.since + linger);
-        if until.is_none_or(|until| now >= until) {
-            return Ok(Some(self.end()));
+    /// Sends the output of `finish` and, under TLS, `close_notify`; then ends the server's side.
+    pub(super) fn end_output(&mut self, now: Instant) -> Result<Option<Step>> {
+        self.report_failure();
+        if self.peer_is_lost {
+            self.state = SessionState::Over;
+            return Ok(None);
         }
-        for _ in 0..READS_PER_TURN {
-            self.request.rfile.take_all();
-            match self.request.rfile.fill() {
-                Ok(Fill::More) => {}
-                Ok(Fill::Nothing) => {
-                    self.waiting = WaitReason::ToLinger;
-                    self.request.rfile.release_buffer();
-                    return Ok(Some(Step::Wait {
-                        writing: false,
-                        until,
-                    }));
-                }
-                Ok(Fill::Eof) | Err(_) => return Ok(Some(self.end())),
-            }
+        self.request.wfile.queue_close_notify();
+        if let Some(step) = self.send_output(now)? {
+            return Ok(Some(step));
         }
-        Ok(Some(Step::Yield))
+        let ended = self.request.transport.shutdown(Shutdown::Write);
+        self.state = if ended.is_err() || self.core().timeouts.linger.is_some_and(|t| t.is_zero()) {
+            SessionState::Over
+        } else {
+            let unread = !self.request.rfile.buffer().is_empty();
+            SessionState::Lingering(Lingering::new(now, self.request.linger || unread))
+        };
+        self.request.rfile.look_again();
+        Ok(None)
     }
 
-    /// The connection can't go on: counts it, tells the hook, and brings it to its end.
-    pub(super) fn fail(&mut self, error: &Error) {
-        let core = Arc::clone(self.core());
-        match error {
-            Error::Refused(why) => {
-                self.refuse(*why);
+    /// Drops what still comes, until a reset can destroy nothing any more.
+    pub(super) fn linger(&mut self, now: Instant) -> Result<Option<Step>> {
+        let SessionState::Lingering(mut lingering) = self.state else {
+            return Ok(None);
+        };
+        let taken = self.request.rfile.bytes_taken();
+        let found = self.drop_input();
+        lingering.input_dropped |= self.request.rfile.bytes_taken() > taken;
+        match found {
+            Ok(Fill::Eof) | Err(_) => Ok(Some(self.end())),
+            Ok(Fill::Nothing) => Ok(Some(self.wait_for_close(lingering, now))),
+            Ok(Fill::More) => {
+                self.state = SessionState::Lingering(lingering);
+                Ok(Some(Step::Yield))
+            }
+        }
+    }
+
+    /// Drops the input that is there; `More` if it is more than one turn's.
+    fn drop_input(&mut self) -> io::Result<Fill> {
+        let rfile = &mut self.request.rfile;
+        let mut found = Fill::More;
+        for _ in 0..READS_PER_TURN {
+            rfile.take_all();
+            found = rfile.fill()?;
+            if found != Fill::More {
+                break;
+            }
+        }
+        rfile.take_all();
+        Ok(found)
+    }
+
+    /// Waits until the peer closes, but no longer than a reset could destroy something. The peer's
+    /// acknowledgement is no event, so it is looked for now and then. The linger time begins anew as
+    /// long as the peer takes some of the answer; while it takes nothing, the write timeout applies.
+    fn wait_for_close(&mut self, mut lingering: Lingering, now: Instant) -> Step {
+        let unacknowledged = self.request.transport.unacknowledged();
+        if has_answer(unacknowledged) && !lingering.input_dropped {
+            return self.end();
+        }
+        if unacknowledged < lingering.unacknowledged {
+            lingering.since = now;
+        }
+        lingering.unacknowledged = unacknowledged;
+        let timeouts = &self.core().timeouts;
+        let patience = if unacknowledged.is_none() || has_answer(unacknowledged) {
+            timeouts.linger
+        } else {
+            longer(timeouts.linger, timeouts.write)
+        };
+        let end = deadline(lingering.since, patience);
+        if end.is_some_and(|at| at <= now) {
+            return self.end();
+        }
+        let look = lingering.next_look.saturating_mul(2).min(MAX_LOOK_INTERVAL);
+        let look = std::mem::replace(&mut lingering.next_look, look);
+        let until = unacknowledged.and_then(|_| deadline(now, Some(look)));
+        self.waiting = WaitReason::Close;
+        self.state = SessionState::Lingering(lingering);
+        self.request.rfile.release_buffer();
+        Step::Wait {
+            writing: false,
+            until: until.into_iter().chain(end).min(),
+        }
+    }
+
+    /// The connection cannot go on: counts the error and brings the connection to its end. The hook
+    /// learns of the error once `finish` was called.
+    pub(super) fn fail(&mut self, error: Error) {
+        match &error {
+            Error::Refused(why) => return self.refuse(*why),
+            Error::Timeout(timeout) => self.call_on_timeout(*timeout),
+            // The end of file within a message: the peer may still read an answer.
+            Error::Disconnected(end) if end.kind() == io::ErrorKind::UnexpectedEof => {}
+            Error::Disconnected(_) => self.peer_is_lost = true,
+            _ => {}
+        }
+        self.state = match self.state {
+            SessionState::Serving(_) | SessionState::Finishing => SessionState::Finishing,
+            SessionState::Flushing | SessionState::Lingering(_) | SessionState::Over => {
+                SessionState::Over
+            }
+            _ => SessionState::Flushing,
+        };
+        self.note_failure(error);
+    }
+
+    /// Counts an error. The first one is kept for the hook.
+    pub(super) fn note_failure(&mut self, error: Error) {
+        let stats = &self.core().stats;
+        match &error {
+            Error::Panicked(_) => drop(stats.panics.fetch_add(1, Relaxed)),
+            Error::Timeout(timeout) => stats.timed_out(*timeout),
+            error if error.is_disconnect() => {
+                log::debug!("{}: {error}", self.request.client_address);
                 return;
             }
-            Error::Panicked(_) => drop(core.stats.panics.fetch_add(1, Relaxed)),
-            Error::Timeout(what) => core.stats.timed_out(*what),
-            error if error.is_disconnect() => {
-                log::debug!("{}: {error}", self.request.client_address)
-            }
-            _ => drop(core.stats.failed.fetch_add(1, Relaxed)),
+            _ => drop(stats.failed.fetch_add(1, Relaxed)),
         }
-        if !error.is_disconnect() {
-            let client = &self.request.client_address;
-            // A hook that panics must not take the worker along.
-            let _ = catch_unwind(AssertUnwindSafe(|| core.hooks.handle_error(client, error)));
-        }
-        let peer_is_there = !error.is_disconnect();
-        self.phase = match self.phase {
-            SessionState::Serving => SessionState::Finishing,
-            SessionState::Finishing if peer_is_there && self.handler.is_some() => {
-                SessionState::Finishing
-            }
-            // What a `setup` or `finish` wrote before it failed goes out.
-            SessionState::Handshake | SessionState::Finished
-                if peer_is_there && self.request.wfile.has_unsent() =>
-            {
-                SessionState::Finished
-            }
-            _ => SessionState::Over,
-        };
-        if error.is_disconnect() {
-            self.request.wfile.discard();
+        self.failure.get_or_insert(error);
+    }
+
+    /// Reports the error that ended the connection, once.
+    pub(super) fn report_failure(&mut self) {
+        if let Some(error) = self.failure.take() {
+            self.core().report(&self.request.client_address, &error);
         }
     }
 
-    /// Turns the connection away, with the hook's word if it can be sent in the clear.
+    /// Turns the connection away. The client gets the hook's words, or, where it expects TLS, an
+    /// alert.
     pub(crate) fn refuse(&mut self, why: Refusal) {
         let core = Arc::clone(self.core());
         core.stats.refused(why);
-        let answer = core.hooks.handle_refusal(&self.request.client_address, why);
-        self.phase = SessionState::Over;
-        if let (Some(answer), None) = (answer, &self.service.tls) {
-            let _ = self
-                .request
-                .transport
-                .write_vectored(&[io::IoSlice::new(answer)]);
-            self.refusing = RefusalSlot::begin(&core);
-            if self.refusing.is_some() && self.request.transport.finish_writing().is_ok() {
-                (self.since, self.phase) = (core.clock.now(), SessionState::Lingering);
+        let client = &self.request.client_address;
+        let write = |answer: &[u8]| {
+            let answer = [io::IoSlice::new(answer)];
+            self.request.transport.write_vectored(&answer).is_ok()
+        };
+        let written = core.call_hook(client, |hooks| {
+            let answer = hooks.handle_refusal(client, why);
+            if self.service.tls.is_some() && !self.service.plaintext {
+                write(TLS_ALERT)
+            } else {
+                answer.is_some_and(write)
             }
+        });
+        // Fails only if the peer was faster.
+        let _ = self.request.transport.shutdown(Shutdown::Write);
+        self.request.rfile.look_again();
+        self.refusal_slot = RefusalSlot::begin(&core);
+        if written == Some(true) && self.refusal_slot.is_some() {
+            self.state = SessionState::Lingering(Lingering::new(core.clock.now(), true));
+        } else {
+            // At least what has come already causes no reset.
+            let _ = self.drop_input();
+            self.state = SessionState::Over;
         }
     }
 }

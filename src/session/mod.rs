@@ -1,34 +1,64 @@
-//! The life of one connection: PROXY header → `verify_request` → (first byte) → TLS handshake →
-//! `setup` → [wait → `handle`]* → `finish` → close.
+//! The life of one connection.
 //!
 //! A [`Session`] never sleeps by itself. [`advance`](Session::advance) does what can be done now
-//! and says what the connection waits for; whoever holds it parks it in the poller (the pool),
-//! sleeps (a thread of its own), or feeds it by hand (a test).
+//! and returns what the connection waits for. Whoever holds the session parks it in the poller (the
+//! pool), sleeps (a thread of its own), or feeds it by hand (a test). So every concurrency model,
+//! and every test, runs the same life.
+//!
+//! ```text
+//!   accepted                                      refused at the limit of connections
+//!      │                                                        │
+//!      ├── from a trusted proxy ──► ProxyHeader                 │
+//!      │                                 │                      │
+//!      └───────────────► Verify ◄────────┘                      │
+//!                          │   └── verify_request says no ──────┤
+//!         ┌── TLS or clear ┼── TLS ──┐                          │
+//!         ▼                │         ▼                          │
+//!     FirstByte ───────────┼──► Handshake                       │
+//!         │ clear          │ clear   │                          │
+//!         └───────────► Setup ◄──────┘                          │
+//!                          │ the handler is made; `setup`       │
+//!                          ▼                                    │
+//!   wait for input ◄──► Serving ◄──► wait for output            │
+//!                          │ Close, end of file, error,         │
+//!                          │ deadline, shutdown                 │
+//!                          ▼                                    │
+//!                      Finishing   output is sent, `finish`     │
+//!                          ▼                                    │
+//!                       Flushing   output of `finish`,  ◄───────┘
+//!                          │       close_notify, FIN
+//!                          ▼
+//!                      Lingering   unread input is dropped until the
+//!                          │       peer closes or has everything
+//!                          ▼
+//!                         Over
+//! ```
+//!
+//! A connection that fails before `setup` has succeeded has no handler to finish: it goes to
+//! `Flushing` at once, so that a TLS alert or the words of a refusal still arrive. A connection
+//! whose peer has gone goes from `Finishing` to `Over`.
 
 mod closing;
+mod deadlines;
 mod opening;
+mod serving;
 
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::address::{ClientAddress, Networks};
-use crate::buffer::{Drain, Fill, RFile, WFile};
-use crate::error::{Error, Result, Timeout, panic_message};
+use crate::buffer::{RFile, RFileSettings};
+use crate::error::{Error, Result, panic_message};
 use crate::handle::{Admission, Core, RefusalSlot, ServerHandle};
-use crate::handler::{Next, StreamRequestHandler};
-use crate::pace::PaceViolation;
+use crate::handler::StreamRequestHandler;
 use crate::poller::Interest;
 use crate::request::StreamRequest;
 use crate::tls::Tls;
 use crate::transport::Transport;
-
-/// After so many messages in one go, a busy connection lets the others that are ready go first
-/// (puma/puma#3487).
-const MESSAGES_PER_TURN: u32 = 32;
-/// A handler's call that takes so long is a go of its own.
-const LONG_CALL: Duration = Duration::from_millis(10);
+use closing::Lingering;
+use serving::Serving;
 
 /// Makes the handler of a connection.
 pub(crate) type StreamClass =
@@ -58,51 +88,59 @@ pub(crate) enum Step {
     Over,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a connection is in its life; see the drawing above.
+#[derive(Debug)]
 enum SessionState {
-    Proxy,
+    ProxyHeader,
     Verify,
-    /// The first byte tells TLS from a client that speaks in the clear.
     FirstByte,
     Handshake,
-    Serving,
-    /// `handle` has been called for the last time; output goes out, then `finish` is called.
+    Setup,
+    Serving(Serving),
     Finishing,
-    /// `finish` was called; its output goes out.
-    Finished,
-    /// Unread input is dropped until the peer closes.
-    Lingering,
+    Flushing,
+    Lingering(Lingering),
     Over,
 }
 
-/// Why a connection waits; decides what the passing of its deadline means.
+/// Why a connection waits: decides what it means that its deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WaitReason {
-    ForHead,
-    ForHandshake,
+    /// For a PROXY header.
+    ProxyHeader,
+    /// For the first byte, or for more of a TLS handshake.
+    Handshake,
+    /// For the first byte of a message, or for the time that the handler asked for.
     Idle,
-    ForRest,
-    ToWrite,
-    ToLinger,
+    /// For the rest of a message.
+    Message,
+    /// For a time within a message: the handler is working, and awaits no bytes.
+    Work,
+    /// For the peer to read.
+    Output,
+    /// For the peer to close.
+    Close,
 }
 
 pub(crate) struct Session {
     request: StreamRequest,
     service: Arc<StreamService>,
+    /// From a successful `setup` until `finish` was called.
     handler: Option<Box<dyn StreamRequestHandler>>,
     admission: Option<Admission>,
-    refusing: Option<RefusalSlot>,
-    phase: SessionState,
+    /// Keeps the number of refusals that linger within bounds.
+    refusal_slot: Option<RefusalSlot>,
+    state: SessionState,
     waiting: WaitReason,
+    /// What the poller watches the socket for; `None` while it is not registered.
     watched: Option<Interest>,
-    /// When the connection, or the message that is under way, began.
-    since: Instant,
-    /// Since when it could be served, for the statistics.
+    accepted_at: Instant,
+    /// When the connection became ready to be served, for the statistics.
     pub(crate) ready_at: Instant,
-    within_message: bool,
-    /// `handle` is due: something new has come since its last call.
-    due: bool,
-    told_eof: bool,
+    /// The first error. It is reported once `finish` was called, as in Python.
+    failure: Option<Error>,
+    /// The peer has gone, or reads nothing more: nothing is left to send or to wait for.
+    peer_is_lost: bool,
 }
 
 impl Session {
@@ -114,47 +152,42 @@ impl Session {
         core: &Arc<Core>,
     ) -> Session {
         let now = core.clock.now();
-        let proxied = service
-            .proxies
-            .as_ref()
-            .is_some_and(|trusted| trusted.contains(&client));
+        let trusted = service.proxies.as_ref();
+        let proxied = trusted.is_some_and(|trusted| trusted.contains(&client));
         let transport = Arc::new(transport);
-        let clock = &core.clock;
+        let (rfile, wfile) = RFile::pair(RFileSettings {
+            transport: &transport,
+            clock: &core.clock,
+            server: Arc::clone(core) as _,
+            timeouts: &core.timeouts,
+            limits: &core.limits,
+        });
         Session {
             request: StreamRequest {
                 client_address: client,
-                rfile: RFile::new(
-                    Arc::clone(&transport),
-                    clock.clone(),
-                    &core.timeouts,
-                    &core.limits,
-                ),
-                wfile: WFile::new(Arc::clone(&transport), clock.clone(), &core.timeouts),
+                rfile,
+                wfile,
                 server: ServerHandle(Arc::clone(core)),
                 transport,
                 server_address: None,
-                alarm: None,
-                in_message: false,
-                again: false,
                 linger: false,
                 identity: None,
             },
             service: Arc::clone(service),
             handler: None,
             admission: None,
-            refusing: None,
-            phase: if proxied {
-                SessionState::Proxy
+            refusal_slot: None,
+            state: if proxied {
+                SessionState::ProxyHeader
             } else {
                 SessionState::Verify
             },
-            waiting: WaitReason::ForHead,
+            waiting: WaitReason::ProxyHeader,
             watched: None,
-            since: now,
+            accepted_at: now,
             ready_at: now,
-            within_message: false,
-            due: false,
-            told_eof: false,
+            failure: None,
+            peer_is_lost: false,
         }
     }
 
@@ -175,16 +208,24 @@ impl Session {
         self.core().clock.now()
     }
 
+    /// When the message that is under way began; without one, when the connection was accepted.
     pub(crate) fn since(&self) -> Instant {
-        self.since
+        match &self.state {
+            SessionState::Serving(serving) => serving.message_since(),
+            _ => None,
+        }
+        .unwrap_or(self.accepted_at)
     }
 
     /// The poller saw that the socket is ready.
     pub(crate) fn note_readable(&mut self, maybe_eof: bool) {
+        if maybe_eof && self.request.rfile.is_eof() {
+            // Behind the end of file only an error can come.
+            self.peer_is_lost |= self.request.transport.take_error().is_some();
+        }
         self.request.rfile.note_readable(maybe_eof);
     }
 
-    /// What the poller watches the socket for; `None` while it isn't registered.
     pub(crate) fn watched(&self) -> Option<Interest> {
         self.watched
     }
@@ -193,15 +234,18 @@ impl Session {
         self.watched = watched;
     }
 
-    /// Gives up on a connection that can't be waited for.
-    pub(crate) fn abandon(&mut self) {
-        self.phase = SessionState::Over;
+    pub(crate) fn admitted(&mut self, admission: Admission) {
+        self.admission = Some(admission);
     }
 
-    /// Whether the client's address is known from the beginning: no PROXY header is to tell another
-    /// one.
+    /// Gives up on a connection that cannot be waited for.
+    pub(crate) fn abandon(&mut self) {
+        self.state = SessionState::Over;
+    }
+
+    /// Whether the client's address is known from the beginning: no PROXY header gives another one.
     pub(crate) fn knows_client_address(&self) -> bool {
-        self.phase != SessionState::Proxy
+        !matches!(self.state, SessionState::ProxyHeader)
     }
 
     /// The place in the counts, for whoever outlives this value.
@@ -212,11 +256,28 @@ impl Session {
     /// Whether nothing of a message is under way: a shutdown closes such a connection at once.
     pub(crate) fn is_idle(&self) -> bool {
         match self.waiting {
-            WaitReason::ForHead
-            | WaitReason::ForHandshake
-            | WaitReason::Idle
-            | WaitReason::ToLinger => true,
-            WaitReason::ForRest | WaitReason::ToWrite => false,
+            WaitReason::ProxyHeader | WaitReason::Handshake | WaitReason::Idle => true,
+            WaitReason::Close => {
+                let unacknowledged = self.request.transport.unacknowledged();
+                unacknowledged.is_none() || closing::has_answer(unacknowledged)
+            }
+            WaitReason::Message | WaitReason::Work | WaitReason::Output => false,
+        }
+    }
+
+    /// Whether advancing or expiring this session now may run code of its user: the class, the
+    /// handler, or `verify_request`. What runs none of it is quick, and needs no worker.
+    pub(crate) fn calls_handler(&self) -> bool {
+        match self.state {
+            SessionState::ProxyHeader
+            | SessionState::Verify
+            | SessionState::FirstByte
+            | SessionState::Handshake
+            | SessionState::Setup
+            | SessionState::Serving(_)
+            | SessionState::Finishing => true,
+            SessionState::Flushing => self.failure.is_some(),
+            SessionState::Lingering(_) | SessionState::Over => false,
         }
     }
 
@@ -224,264 +285,48 @@ impl Session {
     /// only.
     pub(crate) fn advance(&mut self, now: Instant) -> Step {
         let mut now = now;
-        let mut messages = 0;
+        let mut calls = 0;
         loop {
-            match self.step(&mut now, &mut messages) {
+            match self.step(&mut now, &mut calls) {
                 Ok(Some(step)) => return step,
                 Ok(None) => {}
-                Err(error) => self.fail(&error),
+                Err(error) => self.fail(error),
             }
         }
     }
 
-    /// The moment named by [`Step::Wait`] has come.
-    pub(crate) fn expire(&mut self, now: Instant) -> Step {
-        // Before the answer is out, an alarm can't be heard: its handler would be called too early,
-        // and again and again.
-        if self.waiting != WaitReason::ToWrite && self.request.alarm.is_some_and(|at| at <= now) {
-            self.due = true;
-            return self.advance(now);
-        }
-        let expiry = match self.waiting {
-            WaitReason::ToLinger => return self.end(),
-            WaitReason::ForHandshake => Some(Timeout::Handshake),
-            WaitReason::ForHead => Some(Timeout::Head),
-            WaitReason::Idle => Some(Timeout::Idle),
-            WaitReason::ForRest if self.head_deadline().is_some_and(|at| at <= now) => {
-                Some(Timeout::Head)
-            }
-            WaitReason::ForRest => {
-                self.request
-                    .rfile
-                    .pace()
-                    .check(now)
-                    .err()
-                    .map(|slow| match slow {
-                        PaceViolation::Stalled => Timeout::Read,
-                        PaceViolation::TooSlow => Timeout::TooSlow,
-                    })
-            }
-            WaitReason::ToWrite => {
-                self.request
-                    .wfile
-                    .pace()
-                    .check(now)
-                    .err()
-                    .map(|slow| match slow {
-                        PaceViolation::Stalled => Timeout::Write,
-                        PaceViolation::TooSlow => Timeout::TooSlow,
-                    })
-            }
-        };
-        if let Some(what) = expiry {
-            if self.waiting == WaitReason::ToWrite {
-                self.request.wfile.discard();
-            } else if let Some(handler) = &mut self.handler {
-                // The last word of a handler that panics is none.
-                let _ = catch_unwind(AssertUnwindSafe(|| {
-                    handler.on_timeout(&mut self.request, what)
-                }));
-            }
-            self.fail(&Error::Timeout(what));
-        }
-        self.advance(now)
-    }
-
-    /// Ends an idle connection, as the server goes down.
-    pub(crate) fn close_idle(&mut self) {
-        if self.phase == SessionState::Serving {
-            self.phase = SessionState::Finishing;
-        } else {
-            self.phase = SessionState::Over;
-        }
-        let now = self.core().clock.now();
-        // Whatever can't go out at once is lost: nothing was in flight.
-        let _ = self.advance(now);
-    }
-
-    /// One step; `None` means that another can follow at once.
-    fn step(&mut self, now: &mut Instant, messages: &mut u32) -> Result<Option<Step>> {
-        match self.phase {
-            SessionState::Proxy => self.read_proxy_header(),
+    /// One step; `None` means that another can follow at once. `calls` counts the calls of `handle`
+    /// in this turn.
+    fn step(&mut self, now: &mut Instant, calls: &mut u32) -> Result<Option<Step>> {
+        match self.state {
+            SessionState::ProxyHeader => self.read_proxy_header(),
             SessionState::Verify => self.verify(),
             SessionState::FirstByte => self.look_at_first_byte(),
             SessionState::Handshake => self.handshake(),
-            SessionState::Serving => self.serve(now, messages),
-            SessionState::Finishing | SessionState::Finished => {
-                if let Some(step) = self.drain(*now)? {
-                    return Ok(Some(step));
-                }
-                self.finish()
-            }
-            SessionState::Lingering => self.linger(*now),
+            SessionState::Setup => self.setup(),
+            SessionState::Serving(_) => self.serve(now, calls),
+            SessionState::Finishing => self.finish(*now),
+            SessionState::Flushing => self.end_output(*now),
+            SessionState::Lingering(_) => self.linger(*now),
             SessionState::Over => Ok(Some(self.end())),
         }
     }
 
-    fn serve(&mut self, now: &mut Instant, messages: &mut u32) -> Result<Option<Step>> {
-        if self.request.wfile.has_unsent()
-            && let Some(step) = self.drain(*now)?
-        {
-            return Ok(Some(step));
-        }
-        if !self.due {
-            match self.request.rfile.fill()? {
-                Fill::More => self.due = true,
-                Fill::Eof if self.told_eof => {
-                    self.phase = SessionState::Finishing;
-                    return Ok(None);
-                }
-                Fill::Eof => self.due = true,
-                Fill::Nothing if self.core().is_serving() || self.is_within_message() => {
-                    return Ok(Some(self.wait_for_input(*now)));
-                }
-                Fill::Nothing => {
-                    self.phase = SessionState::Finishing;
-                    return Ok(None);
-                }
-            }
-        }
-        if *messages == MESSAGES_PER_TURN {
-            return Ok(Some(Step::Yield));
-        }
-        *messages += 1;
-        let begun = *now;
-        self.call_handle(now)?;
-        if now.saturating_duration_since(begun) >= LONG_CALL {
-            *messages = MESSAGES_PER_TURN;
-        }
-        Ok(None)
-    }
-
-    fn call_handle(&mut self, now: &mut Instant) -> Result<()> {
-        let Some(handler) = &mut self.handler else {
-            self.phase = SessionState::Finishing;
-            return Ok(());
-        };
-        let request = &mut self.request;
-        if !self.within_message {
-            self.since = *now;
-        }
-        (request.alarm, request.in_message, request.again) = (None, false, false);
-        self.told_eof = request.rfile.is_eof();
-        self.due = false;
-        let taken = request.rfile.bytes_taken();
-        let next = guard(|| handler.handle(request));
-        let begun = std::mem::replace(now, request.server.clock().now());
-        let waited = begun.saturating_duration_since(self.ready_at);
-        request
-            .server
-            .0
-            .stats
-            .handled(waited, now.saturating_duration_since(begun));
-        self.ready_at = *now;
-        match next? {
-            Next::Close => self.phase = SessionState::Finishing,
-            next => {
-                match next {
-                    Next::WaitFor(wait) => {
-                        request.alarm = wait.after.and_then(|after| now.checked_add(after));
-                        request.in_message = wait.in_message;
-                    }
-                    Next::Again => {
-                        request.in_message = true;
-                        request.again = true;
-                    }
-                    Next::Wait | Next::Close => {}
-                }
-                let progress = request.rfile.bytes_taken() > taken;
-                // Bytes are left and the handler gets on: they may be a whole message. Without
-                // progress it needs more.
-                self.due = request.again || (progress && !request.rfile.buffer().is_empty());
-                if progress {
-                    self.within_message = false;
-                    // A message that the handler takes piece by piece is one message to the least
-                    // rate.
-                    if !request.in_message {
-                        request.rfile.pace().reset();
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn is_within_message(&self) -> bool {
-        self.request.in_message || !self.request.rfile.buffer().is_empty()
-    }
-
-    /// Parks, with the deadlines of what is awaited.
-    fn wait_for_input(&mut self, now: Instant) -> Step {
-        let timeouts = &self.request.server.0.timeouts;
-        let mut until = if self.is_within_message() {
-            self.waiting = WaitReason::ForRest;
-            if !std::mem::replace(&mut self.within_message, true) {
-                self.since = now;
-            }
-            let stall = self.request.rfile.pace().block(now);
-            stall.into_iter().chain(self.head_deadline()).min()
+    /// Ends an idle connection, as the server goes down.
+    pub(crate) fn close_idle(&mut self) {
+        self.state = if self.handler.is_some() {
+            SessionState::Finishing
         } else {
-            self.waiting = WaitReason::Idle;
-            self.within_message = false;
-            timeouts.idle.map(|idle| now + idle)
+            SessionState::Over
         };
-        if let Some(alarm) = self.request.alarm {
-            let idle = self.waiting == WaitReason::Idle;
-            until = if idle {
-                Some(alarm)
-            } else {
-                until.into_iter().chain([alarm]).min()
-            };
-        }
-        self.request.rfile.release_buffer();
-        self.request.wfile.release_buffer();
-        Step::Wait {
-            writing: false,
-            until,
-        }
-    }
-
-    /// A message's head must be whole by then; a message that the handler keeps in flight has no
-    /// such limit.
-    fn head_deadline(&self) -> Option<Instant> {
-        if self.request.in_message {
-            None
-        } else {
-            self.head_deadline_from(self.since)
-        }
-    }
-
-    fn head_deadline_from(&self, since: Instant) -> Option<Instant> {
-        self.core().timeouts.head.map(|head| since + head)
-    }
-
-    /// Sends what is written; a step if the peer must take some of it first, or if it is others'
-    /// turn.
-    fn drain(&mut self, now: Instant) -> Result<Option<Step>> {
-        match self
-            .request
-            .wfile
-            .drain()
-            .inspect_err(|_| self.request.wfile.discard())?
-        {
-            Drain::Done => return Ok(None),
-            Drain::Partial => return Ok(Some(Step::Yield)),
-            Drain::Blocked => {}
-        }
-        self.waiting = WaitReason::ToWrite;
-        let until = self.request.wfile.pace().block(now);
-        Ok(Some(Step::Wait {
-            writing: true,
-            until,
-        }))
-    }
-
-    pub(crate) fn admitted(&mut self, admission: Admission) {
-        self.admission = Some(admission);
+        let now = self.now();
+        // Whatever cannot be sent at once is lost: nothing was in flight.
+        let _ = self.advance(now);
     }
 
     fn end(&mut self) -> Step {
-        self.phase = SessionState::Over;
+        self.report_failure();
+        self.state = SessionState::Over;
         Step::Over
     }
 
@@ -490,10 +335,30 @@ impl Session {
         // Fails only if the peer was faster.
         let _ = transport.shutdown(Shutdown::Both);
     }
+
+    /// Calls the user's code. Its panic is an error like any other.
+    fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+        catch_unwind(AssertUnwindSafe(call))
+            .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))))
+    }
+
+    /// Drops the handler. A panic of its `drop` ends neither the thread nor the server.
+    fn drop_handler(&mut self, handler: Box<dyn StreamRequestHandler>) {
+        if let Err(error) = Session::guard(|| {
+            drop(handler);
+            Ok(())
+        }) {
+            self.note_failure(error);
+        }
+    }
 }
 
-/// Calls a handler; its panic is an error like any other.
-fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))))
+impl Drop for Session {
+    /// A connection may end without its `finish`, when the grace period is over.
+    fn drop(&mut self) {
+        if let Some(handler) = self.handler.take() {
+            self.drop_handler(handler);
+        }
+        self.report_failure();
+    }
 }

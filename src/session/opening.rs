@@ -3,15 +3,17 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Session, SessionState, Step, WaitReason, guard};
+use super::serving::Serving;
+use super::{Session, SessionState, Step, WaitReason};
 use crate::address::ServerAddress;
 use crate::buffer::Fill;
+use crate::clock::deadline;
 use crate::error::{Error, Refusal, Result};
 use crate::proxy;
 use crate::transport::{Handshake, TlsSession};
 
 /// The first byte of every TLS connection: the content type of a handshake record (RFC 8446 §5.1).
-const HANDSHAKE: u8 = 0x16;
+const HANDSHAKE_RECORD: u8 = 0x16;
 
 impl Session {
     pub(super) fn read_proxy_header(&mut self) -> Result<Option<Step>> {
@@ -23,119 +25,126 @@ impl Session {
                     self.request.client_address = client.into();
                     self.request.server_address = Some(ServerAddress::Inet(server));
                 }
-                self.phase = SessionState::Verify;
+                self.state = SessionState::Verify;
                 Ok(None)
             }
             proxy::Status::Partial => match rfile.fill()? {
                 Fill::More => Ok(None),
-                Fill::Eof => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Fill::Nothing => {
-                    self.waiting = WaitReason::ForHead;
-                    Ok(Some(Step::Wait {
-                        writing: false,
-                        until: self.head_deadline_from(self.since),
-                    }))
-                }
+                Fill::Eof => Err(client_left()),
+                Fill::Nothing => Ok(Some(self.wait_to_open(WaitReason::ProxyHeader, false))),
             },
         }
     }
 
     pub(super) fn verify(&mut self) -> Result<Option<Step>> {
         let core = Arc::clone(self.core());
+        let client = &self.request.client_address;
         if let Some(admission) = &mut self.admission {
-            admission
-                .count_address(&self.request.client_address)
-                .map_err(Error::Refused)?;
+            admission.count_address(client).map_err(Error::Refused)?;
         }
-        if !core.hooks.verify_request(&self.request.client_address) {
+        if !Session::guard(|| Ok(core.hooks.verify_request(client)))? {
             return Err(Error::Refused(Refusal::Denied));
         }
-        if self.service.plaintext && self.service.tls.is_some() {
-            self.phase = SessionState::FirstByte;
-        } else {
-            self.start_tls()?;
+        match &self.service.tls {
+            None => self.state = SessionState::Setup,
+            Some(_) if self.service.plaintext => self.state = SessionState::FirstByte,
+            Some(_) => self.start_tls()?,
         }
         Ok(None)
     }
 
-    /// Waits for what the client begins with, and begins TLS unless it speaks in the clear. The
-    /// byte stays where it is, for the handshake or the handler to read.
+    /// Waits for the first byte, and begins TLS unless the client speaks in the clear. The byte
+    /// stays where it is, for the handshake or the handler to read.
     pub(super) fn look_at_first_byte(&mut self) -> Result<Option<Step>> {
         let request = &mut self.request;
         let first = match request.rfile.buffer().first() {
             Some(came_with_proxy_header) => Some(*came_with_proxy_header),
             None => match request.transport.peek() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Some(self.wait_for_handshake(false)));
+                    return Ok(Some(self.wait_to_open(WaitReason::Handshake, false)));
                 }
                 first => first?,
             },
         };
         request.rfile.note_readable(false);
         match first {
-            Some(HANDSHAKE) => self.start_tls()?,
-            Some(_) => self.phase = SessionState::Handshake,
-            None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            Some(HANDSHAKE_RECORD) => self.start_tls()?,
+            Some(_) => self.state = SessionState::Setup,
+            None => return Err(client_left()),
         }
         Ok(None)
     }
 
-    /// What follows is encrypted, if the service is.
     fn start_tls(&mut self) -> Result<()> {
         if let Some(tls) = &self.service.tls {
-            let session =
-                TlsSession::new(tls.config(), self.request.rfile.take_all()).map_err(Error::Tls)?;
+            let received = self.request.rfile.take_all();
+            let session = TlsSession::new(tls.config(), received).map_err(Error::Tls)?;
             self.request.transport.start_tls(session);
         }
-        self.phase = SessionState::Handshake;
+        self.state = SessionState::Handshake;
         Ok(())
     }
 
     pub(super) fn handshake(&mut self) -> Result<Option<Step>> {
         match self.request.transport.handshake()? {
-            Handshake::Done => {}
+            Handshake::Done => {
+                self.state = SessionState::Setup;
+                Ok(None)
+            }
             wants => {
-                return Ok(Some(
-                    self.wait_for_handshake(wants == Handshake::WantsWrite),
-                ));
+                let writing = wants == Handshake::WantsWrite;
+                Ok(Some(self.wait_to_open(WaitReason::Handshake, writing)))
             }
         }
-        self.begin()?;
-        Ok(None)
     }
 
-    fn wait_for_handshake(&mut self, writing: bool) -> Step {
-        self.waiting = WaitReason::ForHandshake;
+    /// Waits for something that must be whole within the head timeout of the accept.
+    fn wait_to_open(&mut self, reason: WaitReason, writing: bool) -> Step {
+        self.waiting = reason;
         self.request.rfile.note_readable(false);
         Step::Wait {
             writing,
-            until: self.head_deadline_from(self.since),
+            until: deadline(self.accepted_at, self.core().timeouts.head),
         }
     }
 
     /// Makes the handler, gives it what it asks for, and calls `setup`.
-    fn begin(&mut self) -> Result<()> {
-        let class = &self.service.class;
-        let client = &self.request.client_address;
-        let mut handler = guard(|| Ok(class(client)))?;
-        if let Some(limit) = handler.rbufsize() {
-            self.request.rfile.set_limit(limit);
-        }
-        self.request.wfile.set_capacity(handler.wbufsize());
-        if let Some(timeout) = handler.timeout() {
-            self.request.rfile.set_timeout(Some(timeout));
-            self.request.wfile.set_timeout(Some(timeout));
-        }
-        if !handler.disable_nagle_algorithm()
-            && let Some(crate::bind::Stream::Tcp(stream)) = self.request.transport.stream()
-        {
-            stream.set_nodelay(false)?;
-        }
+    pub(super) fn setup(&mut self) -> Result<Option<Step>> {
+        let (class, client) = (&self.service.class, &self.request.client_address);
+        let mut handler = Session::guard(|| Ok(class(client)))?;
         let request = &mut self.request;
-        guard(|| handler.setup(request))?; // an error drops the handler: `finish` belongs to a `setup` that succeeded
-        self.due = handler.speaks_first() || !request.rfile.buffer().is_empty();
+        let set_up = Session::guard(|| {
+            if let Some(limit) = handler.rbufsize() {
+                request.rfile.set_limit(limit);
+            }
+            request.wfile.set_capacity(handler.wbufsize());
+            if let Some(timeout) = handler.timeout() {
+                request.rfile.set_timeout(Some(timeout));
+                request.wfile.set_timeout(Some(timeout));
+            }
+            if !handler.disable_nagle_algorithm()
+                && let Some(crate::bind::Stream::Tcp(stream)) = request.transport.stream()
+            {
+                stream.set_nodelay(false)?;
+            }
+            handler.setup(request)?;
+            Ok(handler.speaks_first())
+        });
+        let speaks_first = match set_up {
+            Ok(speaks_first) => speaks_first,
+            Err(error) => {
+                // `finish` belongs to a `setup` that succeeded.
+                self.drop_handler(handler);
+                return Err(error);
+            }
+        };
+        let has_input = !self.request.rfile.buffer().is_empty();
         self.handler = Some(handler);
-        self.phase = SessionState::Serving;
-        Ok(())
+        self.state = SessionState::Serving(Serving::new(speaks_first || has_input));
+        Ok(None)
     }
+}
+
+fn client_left() -> Error {
+    Error::Disconnected(io::ErrorKind::UnexpectedEof.into())
 }

@@ -20,6 +20,8 @@ use rustix::net::RecvFlags;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::bind::Stream;
+use crate::error::Error;
+use crate::sys;
 use crate::trace::{Tap, Traffic};
 pub(crate) use memory::{MemoryPeer, MemoryStream};
 pub(crate) use tls::{Handshake, TlsSession};
@@ -98,9 +100,38 @@ impl Transport {
     }
 
     /// Whether a read that returns less than was asked for proves that nothing more has come. TLS
-    /// records and memory promise no such thing.
+    /// records and memory promise no such thing, and a read of a Unix socket stops behind bytes
+    /// that carry descriptors (SCM_RIGHTS).
     pub(crate) fn short_read_drains(&self) -> bool {
-        self.tls().is_none() && matches!(self.socket, Socket::Stream(_))
+        self.tls().is_none() && matches!(self.socket, Socket::Stream(Stream::Tcp(_)))
+    }
+
+    /// How many bytes, the end included, the peer's system has not acknowledged; `None` where that
+    /// cannot be known.
+    pub(crate) fn unacknowledged(&self) -> Option<usize> {
+        match &self.socket {
+            Socket::Stream(Stream::Tcp(stream)) => sys::unacknowledged(stream.as_fd()),
+            Socket::Stream(Stream::Unix(_)) => None,
+            Socket::Memory(_) => Some(0),
+        }
+    }
+
+    /// Whether the socket is ready at this moment.
+    pub(crate) fn is_ready(&self, reading: bool) -> bool {
+        matches!(
+            self.wait_attentively(reading, Some(Duration::ZERO), None),
+            Ok(WaitOutcome::Ready)
+        )
+    }
+
+    /// The error that the system has noted for the connection, such as a reset.
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        let error = match &self.socket {
+            Socket::Stream(Stream::Tcp(stream)) => stream.take_error(),
+            Socket::Stream(Stream::Unix(stream)) => stream.take_error(),
+            Socket::Memory(_) => Ok(None),
+        };
+        error.ok().flatten().map(connection_error)
     }
 
     /// The byte that the next read begins with, which stays on the socket; `None` at the end,
@@ -112,24 +143,26 @@ impl Transport {
         };
         let mut first = [0];
         let (count, _) =
-            rustix::io::retry_on_intr(|| rustix::net::recv(stream, &mut first, RecvFlags::PEEK))?;
+            rustix::io::retry_on_intr(|| rustix::net::recv(stream, &mut first, RecvFlags::PEEK))
+                .map_err(|error| connection_error(error.into()))?;
         Ok((count > 0).then_some(first[0]))
     }
 
     /// Carries on with the TLS handshake; done at once without TLS.
     pub(crate) fn handshake(&self) -> io::Result<Handshake> {
         match self.tls() {
-            Some(tls) => tls.handshake(&self.socket),
+            Some(tls) => tls.handshake(&self.socket).map_err(connection_error),
             None => Ok(Handshake::Done),
         }
     }
 
     /// Reads what has come; 0 is the end, `WouldBlock` that nothing is there.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = match self.tls() {
-            Some(tls) => tls.read(&self.socket, buffer)?,
-            None => (&self.socket).read(buffer)?,
+        let read = match self.tls() {
+            Some(tls) => tls.read(&self.socket, buffer),
+            None => (&self.socket).read(buffer),
         };
+        let count = read.map_err(connection_error)?;
         if let Some(tap) = &self.tap {
             tap.note(if count == 0 {
                 Traffic::ReceivedEnd
@@ -142,11 +175,12 @@ impl Transport {
 
     /// Writes as much as the peer takes now.
     pub(crate) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let count = match self.tls() {
-            Some(tls) => tls.write(&self.socket, slices)?,
-            None if slices.len() == 1 => (&self.socket).write(&slices[0])?,
-            None => (&self.socket).write_vectored(slices)?,
+        let written = match self.tls() {
+            Some(tls) => tls.write(&self.socket, slices),
+            None if slices.len() == 1 => (&self.socket).write(&slices[0]),
+            None => (&self.socket).write_vectored(slices),
         };
+        let count = written.map_err(connection_error)?;
         if let Some(tap) = &self.tap {
             tap.note(Traffic::Sent(&slices.concat_slices()[..count]));
         }
@@ -162,7 +196,8 @@ impl Transport {
         };
         let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
         let count =
-            rustix::net::sendmsg(stream, slices, &mut SendAncillaryBuffer::default(), flags)?;
+            rustix::net::sendmsg(stream, slices, &mut SendAncillaryBuffer::default(), flags)
+                .map_err(|error| connection_error(error.into()))?;
         if let Some(tap) = &self.tap {
             tap.note(Traffic::Sent(&slices.concat_slices()[..count]));
         }
@@ -173,7 +208,8 @@ impl Transport {
     pub(crate) fn write_before_file(&self, bytes: &[u8]) -> io::Result<usize> {
         #[cfg(target_os = "linux")]
         if let (None, Socket::Stream(stream)) = (self.tls(), &self.socket) {
-            let count = rustix::net::send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?;
+            let count = rustix::net::send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)
+                .map_err(|error| connection_error(error.into()))?;
             if let Some(tap) = &self.tap {
                 tap.note(Traffic::Sent(&bytes[..count]));
             }
@@ -185,7 +221,7 @@ impl Transport {
     /// Sends encrypted bytes that are still held back; `WouldBlock` if the peer doesn't take them.
     pub(crate) fn flush(&self) -> io::Result<()> {
         match self.tls() {
-            Some(tls) => tls.flush(&self.socket),
+            Some(tls) => tls.flush(&self.socket).map_err(connection_error),
             None => Ok(()),
         }
     }
@@ -198,7 +234,8 @@ impl Transport {
         #[cfg(target_os = "linux")]
         if let (None, Socket::Stream(stream)) = (self.tls(), &self.socket) {
             let mut offset = offset;
-            let count = rustix::fs::sendfile(stream, file, Some(&mut offset), count)?;
+            let count = rustix::fs::sendfile(stream, file, Some(&mut offset), count)
+                .map_err(|error| connection_error(error.into()))?;
             if let Some(tap) = &self.tap {
                 tap.note(Traffic::SentFile(count));
             }
@@ -213,14 +250,8 @@ impl Transport {
         }
     }
 
-    /// Sleeps until the socket is ready; false when `timeout` passed first. With
-    /// [`wait_attentively`](Transport::wait_attentively) the only place where a thread waits for a
-    /// peer.
-    pub(crate) fn wait(&self, reading: bool, timeout: Option<Duration>) -> io::Result<bool> {
-        Ok(self.wait_attentively(reading, timeout, None)? != WaitOutcome::TimedOut)
-    }
-
-    /// As [`wait`](Transport::wait); something to read from `other` ends it, too.
+    /// Sleeps until the socket is ready, `timeout` has passed, or there is something to read from
+    /// `other`. The only place where a thread waits for a peer.
     pub(crate) fn wait_attentively(
         &self,
         reading: bool,
@@ -235,8 +266,15 @@ impl Transport {
         } else {
             PollFlags::OUT
         };
+        // Rounded up to what poll(2) counts in; a wait of nothing stays one.
         let timeout = timeout
-            .map(|t| t + Duration::from_micros(999))
+            .map(|t| {
+                if t.is_zero() {
+                    t
+                } else {
+                    t.saturating_add(Duration::from_micros(999))
+                }
+            })
             .and_then(|t| Timespec::try_from(t).ok());
         let socket = PollFd::new(stream, flags);
         let polled = match &other {
@@ -256,19 +294,15 @@ impl Transport {
         }
     }
 
-    /// Tells the peer that no more will be written: `close_notify` under TLS, then a FIN.
-    pub(crate) fn finish_writing(&self) -> io::Result<()> {
-        if let Some(tls) = self.tls() {
-            tls.close_notify(&self.socket)?;
-        }
-        self.shutdown(Shutdown::Write)
-    }
-
-    /// Under TLS, sends `close_notify` if there is room; the socket is left open.
-    pub(crate) fn send_close_notify(&self) {
-        if let Some(tls) = self.tls() {
-            // A peer that is gone, or takes nothing, can't be told goodbye.
-            let _ = tls.close_notify(&self.socket);
+    /// Under TLS, queues `close_notify`, which [`flush`](Transport::flush) sends. Returns whether
+    /// something was queued.
+    pub(crate) fn queue_close_notify(&self) -> bool {
+        match self.tls() {
+            Some(tls) => {
+                tls.queue_close_notify();
+                true
+            }
+            None => false,
         }
     }
 
@@ -282,6 +316,21 @@ impl Transport {
                 Ok(())
             }
         }
+    }
+}
+
+/// Marks an error as one of the connection if it says that the peer has gone.
+fn connection_error(error: io::Error) -> io::Error {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown,
+        NetworkUnreachable, NotConnected, TimedOut, UnexpectedEof,
+    };
+    match error.kind() {
+        BrokenPipe | ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown
+        | NetworkUnreachable | NotConnected | TimedOut | UnexpectedEof => {
+            Error::Disconnected(error).into()
+        }
+        _ => error,
     }
 }
 

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use rustls::{ServerConfig, ServerConnection};
 
 use super::Socket;
+use crate::error::Error;
 
 /// How far a handshake is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +106,9 @@ impl TlsSession {
         send_pending(&mut self.0.lock(), socket)
     }
 
-    pub(super) fn close_notify(&self, socket: &Socket) -> io::Result<()> {
-        let mut tls = self.0.lock();
-        tls.send_close_notify();
-        send_pending(&mut tls, socket)
+    /// Queues the last record: the server sends nothing more.
+    pub(super) fn queue_close_notify(&self) {
+        self.0.lock().send_close_notify();
     }
 }
 
@@ -116,7 +116,7 @@ fn process(tls: &mut ServerConnection, socket: &Socket) -> io::Result<()> {
     if let Err(error) = tls.process_new_packets() {
         // The alert that tells the peer why is already queued; it may not get through.
         let _ = send_pending(tls, socket);
-        return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        return Err(Error::Tls(error).into());
     }
     Ok(())
 }

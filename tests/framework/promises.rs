@@ -166,8 +166,10 @@ fn closing(case: &Case) {
         let class = |_: &_| Obedient;
         let address = &address.parse()?;
         match case.kind {
-            Kind::Tcp | Kind::UnixStream => Builder::new().stream(address, class).map(drop),
-            Kind::Udp | Kind::UnixDatagram => Builder::new().datagram(address, class).map(drop),
+            Kind::Tcp | Kind::UnixStream => Builder::new().bind(address, class).map(drop),
+            Kind::Udp | Kind::UnixDatagram => {
+                Builder::new().bind_datagram(address, class).map(drop)
+            }
         }
     };
     let immediately = case.server(Builder::new());

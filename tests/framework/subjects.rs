@@ -133,7 +133,7 @@ pub(crate) trait AnyServer: Send {
     fn start(self: Box<Self>) -> Running;
 }
 
-impl<S: 'static> AnyServer for Server<S> {
+impl AnyServer for Server {
     fn serve_forever(&mut self) -> Result<()> {
         Server::serve_forever(self)
     }

@@ -1,6 +1,7 @@
 //! The pool: leader and followers over one poller.
 
 mod engine;
+mod pool_engine;
 mod scheduler;
 mod sync;
 mod threads;
@@ -12,11 +13,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{ProcessRequest, Request, RequestKind};
+use super::{Accepting, AcceptingKind, ProcessRequest, Request, RequestKind};
 use crate::clock::Clock;
-use crate::handle::Core;
-pub(crate) use engine::Pool;
-use engine::PoolWaker;
+use engine::Pool;
+pub(crate) use pool_engine::PoolEngine;
 use scheduler::PoolSize;
 
 /// A pool of threads, whose idle connections hold none (Python's `ThreadingMixIn` starts a thread
@@ -31,7 +31,7 @@ pub struct ThreadingMixIn {
 
 struct PoolShared {
     size: Mutex<(usize, usize)>,
-    engine: Mutex<Option<Arc<Pool>>>,
+    pool: Mutex<Option<Arc<Pool>>>,
 }
 
 impl Default for ThreadingMixIn {
@@ -40,7 +40,7 @@ impl Default for ThreadingMixIn {
         ThreadingMixIn {
             shared: Arc::new(PoolShared {
                 size,
-                engine: Mutex::new(None),
+                pool: Mutex::new(None),
             }),
         }
     }
@@ -76,42 +76,31 @@ impl ThreadingMixIn {
         self
     }
 
-    /// The pool at work; the first caller's clock is everybody's.
-    pub(crate) fn engine(&self, clock: &Clock) -> io::Result<Arc<Pool>> {
+    /// The pool at work, whose deadlines go by the clock of the server that came first.
+    pub(crate) fn pool(&self, clock: &Clock) -> io::Result<Arc<Pool>> {
         let (threads, max_threads) = *self.shared.size.lock();
-        let mut engine = self.shared.engine.lock();
-        let engine = match &mut *engine {
-            Some(engine) => Arc::clone(engine),
+        let mut pool = self.shared.pool.lock();
+        let pool = match &mut *pool {
+            Some(pool) => Arc::clone(pool),
             none => {
-                let most = max_threads.max(threads);
-                Arc::clone(none.insert(Pool::new(
-                    PoolSize {
-                        least: threads,
-                        most,
-                        awake: cores(),
-                    },
-                    clock.clone(),
-                )?))
+                let size = PoolSize {
+                    least: threads,
+                    most: max_threads.max(threads),
+                    awake: cores(),
+                };
+                Arc::clone(none.insert(Pool::new(size, clock.clone())?))
             }
         };
-        engine.start(threads)?;
-        Ok(engine)
-    }
-
-    /// Has the server's handle reach the pool.
-    pub(crate) fn register_waker(engine: &Arc<Pool>, core: &Arc<Core>) {
-        core.set_waker(Arc::new(PoolWaker {
-            pool: Arc::clone(engine),
-            core: Arc::downgrade(core),
-        }));
+        pool.start(threads)?;
+        Ok(pool)
     }
 }
 
 impl ProcessRequest for ThreadingMixIn {
     fn process_request(&self, request: Request) {
         match request.0 {
-            RequestKind::Stream { session, .. } => match self.engine(&session.core().clock) {
-                Ok(engine) => engine.submit(session),
+            RequestKind::Stream { session, .. } => match self.pool(&session.core().clock) {
+                Ok(pool) => pool.submit(session),
                 Err(error) => log::error!(
                     "{}: the pool can't start: {error}",
                     session.client_address()
@@ -121,15 +110,15 @@ impl ProcessRequest for ThreadingMixIn {
         }
     }
 
-    fn pool(&self) -> Option<&ThreadingMixIn> {
-        Some(self)
+    fn accepting(&self) -> Accepting {
+        Accepting(AcceptingKind::Pool(self.clone()))
     }
 }
 
 impl Drop for PoolShared {
     fn drop(&mut self) {
-        if let Some(engine) = self.engine.get_mut() {
-            engine.stop();
+        if let Some(pool) = self.pool.get_mut() {
+            pool.stop();
         }
     }
 }

@@ -122,7 +122,7 @@ fn tell(what: impl std::fmt::Display) {
     writeln!(out, "{what}").unwrap();
 }
 
-fn serve_until_terminated<S>(mut server: socketserver::Server<S>) {
+fn serve_until_terminated(mut server: socketserver::Server) {
     shutdown_on_ctrl_c(server.handle()).unwrap();
     tell(server.server_address());
     server.serve_forever().unwrap();
@@ -134,7 +134,7 @@ fn serve_until_terminated<S>(mut server: socketserver::Server<S>) {
 }
 
 /// The second of which never comes.
-fn handle_two_requests<S>(mut server: socketserver::Server<S>, time_outs: &TimeOuts) {
+fn handle_two_requests(mut server: socketserver::Server, time_outs: &TimeOuts) {
     tell(server.server_address());
     for _ in 0..2 {
         server.handle_request().unwrap();

@@ -21,7 +21,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start<S: 'static>(mut server: Server<S>) -> Running {
+    pub(crate) fn start(mut server: Server) -> Running {
         let (handle, addresses) = (server.handle(), server.server_addresses().to_vec());
         let (tell, result) = mpsc::channel();
         let thread = std::thread::spawn(move || {

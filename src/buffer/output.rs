@@ -1,0 +1,337 @@
+//! What goes to the peer: gathered, sent, and waited for.
+//!
+//! `wfile` fills it. `rfile` shares it, because a read that waits for the peer must send first what
+//! the handler has written: otherwise both sides would wait for each other.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
+use std::net::Shutdown;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::peer::{self, Interrupt, PeerWait, WaitFor};
+use super::{BUFFER_SIZE, borrow, give_back};
+use crate::clock::Clock;
+use crate::config::Timeouts;
+use crate::error::{Error, Timeout};
+use crate::pace::{Pace, PaceViolation};
+use crate::transport::Transport;
+
+/// The output of one connection.
+pub(super) struct Output {
+    transport: Arc<Transport>,
+    clock: Clock,
+    server: Arc<dyn Interrupt>,
+    /// Its first `filled` bytes are written, the first `sent` of these are out.
+    buffer: Vec<u8>,
+    filled: usize,
+    sent: usize,
+    /// Bytes that are gathered before a write waits for the peer.
+    capacity: usize,
+    tail: Option<Tail>,
+    /// TLS holds encrypted bytes back.
+    unflushed: bool,
+    /// The system may hold the last bytes back until the connection's end follows.
+    close_follows: bool,
+    /// The handler has written since [`take_answered`](Output::take_answered) was last called.
+    answered: bool,
+    total: u64,
+    pace: Pace,
+}
+
+/// What follows the buffer without being copied into it.
+#[derive(Debug)]
+enum Tail {
+    File {
+        file: Arc<File>,
+        range: Range<u64>,
+    },
+    Shared {
+        bytes: Arc<[u8]>,
+        range: Range<usize>,
+    },
+}
+
+/// Bytes that one turn sends to a peer that takes all of them, before other connections are served.
+const BYTES_PER_TURN: u64 = 2 << 20;
+
+/// Whether everything is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drain {
+    Done,
+    /// The peer takes more, but other connections come first.
+    Partial,
+    Blocked,
+}
+
+impl Output {
+    pub(super) fn new(
+        transport: Arc<Transport>,
+        clock: Clock,
+        server: Arc<dyn Interrupt>,
+        timeouts: &Timeouts,
+    ) -> Output {
+        Output {
+            transport,
+            clock,
+            server,
+            buffer: Vec::new(),
+            filled: 0,
+            sent: 0,
+            capacity: BUFFER_SIZE,
+            tail: None,
+            unflushed: false,
+            close_follows: false,
+            answered: false,
+            total: 0,
+            pace: Pace::new(timeouts.write, timeouts.min_rate),
+        }
+    }
+
+    pub(super) fn send_file(&mut self, file: Arc<File>, range: Range<u64>) -> io::Result<()> {
+        self.answered = true;
+        self.send_tail()?;
+        self.tail = (!range.is_empty()).then_some(Tail::File { file, range });
+        Ok(())
+    }
+
+    pub(super) fn send_shared(&mut self, bytes: Arc<[u8]>, range: Range<usize>) -> io::Result<()> {
+        if bytes.get(range.clone()).is_none() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the range lies outside the bytes",
+            ));
+        }
+        self.answered = true;
+        self.send_tail()?;
+        self.tail = (!range.is_empty()).then_some(Tail::Shared { bytes, range });
+        Ok(())
+    }
+
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.total
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        self.sent < self.filled || self.tail.is_some() || self.unflushed
+    }
+
+    pub(super) fn has_tail(&self) -> bool {
+        self.tail.is_some()
+    }
+
+    pub(super) fn close_follows(&mut self) {
+        self.close_follows = true;
+    }
+
+    pub(super) fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.pace.set_stall(timeout);
+    }
+
+    pub(super) fn set_capacity(&mut self, bytes: usize) {
+        self.capacity = bytes;
+    }
+
+    /// Whether the handler has written since the last call. A blocking handler that has answered
+    /// waits for the next message.
+    pub(super) fn take_answered(&mut self) -> bool {
+        std::mem::take(&mut self.answered)
+    }
+
+    /// Queues the last record of a TLS connection; [`drain`](Output::drain) sends it.
+    pub(super) fn queue_close_notify(&mut self) {
+        self.unflushed |= self.transport.queue_close_notify();
+    }
+
+    pub(super) fn shutdown_write(&mut self) -> io::Result<()> {
+        self.queue_close_notify();
+        self.flush()?;
+        self.transport.shutdown(Shutdown::Write)
+    }
+
+    /// Sends what the peer takes now.
+    pub(super) fn drain(&mut self) -> io::Result<Drain> {
+        let most = self.total.saturating_add(BYTES_PER_TURN);
+        while self.has_unsent() {
+            if self.total >= most {
+                return Ok(Drain::Partial);
+            }
+            match self.send_once() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Drain::Blocked);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.pace.reset();
+        Ok(Drain::Done)
+    }
+
+    fn send_once(&mut self) -> io::Result<()> {
+        let unsent = &self.buffer[self.sent..self.filled];
+        let write = if self.close_follows {
+            Transport::write_last
+        } else {
+            Transport::write_vectored
+        };
+        let count = match &self.tail {
+            Some(Tail::Shared { bytes, range }) => {
+                let tail = IoSlice::new(&bytes[range.clone()]);
+                if unsent.is_empty() {
+                    write(&self.transport, &[tail])?
+                } else {
+                    write(&self.transport, &[IoSlice::new(unsent), tail])?
+                }
+            }
+            Some(Tail::File { file, range }) if unsent.is_empty() => {
+                self.transport
+                    .send_file(file, range.start, range.end - range.start)?
+            }
+            Some(Tail::File { .. }) => self.transport.write_before_file(unsent)?,
+            None if !unsent.is_empty() => write(&self.transport, &[IoSlice::new(unsent)])?,
+            None => {
+                self.transport.flush()?;
+                self.unflushed = false;
+                return Ok(());
+            }
+        };
+        if count == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::WriteZero,
+                "the file became shorter while it was sent",
+            ));
+        }
+        self.advance(count)
+    }
+
+    /// Notes that the transport took `count` bytes.
+    fn advance(&mut self, count: usize) -> io::Result<()> {
+        self.total += count as u64;
+        self.unflushed = self.transport.tls().is_some();
+        let from_buffer = count.min(self.filled - self.sent);
+        self.sent += from_buffer;
+        if self.sent == self.filled {
+            (self.sent, self.filled) = (0, 0);
+        }
+        let from_tail = count - from_buffer;
+        let done = match &mut self.tail {
+            Some(Tail::File { range, .. }) => {
+                range.start += from_tail as u64;
+                range.start >= range.end
+            }
+            Some(Tail::Shared { range, .. }) => {
+                range.start += from_tail;
+                range.start >= range.end
+            }
+            None => false,
+        };
+        if done {
+            self.tail = None;
+        }
+        if self.pace.is_blocked() {
+            self.pace.moved(count, self.clock.now()).map_err(slow)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes past the empty buffer what wouldn't fit into it.
+    fn write_through(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.transport.write_vectored(&[IoSlice::new(bytes)]) {
+                Ok(count) => {
+                    self.advance(count)?;
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait()?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until the tail is sent: what is written next must follow it.
+    fn send_tail(&mut self) -> io::Result<()> {
+        if self.tail.is_some() {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Sleeps until the peer takes something.
+    fn wait(&mut self) -> io::Result<()> {
+        let until = self.pace.block(self.clock.now());
+        let (transport, server) = (&self.transport, &*self.server);
+        match peer::wait(transport, &self.clock, server, WaitFor::Room, until)? {
+            PeerWait::Ready | PeerWait::Interrupted => Ok(()),
+            // In memory, the test that would read is waiting for this handler.
+            PeerWait::TimedOut if transport.fd().is_none() => Err(slow(PaceViolation::Stalled)),
+            PeerWait::TimedOut => self.pace.check(self.clock.now()).map_err(slow),
+        }
+    }
+
+    pub(super) fn pace(&mut self) -> &mut Pace {
+        &mut self.pace
+    }
+
+    /// Drops what cannot be sent any more.
+    pub(super) fn discard(&mut self) {
+        (self.sent, self.filled, self.tail, self.unflushed) = (0, 0, None, false);
+    }
+
+    /// Gives the memory of an empty buffer back.
+    pub(super) fn release_buffer(&mut self) {
+        if self.filled == 0 {
+            give_back(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        give_back(std::mem::take(&mut self.buffer));
+    }
+}
+
+fn slow(how: PaceViolation) -> io::Error {
+    Error::Timeout(match how {
+        PaceViolation::Stalled => Timeout::Write,
+        PaceViolation::TooSlow => Timeout::TooSlow,
+    })
+    .into()
+}
+
+impl Write for Output {
+    /// Gathers `bytes`; waits for the peer only when the buffer is full.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.answered = true;
+        self.send_tail()?;
+        if bytes.len() > self.capacity.saturating_sub(self.filled) {
+            self.flush()?;
+        }
+        if bytes.len() >= self.capacity {
+            return self.write_through(bytes);
+        }
+        if self.buffer.len() < self.capacity {
+            give_back(std::mem::replace(&mut self.buffer, borrow()));
+            self.buffer.resize(self.capacity.max(BUFFER_SIZE), 0);
+        }
+        self.buffer[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
+        self.filled += bytes.len();
+        Ok(bytes.len())
+    }
+
+    /// Waits until the peer's system has taken everything.
+    fn flush(&mut self) -> io::Result<()> {
+        loop {
+            match self.drain()? {
+                Drain::Done => return Ok(()),
+                Drain::Partial => {}
+                Drain::Blocked => self.wait()?,
+            }
+        }
+    }
+}

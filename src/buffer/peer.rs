@@ -1,0 +1,81 @@
+//! Where a thread sleeps until its peer sends or takes something.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::transport::{Transport, WaitOutcome};
+
+/// The server, as a thread that waits for its peer sees it: a shutdown must reach that thread at
+/// once, and in some concurrency models nobody else listens for signals meanwhile.
+pub(crate) trait Interrupt: Send + Sync {
+    /// What becomes readable when [`handle_wake`](Interrupt::handle_wake) must be called; `None`
+    /// once the server is shutting down.
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Handles what [`wake_fd`](Interrupt::wake_fd) announced.
+    fn handle_wake(&self);
+
+    /// Whether the server is shutting down.
+    fn is_draining(&self) -> bool;
+
+    /// When a wait on this thread must end because the grace period is over and no other thread
+    /// would end it; `None` if another thread does, or while the server is serving.
+    fn abort_at(&self) -> Option<Instant>;
+}
+
+/// How a wait for the peer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PeerWait {
+    /// The socket is ready, or has failed: the next read or write shows which.
+    Ready,
+    TimedOut,
+    /// The server is shutting down.
+    Interrupted,
+}
+
+/// What a wait for the peer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WaitFor {
+    /// The first byte of a message: a shutdown ends this wait.
+    Message,
+    /// More bytes of a message.
+    Bytes,
+    /// Room for output.
+    Room,
+}
+
+/// Sleeps until the peer did what is awaited, or until `until`.
+///
+/// # Errors
+/// Those of poll(2); `Disconnected` when the grace period of a shutdown is over.
+pub(super) fn wait(
+    transport: &Transport,
+    clock: &Clock,
+    server: &dyn Interrupt,
+    what: WaitFor,
+    until: Option<Instant>,
+) -> io::Result<PeerWait> {
+    loop {
+        let draining = server.is_draining();
+        if draining && what == WaitFor::Message {
+            return Ok(PeerWait::Interrupted);
+        }
+        let abort_at = server.abort_at();
+        if abort_at.is_some_and(|at| at <= Instant::now()) {
+            return Err(Error::Disconnected(io::ErrorKind::ConnectionAborted.into()).into());
+        }
+        let left = clock.sleep_until(until).into_iter();
+        let to_abort = abort_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = left.chain(to_abort).min();
+        let other = server.wake_fd();
+        match transport.wait_attentively(what != WaitFor::Room, timeout, other)? {
+            WaitOutcome::Ready => return Ok(PeerWait::Ready),
+            WaitOutcome::ByOther => server.handle_wake(),
+            WaitOutcome::TimedOut if abort_at.is_some_and(|at| at <= Instant::now()) => {}
+            WaitOutcome::TimedOut => return Ok(PeerWait::TimedOut),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Waiting for one connection or datagram, on the calling thread.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::datagrams::DatagramJob;
+use super::sources::{Source, Sources};
+use crate::handle::Core;
+use crate::poller::{Events, Interest, Mode, Poller};
+use crate::request::DatagramRequest;
+use crate::session::Session;
+
+/// The poller's key of the wake pipe. Sources have other keys.
+const WAKE: usize = 0;
+/// The poller's key of what announces the server's end, which is seen even if a worker has drained
+/// the wake pipe.
+const CLOSING: usize = 1;
+
+/// What came.
+pub(crate) enum Accepted {
+    Connection(Box<Session>),
+    Datagram(Box<DatagramRequest>, Arc<DatagramJob>),
+}
+
+/// A poller with a server's listening sockets.
+pub(crate) struct Acceptor {
+    core: Arc<Core>,
+    poller: Poller,
+    sources: Arc<Sources>,
+    /// How many sources are watched.
+    watched: Mutex<usize>,
+}
+
+impl Acceptor {
+    pub(crate) fn new(core: &Arc<Core>) -> io::Result<Acceptor> {
+        let poller = Poller::new()?;
+        let closing = core.wake_pipe.closing();
+        poller.add(core.wake_pipe.as_fd(), WAKE, Interest::Read, Mode::Level)?;
+        poller.add(closing, CLOSING, Interest::Read, Mode::Level)?;
+        Ok(Acceptor {
+            core: Arc::clone(core),
+            poller,
+            sources: Arc::default(),
+            watched: Mutex::new(0),
+        })
+    }
+
+    /// Watches these sources, of which the first may be watched already.
+    pub(crate) fn watch(&self, sources: &[Source]) -> io::Result<()> {
+        let mut watched = self.watched.lock();
+        for source in &sources[*watched..] {
+            self.sources.add(source.clone(), &self.poller)?;
+            *watched += 1;
+        }
+        Ok(())
+    }
+
+    /// Lets go of all sources.
+    pub(crate) fn clear(&self) {
+        self.sources.clear(&self.poller);
+        *self.watched.lock() = 0;
+    }
+
+    /// The sources, for a child process that must let go of them.
+    pub(crate) fn sources(&self) -> &Arc<Sources> {
+        &self.sources
+    }
+
+    /// Waits for one connection or datagram. `None` when `until` or a shutdown came first.
+    pub(crate) fn next(&self, until: Option<Instant>) -> io::Result<Option<Accepted>> {
+        let mut events = Events::new();
+        while self.core.is_serving() {
+            let timeout = until.map(|at| at.saturating_duration_since(Instant::now()));
+            self.poller.wait(&mut events, self.shortened(timeout))?;
+            self.sources.retry(self.core.clock.now(), &self.poller);
+            for event in events.iter() {
+                if event.key == WAKE {
+                    self.core.handle_wake();
+                } else if let Some(index) = Sources::index_of(event.key)
+                    && let Some(accepted) = self.accept(index)
+                {
+                    // Other events are found again: all sources are level-triggered.
+                    return Ok(Some(accepted));
+                }
+            }
+            if until.is_some_and(|at| at <= Instant::now()) {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The wait must not outlast the pause of a listener.
+    fn shortened(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let now = self.core.clock.now();
+        let retry = self
+            .sources
+            .next_retry()
+            .map(|at| at.saturating_duration_since(now));
+        timeout.into_iter().chain(retry).min()
+    }
+
+    fn accept(&self, index: usize) -> Option<Accepted> {
+        match self.sources.get(index)? {
+            Source::Listener(listener) => match listener.accept_one(0) {
+                Ok(session) => session.map(Accepted::Connection),
+                Err(error) => {
+                    let until = self.core.clock.now() + listener.failed(&error);
+                    self.sources.pause(index, until, &self.poller);
+                    None
+                }
+            },
+            Source::Datagrams(job) => match job.receive() {
+                Ok(request) => request.map(|request| Accepted::Datagram(request, job)),
+                Err(error) => {
+                    log::debug!("{}: {error}", job.server_address());
+                    None
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The engine of a server that leaves accepting to a pool's threads.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::ThreadingMixIn;
+use super::engine::{Pool, PoolWaker};
+use crate::handle::{Core, LifecyclePhase};
+use crate::process::acceptor::{Accepted, Acceptor};
+use crate::process::engine::Engine;
+use crate::process::sources::Source;
+
+/// A server's part of a pool that several servers may share.
+pub(crate) struct PoolEngine {
+    core: Arc<Core>,
+    pool: Arc<Pool>,
+    /// The pool's indices of this server's sources, while it listens.
+    listening: Mutex<Vec<usize>>,
+    /// For `handle_request`, which takes no more than one request: the pool would take all.
+    acceptor: Mutex<Option<Acceptor>>,
+}
+
+impl PoolEngine {
+    /// Starts the pool's threads, unless another server did.
+    pub(crate) fn new(pool: &ThreadingMixIn, core: &Arc<Core>) -> io::Result<PoolEngine> {
+        let pool = pool.pool(&core.clock)?;
+        core.set_waker(Arc::new(PoolWaker {
+            pool: Arc::clone(&pool),
+            core: Arc::downgrade(core),
+        }));
+        Ok(PoolEngine {
+            core: Arc::clone(core),
+            pool,
+            listening: Mutex::default(),
+            acceptor: Mutex::new(None),
+        })
+    }
+}
+
+impl Engine for PoolEngine {
+    fn listen(&self, sources: &[Source]) -> io::Result<()> {
+        let mut listening = self.listening.lock();
+        sources.iter().try_for_each(|source| {
+            listening.push(self.pool.add_source(source.clone())?);
+            Ok(())
+        })
+    }
+
+    fn serve_until(&self, until: Option<Instant>) -> io::Result<()> {
+        let left = until.map(|at| at.saturating_duration_since(Instant::now()));
+        self.core.wake_pipe.wait(left);
+        self.core.handle_wake();
+        Ok(())
+    }
+
+    fn handle_one(&self, sources: &[Source], until: Option<Instant>) -> io::Result<bool> {
+        let mut acceptor = self.acceptor.lock();
+        let acceptor = match &mut *acceptor {
+            Some(acceptor) => acceptor,
+            none => none.insert(Acceptor::new(&self.core)?),
+        };
+        acceptor.watch(sources)?;
+        match acceptor.next(until)? {
+            Some(Accepted::Connection(session)) => self.pool.submit(session),
+            Some(Accepted::Datagram(request, job)) => job.handle(request),
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn stop_listening(&self) {
+        for index in self.listening.lock().drain(..) {
+            self.pool.remove_source(index);
+        }
+        *self.acceptor.lock() = None;
+    }
+
+    fn close_idle(&self) {
+        self.pool.close_idle_connections(&self.core);
+    }
+
+    fn abort(&self) -> usize {
+        self.pool.abort(&self.core)
+    }
+
+    fn wait_drained(&self, phase: LifecyclePhase, until: Option<Instant>) -> bool {
+        self.core.wait_drained(phase, until)
+    }
+}

@@ -1,0 +1,210 @@
+//! Binding a server's socket: the last call to a [`Builder`].
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{
+    Builder, Server, ServerTimes, Service, TcpServer, UdpServer, UnixDatagramServer,
+    UnixStreamServer,
+};
+use crate::address::Address;
+use crate::bind::{Datagram, Listener};
+use crate::error::{Error, Result};
+use crate::handle::Core;
+use crate::handler::{DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler};
+use crate::hooks::DefaultHooks;
+use crate::request::DatagramRequest;
+use crate::session::StreamService;
+
+/// The servers.
+impl Builder {
+    /// A server of connections to `address`, TCP or Unix.
+    ///
+    /// # Errors
+    /// [`Error::Bind`] if the address can't be had.
+    pub fn bind<H: StreamRequestHandler>(
+        self,
+        address: &Address,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<Server> {
+        let listener = Listener::bind(address, &self.bind)?;
+        self.stream_server(listener, class)
+    }
+
+    /// A server of datagrams to `address`, UDP or Unix.
+    ///
+    /// # Errors
+    /// [`Error::Bind`] if the address can't be had.
+    pub fn bind_datagram<H: DatagramRequestHandler>(
+        self,
+        address: &Address,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<Server> {
+        let socket = Datagram::bind(address, &self.bind)?;
+        self.datagram_server(socket, class)
+    }
+
+    /// A server of TCP connections.
+    ///
+    /// # Errors
+    /// [`Error::Address`] for what isn't `HOST:PORT`, [`Error::Bind`] if it can't be had.
+    pub fn tcp<H: StreamRequestHandler>(
+        self,
+        at: &str,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<TcpServer> {
+        self.bind(&inet(at)?, class)
+    }
+
+    /// A server of connections to a Unix socket; a stale path is taken over, a living server's is
+    /// an error.
+    ///
+    /// # Errors
+    /// [`Error::Bind`] if it can't be had.
+    pub fn unix_stream<H: StreamRequestHandler>(
+        self,
+        at: impl AsRef<Path>,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<UnixStreamServer> {
+        self.bind(&Address::Unix(at.as_ref().to_owned()), class)
+    }
+
+    /// A server on a listening socket that the caller has: a std listener, or a descriptor that
+    /// another process handed over.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a descriptor that is no listening stream socket.
+    pub fn from_listener<H: StreamRequestHandler>(
+        self,
+        listener: impl Into<OwnedFd>,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<TcpServer> {
+        let listener = Listener::from_fd(listener.into())?;
+        self.stream_server(listener, class)
+    }
+
+    /// A server of UDP datagrams.
+    ///
+    /// # Errors
+    /// [`Error::Address`] for what isn't `HOST:PORT`, [`Error::Bind`] if it can't be had.
+    pub fn udp<H: DatagramRequestHandler>(
+        self,
+        at: &str,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<UdpServer> {
+        self.bind_datagram(&inet(at)?, class)
+    }
+
+    /// A server of datagrams to a Unix socket; paths are treated as by
+    /// [`unix_stream`](Builder::unix_stream).
+    ///
+    /// # Errors
+    /// [`Error::Bind`] if it can't be had.
+    pub fn unix_datagram<H: DatagramRequestHandler>(
+        self,
+        at: impl AsRef<Path>,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<UnixDatagramServer> {
+        self.bind_datagram(&Address::Unix(at.as_ref().to_owned()), class)
+    }
+
+    /// A server on a datagram socket that the caller has.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a descriptor that is no datagram socket.
+    pub fn from_datagram_socket<H: DatagramRequestHandler>(
+        self,
+        socket: impl Into<OwnedFd>,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<UdpServer> {
+        let socket = Datagram::from_fd(socket.into())?;
+        self.datagram_server(socket, class)
+    }
+
+    fn stream_server<H: StreamRequestHandler>(
+        mut self,
+        listener: Listener,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<Server> {
+        let service = Service::Stream(Arc::new(self.stream_service(class)));
+        let mut server = self.server(service)?;
+        server.add_listener(listener);
+        Ok(server)
+    }
+
+    fn datagram_server<H: DatagramRequestHandler>(
+        self,
+        socket: Datagram,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<Server> {
+        let serve = move |request: &mut DatagramRequest| {
+            let mut handler = class.instantiate(&request.client_address);
+            handler.setup(request)?;
+            let handled = handler.handle(request);
+            handled.and(handler.finish(request))
+        };
+        let mut server = self.server(Service::Datagrams(Arc::new(serve)))?;
+        server.add_datagram_socket(socket);
+        Ok(server)
+    }
+
+    /// What connections in memory need.
+    pub(crate) fn in_memory<H: StreamRequestHandler>(
+        mut self,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<(Arc<Core>, StreamService)> {
+        let service = self.stream_service(class);
+        Ok((self.core()?, service))
+    }
+
+    fn stream_service<H: StreamRequestHandler>(
+        &mut self,
+        class: impl RequestHandlerClass<H>,
+    ) -> StreamService {
+        StreamService {
+            class: Box::new(move |client| Box::new(class.instantiate(client))),
+            tls: self.tls.take(),
+            plaintext: self.plaintext,
+            proxies: self.proxies.take(),
+        }
+    }
+
+    fn server(mut self, service: Service) -> Result<Server> {
+        let times = ServerTimes {
+            timeout: self.timeout,
+            interval: self.hooks.is_some().then_some(self.poll_interval),
+            grace: self.grace,
+        };
+        Ok(Server {
+            core: self.core()?,
+            process: self.process,
+            engine: None,
+            service,
+            sources: Vec::new(),
+            addresses: Vec::new(),
+            bind: self.bind,
+            times,
+        })
+    }
+
+    fn core(&mut self) -> Result<Arc<Core>> {
+        let hooks = self.hooks.take();
+        Ok(Arc::new(Core::new(
+            self.timeouts.clone(),
+            self.limits.clone(),
+            self.clock.clone(),
+            hooks.unwrap_or_else(|| Box::new(DefaultHooks)),
+            self.trace.take(),
+        )?))
+    }
+}
+
+fn inet(text: &str) -> Result<Address> {
+    match text.parse()? {
+        Address::Unix(_) => Err(Error::Address(format!(
+            "`{text}` is a Unix socket; expected HOST:PORT"
+        ))),
+        address => Ok(address),
+    }
+}

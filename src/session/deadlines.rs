@@ -1,0 +1,78 @@
+//! What happens when the moment comes until which a connection waits.
+
+use std::time::Instant;
+
+use super::{Session, SessionState, Step, WaitReason};
+use crate::error::{Error, Timeout};
+use crate::pace::PaceViolation;
+
+impl Session {
+    /// The moment named by [`Step::Wait`] has come.
+    pub(crate) fn expire(&mut self, now: Instant) -> Step {
+        // Before the answer is sent, an alarm is not heard: the handler would be called too early,
+        // and again and again.
+        if self.waiting != WaitReason::Output
+            && let SessionState::Serving(serving) = &mut self.state
+            && serving.alarm_rings(now)
+        {
+            return self.advance(now);
+        }
+        // The process may have stood still while the peer did all it should. What the socket says
+        // comes first; the deadline comes again at once if that was not enough.
+        if self.waiting != WaitReason::Close && self.socket_is_ready() {
+            self.request.rfile.note_readable(true);
+            return self.advance(now);
+        }
+        if let Some(timeout) = self.passed_deadline(now) {
+            self.peer_is_lost |= self.waiting == WaitReason::Output;
+            self.fail(Error::Timeout(timeout));
+        }
+        self.advance(now)
+    }
+
+    fn socket_is_ready(&self) -> bool {
+        let reading = self.waiting != WaitReason::Output;
+        // Behind the end of file a socket is always readable.
+        (!reading || !self.request.rfile.is_eof()) && self.request.transport.is_ready(reading)
+    }
+
+    /// The deadline that has passed; `None` if it was only time to look.
+    fn passed_deadline(&mut self, now: Instant) -> Option<Timeout> {
+        let violation = |violation, stalled| match violation {
+            PaceViolation::Stalled => stalled,
+            PaceViolation::TooSlow => Timeout::TooSlow,
+        };
+        match self.waiting {
+            WaitReason::Close | WaitReason::Work => None,
+            WaitReason::Handshake => Some(Timeout::Handshake),
+            WaitReason::ProxyHeader => Some(Timeout::Head),
+            WaitReason::Idle => Some(Timeout::Idle),
+            WaitReason::Message if self.head_deadline().is_some_and(|at| at <= now) => {
+                Some(Timeout::Head)
+            }
+            WaitReason::Message => {
+                let verdict = self.request.rfile.pace().check(now);
+                verdict.err().map(|how| violation(how, Timeout::Read))
+            }
+            WaitReason::Output => {
+                let verdict = self.request.wfile.check_pace(now);
+                verdict.err().map(|how| violation(how, Timeout::Write))
+            }
+        }
+    }
+
+    /// Lets the handler write a last word. It is dropped if the peer does not read.
+    pub(super) fn call_on_timeout(&mut self, timeout: Timeout) {
+        let Some(handler) = &mut self.handler else {
+            return;
+        };
+        let request = &mut self.request;
+        let called = Session::guard(|| {
+            handler.on_timeout(request, timeout);
+            Ok(())
+        });
+        if let Err(error) = called {
+            self.note_failure(error);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Between `setup` and `finish`: `handle` is called, and what it waits for is awaited.
+
+use std::time::{Duration, Instant};
+
+use super::{Session, SessionState, Step, WaitReason};
+use crate::buffer::{Drain, Fill};
+use crate::clock::deadline;
+use crate::error::Result;
+use crate::handler::{Next, Wait};
+
+/// After this many calls of `handle` in one turn, a busy connection goes behind the others that are
+/// ready. Otherwise a client that pipelines would delay them (puma/puma#3487).
+const CALLS_PER_TURN: u32 = 32;
+
+/// A call longer than this uses up the connection's whole turn.
+const MAX_CALL_IN_TURN: Duration = Duration::from_millis(10);
+
+/// A connection that has its handler.
+#[derive(Debug)]
+pub(super) struct Serving {
+    /// `handle` must be called: something has happened since its last call.
+    handle_due: bool,
+    /// `handle` was called with the end of file.
+    eof_reported: bool,
+    /// What the last call of `handle` waits for.
+    wait: Wait,
+    /// When `handle` must be called even if nothing comes.
+    alarm: Option<Instant>,
+    /// When the message that is under way began.
+    message_since: Option<Instant>,
+}
+
+impl Serving {
+    pub(super) fn new(handle_due: bool) -> Serving {
+        Serving {
+            handle_due,
+            eof_reported: false,
+            wait: Wait::new(),
+            alarm: None,
+            message_since: None,
+        }
+    }
+
+    pub(super) fn message_since(&self) -> Option<Instant> {
+        self.message_since
+    }
+
+    /// Whether the time that the handler asked for has come; if so, `handle` is due.
+    pub(super) fn alarm_rings(&mut self, now: Instant) -> bool {
+        let rings = self.alarm.is_some_and(|at| at <= now);
+        self.handle_due |= rings;
+        rings
+    }
+}
+
+impl Session {
+    /// Sends what is written, reads what has come, and calls `handle` if there is a reason.
+    pub(super) fn serve(&mut self, now: &mut Instant, calls: &mut u32) -> Result<Option<Step>> {
+        if self.peer_is_lost {
+            self.state = SessionState::Finishing;
+            return Ok(None);
+        }
+        if let Some(step) = self.send_output(*now)? {
+            return Ok(Some(step));
+        }
+        let SessionState::Serving(serving) = &mut self.state else {
+            return Ok(None);
+        };
+        if !serving.handle_due {
+            match self.request.rfile.fill()? {
+                Fill::More => serving.handle_due = true,
+                Fill::Eof if !serving.eof_reported => serving.handle_due = true,
+                Fill::Eof | Fill::Nothing => return Ok(self.wait_for_input(*now)),
+            }
+        }
+        if *calls == CALLS_PER_TURN {
+            return Ok(Some(Step::Yield));
+        }
+        *calls += 1;
+        let begun = *now;
+        self.call_handle(now)?;
+        if now.saturating_duration_since(begun) >= MAX_CALL_IN_TURN {
+            *calls = CALLS_PER_TURN;
+        }
+        Ok(None)
+    }
+
+    fn call_handle(&mut self, now: &mut Instant) -> Result<()> {
+        let (SessionState::Serving(serving), Some(handler)) = (&mut self.state, &mut self.handler)
+        else {
+            return Ok(());
+        };
+        let request = &mut self.request;
+        self.waiting = WaitReason::Message;
+        serving.message_since.get_or_insert(*now);
+        serving.eof_reported = request.rfile.is_eof();
+        serving.handle_due = false;
+        let in_message = serving.wait.in_message || !request.rfile.buffer().is_empty();
+        request.rfile.set_in_message(in_message);
+        let taken = request.rfile.bytes_taken();
+        let next = Session::guard(|| handler.handle(request));
+        let begun = std::mem::replace(now, request.server.clock().now());
+        let waited = begun.saturating_duration_since(self.ready_at);
+        let took = now.saturating_duration_since(begun);
+        request.server.0.stats.handled(waited, took);
+        self.ready_at = *now;
+        let (wait, again) = match next? {
+            Next::Close => {
+                self.state = SessionState::Finishing;
+                return Ok(());
+            }
+            Next::Wait => (Wait::new(), false),
+            Next::WaitFor(wait) => (wait, false),
+            Next::Again => (Wait::new().in_message(), true),
+        };
+        serving.wait = wait;
+        serving.alarm = deadline(*now, wait.after);
+        let progress = request.rfile.bytes_taken() > taken;
+        // Bytes are left and the handler took some: the rest may be a whole message. A handler that
+        // took nothing needs more bytes.
+        serving.handle_due = again || (progress && !request.rfile.buffer().is_empty());
+        if progress {
+            serving.message_since = None;
+            // A message that the handler takes piece by piece is one message to the minimum rate.
+            if !wait.in_message {
+                request.rfile.pace().reset();
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides how long to wait for input. `None` if nothing can come, or nothing more is served:
+    /// then the connection finishes.
+    fn wait_for_input(&mut self, now: Instant) -> Option<Step> {
+        let is_serving = self.core().is_serving();
+        let (head_timeout, idle_timeout) = {
+            let timeouts = &self.core().timeouts;
+            (timeouts.head, timeouts.idle)
+        };
+        let SessionState::Serving(serving) = &mut self.state else {
+            return None;
+        };
+        let request = &mut self.request;
+        let unread = !request.rfile.buffer().is_empty();
+        let in_message = serving.wait.in_message || unread;
+        let waits_for_more = serving.wait.in_message || serving.alarm.is_some();
+        if request.rfile.is_eof() && !waits_for_more || !is_serving && !in_message {
+            self.state = SessionState::Finishing;
+            return None;
+        }
+        serving.message_since = match serving.message_since {
+            since if in_message => since.or(Some(now)),
+            _ => None,
+        };
+        let until = if !in_message {
+            self.waiting = WaitReason::Idle;
+            serving.alarm.or_else(|| deadline(now, idle_timeout))
+        } else if serving.wait.in_message && serving.alarm.is_some() {
+            self.waiting = WaitReason::Work;
+            serving.alarm
+        } else {
+            self.waiting = WaitReason::Message;
+            let head = if serving.wait.in_message {
+                None
+            } else {
+                deadline(serving.message_since.unwrap_or(now), head_timeout)
+            };
+            let pace = request.rfile.pace().block(now);
+            pace.into_iter().chain(head).chain(serving.alarm).min()
+        };
+        request.rfile.release_buffer();
+        request.wfile.release_buffer();
+        Some(Step::Wait {
+            writing: false,
+            until,
+        })
+    }
+
+    /// When the message that is under way must be whole; a message that the handler keeps in flight
+    /// has no such limit.
+    pub(super) fn head_deadline(&self) -> Option<Instant> {
+        match &self.state {
+            SessionState::Serving(serving) if !serving.wait.in_message => {
+                deadline(serving.message_since?, self.core().timeouts.head)
+            }
+            _ => None,
+        }
+    }
+
+    /// Sends what is written. Returns a step if the peer must take some of it first, or if other
+    /// connections come first.
+    pub(super) fn send_output(&mut self, now: Instant) -> Result<Option<Step>> {
+        match self.request.wfile.drain() {
+            Ok(Drain::Done) => return Ok(None),
+            Ok(Drain::Partial) => return Ok(Some(Step::Yield)),
+            Ok(Drain::Blocked) => {}
+            Err(error) => {
+                // What follows could be taken for the rest of the answer.
+                self.request.wfile.discard();
+                self.peer_is_lost = true;
+                return Err(error.into());
+            }
+        }
+        self.waiting = WaitReason::Output;
+        Ok(Some(Step::Wait {
+            writing: true,
+            until: self.request.wfile.block(now),
+        }))
+    }
+}

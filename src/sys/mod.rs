@@ -1,0 +1,74 @@
+//! The only folder with `unsafe` code: calls that the safe wrappers of the system do not offer.
+#![allow(unsafe_code)]
+
+mod destination;
+mod transport;
+mod usage;
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+pub(crate) use destination::{ask_for_destination, receive_with_destination, send_from};
+pub(crate) use transport::unacknowledged;
+pub(crate) use usage::ThreadUsage;
+
+/// Which side of a fork this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fork {
+    Parent(rustix::process::Pid),
+    Child,
+}
+
+/// How many threads this process has.
+pub(crate) fn thread_count() -> io::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/task")?.count())
+}
+
+/// `fork(2)` for a process with a single thread; with more, the child could hang on a lock that
+/// another thread held.
+pub(crate) fn fork() -> io::Result<Fork> {
+    if thread_count()? != 1 {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "can't fork a process that has other threads",
+        ));
+    }
+    // SAFETY: fork has no precondition of its own; this thread was just seen to be the only one, so
+    // the child finds every lock and the allocator in a consistent state.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        pid => rustix::process::Pid::from_raw(pid)
+            .map(Fork::Parent)
+            .ok_or_else(io::Error::last_os_error),
+    }
+}
+
+/// Has `descriptor` stand for what `instead` stands for; what it stood for is closed in this
+/// process. Its owner still has a descriptor, and closes it as ever.
+pub(crate) fn replace(descriptor: BorrowedFd<'_>, instead: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both are open, as they are borrowed; that the first stays so is what dup2 does.
+    let result = unsafe { libc::dup2(instead.as_raw_fd(), descriptor.as_raw_fd()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // dup2 forgets it; a command that the child starts shall not inherit it.
+    Ok(rustix::io::fcntl_setfd(
+        descriptor,
+        rustix::io::FdFlags::CLOEXEC,
+    )?)
+}
+
+/// Registers `fd` with `poller`.
+#[cfg(any(not(target_os = "linux"), feature = "portable-poller"))]
+pub(crate) fn poller_add(
+    poller: &polling::Poller,
+    fd: std::os::fd::RawFd,
+    event: polling::Event,
+    mode: polling::PollMode,
+) -> io::Result<()> {
+    // SAFETY: `polling` asks that a source is deleted from the poller before it is closed. The
+    // registry owns every registered connection and deletes it first (`Registry::remove`);
+    // listeners are deleted by their server's guard.
+    unsafe { poller.add_with_mode(fd, event, mode) }
+}
