@@ -11,6 +11,7 @@
 //! | `Stream` | the time, or the room, for the next piece of an answer | `Head` |
 //! | `Upgraded` | whatever the other protocol waits for | none |
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write;
 use std::io::{self, BufRead};
@@ -20,24 +21,24 @@ use std::time::Duration;
 
 use socketserver::{Next, Result, StreamRequest, StreamRequestHandler, Timeout};
 
-use crate::common::access_log::{AccessLog, Record};
-use crate::common::share::without_token;
+use crate::common::access_log::AccessLog;
 
 use super::access::{AccessControl, Permit};
 use super::application::{Answer, Application, Failure, Incoming, Receiver};
 use super::body::Body;
 use super::body_reader::BodyReader;
-use super::date;
 use super::head::{self, Head, HeadError, Method, Scanner, Status};
 use super::https::Https;
 use super::reply::{Frame, Sent};
 use body::{BodyPlan, Gathering};
 use delayed::Delayed;
+use records::PendingRecord;
 use refusal::{first_line, redirect_to_https};
 use streaming::Streaming;
 
 mod body;
 mod delayed;
+mod records;
 mod refusal;
 mod streaming;
 
@@ -55,6 +56,8 @@ pub struct HttpHandler {
     permit: Permit,
     scanner: Scanner,
     state: ConnectionState,
+    /// Requests that are logged once their answers are sent; always empty without an access log.
+    records: VecDeque<PendingRecord>,
 }
 
 /// What a connection does between two calls of `handle`; the module's table shows how the states
@@ -109,6 +112,7 @@ impl HttpHandler {
             permit: Permit::default(),
             scanner: Scanner::default(),
             state: ConnectionState::Head,
+            records: VecDeque::new(),
         }
     }
 
@@ -137,30 +141,12 @@ impl HttpHandler {
         }
     }
 
-    fn log(&self, request: &StreamRequest, line: &[u8], head: Option<&Head<'_>>, sent: Sent) {
-        let Some(log) = &self.access_log else { return };
-        let line = if self.access.is_some() {
-            without_token(line)
-        } else {
-            line.into()
-        };
-        log.log(&Record {
-            client: &request.client_address,
-            user: self.permit.user(),
-            request_line: if line.is_empty() { b"-" } else { &line },
-            status: sent.status,
-            bytes: sent.bytes,
-            referer: head.and_then(|head| head.referer),
-            user_agent: head.and_then(|head| head.user_agent),
-            date: &date::now(),
-        });
-    }
-
     /// Does the next thing that can be done with what has come.
     fn step(&mut self, request: &mut StreamRequest) -> io::Result<Flow> {
         match std::mem::replace(&mut self.state, ConnectionState::Head) {
             ConnectionState::Head => {
-                self.permit = Permit::default(); // of the next request, nobody knows yet whose it is
+                // Nobody knows yet whose request is the next one.
+                self.permit = Permit::default();
                 self.take_head(request)
             }
             ConnectionState::Body { head, body } => self.take_body(request, head, body),
@@ -190,7 +176,7 @@ impl HttpHandler {
         let bytes = &bytes[..consumed];
         if let Some(https) = self.https.filter(|_| !request.is_tls()) {
             let sent = redirect_to_https(&mut request.wfile, &head, https)?;
-            self.log(request, first_line(bytes), Some(&head), sent);
+            self.log(request, first_line(bytes), Some(&head), &Answer::Sent(sent));
             request.linger();
             return Ok(Flow::Over);
         }
@@ -250,7 +236,7 @@ impl HttpHandler {
             body,
         };
         let answer = self.application.respond(incoming, frame)?;
-        self.log(request, first_line(bytes), Some(&head), answer.sent());
+        self.log(request, first_line(bytes), Some(&head), &answer);
         request.rfile.consume(consumed);
         self.resume(request, answer, None, frame.http_1_0)
     }
@@ -299,8 +285,9 @@ impl HttpHandler {
     }
 }
 
-impl StreamRequestHandler for HttpHandler {
-    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+impl HttpHandler {
+    /// Takes steps until the connection waits for something, or ends.
+    fn go_on(&mut self, request: &mut StreamRequest) -> Result<Next> {
         for _ in 0..MAX_PIPELINED {
             if let ConnectionState::Upgraded(handler) = &mut self.state {
                 return handler.handle(request);
@@ -310,10 +297,7 @@ impl StreamRequestHandler for HttpHandler {
                     request.wfile.close_follows();
                     return Ok(Next::Close);
                 }
-                Flow::Wait(_)
-                    if request.rfile.is_eof()
-                        && !matches!(self.state, ConnectionState::Stream(_)) =>
-                {
+                Flow::Wait(_) if request.rfile.is_eof() && !self.answers_after_eof() => {
                     return Ok(Next::Close);
                 }
                 Flow::Wait(next) => return Ok(next),
@@ -331,11 +315,34 @@ impl StreamRequestHandler for HttpHandler {
         })
     }
 
-    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
-        match &mut self.state {
-            ConnectionState::Upgraded(handler) => handler.finish(request),
-            _ => Ok(request.wfile.flush()?),
+    /// Whether an answer is still to come that needs nothing more of the client, which may have
+    /// ended its side after the request (`nc -N`).
+    fn answers_after_eof(&self) -> bool {
+        matches!(
+            self.state,
+            ConnectionState::Stream(_) | ConnectionState::Delayed(_)
+        )
+    }
+}
+
+impl StreamRequestHandler for HttpHandler {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        self.log_sent(request);
+        match self.go_on(request)? {
+            // Called again once the answers are sent, so that they are logged then, and not only
+            // with the next request.
+            Next::Wait | Next::WaitFor(_) if self.has_record_to_write() => Ok(Next::Again),
+            next => Ok(next),
         }
+    }
+
+    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
+        let finished = match &mut self.state {
+            ConnectionState::Upgraded(handler) => handler.finish(request),
+            _ => request.wfile.flush().map_err(Into::into),
+        };
+        self.log_all(request);
+        finished
     }
 
     fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
@@ -346,20 +353,17 @@ impl StreamRequestHandler for HttpHandler {
             }
             // A silent client hasn't asked for anything.
             ConnectionState::Head if what == Timeout::Idle => {}
-            ConnectionState::Head
-            | ConnectionState::Body { .. }
-            | ConnectionState::Gather(_)
-            | ConnectionState::Receive { .. } => {
-                let head = match &self.state {
+            state => {
+                let head = match std::mem::replace(state, ConnectionState::Head) {
                     ConnectionState::Body { head, .. }
                     | ConnectionState::Gather(Gathering { head, .. })
-                    | ConnectionState::Receive { head, .. } => Some(&head[..]),
+                    | ConnectionState::Receive { head, .. } => Some(head),
                     _ => None,
                 };
                 // It may not get through; there is nobody left to tell.
                 let _ = self.refuse(
                     request,
-                    head,
+                    head.as_deref(),
                     HeadError {
                         status: 408,
                         reason: "the request took too long",

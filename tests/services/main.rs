@@ -10,6 +10,7 @@ mod command_line;
 mod echo;
 mod every_service;
 mod exec;
+mod http_access_log;
 mod http_after_upload;
 mod http_archive;
 mod http_behind_proxies;

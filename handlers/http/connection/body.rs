@@ -198,7 +198,7 @@ impl HttpHandler {
             ..frame
         };
         let answer = reply::response(&mut request.wfile, frame, response)?;
-        self.log(request, first_line(bytes), Some(&head), answer.sent());
+        self.log(request, first_line(bytes), Some(&head), &answer);
         self.resume(request, answer, rest.map(|(body, _)| body), frame.http_1_0)
     }
 
@@ -236,7 +236,7 @@ impl HttpHandler {
             body: reader,
         };
         let answer = self.application.respond(incoming, frame)?;
-        self.log(request, first_line(bytes), Some(&head), answer.sent());
+        self.log(request, first_line(bytes), Some(&head), &answer);
         let rest = (!body.is_whole()).then_some(body);
         self.resume(request, answer, rest, frame.http_1_0)
     }

@@ -5,6 +5,7 @@ use std::io;
 use socketserver::{StreamRequest, WFile};
 
 use super::{Flow, HttpHandler};
+use crate::http::application::Answer;
 use crate::http::head::{Head, HeadError};
 use crate::http::https::Https;
 use crate::http::reply::{self, Frame, Sent};
@@ -16,7 +17,7 @@ impl HttpHandler {
     /// Refuses what isn't a request that can be served; the connection ends. Without a `head`, what
     /// the buffer begins with is one, or should be.
     pub(super) fn refuse(
-        &self,
+        &mut self,
         request: &mut StreamRequest,
         head: Option<&[u8]>,
         refused: HeadError,
@@ -24,14 +25,14 @@ impl HttpHandler {
         let frame = Frame::last(self.hsts(request));
         let detail = format!("The request was refused: {}.", refused.reason);
         let sent = reply::error(&mut request.wfile, frame, refused.status, "", &detail)?;
-        // What was asked is what one looks for in the log, as far as it is there; a line of a body
-        // would pass for a request.
+        // The log gets the request line, as far as it has come. A line of the body would pass for a
+        // request.
         let line = first_line(head.unwrap_or(request.rfile.buffer()));
         self.log(
             request,
             &line[..line.len().min(MAX_LOGGED_LINE)],
             None,
-            sent,
+            &Answer::Sent(sent),
         );
         request.linger();
         Ok(Flow::Over)

@@ -43,9 +43,8 @@ impl HttpHandler {
     ) -> io::Result<Flow> {
         let now = request.server.clock().now();
         if let Some(due) = streaming.due.filter(|due| *due > now) {
-            if request.rfile.is_eof() {
-                return Ok(Flow::Over); // who waits for events, and ends its side, waits no longer
-            }
+            // A client that has only ended its side gets all of the answer. One that is gone shows
+            // when the next piece is sent.
             self.state = ConnectionState::Stream(streaming);
             return Ok(Flow::Wait(Next::after(due - now)));
         }
@@ -70,6 +69,9 @@ impl HttpHandler {
         }
         let length = chunk.len();
         request.wfile.send_shared(chunk.into(), 0..length)?;
+        if produced == Produced::Over {
+            self.end_record(request);
+        }
         match produced {
             Produced::Over if streaming.keep_alive => return Ok(Flow::Again),
             Produced::Over => return Ok(Flow::Over),

@@ -222,6 +222,21 @@ fn events_come_when_they_are_due_and_the_connection_goes_on() {
 }
 
 #[test]
+fn a_stream_with_pauses_goes_on_after_the_client_has_ended_its_side() {
+    for version in ["1.1", "1.0"] {
+        let mut client = connect(router());
+        client.send(format!("GET /ticks HTTP/{version}\r\nHost: h\r\n\r\n").as_bytes());
+        client.finish();
+        assert!(!client.is_closed());
+        client.advance(Duration::from_secs(5));
+        let all = String::from_utf8(client.received()).unwrap();
+        let events: Vec<_> = all.matches("event: tick\n").collect();
+        assert_eq!(events.len(), 3, "{all}");
+        assert!(client.is_closed());
+    }
+}
+
+#[test]
 fn a_client_of_http_1_0_gets_a_stream_without_chunks_and_then_the_end() {
     let mut client = connect(router());
     client.send(b"GET /ticks HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
