@@ -255,6 +255,13 @@ impl Exchange<'_> {
         reply::error(self.wfile, self.frame, status, &fields, detail).map(Answer::Sent)
     }
 
+    /// A file can't be read. That is the server's fault: returned as an error, it could be taken for
+    /// one of the connection.
+    fn unreadable(&mut self, entry: &Entry, error: &io::Error) -> io::Result<Answer> {
+        log::error!("{}: {error}", entry.path.display());
+        self.error(500, "", "The server cannot read this file.")
+    }
+
     /// The file that a path stands for, as its query wants it.
     fn send_file(
         &mut self,
@@ -284,7 +291,10 @@ impl Exchange<'_> {
     /// A line with a digest of a file.
     fn send_hash(&mut self, entry: &Entry, name: &str) -> io::Result<Answer> {
         match hash::named(name) {
-            Ok(algorithm) => self.dressed(hash::line(entry, algorithm, &self.site.digests)?),
+            Ok(algorithm) => match hash::line(entry, algorithm, &self.site.digests) {
+                Ok(response) => self.dressed(response),
+                Err(error) => self.unreadable(entry, &error),
+            },
             Err(detail) => self.error(400, "", detail),
         }
     }
@@ -363,14 +373,13 @@ impl Exchange<'_> {
         selection: Selection,
         wish: Wish,
     ) -> io::Result<Answer> {
-        match hash::describe(
-            entry,
-            wish,
-            &self.site.digests,
-            self.frame,
-            more,
-            &selection,
-        )? {
+        let digests = &self.site.digests;
+        let described = hash::describe(entry, wish, digests, self.frame, more, &selection);
+        let described = match described {
+            Ok(described) => described,
+            Err(error) => return self.unreadable(entry, &error),
+        };
+        match described {
             Described::Now(fields) => reply::file(
                 self.wfile,
                 self.frame,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 
 use socketserver::{Error, Next, Result, StreamRequest, StreamRequestHandler};
+use tungstenite::error::ProtocolError;
 use tungstenite::handshake::derive_accept_key;
 pub use tungstenite::protocol::Message;
 use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
@@ -138,6 +139,10 @@ impl WebSocketHandler {
                     return Ok(true);
                 }
                 Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
+                    return Ok(false);
+                }
+                // The client vanished: that is no error, here as elsewhere.
+                Err(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
                     return Ok(false);
                 }
                 Err(tungstenite::Error::Io(error)) => return Err(error.into()),
