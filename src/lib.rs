@@ -47,16 +47,16 @@
 //! | `TCPServer`, `UDPServer` | [`TcpServer`], [`UdpServer`] | UDP on a wildcard address answers from the address that was asked |
 //! | `UnixStreamServer`, `UnixDatagramServer` | [`UnixStreamServer`], [`UnixDatagramServer`] | the path is removed at the end; a stale one is taken over, a living server's is an error |
 //! | `ThreadingMixIn` | [`ThreadingMixIn`] | a bounded pool; an idle connection holds no thread. Python's thread for each request, with a cap, is [`ThreadPerRequest`] |
-//! | `ForkingMixIn` | [`ForkingMixIn`] | refuses to begin in a process that has other threads, where Python may deadlock |
+//! | `ForkingMixIn` | [`ForkingMixIn`] | refuses to begin in a process that has other threads, where Python may deadlock; counts what the children do; a handler's `shutdown` reaches the parent |
 //! | `ThreadingTCPServer` and the seven others | [`Builder::process`] | a setting instead of a class for each combination |
 //! | `BaseRequestHandler` | [`StreamRequestHandler`], [`DatagramRequestHandler`] | a value for each connection, or datagram |
 //! | `StreamRequestHandler`, `DatagramRequestHandler` | the same | `handle` may return early with [`Next::Wait`] and is called again |
 //! | `BaseServer(server_address, RequestHandlerClass)` | [`Builder::tcp`] and its sisters, [`Builder::bind`] for any address | the class is anything that makes handlers: a closure ([`RequestHandlerClass`]) |
-//! | `bind_and_activate`, `server_bind`, `server_activate` | [`Builder::tcp`], [`Builder::from_listener`] | binding and listening are one step; a socket that somebody else bound is taken as well |
-//! | `serve_forever(poll_interval)` | [`Server::serve_forever`] | returns when the requests in flight have ended or the grace time is over |
+//! | `bind_and_activate`, `server_bind`, `server_activate` | [`Builder::tcp`], [`Builder::from_listener`] | binding and listening are one step; a socket that somebody else bound is taken as well. [`Server::server_activate`] starts the pool's threads |
+//! | `serve_forever(poll_interval)` | [`Server::serve_forever`] | returns when the requests in flight have ended or the grace time is over; Python's returns at once, and leaves them to `server_close` |
 //! | `poll_interval` | [`Builder::poll_interval`] | only paces `service_actions`: a shutdown doesn't wait for it (python/cpython#88932) |
-//! | `shutdown()` | [`ServerHandle::shutdown`] | returns at once; callable from handlers, where Python deadlocks, twice, and before `serve_forever`. [`ServerHandle::wait`] waits |
-//! | `handle_request()` | [`Server::handle_request`] | the same |
+//! | `shutdown()` | [`ServerHandle::shutdown`] | as in Python, the socket listens on, and `serve_forever` works again; [`ServerHandle::close`] refuses clients at once. Returns at once; callable from handlers, where Python deadlocks, and before `serve_forever`. [`ServerHandle::wait`] waits |
+//! | `handle_request()` | [`Server::handle_request`] | the same; returns at once after a shutdown that no `serve_forever` has obeyed |
 //! | `timeout` (of the server) | [`Builder::timeout`] | the same |
 //! | `handle_timeout()` | [`ServerHooks::handle_timeout`] | the same |
 //! | `service_actions()` | [`ServerHooks::service_actions`] | called every `poll_interval`, not after each request too |
@@ -66,11 +66,11 @@
 //! | `shutdown_request`, `close_request` | none | the connection closes by itself, lingering so that no reset destroys the answer |
 //! | `handle_error(request, client_address)` | [`ServerHooks::handle_error`] | gets the error; panics and deadlines arrive there too, a peer that vanished doesn't |
 //! | `get_request()` | none | accepting can't be replaced; TLS and PROXY are settings |
-//! | `server_close()` | [`Server::server_close`] | dropping the server closes its sockets too |
-//! | `with server:` | dropping the value | |
-//! | `fileno()` | [`AsFd`](std::os::fd::AsFd) for [`Server`] | |
+//! | `server_close()` | [`Server::server_close`] | the same as dropping the server: waits for the requests in flight for the grace time, then aborts them |
+//! | `with server:` | dropping the value | waits as `server_close` does, in Python and here |
+//! | `fileno()` | [`Server::fileno`] | `None` instead of -1 once the socket is closed |
 //! | `server_address` | [`Server::server_address`] | the real one, after port 0 |
-//! | `socket` | [`AsFd`](std::os::fd::AsFd) for [`Server`] | |
+//! | `socket` | [`Server::fileno`] | of the socket only the descriptor is handed out |
 //! | `RequestHandlerClass` | the builder's last argument | not readable later |
 //! | `address_family` | [`Builder::address_family`] | `:PORT` is IPv4 and IPv6 on one socket |
 //! | `socket_type` | none | [`Builder::bind`] makes stream servers, [`Builder::bind_datagram`] datagram servers |
@@ -78,9 +78,9 @@
 //! | `allow_reuse_address` | [`Builder::allow_reuse_address`] | true instead of false |
 //! | `allow_reuse_port` | [`Builder::allow_reuse_port`] | the same |
 //! | `max_packet_size` | [`Builder::max_packet_size`] | the same 8,192; a handler learns of a truncation |
-//! | `daemon_threads`, `block_on_close` (threads) | [`ThreadPerRequest::daemon_threads`], [`ThreadPerRequest::block_on_close`] | the pool's threads are always daemons: they never keep a process alive |
+//! | `daemon_threads`, `block_on_close` (threads) | [`ThreadPerRequest::daemon_threads`], [`ThreadPerRequest::block_on_close`] | of the pool's threads, dropping the server waits for those that serve it, no longer than the grace time |
 //! | `max_children`, `block_on_close` (forking) | [`ForkingMixIn::max_children`], [`ForkingMixIn::block_on_close`] | the same 40 |
-//! | `active_children`, `collect_children()` | [`ProcessRequest::pending`], automatic | |
+//! | `active_children`, `collect_children()` | [`ProcessRequest::pending`], automatic | a child that a signal ended is counted as failed, and reported |
 //! | `ForkingMixIn.timeout` | none | children are reaped as they end, not after 300 s of silence |
 //! | `setup()`, `handle()`, `finish()` | the same | `handle` gets the request as an argument; `finish` isn't called after a failed `setup`, as in Python |
 //! | `self.request`, `self.connection` | [`StreamRequest`] | of the socket itself only the descriptor is handed out, to wait for it: [`StreamRequest::fileno`] |

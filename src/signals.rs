@@ -11,7 +11,7 @@ use crate::handle::ServerHandle;
 /// The exit code of a process that a second Ctrl-C ended.
 const FORCED_EXIT_CODE: i32 = 130;
 
-/// From now on the first SIGINT or SIGTERM ends `server` gracefully, as [`ServerHandle::shutdown`]
+/// From now on the first SIGINT or SIGTERM ends `server` gracefully, as [`ServerHandle::close`]
 /// does, and a second one the process, at once, with exit code 130. No thread is started for it.
 ///
 /// # Errors

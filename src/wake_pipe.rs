@@ -5,7 +5,6 @@
 //! signals, and forking servers can be ended like all others.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -35,6 +34,8 @@ impl WakePipe {
         read_end.set_nonblocking(true)?;
         write_end.set_nonblocking(true)?;
         let (closing, closing_write_end) = UnixStream::pair()?;
+        closing.set_nonblocking(true)?;
+        closing_write_end.set_nonblocking(true)?;
         let (terminate, hangup) = (Arc::default(), Arc::default());
         Ok(WakePipe {
             read_end,
@@ -59,8 +60,17 @@ impl WakePipe {
 
     /// The server goes down: tells whoever waits for [`closing`](WakePipe::closing).
     pub(crate) fn close(&self) {
-        // Fails only if it was done before.
-        let _ = self.closing_write_end.shutdown(Shutdown::Write);
+        // Full means that it is readable already.
+        let _ = (&self.closing_write_end).write(&[1]);
+    }
+
+    /// The server serves again: [`closing`](WakePipe::closing) is no longer readable.
+    pub(crate) fn reopen(&self) {
+        let mut bytes = [0; 64];
+        while (&self.closing)
+            .read(&mut bytes)
+            .is_ok_and(|count| count == bytes.len())
+        {}
     }
 
     /// The descriptor that becomes readable when the server goes down.

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::transport::{Transport, WaitOutcome};
+use crate::transport::{Readiness, Transport, WaitOutcome};
 
 /// The server, as a thread that waits for its peer sees it: a shutdown must reach that thread at
 /// once, and in some concurrency models nobody else listens for signals meanwhile.
@@ -24,6 +24,9 @@ pub(crate) trait Interrupt: Send + Sync {
     /// When a wait on this thread must end because the grace period is over and no other thread
     /// would end it; `None` if another thread does, or while the server is serving.
     fn abort_at(&self) -> Option<Instant>;
+
+    /// Counts a request that a wait has ended because of [`abort_at`](Interrupt::abort_at).
+    fn count_abort(&self);
 }
 
 /// How a wait for the peer ended.
@@ -59,21 +62,26 @@ pub(super) fn wait(
     until: Option<Instant>,
 ) -> io::Result<PeerWait> {
     loop {
-        let draining = server.is_draining();
-        if draining && what == WaitFor::Message {
-            return Ok(PeerWait::Interrupted);
-        }
+        // What has arrived is read first: only a wait for what has not is interrupted.
+        let interrupted = what == WaitFor::Message && server.is_draining();
         let abort_at = server.abort_at();
         if abort_at.is_some_and(|at| at <= Instant::now()) {
+            server.count_abort();
             return Err(Error::Disconnected(io::ErrorKind::ConnectionAborted.into()).into());
         }
         let left = clock.sleep_until(until).into_iter();
         let to_abort = abort_at.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = left.chain(to_abort).min();
+        let at_once = interrupted.then_some(Duration::ZERO);
+        let timeout = left.chain(to_abort).chain(at_once).min();
+        let readiness = match what {
+            WaitFor::Message | WaitFor::Bytes => Readiness::Readable,
+            WaitFor::Room => Readiness::Writable,
+        };
         let other = server.wake_fd();
-        match transport.wait_attentively(what != WaitFor::Room, timeout, other)? {
+        match transport.wait_attentively(readiness, timeout, other)? {
             WaitOutcome::Ready => return Ok(PeerWait::Ready),
             WaitOutcome::ByOther => server.handle_wake(),
+            WaitOutcome::TimedOut if interrupted => return Ok(PeerWait::Interrupted),
             WaitOutcome::TimedOut if abort_at.is_some_and(|at| at <= Instant::now()) => {}
             WaitOutcome::TimedOut => return Ok(PeerWait::TimedOut),
         }

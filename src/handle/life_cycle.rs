@@ -3,14 +3,21 @@
 //! ```text
 //!                  shutdown, an error                 abort, end of the grace time
 //!     Serving ──────────────────────────▶ Draining ──────────────────────────────▶ Aborting
+//!        ▲                                   │                                        │
+//!        └───────────────────────────────────┴────────────────────────────────────────┘
+//!             the next serve_forever or handle_request, after the one that ended
 //! ```
+//!
+//! A server that is closed (dropped, or ended by a signal) never serves again.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
-/// Whether a server takes requests. It only ever moves down this list.
+use crate::clock::deadline;
+
+/// Whether a server takes requests. Until it serves again, it only moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum LifecyclePhase {
@@ -28,18 +35,35 @@ pub(super) struct LifeCycle {
     phase: AtomicU8,
     /// Whether this process is a child that serves one request.
     forked: AtomicBool,
-    /// Whether `serve_forever` has returned, or never will be called. Its lock also orders every
-    /// change that `changed` announces before or after a waiter's look.
-    over: Mutex<bool>,
+    /// Whether the sockets are closed, so that the server never serves again.
+    closed: AtomicBool,
+    grace: Duration,
+    /// Its lock also orders every change that `changed` announces before or after a waiter's look.
+    run: Mutex<Run>,
     changed: Condvar,
 }
 
+/// What has become of the present or last call of `serve_forever`.
+#[derive(Debug, Default)]
+struct Run {
+    is_running: bool,
+    /// It has returned, or never will be called.
+    is_over: bool,
+    /// Somebody asked for its end, or, if it is over, for the end of the next one (as Python's
+    /// `__shutdown_request`).
+    end_is_asked: bool,
+    /// When the grace time began.
+    draining_since: Option<Instant>,
+}
+
 impl LifeCycle {
-    pub(super) fn new() -> LifeCycle {
+    pub(super) fn new(grace: Duration) -> LifeCycle {
         LifeCycle {
             phase: AtomicU8::new(LifecyclePhase::Serving as u8),
             forked: AtomicBool::new(false),
-            over: Mutex::new(false),
+            closed: AtomicBool::new(false),
+            grace,
+            run: Mutex::default(),
             changed: Condvar::new(),
         }
     }
@@ -54,7 +78,57 @@ impl LifeCycle {
 
     /// Moves on to `phase`. False if the server was there already, or beyond.
     pub(super) fn enter(&self, phase: LifecyclePhase) -> bool {
-        self.phase.fetch_max(phase as u8, Ordering::SeqCst) < phase as u8
+        let mut run = self.run.lock();
+        run.end_is_asked = true;
+        run.draining_since.get_or_insert_with(Instant::now);
+        let is_new = self.phase() < phase;
+        if is_new {
+            self.phase.store(phase as u8, Ordering::SeqCst);
+        }
+        is_new
+    }
+
+    /// `serve_forever` is called. False if it must return at once.
+    pub(super) fn begin(&self) -> bool {
+        let mut run = self.run.lock();
+        (run.is_running, run.is_over) = (true, false);
+        self.reopen(&mut run)
+    }
+
+    /// `handle_request` is called. False if it must return at once.
+    pub(super) fn begin_request(&self) -> bool {
+        self.reopen(&mut self.run.lock())
+    }
+
+    fn reopen(&self, run: &mut Run) -> bool {
+        let may_serve = !run.end_is_asked && !self.is_closed();
+        if may_serve {
+            run.draining_since = None;
+            self.phase
+                .store(LifecyclePhase::Serving as u8, Ordering::SeqCst);
+        }
+        may_serve
+    }
+
+    /// Whether `serve_forever` is running, and so ends what a shutdown must end.
+    pub(super) fn is_running(&self) -> bool {
+        self.run.lock().is_running
+    }
+
+    /// From now on the server's sockets are to be closed at its end, which must be asked for.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// When the grace time is over. `None` while the server serves, and for a grace time without
+    /// end.
+    pub(super) fn grace_deadline(&self) -> Option<Instant> {
+        let since = self.run.lock().draining_since?;
+        deadline(since, Some(self.grace))
     }
 
     pub(super) fn mark_forked(&self) {
@@ -68,19 +142,25 @@ impl LifeCycle {
     /// Wakes those who wait, after a change that they look for.
     pub(super) fn notify(&self) {
         // Under the lock, a waiter is either before its look or already waiting: none misses this.
-        drop(self.over.lock());
+        drop(self.run.lock());
         self.changed.notify_all();
     }
 
     /// `serve_forever` has returned, or never will be called.
     pub(super) fn end(&self) {
-        *self.over.lock() = true;
+        let mut run = self.run.lock();
+        *run = Run {
+            is_over: true,
+            draining_since: run.draining_since,
+            ..Run::default()
+        };
+        drop(run);
         self.changed.notify_all();
     }
 
     /// Waits until [`end`](LifeCycle::end); false when `until` came first. `None` is without end.
     pub(super) fn wait_over(&self, until: Option<Instant>) -> bool {
-        self.wait(until, |over| *over)
+        self.wait(until, |run| run.is_over)
     }
 
     /// Waits until `is_drained`, or the end of `phase`; false when `until` came first.
@@ -94,15 +174,15 @@ impl LifeCycle {
         is_drained()
     }
 
-    fn wait(&self, until: Option<Instant>, is_done: impl Fn(&bool) -> bool) -> bool {
-        let mut over: MutexGuard<'_, bool> = self.over.lock();
-        while !is_done(&over) {
+    fn wait(&self, until: Option<Instant>, is_done: impl Fn(&Run) -> bool) -> bool {
+        let mut run = self.run.lock();
+        while !is_done(&run) {
             match until {
-                Some(until) if self.changed.wait_until(&mut over, until).timed_out() => {
-                    return is_done(&over);
+                Some(until) if self.changed.wait_until(&mut run, until).timed_out() => {
+                    return is_done(&run);
                 }
                 Some(_) => {}
-                None => self.changed.wait(&mut over),
+                None => self.changed.wait(&mut run),
             }
         }
         true

@@ -1,15 +1,18 @@
 //! The state that a server, its connections and its handles share.
 
 mod admissions;
+mod from_children;
+mod handler_thread;
 mod life_cycle;
 mod server_handle;
 mod serving_thread;
 
+use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -19,10 +22,12 @@ use crate::config::{Limits, Timeouts};
 use crate::error::{Error, panic_message};
 use crate::hooks::ServerHooks;
 use crate::stats::{Stats, StatsSnapshot};
+use crate::sys::Shared;
 use crate::trace::Trace;
 use crate::wake_pipe::WakePipe;
 use admissions::Admissions;
 pub(crate) use admissions::{Admission, RefusalSlot};
+use from_children::FromChildren;
 use life_cycle::LifeCycle;
 pub(crate) use life_cycle::LifecyclePhase;
 pub use server_handle::{InFlight, ServerHandle};
@@ -47,8 +52,10 @@ pub(crate) struct Core {
     pub(crate) hooks: Box<dyn ServerHooks>,
     pub(crate) trace: Option<Arc<dyn Trace>>,
     // State.
-    pub(crate) stats: Stats,
+    /// Forked children count here too.
+    pub(crate) stats: Shared<Stats>,
     pub(crate) wake_pipe: WakePipe,
+    from_children: Shared<FromChildren>,
     life_cycle: LifeCycle,
     admissions: Admissions,
     serving_thread: ServingThread,
@@ -63,6 +70,8 @@ impl Core {
         clock: Clock,
         hooks: Box<dyn ServerHooks>,
         trace: Option<Arc<dyn Trace>>,
+        grace: Duration,
+        forks: bool,
     ) -> io::Result<Core> {
         Ok(Core {
             timeouts,
@@ -70,9 +79,10 @@ impl Core {
             clock,
             hooks,
             trace,
-            stats: Stats::default(),
+            stats: Shared::new(Stats::default(), forks)?,
             wake_pipe: WakePipe::new()?,
-            life_cycle: LifeCycle::new(),
+            from_children: Shared::new(FromChildren::default(), forks)?,
+            life_cycle: LifeCycle::new(grace),
             admissions: Admissions::default(),
             serving_thread: ServingThread::default(),
             waker: Mutex::new(None),
@@ -87,18 +97,75 @@ impl Core {
         self.phase() == LifecyclePhase::Serving
     }
 
-    /// Moves on to `phase`, and wakes those who wait; going back is ignored.
+    /// Moves on to `phase`, and wakes those who wait; going back is ignored. In a forked child this
+    /// asks the parent to.
     pub(crate) fn enter(&self, phase: LifecyclePhase) {
+        if self.life_cycle.is_forked() {
+            self.from_children.ask(phase);
+            self.wake_pipe.wake();
+            return;
+        }
         if self.life_cycle.enter(phase) {
             self.wake_pipe.wake();
             self.wake_pipe.close();
             self.life_cycle.notify();
-            // Cloned, as the waker may call back into this core.
-            let waker = self.waker.lock().clone();
-            if let Some(waker) = waker {
-                waker.phase_changed();
-            }
+            self.phase_changed();
         }
+    }
+
+    fn phase_changed(&self) {
+        // Cloned, as the waker may call back into this core.
+        let waker = self.waker.lock().clone();
+        if let Some(waker) = waker {
+            waker.phase_changed();
+        }
+    }
+
+    /// As [`enter`](Core::enter) with `Draining`; the server then closes its sockets, and never
+    /// serves again.
+    pub(crate) fn close(&self) {
+        if self.life_cycle.is_forked() {
+            self.from_children.ask_to_close();
+        } else {
+            self.life_cycle.close();
+        }
+        self.enter(LifecyclePhase::Draining);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.life_cycle.is_closed()
+    }
+
+    /// `serve_forever` is called. False if it must return at once.
+    pub(crate) fn begin(&self) -> bool {
+        self.wake_pipe_reopened(self.life_cycle.begin())
+    }
+
+    /// `handle_request` is called. False if it must return at once.
+    pub(crate) fn begin_request(&self) -> bool {
+        self.is_serving() || self.wake_pipe_reopened(self.life_cycle.begin_request())
+    }
+
+    fn wake_pipe_reopened(&self, may_serve: bool) -> bool {
+        if may_serve {
+            self.wake_pipe.reopen();
+        }
+        // A shutdown in between has found the pipe open, and would not be heard of.
+        if may_serve && !self.is_serving() {
+            self.wake_pipe.close();
+        }
+        may_serve
+    }
+
+    /// Whether `serve_forever` is running, and so ends what a shutdown must end.
+    pub(crate) fn is_running(&self) -> bool {
+        self.life_cycle.is_running()
+    }
+
+    /// When the grace time is over. `None` while the server serves, and for a grace time without
+    /// end.
+    pub(crate) fn grace_deadline(&self) -> Option<Instant> {
+        self.life_cycle.grace_deadline()
     }
 
     /// Calls one of the server's hooks for `client`. A panic in it is counted and reported to
@@ -108,14 +175,13 @@ impl Core {
         client: &ClientAddress,
         call: impl FnOnce(&dyn ServerHooks) -> T,
     ) -> Option<T> {
-        let panic = match catch_unwind(AssertUnwindSafe(|| call(&*self.hooks))) {
-            Ok(value) => return Some(value),
-            Err(panic) => panic,
-        };
-        self.stats.panics.fetch_add(1, Ordering::Relaxed);
-        let error = Error::Panicked(panic_message(&*panic));
-        self.report(client, &error);
-        None
+        match catch_unwind(AssertUnwindSafe(|| call(&*self.hooks))) {
+            Ok(value) => Some(value),
+            Err(panic) => {
+                self.report_panic(client, &*panic);
+                None
+            }
+        }
     }
 
     /// Reports an error to `handle_error`. A panic of the hook itself is only logged.
@@ -126,8 +192,22 @@ impl Core {
         }
     }
 
-    pub(crate) fn set_waker(&self, waker: Arc<dyn Waker>) {
-        *self.waker.lock() = Some(waker);
+    /// Counts a panic that no other guard caught, and reports it to `handle_error`.
+    pub(crate) fn report_panic(&self, client: &ClientAddress, panic: &(dyn Any + Send)) {
+        self.stats.panics.fetch_add(1, Ordering::Relaxed);
+        self.report(client, &Error::Panicked(panic_message(panic)));
+    }
+
+    /// Counts a connection that could not be served, or that its process did not serve to its end,
+    /// and reports it to `handle_error`.
+    pub(crate) fn report_failure(&self, client: &ClientAddress, error: &Error) {
+        self.stats.failed.fetch_add(1, Ordering::Relaxed);
+        self.report(client, error);
+    }
+
+    pub(crate) fn set_waker(&self, waker: Option<Arc<dyn Waker>>) {
+        let before = std::mem::replace(&mut *self.waker.lock(), waker);
+        drop(before); // not under the lock: it may be the last that holds a pool
     }
 
     pub(crate) fn open_connections(&self) -> usize {
@@ -168,10 +248,27 @@ impl Core {
         self.life_cycle.mark_forked();
     }
 
-    /// The wake pipe is readable: obeys a signal.
+    /// Whether this process is a child that serves one request.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.life_cycle.is_forked()
+    }
+
+    /// The wake pipe is readable: obeys a signal, and what forked children asked for.
     pub(crate) fn handle_wake(&self) {
         if self.wake_pipe.drain() {
-            self.enter(LifecyclePhase::Draining);
+            self.close();
+        }
+        self.handle_children();
+    }
+
+    /// Obeys what forked children asked for.
+    pub(crate) fn handle_children(&self) {
+        let asked = self.from_children.take();
+        if asked.close {
+            self.close();
+        }
+        if let Some(phase) = asked.phase {
+            self.enter(phase);
         }
     }
 }

@@ -1,44 +1,39 @@
-//! The thread of `serve_forever`, and what a wait for a peer on it must hear.
+//! The thread of `serve_forever`, and what a wait for a peer must hear.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Core, LifecyclePhase};
 use crate::buffer::Interrupt;
-use crate::clock::deadline;
 
 /// Which thread is in `serve_forever` or `handle_request`. In some concurrency models it runs
 /// handlers itself; while it waits for a peer, nobody else listens for signals, and nobody else
 /// would end its wait at the end of the grace period.
-#[derive(Default)]
-pub(super) struct ServingThread(Mutex<Option<Serving>>);
-
-struct Serving {
-    thread: ThreadId,
-    grace: Duration,
-    /// The end of the grace period; known once the thread has noticed the shutdown.
-    abort_at: Option<Instant>,
-}
+#[derive(Debug, Default)]
+pub(super) struct ServingThread(Mutex<Option<ThreadId>>);
 
 impl Core {
-    /// The calling thread serves from now on. `grace` is what requests in flight get after a
-    /// shutdown.
-    pub(crate) fn set_serving_thread(&self, grace: Duration) {
-        *self.serving_thread.0.lock() = Some(Serving {
-            thread: thread::current().id(),
-            grace,
-            abort_at: None,
-        });
+    /// The calling thread serves from now on.
+    pub(crate) fn set_serving_thread(&self) {
+        *self.serving_thread.0.lock() = Some(thread::current().id());
     }
 
     fn is_serving_thread(&self) -> bool {
-        let serving = self.serving_thread.0.lock();
-        serving
-            .as_ref()
-            .is_some_and(|serving| serving.thread == thread::current().id())
+        *self.serving_thread.0.lock() == Some(thread::current().id())
+    }
+
+    /// Whether what [`wake_fd`](Interrupt::wake_fd) names is readable. One system call.
+    pub(crate) fn is_wake_pending(&self) -> bool {
+        self.wake_fd().is_some_and(|fd| {
+            let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+            // After an error the next look shows it.
+            poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        })
     }
 }
 
@@ -49,7 +44,7 @@ impl Interrupt for Core {
     fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
         if !self.is_serving() {
             None
-        } else if !self.life_cycle.is_forked() && self.is_serving_thread() {
+        } else if !self.is_forked() && self.is_serving_thread() {
             Some(self.wake_pipe.as_fd())
         } else {
             Some(self.wake_pipe.closing())
@@ -57,8 +52,10 @@ impl Interrupt for Core {
     }
 
     fn handle_wake(&self) {
-        if self.life_cycle.is_forked() {
-            self.enter(LifecyclePhase::Draining);
+        if self.is_forked() {
+            // The parent knows: only this process learns of it here.
+            self.life_cycle.enter(LifecyclePhase::Draining);
+            self.phase_changed();
         } else if self.is_serving_thread() {
             Core::handle_wake(self);
         }
@@ -69,16 +66,13 @@ impl Interrupt for Core {
     }
 
     fn abort_at(&self) -> Option<Instant> {
-        if self.is_serving() || self.life_cycle.is_forked() {
+        if self.is_serving() || self.is_forked() || !self.is_serving_thread() {
             return None;
         }
-        let mut serving = self.serving_thread.0.lock();
-        let serving = serving
-            .as_mut()
-            .filter(|serving| serving.thread == thread::current().id())?;
-        if serving.abort_at.is_none() {
-            serving.abort_at = deadline(Instant::now(), Some(serving.grace));
-        }
-        serving.abort_at
+        self.life_cycle.grace_deadline()
+    }
+
+    fn count_abort(&self) {
+        self.stats.aborted.fetch_add(1, Relaxed);
     }
 }

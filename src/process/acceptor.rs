@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::datagrams::DatagramJob;
 use super::sources::{Source, Sources};
+use crate::address::ClientAddress;
 use crate::handle::Core;
 use crate::poller::{Events, Interest, Mode, Poller};
 use crate::request::DatagramRequest;
@@ -81,7 +83,7 @@ impl Acceptor {
                 if event.key == WAKE {
                     self.core.handle_wake();
                 } else if let Some(index) = Sources::index_of(event.key)
-                    && let Some(accepted) = self.accept(index)
+                    && let Some(accepted) = self.guarded_accept(index)
                 {
                     // Other events are found again: all sources are level-triggered.
                     return Ok(Some(accepted));
@@ -102,6 +104,15 @@ impl Acceptor {
             .next_retry()
             .map(|at| at.saturating_duration_since(now));
         timeout.into_iter().chain(retry).min()
+    }
+
+    /// Accepting may call `handle_refusal` and the trace, whose panics must not end the server. The
+    /// connection is lost then.
+    fn guarded_accept(&self, index: usize) -> Option<Accepted> {
+        catch_unwind(AssertUnwindSafe(|| self.accept(index))).unwrap_or_else(|panic| {
+            self.core.report_panic(&ClientAddress::Memory, &*panic);
+            None
+        })
     }
 
     fn accept(&self, index: usize) -> Option<Accepted> {

@@ -1,99 +1,151 @@
-//! Serving a connection on one thread, from its beginning to its end: what every way but the pool
-//! does.
+//! Serving a connection on one thread, from its beginning to its end: what every concurrency model
+//! but the pool does.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::buffer::Interrupt;
 use crate::handle::{Core, InFlight, Waker};
+use crate::process::ProcessRequest;
 use crate::process::registry::{ConnectionKey, Registry};
 use crate::session::{Session, Step};
 use crate::stats::StatsSnapshot;
 use crate::transport::WaitOutcome;
 
-/// Serves `session` until it is over; sleeps in the system while it waits for its peer.
-pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
-    let Some(key) = registry.insert(&session) else {
-        log::error!(
-            "{}: no place for another connection",
-            session.client_address()
-        );
-        return;
+/// Serves `session` until it is over; sleeps in the system while it waits for its peer. Never
+/// panics: what no guard of the session catches (a handler's `Drop`) is counted and reported here.
+pub(crate) fn run(registry: &Registry, session: Box<Session>) {
+    let core = Arc::clone(session.core());
+    let client = session.client_address().clone();
+    let serve = || match registry.insert(&session) {
+        Some(key) => {
+            let connection = Connection {
+                registry,
+                key,
+                is_aborted: false,
+            };
+            connection.serve(session);
+        }
+        None => log::error!("{client}: no place for another connection"),
     };
-    let guard = SlotGuard { registry, key };
-    let clock = session.core().clock.clone();
-    let mut step = session.advance(clock.now());
-    while step != Step::Over {
-        step = match step {
-            Step::Wait { writing, until } => {
-                let ready = sleep(
-                    registry,
-                    key,
-                    &session,
-                    writing,
-                    until.map(|at| at.saturating_duration_since(clock.now())),
-                );
-                let now = clock.now();
-                session.ready_at = now;
-                if ready {
-                    session.note_readable(true);
-                    session.advance(now)
-                } else {
-                    session.expire(now)
-                }
-            }
-            Step::Yield | Step::Over => session.advance(clock.now()),
-        };
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(serve)) {
+        core.report_panic(&client, &*panic);
     }
-    drop(session);
-    drop(guard);
 }
 
-/// Waits for the peer. While it is idle, a shutdown ends the socket, which ends this wait; and as
-/// this may be the thread that accepts, or hold up the one that does, it hears the signals that ask
-/// for one.
-fn sleep(
-    registry: &Registry,
-    key: ConnectionKey,
-    session: &Session,
-    writing: bool,
-    timeout: Option<Duration>,
-) -> bool {
-    let (idle, core) = (session.is_idle(), session.core());
-    let until = timeout.map(|timeout| Instant::now() + timeout);
-    registry.set_idle(key, session, idle);
-    let ready = loop {
-        if idle && !core.is_serving() {
-            Session::abort(session.transport()); // the shutdown may have looked before this was noted
-        }
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        match session
-            .transport()
-            .wait_attentively(!writing, left, Interrupt::wake_fd(&**core))
-        {
-            Ok(WaitOutcome::ByOther) => Interrupt::handle_wake(&**core),
-            Ok(woken) => break woken == WaitOutcome::Ready,
-            Err(_) => break true, // it shows in the read that follows
-        }
-    };
-    registry.set_idle(key, session, false);
-    ready
-}
-
-struct SlotGuard<'a> {
+/// A connection's place in the registry, given back when it is dropped.
+struct Connection<'a> {
     registry: &'a Registry,
     key: ConnectionKey,
+    /// Whether this thread has aborted the connection at the end of the grace time.
+    is_aborted: bool,
 }
 
-impl Drop for SlotGuard<'_> {
+impl Drop for Connection<'_> {
     fn drop(&mut self) {
         self.registry.remove(self.key);
+    }
+}
+
+impl Connection<'_> {
+    fn serve(mut self, mut session: Box<Session>) {
+        let clock = session.core().clock.clone();
+        let mut step = session.advance(clock.now());
+        while step != Step::Over {
+            step = match step {
+                Step::Wait { writing, until } => {
+                    let left = until.map(|at| at.saturating_duration_since(clock.now()));
+                    let until = left.and_then(|left| Instant::now().checked_add(left));
+                    let ready = self.sleep(&session, writing, until);
+                    let now = clock.now();
+                    session.ready_at = now;
+                    if ready {
+                        session.note_readable(true);
+                        session.advance(now)
+                    } else {
+                        session.expire(now)
+                    }
+                }
+                Step::Yield | Step::Over => {
+                    self.look_for_signals(&session);
+                    session.advance(clock.now())
+                }
+            };
+        }
+        // Before the place in the registry is given back, which is found by a shutdown.
+        drop(session);
+    }
+
+    /// Waits for the peer. While the connection is idle, a shutdown ends its socket, which ends
+    /// this wait. As this may be the thread that accepts, or hold up the one that does, it hears
+    /// the signals that ask for a shutdown.
+    fn sleep(&mut self, session: &Session, writing: bool, until: Option<Instant>) -> bool {
+        let (idle, core) = (session.is_idle(), session.core());
+        self.registry.set_idle(self.key, session, idle);
+        let ready = loop {
+            if idle && !core.is_serving() {
+                // The shutdown may have looked before this was noted.
+                Session::abort(session.transport());
+            }
+            let grace = self.abort_at(core);
+            let now = Instant::now();
+            if grace.is_some_and(|at| at <= now) {
+                self.abort(session);
+                break true; // the end of the socket shows in the read that follows
+            }
+            let left = until.into_iter().chain(grace).min();
+            let left = left.map(|at| at.saturating_duration_since(now));
+            let transport = session.transport();
+            match transport.wait_attentively(session.awaits(writing), left, core.wake_fd()) {
+                Ok(WaitOutcome::ByOther) => Interrupt::handle_wake(&**core),
+                Ok(WaitOutcome::Ready) => break true,
+                Ok(WaitOutcome::TimedOut) => {
+                    if until.is_some_and(|at| at <= Instant::now()) {
+                        break false;
+                    }
+                }
+                Err(_) => break true, // it shows in the read that follows
+            }
+        };
+        self.registry.set_idle(self.key, session, false);
+        ready
+    }
+
+    /// A client that always has another message ready never lets this thread sleep: hears of a
+    /// shutdown, and enforces the grace time, between two turns.
+    fn look_for_signals(&mut self, session: &Session) {
+        let core = session.core();
+        if core.is_wake_pending() {
+            Interrupt::handle_wake(&**core);
+        }
+        if self.abort_at(core).is_some_and(|at| at <= Instant::now()) {
+            self.abort(session);
+        }
+    }
+
+    /// When this thread must abort the connection, as nobody else will: it is the one of
+    /// `serve_forever`, which ends what outlasts the grace time.
+    fn abort_at(&self, core: &Core) -> Option<Instant> {
+        core.abort_at().filter(|_| !self.is_aborted)
+    }
+
+    fn abort(&mut self, session: &Session) {
+        self.is_aborted = true;
+        log::warn!(
+            "aborting {}, busy for {:.1?}",
+            session.client_address(),
+            session.since().elapsed()
+        );
+        session.core().count_abort();
+        Session::abort(session.transport());
     }
 }
 
 /// How a server that serves by threads or processes of its own hears of a shutdown.
 pub(crate) struct BlockingWaker {
     pub(crate) registry: Arc<Registry>,
+    pub(crate) process: Arc<dyn ProcessRequest>,
     pub(crate) core: Weak<Core>,
 }
 
@@ -105,10 +157,11 @@ impl Waker for BlockingWaker {
     }
 
     fn in_flight(&self) -> Vec<InFlight> {
-        self.core
-            .upgrade()
-            .map(|core| self.registry.in_flight(&core))
-            .unwrap_or_default()
+        let mut found = self.process.in_flight();
+        if let Some(core) = self.core.upgrade() {
+            found.append(&mut self.registry.in_flight(&core));
+        }
+        found
     }
 
     fn gauges(&self, snapshot: &mut StatsSnapshot) {

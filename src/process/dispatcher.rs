@@ -1,7 +1,9 @@
 //! The engine of every concurrency model but the pool: the thread of `serve_forever` accepts.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::acceptor::{Accepted, Acceptor};
@@ -10,6 +12,7 @@ use super::engine::Engine;
 use super::registry::Registry;
 use super::sources::Source;
 use super::{ProcessRequest, Request, RequestKind};
+use crate::address::ClientAddress;
 use crate::handle::{Core, LifecyclePhase};
 
 /// How often to look for children that have ended, while there are any: the program's SIGCHLD is
@@ -42,10 +45,11 @@ impl DispatchEngine {
             acceptor: Acceptor::new(core)?,
             registry: Arc::clone(&registry),
         };
-        core.set_waker(Arc::new(BlockingWaker {
+        core.set_waker(Some(Arc::new(BlockingWaker {
             registry,
+            process: Arc::clone(process),
             core: Arc::downgrade(core),
-        }));
+        })));
         Ok(engine)
     }
 
@@ -58,18 +62,33 @@ impl DispatchEngine {
             let pause = left.map_or(FULL_INTERVAL, |left| left.min(FULL_INTERVAL));
             self.core.wake_pipe.wait(Some(pause));
             self.core.handle_wake();
-            self.process.service_actions();
+            self.service_actions();
             return Ok(false);
         }
         let reap = (self.process.pending() > 0).then(|| Instant::now() + REAP_INTERVAL);
         let accepted = self.acceptor.next(until.into_iter().chain(reap).min())?;
         // A child that has ended counts no more against a limit.
-        self.process.service_actions();
+        self.service_actions();
         let Some(accepted) = accepted else {
             return Ok(false);
         };
-        self.process.process_request(self.request(accepted));
+        let request = self.request(accepted);
+        let client = request.client_address().clone();
+        self.guard(&client, || self.process.process_request(request));
         Ok(true)
+    }
+
+    /// Lets the concurrency model look after its threads or children.
+    fn service_actions(&self) {
+        self.guard(&ClientAddress::Memory, || self.process.service_actions());
+    }
+
+    /// Calls the concurrency model, which may be the user's: its panic must not end
+    /// `serve_forever`.
+    fn guard(&self, client: &ClientAddress, call: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+            self.core.report_panic(client, &*panic);
+        }
     }
 
     fn request(&self, accepted: Accepted) -> Request {
@@ -87,7 +106,8 @@ impl DispatchEngine {
     /// deadline, so this looks.
     fn wait_for_children(&self, phase: LifecyclePhase, until: Option<Instant>) -> bool {
         loop {
-            self.process.service_actions();
+            self.service_actions();
+            self.core.handle_children();
             if self.process.pending() == 0 {
                 return true;
             }
@@ -95,7 +115,7 @@ impl DispatchEngine {
             if is_late || self.core.phase() != phase {
                 return false;
             }
-            std::thread::sleep(DRAIN_REAP_INTERVAL);
+            thread::sleep(DRAIN_REAP_INTERVAL);
         }
     }
 }
@@ -106,10 +126,7 @@ impl Engine for DispatchEngine {
     }
 
     fn serve_until(&self, until: Option<Instant>) -> io::Result<()> {
-        let served = self.serve_one(until)?;
-        if served {
-            self.process.service_actions();
-        }
+        self.serve_one(until)?;
         Ok(())
     }
 
@@ -117,7 +134,6 @@ impl Engine for DispatchEngine {
         self.acceptor.watch(sources)?;
         while self.core.is_serving() {
             if self.serve_one(until)? {
-                self.process.service_actions();
                 return Ok(true);
             }
             if until.is_some_and(|at| at <= Instant::now()) {
@@ -137,7 +153,7 @@ impl Engine for DispatchEngine {
 
     fn abort(&self) -> usize {
         let children = self.process.pending();
-        self.process.abort();
+        self.guard(&ClientAddress::Memory, || self.process.abort());
         children + self.registry.abort_held(&self.core, false)
     }
 

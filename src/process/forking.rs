@@ -1,26 +1,47 @@
 //! Python's `ForkingMixIn`: a process for each request.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 
 use super::{ProcessRequest, Request, RequestKind};
+use crate::address::ClientAddress;
 use crate::error::{Error, Result};
-use crate::handle::Admission;
+use crate::handle::{Admission, Core, InFlight};
 use crate::sys::{Fork, fork, thread_count};
 
 /// A process for each request, as Python's `ForkingMixIn` has it: what a handler breaks ends with
 /// its process.
 ///
-/// Limits are counted in the parent; that of an address can't be for clients behind a PROXY header,
-/// which only the child reads. Forking needs a process with a single thread: `serve_forever`
-/// refuses to begin when there are others.
+/// The children count in memory that they share with the parent, so the figures and errors of
+/// [`ServerHandle::stats`](crate::ServerHandle::stats) are those of all of them; `handle_error` is
+/// called in the child, and in the parent for a child that a signal ended. Limits are counted in
+/// the parent; that of an address can't be for clients behind a PROXY header, which only the child
+/// reads, so a server with both settings is refused when it is built. A handler's
+/// [`shutdown`](crate::ServerHandle::shutdown) reaches the parent.
+///
+/// Forking needs a process with a single thread: `serve_forever` refuses to begin when there are
+/// others.
 pub struct ForkingMixIn {
     max_children: usize,
     block_on_close: bool,
-    children: Mutex<HashMap<Pid, Option<Admission>>>,
+    children: Mutex<HashMap<Pid, Child>>,
+}
+
+/// A child process, as its parent sees it.
+struct Child {
+    core: Arc<Core>,
+    client: ClientAddress,
+    since: Instant,
+    /// Whether the server has ended it by force.
+    is_aborted: bool,
+    /// The connection's place in the counts.
+    _admission: Option<Admission>,
 }
 
 impl Default for ForkingMixIn {
@@ -39,8 +60,8 @@ impl ForkingMixIn {
         ForkingMixIn::default()
     }
 
-    /// How many processes serve at the same time; more requests wait in the listener's backlog.
-    /// Defaults to 40.
+    /// How many processes serve at the same time, at least 1; more requests wait in the listener's
+    /// backlog. Defaults to 40.
     pub fn max_children(self, count: usize) -> Self {
         ForkingMixIn {
             max_children: count.max(1),
@@ -48,7 +69,8 @@ impl ForkingMixIn {
         }
     }
 
-    /// Whether `server_close` waits for the children (Python's `block_on_close`). Defaults to true.
+    /// Whether dropping the server waits for the children, and aborts them at the end of the grace
+    /// time (Python's `block_on_close`). Defaults to true.
     pub fn block_on_close(self, yes: bool) -> Self {
         ForkingMixIn {
             block_on_close: yes,
@@ -56,7 +78,7 @@ impl ForkingMixIn {
         }
     }
 
-    /// Reaps the children that have ended (Python's `collect_children`); waits for one if
+    /// Reaps the children that have ended (Python's `collect_children`); waits for all if
     /// `blocking`.
     fn collect_children(&self, blocking: bool) {
         let pids: Vec<Pid> = self.children.lock().keys().copied().collect();
@@ -66,14 +88,30 @@ impl ForkingMixIn {
             WaitOptions::NOHANG
         };
         for pid in pids {
-            // Each by its id: other children of this process are not ours to reap.
+            // Each by its id: other children of this process are not the server's to reap.
             match waitpid(Some(pid), options) {
                 Ok(None) => {}
-                Ok(Some(_)) | Err(rustix::io::Errno::CHILD) => {
-                    drop(self.children.lock().remove(&pid))
-                }
+                Ok(Some((_, status))) => self.child_ended(pid, Some(status)),
+                // Somebody else has reaped it: how it ended is not known.
+                Err(rustix::io::Errno::CHILD) => self.child_ended(pid, None),
                 Err(error) => log::error!("child {}: {error}", pid.as_raw_nonzero()),
             }
+        }
+    }
+
+    /// Forgets a child. One that a signal ended (a crash, the system's lack of memory) could not
+    /// count or report that itself.
+    fn child_ended(&self, pid: Pid, status: Option<WaitStatus>) {
+        let Some(child) = self.children.lock().remove(&pid) else {
+            return;
+        };
+        if let Some(signal) = status.and_then(WaitStatus::terminating_signal)
+            && !child.is_aborted
+        {
+            let pid = pid.as_raw_nonzero();
+            let what = format!("the request's process {pid} was ended by signal {signal}");
+            let error = Error::Io(io::Error::other(what));
+            child.core.report_failure(&child.client, &error);
         }
     }
 }
@@ -88,35 +126,31 @@ impl std::fmt::Debug for ForkingMixIn {
 
 impl ProcessRequest for ForkingMixIn {
     fn process_request(&self, mut request: Request) {
-        while self.children.lock().len() >= self.max_children {
-            std::thread::sleep(Duration::from_millis(1)); // a full house is rare, and SIGCHLD isn't ours to take
+        // The server looks before it accepts; a model that wraps this one may not.
+        while self.is_full() && request.core().is_serving() {
+            std::thread::sleep(Duration::from_millis(1)); // SIGCHLD is not the library's to take
             self.collect_children(false);
         }
         match fork() {
-            Ok(Fork::Child) => {
-                request.core().mark_forked();
-                if let RequestKind::Stream {
-                    session, sources, ..
-                } = &request.0
-                {
-                    sources.stop_listening_in_child(session.core().wake_pipe.closing());
-                }
-                request.run();
-                // Neither destructors nor exit handlers: they belong to the parent (Python's
-                // `os._exit`).
-                signal_hook::low_level::exit(0);
-            }
+            Ok(Fork::Child) => serve_in_child(request),
             Ok(Fork::Parent(pid)) => {
-                let admission = match &mut request.0 {
-                    RequestKind::Stream { session, .. } => session.take_admission(),
-                    RequestKind::Datagram { .. } => None,
+                let child = Child {
+                    core: Arc::clone(request.core()),
+                    client: request.client_address().clone(),
+                    since: Instant::now(),
+                    is_aborted: false,
+                    _admission: match &mut request.0 {
+                        RequestKind::Stream { session, .. } => session.take_admission(),
+                        RequestKind::Datagram { .. } => None,
+                    },
                 };
-                self.children.lock().insert(pid, admission);
+                self.children.lock().insert(pid, child);
             }
-            Err(error) => log::error!(
-                "{}: no process can be started: {error}",
-                request.client_address()
-            ),
+            Err(error) => {
+                log::error!("no process can be started: {error}");
+                let client = request.client_address();
+                request.core().report_failure(client, &Error::Io(error));
+            }
         }
     }
 
@@ -132,23 +166,65 @@ impl ProcessRequest for ForkingMixIn {
         self.children.lock().len()
     }
 
+    fn in_flight(&self) -> Vec<InFlight> {
+        let children = self.children.lock();
+        let in_flight = |child: &Child| InFlight {
+            client_address: child.client.clone(),
+            since: child.since,
+        };
+        children.values().map(in_flight).collect()
+    }
+
     fn abort(&self) {
-        for pid in self.children.lock().keys() {
+        for (pid, child) in &mut *self.children.lock() {
+            child.is_aborted = true;
             // It may have ended by itself.
             let _ = kill_process(*pid, Signal::KILL);
         }
     }
 
+    fn forks(&self) -> bool {
+        true
+    }
+
+    fn blocks_on_close(&self) -> bool {
+        self.block_on_close
+    }
+
     fn server_close(&self) {
-        self.collect_children(self.block_on_close);
+        self.collect_children(true);
     }
 
     fn check(&self) -> Result<()> {
         match thread_count()? {
             1 => Ok(()),
             count => Err(Error::Unsupported(format!(
-                "forking needs a process with a single thread, and this one has {count}: start the server before other threads, or use ThreadingMixIn"
+                "forking needs a process with a single thread, and this one has {count}: start \
+                 the server before other threads, or use ThreadingMixIn"
             ))),
         }
     }
+}
+
+/// Serves the request, and ends this process. Whatever happens, the child must not unwind into its
+/// copy of the program that called `serve_forever`, which would then run twice.
+fn serve_in_child(request: Request) -> ! {
+    let core = Arc::clone(request.core());
+    let client = request.client_address().clone();
+    let serve = || {
+        core.mark_forked();
+        if let RequestKind::Stream { sources, .. } = &request.0 {
+            sources.stop_listening_in_child(core.wake_pipe.closing());
+        }
+        request.run();
+    };
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(serve)) {
+            core.report_panic(&client, &*panic);
+        }
+        // The payload of a panic may panic when it is dropped: hence the second guard.
+    }));
+    std::mem::forget(caught);
+    // Neither destructors nor exit handlers: they belong to the parent (Python's `os._exit`).
+    signal_hook::low_level::exit(0)
 }

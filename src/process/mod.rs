@@ -13,10 +13,11 @@ pub(crate) mod sources;
 mod synchronous;
 mod thread_per_request;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::address::ClientAddress;
-use crate::handle::Core;
+use crate::handle::{Core, InFlight};
 use crate::request::DatagramRequest;
 use crate::session::Session;
 use datagrams::DatagramJob;
@@ -52,9 +53,31 @@ pub trait ProcessRequest: Send + Sync + 'static {
     /// The grace time is over: ends those requests. Defaults to nothing.
     fn abort(&self) {}
 
-    /// Waits for the threads that were started, where Python would (`block_on_close`). Defaults to
-    /// nothing.
+    /// Whether dropping the server waits for the requests in flight (Python's `block_on_close`, for
+    /// threads that are not daemons). Defaults to true.
+    fn blocks_on_close(&self) -> bool {
+        true
+    }
+
+    /// Waits, without a limit, for what the grace time has not ended: threads that ignore it.
+    /// Called when the server is dropped, if [`blocks_on_close`](ProcessRequest::blocks_on_close).
+    /// Defaults to nothing.
     fn server_close(&self) {}
+
+    /// Whether requests are served in forked processes. The server then keeps its counters in
+    /// memory that these share, and refuses settings that only one process can honour. Defaults to
+    /// false.
+    fn forks(&self) -> bool {
+        false
+    }
+
+    /// The requests that go on in other processes, for [`ServerHandle::in_flight`]. Defaults to
+    /// none.
+    ///
+    /// [`ServerHandle::in_flight`]: crate::ServerHandle::in_flight
+    fn in_flight(&self) -> Vec<InFlight> {
+        Vec::new()
+    }
 
     /// Whether this can work in the present process. Called before anything is accepted. Defaults
     /// to `Ok`.
@@ -115,7 +138,7 @@ impl Request {
         }
     }
 
-    fn core(&self) -> &Core {
+    fn core(&self) -> &Arc<Core> {
         match &self.0 {
             RequestKind::Stream { session, .. } => session.core(),
             RequestKind::Datagram { job, .. } => job.core(),
@@ -128,7 +151,15 @@ impl Request {
             RequestKind::Stream {
                 session, registry, ..
             } => blocking::run(&registry, session),
-            RequestKind::Datagram { request, job } => job.handle(request),
+            RequestKind::Datagram { request, job } => {
+                let core = Arc::clone(job.core());
+                let client = request.client_address.clone();
+                let _handler = core.enter_handler();
+                let serve = AssertUnwindSafe(|| job.handle(request));
+                if let Err(panic) = catch_unwind(serve) {
+                    core.report_panic(&client, &*panic);
+                }
+            }
         }
     }
 }

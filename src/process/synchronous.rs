@@ -4,9 +4,9 @@ use super::{ProcessRequest, Request};
 
 /// Serves each request to its end, on the thread of `serve_forever`, before the next is accepted.
 ///
-/// While a handler waits within a message for bytes that it needs, nobody listens for signals:
-/// SIGTERM is heard when they have come, or the read time-out has passed. Handlers that answer
-/// [`Next::Wait`](crate::Next::Wait) instead hold up nothing.
+/// A shutdown ends an idle connection at once. It lets a message that is under way be finished
+/// within the grace time, at whose end the connection is aborted. While a handler computes, nobody
+/// listens for signals: SIGTERM is heard when it returns.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Synchronous;
 

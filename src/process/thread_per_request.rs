@@ -1,13 +1,15 @@
-//! Python's `ThreadingMixIn` to the letter, but with a cap.
+//! Python's `ThreadingMixIn` as it is, but with a limit.
 
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::{ProcessRequest, Request};
+use crate::error::Error;
 
 /// A thread for each request, as Python's `ThreadingMixIn` has it; an idle connection holds its
-/// thread. Prefer [`ThreadingMixIn`](crate::ThreadingMixIn), unless handlers must have a thread of
+/// thread. A request for which no thread can be had is closed, counted as failed, and reported to
+/// `handle_error`. Prefer [`ThreadingMixIn`](crate::ThreadingMixIn), unless handlers must have a thread of
 /// their own.
 #[derive(Clone, Debug)]
 pub struct ThreadPerRequest {
@@ -40,8 +42,8 @@ impl ThreadPerRequest {
         ThreadPerRequest::default()
     }
 
-    /// How many requests are served at the same time; more wait in the listener's backlog. Defaults
-    /// to 256.
+    /// How many requests are served at the same time, at least 1; more wait in the listener's
+    /// backlog. Defaults to 256.
     pub fn max_threads(self, count: usize) -> Self {
         ThreadPerRequest {
             max_threads: count.max(1),
@@ -49,8 +51,8 @@ impl ThreadPerRequest {
         }
     }
 
-    /// Whether `server_close` leaves running threads to themselves (Python's `daemon_threads`).
-    /// Defaults to false.
+    /// Whether dropping the server leaves running threads to themselves (Python's
+    /// `daemon_threads`). Defaults to false.
     pub fn daemon_threads(self, yes: bool) -> Self {
         ThreadPerRequest {
             daemon_threads: yes,
@@ -58,8 +60,9 @@ impl ThreadPerRequest {
         }
     }
 
-    /// Whether `server_close` waits for the threads that aren't daemons (Python's
-    /// `block_on_close`). Defaults to true.
+    /// Whether dropping the server waits for the threads that are not daemons (Python's
+    /// `block_on_close`): for the grace time, and then, as a thread can't be ended by force, until
+    /// the last handler returns. Defaults to true.
     pub fn block_on_close(self, yes: bool) -> Self {
         ThreadPerRequest {
             block_on_close: yes,
@@ -77,7 +80,7 @@ impl ProcessRequest for ThreadPerRequest {
         *count += 1;
         drop(count);
         let counted = Counted(Arc::clone(&self.running));
-        let client = request.client_address().clone();
+        let (core, client) = (Arc::clone(request.core()), request.client_address().clone());
         let thread = std::thread::Builder::new()
             .name("request".to_owned())
             .spawn(move || {
@@ -85,7 +88,8 @@ impl ProcessRequest for ThreadPerRequest {
                 drop(counted);
             });
         if let Err(error) = thread {
-            log::error!("{client}: no thread can be started: {error}");
+            log::error!("no thread can be started: {error}");
+            core.report_failure(&client, &Error::Io(error));
         }
     }
 
@@ -93,10 +97,11 @@ impl ProcessRequest for ThreadPerRequest {
         *self.running.count.lock() >= self.max_threads
     }
 
+    fn blocks_on_close(&self) -> bool {
+        self.block_on_close && !self.daemon_threads
+    }
+
     fn server_close(&self) {
-        if self.daemon_threads || !self.block_on_close {
-            return;
-        }
         let mut count = self.running.count.lock();
         while *count > 0 {
             self.running.fewer.wait(&mut count);

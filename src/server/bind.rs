@@ -127,6 +127,14 @@ impl Builder {
         listener: Listener,
         class: impl RequestHandlerClass<H>,
     ) -> Result<Server> {
+        if self.process.forks() && self.limits.max_per_address.is_some() && self.proxies.is_some() {
+            return Err(Error::Unsupported(
+                "a limit of connections per client address does not go with PROXY headers and \
+                 ForkingMixIn: only the child that serves a connection reads its header, and no \
+                 process counts them all. Use another concurrency model, or drop the limit"
+                    .to_owned(),
+            ));
+        }
         let service = Service::Stream(Arc::new(self.stream_service(class)));
         let mut server = self.server(service)?;
         server.add_listener(listener);
@@ -174,7 +182,6 @@ impl Builder {
         let times = ServerTimes {
             timeout: self.timeout,
             interval: self.hooks.is_some().then_some(self.poll_interval),
-            grace: self.grace,
         };
         Ok(Server {
             core: self.core()?,
@@ -185,6 +192,7 @@ impl Builder {
             addresses: Vec::new(),
             bind: self.bind,
             times,
+            is_drained: true,
         })
     }
 
@@ -196,6 +204,8 @@ impl Builder {
             self.clock.clone(),
             hooks.unwrap_or_else(|| Box::new(DefaultHooks)),
             self.trace.take(),
+            self.grace,
+            self.process.forks(),
         )?))
     }
 }

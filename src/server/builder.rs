@@ -14,6 +14,9 @@ use crate::trace::Trace;
 
 /// Settings of a server; the last call makes it, and binds its socket.
 ///
+/// A duration may have any value. `None`, and one that is too long for the system's clock (as
+/// [`Duration::MAX`]), is without end; zero has passed as soon as it is looked at.
+///
 /// ```
 /// use std::time::Duration;
 /// use socketserver::{Builder, Next, StreamRequest};
@@ -69,7 +72,8 @@ impl Builder {
         Builder::default()
     }
 
-    /// How requests are processed. Defaults to a [`ThreadingMixIn`] of the server's own.
+    /// The concurrency model: where requests are processed. Defaults to a [`ThreadingMixIn`] of the
+    /// server's own.
     pub fn process(self, how: impl ProcessRequest) -> Builder {
         Builder {
             process: Arc::new(how),
@@ -85,8 +89,9 @@ impl Builder {
         }
     }
 
-    /// How many connections the system keeps until they are accepted (the listen backlog). Defaults
-    /// to 1,024 (5 in Python).
+    /// How many connections the system keeps until they are accepted (the listen backlog); the
+    /// system lowers it to its own limit, on Linux `net.core.somaxconn`. Defaults to 1,024 (5 in
+    /// Python).
     pub fn request_queue_size(mut self, backlog: u32) -> Builder {
         self.bind.request_queue_size = backlog;
         self
@@ -113,13 +118,13 @@ impl Builder {
         self
     }
 
-    /// How long `handle_request` waits for a request. Defaults to `None`: for ever.
+    /// How long `handle_request` waits for a request. Defaults to `None`: without end.
     pub fn timeout(self, timeout: Option<Duration>) -> Builder {
         Builder { timeout, ..self }
     }
 
-    /// How often `service_actions` is called; shutdown never waits for it. Without hooks it isn't.
-    /// Defaults to 500 ms.
+    /// The pause between two calls of `service_actions`, at least 1 ms. A shutdown never waits for
+    /// it. A server without hooks makes no pauses. Defaults to 500 ms.
     pub fn poll_interval(self, interval: Duration) -> Builder {
         Builder {
             poll_interval: interval.max(Duration::from_millis(1)),
@@ -127,7 +132,9 @@ impl Builder {
         }
     }
 
-    /// How long requests in flight may go on after a shutdown. Defaults to 10 s.
+    /// How long requests in flight may go on after a shutdown, measured from the call of
+    /// [`shutdown`](crate::ServerHandle::shutdown) or the signal. Then they are aborted; zero aborts
+    /// them at once, [`Duration::MAX`] waits without end. Defaults to 10 s.
     pub fn grace(self, grace: Duration) -> Builder {
         Builder { grace, ..self }
     }

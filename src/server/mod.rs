@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::address::{Address, ServerAddress};
+use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::bind::{BindOptions, Datagram, Listener};
 use crate::clock::deadline;
 use crate::error::Result;
 use crate::handle::{Core, LifecyclePhase, ServerHandle};
+use crate::hooks::ServerHooks;
 use crate::process::ProcessRequest;
 use crate::process::accept::StreamListener;
 use crate::process::datagrams::{DatagramClass, DatagramJob};
@@ -26,7 +27,10 @@ const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A server: sockets that listen, handlers, and a concurrency model. Made by [`Builder`].
 ///
-/// Dropping it closes the listening sockets; see [`server_close`](Server::server_close).
+/// Dropping it closes the listening sockets, lets the requests in flight end within the grace time,
+/// and then waits for threads or children where Python does (`block_on_close`), as leaving Python's
+/// `with server:` does. A panic that unwinds through the server's owner waits for the grace time at
+/// most.
 pub struct Server {
     core: Arc<Core>,
     process: Arc<dyn ProcessRequest>,
@@ -37,6 +41,8 @@ pub struct Server {
     addresses: Vec<ServerAddress>,
     bind: BindOptions,
     times: ServerTimes,
+    /// Whether nothing was begun since the requests in flight were last waited for.
+    is_drained: bool,
 }
 
 /// What a server's sockets carry, and who handles it.
@@ -51,7 +57,6 @@ struct ServerTimes {
     timeout: Option<Duration>,
     /// For `service_actions`; `None` when there are no hooks.
     interval: Option<Duration>,
-    grace: Duration,
 }
 
 /// Serves TCP connections (Python's `TCPServer`): the same type as every server.
@@ -81,46 +86,82 @@ impl Server {
         ServerHandle(Arc::clone(&self.core))
     }
 
-    /// Serves until [`ServerHandle::shutdown`], and then until the requests in flight have ended or
-    /// the grace time is over; what is still running then is aborted. At once after an earlier
-    /// shutdown. Nothing is polled for: a shutdown takes effect immediately (Python looks every
-    /// `poll_interval`).
+    /// Gets ready to serve: checks that the concurrency model works in this process, and starts the
+    /// pool's threads. [`serve_forever`](Server::serve_forever) does it too; a program that
+    /// announces that it is ready calls this first. (The socket listens since it was bound, unlike
+    /// Python's.)
     ///
     /// # Errors
     /// When the system refuses a poller or a thread, or the concurrency model can't work here.
+    pub fn server_activate(&mut self) -> Result<()> {
+        self.engine().map(drop)
+    }
+
+    /// Serves until [`ServerHandle::shutdown`], and then until the requests in flight have ended or
+    /// the grace time is over; what is still running then is aborted, and a handler that does not
+    /// notice that gets 500 ms more. Nothing is polled for: a shutdown takes effect immediately
+    /// (Python looks every `poll_interval`).
+    ///
+    /// It may be called again, unless the server was [closed](ServerHandle::close). It returns at
+    /// once if a shutdown was asked for since it returned last.
+    ///
+    /// # Errors
+    /// As for [`server_activate`](Server::server_activate).
     pub fn serve_forever(&mut self) -> Result<()> {
         let engine = self.engine()?;
-        let result = self.serve_until_shutdown(&*engine);
+        let result = if self.core.begin() {
+            self.is_drained = false;
+            self.serve_until_shutdown(&*engine)
+        } else {
+            Ok(())
+        };
         self.wind_down();
         self.core.end();
         result
     }
 
     /// Waits for one request, at most for the builder's `timeout`, and has it processed; calls
-    /// `handle_timeout` if none came.
+    /// `handle_timeout` if none came. Returns at once if a shutdown was asked for.
+    ///
+    /// Where requests are processed in threads or children, this returns when the request was
+    /// handed over. The connection then lives on until it ends, a shutdown finds it idle, or the
+    /// server is dropped.
     ///
     /// # Errors
-    /// As for [`serve_forever`](Server::serve_forever).
+    /// As for [`server_activate`](Server::server_activate).
     pub fn handle_request(&mut self) -> Result<()> {
         let engine = self.engine()?;
+        if !self.core.begin_request() {
+            return Ok(());
+        }
+        self.is_drained = false;
         let until = deadline(Instant::now(), self.times.timeout);
         let served = engine.handle_one(&self.sources, until)?;
         if !served && self.core.is_serving() {
-            self.core.hooks.handle_timeout();
+            self.call_hook(|hooks| hooks.handle_timeout());
         }
         Ok(())
     }
 
-    /// Closes the listening sockets, and waits for threads or children where Python does
-    /// (`block_on_close`). Dropping the server closes the sockets too, but waits for nobody.
-    pub fn server_close(mut self) {
-        self.core.enter(LifecyclePhase::Draining);
-        self.close_sockets();
-        self.process.server_close();
+    /// Closes the listening sockets, and waits for the requests in flight, exactly as dropping the
+    /// server does.
+    pub fn server_close(self) {
+        drop(self);
+    }
+
+    /// The descriptor of the first listening socket (Python's `fileno`), to wait for it by poll(2).
+    /// `None` once the sockets are closed, where Python returns -1.
+    pub fn fileno(&self) -> Option<BorrowedFd<'_>> {
+        self.sources.first().map(AsFd::as_fd)
+    }
+
+    /// Calls a hook that is not about a client.
+    fn call_hook(&self, call: impl FnOnce(&dyn ServerHooks)) {
+        self.core.call_hook(&ClientAddress::Memory, call);
     }
 
     fn engine(&mut self) -> Result<Arc<dyn Engine>> {
-        self.core.set_serving_thread(self.times.grace);
+        self.core.set_serving_thread();
         self.process.check()?;
         if let Some(engine) = &self.engine {
             return Ok(Arc::clone(engine));
@@ -131,44 +172,42 @@ impl Server {
 
     /// The loop of every server, whatever its engine: paces `service_actions`.
     fn serve_until_shutdown(&self, engine: &dyn Engine) -> Result<()> {
-        if !self.core.is_serving() {
-            return Ok(());
-        }
         engine.listen(&self.sources)?;
         let interval = self.times.interval;
         let mut next = deadline(Instant::now(), interval);
         while self.core.is_serving() {
             engine.serve_until(next)?;
             if next.is_some_and(|due| due <= Instant::now()) {
-                self.core.hooks.service_actions();
+                self.call_hook(|hooks| hooks.service_actions());
                 next = deadline(Instant::now(), interval);
             }
         }
         Ok(())
     }
 
-    /// Closes the sockets, and ends what is still running. An error of `serve_forever` ends a
-    /// server as a shutdown does.
+    /// Accepts nothing more, and ends what is still running. An error of `serve_forever` ends it as
+    /// a shutdown does.
     fn wind_down(&mut self) {
         self.core.enter(LifecyclePhase::Draining);
         let engine = self.engine.clone();
-        self.close_sockets();
-        if let Some(engine) = engine {
+        if let Some(engine) = &engine {
+            engine.stop_listening();
+        }
+        if self.core.is_closed() {
+            self.sources.clear();
+        }
+        if let Some(engine) = engine
+            && !std::mem::replace(&mut self.is_drained, true)
+        {
             engine.close_idle();
             self.drain(&*engine);
         }
     }
 
-    fn close_sockets(&mut self) {
-        if let Some(engine) = &self.engine {
-            engine.stop_listening();
-        }
-        self.sources.clear();
-    }
-
-    /// Lets the requests in flight end within the grace time; then aborts them.
+    /// Lets the requests in flight end within the grace time, which began when the shutdown was
+    /// asked for; then aborts them.
     fn drain(&self, engine: &dyn Engine) {
-        let until = deadline(Instant::now(), Some(self.times.grace));
+        let until = self.core.grace_deadline();
         let handle = self.handle();
         for request in handle.in_flight() {
             log::info!(
@@ -232,16 +271,18 @@ impl Server {
     }
 }
 
-impl AsFd for Server {
-    /// The first listening socket (Python's `fileno`).
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.sources[0].as_fd()
-    }
-}
-
 impl Drop for Server {
     fn drop(&mut self) {
-        self.core.enter(LifecyclePhase::Draining);
+        self.core.close();
+        // A handler that drops its own server must not wait for itself. Requests that Python leaves
+        // to themselves (`daemon_threads`, no `block_on_close`) are not waited for.
+        let blocks = self.process.blocks_on_close() && !self.core.is_called_by_handler();
+        self.is_drained |= !blocks;
+        self.wind_down();
+        if blocks && !std::thread::panicking() {
+            self.process.server_close();
+        }
+        self.core.set_waker(None);
         self.core.end();
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Session, SessionState, Step, WaitReason};
 use crate::error::{Error, Timeout};
 use crate::pace::PaceViolation;
+use crate::transport::Readiness;
 
 impl Session {
     /// The moment named by [`Step::Wait`] has come.
@@ -31,9 +32,8 @@ impl Session {
     }
 
     fn socket_is_ready(&self) -> bool {
-        let reading = self.waiting != WaitReason::Output;
-        // Behind the end of file a socket is always readable.
-        (!reading || !self.request.rfile.is_eof()) && self.request.transport.is_ready(reading)
+        let what = self.awaits(self.waiting == WaitReason::Output);
+        what != Readiness::HungUp && self.request.transport.is_ready(what)
     }
 
     /// The deadline that has passed; `None` if it was only time to look.

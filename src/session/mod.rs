@@ -56,7 +56,7 @@ use crate::handler::StreamRequestHandler;
 use crate::poller::Interest;
 use crate::request::StreamRequest;
 use crate::tls::Tls;
-use crate::transport::Transport;
+use crate::transport::{Readiness, Transport};
 use closing::Lingering;
 use serving::Serving;
 
@@ -220,10 +220,21 @@ impl Session {
     /// The poller saw that the socket is ready.
     pub(crate) fn note_readable(&mut self, maybe_eof: bool) {
         if maybe_eof && self.request.rfile.is_eof() {
-            // Behind the end of file only an error can come.
-            self.peer_is_lost |= self.request.transport.take_error().is_some();
+            // Behind the end of file only a reset or the end of both directions can come.
+            self.peer_is_lost |= self.request.transport.is_ready(Readiness::HungUp);
         }
         self.request.rfile.note_readable(maybe_eof);
+    }
+
+    /// What a thread that sleeps for this connection waits for.
+    pub(crate) fn awaits(&self, writing: bool) -> Readiness {
+        if writing {
+            Readiness::Writable
+        } else if self.request.rfile.is_eof() {
+            Readiness::HungUp
+        } else {
+            Readiness::Readable
+        }
     }
 
     pub(crate) fn watched(&self) -> Option<Interest> {
@@ -284,6 +295,7 @@ impl Session {
     /// Goes as far as it goes without waiting. Never panics: a handler's panic ends its connection
     /// only.
     pub(crate) fn advance(&mut self, now: Instant) -> Step {
+        let _handler = self.core().enter_handler();
         let mut now = now;
         let mut calls = 0;
         loop {

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod destination;
+mod shared;
 mod transport;
 mod usage;
 
@@ -9,6 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 pub(crate) use destination::{ask_for_destination, receive_with_destination, send_from};
+pub(crate) use shared::Shared;
 pub(crate) use transport::unacknowledged;
 pub(crate) use usage::ThreadUsage;
 

@@ -40,6 +40,18 @@ enum Socket {
     Memory(MemoryStream),
 }
 
+/// What a thread waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// Bytes, or the end of file.
+    Readable,
+    /// Room for output.
+    Writable,
+    /// The end of both directions. Behind the end of file a socket is always readable, so there is
+    /// nothing else to wait for.
+    HungUp,
+}
+
 /// Why a wait for the peer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitOutcome {
@@ -117,21 +129,11 @@ impl Transport {
     }
 
     /// Whether the socket is ready at this moment.
-    pub(crate) fn is_ready(&self, reading: bool) -> bool {
+    pub(crate) fn is_ready(&self, what: Readiness) -> bool {
         matches!(
-            self.wait_attentively(reading, Some(Duration::ZERO), None),
+            self.wait_attentively(what, Some(Duration::ZERO), None),
             Ok(WaitOutcome::Ready)
         )
-    }
-
-    /// The error that the system has noted for the connection, such as a reset.
-    pub(crate) fn take_error(&self) -> Option<io::Error> {
-        let error = match &self.socket {
-            Socket::Stream(Stream::Tcp(stream)) => stream.take_error(),
-            Socket::Stream(Stream::Unix(stream)) => stream.take_error(),
-            Socket::Memory(_) => Ok(None),
-        };
-        error.ok().flatten().map(connection_error)
     }
 
     /// The byte that the next read begins with, which stays on the socket; `None` at the end,
@@ -254,17 +256,18 @@ impl Transport {
     /// `other`. The only place where a thread waits for a peer.
     pub(crate) fn wait_attentively(
         &self,
-        reading: bool,
+        what: Readiness,
         timeout: Option<Duration>,
         other: Option<BorrowedFd<'_>>,
     ) -> io::Result<WaitOutcome> {
         let Socket::Stream(stream) = &self.socket else {
             return Ok(WaitOutcome::TimedOut); // memory is fed by the thread that calls the handler: nothing can come while it waits
         };
-        let flags = if reading {
-            PollFlags::IN
-        } else {
-            PollFlags::OUT
+        // An error or a hang-up ends every wait.
+        let flags = match what {
+            Readiness::Readable => PollFlags::IN,
+            Readiness::Writable => PollFlags::OUT,
+            Readiness::HungUp => PollFlags::empty(),
         };
         // Rounded up to what poll(2) counts in; a wait of nothing stays one.
         let timeout = timeout

@@ -1,11 +1,12 @@
 //! Every deadline, in memory, with a clock set by hand.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socketserver::testing::TestConnection;
-use socketserver::{Builder, Networks, Next, StreamRequest, Timeout};
+use socketserver::{Builder, Networks, Next, StreamRequest, Timeout, Wait};
 
 use crate::subjects::{Obedient, Recorder};
 
@@ -173,4 +174,80 @@ fn a_proxy_that_sends_no_header_expires_by_the_head_time_out() {
     let mut client = TestConnection::from(settings, proxy.into(), |_: &_| Obedient);
     client.send(b"PROXY TCP4 ");
     assert_expires(&mut client, &hooks, 10 * SECOND, Timeout::Head);
+}
+
+#[test]
+fn a_handler_that_works_and_answers_in_between_is_not_too_slow() {
+    let working = |_: &_| {
+        let mut answers = 0;
+        move |request: &mut StreamRequest| {
+            if request.rfile.take_all().is_empty() {
+                answers += 1;
+                request.wfile.write_all(b".")?;
+            }
+            let wait = Wait::new().in_message();
+            Ok(wait.after(Duration::from_millis(900)).into())
+        }
+    };
+    let mut client = TestConnection::new(Builder::new(), working);
+    client.send(b"job").advance(90 * SECOND);
+    assert_eq!(client.received().len(), 100);
+    assert_eq!(client.server().stats().timeouts_total(), 0);
+}
+
+#[test]
+fn a_long_job_is_waited_for_longer_than_the_read_timeout() {
+    let working = |_: &_| {
+        |request: &mut StreamRequest| {
+            if request.rfile.take_all().is_empty() {
+                request.wfile.write_all(b"done")?;
+                return Ok(Next::Close);
+            }
+            Ok(Wait::new().in_message().after(250 * SECOND).into())
+        }
+    };
+    let mut client = TestConnection::new(Builder::new(), working);
+    client.send(b"job").advance(250 * SECOND);
+    assert_eq!(client.received(), b"done");
+}
+
+#[test]
+fn silence_within_a_message_ends_at_the_read_timeout_not_at_the_minimum_rate() {
+    let (settings, hooks) = without_deadlines();
+    let settings = settings.min_rate(100).read_timeout(Some(30 * SECOND));
+    let waiting = |_: &_| {
+        |request: &mut StreamRequest| {
+            request.rfile.take_all();
+            Ok(Next::in_message())
+        }
+    };
+    let mut client = TestConnection::new(settings, waiting);
+    client.send(b"x");
+    assert_expires(&mut client, &hooks, 30 * SECOND, Timeout::Read);
+    let (settings, _) = without_deadlines();
+    let mut client = TestConnection::new(settings.min_rate(100), waiting);
+    client.send(b"x").advance(1000 * SECOND);
+    assert!(!client.is_closed(), "the read timeout is off");
+}
+
+#[test]
+fn an_answer_that_nobody_reads_ends_at_the_write_timeout_not_at_the_minimum_rate() {
+    let (settings, hooks) = without_deadlines();
+    let settings = settings.min_rate(100).write_timeout(Some(30 * SECOND));
+    let mut client = TestConnection::new(settings, |_: &_| Obedient);
+    client.take_only(3).send(b"hello\n");
+    assert_expires(&mut client, &hooks, 30 * SECOND, Timeout::Write);
+}
+
+#[test]
+fn timeouts_without_end_are_no_deadlines() {
+    let settings = Builder::new()
+        .idle_timeout(Some(Duration::MAX))
+        .head_timeout(Some(Duration::MAX))
+        .read_timeout(Some(Duration::MAX))
+        .write_timeout(Some(Duration::MAX))
+        .min_rate(u64::MAX);
+    let mut client = TestConnection::new(settings, |_: &_| Obedient);
+    client.send(b"half").advance(1_000_000 * SECOND).send(b"\n");
+    assert_eq!(client.received(), b"half\n");
 }

@@ -54,6 +54,16 @@ tests! {
     handle_request_serves_one_request_and_tells_of_a_time_out
     server_close_waits_for_the_children_unless_told_otherwise
     a_child_that_outlives_its_server_keeps_no_port
+    the_parent_counts_the_failures_and_panics_of_its_children
+    a_child_that_a_signal_ends_is_counted_and_reported
+    a_child_that_ends_itself_is_no_failure
+    a_panic_in_verify_request_does_not_run_the_program_twice
+    a_handler_may_shut_its_server_down
+    a_process_that_cannot_be_started_is_counted_and_reported
+    a_thread_that_cannot_be_started_is_counted_and_reported
+    a_limit_per_address_that_cannot_hold_is_refused
+    a_synchronous_server_hears_a_signal_while_its_client_pipelines
+    a_synchronous_server_hears_a_signal_while_its_client_is_slow
 }
 
 fn each_client_is_served_by_a_process_of_its_own() {
@@ -106,7 +116,9 @@ fn a_crash_costs_one_process() {
     server.connect().say(b"count\n").hear(b"1\n");
     neighbour.say(b"count\n").hear(b"2\n");
     drop(neighbour);
-    server.end("accepted 3, cut 0");
+    server.terminate();
+    server.expect("failed 1, panics 0");
+    server.expect("accepted 3, cut 0");
 }
 
 fn a_failure_or_panic_costs_one_connection() {
@@ -208,4 +220,136 @@ fn a_child_that_outlives_its_server_keeps_no_port() {
     server.kill();
     assert!(!server.is_listening());
     client.say(b"still served\n").hear(b"still served\n");
+}
+
+fn the_parent_counts_the_failures_and_panics_of_its_children() {
+    for kind in KINDS {
+        let server = Server::start(&[kind, "errors"]);
+        server.connect().say(b"fail\n");
+        server.expect("told to fail");
+        server.connect().say(b"panic\n");
+        server.expect("the handler panicked: told to panic");
+        server.terminate();
+        server.expect("failed 1, panics 1");
+        server.expect("accepted 2, cut 0");
+    }
+}
+
+fn a_child_that_a_signal_ends_is_counted_and_reported() {
+    for kind in KINDS {
+        let server = Server::start(&[kind, "errors"]);
+        server.connect().say(b"crash\n");
+        server.expect("the request's process PID was ended by signal 6");
+        server.terminate();
+        server.expect("failed 1, panics 0");
+        server.expect("accepted 1, cut 0");
+    }
+}
+
+fn a_child_that_ends_itself_is_no_failure() {
+    let server = Server::start(&["tcp", "errors"]);
+    assert_eq!(server.connect().say(b"exit\n").hear_end(), b"");
+    server.end("accepted 1, cut 0");
+}
+
+fn a_panic_in_verify_request_does_not_run_the_program_twice() {
+    for kind in ["tcp", "udp"] {
+        let server = Server::start(&[kind, "errors", "panic-in-verify"]);
+        server.connect().say(b"count\n");
+        server.expect("the handler panicked: verify_request panics");
+        server.terminate();
+        server.expect("failed 0, panics 1");
+        server.expect("accepted 1, cut 0");
+    }
+}
+
+fn a_handler_may_shut_its_server_down() {
+    let server = Server::start(&["tcp"]);
+    let mut idle = server.connect();
+    idle.say(b"count\n").hear(b"1\n");
+    let mut busy = server.connect();
+    busy.say(b"wait\n").hear(b"waiting\n");
+    let mut client = server.connect();
+    client.say(b"shutdown\n").hear(b"bye\n");
+    assert_eq!(client.hear_end(), b"");
+    assert_eq!(idle.hear_end(), b"");
+    server.expect_nothing();
+    busy.say(b"goes on\n").hear(b"goes on\n");
+    server.expect("accepted 3, cut 0");
+}
+
+fn a_process_that_cannot_be_started_is_counted_and_reported() {
+    let server = Server::start(&["tcp", "errors", "late-thread"]);
+    server.expect("a thread was started");
+    assert_eq!(server.connect().say(b"count\n").hear_end(), b"");
+    server.expect("can't fork a process that has other threads");
+    server.terminate();
+    server.expect("failed 1, panics 0");
+    server.expect("accepted 1, cut 0");
+}
+
+fn a_thread_that_cannot_be_started_is_counted_and_reported() {
+    // No stack of this size can be had.
+    let server = Server::start_with(&["tcp", "errors", "threads"], |command| {
+        command.env("RUST_MIN_STACK", (1_u64 << 46).to_string())
+    });
+    assert_eq!(server.connect().say(b"count\n").hear_end(), b"");
+    server.expect_some();
+    server.terminate();
+    server.expect("failed 1, panics 0");
+    server.expect("accepted 1, cut 0");
+}
+
+fn a_limit_per_address_that_cannot_hold_is_refused() {
+    let networks = || socketserver::Networks::parse(["127.0.0.0/8"]).unwrap();
+    let class = |_: &_| |_: &mut socketserver::StreamRequest| Ok(socketserver::Next::Close);
+    let settings = || {
+        socketserver::Builder::new()
+            .max_per_address(Some(1))
+            .proxy_protocol(Some(networks()))
+    };
+    let refused = settings()
+        .process(socketserver::ForkingMixIn::new())
+        .tcp("127.0.0.1:0", class)
+        .unwrap_err();
+    assert!(refused.to_string().contains("PROXY"), "{refused}");
+    settings().tcp("127.0.0.1:0", class).unwrap();
+}
+
+fn a_synchronous_server_hears_a_signal_while_its_client_pipelines() {
+    let server = Server::start(&["tcp", "synchronous", "grace"]);
+    let client = server.connect();
+    let mut answers = client.socket.try_clone().unwrap();
+    let sending = std::thread::spawn(move || {
+        let lines = b"count\n".repeat(1000);
+        while (&client.socket).write_all(&lines).is_ok() {}
+    });
+    let receiving = std::thread::spawn(move || {
+        let mut bytes = [0; 65_536];
+        while answers.read(&mut bytes).is_ok_and(|count| count > 0) {}
+    });
+    std::thread::sleep(Duration::from_millis(20)); // it is busy with them
+    server.terminate();
+    server.expect("accepted 1, cut 1");
+    sending.join().unwrap();
+    receiving.join().unwrap();
+}
+
+fn a_synchronous_server_hears_a_signal_while_its_client_is_slow() {
+    let server = Server::start(&["tcp", "synchronous", "grace"]);
+    let mut client = server.connect();
+    client.say(b"pid\ncou");
+    client.socket.read_exact(&mut [0; 2]).unwrap();
+    server.terminate();
+    server.expect("failed 1, panics 0"); // the handler got half a line, and the end of the stream
+    server.expect("accepted 1, cut 1");
+    client.hear_end();
+
+    let server = Server::start(&["tcp", "synchronous"]);
+    let mut client = server.connect();
+    client.say(b"count\ncou").hear(b"1\n");
+    server.terminate();
+    client.say(b"nt\n").hear(b"2\n");
+    server.expect("accepted 1, cut 0");
+    assert_eq!(client.hear_end(), b"");
 }

@@ -2,7 +2,6 @@
 //! sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
 use socketserver::{
@@ -184,13 +183,18 @@ fn a_descriptor_of_the_wrong_kind_is_refused() {
 }
 
 #[test]
-fn as_fd_is_the_listening_socket() {
-    let server = tcp(Builder::new(), "127.0.0.1:0").unwrap();
-    let bound = rustix::net::getsockname(server.as_fd()).unwrap();
-    assert_eq!(
-        Some(SocketAddr::try_from(bound).unwrap()),
-        server.server_address().inet()
-    );
+fn fileno_is_the_listening_socket_until_it_is_closed() {
+    let mut server = tcp(Builder::new(), "127.0.0.1:0").unwrap();
+    for _ in 0..2 {
+        let bound = rustix::net::getsockname(server.fileno().unwrap()).unwrap();
+        let bound = SocketAddr::try_from(bound).unwrap();
+        assert_eq!(Some(bound), server.server_address().inet());
+        server.handle().shutdown();
+        server.serve_forever().unwrap();
+    }
+    server.handle().close();
+    server.serve_forever().unwrap();
+    assert!(server.fileno().is_none());
 }
 
 #[test]

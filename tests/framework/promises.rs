@@ -159,7 +159,8 @@ fn service_actions(case: &Case) {
     server.stop();
 }
 
-/// The same address can be had again: by `server_close`, by `serve_forever`'s end, and by dropping.
+/// The same address can be had again: after `server_close`, after the end of a server that was
+/// closed by its handle, and after dropping.
 fn closing(case: &Case) {
     let again = |server: &dyn AnyServer| server.server_address().to_string();
     let bind = |address: &str| -> socketserver::Result<()> {
@@ -182,9 +183,16 @@ fn closing(case: &Case) {
     let address = again(&*served);
     served.handle().shutdown();
     served.serve_forever().unwrap();
-    bind(&address).unwrap();
-    served.serve_forever().unwrap();
+    bind(&address).unwrap_err();
     served.server_close();
+    bind(&address).unwrap();
+
+    let mut closed = case.server(Builder::new());
+    let address = again(&*closed);
+    closed.handle().close();
+    closed.serve_forever().unwrap();
+    bind(&address).unwrap();
+    closed.serve_forever().unwrap();
 
     let dropped = case.server(Builder::new());
     let address = again(&*dropped);

@@ -317,3 +317,47 @@ fn a_key_that_does_not_fit_its_certificate_is_refused() {
         Tls::from_pem_files(files.dir.join("missing"), files.dir.join("key.pem"), &[]).unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
 }
+
+#[test]
+fn close_notify_arrives_although_the_client_reads_late() {
+    const LENGTH: usize = 1 << 20;
+    let files = Files::new();
+    let certificate = files.renew();
+    let class = |_: &_| {
+        |request: &mut StreamRequest| {
+            request.rfile.take_all();
+            request
+                .wfile
+                .send_shared(vec![b'a'; LENGTH].into(), 0..LENGTH)?;
+            Ok(Next::Close)
+        }
+    };
+    let dir = TestDir::new();
+    for model in 0..2 {
+        let settings = match model {
+            0 => Builder::new().process(ThreadingMixIn::new()),
+            _ => Builder::new().process(ThreadPerRequest::new()),
+        };
+        let path = dir.join(format!("socket-{model}"));
+        let settings = settings.tls(Some(files.tls(&[])));
+        let server = Running::start(settings.unix_stream(path, class).unwrap());
+        for round in 0..20 {
+            let mut client = connect(&server, &certificate, &[]).unwrap();
+            client.write_all(b"x").unwrap();
+            client.flush().unwrap();
+            std::thread::sleep(Duration::from_millis(round));
+            let mut bytes = Vec::new();
+            // Without close_notify, rustls reports an unexpected end.
+            client.read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes.len(), LENGTH);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_is_refused_before_its_handshake_gets_an_alert() {
+    let (server, certificate) = serve(Builder::new().max_connections(1), Obedient);
+    let _only = connect(&server, &certificate, &[]).unwrap();
+    let error = connect(&server, &certificate, &[]).unwrap_err();
+    assert!(error.to_string().contains("AccessDenied"), "{error}");
+}

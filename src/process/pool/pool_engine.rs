@@ -8,10 +8,11 @@ use parking_lot::Mutex;
 
 use super::ThreadingMixIn;
 use super::engine::{Pool, PoolWaker};
-use crate::handle::{Core, LifecyclePhase};
+use crate::handle::{Core, InFlight, LifecyclePhase, Waker};
 use crate::process::acceptor::{Accepted, Acceptor};
 use crate::process::engine::Engine;
 use crate::process::sources::Source;
+use crate::stats::StatsSnapshot;
 
 /// A server's part of a pool that several servers may share.
 pub(crate) struct PoolEngine {
@@ -27,10 +28,11 @@ impl PoolEngine {
     /// Starts the pool's threads, unless another server did.
     pub(crate) fn new(pool: &ThreadingMixIn, core: &Arc<Core>) -> io::Result<PoolEngine> {
         let pool = pool.pool(&core.clock)?;
-        core.set_waker(Arc::new(PoolWaker {
+        let waker = EngineWaker(PoolWaker {
             pool: Arc::clone(&pool),
             core: Arc::downgrade(core),
-        }));
+        });
+        core.set_waker(Some(Arc::new(waker)));
         Ok(PoolEngine {
             core: Arc::clone(core),
             pool,
@@ -88,5 +90,27 @@ impl Engine for PoolEngine {
 
     fn wait_drained(&self, phase: LifecyclePhase, until: Option<Instant>) -> bool {
         self.core.wait_drained(phase, until)
+    }
+}
+
+/// How a server's handles reach the pool.
+struct EngineWaker(PoolWaker);
+
+impl Waker for EngineWaker {
+    /// Without a running `serve_forever` nobody else ends the idle connections of `handle_request`.
+    fn phase_changed(&self) {
+        if let Some(core) = self.0.core.upgrade()
+            && !core.is_running()
+        {
+            self.0.pool.close_idle_connections(&core);
+        }
+    }
+
+    fn in_flight(&self) -> Vec<InFlight> {
+        self.0.in_flight()
+    }
+
+    fn gauges(&self, snapshot: &mut StatsSnapshot) {
+        self.0.gauges(snapshot);
     }
 }

@@ -1,16 +1,19 @@
 //! The server's process, and what the tests' process sees of it.
 
 use std::io::{BufRead, BufReader, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use socketserver::{
-    Builder, DatagramRequest, DatagramRequestHandler, Error, ForkingMixIn, Next, Result,
-    ServerAddress, ServerHooks, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
+    Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Error, ForkingMixIn, Next,
+    Result, ServerAddress, ServerHooks, StreamRequest, StreamRequestHandler, Synchronous,
+    ThreadPerRequest, shutdown_on_ctrl_c,
 };
 
 use crate::client::{self, Client, PATIENCE, TestDir, is_listening};
@@ -32,6 +35,7 @@ impl Handler {
             b"pid\n" => Ok(format!("{}\n", std::process::id())),
             b"count\n" => Ok(format!("{}\n", COUNT.fetch_add(1, Ordering::SeqCst) + 1)),
             b"crash\n" => std::process::abort(),
+            b"exit\n" => std::process::exit(3),
             b"panic\n" => panic!("told to panic"),
             _ => Err(Error::Protocol("told to fail".to_owned())),
         }
@@ -41,12 +45,20 @@ impl Handler {
 impl StreamRequestHandler for Handler {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         while let Some(line) = request.rfile.take_line(80)? {
+            if line == b"shutdown\n" {
+                request.server.shutdown();
+                request.wfile.write_all(b"bye\n")?;
+                continue;
+            }
             if line != b"wait\n" {
                 request.wfile.write_all(Handler::obey(line)?.as_bytes())?;
                 continue;
             }
             request.wfile.write_all(b"waiting\n")?;
             request.wfile.flush()?;
+            // Unlike a read between two messages, this wait is not ended by a shutdown.
+            let socket = request.fileno().unwrap();
+            poll(&mut [PollFd::new(&socket, PollFlags::IN)], None).unwrap();
             let mut rest = Vec::new();
             request.rfile.read_until(b'\n', &mut rest)?;
             request.wfile.write_all(&rest)?;
@@ -73,6 +85,37 @@ impl ServerHooks for TimeOuts {
     }
 }
 
+/// Writes a line for each error, from whichever process.
+struct Errors {
+    verify_panics: bool,
+    /// Whether the server gets a second thread while it serves.
+    starts_thread: bool,
+}
+
+impl ServerHooks for Errors {
+    fn verify_request(&self, _: &ClientAddress) -> bool {
+        assert!(!self.verify_panics, "verify_request panics");
+        true
+    }
+
+    fn handle_error(&self, _: &ClientAddress, error: &Error) {
+        let digits = |word: &str| word.parse::<u32>().is_ok_and(|number| number > 100);
+        let error = error.to_string();
+        let words = error
+            .split(' ')
+            .map(|word| if digits(word) { "PID" } else { word });
+        tell(words.collect::<Vec<_>>().join(" "));
+    }
+
+    fn service_actions(&self) {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        if self.starts_thread && STARTED.fetch_add(1, Ordering::SeqCst) == 0 {
+            std::thread::spawn(std::thread::park);
+            tell("a thread was started");
+        }
+    }
+}
+
 /// The whole life of the server's process: `KIND SETTING... DIRECTORY`.
 pub(crate) fn serve(arguments: &[String]) {
     let is = |setting: &str| arguments.iter().any(|argument| argument == setting);
@@ -82,6 +125,21 @@ pub(crate) fn serve(arguments: &[String]) {
         process = process.max_children(1);
     }
     let mut settings = Builder::new().process(process);
+    if is("synchronous") {
+        settings = settings.process(Synchronous);
+    }
+    if is("threads") {
+        settings = settings.process(ThreadPerRequest::new());
+    }
+    if is("errors") {
+        let hooks = Errors {
+            verify_panics: is("panic-in-verify"),
+            starts_thread: is("late-thread"),
+        };
+        settings = settings
+            .hooks(hooks)
+            .poll_interval(Duration::from_millis(5));
+    }
     if is("grace") {
         settings = settings.grace(Duration::from_millis(30));
     }
@@ -125,12 +183,19 @@ fn tell(what: impl std::fmt::Display) {
 fn serve_until_terminated(mut server: socketserver::Server) {
     shutdown_on_ctrl_c(server.handle()).unwrap();
     tell(server.server_address());
-    server.serve_forever().unwrap();
+    let served = catch_unwind(AssertUnwindSafe(|| server.serve_forever()));
     let stats = server.handle().stats();
-    tell(format_args!(
-        "accepted {}, cut {}",
-        stats.accepted, stats.aborted
-    ));
+    if stats.failed + stats.panics > 0 {
+        tell(format_args!(
+            "failed {}, panics {}",
+            stats.failed, stats.panics
+        ));
+    }
+    tell(match served {
+        Ok(Ok(())) => format!("accepted {}, cut {}", stats.accepted, stats.aborted),
+        Ok(Err(error)) => format!("an error: {error}"),
+        Err(_) => "a second copy of the program".to_owned(),
+    });
 }
 
 /// The second of which never comes.
@@ -157,8 +222,16 @@ pub(crate) struct Server {
 impl Server {
     /// A server of this kind, with these settings.
     pub(crate) fn start(arguments: &[&str]) -> Server {
+        Server::start_with(arguments, |command| command)
+    }
+
+    pub(crate) fn start_with(
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Server {
         let dir = TestDir::new();
         let mut command = Command::new(std::env::current_exe().unwrap());
+        prepare(&mut command);
         command.arg(SERVE).args(arguments).arg(dir.join(""));
         let mut process = command
             .stdin(Stdio::null())
@@ -225,6 +298,12 @@ impl Server {
     #[track_caller]
     pub(crate) fn expect(&self, line: &str) {
         assert_eq!(self.lines.recv_timeout(PATIENCE).as_deref(), Ok(line));
+    }
+
+    /// Waits for the server's next line, whatever it says.
+    #[track_caller]
+    pub(crate) fn expect_some(&self) {
+        self.lines.recv_timeout(PATIENCE).unwrap();
     }
 
     /// The server says nothing for a moment.
