@@ -4,7 +4,7 @@ use std::io::{self, BufRead, ErrorKind};
 
 use socketserver::RFile;
 
-use super::chunked::{Decoder, Piece};
+use super::chunked::{ChunkedPart, Decoder};
 use super::head::{Framing, HeadError};
 
 /// An unread body up to this size is read and dropped, so that the connection can go on.
@@ -143,10 +143,10 @@ impl Body {
                     (true, count)
                 }
                 Rest::Chunks(decoder) => match decoder.next(input)? {
-                    Piece::Data(count) => (true, count),
-                    Piece::Framing(count) => (false, count),
-                    Piece::Partial => (false, 0),
-                    Piece::End => return Ok(Progress::Whole),
+                    ChunkedPart::Data(count) => (true, count),
+                    ChunkedPart::Framing(count) => (false, count),
+                    ChunkedPart::Partial => (false, 0),
+                    ChunkedPart::End => return Ok(Progress::Whole),
                 },
             };
             if data {

@@ -77,7 +77,8 @@ impl Cookie {
         }
     }
 
-    /// Makes browsers forget the cookie of this name. Path and domain must be those it was set with.
+    /// Makes browsers forget the cookie of this name. Path and domain must be
+    /// those that it was set with.
     ///
     /// # Panics
     /// As [`new`](Cookie::new).

@@ -129,8 +129,8 @@ impl Router {
     /// Adds a route, with settings of its own.
     ///
     /// # Panics
-    /// As [`Route::new`]; for a route that would never be called, as one that was added before takes
-    /// all its requests; and for a router that is in use.
+    /// As [`Route::new`]; for a route that would never be called, because an earlier one takes all
+    /// its requests; and for a router that is in use.
     pub fn add(mut self, route: Route) -> Router {
         let routes = &mut self.own().routes;
         if let Some(earlier) = routes.iter().find(|earlier| earlier.hides(&route)) {
@@ -402,8 +402,8 @@ fn failed(request: &mut Request<'_>, error: &io::Error) -> io::Result<(Response,
     Ok((internal_error(), None))
 }
 
-/// The answer to a request whose route panicked. The panic goes on once that is written, so that the
-/// server counts and reports it like any other.
+/// The answer to a request whose route panicked. The panic goes on once that is written, so that
+/// the server counts and reports it like any other.
 fn panicked(panic: Box<dyn Any + Send>) -> (Response, Option<Failure>) {
     (internal_error(), Some(Failure::Panic(panic)))
 }

@@ -28,11 +28,11 @@ pub(super) fn tokens<'a>(head: &Head<'a>) -> impl Iterator<Item = &'a str> {
     // Each one costs a look into the accounts.
     tokens
         .filter_map(|token| std::str::from_utf8(token).ok())
-        .take(MOST)
+        .take(MAX_TOKENS)
 }
 
 /// More links than this one at a time are open in no browser.
-const MOST: usize = 4;
+const MAX_TOKENS: usize = 4;
 
 #[cfg(test)]
 mod tests {

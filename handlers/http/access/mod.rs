@@ -236,7 +236,7 @@ fn failed(error: &AccountsError) -> Refused {
     log::error!("{error}");
     say(
         500,
-        "The server can't look up who may do this.",
+        "The server cannot look up who may do this.",
         Permit::none(),
     )
 }

@@ -16,12 +16,12 @@ pub(super) fn page(status: u16, detail: &str) -> Response {
 
 /// Nobody gave a name, or not one with its password (RFC 9110 §15.5.2).
 pub(super) fn unauthorized() -> Response {
-    page(401, "A name and its password are needed for this.").header("WWW-Authenticate", CHALLENGE)
+    page(401, "This needs a user name and a password.").header("WWW-Authenticate", CHALLENGE)
 }
 
 /// Who asked is known, and may not (RFC 9110 §15.5.4).
 pub(super) fn forbidden() -> Response {
-    page(403, "You have no right to do this here.")
+    page(403, "You do not have the right to do this here.")
 }
 
 /// Passwords aren't looked at just now; they may be after this time.
@@ -38,7 +38,7 @@ pub(super) fn of_share(error: &ShareError) -> Response {
         ShareError::Expired | ShareError::UsedUp => 410,
         ShareError::Accounts(error) => {
             log::error!("{error}");
-            return page(500, "The server can't look up what this link is for.");
+            return page(500, "The server cannot look up this link.");
         }
     };
     let text = error.to_string();

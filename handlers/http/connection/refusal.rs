@@ -46,14 +46,14 @@ pub(super) fn redirect_to_https(to: &mut WFile, head: &Head<'_>, https: Https) -
         // 308, so that a POST stays one. Not to be kept: the port may be plain again tomorrow.
         Some(location) => {
             let fields = format!("Location: {location}\r\nCache-Control: no-store\r\n");
-            reply::error(to, frame, 308, &fields, "This site speaks HTTPS.")
+            reply::error(to, frame, 308, &fields, "This site uses HTTPS.")
         }
         None => reply::error(
             to,
             frame,
             400,
             "",
-            "This site speaks HTTPS, and the request doesn't say where to.",
+            "This site uses HTTPS, and the request has no host to redirect to.",
         ),
     }
 }

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::entries::{Folder, Kind};
 use super::human::{self, Date};
 use super::page::{Page, Row};
-use super::sort::{Key, Order};
+use super::sort::{Order, SortKey};
 use crate::common::accounts::Rights;
 use crate::http::markup::escape;
 use crate::http::upload::page::Nonce;
@@ -72,9 +72,9 @@ impl Html {
     fn table_head(&self, to: &mut Vec<u8>) {
         to.extend(b"<table class=\"list\">\n<thead><tr>");
         for (key, title) in [
-            (Key::Name, "Name"),
-            (Key::Size, "Size"),
-            (Key::Date, "Modified"),
+            (SortKey::Name, "Name"),
+            (SortKey::Size, "Size"),
+            (SortKey::Date, "Modified"),
         ] {
             let sorted = match (self.order.key == key, self.order.descending) {
                 (false, _) => "",
@@ -215,8 +215,8 @@ fn read(folder: &Folder, name: &[u8]) -> Option<String> {
         return None;
     }
     let mut text = Vec::new();
-    file.take(markdown::LONGEST + 1)
+    file.take(markdown::MAX_LENGTH + 1)
         .read_to_end(&mut text)
         .ok()?;
-    (text.len() as u64 <= markdown::LONGEST).then(|| String::from_utf8_lossy(&text).into_owned())
+    (text.len() as u64 <= markdown::MAX_LENGTH).then(|| String::from_utf8_lossy(&text).into_owned())
 }

@@ -10,8 +10,8 @@ use super::{Request, Respond, Response};
 ///
 /// # Patterns
 /// A pattern is the path as it is after percent-decoding. `{name}` matches one part between
-/// slashes, `{*name}` at the end all that follows. A slash at the end counts: `/a` and `/a/` are two
-/// paths.
+/// slashes, `{*name}` at the end matches all that follows. A slash at the end counts: `/a` and
+/// `/a/` are two paths.
 pub struct Route {
     pub(super) method: &'static str,
     pattern: String,
@@ -30,8 +30,8 @@ enum Segment {
 }
 
 impl Route {
-    /// A route. A `GET` route answers `HEAD` as well, without the content, unless `HEAD` has a route
-    /// of its own.
+    /// A route. A `GET` route answers `HEAD` as well, without the content, unless `HEAD` has a
+    /// route of its own.
     ///
     /// # Panics
     /// For a method that is not in capitals, and for a pattern that can't match any path: one that

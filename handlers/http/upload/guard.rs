@@ -100,6 +100,6 @@ fn of_any_form(list: &[u8]) -> Vec<u8> {
 pub(super) fn failed() -> Response {
     say(
         412,
-        "Nothing is changed: what stands there isn't what the request expects.",
+        "Nothing is changed: the file does not meet the request's conditions.",
     )
 }

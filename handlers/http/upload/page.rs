@@ -30,7 +30,7 @@ pub(crate) struct Nonce(String);
 
 impl Nonce {
     /// # Errors
-    /// The system has no randomness.
+    /// The system has no random numbers.
     pub(crate) fn new() -> io::Result<Nonce> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
@@ -70,9 +70,9 @@ pub(crate) fn write(nonce: &Nonce, to: &mut Vec<u8>) {
 
 /// The page of a folder that takes files and shows none. `?login` leads who is unknown to a
 /// refusal, so that browsers ask for a name.
-pub(crate) fn letter_box(path: &[u8], is_anonymous: bool) -> Response {
+pub(crate) fn drop_box(path: &[u8], is_anonymous: bool) -> Response {
     let Ok(nonce) = Nonce::new() else {
-        return say(500, "The system has no randomness.");
+        return say(500, "The system has no random numbers.");
     };
     let path = escape(path);
     let title = format!(

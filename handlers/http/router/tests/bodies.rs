@@ -124,7 +124,8 @@ fn a_body_above_the_limit_gets_413() {
     }
     let (answer, client) = send(
         service(),
-        "POST /length HTTP/1.1\r\nHost: h\r\nContent-Length: 1048577\r\nExpect: 100-continue\r\n\r\n",
+        "POST /length HTTP/1.1\r\nHost: h\r\nContent-Length: 1048577\r\n\
+         Expect: 100-continue\r\n\r\n",
     );
     assert_status(&answer, 413);
     assert!(client.is_closed());

@@ -89,10 +89,10 @@ pub(super) fn answer(shared: &Shared, verb: Verb, head: &Head<'_>, sender: &Send
         Verb::Terminate => resource::terminate(shared, head),
         Verb::Create | Verb::Piece => Err(say(
             400,
-            "GET and HEAD stand for no method that has a body: send POST.",
+            "GET and HEAD cannot stand for a method with a body: send POST.",
         )),
     });
-    spoken(shared, answer.unwrap_or_else(|refused| refused))
+    with_tus_headers(shared, answer.unwrap_or_else(|refused| refused))
 }
 
 /// What the server can do, for the answer to OPTIONS.
@@ -105,7 +105,7 @@ pub(super) fn abilities(shared: &Shared, response: Response) -> Response {
         Some(max) => response.header("Tus-Max-Size", &max.to_string()),
         None => response,
     };
-    spoken(shared, response)
+    with_tus_headers(shared, response)
 }
 
 fn check_version(head: &Head<'_>) -> Result<(), Response> {
@@ -116,7 +116,7 @@ fn check_version(head: &Head<'_>) -> Result<(), Response> {
 }
 
 /// An answer, with what every one of them says.
-pub(super) fn spoken(shared: &Shared, response: Response) -> Response {
+pub(super) fn with_tus_headers(shared: &Shared, response: Response) -> Response {
     let response = response.header("Tus-Resumable", VERSION);
     if shared.site.policy.cors {
         response.header("Access-Control-Expose-Headers", EXPOSED)
@@ -128,9 +128,9 @@ pub(super) fn spoken(shared: &Shared, response: Response) -> Response {
 fn refused(error: &StoreError) -> Response {
     match error {
         StoreError::Busy => {
-            say(423, "This upload is being sent already.").header("Retry-After", "1")
+            say(423, "Another connection is sending this upload.").header("Retry-After", "1")
         }
-        StoreError::ChecksumMismatch(_) => say(460, &format!("The piece isn't kept: {error}.")),
+        StoreError::ChecksumMismatch(_) => say(460, &format!("The chunk is dropped: {error}.")),
         _ => refusal::of(error),
     }
 }

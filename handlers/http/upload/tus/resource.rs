@@ -8,10 +8,10 @@ use crate::http::head::Head;
 use crate::http::message::Response;
 use crate::http::target;
 use crate::http::upload::refusal::{of_system, say};
-use crate::http::upload::{Place, Sender, Shared};
+use crate::http::upload::{DestinationPath, Sender, Shared};
 
 /// The address of something below a folder.
-pub(super) fn below(shared: &Shared, folder: &Place, path: &str) -> String {
+pub(super) fn below(shared: &Shared, folder: &DestinationPath, path: &str) -> String {
     let path = path.as_bytes();
     let path = if folder.path.is_empty() {
         path.to_vec()
@@ -23,7 +23,7 @@ pub(super) fn below(shared: &Shared, folder: &Place, path: &str) -> String {
 
 /// The id in a request's target, and what is known of that upload.
 pub(super) fn find(shared: &Shared, head: &Head<'_>) -> Result<(String, Registered), Response> {
-    let none = || say(404, "There is no such upload, or not any more.");
+    let none = || say(404, "There is no such upload, or it has expired.");
     let raw = path_and_query(&head.target);
     let target = target::parse(&raw)
         .map_err(|error| say(400, &format!("The path was refused: {error}.")))?;
