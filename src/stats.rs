@@ -26,6 +26,9 @@ pub(crate) struct Stats {
 #[repr(align(128))]
 struct Shard {
     handled: AtomicU64,
+    /// Connections that became active on this shard's threads, less those that ceased to be. One
+    /// shard's number may be negative (wrapped); the sum of all is the number of active ones.
+    active: AtomicU64,
     waiting: Buckets,
     running: Buckets,
 }
@@ -38,6 +41,15 @@ impl Stats {
         shard.handled.fetch_add(1, Relaxed);
         shard.waiting.record(waiting);
         shard.running.record(running);
+    }
+
+    /// A connection has become active, or has ceased to be.
+    #[inline]
+    pub(crate) fn note_active(&self, active: bool) {
+        let change = if active { 1 } else { u64::MAX };
+        self.shards[shard_of_thread()]
+            .active
+            .fetch_add(change, Relaxed);
     }
 
     pub(crate) fn refused(&self, why: Refusal) {
@@ -58,11 +70,15 @@ impl Stats {
             timeouts: std::array::from_fn(|i| self.timeouts[i].load(Relaxed)),
             ..StatsSnapshot::default()
         };
+        let mut active = 0_u64;
         for shard in &self.shards {
             snapshot.handled += shard.handled.load(Relaxed);
+            active = active.wrapping_add(shard.active.load(Relaxed));
             shard.waiting.add_to(&mut snapshot.waiting);
             shard.running.add_to(&mut snapshot.running);
         }
+        // The shards are not read at one moment: the sum may be off by the changes meanwhile.
+        snapshot.active = usize::try_from(active.cast_signed()).unwrap_or(0);
         snapshot
     }
 }
@@ -89,8 +105,11 @@ pub struct StatsSnapshot {
     pub active: usize,
     /// Ready, and waiting for a thread.
     pub queued: usize,
-    /// Threads of the pool; 0 for the other ways to process.
+    /// Threads of the pool; 0 for the other concurrency models.
     pub threads: usize,
+    /// Threads of the pool that the system refused, since the pool was made; 0 for the other
+    /// concurrency models.
+    pub thread_failures: u64,
     /// Connections that ended with an error of the handler or the peer; a peer that vanishes isn't
     /// one.
     pub failed: u64,

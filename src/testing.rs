@@ -78,7 +78,11 @@ impl TestConnection {
             .in_memory(class)
             .expect("a socket pair can be had");
         let (stream, peer) = MemoryStream::pair();
-        let tap = core.trace.as_ref().map(|trace| Tap::new(trace, &client));
+        let tap = core.trace.as_ref().map(|trace| {
+            let core = Arc::clone(&core);
+            let on_panic = move |client: &_, panic: &_| core.report_panic(client, panic);
+            Tap::new(trace, &client, on_panic)
+        });
         let transport = Transport::memory(stream).tapped(tap);
         let session = Session::new(transport, client, &Arc::new(service), &core);
         let server = ServerHandle(core);

@@ -1,6 +1,8 @@
 //! What crosses the wire, for whoever wants to watch.
 
+use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::address::ClientAddress;
@@ -23,8 +25,9 @@ pub enum Traffic<'a> {
     Closed,
 }
 
-/// Watches what crosses the wire, for lessons and for debugging. Closures implement it. Called by
-/// the threads that read and write: what it does, the connection waits for.
+/// Watches what crosses the wire, for lessons and for debugging. Closures implement it. It is
+/// called by the threads that read and write, so the connection waits for what it does. A panic in
+/// it is counted and reported to `handle_error`; the connection goes on.
 pub trait Trace: Send + Sync + 'static {
     /// Called right after it happened. `peer` is the socket's peer, whatever a PROXY header says.
     fn traffic(&self, peer: &ClientAddress, traffic: Traffic<'_>);
@@ -39,24 +42,37 @@ where
     }
 }
 
-/// One connection's line to the trace; tells of its opening and closing by itself.
+/// What is done about a trace that panicked: its message is given.
+type OnPanic = Box<dyn Fn(&ClientAddress, &(dyn Any + Send)) + Send + Sync>;
+
+/// The trace of one connection. It reports the connection's opening and closing by itself.
 pub(crate) struct Tap {
     trace: Arc<dyn Trace>,
     peer: ClientAddress,
+    on_panic: OnPanic,
 }
 
 impl Tap {
-    pub(crate) fn new(trace: &Arc<dyn Trace>, peer: &ClientAddress) -> Tap {
+    pub(crate) fn new(
+        trace: &Arc<dyn Trace>,
+        peer: &ClientAddress,
+        on_panic: impl Fn(&ClientAddress, &(dyn Any + Send)) + Send + Sync + 'static,
+    ) -> Tap {
         let tap = Tap {
             trace: Arc::clone(trace),
             peer: peer.clone(),
+            on_panic: Box::new(on_panic),
         };
         tap.note(Traffic::Opened);
         tap
     }
 
+    /// Does not panic: this is called in the leader, and while a connection is dropped.
     pub(crate) fn note(&self, traffic: Traffic<'_>) {
-        self.trace.traffic(&self.peer, traffic);
+        let call = || self.trace.traffic(&self.peer, traffic);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+            (self.on_panic)(&self.peer, &*panic);
+        }
     }
 }
 

@@ -26,7 +26,11 @@ pub(super) fn start(options: &LogOptions, threads: bool) -> Result<Arc<LogWriter
         .map_err(|error| Failure::usage(format!("--log-file {name}: {error}")))?;
     let writer = Arc::new(writer);
     if threads {
-        writer.start().map_err(Failure::run)?;
+        writer.start().map_err(|error| {
+            Failure::run(format!(
+                "cannot start the log's thread: {error}; raise the limit on processes (`ulimit -u`)"
+            ))
+        })?;
     }
     let config = ConfigBuilder::new()
         .set_time_format_rfc3339()

@@ -132,6 +132,7 @@ fn run<S: Service>(mut server: Server, scheme: &str, reload: Reload) -> Result<u
     let handle = server.handle();
     shutdown_on_ctrl_c(handle.clone())?;
     reload_on_hangup(&handle, move || reload.run())?;
+    server.server_activate()?;
     for address in server.server_addresses() {
         // Whoever closed standard output doesn't want to know; the service goes on.
         let _ = writeln!(

@@ -1,7 +1,8 @@
-//! Taking connections off a listening socket.
+//! Accepting connections from a listening socket.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -15,17 +16,21 @@ use crate::session::{Session, StreamService};
 use crate::trace::Tap;
 use crate::transport::Transport;
 
-/// Connections accepted in one go, before those that are ready are served.
-const ACCEPTS_PER_BATCH: usize = 32;
+/// Connections that are accepted per turn, before those that are ready are served.
+const ACCEPTS_PER_TURN: usize = 32;
+/// Accepts in a row that may fail for one connection each. More of them are a failure of the
+/// listener: a permanent error would otherwise spin.
+const MAX_FAILED_ACCEPTS: usize = 32;
+/// How long a listener is left alone after a failure; the time doubles with each one in a row.
 const MIN_ACCEPT_PAUSE: Duration = Duration::from_millis(5);
 const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// A listening socket with what its connections need.
+/// A listening socket, and what its connections need.
 pub(crate) struct StreamListener {
     pub(crate) listener: Arc<Listener>,
     pub(crate) service: Arc<StreamService>,
     pub(crate) core: Arc<Core>,
-    /// How long to pause after the next failure.
+    /// How long the pause after the next failure is.
     pause: Mutex<Duration>,
 }
 
@@ -43,17 +48,21 @@ impl StreamListener {
         }
     }
 
-    /// Accepts what is there. After an error that won't pass by itself (no descriptors left) tells
-    /// for how long to leave the listener alone: 5 ms, doubling to 1 s, until an accept succeeds
-    /// again.
+    /// Accepts the connections that wait, while `queued` jobs wait for a thread. After an error
+    /// that does not pass by itself (no descriptors left), returns for how long the listener must
+    /// be left alone: 5 ms, doubling to 1 s, until an accept succeeds again.
     pub(crate) fn accept(
         &self,
-        queued: usize,
+        mut queued: usize,
         mut found: impl FnMut(Box<Session>),
     ) -> Option<Duration> {
-        for accepted in 0..ACCEPTS_PER_BATCH {
-            match self.accept_one(queued + accepted) {
-                Ok(Some(session)) => found(session),
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.accept_one(queued) {
+                Ok(Some(session)) => {
+                    // One that was refused needs no thread, and no place in the queue.
+                    queued += usize::from(session.calls_handler());
+                    found(session);
+                }
                 Ok(None) => break,
                 Err(error) => return Some(self.failed(&error)),
             }
@@ -61,7 +70,7 @@ impl StreamListener {
         None
     }
 
-    /// An accept failed: tells how long to pause.
+    /// An accept failed: returns how long the pause is.
     pub(crate) fn failed(&self, error: &io::Error) -> Duration {
         let mut pause = self.pause.lock();
         let this_time = *pause;
@@ -73,36 +82,32 @@ impl StreamListener {
         this_time
     }
 
-    /// Accepts one connection, if one is there.
+    /// Accepts one connection, if one waits. It is refused if `queued` jobs are too many.
     pub(crate) fn accept_one(&self, queued: usize) -> io::Result<Option<Box<Session>>> {
-        let (stream, client) = loop {
-            match self.listener.accept() {
-                Ok(accepted) => break accepted,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if is_about_one_connection(&error) => {}
-                Err(error) => return Err(error),
-            }
+        let Some((stream, client)) = accept_next(|| self.listener.accept())? else {
+            return Ok(None);
         };
         *self.pause.lock() = MIN_ACCEPT_PAUSE;
         self.core.stats.accepted.fetch_add(1, Relaxed);
-        // Counted before the look: a shutdown either is seen here, or finds this connection and
-        // waits for its end.
+        // It is counted before the server's phase is read. So a shutdown is either seen here, or
+        // it finds this connection and waits for its end.
         let admission = self.core.admit();
         if !self.core.is_serving() {
             return Ok(None); // shut down between the event and the accept
         }
-        let tap = self
-            .core
-            .trace
-            .as_ref()
-            .map(|trace| Tap::new(trace, &client));
+        let tap = self.core.trace.as_ref().map(|trace| {
+            let core = Arc::clone(&self.core);
+            let on_panic = move |client: &_, panic: &_| core.report_panic(client, panic);
+            Tap::new(trace, &client, on_panic)
+        });
         let transport = Transport::plain(stream).tapped(tap);
         let mut session = Box::new(Session::new(transport, client, &self.service, &self.core));
         let admission = admission.and_then(|mut admission| {
             if queued > self.core.limits.max_queue {
                 return Err(Refusal::QueueFull);
             }
-            // Here, in the process that sees all connections: a forked child sees its own only.
+            // Counted here, in the process that sees all connections: a forked child sees only its
+            // own.
             if session.knows_client_address() {
                 admission.count_address(session.client_address())?;
             }
@@ -110,9 +115,18 @@ impl StreamListener {
         });
         match admission {
             Ok(admission) => session.admitted(admission),
-            Err(why) => session.refuse(why),
+            Err(why) => self.refuse(&mut session, why),
         }
         Ok(Some(session))
+    }
+
+    /// Refuses a connection. The hook's panic is counted and reported, and costs only the hook's
+    /// answer.
+    fn refuse(&self, session: &mut Session, why: Refusal) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| session.refuse(why))) {
+            session.abandon();
+            self.core.report_panic(session.client_address(), &*panic);
+        }
     }
 }
 
@@ -122,7 +136,22 @@ impl AsFd for StreamListener {
     }
 }
 
-/// Whether an accept failed for the one connection it was about, so that the next may succeed
+/// Accepts the next connection, past those that failed. `None` if none waits.
+fn accept_next<T>(mut accept: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
+    let mut failed = 0;
+    loop {
+        match accept() {
+            Ok(accepted) => return Ok(Some(accepted)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if is_about_one_connection(&error) && failed < MAX_FAILED_ACCEPTS => {
+                failed += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether an accept failed for one connection only, so that the next accept may succeed
 /// (accept(2)).
 fn is_about_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
@@ -141,4 +170,32 @@ fn is_about_one_connection(error: &io::Error) -> bool {
         error.kind(),
         ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied | TimedOut
     ) || Errno::from_io_error(error).is_some_and(|errno| network.contains(&errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accept_that_fails_for_one_connection_is_followed_by_another() {
+        let mut results = vec![
+            Ok(1),
+            Err(io::ErrorKind::PermissionDenied.into()),
+            Err(io::ErrorKind::ConnectionAborted.into()),
+        ];
+        let accepted = accept_next(|| results.pop().unwrap());
+        assert_eq!(accepted.unwrap(), Some(1));
+    }
+
+    #[test]
+    fn an_accept_that_always_fails_is_an_error_and_does_not_spin() {
+        let mut calls = 0;
+        let accepted = accept_next(|| -> io::Result<()> {
+            calls += 1;
+            assert!(calls < 1000, "it spins");
+            Err(io::ErrorKind::PermissionDenied.into())
+        });
+        let kind = accepted.unwrap_err().kind();
+        assert_eq!(kind, io::ErrorKind::PermissionDenied);
+    }
 }

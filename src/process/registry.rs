@@ -1,8 +1,17 @@
-//! All open connections of a way to process, in slots: found by the poller's key, by their
-//! deadline, and by a shutdown.
+//! All open connections of a server or a pool, in slots. A connection is found by the poller's
+//! key, by its deadline, and by a shutdown.
 //!
-//! A connection is either parked here, or in the hands of exactly one worker. An event for one that
-//! is held is remembered, so that parking it returns it at once: no wake-up is lost.
+//! A connection is either parked here or held by exactly one thread:
+//!
+//! ```text
+//!            insert                        park
+//!   Free ─────────────▶ Held ◀───────────────────────────▶ Parked
+//!     ▲                  │    take (an event), take_expired,
+//!     └──── remove ──────┘    take_idle, take_parked (a shutdown)
+//! ```
+//!
+//! An event for a connection that is held is noted in its slot. `park` then returns the connection
+//! at once instead of parking it, so no event is lost.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,15 +27,15 @@ use crate::poller::{Interest, Mode, Poller};
 use crate::session::Session;
 use crate::transport::Transport;
 
-/// Slots come in pages that never move, so that finding one takes no common lock.
-const PAGE: usize = 1024;
-const PAGES: usize = 1024;
-/// Keys: the slot in the low bits, above them how often it was used, so that a late event finds
-/// nobody.
+/// Slots come in pages that never move. So a slot is found without a common lock.
+const SLOTS_PER_PAGE: usize = 1024;
+const MAX_PAGES: usize = 1024;
+/// A key holds the slot's index in its low bits. The bits above count how often the slot was used,
+/// so that a late event does not reach the slot's next connection.
 const INDEX_BITS: u32 = 20;
 
-/// Later deadlines are looked at again after this time: the heap's entry of a connection that has
-/// gone stays until it is due.
+/// A deadline that is further away is looked at again after this time. The heap's entry of a
+/// connection that has ended stays until it is due, and would otherwise stay for hours.
 const MAX_HEAP_DELAY: Duration = Duration::from_secs(60);
 
 /// A connection's place, and the poller's key for it.
@@ -46,12 +55,17 @@ impl ConnectionKey {
 
 #[derive(Default)]
 struct Slot {
+    /// How often the slot was used.
     generation: u32,
     state: SlotState,
+    /// `None` while the slot is free.
     owner: Option<Owner>,
+    /// When a parked connection expires.
     deadline: Option<Instant>,
     /// The earliest entry of this connection in the heap.
     scheduled: Option<Instant>,
+    /// Whether the connection is counted as active in its server's statistics.
+    active: bool,
 }
 
 #[derive(Default)]
@@ -59,23 +73,27 @@ enum SlotState {
     #[default]
     Free,
     Parked(Box<Session>),
-    /// In a worker's hands since then; `idle` when that worker sleeps until a message begins,
-    /// `silent` when the poller was told to report nothing more of it.
+    /// A thread serves it, or it is queued for one.
     Held {
+        /// An event that came meanwhile.
         event: Option<MaybeEof>,
+        /// Whether the poller was told to report nothing more of this socket.
         silent: bool,
+        /// Whether nothing of a message is under way: its thread sleeps until one begins, or
+        /// closes it.
         idle: bool,
+        /// When its message began.
         since: Instant,
     },
 }
 
 type MaybeEof = bool;
 
-/// What must be known of a connection that a worker holds.
+/// What must be known of a connection while a thread holds it.
 struct Owner {
     core: Arc<Core>,
     client: ClientAddress,
-    /// To end the socket under a handler.
+    /// To shut the socket down while its handler uses it.
     transport: Arc<Transport>,
 }
 
@@ -85,35 +103,61 @@ impl Slot {
             .as_ref()
             .is_some_and(|owner| Arc::ptr_eq(&owner.core, core))
     }
+
+    /// Keeps the server's number of active connections.
+    fn note_active(&mut self, active: bool) {
+        if self.active != active
+            && let Some(owner) = &self.owner
+        {
+            self.active = active;
+            owner.core.stats.note_active(active);
+        }
+    }
 }
 
-/// What became of a connection that was to be parked.
+/// The result of parking a connection.
 pub(crate) enum ParkResult {
-    /// It is parked. `notify` if the leader sleeps beyond the connection's deadline.
+    /// It is parked. If `notify`, the leader must be notified: it sleeps beyond the deadline.
     Parked { notify: bool },
-    /// Something has come meanwhile: it goes on.
+    /// An event came meanwhile: the connection goes on.
     Ready(Box<Session>),
 }
 
 #[derive(Default)]
 struct Deadlines {
     heap: BinaryHeap<Reverse<(Instant, ConnectionKey)>>,
-    /// Until when the leader sleeps; `None` while nobody does, or without end.
-    sleeping: Option<Option<Instant>>,
+    leader: LeaderSleep,
+}
+
+#[derive(Default)]
+enum LeaderSleep {
+    /// No thread waits in the poller, or it will look at the deadlines before it waits again.
+    #[default]
+    Awake,
+    /// A thread waits in the poller until then at most; `None` is without end.
+    Until(Option<Instant>),
 }
 
 type Page = Box<[Mutex<Slot>]>;
 
 pub(crate) struct Registry {
     pages: Box<[OnceLock<Page>]>,
-    free: Mutex<(Vec<usize>, usize)>,
+    free: Mutex<FreeSlots>,
     deadlines: Mutex<Deadlines>,
+}
+
+#[derive(Default)]
+struct FreeSlots {
+    /// Slots that were used and are free again.
+    indices: Vec<usize>,
+    /// How many slots were ever used.
+    used: usize,
 }
 
 impl Registry {
     pub(crate) fn new() -> Registry {
         Registry {
-            pages: (0..PAGES).map(|_| OnceLock::new()).collect(),
+            pages: (0..MAX_PAGES).map(|_| OnceLock::new()).collect(),
             free: Mutex::default(),
             deadlines: Mutex::default(),
         }
@@ -122,40 +166,45 @@ impl Registry {
     fn slot(&self, key: ConnectionKey) -> Option<&Mutex<Slot>> {
         let index = key.index();
         self.pages
-            .get(index / PAGE)?
+            .get(index / SLOTS_PER_PAGE)?
             .get()
-            .map(|page| &page[index % PAGE])
+            .map(|page| &page[index % SLOTS_PER_PAGE])
     }
 
     /// Takes a place for a connection that the caller holds; `None` when a million are open.
     pub(crate) fn insert(&self, session: &Session) -> Option<ConnectionKey> {
         let index = {
             let mut free = self.free.lock();
-            match free.0.pop() {
+            match free.indices.pop() {
                 Some(index) => index,
-                None if free.1 == PAGE * PAGES => return None,
+                None if free.used == SLOTS_PER_PAGE * MAX_PAGES => return None,
                 None => {
-                    free.1 += 1;
-                    free.1 - 1
+                    free.used += 1;
+                    free.used - 1
                 }
             }
         };
-        let page =
-            self.pages[index / PAGE].get_or_init(|| (0..PAGE).map(|_| Mutex::default()).collect());
-        let mut slot = page[index % PAGE].lock();
-        slot.state = held(session);
+        let new_page = || (0..SLOTS_PER_PAGE).map(|_| Mutex::default()).collect();
+        let page = self.pages[index / SLOTS_PER_PAGE].get_or_init(new_page);
+        let mut slot = page[index % SLOTS_PER_PAGE].lock();
+        slot.state = held(session, false);
         slot.owner = Some(Owner {
             core: Arc::clone(session.core()),
             client: session.client_address().clone(),
             transport: Arc::clone(session.transport()),
         });
+        slot.note_active(true);
         Some(ConnectionKey::new(index, slot.generation))
     }
 
-    /// Gives the place of a connection that is over back.
+    /// Gives the place of a connection that is over back. Does nothing if that was done before.
     pub(crate) fn remove(&self, key: ConnectionKey) {
         let Some(slot) = self.slot(key) else { return };
         let mut slot = slot.lock();
+        if !Registry::is_current(&slot, key) {
+            return;
+        }
+        slot.note_active(false);
         let generation = slot.generation.wrapping_add(1);
         let old = std::mem::replace(
             &mut *slot,
@@ -165,7 +214,7 @@ impl Registry {
             },
         );
         drop(slot);
-        self.free.lock().0.push(key.index());
+        self.free.lock().indices.push(key.index());
         drop(old);
     }
 
@@ -173,7 +222,7 @@ impl Registry {
         ConnectionKey::new(key.index(), slot.generation) == key
     }
 
-    /// Lays a connection down until an event or its deadline.
+    /// Parks a connection until an event or its deadline.
     pub(crate) fn park(
         &self,
         key: ConnectionKey,
@@ -198,12 +247,13 @@ impl Registry {
             return ParkResult::Ready(session);
         }
         let now = session.now();
+        slot.note_active(!session.is_idle());
         slot.state = SlotState::Parked(session);
         let notify = self.schedule(&mut slot, key, until, now);
         ParkResult::Parked { notify }
     }
 
-    /// Sets when a connection is due. True if the leader must be told.
+    /// Sets a connection's deadline. True if the leader must be notified.
     fn schedule(
         &self,
         slot: &mut Slot,
@@ -216,15 +266,18 @@ impl Registry {
             return false;
         };
         if slot.scheduled.is_some_and(|scheduled| scheduled <= until) {
-            return false; // the entry in the heap comes early enough, and then looks here
+            return false; // the entry in the heap is due early enough, and is then moved
         }
         slot.scheduled = Some(until);
         let mut deadlines = self.deadlines.lock();
         deadlines.heap.push(Reverse((until, key)));
-        matches!(deadlines.sleeping, Some(sleeping) if sleeping.is_none_or(|wakes| until < wakes))
+        match deadlines.leader {
+            LeaderSleep::Awake => false,
+            LeaderSleep::Until(wakes) => wakes.is_none_or(|wakes| until < wakes),
+        }
     }
 
-    /// An event came: hands the connection out if it is parked.
+    /// An event came: returns the connection if it is parked, otherwise notes the event.
     pub(crate) fn take(
         &self,
         key: ConnectionKey,
@@ -237,8 +290,8 @@ impl Registry {
         }
         let slot = &mut *slot;
         if let SlotState::Held { event, silent, .. } = &mut slot.state {
-            // Somebody sends fast to a worker that is busy with just that: each segment would wake
-            // the leader for nothing.
+            // The client goes on sending while a thread serves it. Each segment would wake the
+            // leader for nothing.
             if event.is_some()
                 && !*silent
                 && let Some(fd) = slot.owner.as_ref().and_then(|owner| owner.transport.fd())
@@ -250,15 +303,17 @@ impl Registry {
             *event = Some(event.unwrap_or(false) | maybe_eof);
             return None;
         }
-        let mut session = Registry::unpark(slot)?;
+        let mut session = Registry::unpark(slot, false)?;
         session.note_readable(maybe_eof);
         Some(session)
     }
 
-    fn unpark(slot: &mut Slot) -> Option<Box<Session>> {
+    /// Takes a parked connection out of its slot. `closing` if it is idle and will be closed.
+    fn unpark(slot: &mut Slot, closing: bool) -> Option<Box<Session>> {
         match std::mem::take(&mut slot.state) {
             SlotState::Parked(session) => {
-                slot.state = held(&session);
+                slot.state = held(&session, closing);
+                slot.note_active(!closing);
                 Some(session)
             }
             other => {
@@ -268,7 +323,7 @@ impl Registry {
         }
     }
 
-    /// The connections whose time is up.
+    /// Takes the connections whose deadlines have passed.
     pub(crate) fn take_expired(
         &self,
         now: Instant,
@@ -277,7 +332,6 @@ impl Registry {
         loop {
             let due = {
                 let mut deadlines = self.deadlines.lock();
-                deadlines.sleeping = None;
                 match deadlines.heap.peek() {
                     Some(Reverse((at, _))) if *at <= now => deadlines.heap.pop(),
                     _ => return,
@@ -294,37 +348,66 @@ impl Registry {
             slot.scheduled = None;
             match slot.deadline {
                 Some(deadline) if deadline <= now => {
-                    expired.extend(Registry::unpark(&mut slot).map(|session| (key, session)));
+                    let session = Registry::unpark(&mut slot, false);
+                    expired.extend(session.map(|session| (key, session)));
                 }
                 later => drop(self.schedule(&mut slot, key, later, now)),
             }
         }
     }
 
-    /// The leader goes to sleep: until when, at most.
+    /// The leader is about to wait in the poller. Returns the moment at which it must be back; a
+    /// connection that is parked with an earlier deadline asks for a notification.
     pub(crate) fn sleep(&self) -> Option<Instant> {
         let mut deadlines = self.deadlines.lock();
         let until = deadlines.heap.peek().map(|Reverse((at, _))| *at);
-        deadlines.sleeping = Some(until);
+        deadlines.leader = LeaderSleep::Until(until);
         until
     }
 
-    /// The worker that holds a connection is about to sleep, or wakes, within or between messages.
+    /// The leader is back. Returns whether [`take_expired`](Registry::take_expired) may find
+    /// something.
+    pub(crate) fn wake(&self, now: Instant) -> bool {
+        let mut deadlines = self.deadlines.lock();
+        deadlines.leader = LeaderSleep::Awake;
+        let first = deadlines.heap.peek();
+        first.is_some_and(|Reverse((at, _))| *at <= now)
+    }
+
+    /// The thread that holds a connection is about to sleep, or wakes, within or between messages.
     pub(crate) fn set_idle(&self, key: ConnectionKey, session: &Session, idle: bool) {
         if let Some(slot) = self.slot(key) {
-            slot.lock().state = SlotState::Held {
-                event: None,
-                silent: false,
-                idle,
-                since: session.since(),
-            };
+            let mut slot = slot.lock();
+            slot.state = held(session, idle);
+            slot.note_active(!idle);
         }
     }
 
-    /// Takes the parked connections of `core` that are `wanted`.
-    pub(crate) fn take_parked(
+    /// Takes the parked connections of `core`.
+    pub(crate) fn take_parked(&self, core: &Arc<Core>) -> Vec<(ConnectionKey, Box<Session>)> {
+        self.take_where(core, false, |_| true)
+    }
+
+    /// Takes the parked connections of `core` that are idle, to close them.
+    pub(crate) fn take_idle(&self, core: &Arc<Core>) -> Vec<(ConnectionKey, Box<Session>)> {
+        self.take_where(core, true, Session::is_idle)
+    }
+
+    /// Takes one connection to close it, if it is parked and idle.
+    pub(crate) fn take_if_idle(&self, key: ConnectionKey) -> Option<Box<Session>> {
+        let mut slot = self.slot(key)?.lock();
+        let is_idle = matches!(&slot.state, SlotState::Parked(session) if session.is_idle());
+        if is_idle && Registry::is_current(&slot, key) {
+            Registry::unpark(&mut slot, true)
+        } else {
+            None
+        }
+    }
+
+    fn take_where(
         &self,
         core: &Arc<Core>,
+        closing: bool,
         wanted: impl Fn(&Session) -> bool,
     ) -> Vec<(ConnectionKey, Box<Session>)> {
         let mut taken = Vec::new();
@@ -334,28 +417,30 @@ impl Registry {
                 && wanted(session)
             {
                 let key = ConnectionKey::new(index, slot.generation);
-                taken.extend(Registry::unpark(slot).map(|session| (key, session)));
+                let session = Registry::unpark(slot, closing);
+                taken.extend(session.map(|session| (key, session)));
             }
         });
         taken
     }
 
-    /// Ends the sockets of `core` that workers hold: all, or those that just wait for a message.
+    /// Shuts the sockets of `core` down that threads hold: all of them, or those that are idle.
+    /// Returns how many.
     pub(crate) fn abort_held(&self, core: &Arc<Core>, only_idle: bool) -> usize {
-        let mut cut = 0;
+        let mut aborted = 0;
         self.for_each(|_, slot| {
             if let (SlotState::Held { idle, .. }, Some(owner)) = (&slot.state, &slot.owner)
                 && Arc::ptr_eq(&owner.core, core)
                 && (*idle || !only_idle)
             {
                 Session::abort(&owner.transport);
-                cut += 1;
+                aborted += 1;
             }
         });
-        cut
+        aborted
     }
 
-    /// The connections of `core` that are within a message.
+    /// The connections of `core` that are within a message. Looks at every slot that was ever used.
     pub(crate) fn in_flight(&self, core: &Arc<Core>) -> Vec<InFlight> {
         let mut found = Vec::new();
         self.for_each(|_, slot| {
@@ -381,20 +466,20 @@ impl Registry {
     }
 
     fn for_each(&self, mut visit: impl FnMut(usize, &mut Slot)) {
-        let used = self.free.lock().1;
+        let used = self.free.lock().used;
         for index in 0..used {
-            if let Some(page) = self.pages[index / PAGE].get() {
-                visit(index, &mut page[index % PAGE].lock());
+            if let Some(page) = self.pages[index / SLOTS_PER_PAGE].get() {
+                visit(index, &mut page[index % SLOTS_PER_PAGE].lock());
             }
         }
     }
 }
 
-fn held(session: &Session) -> SlotState {
+fn held(session: &Session, idle: bool) -> SlotState {
     SlotState::Held {
         event: None,
         silent: false,
-        idle: false,
+        idle,
         since: session.since(),
     }
 }

@@ -12,7 +12,7 @@ use crate::process::accept::StreamListener;
 use crate::process::datagrams::DatagramJob;
 use crate::sys;
 
-/// The topmost bit of a poller's key marks a source.
+/// The topmost bit of a poller's key marks a source; the other keys are connections.
 const SOURCE_BIT: usize = 1 << (usize::BITS - 1);
 
 #[derive(Clone)]
@@ -30,15 +30,15 @@ impl AsFd for Source {
     }
 }
 
-/// Sources keep their index for life; one that was removed leaves a hole, so that a late event
-/// finds nobody.
+/// A source keeps its index for life. One that was removed leaves a hole, so that a late event
+/// reaches no other source.
 #[derive(Default)]
 pub(crate) struct Sources(RwLock<Vec<Entry>>);
 
 #[derive(Default)]
 struct Entry {
     source: Option<Source>,
-    /// Disarmed until then, after an accept that failed.
+    /// The source is not watched until then: an accept or its registration failed.
     retry_at: Option<Instant>,
 }
 
@@ -47,7 +47,7 @@ impl Sources {
         (key & SOURCE_BIT != 0).then_some(key & !SOURCE_BIT)
     }
 
-    /// Registers a source; level-triggered, as one accept or receive needn't take everything.
+    /// Registers a source. It is level-triggered, as one turn need not take everything.
     pub(crate) fn add(&self, source: Source, poller: &Poller) -> io::Result<usize> {
         let mut entries = self.0.write();
         let index = entries.len();
@@ -73,14 +73,14 @@ impl Sources {
         }
     }
 
-    /// Closes all sources that nobody else holds.
+    /// Removes all sources. Their sockets close unless something else holds them.
     pub(crate) fn clear(&self, poller: &Poller) {
         let count = self.0.read().len();
         (0..count).for_each(|index| self.remove(index, poller));
     }
 
-    /// Lets go of the listening sockets in a forked child: it would else hold the port after its
-    /// parent's end. `instead` takes their descriptors' places.
+    /// Closes the listening sockets in a forked child, which would otherwise hold the port after
+    /// its parent's end. `instead` takes their descriptors' places.
     pub(crate) fn stop_listening_in_child(&self, instead: BorrowedFd<'_>) {
         for source in self
             .0
@@ -98,7 +98,7 @@ impl Sources {
         self.0.read().get(index)?.source.clone()
     }
 
-    /// Silences a source until [`arm`](Sources::arm).
+    /// Has the poller report nothing of a source until [`arm`](Sources::arm).
     pub(crate) fn disarm(&self, index: usize, poller: &Poller) {
         self.set_interest(index, Interest::Nothing, poller);
     }
@@ -108,19 +108,18 @@ impl Sources {
     }
 
     fn set_interest(&self, index: usize, interest: Interest, poller: &Poller) {
-        if let Some(Entry {
-            source: Some(source),
-            ..
-        }) = self.0.read().get(index)
-            && let Err(error) =
-                poller.modify(source.as_fd(), SOURCE_BIT | index, interest, Mode::Level)
-        {
-            log::error!("a listening socket can't be watched: {error}");
+        let key = SOURCE_BIT | index;
+        let entries = self.0.read();
+        let Some(source) = entries.get(index).and_then(|entry| entry.source.as_ref()) else {
+            return;
+        };
+        if let Err(error) = poller.modify(source.as_fd(), key, interest, Mode::Level) {
+            log::error!("a listening socket cannot be watched: {error}");
         }
     }
 
-    /// Silences a listener whose accept failed, so that the error neither ends the server nor
-    /// spins.
+    /// Leaves a listener alone after its accept failed, so that the error neither ends the server
+    /// nor spins.
     pub(crate) fn pause(&self, index: usize, until: Instant, poller: &Poller) {
         self.disarm(index, poller);
         if let Some(entry) = self.0.write().get_mut(index) {
@@ -128,7 +127,7 @@ impl Sources {
         }
     }
 
-    /// When the first silenced listener is due.
+    /// When the first listener that was left alone is due again.
     pub(crate) fn next_retry(&self) -> Option<Instant> {
         self.0
             .read()
@@ -137,7 +136,7 @@ impl Sources {
             .min()
     }
 
-    /// Arms the listeners that are due again.
+    /// Watches the listeners that are due again.
     pub(crate) fn retry(&self, now: Instant, poller: &Poller) {
         if self.next_retry().is_none_or(|at| at > now) {
             return;

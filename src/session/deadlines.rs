@@ -8,6 +8,16 @@ use crate::pace::PaceViolation;
 use crate::transport::Readiness;
 
 impl Session {
+    /// Whether the passing of the deadline ends the connection. False if it is the handler's alarm.
+    pub(crate) fn ends_when_expired(&self, now: Instant) -> bool {
+        match &self.state {
+            SessionState::Serving(serving) if self.waiting != WaitReason::Output => {
+                !serving.alarm_is_due(now)
+            }
+            _ => true,
+        }
+    }
+
     /// The moment named by [`Step::Wait`] has come.
     pub(crate) fn expire(&mut self, now: Instant) -> Step {
         // Before the answer is sent, an alarm is not heard: the handler would be called too early,

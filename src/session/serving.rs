@@ -47,9 +47,13 @@ impl Serving {
 
     /// Whether the time that the handler asked for has come; if so, `handle` is due.
     pub(super) fn alarm_rings(&mut self, now: Instant) -> bool {
-        let rings = self.alarm.is_some_and(|at| at <= now);
+        let rings = self.alarm_is_due(now);
         self.handle_due |= rings;
         rings
+    }
+
+    pub(super) fn alarm_is_due(&self, now: Instant) -> bool {
+        self.alarm.is_some_and(|at| at <= now)
     }
 }
 

@@ -179,10 +179,8 @@ fn a_proxy_that_sends_no_header_expires_by_the_head_time_out() {
 #[test]
 fn a_handler_that_works_and_answers_in_between_is_not_too_slow() {
     let working = |_: &_| {
-        let mut answers = 0;
         move |request: &mut StreamRequest| {
             if request.rfile.take_all().is_empty() {
-                answers += 1;
                 request.wfile.write_all(b".")?;
             }
             let wait = Wait::new().in_message();

@@ -27,7 +27,7 @@ impl StreamRequestHandler for Gated {
     }
 }
 
-fn serve(settings: Builder, least: usize, most: usize, gate: &Gate) -> Running {
+pub(crate) fn serve(settings: Builder, least: usize, most: usize, gate: &Gate) -> Running {
     let gate = gate.clone();
     let pool = ThreadingMixIn::new().threads(least).max_threads(most);
     Running::start(
@@ -38,7 +38,7 @@ fn serve(settings: Builder, least: usize, most: usize, gate: &Gate) -> Running {
     )
 }
 
-fn stopped_clients(server: &Running, count: usize) -> Vec<Client> {
+pub(crate) fn stopped_clients(server: &Running, count: usize) -> Vec<Client> {
     let mut clients: Vec<Client> = (0..count).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.say(b"stop\n");

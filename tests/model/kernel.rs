@@ -46,6 +46,8 @@ struct Socket {
     peer_closed: bool,
     answers: usize,
     closed: bool,
+    /// The poller refuses it.
+    unwatchable: bool,
     watch: Option<Watch>,
 }
 
@@ -116,6 +118,19 @@ impl Fd {
                 count => Read::Bytes(count),
             }
         })
+    }
+
+    /// Whether a byte waits to be read, without reading it.
+    pub(crate) fn peek(self) -> io::Result<Option<u8>> {
+        self.with(|socket| match (socket.unread, socket.peer_closed) {
+            (0, false) => Err(io::ErrorKind::WouldBlock.into()),
+            (0, true) => Ok(None),
+            _ => Ok(Some(0)),
+        })
+    }
+
+    pub(crate) fn make_unwatchable(self) {
+        self.with(|socket| socket.unwatchable = true);
     }
 
     pub(crate) fn answer(self, count: usize) {
@@ -207,16 +222,20 @@ impl Poller {
 
     /// A socket that is readable already is an edge.
     pub(crate) fn add(&self, fd: Fd, key: usize, interest: Interest, mode: Mode) -> io::Result<()> {
-        fd.with(|socket| {
+        let watched = fd.with(|socket| {
+            if socket.unwatchable {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
             socket.watch = Some(Watch {
                 key,
                 interest,
                 mode,
                 edge: true,
-            })
+            });
+            Ok(())
         });
         KERNEL.came.notify_all();
-        Ok(())
+        watched
     }
 
     pub(crate) fn modify(

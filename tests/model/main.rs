@@ -1,27 +1,34 @@
 //! The pool under a model checker: `shuttle` runs its threads under thousands of schedules, and
 //! with timeouts that fire at any moment.
 //!
-//! The pool's own files are compiled here once more: `scheduler.rs`, `engine.rs` and `registry.rs`
-//! as they are, with locks, threads, sockets and time replaced. A schedule after which nobody can
-//! go on is a deadlock, and shuttle fails the test: so a lost wake-up, a connection that is never
-//! served and a worker that never ends are all found without a clock. A failing schedule is
-//! printed; `shuttle::replay` repeats it.
+//! The pool's own files are compiled here once more, with locks, threads, sockets and time
+//! replaced: `scheduler.rs` and `workers.rs`, `engine.rs`, `leader.rs`, `connections.rs` and
+//! `ending.rs`, and `registry.rs`. A schedule after which no thread can go on is a deadlock, and
+//! shuttle fails the test. So a lost wake-up, a connection that is never served and a worker that
+//! never ends are all found without a clock. A failing schedule is printed; `shuttle::replay`
+//! repeats it.
 
-// `registry.rs` names parking_lot: here that is this crate, and its locks are the model's.
+// `registry.rs` names parking_lot. Here that is this crate, and its locks are the model's.
 extern crate self as parking_lot;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 
-mod connections;
+mod endings;
 mod kernel;
+mod scenarios;
 mod server;
 mod sync;
 mod threads;
 mod turns;
 
+#[path = "../../src/process/pool/connections.rs"]
+mod connections;
+#[path = "../../src/process/pool/ending.rs"]
+mod ending;
 #[path = "../../src/process/pool/engine.rs"]
-#[expect(dead_code, reason = "the server calls more of it than the model")]
 mod engine;
+#[path = "../../src/process/pool/leader.rs"]
+mod leader;
 #[path = "../../src/process/registry.rs"]
 #[expect(dead_code, reason = "the server calls more of it than the model")]
 mod registry;
@@ -29,6 +36,8 @@ mod registry;
 mod scheduler;
 #[path = "../../src/process/pool/usage.rs"]
 mod usage;
+#[path = "../../src/process/pool/workers.rs"]
+mod workers;
 
 /// The modules that the pool's files name, with the model's contents.
 mod address {
@@ -36,6 +45,9 @@ mod address {
 }
 mod clock {
     pub(crate) use crate::kernel::Clock;
+}
+mod error {
+    pub(crate) use crate::server::Error;
 }
 mod sys {
     pub(crate) use crate::kernel::ThreadUsage;
@@ -71,15 +83,15 @@ const RANDOM_SCHEDULES: usize = 1_500;
 const SCHEDULES_OF_FEW_SWITCHES: usize = 500;
 /// Every run checks the same schedules; another seed, others.
 const SEED: u64 = 1;
-/// Longer than any schedule that gets somewhere.
-const MOST_STEPS: usize = 50_000;
+/// Longer than any schedule that makes progress.
+const MAX_STEPS: usize = 50_000;
 
-/// Runs a scenario under random schedules, and under schedules with few switches, which find what
-/// needs a long head start.
+/// Runs a scenario under random schedules, and under schedules with few switches between threads.
+/// The latter find what happens only if one thread is far ahead of the others.
 fn check(scenario: fn()) {
     let mut config = shuttle::Config::new();
-    config.max_steps = shuttle::MaxSteps::FailAfter(MOST_STEPS);
-    // It warns of atomics, which it takes to be sequentially consistent: ours are.
+    config.max_steps = shuttle::MaxSteps::FailAfter(MAX_STEPS);
+    // Shuttle warns that it treats atomics as sequentially consistent. Ours are, but for counters.
     config.silence_warnings = true;
     let random = RandomScheduler::new_from_seed(SEED, RANDOM_SCHEDULES);
     shuttle::Runner::new(random, config.clone()).run(scenario);

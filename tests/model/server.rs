@@ -6,14 +6,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use crate::kernel::{Clock, Fd, Interest, Mode, Poller, Read};
 use crate::sync::{Condvar, Mutex};
 
-/// What threads of the server and the scenario tell each other.
+/// What the threads of the server and the scenario share.
 #[derive(Default)]
 pub(crate) struct Core {
+    pub(crate) stats: Stats,
     down: AtomicBool,
     open: AtomicUsize,
     lock: Mutex<()>,
@@ -22,9 +23,37 @@ pub(crate) struct Core {
     returned: AtomicBool,
     /// Something that must not happen did: the pool would swallow a panic.
     violation: Mutex<Option<&'static str>>,
-    /// How many handlers have begun.
-    begun: Mutex<usize>,
+    /// How many handlers have begun, and how many connections have ended.
+    counts: Mutex<Counts>,
     progress: Condvar,
+}
+
+#[derive(Default)]
+struct Counts {
+    begun: usize,
+    ended: usize,
+}
+
+#[derive(Default)]
+pub(crate) struct Stats {
+    pub(crate) failed: AtomicU64,
+    active: AtomicUsize,
+}
+
+impl Stats {
+    pub(crate) fn note_active(&self, active: bool) {
+        let change = if active { 1 } else { usize::MAX };
+        self.active.fetch_add(change, SeqCst);
+    }
+}
+
+/// An error that a hook would be told.
+pub(crate) struct Error;
+
+impl From<io::Error> for Error {
+    fn from(_: io::Error) -> Error {
+        Error
+    }
 }
 
 impl Core {
@@ -51,21 +80,34 @@ impl Core {
 
     pub(crate) fn assert_sound(&self) {
         assert_eq!(*self.violation.lock(), None);
+        assert_eq!(
+            self.stats.active.load(SeqCst),
+            0,
+            "the number of active connections is wrong"
+        );
     }
+
+    pub(crate) fn report(&self, _: &ClientAddress, _: &Error) {}
 
     fn handler_begins(&self) {
         if self.returned.load(SeqCst) {
             self.violated("a handler runs after the end of serve_forever");
         }
-        *self.begun.lock() += 1;
+        self.counts.lock().begun += 1;
         self.progress.notify_all();
     }
 
-    /// Blocks a handler until so many, it included, have begun.
-    fn wait_begun(&self, count: usize) {
-        let mut begun = self.begun.lock();
-        while *begun < count {
-            self.progress.wait(&mut begun);
+    fn connection_ended(&self) {
+        self.counts.lock().ended += 1;
+        self.progress.notify_all();
+    }
+
+    /// Blocks a handler until so many handlers, it included, have begun, and so many connections
+    /// have ended.
+    fn wait_for(&self, begun: usize, ended: usize) {
+        let mut counts = self.counts.lock();
+        while counts.begun < begun || counts.ended < ended {
+            self.progress.wait(&mut counts);
         }
     }
 }
@@ -92,10 +134,14 @@ impl Drop for Admission {
 /// What a connection's handler and its deadlines are like.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Manner {
-    /// A handler blocks until so many have begun.
+    /// A handler blocks until this many handlers have begun.
     pub(crate) meets: usize,
+    /// A handler blocks until this many connections have ended.
+    pub(crate) awaits_ended: usize,
     /// How long the peer may send nothing.
     pub(crate) idle: Option<Duration>,
+    /// The connection was refused: it has no handler, and lingers until its peer closes.
+    pub(crate) refused: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +158,10 @@ pub(crate) struct Transport(Fd);
 impl Transport {
     pub(crate) fn fd(&self) -> Option<Fd> {
         Some(self.0)
+    }
+
+    pub(crate) fn peek(&self) -> io::Result<Option<u8>> {
+        self.0.peek()
     }
 }
 
@@ -201,8 +251,26 @@ impl Session {
         self.over = true;
     }
 
+    pub(crate) fn calls_handler(&self) -> bool {
+        !self.manner.refused && !self.over
+    }
+
+    pub(crate) fn ends_when_expired(&self, _: Instant) -> bool {
+        true
+    }
+
     pub(crate) fn close_idle(&mut self) {
+        self.end();
+    }
+
+    /// Calls the handler's `finish`, if there is a handler.
+    fn end(&mut self) -> Step {
+        if self.calls_handler() && self.core.returned.load(SeqCst) {
+            self.core
+                .violated("a handler finishes after the end of serve_forever");
+        }
         self.over = true;
+        Step::Over
     }
 
     pub(crate) fn abort(transport: &Transport) {
@@ -210,30 +278,33 @@ impl Session {
     }
 
     pub(crate) fn expire(&mut self, _: Instant) -> Step {
-        Step::Over
+        self.end()
     }
 
     pub(crate) fn advance(&mut self, now: Instant) -> Step {
-        const MOST: usize = 2;
-        const READS_IN_ONE_GO: usize = 2;
+        const MAX_READ: usize = 2;
+        const READS_PER_TURN: usize = 2;
         let fd = self.transport.0;
         if self.over {
             return Step::Over;
         }
-        for _ in 0..READS_IN_ONE_GO {
+        for _ in 0..READS_PER_TURN {
             let found = if self.drained {
                 Read::WouldBlock
             } else {
-                fd.read(MOST)
+                fd.read(MAX_READ)
             };
             match found {
                 Read::Bytes(count) => {
-                    self.drained = count < MOST && !self.maybe_eof;
-                    self.core.handler_begins();
-                    self.core.wait_begun(self.manner.meets);
-                    fd.answer(count);
+                    self.drained = count < MAX_READ && !self.maybe_eof;
+                    if !self.manner.refused {
+                        self.core.handler_begins();
+                        self.core
+                            .wait_for(self.manner.meets, self.manner.awaits_ended);
+                        fd.answer(count);
+                    }
                 }
-                Read::Eof => return Step::Over,
+                Read::Eof => return self.end(),
                 Read::WouldBlock if self.core.is_serving() => {
                     (self.drained, self.maybe_eof) = (true, false);
                     return Step::Wait {
@@ -241,7 +312,7 @@ impl Session {
                         until: self.manner.idle.map(|idle| now + idle),
                     };
                 }
-                Read::WouldBlock => return Step::Over,
+                Read::WouldBlock => return self.end(),
             }
         }
         Step::Yield
@@ -251,6 +322,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.transport.0.close();
+        self.core.connection_ended();
     }
 }
 
@@ -317,7 +389,7 @@ impl DatagramJob {
 
     pub(crate) fn handle(&self, (): ()) {
         self.core.handler_begins();
-        self.core.wait_begun(self.meets);
+        self.core.wait_for(self.meets, 0);
         self.fd.answer(1);
     }
 
@@ -410,6 +482,6 @@ pub(crate) trait Waker: Send + Sync {
 
 pub(crate) struct StatsSnapshot {
     pub(crate) queued: usize,
-    pub(crate) active: usize,
     pub(crate) threads: usize,
+    pub(crate) thread_failures: u64,
 }

@@ -77,8 +77,8 @@ impl Pool {
             came: Condvar::new(),
             begun: Condvar::new(),
         });
-        for _ in 0..size.least {
-            let worker = pool.scheduler.join().unwrap();
+        for _ in 0..size.min_threads {
+            let worker = pool.scheduler.add_worker().unwrap();
             Pool::start_worker(&pool, worker);
         }
         if supervised {
@@ -95,16 +95,16 @@ impl Pool {
 
     fn work(&self, me: usize) {
         let mut ready = Vec::new();
-        let mut turn = self.scheduler.begin(me);
+        let mut turn = self.scheduler.first_task(me);
         loop {
             turn = match turn {
                 WorkerTask::Work(event) => {
                     self.serve(event);
-                    self.scheduler.next(me, any_time())
+                    self.scheduler.next_task(me, any_time())
                 }
                 WorkerTask::Lead { without_waiting } => {
                     self.gather(&mut ready, without_waiting);
-                    self.scheduler.publish(me, &mut ready)
+                    self.scheduler.finish_poll(me, &mut ready)
                 }
                 WorkerTask::Leave => return,
             };
@@ -115,11 +115,15 @@ impl Pool {
         let mut ready = Vec::new();
         loop {
             match self.scheduler.supervise(Duration::from_millis(2)) {
+                // The system may refuse a thread, but not for ever.
+                SupervisorTask::Grow { worker } if thread_rng().gen_bool(0.5) => {
+                    self.scheduler.thread_failed(worker);
+                }
                 SupervisorTask::Grow { worker } => Pool::start_worker(&self, worker),
-                SupervisorTask::Recall => self.notify(),
+                SupervisorTask::NotifyLeader => self.notify(),
                 SupervisorTask::Lead => {
                     self.look(&mut ready);
-                    self.scheduler.resign(&mut ready);
+                    self.scheduler.finish_supervisor_poll(&mut ready);
                 }
                 SupervisorTask::Leave => return,
             }
@@ -178,7 +182,7 @@ impl Pool {
 
     /// An event comes from elsewhere.
     fn enqueue(&self, event: Event) {
-        if self.scheduler.enqueue(event) {
+        if self.scheduler.enqueue([event]) {
             self.notify();
         }
     }
@@ -230,9 +234,9 @@ fn every_event_is_served_once_whoever_leads() {
     crate::check(|| {
         let pool = Pool::start(
             PoolSize {
-                least: 3,
-                most: 3,
-                awake: thread_rng().gen_range(1..=3),
+                min_threads: 3,
+                max_threads: 3,
+                max_awake: thread_rng().gen_range(1..=3),
             },
             false,
         );
@@ -253,9 +257,9 @@ fn events_that_come_together_are_worked_on_together() {
     crate::check(|| {
         let pool = Pool::start(
             PoolSize {
-                least: 3,
-                most: 3,
-                awake: 3,
+                min_threads: 3,
+                max_threads: 3,
+                max_awake: 3,
             },
             false,
         );
@@ -270,9 +274,9 @@ fn what_comes_from_elsewhere_wakes_a_sleeper_or_the_leader() {
     crate::check(|| {
         let pool = Pool::start(
             PoolSize {
-                least: 2,
-                most: 2,
-                awake: 2,
+                min_threads: 2,
+                max_threads: 2,
+                max_awake: 2,
             },
             false,
         );
@@ -288,9 +292,9 @@ fn a_pool_that_is_closed_at_any_point_ends_its_threads() {
         let supervised = thread_rng().gen_bool(0.5);
         let pool = Pool::start(
             PoolSize {
-                least: 2,
-                most: 3,
-                awake: 2,
+                min_threads: 2,
+                max_threads: 3,
+                max_awake: 2,
             },
             supervised,
         );
@@ -306,9 +310,9 @@ fn a_blocked_handler_stops_nobody_while_the_pool_may_grow() {
         let least = thread_rng().gen_range(1..=2);
         let pool = Pool::start(
             PoolSize {
-                least,
-                most: 3,
-                awake: 1,
+                min_threads: least,
+                max_threads: 3,
+                max_awake: 1,
             },
             true,
         );
@@ -330,9 +334,9 @@ fn a_blocked_handler_stops_nobody_in_a_pool_that_was_long_idle() {
     crate::check(|| {
         let pool = Pool::start(
             PoolSize {
-                least: 2,
-                most: 3,
-                awake: 1,
+                min_threads: 2,
+                max_threads: 3,
+                max_awake: 1,
             },
             true,
         );
@@ -357,9 +361,9 @@ fn the_supervisor_leads_only_while_nobody_does() {
         // supervisor looks for them.
         let pool = Pool::start(
             PoolSize {
-                least: 2,
-                most: 2,
-                awake: 2,
+                min_threads: 2,
+                max_threads: 2,
+                max_awake: 2,
             },
             true,
         );
@@ -374,9 +378,9 @@ fn a_newcomer_is_served_though_others_never_pause() {
     crate::check(|| {
         let pool = Pool::start(
             PoolSize {
-                least: 2,
-                most: 2,
-                awake: thread_rng().gen_range(1..=2),
+                min_threads: 2,
+                max_threads: 2,
+                max_awake: thread_rng().gen_range(1..=2),
             },
             thread_rng().gen_bool(0.5),
         );

@@ -55,6 +55,7 @@ mod life_cycle;
 mod neighbours;
 mod ping;
 mod ping_client;
+mod shortages;
 mod time;
 mod tls;
 mod transfer;

@@ -1,11 +1,15 @@
 //! The pool: leader and followers over one poller.
 
+mod connections;
+mod ending;
 mod engine;
+mod leader;
 mod pool_engine;
 mod scheduler;
 mod sync;
 mod threads;
 mod usage;
+mod workers;
 
 use std::io;
 use std::num::NonZero;
@@ -56,11 +60,15 @@ impl ThreadingMixIn {
         ThreadingMixIn::default()
     }
 
-    /// How many threads stay, even without work. Defaults to twice the number of cores, at least 4.
-    /// No more of them are awake than there are cores, unless handlers block. Counts until the
-    /// first server serves.
+    /// The largest number of threads that a pool can have.
+    pub const MAX_THREADS: usize = 65_536;
+
+    /// How many threads stay, even without work. Range: 1 to
+    /// [`MAX_THREADS`](ThreadingMixIn::MAX_THREADS); other values are moved into it. Defaults to
+    /// twice the number of cores, at least 4. No more of them are awake than there are cores,
+    /// unless handlers block. Has no effect after the first server has begun to serve.
     pub fn threads(self, count: usize) -> Self {
-        self.shared.size.lock().0 = count.max(1);
+        self.shared.size.lock().0 = count.clamp(1, ThreadingMixIn::MAX_THREADS);
         self
     }
 
@@ -69,29 +77,35 @@ impl ThreadingMixIn {
         (2 * cores()).max(4)
     }
 
-    /// How many threads there may be while handlers block. Defaults to 256. Counts until the first
-    /// server serves.
+    /// How many threads there may be while handlers block. Range: 1 to
+    /// [`MAX_THREADS`](ThreadingMixIn::MAX_THREADS); other values are moved into it. Defaults to
+    /// 256. Two threads more, which call no `handle`, look after the pool: one replaces threads
+    /// that are stuck, the other ends connections while all are. Has no effect after the first
+    /// server has begun to serve.
     pub fn max_threads(self, count: usize) -> Self {
-        self.shared.size.lock().1 = count.max(1);
+        self.shared.size.lock().1 = count.clamp(1, ThreadingMixIn::MAX_THREADS);
         self
     }
 
     /// The pool at work, whose deadlines go by the clock of the server that came first.
     pub(crate) fn pool(&self, clock: &Clock) -> io::Result<Arc<Pool>> {
         let (threads, max_threads) = *self.shared.size.lock();
-        let mut pool = self.shared.pool.lock();
-        let pool = match &mut *pool {
+        let mut shared = self.shared.pool.lock();
+        let pool = match &mut *shared {
             Some(pool) => Arc::clone(pool),
             none => {
                 let size = PoolSize {
-                    least: threads,
-                    most: max_threads.max(threads),
-                    awake: cores(),
+                    min_threads: threads,
+                    max_threads: max_threads.max(threads),
+                    max_awake: cores(),
                 };
                 Arc::clone(none.insert(Pool::new(size, clock.clone())?))
             }
         };
-        pool.start(threads)?;
+        if let Err(error) = pool.start(threads) {
+            *shared = None; // its threads have ended; a later server tries with a new pool
+            return Err(error);
+        }
         Ok(pool)
     }
 }

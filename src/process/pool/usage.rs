@@ -1,26 +1,27 @@
-//! What turns take, and for how much of that their threads slept.
+//! How long turns take, and for how much of that time their threads sleep.
 
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::sys::ThreadUsage;
 
-/// A turn that takes so long is worth the two system calls that tell what its thread did meanwhile.
+/// Only turns of this length or more are worth the two system calls that return for how long the
+/// thread slept.
 const MIN_MEASURED_TURN: Duration = Duration::from_micros(500);
 
-/// What a turn took.
+/// The time that one turn took.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TurnUsage {
     pub(crate) turn: Duration,
-    /// For so long its thread slept: in a `read`, on a lock, on a disk. `None` if nobody looked. To
-    /// wait for a core isn't to sleep: more threads would only make it worse.
+    /// For how long its thread slept: in a `read`, on a lock, on a disk. `None` if that was not
+    /// measured. Waiting for a core is not sleep: more threads would only make it worse.
     pub(crate) asleep: Option<Duration>,
 }
 
-/// Measures the turns of one thread; its short ones at no other cost than the clock's.
+/// Measures the turns of one thread. A short turn costs two readings of the clock.
 #[derive(Debug)]
 pub(crate) struct TurnMeter {
-    /// The next turn may well be a long one: the last was.
+    /// Whether to measure the next turn's sleep: the last turn was long, so this one may be, too.
     watches: bool,
 }
 

@@ -12,28 +12,28 @@ use crate::scheduler::PoolSize;
 use crate::server::{Core, DatagramJob, Listener, Manner, Session, Source};
 use crate::sync::thread;
 
-const TWO: PoolSize = PoolSize {
-    least: 2,
-    most: 2,
-    awake: 2,
+pub(crate) const TWO: PoolSize = PoolSize {
+    min_threads: 2,
+    max_threads: 2,
+    max_awake: 2,
 };
 
-struct Server {
-    core: Arc<Core>,
-    engine: Arc<Pool>,
+pub(crate) struct Server {
+    pub(crate) core: Arc<Core>,
+    pub(crate) engine: Arc<Pool>,
 }
 
 impl Server {
-    fn start(size: PoolSize) -> Server {
+    pub(crate) fn start(size: PoolSize) -> Server {
         let engine = Pool::new(size, Clock).unwrap();
-        engine.start(size.least).unwrap();
+        engine.start(size.min_threads).unwrap();
         Server {
             core: Arc::default(),
             engine,
         }
     }
 
-    fn listen(&self, manner: Manner) -> (Arc<Listener>, usize) {
+    pub(crate) fn listen(&self, manner: Manner) -> (Arc<Listener>, usize) {
         let listener = Listener::new(&self.core, manner);
         let index = self
             .engine
@@ -43,15 +43,19 @@ impl Server {
     }
 
     /// A client whose connection was accepted by somebody else.
-    fn connect(&self, manner: Manner) -> Fd {
+    pub(crate) fn connect(&self, manner: Manner) -> Fd {
         let fd = Fd::open();
-        self.engine.submit(Session::new(&self.core, fd, manner));
+        self.submit(fd, manner);
         fd
+    }
+
+    pub(crate) fn submit(&self, fd: Fd, manner: Manner) {
+        self.engine.submit(Session::new(&self.core, fd, manner));
     }
 
     /// As `serve_forever` after a shutdown, but with all the grace in the world: it must not need a
     /// cut.
-    fn shut_down(self, listener: Option<(Arc<Listener>, usize)>) {
+    pub(crate) fn shut_down(self, listener: Option<(Arc<Listener>, usize)>) {
         self.core.shut_down();
         if let Some((listener, index)) = listener {
             self.engine.remove_source(index);
@@ -114,13 +118,13 @@ fn a_deadline_holds_even_if_the_supervisor_led_for_a_moment() {
         // Both threads are stuck in these until both have begun; meanwhile the supervisor leads.
         let busy = Manner {
             meets: 2,
-            idle: None,
+            ..Manner::default()
         };
         let busy = [server.connect(busy), server.connect(busy)];
         busy.into_iter().for_each(|client| client.send(1));
         let silent = server.connect(Manner {
-            meets: 0,
             idle: Some(Duration::from_secs(1)),
+            ..Manner::default()
         });
         silent.wait_closed();
         server.shut_down(None);
@@ -165,13 +169,13 @@ fn a_shutdown_at_any_point_lets_nobody_in_any_more() {
 fn connections_are_accepted_and_served_while_a_handler_blocks() {
     crate::check(|| {
         let server = Server::start(PoolSize {
-            least: 1,
-            most: 2,
-            awake: 1,
+            min_threads: 1,
+            max_threads: 2,
+            max_awake: 1,
         });
         let door = server.listen(Manner {
             meets: 2,
-            idle: None,
+            ..Manner::default()
         });
         // Whichever is served first, its handler waits for the other's.
         let clients = [door.0.connect(), door.0.connect()];
@@ -187,9 +191,9 @@ fn connections_are_accepted_and_served_while_a_handler_blocks() {
 fn datagrams_are_served_while_a_handler_blocks() {
     crate::check(|| {
         let server = Server::start(PoolSize {
-            least: 1,
-            most: 2,
-            awake: 1,
+            min_threads: 1,
+            max_threads: 2,
+            max_awake: 1,
         });
         let socket = Fd::open();
         let job = DatagramJob {

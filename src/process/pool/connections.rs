@@ -1,0 +1,199 @@
+//! What a thread of the pool does with a connection: serve it, park it, close it.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use super::engine::{Action, Job, Pool};
+use crate::error::Error;
+use crate::handle::Core;
+use crate::poller::{Interest, Mode};
+use crate::process::registry::{ConnectionKey, ParkResult};
+use crate::session::{Session, Step};
+
+impl Pool {
+    /// Serves a connection until it waits, is over, or has used up its turn. In the last case,
+    /// returns what must be queued again.
+    pub(super) fn serve_connection(
+        &self,
+        key: Option<ConnectionKey>,
+        mut session: Box<Session>,
+        action: Action,
+    ) -> Option<Job> {
+        let Some(key) = key.or_else(|| self.registry.insert(&session)) else {
+            let full = io::Error::other("the pool has as many connections as it can hold");
+            report_failure(&session, full);
+            return None;
+        };
+        let guard = SlotGuard { pool: self, key };
+        let now = self.clock.now();
+        let mut step = match action {
+            Action::Advance => session.advance(now),
+            Action::Expire => session.expire(now),
+            Action::Close => {
+                session.close_idle();
+                Step::Over
+            }
+        };
+        loop {
+            step = match step {
+                Step::Over => {
+                    self.forget(&mut session);
+                    return None;
+                }
+                Step::Yield => {
+                    std::mem::forget(guard);
+                    return Some(Job::Connection {
+                        key: Some(key),
+                        session,
+                        action: Action::Advance,
+                    });
+                }
+                Step::Wait { writing, until } => match self.park(key, session, writing, until) {
+                    None => {
+                        std::mem::forget(guard);
+                        return None;
+                    }
+                    Some(again) => {
+                        session = again;
+                        session.advance(self.clock.now())
+                    }
+                },
+            };
+        }
+    }
+
+    /// Parks a connection. Returns it if something has arrived meanwhile.
+    fn park(
+        &self,
+        key: ConnectionKey,
+        mut session: Box<Session>,
+        writing: bool,
+        until: Option<Instant>,
+    ) -> Option<Box<Session>> {
+        if let Err(error) = self.watch(key, &mut session, writing) {
+            report_failure(&session, error);
+            session.abandon();
+            return Some(session);
+        }
+        let core = Arc::clone(session.core());
+        match self.registry.park(key, session, until) {
+            ParkResult::Ready(session) => Some(session),
+            ParkResult::Parked { notify } => {
+                if notify {
+                    self.poller.notify();
+                }
+                // A shutdown may have closed the idle connections just before this one was parked.
+                if !core.is_serving()
+                    && let Some(session) = self.registry.take_if_idle(key)
+                {
+                    self.serve_connection(Some(key), session, Action::Close);
+                }
+                None
+            }
+        }
+    }
+
+    /// Registers the socket with the poller: once, edge-triggered, and for writing only from the
+    /// moment on in which that is needed.
+    fn watch(&self, key: ConnectionKey, session: &mut Session, writing: bool) -> io::Result<()> {
+        let watched = session.watched();
+        let interest = match (watched, writing) {
+            (Some(Interest::ReadWrite), _) | (Some(Interest::Read), false) => return Ok(()),
+            (_, true) => Interest::ReadWrite,
+            (_, false) => Interest::Read,
+        };
+        if let Some(fd) = session.transport().fd() {
+            match watched {
+                None => self.poller.add(fd, key.0, interest, Mode::Edge)?,
+                Some(_) => self.poller.modify(fd, key.0, interest, Mode::Edge)?,
+            }
+        }
+        session.set_watched(Some(interest));
+        Ok(())
+    }
+
+    /// Takes the socket out of the poller, before it closes.
+    fn forget(&self, session: &mut Session) {
+        if session.watched().is_some()
+            && let Some(fd) = session.transport().fd()
+        {
+            self.poller.delete(fd);
+        }
+        session.set_watched(None);
+    }
+
+    /// Closes the idle connections of a server that goes down. Those that have a handler are
+    /// queued: its `finish` runs on a thread of the pool, within the grace time.
+    pub(crate) fn close_idle_connections(&self, core: &Arc<Core>) {
+        let mut closing = Vec::new();
+        for (key, session) in self.registry.take_idle(core) {
+            self.dispatch(Some(key), session, Action::Close, &mut closing);
+        }
+        if !closing.is_empty() {
+            self.enqueue(closing);
+        }
+    }
+
+    /// Ends all connections of a server. Returns how many.
+    pub(crate) fn abort(&self, core: &Arc<Core>) -> usize {
+        let mut queued = self.scheduler.extract(|_, job| job.belongs_to(core));
+        queued.extend(self.ending.extract(|job| job.belongs_to(core)));
+        let parked = self.registry.take_parked(core);
+        let count = queued.len() + parked.len();
+        for (key, session) in parked {
+            self.drop_connection(Some(key), session);
+        }
+        queued.into_iter().for_each(|job| self.drop_job(job));
+        count + self.registry.abort_held(core, false)
+    }
+
+    pub(super) fn drop_job(&self, job: Job) {
+        if let Job::Connection { key, session, .. } = job {
+            self.drop_connection(key, session);
+        }
+    }
+
+    /// Ends a connection at once, without its handler's `finish`.
+    fn drop_connection(&self, key: Option<ConnectionKey>, mut session: Box<Session>) {
+        Session::abort(session.transport());
+        self.forget(&mut session);
+        // The handler's `drop` is the user's code, and may panic.
+        if catch_unwind(AssertUnwindSafe(|| drop(session))).is_err() {
+            log::error!("a handler panicked while it was dropped");
+        }
+        if let Some(key) = key {
+            self.registry.remove(key);
+        }
+    }
+}
+
+impl Job {
+    fn belongs_to(&self, core: &Arc<Core>) -> bool {
+        match self {
+            Job::Connection { session, .. } => Arc::ptr_eq(session.core(), core),
+            Job::Datagrams { .. } => false,
+        }
+    }
+}
+
+/// A connection cannot go on, for a reason of the system's: counts it, and tells the hook.
+fn report_failure(session: &Session, error: io::Error) {
+    let core = session.core();
+    core.stats.failed.fetch_add(1, Relaxed);
+    core.report(session.client_address(), &Error::from(error));
+}
+
+/// Gives the place of a connection that a thread holds back, even if the thread panics.
+struct SlotGuard<'a> {
+    pool: &'a Pool,
+    key: ConnectionKey,
+}
+
+impl Drop for SlotGuard<'_> {
+    fn drop(&mut self) {
+        self.pool.registry.remove(self.key);
+    }
+}

@@ -1,0 +1,72 @@
+//! What only has to end, for the pool's reserved thread.
+//!
+//! A connection whose deadline has passed, or whose server goes down, needs a thread for the last
+//! calls of its handler (`on_timeout`, `finish`). While every thread of the pool is stuck in a
+//! handler, that could take forever, and idle time-outs would have no effect. So the pool has one
+//! thread beyond `max_threads`, which serves nothing else. It sleeps until the supervisor finds
+//! that all others are stuck.
+
+use std::collections::VecDeque;
+
+use super::sync::{Condvar, Mutex};
+
+pub(super) struct EndingQueue<T> {
+    state: Mutex<EndingState<T>>,
+    wakeup: Condvar,
+}
+
+struct EndingState<T> {
+    jobs: VecDeque<T>,
+    closed: bool,
+}
+
+impl<T> EndingQueue<T> {
+    pub(super) fn new() -> EndingQueue<T> {
+        EndingQueue {
+            state: Mutex::new(EndingState {
+                jobs: VecDeque::new(),
+                closed: false,
+            }),
+            wakeup: Condvar::new(),
+        }
+    }
+
+    pub(super) fn push(&self, jobs: Vec<T>) {
+        if !jobs.is_empty() {
+            self.state.lock().jobs.extend(jobs);
+            self.wakeup.notify_one();
+        }
+    }
+
+    /// Waits for the next job. `None` when the pool is closed.
+    pub(super) fn next(&self) -> Option<T> {
+        let mut state = self.state.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
+            }
+            self.wakeup.wait(&mut state);
+        }
+    }
+
+    /// Takes out what is `wanted`.
+    pub(super) fn extract(&self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut state = self.state.lock();
+        let (extracted, kept): (VecDeque<T>, _) = std::mem::take(&mut state.jobs)
+            .into_iter()
+            .partition(|job| wanted(job));
+        state.jobs = kept;
+        extracted.into()
+    }
+
+    /// Has the reserved thread end. Returns what is still queued.
+    pub(super) fn close(&self) -> VecDeque<T> {
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.wakeup.notify_one();
+        std::mem::take(&mut state.jobs)
+    }
+}
