@@ -1,4 +1,4 @@
-//! What answers the requests of a connection: the files of a site, or the routes of somebody's own
+//! What answers the requests of a connection: the files of a site, or the routes of an author's own
 //! service.
 
 use std::any::Any;

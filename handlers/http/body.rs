@@ -61,7 +61,7 @@ impl Body {
         }
     }
 
-    /// Whether the rest is short enough to be dropped; of chunks, nobody knows before.
+    /// Whether the rest is short enough to be dropped. The length of chunks is not known before.
     pub(crate) fn may_be_dropped(&self) -> bool {
         self.taken <= DROPPED_BODY
             && !matches!(self.rest, Rest::Length(left) if left > DROPPED_BODY)

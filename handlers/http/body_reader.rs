@@ -108,7 +108,7 @@ impl<'a> BodyReader<'a> {
         self.gathered.len() as u64 > self.limit
     }
 
-    /// Whether another request can follow although nobody reads the rest: it is short, and on its
+    /// Whether another request can follow although the rest is not read: it is short, and on its
     /// way.
     pub(super) fn keeps_connection(&self) -> bool {
         let can_drop = self.source.as_ref().is_none_or(|(body, _)| {

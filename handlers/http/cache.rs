@@ -8,12 +8,12 @@ use parking_lot::RwLock;
 
 use super::entry::Entry;
 
-/// An entry is looked at again after so many milliseconds, so that a changed file is noticed within
-/// a second.
+/// Milliseconds after which an entry is checked again, so that a changed file is noticed within a
+/// second.
 const FRESH_MS: u64 = 500;
-/// Bytes cached, all entries together.
+/// Maximum size of all entries together, in bytes.
 const MAX_BYTES: usize = 16 << 20;
-/// Entries cached: those of large files hold a descriptor each.
+/// Maximum number of entries. An entry of a large file holds a descriptor.
 const MAX_ENTRIES: usize = 512;
 
 /// The bounded cache of a site's files.
@@ -60,7 +60,7 @@ impl Cache {
             return Some(entry);
         }
         let (path, trailing_slash) = cached.asked.clone();
-        drop(cache); // the look goes to the disk: nobody shall wait for it
+        drop(cache); // the check reads from the disk, so no other thread must wait for it
         if is_current(&path, trailing_slash, &entry) {
             return Some(entry);
         }
@@ -93,7 +93,7 @@ impl Cache {
         cache.entries.insert(request_path.into(), cached);
     }
 
-    /// Notes that an entry has grown by so many bytes, if it is cached.
+    /// Notes that an entry has grown by `bytes`, if it is cached.
     pub(crate) fn charge(&self, request_path: &[u8], entry: &Arc<Entry>, bytes: usize) {
         let mut cache = self.0.write();
         let Some(cached) = cache

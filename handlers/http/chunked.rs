@@ -47,9 +47,9 @@ pub struct Decoder {
 /// What a piece of input holds, from its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkedPart {
-    /// So many bytes are framing, to be passed over.
+    /// This number of bytes is framing, to be skipped.
     Framing(usize),
-    /// So many bytes are the body's.
+    /// This number of bytes is content.
     Data(usize),
     /// All input so far is taken, more must come.
     Partial,

@@ -15,11 +15,11 @@ use super::compress::compress;
 use super::entry::{Entry, Identity};
 use super::site::Site;
 
-/// What is shorter fits in a packet anyway.
+/// A shorter file fits in one packet anyway.
 const MIN_COMPRESSED_LENGTH: u64 = 1024;
-/// What is longer would hold its first client for too long.
+/// A longer file would delay its first client for too long.
 const MAX_COMPRESSED_LENGTH: u64 = 4 << 20;
-/// So many files are compressed at once: each takes some MiB meanwhile.
+/// Maximum number of files that are compressed at the same time; each takes some MiB meanwhile.
 const MAX_COMPRESSIONS: usize = 2;
 
 /// The coded forms of one file, in the order of [`Coding::ALL`].

@@ -3,7 +3,7 @@
 //! | state | what the connection waits for | next state |
 //! |---|---|---|
 //! | `Head` | the next request's head | any of the others; `Head` after a request without a body |
-//! | `Body` | a short body that nobody wants | `Head`, `Stream` |
+//! | `Body` | a short body that is dropped | `Head`, `Stream` |
 //! | `Gather` | a body that the application reads | `Head`, `Rest`, `Stream`, `Upgraded` |
 //! | `Receive` | a body that a receiver takes as it comes | `Head`, `Rest`, `Stream` |
 //! | `Delayed` | the time at which a refusal is sent | `Head`, `Rest` |
@@ -145,7 +145,7 @@ impl HttpHandler {
     fn step(&mut self, request: &mut StreamRequest) -> io::Result<Flow> {
         match std::mem::replace(&mut self.state, ConnectionState::Head) {
             ConnectionState::Head => {
-                // Nobody knows yet whose request is the next one.
+                // The user of the next request is not known yet.
                 self.permit = Permit::default();
                 self.take_head(request)
             }
@@ -360,7 +360,7 @@ impl StreamRequestHandler for HttpHandler {
                     | ConnectionState::Receive { head, .. } => Some(head),
                     _ => None,
                 };
-                // It may not get through; there is nobody left to tell.
+                // If this fails, the client is gone.
                 let _ = self.refuse(
                     request,
                     head.as_deref(),

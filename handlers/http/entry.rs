@@ -330,7 +330,7 @@ impl Read {
     }
 }
 
-/// The content, unless somebody changes the file meanwhile.
+/// The content; `None` if the file is changed meanwhile.
 fn read_whole(file: &File, identity: &Identity) -> io::Result<Option<Arc<[u8]>>> {
     let mut content = vec![0; identity.length as usize];
     match file.read_exact_at(&mut content, 0) {

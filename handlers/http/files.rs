@@ -257,8 +257,8 @@ impl Exchange<'_> {
         reply::error(self.wfile, self.frame, status, &fields, detail).map(Answer::Sent)
     }
 
-    /// A file cannot be read. The client gets 500: returned as an error, it would end the connection
-    /// without an answer.
+    /// A file cannot be read. The client gets 500: an error would end the connection without an
+    /// answer.
     fn unreadable(&mut self, entry: &Entry, error: &io::Error) -> io::Result<Answer> {
         log::error!("{}: {error}", entry.path.display());
         self.error(500, "", "The server cannot read this file.")
@@ -328,7 +328,7 @@ impl Exchange<'_> {
             // A range has a meaning for GET only (RFC 9110 §14.2).
             Outcome::Proceed { honour_range } => honour_range && self.head.method == Method::Get,
         };
-        // That a file of no text has other forms is known only once somebody has looked.
+        // Whether a file that is not text has other forms is known only after the first look.
         let varies_too = !entry.varies && entry.codings.is_any_beside();
         let more = if varies_too {
             Cow::Owned([more, VARY].concat())
@@ -359,7 +359,8 @@ impl Exchange<'_> {
             }
             Some(Ranges::Ignore) | None => Selection::Whole,
         };
-        // A HEAD's content is empty (RFC 9530, appendix B.2): its digest tells nobody anything.
+        // The content of an answer to HEAD is empty (RFC 9530, appendix B.2), so its digest is
+        // useless.
         let is_whole = matches!(selection, Selection::Whole) && !self.frame.head_only;
         match DigestPreference::of(self.head, is_whole) {
             Some(wish) => self.send_described(entry, &more, selection, wish),

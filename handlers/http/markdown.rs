@@ -1,4 +1,4 @@
-//! Markdown as a fragment of a page that is safe whoever wrote it.
+//! Markdown as a fragment of a page that is safe even if the author is not trusted.
 //!
 //! All that comes out is what the renderer writes for Markdown itself: raw HTML never passes, and
 //! where links lead is checked.

@@ -9,7 +9,7 @@ use std::vec;
 use super::entry::{Body, Entry};
 use super::message::{Produce, Produced};
 
-/// A piece has about so many bytes, however large the ranges are.
+/// Size of a piece, in bytes, however large the ranges are.
 const PIECE_SIZE: u64 = 64 * 1024;
 
 /// The body parts for the ranges of a file, made as they are sent.
@@ -105,7 +105,7 @@ fn end(boundary: &str) -> String {
     format!("\r\n--{boundary}--\r\n")
 }
 
-/// What nobody can guess: a file that holds it would forge a part.
+/// A boundary that cannot be guessed: a file that holds it could forge a part.
 fn boundary() -> String {
     let random = || RandomState::new().hash_one(0);
     format!("{:016x}{:016x}", random(), random())

@@ -27,7 +27,7 @@ pub enum TusFieldError {
     Checksum,
     /// `mtime` or `lastModified` is no date.
     Date,
-    /// Nobody here computes this digest.
+    /// The server does not compute this digest.
     Algorithm,
     /// A digest has another length.
     Length,

@@ -25,13 +25,12 @@ pub(super) fn tokens<'a>(head: &Head<'a>) -> impl Iterator<Item = &'a str> {
         .map(<[u8]>::trim_ascii);
     let tokens =
         pairs.filter_map(|pair| pair.strip_prefix(PARAMETER.as_bytes())?.strip_prefix(b"="));
-    // Each one costs a look into the accounts.
     tokens
         .filter_map(|token| std::str::from_utf8(token).ok())
         .take(MAX_TOKENS)
 }
 
-/// More links than this one at a time are open in no browser.
+/// Maximum number of tokens that are checked for one request, as each one reads the accounts.
 const MAX_TOKENS: usize = 4;
 
 #[cfg(test)]

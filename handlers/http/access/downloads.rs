@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 /// How long after its last request a download can go on.
 const MEMORY: Duration = Duration::from_secs(60 * 60);
-/// Downloads that are remembered at the same time.
+/// Maximum number of downloads that are remembered at the same time.
 const MAX_DOWNLOADS: usize = 4096;
 
 /// One client that fetches one file by one link.

@@ -39,8 +39,8 @@ use permit::Visitor;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Accounts")]
 pub struct AccessOptions {
-    /// Serve those whom `socketserver users` gave rights, and the links of `socketserver share`;
-    /// without it everybody may do all that the server does
+    /// Accounts file of `socketserver users` and `socketserver share`: only users and links with
+    /// rights are served [default: every client may do everything that the server offers]
     #[arg(long, value_name = "FILE", env = "SOCKETSERVER_ACCOUNTS")]
     pub accounts: Option<PathBuf>,
 }
@@ -231,7 +231,7 @@ fn say(status: u16, detail: &str, permit: Permit) -> Refused {
     Refused::at_once(refusal::page(status, detail), permit)
 }
 
-/// The file can't be read now: nobody is let in.
+/// The accounts file cannot be read now, so no request is let through.
 fn failed(error: &AccountsError) -> Refused {
     log::error!("{error}");
     say(

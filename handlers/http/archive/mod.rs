@@ -18,15 +18,16 @@ use super::disposition;
 use super::listing::entries::{Facts, Folder};
 use super::message::{Produce, Produced, Response};
 
-/// A piece of an archive has about so many bytes.
+/// Size of a piece of an archive, in bytes, roughly.
 const PIECE_SIZE: usize = 32 * 1024;
-/// Bytes that are read of a file at once.
+/// Bytes of a file that one call reads.
 const READ_SIZE: usize = 64 * 1024;
-/// What goes into one piece at most: what compresses well isn't to hold a thread for long.
+/// Bytes of content that go into one piece at most. Content that compresses well would otherwise
+/// hold a thread for long.
 const WORK_PER_TURN: usize = 1024 * 1024;
-/// What the root is called.
+/// The name of the root's archive.
 const ROOT: &[u8] = b"files";
-/// What an entry costs besides its content, in bytes of content.
+/// The work for an entry besides its content, counted in bytes of content.
 const ENTRY_WORK: usize = 16 * 1024;
 
 /// The format of an archive.

@@ -96,7 +96,7 @@ impl HttpHandler {
         }
     }
 
-    /// Drops what has come of a body that nobody wants; answers when all of it was there.
+    /// Drops what has come of an unwanted body; answers when all of it has come.
     pub(super) fn take_body(
         &mut self,
         request: &mut StreamRequest,
@@ -116,7 +116,7 @@ impl HttpHandler {
         }
     }
 
-    /// Lets the client send its body, or says at once that nobody wants it.
+    /// Lets the client send its body, or sends the refusal at once.
     pub(super) fn begin_receiving(
         &mut self,
         request: &mut StreamRequest,
@@ -138,8 +138,8 @@ impl HttpHandler {
                 Ok(Flow::Again)
             }
             (Ok(receiver), None) => self.answer_received(request, &head, None, receiver.finish()),
-            // Whoever waits for 100 (Continue) may send the body all the same: where the next
-            // request begins is not known.
+            // A client that waits for 100 (Continue) may send the body all the same, so where the
+            // next request begins is not known.
             (Err(response), Some(body)) if continue_due => {
                 self.answer_received(request, &head, Some((body, false)), response)
             }

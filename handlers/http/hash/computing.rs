@@ -7,9 +7,9 @@ use super::remembered::{DigestCache, DigestKey};
 use crate::common::digest::{Digests, Hasher};
 use crate::http::entry::{Body, Entry, Identity};
 
-/// Bytes of a slice: some milliseconds.
+/// Bytes that one turn reads, which takes some milliseconds.
 const BYTES_PER_TURN: u64 = 1024 * 1024;
-/// Bytes that are read at once.
+/// Bytes that one call reads.
 const READ_SIZE: u64 = 64 * 1024;
 
 /// How far the work is.

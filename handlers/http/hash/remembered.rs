@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::common::digest::Digests;
 use crate::http::entry::Identity;
 
-/// Files whose digests are kept.
+/// Maximum number of files whose digests are cached.
 const MAX_FILES: usize = 1000;
 
 /// What a digest belongs to.

@@ -30,11 +30,12 @@ use super::query::Query;
 use super::upload::page::Nonce;
 use crate::common::accounts::Rights;
 
-/// A folder of more entries is sent while it is looked at; one of fewer at once, with its length.
+/// Number of entries up to which a listing is made as a whole and sent with its length. The listing
+/// of a larger folder is sent while it is made.
 const MAX_ENTRIES_READ_AT_FIRST: usize = 1000;
-/// Entries that are read, or looked at, in one go: some milliseconds of a thread.
+/// Entries that one turn reads or examines, which takes some milliseconds.
 const IN_ONE_GO: usize = 5000;
-/// A piece of rows has at least so many bytes, if there are.
+/// Minimum size of a piece of rows, in bytes, except for the last one.
 const PIECE_SIZE: usize = 32 * 1024;
 
 /// How folders without an index page are answered.

@@ -51,7 +51,7 @@ impl FromStr for CommandLine {
     }
 }
 
-/// What a command is told, as JSON on its standard input.
+/// What a command reads, as JSON, from its standard input.
 #[derive(Serialize)]
 struct Notification<'a> {
     /// Where the file is.

@@ -61,7 +61,7 @@ impl Guard {
     }
 
     /// # Errors
-    /// 412: what stands at the path isn't what the request expects.
+    /// 412: the file at the path does not meet the request's conditions.
     pub(super) fn check(&self, root: &Dir, path: &[u8]) -> Result<(), Response> {
         let conditions = Conditions {
             if_match: self.if_match.as_deref(),

@@ -49,39 +49,39 @@ use tus::Verb;
 
 /// The methods of a site into which files are stored.
 const ALLOW: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE, MKCOL, MOVE";
-/// A sender who never pauses is listened to for so long, before others get their turn.
+/// How long one turn reads from a sender that never pauses, before other connections are served.
 const RECEIVE_TIME_PER_TURN: Duration = Duration::from_millis(100);
 
 /// What clients may change.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Uploads")]
 pub struct UploadOptions {
-    /// Let everybody who can connect store, replace, move and remove files; with --accounts, those
-    /// who have the right
+    /// Let every client store, replace, move and remove files; with --accounts, only users who have
+    /// the right
     #[arg(long)]
     pub upload: bool,
-    /// What happens to a file whose name is taken [default: PUT and MOVE replace it, forms are
-    /// refused]
+    /// What to do with a file whose name exists [default: PUT and MOVE replace the old file, forms
+    /// are refused]
     #[arg(long, value_enum, value_name = "POLICY", requires = "upload")]
     pub on_duplicate: Option<OnDuplicate>,
-    /// The largest file that is taken
+    /// Maximum size of an uploaded file [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "upload")]
     pub max_size: Option<u64>,
-    /// What the folder may hold in all
+    /// Maximum size of all files in the folder together [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "upload")]
     pub quota: Option<u64>,
-    /// How long an upload that was cut can be resumed
+    /// How long an interrupted upload can be resumed
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
     #[arg(requires = "upload")]
     pub partial_expiry: Duration,
-    /// Answer before a file is on the disk: faster, but a power cut may lose it
+    /// Answer before the file is on the disk: faster, but a power failure may lose it
     #[arg(long, requires = "upload")]
     pub no_fsync: bool,
-    /// Run this command for each file that was stored, one after the other; it is told of the file
-    /// on its standard input, in JSON. The words are split as a shell does; no shell runs them
+    /// Command to run for each stored file, one at a time. It reads a description of the file as
+    /// JSON from its standard input. Words are split as in a shell, but no shell runs them
     #[arg(long, value_name = "COMMAND", requires = "upload")]
     pub after_upload: Option<CommandLine>,
-    /// A command of --after-upload that runs for longer is killed
+    /// Maximum run time of a command of --after-upload; then it is killed
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     #[arg(requires = "after_upload")]
     pub after_upload_timeout: Duration,

@@ -47,13 +47,13 @@ impl FormError {
 /// What a form begins with, as far as it has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FormEvent {
-    /// So many bytes mean nothing.
+    /// This number of bytes has no meaning.
     Framing(usize),
-    /// So many bytes are the head of this part.
+    /// This number of bytes is the head of this part.
     Head(usize, Part),
-    /// So many bytes are the part's content.
+    /// This number of bytes is content of the part.
     Data(usize),
-    /// The part is over; so many bytes part it from the next.
+    /// The part ends; this number of bytes separates it from the next.
     End(usize),
     /// More must come.
     Partial,

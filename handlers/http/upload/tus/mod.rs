@@ -29,7 +29,7 @@ const EXPOSED: &str = "Content-Location, Location, Tus-Checksum-Algorithm, Tus-E
                        Tus-Max-Size, Tus-Resumable, \
     Tus-Version, Upload-Expires, Upload-Length, Upload-Metadata, Upload-Offset";
 
-/// Whoever takes a body, or the answer of who refuses it.
+/// The receiver of a body, or the refusal of the request.
 type Begun = Result<Box<dyn Receiver>, Response>;
 type Begin = fn(&Arc<Shared>, &Head<'_>, Sender) -> Begun;
 

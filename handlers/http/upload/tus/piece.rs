@@ -107,7 +107,7 @@ impl UploadChunk {
         }
     }
 
-    /// Refuses the piece; an upload whose address nobody was told goes with it.
+    /// Refuses the chunk. An upload whose address no client knows yet is removed with it.
     fn give_up(self, refused: Response) -> Response {
         if self.created.is_some()
             && let Err(error) = self.partial.discard()

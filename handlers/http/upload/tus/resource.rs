@@ -44,7 +44,7 @@ pub(super) fn find(shared: &Shared, head: &Head<'_>) -> Result<(String, Register
         .registered(id)
         .map_err(|error| of_system(&error))?
         .ok_or_else(none)?;
-    // Whoever may write into one folder may not, by that, write into another.
+    // The right to write into one folder does not include another folder.
     let rest = registered.intent.name.as_str().strip_prefix(folder);
     if !rest.is_some_and(|rest| folder.is_empty() || rest.starts_with('/')) {
         return Err(none());
