@@ -93,6 +93,9 @@
 //! | `self.request[1]`, `socket` | [`DatagramRequest::reply`], [`DatagramRequest::replier`] | answers from the right address |
 //! | `wfile` (of a datagram) | [`DatagramRequest::wfile`] | an empty one sends nothing |
 
+#[cfg(not(unix))]
+compile_error!("socketserver needs a Unix system, such as Linux, macOS or FreeBSD");
+
 mod address;
 mod bind;
 mod buffer;
@@ -132,7 +135,7 @@ pub use process::{
 };
 pub use request::{DatagramRequest, Replier, StreamRequest};
 pub use server::{Builder, Server, TcpServer, UdpServer, UnixDatagramServer, UnixStreamServer};
-pub use signals::{reload_on_hangup, shutdown_on_ctrl_c};
+pub use signals::{reload_on_hangup, reset_inherited_signals, shutdown_on_ctrl_c};
 pub use stats::{Histogram, StatsSnapshot};
 pub use tls::Tls;
 pub use trace::{Trace, Traffic};

@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 
 use cap_std::fs::Dir;
-use rustix::fs::{RenameFlags, renameat, renameat_with};
+use rustix::fs::renameat;
 use rustix::io::Errno;
 
 use super::destination::{self, DestinationError};
@@ -17,6 +17,7 @@ use super::guard::{self, Guard};
 use super::refusal::{of_system, say};
 use super::{ALLOW, DestinationPath, Shared};
 use crate::common::accounts::Rights;
+use crate::common::rename::rename_new;
 use crate::common::store::OnDuplicate;
 use crate::http::access::Permit;
 use crate::http::head::{Framing, Head};
@@ -148,7 +149,7 @@ fn rename(
     })?;
     // Not every file system knows the flag; then somebody may take the name between the look and
     // the move.
-    let moved = match renameat_with(&from_folder, from, &to_folder, to, RenameFlags::NOREPLACE) {
+    let moved = match rename_new(&from_folder, from, &to_folder, to) {
         Err(Errno::INVAL | Errno::NOSYS) if to_folder.symlink_metadata(to).is_ok() => {
             Err(Errno::EXIST)
         }
