@@ -205,7 +205,7 @@ fn kind_of(file_type: FileType) -> Option<Kind> {
     }
 }
 
-/// Reads a folder's names, so many at a time.
+/// Reads a folder's names, some at a time.
 #[derive(Debug)]
 pub(crate) struct Reader {
     entries: rustix::fs::Dir,
@@ -225,7 +225,7 @@ impl Reader {
         })
     }
 
-    /// Adds at most so many names. Returns whether these were the last.
+    /// Adds at most `most` names. Returns whether these were the last.
     ///
     /// # Errors
     /// The directory can't be read further.
