@@ -12,6 +12,7 @@ mod every_service;
 mod exec;
 mod exec_killed;
 mod exec_processes;
+mod frozen;
 mod honoured;
 mod http_access_log;
 mod http_after_upload;
