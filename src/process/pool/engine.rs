@@ -172,6 +172,9 @@ impl Pool {
             task = match task {
                 WorkerTask::Work(job) => {
                     let usage = meter.measure(&self.clock, || self.serve(job));
+                    for job in self.ending.take_back() {
+                        self.scheduler.requeue(job);
+                    }
                     self.scheduler.next_task(me, usage)
                 }
                 WorkerTask::Lead { without_waiting } => {
