@@ -4,6 +4,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::{
     Builder, Server, ServerTimes, Service, TcpServer, UdpServer, UnixDatagramServer,
     UnixStreamServer,
@@ -186,7 +188,7 @@ impl Builder {
         Ok(Server {
             core: self.core()?,
             process: self.process,
-            engine: None,
+            engine: Mutex::new(None),
             service,
             sources: Vec::new(),
             addresses: Vec::new(),

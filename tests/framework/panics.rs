@@ -79,7 +79,7 @@ struct Echo {
 impl StreamRequestHandler for Echo {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         let bytes = request.rfile.take_all();
-        std::io::Write::write_all(&mut request.wfile, &bytes)?;
+        std::io::Write::write_all(&mut request.wfile, bytes)?;
         Ok(Next::Close)
     }
 }

@@ -46,7 +46,7 @@ fn what_is_in_flight_at_the_end_of_the_grace_is_cut_and_told() {
     server.exchange(b"GET / HTTP/1.0\r\n\r\n");
     server.signal("TERM");
     server.wait_for_log("waiting for");
-    server.wait_for_log("cutting");
+    server.wait_for_log("aborting");
     let (code, _) = server.wait();
     assert_eq!(code, Some(1));
 }
