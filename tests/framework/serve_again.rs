@@ -163,6 +163,24 @@ fn dropping_a_server_waits_for_the_requests_in_flight() {
 }
 
 #[test]
+fn dropping_a_server_does_not_wait_for_the_requests_of_another() {
+    let pool = ThreadingMixIn::new();
+    let threads = ThreadPerRequest::new();
+    for [first, second] in [
+        [echo(pool.clone()), echo(pool)],
+        [echo(threads.clone()), echo(threads)],
+    ] {
+        let second = Running::start(second);
+        let mut client = second.connect();
+        client.say(b"hello\n").hear(b"hello\n");
+        let first = Running::start(first);
+        first.connect().say(b"hello\n").hear(b"hello\n");
+        first.stop();
+        client.say(b"goes on\n").hear(b"goes on\n");
+    }
+}
+
+#[test]
 fn dropping_a_server_aborts_what_outlasts_the_grace_time() {
     let gate = Gate::default();
     let settings = Builder::new().grace(A_MOMENT);
