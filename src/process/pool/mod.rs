@@ -120,7 +120,7 @@ impl ProcessRequest for ThreadingMixIn {
                     session.client_address()
                 ),
             },
-            RequestKind::Datagram { request, job } => job.handle(request),
+            datagram @ RequestKind::Datagram { .. } => Request(datagram).run(),
         }
     }
 
