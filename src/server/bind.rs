@@ -19,12 +19,16 @@ use crate::hooks::DefaultHooks;
 use crate::request::DatagramRequest;
 use crate::session::StreamService;
 
-/// The servers.
+/// Binding.
 impl Builder {
     /// A server of connections to `address`, TCP or Unix.
     ///
     /// # Errors
-    /// [`Error::Bind`] if the address can't be had.
+    /// [`Error::Bind`] if the address can't be had; [`Error::Unsupported`] for
+    /// [`max_per_address`](Builder::max_per_address) together with
+    /// [`proxy_protocol`](Builder::proxy_protocol) and a
+    /// [`ForkingMixIn`](crate::ForkingMixIn), which can't count these clients. All ways to make a
+    /// stream server have this error.
     pub fn bind<H: StreamRequestHandler>(
         self,
         address: &Address,
