@@ -197,6 +197,29 @@ fn dropping_a_server_aborts_what_outlasts_the_grace_time() {
 }
 
 #[test]
+fn what_waits_for_a_thread_at_the_end_of_the_grace_time_never_runs() {
+    let gate = Gate::default();
+    let pool = ThreadingMixIn::new().threads(1).max_threads(1);
+    let settings = Builder::new().process(pool).grace(A_MOMENT);
+    let mut server = Running::start(gated(settings, &gate));
+    let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.say(b"x");
+    }
+    gate.wait_entered(1);
+    eventually("two wait for the thread", || server.stats().open == 3);
+    server.handle.shutdown();
+    server.join();
+    assert_eq!(server.stats().aborted, 3);
+    gate.open(3);
+    eventually("all have ended", || server.stats().open == 0);
+    for client in &mut clients {
+        assert_eq!(client.hear_end(), b"");
+    }
+    assert_eq!(gate.entered(), 1);
+}
+
+#[test]
 fn the_idle_connections_of_handle_request_end_with_a_shutdown_or_with_the_server() {
     for is_shut_down in [true, false] {
         for process in [
