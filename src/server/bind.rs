@@ -4,6 +4,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::{
     Builder, Server, ServerTimes, Service, TcpServer, UdpServer, UnixDatagramServer,
     UnixStreamServer,
@@ -17,12 +19,16 @@ use crate::hooks::DefaultHooks;
 use crate::request::DatagramRequest;
 use crate::session::StreamService;
 
-/// The servers.
+/// Binding.
 impl Builder {
     /// A server of connections to `address`, TCP or Unix.
     ///
     /// # Errors
-    /// [`Error::Bind`] if the address can't be had.
+    /// [`Error::Bind`] if the address can't be had; [`Error::Unsupported`] for
+    /// [`max_per_address`](Builder::max_per_address) together with
+    /// [`proxy_protocol`](Builder::proxy_protocol) and a
+    /// [`ForkingMixIn`](crate::ForkingMixIn), which can't count these clients. All ways to make a
+    /// stream server have this error.
     pub fn bind<H: StreamRequestHandler>(
         self,
         address: &Address,
@@ -186,7 +192,7 @@ impl Builder {
         Ok(Server {
             core: self.core()?,
             process: self.process,
-            engine: None,
+            engine: Mutex::new(None),
             service,
             sources: Vec::new(),
             addresses: Vec::new(),

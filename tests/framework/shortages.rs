@@ -158,7 +158,7 @@ fn a_server_that_gets_some_threads_but_not_all_leaves_none_behind() {
             setrlimit(Resource::Nproc, few).unwrap();
             let pool = ThreadingMixIn::new().threads(8);
             let settings = Builder::new().process(pool);
-            let mut server = settings.tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
+            let server = settings.tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
             let started = server.server_activate();
             setrlimit(Resource::Nproc, enough.clone()).unwrap();
             drop(server);
