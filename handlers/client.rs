@@ -11,6 +11,7 @@ pub(crate) mod output;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -106,6 +107,7 @@ impl ClientOptions {
 pub struct Connection {
     kind: Kind,
     trace: bool,
+    timeout: Duration,
 }
 
 enum Kind {
@@ -152,6 +154,7 @@ impl Connection {
                     return Ok(Connection {
                         kind: Kind::Tcp(stream),
                         trace,
+                        timeout: options.timeout,
                     });
                 }
                 let name = ServerName::try_from(host.clone()).map_err(|error| failed(&error))?;
@@ -165,7 +168,16 @@ impl Connection {
                 )));
             }
         };
-        Ok(Connection { kind, trace })
+        Ok(Connection {
+            kind,
+            trace,
+            timeout: options.timeout,
+        })
+    }
+
+    /// How long to wait for the server, at each step.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Tells the server that no more will come.
@@ -348,11 +360,24 @@ impl Write for Connection {
 /// A socket's time-out shows as `WouldBlock`, which says nothing to a user.
 fn timed_out<T>(result: io::Result<T>) -> io::Result<T> {
     result.map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => {
-            io::Error::new(io::ErrorKind::TimedOut, "the server doesn't answer")
-        }
+        io::ErrorKind::WouldBlock => no_answer(),
         _ => error,
     })
+}
+
+/// The time-out is over.
+fn no_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the server doesn't answer")
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.kind {
+            Kind::Tcp(stream) => stream.as_fd(),
+            Kind::Unix(stream) => stream.as_fd(),
+            Kind::Tls(stream) => stream.sock.as_fd(),
+        }
+    }
 }
 
 impl fmt::Debug for Connection {

@@ -14,11 +14,12 @@ pub mod time;
 pub mod transfer;
 pub mod upload;
 
+use cli::{Ignored, Profile};
 use client::Talk;
-use service::{Failure, Service};
+use service::{Failure, Service, Unsupported};
 
-/// The list of services: what stands here has a subcommand, its help, `make run-NAME`, and the
-/// tests that every service must pass.
+/// The list of services. Each entry gets a subcommand, its help, `make run-NAME`, and the tests that
+/// every service must pass.
 macro_rules! services {
     ($($(#[$about:meta])* $name:ident($service:ty $(, client: $client_about:literal $client:ty)?),)*) => {
         /// Every service, with the options it was given.
@@ -31,9 +32,23 @@ macro_rules! services {
             /// The services' names, in the order of the list.
             pub const NAMES: &'static [&'static str] = &[$(<$service as Service>::NAME),*];
 
-            pub(crate) fn run(self) -> Result<u8, Failure> {
+            /// For each service, in the order of the list, the options of every server that it
+            /// never honours, and the defaults that are its own.
+            pub(crate) fn profiles() -> Vec<Profile> {
+                vec![$(Profile::of::<$service>()),*]
+            }
+
+            /// The options that the service, with those that it was given, cannot honour.
+            pub(crate) fn unsupported(&self) -> Vec<Unsupported> {
                 match self {
-                    $(Services::$name(arguments) => cli::serve::<$service>(*arguments),)*
+                    $(Services::$name(arguments) => cli::unsupported(arguments),)*
+                }
+            }
+
+            /// Runs the service. The variables are ignored, and the log says so.
+            pub(crate) fn run(self, ignored: Vec<Ignored>) -> Result<u8, Failure> {
+                match self {
+                    $(Services::$name(arguments) => cli::serve::<$service>(*arguments, &ignored),)*
                 }
             }
         }
@@ -60,19 +75,19 @@ macro_rules! services {
 services! {
     /// Serve the files below a directory by HTTP
     Http(http::Http),
-    /// Return what is sent
-    Echo(echo::Echo, client: "Send lines to a server that returns them" echo::client::EchoClient),
-    /// Answer datagrams, with a network as bad as you like
-    Ping(ping::Ping, client: "Measure round trips" ping::client::PingClient),
+    /// Return every byte that is sent
+    Echo(echo::Echo, client: "Send lines to an echo server and print what it returns" echo::client::EchoClient),
+    /// Answer datagrams, over a simulated lossy network
+    Ping(ping::Ping, client: "Measure round-trip times" ping::client::PingClient),
     /// Send one file as JSON
-    Transfer(transfer::Transfer, client: "Fetch the file that a server sends" transfer::client::TransferClient),
-    /// Tell the time
+    Transfer(transfer::Transfer, client: "Receive the file that a server sends" transfer::client::TransferClient),
+    /// Send the current time
     Time(time::Time, client: "Ask a server for the time" time::client::TimeClient),
-    /// Prove who you are, then echo
-    Auth(auth::Auth, client: "Prove who you are to a server, and send lines to it" auth::client::AuthClient),
-    /// Run commands for clients that prove who they are
+    /// Authenticate clients with a shared key, then echo
+    Auth(auth::Auth, client: "Authenticate with a shared key, then send lines to an auth server" auth::client::AuthClient),
+    /// Run commands for authenticated clients
     Exec(exec::Exec, client: "Run a command on a server" exec::client::ExecClient),
-    /// Take files, whole and verified
+    /// Receive files, complete and verified
     Upload(upload::Upload, client: "Send files and folders" upload::client::UploadClient),
 }
 

@@ -103,6 +103,16 @@ pub trait Service: clap::Args + fmt::Debug + 'static {
     /// Whether its handlers are called with TLS for clients in the clear too, to tell them so in
     /// the words of their protocol.
     const PLAINTEXT: bool = false;
+    /// Whether it only ever serves datagrams.
+    const DATAGRAMS: bool = false;
+    /// Whether it writes an access log.
+    const ACCESS_LOG: bool = false;
+
+    /// The options, every server's or its own, that it cannot honour together with its other
+    /// options.
+    fn unsupported(&self) -> Vec<Unsupported> {
+        Vec::new()
+    }
 
     /// Opens what the options name, once, before anything is bound.
     ///
@@ -110,6 +120,37 @@ pub trait Service: clap::Args + fmt::Debug + 'static {
     /// What the options name can't be used: exit code 2.
     fn open(self, context: &Context) -> Result<Served, Failure>;
 }
+
+/// Options that a service cannot honour. Given on the command line they are an error; their
+/// variables are ignored with a warning.
+#[derive(Clone, Copy, Debug)]
+pub struct Unsupported {
+    /// The names of the options' fields.
+    pub options: &'static [&'static str],
+    /// Why: what follows "--option does not apply: ".
+    pub reason: &'static str,
+}
+
+/// What datagrams do without: everything that concerns connections.
+pub const FOR_CONNECTIONS: Unsupported = Unsupported {
+    options: &[
+        "proxy_protocol",
+        "tls_cert",
+        "tls_key",
+        "tls_self_signed",
+        "auth_key_file",
+        "auth_digest",
+        "max_connections",
+        "max_per_ip",
+        "backlog",
+        "idle_timeout",
+        "head_timeout",
+        "read_timeout",
+        "write_timeout",
+        "min_rate",
+    ],
+    reason: "datagrams have no connection",
+};
 
 /// Makes the handler of each connection.
 pub type StreamClass = Box<dyn Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync>;
@@ -131,14 +172,25 @@ pub enum Served {
 }
 
 impl Served {
-    /// Connections, served by such handlers; one that is refused is closed without a word.
+    /// Connections, served by such handlers; one that is refused gets a line of text.
     pub fn stream(
         class: impl Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync + 'static,
     ) -> Served {
         Served::Stream {
             class: Box::new(class),
-            refusal: |_| None,
+            refusal: |why| Some(refusal_line(why).as_bytes()),
         }
+    }
+}
+
+/// Why a connection is refused, in a line: what services of text send. It is shorter than the
+/// challenge of `--auth-key-file`, so that a client that waits for that does not take it for one.
+pub fn refusal_line(why: Refusal) -> &'static str {
+    match why {
+        Refusal::MaxConnections => "busy: too many connections\n",
+        Refusal::MaxPerAddress => "busy: too many from you\n",
+        Refusal::Denied => "denied\n",
+        _ => "busy: overloaded\n",
     }
 }
 

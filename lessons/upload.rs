@@ -46,8 +46,13 @@ impl Upload {
         let whole = *left == 0;
         if whole {
             // Only now does the file get its name: nobody ever sees half of it.
-            fs::rename(path.with_extension("part"), path)?;
-            request.wfile.write_all(b"\x10\0\0\0{\"status\": \"ok\"}")?;
+            fs::rename(path.with_extension("part"), &*path)?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let answer = serde_json::json!({"status": "ok", "file_name": name}).to_string();
+            request
+                .wfile
+                .write_all(&(answer.len() as u32).to_le_bytes())?;
+            request.wfile.write_all(answer.as_bytes())?;
             self.0 = None;
         }
         Ok(whole)

@@ -105,6 +105,7 @@ mod error;
 mod handle;
 mod handler;
 mod hooks;
+mod inherited;
 mod pace;
 mod poller;
 mod process;
@@ -130,6 +131,7 @@ pub use error::{Error, Refusal, Result, Timeout};
 pub use handle::{InFlight, ServerHandle};
 pub use handler::{DatagramRequestHandler, Next, RequestHandlerClass, StreamRequestHandler, Wait};
 pub use hooks::{DefaultHooks, ServerHooks};
+pub use inherited::{close_inherited_on_exec, inherited_descriptor};
 pub use process::{
     Accepting, ForkingMixIn, ProcessRequest, Request, Synchronous, ThreadPerRequest, ThreadingMixIn,
 };

@@ -19,12 +19,12 @@ impl Client for AuthClient {
         let mut server = Connection::open(address, options)?;
         // A server that doesn't know the key closes without a word; who sends nothing would never
         // learn of it.
-        let nothing_to_send =
-            !io::stdin().is_terminal() && io::stdin().lock().fill_buf().is_ok_and(<[u8]>::is_empty);
+        let piped = !io::stdin().is_terminal();
+        let nothing_to_send = piped && io::stdin().lock().fill_buf().is_ok_and(<[u8]>::is_empty);
         let talked = if nothing_to_send {
             probe(&mut server).map_err(Failure::run)
         } else {
-            converse(&mut server)
+            converse(&mut server, piped)
         };
         talked.map_err(|failure| Failure {
             message: failure.message + "; is the key right?",

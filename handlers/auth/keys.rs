@@ -168,10 +168,10 @@ impl Keys {
     /// Reads a server's challenge, and answers it with the first key.
     ///
     /// # Errors
-    /// Those of the connection; `UnexpectedEof` if the server sends less than a challenge.
+    /// Those of the connection; `UnexpectedEof` if the server sends less than a challenge, with the
+    /// line that it sent instead.
     pub fn prove(&self, server: &mut (impl Read + Write)) -> io::Result<()> {
-        let mut challenge = [0; CHALLENGE];
-        server.read_exact(&mut challenge)?;
+        let challenge = read_challenge(server)?;
         if let Some(key) = self.list().first() {
             server.write_all(&self.digest.answer(key, &challenge))?;
         }
@@ -193,6 +193,27 @@ impl Keys {
     pub fn replace(&self, list: Vec<Key>) {
         *self.list.write() = list.into();
     }
+}
+
+fn read_challenge(server: &mut impl Read) -> io::Result<[u8; CHALLENGE]> {
+    let mut challenge = [0; CHALLENGE];
+    let mut length = 0;
+    while length < CHALLENGE {
+        match server.read(&mut challenge[length..]) {
+            Ok(0) => {
+                let line = String::from_utf8_lossy(&challenge[..length]);
+                let reason = match line.trim_end() {
+                    "" => "the server closed the connection".to_owned(),
+                    line => format!("the server says {line:?}"),
+                };
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
+            }
+            Ok(count) => length += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(challenge)
 }
 
 fn read(path: &Path) -> Result<Vec<Key>, Error> {

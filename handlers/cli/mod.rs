@@ -1,10 +1,12 @@
 //! The command line.
 
+mod honoured;
 mod logging;
 mod options;
 mod run;
 mod self_signed;
 mod share;
+mod start;
 mod table;
 mod users;
 mod values;
@@ -14,13 +16,15 @@ use std::io::{self, Write};
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::common::command::supervisor::{self, VERB};
 use crate::service::Failure;
 use crate::{Clients, Services};
+pub(crate) use honoured::{Ignored, Profile, unsupported};
 pub use options::{Serve, ServerOptions};
 pub(crate) use run::serve;
-pub(crate) use values::{duration, patience, size};
+pub(crate) use values::{duration, patience, size, time_limit};
 
 const EXAMPLES: &str = "Examples:
   socketserver serve http                        the files below ./www on http://127.0.0.1:8000/
@@ -70,8 +74,16 @@ enum Command {
 fn command() -> clap::Command {
     let with_short_names =
         |verb: clap::Command| verb.mut_subcommand("auth", crate::auth::with_short_names);
+    let serve = |serve: clap::Command| {
+        let profiles = Services::profiles();
+        profiles
+            .iter()
+            .fold(with_short_names(serve), |serve, profile| {
+                profile.apply(serve)
+            })
+    };
     Arguments::command()
-        .mut_subcommand("serve", with_short_names)
+        .mut_subcommand("serve", serve)
         .mut_subcommand("client", with_short_names)
 }
 
@@ -80,9 +92,17 @@ fn command() -> clap::Command {
 /// # Errors
 /// What is to be said in one line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
-    let parsed = without_empty_variables(command()).try_get_matches_from(arguments);
-    match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
-        Ok(Arguments { command }) => command.run(),
+    start::clean_up()?;
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.get(1).is_some_and(|verb| verb == VERB) {
+        return Ok(supervisor::supervise(&arguments[2..]));
+    }
+    match parse(without_empty_variables(command()), &arguments) {
+        Ok((Command::Serve { .. }, _)) if start::is_first_process() => {
+            start::run_as_first_process(&arguments)
+        }
+        Ok((Command::Serve { service }, matches)) => serve_with(*service, &matches, &arguments),
+        Ok((command, _)) => command.run(),
         Err(error)
             if matches!(
                 error.kind(),
@@ -91,6 +111,50 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure
         {
             print(error.render().to_string().as_bytes())
         }
+        Err(error) => Err(Failure::usage(in_one_line(&error))),
+    }
+}
+
+fn parse(
+    command: clap::Command,
+    arguments: &[OsString],
+) -> Result<(Command, ArgMatches), clap::Error> {
+    let matches = command.try_get_matches_from(arguments)?;
+    let Arguments { command } = Arguments::from_arg_matches(&matches)?;
+    Ok((command, matches))
+}
+
+/// Runs a service, unless it was given an option that it cannot honour. If the environment holds
+/// the variable of such an option, the arguments are read again without it.
+fn serve_with(
+    service: Services,
+    matches: &ArgMatches,
+    arguments: &[OsString],
+) -> Result<u8, Failure> {
+    let path = matches
+        .subcommand()
+        .and_then(|(_, serve)| serve.subcommand());
+    let Some((name, matches)) = path else {
+        return service.run(Vec::new());
+    };
+    let unsupported = service.unsupported();
+    let definition = command();
+    let below = |command: &clap::Command, name: &str| command.find_subcommand(name).cloned();
+    let ignored = match below(&definition, "serve").and_then(|serve| below(&serve, name)) {
+        Some(definition) => honoured::check(&definition, matches, &unsupported)?,
+        None => Vec::new(),
+    };
+    if ignored.is_empty() {
+        return service.run(ignored);
+    }
+    let definition = without_empty_variables(definition).mut_subcommand("serve", |serve| {
+        serve.mut_subcommand(name, |service| {
+            honoured::without_variables(service, &unsupported)
+        })
+    });
+    match parse(definition, arguments) {
+        Ok((Command::Serve { service }, _)) => service.run(ignored),
+        Ok((command, _)) => command.run(),
         Err(error) => Err(Failure::usage(in_one_line(&error))),
     }
 }
@@ -109,7 +173,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 impl Command {
     fn run(self) -> Result<u8, Failure> {
         match self {
-            Command::Serve { service } => service.run(),
+            Command::Serve { service } => service.run(Vec::new()),
             Command::Client { service } => service.run(),
             Command::Users(command) => command.run(),
             Command::Share(command) => command.run(),

@@ -6,12 +6,18 @@
 
 use std::path::PathBuf;
 
-use super::values::{Addresses, TimeOut, addresses, at_least_one, duration, size, time_out};
+use super::values::{
+    Addresses, TimeOut, addresses, at_least_one, rate, shown, time_limit, time_out,
+};
 use crate::auth::keys::KeyOptions;
 use crate::service::Service;
 use clap::{Args, ValueEnum};
+use socketserver::{Limits, Timeouts};
 
-/// A service with its own options and everybody's.
+const LIMITS: &str = "Limits";
+const DEADLINES: &str = "Deadlines (500ms, 30s, 2m; off)";
+
+/// A service with its own options and every server's.
 #[derive(Debug, Args)]
 pub struct Serve<S: Service> {
     #[command(flatten)]
@@ -20,7 +26,7 @@ pub struct Serve<S: Service> {
     pub(crate) server: ServerOptions,
 }
 
-/// How requests are processed.
+/// The concurrency model: how requests are processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Model {
     /// A pool of threads; idle connections hold none
@@ -33,13 +39,20 @@ pub enum Model {
     Sequential,
 }
 
-/// The options that every server has; each can be given as a variable too.
+/// The options that every server has; each can be given as a variable too. The default address and
+/// the default idle time-out are each service's own, and added to the help from its constants.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Addresses")]
 pub struct ServerOptions {
-    /// Where to listen: HOST:PORT, :PORT (every interface), [IPV6]:PORT or unix:PATH; may be
-    /// repeated [default: 127.0.0.1 and the service's port]
-    #[arg(long, value_name = "ADDRESS", env = "SOCKETSERVER_BIND", value_parser = addresses, verbatim_doc_comment)]
+    /// Address to listen on: HOST:PORT, :PORT (every interface), [IPV6]:PORT or unix:PATH; may be
+    /// repeated
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "SOCKETSERVER_BIND",
+        value_parser = addresses,
+        verbatim_doc_comment
+    )]
     pub bind: Vec<Addresses>,
     /// Serve only these networks (CIDR, or @FILE with one a line); may be repeated
     #[arg(
@@ -57,7 +70,7 @@ pub struct ServerOptions {
         value_delimiter = ','
     )]
     pub deny: Vec<String>,
-    /// From these peers, and only from them, expect a PROXY header, v1 or v2; may be repeated
+    /// Require a PROXY header (v1 or v2) from these peers, and from no others; may be repeated
     #[arg(
         long,
         value_name = "CIDR",
@@ -65,7 +78,7 @@ pub struct ServerOptions {
         value_delimiter = ','
     )]
     pub proxy_protocol: Vec<String>,
-    /// Encrypt: the certificate chain, PEM
+    /// Certificate chain for TLS, PEM
     #[arg(
         long,
         value_name = "FILE",
@@ -73,7 +86,7 @@ pub struct ServerOptions {
         requires = "tls_key"
     )]
     pub tls_cert: Option<PathBuf>,
-    /// Encrypt: the certificate's key, PEM
+    /// Private key of the certificate, PEM
     #[arg(
         long,
         value_name = "FILE",
@@ -81,76 +94,147 @@ pub struct ServerOptions {
         requires = "tls_cert"
     )]
     pub tls_key: Option<PathBuf>,
-    /// Encrypt with a certificate of your own making, for development: made once, and used again
-    #[arg(long, env = "SOCKETSERVER_TLS_SELF_SIGNED", conflicts_with_all = ["tls_cert", "tls_key"])]
+    /// Use TLS with a self-signed certificate, for development: generated once, then reused
+    #[arg(
+        long,
+        env = "SOCKETSERVER_TLS_SELF_SIGNED",
+        conflicts_with_all = ["tls_cert", "tls_key"]
+    )]
     pub tls_self_signed: bool,
 
     /// Who is served: those who hold a key.
     #[command(flatten)]
     pub keys: KeyOptions,
 
-    /// How requests are processed
+    /// Concurrency model
     #[arg(
         long,
         value_enum,
         default_value = "pool",
         env = "SOCKETSERVER_MODEL",
-        help_heading = "Limits"
+        help_heading = LIMITS
     )]
     pub model: Model,
-    /// Threads that stay in the pool [default: 2 for each core, at least 4]
-    #[arg(long, value_name = "N", env = "SOCKETSERVER_THREADS", value_parser = at_least_one, help_heading = "Limits")]
+    /// Minimum number of threads in the pool [default: 2 for each core, at least 4]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SOCKETSERVER_THREADS",
+        value_parser = at_least_one,
+        help_heading = LIMITS
+    )]
     pub threads: Option<usize>,
-    /// Threads, or processes, at most
-    #[arg(long, value_name = "N", default_value = "256", env = "SOCKETSERVER_MAX_THREADS", value_parser = at_least_one, help_heading = "Limits")]
+    /// Maximum number of threads or processes
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "256",
+        env = "SOCKETSERVER_MAX_THREADS",
+        value_parser = at_least_one,
+        help_heading = LIMITS
+    )]
     pub max_threads: usize,
-    /// Open connections at most; more are refused
-    #[arg(long, value_name = "N", default_value = "16384", env = "SOCKETSERVER_MAX_CONNECTIONS", value_parser = at_least_one, help_heading = "Limits")]
+    /// Maximum number of open connections; more are refused
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = Limits::default().max_connections.to_string(),
+        env = "SOCKETSERVER_MAX_CONNECTIONS",
+        value_parser = at_least_one,
+        help_heading = LIMITS
+    )]
     pub max_connections: usize,
-    /// Open connections of one client address at most [default: no limit]
-    #[arg(long, value_name = "N", env = "SOCKETSERVER_MAX_PER_IP", value_parser = at_least_one, help_heading = "Limits")]
+    /// Maximum number of open connections from one client address [default: no limit]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SOCKETSERVER_MAX_PER_IP",
+        value_parser = at_least_one,
+        help_heading = LIMITS
+    )]
     pub max_per_ip: Option<usize>,
-    /// Connections that the system keeps until they are accepted
+    /// Maximum number of connections that the system holds until they are accepted
     #[arg(
         long,
         value_name = "N",
         default_value = "1024",
         env = "SOCKETSERVER_BACKLOG",
-        help_heading = "Limits"
+        help_heading = LIMITS
     )]
     pub backlog: u32,
 
-    /// Silence between two messages [default: 60s for http, 10m for others]
-    #[arg(long, value_name = "TIME", env = "SOCKETSERVER_IDLE_TIMEOUT", value_parser = time_out, help_heading = "Deadlines (500ms, 30s, 2m; off)")]
+    /// Maximum silence between two messages
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "SOCKETSERVER_IDLE_TIMEOUT",
+        value_parser = time_out,
+        help_heading = DEADLINES
+    )]
     pub idle_timeout: Option<TimeOut>,
-    /// A TLS handshake, a PROXY header, the answer to the HMAC challenge, or a message's head must
-    /// be whole
-    #[arg(long, value_name = "TIME", default_value = "10s", env = "SOCKETSERVER_HEAD_TIMEOUT", value_parser = time_out, help_heading = "Deadlines (500ms, 30s, 2m; off)")]
+    /// Maximum time until a TLS handshake, a PROXY header, the answer to the HMAC challenge, or the
+    /// head of a message is complete
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = shown(Timeouts::default().head),
+        env = "SOCKETSERVER_HEAD_TIMEOUT",
+        value_parser = time_out,
+        help_heading = DEADLINES
+    )]
     pub head_timeout: TimeOut,
-    /// No byte came within a message
-    #[arg(long, value_name = "TIME", default_value = "30s", env = "SOCKETSERVER_READ_TIMEOUT", value_parser = time_out, help_heading = "Deadlines (500ms, 30s, 2m; off)")]
+    /// Maximum pause between bytes of one message
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = shown(Timeouts::default().read),
+        env = "SOCKETSERVER_READ_TIMEOUT",
+        value_parser = time_out,
+        help_heading = DEADLINES
+    )]
     pub read_timeout: TimeOut,
-    /// The client took no byte of an answer
-    #[arg(long, value_name = "TIME", default_value = "30s", env = "SOCKETSERVER_WRITE_TIMEOUT", value_parser = time_out, help_heading = "Deadlines (500ms, 30s, 2m; off)")]
+    /// Maximum time in which the client accepts no byte of an answer
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = shown(Timeouts::default().write),
+        env = "SOCKETSERVER_WRITE_TIMEOUT",
+        value_parser = time_out,
+        help_heading = DEADLINES
+    )]
     pub write_timeout: TimeOut,
-    /// Bytes a second, over 10 s within a message, below which a client is cut; 0 is off
-    #[arg(long, value_name = "BYTES/S", default_value = "100", env = "SOCKETSERVER_MIN_RATE", value_parser = size, help_heading = "Deadlines (500ms, 30s, 2m; off)")]
+    /// Minimum rate of a client within a message, in bytes per second over 10 s; 0 or off for none
+    #[arg(
+        long,
+        value_name = "BYTES/S",
+        default_value = Timeouts::default().min_rate.to_string(),
+        env = "SOCKETSERVER_MIN_RATE",
+        value_parser = rate,
+        help_heading = DEADLINES
+    )]
     pub min_rate: u64,
-    /// After Ctrl-C: requests in flight may go on
-    #[arg(long, value_name = "TIME", default_value = "10s", env = "SOCKETSERVER_GRACE", value_parser = duration, help_heading = "Deadlines (500ms, 30s, 2m; off)")]
+    /// Maximum time that requests in flight may take after SIGTERM or Ctrl-C
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "10s",
+        env = "SOCKETSERVER_GRACE",
+        value_parser = time_limit,
+        help_heading = DEADLINES
+    )]
     pub grace: std::time::Duration,
 
-    /// What is written down, and where.
+    /// What is written to logs, and where.
     #[command(flatten)]
     pub logs: LogOptions,
 }
 
-/// What is written down, and where.
+/// What is written to logs, and where.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logs")]
 pub struct LogOptions {
-    /// What is logged: error, warn, info, debug, trace, or off; the commands that exec ran always
-    /// but with off
+    /// Level of the log: error, warn, info, debug, trace, or off. The commands that exec runs are
+    /// logged at every level but off
     #[arg(
         long,
         value_name = "LEVEL",
@@ -158,26 +242,32 @@ pub struct LogOptions {
         env = "SOCKETSERVER_LOG_LEVEL"
     )]
     pub log_level: log::LevelFilter,
-    /// Log to this file instead of standard error; reopened on SIGHUP
+    /// File for the log instead of standard error; reopened on SIGHUP
     #[arg(long, value_name = "FILE", env = "SOCKETSERVER_LOG_FILE")]
     pub log_file: Option<PathBuf>,
-    /// Log every request to this file (Combined format), or to standard error (-); reopened on
-    /// SIGHUP
+    /// File for a line about each request (Combined Log Format), or - for standard error; reopened
+    /// on SIGHUP
     #[arg(long, value_name = "FILE", env = "SOCKETSERVER_ACCESS_LOG")]
     pub access_log: Option<PathBuf>,
-    /// Show all that crosses the wire on standard error: time, direction, bytes
+    /// Show all traffic on standard error: time, direction, bytes
     #[arg(long, env = "SOCKETSERVER_TRACE")]
     pub trace: bool,
     /// Log more: -v debug, -vv trace
-    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", env = "SOCKETSERVER_VERBOSE")]
+    #[arg(
+        short,
+        long,
+        action = clap::ArgAction::Count,
+        conflicts_with = "quiet",
+        env = "SOCKETSERVER_VERBOSE"
+    )]
     pub verbose: u8,
-    /// Log errors only, and the commands that exec ran
+    /// Log only errors, and the commands that exec runs
     #[arg(short, long, env = "SOCKETSERVER_QUIET")]
     pub quiet: bool,
 }
 
 impl LogOptions {
-    /// The level, after all three options that tell.
+    /// The level, from the three options that set it.
     pub(super) fn level(&self) -> log::LevelFilter {
         match (self.quiet, self.verbose) {
             (true, _) => log::LevelFilter::Error,

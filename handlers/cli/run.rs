@@ -11,20 +11,26 @@ use socketserver::{
     reload_on_hangup, shutdown_on_ctrl_c,
 };
 
+use super::honoured::{self, Ignored};
 use super::logging;
 use super::options::{Model, Serve, ServerOptions};
 use super::self_signed::SelfSigned;
 use crate::auth::authenticated::Gate;
 use crate::auth::keys::{Keys, VARIABLE};
 use crate::common::access_log::AccessLog;
+use crate::common::command::supervisor;
 use crate::common::log_writer::LogWriter;
 use crate::common::trace;
-use crate::service::{Context, Failure, Served, Service};
+use crate::service::{Context, Failure, Served, Service, refusal_line};
 
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Runs a service until a signal ends it; returns the exit code.
-pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
+pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Result<u8, Failure> {
+    // A key of the environment is no option; `ignored` names it.
+    let honours_keys = !honoured::unsupported(&arguments)
+        .iter()
+        .any(|group| group.options.contains(&"auth_key_file"));
     let Serve {
         service,
         server: options,
@@ -32,9 +38,11 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
     // A server that forks must not have threads, not even one that writes logs.
     let threads = options.model != Model::Processes;
     let log = logging::start(&options.logs, threads)?;
+    ignored.iter().for_each(Ignored::warn);
     let access_log = open_access_log(&options, threads)?;
+    supervisor::start_supervising().map_err(Failure::run)?;
     let filter = Arc::new(RwLock::new(Arc::new(address_filter(&options)?)));
-    let keys = keys::<S>(&options)?;
+    let keys = if honours_keys { keys(&options)? } else { None };
     raise_descriptor_limit(options.max_connections);
 
     let mut addresses: Vec<Address> = options
@@ -62,11 +70,6 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>) -> Result<u8, Failure> {
         Some(keys) => behind_gate(service.open(&context)?, keys, &options)?,
         None => service.open(&context)?,
     };
-    if tls.is_some() && matches!(served, Served::Datagram(_)) {
-        return Err(Failure::usage(
-            "TLS needs connections: it does not go with datagrams",
-        ));
-    }
     let refusal = if let Served::Stream { refusal, .. } = &served {
         *refusal
     } else {
@@ -148,18 +151,9 @@ fn run<S: Service>(mut server: Server, scheme: &str, reload: Reload) -> Result<u
     Ok(u8::from(handle.stats().aborted > 0))
 }
 
-/// The keys that clients must hold, for a service that can ask for them.
-fn keys<S: Service>(options: &ServerOptions) -> Result<Option<Arc<Keys>>, Failure> {
-    if S::AUTH {
-        return Ok(options.keys.keys()?.map(Arc::new));
-    }
-    match options.keys.auth_key_file {
-        Some(_) => Err(Failure::usage(format!(
-            "--auth-key-file does not go with {}: leave it out for this service",
-            S::NAME
-        ))),
-        None => Ok(None),
-    }
+/// The keys that clients must hold, if any are given.
+fn keys(options: &ServerOptions) -> Result<Option<Arc<Keys>>, Failure> {
+    Ok(options.keys.keys()?.map(Arc::new))
 }
 
 /// Lets only those who hold a key reach the service.
@@ -169,7 +163,7 @@ fn behind_gate(
     options: &ServerOptions,
 ) -> Result<Served, Failure> {
     match served {
-        Served::Stream { class, refusal } => {
+        Served::Stream { class, .. } => {
             if options.keys.auth_key_file.is_none() {
                 log::info!("{VARIABLE} is set: only clients that hold this key are served");
             }
@@ -181,18 +175,12 @@ fn behind_gate(
             let gate = Gate::new(Arc::clone(keys), options.head_timeout.0);
             Ok(Served::Stream {
                 class: gate.wrap(class),
-                refusal,
+                // The service's own protocol begins only after the challenge.
+                refusal: |why| Some(refusal_line(why).as_bytes()),
             })
         }
-        Served::Datagram(_) if options.keys.auth_key_file.is_some() => Err(Failure::usage(
-            "--auth-key-file needs connections: it does not go with datagrams",
-        )),
-        Served::Datagram(_) => {
-            log::warn!(
-                "{VARIABLE} protects connections only: these datagrams are served without authentication"
-            );
-            Ok(served)
-        }
+        // A service that serves datagrams has said that it does not honour keys.
+        Served::Datagram(_) => Err(Failure::usage("a key does not protect datagrams")),
     }
 }
 

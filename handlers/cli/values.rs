@@ -4,16 +4,22 @@ use std::time::Duration;
 
 use socketserver::Address;
 
+/// Longer than anything runs. Deadlines are sums of an instant and a duration, and a sum with this
+/// one still exists.
+pub(crate) const FOREVER: Duration = Duration::from_secs(100 * 365 * 86400);
+
 /// `500ms`, `30s`, `2m`, `1h 30m`; a bare number is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let expected =
-        || format!("`{text}` is no duration: expected 500ms, 30s, 2m, or a number of seconds");
+    let expected = || {
+        format!(
+            "invalid duration `{text}`: use a number with ms, s, m or h, or a number of seconds"
+        )
+    };
     let time = match text.parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| expected())?,
         Err(_) => humantime::parse_duration(text).map_err(|_| expected())?,
     };
-    // Deadlines are sums of an instant and a duration; a century is beyond every use.
-    if time > Duration::from_secs(100 * 365 * 86400) {
+    if time > FOREVER {
         Err(expected())
     } else {
         Ok(time)
@@ -22,22 +28,48 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// As [`duration`]; `off` is no limit.
 pub(super) fn time_out(text: &str) -> Result<TimeOut, String> {
-    match text {
-        "off" | "none" => Ok(TimeOut(None)),
-        _ => match duration(text)? {
-            Duration::ZERO => {
-                Err("0 would end every connection at once: use `off` for no limit".to_owned())
-            }
-            time => Ok(TimeOut(Some(time))),
-        },
+    if is_off(text) {
+        return Ok(TimeOut(None));
+    }
+    match duration(text)? {
+        Duration::ZERO => {
+            Err("0 would end every connection at once: use `off` for no limit".to_owned())
+        }
+        time => Ok(TimeOut(Some(time))),
     }
 }
 
-/// As [`duration`], but not 0: how long to wait for something that takes time.
+/// As [`duration`], 0 included; `off` is [`FOREVER`].
+pub(crate) fn time_limit(text: &str) -> Result<Duration, String> {
+    if is_off(text) {
+        Ok(FOREVER)
+    } else {
+        duration(text)
+    }
+}
+
+/// As [`time_limit`], but not 0: how long to wait for something that takes time.
 pub(crate) fn patience(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("0 would give up at once".to_owned()),
+    match time_limit(text)? {
+        Duration::ZERO => Err("0 would give up at once: use `off` for no limit".to_owned()),
         time => Ok(time),
+    }
+}
+
+/// Bytes a second; `off` is 0.
+pub(super) fn rate(text: &str) -> Result<u64, String> {
+    if is_off(text) { Ok(0) } else { size(text) }
+}
+
+fn is_off(text: &str) -> bool {
+    matches!(text, "off" | "none")
+}
+
+/// A time-out as the command line takes it.
+pub(crate) fn shown(time: Option<Duration>) -> String {
+    match time {
+        Some(time) => humantime::format_duration(time).to_string(),
+        None => "off".to_owned(),
     }
 }
 
@@ -73,7 +105,11 @@ pub struct TimeOut(pub Option<Duration>);
 /// `64KiB`, `10MB`, `10M`; a bare number is bytes. K, M and G are powers of 1000, Ki, Mi and Gi of
 /// 1024.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let expected = || format!("`{text}` is no size: expected 64KiB, 10MB, or a number of bytes");
+    let expected = || {
+        format!(
+            "invalid size `{text}`: use a number of bytes, or a number with a unit such as KiB or MB"
+        )
+    };
     let end = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
@@ -103,7 +139,7 @@ pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".to_owned()),
         Ok(number) => Ok(number),
-        Err(_) => Err(format!("`{text}` is no number")),
+        Err(_) => Err(format!("invalid number `{text}`: use a whole number")),
     }
 }
 
@@ -137,6 +173,13 @@ mod tests {
         }
         assert_eq!(time_out("off"), Ok(TimeOut(None)));
         assert!(time_out("0").is_err());
+        assert_eq!(time_limit("off"), Ok(FOREVER));
+        assert_eq!(time_limit("0"), Ok(Duration::ZERO));
+        assert!(std::time::Instant::now().checked_add(FOREVER).is_some());
+        assert_eq!((rate("off"), rate("1k")), (Ok(0), Ok(1000)));
+        for time in [Some(Duration::from_millis(1500)), None] {
+            assert_eq!(time_out(&shown(time)), Ok(TimeOut(time)));
+        }
     }
 
     #[test]

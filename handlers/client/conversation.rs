@@ -1,26 +1,36 @@
 //! Talking to a server that returns what it gets: a prompt on a terminal, a pipe elsewhere.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::Connection;
 use super::output::{Output, quietly};
 use crate::service::Failure;
 
-/// Bytes that are sent before their echo is awaited: what two sockets' buffers hold without anybody
-/// reading.
+/// Bytes of a line that are sent before their echo is awaited: what two sockets' buffers hold
+/// without anybody reading.
 const WINDOW: usize = 16 * 1024;
+/// Bytes that a writable socket takes without blocking: it is writable when a third of its buffer
+/// is free.
+const CHUNK: usize = 4096;
 const PROMPT: &[u8] = b">>> ";
 
 /// Sends what the user types, or what is piped in, and prints what comes back.
 ///
+/// `input_is_there` says that some of the standard input has been read into its buffer already.
+///
 /// # Errors
 /// The connection failed, or the server doesn't answer.
-pub fn converse(server: &mut Connection) -> Result<u8, Failure> {
+pub fn converse(server: &mut Connection, input_is_there: bool) -> Result<u8, Failure> {
     let prompting = io::stdin().is_terminal();
     let result = if prompting {
         prompt(|line| exchange_line(server, line))
     } else {
-        pipe(server)
+        Pipe::new(input_is_there).run(server)
     };
     quietly(result.map(|()| 0), Failure::run)
 }
@@ -51,20 +61,139 @@ fn exchange_line(server: &mut Connection, line: &[u8]) -> io::Result<()> {
     print(&[b"\n"])
 }
 
-/// Standard input to the server, its answers to standard output.
-fn pipe(server: &mut Connection) -> io::Result<()> {
-    let mut input = io::stdin().lock();
-    loop {
-        let bytes = input.fill_buf()?;
-        if bytes.is_empty() {
-            break;
+/// Standard input to the server, and what it sends to standard output, both at the same time: a
+/// server may answer late, with more bytes or with fewer, as one that works line by line does.
+struct Pipe {
+    /// Input that is not sent yet.
+    unsent: Vec<u8>,
+    sent: usize,
+    /// Whether the next read of the input will not block.
+    input_is_there: bool,
+    input_has_ended: bool,
+    /// Bytes that were sent, and had no byte in return.
+    unanswered: usize,
+    /// When something was sent or received last.
+    since: Instant,
+}
+
+/// What a server or the input is ready for.
+struct Ready {
+    input: bool,
+    readable: bool,
+    writable: bool,
+}
+
+impl Pipe {
+    fn new(input_is_there: bool) -> Pipe {
+        Pipe {
+            unsent: Vec::new(),
+            sent: 0,
+            input_is_there,
+            input_has_ended: false,
+            unanswered: 0,
+            since: Instant::now(),
         }
-        let taken = bytes.len().min(WINDOW);
-        exchange(server, &bytes[..taken])?;
-        input.consume(taken);
     }
-    server.finish_writing()?;
-    io::copy(server, &mut Output::lock()).map(drop)
+
+    fn run(mut self, server: &mut Connection) -> io::Result<()> {
+        let mut buffer = vec![0; WINDOW];
+        loop {
+            let ready = self.wait(server)?;
+            if ready.readable {
+                let count = server.read(&mut buffer)?;
+                if count == 0 {
+                    return self.end();
+                }
+                print(&[&buffer[..count]])?;
+                self.unanswered = self.unanswered.saturating_sub(count);
+                self.since = Instant::now();
+            }
+            if ready.writable {
+                self.send(server)?;
+            }
+            if ready.input {
+                self.read_input(server)?;
+            }
+        }
+    }
+
+    /// The server has closed the connection.
+    fn end(&self) -> io::Result<()> {
+        if self.input_has_ended {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the server closed the connection",
+        ))
+    }
+
+    fn send(&mut self, server: &mut Connection) -> io::Result<()> {
+        let rest = &self.unsent[self.sent..];
+        let chunk = &rest[..rest.len().min(CHUNK)];
+        server.write_all(chunk)?;
+        server.flush()?;
+        self.sent += chunk.len();
+        self.unanswered += chunk.len();
+        self.since = Instant::now();
+        if self.sent == self.unsent.len() {
+            self.unsent.clear();
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    fn read_input(&mut self, server: &mut Connection) -> io::Result<()> {
+        let mut input = io::stdin().lock();
+        self.unsent.extend_from_slice(input.fill_buf()?);
+        // All of the buffer is taken, so that poll(2) tells whether there is more.
+        input.consume(self.unsent.len());
+        self.input_is_there = false;
+        if self.unsent.is_empty() {
+            self.input_has_ended = true;
+            self.since = Instant::now();
+            server.finish_writing()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to do, or the server has been silent for too long.
+    fn wait(&self, server: &Connection) -> io::Result<Ready> {
+        let to_send = !self.unsent.is_empty();
+        let wants_input = !to_send && !self.input_has_ended;
+        if wants_input && self.input_is_there {
+            return Ok(Ready {
+                input: true,
+                readable: false,
+                writable: false,
+            });
+        }
+        let mut interest = PollFlags::IN;
+        interest.set(PollFlags::OUT, to_send);
+        let stdin = io::stdin();
+        let mut fds = vec![PollFd::from_borrowed_fd(server.as_fd(), interest)];
+        if wants_input {
+            fds.push(PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN));
+        }
+        let awaits_answer = to_send || self.unanswered > 0 || self.input_has_ended;
+        let left = server.timeout().saturating_sub(self.since.elapsed());
+        let time = awaits_answer
+            .then(|| Timespec::try_from(left).ok())
+            .flatten();
+        match poll(&mut fds, time.as_ref()) {
+            Ok(0) => return Err(super::no_answer()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let socket = fds[0].revents();
+        let input = fds.get(1).is_some_and(|input| !input.revents().is_empty());
+        let readable = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
+        Ok(Ready {
+            input,
+            readable: socket.intersects(readable),
+            writable: to_send && socket.contains(PollFlags::OUT),
+        })
+    }
 }
 
 /// Sends bytes and prints as many.

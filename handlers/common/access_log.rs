@@ -19,7 +19,7 @@ pub struct Record<'a> {
     pub request_line: &'a [u8],
     /// The response's status.
     pub status: u16,
-    /// The length of its body.
+    /// Bytes of its body that were sent, which are fewer than its length if the client left.
     pub bytes: u64,
     /// `Referer`.
     pub referer: Option<&'a [u8]>,

@@ -1,15 +1,27 @@
-//! Runs a command: in a process group of its own, both its pipes read at once, with an end to its
-//! time and to its output.
+//! Runs a command: in a process group of its own, with both its pipes read at once, and with limits
+//! to its time and its output.
+//!
+//! A [`supervisor`] process stands between the server and the command, so that the command ends
+//! when the server does, however that ends.
+
+pub mod supervisor;
+
+mod pipes;
+mod task;
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use pipes::Pipes;
+pub use task::Task;
 
 /// What a command may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,21 +65,13 @@ pub struct Client<'a> {
 
 /// Runs the command to its end. `None` if the client has gone before: then the command is killed.
 ///
-/// Its standard input is the caller's to say. A command is over when its first process is; whatever
-/// that left behind in its process group is killed.
+/// A command is over when its first process is. Whatever that left behind in its process group is
+/// killed.
 ///
 /// # Errors
 /// The command can't be started.
-pub fn run(
-    command: &mut Command,
-    limits: Limits,
-    client: Client<'_>,
-) -> io::Result<Option<Output>> {
-    command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
-    let mut group = Group::spawn(command)?;
+pub fn run(task: Task, limits: Limits, client: Client<'_>) -> io::Result<Option<Output>> {
+    let mut group = Group::spawn(task)?;
     let mut pipes = Pipes::new(&mut group.child, limits.output)?;
     let begun = Instant::now();
     let deadline = begun.checked_add(limits.time);
@@ -90,7 +94,9 @@ pub fn run(
         if group.has_ended() {
             // Before its end it wrote all that it had to say.
             pipes.read(true, true)?;
-            break group.kill()?;
+            let code = group.kill()?;
+            group.start_error()?;
+            break code;
         }
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             group.kill()?;
@@ -119,18 +125,36 @@ struct Group {
     /// Readable when the first process has ended.
     end: Option<OwnedFd>,
     status: Option<i32>,
+    /// The supervisor's end is its standing order: it kills the group when this is closed, and
+    /// sends an error number here if the command can't be started.
+    control: Option<UnixStream>,
 }
 
 impl Group {
-    fn spawn(command: &mut Command) -> io::Result<Group> {
-        let child = command.spawn()?;
+    fn spawn(task: Task) -> io::Result<Group> {
+        let (child, control) = task.spawn()?;
         let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         Ok(Group {
             child,
             id,
             end: id.and_then(descriptor),
             status: None,
+            control,
         })
+    }
+
+    /// Why the supervisor, which has ended, couldn't start the command, if so.
+    fn start_error(&mut self) -> io::Result<()> {
+        let mut number = String::new();
+        if let Some(control) = &mut self.control {
+            // Another supervisor that was started at the same moment may hold the other end.
+            control.set_nonblocking(true)?;
+            let _ = control.read_to_string(&mut number);
+        }
+        match number.parse() {
+            Ok(number) => Err(io::Error::from_raw_os_error(number)),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Whether the first process has ended. It stays a zombie, so that nobody else gets the group's
@@ -168,11 +192,12 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if let Err(error) = self.kill() {
-            log::error!("a command can't be ended: {error}");
+            log::error!("cannot end a command: {error}");
         }
     }
 }
 
+/// A descriptor that is readable when the process has ended, where the system has such.
 #[cfg(target_os = "linux")]
 fn descriptor(process: Pid) -> Option<OwnedFd> {
     rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()).ok()
@@ -181,84 +206,6 @@ fn descriptor(process: Pid) -> Option<OwnedFd> {
 #[cfg(not(target_os = "linux"))]
 fn descriptor(_: Pid) -> Option<OwnedFd> {
     None
-}
-
-/// Both pipes of a command, and what came through them.
-struct Pipes {
-    output: Pipe,
-    errors: Pipe,
-    /// Bytes that may still come.
-    room: usize,
-    truncated: bool,
-}
-
-struct Pipe {
-    /// `None` after its end.
-    reader: Option<Box<dyn ReadFd>>,
-    bytes: Vec<u8>,
-}
-
-trait ReadFd: Read + AsFd {}
-impl<T: Read + AsFd> ReadFd for T {}
-
-impl Pipe {
-    fn new<R: ReadFd + 'static>(reader: Option<R>) -> io::Result<Pipe> {
-        if let Some(reader) = &reader {
-            rustix::io::ioctl_fionbio(reader, true)?;
-        }
-        Ok(Pipe {
-            reader: reader.map(|reader| Box::new(reader) as Box<dyn ReadFd>),
-            bytes: Vec::new(),
-        })
-    }
-
-    /// Reads what is there; what finds no room shows that there was more.
-    fn read(&mut self, room: &mut usize, truncated: &mut bool) -> io::Result<()> {
-        let mut buffer = [0; 16 * 1024];
-        while let Some(reader) = &mut self.reader {
-            match reader.read(&mut buffer) {
-                Ok(0) => self.reader = None,
-                Ok(count) => {
-                    let taken = count.min(*room);
-                    self.bytes.extend_from_slice(&buffer[..taken]);
-                    *room -= taken;
-                    if taken < count {
-                        *truncated = true;
-                        return Ok(());
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Pipes {
-    fn new(child: &mut Child, room: usize) -> io::Result<Pipes> {
-        let (output, errors) = (
-            Pipe::new(child.stdout.take())?,
-            Pipe::new(child.stderr.take())?,
-        );
-        Ok(Pipes {
-            output,
-            errors,
-            room,
-            truncated: false,
-        })
-    }
-
-    fn read(&mut self, output: bool, errors: bool) -> io::Result<()> {
-        if output {
-            self.output.read(&mut self.room, &mut self.truncated)?;
-        }
-        if errors {
-            self.errors.read(&mut self.room, &mut self.truncated)?;
-        }
-        Ok(())
-    }
 }
 
 /// What there is to do.

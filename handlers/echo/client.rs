@@ -24,7 +24,7 @@ impl Client for EchoClient {
         if self.udp {
             return datagrams(&DatagramConnection::open(address, options)?);
         }
-        converse(&mut Connection::open(address, options)?)
+        converse(&mut Connection::open(address, options)?, false)
     }
 }
 

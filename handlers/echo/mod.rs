@@ -5,7 +5,7 @@ pub mod client;
 use clap::Args;
 
 use crate::common::echo::EchoHandler;
-use crate::service::{Context, Failure, Served, Service};
+use crate::service::{Context, FOR_CONNECTIONS, Failure, Served, Service, Unsupported};
 
 /// The options of `serve echo`.
 #[derive(Debug, Args)]
@@ -21,6 +21,10 @@ pub struct Echo {
 impl Service for Echo {
     const NAME: &'static str = "echo";
     const PORT: u16 = 7007;
+
+    fn unsupported(&self) -> Vec<Unsupported> {
+        self.udp.then_some(FOR_CONNECTIONS).into_iter().collect()
+    }
 
     fn open(self, _: &Context) -> Result<Served, Failure> {
         let handler = EchoHandler { upper: self.upper };

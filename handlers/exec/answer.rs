@@ -1,10 +1,14 @@
 //! An answer, in the four framings (contract §3.8).
 
+use std::sync::LazyLock;
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use socketserver::Refusal;
 
 use crate::common::command::Output;
 use crate::common::framing;
+use crate::service::refusal_line;
 
 /// How an answer tells its length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -106,6 +110,34 @@ impl Answer {
             Framing::Raw => Vec::new(),
         }
     }
+}
+
+/// The exit code of a command that was not run for lack of room: EX_TEMPFAIL of sysexits.h.
+const BUSY: i32 = 75;
+/// The exit code of a command that is not allowed.
+const NOT_ALLOWED: i32 = 126;
+
+/// The answer to a connection that is refused, for each framing and reason.
+pub(super) fn to_refused(framing: Framing, why: Refusal) -> Option<&'static [u8]> {
+    type Answers = Vec<((Framing, Refusal), Vec<u8>)>;
+    static ANSWERS: LazyLock<Answers> = LazyLock::new(|| {
+        let framings = Framing::value_variants().iter();
+        let keys = framings.flat_map(|framing| Refusal::ALL.map(|why| (*framing, why)));
+        keys.map(|(framing, why)| ((framing, why), refusal_bytes(framing, why)))
+            .collect()
+    });
+    let answer = ANSWERS.iter().find(|(key, _)| *key == (framing, why));
+    answer.map(|(_, bytes)| &**bytes)
+}
+
+fn refusal_bytes(framing: Framing, why: Refusal) -> Vec<u8> {
+    let code = if why == Refusal::Denied {
+        NOT_ALLOWED
+    } else {
+        BUSY
+    };
+    let answer = Answer::refusal(code, refusal_line(why).trim_end());
+    [answer.head(framing), answer.data].concat()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! One client's requests: told apart, allowed or not, run, and answered.
 
 use std::io::{self, Write};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use socketserver::{Error, Next, Result, StreamRequest, StreamRequestHandler};
 
 use super::answer::{Answer, Framing, READY};
 use super::request::{self, LONGEST, Request};
-use crate::common::command::{self, Client, Limits};
+use crate::common::command::{self, Client, Limits, Task};
 use crate::common::framing::PREFIX;
 use crate::common::log_writer::AUDIT;
 
@@ -38,7 +37,7 @@ pub struct Rules {
 
 impl Rules {
     /// The program and its arguments, or why there are none.
-    fn command(&self, text: &str) -> Result<Command, Answer> {
+    fn task(&self, text: &str) -> Result<(String, Task), Answer> {
         let words = if self.shell {
             vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_owned()]
         } else {
@@ -61,33 +60,24 @@ impl Rules {
                 &format!("{program}: not allowed"),
             ));
         }
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).env_clear();
-        command.envs(
-            ENVIRONMENT
-                .iter()
-                .filter_map(|name| Some((name, std::env::var_os(name)?))),
-        );
-        Ok(command)
+        let task = Task::new(program, arguments).keep_variables(&ENVIRONMENT);
+        Ok((program.clone(), task))
     }
 
     /// Runs the text. `None` if the client has gone.
     fn run(&self, text: &str, client: Client<'_>) -> Option<Answer> {
-        let mut command = match self.command(text) {
-            Ok(command) => command,
+        let (program, task) = match self.task(text) {
+            Ok(task) => task,
             Err(refusal) => return Some(refusal),
         };
-        match command::run(&mut command, self.limits, client) {
+        match command::run(task, self.limits, client) {
             Ok(output) => output.map(Answer::from),
-            Err(error) => {
-                let program = command.get_program().to_string_lossy();
-                Some(match error.kind() {
-                    io::ErrorKind::NotFound => {
-                        Answer::refusal(NOT_FOUND, &format!("{program}: not found"))
-                    }
-                    _ => Answer::refusal(NOT_EXECUTABLE, &format!("{program}: {error}")),
-                })
-            }
+            Err(error) => Some(match error.kind() {
+                io::ErrorKind::NotFound => {
+                    Answer::refusal(NOT_FOUND, &format!("{program}: not found"))
+                }
+                _ => Answer::refusal(NOT_EXECUTABLE, &format!("{program}: {error}")),
+            }),
         }
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::{duration, size};
+use crate::cli::{patience, size};
 use crate::common::command::Limits;
 use crate::service::{Context, Failure, Served, Service};
 use answer::Framing;
@@ -42,7 +42,7 @@ pub struct Exec {
     #[arg(long, env = "SOCKETSERVER_SHELL", conflicts_with = "allow_command")]
     shell: bool,
     /// A command that runs for longer is killed: exit code 124
-    #[arg(long, value_name = "TIME", default_value = "60s", env = "SOCKETSERVER_COMMAND_TIMEOUT", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", env = "SOCKETSERVER_COMMAND_TIMEOUT", value_parser = patience)]
     command_timeout: Duration,
     /// A command whose output is longer is killed
     #[arg(long, value_name = "SIZE", default_value = "16MiB", env = "SOCKETSERVER_MAX_OUTPUT", value_parser = max_output)]
@@ -76,9 +76,15 @@ impl Service for Exec {
                 output: self.max_output,
             },
         });
-        Ok(Served::stream(move |_| {
-            Box::new(ExecHandler::new(Arc::clone(&rules)))
-        }))
+        Ok(Served::Stream {
+            class: Box::new(move |_| Box::new(ExecHandler::new(Arc::clone(&rules)))),
+            refusal: match self.framing {
+                Framing::Json => |why| answer::to_refused(Framing::Json, why),
+                Framing::Struct => |why| answer::to_refused(Framing::Struct, why),
+                Framing::Ack => |why| answer::to_refused(Framing::Ack, why),
+                Framing::Raw => |why| answer::to_refused(Framing::Raw, why),
+            },
+        })
     }
 }
 

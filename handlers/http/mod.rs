@@ -110,6 +110,7 @@ impl Service for Http {
     const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
     const AUTH: bool = false;
     const PLAINTEXT: bool = true;
+    const ACCESS_LOG: bool = true;
 
     fn open(mut self, context: &Context) -> Result<Served, Failure> {
         let https = self.https.open(context.tls)?;

@@ -60,6 +60,7 @@ impl Service for Ping {
     const NAME: &'static str = "ping";
     const PORT: u16 = 12000;
     const SCHEME: &'static str = "udp";
+    const DATAGRAMS: bool = true;
 
     fn open(self, context: &Context) -> Result<Served, Failure> {
         let conditions = Conditions {

@@ -20,7 +20,9 @@ use socketserver::{
 };
 
 use crate::common::reflectors::answers_itself;
-use crate::service::{Context, Failure, Served, Service};
+use crate::service::{
+    Context, FOR_CONNECTIONS, Failure, Served, Service, Unsupported, refusal_line,
+};
 use format::{Format, Style};
 
 /// The options of `serve time`.
@@ -37,24 +39,45 @@ pub struct Time {
     #[arg(long, env = "SOCKETSERVER_UDP")]
     udp: bool,
     /// Answer the clients of SNTP (implies --udp)
-    #[arg(long, env = "SOCKETSERVER_SNTP", conflicts_with_all = ["format", "utc"])]
+    #[arg(long, env = "SOCKETSERVER_SNTP")]
     sntp: bool,
 }
+
+/// How the time is written as text.
+const FOR_TEXT: Unsupported = Unsupported {
+    options: &["format", "utc"],
+    reason: "SNTP has a format of its own, in UTC",
+};
 
 impl Service for Time {
     const NAME: &'static str = "time";
     const PORT: u16 = 9999;
 
+    fn unsupported(&self) -> Vec<Unsupported> {
+        let datagrams = (self.udp || self.sntp).then_some(FOR_CONNECTIONS);
+        let text = self.sntp.then_some(FOR_TEXT);
+        datagrams.into_iter().chain(text).collect()
+    }
+
     fn open(self, _: &Context) -> std::result::Result<Served, Failure> {
         if self.sntp {
             return Ok(Served::Datagram(Box::new(|_| Box::new(answer_sntp))));
         }
-        let format = Arc::new(Format::new(self.format.unwrap_or_default(), zone(self.utc)));
+        let style = self.format.unwrap_or_default();
+        let is_binary = matches!(style, Style::Rfc868);
+        let format = Arc::new(Format::new(style, zone(self.utc)));
         Ok(match self.udp {
             true => Served::Datagram(Box::new(move |_| {
                 Box::new(TimeHandler(Arc::clone(&format)))
             })),
-            false => Served::stream(move |_| Box::new(TimeHandler(Arc::clone(&format)))),
+            false => Served::Stream {
+                class: Box::new(move |_| Box::new(TimeHandler(Arc::clone(&format)))),
+                // A client of RFC 868 would take the first four bytes of a line for the time.
+                refusal: match is_binary {
+                    true => |_| None,
+                    false => |why| Some(refusal_line(why).as_bytes()),
+                },
+            },
         })
     }
 }

@@ -1,12 +1,15 @@
 //! What the server says to an upload.
 
 use std::io::{self, Write};
+use std::sync::LazyLock;
 
 use serde::Serialize;
+use socketserver::Refusal;
 
 use crate::common::digest::{Digests, to_hex};
 use crate::common::framing;
 use crate::common::store::{Published, StoreError};
+use crate::service::refusal_line;
 
 /// An answer, in the keys of the contract.
 #[derive(Debug, Serialize)]
@@ -65,4 +68,29 @@ impl<'a> Answer<'a> {
     pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         framing::write(out, &serde_json::to_vec(self)?)
     }
+}
+
+/// The frame for a connection that is refused: the code `busy`, or `denied`.
+pub(super) fn to_refused(why: Refusal) -> Option<&'static [u8]> {
+    static FRAMES: LazyLock<Vec<(Refusal, Vec<u8>)>> = LazyLock::new(|| {
+        let frames = Refusal::ALL.iter().map(|why| (*why, refusal_frame(*why)));
+        frames.collect()
+    });
+    let frame = FRAMES.iter().find(|(listed, _)| *listed == why);
+    frame.map(|(_, frame)| &**frame)
+}
+
+fn refusal_frame(why: Refusal) -> Vec<u8> {
+    let answer = Answer::Error {
+        code: if why == Refusal::Denied {
+            "denied"
+        } else {
+            "busy"
+        },
+        message: refusal_line(why).trim_end().to_owned(),
+    };
+    let mut frame = Vec::new();
+    let written = answer.write(&mut frame);
+    debug_assert!(written.is_ok(), "a line fits a frame");
+    frame
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::{duration, size};
+use crate::cli::{size, time_limit};
 use crate::common::store::{OnDuplicate, Store, StoreOptions};
 use crate::service::{Context, Failure, Served, Service};
 pub use handler::UploadHandler;
@@ -49,7 +49,7 @@ pub struct Upload {
     #[arg(long, env = "SOCKETSERVER_KEEP_PATHS")]
     keep_paths: bool,
     /// How long an upload that was cut can be resumed
-    #[arg(long, value_name = "TIME", default_value = "24h", env = "SOCKETSERVER_PARTIAL_EXPIRY", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", env = "SOCKETSERVER_PARTIAL_EXPIRY", value_parser = time_limit)]
     partial_expiry: Duration,
     /// Answer before a file is on the disk: faster, but a power cut may lose it
     #[arg(long, env = "SOCKETSERVER_NO_FSYNC")]
@@ -71,7 +71,7 @@ impl Service for Upload {
     const NAME: &'static str = "upload";
     const PORT: u16 = 9000;
 
-    fn open(self, _: &Context) -> Result<Served, Failure> {
+    fn open(self, context: &Context) -> Result<Served, Failure> {
         let options = StoreOptions {
             max_size: self.max_size,
             quota: self.quota,
@@ -83,6 +83,9 @@ impl Service for Upload {
             .map_err(|error| {
                 Failure::usage(format!("the folder {}: {error}", self.dir.display()))
             })?;
+        if !context.forks {
+            store.expire_in_background();
+        }
         let settings = Arc::new(Settings {
             store,
             on_duplicate: self.on_duplicate,
@@ -90,7 +93,7 @@ impl Service for Upload {
         });
         Ok(Served::Stream {
             class: Box::new(move |_| Box::new(UploadHandler::new(Arc::clone(&settings)))),
-            refusal: |_| None,
+            refusal: answer::to_refused,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The only folder with `unsafe` code: calls that the safe wrappers of the system do not offer.
 #![allow(unsafe_code)]
 
+mod descriptors;
 mod destination;
 mod shared;
 mod signals;
@@ -10,6 +11,7 @@ mod usage;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+pub(crate) use descriptors::{close_inherited_on_exec, duplicate};
 pub(crate) use destination::{
     Destination, ask_for_destination, receive_with_destination, send_from,
 };

@@ -314,7 +314,7 @@ fn keys_where_they_can_not_be_used_are_one_line_and_code_2() {
         ),
         (
             &["serve", "http", &folder, "--auth-key-file", &keys],
-            "does not go with http",
+            "--auth-key-file does not apply",
         ),
         (
             &["serve", "echo", "--udp", "--auth-key-file", &keys],

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::support::{PATIENCE, TestDir, TestServer, python, run_with_input};
 
@@ -269,4 +270,47 @@ fn a_datagram_client_passes_over_the_variable_for_a_key_file() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// A server that works line by line: it answers each line twice, with a delay, and what is left at
+/// the end of the input.
+fn line_server() -> (std::net::SocketAddr, std::thread::JoinHandle<()>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut lines = std::io::BufReader::new(stream.try_clone().unwrap());
+        let mut line = Vec::new();
+        while std::io::BufRead::read_until(&mut lines, b'\n', &mut line).unwrap() > 0 {
+            std::thread::sleep(Duration::from_millis(200));
+            (&stream).write_all(&[&line[..], &line].concat()).unwrap();
+            line.clear();
+        }
+    });
+    (address, served)
+}
+
+#[test]
+fn the_client_prints_what_a_line_server_answers_late() {
+    let (address, served) = line_server();
+    let address = address.to_string();
+    let line = ["client", "echo", &address, "--timeout", "5s"];
+    let (code, out, errors) = run_with_input(&line, b"one\ntwo");
+    assert_eq!(
+        (code, out.as_str()),
+        (Some(0), "one\none\ntwotwo"),
+        "{errors}"
+    );
+    served.join().unwrap();
+}
+
+#[test]
+fn a_large_input_comes_back_through_the_client_though_nobody_reads_in_step() {
+    let server = TestServer::start(&["echo"]);
+    let input: Vec<u8> = (0..3_000_000u32).map(|n| b'a' + (n % 23) as u8).collect();
+    let line = ["client", "echo", &server.address().to_string()];
+    let (code, out, _) = run_with_input(&line, &input);
+    assert_eq!(code, Some(0));
+    assert!(out.as_bytes() == input);
 }

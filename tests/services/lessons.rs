@@ -63,7 +63,7 @@ fn every_page_shows_its_example_and_an_exercise() {
         };
         let (page, example) = (read("md"), read("rs"));
         assert!(
-            example.lines().count() <= 60,
+            example.lines().count() <= 90,
             "{name}: the example has {} lines",
             example.lines().count()
         );
@@ -142,4 +142,30 @@ fn every_example_serves_and_ends() {
             "{name}: {shown}, {output:?}"
         );
     }
+}
+
+#[test]
+fn the_upload_client_reads_the_answer_of_the_example() {
+    use std::io::{BufRead, BufReader};
+    let dir = crate::support::TestDir::new("lesson-upload");
+    dir.write("file.txt", "content");
+    let program = binaries().join("examples/lesson-upload");
+    let mut server = Command::new(program)
+        .arg("127.0.0.1:0")
+        .current_dir(dir.join(""))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    let stdout = server.stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut ready).unwrap();
+    let address = ready.trim().rsplit('/').next().unwrap().to_owned();
+    let file = dir.join("file.txt");
+    let line = ["client", "upload", &address, file.to_str().unwrap()];
+    let (code, _, errors) = crate::support::run(&line);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(code, Some(0), "{errors}");
+    let stored = std::fs::read_to_string(dir.join("uploads/file.txt"));
+    assert_eq!(stored.unwrap(), "content");
 }

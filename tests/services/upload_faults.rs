@@ -270,3 +270,41 @@ fn a_folder_that_can_not_be_written_is_told() {
     );
     assert_eq!(names_in(&disk.0), [""; 0]);
 }
+
+#[test]
+fn a_partial_upload_is_removed_when_it_expires_though_nobody_uploads() {
+    let dir = TestDir::new("expiry");
+    let server = TestServer::start(&["upload", dir.as_str(), "--partial-expiry", "400ms"]);
+    let header = br#"{"file_name":"a","file_size":1000000}"#;
+    let mut client = server.connect();
+    client
+        .write_all(&(header.len() as u32).to_le_bytes())
+        .unwrap();
+    client.write_all(header).unwrap();
+    client.write_all(&[7; 300_000]).unwrap();
+    let partials = || {
+        let entries = std::fs::read_dir(dir.join(".socketserver-partial"));
+        entries.map_or(0, Iterator::count)
+    };
+    let wait_for = |count: usize| {
+        let begun = std::time::Instant::now();
+        while partials().min(1) != count {
+            assert!(begun.elapsed() < PATIENCE, "{} partial files", partials());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    };
+    wait_for(1);
+    drop(client);
+    wait_for(0);
+    let has_thread = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        let mut names =
+            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.any(|name| name.starts_with("partial-expiry"))
+    };
+    let begun = std::time::Instant::now();
+    while has_thread() {
+        assert!(begun.elapsed() < PATIENCE, "the thread stays");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}

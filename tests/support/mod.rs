@@ -32,8 +32,20 @@ impl TestServer {
         listeners: usize,
         prepare: impl FnOnce(&mut Command) -> &mut Command,
     ) -> TestServer {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_socketserver"));
-        command.arg("serve").args(arguments);
+        TestServer::start_by(&[], arguments, listeners, prepare)
+    }
+
+    /// The same; another program, which must execute its last arguments, starts the server.
+    pub(crate) fn start_by(
+        program: &[&str],
+        arguments: &[&str],
+        listeners: usize,
+        prepare: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> TestServer {
+        let binary = [env!("CARGO_BIN_EXE_socketserver"), "serve"];
+        let words = [program, &binary].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).args(arguments);
         if !arguments.contains(&"--bind") {
             command.args(["--bind", "127.0.0.1:0"]);
         }

@@ -136,10 +136,17 @@ impl Aside {
         unlink(&self.0, &json(id))
     }
 
-    /// The uploads that can be gone on with, and the bytes of each.
-    pub(super) fn list(&self) -> io::Result<Vec<(Intent, u64)>> {
+    /// The uploads that can be resumed, and the number of bytes of each. `is_expired` is told when
+    /// the last byte came.
+    pub(super) fn list(
+        &self,
+        is_expired: impl Fn(SystemTime) -> bool,
+    ) -> io::Result<Vec<(Intent, u64)>> {
         let mut found = Vec::new();
         for (id, metadata) in self.parts()? {
+            if is_expired(metadata.modified()?.into_std()) {
+                continue;
+            }
             let intent = self.read_record(&id).and_then(|record| record.intent());
             found.extend(intent.map(|intent| (intent, metadata.len())));
         }

@@ -21,6 +21,7 @@
 mod aside;
 mod claim;
 mod error;
+mod expiry;
 mod name;
 mod partial;
 mod piece;
@@ -44,6 +45,7 @@ use crate::common::accounts::Ledger;
 use crate::common::digest::{Digests, Hasher, to_hex};
 use aside::Aside;
 pub use error::StoreError;
+use expiry::{Expiry, is_past};
 pub use name::{Name, is_reserved};
 pub use partial::{Partial, ReceiveError};
 pub use publish::Published;
@@ -54,8 +56,9 @@ use space::Space;
 /// The folder of the uploads that aren't whole, below the store's own.
 pub const PARTIALS: &str = ".socketserver-partial";
 
-/// How often a store that is in use looks for partial uploads that are too old.
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// How often a store without a thread of its own looks for partial uploads that are too old: at most
+/// so often, when an upload begins.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
 /// What happens when the name is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -105,6 +108,7 @@ struct Inner {
     partial_expiry: Duration,
     sync: bool,
     swept: Mutex<Option<Instant>>,
+    expiry: Expiry,
 }
 
 /// What [`Store::resume`] found.
@@ -149,6 +153,7 @@ impl Store {
             partial_expiry,
             sync,
             swept: Mutex::new(None),
+            expiry: Expiry::default(),
         }));
         store.sweep_now_and_then();
         store
@@ -218,13 +223,16 @@ impl Store {
         }
     }
 
-    /// The uploads that can be gone on with, each with the bytes that are there. Those of other
-    /// owners are among them.
+    /// The uploads that can be resumed, each with the number of its bytes, those of other owners
+    /// included.
     ///
     /// # Errors
     /// Those of the system.
     pub fn partials(&self) -> io::Result<Vec<(Intent, u64)>> {
-        Aside::existing(&self.0.root)?.map_or_else(|| Ok(Vec::new()), |aside| aside.list())
+        let Some(aside) = Aside::existing(&self.0.root)? else {
+            return Ok(Vec::new());
+        };
+        aside.list(|last| is_past(self.expiry(last)))
     }
 
     /// Removes the partial uploads to which nothing came for too long.
@@ -300,7 +308,7 @@ impl Store {
 
     fn sweep_now_and_then(&self) {
         let mut swept = self.0.swept.lock();
-        if swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+        if swept.is_none_or(|at| at.elapsed() >= SWEEP_INTERVAL.min(self.0.partial_expiry)) {
             *swept = Some(Instant::now());
             drop(swept);
             if let Err(error) = self.sweep() {

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::aside::Aside;
+use super::expiry::is_past;
 use super::piece::Piece;
 use super::record::Record;
 use super::space::Room;
@@ -64,7 +65,9 @@ impl Partial {
         let aside = Aside::open(store.root())?;
         let (file, metadata) = aside.lock(&id)?;
         let left_over = metadata.len();
-        let usable = resume && intent.size.is_none_or(|size| left_over <= size);
+        let expired = left_over > 0 && is_past(store.expiry(metadata.modified()?));
+        let fits = intent.size.is_none_or(|size| left_over <= size);
+        let usable = resume && fits && !expired;
         let there = if usable { left_over } else { 0 };
         if left_over > there {
             file.set_len(there)?; // for nothing it would cost: ext4 writes a file that was cut out when it is closed
@@ -261,6 +264,7 @@ impl Drop for Partial {
             if !self.recorded {
                 self.record();
             }
+            self.store.watch_expiry();
         } else if let Err(error) = self.aside.remove(&self.id) {
             log::debug!("a partial upload can't be removed: {error}");
         }

@@ -9,6 +9,7 @@ use std::io;
 use std::time::SystemTime;
 
 use super::aside::Aside;
+use super::expiry::is_past;
 use super::record::Record;
 use super::{Intent, Name, OnDuplicate, Partial, Store, StoreError, unshared};
 
@@ -111,8 +112,8 @@ impl Store {
             file.set_len(there)?;
             aside.write_record(id, &Record::of(&intent))?;
         }
-        // How a taken name is dealt with, `publish` will tell; until then, the payer has the better
-        // of it.
+        // `publish` resolves name conflicts. Until then assume that the old file is replaced, which
+        // favours the user's quota.
         let room = self
             .0
             .space
@@ -150,7 +151,7 @@ impl Store {
     }
 
     /// When an upload is removed to which nothing comes after this.
-    fn expiry(&self, last: SystemTime) -> Option<SystemTime> {
+    pub(super) fn expiry(&self, last: SystemTime) -> Option<SystemTime> {
         last.checked_add(self.0.partial_expiry)
     }
 }
@@ -177,10 +178,6 @@ impl Partial {
             log::debug!("that {name} is stored isn't noted: {error}");
         }
     }
-}
-
-fn is_past(time: Option<SystemTime>) -> bool {
-    time.is_some_and(|time| time <= SystemTime::now())
 }
 
 fn not_found() -> StoreError {

@@ -9,7 +9,6 @@ use std::io::{self, Write, pipe};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -19,7 +18,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::Sender;
-use crate::common::command::{self, Client, Limits, Output, TIMED_OUT};
+use crate::common::command::{self, Client, Limits, Output, TIMED_OUT, Task};
 use crate::common::digest::to_hex;
 use crate::common::store::Published;
 
@@ -204,13 +203,10 @@ fn run(
     rustix::io::ioctl_fionbio(&writer, true)?;
     writer.write_all(told)?;
     drop(writer);
-    let mut command = Command::new(&command_line.program);
-    command
-        .args(&command_line.arguments)
-        .stdin(Stdio::from(input));
+    let task = Task::new(&command_line.program, &command_line.arguments).stdin(input);
     // What ends the server hangs up on the command, as a client that goes does in `exec`.
     command::run(
-        &mut command,
+        task,
         limits,
         Client {
             socket: Some(end.as_fd()),

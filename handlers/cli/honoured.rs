@@ -1,0 +1,170 @@
+//! Options that a service cannot honour: its help does not offer them, on the command line they are
+//! an error, and their variables are ignored with a warning. An option without effect would let its
+//! user believe in a limit, or in a protection, that there is not.
+
+use clap::builder::Resettable;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
+
+use super::options::{Model, Serve};
+use super::values::shown;
+use crate::auth::keys::VARIABLE;
+use crate::service::{FOR_CONNECTIONS, Failure, Service, Unsupported};
+
+const NO_AUTHENTICATION: Unsupported = Unsupported {
+    options: &["auth_key_file", "auth_digest"],
+    reason: "this service does not ask for a key",
+};
+const NO_ACCESS_LOG: Unsupported = Unsupported {
+    options: &["access_log"],
+    reason: "only http writes an access log",
+};
+
+/// What is known of a service without its options.
+pub(crate) struct Profile {
+    name: &'static str,
+    unsupported: Vec<Unsupported>,
+    /// The default address.
+    port: u16,
+    /// The default of `--idle-timeout`.
+    idle_timeout: String,
+}
+
+impl Profile {
+    pub(crate) fn of<S: Service>() -> Profile {
+        let authentication = (!S::AUTH).then_some(NO_AUTHENTICATION);
+        let access_log = (!S::ACCESS_LOG).then_some(NO_ACCESS_LOG);
+        let connections = S::DATAGRAMS.then_some(FOR_CONNECTIONS);
+        let unsupported = [connections, authentication, access_log];
+        Profile {
+            name: S::NAME,
+            unsupported: unsupported.into_iter().flatten().collect(),
+            port: S::PORT,
+            idle_timeout: shown(Some(S::IDLE_TIMEOUT)),
+        }
+    }
+
+    /// The service's own defaults in the help, and no option that it never honours.
+    pub(super) fn apply(&self, serve: Command) -> Command {
+        serve.mut_subcommand(self.name, |service| {
+            let hidden = ids(&self.unsupported);
+            let service = service.mut_args(|arg| match hidden.contains(&arg.get_id().as_str()) {
+                true => arg.hide(true),
+                false => arg,
+            });
+            let port = self.port;
+            service
+                .mut_arg("bind", |arg| {
+                    with_default(arg, &format!("127.0.0.1:{port}"))
+                })
+                .mut_arg("idle_timeout", |arg| with_default(arg, &self.idle_timeout))
+        })
+    }
+}
+
+fn with_default(arg: clap::Arg, default: &str) -> clap::Arg {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    arg.help(format!("{help} [default: {default}]"))
+}
+
+fn ids(unsupported: &[Unsupported]) -> Vec<&'static str> {
+    let ids = unsupported.iter().flat_map(|group| group.options);
+    ids.copied().collect()
+}
+
+/// What the service, with the options that it was given, cannot honour.
+pub(crate) fn unsupported<S: Service>(arguments: &Serve<S>) -> Vec<Unsupported> {
+    let mut unsupported = Profile::of::<S>().unsupported;
+    unsupported.extend(arguments.service.unsupported());
+    let server = &arguments.server;
+    unsupported.extend(match server.model {
+        Model::Pool => None,
+        Model::Threads => Some(Unsupported {
+            options: &["threads"],
+            reason: "--model threads starts a thread for each connection",
+        }),
+        Model::Processes => Some(Unsupported {
+            options: &["threads"],
+            reason: "--model processes has no threads",
+        }),
+        Model::Sequential => Some(Unsupported {
+            options: &["threads", "max_threads"],
+            reason: "--model sequential has one thread",
+        }),
+    });
+    if server.model == Model::Processes && !server.proxy_protocol.is_empty() {
+        unsupported.push(Unsupported {
+            options: &["max_per_ip"],
+            reason: "with --model processes and --proxy-protocol, each process learns of its own \
+                     client only",
+        });
+    }
+    unsupported
+}
+
+/// A variable of the environment that has no effect.
+pub(crate) struct Ignored {
+    variable: String,
+    reason: &'static str,
+}
+
+impl Ignored {
+    /// Says so.
+    pub(super) fn warn(&self) {
+        log::warn!("{} is ignored: {}", self.variable, self.reason);
+    }
+}
+
+/// The variables that are set although the service cannot honour their options.
+///
+/// # Errors
+/// Such an option is on the command line.
+pub(super) fn check(
+    service: &Command,
+    matches: &ArgMatches,
+    unsupported: &[Unsupported],
+) -> Result<Vec<Ignored>, Failure> {
+    let mut ignored: Vec<Ignored> = Vec::new();
+    for group in unsupported {
+        for id in group.options {
+            let arg = service.get_arguments().find(|arg| arg.get_id() == id);
+            let Some(arg) = arg else { continue };
+            if matches.value_source(id) == Some(ValueSource::CommandLine) {
+                let option = arg.get_long().unwrap_or(id);
+                return Err(Failure::usage(format!(
+                    "--{option} does not apply: {}",
+                    group.reason
+                )));
+            }
+            let variable = arg.get_env().map(|name| name.to_string_lossy());
+            if let Some(variable) = variable.filter(|variable| is_set(variable)) {
+                ignored.push(Ignored {
+                    variable: variable.into_owned(),
+                    reason: group.reason,
+                });
+            }
+        }
+        // The variable that stands for the file, and has no option of its own.
+        if group.options.contains(&"auth_key_file") && is_set(VARIABLE) {
+            ignored.push(Ignored {
+                variable: VARIABLE.to_owned(),
+                reason: group.reason,
+            });
+        }
+    }
+    ignored.dedup_by(|one, other| one.variable == other.variable);
+    Ok(ignored)
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
+
+/// The service's command, which does not read the variables of these options.
+pub(super) fn without_variables(service: Command, unsupported: &[Unsupported]) -> Command {
+    let ids = ids(unsupported);
+    service.mut_args(|arg| match ids.contains(&arg.get_id().as_str()) {
+        true => arg.env(Resettable::Reset),
+        false => arg,
+    })
+}

@@ -1,0 +1,173 @@
+//! A small process between the server and each command, which kills the command's process group
+//! when the server ends.
+//!
+//! ```text
+//! server ── control (socket pair) ── supervisor ── command ── what it starts
+//!                                    └───────── one process group ────────┘
+//! ```
+//!
+//! The supervisor is this same binary, executed anew with a hidden verb. It holds one end of a
+//! socket pair. When the server's end closes (the server was killed, was forced to exit, or gave
+//! the command up), it kills its own process group, and itself with it. Of the other ways:
+//!
+//! - `PR_SET_PDEATHSIG` reaches only the direct child, not what that starts; and it is sent when the
+//!   *thread* that started the child ends, which a pool's thread does while it shrinks.
+//! - A signal handler in the server cannot run when the server gets SIGKILL.
+//! - One guardian for all commands would have to be told of each group: a server that is killed
+//!   between the start and the message leaves the command behind. Here the command's parent exists
+//!   first, and it kills the group that it is in, so that no process id can have been given away.
+//! - Control groups need rights that a server often has not.
+//!
+//! The price is one execution of this binary, and a process, for each running command.
+//!
+//! With `--model processes` a child of the server holds the other end, and outlives a server that
+//! is killed. So the supervisor also watches the server's process itself, where the system has
+//! descriptors for processes (Linux).
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::OnceLock;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Signal, getpid, kill_current_process_group};
+use socketserver::inherited_descriptor;
+
+use super::{TICK, descriptor};
+
+/// The hidden verb of the command line. Its arguments are the command's words, then the numbers of
+/// two descriptors: the control socket, and the server's process.
+pub(crate) const VERB: &str = "supervise-command";
+
+/// Stands for a descriptor that there is not.
+pub(super) const NO_DESCRIPTOR: &str = "-";
+
+/// The exit code when the command could not be started. The server does not look at it: it gets the
+/// error's number.
+const NOT_STARTED: u8 = 126;
+
+/// What commands are started with.
+#[derive(Debug)]
+struct Supervision {
+    /// This binary.
+    program: PathBuf,
+    /// Readable when the server's process has ended.
+    server: Option<OwnedFd>,
+}
+
+static SUPERVISION: OnceLock<Supervision> = OnceLock::new();
+
+/// From now on each command has a supervisor. To be called once, in the server's own process, by
+/// the binary that understands the hidden verb; without it commands are started directly.
+///
+/// # Errors
+/// The binary's path can't be had.
+pub fn start_supervising() -> io::Result<()> {
+    // The link leads to this very binary, even after an upgrade has put another one in its place.
+    let link = Path::new("/proc/self/exe");
+    let program = match link.exists() {
+        true => link.to_owned(),
+        false => std::env::current_exe()?,
+    };
+    let server = descriptor(getpid());
+    if let Some(server) = &server {
+        fcntl_setfd(server, FdFlags::empty())?;
+    }
+    let _ = SUPERVISION.set(Supervision { program, server });
+    Ok(())
+}
+
+/// The supervisor's program, once there is supervision.
+pub(super) fn program() -> Option<&'static Path> {
+    SUPERVISION.get().map(|supervision| &*supervision.program)
+}
+
+/// The number of the descriptor for the server's process.
+pub(super) fn server_process() -> Option<RawFd> {
+    let server = SUPERVISION.get()?.server.as_ref()?;
+    Some(server.as_raw_fd())
+}
+
+/// The supervisor's whole life: runs the command, and returns its exit code, 128 + N if signal N
+/// ended it.
+pub(crate) fn supervise(arguments: &[OsString]) -> u8 {
+    let [program, arguments @ .., control, server] = arguments else {
+        return NOT_STARTED;
+    };
+    let Ok(Some(control)) = inherited(control) else {
+        return NOT_STARTED;
+    };
+    let mut control = UnixStream::from(control);
+    let server = match inherited(server) {
+        Ok(server) => server,
+        Err(_) => return NOT_STARTED,
+    };
+    match Command::new(program).args(arguments).spawn() {
+        Ok(child) => exit_code(wait(child, &control, server.as_ref())),
+        Err(error) => {
+            let number = error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error());
+            let _ = control.write_all(number.to_string().as_bytes());
+            NOT_STARTED
+        }
+    }
+}
+
+/// The descriptor of this number, as an argument.
+fn inherited(number: &OsString) -> Result<Option<OwnedFd>, ()> {
+    let number = number.to_str().ok_or(())?;
+    if number == NO_DESCRIPTOR {
+        return Ok(None);
+    }
+    let number = number.parse().map_err(drop)?;
+    inherited_descriptor(number).map(Some).map_err(drop)
+}
+
+/// Waits for the command's end. Kills the group, with this process, if the server ends before.
+fn wait(
+    mut child: Child,
+    control: &UnixStream,
+    server: Option<&OwnedFd>,
+) -> io::Result<ExitStatus> {
+    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let end = id.and_then(descriptor);
+    loop {
+        let watched = [
+            Some(control.as_fd()),
+            server.map(AsFd::as_fd),
+            end.as_ref().map(AsFd::as_fd),
+        ];
+        let mut fds: Vec<PollFd<'_>> = watched
+            .into_iter()
+            .flatten()
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        let tick = match end {
+            Some(_) => None,
+            None => Timespec::try_from(TICK).ok(),
+        };
+        match poll(&mut fds, tick.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        let guards = 1 + usize::from(server.is_some());
+        if fds[..guards].iter().any(|fd| !fd.revents().is_empty()) {
+            kill_current_process_group(Signal::KILL)?;
+        }
+    }
+}
+
+fn exit_code(status: io::Result<ExitStatus>) -> u8 {
+    let code = status.ok().and_then(|status| {
+        let signal = status.signal().map(|signal| 128 + signal);
+        status.code().or(signal)
+    });
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}

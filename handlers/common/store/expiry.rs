@@ -1,0 +1,149 @@
+//! Partial uploads are removed when they expire.
+//!
+//! A thread sleeps until the next one expires. There is a thread only while there is a partial
+//! upload, so that an idle server has none.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::aside::Aside;
+use super::{Inner, Store};
+
+/// How long to wait for an upload that has expired while somebody still writes it.
+const BUSY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The thread of a store.
+#[derive(Debug, Default)]
+pub(super) struct Expiry(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Notified when the store is dropped.
+    over: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether a thread may be started.
+    enabled: bool,
+    running: bool,
+    over: bool,
+}
+
+impl Drop for Expiry {
+    fn drop(&mut self) {
+        self.0.state.lock().over = true;
+        self.0.over.notify_all();
+    }
+}
+
+pub(super) fn is_past(time: Option<SystemTime>) -> bool {
+    time.is_some_and(|time| time <= SystemTime::now())
+}
+
+impl Store {
+    /// From now on partial uploads are removed at the moment when they expire. Without this call
+    /// that happens when the next upload begins: for a server that forks, which must not have a
+    /// thread. In both cases an upload that has expired cannot be resumed.
+    pub fn expire_in_background(&self) {
+        self.0.expiry.0.state.lock().enabled = true;
+        self.watch_expiry();
+    }
+
+    /// Sees to it that a thread waits for what is to expire.
+    pub(super) fn watch_expiry(&self) {
+        let shared = &self.0.expiry.0;
+        let mut state = shared.state.lock();
+        if !state.enabled || state.running {
+            return;
+        }
+        let (inner, its_shared) = (Arc::downgrade(&self.0), Arc::clone(shared));
+        let started = thread::Builder::new()
+            .name("partial-expiry".to_owned())
+            .spawn(move || run(&its_shared, || inner.upgrade()));
+        match started {
+            Ok(_) => state.running = true,
+            Err(error) => log::warn!(
+                "no thread for --partial-expiry: {error}; old partial uploads are removed when the \
+                 next upload begins"
+            ),
+        }
+    }
+
+    /// How long until the next partial upload expires; `None` if there is none.
+    fn next_expiry(&self) -> Option<Duration> {
+        let aside = Aside::existing(&self.0.root).ok().flatten()?;
+        let parts = aside.parts().ok()?.into_iter();
+        let expiries = parts.filter_map(|(_, metadata)| {
+            let last = metadata.modified().ok()?.into_std();
+            self.expiry(last)
+        });
+        let next = expiries.min()?;
+        Some(next.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+}
+
+fn run(shared: &Shared, store: impl Fn() -> Option<Arc<Inner>>) {
+    while let Some(inner) = store() {
+        let store = Store(inner);
+        let mut wait = store.next_expiry();
+        if wait.is_some_and(|wait| wait.is_zero()) {
+            if let Err(error) = store.sweep() {
+                log::warn!("cannot remove expired partial uploads: {error}");
+            }
+            wait = store.next_expiry().map(|wait| match wait {
+                Duration::ZERO => BUSY_INTERVAL,
+                wait => wait,
+            });
+        }
+        // A store that only this thread still holds is dropped here, and then ends the thread.
+        drop(store);
+        let mut state = shared.state.lock();
+        let Some(wait) = wait.filter(|_| !state.over) else {
+            state.running = false;
+            return;
+        };
+        shared.over.wait_for(&mut state, wait);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::store::OnDuplicate;
+    use crate::common::store::tests::{Folder, intent};
+
+    #[test]
+    fn an_upload_that_has_expired_is_neither_listed_nor_resumed() {
+        let folder = Folder::new();
+        let mut partial = folder
+            .store()
+            .begin(intent("a", 5), OnDuplicate::Error)
+            .unwrap();
+        partial.write(b"abc").unwrap();
+        drop(partial);
+        assert_eq!(folder.store().partials().unwrap().len(), 1);
+        let store = folder.store_with(|options| options.partial_expiry = Duration::from_secs(3600));
+        let part = folder.path().join(crate::common::store::PARTIALS);
+        let part = std::fs::read_dir(part)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "part")
+            });
+        let old = SystemTime::now() - Duration::from_secs(7200);
+        let file = std::fs::File::options().write(true).open(part.unwrap());
+        file.unwrap().set_modified(old).unwrap();
+        assert!(store.partials().unwrap().is_empty());
+        let resumed = store.resume(intent("a", 5), OnDuplicate::Error).unwrap();
+        let crate::common::store::Resumed::Partial(partial) = resumed else {
+            panic!("it is not complete");
+        };
+        assert_eq!(partial.offset(), 0);
+    }
+}

@@ -1,0 +1,88 @@
+//! What a server inherits from the program that starts it: signals, descriptors, orphans.
+
+use std::fs::read_to_string;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use crate::support::{PATIENCE, TestServer, has_tool, run};
+
+fn exec_by(program: &[&str]) -> TestServer {
+    TestServer::start_by(program, &["exec", "--no-auth"], 1, |command| command)
+}
+
+fn client(server: &TestServer, command: &[&str]) -> (Option<i32>, String, String) {
+    run(&[&["client", "exec", &server.address().to_string()], command].concat())
+}
+
+#[test]
+fn a_command_has_its_exit_code_where_the_parent_ignored_sigchld() {
+    let server = exec_by(&["env", "--ignore-signal=CHLD"]);
+    let (code, out, errors) = client(&server, &["sh", "-c", "echo out; exit 3"]);
+    assert_eq!((code, out.as_str()), (Some(3), "out\n"), "{errors}");
+}
+
+#[test]
+fn sigterm_ends_a_server_whose_parent_blocked_it() {
+    let mut server = exec_by(&["env", "--block-signal=TERM,INT"]);
+    server.signal("TERM");
+    assert_eq!(server.wait().0, Some(0));
+}
+
+#[test]
+fn commands_get_no_descriptor_of_the_server_or_its_parent() {
+    let server = exec_by(&[
+        "sh",
+        "-c",
+        "exec 7</dev/null 9</dev/null; exec \"$0\" \"$@\"",
+    ]);
+    // The fourth is the listing itself.
+    let (code, out, _) = client(&server, &["sh", "-c", "cd /proc/$$/fd && echo *"]);
+    assert_eq!((code, out.as_str()), (Some(0), "0 1 2 3\n"));
+}
+
+/// The processes whose parent is `parent`, in the state `state`.
+fn children(parent: u32, state: char) -> usize {
+    let status = |entry: std::fs::DirEntry| read_to_string(entry.path().join("status")).ok();
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| status(entry.ok()?))
+        .filter(|status| status.contains(&format!("\nPPid:\t{parent}\n")))
+        .filter(|status| status.contains(&format!("\nState:\t{state}")))
+        .count()
+}
+
+#[test]
+fn as_process_1_it_reaps_orphans_and_ends_by_a_signal() {
+    const NAME: &str = "as_process_1_it_reaps_orphans_and_ends_by_a_signal";
+    let unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    if !has_tool("unshare", NAME)
+        || !std::process::Command::new(unshare[0])
+            .args(&unshare[1..])
+            .arg("true")
+            .output()
+            .is_ok_and(|output| output.status.success())
+    {
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {NAME}: no namespace of processes can be made"
+        );
+        return;
+    }
+    let mut server = exec_by(&unshare);
+    let child = format!("/proc/{0}/task/{0}/children", server.pid());
+    let first: u32 = read_to_string(child).unwrap().trim().parse().unwrap();
+    // `setsid` leaves the command's group: nobody kills the process, and its parent ends.
+    let (code, ..) = client(&server, &["sh", "-c", "setsid sleep 0.2 & sleep 0.1"]);
+    assert_eq!(code, Some(0));
+    let begun = Instant::now();
+    std::thread::sleep(Duration::from_millis(400));
+    while children(first, 'Z') > 0 {
+        assert!(begun.elapsed() < PATIENCE, "orphans are not reaped");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let killed = std::process::Command::new("kill")
+        .arg(first.to_string())
+        .status();
+    assert!(killed.unwrap().success());
+    assert_eq!(server.wait().0, Some(0));
+}
