@@ -3,9 +3,12 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+#[cfg(target_os = "linux")]
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 
-use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, sendto};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketAddrUnix, sendto};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::unix_path::PathGuard;
@@ -145,7 +148,8 @@ impl Datagram {
                 Ok(())
             }
             (DatagramKind::Unix(unix), ClientAddress::Unix(Some(path))) => {
-                unix.send_to(bytes, path.as_path()).map(drop)
+                sendto(unix, bytes, SendFlags::empty(), &unix_address(path)?)?;
+                Ok(())
             }
             _ => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -172,6 +176,15 @@ impl AsFd for Datagram {
             DatagramKind::Unix(socket) => socket.as_fd(),
         }
     }
+}
+
+/// The address of a Unix client, as [`client_address`] wrote it down.
+fn unix_address(path: &Path) -> io::Result<SocketAddrUnix> {
+    #[cfg(target_os = "linux")]
+    if let [0, name @ ..] = path.as_os_str().as_bytes() {
+        return Ok(SocketAddrUnix::new_abstract_name(name)?);
+    }
+    Ok(SocketAddrUnix::new(path)?)
 }
 
 /// The length of a datagram, whether it was longer than the buffer, and its sender.

@@ -5,13 +5,15 @@ mod accept;
 mod datagram;
 mod unix_path;
 
+use std::ffi::OsString;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
-use rustix::net::SocketAddrAny;
+use rustix::net::{SocketAddrAny, SocketAddrUnix};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::address::{Address, ClientAddress, ServerAddress};
@@ -197,13 +199,18 @@ fn client_address(peer: Option<SocketAddrAny>) -> ClientAddress {
     if let Ok(address) = SocketAddr::try_from(peer.clone()) {
         return ClientAddress::from(address);
     }
-    let path = rustix::net::SocketAddrUnix::try_from(peer)
-        .ok()
-        .and_then(|unix| {
-            let bytes = unix.path_bytes()?.to_vec();
-            Some(Arc::new(std::os::unix::ffi::OsStringExt::from_vec(bytes)))
-        });
-    ClientAddress::Unix(path.map(|path: Arc<std::ffi::OsString>| Arc::new(path.as_ref().into())))
+    let unix = SocketAddrUnix::try_from(peer).ok();
+    let path = unix.and_then(|unix| unix_path(&unix));
+    ClientAddress::Unix(path.map(|path| Arc::new(OsString::from_vec(path).into())))
+}
+
+/// The path of a Unix address, or the abstract name after a NUL byte; `None` without either.
+fn unix_path(unix: &SocketAddrUnix) -> Option<Vec<u8>> {
+    #[cfg(target_os = "linux")]
+    if let Some(name) = unix.abstract_name() {
+        return Some([b"\0", name].concat());
+    }
+    unix.path_bytes().map(<[u8]>::to_vec)
 }
 
 /// A bound socket of the first of the address's candidates that can be had.

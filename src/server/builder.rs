@@ -13,7 +13,9 @@ use crate::clock::Clock;
 use crate::config::{Limits, Timeouts};
 use crate::error::{Error, Result};
 use crate::handle::Core;
-use crate::handler::{DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler};
+use crate::handler::{
+    DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler, serve_datagram,
+};
 use crate::hooks::{DefaultHooks, ServerHooks};
 use crate::process::{ProcessRequest, ThreadingMixIn};
 use crate::request::DatagramRequest;
@@ -207,7 +209,8 @@ impl Builder {
         self
     }
 
-    /// The longest datagram. Defaults to 8,192 bytes, Python's.
+    /// The longest datagram, from 1 byte to 1 MiB; a value outside of this range means the nearest
+    /// one in it. Defaults to 8,192 bytes, Python's.
     pub fn max_packet_size(mut self, bytes: usize) -> Builder {
         self.limits.max_packet_size = bytes;
         self
@@ -412,12 +415,7 @@ impl Builder {
         socket: Datagram,
         class: impl RequestHandlerClass<H>,
     ) -> Result<Server<S>> {
-        let serve = move |request: &mut DatagramRequest| {
-            let mut handler = class.instantiate(&request.client_address);
-            handler.setup(request)?;
-            let handled = handler.handle(request);
-            handled.and(handler.finish(request))
-        };
+        let serve = move |request: &mut DatagramRequest| serve_datagram(&class, request);
         let mut server = self.server()?;
         server.datagrams = Some(Arc::new(serve));
         server.add_datagram_socket(socket);
