@@ -300,16 +300,17 @@ impl Builder {
     }
 
     /// A server on a listening socket that the caller has: a std listener, or a descriptor that
-    /// another process handed over.
+    /// another process handed over. It gets the settings of this builder, the backlog too.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a descriptor that is no listening stream socket.
+    /// [`Error::Unsupported`] for a descriptor that is no listening stream socket, or not of the
+    /// [`address_family`](Builder::address_family).
     pub fn from_listener<H: StreamRequestHandler>(
         self,
         listener: impl Into<OwnedFd>,
         class: impl RequestHandlerClass<H>,
     ) -> Result<TcpServer> {
-        let listener = Listener::from_fd(listener.into())?;
+        let listener = Listener::from_fd(listener.into(), &self.bind)?;
         self.stream_server(listener, class)
     }
 
@@ -363,7 +364,7 @@ impl Builder {
         socket: impl Into<OwnedFd>,
         class: impl RequestHandlerClass<H>,
     ) -> Result<UdpServer> {
-        let socket = Datagram::from_fd(socket.into())?;
+        let socket = Datagram::from_fd(socket.into(), &self.bind)?;
         self.datagram_server(socket, class)
     }
 
