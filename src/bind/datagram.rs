@@ -1,4 +1,4 @@
-//! Datagram sockets, which answer from the address that was asked.
+//! Datagram sockets, which reply from the address that a request was sent to.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -18,14 +18,14 @@ use crate::error::{Error, Result};
 use crate::sys;
 pub(crate) use crate::sys::Destination;
 
-/// A datagram socket. Dropped, it closes, and a Unix socket's path goes.
+/// A datagram socket. When it is dropped, a Unix socket's path is removed, and it closes.
 #[derive(Debug)]
 pub(crate) struct Datagram {
     /// The first field, as the path must go before the socket closes.
     _path: Option<PathGuard>,
     socket: DatagramKind,
     address: ServerAddress,
-    /// Bound to every address: the system must tell which one each datagram was sent to
+    /// Bound to every address: the system must report which one each datagram was sent to
     /// (rust-lang/rust#128704).
     wildcard: bool,
 }

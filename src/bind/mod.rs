@@ -1,5 +1,5 @@
-//! Sockets that listen: made with the options that std doesn't offer, and taken from those who have
-//! one already.
+//! Sockets that listen: bound here with options that std does not offer, or taken over from the
+//! caller.
 
 mod accept;
 mod datagram;
@@ -35,7 +35,7 @@ pub enum AddressFamily {
     V6,
 }
 
-/// How a socket is made.
+/// The options of a socket.
 #[derive(Clone, Debug)]
 pub(crate) struct BindOptions {
     pub(crate) request_queue_size: u32,
@@ -83,7 +83,7 @@ impl AsFd for Stream {
     }
 }
 
-/// A listening socket. Dropped, it closes, and a Unix socket's path goes.
+/// A listening socket. When it is dropped, a Unix socket's path is removed, and it closes.
 #[derive(Debug)]
 pub(crate) struct Listener {
     /// The first field, as the path must go before the socket closes.
@@ -302,7 +302,7 @@ fn candidates(address: &Address, family: AddressFamily) -> io::Result<(Vec<Socke
     let v4 = |port| SocketAddr::from(([0, 0, 0, 0], port));
     let v6 = |port| SocketAddr::from(([0u16; 8], port));
     Ok(match (address, family) {
-        // Without IPv6 in the kernel, every interface is every IPv4 interface.
+        // Where the kernel has no IPv6, every interface means every IPv4 interface.
         (Address::Every { port }, AddressFamily::Any) => (vec![v6(*port), v4(*port)], true),
         (Address::Every { port }, AddressFamily::V4) => (vec![v4(*port)], false),
         (Address::Every { port }, AddressFamily::V6) => (vec![v6(*port)], false),

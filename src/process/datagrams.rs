@@ -63,7 +63,7 @@ impl DatagramJob {
             Ok(received) => received,
             Err(error) => {
                 self.put_back(request);
-                // An ICMP error of an earlier reply concerns nobody here.
+                // Nothing has come, or another thread took it.
                 let nothing = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
                 return if nothing.contains(&error.kind()) {
                     Ok(None)

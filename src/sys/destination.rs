@@ -175,7 +175,7 @@ fn from_v6(info: libc::in6_pktinfo) -> Destination {
     Destination {
         ip,
         reply_from: is_unicast(ip).then_some(ip),
-        interface: info.ipi6_ifindex as u32,
+        interface: info.ipi6_ifindex,
     }
 }
 
