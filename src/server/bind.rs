@@ -14,7 +14,9 @@ use crate::address::Address;
 use crate::bind::{Datagram, Listener};
 use crate::error::{Error, Result};
 use crate::handle::Core;
-use crate::handler::{DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler};
+use crate::handler::{
+    DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler, serve_datagram,
+};
 use crate::hooks::DefaultHooks;
 use crate::request::DatagramRequest;
 use crate::session::StreamService;
@@ -77,16 +79,17 @@ impl Builder {
     }
 
     /// A server on a listening socket that the caller has: a std listener, or a descriptor that
-    /// another process handed over.
+    /// another process handed over. It gets the settings of this builder, the backlog too.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a descriptor that is no listening stream socket.
+    /// [`Error::Unsupported`] for a descriptor that is no listening stream socket, or not of the
+    /// [`address_family`](Builder::address_family).
     pub fn from_listener<H: StreamRequestHandler>(
         self,
         listener: impl Into<OwnedFd>,
         class: impl RequestHandlerClass<H>,
     ) -> Result<TcpServer> {
-        let listener = Listener::from_fd(listener.into())?;
+        let listener = Listener::from_fd(listener.into(), &self.bind)?;
         self.stream_server(listener, class)
     }
 
@@ -124,7 +127,7 @@ impl Builder {
         socket: impl Into<OwnedFd>,
         class: impl RequestHandlerClass<H>,
     ) -> Result<UdpServer> {
-        let socket = Datagram::from_fd(socket.into())?;
+        let socket = Datagram::from_fd(socket.into(), &self.bind)?;
         self.datagram_server(socket, class)
     }
 
@@ -152,12 +155,7 @@ impl Builder {
         socket: Datagram,
         class: impl RequestHandlerClass<H>,
     ) -> Result<Server> {
-        let serve = move |request: &mut DatagramRequest| {
-            let mut handler = class.instantiate(&request.client_address);
-            handler.setup(request)?;
-            let handled = handler.handle(request);
-            handled.and(handler.finish(request))
-        };
+        let serve = move |request: &mut DatagramRequest| serve_datagram(&class, request);
         let mut server = self.server(Service::Datagrams(Arc::new(serve)))?;
         server.add_datagram_socket(socket);
         Ok(server)

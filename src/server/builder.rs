@@ -211,7 +211,8 @@ impl Builder {
         self
     }
 
-    /// Maximum size of a datagram in bytes; longer ones are truncated. Defaults to 8,192, Python's.
+    /// Maximum size of a datagram in bytes, from 1 to 1 MiB; longer ones are truncated. A value
+    /// outside of the range means the nearest one in it. Defaults to 8,192, Python's.
     pub fn max_packet_size(mut self, bytes: usize) -> Builder {
         self.limits.max_packet_size = bytes;
         self
