@@ -26,7 +26,10 @@ fn wrong_usage_is_one_line_and_code_2() {
         (&["serve", "http", "--threads", "0"], "at least 1"),
         (&["serve", "http", "--model", "magic"], "--model"),
         (&["serve", "http", "--bind", "nonsense"], "no address"),
-        (&["serve", "http", "--idle-timeout", "soon"], "invalid duration"),
+        (
+            &["serve", "http", "--idle-timeout", "soon"],
+            "invalid duration",
+        ),
         (&["serve", "http", "--min-rate", "fast"], "invalid size"),
         (&["serve", "http", "--tls-cert", "/x"], "--tls-key"),
         (
