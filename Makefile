@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run lessons test check format lint docs tidy fuzz fuzz-smoke bench bench-parsers deps deps-debian deps-npm
+.PHONY: help build run lessons test check check-portable format lint docs tidy fuzz fuzz-smoke bench bench-parsers deps deps-debian deps-npm
 
 # A fresh rustup puts cargo where only new login shells look, Debian puts nginx where only root does.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
@@ -43,11 +43,14 @@ lesson-%: build ## play the lesson NAME: its server and its clients, and what cr
 	@$(CARGO) build --release --package socketserver --examples $(LOCKED)
 	@exec sh lessons/player.sh $* $(TARGET)/release
 
-test: need-cargo ## run every test, with each poller
-	$(CARGO) test --workspace $(LOCKED)
-	$(CARGO) test --package socketserver --features portable-poller $(LOCKED)
+# These features use what other systems than Linux have, so that it is tested here.
+PORTABLE := --features portable-poller,portable-sockets
 
-check: format lint docs test fuzz-smoke ## all that CI asks for; complete on its own, tests included
+test: need-cargo ## run every test, also with what other systems use
+	$(CARGO) test --workspace $(LOCKED)
+	$(CARGO) test --package socketserver $(PORTABLE) $(LOCKED)
+
+check: format lint docs check-portable test fuzz-smoke ## all that CI asks for; complete on its own, tests included
 	@echo 'make check: all is well'
 
 format: need-cargo ## check the format
@@ -55,7 +58,22 @@ format: need-cargo ## check the format
 
 lint: need-cargo ## run clippy on everything, warnings are errors
 	$(CARGO) clippy --workspace --all-targets $(LOCKED) -- -D warnings
-	$(CARGO) clippy --package socketserver --all-targets --features portable-poller $(LOCKED) -- -D warnings
+	$(CARGO) clippy --package socketserver --all-targets $(PORTABLE) $(LOCKED) -- -D warnings
+
+# `cargo check` neither links nor runs anything, so the C code of dependencies need not be compiled: `true` stands for
+# the C compiler of the other system.
+PORTABLE_TARGETS := x86_64-apple-darwin x86_64-unknown-freebsd
+CHECK_PORTABLE := CC=true CXX=true AR=true $(CARGO) check --workspace --lib --bins --examples $(LOCKED)
+
+check-portable: need-cargo ## check that all of it compiles for macOS and FreeBSD, where rustup has these targets
+	@set -e; for target in $(PORTABLE_TARGETS); do \
+		if [ -d "$$(rustc --print sysroot)/lib/rustlib/$$target/lib" ]; then \
+			echo "$(CHECK_PORTABLE) --target $$target"; \
+			$(CHECK_PORTABLE) --target "$$target"; \
+		else \
+			echo "SKIPPED: $$target is not installed: 'rustup target add $$target'"; \
+		fi; \
+	done
 
 docs: need-cargo ## build the documentation, warnings are errors
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(LOCKED)

@@ -83,7 +83,7 @@ fn bodies(criterion: &mut Criterion) {
     group.bench_function("4 KiB", |bencher| {
         bencher.iter(|| {
             let (mut decoder, mut rest) = (chunked::Decoder::default(), black_box(&body[..]));
-            while let Ok(chunked::Piece::Data(count) | chunked::Piece::Framing(count)) =
+            while let Ok(chunked::ChunkedPart::Data(count) | chunked::ChunkedPart::Framing(count)) =
                 decoder.next(rest)
             {
                 rest = &rest[count..];

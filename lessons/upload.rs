@@ -46,7 +46,7 @@ impl Upload {
         let whole = *left == 0;
         if whole {
             // Only now does the file get its name: nobody ever sees half of it.
-            fs::rename(path.with_extension("part"), path)?;
+            fs::rename(path.with_extension("part"), &*path)?;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let answer = serde_json::json!({"status": "ok", "file_name": name}).to_string();
             request

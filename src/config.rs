@@ -2,29 +2,31 @@
 
 use std::time::Duration;
 
-/// How long a peer may take, phase by phase. `None` is without end.
+/// The deadlines of a connection.
+///
+#[doc = include_str!("../docs/deadlines.md")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// From the beginning of a TLS handshake, a PROXY header or a message until the handler took it
-    /// whole from the buffer. Defaults to 10 s.
+    /// Maximum time for a PROXY header, a TLS handshake, or the bytes of a message that the handler
+    /// leaves in the buffer. Defaults to 10 s.
     pub head: Option<Duration>,
-    /// Parked between messages, or before the first byte. Defaults to 10 min.
+    /// Maximum silence between two messages and before the first one. Defaults to 10 min.
     pub idle: Option<Duration>,
-    /// No byte came within a message. Defaults to 30 s.
+    /// Maximum pause between bytes of one message. Defaults to 30 s.
     pub read: Option<Duration>,
-    /// The peer took no byte of an answer. Defaults to 30 s.
+    /// Maximum time in which the peer takes nothing of the output. Defaults to 30 s.
     pub write: Option<Duration>,
-    /// After the last byte: how long unread input is dropped before the socket closes, so that an
-    /// answer isn't lost to a reset. Defaults to 2 s.
+    /// Maximum time for which unread input is dropped after the last byte, so that no reset destroys
+    /// the answer; `None` waits until the peer closes, zero does not wait. Defaults to 2 s.
     pub linger: Option<Duration>,
-    /// Bytes per second, over windows of [`Timeouts::RATE_WINDOW`], below which a peer is cut
-    /// within a message; 0 is off. Defaults to 100.
+    /// Minimum number of bytes a second within a message, measured over windows of
+    /// [`Timeouts::RATE_WINDOW`]; 0 is off. Defaults to 100.
     pub min_rate: u64,
 }
 
 impl Timeouts {
-    /// Over how long [`min_rate`](Timeouts::min_rate) is measured.
+    /// Length of the windows over which [`min_rate`](Timeouts::min_rate) is measured.
     pub const RATE_WINDOW: Duration = Duration::from_secs(10);
 }
 

@@ -93,6 +93,9 @@
 //! | `self.request[1]`, `socket` | [`DatagramRequest::reply`], [`DatagramRequest::replier`] | answers from the right address |
 //! | `wfile` (of a datagram) | [`DatagramRequest::wfile`] | an empty one sends nothing |
 
+#[cfg(not(unix))]
+compile_error!("socketserver needs a Unix system, such as Linux, macOS or FreeBSD");
+
 mod address;
 mod bind;
 mod buffer;

@@ -1,48 +1,40 @@
 //! Ctrl-C, `kill` and SIGHUP.
 
-use std::sync::{Arc, OnceLock};
-
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::{flag, low_level};
+use std::sync::OnceLock;
 
 use crate::error::Result;
 use crate::handle::ServerHandle;
 use crate::sys;
 
-/// The exit code of a process that a second Ctrl-C ended.
-const FORCED_EXIT_CODE: i32 = 130;
-
 /// From now on the first SIGINT or SIGTERM ends `server` gracefully, as [`ServerHandle::close`]
-/// does, and a second one the process, at once, with exit code 130. No thread is started for it.
+/// does. A second one ends the process at once, with exit code 130, if it comes at least 500 ms
+/// after the first: supervisors such as `timeout` signal both the process and its group. No thread
+/// is started.
+///
+/// When the server has ended, the signals no longer concern it. While no server listens to a
+/// signal, it has its default action again, if it had that before the first registration.
 ///
 /// # Errors
 /// When the system refuses a descriptor or a signal handler.
 pub fn shutdown_on_ctrl_c(server: ServerHandle) -> Result<()> {
-    let wake_pipe = &server.0.wake_pipe;
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: at the second signal the flag is set, and the first action ends the
-        // process.
-        flag::register_conditional_shutdown(
-            signal,
-            FORCED_EXIT_CODE,
-            Arc::clone(&wake_pipe.terminate),
-        )?;
-        flag::register(signal, Arc::clone(&wake_pipe.terminate))?;
-        low_level::pipe::register(signal, wake_pipe.write_end()?)?;
-    }
-    Ok(())
+    Ok(server.0.wake_pipe.watch_termination()?)
 }
 
-/// From now on SIGHUP has the thread of `serve_forever` call `reload`.
+/// From now on SIGHUP has the thread of `serve_forever` call `reload`, instead of a closure that was
+/// registered earlier. `reload` may register another one. A panic in it is logged and counted.
+///
+/// A closing terminal sends SIGHUP, too. So a server whose process had a controlling terminal at
+/// start ends, as on SIGTERM, when SIGHUP comes and `/dev/tty` no longer opens. If SIGHUP was
+/// ignored at start, as under `nohup`, it always means `reload`. Start is the first call of this
+/// function or of [`reset_inherited_signals`].
 ///
 /// # Errors
 /// When the system refuses a descriptor or a signal handler.
 pub fn reload_on_hangup(server: &ServerHandle, reload: impl Fn() + Send + 'static) -> Result<()> {
+    let start = signals_at_start();
+    let ends_with_terminal = start.had_terminal && !start.ignored_hangup;
     let wake_pipe = &server.0.wake_pipe;
-    wake_pipe.set_on_hangup(reload);
-    flag::register(SIGHUP, Arc::clone(&wake_pipe.hangup))?;
-    low_level::pipe::register(SIGHUP, wake_pipe.write_end()?)?;
-    Ok(())
+    Ok(wake_pipe.watch_hangup(reload, ends_with_terminal)?)
 }
 
 /// Gives the process the signal state that a program expects, whatever the parent left: each signal
@@ -59,14 +51,23 @@ pub fn reload_on_hangup(server: &ServerHandle, reload: impl Fn() + Send + 'stati
 /// # Errors
 /// When the system refuses to change the signal mask.
 pub fn reset_inherited_signals() -> Result<()> {
-    hangup_is_ignored();
+    signals_at_start();
     sys::reset_ignored_signals();
     Ok(sys::unblock_signals()?)
 }
 
-/// Whether SIGHUP was ignored when this process began, as under `nohup`. The first call looks; it
-/// must come before a handler for SIGHUP is installed.
-fn hangup_is_ignored() -> bool {
-    static IGNORED: OnceLock<bool> = OnceLock::new();
-    *IGNORED.get_or_init(|| sys::is_ignored(SIGHUP))
+/// What the process inherited, and what must be known when SIGHUP comes.
+struct SignalsAtStart {
+    /// As `nohup` leaves it.
+    ignored_hangup: bool,
+    had_terminal: bool,
+}
+
+/// The first call looks; it must come before a handler for SIGHUP is installed.
+fn signals_at_start() -> &'static SignalsAtStart {
+    static START: OnceLock<SignalsAtStart> = OnceLock::new();
+    START.get_or_init(|| SignalsAtStart {
+        ignored_hangup: sys::is_ignored(libc::SIGHUP),
+        had_terminal: sys::has_terminal(),
+    })
 }

@@ -65,7 +65,8 @@ fn request_targets_hold_under_mutation() {
 fn request_heads_hold_under_mutation() {
     let seeds: &[&[u8]] = &[
         b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
-        b"POST http://h:80/x?y HTTP/1.0\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello",
+        b"POST http://h:80/x?y HTTP/1.0\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n\
+          hello",
         b"OPTIONS * HTTP/1.1\r\nHost: [::1]:8\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n",
     ];
@@ -99,8 +100,10 @@ fn digest_fields_hold_under_mutation() {
 fn forms_hold_under_mutation() {
     let seeds: &[&[u8]] = &[
         b"b\n--b\r\nContent-Disposition: form-data; filename=\"a\"\r\n\r\nx\r\n--b--",
-        b"b\npreamble\r\n--b \r\nContent-Disposition:form-data;filename=../a\r\n\r\n--b\r\ncontent-disposition: form-data\r\n\r\ny\r\n--b--\r\n",
-        b"-- b\n---- b\r\nContent-Disposition: form-data; filename=\"a\\\"%22\"; x=\r\n\r\n\r\n\r\n---- b-\r\n---- b--",
+        b"b\npreamble\r\n--b \r\nContent-Disposition:form-data;filename=../a\r\n\r\n--b\r\n\
+          content-disposition: form-data\r\n\r\ny\r\n--b--\r\n",
+        b"-- b\n---- b\r\nContent-Disposition: form-data; filename=\"a\\\"%22\"; x=\r\n\r\n\r\n\
+          \r\n---- b-\r\n---- b--",
         b"form-data; a=\"b\\\"\"; c=d;\n",
     ];
     mutate(seeds, b"--\r\n\r\n--b;=\"\\ /", form::check);

@@ -43,7 +43,8 @@ fn a_module_uses_only_lower_floors_or_its_own_folder() {
     prove(
         rules::floors,
         &poller(
-            "//! See `crate::clock`.\nuse crate::error::{self, Error};\nuse crate::{error, poller::Key};",
+            "//! See `crate::clock`.\nuse crate::error::{self, Error};\n\
+             use crate::{error, poller::Key};",
         ),
         &[
             &poller("use crate::clock::Clock;"),
@@ -80,17 +81,22 @@ fn no_rust_file_has_more_than_500_lines() {
 }
 
 #[test]
-fn no_comment_is_wider_than_code_may_be() {
-    let (wide, address, row) = ("x ".repeat(60), "x".repeat(130), "| x ".repeat(40));
+fn no_line_is_wider_than_100_columns() {
+    let wide = "x ".repeat(60);
+    let address = "x".repeat(130);
+    let row = "| x ".repeat(40);
+    let raw = format!("let a = r#\"\n{wide}\n\"#;");
     prove(
-        rules::comment_widths,
-        &[(
-            "src/a.rs",
-            &format!("// {address}\n//! {row}\n    /// {}", "x ".repeat(56)),
-        )],
+        rules::line_widths,
+        &[
+            ("src/a.rs", &format!("// {address}\n//! {row}")),
+            ("handlers/http/a.rs", &raw),
+        ],
         &[
             &[("src/a.rs", &format!("// {wide}x"))],
             &[("handlers/a.rs", &format!("    /// {wide}x"))],
+            &[("handlers/http/a.rs", &format!("f(); // {wide}x"))],
+            &[("handlers/http/a.rs", &format!("f(\"{wide}\");"))],
         ],
     );
 }

@@ -1,4 +1,6 @@
 //! The `Accept-Encoding` header.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| socketserver_handlers::http::accept_encoding::check(data));
+use socketserver_handlers::http::accept_encoding;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| accept_encoding::check(data));

@@ -10,6 +10,7 @@ pub mod framing;
 pub(crate) mod log_writer;
 pub mod progress;
 pub(crate) mod reflectors;
+pub(crate) mod rename;
 pub mod share;
 pub mod store;
 pub(crate) mod trace;

@@ -1,11 +1,22 @@
-//! An HTTP service of one's own: `cargo run --package socketserver-handlers --example http_service
+//! An HTTP service of your own: `cargo run --package socketserver-handlers --example http_service
 //! [HOST:PORT]`.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use socketserver::{Builder, Result, shutdown_on_ctrl_c};
-use socketserver_handlers::http::{Produced, Response, Router, events, websocket};
+use socketserver_handlers::http::{Cookie, Produced, Response, Route, Router, events, websocket};
+
+#[derive(Deserialize)]
+struct Numbers {
+    numbers: Vec<i64>,
+}
+
+#[derive(Serialize)]
+struct Sum {
+    sum: i64,
+}
 
 fn main() -> Result<()> {
     let router = Router::new()
@@ -15,11 +26,29 @@ fn main() -> Result<()> {
                 request.parameter("name")
             )))
         })
-        .post("/upper", |request| {
-            let mut text = String::new();
-            request.body().take(64 * 1024).read_to_string(&mut text)?;
-            Ok(Response::text(text.to_uppercase()))
+        // `curl -d '{"numbers": [1, 2]}' -H 'Content-Type: application/json' 127.0.0.1:8000/sum`
+        .post("/sum", |request| {
+            let Numbers { numbers } = request.json()?;
+            let sum = numbers.iter().fold(0_i64, |sum, n| sum.saturating_add(*n));
+            Response::json(&Sum { sum })
         })
+        // `curl -d name=Ada 127.0.0.1:8000/login`
+        .post("/login", |request| {
+            let name = request.form()?.get("name").unwrap_or("nobody").to_owned();
+            Ok(Response::see_other("/me").cookie(Cookie::new("name", name)))
+        })
+        .get("/me", |request| {
+            let name = request.cookie("name").unwrap_or_default();
+            Ok(Response::text(format!("You are {name:?}.\n")))
+        })
+        // A long body is read piece by piece and never held in memory.
+        .add(
+            Route::new("PUT", "/count", |request| {
+                let count = std::io::copy(request.body(), &mut std::io::sink())?;
+                Ok(Response::text(format!("{count} bytes\n")))
+            })
+            .max_body(1 << 30),
+        )
         .get("/clock", |_| {
             Ok(events(|to| {
                 to.data(&format!("{:?}", std::time::SystemTime::now()));
@@ -32,7 +61,7 @@ fn main() -> Result<()> {
         .filter(|request, inner| {
             Ok(inner
                 .respond(request)?
-                .field("X-Content-Type-Options", "nosniff"))
+                .header("X-Content-Type-Options", "nosniff"))
         });
 
     let address = std::env::args()

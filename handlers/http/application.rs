@@ -1,23 +1,28 @@
-//! What answers the requests of a connection: the files of a site, or the routes of somebody's own
+//! What answers the requests of a connection: the files of a site, or the routes of an author's own
 //! service.
 
+use std::any::Any;
 use std::io;
 
 use socketserver::{ClientAddress, RFile, StreamRequestHandler};
 
 use super::access::Permit;
 use super::body::Body;
+use super::body_reader::BodyReader;
 use super::head::{Head, HeadError};
-use super::message::{BodyReader, Produce, Response};
+use super::message::{Produce, Response};
 use super::reply::{Frame, Sent};
 
 /// Answers requests. One value serves all connections.
 pub(crate) trait Application: Send + Sync + 'static {
-    /// Whether a request's body is wanted. If not, a short one is awaited and dropped before the
-    /// answer.
-    fn wants_body(&self, head: &Head<'_>) -> bool;
+    /// Maximum length of a body that `respond` reads, in bytes. `None` if it reads none: then a
+    /// short body is awaited and dropped before the answer. Asked for requests with a body only.
+    fn max_body(&self, head: &Head<'_>) -> Option<u64> {
+        let _ = head;
+        None
+    }
 
-    /// Whoever takes this request's body as it comes, or the answer of who refuses it before;
+    /// The receiver that takes this request's body as it comes, or the refusal of the request;
     /// `None` for a request that `respond` answers. Asked for all methods but GET and HEAD.
     fn receive(
         &self,
@@ -50,12 +55,24 @@ pub(crate) enum Answer {
     Stream(Sent, Box<dyn Produce>),
     /// The connection is handed on.
     Upgrade(Sent, Box<dyn StreamRequestHandler>),
+    /// All of it is written, and the connection ends by a failure that the server has to see.
+    Failed(Sent, Failure),
+}
+
+/// Why a connection ends after its answer.
+pub(crate) enum Failure {
+    /// A panic that was caught; it goes on when the answer is written.
+    Panic(Box<dyn Any + Send>),
+    Error(io::Error),
 }
 
 impl Answer {
     pub(crate) fn sent(&self) -> Sent {
         match self {
-            Answer::Sent(sent) | Answer::Stream(sent, _) | Answer::Upgrade(sent, _) => *sent,
+            Answer::Sent(sent)
+            | Answer::Stream(sent, _)
+            | Answer::Upgrade(sent, _)
+            | Answer::Failed(sent, _) => *sent,
         }
     }
 }
@@ -88,17 +105,15 @@ impl From<Response> for Stopped {
     }
 }
 
-impl From<io::Error> for Stopped {
-    /// For an error of [`Body::try_read`].
-    fn from(error: io::Error) -> Stopped {
+impl Stopped {
+    /// For an error of [`Body::try_read`]. There is no `From` for all of `io::Error`: an error of a
+    /// file must not pass for one of the client.
+    pub(crate) fn reading(error: io::Error) -> Stopped {
         match error
             .get_ref()
             .and_then(|inner| inner.downcast_ref::<HeadError>())
         {
             Some(malformed) => Stopped::Malformed(*malformed),
-            None if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Stopped::Malformed(HeadError::bad("the body ended before its end"))
-            }
             None => Stopped::Lost(error),
         }
     }

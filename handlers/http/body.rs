@@ -4,11 +4,14 @@ use std::io::{self, BufRead, ErrorKind};
 
 use socketserver::RFile;
 
-use super::chunked::{Decoder, Piece};
+use super::chunked::{ChunkedPart, Decoder};
 use super::head::{Framing, HeadError};
 
 /// An unread body up to this size is read and dropped, so that the connection can go on.
 pub(crate) const DROPPED_BODY: u64 = 64 * 1024;
+
+/// The client ended its side within a body.
+pub(crate) const CUT_SHORT: HeadError = HeadError::bad("the body ended before its end");
 
 /// What of a body is still to come.
 #[derive(Debug)]
@@ -58,7 +61,7 @@ impl Body {
         }
     }
 
-    /// Whether the rest is short enough to be dropped; of chunks, nobody knows before.
+    /// Whether the rest is short enough to be dropped. The length of chunks is not known before.
     pub(crate) fn may_be_dropped(&self) -> bool {
         self.taken <= DROPPED_BODY
             && !matches!(self.rest, Rest::Length(left) if left > DROPPED_BODY)
@@ -69,15 +72,14 @@ impl Body {
     /// buffer, without a copy.
     ///
     /// # Errors
-    /// Those of the connection; a [`HeadError`] within an `InvalidData` if the chunks are
-    /// malformed; `UnexpectedEof` if the client ended its side within the body.
+    /// Those of the connection. A [`HeadError`] within the error if the client is at fault: the
+    /// chunks are malformed, or it ended its side within the body.
     pub(crate) fn try_read(
         &mut self,
         rfile: &mut RFile,
         into: &mut [u8],
     ) -> io::Result<Option<usize>> {
-        let cut_short =
-            || io::Error::new(ErrorKind::UnexpectedEof, "the client ended within the body");
+        let cut_short = || io::Error::new(ErrorKind::UnexpectedEof, CUT_SHORT);
         if let Rest::Length(left) = &mut self.rest {
             let most = usize::try_from(*left).unwrap_or(usize::MAX).min(into.len());
             if most == 0 {
@@ -118,7 +120,7 @@ impl Body {
         self.take_up_to(rfile, usize::MAX, use_piece)
     }
 
-    /// The same, with at most so many bytes of content.
+    /// The same, with at most `limit` bytes of content.
     ///
     /// # Errors
     /// As for [`take`](Body::take).
@@ -141,10 +143,10 @@ impl Body {
                     (true, count)
                 }
                 Rest::Chunks(decoder) => match decoder.next(input)? {
-                    Piece::Data(count) => (true, count),
-                    Piece::Framing(count) => (false, count),
-                    Piece::Partial => (false, 0),
-                    Piece::End => return Ok(Progress::Whole),
+                    ChunkedPart::Data(count) => (true, count),
+                    ChunkedPart::Framing(count) => (false, count),
+                    ChunkedPart::Partial => (false, 0),
+                    ChunkedPart::End => return Ok(Progress::Whole),
                 },
             };
             if data {
@@ -154,7 +156,8 @@ impl Body {
             }
             rfile.consume(count);
             if count == 0 {
-                return Ok(if rfile.is_eof() {
+                // At the limit, bytes may be left in the buffer.
+                return Ok(if rfile.is_eof() && limit > 0 {
                     Progress::CutShort
                 } else {
                     Progress::Partial

@@ -8,26 +8,26 @@ use parking_lot::RwLock;
 
 use super::entry::Entry;
 
-/// An entry is looked at again after so many milliseconds, so that a changed file is noticed within
-/// a second.
+/// Milliseconds after which an entry is checked again, so that a changed file is noticed within a
+/// second.
 const FRESH_MS: u64 = 500;
-/// Bytes kept, all entries together.
-const CAPACITY: usize = 16 << 20;
-/// Entries kept: those of large files hold a descriptor each.
-const ENTRIES: usize = 512;
+/// Maximum size of all entries together, in bytes.
+const MAX_BYTES: usize = 16 << 20;
+/// Maximum number of entries. An entry of a large file holds a descriptor.
+const MAX_ENTRIES: usize = 512;
 
 /// The bounded cache of a site's files.
 #[derive(Debug, Default)]
-pub(crate) struct Cache(RwLock<Shelf>);
+pub(crate) struct Cache(RwLock<CacheEntries>);
 
 #[derive(Debug, Default)]
-struct Shelf {
-    entries: HashMap<Box<[u8]>, Kept>,
+struct CacheEntries {
+    entries: HashMap<Box<[u8]>, CachedFile>,
     cost: usize,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct CachedFile {
     entry: Arc<Entry>,
     /// Bytes, with those of its coded forms.
     cost: usize,
@@ -45,22 +45,22 @@ impl Cache {
         now_ms: u64,
         is_current: impl FnOnce(&[u8], bool, &Entry) -> bool,
     ) -> Option<Arc<Entry>> {
-        let shelf = self.0.read();
-        let kept = shelf.entries.get(request_path)?;
-        let checked = kept.checked_ms.load(Ordering::Relaxed);
+        let cache = self.0.read();
+        let cached = cache.entries.get(request_path)?;
+        let checked = cached.checked_ms.load(Ordering::Relaxed);
         let fresh = now_ms.wrapping_sub(checked) < FRESH_MS;
         // One thread looks; the others go on with what was true half a second ago.
         let mine = !fresh
-            && kept
+            && cached
                 .checked_ms
                 .compare_exchange(checked, now_ms, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
-        let entry = Arc::clone(&kept.entry);
+        let entry = Arc::clone(&cached.entry);
         if !mine {
             return Some(entry);
         }
-        let (path, trailing_slash) = kept.asked.clone();
-        drop(shelf); // the look goes to the disk: nobody shall wait for it
+        let (path, trailing_slash) = cached.asked.clone();
+        drop(cache); // the check reads from the disk, so no other thread must wait for it
         if is_current(&path, trailing_slash, &entry) {
             return Some(entry);
         }
@@ -76,37 +76,37 @@ impl Cache {
         entry: &Arc<Entry>,
         now_ms: u64,
     ) {
-        let mut shelf = self.0.write();
+        let mut cache = self.0.write();
         let cost = entry.cost();
-        shelf.remove(request_path);
-        if !shelf.make_room(cost, None) {
+        cache.remove(request_path);
+        if !cache.make_room(cost, None) {
             return;
         }
-        shelf.cost += cost;
+        cache.cost += cost;
         let asked = (asked.0.into(), asked.1);
-        let kept = Kept {
+        let cached = CachedFile {
             entry: Arc::clone(entry),
             cost,
             asked,
             checked_ms: AtomicU64::new(now_ms),
         };
-        shelf.entries.insert(request_path.into(), kept);
+        cache.entries.insert(request_path.into(), cached);
     }
 
-    /// Notes that an entry has grown by so many bytes, if it is kept.
+    /// Notes that an entry has grown by `bytes`, if it is cached.
     pub(crate) fn charge(&self, request_path: &[u8], entry: &Arc<Entry>, bytes: usize) {
-        let mut shelf = self.0.write();
-        let Some(kept) = shelf
+        let mut cache = self.0.write();
+        let Some(cached) = cache
             .entries
             .get_mut(request_path)
-            .filter(|kept| Arc::ptr_eq(&kept.entry, entry))
+            .filter(|cached| Arc::ptr_eq(&cached.entry, entry))
         else {
             return;
         };
-        kept.cost += bytes;
-        shelf.cost += bytes;
-        if !shelf.make_room(0, Some(request_path)) {
-            shelf.remove(request_path); // larger than everything together may be
+        cached.cost += bytes;
+        cache.cost += bytes;
+        if !cache.make_room(0, Some(request_path)) {
+            cache.remove(request_path); // larger than everything together may be
         }
     }
 
@@ -120,27 +120,27 @@ impl Cache {
                 .is_some_and(|rest| rest.starts_with(b"/"))
         };
         let depends = |path: &[u8]| path == folder || folder_of(path) == folder || is_below(path);
-        let mut shelf = self.0.write();
-        let stale = shelf
+        let mut cache = self.0.write();
+        let stale = cache
             .entries
             .iter()
-            .filter(|(_, kept)| depends(&kept.asked.0))
+            .filter(|(_, cached)| depends(&cached.asked.0))
             .map(|(key, _)| key.clone());
         stale
             .collect::<Vec<_>>()
             .iter()
-            .for_each(|key| shelf.remove(key));
+            .for_each(|key| cache.remove(key));
     }
 
     /// Forgets an entry, unless another has taken its place.
     fn remove(&self, request_path: &[u8], entry: &Arc<Entry>) {
-        let mut shelf = self.0.write();
-        if shelf
+        let mut cache = self.0.write();
+        if cache
             .entries
             .get(request_path)
-            .is_some_and(|kept| Arc::ptr_eq(&kept.entry, entry))
+            .is_some_and(|cached| Arc::ptr_eq(&cached.entry, entry))
         {
-            shelf.remove(request_path);
+            cache.remove(request_path);
         }
     }
 }
@@ -150,16 +150,16 @@ fn folder_of(path: &[u8]) -> &[u8] {
     memchr::memrchr(b'/', path).map_or(b"", |slash| &path[..slash])
 }
 
-impl Shelf {
+impl CacheEntries {
     fn remove(&mut self, request_path: &[u8]) {
-        if let Some(kept) = self.entries.remove(request_path) {
-            self.cost -= kept.cost;
+        if let Some(cached) = self.entries.remove(request_path) {
+            self.cost -= cached.cost;
         }
     }
 
     /// Whichever comes first makes room: what is hot comes back at once. `spared` stays.
     fn make_room(&mut self, cost: usize, spared: Option<&[u8]>) -> bool {
-        while self.cost + cost > CAPACITY || (cost > 0 && self.entries.len() >= ENTRIES) {
+        while self.cost + cost > MAX_BYTES || (cost > 0 && self.entries.len() >= MAX_ENTRIES) {
             let victim = self
                 .entries
                 .keys()

@@ -46,10 +46,10 @@ pub struct Decoder {
 
 /// What a piece of input holds, from its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// So many bytes are framing, to be passed over.
+pub enum ChunkedPart {
+    /// This number of bytes is framing, to be skipped.
     Framing(usize),
-    /// So many bytes are the body's.
+    /// This number of bytes is content.
     Data(usize),
     /// All input so far is taken, more must come.
     Partial,
@@ -63,10 +63,10 @@ impl Decoder {
     ///
     /// # Errors
     /// The body is malformed: 400, and the connection ends.
-    pub fn next(&mut self, input: &[u8]) -> Result<Piece, HeadError> {
+    pub fn next(&mut self, input: &[u8]) -> Result<ChunkedPart, HeadError> {
         if let State::Data(left) = self.state {
             if input.is_empty() {
-                return Ok(Piece::Partial);
+                return Ok(ChunkedPart::Partial);
             }
             let count = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
             let left = left - count as u64;
@@ -75,22 +75,22 @@ impl Decoder {
             } else {
                 State::Data(left)
             };
-            return Ok(Piece::Data(count));
+            return Ok(ChunkedPart::Data(count));
         }
         for (at, &byte) in input.iter().enumerate() {
             if matches!(self.state, State::Data(_) | State::Done) {
                 return Ok(if at == 0 {
-                    Piece::End
+                    ChunkedPart::End
                 } else {
-                    Piece::Framing(at)
+                    ChunkedPart::Framing(at)
                 });
             }
             self.state = self.step(byte)?;
         }
         Ok(match (self.state, input.len()) {
-            (State::Done, 0) => Piece::End,
-            (_, 0) => Piece::Partial,
-            (_, count) => Piece::Framing(count),
+            (State::Done, 0) => ChunkedPart::End,
+            (_, 0) => ChunkedPart::Partial,
+            (_, count) => ChunkedPart::Framing(count),
         })
     }
 
@@ -187,14 +187,14 @@ fn decode(input: &[u8], step: usize) -> Result<Option<Decoded>, HeadError> {
     let (mut decoder, mut body, mut taken, mut come) = (Decoder::default(), Vec::new(), 0, 0);
     loop {
         match decoder.next(&input[taken..come])? {
-            Piece::Framing(count) => taken += count,
-            Piece::Data(count) => {
+            ChunkedPart::Framing(count) => taken += count,
+            ChunkedPart::Data(count) => {
                 body.extend_from_slice(&input[taken..taken + count]);
                 taken += count;
             }
-            Piece::End => return Ok(Some(Decoded { body, taken })),
-            Piece::Partial if come == input.len() => return Ok(None),
-            Piece::Partial => come = (come + step).min(input.len()),
+            ChunkedPart::End => return Ok(Some(Decoded { body, taken })),
+            ChunkedPart::Partial if come == input.len() => return Ok(None),
+            ChunkedPart::Partial => come = (come + step).min(input.len()),
         }
     }
 }

@@ -15,12 +15,12 @@ use super::compress::compress;
 use super::entry::{Entry, Identity};
 use super::site::Site;
 
-/// What is shorter fits in a packet anyway.
-const SHORTEST: u64 = 1024;
-/// What is longer would hold its first client for too long.
-const LONGEST: u64 = 4 << 20;
-/// So many files are compressed at once: each takes some MiB meanwhile.
-const AT_ONCE: usize = 2;
+/// A shorter file fits in one packet anyway.
+const MIN_COMPRESSED_LENGTH: u64 = 1024;
+/// A longer file would delay its first client for too long.
+const MAX_COMPRESSED_LENGTH: u64 = 4 << 20;
+/// Maximum number of files that are compressed at the same time; each takes some MiB meanwhile.
+const MAX_COMPRESSIONS: usize = 2;
 
 /// The coded forms of one file, in the order of [`Coding::ALL`].
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ struct Turn<'a>(&'a AtomicUsize);
 impl<'a> Turn<'a> {
     fn take(running: &'a AtomicUsize) -> Option<Turn<'a>> {
         let turn = Turn(running);
-        (running.fetch_add(1, Ordering::AcqRel) < AT_ONCE).then_some(turn)
+        (running.fetch_add(1, Ordering::AcqRel) < MAX_COMPRESSIONS).then_some(turn)
     }
 }
 
@@ -79,7 +79,10 @@ impl Site {
                 return beside.clone();
             }
         }
-        if !self.policy.compress || !entry.varies || !(SHORTEST..=LONGEST).contains(&entry.length) {
+        if !self.policy.compress
+            || !entry.varies
+            || !(MIN_COMPRESSED_LENGTH..=MAX_COMPRESSED_LENGTH).contains(&entry.length)
+        {
             return None;
         }
         let coding = accepted.ranked().next()?;

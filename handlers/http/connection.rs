@@ -1,65 +1,84 @@
 //! One connection: a request, its response, and the next.
+//!
+//! | state | what the connection waits for | next state |
+//! |---|---|---|
+//! | `Head` | the next request's head | any of the others; `Head` after a request without a body |
+//! | `Body` | a short body that is dropped | `Head`, `Stream` |
+//! | `Gather` | a body that the application reads | `Head`, `Rest`, `Stream`, `Upgraded` |
+//! | `Receive` | a body that a receiver takes as it comes | `Head`, `Rest`, `Stream` |
+//! | `Delayed` | the time at which a refusal is sent | `Head`, `Rest` |
+//! | `Rest` | what a handler left unread of a body | `Head` |
+//! | `Stream` | the time, or the room, for the next piece of an answer | `Head` |
+//! | `Upgraded` | whatever the other protocol waits for | none |
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, BufRead, Write};
+use std::io::Write;
+use std::io::{self, BufRead};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socketserver::{Next, Result, StreamRequest, StreamRequestHandler, Timeout, WFile};
+use socketserver::{Next, Result, StreamRequest, StreamRequestHandler, Timeout};
 
-use crate::common::access_log::{AccessLog, Record};
-use crate::common::share::without_token;
+use crate::common::access_log::AccessLog;
 
 use super::access::{AccessControl, Permit};
-use super::application::{Answer, Application, Incoming, Receiver, Stopped};
-use super::body::{Body, DROPPED_BODY, Progress};
-use super::date;
-use super::head::{self, Framing, Head, HeadError, Method, Scanner, Status};
+use super::application::{Answer, Application, Failure, Incoming, Receiver};
+use super::body::Body;
+use super::body_reader::BodyReader;
+use super::head::{self, Head, HeadError, Method, Scanner, Status};
 use super::https::Https;
-use super::message::{BodyReader, CONTINUE, Response};
-use super::reply::{self, Frame, Sent};
-use held_back::HeldBack;
+use super::reply::{Frame, Sent};
+use body::{BodyPlan, Gathering};
+use delayed::Delayed;
+use records::PendingRecord;
+use refusal::{first_line, redirect_to_https};
 use streaming::Streaming;
 
-mod held_back;
+mod body;
+mod delayed;
+mod records;
+mod refusal;
 mod streaming;
 
-/// Requests that are answered in one go before the answers are sent: what a pipelining client has
-/// sent at once.
-const PIPELINED: usize = 16;
-
-/// Bytes of a refused request's line that are logged.
-const LOGGED_LINE: usize = 1024;
+/// Requests of a pipelining client that are answered before their answers are sent together.
+const MAX_PIPELINED: usize = 16;
 
 /// Serves one HTTP connection.
 pub struct HttpHandler {
     application: Arc<dyn Application>,
     access_log: Option<Arc<AccessLog>>,
     https: Option<Https>,
-    /// Whether requests are let through only for those who may.
+    /// Decides who may send which request; `None` for a site that is open to everybody.
     access: Option<Arc<AccessControl>>,
     /// What the client may do with the request that is being answered.
     permit: Permit,
     scanner: Scanner,
-    doing: Doing,
+    state: ConnectionState,
+    /// Requests that are logged once their answers are sent; always empty without an access log.
+    records: VecDeque<PendingRecord>,
 }
 
-/// What a connection is busy with between two calls of `handle`.
-enum Doing {
-    /// The next request's head.
+/// What a connection does between two calls of `handle`; the module's table shows how the states
+/// follow one another.
+enum ConnectionState {
+    /// Waits for the next request's head.
     Head,
     /// The body of a request that is answered when all of that is there: a malformed one makes the
     /// whole request malformed. The head's bytes are kept, as parsing them again costs less than
     /// keeping the result apart from them.
     Body { head: Vec<u8>, body: Body },
+    /// The body of a request that is answered when that is there, or much of it.
+    Gather(Gathering),
     /// The body of a request whose receiver takes it as it comes; the answer follows its end.
     Receive {
         head: Vec<u8>,
         body: Body,
         receiver: Box<dyn Receiver>,
     },
-    /// A request that isn't let through.
-    HoldBack(HeldBack),
+    /// A refusal that is sent only later.
+    Delayed(Delayed),
     /// What an answered request's handler didn't read of its body.
     Rest(Body),
     /// An answer that is made piece by piece.
@@ -70,7 +89,7 @@ enum Doing {
 
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum Flow {
     /// The next step can follow at once.
     Again,
     /// The connection waits: for more bytes, or as it says.
@@ -92,7 +111,8 @@ impl HttpHandler {
             access: None,
             permit: Permit::default(),
             scanner: Scanner::default(),
-            doing: Doing::Head,
+            state: ConnectionState::Head,
+            records: VecDeque::new(),
         }
     }
 
@@ -121,80 +141,44 @@ impl HttpHandler {
         }
     }
 
-    fn log(&self, request: &StreamRequest, line: &[u8], head: Option<&Head<'_>>, sent: Sent) {
-        let Some(log) = &self.access_log else { return };
-        let line = if self.access.is_some() {
-            without_token(line)
-        } else {
-            line.into()
-        };
-        log.log(&Record {
-            client: &request.client_address,
-            user: self.permit.user(),
-            request_line: if line.is_empty() { b"-" } else { &line },
-            status: sent.status,
-            bytes: sent.bytes,
-            referer: head.and_then(|head| head.referer),
-            user_agent: head.and_then(|head| head.user_agent),
-            date: &date::now(),
-        });
-    }
-
-    /// Refuses what isn't a request that can be served; the connection ends. Without a `head`, what
-    /// the buffer begins with is one, or should be.
-    fn refuse(
-        &self,
-        request: &mut StreamRequest,
-        head: Option<&[u8]>,
-        refused: HeadError,
-    ) -> io::Result<Turn> {
-        let frame = Frame::last(self.hsts(request));
-        let detail = format!("The request was refused: {}.", refused.reason);
-        let sent = reply::error(&mut request.wfile, frame, refused.status, "", &detail)?;
-        // What was asked is what one looks for in the log, as far as it is there; a line of a body
-        // would pass for a request.
-        let line = first_line(head.unwrap_or(request.rfile.buffer()));
-        self.log(request, &line[..line.len().min(LOGGED_LINE)], None, sent);
-        request.linger();
-        Ok(Turn::Over)
-    }
-
     /// Does the next thing that can be done with what has come.
-    fn step(&mut self, request: &mut StreamRequest) -> io::Result<Turn> {
-        match std::mem::replace(&mut self.doing, Doing::Head) {
-            Doing::Head => {
-                self.permit = Permit::default(); // of the next request, nobody knows yet whose it is
+    fn step(&mut self, request: &mut StreamRequest) -> io::Result<Flow> {
+        match std::mem::replace(&mut self.state, ConnectionState::Head) {
+            ConnectionState::Head => {
+                // The user of the next request is not known yet.
+                self.permit = Permit::default();
                 self.take_head(request)
             }
-            Doing::Body { head, body } => self.take_body(request, head, body),
-            Doing::Receive {
+            ConnectionState::Body { head, body } => self.take_body(request, head, body),
+            ConnectionState::Gather(gathering) => self.gather(request, gathering),
+            ConnectionState::Receive {
                 head,
                 body,
                 receiver,
             } => self.receive(request, head, body, receiver),
-            Doing::HoldBack(held) => self.hold_back(request, held),
-            Doing::Rest(body) => self.drop_rest(request, body),
-            Doing::Stream(streaming) => self.send_piece(request, streaming),
-            upgraded @ Doing::Upgraded(_) => {
-                self.doing = upgraded;
-                Ok(Turn::Wait(Next::Wait))
+            ConnectionState::Delayed(held) => self.delay(request, held),
+            ConnectionState::Rest(body) => self.drop_rest(request, body),
+            ConnectionState::Stream(streaming) => self.send_piece(request, streaming),
+            upgraded @ ConnectionState::Upgraded(_) => {
+                self.state = upgraded;
+                Ok(Flow::Wait(Next::Wait))
             }
         }
     }
 
-    fn take_head(&mut self, request: &mut StreamRequest) -> io::Result<Turn> {
+    fn take_head(&mut self, request: &mut StreamRequest) -> io::Result<Flow> {
         let bytes = request.rfile.buffer();
         let (head, consumed) = match head::parse(bytes, &mut self.scanner) {
-            Ok(Status::Partial) => return Ok(Turn::Wait(Next::Wait)),
+            Ok(Status::Partial) => return Ok(Flow::Wait(Next::Wait)),
             Err(refused) => return self.refuse(request, None, refused),
             Ok(Status::Complete { head, consumed }) => (head, consumed),
         };
         let bytes = &bytes[..consumed];
         if let Some(https) = self.https.filter(|_| !request.is_tls()) {
-            let sent = send_on(&mut request.wfile, &head, https)?;
-            self.log(request, first_line(bytes), Some(&head), sent);
+            let sent = redirect_to_https(&mut request.wfile, &head, https)?;
+            self.log(request, first_line(bytes), Some(&head), &Answer::Sent(sent));
             request.linger();
-            return Ok(Turn::Over);
+            return Ok(Flow::Over);
         }
         if let Some(access) = &self.access {
             match access.admit(&head, &request.client_address, request.server.clock().now()) {
@@ -206,7 +190,7 @@ impl HttpHandler {
                         head.expect_continue,
                     );
                     request.rfile.consume(consumed);
-                    return self.turn_away(request, bytes, body, awaited, refused);
+                    return self.reject(request, bytes, body, awaited, refused);
                 }
             }
         }
@@ -228,17 +212,20 @@ impl HttpHandler {
         if let Some(body) = Body::announced(head.body) {
             // The body follows the head in the buffer: the head must be out of it for the body to
             // be read.
-            let (bytes, wanted, awaited) = (
-                bytes.to_vec(),
-                self.application.wants_body(&head),
-                is_short(&head),
-            );
+            let plan = BodyPlan::of(&head, self.application.max_body(&head));
+            let head = bytes.to_vec();
             request.rfile.consume(consumed);
-            if wanted || !awaited {
-                return self.answer_with_body(request, &bytes, body);
-            }
-            self.doing = Doing::Body { head: bytes, body };
-            return Ok(Turn::Again);
+            self.state = match plan {
+                BodyPlan::Answer => return self.answer_with_body(request, &head, body, Vec::new()),
+                BodyPlan::Drop => ConnectionState::Body { head, body },
+                BodyPlan::Gather(max) => ConnectionState::Gather(Gathering {
+                    head,
+                    body,
+                    content: Vec::new(),
+                    max,
+                }),
+            };
+            return Ok(Flow::Again);
         }
         let frame = self.frame_of(request, &head);
         let body = BodyReader::without(&mut request.wfile);
@@ -249,165 +236,19 @@ impl HttpHandler {
             body,
         };
         let answer = self.application.respond(incoming, frame)?;
-        self.log(request, first_line(bytes), Some(&head), answer.sent());
+        self.log(request, first_line(bytes), Some(&head), &answer);
         request.rfile.consume(consumed);
-        self.go_on(request, answer, None, frame.http_1_0)
-    }
-
-    /// Drops what has come of a body that nobody wants; answers when all of it was there.
-    fn take_body(
-        &mut self,
-        request: &mut StreamRequest,
-        head: Vec<u8>,
-        mut body: Body,
-    ) -> io::Result<Turn> {
-        match body.take(&mut request.rfile, |_| {}) {
-            Ok(Progress::Partial) if body.taken() <= DROPPED_BODY => {
-                self.doing = Doing::Body { head, body };
-                Ok(Turn::Wait(Next::in_message()))
-            }
-            Ok(Progress::Partial | Progress::Whole) => self.answer_with_body(request, &head, body),
-            Ok(Progress::CutShort) => self.refuse(
-                request,
-                Some(&head),
-                HeadError::bad("the body ended before its end"),
-            ),
-            Err(refused) => self.refuse(request, Some(&head), refused),
-        }
-    }
-
-    /// Lets the client send its body, or says at once that nobody wants it.
-    fn begin_receiving(
-        &mut self,
-        request: &mut StreamRequest,
-        head: Vec<u8>,
-        body: Option<Body>,
-        continue_due: bool,
-        receiver: std::result::Result<Box<dyn Receiver>, Response>,
-    ) -> io::Result<Turn> {
-        match (receiver, body) {
-            (Ok(receiver), Some(body)) => {
-                if continue_due {
-                    request.wfile.write_all(CONTINUE)?;
-                }
-                self.doing = Doing::Receive {
-                    head,
-                    body,
-                    receiver,
-                };
-                Ok(Turn::Again)
-            }
-            (Ok(receiver), None) => self.answer_received(request, &head, None, receiver.finish()),
-            // Whoever waits for 100 (Continue) may send the body all the same: where the next
-            // request begins is not known.
-            (Err(response), Some(body)) if continue_due => {
-                self.answer_received(request, &head, Some((body, false)), response)
-            }
-            (Err(response), body) => {
-                self.answer_received(request, &head, body.map(droppable), response)
-            }
-        }
-    }
-
-    /// Has the receiver take what has come of the body.
-    fn receive(
-        &mut self,
-        request: &mut StreamRequest,
-        head: Vec<u8>,
-        mut body: Body,
-        mut receiver: Box<dyn Receiver>,
-    ) -> io::Result<Turn> {
-        match receiver.receive(&mut body, &mut request.rfile) {
-            Ok(()) if body.is_whole() => {
-                self.answer_received(request, &head, None, receiver.finish())
-            }
-            Ok(()) => {
-                self.doing = Doing::Receive {
-                    head,
-                    body,
-                    receiver,
-                };
-                Ok(Turn::Wait(Next::in_message()))
-            }
-            Err(Stopped::Refused(response)) => {
-                self.answer_received(request, &head, Some(droppable(body)), *response)
-            }
-            Err(Stopped::Malformed(malformed)) => self.refuse(request, Some(&head), malformed),
-            Err(Stopped::Lost(error)) => Err(error),
-        }
-    }
-
-    /// Answers a request that had a receiver. With what is left of its body stands whether that may
-    /// be dropped.
-    fn answer_received(
-        &mut self,
-        request: &mut StreamRequest,
-        bytes: &[u8],
-        rest: Option<(Body, bool)>,
-        response: Response,
-    ) -> io::Result<Turn> {
-        let Ok(Status::Complete { head, .. }) = head::parse(bytes, &mut Scanner::default()) else {
-            return Ok(Turn::Over); // can't be: these bytes were a whole head before
-        };
-        let go_on = rest
-            .as_ref()
-            .is_none_or(|(_, may_be_dropped)| *may_be_dropped);
-        let frame = self.frame_of(request, &head);
-        let frame = Frame {
-            keep_alive: frame.keep_alive && go_on,
-            ..frame
-        };
-        let answer = reply::response(&mut request.wfile, frame, response)?;
-        self.log(request, first_line(bytes), Some(&head), answer.sent());
-        self.go_on(request, answer, rest.map(|(body, _)| body), frame.http_1_0)
-    }
-
-    /// Answers a request whose body may still be read, and whose head is no longer in the buffer.
-    fn answer_with_body(
-        &mut self,
-        request: &mut StreamRequest,
-        bytes: &[u8],
-        mut body: Body,
-    ) -> io::Result<Turn> {
-        let Ok(Status::Complete { head, .. }) = head::parse(bytes, &mut Scanner::default()) else {
-            return Ok(Turn::Over); // can't be: these bytes were a whole head before
-        };
-        let frame = self.frame_of(request, &head);
-        let reader = BodyReader::new(
-            &mut body,
-            &mut request.rfile,
-            &mut request.wfile,
-            head.expect_continue,
-        );
-        // For an application that doesn't look at bodies, it is decided here what becomes of the
-        // connection.
-        let keep_alive =
-            frame.keep_alive && (self.application.wants_body(&head) || reader.keeps_connection());
-        let frame = Frame {
-            keep_alive,
-            ..frame
-        };
-        let (client_address, permit) = (&request.client_address, &self.permit);
-        let incoming = Incoming {
-            head: &head,
-            client_address,
-            permit,
-            body: reader,
-        };
-        let answer = self.application.respond(incoming, frame)?;
-        self.log(request, first_line(bytes), Some(&head), answer.sent());
-        let rest = (!body.is_whole()).then_some(body);
-        self.go_on(request, answer, rest, frame.http_1_0)
+        self.resume(request, answer, None, frame.http_1_0)
     }
 
     /// What follows an answer.
-    fn go_on(
+    fn resume(
         &mut self,
         request: &mut StreamRequest,
         answer: Answer,
         rest: Option<Body>,
         http_1_0: bool,
-    ) -> io::Result<Turn> {
+    ) -> io::Result<Flow> {
         match answer {
             Answer::Sent(Sent {
                 keep_alive: false, ..
@@ -415,129 +256,114 @@ impl HttpHandler {
                 if rest.is_some() {
                     request.linger();
                 }
-                Ok(Turn::Over)
+                Ok(Flow::Over)
             }
             Answer::Sent(_) => {
-                self.doing = rest.map_or(Doing::Head, Doing::Rest);
-                Ok(Turn::Again)
+                self.state = rest.map_or(ConnectionState::Head, ConnectionState::Rest);
+                Ok(Flow::Again)
             }
             Answer::Stream(sent, pieces) => {
                 let keep_alive = sent.keep_alive && rest.is_none();
-                self.doing = Doing::Stream(Streaming::new(pieces, http_1_0, keep_alive));
-                Ok(Turn::Again)
+                self.state = ConnectionState::Stream(Streaming::new(pieces, http_1_0, keep_alive));
+                Ok(Flow::Again)
             }
             Answer::Upgrade(_, mut handler) => {
                 handler.setup(request)?;
-                self.doing = Doing::Upgraded(handler);
-                Ok(Turn::Again)
+                self.state = ConnectionState::Upgraded(handler);
+                Ok(Flow::Again)
             }
-        }
-    }
-
-    /// Drops what was left unread of an answered request's body.
-    fn drop_rest(&mut self, request: &mut StreamRequest, mut body: Body) -> io::Result<Turn> {
-        match body.take(&mut request.rfile, |_| {}) {
-            Ok(Progress::Whole) => Ok(Turn::Again),
-            Ok(Progress::Partial) if body.taken() <= DROPPED_BODY => {
-                self.doing = Doing::Rest(body);
-                Ok(Turn::Wait(Next::in_message()))
-            }
-            // The answer is out: there is nothing left to say.
-            Ok(Progress::Partial | Progress::CutShort) | Err(_) => {
-                request.linger();
-                Ok(Turn::Over)
+            Answer::Failed(_, failure) => {
+                if rest.is_some() {
+                    request.linger();
+                }
+                match failure {
+                    Failure::Error(error) => Err(error),
+                    Failure::Panic(panic) => resume_unwind(panic),
+                }
             }
         }
     }
 }
 
-/// What is left of a body, and whether it is short enough to be dropped.
-fn droppable(body: Body) -> (Body, bool) {
-    let may_be_dropped = body.may_be_dropped();
-    (body, may_be_dropped)
-}
-
-/// Whether a body is worth waiting for: it isn't long, nor still to be asked for by 100 (Continue).
-fn is_short(head: &Head<'_>) -> bool {
-    !head.expect_continue && !matches!(head.body, Framing::Length(length) if length > DROPPED_BODY)
-}
-
-/// Sends a client that came in the clear where it is encrypted.
-fn send_on(to: &mut WFile, head: &Head<'_>, https: Https) -> io::Result<Sent> {
-    let frame = Frame::of(head, false, None);
-    match https.location(head) {
-        // 308, so that a POST stays one. Not to be kept: the port may be plain again tomorrow.
-        Some(location) => {
-            let fields = format!("Location: {location}\r\nCache-Control: no-store\r\n");
-            reply::error(to, frame, 308, &fields, "This site speaks HTTPS.")
-        }
-        None => reply::error(
-            to,
-            frame,
-            400,
-            "",
-            "This site speaks HTTPS, and the request doesn't say where to.",
-        ),
-    }
-}
-
-/// The request line of a head, without its line end.
-fn first_line(head: &[u8]) -> &[u8] {
-    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    &head[..memchr::memchr2(b'\r', b'\n', head).unwrap_or(head.len())]
-}
-
-impl StreamRequestHandler for HttpHandler {
-    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
-        for _ in 0..PIPELINED {
-            if let Doing::Upgraded(handler) = &mut self.doing {
+impl HttpHandler {
+    /// Takes steps until the connection waits for something, or ends.
+    fn go_on(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        for _ in 0..MAX_PIPELINED {
+            if let ConnectionState::Upgraded(handler) = &mut self.state {
                 return handler.handle(request);
             }
             match self.step(request)? {
-                Turn::Over => {
+                Flow::Over => {
                     request.wfile.close_follows();
                     return Ok(Next::Close);
                 }
-                Turn::Wait(_)
-                    if request.rfile.is_eof() && !matches!(self.doing, Doing::Stream(_)) =>
-                {
+                Flow::Wait(_) if request.rfile.is_eof() && !self.answers_after_eof() => {
                     return Ok(Next::Close);
                 }
-                Turn::Wait(next) => return Ok(next),
+                Flow::Wait(next) => return Ok(next),
                 // What is written next would have to wait for it.
-                Turn::Again if request.wfile.has_tail() => return Ok(Next::Again),
-                Turn::Again => {}
+                Flow::Again if request.wfile.has_tail() => return Ok(Next::Again),
+                Flow::Again => {}
             }
         }
-        Ok(match self.doing {
-            Doing::Body { .. } | Doing::Receive { .. } | Doing::Rest(_) => Next::in_message(),
+        Ok(match self.state {
+            ConnectionState::Body { .. }
+            | ConnectionState::Gather(_)
+            | ConnectionState::Receive { .. }
+            | ConnectionState::Rest(_) => Next::in_message(),
             _ => Next::Wait,
         })
     }
 
-    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
-        match &mut self.doing {
-            Doing::Upgraded(handler) => handler.finish(request),
-            _ => Ok(request.wfile.flush()?),
+    /// Whether an answer is still to come that needs nothing more of the client, which may have
+    /// ended its side after the request (`nc -N`).
+    fn answers_after_eof(&self) -> bool {
+        matches!(
+            self.state,
+            ConnectionState::Stream(_) | ConnectionState::Delayed(_)
+        )
+    }
+}
+
+impl StreamRequestHandler for HttpHandler {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        self.log_sent(request);
+        match self.go_on(request)? {
+            // Called again once the answers are sent, so that they are logged then, and not only
+            // with the next request.
+            Next::Wait | Next::WaitFor(_) if self.has_record_to_write() => Ok(Next::Again),
+            next => Ok(next),
         }
     }
 
+    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
+        let finished = match &mut self.state {
+            ConnectionState::Upgraded(handler) => handler.finish(request),
+            _ => request.wfile.flush().map_err(Into::into),
+        };
+        self.log_all(request);
+        finished
+    }
+
     fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
-        match &mut self.doing {
-            Doing::Upgraded(handler) => handler.on_timeout(request, what),
+        match &mut self.state {
+            ConnectionState::Upgraded(handler) => handler.on_timeout(request, what),
             // Its answer has begun: another can't follow.
-            Doing::Rest(_) | Doing::Stream(_) | Doing::HoldBack(_) => {}
+            ConnectionState::Rest(_) | ConnectionState::Stream(_) | ConnectionState::Delayed(_) => {
+            }
             // A silent client hasn't asked for anything.
-            Doing::Head if what == Timeout::Idle => {}
-            Doing::Head | Doing::Body { .. } | Doing::Receive { .. } => {
-                let head = match &self.doing {
-                    Doing::Body { head, .. } | Doing::Receive { head, .. } => Some(&head[..]),
+            ConnectionState::Head if what == Timeout::Idle => {}
+            state => {
+                let head = match std::mem::replace(state, ConnectionState::Head) {
+                    ConnectionState::Body { head, .. }
+                    | ConnectionState::Gather(Gathering { head, .. })
+                    | ConnectionState::Receive { head, .. } => Some(head),
                     _ => None,
                 };
-                // It may not get through; there is nobody left to tell.
+                // If this fails, the client is gone.
                 let _ = self.refuse(
                     request,
-                    head,
+                    head.as_deref(),
                     HeadError {
                         status: 408,
                         reason: "the request took too long",

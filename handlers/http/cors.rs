@@ -35,7 +35,8 @@ pub(crate) fn origin(text: &str) -> Result<String, String> {
 pub(crate) fn fields(origin: &str) -> String {
     format!(
         "Access-Control-Allow-Origin: {origin}\r\n\
-         Access-Control-Expose-Headers: Accept-Ranges, Content-Digest, Content-Disposition, Content-Encoding, \
+         Access-Control-Expose-Headers: Accept-Ranges, Content-Digest, Content-Disposition, \
+         Content-Encoding, \
          Content-Range, ETag, Repr-Digest\r\n"
     )
 }

@@ -123,13 +123,13 @@ fn bytes(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 
 /// An integer (RFC 9651 §3.3.1) that is a preference.
 fn preference(text: &[u8]) -> Option<(u64, &[u8])> {
-    const LONGEST: usize = 15;
+    const MAX_DIGITS: usize = 15;
     let text = text.strip_prefix(b"=")?;
     let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at(length);
     let value = std::str::from_utf8(digits)
         .ok()
-        .filter(|_| length <= LONGEST)?
+        .filter(|_| length <= MAX_DIGITS)?
         .parse()
         .ok()?;
     (value <= HIGHEST).then_some((value, rest))

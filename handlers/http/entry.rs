@@ -13,7 +13,7 @@ use super::codings::Codings;
 use super::media;
 
 /// Files up to this size are kept in memory; of larger ones, only the descriptor.
-const IN_MEMORY: u64 = 64 * 1024;
+const MAX_IN_MEMORY: u64 = 64 * 1024;
 /// Seconds between two times that a file system can tell apart, at most: FAT has two.
 const COARSEST_TICK: i64 = 2;
 /// There may be other forms of what is sent (RFC 9110 §12.5.5).
@@ -316,7 +316,7 @@ impl Read {
             .unwrap_or(UNIX_EPOCH)
             .min(SystemTime::now())
             .max(UNIX_EPOCH);
-        let body = if identity.length <= IN_MEMORY {
+        let body = if identity.length <= MAX_IN_MEMORY {
             read_whole(&file, &identity)?
         } else {
             None
@@ -330,7 +330,7 @@ impl Read {
     }
 }
 
-/// The content, unless somebody changes the file meanwhile.
+/// The content; `None` if the file is changed meanwhile.
 fn read_whole(file: &File, identity: &Identity) -> io::Result<Option<Arc<[u8]>>> {
     let mut content = vec![0; identity.length as usize];
     match file.read_exact_at(&mut content, 0) {

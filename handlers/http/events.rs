@@ -9,7 +9,7 @@ use super::message::{Produce, Produced, Response};
 /// them the connection holds no thread. A client that goes away is forgotten.
 pub fn events(next: impl FnMut(&mut Events<'_>) -> Produced + Send + 'static) -> Response {
     Response::new(200)
-        .field("Cache-Control", "no-store")
+        .header("Cache-Control", "no-store")
         .stream("text/event-stream", Source(next))
 }
 

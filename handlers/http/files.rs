@@ -12,7 +12,7 @@ use super::access::Permit;
 use super::application::{Answer, Application, Incoming};
 use super::conditional::{self, Conditions, Outcome, Validators};
 use super::entry::{Entry, VARY};
-use super::hash::{self, Described, Wish};
+use super::hash::{self, Described, DigestPreference};
 use super::head::{Framing, Head, Method, Target};
 use super::listing::entries::Folder;
 use super::listing::page::accepts;
@@ -36,10 +36,6 @@ const NOT_FOUND_PAGE: &[u8] = b"404.html";
 const VARY_BY_TYPE: &str = "Vary: Accept\r\n";
 
 impl Application for Site {
-    fn wants_body(&self, _: &Head<'_>) -> bool {
-        false
-    }
-
     fn respond(&self, request: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
         Exchange {
             site: self,
@@ -64,17 +60,13 @@ struct Exchange<'a> {
 impl Exchange<'_> {
     fn answer(&mut self) -> io::Result<Answer> {
         if matches!(self.head.body, Framing::Length(length) if length > MAX_UNWANTED_BODY) {
-            return self.error(
-                413,
-                "",
-                "Nobody here wants a body, least of all such a long one.",
-            );
+            return self.error(413, "", "This server does not accept a request body.");
         }
         match self.head.method {
             Method::Get | Method::Head => self.get(),
             Method::Options => self.options(),
-            Method::Other => self.error(501, "", "This method is unknown here."),
-            _ => self.error(405, ALLOW, "Only GET, HEAD and OPTIONS are possible here."),
+            Method::Other => self.error(501, "", "The server does not know this method."),
+            _ => self.error(405, ALLOW, "Only GET, HEAD and OPTIONS are available here."),
         }
     }
 
@@ -95,8 +87,8 @@ impl Exchange<'_> {
             Some(at) => (&raw[..at], Some(&raw[at + 1..])),
             None => (raw, None),
         };
-        if let Some(response) = self.letter_box(request_path, Query(query.unwrap_or_default())) {
-            return self.dressed(response);
+        if let Some(response) = self.drop_box(request_path, Query(query.unwrap_or_default())) {
+            return self.with_site_headers(response);
         }
         if let Some(entry) = self.cached(request_path) {
             return self.send_file(&entry, request_path, query);
@@ -109,7 +101,7 @@ impl Exchange<'_> {
             return self.error(404, "", "There is nothing at this address.");
         };
         if let Some((status, location)) = self.site.policy.redirect(path, query) {
-            return self.lead_to(status, &location);
+            return self.redirect(status, &location);
         }
         match self.site.find(path, target.trailing_slash) {
             Resource::File(entry) => {
@@ -121,21 +113,23 @@ impl Exchange<'_> {
                 );
                 self.send_file(&entry, request_path, query)
             }
-            Resource::NeedsSlash => self.lead_to(301, &target.location_of_directory()),
+            Resource::NeedsSlash => self.redirect(301, &target.location_of_directory()),
             Resource::Directory(folder) if !self.site.listing.no_listing => {
                 self.send_folder(folder, Query(query.unwrap_or_default()))
             }
             Resource::Directory(_) | Resource::NotFound => self.not_found(),
-            Resource::Forbidden => self.error(403, "", "Reading this isn't allowed."),
-            Resource::Unavailable => {
-                self.error(503, "Retry-After: 5\r\n", "The server can't look just now.")
-            }
+            Resource::Forbidden => self.error(403, "", "The server may not read this file."),
+            Resource::Unavailable => self.error(
+                503,
+                "Retry-After: 5\r\n",
+                "The server cannot read this just now. Try again soon.",
+            ),
         }
     }
 
     /// The answer for a folder in which the client may perhaps store files, but of which it may see
     /// nothing, not even whether it is there.
-    fn letter_box(&self, request_path: &[u8], query: Query<'_>) -> Option<Response> {
+    fn drop_box(&self, request_path: &[u8], query: Query<'_>) -> Option<Response> {
         if self.permit.is_everything() || !request_path.ends_with(b"/") {
             return None;
         }
@@ -152,7 +146,7 @@ impl Exchange<'_> {
         let logs_in = is_anonymous && query.has("login");
         let is_wanted = takes_files && !logs_in && accepts(self.head, b"text/html");
         Some(if is_wanted {
-            upload::page::letter_box(path, is_anonymous)
+            upload::page::drop_box(path, is_anonymous)
         } else {
             self.permit.refusal()
         })
@@ -161,10 +155,14 @@ impl Exchange<'_> {
     /// A folder as a listing, or as an archive.
     fn send_folder(&mut self, folder: Folder, query: Query<'_>) -> io::Result<Answer> {
         if let Err(refused) = self.permit.check(Rights::LIST, folder.path()) {
-            return self.dressed(refused);
+            return self.with_site_headers(refused);
         }
         if query.has("hash") {
-            return self.error(400, "", "A folder has no digest: ask for that of a file.");
+            return self.error(
+                400,
+                "",
+                "A folder has no digest. Ask for the digest of a file.",
+            );
         }
         let folder = folder.seen_by(self.permit);
         match listing::respond(self.head, folder, query, self.site.listing) {
@@ -173,17 +171,17 @@ impl Exchange<'_> {
                     && !self.frame.head_only
                     && let Err(refused) = self.permit.begin_download(false)
                 {
-                    return self.dressed(refused);
+                    return self.with_site_headers(refused);
                 }
                 response.fields += &self.permit.cookie();
-                self.dressed(response)
+                self.with_site_headers(response)
             }
             Err((status, detail)) => self.error(status, "", detail),
         }
     }
 
     /// An answer with the fields that the site gives to all of its own.
-    fn dressed(&mut self, mut response: Response) -> io::Result<Answer> {
+    fn with_site_headers(&mut self, mut response: Response) -> io::Result<Answer> {
         response.fields += &self.site.policy.fields;
         reply::response(self.wfile, self.frame, response)
     }
@@ -244,7 +242,7 @@ impl Exchange<'_> {
         Some(entry)
     }
 
-    fn lead_to(&mut self, status: u16, location: &str) -> io::Result<Answer> {
+    fn redirect(&mut self, status: u16, location: &str) -> io::Result<Answer> {
         let shown = markup::escape(location.as_bytes());
         let fields = format!("Location: {location}\r\n");
         self.error(
@@ -259,6 +257,13 @@ impl Exchange<'_> {
         reply::error(self.wfile, self.frame, status, &fields, detail).map(Answer::Sent)
     }
 
+    /// A file cannot be read. The client gets 500: an error would end the connection without an
+    /// answer.
+    fn unreadable(&mut self, entry: &Entry, error: &io::Error) -> io::Result<Answer> {
+        log::error!("{}: {error}", entry.path.display());
+        self.error(500, "", "The server cannot read this file.")
+    }
+
     /// The file that a path stands for, as its query wants it.
     fn send_file(
         &mut self,
@@ -270,7 +275,7 @@ impl Exchange<'_> {
             .permit
             .check(Rights::READ, entry.path.as_os_str().as_bytes())
         {
-            return self.dressed(refused);
+            return self.with_site_headers(refused);
         }
         if let Some(name) = query.and_then(|query| Query(query).get("hash")) {
             return self.send_hash(entry, &name);
@@ -288,7 +293,10 @@ impl Exchange<'_> {
     /// A line with a digest of a file.
     fn send_hash(&mut self, entry: &Entry, name: &str) -> io::Result<Answer> {
         match hash::named(name) {
-            Ok(algorithm) => self.dressed(hash::line(entry, algorithm, &self.site.digests)?),
+            Ok(algorithm) => match hash::line(entry, algorithm, &self.site.digests) {
+                Ok(response) => self.with_site_headers(response),
+                Err(error) => self.unreadable(entry, &error),
+            },
             Err(detail) => self.error(400, "", detail),
         }
     }
@@ -315,12 +323,12 @@ impl Exchange<'_> {
                 return reply::not_modified(self.wfile, self.frame, entry).map(Answer::Sent);
             }
             Outcome::PreconditionFailed => {
-                return self.error(412, "", "The file isn't what the request expects.");
+                return self.error(412, "", "The file does not meet the request's conditions.");
             }
             // A range has a meaning for GET only (RFC 9110 §14.2).
             Outcome::Proceed { honour_range } => honour_range && self.head.method == Method::Get,
         };
-        // That a file of no text has other forms is known only once somebody has looked.
+        // Whether a file that is not text has other forms is known only after the first look.
         let varies_too = !entry.varies && entry.codings.is_any_beside();
         let more = if varies_too {
             Cow::Owned([more, VARY].concat())
@@ -338,7 +346,7 @@ impl Exchange<'_> {
                 .permit
                 .begin_download(matches!(ranges, Some(Ranges::Satisfiable(_))))
         {
-            return self.dressed(refused);
+            return self.with_site_headers(refused);
         }
         let selection = match ranges {
             Some(Ranges::Satisfiable(ranges)) => match &ranges[..] {
@@ -347,13 +355,14 @@ impl Exchange<'_> {
             },
             Some(Ranges::Unsatisfiable) => {
                 let fields = format!("Content-Range: bytes */{}\r\n", entry.length);
-                return self.error(416, &fields, "The file has no bytes in that range.");
+                return self.error(416, &fields, "The requested range is outside the file.");
             }
             Some(Ranges::Ignore) | None => Selection::Whole,
         };
-        // A HEAD's content is empty (RFC 9530, appendix B.2): its digest tells nobody anything.
+        // The content of an answer to HEAD is empty (RFC 9530, appendix B.2), so its digest is
+        // useless.
         let is_whole = matches!(selection, Selection::Whole) && !self.frame.head_only;
-        match Wish::of(self.head, is_whole) {
+        match DigestPreference::of(self.head, is_whole) {
             Some(wish) => self.send_described(entry, &more, selection, wish),
             None => reply::file(self.wfile, self.frame, entry, &more, selection),
         }
@@ -365,16 +374,15 @@ impl Exchange<'_> {
         entry: &Entry,
         more: &str,
         selection: Selection,
-        wish: Wish,
+        wish: DigestPreference,
     ) -> io::Result<Answer> {
-        match hash::describe(
-            entry,
-            wish,
-            &self.site.digests,
-            self.frame,
-            more,
-            &selection,
-        )? {
+        let digests = &self.site.digests;
+        let described = hash::describe(entry, wish, digests, self.frame, more, &selection);
+        let described = match described {
+            Ok(described) => described,
+            Err(error) => return self.unreadable(entry, &error),
+        };
+        match described {
             Described::Now(fields) => reply::file(
                 self.wfile,
                 self.frame,

@@ -17,8 +17,8 @@ use super::entry::Entry;
 use super::message::{Produce, Produced, Response};
 use crate::common::digest::{Digests, to_hex};
 use computing::{Computing, Progress};
-pub(crate) use fields::{Described, Wish, describe};
-pub(crate) use remembered::Remembered;
+pub(crate) use fields::{Described, DigestPreference, describe};
+pub(crate) use remembered::DigestCache;
 
 const MEDIA_TYPE: &str = "text/plain; charset=utf-8";
 /// Stands between a digest and a name.
@@ -32,7 +32,7 @@ pub(crate) fn named(name: &str) -> Result<Algorithm, &'static str> {
     let found = Algorithm::ALL
         .into_iter()
         .find(|algorithm| algorithm.name() == name);
-    found.ok_or("A digest can be had as sha256, blake3, sha1 or md5.")
+    found.ok_or("Unknown digest: use sha256, blake3, sha1 or md5.")
 }
 
 /// A file's digest and name, as the programs that check digests write and read them.
@@ -42,7 +42,7 @@ pub(crate) fn named(name: &str) -> Result<Algorithm, &'static str> {
 pub(crate) fn line(
     entry: &Entry,
     algorithm: Algorithm,
-    remembered: &Arc<Remembered>,
+    remembered: &Arc<DigestCache>,
 ) -> io::Result<Response> {
     let mut wanted = Digests::default();
     algorithm.want(&mut wanted);

@@ -1,4 +1,4 @@
-//! What changes when clients shall come encrypted: plain ones are sent on, and others may be told
+//! What changes when clients must use TLS: plain clients are redirected, and others may be told
 //! to come back encrypted only.
 
 use std::time::Duration;
@@ -15,21 +15,21 @@ const DEFAULT_PORT: u16 = 443;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "HTTPS")]
 pub(super) struct HttpsOptions {
-    /// With TLS: tell browsers not to come in the clear again for this long
-    /// (Strict-Transport-Security); 0 takes it back
+    /// With TLS: how long browsers must use HTTPS for this site (Strict-Transport-Security); 0
+    /// cancels it
     #[arg(long, value_name = "TIME", env = "SOCKETSERVER_HSTS", value_parser = duration)]
     hsts: Option<Duration>,
-    /// Serve nothing in the clear, but send everybody to https:// on this port [default when given
-    /// alone: 443; with TLS: the port that was asked]
-    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "443",
-        value_parser = clap::value_parser!(u16).range(1..))]
+    /// Redirect clients without TLS to https:// on this port [default when given alone: 443; with
+    /// TLS: the port of the request]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
+        default_missing_value = "443", value_parser = clap::value_parser!(u16).range(1..))]
     https_redirect: Option<u16>,
 }
 
-/// Clients shall come encrypted.
+/// Clients must use TLS.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Https {
-    /// For how long browsers shall not come in the clear again (RFC 6797 §6.1.1).
+    /// How long browsers must use HTTPS for this site (RFC 6797 §6.1.1).
     pub(crate) hsts: Option<Duration>,
     /// Where they are sent; `None` is the port that they asked, which takes both.
     port: Option<u16>,

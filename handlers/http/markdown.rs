@@ -1,4 +1,4 @@
-//! Markdown as a fragment of a page that is safe whoever wrote it.
+//! Markdown as a fragment of a page that is safe even if the author is not trusted.
 //!
 //! All that comes out is what the renderer writes for Markdown itself: raw HTML never passes, and
 //! where links lead is checked.
@@ -6,7 +6,7 @@
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd};
 
 /// The longest source that is rendered, in bytes: 1 MiB.
-pub(crate) const LONGEST: u64 = 1 << 20;
+pub(crate) const MAX_LENGTH: u64 = 1 << 20;
 
 /// Renders Markdown (CommonMark, with the tables, task lists, footnotes and strike-through of
 /// GitHub). Tags of raw HTML are left out, their text stays. Links lead to http, https, mailto or

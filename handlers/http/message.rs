@@ -1,146 +1,19 @@
-//! Requests and responses, as the author of an HTTP service sees them.
+//! Responses, as the author of an HTTP service makes them.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 
-use socketserver::{ClientAddress, RFile, StreamRequestHandler, WFile};
+use serde::Serialize;
+use socketserver::StreamRequestHandler;
 
-use super::body::Body;
-use super::head::{Head, Method};
+use super::cookie::Cookie;
 
-/// The client may send its body (RFC 9110 §15.2.1).
-pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// A request: its head, and its body to be read.
-pub struct Request<'a> {
-    /// Method, target, fields.
-    pub head: &'a Head<'a>,
-    /// Who asks.
-    pub client_address: &'a ClientAddress,
-    pub(super) path: &'a str,
-    pub(super) query: Option<&'a [u8]>,
-    pub(super) parameters: Vec<(String, String)>,
-    pub(super) body: BodyReader<'a>,
-}
-
-impl<'a> Request<'a> {
-    /// The method.
-    pub fn method(&self) -> Method {
-        self.head.method
-    }
-
-    /// The path, percent-decoded, with the slash that it begins with; without the query.
-    pub fn path(&self) -> &str {
-        self.path
-    }
-
-    /// What stands after the `?`, as it was sent.
-    pub fn query(&self) -> Option<&str> {
-        self.query.and_then(|query| std::str::from_utf8(query).ok())
-    }
-
-    /// What stands in the path where the route has `{name}`; empty for a name that the route
-    /// doesn't have.
-    pub fn parameter(&self, name: &str) -> &str {
-        self.parameters
-            .iter()
-            .find(|(known, _)| known == name)
-            .map_or("", |(_, value)| value)
-    }
-
-    /// The first field of this name, in any case; `None` if it is absent or no UTF-8.
-    pub fn field(&self, name: &str) -> Option<&'a str> {
-        self.head
-            .values(name)
-            .next()
-            .and_then(|value| std::str::from_utf8(value).ok())
-    }
-
-    /// The body. Reading waits for the client, within the server's deadlines; 100 (Continue) is
-    /// sent if the client waits for it. What isn't read is dropped.
-    pub fn body(&mut self) -> &mut BodyReader<'a> {
-        &mut self.body
-    }
-}
-
-impl fmt::Debug for Request<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
-            .field("head", self.head)
-            .field("path", &self.path)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The body of a request, whatever its framing.
-pub struct BodyReader<'a> {
-    source: Option<(&'a mut Body, &'a mut RFile)>,
-    pub(super) wfile: &'a mut WFile,
-    /// The client waits for 100 (Continue) before it sends the body (RFC 9110 §10.1.1).
-    continue_due: bool,
-}
-
-impl<'a> BodyReader<'a> {
-    /// For a request without a body.
-    pub(super) fn without(wfile: &'a mut WFile) -> BodyReader<'a> {
-        BodyReader {
-            source: None,
-            wfile,
-            continue_due: false,
-        }
-    }
-
-    pub(super) fn new(
-        body: &'a mut Body,
-        rfile: &'a mut RFile,
-        wfile: &'a mut WFile,
-        continue_due: bool,
-    ) -> BodyReader<'a> {
-        BodyReader {
-            source: Some((body, rfile)),
-            wfile,
-            continue_due,
-        }
-    }
-
-    /// Whether another request can follow although nobody reads the rest: it is short, and on its
-    /// way.
-    pub(super) fn keeps_connection(&self) -> bool {
-        self.source.as_ref().is_none_or(|(body, _)| {
-            body.is_whole() || (!self.continue_due && body.may_be_dropped())
-        })
-    }
-}
-
-impl Read for BodyReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some((body, rfile)) = &mut self.source else {
-            return Ok(0);
-        };
-        if std::mem::take(&mut self.continue_due) {
-            self.wfile.write_all(CONTINUE)?;
-            self.wfile.flush()?;
-        }
-        loop {
-            match body.try_read(rfile, buffer)? {
-                Some(count) => return Ok(count),
-                None => drop(rfile.wait_for_more()?),
-            }
-        }
-    }
-}
-
-impl fmt::Debug for BodyReader<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BodyReader").finish_non_exhaustive()
-    }
-}
-
-/// A response: status, fields, content. `Date`, `Server`, `Content-Length` and `Connection` are
+/// A response: status, headers, content. `Date`, `Server`, `Content-Length` and `Connection` are
 /// added when it is sent.
 #[derive(Debug)]
 pub struct Response {
     pub(super) status: u16,
+    /// Header lines.
     pub(super) fields: String,
     pub(super) content: Content,
 }
@@ -211,13 +84,22 @@ impl Response {
         Response::new(200).content("text/html; charset=utf-8", html.into().into_bytes())
     }
 
+    /// 200 with a value as JSON.
+    ///
+    /// # Errors
+    /// When the value can't be written as JSON: a map whose keys are not strings, for example.
+    pub fn json(value: &impl Serialize) -> io::Result<Response> {
+        let bytes = serde_json::to_vec(value)?;
+        Ok(Response::new(200).content("application/json", bytes))
+    }
+
     /// Content of a media type.
     pub fn content(self, media_type: &str, bytes: Vec<u8>) -> Response {
         Response {
             content: Content::Bytes(bytes),
             ..self
         }
-        .field("Content-Type", media_type)
+        .header("Content-Type", media_type)
     }
 
     /// Content that is made piece by piece, and goes out as it is made.
@@ -226,20 +108,24 @@ impl Response {
             content: Content::Stream(Box::new(pieces)),
             ..self
         }
-        .field("Content-Type", media_type)
+        .header("Content-Type", media_type)
     }
 
-    /// Goes somewhere else (303, RFC 9110 §15.4.4).
+    /// Sends the client to another address, which it asks for by GET (303, RFC 9110 §15.4.4).
     pub fn see_other(location: &str) -> Response {
-        Response::new(303).field("Location", location)
+        Response::new(303).header("Location", location)
     }
 
-    /// Adds a field. What a value can't hold (control bytes: a line end would begin another field)
-    /// is left out.
-    pub fn field(mut self, name: &str, value: &str) -> Response {
+    /// Adds a header. Control characters are left out: a line end would begin another header.
+    pub fn header(mut self, name: &str, value: &str) -> Response {
         let clean = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
         self.fields += &format!("{}: {}\r\n", clean(name), clean(value));
         self
+    }
+
+    /// Sets a cookie.
+    pub fn cookie(self, cookie: Cookie) -> Response {
+        self.header("Set-Cookie", &cookie.to_string())
     }
 
     /// The status.

@@ -10,12 +10,14 @@ mod access;
 mod application;
 mod archive;
 mod body;
+mod body_reader;
 mod cache;
 pub mod chunked;
 mod codings;
 mod compress;
 pub mod conditional;
 mod connection;
+mod cookie;
 mod cors;
 pub mod date;
 pub mod digest_fields;
@@ -27,6 +29,7 @@ mod file_date;
 mod files;
 mod hash;
 pub mod head;
+mod http_error;
 mod https;
 mod listing;
 mod markdown;
@@ -40,6 +43,7 @@ pub mod range;
 mod redirect;
 mod rendered;
 mod reply;
+mod request;
 mod root;
 mod router;
 mod site;
@@ -49,13 +53,17 @@ mod upload;
 mod websocket;
 
 pub use access::AccessOptions;
+pub use body_reader::BodyReader;
 pub use connection::HttpHandler;
+pub use cookie::{Cookie, SameSite};
 pub use events::{Events, events};
+pub use http_error::HttpError;
 pub use listing::ListingOptions;
-pub use message::{BodyReader, Produce, Produced, Request, Response};
+pub use message::{Produce, Produced, Response};
 pub use options::{BasePath, SiteOptions, Switch, Symlinks};
 pub use redirect::Redirect;
-pub use router::{Respond, Router};
+pub use request::{Form, Request};
+pub use router::{Respond, Route, Router};
 pub use site::Site;
 #[doc(hidden)]
 pub use upload::form;
@@ -147,7 +155,8 @@ impl Service for Http {
 /// Overload has an answer; who isn't let in gets none.
 fn refusal(why: Refusal) -> Option<&'static [u8]> {
     const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nServer: socketserver\r\n\
-        X-Content-Type-Options: nosniff\r\nRetry-After: 5\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        X-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\
+        Content-Type: text/plain; charset=utf-8\r\n\
         Content-Length: 34\r\nConnection: close\r\n\r\n\
         The server is busy. Try again soon";
     (why != Refusal::Denied).then_some(BUSY)

@@ -9,8 +9,8 @@ use std::vec;
 use super::entry::{Body, Entry};
 use super::message::{Produce, Produced};
 
-/// A piece has about so many bytes, however large the ranges are.
-const PIECE: u64 = 64 * 1024;
+/// Size of a piece, in bytes, however large the ranges are.
+const PIECE_SIZE: u64 = 64 * 1024;
 
 /// The body parts for the ranges of a file, made as they are sent.
 pub(crate) struct Parts {
@@ -64,7 +64,7 @@ impl Parts {
 
     /// Appends the next bytes of the current part, up to a piece.
     fn read(&mut self, piece: &mut Vec<u8>) -> io::Result<()> {
-        let end = self.current.end.min(self.current.start + PIECE);
+        let end = self.current.end.min(self.current.start + PIECE_SIZE);
         self.file.read(self.current.start..end, piece)?;
         self.current.start = end;
         Ok(())
@@ -73,7 +73,7 @@ impl Parts {
 
 impl Produce for Parts {
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced> {
-        let full = piece.len() + PIECE as usize;
+        let full = piece.len() + PIECE_SIZE as usize;
         while piece.len() < full {
             if !self.current.is_empty() {
                 self.read(piece)?;
@@ -105,7 +105,7 @@ fn end(boundary: &str) -> String {
     format!("\r\n--{boundary}--\r\n")
 }
 
-/// What nobody can guess: a file that holds it would forge a part.
+/// A boundary that cannot be guessed: a file that holds it could forge a part.
 fn boundary() -> String {
     let random = || RandomState::new().hash_one(0);
     format!("{:016x}{:016x}", random(), random())

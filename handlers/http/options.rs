@@ -14,37 +14,37 @@ use crate::cli::duration;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Site")]
 pub struct SiteOptions {
-    /// The page of a folder, if it is there; may be given several times, the first one found counts
+    /// File name of a folder's page; may be given several times, the first one that exists is used
     #[arg(long, value_name = "NAME", value_parser = file_name, default_value = "index.html")]
     pub index: Vec<String>,
-    /// The page for every path that leads nowhere, status 200, for browsers that open it
-    /// (single-page applications)
+    /// Page that browsers get, with status 200, for every path that does not exist (single-page
+    /// applications)
     #[arg(long, value_name = "FILE", value_parser = path_below)]
     pub spa: Option<PathBuf>,
-    /// /about is about.html
+    /// Serve about.html for /about
     #[arg(long)]
     pub try_html: bool,
-    /// A header field for every answer; may be given several times
+    /// Header for every answer; may be given several times
     #[arg(long, value_name = "NAME: VALUE", value_parser = header_field)]
     pub header: Vec<String>,
-    /// Pages of this origin may use the files (CORS); * is all
+    /// Origin whose pages may read the files (CORS); * allows all
     #[arg(long, value_name = "ORIGIN", value_parser = cors::origin)]
     pub cors: Option<String>,
-    /// The path that the folder stands at
+    /// URL path of the folder
     #[arg(long, value_name = "/PATH", value_parser = base_path)]
     pub base_path: Option<BasePath>,
-    /// Lead from a path to another, or to a URL; 302:/FROM=TO for another status than 301; may be
-    /// given several times
+    /// Redirect from a path to another path or to a URL, with status 301; 302:/FROM=TO for another
+    /// status; may be given several times
     #[arg(long, value_name = "/FROM=TO", value_parser = Redirect::parse)]
     pub redirect: Vec<Redirect>,
-    /// How long clients may keep the files: 1h, 7d, or a value of Cache-Control such as no-cache
+    /// How long clients may cache the files: 1h, 7d, or a value of Cache-Control such as no-cache
     #[arg(long, value_name = "TIME", value_parser = cache_control)]
     pub cache_control: Option<String>,
-    /// Symbolic links: followed inside the folder, or never
+    /// Whether symbolic links are followed: inside the folder, or never
     #[arg(long, value_enum, default_value = "inside")]
     pub symlinks: Symlinks,
-    /// Compress text for clients that accept it (gzip, br, zstd); FILE.gz, .br and .zst beside a
-    /// file are sent in any case
+    /// Compress text for clients that accept it (gzip, br, zstd). FILE.gz, FILE.br and FILE.zst
+    /// next to a file are used in either case
     #[arg(long, value_enum, default_value = "on")]
     pub compress: Switch,
 }

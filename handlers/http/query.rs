@@ -22,8 +22,10 @@ impl<'a> Query<'a> {
         self.pairs().any(|(known, _)| known == name)
     }
 
-    fn pairs(self) -> impl Iterator<Item = (String, String)> + use<'a> {
-        self.0.split(|&byte| byte == b'&').map(|pair| {
+    /// Every name and its value, decoded.
+    pub(crate) fn pairs(self) -> impl Iterator<Item = (String, String)> + use<'a> {
+        let pairs = self.0.split(|&byte| byte == b'&');
+        pairs.filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_at(memchr::memchr(b'=', pair).unwrap_or(pair.len()));
             (
                 decode(name),

@@ -14,7 +14,7 @@ const VARY: &str = "Vary: Accept\r\n";
 /// `None` if it is no Markdown, or too long. `query` is that of the request; `more` are field lines
 /// for whatever is made of a file.
 pub(crate) fn page(entry: &Entry, head: &Head<'_>, query: Query<'_>, more: &str) -> Option<Entry> {
-    if !entry.media_type.starts_with("text/markdown") || entry.length > markdown::LONGEST {
+    if !entry.media_type.starts_with("text/markdown") || entry.length > markdown::MAX_LENGTH {
         return None;
     }
     let source = entry.content().ok()?;

@@ -38,21 +38,21 @@ pub(crate) struct Frame {
     pub(crate) keep_alive: bool,
     /// HTTP/1.0 clients must be told so (RFC 9112 §C.2.2).
     pub(crate) http_1_0: bool,
-    /// For how long the client shall not come in the clear again; only ever said by TLS (RFC 6797
-    /// §7.2).
+    /// How long the client must use HTTPS; only sent over TLS (RFC 6797 §7.2).
     pub(crate) hsts: Option<Duration>,
     pub(crate) sharing: Sharing,
 }
 
-/// Whom caches may give an answer to that depends on who asked.
+/// To which users a cache may give an answer that depends on the user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Sharing {
-    /// Nobody was asked who he is.
+    /// All: the site has no users.
     #[default]
     Free,
-    /// Those who ask as this client did (RFC 9110 §12.5.5): everybody's rights were enough.
+    /// Users who send the same credentials (RFC 9110 §12.5.5): the anonymous user's rights were
+    /// enough.
     SameCredentials,
-    /// Nobody but this client (RFC 9111 §5.2.2.7).
+    /// Only this client (RFC 9111 §5.2.2.7).
     Private,
 }
 
@@ -246,7 +246,8 @@ pub(crate) fn file_head(
             let (boundary, total) = (parts.boundary(), parts.total());
             write!(
                 to,
-                "Content-Type: multipart/byteranges; boundary={boundary}\r\nContent-Length: {total}\r\n"
+                "Content-Type: multipart/byteranges; boundary={boundary}\r\n\
+                 Content-Length: {total}\r\n"
             )?;
             to.write_all(entry.validators())?;
             (frame.sent(206, total), Following::Parts(parts))
@@ -339,7 +340,7 @@ pub(crate) fn response(to: &mut WFile, frame: Frame, response: Response) -> io::
         content,
     } = response;
     let frame = match &content {
-        // Nobody else can tell an HTTP/1.0 client where a stream ends.
+        // For an HTTP/1.0 client, only the end of the connection shows where a stream ends.
         Content::Stream(pieces) if frame.http_1_0 && pieces.length().is_none() => Frame {
             keep_alive: false,
             ..frame
@@ -397,7 +398,8 @@ pub(crate) fn error(
 pub(super) fn error_page(status: u16, detail: &str) -> String {
     let reason = reason(status);
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{status} {reason}</title>\
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{status} \
+         {reason}</title>\
          <meta name=\"color-scheme\" content=\"light dark\"></head>\n\
          <body><h1>{status} {reason}</h1><p>{detail}</p></body>\n</html>\n"
     )

@@ -56,7 +56,7 @@ impl Root {
     }
 
     /// Whether a path leads through a symlink that isn't to be followed.
-    pub(crate) fn leads_astray(&self, path: &Path) -> bool {
+    pub(crate) fn crosses_symlink(&self, path: &Path) -> bool {
         let is_link = |folder: &Path| {
             self.dir
                 .symlink_metadata(folder)

@@ -1,18 +1,30 @@
 //! Routes: which of an author's functions answers which requests.
 
+use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use socketserver::{ClientAddress, RequestHandlerClass};
 
 use super::HttpHandler;
-use super::application::{Answer, Application, Incoming};
+use super::application::{Answer, Application, Failure, Incoming};
+use super::body_reader::{BodyFailure, TOO_LONG};
 use super::files::path_and_query;
-use super::head::{Head, HeadError, Method};
-use super::message::{Request, Response};
+use super::head::{Framing, Head, HeadError, Method};
+use super::http_error::HttpError;
+use super::message::Response;
 use super::reply::{self, Frame};
+use super::request::Request;
 use super::target;
+pub use route::Route;
+
+mod route;
+
+/// Default maximum length of a request's body, in bytes.
+const MAX_BODY: u64 = 1 << 20;
 
 /// Answers a request. Closures implement it.
 pub trait Respond: Send + Sync {
@@ -20,7 +32,8 @@ pub trait Respond: Send + Sync {
     /// thread, and others are served by other threads.
     ///
     /// # Errors
-    /// An error is answered by 500, and logged; one that reading the body gave, by 400.
+    /// An [`HttpError`] is answered with its status. An error of reading the body is answered with
+    /// 400, 408 or 413. Any other error is logged and answered with 500.
     fn respond(&self, request: &mut Request<'_>) -> io::Result<Response>;
 }
 
@@ -39,6 +52,11 @@ type Filter = Box<dyn Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response>
 
 /// An HTTP service: routes, and filters around them. Hand it to a server as its handler class.
 ///
+/// Of two routes that match a request, the one that was added first answers. A path that no route
+/// has is answered with 404, a method that no route of the path has with 405, and `OPTIONS` with
+/// the methods that there are. A route that panics is answered with 500; the server counts and
+/// reports the panic, and the connection ends.
+///
 /// ```
 /// use socketserver::Builder;
 /// use socketserver_handlers::http::{Response, Router};
@@ -52,37 +70,33 @@ type Filter = Box<dyn Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response>
 #[derive(Clone, Default)]
 pub struct Router(Arc<Routes>);
 
-#[derive(Default)]
 struct Routes {
     routes: Vec<Route>,
     filters: Vec<Filter>,
+    max_body: u64,
 }
 
-struct Route {
-    method: &'static str,
-    /// Between slashes.
-    segments: Vec<Segment>,
-    respond: Box<dyn Respond>,
-}
-
-enum Segment {
-    Literal(String),
-    Parameter(String),
-    /// Whatever follows, slashes included.
-    Rest(String),
+impl Default for Routes {
+    fn default() -> Routes {
+        Routes {
+            routes: Vec::new(),
+            filters: Vec::new(),
+            max_body: MAX_BODY,
+        }
+    }
 }
 
 impl Router {
-    /// No routes yet: everything is 404.
+    /// A router without routes: every path is 404.
     pub fn new() -> Router {
         Router::default()
     }
 
-    /// Answers `GET` of a path, and `HEAD` by the same without the content. `{name}` stands for one
-    /// part of the path, `{*name}` at the end for all that follows.
+    /// Answers `GET` of the paths that a [pattern](Route#patterns) matches, and `HEAD` by the same
+    /// without the content.
     ///
     /// # Panics
-    /// For a pattern that doesn't begin with a slash.
+    /// As [`add`](Router::add).
     pub fn get<F>(self, pattern: &str, respond: F) -> Router
     where
         F: Fn(&mut Request<'_>) -> io::Result<Response> + Send + Sync + 'static,
@@ -90,10 +104,10 @@ impl Router {
         self.route("GET", pattern, respond)
     }
 
-    /// Answers `POST` of a path.
+    /// Answers `POST` of the paths that a [pattern](Route#patterns) matches.
     ///
     /// # Panics
-    /// As [`get`](Router::get).
+    /// As [`add`](Router::add).
     pub fn post<F>(self, pattern: &str, respond: F) -> Router
     where
         F: Fn(&mut Request<'_>) -> io::Result<Response> + Send + Sync + 'static,
@@ -101,41 +115,58 @@ impl Router {
         self.route("POST", pattern, respond)
     }
 
-    /// Answers another method of a path.
+    /// Answers any method of the paths that a [pattern](Route#patterns) matches.
     ///
     /// # Panics
-    /// As [`get`](Router::get); for a router that is in use.
-    pub fn route<F>(mut self, method: &'static str, pattern: &str, respond: F) -> Router
+    /// As [`add`](Router::add).
+    pub fn route<F>(self, method: &'static str, pattern: &str, respond: F) -> Router
     where
         F: Fn(&mut Request<'_>) -> io::Result<Response> + Send + Sync + 'static,
     {
-        let path = pattern
-            .strip_prefix('/')
-            .unwrap_or_else(|| panic!("`{pattern}` doesn't begin with a slash"));
-        let segments = path.split('/').map(Segment::new).collect();
-        self.own().routes.push(Route {
-            method,
-            segments,
-            respond: Box::new(respond),
-        });
+        self.add(Route::new(method, pattern, respond))
+    }
+
+    /// Adds a route, with settings of its own.
+    ///
+    /// # Panics
+    /// As [`Route::new`]; for a route that would never be called, because an earlier one takes all
+    /// its requests; and for a router that is in use.
+    pub fn add(mut self, route: Route) -> Router {
+        let routes = &mut self.own().routes;
+        if let Some(earlier) = routes.iter().find(|earlier| earlier.hides(&route)) {
+            panic!("`{route}` would never be called: add it before `{earlier}`, or remove it");
+        }
+        routes.push(route);
         self
     }
 
-    /// Puts a filter around all routes; the first one added is the outermost.
+    /// Puts a filter around all routes; the first one added is the outermost. It sees every request
+    /// that is HTTP, also those that the router refuses.
     ///
     /// # Panics
     /// For a router that is in use.
-    pub fn filter(
-        mut self,
-        filter: impl Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response> + Send + Sync + 'static,
-    ) -> Router {
+    pub fn filter<F>(mut self, filter: F) -> Router
+    where
+        F: Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response> + Send + Sync + 'static,
+    {
         self.own().filters.push(Box::new(filter));
+        self
+    }
+
+    /// Maximum length of a request's body, in bytes, for all routes that have no
+    /// [`max_body`](Route::max_body) of their own; a longer one is answered with 413. Defaults to
+    /// 1 MiB.
+    ///
+    /// # Panics
+    /// For a router that is in use.
+    pub fn max_body(mut self, bytes: u64) -> Router {
+        self.own().max_body = bytes;
         self
     }
 
     fn own(&mut self) -> &mut Routes {
         Arc::get_mut(&mut self.0)
-            .expect("routes are added before the router is cloned or handed to a server")
+            .expect("a router is changed before it is cloned or handed to a server")
     }
 }
 
@@ -147,54 +178,124 @@ impl RequestHandlerClass<HttpHandler> for Router {
 
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let routes = self.0.routes.iter().map(|route| route.method);
-        f.debug_list().entries(routes).finish()
+        f.debug_list().entries(&self.0.routes).finish()
     }
 }
 
-impl Segment {
-    fn new(text: &str) -> Segment {
-        match text
-            .strip_prefix('{')
-            .and_then(|text| text.strip_suffix('}'))
-        {
-            Some(name) => match name.strip_prefix('*') {
-                Some(name) => Segment::Rest(name.to_owned()),
-                None => Segment::Parameter(name.to_owned()),
-            },
-            None => Segment::Literal(text.to_owned()),
-        }
+/// What a filter calls: the filters behind it, and the route.
+struct Inner<'a> {
+    routes: &'a Routes,
+    at: usize,
+    route: &'a dyn Respond,
+}
+
+impl Respond for Inner<'_> {
+    fn respond(&self, request: &mut Request<'_>) -> io::Result<Response> {
+        self.routes.through(self.at, request, self.route)
     }
 }
 
-impl Route {
-    /// The parameters' values, if the path is this route's.
-    fn matches(&self, path: &str) -> Option<Vec<(&str, String)>> {
-        let mut parameters = Vec::new();
-        let mut left = Some(path);
-        for segment in &self.segments {
-            let path = left?;
-            if let Segment::Rest(name) = segment {
-                parameters.push((&**name, path.to_owned()));
-                return Some(parameters);
-            }
-            let (part, rest) = path
-                .split_once('/')
-                .map_or((path, None), |(part, rest)| (part, Some(rest)));
-            match segment {
-                Segment::Literal(text) if text == part => {}
-                Segment::Parameter(name) if !part.is_empty() => {
-                    parameters.push((name, part.to_owned()))
-                }
-                _ => return None,
-            }
-            left = rest;
-        }
-        left.is_none().then_some(parameters)
+impl Application for Routes {
+    fn max_body(&self, head: &Head<'_>) -> Option<u64> {
+        let raw = path_and_query(&head.target);
+        let route = decoded_path(&raw).and_then(|path| self.find(head, &path));
+        Some(self.limit_of(route.map(|(route, _)| route)))
+    }
+
+    fn respond(&self, incoming: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
+        let Incoming {
+            head,
+            client_address,
+            body,
+            ..
+        } = incoming;
+        let raw = path_and_query(&head.target);
+        let (raw_path, query) = match memchr::memchr(b'?', &raw) {
+            Some(at) => (&raw[..at], Some(&raw[at + 1..])),
+            None => (&raw[..], None),
+        };
+        let decoded = decoded_path(&raw);
+        let is_refused = decoded.is_none();
+        let path = decoded.map_or_else(|| String::from_utf8_lossy(raw_path), Cow::Owned);
+        let mut request = Request {
+            head,
+            client_address,
+            path: &path,
+            query,
+            parameters: Vec::new(),
+            body,
+        };
+        let answered = catch_unwind(AssertUnwindSafe(|| self.answer(&mut request, is_refused)));
+        let (response, failure) = match answered {
+            Ok(Ok(response)) => (response, None),
+            Ok(Err(error)) => failed(&mut request, &error)?,
+            Err(panic) => panicked(panic),
+        };
+        let body = request.body;
+        let keep_alive =
+            frame.keep_alive && !is_refused && failure.is_none() && body.keeps_connection();
+        let frame = Frame {
+            keep_alive,
+            ..frame
+        };
+        let answer = reply::response(body.wfile, frame, response)?;
+        Ok(match failure {
+            None => answer,
+            Some(failure) => Answer::Failed(answer.sent(), failure),
+        })
     }
 }
 
 impl Routes {
+    /// The route's answer, through the filters.
+    fn answer(&self, request: &mut Request<'_>, is_refused: bool) -> io::Result<Response> {
+        if is_refused {
+            return self.through(0, request, &|_: &mut Request<'_>| {
+                Ok(Response::text("400 Bad Request: the path was refused\n").with_status(400))
+            });
+        }
+        let found = self.find(request.head, request.path);
+        let limit = self.limit_of(found.as_ref().map(|(route, _)| *route));
+        request.body.set_limit(limit);
+        let is_too_long = matches!(request.head.body, Framing::Length(length) if length > limit)
+            || request.body.is_over_limit();
+        match found {
+            Some(_) if is_too_long => self.through(0, request, &|_: &mut Request<'_>| {
+                Ok(of_head_error(TOO_LONG))
+            }),
+            Some((route, parameters)) => {
+                request.parameters = parameters;
+                self.through(0, request, &*route.respond)
+            }
+            None => {
+                let allowed = self.allowed(request.path);
+                self.through(0, request, &|request: &mut Request<'_>| {
+                    Ok(self.without_route(request, allowed.as_deref()))
+                })
+            }
+        }
+    }
+
+    /// The first route of this method and path, and its parameters' values.
+    fn find(&self, head: &Head<'_>, path: &str) -> Option<(&Route, Vec<(String, String)>)> {
+        let of_method = |method: &[u8]| {
+            let routes = self.routes.iter();
+            routes
+                .filter(|route| route.method.as_bytes() == method)
+                .find_map(|route| Some((route, route.matches(below_root(path))?)))
+        };
+        of_method(head.method_name).or_else(|| match head.method {
+            Method::Head => of_method(b"GET"),
+            _ => None,
+        })
+    }
+
+    fn limit_of(&self, route: Option<&Route>) -> u64 {
+        route
+            .and_then(|route| route.max_body)
+            .unwrap_or(self.max_body)
+    }
+
     /// The route's answer, through the filters from the `at`th on.
     fn through(
         &self,
@@ -220,156 +321,99 @@ impl Routes {
         let mut methods: Vec<_> = self
             .routes
             .iter()
-            .filter(|r| r.matches(path).is_some())
-            .map(|r| r.method)
+            .filter(|route| route.matches(below_root(path)).is_some())
+            .map(|route| route.method)
             .collect();
+        if methods.is_empty() {
+            return None;
+        }
         if methods.contains(&"GET") {
             methods.push("HEAD");
         }
         methods.push("OPTIONS");
         methods.sort_unstable();
         methods.dedup();
-        (methods.len() > 1).then(|| methods.join(", "))
-    }
-}
-
-/// What a filter calls: the filters behind it, and the route.
-struct Inner<'a> {
-    routes: &'a Routes,
-    at: usize,
-    route: &'a dyn Respond,
-}
-
-impl Respond for Inner<'_> {
-    fn respond(&self, request: &mut Request<'_>) -> io::Result<Response> {
-        self.routes.through(self.at, request, self.route)
-    }
-}
-
-impl Application for Routes {
-    fn wants_body(&self, _: &Head<'_>) -> bool {
-        true
+        Some(methods.join(", "))
     }
 
-    fn respond(&self, incoming: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
-        let Incoming {
-            head,
-            client_address,
-            body,
-            ..
-        } = incoming;
-        let raw = path_and_query(&head.target);
-        let found = target::parse(&raw).ok().and_then(|target| {
-            let slash = if target.trailing_slash && !target.path.is_empty() {
-                "/"
-            } else {
-                ""
-            };
-            Some((
-                format!("/{}{slash}", std::str::from_utf8(&target.path).ok()?),
-                target.query,
-            ))
-        });
-        let Some((path, query)) = found else {
-            let sent = reply::error(
-                body.wfile,
-                Frame {
-                    keep_alive: false,
-                    ..frame
-                },
-                400,
-                "",
-                "The path was refused.",
-            )?;
-            return Ok(Answer::Sent(sent));
-        };
-        let mut request = Request {
-            head,
-            client_address,
-            path: &path,
-            query,
-            parameters: Vec::new(),
-            body,
-        };
-        let (answered, fault) = self.answer(&mut request);
-        let body = request.body;
-        let frame = Frame {
-            keep_alive: frame.keep_alive && !fault && body.keeps_connection(),
-            ..frame
-        };
-        reply::response(body.wfile, frame, answered)
-    }
-}
-
-impl Routes {
-    /// The response, and whether the connection can't go on because the request was malformed.
-    fn answer(&self, request: &mut Request<'_>) -> (Response, bool) {
-        let path = request.path.strip_prefix('/').unwrap_or(request.path);
-        let method = match request.head.method {
-            Method::Head => b"GET",
-            _ => request.head.method_name,
-        };
-        let found = self
-            .routes
-            .iter()
-            .filter(|route| route.method.as_bytes() == method);
-        let found = found
-            .filter_map(|route| Some((route, route.matches(path)?)))
-            .next();
-        let result = match found {
-            Some((route, parameters)) => {
-                request.parameters = parameters
-                    .into_iter()
-                    .map(|(name, value)| (name.to_owned(), value))
-                    .collect();
-                self.through(0, request, &*route.respond)
+    /// No route has this method and path.
+    fn without_route(&self, request: &Request<'_>, allowed: Option<&str>) -> Response {
+        let head = request.head;
+        let is_known = head.method != Method::Other
+            || self
+                .routes
+                .iter()
+                .any(|route| route.method.as_bytes() == head.method_name);
+        match allowed {
+            None => Response::text("404 Not Found\n").with_status(404),
+            Some(allowed) if head.method == Method::Options => {
+                Response::new(204).header("Allow", allowed)
             }
-            None => {
-                let allowed = self.allowed(path);
-                self.through(0, request, &|request: &mut Request<'_>| {
-                    Ok(without_route(request, allowed.as_deref()))
-                })
-            }
-        };
-        result.map_or_else(
-            |error| failed(request, &error),
-            |response| (response, false),
-        )
+            // RFC 9110 §15.6.2
+            Some(_) if !is_known => Response::text("501 Not Implemented\n").with_status(501),
+            Some(allowed) => Response::text("405 Method Not Allowed\n")
+                .with_status(405)
+                .header("Allow", allowed),
+        }
     }
 }
 
-/// No route has this method and path.
-fn without_route(request: &Request<'_>, allowed: Option<&str>) -> Response {
-    match (allowed, request.head.method) {
-        (None, _) => Response::text("404 Not Found\n").with_status(404),
-        (Some(allowed), Method::Options) => Response::new(204).field("Allow", allowed),
-        (Some(_), Method::Other) => Response::text("501 Not Implemented\n").with_status(501),
-        (Some(allowed), _) => Response::text("405 Method Not Allowed\n")
-            .with_status(405)
-            .field("Allow", allowed),
-    }
+/// The path of a target as routes see it; `None` if it can't be decoded, or leads out of the root.
+fn decoded_path(raw: &[u8]) -> Option<String> {
+    let target = target::parse(raw).ok()?;
+    let slash = if target.trailing_slash && !target.path.is_empty() {
+        "/"
+    } else {
+        ""
+    };
+    Some(format!(
+        "/{}{slash}",
+        std::str::from_utf8(&target.path).ok()?
+    ))
 }
 
-/// A route failed: the client's fault if its body couldn't be read.
-fn failed(request: &Request<'_>, error: &io::Error) -> (Response, bool) {
-    if let Some(refused) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<HeadError>())
-    {
-        return (
-            Response::text(format!("{}\n", refused.reason)).with_status(refused.status),
-            true,
-        );
+fn below_root(path: &str) -> &str {
+    path.strip_prefix('/').unwrap_or(path)
+}
+
+/// The answer to a request whose route returned an error, and what the server is told of it.
+///
+/// # Errors
+/// The connection is gone, so no answer can be sent.
+fn failed(request: &mut Request<'_>, error: &io::Error) -> io::Result<(Response, Option<Failure>)> {
+    match request.body.take_failure() {
+        Some(BodyFailure::Lost(error)) => return Err(error),
+        Some(BodyFailure::Refused(refused)) => {
+            return Ok((of_head_error(refused), None));
+        }
+        Some(BodyFailure::TooSlow(error)) => {
+            let response = Response::text("408 Request Timeout\n").with_status(408);
+            return Ok((response, Some(Failure::Error(error))));
+        }
+        None => {}
     }
-    log::error!(
-        "{} {}: {error}",
-        request.client_address,
-        request.path.escape_debug()
-    );
-    (
-        Response::text("500 Internal Server Error\n").with_status(500),
-        false,
-    )
+    let inner = error.get_ref();
+    if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<HttpError>()) {
+        let response = Response::text(format!("{}\n", error.message()));
+        return Ok((response.with_status(error.status()), None));
+    }
+    let path = request.path.escape_debug();
+    log::error!("{} {path}: {error}", request.client_address);
+    Ok((internal_error(), None))
+}
+
+/// The answer to a request whose route panicked. The panic goes on once that is written, so that
+/// the server counts and reports it like any other.
+fn panicked(panic: Box<dyn Any + Send>) -> (Response, Option<Failure>) {
+    (internal_error(), Some(Failure::Panic(panic)))
+}
+
+fn internal_error() -> Response {
+    Response::text("500 Internal Server Error\n").with_status(500)
+}
+
+fn of_head_error(refused: HeadError) -> Response {
+    Response::text(format!("{}\n", refused.reason)).with_status(refused.status)
 }
 
 #[cfg(test)]

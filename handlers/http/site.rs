@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::cache::Cache;
 use super::entry::{Entry, Identity};
-use super::hash::Remembered;
+use super::hash::DigestCache;
 use super::listing::ListingOptions;
 use super::listing::entries::Folder;
 use super::options::{Policy, SiteOptions};
@@ -24,7 +24,7 @@ pub struct Site {
     pub(crate) policy: Policy,
     pub(crate) listing: ListingOptions,
     pub(crate) cache: Cache,
-    pub(crate) digests: Arc<Remembered>,
+    pub(crate) digests: Arc<DigestCache>,
     /// Files that are being compressed.
     pub(crate) compressing: AtomicUsize,
 }
@@ -44,7 +44,7 @@ pub(crate) enum Resource {
 }
 
 /// The same, before anything is read.
-enum Place {
+enum PathKind {
     File(PathBuf, File, Metadata),
     NeedsSlash,
     Directory(PathBuf, File),
@@ -99,34 +99,34 @@ impl Site {
 
     fn look_up(&self, path: &[u8], trailing_slash: bool) -> io::Result<Resource> {
         Ok(match self.place(path, trailing_slash)? {
-            Place::File(path, file, _) => {
+            PathKind::File(path, file, _) => {
                 Resource::File(Arc::new(Entry::new(path, file, &self.policy.file_fields)?))
             }
-            Place::NeedsSlash => Resource::NeedsSlash,
-            Place::Directory(path, file) => Resource::Directory(Folder::new(
+            PathKind::NeedsSlash => Resource::NeedsSlash,
+            PathKind::Directory(path, file) => Resource::Directory(Folder::new(
                 Arc::clone(&self.root),
                 file.into(),
                 path.as_os_str().as_bytes(),
             )),
-            Place::Nothing => Resource::NotFound,
+            PathKind::Nothing => Resource::NotFound,
         })
     }
 
-    fn place(&self, path: &[u8], trailing_slash: bool) -> io::Result<Place> {
+    fn place(&self, path: &[u8], trailing_slash: bool) -> io::Result<PathKind> {
         let named = self.place_of_that_name(path, trailing_slash);
         let is_page_possible = self.policy.try_html && !trailing_slash && !path.is_empty();
-        if is_page_possible && !matches!(named, Ok(Place::File(..))) {
+        if is_page_possible && !matches!(named, Ok(PathKind::File(..))) {
             let page = self.place_of_that_name(&[path, b".html"].concat(), false);
-            if matches!(page, Ok(Place::File(..))) {
+            if matches!(page, Ok(PathKind::File(..))) {
                 return page;
             }
         }
         named
     }
 
-    fn place_of_that_name(&self, path: &[u8], trailing_slash: bool) -> io::Result<Place> {
+    fn place_of_that_name(&self, path: &[u8], trailing_slash: bool) -> io::Result<PathKind> {
         if path.split(|&byte| byte == b'/').any(is_reserved) {
-            return Ok(Place::Nothing);
+            return Ok(PathKind::Nothing);
         }
         let path = Path::new(OsStr::from_bytes(path));
         let here = if path.as_os_str().is_empty() {
@@ -137,18 +137,18 @@ impl Site {
         let file = self.root.open_file(here)?;
         let metadata = file.metadata()?;
         if metadata.is_file() {
-            let place = || Place::File(path.to_owned(), file, metadata);
+            let place = || PathKind::File(path.to_owned(), file, metadata);
             return Ok(if trailing_slash {
-                Place::Nothing
+                PathKind::Nothing
             } else {
                 place()
             });
         }
         if !metadata.is_dir() {
-            return Ok(Place::Nothing); // a FIFO, a socket, a device
+            return Ok(PathKind::Nothing); // a FIFO, a socket, a device
         }
         if !trailing_slash {
-            return Ok(Place::NeedsSlash);
+            return Ok(PathKind::NeedsSlash);
         }
         for name in &self.policy.index {
             let index = path.join(name);
@@ -158,23 +158,24 @@ impl Site {
                 .and_then(|file| Ok((file.metadata()?, file)))
             {
                 Ok((metadata, file)) if metadata.is_file() => {
-                    return Ok(Place::File(index, file, metadata));
+                    return Ok(PathKind::File(index, file, metadata));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        Ok(Place::Directory(path.to_owned(), file))
+        Ok(PathKind::Directory(path.to_owned(), file))
     }
 
     /// Whether a path still leads to this entry, and to the same forms of it.
     pub(crate) fn is_current(&self, path: &[u8], trailing_slash: bool, entry: &Entry) -> bool {
         match self.place(path, trailing_slash) {
-            Ok(Place::File(_, _, metadata)) => {
+            Ok(PathKind::File(_, _, metadata)) => {
                 Identity::of(&metadata) == entry.identity && self.is_all_current_beside(entry)
             }
             Ok(_) => false,
-            Err(error) => is_ours(&error), // what was true half a second ago is the best that is known
+            // What was true half a second ago is the best that is known.
+            Err(error) => is_ours(&error),
         }
     }
 }

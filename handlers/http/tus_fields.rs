@@ -27,7 +27,7 @@ pub enum TusFieldError {
     Checksum,
     /// `mtime` or `lastModified` is no date.
     Date,
-    /// Nobody here computes this digest.
+    /// The server does not compute this digest.
     Algorithm,
     /// A digest has another length.
     Length,
@@ -41,7 +41,8 @@ impl fmt::Display for TusFieldError {
             TusFieldError::NotText => "a name in Upload-Metadata is no UTF-8",
             TusFieldError::Checksum => "Upload-Checksum isn't `algorithm base64`",
             TusFieldError::Date => {
-                "`mtime` in Upload-Metadata isn't seconds since 1970, or `lastModified` isn't milliseconds"
+                "`mtime` in Upload-Metadata isn't seconds since 1970, or `lastModified` isn't \
+                 milliseconds"
             }
             TusFieldError::Algorithm => "Upload-Checksum names none of sha256, sha1 and md5",
             TusFieldError::Length => "Upload-Checksum has another length than its algorithm",

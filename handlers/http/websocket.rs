@@ -5,12 +5,14 @@ use std::fmt;
 use std::io::{self, Read, Write};
 
 use socketserver::{Error, Next, Result, StreamRequest, StreamRequestHandler};
+use tungstenite::error::ProtocolError;
 use tungstenite::handshake::derive_accept_key;
 pub use tungstenite::protocol::Message;
 use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 
 use super::head::Method;
-use super::message::{Content, Request, Response};
+use super::message::{Content, Response};
+use super::request::Request;
 
 /// The longest message that is taken.
 const MAX_MESSAGE: usize = 1 << 20;
@@ -29,13 +31,13 @@ pub fn websocket(
         .upgrade
         .is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"));
     let key = request
-        .field("sec-websocket-key")
+        .header("sec-websocket-key")
         .filter(|key| key.len() == 24);
     let (Method::Get, true, Some(key)) = (request.method(), upgrades, key) else {
         return Response::text("400 Bad Request: this address speaks WebSocket\n").with_status(400);
     };
-    if request.field("sec-websocket-version") != Some("13") {
-        return Response::new(426).field("Sec-WebSocket-Version", "13");
+    if request.header("sec-websocket-version") != Some("13") {
+        return Response::new(426).header("Sec-WebSocket-Version", "13");
     }
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE))
@@ -49,9 +51,9 @@ pub fn websocket(
         content: Content::Upgrade(Box::new(handler)),
         ..Response::new(101)
     }
-    .field("Upgrade", "websocket")
-    .field("Connection", "Upgrade")
-    .field("Sec-WebSocket-Accept", &derive_accept_key(key.as_bytes()))
+    .header("Upgrade", "websocket")
+    .header("Connection", "Upgrade")
+    .header("Sec-WebSocket-Accept", &derive_accept_key(key.as_bytes()))
 }
 
 /// Sends messages to the peer.
@@ -137,6 +139,10 @@ impl WebSocketHandler {
                     return Ok(true);
                 }
                 Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
+                    return Ok(false);
+                }
+                // The client vanished: that is no error, here as elsewhere.
+                Err(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
                     return Ok(false);
                 }
                 Err(tungstenite::Error::Io(error)) => return Err(error.into()),

@@ -4,8 +4,11 @@ use std::fs::File;
 use std::io;
 
 use cap_std::fs::{Dir, OpenOptions};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+#[cfg(target_os = "linux")]
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
+
+use crate::common::rename::rename_new;
 
 /// A file that is being written, without its final name. Dropped before it is published, it leaves
 /// nothing behind.
@@ -85,6 +88,12 @@ impl Unpublished<'_> {
             AtFlags::SYMLINK_FOLLOW,
         )?)
     }
+
+    /// Here each file has a hidden name from the beginning, so this is not called.
+    #[cfg(not(target_os = "linux"))]
+    fn link(&self, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 impl Drop for Unpublished<'_> {
@@ -98,8 +107,7 @@ impl Drop for Unpublished<'_> {
 
 /// Renames, unless there is something with the new name.
 fn rename_to_new(dir: &Dir, old: &str, new: &str) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    match rustix::fs::renameat_with(dir, old, dir, new, RenameFlags::NOREPLACE) {
+    match rename_new(dir, old, dir, new) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
         result => return Ok(result?),
     }

@@ -1,11 +1,11 @@
 //! Datagram sockets, which answer from the address that was asked.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 
-use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, sendto};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::unix_path::PathGuard;
@@ -13,6 +13,7 @@ use super::{BindOptions, bind_inet, client_address};
 use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::error::{Error, Result};
 use crate::sys;
+pub(crate) use crate::sys::Destination;
 
 /// A datagram socket. Dropped, it closes, and a Unix socket's path goes.
 #[derive(Debug)]
@@ -29,13 +30,6 @@ pub(crate) struct Datagram {
 enum DatagramKind {
     Udp(UdpSocket),
     Unix(UnixDatagram),
-}
-
-/// The address, and the interface, that a datagram was sent to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Destination {
-    pub(crate) ip: IpAddr,
-    pub(crate) interface: u32,
 }
 
 /// One datagram.
@@ -117,23 +111,19 @@ impl Datagram {
     /// Takes one datagram, without waiting.
     pub(crate) fn recv_from(&self, buffer: &mut [u8]) -> io::Result<Received> {
         if self.wildcard {
-            let (length, truncated, peer, local) =
-                sys::receive_with_destination(self.as_fd(), buffer)?;
-            let local = local.map(|(ip, interface)| Destination { ip, interface });
+            let message = sys::receive_with_destination(self.as_fd(), buffer)?;
             return Ok(Received {
-                len: length,
-                truncated,
-                client: ClientAddress::from(peer),
-                local,
+                len: message.len,
+                truncated: message.truncated,
+                client: ClientAddress::from(message.peer),
+                local: message.destination,
             });
         }
-        let space = buffer.len();
-        let (_, length, peer) = recvfrom(self.as_fd(), buffer, RecvFlags::TRUNC)?;
-        let client = client_address(peer);
+        let (len, truncated, peer) = receive(self.as_fd(), buffer)?;
         Ok(Received {
-            len: length.min(space),
-            truncated: length > space,
-            client,
+            len,
+            truncated,
+            client: client_address(peer),
             local: None,
         })
     }
@@ -149,9 +139,7 @@ impl Datagram {
             (DatagramKind::Udp(udp), ClientAddress::Inet(peer)) => {
                 let peer = self.for_this_socket(*peer);
                 match local {
-                    Some(local) => {
-                        sys::send_from(udp.as_fd(), bytes, peer, local.ip, local.interface)?
-                    }
+                    Some(local) => sys::send_from(udp.as_fd(), bytes, peer, local)?,
                     None => sendto(udp, bytes, SendFlags::empty(), &peer)?,
                 };
                 Ok(())
@@ -184,4 +172,35 @@ impl AsFd for Datagram {
             DatagramKind::Unix(socket) => socket.as_fd(),
         }
     }
+}
+
+/// The length of a datagram, whether it was longer than the buffer, and its sender.
+type LengthAndSender = (usize, bool, Option<SocketAddrAny>);
+
+/// Receives one datagram. With the flag, the system returns its true length.
+#[cfg(all(
+    any(target_os = "linux", target_os = "freebsd"),
+    not(feature = "portable-sockets")
+))]
+fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<LengthAndSender> {
+    let space = buffer.len();
+    let (_, length, peer) = rustix::net::recvfrom(socket, buffer, RecvFlags::TRUNC)?;
+    Ok((length.min(space), length > space, peer))
+}
+
+/// Receives one datagram. The message's flags say whether it was truncated.
+#[cfg(not(all(
+    any(target_os = "linux", target_os = "freebsd"),
+    not(feature = "portable-sockets")
+)))]
+fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<LengthAndSender> {
+    use rustix::net::{RecvAncillaryBuffer, ReturnFlags, recvmsg};
+    let message = recvmsg(
+        socket,
+        &mut [io::IoSliceMut::new(buffer)],
+        &mut RecvAncillaryBuffer::default(),
+        RecvFlags::empty(),
+    )?;
+    let truncated = message.flags.contains(ReturnFlags::TRUNC);
+    Ok((message.bytes, truncated, message.address))
 }

@@ -1,6 +1,7 @@
 //! Sockets that listen: made with the options that std doesn't offer, and taken from those who have
 //! one already.
 
+mod accept;
 mod datagram;
 mod unix_path;
 
@@ -10,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
-use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
+use rustix::net::SocketAddrAny;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::address::{Address, ClientAddress, ServerAddress};
@@ -147,7 +148,8 @@ impl Listener {
         if kind != Type::STREAM {
             return Err(unfit("a datagram socket"));
         }
-        #[cfg(target_os = "linux")]
+        // macOS does not answer this question.
+        #[cfg(any(target_os = "linux", target_os = "freebsd"))]
         if !socket.is_listener()? {
             return Err(unfit("a socket that doesn't listen"));
         }
@@ -160,10 +162,9 @@ impl Listener {
         Ok(Listener::new(listening, None)?)
     }
 
-    /// Takes a connection, without waiting, in one call to the system.
+    /// Takes a connection, without waiting.
     pub(crate) fn accept(&self) -> io::Result<(Stream, ClientAddress)> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let (fd, peer) = acceptfrom_with(self.as_fd(), flags)?;
+        let (fd, peer) = accept::accept(self.as_fd())?;
         Ok(match &self.socket {
             ListenerKind::Tcp(_) => (Stream::Tcp(fd.into()), client_address(peer)),
             ListenerKind::Unix(_) => (Stream::Unix(fd.into()), client_address(peer)),

@@ -113,6 +113,15 @@ impl Output {
         self.total
     }
 
+    pub(super) fn bytes_unsent(&self) -> u64 {
+        let tail = match &self.tail {
+            Some(Tail::File { range, .. }) => range.end.saturating_sub(range.start),
+            Some(Tail::Shared { range, .. }) => range.len() as u64,
+            None => 0,
+        };
+        (self.filled - self.sent) as u64 + tail
+    }
+
     pub(super) fn has_unsent(&self) -> bool {
         self.sent < self.filled || self.tail.is_some() || self.unflushed
     }

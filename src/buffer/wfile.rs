@@ -50,6 +50,11 @@ impl WFile {
         self.0.lock().bytes_sent()
     }
 
+    /// Number of bytes that were written and that the transport has not taken yet.
+    pub fn bytes_unsent(&self) -> u64 {
+        self.0.lock().bytes_unsent()
+    }
+
     /// Whether something written has not been sent yet.
     pub fn has_unsent(&self) -> bool {
         self.0.lock().has_unsent()

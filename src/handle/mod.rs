@@ -216,6 +216,9 @@ impl Core {
 
     /// `serve_forever` has returned, or never will be called.
     pub(crate) fn end(&self) {
+        if self.is_closed() {
+            self.wake_pipe.end_signals();
+        }
         self.life_cycle.end();
     }
 
@@ -255,7 +258,12 @@ impl Core {
 
     /// The wake pipe is readable: obeys a signal, and what forked children asked for.
     pub(crate) fn handle_wake(&self) {
-        if self.wake_pipe.drain() {
+        let wake = self.wake_pipe.drain();
+        for message in wake.panics {
+            self.stats.panics.fetch_add(1, Ordering::Relaxed);
+            self.report(&ClientAddress::Memory, &Error::Panicked(message));
+        }
+        if wake.terminate {
             self.close();
         }
         self.handle_children();

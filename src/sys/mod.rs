@@ -12,9 +12,14 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 pub(crate) use descriptors::{close_inherited_on_exec, duplicate};
-pub(crate) use destination::{ask_for_destination, receive_with_destination, send_from};
+pub(crate) use destination::{
+    Destination, ask_for_destination, receive_with_destination, send_from,
+};
 pub(crate) use shared::Shared;
-pub(crate) use signals::{is_ignored, reset_ignored_signals, unblock_signals};
+pub(crate) use signals::{
+    Registration, SignalFlags, has_terminal, is_ignored, is_terminal_gone, register_hangup,
+    register_termination, reset_ignored_signals, unblock_signals,
+};
 pub(crate) use transport::unacknowledged;
 pub(crate) use usage::ThreadUsage;
 
@@ -26,8 +31,60 @@ pub(crate) enum Fork {
 }
 
 /// How many threads this process has.
+#[cfg(target_os = "linux")]
 pub(crate) fn thread_count() -> io::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/task")?.count())
+}
+
+/// How many threads this process has (proc_pidinfo, `PROC_PIDTASKINFO`).
+#[cfg(target_vendor = "apple")]
+pub(crate) fn thread_count() -> io::Result<usize> {
+    let size = size_of::<libc::proc_taskinfo>() as libc::c_int;
+    // SAFETY: all zeros are a valid proc_taskinfo, and proc_pidinfo writes at most `size` bytes.
+    let (written, info) = unsafe {
+        let mut info: libc::proc_taskinfo = std::mem::zeroed();
+        let pointer = (&raw mut info).cast();
+        let pid = libc::getpid();
+        let written = libc::proc_pidinfo(pid, libc::PROC_PIDTASKINFO, 0, pointer, size);
+        (written, info)
+    };
+    if written == size {
+        Ok(info.pti_threadnum as usize)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// How many threads this process has (sysctl, `kern.proc.pid`).
+#[cfg(target_os = "freebsd")]
+pub(crate) fn thread_count() -> io::Result<usize> {
+    let mut size = size_of::<libc::kinfo_proc>();
+    // SAFETY: all zeros are a valid kinfo_proc, sysctl writes at most `size` bytes to it, and the
+    // name has as many numbers as its length says.
+    let (result, info) = unsafe {
+        let mut info: libc::kinfo_proc = std::mem::zeroed();
+        let name = [
+            libc::CTL_KERN,
+            libc::KERN_PROC,
+            libc::KERN_PROC_PID,
+            libc::getpid(),
+        ];
+        let length = name.len() as libc::c_uint;
+        let pointer = (&raw mut info).cast();
+        let name = name.as_ptr();
+        let result = libc::sysctl(name, length, pointer, &raw mut size, std::ptr::null(), 0);
+        (result, info)
+    };
+    match result {
+        0 => Ok(info.ki_numthreads as usize),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The number of threads is not known here, so this process does not fork.
+#[cfg(not(any(target_os = "linux", target_vendor = "apple", target_os = "freebsd")))]
+pub(crate) fn thread_count() -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// `fork(2)` for a process with a single thread; with more, the child could hang on a lock that

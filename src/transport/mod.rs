@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::RecvFlags;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable-sockets")))]
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::bind::Stream;
@@ -191,24 +191,25 @@ impl Transport {
 
     /// As [`write_vectored`](Transport::write_vectored), for what
     /// [`finish_writing`](Transport::finish_writing) follows: the system may wait for that, and
-    /// send the end in the same segment.
+    /// send the end in the same segment. Only Linux has `MSG_MORE`.
     pub(crate) fn write_last(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let (None, Socket::Stream(Stream::Tcp(stream))) = (self.tls(), &self.socket) else {
-            return self.write_vectored(slices);
-        };
-        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
-        let count =
-            rustix::net::sendmsg(stream, slices, &mut SendAncillaryBuffer::default(), flags)
+        #[cfg(all(target_os = "linux", not(feature = "portable-sockets")))]
+        if let (None, Socket::Stream(Stream::Tcp(stream))) = (self.tls(), &self.socket) {
+            let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+            let control = &mut SendAncillaryBuffer::default();
+            let count = rustix::net::sendmsg(stream, slices, control, flags)
                 .map_err(|error| connection_error(error.into()))?;
-        if let Some(tap) = &self.tap {
-            tap.note(Traffic::Sent(&slices.concat_slices()[..count]));
+            if let Some(tap) = &self.tap {
+                tap.note(Traffic::Sent(&slices.concat_slices()[..count]));
+            }
+            return Ok(count);
         }
-        Ok(count)
+        self.write_vectored(slices)
     }
 
     /// Writes what a file follows: the system may wait for that, to fill the segment.
     pub(crate) fn write_before_file(&self, bytes: &[u8]) -> io::Result<usize> {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(feature = "portable-sockets")))]
         if let (None, Socket::Stream(stream)) = (self.tls(), &self.socket) {
             let count = rustix::net::send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)
                 .map_err(|error| connection_error(error.into()))?;
@@ -229,11 +230,11 @@ impl Transport {
     }
 
     /// Sends at most `count` bytes of `file` from `offset`, by `sendfile(2)` where nothing has to
-    /// be encrypted.
+    /// be encrypted. Other systems than Linux declare that call differently; they read the file.
     pub(crate) fn send_file(&self, file: &File, offset: u64, count: u64) -> io::Result<usize> {
         const MAX_SENDFILE_BYTES: u64 = 2 << 20;
         let count = count.min(MAX_SENDFILE_BYTES) as usize;
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(feature = "portable-sockets")))]
         if let (None, Socket::Stream(stream)) = (self.tls(), &self.socket) {
             let mut offset = offset;
             let count = rustix::fs::sendfile(stream, file, Some(&mut offset), count)

@@ -23,6 +23,7 @@ mod serve_again;
 mod short_reads;
 mod shortages;
 mod slow_readers;
+mod stress;
 mod subjects;
 mod support;
 mod tls;

@@ -42,7 +42,7 @@ impl Files {
 }
 
 /// A server with a fresh certificate.
-fn serve<H: StreamRequestHandler + Copy + Sync>(
+pub(crate) fn serve<H: StreamRequestHandler + Copy + Sync>(
     settings: Builder,
     handler: H,
 ) -> (Running, CertificateDer<'static>) {
@@ -55,7 +55,7 @@ fn serve<H: StreamRequestHandler + Copy + Sync>(
     (Running::start(server), certificate)
 }
 
-type TlsClient = StreamOwned<ClientConnection, socket2::Socket>;
+pub(crate) type TlsClient = StreamOwned<ClientConnection, socket2::Socket>;
 
 /// A client that trusts this certificate only.
 fn connect(
@@ -66,7 +66,7 @@ fn connect(
     encrypt(server.connect().socket, certificate, alpn)
 }
 
-fn encrypt(
+pub(crate) fn encrypt(
     mut socket: socket2::Socket,
     certificate: &CertificateDer<'static>,
     alpn: &[&str],

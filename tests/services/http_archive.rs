@@ -90,7 +90,8 @@ def fetch(query):
         return io.BytesIO(answer.read())
 expected = {'top/to-file': b'linked'}
 for folder, folders, files in os.walk(os.path.join(site, 'top')):
-    folders[:] = [name for name in folders if name != '.hidden' and not os.path.islink(os.path.join(folder, name))]
+    folders[:] = [name for name in folders
+                  if name != '.hidden' and not os.path.islink(os.path.join(folder, name))]
     expected[os.path.relpath(folder, site) + '/'] = None
     for name in files:
         path = os.path.join(folder, name)
@@ -102,12 +103,14 @@ assert archive.testzip() is None
 zipped = {}
 for info in archive.infolist():
     zipped[info.filename] = None if info.is_dir() else archive.read(info)
-    assert info.flag_bits & 0x800 and (info.is_dir() or info.date_time == time.gmtime(when)[:6]), info
+    assert info.flag_bits & 0x800, info
+    assert info.is_dir() or info.date_time == time.gmtime(when)[:6], info
 assert zipped == expected, sorted(zipped)
 archive = tarfile.open(fileobj=fetch('?archive=tar.gz'), mode='r:gz')
 tarred = {}
 for member in archive:
-    tarred[member.name + ('/' if member.isdir() else '')] = None if member.isdir() else archive.extractfile(member).read()
+    content = None if member.isdir() else archive.extractfile(member).read()
+    tarred[member.name + ('/' if member.isdir() else '')] = content
     assert member.isdir() or (member.isreg() and member.mtime == when), member
 assert tarred == expected, sorted(tarred)
 print(len(expected))
@@ -190,7 +193,8 @@ fn an_archive_is_saved_under_its_folder_s_name_and_the_connection_goes_on() {
         (
             "/top/na%C3%AFve%20%E2%82%AC/?archive=tar.gz",
             "application/gzip",
-            "attachment; filename=\"na_ve _.tar.gz\"; filename*=UTF-8''na%C3%AFve%20%E2%82%AC.tar.gz",
+            "attachment; filename=\"na_ve _.tar.gz\"; \
+             filename*=UTF-8''na%C3%AFve%20%E2%82%AC.tar.gz",
         ),
     ] {
         connection.send(

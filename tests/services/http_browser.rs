@@ -47,7 +47,8 @@ fn names_that_would_do_harm_are_text_in_a_browser() {
         "<script>alert(2)</script>\n\n[x](javascript:alert(3)) <img src=x onerror=alert(4)>\n",
     );
     browser.open(&url);
-    let links = "[...document.querySelectorAll('tbody a')].map(a => [a.textContent, a.origin + a.pathname])";
+    let links = "[...document.querySelectorAll('tbody a')].map(a => [a.textContent, a.origin + \
+                 a.pathname])";
     let links: HashMap<String, String> =
         serde_json::from_value(browser.evaluate(&format!("Object.fromEntries({links})"))).unwrap();
     for name in HOSTILE {
@@ -129,7 +130,8 @@ fn a_listing_is_dark_for_those_who_like_it_dark() {
         probe.style.background = 'Canvas';
         const own = getComputedStyle(document.body).backgroundColor;
         const ground = own == 'rgba(0, 0, 0, 0)' ? getComputedStyle(probe).backgroundColor : own;
-        return [getComputedStyle(document.body).color, ground].map(color => +color.match(/\\d+/)[0]);
+        const text = getComputedStyle(document.body).color;
+        return [text, ground].map(color => +color.match(/\\d+/)[0]);
     })()";
     let mut pictures = Vec::new();
     for (scheme, is_dark) in [("light", false), ("dark", true)] {

@@ -323,7 +323,8 @@ fn what_the_server_may_not_read_is_forbidden() {
     {
         let _ = writeln!(
             std::io::stderr(),
-            "SKIPPED what_the_server_may_not_read_is_forbidden: root may read everything, and nobody can't run the binary"
+            "SKIPPED what_the_server_may_not_read_is_forbidden: root may read everything, and \
+             nobody can't run the binary"
         );
         return;
     }

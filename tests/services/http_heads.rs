@@ -19,7 +19,8 @@ fn a_request_that_can_be_read_in_two_ways_is_refused_and_the_connection_closed()
     for (fault, bytes) in [
         (
             "both framings",
-            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\
+             \r\n0\r\n\r\n",
         ),
         (
             "both, the other way",

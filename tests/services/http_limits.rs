@@ -206,7 +206,14 @@ fn one_connection_too_many_reads_why() {
     for connection in &mut held {
         assert_eq!(connection.ask("GET", "/", &[]).status, 200);
     }
-    for what_is_sent in [&b""[..], b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"] {
+    // The refusal must be whole, whatever is on its way to the server meanwhile.
+    let pipelined = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(1000);
+    for what_is_sent in [
+        &b""[..],
+        b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n",
+        &pipelined,
+    ] {
         let answer = refused(&server, what_is_sent);
         assert_eq!((answer.status, answer.field("Retry-After")), (503, "5"));
         assert!(answer.text().contains("busy"), "{}", answer.text());

@@ -1,6 +1,7 @@
 //! `serve http --accounts`: how clients say who they are, and what it costs not to know a password.
 
 use std::io::Write;
+use std::net::Shutdown;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,19 @@ fn ask_wrongly(server: &TestServer) -> u16 {
     Connection::open(server)
         .ask("GET", "/a", &[&authorization("ada", "wrong")])
         .status
+}
+
+#[test]
+fn a_late_refusal_reaches_a_client_that_has_ended_its_side() {
+    let (_guarded, server) = site("login-half-close", &[]);
+    let wrong = authorization("ada", "wrong");
+    // From the second wrong password on, the answer comes late.
+    for _ in 0..3 {
+        let mut connection = Connection::open(&server);
+        connection.send(request("GET", "/a", &[&wrong]));
+        connection.stream().shutdown(Shutdown::Write).unwrap();
+        assert_eq!(connection.receive().status, 401);
+    }
 }
 
 #[test]

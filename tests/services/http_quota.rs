@@ -418,6 +418,7 @@ fn the_list_of_users_shows_what_counts() {
     ]);
     assert_eq!(
         list,
-        "NAME  RIGHTS  HOME  USED  QUOTA\nada   lrwd:/  /     60    100\neve   lrwd:/  /     0     -\n"
+        "NAME  RIGHTS  HOME  USED  QUOTA\nada   lrwd:/  /     60    100\n\
+         eve   lrwd:/  /     0     -\n"
     );
 }

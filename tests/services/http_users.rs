@@ -106,7 +106,7 @@ pub(crate) fn ask_as(
     Connection::open(server).ask(method, target, &fields)
 }
 
-fn put_as(server: &TestServer, user: &str, target: &str, content: &str) -> u16 {
+pub(crate) fn put_as(server: &TestServer, user: &str, target: &str, content: &str) -> u16 {
     let mut connection = Connection::open(server);
     let fields = [
         login(user),
@@ -294,103 +294,6 @@ fn the_deepest_rule_decides_and_what_may_not_be_seen_does_not_show() {
     ] {
         assert_eq!(packed.contains(name), inside, "{name}");
     }
-}
-
-#[test]
-fn an_upload_only_user_throws_in_what_nobody_sees() {
-    let guarded = Guarded::new(
-        "users-letter-box",
-        &[("box", "w", "/"), ("-", "-", "/"), ("ada", "lr", "/")],
-    );
-    let server = guarded.start(&[]);
-    assert_eq!(put_as(&server, "box", "/in/letter", "dear"), 201);
-    assert_eq!(put_as(&server, "box", "/in/letter", "forged"), 403);
-    for target in ["/", "/in", "/in/", "/in/letter", "/in/none"] {
-        assert_eq!(
-            ask_as(&server, "box", "GET", target, &[]).status,
-            403,
-            "{target}"
-        );
-    }
-    assert_eq!(
-        ask_as(&server, "box", "DELETE", "/in/letter", &[]).status,
-        403
-    );
-    assert_eq!(
-        ask_as(&server, "ada", "GET", "/in/letter", &[]).text(),
-        "dear"
-    );
-}
-
-#[test]
-fn an_upload_only_user_s_browser_gets_a_page_that_tells_nothing() {
-    let guarded = Guarded::new(
-        "users-letter-page",
-        &[("box", "w", "/in"), ("ada", "lrw", "/")],
-    );
-    let server = guarded.start(&[]);
-    assert_eq!(put_as(&server, "box", "/in/letter", "dear"), 201);
-    let page = |user: &str, target: &str| {
-        ask_as(
-            &server,
-            user,
-            "GET",
-            target,
-            &["Accept: text/html,*/*;q=0.8"],
-        )
-    };
-    for target in [
-        "/in/",
-        "/in/none/",
-        "/in/?archive=zip",
-        "/in/?json",
-        "/in/?hash=md5",
-    ] {
-        let answer = page("box", target);
-        let text = answer.text();
-        assert!(
-            answer.status == 200 && text.contains("Upload files"),
-            "{target}: {text}"
-        );
-        assert!(
-            !text.contains("letter\"") && !text.contains("<table"),
-            "{target}: {text}"
-        );
-        assert!(
-            answer
-                .field("Content-Security-Policy")
-                .contains("script-src 'nonce-"),
-            "{target}"
-        );
-    }
-    for (target, status) in [
-        ("/", 403),
-        ("/in", 403),
-        ("/in/letter", 403),
-        ("/out/", 403),
-        ("/in/letter/", 200),
-    ] {
-        assert_eq!(page("box", target).status, status, "{target}");
-    }
-    assert_eq!(page("-", "/in/").status, 401);
-    assert!(page("ada", "/in/").text().contains("letter"));
-    assert_eq!(page("box", "/in/?login").status, 200);
-}
-
-#[test]
-fn everybody_may_throw_in_files_and_who_is_known_can_log_in() {
-    let guarded = Guarded::new(
-        "users-open-box",
-        &[(ANONYMOUS, "w", "/"), ("ada", "lr", "/")],
-    );
-    let server = guarded.start(&[]);
-    let page =
-        |user: &str, target: &str| ask_as(&server, user, "GET", target, &["Accept: text/html"]);
-    assert!(page("-", "/").text().contains("?login"));
-    assert_eq!(
-        (page("-", "/?login").status, page("ada", "/?login").status),
-        (401, 200)
-    );
 }
 
 #[test]

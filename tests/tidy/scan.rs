@@ -1,6 +1,6 @@
 //! Reads the project's files and cuts Rust text into what the rules look at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -139,6 +139,24 @@ fn skipped_len(rest: &str, before: Option<char>) -> usize {
     }
 }
 
+/// The lines, counted from 0, on which a raw string begins, goes on or ends.
+pub(crate) fn raw_string_lines(text: &str) -> BTreeSet<usize> {
+    let (mut lines, mut line) = (BTreeSet::new(), 0);
+    let (mut rest, mut before) = (text, None);
+    while let Some(first) = rest.chars().next() {
+        let skipped = skipped_len(rest, before);
+        let (piece, behind) = rest.split_at(skipped.max(first.len_utf8()));
+        let ends = piece.matches('\n').count();
+        if skipped > 0 && first == 'r' {
+            lines.extend(line..=line + ends);
+        }
+        line += ends;
+        before = Some(if skipped > 0 { ' ' } else { first });
+        rest = behind;
+    }
+    lines
+}
+
 fn quoted_len(rest: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in rest.char_indices().skip(1) {
@@ -232,4 +250,10 @@ fn code_has_neither_comments_nor_the_insides_of_literals() {
         crate_names("use crate::{a, b::{c, d}}; crate::e::f()"),
         ["a", "b", "e"]
     );
+}
+
+#[test]
+fn the_lines_of_raw_strings_are_found() {
+    let text = "let a = \"r\";\nlet b = r#\"x\n\"y\"\n\"#;\nlet c = 'r';\n// r\"\nbr\"z\"";
+    assert_eq!(Vec::from_iter(raw_string_lines(text)), [1, 2, 3, 6]);
 }

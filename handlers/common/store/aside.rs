@@ -5,7 +5,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
 use cap_std::fs::{Dir, Metadata};
@@ -85,10 +84,11 @@ impl Aside {
             }
             // Before it was locked, the file may have been published or removed; then the name
             // means another one.
-            let ours = file.metadata()?;
+            let ours = rustix::fs::fstat(&file)?;
             match statat(&self.0, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(now) if now.st_ino == ours.ino() && now.st_dev == ours.dev() => {
-                    return Ok(Some((file, ours)));
+                Ok(now) if now.st_ino == ours.st_ino && now.st_dev == ours.st_dev => {
+                    let metadata = file.metadata()?;
+                    return Ok(Some((file, metadata)));
                 }
                 _ => {}
             }

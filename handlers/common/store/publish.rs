@@ -3,14 +3,13 @@
 use std::io;
 
 use cap_std::fs::Dir;
-use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, fsync, linkat, openat, renameat, renameat_with, unlinkat,
-};
+use rustix::fs::{AtFlags, Mode, OFlags, fsync, linkat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::aside::part;
 use super::{Name, OnDuplicate, Partial, StoreError};
 use crate::common::digest::Digests;
+use crate::common::rename::rename_new;
 
 /// Numbers that are tried before a name counts as taken for good.
 const NUMBERS: u32 = 10_000;
@@ -134,7 +133,7 @@ impl Partial {
     fn put_beside(&self, folder: &Dir, name: Name) -> Result<Option<Name>, StoreError> {
         let (aside, part) = (self.aside.folder(), part(&self.id));
         let file = name.split().1;
-        let moved = match renameat_with(aside, &part, folder, file, RenameFlags::NOREPLACE) {
+        let moved = match rename_new(aside, &part, folder, file) {
             // Not every file system knows the flag; a link is refused in the same way.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 linkat(aside, &part, folder, file, AtFlags::empty())

@@ -11,7 +11,8 @@ use crate::http::head::Head;
 pub(super) fn line(token: &str) -> String {
     // The token opened something, so it is of base64url's letters only.
     format!(
-        "Set-Cookie: {PARAMETER}={token}; HttpOnly; SameSite=Lax\r\nReferrer-Policy: no-referrer\r\n"
+        "Set-Cookie: {PARAMETER}={token}; HttpOnly; SameSite=Lax\r\n\
+         Referrer-Policy: no-referrer\r\n"
     )
 }
 
@@ -24,14 +25,13 @@ pub(super) fn tokens<'a>(head: &Head<'a>) -> impl Iterator<Item = &'a str> {
         .map(<[u8]>::trim_ascii);
     let tokens =
         pairs.filter_map(|pair| pair.strip_prefix(PARAMETER.as_bytes())?.strip_prefix(b"="));
-    // Each one costs a look into the accounts.
     tokens
         .filter_map(|token| std::str::from_utf8(token).ok())
-        .take(MOST)
+        .take(MAX_TOKENS)
 }
 
-/// More links than this one at a time are open in no browser.
-const MOST: usize = 4;
+/// Maximum number of tokens that are checked for one request, as each one reads the accounts.
+const MAX_TOKENS: usize = 4;
 
 #[cfg(test)]
 mod tests {

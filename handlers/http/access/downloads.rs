@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 /// How long after its last request a download can go on.
 const MEMORY: Duration = Duration::from_secs(60 * 60);
-/// Downloads that are remembered at the same time.
-const MOST: usize = 4096;
+/// Maximum number of downloads that are remembered at the same time.
+const MAX_DOWNLOADS: usize = 4096;
 
 /// One client that fetches one file by one link.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +44,10 @@ impl Downloads {
     pub(super) fn note(&self, download: Download<'_>, now: Instant) {
         let key = self.key(download);
         let mut seen = self.seen.lock();
-        if seen.len() >= MOST {
+        if seen.len() >= MAX_DOWNLOADS {
             seen.retain(|_, last| is_recent(*last, now));
         }
-        if seen.len() >= MOST
+        if seen.len() >= MAX_DOWNLOADS
             && let Some(oldest) = seen
                 .iter()
                 .min_by_key(|(_, last)| **last)
@@ -115,10 +115,10 @@ mod tests {
             client: None,
             path: b"a",
         };
-        for share in 0..=MOST as i64 {
+        for share in 0..=MAX_DOWNLOADS as i64 {
             downloads.note(download(share), start + Duration::from_millis(share as u64));
         }
-        assert_eq!(downloads.seen.lock().len(), MOST);
+        assert_eq!(downloads.seen.lock().len(), MAX_DOWNLOADS);
         let now = start + Duration::from_secs(10);
         assert!(!downloads.is_begun(download(0), now) && downloads.is_begun(download(1), now));
     }

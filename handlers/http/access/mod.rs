@@ -39,8 +39,8 @@ use permit::Visitor;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Accounts")]
 pub struct AccessOptions {
-    /// Serve those whom `socketserver users` gave rights, and the links of `socketserver share`;
-    /// without it everybody may do all that the server does
+    /// Accounts file of `socketserver users` and `socketserver share`: only users and links with
+    /// rights are served [default: every client may do everything that the server offers]
     #[arg(long, value_name = "FILE", env = "SOCKETSERVER_ACCOUNTS")]
     pub accounts: Option<PathBuf>,
 }
@@ -72,12 +72,14 @@ impl AccessOptions {
         }
         if let Some(address) = context.exposed().filter(|_| !context.tls) {
             log::warn!(
-                "passwords cross the network in the clear on {address}: add --tls-cert, or bind to loopback"
+                "passwords cross the network in the clear on {address}: add --tls-cert, or bind \
+                 to loopback"
             );
         }
         if context.forks {
             log::warn!(
-                "each process counts wrong passwords by itself: with another --model, guessing is slowed down"
+                "each process counts wrong passwords by itself: with another --model, guessing \
+                 is slowed down"
             );
         }
         Ok(Some(AccessControl {
@@ -121,7 +123,9 @@ impl AccessControl {
         now: Instant,
     ) -> Result<Permit, Refused> {
         if head.method == Method::Options {
-            return Ok(Permit::none()); // a browser asks in advance without credentials, and no path's answer differs
+            // Browsers send preflight requests without credentials, and the answer is the same for
+            // every path.
+            return Ok(Permit::none());
         }
         self.judge(head, client, now).map_err(|mut refused| {
             refused.response.fields += &self.site.policy.fields;
@@ -227,12 +231,12 @@ fn say(status: u16, detail: &str, permit: Permit) -> Refused {
     Refused::at_once(refusal::page(status, detail), permit)
 }
 
-/// The file can't be read now: nobody is let in.
+/// The accounts file cannot be read now, so no request is let through.
 fn failed(error: &AccountsError) -> Refused {
     log::error!("{error}");
     say(
         500,
-        "The server can't look up who may do this.",
+        "The server cannot look up who may do this.",
         Permit::none(),
     )
 }

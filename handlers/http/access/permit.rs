@@ -17,11 +17,11 @@ pub(crate) struct Permit(Option<Arc<Visitor>>);
 /// Who asks.
 #[derive(Debug)]
 pub(super) enum Visitor {
-    /// Nobody that is known; with the rights that everybody has, if there are any.
+    /// An unknown client, with the rights of the anonymous user, if there are any.
     Anonymous(Option<Account>),
-    /// Somebody with a name and its password.
+    /// A user with a name and a correct password.
     User(Account),
-    /// Somebody with a link.
+    /// A client with a link.
     Share(Shared),
 }
 
@@ -41,7 +41,7 @@ impl Permit {
         Permit(Some(Arc::new(visitor)))
     }
 
-    /// That of somebody unknown, without any right.
+    /// The permit of an unknown client without any right.
     pub(super) fn none() -> Permit {
         Permit::of(Visitor::Anonymous(None))
     }

@@ -1,4 +1,4 @@
-//! What a client is told that isn't let through.
+//! The refusals of access control.
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ pub(super) fn page(status: u16, detail: &str) -> Response {
     Response::html(reply::error_page(status, detail)).with_status(status)
 }
 
-/// Nobody gave a name, or not one with its password (RFC 9110 §15.5.2).
+/// The request has no user name, or a wrong password (RFC 9110 §15.5.2).
 pub(super) fn unauthorized() -> Response {
-    page(401, "A name and its password are needed for this.").field("WWW-Authenticate", CHALLENGE)
+    page(401, "This needs a user name and a password.").header("WWW-Authenticate", CHALLENGE)
 }
 
-/// Who asked is known, and may not (RFC 9110 §15.5.4).
+/// The user is known, and does not have the right (RFC 9110 §15.5.4).
 pub(super) fn forbidden() -> Response {
-    page(403, "You have no right to do this here.")
+    page(403, "You do not have the right to do this here.")
 }
 
-/// Passwords aren't looked at just now; they may be after this time.
+/// Passwords are not checked just now; they may be after `again`.
 pub(super) fn busy(again: Duration) -> Response {
     let seconds = again.as_millis().div_ceil(1000).max(1);
     page(503, "Too many passwords are being checked. Try again soon.")
-        .field("Retry-After", &seconds.to_string())
+        .header("Retry-After", &seconds.to_string())
 }
 
 /// Why a link opens nothing.
@@ -38,7 +38,7 @@ pub(super) fn of_share(error: &ShareError) -> Response {
         ShareError::Expired | ShareError::UsedUp => 410,
         ShareError::Accounts(error) => {
             log::error!("{error}");
-            return page(500, "The server can't look up what this link is for.");
+            return page(500, "The server cannot look up this link.");
         }
     };
     let text = error.to_string();

@@ -18,16 +18,17 @@ use super::disposition;
 use super::listing::entries::{Facts, Folder};
 use super::message::{Produce, Produced, Response};
 
-/// A piece of an archive has about so many bytes.
-const PIECE: usize = 32 * 1024;
-/// Bytes that are read of a file at once.
-const READ: usize = 64 * 1024;
-/// What goes into one piece at most: what compresses well isn't to hold a thread for long.
-const WORK: usize = 1024 * 1024;
-/// What the root is called.
+/// Size of a piece of an archive, in bytes, roughly.
+const PIECE_SIZE: usize = 32 * 1024;
+/// Bytes of a file that one call reads.
+const READ_SIZE: usize = 64 * 1024;
+/// Bytes of content that go into one piece at most. Content that compresses well would otherwise
+/// hold a thread for long.
+const WORK_PER_TURN: usize = 1024 * 1024;
+/// The name of the root's archive.
 const ROOT: &[u8] = b"files";
-/// What an entry costs besides its content, in bytes of content.
-const ENTRY: usize = 16 * 1024;
+/// The work for an entry besides its content, counted in bytes of content.
+const ENTRY_WORK: usize = 16 * 1024;
 
 /// The format of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +89,7 @@ pub(crate) fn respond(
     hidden: bool,
 ) -> Result<Response, (u16, &'static str)> {
     let format =
-        Format::named(format).ok_or((400, "An archive can be had as zip or as tar.gz."))?;
+        Format::named(format).ok_or((400, "Unknown archive format: use zip or tar.gz."))?;
     // All goes into one folder, so that unpacking scatters nothing; the root's own name is nobody's
     // business.
     let name = folder
@@ -101,7 +102,7 @@ pub(crate) fn respond(
     let archive = Archive::new(folder, format, hidden);
     Ok(Response::new(200)
         .stream(format.media_type(), archive)
-        .field("Content-Disposition", &disposition))
+        .header("Content-Disposition", &disposition))
 }
 
 /// An archive that is being made.
@@ -120,7 +121,7 @@ impl Archive {
             walk: Walk::new(folder, hidden),
             writer: format.writer(),
             file: None,
-            buffer: vec![0; READ],
+            buffer: vec![0; READ_SIZE],
             walked: false,
         }
     }
@@ -147,7 +148,7 @@ impl Archive {
             self.writer.end_file(to)?;
             return Ok(0);
         }
-        let wanted = usize::try_from(left).unwrap_or(READ).min(READ);
+        let wanted = usize::try_from(left).unwrap_or(READ_SIZE).min(READ_SIZE);
         let count = file.read(&mut self.buffer[..wanted])?;
         if count == 0 {
             return Err(io::Error::other(
@@ -163,12 +164,12 @@ impl Archive {
 impl Produce for Archive {
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced> {
         let mut work = 0;
-        while piece.len() < PIECE && work < WORK {
+        while piece.len() < PIECE_SIZE && work < WORK_PER_TURN {
             if self.file.is_some() {
                 work += self.content(piece)?;
             } else if !self.walked {
                 self.walked = !self.next_entry(piece)?;
-                work += ENTRY;
+                work += ENTRY_WORK;
             } else {
                 return self.writer.end(piece);
             }

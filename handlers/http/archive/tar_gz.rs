@@ -13,7 +13,7 @@ use super::Writer;
 use crate::http::listing::entries::Facts;
 use crate::http::message::Produced;
 
-/// Content is padded to a multiple of so many bytes.
+/// Content is padded to a multiple of this number of bytes.
 const BLOCK: u64 = 512;
 
 /// GNU's form of tar: names of any length, files of any size.

@@ -10,7 +10,7 @@ use flate2::{Compression, Crc};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{PIECE, Writer};
+use super::{PIECE_SIZE, Writer};
 use crate::http::listing::entries::{Facts, Kind};
 use crate::http::media;
 use crate::http::message::Produced;
@@ -193,7 +193,7 @@ impl Writer for Zip {
         if !std::mem::replace(&mut self.is_ended, true) {
             self.write_end();
         }
-        let end = self.directory.len().min(self.sent + PIECE);
+        let end = self.directory.len().min(self.sent + PIECE_SIZE);
         to.extend_from_slice(&self.directory[self.sent..end]);
         self.sent = end;
         Ok(if end == self.directory.len() {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use socketserver::{Next, StreamRequest};
 
-use super::{Doing, HttpHandler, Turn};
+use super::{ConnectionState, Flow, HttpHandler};
 use crate::http::message::{Produce, Produced};
 
 /// The size of a chunk is filled in when its data is there.
@@ -40,14 +40,13 @@ impl HttpHandler {
         &mut self,
         request: &mut StreamRequest,
         mut streaming: Streaming,
-    ) -> io::Result<Turn> {
+    ) -> io::Result<Flow> {
         let now = request.server.clock().now();
         if let Some(due) = streaming.due.filter(|due| *due > now) {
-            if request.rfile.is_eof() {
-                return Ok(Turn::Over); // who waits for events, and ends its side, waits no longer
-            }
-            self.doing = Doing::Stream(streaming);
-            return Ok(Turn::Wait(Next::after(due - now)));
+            // A client that has only ended its side gets all of the answer. One that is gone shows
+            // when the next piece is sent.
+            self.state = ConnectionState::Stream(streaming);
+            return Ok(Flow::Wait(Next::after(due - now)));
         }
         let mut chunk = if streaming.chunked {
             CHUNK_HEAD.to_vec()
@@ -70,9 +69,12 @@ impl HttpHandler {
         }
         let length = chunk.len();
         request.wfile.send_shared(chunk.into(), 0..length)?;
+        if produced == Produced::Over {
+            self.end_record(request);
+        }
         match produced {
-            Produced::Over if streaming.keep_alive => return Ok(Turn::Again),
-            Produced::Over => return Ok(Turn::Over),
+            Produced::Over if streaming.keep_alive => return Ok(Flow::Again),
+            Produced::Over => return Ok(Flow::Over),
             Produced::More => {}
             Produced::After(time) => streaming.due = Some(now + time),
         }
@@ -80,7 +82,7 @@ impl HttpHandler {
             Produced::After(time) => Next::after(time),
             _ => Next::Again,
         };
-        self.doing = Doing::Stream(streaming);
-        Ok(Turn::Wait(next))
+        self.state = ConnectionState::Stream(streaming);
+        Ok(Flow::Wait(next))
     }
 }

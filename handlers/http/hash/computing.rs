@@ -3,14 +3,14 @@
 use std::io;
 use std::sync::Arc;
 
-use super::remembered::{Key, Remembered};
+use super::remembered::{DigestCache, DigestKey};
 use crate::common::digest::{Digests, Hasher};
 use crate::http::entry::{Body, Entry, Identity};
 
-/// Bytes of a slice: some milliseconds.
-const SLICE: u64 = 1024 * 1024;
-/// Bytes that are read at once.
-const READ: u64 = 64 * 1024;
+/// Bytes that one turn reads, which takes some milliseconds.
+const BYTES_PER_TURN: u64 = 1024 * 1024;
+/// Bytes that one call reads.
+const READ_SIZE: u64 = 64 * 1024;
 
 /// How far the work is.
 pub(super) enum Progress {
@@ -21,11 +21,11 @@ pub(super) enum Progress {
 /// Digests of a file in the making.
 pub(super) struct Computing {
     body: Body,
-    key: Key,
+    key: DigestKey,
     done: u64,
     length: u64,
     hasher: Hasher,
-    remembered: Arc<Remembered>,
+    remembered: Arc<DigestCache>,
     /// Whether the file's identity tells its content from any other.
     is_certain: bool,
 }
@@ -39,9 +39,9 @@ impl Computing {
     pub(super) fn begin(
         entry: &Entry,
         wanted: &Digests,
-        remembered: &Arc<Remembered>,
+        remembered: &Arc<DigestCache>,
     ) -> io::Result<Progress> {
-        let key = Key {
+        let key = DigestKey {
             identity: entry.identity,
             form: entry.etag.clone(),
         };
@@ -68,10 +68,10 @@ impl Computing {
     /// # Errors
     /// The file can't be read, or became shorter.
     pub(super) fn go_on(&mut self) -> io::Result<Option<Digests>> {
-        let until = self.length.min(self.done + SLICE);
+        let until = self.length.min(self.done + BYTES_PER_TURN);
         let mut buffer = Vec::new();
         while self.done < until {
-            let end = until.min(self.done + READ);
+            let end = until.min(self.done + READ_SIZE);
             buffer.clear();
             self.body.read(self.done..end, &mut buffer)?;
             self.hasher.update(&buffer);

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::computing::{Computing, Progress};
-use super::remembered::Remembered;
+use super::remembered::DigestCache;
 use crate::common::digest::Digests;
 use crate::http::application::Answer;
 use crate::http::digest_fields::{self, Algorithm};
@@ -16,19 +16,19 @@ use crate::http::message::{Produce, Produced};
 use crate::http::reply::{self, Following, Frame, Selection};
 
 /// Bytes of the content that are sent in a piece.
-const PIECE: u64 = 64 * 1024;
+const PIECE_SIZE: u64 = 64 * 1024;
 
 /// What a client would like to be told.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct DigestPreference {
     repr: Option<Algorithm>,
     content: Option<Algorithm>,
 }
 
-impl Wish {
+impl DigestPreference {
     /// What can be fulfilled of a request's wishes. Only where all of the file is sent, the
     /// content's digest is that of the file; that of the content of other answers isn't computed.
-    pub(crate) fn of(head: &Head<'_>, is_whole: bool) -> Option<Wish> {
+    pub(crate) fn of(head: &Head<'_>, is_whole: bool) -> Option<DigestPreference> {
         if !head.wants_digest {
             return None;
         }
@@ -36,7 +36,7 @@ impl Wish {
             head.joined(name)
                 .and_then(|field| digest_fields::wanted(&field))
         };
-        let wish = Wish {
+        let wish = DigestPreference {
             repr: wanted("want-repr-digest"),
             content: if is_whole {
                 wanted("want-content-digest")
@@ -85,8 +85,8 @@ pub(crate) enum Described {
 /// The file can't be read.
 pub(crate) fn describe(
     entry: &Entry,
-    wish: Wish,
-    remembered: &Arc<Remembered>,
+    wish: DigestPreference,
+    remembered: &Arc<DigestCache>,
     frame: Frame,
     more: &str,
     selection: &Selection,
@@ -118,7 +118,7 @@ pub(crate) fn describe(
 
 /// An answer that waits for a digest in its head.
 struct Later {
-    wish: Wish,
+    wish: DigestPreference,
     computing: Computing,
     /// All of the head but the digest; empty once it is sent.
     head: Vec<u8>,
@@ -140,7 +140,7 @@ impl Produce for Later {
         }
         match &mut self.following {
             Following::Range(range) => {
-                let end = range.end.min(range.start + PIECE);
+                let end = range.end.min(range.start + PIECE_SIZE);
                 self.body.read(range.start..end, piece)?;
                 range.start = end;
                 Ok(if range.is_empty() {

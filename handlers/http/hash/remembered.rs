@@ -7,12 +7,12 @@ use parking_lot::Mutex;
 use crate::common::digest::Digests;
 use crate::http::entry::Identity;
 
-/// Files whose digests are kept.
-const FILES: usize = 1000;
+/// Maximum number of files whose digests are cached.
+const MAX_FILES: usize = 1000;
 
 /// What a digest belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct DigestKey {
     pub(super) identity: Identity,
     /// The entity tag: a file has one for each of its codings.
     pub(super) form: String,
@@ -20,20 +20,20 @@ pub(super) struct Key {
 
 /// The digests of a site's files.
 #[derive(Debug, Default)]
-pub(crate) struct Remembered(Mutex<HashMap<Key, Digests>>);
+pub(crate) struct DigestCache(Mutex<HashMap<DigestKey, Digests>>);
 
-impl Remembered {
+impl DigestCache {
     /// The digests of a file, if all that are wanted are known.
-    pub(super) fn find(&self, key: &Key, wanted: &Digests) -> Option<Digests> {
+    pub(super) fn find(&self, key: &DigestKey, wanted: &Digests) -> Option<Digests> {
         let known = self.0.lock().get(key)?.clone();
         (union(&known, wanted) == known).then_some(known)
     }
 
     /// Adds digests to what is known of a file.
-    pub(super) fn keep(&self, key: Key, digests: &Digests) {
+    pub(super) fn keep(&self, key: DigestKey, digests: &Digests) {
         let mut files = self.0.lock();
         // Whichever comes first makes room: what is asked for often comes back.
-        if files.len() >= FILES
+        if files.len() >= MAX_FILES
             && !files.contains_key(&key)
             && let Some(victim) = files.keys().next().cloned()
         {
@@ -58,9 +58,9 @@ fn union(one: &Digests, other: &Digests) -> Digests {
 mod tests {
     use super::*;
 
-    fn key(form: usize) -> Key {
+    fn key(form: usize) -> DigestKey {
         let file = std::env::current_exe().and_then(std::fs::metadata).unwrap();
-        Key {
+        DigestKey {
             identity: Identity::of(&file),
             form: form.to_string(),
         }
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_digest_is_known_when_all_that_are_wanted_are() {
-        let remembered = Remembered::default();
+        let remembered = DigestCache::default();
         let md5 = |byte| Digests {
             md5: Some([byte; 16]),
             ..Digests::default()
@@ -91,15 +91,15 @@ mod tests {
 
     #[test]
     fn so_many_files_are_known_and_no_more() {
-        let remembered = Remembered::default();
+        let remembered = DigestCache::default();
         let digests = Digests {
             md5: Some([1; 16]),
             ..Digests::default()
         };
-        for form in 0..FILES + 10 {
+        for form in 0..MAX_FILES + 10 {
             remembered.keep(key(form), &digests);
             assert!(remembered.find(&key(form), &digests).is_some());
         }
-        assert_eq!(remembered.0.lock().len(), FILES);
+        assert_eq!(remembered.0.lock().len(), MAX_FILES);
     }
 }

@@ -60,7 +60,7 @@ impl<'a> BodyFields<'a> {
             if malformed || (is_chunked(name) && !parameters.is_empty()) {
                 return Err(HeadError::bad("malformed Transfer-Encoding"));
             }
-            // Withdrawn by RFC 7230, and honoured by some: nobody means well by it.
+            // Withdrawn by RFC 7230, but some servers honour it: only an attacker sends it.
             if name.eq_ignore_ascii_case(b"identity") {
                 return Err(HeadError::bad("the transfer coding identity"));
             }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cap_std::fs::MetadataExt;
-use rustix::fs::{AtFlags, FileType, Stat, fstat, statat};
+use rustix::fs::{AtFlags, FileType, RawMode, Stat, fstat, statat};
 use rustix::io::Errno;
 
 use crate::common::store::is_reserved;
@@ -156,7 +156,7 @@ impl Folder {
             let Ok(metadata) = self.root.metadata_behind_link(&self.path_of(name)) else {
                 return Ok(None);
             };
-            let kind = kind_of(FileType::from_raw_mode(metadata.mode()));
+            let kind = kind_of(FileType::from_raw_mode(metadata.mode() as RawMode));
             return Ok(kind.map(|kind| Facts {
                 kind,
                 size: metadata.len(),
@@ -186,9 +186,15 @@ impl Facts {
             kind: kind_of(FileType::from_raw_mode(stat.st_mode))?,
             size: u64::try_from(stat.st_size).unwrap_or(0),
             modified: stat.st_mtime,
-            mode: stat.st_mode & 0o7777,
+            mode: permissions(stat.st_mode),
         })
     }
+}
+
+/// The permission bits of a mode, whose type differs from system to system.
+#[allow(clippy::useless_conversion)]
+fn permissions(mode: RawMode) -> u32 {
+    u32::from(mode) & 0o7777
 }
 
 fn kind_of(file_type: FileType) -> Option<Kind> {
@@ -199,7 +205,7 @@ fn kind_of(file_type: FileType) -> Option<Kind> {
     }
 }
 
-/// Reads a folder's names, so many at a time.
+/// Reads a folder's names, some at a time.
 #[derive(Debug)]
 pub(crate) struct Reader {
     entries: rustix::fs::Dir,
@@ -219,7 +225,7 @@ impl Reader {
         })
     }
 
-    /// Adds at most so many names. Returns whether these were the last.
+    /// Adds at most `most` names. Returns whether these were the last.
     ///
     /// # Errors
     /// The directory can't be read further.

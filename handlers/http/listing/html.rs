@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::entries::{Folder, Kind};
 use super::human::{self, Date};
 use super::page::{Page, Row};
-use super::sort::{Key, Order};
+use super::sort::{Order, SortKey};
 use crate::common::accounts::Rights;
 use crate::http::markup::escape;
 use crate::http::upload::page::Nonce;
@@ -58,8 +58,10 @@ impl Html {
 
     fn form(&self) -> String {
         format!(
-            "<form role=\"search\">\n<label>Filter by name <input type=\"search\" name=\"filter\" value=\"{}\"></label>\n\
-             <input type=\"hidden\" name=\"sort\" value=\"{}\"><input type=\"hidden\" name=\"order\" value=\"{}\">\n\
+            "<form role=\"search\">\n<label>Filter by name <input type=\"search\" \
+             name=\"filter\" value=\"{}\"></label>\n\
+             <input type=\"hidden\" name=\"sort\" value=\"{}\"><input type=\"hidden\" \
+             name=\"order\" value=\"{}\">\n\
              <button>Filter</button>\n</form>\n",
             escape(self.filter.as_bytes()),
             self.order.key.name(),
@@ -70,9 +72,9 @@ impl Html {
     fn table_head(&self, to: &mut Vec<u8>) {
         to.extend(b"<table class=\"list\">\n<thead><tr>");
         for (key, title) in [
-            (Key::Name, "Name"),
-            (Key::Size, "Size"),
-            (Key::Date, "Modified"),
+            (SortKey::Name, "Name"),
+            (SortKey::Size, "Size"),
+            (SortKey::Date, "Modified"),
         ] {
             let sorted = match (self.order.key == key, self.order.descending) {
                 (false, _) => "",
@@ -152,7 +154,8 @@ impl Page for Html {
         to.extend(b"</tbody>\n</table>\n");
         let _ = writeln!(
             to,
-            "<p>{}, {}. Download all: <a href=\"?archive=zip\">zip</a>, <a href=\"?archive=tar.gz\">tar.gz</a></p>",
+            "<p>{}, {}. Download all: <a href=\"?archive=zip\">zip</a>, <a \
+             href=\"?archive=tar.gz\">tar.gz</a></p>",
             counted(self.folders, "folder"),
             counted(self.files, "file"),
         );
@@ -212,8 +215,8 @@ fn read(folder: &Folder, name: &[u8]) -> Option<String> {
         return None;
     }
     let mut text = Vec::new();
-    file.take(markdown::LONGEST + 1)
+    file.take(markdown::MAX_LENGTH + 1)
         .read_to_end(&mut text)
         .ok()?;
-    (text.len() as u64 <= markdown::LONGEST).then(|| String::from_utf8_lossy(&text).into_owned())
+    (text.len() as u64 <= markdown::MAX_LENGTH).then(|| String::from_utf8_lossy(&text).into_owned())
 }

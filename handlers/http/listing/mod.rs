@@ -21,7 +21,7 @@ use clap::Args;
 
 use self::entries::{Facts, Folder, Kind, Name, Names, Reader};
 use self::page::{Form, Page, Row};
-use self::sort::{Key, Order};
+use self::sort::{Order, SortKey};
 use super::archive;
 use super::document;
 use super::head::Head;
@@ -30,12 +30,13 @@ use super::query::Query;
 use super::upload::page::Nonce;
 use crate::common::accounts::Rights;
 
-/// A folder of more entries is sent while it is looked at; one of fewer at once, with its length.
-const AT_ONCE: usize = 1000;
-/// Entries that are read, or looked at, in one go: some milliseconds of a thread.
+/// Number of entries up to which a listing is made as a whole and sent with its length. The listing
+/// of a larger folder is sent while it is made.
+const MAX_ENTRIES_READ_AT_FIRST: usize = 1000;
+/// Entries that one turn reads or examines, which takes some milliseconds.
 const IN_ONE_GO: usize = 5000;
-/// A piece of rows has at least so many bytes, if there are.
-const PIECE: usize = 32 * 1024;
+/// Minimum size of a piece of rows, in bytes, except for the last one.
+const PIECE_SIZE: usize = 32 * 1024;
 
 /// How folders without an index page are answered.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -82,7 +83,7 @@ pub(crate) fn respond(
             .as_ref()
             .map_or_else(|| document::POLICY.to_owned(), Nonce::policy);
         let mut listing = Listing::open(folder, form, query, options.hidden, nonce)?;
-        let whole = if listing.read(AT_ONCE)? {
+        let whole = if listing.read(MAX_ENTRIES_READ_AT_FIRST)? {
             Some(listing.whole()?)
         } else {
             None
@@ -97,9 +98,9 @@ pub(crate) fn respond(
         log::warn!("a folder can't be read: {error}");
         (500, "The folder can't be read.")
     })?;
-    let response = response.field("Vary", "Accept, User-Agent");
+    let response = response.header("Vary", "Accept, User-Agent");
     Ok(if form == Form::Html {
-        response.field("Content-Security-Policy", &policy)
+        response.header("Content-Security-Policy", &policy)
     } else {
         response
     })
@@ -161,7 +162,7 @@ impl Listing {
 
     /// All names are there.
     fn names_read(&mut self) -> Stage {
-        if self.order.key != Key::Name {
+        if self.order.key != SortKey::Name {
             return Stage::Weighing;
         }
         let order = self.order;
@@ -203,7 +204,7 @@ impl Listing {
 
     /// Writes rows up to the size of a piece. Returns whether these were the last.
     fn rows(&mut self, to: &mut Vec<u8>) -> bool {
-        let full = to.len() + PIECE;
+        let full = to.len() + PIECE_SIZE;
         while to.len() < full {
             let (name, facts) = if let Some(weighed) = self.weighed.get(self.next) {
                 *weighed
@@ -266,14 +267,14 @@ fn folders_first(a: Kind, b: Kind) -> Ordering {
 }
 
 /// By size or date; the size of a folder says nothing.
-fn compare(key: Key, kind: Kind, a: Option<&Facts>, b: Option<&Facts>) -> Ordering {
+fn compare(key: SortKey, kind: Kind, a: Option<&Facts>, b: Option<&Facts>) -> Ordering {
     match key {
-        Key::Size if kind == Kind::File => {
+        SortKey::Size if kind == Kind::File => {
             a.map(|facts| facts.size).cmp(&b.map(|facts| facts.size))
         }
-        Key::Date => a
+        SortKey::Date => a
             .map(|facts| facts.modified)
             .cmp(&b.map(|facts| facts.modified)),
-        Key::Size | Key::Name => Ordering::Equal,
+        SortKey::Size | SortKey::Name => Ordering::Equal,
     }
 }

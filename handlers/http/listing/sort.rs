@@ -6,7 +6,7 @@ use crate::http::query::Query;
 
 /// What a listing is sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Key {
+pub(crate) enum SortKey {
     #[default]
     Name,
     Size,
@@ -16,19 +16,19 @@ pub(crate) enum Key {
 /// The order that was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Order {
-    pub(crate) key: Key,
+    pub(crate) key: SortKey,
     pub(crate) descending: bool,
 }
 
-impl Key {
-    pub(crate) const ALL: [Key; 3] = [Key::Name, Key::Size, Key::Date];
+impl SortKey {
+    pub(crate) const ALL: [SortKey; 3] = [SortKey::Name, SortKey::Size, SortKey::Date];
 
     /// As it stands in the query.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Key::Name => "name",
-            Key::Size => "size",
-            Key::Date => "date",
+            SortKey::Name => "name",
+            SortKey::Size => "size",
+            SortKey::Date => "date",
         }
     }
 }
@@ -39,7 +39,7 @@ impl Order {
     pub(crate) fn of(query: Query<'_>) -> Order {
         let sort = query.get("sort").unwrap_or_default();
         Order {
-            key: Key::ALL
+            key: SortKey::ALL
                 .into_iter()
                 .find(|key| key.name() == sort)
                 .unwrap_or_default(),
@@ -49,11 +49,11 @@ impl Order {
 
     /// The order that the head of a column leads to: the other way round, or the one that is wanted
     /// first of a column.
-    pub(crate) fn next(self, key: Key) -> Order {
+    pub(crate) fn next(self, key: SortKey) -> Order {
         let descending = if self.key == key {
             !self.descending
         } else {
-            key != Key::Name
+            key != SortKey::Name
         };
         Order { key, descending }
     }
@@ -148,11 +148,11 @@ mod tests {
     #[test]
     fn an_order_that_is_none_is_that_of_the_names() {
         for (query, key, descending) in [
-            ("", Key::Name, false),
-            ("sort=size", Key::Size, false),
-            ("sort=date&order=desc", Key::Date, true),
-            ("order=desc", Key::Name, true),
-            ("sort=color&order=up", Key::Name, false),
+            ("", SortKey::Name, false),
+            ("sort=size", SortKey::Size, false),
+            ("sort=date&order=desc", SortKey::Date, true),
+            ("order=desc", SortKey::Name, true),
+            ("sort=color&order=up", SortKey::Name, false),
         ] {
             assert_eq!(
                 Order::of(Query(query.as_bytes())),
@@ -165,27 +165,27 @@ mod tests {
     #[test]
     fn a_column_s_head_turns_its_own_order_and_begins_with_what_is_wanted_first() {
         let by_size = Order {
-            key: Key::Size,
+            key: SortKey::Size,
             descending: true,
         };
         assert_eq!(
-            by_size.next(Key::Size),
+            by_size.next(SortKey::Size),
             Order {
-                key: Key::Size,
+                key: SortKey::Size,
                 descending: false
             }
         );
         assert_eq!(
-            by_size.next(Key::Name),
+            by_size.next(SortKey::Name),
             Order {
-                key: Key::Name,
+                key: SortKey::Name,
                 descending: false
             }
         );
         assert_eq!(
-            by_size.next(Key::Date),
+            by_size.next(SortKey::Date),
             Order {
-                key: Key::Date,
+                key: SortKey::Date,
                 descending: true
             }
         );

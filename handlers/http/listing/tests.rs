@@ -228,9 +228,11 @@ fn a_page_tells_its_order_its_filter_and_the_way_up() {
     );
     for part in [
         "<title>Index of /a/b c/</title>",
-        "<a href=\"../../\">Home</a> / <a href=\"../\">a</a> / <span aria-current=\"page\">b c</span>",
+        "<a href=\"../../\">Home</a> / <a href=\"../\">a</a> / <span aria-current=\"page\">b \
+         c</span>",
         "<th scope=\"col\"><a href=\"?sort=name&amp;order=asc&amp;filter=File\">Name</a></th>",
-        "<th scope=\"col\" aria-sort=\"descending\"><a href=\"?sort=size&amp;order=asc&amp;filter=File\">Size</a></th>",
+        "<th scope=\"col\" aria-sort=\"descending\"><a \
+         href=\"?sort=size&amp;order=asc&amp;filter=File\">Size</a></th>",
         "<input type=\"search\" name=\"filter\" value=\"File\">",
         "<td title=\"1,536 bytes\">1.5 KiB</td>",
         "<time datetime=\"2023-04-19T17:04:30Z\">2023-04-",
@@ -277,7 +279,7 @@ fn an_entry_that_is_gone_is_left_out_and_one_that_is_not_told_of_is_shown() {
             None,
         )
         .unwrap();
-        assert!(listing.read(AT_ONCE).unwrap());
+        assert!(listing.read(MAX_ENTRIES_READ_AT_FIRST).unwrap());
         std::fs::remove_file(root.0.join("a")).unwrap();
         assert_eq!(listing.whole().unwrap(), b"b\n", "{query}");
     }
@@ -304,11 +306,11 @@ fn the_first_rows_are_made_before_the_last_entries_are_looked_at() {
         std::fs::write(root.0.join(number.to_string()), "").unwrap();
     }
     let mut listing = Listing::open(root.folder(""), Form::Html, Query(b""), false, None).unwrap();
-    assert!(!listing.read(AT_ONCE).unwrap());
+    assert!(!listing.read(MAX_ENTRIES_READ_AT_FIRST).unwrap());
     let mut piece = Vec::new();
     assert_eq!(listing.produce(&mut piece).unwrap(), Produced::More);
     assert!(
-        piece.ends_with(b"<tbody>\n") && listing.names.entries.len() <= AT_ONCE,
+        piece.ends_with(b"<tbody>\n") && listing.names.entries.len() <= MAX_ENTRIES_READ_AT_FIRST,
         "before the names are read"
     );
     let mut rows = Vec::new();
@@ -316,7 +318,7 @@ fn the_first_rows_are_made_before_the_last_entries_are_looked_at() {
         assert_eq!(listing.produce(&mut rows).unwrap(), Produced::More);
     }
     assert!(
-        listing.next < 1000 && rows.len() < 2 * PIECE,
+        listing.next < 1000 && rows.len() < 2 * PIECE_SIZE,
         "{} rows in {} bytes",
         listing.next,
         rows.len()

@@ -7,6 +7,9 @@ use socketserver::testing::TestConnection;
 use super::*;
 use crate::http::{Produced, events, websocket};
 
+mod bodies;
+mod patterns;
+
 fn router() -> Router {
     Router::new()
         .get("/", |_| Ok(Response::text("root")))
@@ -114,7 +117,8 @@ fn a_body_is_read_whatever_its_framing() {
     let next = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
     for request in [
         "POST /sum HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n1+2+3",
-        "POST /sum HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n1+\r\n3\r\n2+3\r\n0\r\n\r\n",
+        "POST /sum HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n1+\r\n3\r\n\
+         2+3\r\n0\r\n\r\n",
     ] {
         let (answers, stays) = exchange(&format!("{request}{next}"));
         assert!(
@@ -173,9 +177,9 @@ fn filters_stand_around_the_routes_in_their_order() {
             "/secret" => Ok(Response::new(403)),
             _ => Ok(inner
                 .respond(request)?
-                .field("X-Outer", "1\r\nX-Injected: 2")),
+                .header("X-Outer", "1\r\nX-Injected: 2")),
         })
-        .filter(|request, inner| Ok(inner.respond(request)?.field("X-Inner", "2")));
+        .filter(|request, inner| Ok(inner.respond(request)?.header("X-Inner", "2")));
     let mut client = connect(filtered);
     client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /secret HTTP/1.1\r\nHost: h\r\n\r\n");
     let answers = String::from_utf8(client.received()).unwrap();
@@ -215,6 +219,21 @@ fn events_come_when_they_are_due_and_the_connection_goes_on() {
     );
     client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(client.received().ends_with(b"root"));
+}
+
+#[test]
+fn a_stream_with_pauses_goes_on_after_the_client_has_ended_its_side() {
+    for version in ["1.1", "1.0"] {
+        let mut client = connect(router());
+        client.send(format!("GET /ticks HTTP/{version}\r\nHost: h\r\n\r\n").as_bytes());
+        client.finish();
+        assert!(!client.is_closed());
+        client.advance(Duration::from_secs(5));
+        let all = String::from_utf8(client.received()).unwrap();
+        let events: Vec<_> = all.matches("event: tick\n").collect();
+        assert_eq!(events.len(), 3, "{all}");
+        assert!(client.is_closed());
+    }
 }
 
 #[test]
@@ -273,7 +292,8 @@ fn what_is_no_websocket_handshake_is_told_so() {
             400,
         ),
         (
-            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
             426,
         ),
     ] {

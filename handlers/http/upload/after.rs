@@ -50,9 +50,9 @@ impl FromStr for CommandLine {
     }
 }
 
-/// What a command is told, as JSON on its standard input.
+/// What a command reads, as JSON, from its standard input.
 #[derive(Serialize)]
-struct Told<'a> {
+struct Notification<'a> {
     /// Where the file is.
     path: String,
     /// The same below the folder that is served.
@@ -117,7 +117,7 @@ impl AfterUpload {
     /// Has the command run for a file. Never waits.
     pub(super) fn run(&self, published: &Published, sender: &Sender, method: &str) {
         let name = published.name.as_str();
-        let told = Told {
+        let told = Notification {
             path: format!("{}/{name}", self.folder.trim_end_matches('/')),
             name,
             size: published.size,

@@ -9,14 +9,15 @@ use std::io;
 use std::path::Path;
 
 use cap_std::fs::Dir;
-use rustix::fs::{RenameFlags, renameat, renameat_with};
+use rustix::fs::renameat;
 use rustix::io::Errno;
 
 use super::destination::{self, DestinationError};
 use super::guard::{self, Guard};
 use super::refusal::{of_system, say};
-use super::{ALLOW, Place, Shared};
+use super::{ALLOW, DestinationPath, Shared};
 use crate::common::accounts::Rights;
+use crate::common::rename::rename_new;
 use crate::common::store::OnDuplicate;
 use crate::http::access::Permit;
 use crate::http::head::{Framing, Head};
@@ -24,7 +25,7 @@ use crate::http::message::Response;
 
 /// Removes a file, or a folder in which nothing is.
 pub(super) fn delete(shared: &Shared, head: &Head<'_>) -> Result<Response, Response> {
-    let place = Place::of(&shared.site, head)?;
+    let place = DestinationPath::of(&shared.site, head)?;
     let path = existing(shared, &place)?;
     Guard::of(head).check(shared.root(), &place.path)?;
     let root = shared.root();
@@ -42,22 +43,22 @@ pub(super) fn delete(shared: &Shared, head: &Head<'_>) -> Result<Response, Respo
 /// Makes a folder within one that is there.
 pub(super) fn make_collection(shared: &Shared, head: &Head<'_>) -> Result<Response, Response> {
     if head.body != Framing::None {
-        return Err(say(415, "A folder is made without content.")); // RFC 4918 §9.3
+        return Err(say(415, "MKCOL takes no request body.")); // RFC 4918 §9.3
     }
-    let place = Place::of(&shared.site, head)?;
+    let place = DestinationPath::of(&shared.site, head)?;
     match shared.root().create_dir(place.path()) {
-        Ok(()) => Ok(Response::new(201).field("Location", &format!("{}/", place.location))),
+        Ok(()) => Ok(Response::new(201).header("Location", &format!("{}/", place.location))),
         _ if place.path.is_empty() => Err(exists()),
         Err(error) => Err(match error.kind() {
             io::ErrorKind::AlreadyExists => exists(),
-            io::ErrorKind::NotFound => say(409, "The folder in which it would be isn't there."),
+            io::ErrorKind::NotFound => say(409, "The parent folder does not exist."),
             _ => of_system(&error),
         }),
     }
 }
 
 fn exists() -> Response {
-    say(405, "It exists.").field("Allow", ALLOW) // RFC 4918 §9.3.1
+    say(405, "A file or folder of this name exists.").header("Allow", ALLOW) // RFC 4918 §9.3.1
 }
 
 /// Gives a file or folder another name, or place.
@@ -66,17 +67,20 @@ pub(super) fn move_to(
     head: &Head<'_>,
     permit: &Permit,
 ) -> Result<Response, Response> {
-    let (source, target) = (Place::of(&shared.site, head)?, destination(shared, head)?);
+    let (source, target) = (
+        DestinationPath::of(&shared.site, head)?,
+        destination(shared, head)?,
+    );
     permit.check_move(&source.path, &target.path)?;
     let root = shared.root();
     let from = existing(shared, &source)?;
     Guard::of(head).check(root, &source.path)?;
     let below = target.path.strip_prefix(&*source.path);
     if below.is_some_and(|rest| rest.is_empty() || rest[0] == b'/') {
-        return Err(say(403, "It can't be moved onto or into itself."));
+        return Err(say(403, "A folder cannot be moved onto or into itself."));
     }
     if target.trailing_slash && !is_folder(root, from)? {
-        return Err(say(409, "A file's name has no slash at its end."));
+        return Err(say(409, "The name of a file must not end with a slash."));
     }
     let replace = match head.joined("overwrite").as_deref() {
         None | Some(b"T") => !matches!(
@@ -84,7 +88,7 @@ pub(super) fn move_to(
             Some(OnDuplicate::Error | OnDuplicate::Rename)
         ),
         Some(b"F") => false,
-        Some(_) => return Err(say(400, "Overwrite is `T` or `F`.")), // RFC 4918 §10.6
+        Some(_) => return Err(say(400, "Overwrite must be `T` or `F`.")), // RFC 4918 §10.6
     };
     let may_replace = permit.may_throughout(Rights::DELETE, &target.path);
     let taken = || {
@@ -99,24 +103,30 @@ pub(super) fn move_to(
     shared.site.cache.forget(&source.path);
     shared.site.cache.forget(&target.path);
     Ok(if is_new {
-        Response::new(201).field("Location", &target.location)
+        Response::new(201).header("Location", &target.location)
     } else {
         Response::new(204)
     })
 }
 
-fn destination(shared: &Shared, head: &Head<'_>) -> Result<Place, Response> {
+fn destination(shared: &Shared, head: &Head<'_>) -> Result<DestinationPath, Response> {
     let mut values = head.values("destination");
     let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(say(400, "Say in one Destination where to move it."));
+        return Err(say(
+            400,
+            "Send one Destination header that says where to move it.",
+        ));
     };
     let path = destination::path(value, head.host).map_err(|error| match error {
-        DestinationError::Malformed => say(400, "The Destination is no address."),
-        DestinationError::Elsewhere => say(502, "The Destination is on another server."), // RFC 4918 §9.9.4
+        DestinationError::Malformed => {
+            say(400, "The Destination is not a URL or an absolute path.")
+        }
+        // RFC 4918 §9.9.4
+        DestinationError::Elsewhere => say(502, "The Destination is on another server."),
     })?;
-    let place = Place::at(&shared.site, path)?;
+    let place = DestinationPath::at(&shared.site, path)?;
     if place.path.is_empty() {
-        Err(say(403, "The root can't be replaced."))
+        Err(say(403, "The root cannot be replaced."))
     } else {
         Ok(place)
     }
@@ -134,12 +144,12 @@ fn rename(
     let system = |error: io::Error| of_system(&error);
     let (from_folder, from) = parent(root, from).map_err(system)?;
     let (to_folder, to) = parent(root, to).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => say(409, "The folder into which it would go isn't there."),
+        io::ErrorKind::NotFound => say(409, "The destination's folder does not exist."),
         _ => of_system(&error),
     })?;
     // Not every file system knows the flag; then somebody may take the name between the look and
     // the move.
-    let moved = match renameat_with(&from_folder, from, &to_folder, to, RenameFlags::NOREPLACE) {
+    let moved = match rename_new(&from_folder, from, &to_folder, to) {
         Err(Errno::INVAL | Errno::NOSYS) if to_folder.symlink_metadata(to).is_ok() => {
             Err(Errno::EXIST)
         }
@@ -153,7 +163,7 @@ fn rename(
             Ok(()) => Ok(false),
             // A folder with something in it is never replaced.
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
-                Err(say(409, "A folder that isn't empty is in the way."))
+                Err(say(409, "The destination is a folder that is not empty."))
             }
             Err(error) => Err(of_system(&error.into())),
         },
@@ -172,9 +182,9 @@ fn parent<'a>(root: &Dir, path: &'a Path) -> io::Result<(Dir, &'a OsStr)> {
 }
 
 /// The path of something that is there, and isn't the root.
-fn existing<'a>(shared: &Shared, place: &'a Place) -> Result<&'a Path, Response> {
+fn existing<'a>(shared: &Shared, place: &'a DestinationPath) -> Result<&'a Path, Response> {
     if place.path.is_empty() {
-        return Err(say(403, "The root itself stays where it is."));
+        return Err(say(403, "The root cannot be moved or removed."));
     }
     let path = place.path();
     let is_folder = is_folder(shared.root(), path)?;

@@ -61,7 +61,7 @@ impl Guard {
     }
 
     /// # Errors
-    /// 412: what stands at the path isn't what the request expects.
+    /// 412: the file at the path does not meet the request's conditions.
     pub(super) fn check(&self, root: &Dir, path: &[u8]) -> Result<(), Response> {
         let conditions = Conditions {
             if_match: self.if_match.as_deref(),
@@ -100,6 +100,6 @@ fn of_any_form(list: &[u8]) -> Vec<u8> {
 pub(super) fn failed() -> Response {
     say(
         412,
-        "Nothing is changed: what stands there isn't what the request expects.",
+        "Nothing is changed: the file does not meet the request's conditions.",
     )
 }

@@ -49,39 +49,41 @@ use tus::Verb;
 
 /// The methods of a site into which files are stored.
 const ALLOW: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE, MKCOL, MOVE";
-/// A sender who never pauses is listened to for so long, before others get their turn.
-const SLICE: Duration = Duration::from_millis(100);
+/// How long one turn reads from a sender that never pauses, before other connections are served.
+const RECEIVE_TIME_PER_TURN: Duration = Duration::from_millis(100);
 
 /// What clients may change.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Uploads")]
 pub struct UploadOptions {
-    /// Let everybody who can connect store, replace, move and remove files; with --accounts, those
-    /// who have the right
+    /// Let every client store, replace, move and remove files; with --accounts, only users who have
+    /// the right
     #[arg(long)]
     pub upload: bool,
-    /// What happens to a file whose name is taken [default: PUT and MOVE replace it, forms are
-    /// refused]
+    /// What to do with a file whose name exists [default: PUT and MOVE replace the old file, forms
+    /// are refused]
     #[arg(long, value_enum, value_name = "POLICY", requires = "upload")]
     pub on_duplicate: Option<OnDuplicate>,
-    /// The largest file that is taken
+    /// Maximum size of an uploaded file [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "upload")]
     pub max_size: Option<u64>,
-    /// What the folder may hold in all
+    /// Maximum size of all files in the folder together [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "upload")]
     pub quota: Option<u64>,
-    /// How long an upload that was cut can be resumed
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration, requires = "upload")]
+    /// How long an interrupted upload can be resumed
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    #[arg(requires = "upload")]
     pub partial_expiry: Duration,
-    /// Answer before a file is on the disk: faster, but a power cut may lose it
+    /// Answer before the file is on the disk: faster, but a power failure may lose it
     #[arg(long, requires = "upload")]
     pub no_fsync: bool,
-    /// Run this command for each file that was stored, one after the other; it is told of the file
-    /// on its standard input, in JSON. The words are split as a shell does; no shell runs them
+    /// Command to run for each stored file, one at a time. It reads a description of the file as
+    /// JSON from its standard input. Words are split as in a shell, but no shell runs them
     #[arg(long, value_name = "COMMAND", requires = "upload")]
     pub after_upload: Option<CommandLine>,
-    /// A command of --after-upload that runs for longer is killed
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, requires = "after_upload")]
+    /// Maximum run time of a command of --after-upload; then it is killed
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    #[arg(requires = "after_upload")]
     pub after_upload_timeout: Duration,
 }
 
@@ -158,7 +160,7 @@ impl Shared {
     }
 
     /// An answer with the fields that the site gives to all of its own.
-    fn dressed(&self, mut response: Response) -> Response {
+    fn with_site_headers(&self, mut response: Response) -> Response {
         response.fields += &self.site.policy.fields;
         response
     }
@@ -183,14 +185,14 @@ impl Shared {
             (Method::Delete, _) => change::delete(self, head),
             (_, b"MKCOL") => change::make_collection(self, head),
             (_, b"MOVE") => change::move_to(self, head, permit),
-            (Method::Other, _) => Err(say(501, "This method is unknown here.")),
-            _ => Err(say(405, "This method isn't possible here.").field("Allow", ALLOW)),
+            (Method::Other, _) => Err(say(501, "The server does not know this method.")),
+            _ => Err(say(405, "This method is not available here.").header("Allow", ALLOW)),
         }
     }
 
     fn options(&self, head: &Head<'_>) -> Response {
         let policy = &self.site.policy;
-        let mut response = Response::new(204).field("Allow", ALLOW);
+        let mut response = Response::new(204).header("Allow", ALLOW);
         let is_allowed = head
             .values("origin")
             .next()
@@ -204,10 +206,6 @@ impl Shared {
 }
 
 impl Application for Uploads {
-    fn wants_body(&self, head: &Head<'_>) -> bool {
-        self.0.site.wants_body(head)
-    }
-
     fn receive(
         &self,
         head: &Head<'_>,
@@ -228,14 +226,14 @@ impl Application for Uploads {
         let is_allowed = origin::check(&self.0.site.policy, head);
         Some(
             match is_allowed.and_then(|()| receiver(&self.0, head, sender)) {
-                Ok(receiver) => Ok(Box::new(Dressed {
+                Ok(receiver) => Ok(Box::new(WithSiteHeaders {
                     receiver,
                     shared: Arc::clone(&self.0),
                 })),
-                Err(refused) if verb.is_some() => {
-                    Err(self.0.dressed(tus::spoken(&self.0, refused)))
-                }
-                Err(refused) => Err(self.0.dressed(refused)),
+                Err(refused) if verb.is_some() => Err(self
+                    .0
+                    .with_site_headers(tus::with_tus_headers(&self.0, refused))),
+                Err(refused) => Err(self.0.with_site_headers(refused)),
             },
         )
     }
@@ -269,34 +267,38 @@ impl Application for Uploads {
                 changed.unwrap_or_else(|refused| refused)
             }
         };
-        reply::response(request.body.wfile, frame, self.0.dressed(response))
+        reply::response(
+            request.body.wfile,
+            frame,
+            self.0.with_site_headers(response),
+        )
     }
 }
 
 /// A receiver whose answers have the fields of the site.
-struct Dressed {
+struct WithSiteHeaders {
     receiver: Box<dyn Receiver>,
     shared: Arc<Shared>,
 }
 
-impl Receiver for Dressed {
+impl Receiver for WithSiteHeaders {
     fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
         self.receiver
             .receive(body, rfile)
             .map_err(|stopped| match stopped {
-                Stopped::Refused(response) => self.shared.dressed(*response).into(),
+                Stopped::Refused(response) => self.shared.with_site_headers(*response).into(),
                 other => other,
             })
     }
 
     fn finish(self: Box<Self>) -> Response {
-        self.shared.dressed(self.receiver.finish())
+        self.shared.with_site_headers(self.receiver.finish())
     }
 }
 
 /// # Errors
 /// 415: the content isn't the files' bytes (RFC 9110 §8.4).
-fn uncoded(head: &Head<'_>) -> Result<(), Response> {
+fn require_identity_encoding(head: &Head<'_>) -> Result<(), Response> {
     if head
         .values("content-encoding")
         .all(|coding| coding.eq_ignore_ascii_case(b"identity"))
@@ -310,7 +312,7 @@ fn uncoded(head: &Head<'_>) -> Result<(), Response> {
 }
 
 /// What a request's target names below the root.
-struct Place {
+struct DestinationPath {
     /// Without a slash at either end; empty for the root.
     path: Vec<u8>,
     trailing_slash: bool,
@@ -318,15 +320,15 @@ struct Place {
     location: String,
 }
 
-impl Place {
+impl DestinationPath {
     /// What is to be changed by this request.
-    fn of(site: &Site, head: &Head<'_>) -> Result<Place, Response> {
-        Place::at(site, &path_and_query(&head.target))
+    fn of(site: &Site, head: &Head<'_>) -> Result<DestinationPath, Response> {
+        DestinationPath::at(site, &path_and_query(&head.target))
     }
 
     /// Takes a raw target apart. The folder of partial uploads is no place where anything could be
     /// changed.
-    fn at(site: &Site, raw: &[u8]) -> Result<Place, Response> {
+    fn at(site: &Site, raw: &[u8]) -> Result<DestinationPath, Response> {
         let target = target::parse(raw)
             .map_err(|error| say(400, &format!("The path was refused: {error}.")))?;
         let path = site
@@ -334,16 +336,19 @@ impl Place {
             .below_base(&target.path)
             .ok_or_else(|| say(404, "There is nothing at this address."))?;
         if path.split(|&byte| byte == b'/').any(is_reserved) {
-            return Err(say(403, "The server keeps partial uploads there."));
+            return Err(say(403, "This folder is reserved for partial uploads."));
         }
         let (location, path) = (site.policy.url_path(path), path.to_vec());
-        let place = Place {
+        let place = DestinationPath {
             path,
             trailing_slash: target.trailing_slash,
             location,
         };
-        if site.root.leads_astray(place.path()) {
-            return Err(say(403, "Symbolic links aren't followed here."));
+        if site.root.crosses_symlink(place.path()) {
+            return Err(say(
+                403,
+                "The path crosses a symbolic link, which this server does not follow.",
+            ));
         }
         Ok(place)
     }
@@ -356,7 +361,7 @@ impl Place {
     /// The path as a name that the store takes.
     fn name(&self) -> Result<Name, Response> {
         let text = std::str::from_utf8(&self.path)
-            .map_err(|_| say(403, "The name is refused: it is no UTF-8."))?;
+            .map_err(|_| say(403, "The name is refused: it is not UTF-8."))?;
         Name::path(text).map_err(|error| refusal::of(&error))
     }
 }

@@ -20,7 +20,10 @@ pub(super) fn check(policy: &Policy, head: &Head<'_>) -> Result<(), Response> {
     if is_own || is_allowed() {
         Ok(())
     } else {
-        Err(say(403, "Pages of other sites may change nothing here."))
+        Err(say(
+            403,
+            "Pages of other sites may not change anything here.",
+        ))
     }
 }
 

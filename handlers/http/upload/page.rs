@@ -30,7 +30,7 @@ pub(crate) struct Nonce(String);
 
 impl Nonce {
     /// # Errors
-    /// The system has no randomness.
+    /// The system has no random numbers.
     pub(crate) fn new() -> io::Result<Nonce> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
@@ -58,18 +58,21 @@ pub(crate) fn write(nonce: &Nonce, to: &mut Vec<u8>) {
     // The version lets browsers keep the script as long as they like. Writing to a Vec can't fail.
     let _ = write!(
         to,
-        "<section aria-label=\"Upload\">\n<form class=\"upload\" method=\"post\" enctype=\"multipart/form-data\" action=\"./\">\n\
-         <label>Upload files <input type=\"file\" name=\"file\" multiple required></label>\n<button>Upload</button>\n</form>\n\
-         <script type=\"module\" nonce=\"{nonce}\" src=\"./{PARTIALS}/{NAME}?{}\"></script>\n</section>\n",
+        "<section aria-label=\"Upload\">\n<form class=\"upload\" method=\"post\" \
+         enctype=\"multipart/form-data\" action=\"./\">\n\
+         <label>Upload files <input type=\"file\" name=\"file\" multiple required></label>\n\
+         <button>Upload</button>\n</form>\n\
+         <script type=\"module\" nonce=\"{nonce}\" src=\"./{PARTIALS}/{NAME}?{}\"></script>\n\
+         </section>\n",
         version(),
     );
 }
 
 /// The page of a folder that takes files and shows none. `?login` leads who is unknown to a
 /// refusal, so that browsers ask for a name.
-pub(crate) fn letter_box(path: &[u8], is_anonymous: bool) -> Response {
+pub(crate) fn drop_box(path: &[u8], is_anonymous: bool) -> Response {
     let Ok(nonce) = Nonce::new() else {
-        return say(500, "The system has no randomness.");
+        return say(500, "The system has no random numbers.");
     };
     let path = escape(path);
     let title = format!(
@@ -92,8 +95,8 @@ pub(crate) fn letter_box(path: &[u8], is_anonymous: bool) -> Response {
     document::end(&mut page);
     let response = Response::new(200).content("text/html; charset=utf-8", page);
     response
-        .field("Content-Security-Policy", &nonce.policy())
-        .field("Vary", "Accept")
+        .header("Content-Security-Policy", &nonce.policy())
+        .header("Vary", "Accept")
 }
 
 /// The script, if that is what a GET asks for.
@@ -102,7 +105,7 @@ pub(super) fn script(head: &Head<'_>) -> Option<Response> {
     let path = path.strip_suffix(NAME.as_bytes())?.strip_suffix(b"/")?;
     path.ends_with(PARTIALS.as_bytes()).then(|| {
         let script = Response::new(200).content("text/javascript; charset=utf-8", SCRIPT.into());
-        script.field("Cache-Control", "max-age=31536000, immutable")
+        script.header("Cache-Control", "max-age=31536000, immutable")
     })
 }
 

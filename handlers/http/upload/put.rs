@@ -9,7 +9,9 @@ use socketserver::RFile;
 
 use super::guard::{self, Guard};
 use super::refusal::{self, say};
-use super::{ALLOW, Place, SLICE, Sender, Shared, uncoded};
+use super::{
+    ALLOW, DestinationPath, RECEIVE_TIME_PER_TURN, Sender, Shared, require_identity_encoding,
+};
 use crate::common::accounts::Rights;
 use crate::common::digest::Digests;
 use crate::common::store::{Intent, OnDuplicate, Partial, ReceiveError, StoreError};
@@ -28,7 +30,7 @@ const MTIME: &str = "X-OC-Mtime";
 struct Put {
     shared: Arc<Shared>,
     sender: Sender,
-    place: Place,
+    place: DestinationPath,
     guard: Guard,
     on_duplicate: OnDuplicate,
     partial: Partial,
@@ -40,10 +42,10 @@ pub(super) fn begin(
     head: &Head<'_>,
     sender: Sender,
 ) -> Result<Box<dyn Receiver>, Response> {
-    let place = Place::of(&shared.site, head)?;
+    let place = DestinationPath::of(&shared.site, head)?;
     let root = shared.root();
-    if place.trailing_slash || stands_a_folder(root, &place)? {
-        return Err(say(405, "A folder can't be replaced by a file.").field("Allow", ALLOW));
+    if place.trailing_slash || is_directory(root, &place)? {
+        return Err(say(405, "A folder cannot be replaced by a file.").header("Allow", ALLOW));
     }
     let name = place.name()?;
     let size = whole_file(head)?;
@@ -80,7 +82,7 @@ pub(super) fn begin(
 }
 
 /// Why it isn't, to a client that may not be allowed to replace what is there.
-fn not_stored(error: &StoreError, permit: &Permit, place: &Place) -> Response {
+fn not_stored(error: &StoreError, permit: &Permit, place: &DestinationPath) -> Response {
     match error {
         StoreError::Exists if !permit.may(Rights::DELETE, &place.path) => permit.refusal(),
         error => refusal::of(error),
@@ -88,7 +90,7 @@ fn not_stored(error: &StoreError, permit: &Permit, place: &Place) -> Response {
 }
 
 /// Whether a folder stands at the place; or why the system lets nothing stand there.
-pub(super) fn stands_a_folder(root: &Dir, place: &Place) -> Result<bool, Response> {
+pub(super) fn is_directory(root: &Dir, place: &DestinationPath) -> Result<bool, Response> {
     match root.symlink_metadata(place.path()) {
         Ok(metadata) => Ok(metadata.is_dir()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
@@ -101,14 +103,18 @@ fn whole_file(head: &Head<'_>) -> Result<Option<u64>, Response> {
     if head.values("content-range").next().is_some() {
         return Err(say(
             400,
-            "A part of a file can't be stored: send all of it, without Content-Range.",
+            "Nothing is stored: send the whole file, without Content-Range.",
         )); // RFC 9110 §14.5
     }
-    uncoded(head)?;
+    require_identity_encoding(head)?;
     match head.body {
         Framing::Length(length) => Ok(Some(length)),
         Framing::Chunked => Ok(None),
-        Framing::None => Err(say(411, "Nothing is stored: say how long the file is.")), // RFC 9110 §15.5.12
+        // RFC 9110 §15.5.12
+        Framing::None => Err(say(
+            411,
+            "Nothing is stored: send Content-Length or a chunked body.",
+        )),
     }
 }
 
@@ -147,14 +153,14 @@ fn announced_date(head: &Head<'_>) -> Result<Option<SystemTime>, Response> {
     date.map(Some).ok_or_else(|| {
         say(
             400,
-            &format!("Nothing is stored: {MTIME} isn't a number of seconds since 1970."),
+            &format!("Nothing is stored: {MTIME} is not a number of seconds since 1970."),
         )
     })
 }
 
 impl Receiver for Put {
     fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
-        let until = Instant::now() + SLICE;
+        let until = Instant::now() + RECEIVE_TIME_PER_TURN;
         let source = |into: &mut [u8]| {
             if Instant::now() < until {
                 body.try_read(rfile, into)
@@ -164,7 +170,7 @@ impl Receiver for Put {
         };
         match self.partial.receive(source, u64::MAX) {
             Ok(()) => Ok(()),
-            Err(ReceiveError::Source(error)) => Err(error.into()),
+            Err(ReceiveError::Source(error)) => Err(Stopped::reading(error)),
             Err(ReceiveError::Store { error, .. }) => Err(refusal::of(&error).into()),
         }
     }
@@ -207,15 +213,15 @@ impl Put {
         })?;
         shared.stored(&published, &sender, "PUT");
         let response = if is_new {
-            Response::new(201).field("Location", &place.location)
+            Response::new(201).header("Location", &place.location)
         } else {
             Response::new(204)
         };
         let response = if date.is_some() {
-            response.field(MTIME, "accepted")
+            response.header(MTIME, "accepted")
         } else {
             response
         };
-        Ok(response.field("ETag", &identity.etag()))
+        Ok(response.header("ETag", &identity.etag()))
     }
 }

@@ -54,15 +54,17 @@ fn explain_system(error: &io::Error) -> (u16, &'static str) {
             (403, "The server may not write here.")
         }
         ErrorKind::InvalidFilename => (403, "The name is refused: it is too long."),
-        ErrorKind::DirectoryNotEmpty => (409, "The folder isn't empty."),
-        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => (409, "A file is in the way."),
-        ErrorKind::IsADirectory => (409, "A folder is in the way."),
+        ErrorKind::DirectoryNotEmpty => (409, "The folder is not empty."),
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+            (409, "A file of this name is in the way.")
+        }
+        ErrorKind::IsADirectory => (409, "A folder of this name is in the way."),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            (507, "The disk has too little room for it.")
+            (507, "The disk is full.")
         }
         _ => {
             log::error!("a change failed: {error}");
-            (500, "The server failed to do it.")
+            (500, "The server failed to do this.")
         }
     }
 }

@@ -1,10 +1,16 @@
-//! A program's process, as the tests see it.
+//! A program's process, and its terminal, as the tests see them.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 
-use crate::client::PATIENCE;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use socketserver::ServerAddress;
+
+use crate::client::{PATIENCE, eventually};
 
 /// The first argument of a program's process.
 pub(crate) const RUN: &str = "--run";
@@ -16,12 +22,18 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `program` by another command, which must execute its last arguments.
-    pub(crate) fn start_by(command: &[&str], program: &str) -> Process {
+    /// Starts a program with its arguments.
+    pub(crate) fn start(program: &[&str]) -> Process {
+        Process::start_by(&["env"], program)
+    }
+
+    /// Starts a program by another command, which executes what its last arguments name.
+    pub(crate) fn start_by(command: &[&str], program: &[&str]) -> Process {
         let mut child = Command::new(command[0])
             .args(&command[1..])
             .arg(std::env::current_exe().unwrap())
-            .args([RUN, program])
+            .arg(RUN)
+            .args(program)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -38,22 +50,50 @@ impl Process {
         Process { child, lines }
     }
 
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    #[track_caller]
+    fn next_line(&mut self) -> String {
+        let line = self.lines.recv_timeout(PATIENCE);
+        line.unwrap_or_else(|_| panic!("no line; the program: {:?}", self.child.try_wait()))
+    }
+
     /// Waits for the program's next line.
     #[track_caller]
     pub(crate) fn expect(&mut self, line: &str) {
-        assert_eq!(self.lines.recv_timeout(PATIENCE).as_deref(), Ok(line));
+        assert_eq!(self.next_line(), line);
     }
 
-    /// Waits for the program's end, by itself, with this exit code.
+    /// Waits for the line that names a server's address.
+    #[track_caller]
+    pub(crate) fn address(&mut self) -> ServerAddress {
+        ServerAddress::Inet(self.next_line().parse().unwrap())
+    }
+
+    /// Waits for the program's end by itself, with this exit code.
     #[track_caller]
     pub(crate) fn expect_code(&mut self, code: i32) {
         let status = self.wait();
         assert_eq!(status.code(), Some(code), "{status}");
     }
 
-    fn wait(&mut self) -> std::process::ExitStatus {
+    /// Waits for the program's end by a signal.
+    #[track_caller]
+    pub(crate) fn expect_killed_by(&mut self, signal: Signal) {
+        let status = self.wait();
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
+    }
+
+    #[track_caller]
+    fn wait(&mut self) -> ExitStatus {
         let mut status = None;
-        crate::client::eventually("the program ends", || {
+        eventually("the program ends", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
@@ -65,5 +105,26 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A terminal for a program; closed when it is dropped, as its window is.
+pub(crate) struct Terminal {
+    /// What the program opens.
+    pub(crate) path: String,
+    _controller: OwnedFd,
+}
+
+impl Terminal {
+    pub(crate) fn open() -> Terminal {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let controller = openpt(flags).unwrap();
+        grantpt(&controller).unwrap();
+        unlockpt(&controller).unwrap();
+        let path = ptsname(&controller, Vec::new()).unwrap();
+        Terminal {
+            path: path.into_string().unwrap(),
+            _controller: controller,
+        }
     }
 }

@@ -119,7 +119,7 @@ impl Answers {
             Reader::Text => Response::text(self.lines()).with_status(201),
         };
         match &self.stored[..] {
-            [only] => response.field("Location", &only.location),
+            [only] => response.header("Location", &only.location),
             _ => response,
         }
     }
@@ -144,7 +144,10 @@ impl Answers {
     }
 
     fn list(&self) -> serde_json::Value {
-        let file = |file: &Stored| json!({ "name": file.name, "size": file.size, "location": file.location });
+        let file = |file: &Stored| {
+            let (name, size, location) = (&file.name, file.size, &file.location);
+            json!({ "name": name, "size": size, "location": location })
+        };
         self.stored.iter().map(file).collect()
     }
 
@@ -177,9 +180,12 @@ impl Answers {
             ),
         };
         format!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title>\
-             <meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\"></head>\n\
-             <body><h1>{title}</h1>\n<p>{}</p>\n{stored}<p><a href=\"{}\">Back to the folder</a></p></body>\n</html>\n",
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>\
+             {title}</title>\
+             <meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" \
+             content=\"light dark\"></head>\n\
+             <body><h1>{title}</h1>\n<p>{}</p>\n{stored}<p><a href=\"{}\">Back to the folder</a>\
+             </p></body>\n</html>\n",
             escape(sentence.as_bytes()),
             self.folder,
         )

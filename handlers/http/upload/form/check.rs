@@ -3,47 +3,47 @@
 use memchr::memmem;
 
 use super::parameters::Parameters;
-use super::parser::{FormError, Parser, Piece};
+use super::parser::{FormError, FormEvent, Parser};
 use super::{is_boundary, place_of};
 use crate::common::store::Name;
 
 /// Each file that is whole, with its name and its content, and whether the form is; or the fault
 /// that comes behind them.
-pub(super) struct Taken {
+pub(super) struct ParsedForm {
     pub(super) files: Vec<(String, Vec<u8>)>,
     pub(super) end: Result<bool, FormError>,
 }
 
 /// Takes a form apart that comes in pieces of `step` bytes.
-pub(super) fn take(boundary: &[u8], form: &[u8], step: usize) -> Taken {
+pub(super) fn take(boundary: &[u8], form: &[u8], step: usize) -> ParsedForm {
     let (mut parser, mut files, mut file) = (Parser::new(boundary), Vec::new(), None);
     let (mut taken, mut come) = (0, 0);
     let end = loop {
         match parser.next(&form[taken..come]) {
-            Ok(Piece::Partial) if come == form.len() => break Ok(parser.is_done()),
-            Ok(Piece::Partial) => come = (come + step).min(form.len()),
-            Ok(Piece::Framing(count)) => taken += count,
-            Ok(Piece::Head(count, part)) => {
+            Ok(FormEvent::Partial) if come == form.len() => break Ok(parser.is_done()),
+            Ok(FormEvent::Partial) => come = (come + step).min(form.len()),
+            Ok(FormEvent::Framing(count)) => taken += count,
+            Ok(FormEvent::Head(count, part)) => {
                 file = part
                     .filename
                     .filter(|name| !name.is_empty())
                     .map(|name| (name, Vec::new()));
                 taken += count;
             }
-            Ok(Piece::Data(count)) => {
+            Ok(FormEvent::Data(count)) => {
                 if let Some((_, content)) = &mut file {
                     content.extend_from_slice(&form[taken..taken + count]);
                 }
                 taken += count;
             }
-            Ok(Piece::End(count)) => {
+            Ok(FormEvent::End(count)) => {
                 files.extend(file.take());
                 taken += count;
             }
             Err(error) => break Err(error),
         }
     };
-    Taken { files, end }
+    ParsedForm { files, end }
 }
 
 /// What must hold for any bytes: a boundary, a line end, a form.

@@ -12,7 +12,7 @@ mod parser;
 mod part;
 
 pub use check::check;
-pub use parser::{FormError, Parser, Piece};
+pub use parser::{FormError, FormEvent, Parser};
 pub use part::{Part, place_of};
 
 use std::io::ErrorKind;
@@ -24,7 +24,7 @@ use socketserver::RFile;
 
 use super::guard::Guard;
 use super::refusal::{self, say};
-use super::{Place, SLICE, Sender, Shared, uncoded};
+use super::{DestinationPath, RECEIVE_TIME_PER_TURN, Sender, Shared, require_identity_encoding};
 use crate::common::digest::Chunk;
 use crate::common::store::{Name, OnDuplicate, Partial, StoreError};
 use crate::http::application::{Receiver, Stopped};
@@ -57,10 +57,10 @@ pub(super) fn begin(
     head: &Head<'_>,
     sender: Sender,
 ) -> Result<Box<dyn Receiver>, Response> {
-    let place = Place::of(&shared.site, head)?;
+    let place = DestinationPath::of(&shared.site, head)?;
     check_folder(shared, &place)?;
     let parser = Parser::new(&boundary(head)?);
-    uncoded(head)?;
+    require_identity_encoding(head)?;
     Guard::of(head).check(shared.root(), &place.path)?;
     let on_duplicate = shared.on_duplicate.unwrap_or_default();
     if let Framing::Length(length) = head.body {
@@ -77,7 +77,7 @@ pub(super) fn begin(
             .map_err(|error| refusal::of(&error))?;
     }
     let folder =
-        String::from_utf8(place.path).map_err(|_| say(403, "The folder's name is no UTF-8."))?;
+        String::from_utf8(place.path).map_err(|_| say(403, "The folder's name is not UTF-8."))?;
     Ok(Box::new(Form {
         shared: Arc::clone(shared),
         sender,
@@ -90,7 +90,7 @@ pub(super) fn begin(
     }))
 }
 
-fn check_folder(shared: &Shared, place: &Place) -> Result<(), Response> {
+fn check_folder(shared: &Shared, place: &DestinationPath) -> Result<(), Response> {
     let path = if place.path.is_empty() {
         Path::new(".")
     } else {
@@ -100,7 +100,7 @@ fn check_folder(shared: &Shared, place: &Place) -> Result<(), Response> {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) if !place.trailing_slash => {
             let allow = format!("{METHODS}, PUT, DELETE, MOVE");
-            Err(say(405, "Forms are sent to a folder.").field("Allow", &allow))
+            Err(say(405, "Send the form to a folder.").header("Allow", &allow))
         }
         Ok(_) => Err(say(404, "There is no folder at this address.")),
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
@@ -118,10 +118,8 @@ fn boundary(head: &Head<'_>) -> Result<Vec<u8>, Response> {
             .eq_ignore_ascii_case(b"multipart/form-data")
     });
     let Some(form) = form else {
-        return Err(
-            say(415, "Files are sent to a folder as multipart/form-data.")
-                .field("Accept-Post", "multipart/form-data"),
-        );
+        return Err(say(415, "Send the files as multipart/form-data.")
+            .header("Accept-Post", "multipart/form-data"));
     };
     match form.get("boundary") {
         Some(boundary) if is_boundary(boundary) => Ok(boundary.to_vec()),
@@ -142,7 +140,7 @@ fn is_boundary(boundary: &[u8]) -> bool {
 
 impl Receiver for Form {
     fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
-        let until = Instant::now() + SLICE;
+        let until = Instant::now() + RECEIVE_TIME_PER_TURN;
         let mut more = true;
         while more && Instant::now() < until {
             let mut window = Chunk::take();
@@ -160,7 +158,7 @@ impl Receiver for Form {
                 .take(&window)
                 .map_err(|refused| Stopped::from(self.answers.failure(&refused)))?;
             self.rest = window[taken..].to_vec();
-            filled?;
+            filled.map_err(Stopped::reading)?;
         }
         Ok(())
     }
@@ -181,9 +179,9 @@ impl Form {
         loop {
             let rest = &input[taken..];
             taken += match self.parser.next(rest)? {
-                Piece::Partial => return Ok(taken),
-                Piece::Framing(count) => count,
-                Piece::Head(count, part) => {
+                FormEvent::Partial => return Ok(taken),
+                FormEvent::Framing(count) => count,
+                FormEvent::Head(count, part) => {
                     self.file = part
                         .filename
                         .filter(|name| !name.is_empty())
@@ -191,7 +189,7 @@ impl Form {
                         .transpose()?;
                     count
                 }
-                Piece::Data(count) => {
+                FormEvent::Data(count) => {
                     if let Some((file, _)) = &mut self.file {
                         let written = file.write(&rest[..count]);
                         written
@@ -199,7 +197,7 @@ impl Form {
                     }
                     count
                 }
-                Piece::End(count) => {
+                FormEvent::End(count) => {
                     self.publish()?;
                     count
                 }
@@ -214,9 +212,14 @@ impl Form {
                 "" => Name::path(place)?,
                 folder => Name::path(&format!("{folder}/{place}"))?,
             };
-            if self.shared.site.root.leads_astray(Path::new(name.as_str())) {
+            if self
+                .shared
+                .site
+                .root
+                .crosses_symlink(Path::new(name.as_str()))
+            {
                 return Err(StoreError::ForbiddenName(
-                    "symbolic links aren't followed here",
+                    "the path crosses a symbolic link, which this server does not follow",
                 ));
             }
             let on_duplicate = self

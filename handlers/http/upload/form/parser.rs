@@ -46,14 +46,14 @@ impl FormError {
 
 /// What a form begins with, as far as it has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// So many bytes mean nothing.
+pub enum FormEvent {
+    /// This number of bytes has no meaning.
     Framing(usize),
-    /// So many bytes are the head of this part.
+    /// This number of bytes is the head of this part.
     Head(usize, Part),
-    /// So many bytes are the part's content.
+    /// This number of bytes is content of the part.
     Data(usize),
-    /// The part is over; so many bytes part it from the next.
+    /// The part ends; this number of bytes separates it from the next.
     End(usize),
     /// More must come.
     Partial,
@@ -101,23 +101,23 @@ impl Parser {
     }
 
     /// What the beginning of `input` is; the caller takes so many bytes, and asks again with the
-    /// rest, and with more behind it after [`Piece::Partial`].
+    /// rest, and with more behind it after [`FormEvent::Partial`].
     ///
     /// # Errors
     /// The form is malformed, or a limit is crossed.
-    pub fn next(&mut self, input: &[u8]) -> Result<Piece, FormError> {
+    pub fn next(&mut self, input: &[u8]) -> Result<FormEvent, FormError> {
         let piece = match self.state {
             State::Preamble { fresh } => self.in_preamble(input, fresh),
             State::Head { searched } => self.in_head(input, searched)?,
             State::Data { fresh, is_file } => self.in_data(input, fresh, is_file),
-            State::Epilogue if input.is_empty() => Piece::Partial,
-            State::Epilogue => Piece::Framing(input.len()),
+            State::Epilogue if input.is_empty() => FormEvent::Partial,
+            State::Epilogue => FormEvent::Framing(input.len()),
         };
         self.count(&piece)?;
         Ok(piece)
     }
 
-    fn in_preamble(&mut self, input: &[u8], fresh: bool) -> Piece {
+    fn in_preamble(&mut self, input: &[u8], fresh: bool) -> FormEvent {
         match self.find(input, fresh) {
             Found::Delimiter {
                 before,
@@ -125,17 +125,17 @@ impl Parser {
                 is_last,
             } => {
                 self.pass_delimiter(is_last);
-                Piece::Framing(before + length)
+                FormEvent::Framing(before + length)
             }
-            Found::Clear(0) => Piece::Partial,
+            Found::Clear(0) => FormEvent::Partial,
             Found::Clear(count) => {
                 self.state = State::Preamble { fresh: false };
-                Piece::Framing(count)
+                FormEvent::Framing(count)
             }
         }
     }
 
-    fn in_head(&mut self, input: &[u8], searched: usize) -> Result<Piece, FormError> {
+    fn in_head(&mut self, input: &[u8], searched: usize) -> Result<FormEvent, FormError> {
         const BLANK_LINE: &[u8] = b"\r\n\r\n";
         let from = searched.saturating_sub(BLANK_LINE.len() - 1);
         let end = memmem::find(&input[from..], BLANK_LINE).map(|at| from + at + BLANK_LINE.len());
@@ -146,7 +146,7 @@ impl Parser {
             self.state = State::Head {
                 searched: input.len(),
             };
-            return Ok(Piece::Partial);
+            return Ok(FormEvent::Partial);
         };
         let part = Part::parse(&input[..end - BLANK_LINE.len()])?;
         self.parts += 1;
@@ -159,10 +159,10 @@ impl Parser {
             fresh: true,
             is_file: part.is_file(),
         };
-        Ok(Piece::Head(end, part))
+        Ok(FormEvent::Head(end, part))
     }
 
-    fn in_data(&mut self, input: &[u8], fresh: bool, is_file: bool) -> Piece {
+    fn in_data(&mut self, input: &[u8], fresh: bool, is_file: bool) -> FormEvent {
         match self.find(input, fresh) {
             Found::Delimiter {
                 before: 0,
@@ -170,15 +170,15 @@ impl Parser {
                 is_last,
             } => {
                 self.pass_delimiter(is_last);
-                Piece::End(length)
+                FormEvent::End(length)
             }
-            Found::Clear(0) => Piece::Partial,
+            Found::Clear(0) => FormEvent::Partial,
             Found::Clear(count) | Found::Delimiter { before: count, .. } => {
                 self.state = State::Data {
                     fresh: false,
                     is_file,
                 };
-                Piece::Data(count)
+                FormEvent::Data(count)
             }
         }
     }
@@ -191,14 +191,14 @@ impl Parser {
         };
     }
 
-    fn count(&mut self, piece: &Piece) -> Result<(), FormError> {
+    fn count(&mut self, piece: &FormEvent) -> Result<(), FormError> {
         self.overhead += match (piece, self.state) {
-            (Piece::Data(_), State::Data { is_file: true, .. }) | (Piece::Partial, _) => 0,
+            (FormEvent::Data(_), State::Data { is_file: true, .. }) | (FormEvent::Partial, _) => 0,
             (
-                Piece::Framing(count)
-                | Piece::Head(count, _)
-                | Piece::Data(count)
-                | Piece::End(count),
+                FormEvent::Framing(count)
+                | FormEvent::Head(count, _)
+                | FormEvent::Data(count)
+                | FormEvent::End(count),
                 _,
             ) => *count as u64,
         };

@@ -122,7 +122,7 @@ fn text(name: Vec<u8>) -> Result<String, FormError> {
 /// is.
 ///
 /// # Errors
-/// Nobody could ask for a file of this name.
+/// No request could name such a file.
 pub fn place_of(filename: &str) -> Result<&str, &'static str> {
     let leads_down = !filename.contains('\\')
         && filename

@@ -4,16 +4,16 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::piece::{self, Piece};
+use super::piece::{self, UploadChunk};
 use super::{on_duplicate, only, refused, resource};
 use crate::common::store::{Intent, Name, PARTIALS};
 use crate::http::application::Receiver;
 use crate::http::head::{Framing, Head};
 use crate::http::message::Response;
 use crate::http::tus_fields::{self, Metadata};
-use crate::http::upload::put::stands_a_folder;
+use crate::http::upload::put::is_directory;
 use crate::http::upload::refusal::{self, say};
-use crate::http::upload::{Place, Sender, Shared};
+use crate::http::upload::{DestinationPath, Sender, Shared};
 
 /// Registers an upload, and takes what comes with the request.
 pub(super) fn begin(
@@ -21,7 +21,7 @@ pub(super) fn begin(
     head: &Head<'_>,
     sender: Sender,
 ) -> Result<Box<dyn Receiver>, Response> {
-    let folder = Place::of(&shared.site, head)?;
+    let folder = DestinationPath::of(&shared.site, head)?;
     if !folder.path.is_empty() && !shared.root().is_dir(folder.path()) {
         return Err(say(404, "There is no folder at this address."));
     }
@@ -31,14 +31,14 @@ pub(super) fn begin(
     {
         return Err(say(
             400,
-            "Nothing is stored: Upload-Concat and Upload-Defer-Length aren't known here.",
+            "Nothing is stored: Upload-Concat and Upload-Defer-Length are not supported.",
         ));
     }
     let size = only(head, "upload-length").and_then(tus_fields::number);
     let size = size.ok_or_else(|| {
         say(
             400,
-            "Nothing is stored: say in Upload-Length how long the file is.",
+            "Nothing is stored: send the file's length as Upload-Length.",
         )
     })?;
     let memo = head.joined("upload-metadata").unwrap_or_default();
@@ -60,7 +60,7 @@ pub(super) fn begin(
         .register(intent, on_duplicate)
         .map_err(|error| refused(&error))?;
     let location = resource::below(shared, &folder, &format!("{PARTIALS}/{}", partial.id()));
-    Ok(Box::new(Piece::begin(
+    Ok(Box::new(UploadChunk::begin(
         shared,
         head,
         sender,
@@ -73,7 +73,7 @@ pub(super) fn begin(
 /// Where the file is to stand: below the folder, as its metadata says; and its date.
 fn file_of(
     shared: &Shared,
-    folder: &Place,
+    folder: &DestinationPath,
     metadata: &[u8],
 ) -> Result<(Name, Option<SystemTime>), Response> {
     let Metadata {
@@ -93,15 +93,15 @@ fn file_of(
         _ => {
             return Err(say(
                 400,
-                "Nothing is stored: say the file's name in Upload-Metadata, as `filename`.",
+                "Nothing is stored: send the file's name in Upload-Metadata, as `filename`.",
             ));
         }
     };
     let name = name.map_err(|error| refusal::of(&error))?;
     // By its address, so that whatever holds for a PUT to it holds here.
     let address = resource::below(shared, folder, name.as_str());
-    let place = Place::at(&shared.site, address.as_bytes())?;
-    if stands_a_folder(shared.root(), &place)? {
+    let place = DestinationPath::at(&shared.site, address.as_bytes())?;
+    if is_directory(shared.root(), &place)? {
         return Err(say(409, "Nothing is stored: a folder of this name exists."));
     }
     Ok((place.name()?, modified))

@@ -25,10 +25,11 @@ const VERSION: &str = "1.0.0";
 const EXTENSIONS: &str = "creation,creation-with-upload,checksum,expiration,termination";
 
 /// What pages of other origins may read of an answer.
-const EXPOSED: &str = "Content-Location, Location, Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, \
+const EXPOSED: &str = "Content-Location, Location, Tus-Checksum-Algorithm, Tus-Extension, \
+                       Tus-Max-Size, Tus-Resumable, \
     Tus-Version, Upload-Expires, Upload-Length, Upload-Metadata, Upload-Offset";
 
-/// Whoever takes a body, or the answer of who refuses it.
+/// The receiver of a body, or the refusal of the request.
 type Begun = Result<Box<dyn Receiver>, Response>;
 type Begin = fn(&Arc<Shared>, &Head<'_>, Sender) -> Begun;
 
@@ -88,37 +89,37 @@ pub(super) fn answer(shared: &Shared, verb: Verb, head: &Head<'_>, sender: &Send
         Verb::Terminate => resource::terminate(shared, head),
         Verb::Create | Verb::Piece => Err(say(
             400,
-            "GET and HEAD stand for no method that has a body: send POST.",
+            "GET and HEAD cannot stand for a method with a body: send POST.",
         )),
     });
-    spoken(shared, answer.unwrap_or_else(|refused| refused))
+    with_tus_headers(shared, answer.unwrap_or_else(|refused| refused))
 }
 
 /// What the server can do, for the answer to OPTIONS.
 pub(super) fn abilities(shared: &Shared, response: Response) -> Response {
     let response = response
-        .field("Tus-Version", VERSION)
-        .field("Tus-Extension", EXTENSIONS)
-        .field("Tus-Checksum-Algorithm", ALGORITHMS);
+        .header("Tus-Version", VERSION)
+        .header("Tus-Extension", EXTENSIONS)
+        .header("Tus-Checksum-Algorithm", ALGORITHMS);
     let response = match shared.max_size {
-        Some(max) => response.field("Tus-Max-Size", &max.to_string()),
+        Some(max) => response.header("Tus-Max-Size", &max.to_string()),
         None => response,
     };
-    spoken(shared, response)
+    with_tus_headers(shared, response)
 }
 
 fn check_version(head: &Head<'_>) -> Result<(), Response> {
     match only(head, "tus-resumable") {
         Some(b"1.0.0") => Ok(()),
-        _ => Err(say(412, "Tus-Resumable must be 1.0.0.").field("Tus-Version", VERSION)),
+        _ => Err(say(412, "Tus-Resumable must be 1.0.0.").header("Tus-Version", VERSION)),
     }
 }
 
 /// An answer, with what every one of them says.
-pub(super) fn spoken(shared: &Shared, response: Response) -> Response {
-    let response = response.field("Tus-Resumable", VERSION);
+pub(super) fn with_tus_headers(shared: &Shared, response: Response) -> Response {
+    let response = response.header("Tus-Resumable", VERSION);
     if shared.site.policy.cors {
-        response.field("Access-Control-Expose-Headers", EXPOSED)
+        response.header("Access-Control-Expose-Headers", EXPOSED)
     } else {
         response
     }
@@ -127,9 +128,9 @@ pub(super) fn spoken(shared: &Shared, response: Response) -> Response {
 fn refused(error: &StoreError) -> Response {
     match error {
         StoreError::Busy => {
-            say(423, "This upload is being sent already.").field("Retry-After", "1")
+            say(423, "Another connection is sending this upload.").header("Retry-After", "1")
         }
-        StoreError::ChecksumMismatch(_) => say(460, &format!("The piece isn't kept: {error}.")),
+        StoreError::ChecksumMismatch(_) => say(460, &format!("The chunk is dropped: {error}.")),
         _ => refusal::of(error),
     }
 }
@@ -160,7 +161,7 @@ fn publish(
         .publish(on_duplicate)
         .map_err(|error| refused(&error))?;
     shared.stored(&published, sender, "tus");
-    Ok(answer.field(
+    Ok(answer.header(
         "Content-Location",
         &shared
             .site

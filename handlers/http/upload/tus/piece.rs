@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use socketserver::RFile;
 
-use super::{only, publish, refused, resource, spoken};
+use super::{only, publish, refused, resource, with_tus_headers};
 use crate::common::digest::Digests;
 use crate::common::store::{Partial, Progress, ReceiveError};
 use crate::http::application::{Receiver, Stopped};
@@ -15,10 +15,10 @@ use crate::http::head::{Framing, Head};
 use crate::http::message::Response;
 use crate::http::tus_fields;
 use crate::http::upload::refusal::{of_system, say};
-use crate::http::upload::{SLICE, Sender, Shared, uncoded};
+use crate::http::upload::{RECEIVE_TIME_PER_TURN, Sender, Shared, require_identity_encoding};
 
 /// A piece of an upload on its way.
-pub(super) struct Piece {
+pub(super) struct UploadChunk {
     shared: Arc<Shared>,
     sender: Sender,
     partial: Partial,
@@ -35,10 +35,10 @@ pub(super) fn begin(
     let (id, registered) = resource::find(shared, head)?;
     check_content(head)?;
     let offset = only(head, "upload-offset").and_then(tus_fields::number);
-    let offset = offset.ok_or_else(|| say(400, "Say in Upload-Offset where the piece belongs."))?;
+    let offset = offset.ok_or_else(|| say(400, "Send the chunk's offset as Upload-Offset."))?;
     let digests = announced_digests(head)?;
     if matches!(registered.progress, Progress::Stored(_)) {
-        return Err(say(409, "The upload is complete: nothing can be added."));
+        return Err(say(409, "The upload is complete, so nothing can be added."));
     }
     let partial = shared.store.go_on(&id).map_err(|error| refused(&error))?;
     if partial.offset() != offset {
@@ -48,7 +48,7 @@ pub(super) fn begin(
             &format!("Upload-Offset is wrong: {there} bytes are there."),
         ));
     }
-    Ok(Box::new(Piece::begin(
+    Ok(Box::new(UploadChunk::begin(
         shared, head, sender, partial, digests, None,
     )?))
 }
@@ -60,10 +60,10 @@ pub(super) fn check_content(head: &Head<'_>) -> Result<(), Response> {
     if !head.content_type.is_some_and(is_piece) {
         return Err(say(
             415,
-            "The Content-Type of a piece is application/offset+octet-stream.",
+            "Send the chunk as Content-Type: application/offset+octet-stream.",
         ));
     }
-    uncoded(head)
+    require_identity_encoding(head)
 }
 
 /// What the piece is to hash to.
@@ -72,10 +72,10 @@ pub(super) fn announced_digests(head: &Head<'_>) -> Result<Digests, Response> {
         return Ok(Digests::default());
     }
     tus_fields::checksum(only(head, "upload-checksum").unwrap_or_default())
-        .map_err(|error| say(400, &format!("The piece isn't kept: {error}.")))
+        .map_err(|error| say(400, &format!("The chunk is dropped: {error}.")))
 }
 
-impl Piece {
+impl UploadChunk {
     pub(super) fn begin(
         shared: &Arc<Shared>,
         head: &Head<'_>,
@@ -83,8 +83,8 @@ impl Piece {
         partial: Partial,
         digests: Digests,
         created: Option<String>,
-    ) -> Result<Piece, Response> {
-        let mut piece = Piece {
+    ) -> Result<UploadChunk, Response> {
+        let mut piece = UploadChunk {
             shared: Arc::clone(shared),
             sender,
             partial,
@@ -107,7 +107,7 @@ impl Piece {
         }
     }
 
-    /// Refuses the piece; an upload whose address nobody was told goes with it.
+    /// Refuses the chunk. An upload whose address no client knows yet is removed with it.
     fn give_up(self, refused: Response) -> Response {
         if self.created.is_some()
             && let Err(error) = self.partial.discard()
@@ -118,7 +118,7 @@ impl Piece {
     }
 
     fn take(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
-        let until = Instant::now() + SLICE;
+        let until = Instant::now() + RECEIVE_TIME_PER_TURN;
         let source = |into: &mut [u8]| {
             if Instant::now() < until {
                 body.try_read(rfile, into)
@@ -128,13 +128,14 @@ impl Piece {
         };
         match self.partial.receive(source, u64::MAX) {
             Ok(()) => {}
-            Err(ReceiveError::Source(error)) => return Err(error.into()),
+            Err(ReceiveError::Source(error)) => return Err(Stopped::reading(error)),
             Err(ReceiveError::Store { error, .. }) => return Err(refused(&error).into()),
         }
         if self.partial.remaining() == Some(0) && !body.is_whole() {
             // Of chunks, only now it shows whether there are more than fit.
             if body
-                .try_read(rfile, &mut [0])?
+                .try_read(rfile, &mut [0])
+                .map_err(Stopped::reading)?
                 .is_some_and(|count| count > 0)
             {
                 self.partial
@@ -151,17 +152,17 @@ impl Piece {
             Ok(()) => {}
             Err(error) => return Err(self.give_up(refused(&error))),
         }
-        let Piece {
+        let UploadChunk {
             shared,
             sender,
             partial,
             created,
         } = self;
         let answer = match created {
-            Some(location) => Response::new(201).field("Location", &location),
+            Some(location) => Response::new(201).header("Location", &location),
             None => Response::new(204),
         };
-        let answer = answer.field("Upload-Offset", &partial.offset().to_string());
+        let answer = answer.header("Upload-Offset", &partial.offset().to_string());
         if partial.remaining() == Some(0) {
             return publish(&shared, &sender, partial, answer);
         }
@@ -173,25 +174,25 @@ impl Piece {
 /// An answer about an upload that is removed at this time, if nothing comes until then.
 pub(super) fn with_expiry(answer: Response, expires: Option<SystemTime>) -> Response {
     match expires.and_then(date::http_date) {
-        Some(date) => answer.field("Upload-Expires", &String::from_utf8_lossy(&date)),
+        Some(date) => answer.header("Upload-Expires", &String::from_utf8_lossy(&date)),
         None => answer,
     }
 }
 
 fn too_long() -> Response {
-    say(413, "The piece is longer than what is left of the upload.")
+    say(413, "The chunk is longer than the rest of the upload.")
 }
 
-impl Receiver for Piece {
+impl Receiver for UploadChunk {
     fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
         self.take(body, rfile).map_err(|stopped| match stopped {
-            Stopped::Refused(refused) => spoken(&self.shared, *refused).into(),
+            Stopped::Refused(refused) => with_tus_headers(&self.shared, *refused).into(),
             other => other,
         })
     }
 
     fn finish(self: Box<Self>) -> Response {
         let shared = Arc::clone(&self.shared);
-        spoken(&shared, self.answer().unwrap_or_else(|refused| refused))
+        with_tus_headers(&shared, self.answer().unwrap_or_else(|refused| refused))
     }
 }

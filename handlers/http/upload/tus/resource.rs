@@ -8,10 +8,10 @@ use crate::http::head::Head;
 use crate::http::message::Response;
 use crate::http::target;
 use crate::http::upload::refusal::{of_system, say};
-use crate::http::upload::{Place, Sender, Shared};
+use crate::http::upload::{DestinationPath, Sender, Shared};
 
 /// The address of something below a folder.
-pub(super) fn below(shared: &Shared, folder: &Place, path: &str) -> String {
+pub(super) fn below(shared: &Shared, folder: &DestinationPath, path: &str) -> String {
     let path = path.as_bytes();
     let path = if folder.path.is_empty() {
         path.to_vec()
@@ -23,7 +23,7 @@ pub(super) fn below(shared: &Shared, folder: &Place, path: &str) -> String {
 
 /// The id in a request's target, and what is known of that upload.
 pub(super) fn find(shared: &Shared, head: &Head<'_>) -> Result<(String, Registered), Response> {
-    let none = || say(404, "There is no such upload, or not any more.");
+    let none = || say(404, "There is no such upload, or it has expired.");
     let raw = path_and_query(&head.target);
     let target = target::parse(&raw)
         .map_err(|error| say(400, &format!("The path was refused: {error}.")))?;
@@ -44,7 +44,7 @@ pub(super) fn find(shared: &Shared, head: &Head<'_>) -> Result<(String, Register
         .registered(id)
         .map_err(|error| of_system(&error))?
         .ok_or_else(none)?;
-    // Whoever may write into one folder may not, by that, write into another.
+    // The right to write into one folder does not include another folder.
     let rest = registered.intent.name.as_str().strip_prefix(folder);
     if !rest.is_some_and(|rest| folder.is_empty() || rest.starts_with('/')) {
         return Err(none());
@@ -65,12 +65,12 @@ pub(super) fn progress(
         Progress::Stored(_) => size,
     };
     let answer = Response::new(200)
-        .field("Cache-Control", "no-store")
-        .field("Upload-Offset", &offset.to_string())
-        .field("Upload-Length", &size.to_string());
+        .header("Cache-Control", "no-store")
+        .header("Upload-Offset", &offset.to_string())
+        .header("Upload-Length", &size.to_string());
     let answer = match intent.memo.as_deref() {
         None | Some("") => answer,
-        Some(metadata) => answer.field("Upload-Metadata", metadata),
+        Some(metadata) => answer.header("Upload-Metadata", metadata),
     };
     match progress {
         // All had come when the server was killed. The client takes this answer for the end.
@@ -79,7 +79,7 @@ pub(super) fn progress(
             publish(shared, sender, partial, answer)
         }
         Progress::Partial { expires, .. } => Ok(piece::with_expiry(answer, expires)),
-        Progress::Stored(Some(name)) => Ok(answer.field(
+        Progress::Stored(Some(name)) => Ok(answer.header(
             "Content-Location",
             &shared.site.policy.url_path(name.as_str().as_bytes()),
         )),

@@ -1,4 +1,4 @@
-use super::super::check::{Taken, take};
+use super::super::check::{ParsedForm, take};
 use super::*;
 
 const A: &str = "Content-Disposition: form-data; name=\"f\"; filename=\"a\"\r\n\r\n";
@@ -7,7 +7,7 @@ const FIELD: &str = "Content-Disposition: form-data; name=\"f\"\r\n\r\n";
 /// The contents of the files, and how the form ended, which must be the same wherever it is cut.
 fn contents(form: &str) -> (Vec<String>, Result<bool, u16>) {
     let taken = |step| {
-        let Taken { files, end } = take(b"b", form.as_bytes(), step);
+        let ParsedForm { files, end } = take(b"b", form.as_bytes(), step);
         let contents: Vec<_> = files
             .into_iter()
             .map(|(_, content)| String::from_utf8(content).unwrap())

@@ -1,18 +1,18 @@
-//! The answer to a request that isn't let through.
+//! Refusals, and why some are sent late.
 
 use std::io;
 use std::time::Instant;
 
 use socketserver::{StreamRequest, Wait};
 
-use super::{Doing, HttpHandler, Turn};
+use super::{ConnectionState, Flow, HttpHandler};
 use crate::http::access::Refused;
 use crate::http::body::Body;
 use crate::http::message::Response;
 
-/// It may be held back, with the connection parked: who guesses passwords learns only later that
-/// another one was wrong.
-pub(super) struct HeldBack {
+/// A refusal that waits for its time while the connection is parked. The answer to a wrong password
+/// comes late, so that guessing passwords takes long.
+pub(super) struct Delayed {
     head: Vec<u8>,
     body: Option<Body>,
     continue_due: bool,
@@ -22,14 +22,14 @@ pub(super) struct HeldBack {
 
 impl HttpHandler {
     /// Refuses a request whose head is no longer in the buffer.
-    pub(super) fn turn_away(
+    pub(super) fn reject(
         &mut self,
         request: &mut StreamRequest,
         head: Vec<u8>,
         body: Option<Body>,
         continue_due: bool,
         refused: Refused,
-    ) -> io::Result<Turn> {
+    ) -> io::Result<Flow> {
         let Refused {
             response,
             after,
@@ -37,9 +37,9 @@ impl HttpHandler {
         } = refused;
         self.permit = permit;
         let due = request.server.clock().now() + after;
-        self.hold_back(
+        self.delay(
             request,
-            HeldBack {
+            Delayed {
                 head,
                 body,
                 continue_due,
@@ -50,32 +50,32 @@ impl HttpHandler {
     }
 
     /// Answers, if it is time for that.
-    pub(super) fn hold_back(
+    pub(super) fn delay(
         &mut self,
         request: &mut StreamRequest,
-        mut held: HeldBack,
-    ) -> io::Result<Turn> {
+        mut delayed: Delayed,
+    ) -> io::Result<Flow> {
         let now = request.server.clock().now();
-        if now < held.due {
+        if now < delayed.due {
             // Whatever comes of the body meanwhile mustn't fill the buffer.
-            if let Some(Err(malformed)) = held
+            if let Some(Err(malformed)) = delayed
                 .body
                 .as_mut()
                 .map(|body| body.take(&mut request.rfile, |_| {}))
             {
-                return self.refuse(request, Some(&held.head), malformed);
+                return self.refuse(request, Some(&delayed.head), malformed);
             }
-            let wait = Wait::new().in_message().after(held.due - now);
-            self.doing = Doing::HoldBack(held);
-            return Ok(Turn::Wait(wait.into()));
+            let wait = Wait::new().in_message().after(delayed.due - now);
+            self.state = ConnectionState::Delayed(delayed);
+            return Ok(Flow::Wait(wait.into()));
         }
-        let HeldBack {
+        let Delayed {
             head,
             body,
             continue_due,
             response,
             ..
-        } = held;
+        } = delayed;
         self.begin_receiving(request, head, body, continue_due, Err(response))
     }
 }

@@ -1,0 +1,55 @@
+//! Errors of a route that have a status of their own.
+
+use std::fmt;
+use std::io;
+
+/// An error that is answered with its own status instead of 500. `?` turns it into the
+/// [`io::Error`] that a route returns.
+///
+/// ```
+/// use socketserver_handlers::http::{HttpError, Response, Router};
+///
+/// let router = Router::new().get("/users/{name}", |request| match request.parameter("name") {
+///     "ada" => Ok(Response::text("Ada Lovelace\n")),
+///     name => Err(HttpError::new(404, format!("there is no user `{name}`")))?,
+/// });
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpError {
+    status: u16,
+    message: String,
+}
+
+impl HttpError {
+    /// An error with this status. The client gets the message as plain text.
+    pub fn new(status: u16, message: impl Into<String>) -> HttpError {
+        HttpError {
+            status,
+            message: message.into(),
+        }
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// What the client is told.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.status)
+    }
+}
+
+impl std::error::Error for HttpError {}
+
+impl From<HttpError> for io::Error {
+    fn from(error: HttpError) -> io::Error {
+        io::Error::other(error)
+    }
+}

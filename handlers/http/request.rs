@@ -1,0 +1,169 @@
+//! Requests, as the author of an HTTP service sees them.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use serde::de::DeserializeOwned;
+use socketserver::ClientAddress;
+
+use super::body_reader::BodyReader;
+use super::cookie;
+use super::head::{Head, Method};
+use super::http_error::HttpError;
+use super::query::Query;
+
+/// A request: its head, and its body to be read.
+pub struct Request<'a> {
+    /// Method, target, headers.
+    pub head: &'a Head<'a>,
+    /// Who asks.
+    pub client_address: &'a ClientAddress,
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a [u8]>,
+    pub(super) parameters: Vec<(String, String)>,
+    pub(super) body: BodyReader<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// The method.
+    pub fn method(&self) -> Method {
+        self.head.method
+    }
+
+    /// The path, percent-decoded, with the slash that it begins with; without the query. A filter
+    /// may see a path that is refused because it can't be decoded: then this is the path as sent.
+    pub fn path(&self) -> &str {
+        self.path
+    }
+
+    /// The first value of this name in the query, decoded; empty for a name without `=`, `None` for
+    /// a name that is not there.
+    pub fn query(&self, name: &str) -> Option<String> {
+        Query(self.query.unwrap_or_default()).get(name)
+    }
+
+    /// What follows the `?`, as it was sent.
+    pub fn query_string(&self) -> Option<&str> {
+        self.query.and_then(|query| std::str::from_utf8(query).ok())
+    }
+
+    /// What the path has where the route's pattern has `{name}`, decoded; empty for a name that the
+    /// pattern doesn't have.
+    pub fn parameter(&self, name: &str) -> &str {
+        self.parameters
+            .iter()
+            .find(|(known, _)| known == name)
+            .map_or("", |(_, value)| value)
+    }
+
+    /// The first header of this name, in any case; `None` if it is absent or not UTF-8.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.head
+            .values(name)
+            .next()
+            .and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The first cookie of this name, percent-decoded.
+    pub fn cookie(&self, name: &str) -> Option<String> {
+        cookie::find(self.head, name)
+    }
+
+    /// The body, to be read piece by piece. A body of up to 64 KiB is there before the route is
+    /// called; reading a longer one waits for the client, within the server's deadlines. 100
+    /// (Continue) is sent if the client waits for it. What isn't read is dropped.
+    ///
+    /// A read fails when the client ends within the body, is too slow, or sends more than the
+    /// route's [`max_body`](super::Route::max_body). A route that returns that error is answered
+    /// with 400, 408 or 413.
+    pub fn body(&mut self) -> &mut BodyReader<'a> {
+        &mut self.body
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// Those of reading the [`body`](Request::body).
+    pub fn bytes(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.body.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The whole body as text.
+    ///
+    /// # Errors
+    /// Those of reading the [`body`](Request::body); 400 if it is not UTF-8.
+    pub fn text(&mut self) -> io::Result<String> {
+        let text = String::from_utf8(self.bytes()?);
+        text.map_err(|_| HttpError::new(400, "the request body is not UTF-8").into())
+    }
+
+    /// The value that the body holds as JSON.
+    ///
+    /// # Errors
+    /// Those of reading the [`body`](Request::body); 415 if `Content-Type` is not
+    /// `application/json` or a type that ends in `+json`, 400 if the body is not JSON, 422 if it is
+    /// JSON of another shape.
+    pub fn json<T: DeserializeOwned>(&mut self) -> io::Result<T> {
+        let essence = self.media_type();
+        if essence != "application/json" && !essence.ends_with("+json") {
+            let message = "send the request body as Content-Type: application/json";
+            return Err(HttpError::new(415, message).into());
+        }
+        let bytes = self.bytes()?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let status = if error.is_data() { 422 } else { 400 };
+            let message = format!("the request body is not the expected JSON: {error}");
+            HttpError::new(status, message).into()
+        })
+    }
+
+    /// The fields of an HTML form, sent as `application/x-www-form-urlencoded`.
+    ///
+    /// # Errors
+    /// Those of reading the [`body`](Request::body); 415 for another `Content-Type`.
+    pub fn form(&mut self) -> io::Result<Form> {
+        const FORM: &str = "application/x-www-form-urlencoded";
+        if self.media_type() != FORM {
+            let message = format!("send the request body as Content-Type: {FORM}");
+            return Err(HttpError::new(415, message).into());
+        }
+        let bytes = self.bytes()?;
+        Ok(Form(Query(&bytes).pairs().collect()))
+    }
+
+    /// The media type of the body, in lower case, without its parameters.
+    fn media_type(&self) -> String {
+        let value = self.head.content_type.unwrap_or_default();
+        let essence = value.split(|&byte| byte == b';').next().unwrap_or(value);
+        String::from_utf8_lossy(essence.trim_ascii()).to_ascii_lowercase()
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("head", self.head)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The fields of a form, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// The first value of this name; empty for a name without a value.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
+    }
+
+    /// Every name and its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+}
