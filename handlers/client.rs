@@ -45,7 +45,7 @@ pub trait Client: clap::Args + fmt::Debug + 'static {
 /// A client's arguments: everybody's, then its own.
 #[derive(Debug, Args)]
 pub struct Talk<C: Client> {
-    /// Where the server is: HOST:PORT, [IPV6]:PORT or unix:PATH
+    /// Address of the server: HOST:PORT, [IPV6]:PORT or unix:PATH
     #[arg(value_name = "ADDRESS")]
     address: Address,
     #[command(flatten)]
@@ -64,7 +64,7 @@ impl<C: Client> Talk<C> {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ClientOptions {
-    /// Encrypt the connection
+    /// Use TLS
     #[arg(long)]
     pub tls: bool,
     /// Trust only the certificates in this PEM file (implies --tls)
@@ -73,10 +73,10 @@ pub struct ClientOptions {
     /// Trust any certificate (implies --tls)
     #[arg(long, conflicts_with = "tls_ca")]
     pub tls_insecure: bool,
-    /// How long to wait for the server, at each step
+    /// Maximum time to wait for the server at each step (500ms, 30s, 2m; off)
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = patience)]
     pub timeout: Duration,
-    /// Show all that crosses the wire on standard error: time, direction, bytes
+    /// Show all traffic on standard error: time, direction, bytes
     #[arg(long)]
     pub trace: bool,
     /// How the client proves who it is.
@@ -93,7 +93,7 @@ impl ClientOptions {
             (false, false) => return Ok(()),
         };
         Err(Failure::usage(format!(
-            "{option} needs a connection: it does not go with datagrams"
+            "{option} does not apply: datagrams have no connection"
         )))
     }
 

@@ -18,10 +18,12 @@ use cli::{Ignored, Profile};
 use client::Talk;
 use service::{Failure, Service, Unsupported};
 
-/// The list of services. Each entry gets a subcommand, its help, `make run-NAME`, and the tests that
-/// every service must pass.
+/// The list of services. Each entry gets a subcommand, its help, `make run-NAME`, and the tests
+/// that every service must pass.
 macro_rules! services {
-    ($($(#[$about:meta])* $name:ident($service:ty $(, client: $client_about:literal $client:ty)?),)*) => {
+    ($($(#[$about:meta])* $name:ident(
+        $service:ty $(, client: $client_about:literal $client:ty)?
+    ),)*) => {
         /// Every service, with the options it was given.
         #[derive(Debug, clap::Subcommand)]
         pub enum Services {
@@ -76,11 +78,14 @@ services! {
     /// Serve the files below a directory by HTTP
     Http(http::Http),
     /// Return every byte that is sent
-    Echo(echo::Echo, client: "Send lines to an echo server and print what it returns" echo::client::EchoClient),
+    Echo(echo::Echo, client: "Send lines to an echo server" echo::client::EchoClient),
     /// Answer datagrams, over a simulated lossy network
     Ping(ping::Ping, client: "Measure round-trip times" ping::client::PingClient),
     /// Send one file as JSON
-    Transfer(transfer::Transfer, client: "Receive the file that a server sends" transfer::client::TransferClient),
+    Transfer(
+        transfer::Transfer,
+        client: "Receive the file that a server sends" transfer::client::TransferClient
+    ),
     /// Send the current time
     Time(time::Time, client: "Ask a server for the time" time::client::TimeClient),
     /// Authenticate clients with a shared key, then echo

@@ -223,9 +223,7 @@ impl Failure {
 
     /// A server or client that can't go without a key has none.
     pub fn no_key() -> Failure {
-        Failure::usage(
-            "no key is given: name a file with --auth-key-file, or put a key into SOCKETSERVER_KEY",
-        )
+        Failure::usage("there is no key: use --auth-key-file FILE, or set SOCKETSERVER_KEY")
     }
 
     /// Something failed at run time.

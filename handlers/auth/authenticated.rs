@@ -119,7 +119,8 @@ impl<H: StreamRequestHandler> Authenticated<H> {
             key.id.as_deref().unwrap_or("-")
         );
         request.identity = key.id.clone();
-        self.state = State::Closed; // until `setup` has succeeded: without that, there is nothing to finish
+        // Until `setup` has succeeded there is nothing to finish.
+        self.state = State::Closed;
         self.inner.setup(request)?;
         self.state = State::Open;
         // What is glued behind the answer is the inner handler's; without it, that is called when

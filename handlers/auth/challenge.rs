@@ -96,7 +96,8 @@ mod tests {
             ),
             (
                 Digest::Sha512,
-                "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
+                "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994\
+                 a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
             ),
             (Digest::Md5, "750c783e6ab0b503eaa86e310a5db738"),
         ] {

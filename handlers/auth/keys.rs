@@ -93,11 +93,11 @@ fn split_id(line: &[u8]) -> (Option<&str>, &[u8]) {
     next_help_heading = "Authentication (HMAC; the variable SOCKETSERVER_KEY may hold a key itself)"
 )]
 pub struct KeyOptions {
-    /// A file with a key on each line, KEY or ID:KEY: servers accept any of them, clients use the
-    /// first; reread on SIGHUP
+    /// File with one key per line, KEY or ID:KEY; servers accept each of them, clients use the
+    /// first; read again on SIGHUP
     #[arg(long, value_name = "FILE", env = FILE_VARIABLE)]
     pub auth_key_file: Option<PathBuf>,
-    /// The digest of the HMAC
+    /// Digest of the HMAC
     #[arg(
         long,
         value_enum,

@@ -31,8 +31,7 @@ impl Service for Auth {
     }
 }
 
-/// Where authentication is the point, its options have short names too: `--key-file` and
-/// `--digest`.
+/// For the service auth itself, the options have short names too: `--key-file` and `--digest`.
 pub(crate) fn with_short_names(command: Command) -> Command {
     command
         .mut_arg("auth_key_file", |option| option.visible_alias("key-file"))

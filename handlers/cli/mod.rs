@@ -1,5 +1,7 @@
 //! The command line.
 
+#[cfg(test)]
+mod help_tests;
 mod honoured;
 mod logging;
 mod options;
@@ -31,7 +33,7 @@ const EXAMPLES: &str = "Examples:
   socketserver serve http --bind :8080 ~/public  another folder, on every interface
   socketserver serve http --tls-cert cert.pem --tls-key key.pem --access-log -";
 
-/// Servers of many protocols, in one program
+/// Servers for several protocols in one program
 #[derive(Debug, Parser)]
 #[command(name = "socketserver", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Arguments {
@@ -46,7 +48,7 @@ enum Command {
         #[command(subcommand)]
         service: Box<Services>,
     },
-    /// Talk to a service
+    /// Use a service as a client
     Client {
         #[command(subcommand)]
         service: Box<Clients>,
@@ -54,7 +56,7 @@ enum Command {
     /// Manage the accounts that http and ftp share
     #[command(subcommand)]
     Users(users::Users),
-    /// Manage links that open a file or a folder for others
+    /// Manage links that give others access to a file or a folder
     #[command(subcommand)]
     Share(share::Share),
     /// Print a completion script for a shell
@@ -87,10 +89,10 @@ fn command() -> clap::Command {
         .mut_subcommand("client", with_short_names)
 }
 
-/// Does what the arguments say; returns the exit code.
+/// Runs the command of the arguments, and returns the exit code.
 ///
 /// # Errors
-/// What is to be said in one line.
+/// The message is one line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
     start::clean_up()?;
     let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -159,8 +161,7 @@ fn serve_with(
     }
 }
 
-/// A variable that is set to nothing is as good as unset (puma/puma#3539); clap would take it as a
-/// value.
+/// An empty variable counts as unset (puma/puma#3539). clap would take it as a value.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let command = command.mut_args(|arg| match arg.get_env() {
@@ -208,7 +209,7 @@ fn manual(command: &mut clap::Command, name: &str, pages: &mut Vec<u8>) -> io::R
     Ok(())
 }
 
-/// Writes to standard output; whoever has closed it doesn't want more.
+/// Writes to standard output. A reader that has closed it is not an error.
 fn print(text: &[u8]) -> Result<u8, Failure> {
     match io::stdout()
         .write_all(text)

@@ -137,7 +137,7 @@ fn run<S: Service>(mut server: Server, scheme: &str, reload: Reload) -> Result<u
     reload_on_hangup(&handle, move || reload.run())?;
     server.server_activate()?;
     for address in server.server_addresses() {
-        // Whoever closed standard output doesn't want to know; the service goes on.
+        // Without a reader of standard output the service still runs.
         let _ = writeln!(
             io::stdout(),
             "{} listening on {}",
@@ -169,7 +169,8 @@ fn behind_gate(
             }
             if options.model == Model::Processes {
                 log::warn!(
-                    "each process counts wrong answers by itself: with another --model, guessing is slowed down"
+                    "each process counts wrong answers by itself: with another --model, guessing \
+                     is slowed down"
                 );
             }
             let gate = Gate::new(Arc::clone(keys), options.head_timeout.0);
@@ -213,7 +214,8 @@ fn tls<S: Service>(options: &ServerOptions, addresses: &[Address]) -> Result<Opt
         let tls = Tls::from_pem_files(&certificate, key, S::ALPN)?;
         let path = certificate.display();
         log::info!(
-            "the development certificate is {path}: clients trust it by --tls-ca {path} (curl: --cacert)"
+            "the development certificate is {path}: clients accept it with --tls-ca {path} \
+             (curl: --cacert)"
         );
         return Ok(Some(tls));
     }
@@ -268,8 +270,8 @@ fn builder<S: Service>(options: &ServerOptions, tls: Option<Tls>) -> Result<Buil
     })
 }
 
-/// Connections need descriptors: takes as many as the system gives, and says so if these may not be
-/// enough.
+/// Each connection needs a descriptor. Raises the limit as far as the system allows, and warns if
+/// that is not enough.
 fn raise_descriptor_limit(max_connections: usize) {
     const OWN: u64 = 64;
     let wanted = max_connections as u64 + OWN;
@@ -282,29 +284,30 @@ fn raise_descriptor_limit(max_connections: usize) {
     }
 }
 
-/// What the binary decides on for all services alike.
+/// The hooks of the server, the same for all services.
 struct Hooks {
     filter: Arc<RwLock<Arc<AddressFilter>>>,
     refusal: fn(Refusal) -> Option<&'static [u8]>,
     refused: Refused,
 }
 
-/// Counts refused connections, which no access log shows: a flood of them is a line now and then.
+/// Counts refused connections, which no access log shows. A flood of them makes one line per
+/// interval.
 #[derive(Default)]
 struct Refused(Mutex<(u64, Option<Instant>)>);
 
 impl Refused {
-    const EVERY: Duration = Duration::from_secs(10);
+    const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-    /// One more; how many it are since this told a number last, if that is long enough ago.
+    /// Counts one more. Returns the number since the last line, if the next line is due.
     fn count(&self) -> Option<u64> {
         let mut state = self.0.lock();
-        let (count, told) = &mut *state;
+        let (count, logged) = &mut *state;
         *count += 1;
-        if told.is_some_and(|at| at.elapsed() < Refused::EVERY) {
+        if logged.is_some_and(|at| at.elapsed() < Refused::LOG_INTERVAL) {
             return None;
         }
-        *told = Some(Instant::now());
+        *logged = Some(Instant::now());
         Some(std::mem::take(count))
     }
 }
@@ -324,7 +327,7 @@ impl ServerHooks for Hooks {
 
     fn handle_refusal(&self, client: &ClientAddress, why: Refusal) -> Option<&[u8]> {
         log::debug!("{client}: refused: {why}");
-        // Whom the operator denies is no news; a limit that is reached is.
+        // A denied address is what the operator asked for. A limit that is reached needs attention.
         if why != Refusal::Denied
             && let Some(count) = self.refused.count()
         {
@@ -334,7 +337,7 @@ impl ServerHooks for Hooks {
     }
 }
 
-/// What a SIGHUP reads again. Everything is read before anything is changed.
+/// What a SIGHUP reads again. Everything is read before anything changes.
 struct Reload {
     options: ServerOptions,
     log: Arc<LogWriter>,

@@ -45,7 +45,8 @@ impl SelfSigned {
     pub(super) fn for_server(bind: &[Address]) -> Result<SelfSigned, Failure> {
         let folder = state_folder().ok_or_else(|| {
             Failure::usage(
-                "--tls-self-signed finds no place for its files: set HOME or XDG_STATE_HOME to an absolute path",
+                "--tls-self-signed finds no place for its files: set HOME or XDG_STATE_HOME to \
+                 an absolute path",
             )
         })?;
         SelfSigned::in_folder(&folder, names(bind), Timestamp::now()).map_err(|error| {
@@ -197,7 +198,8 @@ impl fmt::Display for Facts {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         writeln!(
             f,
-            "For development only, made by socketserver --tls-self-signed, which replaces it when it must."
+            "For development only, made by socketserver --tls-self-signed, which replaces it \
+             when it must."
         )?;
         writeln!(
             f,

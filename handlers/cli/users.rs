@@ -254,7 +254,8 @@ fn first_line(input: impl BufRead) -> Result<String, Failure> {
 fn ask(name: &str) -> Result<String, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(
-            "there is no terminal to ask for the password on; give it on standard input with --password-stdin",
+            "there is no terminal to ask for the password on; give it on standard input with \
+             --password-stdin",
         ));
     }
     let ask = |prompt: String| rpassword::prompt_password(prompt).map_err(Failure::run);

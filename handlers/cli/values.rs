@@ -107,7 +107,8 @@ pub struct TimeOut(pub Option<Duration>);
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let expected = || {
         format!(
-            "invalid size `{text}`: use a number of bytes, or a number with a unit such as KiB or MB"
+            "invalid size `{text}`: use a number of bytes, or a number with a unit such as KiB \
+             or MB"
         )
     };
     let end = text

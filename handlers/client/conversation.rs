@@ -72,6 +72,8 @@ struct Pipe {
     input_has_ended: bool,
     /// Bytes that were sent, and had no byte in return.
     unanswered: usize,
+    /// Whether the server has sent anything.
+    has_answered: bool,
     /// When something was sent or received last.
     since: Instant,
 }
@@ -91,6 +93,7 @@ impl Pipe {
             input_is_there,
             input_has_ended: false,
             unanswered: 0,
+            has_answered: false,
             since: Instant::now(),
         }
     }
@@ -105,6 +108,7 @@ impl Pipe {
                     return self.end();
                 }
                 print(&[&buffer[..count]])?;
+                self.has_answered = true;
                 self.unanswered = self.unanswered.saturating_sub(count);
                 self.since = Instant::now();
             }
@@ -119,7 +123,8 @@ impl Pipe {
 
     /// The server has closed the connection.
     fn end(&self) -> io::Result<()> {
-        if self.input_has_ended {
+        // A server that closes without a byte has refused: the key was wrong, for example.
+        if self.input_has_ended && (self.has_answered || self.unanswered == 0) {
             return Ok(());
         }
         Err(io::Error::new(

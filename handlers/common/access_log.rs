@@ -131,7 +131,8 @@ mod tests {
             date: b"Sun, 06 Nov 1994 08:49:37 GMT",
         };
         format_into(&mut line, &record);
-        let expected = "192.0.2.1 - ada\\x20\\x22l [06/Nov/1994:08:49:37 +0000] \"GET /\\x22\\x0A\\xE4 HTTP/1.1\" 404 17 \"-\" \"curl\\x5C8\"\n";
+        let expected = "192.0.2.1 - ada\\x20\\x22l [06/Nov/1994:08:49:37 +0000] \"GET \
+                        /\\x22\\x0A\\xE4 HTTP/1.1\" 404 17 \"-\" \"curl\\x5C8\"\n";
         assert_eq!(String::from_utf8(line).unwrap(), expected);
     }
 }

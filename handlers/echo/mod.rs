@@ -1,4 +1,4 @@
-//! `serve echo`: every byte comes back as it was sent (RFC 862), or in upper case.
+//! `serve echo`: returns every byte as it was sent (RFC 862), or in upper case.
 
 pub mod client;
 

@@ -10,7 +10,7 @@ use crate::common::command::Output;
 use crate::common::framing;
 use crate::service::refusal_line;
 
-/// How an answer tells its length.
+/// The framing of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Framing {
     /// 4-byte length, JSON with the sizes and the exit code, the bytes
@@ -18,9 +18,9 @@ pub enum Framing {
     Json,
     /// 4-byte length, the bytes
     Struct,
-    /// The length as decimal text; the bytes once the client has sent recv_ready
+    /// The length as decimal text; the bytes after the client has sent recv_ready
     Ack,
-    /// Only the bytes: where an answer ends, nobody can tell
+    /// Only the bytes, without a length
     Raw,
 }
 

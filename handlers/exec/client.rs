@@ -23,11 +23,11 @@ const SERVERS_LIMIT: Duration = Duration::from_secs(60);
 /// The options of `client exec`.
 #[derive(Debug, Args)]
 pub struct ExecClient {
-    /// How the server's answers tell their length; only json carries the command's exit code and
-    /// tells its errors apart
+    /// Framing of the server's answers; only json carries the exit code and separates standard
+    /// error
     #[arg(long, value_enum, default_value = "json")]
     framing: Framing,
-    /// How long the command may take [default: the 60s that servers let it, and --timeout]
+    /// Maximum time of the command [default: 60s, the default of servers, plus --timeout]
     #[arg(long, value_name = "TIME", value_parser = patience)]
     command_timeout: Option<Duration>,
     /// The command: several words are sent so that the server sees the same words, one is sent as

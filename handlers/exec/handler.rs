@@ -12,9 +12,9 @@ use crate::common::command::{self, Client, Limits, Task};
 use crate::common::framing::PREFIX;
 use crate::common::log_writer::AUDIT;
 
-/// Text without a line end is whole when nothing more has come for so long.
-const SILENCE: Duration = Duration::from_millis(100);
-/// What a command gets of the server's environment.
+/// Text without a line end is complete when nothing more has come for this time.
+const TEXT_TIMEOUT: Duration = Duration::from_millis(100);
+/// The variables of the server's environment that a command gets.
 const ENVIRONMENT: [&str; 3] = ["PATH", "LANG", "HOME"];
 
 /// Exit codes of commands that never ran, as shells have them.
@@ -110,7 +110,7 @@ impl ExecHandler {
             _ => now,
         };
         self.quiet = Some((length, since));
-        SILENCE.saturating_sub(now.saturating_duration_since(since))
+        TEXT_TIMEOUT.saturating_sub(now.saturating_duration_since(since))
     }
 
     /// Runs a command, writes it down in the audit, and answers.
@@ -135,7 +135,8 @@ impl ExecHandler {
             &request.client_address,
             request.identity.as_deref().unwrap_or("-"),
         );
-        log::info!(target: AUDIT, "{who}: key {key}: {text:?}: {outcome}, {:.3} s", begun.elapsed().as_secs_f64());
+        let seconds = begun.elapsed().as_secs_f64();
+        log::info!(target: AUDIT, "{who}: key {key}: {text:?}: {outcome}, {seconds:.3} s");
         match answer {
             Some(answer) => self.answer(request, answer),
             None => Err(Error::Disconnected(io::ErrorKind::ConnectionAborted.into())),

@@ -1,4 +1,4 @@
-//! `serve exec`: runs commands for clients that have proved who they are (contract §3.8).
+//! `serve exec`: runs commands for authenticated clients (contract §3.8).
 //!
 //! A client that goes takes its command along. An end of its stream within 50 ms of the command's
 //! start is taken for a half-close, after which the answer is still wanted; a later one, for its
@@ -27,10 +27,11 @@ use handler::{ExecHandler, Rules};
 /// The options of `serve exec`.
 #[derive(Debug, Args)]
 pub struct Exec {
-    /// How answers tell their length
+    /// Framing of the answers
     #[arg(long, value_enum, default_value = "json", env = "SOCKETSERVER_FRAMING")]
     framing: Framing,
-    /// Run only this command, written exactly so; may be repeated
+    /// The only command that may run, compared literally with the first word; may be repeated
+    /// [default: any]
     #[arg(
         long,
         value_name = "NAME",
@@ -38,16 +39,28 @@ pub struct Exec {
         value_delimiter = ','
     )]
     allow_command: Vec<String>,
-    /// Have the text run by /bin/sh instead of splitting it into words
+    /// Run the text with /bin/sh -c instead of splitting it into words
     #[arg(long, env = "SOCKETSERVER_SHELL", conflicts_with = "allow_command")]
     shell: bool,
-    /// A command that runs for longer is killed: exit code 124
-    #[arg(long, value_name = "TIME", default_value = "60s", env = "SOCKETSERVER_COMMAND_TIMEOUT", value_parser = patience)]
+    /// Maximum time of a command; then it is killed, exit code 124
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "60s",
+        env = "SOCKETSERVER_COMMAND_TIMEOUT",
+        value_parser = patience
+    )]
     command_timeout: Duration,
-    /// A command whose output is longer is killed
-    #[arg(long, value_name = "SIZE", default_value = "16MiB", env = "SOCKETSERVER_MAX_OUTPUT", value_parser = max_output)]
+    /// Maximum size of a command's output; then it is killed
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "16MiB",
+        env = "SOCKETSERVER_MAX_OUTPUT",
+        value_parser = max_output
+    )]
     max_output: usize,
-    /// Serve anyone who can connect: only on loopback and Unix sockets
+    /// Serve clients without a key; allowed only on loopback and Unix sockets
     #[arg(long, env = "SOCKETSERVER_NO_AUTH")]
     no_auth: bool,
 }
@@ -58,7 +71,7 @@ fn max_output(text: &str) -> Result<usize, String> {
     i32::try_from(bytes)
         .ok()
         .and_then(|bytes| usize::try_from(bytes).ok())
-        .ok_or_else(|| "it must be less than 2GiB".to_owned())
+        .ok_or_else(|| "the maximum is 2GiB - 1: use a smaller size".to_owned())
 }
 
 impl Service for Exec {
@@ -104,7 +117,8 @@ impl Exec {
             (false, true) => match context.exposed() {
                 None => Ok(()),
                 Some(address) => Err(Failure::usage(format!(
-                    "--no-auth would let anyone who reaches {address} run commands: bind to loopback or a Unix socket, or use --auth-key-file"
+                    "--no-auth would let anyone who reaches {address} run commands: bind to \
+                     loopback or a Unix socket, or use --auth-key-file"
                 ))),
             },
         }

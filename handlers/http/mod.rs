@@ -132,6 +132,9 @@ impl Service for Http {
             let accounts = access.as_ref().map(|access| access.accounts());
             let uploads =
                 Arc::new(Uploads::new(site, &self.dir, &self.upload, accounts).map_err(fail)?);
+            if !context.forks {
+                uploads.expire_in_background();
+            }
             let to_end = Arc::clone(&uploads);
             context.at_end.add(move || to_end.end());
             uploads

@@ -1,4 +1,4 @@
-//! `serve ping`: every datagram comes back in upper case, through a network as bad as you like.
+//! `serve ping`: every datagram comes back in upper case, over a simulated lossy network.
 //!
 //! The way of a datagram: [`network`] decides its fate, `handler` answers, `delay` sends what is to
 //! arrive later.
@@ -25,33 +25,73 @@ use network::Conditions;
 /// The options of `serve ping`.
 #[derive(Debug, Args)]
 pub struct Ping {
-    /// Lose the 1st, N+1st, 2N+1st ... datagram
-    #[arg(long, value_name = "N", env = "SOCKETSERVER_DROP_EVERY", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Period of lost datagrams: the 1st, N+1st, 2N+1st ... get no answer
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SOCKETSERVER_DROP_EVERY",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     drop_every: Option<u64>,
-    /// Lose so many of 100 datagrams, half of them on the way in, half on the way back
-    #[arg(long, value_name = "PERCENT", default_value = "0", env = "SOCKETSERVER_LOSS", value_parser = percent)]
+    /// Packet loss in percent, half of it in each direction
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value = "0",
+        env = "SOCKETSERVER_LOSS",
+        value_parser = percent
+    )]
     loss: f64,
-    /// Let replies take so long
-    #[arg(long, value_name = "TIME", default_value = "0", env = "SOCKETSERVER_DELAY", value_parser = duration)]
+    /// Delay of each reply
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0",
+        env = "SOCKETSERVER_DELAY",
+        value_parser = duration
+    )]
     delay: Duration,
-    /// Let replies take up to so much longer or shorter
-    #[arg(long, value_name = "TIME", default_value = "0", env = "SOCKETSERVER_JITTER", value_parser = duration)]
+    /// Maximum random deviation from the delay, in both directions
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0",
+        env = "SOCKETSERVER_JITTER",
+        value_parser = duration
+    )]
     jitter: Duration,
-    /// Send so many of 100 replies twice
-    #[arg(long, value_name = "PERCENT", default_value = "0", env = "SOCKETSERVER_DUPLICATE", value_parser = percent)]
+    /// Replies that are sent twice, in percent
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value = "0",
+        env = "SOCKETSERVER_DUPLICATE",
+        value_parser = percent
+    )]
     duplicate: f64,
-    /// Let so many of 100 replies be overtaken by the next
-    #[arg(long, value_name = "PERCENT", default_value = "0", env = "SOCKETSERVER_REORDER", value_parser = percent)]
+    /// Replies that arrive after the next one, in percent
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value = "0",
+        env = "SOCKETSERVER_REORDER",
+        value_parser = percent
+    )]
     reorder: f64,
-    /// Repeat the network of this number: the same seed brings the same fates [default: another
-    /// each time]
+    /// Seed of the simulated network: the same seed loses and delays the same datagrams [default:
+    /// a random one]
     #[arg(long, value_name = "S", env = "SOCKETSERVER_SEED")]
     seed: Option<u64>,
-    /// End when the Nth datagram arrives, which stays unanswered
-    #[arg(long, value_name = "N", env = "SOCKETSERVER_MAX_REQUESTS", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Number of the datagram at which the server ends; it gets no answer
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SOCKETSERVER_MAX_REQUESTS",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     max_requests: Option<u64>,
-    /// Count the requests of `client ping --split`, which learns from it which way its datagrams
-    /// get lost
+    /// Count the requests of `client ping --split`, so that it can tell lost requests from lost
+    /// replies
     #[arg(long, env = "SOCKETSERVER_SPLIT")]
     split: bool,
 }
@@ -74,7 +114,8 @@ impl Service for Ping {
         };
         if context.forks && (self.split || !conditions.are_perfect()) {
             return Err(Failure::usage(
-                "ping counts its datagrams, which processes of their own can't: leave out --model processes",
+                "ping counts its datagrams, and processes do not share the count: use another \
+                 --model",
             ));
         }
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
@@ -91,12 +132,12 @@ impl Service for Ping {
     }
 }
 
-/// `20` or `20%`, as a part of 1.
+/// `20` or `20%`, as a fraction of 1.
 fn percent(text: &str) -> Result<f64, String> {
     match text.strip_suffix('%').unwrap_or(text).parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
         _ => Err(format!(
-            "`{text}` is no percentage: expected a number from 0 to 100"
+            "invalid percentage `{text}`: use a number from 0 to 100"
         )),
     }
 }

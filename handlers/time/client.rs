@@ -23,17 +23,16 @@ const LONGEST_TEXT: usize = 4096;
 /// The options of `client time`.
 #[derive(Debug, Args)]
 pub struct TimeClient {
-    /// Ask with a datagram
+    /// Use UDP
     #[arg(long)]
     udp: bool,
-    /// Ask by SNTP (implies --udp)
+    /// Use SNTP (implies --udp)
     #[arg(long)]
     sntp: bool,
-    /// Print by how many seconds the server's clock is ahead of this one, and how long the answer
-    /// was under way
+    /// Print the estimated offset of the server's clock from this one, and the delay, in seconds
     #[arg(long)]
     offset: bool,
-    /// The server's text is in UTC; print UTC
+    /// Read the server's text as UTC, and print UTC
     #[arg(long)]
     utc: bool,
 }

@@ -1,10 +1,10 @@
-//! `serve time`: tells the time to whoever connects, and closes; or answers datagrams, as text or
-//! by SNTP.
+//! `serve time`: sends the time to each client and closes, or answers datagrams, as text or by
+//! SNTP.
 //!
 //! Over UDP the sender of a datagram may be forged: what answers can be made to send its answers to
-//! somebody else. An SNTP reply is never longer than its request. A text is, if the datagram was
-//! empty: 26 bytes in place of none, or 1.9 times as much with the headers. Whoever minds that on
-//! an open network serves `--sntp`, or text over TCP.
+//! somebody else. An SNTP reply is never longer than its request. A text can be longer: 26 bytes for
+//! an empty datagram, 1.9 times as much with the headers. On an open network, serve `--sntp`, or
+//! text over TCP.
 
 pub mod client;
 pub mod format;
@@ -28,17 +28,17 @@ use format::{Format, Style};
 /// The options of `serve time`.
 #[derive(Debug, Args)]
 pub struct Time {
-    /// How the time is written: rfc3339, rfc867 (a line of text), rfc868 (4 bytes), or a strftime
+    /// Format of the time: rfc3339, rfc867 (a line of text), rfc868 (4 bytes), or a strftime
     /// pattern [default: 2023-04-19 17:04:30.293444]
     #[arg(long, env = "SOCKETSERVER_FORMAT", verbatim_doc_comment)]
     format: Option<Style>,
-    /// Tell UTC instead of the local time
+    /// Send UTC instead of the local time
     #[arg(long, env = "SOCKETSERVER_UTC")]
     utc: bool,
     /// Answer datagrams instead of connections
     #[arg(long, env = "SOCKETSERVER_UDP")]
     udp: bool,
-    /// Answer the clients of SNTP (implies --udp)
+    /// Answer SNTP clients (implies --udp)
     #[arg(long, env = "SOCKETSERVER_SNTP")]
     sntp: bool,
 }

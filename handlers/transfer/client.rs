@@ -20,10 +20,10 @@ const SEGMENT: usize = 128 * 1024;
 /// The options of `client transfer`.
 #[derive(Debug, Args)]
 pub struct TransferClient {
-    /// The folder to save the file in
+    /// Folder for the file
     #[arg(short, long = "output", value_name = "DIR", default_value = ".")]
     output: PathBuf,
-    /// Replace a file that has the same name
+    /// Replace an existing file of the same name
     #[arg(long)]
     force: bool,
 }

@@ -1,4 +1,4 @@
-//! `serve transfer`: one file, as JSON, to whoever connects.
+//! `serve transfer`: sends one file as JSON to every client.
 //!
 //! Both directions are pure functions on bytes, in constant memory: [`encode`] writes the object,
 //! [`decode`] parses it.
@@ -27,7 +27,7 @@ use crate::service::{Context, Failure, Served, Service};
 /// The options of `serve transfer`.
 #[derive(Debug, Args)]
 pub struct Transfer {
-    /// The file to send, opened anew for each client
+    /// File to send; opened again for each client
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }

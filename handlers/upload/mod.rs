@@ -1,4 +1,4 @@
-//! `serve upload`: takes files, whole and verified.
+//! `serve upload`: receives files, complete and verified.
 //!
 //! The client sends a frame with a [`header`] in JSON, then the file's bytes; the server answers in
 //! a frame. The [`handler`](UploadHandler) brings both together with the shared
@@ -27,10 +27,10 @@ pub use handler::UploadHandler;
 /// The options of `serve upload`.
 #[derive(Debug, Args)]
 pub struct Upload {
-    /// The folder to store into, made if it is missing
+    /// Folder for the files; created if it does not exist
     #[arg(value_name = "DIR", default_value = "uploads")]
     dir: PathBuf,
-    /// What happens to a file whose name is taken
+    /// What to do with a file whose name already exists
     #[arg(
         long,
         value_enum,
@@ -39,19 +39,25 @@ pub struct Upload {
         env = "SOCKETSERVER_ON_DUPLICATE"
     )]
     on_duplicate: OnDuplicate,
-    /// The largest file that is taken
+    /// Maximum size of a file [default: no limit]
     #[arg(long, value_name = "SIZE", env = "SOCKETSERVER_MAX_SIZE", value_parser = size)]
     max_size: Option<u64>,
-    /// What the folder may hold in all
+    /// Maximum size of all files in the folder [default: no limit]
     #[arg(long, value_name = "SIZE", env = "SOCKETSERVER_QUOTA", value_parser = size)]
     quota: Option<u64>,
-    /// Keep the folders in a file's name, below DIR
+    /// Keep the folders of a file's name, below DIR
     #[arg(long, env = "SOCKETSERVER_KEEP_PATHS")]
     keep_paths: bool,
-    /// How long an upload that was cut can be resumed
-    #[arg(long, value_name = "TIME", default_value = "24h", env = "SOCKETSERVER_PARTIAL_EXPIRY", value_parser = time_limit)]
+    /// Time for which an interrupted upload can be resumed; then it is removed
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "24h",
+        env = "SOCKETSERVER_PARTIAL_EXPIRY",
+        value_parser = time_limit
+    )]
     partial_expiry: Duration,
-    /// Answer before a file is on the disk: faster, but a power cut may lose it
+    /// Answer before a file is on the disk: faster, but a power failure may lose it
     #[arg(long, env = "SOCKETSERVER_NO_FSYNC")]
     no_fsync: bool,
 }

@@ -286,3 +286,29 @@ fn files_are_found_again_when_descriptors_are_short() {
     assert_eq!(status(), "200");
     assert_eq!(status(), "200");
 }
+
+#[test]
+fn after_a_signal_the_port_refuses_at_once_though_a_request_is_in_flight() {
+    let dir = TestDir::new("refuses");
+    for model in ["pool", "threads", "processes"] {
+        let server = TestServer::start(&["http", dir.as_str(), "--model", model]);
+        let mut slow = server.connect();
+        slow.write_all(HALF_A_HEAD).unwrap();
+        // Another request after it has been answered: the first bytes have been seen by then.
+        server.exchange(b"GET / HTTP/1.0\r\n\r\n");
+        server.signal("TERM");
+        server.wait_for_log("waiting for");
+        let begun = std::time::Instant::now();
+        while std::net::TcpStream::connect(server.address()).is_ok() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(2),
+                "{model}: the port is open"
+            );
+        }
+        slow.write_all(b"st: x\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        slow.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 "), "{model}: {answer}");
+    }
+}

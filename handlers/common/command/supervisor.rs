@@ -10,8 +10,8 @@
 //! socket pair. When the server's end closes (the server was killed, was forced to exit, or gave
 //! the command up), it kills its own process group, and itself with it. Of the other ways:
 //!
-//! - `PR_SET_PDEATHSIG` reaches only the direct child, not what that starts; and it is sent when the
-//!   *thread* that started the child ends, which a pool's thread does while it shrinks.
+//! - `PR_SET_PDEATHSIG` reaches only the direct child, not what the child starts. It is also sent
+//!   when the *thread* that started the child ends, as threads of a shrinking pool do.
 //! - A signal handler in the server cannot run when the server gets SIGKILL.
 //! - One guardian for all commands would have to be told of each group: a server that is killed
 //!   between the start and the message leaves the command behind. Here the command's parent exists

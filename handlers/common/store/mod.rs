@@ -56,8 +56,8 @@ use space::Space;
 /// The folder of the uploads that aren't whole, below the store's own.
 pub const PARTIALS: &str = ".socketserver-partial";
 
-/// How often a store without a thread of its own looks for partial uploads that are too old: at most
-/// so often, when an upload begins.
+/// A store without a thread looks for expired partial uploads when an upload begins, at most once
+/// in this time.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
 /// What happens when the name is taken.

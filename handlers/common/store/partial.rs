@@ -70,7 +70,8 @@ impl Partial {
         let usable = resume && fits && !expired;
         let there = if usable { left_over } else { 0 };
         if left_over > there {
-            file.set_len(there)?; // for nothing it would cost: ext4 writes a file that was cut out when it is closed
+            // Only if needed: ext4 writes a truncated file to the disk when it is closed.
+            file.set_len(there)?;
         }
         let room = store
             .0

@@ -99,6 +99,11 @@ struct Shared {
 }
 
 impl Uploads {
+    /// From now on partial uploads are removed when they expire, by a thread of the store.
+    pub(crate) fn expire_in_background(&self) {
+        self.0.store.expire_in_background();
+    }
+
     /// Takes files into the folder of a site, at this path. What users store counts for their
     /// quotas in the accounts.
     pub(crate) fn new(

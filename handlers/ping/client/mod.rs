@@ -26,8 +26,8 @@ use report::{Format, Report};
 use signals::Signals;
 
 const EXAMPLES: &str = "\
-  Ctrl-C      ends with the summary; what is in flight then isn't counted as lost
-  Ctrl-\\      prints the summary so far, and goes on
+  Ctrl-C      prints the summary and ends; requests in flight are not counted as lost
+  Ctrl-\\      prints the summary so far and continues
 
 Exit code: 0 with at least one reply, 1 with none.";
 
@@ -35,23 +35,35 @@ Exit code: 0 with at least one reply, 1 with none.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PingClient {
-    /// Further servers, measured at the same time
+    /// More servers, measured at the same time
     #[arg(value_name = "MORE")]
     more: Vec<Address>,
-    /// End after so many requests to each server [default: at Ctrl-C]
+    /// Number of requests to each server [default: until Ctrl-C]
     #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Time from one request to the next
+    /// Time between two requests
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Duration,
-    /// How long a reply is waited for
-    #[arg(short = 'W', long = "wait", value_name = "TIME", default_value = "1s", value_parser = interval)]
+    /// Maximum time to wait for a reply
+    #[arg(
+        short = 'W',
+        long = "wait",
+        value_name = "TIME",
+        default_value = "1s",
+        value_parser = interval
+    )]
     wait: Duration,
-    /// End after this time, whatever was sent
+    /// Maximum time of the whole run [default: no limit]
     #[arg(short = 'w', long, value_name = "TIME", value_parser = interval)]
     deadline: Option<Duration>,
-    /// Pad the requests to so many bytes
-    #[arg(short, long, value_name = "BYTES", default_value = "0", value_parser = clap::value_parser!(u32).range(..=MAX_DATAGRAM as i64))]
+    /// Minimum size of a request in bytes; shorter ones are padded
+    #[arg(
+        short,
+        long,
+        value_name = "BYTES",
+        default_value = "0",
+        value_parser = clap::value_parser!(u32).range(..=MAX_DATAGRAM as i64)
+    )]
     size: u32,
     /// Send the next request as soon as the last is answered, and at least 100 a second
     #[arg(long, conflicts_with = "interval")]
@@ -59,13 +71,14 @@ pub struct PingClient {
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
-    /// Draw the round trips instead of a line each; off a terminal the graph comes once, at the end
+    /// Draw a graph of the round trips instead of a line for each; without a terminal, once at the
+    /// end
     #[arg(long, conflicts_with = "json")]
     plot: bool,
     /// Print only the summary
     #[arg(short, long)]
     quiet: bool,
-    /// Tell lost requests from lost replies, by the counts of `serve ping --split`
+    /// Report request loss and reply loss separately, from the counts of `serve ping --split`
     #[arg(long)]
     split: bool,
 }

@@ -190,7 +190,8 @@ fn text_summary(source: &Source, statistics: &Statistics, split: bool) -> String
     } = *statistics;
     let mut text = format!(
         "--- {} ping statistics ---\n\
-         {sent} sent, {received} received, {}% lost, {duplicates} duplicates, {reordered} out of order",
+         {sent} sent, {received} received, {}% lost, {duplicates} duplicates, \
+         {reordered} out of order",
         source.target,
         tenths(statistics.loss_percent())
     );
@@ -201,13 +202,23 @@ fn text_summary(source: &Source, statistics: &Statistics, split: bool) -> String
     }
     if split {
         text += &match statistics.directions() {
-            Some(Directions { requests, replies, unknown: 0 }) => {
+            Some(Directions {
+                requests,
+                replies,
+                unknown: 0,
+            }) => {
                 format!("\nrequest loss {requests}, reply loss {replies}")
             }
-            Some(Directions { requests, replies, unknown }) => {
+            Some(Directions {
+                requests,
+                replies,
+                unknown,
+            }) => {
                 format!("\nrequest loss {requests}, reply loss {replies}, unknown {unknown}")
             }
-            None => "\nrequest loss and reply loss unknown: no reply came with a count (serve ping --split)".to_owned(),
+            None => "\nrequest loss and reply loss unknown: no reply came with a count \
+                     (serve ping --split)"
+                .to_owned(),
         };
     }
     if let Some(Figures {
@@ -222,8 +233,8 @@ fn text_summary(source: &Source, statistics: &Statistics, split: bool) -> String
     }) = statistics.round_trips.figures()
     {
         text += &format!(
-            "\nrtt min/avg/max/mdev = {min:.3}/{avg:.3}/{max:.3}/{mdev:.3} ms, p50/p90/p99 = {p50:.3}/{p90:.3}/{p99:.3} ms, \
-             jitter {jitter:.3} ms"
+            "\nrtt min/avg/max/mdev = {min:.3}/{avg:.3}/{max:.3}/{mdev:.3} ms, \
+             p50/p90/p99 = {p50:.3}/{p90:.3}/{p99:.3} ms, jitter {jitter:.3} ms"
         );
     }
     text
@@ -239,8 +250,8 @@ fn json_summary(statistics: &Statistics, split: bool) -> String {
         ..
     } = *statistics;
     let mut text = format!(
-        "{{\"sent\": {sent}, \"received\": {received}, \"loss_percent\": {}, \"duplicates\": {duplicates}, \
-         \"reordered\": {reordered}",
+        "{{\"sent\": {sent}, \"received\": {received}, \"loss_percent\": {}, \
+         \"duplicates\": {duplicates}, \"reordered\": {reordered}",
         tenths(statistics.loss_percent())
     );
     let figures = statistics.round_trips.figures();

@@ -21,25 +21,30 @@ use send::{Broken, Sender};
 /// The options of `client upload`.
 #[derive(Debug, Args)]
 pub struct UploadClient {
-    /// The files and folders to send
+    /// Files and folders to send
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// Go on where an earlier upload of the same file was cut
+    /// Continue an interrupted upload of the same file
     #[arg(long)]
     resume: bool,
-    /// Send a file's name with the folders that PATH names
+    /// Keep the folders of PATH in the file names
     #[arg(long)]
     keep_paths: bool,
-    /// Connections that send at the same time
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Number of connections that send at the same time, 1 to 64
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=64)
+    )]
     jobs: u16,
-    /// Have the files verified by MD5
+    /// Verify the files with MD5
     #[arg(long)]
     md5: bool,
-    /// Have the files verified by SHA-256: the default
+    /// Verify the files with SHA-256; this is the default
     #[arg(long)]
     sha256: bool,
-    /// Send without reading a file first, to be verified by its length alone
+    /// Verify only the length, so that each file is read once
     #[arg(long, conflicts_with_all = ["md5", "sha256"])]
     no_digest: bool,
 }

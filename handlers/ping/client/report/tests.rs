@@ -114,7 +114,8 @@ fn a_summary_has_all_that_the_contract_asks_for() {
     let statistics = statistics(4, &[reply, What::TimedOut, reply]);
     let expected = "--- localhost:12000 ping statistics ---\n\
         4 sent, 2 received, 33.3% lost, 0 duplicates, 0 out of order, 1 in flight\n\
-        rtt min/avg/max/mdev = 2.000/2.000/2.000/0.000 ms, p50/p90/p99 = 2.000/2.000/2.000 ms, jitter 0.000 ms\n";
+        rtt min/avg/max/mdev = 2.000/2.000/2.000/0.000 ms, \
+        p50/p90/p99 = 2.000/2.000/2.000 ms, jitter 0.000 ms\n";
     let text = written(Format::Text, false, true, |report| {
         report.summary(&source(), &statistics, false)
     })
@@ -126,8 +127,10 @@ fn a_summary_has_all_that_the_contract_asks_for() {
     .0;
     assert_eq!(
         json,
-        "{\"sent\": 4, \"received\": 2, \"loss_percent\": 33.3, \"duplicates\": 0, \"reordered\": 0, \"rtt_min_ms\": 2.000, \
-         \"rtt_avg_ms\": 2.000, \"rtt_max_ms\": 2.000, \"rtt_mdev_ms\": 0.000, \"rtt_p50_ms\": 2.000, \"rtt_p90_ms\": 2.000, \
+        "{\"sent\": 4, \"received\": 2, \"loss_percent\": 33.3, \"duplicates\": 0, \
+         \"reordered\": 0, \"rtt_min_ms\": 2.000, \
+         \"rtt_avg_ms\": 2.000, \"rtt_max_ms\": 2.000, \"rtt_mdev_ms\": 0.000, \
+         \"rtt_p50_ms\": 2.000, \"rtt_p90_ms\": 2.000, \
          \"rtt_p99_ms\": 2.000}\n"
     );
 }
