@@ -62,6 +62,8 @@ pub(super) fn wait(
     until: Option<Instant>,
 ) -> io::Result<PeerWait> {
     loop {
+        // Before the looks at the phase: a shutdown after them makes this readable.
+        let other = server.wake_fd();
         // What has arrived is read first: only a wait for what has not is interrupted.
         let interrupted = what == WaitFor::Message && server.is_draining();
         let abort_at = server.abort_at();
@@ -77,7 +79,6 @@ pub(super) fn wait(
             WaitFor::Message | WaitFor::Bytes => Readiness::Readable,
             WaitFor::Room => Readiness::Writable,
         };
-        let other = server.wake_fd();
         match transport.wait_attentively(readiness, timeout, other)? {
             WaitOutcome::Ready => return Ok(PeerWait::Ready),
             WaitOutcome::ByOther => server.handle_wake(),

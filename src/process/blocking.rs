@@ -84,6 +84,8 @@ impl Connection<'_> {
         let (idle, core) = (session.is_idle(), session.core());
         self.registry.set_idle(self.key, session, idle);
         let ready = loop {
+            // Before the looks at the phase: a shutdown after them makes this readable.
+            let wake_fd = core.wake_fd();
             if idle && !core.is_serving() {
                 // The shutdown may have looked before this was noted.
                 Session::abort(session.transport());
@@ -97,7 +99,7 @@ impl Connection<'_> {
             let left = until.into_iter().chain(grace).min();
             let left = left.map(|at| at.saturating_duration_since(now));
             let transport = session.transport();
-            match transport.wait_attentively(session.awaits(writing), left, core.wake_fd()) {
+            match transport.wait_attentively(session.awaits(writing), left, wake_fd) {
                 Ok(WaitOutcome::ByOther) => Interrupt::handle_wake(&**core),
                 Ok(WaitOutcome::Ready) => break true,
                 Ok(WaitOutcome::TimedOut) => {
