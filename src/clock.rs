@@ -53,8 +53,8 @@ pub(crate) fn deadline(now: Instant, after: Option<Duration>) -> Option<Instant>
     after.and_then(|after| now.checked_add(after))
 }
 
-/// A clock that stands still until [`advance`](ManualClock::advance) moves it: time-outs are tested
-/// without waiting.
+/// A clock that changes only when [`advance`](ManualClock::advance) is called, so that time-outs are
+/// tested without waiting.
 ///
 /// ```
 /// use std::time::Duration;
@@ -98,7 +98,7 @@ impl fmt::Debug for ManualTime {
 }
 
 impl ManualClock {
-    /// A clock that starts at the system's present moment and stands still.
+    /// A clock that starts at the system's present moment.
     pub fn new() -> ManualClock {
         ManualClock::default()
     }
@@ -109,12 +109,31 @@ impl ManualClock {
         Clock(ClockSource::ManualTime(Arc::clone(&self.0)))
     }
 
-    /// Moves the time on, and wakes the servers that wait for a deadline.
+    /// Advances the time, and wakes the servers that wait for a deadline.
     pub fn advance(&self, by: Duration) {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        self.0.passed_nanos.fetch_add(nanos, Ordering::AcqRel);
+        let later = |passed: u64| Some(passed.saturating_add(nanos));
+        let _ = self
+            .0
+            .passed_nanos
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
         for wake in self.0.sleepers.lock().iter() {
             wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_never_goes_back_however_far_it_is_advanced() {
+        let hand = ManualClock::new();
+        hand.advance(Duration::MAX);
+        let far = hand.clock().now();
+        hand.advance(Duration::MAX);
+        assert_eq!(hand.clock().now(), far);
+        assert_eq!(deadline(far, Some(Duration::MAX)), None);
     }
 }

@@ -57,8 +57,8 @@ pub struct Limits {
     /// Bytes of one message that a handler may leave unread in the buffer while it waits for the
     /// rest. Defaults to 64 KiB.
     pub max_message: usize,
-    /// Bytes of a datagram; what is longer is truncated (Python's `max_packet_size`). Defaults to
-    /// 8,192.
+    /// Bytes of a datagram, from 1 to 1 MiB; a value outside of this range means the nearest one in
+    /// it. A longer datagram is truncated (Python's `max_packet_size`). Defaults to 8,192.
     pub max_packet_size: usize,
 }
 

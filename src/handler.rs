@@ -1,11 +1,12 @@
 //! The traits that a service implements.
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::address::ClientAddress;
 use crate::buffer::BUFFER_SIZE;
-use crate::error::{Result, Timeout};
+use crate::error::{Error, Result, Timeout, panic_message};
 use crate::request::{DatagramRequest, StreamRequest};
 
 /// What happens to a connection when `handle` returns.
@@ -215,27 +216,30 @@ impl StreamRequestHandler for Box<dyn StreamRequestHandler> {
 }
 
 /// Serves one datagram (Python's `DatagramRequestHandler`).
+///
+/// Errors and panics reach [`handle_error`](crate::ServerHooks::handle_error). They end neither the
+/// thread nor the server.
 pub trait DatagramRequestHandler: Send + 'static {
     /// Called before `handle`. Defaults to nothing.
     ///
     /// # Errors
-    /// An error drops the datagram.
+    /// An error drops the datagram: neither `handle` nor `finish` is called, and nothing is sent.
     fn setup(&mut self, request: &mut DatagramRequest) -> Result<()> {
         let _ = request;
         Ok(())
     }
 
-    /// Serves [`packet`](DatagramRequest::packet); what it leaves in `wfile` is sent back as one
-    /// datagram.
+    /// Serves [`packet`](DatagramRequest::packet), which [`rfile`](DatagramRequest::rfile) reads.
     ///
     /// # Errors
-    /// An error reaches [`handle_error`](crate::ServerHooks::handle_error).
+    /// After an error or a panic `finish` is called, and `wfile` sent, all the same.
     fn handle(&mut self, request: &mut DatagramRequest) -> Result<()>;
 
-    /// Called after `handle`, whatever its result. Defaults to nothing.
+    /// Called after `handle`, whatever its result. Then [`wfile`](DatagramRequest::wfile) is sent
+    /// back as one datagram. Defaults to nothing.
     ///
     /// # Errors
-    /// As for `handle`.
+    /// After an error nothing is sent.
     fn finish(&mut self, request: &mut DatagramRequest) -> Result<()> {
         let _ = request;
         Ok(())
@@ -262,6 +266,44 @@ where
     fn handle(&mut self, request: &mut DatagramRequest) -> Result<()> {
         self(request)
     }
+}
+
+/// Serves one datagram by a handler of its own, in Python's order, and sends its `wfile`. Never
+/// panics. Returns the first error and every panic.
+pub(crate) fn serve_datagram<H: DatagramRequestHandler>(
+    class: &impl RequestHandlerClass<H>,
+    request: &mut DatagramRequest,
+) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let made = attempt(&mut errors, || {
+        Ok(class.instantiate(&request.client_address))
+    });
+    let Some(mut handler) = made else {
+        return errors;
+    };
+    if attempt(&mut errors, || handler.setup(request)).is_some() {
+        attempt(&mut errors, || handler.handle(request));
+        attempt(&mut errors, || {
+            handler.finish(request)?;
+            request.send_wfile()
+        });
+    }
+    attempt(&mut errors, || {
+        drop(handler);
+        Ok(())
+    });
+    errors
+}
+
+/// One step of serving a datagram. `None` if it failed or panicked.
+fn attempt<T>(errors: &mut Vec<Error>, step: impl FnOnce() -> Result<T>) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(Ok(value)) => return Some(value),
+        Ok(Err(error)) if errors.is_empty() => errors.push(error),
+        Ok(Err(_)) => {} // most likely a consequence of the first
+        Err(panic) => errors.push(Error::Panicked(panic_message(&*panic))),
+    }
+    None
 }
 
 /// Makes the handler of each connection or datagram (Python passes a class). Closures implement it:

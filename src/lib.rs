@@ -90,6 +90,7 @@
 //! | `timeout` (of the handler) | [`StreamRequestHandler::timeout`] | on top of the server's deadlines by phase, which Python has not |
 //! | `disable_nagle_algorithm` | [`StreamRequestHandler::disable_nagle_algorithm`] | true instead of false, as answers are gathered |
 //! | `packet`, `self.request[0]` | [`DatagramRequest::packet`] | |
+//! | `rfile` (of a datagram) | [`DatagramRequest::rfile`] | |
 //! | `self.request[1]`, `socket` | [`DatagramRequest::reply`], [`DatagramRequest::replier`] | answers from the right address |
 //! | `wfile` (of a datagram) | [`DatagramRequest::wfile`] | an empty one sends nothing |
 
@@ -135,7 +136,7 @@ pub use inherited::{close_inherited_on_exec, inherited_descriptor};
 pub use process::{
     Accepting, ForkingMixIn, ProcessRequest, Request, Synchronous, ThreadPerRequest, ThreadingMixIn,
 };
-pub use request::{DatagramRequest, Replier, StreamRequest};
+pub use request::{DatagramRequest, PacketReader, PendingReply, Replier, StreamRequest};
 pub use server::{Builder, Server, TcpServer, UdpServer, UnixDatagramServer, UnixStreamServer};
 pub use signals::{reload_on_hangup, reset_inherited_signals, shutdown_on_ctrl_c};
 pub use stats::{Histogram, StatsSnapshot};

@@ -23,6 +23,13 @@ pub(crate) struct Pace {
     stall: Option<Duration>,
     /// Bytes per second; 0 is off.
     min_rate: u64,
+    /// In a box, as most connections are idle: for them it does not exist.
+    wait: Option<Box<PaceWait>>,
+}
+
+/// A message for which the peer was waited.
+#[derive(Debug, Default)]
+struct PaceWait {
     /// Since when nothing has moved.
     stalled_since: Option<Instant>,
     /// Start of the wait that is not yet added to `waited`.
@@ -49,11 +56,7 @@ impl Pace {
         Pace {
             stall,
             min_rate,
-            stalled_since: None,
-            blocked_since: None,
-            check_due: None,
-            waited: Duration::ZERO,
-            bytes: 0,
+            wait: None,
         }
     }
 
@@ -63,51 +66,58 @@ impl Pace {
 
     /// The message is over.
     pub(crate) fn reset(&mut self) {
-        if self.is_blocked() || self.stalled_since.is_some() {
-            *self = Pace::new(self.stall, self.min_rate);
-        }
+        self.wait = None;
     }
 
-    /// Whether the current window contains time in which the peer was waited for.
+    /// Whether the peer was waited for since the message began.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.blocked_since.is_some() || !self.waited.is_zero()
+        self.wait.is_some()
     }
 
     /// The server begins to wait, or goes on waiting. Returns when [`check`](Pace::check) is due.
     pub(crate) fn block(&mut self, now: Instant) -> Option<Instant> {
-        let stalled = *self.stalled_since.get_or_insert(now);
-        let blocked = *self.blocked_since.get_or_insert(now);
+        let wait = self.wait.get_or_insert_default();
+        let stalled = *wait.stalled_since.get_or_insert(now);
+        let blocked = *wait.blocked_since.get_or_insert(now);
         let stall = deadline(stalled, self.stall);
-        let left = Timeouts::RATE_WINDOW.saturating_sub(self.waited);
+        let left = Timeouts::RATE_WINDOW.saturating_sub(wait.waited);
         let window = (self.min_rate > 0).then(|| blocked + left);
-        self.check_due = stall.into_iter().chain(window).min();
-        self.check_due
+        wait.check_due = stall.into_iter().chain(window).min();
+        wait.check_due
     }
 
     /// `count` bytes moved.
     pub(crate) fn moved(&mut self, count: usize, now: Instant) -> Result<(), PaceViolation> {
-        let overslept = self.overslept(now);
-        self.bytes = self.bytes.saturating_add(count as u64);
-        self.stalled_since = None;
-        self.end_wait(now);
+        let Some(wait) = &mut self.wait else {
+            return Ok(());
+        };
+        let overslept = wait.overslept(now);
+        wait.bytes = wait.bytes.saturating_add(count as u64);
+        wait.stalled_since = None;
+        wait.end(now);
         if overslept {
-            self.begin_window();
+            wait.begin_window();
         }
-        self.judge_window()
+        wait.judge_window(self.min_rate)
     }
 
     /// The moment that [`block`](Pace::block) returned has come, and the socket was not ready.
     pub(crate) fn check(&mut self, now: Instant) -> Result<(), PaceViolation> {
-        let stalled = self.stalled_since.and_then(|at| deadline(at, self.stall));
+        let Some(wait) = &mut self.wait else {
+            return Ok(());
+        };
+        let stalled = wait.stalled_since.and_then(|at| deadline(at, self.stall));
         if stalled.is_some_and(|at| at <= now) {
             return Err(PaceViolation::Stalled);
         }
-        self.end_wait(now);
-        let verdict = self.judge_window();
-        self.blocked_since = Some(now); // the wait goes on
+        wait.end(now);
+        let verdict = wait.judge_window(self.min_rate);
+        wait.blocked_since = Some(now); // the wait goes on
         verdict
     }
+}
 
+impl PaceWait {
     fn overslept(&self, now: Instant) -> bool {
         self.blocked_since.is_some()
             && self
@@ -115,7 +125,7 @@ impl Pace {
                 .is_some_and(|due| now.saturating_duration_since(due) > MAX_OVERSLEEP)
     }
 
-    fn end_wait(&mut self, now: Instant) {
+    fn end(&mut self, now: Instant) {
         if let Some(since) = self.blocked_since.take() {
             self.waited += now.saturating_duration_since(since);
         }
@@ -127,11 +137,11 @@ impl Pace {
     }
 
     /// Judges the window if it is complete, and begins the next one.
-    fn judge_window(&mut self) -> Result<(), PaceViolation> {
-        if self.min_rate == 0 || self.waited < Timeouts::RATE_WINDOW {
+    fn judge_window(&mut self, min_rate: u64) -> Result<(), PaceViolation> {
+        if min_rate == 0 || self.waited < Timeouts::RATE_WINDOW {
             return Ok(());
         }
-        let required = self.min_rate as f64 * self.waited.as_secs_f64();
+        let required = min_rate as f64 * self.waited.as_secs_f64();
         let moved = self.bytes as f64;
         self.begin_window();
         if moved > 0.0 && moved < required {

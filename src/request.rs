@@ -1,16 +1,17 @@
 //! What a handler is given.
 
 use std::fmt;
+use std::io::{self, BufRead, Read};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::address::{ClientAddress, ServerAddress};
 use crate::bind::Datagram;
 use crate::buffer::{RFile, WFile};
 use crate::error::Result;
-use crate::handle::ServerHandle;
-use crate::trace::{Trace, Traffic};
+use crate::handle::{Core, ServerHandle};
+use crate::trace::Traffic;
 use crate::transport::Transport;
 
 /// One connection, as its handler sees it (Python's `self.request`, `self.client_address` and
@@ -74,13 +75,15 @@ impl StreamRequest {
 pub struct DatagramRequest {
     /// Who sent it.
     pub client_address: ClientAddress,
-    /// What is sent back when `handle` returns, if it isn't empty (Python's `wfile`).
+    /// The datagram's bytes, to be read like a file (Python's `rfile`). Whatever was read,
+    /// [`packet`](DatagramRequest::packet) returns all of them.
+    pub rfile: PacketReader,
+    /// What is sent back when `finish` has returned, if it isn't empty (Python's `wfile`). It is
+    /// sent even if `handle` failed or panicked.
     pub wfile: Vec<u8>,
     /// The server, to ask for its end or its figures.
     pub server: ServerHandle,
     pub(crate) socket: Arc<Datagram>,
-    pub(crate) buffer: Vec<u8>,
-    pub(crate) length: usize,
     pub(crate) truncated: bool,
     pub(crate) local: Option<Destination>,
     /// Counted among those that a shutdown waits for.
@@ -93,7 +96,7 @@ pub(crate) type Destination = crate::bind::Destination;
 impl DatagramRequest {
     /// The datagram's bytes (Python's `request[0]`).
     pub fn packet(&self) -> &[u8] {
-        &self.buffer[..self.length]
+        self.rfile.packet()
     }
 
     /// Whether the datagram was longer than
@@ -102,21 +105,24 @@ impl DatagramRequest {
         self.truncated
     }
 
-    /// The address that the datagram was sent to, where the system tells: on a wildcard address.
+    /// The address that the datagram was sent to, which may be a broadcast or multicast address.
+    /// Known only where the server is bound to every address (`0.0.0.0`, `[::]`).
     pub fn local_ip(&self) -> Option<IpAddr> {
         self.local.as_ref().map(|local| local.ip)
     }
 
-    /// Sends a datagram to the client at once, from the address that it asked.
+    /// Sends a datagram to the client at once, from the address that the request was sent to. The
+    /// reply to a broadcast or multicast request comes from the interface that received it.
     ///
     /// # Errors
     /// Those of `sendto`; `InvalidInput` for a Unix client that has no address.
     pub fn reply(&self, bytes: &[u8]) -> Result<()> {
+        let local = self.local.as_ref();
         send(
+            &self.server.0,
             &self.socket,
-            &self.server.0.trace,
             &self.client_address,
-            self.local.as_ref(),
+            local,
             bytes,
         )
     }
@@ -135,7 +141,7 @@ impl DatagramRequest {
     }
 
     /// Sends [`wfile`](DatagramRequest::wfile), and empties it.
-    pub(crate) fn finish(&mut self) -> Result<()> {
+    pub(crate) fn send_wfile(&mut self) -> Result<()> {
         if self.wfile.is_empty() {
             return Ok(());
         }
@@ -144,14 +150,24 @@ impl DatagramRequest {
         sent
     }
 
-    /// What outlives this call: sends further datagrams to the client, now or later, from any
-    /// thread.
+    /// Sends further datagrams to the client, now or later, from any thread. It may outlive this
+    /// call, and the server, whose port it does not hold. See
+    /// [`pending_reply`](DatagramRequest::pending_reply) for a reply that must not be lost.
     pub fn replier(&self) -> Replier {
         Replier {
-            socket: Arc::clone(&self.socket),
+            core: Arc::downgrade(&self.server.0),
+            socket: Arc::downgrade(&self.socket),
             client: self.client_address.clone(),
             local: self.local.clone(),
-            trace: self.server.0.trace.clone(),
+        }
+    }
+
+    /// Sends one more datagram to the client, later, from any thread. It can be sent even after the
+    /// server has ended: until it is sent or dropped, it holds the server's port.
+    pub fn pending_reply(&self) -> PendingReply {
+        PendingReply {
+            socket: Arc::clone(&self.socket),
+            replier: self.replier(),
         }
     }
 }
@@ -162,13 +178,72 @@ impl Drop for DatagramRequest {
     }
 }
 
-/// Sends datagrams to one client, from the address that it asked.
+/// Reads the bytes of one datagram, and keeps its position (Python's `BytesIO`).
+#[derive(Default)]
+pub struct PacketReader {
+    /// Of the largest datagram that is accepted.
+    pub(crate) buffer: Vec<u8>,
+    length: usize,
+    position: usize,
+}
+
+impl PacketReader {
+    pub(crate) fn new(buffer: Vec<u8>) -> PacketReader {
+        PacketReader {
+            buffer,
+            ..PacketReader::default()
+        }
+    }
+
+    /// A datagram of this length is in the buffer.
+    pub(crate) fn begin(&mut self, length: usize) {
+        (self.length, self.position) = (length, 0);
+    }
+
+    fn packet(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+
+    /// The bytes that were not read yet.
+    pub fn remaining(&self) -> &[u8] {
+        &self.packet()[self.position..]
+    }
+}
+
+impl Read for PacketReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.remaining().read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for PacketReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        Ok(self.remaining())
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.position = self.length.min(self.position.saturating_add(count));
+    }
+}
+
+impl fmt::Debug for PacketReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PacketReader")
+            .field("length", &self.length)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sends datagrams to one client, from the address that it sent its request to.
 #[derive(Clone)]
 pub struct Replier {
-    socket: Arc<Datagram>,
+    core: Weak<Core>,
+    socket: Weak<Datagram>,
     client: ClientAddress,
     local: Option<Destination>,
-    trace: Option<Arc<dyn Trace>>,
 }
 
 impl fmt::Debug for Replier {
@@ -183,28 +258,57 @@ impl Replier {
     /// Sends one datagram.
     ///
     /// # Errors
-    /// Those of `sendto`.
+    /// Those of `sendto`; `NotConnected` when the server has closed its socket.
     pub fn reply(&self, bytes: &[u8]) -> Result<()> {
-        send(
-            &self.socket,
-            &self.trace,
-            &self.client,
-            self.local.as_ref(),
-            bytes,
-        )
+        let (Some(core), Some(socket)) = (self.core.upgrade(), self.socket.upgrade()) else {
+            let closed = "the server has closed its socket";
+            return Err(io::Error::new(io::ErrorKind::NotConnected, closed).into());
+        };
+        send(&core, &socket, &self.client, self.local.as_ref(), bytes)
+    }
+}
+
+/// One datagram that is still to be sent to a client.
+#[derive(Debug)]
+pub struct PendingReply {
+    socket: Arc<Datagram>,
+    replier: Replier,
+}
+
+impl PendingReply {
+    /// Sends it.
+    ///
+    /// # Errors
+    /// Those of `sendto`.
+    pub fn send(self, bytes: &[u8]) -> Result<()> {
+        let Replier {
+            core,
+            client,
+            local,
+            ..
+        } = &self.replier;
+        match core.upgrade() {
+            Some(core) => send(&core, &self.socket, client, local.as_ref(), bytes),
+            None => Ok(self.socket.send_to(bytes, client, local.as_ref())?),
+        }
     }
 }
 
 fn send(
+    core: &Core,
     socket: &Datagram,
-    trace: &Option<Arc<dyn Trace>>,
     client: &ClientAddress,
     local: Option<&Destination>,
     bytes: &[u8],
 ) -> Result<()> {
     socket.send_to(bytes, client, local)?;
-    if let Some(trace) = trace {
-        trace.traffic(client, Traffic::Sent(bytes));
-    }
+    trace(core, client, Traffic::Sent(bytes));
     Ok(())
+}
+
+/// Shows a datagram to the server's trace, if there is one. A panic in it is counted and reported.
+pub(crate) fn trace(core: &Core, client: &ClientAddress, traffic: Traffic<'_>) {
+    if let Some(trace) = &core.trace {
+        core.call_hook(client, |_| trace.traffic(client, traffic));
+    }
 }

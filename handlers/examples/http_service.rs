@@ -42,7 +42,7 @@ fn main() -> Result<()> {
             Ok(Response::text(format!("You are {name:?}.\n")))
         })
         // A long body is read piece by piece and never held in memory.
-        .add(
+        .add_route(
             Route::new("PUT", "/count", |request| {
                 let count = std::io::copy(request.body(), &mut std::io::sink())?;
                 Ok(Response::text(format!("{count} bytes\n")))

@@ -96,7 +96,7 @@ impl Router {
     /// without the content.
     ///
     /// # Panics
-    /// As [`add`](Router::add).
+    /// As [`add_route`](Router::add_route).
     pub fn get<F>(self, pattern: &str, respond: F) -> Router
     where
         F: Fn(&mut Request<'_>) -> io::Result<Response> + Send + Sync + 'static,
@@ -107,7 +107,7 @@ impl Router {
     /// Answers `POST` of the paths that a [pattern](Route#patterns) matches.
     ///
     /// # Panics
-    /// As [`add`](Router::add).
+    /// As [`add_route`](Router::add_route).
     pub fn post<F>(self, pattern: &str, respond: F) -> Router
     where
         F: Fn(&mut Request<'_>) -> io::Result<Response> + Send + Sync + 'static,
@@ -118,12 +118,12 @@ impl Router {
     /// Answers any method of the paths that a [pattern](Route#patterns) matches.
     ///
     /// # Panics
-    /// As [`add`](Router::add).
+    /// As [`add_route`](Router::add_route).
     pub fn route<F>(self, method: &'static str, pattern: &str, respond: F) -> Router
     where
         F: Fn(&mut Request<'_>) -> io::Result<Response> + Send + Sync + 'static,
     {
-        self.add(Route::new(method, pattern, respond))
+        self.add_route(Route::new(method, pattern, respond))
     }
 
     /// Adds a route, with settings of its own.
@@ -131,7 +131,7 @@ impl Router {
     /// # Panics
     /// As [`Route::new`]; for a route that would never be called, because an earlier one takes all
     /// its requests; and for a router that is in use.
-    pub fn add(mut self, route: Route) -> Router {
+    pub fn add_route(mut self, route: Route) -> Router {
         let routes = &mut self.own().routes;
         if let Some(earlier) = routes.iter().find(|earlier| earlier.hides(&route)) {
             panic!("`{route}` would never be called: add it before `{earlier}`, or remove it");

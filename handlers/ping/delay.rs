@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use socketserver::Replier;
+use socketserver::PendingReply;
 
 /// Bytes that may be under way. What comes on top is lost, as it is when a router's queue is full.
 const CAPACITY: usize = 16 * 1024 * 1024;
@@ -35,7 +35,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct Delayed {
-    to: Replier,
+    to: PendingReply,
     bytes: Vec<u8>,
 }
 
@@ -57,13 +57,13 @@ impl Delay {
     }
 
     /// Sends a reply at this time.
-    pub(crate) fn send_at(&self, due: Instant, to: Replier, bytes: Vec<u8>) {
+    pub(crate) fn send_at(&self, due: Instant, to: PendingReply, bytes: Vec<u8>) {
         let size = bytes.len() + OVERHEAD;
         self.change(|queue| queue.push(due, size, Delayed { to, bytes }));
     }
 
     /// Sends a reply after the next [`release`](Delay::release).
-    pub(crate) fn hold(&self, to: Replier, bytes: Vec<u8>) {
+    pub(crate) fn hold(&self, to: PendingReply, bytes: Vec<u8>) {
         let size = bytes.len() + OVERHEAD;
         self.change(|queue| queue.hold(Instant::now() + HELD_AT_MOST, size, Delayed { to, bytes }));
     }
@@ -96,7 +96,7 @@ impl Shared {
         loop {
             if let Some(Delayed { to, bytes }) = queue.pop(Instant::now()) {
                 parking_lot::MutexGuard::unlocked(&mut queue, || {
-                    if let Err(error) = to.reply(&bytes) {
+                    if let Err(error) = to.send(&bytes) {
                         log::debug!("a reply can't be sent: {error}");
                     }
                 });

@@ -74,17 +74,21 @@ impl Answering {
         };
         let due = Instant::now() + answer.delay;
         match answer.order {
-            Order::Held => delay.hold(request.replier(), reply.to_owned()),
+            Order::Held => delay.hold(request.pending_reply(), reply.to_owned()),
             Order::Kept | Order::Overtakes if answer.delay.is_zero() => request.reply(reply)?,
             Order::Kept | Order::Overtakes => {
-                delay.send_at(due, request.replier(), reply.to_owned())
+                delay.send_at(due, request.pending_reply(), reply.to_owned())
             }
         }
         if answer.order == Order::Overtakes {
             delay.release(due);
         }
         if let Some(second) = answer.duplicate {
-            delay.send_at(Instant::now() + second, request.replier(), reply.to_owned());
+            delay.send_at(
+                Instant::now() + second,
+                request.pending_reply(),
+                reply.to_owned(),
+            );
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod networks;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -158,7 +159,8 @@ impl fmt::Display for ServerAddress {
 pub enum ClientAddress {
     /// An IP address and port; an IPv4 client of a dual-stack listener has its IPv4 address.
     Inet(SocketAddr),
-    /// A Unix socket; most clients have no path.
+    /// A Unix socket's path; most clients have none. On Linux a path that begins with a NUL byte is
+    /// a name in the abstract namespace (unix(7)), displayed with `@` instead.
     Unix(Option<Arc<PathBuf>>),
     /// A test's connection in memory.
     Memory,
@@ -184,7 +186,10 @@ impl fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClientAddress::Inet(address) => write!(f, "{address}"),
-            ClientAddress::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
+            ClientAddress::Unix(Some(path)) => match path.as_os_str().as_bytes() {
+                [0, name @ ..] => write!(f, "unix:@{}", name.escape_ascii()),
+                _ => write!(f, "unix:{}", path.display()),
+            },
             ClientAddress::Unix(None) => f.write_str("unix:"),
             ClientAddress::Memory => f.write_str("memory"),
         }

@@ -1,29 +1,33 @@
-//! Datagram sockets, which answer from the address that was asked.
+//! Datagram sockets, which reply from the address that a request was sent to.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+#[cfg(target_os = "linux")]
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 
-use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, sendto};
-use socket2::{Domain, SockAddr, Socket, Type};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketAddrUnix, sendto};
+use socket2::{Domain, Socket, Type};
 
 use super::unix_path::PathGuard;
-use super::{BindOptions, bind_inet, client_address};
+use super::{BindOptions, adopt, bind_inet, client_address};
 use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::error::{Error, Result};
 use crate::sys;
 pub(crate) use crate::sys::Destination;
 
-/// A datagram socket. Dropped, it closes, and a Unix socket's path goes.
+/// A datagram socket. When it is dropped, a Unix socket's path is removed, and it closes.
 #[derive(Debug)]
 pub(crate) struct Datagram {
+    /// The first field, as the path must go before the socket closes.
+    _path: Option<PathGuard>,
     socket: DatagramKind,
     address: ServerAddress,
-    /// Bound to every address: the system must tell which one each datagram was sent to
+    /// Bound to every address: the system must report which one each datagram was sent to
     /// (rust-lang/rust#128704).
     wildcard: bool,
-    _path: Option<PathGuard>,
 }
 
 #[derive(Debug)]
@@ -49,12 +53,8 @@ impl Datagram {
             source,
         };
         if let Address::Unix(path) = address {
-            let guard = PathGuard::claim(path, Type::DGRAM).map_err(failed)?;
-            let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).map_err(failed)?;
-            socket
-                .bind(&SockAddr::unix(path).map_err(failed)?)
-                .map_err(failed)?;
-            let guard = guard.bound().map_err(failed)?;
+            let (socket, guard) =
+                PathGuard::bind(path, Type::DGRAM, Socket::bind).map_err(failed)?;
             return Datagram::new(DatagramKind::Unix(socket.into()), Some(guard)).map_err(failed);
         }
         let socket = bind_inet(address, Type::DGRAM, options).map_err(failed)?;
@@ -62,7 +62,7 @@ impl Datagram {
     }
 
     /// Takes a bound socket over from the caller; a Unix socket's path stays when it closes.
-    pub(crate) fn from_fd(fd: OwnedFd) -> Result<Datagram> {
+    pub(crate) fn from_fd(fd: OwnedFd, options: &BindOptions) -> Result<Datagram> {
         let unfit = |what: &str| {
             Error::Unsupported(format!("the descriptor is {what}, no datagram socket"))
         };
@@ -70,7 +70,9 @@ impl Datagram {
         if socket.r#type().map_err(|_| unfit("no socket"))? != Type::DGRAM {
             return Err(unfit("a stream socket"));
         }
-        let kind = match socket.local_addr()?.domain() {
+        let domain = socket.local_addr()?.domain();
+        adopt(&socket, domain, options)?;
+        let kind = match domain {
             Domain::IPV4 | Domain::IPV6 => DatagramKind::Udp(socket.into()),
             Domain::UNIX => DatagramKind::Unix(socket.into()),
             _ => return Err(unfit("of an unknown family")),
@@ -97,10 +99,10 @@ impl Datagram {
             }
         };
         Ok(Datagram {
+            _path: path,
             socket,
             address,
             wildcard,
-            _path: path,
         })
     }
 
@@ -145,7 +147,8 @@ impl Datagram {
                 Ok(())
             }
             (DatagramKind::Unix(unix), ClientAddress::Unix(Some(path))) => {
-                unix.send_to(bytes, path.as_path()).map(drop)
+                sendto(unix, bytes, SendFlags::empty(), &unix_address(path)?)?;
+                Ok(())
             }
             _ => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -172,6 +175,15 @@ impl AsFd for Datagram {
             DatagramKind::Unix(socket) => socket.as_fd(),
         }
     }
+}
+
+/// The address of a Unix client, as [`client_address`] wrote it down.
+fn unix_address(path: &Path) -> io::Result<SocketAddrUnix> {
+    #[cfg(target_os = "linux")]
+    if let [0, name @ ..] = path.as_os_str().as_bytes() {
+        return Ok(SocketAddrUnix::new_abstract_name(name)?);
+    }
+    Ok(SocketAddrUnix::new(path)?)
 }
 
 /// The length of a datagram, whether it was longer than the buffer, and its sender.

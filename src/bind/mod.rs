@@ -1,18 +1,22 @@
-//! Sockets that listen: made with the options that std doesn't offer, and taken from those who have
-//! one already.
+//! Sockets that listen: bound here with options that std does not offer, or taken over from the
+//! caller.
 
 mod accept;
 mod datagram;
 mod unix_path;
 
+use std::ffi::OsString;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::net::SocketAddrAny;
-use socket2::{Domain, SockAddr, Socket, Type};
+use rustix::io::Errno;
+use rustix::net::{SocketAddrAny, SocketAddrUnix};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::error::{Error, Result};
@@ -31,7 +35,7 @@ pub enum AddressFamily {
     V6,
 }
 
-/// How a socket is made.
+/// The options of a socket.
 #[derive(Clone, Debug)]
 pub(crate) struct BindOptions {
     pub(crate) request_queue_size: u32,
@@ -79,12 +83,16 @@ impl AsFd for Stream {
     }
 }
 
-/// A listening socket. Dropped, it closes, and a Unix socket's path goes.
+/// A listening socket. When it is dropped, a Unix socket's path is removed, and it closes.
 #[derive(Debug)]
 pub(crate) struct Listener {
+    /// The first field, as the path must go before the socket closes.
+    _path: Option<PathGuard>,
     socket: ListenerKind,
     address: ServerAddress,
-    _path: Option<PathGuard>,
+    /// Connections in the backlog may be older than the options of a socket that somebody else
+    /// bound. False once the backlog was seen empty.
+    may_predate_options: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -101,20 +109,15 @@ impl Listener {
             source,
         };
         if let Address::Unix(path) = address {
-            let guard = PathGuard::claim(path, Type::STREAM).map_err(failed)?;
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
-            socket
-                .bind(&SockAddr::unix(path).map_err(failed)?)
-                .map_err(failed)?;
-            let guard = guard.bound().map_err(failed)?;
-            socket.listen(backlog(options)).map_err(failed)?;
+            let (socket, guard) = PathGuard::bind(path, Type::STREAM, |socket, address| {
+                socket.bind(address)?;
+                socket.listen(backlog(options))
+            })
+            .map_err(failed)?;
             return Listener::new(ListenerKind::Unix(socket.into()), Some(guard)).map_err(failed);
         }
         let socket = bind_inet(address, Type::STREAM, options).map_err(failed)?;
         socket.listen(backlog(options)).map_err(failed)?;
-        // Accepted sockets inherit this on Linux: a small answer needn't wait, and it costs no call
-        // for each connection.
-        socket.set_tcp_nodelay(true).map_err(failed)?;
         Listener::new(ListenerKind::Tcp(socket.into()), None).map_err(failed)
     }
 
@@ -122,6 +125,9 @@ impl Listener {
         let address = match &socket {
             ListenerKind::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
+                // Accepted sockets inherit this: a small answer needn't wait, and it costs no call
+                // for each connection.
+                SockRef::from(listener).set_tcp_nodelay(true)?;
                 ServerAddress::Inet(listener.local_addr()?)
             }
             ListenerKind::Unix(listener) => {
@@ -130,14 +136,16 @@ impl Listener {
             }
         };
         Ok(Listener {
+            may_predate_options: AtomicBool::new(false),
+            _path: path,
             socket,
             address,
-            _path: path,
         })
     }
 
-    /// Takes a listening socket over from the caller; a Unix socket's path stays when it closes.
-    pub(crate) fn from_fd(fd: OwnedFd) -> Result<Listener> {
+    /// Takes a listening socket over from the caller, and gives it the options. A Unix socket's path
+    /// stays when it closes.
+    pub(crate) fn from_fd(fd: OwnedFd, options: &BindOptions) -> Result<Listener> {
         let unfit = |what: &str| {
             Error::Unsupported(format!(
                 "the descriptor is {what}, no listening stream socket"
@@ -153,20 +161,35 @@ impl Listener {
         if !socket.is_listener()? {
             return Err(unfit("a socket that doesn't listen"));
         }
-        let address = socket.local_addr()?;
-        let listening = match address.domain() {
+        let domain = socket.local_addr()?.domain();
+        adopt(&socket, domain, options)?;
+        socket.listen(backlog(options))?;
+        let listening = match domain {
             Domain::IPV4 | Domain::IPV6 => ListenerKind::Tcp(socket.into()),
             Domain::UNIX => ListenerKind::Unix(socket.into()),
             _ => return Err(unfit("of an unknown family")),
         };
-        Ok(Listener::new(listening, None)?)
+        let mut listener = Listener::new(listening, None)?;
+        listener.may_predate_options = AtomicBool::new(true);
+        Ok(listener)
     }
 
     /// Takes a connection, without waiting.
     pub(crate) fn accept(&self) -> io::Result<(Stream, ClientAddress)> {
-        let (fd, peer) = accept::accept(self.as_fd())?;
+        let accepted = accept::accept(self.as_fd());
+        let predates = self.may_predate_options.load(Ordering::Relaxed);
+        if predates && accepted.is_err() {
+            self.may_predate_options.store(false, Ordering::Relaxed);
+        }
+        let (fd, peer) = accepted?;
         Ok(match &self.socket {
-            ListenerKind::Tcp(_) => (Stream::Tcp(fd.into()), client_address(peer)),
+            ListenerKind::Tcp(_) => {
+                if predates {
+                    // Fails only for a connection that is gone; its first read says so.
+                    let _ = SockRef::from(&fd).set_tcp_nodelay(true);
+                }
+                (Stream::Tcp(fd.into()), client_address(peer))
+            }
             ListenerKind::Unix(_) => (Stream::Unix(fd.into()), client_address(peer)),
         })
     }
@@ -185,6 +208,41 @@ impl AsFd for Listener {
     }
 }
 
+/// Gives a socket that somebody else bound the options that can still be set, and checks the one
+/// that cannot.
+fn adopt(socket: &Socket, domain: Domain, options: &BindOptions) -> Result<()> {
+    let wanted = match options.address_family {
+        AddressFamily::Any => None,
+        AddressFamily::V4 => Some((Domain::IPV4, "IPv4")),
+        AddressFamily::V6 => Some((Domain::IPV6, "IPv6")),
+    };
+    if let Some((wanted, name)) = wanted
+        && domain != wanted
+        && domain != Domain::UNIX
+    {
+        let reason = format!("the descriptor's address is not of the family {name}");
+        return Err(Error::Unsupported(reason));
+    }
+    // systemd passes descriptors on without the flag; commands must not inherit them.
+    socket.set_cloexec(true)?;
+    if domain == Domain::UNIX {
+        return Ok(());
+    }
+    set_reuse(socket, socket.r#type()?, options)?;
+    Ok(())
+}
+
+fn set_reuse(socket: &Socket, kind: Type, options: &BindOptions) -> io::Result<()> {
+    // For UDP the option would let a second server take the first one's datagrams.
+    if options.allow_reuse_address && kind == Type::STREAM {
+        socket.set_reuse_address(true)?;
+    }
+    if options.allow_reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    Ok(())
+}
+
 fn backlog(options: &BindOptions) -> i32 {
     options.request_queue_size.try_into().unwrap_or(i32::MAX)
 }
@@ -197,16 +255,23 @@ fn client_address(peer: Option<SocketAddrAny>) -> ClientAddress {
     if let Ok(address) = SocketAddr::try_from(peer.clone()) {
         return ClientAddress::from(address);
     }
-    let path = rustix::net::SocketAddrUnix::try_from(peer)
-        .ok()
-        .and_then(|unix| {
-            let bytes = unix.path_bytes()?.to_vec();
-            Some(Arc::new(std::os::unix::ffi::OsStringExt::from_vec(bytes)))
-        });
-    ClientAddress::Unix(path.map(|path: Arc<std::ffi::OsString>| Arc::new(path.as_ref().into())))
+    let unix = SocketAddrUnix::try_from(peer).ok();
+    let path = unix.and_then(|unix| unix_path(&unix));
+    ClientAddress::Unix(path.map(|path| Arc::new(OsString::from_vec(path).into())))
 }
 
-/// A bound socket of the first of the address's candidates that can be had.
+/// The path of a Unix address, or the abstract name after a NUL byte; `None` without either.
+fn unix_path(unix: &SocketAddrUnix) -> Option<Vec<u8>> {
+    #[cfg(target_os = "linux")]
+    if let Some(name) = unix.abstract_name() {
+        return Some([b"\0", name].concat());
+    }
+    unix.path_bytes().map(<[u8]>::to_vec)
+}
+
+/// A bound socket of the first of the address's candidates that this machine has. A candidate that
+/// another server holds is an error: a server that listens on the rest of its addresses would be
+/// taken for one that listens on all of them.
 fn bind_inet(address: &Address, kind: Type, options: &BindOptions) -> io::Result<Socket> {
     let (candidates, dual) = candidates(address, options.address_family)?;
     let mut last = io::Error::new(
@@ -215,11 +280,21 @@ fn bind_inet(address: &Address, kind: Type, options: &BindOptions) -> io::Result
     );
     for candidate in candidates {
         match bind_one(candidate, dual, kind, options) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = error,
+            Err(error) if is_unavailable(&error) => last = error,
+            bound => return bound,
         }
     }
     Err(last)
+}
+
+/// Whether the machine lacks the address or its whole family, as without IPv6 in the kernel.
+fn is_unavailable(error: &io::Error) -> bool {
+    let errors = [
+        Errno::AFNOSUPPORT,
+        Errno::PROTONOSUPPORT,
+        Errno::ADDRNOTAVAIL,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| errors.contains(&errno))
 }
 
 /// Where to try to bind, and whether an IPv6 socket serves IPv4 too.
@@ -227,7 +302,7 @@ fn candidates(address: &Address, family: AddressFamily) -> io::Result<(Vec<Socke
     let v4 = |port| SocketAddr::from(([0, 0, 0, 0], port));
     let v6 = |port| SocketAddr::from(([0u16; 8], port));
     Ok(match (address, family) {
-        // Without IPv6 in the kernel, every interface is every IPv4 interface.
+        // Where the kernel has no IPv6, every interface means every IPv4 interface.
         (Address::Every { port }, AddressFamily::Any) => (vec![v6(*port), v4(*port)], true),
         (Address::Every { port }, AddressFamily::V4) => (vec![v4(*port)], false),
         (Address::Every { port }, AddressFamily::V6) => (vec![v6(*port)], false),
@@ -259,13 +334,7 @@ fn bind_one(
     if address.is_ipv6() {
         socket.set_only_v6(!dual)?;
     }
-    // For UDP the option would let a second server take the first one's datagrams.
-    if options.allow_reuse_address && kind == Type::STREAM {
-        socket.set_reuse_address(true)?;
-    }
-    if options.allow_reuse_port {
-        socket.set_reuse_port(true)?;
-    }
+    set_reuse(&socket, kind, options)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }

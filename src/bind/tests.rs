@@ -103,14 +103,14 @@ fn a_path_that_another_server_took_meanwhile_stays() {
 fn a_descriptor_of_the_wrong_kind_is_refused() {
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     assert!(
-        Listener::from_fd(udp.into())
+        Listener::from_fd(udp.into(), &BindOptions::default())
             .unwrap_err()
             .to_string()
             .contains("datagram")
     );
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     assert!(
-        Datagram::from_fd(tcp.into())
+        Datagram::from_fd(tcp.into(), &BindOptions::default())
             .unwrap_err()
             .to_string()
             .contains("stream")
@@ -165,4 +165,121 @@ fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
             (asked, port).to_socket_addrs().unwrap().next().unwrap()
         );
     }
+}
+
+fn wait_until_readable(listener: &Listener) {
+    let mut fds = [rustix::event::PollFd::new(
+        listener,
+        rustix::event::PollFlags::IN,
+    )];
+    rustix::event::poll(&mut fds, None).unwrap();
+}
+
+#[test]
+fn a_listener_that_somebody_else_bound_gets_every_setting() {
+    let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    other.set_cloexec(false).unwrap();
+    other
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    other.listen(100).unwrap();
+    let address = other.local_addr().unwrap().as_socket().unwrap();
+    let _early = TcpStream::connect(address).unwrap();
+    let options = BindOptions {
+        request_queue_size: 1,
+        ..BindOptions::default()
+    };
+    let listener = Listener::from_fd(other.into(), &options).unwrap();
+    let socket = SockRef::from(&listener);
+    assert!(socket.reuse_address().unwrap() && socket.tcp_nodelay().unwrap());
+    let flags = rustix::io::fcntl_getfd(&listener).unwrap();
+    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    for _ in 0..3 {
+        // The first of them connected before the listener was taken over.
+        wait_until_readable(&listener);
+        let (Stream::Tcp(accepted), _) = listener.accept().unwrap() else {
+            panic!("not TCP")
+        };
+        assert!(accepted.nodelay().unwrap());
+        assert!(listener.accept().is_err(), "nobody else has come");
+        let _late = TcpStream::connect(address).unwrap();
+    }
+    // One of these fits the backlog, and the one before is still there.
+    let timeout = std::time::Duration::from_millis(100);
+    let connected: Vec<_> = (0..10)
+        .map_while(|_| TcpStream::connect_timeout(&address, timeout).ok())
+        .collect();
+    assert!(connected.len() < 5, "{} fit the backlog", connected.len());
+}
+
+#[test]
+fn a_descriptor_of_another_family_is_refused() {
+    let options = BindOptions {
+        address_family: AddressFamily::V6,
+        ..BindOptions::default()
+    };
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let error = Listener::from_fd(tcp.into(), &options).unwrap_err();
+    assert!(error.to_string().contains("IPv6"), "{error}");
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let error = Datagram::from_fd(udp.into(), &options).unwrap_err();
+    assert!(error.to_string().contains("IPv6"), "{error}");
+}
+
+#[test]
+fn a_port_that_is_taken_for_ipv6_is_not_had_for_ipv4_alone() {
+    for kind in [Type::STREAM, Type::DGRAM] {
+        let taken = Socket::new(Domain::IPV6, kind, None).unwrap();
+        taken.set_only_v6(true).unwrap();
+        taken
+            .bind(&SocketAddr::from(([0u16; 8], 0)).into())
+            .unwrap();
+        let _ = taken.listen(1);
+        let port = taken.local_addr().unwrap().as_socket().unwrap().port();
+        let address = format!(":{port}");
+        let error = match kind {
+            Type::STREAM => bind(&address).unwrap_err(),
+            _ => Datagram::bind(&address.parse().unwrap(), &BindOptions::default()).unwrap_err(),
+        };
+        assert!(error.to_string().contains("in use"), "{error}");
+    }
+}
+
+#[test]
+fn a_stale_path_is_taken_over_by_one_server_of_two() {
+    const ROUNDS: usize = 3000;
+    let path = fresh_path("race");
+    let address = format!("unix:{}", path.display());
+    let barrier = std::sync::Barrier::new(3);
+    std::thread::scope(|scope| {
+        let (send, bound) = std::sync::mpsc::channel();
+        for _ in 0..2 {
+            let (send, barrier, address) = (send.clone(), &barrier, &address);
+            scope.spawn(move || {
+                for _ in 0..ROUNDS {
+                    barrier.wait();
+                    send.send(bind(address)).unwrap();
+                }
+            });
+        }
+        // A round that fails must not leave the others waiting.
+        let mut failed = 0;
+        for _ in 0..ROUNDS {
+            // A socket that was closed without removing its path.
+            drop(UnixListener::bind(&path));
+            barrier.wait();
+            let both: Vec<_> = bound.iter().take(2).collect();
+            let owners = both.iter().filter(|one| one.is_ok()).count();
+            let is_owned = UnixStream::connect(&path).is_ok();
+            drop(both);
+            if owners != 1 || !is_owned || path.exists() {
+                failed += 1;
+                let _ = std::fs::remove_file(&path);
+            }
+        }
+        assert_eq!(failed, 0, "rounds of {ROUNDS} that failed");
+    });
+    let mut lock = path.into_os_string();
+    lock.push(".lock");
+    assert!(!std::fs::exists(lock).unwrap());
 }

@@ -18,11 +18,10 @@ impl RFile {
         let (what, until) = if self.in_message {
             (WaitFor::Bytes, self.pace.block(now))
         } else {
-            let since = *self.idle_since.get_or_insert(now);
-            let timeout = self.own_timeout.unwrap_or(self.idle_timeout);
-            (WaitFor::Message, deadline(since, timeout))
+            (WaitFor::Message, deadline(now, self.idle_timeout))
         };
-        match peer::wait(&self.transport, &self.clock, &*self.server, what, until)? {
+        let server = self.output.lock().server();
+        match peer::wait(&self.transport, &self.clock, &*server, what, until)? {
             PeerWait::Ready => {
                 self.drained = false;
                 self.maybe_eof = true;

@@ -109,6 +109,10 @@ impl Output {
         Ok(())
     }
 
+    pub(super) fn server(&self) -> Arc<dyn Interrupt> {
+        Arc::clone(&self.server)
+    }
+
     pub(super) fn bytes_sent(&self) -> u64 {
         self.total
     }

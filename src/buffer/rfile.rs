@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -33,7 +33,6 @@ use crate::transport::Transport;
 pub struct RFile {
     pub(super) transport: Arc<Transport>,
     pub(super) clock: Clock,
-    pub(super) server: Arc<dyn Interrupt>,
     /// Sent before a read waits for the peer.
     pub(super) output: Arc<Mutex<Output>>,
     pub(super) buffer: Vec<u8>,
@@ -43,14 +42,11 @@ pub struct RFile {
     pub(super) searched: usize,
     pub(super) taken: u64,
     limit: usize,
+    /// Maximum wait of a blocking read for the first byte of a message.
     pub(super) idle_timeout: Option<Duration>,
-    /// What the handler set instead of the idle and read timeouts.
-    pub(super) own_timeout: Option<Option<Duration>>,
     pub(super) pace: Pace,
     /// A message is under way: some of its bytes have come.
     pub(super) in_message: bool,
-    /// Since when a blocking read waits for the first byte of a message.
-    pub(super) idle_since: Option<Instant>,
     pub(super) eof: bool,
     /// `eof` is true because the server is shutting down.
     pub(super) interrupted: bool,
@@ -91,14 +87,13 @@ impl RFile {
         let output = Arc::new(Mutex::new(Output::new(
             Arc::clone(transport),
             clock.clone(),
-            Arc::clone(&server),
+            server,
             timeouts,
         )));
         let wfile = WFile::new(Arc::clone(&output));
         let rfile = RFile {
             transport: Arc::clone(transport),
             clock: clock.clone(),
-            server,
             output,
             buffer: Vec::new(),
             start: 0,
@@ -107,10 +102,8 @@ impl RFile {
             taken: 0,
             limit: limits.max_message.max(1),
             idle_timeout: timeouts.idle,
-            own_timeout: None,
             pace: Pace::new(timeouts.read, timeouts.min_rate),
             in_message: false,
-            idle_since: None,
             eof: false,
             interrupted: false,
             drained: false,
@@ -220,7 +213,7 @@ impl RFile {
     /// is without end (Python's `timeout`). Defaults to [`Timeouts::idle`] before the first byte of
     /// a message and to [`Timeouts::read`] within one.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
-        self.own_timeout = Some(timeout);
+        self.idle_timeout = timeout;
         self.pace.set_stall(timeout);
     }
 
@@ -279,7 +272,6 @@ impl RFile {
     ) -> io::Result<Option<usize>> {
         match read {
             Ok(0) => {
-                self.idle_since = None;
                 self.eof = true;
                 Ok(Some(0))
             }
@@ -287,7 +279,6 @@ impl RFile {
                 self.drained =
                     count < space && !self.maybe_eof && self.transport.short_read_drains();
                 self.in_message = true;
-                self.idle_since = None;
                 self.pace_moved(count)?;
                 Ok(Some(count))
             }

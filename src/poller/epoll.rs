@@ -19,8 +19,8 @@ pub(crate) struct Poller {
     notifier: OwnedFd,
 }
 
-/// Events of one wait. With more, the leader is long busy with its harvest while the other threads
-/// find nothing: at 256, and 1,000 busy connections, p99 is a third higher.
+/// Events of one wait. With more, the leader spends long on one batch while the other threads find
+/// nothing to do: with 256, and 1,000 busy connections, p99 is a third higher.
 const EVENTS_PER_WAIT: usize = 64;
 
 /// After one of these a short read does not prove that the socket is empty: an end, or an error, may

@@ -1,9 +1,9 @@
-//! One interface to the system's readiness notification: epoll itself on Linux, the `polling` crate
-//! elsewhere (and on Linux with the feature `portable-poller`, so that it is tested).
+//! One interface to the system's readiness notification: epoll on Linux, the `polling` crate
+//! elsewhere. The feature `portable-poller` uses that crate on Linux too, so that it is tested.
 //!
-//! Sockets are registered edge-triggered and once: a keep-alive request then costs no call to the
-//! poller at all. `polling` spends five system calls on a wait (it arms a timer and its notifier
-//! each time) and can't tell an end of file from data; that is why Linux has a back end of its own.
+//! A socket is registered once, edge-triggered: a keep-alive request then makes no call to the
+//! poller. Linux has a back end of its own because `polling` makes five system calls for each wait
+//! (it arms a timer and its notifier each time) and cannot distinguish an end of file from data.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) use backend::{Events, Poller};
 /// What a socket is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
-    /// Nothing: registered, but silent.
+    /// Nothing: registered, but no event is reported.
     Nothing,
     /// Bytes, a connection or the end of file.
     Read,
@@ -44,8 +44,8 @@ pub(crate) enum Mode {
 pub(crate) struct Event {
     /// What the socket was registered with.
     pub(crate) key: usize,
-    /// The peer may have ended: only a read that says "would block" proves that nothing more is
-    /// there. Where this is false, a short read proves it as well, which saves that read.
+    /// The peer may have ended its side. Then only a read that fails with `WouldBlock` proves that
+    /// the socket is empty. Where this is false, a short read proves it too, which saves that read.
     pub(crate) maybe_eof: bool,
 }
 

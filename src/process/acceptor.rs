@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::datagrams::DatagramJob;
+use super::lingering::Lingering;
 use super::sources::{Source, Sources};
 use crate::address::ClientAddress;
 use crate::handle::Core;
@@ -21,6 +22,8 @@ const WAKE: usize = 0;
 /// The poller's key of what announces the server's end, which is seen even if a worker has drained
 /// the wake pipe.
 const CLOSING: usize = 1;
+/// The poller's key of the first refused connection; the others follow.
+const REFUSED: usize = 2;
 
 /// What came.
 pub(crate) enum Accepted {
@@ -35,6 +38,7 @@ pub(crate) struct Acceptor {
     sources: Arc<Sources>,
     /// How many sources are watched.
     watched: Mutex<usize>,
+    refused: Lingering,
 }
 
 impl Acceptor {
@@ -48,6 +52,7 @@ impl Acceptor {
             poller,
             sources: Arc::default(),
             watched: Mutex::new(0),
+            refused: Lingering::default(),
         })
     }
 
@@ -61,8 +66,9 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Lets go of all sources.
+    /// Lets go of all sources, and closes the connections that were refused.
     pub(crate) fn clear(&self) {
+        self.refused.clear(&self.poller);
         self.sources.clear(&self.poller);
         *self.watched.lock() = 0;
     }
@@ -78,15 +84,25 @@ impl Acceptor {
         while self.core.is_serving() {
             let timeout = until.map(|at| at.saturating_duration_since(Instant::now()));
             self.poller.wait(&mut events, self.shortened(timeout))?;
-            self.sources.retry(self.core.clock.now(), &self.poller);
+            let now = self.core.clock.now();
+            self.sources.retry(now, &self.poller);
+            self.guard(|| self.refused.expire(now, &self.poller));
             for event in events.iter() {
-                if event.key == WAKE {
-                    self.core.handle_wake();
-                } else if let Some(index) = Sources::index_of(event.key)
-                    && let Some(accepted) = self.guarded_accept(index)
-                {
-                    // Other events are found again: all sources are level-triggered.
-                    return Ok(Some(accepted));
+                let accepted = match (Sources::index_of(event.key), event.key) {
+                    (Some(index), _) => self.guard(|| self.accept(index)).flatten(),
+                    (None, WAKE) => {
+                        self.core.handle_wake();
+                        None
+                    }
+                    (None, CLOSING) => None, // the loop looks
+                    (None, key) => {
+                        self.guard(|| self.refused.ready(key - REFUSED, &self.poller));
+                        None
+                    }
+                };
+                if accepted.is_some() {
+                    // Other events are found again: all descriptors are level-triggered.
+                    return Ok(accepted);
                 }
             }
             if until.is_some_and(|at| at <= Instant::now()) {
@@ -96,28 +112,30 @@ impl Acceptor {
         Ok(None)
     }
 
-    /// The wait must not outlast the pause of a listener.
+    /// The wait must not outlast the pause of a listener, or the deadline of a refused connection.
     fn shortened(&self, timeout: Option<Duration>) -> Option<Duration> {
         let now = self.core.clock.now();
-        let retry = self
-            .sources
-            .next_retry()
-            .map(|at| at.saturating_duration_since(now));
-        timeout.into_iter().chain(retry).min()
+        let due = self.sources.next_retry().into_iter();
+        let due = due.chain(self.refused.next_deadline()).min();
+        let left = due.map(|at| at.saturating_duration_since(now));
+        timeout.into_iter().chain(left).min()
     }
 
-    /// Accepting may call `handle_refusal` and the trace, whose panics must not end the server. The
-    /// connection is lost then.
-    fn guarded_accept(&self, index: usize) -> Option<Accepted> {
-        catch_unwind(AssertUnwindSafe(|| self.accept(index))).unwrap_or_else(|panic| {
-            self.core.report_panic(&ClientAddress::Memory, &*panic);
-            None
-        })
+    /// Accepting, and ending what was refused, may call `handle_refusal` and the trace, whose panics
+    /// must not end the server. A connection is lost then.
+    fn guard<T>(&self, call: impl FnOnce() -> T) -> Option<T> {
+        catch_unwind(AssertUnwindSafe(call))
+            .inspect_err(|panic| self.core.report_panic(&ClientAddress::Memory, &**panic))
+            .ok()
     }
 
     fn accept(&self, index: usize) -> Option<Accepted> {
         match self.sources.get(index)? {
             Source::Listener(listener) => match listener.accept_one(0) {
+                Ok(Some(session)) if !session.calls_handler() => {
+                    self.refused.add(session, REFUSED, &self.poller);
+                    None
+                }
                 Ok(session) => session.map(Accepted::Connection),
                 Err(error) => {
                     let until = self.core.clock.now() + listener.failed(&error);

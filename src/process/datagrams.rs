@@ -2,24 +2,28 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::address::{ClientAddress, ServerAddress};
 use crate::bind::Datagram;
-use crate::error::{Error, Refusal, Result, panic_message};
+use crate::error::{Error, Refusal};
 use crate::handle::{Core, ServerHandle};
-use crate::request::DatagramRequest;
+use crate::request::{DatagramRequest, PacketReader, trace};
 use crate::trace::Traffic;
 
 /// Requests that are kept for their buffers.
 const MAX_SPARE_REQUESTS: usize = 8;
 
-/// Serves one datagram: makes its handler, and calls it.
-pub(crate) type DatagramClass = Arc<dyn Fn(&mut DatagramRequest) -> Result<()> + Send + Sync>;
+/// The largest buffer for one datagram. UDP carries at most 65,527 bytes (RFC 768, RFC 8200); a
+/// Unix socket may carry more.
+const MAX_PACKET_SIZE: usize = 1 << 20;
+
+/// Serves one datagram by a handler of its own; returns what failed. Never panics.
+pub(crate) type DatagramClass = Arc<dyn Fn(&mut DatagramRequest) -> Vec<Error> + Send + Sync>;
 
 /// A datagram socket with what its datagrams need.
 pub(crate) struct DatagramJob {
@@ -55,11 +59,11 @@ impl DatagramJob {
     pub(crate) fn receive(&self) -> io::Result<Option<Box<DatagramRequest>>> {
         let spare = self.spare.lock().pop();
         let mut request = spare.unwrap_or_else(|| self.new_request());
-        let received = match self.socket.recv_from(&mut request.buffer) {
+        let received = match self.socket.recv_from(&mut request.rfile.buffer) {
             Ok(received) => received,
             Err(error) => {
                 self.put_back(request);
-                // An ICMP error of an earlier reply concerns nobody here.
+                // Nothing has come, or another thread took it.
                 let nothing = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
                 return if nothing.contains(&error.kind()) {
                     Ok(None)
@@ -73,20 +77,21 @@ impl DatagramJob {
             return Ok(None);
         }
         self.core.stats.accepted.fetch_add(1, Relaxed);
+        request.rfile.begin(received.len);
         request.client_address = received.client;
-        (request.length, request.truncated, request.local) =
-            (received.len, received.truncated, received.local);
+        request.truncated = received.truncated;
+        request.local = received.local;
         Ok(Some(request))
     }
 
     fn new_request(&self) -> Box<DatagramRequest> {
+        let size = self.core.limits.max_packet_size.clamp(1, MAX_PACKET_SIZE);
         Box::new(DatagramRequest {
             client_address: ClientAddress::Memory,
+            rfile: PacketReader::new(vec![0; size]),
             wfile: Vec::new(),
             server: ServerHandle(Arc::clone(&self.core)),
             socket: Arc::clone(&self.socket),
-            buffer: vec![0; self.core.limits.max_packet_size],
-            length: 0,
             truncated: false,
             local: None,
             in_flight: false,
@@ -105,41 +110,41 @@ impl DatagramJob {
     /// Serves one datagram. Never panics.
     pub(crate) fn handle(&self, mut request: Box<DatagramRequest>) {
         let core = &self.core;
-        if let Some(trace) = &core.trace {
-            trace.traffic(&request.client_address, Traffic::Received(request.packet()));
-        }
-        if !core.hooks.verify_request(&request.client_address) {
-            core.stats.refused(Refusal::Denied);
-            core.hooks
-                .handle_refusal(&request.client_address, Refusal::Denied);
+        let client = &request.client_address;
+        trace(core, client, Traffic::Received(request.packet()));
+        if !self.is_allowed(client) {
             return self.put_back(request);
         }
         let begun = core.clock.now();
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            (self.class)(&mut request).and_then(|()| request.finish())
-        }));
-        let error = match result {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => {
-                core.stats.failed.fetch_add(1, Relaxed);
-                Some(error)
-            }
-            Err(panic) => {
-                core.stats.panics.fetch_add(1, Relaxed);
-                Some(Error::Panicked(panic_message(&*panic)))
-            }
-        };
+        let errors = (self.class)(&mut request);
         core.stats.handled(
-            std::time::Duration::ZERO,
+            Duration::ZERO,
             core.clock.now().saturating_duration_since(begun),
         );
-        if let Some(error) = error {
-            // A hook that panics must not take the worker along.
-            let _ = catch_unwind(AssertUnwindSafe(|| {
-                core.hooks.handle_error(&request.client_address, &error)
-            }));
+        for error in &errors {
+            match error {
+                Error::Panicked(_) => &core.stats.panics,
+                _ => &core.stats.failed,
+            }
+            .fetch_add(1, Relaxed);
+            core.report(&request.client_address, error);
         }
         self.put_back(request);
+    }
+
+    /// Asks `verify_request`. A hook that panics has not said yes.
+    fn is_allowed(&self, client: &ClientAddress) -> bool {
+        let core = &self.core;
+        let verified = core.call_hook(client, |hooks| hooks.verify_request(client));
+        if verified == Some(true) {
+            return true;
+        }
+        core.stats.refused(Refusal::Denied);
+        // Whatever the hook wants to be said: a datagram that is refused gets no answer.
+        core.call_hook(client, |hooks| {
+            hooks.handle_refusal(client, Refusal::Denied);
+        });
+        false
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod datagrams;
 mod dispatcher;
 pub(crate) mod engine;
 mod forking;
+mod lingering;
 mod pool;
 pub(crate) mod registry;
 pub(crate) mod sources;

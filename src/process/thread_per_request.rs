@@ -11,7 +11,9 @@ use crate::error::Error;
 /// thread. A request for which no thread can be had is closed, counted as failed, and reported to
 /// `handle_error`. Prefer [`ThreadingMixIn`](crate::ThreadingMixIn), unless handlers must have a thread of
 /// their own.
-#[derive(Clone, Debug)]
+///
+/// A clone has the same settings, and threads and a limit of its own.
+#[derive(Debug)]
 pub struct ThreadPerRequest {
     max_threads: usize,
     daemon_threads: bool,
@@ -32,6 +34,16 @@ impl Default for ThreadPerRequest {
             daemon_threads: false,
             block_on_close: true,
             running: Arc::default(),
+        }
+    }
+}
+
+impl Clone for ThreadPerRequest {
+    fn clone(&self) -> ThreadPerRequest {
+        // Shared threads would have one server wait at its end for the requests of another.
+        ThreadPerRequest {
+            running: Arc::default(),
+            ..*self
         }
     }
 }

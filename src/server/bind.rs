@@ -4,6 +4,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::{
     Builder, Server, ServerTimes, Service, TcpServer, UdpServer, UnixDatagramServer,
     UnixStreamServer,
@@ -12,17 +14,23 @@ use crate::address::Address;
 use crate::bind::{Datagram, Listener};
 use crate::error::{Error, Result};
 use crate::handle::Core;
-use crate::handler::{DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler};
+use crate::handler::{
+    DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler, serve_datagram,
+};
 use crate::hooks::DefaultHooks;
 use crate::request::DatagramRequest;
 use crate::session::StreamService;
 
-/// The servers.
+/// Binding.
 impl Builder {
     /// A server of connections to `address`, TCP or Unix.
     ///
     /// # Errors
-    /// [`Error::Bind`] if the address can't be had.
+    /// [`Error::Bind`] if the address can't be had; [`Error::Unsupported`] for
+    /// [`max_per_address`](Builder::max_per_address) together with
+    /// [`proxy_protocol`](Builder::proxy_protocol) and a
+    /// [`ForkingMixIn`](crate::ForkingMixIn), which can't count these clients. All ways to make a
+    /// stream server have this error.
     pub fn bind<H: StreamRequestHandler>(
         self,
         address: &Address,
@@ -71,16 +79,17 @@ impl Builder {
     }
 
     /// A server on a listening socket that the caller has: a std listener, or a descriptor that
-    /// another process handed over.
+    /// another process handed over. It gets the settings of this builder, the backlog too.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a descriptor that is no listening stream socket.
+    /// [`Error::Unsupported`] for a descriptor that is no listening stream socket, or not of the
+    /// [`address_family`](Builder::address_family).
     pub fn from_listener<H: StreamRequestHandler>(
         self,
         listener: impl Into<OwnedFd>,
         class: impl RequestHandlerClass<H>,
     ) -> Result<TcpServer> {
-        let listener = Listener::from_fd(listener.into())?;
+        let listener = Listener::from_fd(listener.into(), &self.bind)?;
         self.stream_server(listener, class)
     }
 
@@ -118,7 +127,7 @@ impl Builder {
         socket: impl Into<OwnedFd>,
         class: impl RequestHandlerClass<H>,
     ) -> Result<UdpServer> {
-        let socket = Datagram::from_fd(socket.into())?;
+        let socket = Datagram::from_fd(socket.into(), &self.bind)?;
         self.datagram_server(socket, class)
     }
 
@@ -146,12 +155,7 @@ impl Builder {
         socket: Datagram,
         class: impl RequestHandlerClass<H>,
     ) -> Result<Server> {
-        let serve = move |request: &mut DatagramRequest| {
-            let mut handler = class.instantiate(&request.client_address);
-            handler.setup(request)?;
-            let handled = handler.handle(request);
-            handled.and(handler.finish(request))
-        };
+        let serve = move |request: &mut DatagramRequest| serve_datagram(&class, request);
         let mut server = self.server(Service::Datagrams(Arc::new(serve)))?;
         server.add_datagram_socket(socket);
         Ok(server)
@@ -186,7 +190,7 @@ impl Builder {
         Ok(Server {
             core: self.core()?,
             process: self.process,
-            engine: None,
+            engine: Mutex::new(None),
             service,
             sources: Vec::new(),
             addresses: Vec::new(),

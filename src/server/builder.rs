@@ -1,4 +1,4 @@
-//! How a server is put together.
+//! The settings of a server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +81,8 @@ impl Builder {
         }
     }
 
-    /// What looks at the server and decides for it. Defaults to [`DefaultHooks`].
+    /// What is told of the server's events, and decides for it. Defaults to
+    /// [`DefaultHooks`](crate::DefaultHooks).
     pub fn hooks(self, hooks: impl ServerHooks) -> Builder {
         Builder {
             hooks: Some(Box::new(hooks)),
@@ -97,15 +98,16 @@ impl Builder {
         self
     }
 
-    /// Whether a TCP port that an earlier server has just left can be bound again at once. Defaults
-    /// to true (false in Python's `TCPServer`, true in its HTTP server).
+    /// Whether a TCP port can be bound again while connections of an earlier server on it are in
+    /// TIME_WAIT (`SO_REUSEADDR`). Defaults to true (false in Python's `TCPServer`, true in its HTTP
+    /// server).
     pub fn allow_reuse_address(mut self, yes: bool) -> Builder {
         self.bind.allow_reuse_address = yes;
         self
     }
 
-    /// Whether several servers may bind the same port, and share its connections. Defaults to
-    /// false.
+    /// Whether several servers may bind the same port, and share its connections
+    /// (`SO_REUSEPORT`). Defaults to false.
     pub fn allow_reuse_port(mut self, yes: bool) -> Builder {
         self.bind.allow_reuse_port = yes;
         self
@@ -144,32 +146,35 @@ impl Builder {
         Builder { timeouts, ..self }
     }
 
-    /// How long a connection may be silent between messages. Defaults to 10 min.
+    /// Maximum pause between two messages, and before the first. See [`Timeouts::idle`]. Defaults to
+    /// 10 min.
     pub fn idle_timeout(mut self, time: Option<Duration>) -> Builder {
         self.timeouts.idle = time;
         self
     }
 
-    /// How long a handshake, a PROXY header, or the head of a message may take. Defaults to 10 s.
+    /// Maximum time for a TLS handshake, a PROXY header, or the head of a message. See
+    /// [`Timeouts::head`]. Defaults to 10 s.
     pub fn head_timeout(mut self, time: Option<Duration>) -> Builder {
         self.timeouts.head = time;
         self
     }
 
-    /// How long a peer may send nothing within a message. Defaults to 30 s.
+    /// Maximum pause between bytes of one message. See [`Timeouts::read`]. Defaults to 30 s.
     pub fn read_timeout(mut self, time: Option<Duration>) -> Builder {
         self.timeouts.read = time;
         self
     }
 
-    /// How long a peer may take nothing of an answer. Defaults to 30 s.
+    /// Maximum time in which the peer accepts no byte of the output. See [`Timeouts::write`].
+    /// Defaults to 30 s.
     pub fn write_timeout(mut self, time: Option<Duration>) -> Builder {
         self.timeouts.write = time;
         self
     }
 
-    /// Below how many bytes a second, over 10 s within a message, a peer is cut; 0 is off. Defaults
-    /// to 100.
+    /// Minimum rate within a message, in bytes per second over windows of 10 s; a slower peer's
+    /// connection ends. See [`Timeouts::min_rate`]. 0 is off. Defaults to 100.
     pub fn min_rate(mut self, bytes_per_second: u64) -> Builder {
         self.timeouts.min_rate = bytes_per_second;
         self
@@ -180,32 +185,34 @@ impl Builder {
         Builder { limits, ..self }
     }
 
-    /// How many connections may be open. Defaults to 16,384.
+    /// Maximum number of open connections; more are refused. 0 refuses all. Defaults to 16,384.
     pub fn max_connections(mut self, count: usize) -> Builder {
         self.limits.max_connections = count;
         self
     }
 
-    /// How many connections one client address may have open. Defaults to `None`: no limit.
+    /// Maximum number of open connections of one client address. Defaults to `None`: no limit.
     pub fn max_per_address(mut self, count: Option<usize>) -> Builder {
         self.limits.max_per_address = count;
         self
     }
 
-    /// How many ready connections may wait for a thread before new ones are refused. Defaults to
-    /// 16,384.
+    /// Maximum number of connections that are ready and wait for a thread of the pool; beyond it new
+    /// ones are refused. Defaults to 16,384.
     pub fn max_queue(mut self, count: usize) -> Builder {
         self.limits.max_queue = count;
         self
     }
 
-    /// How many bytes of an unfinished message are kept. Defaults to 64 KiB.
+    /// Maximum size, in bytes, of an unfinished message that is kept for its handler. Defaults to
+    /// 64 KiB.
     pub fn max_message(mut self, bytes: usize) -> Builder {
         self.limits.max_message = bytes;
         self
     }
 
-    /// The longest datagram. Defaults to 8,192 bytes, Python's.
+    /// Maximum size of a datagram in bytes, from 1 to 1 MiB; longer ones are truncated. A value
+    /// outside of the range means the nearest one in it. Defaults to 8,192, Python's.
     pub fn max_packet_size(mut self, bytes: usize) -> Builder {
         self.limits.max_packet_size = bytes;
         self
@@ -216,11 +223,11 @@ impl Builder {
         Builder { tls, ..self }
     }
 
-    /// With TLS, whether a client that speaks in the clear is served too, told apart by its first
-    /// byte (0x16 begins a TLS handshake, RFC 8446 §5.1): [`is_tls`](crate::StreamRequest::is_tls)
-    /// tells the handler, which should do no more than say where to go. The handler of such a
-    /// client is made when that byte has come, so a protocol where the server speaks first gets
-    /// nowhere in the clear. Defaults to false: the client is closed, with an alert.
+    /// With TLS, whether a client that does not use TLS is served too. The first byte decides: 0x16
+    /// begins a TLS handshake (RFC 8446 §5.1). [`is_tls`](crate::StreamRequest::is_tls) says which
+    /// it was; the handler should only tell the client where to go. The handler is made when that
+    /// byte has come, so a protocol in which the server speaks first does not work without TLS.
+    /// Defaults to false: the client gets an alert, and its connection closes.
     pub fn allow_plaintext(self, yes: bool) -> Builder {
         Builder {
             plaintext: yes,
@@ -228,8 +235,8 @@ impl Builder {
         }
     }
 
-    /// From these peers, and only from them, a PROXY header (v1 or v2) tells who the client is;
-    /// they must send one. From all others the same bytes are data. Defaults to `None`.
+    /// The peers that must begin each connection with a PROXY header (v1 or v2), which names the
+    /// real client. From all other peers the same bytes are data. Defaults to `None`.
     pub fn proxy_protocol(self, peers: Option<Networks>) -> Builder {
         Builder {
             proxies: peers.filter(|peers| !peers.is_empty()),
@@ -237,7 +244,7 @@ impl Builder {
         }
     }
 
-    /// Shows all that crosses the wire to `trace`. Defaults to nobody.
+    /// What is shown all bytes that are received and sent. Defaults to nothing.
     pub fn trace(self, trace: impl Trace) -> Builder {
         Builder {
             trace: Some(Arc::new(trace)),

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::bind::{BindOptions, Datagram, Listener};
 use crate::clock::deadline;
@@ -35,7 +37,7 @@ pub struct Server {
     core: Arc<Core>,
     process: Arc<dyn ProcessRequest>,
     /// Made when it is first needed.
-    engine: Option<Arc<dyn Engine>>,
+    engine: Mutex<Option<Arc<dyn Engine>>>,
     service: Service,
     sources: Vec<Source>,
     addresses: Vec<ServerAddress>,
@@ -87,13 +89,12 @@ impl Server {
     }
 
     /// Gets ready to serve: checks that the concurrency model works in this process, and starts the
-    /// pool's threads. [`serve_forever`](Server::serve_forever) does it too; a program that
-    /// announces that it is ready calls this first. (The socket listens since it was bound, unlike
-    /// Python's.)
+    /// pool's threads. [`serve_forever`](Server::serve_forever) does so too; a program that
+    /// announces that it is ready calls this first, and so learns in time that it is not.
     ///
     /// # Errors
     /// When the system refuses a poller or a thread, or the concurrency model can't work here.
-    pub fn server_activate(&mut self) -> Result<()> {
+    pub fn server_activate(&self) -> Result<()> {
         self.engine().map(drop)
     }
 
@@ -109,6 +110,7 @@ impl Server {
     /// As for [`server_activate`](Server::server_activate).
     pub fn serve_forever(&mut self) -> Result<()> {
         let engine = self.engine()?;
+        self.core.set_serving_thread();
         let result = if self.core.begin() {
             self.is_drained = false;
             self.serve_until_shutdown(&*engine)
@@ -131,6 +133,7 @@ impl Server {
     /// As for [`server_activate`](Server::server_activate).
     pub fn handle_request(&mut self) -> Result<()> {
         let engine = self.engine()?;
+        self.core.set_serving_thread();
         if !self.core.begin_request() {
             return Ok(());
         }
@@ -160,14 +163,13 @@ impl Server {
         self.core.call_hook(&ClientAddress::Memory, call);
     }
 
-    fn engine(&mut self) -> Result<Arc<dyn Engine>> {
-        self.core.set_serving_thread();
+    fn engine(&self) -> Result<Arc<dyn Engine>> {
         self.process.check()?;
-        if let Some(engine) = &self.engine {
-            return Ok(Arc::clone(engine));
-        }
-        let engine = engine::for_model(&self.process, &self.core)?;
-        Ok(Arc::clone(self.engine.insert(engine)))
+        let mut engine = self.engine.lock();
+        Ok(Arc::clone(match &mut *engine {
+            Some(engine) => engine,
+            none => none.insert(engine::for_model(&self.process, &self.core)?),
+        }))
     }
 
     /// The loop of every server, whatever its engine: paces `service_actions`.
@@ -189,7 +191,7 @@ impl Server {
     /// a shutdown does.
     fn wind_down(&mut self) {
         self.core.enter(LifecyclePhase::Draining);
-        let engine = self.engine.clone();
+        let engine = self.engine.lock().clone();
         if let Some(engine) = &engine {
             engine.stop_listening();
         }

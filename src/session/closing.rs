@@ -206,7 +206,7 @@ impl Session {
             }
             _ => drop(stats.failed.fetch_add(1, Relaxed)),
         }
-        self.failure.get_or_insert(error);
+        self.failure.get_or_insert_with(|| Box::new(error));
     }
 
     /// Reports the error that ended the connection, once.

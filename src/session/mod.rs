@@ -138,7 +138,7 @@ pub(crate) struct Session {
     /// When the connection became ready to be served, for the statistics.
     pub(crate) ready_at: Instant,
     /// The first error. It is reported once `finish` was called, as in Python.
-    failure: Option<Error>,
+    failure: Option<Box<Error>>,
     /// The peer has gone, or reads nothing more: nothing is left to send or to wait for.
     peer_is_lost: bool,
 }

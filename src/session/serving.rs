@@ -22,8 +22,8 @@ pub(super) struct Serving {
     handle_due: bool,
     /// `handle` was called with the end of file.
     eof_reported: bool,
-    /// What the last call of `handle` waits for.
-    wait: Wait,
+    /// The last call of `handle` said that a message is under way.
+    in_message: bool,
     /// When `handle` must be called even if nothing comes.
     alarm: Option<Instant>,
     /// When the message that is under way began.
@@ -35,7 +35,7 @@ impl Serving {
         Serving {
             handle_due,
             eof_reported: false,
-            wait: Wait::new(),
+            in_message: false,
             alarm: None,
             message_since: None,
         }
@@ -99,7 +99,7 @@ impl Session {
         serving.message_since.get_or_insert(*now);
         serving.eof_reported = request.rfile.is_eof();
         serving.handle_due = false;
-        let in_message = serving.wait.in_message || !request.rfile.buffer().is_empty();
+        let in_message = serving.in_message || !request.rfile.buffer().is_empty();
         request.rfile.set_in_message(in_message);
         let taken = request.rfile.bytes_taken();
         let next = Session::guard(|| handler.handle(request));
@@ -117,7 +117,7 @@ impl Session {
             Next::WaitFor(wait) => (wait, false),
             Next::Again => (Wait::new().in_message(), true),
         };
-        serving.wait = wait;
+        serving.in_message = wait.in_message;
         serving.alarm = deadline(*now, wait.after);
         let progress = request.rfile.bytes_taken() > taken;
         // Bytes are left and the handler took some: the rest may be a whole message. A handler that
@@ -146,8 +146,8 @@ impl Session {
         };
         let request = &mut self.request;
         let unread = !request.rfile.buffer().is_empty();
-        let in_message = serving.wait.in_message || unread;
-        let waits_for_more = serving.wait.in_message || serving.alarm.is_some();
+        let in_message = serving.in_message || unread;
+        let waits_for_more = serving.in_message || serving.alarm.is_some();
         if request.rfile.is_eof() && !waits_for_more || !is_serving && !in_message {
             self.state = SessionState::Finishing;
             return None;
@@ -159,12 +159,12 @@ impl Session {
         let until = if !in_message {
             self.waiting = WaitReason::Idle;
             serving.alarm.or_else(|| deadline(now, idle_timeout))
-        } else if serving.wait.in_message && serving.alarm.is_some() {
+        } else if serving.in_message && serving.alarm.is_some() {
             self.waiting = WaitReason::Work;
             serving.alarm
         } else {
             self.waiting = WaitReason::Message;
-            let head = if serving.wait.in_message {
+            let head = if serving.in_message {
                 None
             } else {
                 deadline(serving.message_since.unwrap_or(now), head_timeout)
@@ -184,7 +184,7 @@ impl Session {
     /// has no such limit.
     pub(super) fn head_deadline(&self) -> Option<Instant> {
         match &self.state {
-            SessionState::Serving(serving) if !serving.wait.in_message => {
+            SessionState::Serving(serving) if !serving.in_message => {
                 deadline(serving.message_since?, self.core().timeouts.head)
             }
             _ => None,

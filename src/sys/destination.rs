@@ -175,7 +175,7 @@ fn from_v6(info: libc::in6_pktinfo) -> Destination {
     Destination {
         ip,
         reply_from: is_unicast(ip).then_some(ip),
-        interface: info.ipi6_ifindex as u32,
+        interface: info.ipi6_ifindex,
     }
 }
 
@@ -231,10 +231,14 @@ pub(crate) fn send_from(
     sent
 }
 
-/// Whether the system refused the address that a datagram was to come from.
+/// Whether the system may have refused the address that a datagram was to come from. Linux has two
+/// errors for it, FreeBSD a third.
 fn is_about_the_source(error: &io::Error) -> bool {
-    let kinds = [io::ErrorKind::AddrNotAvailable, io::ErrorKind::InvalidInput];
-    kinds.contains(&error.kind())
+    use io::ErrorKind::{AddrNotAvailable, InvalidInput, NetworkUnreachable};
+    matches!(
+        error.kind(),
+        AddrNotAvailable | InvalidInput | NetworkUnreachable
+    )
 }
 
 /// `sendmsg(2)`. `from` of `None` lets the system choose the address. Only a link-local address

@@ -87,8 +87,8 @@ pub(crate) fn thread_count() -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// `fork(2)` for a process with a single thread; with more, the child could hang on a lock that
-/// another thread held.
+/// `fork(2)` for a process with a single thread. With more, the child could wait for ever for a
+/// lock that another thread held.
 pub(crate) fn fork() -> io::Result<Fork> {
     if thread_count()? != 1 {
         return Err(io::Error::new(
@@ -107,15 +107,15 @@ pub(crate) fn fork() -> io::Result<Fork> {
     }
 }
 
-/// Has `descriptor` stand for what `instead` stands for; what it stood for is closed in this
-/// process. Its owner still has a descriptor, and closes it as ever.
+/// Makes `descriptor` refer to the same open file as `instead` (`dup2(2)`), and closes what it
+/// referred to in this process. Its owner still has a descriptor to close.
 pub(crate) fn replace(descriptor: BorrowedFd<'_>, instead: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: both are open, as they are borrowed; that the first stays so is what dup2 does.
     let result = unsafe { libc::dup2(instead.as_raw_fd(), descriptor.as_raw_fd()) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    // dup2 forgets it; a command that the child starts shall not inherit it.
+    // dup2 clears this flag; a command that the child starts must not inherit the descriptor.
     Ok(rustix::io::fcntl_setfd(
         descriptor,
         rustix::io::FdFlags::CLOEXEC,

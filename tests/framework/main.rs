@@ -3,6 +3,7 @@
 
 mod alarms;
 mod connections;
+mod datagrams;
 mod deadlines;
 mod faults;
 mod half_close;

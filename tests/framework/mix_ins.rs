@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use socketserver::{
     Builder, DatagramRequest, Error, ForkingMixIn, Next, ProcessRequest, Request, StreamRequest,
-    Synchronous, TcpServer, ThreadPerRequest, ThreadingMixIn,
+    Synchronous, TcpServer, ThreadPerRequest, ThreadingMixIn, Timeouts,
 };
 
-use crate::subjects::Obedient;
+use crate::subjects::{Obedient, Recorder};
 use crate::support::{Client, Gate, PATIENCE, Running, eventually};
 
 /// A server whose handlers stop at a gate before they close; `done` counts them afterwards.
@@ -229,4 +229,40 @@ fn datagrams_are_served_while_one_of_their_handlers_blocks() {
     }
     gate.open(1);
     stopped.hear(b"stop");
+}
+
+#[test]
+fn a_refused_client_takes_no_thread_and_holds_up_nobody() {
+    let threads = ThreadPerRequest::new().max_threads(2);
+    for (settings, served) in [
+        (Builder::new().process(threads), 1),
+        (Builder::new().process(Synchronous), 0),
+    ] {
+        let mut timeouts = Timeouts::default();
+        timeouts.linger = Some(4 * PATIENCE);
+        let server = settings
+            .hooks(Recorder::default())
+            .timeouts(timeouts)
+            .max_connections(served)
+            .tcp("127.0.0.1:0", |_: &_| Obedient)
+            .unwrap();
+        let server = Running::start(server);
+        let clients: Vec<Client> = (0..served).map(|_| server.connect()).collect();
+        for mut client in clients {
+            client.say(b"served\n").hear(b"served\n");
+            // None of them closes: each lingers for longer than the next would wait.
+            let mut refused: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+            for client in &mut refused {
+                client.hear(b"go away\n");
+            }
+            client.say(b"still served\n").hear(b"still served\n");
+        }
+        if served == 0 {
+            let mut refused: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+            for client in &mut refused {
+                client.hear(b"go away\n");
+            }
+        }
+        server.stop();
+    }
 }

@@ -96,6 +96,55 @@ fn clients_that_leave_before_they_are_served_are_forgotten() {
     sender.hear(b"last words\n");
 }
 
+/// A line `stop` stops at the first gate, and the first `finish` at the second.
+struct StopsToFinish(Gate, Gate, Arc<AtomicUsize>);
+
+impl StreamRequestHandler for StopsToFinish {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        while let Some(line) = request.rfile.take_line(80)? {
+            if line == b"stop\n" {
+                self.0.pass();
+            }
+            request.wfile.write_all(line)?;
+        }
+        Ok(Next::Wait)
+    }
+
+    fn finish(&mut self, _: &mut StreamRequest) -> Result<()> {
+        if self.2.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.1.pass();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_finish_that_blocks_holds_up_no_other_once_a_thread_is_free() {
+    let gates = [Gate::default(), Gate::default()];
+    let finished = Arc::new(AtomicUsize::new(0));
+    let ([handling, finishing], count) = (gates.clone(), Arc::clone(&finished));
+    let class = move |_: &_| StopsToFinish(handling.clone(), finishing.clone(), Arc::clone(&count));
+    let pool = ThreadingMixIn::new().threads(1).max_threads(1);
+    let settings = Builder::new().process(pool).idle_timeout(Some(SECOND / 2));
+    let server = Running::start(settings.tcp("127.0.0.1:0", class).unwrap());
+    let mut idle: Vec<Client> = (0..10).map(|_| server.connect()).collect();
+    for client in &mut idle {
+        client.say(b"hello\n").hear(b"hello\n");
+    }
+    let mut stopped = server.connect();
+    stopped.say(b"stop\n");
+    // The only thread is in a handler, the reserved one in the first connection's `finish`.
+    gates.iter().for_each(|gate| gate.wait_entered(1));
+    let begun = Instant::now();
+    gates[0].open(1);
+    eventually("the thread that is free ends the others", || {
+        finished.load(Ordering::SeqCst) >= 10
+    });
+    assert!(begun.elapsed() < PATIENCE / 2);
+    gates[1].open(1);
+    stopped.hear(b"stop\n");
+}
+
 struct RudeHooks;
 
 impl ServerHooks for RudeHooks {

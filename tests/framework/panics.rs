@@ -79,7 +79,7 @@ struct Echo {
 impl StreamRequestHandler for Echo {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         let bytes = request.rfile.take_all();
-        std::io::Write::write_all(&mut request.wfile, &bytes)?;
+        std::io::Write::write_all(&mut request.wfile, bytes)?;
         Ok(Next::Close)
     }
 }
@@ -103,10 +103,9 @@ fn assert_survives(server: Running, hooks: &Panicking, panic: &str) {
     assert_eq!(server.stop().panics, 1);
 }
 
-/// Where the concurrency model calls it. The pool's guard is tested with the session.
 #[test]
 fn a_panic_in_verify_request_costs_one_connection() {
-    for settings in models().into_iter().skip(1) {
+    for settings in models() {
         let hooks = Panicking::in_verify_request();
         let class = |_: &_| Echo {
             panics_in_drop: false,
@@ -137,10 +136,9 @@ fn a_panic_in_the_class_costs_one_connection() {
     }
 }
 
-/// The pool's guard is tested with the pool.
 #[test]
 fn a_panic_in_a_handlers_drop_costs_nothing_more() {
-    for settings in models().into_iter().skip(1) {
+    for settings in models() {
         let (hooks, made) = (Panicking::default(), AtomicUsize::new(0));
         let class = move |_: &_| Echo {
             panics_in_drop: made.fetch_add(1, Ordering::SeqCst) == 0,
@@ -243,7 +241,7 @@ fn a_panic_in_handle_refusal_loses_no_other_client() {
             panic!("handle_refusal panics")
         }
     }
-    for settings in models().into_iter().skip(1) {
+    for settings in models() {
         let class = |_: &_| Echo {
             panics_in_drop: false,
         };

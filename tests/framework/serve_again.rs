@@ -163,6 +163,24 @@ fn dropping_a_server_waits_for_the_requests_in_flight() {
 }
 
 #[test]
+fn dropping_a_server_does_not_wait_for_the_requests_of_another() {
+    let pool = ThreadingMixIn::new();
+    let threads = ThreadPerRequest::new();
+    for [first, second] in [
+        [echo(pool.clone()), echo(pool)],
+        [echo(threads.clone()), echo(threads)],
+    ] {
+        let second = Running::start(second);
+        let mut client = second.connect();
+        client.say(b"hello\n").hear(b"hello\n");
+        let first = Running::start(first);
+        first.connect().say(b"hello\n").hear(b"hello\n");
+        first.stop();
+        client.say(b"goes on\n").hear(b"goes on\n");
+    }
+}
+
+#[test]
 fn dropping_a_server_aborts_what_outlasts_the_grace_time() {
     let gate = Gate::default();
     let settings = Builder::new().grace(A_MOMENT);
@@ -176,6 +194,29 @@ fn dropping_a_server_aborts_what_outlasts_the_grace_time() {
     assert_eq!(client.hear_end(), b"");
     assert_eq!(handle.stats().aborted, 1);
     gate.open(1);
+}
+
+#[test]
+fn what_waits_for_a_thread_at_the_end_of_the_grace_time_never_runs() {
+    let gate = Gate::default();
+    let pool = ThreadingMixIn::new().threads(1).max_threads(1);
+    let settings = Builder::new().process(pool).grace(A_MOMENT);
+    let mut server = Running::start(gated(settings, &gate));
+    let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.say(b"x");
+    }
+    gate.wait_entered(1);
+    eventually("two wait for the thread", || server.stats().open == 3);
+    server.handle.shutdown();
+    server.join();
+    assert_eq!(server.stats().aborted, 3);
+    gate.open(3);
+    eventually("all have ended", || server.stats().open == 0);
+    for client in &mut clients {
+        assert_eq!(client.hear_end(), b"");
+    }
+    assert_eq!(gate.entered(), 1);
 }
 
 #[test]

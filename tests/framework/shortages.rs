@@ -3,6 +3,7 @@
 //! The limit on processes does not hold for root. So these tests run again in a process of the user
 //! `nobody`, in which the limit can be set.
 
+use std::io::Write;
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -13,6 +14,10 @@ use socketserver::{Builder, ThreadingMixIn};
 use crate::pool::{serve, stopped_clients};
 use crate::subjects::Obedient;
 use crate::support::{Gate, PATIENCE, Running, eventually, threads};
+
+fn skipped(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+}
 
 /// Runs `body` in a process of the user `nobody`. Skipped, with a visible line, where that is not
 /// possible.
@@ -25,7 +30,7 @@ fn as_nobody(body: impl FnOnce()) {
     let this = std::thread::current();
     let test = this.name().unwrap();
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED {test}: only root can become another user");
+        skipped(test, "only root can become another user");
         return;
     }
     let nobody = |program: &std::ffi::OsStr| {
@@ -37,7 +42,10 @@ fn as_nobody(body: impl FnOnce()) {
     let binary = std::env::current_exe().unwrap();
     let list = nobody(binary.as_os_str()).arg("--list").output();
     if !list.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED {test}: `setpriv` is missing, or `nobody` cannot run the tests");
+        skipped(
+            test,
+            "`setpriv` is missing, or `nobody` cannot run the tests",
+        );
         return;
     }
     let output = nobody(binary.as_os_str())
@@ -150,7 +158,7 @@ fn a_server_that_gets_some_threads_but_not_all_leaves_none_behind() {
             setrlimit(Resource::Nproc, few).unwrap();
             let pool = ThreadingMixIn::new().threads(8);
             let settings = Builder::new().process(pool);
-            let mut server = settings.tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
+            let server = settings.tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
             let started = server.server_activate();
             setrlimit(Resource::Nproc, enough.clone()).unwrap();
             drop(server);

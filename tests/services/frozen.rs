@@ -46,7 +46,7 @@ fn answer(mut stream: TcpStream) -> String {
 fn a_head_that_was_completed_while_the_process_stood_still_is_answered() {
     let dir = TestDir::new("frozen-head");
     dir.write("a.txt", "content");
-    let server = server(&["serve", "http", dir.as_str()]);
+    let server = server(&["http", dir.as_str()]);
     let mut clients: Vec<TcpStream> = (0..100).map(|_| server.connect()).collect();
     for client in &mut clients {
         client
@@ -67,7 +67,7 @@ fn a_head_that_was_completed_while_the_process_stood_still_is_answered() {
 
 #[test]
 fn an_idle_connection_whose_request_came_meanwhile_is_served() {
-    let server = server(&["serve", "echo"]);
+    let server = server(&["echo"]);
     let mut clients: Vec<TcpStream> = (0..100).map(|_| server.connect()).collect();
     settle();
     freeze(&server, || {
@@ -85,7 +85,7 @@ fn an_idle_connection_whose_request_came_meanwhile_is_served() {
 #[test]
 fn an_upload_whose_bytes_came_meanwhile_is_stored() {
     let dir = TestDir::new("frozen-upload");
-    let server = server(&["serve", "upload", dir.as_str(), "--min-rate", "1000000"]);
+    let server = server(&["upload", dir.as_str(), "--min-rate", "1000000"]);
     let header = br#"{"file_size": 20000, "file_name": "a.bin"}"#;
     let mut client = server.connect();
     client

@@ -1,5 +1,7 @@
 //! `serve http --upload`: how a tus upload ends, and which addresses and pages may use it.
 
+use std::time::{Duration, SystemTime};
+
 use crate::http_raw::{Connection, ask, eventually};
 use crate::http_tus::{A_TXT, PIECE, TUS, create, created, head, part, piece_request, send};
 use crate::http_upload::{read, site};
@@ -22,6 +24,23 @@ fn an_unfinished_upload_expires() {
     assert_eq!(send(&server, &location, 0, &[], "hello").status, 204);
     eventually("it has expired", || head(&server, &location).status == 404);
     assert_eq!(send(&server, &location, 5, &[], "world").status, 404);
+}
+
+#[test]
+fn an_expired_upload_is_refused_on_resume_before_it_is_removed() {
+    let (dir, server) = site("tus-resume-expired", &["--partial-expiry", "24h"]);
+    let location = created(&server, 10);
+    assert_eq!(send(&server, &location, 0, &[], "hello").status, 204);
+    let id = location.rsplit('/').next().unwrap();
+    let file = dir.join(&format!(".socketserver-partial/{id}.part"));
+    let two_days_ago = SystemTime::now() - Duration::from_secs(48 * 3600);
+    let part = std::fs::File::options().write(true).open(&file).unwrap();
+    part.set_modified(two_days_ago).unwrap();
+    drop(part);
+    assert_eq!(send(&server, &location, 5, &[], "world").status, 404);
+    assert_eq!(head(&server, &location).status, 404);
+    assert_eq!(read(&dir, "a.txt"), None);
+    assert!(file.exists(), "nothing has removed it yet");
 }
 
 #[test]

@@ -37,18 +37,21 @@ fn with_nothing_in_flight_the_process_is_gone_in_under_100_ms() {
 }
 
 #[test]
-fn what_is_in_flight_at_the_end_of_the_grace_is_cut_and_told() {
-    let dir = TestDir::new("cut");
-    let mut server = TestServer::start(&["http", dir.as_str(), "--grace", "300ms"]);
-    let mut slow = server.connect();
-    slow.write_all(HALF_A_HEAD).unwrap();
-    // Another request after it has been answered: the first bytes have been seen by then.
-    server.exchange(b"GET / HTTP/1.0\r\n\r\n");
-    server.signal("TERM");
-    server.wait_for_log("waiting for");
-    server.wait_for_log("aborting");
-    let (code, _) = server.wait();
-    assert_eq!(code, Some(1));
+fn what_is_in_flight_at_the_end_of_the_grace_is_aborted_and_logged() {
+    let dir = TestDir::new("aborted");
+    for model in ["pool", "threads", "processes"] {
+        let arguments = ["http", dir.as_str(), "--grace", "300ms", "--model", model];
+        let mut server = TestServer::start(&arguments);
+        let mut slow = server.connect();
+        slow.write_all(HALF_A_HEAD).unwrap();
+        // Another request after it has been answered: the first bytes have been seen by then.
+        server.exchange(b"GET / HTTP/1.0\r\n\r\n");
+        server.signal("TERM");
+        server.wait_for_log("waiting for");
+        server.wait_for_log("aborting");
+        let (code, _) = server.wait();
+        assert_eq!(code, Some(1), "{model}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A system that refuses threads to the binary.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
 use crate::support::has_tool;
@@ -22,7 +22,8 @@ fn a_start_without_enough_threads_is_one_line_and_exit_1_before_the_ready_line()
     }
     let version = limited(1000).arg("--version").output();
     if !version.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED {TEST}: this user cannot run the binary as `nobody`");
+        let why = "this user cannot run the binary as `nobody`";
+        let _ = writeln!(std::io::stderr(), "SKIPPED {TEST}: {why}");
         return;
     }
     let mut some_but_not_all = false;

@@ -6,7 +6,7 @@ use std::io;
 use super::{Request, Respond, Response};
 
 /// A function that answers the requests of one method and of the paths that a pattern matches:
-/// [`Router::add`](super::Router::add).
+/// [`Router::add_route`](super::Router::add_route).
 ///
 /// # Patterns
 /// A pattern is the path as it is after percent-decoding. `{name}` matches one part between

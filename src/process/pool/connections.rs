@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::engine::{Action, Job, Pool};
+use super::leader::guarded;
 use crate::error::Error;
 use crate::handle::Core;
 use crate::poller::{Interest, Mode};
@@ -130,7 +131,7 @@ impl Pool {
     pub(crate) fn close_idle_connections(&self, core: &Arc<Core>) {
         let mut closing = Vec::new();
         for (key, session) in self.registry.take_idle(core) {
-            self.dispatch(Some(key), session, Action::Close, &mut closing);
+            guarded(|| self.dispatch(Some(key), session, Action::Close, &mut closing));
         }
         if !closing.is_empty() {
             self.enqueue(closing);

@@ -5,14 +5,21 @@
 //! handler, that could take forever, and idle time-outs would have no effect. So the pool has one
 //! thread beyond `max_threads`, which serves nothing else. It sleeps until the supervisor finds
 //! that all others are stuck.
+//!
+//! The user's `finish` may block as well. So a worker that becomes free takes what the reserved
+//! thread has not begun.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::sync::{Condvar, Mutex};
 
 pub(super) struct EndingQueue<T> {
     state: Mutex<EndingState<T>>,
     wakeup: Condvar,
+    /// Whether something was pushed since a worker last looked: read after every turn, so without
+    /// the lock. A worker that reads an old value looks after its next turn.
+    pushed: AtomicBool,
 }
 
 struct EndingState<T> {
@@ -28,12 +35,14 @@ impl<T> EndingQueue<T> {
                 closed: false,
             }),
             wakeup: Condvar::new(),
+            pushed: AtomicBool::new(false),
         }
     }
 
     pub(super) fn push(&self, jobs: Vec<T>) {
         if !jobs.is_empty() {
             self.state.lock().jobs.extend(jobs);
+            self.pushed.store(true, Relaxed);
             self.wakeup.notify_one();
         }
     }
@@ -49,6 +58,16 @@ impl<T> EndingQueue<T> {
                 return Some(job);
             }
             self.wakeup.wait(&mut state);
+        }
+    }
+
+    /// For a worker that is free: takes everything that is still queued.
+    #[inline]
+    pub(super) fn take_back(&self) -> Vec<T> {
+        if self.pushed.load(Relaxed) && self.pushed.swap(false, Relaxed) {
+            self.extract(|_| true)
+        } else {
+            Vec::new()
         }
     }
 

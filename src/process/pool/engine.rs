@@ -4,13 +4,12 @@
 //! connection.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::ending::EndingQueue;
-use super::leader::Relief;
+use super::leader::{Relief, guarded};
 use super::scheduler::{PoolSize, Scheduler, SupervisorTask, WorkerTask};
 use super::sync::Mutex;
 use super::sync::thread::{self, JoinHandle};
@@ -172,6 +171,9 @@ impl Pool {
             task = match task {
                 WorkerTask::Work(job) => {
                     let usage = meter.measure(&self.clock, || self.serve(job));
+                    for job in self.ending.take_back() {
+                        self.scheduler.requeue(job);
+                    }
                     self.scheduler.next_task(me, usage)
                 }
                 WorkerTask::Lead { without_waiting } => {
@@ -222,7 +224,7 @@ impl Pool {
     fn serve(&self, job: Job) {
         // A handler's panic ends in its session. This guards the thread against the library's own
         // mistakes.
-        let served = catch_unwind(AssertUnwindSafe(|| match job {
+        guarded(|| match job {
             Job::Connection {
                 key,
                 session,
@@ -235,10 +237,7 @@ impl Pool {
                 }
             }
             Job::Datagrams { source, job } => self.serve_datagrams(source, &job),
-        }));
-        if served.is_err() {
-            log::error!("a thread panicked outside of a handler; the connection is lost");
-        }
+        });
     }
 
     fn serve_datagrams(&self, source: usize, job: &Arc<DatagramJob>) {
@@ -273,7 +272,7 @@ impl Pool {
     /// Takes over a connection that another thread accepted.
     pub(crate) fn submit(&self, session: Box<Session>) {
         let mut ready = Vec::new();
-        self.dispatch(None, session, Action::Advance, &mut ready);
+        guarded(|| self.dispatch(None, session, Action::Advance, &mut ready));
         if !ready.is_empty() {
             self.enqueue(ready);
         }

@@ -228,8 +228,8 @@ fn nothing_has_arrived(session: &Session) -> bool {
 }
 
 /// Calls what concerns one event or connection. A panic in it must not lose the events of others.
-fn guarded(act: impl FnOnce()) {
+pub(super) fn guarded(act: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(act)).is_err() {
-        log::error!("the leader panicked; a connection is lost");
+        log::error!("a panic outside of a handler; a connection is lost");
     }
 }

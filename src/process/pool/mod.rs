@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 
 use super::{Accepting, AcceptingKind, ProcessRequest, Request, RequestKind};
 use crate::clock::Clock;
+use crate::error::Error;
 use engine::Pool;
 pub(crate) use pool_engine::PoolEngine;
 use scheduler::PoolSize;
@@ -115,12 +116,12 @@ impl ProcessRequest for ThreadingMixIn {
         match request.0 {
             RequestKind::Stream { session, .. } => match self.pool(&session.core().clock) {
                 Ok(pool) => pool.submit(session),
-                Err(error) => log::error!(
-                    "{}: the pool can't start: {error}",
-                    session.client_address()
-                ),
+                Err(error) => {
+                    let client = session.client_address();
+                    session.core().report_failure(client, &Error::Io(error));
+                }
             },
-            RequestKind::Datagram { request, job } => job.handle(request),
+            datagram @ RequestKind::Datagram { .. } => Request(datagram).run(),
         }
     }
 

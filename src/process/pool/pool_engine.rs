@@ -12,6 +12,7 @@ use crate::handle::{Core, InFlight, LifecyclePhase, Waker};
 use crate::process::acceptor::{Accepted, Acceptor};
 use crate::process::engine::Engine;
 use crate::process::sources::Source;
+use crate::process::{Request, RequestKind};
 use crate::stats::StatsSnapshot;
 
 /// A server's part of a pool that several servers may share.
@@ -67,7 +68,9 @@ impl Engine for PoolEngine {
         acceptor.watch(sources)?;
         match acceptor.next(until)? {
             Some(Accepted::Connection(session)) => self.pool.submit(session),
-            Some(Accepted::Datagram(request, job)) => job.handle(request),
+            Some(Accepted::Datagram(request, job)) => {
+                Request(RequestKind::Datagram { request, job }).run();
+            }
             None => return Ok(false),
         }
         Ok(true)

@@ -24,13 +24,13 @@ fn service() -> Router {
         .post("/length", |request| {
             Ok(Response::text(request.bytes()?.len().to_string()))
         })
-        .add(
+        .add_route(
             Route::new("POST", "/short", |request| {
                 Ok(Response::text(request.text()?))
             })
             .max_body(5),
         )
-        .add(
+        .add_route(
             Route::new("POST", "/long", |request| {
                 Ok(Response::text(request.bytes()?.len().to_string()))
             })

@@ -16,7 +16,7 @@ fn refusal(routes: &[(&'static str, &'static str)]) -> Option<String> {
         routes
             .iter()
             .fold(Router::new(), |router, (method, pattern)| {
-                router.add(route(method, pattern))
+                router.add_route(route(method, pattern))
             })
     });
     let panic = added.err()?;
