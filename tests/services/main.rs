@@ -63,6 +63,7 @@ mod ping_client;
 mod ping_client_signals;
 mod refusals;
 mod shortages;
+mod terminal;
 mod time;
 mod time_clients;
 mod tls;
