@@ -404,7 +404,12 @@ fn a_link_is_made_listed_and_revoked() {
     );
     file.fails("share revoke 1", "", 1, "there is no share 1");
     file.fails("share add /a --uses 0", "", 2, "at least 1");
-    file.fails("share add /a --expires soon", "", 2, "no duration");
+    file.fails(
+        "share add /a --expires soon",
+        "",
+        2,
+        "invalid duration `soon`",
+    );
     file.fails("share add /a --base-url files.example", "", 2, "is no URL");
     file.fails("share add ../a", "", 2, "..");
 }
