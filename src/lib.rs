@@ -7,7 +7,9 @@
 //!
 //! ```no_run
 //! use std::io::Write;
-//! use socketserver::{Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c};
+//! use socketserver::{
+//!     Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
+//! };
 //!
 //! struct Echo;
 //!

@@ -17,7 +17,8 @@ pub use networks::{AddressFilter, Networks};
 ///
 /// ```
 /// use socketserver::Address;
-/// assert_eq!("unix:/run/echo.sock".parse::<Address>().unwrap(), Address::Unix("/run/echo.sock".into()));
+/// let address: Address = "unix:/run/echo.sock".parse().unwrap();
+/// assert_eq!(address, Address::Unix("/run/echo.sock".into()));
 /// assert!("localhost".parse::<Address>().is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,7 +46,8 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Address> {
         let wrong = |what: &str| {
             Error::Address(format!(
-                "`{text}` is no address: {what}; expected HOST:PORT, :PORT, [IPV6]:PORT or unix:PATH"
+                "invalid address `{text}`: {what}; expected HOST:PORT, :PORT, [IPV6]:PORT or \
+                 unix:PATH"
             ))
         };
         if let Some(path) = text.strip_prefix("unix:") {
