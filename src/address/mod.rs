@@ -233,7 +233,7 @@ mod tests {
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(
-                error.contains("no address") && !error.contains('\n'),
+                error.contains("invalid address") && !error.contains('\n'),
                 "{text}: {error}"
             );
         }
