@@ -62,6 +62,7 @@ mod ping;
 mod ping_client;
 mod ping_client_signals;
 mod refusals;
+mod restarts;
 mod shortages;
 mod terminal;
 mod time;
