@@ -53,8 +53,8 @@ pub(crate) fn deadline(now: Instant, after: Option<Duration>) -> Option<Instant>
     after.and_then(|after| now.checked_add(after))
 }
 
-/// A clock that changes only when [`advance`](ManualClock::advance) is called, so that time-outs are
-/// tested without waiting.
+/// A clock that changes only when [`advance`](ManualClock::advance) is called, so that time-outs
+/// are tested without waiting.
 ///
 /// ```
 /// use std::time::Duration;

@@ -17,8 +17,9 @@ pub struct Timeouts {
     pub read: Option<Duration>,
     /// Maximum time in which the peer takes nothing of the output. Defaults to 30 s.
     pub write: Option<Duration>,
-    /// Maximum time for which unread input is dropped after the last byte, so that no reset destroys
-    /// the answer; `None` waits until the peer closes, zero does not wait. Defaults to 2 s.
+    /// Maximum time for which unread input is dropped after the last byte, so that no reset
+    /// destroys the answer; `None` waits until the peer closes, zero does not wait. Defaults to
+    /// 2 s.
     pub linger: Option<Duration>,
     /// Minimum number of bytes a second within a message, measured over windows of
     /// [`Timeouts::RATE_WINDOW`]; 0 is off. Defaults to 100.

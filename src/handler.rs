@@ -52,7 +52,7 @@ impl From<Wait> for Next {
 /// use std::time::Duration;
 /// use socketserver::{Next, Wait};
 ///
-/// // A job is running for this client: look at it again in a second, and let a shutdown wait for it.
+/// // A job is running for this client: look at it again in a second. A shutdown waits for it.
 /// let next = Next::from(Wait::new().in_message().after(Duration::from_secs(1)));
 /// # assert_eq!(next, Next::WaitFor(Wait::new().after(Duration::from_secs(1)).in_message()));
 /// ```

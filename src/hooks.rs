@@ -22,9 +22,9 @@ pub trait ServerHooks: Send + Sync + 'static {
     /// A handler or another hook failed or panicked, the peer broke a deadline or the protocol, or
     /// no thread or process could be had for a request (Python's `handle_error`). A peer that just
     /// vanished isn't reported. Errors that concern no client, as a panic in `service_actions`,
-    /// come with [`ClientAddress::Memory`]. Under [`ForkingMixIn`](crate::ForkingMixIn) it is called
-    /// in the child that serves the request, and in the parent for a child that a signal ended.
-    /// Defaults to a log line.
+    /// come with [`ClientAddress::Memory`]. Under [`ForkingMixIn`](crate::ForkingMixIn) it is
+    /// called in the child that serves the request, and in the parent for a child that a signal
+    /// ended. Defaults to a log line.
     fn handle_error(&self, client_address: &ClientAddress, error: &Error) {
         log::warn!("{client_address}: {error}");
     }

@@ -20,8 +20,8 @@ pub fn shutdown_on_ctrl_c(server: ServerHandle) -> Result<()> {
     Ok(server.0.wake_pipe.watch_termination()?)
 }
 
-/// From now on SIGHUP has the thread of `serve_forever` call `reload`, instead of a closure that was
-/// registered earlier. `reload` may register another one. A panic in it is logged and counted.
+/// From now on SIGHUP has the thread of `serve_forever` call `reload`, instead of a closure that
+/// was registered earlier. `reload` may register another one. A panic in it is logged and counted.
 ///
 /// A closing terminal sends SIGHUP, too. So a server whose process had a controlling terminal at
 /// start ends, as on SIGTERM, when SIGHUP comes and `/dev/tty` no longer opens. If SIGHUP was

@@ -2,9 +2,9 @@
 //! SNTP.
 //!
 //! Over UDP the sender of a datagram may be forged: what answers can be made to send its answers to
-//! somebody else. An SNTP reply is never longer than its request. A text can be longer: 26 bytes for
-//! an empty datagram, 1.9 times as much with the headers. On an open network, serve `--sntp`, or
-//! text over TCP.
+//! somebody else. An SNTP reply is never longer than its request. A text can be longer: 26 bytes
+//! for an empty datagram, 1.9 times as much with the headers. On an open network, serve `--sntp`,
+//! or text over TCP.
 
 pub mod client;
 pub mod format;

@@ -17,7 +17,8 @@ pub use networks::{AddressFilter, Networks};
 ///
 /// ```
 /// use socketserver::Address;
-/// assert_eq!("unix:/run/echo.sock".parse::<Address>().unwrap(), Address::Unix("/run/echo.sock".into()));
+/// let address: Address = "unix:/run/echo.sock".parse().unwrap();
+/// assert_eq!(address, Address::Unix("/run/echo.sock".into()));
 /// assert!("localhost".parse::<Address>().is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -143,8 +143,8 @@ impl Listener {
         })
     }
 
-    /// Takes a listening socket over from the caller, and gives it the options. A Unix socket's path
-    /// stays when it closes.
+    /// Takes a listening socket over from the caller, and gives it the options. A Unix socket's
+    /// path stays when it closes.
     pub(crate) fn from_fd(fd: OwnedFd, options: &BindOptions) -> Result<Listener> {
         let unfit = |what: &str| {
             Error::Unsupported(format!(

@@ -23,8 +23,8 @@ pub(crate) struct Poller {
 /// nothing to do: with 256, and 1,000 busy connections, p99 is a third higher.
 const EVENTS_PER_WAIT: usize = 64;
 
-/// After one of these a short read does not prove that the socket is empty: an end, or an error, may
-/// follow, and a read stops before urgent data (tcp(7), MSG_OOB).
+/// After one of these a short read does not prove that the socket is empty: an end, or an error,
+/// may follow, and a read stops before urgent data (tcp(7), MSG_OOB).
 const UNPROVEN: EventFlags = EventFlags::RDHUP
     .union(EventFlags::HUP)
     .union(EventFlags::ERR)

@@ -121,8 +121,8 @@ impl Acceptor {
         timeout.into_iter().chain(left).min()
     }
 
-    /// Accepting, and ending what was refused, may call `handle_refusal` and the trace, whose panics
-    /// must not end the server. A connection is lost then.
+    /// Accepting, and ending what was refused, may call `handle_refusal` and the trace, whose
+    /// panics must not end the server. A connection is lost then.
     fn guard<T>(&self, call: impl FnOnce() -> T) -> Option<T> {
         catch_unwind(AssertUnwindSafe(call))
             .inspect_err(|panic| self.core.report_panic(&ClientAddress::Memory, &**panic))

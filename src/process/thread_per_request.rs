@@ -9,8 +9,8 @@ use crate::error::Error;
 
 /// A thread for each request, as Python's `ThreadingMixIn` has it; an idle connection holds its
 /// thread. A request for which no thread can be had is closed, counted as failed, and reported to
-/// `handle_error`. Prefer [`ThreadingMixIn`](crate::ThreadingMixIn), unless handlers must have a thread of
-/// their own.
+/// `handle_error`. Prefer [`ThreadingMixIn`](crate::ThreadingMixIn), unless handlers must have a
+/// thread of their own.
 ///
 /// A clone has the same settings, and threads and a limit of its own.
 #[derive(Debug)]

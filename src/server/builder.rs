@@ -99,8 +99,8 @@ impl Builder {
     }
 
     /// Whether a TCP port can be bound again while connections of an earlier server on it are in
-    /// TIME_WAIT (`SO_REUSEADDR`). Defaults to true (false in Python's `TCPServer`, true in its HTTP
-    /// server).
+    /// TIME_WAIT (`SO_REUSEADDR`). Defaults to true (false in Python's `TCPServer`, true in its
+    /// HTTP server).
     pub fn allow_reuse_address(mut self, yes: bool) -> Builder {
         self.bind.allow_reuse_address = yes;
         self
@@ -135,8 +135,8 @@ impl Builder {
     }
 
     /// How long requests in flight may go on after a shutdown, measured from the call of
-    /// [`shutdown`](crate::ServerHandle::shutdown) or the signal. Then they are aborted; zero aborts
-    /// them at once, [`Duration::MAX`] waits without end. Defaults to 10 s.
+    /// [`shutdown`](crate::ServerHandle::shutdown) or the signal. Then they are aborted; zero
+    /// aborts them at once, [`Duration::MAX`] waits without end. Defaults to 10 s.
     pub fn grace(self, grace: Duration) -> Builder {
         Builder { grace, ..self }
     }
@@ -146,8 +146,8 @@ impl Builder {
         Builder { timeouts, ..self }
     }
 
-    /// Maximum pause between two messages, and before the first. See [`Timeouts::idle`]. Defaults to
-    /// 10 min.
+    /// Maximum pause between two messages, and before the first. See [`Timeouts::idle`]. Defaults
+    /// to 10 min.
     pub fn idle_timeout(mut self, time: Option<Duration>) -> Builder {
         self.timeouts.idle = time;
         self
@@ -197,8 +197,8 @@ impl Builder {
         self
     }
 
-    /// Maximum number of connections that are ready and wait for a thread of the pool; beyond it new
-    /// ones are refused. Defaults to 16,384.
+    /// Maximum number of connections that are ready and wait for a thread of the pool; beyond it
+    /// new ones are refused. Defaults to 16,384.
     pub fn max_queue(mut self, count: usize) -> Builder {
         self.limits.max_queue = count;
         self

@@ -140,8 +140,9 @@ impl Session {
     }
 
     /// Waits until the peer closes, but no longer than a reset could destroy something. The peer's
-    /// acknowledgement is no event, so it is looked for now and then. The linger time begins anew as
-    /// long as the peer takes some of the answer; while it takes nothing, the write timeout applies.
+    /// acknowledgement is no event, so it is looked for now and then. The linger time begins anew
+    /// as long as the peer takes some of the answer; while it takes nothing, the write timeout
+    /// applies.
     fn wait_for_close(&mut self, mut lingering: Lingering, now: Instant) -> Step {
         let unacknowledged = self.request.transport.unacknowledged();
         if has_answer(unacknowledged) && !lingering.input_dropped {

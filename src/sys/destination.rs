@@ -156,7 +156,8 @@ fn from_v4(info: v4::Info) -> Destination {
 }
 
 /// The system names the address in the header only. For a reply to a broadcast it must choose the
-/// address itself. A directed broadcast address looks like any other here: `send_from` finds it out.
+/// address itself. A directed broadcast address looks like any other here: `send_from` finds it
+/// out.
 #[cfg(any(target_os = "freebsd", feature = "portable-sockets"))]
 fn from_v4(info: v4::Info) -> Destination {
     #[cfg(target_os = "freebsd")]

@@ -1,4 +1,5 @@
-//! A client that has ended its side, as `nc -N` and piped clients do, and a server that ends its own.
+//! A client that has ended its side, as `nc -N` and piped clients do, and a server that ends its
+//! own.
 
 use std::io::Write;
 use std::net::Shutdown;
