@@ -1,7 +1,7 @@
 //! What wakes the thread of `serve_forever`: a handle, or a signal.
 //!
 //! A signal handler may do little more than set flags and write to a descriptor. So this is a
-//! socket pair: whoever needs the server's thread writes a byte, and the thread polls the other
+//! socket pair: code that needs the server's thread writes a byte, and the thread polls the other
 //! end. No thread waits for signals, and forking servers end like all others.
 
 use std::io::{self, Read, Write};

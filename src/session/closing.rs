@@ -35,7 +35,8 @@ pub(super) struct Lingering {
     since: Instant,
     /// Bytes that the peer had not acknowledged then; `None` where that is not known.
     unacknowledged: Option<usize>,
-    /// The peer has sent, or may still send, what nobody reads: it must find no reset.
+    /// The peer has sent, or may still send, bytes that the handler does not read. It must not get
+    /// a reset.
     input_dropped: bool,
     /// How long to wait before the next look at the acknowledgements.
     next_look: Duration,

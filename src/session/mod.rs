@@ -1,7 +1,7 @@
 //! The life of one connection.
 //!
 //! A [`Session`] never sleeps by itself. [`advance`](Session::advance) does what can be done now
-//! and returns what the connection waits for. Whoever holds the session parks it in the poller (the
+//! and returns what the connection waits for. The holder of the session parks it in the poller (the
 //! pool), sleeps (a thread of its own), or feeds it by hand (a test). So every concurrency model,
 //! and every test, runs the same life.
 //!
@@ -259,7 +259,7 @@ impl Session {
         !matches!(self.state, SessionState::ProxyHeader)
     }
 
-    /// The place in the counts, for whoever outlives this value.
+    /// The place in the counts, for a holder that outlives this value.
     pub(crate) fn take_admission(&mut self) -> Option<Admission> {
         self.admission.take()
     }

@@ -70,8 +70,8 @@ impl<T> Deref for Mapping<T> {
 
 impl<T> Drop for Mapping<T> {
     fn drop(&mut self) {
-        // SAFETY: `new` made both the value and the mapping, and nobody borrows from them any more.
-        // Other processes have mappings of their own of the same memory.
+        // SAFETY: `new` made both the value and the mapping, and nothing borrows from them any
+        // more. Other processes have mappings of their own of the same memory.
         unsafe {
             self.0.drop_in_place();
             libc::munmap(self.0.as_ptr().cast(), size_of::<T>());

@@ -24,7 +24,7 @@ const FORCED_EXIT_CODE: i32 = 130;
 pub(crate) struct SignalFlags {
     /// SIGINT or SIGTERM came: the server must end.
     pub(crate) terminate: AtomicBool,
-    /// SIGHUP came and nobody has handled it yet.
+    /// SIGHUP arrived and was not handled yet.
     pub(crate) hangup: AtomicBool,
     /// When the first SIGINT or SIGTERM came, by [`now_millis`]; 0 before.
     first_termination: AtomicU64,

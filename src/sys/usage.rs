@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn a_thread_that_computes_does_not_sleep() {
         let long = Duration::from_millis(20);
-        // On a busy machine it may wait for a core, which some systems cannot tell from sleep.
+        // On a busy machine it may wait for a core, which some systems cannot distinguish from
+        // sleep.
         let computes = || {
             let (usage, begun) = (ThreadUsage::now(), Instant::now());
             while begun.elapsed() < long {

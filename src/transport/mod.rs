@@ -1,4 +1,4 @@
-//! The two ends' byte stream, whatever carries it: TCP, a Unix socket, either under TLS, or memory.
+//! A byte stream over TCP, a Unix socket, either of them under TLS, or memory.
 //!
 //! Sockets never block; [`Transport::wait`] is where a handler that reads or writes more than is
 //! there sleeps. All methods take `&self`, so that a shutdown can end a stream that a worker is
@@ -77,7 +77,7 @@ impl Transport {
         }
     }
 
-    /// Has everything that crosses it told to a trace.
+    /// Reports everything that is received and sent to a trace.
     pub(crate) fn tapped(self, tap: Option<Tap>) -> Transport {
         Transport {
             tap: tap.map(Box::new),

@@ -24,7 +24,7 @@ use crate::process::sources::{Source, Sources};
 use crate::session::Session;
 use crate::stats::StatsSnapshot;
 
-/// How long a handler may run while nobody leads before its thread counts as stuck.
+/// How long a handler may run while no thread leads before its thread counts as stuck.
 pub(super) const SUPERVISOR_INTERVAL: Duration = Duration::from_millis(2);
 /// A thread beyond the minimum leaves after this time without work.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
