@@ -17,8 +17,8 @@ impl Networks {
     /// line. In files, empty lines and lines that begin with `#` are ignored.
     ///
     /// # Errors
-    /// [`Error::Address`](crate::Error::Address) with the invalid item, or
-    /// [`Error::File`](crate::Error::File) with the file and the line.
+    /// [`Error::Address`] with the invalid item, or
+    /// [`Error::File`] with the file and the line.
     pub fn parse<'a>(items: impl IntoIterator<Item = &'a str>) -> Result<Networks> {
         let mut networks = Vec::new();
         for item in items {

@@ -37,7 +37,7 @@ impl<T> Mapping<T> {
     fn new(value: T) -> io::Result<Mapping<T>> {
         const { assert!(size_of::<T>() > 0 && align_of::<T>() <= 4096) };
         // SAFETY: a new anonymous mapping at an address of the system's choice touches no memory
-        // that anybody else uses.
+        // that any other code uses.
         let address = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),

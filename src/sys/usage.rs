@@ -71,7 +71,7 @@ mod backend {
         }
 
         /// How much of the time `took` since then the calling thread did not run. A wait for a core
-        /// cannot be told from sleep here.
+        /// cannot be distinguished from sleep here.
         pub(crate) fn slept(self, took: Duration) -> Duration {
             took.saturating_sub(ThreadUsage::now().0.saturating_sub(self.0))
         }

@@ -1,4 +1,4 @@
-//! What only has to end, for the pool's reserved thread.
+//! The queue of the pool's reserved thread: connections that only have to end.
 //!
 //! A connection whose deadline has passed, or whose server goes down, needs a thread for the last
 //! calls of its handler (`on_timeout`, `finish`). While every thread of the pool is stuck in a

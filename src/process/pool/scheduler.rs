@@ -95,8 +95,8 @@ pub(crate) enum SupervisorTask {
     Grow { worker: usize },
     /// Have the leader return from the poller: it is the only free thread, and something is ready.
     NotifyLeader,
-    /// Every thread is stuck, and no other can be had: lead for one tick, and hand what is ready to
-    /// [`Scheduler::finish_supervisor_poll`].
+    /// Every thread is stuck, and no other can be started: lead for one tick, and hand what is
+    /// ready to [`Scheduler::finish_supervisor_poll`].
     Lead,
     /// The pool is closed.
     Leave,
@@ -147,7 +147,7 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Registers a new worker; `None` if the pool has as many as it may. The caller starts its
+    /// Registers a new worker; `None` if the pool has its maximum. The caller starts its
     /// thread, which calls [`first_task`](Scheduler::first_task) with this number.
     pub(crate) fn add_worker(&self) -> Option<usize> {
         let mut state = self.state.lock();
