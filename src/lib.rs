@@ -63,7 +63,7 @@
 //! | `UnixStreamServer`, `UnixDatagramServer` | [`UnixStreamServer`], [`UnixDatagramServer`] | the path is removed at the end, where Python leaves it; a stale path is taken over, and a path of a running server is an error |
 //! | `ThreadingMixIn` | [`ThreadingMixIn`] | a pool with a maximum size; an idle connection holds no thread. Python's thread for each request, with a maximum, is [`ThreadPerRequest`] |
 //! | `ForkingMixIn` | [`ForkingMixIn`] | refuses to begin in a process that has other threads, because the child may deadlock; the parent's statistics include the children; a handler's `shutdown` reaches the parent |
-//! | `ThreadingTCPServer` and the seven others | [`Builder::process`] | a setting instead of a class for each combination |
+//! | `ThreadingTCPServer`, `ThreadingUDPServer`, `ThreadingUnixStreamServer`, `ThreadingUnixDatagramServer`, `ForkingTCPServer`, `ForkingUDPServer`, `ForkingUnixStreamServer`, `ForkingUnixDatagramServer` | [`Builder::process`] | a setting instead of a class for each combination |
 //! | `BaseRequestHandler` | [`StreamRequestHandler`], [`DatagramRequestHandler`] | one value for each connection or datagram |
 //! | `StreamRequestHandler`, `DatagramRequestHandler` | the same names | `handle` may return [`Next::Wait`] and is called again when bytes have arrived, so that an idle client holds no thread |
 //! | `BaseServer(server_address, RequestHandlerClass)` | [`Builder::bind`] for any address; [`Builder::tcp`], [`Builder::udp`], [`Builder::unix_stream`], [`Builder::unix_datagram`] | the class is anything that makes handlers, such as a closure ([`RequestHandlerClass`]) |

@@ -440,3 +440,54 @@ fn the_figures_of_the_readme_are_those_of_the_code() {
         ],
     );
 }
+
+/// The public names of Python's module, one a line, and the attributes that only objects have.
+const PYTHON_NAMES: &str = "
+import inspect, socketserver
+for name, thing in vars(socketserver).items():
+    if inspect.isclass(thing) and thing.__module__ == 'socketserver' and name[0] != '_':
+        print(name)
+        for member in vars(thing):
+            if member[0] != '_' or member in ('__enter__', '__exit__'):
+                print(member)
+print('server_address socket RequestHandlerClass request connection client_address server')
+print('rfile wfile packet poll_interval bind_and_activate')
+";
+
+#[test]
+fn every_public_name_of_pythons_socketserver_has_its_row() {
+    use std::io::Write as _;
+    let output = std::process::Command::new("python3")
+        .args(["-c", PYTHON_NAMES])
+        .output();
+    let Ok(output) = output else {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: python3 is missing");
+        return;
+    };
+    assert!(output.status.success());
+    let page = read("src/lib.rs");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("//! | "));
+    let first_column: String = rows.filter_map(|row| row.split(" | ").next()).collect();
+    let documented: Vec<&str> = first_column
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .collect();
+    let names = String::from_utf8(output.stdout).unwrap();
+    assert!(names.split_whitespace().count() > 60);
+    for name in names.split_whitespace() {
+        assert!(documented.contains(&name), "no row for `{name}`");
+    }
+}
+
+/// The cost of an idle connection is measured: benches/RESULTS.md alone states it.
+#[test]
+fn no_other_document_states_what_an_idle_connection_costs() {
+    for path in ["README.md", "ARCHITECTURE.md", "SECURITY.md", "src/lib.rs"] {
+        for sentence in read(path).split(['.', '|']) {
+            let states_a_cost = sentence.contains("idle connection")
+                && ["KiB", "bytes", "MiB"]
+                    .iter()
+                    .any(|unit| sentence.contains(unit));
+            assert!(!states_a_cost, "{path}: {sentence}");
+        }
+    }
+}

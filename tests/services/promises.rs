@@ -158,3 +158,45 @@ fn every_promise_of_a_document_names_tests_that_exist() {
         }
     }
 }
+
+/// The commands in README.md, from `socketserver` to the end of the line or the code span.
+fn commands_of_readme() -> Vec<String> {
+    let readme = read("README.md");
+    let mut found = Vec::new();
+    for (index, part) in readme.split("```").enumerate() {
+        // Every other part is a code block; code spans begin with the command.
+        let pieces: Vec<&str> = match index % 2 {
+            1 if part.starts_with("sh\n") => part.lines().collect(),
+            1 => Vec::new(),
+            _ => part.split('`').skip(1).step_by(2).collect(),
+        };
+        for piece in pieces {
+            found.extend(piece.split("socketserver ").skip(1).map(str::to_owned));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_option_in_the_commands_of_the_readme_exists() {
+    let commands = commands_of_readme();
+    assert!(commands.len() > 30, "{commands:?}");
+    let option = |word: &str| {
+        let word = word.split(['=', '[']).next().unwrap();
+        word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+            .to_owned()
+    };
+    for command in commands {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let (code, help, error) = run(&[words[0], words[1], "--help"]);
+        assert_eq!(code, Some(0), "{command}: {error}");
+        let known: BTreeSet<String> = help.split_whitespace().map(option).collect();
+        for word in words.into_iter().map(option) {
+            let is_known = known.contains(&word) || word == "--help";
+            assert!(
+                is_known || !word.starts_with("--"),
+                "{command}: no option {word}"
+            );
+        }
+    }
+}
