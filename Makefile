@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run lessons test check check-portable format lint docs tidy fuzz fuzz-smoke bench bench-parsers deps deps-debian deps-npm
+.PHONY: help build run lessons test stress check check-portable format lint docs tidy fuzz fuzz-smoke bench bench-parsers deps deps-debian deps-npm
 
 # A fresh rustup puts cargo where only new login shells look, Debian puts nginx where only root does.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
@@ -49,6 +49,9 @@ PORTABLE := --features portable-poller,portable-sockets
 test: need-cargo ## run every test, also with what other systems use
 	$(CARGO) test --workspace $(LOCKED)
 	$(CARGO) test --package socketserver $(PORTABLE) $(LOCKED)
+
+stress: need-cargo ## 100,000 random messages in the clear and over TLS, and 100 restarts of each concurrency model
+	STRESS=1 $(CARGO) test --release --package socketserver --test framework $(LOCKED) -- stress:: --test-threads 1
 
 check: format lint docs check-portable test fuzz-smoke ## all that CI asks for; complete on its own, tests included
 	@echo 'make check: all is well'

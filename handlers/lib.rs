@@ -89,7 +89,11 @@ services! {
     /// Send the current time
     Time(time::Time, client: "Ask a server for the time" time::client::TimeClient),
     /// Authenticate clients with a shared key, then echo
-    Auth(auth::Auth, client: "Authenticate with a shared key, then send lines to an auth server" auth::client::AuthClient),
+    Auth(
+        auth::Auth,
+        client: "Authenticate with a shared key, then send lines to an auth server"
+            auth::client::AuthClient
+    ),
     /// Run commands for authenticated clients
     Exec(exec::Exec, client: "Run a command on a server" exec::client::ExecClient),
     /// Receive files, complete and verified

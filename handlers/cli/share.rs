@@ -37,7 +37,12 @@ pub(super) enum Share {
         #[arg(long, value_name = "N", value_parser = at_least_one)]
         uses: Option<usize>,
         /// Where others reach the server
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000", value_parser = base_url)]
+        #[arg(
+            long,
+            value_name = "URL",
+            default_value = "http://127.0.0.1:8000",
+            value_parser = base_url
+        )]
         base_url: String,
         /// Draw the link as a QR code too
         #[arg(long)]

@@ -179,10 +179,13 @@ impl Shares<'_> {
     pub fn check(self, token: &str, path: &[u8], now: SystemTime) -> Result<Share, ShareError> {
         let (token, signature) = Token::parse(token).ok_or(ShareError::Invalid)?;
         let found = self.0.with(|connection| {
-            let find =
-                "SELECT id, path, expires, max_uses, used, value FROM shares, secrets WHERE id = ?1 AND name = 'share'";
+            let find = "SELECT id, path, expires, max_uses, used, value FROM shares, secrets \
+                 WHERE id = ?1 AND name = 'share'";
             let mut find = connection.prepare_cached(find)?;
-            find.query_row([token.id], |row| Ok((share_of(row)?, row.get::<_, Vec<u8>>(5)?))).optional()
+            find.query_row([token.id], |row| {
+                Ok((share_of(row)?, row.get::<_, Vec<u8>>(5)?))
+            })
+            .optional()
         })?;
         let (share, key) = found.ok_or(ShareError::Invalid)?;
         // Compares in constant time; nothing about the share is told before.
@@ -206,7 +209,8 @@ impl Shares<'_> {
     /// The last use was taken, or the share revoked, since the check; or the file can't be written.
     pub fn take(self, share: &Share) -> Result<(), ShareError> {
         let taken = self.0.with(|connection| {
-            let take = "UPDATE shares SET used = used + 1 WHERE id = ?1 AND (max_uses IS NULL OR used < max_uses)";
+            let take = "UPDATE shares SET used = used + 1 \
+                 WHERE id = ?1 AND (max_uses IS NULL OR used < max_uses)";
             connection.prepare_cached(take)?.execute([share.id])
         })?;
         if taken == 1 {

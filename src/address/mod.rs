@@ -46,7 +46,8 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Address> {
         let wrong = |what: &str| {
             Error::Address(format!(
-                "`{text}` is no address: {what}; expected HOST:PORT, :PORT, [IPV6]:PORT or unix:PATH"
+                "invalid address `{text}`: {what}; expected HOST:PORT, :PORT, [IPV6]:PORT or \
+                 unix:PATH"
             ))
         };
         if let Some(path) = text.strip_prefix("unix:") {
@@ -233,7 +234,7 @@ mod tests {
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(
-                error.contains("no address") && !error.contains('\n'),
+                error.contains("invalid address") && !error.contains('\n'),
                 "{text}: {error}"
             );
         }

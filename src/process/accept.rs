@@ -84,17 +84,17 @@ impl StreamListener {
 
     /// Accepts one connection, if one waits. It is refused if `queued` jobs are too many.
     pub(crate) fn accept_one(&self, queued: usize) -> io::Result<Option<Box<Session>>> {
+        // Counted before the server's phase is read: a shutdown is either seen here, or waits for
+        // this connection. What comes later stays in the backlog, for a server that serves again.
+        let admission = self.core.admit();
+        if !self.core.is_serving() {
+            return Ok(None);
+        }
         let Some((stream, client)) = accept_next(|| self.listener.accept())? else {
             return Ok(None);
         };
         *self.pause.lock() = MIN_ACCEPT_PAUSE;
         self.core.stats.accepted.fetch_add(1, Relaxed);
-        // It is counted before the server's phase is read. So a shutdown is either seen here, or
-        // it finds this connection and waits for its end.
-        let admission = self.core.admit();
-        if !self.core.is_serving() {
-            return Ok(None); // shut down between the event and the accept
-        }
         let tap = self.core.trace.as_ref().map(|trace| {
             let core = Arc::clone(&self.core);
             let on_panic = move |client: &_, panic: &_| core.report_panic(client, panic);

@@ -59,6 +59,13 @@ impl DatagramJob {
     pub(crate) fn receive(&self) -> io::Result<Option<Box<DatagramRequest>>> {
         let spare = self.spare.lock().pop();
         let mut request = spare.unwrap_or_else(|| self.new_request());
+        // Counted before the server's phase is read: a shutdown is either seen here, or waits for
+        // this datagram. What comes later stays in the socket, for a server that serves again.
+        request.begin_in_flight();
+        if !self.core.is_serving() {
+            self.put_back(request);
+            return Ok(None);
+        }
         let received = match self.socket.recv_from(&mut request.rfile.buffer) {
             Ok(received) => received,
             Err(error) => {
@@ -72,10 +79,6 @@ impl DatagramJob {
                 };
             }
         };
-        request.begin_in_flight();
-        if !self.core.is_serving() {
-            return Ok(None);
-        }
         self.core.stats.accepted.fetch_add(1, Relaxed);
         request.rfile.begin(received.len);
         request.client_address = received.client;

@@ -262,7 +262,8 @@ impl Transport {
         other: Option<BorrowedFd<'_>>,
     ) -> io::Result<WaitOutcome> {
         let Socket::Stream(stream) = &self.socket else {
-            return Ok(WaitOutcome::TimedOut); // memory is fed by the thread that calls the handler: nothing can come while it waits
+            // Memory is fed by the thread that calls the handler: nothing can come while it waits.
+            return Ok(WaitOutcome::TimedOut);
         };
         // An error or a hang-up ends every wait.
         let flags = match what {

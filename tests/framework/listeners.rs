@@ -248,7 +248,7 @@ fn a_port_is_shared_only_by_those_who_allow_it() {
 #[test]
 fn what_is_no_address_or_cannot_be_had_is_an_error_of_one_line() {
     let cases = [
-        ("nonsense", "no address"),
+        ("nonsense", "invalid address"),
         ("unix:/tmp/x", "is a Unix socket"),
         ("192.0.2.1:0", "no interface"),
         ("127.0.0.1:99999", "no number"),

@@ -201,7 +201,8 @@ fn closing(case: &Case) {
 }
 
 macro_rules! promises {
-    ($($kind_name:ident($kind:expr) { $($way_name:ident($way:expr))* })*) => {$(mod $kind_name {$(mod $way_name {
+    ($($kind_name:ident($kind:expr) { $($way_name:ident($way:expr))* })*) => {$(mod $kind_name {
+    $(mod $way_name {
         use crate::promises::*;
 
         fn case() -> Case {

@@ -160,7 +160,7 @@ fn a_server_that_gets_some_threads_but_not_all_leaves_none_behind() {
             let settings = Builder::new().process(pool);
             let server = settings.tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
             let started = server.server_activate();
-            setrlimit(Resource::Nproc, enough.clone()).unwrap();
+            setrlimit(Resource::Nproc, enough).unwrap();
             drop(server);
             eventually("no thread is left", || threads() <= before);
             match started {

@@ -99,7 +99,8 @@ impl Condvar {
             *timed = Some(true);
             return;
         }
-        drop(timed); // shuttle may switch threads, and must not do so under a lock that it doesn't know
+        // shuttle may switch threads, and must not do so under a lock that it does not know.
+        drop(timed);
         self.sleepers.notify_one();
     }
 

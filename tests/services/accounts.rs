@@ -78,7 +78,9 @@ fn a_user_is_added_listed_changed_and_removed() {
     file.ok("users add anonymous --rights r", "");
     assert!(file.accepts("ada", "pass:w@rd wörd"));
     assert!(!file.accepts("ada", "pass") && !file.accepts("anonymous", ""));
-    let table = "NAME       RIGHTS   HOME  USED  QUOTA\nada        lr:/ada  /ada  0     10000000\nanonymous  r:/      /     0     -\n";
+    let table = "NAME       RIGHTS   HOME  USED  QUOTA\n\
+                 ada        lr:/ada  /ada  0     10000000\n\
+                 anonymous  r:/      /     0     -\n";
     assert_eq!(file.ok("users list", ""), table);
     file.ok("users passwd ada --password-stdin", "other\r\n");
     assert!(file.accepts("ada", "other") && !file.accepts("ada", "pass:w@rd wörd"));
@@ -87,7 +89,14 @@ fn a_user_is_added_listed_changed_and_removed() {
     assert_eq!(file.ok("users deny ada lr ada/in/", ""), "/ada/in w\n");
     assert_eq!(file.ok("users deny anonymous r", ""), "/ -\n");
     let rights = serde_json::json!({"/ada": "lr", "/ada/in": "w"});
-    let ada = serde_json::json!({"name": "ada", "password": true, "home": "/", "quota": null, "used": 0, "rights": rights});
+    let ada = serde_json::json!({
+        "name": "ada",
+        "password": true,
+        "home": "/",
+        "quota": null,
+        "used": 0,
+        "rights": rights,
+    });
     let users = file.json("users list --json");
     assert_eq!(users[0], ada);
     assert_eq!(users[1]["password"], Value::Bool(false));
@@ -112,7 +121,7 @@ fn what_can_not_be_done_is_one_line_with_the_exit_code_of_its_kind() {
         "users add a:b --password-stdin",
         "x",
         2,
-        "'a:b' is no user's name",
+        "invalid user name 'a:b'",
     );
     file.fails("users add ada", "x", 2, "--password-stdin");
     file.fails("users add ada --password x", "", 2, "--password");
@@ -404,7 +413,12 @@ fn a_link_is_made_listed_and_revoked() {
     );
     file.fails("share revoke 1", "", 1, "there is no share 1");
     file.fails("share add /a --uses 0", "", 2, "at least 1");
-    file.fails("share add /a --expires soon", "", 2, "no duration");
+    file.fails(
+        "share add /a --expires soon",
+        "",
+        2,
+        "invalid duration `soon`",
+    );
     file.fails("share add /a --base-url files.example", "", 2, "is no URL");
     file.fails("share add ../a", "", 2, "..");
 }

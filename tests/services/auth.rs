@@ -105,7 +105,8 @@ binary, digest, keys, key = sys.argv[1:5]
 with socket.create_server(('127.0.0.1', 0)) as listener:
     listener.settimeout(10)
     client = subprocess.Popen(
-        [binary, 'client', 'auth', '127.0.0.1:%d' % listener.getsockname()[1], '--key-file', keys, '--digest', digest],
+        [binary, 'client', 'auth', '127.0.0.1:%d' % listener.getsockname()[1],
+         '--key-file', keys, '--digest', digest],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     s, _ = listener.accept()
     with s:

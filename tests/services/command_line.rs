@@ -25,7 +25,7 @@ fn wrong_usage_is_one_line_and_code_2() {
         ),
         (&["serve", "http", "--threads", "0"], "at least 1"),
         (&["serve", "http", "--model", "magic"], "--model"),
-        (&["serve", "http", "--bind", "nonsense"], "no address"),
+        (&["serve", "http", "--bind", "nonsense"], "invalid address"),
         (
             &["serve", "http", "--idle-timeout", "soon"],
             "invalid duration",

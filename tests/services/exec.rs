@@ -109,7 +109,8 @@ binary, framing = sys.argv[1:3]
 with socket.create_server(('127.0.0.1', 0)) as listener:
     listener.settimeout(10)
     client = subprocess.Popen(
-        [binary, 'client', 'exec', '--framing', framing, '127.0.0.1:%d' % listener.getsockname()[1], 'ls', '-l', 'a b'],
+        [binary, 'client', 'exec', '--framing', framing,
+         '127.0.0.1:%d' % listener.getsockname()[1], 'ls', '-l', 'a b'],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     s, _ = listener.accept()
     with s:
@@ -117,7 +118,8 @@ with socket.create_server(('127.0.0.1', 0)) as listener:
         length, = struct.unpack('<i', s.recv(4, socket.MSG_WAITALL))
         print(json.loads(s.recv(length, socket.MSG_WAITALL)))
         if framing == 'json':
-            head = json.dumps({'stderr_size': 3, 'exit_code': 7, 'data_size': 6, 'new': None}).encode()
+            head = {'stderr_size': 3, 'exit_code': 7, 'data_size': 6, 'new': None}
+            head = json.dumps(head).encode()
             for byte in struct.pack('<i', len(head)) + head + b'outerr':
                 s.sendall(bytes([byte]))
         elif framing == 'struct':

@@ -64,6 +64,7 @@ mod ping_client_signals;
 mod promises;
 mod refusals;
 mod shortages;
+mod terminal;
 mod time;
 mod time_clients;
 mod tls;

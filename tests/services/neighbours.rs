@@ -23,7 +23,8 @@ impl Neighbour {
              events {{ worker_connections 256; }}
              http {{
                  access_log off; client_body_temp_path {{dir}}/body; proxy_temp_path {{dir}}/proxy;
-                 fastcgi_temp_path {{dir}}/fastcgi; uwsgi_temp_path {{dir}}/uwsgi; scgi_temp_path {{dir}}/scgi;
+                 fastcgi_temp_path {{dir}}/fastcgi; uwsgi_temp_path {{dir}}/uwsgi;
+                 scgi_temp_path {{dir}}/scgi;
                  {http}
              }}"
         );

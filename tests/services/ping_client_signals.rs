@@ -162,7 +162,8 @@ fn the_live_plot_is_drawn_over_and_over_on_a_terminal() {
 import os, pty, sys
 pid, terminal = pty.fork()
 if pid == 0:
-    os.execv(sys.argv[1], [sys.argv[1], 'client', 'ping', sys.argv[2], '--plot', '-c', '6', '-i', '60ms', '-W', '200ms'])
+    options = ['--plot', '-c', '6', '-i', '60ms', '-W', '200ms']
+    os.execv(sys.argv[1], [sys.argv[1], 'client', 'ping', sys.argv[2]] + options)
 seen = b''
 while True:
     try:

@@ -32,7 +32,8 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         stamp = struct.pack('!II', int(time.time()) + 2208988800, 12345 + version)
         client.sendto(bytes([version << 3 | 3]) + bytes(39) + stamp, (host, sntp))
         answer = client.recv(100)
-        first, stratum, poll, precision, delay, dispersion, name = struct.unpack('!BBBbII4s', answer[:16])
+        fields = struct.unpack('!BBBbII4s', answer[:16])
+        first, stratum, poll, precision, delay, dispersion, name = fields
         assert (first, stratum, poll, delay, name) == (version << 3 | 4, 1, 0, 0, b'LOCL'), answer
         assert -30 < precision < 0 < dispersion < 1 << 16 and len(answer) == 48
         assert answer[24:32] == stamp
@@ -81,9 +82,11 @@ class Sntp(socketserver.BaseRequestHandler):
         packet, socket = self.request
         now = ntp(time.time() + AHEAD)
         reply = bytes([0x24, 2, 0, 0xec]) + bytes(8) + b'LOCL' + now + packet[40:] + now + now
-        socket.sendto(reply[:24] + bytes(8) + reply[32:], self.client_address)   # forged: it does not know the request
+        # forged: it does not know the request
+        socket.sendto(reply[:24] + bytes(8) + reply[32:], self.client_address)
         socket.sendto(reply, self.client_address)
-for kind, handler, options in ((socketserver.TCPServer, Stream, []), (socketserver.UDPServer, Datagram, ['--udp']),
+for kind, handler, options in ((socketserver.TCPServer, Stream, []),
+                               (socketserver.UDPServer, Datagram, ['--udp']),
                                (socketserver.UDPServer, Sntp, ['--sntp'])):
     with kind(('127.0.0.1', 0), handler) as server:
         threading.Thread(target=server.handle_request).start()

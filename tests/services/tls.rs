@@ -114,7 +114,8 @@ fn other_programs_take_a_development_certificate() {
     let (ca, port) = (dir.join(DEVELOPMENT), server.address().port());
     let script = "import ssl, sys, urllib.request\n\
         context = ssl.create_default_context(cafile=sys.argv[1])\n\
-        print(urllib.request.urlopen(f'https://127.0.0.1:{sys.argv[2]}/a.txt', context=context).read().decode())";
+        address = f'https://127.0.0.1:{sys.argv[2]}/a.txt'\n\
+        print(urllib.request.urlopen(address, context=context).read().decode())";
     let name = "other_programs_take_a_development_certificate";
     if let Some(output) = python(name, script, &[ca.to_str().unwrap(), &port.to_string()]) {
         assert_eq!(output, "through TLS\n");

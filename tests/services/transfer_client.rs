@@ -14,13 +14,17 @@ const PYTHON_SERVER: &str = "
 import base64, json, socketserver, sys
 class Handler(socketserver.BaseRequestHandler):
     def handle(self):
-        name, data = 'caf\\u00e9 \\U0001f600/\\\"x\\\".bin', base64.b64encode(open(sys.argv[1], 'rb').read()).decode()
+        name = 'caf\\u00e9 \\U0001f600/\\\"x\\\".bin'
+        data = base64.b64encode(open(sys.argv[1], 'rb').read()).decode()
+        spaced = {'x': [1, {'filename': None}], 'filename': name, 'filedata': data}
+        compact = {'ensure_ascii': False, 'separators': (',', ':')}
+        backwards = {'filedata': data, 'filename': name}
         message = {
             'plain': lambda: json.dumps({'filename': name, 'filedata': data}),
             'other order': lambda: json.dumps({'filedata': data, 'filename': name}),
-            'indented': lambda: json.dumps({'x': [1, {'filename': None}], 'filename': name, 'filedata': data}, indent=4),
-            'utf-8': lambda: json.dumps({'filename': name, 'filedata': data}, ensure_ascii=False, separators=(',', ':')),
-            'slashes': lambda: json.dumps({'filedata': data, 'filename': name}).replace('/', '\\\\/'),
+            'indented': lambda: json.dumps(spaced, indent=4),
+            'utf-8': lambda: json.dumps({'filename': name, 'filedata': data}, **compact),
+            'slashes': lambda: json.dumps(backwards).replace('/', '\\\\/'),
         }[sys.argv[2]]()
         self.request.sendall(message.encode())
 with socketserver.TCPServer(('127.0.0.1', 0), Handler) as server:

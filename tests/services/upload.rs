@@ -376,14 +376,16 @@ def answer(connection):
 data = os.urandom(300000)
 with socket.create_connection(('127.0.0.1', int(sys.argv[1])), 20) as connection:
     for name in 'one.bin', 'caf\\u00e9 \\U0001f600.bin':
-        header = json.dumps({'file_size': len(data), 'file_name': 'C/' + name, 'md5': hashlib.md5(data).hexdigest(),
-                             'sha256': hashlib.sha256(data).hexdigest(), 'mtime': 1600000000.25}).encode()
+        digests = {'md5': hashlib.md5(data).hexdigest(),
+                   'sha256': hashlib.sha256(data).hexdigest()}
+        header = json.dumps({'file_size': len(data), 'file_name': 'C/' + name,
+                             'mtime': 1600000000.25, **digests}).encode()
         connection.sendall(struct.pack('<i', len(header)))
         connection.sendall(header)
         connection.sendall(data)
         said = answer(connection)
-        assert said == {'status': 'ok', 'file_name': name, 'file_size': len(data), 'md5': hashlib.md5(data).hexdigest(),
-                        'sha256': hashlib.sha256(data).hexdigest()}, said
+        assert said == {'status': 'ok', 'file_name': name, 'file_size': len(data),
+                        **digests}, said
         path = os.path.join(sys.argv[2], name)
         assert open(path, 'rb').read() == data
         assert os.stat(path).st_mtime == 1600000000.25, os.stat(path)

@@ -7,18 +7,6 @@ use std::path::Path;
 const MAX_FILE_LINES: usize = 500;
 /// The width of `rustfmt.toml`. rustfmt breaks neither comments nor string literals.
 const MAX_LINE_WIDTH: usize = 100;
-/// Paths that begin with one of these are checked as a whole; elsewhere only comments are, until
-/// the wide lines there are broken as well.
-const BROKEN_LINES: [&str; 7] = [
-    "handlers/http/",
-    "handlers/examples/",
-    "tests/services/http_",
-    "tests/fuzz_smoke.rs",
-    "tests/tidy",
-    "benches/",
-    "fuzz/",
-];
-
 /// The services of the contract; `handlers/` holds other modules too (the command line, what
 /// services share).
 const SERVICES: [&str; 9] = [
@@ -110,14 +98,13 @@ pub(crate) fn line_widths(project: &Project) -> Vec<String> {
     let mut complaints = Vec::new();
     for (path, text) in project.rust() {
         let raw = raw_string_lines(text);
-        let is_checked = BROKEN_LINES.iter().any(|start| path.starts_with(start));
         for (index, line) in text.lines().enumerate() {
             let is_breakable = match line.trim_start().strip_prefix("//") {
                 Some(comment) => {
                     let words = comment.trim_start_matches(['/', '!']).trim();
                     words.contains(' ') && !words.starts_with('|')
                 }
-                None => is_checked && !raw.contains(&index),
+                None => !raw.contains(&index),
             };
             if is_breakable && line.chars().count() > MAX_LINE_WIDTH {
                 complaints.push(format!(

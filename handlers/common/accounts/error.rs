@@ -96,7 +96,8 @@ impl fmt::Display for AccountsError {
                 let name = name.escape_debug();
                 write!(
                     f,
-                    "'{name}' is no user's name: 1 to 64 characters, no control characters, no `:` or `/`"
+                    "invalid user name '{name}': use 1 to 64 characters, no control characters, \
+                     no `:` or `/`"
                 )
             }
             AccountsError::BadPassword(why) => write!(f, "the password {why}; choose another"),

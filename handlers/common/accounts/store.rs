@@ -21,7 +21,8 @@ const LONGEST_NAME: usize = 64;
 macro_rules! users {
     ($which:literal) => {
         concat!(
-            "SELECT name, hash, home, quota, used, prefix, rights FROM users LEFT JOIN rights ON user = id ",
+            "SELECT name, hash, home, quota, used, prefix, rights \
+             FROM users LEFT JOIN rights ON user = id ",
             $which
         )
     };
@@ -207,9 +208,11 @@ impl Store {
         check_name(user.name)?;
         let quota = user.quota.map(saturated);
         let added = self.with(|connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let added = transaction.execute(
-                "INSERT INTO users (name, hash, home, quota) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO NOTHING",
+                "INSERT INTO users (name, hash, home, quota) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT (name) DO NOTHING",
                 params![user.name, user.hash, user.home.as_str(), quota],
             )?;
             if added == 1 {
