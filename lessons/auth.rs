@@ -1,4 +1,4 @@
-//! Serves who holds the key, here "open sesame": `cargo run --example lesson-auth [HOST:PORT]`.
+//! Serves clients that hold the key "open sesame": `cargo run --example lesson-auth [HOST:PORT]`.
 
 use std::io::{self, Write};
 
@@ -17,8 +17,7 @@ struct Guarded {
 }
 
 impl StreamRequestHandler for Guarded {
-    /// The server speaks first. Whoever listens in learns nothing: the next challenge is another
-    /// one.
+    /// The server speaks first. An eavesdropper learns nothing useful: no challenge comes twice.
     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
         getrandom::fill(&mut self.challenge).map_err(io::Error::from)?;
         request.wfile.write_all(&self.challenge)?;
@@ -36,8 +35,8 @@ impl StreamRequestHandler for Guarded {
             };
             let mac = Hmac::<Sha256>::new_from_slice(KEY)
                 .map_err(|error| Error::Protocol(error.to_string()))?;
-            // It looks at every byte, even when the first is wrong: the time it takes tells
-            // nothing.
+            // `verify_slice` compares every byte even if the first is wrong, so that the time it
+            // takes reveals nothing.
             if mac
                 .chain_update(self.challenge)
                 .verify_slice(answer)

@@ -6,21 +6,21 @@ use socketserver::{
     Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
 };
 
-/// A line may have so many bytes: a client that never ends its line must not fill the memory.
-const LONGEST_LINE: usize = 4096;
+/// Maximum length of a line, so that a client that never ends its line cannot fill the memory.
+const MAX_LINE: usize = 4096;
 
 struct Upper {
     lines: u32,
 }
 
 impl StreamRequestHandler for Upper {
-    /// Called whenever something has come. A line may have come in pieces, or three lines at once.
+    /// Called when bytes have arrived: a part of a line, or several lines.
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
-        while let Some(line) = request.rfile.take_line(LONGEST_LINE)? {
+        while let Some(line) = request.rfile.take_line(MAX_LINE)? {
             request.wfile.write_all(&line.to_ascii_uppercase())?;
             self.lines += 1;
         }
-        // `Wait` gives the thread back: a client that is silent holds none.
+        // `Wait` gives the thread back: a silent client holds none.
         Ok(if request.rfile.is_eof() {
             Next::Close
         } else {

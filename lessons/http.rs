@@ -11,8 +11,7 @@ struct WebServer;
 
 impl StreamRequestHandler for WebServer {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
-        // The head ends with an empty line. As long as that hasn't come, wait: `handle` is called
-        // again.
+        // The head ends with an empty line. `handle` is called again until it has arrived.
         let head = String::from_utf8_lossy(request.rfile.buffer()).into_owned();
         if !head.contains("\r\n\r\n") {
             return Ok(if request.rfile.is_eof() {
@@ -44,8 +43,8 @@ impl StreamRequestHandler for WebServer {
     }
 }
 
-/// The file that a path names. A name without slashes can't lead out of the folder; one that begins
-/// with a dot is hidden.
+/// The file that a path names. A name without slashes cannot lead out of the folder. A name that
+/// begins with a dot is hidden.
 fn page(path: &str) -> Option<Vec<u8>> {
     let name = path.strip_prefix('/')?;
     let name = if name.is_empty() { "index.html" } else { name };

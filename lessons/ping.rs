@@ -1,4 +1,4 @@
-//! Answers datagrams in upper case, and loses every third: `cargo run --example lesson-ping
+//! Answers datagrams in upper case, and drops every third one: `cargo run --example lesson-ping
 //! [HOST:PORT]`.
 
 use std::io::Write;
@@ -9,7 +9,7 @@ use socketserver::{
     Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Result, shutdown_on_ctrl_c,
 };
 
-/// Each datagram has a handler of its own; what they share is behind an `Arc`.
+/// Each datagram gets its own handler. The handlers share this counter.
 struct Ping {
     arrived: Arc<AtomicU64>,
 }

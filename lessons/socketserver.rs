@@ -1,4 +1,4 @@
-//! One handler, four ways to process: `cargo run --example lesson-socketserver [MODEL]
+//! One handler, four concurrency models: `cargo run --example lesson-socketserver [MODEL]
 //! [HOST:PORT]`, where MODEL is sequential, threads, processes or pool.
 
 use std::io::Write;

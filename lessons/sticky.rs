@@ -6,11 +6,11 @@ use socketserver::{
     Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
 };
 
-const LONGEST_LINE: usize = 4096;
+const MAX_LINE: usize = 4096;
 const READY: &[u8] = b"recv_ready";
 
 struct Sticky {
-    /// What goes out when the client has said that it is ready.
+    /// Text that is sent when the client has said that it is ready.
     held_back: Option<String>,
 }
 
@@ -25,7 +25,7 @@ impl StreamRequestHandler for Sticky {
                 request.wfile.write_all(text.as_bytes())?;
                 self.held_back = None;
             }
-            let Some(line) = request.rfile.take_line(LONGEST_LINE)? else {
+            let Some(line) = request.rfile.take_line(MAX_LINE)? else {
                 break;
             };
             let line = String::from_utf8_lossy(line).trim_end().to_owned();

@@ -1,4 +1,4 @@
-//! Greets with the time and closes: `cargo run --example lesson-time [HOST:PORT]`.
+//! Sends the time and closes: `cargo run --example lesson-time [HOST:PORT]`.
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,7 +18,7 @@ impl StreamRequestHandler for Time {
     }
 
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
-        // A clock before 1970 was never set; it shows midnight here.
+        // A clock before 1970 was never set. This shows midnight for it.
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -29,8 +29,7 @@ impl StreamRequestHandler for Time {
             now.subsec_micros()
         );
         request.wfile.write_all(text.as_bytes())?;
-        // What was written goes out, then the connection ends: that is how the client knows that it
-        // has all.
+        // The text is sent, then the connection ends: so the client knows that it has all of it.
         Ok(Next::Close)
     }
 }

@@ -1,4 +1,4 @@
-//! Sends one file as JSON with base64 to whoever connects: `cargo run --example lesson-transfer
+//! Sends one file as JSON with base64 to every client: `cargo run --example lesson-transfer
 //! [FILE [HOST:PORT]]`.
 
 use std::fs::File;
@@ -12,13 +12,13 @@ use socketserver::{
 };
 
 /// A multiple of 3: base64 turns three bytes into four letters, and only the last piece may need
-/// `=` to fill up.
+/// `=` as padding.
 const PIECE: u64 = 48 * 1024;
 
 struct SendFile(Arc<Path>);
 
 impl StreamRequestHandler for SendFile {
-    /// The client needs to say nothing: `handle` is called as soon as it has connected.
+    /// The client sends nothing: `handle` is called as soon as it has connected.
     fn speaks_first(&self) -> bool {
         true
     }
@@ -30,8 +30,8 @@ impl StreamRequestHandler for SendFile {
         write!(request.wfile, "{{\"filename\": {name:?}, \"filedata\": \"")?;
         let mut piece = Vec::new();
         while (&file).take(PIECE).read_to_end(&mut piece)? > 0 {
-            // Waits while the client is slower than the disk: the file is never in memory as a
-            // whole.
+            // Waits while the client is slower than the disk, so that the whole file is never in
+            // memory.
             request
                 .wfile
                 .write_all(STANDARD.encode_to_string(&piece).as_bytes())?;

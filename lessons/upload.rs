@@ -1,4 +1,4 @@
-//! Stores each file that comes as a frame of JSON, then its bytes: `cargo run --example
+//! Stores files. Each arrives as a frame of JSON, followed by its bytes: `cargo run --example
 //! lesson-upload [HOST:PORT]`.
 
 use std::fs::{self, File};
@@ -9,15 +9,15 @@ use socketserver::{
     Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
 };
 
-/// The file that is on its way, its name, and how many bytes of it are still to come.
+/// The file that is arriving, its path, and the number of bytes that are missing.
 struct Upload(Option<(File, PathBuf, u64)>);
 
 impl Upload {
-    /// Takes what has come; false if it is not yet enough to go on.
+    /// Takes one header or some bytes of the file. False if more bytes must arrive first.
     fn step(&mut self, request: &mut StreamRequest) -> Result<bool> {
         let bytes = request.rfile.buffer();
         let Some((file, path, left)) = &mut self.0 else {
-            // Four bytes tell how long the header is. As long as it isn't whole, nothing is taken.
+            // Four bytes hold the length of the header. Nothing is taken until it is complete.
             let Some((prefix, rest)) = bytes.split_first_chunk() else {
                 return Ok(false);
             };
@@ -45,7 +45,7 @@ impl Upload {
         *left -= count as u64;
         let whole = *left == 0;
         if whole {
-            // Only now does the file get its name: nobody ever sees half of it.
+            // Only now does the file get its name, so that no reader sees half of it.
             fs::rename(path.with_extension("part"), &*path)?;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let answer = serde_json::json!({"status": "ok", "file_name": name}).to_string();

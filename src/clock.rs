@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Where a server takes the time of its deadlines from. Defaults to the system's monotonic clock.
+/// The clock of a server's deadlines. Defaults to the system's monotonic clock.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(ClockSource);
 
@@ -53,8 +53,8 @@ pub(crate) fn deadline(now: Instant, after: Option<Duration>) -> Option<Instant>
     after.and_then(|after| now.checked_add(after))
 }
 
-/// A clock that changes only when [`advance`](ManualClock::advance) is called, so that time-outs
-/// are tested without waiting.
+/// A clock that changes only when [`advance`](ManualClock::advance) is called, so that timeouts can
+/// be tested without waiting.
 ///
 /// ```
 /// use std::time::Duration;

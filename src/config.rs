@@ -8,18 +8,18 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// Maximum time for a PROXY header, a TLS handshake, or the bytes of a message that the handler
-    /// leaves in the buffer. Defaults to 10 s.
+    /// Maximum time until a PROXY header or a TLS handshake is complete, and for which a handler
+    /// may leave the bytes of a message in the buffer. Defaults to 10 s.
     pub head: Option<Duration>,
     /// Maximum silence between two messages and before the first one. Defaults to 10 min.
     pub idle: Option<Duration>,
     /// Maximum pause between bytes of one message. Defaults to 30 s.
     pub read: Option<Duration>,
-    /// Maximum time in which the peer takes nothing of the output. Defaults to 30 s.
+    /// Maximum time for which output waits while the peer takes none of it. Defaults to 30 s.
     pub write: Option<Duration>,
     /// Maximum time for which unread input is dropped after the last byte, so that no reset
-    /// destroys the answer; `None` waits until the peer closes, zero does not wait. Defaults to 2
-    /// s.
+    /// destroys the answer; `None` waits until the peer closes, zero does not wait. Defaults to
+    /// 2 s.
     pub linger: Option<Duration>,
     /// Minimum number of bytes a second within a message, measured over windows of
     /// [`Timeouts::RATE_WINDOW`]; 0 is off. Defaults to 100.
@@ -44,22 +44,27 @@ impl Default for Timeouts {
     }
 }
 
-/// How much a server takes on.
+/// The limits of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Open connections; more are refused after the accept. Defaults to 16,384.
+    /// Maximum number of open connections. Further ones are accepted and then refused; 0 refuses
+    /// all. Defaults to 16,384.
     pub max_connections: usize,
-    /// Open connections of one client address. Defaults to no limit.
+    /// Maximum number of open connections of one client address, which a PROXY header may name.
+    /// Defaults to `None`: no limit.
     pub max_per_address: Option<usize>,
-    /// Connections that are ready and wait for a thread; past that, new ones are refused. Defaults
-    /// to 16,384.
+    /// Maximum number of connections that are ready and wait for a thread of the pool. Beyond it
+    /// new connections are refused. Defaults to 16,384.
     pub max_queue: usize,
-    /// Bytes of one message that a handler may leave unread in the buffer while it waits for the
-    /// rest. Defaults to 64 KiB.
+    /// Maximum number of bytes that a handler may leave unread in the buffer while it waits for the
+    /// rest of its message. More end the connection with [`Error::MessageTooLong`]. At least 1.
+    /// Defaults to 64 KiB.
+    ///
+    /// [`Error::MessageTooLong`]: crate::Error::MessageTooLong
     pub max_message: usize,
-    /// Bytes of a datagram, from 1 to 1 MiB; a value outside of this range means the nearest one in
-    /// it. A longer datagram is truncated (Python's `max_packet_size`). Defaults to 8,192.
+    /// Maximum size of a datagram in bytes (Python's `max_packet_size`). A longer datagram is
+    /// truncated. Range: 1 to 1 MiB; other values are moved into it. Defaults to 8,192.
     pub max_packet_size: usize,
 }
 

@@ -1,84 +1,84 @@
-//! What can go wrong.
+//! Errors, the deadlines that can pass, and the reasons for a refusal.
 
 use std::any::Any;
 use std::fmt;
 use std::io;
 
-/// The result of everything here that can fail.
+/// The result of fallible operations of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a server, or one of its connections, can't go on. Displays as one line.
+/// The failure of a server or of one connection. Displays as one line.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// A system call failed, or a handler's own file or connection did.
     Io(io::Error),
     /// The connection failed because the peer has gone: a reset, a broken pipe, a vanished host, or
-    /// an end of file in the middle of a message. It is nobody's mistake, so it is neither counted
+    /// an end of file in the middle of a message. A disconnect is normal, so it is neither counted
     /// as failed nor reported to [`handle_error`](crate::ServerHooks::handle_error).
     Disconnected(io::Error),
-    /// A listening socket couldn't be had.
+    /// An address could not be bound.
     Bind {
-        /// Where it should have listened.
+        /// The address.
         address: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// An address that can't be understood.
+    /// A text is not a valid address.
     Address(String),
-    /// A file that an option names can't be used.
+    /// A file cannot be used.
     File {
-        /// Which file.
+        /// The path of the file.
         path: std::path::PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// The peer's line is longer than the handler allows.
+    /// The peer sent a line that is longer than the handler allows.
     LineTooLong {
-        /// The longest line, in bytes.
+        /// Maximum length of a line, in bytes.
         limit: usize,
     },
-    /// The peer's message is longer than the buffer may be.
+    /// The handler left more bytes unread than [`Limits::max_message`](crate::Limits::max_message).
     MessageTooLong {
-        /// The longest message, in bytes.
+        /// Maximum number of unread bytes.
         limit: usize,
     },
     /// A deadline has passed.
     Timeout(Timeout),
-    /// The server turned the peer away.
+    /// The server refused the peer.
     Refused(Refusal),
-    /// The peer broke the handler's protocol.
+    /// The peer broke the protocol of the handler, which gives the reason.
     Protocol(String),
-    /// The peer's PROXY header is none.
+    /// The peer sent a malformed PROXY header.
     Proxy(&'static str),
     /// TLS failed.
     Tls(rustls::Error),
-    /// The handler panicked, and said this.
+    /// A handler or a hook panicked, with this message.
     Panicked(String),
-    /// This can't be done here.
+    /// A setting does not work in this process or with another setting.
     Unsupported(String),
 }
 
-/// Which deadline has passed.
+/// The deadline that has passed; see [`Timeouts`](crate::Timeouts).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timeout {
-    /// The TLS handshake.
+    /// The TLS handshake was not complete within the head timeout.
     Handshake,
-    /// A PROXY header, or a message, wasn't whole in time.
+    /// A PROXY header or a message was not complete within the head timeout.
     Head,
-    /// Nothing came between two messages.
+    /// No byte arrived between two messages within the idle timeout.
     Idle,
-    /// Nothing came within a message.
+    /// No byte arrived within a message within the read timeout.
     Read,
-    /// The peer took nothing of an answer.
+    /// The peer took no byte of the output within the write timeout.
     Write,
-    /// Fewer bytes a second came or went than the server asks for.
+    /// Bytes moved more slowly than the minimum rate.
     TooSlow,
 }
 
 impl Timeout {
-    /// All of them, for statistics.
+    /// Every deadline, for statistics.
     pub const ALL: [Timeout; Timeout::COUNT] = [
         Timeout::Handshake,
         Timeout::Head,
@@ -90,22 +90,23 @@ impl Timeout {
     pub(crate) const COUNT: usize = 6;
 }
 
-/// Why a peer was turned away.
+/// The reason why a peer was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// As many connections are open as may be.
+    /// [`Limits::max_connections`](crate::Limits::max_connections) connections are open.
     MaxConnections,
-    /// This client has as many connections open as it may.
+    /// This client address has
+    /// [`Limits::max_per_address`](crate::Limits::max_per_address) connections open.
     MaxPerAddress,
-    /// As many connections wait for a thread as may.
+    /// [`Limits::max_queue`](crate::Limits::max_queue) connections wait for a thread.
     QueueFull,
-    /// `verify_request` said no.
+    /// `verify_request` returned false or panicked.
     Denied,
 }
 
 impl Refusal {
-    /// All of them, for statistics.
+    /// Every reason, for statistics.
     pub const ALL: [Refusal; Refusal::COUNT] = [
         Refusal::MaxConnections,
         Refusal::MaxPerAddress,
@@ -116,8 +117,8 @@ impl Refusal {
 }
 
 impl Error {
-    /// Whether the peer just went away. Only an error of the connection itself says so: the same
-    /// kind of error from a handler's own file or upstream connection is a failure.
+    /// Whether the peer disconnected. Only an error of the connection itself is a disconnect. The
+    /// same kind of error from a handler's own file or upstream connection is a failure.
     pub fn is_disconnect(&self) -> bool {
         matches!(self, Error::Disconnected(_))
     }
@@ -145,7 +146,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// What the system's word means for somebody who starts a server.
+/// The system's error in words that help to start the server.
 fn bind_advice(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -206,7 +207,7 @@ impl std::error::Error for Error {
 }
 
 impl From<io::Error> for Error {
-    /// An error of ours that went through `Read` or `Write` comes out as it was.
+    /// An error of this crate that passed through `Read` or `Write` becomes the same error again.
     fn from(error: io::Error) -> Error {
         match error.downcast::<Error>() {
             Ok(own) => own,

@@ -28,8 +28,8 @@ pub enum Next {
 }
 
 impl Next {
-    /// Wait for bytes, but for `delay` at most: then `handle` is called in any case. A pause or a
-    /// tick that holds no thread.
+    /// Wait for bytes, but at most for `delay`. Then `handle` is called even if none have arrived:
+    /// a pause or a tick that holds no thread.
     pub fn after(delay: Duration) -> Next {
         Next::WaitFor(Wait::new().after(delay))
     }
@@ -52,8 +52,7 @@ impl From<Wait> for Next {
 /// use std::time::Duration;
 /// use socketserver::{Next, Wait};
 ///
-/// // A job is running for this client. Look at it again in a second, and let a shutdown wait for
-/// // it.
+/// // A job is running for this client: look at it again in a second. A shutdown waits for it.
 /// let next = Next::from(Wait::new().in_message().after(Duration::from_secs(1)));
 /// # assert_eq!(next, Next::WaitFor(Wait::new().after(Duration::from_secs(1)).in_message()));
 /// ```
@@ -91,8 +90,8 @@ impl Wait {
     }
 }
 
-/// Serves one connection (Python's `StreamRequestHandler`); the value keeps the state between the
-/// calls.
+/// Serves one connection (Python's `StreamRequestHandler`). Each connection has its own handler,
+/// which keeps the state between the calls.
 ///
 /// ```
 /// use std::io::Write;
@@ -110,21 +109,24 @@ impl Wait {
 /// }
 /// ```
 pub trait StreamRequestHandler: Send + 'static {
-    /// Called once, before the first `handle`. What it writes is sent at once: a greeting. Defaults
-    /// to nothing.
+    /// Called once, before the first `handle`. What it writes, such as a greeting, is sent
+    /// immediately. Defaults to nothing.
     ///
     /// # Errors
-    /// An error ends the connection.
+    /// An error ends the connection, without a call of `finish`, and reaches
+    /// [`handle_error`](crate::ServerHooks::handle_error).
     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
         let _ = request;
         Ok(())
     }
 
-    /// Called when bytes have come, or the end of file. Either takes what is there and answers
-    /// [`Next::Wait`], or reads on, blocking, in Python's style, and answers [`Next::Close`].
+    /// Called when bytes or the end of file have arrived. It either takes what has arrived and
+    /// returns [`Next::Wait`], or reads on, blocking, in Python's style, and returns
+    /// [`Next::Close`].
     ///
     /// # Errors
-    /// An error ends the connection, after what was written has gone out, and reaches
+    /// An error ends the connection once what was written is sent and `finish` has returned. It
+    /// reaches
     /// [`handle_error`](crate::ServerHooks::handle_error).
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next>;
 
@@ -138,45 +140,46 @@ pub trait StreamRequestHandler: Send + 'static {
         Ok(())
     }
 
-    /// A deadline has passed; a last word may be written (HTTP's 408, FTP's 421) before the
-    /// connection closes. Defaults to nothing.
+    /// A deadline has passed. The handler may write a last answer (HTTP's 408, FTP's 421) before
+    /// `finish` is called and the connection closes. Defaults to nothing.
     fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
         let _ = (request, what);
     }
 
-    /// Whether `handle` is called as soon as the connection stands, for protocols in which the
-    /// server speaks first, or only when the client's first bytes are there. Defaults to false.
+    /// Whether `handle` is called as soon as the connection is open (protocols in which the server
+    /// speaks first), and not only when the client's first bytes have arrived. Defaults to false.
     fn speaks_first(&self) -> bool {
         false
     }
 
-    /// How long a read or write within a message waits for the peer (Python's `timeout`). Defaults
-    /// to `None`: the server's time-outs.
+    /// Maximum time that a blocking read or write waits for the peer (Python's `timeout`). Replaces
+    /// the idle, read and write timeouts for blocking calls. Defaults to `None`: the server's
+    /// [`Timeouts`](crate::Timeouts).
     fn timeout(&self) -> Option<Duration> {
         None
     }
 
-    /// Whether small packets go out at once (Python's attribute, false there). Defaults to true, as
-    /// answers are gathered before they are sent.
+    /// Whether small packets are sent without delay (`TCP_NODELAY`; Python's attribute, false
+    /// there). Defaults to true, because answers are gathered before they are sent.
     fn disable_nagle_algorithm(&self) -> bool {
         true
     }
 
-    /// Bytes of one message that may lie unread while the handler waits for the rest (Python's
-    /// `rbufsize` is only the initial size). Defaults to `None`:
+    /// Maximum number of unread bytes while the handler waits for the rest of its message (Python's
+    /// `rbufsize` is the size of a buffer). Defaults to `None`:
     /// [`Limits::max_message`](crate::Limits::max_message).
     fn rbufsize(&self) -> Option<usize> {
         None
     }
 
-    /// Bytes gathered before a write waits for the peer (Python's `wbufsize`; 0 there). Defaults to
-    /// 16 KiB; 0 sends every write at once.
+    /// Number of bytes that are gathered before a write waits for the peer (Python's `wbufsize`; 0
+    /// there). 0 sends every write immediately. Defaults to 16 KiB.
     fn wbufsize(&self) -> usize {
         BUFFER_SIZE
     }
 }
 
-/// A closure serves each chunk of bytes that comes, as [`StreamRequestHandler::handle`] does.
+/// A closure is the [`StreamRequestHandler::handle`] of a handler with every default.
 impl<F> StreamRequestHandler for F
 where
     F: FnMut(&mut StreamRequest) -> Result<Next> + Send + 'static,
@@ -233,7 +236,7 @@ pub trait DatagramRequestHandler: Send + 'static {
     /// Serves [`packet`](DatagramRequest::packet), which [`rfile`](DatagramRequest::rfile) reads.
     ///
     /// # Errors
-    /// After an error or a panic `finish` is called, and `wfile` sent, all the same.
+    /// After an error or a panic, `finish` is still called and `wfile` is still sent.
     fn handle(&mut self, request: &mut DatagramRequest) -> Result<()>;
 
     /// Called after `handle`, whatever its result. Then [`wfile`](DatagramRequest::wfile) is sent
@@ -259,7 +262,7 @@ impl DatagramRequestHandler for Box<dyn DatagramRequestHandler> {
     }
 }
 
-/// A closure serves datagrams, as [`DatagramRequestHandler::handle`] does.
+/// A closure is the [`DatagramRequestHandler::handle`] of a handler with every default.
 impl<F> DatagramRequestHandler for F
 where
     F: FnMut(&mut DatagramRequest) -> Result<()> + Send + 'static,
@@ -310,7 +313,8 @@ fn attempt<T>(errors: &mut Vec<Error>, step: impl FnOnce() -> Result<T>) -> Opti
 /// Makes the handler of each connection or datagram (Python passes a class). Closures implement it:
 /// `|_: &ClientAddress| Echo`.
 pub trait RequestHandlerClass<H>: Send + Sync + 'static {
-    /// A handler for one connection or datagram of this client.
+    /// Makes the handler of one connection or datagram of this client. A panic ends the connection
+    /// and is reported to [`handle_error`](crate::ServerHooks::handle_error).
     fn instantiate(&self, client_address: &ClientAddress) -> H;
 }
 

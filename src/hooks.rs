@@ -1,9 +1,10 @@
-//! What Python's users reach by subclassing the server.
+//! The user's hooks: what Python's users reach by subclassing the server.
 
 use crate::address::ClientAddress;
 use crate::error::{Error, Refusal};
 
-/// Looks at, and decides on, what happens to a server. All methods have Python's defaults.
+/// Decides which clients are served, and is informed of what happens to a server (the methods that
+/// Python's users override in a subclass). Each method has a default.
 ///
 /// A panic in one of them is counted, and reported to `handle_error` as
 /// [`Error::Panicked`]; it ends neither a thread nor the server. A client whose `verify_request`
@@ -11,42 +12,46 @@ use crate::error::{Error, Refusal};
 pub trait ServerHooks: Send + Sync + 'static {
     /// Whether a connection or datagram is served (Python's `verify_request`). Called after the
     /// PROXY header, if there is one, on the thread or in the process that will serve the request:
-    /// a thread of the pool, for [`Synchronous`](crate::Synchronous) the thread of
-    /// `serve_forever`. So several threads may call it at the same time, and a slow decision holds
-    /// up one of them. Defaults to true.
+    /// a thread of the pool, or for [`Synchronous`](crate::Synchronous) the thread of
+    /// `serve_forever`. Several threads may call it at the same time. A slow decision delays only
+    /// its own request. Defaults to true.
     fn verify_request(&self, client_address: &ClientAddress) -> bool {
         let _ = client_address;
         true
     }
 
-    /// A handler or another hook failed or panicked, the peer broke a deadline or the protocol, or
-    /// no thread or process could be had for a request (Python's `handle_error`). A peer that just
-    /// vanished isn't reported. Errors that concern no client, as a panic in `service_actions`,
-    /// come with [`ClientAddress::Memory`]. Under [`ForkingMixIn`](crate::ForkingMixIn) it is
-    /// called in the child that serves the request, and in the parent for a child that a signal
-    /// ended. Defaults to a log line.
+    /// Something failed (Python's `handle_error`): a handler or another hook failed or panicked,
+    /// the peer missed a deadline or broke the protocol, or the system refused a thread or a
+    /// process for a request. Called after `finish`. A peer that disconnected is not reported, and
+    /// neither is a thread that the system refuses to the pool, as it concerns no client. Other
+    /// errors that concern no client, such as a panic in `service_actions`, come with
+    /// [`ClientAddress::Memory`]. Under [`ForkingMixIn`](crate::ForkingMixIn) it is called in the
+    /// child that serves the request, and in the parent for a child that a signal ended. Defaults
+    /// to a log line.
     fn handle_error(&self, client_address: &ClientAddress, error: &Error) {
         log::warn!("{client_address}: {error}");
     }
 
-    /// A connection was refused; the answer is sent, as far as it goes without waiting, before it
-    /// closes. Defaults to no answer.
+    /// A connection was refused. The returned answer is sent before the connection closes, as far
+    /// as that is possible without waiting for the client. Must not block: the thread that accepts
+    /// may call it. Defaults to no answer.
     fn handle_refusal(&self, client_address: &ClientAddress, why: Refusal) -> Option<&[u8]> {
         log::debug!("{client_address}: refused: {why}");
         None
     }
 
-    /// `handle_request` waited for its `timeout` in vain (Python's `handle_timeout`). Defaults to
-    /// nothing.
+    /// `handle_request` got no request within its `timeout` (Python's `handle_timeout`). Defaults
+    /// to nothing.
     fn handle_timeout(&self) {}
 
     /// Called on the thread of `serve_forever` every `poll_interval` (Python's `service_actions`),
-    /// also while as many requests are served as may be. Under [`Synchronous`](crate::Synchronous)
-    /// it waits for the request that is being served. Defaults to nothing.
+    /// even while the concurrency model is at its maximum. Under
+    /// [`Synchronous`](crate::Synchronous) it waits for the request that is being served. Defaults
+    /// to nothing.
     fn service_actions(&self) {}
 }
 
-/// The hooks of a server that was given none.
+/// The hooks of a server without [`Builder::hooks`](crate::Builder::hooks): every default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultHooks;
 

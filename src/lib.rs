@@ -1,15 +1,15 @@
-//! Python's `socketserver`, reborn in Rust: servers of your own protocol, in plain blocking code.
+//! Python's `socketserver`, reborn in Rust: servers for your own protocol, in plain blocking code.
 //!
-//! A handler is a value per connection. Its [`handle`](StreamRequestHandler::handle) takes what has
-//! come and answers [`Next::Wait`]: the connection is then *parked* in the system's poller, where
-//! it costs some hundred bytes and no thread, until more comes. Deadlines, limits, overload and a
-//! graceful end are the server's business, not the handler's.
+//! Each connection has a handler, which keeps the state of the connection. The server calls its
+//! [`handle`](StreamRequestHandler::handle) when bytes have arrived. The handler takes them and
+//! returns [`Next::Wait`]. The connection is then *parked* in the system's poller until more bytes
+//! arrive: it holds no thread and little memory (`benches/RESULTS.md` has the measured cost). The
+//! server looks after deadlines, limits, overload and a graceful end, so that the handler need not.
 //!
 //! ```no_run
 //! use std::io::Write;
-//! use socketserver::{
-//!     Builder, Next, Result, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c,
-//! };
+//! use socketserver::{Builder, Next, Result, shutdown_on_ctrl_c};
+//! use socketserver::{StreamRequest, StreamRequestHandler};
 //!
 //! struct Echo;
 //!
@@ -30,71 +30,86 @@
 //! ```
 //!
 //! - Servers: [`Server`], made by [`Builder`], which has every setting with its default.
-//!   [`TcpServer`], [`UdpServer`], [`UnixStreamServer`] and [`UnixDatagramServer`] are other names
-//!   of it.
-//! - Ways to process requests: [`ThreadingMixIn`] (the default: a pool whose idle connections hold
-//!   no thread), [`ThreadPerRequest`], [`ForkingMixIn`], [`Synchronous`], or your own
+//!   [`TcpServer`], [`UdpServer`], [`UnixStreamServer`] and [`UnixDatagramServer`] are aliases of
+//!   [`Server`].
+//! - Concurrency models: [`ThreadingMixIn`] (the default: a pool whose idle connections hold no
+//!   thread), [`ThreadPerRequest`], [`ForkingMixIn`], [`Synchronous`], or your own
 //!   [`ProcessRequest`].
-//! - Decisions and events: [`ServerHooks`]. From outside: [`ServerHandle`]. Figures:
+//! - What a connection waits for: [`Next`] and [`Wait`]. Deadlines: [`Timeouts`]. Limits:
+//!   [`Limits`].
+//! - Decisions and events: [`ServerHooks`]. Control from outside: [`ServerHandle`]. Statistics:
 //!   [`StatsSnapshot`].
+//! - Signals: [`shutdown_on_ctrl_c`], [`reload_on_hangup`], [`reset_inherited_signals`].
 //! - Tests of handlers, without sockets and without waiting: [`testing`].
+//!
+//! # Systems
+//!
+//! The library needs a Unix system. It is tested on Linux. It compiles for macOS and FreeBSD, where
+//! it has not been run. On other systems it is a compile error.
+//!
+//! The feature `portable-poller` replaces epoll by the poller of other systems, and
+//! `portable-sockets` replaces the system calls that only Linux has. They exist so that this code
+//! is tested on Linux; a program does not need them.
 //!
 //! # From Python
 //!
-//! Every class, method and attribute of Python 3.14's `socketserver`, and what it is here.
+//! Every public class, method and attribute of Python's `socketserver` (3.12 and later; 3.11 lacks
+//! two forking Unix servers), what it is here, and the reason for each difference.
 //!
 //! | Python | here | what differs, and why |
 //! |---|---|---|
-//! | `BaseServer` | [`Server`] | one type for all servers; what Python reaches by subclassing is [`ServerHooks`] and [`ProcessRequest`] |
-//! | `TCPServer`, `UDPServer` | [`TcpServer`], [`UdpServer`] | UDP on a wildcard address answers from the address that was asked |
-//! | `UnixStreamServer`, `UnixDatagramServer` | [`UnixStreamServer`], [`UnixDatagramServer`] | the path is removed at the end; a stale one is taken over, a living server's is an error |
-//! | `ThreadingMixIn` | [`ThreadingMixIn`] | a bounded pool; an idle connection holds no thread. Python's thread for each request, with a cap, is [`ThreadPerRequest`] |
-//! | `ForkingMixIn` | [`ForkingMixIn`] | refuses to begin in a process that has other threads, where Python may deadlock; counts what the children do; a handler's `shutdown` reaches the parent |
-//! | `ThreadingTCPServer` and the seven others | [`Builder::process`] | a setting instead of a class for each combination |
-//! | `BaseRequestHandler` | [`StreamRequestHandler`], [`DatagramRequestHandler`] | a value for each connection, or datagram |
-//! | `StreamRequestHandler`, `DatagramRequestHandler` | the same | `handle` may return early with [`Next::Wait`] and is called again |
-//! | `BaseServer(server_address, RequestHandlerClass)` | [`Builder::tcp`] and its sisters, [`Builder::bind`] for any address | the class is anything that makes handlers: a closure ([`RequestHandlerClass`]) |
-//! | `bind_and_activate`, `server_bind`, `server_activate` | [`Builder::tcp`], [`Builder::from_listener`] | binding and listening are one step; a socket that somebody else bound is taken as well. [`Server::server_activate`] starts the pool's threads |
-//! | `serve_forever(poll_interval)` | [`Server::serve_forever`] | returns when the requests in flight have ended or the grace time is over; Python's returns at once, and leaves them to `server_close` |
-//! | `poll_interval` | [`Builder::poll_interval`] | only paces `service_actions`: a shutdown doesn't wait for it (python/cpython#88932) |
-//! | `shutdown()` | [`ServerHandle::shutdown`] | as in Python, the socket listens on, and `serve_forever` works again; [`ServerHandle::close`] refuses clients at once. Returns at once; callable from handlers, where Python deadlocks, and before `serve_forever`. [`ServerHandle::wait`] waits |
+//! | `BaseServer` | [`Server`] | one type for all servers, because Rust has no subclassing; what Python reaches by subclassing is [`ServerHooks`] and [`ProcessRequest`] |
+//! | `TCPServer`, `UDPServer` | [`TcpServer`], [`UdpServer`] | UDP on a wildcard address answers from the address that the request was sent to, because a client drops an answer from another one |
+//! | `UnixStreamServer`, `UnixDatagramServer` | [`UnixStreamServer`], [`UnixDatagramServer`] | the path is removed at the end, where Python leaves it; a stale path is taken over, and a path of a running server is an error |
+//! | `ThreadingMixIn` | [`ThreadingMixIn`] | a pool with a maximum size; an idle connection holds no thread. Python's thread for each request, with a maximum, is [`ThreadPerRequest`] |
+//! | `ForkingMixIn` | [`ForkingMixIn`] | refuses to begin in a process that has other threads, because the child may deadlock; the parent's statistics include the children; a handler's `shutdown` reaches the parent |
+//! | `ThreadingTCPServer`, `ThreadingUDPServer`, `ThreadingUnixStreamServer`, `ThreadingUnixDatagramServer`, `ForkingTCPServer`, `ForkingUDPServer`, `ForkingUnixStreamServer`, `ForkingUnixDatagramServer` | [`Builder::process`] | a setting instead of a class for each combination |
+//! | `BaseRequestHandler` | [`StreamRequestHandler`], [`DatagramRequestHandler`] | one value for each connection or datagram |
+//! | `StreamRequestHandler`, `DatagramRequestHandler` | the same names | `handle` may return [`Next::Wait`] and is called again when bytes have arrived, so that an idle client holds no thread |
+//! | `BaseServer(server_address, RequestHandlerClass)` | [`Builder::bind`] for any address; [`Builder::tcp`], [`Builder::udp`], [`Builder::unix_stream`], [`Builder::unix_datagram`] | the class is anything that makes handlers, such as a closure ([`RequestHandlerClass`]) |
+//! | `bind_and_activate`, `server_bind` | [`Builder::bind`], [`Builder::from_listener`], [`Builder::from_datagram_socket`] | binding and listening are one step, so a server without a socket does not exist; a socket that was bound elsewhere is accepted as well |
+//! | `server_activate()` | [`Server::server_activate`] | the socket listens already; this starts the pool's threads, so that a lack of threads is known before the server says that it is ready. `serve_forever` calls it |
+//! | `serve_forever(poll_interval)` | [`Server::serve_forever`] | returns when the requests in flight have ended or the grace time is over; Python's returns without waiting and leaves that to `server_close` |
+//! | `poll_interval` | [`Builder::poll_interval`] | only the pause between calls of `service_actions`; a shutdown does not wait for it (python/cpython#88932) |
+//! | `shutdown()` | [`ServerHandle::shutdown`] | as in Python, the socket stays open and `serve_forever` works again. Does not wait, so it may be called by a handler, where Python deadlocks, and before `serve_forever`; [`ServerHandle::wait`] waits. [`ServerHandle::close`] also closes the sockets, so that new clients are refused at once |
 //! | `handle_request()` | [`Server::handle_request`] | the same; returns at once after a shutdown that no `serve_forever` has obeyed |
 //! | `timeout` (of the server) | [`Builder::timeout`] | the same |
-//! | `handle_timeout()` | [`ServerHooks::handle_timeout`] | the same |
-//! | `service_actions()` | [`ServerHooks::service_actions`] | called every `poll_interval`, not after each request too |
-//! | `verify_request(request, client_address)` | [`ServerHooks::verify_request`] | sees the client's real address, after a PROXY header; called on the thread that will serve the request |
-//! | `process_request(request, client_address)` | [`ProcessRequest::process_request`] | the same |
-//! | `finish_request`, `process_request_thread` | [`Request::run`] | instantiates the handler and serves the request to its end |
-//! | `shutdown_request`, `close_request` | none | the connection closes by itself, lingering so that no reset destroys the answer |
-//! | `handle_error(request, client_address)` | [`ServerHooks::handle_error`] | gets the error; panics and deadlines arrive there too, a peer that vanished doesn't |
-//! | `get_request()` | none | accepting can't be replaced; TLS and PROXY are settings |
-//! | `server_close()` | [`Server::server_close`] | the same as dropping the server: waits for the requests in flight for the grace time, then aborts them |
-//! | `with server:` | dropping the value | waits as `server_close` does, in Python and here |
+//! | `handle_timeout()` | [`ServerHooks::handle_timeout`] | the same; children are collected elsewhere |
+//! | `service_actions()` | [`ServerHooks::service_actions`] | called every `poll_interval`, and not after each request as well: that would be a hook on the hot path |
+//! | `verify_request(request, client_address)` | [`ServerHooks::verify_request`] | gets the client's real address, after a PROXY header, and not the socket; called on the thread that will serve the request, because it may block |
+//! | `process_request(request, client_address)` | [`ProcessRequest::process_request`] | the same, with one [`Request`] as the argument |
+//! | `finish_request`, `process_request_thread` | [`Request::run`] | makes the handler and serves the request to its end |
+//! | `shutdown_request`, `close_request` | none | the connection closes by itself, and lingers so that no reset destroys the answer |
+//! | `handle_error(request, client_address)` | [`ServerHooks::handle_error`] | gets the error as a value; logs one line instead of a traceback. It also gets panics and missed deadlines, and does not get a peer that disconnected. Called after `finish`, as in Python |
+//! | `get_request()` | none | accepting cannot be replaced; TLS and PROXY headers are settings |
+//! | `server_close()` | [`Server::server_close`] | the same as dropping the server: waits for the requests in flight within the grace time, then aborts them, where Python waits without end |
+//! | `with server:` (`__enter__`, `__exit__`) | dropping the value | waits as `server_close` does, in Python and here |
 //! | `fileno()` | [`Server::fileno`] | `None` instead of -1 once the socket is closed |
-//! | `server_address` | [`Server::server_address`] | the real one, after port 0 |
-//! | `socket` | [`Server::fileno`] | of the socket only the descriptor is handed out |
-//! | `RequestHandlerClass` | the builder's last argument | not readable later |
-//! | `address_family` | [`Builder::address_family`] | `:PORT` is IPv4 and IPv6 on one socket |
+//! | `server_address` | [`Server::server_address`] | the real address, after port 0 |
+//! | `socket` | [`Server::fileno`] | only the descriptor, because the framework sets the options of the socket |
+//! | `RequestHandlerClass` | the last argument of [`Builder::bind`] | cannot be read later |
+//! | `address_family` | [`Builder::address_family`] | `:PORT` is IPv4 and IPv6 on one socket, where Python's default is IPv4 only |
 //! | `socket_type` | none | [`Builder::bind`] makes stream servers, [`Builder::bind_datagram`] datagram servers |
-//! | `request_queue_size` | [`Builder::request_queue_size`] | 1,024 instead of 5, at which 3,000 connects took minutes |
-//! | `allow_reuse_address` | [`Builder::allow_reuse_address`] | true instead of false |
+//! | `request_queue_size` | [`Builder::request_queue_size`] | 1,024 instead of 5, because a burst of clients beyond the backlog waits for retransmissions |
+//! | `allow_reuse_address` | [`Builder::allow_reuse_address`] | true instead of false, so that a server can start again at once; applies to TCP only |
 //! | `allow_reuse_port` | [`Builder::allow_reuse_port`] | the same |
-//! | `max_packet_size` | [`Builder::max_packet_size`] | the same 8,192; a handler learns of a truncation |
-//! | `daemon_threads`, `block_on_close` (threads) | [`ThreadPerRequest::daemon_threads`], [`ThreadPerRequest::block_on_close`] | of the pool's threads, dropping the server waits for those that serve it, no longer than the grace time |
-//! | `max_children`, `block_on_close` (forking) | [`ForkingMixIn::max_children`], [`ForkingMixIn::block_on_close`] | the same 40 |
-//! | `active_children`, `collect_children()` | [`ProcessRequest::pending`], automatic | a child that a signal ended is counted as failed, and reported |
-//! | `ForkingMixIn.timeout` | none | children are reaped as they end, not after 300 s of silence |
-//! | `setup()`, `handle()`, `finish()` | the same | `handle` gets the request as an argument; `finish` isn't called after a failed `setup`, as in Python |
-//! | `self.request`, `self.connection` | [`StreamRequest`] | of the socket itself only the descriptor is handed out, to wait for it: [`StreamRequest::fileno`] |
+//! | `max_packet_size` | [`Builder::max_packet_size`] | the same 8,192; a handler can see that a datagram was truncated |
+//! | `daemon_threads`, `block_on_close` (threads) | [`ThreadPerRequest::daemon_threads`], [`ThreadPerRequest::block_on_close`] | the same; dropping a server of the pool waits for the handlers of this server, within the grace time |
+//! | `max_children`, `block_on_close` (forking) | [`ForkingMixIn::max_children`], [`ForkingMixIn::block_on_close`] | the same 40 and true |
+//! | `active_children`, `collect_children()` | [`ProcessRequest::pending`], automatic | a child that a signal ended is counted as failed and reported |
+//! | `ForkingMixIn.timeout` | none | children are collected as they end, not after 300 s of silence |
+//! | `setup()`, `handle()`, `finish()` | the same names | `handle` gets the request as an argument; after a failed `setup`, `finish` is not called, as in Python |
+//! | `self.request`, `self.connection` | [`StreamRequest`] | of the socket only the descriptor, to wait for it: [`StreamRequest::fileno`]. `rfile` and `wfile` hold data that a read of the socket would miss |
 //! | `self.client_address`, `self.server` | [`StreamRequest::client_address`], [`StreamRequest::server`] | the server is its [`ServerHandle`] |
-//! | `rfile`, `wfile` | [`StreamRequest::rfile`], [`StreamRequest::wfile`] | `rfile` can be asked what is there; `wfile` gathers, and goes out when `handle` returns |
-//! | `rbufsize`, `wbufsize` | [`StreamRequestHandler::rbufsize`], [`StreamRequestHandler::wbufsize`] | how much may lie unread; 16 KiB of gathered output instead of none |
-//! | `timeout` (of the handler) | [`StreamRequestHandler::timeout`] | on top of the server's deadlines by phase, which Python has not |
-//! | `disable_nagle_algorithm` | [`StreamRequestHandler::disable_nagle_algorithm`] | true instead of false, as answers are gathered |
-//! | `packet`, `self.request[0]` | [`DatagramRequest::packet`] | |
-//! | `rfile` (of a datagram) | [`DatagramRequest::rfile`] | |
-//! | `self.request[1]`, `socket` | [`DatagramRequest::reply`], [`DatagramRequest::replier`] | answers from the right address |
-//! | `wfile` (of a datagram) | [`DatagramRequest::wfile`] | an empty one sends nothing |
+//! | `rfile` | [`StreamRequest::rfile`] | also returns what has arrived without waiting. A blocking read first sends what the handler has written |
+//! | `wfile` | [`StreamRequest::wfile`] | gathers small writes and sends them when `handle` returns or a read waits; Python's sends each write. [`WFile::shutdown_write`] ends the server's side |
+//! | `rbufsize`, `wbufsize` | [`StreamRequestHandler::rbufsize`], [`StreamRequestHandler::wbufsize`] | `rbufsize` is the maximum of unread bytes; `wbufsize` is 16 KiB instead of 0, to save system calls |
+//! | `timeout` (of the handler) | [`StreamRequestHandler::timeout`] | `None` means the server's deadlines instead of none; see [`Timeouts`] |
+//! | `disable_nagle_algorithm` | [`StreamRequestHandler::disable_nagle_algorithm`] | true instead of false, because answers are gathered already |
+//! | `packet`, `self.request[0]` | [`DatagramRequest::packet`] | the same |
+//! | `rfile` (of a datagram) | [`DatagramRequest::rfile`] | the same |
+//! | `self.request[1]`, `socket` | [`DatagramRequest::reply`], [`DatagramRequest::replier`], [`DatagramRequest::pending_reply`] | send from the address that the request was sent to |
+//! | `wfile` (of a datagram) | [`DatagramRequest::wfile`] | an empty one sends nothing, where Python sends an empty datagram; sent even if `handle` failed, as in Python |
 
 #[cfg(not(unix))]
 compile_error!("socketserver needs a Unix system, such as Linux, macOS or FreeBSD");

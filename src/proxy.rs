@@ -3,7 +3,7 @@
 //!
 //! Source: haproxy's `doc/proxy-protocol.txt`. Stricter than most receivers, since a lenient one
 //! lets a client forge an address: single spaces, canonical ports, TLVs that end where the header
-//! ends. An error is told at the first byte that no valid header can contain, so that garbage
+//! ends. An error is reported at the first byte that no valid header can contain, so that garbage
 //! never waits for its deadline.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -55,7 +55,7 @@ enum Stop {
 /// Reads the PROXY header at the start of `bytes`.
 ///
 /// # Errors
-/// Tells in a few words why no continuation of `bytes` can be a valid header.
+/// Says why no continuation of `bytes` can be a valid header.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Status, &'static str> {
     let parsed = match bytes.first() {
         None => Err(Stop::Partial),
@@ -100,7 +100,7 @@ impl Line<'_> {
                 .addresses::<Ipv6Addr>(&["0:0:0:0:0:0:0:0", "0.0.0.0"])
                 .map(Some),
             _ => {
-                // §2.1: whatever stands between UNKNOWN and CRLF is ignored.
+                // §2.1: everything between UNKNOWN and CRLF is ignored.
                 if self.one_of(&[" ", "\r\n"])? == 0 {
                     let end = self.0.windows(2).position(|pair| pair == b"\r\n");
                     self.0 = &self.0[end.ok_or(Stop::Partial)? + 2..];

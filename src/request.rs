@@ -1,4 +1,4 @@
-//! What a handler is given.
+//! What a handler receives.
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -18,16 +18,17 @@ use crate::transport::Transport;
 /// `self.server`).
 #[derive(Debug)]
 pub struct StreamRequest {
-    /// Who is served: the client's real address, after a PROXY header.
+    /// The client's address; after a PROXY header, the real one.
     pub client_address: ClientAddress,
-    /// What the client sent.
+    /// The bytes that the client sends (Python's `rfile`).
     pub rfile: RFile,
-    /// What goes to the client.
+    /// The bytes that are sent to the client (Python's `wfile`).
     pub wfile: WFile,
-    /// The server, to ask for its end or its figures.
+    /// The server: to shut it down, or to read its statistics.
     pub server: ServerHandle,
-    /// Whom the client has proved to be, set by a handler that wraps others (CGI's `REMOTE_USER`,
-    /// RFC 3875 §4.1.11). Defaults to `None`: nobody asked, or the proof has no name.
+    /// The name that the client has proved to have, set by a handler that wraps others (CGI's
+    /// `REMOTE_USER`, RFC 3875 §4.1.11). Defaults to `None`: no proof was asked for, or it has no
+    /// name.
     pub identity: Option<Arc<str>>,
     pub(crate) transport: Arc<Transport>,
     pub(crate) server_address: Option<ServerAddress>,
@@ -55,33 +56,33 @@ impl StreamRequest {
     }
 
     /// The connection's descriptor (Python's `fileno`), for a handler that waits for its client and
-    /// for something else at the same time, by poll(2): a client that went away shows as a hang-up,
-    /// and so does the cut at the end of the grace time. It is not for reading or writing. `None`
-    /// for a test's connection in memory.
+    /// for something else at the same time, by poll(2). A client that left shows as a hang-up, and
+    /// so does the abort at the end of the grace time. Not for reading or writing: `rfile` may hold
+    /// bytes already. `None` for a test's connection in memory.
     pub fn fileno(&self) -> Option<BorrowedFd<'_>> {
         self.transport.fd()
     }
 
-    /// Says that the client may still be sending what nobody will read: after the answer its bytes
-    /// are dropped for a while, as closing at once would destroy the answer by a reset (RFC 9112
-    /// §9.6).
+    /// Announces that the client may go on sending bytes that the handler will not read. They are
+    /// dropped for the linger time after the answer, because closing immediately would send a
+    /// reset, which destroys the answer (RFC 9112 §9.6).
     pub fn linger(&mut self) {
         self.linger = true;
     }
 }
 
-/// One datagram, as its handler sees it.
+/// One datagram, as its handler sees it (Python's `self.request`).
 #[derive(Debug)]
 pub struct DatagramRequest {
-    /// Who sent it.
+    /// The sender's address.
     pub client_address: ClientAddress,
-    /// The datagram's bytes, to be read like a file (Python's `rfile`). Whatever was read,
-    /// [`packet`](DatagramRequest::packet) returns all of them.
+    /// Reads the datagram's bytes like a file (Python's `rfile`).
+    /// [`packet`](DatagramRequest::packet) returns all of them, whatever was read.
     pub rfile: PacketReader,
-    /// What is sent back when `finish` has returned, if it isn't empty (Python's `wfile`). It is
-    /// sent even if `handle` failed or panicked.
+    /// The reply: sent as one datagram when `finish` has returned, unless it is empty (Python's
+    /// `wfile`). It is sent even if `handle` failed or panicked.
     pub wfile: Vec<u8>,
-    /// The server, to ask for its end or its figures.
+    /// The server: to shut it down, or to read its statistics.
     pub server: ServerHandle,
     pub(crate) socket: Arc<Datagram>,
     pub(crate) truncated: bool,
@@ -111,8 +112,8 @@ impl DatagramRequest {
         self.local.as_ref().map(|local| local.ip)
     }
 
-    /// Sends a datagram to the client at once, from the address that the request was sent to. The
-    /// reply to a broadcast or multicast request comes from the interface that received it.
+    /// Sends a datagram to the client immediately, from the address that the request was sent to.
+    /// The reply to a broadcast or multicast request comes from the interface that received it.
     ///
     /// # Errors
     /// Those of `sendto`; `InvalidInput` for a Unix client that has no address.
@@ -150,8 +151,8 @@ impl DatagramRequest {
         sent
     }
 
-    /// Sends further datagrams to the client, now or later, from any thread. It may outlive this
-    /// call, and the server, whose port it does not hold. See
+    /// A handle that sends further datagrams to the client, now or later, from any thread. It may
+    /// outlive this call and the server, and does not keep the server's port open. See
     /// [`pending_reply`](DatagramRequest::pending_reply) for a reply that must not be lost.
     pub fn replier(&self) -> Replier {
         Replier {
@@ -162,8 +163,8 @@ impl DatagramRequest {
         }
     }
 
-    /// Sends one more datagram to the client, later, from any thread. It can be sent even after the
-    /// server has ended: until it is sent or dropped, it holds the server's port.
+    /// A handle that sends one datagram to the client later, from any thread, even after the server
+    /// has ended. It keeps the server's port open until it is sent or dropped.
     pub fn pending_reply(&self) -> PendingReply {
         PendingReply {
             socket: Arc::clone(&self.socket),
@@ -181,7 +182,7 @@ impl Drop for DatagramRequest {
 /// Reads the bytes of one datagram, and keeps its position (Python's `BytesIO`).
 #[derive(Default)]
 pub struct PacketReader {
-    /// Of the largest datagram that is accepted.
+    /// Has the size of the largest datagram that is accepted.
     pub(crate) buffer: Vec<u8>,
     length: usize,
     position: usize,
@@ -237,7 +238,7 @@ impl fmt::Debug for PacketReader {
     }
 }
 
-/// Sends datagrams to one client, from the address that it sent its request to.
+/// Sends datagrams to one client, from the address that the request was sent to.
 #[derive(Clone)]
 pub struct Replier {
     core: Weak<Core>,
@@ -268,7 +269,7 @@ impl Replier {
     }
 }
 
-/// One datagram that is still to be sent to a client.
+/// One datagram that will be sent to a client, from [`DatagramRequest::pending_reply`].
 #[derive(Debug)]
 pub struct PendingReply {
     socket: Arc<Datagram>,
@@ -276,7 +277,7 @@ pub struct PendingReply {
 }
 
 impl PendingReply {
-    /// Sends it.
+    /// Sends the datagram.
     ///
     /// # Errors
     /// Those of `sendto`.

@@ -20,10 +20,11 @@ pub fn shutdown_on_ctrl_c(server: ServerHandle) -> Result<()> {
     Ok(server.0.wake_pipe.watch_termination()?)
 }
 
-/// From now on SIGHUP has the thread of `serve_forever` call `reload`, instead of a closure that
-/// was registered earlier. `reload` may register another one. A panic in it is logged and counted.
+/// From now on the thread of `serve_forever` calls `reload` at each SIGHUP, instead of a closure
+/// that was registered earlier. `reload` may register another one. A panic in it is logged and
+/// counted.
 ///
-/// A closing terminal sends SIGHUP, too. So a server whose process had a controlling terminal at
+/// A closing terminal also sends SIGHUP. So a server whose process had a controlling terminal at
 /// start ends, as on SIGTERM, when SIGHUP comes and `/dev/tty` no longer opens. If SIGHUP was
 /// ignored at start, as under `nohup`, it always means `reload`. Start is the first call of this
 /// function or of [`reset_inherited_signals`].
@@ -37,10 +38,9 @@ pub fn reload_on_hangup(server: &ServerHandle, reload: impl Fn() + Send + 'stati
     Ok(wake_pipe.watch_hangup(reload, ends_with_terminal)?)
 }
 
-/// Gives the process the signal state that a program expects, whatever the parent left: each signal
-/// that the parent ignored gets its default action, and no signal stays blocked. With SIGCHLD
-/// ignored the exit code of a child is lost (waitpid(2) fails with ECHILD); with SIGTERM blocked a
-/// server cannot be ended.
+/// Resets the signal state that the process inherited: each signal that the parent ignored gets its
+/// default action, and no signal stays blocked. With SIGCHLD ignored the exit code of a child is
+/// lost (waitpid(2) fails with ECHILD); with SIGTERM blocked a server cannot be ended.
 ///
 /// A SIGHUP that was ignored stays ignored until [`reload_on_hangup`]: it is how `nohup` asks for a
 /// process that outlives its terminal. SIGPIPE, SIGTSTP, SIGTTIN and SIGTTOU keep what the parent

@@ -1,5 +1,5 @@
-//! What a server counts, always: relaxed atomics, spread over a few cache lines so that threads
-//! don't share one.
+//! The statistics of a server. The counters are relaxed atomics, spread over a few cache lines so
+//! that threads do not share one.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -21,20 +21,21 @@ pub(crate) struct Stats {
     timeouts: [AtomicU64; Timeout::COUNT],
 }
 
-/// What is counted for every message, a shard per few threads.
+/// What is counted for every message. Each shard belongs to a few threads.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Shard {
     handled: AtomicU64,
-    /// Connections that became active on this shard's threads, less those that ceased to be. One
-    /// shard's number may be negative (wrapped); the sum of all is the number of active ones.
+    /// Connections that became active on this shard's threads, minus those that became inactive.
+    /// The number of one shard may be negative (wrapped). The sum of all shards is the number of
+    /// active connections.
     active: AtomicU64,
     waiting: Buckets,
     running: Buckets,
 }
 
 impl Stats {
-    /// One message handled, after `waiting` in the queue, in `running`.
+    /// A call of `handle` took `running`, after the message had waited in the queue for `waiting`.
     #[inline]
     pub(crate) fn handled(&self, waiting: Duration, running: Duration) {
         let shard = &self.shards[shard_of_thread()];
@@ -43,7 +44,7 @@ impl Stats {
         shard.running.record(running);
     }
 
-    /// A connection has become active, or has ceased to be.
+    /// A connection has become active or inactive.
     #[inline]
     pub(crate) fn note_active(&self, active: bool) {
         let change = if active { 1 } else { u64::MAX };
@@ -77,7 +78,8 @@ impl Stats {
             shard.waiting.add_to(&mut snapshot.waiting);
             shard.running.add_to(&mut snapshot.running);
         }
-        // The shards are not read at one moment: the sum may be off by the changes meanwhile.
+        // The shards are not read at the same moment, so the sum may miss changes that happen
+        // meanwhile.
         snapshot.active = usize::try_from(active.cast_signed()).unwrap_or(0);
         snapshot
     }
@@ -89,65 +91,67 @@ fn shard_of_thread() -> usize {
     SHARD.get()
 }
 
-/// The state of a server at one moment, from [`ServerHandle::stats`](crate::ServerHandle::stats).
+/// The statistics of a server at one moment, from
+/// [`ServerHandle::stats`](crate::ServerHandle::stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StatsSnapshot {
-    /// Connections accepted, the refused ones too, and datagrams received.
+    /// Connections accepted, including those that were refused, and datagrams received. Under
+    /// [`ForkingMixIn`](crate::ForkingMixIn) all counters include the child processes.
     pub accepted: u64,
-    /// Calls of `handle` that ended.
+    /// Calls of `handle` that returned or panicked.
     pub handled: u64,
     /// Open connections.
     pub open: usize,
-    /// Of these: idle, without a thread.
+    /// Open connections that are idle and hold no thread.
     pub parked: usize,
-    /// Of these: within a message, parked or in a thread's hands.
+    /// Open connections that are within a message, parked or on a thread.
     pub active: usize,
-    /// Ready, and waiting for a thread.
+    /// Open connections that are ready and wait for a thread of the pool.
     pub queued: usize,
     /// Threads of the pool; 0 for the other concurrency models.
     pub threads: usize,
     /// Threads of the pool that the system refused, since the pool was made; 0 for the other
     /// concurrency models.
     pub thread_failures: u64,
-    /// Connections that ended with an error of the handler or the peer; a peer that vanishes isn't
-    /// one.
+    /// Connections and datagrams that ended with an error, without panics. A peer that disconnects
+    /// is not an error.
     pub failed: u64,
-    /// Handlers that panicked.
+    /// Panics of handlers and hooks.
     pub panics: u64,
-    /// Connections in flight that the end of the grace time cut.
+    /// Connections in flight that were aborted at the end of the grace time.
     pub aborted: u64,
     refused: [u64; Refusal::COUNT],
     timeouts: [u64; Timeout::COUNT],
-    /// How long messages were ready before a thread took them.
+    /// Times between the moment at which a message was ready and the call of `handle`.
     pub waiting: Histogram,
-    /// How long `handle` ran.
+    /// Run times of `handle`.
     pub running: Histogram,
 }
 
 impl StatsSnapshot {
-    /// How many connections were refused for this reason.
+    /// Number of connections that were refused for this reason.
     pub fn refused(&self, why: Refusal) -> u64 {
         self.refused[why as usize]
     }
 
-    /// How many connections were refused, for whatever reason.
+    /// Number of connections that were refused for any reason.
     pub fn refused_total(&self) -> u64 {
         self.refused.iter().sum()
     }
 
-    /// How many connections ended at this deadline.
+    /// Number of connections that ended at this deadline.
     pub fn timeouts(&self, what: Timeout) -> u64 {
         self.timeouts[what as usize]
     }
 
-    /// How many connections ended at a deadline, whichever.
+    /// Number of connections that ended at any deadline.
     pub fn timeouts_total(&self) -> u64 {
         self.timeouts.iter().sum()
     }
 }
 
-/// Four buckets an octave of nanoseconds: a quantile is exact to 19 %.
+/// Four buckets per octave of nanoseconds: a quantile is exact to 25 %.
 const BUCKETS: usize = 160;
 
 #[derive(Debug)]
@@ -180,13 +184,13 @@ fn bucket_of(time: Duration) -> usize {
     ((octave as usize) * 4 + quarter as usize).min(BUCKETS - 1)
 }
 
-/// Where bucket `index` ends.
+/// The upper end of bucket `index`.
 fn bucket_end(index: usize) -> Duration {
     let (octave, quarter) = ((index / 4) as u32, (index % 4) as u64);
     Duration::from_nanos(((4 + quarter + 1) << octave) >> 2)
 }
 
-/// How durations are spread.
+/// A distribution of durations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram([u64; BUCKETS]);
 
@@ -197,12 +201,14 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// How many durations were recorded.
+    /// Number of recorded durations.
     pub fn count(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// A duration that the share `q` (0.0 to 1.0) doesn't exceed; zero when nothing was recorded.
+    /// The duration that the share `q` of the recorded ones does not exceed, rounded up to the end
+    /// of its bucket (at most 25 % more). Range of `q`: 0.0 to 1.0; other values are moved into it.
+    /// Zero if nothing was recorded.
     pub fn quantile(&self, q: f64) -> Duration {
         let rank = (q.clamp(0.0, 1.0) * self.count() as f64).ceil() as u64;
         let mut seen = 0;
@@ -215,7 +221,7 @@ impl Histogram {
         Duration::ZERO
     }
 
-    /// The upper ends of the buckets that hold something, with their counts: for an export.
+    /// The upper end and the count of each bucket that is not empty, for an export.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
         self.0
             .iter()

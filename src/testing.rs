@@ -1,7 +1,7 @@
-//! Handlers without sockets, deadlines without waiting.
+//! Tests of handlers without sockets, and of deadlines without waiting.
 //!
-//! A [`TestConnection`] lives the very life that a server's connection lives, but its peer is the
-//! test, its transport is memory, and its time stands still until the test moves it.
+//! A [`TestConnection`] has the same life as a server's connection. But its peer is the test, its
+//! transport is memory, and its clock changes only when the test advances it.
 //!
 //! ```
 //! use std::io::Write;
@@ -39,9 +39,9 @@ use crate::transport::{MemoryPeer, MemoryStream, Transport};
 
 /// A connection in memory, seen from the client's side.
 ///
-/// Everything happens in the calls of the test, on its thread. A handler that reads or writes
-/// blockingly beyond what is there can't be helped by a test that it keeps from going on: its call
-/// ends with a time-out error at once.
+/// Everything happens in the calls of the test, on its thread. The test cannot send or read while a
+/// handler blocks. So a blocking read or write that would wait for the test fails immediately with
+/// a timeout error.
 pub struct TestConnection {
     session: Option<Box<Session>>,
     peer: MemoryPeer,
@@ -51,8 +51,8 @@ pub struct TestConnection {
 }
 
 impl TestConnection {
-    /// Connects to a server with these settings, of which the socket, the way to process and the
-    /// clock don't matter here.
+    /// Connects to a server with these settings, of which the socket, the concurrency model and the
+    /// clock have no effect here.
     ///
     /// # Panics
     /// When the system refuses the few descriptors that a server needs.
@@ -63,7 +63,7 @@ impl TestConnection {
         TestConnection::from(settings, ClientAddress::Memory, class)
     }
 
-    /// As [`new`](TestConnection::new), for a client that seems to come from this address.
+    /// As [`new`](TestConnection::new), for a client with this address.
     ///
     /// # Panics
     /// As for [`new`](TestConnection::new).
@@ -97,7 +97,7 @@ impl TestConnection {
         connection
     }
 
-    /// Sends bytes, in one segment, and lets the server do all it can with them.
+    /// Sends bytes in one segment, and runs the server until it waits.
     pub fn send(&mut self, bytes: &[u8]) -> &mut TestConnection {
         self.peer.send(bytes);
         self.wake();
@@ -124,14 +124,14 @@ impl TestConnection {
         self.peer.take()
     }
 
-    /// From now on the client takes only so many bytes, until it is told to take more.
+    /// From now on the client takes only this number of bytes, until the next call.
     pub fn take_only(&mut self, bytes: usize) -> &mut TestConnection {
         self.peer.set_room(bytes);
         self.wake();
         self
     }
 
-    /// Moves the time on; deadlines that pass take effect in their order.
+    /// Advances the clock. Deadlines that pass take effect in their order.
     pub fn advance(&mut self, by: Duration) -> &mut TestConnection {
         let end = self.time.clock().now() + by;
         while let Some(deadline) = self.deadline.filter(|deadline| *deadline <= end) {

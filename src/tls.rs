@@ -12,8 +12,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::{Error, Result};
 
-/// A server's certificate and key. Clones share them: [`reload`](Tls::reload) on one counts for the
-/// servers that have the others, from their next connection on.
+/// A server's certificate and key. Clones share them: [`reload`](Tls::reload) on one clone takes
+/// effect in all servers that use the others, from their next connection.
 #[derive(Clone)]
 pub struct Tls(Arc<TlsShared>);
 
@@ -24,11 +24,12 @@ struct TlsShared {
 }
 
 impl Tls {
-    /// Reads a certificate chain and its key (RSA, EC or PKCS#8), both PEM. `alpn` names the
-    /// protocols on offer, the best first; empty for none.
+    /// Reads a certificate chain and its key (RSA, EC or PKCS#8), both PEM. `alpn` lists the
+    /// offered protocols, the preferred one first; empty for none.
     ///
     /// # Errors
-    /// Names the file that can't be read or used.
+    /// [`Error::File`] with the file that cannot be read or used; [`Error::Tls`] if rustls rejects
+    /// the pair.
     pub fn from_pem_files(
         certificate: impl AsRef<Path>,
         key: impl AsRef<Path>,
@@ -44,7 +45,7 @@ impl Tls {
         })))
     }
 
-    /// Takes a configuration as it is. It can't be reloaded.
+    /// Uses a configuration of rustls unchanged. It cannot be reloaded.
     pub fn from_config(config: Arc<ServerConfig>) -> Tls {
         Tls(Arc::new(TlsShared {
             files: None,
@@ -53,7 +54,7 @@ impl Tls {
         }))
     }
 
-    /// Reads the files again. Connections that stand keep what they have.
+    /// Reads the files again. Open connections keep their certificate.
     ///
     /// # Errors
     /// As for [`from_pem_files`](Tls::from_pem_files); the old certificate then stays in use.

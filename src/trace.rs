@@ -1,4 +1,4 @@
-//! What crosses the wire, for whoever wants to watch.
+//! An observer of all bytes that are received and sent.
 
 use std::any::Any;
 use std::fmt;
@@ -7,29 +7,30 @@ use std::sync::Arc;
 
 use crate::address::ClientAddress;
 
-/// Something that crossed the wire, in the clear: below the handler, above TLS.
+/// An event of a connection. Bytes are unencrypted: they are taken between the handler and TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Traffic<'a> {
     /// The connection was accepted.
     Opened,
-    /// Bytes, or a datagram, came.
+    /// Bytes or a datagram arrived.
     Received(&'a [u8]),
     /// The peer ended its side.
     ReceivedEnd,
-    /// Bytes, or a datagram, went out.
+    /// Bytes or a datagram were sent.
     Sent(&'a [u8]),
-    /// So many bytes of a file went out by `sendfile(2)`, unseen.
+    /// This number of bytes of a file was sent by `sendfile(2)`, which does not show them.
     SentFile(usize),
     /// The connection was closed.
     Closed,
 }
 
-/// Watches what crosses the wire, for lessons and for debugging. Closures implement it. It is
-/// called by the threads that read and write, so the connection waits for what it does. A panic in
-/// it is counted and reported to `handle_error`; the connection goes on.
+/// Observes all bytes that are received and sent, for lessons and for debugging. Closures implement
+/// it. It is called on the threads that read and write, so a slow observer slows the connection
+/// down. A panic in it is counted and reported to `handle_error`; the connection goes on.
 pub trait Trace: Send + Sync + 'static {
-    /// Called right after it happened. `peer` is the socket's peer, whatever a PROXY header says.
+    /// Called right after the event. `peer` is the socket's peer, not the client that a PROXY
+    /// header names.
     fn traffic(&self, peer: &ClientAddress, traffic: Traffic<'_>);
 }
 

@@ -1,7 +1,7 @@
 //! What wakes the thread of `serve_forever`: a handle, or a signal.
 //!
 //! A signal handler may do little more than set flags and write to a descriptor. So this is a
-//! socket pair: whoever needs the server's thread writes a byte, and the thread polls the other
+//! socket pair: code that needs the server's thread writes a byte, and the thread polls the other
 //! end. No thread waits for signals, and forking servers end like all others.
 
 use std::io::{self, Read, Write};
@@ -18,8 +18,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::error::panic_message;
 use crate::sys::{self, Registration, SignalFlags};
 
-/// How long a SIGHUP waits for the terminal to go. The kernel signals the foreground processes of a
-/// session that ends just before it takes the terminal from them.
+/// Maximum time after a SIGHUP for which the terminal may still be there. The kernel signals the
+/// foreground processes of a session that ends just before it takes the terminal from them.
 const TERMINAL_TIMEOUT: Duration = Duration::from_millis(20);
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -81,7 +81,7 @@ impl WakePipe {
         })
     }
 
-    /// Has SIGINT and SIGTERM end the server. A second call changes nothing.
+    /// Makes SIGINT and SIGTERM end the server. A second call changes nothing.
     pub(crate) fn watch_termination(&self) -> io::Result<()> {
         let mut signals = self.signals.lock();
         if signals.termination.is_none() {
@@ -91,8 +91,8 @@ impl WakePipe {
         Ok(())
     }
 
-    /// Has SIGHUP call `reload` instead of what it called before; or, with `ends_with_terminal`,
-    /// end the server if its terminal is gone.
+    /// Makes SIGHUP call `reload` instead of an earlier closure; or, with `ends_with_terminal`, end
+    /// the server if its terminal is gone.
     pub(crate) fn watch_hangup(
         &self,
         reload: impl Fn() + Send + 'static,
@@ -147,7 +147,7 @@ impl WakePipe {
     /// Sleeps until a wake-up, at most for `timeout`.
     pub(crate) fn wait(&self, timeout: Option<Duration>) {
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
-        // An interrupted wait is treated as a wake-up: the caller looks what there is to do.
+        // An interrupted wait is treated as a wake-up: the caller checks what there is to do.
         let _ = poll(
             &mut [PollFd::new(&self.read_end, PollFlags::IN)],
             timeout.as_ref(),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 pub use networks::{AddressFilter, Networks};
 
-/// Where a server is asked to listen: `HOST:PORT`, `:PORT` (every interface, IPv4 and IPv6),
+/// An address to listen on: `HOST:PORT`, `:PORT` (every interface, IPv4 and IPv6),
 /// `[::1]:PORT` or `unix:PATH`.
 ///
 /// ```
@@ -111,7 +111,8 @@ impl From<SocketAddr> for Address {
     }
 }
 
-/// Where a socket really is bound (Python's `server_address`).
+/// The address that a socket is bound to (Python's `server_address`), with the real port after port
+/// 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ServerAddress {
@@ -130,8 +131,8 @@ impl ServerAddress {
         }
     }
 
-    /// As a URL of this scheme; those with paths (`http`, `https`, `ftp`, `ftps`) end in a slash, a
-    /// Unix socket is `unix:PATH` whatever the scheme.
+    /// A URL with this scheme. URLs of `http`, `https`, `ftp` and `ftps` end in a slash. A Unix
+    /// socket is `unix:PATH` with every scheme.
     pub fn url(&self, scheme: &str) -> String {
         let slash = if matches!(scheme, "http" | "https" | "ftp" | "ftps") {
             "/"
@@ -155,7 +156,7 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-/// Where a client comes from (Python's `client_address`).
+/// The address of a client (Python's `client_address`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientAddress {

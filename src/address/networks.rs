@@ -13,11 +13,12 @@ use crate::error::{Error, Result};
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Reads a list in which each item is a CIDR, an address, or `@FILE` with one of these a line;
-    /// in files, empty lines and those that begin with `#` are passed over.
+    /// Reads a list in which each item is a CIDR, an address, or `@FILE` with one of these per
+    /// line. In files, empty lines and lines that begin with `#` are ignored.
     ///
     /// # Errors
-    /// Names the item, or the file and line, that can't be understood.
+    /// [`Error::Address`] with the invalid item, or
+    /// [`Error::File`] with the file and the line.
     pub fn parse<'a>(items: impl IntoIterator<Item = &'a str>) -> Result<Networks> {
         let mut networks = Vec::new();
         for item in items {
@@ -30,12 +31,13 @@ impl Networks {
         Ok(Networks(networks))
     }
 
-    /// Whether no network is in the list.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether one of the networks has this client; a client without an IP address is in none.
+    /// Whether the client's address is in one of the networks. A client without an IP address is in
+    /// none.
     pub fn contains(&self, client: &ClientAddress) -> bool {
         client.ip().is_some_and(|ip| self.contains_ip(ip))
     }
@@ -85,7 +87,8 @@ fn read_file(path: &Path, networks: &mut Vec<IpNet>) -> Result<()> {
     Ok(())
 }
 
-/// Who may connect: denied clients may not; with any allowed network, no others may.
+/// The clients that may connect. Denied networks may not. If there are allowed networks, no other
+/// clients may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressFilter {
     allow: Networks,
@@ -98,8 +101,8 @@ impl AddressFilter {
         AddressFilter { allow, deny }
     }
 
-    /// Whether this client may connect. Those without an IP address (Unix sockets) always may: the
-    /// file system's rights speak for them.
+    /// Whether this client may connect. Clients without an IP address (Unix sockets) always may,
+    /// because the rights of the file system decide for them.
     pub fn permits(&self, client: &ClientAddress) -> bool {
         match client.ip() {
             None => true,

@@ -26,7 +26,7 @@ use unix_path::PathGuard;
 /// Which IP addresses a server listens on (Python's `address_family`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AddressFamily {
-    /// Whatever the address is; `:PORT` is both.
+    /// The family of the address; `:PORT` is both.
     #[default]
     Any,
     /// IPv4 only.
@@ -90,8 +90,8 @@ pub(crate) struct Listener {
     _path: Option<PathGuard>,
     socket: ListenerKind,
     address: ServerAddress,
-    /// Connections in the backlog may be older than the options of a socket that somebody else
-    /// bound. False once the backlog was seen empty.
+    /// Connections in the backlog may be older than the options of a socket that was bound
+    /// elsewhere. False once the backlog was seen empty.
     may_predate_options: AtomicBool,
 }
 
@@ -208,7 +208,7 @@ impl AsFd for Listener {
     }
 }
 
-/// Gives a socket that somebody else bound the options that can still be set, and checks the one
+/// Gives a socket that was bound elsewhere the options that can still be set, and checks the option
 /// that cannot.
 fn adopt(socket: &Socket, domain: Domain, options: &BindOptions) -> Result<()> {
     let wanted = match options.address_family {

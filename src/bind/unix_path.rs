@@ -57,7 +57,7 @@ fn inode(metadata: &std::fs::Metadata) -> (u64, u64) {
 }
 
 /// Removes what is at `path` if it is a dead server's socket. Only a refused connection proves that
-/// nobody listens.
+/// no server listens.
 fn remove_stale(path: &Path, address: &SockAddr, kind: Type) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -141,7 +141,8 @@ fn try_lock(path: &Path) -> io::Result<Option<File>> {
 
 impl Drop for PathLock {
     fn drop(&mut self) {
-        // Still locked, so nobody else's. If it can't be removed, it is locked again next time.
+        // Still locked, so no other process uses it. If it cannot be removed, the next server locks
+        // it again.
         let _ = std::fs::remove_file(&self.file);
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::transport::{Readiness, Transport, WaitOutcome};
 
 /// The server, as a thread that waits for its peer sees it: a shutdown must reach that thread at
-/// once, and in some concurrency models nobody else listens for signals meanwhile.
+/// once, and in some concurrency models no other thread listens for signals meanwhile.
 pub(crate) trait Interrupt: Send + Sync {
     /// What becomes readable when [`handle_wake`](Interrupt::handle_wake) must be called; `None`
     /// once the server is shutting down.

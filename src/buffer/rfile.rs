@@ -17,9 +17,9 @@ use crate::error::{Error, Result};
 use crate::pace::Pace;
 use crate::transport::Transport;
 
-/// The reading side of a connection, Python's `StreamRequestHandler.rfile`.
+/// The input of a connection, Python's `StreamRequestHandler.rfile`.
 ///
-/// A handler that returns [`Next::Wait`](crate::Next::Wait) looks at what has come
+/// A handler that returns [`Next::Wait`](crate::Next::Wait) looks at what has arrived
 /// ([`buffer`](RFile::buffer), [`take_line`](RFile::take_line), [`take`](RFile::take)) and never
 /// blocks. A handler in Python's style reads through [`Read`] and [`BufRead`]: these wait for the
 /// peer, within the server's deadlines, and hold their thread meanwhile.
@@ -112,23 +112,24 @@ impl RFile {
         (rfile, wfile)
     }
 
-    /// The bytes that have come and weren't taken yet.
+    /// The bytes that have arrived and were not taken yet.
     #[inline]
     pub fn buffer(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// Whether the peer has ended its side and all its bytes are in [`buffer`](RFile::buffer).
+    /// Whether the peer has ended its side and all its bytes are in [`buffer`](RFile::buffer). Also
+    /// true after a shutdown has ended a blocking read.
     #[inline]
     pub fn is_eof(&self) -> bool {
         self.eof
     }
 
-    /// Takes the next line, its `\n` included, if it has come whole. At the end of file the rest
-    /// counts as a line.
+    /// Takes the next line including its `\n`; `None` if it has not arrived completely. At the end
+    /// of file the rest is a line.
     ///
     /// # Errors
-    /// [`Error::LineTooLong`] when `limit` bytes hold no line end.
+    /// [`Error::LineTooLong`] when the line is longer than `limit` bytes, `\n` included.
     pub fn take_line(&mut self, limit: usize) -> Result<Option<&[u8]>> {
         let unread = self.buffer();
         let from = self.searched.min(unread.len());
@@ -149,7 +150,7 @@ impl RFile {
         Ok(self.take(length))
     }
 
-    /// Takes exactly `count` bytes, if so many have come.
+    /// Takes exactly `count` bytes; `None` if fewer have arrived.
     pub fn take(&mut self, count: usize) -> Option<&[u8]> {
         if count > self.end - self.start {
             return None;
@@ -159,7 +160,7 @@ impl RFile {
         Some(&self.buffer[from..from + count])
     }
 
-    /// Takes all bytes that have come.
+    /// Takes all bytes that have arrived.
     pub fn take_all(&mut self) -> &[u8] {
         let count = self.end - self.start;
         let from = self.start;
@@ -167,8 +168,8 @@ impl RFile {
         &self.buffer[from..from + count]
     }
 
-    /// Waits until more bytes have come than [`buffer`](RFile::buffer) holds; false at the end of
-    /// file.
+    /// Waits until more bytes have arrived than [`buffer`](RFile::buffer) holds; false at the end
+    /// of file.
     ///
     /// # Errors
     /// `TimedOut` when the peer is slower than the server allows; `InvalidData` when the buffer is
@@ -183,9 +184,9 @@ impl RFile {
         }
     }
 
-    /// Takes bytes that have come, without waiting: 0 at the end of file, `None` if nothing is
-    /// there for now. Large pieces go past the buffer, without a copy; what this leaves unread
-    /// brings the next call of `handle` like any other bytes.
+    /// Takes bytes that have arrived, without waiting: 0 at the end of file, `None` if there are
+    /// none at the moment. Large pieces are read without a copy through the buffer. Bytes that this
+    /// leaves unread cause the next call of `handle` as usual.
     ///
     /// # Errors
     /// Those of the connection.
@@ -204,7 +205,7 @@ impl RFile {
         Ok(count)
     }
 
-    /// How many bytes were taken since the connection began.
+    /// Number of bytes that were taken since the connection began.
     pub fn bytes_taken(&self) -> u64 {
         self.taken
     }
@@ -217,7 +218,8 @@ impl RFile {
         self.pace.set_stall(timeout);
     }
 
-    /// Changes how many unread bytes are kept for a handler that waits for the rest of its message.
+    /// Sets the maximum number of unread bytes while the handler waits for the rest of its message,
+    /// at least 1. Defaults to [`Limits::max_message`].
     pub fn set_limit(&mut self, bytes: usize) {
         self.limit = bytes.max(1);
     }
@@ -263,8 +265,7 @@ impl RFile {
         (self.buffer.len() - self.end).min(self.limit - unread)
     }
 
-    /// Takes note of what a read into `space` bytes tells about the socket; `None` if nothing has
-    /// come.
+    /// Notes what a read into `space` bytes says about the socket; `None` if nothing has arrived.
     pub(super) fn note_read(
         &mut self,
         read: io::Result<usize>,

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::output::{Drain, Output};
 use crate::pace::PaceViolation;
 
-/// The writing side of a connection, Python's `StreamRequestHandler.wfile`.
+/// The output of a connection, Python's `StreamRequestHandler.wfile`.
 ///
 /// Small writes are gathered. They are sent when `handle` returns, or before a blocking read of
 /// [`rfile`](crate::StreamRequest::rfile) waits for the peer. What the peer does not take at once
@@ -27,8 +27,8 @@ impl WFile {
     }
 
     /// Sends `range` of `file` after what was written so far, by `sendfile(2)` where the transport
-    /// allows it, and without a thread while the peer is slow. A file that turns out to be shorter
-    /// ends the connection.
+    /// allows it, and without a thread while the peer is slow. If the file is shorter than `range`,
+    /// the connection ends.
     ///
     /// # Errors
     /// Those of a write, because an earlier file is sent first.
@@ -60,8 +60,7 @@ impl WFile {
         self.0.lock().has_unsent()
     }
 
-    /// Whether a file or shared bytes have not been sent yet: what is written next would have to
-    /// wait for them.
+    /// Whether a file or shared bytes have not been sent yet. The next write would wait for them.
     pub fn has_tail(&self) -> bool {
         self.0.lock().has_tail()
     }

@@ -1,4 +1,4 @@
-//! Which connections a server lets in: how many, and how many of one client address.
+//! The limits of open connections: in total, and per client address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use crate::error::Refusal;
 /// [`Limits::max_connections`](crate::Limits::max_connections) counts.
 const MAX_LINGERING_REFUSALS: usize = 64;
 
-/// What a server has let in.
+/// What a server has accepted.
 #[derive(Debug, Default)]
 pub(super) struct Admissions {
     open: AtomicUsize,

@@ -21,7 +21,7 @@ use crate::clock::deadline;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum LifecyclePhase {
-    /// Accepts, or will as soon as somebody calls `serve_forever`.
+    /// Accepts, or will accept when `serve_forever` is called.
     Serving,
     /// Accepts nothing more; requests in flight go on.
     Draining,
@@ -49,7 +49,7 @@ struct Run {
     is_running: bool,
     /// It has returned, or never will be called.
     is_over: bool,
-    /// Somebody asked for its end, or, if it is over, for the end of the next one (as Python's
+    /// A shutdown was requested: of this call, or, if it is over, of the next one (as Python's
     /// `__shutdown_request`).
     end_is_asked: bool,
     /// When the grace time began.

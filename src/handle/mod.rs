@@ -33,7 +33,7 @@ pub(crate) use life_cycle::LifecyclePhase;
 pub use server_handle::{InFlight, ServerHandle};
 use serving_thread::ServingThread;
 
-/// What a server's engine is asked by the server's handles.
+/// What a server's handles ask of its engine.
 pub(crate) trait Waker: Send + Sync {
     /// The server is going down: idle connections that threads wait for must end.
     fn phase_changed(&self) {}
@@ -232,7 +232,7 @@ impl Core {
         }
     }
 
-    /// Wakes those in [`wait_drained`](Core::wait_drained).
+    /// Wakes the threads in [`wait_drained`](Core::wait_drained).
     fn notify_if_drained(&self) {
         if !self.is_serving() {
             self.life_cycle.notify();

@@ -1,4 +1,4 @@
-//! What others hold of a server.
+//! The handle by which other threads control a server.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,55 +14,55 @@ use crate::stats::StatsSnapshot;
 pub struct InFlight {
     /// The client.
     pub client_address: ClientAddress,
-    /// Since when its message is being worked on.
+    /// When the handler began to work on its message.
     pub since: Instant,
 }
 
-/// A server from outside: cheap to clone, to be used from any thread, from handlers too.
+/// Controls a server and reads its statistics, from any thread and from handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct ServerHandle(pub(crate) Arc<Core>);
 
 impl ServerHandle {
     /// Ends [`serve_forever`](crate::Server::serve_forever) gracefully: the server accepts nothing
-    /// more, parked connections close, requests in flight may end within the grace time. Returns
-    /// immediately, unlike Python's; may be called twice, or from a handler, of a
-    /// [`ForkingMixIn`](crate::ForkingMixIn) too. If `serve_forever` is not running, its next call
-    /// returns at once.
+    /// more, parked connections close, and requests in flight may finish within the grace time.
+    /// Returns immediately, unlike Python's. May be called twice, and from a handler, also under
+    /// [`ForkingMixIn`](crate::ForkingMixIn). If `serve_forever` is not running, its next call
+    /// returns immediately.
     ///
     /// As in Python, the listening sockets stay open: new clients wait in the backlog until
     /// `serve_forever` is called again, or until the server is dropped, which resets them.
-    /// [`close`](ServerHandle::close) refuses them at once.
+    /// [`close`](ServerHandle::close) refuses them immediately.
     pub fn shutdown(&self) {
         self.0.enter(LifecyclePhase::Draining);
     }
 
-    /// As [`shutdown`](ServerHandle::shutdown), and closes the listening sockets before requests
-    /// in flight are waited for: clients that connect from now on are refused, and the server never
-    /// serves again. SIGINT and SIGTERM do this after
+    /// Shuts the server down as [`shutdown`](ServerHandle::shutdown) does, and closes the listening
+    /// sockets before it waits for requests in flight. Clients that connect from now on are
+    /// refused, and the server never serves again. SIGINT and SIGTERM do this after
     /// [`shutdown_on_ctrl_c`](crate::shutdown_on_ctrl_c). Without a running `serve_forever` the
     /// sockets close when the server is dropped.
     pub fn close(&self) {
         self.0.close();
     }
 
-    /// As [`shutdown`](ServerHandle::shutdown), without a grace time: aborts the requests that are
-    /// in flight.
+    /// Shuts the server down as [`shutdown`](ServerHandle::shutdown) does, but without a grace
+    /// time: requests in flight are aborted.
     pub fn abort(&self) {
         self.0.enter(LifecyclePhase::Aborting);
     }
 
-    /// Whether the server is going down, or has gone down and does not serve again yet: long
-    /// handlers may want to come to an end.
+    /// Whether a shutdown was requested and the server does not serve again yet. A long handler can
+    /// use this to end early.
     pub fn is_shutting_down(&self) -> bool {
         !self.0.is_serving()
     }
 
-    /// Waits until `serve_forever` has returned, or the server was dropped; false when `timeout`
-    /// passed first. `None`, and a time too long for the system's clock, is without end. It may be
-    /// called before `serve_forever` is: it waits all the same.
+    /// Waits until `serve_forever` has returned or the server was dropped; false if `timeout`
+    /// passes first. `None` is without end, and so is a time that is too long for the system's
+    /// clock. If `serve_forever` was not called yet, this waits for its end as well.
     ///
-    /// A handler of this very server gets false at once: `serve_forever` waits for the handler's
-    /// end, so each would wait for the other.
+    /// Returns false immediately in a handler of the same server: `serve_forever` waits for the
+    /// handler, so each would wait for the other.
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
         if self.0.is_called_by_handler() {
             return false;
@@ -71,7 +71,7 @@ impl ServerHandle {
         self.0.life_cycle.wait_over(until)
     }
 
-    /// The counters and gauges of this moment.
+    /// The statistics of this moment.
     pub fn stats(&self) -> StatsSnapshot {
         let mut snapshot = self.0.stats.snapshot();
         snapshot.open = self.0.open_connections();
@@ -84,7 +84,8 @@ impl ServerHandle {
         snapshot
     }
 
-    /// The connections that are within a message.
+    /// The connections that are within a message, and under [`ForkingMixIn`](crate::ForkingMixIn)
+    /// the requests of all children.
     pub fn in_flight(&self) -> Vec<InFlight> {
         let waker = self.0.waker.lock().clone();
         waker.map(|waker| waker.in_flight()).unwrap_or_default()

@@ -12,8 +12,8 @@ use super::{Core, LifecyclePhase};
 use crate::buffer::Interrupt;
 
 /// Which thread is in `serve_forever` or `handle_request`. In some concurrency models it runs
-/// handlers itself; while it waits for a peer, nobody else listens for signals, and nobody else
-/// would end its wait at the end of the grace period.
+/// handlers itself; while it waits for a peer, no other thread listens for signals or would end its
+/// wait at the end of the grace period.
 #[derive(Debug, Default)]
 pub(super) struct ServingThread(Mutex<Option<ThreadId>>);
 

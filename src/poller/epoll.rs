@@ -57,7 +57,7 @@ impl Poller {
     pub(crate) fn new() -> io::Result<Poller> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let notifier = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        // Edge-triggered: every write is one wake-up, and nobody has to read the counter back.
+        // Edge-triggered: every write is one wake-up, and the counter need not be read back.
         epoll::add(
             &epoll,
             &notifier,

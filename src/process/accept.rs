@@ -21,7 +21,7 @@ const ACCEPTS_PER_TURN: usize = 32;
 /// Accepts in a row that may fail for one connection each. More of them are a failure of the
 /// listener: a permanent error would otherwise spin.
 const MAX_FAILED_ACCEPTS: usize = 32;
-/// How long a listener is left alone after a failure; the time doubles with each one in a row.
+/// Pause of a listener after a failure. It doubles with each failure in a row.
 const MIN_ACCEPT_PAUSE: Duration = Duration::from_millis(5);
 const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -30,7 +30,7 @@ pub(crate) struct StreamListener {
     pub(crate) listener: Arc<Listener>,
     pub(crate) service: Arc<StreamService>,
     pub(crate) core: Arc<Core>,
-    /// How long the pause after the next failure is.
+    /// The pause after the next failure.
     pause: Mutex<Duration>,
 }
 
@@ -49,8 +49,8 @@ impl StreamListener {
     }
 
     /// Accepts the connections that wait, while `queued` jobs wait for a thread. After an error
-    /// that does not pass by itself (no descriptors left), returns for how long the listener must
-    /// be left alone: 5 ms, doubling to 1 s, until an accept succeeds again.
+    /// that does not pass by itself (no descriptors left), returns the pause before the next
+    /// accept: 5 ms, doubling to 1 s, until an accept succeeds again.
     pub(crate) fn accept(
         &self,
         mut queued: usize,

@@ -126,7 +126,7 @@ impl Connection<'_> {
         }
     }
 
-    /// When this thread must abort the connection, as nobody else will: it is the one of
+    /// When this thread must abort the connection, because no other thread will: it is the one of
     /// `serve_forever`, which ends what outlasts the grace time.
     fn abort_at(&self, core: &Core) -> Option<Instant> {
         core.abort_at().filter(|_| !self.is_aborted)

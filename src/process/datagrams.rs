@@ -135,7 +135,7 @@ impl DatagramJob {
         self.put_back(request);
     }
 
-    /// Asks `verify_request`. A hook that panics has not said yes.
+    /// Asks `verify_request`. A panic of the hook counts as a refusal.
     fn is_allowed(&self, client: &ClientAddress) -> bool {
         let core = &self.core;
         let verified = core.call_hook(client, |hooks| hooks.verify_request(client));
@@ -143,7 +143,7 @@ impl DatagramJob {
             return true;
         }
         core.stats.refused(Refusal::Denied);
-        // Whatever the hook wants to be said: a datagram that is refused gets no answer.
+        // The answer of the hook is ignored: a refused datagram gets no answer.
         core.call_hook(client, |hooks| {
             hooks.handle_refusal(client, Refusal::Denied);
         });

@@ -22,7 +22,7 @@ const REAP_INTERVAL: Duration = Duration::from_millis(100);
 /// How often to look for children that have ended, while the server shuts down.
 const DRAIN_REAP_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How often to look for room while as many requests are served as may be.
+/// How often to check whether the concurrency model has room again.
 const FULL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Waits for connections and datagrams, and hands them to a [`ProcessRequest`].
@@ -53,11 +53,11 @@ impl DispatchEngine {
         Ok(engine)
     }
 
-    /// Waits until `until` for one request, and has it processed; false if none came, or if as many
-    /// are served as may be.
+    /// Waits until `until` for one request, and has it processed; false if none arrives, or if the
+    /// concurrency model is at its maximum.
     fn serve_one(&self, until: Option<Instant>) -> io::Result<bool> {
         if self.process.is_full() {
-            // What is to come waits in the backlog; a signal must not.
+            // New requests wait in the backlog. A signal must not wait.
             let left = until.map(|at| at.saturating_duration_since(Instant::now()));
             let pause = left.map_or(FULL_INTERVAL, |left| left.min(FULL_INTERVAL));
             self.core.wake_pipe.wait(Some(pause));
@@ -67,7 +67,7 @@ impl DispatchEngine {
         }
         let reap = (self.process.pending() > 0).then(|| Instant::now() + REAP_INTERVAL);
         let accepted = self.acceptor.next(until.into_iter().chain(reap).min())?;
-        // A child that has ended counts no more against a limit.
+        // A child that has ended no longer counts against a limit.
         self.service_actions();
         let Some(accepted) = accepted else {
             return Ok(false);
@@ -102,8 +102,8 @@ impl DispatchEngine {
         })
     }
 
-    /// Waits for requests that run in other processes. Their end can't be waited for with a
-    /// deadline, so this looks.
+    /// Waits for requests that run in other processes. The system has no wait for their end with a
+    /// deadline, so this checks repeatedly.
     fn wait_for_children(&self, phase: LifecyclePhase, until: Option<Instant>) -> bool {
         loop {
             self.service_actions();

@@ -15,18 +15,18 @@ use crate::error::{Error, Result};
 use crate::handle::{Admission, Core, InFlight};
 use crate::sys::{Fork, fork, thread_count};
 
-/// A process for each request, as Python's `ForkingMixIn` has it: what a handler breaks ends with
+/// A process for each request, as in Python's `ForkingMixIn`. Damage that a handler does ends with
 /// its process.
 ///
 /// The children count in memory that they share with the parent, so the figures and errors of
 /// [`ServerHandle::stats`](crate::ServerHandle::stats) are those of all of them; `handle_error` is
 /// called in the child, and in the parent for a child that a signal ended. Limits are counted in
-/// the parent; that of an address can't be for clients behind a PROXY header, which only the child
-/// reads, so a server with both settings is refused when it is built. A handler's
+/// the parent. Only the child reads a PROXY header, so a limit per address behind a proxy cannot be
+/// counted, and building a server with both settings is an error. A handler's
 /// [`shutdown`](crate::ServerHandle::shutdown) reaches the parent.
 ///
-/// Forking needs a process with a single thread: `serve_forever` refuses to begin when there are
-/// others.
+/// Forking needs a process with a single thread. With more, `serve_forever` returns
+/// [`Error::Unsupported`].
 pub struct ForkingMixIn {
     max_children: usize,
     block_on_close: bool,
@@ -60,8 +60,8 @@ impl ForkingMixIn {
         ForkingMixIn::default()
     }
 
-    /// How many processes serve at the same time, at least 1; more requests wait in the listener's
-    /// backlog. Defaults to 40.
+    /// Maximum number of processes, at least 1. Further requests wait in the listener's backlog.
+    /// Defaults to 40.
     pub fn max_children(self, count: usize) -> Self {
         ForkingMixIn {
             max_children: count.max(1),
@@ -69,7 +69,7 @@ impl ForkingMixIn {
         }
     }
 
-    /// Whether dropping the server waits for the children, and aborts them at the end of the grace
+    /// Whether dropping the server waits for the children, and kills them at the end of the grace
     /// time (Python's `block_on_close`). Defaults to true.
     pub fn block_on_close(self, yes: bool) -> Self {
         ForkingMixIn {
@@ -92,7 +92,7 @@ impl ForkingMixIn {
             match waitpid(Some(pid), options) {
                 Ok(None) => {}
                 Ok(Some((_, status))) => self.child_ended(pid, Some(status)),
-                // Somebody else has reaped it: how it ended is not known.
+                // Other code of the program has reaped it: how it ended is not known.
                 Err(rustix::io::Errno::CHILD) => self.child_ended(pid, None),
                 Err(error) => log::error!("child {}: {error}", pid.as_raw_nonzero()),
             }

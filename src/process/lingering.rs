@@ -1,7 +1,7 @@
 //! Refused connections, on the thread that accepts.
 //!
-//! They call no handler, so they take no thread, process or turn of the concurrency model, of which
-//! there may be none left: that may be why they were refused.
+//! They call no handler, so they take no thread, process or turn of the concurrency model. There
+//! may be none left, and that may be the reason for the refusal.
 
 use std::time::Instant;
 
@@ -55,7 +55,7 @@ impl Lingering {
         }
     }
 
-    /// Ends those whose time is up.
+    /// Ends those whose deadline has passed.
     pub(super) fn expire(&self, now: Instant, poller: &Poller) {
         for place in &mut *self.0.lock() {
             if let Some(entry) = place

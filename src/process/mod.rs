@@ -29,29 +29,32 @@ use sources::Sources;
 pub use synchronous::Synchronous;
 pub use thread_per_request::ThreadPerRequest;
 
-/// How a server processes its requests. Ours are [`Synchronous`], [`ThreadingMixIn`],
-/// [`ThreadPerRequest`] and [`ForkingMixIn`]; another can be anything that calls [`Request::run`]
-/// sooner or later.
+/// A concurrency model: where a server processes its requests. The library has [`Synchronous`],
+/// [`ThreadingMixIn`], [`ThreadPerRequest`] and [`ForkingMixIn`]. Your own model calls
+/// [`Request::run`] for each request, sooner or later; a request that it drops is closed.
 pub trait ProcessRequest: Send + Sync + 'static {
     /// Takes over a request (Python's `process_request`). Called on the accepting thread, which
     /// accepts nothing more until this returns.
     fn process_request(&self, request: Request);
 
-    /// Called now and then by the accepting thread, and until [`pending`](ProcessRequest::pending)
-    /// is 0 while the server shuts down. Defaults to nothing.
+    /// Called regularly by the accepting thread, and during a shutdown until
+    /// [`pending`](ProcessRequest::pending) is 0. Defaults to nothing.
     fn service_actions(&self) {}
 
-    /// How many requests go on where the server can't see them, in other processes. Defaults to 0.
+    /// Number of requests that are served in other processes, where the server cannot see them.
+    /// Defaults to 0.
     fn pending(&self) -> usize {
         0
     }
 
-    /// Whether as many requests are served as may be: then no more are taken. Defaults to false.
+    /// Whether the maximum number of requests is being served. Then no more are accepted. Defaults
+    /// to false.
     fn is_full(&self) -> bool {
         false
     }
 
-    /// The grace time is over: ends those requests. Defaults to nothing.
+    /// Called at the end of the grace time: ends the requests in other processes by force. Defaults
+    /// to nothing.
     fn abort(&self) {}
 
     /// Whether dropping the server waits for the requests in flight (Python's `block_on_close`, for
@@ -60,7 +63,7 @@ pub trait ProcessRequest: Send + Sync + 'static {
         true
     }
 
-    /// Waits, without a limit, for what the grace time has not ended: threads that ignore it.
+    /// Waits, without a limit, for requests that did not end with the grace time.
     /// Called when the server is dropped, if [`blocks_on_close`](ProcessRequest::blocks_on_close).
     /// Defaults to nothing.
     fn server_close(&self) {}
@@ -72,16 +75,16 @@ pub trait ProcessRequest: Send + Sync + 'static {
         false
     }
 
-    /// The requests that go on in other processes, for [`ServerHandle::in_flight`]. Defaults to
-    /// none.
+    /// The requests that are served in other processes, for [`ServerHandle::in_flight`]. Defaults
+    /// to none.
     ///
     /// [`ServerHandle::in_flight`]: crate::ServerHandle::in_flight
     fn in_flight(&self) -> Vec<InFlight> {
         Vec::new()
     }
 
-    /// Whether this can work in the present process. Called before anything is accepted. Defaults
-    /// to `Ok`.
+    /// Checks whether the model works in the present process. Called before anything is accepted.
+    /// Defaults to `Ok`.
     ///
     /// # Errors
     /// [`Error::Unsupported`](crate::Error::Unsupported) if it can't: the server then does not
@@ -90,14 +93,16 @@ pub trait ProcessRequest: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Who accepts. Defaults to [`Accepting::by_server`]; a model that passes every request on to a
-    /// [`ThreadingMixIn`] may return what that one returns, and then sees no request itself.
+    /// Which thread accepts. Defaults to [`Accepting::by_server`]. A model that passes every
+    /// request on to a [`ThreadingMixIn`] may return what that one returns, and then sees no
+    /// request itself.
     fn accepting(&self) -> Accepting {
         Accepting::by_server()
     }
 }
 
-/// Who accepts the connections and datagrams of a server, from [`ProcessRequest::accepting`].
+/// Which thread accepts the connections and datagrams of a server, from
+/// [`ProcessRequest::accepting`].
 #[derive(Clone, Debug)]
 pub struct Accepting(AcceptingKind);
 
@@ -131,7 +136,7 @@ enum RequestKind {
 }
 
 impl Request {
-    /// Whose it is.
+    /// The client's address.
     pub fn client_address(&self) -> &ClientAddress {
         match &self.0 {
             RequestKind::Stream { session, .. } => session.client_address(),
@@ -146,7 +151,8 @@ impl Request {
         }
     }
 
-    /// Serves it to its end, on the calling thread. Never panics; errors reach the server's hooks.
+    /// Serves the request to its end, on the calling thread. Never panics; errors reach the
+    /// server's hooks.
     pub fn run(self) {
         match self.0 {
             RequestKind::Stream {

@@ -34,7 +34,7 @@ const MAX_PAGES: usize = 1024;
 /// so that a late event does not reach the slot's next connection.
 const INDEX_BITS: u32 = 20;
 
-/// A deadline that is further away is looked at again after this time. The heap's entry of a
+/// A deadline that is further away is checked again after this time. The heap's entry of a
 /// connection that has ended stays until it is due, and would otherwise stay for hours.
 const MAX_HEAP_DELAY: Duration = Duration::from_secs(60);
 

@@ -4,9 +4,9 @@ use super::{ProcessRequest, Request};
 
 /// Serves each request to its end, on the thread of `serve_forever`, before the next is accepted.
 ///
-/// A shutdown ends an idle connection at once. It lets a message that is under way be finished
-/// within the grace time, at whose end the connection is aborted. While a handler computes, nobody
-/// listens for signals: SIGTERM is heard when it returns.
+/// A shutdown ends an idle connection immediately. A message that is under way may be finished
+/// within the grace time, at the end of which the connection is aborted. While a handler computes,
+/// no thread listens for signals, so SIGTERM takes effect when the handler returns.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Synchronous;
 

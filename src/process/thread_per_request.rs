@@ -1,4 +1,4 @@
-//! Python's `ThreadingMixIn` as it is, but with a limit.
+//! A thread for each request, as in Python's `ThreadingMixIn`, with a maximum.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use parking_lot::{Condvar, Mutex};
 use super::{ProcessRequest, Request};
 use crate::error::Error;
 
-/// A thread for each request, as Python's `ThreadingMixIn` has it; an idle connection holds its
-/// thread. A request for which no thread can be had is closed, counted as failed, and reported to
-/// `handle_error`. Prefer [`ThreadingMixIn`](crate::ThreadingMixIn), unless handlers must have a
-/// thread of their own.
+/// A thread for each request, as in Python's `ThreadingMixIn`. An idle connection holds its thread.
+/// A request whose thread the system refuses is closed, counted as failed, and reported to
+/// `handle_error`. Prefer [`ThreadingMixIn`](crate::ThreadingMixIn), unless each handler needs its
+/// own thread.
 ///
-/// A clone has the same settings, and threads and a limit of its own.
+/// A clone has the same settings, and its own threads and count.
 #[derive(Debug)]
 pub struct ThreadPerRequest {
     max_threads: usize,
@@ -54,8 +54,8 @@ impl ThreadPerRequest {
         ThreadPerRequest::default()
     }
 
-    /// How many requests are served at the same time, at least 1; more wait in the listener's
-    /// backlog. Defaults to 256.
+    /// Maximum number of threads, at least 1. Further requests wait in the listener's backlog.
+    /// Defaults to 256.
     pub fn max_threads(self, count: usize) -> Self {
         ThreadPerRequest {
             max_threads: count.max(1),
@@ -63,8 +63,8 @@ impl ThreadPerRequest {
         }
     }
 
-    /// Whether dropping the server leaves running threads to themselves (Python's
-    /// `daemon_threads`). Defaults to false.
+    /// Whether dropping the server does not wait for running threads (Python's `daemon_threads`).
+    /// Defaults to false.
     pub fn daemon_threads(self, yes: bool) -> Self {
         ThreadPerRequest {
             daemon_threads: yes,
@@ -73,7 +73,7 @@ impl ThreadPerRequest {
     }
 
     /// Whether dropping the server waits for the threads that are not daemons (Python's
-    /// `block_on_close`): for the grace time, and then, as a thread can't be ended by force, until
+    /// `block_on_close`): for the grace time, and then, because a thread cannot be killed, until
     /// the last handler returns. Defaults to true.
     pub fn block_on_close(self, yes: bool) -> Self {
         ThreadPerRequest {

@@ -26,7 +26,7 @@ impl Builder {
     /// A server of connections to `address`, TCP or Unix.
     ///
     /// # Errors
-    /// [`Error::Bind`] if the address can't be had; [`Error::Unsupported`] for
+    /// [`Error::Bind`] if the address cannot be bound; [`Error::Unsupported`] for
     /// [`max_per_address`](Builder::max_per_address) together with
     /// [`proxy_protocol`](Builder::proxy_protocol) and a
     /// [`ForkingMixIn`](crate::ForkingMixIn), which can't count these clients. All ways to make a
@@ -43,7 +43,7 @@ impl Builder {
     /// A server of datagrams to `address`, UDP or Unix.
     ///
     /// # Errors
-    /// [`Error::Bind`] if the address can't be had.
+    /// [`Error::Bind`] if the address cannot be bound.
     pub fn bind_datagram<H: DatagramRequestHandler>(
         self,
         address: &Address,
@@ -56,7 +56,7 @@ impl Builder {
     /// A server of TCP connections.
     ///
     /// # Errors
-    /// [`Error::Address`] for what isn't `HOST:PORT`, [`Error::Bind`] if it can't be had.
+    /// [`Error::Address`] if `at` is not `HOST:PORT`; [`Error::Bind`] if it cannot be bound.
     pub fn tcp<H: StreamRequestHandler>(
         self,
         at: &str,
@@ -65,11 +65,12 @@ impl Builder {
         self.bind(&inet(at)?, class)
     }
 
-    /// A server of connections to a Unix socket; a stale path is taken over, a living server's is
-    /// an error.
+    /// A server of connections to a Unix socket. A path that no server uses any more is taken over;
+    /// the path of a running server is an error. A lock file beside the path (`PATH.lock`) exists
+    /// while the path is bound.
     ///
     /// # Errors
-    /// [`Error::Bind`] if it can't be had.
+    /// [`Error::Bind`] if the path cannot be bound.
     pub fn unix_stream<H: StreamRequestHandler>(
         self,
         at: impl AsRef<Path>,
@@ -78,11 +79,12 @@ impl Builder {
         self.bind(&Address::Unix(at.as_ref().to_owned()), class)
     }
 
-    /// A server on a listening socket that the caller has: a std listener, or a descriptor that
-    /// another process handed over. It gets the settings of this builder, the backlog too.
+    /// A server on a listening socket of the caller: a listener of the standard library, or a
+    /// descriptor from another process. The socket gets the settings of this builder, including the
+    /// backlog.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a descriptor that is no listening stream socket, or not of the
+    /// [`Error::Unsupported`] for a descriptor that is not a listening stream socket, or not of the
     /// [`address_family`](Builder::address_family).
     pub fn from_listener<H: StreamRequestHandler>(
         self,
@@ -96,7 +98,7 @@ impl Builder {
     /// A server of UDP datagrams.
     ///
     /// # Errors
-    /// [`Error::Address`] for what isn't `HOST:PORT`, [`Error::Bind`] if it can't be had.
+    /// [`Error::Address`] if `at` is not `HOST:PORT`; [`Error::Bind`] if it cannot be bound.
     pub fn udp<H: DatagramRequestHandler>(
         self,
         at: &str,
@@ -105,11 +107,11 @@ impl Builder {
         self.bind_datagram(&inet(at)?, class)
     }
 
-    /// A server of datagrams to a Unix socket; paths are treated as by
+    /// A server of datagrams to a Unix socket. Paths are treated as by
     /// [`unix_stream`](Builder::unix_stream).
     ///
     /// # Errors
-    /// [`Error::Bind`] if it can't be had.
+    /// [`Error::Bind`] if the path cannot be bound.
     pub fn unix_datagram<H: DatagramRequestHandler>(
         self,
         at: impl AsRef<Path>,
@@ -118,10 +120,10 @@ impl Builder {
         self.bind_datagram(&Address::Unix(at.as_ref().to_owned()), class)
     }
 
-    /// A server on a datagram socket that the caller has.
+    /// A server on a datagram socket of the caller.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a descriptor that is no datagram socket.
+    /// [`Error::Unsupported`] for a descriptor that is not a datagram socket.
     pub fn from_datagram_socket<H: DatagramRequestHandler>(
         self,
         socket: impl Into<OwnedFd>,

@@ -12,10 +12,10 @@ use crate::process::{ProcessRequest, ThreadingMixIn};
 use crate::tls::Tls;
 use crate::trace::Trace;
 
-/// Settings of a server; the last call makes it, and binds its socket.
+/// The settings of a server. The last call makes the server and binds its socket.
 ///
-/// A duration may have any value. `None`, and one that is too long for the system's clock (as
-/// [`Duration::MAX`]), is without end; zero has passed as soon as it is looked at.
+/// A duration may have any value. `None` is without end, and so is a duration that is too long for
+/// the system's clock, such as [`Duration::MAX`]. Zero passes immediately.
 ///
 /// ```
 /// use std::time::Duration;
@@ -81,7 +81,7 @@ impl Builder {
         }
     }
 
-    /// What is told of the server's events, and decides for it. Defaults to
+    /// The hooks that decide which clients are served and are informed of events. Defaults to
     /// [`DefaultHooks`](crate::DefaultHooks).
     pub fn hooks(self, hooks: impl ServerHooks) -> Builder {
         Builder {
@@ -90,9 +90,9 @@ impl Builder {
         }
     }
 
-    /// How many connections the system keeps until they are accepted (the listen backlog); the
-    /// system lowers it to its own limit, on Linux `net.core.somaxconn`. Defaults to 1,024 (5 in
-    /// Python).
+    /// Maximum number of connections that the system keeps until they are accepted (the listen
+    /// backlog). The system lowers it to its own limit, on Linux `net.core.somaxconn`. Defaults to
+    /// 1,024 (5 in Python).
     pub fn request_queue_size(mut self, backlog: u32) -> Builder {
         self.bind.request_queue_size = backlog;
         self
@@ -113,14 +113,14 @@ impl Builder {
         self
     }
 
-    /// Which IP addresses to listen on. Defaults to [`AddressFamily::Any`]: those that the address
-    /// names; `:PORT` is both families on one socket.
+    /// The IP address family to listen on. Defaults to [`AddressFamily::Any`]: the family of the
+    /// address; `:PORT` is both families on one socket.
     pub fn address_family(mut self, family: AddressFamily) -> Builder {
         self.bind.address_family = family;
         self
     }
 
-    /// How long `handle_request` waits for a request. Defaults to `None`: without end.
+    /// Maximum time that `handle_request` waits for a request. Defaults to `None`: without end.
     pub fn timeout(self, timeout: Option<Duration>) -> Builder {
         Builder { timeout, ..self }
     }
@@ -134,14 +134,14 @@ impl Builder {
         }
     }
 
-    /// How long requests in flight may go on after a shutdown, measured from the call of
-    /// [`shutdown`](crate::ServerHandle::shutdown) or the signal. Then they are aborted; zero
-    /// aborts them at once, [`Duration::MAX`] waits without end. Defaults to 10 s.
+    /// Maximum time that requests in flight may take after a shutdown, from the call of
+    /// [`shutdown`](crate::ServerHandle::shutdown) or from the signal. Then they are aborted. Zero
+    /// aborts them immediately; [`Duration::MAX`] waits without end. Defaults to 10 s.
     pub fn grace(self, grace: Duration) -> Builder {
         Builder { grace, ..self }
     }
 
-    /// All deadlines at once. Defaults to [`Timeouts::default`].
+    /// All deadlines. Defaults to [`Timeouts::default`].
     pub fn timeouts(self, timeouts: Timeouts) -> Builder {
         Builder { timeouts, ..self }
     }
@@ -180,7 +180,7 @@ impl Builder {
         self
     }
 
-    /// All limits at once. Defaults to [`Limits::default`].
+    /// All limits. Defaults to [`Limits::default`].
     pub fn limits(self, limits: Limits) -> Builder {
         Builder { limits, ..self }
     }
@@ -218,15 +218,15 @@ impl Builder {
         self
     }
 
-    /// Encrypts every connection. Defaults to `None`.
+    /// The certificate, with which every connection is encrypted. Defaults to `None`: no TLS.
     pub fn tls(self, tls: Option<Tls>) -> Builder {
         Builder { tls, ..self }
     }
 
     /// With TLS, whether a client that does not use TLS is served too. The first byte decides: 0x16
     /// begins a TLS handshake (RFC 8446 §5.1). [`is_tls`](crate::StreamRequest::is_tls) says which
-    /// it was; the handler should only tell the client where to go. The handler is made when that
-    /// byte has come, so a protocol in which the server speaks first does not work without TLS.
+    /// it was; the handler should only redirect a plain client. The handler is made when that byte
+    /// has arrived, so a protocol in which the server speaks first does not work without TLS.
     /// Defaults to false: the client gets an alert, and its connection closes.
     pub fn allow_plaintext(self, yes: bool) -> Builder {
         Builder {
@@ -244,7 +244,7 @@ impl Builder {
         }
     }
 
-    /// What is shown all bytes that are received and sent. Defaults to nothing.
+    /// An observer of all bytes that are received and sent. Defaults to none.
     pub fn trace(self, trace: impl Trace) -> Builder {
         Builder {
             trace: Some(Arc::new(trace)),
@@ -252,7 +252,7 @@ impl Builder {
         }
     }
 
-    /// Where the time of deadlines comes from. Defaults to the system's clock.
+    /// The clock of deadlines. Defaults to the system's monotonic clock.
     pub fn clock(self, clock: Clock) -> Builder {
         Builder { clock, ..self }
     }

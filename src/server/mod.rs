@@ -73,38 +73,41 @@ pub type UnixStreamServer = Server;
 pub type UnixDatagramServer = Server;
 
 impl Server {
-    /// Where the server listens (Python's `server_address`); the first, if there are several.
+    /// The address on which the server listens (Python's `server_address`), with the real port
+    /// after port 0. The first one if there are several.
     pub fn server_address(&self) -> &ServerAddress {
         &self.addresses[0]
     }
 
-    /// Everywhere the server listens.
+    /// All addresses on which the server listens.
     pub fn server_addresses(&self) -> &[ServerAddress] {
         &self.addresses
     }
 
-    /// What others use to end the server, or to look at it.
+    /// A handle to shut the server down, or to look at it, from any thread.
     pub fn handle(&self) -> ServerHandle {
         ServerHandle(Arc::clone(&self.core))
     }
 
-    /// Gets ready to serve: checks that the concurrency model works in this process, and starts the
-    /// pool's threads. [`serve_forever`](Server::serve_forever) does so too; a program that
-    /// announces that it is ready calls this first, and so learns in time that it is not.
+    /// Prepares to serve: checks that the concurrency model works in this process, and starts the
+    /// pool's threads. [`serve_forever`](Server::serve_forever) does so too. A program that
+    /// announces that it is ready must call this before the announcement, because it may fail.
     ///
     /// # Errors
-    /// When the system refuses a poller or a thread, or the concurrency model can't work here.
+    /// [`Error::Io`](crate::Error::Io) when the system refuses a poller or a thread;
+    /// [`Error::Unsupported`](crate::Error::Unsupported) when the concurrency model cannot work in
+    /// this process.
     pub fn server_activate(&self) -> Result<()> {
         self.engine().map(drop)
     }
 
     /// Serves until [`ServerHandle::shutdown`], and then until the requests in flight have ended or
-    /// the grace time is over; what is still running then is aborted, and a handler that does not
-    /// notice that gets 500 ms more. Nothing is polled for: a shutdown takes effect immediately
-    /// (Python looks every `poll_interval`).
+    /// the grace time is over. Requests that are still running then are aborted; a handler that
+    /// does not react to that gets 500 ms more. A shutdown takes effect immediately (Python looks
+    /// every `poll_interval`).
     ///
-    /// It may be called again, unless the server was [closed](ServerHandle::close). It returns at
-    /// once if a shutdown was asked for since it returned last.
+    /// It may be called again, unless the server was [closed](ServerHandle::close). It returns
+    /// immediately if a shutdown was requested since it last returned.
     ///
     /// # Errors
     /// As for [`server_activate`](Server::server_activate).
@@ -122,12 +125,13 @@ impl Server {
         result
     }
 
-    /// Waits for one request, at most for the builder's `timeout`, and has it processed; calls
-    /// `handle_timeout` if none came. Returns at once if a shutdown was asked for.
+    /// Waits for one request, at most for the builder's [`timeout`](crate::Builder::timeout), and
+    /// processes it. Calls `handle_timeout` if none arrives. Returns immediately if a shutdown was
+    /// requested.
     ///
-    /// Where requests are processed in threads or children, this returns when the request was
-    /// handed over. The connection then lives on until it ends, a shutdown finds it idle, or the
-    /// server is dropped.
+    /// If requests are processed in threads or children, this returns when the request was handed
+    /// over. The connection then stays open until it ends, a shutdown finds it idle, or the server
+    /// is dropped.
     ///
     /// # Errors
     /// As for [`server_activate`](Server::server_activate).
@@ -152,8 +156,8 @@ impl Server {
         drop(self);
     }
 
-    /// The descriptor of the first listening socket (Python's `fileno`), to wait for it by poll(2).
-    /// `None` once the sockets are closed, where Python returns -1.
+    /// The descriptor of the first listening socket (Python's `fileno`), for poll(2). `None` once
+    /// the sockets are closed, where Python returns -1.
     pub fn fileno(&self) -> Option<BorrowedFd<'_>> {
         self.sources.first().map(AsFd::as_fd)
     }
@@ -240,7 +244,7 @@ impl Server {
         }
     }
 
-    /// Listens at another address too, with the same handlers, limits and threads.
+    /// Listens on another address too, with the same handlers, limits and threads.
     ///
     /// # Errors
     /// [`Error::Bind`](crate::Error::Bind).

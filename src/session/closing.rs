@@ -24,18 +24,19 @@ const READS_PER_TURN: u32 = 64;
 const MIN_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A fatal alert record, `access_denied`, in the clear (RFC 8446 §6): how a TLS client that is
-/// refused before its handshake learns of it.
+/// A fatal alert record, `access_denied`, in the clear (RFC 8446 §6): the answer to a TLS client
+/// that is refused before its handshake.
 const TLS_ALERT: &[u8] = &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 49];
 
 /// A connection whose output has ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lingering {
-    /// Since when nothing has changed at the peer.
+    /// When something last changed at the peer.
     since: Instant,
     /// Bytes that the peer had not acknowledged then; `None` where that is not known.
     unacknowledged: Option<usize>,
-    /// The peer has sent, or may still send, what nobody reads: it must find no reset.
+    /// The peer has sent, or may still send, bytes that the handler does not read. It must not get
+    /// a reset.
     input_dropped: bool,
     /// How long to wait before the next look at the acknowledgements.
     next_look: Duration,
@@ -106,7 +107,7 @@ impl Session {
         Ok(None)
     }
 
-    /// Drops what still comes, until a reset can destroy nothing any more.
+    /// Drops further input until a reset can destroy nothing any more.
     pub(super) fn linger(&mut self, now: Instant) -> Result<Option<Step>> {
         let SessionState::Lingering(mut lingering) = self.state else {
             return Ok(None);
@@ -124,7 +125,7 @@ impl Session {
         }
     }
 
-    /// Drops the input that is there; `More` if it is more than one turn's.
+    /// Drops the available input; `More` if it is too much for one turn.
     fn drop_input(&mut self) -> io::Result<Fill> {
         let rfile = &mut self.request.rfile;
         let mut found = Fill::More;
@@ -139,10 +140,10 @@ impl Session {
         Ok(found)
     }
 
-    /// Waits until the peer closes, but no longer than a reset could destroy something. The peer's
-    /// acknowledgement is no event, so it is looked for now and then. The linger time begins anew
-    /// as long as the peer takes some of the answer; while it takes nothing, the write timeout
-    /// applies.
+    /// Waits until the peer closes, but only while a reset could destroy something. The poller does
+    /// not report the peer's acknowledgements, so this checks for them repeatedly. The linger time
+    /// begins again whenever the peer takes some of the answer. While it takes nothing, the write
+    /// timeout applies.
     fn wait_for_close(&mut self, mut lingering: Lingering, now: Instant) -> Step {
         let unacknowledged = self.request.transport.unacknowledged();
         if has_answer(unacknowledged) && !lingering.input_dropped {
@@ -217,8 +218,8 @@ impl Session {
         }
     }
 
-    /// Turns the connection away. The client gets the hook's words, or, where it expects TLS, an
-    /// alert.
+    /// Refuses the connection. The client gets the answer of the hook, or an alert if it expects
+    /// TLS.
     pub(crate) fn refuse(&mut self, why: Refusal) {
         let core = Arc::clone(self.core());
         core.stats.refused(why);
@@ -235,14 +236,14 @@ impl Session {
                 answer.is_some_and(write)
             }
         });
-        // Fails only if the peer was faster.
+        // Fails only if the peer closed first.
         let _ = self.request.transport.shutdown(Shutdown::Write);
         self.request.rfile.look_again();
         self.refusal_slot = RefusalSlot::begin(&core);
         if written == Some(true) && self.refusal_slot.is_some() {
             self.state = SessionState::Lingering(Lingering::new(core.clock.now(), true));
         } else {
-            // At least what has come already causes no reset.
+            // At least the bytes that have arrived cause no reset.
             let _ = self.drop_input();
             self.state = SessionState::Over;
         }

@@ -1,4 +1,4 @@
-//! What happens when the moment comes until which a connection waits.
+//! What happens when the time of a connection's wait has passed.
 
 use std::time::Instant;
 
@@ -8,7 +8,8 @@ use crate::pace::PaceViolation;
 use crate::transport::Readiness;
 
 impl Session {
-    /// Whether the passing of the deadline ends the connection. False if it is the handler's alarm.
+    /// Whether the deadline ends the connection when it passes. False for the time that the handler
+    /// asked for.
     pub(crate) fn ends_when_expired(&self, now: Instant) -> bool {
         match &self.state {
             SessionState::Serving(serving) if self.waiting != WaitReason::Output => {
@@ -18,18 +19,18 @@ impl Session {
         }
     }
 
-    /// The moment named by [`Step::Wait`] has come.
+    /// The time of [`Step::Wait`] has passed.
     pub(crate) fn expire(&mut self, now: Instant) -> Step {
-        // Before the answer is sent, an alarm is not heard: the handler would be called too early,
-        // and again and again.
+        // The handler's time does not count before the answer is sent: otherwise the handler would
+        // be called too early, and repeatedly.
         if self.waiting != WaitReason::Output
             && let SessionState::Serving(serving) = &mut self.state
             && serving.alarm_rings(now)
         {
             return self.advance(now);
         }
-        // The process may have stood still while the peer did all it should. What the socket says
-        // comes first; the deadline comes again at once if that was not enough.
+        // The process may have stood still while the peer sent everything in time. So the socket is
+        // read first. If that was not enough, the deadline passes again immediately.
         if self.waiting != WaitReason::Close && self.socket_is_ready() {
             self.request.rfile.note_readable(true);
             return self.advance(now);
@@ -71,7 +72,7 @@ impl Session {
         }
     }
 
-    /// Lets the handler write a last word. It is dropped if the peer does not read.
+    /// Lets the handler write a last answer, which is dropped if the peer does not read.
     pub(super) fn call_on_timeout(&mut self, timeout: Timeout) {
         let Some(handler) = &mut self.handler else {
             return;

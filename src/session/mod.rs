@@ -1,7 +1,7 @@
 //! The life of one connection.
 //!
 //! A [`Session`] never sleeps by itself. [`advance`](Session::advance) does what can be done now
-//! and returns what the connection waits for. Whoever holds the session parks it in the poller (the
+//! and returns what the connection waits for. The holder of the session parks it in the poller (the
 //! pool), sleeps (a thread of its own), or feeds it by hand (a test). So every concurrency model,
 //! and every test, runs the same life.
 //!
@@ -35,8 +35,8 @@
 //! ```
 //!
 //! A connection that fails before `setup` has succeeded has no handler to finish: it goes to
-//! `Flushing` at once, so that a TLS alert or the words of a refusal still arrive. A connection
-//! whose peer has gone goes from `Finishing` to `Over`.
+//! `Flushing` at once, so that a TLS alert or the answer of a refusal still arrives. A connection
+//! whose peer has disconnected goes from `Finishing` to `Over`.
 
 mod closing;
 mod deadlines;
@@ -64,25 +64,25 @@ use serving::Serving;
 pub(crate) type StreamClass =
     Box<dyn Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync>;
 
-/// What all connections of a server have in common.
+/// What all connections of a server share.
 pub(crate) struct StreamService {
     pub(crate) class: StreamClass,
     pub(crate) tls: Option<Tls>,
-    /// With TLS: whether a client that speaks in the clear is served too.
+    /// With TLS: whether a client that does not use TLS is served too.
     pub(crate) plaintext: bool,
     /// Peers that must send a PROXY header.
     pub(crate) proxies: Option<Networks>,
 }
 
-/// What a connection needs in order to go on.
+/// What a connection needs before it can continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The socket must become readable or writable, or the moment must come.
+    /// The socket must become readable or writable, or the time must pass.
     Wait {
         writing: bool,
         until: Option<Instant>,
     },
-    /// It could go on at once, but others should be served first.
+    /// It could continue immediately, but others must be served first.
     Yield,
     /// Nothing: it is over, and may be dropped.
     Over,
@@ -103,7 +103,7 @@ enum SessionState {
     Over,
 }
 
-/// Why a connection waits: decides what it means that its deadline has passed.
+/// Why a connection waits. This decides what its deadline means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WaitReason {
     /// For a PROXY header.
@@ -128,7 +128,7 @@ pub(crate) struct Session {
     /// From a successful `setup` until `finish` was called.
     handler: Option<Box<dyn StreamRequestHandler>>,
     admission: Option<Admission>,
-    /// Keeps the number of refusals that linger within bounds.
+    /// Counts this refusal among those that linger, whose number is limited.
     refusal_slot: Option<RefusalSlot>,
     state: SessionState,
     waiting: WaitReason,
@@ -139,7 +139,7 @@ pub(crate) struct Session {
     pub(crate) ready_at: Instant,
     /// The first error. It is reported once `finish` was called, as in Python.
     failure: Option<Box<Error>>,
-    /// The peer has gone, or reads nothing more: nothing is left to send or to wait for.
+    /// The peer has disconnected or reads nothing more, so nothing is left to send or to wait for.
     peer_is_lost: bool,
 }
 
@@ -259,7 +259,7 @@ impl Session {
         !matches!(self.state, SessionState::ProxyHeader)
     }
 
-    /// The place in the counts, for whoever outlives this value.
+    /// The place in the counts, for a holder that outlives this value.
     pub(crate) fn take_admission(&mut self) -> Option<Admission> {
         self.admission.take()
     }
@@ -276,8 +276,8 @@ impl Session {
         }
     }
 
-    /// Whether advancing or expiring this session now may run code of its user: the class, the
-    /// handler, or `verify_request`. What runs none of it is quick, and needs no worker.
+    /// Whether advancing or expiring this session now may run code of the user: the class, the
+    /// handler, or `verify_request`. A step without it is quick and needs no worker.
     pub(crate) fn calls_handler(&self) -> bool {
         match self.state {
             SessionState::ProxyHeader
@@ -292,8 +292,8 @@ impl Session {
         }
     }
 
-    /// Goes as far as it goes without waiting. Never panics: a handler's panic ends its connection
-    /// only.
+    /// Does everything that is possible without waiting. Never panics: a handler's panic ends only
+    /// its own connection.
     pub(crate) fn advance(&mut self, now: Instant) -> Step {
         let _handler = self.core().enter_handler();
         let mut now = now;
@@ -344,7 +344,7 @@ impl Session {
 
     /// Ends the socket under a handler that is busy with it.
     pub(crate) fn abort(transport: &Transport) {
-        // Fails only if the peer was faster.
+        // Fails only if the peer closed first.
         let _ = transport.shutdown(Shutdown::Both);
     }
 

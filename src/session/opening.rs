@@ -53,8 +53,8 @@ impl Session {
         Ok(None)
     }
 
-    /// Waits for the first byte, and begins TLS unless the client speaks in the clear. The byte
-    /// stays where it is, for the handshake or the handler to read.
+    /// Waits for the first byte, and begins TLS unless the client does not use it. The byte stays
+    /// on the socket for the handshake or the handler.
     pub(super) fn look_at_first_byte(&mut self) -> Result<Option<Step>> {
         let request = &mut self.request;
         let first = match request.rfile.buffer().first() {
@@ -98,7 +98,7 @@ impl Session {
         }
     }
 
-    /// Waits for something that must be whole within the head timeout of the accept.
+    /// Waits for something that must be complete within the head timeout, counted from the accept.
     fn wait_to_open(&mut self, reason: WaitReason, writing: bool) -> Step {
         self.waiting = reason;
         self.request.rfile.note_readable(false);
@@ -108,7 +108,7 @@ impl Session {
         }
     }
 
-    /// Makes the handler, gives it what it asks for, and calls `setup`.
+    /// Makes the handler, applies its settings to the connection, and calls `setup`.
     pub(super) fn setup(&mut self) -> Result<Option<Step>> {
         let (class, client) = (&self.service.class, &self.request.client_address);
         let mut handler = Session::guard(|| Ok(class(client)))?;

@@ -1,4 +1,4 @@
-//! Between `setup` and `finish`: `handle` is called, and what it waits for is awaited.
+//! Between `setup` and `finish`: calls `handle`, and waits for what it asked for.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ impl Serving {
         self.message_since
     }
 
-    /// Whether the time that the handler asked for has come; if so, `handle` is due.
+    /// Whether the time that the handler asked for has passed; if so, `handle` is due.
     pub(super) fn alarm_rings(&mut self, now: Instant) -> bool {
         let rings = self.alarm_is_due(now);
         self.handle_due |= rings;

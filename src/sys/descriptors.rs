@@ -42,13 +42,13 @@ fn mark_range() -> bool {
     false
 }
 
-/// A new descriptor for what `number` stands for. The number stays open.
+/// A new descriptor for the same file as `number`. The number stays open.
 pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl with F_DUPFD_CLOEXEC takes a number; one that is not open is an error.
     let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, FIRST) };
     if copy < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: fcntl has just made this descriptor, so that nobody else owns it.
+    // SAFETY: fcntl has just made this descriptor, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }

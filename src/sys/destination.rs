@@ -184,7 +184,7 @@ fn ipv4(address: libc::in_addr) -> Ipv4Addr {
     Ipv4Addr::from(u32::from_be(address.s_addr))
 }
 
-/// Whether a reply may come from this address, as far as the address itself tells.
+/// Whether a reply may come from this address, as far as the address itself shows.
 fn is_unicast(ip: IpAddr) -> bool {
     let broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
     !broadcast && !ip.is_multicast() && !ip.is_unspecified()

@@ -87,7 +87,7 @@ pub(crate) fn thread_count() -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// `fork(2)` for a process with a single thread. With more, the child could wait for ever for a
+/// `fork(2)` for a process with a single thread. With more, the child could wait without end for a
 /// lock that another thread held.
 pub(crate) fn fork() -> io::Result<Fork> {
     if thread_count()? != 1 {

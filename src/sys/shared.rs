@@ -37,7 +37,7 @@ impl<T> Mapping<T> {
     fn new(value: T) -> io::Result<Mapping<T>> {
         const { assert!(size_of::<T>() > 0 && align_of::<T>() <= 4096) };
         // SAFETY: a new anonymous mapping at an address of the system's choice touches no memory
-        // that anybody else uses.
+        // that any other code uses.
         let address = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -70,8 +70,8 @@ impl<T> Deref for Mapping<T> {
 
 impl<T> Drop for Mapping<T> {
     fn drop(&mut self) {
-        // SAFETY: `new` made both the value and the mapping, and nobody borrows from them any more.
-        // Other processes have mappings of their own of the same memory.
+        // SAFETY: `new` made both the value and the mapping, and nothing borrows from them any
+        // more. Other processes have mappings of their own of the same memory.
         unsafe {
             self.0.drop_in_place();
             libc::munmap(self.0.as_ptr().cast(), size_of::<T>());

@@ -24,7 +24,7 @@ const FORCED_EXIT_CODE: i32 = 130;
 pub(crate) struct SignalFlags {
     /// SIGINT or SIGTERM came: the server must end.
     pub(crate) terminate: AtomicBool,
-    /// SIGHUP came and nobody has handled it yet.
+    /// SIGHUP arrived and was not handled yet.
     pub(crate) hangup: AtomicBool,
     /// When the first SIGINT or SIGTERM came, by [`now_millis`]; 0 before.
     first_termination: AtomicU64,
@@ -38,7 +38,7 @@ struct Watched {
     signal: libc::c_int,
     /// How many servers listen to it at present.
     servers: AtomicUsize,
-    /// Whether the last resort of this signal is installed (`last_resort`).
+    /// Whether the handler `last_resort` of this signal is installed.
     prepared: Mutex<bool>,
 }
 
@@ -86,7 +86,7 @@ impl Watched {
     }
 }
 
-/// Has SIGINT and SIGTERM set the flags, and write a byte to `wake`.
+/// Makes SIGINT and SIGTERM set the flags and write a byte to `wake`.
 pub(crate) fn register_termination(
     flags: &Arc<SignalFlags>,
     wake: OwnedFd,
@@ -107,7 +107,7 @@ pub(crate) fn register_termination(
     })
 }
 
-/// Has SIGHUP set its flag, and write a byte to `wake`.
+/// Makes SIGHUP set its flag and write a byte to `wake`.
 pub(crate) fn register_hangup(flags: &Arc<SignalFlags>, wake: OwnedFd) -> io::Result<Registration> {
     let flags = Arc::clone(flags);
     register_watched(&WATCHED[2..], move || {
@@ -116,7 +116,7 @@ pub(crate) fn register_hangup(flags: &Arc<SignalFlags>, wake: OwnedFd) -> io::Re
     })
 }
 
-/// Has each of the signals call `action`, which must do only what a signal handler may do.
+/// Makes each of the signals call `action`, which must do only what a signal handler may do.
 fn register_watched(
     signals: &'static [Watched],
     action: impl Fn() + Send + Sync + 'static,

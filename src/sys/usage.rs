@@ -71,7 +71,7 @@ mod backend {
         }
 
         /// How much of the time `took` since then the calling thread did not run. A wait for a core
-        /// cannot be told from sleep here.
+        /// cannot be distinguished from sleep here.
         pub(crate) fn slept(self, took: Duration) -> Duration {
             took.saturating_sub(ThreadUsage::now().0.saturating_sub(self.0))
         }
@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn a_thread_that_computes_does_not_sleep() {
         let long = Duration::from_millis(20);
-        // On a busy machine it may wait for a core, which some systems cannot tell from sleep.
+        // On a busy machine it may wait for a core, which some systems cannot distinguish from
+        // sleep.
         let computes = || {
             let (usage, begun) = (ThreadUsage::now(), Instant::now());
             while begun.elapsed() < long {

@@ -1,8 +1,8 @@
-//! The two ends' byte stream, whatever carries it: TCP, a Unix socket, either under TLS, or memory.
+//! A byte stream over TCP, a Unix socket, either of them under TLS, or memory.
 //!
-//! Sockets never block; [`Transport::wait`] is where a handler that reads or writes more than is
-//! there sleeps. All methods take `&self`, so that a shutdown can end a stream that a worker is
-//! busy with.
+//! Sockets never block; [`Transport::wait_attentively`] is where a handler that reads or writes
+//! more than is there sleeps. All methods take `&self`, so that a shutdown can end a stream that a
+//! worker is busy with.
 
 mod memory;
 mod tls;
@@ -77,7 +77,7 @@ impl Transport {
         }
     }
 
-    /// Has everything that crosses it told to a trace.
+    /// Reports everything that is received and sent to a trace.
     pub(crate) fn tapped(self, tap: Option<Tap>) -> Transport {
         Transport {
             tap: tap.map(Box::new),
@@ -118,8 +118,8 @@ impl Transport {
         self.tls().is_none() && matches!(self.socket, Socket::Stream(Stream::Tcp(_)))
     }
 
-    /// How many bytes, the end included, the peer's system has not acknowledged; `None` where that
-    /// cannot be known.
+    /// Number of bytes, including the end, that the peer's system has not acknowledged; `None`
+    /// where it is unknown.
     pub(crate) fn unacknowledged(&self) -> Option<usize> {
         match &self.socket {
             Socket::Stream(Stream::Tcp(stream)) => sys::unacknowledged(stream.as_fd()),
@@ -150,7 +150,7 @@ impl Transport {
         Ok((count > 0).then_some(first[0]))
     }
 
-    /// Carries on with the TLS handshake; done at once without TLS.
+    /// Continues the TLS handshake; does nothing without TLS.
     pub(crate) fn handshake(&self) -> io::Result<Handshake> {
         match self.tls() {
             Some(tls) => tls.handshake(&self.socket).map_err(connection_error),
@@ -190,7 +190,7 @@ impl Transport {
     }
 
     /// As [`write_vectored`](Transport::write_vectored), for what
-    /// [`finish_writing`](Transport::finish_writing) follows: the system may wait for that, and
+    /// [`shutdown`](Transport::shutdown) follows: the system may wait for that, and
     /// send the end in the same segment. Only Linux has `MSG_MORE`.
     pub(crate) fn write_last(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         #[cfg(all(target_os = "linux", not(feature = "portable-sockets")))]
@@ -311,7 +311,8 @@ impl Transport {
         }
     }
 
-    /// Ends one or both directions; wakes a thread that waits in [`wait`](Transport::wait).
+    /// Ends one or both directions; wakes a thread that waits in
+    /// [`wait_attentively`](Transport::wait_attentively).
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match &self.socket {
             Socket::Stream(Stream::Tcp(stream)) => stream.shutdown(how),

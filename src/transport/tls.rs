@@ -81,8 +81,8 @@ impl TlsSession {
                 other => return other,
             }
             match tls.read_tls(&mut socket) {
-                // rustls tells an end without close_notify, at the next `reader().read`, from a
-                // clean one.
+                // rustls distinguishes an end without close_notify, at the next `reader().read`,
+                // from a clean one.
                 Ok(_) => process(&mut tls, socket)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -114,7 +114,7 @@ impl TlsSession {
 
 fn process(tls: &mut ServerConnection, socket: &Socket) -> io::Result<()> {
     if let Err(error) = tls.process_new_packets() {
-        // The alert that tells the peer why is already queued; it may not get through.
+        // The alert that gives the reason is already queued. It may not reach the peer.
         let _ = send_pending(tls, socket);
         return Err(Error::Tls(error).into());
     }

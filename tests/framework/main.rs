@@ -5,6 +5,7 @@ mod alarms;
 mod connections;
 mod datagrams;
 mod deadlines;
+mod documents;
 mod faults;
 mod half_close;
 mod handlers;

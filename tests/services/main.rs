@@ -61,6 +61,7 @@ mod neighbours;
 mod ping;
 mod ping_client;
 mod ping_client_signals;
+mod promises;
 mod refusals;
 mod restarts;
 mod shortages;

@@ -180,7 +180,7 @@ impl Job {
     }
 }
 
-/// A connection cannot go on, for a reason of the system's: counts it, and tells the hook.
+/// The system refused something that the connection needs: counts that, and reports it to the hook.
 fn report_failure(session: &Session, error: io::Error) {
     let core = session.core();
     core.stats.failed.fetch_add(1, Relaxed);

@@ -1,8 +1,8 @@
-//! What only has to end, for the pool's reserved thread.
+//! The queue of the pool's reserved thread: connections that only have to end.
 //!
 //! A connection whose deadline has passed, or whose server goes down, needs a thread for the last
 //! calls of its handler (`on_timeout`, `finish`). While every thread of the pool is stuck in a
-//! handler, that could take forever, and idle time-outs would have no effect. So the pool has one
+//! handler, that could take forever, and idle timeouts would have no effect. So the pool has one
 //! thread beyond `max_threads`, which serves nothing else. It sleeps until the supervisor finds
 //! that all others are stuck.
 //!

@@ -24,7 +24,7 @@ use crate::process::sources::{Source, Sources};
 use crate::session::Session;
 use crate::stats::StatsSnapshot;
 
-/// How long a handler may run while nobody leads before its thread counts as stuck.
+/// How long a handler may run while no thread leads before its thread counts as stuck.
 pub(super) const SUPERVISOR_INTERVAL: Duration = Duration::from_millis(2);
 /// A thread beyond the minimum leaves after this time without work.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
@@ -49,7 +49,7 @@ pub(crate) enum Job {
 /// What must be done with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// It is ready: go on.
+    /// It is ready: serve it.
     Advance,
     /// Its deadline has passed.
     Expire,
@@ -150,7 +150,7 @@ impl Pool {
             self.drop_job(job);
         }
         self.poller.notify();
-        // The last handle may be dropped by a worker or by the supervisor itself. Then nobody
+        // The last handle may be dropped by a worker or by the supervisor itself. Then no thread
         // waits.
         let supervisor = self.supervisor.lock().take();
         if let Some(supervisor) = supervisor
@@ -287,7 +287,7 @@ impl Pool {
     }
 }
 
-/// Says what to do about a thread that the system refused.
+/// The error for a thread that the system refused: one line, with advice.
 fn thread_error(what: &str, error: &io::Error) -> io::Error {
     let advice = "raise the limit on processes (`ulimit -u`) or ask for fewer threads";
     io::Error::new(

@@ -184,11 +184,11 @@ impl Pool {
 }
 
 impl Job {
-    /// Whether all that is left to do is to end a connection. If bytes have arrived after all, its
-    /// handler may be called for them.
+    /// Whether a connection only has to end. If bytes have arrived after all, its handler may be
+    /// called for them.
     fn only_ends(&self, now: Instant) -> bool {
         match self {
-            // One that lingers, and whose turn ended because its peer sends without a pause.
+            // A lingering connection whose turn ended because its peer sends without a pause.
             Job::Connection { session, .. } if !session.calls_handler() => true,
             Job::Connection {
                 action: Action::Close,
@@ -227,7 +227,7 @@ fn nothing_has_arrived(session: &Session) -> bool {
     first.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
-/// Calls what concerns one event or connection. A panic in it must not lose the events of others.
+/// Runs the code for one event or connection. A panic in it must not lose the events of others.
 pub(super) fn guarded(act: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(act)).is_err() {
         log::error!("a panic outside of a handler; a connection is lost");

@@ -24,8 +24,8 @@ use engine::Pool;
 pub(crate) use pool_engine::PoolEngine;
 use scheduler::PoolSize;
 
-/// A pool of threads, whose idle connections hold none (Python's `ThreadingMixIn` starts a thread
-/// for each).
+/// A pool of threads. Idle connections hold no thread, whereas Python's `ThreadingMixIn` starts a
+/// thread for each connection.
 ///
 /// Clones share their threads: give the same pool to several servers. Threads start with the first
 /// server that serves, and end when the pool and its servers are dropped.
@@ -64,7 +64,7 @@ impl ThreadingMixIn {
     /// The largest number of threads that a pool can have.
     pub const MAX_THREADS: usize = 65_536;
 
-    /// How many threads stay, even without work. Range: 1 to
+    /// Minimum number of threads, which stay even without work. Range: 1 to
     /// [`MAX_THREADS`](ThreadingMixIn::MAX_THREADS); other values are moved into it. Defaults to
     /// twice the number of cores, at least 4. No more of them are awake than there are cores,
     /// unless handlers block. Has no effect after the first server has begun to serve.
@@ -73,12 +73,12 @@ impl ThreadingMixIn {
         self
     }
 
-    /// How many threads stay unless [`threads`](ThreadingMixIn::threads) says otherwise.
+    /// The default of [`threads`](ThreadingMixIn::threads): twice the number of cores, at least 4.
     pub fn default_threads() -> usize {
         (2 * cores()).max(4)
     }
 
-    /// How many threads there may be while handlers block. Range: 1 to
+    /// Maximum number of threads, which is reached only while handlers block. Range: 1 to
     /// [`MAX_THREADS`](ThreadingMixIn::MAX_THREADS); other values are moved into it. Defaults to
     /// 256. Two threads more, which call no `handle`, look after the pool: one replaces threads
     /// that are stuck, the other ends connections while all are. Has no effect after the first

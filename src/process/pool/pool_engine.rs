@@ -100,7 +100,8 @@ impl Engine for PoolEngine {
 struct EngineWaker(PoolWaker);
 
 impl Waker for EngineWaker {
-    /// Without a running `serve_forever` nobody else ends the idle connections of `handle_request`.
+    /// Without a running `serve_forever`, no other code ends the idle connections of
+    /// `handle_request`.
     fn phase_changed(&self) {
         if let Some(core) = self.0.core.upgrade()
             && !core.is_running()

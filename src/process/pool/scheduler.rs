@@ -26,7 +26,7 @@
 //!       wake_sleeper: another worker, or      │      │      ▼                       │
 //!       the supervisor                        │      │    Stuck ──── next_task ─────┤
 //!                                             │      │                              │
-//!                                             │      │ nobody leads                 │
+//!                                             │      │ no thread leads              │
 //!                                             │      └────▶ Leading ─ finish_poll ──┤
 //!                                             └─────────────────────────────────────┘
 //! ```
@@ -34,8 +34,8 @@
 //! Only threads in the state `Working` count against the number of threads that may be awake. A
 //! `Stuck` thread sleeps in its handler, so another thread takes its place.
 //!
-//! The supervisor is one more thread. It checks the workers only while there is work to do or
-//! nobody leads:
+//! The supervisor is one more thread. It checks the workers only while there is work to do or no
+//! thread leads:
 //!
 //! ```text
 //!                   wake_supervisor
@@ -95,8 +95,8 @@ pub(crate) enum SupervisorTask {
     Grow { worker: usize },
     /// Have the leader return from the poller: it is the only free thread, and something is ready.
     NotifyLeader,
-    /// Every thread is stuck, and no other can be had: lead for one tick, and hand what is ready to
-    /// [`Scheduler::finish_supervisor_poll`].
+    /// Every thread is stuck, and no other can be started: lead for one tick, and hand what is
+    /// ready to [`Scheduler::finish_supervisor_poll`].
     Lead,
     /// The pool is closed.
     Leave,
@@ -147,7 +147,7 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Registers a new worker; `None` if the pool has as many as it may. The caller starts its
+    /// Registers a new worker; `None` if the pool has its maximum. The caller starts its
     /// thread, which calls [`first_task`](Scheduler::first_task) with this number.
     pub(crate) fn add_worker(&self) -> Option<usize> {
         let mut state = self.state.lock();
@@ -225,7 +225,7 @@ impl<T> Scheduler<T> {
     }
 
     /// As [`enqueue`](Scheduler::enqueue), for a worker that is about to ask for its next task. It
-    /// wakes nobody: the worker itself takes the job, unless it becomes stuck first.
+    /// wakes no thread: the worker itself takes the job, unless it becomes stuck first.
     pub(crate) fn requeue(&self, job: T) {
         let mut state = self.state.lock();
         state.ready.push_back(job);
@@ -259,7 +259,8 @@ impl<T> Scheduler<T> {
         let (mut idle_ticks, mut pause) = (0, tick);
         while !state.closed {
             if idle_ticks == IDLE_TICKS {
-                // A worker that takes a job while nobody leads, or leaves one for others, wakes it.
+                // A worker that takes a job while no thread leads, or leaves one for others, wakes
+                // it.
                 state.supervisor_dozes = true;
                 self.supervisor_wakeup.wait(&mut state);
                 state.supervisor_dozes = false;
@@ -354,7 +355,7 @@ impl<T> Scheduler<T> {
         self.wake_supervisor(state);
     }
 
-    /// Worker `me` sleeps until it is woken. False if nobody needed it for so long that it should
+    /// Worker `me` sleeps until it is woken. False if it was not needed for so long that it should
     /// leave.
     fn sleep(&self, state: &mut MutexGuard<'_, SchedulerState<T>>, me: usize) -> bool {
         self.wake_supervisor(state);

@@ -1,6 +1,6 @@
 //! The bookkeeping of the pool's scheduler: what each worker thread does, and what is ready.
 //!
-//! This is the data under the scheduler's lock. It never waits and wakes nobody;
+//! This is the data under the scheduler's lock. It never waits and never wakes a thread;
 //! [`Scheduler`](super::scheduler::Scheduler) does.
 
 use std::collections::VecDeque;
@@ -55,7 +55,7 @@ pub(super) struct SchedulerState<T> {
     workers: Vec<Worker>,
     /// The numbers of the sleeping workers; the last one fell asleep last.
     pub(super) sleeping: Vec<usize>,
-    /// Whether somebody waits in the poller: a worker, or the supervisor for a moment.
+    /// Whether a thread waits in the poller: a worker, or the supervisor for a moment.
     pub(super) has_leader: bool,
     /// Turns since a thread last looked into the poller. Counts only while there is no leader.
     pub(super) turns_without_leader: u32,
@@ -170,7 +170,7 @@ impl<T> SchedulerState<T> {
         self.turns_without_leader = 0;
     }
 
-    /// Takes `me` off the stack of sleepers. False if whoever woke it has done so already.
+    /// Takes `me` off the stack of sleepers. False if the thread that woke it has done so already.
     pub(super) fn remove_sleeper(&mut self, me: usize) -> bool {
         let at = self.sleeping.iter().rposition(|&sleeper| sleeper == me);
         at.map(|at| self.sleeping.remove(at)).is_some()
@@ -183,7 +183,7 @@ impl<T> SchedulerState<T> {
         }
     }
 
-    /// Whether nobody leads, or something waits for a thread.
+    /// Whether no thread leads, or something waits for a thread.
     pub(super) fn needs_thread(&self) -> bool {
         !self.has_leader || !self.ready.is_empty()
     }
