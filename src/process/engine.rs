@@ -1,19 +1,14 @@
 //! What a server asks of its engine: the part that accepts and waits for it.
 //!
-//! There are two. In a [`PoolEngine`] the pool's threads accept, and the thread of `serve_forever`
-//! only waits for the end. In a [`DispatchEngine`] the thread of `serve_forever` accepts, and hands
-//! each request to a [`ProcessRequest`].
+//! There are two. In a `PoolEngine` the pool's threads accept, and the thread of `serve_forever`
+//! only waits for the end. In a `DispatchEngine` the thread of `serve_forever` accepts, and hands
+//! each request to a [`ProcessRequest`](super::ProcessRequest).
 
 use std::io;
-use std::sync::Arc;
 use std::time::Instant;
 
-use super::dispatcher::DispatchEngine;
-use super::pool::PoolEngine;
 use super::sources::Source;
-use super::{AcceptingKind, ProcessRequest};
-use crate::error::Result;
-use crate::handle::{Core, LifecyclePhase};
+use crate::handle::LifecyclePhase;
 
 /// Accepts for one server, and knows its connections.
 ///
@@ -42,15 +37,4 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Waits until every request has ended; false when `until` or the end of `phase` came first.
     fn wait_drained(&self, phase: LifecyclePhase, until: Option<Instant>) -> bool;
-}
-
-/// The engine that this concurrency model needs. Handles reach it from now on.
-pub(crate) fn for_model(
-    model: &Arc<dyn ProcessRequest>,
-    core: &Arc<Core>,
-) -> Result<Arc<dyn Engine>> {
-    Ok(match model.accepting().0 {
-        AcceptingKind::Pool(pool) => Arc::new(PoolEngine::new(&pool, core)?),
-        AcceptingKind::Server => Arc::new(DispatchEngine::new(model, core)?),
-    })
 }

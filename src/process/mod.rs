@@ -22,7 +22,10 @@ use crate::handle::{Core, InFlight};
 use crate::request::DatagramRequest;
 use crate::session::Session;
 use datagrams::DatagramJob;
+use dispatcher::DispatchEngine;
+use engine::Engine;
 pub use forking::ForkingMixIn;
+use pool::PoolEngine;
 pub use pool::ThreadingMixIn;
 use registry::Registry;
 use sources::Sources;
@@ -118,6 +121,17 @@ impl Accepting {
     pub fn by_server() -> Accepting {
         Accepting(AcceptingKind::Server)
     }
+}
+
+/// The engine that this concurrency model needs. Handles reach it from now on.
+pub(crate) fn engine_for(
+    model: &Arc<dyn ProcessRequest>,
+    core: &Arc<Core>,
+) -> crate::error::Result<Arc<dyn Engine>> {
+    Ok(match model.accepting().0 {
+        AcceptingKind::Pool(pool) => Arc::new(PoolEngine::new(&pool, core)?),
+        AcceptingKind::Server => Arc::new(DispatchEngine::new(model, core)?),
+    })
 }
 
 /// One accepted connection, or one datagram, that is to be served.

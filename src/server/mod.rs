@@ -16,10 +16,11 @@ use crate::clock::deadline;
 use crate::error::Result;
 use crate::handle::{Core, LifecyclePhase, ServerHandle};
 use crate::hooks::ServerHooks;
+use crate::process;
 use crate::process::ProcessRequest;
 use crate::process::accept::StreamListener;
 use crate::process::datagrams::{DatagramClass, DatagramJob};
-use crate::process::engine::{self, Engine};
+use crate::process::engine::Engine;
 use crate::process::sources::Source;
 use crate::session::StreamService;
 pub use builder::Builder;
@@ -172,7 +173,7 @@ impl Server {
         let mut engine = self.engine.lock();
         Ok(Arc::clone(match &mut *engine {
             Some(engine) => engine,
-            none => none.insert(engine::for_model(&self.process, &self.core)?),
+            none => none.insert(process::engine_for(&self.process, &self.core)?),
         }))
     }
 
