@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run lessons test stress check check-portable format lint docs tidy fuzz fuzz-smoke bench bench-parsers deps deps-debian deps-npm
+.PHONY: help build run lessons test stress check check-portable format lint docs tidy fuzz fuzz-smoke bench bench-pairs bench-parsers deps deps-debian deps-npm
 
 # A fresh rustup puts cargo where only new login shells look, Debian puts nginx where only root does.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
@@ -116,6 +116,10 @@ bench: build need-python3 need-wrk need-nginx need-cc ## measure against nginx a
 	python3 benches/echo.py --examples $(TARGET)/release/examples --update benches/RESULTS.md
 	python3 benches/services.py --ours $(BINARY) --connects $(TARGET)/release/examples/connects --update benches/RESULTS.md
 	python3 benches/files.py --ours $(BINARY) --update benches/RESULTS.md
+
+bench-pairs: build need-python3 need-wrk need-cc ## compare with an earlier build: make bench-pairs OLD=its/target/release
+	$(CARGO) build --release --workspace --examples $(LOCKED)
+	python3 benches/pairs.py --old $(OLD) --new $(TARGET)/release --update benches/RESULTS.md $(ARGS)
 
 bench-parsers: need-cargo ## measure the parsers and buffers alone
 	$(CARGO) bench --workspace --benches $(LOCKED) -- --warm-up-time 1 --measurement-time 2
