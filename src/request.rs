@@ -309,7 +309,7 @@ fn send(
 
 /// Shows a datagram to the server's trace, if there is one. A panic in it is counted and reported.
 pub(crate) fn trace(core: &Core, client: &ClientAddress, traffic: Traffic<'_>) {
-    if let Some(trace) = &core.trace {
+    if let Some(trace) = &core.config.trace {
         core.call_hook(client, |_| trace.traffic(client, traffic));
     }
 }

@@ -78,7 +78,7 @@ impl TestConnection {
             .in_memory(class)
             .expect("a socket pair can be had");
         let (stream, peer) = MemoryStream::pair();
-        let tap = core.trace.as_ref().map(|trace| {
+        let tap = core.config.trace.as_ref().map(|trace| {
             let core = Arc::clone(&core);
             let on_panic = move |client: &_, panic: &_| core.report_panic(client, panic);
             Tap::new(trace, &client, on_panic)

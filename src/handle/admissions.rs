@@ -51,7 +51,7 @@ impl Core {
     /// Counts a new connection in, or returns why it is refused.
     pub(crate) fn admit(self: &Arc<Core>) -> Result<Admission, Refusal> {
         let open = &self.admissions.open;
-        if open.fetch_add(1, Ordering::SeqCst) >= self.limits.max_connections {
+        if open.fetch_add(1, Ordering::SeqCst) >= self.config.limits.max_connections {
             open.fetch_sub(1, Ordering::SeqCst);
             return Err(Refusal::MaxConnections);
         }
@@ -89,7 +89,7 @@ impl Admission {
     /// Counts the connection under its client's real address, which may be known only after a PROXY
     /// header.
     pub(crate) fn count_address(&mut self, client: &ClientAddress) -> Result<(), Refusal> {
-        let (Some(limit), Some(ip)) = (self.core.limits.max_per_address, client.ip()) else {
+        let (Some(limit), Some(ip)) = (self.core.config.limits.max_per_address, client.ip()) else {
             return Ok(());
         };
         if self.address == Some(ip) {

@@ -43,15 +43,20 @@ pub(crate) trait Waker: Send + Sync {
     fn gauges(&self, snapshot: &mut StatsSnapshot);
 }
 
-/// One server's state.
-pub(crate) struct Core {
-    // Configuration: never changes.
+/// What a server was built with. It never changes.
+pub(crate) struct Configuration {
     pub(crate) timeouts: Timeouts,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     pub(crate) hooks: Box<dyn ServerHooks>,
     pub(crate) trace: Option<Arc<dyn Trace>>,
-    // State.
+    /// How long requests in flight may go on after a shutdown.
+    pub(crate) grace: Duration,
+}
+
+/// One server's state.
+pub(crate) struct Core {
+    pub(crate) config: Configuration,
     /// Forked children count here too.
     pub(crate) stats: Shared<Stats>,
     pub(crate) wake_pipe: WakePipe,
@@ -64,25 +69,15 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(
-        timeouts: Timeouts,
-        limits: Limits,
-        clock: Clock,
-        hooks: Box<dyn ServerHooks>,
-        trace: Option<Arc<dyn Trace>>,
-        grace: Duration,
-        forks: bool,
-    ) -> io::Result<Core> {
+    /// `forks`: whether the concurrency model serves in forked children.
+    pub(crate) fn new(config: Configuration, forks: bool) -> io::Result<Core> {
+        let life_cycle = LifeCycle::new(config.grace);
         Ok(Core {
-            timeouts,
-            limits,
-            clock,
-            hooks,
-            trace,
+            config,
             stats: Shared::new(Stats::default(), forks)?,
             wake_pipe: WakePipe::new()?,
             from_children: Shared::new(FromChildren::default(), forks)?,
-            life_cycle: LifeCycle::new(grace),
+            life_cycle,
             admissions: Admissions::default(),
             serving_thread: ServingThread::default(),
             waker: Mutex::new(None),
@@ -175,7 +170,7 @@ impl Core {
         client: &ClientAddress,
         call: impl FnOnce(&dyn ServerHooks) -> T,
     ) -> Option<T> {
-        match catch_unwind(AssertUnwindSafe(|| call(&*self.hooks))) {
+        match catch_unwind(AssertUnwindSafe(|| call(&*self.config.hooks))) {
             Ok(value) => Some(value),
             Err(panic) => {
                 self.report_panic(client, &*panic);
@@ -186,7 +181,7 @@ impl Core {
 
     /// Reports an error to `handle_error`. A panic of the hook itself is only logged.
     pub(crate) fn report(&self, client: &ClientAddress, error: &Error) {
-        let report = || self.hooks.handle_error(client, error);
+        let report = || self.config.hooks.handle_error(client, error);
         if catch_unwind(AssertUnwindSafe(report)).is_err() {
             log::error!("{client}: handle_error panicked; it was called for: {error}");
         }

@@ -93,7 +93,7 @@ impl ServerHandle {
 
     /// The clock of this server's deadlines.
     pub fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.0.config.clock
     }
 }
 

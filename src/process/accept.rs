@@ -95,7 +95,7 @@ impl StreamListener {
         };
         *self.pause.lock() = MIN_ACCEPT_PAUSE;
         self.core.stats.accepted.fetch_add(1, Relaxed);
-        let tap = self.core.trace.as_ref().map(|trace| {
+        let tap = self.core.config.trace.as_ref().map(|trace| {
             let core = Arc::clone(&self.core);
             let on_panic = move |client: &_, panic: &_| core.report_panic(client, panic);
             Tap::new(trace, &client, on_panic)
@@ -103,7 +103,7 @@ impl StreamListener {
         let transport = Transport::plain(stream).tapped(tap);
         let mut session = Box::new(Session::new(transport, client, &self.service, &self.core));
         let admission = admission.and_then(|mut admission| {
-            if queued > self.core.limits.max_queue {
+            if queued > self.core.config.limits.max_queue {
                 return Err(Refusal::QueueFull);
             }
             // Counted here, in the process that sees all connections: a forked child sees only its

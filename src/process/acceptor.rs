@@ -84,7 +84,7 @@ impl Acceptor {
         while self.core.is_serving() {
             let timeout = until.map(|at| at.saturating_duration_since(Instant::now()));
             self.poller.wait(&mut events, self.shortened(timeout))?;
-            let now = self.core.clock.now();
+            let now = self.core.config.clock.now();
             self.sources.retry(now, &self.poller);
             self.guard(|| self.refused.expire(now, &self.poller));
             for event in events.iter() {
@@ -114,7 +114,7 @@ impl Acceptor {
 
     /// The wait must not outlast the pause of a listener, or the deadline of a refused connection.
     fn shortened(&self, timeout: Option<Duration>) -> Option<Duration> {
-        let now = self.core.clock.now();
+        let now = self.core.config.clock.now();
         let due = self.sources.next_retry().into_iter();
         let due = due.chain(self.refused.next_deadline()).min();
         let left = due.map(|at| at.saturating_duration_since(now));
@@ -138,7 +138,7 @@ impl Acceptor {
                 }
                 Ok(session) => session.map(Accepted::Connection),
                 Err(error) => {
-                    let until = self.core.clock.now() + listener.failed(&error);
+                    let until = self.core.config.clock.now() + listener.failed(&error);
                     self.sources.pause(index, until, &self.poller);
                     None
                 }

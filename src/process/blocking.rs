@@ -50,7 +50,7 @@ impl Drop for Connection<'_> {
 
 impl Connection<'_> {
     fn serve(mut self, mut session: Box<Session>) {
-        let clock = session.core().clock.clone();
+        let clock = session.core().config.clock.clone();
         let mut step = session.advance(clock.now());
         while step != Step::Over {
             step = match step {

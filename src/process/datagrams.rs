@@ -88,7 +88,12 @@ impl DatagramJob {
     }
 
     fn new_request(&self) -> Box<DatagramRequest> {
-        let size = self.core.limits.max_packet_size.clamp(1, MAX_PACKET_SIZE);
+        let size = self
+            .core
+            .config
+            .limits
+            .max_packet_size
+            .clamp(1, MAX_PACKET_SIZE);
         Box::new(DatagramRequest {
             client_address: ClientAddress::Memory,
             rfile: PacketReader::new(vec![0; size]),
@@ -118,11 +123,11 @@ impl DatagramJob {
         if !self.is_allowed(client) {
             return self.put_back(request);
         }
-        let begun = core.clock.now();
+        let begun = core.config.clock.now();
         let errors = (self.class)(&mut request);
         core.stats.handled(
             Duration::ZERO,
-            core.clock.now().saturating_duration_since(begun),
+            core.config.clock.now().saturating_duration_since(begun),
         );
         for error in &errors {
             match error {

@@ -13,7 +13,7 @@ use super::{
 use crate::address::Address;
 use crate::bind::{Datagram, Listener};
 use crate::error::{Error, Result};
-use crate::handle::Core;
+use crate::handle::{Configuration, Core};
 use crate::handler::{
     DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler, serve_datagram,
 };
@@ -204,15 +204,15 @@ impl Builder {
 
     fn core(&mut self) -> Result<Arc<Core>> {
         let hooks = self.hooks.take();
-        Ok(Arc::new(Core::new(
-            self.timeouts.clone(),
-            self.limits.clone(),
-            self.clock.clone(),
-            hooks.unwrap_or_else(|| Box::new(DefaultHooks)),
-            self.trace.take(),
-            self.grace,
-            self.process.forks(),
-        )?))
+        let config = Configuration {
+            timeouts: self.timeouts.clone(),
+            limits: self.limits.clone(),
+            clock: self.clock.clone(),
+            hooks: hooks.unwrap_or_else(|| Box::new(DefaultHooks)),
+            trace: self.trace.take(),
+            grace: self.grace,
+        };
+        Ok(Arc::new(Core::new(config, self.process.forks())?))
     }
 }
 

@@ -97,7 +97,14 @@ impl Session {
             return Ok(Some(step));
         }
         let ended = self.request.transport.shutdown(Shutdown::Write);
-        self.state = if ended.is_err() || self.core().timeouts.linger.is_some_and(|t| t.is_zero()) {
+        self.state = if ended.is_err()
+            || self
+                .core()
+                .config
+                .timeouts
+                .linger
+                .is_some_and(|t| t.is_zero())
+        {
             SessionState::Over
         } else {
             let unread = !self.request.rfile.buffer().is_empty();
@@ -153,7 +160,7 @@ impl Session {
             lingering.since = now;
         }
         lingering.unacknowledged = unacknowledged;
-        let timeouts = &self.core().timeouts;
+        let timeouts = &self.core().config.timeouts;
         let patience = if unacknowledged.is_none() || has_answer(unacknowledged) {
             timeouts.linger
         } else {
@@ -241,7 +248,7 @@ impl Session {
         self.request.rfile.look_again();
         self.refusal_slot = RefusalSlot::begin(&core);
         if written == Some(true) && self.refusal_slot.is_some() {
-            self.state = SessionState::Lingering(Lingering::new(core.clock.now(), true));
+            self.state = SessionState::Lingering(Lingering::new(core.config.clock.now(), true));
         } else {
             // At least the bytes that have arrived cause no reset.
             let _ = self.drop_input();

@@ -151,16 +151,16 @@ impl Session {
         service: &Arc<StreamService>,
         core: &Arc<Core>,
     ) -> Session {
-        let now = core.clock.now();
+        let now = core.config.clock.now();
         let trusted = service.proxies.as_ref();
         let proxied = trusted.is_some_and(|trusted| trusted.contains(&client));
         let transport = Arc::new(transport);
         let (rfile, wfile) = RFile::pair(RFileSettings {
             transport: &transport,
-            clock: &core.clock,
+            clock: &core.config.clock,
             server: Arc::clone(core) as _,
-            timeouts: &core.timeouts,
-            limits: &core.limits,
+            timeouts: &core.config.timeouts,
+            limits: &core.config.limits,
         });
         Session {
             request: StreamRequest {
@@ -205,7 +205,7 @@ impl Session {
 
     /// The server's time.
     pub(crate) fn now(&self) -> Instant {
-        self.core().clock.now()
+        self.core().config.clock.now()
     }
 
     /// When the message that is under way began; without one, when the connection was accepted.

@@ -42,7 +42,7 @@ impl Session {
         if let Some(admission) = &mut self.admission {
             admission.count_address(client).map_err(Error::Refused)?;
         }
-        if !Session::guard(|| Ok(core.hooks.verify_request(client)))? {
+        if !Session::guard(|| Ok(core.config.hooks.verify_request(client)))? {
             return Err(Error::Refused(Refusal::Denied));
         }
         match &self.service.tls {
@@ -104,7 +104,7 @@ impl Session {
         self.request.rfile.note_readable(false);
         Step::Wait {
             writing,
-            until: deadline(self.accepted_at, self.core().timeouts.head),
+            until: deadline(self.accepted_at, self.core().config.timeouts.head),
         }
     }
 

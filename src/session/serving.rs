@@ -138,7 +138,7 @@ impl Session {
     fn wait_for_input(&mut self, now: Instant) -> Option<Step> {
         let is_serving = self.core().is_serving();
         let (head_timeout, idle_timeout) = {
-            let timeouts = &self.core().timeouts;
+            let timeouts = &self.core().config.timeouts;
             (timeouts.head, timeouts.idle)
         };
         let SessionState::Serving(serving) = &mut self.state else {
@@ -185,7 +185,7 @@ impl Session {
     pub(super) fn head_deadline(&self) -> Option<Instant> {
         match &self.state {
             SessionState::Serving(serving) if !serving.in_message => {
-                deadline(serving.message_since?, self.core().timeouts.head)
+                deadline(serving.message_since?, self.core().config.timeouts.head)
             }
             _ => None,
         }

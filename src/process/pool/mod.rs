@@ -114,7 +114,7 @@ impl ThreadingMixIn {
 impl ProcessRequest for ThreadingMixIn {
     fn process_request(&self, request: Request) {
         match request.0 {
-            RequestKind::Stream { session, .. } => match self.pool(&session.core().clock) {
+            RequestKind::Stream { session, .. } => match self.pool(&session.core().config.clock) {
                 Ok(pool) => pool.submit(session),
                 Err(error) => {
                     let client = session.client_address();

@@ -28,7 +28,7 @@ pub(crate) struct PoolEngine {
 impl PoolEngine {
     /// Starts the pool's threads, unless another server did.
     pub(crate) fn new(pool: &ThreadingMixIn, core: &Arc<Core>) -> io::Result<PoolEngine> {
-        let pool = pool.pool(&core.clock)?;
+        let pool = pool.pool(&core.config.clock)?;
         let waker = EngineWaker(PoolWaker {
             pool: Arc::clone(&pool),
             core: Arc::downgrade(core),
