@@ -10,7 +10,7 @@ mod process;
 mod programs;
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use client::Client;
 use process::{Process, Terminal};
@@ -68,15 +68,27 @@ fn inherited_signal_state_is_reset_but_for_nohup() {
 
 fn two_signals_within_half_a_second_are_one() {
     for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::TERM)] {
-        let mut process = Process::start(&["serve"]);
-        let mut client = Client::connect(&process.address());
-        client.say(b"wait\n").hear(b"waiting\n");
-        process.signal(first);
-        process.expect("shutting down");
-        process.signal(second);
-        client.say(b"still served\n").hear(b"still served\n");
-        process.expect("ended");
-        process.expect_code(0);
+        // On a busy machine the second one may come late: then the round proves nothing.
+        let in_time = (0..20).any(|_| {
+            let mut process = Process::start(&["serve"]);
+            let mut client = Client::connect(&process.address());
+            client.say(b"wait\n").hear(b"waiting\n");
+            let begun = Instant::now();
+            process.signal(first);
+            process.expect("shutting down");
+            process.signal(second);
+            if begun.elapsed() > Duration::from_millis(400) {
+                return false;
+            }
+            client.say(b"still served\n").hear(b"still served\n");
+            process.expect("ended");
+            process.expect_code(0);
+            true
+        });
+        assert!(
+            in_time,
+            "the machine is too busy for two signals within 400 ms"
+        );
     }
 }
 

@@ -1,14 +1,14 @@
 //! The programs that the tests run.
 
 use std::fmt::Display;
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use socketserver::{
-    Builder, Next, Result, ServerHandle, StreamRequest, TcpServer, reload_on_hangup,
+    Builder, ClientAddress, Next, Result, ServerHandle, StreamRequest, TcpServer, reload_on_hangup,
     reset_inherited_signals, shutdown_on_ctrl_c,
 };
 
@@ -60,25 +60,31 @@ fn take_terminal(path: &str) {
     let _terminal = rustix::fs::open(path, flags, Mode::empty()).unwrap();
 }
 
-/// Returns each line; after `wait`, it waits for the next one, and ends.
-fn handle(request: &mut StreamRequest) -> Result<Next> {
-    while let Some(line) = request.rfile.take_line(80)? {
-        if line != b"wait\n" {
+/// Returns each line. After `wait` its message is under way until the next line, with which it ends.
+fn class(_: &ClientAddress) -> impl FnMut(&mut StreamRequest) -> Result<Next> + use<> {
+    let mut waits = false;
+    move |request| {
+        while let Some(line) = request.rfile.take_line(80)? {
+            if line == b"wait\n" {
+                request.wfile.write_all(b"waiting\n")?;
+                waits = true;
+                continue;
+            }
             request.wfile.write_all(line)?;
-            continue;
+            if waits {
+                return Ok(Next::Close);
+            }
         }
-        request.wfile.write_all(b"waiting\n")?;
-        request.wfile.flush()?;
-        let mut rest = Vec::new();
-        request.rfile.read_until(b'\n', &mut rest)?;
-        request.wfile.write_all(&rest)?;
-        return Ok(Next::Close);
+        Ok(if waits {
+            Next::in_message()
+        } else {
+            Next::Wait
+        })
     }
-    Ok(Next::Wait)
 }
 
 fn server() -> TcpServer {
-    Builder::new().tcp("127.0.0.1:0", |_: &_| handle).unwrap()
+    Builder::new().tcp("127.0.0.1:0", class).unwrap()
 }
 
 /// Serves until a signal.
