@@ -15,7 +15,7 @@ use crate::config::Timeouts;
 /// A check that comes this much later than it was due shows that the process stood still (SIGSTOP,
 /// a suspended machine, a paused container). The peer may have sent everything in time, so the
 /// window is not judged.
-const MAX_OVERSLEEP: Duration = Duration::from_secs(1);
+pub(crate) const MAX_OVERSLEEP: Duration = Duration::from_secs(1);
 
 /// Watches one direction of one message.
 #[derive(Debug)]
@@ -84,6 +84,17 @@ impl Pace {
         let window = (self.min_rate > 0).then(|| blocked + left);
         wait.check_due = stall.into_iter().chain(window).min();
         wait.check_due
+    }
+
+    /// The peer has done something at `at`. Time until the connection gets a thread does not count.
+    pub(crate) fn resume(&mut self, at: Instant) {
+        if let Some(wait) = &mut self.wait {
+            let overslept = wait.overslept(at);
+            wait.end(at);
+            if overslept {
+                wait.begin_window();
+            }
+        }
     }
 
     /// `count` bytes moved.

@@ -175,6 +175,7 @@ impl TestConnection {
             return;
         };
         let clock = self.time.clock();
+        session.ready_at = clock.now();
         let mut step = act(session, clock.now());
         while step == Step::Yield {
             step = session.advance(clock.now());

@@ -3,24 +3,33 @@
 use std::io::{self, BufRead, Read, Write};
 
 use super::peer::{self, PeerWait, WaitFor};
-use super::{BUFFER_SIZE, RFile};
+use super::{BUFFER_SIZE, Fill, RFile};
 use crate::clock::deadline;
 use crate::error::{Error, Timeout};
 use crate::pace::PaceViolation;
 
 impl RFile {
     /// Sleeps until the peer sent something, or the server is shutting down between two messages.
+    /// Sends first what the handler has written: it may be what the peer waits for.
     pub(super) fn wait(&mut self) -> io::Result<()> {
-        if self.send_output()? && self.start == self.end {
-            self.end_message();
-        }
-        let now = self.clock.now();
-        let (what, until) = if self.in_message {
-            (WaitFor::Bytes, self.pace.block(now))
-        } else {
-            (WaitFor::Message, deadline(now, self.idle_timeout))
+        let server = {
+            let mut output = self.output.lock();
+            if output.has_unsent() {
+                output.flush()?;
+            }
+            output.server()
         };
-        let server = self.output.lock().server();
+        let now = self.clock.now();
+        let until = if self.in_message {
+            self.pace.block(now)
+        } else {
+            deadline(now, self.idle_timeout)
+        };
+        let what = if self.is_interruptible {
+            WaitFor::Message
+        } else {
+            WaitFor::Bytes
+        };
         match peer::wait(&self.transport, &self.clock, &*server, what, until)? {
             PeerWait::Ready => {
                 self.drained = false;
@@ -43,41 +52,32 @@ impl RFile {
         }
     }
 
-    /// Sends what the handler has written, before a read waits for the peer: it may be what the
-    /// peer waits for. True if the handler has written since the last wait.
-    fn send_output(&mut self) -> io::Result<bool> {
-        let mut output = self.output.lock();
-        if output.has_unsent() {
-            output.flush()?;
-        }
-        Ok(output.take_answered())
-    }
-
-    /// A blocking read has returned all that it was asked for. If nothing more has come, the next
-    /// byte begins a message.
-    fn end_unit(&mut self) {
-        if self.start == self.end {
+    /// A blocking read begins. If the handler has written since the last one and left no byte
+    /// unread, it has answered a message.
+    pub(super) fn begin_read(&mut self) {
+        if self.output.lock().take_answered() && self.start == self.end {
             self.end_message();
         }
     }
 
+    /// A blocking read has returned what it was asked for. If nothing more has come, the deadlines
+    /// of a message no longer apply. Whether the message is complete, only the handler knows.
+    fn end_unit(&mut self) {
+        if self.start == self.end {
+            self.in_message = false;
+            self.pace.reset();
+        }
+    }
+
+    /// A line or an answer ends a message: a shutdown may interrupt the wait for the next one.
     fn end_message(&mut self) {
         self.in_message = false;
+        self.is_interruptible = true;
         self.pace.reset();
     }
-}
 
-pub(super) fn too_slow(how: PaceViolation) -> io::Error {
-    Error::Timeout(match how {
-        PaceViolation::Stalled => Timeout::Read,
-        PaceViolation::TooSlow => Timeout::TooSlow,
-    })
-    .into()
-}
-
-impl Read for RFile {
     /// Waits for at least one byte; 0 is the end of file.
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+    fn read_some(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end && into.len() >= BUFFER_SIZE {
             // As large as the buffer: past it, without a copy.
             loop {
@@ -94,17 +94,47 @@ impl Read for RFile {
                 self.wait()?;
             }
         }
-        let count = self.fill_buf()?.len().min(into.len());
+        self.fill_if_empty()?;
+        let count = self.buffer().len().min(into.len());
         into[..count].copy_from_slice(&self.buffer()[..count]);
         self.consume(count);
+        Ok(count)
+    }
+
+    fn fill_if_empty(&mut self) -> io::Result<()> {
+        while self.start == self.end {
+            match self.fill()? {
+                Fill::Nothing => self.wait()?,
+                Fill::More | Fill::Eof => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn too_slow(how: PaceViolation) -> io::Error {
+    Error::Timeout(match how {
+        PaceViolation::Stalled => Timeout::Read,
+        PaceViolation::TooSlow => Timeout::TooSlow,
+    })
+    .into()
+}
+
+impl Read for RFile {
+    /// Waits for at least one byte; 0 is the end of file.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.begin_read();
+        let count = self.read_some(into)?;
+        self.end_unit();
         Ok(count)
     }
 
     /// Reads exactly as many bytes as `into` holds. If the peer ends its side before, the error is
     /// `UnexpectedEof`, and counts as a disconnect.
     fn read_exact(&mut self, mut into: &mut [u8]) -> io::Result<()> {
+        self.begin_read();
         while !into.is_empty() {
-            match self.read(into) {
+            match self.read_some(into) {
                 Ok(0) => {
                     return Err(Error::Disconnected(io::ErrorKind::UnexpectedEof.into()).into());
                 }
@@ -120,9 +150,8 @@ impl Read for RFile {
 
 impl BufRead for RFile {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.start == self.end {
-            self.wait_for_more()?;
-        }
+        self.begin_read();
+        self.fill_if_empty()?;
         Ok(self.buffer())
     }
 
@@ -135,16 +164,20 @@ impl BufRead for RFile {
 
     fn read_until(&mut self, byte: u8, into: &mut Vec<u8>) -> io::Result<usize> {
         let before = into.len();
+        self.begin_read();
         loop {
-            let available = self.fill_buf()?;
+            self.fill_if_empty()?;
+            let available = self.buffer();
             let (found, used) = match memchr::memchr(byte, available) {
                 Some(at) => (true, at + 1),
                 None => (false, available.len()),
             };
             into.extend_from_slice(&available[..used]);
             self.consume(used);
+            if found && self.start == self.end {
+                self.end_message();
+            }
             if found || used == 0 {
-                self.end_unit();
                 return Ok(into.len() - before);
             }
         }

@@ -36,6 +36,10 @@ pub(super) struct Output {
     close_follows: bool,
     /// The handler has written since [`take_answered`](Output::take_answered) was last called.
     answered: bool,
+    /// Nothing more is written.
+    ends: bool,
+    /// `close_notify` was queued, where there is one.
+    has_ended: bool,
     total: u64,
     pace: Pace,
 }
@@ -65,6 +69,9 @@ pub(crate) enum Drain {
     Blocked,
 }
 
+/// A larger `wbufsize` means this one.
+const MAX_CAPACITY: usize = 16 << 20;
+
 impl Output {
     pub(super) fn new(
         transport: Arc<Transport>,
@@ -84,6 +91,8 @@ impl Output {
             unflushed: false,
             close_follows: false,
             answered: false,
+            ends: false,
+            has_ended: false,
             total: 0,
             pace: Pace::new(timeouts.write, timeouts.min_rate),
         }
@@ -143,7 +152,7 @@ impl Output {
     }
 
     pub(super) fn set_capacity(&mut self, bytes: usize) {
-        self.capacity = bytes;
+        self.capacity = bytes.min(MAX_CAPACITY);
     }
 
     /// Whether the handler has written since the last call. A blocking handler that has answered
@@ -152,13 +161,14 @@ impl Output {
         std::mem::take(&mut self.answered)
     }
 
-    /// Queues the last record of a TLS connection; [`drain`](Output::drain) sends it.
-    pub(super) fn queue_close_notify(&mut self) {
-        self.unflushed |= self.transport.queue_close_notify();
+    /// Nothing more is written: [`drain`](Output::drain) ends a TLS connection with `close_notify`,
+    /// behind everything else.
+    pub(super) fn end(&mut self) {
+        self.ends = true;
     }
 
     pub(super) fn shutdown_write(&mut self) -> io::Result<()> {
-        self.queue_close_notify();
+        self.end();
         self.flush()?;
         self.transport.shutdown(Shutdown::Write)
     }
@@ -166,7 +176,7 @@ impl Output {
     /// Sends what the peer takes now.
     pub(super) fn drain(&mut self) -> io::Result<Drain> {
         let most = self.total.saturating_add(BYTES_PER_TURN);
-        while self.has_unsent() {
+        while self.has_unsent() || self.queue_close_notify() {
             if self.total >= most {
                 return Ok(Drain::Partial);
             }
@@ -181,6 +191,14 @@ impl Output {
         }
         self.pace.reset();
         Ok(Drain::Done)
+    }
+
+    /// Queues `close_notify`, once, when everything else is sent. Returns whether it is to be sent.
+    fn queue_close_notify(&mut self) -> bool {
+        if self.ends && !std::mem::replace(&mut self.has_ended, true) {
+            self.unflushed = self.transport.queue_close_notify();
+        }
+        self.unflushed
     }
 
     fn send_once(&mut self) -> io::Result<()> {
@@ -248,6 +266,19 @@ impl Output {
             self.pace.moved(count, self.clock.now()).map_err(slow)
         } else {
             Ok(())
+        }
+    }
+
+    /// Makes room for `count` more bytes; together they fit the capacity.
+    fn make_room(&mut self, count: usize) {
+        let needed = self.filled + count;
+        if self.buffer.is_empty() {
+            self.buffer = borrow();
+        }
+        if self.buffer.len() < needed {
+            let size = needed.next_power_of_two();
+            self.buffer
+                .resize(size.min(self.capacity.max(BUFFER_SIZE)), 0);
         }
     }
 
@@ -328,10 +359,7 @@ impl Write for Output {
         if bytes.len() >= self.capacity {
             return self.write_through(bytes);
         }
-        if self.buffer.len() < self.capacity {
-            give_back(std::mem::replace(&mut self.buffer, borrow()));
-            self.buffer.resize(self.capacity.max(BUFFER_SIZE), 0);
-        }
+        self.make_room(bytes.len());
         self.buffer[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
         self.filled += bytes.len();
         Ok(bytes.len())

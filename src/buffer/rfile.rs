@@ -27,9 +27,10 @@ use crate::transport::Transport;
 /// A blocking read sends what the handler has written before it waits. While no byte of a message
 /// has come, it waits as an idle connection does: the idle timeout applies, or the handler's own
 /// [`set_timeout`](RFile::set_timeout), and a shutdown ends the wait with an end of file. A message
-/// begins with the first byte that a blocking read receives. It ends when `read_line`,
-/// `read_until` or `read_exact` has returned everything that has come, or when the handler writes.
-/// Within a message the read timeout and the minimum rate apply.
+/// begins with the first byte that a blocking read receives. The read timeout and the minimum rate
+/// apply until the read has returned what it was asked for and nothing more has come. The message
+/// ends with a complete line of `read_line` or `read_until`, or when the handler writes: only then
+/// may a shutdown end a wait again.
 pub struct RFile {
     pub(super) transport: Arc<Transport>,
     pub(super) clock: Clock,
@@ -45,8 +46,10 @@ pub struct RFile {
     /// Maximum wait of a blocking read for the first byte of a message.
     pub(super) idle_timeout: Option<Duration>,
     pub(super) pace: Pace,
-    /// A message is under way: some of its bytes have come.
+    /// The deadlines of a message apply to blocking reads: some of its bytes have come.
     pub(super) in_message: bool,
+    /// A shutdown may end the wait of a blocking read: no message is under way.
+    pub(super) is_interruptible: bool,
     pub(super) eof: bool,
     /// `eof` is true because the server is shutting down.
     pub(super) interrupted: bool,
@@ -104,6 +107,7 @@ impl RFile {
             idle_timeout: timeouts.idle,
             pace: Pace::new(timeouts.read, timeouts.min_rate),
             in_message: false,
+            is_interruptible: true,
             eof: false,
             interrupted: false,
             drained: false,
@@ -175,6 +179,7 @@ impl RFile {
     /// `TimedOut` when the peer is slower than the server allows; `InvalidData` when the buffer is
     /// at [`Limits::max_message`].
     pub fn wait_for_more(&mut self) -> io::Result<bool> {
+        self.begin_read();
         loop {
             match self.fill()? {
                 Fill::More => return Ok(true),
@@ -232,7 +237,7 @@ impl RFile {
         if self.drained {
             return Ok(Fill::Nothing);
         }
-        if self.end - self.start >= self.limit {
+        if self.is_full() {
             return self.expect_end();
         }
         self.make_room();
@@ -280,6 +285,7 @@ impl RFile {
                 self.drained =
                     count < space && !self.maybe_eof && self.transport.short_read_drains();
                 self.in_message = true;
+                self.is_interruptible = false;
                 self.pace_moved(count)?;
                 Ok(Some(count))
             }
@@ -323,6 +329,7 @@ impl RFile {
     /// comes next if the handler said so.
     pub(crate) fn set_in_message(&mut self, in_message: bool) {
         self.in_message = in_message;
+        self.is_interruptible = !in_message;
     }
 
     /// The last look before the connection closes: bytes may have come since the last read, and a
@@ -336,6 +343,11 @@ impl RFile {
     pub(crate) fn note_readable(&mut self, maybe_eof: bool) {
         self.drained = false;
         self.maybe_eof |= maybe_eof;
+    }
+
+    /// Whether as many bytes are unread as may be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.end - self.start >= self.limit
     }
 
     pub(crate) fn pace(&mut self) -> &mut Pace {

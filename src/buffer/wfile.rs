@@ -100,9 +100,14 @@ impl WFile {
         self.0.lock().drain()
     }
 
-    /// Queues the last record of a TLS connection; [`drain`](WFile::drain) sends it.
-    pub(crate) fn queue_close_notify(&mut self) {
-        self.0.lock().queue_close_notify();
+    /// Nothing more is written: [`drain`](WFile::drain) ends a TLS connection with `close_notify`.
+    pub(crate) fn end(&mut self) {
+        self.0.lock().end();
+    }
+
+    /// The peer has taken something since `at`: what follows is not its time.
+    pub(crate) fn resume(&mut self, at: Instant) {
+        self.0.lock().pace().resume(at);
     }
 
     /// The connection begins to wait for the peer to read. Returns when

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::opening::HANDSHAKE_RECORD;
 use super::{Session, SessionState, Step, WaitReason};
 use crate::buffer::Fill;
 use crate::clock::deadline;
@@ -92,7 +93,7 @@ impl Session {
             self.state = SessionState::Over;
             return Ok(None);
         }
-        self.request.wfile.queue_close_notify();
+        self.request.wfile.end();
         if let Some(step) = self.send_output(now)? {
             return Ok(Some(step));
         }
@@ -133,7 +134,7 @@ impl Session {
     }
 
     /// Drops the available input; `More` if it is too much for one turn.
-    fn drop_input(&mut self) -> io::Result<Fill> {
+    pub(super) fn drop_input(&mut self) -> io::Result<Fill> {
         let rfile = &mut self.request.rfile;
         let mut found = Fill::More;
         for _ in 0..READS_PER_TURN {
@@ -235,9 +236,13 @@ impl Session {
             let answer = [io::IoSlice::new(answer)];
             self.request.transport.write_vectored(&answer).is_ok()
         };
+        // Until its first byte says otherwise, a client of a TLS service expects TLS.
+        let first = self.request.transport.peek().ok().flatten();
+        let expects_tls =
+            self.service.tls.is_some() && first.is_none_or(|first| first == HANDSHAKE_RECORD);
         let written = core.call_hook(client, |hooks| {
             let answer = hooks.handle_refusal(client, why);
-            if self.service.tls.is_some() && !self.service.plaintext {
+            if expects_tls {
                 write(TLS_ALERT)
             } else {
                 answer.is_some_and(write)

@@ -326,6 +326,10 @@ impl Session {
 
     /// Ends an idle connection, as the server goes down.
     pub(crate) fn close_idle(&mut self) {
+        if matches!(self.state, SessionState::Lingering(_)) {
+            // What has come already must cause no reset.
+            let _ = self.drop_input();
+        }
         self.state = if self.handler.is_some() {
             SessionState::Finishing
         } else {

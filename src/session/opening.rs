@@ -9,11 +9,12 @@ use crate::address::ServerAddress;
 use crate::buffer::Fill;
 use crate::clock::deadline;
 use crate::error::{Error, Refusal, Result};
+use crate::pace::MAX_OVERSLEEP;
 use crate::proxy;
 use crate::transport::{Handshake, TlsSession};
 
 /// The first byte of every TLS connection: the content type of a handshake record (RFC 8446 §5.1).
-const HANDSHAKE_RECORD: u8 = 0x16;
+pub(super) const HANDSHAKE_RECORD: u8 = 0x16;
 
 impl Session {
     pub(super) fn read_proxy_header(&mut self) -> Result<Option<Step>> {
@@ -99,12 +100,20 @@ impl Session {
     }
 
     /// Waits for something that must be complete within the head timeout, counted from the accept.
+    /// If the process stood still beyond that deadline, the time begins anew: the peer may have
+    /// done its part.
     fn wait_to_open(&mut self, reason: WaitReason, writing: bool) -> Step {
+        let (now, head) = (self.now(), self.core().config.timeouts.head);
+        let overslept = deadline(self.accepted_at, head)
+            .is_some_and(|at| now.saturating_duration_since(at) > MAX_OVERSLEEP);
+        if overslept {
+            self.accepted_at = now;
+        }
         self.waiting = reason;
         self.request.rfile.note_readable(false);
         Step::Wait {
             writing,
-            until: deadline(self.accepted_at, self.core().config.timeouts.head),
+            until: deadline(self.accepted_at, head),
         }
     }
 

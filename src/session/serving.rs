@@ -24,8 +24,12 @@ pub(super) struct Serving {
     eof_reported: bool,
     /// The last call of `handle` said that a message is under way.
     in_message: bool,
-    /// When `handle` must be called even if nothing comes.
+    /// The last call of `handle` asked for a time.
+    is_timed: bool,
+    /// When `handle` must be called even if nothing comes; `None` is never.
     alarm: Option<Instant>,
+    /// `handle` was called during the shutdown: no further message is begun.
+    served_last: bool,
     /// When the message that is under way began.
     message_since: Option<Instant>,
 }
@@ -36,7 +40,9 @@ impl Serving {
             handle_due,
             eof_reported: false,
             in_message: false,
+            is_timed: false,
             alarm: None,
+            served_last: false,
             message_since: None,
         }
     }
@@ -64,14 +70,26 @@ impl Session {
             self.state = SessionState::Finishing;
             return Ok(None);
         }
+        if self.waiting == WaitReason::Output {
+            self.request.wfile.resume(self.ready_at);
+        }
         if let Some(step) = self.send_output(*now)? {
             return Ok(Some(step));
         }
         let SessionState::Serving(serving) = &mut self.state else {
             return Ok(None);
         };
+        let rfile = &mut self.request.rfile;
+        rfile.pace().resume(self.ready_at);
+        // A handler that waits for a time takes no bytes meanwhile: what it has no room for stays
+        // with the peer.
+        let has_no_room = serving.is_timed && rfile.is_full();
+        let is_last = serving.served_last && !serving.in_message && rfile.buffer().is_empty();
+        if !serving.handle_due && (has_no_room || is_last) {
+            return Ok(self.wait_for_input(*now));
+        }
         if !serving.handle_due {
-            match self.request.rfile.fill()? {
+            match rfile.fill()? {
                 Fill::More => serving.handle_due = true,
                 Fill::Eof if !serving.eof_reported => serving.handle_due = true,
                 Fill::Eof | Fill::Nothing => return Ok(self.wait_for_input(*now)),
@@ -99,6 +117,7 @@ impl Session {
         serving.message_since.get_or_insert(*now);
         serving.eof_reported = request.rfile.is_eof();
         serving.handle_due = false;
+        serving.served_last = !request.server.0.is_serving();
         let in_message = serving.in_message || !request.rfile.buffer().is_empty();
         request.rfile.set_in_message(in_message);
         let taken = request.rfile.bytes_taken();
@@ -118,6 +137,7 @@ impl Session {
             Next::Again => (Wait::new().in_message(), true),
         };
         serving.in_message = wait.in_message;
+        serving.is_timed = wait.after.is_some();
         serving.alarm = deadline(*now, wait.after);
         let progress = request.rfile.bytes_taken() > taken;
         // Bytes are left and the handler took some: the rest may be a whole message. A handler that
@@ -147,7 +167,7 @@ impl Session {
         let request = &mut self.request;
         let unread = !request.rfile.buffer().is_empty();
         let in_message = serving.in_message || unread;
-        let waits_for_more = serving.in_message || serving.alarm.is_some();
+        let waits_for_more = serving.in_message || serving.is_timed;
         if request.rfile.is_eof() && !waits_for_more || !is_serving && !in_message {
             self.state = SessionState::Finishing;
             return None;
@@ -158,8 +178,12 @@ impl Session {
         };
         let until = if !in_message {
             self.waiting = WaitReason::Idle;
-            serving.alarm.or_else(|| deadline(now, idle_timeout))
-        } else if serving.in_message && serving.alarm.is_some() {
+            if serving.is_timed {
+                serving.alarm
+            } else {
+                deadline(now, idle_timeout)
+            }
+        } else if serving.in_message && serving.is_timed {
             self.waiting = WaitReason::Work;
             serving.alarm
         } else {

@@ -249,3 +249,16 @@ fn timeouts_without_end_are_no_deadlines() {
     client.send(b"half").advance(1_000_000 * SECOND).send(b"\n");
     assert_eq!(client.received(), b"half\n");
 }
+
+#[test]
+fn a_time_without_end_is_waited_for() {
+    let waits = |_: &_| {
+        |request: &mut StreamRequest| {
+            request.rfile.take_all();
+            Ok(Wait::new().in_message().after(Duration::MAX).into())
+        }
+    };
+    let mut client = TestConnection::new(Builder::new(), waits);
+    client.send(b"x").advance(10_000 * SECOND);
+    assert!(!client.is_closed());
+}

@@ -4,11 +4,13 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use socketserver::testing::TestConnection;
 use socketserver::{
     Builder, ClientAddress, Error, Next, Result, ServerHooks, StreamRequest, StreamRequestHandler,
-    Synchronous, ThreadPerRequest, ThreadingMixIn,
+    Synchronous, ThreadPerRequest, ThreadingMixIn, Wait,
 };
 
 use crate::subjects::{Obedient, Recorder};
@@ -186,4 +188,56 @@ fn a_message_may_be_as_long_as_the_limit_and_no_longer() {
         assert!(client.is_closed(), "{limit}");
         assert_eq!(client.server().stats().failed, 1);
     }
+}
+
+#[test]
+fn a_handler_that_works_is_not_filled_with_what_it_takes_later() {
+    const LINES: usize = 300;
+    let class = |_: &_| {
+        let mut state = None;
+        move |request: &mut StreamRequest| {
+            if state.take().is_some() {
+                request.wfile.write_all(b"done\n")?;
+            }
+            if request.rfile.take_line(200)?.is_some() {
+                state = Some(());
+                let wait = Wait::new().in_message();
+                return Ok(wait.after(Duration::from_micros(100)).into());
+            }
+            Ok(if request.rfile.is_eof() {
+                Next::Close
+            } else {
+                Next::Wait
+            })
+        }
+    };
+    let settings = Builder::new().max_message(1000);
+    let server = Running::start(settings.tcp("127.0.0.1:0", class).unwrap());
+    let mut client = server.connect();
+    let line = [&[b'x'; 99][..], b"\n"].concat();
+    client.say(&line.repeat(LINES));
+    client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(client.hear_end(), b"done\n".repeat(LINES));
+    assert_eq!(server.stats().failed, 0);
+}
+
+/// Gathers as much as it may.
+struct Hoarder;
+
+impl StreamRequestHandler for Hoarder {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        let bytes = request.rfile.take_all();
+        request.wfile.write_all(bytes)?;
+        Ok(Next::Wait)
+    }
+
+    fn wbufsize(&self) -> usize {
+        usize::MAX
+    }
+}
+
+#[test]
+fn a_write_buffer_without_bounds_is_bounded() {
+    let mut client = TestConnection::new(Builder::new(), |_: &_| Hoarder);
+    assert_eq!(client.send(b"hello").received(), b"hello");
 }

@@ -224,3 +224,85 @@ fn a_handler_can_wait_for_its_descriptor_by_itself() {
     client.say(b"x").hear(b"ready\n").say(b"four");
     assert_eq!(client.hear_end(), b"Some(4)\n");
 }
+
+#[test]
+fn a_line_that_has_begun_is_completed_during_a_shutdown() {
+    for settings in models() {
+        let mut server = serve(settings.grace(10 * SECOND), Lines::default());
+        let mut client = server.connect();
+        client.say(b"a\nb").hear(b"a\n");
+        std::thread::sleep(Duration::from_millis(20));
+        server.handle.shutdown();
+        std::thread::sleep(Duration::from_millis(20));
+        client.say(b"c\n").hear(b"bc\n");
+        server.join();
+        assert_eq!(server.stats().aborted, 0);
+    }
+}
+
+#[test]
+fn the_rest_of_a_line_behind_an_answered_one_has_the_read_timeout() {
+    let settings = Builder::new().read_timeout(Some(Duration::from_millis(50)));
+    let server = serve(settings, Lines::default());
+    let mut client = server.connect();
+    client.say(b"a\nb").hear(b"a\n");
+    client.hear_end();
+    assert_eq!(server.stats().timeouts(Timeout::Read), 1);
+}
+
+#[test]
+fn a_loop_of_plain_reads_outlives_a_sender_that_pauses() {
+    let clock = ManualClock::new();
+    let class = |_: &_| {
+        |request: &mut StreamRequest| {
+            let mut bytes = [0; 1024];
+            let mut count = 0;
+            loop {
+                match request.rfile.read(&mut bytes)? {
+                    0 => break,
+                    some => count += some,
+                }
+            }
+            write!(request.wfile, "{count}")?;
+            Ok(Next::Close)
+        }
+    };
+    let settings = Builder::new().clock(clock.clock());
+    let server = Running::start(settings.tcp("127.0.0.1:0", class).unwrap());
+    let mut client = server.connect();
+    for _ in 0..20 {
+        client.say(b"a line\n");
+        std::thread::sleep(Duration::from_millis(3));
+        clock.advance(3 * SECOND);
+    }
+    client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(client.hear_end(), b"140");
+    assert_eq!(server.stats().timeouts_total(), 0);
+}
+
+#[test]
+fn a_body_that_is_read_exactly_is_completed_during_a_shutdown() {
+    let class = |_: &_| {
+        |request: &mut StreamRequest| {
+            let mut head = [0; 4];
+            request.rfile.read_exact(&mut head)?;
+            let mut body = [0; 6];
+            request.rfile.read_exact(&mut body)?;
+            request.wfile.write_all(b"stored")?;
+            Ok(Next::Close)
+        }
+    };
+    for settings in models() {
+        let settings = settings.grace(10 * SECOND);
+        let mut server = Running::start(settings.tcp("127.0.0.1:0", class).unwrap());
+        let mut client = server.connect();
+        client.say(b"head");
+        eventually("it is read", || server.handle.in_flight().len() == 1);
+        std::thread::sleep(Duration::from_millis(20));
+        server.handle.shutdown();
+        std::thread::sleep(Duration::from_millis(20));
+        client.say(b"a body");
+        assert_eq!(client.hear_end(), b"stored");
+        server.join();
+    }
+}

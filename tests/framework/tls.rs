@@ -361,3 +361,62 @@ fn a_client_that_is_refused_before_its_handshake_gets_an_alert() {
     let error = connect(&server, &certificate, &[]).unwrap_err();
     assert!(error.to_string().contains("AccessDenied"), "{error}");
 }
+
+#[test]
+fn so_does_one_where_plaintext_is_allowed_too() {
+    let settings = Builder::new().max_connections(1).allow_plaintext(true);
+    let (server, certificate) = serve(settings, Obedient);
+    let _only = connect(&server, &certificate, &[]).unwrap();
+    let error = connect(&server, &certificate, &[]).unwrap_err();
+    assert!(error.to_string().contains("AccessDenied"), "{error}");
+}
+
+/// Writes where nothing is sent by `handle` itself.
+#[derive(Clone, Copy)]
+enum Writes {
+    InFinish,
+    BeforeShutdown,
+    InFailingSetup,
+}
+
+impl StreamRequestHandler for Writes {
+    fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
+        if let Writes::InFailingSetup = self {
+            request.wfile.write_all(b"last words")?;
+            return Err(Error::Protocol("told to fail".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        request.rfile.take_all();
+        if let Writes::BeforeShutdown = self {
+            request.wfile.write_all(b"last words")?;
+            request.wfile.shutdown_write()?;
+        }
+        Ok(Next::Close)
+    }
+
+    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
+        if let Writes::InFinish = self {
+            request.wfile.write_all(b"last words")?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_written_last_arrives_before_close_notify() {
+    for writes in [
+        Writes::InFinish,
+        Writes::BeforeShutdown,
+        Writes::InFailingSetup,
+    ] {
+        let (server, certificate) = serve(Builder::new(), writes);
+        let mut client = connect(&server, &certificate, &[]).unwrap();
+        let _ = client.write_all(b"x");
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"last words");
+    }
+}

@@ -60,7 +60,7 @@ fn take_terminal(path: &str) {
     let _terminal = rustix::fs::open(path, flags, Mode::empty()).unwrap();
 }
 
-/// Returns each line. After `wait` its message is under way until the next line, with which it ends.
+/// Returns each line. After `wait` a message is under way until the next line, with which it ends.
 fn class(_: &ClientAddress) -> impl FnMut(&mut StreamRequest) -> Result<Next> + use<> {
     let mut waits = false;
     move |request| {
