@@ -173,8 +173,8 @@ pub trait StreamRequestHandler: Send + 'static {
     }
 
     /// Number of bytes that are gathered before a write waits for the peer (Python's `wbufsize`; 0
-    /// there), up to 16 MiB; a larger number means 16 MiB. 0 sends every write immediately. Defaults
-    /// to 16 KiB.
+    /// there), up to 16 MiB; a larger number means 16 MiB. 0 sends every write immediately.
+    /// Defaults to 16 KiB.
     fn wbufsize(&self) -> usize {
         BUFFER_SIZE
     }
