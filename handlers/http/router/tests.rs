@@ -239,6 +239,20 @@ fn a_stream_with_pauses_goes_on_after_the_client_has_ended_its_side() {
 }
 
 #[test]
+fn a_shutdown_lets_a_stream_with_pauses_come_to_its_end() {
+    let mut client = connect(router());
+    client.send(b"GET /ticks HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.shutdown();
+    assert!(!client.is_closed());
+    client.advance(Duration::from_secs(5));
+    let all = String::from_utf8(client.received()).unwrap();
+    assert!(
+        all.ends_with("data: 3\ndata: of 3\n\n\r\n0\r\n\r\n") && client.is_closed(),
+        "{all}"
+    );
+}
+
+#[test]
 fn a_client_of_http_1_0_gets_a_stream_without_chunks_and_then_the_end() {
     let mut client = connect(router());
     client.send(b"GET /ticks HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
