@@ -253,6 +253,18 @@ fn a_shutdown_lets_a_stream_with_pauses_come_to_its_end() {
 }
 
 #[test]
+fn a_stream_goes_on_however_many_requests_were_sent_with_its_own() {
+    for before in 14..18 {
+        let mut client = connect(router());
+        let first = "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(before);
+        client.send(format!("{first}GET /ticks HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        client.advance(Duration::from_secs(5));
+        let all = String::from_utf8(client.received()).unwrap();
+        assert_eq!(all.matches("event: tick\n").count(), 3, "{before}: {all}");
+    }
+}
+
+#[test]
 fn a_client_of_http_1_0_gets_a_stream_without_chunks_and_then_the_end() {
     let mut client = connect(router());
     client.send(b"GET /ticks HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
