@@ -311,7 +311,9 @@ impl HttpHandler {
             | ConnectionState::Gather(_)
             | ConnectionState::Receive { .. }
             | ConnectionState::Rest(_) => Next::in_message(),
-            _ => Next::Wait,
+            // These go on although the client sends nothing more.
+            ConnectionState::Stream(_) | ConnectionState::Upgraded(_) => Next::Again,
+            ConnectionState::Head | ConnectionState::Delayed(_) => Next::Wait,
         })
     }
 

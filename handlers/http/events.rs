@@ -7,6 +7,26 @@ use super::message::{Produce, Produced, Response};
 
 /// A response of events. `next` is asked for the next ones, and says when to ask again; between
 /// them the connection holds no thread. A client that goes away is forgotten.
+///
+/// [`Produced::Over`] ends the response; the connection then serves the next request. Until then a
+/// server that shuts down lets the response go on, at most for its grace period.
+///
+/// ```
+/// use std::time::Duration;
+/// use socketserver_handlers::http::{Produced, Router, events};
+///
+/// let router = Router::new().get("/countdown", |_| {
+///     let mut left = 10;
+///     Ok(events(move |to| {
+///         to.data(&left.to_string());
+///         if left == 0 {
+///             return Produced::Over;
+///         }
+///         left -= 1;
+///         Produced::After(Duration::from_secs(1))
+///     }))
+/// });
+/// ```
 pub fn events(next: impl FnMut(&mut Events<'_>) -> Produced + Send + 'static) -> Response {
     Response::new(200)
         .header("Cache-Control", "no-store")

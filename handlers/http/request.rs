@@ -69,9 +69,13 @@ impl<'a> Request<'a> {
         cookie::find(self.head, name)
     }
 
-    /// The body, to be read piece by piece. A body of up to 64 KiB is there before the route is
-    /// called; reading a longer one waits for the client, within the server's deadlines. 100
-    /// (Continue) is sent if the client waits for it. What isn't read is dropped.
+    /// The body, to be read piece by piece. Its first 64 KiB are there before the route is called,
+    /// and until then the connection is parked. Reading the rest waits for the client, within the
+    /// server's deadlines, and holds the route's thread.
+    ///
+    /// A client that sends `Expect: 100-continue` sends nothing before it gets 100 (Continue), so
+    /// its route is called at once. The first read sends the 100 and waits for the whole body. What
+    /// isn't read is dropped.
     ///
     /// A read fails when the client ends within the body, is too slow, or sends more than the
     /// route's [`max_body`](super::Route::max_body). A route that returns that error is answered

@@ -14,7 +14,8 @@ use crate::http::message::Response;
 use crate::http::reply::{self, Frame};
 
 /// Maximum number of bytes of a body that are gathered, while the connection is parked, before the
-/// application is asked for the answer. A slow sender of such a body holds no thread.
+/// application is asked for the answer. The application reads the rest of a longer body. A client
+/// therefore holds a thread only after it has sent this much, not by announcing a long body.
 const MAX_GATHERED: usize = 64 * 1024;
 
 /// What is done with a body before the request is answered.
@@ -36,11 +37,7 @@ impl BodyPlan {
         match (max_body, head.body) {
             (None, Framing::Length(length)) if length > DROPPED_BODY => BodyPlan::Answer,
             (None, _) => BodyPlan::Drop,
-            (Some(max), Framing::Length(length))
-                if length <= max && length <= MAX_GATHERED as u64 =>
-            {
-                BodyPlan::Gather(MAX_GATHERED)
-            }
+            (Some(max), Framing::Length(length)) if length <= max => BodyPlan::Gather(MAX_GATHERED),
             // One byte more than is allowed shows that the body is too long.
             (Some(max), Framing::Chunked) => {
                 let max = usize::try_from(max).unwrap_or(usize::MAX);

@@ -1,9 +1,9 @@
 //! An answer that is made piece by piece.
 
 use std::io::{self, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use socketserver::{Next, StreamRequest};
+use socketserver::{Next, StreamRequest, Wait};
 
 use super::{ConnectionState, Flow, HttpHandler};
 use crate::http::message::{Produce, Produced};
@@ -46,7 +46,7 @@ impl HttpHandler {
             // A client that has only ended its side gets all of the answer. One that is gone shows
             // when the next piece is sent.
             self.state = ConnectionState::Stream(streaming);
-            return Ok(Flow::Wait(Next::after(due - now)));
+            return Ok(Flow::Wait(pause(due - now)));
         }
         let mut chunk = if streaming.chunked {
             CHUNK_HEAD.to_vec()
@@ -79,10 +79,16 @@ impl HttpHandler {
             Produced::After(time) => streaming.due = Some(now + time),
         }
         let next = match produced {
-            Produced::After(time) => Next::after(time),
+            Produced::After(time) => pause(time),
             _ => Next::Again,
         };
         self.state = ConnectionState::Stream(streaming);
         Ok(Flow::Wait(next))
     }
+}
+
+/// Waits for the time of the next piece. The answer is in flight until its last piece is sent, so a
+/// shutdown doesn't end it before the grace period is over.
+fn pause(time: Duration) -> Next {
+    Wait::new().in_message().after(time).into()
 }

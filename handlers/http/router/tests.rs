@@ -144,12 +144,14 @@ fn an_unread_body_is_dropped_or_ends_the_connection() {
         answers.starts_with("HTTP/1.1 204 ") && answers.ends_with("root") && stays,
         "{answers}"
     );
-    for field in [
-        "Content-Length: 1000000",
-        "Content-Length: 3\r\nExpect: 100-continue",
+    // The route is called when the first 64 KiB of a long body are there.
+    let begun = "x".repeat(64 << 10);
+    for (headers, body) in [
+        ("Content-Length: 1000000", &*begun),
+        ("Content-Length: 3\r\nExpect: 100-continue", ""),
     ] {
         let (answer, stays) = exchange(&format!(
-            "POST /lazy HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n"
+            "POST /lazy HTTP/1.1\r\nHost: h\r\n{headers}\r\n\r\n{body}"
         ));
         assert!(
             answer.starts_with("HTTP/1.1 204 ") && answer.contains("Connection: close") && !stays,
@@ -233,6 +235,32 @@ fn a_stream_with_pauses_goes_on_after_the_client_has_ended_its_side() {
         let events: Vec<_> = all.matches("event: tick\n").collect();
         assert_eq!(events.len(), 3, "{all}");
         assert!(client.is_closed());
+    }
+}
+
+#[test]
+fn a_shutdown_lets_a_stream_with_pauses_come_to_its_end() {
+    let mut client = connect(router());
+    client.send(b"GET /ticks HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.shutdown();
+    assert!(!client.is_closed());
+    client.advance(Duration::from_secs(5));
+    let all = String::from_utf8(client.received()).unwrap();
+    assert!(
+        all.ends_with("data: 3\ndata: of 3\n\n\r\n0\r\n\r\n") && client.is_closed(),
+        "{all}"
+    );
+}
+
+#[test]
+fn a_stream_goes_on_however_many_requests_were_sent_with_its_own() {
+    for before in 14..18 {
+        let mut client = connect(router());
+        let first = "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(before);
+        client.send(format!("{first}GET /ticks HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        client.advance(Duration::from_secs(5));
+        let all = String::from_utf8(client.received()).unwrap();
+        assert_eq!(all.matches("event: tick\n").count(), 3, "{before}: {all}");
     }
 }
 
