@@ -57,6 +57,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Res
             port: S::PORT,
         });
     }
+    honoured::warn_about_unix_sockets(&options, &addresses);
     let tls = tls::<S>(&options, &addresses)?;
     let context = Context {
         access_log: access_log.clone(),
