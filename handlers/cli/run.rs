@@ -275,7 +275,7 @@ fn builder<S: Service>(options: &ServerOptions, tls: Option<Tls>) -> Result<Buil
 /// that is not enough.
 fn raise_descriptor_limit(max_connections: usize) {
     const OWN: u64 = 64;
-    let wanted = max_connections as u64 + OWN;
+    let wanted = (max_connections as u64).saturating_add(OWN);
     let now_possible = crate::descriptors::raise(wanted);
     if let Some(possible) = now_possible.filter(|possible| *possible < wanted) {
         log::warn!(

@@ -1,5 +1,7 @@
 //! Wrong usage: one line on standard error that names what failed, and the contract's exit code.
 
+use std::io::{Read, Write};
+
 use crate::support::{TestDir, TestServer, run};
 
 fn failure(arguments: &[&str]) -> (Option<i32>, String) {
@@ -70,6 +72,29 @@ fn wrong_usage_is_one_line_and_code_2() {
         assert_eq!(code, Some(2), "{arguments:?}: {line}");
         assert!(line.contains(says), "{arguments:?}: {line}");
     }
+}
+
+#[test]
+fn the_largest_numbers_are_limits_too() {
+    let largest = u64::MAX.to_string();
+    let server = TestServer::start(&[
+        "echo",
+        "--max-connections",
+        &largest,
+        "--max-per-ip",
+        &largest,
+        "--max-threads",
+        &largest,
+        "--backlog",
+        &u32::MAX.to_string(),
+        "--min-rate",
+        &largest,
+    ]);
+    let mut stream = server.connect();
+    stream.write_all(b"hello").unwrap();
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"hello");
 }
 
 #[test]
