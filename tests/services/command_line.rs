@@ -46,9 +46,33 @@ fn wrong_usage_is_one_line_and_code_2() {
             ],
             "cannot be used with",
         ),
-        (&["serve", "http", "--allow", "300.0.0.0/8"], "no network"),
+        (
+            &["serve", "http", "--allow", "300.0.0.0/8"],
+            "--allow: invalid network",
+        ),
         (
             &["serve", "http", "--deny", "@/no/such/file"],
+            "/no/such/file",
+        ),
+        (&["serve", "http", "--deny", "@/no/such/file"], "--deny: "),
+        (
+            &["serve", "http", "--allow", "@"],
+            "--allow: invalid network `@`",
+        ),
+        (
+            &["serve", "echo", "--log-level", "foo"],
+            "use error, warn, info, debug, trace or off",
+        ),
+        (
+            &["serve", "echo", "--idle-timeout", "18446744073709551615"],
+            "too long",
+        ),
+        (
+            &["serve", "echo", "--threads", "1000"],
+            "--threads 1000 exceeds --max-threads 256",
+        ),
+        (
+            &["client", "time", "--tls-ca", "/no/such/file", "127.0.0.1:1"],
             "/no/such/file",
         ),
         (&["serve", "http", "/no/such/folder"], "/no/such/folder"),
@@ -71,6 +95,20 @@ fn wrong_usage_is_one_line_and_code_2() {
         let (code, line) = failure(arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {line}");
         assert!(line.contains(says), "{arguments:?}: {line}");
+    }
+}
+
+#[test]
+fn a_usage_error_names_the_help_that_has_the_options() {
+    for (arguments, command) in [
+        (&["serv"][..], "socketserver"),
+        (&["serve", "echo", "--nope"], "socketserver serve echo"),
+        (&["client", "ping"], "socketserver client ping"),
+        (&["users", "add", "--nope"], "socketserver users add"),
+    ] {
+        let (_, line) = failure(arguments);
+        let end = format!("; see '{command} --help'\n");
+        assert!(line.ends_with(&end), "{arguments:?}: {line}");
     }
 }
 
