@@ -138,6 +138,11 @@ impl Connection {
         let failed =
             |error: &dyn fmt::Display| Failure::run(format!("can't connect to {address}: {error}"));
         let trace = options.trace;
+        // Before connecting: a file that cannot be used is wrong usage, whatever the server does.
+        let tls = options
+            .wants_tls()
+            .then(|| tls_config(options))
+            .transpose()?;
         let kind = match address {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).map_err(|error| failed(&error))?;
@@ -150,16 +155,15 @@ impl Connection {
             Address::Inet { host, port } => {
                 let stream =
                     connect(host, *port, options.timeout).map_err(|error| failed(&error))?;
-                if !options.wants_tls() {
+                let Some(tls) = tls else {
                     return Ok(Connection {
                         kind: Kind::Tcp(stream),
                         trace,
                         timeout: options.timeout,
                     });
-                }
+                };
                 let name = ServerName::try_from(host.clone()).map_err(|error| failed(&error))?;
-                let session = ClientConnection::new(tls_config(options)?, name)
-                    .map_err(|error| failed(&error))?;
+                let session = ClientConnection::new(tls, name).map_err(|error| failed(&error))?;
                 Kind::Tls(Box::new(StreamOwned::new(session, stream)))
             }
             _ => {

@@ -194,6 +194,23 @@ pub fn refusal_line(why: Refusal) -> &'static str {
     }
 }
 
+/// The reason for which the server refused the connection, if its bytes are a refusal of a text
+/// service.
+pub(crate) fn refusal_in(bytes: &[u8]) -> Option<&'static str> {
+    refusal_lines()
+        .find(|line| line.as_bytes() == bytes)
+        .map(str::trim_end)
+}
+
+/// Whether the bytes are the beginning of a refusal of a text service, or all of it.
+pub(crate) fn begins_refusal(bytes: &[u8]) -> bool {
+    refusal_lines().any(|line| line.as_bytes().starts_with(bytes))
+}
+
+fn refusal_lines() -> impl Iterator<Item = &'static str> {
+    Refusal::ALL.into_iter().map(refusal_line)
+}
+
 impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,12 +1,14 @@
-//! Options that a service cannot honour: its help does not offer them, on the command line they are
-//! an error, and their variables are ignored with a warning. An option without effect would let its
-//! user believe in a limit, or in a protection, that there is not.
+//! Options that a service cannot honour. Its help does not offer them, and on the command line they
+//! are an error. Their variables are an error too if they decide who is served or whether the
+//! traffic is encrypted; other variables are ignored with a warning. An option without effect would
+//! let its user believe in a limit, or in a protection, that does not exist.
 
 use clap::builder::Resettable;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use socketserver::Address;
 
-use super::options::{Model, Serve};
+use super::options::{Model, Serve, ServerOptions};
 use super::values::shown;
 use crate::auth::keys::VARIABLE;
 use crate::service::{FOR_CONNECTIONS, Failure, Service, Unsupported};
@@ -18,6 +20,21 @@ const NO_AUTHENTICATION: Unsupported = Unsupported {
 const NO_ACCESS_LOG: Unsupported = Unsupported {
     options: &["access_log"],
     reason: "only http writes an access log",
+};
+
+/// The options that decide who is served, and whether the traffic is encrypted. A server that
+/// ignores one of them serves clients that its operator wanted to keep out.
+const PROTECTION: [&str; 6] = [
+    "allow",
+    "deny",
+    "auth_key_file",
+    "tls_cert",
+    "tls_key",
+    "tls_self_signed",
+];
+const ONLY_UNIX: Unsupported = Unsupported {
+    options: &["allow", "deny", "max_per_ip", "proxy_protocol"],
+    reason: "clients of a Unix socket have no IP address",
 };
 
 /// What is known of a service without its options.
@@ -92,6 +109,10 @@ pub(crate) fn unsupported<S: Service>(arguments: &Serve<S>) -> Vec<Unsupported> 
             reason: "--model sequential has one thread",
         }),
     });
+    let mut addresses = server.bind.iter().flat_map(|addresses| &addresses.0);
+    if !server.bind.is_empty() && addresses.all(is_unix) {
+        unsupported.push(ONLY_UNIX);
+    }
     if server.model == Model::Processes && !server.proxy_protocol.is_empty() {
         unsupported.push(Unsupported {
             options: &["max_per_ip"],
@@ -100,6 +121,27 @@ pub(crate) fn unsupported<S: Service>(arguments: &Serve<S>) -> Vec<Unsupported> 
         });
     }
     unsupported
+}
+
+fn is_unix(address: &Address) -> bool {
+    matches!(address, Address::Unix(_))
+}
+
+/// Warns if some of the addresses are Unix sockets and an option has no effect on their clients.
+pub(super) fn warn_about_unix_sockets(options: &ServerOptions, addresses: &[Address]) {
+    let Some(socket) = addresses.iter().find(|address| is_unix(address)) else {
+        return;
+    };
+    for (is_given, option) in [
+        (!options.allow.is_empty(), "--allow"),
+        (!options.deny.is_empty(), "--deny"),
+        (options.max_per_ip.is_some(), "--max-per-ip"),
+        (!options.proxy_protocol.is_empty(), "--proxy-protocol"),
+    ] {
+        if is_given {
+            log::warn!("{option} has no effect on {socket}: {}", ONLY_UNIX.reason);
+        }
+    }
 }
 
 /// A variable of the environment that has no effect.
@@ -118,7 +160,7 @@ impl Ignored {
 /// The variables that are set although the service cannot honour their options.
 ///
 /// # Errors
-/// Such an option is on the command line.
+/// Such an option is on the command line, or it is in the environment and one of [`PROTECTION`].
 pub(super) fn check(
     service: &Command,
     matches: &ArgMatches,
@@ -138,6 +180,9 @@ pub(super) fn check(
             }
             let variable = arg.get_env().map(|name| name.to_string_lossy());
             if let Some(variable) = variable.filter(|variable| is_set(variable)) {
+                if PROTECTION.contains(id) && !is_off(arg, matches) {
+                    return Err(not_honoured(&variable, group.reason));
+                }
                 ignored.push(Ignored {
                     variable: variable.into_owned(),
                     reason: group.reason,
@@ -146,14 +191,22 @@ pub(super) fn check(
         }
         // The variable that stands for the file, and has no option of its own.
         if group.options.contains(&"auth_key_file") && is_set(VARIABLE) {
-            ignored.push(Ignored {
-                variable: VARIABLE.to_owned(),
-                reason: group.reason,
-            });
+            return Err(not_honoured(VARIABLE, group.reason));
         }
     }
     ignored.dedup_by(|one, other| one.variable == other.variable);
     Ok(ignored)
+}
+
+fn not_honoured(variable: &str, reason: &str) -> Failure {
+    Failure::usage(format!(
+        "{variable} does not apply: {reason}; unset it to serve without this protection"
+    ))
+}
+
+/// Whether the argument is a flag whose variable says `false`.
+fn is_off(arg: &Arg, matches: &ArgMatches) -> bool {
+    matches!(arg.get_action(), ArgAction::SetTrue) && !matches.get_flag(arg.get_id().as_str())
 }
 
 fn is_set(variable: &str) -> bool {

@@ -113,7 +113,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure
         {
             print(error.render().to_string().as_bytes())
         }
-        Err(error) => Err(Failure::usage(in_one_line(&error))),
+        Err(error) => Err(Failure::usage(in_one_line(&error, &arguments))),
     }
 }
 
@@ -157,7 +157,7 @@ fn serve_with(
     match parse(definition, arguments) {
         Ok((Command::Serve { service }, _)) => service.run(ignored),
         Ok((command, _)) => command.run(),
-        Err(error) => Err(Failure::usage(in_one_line(&error))),
+        Err(error) => Err(Failure::usage(in_one_line(&error, arguments))),
     }
 }
 
@@ -221,7 +221,7 @@ fn print(text: &[u8]) -> Result<u8, Failure> {
 }
 
 /// clap's error of several lines as one: what is wrong, the suggestion, and where to read more.
-fn in_one_line(error: &clap::Error) -> String {
+fn in_one_line(error: &clap::Error, arguments: &[OsString]) -> String {
     let text = error.render().to_string();
     let first = text.split("\n\n").next().unwrap_or(&text);
     let first = first.lines().map(str::trim).collect::<Vec<_>>().join(" ");
@@ -245,5 +245,19 @@ fn in_one_line(error: &clap::Error) -> String {
             _ => {}
         }
     }
-    line + "; see 'socketserver --help'"
+    format!("{line}; see '{} --help'", command_path(arguments))
+}
+
+/// The program and the subcommands that the arguments name: the command whose help has the options.
+fn command_path(arguments: &[OsString]) -> String {
+    let mut command = command();
+    let mut path = command.get_name().to_owned();
+    for argument in arguments.iter().skip(1) {
+        let Some(below) = command.find_subcommand(argument).cloned() else {
+            break;
+        };
+        path = format!("{path} {}", below.get_name());
+        command = below;
+    }
+    path
 }

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use super::values::{
-    Addresses, TimeOut, addresses, at_least_one, rate, shown, time_limit, time_out,
+    Addresses, TimeOut, addresses, at_least_one, log_level, rate, shown, time_limit, time_out,
 };
 use crate::auth::keys::KeyOptions;
 use crate::service::Service;
@@ -239,7 +239,8 @@ pub struct LogOptions {
         long,
         value_name = "LEVEL",
         default_value = "info",
-        env = "SOCKETSERVER_LOG_LEVEL"
+        env = "SOCKETSERVER_LOG_LEVEL",
+        value_parser = log_level
     )]
     pub log_level: log::LevelFilter,
     /// File for the log instead of standard error; reopened on SIGHUP

@@ -57,6 +57,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Res
             port: S::PORT,
         });
     }
+    honoured::warn_about_unix_sockets(&options, &addresses);
     let tls = tls::<S>(&options, &addresses)?;
     let context = Context {
         access_log: access_log.clone(),
@@ -200,12 +201,22 @@ fn open_access_log(
     Ok(Some(Arc::new(log)))
 }
 
-fn address_filter(options: &ServerOptions) -> Result<AddressFilter, Error> {
-    let networks = |list: &[String]| Networks::parse(list.iter().map(String::as_str));
+fn address_filter(options: &ServerOptions) -> Result<AddressFilter, Failure> {
     Ok(AddressFilter::new(
-        networks(&options.allow)?,
-        networks(&options.deny)?,
+        networks("--allow", &options.allow)?,
+        networks("--deny", &options.deny)?,
     ))
+}
+
+/// The networks that the option lists. An error names the option.
+fn networks(option: &str, list: &[String]) -> Result<Networks, Failure> {
+    if list.iter().any(|network| network == "@") {
+        return Err(Failure::usage(format!(
+            "{option}: invalid network `@`: use @FILE with the name of a file"
+        )));
+    }
+    Networks::parse(list.iter().map(String::as_str))
+        .map_err(|error| Failure::usage(format!("{option}: {error}")))
 }
 
 fn tls<S: Service>(options: &ServerOptions, addresses: &[Address]) -> Result<Option<Tls>, Failure> {
@@ -226,7 +237,7 @@ fn tls<S: Service>(options: &ServerOptions, addresses: &[Address]) -> Result<Opt
 }
 
 fn builder<S: Service>(options: &ServerOptions, tls: Option<Tls>) -> Result<Builder, Failure> {
-    let proxies = Networks::parse(options.proxy_protocol.iter().map(String::as_str))?;
+    let proxies = networks("--proxy-protocol", &options.proxy_protocol)?;
     let mut timeouts = Timeouts::default();
     timeouts.head = options.head_timeout.0;
     timeouts.idle = options
@@ -250,14 +261,21 @@ fn builder<S: Service>(options: &ServerOptions, tls: Option<Tls>) -> Result<Buil
         .allow_plaintext(S::PLAINTEXT);
     Ok(match options.model {
         Model::Pool => {
-            let threads = options
-                .threads
-                .unwrap_or_else(ThreadingMixIn::default_threads)
-                .min(options.max_threads);
+            let max_threads = options.max_threads;
+            let threads = match options.threads {
+                Some(threads) if threads > max_threads => {
+                    return Err(Failure::usage(format!(
+                        "--threads {threads} exceeds --max-threads {max_threads}: raise \
+                         --max-threads or lower --threads"
+                    )));
+                }
+                Some(threads) => threads,
+                None => ThreadingMixIn::default_threads().min(max_threads),
+            };
             builder.process(
                 ThreadingMixIn::new()
                     .threads(threads)
-                    .max_threads(options.max_threads),
+                    .max_threads(max_threads),
             )
         }
         Model::Threads => builder.process(
@@ -274,7 +292,7 @@ fn builder<S: Service>(options: &ServerOptions, tls: Option<Tls>) -> Result<Buil
 /// that is not enough.
 fn raise_descriptor_limit(max_connections: usize) {
     const OWN: u64 = 64;
-    let wanted = max_connections as u64 + OWN;
+    let wanted = (max_connections as u64).saturating_add(OWN);
     let now_possible = crate::descriptors::raise(wanted);
     if let Some(possible) = now_possible.filter(|possible| *possible < wanted) {
         log::warn!(
@@ -351,18 +369,18 @@ impl Reload {
     fn run(&self) {
         match self.try_run() {
             Ok(()) => log::info!("reloaded"),
-            Err(error) => log::error!("nothing is reloaded: {error}"),
+            Err(failure) => log::error!("nothing is reloaded: {}", failure.message),
         }
     }
 
-    fn try_run(&self) -> Result<(), Error> {
+    fn try_run(&self) -> Result<(), Failure> {
         let filter = address_filter(&self.options)?;
         let keys = self
             .keys
             .as_ref()
             .map(|keys| Ok::<_, Error>((keys, keys.reread()?)))
             .transpose()?;
-        let log = self.log.open_anew()?;
+        let log = self.log.open_anew().map_err(Error::from)?;
         let access_log = self
             .access_log
             .as_ref()

@@ -109,7 +109,7 @@ impl SelfSigned {
         }
         let unusable = |error| {
             io::Error::other(format!(
-                "{} is no usable key ({error}): remove it",
+                "{}: invalid key ({error}): remove the file",
                 self.key.display()
             ))
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use log::LevelFilter;
 use socketserver::Address;
 
 /// Longer than anything runs. Deadlines are sums of an instant and a duration, and a sum with this
@@ -15,15 +16,25 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
             "invalid duration `{text}`: use a number with ms, s, m or h, or a number of seconds"
         )
     };
+    let too_long =
+        || format!("invalid duration `{text}`: it is too long, the maximum is 876000h (100 years)");
     let time = match text.parse::<f64>() {
+        Ok(seconds) if seconds > FOREVER.as_secs_f64() => return Err(too_long()),
         Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| expected())?,
         Err(_) => humantime::parse_duration(text).map_err(|_| expected())?,
     };
     if time > FOREVER {
-        Err(expected())
+        Err(too_long())
     } else {
         Ok(time)
     }
+}
+
+/// A level of the log.
+pub(super) fn log_level(text: &str) -> Result<LevelFilter, String> {
+    text.parse().map_err(|_| {
+        format!("invalid log level `{text}`: use error, warn, info, debug, trace or off")
+    })
 }
 
 /// As [`duration`]; `off` is no limit.

@@ -9,7 +9,7 @@ use super::head::{self, Head};
 pub(crate) fn origin(text: &str) -> Result<String, String> {
     let wrong = || {
         format!(
-            "`{}` is no origin: expected * or https://HOST[:PORT]",
+            "invalid origin `{}`: use * or https://HOST[:PORT]",
             text.escape_debug()
         )
     };

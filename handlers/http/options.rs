@@ -242,7 +242,7 @@ fn header_field(text: &str) -> Result<String, String> {
     ];
     let (name, value) = text.split_once(':').ok_or("expected 'Name: value'")?;
     if name.is_empty() || !name.bytes().all(head::is_token) {
-        return Err(format!("`{}` is no name of a field", name.escape_debug()));
+        return Err(format!("invalid header name `{}`", name.escape_debug()));
     }
     if OWN.iter().any(|own| name.eq_ignore_ascii_case(own)) {
         return Err(format!("{name} is for the server to say"));

@@ -1,4 +1,4 @@
-//! A network as bad as you like: decides what becomes of each datagram. The same seed brings the
+//! A simulated lossy network: decides what becomes of each datagram. The same seed brings the
 //! same fates.
 
 use std::time::Duration;

@@ -15,7 +15,7 @@ use super::sntp::{self, Estimate, Reply, Useless};
 use crate::client::datagram::DatagramConnection;
 use crate::client::output::{Output, quietly};
 use crate::client::{Client, ClientOptions, Connection};
-use crate::service::Failure;
+use crate::service::{Failure, refusal_in};
 
 /// A server that never closes must not fill the memory.
 const LONGEST_TEXT: usize = 4096;
@@ -57,6 +57,11 @@ impl Client for TimeClient {
                 ask(&mut Connection::open(address, options)?, begun)
             }
             .map_err(Failure::run)?;
+            if let Some(reason) = refusal_in(&answer.bytes) {
+                return Err(Failure::run(format!(
+                    "the server refused the connection: {reason}"
+                )));
+            }
             match (answer.bytes.is_empty(), self.offset) {
                 (true, _) => return Err(Failure::run("the server sent nothing")),
                 (_, true) => answer.offset(&zone)?,
@@ -172,7 +177,7 @@ impl Answer {
             read.or_else(|| read_text(&String::from_utf8_lossy(&self.bytes), zone, self.arrived))
         else {
             return Err(Failure::run(format!(
-                "the server's answer is no time: `{}`",
+                "invalid time in the server's answer: `{}`",
                 self.text(zone)?
             )));
         };

@@ -12,7 +12,7 @@ use super::decode::Decoder;
 use super::save::Unpublished;
 use crate::client::{Client, ClientOptions, Connection};
 use crate::common::progress::Progress;
-use crate::service::Failure;
+use crate::service::{Failure, begins_refusal, refusal_in};
 
 /// Bytes that are read at once.
 const SEGMENT: usize = 128 * 1024;
@@ -87,11 +87,16 @@ impl TransferClient {
                 }
             };
             data.clear();
-            let whole = decoder
-                .push(&segment[..count], &mut data)
-                .map_err(|fault| {
-                    Failure::run(format!("the server sent {fault}: nothing is saved"))
-                })?;
+            let whole = match decoder.push(&segment[..count], &mut data) {
+                Ok(whole) => whole,
+                Err(fault) => {
+                    let reason = refusal(connection, &segment[..count]);
+                    return Err(Failure::run(reason.map_or_else(
+                        || format!("the server sent {fault}: nothing is saved"),
+                        |reason| format!("the server refused the connection: {reason}"),
+                    )));
+                }
+            };
             file.write_all(&data)
                 .map_err(|error| Failure::run(format!("nothing is saved: {error}")))?;
             size += data.len() as u64;
@@ -125,6 +130,18 @@ impl TransferClient {
             printable(&self.output.join(name))
         ))
     }
+}
+
+/// The reason of a refusal that begins with these bytes. The rest of the line is read from the
+/// connection, because the network may have split the line.
+fn refusal(connection: &mut Connection, first: &[u8]) -> Option<&'static str> {
+    let mut line = first.to_vec();
+    while begins_refusal(&line) && refusal_in(&line).is_none() {
+        let mut byte = [0];
+        connection.read_exact(&mut byte).ok()?;
+        line.extend(byte);
+    }
+    refusal_in(&line)
 }
 
 /// The last component of a name that came from outside, if a file can have it. A `\` is a letter

@@ -150,7 +150,7 @@ fn open_regular(path: &Path) -> io::Result<File> {
         .custom_flags(OFlags::NONBLOCK.bits() as i32)
         .open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     Ok(file)
 }

@@ -70,7 +70,8 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// The frame for a connection that is refused: the code `busy`, or `denied`.
+/// The frame for a connection that is refused. Its code is always `busy`, because the protocol has
+/// no code for a denied address; the message gives the reason.
 pub(super) fn to_refused(why: Refusal) -> Option<&'static [u8]> {
     static FRAMES: LazyLock<Vec<(Refusal, Vec<u8>)>> = LazyLock::new(|| {
         let frames = Refusal::ALL.iter().map(|why| (*why, refusal_frame(*why)));
@@ -82,11 +83,7 @@ pub(super) fn to_refused(why: Refusal) -> Option<&'static [u8]> {
 
 fn refusal_frame(why: Refusal) -> Vec<u8> {
     let answer = Answer::Error {
-        code: if why == Refusal::Denied {
-            "denied"
-        } else {
-            "busy"
-        },
+        code: "busy",
         message: refusal_line(why).trim_end().to_owned(),
     };
     let mut frame = Vec::new();

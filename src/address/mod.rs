@@ -65,7 +65,7 @@ impl FromStr for Address {
             .parse()
             .ok()
             .filter(|_| digits)
-            .ok_or_else(|| wrong("the port is no number up to 65535"))?;
+            .ok_or_else(|| wrong("the port must be a number up to 65535"))?;
         let host = match host
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'))

@@ -64,7 +64,7 @@ fn parse_network(text: &str) -> Option<IpNet> {
 }
 
 fn not_a_network(text: &str) -> String {
-    format!("`{text}` is no network: expected an address or a CIDR such as 192.0.2.0/24")
+    format!("invalid network `{text}`: use an address or a CIDR such as 192.0.2.0/24")
 }
 
 fn read_file(path: &Path, networks: &mut Vec<IpNet>) -> Result<()> {

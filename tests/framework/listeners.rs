@@ -251,7 +251,7 @@ fn what_is_no_address_or_cannot_be_had_is_an_error_of_one_line() {
         ("nonsense", "invalid address"),
         ("unix:/tmp/x", "is a Unix socket"),
         ("192.0.2.1:0", "no interface"),
-        ("127.0.0.1:99999", "no number"),
+        ("127.0.0.1:99999", "must be a number"),
     ];
     for (address, reason) in cases {
         let error = tcp(Builder::new(), address).unwrap_err().to_string();

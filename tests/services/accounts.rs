@@ -206,16 +206,16 @@ fn another_file_is_named_and_left_alone() {
         "users add ada --password-stdin",
         "x",
         2,
-        "accounts.db: this is no accounts file",
+        "accounts.db: this is not an accounts file",
     );
-    file.fails("users list", "", 2, "this is no accounts file");
+    file.fails("users list", "", 2, "this is not an accounts file");
     assert_eq!(std::fs::read_to_string(file.path()).unwrap(), text);
     std::fs::remove_file(file.path()).unwrap();
     Connection::open(file.path())
         .unwrap()
         .execute_batch("CREATE TABLE users (name)")
         .unwrap();
-    file.fails("users list", "", 2, "this is no accounts file");
+    file.fails("users list", "", 2, "this is not an accounts file");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Wrong usage: one line on standard error that names what failed, and the contract's exit code.
 
+use std::io::{Read, Write};
+
 use crate::support::{TestDir, TestServer, run};
 
 fn failure(arguments: &[&str]) -> (Option<i32>, String) {
@@ -44,9 +46,33 @@ fn wrong_usage_is_one_line_and_code_2() {
             ],
             "cannot be used with",
         ),
-        (&["serve", "http", "--allow", "300.0.0.0/8"], "no network"),
+        (
+            &["serve", "http", "--allow", "300.0.0.0/8"],
+            "--allow: invalid network",
+        ),
         (
             &["serve", "http", "--deny", "@/no/such/file"],
+            "/no/such/file",
+        ),
+        (&["serve", "http", "--deny", "@/no/such/file"], "--deny: "),
+        (
+            &["serve", "http", "--allow", "@"],
+            "--allow: invalid network `@`",
+        ),
+        (
+            &["serve", "echo", "--log-level", "foo"],
+            "use error, warn, info, debug, trace or off",
+        ),
+        (
+            &["serve", "echo", "--idle-timeout", "18446744073709551615"],
+            "too long",
+        ),
+        (
+            &["serve", "echo", "--threads", "1000"],
+            "--threads 1000 exceeds --max-threads 256",
+        ),
+        (
+            &["client", "time", "--tls-ca", "/no/such/file", "127.0.0.1:1"],
             "/no/such/file",
         ),
         (&["serve", "http", "/no/such/folder"], "/no/such/folder"),
@@ -70,6 +96,43 @@ fn wrong_usage_is_one_line_and_code_2() {
         assert_eq!(code, Some(2), "{arguments:?}: {line}");
         assert!(line.contains(says), "{arguments:?}: {line}");
     }
+}
+
+#[test]
+fn a_usage_error_names_the_help_that_has_the_options() {
+    for (arguments, command) in [
+        (&["serv"][..], "socketserver"),
+        (&["serve", "echo", "--nope"], "socketserver serve echo"),
+        (&["client", "ping"], "socketserver client ping"),
+        (&["users", "add", "--nope"], "socketserver users add"),
+    ] {
+        let (_, line) = failure(arguments);
+        let end = format!("; see '{command} --help'\n");
+        assert!(line.ends_with(&end), "{arguments:?}: {line}");
+    }
+}
+
+#[test]
+fn the_largest_numbers_are_limits_too() {
+    let largest = u64::MAX.to_string();
+    let server = TestServer::start(&[
+        "echo",
+        "--max-connections",
+        &largest,
+        "--max-per-ip",
+        &largest,
+        "--max-threads",
+        &largest,
+        "--backlog",
+        &u32::MAX.to_string(),
+        "--min-rate",
+        &largest,
+    ]);
+    let mut stream = server.connect();
+    stream.write_all(b"hello").unwrap();
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"hello");
 }
 
 #[test]

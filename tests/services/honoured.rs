@@ -1,5 +1,7 @@
 //! Options that a service cannot honour, and `off` for every time-out.
 
+use std::process::Command;
+
 use crate::support::{TestDir, TestServer, run};
 
 /// For each service, or its mode: what it cannot honour.
@@ -98,16 +100,13 @@ fn help_offers_only_what_a_service_can_honour() {
 fn variables_that_do_not_apply_are_ignored_with_a_warning() {
     let dir = TestDir::new("ignored");
     for (arguments, variable, value) in [
-        (&["http", dir.as_str()][..], "SOCKETSERVER_KEY", "secret"),
         (
-            &["http", dir.as_str()],
-            "SOCKETSERVER_AUTH_KEY_FILE",
-            "/no/such",
+            &["http", dir.as_str()][..],
+            "SOCKETSERVER_AUTH_DIGEST",
+            "md5",
         ),
-        (&["ping"], "SOCKETSERVER_KEY", "secret"),
         (&["ping"], "SOCKETSERVER_MAX_CONNECTIONS", "1"),
-        (&["echo", "--udp"], "SOCKETSERVER_KEY", "secret"),
-        (&["echo", "--udp"], "SOCKETSERVER_TLS_SELF_SIGNED", "true"),
+        (&["echo", "--udp"], "SOCKETSERVER_TLS_SELF_SIGNED", "false"),
         (
             &["echo", "--udp"],
             "SOCKETSERVER_PROXY_PROTOCOL",
@@ -120,6 +119,55 @@ fn variables_that_do_not_apply_are_ignored_with_a_warning() {
         let server = TestServer::start_with(arguments, 1, |command| command.env(variable, value));
         let line = server.wait_for_log(&format!("{variable} is ignored: "));
         assert!(line.contains("WARN"), "{line}");
+    }
+}
+
+#[test]
+fn a_variable_of_a_protection_that_does_not_apply_is_refused() {
+    let dir = TestDir::new("unprotected");
+    let (http, socket) = (dir.as_str(), format!("unix:{}/s", dir.as_str()));
+    for (service, variable, value) in [
+        (&["http", http][..], "SOCKETSERVER_AUTH_KEY_FILE", "/no/key"),
+        (&["http", http, "-q"], "SOCKETSERVER_KEY", "secret"),
+        (&["ping"], "SOCKETSERVER_KEY", "secret"),
+        (&["ping"], "SOCKETSERVER_TLS_SELF_SIGNED", "true"),
+        (&["echo", "--udp"], "SOCKETSERVER_KEY", "secret"),
+        (&["echo", "--bind", &socket], "SOCKETSERVER_ALLOW", "::1"),
+        (&["echo", "--bind", &socket], "SOCKETSERVER_DENY", "::1"),
+    ] {
+        // Ends a server that starts all the same.
+        let mut command = Command::new("timeout");
+        command.args(["20", env!("CARGO_BIN_EXE_socketserver"), "serve"]);
+        command.args(service).env(variable, value);
+        if !service.contains(&"--bind") {
+            command.args(["--bind", "127.0.0.1:0"]);
+        }
+        let output = command.output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{service:?}: {error}");
+        let expected = format!("socketserver: {variable} does not apply: ");
+        assert!(error.starts_with(&expected), "{service:?}: {error}");
+    }
+}
+
+#[test]
+fn options_about_client_addresses_do_not_apply_to_a_unix_socket() {
+    let dir = TestDir::new("unix-options");
+    let socket = format!("unix:{}/s", dir.as_str());
+    for (option, value) in [
+        ("--allow", "::1"),
+        ("--deny", "::1"),
+        ("--max-per-ip", "1"),
+        ("--proxy-protocol", "::1"),
+    ] {
+        let (code, _, error) = run(&["serve", "echo", "--bind", &socket, option, value]);
+        assert_eq!(code, Some(2), "{error}");
+        let expected = format!("socketserver: {option} does not apply: ");
+        assert!(error.starts_with(&expected), "{error}");
+        let tcp = "127.0.0.1:0";
+        let arguments = ["echo", "--bind", &socket, "--bind", tcp, option, value];
+        let server = TestServer::start_with(&arguments, 2, |command| command);
+        server.wait_for_log(&format!("{option} has no effect on unix:"));
     }
 }
 

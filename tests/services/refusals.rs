@@ -74,16 +74,32 @@ fn text_services_say_it_in_a_line() {
 }
 
 #[test]
+fn clients_report_a_refusal_as_a_failure() {
+    let dir = TestDir::new("refused-clients");
+    dir.write("file", "content");
+    let file = dir.join("file");
+    for service in [&["time"][..], &["transfer", file.to_str().unwrap()]] {
+        let server = TestServer::start(&[service, &["--deny", "127.0.0.0/8"]].concat());
+        let address = server.address().to_string();
+        let (code, out, error) = run(&["client", service[0], &address]);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{service:?}: {error}");
+        assert_eq!(
+            error, "socketserver: the server refused the connection: denied\n",
+            "{service:?}"
+        );
+    }
+}
+
+#[test]
 fn upload_has_its_error_frame() {
     let dir = TestDir::new("refused-upload");
     for (options, says) in LIMITS {
         let server = TestServer::start(&[&["upload", dir.as_str()], options].concat());
         let first = held(&server, options);
         let answer = framed(&server.exchange(b""));
-        let code = if says == "denied\n" { "denied" } else { "busy" };
         assert_eq!(
             (&answer["status"], &answer["code"]),
-            (&"error".into(), &code.into())
+            (&"error".into(), &"busy".into())
         );
         dir.write("a-file", "content");
         let path = dir.join("a-file");

@@ -62,7 +62,7 @@ impl fmt::Display for AccountsError {
                 )
             }
             AccountsError::Foreign(path) => {
-                write!(f, "{}: this is no accounts file", path.display())
+                write!(f, "{}: this is not an accounts file", path.display())
             }
             AccountsError::Newer(path) => {
                 write!(

@@ -26,7 +26,7 @@ impl Rights {
     pub const LIST: Rights = Rights(1);
     /// Fetch files.
     pub const READ: Rights = Rights(2);
-    /// Create files and directories. Alone it makes a letter box: what was thrown in can't be seen.
+    /// Create files and directories. Alone it makes a drop box (upload-only folder).
     pub const WRITE: Rights = Rights(4);
     /// Remove, rename and replace what is there.
     pub const DELETE: Rights = Rights(8);
