@@ -35,7 +35,8 @@ use serving_thread::ServingThread;
 
 /// What a server's handles ask of its engine.
 pub(crate) trait Waker: Send + Sync {
-    /// The server is going down: idle connections that threads wait for must end.
+    /// The server is going down: idle connections that no thread waits for must end. Defaults to
+    /// nothing.
     fn phase_changed(&self) {}
     /// The connections that are within a message.
     fn in_flight(&self) -> Vec<InFlight>;
