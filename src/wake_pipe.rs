@@ -139,6 +139,12 @@ impl WakePipe {
         {}
     }
 
+    /// Whether [`closing`](WakePipe::closing) is readable. One system call.
+    pub(crate) fn is_closing(&self) -> bool {
+        let mut fds = [PollFd::new(&self.closing, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
     /// The descriptor that becomes readable when the server goes down.
     pub(crate) fn closing(&self) -> BorrowedFd<'_> {
         self.closing.as_fd()

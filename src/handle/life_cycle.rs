@@ -76,34 +76,40 @@ impl LifeCycle {
         }
     }
 
-    /// Moves on to `phase`. False if the server was there already, or beyond.
-    pub(super) fn enter(&self, phase: LifecyclePhase) -> bool {
+    /// Moves on to `phase`, and calls `announce`. False if the server was there already, or beyond.
+    ///
+    /// `announce` runs under the lock, and so does the `reopen` that undoes it. Otherwise a late
+    /// `announce` could follow the `reopen` of the next run, and would wake that run for ever.
+    pub(super) fn enter(&self, phase: LifecyclePhase, announce: impl FnOnce()) -> bool {
         let mut run = self.run.lock();
         run.end_is_asked = true;
         run.draining_since.get_or_insert_with(Instant::now);
         let is_new = self.phase() < phase;
         if is_new {
             self.phase.store(phase as u8, Ordering::SeqCst);
+            announce();
         }
         is_new
     }
 
-    /// `serve_forever` is called. False if it must return at once.
-    pub(super) fn begin(&self) -> bool {
+    /// `serve_forever` is called: calls `reopen` if it may serve. False if it must return at once.
+    pub(super) fn begin(&self, reopen: impl FnOnce()) -> bool {
         let mut run = self.run.lock();
-        (run.is_running, run.is_over) = (true, false);
-        self.reopen(&mut run)
+        run.is_running = true;
+        run.is_over = false;
+        self.reopen(&mut run, reopen)
     }
 
-    /// `handle_request` is called. False if it must return at once.
-    pub(super) fn begin_request(&self) -> bool {
-        self.reopen(&mut self.run.lock())
+    /// `handle_request` is called: as [`begin`](LifeCycle::begin).
+    pub(super) fn begin_request(&self, reopen: impl FnOnce()) -> bool {
+        self.reopen(&mut self.run.lock(), reopen)
     }
 
-    fn reopen(&self, run: &mut Run) -> bool {
+    fn reopen(&self, run: &mut Run, reopen: impl FnOnce()) -> bool {
         let may_serve = !run.end_is_asked && !self.is_closed();
         if may_serve {
             run.draining_since = None;
+            reopen();
             self.phase
                 .store(LifecyclePhase::Serving as u8, Ordering::SeqCst);
         }

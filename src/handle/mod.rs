@@ -35,7 +35,8 @@ use serving_thread::ServingThread;
 
 /// What a server's handles ask of its engine.
 pub(crate) trait Waker: Send + Sync {
-    /// The server is going down: idle connections that threads wait for must end.
+    /// The server is going down: idle connections that no thread waits for must end. Defaults to
+    /// nothing.
     fn phase_changed(&self) {}
     /// The connections that are within a message.
     fn in_flight(&self) -> Vec<InFlight>;
@@ -100,9 +101,11 @@ impl Core {
             self.wake_pipe.wake();
             return;
         }
-        if self.life_cycle.enter(phase) {
+        let announce = || {
             self.wake_pipe.wake();
             self.wake_pipe.close();
+        };
+        if self.life_cycle.enter(phase, announce) {
             self.life_cycle.notify();
             self.phase_changed();
         }
@@ -133,23 +136,13 @@ impl Core {
 
     /// `serve_forever` is called. False if it must return at once.
     pub(crate) fn begin(&self) -> bool {
-        self.wake_pipe_reopened(self.life_cycle.begin())
+        self.life_cycle.begin(|| self.wake_pipe.reopen())
     }
 
     /// `handle_request` is called. False if it must return at once.
     pub(crate) fn begin_request(&self) -> bool {
-        self.is_serving() || self.wake_pipe_reopened(self.life_cycle.begin_request())
-    }
-
-    fn wake_pipe_reopened(&self, may_serve: bool) -> bool {
-        if may_serve {
-            self.wake_pipe.reopen();
-        }
-        // A shutdown in between has found the pipe open, and would not be heard of.
-        if may_serve && !self.is_serving() {
-            self.wake_pipe.close();
-        }
-        may_serve
+        let reopen = || self.wake_pipe.reopen();
+        self.is_serving() || self.life_cycle.begin_request(reopen)
     }
 
     /// Whether `serve_forever` is running, and so ends what a shutdown must end.

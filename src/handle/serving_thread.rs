@@ -54,7 +54,7 @@ impl Interrupt for Core {
     fn handle_wake(&self) {
         if self.is_forked() {
             // The parent knows: only this process learns of it here.
-            self.life_cycle.enter(LifecyclePhase::Draining);
+            self.life_cycle.enter(LifecyclePhase::Draining, || {});
             self.phase_changed();
         } else if self.is_serving_thread() {
             Core::handle_wake(self);

@@ -34,6 +34,15 @@ pub(crate) fn run(registry: &Registry, session: Box<Session>) {
     }
 }
 
+/// How a thread's sleep for a connection ended.
+enum SleepEnd {
+    /// The socket is ready, or has failed: the next read or write shows which.
+    Ready,
+    TimedOut,
+    /// The server is shutting down, the connection is idle, and nothing has arrived.
+    Closing,
+}
+
 /// A connection's place in the registry, given back when it is dropped.
 struct Connection<'a> {
     registry: &'a Registry,
@@ -57,14 +66,19 @@ impl Connection<'_> {
                 Step::Wait { writing, until } => {
                     let left = until.map(|at| at.saturating_duration_since(clock.now()));
                     let until = left.and_then(|left| Instant::now().checked_add(left));
-                    let ready = self.sleep(&session, writing, until);
+                    let end = self.sleep(&session, writing, until);
                     let now = clock.now();
                     session.ready_at = now;
-                    if ready {
-                        session.note_readable(true);
-                        session.advance(now)
-                    } else {
-                        session.expire(now)
+                    match end {
+                        SleepEnd::Ready => {
+                            session.note_readable(true);
+                            session.advance(now)
+                        }
+                        SleepEnd::TimedOut => session.expire(now),
+                        SleepEnd::Closing => {
+                            session.close_idle();
+                            Step::Over
+                        }
                     }
                 }
                 Step::Yield | Step::Over => {
@@ -77,41 +91,40 @@ impl Connection<'_> {
         drop(session);
     }
 
-    /// Waits for the peer. While the connection is idle, a shutdown ends its socket, which ends
-    /// this wait. As this may be the thread that accepts, or hold up the one that does, it hears
-    /// the signals that ask for a shutdown.
-    fn sleep(&mut self, session: &Session, writing: bool, until: Option<Instant>) -> bool {
+    /// Waits for the peer. While the connection is idle, a shutdown ends this wait, unless bytes
+    /// have arrived: they may be a request, and are served first. As this may be the thread that
+    /// accepts, or hold up the one that does, it hears the signals that ask for a shutdown.
+    fn sleep(&mut self, session: &Session, writing: bool, until: Option<Instant>) -> SleepEnd {
         let (idle, core) = (session.is_idle(), session.core());
         self.registry.set_idle(self.key, session, idle);
-        let ready = loop {
+        let end = loop {
             // Before the looks at the phase: a shutdown after them makes this readable.
             let wake_fd = core.wake_fd();
-            if idle && !core.is_serving() {
-                // The shutdown may have looked before this was noted.
-                Session::abort(session.transport());
-            }
+            let is_closing = idle && !core.is_serving();
             let grace = self.abort_at(core);
             let now = Instant::now();
             if grace.is_some_and(|at| at <= now) {
                 self.abort(session);
-                break true; // the end of the socket shows in the read that follows
+                break SleepEnd::Ready; // the read that follows finds the end of the socket
             }
-            let left = until.into_iter().chain(grace).min();
+            let look_once = is_closing.then_some(now);
+            let left = until.into_iter().chain(grace).chain(look_once).min();
             let left = left.map(|at| at.saturating_duration_since(now));
             let transport = session.transport();
             match transport.wait_attentively(session.awaits(writing), left, wake_fd) {
                 Ok(WaitOutcome::ByOther) => Interrupt::handle_wake(&**core),
-                Ok(WaitOutcome::Ready) => break true,
+                Ok(WaitOutcome::Ready) => break SleepEnd::Ready,
+                Ok(WaitOutcome::TimedOut) if is_closing => break SleepEnd::Closing,
                 Ok(WaitOutcome::TimedOut) => {
                     if until.is_some_and(|at| at <= Instant::now()) {
-                        break false;
+                        break SleepEnd::TimedOut;
                     }
                 }
-                Err(_) => break true, // it shows in the read that follows
+                Err(_) => break SleepEnd::Ready, // the read that follows finds the error
             }
         };
         self.registry.set_idle(self.key, session, false);
-        ready
+        end
     }
 
     /// A client that always has another message ready never lets this thread sleep: hears of a
@@ -144,7 +157,8 @@ impl Connection<'_> {
     }
 }
 
-/// How a server that serves by threads or processes of its own hears of a shutdown.
+/// What a server that serves by threads or processes of its own knows of its connections. A
+/// shutdown reaches their threads by [`wake_fd`](Interrupt::wake_fd).
 pub(crate) struct BlockingWaker {
     pub(crate) registry: Arc<Registry>,
     pub(crate) process: Arc<dyn ProcessRequest>,
@@ -152,12 +166,6 @@ pub(crate) struct BlockingWaker {
 }
 
 impl Waker for BlockingWaker {
-    fn phase_changed(&self) {
-        if let Some(core) = self.core.upgrade() {
-            self.registry.abort_held(&core, true);
-        }
-    }
-
     fn in_flight(&self) -> Vec<InFlight> {
         let mut found = self.process.in_flight();
         if let Some(core) = self.core.upgrade() {

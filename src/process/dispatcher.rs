@@ -147,8 +147,8 @@ impl Engine for DispatchEngine {
         self.acceptor.clear();
     }
 
-    /// Nothing to do: the threads that hold idle connections heard of the shutdown by the
-    /// [`BlockingWaker`] or by the wake pipe.
+    /// Nothing to do: the threads that hold idle connections wait for the wake pipe too, and close
+    /// them.
     fn close_idle(&self) {}
 
     fn abort(&self) -> usize {

@@ -301,3 +301,30 @@ impl std::fmt::Debug for Server {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Next, StreamRequest, Synchronous};
+
+    #[test]
+    fn a_shutdown_of_the_last_run_leaves_nothing_in_the_next_one() {
+        let class = |_: &_| |_: &mut StreamRequest| Ok(Next::Close);
+        let settings = Builder::new().process(Synchronous);
+        let server = settings.tcp("127.0.0.1:0", class).unwrap();
+        let core = &server.core;
+        assert!(core.begin());
+        for _ in 0..2000 {
+            std::thread::scope(|scope| {
+                scope.spawn(|| server.handle().shutdown());
+                while core.is_serving() {
+                    std::hint::spin_loop();
+                }
+                core.end();
+                assert!(core.begin());
+            });
+            assert!(core.is_serving());
+            assert!(!core.wake_pipe.is_closing(), "it would wake every wait");
+        }
+    }
+}

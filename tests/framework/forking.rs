@@ -48,6 +48,7 @@ tests! {
     a_crash_costs_one_process
     a_failure_or_panic_costs_one_connection
     a_shutdown_waits_for_the_children
+    an_idle_client_gets_the_output_of_finish_at_a_shutdown
     children_that_outlast_the_grace_time_are_cut_and_counted
     no_more_children_than_may_be_serve_at_once
     children_are_reaped_as_they_end
@@ -137,6 +138,15 @@ fn a_shutdown_waits_for_the_children() {
     server.expect_nothing();
     client.say(b"goes on\n").hear(b"goes on\n");
     drop(client);
+    server.expect("accepted 1, cut 0");
+}
+
+fn an_idle_client_gets_the_output_of_finish_at_a_shutdown() {
+    let server = Server::start(&["tcp", "bye"]);
+    let mut client = server.connect();
+    client.say(b"count\n").hear(b"1\n");
+    server.terminate();
+    assert_eq!(client.hear_end(), b"421 bye\n");
     server.expect("accepted 1, cut 0");
 }
 

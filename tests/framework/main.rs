@@ -24,6 +24,7 @@ mod python_style;
 mod serve_again;
 mod short_reads;
 mod shortages;
+mod shutdowns;
 mod slow_readers;
 mod stress;
 mod subjects;

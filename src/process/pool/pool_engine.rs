@@ -101,10 +101,12 @@ struct EngineWaker(PoolWaker);
 
 impl Waker for EngineWaker {
     /// Without a running `serve_forever`, no other code ends the idle connections of
-    /// `handle_request`.
+    /// `handle_request`. A call that comes late, when the server serves again, must not end those
+    /// of the next run.
     fn phase_changed(&self) {
         if let Some(core) = self.0.core.upgrade()
             && !core.is_running()
+            && !core.is_serving()
         {
             self.0.pool.close_idle_connections(&core);
         }

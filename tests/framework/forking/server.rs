@@ -26,7 +26,10 @@ pub(crate) const KINDS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
 
 /// Does what a line says.
 #[derive(Clone, Copy)]
-struct Handler;
+struct Handler {
+    /// Whether `finish` writes a line.
+    says_bye: bool,
+}
 
 impl Handler {
     fn obey(line: &[u8]) -> Result<String> {
@@ -65,6 +68,13 @@ impl StreamRequestHandler for Handler {
             return Ok(Next::Close);
         }
         Ok(Next::Wait)
+    }
+
+    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
+        if self.says_bye {
+            request.wfile.write_all(b"421 bye\n")?;
+        }
+        Ok(())
     }
 }
 
@@ -143,7 +153,10 @@ pub(crate) fn serve(arguments: &[String]) {
     if is("grace") {
         settings = settings.grace(Duration::from_millis(30));
     }
-    let class = |_: &_| Handler;
+    let handler = Handler {
+        says_bye: is("bye"),
+    };
+    let class = move |_: &_| handler;
     if is("handle-request") {
         let time_outs = TimeOuts::default();
         settings = settings
