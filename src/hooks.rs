@@ -15,8 +15,8 @@ use crate::error::{Error, Refusal};
 /// `verify_request` may, though with [`Synchronous`](crate::Synchronous) it then delays all other
 /// clients. `handle_error`, `handle_refusal` and `service_actions` must not: each may run on a
 /// thread that accepts connections. With [`ThreadingMixIn`](crate::ThreadingMixIn) this thread also
-/// waits for the events of all connections. A call of `handle_error` or `handle_refusal` that blocks
-/// it for 200 ms delays every client by 200 ms. Hand slow work, such as a request to another
+/// waits for the events of all connections. A call of `handle_error` or `handle_refusal` that
+/// blocks it for 200 ms delays every client by 200 ms. Hand slow work, such as a request to another
 /// service, to a thread of your own.
 pub trait ServerHooks: Send + Sync + 'static {
     /// Whether a connection or datagram is served (Python's `verify_request`). Called after the
