@@ -4,6 +4,7 @@ pub(crate) mod accept;
 mod acceptor;
 mod blocking;
 pub(crate) mod datagrams;
+mod deadlines;
 mod dispatcher;
 pub(crate) mod engine;
 mod forking;

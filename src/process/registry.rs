@@ -13,14 +13,13 @@
 //! An event for a connection that is held is noted in its slot. `park` then returns the connection
 //! at once instead of parking it, so no event is lost.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::deadlines::DeadlineHeap;
 use crate::address::ClientAddress;
 use crate::handle::{Core, InFlight};
 use crate::poller::{Interest, Mode, Poller};
@@ -34,8 +33,8 @@ const MAX_PAGES: usize = 1024;
 /// so that a late event does not reach the slot's next connection.
 const INDEX_BITS: u32 = 20;
 
-/// A deadline that is further away is checked again after this time. The heap's entry of a
-/// connection that has ended stays until it is due, and would otherwise stay for hours.
+/// A deadline that is further away is checked again after this time, so that the leader never asks
+/// the poller for a timeout that is longer.
 const MAX_HEAP_DELAY: Duration = Duration::from_secs(60);
 
 /// A connection's place, and the poller's key for it.
@@ -62,7 +61,9 @@ struct Slot {
     owner: Option<Owner>,
     /// When a parked connection expires.
     deadline: Option<Instant>,
-    /// The earliest entry of this connection in the heap.
+    /// When the heap's only entry for this slot is due. It is never later than `deadline`. It stays
+    /// after the connection has ended: to take it out, every end of a connection would need the
+    /// common lock of the heap. The slot's next connection uses it.
     scheduled: Option<Instant>,
     /// Whether the connection is counted as active in its server's statistics.
     active: bool,
@@ -125,7 +126,7 @@ pub(crate) enum ParkResult {
 
 #[derive(Default)]
 struct Deadlines {
-    heap: BinaryHeap<Reverse<(Instant, ConnectionKey)>>,
+    heap: DeadlineHeap,
     leader: LeaderSleep,
 }
 
@@ -164,7 +165,10 @@ impl Registry {
     }
 
     fn slot(&self, key: ConnectionKey) -> Option<&Mutex<Slot>> {
-        let index = key.index();
+        self.slot_at(key.index())
+    }
+
+    fn slot_at(&self, index: usize) -> Option<&Mutex<Slot>> {
         self.pages
             .get(index / SLOTS_PER_PAGE)?
             .get()
@@ -205,14 +209,12 @@ impl Registry {
             return;
         }
         slot.note_active(false);
-        let generation = slot.generation.wrapping_add(1);
-        let old = std::mem::replace(
-            &mut *slot,
-            Slot {
-                generation,
-                ..Slot::default()
-            },
-        );
+        let next = Slot {
+            generation: slot.generation.wrapping_add(1),
+            scheduled: slot.scheduled,
+            ..Slot::default()
+        };
+        let old = std::mem::replace(&mut *slot, next);
         drop(slot);
         self.free.lock().indices.push(key.index());
         drop(old);
@@ -266,11 +268,11 @@ impl Registry {
             return false;
         };
         if slot.scheduled.is_some_and(|scheduled| scheduled <= until) {
-            return false; // the entry in the heap is due early enough, and is then moved
+            return false; // the entry in the heap is due early enough; it is then set again
         }
         slot.scheduled = Some(until);
         let mut deadlines = self.deadlines.lock();
-        deadlines.heap.push(Reverse((until, key)));
+        deadlines.heap.set(key.index(), until);
         match deadlines.leader {
             LeaderSleep::Awake => false,
             LeaderSleep::Until(wakes) => wakes.is_none_or(|wakes| until < wakes),
@@ -323,6 +325,13 @@ impl Registry {
         }
     }
 
+    /// How many entries the heap of deadlines has.
+    #[cfg(test)]
+    #[allow(dead_code, reason = "only the model asks")]
+    pub(crate) fn scheduled_deadlines(&self) -> usize {
+        self.deadlines.lock().heap.len()
+    }
+
     /// Takes the connections whose deadlines have passed.
     pub(crate) fn take_expired(
         &self,
@@ -330,21 +339,16 @@ impl Registry {
         expired: &mut Vec<(ConnectionKey, Box<Session>)>,
     ) {
         loop {
-            let due = {
-                let mut deadlines = self.deadlines.lock();
-                match deadlines.heap.peek() {
-                    Some(Reverse((at, _))) if *at <= now => deadlines.heap.pop(),
-                    _ => return,
-                }
-            };
-            let Some(Reverse((at, key))) = due else {
-                return;
-            };
-            let Some(slot) = self.slot(key) else { continue };
-            let mut slot = slot.lock();
-            if !Registry::is_current(&slot, key) || slot.scheduled != Some(at) {
+            let due = self.deadlines.lock().heap.pop_due(now);
+            let Some((at, index)) = due else { return };
+            let Some(slot) = self.slot_at(index) else {
                 continue;
+            };
+            let mut slot = slot.lock();
+            if slot.scheduled != Some(at) {
+                continue; // it was set again meanwhile, and is in the heap
             }
+            let key = ConnectionKey::new(index, slot.generation);
             slot.scheduled = None;
             match slot.deadline {
                 Some(deadline) if deadline <= now => {
@@ -360,7 +364,7 @@ impl Registry {
     /// connection that is parked with an earlier deadline asks for a notification.
     pub(crate) fn sleep(&self) -> Option<Instant> {
         let mut deadlines = self.deadlines.lock();
-        let until = deadlines.heap.peek().map(|Reverse((at, _))| *at);
+        let until = deadlines.heap.first();
         deadlines.leader = LeaderSleep::Until(until);
         until
     }
@@ -370,8 +374,7 @@ impl Registry {
     pub(crate) fn wake(&self, now: Instant) -> bool {
         let mut deadlines = self.deadlines.lock();
         deadlines.leader = LeaderSleep::Awake;
-        let first = deadlines.heap.peek();
-        first.is_some_and(|Reverse((at, _))| *at <= now)
+        deadlines.heap.first().is_some_and(|at| at <= now)
     }
 
     /// The thread that holds a connection is about to sleep, or wakes, within or between messages.

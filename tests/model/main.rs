@@ -3,10 +3,10 @@
 //!
 //! The pool's own files are compiled here once more, with locks, threads, sockets and time
 //! replaced: `scheduler.rs` and `workers.rs`, `engine.rs`, `leader.rs`, `connections.rs` and
-//! `ending.rs`, and `registry.rs`. A schedule after which no thread can go on is a deadlock, and
-//! shuttle fails the test. So a lost wake-up, a connection that is never served and a worker that
-//! never ends are all found without a clock. A failing schedule is printed; `shuttle::replay`
-//! repeats it.
+//! `ending.rs`, and `registry.rs` with `deadlines.rs`. A schedule after which no thread can go on
+//! is a deadlock, and shuttle fails the test. So a lost wake-up, a connection that is never served
+//! and a worker that never ends are all found without a clock. A failing schedule is printed;
+//! `shuttle::replay` repeats it.
 
 // `registry.rs` names parking_lot. Here that is this crate, and its locks are the model's.
 extern crate self as parking_lot;
@@ -23,6 +23,8 @@ mod turns;
 
 #[path = "../../src/process/pool/connections.rs"]
 mod connections;
+#[path = "../../src/process/deadlines.rs"]
+mod deadlines;
 #[path = "../../src/process/pool/ending.rs"]
 mod ending;
 #[path = "../../src/process/pool/engine.rs"]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use shuttle::rand::{Rng, thread_rng};
 
 use crate::engine::Pool;
-use crate::kernel::{Clock, Fd};
+use crate::kernel::{Clock, Fd, Poller};
+use crate::registry::{ParkResult, Registry};
 use crate::scheduler::PoolSize;
 use crate::server::{Core, DatagramJob, Listener, Manner, Session, Source};
 use crate::sync::thread;
@@ -210,5 +211,50 @@ fn datagrams_are_served_while_a_handler_blocks() {
         assert!(socket.wait_for_answers(2));
         server.engine.remove_source(index);
         server.shut_down(None);
+    });
+}
+
+#[test]
+fn the_heap_of_deadlines_stays_small_while_short_alarms_and_long_waits_alternate() {
+    crate::check(|| {
+        let core = Arc::<Core>::default();
+        let registry = Arc::new(Registry::new());
+        let leader = {
+            let registry = Arc::clone(&registry);
+            thread::spawn(move || {
+                for _ in 0..4 {
+                    registry.sleep();
+                    registry.wake(Clock.now());
+                }
+            })
+        };
+        for _ in 0..2 {
+            // The second connection gets the first one's slot, and the entry that it left.
+            let mut session = Session::new(&core, Fd::open(), Manner::default());
+            let key = registry.insert(&session).unwrap();
+            for _ in 0..5 {
+                let long = session.now() + Duration::from_secs(60);
+                let parked = registry.park(key, session, Some(long));
+                assert!(matches!(parked, ParkResult::Parked { .. }));
+                session = registry.take(key, false, &Poller).unwrap();
+
+                let alarm = session.now() + Duration::from_millis(1);
+                let parked = registry.park(key, session, Some(alarm));
+                assert!(matches!(parked, ParkResult::Parked { .. }));
+                let mut expired = Vec::new();
+                registry.take_expired(alarm, &mut expired);
+                let (expired_key, expired_session) = expired.pop().expect("the alarm was lost");
+                assert_eq!(expired_key, key);
+                session = expired_session;
+                session.ready_at = alarm;
+            }
+            let parked = registry.park(key, session, Some(Clock.now() + Duration::from_secs(60)));
+            assert!(matches!(parked, ParkResult::Parked { .. }));
+            session = registry.take(key, false, &Poller).unwrap();
+            registry.remove(key);
+            drop(session);
+            assert_eq!(registry.scheduled_deadlines(), 1, "the heap grows");
+        }
+        leader.join().unwrap();
     });
 }
