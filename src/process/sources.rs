@@ -30,72 +30,135 @@ impl AsFd for Source {
     }
 }
 
-/// A source keeps its index for life. One that was removed leaves a hole, so that a late event
-/// reaches no other source.
-#[derive(Default)]
-pub(crate) struct Sources(RwLock<Vec<Entry>>);
+/// A source's index holds its place in the low bits. The bits above count how often the place was
+/// used, so that a late event does not reach the place's next source.
+const PLACE_BITS: u32 = 20;
+const MAX_PLACES: usize = 1 << PLACE_BITS;
 
-#[derive(Default)]
-struct Entry {
-    source: Option<Source>,
-    /// The source is not watched until then: an accept or its registration failed.
-    retry_at: Option<Instant>,
+/// The sources of one poller. `S` is another type only in tests.
+pub(crate) struct Sources<S = Source>(RwLock<Entries<S>>);
+
+struct Entries<S> {
+    places: Vec<Place<S>>,
+    /// Places whose sources were removed. The next sources use them, so that a program that serves
+    /// again and again does not make the list longer.
+    free: Vec<usize>,
+    /// The sources whose last accept failed, and until when each is not watched. A list of its own,
+    /// as every turn of the leader asks for the earliest.
+    paused: Vec<(Instant, usize)>,
+}
+
+struct Place<S> {
+    /// How often the place was used before.
+    generation: usize,
+    /// `None` while the place is free.
+    source: Option<S>,
+}
+
+impl<S> Default for Sources<S> {
+    fn default() -> Sources<S> {
+        Sources(RwLock::new(Entries {
+            places: Vec::new(),
+            free: Vec::new(),
+            paused: Vec::new(),
+        }))
+    }
+}
+
+impl<S> Entries<S> {
+    /// The index of what is, or will next be, at a place.
+    fn index(&self, place: usize) -> usize {
+        let generation = self.places.get(place).map_or(0, |place| place.generation);
+        (place | generation << PLACE_BITS) & !SOURCE_BIT
+    }
+
+    /// The source with this index, unless it was removed.
+    fn get(&self, index: usize) -> Option<&S> {
+        let place = index % MAX_PLACES;
+        if self.index(place) != index {
+            return None;
+        }
+        self.places.get(place)?.source.as_ref()
+    }
 }
 
 impl Sources {
+    /// The index of the source that a poller's key belongs to; `None` for other keys.
     pub(crate) fn index_of(key: usize) -> Option<usize> {
         (key & SOURCE_BIT != 0).then_some(key & !SOURCE_BIT)
     }
+}
 
-    /// Registers a source. It is level-triggered, as one turn need not take everything.
-    pub(crate) fn add(&self, source: Source, poller: &Poller) -> io::Result<usize> {
+impl<S: AsFd + Clone> Sources<S> {
+    /// Registers a source. It is level-triggered, as one turn need not take everything. Returns the
+    /// index by which the other methods find it. Fails if the poller refuses the source.
+    pub(crate) fn add(&self, source: S, poller: &Poller) -> io::Result<usize> {
         let mut entries = self.0.write();
-        let index = entries.len();
+        let place = entries.free.last().copied();
+        let place = place.unwrap_or(entries.places.len());
+        if place == MAX_PLACES {
+            return Err(io::Error::other("too many listening sockets"));
+        }
+        let index = entries.index(place);
         poller.add(
             source.as_fd(),
             SOURCE_BIT | index,
             Interest::Read,
             Mode::Level,
         )?;
-        entries.push(Entry {
-            source: Some(source),
-            retry_at: None,
-        });
+        let source = Some(source);
+        if entries.free.pop().is_some() {
+            entries.places[place].source = source;
+        } else {
+            let generation = 0;
+            entries.places.push(Place { generation, source });
+        }
         Ok(index)
     }
 
+    /// Removes a source. Does nothing if that was done before.
     pub(crate) fn remove(&self, index: usize, poller: &Poller) {
-        if let Some(entry) = self.0.write().get_mut(index) {
-            if let Some(source) = &entry.source {
-                poller.delete(source.as_fd());
-            }
-            *entry = Entry::default();
-        }
+        let mut entries = self.0.write();
+        let Some(source) = entries.get(index) else {
+            return;
+        };
+        poller.delete(source.as_fd());
+        let place = index % MAX_PLACES;
+        let entry = &mut entries.places[place];
+        let source = entry.source.take();
+        entry.generation = entry.generation.wrapping_add(1);
+        entries.free.push(place);
+        entries.paused.retain(|(_, paused)| *paused != index);
+        drop(entries);
+        drop(source); // may close the socket
     }
 
     /// Removes all sources. Their sockets close unless something else holds them.
     pub(crate) fn clear(&self, poller: &Poller) {
-        let count = self.0.read().len();
-        (0..count).for_each(|index| self.remove(index, poller));
+        let indices: Vec<usize> = {
+            let entries = self.0.read();
+            let places = 0..entries.places.len();
+            places.map(|place| entries.index(place)).collect()
+        };
+        let remove = |index| self.remove(index, poller);
+        indices.into_iter().for_each(remove);
     }
 
     /// Closes the listening sockets in a forked child, which would otherwise hold the port after
     /// its parent's end. `instead` takes their descriptors' places.
     pub(crate) fn stop_listening_in_child(&self, instead: BorrowedFd<'_>) {
-        for source in self
-            .0
-            .read()
-            .iter()
-            .filter_map(|entry| entry.source.as_ref())
-        {
+        let entries = self.0.read();
+        let sources = entries.places.iter();
+        for source in sources.filter_map(|place| place.source.as_ref()) {
             if let Err(error) = sys::replace(source.as_fd(), instead) {
                 log::debug!("a child keeps a listening socket: {error}");
             }
         }
     }
 
-    pub(crate) fn get(&self, index: usize) -> Option<Source> {
-        self.0.read().get(index)?.source.clone()
+    /// The source with this index; `None` once it was removed.
+    pub(crate) fn get(&self, index: usize) -> Option<S> {
+        self.0.read().get(index).cloned()
     }
 
     /// Has the poller report nothing of a source until [`arm`](Sources::arm).
@@ -103,16 +166,17 @@ impl Sources {
         self.set_interest(index, Interest::Nothing, poller);
     }
 
+    /// Has the poller report a source again.
     pub(crate) fn arm(&self, index: usize, poller: &Poller) {
         self.set_interest(index, Interest::Read, poller);
     }
 
     fn set_interest(&self, index: usize, interest: Interest, poller: &Poller) {
-        let key = SOURCE_BIT | index;
         let entries = self.0.read();
-        let Some(source) = entries.get(index).and_then(|entry| entry.source.as_ref()) else {
+        let Some(source) = entries.get(index) else {
             return;
         };
+        let key = SOURCE_BIT | index;
         if let Err(error) = poller.modify(source.as_fd(), key, interest, Mode::Level) {
             log::error!("a listening socket cannot be watched: {error}");
         }
@@ -122,18 +186,17 @@ impl Sources {
     /// nor spins.
     pub(crate) fn pause(&self, index: usize, until: Instant, poller: &Poller) {
         self.disarm(index, poller);
-        if let Some(entry) = self.0.write().get_mut(index) {
-            entry.retry_at = Some(until);
+        let mut entries = self.0.write();
+        if entries.get(index).is_some() {
+            entries.paused.retain(|(_, paused)| *paused != index);
+            entries.paused.push((until, index));
         }
     }
 
     /// When the first listener that was left alone is due again.
     pub(crate) fn next_retry(&self) -> Option<Instant> {
-        self.0
-            .read()
-            .iter()
-            .filter_map(|entry| entry.retry_at)
-            .min()
+        let entries = self.0.read();
+        entries.paused.iter().map(|(until, _)| *until).min()
     }
 
     /// Watches the listeners that are due again.
@@ -141,13 +204,99 @@ impl Sources {
         if self.next_retry().is_none_or(|at| at > now) {
             return;
         }
-        let mut due = Vec::new();
-        for (index, entry) in self.0.write().iter_mut().enumerate() {
-            if entry.retry_at.is_some_and(|at| at <= now) {
-                entry.retry_at = None;
-                due.push(index);
-            }
+        let due: Vec<(Instant, usize)> = {
+            let mut entries = self.0.write();
+            let paused = &mut entries.paused;
+            paused.extract_if(.., |(until, _)| *until <= now).collect()
+        };
+        let arm = |(_, index)| self.arm(index, poller);
+        due.into_iter().for_each(arm);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::poller::Events;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// A source that is readable at once, and its peer.
+    fn readable() -> (Arc<UnixStream>, UnixStream) {
+        let (source, mut peer) = UnixStream::pair().unwrap();
+        peer.write_all(b"x").unwrap();
+        (Arc::new(source), peer)
+    }
+
+    #[test]
+    fn a_late_event_of_a_removed_source_does_not_reach_the_next_one_in_its_place() {
+        let poller = Poller::new().unwrap();
+        let sources = Sources::default();
+        let (first, _peer) = readable();
+        let removed = sources.add(first, &poller).unwrap();
+        let mut events = Events::new();
+        poller.wait(&mut events, Some(TIMEOUT)).unwrap();
+        let late = Sources::index_of(events.iter().next().unwrap().key).unwrap();
+        assert_eq!(late, removed);
+
+        sources.remove(removed, &poller);
+        let (second, _peer) = readable();
+        let index = sources.add(Arc::clone(&second), &poller).unwrap();
+        assert!(sources.get(late).is_none());
+        sources.remove(late, &poller);
+        sources.pause(late, Instant::now(), &poller);
+        assert_eq!(sources.next_retry(), None);
+        let found = sources.get(index).unwrap();
+        assert!(Arc::ptr_eq(&found, &second));
+        // The late calls have not disarmed it.
+        poller.wait(&mut events, Some(TIMEOUT)).unwrap();
+        let event = events.iter().next().unwrap();
+        assert_eq!(Sources::index_of(event.key), Some(index));
+    }
+
+    #[test]
+    fn sources_that_come_and_go_use_the_same_places() {
+        let poller = Poller::new().unwrap();
+        let sources = Sources::default();
+        let (source, _peer) = readable();
+        for round in 0..1000 {
+            let indices = [(); 2].map(|()| {
+                let other = Arc::new(source.try_clone().unwrap());
+                sources.add(other, &poller).unwrap()
+            });
+            sources.pause(indices[0], Instant::now(), &poller);
+            sources.remove(indices[round % 2], &poller);
+            sources.clear(&poller);
+            assert!(sources.get(indices[0]).is_none());
         }
-        due.into_iter().for_each(|index| self.arm(index, poller));
+        let entries = sources.0.read();
+        assert_eq!(entries.places.len(), 2);
+        assert_eq!(entries.free.len(), 2);
+        assert!(entries.paused.is_empty());
+    }
+
+    #[test]
+    fn a_paused_source_is_watched_again_when_it_is_due() {
+        let poller = Poller::new().unwrap();
+        let sources = Sources::default();
+        let (source, _peer) = readable();
+        let index = sources.add(source, &poller).unwrap();
+        let now = Instant::now();
+        sources.pause(index, now + TIMEOUT, &poller);
+        sources.pause(index, now + TIMEOUT * 2, &poller);
+        assert_eq!(sources.next_retry(), Some(now + TIMEOUT * 2));
+        let mut events = Events::new();
+        sources.retry(now + TIMEOUT, &poller);
+        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+        assert_eq!(events.iter().count(), 0);
+
+        sources.retry(now + TIMEOUT * 2, &poller);
+        assert_eq!(sources.next_retry(), None);
+        poller.wait(&mut events, Some(TIMEOUT)).unwrap();
+        assert_eq!(events.iter().count(), 1);
     }
 }
