@@ -9,6 +9,15 @@ use crate::error::{Error, Refusal};
 /// A panic in one of them is counted, and reported to `handle_error` as
 /// [`Error::Panicked`]; it ends neither a thread nor the server. A client whose `verify_request`
 /// panicked is not served.
+///
+/// # Which hooks may block
+///
+/// `verify_request` may, though with [`Synchronous`](crate::Synchronous) it then delays all other
+/// clients. `handle_error`, `handle_refusal` and `service_actions` must not: each may run on a
+/// thread that accepts connections. With [`ThreadingMixIn`](crate::ThreadingMixIn) this thread also
+/// waits for the events of all connections. A call of `handle_error` or `handle_refusal` that
+/// blocks it for 200 ms delays every client by 200 ms. Hand slow work, such as a request to another
+/// service, to a thread of your own.
 pub trait ServerHooks: Send + Sync + 'static {
     /// Whether a connection or datagram is served (Python's `verify_request`). Called after the
     /// PROXY header, if there is one, on the thread or in the process that will serve the request:
@@ -26,28 +35,38 @@ pub trait ServerHooks: Send + Sync + 'static {
     /// neither is a thread that the system refuses to the pool, as it concerns no client. Other
     /// errors that concern no client, such as a panic in `service_actions`, come with
     /// [`ClientAddress::Memory`]. Under [`ForkingMixIn`](crate::ForkingMixIn) it is called in the
-    /// child that serves the request, and in the parent for a child that a signal ended. Defaults
-    /// to a log line.
+    /// child that serves the request, and in the parent for a child that a signal ended.
+    ///
+    /// Must not block: the thread that accepts connections calls it for what failed there. So does
+    /// the one thread that ends connections while all others are stuck in handlers. Defaults to a
+    /// log line.
     fn handle_error(&self, client_address: &ClientAddress, error: &Error) {
         log::warn!("{client_address}: {error}");
     }
 
     /// A connection was refused. The returned answer is sent before the connection closes, as far
-    /// as that is possible without waiting for the client. Must not block: the thread that accepts
-    /// may call it. Defaults to no answer.
+    /// as that is possible without waiting for the client. The answer is ignored for a datagram,
+    /// and for a client that expects TLS, which gets an alert.
+    ///
+    /// Must not block: the thread that accepts connections calls it for each connection that is
+    /// over a limit. If it takes 200 ms, 20 clients that are refused delay all other clients by
+    /// 4 s, just when the server is busy. Defaults to no answer.
     fn handle_refusal(&self, client_address: &ClientAddress, why: Refusal) -> Option<&[u8]> {
         log::debug!("{client_address}: refused: {why}");
         None
     }
 
-    /// `handle_request` got no request within its `timeout` (Python's `handle_timeout`). Defaults
-    /// to nothing.
+    /// `handle_request` got no request within its `timeout` (Python's `handle_timeout`). Called
+    /// on the thread of `handle_request`, which returns after it. Defaults to nothing.
     fn handle_timeout(&self) {}
 
     /// Called on the thread of `serve_forever` every `poll_interval` (Python's `service_actions`),
     /// even while the concurrency model is at its maximum. Under
-    /// [`Synchronous`](crate::Synchronous) it waits for the request that is being served. Defaults
-    /// to nothing.
+    /// [`Synchronous`](crate::Synchronous) it waits for the request that is being served.
+    ///
+    /// Must not block: a shutdown waits for it, and so do new clients of every concurrency model
+    /// but [`ThreadingMixIn`](crate::ThreadingMixIn), which accepts on its own threads. Defaults to
+    /// nothing.
     fn service_actions(&self) {}
 }
 

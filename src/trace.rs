@@ -27,7 +27,8 @@ pub enum Traffic<'a> {
 
 /// Observes all bytes that are received and sent, for lessons and for debugging. Closures implement
 /// it. It is called on the threads that read and write, so a slow observer slows the connection
-/// down. A panic in it is counted and reported to `handle_error`; the connection goes on.
+/// down. It must not block: for a connection that was refused, this is the thread that accepts.
+/// A panic in it is counted and reported to `handle_error`; the connection goes on.
 pub trait Trace: Send + Sync + 'static {
     /// Called right after the event. `peer` is the socket's peer, not the client that a PROXY
     /// header names.
