@@ -18,6 +18,8 @@ struct Sum {
     sum: i64,
 }
 
+// This `Result` is `socketserver::Result`. A route returns `std::io::Result<Response>` instead, so
+// `?` in a route takes any `io::Error`, and an `HttpError`, which has the status of the answer.
 fn main() -> Result<()> {
     let router = Router::new()
         .get("/hello/{name}", |request| {
@@ -49,15 +51,22 @@ fn main() -> Result<()> {
             })
             .max_body(1 << 30),
         )
-        .get("/clock", |_| {
-            Ok(events(|to| {
-                to.data(&format!("{:?}", std::time::SystemTime::now()));
+        // `curl 127.0.0.1:8000/countdown`: one event a second, and then the end of the response.
+        .get("/countdown", |_| {
+            let mut left = 10;
+            Ok(events(move |to| {
+                to.data(&left.to_string());
+                if left == 0 {
+                    return Produced::Over;
+                }
+                left -= 1;
                 Produced::After(Duration::from_secs(1))
             }))
         })
         .get("/echo", |request| {
             Ok(websocket(request, |message, to| drop(to.send(message))))
         })
+        // A filter sees every answer, also the ones that come from errors and panics of routes.
         .filter(|request, inner| {
             Ok(inner
                 .respond(request)?

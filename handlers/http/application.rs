@@ -64,6 +64,8 @@ pub(crate) enum Failure {
     /// A panic that was caught; it goes on when the answer is written.
     Panic(Box<dyn Any + Send>),
     Error(io::Error),
+    /// The connection is gone: no answer can be sent.
+    Lost(io::Error),
 }
 
 impl Answer {

@@ -117,7 +117,7 @@ impl<'a> BodyReader<'a> {
         can_drop && !self.is_broken
     }
 
-    /// Why a read has failed, if one has. Later reads give the end of the body.
+    /// Why a read has failed, if one has. Later reads fail as well.
     pub(super) fn take_failure(&mut self) -> Option<BodyFailure> {
         self.failure.take()
     }
@@ -154,6 +154,9 @@ impl Read for BodyReader<'_> {
         }
         if let Some(failure) = &self.failure {
             return Err(failure.for_route());
+        }
+        if self.is_broken {
+            return Err(io::Error::other("an earlier read of the body failed"));
         }
         let left = &self.gathered[self.read..];
         if !left.is_empty() {

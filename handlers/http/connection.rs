@@ -277,7 +277,7 @@ impl HttpHandler {
                     request.linger();
                 }
                 match failure {
-                    Failure::Error(error) => Err(error),
+                    Failure::Error(error) | Failure::Lost(error) => Err(error),
                     Failure::Panic(panic) => resume_unwind(panic),
                 }
             }

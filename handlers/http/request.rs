@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use serde::de::DeserializeOwned;
 use socketserver::ClientAddress;
 
+use super::application::Failure;
 use super::body_reader::BodyReader;
 use super::cookie;
 use super::head::{Head, Method};
@@ -22,6 +23,8 @@ pub struct Request<'a> {
     pub(super) query: Option<&'a [u8]>,
     pub(super) parameters: Vec<(String, String)>,
     pub(super) body: BodyReader<'a>,
+    /// The first failure of the route or a filter that ends the connection after the answer.
+    pub(super) failure: Option<Failure>,
 }
 
 impl<'a> Request<'a> {

@@ -141,7 +141,19 @@ impl Router {
     }
 
     /// Puts a filter around all routes; the first one added is the outermost. It sees every request
-    /// that is HTTP, also those that the router refuses.
+    /// that is well-formed HTTP, also those that the router refuses.
+    ///
+    /// A filter also sees every answer. An error or a panic of the route, or of a filter further
+    /// in, becomes a response (400, 413, 422, 500) before `inner.respond(request)` returns. That
+    /// call therefore never returns an error, and a header that a filter adds is on all answers.
+    ///
+    /// ```
+    /// use socketserver_handlers::http::{HttpError, Router};
+    ///
+    /// let router = Router::new()
+    ///     .get("/teapot", |_| Err(HttpError::new(418, "this is a teapot"))?)
+    ///     .filter(|request, inner| Ok(inner.respond(request)?.header("X-Frame-Options", "DENY")));
+    /// ```
     ///
     /// # Panics
     /// For a router that is in use.
@@ -191,7 +203,7 @@ struct Inner<'a> {
 
 impl Respond for Inner<'_> {
     fn respond(&self, request: &mut Request<'_>) -> io::Result<Response> {
-        self.routes.through(self.at, request, self.route)
+        Ok(self.routes.through(self.at, request, self.route))
     }
 }
 
@@ -224,14 +236,13 @@ impl Application for Routes {
             query,
             parameters: Vec::new(),
             body,
+            failure: None,
         };
-        let answered = catch_unwind(AssertUnwindSafe(|| self.answer(&mut request, is_refused)));
-        let (response, failure) = match answered {
-            Ok(Ok(response)) => (response, None),
-            Ok(Err(error)) => failed(&mut request, &error)?,
-            Err(panic) => panicked(panic),
-        };
-        let body = request.body;
+        let response = self.answer(&mut request, is_refused);
+        let Request { body, failure, .. } = request;
+        if let Some(Failure::Lost(error)) = failure {
+            return Err(error);
+        }
         let keep_alive =
             frame.keep_alive && !is_refused && failure.is_none() && body.keeps_connection();
         let frame = Frame {
@@ -248,7 +259,7 @@ impl Application for Routes {
 
 impl Routes {
     /// The route's answer, through the filters.
-    fn answer(&self, request: &mut Request<'_>, is_refused: bool) -> io::Result<Response> {
+    fn answer(&self, request: &mut Request<'_>, is_refused: bool) -> Response {
         if is_refused {
             return self.through(0, request, &|_: &mut Request<'_>| {
                 Ok(Response::text("400 Bad Request: the path was refused\n").with_status(400))
@@ -296,14 +307,11 @@ impl Routes {
             .unwrap_or(self.max_body)
     }
 
-    /// The route's answer, through the filters from the `at`th on.
-    fn through(
-        &self,
-        at: usize,
-        request: &mut Request<'_>,
-        route: &dyn Respond,
-    ) -> io::Result<Response> {
-        match self.filters.get(at) {
+    /// The route's answer, through the filters from the `at`th on. An error or a panic, of the
+    /// route or of a filter, becomes a response here, so that the filters around it see every
+    /// answer.
+    fn through(&self, at: usize, request: &mut Request<'_>, route: &dyn Respond) -> Response {
+        let answered = catch_unwind(AssertUnwindSafe(|| match self.filters.get(at) {
             Some(filter) => filter(
                 request,
                 &Inner {
@@ -313,6 +321,11 @@ impl Routes {
                 },
             ),
             None => route.respond(request),
+        }));
+        match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => failed(request, &error),
+            Err(panic) => panicked(request, panic),
         }
     }
 
@@ -376,36 +389,35 @@ fn below_root(path: &str) -> &str {
     path.strip_prefix('/').unwrap_or(path)
 }
 
-/// The answer to a request whose route returned an error, and what the server is told of it.
-///
-/// # Errors
-/// The connection is gone, so no answer can be sent.
-fn failed(request: &mut Request<'_>, error: &io::Error) -> io::Result<(Response, Option<Failure>)> {
+/// The answer to a request whose route or filter returned an error. What the server must see of the
+/// error is kept in the request.
+fn failed(request: &mut Request<'_>, error: &io::Error) -> Response {
     match request.body.take_failure() {
-        Some(BodyFailure::Lost(error)) => return Err(error),
-        Some(BodyFailure::Refused(refused)) => {
-            return Ok((of_head_error(refused), None));
+        Some(BodyFailure::Lost(error)) => {
+            request.failure.get_or_insert(Failure::Lost(error));
+            return internal_error(); // never sent
         }
+        Some(BodyFailure::Refused(refused)) => return of_head_error(refused),
         Some(BodyFailure::TooSlow(error)) => {
-            let response = Response::text("408 Request Timeout\n").with_status(408);
-            return Ok((response, Some(Failure::Error(error))));
+            request.failure.get_or_insert(Failure::Error(error));
+            return Response::text("408 Request Timeout\n").with_status(408);
         }
         None => {}
     }
     let inner = error.get_ref();
     if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<HttpError>()) {
-        let response = Response::text(format!("{}\n", error.message()));
-        return Ok((response.with_status(error.status()), None));
+        return Response::text(format!("{}\n", error.message())).with_status(error.status());
     }
     let path = request.path.escape_debug();
     log::error!("{} {path}: {error}", request.client_address);
-    Ok((internal_error(), None))
+    internal_error()
 }
 
-/// The answer to a request whose route panicked. The panic goes on once that is written, so that
-/// the server counts and reports it like any other.
-fn panicked(panic: Box<dyn Any + Send>) -> (Response, Option<Failure>) {
-    (internal_error(), Some(Failure::Panic(panic)))
+/// The answer to a request whose route or filter panicked. The panic goes on once that is written,
+/// so that the server counts and reports it like any other.
+fn panicked(request: &mut Request<'_>, panic: Box<dyn Any + Send>) -> Response {
+    request.failure.get_or_insert(Failure::Panic(panic));
+    internal_error()
 }
 
 fn internal_error() -> Response {

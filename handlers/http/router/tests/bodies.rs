@@ -181,6 +181,45 @@ fn an_error_has_its_own_status_and_any_other_is_500() {
 }
 
 #[test]
+fn filters_see_the_answers_that_come_from_errors() {
+    let filtered = service()
+        .filter(|request, inner| Ok(inner.respond(request)?.header("X-Outer", "1")))
+        .filter(|request, inner| {
+            let response = inner.respond(request)?;
+            match request.path() {
+                "/" => Err(io::Error::other("a filter fails")),
+                "/login" => panic!("a filter panics"),
+                _ => Ok(response),
+            }
+        });
+    let json = "Content-Type: application/json\r\n";
+    let get = |target| format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    let chunked = "POST /length HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (request, status) in [
+        (post("/order", json, "{"), 400),
+        (post("/order", json, "{\"name\": 1}"), 422),
+        (format!("{chunked}{}", chunk.repeat(17)), 413),
+        (long_body_begun(), 408),
+        (get("/teapot"), 418),
+        (post("/upstream", "", "abc"), 500),
+        (get("/panic"), 500),
+        (get("/"), 500),
+        (get("/login"), 500),
+    ] {
+        let (answer, client) = send(filtered.clone(), &request);
+        assert_status(&answer, status);
+        assert!(answer.contains("X-Outer: 1\r\n"), "{answer}");
+        let panics = u64::from(
+            ["GET /panic", "GET /login"]
+                .iter()
+                .any(|p| request.starts_with(p)),
+        );
+        assert_eq!(client.server().stats().panics, panics, "{answer}");
+    }
+}
+
+#[test]
 fn json_is_read_and_written() {
     let json = "Content-Type: application/json; charset=utf-8\r\n";
     let order = "{\"name\": \"tea\", \"count\": 1}";
