@@ -8,7 +8,7 @@ use std::fmt;
 use std::mem;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use socketserver::{
@@ -62,18 +62,30 @@ fn is_local(address: &Address) -> bool {
 #[derive(Clone, Default)]
 pub struct AtEnd(Arc<Mutex<Vec<Task>>>);
 
-type Task = Box<dyn FnOnce() + Send>;
+/// Takes the end of the grace time, and returns whether it has aborted something.
+type Task = Box<dyn FnOnce(Option<Instant>) -> bool + Send>;
 
 impl AtEnd {
     /// Adds something to be done. It should take no more than a moment.
     pub fn add(&self, task: impl FnOnce() + Send + 'static) {
+        self.0.lock().push(Box::new(|_| {
+            task();
+            false
+        }));
+    }
+
+    /// Adds something that may take until the end of the grace time, which the task gets; `None`
+    /// is without end. The task returns whether it had to abort something: then the exit code is 1.
+    pub fn add_until(&self, task: impl FnOnce(Option<Instant>) -> bool + Send + 'static) {
         self.0.lock().push(Box::new(task));
     }
 
-    /// Does it.
-    pub(crate) fn run(&self) {
+    /// Does it until this moment. Returns whether something was aborted.
+    pub(crate) fn run(&self, until: Option<Instant>) -> bool {
         let tasks = mem::take(&mut *self.0.lock());
-        tasks.into_iter().for_each(|task| task());
+        let aborted = tasks.into_iter().map(|task| task(until));
+        // Every task runs, also after one that has aborted something.
+        aborted.fold(false, |any, aborted| any | aborted)
     }
 }
 
