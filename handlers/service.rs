@@ -5,12 +5,14 @@
 //! service must pass follow from that line.
 
 use std::fmt;
+use std::io;
 use std::mem;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use socketserver::{
     Address, ClientAddress, DatagramRequestHandler, Error, Refusal, StreamRequestHandler,
 };
@@ -264,10 +266,21 @@ impl Failure {
     }
 }
 
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         match error {
             Error::Address(_) | Error::File { .. } => Failure::usage(error.to_string()),
+            // The system's text alone does not say what the server wanted.
+            Error::Io(error) if is_out_of_descriptors(&error) => Failure::run(format!(
+                "cannot open another file or socket: {error}; raise the limit on open files \
+                 (`ulimit -n`, LimitNOFILE=)"
+            )),
             _ => Failure::run(error),
         }
     }
