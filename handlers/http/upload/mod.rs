@@ -70,7 +70,8 @@ pub struct UploadOptions {
     /// Maximum size of all files in the folder together [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "upload")]
     pub quota: Option<u64>,
-    /// How long an interrupted upload can be resumed
+    /// How long an interrupted upload can be resumed; then it is removed (with --model processes,
+    /// when the next upload begins)
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
     #[arg(requires = "upload")]
     pub partial_expiry: Duration,
