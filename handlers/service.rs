@@ -5,12 +5,14 @@
 //! service must pass follow from that line.
 
 use std::fmt;
+use std::io;
 use std::mem;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use socketserver::{
     Address, ClientAddress, DatagramRequestHandler, Error, Refusal, StreamRequestHandler,
 };
@@ -62,18 +64,30 @@ fn is_local(address: &Address) -> bool {
 #[derive(Clone, Default)]
 pub struct AtEnd(Arc<Mutex<Vec<Task>>>);
 
-type Task = Box<dyn FnOnce() + Send>;
+/// Takes the end of the grace time, and returns whether it has aborted something.
+type Task = Box<dyn FnOnce(Option<Instant>) -> bool + Send>;
 
 impl AtEnd {
     /// Adds something to be done. It should take no more than a moment.
     pub fn add(&self, task: impl FnOnce() + Send + 'static) {
+        self.0.lock().push(Box::new(|_| {
+            task();
+            false
+        }));
+    }
+
+    /// Adds something that may take until the end of the grace time, which the task gets; `None`
+    /// is without end. The task returns whether it had to abort something: then the exit code is 1.
+    pub fn add_until(&self, task: impl FnOnce(Option<Instant>) -> bool + Send + 'static) {
         self.0.lock().push(Box::new(task));
     }
 
-    /// Does it.
-    pub(crate) fn run(&self) {
+    /// Does it until this moment. Returns whether something was aborted.
+    pub(crate) fn run(&self, until: Option<Instant>) -> bool {
         let tasks = mem::take(&mut *self.0.lock());
-        tasks.into_iter().for_each(|task| task());
+        let aborted = tasks.into_iter().map(|task| task(until));
+        // Every task runs, also after one that has aborted something.
+        aborted.fold(false, |any, aborted| any | aborted)
     }
 }
 
@@ -252,10 +266,21 @@ impl Failure {
     }
 }
 
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         match error {
             Error::Address(_) | Error::File { .. } => Failure::usage(error.to_string()),
+            // The system's text alone does not say what the server wanted.
+            Error::Io(error) if is_out_of_descriptors(&error) => Failure::run(format!(
+                "cannot open another file or socket: {error}; raise the limit on open files \
+                 (`ulimit -n`, LimitNOFILE=)"
+            )),
             _ => Failure::run(error),
         }
     }

@@ -99,12 +99,25 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Res
         keys,
     };
     let result = listen::<S>(builder, served, &addresses, scheme, reload);
-    context.at_end.run();
+    // A server that could not start has nothing to wait for.
+    let until = match &result {
+        Ok(ended) => ended.grace_deadline,
+        Err(_) => Some(Instant::now()),
+    };
+    let aborted = context.at_end.run(until);
     log.finish();
     if let Some(access_log) = access_log {
         access_log.finish();
     }
-    result
+    Ok(u8::from(result?.aborted || aborted))
+}
+
+/// How a server has ended.
+struct Ended {
+    /// Whether requests in flight were aborted.
+    aborted: bool,
+    /// When the grace time ends; `None` if it does not end.
+    grace_deadline: Option<Instant>,
 }
 
 fn listen<S: Service>(
@@ -113,7 +126,7 @@ fn listen<S: Service>(
     addresses: &[Address],
     scheme: &str,
     reload: Reload,
-) -> Result<u8, Failure> {
+) -> Result<Ended, Failure> {
     match served {
         Served::Stream { class, .. } => {
             let mut server = builder.bind(&addresses[0], class)?;
@@ -132,7 +145,7 @@ fn listen<S: Service>(
     }
 }
 
-fn run<S: Service>(mut server: Server, scheme: &str, reload: Reload) -> Result<u8, Failure> {
+fn run<S: Service>(mut server: Server, scheme: &str, reload: Reload) -> Result<Ended, Failure> {
     let handle = server.handle();
     shutdown_on_ctrl_c(handle.clone())?;
     reload_on_hangup(&handle, move || reload.run())?;
@@ -149,7 +162,10 @@ fn run<S: Service>(mut server: Server, scheme: &str, reload: Reload) -> Result<u
     let _ = io::stdout().flush();
     server.serve_forever()?;
     server.server_close();
-    Ok(u8::from(handle.stats().aborted > 0))
+    Ok(Ended {
+        aborted: handle.stats().aborted > 0,
+        grace_deadline: handle.grace_deadline(),
+    })
 }
 
 /// The keys that clients must hold, if any are given.

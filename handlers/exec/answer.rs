@@ -137,7 +137,12 @@ fn refusal_bytes(framing: Framing, why: Refusal) -> Vec<u8> {
         BUSY
     };
     let answer = Answer::refusal(code, refusal_line(why).trim_end());
-    [answer.head(framing), answer.data].concat()
+    match framing {
+        // A refused connection cannot wait for the client's `recv_ready`. With the text behind it,
+        // the length would not be a number.
+        Framing::Ack => answer.data,
+        _ => [answer.head(framing), answer.data].concat(),
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::cli::patience;
 use crate::client::output::{Output, quietly};
 use crate::client::{Client, ClientOptions, Connection};
 use crate::common::framing;
-use crate::service::Failure;
+use crate::service::{Failure, refusal_in};
 
 /// The length in [`Framing::Ack`] has no end: it is whole when nothing more has come for so long.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -144,6 +144,11 @@ fn read_decimal(server: &mut Connection) -> io::Result<u64> {
             Err(error) => return Err(error),
         }
         server.set_read_timeout(Some(SILENCE))?;
+    }
+    if let Some(reason) = refusal_in(&digits) {
+        return Err(io::Error::other(format!(
+            "the server refused the connection: {reason}"
+        )));
     }
     std::str::from_utf8(&digits)
         .ok()

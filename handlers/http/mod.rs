@@ -136,7 +136,7 @@ impl Service for Http {
                 uploads.expire_in_background();
             }
             let to_end = Arc::clone(&uploads);
-            context.at_end.add(move || to_end.end());
+            context.at_end.add_until(move |until| to_end.end(until));
             uploads
         } else {
             site

@@ -48,7 +48,8 @@ pub struct Upload {
     /// Keep the folders of a file's name, below DIR
     #[arg(long, env = "SOCKETSERVER_KEEP_PATHS")]
     keep_paths: bool,
-    /// Time for which an interrupted upload can be resumed; then it is removed
+    /// Time for which an interrupted upload can be resumed; then it is removed (with --model
+    /// processes, when the next upload begins)
     #[arg(
         long,
         value_name = "TIME",

@@ -57,6 +57,13 @@ impl ServerHandle {
         !self.0.is_serving()
     }
 
+    /// When the grace time of the shutdown that was requested last ends. `None` before a shutdown,
+    /// and if the grace time is too long for the system's clock. Work of a server that its
+    /// connections do not show, such as a queue, can use this to end in time.
+    pub fn grace_deadline(&self) -> Option<Instant> {
+        self.0.grace_deadline()
+    }
+
     /// Waits until `serve_forever` has returned or the server was dropped; false if `timeout`
     /// passes first. `None` is without end, and so is a time that is too long for the system's
     /// clock. If `serve_forever` was not called yet, this waits for its end as well.

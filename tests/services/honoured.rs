@@ -97,6 +97,17 @@ fn help_offers_only_what_a_service_can_honour() {
 }
 
 #[test]
+fn help_says_when_a_server_of_processes_removes_expired_uploads() {
+    for service in ["upload", "http"] {
+        let (_, help, _) = run(&["serve", service, "--help"]);
+        let words: Vec<&str> = help.split_whitespace().collect();
+        let help = words.join(" ");
+        let says = "with --model processes, when the next upload begins";
+        assert!(help.contains(says), "{help}");
+    }
+}
+
+#[test]
 fn variables_that_do_not_apply_are_ignored_with_a_warning() {
     let dir = TestDir::new("ignored");
     for (arguments, variable, value) in [

@@ -1,5 +1,6 @@
 //! `serve http --upload --after-upload`.
 
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Instant;
 
@@ -162,6 +163,29 @@ fn a_command_is_killed_with_its_children_when_its_time_is_over() {
 }
 
 #[test]
+fn commands_have_the_grace_time_when_the_server_ends() {
+    let log = TestDir::new("after-grace-log");
+    let command = script(
+        &log,
+        "wait.sh",
+        "until [ -e \"$1\" ]; do sleep 0.01; done; cat >> \"$2\"; echo >> \"$2\"",
+    );
+    let (go, told_file) = (log.join("go"), log.join("told"));
+    let command = format!("{command} '{}' '{}'", go.display(), told_file.display());
+    let (_dir, mut server) = site("after-grace", &["--after-upload", &command]);
+    for name in ["/a", "/b"] {
+        assert_eq!(put(&server, name, &[], "x").status, 201);
+    }
+    server.signal("TERM");
+    eventually("the server accepts nothing more", || {
+        TcpStream::connect(server.address()).is_err()
+    });
+    log.write("go", "");
+    assert_eq!(server.wait().0, Some(0));
+    assert_eq!(told(&log).len(), 2);
+}
+
+#[test]
 fn at_the_end_of_the_server_no_child_remains_and_nothing_waits() {
     let log = TestDir::new("after-end-log");
     let command = script(
@@ -170,7 +194,10 @@ fn at_the_end_of_the_server_no_child_remains_and_nothing_waits() {
         "sleep 300 & echo $! > \"$1.new\"; mv \"$1.new\" \"$1\"; wait",
     );
     let command = format!("{command} '{}'", log.join("pid").display());
-    let (_dir, mut server) = site("after-end", &["--after-upload", &command]);
+    let (_dir, mut server) = site(
+        "after-end",
+        &["--grace", "200ms", "--after-upload", &command],
+    );
     for name in ["/a", "/b", "/c"] {
         assert_eq!(put(&server, name, &[], "x").status, 201);
     }
@@ -180,7 +207,7 @@ fn at_the_end_of_the_server_no_child_remains_and_nothing_waits() {
     let begun = Instant::now();
     server.signal("TERM");
     server.wait_for_log("the server ends before /bin/sh is done with 3 files");
-    assert_eq!(server.wait().0, Some(0));
+    assert_eq!(server.wait().0, Some(1));
     assert!(begun.elapsed() < PATIENCE / 2);
     eventually("the child has ended", || !lives(&pid));
 }

@@ -130,7 +130,14 @@ fn exec_answers_in_its_framing() {
                     assert_eq!((exit, error.as_str()), (Some(code), says));
                 }
                 "struct" => assert_eq!(head, (says.len() as u32).to_le_bytes()),
-                "ack" => assert_eq!(head, says.len().to_string().as_bytes()),
+                "ack" => {
+                    assert_eq!(head, b"", "a length that no acknowledgement can follow");
+                    let address = server.address().to_string();
+                    let client = ["client", "exec", "--framing", "ack", &address, "true"];
+                    let (exit, _, error) = run(&client);
+                    assert_eq!(exit, Some(1), "{error}");
+                    assert!(error.contains(says.trim_end()), "{error}");
+                }
                 _ => assert_eq!(head, b""),
             }
             drop(first);

@@ -15,6 +15,24 @@ fn limited(limit: u32) -> Command {
 }
 
 #[test]
+fn a_start_without_enough_descriptors_says_so_and_what_to_raise() {
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 10 && exec timeout 20 \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_socketserver"))
+        .args(["serve", "echo", "--bind", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let line = errors.lines().last().unwrap();
+    assert!(
+        line.starts_with("socketserver: cannot open another file or socket: ")
+            && line.contains("ulimit -n"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn a_start_without_enough_threads_is_one_line_and_exit_1_before_the_ready_line() {
     const TEST: &str = "a_start_without_enough_threads";
     if !has_tool("setpriv", TEST) || !has_tool("prlimit", TEST) {

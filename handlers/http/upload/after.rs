@@ -1,8 +1,8 @@
 //! `--after-upload`: a command for each file that was stored.
 //!
 //! One thread runs one command after the other; requests only put what it is to be told into a
-//! queue, and never wait. When the server ends, the command that runs is killed with all that it
-//! has started, and the rest isn't run.
+//! queue, and never wait. When the server ends, the commands of the queue have the grace time. At its
+//! end the command that runs is killed with all that it has started, and the rest is not run.
 
 use std::fmt;
 use std::io::{self, Write, pipe};
@@ -10,9 +10,9 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -78,7 +78,10 @@ struct Runner {
     queue: SyncSender<Vec<u8>>,
     /// Dropped, it ends the command that runs.
     hold: UnixStream,
-    thread: JoinHandle<()>,
+    /// Disconnected when the thread has nothing left to do.
+    idle: Receiver<()>,
+    /// Returns whether a command was killed or not run.
+    thread: JoinHandle<bool>,
 }
 
 impl AfterUpload {
@@ -97,18 +100,23 @@ impl AfterUpload {
         })?;
         let (queue, told) = sync_channel(WAITING);
         let (hold, end) = UnixStream::pair()?;
+        let (busy, idle) = channel();
         let limits = Limits {
             time,
             output: MAX_OUTPUT,
         };
         let thread = thread::Builder::new()
             .name("after-upload".to_owned())
-            .spawn(move || run_all(&command_line, limits, &end, &told))?;
+            .spawn(move || {
+                let _busy = busy;
+                run_all(&command_line, limits, &end, &told)
+            })?;
         Ok(AfterUpload {
             folder,
             runner: Mutex::new(Some(Runner {
                 queue,
                 hold,
+                idle,
                 thread,
             })),
         })
@@ -139,20 +147,34 @@ impl AfterUpload {
         }
     }
 
-    /// Ends the command that runs, and the thread. Those that wait aren't run.
-    pub(super) fn end(&self) {
+    /// Lets the commands of the queue run until this moment (`None`: as long as they take). Then
+    /// kills the command that runs, and does not run the others: returns whether there were any.
+    pub(super) fn end(&self, until: Option<Instant>) -> bool {
         let Some(Runner {
             queue,
             hold,
+            idle,
             thread,
         }) = self.runner.lock().take()
         else {
-            return;
+            return false;
         };
-        drop((queue, hold));
-        if thread.join().is_err() {
+        // Without a sender, the thread ends when the queue is empty.
+        drop(queue);
+        // Nothing is ever sent: each of the two returns an error, at the end of the thread or of the
+        // time.
+        let _ = match until {
+            None => idle.recv().is_ok(),
+            Some(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                idle.recv_timeout(left).is_ok()
+            }
+        };
+        drop(hold);
+        thread.join().unwrap_or_else(|_| {
             log::error!("the thread of --after-upload has failed");
-        }
+            true
+        })
     }
 }
 
@@ -162,12 +184,13 @@ impl fmt::Debug for AfterUpload {
     }
 }
 
+/// Runs the command for each file of the queue. Returns whether the end of the server stopped it.
 fn run_all(
     command_line: &CommandLine,
     limits: Limits,
     end: &UnixStream,
     queue: &Receiver<Vec<u8>>,
-) {
+) -> bool {
     let program = &command_line.program;
     while let Ok(told) = queue.recv() {
         match run(command_line, limits, end, &told) {
@@ -177,7 +200,7 @@ fn run_all(
                 log::warn!(
                     "--after-upload: the server ends before {program} is done with {left} files"
                 );
-                return;
+                return true;
             }
             Err(error) => log::error!(
                 "--after-upload: {program}: {error}; it should hear of {}",
@@ -185,6 +208,7 @@ fn run_all(
             ),
         }
     }
+    false
 }
 
 /// Runs the command for one file. `None` if the server ends.

@@ -21,7 +21,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
 use clap::Args;
@@ -70,7 +70,8 @@ pub struct UploadOptions {
     /// Maximum size of all files in the folder together [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "upload")]
     pub quota: Option<u64>,
-    /// How long an interrupted upload can be resumed
+    /// How long an interrupted upload can be resumed; then it is removed (with --model processes,
+    /// when the next upload begins)
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
     #[arg(requires = "upload")]
     pub partial_expiry: Duration,
@@ -135,11 +136,11 @@ impl Uploads {
         })))
     }
 
-    /// Ends what doesn't end with the last request.
-    pub(crate) fn end(&self) {
-        if let Some(after) = &self.0.after {
-            after.end();
-        }
+    /// Ends what does not end with the last request, at the latest at this moment. Returns whether
+    /// something was aborted.
+    pub(crate) fn end(&self, until: Option<Instant>) -> bool {
+        let after = self.0.after.as_ref();
+        after.is_some_and(|after| after.end(until))
     }
 }
 
