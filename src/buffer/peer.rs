@@ -12,7 +12,7 @@ use crate::transport::{Readiness, Transport, WaitOutcome};
 /// once, and in some concurrency models no other thread listens for signals meanwhile.
 pub(crate) trait Interrupt: Send + Sync {
     /// What becomes readable when [`handle_wake`](Interrupt::handle_wake) must be called; `None`
-    /// once the server is shutting down.
+    /// when the thread need not hear of anything more.
     fn wake_fd(&self) -> Option<BorrowedFd<'_>>;
 
     /// Handles what [`wake_fd`](Interrupt::wake_fd) announced.

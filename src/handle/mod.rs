@@ -163,13 +163,15 @@ impl Core {
         client: &ClientAddress,
         call: impl FnOnce(&dyn ServerHooks) -> T,
     ) -> Option<T> {
-        match catch_unwind(AssertUnwindSafe(|| call(&*self.config.hooks))) {
-            Ok(value) => Some(value),
-            Err(panic) => {
-                self.report_panic(client, &*panic);
-                None
-            }
-        }
+        self.guard(client, || call(&*self.config.hooks))
+    }
+
+    /// Calls code of the user for `client`. A panic in it is counted and reported to
+    /// `handle_error`; it ends neither the thread nor the server. Returns `None` after a panic.
+    pub(crate) fn guard<T>(&self, client: &ClientAddress, call: impl FnOnce() -> T) -> Option<T> {
+        catch_unwind(AssertUnwindSafe(call))
+            .inspect_err(|panic| self.report_panic(client, &**panic))
+            .ok()
     }
 
     /// Reports an error to `handle_error`. A panic of the hook itself is only logged.
@@ -242,6 +244,12 @@ impl Core {
     /// Whether this process is a child that serves one request.
     pub(crate) fn is_forked(&self) -> bool {
         self.life_cycle.is_forked()
+    }
+
+    /// Whether this process is a forked child whose server is shutting down. The child's own phase
+    /// changes only when it waits for its peer; a handler that computes must learn of it as well.
+    fn is_parent_closing(&self) -> bool {
+        self.is_forked() && self.wake_pipe.is_closing()
     }
 
     /// The wake pipe is readable: obeys a signal, and what forked children asked for.

@@ -68,10 +68,11 @@ impl ServerHandle {
     /// passes first. `None` is without end, and so is a time that is too long for the system's
     /// clock. If `serve_forever` was not called yet, this waits for its end as well.
     ///
-    /// Returns false immediately in a handler of the same server: `serve_forever` waits for the
-    /// handler, so each would wait for the other.
+    /// Returns false immediately in a handler of the same server, and in a hook on the thread of
+    /// `serve_forever`, which waits for handlers and hooks: each would wait for the other.
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
-        if self.0.is_called_by_handler() {
+        let is_called_by_server = self.0.is_running() && self.0.is_serving_thread();
+        if is_called_by_server || self.0.is_called_by_handler() {
             return false;
         }
         let until = clock::deadline(Instant::now(), timeout);
@@ -82,7 +83,9 @@ impl ServerHandle {
     pub fn stats(&self) -> StatsSnapshot {
         let mut snapshot = self.0.stats.snapshot();
         snapshot.open = self.0.open_connections();
-        if let Some(waker) = &*self.0.waker.lock() {
+        // Cloned, as the waker may call the user's concurrency model.
+        let waker = self.0.waker.lock().clone();
+        if let Some(waker) = waker {
             waker.gauges(&mut snapshot);
         }
         snapshot.parked = snapshot

@@ -23,7 +23,7 @@ impl Core {
         *self.serving_thread.0.lock() = Some(thread::current().id());
     }
 
-    fn is_serving_thread(&self) -> bool {
+    pub(super) fn is_serving_thread(&self) -> bool {
         *self.serving_thread.0.lock() == Some(thread::current().id())
     }
 
@@ -41,13 +41,15 @@ impl Interrupt for Core {
     /// Only the serving thread may listen to the wake pipe. A byte that another thread takes from
     /// it would leave the serving thread asleep; so the others listen for the end of the server. In
     /// a forked child the wake pipe is the parent's.
+    ///
+    /// The serving thread goes on listening while it drains: an abort must still reach it. The
+    /// others are aborted by the serving thread, which shuts their sockets down.
     fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
-        if !self.is_serving() {
-            None
-        } else if !self.is_forked() && self.is_serving_thread() {
-            Some(self.wake_pipe.as_fd())
+        let phase = self.phase();
+        if !self.is_forked() && self.is_serving_thread() {
+            (phase < LifecyclePhase::Aborting).then(|| self.wake_pipe.as_fd())
         } else {
-            Some(self.wake_pipe.closing())
+            (phase == LifecyclePhase::Serving).then(|| self.wake_pipe.closing())
         }
     }
 
@@ -66,8 +68,12 @@ impl Interrupt for Core {
     }
 
     fn abort_at(&self) -> Option<Instant> {
-        if self.is_serving() || self.is_forked() || !self.is_serving_thread() {
+        let phase = self.phase();
+        if phase == LifecyclePhase::Serving || self.is_forked() || !self.is_serving_thread() {
             return None;
+        }
+        if phase == LifecyclePhase::Aborting {
+            return Some(Instant::now());
         }
         self.life_cycle.grace_deadline()
     }

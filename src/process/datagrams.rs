@@ -118,6 +118,7 @@ impl DatagramJob {
     /// Serves one datagram. Never panics.
     pub(crate) fn handle(&self, mut request: Box<DatagramRequest>) {
         let core = &self.core;
+        let _handler = core.enter_handler();
         let client = &request.client_address;
         trace(core, client, Traffic::Received(request.packet()));
         if !self.is_allowed(client) {

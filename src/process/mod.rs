@@ -15,7 +15,6 @@ pub(crate) mod sources;
 mod synchronous;
 mod thread_per_request;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::address::ClientAddress;
@@ -176,11 +175,7 @@ impl Request {
             RequestKind::Datagram { request, job } => {
                 let core = Arc::clone(job.core());
                 let client = request.client_address.clone();
-                let _handler = core.enter_handler();
-                let serve = AssertUnwindSafe(|| job.handle(request));
-                if let Err(panic) = catch_unwind(serve) {
-                    core.report_panic(&client, &*panic);
-                }
+                core.guard(&client, || job.handle(request));
             }
         }
     }

@@ -165,6 +165,7 @@ impl Server {
 
     /// Calls a hook that is not about a client.
     fn call_hook(&self, call: impl FnOnce(&dyn ServerHooks)) {
+        let _handler = self.core.enter_handler();
         self.core.call_hook(&ClientAddress::Memory, call);
     }
 
