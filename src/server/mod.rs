@@ -306,7 +306,9 @@ impl std::fmt::Debug for Server {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Next, StreamRequest, Synchronous};
+    use crate::handler::Next;
+    use crate::process::Synchronous;
+    use crate::request::StreamRequest;
 
     #[test]
     fn a_shutdown_of_the_last_run_leaves_nothing_in_the_next_one() {

@@ -423,7 +423,7 @@ fn the_figures_of_the_readme_are_those_of_the_code() {
                 "FORCED_EXIT_CODE: i32 = 130",
             ),
             (
-                "up to 64 KiB is gathered",
+                "The first 64 KiB of a body are gathered",
                 "handlers/http/connection/body.rs",
                 "MAX_GATHERED: usize = 64 * 1024",
             ),

@@ -1,8 +1,8 @@
 //! `--after-upload`: a command for each file that was stored.
 //!
 //! One thread runs one command after the other; requests only put what it is to be told into a
-//! queue, and never wait. When the server ends, the commands of the queue have the grace time. At its
-//! end the command that runs is killed with all that it has started, and the rest is not run.
+//! queue, and never wait. When the server ends, the commands of the queue have the grace time. At
+//! its end the command that runs is killed with all that it has started, and the rest is not run.
 
 use std::fmt;
 use std::io::{self, Write, pipe};
@@ -161,8 +161,8 @@ impl AfterUpload {
         };
         // Without a sender, the thread ends when the queue is empty.
         drop(queue);
-        // Nothing is ever sent: each of the two returns an error, at the end of the thread or of the
-        // time.
+        // Nothing is ever sent: each of the two returns an error, at the end of the thread or of
+        // the time.
         let _ = match until {
             None => idle.recv().is_ok(),
             Some(until) => {
