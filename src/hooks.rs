@@ -26,8 +26,8 @@ pub trait ServerHooks: Send + Sync + 'static {
     /// neither is a thread that the system refuses to the pool, as it concerns no client. Other
     /// errors that concern no client, such as a panic in `service_actions`, come with
     /// [`ClientAddress::Memory`]. Under [`ForkingMixIn`](crate::ForkingMixIn) it is called in the
-    /// child that serves the request, and in the parent for a child that a signal ended. Defaults
-    /// to a log line.
+    /// child that serves the request, and in the parent for a child that a signal or an exit code
+    /// other than 0 ended. Defaults to a log line.
     fn handle_error(&self, client_address: &ClientAddress, error: &Error) {
         log::warn!("{client_address}: {error}");
     }
