@@ -35,7 +35,8 @@ pub trait ServerHooks: Send + Sync + 'static {
     /// neither is a thread that the system refuses to the pool, as it concerns no client. Other
     /// errors that concern no client, such as a panic in `service_actions`, come with
     /// [`ClientAddress::Memory`]. Under [`ForkingMixIn`](crate::ForkingMixIn) it is called in the
-    /// child that serves the request, and in the parent for a child that a signal ended.
+    /// child that serves the request, and in the parent for a child that a signal or an exit code
+    /// other than 0 ended.
     ///
     /// Must not block: the thread that accepts connections calls it for what failed there. So does
     /// the one thread that ends connections while all others are stuck in handlers. Defaults to a

@@ -54,7 +54,7 @@ impl ServerHandle {
     /// Whether a shutdown was requested and the server does not serve again yet. A long handler can
     /// use this to end early.
     pub fn is_shutting_down(&self) -> bool {
-        !self.0.is_serving()
+        !self.0.is_serving() || self.0.is_parent_closing()
     }
 
     /// When the grace time of the shutdown that was requested last ends. `None` before a shutdown,

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use crate::address::ClientAddress;
 use crate::buffer::Interrupt;
 use crate::handle::{Core, InFlight, Waker};
 use crate::process::ProcessRequest;
@@ -167,10 +168,13 @@ pub(crate) struct BlockingWaker {
 
 impl Waker for BlockingWaker {
     fn in_flight(&self) -> Vec<InFlight> {
-        let mut found = self.process.in_flight();
-        if let Some(core) = self.core.upgrade() {
-            found.append(&mut self.registry.in_flight(&core));
-        }
+        let Some(core) = self.core.upgrade() else {
+            return Vec::new();
+        };
+        // The model may be the user's, and its panic must not end the thread that asks.
+        let children = core.guard(&ClientAddress::Memory, || self.process.in_flight());
+        let mut found = children.unwrap_or_default();
+        found.append(&mut self.registry.in_flight(&core));
         found
     }
 

@@ -1,7 +1,6 @@
 //! The engine of every concurrency model but the pool: the thread of `serve_forever` accepts.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,7 +55,8 @@ impl DispatchEngine {
     /// Waits until `until` for one request, and has it processed; false if none arrives, or if the
     /// concurrency model is at its maximum.
     fn serve_one(&self, until: Option<Instant>) -> io::Result<bool> {
-        if self.process.is_full() {
+        // After a panic the model counts as one that has room.
+        if self.guard(|process| process.is_full()) == Some(true) {
             // New requests wait in the backlog. A signal must not wait.
             let left = until.map(|at| at.saturating_duration_since(Instant::now()));
             let pause = left.map_or(FULL_INTERVAL, |left| left.min(FULL_INTERVAL));
@@ -65,7 +65,7 @@ impl DispatchEngine {
             self.service_actions();
             return Ok(false);
         }
-        let reap = (self.process.pending() > 0).then(|| Instant::now() + REAP_INTERVAL);
+        let reap = (self.pending() > 0).then(|| Instant::now() + REAP_INTERVAL);
         let accepted = self.acceptor.next(until.into_iter().chain(reap).min())?;
         // A child that has ended no longer counts against a limit.
         self.service_actions();
@@ -74,21 +74,26 @@ impl DispatchEngine {
         };
         let request = self.request(accepted);
         let client = request.client_address().clone();
-        self.guard(&client, || self.process.process_request(request));
+        let process = || self.process.process_request(request);
+        self.core.guard(&client, process);
         Ok(true)
     }
 
     /// Lets the concurrency model look after its threads or children.
     fn service_actions(&self) {
-        self.guard(&ClientAddress::Memory, || self.process.service_actions());
+        self.guard(|process| process.service_actions());
+    }
+
+    /// How many requests run in other processes; none if the model panics.
+    fn pending(&self) -> usize {
+        self.guard(|process| process.pending()).unwrap_or(0)
     }
 
     /// Calls the concurrency model, which may be the user's: its panic must not end
     /// `serve_forever`.
-    fn guard(&self, client: &ClientAddress, call: impl FnOnce()) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
-            self.core.report_panic(client, &*panic);
-        }
+    fn guard<T>(&self, call: impl FnOnce(&dyn ProcessRequest) -> T) -> Option<T> {
+        self.core
+            .guard(&ClientAddress::Memory, || call(&*self.process))
     }
 
     fn request(&self, accepted: Accepted) -> Request {
@@ -108,7 +113,7 @@ impl DispatchEngine {
         loop {
             self.service_actions();
             self.core.handle_children();
-            if self.process.pending() == 0 {
+            if self.pending() == 0 {
                 return true;
             }
             let is_late = until.is_some_and(|until| until <= Instant::now());
@@ -152,8 +157,8 @@ impl Engine for DispatchEngine {
     fn close_idle(&self) {}
 
     fn abort(&self) -> usize {
-        let children = self.process.pending();
-        self.guard(&ClientAddress::Memory, || self.process.abort());
+        let children = self.pending();
+        self.guard(|process| process.abort());
         children + self.registry.abort_held(&self.core, false)
     }
 

@@ -20,8 +20,8 @@ use crate::sys::{Fork, fork, thread_count};
 ///
 /// The children count in memory that they share with the parent, so the figures and errors of
 /// [`ServerHandle::stats`](crate::ServerHandle::stats) are those of all of them; `handle_error` is
-/// called in the child, and in the parent for a child that a signal ended. Limits are counted in
-/// the parent. Only the child reads a PROXY header, so a limit per address behind a proxy cannot be
+/// called in the child, and in the parent for a child that a signal or an exit code other than 0
+/// ended. Limits are counted in the parent. Only the child reads a PROXY header, so a limit per address behind a proxy cannot be
 /// counted, and building a server with both settings is an error. A handler's
 /// [`shutdown`](crate::ServerHandle::shutdown) reaches the parent.
 ///
@@ -99,17 +99,23 @@ impl ForkingMixIn {
         }
     }
 
-    /// Forgets a child. One that a signal ended (a crash, the system's lack of memory) could not
-    /// count or report that itself.
+    /// Forgets a child. One that a signal ended (a crash, the system's lack of memory), or that its
+    /// handler ended with an exit code, could not count or report that itself.
     fn child_ended(&self, pid: Pid, status: Option<WaitStatus>) {
         let Some(child) = self.children.lock().remove(&pid) else {
             return;
         };
-        if let Some(signal) = status.and_then(WaitStatus::terminating_signal)
-            && !child.is_aborted
-        {
+        let Some(status) = status.filter(|_| !child.is_aborted) else {
+            return;
+        };
+        let how = match (status.terminating_signal(), status.exit_status()) {
+            (Some(signal), _) => Some(format!("was ended by signal {signal}")),
+            (None, Some(code)) if code != 0 => Some(format!("ended with exit code {code}")),
+            _ => None,
+        };
+        if let Some(how) = how {
             let pid = pid.as_raw_nonzero();
-            let what = format!("the request's process {pid} was ended by signal {signal}");
+            let what = format!("the request's process {pid} {how}");
             let error = Error::Io(io::Error::other(what));
             child.core.report_failure(&child.client, &error);
         }

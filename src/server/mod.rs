@@ -169,6 +169,13 @@ impl Server {
         self.core.call_hook(&ClientAddress::Memory, call);
     }
 
+    /// Calls the concurrency model, which may be the user's: its panic must not unwind out of the
+    /// server's `drop`.
+    fn guard_model<T>(&self, call: impl FnOnce(&dyn ProcessRequest) -> T) -> Option<T> {
+        self.core
+            .guard(&ClientAddress::Memory, || call(&*self.process))
+    }
+
     fn engine(&self) -> Result<Arc<dyn Engine>> {
         self.process.check()?;
         let mut engine = self.engine.lock();
@@ -284,11 +291,12 @@ impl Drop for Server {
         self.core.close();
         // A handler that drops its own server must not wait for itself. Requests that Python leaves
         // to themselves (`daemon_threads`, no `block_on_close`) are not waited for.
-        let blocks = self.process.blocks_on_close() && !self.core.is_called_by_handler();
+        let blocks = self.guard_model(|process| process.blocks_on_close()) != Some(false)
+            && !self.core.is_called_by_handler();
         self.is_drained |= !blocks;
         self.wind_down();
         if blocks && !std::thread::panicking() {
-            self.process.server_close();
+            self.guard_model(|process| process.server_close());
         }
         self.core.set_waker(None);
         self.core.end();

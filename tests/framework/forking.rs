@@ -49,6 +49,7 @@ tests! {
     a_failure_or_panic_costs_one_connection
     a_shutdown_waits_for_the_children
     an_idle_client_gets_the_output_of_finish_at_a_shutdown
+    a_handler_that_computes_sees_the_shutdown
     children_that_outlast_the_grace_time_are_cut_and_counted
     no_more_children_than_may_be_serve_at_once
     children_are_reaped_as_they_end
@@ -57,7 +58,8 @@ tests! {
     a_child_that_outlives_its_server_keeps_no_port
     the_parent_counts_the_failures_and_panics_of_its_children
     a_child_that_a_signal_ends_is_counted_and_reported
-    a_child_that_ends_itself_is_no_failure
+    a_child_that_ends_with_an_exit_code_is_counted_and_reported
+    a_child_that_ends_itself_with_success_is_no_failure
     a_panic_in_verify_request_does_not_run_the_program_twice
     a_handler_may_shut_its_server_down
     a_process_that_cannot_be_started_is_counted_and_reported
@@ -147,6 +149,15 @@ fn an_idle_client_gets_the_output_of_finish_at_a_shutdown() {
     client.say(b"count\n").hear(b"1\n");
     server.terminate();
     assert_eq!(client.hear_end(), b"421 bye\n");
+    server.expect("accepted 1, cut 0");
+}
+
+fn a_handler_that_computes_sees_the_shutdown() {
+    let server = Server::start(&["tcp"]);
+    let mut client = server.connect();
+    client.say(b"compute\n").hear(b"computing\n");
+    server.terminate();
+    client.hear(b"heard\n");
     server.expect("accepted 1, cut 0");
 }
 
@@ -256,9 +267,20 @@ fn a_child_that_a_signal_ends_is_counted_and_reported() {
     }
 }
 
-fn a_child_that_ends_itself_is_no_failure() {
+fn a_child_that_ends_with_an_exit_code_is_counted_and_reported() {
+    for kind in KINDS {
+        let server = Server::start(&[kind, "errors"]);
+        server.connect().say(b"exit\n");
+        server.expect("the request's process PID ended with exit code 3");
+        server.terminate();
+        server.expect("failed 1, panics 0");
+        server.expect("accepted 1, cut 0");
+    }
+}
+
+fn a_child_that_ends_itself_with_success_is_no_failure() {
     let server = Server::start(&["tcp", "errors"]);
-    assert_eq!(server.connect().say(b"exit\n").hear_end(), b"");
+    assert_eq!(server.connect().say(b"exit 0\n").hear_end(), b"");
     server.end("accepted 1, cut 0");
 }
 

@@ -3,6 +3,7 @@
 
 mod alarms;
 mod connections;
+mod custom_models;
 mod datagrams;
 mod deadlines;
 mod documents;

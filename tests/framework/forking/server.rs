@@ -39,6 +39,7 @@ impl Handler {
             b"count\n" => Ok(format!("{}\n", COUNT.fetch_add(1, Ordering::SeqCst) + 1)),
             b"crash\n" => std::process::abort(),
             b"exit\n" => std::process::exit(3),
+            b"exit 0\n" => std::process::exit(0),
             b"panic\n" => panic!("told to panic"),
             _ => Err(Error::Protocol("told to fail".to_owned())),
         }
@@ -52,6 +53,15 @@ impl StreamRequestHandler for Handler {
                 request.server.shutdown();
                 request.wfile.write_all(b"bye\n")?;
                 continue;
+            }
+            if line == b"compute\n" {
+                request.wfile.write_all(b"computing\n")?;
+                request.wfile.flush()?;
+                client::eventually("the server shuts down", || {
+                    request.server.is_shutting_down()
+                });
+                request.wfile.write_all(b"heard\n")?;
+                return Ok(Next::Close);
             }
             if line != b"wait\n" {
                 request.wfile.write_all(Handler::obey(line)?.as_bytes())?;
