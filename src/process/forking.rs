@@ -21,9 +21,9 @@ use crate::sys::{Fork, fork, thread_count};
 /// The children count in memory that they share with the parent, so the figures and errors of
 /// [`ServerHandle::stats`](crate::ServerHandle::stats) are those of all of them; `handle_error` is
 /// called in the child, and in the parent for a child that a signal or an exit code other than 0
-/// ended. Limits are counted in the parent. Only the child reads a PROXY header, so a limit per address behind a proxy cannot be
-/// counted, and building a server with both settings is an error. A handler's
-/// [`shutdown`](crate::ServerHandle::shutdown) reaches the parent.
+/// ended. Limits are counted in the parent. Only the child reads a PROXY header, so a limit per
+/// address behind a proxy cannot be counted, and building a server with both settings is an error.
+/// A handler's [`shutdown`](crate::ServerHandle::shutdown) reaches the parent.
 ///
 /// Forking needs a process with a single thread. With more, `serve_forever` returns
 /// [`Error::Unsupported`].

@@ -34,8 +34,8 @@ pub use thread_per_request::ThreadPerRequest;
 
 /// A concurrency model: where a server processes its requests. The library has [`Synchronous`],
 /// [`ThreadingMixIn`], [`ThreadPerRequest`] and [`ForkingMixIn`]. Your own model calls
-/// [`Request::run`] for each request, sooner or later; a request that it drops is closed. A panic in
-/// one of the methods that a running server calls is counted and reported to `handle_error`; the
+/// [`Request::run`] for each request, sooner or later; a request that it drops is closed. A panic
+/// in one of the methods that a running server calls is counted and reported to `handle_error`; the
 /// server then uses that method's default.
 pub trait ProcessRequest: Send + Sync + 'static {
     /// Takes over a request (Python's `process_request`). Called on the accepting thread, which
