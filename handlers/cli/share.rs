@@ -90,7 +90,7 @@ fn base_url(text: &str) -> Result<String, String> {
             Ok(text.to_owned())
         }
         _ => Err(format!(
-            "`{}` is no URL: expected one like https://files.example",
+            "invalid URL `{}`: use one like https://files.example",
             text.escape_debug()
         )),
     }

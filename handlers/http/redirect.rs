@@ -46,7 +46,7 @@ impl Redirect {
             || !to.bytes().all(|byte| byte.is_ascii_graphic())
         {
             return Err(format!(
-                "`{}` is no path and no URL of http or https",
+                "invalid target `{}`: use a path or a URL of http or https",
                 to.escape_debug()
             ));
         }

@@ -419,7 +419,12 @@ fn a_link_is_made_listed_and_revoked() {
         2,
         "invalid duration `soon`",
     );
-    file.fails("share add /a --base-url files.example", "", 2, "is no URL");
+    file.fails(
+        "share add /a --base-url files.example",
+        "",
+        2,
+        "invalid URL",
+    );
     file.fails("share add ../a", "", 2, "..");
 }
 

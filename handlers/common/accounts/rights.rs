@@ -139,7 +139,7 @@ impl FromStr for Prefix {
     fn from_str(text: &str) -> Result<Prefix, String> {
         if text.is_empty() || text.contains(char::is_control) {
             return Err(format!(
-                "`{}` is no path: expected one like /docs",
+                "invalid path `{}`: use one like /docs",
                 text.escape_debug()
             ));
         }
