@@ -77,7 +77,7 @@ impl RFile {
     }
 
     /// Waits for at least one byte; 0 is the end of file.
-    fn read_some(&mut self, into: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read_some(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end && into.len() >= BUFFER_SIZE {
             // As large as the buffer: past it, without a copy.
             loop {

@@ -1,7 +1,7 @@
 //! `rfile`: what the peer sent.
 
 use std::fmt;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -196,8 +196,11 @@ impl RFile {
     /// # Errors
     /// Those of the connection.
     pub fn try_read(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
-        if self.start < self.end || into.is_empty() {
-            return self.read(into).map(Some);
+        if into.is_empty() {
+            return Ok(Some(0));
+        }
+        if self.start < self.end {
+            return self.read_some(into).map(Some);
         }
         if self.eof {
             return Ok(Some(0));

@@ -262,3 +262,23 @@ fn a_time_without_end_is_waited_for() {
     client.send(b"x").advance(10_000 * SECOND);
     assert!(!client.is_closed());
 }
+
+#[test]
+fn a_client_that_trickles_into_reads_without_waiting_is_too_slow() {
+    let class = |_: &_| {
+        |request: &mut StreamRequest| {
+            let mut bytes = [0; 64];
+            while let Some(1..) = request.rfile.try_read(&mut bytes)? {}
+            Ok(Next::in_message())
+        }
+    };
+    let mut client = TestConnection::new(Builder::new(), class);
+    client.send(b"x");
+    for second in 0..20 {
+        if !client.is_closed() {
+            client.advance(SECOND).send(b"x");
+        }
+        assert_eq!(client.is_closed(), second >= 9, "{second}");
+    }
+    assert_eq!(client.server().stats().timeouts(Timeout::TooSlow), 1);
+}
