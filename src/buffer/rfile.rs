@@ -21,8 +21,8 @@ use crate::transport::Transport;
 ///
 /// A handler that returns [`Next::Wait`](crate::Next::Wait) looks at what has arrived
 /// ([`buffer`](RFile::buffer), [`take_line`](RFile::take_line), [`take`](RFile::take)) and never
-/// blocks. A handler in Python's style reads through [`Read`] and [`BufRead`]: these wait for the
-/// peer, within the server's deadlines, and hold their thread meanwhile.
+/// blocks. A handler in Python's style reads through [`Read`](io::Read) and [`BufRead`]: these wait
+/// for the peer, within the server's deadlines, and hold their thread meanwhile.
 ///
 /// A blocking read sends what the handler has written before it waits. While no byte of a message
 /// has come, it waits as an idle connection does: the idle timeout applies, or the handler's own
