@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socketserver::testing::TestConnection;
-use socketserver::{Builder, Networks, Next, StreamRequest, Timeout, Wait};
+use socketserver::{
+    Builder, ManualClock, Networks, Next, StreamRequest, ThreadingMixIn, Timeout, Wait,
+};
 
 use crate::subjects::{Obedient, Recorder};
+use crate::support::{Gate, Running, eventually};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
@@ -281,4 +284,41 @@ fn a_client_that_trickles_into_reads_without_waiting_is_too_slow() {
         assert_eq!(client.is_closed(), second >= 9, "{second}");
     }
     assert_eq!(client.server().stats().timeouts(Timeout::TooSlow), 1);
+}
+
+#[test]
+fn time_in_the_queue_does_not_make_a_client_slow() {
+    let (clock, gate) = (ManualClock::new(), Gate::default());
+    let stop = gate.clone();
+    let class = move |_: &_| {
+        let gate = stop.clone();
+        move |request: &mut StreamRequest| {
+            if request.rfile.buffer().ends_with(b"block\n") {
+                gate.pass();
+            }
+            let waits = !request.rfile.buffer().ends_with(b"\n");
+            if !waits {
+                let bytes = request.rfile.take_all();
+                request.wfile.write_all(bytes)?;
+            }
+            Ok(Next::Wait)
+        }
+    };
+    let pool = ThreadingMixIn::new().threads(1).max_threads(1);
+    let settings = Builder::new().process(pool).clock(clock.clock());
+    let settings = settings.head_timeout(None).read_timeout(None);
+    let server = Running::start(settings.tcp("127.0.0.1:0", class).unwrap());
+    let mut client = server.connect();
+    client.say(b"half");
+    eventually("it is under way", || server.handle.in_flight().len() == 1);
+    let mut other = server.connect();
+    other.say(b"block\n");
+    gate.wait_entered(1);
+    client.say(b" a line\n");
+    eventually("it waits for the thread", || server.stats().queued == 1);
+    clock.advance(60 * SECOND);
+    gate.open(1);
+    other.hear(b"block\n");
+    client.hear(b"half a line\n");
+    assert_eq!(server.stats().timeouts_total(), 0);
 }
