@@ -79,6 +79,9 @@ impl Session {
         let SessionState::Serving(serving) = &mut self.state else {
             return Ok(None);
         };
+        // Before the look at the socket: what arrives between the two is not overlooked, as whoever
+        // holds the connection hears of a shutdown that comes later.
+        let is_serving = self.request.server.0.is_serving();
         let rfile = &mut self.request.rfile;
         rfile.pace().resume(self.ready_at);
         // A handler that waits for a time takes no bytes meanwhile: what it has no room for stays
@@ -86,13 +89,13 @@ impl Session {
         let has_no_room = serving.is_timed && rfile.is_full();
         let is_last = serving.served_last && !serving.in_message && rfile.buffer().is_empty();
         if !serving.handle_due && (has_no_room || is_last) {
-            return Ok(self.wait_for_input(*now));
+            return Ok(self.wait_for_input(*now, is_serving));
         }
         if !serving.handle_due {
             match rfile.fill()? {
                 Fill::More => serving.handle_due = true,
                 Fill::Eof if !serving.eof_reported => serving.handle_due = true,
-                Fill::Eof | Fill::Nothing => return Ok(self.wait_for_input(*now)),
+                Fill::Eof | Fill::Nothing => return Ok(self.wait_for_input(*now, is_serving)),
             }
         }
         if *calls == CALLS_PER_TURN {
@@ -155,8 +158,7 @@ impl Session {
 
     /// Decides how long to wait for input. `None` if nothing can come, or nothing more is served:
     /// then the connection finishes.
-    fn wait_for_input(&mut self, now: Instant) -> Option<Step> {
-        let is_serving = self.core().is_serving();
+    fn wait_for_input(&mut self, now: Instant, is_serving: bool) -> Option<Step> {
         let (head_timeout, idle_timeout) = {
             let timeouts = &self.core().config.timeouts;
             (timeouts.head, timeouts.idle)
