@@ -64,8 +64,8 @@ lint: need-cargo ## run clippy on everything, warnings are errors
 	$(CARGO) clippy --workspace --all-targets $(LOCKED) -- -D warnings
 	$(CARGO) clippy --package socketserver --all-targets $(PORTABLE) $(LOCKED) -- -D warnings
 
-# `cargo check` neither links nor runs anything, so the C code of dependencies need not be compiled: `true` stands for
-# the C compiler of the other system.
+# `cargo check` does not link, so the C code of dependencies is not needed. `true` takes the place of the other system's
+# C compiler, which this machine need not have.
 PORTABLE_TARGETS := x86_64-apple-darwin x86_64-unknown-freebsd
 CHECK_PORTABLE := CC=true CXX=true AR=true $(CARGO) check --workspace --lib --bins --examples $(LOCKED)
 

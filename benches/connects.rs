@@ -1,11 +1,11 @@
 //! New connections a second, for `services.py`: `connects read|auth PORT CLIENTS SECONDS [KEY]`.
 //!
-//! So many threads connect, read what there is to read, and close, again and again. With `auth`
-//! they answer the HMAC challenge and have one byte echoed. Ends with one line of JSON.
+//! CLIENTS threads connect, read everything, and close, again and again. With `auth` they answer
+//! the HMAC challenge and have one byte echoed. Ends with one line of JSON.
 //!
-//! Each thread connects from a loopback address of its own, as clients do that are many: whoever
-//! closes first keeps its port for a minute, and with `auth` that is the client. From one address
-//! the search for a port that is left would soon cost more than the connection.
+//! Each thread connects from its own loopback address. The side that closes first keeps its port
+//! for a minute, and with `auth` that is the client. With a single address, the search for a free
+//! port would soon take longer than the connection.
 
 use std::env;
 use std::error::Error;

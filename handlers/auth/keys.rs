@@ -1,4 +1,4 @@
-//! Keys: their file, the variable that stands for one, and their exchange while the server runs.
+//! Keys: their file, the variable that replaces it, and their exchange while the server runs.
 
 use std::fmt;
 use std::fs;
@@ -85,9 +85,9 @@ fn split_id(line: &[u8]) -> (Option<&str>, &[u8]) {
 
 /// Where keys come from: options that servers and clients share.
 ///
-/// The variable `SOCKETSERVER_KEY` stands for a file wherever one can be given. It turns
-/// authentication on as the option does: a server that ignored the key it was given would be open
-/// without anybody noticing.
+/// The variable `SOCKETSERVER_KEY` holds a key and can be used instead of a key file. It turns
+/// authentication on, as the option does: otherwise a server that was given a key would serve
+/// everybody.
 #[derive(Clone, Debug, Args)]
 #[command(
     next_help_heading = "Authentication (HMAC; the variable SOCKETSERVER_KEY may hold a key itself)"

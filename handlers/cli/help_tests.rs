@@ -11,8 +11,8 @@ use crate::Services;
 use crate::common::store::StoreOptions;
 use crate::service::Service;
 
-/// Defaults that the help describes, because there is no value to show. One without a digit need
-/// not be listed.
+/// Defaults that the help describes in words, because they depend on the machine or the moment.
+/// Only descriptions with a digit must be listed.
 const DESCRIBED: [&str; 3] = [
     "2 for each core, at least 4",
     "60s, the default of servers, plus --timeout",

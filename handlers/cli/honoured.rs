@@ -189,7 +189,7 @@ pub(super) fn check(
                 });
             }
         }
-        // The variable that stands for the file, and has no option of its own.
+        // `SOCKETSERVER_KEY` replaces the key file and has no option of its own.
         if group.options.contains(&"auth_key_file") && is_set(VARIABLE) {
             return Err(not_honoured(VARIABLE, group.reason));
         }

@@ -27,7 +27,7 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Runs a service until a signal ends it; returns the exit code.
 pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Result<u8, Failure> {
-    // A key of the environment is no option; `ignored` names it.
+    // `SOCKETSERVER_KEY` is not an option, so it is checked apart from them.
     let honours_keys = !honoured::unsupported(&arguments)
         .iter()
         .any(|group| group.options.contains(&"auth_key_file"));

@@ -147,8 +147,8 @@ fn random() -> io::Result<[u8; 16]> {
     Ok(bytes)
 }
 
-/// What stands above the certificate in its file, for people and for the next start: PEM readers
-/// skip it (RFC 7468 §2).
+/// The text above the certificate in its file, for readers and for the next start. PEM parsers skip
+/// it (RFC 7468 §2).
 #[derive(Debug, PartialEq, Eq)]
 struct Facts {
     names: BTreeSet<String>,

@@ -151,7 +151,7 @@ impl Pipe {
     fn read_input(&mut self, server: &mut Connection) -> io::Result<()> {
         let mut input = io::stdin().lock();
         self.unsent.extend_from_slice(input.fill_buf()?);
-        // All of the buffer is taken, so that poll(2) tells whether there is more.
+        // The whole buffer is taken: poll(2) reports only what is not buffered yet.
         input.consume(self.unsent.len());
         self.input_is_there = false;
         if self.unsent.is_empty() {

@@ -25,18 +25,19 @@
 //!                          ▼                                    │
 //!                      Finishing   output is sent, `finish`     │
 //!                          ▼                                    │
-//!                       Flushing   output of `finish`,  ◄───────┘
-//!                          │       close_notify, FIN
-//!                          ▼
-//!                      Lingering   unread input is dropped until the
-//!                          │       peer closes or has everything
+//!                       Flushing   output of `finish`,          │
+//!                          │       close_notify, FIN            │
+//!                          ▼                                    │
+//!                      Lingering   unread input is dropped ◄────┘
+//!                          │       until the peer closes or has everything
 //!                          ▼
 //!                         Over
 //! ```
 //!
 //! A connection that fails before `setup` has succeeded has no handler to finish: it goes to
-//! `Flushing` at once, so that a TLS alert or the answer of a refusal still arrives. A connection
-//! whose peer has disconnected goes from `Finishing` to `Over`.
+//! `Flushing` at once, so that a TLS alert still arrives. A refused connection has sent its answer
+//! and goes to `Lingering`. A connection whose peer has disconnected goes from `Finishing` to
+//! `Over`.
 
 mod closing;
 mod deadlines;

@@ -155,7 +155,7 @@ fn what_can_not_be_done_is_one_line_with_the_exit_code_of_its_kind() {
         "users passwd bob --password-stdin",
         "x",
         1,
-        "there is no user 'bob'",
+        "unknown user 'bob'",
     );
     file.fails(
         "users passwd anonymous --password-stdin",
@@ -163,10 +163,10 @@ fn what_can_not_be_done_is_one_line_with_the_exit_code_of_its_kind() {
         2,
         "no password",
     );
-    file.fails("users remove bob", "", 1, "there is no user 'bob'");
-    file.fails("users set bob --quota 1", "", 1, "there is no user 'bob'");
+    file.fails("users remove bob", "", 1, "unknown user 'bob'");
+    file.fails("users set bob --quota 1", "", 1, "unknown user 'bob'");
     file.fails("users set ada", "", 2, "--home");
-    file.fails("users deny bob lr", "", 1, "there is no user 'bob'");
+    file.fails("users deny bob lr", "", 1, "unknown user 'bob'");
     file.fails("users allow ada lr ..", "", 2, "..");
     let (code, _, stderr) = run(&["users", "list"]);
     assert!(code == Some(2) && stderr.contains("--accounts"), "{stderr}");
@@ -411,7 +411,7 @@ fn a_link_is_made_listed_and_revoked() {
         matches!(check(now), Err(share::ShareError::Invalid)),
         "a running server knows at once"
     );
-    file.fails("share revoke 1", "", 1, "there is no share 1");
+    file.fails("share revoke 1", "", 1, "unknown share 1");
     file.fails("share add /a --uses 0", "", 2, "at least 1");
     file.fails(
         "share add /a --expires soon",

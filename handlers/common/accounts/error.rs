@@ -87,10 +87,10 @@ impl fmt::Display for AccountsError {
                 )
             }
             AccountsError::NoSuchUser(name) => {
-                write!(f, "there is no user '{name}'; `users list` shows them")
+                write!(f, "unknown user '{name}': `users list` shows all users")
             }
             AccountsError::NoSuchShare(id) => {
-                write!(f, "there is no share {id}; `share list` shows them")
+                write!(f, "unknown share {id}: `share list` shows all shares")
             }
             AccountsError::BadName(name) => {
                 let name = name.escape_debug();
