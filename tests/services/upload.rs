@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use socketserver_handlers::common::digest::{Digests, Hasher, to_hex};
 use socketserver_handlers::common::framing;
 
-use crate::support::{TestDir, TestServer, python, run};
+use crate::support::{TestDir, TestServer, python, run, wait_until};
 
 pub(crate) const MIB: usize = 1 << 20;
 
@@ -91,7 +91,23 @@ pub(crate) fn names_in(dir: &TestDir) -> Vec<String> {
     names
 }
 
-/// The bytes of all uploads that aren't whole.
+/// A connection that asks to resume `header`'s file, and the server's answer. As long as the server
+/// has not noticed that an earlier connection is cut, it answers `busy`, so this asks again.
+pub(crate) fn resume_when_free(server: &TestServer, header: &Value) -> (TcpStream, Value) {
+    let request = frame(&resuming(header.clone()));
+    let mut free = None;
+    wait_until("the earlier connection is gone", || {
+        let mut connection = server.connect();
+        connection.write_all(&request).unwrap();
+        let found = answer(&connection);
+        let busy = word(&found) == "busy";
+        free = Some((connection, found));
+        !busy
+    });
+    free.unwrap()
+}
+
+/// The bytes of all uploads that aren't complete.
 pub(crate) fn partial_bytes(dir: &TestDir) -> u64 {
     let Ok(entries) = fs::read_dir(dir.join(".socketserver-partial")) else {
         return 0;
@@ -333,20 +349,10 @@ fn an_upload_is_resumed_and_a_whole_one_needs_nothing() {
     let mut cut = server.connect();
     cut.write_all(&frame(&header("a", &body))).unwrap();
     cut.write_all(&body[..400_000]).unwrap();
+    // Until the server has read this much, the second connection would find nothing to resume.
+    wait_until("the first part is there", || partial_bytes(&dir) == 400_000);
     drop(cut);
-    let mut connection = server.connect();
-    connection
-        .write_all(&frame(&resuming(header("a", &body))))
-        .unwrap();
-    let mut found = answer(&connection);
-    while word(&found) == "busy" {
-        // The server hasn't noticed yet that the first connection is cut.
-        connection = server.connect();
-        connection
-            .write_all(&frame(&resuming(header("a", &body))))
-            .unwrap();
-        found = answer(&connection);
-    }
+    let (mut connection, found) = resume_when_free(&server, &header("a", &body));
     assert_eq!(found, json!({"status": "continue", "offset": 400_000}));
     connection.write_all(&body[400_000..]).unwrap();
     assert_eq!(word(&answer(&connection)), "ok");

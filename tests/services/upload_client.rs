@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use crate::support::{PATIENCE, TestDir, TestServer, has_tool, run};
+use crate::support::{PATIENCE, TestDir, TestServer, has_tool, run, wait_until};
 use crate::upload::{MIB, content, names_in, partial_bytes};
-use crate::upload_faults::wait_until;
 
 fn upload(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String, String) {
     run(&[&["client", "upload", &address.to_string()], arguments].concat())

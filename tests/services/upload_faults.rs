@@ -9,20 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{PATIENCE, TestDir, TestServer};
+use crate::support::{TestDir, TestServer, wait_until};
 use crate::upload::{
-    MIB, answer, content, frame, header, names_in, partial_bytes, resuming, send, word,
+    MIB, answer, content, frame, header, names_in, partial_bytes, resume_when_free, resuming, send,
+    word,
 };
-
-/// Waits until something is true.
-#[track_caller]
-pub(crate) fn wait_until(what: &str, is_true: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_true() {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 #[test]
 fn an_upload_goes_on_after_the_server_was_killed() {
@@ -74,11 +65,8 @@ fn a_part_that_was_damaged_is_noticed_and_forgotten() {
     )
     .unwrap();
     for expected in ["checksum_mismatch", "ok"] {
-        let mut connection = server.connect();
-        connection
-            .write_all(&frame(&resuming(header("a", &body))))
-            .unwrap();
-        let offset = answer(&connection)["offset"].as_u64().unwrap() as usize;
+        let (mut connection, found) = resume_when_free(&server, &header("a", &body));
+        let offset = found["offset"].as_u64().unwrap() as usize;
         connection.write_all(&body[offset..]).unwrap();
         assert_eq!(word(&answer(&connection)), expected, "from {offset}");
     }

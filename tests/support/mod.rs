@@ -12,6 +12,16 @@ use std::time::{Duration, Instant};
 /// Longer than anything in a test takes, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Waits until something is true.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_true() {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A server of the binary, ended at the end of the test.
 pub(crate) struct TestServer {
     child: Child,
