@@ -159,7 +159,8 @@ impl Engine for DispatchEngine {
     fn abort(&self) -> usize {
         let children = self.pending();
         self.guard(|process| process.abort());
-        children + self.registry.abort_held(&self.core, false)
+        let (parked, held) = self.registry.abort(&self.core);
+        children + parked.len() + held
     }
 
     fn wait_drained(&self, phase: LifecyclePhase, until: Option<Instant>) -> bool {

@@ -7,7 +7,7 @@
 //!            insert                        park
 //!   Free ─────────────▶ Held ◀───────────────────────────▶ Parked
 //!     ▲                  │    take (an event), take_expired,
-//!     └──── remove ──────┘    take_idle, take_parked (a shutdown)
+//!     └──── remove ──────┘    take_idle, abort (a shutdown)
 //! ```
 //!
 //! An event for a connection that is held is noted in its slot. `park` then returns the connection
@@ -122,6 +122,13 @@ pub(crate) enum ParkResult {
     Parked { notify: bool },
     /// An event came meanwhile: the connection goes on.
     Ready(Box<Session>),
+}
+
+/// A connection that was idle when the shutdown found it.
+pub(crate) struct IdleConnection {
+    pub(crate) session: Box<Session>,
+    /// Bytes have arrived. They may be a request, so the connection is served before it is closed.
+    pub(crate) has_arrived: bool,
 }
 
 #[derive(Default)]
@@ -386,61 +393,58 @@ impl Registry {
         }
     }
 
-    /// Takes the parked connections of `core`.
-    pub(crate) fn take_parked(&self, core: &Arc<Core>) -> Vec<(ConnectionKey, Box<Session>)> {
-        self.take_where(core, false, |_| true)
-    }
-
     /// Takes the parked connections of `core` that are idle, to close them.
-    pub(crate) fn take_idle(&self, core: &Arc<Core>) -> Vec<(ConnectionKey, Box<Session>)> {
-        self.take_where(core, true, Session::is_idle)
-    }
-
-    /// Takes one connection to close it, if it is parked and idle.
-    pub(crate) fn take_if_idle(&self, key: ConnectionKey) -> Option<Box<Session>> {
-        let mut slot = self.slot(key)?.lock();
-        let is_idle = matches!(&slot.state, SlotState::Parked(session) if session.is_idle());
-        if is_idle && Registry::is_current(&slot, key) {
-            Registry::unpark(&mut slot, true)
-        } else {
-            None
-        }
-    }
-
-    fn take_where(
-        &self,
-        core: &Arc<Core>,
-        closing: bool,
-        wanted: impl Fn(&Session) -> bool,
-    ) -> Vec<(ConnectionKey, Box<Session>)> {
+    pub(crate) fn take_idle(&self, core: &Arc<Core>) -> Vec<(ConnectionKey, IdleConnection)> {
         let mut taken = Vec::new();
         self.for_each(|index, slot| {
-            if slot.belongs_to(core)
-                && let SlotState::Parked(session) = &slot.state
-                && wanted(session)
-            {
+            if slot.belongs_to(core) {
                 let key = ConnectionKey::new(index, slot.generation);
-                let session = Registry::unpark(slot, closing);
-                taken.extend(session.map(|session| (key, session)));
+                taken.extend(Registry::unpark_idle(slot).map(|idle| (key, idle)));
             }
         });
         taken
     }
 
-    /// Shuts the sockets of `core` down that threads hold: all of them, or those that are idle.
-    /// Returns how many.
-    pub(crate) fn abort_held(&self, core: &Arc<Core>, only_idle: bool) -> usize {
-        let mut aborted = 0;
-        self.for_each(|_, slot| {
-            if let (SlotState::Held { idle, .. }, Some(owner)) = (&slot.state, &slot.owner)
-                && Arc::ptr_eq(&owner.core, core)
-                && (*idle || !only_idle)
-            {
+    /// Takes one connection to close it, if it is parked and idle.
+    pub(crate) fn take_if_idle(&self, key: ConnectionKey) -> Option<IdleConnection> {
+        let mut slot = self.slot(key)?.lock();
+        if Registry::is_current(&slot, key) {
+            Registry::unpark_idle(&mut slot)
+        } else {
+            None
+        }
+    }
+
+    fn unpark_idle(slot: &mut Slot) -> Option<IdleConnection> {
+        let has_arrived = match &mut slot.state {
+            SlotState::Parked(session) if session.is_idle() => session.has_arrived(),
+            _ => return None,
+        };
+        let session = Registry::unpark(slot, !has_arrived)?;
+        Some(IdleConnection {
+            session,
+            has_arrived,
+        })
+    }
+
+    /// Ends all connections of `core`: takes those that are parked, and shuts down the sockets that
+    /// threads hold. Returns the former, and how many the latter are. Both under the lock of the
+    /// slot: otherwise a connection that a thread parks meanwhile would be overlooked.
+    pub(crate) fn abort(&self, core: &Arc<Core>) -> (Vec<(ConnectionKey, Box<Session>)>, usize) {
+        let (mut parked, mut held) = (Vec::new(), 0);
+        self.for_each(|index, slot| {
+            if !slot.belongs_to(core) {
+                return;
+            }
+            let key = ConnectionKey::new(index, slot.generation);
+            if let Some(session) = Registry::unpark(slot, false) {
+                parked.push((key, session));
+            } else if let Some(owner) = &slot.owner {
                 Session::abort(&owner.transport);
-                aborted += 1;
+                held += 1;
             }
         });
-        aborted
+        (parked, held)
     }
 
     /// The connections of `core` that are within a message. Looks at every slot that was ever used.

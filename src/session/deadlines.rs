@@ -31,8 +31,7 @@ impl Session {
         }
         // The process may have stood still while the peer sent everything in time. So the socket is
         // read first. If that was not enough, the deadline passes again immediately.
-        if self.waiting != WaitReason::Close && self.socket_is_ready() {
-            self.request.rfile.note_readable(true);
+        if self.has_arrived() {
             return self.advance(now);
         }
         if let Some(timeout) = self.passed_deadline(now) {
@@ -40,6 +39,16 @@ impl Session {
             self.fail(Error::Timeout(timeout));
         }
         self.advance(now)
+    }
+
+    /// Whether bytes or the end of file have arrived that nobody has looked at, so that this
+    /// connection must not be closed yet. A lingering connection drops whatever arrives.
+    pub(crate) fn has_arrived(&mut self) -> bool {
+        let has_arrived = self.waiting != WaitReason::Close && self.socket_is_ready();
+        if has_arrived {
+            self.request.rfile.note_readable(true);
+        }
+        has_arrived
     }
 
     fn socket_is_ready(&self) -> bool {

@@ -57,7 +57,7 @@ fn an_idle_client_gets_the_output_of_finish_at_a_shutdown() {
 
 #[test]
 fn a_request_that_arrived_before_the_shutdown_is_answered() {
-    for process in blocking_models() {
+    for process in all_models() {
         // A write to a Unix socket has arrived when it returns.
         let dir = TestDir::new();
         let settings = process.timeout(Some(PATIENCE));

@@ -247,6 +247,14 @@ impl Session {
         true
     }
 
+    pub(crate) fn has_arrived(&mut self) -> bool {
+        let has_arrived = !self.manner.refused && self.transport.0.peek().is_ok();
+        if has_arrived {
+            self.note_readable(true);
+        }
+        has_arrived
+    }
+
     pub(crate) fn abandon(&mut self) {
         self.over = true;
     }

@@ -88,9 +88,12 @@ impl Pool {
                 }
                 // A shutdown may have closed the idle connections just before this one was parked.
                 if !core.is_serving()
-                    && let Some(session) = self.registry.take_if_idle(key)
+                    && let Some(idle) = self.registry.take_if_idle(key)
                 {
-                    self.serve_connection(Some(key), session, Action::Close);
+                    if idle.has_arrived {
+                        return Some(idle.session);
+                    }
+                    self.serve_connection(Some(key), idle.session, Action::Close);
                 }
                 None
             }
@@ -126,12 +129,18 @@ impl Pool {
         session.set_watched(None);
     }
 
-    /// Closes the idle connections of a server that goes down. Those that have a handler are
-    /// queued: its `finish` runs on a thread of the pool, within the grace time.
+    /// Closes the idle connections of a server that goes down, unless bytes have arrived: they may
+    /// be a request, which is served first. Connections that have a handler are queued: its
+    /// `finish` runs on a thread of the pool, within the grace time.
     pub(crate) fn close_idle_connections(&self, core: &Arc<Core>) {
         let mut closing = Vec::new();
-        for (key, session) in self.registry.take_idle(core) {
-            guarded(|| self.dispatch(Some(key), session, Action::Close, &mut closing));
+        for (key, idle) in self.registry.take_idle(core) {
+            let action = if idle.has_arrived {
+                Action::Advance
+            } else {
+                Action::Close
+            };
+            guarded(|| self.dispatch(Some(key), idle.session, action, &mut closing));
         }
         if !closing.is_empty() {
             self.enqueue(closing);
@@ -142,13 +151,14 @@ impl Pool {
     pub(crate) fn abort(&self, core: &Arc<Core>) -> usize {
         let mut queued = self.scheduler.extract(|_, job| job.belongs_to(core));
         queued.extend(self.ending.extract(|job| job.belongs_to(core)));
-        let parked = self.registry.take_parked(core);
-        let count = queued.len() + parked.len();
+        let mut count = queued.len();
+        queued.into_iter().for_each(|job| self.drop_job(job));
+        let (parked, held) = self.registry.abort(core);
+        count += parked.len() + held;
         for (key, session) in parked {
             self.drop_connection(Some(key), session);
         }
-        queued.into_iter().for_each(|job| self.drop_job(job));
-        count + self.registry.abort_held(core, false)
+        count
     }
 
     pub(super) fn drop_job(&self, job: Job) {
