@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -274,25 +273,14 @@ fn a_partial_upload_is_removed_when_it_expires_though_nobody_uploads() {
         let entries = std::fs::read_dir(dir.join(".socketserver-partial"));
         entries.map_or(0, Iterator::count)
     };
-    let wait_for = |count: usize| {
-        let begun = std::time::Instant::now();
-        while partials().min(1) != count {
-            assert!(begun.elapsed() < PATIENCE, "{} partial files", partials());
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-    };
-    wait_for(1);
+    wait_until("a part is there", || partials() > 0);
     drop(client);
-    wait_for(0);
+    wait_until("the part is removed", || partials() == 0);
     let has_thread = || {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
         let mut names =
             tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
         names.any(|name| name.starts_with("partial-expiry"))
     };
-    let begun = std::time::Instant::now();
-    while has_thread() {
-        assert!(begun.elapsed() < PATIENCE, "the thread stays");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_until("the thread has ended", || !has_thread());
 }
