@@ -31,7 +31,8 @@ pub struct StreamRequest {
     /// name.
     pub identity: Option<Arc<str>>,
     pub(crate) transport: Arc<Transport>,
-    pub(crate) server_address: Option<ServerAddress>,
+    /// From a PROXY header.
+    pub(crate) server_address: Option<Box<ServerAddress>>,
     pub(crate) linger: bool,
 }
 
@@ -48,7 +49,7 @@ impl StreamRequest {
 
     /// The address that the client connected to, after a PROXY header.
     pub fn server_address(&self) -> Option<ServerAddress> {
-        self.server_address.clone().or_else(|| {
+        self.server_address.as_deref().cloned().or_else(|| {
             self.transport
                 .stream()
                 .and_then(|s| s.server_address().ok())

@@ -77,8 +77,9 @@ enum ConnectionState {
         body: Body,
         receiver: Box<dyn Receiver>,
     },
-    /// A refusal that is sent only later.
-    Delayed(Delayed),
+    /// A refusal that is sent only later. Boxed, as it is rare and would make every connection
+    /// larger.
+    Delayed(Box<Delayed>),
     /// What an answered request's handler didn't read of its body.
     Rest(Body),
     /// An answer that is made piece by piece.

@@ -19,7 +19,7 @@ impl RFile {
             }
             output.server()
         };
-        let now = self.clock.now();
+        let now = server.clock().now();
         let until = if self.in_message {
             self.pace.block(now)
         } else {
@@ -30,7 +30,7 @@ impl RFile {
         } else {
             WaitFor::Bytes
         };
-        match peer::wait(&self.transport, &self.clock, &*server, what, until)? {
+        match peer::wait(&self.transport, &*server, what, until)? {
             PeerWait::Ready => {
                 self.drained = false;
                 self.maybe_eof = true;
@@ -46,7 +46,7 @@ impl RFile {
                 Err(too_slow(PaceViolation::Stalled))
             }
             PeerWait::TimedOut if self.in_message => {
-                self.pace.check(self.clock.now()).map_err(too_slow)
+                self.pace.check(server.clock().now()).map_err(too_slow)
             }
             PeerWait::TimedOut => Err(Error::Timeout(Timeout::Idle).into()),
         }

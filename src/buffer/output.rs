@@ -8,11 +8,10 @@ use std::io::{self, IoSlice, Write};
 use std::net::Shutdown;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::peer::{self, Interrupt, PeerWait, WaitFor};
 use super::{BUFFER_SIZE, borrow, give_back};
-use crate::clock::Clock;
 use crate::config::Timeouts;
 use crate::error::{Error, Timeout};
 use crate::pace::{Pace, PaceViolation};
@@ -21,7 +20,6 @@ use crate::transport::Transport;
 /// The output of one connection.
 pub(super) struct Output {
     transport: Arc<Transport>,
-    clock: Clock,
     server: Arc<dyn Interrupt>,
     /// Its first `filled` bytes are written, the first `sent` of these are out.
     buffer: Vec<u8>,
@@ -75,13 +73,11 @@ const MAX_CAPACITY: usize = 16 << 20;
 impl Output {
     pub(super) fn new(
         transport: Arc<Transport>,
-        clock: Clock,
         server: Arc<dyn Interrupt>,
         timeouts: &Timeouts,
     ) -> Output {
         Output {
             transport,
-            clock,
             server,
             buffer: Vec::new(),
             filled: 0,
@@ -120,6 +116,11 @@ impl Output {
 
     pub(super) fn server(&self) -> Arc<dyn Interrupt> {
         Arc::clone(&self.server)
+    }
+
+    /// The server's time.
+    pub(super) fn now(&self) -> Instant {
+        self.server.clock().now()
     }
 
     pub(super) fn bytes_sent(&self) -> u64 {
@@ -263,7 +264,8 @@ impl Output {
             self.tail = None;
         }
         if self.pace.is_blocked() {
-            self.pace.moved(count, self.clock.now()).map_err(slow)
+            let now = self.now();
+            self.pace.moved(count, now).map_err(slow)
         } else {
             Ok(())
         }
@@ -307,13 +309,17 @@ impl Output {
 
     /// Sleeps until the peer takes something.
     fn wait(&mut self) -> io::Result<()> {
-        let until = self.pace.block(self.clock.now());
+        let now = self.now();
+        let until = self.pace.block(now);
         let (transport, server) = (&self.transport, &*self.server);
-        match peer::wait(transport, &self.clock, server, WaitFor::Room, until)? {
+        match peer::wait(transport, server, WaitFor::Room, until)? {
             PeerWait::Ready | PeerWait::Interrupted => Ok(()),
             // In memory, the test that would read is waiting for this handler.
             PeerWait::TimedOut if transport.fd().is_none() => Err(slow(PaceViolation::Stalled)),
-            PeerWait::TimedOut => self.pace.check(self.clock.now()).map_err(slow),
+            PeerWait::TimedOut => {
+                let now = self.now();
+                self.pace.check(now).map_err(slow)
+            }
         }
     }
 

@@ -18,6 +18,9 @@ pub(crate) trait Interrupt: Send + Sync {
     /// Handles what [`wake_fd`](Interrupt::wake_fd) announced.
     fn handle_wake(&self);
 
+    /// The clock of the server's deadlines.
+    fn clock(&self) -> &Clock;
+
     /// Whether the server is shutting down.
     fn is_draining(&self) -> bool;
 
@@ -56,7 +59,6 @@ pub(super) enum WaitFor {
 /// Those of poll(2); `Disconnected` when the grace period of a shutdown is over.
 pub(super) fn wait(
     transport: &Transport,
-    clock: &Clock,
     server: &dyn Interrupt,
     what: WaitFor,
     until: Option<Instant>,
@@ -71,7 +73,7 @@ pub(super) fn wait(
             server.count_abort();
             return Err(Error::Disconnected(io::ErrorKind::ConnectionAborted.into()).into());
         }
-        let left = clock.sleep_until(until).into_iter();
+        let left = server.clock().sleep_until(until).into_iter();
         let to_abort = abort_at.map(|at| at.saturating_duration_since(Instant::now()));
         let at_once = interrupted.then_some(Duration::ZERO);
         let timeout = left.chain(to_abort).chain(at_once).min();

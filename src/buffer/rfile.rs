@@ -11,7 +11,6 @@ use super::blocking::too_slow;
 use super::output::Output;
 use super::peer::Interrupt;
 use super::{WFile, borrow, give_back};
-use crate::clock::Clock;
 use crate::config::{Limits, Timeouts};
 use crate::error::{Error, Result};
 use crate::pace::Pace;
@@ -33,7 +32,6 @@ use crate::transport::Transport;
 /// may a shutdown end a wait again.
 pub struct RFile {
     pub(super) transport: Arc<Transport>,
-    pub(super) clock: Clock,
     /// Sent before a read waits for the peer.
     pub(super) output: Arc<Mutex<Output>>,
     pub(super) buffer: Vec<u8>,
@@ -71,7 +69,6 @@ pub(crate) enum Fill {
 /// What the two sides of a connection are made of.
 pub(crate) struct RFileSettings<'a> {
     pub(crate) transport: &'a Arc<Transport>,
-    pub(crate) clock: &'a Clock,
     pub(crate) server: Arc<dyn Interrupt>,
     pub(crate) timeouts: &'a Timeouts,
     pub(crate) limits: &'a Limits,
@@ -82,21 +79,18 @@ impl RFile {
     pub(crate) fn pair(settings: RFileSettings<'_>) -> (RFile, WFile) {
         let RFileSettings {
             transport,
-            clock,
             server,
             timeouts,
             limits,
         } = settings;
         let output = Arc::new(Mutex::new(Output::new(
             Arc::clone(transport),
-            clock.clone(),
             server,
             timeouts,
         )));
         let wfile = WFile::new(Arc::clone(&output));
         let rfile = RFile {
             transport: Arc::clone(transport),
-            clock: clock.clone(),
             output,
             buffer: Vec::new(),
             start: 0,
@@ -304,7 +298,8 @@ impl RFile {
 
     fn pace_moved(&mut self, count: usize) -> io::Result<()> {
         if self.pace.is_blocked() {
-            self.pace.moved(count, self.clock.now()).map_err(too_slow)
+            let now = self.output.lock().now();
+            self.pace.moved(count, now).map_err(too_slow)
         } else {
             Ok(())
         }

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Core, LifecyclePhase};
 use crate::buffer::Interrupt;
+use crate::clock::Clock;
 
 /// Which thread is in `serve_forever` or `handle_request`. In some concurrency models it runs
 /// handlers itself; while it waits for a peer, no other thread listens for signals or would end its
@@ -61,6 +62,10 @@ impl Interrupt for Core {
         } else if self.is_serving_thread() {
             Core::handle_wake(self);
         }
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.config.clock
     }
 
     fn is_draining(&self) -> bool {

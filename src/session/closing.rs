@@ -22,8 +22,8 @@ use crate::handle::RefusalSlot;
 const READS_PER_TURN: u32 = 64;
 
 /// An acknowledgement may be delayed by 40 ms on Linux, by 200 ms elsewhere (RFC 9293 §3.8.6.3).
-const MIN_LOOK_INTERVAL: Duration = Duration::from_millis(50);
-const MAX_LOOK_INTERVAL: Duration = Duration::from_secs(2);
+const MIN_LOOK_MILLIS: u16 = 50;
+const MAX_LOOK_MILLIS: u16 = 2000;
 
 /// A fatal alert record, `access_denied`, in the clear (RFC 8446 §6): the answer to a TLS client
 /// that is refused before its handshake.
@@ -35,12 +35,13 @@ pub(super) struct Lingering {
     /// When something last changed at the peer.
     since: Instant,
     /// Bytes that the peer had not acknowledged then; `None` where that is not known.
-    unacknowledged: Option<usize>,
+    unacknowledged: Option<u32>,
     /// The peer has sent, or may still send, bytes that the handler does not read. It must not get
     /// a reset.
     input_dropped: bool,
-    /// How long to wait before the next look at the acknowledgements.
-    next_look: Duration,
+    /// How long to wait before the next look at the acknowledgements, in milliseconds: this is
+    /// part of every connection's memory.
+    next_look_millis: u16,
 }
 
 impl Lingering {
@@ -49,14 +50,14 @@ impl Lingering {
             since: now,
             unacknowledged: None,
             input_dropped,
-            next_look: MIN_LOOK_INTERVAL,
+            next_look_millis: MIN_LOOK_MILLIS,
         }
     }
 }
 
 /// Whether the peer's system has the whole answer. The FIN counts as one byte, and may be on its
 /// way: it arrives before a reset that is sent later.
-pub(super) fn has_answer(unacknowledged: Option<usize>) -> bool {
+pub(super) fn has_answer(unacknowledged: Option<u32>) -> bool {
     matches!(unacknowledged, Some(0 | 1))
 }
 
@@ -171,8 +172,8 @@ impl Session {
         if end.is_some_and(|at| at <= now) {
             return self.end();
         }
-        let look = lingering.next_look.saturating_mul(2).min(MAX_LOOK_INTERVAL);
-        let look = std::mem::replace(&mut lingering.next_look, look);
+        let look = Duration::from_millis(lingering.next_look_millis.into());
+        lingering.next_look_millis = (2 * lingering.next_look_millis).min(MAX_LOOK_MILLIS);
         let until = unacknowledged.and_then(|_| deadline(now, Some(look)));
         self.waiting = WaitReason::Close;
         self.state = SessionState::Lingering(lingering);

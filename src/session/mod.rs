@@ -158,7 +158,6 @@ impl Session {
         let transport = Arc::new(transport);
         let (rfile, wfile) = RFile::pair(RFileSettings {
             transport: &transport,
-            clock: &core.config.clock,
             server: Arc::clone(core) as _,
             timeouts: &core.config.timeouts,
             limits: &core.config.limits,

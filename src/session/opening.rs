@@ -24,7 +24,7 @@ impl Session {
                 rfile.take(consumed);
                 if let Some((client, server)) = header.addresses() {
                     self.request.client_address = client.into();
-                    self.request.server_address = Some(ServerAddress::Inet(server));
+                    self.request.server_address = Some(Box::new(ServerAddress::Inet(server)));
                 }
                 self.state = SessionState::Verify;
                 Ok(None)

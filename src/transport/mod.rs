@@ -120,7 +120,7 @@ impl Transport {
 
     /// Number of bytes, including the end, that the peer's system has not acknowledged; `None`
     /// where it is unknown.
-    pub(crate) fn unacknowledged(&self) -> Option<usize> {
+    pub(crate) fn unacknowledged(&self) -> Option<u32> {
         match &self.socket {
             Socket::Stream(Stream::Tcp(stream)) => sys::unacknowledged(stream.as_fd()),
             Socket::Stream(Stream::Unix(_)) => None,

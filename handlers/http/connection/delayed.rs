@@ -39,13 +39,13 @@ impl HttpHandler {
         let due = request.server.clock().now() + after;
         self.delay(
             request,
-            Delayed {
+            Box::new(Delayed {
                 head,
                 body,
                 continue_due,
                 response,
                 due,
-            },
+            }),
         )
     }
 
@@ -53,7 +53,7 @@ impl HttpHandler {
     pub(super) fn delay(
         &mut self,
         request: &mut StreamRequest,
-        mut delayed: Delayed,
+        mut delayed: Box<Delayed>,
     ) -> io::Result<Flow> {
         let now = request.server.clock().now();
         if now < delayed.due {
@@ -75,7 +75,7 @@ impl HttpHandler {
             continue_due,
             response,
             ..
-        } = delayed;
+        } = *delayed;
         self.begin_receiving(request, head, body, continue_due, Err(response))
     }
 }
