@@ -14,7 +14,7 @@ use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::bind::{BindOptions, Datagram, Listener};
 use crate::clock::deadline;
 use crate::error::Result;
-use crate::handle::{Core, LifecyclePhase, ServerHandle};
+use crate::handle::{Core, InFlight, LifecyclePhase, ServerHandle};
 use crate::hooks::ServerHooks;
 use crate::process;
 use crate::process::ProcessRequest;
@@ -27,6 +27,9 @@ pub use builder::Builder;
 
 /// How long handlers that were aborted get to notice it.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A shutdown logs this many requests in flight by their clients, and the number of the others.
+const MAX_LOGGED_REQUESTS: usize = 20;
 
 /// A server: sockets that listen, handlers, and a concurrency model. Made by [`Builder`].
 ///
@@ -224,23 +227,11 @@ impl Server {
     fn drain(&self, engine: &dyn Engine) {
         let until = self.core.grace_deadline();
         let handle = self.handle();
-        for request in handle.in_flight() {
-            log::info!(
-                "waiting for {}, busy for {:.1?}",
-                request.client_address,
-                request.since.elapsed()
-            );
-        }
+        log_in_flight(log::Level::Info, "waiting for", handle.in_flight());
         if engine.wait_drained(LifecyclePhase::Draining, until) {
             return;
         }
-        for request in handle.in_flight() {
-            log::warn!(
-                "aborting {}, busy for {:.1?}",
-                request.client_address,
-                request.since.elapsed()
-            );
-        }
+        log_in_flight(log::Level::Warn, "aborting", handle.in_flight());
         self.core.enter(LifecyclePhase::Aborting);
         let aborted = engine.abort() as u64;
         self.core.stats.aborted.fetch_add(aborted, Relaxed);
@@ -283,6 +274,25 @@ impl Server {
             let job = DatagramJob::new(Arc::new(socket), Arc::clone(&self.core), Arc::clone(class));
             self.sources.push(Source::Datagrams(Arc::new(job)));
         }
+    }
+}
+
+/// Logs what a shutdown waits for or aborts, the oldest first. A busy server has thousands of
+/// requests in flight, which would bury every other line.
+fn log_in_flight(level: log::Level, what: &str, mut requests: Vec<InFlight>) {
+    requests.sort_by_key(|request| request.since);
+    for request in requests.iter().take(MAX_LOGGED_REQUESTS) {
+        log::log!(
+            level,
+            "{what} {}, busy for {:.1?}",
+            request.client_address,
+            request.since.elapsed()
+        );
+    }
+    if let Some(more) = requests.len().checked_sub(MAX_LOGGED_REQUESTS)
+        && more > 0
+    {
+        log::log!(level, "{what} {more} more");
     }
 }
 

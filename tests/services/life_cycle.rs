@@ -55,6 +55,29 @@ fn what_is_in_flight_at_the_end_of_the_grace_is_aborted_and_logged() {
 }
 
 #[test]
+fn many_requests_in_flight_are_logged_as_a_number() {
+    let dir = TestDir::new("many-aborted");
+    let mut server = TestServer::start(&["http", dir.as_str(), "--grace", "100ms"]);
+    let slow: Vec<_> = (0..40)
+        .map(|_| {
+            let mut connection = server.connect();
+            connection.write_all(HALF_A_HEAD).unwrap();
+            connection
+        })
+        .collect();
+    server.exchange(b"GET / HTTP/1.0\r\n\r\n");
+    server.signal("TERM");
+    assert_eq!(server.wait().0, Some(1));
+    let lines = server.stderr_so_far();
+    let count = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
+    for what in ["waiting for", "aborting"] {
+        assert_eq!(count(what), 21, "{lines:#?}");
+    }
+    assert_eq!(count(" more"), 2, "{lines:#?}");
+    drop(slow);
+}
+
+#[test]
 fn a_request_in_flight_may_end_within_the_grace() {
     let dir = TestDir::new("grace");
     dir.write("index.html", "<p>hello");
