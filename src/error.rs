@@ -1,6 +1,7 @@
 //! Errors, the deadlines that can pass, and the reasons for a refusal.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -19,6 +20,13 @@ pub enum Error {
     Disconnected(io::Error),
     /// An address could not be bound.
     Bind {
+        /// The address.
+        address: String,
+        /// The error of the system.
+        source: io::Error,
+    },
+    /// A connection of the program's own could not be made.
+    Connect {
         /// The address.
         address: String,
         /// The error of the system.
@@ -57,13 +65,17 @@ pub enum Error {
     Panicked(String),
     /// A setting does not work in this process or with another setting.
     Unsupported(String),
+    /// The connection was closed by [`Waker::close`](crate::Waker::close), which gave this reason,
+    /// or by a [`Group`](crate::Group). It is not counted as failed.
+    Closed(Cow<'static, str>),
 }
 
 /// The deadline that has passed; see [`Timeouts`](crate::Timeouts).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timeout {
-    /// The TLS handshake was not complete within the head timeout.
+    /// The TLS handshake was not complete within the head timeout, or the peer of
+    /// [`ServerHandle::connect`](crate::ServerHandle::connect) did not accept within it.
     Handshake,
     /// A PROXY header or a message was not complete within the head timeout.
     Head,
@@ -131,6 +143,9 @@ impl fmt::Display for Error {
             Error::Bind { address, source } => {
                 write!(f, "can't listen on {address}: {}", bind_advice(source))
             }
+            Error::Connect { address, source } => {
+                write!(f, "can't connect to {address}: {source}")
+            }
             Error::Address(text) | Error::Protocol(text) | Error::Unsupported(text) => {
                 f.write_str(text)
             }
@@ -142,6 +157,7 @@ impl fmt::Display for Error {
             Error::Proxy(reason) => write!(f, "bad PROXY header: {reason}"),
             Error::Tls(error) => write!(f, "TLS: {error}"),
             Error::Panicked(message) => write!(f, "the handler panicked: {message}"),
+            Error::Closed(reason) => write!(f, "closed: {reason}"),
         }
     }
 }
@@ -165,7 +181,7 @@ fn bind_advice(error: &io::Error) -> String {
 impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Timeout::Handshake => "the TLS handshake took too long",
+            Timeout::Handshake => "the handshake took too long",
             Timeout::Head => "the beginning of a message took too long",
             Timeout::Idle => "idle for too long",
             Timeout::Read => "the peer stopped sending within a message",
@@ -197,9 +213,10 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Io(error) | Error::Disconnected(error) | Error::Bind { source: error, .. } => {
-                Some(error)
-            }
+            Error::Io(error)
+            | Error::Disconnected(error)
+            | Error::Bind { source: error, .. }
+            | Error::Connect { source: error, .. } => Some(error),
             Error::Tls(error) => Some(error),
             _ => None,
         }

@@ -61,6 +61,7 @@ impl From<Wait> for Next {
 pub struct Wait {
     pub(crate) after: Option<Duration>,
     pub(crate) in_message: bool,
+    pub(crate) is_paused: bool,
 }
 
 impl Wait {
@@ -75,6 +76,18 @@ impl Wait {
     pub fn after(self, delay: Duration) -> Wait {
         Wait {
             after: Some(delay),
+            ..self
+        }
+    }
+
+    /// Do not read from the client: what it sends stays with it, so that it stops sending when the
+    /// systems' buffers are full (back-pressure). `handle` is called when
+    /// [`Waker::wake`](crate::Waker::wake) is, or when the time of [`after`](Wait::after) has
+    /// passed. No deadline of the client applies, and the connection counts as in flight. Defaults
+    /// to false.
+    pub fn paused(self) -> Wait {
+        Wait {
+            is_paused: true,
             ..self
         }
     }
@@ -146,6 +159,13 @@ pub trait StreamRequestHandler: Send + 'static {
         let _ = (request, what);
     }
 
+    /// The connection that [`ServerHandle::connect`](crate::ServerHandle::connect) was to make
+    /// failed. No other method is called. Defaults to nothing;
+    /// [`handle_error`](crate::ServerHooks::handle_error) gets the error as well.
+    fn connect_failed(&mut self, error: &Error) {
+        let _ = error;
+    }
+
     /// Whether `handle` is called as soon as the connection is open (protocols in which the server
     /// speaks first), and not only when the client's first bytes have arrived. Defaults to false.
     fn speaks_first(&self) -> bool {
@@ -202,6 +222,9 @@ impl StreamRequestHandler for Box<dyn StreamRequestHandler> {
     }
     fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
         (**self).on_timeout(request, what);
+    }
+    fn connect_failed(&mut self, error: &Error) {
+        (**self).connect_failed(error);
     }
     fn speaks_first(&self) -> bool {
         (**self).speaks_first()

@@ -37,6 +37,9 @@
 //!   [`ProcessRequest`].
 //! - What a connection waits for: [`Next`] and [`Wait`]. Deadlines: [`Timeouts`]. Limits:
 //!   [`Limits`].
+//! - Connections that reach one another: [`Waker`], [`Mailbox`], [`Outbox`], [`Group`].
+//! - Connections that the program makes: [`ServerHandle::adopt`], [`ServerHandle::connect`],
+//!   [`Forwarder`].
 //! - Decisions and events: [`ServerHooks`]. Control from outside: [`ServerHandle`]. Statistics:
 //!   [`StatsSnapshot`].
 //! - Signals: [`shutdown_on_ctrl_c`], [`reload_on_hangup`], [`reset_inherited_signals`].
@@ -120,6 +123,7 @@ mod buffer;
 mod clock;
 mod config;
 mod error;
+mod forward;
 mod handle;
 mod handler;
 mod hooks;
@@ -128,6 +132,7 @@ mod pace;
 mod poller;
 mod process;
 mod proxy;
+mod reach;
 mod request;
 mod server;
 mod session;
@@ -146,6 +151,7 @@ pub use buffer::{RFile, WFile};
 pub use clock::{Clock, ManualClock};
 pub use config::{Limits, Timeouts};
 pub use error::{Error, Refusal, Result, Timeout};
+pub use forward::Forwarder;
 pub use handle::{InFlight, ServerHandle};
 pub use handler::{DatagramRequestHandler, Next, RequestHandlerClass, StreamRequestHandler, Wait};
 pub use hooks::{DefaultHooks, ServerHooks};
@@ -153,7 +159,8 @@ pub use inherited::{close_inherited_on_exec, inherited_descriptor};
 pub use process::{
     Accepting, ForkingMixIn, ProcessRequest, Request, Synchronous, ThreadPerRequest, ThreadingMixIn,
 };
-pub use request::{DatagramRequest, PacketReader, PendingReply, Replier, StreamRequest};
+pub use reach::{Broadcast, Group, Mailbox, Outbox, Sender, SlowMembers, Waker};
+pub use request::{Cause, DatagramRequest, PacketReader, PendingReply, Replier, StreamRequest};
 pub use server::{Builder, Server, TcpServer, UdpServer, UnixDatagramServer, UnixStreamServer};
 pub use signals::{reload_on_hangup, reset_inherited_signals, shutdown_on_ctrl_c};
 pub use stats::{Histogram, StatsSnapshot};

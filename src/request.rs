@@ -4,13 +4,14 @@ use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use crate::address::{ClientAddress, ServerAddress};
 use crate::bind::Datagram;
 use crate::buffer::{RFile, WFile};
 use crate::error::Result;
 use crate::handle::{Core, ServerHandle};
+use crate::reach::{Link, Mailbox, Outbox, Ring, Sender, Silent, Waker, mailbox};
 use crate::trace::Traffic;
 use crate::transport::Transport;
 
@@ -34,6 +35,39 @@ pub struct StreamRequest {
     /// From a PROXY header.
     pub(crate) server_address: Option<Box<ServerAddress>>,
     pub(crate) linger: bool,
+    pub(crate) cause: Cause,
+    /// By which the engine knows this connection.
+    pub(crate) key: usize,
+    /// How others reach this connection, from the moment on in which the handler asks for that.
+    pub(crate) link: OnceLock<Arc<Link>>,
+}
+
+/// Why `handle` is called ([`StreamRequest::cause`]). Several causes may hold at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    pub(crate) is_woken: bool,
+    pub(crate) is_due: bool,
+    pub(crate) is_shutdown: bool,
+}
+
+impl Cause {
+    /// Whether [`Waker::wake`] was called, or a value was put into a [`Mailbox`], since `handle`
+    /// was last called.
+    pub fn is_woken(&self) -> bool {
+        self.is_woken
+    }
+
+    /// Whether the time of [`Wait::after`](crate::Wait::after) has passed.
+    pub fn is_due(&self) -> bool {
+        self.is_due
+    }
+
+    /// Whether the server is shutting down. A connection that has a [`Waker`], an [`Outbox`] or a
+    /// [`Mailbox`] and is within a message is called once when the shutdown begins, so that it can
+    /// end the message; otherwise it would last until the end of the grace time.
+    pub fn is_shutdown(&self) -> bool {
+        self.is_shutdown
+    }
 }
 
 impl StreamRequest {
@@ -62,6 +96,44 @@ impl StreamRequest {
     /// bytes already. `None` for a test's connection in memory.
     pub fn fileno(&self) -> Option<BorrowedFd<'_>> {
         self.transport.fd()
+    }
+
+    /// Why `handle` is called. Whether bytes have arrived, and whether they were the last ones, is
+    /// what [`rfile`](StreamRequest::rfile) says.
+    pub fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// A handle by which other threads, and the handlers of other connections, have `handle` called
+    /// or close this connection.
+    ///
+    /// Under [`ForkingMixIn`](crate::ForkingMixIn) it works in the process that serves this
+    /// connection: connections in other processes cannot be reached.
+    pub fn waker(&self) -> Waker {
+        Waker(Arc::clone(self.link()))
+    }
+
+    /// A queue of at most `capacity` values, at least 1, that other threads and connections fill,
+    /// and this handler empties. Each value wakes the handler as [`waker`](StreamRequest::waker)
+    /// does, with the same restriction under [`ForkingMixIn`](crate::ForkingMixIn).
+    pub fn mailbox<T>(&self, capacity: usize) -> (Sender<T>, Mailbox<T>) {
+        mailbox(capacity, self.waker())
+    }
+
+    /// A handle by which other threads and connections send bytes to this client. At most
+    /// `capacity` bytes may be unsent. All outboxes of a connection are the same one; the last
+    /// capacity counts. Restricted under [`ForkingMixIn`](crate::ForkingMixIn) as
+    /// [`waker`](StreamRequest::waker) is.
+    pub fn outbox(&self, capacity: usize) -> Outbox {
+        Outbox::open(Arc::clone(self.link()), capacity)
+    }
+
+    fn link(&self) -> &Arc<Link> {
+        self.link.get_or_init(|| {
+            let ring = self.server.0.ring();
+            let ring = ring.unwrap_or_else(|| Weak::<Silent>::new() as Weak<dyn Ring>);
+            Arc::new(Link::new(ring, self.key))
+        })
     }
 
     /// Announces that the client may go on sending bytes that the handler will not read. They are

@@ -24,35 +24,244 @@
 //! client.advance(Duration::from_secs(60));
 //! assert!(client.is_closed());
 //! ```
+//!
+//! A [`TestServer`] has several connections, which may reach one another.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::address::ClientAddress;
 use crate::clock::ManualClock;
 use crate::handle::ServerHandle;
 use crate::handler::{RequestHandlerClass, StreamRequestHandler};
 use crate::server::Builder;
-use crate::session::{Session, Step};
-use crate::trace::Tap;
+use crate::session::{Session, Step, StreamService};
 use crate::transport::{MemoryPeer, MemoryStream, Transport};
+
+/// After this many turns, connections that have one another served are an endless loop.
+const MAX_TURNS: usize = 100_000;
+
+/// A server in memory. Its connections share the handlers' class, the clock, and whatever the
+/// handlers share. Cheap to clone; all clones are the same server.
+///
+/// ```
+/// use socketserver::testing::TestServer;
+/// use socketserver::{Builder, Group, Next, Result, StreamRequest, StreamRequestHandler};
+///
+/// struct Chat(Group);
+///
+/// impl StreamRequestHandler for Chat {
+///     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
+///         self.0.join(&request.outbox(1024));
+///         Ok(())
+///     }
+///
+///     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+///         self.0.broadcast(request.rfile.take_all());
+///         Ok(Next::Wait)
+///     }
+/// }
+///
+/// let room = Group::new();
+/// let server = TestServer::new(Builder::new(), move |_: &_| Chat(room.clone()));
+/// let (mut alice, mut bob) = (server.connect(), server.connect());
+/// alice.send(b"hello");
+/// assert_eq!(bob.received(), b"hello");
+/// ```
+#[derive(Clone)]
+pub struct TestServer(Arc<TestState>);
+
+struct TestState {
+    server: ServerHandle,
+    service: Arc<StreamService>,
+    time: ManualClock,
+    /// By the connections' indices. A session that is being served is not here.
+    places: Mutex<Vec<Place>>,
+}
+
+#[derive(Default)]
+struct Place {
+    session: Option<Box<Session>>,
+    deadline: Option<Instant>,
+}
+
+impl TestServer {
+    /// A server with these settings, of which the socket, the concurrency model and the clock have
+    /// no effect here.
+    ///
+    /// # Panics
+    /// When the system refuses the few descriptors that a server needs.
+    pub fn new<H: StreamRequestHandler>(
+        settings: Builder,
+        class: impl RequestHandlerClass<H>,
+    ) -> TestServer {
+        let time = ManualClock::new();
+        let (core, service) = settings
+            .clock(time.clock())
+            .in_memory(class)
+            .expect("a socket pair can be had");
+        TestServer(Arc::new(TestState {
+            server: ServerHandle(core),
+            service: Arc::new(service),
+            time,
+            places: Mutex::default(),
+        }))
+    }
+
+    /// Another client connects.
+    pub fn connect(&self) -> TestConnection {
+        self.connect_from(ClientAddress::Memory)
+    }
+
+    /// Another client connects, which has this address.
+    pub fn connect_from(&self, client: ClientAddress) -> TestConnection {
+        let TestState {
+            server: ServerHandle(core),
+            service,
+            places,
+            ..
+        } = &*self.0;
+        let (stream, peer) = MemoryStream::pair();
+        let transport = Transport::memory(stream).tapped(core.tap(&client));
+        let session = Session::new(transport, client, service, core);
+        let index = {
+            let mut places = places.lock();
+            places.push(Place {
+                session: Some(Box::new(session)),
+                deadline: None,
+            });
+            places.len() - 1
+        };
+        self.run(index, Session::advance);
+        TestConnection {
+            test: self.clone(),
+            index,
+            peer,
+        }
+    }
+
+    /// Advances the clock. Deadlines of all connections that pass take effect in their order.
+    pub fn advance(&self, by: Duration) {
+        let clock = self.0.time.clock();
+        let end = clock.now() + by;
+        loop {
+            let next = {
+                let places = self.0.places.lock();
+                let deadlines = places.iter().enumerate();
+                deadlines
+                    .filter_map(|(index, place)| Some((place.deadline?, index)))
+                    .min()
+            };
+            let Some((deadline, index)) = next.filter(|(deadline, _)| *deadline <= end) else {
+                break;
+            };
+            let left = deadline.saturating_duration_since(clock.now());
+            self.0.time.advance(left);
+            self.run(index, Session::expire);
+        }
+        let left = end.saturating_duration_since(clock.now());
+        self.0.time.advance(left);
+    }
+
+    /// Shuts the server down.
+    pub fn shutdown(&self) {
+        self.0.server.shutdown();
+        let count = self.0.places.lock().len();
+        for index in 0..count {
+            let idle = {
+                let mut places = self.0.places.lock();
+                places[index].session.take_if(|session| session.is_idle())
+            };
+            match idle {
+                Some(mut session) => session.close_idle(),
+                None => self.serve(index, |session, now| {
+                    session.announce_shutdown();
+                    session.advance(now)
+                }),
+            }
+        }
+        self.settle();
+    }
+
+    /// The server that the handlers see.
+    pub fn handle(&self) -> &ServerHandle {
+        &self.0.server
+    }
+
+    /// Serves one connection until it waits, and then those that it has reached.
+    fn run(&self, index: usize, act: impl FnOnce(&mut Session, Instant) -> Step) {
+        self.serve(index, act);
+        self.settle();
+    }
+
+    /// Serves the connections for which others have left something, until there is none.
+    fn settle(&self) {
+        for _ in 0..MAX_TURNS {
+            let reached = {
+                let places = self.0.places.lock();
+                let is_reached = |place: &Place| {
+                    let session = place.session.as_ref();
+                    session.is_some_and(|session| session.needs_attention())
+                };
+                places.iter().position(is_reached)
+            };
+            match reached {
+                Some(index) => self.serve(index, Session::advance),
+                None => return,
+            }
+        }
+        panic!("the connections have one another served without end");
+    }
+
+    fn serve(&self, index: usize, act: impl FnOnce(&mut Session, Instant) -> Step) {
+        // Not under the lock: a handler may use the server's other connections.
+        let taken = self.0.places.lock()[index].session.take();
+        let Some(mut session) = taken else { return };
+        let clock = self.0.time.clock();
+        session.ready_at = clock.now();
+        let mut step = act(&mut session, clock.now());
+        while step == Step::Yield {
+            step = session.advance(clock.now());
+        }
+        let place = match step {
+            Step::Wait { until, .. } => Place {
+                session: Some(session),
+                deadline: until,
+            },
+            Step::Over | Step::Yield => {
+                drop(session);
+                Place::default()
+            }
+        };
+        self.0.places.lock()[index] = place;
+    }
+}
+
+impl std::fmt::Debug for TestServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestServer")
+            .field("connections", &self.0.places.lock().len())
+            .finish_non_exhaustive()
+    }
+}
 
 /// A connection in memory, seen from the client's side.
 ///
-/// Everything happens in the calls of the test, on its thread. The test cannot send or read while a
-/// handler blocks. So a blocking read or write that would wait for the test fails immediately with
-/// a timeout error.
+/// Everything happens in the calls of the test, on its thread. If another thread has left something
+/// for the connection, it is served at the next call. The test cannot send or read while a handler
+/// blocks. So a blocking read or write that would wait for the test fails immediately with a
+/// timeout error.
 pub struct TestConnection {
-    session: Option<Box<Session>>,
+    test: TestServer,
+    index: usize,
     peer: MemoryPeer,
-    time: ManualClock,
-    deadline: Option<Instant>,
-    server: ServerHandle,
 }
 
 impl TestConnection {
-    /// Connects to a server with these settings, of which the socket, the concurrency model and the
-    /// clock have no effect here.
+    /// Connects to a server of its own with these settings, of which the socket, the concurrency
+    /// model and the clock have no effect here. [`TestServer`] has several connections.
     ///
     /// # Panics
     /// When the system refuses the few descriptors that a server needs.
@@ -60,7 +269,7 @@ impl TestConnection {
         settings: Builder,
         class: impl RequestHandlerClass<H>,
     ) -> TestConnection {
-        TestConnection::from(settings, ClientAddress::Memory, class)
+        TestServer::new(settings, class).connect()
     }
 
     /// As [`new`](TestConnection::new), for a client with this address.
@@ -72,29 +281,7 @@ impl TestConnection {
         client: ClientAddress,
         class: impl RequestHandlerClass<H>,
     ) -> TestConnection {
-        let time = ManualClock::new();
-        let (core, service) = settings
-            .clock(time.clock())
-            .in_memory(class)
-            .expect("a socket pair can be had");
-        let (stream, peer) = MemoryStream::pair();
-        let tap = core.config.trace.as_ref().map(|trace| {
-            let core = Arc::clone(&core);
-            let on_panic = move |client: &_, panic: &_| core.report_panic(client, panic);
-            Tap::new(trace, &client, on_panic)
-        });
-        let transport = Transport::memory(stream).tapped(tap);
-        let session = Session::new(transport, client, &Arc::new(service), &core);
-        let server = ServerHandle(core);
-        let mut connection = TestConnection {
-            session: Some(Box::new(session)),
-            peer,
-            time,
-            deadline: None,
-            server,
-        };
-        connection.run(|session, now| session.advance(now));
-        connection
+        TestServer::new(settings, class).connect_from(client)
     }
 
     /// Sends bytes in one segment, and runs the server until it waits.
@@ -121,6 +308,7 @@ impl TestConnection {
 
     /// What the server sent since the last call.
     pub fn received(&mut self) -> Vec<u8> {
+        self.test.settle();
         self.peer.take()
     }
 
@@ -131,66 +319,50 @@ impl TestConnection {
         self
     }
 
-    /// Advances the clock. Deadlines that pass take effect in their order.
+    /// Advances the clock of the server, for all its connections. Deadlines that pass take effect
+    /// in their order.
     pub fn advance(&mut self, by: Duration) -> &mut TestConnection {
-        let end = self.time.clock().now() + by;
-        while let Some(deadline) = self.deadline.filter(|deadline| *deadline <= end) {
-            let now = self.time.clock().now();
-            self.time.advance(deadline.saturating_duration_since(now));
-            self.run(|session, now| session.expire(now));
-        }
-        let now = self.time.clock().now();
-        self.time.advance(end.saturating_duration_since(now));
+        self.test.advance(by);
         self
     }
 
     /// Whether the server has closed the connection, or at least its side of it.
     pub fn is_closed(&self) -> bool {
-        self.session.is_none() || self.peer.server_finished()
+        self.test.settle();
+        let is_over = self.test.0.places.lock()[self.index].session.is_none();
+        is_over || self.peer.server_finished()
     }
 
-    /// Shuts the server down.
+    /// Shuts the server down, with all its connections.
     pub fn shutdown(&mut self) -> &mut TestConnection {
-        self.server.shutdown();
-        if let Some(mut session) = self.session.take_if(|session| session.is_idle()) {
-            session.close_idle();
-        }
+        self.test.shutdown();
         self
     }
 
     /// The server that the handler sees.
     pub fn server(&self) -> &ServerHandle {
-        &self.server
+        self.test.handle()
     }
 
     fn wake(&mut self) {
-        self.run(|session, now| {
+        self.test.run(self.index, |session, now| {
             session.note_readable(true);
             session.advance(now)
         });
     }
+}
 
-    fn run(&mut self, act: impl FnOnce(&mut Session, Instant) -> Step) {
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        let clock = self.time.clock();
-        session.ready_at = clock.now();
-        let mut step = act(session, clock.now());
-        while step == Step::Yield {
-            step = session.advance(clock.now());
-        }
-        match step {
-            Step::Wait { until, .. } => self.deadline = until,
-            Step::Over | Step::Yield => (self.session, self.deadline) = (None, None),
-        }
+impl Drop for TestConnection {
+    fn drop(&mut self) {
+        let session = self.test.0.places.lock()[self.index].session.take();
+        drop(session); // not under the lock: the handler's `drop` is the user's code
     }
 }
 
 impl std::fmt::Debug for TestConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TestConnection")
-            .field("closed", &self.is_closed())
+            .field("index", &self.index)
             .finish_non_exhaustive()
     }
 }

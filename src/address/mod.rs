@@ -122,6 +122,12 @@ pub enum ServerAddress {
     Unix(Option<PathBuf>),
 }
 
+impl From<SocketAddr> for ServerAddress {
+    fn from(address: SocketAddr) -> ServerAddress {
+        ServerAddress::Inet(address)
+    }
+}
+
 impl ServerAddress {
     /// The IP address and port, if it has one.
     pub fn inet(&self) -> Option<SocketAddr> {

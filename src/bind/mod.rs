@@ -3,14 +3,15 @@
 
 mod accept;
 mod datagram;
+mod stream;
 mod unix_path;
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,6 +22,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::error::{Error, Result};
 pub(crate) use datagram::{Datagram, Destination};
+pub(crate) use stream::Stream;
 use unix_path::PathGuard;
 
 /// Which IP addresses a server listens on (Python's `address_family`).
@@ -51,34 +53,6 @@ impl Default for BindOptions {
             allow_reuse_address: true,
             allow_reuse_port: false,
             address_family: AddressFamily::Any,
-        }
-    }
-}
-
-/// A connected socket that doesn't block.
-#[derive(Debug)]
-pub(crate) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Stream {
-    /// This side's address.
-    pub(crate) fn server_address(&self) -> io::Result<ServerAddress> {
-        Ok(match self {
-            Stream::Tcp(stream) => ServerAddress::Inet(stream.local_addr()?),
-            Stream::Unix(stream) => {
-                ServerAddress::Unix(stream.local_addr()?.as_pathname().map(Into::into))
-            }
-        })
-    }
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
         }
     }
 }

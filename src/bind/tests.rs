@@ -2,6 +2,8 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use std::net::TcpStream;
+
 use super::*;
 
 fn fresh_path(name: &str) -> PathBuf {

@@ -15,6 +15,7 @@ use super::{BUFFER_SIZE, borrow, give_back};
 use crate::config::Timeouts;
 use crate::error::{Error, Timeout};
 use crate::pace::{Pace, PaceViolation};
+use crate::reach::Link;
 use crate::transport::Transport;
 
 /// The output of one connection.
@@ -172,6 +173,30 @@ impl Output {
         self.end();
         self.flush()?;
         self.transport.shutdown(Shutdown::Write)
+    }
+
+    /// Takes over what others have left. Nothing else is unsent, so that none of the writes waits.
+    pub(super) fn gather(&mut self, link: &Link) -> io::Result<bool> {
+        let capacity = BUFFER_SIZE;
+        let Some(first) = link.take_output(|_| true) else {
+            return Ok(false);
+        };
+        if first.len() > capacity / 2 {
+            let range = 0..first.len();
+            self.send_shared(first, range)?;
+        } else {
+            self.append(&first);
+            while let Some(piece) = link.take_output(|length| length <= capacity - self.filled) {
+                self.append(&piece);
+            }
+        }
+        Ok(true)
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.make_room(bytes.len());
+        self.buffer[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
+        self.filled += bytes.len();
     }
 
     /// Sends what the peer takes now.
@@ -365,9 +390,7 @@ impl Write for Output {
         if bytes.len() >= self.capacity {
             return self.write_through(bytes);
         }
-        self.make_room(bytes.len());
-        self.buffer[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
-        self.filled += bytes.len();
+        self.append(bytes);
         Ok(bytes.len())
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::transport::{Readiness, Transport, WaitOutcome};
+use crate::transport::{Readiness, Transport, WaitOutcome, WakeFds};
 
 /// The server, as a thread that waits for its peer sees it: a shutdown must reach that thread at
 /// once, and in some concurrency models no other thread listens for signals meanwhile.
@@ -65,7 +65,10 @@ pub(super) fn wait(
 ) -> io::Result<PeerWait> {
     loop {
         // Before the looks at the phase: a shutdown after them makes this readable.
-        let other = server.wake_fd();
+        let others = WakeFds {
+            server: server.wake_fd(),
+            link: None,
+        };
         // What has arrived is read first: only a wait for what has not is interrupted.
         let interrupted = what == WaitFor::Message && server.is_draining();
         let abort_at = server.abort_at();
@@ -81,9 +84,9 @@ pub(super) fn wait(
             WaitFor::Message | WaitFor::Bytes => Readiness::Readable,
             WaitFor::Room => Readiness::Writable,
         };
-        match transport.wait_attentively(readiness, timeout, other)? {
+        match transport.wait_attentively(readiness, timeout, others)? {
             WaitOutcome::Ready => return Ok(PeerWait::Ready),
-            WaitOutcome::ByOther => server.handle_wake(),
+            WaitOutcome::WokenByServer | WaitOutcome::WokenByLink => server.handle_wake(),
             WaitOutcome::TimedOut if interrupted => return Ok(PeerWait::Interrupted),
             WaitOutcome::TimedOut if abort_at.is_some_and(|at| at <= Instant::now()) => {}
             WaitOutcome::TimedOut => return Ok(PeerWait::TimedOut),

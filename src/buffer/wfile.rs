@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::output::{Drain, Output};
 use crate::pace::PaceViolation;
+use crate::reach::Link;
 
 /// The output of a connection, Python's `StreamRequestHandler.wfile`.
 ///
@@ -93,6 +94,16 @@ impl WFile {
     /// 0 sends every write at once.
     pub(crate) fn set_capacity(&mut self, bytes: usize) {
         self.0.lock().set_capacity(bytes);
+    }
+
+    /// Takes over output that others have left for this connection: as much as fits the buffer, or
+    /// one piece that is larger. Everything written before must be sent. Returns whether there was
+    /// any.
+    ///
+    /// # Errors
+    /// Those of a write.
+    pub(crate) fn gather(&mut self, link: &Link) -> io::Result<bool> {
+        self.0.lock().gather(link)
     }
 
     /// Sends what the peer takes now.

@@ -10,8 +10,8 @@ mod serving_thread;
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -21,9 +21,10 @@ use crate::clock::Clock;
 use crate::config::{Limits, Timeouts};
 use crate::error::{Error, panic_message};
 use crate::hooks::ServerHooks;
+use crate::reach::Ring;
 use crate::stats::{Stats, StatsSnapshot};
 use crate::sys::Shared;
-use crate::trace::Trace;
+use crate::trace::{Tap, Trace};
 use crate::wake_pipe::WakePipe;
 use admissions::Admissions;
 pub(crate) use admissions::{Admission, RefusalSlot};
@@ -34,15 +35,23 @@ pub use server_handle::{InFlight, ServerHandle};
 use serving_thread::ServingThread;
 
 /// What a server's handles ask of its engine.
-pub(crate) trait Waker: Send + Sync {
+pub(crate) trait EngineView: Send + Sync {
     /// The server is going down: idle connections that no thread waits for must end. Defaults to
     /// nothing.
     fn phase_changed(&self) {}
+    /// Where others ring to have a connection served.
+    fn ring(&self) -> Weak<dyn Ring>;
+    /// Takes over a connection that the program has made.
+    fn adopt(&self, connection: AdoptedConnection);
     /// The connections that are within a message.
     fn in_flight(&self) -> Vec<InFlight>;
     /// Fills in what the engine knows of the present moment.
     fn gauges(&self, snapshot: &mut StatsSnapshot);
 }
+
+/// A connection on its way from a [`ServerHandle`] to the engine. It is a `Box<Session>`, which
+/// this floor cannot name.
+pub(crate) struct AdoptedConnection(pub(crate) Box<dyn Any + Send>);
 
 /// What a server was built with. It never changes.
 pub(crate) struct Configuration {
@@ -66,7 +75,7 @@ pub(crate) struct Core {
     admissions: Admissions,
     serving_thread: ServingThread,
     /// The engine, once there is one.
-    waker: Mutex<Option<Arc<dyn Waker>>>,
+    engine_view: Mutex<Option<Arc<dyn EngineView>>>,
 }
 
 impl Core {
@@ -81,7 +90,7 @@ impl Core {
             life_cycle,
             admissions: Admissions::default(),
             serving_thread: ServingThread::default(),
-            waker: Mutex::new(None),
+            engine_view: Mutex::new(None),
         })
     }
 
@@ -112,10 +121,10 @@ impl Core {
     }
 
     fn phase_changed(&self) {
-        // Cloned, as the waker may call back into this core.
-        let waker = self.waker.lock().clone();
-        if let Some(waker) = waker {
-            waker.phase_changed();
+        // Cloned, as the engine may call back into this core.
+        let view = self.engine_view.lock().clone();
+        if let Some(view) = view {
+            view.phase_changed();
         }
     }
 
@@ -195,9 +204,29 @@ impl Core {
         self.report(client, error);
     }
 
-    pub(crate) fn set_waker(&self, waker: Option<Arc<dyn Waker>>) {
-        let before = std::mem::replace(&mut *self.waker.lock(), waker);
+    pub(crate) fn set_engine_view(&self, view: Option<Arc<dyn EngineView>>) {
+        let before = std::mem::replace(&mut *self.engine_view.lock(), view);
         drop(before); // not under the lock: it may be the last that holds a pool
+    }
+
+    /// Where others ring to have a connection of this server served; `None` without an engine.
+    pub(crate) fn ring(&self) -> Option<Weak<dyn Ring>> {
+        self.engine_view.lock().as_ref().map(|view| view.ring())
+    }
+
+    /// What shows the bytes of a connection to the server's trace, if there is one.
+    pub(crate) fn tap(self: &Arc<Core>, client: &ClientAddress) -> Option<Tap> {
+        let trace = self.config.trace.as_ref()?;
+        let core = Arc::clone(self);
+        let on_panic = move |client: &_, panic: &_| core.report_panic(client, panic);
+        Some(Tap::new(trace, client, on_panic))
+    }
+
+    /// Has the engine take over a connection. False if there is no engine.
+    pub(crate) fn adopt(&self, connection: AdoptedConnection) -> bool {
+        // Cloned, as the engine may serve it on this thread.
+        let view = self.engine_view.lock().clone();
+        view.map(|view| view.adopt(connection)).is_some()
     }
 
     pub(crate) fn open_connections(&self) -> usize {

@@ -83,10 +83,10 @@ impl ServerHandle {
     pub fn stats(&self) -> StatsSnapshot {
         let mut snapshot = self.0.stats.snapshot();
         snapshot.open = self.0.open_connections();
-        // Cloned, as the waker may call the user's concurrency model.
-        let waker = self.0.waker.lock().clone();
-        if let Some(waker) = waker {
-            waker.gauges(&mut snapshot);
+        // Cloned, as the engine may call the user's concurrency model.
+        let view = self.0.engine_view.lock().clone();
+        if let Some(view) = view {
+            view.gauges(&mut snapshot);
         }
         snapshot.parked = snapshot
             .open
@@ -97,8 +97,8 @@ impl ServerHandle {
     /// The connections that are within a message, and under [`ForkingMixIn`](crate::ForkingMixIn)
     /// the requests of all children.
     pub fn in_flight(&self) -> Vec<InFlight> {
-        let waker = self.0.waker.lock().clone();
-        waker.map(|waker| waker.in_flight()).unwrap_or_default()
+        let view = self.0.engine_view.lock().clone();
+        view.map(|view| view.in_flight()).unwrap_or_default()
     }
 
     /// The clock of this server's deadlines.

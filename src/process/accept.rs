@@ -13,7 +13,6 @@ use crate::bind::Listener;
 use crate::error::Refusal;
 use crate::handle::Core;
 use crate::session::{Session, StreamService};
-use crate::trace::Tap;
 use crate::transport::Transport;
 
 /// Connections that are accepted per turn, before those that are ready are served.
@@ -95,12 +94,7 @@ impl StreamListener {
         };
         *self.pause.lock() = MIN_ACCEPT_PAUSE;
         self.core.stats.accepted.fetch_add(1, Relaxed);
-        let tap = self.core.config.trace.as_ref().map(|trace| {
-            let core = Arc::clone(&self.core);
-            let on_panic = move |client: &_, panic: &_| core.report_panic(client, panic);
-            Tap::new(trace, &client, on_panic)
-        });
-        let transport = Transport::plain(stream).tapped(tap);
+        let transport = Transport::plain(stream).tapped(self.core.tap(&client));
         let mut session = Box::new(Session::new(transport, client, &self.service, &self.core));
         let admission = admission.and_then(|mut admission| {
             if queued > self.core.config.limits.max_queue {

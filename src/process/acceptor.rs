@@ -1,5 +1,6 @@
 //! Waiting for one connection or datagram, on the calling thread.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,11 +32,33 @@ pub(crate) enum Accepted {
     Datagram(Box<DatagramRequest>, Arc<DatagramJob>),
 }
 
+/// Connections on their way to the accepting thread. Whoever puts one here then wakes the server.
+#[derive(Default)]
+pub(crate) struct AdoptionQueue(Mutex<VecDeque<Box<Session>>>);
+
+impl AdoptionQueue {
+    pub(crate) fn put(&self, session: Box<Session>) {
+        self.0.lock().push_back(session);
+    }
+
+    fn take(&self) -> Option<Box<Session>> {
+        self.0.lock().pop_front()
+    }
+
+    /// Drops what was not taken, as the server goes down.
+    pub(crate) fn clear(&self) {
+        let dropped = std::mem::take(&mut *self.0.lock());
+        drop(dropped); // without the lock: a handler's `drop` is the user's code
+    }
+}
+
 /// A poller with a server's listening sockets.
 pub(crate) struct Acceptor {
     core: Arc<Core>,
     poller: Poller,
     sources: Arc<Sources>,
+    /// Connections that the program has made, and that come before those that wait to be accepted.
+    adopted: Arc<AdoptionQueue>,
     /// How many sources are watched.
     watched: Mutex<usize>,
     refused: Lingering,
@@ -51,6 +74,7 @@ impl Acceptor {
             core: Arc::clone(core),
             poller,
             sources: Arc::default(),
+            adopted: Arc::default(),
             watched: Mutex::new(0),
             refused: Lingering::default(),
         })
@@ -66,11 +90,17 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Lets go of all sources, and closes the connections that were refused.
+    /// Lets go of all sources, and closes the connections that were refused or not served yet.
     pub(crate) fn clear(&self) {
+        self.adopted.clear();
         self.refused.clear(&self.poller);
         self.sources.clear(&self.poller);
         *self.watched.lock() = 0;
+    }
+
+    /// Where others put connections for this acceptor.
+    pub(crate) fn adopted(&self) -> &Arc<AdoptionQueue> {
+        &self.adopted
     }
 
     /// The sources, for a child process that must let go of them.
@@ -82,6 +112,9 @@ impl Acceptor {
     pub(crate) fn next(&self, until: Option<Instant>) -> io::Result<Option<Accepted>> {
         let mut events = Events::new();
         while self.core.is_serving() {
+            if let Some(session) = self.adopted.take() {
+                return Ok(Some(Accepted::Connection(session)));
+            }
             let timeout = until.map(|at| at.saturating_duration_since(Instant::now()));
             self.poller.wait(&mut events, self.shortened(timeout))?;
             let now = self.core.config.clock.now();

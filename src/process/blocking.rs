@@ -1,35 +1,36 @@
 //! Serving a connection on one thread, from its beginning to its end: what every concurrency model
 //! but the pool does.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use crate::address::ClientAddress;
 use crate::buffer::Interrupt;
-use crate::handle::{Core, InFlight, Waker};
-use crate::process::ProcessRequest;
+use crate::handle::{AdoptedConnection, Core, EngineView, InFlight};
+use crate::process::acceptor::AdoptionQueue;
 use crate::process::registry::{ConnectionKey, Registry};
+use crate::process::{ProcessRequest, adopted_session};
+use crate::reach::{Link, Ring, Silent};
 use crate::session::{Session, Step};
 use crate::stats::StatsSnapshot;
-use crate::transport::WaitOutcome;
+use crate::transport::{WaitOutcome, WakeFds};
 
 /// Serves `session` until it is over; sleeps in the system while it waits for its peer. Never
 /// panics: what no guard of the session catches (a handler's `Drop`) is counted and reported here.
-pub(crate) fn run(registry: &Registry, session: Box<Session>) {
+pub(crate) fn run(registry: &Registry, mut session: Box<Session>) {
     let core = Arc::clone(session.core());
     let client = session.client_address().clone();
-    let serve = || match registry.insert(&session) {
-        Some(key) => {
-            let connection = Connection {
-                registry,
-                key,
-                is_aborted: false,
-            };
-            connection.serve(session);
-        }
-        None => log::error!("{client}: no place for another connection"),
+    let Some(key) = registry.insert(&mut session) else {
+        return log::error!("{client}: no place for another connection");
     };
+    let connection = Connection {
+        registry,
+        key,
+        is_aborted: false,
+    };
+    let serve = || connection.serve(session);
     if let Err(panic) = catch_unwind(AssertUnwindSafe(serve)) {
         core.report_panic(&client, &*panic);
     }
@@ -42,6 +43,8 @@ enum SleepEnd {
     TimedOut,
     /// The server is shutting down, the connection is idle, and nothing has arrived.
     Closing,
+    /// The system refused a descriptor, so that others could not reach the connection.
+    Failed(io::Error),
 }
 
 /// A connection's place in the registry, given back when it is dropped.
@@ -67,7 +70,7 @@ impl Connection<'_> {
                 Step::Wait { writing, until } => {
                     let left = until.map(|at| at.saturating_duration_since(clock.now()));
                     let until = left.and_then(|left| Instant::now().checked_add(left));
-                    let end = self.sleep(&session, writing, until);
+                    let end = self.sleep(&mut session, writing, until);
                     let now = clock.now();
                     session.ready_at = now;
                     match end {
@@ -76,6 +79,7 @@ impl Connection<'_> {
                             session.advance(now)
                         }
                         SleepEnd::TimedOut => session.expire(now),
+                        SleepEnd::Failed(error) => session.fail_now(error.into(), now),
                         SleepEnd::Closing => {
                             session.close_idle();
                             Step::Over
@@ -95,15 +99,31 @@ impl Connection<'_> {
     /// Waits for the peer. While the connection is idle, a shutdown ends this wait, unless bytes
     /// have arrived: they may be a request, and are served first. As this may be the thread that
     /// accepts, or hold up the one that does, it hears the signals that ask for a shutdown.
-    fn sleep(&mut self, session: &Session, writing: bool, until: Option<Instant>) -> SleepEnd {
-        let (idle, core) = (session.is_idle(), session.core());
+    ///
+    /// Others reach the connection by the pipe of its link.
+    fn sleep(&mut self, session: &mut Session, writing: bool, until: Option<Instant>) -> SleepEnd {
+        let idle = session.is_idle();
+        let core = &Arc::clone(session.core());
+        let link = session.link().cloned();
+        let link = link.as_deref();
+        let link_fd = match link.map(Link::wake_fd).transpose() {
+            Ok(link_fd) => link_fd,
+            Err(error) => return SleepEnd::Failed(error),
+        };
         self.registry.set_idle(self.key, session, idle);
         let end = loop {
             // Before the looks at the phase: a shutdown after them makes this readable.
-            let wake_fd = core.wake_fd();
+            let wake_fds = WakeFds {
+                server: core.wake_fd(),
+                link: link_fd,
+            };
             let is_closing = idle && !core.is_serving();
             let grace = self.abort_at(core);
             let now = Instant::now();
+            let is_told = !core.is_serving() && session.announce_shutdown();
+            if is_told || session.needs_attention() {
+                break SleepEnd::Ready;
+            }
             if grace.is_some_and(|at| at <= now) {
                 self.abort(session);
                 break SleepEnd::Ready; // the read that follows finds the end of the socket
@@ -112,8 +132,10 @@ impl Connection<'_> {
             let left = until.into_iter().chain(grace).chain(look_once).min();
             let left = left.map(|at| at.saturating_duration_since(now));
             let transport = session.transport();
-            match transport.wait_attentively(session.awaits(writing), left, wake_fd) {
-                Ok(WaitOutcome::ByOther) => Interrupt::handle_wake(&**core),
+            match transport.wait_attentively(session.awaits(writing), left, wake_fds) {
+                Ok(WaitOutcome::WokenByServer) => Interrupt::handle_wake(&**core),
+                // The loop looks at what was left.
+                Ok(WaitOutcome::WokenByLink) => link.into_iter().for_each(Link::drain),
                 Ok(WaitOutcome::Ready) => break SleepEnd::Ready,
                 Ok(WaitOutcome::TimedOut) if is_closing => break SleepEnd::Closing,
                 Ok(WaitOutcome::TimedOut) => {
@@ -160,13 +182,29 @@ impl Connection<'_> {
 
 /// What a server that serves by threads or processes of its own knows of its connections. A
 /// shutdown reaches their threads by [`wake_fd`](Interrupt::wake_fd).
-pub(crate) struct BlockingWaker {
+pub(crate) struct BlockingView {
+    pub(crate) adopted: Arc<AdoptionQueue>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) process: Arc<dyn ProcessRequest>,
     pub(crate) core: Weak<Core>,
 }
 
-impl Waker for BlockingWaker {
+impl EngineView for BlockingView {
+    fn ring(&self) -> Weak<dyn Ring> {
+        Weak::<Silent>::new()
+    }
+
+    fn adopt(&self, connection: AdoptedConnection) {
+        if let (Some(session), Some(core)) = (adopted_session(connection), self.core.upgrade()) {
+            self.adopted.put(session);
+            core.wake_pipe.wake();
+            // The accepting thread may have stopped just before.
+            if !core.is_serving() {
+                self.adopted.clear();
+            }
+        }
+    }
+
     fn in_flight(&self) -> Vec<InFlight> {
         let Some(core) = self.core.upgrade() else {
             return Vec::new();

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::acceptor::{Accepted, Acceptor};
-use super::blocking::BlockingWaker;
+use super::blocking::BlockingView;
 use super::engine::Engine;
 use super::registry::Registry;
 use super::sources::Source;
@@ -44,7 +44,8 @@ impl DispatchEngine {
             acceptor: Acceptor::new(core)?,
             registry: Arc::clone(&registry),
         };
-        core.set_waker(Some(Arc::new(BlockingWaker {
+        core.set_engine_view(Some(Arc::new(BlockingView {
+            adopted: Arc::clone(engine.acceptor.adopted()),
             registry,
             process: Arc::clone(process),
             core: Arc::downgrade(core),

@@ -11,6 +11,7 @@ mod forking;
 mod lingering;
 mod pool;
 pub(crate) mod registry;
+mod slot;
 pub(crate) mod sources;
 mod synchronous;
 mod thread_per_request;
@@ -18,7 +19,7 @@ mod thread_per_request;
 use std::sync::Arc;
 
 use crate::address::ClientAddress;
-use crate::handle::{Core, InFlight};
+use crate::handle::{AdoptedConnection, Core, InFlight};
 use crate::request::DatagramRequest;
 use crate::session::Session;
 use datagrams::DatagramJob;
@@ -134,6 +135,11 @@ pub(crate) fn engine_for(
         AcceptingKind::Pool(pool) => Arc::new(PoolEngine::new(&pool, core)?),
         AcceptingKind::Server => Arc::new(DispatchEngine::new(model, core)?),
     })
+}
+
+/// The connection that [`ServerHandle::adopt`](crate::ServerHandle::adopt) has made.
+pub(crate) fn adopted_session(connection: AdoptedConnection) -> Option<Box<Session>> {
+    connection.0.downcast().ok()
 }
 
 /// One accepted connection, or one datagram, that is to be served.

@@ -7,7 +7,7 @@
 //!            insert                        park
 //!   Free ─────────────▶ Held ◀───────────────────────────▶ Parked
 //!     ▲                  │    take (an event), take_expired,
-//!     └──── remove ──────┘    take_idle, abort (a shutdown)
+//!     └──── remove ──────┘    take_for_shutdown, abort
 //! ```
 //!
 //! An event for a connection that is held is noted in its slot. `park` then returns the connection
@@ -20,11 +20,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::deadlines::DeadlineHeap;
-use crate::address::ClientAddress;
+use super::slot::{EndingConnection, Owner, Slot, SlotState};
 use crate::handle::{Core, InFlight};
 use crate::poller::{Interest, Mode, Poller};
 use crate::session::Session;
-use crate::transport::Transport;
 
 /// Slots come in pages that never move. So a slot is found without a common lock.
 const SLOTS_PER_PAGE: usize = 1024;
@@ -52,83 +51,12 @@ impl ConnectionKey {
     }
 }
 
-#[derive(Default)]
-struct Slot {
-    /// How often the slot was used.
-    generation: u32,
-    state: SlotState,
-    /// `None` while the slot is free.
-    owner: Option<Owner>,
-    /// When a parked connection expires.
-    deadline: Option<Instant>,
-    /// When the heap's only entry for this slot is due. It is never later than `deadline`. It stays
-    /// after the connection has ended: to take it out, every end of a connection would need the
-    /// common lock of the heap. The slot's next connection uses it.
-    scheduled: Option<Instant>,
-    /// Whether the connection is counted as active in its server's statistics.
-    active: bool,
-}
-
-#[derive(Default)]
-enum SlotState {
-    #[default]
-    Free,
-    Parked(Box<Session>),
-    /// A thread serves it, or it is queued for one.
-    Held {
-        /// An event that came meanwhile.
-        event: Option<MaybeEof>,
-        /// Whether the poller was told to report nothing more of this socket.
-        silent: bool,
-        /// Whether nothing of a message is under way: its thread sleeps until one begins, or
-        /// closes it.
-        idle: bool,
-        /// When its message began.
-        since: Instant,
-    },
-}
-
-type MaybeEof = bool;
-
-/// What must be known of a connection while a thread holds it.
-struct Owner {
-    core: Arc<Core>,
-    client: ClientAddress,
-    /// To shut the socket down while its handler uses it.
-    transport: Arc<Transport>,
-}
-
-impl Slot {
-    fn belongs_to(&self, core: &Arc<Core>) -> bool {
-        self.owner
-            .as_ref()
-            .is_some_and(|owner| Arc::ptr_eq(&owner.core, core))
-    }
-
-    /// Keeps the server's number of active connections.
-    fn note_active(&mut self, active: bool) {
-        if self.active != active
-            && let Some(owner) = &self.owner
-        {
-            self.active = active;
-            owner.core.stats.note_active(active);
-        }
-    }
-}
-
 /// The result of parking a connection.
 pub(crate) enum ParkResult {
     /// It is parked. If `notify`, the leader must be notified: it sleeps beyond the deadline.
     Parked { notify: bool },
     /// An event came meanwhile: the connection goes on.
     Ready(Box<Session>),
-}
-
-/// A connection that was idle when the shutdown found it.
-pub(crate) struct IdleConnection {
-    pub(crate) session: Box<Session>,
-    /// Bytes have arrived. They may be a request, so the connection is served before it is closed.
-    pub(crate) has_arrived: bool,
 }
 
 #[derive(Default)]
@@ -183,7 +111,7 @@ impl Registry {
     }
 
     /// Takes a place for a connection that the caller holds; `None` when a million are open.
-    pub(crate) fn insert(&self, session: &Session) -> Option<ConnectionKey> {
+    pub(crate) fn insert(&self, session: &mut Session) -> Option<ConnectionKey> {
         let index = {
             let mut free = self.free.lock();
             match free.indices.pop() {
@@ -198,14 +126,16 @@ impl Registry {
         let new_page = || (0..SLOTS_PER_PAGE).map(|_| Mutex::default()).collect();
         let page = self.pages[index / SLOTS_PER_PAGE].get_or_init(new_page);
         let mut slot = page[index % SLOTS_PER_PAGE].lock();
-        slot.state = held(session, false);
+        slot.state = SlotState::held(session, false);
         slot.owner = Some(Owner {
             core: Arc::clone(session.core()),
             client: session.client_address().clone(),
             transport: Arc::clone(session.transport()),
         });
         slot.note_active(true);
-        Some(ConnectionKey::new(index, slot.generation))
+        let key = ConnectionKey::new(index, slot.generation);
+        session.set_key(key.0);
+        Some(key)
     }
 
     /// Gives the place of a connection that is over back. Does nothing if that was done before.
@@ -216,11 +146,7 @@ impl Registry {
             return;
         }
         slot.note_active(false);
-        let next = Slot {
-            generation: slot.generation.wrapping_add(1),
-            scheduled: slot.scheduled,
-            ..Slot::default()
-        };
+        let next = slot.next();
         let old = std::mem::replace(&mut *slot, next);
         drop(slot);
         self.free.lock().indices.push(key.index());
@@ -253,6 +179,10 @@ impl Registry {
                 session.set_watched(Some(Interest::Nothing));
             }
             session.note_readable(maybe_eof);
+            return ParkResult::Ready(session);
+        }
+        // Under the lock: who leaves something after this look finds the connection parked.
+        if session.needs_attention() {
             return ParkResult::Ready(session);
         }
         let now = session.now();
@@ -312,23 +242,21 @@ impl Registry {
             *event = Some(event.unwrap_or(false) | maybe_eof);
             return None;
         }
-        let mut session = Registry::unpark(slot, false)?;
+        let mut session = slot.unpark(false)?;
         session.note_readable(maybe_eof);
         Some(session)
     }
 
-    /// Takes a parked connection out of its slot. `closing` if it is idle and will be closed.
-    fn unpark(slot: &mut Slot, closing: bool) -> Option<Box<Session>> {
-        match std::mem::take(&mut slot.state) {
-            SlotState::Parked(session) => {
-                slot.state = held(&session, closing);
-                slot.note_active(!closing);
-                Some(session)
-            }
-            other => {
-                slot.state = other;
-                None
-            }
+    /// Others have left something: returns the connection if it is parked and can look at it now.
+    /// A thread that holds it looks before it parks it.
+    pub(crate) fn take_for_attention(&self, key: ConnectionKey) -> Option<Box<Session>> {
+        let mut slot = self.slot(key)?.lock();
+        let needs_attention =
+            matches!(&slot.state, SlotState::Parked(session) if session.needs_attention());
+        if needs_attention && Registry::is_current(&slot, key) {
+            slot.unpark(false)
+        } else {
+            None
         }
     }
 
@@ -359,7 +287,7 @@ impl Registry {
             slot.scheduled = None;
             match slot.deadline {
                 Some(deadline) if deadline <= now => {
-                    let session = Registry::unpark(&mut slot, false);
+                    let session = slot.unpark(false);
                     expired.extend(session.map(|session| (key, session)));
                 }
                 later => drop(self.schedule(&mut slot, key, later, now)),
@@ -388,43 +316,35 @@ impl Registry {
     pub(crate) fn set_idle(&self, key: ConnectionKey, session: &Session, idle: bool) {
         if let Some(slot) = self.slot(key) {
             let mut slot = slot.lock();
-            slot.state = held(session, idle);
+            slot.state = SlotState::held(session, idle);
             slot.note_active(!idle);
         }
     }
 
-    /// Takes the parked connections of `core` that are idle, to close them.
-    pub(crate) fn take_idle(&self, core: &Arc<Core>) -> Vec<(ConnectionKey, IdleConnection)> {
+    /// Takes the parked connections of `core` that a shutdown concerns: those that are idle, and
+    /// those whose handlers are to be told of it.
+    pub(crate) fn take_for_shutdown(
+        &self,
+        core: &Arc<Core>,
+    ) -> Vec<(ConnectionKey, EndingConnection)> {
         let mut taken = Vec::new();
         self.for_each(|index, slot| {
             if slot.belongs_to(core) {
                 let key = ConnectionKey::new(index, slot.generation);
-                taken.extend(Registry::unpark_idle(slot).map(|idle| (key, idle)));
+                taken.extend(slot.unpark_for_shutdown().map(|ending| (key, ending)));
             }
         });
         taken
     }
 
-    /// Takes one connection to close it, if it is parked and idle.
-    pub(crate) fn take_if_idle(&self, key: ConnectionKey) -> Option<IdleConnection> {
+    /// As [`take_for_shutdown`](Registry::take_for_shutdown), for one connection.
+    pub(crate) fn take_one_for_shutdown(&self, key: ConnectionKey) -> Option<EndingConnection> {
         let mut slot = self.slot(key)?.lock();
         if Registry::is_current(&slot, key) {
-            Registry::unpark_idle(&mut slot)
+            slot.unpark_for_shutdown()
         } else {
             None
         }
-    }
-
-    fn unpark_idle(slot: &mut Slot) -> Option<IdleConnection> {
-        let has_arrived = match &mut slot.state {
-            SlotState::Parked(session) if session.is_idle() => session.has_arrived(),
-            _ => return None,
-        };
-        let session = Registry::unpark(slot, !has_arrived)?;
-        Some(IdleConnection {
-            session,
-            has_arrived,
-        })
     }
 
     /// Ends all connections of `core`: takes those that are parked, and shuts down the sockets that
@@ -437,7 +357,7 @@ impl Registry {
                 return;
             }
             let key = ConnectionKey::new(index, slot.generation);
-            if let Some(session) = Registry::unpark(slot, false) {
+            if let Some(session) = slot.unpark(false) {
                 parked.push((key, session));
             } else if let Some(owner) = &slot.owner {
                 Session::abort(&owner.transport);
@@ -479,14 +399,5 @@ impl Registry {
                 visit(index, &mut page[index % SLOTS_PER_PAGE].lock());
             }
         }
-    }
-}
-
-fn held(session: &Session, idle: bool) -> SlotState {
-    SlotState::Held {
-        event: None,
-        silent: false,
-        idle,
-        since: session.since(),
     }
 }

@@ -1,5 +1,6 @@
 //! The servers.
 
+mod adopt;
 mod bind;
 mod builder;
 
@@ -308,7 +309,7 @@ impl Drop for Server {
         if blocks && !std::thread::panicking() {
             self.guard_model(|process| process.server_close());
         }
-        self.core.set_waker(None);
+        self.core.set_engine_view(None);
         self.core.end();
     }
 }

@@ -69,10 +69,16 @@ fn longer(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
 impl Session {
     /// Sends the output, then calls `finish`.
     pub(super) fn finish(&mut self, now: Instant) -> Result<Option<Step>> {
+        if let Some(link) = self.link() {
+            link.end();
+            if self.peer_is_lost {
+                link.discard();
+            }
+        }
         if self.peer_is_lost {
             self.request.wfile.discard();
         }
-        if let Some(step) = self.send_output(now)? {
+        if let Some(step) = self.send_all_output(now)? {
             return Ok(Some(step));
         }
         self.state = SessionState::Flushing;
@@ -187,6 +193,9 @@ impl Session {
     /// The connection cannot go on: counts the error and brings the connection to its end. The hook
     /// learns of the error once `finish` was called.
     pub(super) fn fail(&mut self, error: Error) {
+        if matches!(self.state, SessionState::Connecting) {
+            self.call_connect_failed(&error);
+        }
         match &error {
             Error::Refused(why) => return self.refuse(*why),
             Error::Timeout(timeout) => self.call_on_timeout(*timeout),
@@ -205,12 +214,29 @@ impl Session {
         self.note_failure(error);
     }
 
+    /// The handler of a connection that could not be made hears of it, and ends.
+    fn call_connect_failed(&mut self, error: &Error) {
+        let (class, client) = (&self.service.class, &self.request.client_address);
+        let handler = Session::guard(|| Ok(class(client)));
+        let called = handler.and_then(|mut handler| {
+            Session::guard(|| {
+                handler.connect_failed(error);
+                drop(handler);
+                Ok(())
+            })
+        });
+        if let Err(error) = called {
+            self.note_failure(error);
+        }
+    }
+
     /// Counts an error. The first one is kept for the hook.
     pub(super) fn note_failure(&mut self, error: Error) {
         let stats = &self.core().stats;
         match &error {
             Error::Panicked(_) => drop(stats.panics.fetch_add(1, Relaxed)),
             Error::Timeout(timeout) => stats.timed_out(*timeout),
+            Error::Closed(_) => {}
             error if error.is_disconnect() => {
                 log::debug!("{}: {error}", self.request.client_address);
                 return;

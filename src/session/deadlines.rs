@@ -52,7 +52,8 @@ impl Session {
     }
 
     fn socket_is_ready(&self) -> bool {
-        let what = self.awaits(self.waiting == WaitReason::Output);
+        let is_writing = matches!(self.waiting, WaitReason::Output | WaitReason::Connect);
+        let what = self.awaits(is_writing);
         what != Readiness::HungUp && self.request.transport.is_ready(what)
     }
 
@@ -64,7 +65,7 @@ impl Session {
         };
         match self.waiting {
             WaitReason::Close | WaitReason::Work => None,
-            WaitReason::Handshake => Some(Timeout::Handshake),
+            WaitReason::Connect | WaitReason::Handshake => Some(Timeout::Handshake),
             WaitReason::ProxyHeader => Some(Timeout::Head),
             WaitReason::Idle => Some(Timeout::Idle),
             WaitReason::Message if self.head_deadline().is_some_and(|at| at <= now) => {

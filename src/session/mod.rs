@@ -6,8 +6,10 @@
 //! and every test, runs the same life.
 //!
 //! ```text
-//!   accepted                                      refused at the limit of connections
+//!   accepted, or made by the program              refused at the limit of connections
 //!      │                                                        │
+//!      ├── adopted ──► Setup                                    │
+//!      ├── connecting ──► Connecting ──► Setup                  │
 //!      ├── from a trusted proxy ──► ProxyHeader                 │
 //!      │                                 │                      │
 //!      └───────────────► Verify ◄────────┘                      │
@@ -46,7 +48,7 @@ mod serving;
 
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::address::{ClientAddress, Networks};
@@ -55,7 +57,8 @@ use crate::error::{Error, Result, panic_message};
 use crate::handle::{Admission, Core, RefusalSlot, ServerHandle};
 use crate::handler::StreamRequestHandler;
 use crate::poller::Interest;
-use crate::request::StreamRequest;
+use crate::reach::{Link, Signals};
+use crate::request::{Cause, StreamRequest};
 use crate::tls::Tls;
 use crate::transport::{Readiness, Transport};
 use closing::Lingering;
@@ -92,6 +95,7 @@ pub(crate) enum Step {
 /// Where a connection is in its life; see the drawing above.
 #[derive(Debug)]
 enum SessionState {
+    Connecting,
     ProxyHeader,
     Verify,
     FirstByte,
@@ -107,6 +111,8 @@ enum SessionState {
 /// Why a connection waits. This decides what its deadline means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WaitReason {
+    /// For the peer to accept a connection that the program makes.
+    Connect,
     /// For a PROXY header.
     ProxyHeader,
     /// For the first byte, or for more of a TLS handshake.
@@ -172,6 +178,9 @@ impl Session {
                 server_address: None,
                 linger: false,
                 identity: None,
+                cause: Cause::default(),
+                key: usize::MAX,
+                link: OnceLock::new(),
             },
             service: Arc::clone(service),
             handler: None,
@@ -189,6 +198,16 @@ impl Session {
             failure: None,
             peer_is_lost: false,
         }
+    }
+
+    /// This connection was made by the program: the checks of clients do not apply. If it is still
+    /// connecting, it waits for that first.
+    pub(crate) fn begin_adopted(&mut self, is_connecting: bool) {
+        self.state = if is_connecting {
+            SessionState::Connecting
+        } else {
+            SessionState::Setup
+        };
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -237,6 +256,31 @@ impl Session {
         }
     }
 
+    /// The engine knows this connection by `key`.
+    pub(crate) fn set_key(&mut self, key: usize) {
+        self.request.key = key;
+    }
+
+    /// How others reach this connection, if its handler has asked for that.
+    pub(crate) fn link(&self) -> Option<&Arc<Link>> {
+        self.request.link.get()
+    }
+
+    /// Whether others have left something that this connection can look at now: then it must not
+    /// be parked. While the peer does not take the output, a wake must wait.
+    pub(crate) fn needs_attention(&self) -> bool {
+        self.link().is_some_and(|link| {
+            let is_writing = self.waiting == WaitReason::Output;
+            let is_serving = matches!(self.state, SessionState::Serving(_));
+            let now = if is_serving && !is_writing {
+                Signals::CLOSE.and(Signals::WAKE).and(Signals::OUTPUT)
+            } else {
+                Signals::CLOSE
+            };
+            link.has(now)
+        })
+    }
+
     pub(crate) fn watched(&self) -> Option<Interest> {
         self.watched
     }
@@ -247,6 +291,12 @@ impl Session {
 
     pub(crate) fn admitted(&mut self, admission: Admission) {
         self.admission = Some(admission);
+    }
+
+    /// The system refused something that the connection needs: brings it to its end.
+    pub(crate) fn fail_now(&mut self, error: Error, now: Instant) -> Step {
+        self.fail(error);
+        self.advance(now)
     }
 
     /// Gives up on a connection that cannot be waited for.
@@ -267,7 +317,10 @@ impl Session {
     /// Whether nothing of a message is under way: a shutdown closes such a connection at once.
     pub(crate) fn is_idle(&self) -> bool {
         match self.waiting {
-            WaitReason::ProxyHeader | WaitReason::Handshake | WaitReason::Idle => true,
+            WaitReason::Connect
+            | WaitReason::ProxyHeader
+            | WaitReason::Handshake
+            | WaitReason::Idle => true,
             WaitReason::Close => {
                 let unacknowledged = self.request.transport.unacknowledged();
                 unacknowledged.is_none() || closing::has_answer(unacknowledged)
@@ -276,11 +329,25 @@ impl Session {
         }
     }
 
+    /// The server is going down. Has the handler called for that if it is within a message, and
+    /// others can reach it: it may wait for something that will not come any more. Returns whether
+    /// the connection must be served now.
+    pub(crate) fn announce_shutdown(&mut self) -> bool {
+        let is_within = matches!(self.waiting, WaitReason::Message | WaitReason::Work);
+        match &mut self.state {
+            SessionState::Serving(serving) if self.request.link.get().is_some() => {
+                serving.announce_shutdown() && is_within
+            }
+            _ => false,
+        }
+    }
+
     /// Whether advancing or expiring this session now may run code of the user: the class, the
     /// handler, or `verify_request`. A step without it is quick and needs no worker.
     pub(crate) fn calls_handler(&self) -> bool {
         match self.state {
-            SessionState::ProxyHeader
+            SessionState::Connecting
+            | SessionState::ProxyHeader
             | SessionState::Verify
             | SessionState::FirstByte
             | SessionState::Handshake
@@ -310,7 +377,11 @@ impl Session {
     /// One step; `None` means that another can follow at once. `calls` counts the calls of `handle`
     /// in this turn.
     fn step(&mut self, now: &mut Instant, calls: &mut u32) -> Result<Option<Step>> {
+        if let Some(reason) = self.link().and_then(|link| link.take_close()) {
+            return Err(Error::Closed(reason));
+        }
         match self.state {
+            SessionState::Connecting => self.connect(),
             SessionState::ProxyHeader => self.read_proxy_header(),
             SessionState::Verify => self.verify(),
             SessionState::FirstByte => self.look_at_first_byte(),
@@ -374,6 +445,10 @@ impl Drop for Session {
     fn drop(&mut self) {
         if let Some(handler) = self.handler.take() {
             self.drop_handler(handler);
+        }
+        if let Some(link) = self.link() {
+            link.end();
+            link.discard();
         }
         self.report_failure();
     }

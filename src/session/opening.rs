@@ -11,7 +11,7 @@ use crate::clock::deadline;
 use crate::error::{Error, Refusal, Result};
 use crate::pace::MAX_OVERSLEEP;
 use crate::proxy;
-use crate::transport::{Handshake, TlsSession};
+use crate::transport::{Handshake, Readiness, TlsSession};
 
 /// The first byte of every TLS connection: the content type of a handshake record (RFC 8446 §5.1).
 pub(super) const HANDSHAKE_RECORD: u8 = 0x16;
@@ -34,6 +34,28 @@ impl Session {
                 Fill::Eof => Err(client_left()),
                 Fill::Nothing => Ok(Some(self.wait_to_open(WaitReason::ProxyHeader, false))),
             },
+        }
+    }
+
+    /// Waits until the peer has accepted a connection that the program makes.
+    pub(super) fn connect(&mut self) -> Result<Option<Step>> {
+        let transport = &self.request.transport;
+        if !transport.is_ready(Readiness::Writable) {
+            return Ok(Some(self.wait_to_open(WaitReason::Connect, true)));
+        }
+        let failed = match transport.stream() {
+            Some(stream) => stream.take_error()?,
+            None => None,
+        };
+        match failed {
+            Some(source) => Err(Error::Connect {
+                address: self.request.client_address.to_string(),
+                source,
+            }),
+            None => {
+                self.state = SessionState::Setup;
+                Ok(None)
+            }
         }
     }
 

@@ -7,6 +7,8 @@ use crate::buffer::{Drain, Fill};
 use crate::clock::deadline;
 use crate::error::Result;
 use crate::handler::{Next, Wait};
+use crate::reach::Signals;
+use crate::request::Cause;
 
 /// After this many calls of `handle` in one turn, a busy connection goes behind the others that are
 /// ready. Otherwise a client that pipelines would delay them (puma/puma#3487).
@@ -14,6 +16,9 @@ const CALLS_PER_TURN: u32 = 32;
 
 /// A call longer than this uses up the connection's whole turn.
 const MAX_CALL_IN_TURN: Duration = Duration::from_millis(10);
+
+/// After this many full buffers of the outbox in one turn, other connections come first.
+const OUTBOX_ROUNDS_PER_TURN: u32 = 32;
 
 /// A connection that has its handler.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub(super) struct Serving {
     in_message: bool,
     /// The last call of `handle` asked for a time.
     is_timed: bool,
+    /// The last call of `handle` asked that nothing is read.
+    is_paused: bool,
     /// When `handle` must be called even if nothing comes; `None` is never.
     alarm: Option<Instant>,
     /// `handle` was called during the shutdown: no further message is begun.
@@ -41,10 +48,17 @@ impl Serving {
             eof_reported: false,
             in_message: false,
             is_timed: false,
+            is_paused: false,
             alarm: None,
             served_last: false,
             message_since: None,
         }
+    }
+
+    /// Makes `handle` due because of a shutdown. False if it was called during the shutdown.
+    pub(super) fn announce_shutdown(&mut self) -> bool {
+        self.handle_due |= !self.served_last;
+        !self.served_last
     }
 
     pub(super) fn message_since(&self) -> Option<Instant> {
@@ -73,12 +87,18 @@ impl Session {
         if self.waiting == WaitReason::Output {
             self.request.wfile.resume(self.ready_at);
         }
-        if let Some(step) = self.send_output(*now)? {
+        if let Some(step) = self.send_all_output(*now)? {
             return Ok(Some(step));
         }
         let SessionState::Serving(serving) = &mut self.state else {
             return Ok(None);
         };
+        if let Some(link) = self.request.link.get()
+            && link.take(Signals::WAKE)
+        {
+            serving.handle_due = true;
+            self.request.cause.is_woken = true;
+        }
         // Before the look at the socket: what arrives between the two is not overlooked, as whoever
         // holds the connection hears of a shutdown that comes later.
         let is_serving = self.request.server.0.is_serving();
@@ -86,7 +106,7 @@ impl Session {
         rfile.pace().resume(self.ready_at);
         // A handler that waits for a time takes no bytes meanwhile: what it has no room for stays
         // with the peer.
-        let has_no_room = serving.is_timed && rfile.is_full();
+        let has_no_room = serving.is_paused || serving.is_timed && rfile.is_full();
         let is_last = serving.served_last && !serving.in_message && rfile.buffer().is_empty();
         if !serving.handle_due && (has_no_room || is_last) {
             return Ok(self.wait_for_input(*now, is_serving));
@@ -124,7 +144,10 @@ impl Session {
         let in_message = serving.in_message || !request.rfile.buffer().is_empty();
         request.rfile.set_in_message(in_message);
         let taken = request.rfile.bytes_taken();
+        request.cause.is_due = serving.alarm_is_due(*now);
+        request.cause.is_shutdown = serving.served_last;
         let next = Session::guard(|| handler.handle(request));
+        request.cause = Cause::default();
         let begun = std::mem::replace(now, request.server.clock().now());
         let waited = begun.saturating_duration_since(self.ready_at);
         let took = now.saturating_duration_since(begun);
@@ -141,11 +164,13 @@ impl Session {
         };
         serving.in_message = wait.in_message;
         serving.is_timed = wait.after.is_some();
+        serving.is_paused = wait.is_paused;
         serving.alarm = deadline(*now, wait.after);
         let progress = request.rfile.bytes_taken() > taken;
         // Bytes are left and the handler took some: the rest may be a whole message. A handler that
         // took nothing needs more bytes.
-        serving.handle_due = again || (progress && !request.rfile.buffer().is_empty());
+        let may_go_on = progress && !wait.is_paused;
+        serving.handle_due = again || (may_go_on && !request.rfile.buffer().is_empty());
         if progress {
             serving.message_since = None;
             // A message that the handler takes piece by piece is one message to the minimum rate.
@@ -168,8 +193,8 @@ impl Session {
         };
         let request = &mut self.request;
         let unread = !request.rfile.buffer().is_empty();
-        let in_message = serving.in_message || unread;
-        let waits_for_more = serving.in_message || serving.is_timed;
+        let in_message = serving.in_message || serving.is_paused || unread;
+        let waits_for_more = serving.in_message || serving.is_timed || serving.is_paused;
         if request.rfile.is_eof() && !waits_for_more || !is_serving && !in_message {
             self.state = SessionState::Finishing;
             return None;
@@ -185,7 +210,7 @@ impl Session {
             } else {
                 deadline(now, idle_timeout)
             }
-        } else if serving.in_message && serving.is_timed {
+        } else if serving.is_paused || serving.in_message && serving.is_timed {
             self.waiting = WaitReason::Work;
             serving.alarm
         } else {
@@ -215,6 +240,31 @@ impl Session {
             }
             _ => None,
         }
+    }
+
+    /// Sends what is written, and then what others have left in the outbox. Returns a step if the
+    /// peer must take some of it first, or if other connections come first.
+    pub(super) fn send_all_output(&mut self, now: Instant) -> Result<Option<Step>> {
+        if let Some(step) = self.send_output(now)? {
+            return Ok(Some(step));
+        }
+        for _ in 0..OUTBOX_ROUNDS_PER_TURN {
+            let Some(link) = self.request.link.get() else {
+                return Ok(None);
+            };
+            // Taken before the look: whoever leaves something after it gives the signal again.
+            link.take(Signals::OUTPUT);
+            if !self.request.wfile.gather(link)? {
+                if link.note_sent() {
+                    self.request.wfile.shutdown_write()?;
+                }
+                return Ok(None);
+            }
+            if let Some(step) = self.send_output(now)? {
+                return Ok(Some(step));
+            }
+        }
+        Ok(Some(Step::Yield))
     }
 
     /// Sends what is written. Returns a step if the peer must take some of it first, or if other

@@ -57,7 +57,16 @@ pub(crate) enum Readiness {
 pub(crate) enum WaitOutcome {
     Ready,
     TimedOut,
-    ByOther,
+    WokenByServer,
+    WokenByLink,
+}
+
+/// What else ends a wait for the peer when it becomes readable.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WakeFds<'a> {
+    pub(crate) server: Option<BorrowedFd<'a>>,
+    /// What others leave for this connection alone.
+    pub(crate) link: Option<BorrowedFd<'a>>,
 }
 
 impl Transport {
@@ -131,7 +140,7 @@ impl Transport {
     /// Whether the socket is ready at this moment.
     pub(crate) fn is_ready(&self, what: Readiness) -> bool {
         matches!(
-            self.wait_attentively(what, Some(Duration::ZERO), None),
+            self.wait_attentively(what, Some(Duration::ZERO), WakeFds::default()),
             Ok(WaitOutcome::Ready)
         )
     }
@@ -253,13 +262,13 @@ impl Transport {
         }
     }
 
-    /// Sleeps until the socket is ready, `timeout` has passed, or there is something to read from
-    /// `other`. The only place where a thread waits for a peer.
+    /// Sleeps until the socket is ready, `timeout` has passed, or one of `others` is
+    /// readable. The only place where a thread waits for a peer.
     pub(crate) fn wait_attentively(
         &self,
         what: Readiness,
         timeout: Option<Duration>,
-        other: Option<BorrowedFd<'_>>,
+        others: WakeFds<'_>,
     ) -> io::Result<WaitOutcome> {
         let Socket::Stream(stream) = &self.socket else {
             // Memory is fed by the thread that calls the handler: nothing can come while it waits.
@@ -281,20 +290,28 @@ impl Transport {
                 }
             })
             .and_then(|t| Timespec::try_from(t).ok());
-        let socket = PollFd::new(stream, flags);
-        let polled = match &other {
-            None => poll(&mut [socket], timeout.as_ref()).map(|ready| (ready, false)),
-            Some(other) => {
-                let mut both = [socket, PollFd::new(other, PollFlags::IN)];
-                poll(&mut both, timeout.as_ref())
-                    .map(|ready| (ready, !both[1].revents().is_empty()))
+        let mut fds = [(); 3].map(|()| PollFd::new(stream, flags));
+        let wakes = [
+            (&others.server, WaitOutcome::WokenByServer),
+            (&others.link, WaitOutcome::WokenByLink),
+        ];
+        let mut outcomes = [WaitOutcome::Ready; 3];
+        let mut count = 1;
+        for (fd, outcome) in wakes {
+            if let Some(fd) = fd {
+                fds[count] = PollFd::new(fd, PollFlags::IN);
+                outcomes[count] = outcome;
+                count += 1;
             }
-        };
-        match polled {
-            Ok((_, true)) => Ok(WaitOutcome::ByOther),
-            Ok((0, false)) => Ok(WaitOutcome::TimedOut),
+        }
+        match poll(&mut fds[..count], timeout.as_ref()) {
+            Ok(0) => Ok(WaitOutcome::TimedOut),
+            Ok(_) => {
+                let woken = (1..count).find(|index| !fds[*index].revents().is_empty());
+                Ok(outcomes[woken.unwrap_or(0)])
+            }
             // After an interruption the caller tries again, and finds out.
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(WaitOutcome::Ready),
+            Err(rustix::io::Errno::INTR) => Ok(WaitOutcome::Ready),
             Err(error) => Err(error.into()),
         }
     }

@@ -210,6 +210,11 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
             "in_message",
             in_debug(&socketserver::Wait::new(), "in_message"),
         ),
+        (
+            "src/handler.rs",
+            "paused",
+            in_debug(&socketserver::Wait::new(), "is_paused"),
+        ),
     ];
     let entry = |(file, item, value)| ((file, item), value);
     all.into_iter().map(entry).collect()
@@ -306,6 +311,7 @@ fn the_table_of_deadlines_is_that_of_the_code() {
     let expected = [
         ("head, PROXY header", time(timeouts.head.unwrap())),
         ("head, TLS", time(timeouts.head.unwrap())),
+        ("head, connecting", time(timeouts.head.unwrap())),
         ("head, message", time(timeouts.head.unwrap())),
         ("idle", time(timeouts.idle.unwrap())),
         ("read", time(timeouts.read.unwrap())),

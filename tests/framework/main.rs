@@ -1,12 +1,14 @@
 //! The framework as its users see it: through its public interface, over real sockets, or in memory
 //! with a clock set by hand.
 
+mod adopt;
 mod alarms;
 mod connections;
 mod custom_models;
 mod datagrams;
 mod deadlines;
 mod documents;
+mod examples;
 mod faults;
 mod half_close;
 mod handlers;
@@ -22,6 +24,7 @@ mod pool;
 mod promises;
 mod proxy;
 mod python_style;
+mod reach;
 mod serve_again;
 mod short_reads;
 mod shortages;

@@ -3,10 +3,10 @@
 //!
 //! The pool's own files are compiled here once more, with locks, threads, sockets and time
 //! replaced: `scheduler.rs` and `workers.rs`, `engine.rs`, `leader.rs`, `connections.rs` and
-//! `ending.rs`, and `registry.rs` with `deadlines.rs`. A schedule after which no thread can go on
-//! is a deadlock, and shuttle fails the test. So a lost wake-up, a connection that is never served
-//! and a worker that never ends are all found without a clock. A failing schedule is printed;
-//! `shuttle::replay` repeats it.
+//! `ending.rs`, and `registry.rs` with `slot.rs` and `deadlines.rs`. A schedule after which no
+//! thread can go on is a deadlock, and shuttle fails the test. So a lost wake-up, a connection that
+//! is never served and a worker that never ends are all found without a clock. A failing schedule
+//! is printed; `shuttle::replay` repeats it.
 
 // `registry.rs` names parking_lot. Here that is this crate, and its locks are the model's.
 extern crate self as parking_lot;
@@ -17,6 +17,7 @@ mod endings;
 mod kernel;
 mod scenarios;
 mod server;
+mod sources;
 mod sync;
 mod threads;
 mod turns;
@@ -36,6 +37,8 @@ mod leader;
 mod registry;
 #[path = "../../src/process/pool/scheduler.rs"]
 mod scheduler;
+#[path = "../../src/process/slot.rs"]
+mod slot;
 #[path = "../../src/process/pool/usage.rs"]
 mod usage;
 #[path = "../../src/process/pool/workers.rs"]
@@ -55,7 +58,7 @@ mod sys {
     pub(crate) use crate::kernel::ThreadUsage;
 }
 mod handle {
-    pub(crate) use crate::server::{Core, InFlight, Waker};
+    pub(crate) use crate::server::{Core, InFlight};
 }
 mod poller {
     pub(crate) use crate::kernel::{Events, Interest, Mode, Poller};
@@ -63,17 +66,17 @@ mod poller {
 mod process {
     pub(crate) use crate::registry;
     pub(crate) mod datagrams {
-        pub(crate) use crate::server::DatagramJob;
+        pub(crate) use crate::sources::DatagramJob;
     }
     pub(crate) mod sources {
-        pub(crate) use crate::server::{Source, Sources};
+        pub(crate) use crate::sources::{Source, Sources};
     }
+}
+mod reach {
+    pub(crate) use crate::server::Ring;
 }
 mod session {
     pub(crate) use crate::server::{Session, Step};
-}
-mod stats {
-    pub(crate) use crate::server::StatsSnapshot;
 }
 mod transport {
     pub(crate) use crate::server::Transport;

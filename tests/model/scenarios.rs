@@ -10,7 +10,8 @@ use crate::engine::Pool;
 use crate::kernel::{Clock, Fd, Poller};
 use crate::registry::{ParkResult, Registry};
 use crate::scheduler::PoolSize;
-use crate::server::{Core, DatagramJob, Listener, Manner, Session, Source};
+use crate::server::{Core, Manner, Session};
+use crate::sources::{DatagramJob, Listener, Source};
 use crate::sync::thread;
 
 pub(crate) const TWO: PoolSize = PoolSize {
@@ -91,6 +92,38 @@ fn what_comes_while_a_connection_is_parked_is_not_lost() {
         });
         sender.join().unwrap();
         server.shut_down(None);
+    });
+}
+
+#[test]
+fn a_wake_at_any_point_has_the_handler_called() {
+    crate::check(|| {
+        let server = Server::start(TWO);
+        let client = server.connect(Manner::default());
+        client.send(1);
+        assert!(client.wait_for_answers(1));
+        let wake = Arc::clone(&server.core.wakes.lock()[0]);
+        let engine = Arc::clone(&server.engine);
+        let waker = thread::spawn(move || wake.give(&*engine));
+        client.send(1);
+        assert!(client.wait_for_answers(3), "the wake was lost");
+        waker.join().unwrap();
+        server.shut_down(None);
+    });
+}
+
+#[test]
+fn a_wake_that_races_a_shutdown_leaves_nothing_open() {
+    crate::check(|| {
+        let server = Server::start(TWO);
+        let client = server.connect(Manner::default());
+        client.send(1);
+        assert!(client.wait_for_answers(1));
+        let wake = Arc::clone(&server.core.wakes.lock()[0]);
+        let engine = Arc::clone(&server.engine);
+        let waker = thread::spawn(move || wake.give(&*engine));
+        server.shut_down(None);
+        waker.join().unwrap();
     });
 }
 
@@ -231,7 +264,7 @@ fn the_heap_of_deadlines_stays_small_while_short_alarms_and_long_waits_alternate
         for _ in 0..2 {
             // The second connection gets the first one's slot, and the entry that it left.
             let mut session = Session::new(&core, Fd::open(), Manner::default());
-            let key = registry.insert(&session).unwrap();
+            let key = registry.insert(&mut session).unwrap();
             for _ in 0..5 {
                 let long = session.now() + Duration::from_secs(60);
                 let parked = registry.park(key, session, Some(long));

@@ -1,14 +1,12 @@
 //! A server and its connections, as small as the pool can have them.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
-use crate::kernel::{Clock, Fd, Interest, Mode, Poller, Read};
+use crate::kernel::{Clock, Fd, Interest, Read};
 use crate::sync::{Condvar, Mutex};
 
 /// What the threads of the server and the scenario share.
@@ -23,6 +21,8 @@ pub(crate) struct Core {
     returned: AtomicBool,
     /// Something that must not happen did: the pool would swallow a panic.
     violation: Mutex<Option<&'static str>>,
+    /// By which the connections can be reached, in the order in which they were accepted.
+    pub(crate) wakes: Mutex<Vec<Arc<Wake>>>,
     /// How many handlers have begun, and how many connections have ended.
     counts: Mutex<Counts>,
     progress: Condvar,
@@ -89,7 +89,7 @@ impl Core {
 
     pub(crate) fn report(&self, _: &ClientAddress, _: &Error) {}
 
-    fn handler_begins(&self) {
+    pub(crate) fn handler_begins(&self) {
         if self.returned.load(SeqCst) {
             self.violated("a handler runs after the end of serve_forever");
         }
@@ -104,7 +104,7 @@ impl Core {
 
     /// Blocks a handler until so many handlers, it included, have begun, and so many connections
     /// have ended.
-    fn wait_for(&self, begun: usize, ended: usize) {
+    pub(crate) fn wait_for(&self, begun: usize, ended: usize) {
         let mut counts = self.counts.lock();
         while counts.begun < begun || counts.ended < ended {
             self.progress.wait(&mut counts);
@@ -113,10 +113,10 @@ impl Core {
 }
 
 /// A connection's place in the count.
-struct Admission(Arc<Core>);
+pub(crate) struct Admission(Arc<Core>);
 
 impl Admission {
-    fn new(core: &Arc<Core>) -> Admission {
+    pub(crate) fn new(core: &Arc<Core>) -> Admission {
         core.open.fetch_add(1, SeqCst);
         Admission(Arc::clone(core))
     }
@@ -187,11 +187,35 @@ pub(crate) struct Session {
     drained: bool,
     maybe_eof: bool,
     over: bool,
+    wake: Arc<Wake>,
     _admission: Admission,
 }
 
+/// As `Link`: how others reach a connection.
+#[derive(Default)]
+pub(crate) struct Wake {
+    is_given: AtomicBool,
+    key: AtomicUsize,
+}
+
+impl Wake {
+    /// Has the handler called, unless it will be.
+    pub(crate) fn give(&self, ring: &dyn Ring) {
+        if !self.is_given.swap(true, SeqCst) {
+            ring.ring(&[self.key.load(SeqCst)]);
+        }
+    }
+}
+
+/// As in `reach`.
+pub(crate) trait Ring: Send + Sync {
+    fn ring(&self, keys: &[usize]);
+}
+
 impl Session {
-    fn admitted(admission: Admission, fd: Fd, manner: Manner) -> Box<Session> {
+    pub(crate) fn admitted(admission: Admission, fd: Fd, manner: Manner) -> Box<Session> {
+        let wake = Arc::<Wake>::default();
+        admission.0.wakes.lock().push(Arc::clone(&wake));
         Box::new(Session {
             core: Arc::clone(&admission.0),
             transport: Arc::new(Transport(fd)),
@@ -201,6 +225,7 @@ impl Session {
             drained: false,
             maybe_eof: false,
             over: false,
+            wake,
             _admission: admission,
         })
     }
@@ -255,6 +280,18 @@ impl Session {
         has_arrived
     }
 
+    pub(crate) fn announce_shutdown(&mut self) -> bool {
+        false
+    }
+
+    pub(crate) fn set_key(&mut self, key: usize) {
+        self.wake.key.store(key, SeqCst);
+    }
+
+    pub(crate) fn needs_attention(&self) -> bool {
+        self.wake.is_given.load(SeqCst)
+    }
+
     pub(crate) fn abandon(&mut self) {
         self.over = true;
     }
@@ -296,6 +333,10 @@ impl Session {
         if self.over {
             return Step::Over;
         }
+        if self.wake.is_given.swap(false, SeqCst) {
+            self.core.handler_begins();
+            fd.answer(1);
+        }
         for _ in 0..READS_PER_TURN {
             let found = if self.drained {
                 Read::WouldBlock
@@ -334,162 +375,8 @@ impl Drop for Session {
     }
 }
 
-/// A listening socket; each connection that it accepts is one of those that the scenario laid
-/// ready.
-pub(crate) struct Listener {
-    core: Arc<Core>,
-    pub(crate) fd: Fd,
-    backlog: Mutex<VecDeque<Fd>>,
-    manner: Manner,
-}
-
-impl Listener {
-    pub(crate) fn new(core: &Arc<Core>, manner: Manner) -> Arc<Listener> {
-        Arc::new(Listener {
-            core: Arc::clone(core),
-            fd: Fd::open(),
-            backlog: Mutex::default(),
-            manner,
-        })
-    }
-
-    /// A client connects.
-    pub(crate) fn connect(&self) -> Fd {
-        let fd = Fd::open();
-        self.backlog.lock().push_back(fd);
-        self.fd.send(1);
-        fd
-    }
-
-    /// Has the clients closed that are still in the backlog, as the system does.
-    pub(crate) fn close(&self) {
-        self.backlog.lock().drain(..).for_each(Fd::close);
-    }
-
-    /// As `StreamListener::accept`, step by step.
-    pub(crate) fn accept(&self, _: usize, mut found: impl FnMut(Box<Session>)) -> Option<Duration> {
-        while let Read::Bytes(_) = self.fd.read(1) {
-            let Some(fd) = self.backlog.lock().pop_front() else {
-                break;
-            };
-            let admission = Admission::new(&self.core);
-            if !self.core.is_serving() {
-                fd.close();
-                break;
-            }
-            found(Session::admitted(admission, fd, self.manner));
-        }
-        None
-    }
-}
-
-/// A datagram socket; the handler of the first blocks until as many as `meets` have begun.
-pub(crate) struct DatagramJob {
-    pub(crate) core: Arc<Core>,
-    pub(crate) fd: Fd,
-    pub(crate) meets: usize,
-}
-
-impl DatagramJob {
-    pub(crate) fn receive(&self) -> Result<Option<()>, Infallible> {
-        Ok(matches!(self.fd.read(1), Read::Bytes(_)).then_some(()))
-    }
-
-    pub(crate) fn handle(&self, (): ()) {
-        self.core.handler_begins();
-        self.core.wait_for(self.meets, 0);
-        self.fd.answer(1);
-    }
-
-    pub(crate) fn server_address(&self) -> ClientAddress {
-        ClientAddress
-    }
-}
-
-#[derive(Clone)]
-pub(crate) enum Source {
-    Listener(Arc<Listener>),
-    Datagrams(Arc<DatagramJob>),
-}
-
-impl Source {
-    fn fd(&self) -> Fd {
-        match self {
-            Source::Listener(listener) => listener.fd,
-            Source::Datagrams(job) => job.fd,
-        }
-    }
-}
-
-#[derive(Default)]
-pub(crate) struct Sources(Mutex<Vec<Option<Source>>>);
-
-const SOURCE_BIT: usize = 1 << (usize::BITS - 1);
-
-impl Sources {
-    pub(crate) fn index_of(key: usize) -> Option<usize> {
-        (key & SOURCE_BIT != 0).then_some(key & !SOURCE_BIT)
-    }
-
-    pub(crate) fn add(&self, source: Source, poller: &Poller) -> io::Result<usize> {
-        let mut entries = self.0.lock();
-        poller.add(
-            source.fd(),
-            SOURCE_BIT | entries.len(),
-            Interest::Read,
-            Mode::Level,
-        )?;
-        entries.push(Some(source));
-        Ok(entries.len() - 1)
-    }
-
-    pub(crate) fn remove(&self, index: usize, poller: &Poller) {
-        if let Some(source) = self.0.lock()[index].take() {
-            poller.delete(source.fd());
-        }
-    }
-
-    pub(crate) fn get(&self, index: usize) -> Option<Source> {
-        self.0.lock().get(index)?.clone()
-    }
-
-    pub(crate) fn disarm(&self, index: usize, poller: &Poller) {
-        self.set_interest(index, Interest::Nothing, poller);
-    }
-
-    pub(crate) fn arm(&self, index: usize, poller: &Poller) {
-        self.set_interest(index, Interest::Read, poller);
-    }
-
-    fn set_interest(&self, index: usize, interest: Interest, poller: &Poller) {
-        if let Some(source) = &self.0.lock()[index] {
-            let _ = poller.modify(source.fd(), SOURCE_BIT | index, interest, Mode::Level);
-        }
-    }
-
-    pub(crate) fn pause(&self, _: usize, _: Instant, _: &Poller) {}
-
-    pub(crate) fn next_retry(&self) -> Option<Instant> {
-        None
-    }
-
-    pub(crate) fn retry(&self, _: Instant, _: &Poller) {}
-}
-
 #[expect(dead_code, reason = "nobody in the model asks what is in flight")]
 pub(crate) struct InFlight {
     pub(crate) client_address: ClientAddress,
     pub(crate) since: Instant,
-}
-
-#[expect(dead_code, reason = "nobody in the model asks for statistics")]
-pub(crate) trait Waker: Send + Sync {
-    fn in_flight(&self) -> Vec<InFlight>;
-    fn gauges(&self, snapshot: &mut StatsSnapshot);
-}
-
-pub(crate) struct StatsSnapshot {
-    pub(crate) queued: usize,
-    pub(crate) threads: usize,
-    pub(crate) thread_failures: u64,
 }

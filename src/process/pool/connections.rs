@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::handle::Core;
 use crate::poller::{Interest, Mode};
 use crate::process::registry::{ConnectionKey, ParkResult};
+use crate::reach::Ring;
 use crate::session::{Session, Step};
 
 impl Pool {
@@ -23,7 +24,7 @@ impl Pool {
         mut session: Box<Session>,
         action: Action,
     ) -> Option<Job> {
-        let Some(key) = key.or_else(|| self.registry.insert(&session)) else {
+        let Some(key) = key.or_else(|| self.registry.insert(&mut session)) else {
             let full = io::Error::other("the pool has as many connections as it can hold");
             report_failure(&session, full);
             return None;
@@ -88,12 +89,12 @@ impl Pool {
                 }
                 // A shutdown may have closed the idle connections just before this one was parked.
                 if !core.is_serving()
-                    && let Some(idle) = self.registry.take_if_idle(key)
+                    && let Some(ending) = self.registry.take_one_for_shutdown(key)
                 {
-                    if idle.has_arrived {
-                        return Some(idle.session);
+                    if ending.is_served {
+                        return Some(ending.session);
                     }
-                    self.serve_connection(Some(key), idle.session, Action::Close);
+                    self.serve_connection(Some(key), ending.session, Action::Close);
                 }
                 None
             }
@@ -134,13 +135,13 @@ impl Pool {
     /// `finish` runs on a thread of the pool, within the grace time.
     pub(crate) fn close_idle_connections(&self, core: &Arc<Core>) {
         let mut closing = Vec::new();
-        for (key, idle) in self.registry.take_idle(core) {
-            let action = if idle.has_arrived {
+        for (key, ending) in self.registry.take_for_shutdown(core) {
+            let action = if ending.is_served {
                 Action::Advance
             } else {
                 Action::Close
             };
-            guarded(|| self.dispatch(Some(key), idle.session, action, &mut closing));
+            guarded(|| self.dispatch(Some(key), ending.session, action, &mut closing));
         }
         if !closing.is_empty() {
             self.enqueue(closing);
@@ -177,6 +178,22 @@ impl Pool {
         }
         if let Some(key) = key {
             self.registry.remove(key);
+        }
+    }
+}
+
+impl Ring for Pool {
+    fn ring(&self, keys: &[usize]) {
+        let now = self.clock.now();
+        let mut ready = Vec::new();
+        for key in keys.iter().copied().map(ConnectionKey) {
+            if let Some(mut session) = self.registry.take_for_attention(key) {
+                session.ready_at = now;
+                guarded(|| self.dispatch(Some(key), session, Action::Advance, &mut ready));
+            }
+        }
+        if !ready.is_empty() {
+            self.enqueue(ready);
         }
     }
 }

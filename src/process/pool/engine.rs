@@ -16,13 +16,11 @@ use super::sync::thread::{self, JoinHandle};
 use super::threads::Threads;
 use super::usage::TurnMeter;
 use crate::clock::Clock;
-use crate::handle::{Core, InFlight, Waker};
 use crate::poller::{Events, Poller};
 use crate::process::datagrams::DatagramJob;
 use crate::process::registry::{ConnectionKey, Registry};
 use crate::process::sources::{Source, Sources};
 use crate::session::Session;
-use crate::stats::StatsSnapshot;
 
 /// How long a handler may run while no thread leads before its thread counts as stuck.
 pub(super) const SUPERVISOR_INTERVAL: Duration = Duration::from_millis(2);
@@ -305,27 +303,5 @@ struct RearmSource<'a> {
 impl Drop for RearmSource<'_> {
     fn drop(&mut self) {
         self.pool.sources.arm(self.source, &self.pool.poller);
-    }
-}
-
-/// A server's view of the pool.
-pub(crate) struct PoolWaker {
-    pub(crate) pool: Arc<Pool>,
-    pub(crate) core: std::sync::Weak<Core>,
-}
-
-impl Waker for PoolWaker {
-    fn in_flight(&self) -> Vec<InFlight> {
-        self.core
-            .upgrade()
-            .map(|core| self.pool.registry.in_flight(&core))
-            .unwrap_or_default()
-    }
-
-    fn gauges(&self, snapshot: &mut StatsSnapshot) {
-        let gauges = self.pool.scheduler.gauges();
-        snapshot.queued = gauges.queued;
-        snapshot.threads = gauges.threads;
-        snapshot.thread_failures = gauges.thread_failures;
     }
 }

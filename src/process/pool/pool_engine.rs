@@ -1,18 +1,19 @@
 //! The engine of a server that leaves accepting to a pool's threads.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::ThreadingMixIn;
-use super::engine::{Pool, PoolWaker};
-use crate::handle::{Core, InFlight, LifecyclePhase, Waker};
+use super::engine::Pool;
+use crate::handle::{AdoptedConnection, Core, EngineView, InFlight, LifecyclePhase};
 use crate::process::acceptor::{Accepted, Acceptor};
 use crate::process::engine::Engine;
 use crate::process::sources::Source;
-use crate::process::{Request, RequestKind};
+use crate::process::{Request, RequestKind, adopted_session};
+use crate::reach::Ring;
 use crate::stats::StatsSnapshot;
 
 /// A server's part of a pool that several servers may share.
@@ -29,11 +30,11 @@ impl PoolEngine {
     /// Starts the pool's threads, unless another server did.
     pub(crate) fn new(pool: &ThreadingMixIn, core: &Arc<Core>) -> io::Result<PoolEngine> {
         let pool = pool.pool(&core.config.clock)?;
-        let waker = EngineWaker(PoolWaker {
+        let view = PoolView {
             pool: Arc::clone(&pool),
             core: Arc::downgrade(core),
-        });
-        core.set_waker(Some(Arc::new(waker)));
+        };
+        core.set_engine_view(Some(Arc::new(view)));
         Ok(PoolEngine {
             core: Arc::clone(core),
             pool,
@@ -97,26 +98,44 @@ impl Engine for PoolEngine {
 }
 
 /// How a server's handles reach the pool.
-struct EngineWaker(PoolWaker);
+struct PoolView {
+    pool: Arc<Pool>,
+    core: Weak<Core>,
+}
 
-impl Waker for EngineWaker {
+impl EngineView for PoolView {
     /// Without a running `serve_forever`, no other code ends the idle connections of
     /// `handle_request`. A call that comes late, when the server serves again, must not end those
     /// of the next run.
     fn phase_changed(&self) {
-        if let Some(core) = self.0.core.upgrade()
+        if let Some(core) = self.core.upgrade()
             && !core.is_running()
             && !core.is_serving()
         {
-            self.0.pool.close_idle_connections(&core);
+            self.pool.close_idle_connections(&core);
+        }
+    }
+
+    fn ring(&self) -> Weak<dyn Ring> {
+        Arc::downgrade(&self.pool) as Weak<dyn Ring>
+    }
+
+    fn adopt(&self, connection: AdoptedConnection) {
+        if let Some(session) = adopted_session(connection) {
+            self.pool.submit(session);
         }
     }
 
     fn in_flight(&self) -> Vec<InFlight> {
-        self.0.in_flight()
+        let core = self.core.upgrade();
+        core.map(|core| self.pool.registry.in_flight(&core))
+            .unwrap_or_default()
     }
 
     fn gauges(&self, snapshot: &mut StatsSnapshot) {
-        self.0.gauges(snapshot);
+        let gauges = self.pool.scheduler.gauges();
+        snapshot.queued = gauges.queued;
+        snapshot.threads = gauges.threads;
+        snapshot.thread_failures = gauges.thread_failures;
     }
 }

@@ -1,0 +1,204 @@
+//! Two connections that carry each other's bytes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::TrySendError;
+
+use parking_lot::Mutex;
+
+use crate::address::ServerAddress;
+use crate::error::{Error, Result};
+use crate::handler::{Next, StreamRequestHandler, Wait};
+use crate::reach::{Outbox, Waker};
+use crate::request::StreamRequest;
+
+/// A handler that connects each client to another server and carries the bytes of both, like
+/// HAProxy's `mode tcp`.
+///
+/// Neither connection holds a thread while it waits. A side that does not read stops the other one
+/// from sending. When one side ends its output, the other side gets the end of file and may go on
+/// sending. The connection ends when both have ended, or when one fails.
+///
+/// The client's bytes are read once the connection to the other server is made. If that fails, the
+/// client's connection is closed with the reason.
+///
+/// ```no_run
+/// use std::net::SocketAddr;
+/// use socketserver::{Builder, Forwarder};
+///
+/// let upstream: SocketAddr = "192.0.2.1:5432".parse().unwrap();
+/// let mut server = Builder::new().tcp(":5432", move |_: &_| Forwarder::to(upstream))?;
+/// server.serve_forever()?;
+/// # Ok::<(), socketserver::Error>(())
+/// ```
+pub struct Forwarder {
+    upstream: ServerAddress,
+    half: Half,
+}
+
+/// Bytes that may wait for a side that does not read. The systems' buffers hold more.
+const CAPACITY: usize = 64 * 1024;
+
+/// One of the two connections.
+struct Half {
+    pair: Arc<Pair>,
+    me: Side,
+    /// The end of file was passed on.
+    has_passed_eof: bool,
+}
+
+/// What both halves share.
+#[derive(Default)]
+struct Pair {
+    client: Mutex<HalfState>,
+    upstream: Mutex<HalfState>,
+}
+
+#[derive(Default)]
+struct HalfState {
+    reach: Option<(Outbox, Waker)>,
+    /// Its peer sends nothing more, and everything that it sent was passed on.
+    has_passed_eof: bool,
+    is_over: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Upstream,
+}
+
+impl Forwarder {
+    /// Forwards to the server at this address.
+    pub fn to(upstream: impl Into<ServerAddress>) -> Forwarder {
+        Forwarder {
+            upstream: upstream.into(),
+            half: Half {
+                pair: Arc::default(),
+                me: Side::Client,
+                has_passed_eof: false,
+            },
+        }
+    }
+}
+
+impl StreamRequestHandler for Forwarder {
+    fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
+        self.half.setup(request)?;
+        let upstream = Half {
+            pair: Arc::clone(&self.half.pair),
+            me: Side::Upstream,
+            has_passed_eof: false,
+        };
+        request.server.connect(self.upstream.clone(), upstream)
+    }
+
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        self.half.handle(request)
+    }
+
+    /// The client's bytes must wait for the connection to the other server.
+    fn speaks_first(&self) -> bool {
+        true
+    }
+}
+
+impl StreamRequestHandler for Half {
+    fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
+        let reach = (request.outbox(CAPACITY), request.waker());
+        self.mine().lock().reach = Some(reach);
+        self.wake_other();
+        Ok(())
+    }
+
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        let paused = Next::WaitFor(Wait::new().paused());
+        let (other, other_has_passed_eof) = {
+            let other = self.other().lock();
+            match &other.reach {
+                _ if other.is_over => return Ok(Next::Close),
+                Some((outbox, _)) => (outbox.clone(), other.has_passed_eof),
+                // Still connecting: nothing of the client's was taken yet.
+                None if request.cause().is_shutdown() => return Ok(Next::Close),
+                None => return Ok(paused),
+            }
+        };
+        if !request.rfile.buffer().is_empty() {
+            match other.try_send(request.rfile.buffer()) {
+                Ok(()) => drop(request.rfile.take_all()),
+                Err(TrySendError::Full(_)) => {
+                    other.wake_when_empty(&request.waker());
+                    return Ok(paused);
+                }
+                Err(TrySendError::Disconnected(_)) => return Ok(Next::Close),
+            }
+        }
+        if !request.rfile.is_eof() {
+            return Ok(Next::Wait);
+        }
+        if !std::mem::replace(&mut self.has_passed_eof, true) {
+            other.finish();
+            self.mine().lock().has_passed_eof = true;
+            self.wake_other();
+        }
+        Ok(if other_has_passed_eof {
+            Next::Close
+        } else {
+            paused
+        })
+    }
+
+    fn connect_failed(&mut self, error: &Error) {
+        let client = self.other().lock().reach.clone();
+        if let Some((_, waker)) = client {
+            waker.close(error.to_string());
+        }
+    }
+
+    fn speaks_first(&self) -> bool {
+        true
+    }
+}
+
+impl Half {
+    fn state_of(&self, side: Side) -> &Mutex<HalfState> {
+        match side {
+            Side::Client => &self.pair.client,
+            Side::Upstream => &self.pair.upstream,
+        }
+    }
+
+    fn mine(&self) -> &Mutex<HalfState> {
+        self.state_of(self.me)
+    }
+
+    fn other(&self) -> &Mutex<HalfState> {
+        self.state_of(match self.me {
+            Side::Client => Side::Upstream,
+            Side::Upstream => Side::Client,
+        })
+    }
+
+    fn wake_other(&self) {
+        let reach = self.other().lock().reach.clone();
+        if let Some((_, waker)) = reach {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Half {
+    /// Whatever ended this connection, the other one is of no use any more.
+    fn drop(&mut self) {
+        self.mine().lock().is_over = true;
+        self.wake_other();
+    }
+}
+
+impl fmt::Debug for Forwarder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forwarder")
+            .field("upstream", &self.upstream)
+            .finish_non_exhaustive()
+    }
+}

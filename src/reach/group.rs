@@ -1,0 +1,206 @@
+//! Connections that get the same messages.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::Outbox;
+use super::link::{Ring, Signals};
+
+/// A set of connections that get the same messages: a chat room, the subscribers of a feed. Cheap
+/// to clone; all clones are the same group.
+///
+/// A connection joins with its [`Outbox`], and leaves by itself when it ends. All members get the
+/// messages in the same order. [`broadcast`](Group::broadcast) never waits: a member whose outbox
+/// is full is treated as [`SlowMembers`] says.
+///
+/// ```
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, Group, Next, Result, StreamRequest, StreamRequestHandler};
+///
+/// struct Chat(Group);
+///
+/// impl StreamRequestHandler for Chat {
+///     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
+///         self.0.join(&request.outbox(64 * 1024));
+///         Ok(())
+///     }
+///
+///     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+///         while let Some(line) = request.rfile.take_line(1024)? {
+///             self.0.broadcast(line);
+///         }
+///         Ok(Next::Wait)
+///     }
+/// }
+///
+/// let room = Group::default();
+/// let mut alice = TestConnection::new(Builder::new(), {
+///     let room = room.clone();
+///     move |_: &_| Chat(room.clone())
+/// });
+/// alice.send(b"hello\n");
+/// assert_eq!(alice.received(), b"hello\n");
+/// assert_eq!(room.len(), 1);
+/// ```
+#[derive(Clone, Default)]
+pub struct Group(Arc<Mutex<GroupState>>);
+
+#[derive(Default)]
+struct GroupState {
+    members: Vec<Outbox>,
+    slow_members: SlowMembers,
+    /// The number of members at which those that have ended are removed from the list.
+    sweep_at: usize,
+}
+
+/// What a [`Group`] does with a member whose outbox has no room for a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlowMembers {
+    /// The member misses the message.
+    #[default]
+    Skip,
+    /// The member's connection is closed, because what follows would be of no use to it.
+    Close,
+}
+
+/// What became of one message, from [`Group::broadcast`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Broadcast {
+    /// Members whose outbox took the message.
+    pub delivered: usize,
+    /// Members whose outbox had no room for it.
+    pub slow: usize,
+}
+
+/// Below this number of members the list is not searched for those that have ended.
+const MIN_SWEEP: usize = 64;
+
+impl Group {
+    /// An empty group whose slow members miss messages.
+    pub fn new() -> Group {
+        Group::default()
+    }
+
+    /// An empty group with this rule for slow members.
+    pub fn with_slow_members(rule: SlowMembers) -> Group {
+        Group(Arc::new(Mutex::new(GroupState {
+            slow_members: rule,
+            ..GroupState::default()
+        })))
+    }
+
+    /// Adds a connection, if it is not a member yet. It leaves by itself when it ends.
+    pub fn join(&self, outbox: &Outbox) {
+        let mut state = self.0.lock();
+        if state.members.len() >= state.sweep_at {
+            state.members.retain(|member| !member.is_closed());
+            state.sweep_at = MIN_SWEEP.max(2 * state.members.len());
+        }
+        if !state.members.iter().any(|member| member.is_same(outbox)) {
+            state.members.push(outbox.clone());
+        }
+    }
+
+    /// Removes a connection before its end.
+    pub fn leave(&self, outbox: &Outbox) {
+        self.0
+            .lock()
+            .members
+            .retain(|member| !member.is_same(outbox));
+    }
+
+    /// Number of members whose connections have not ended.
+    pub fn len(&self) -> usize {
+        let state = self.0.lock();
+        state
+            .members
+            .iter()
+            .filter(|member| !member.is_closed())
+            .count()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sends a message to all members. The bytes are copied once, or not at all if they are in an
+    /// `Arc<[u8]>`. Never waits.
+    pub fn broadcast(&self, message: impl Into<Arc<[u8]>>) -> Broadcast {
+        self.send(message.into(), None)
+    }
+
+    /// Sends a message to all members but one, which is usually the one that it came from.
+    pub fn broadcast_from(&self, sender: &Outbox, message: impl Into<Arc<[u8]>>) -> Broadcast {
+        self.send(message.into(), Some(sender))
+    }
+
+    fn send(&self, message: Arc<[u8]>, except: Option<&Outbox>) -> Broadcast {
+        let mut found = Broadcast::default();
+        let mut calls = Calls::default();
+        // Under the lock, so that two messages reach all members in the same order.
+        let mut state = self.0.lock();
+        let close = state.slow_members == SlowMembers::Close;
+        state.members.retain(|member| {
+            if except.is_some_and(|except| except.is_same(member)) {
+                return true;
+            }
+            use std::sync::mpsc::TrySendError;
+            match member.put(Arc::clone(&message)) {
+                Ok(()) => {
+                    found.delivered += 1;
+                    calls.add(member);
+                    true
+                }
+                Err(TrySendError::Full(_)) => {
+                    found.slow += 1;
+                    if close {
+                        member.0.close("it reads too slowly".into());
+                    }
+                    !close
+                }
+                Err(TrySendError::Disconnected(_)) => false,
+            }
+        });
+        drop(state);
+        calls.ring();
+        found
+    }
+}
+
+/// The connections that must be served, so that each engine is rung once.
+#[derive(Default)]
+struct Calls(Vec<(Weak<dyn Ring>, Vec<usize>)>);
+
+impl Calls {
+    fn add(&mut self, member: &Outbox) {
+        if !member.0.give(Signals::OUTPUT) {
+            return;
+        }
+        let (ring, key) = member.0.bell();
+        match self.0.iter_mut().find(|(known, _)| known.ptr_eq(ring)) {
+            Some((_, keys)) => keys.push(key),
+            None => self.0.push((ring.clone(), vec![key])),
+        }
+    }
+
+    fn ring(self) {
+        for (ring, keys) in self.0 {
+            if let Some(ring) = ring.upgrade() {
+                ring.ring(&keys);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,166 @@
+//! Values of any type that other threads and connections send to one handler.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::TrySendError;
+
+use parking_lot::Mutex;
+
+use super::Waker;
+
+/// The receiving side of a bounded queue to one handler, from
+/// [`StreamRequest::mailbox`](crate::StreamRequest::mailbox). The handler keeps it, and takes what
+/// has arrived when `handle` is called.
+///
+/// ```
+/// use std::io::Write;
+/// use std::sync::mpsc;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, Mailbox, Next, Result, Sender};
+/// use socketserver::{StreamRequest, StreamRequestHandler};
+///
+/// struct Temperatures(mpsc::Sender<Sender<f64>>, Option<Mailbox<f64>>);
+///
+/// impl StreamRequestHandler for Temperatures {
+///     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
+///         let (sender, mailbox) = request.mailbox(10);
+///         self.0.send(sender).unwrap();
+///         self.1 = Some(mailbox);
+///         Ok(())
+///     }
+///
+///     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+///         for degrees in self.1.iter().flat_map(Mailbox::drain) {
+///             writeln!(request.wfile, "{degrees}")?;
+///         }
+///         Ok(Next::Wait)
+///     }
+/// }
+///
+/// let (send, senders) = mpsc::channel();
+/// let class = move |_: &_| Temperatures(send.clone(), None);
+/// let mut client = TestConnection::new(Builder::new(), class);
+/// let sender = senders.recv().unwrap();
+/// sender.try_send(21.5).unwrap();
+/// assert_eq!(client.received(), b"21.5\n");
+/// ```
+pub struct Mailbox<T>(Arc<Queue<T>>);
+
+/// The sending side of a [`Mailbox`]. Cheap to clone. It does not keep the connection open.
+pub struct Sender<T> {
+    queue: Arc<Queue<T>>,
+    waker: Waker,
+}
+
+struct Queue<T> {
+    capacity: usize,
+    state: Mutex<QueueState<T>>,
+}
+
+struct QueueState<T> {
+    values: VecDeque<T>,
+    is_closed: bool,
+}
+
+/// Both sides of a queue of at most `capacity` values, at least 1.
+pub(crate) fn mailbox<T>(capacity: usize, waker: Waker) -> (Sender<T>, Mailbox<T>) {
+    let queue = Arc::new(Queue {
+        capacity: capacity.max(1),
+        state: Mutex::new(QueueState {
+            values: VecDeque::new(),
+            is_closed: false,
+        }),
+    });
+    let sender = Sender {
+        queue: Arc::clone(&queue),
+        waker,
+    };
+    (sender, Mailbox(queue))
+}
+
+impl<T> Sender<T> {
+    /// Puts `value` into the mailbox, and has `handle` called. Never waits.
+    ///
+    /// # Errors
+    /// `Full` if the mailbox holds its maximum, `Disconnected` if the mailbox was dropped or the
+    /// connection has ended. Both return the value.
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        let mut state = self.queue.state.lock();
+        if state.is_closed || self.waker.is_closed() {
+            return Err(TrySendError::Disconnected(value));
+        }
+        if state.values.len() >= self.queue.capacity {
+            return Err(TrySendError::Full(value));
+        }
+        state.values.push_back(value);
+        drop(state);
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// Whether the mailbox was dropped, or its connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.waker.is_closed() || self.queue.state.lock().is_closed
+    }
+}
+
+impl<T> Mailbox<T> {
+    /// The value that was sent first, if there is one.
+    pub fn take(&self) -> Option<T> {
+        self.0.state.lock().values.pop_front()
+    }
+
+    /// All values that are there, in the order in which they were sent.
+    pub fn drain(&self) -> impl Iterator<Item = T> + use<T> {
+        std::mem::take(&mut self.0.state.lock().values).into_iter()
+    }
+
+    /// Number of values that are there.
+    pub fn len(&self) -> usize {
+        self.0.state.lock().values.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> Drop for Mailbox<T> {
+    fn drop(&mut self) {
+        let values = {
+            let mut state = self.0.state.lock();
+            state.is_closed = true;
+            std::mem::take(&mut state.values)
+        };
+        drop(values); // without the lock: it is the user's code
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Sender<T> {
+        Sender {
+            queue: Arc::clone(&self.queue),
+            waker: self.waker.clone(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("capacity", &self.queue.capacity)
+            .field("is_closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Mailbox<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox")
+            .field("len", &self.len())
+            .field("capacity", &self.0.capacity)
+            .finish_non_exhaustive()
+    }
+}

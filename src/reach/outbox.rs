@@ -1,0 +1,127 @@
+//! Bytes that other threads and connections send to one peer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::TrySendError;
+
+use super::Waker;
+use super::link::{Link, OutputEnd, Signals};
+
+/// Sends bytes to the peer of one connection from any thread and from the handlers of other
+/// connections ([`StreamRequest::outbox`](crate::StreamRequest::outbox)). Cheap to clone. It does
+/// not keep the connection open.
+///
+/// The bytes are sent in the order of the calls, between two calls of `handle`, and without a call
+/// of it. A peer that does not read fills the outbox. Then senders get an error: they never wait,
+/// and the outbox never grows beyond its capacity. A slow peer is subject to the write timeout as
+/// always.
+///
+/// ```
+/// use std::sync::mpsc;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, Next, StreamRequest};
+///
+/// let (send, outboxes) = mpsc::channel();
+/// let handler = move |request: &mut StreamRequest| {
+///     request.rfile.take_all();
+///     send.send(request.outbox(1024)).unwrap();
+///     Ok(Next::Wait)
+/// };
+/// let mut client = TestConnection::new(Builder::new(), move |_: &_| handler.clone());
+/// client.send(b"hello");
+/// outboxes.recv().unwrap().try_send(*b"news\n").unwrap();
+/// assert_eq!(client.received(), b"news\n");
+/// ```
+#[derive(Clone)]
+pub struct Outbox(pub(crate) Arc<Link>);
+
+impl Outbox {
+    /// Sets the maximum number of unsent bytes. The first call opens the outbox.
+    pub(crate) fn open(link: Arc<Link>, capacity: usize) -> Outbox {
+        link.with_left(|left| left.capacity = capacity);
+        Outbox(link)
+    }
+
+    /// Sends `bytes`. Never waits. Bytes in an `Arc<[u8]>` are not copied.
+    ///
+    /// # Errors
+    /// `Full` if the outbox has no room for all of them, `Disconnected` if the connection has
+    /// ended. Both return the bytes.
+    pub fn try_send(&self, bytes: impl Into<Arc<[u8]>>) -> Result<(), TrySendError<Arc<[u8]>>> {
+        self.put(bytes.into())?;
+        self.0.signal(Signals::OUTPUT);
+        Ok(())
+    }
+
+    /// Puts bytes into the outbox without a signal.
+    pub(super) fn put(&self, bytes: Arc<[u8]>) -> Result<(), TrySendError<Arc<[u8]>>> {
+        let mut bytes = Some(bytes);
+        let put = self.0.with_left(|left| {
+            let length = bytes.as_ref().map_or(0, |bytes| bytes.len());
+            if left.end != OutputEnd::Open {
+                return None;
+            }
+            let has_room = length <= left.capacity.saturating_sub(left.bytes);
+            if has_room && length > 0 {
+                left.bytes += length;
+                left.output.extend(bytes.take());
+            }
+            Some(has_room)
+        });
+        match (put.flatten(), bytes) {
+            (Some(true), _) | (_, None) => Ok(()),
+            (Some(false), Some(bytes)) => Err(TrySendError::Full(bytes)),
+            (None, Some(bytes)) => Err(TrySendError::Disconnected(bytes)),
+        }
+    }
+
+    /// Ends the server's side of the connection once everything in the outbox is sent: the client
+    /// reads an end of file, and may go on sending. Later sends are refused as `Disconnected`.
+    pub fn finish(&self) {
+        self.0.with_left(|left| {
+            if left.end == OutputEnd::Open {
+                left.end = OutputEnd::Wanted;
+            }
+        });
+        self.0.signal(Signals::OUTPUT);
+    }
+
+    /// Has `waker` woken once the outbox is empty, or the connection has ended; at once if that is
+    /// so already. This is how a sender whose bytes were refused as `Full` waits without a thread
+    /// or a timer.
+    pub fn wake_when_empty(&self, waker: &Waker) {
+        let waits = self.0.with_left(|left| {
+            let waits = !left.output.is_empty();
+            if waits && !left.waiting.iter().any(|link| Arc::ptr_eq(link, &waker.0)) {
+                left.waiting.push(Arc::clone(&waker.0));
+            }
+            waits
+        });
+        if waits != Some(true) {
+            waker.wake();
+        }
+    }
+
+    /// Number of bytes that were not handed to the transport yet.
+    pub fn bytes_unsent(&self) -> usize {
+        self.0.with_left(|left| left.bytes).unwrap_or(0)
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.0.has_ended()
+    }
+
+    pub(super) fn is_same(&self, other: &Outbox) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("bytes_unsent", &self.bytes_unsent())
+            .field("is_closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,133 @@
+//! Connections that the program makes itself and hands to a running server.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use parking_lot::Mutex;
+
+use crate::address::{ClientAddress, ServerAddress};
+use crate::bind::Stream;
+use crate::error::{Error, Result};
+use crate::handle::{AdoptedConnection, ServerHandle};
+use crate::handler::StreamRequestHandler;
+use crate::session::{Session, StreamClass, StreamService};
+use crate::transport::Transport;
+
+impl ServerHandle {
+    /// Gives the server a connected stream of the program: a [`TcpStream`](std::net::TcpStream), a
+    /// [`UnixStream`](std::os::unix::net::UnixStream), one half of a socket pair. From now on
+    /// `handler` serves it. It has the life, limits, deadlines and statistics of an accepted
+    /// connection, but is neither verified nor encrypted, and does not count towards
+    /// [`Limits::max_per_address`](crate::Limits::max_per_address).
+    ///
+    /// May be called from handlers. Returns before the handler's `setup` is called. Under
+    /// [`Synchronous`](crate::Synchronous) that is once the present connection has ended.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] at the limit of connections. [`Error::Io`] for a descriptor that is not a
+    /// connected stream, and if the server does not serve. [`Error::Unsupported`] in a child of
+    /// [`ForkingMixIn`](crate::ForkingMixIn), which cannot give its server a connection.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let echo = |request: &mut StreamRequest| {
+    ///     request.wfile.write_all(request.rfile.take_all())?;
+    ///     Ok(Next::Wait)
+    /// };
+    /// let mut server = Builder::new().tcp("127.0.0.1:0", move |_: &_| echo)?;
+    /// server.server_activate()?;
+    /// let handle = server.handle();
+    /// let serving = std::thread::spawn(move || server.serve_forever());
+    ///
+    /// let (mut ours, theirs) = UnixStream::pair()?;
+    /// handle.adopt(theirs, echo)?;
+    /// ours.write_all(b"hello")?;
+    /// let mut answer = [0; 5];
+    /// ours.read_exact(&mut answer)?;
+    /// assert_eq!(&answer, b"hello");
+    /// handle.shutdown();
+    /// serving.join().unwrap()?;
+    /// # Ok::<(), socketserver::Error>(())
+    /// ```
+    pub fn adopt(
+        &self,
+        stream: impl Into<OwnedFd>,
+        handler: impl StreamRequestHandler,
+    ) -> Result<()> {
+        let (stream, peer) = Stream::from_fd(stream.into())?;
+        self.add_connection(stream, peer, handler, false)
+    }
+
+    /// Connects to `address`, and has `handler` serve the connection as
+    /// [`adopt`](ServerHandle::adopt) does. Does not wait: the connection is parked until the peer
+    /// accepts, at most for [`Timeouts::head`](crate::Timeouts::head). If that fails,
+    /// [`connect_failed`](StreamRequestHandler::connect_failed) is called.
+    ///
+    /// # Errors
+    /// As for [`adopt`](ServerHandle::adopt), and [`Error::Connect`] for failures that are known at
+    /// once.
+    pub fn connect(
+        &self,
+        address: impl Into<ServerAddress>,
+        handler: impl StreamRequestHandler,
+    ) -> Result<()> {
+        let address = address.into();
+        let (stream, peer) = Stream::connect(&address).map_err(|source| Error::Connect {
+            address: address.to_string(),
+            source,
+        })?;
+        self.add_connection(stream, peer, handler, true)
+    }
+
+    fn add_connection(
+        &self,
+        stream: Stream,
+        peer: ClientAddress,
+        handler: impl StreamRequestHandler,
+        is_connecting: bool,
+    ) -> Result<()> {
+        let core = &self.0;
+        if core.is_forked() {
+            let text = "a forked child cannot give its server a connection";
+            return Err(Error::Unsupported(text.to_owned()));
+        }
+        // Counted before the phase is read, as for an accepted connection.
+        let admission = core.admit().map_err(Error::Refused)?;
+        let not_serving =
+            || io::Error::new(io::ErrorKind::NotConnected, "the server does not serve");
+        if !core.is_serving() {
+            return Err(not_serving().into());
+        }
+        core.stats.accepted.fetch_add(1, Relaxed);
+        let service = Arc::new(StreamService {
+            class: only(handler),
+            tls: None,
+            plaintext: true,
+            proxies: None,
+        });
+        let transport = Transport::plain(stream).tapped(core.tap(&peer));
+        let mut session = Box::new(Session::new(transport, peer, &service, core));
+        session.begin_adopted(is_connecting);
+        session.admitted(admission);
+        if core.adopt(AdoptedConnection(session)) {
+            Ok(())
+        } else {
+            Err(not_serving().into())
+        }
+    }
+}
+
+/// The class of a connection whose handler exists already.
+fn only(handler: impl StreamRequestHandler) -> StreamClass {
+    let handler: Box<dyn StreamRequestHandler> = Box::new(handler);
+    let handler = Mutex::new(Some(handler));
+    Box::new(move |_| {
+        let taken = handler.lock().take();
+        taken.expect("a session makes its handler once")
+    })
+}

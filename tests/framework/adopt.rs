@@ -1,0 +1,303 @@
+//! Connections that the program makes: adopted streams, outgoing connections, forwarders.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use socketserver::{
+    Builder, Error, Forwarder, Next, Refusal, Result, StreamRequest, StreamRequestHandler,
+    Synchronous, ThreadPerRequest, ThreadingMixIn,
+};
+
+use crate::subjects::{Obedient, Recorder};
+use crate::support::{PATIENCE, Running, alone, eventually};
+
+fn all_models() -> [Builder; 3] {
+    [
+        Builder::new().process(ThreadingMixIn::new()),
+        Builder::new().process(ThreadPerRequest::new()),
+        Builder::new().process(Synchronous),
+    ]
+}
+
+/// The models that can serve two connections at once.
+fn concurrent_models() -> [Builder; 2] {
+    [
+        Builder::new().process(ThreadingMixIn::new()),
+        Builder::new().process(ThreadPerRequest::new()),
+    ]
+}
+
+/// A running server of [`Obedient`]. It serves when this returns.
+fn obedient(settings: Builder) -> Running {
+    let server = settings.tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
+    server.server_activate().unwrap();
+    Running::start(server)
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn inet(server: &Running) -> SocketAddr {
+    server.address().inet().unwrap()
+}
+
+#[test]
+fn an_adopted_stream_has_the_life_of_an_accepted_one() {
+    for settings in all_models() {
+        let server = obedient(settings);
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(PATIENCE)).unwrap();
+        server.handle.adopt(theirs, Obedient).unwrap();
+        ours.write_all(b"hello\n").unwrap();
+        let mut answer = [0; 6];
+        ours.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"hello\n");
+        let stats = server.stats();
+        assert_eq!((stats.open, stats.accepted), (1, 1));
+        server.stop();
+        assert_eq!(ours.read(&mut answer).unwrap(), 0);
+    }
+}
+
+#[test]
+fn an_adopted_stream_counts_towards_the_limit_and_a_wrong_one_is_refused() {
+    let server = obedient(Builder::new().max_connections(1));
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    server.handle.adopt(theirs, Obedient).unwrap();
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let refused = server.handle.adopt(theirs, Obedient);
+    assert!(matches!(
+        refused,
+        Err(Error::Refused(Refusal::MaxConnections))
+    ));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert!(matches!(
+        server.handle.adopt(listener, Obedient),
+        Err(Error::Io(_))
+    ));
+    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert!(matches!(
+        server.handle.adopt(datagrams, Obedient),
+        Err(Error::Io(_))
+    ));
+    let handle = server.handle.clone();
+    server.stop();
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    assert!(matches!(handle.adopt(theirs, Obedient), Err(Error::Io(_))));
+}
+
+/// Says hello to the server that it was connected to, and tells what it answers.
+struct Caller(mpsc::Sender<String>);
+
+impl StreamRequestHandler for Caller {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        match request.rfile.take_line(100)? {
+            None => request.wfile.write_all(b"hello\n")?,
+            Some(line) => {
+                let line = String::from_utf8_lossy(line).into_owned();
+                self.0.send(line).unwrap();
+                return Ok(Next::Close);
+            }
+        }
+        Ok(Next::Wait)
+    }
+
+    fn connect_failed(&mut self, error: &Error) {
+        self.0.send(error.to_string()).unwrap();
+    }
+
+    fn speaks_first(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_connection_of_the_servers_own_is_made_and_served() {
+    let upstream = obedient(Builder::new());
+    for settings in all_models() {
+        let server = obedient(settings);
+        let (tell, told) = mpsc::channel();
+        let handle = &server.handle;
+        handle.connect(inet(&upstream), Caller(tell)).unwrap();
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "hello\n");
+        eventually("the connection ends", || server.stats().open == 0);
+        assert_eq!(server.stop().failed, 0);
+    }
+}
+
+#[test]
+fn a_connection_that_cannot_be_made_is_reported_to_its_handler_and_the_hook() {
+    // Bound and dropped: nobody listens there.
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    for settings in all_models() {
+        let hooks = Recorder::default();
+        let server = obedient(settings.hooks(hooks.clone()));
+        let (tell, told) = mpsc::channel();
+        let refused = server.handle.connect(nobody, Caller(tell));
+        let expected = format!("can't connect to {nobody}: Connection refused (os error 111)");
+        match refused {
+            Ok(()) => assert_eq!(told.recv_timeout(PATIENCE).unwrap(), expected),
+            Err(error) => assert_eq!(error.to_string(), expected),
+        }
+        eventually("the connection ends", || server.stats().open == 0);
+        assert_eq!(server.stop().failed, 1);
+        assert_eq!(hooks.errors(), [expected]);
+    }
+}
+
+#[test]
+fn connecting_holds_no_thread_and_ends_at_the_head_timeout() {
+    // A listener whose backlog is full does not answer.
+    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    full.bind(&any.into()).unwrap();
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let _fill: Vec<_> = (0..4)
+        .map(|_| TcpStream::connect_timeout(&address, Duration::from_millis(100)))
+        .collect();
+    let settings = Builder::new()
+        .process(ThreadingMixIn::new().threads(1).max_threads(1))
+        .head_timeout(Some(Duration::from_millis(300)));
+    let server = obedient(settings);
+    let (tell, told) = mpsc::channel();
+    server.handle.connect(address, Caller(tell)).unwrap();
+    let mut client = server.connect();
+    client.say(b"hello\n").hear(b"hello\n");
+    let failed = told.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(failed, "the handshake took too long");
+}
+
+/// A server that forwards to `upstream`.
+fn forwarder(settings: Builder, upstream: SocketAddr) -> Running {
+    let class = move |_: &_| Forwarder::to(upstream);
+    Running::start(settings.tcp("127.0.0.1:0", class).unwrap())
+}
+
+#[test]
+fn a_forwarder_carries_the_bytes_of_both_sides() {
+    let upstream = obedient(Builder::new());
+    for settings in concurrent_models() {
+        let server = forwarder(settings, inet(&upstream));
+        let mut client = server.connect();
+        for _ in 0..100 {
+            client.say(b"hello\n").hear(b"hello\n");
+        }
+        client.socket.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.hear_end(), b"");
+        eventually("both connections end", || server.stats().open == 0);
+        let stats = server.stop();
+        assert_eq!((stats.failed, stats.aborted, stats.accepted), (0, 0, 2));
+    }
+}
+
+#[test]
+fn a_forwarder_passes_a_half_close_on() {
+    for settings in concurrent_models() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = forwarder(settings, listener.local_addr().unwrap());
+        let mut client = server.connect();
+        let mut upstream = patient(listener.accept().unwrap().0);
+        client.say(b"all that I have");
+        client.socket.shutdown(Shutdown::Write).unwrap();
+        let mut heard = String::new();
+        upstream.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "all that I have");
+        // Later, and in pieces.
+        for piece in ["a late ", "answer"] {
+            std::thread::sleep(Duration::from_millis(50));
+            upstream.write_all(piece.as_bytes()).unwrap();
+        }
+        drop(upstream);
+        assert_eq!(client.hear_end(), b"a late answer");
+        eventually("both connections end", || server.stats().open == 0);
+    }
+}
+
+#[test]
+fn a_forwarder_loses_no_byte_of_a_peer_that_reads_slowly_and_keeps_few() {
+    const SIZE: usize = 16 << 20;
+    for settings in concurrent_models() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = forwarder(settings, listener.local_addr().unwrap());
+        let client = server.connect();
+        let mut upstream = patient(listener.accept().unwrap().0);
+        let mut sender = client.socket.try_clone().unwrap();
+        let bytes: Vec<u8> = (0..SIZE)
+            .map(|index| ((index * index) >> 7) as u8)
+            .collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                sender.write_all(&bytes).unwrap();
+                sender.shutdown(Shutdown::Write).unwrap();
+            });
+            let mut heard = Vec::new();
+            let mut piece = vec![0; 1 << 20];
+            loop {
+                match upstream.read(&mut piece).unwrap() {
+                    0 => break,
+                    count => heard.extend_from_slice(&piece[..count]),
+                }
+                if heard.len() < SIZE / 2 {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            }
+            assert!(heard == bytes, "{} of {SIZE} bytes", heard.len());
+        });
+    }
+}
+
+#[test]
+fn a_forwarder_ends_the_client_when_the_other_server_is_away_or_breaks_off() {
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    for settings in concurrent_models() {
+        let server = forwarder(settings, nobody);
+        assert_eq!(server.connect().hear_end(), b"");
+    }
+    for settings in concurrent_models() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = forwarder(settings, listener.local_addr().unwrap());
+        let mut client = server.connect();
+        let upstream = socket2::Socket::from(listener.accept().unwrap().0);
+        upstream.set_linger(Some(Duration::ZERO)).unwrap();
+        drop(upstream);
+        assert_eq!(client.hear_end(), b"");
+        eventually("both connections end", || server.stats().open == 0);
+    }
+}
+
+#[test]
+fn a_thousand_idle_forwarded_pairs_hold_no_thread() {
+    alone(|| {
+        const PAIRS: usize = 1000;
+        let upstream = obedient(Builder::new());
+        let server = forwarder(Builder::new(), inet(&upstream));
+        let mut clients: Vec<_> = (0..PAIRS).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            client.say(b"hello\n").hear(b"hello\n");
+        }
+        eventually("all are parked", || server.stats().active == 0);
+        let stats = server.stats();
+        assert_eq!(stats.open, 2 * PAIRS);
+        assert!(
+            stats.threads <= ThreadingMixIn::default_threads() + 2,
+            "{stats:?}"
+        );
+        let begun = Instant::now();
+        drop(clients);
+        eventually("all have ended", || server.stats().open == 0);
+        assert!(begun.elapsed() < PATIENCE);
+    });
+}
