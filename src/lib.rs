@@ -152,7 +152,7 @@ pub use clock::{Clock, ManualClock};
 pub use config::{Limits, Timeouts};
 pub use error::{Error, Refusal, Result, Timeout};
 pub use forward::Forwarder;
-pub use handle::{InFlight, ServerHandle};
+pub use handle::{ConnectionInfo, ConnectionPhase, InFlight, ServerHandle};
 pub use handler::{DatagramRequestHandler, Next, RequestHandlerClass, StreamRequestHandler, Wait};
 pub use hooks::{DefaultHooks, ServerHooks};
 pub use inherited::{close_inherited_on_exec, inherited_descriptor};

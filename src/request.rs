@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use crate::address::{ClientAddress, ServerAddress};
 use crate::bind::Datagram;
@@ -38,8 +38,6 @@ pub struct StreamRequest {
     pub(crate) cause: Cause,
     /// By which the engine knows this connection.
     pub(crate) key: usize,
-    /// How others reach this connection, from the moment on in which the handler asks for that.
-    pub(crate) link: OnceLock<Arc<Link>>,
 }
 
 /// Why `handle` is called ([`StreamRequest::cause`]). Several causes may hold at once.
@@ -128,11 +126,24 @@ impl StreamRequest {
         Outbox::open(Arc::clone(self.link()), capacity)
     }
 
+    /// Says what this connection is doing, for [`ServerHandle::connections`]: one short line, such
+    /// as the command that is running. Defaults to nothing.
+    pub fn set_doing(&self, what: impl Into<Arc<str>>) {
+        self.link().set_doing(Some(what.into()));
+    }
+
+    /// The connection does nothing in particular any more.
+    pub fn clear_doing(&self) {
+        if let Some(link) = self.transport.link() {
+            link.set_doing(None);
+        }
+    }
+
     fn link(&self) -> &Arc<Link> {
-        self.link.get_or_init(|| {
+        self.transport.link_or_init(|| {
             let ring = self.server.0.ring();
             let ring = ring.unwrap_or_else(|| Weak::<Silent>::new() as Weak<dyn Ring>);
-            Arc::new(Link::new(ring, self.key))
+            Link::new(ring, self.key)
         })
     }
 

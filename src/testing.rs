@@ -124,7 +124,8 @@ impl TestServer {
             ..
         } = &*self.0;
         let (stream, peer) = MemoryStream::pair();
-        let transport = Transport::memory(stream).tapped(core.tap(&client));
+        let transport =
+            Transport::memory(stream, core.config.clock.now()).tapped(core.tap(&client));
         let session = Session::new(transport, client, service, core);
         let index = {
             let mut places = places.lock();

@@ -31,7 +31,7 @@ pub(crate) use admissions::{Admission, RefusalSlot};
 use from_children::FromChildren;
 use life_cycle::LifeCycle;
 pub(crate) use life_cycle::LifecyclePhase;
-pub use server_handle::{InFlight, ServerHandle};
+pub use server_handle::{ConnectionInfo, ConnectionPhase, InFlight, ServerHandle};
 use serving_thread::ServingThread;
 
 /// What a server's handles ask of its engine.
@@ -43,6 +43,10 @@ pub(crate) trait EngineView: Send + Sync {
     fn ring(&self) -> Weak<dyn Ring>;
     /// Takes over a connection that the program has made.
     fn adopt(&self, connection: AdoptedConnection);
+    /// All connections that a thread has looked at.
+    fn connections(&self) -> Vec<ConnectionInfo>;
+    /// Shuts the socket of a connection down; false if it is not open any more.
+    fn abort_connection(&self, id: u64) -> bool;
     /// The connections that are within a message.
     fn in_flight(&self) -> Vec<InFlight>;
     /// Fills in what the engine knows of the present moment.

@@ -18,6 +18,43 @@ pub struct InFlight {
     pub since: Instant,
 }
 
+/// An open connection, as [`ServerHandle::connections`] lists it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// Identifies the connection for [`ServerHandle::abort_connection`]. The number is not used
+    /// again.
+    pub id: u64,
+    /// The client; of a connection that the program has made, the peer.
+    pub client_address: ClientAddress,
+    /// Where the connection is.
+    pub phase: ConnectionPhase,
+    /// How long the connection has been open.
+    pub age: Duration,
+    /// How long ago it was last served; zero while it is.
+    pub idle: Duration,
+    /// Bytes that were read from the client, without those of TLS and of a PROXY header.
+    pub bytes_received: u64,
+    /// Bytes that were sent to the client, without those of TLS.
+    pub bytes_sent: u64,
+    /// What the handler says that it is doing ([`StreamRequest::set_doing`]).
+    ///
+    /// [`StreamRequest::set_doing`]: crate::StreamRequest::set_doing
+    pub doing: Option<Arc<str>>,
+}
+
+/// Where a connection is, in [`ConnectionInfo`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionPhase {
+    /// Nothing of a message is under way: it waits for its client.
+    Parked,
+    /// It is ready, and waits for a thread of the pool.
+    Queued,
+    /// It is within a message, on a thread or waiting for the rest of the message.
+    Active,
+}
+
 /// Controls a server and reads its statistics, from any thread and from handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct ServerHandle(pub(crate) Arc<Core>);
@@ -99,6 +136,37 @@ impl ServerHandle {
     pub fn in_flight(&self) -> Vec<InFlight> {
         let view = self.0.engine_view.lock().clone();
         view.map(|view| view.in_flight()).unwrap_or_default()
+    }
+
+    /// The open connections, the oldest first. A connection that no thread has looked at yet is
+    /// not among them. Under [`ForkingMixIn`](crate::ForkingMixIn) the connections are in other
+    /// processes, and the list is empty. Looks at every connection, so this is not for hot paths.
+    ///
+    /// ```
+    /// use socketserver::testing::TestServer;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let handler = |request: &mut StreamRequest| {
+    ///     request.set_doing("listing");
+    ///     let connections = request.server.connections();
+    ///     # let _ = connections;
+    ///     Ok(Next::Wait)
+    /// };
+    /// # TestServer::new(Builder::new(), move |_: &_| handler).connect().send(b"x");
+    /// ```
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        let view = self.0.engine_view.lock().clone();
+        let mut found = view.map(|view| view.connections()).unwrap_or_default();
+        found.sort_by_key(|connection| std::cmp::Reverse(connection.age));
+        found
+    }
+
+    /// Shuts the socket of one connection down at once, whatever it is doing: a handler that waits
+    /// for its client gets an error. Returns false if there is no such connection (any more).
+    /// [`Waker::close`](crate::Waker::close) is the graceful way.
+    pub fn abort_connection(&self, id: u64) -> bool {
+        let view = self.0.engine_view.lock().clone();
+        view.is_some_and(|view| view.abort_connection(id))
     }
 
     /// The clock of this server's deadlines.

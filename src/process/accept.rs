@@ -94,7 +94,8 @@ impl StreamListener {
         };
         *self.pause.lock() = MIN_ACCEPT_PAUSE;
         self.core.stats.accepted.fetch_add(1, Relaxed);
-        let transport = Transport::plain(stream).tapped(self.core.tap(&client));
+        let transport =
+            Transport::plain(stream, self.core.config.clock.now()).tapped(self.core.tap(&client));
         let mut session = Box::new(Session::new(transport, client, &self.service, &self.core));
         let admission = admission.and_then(|mut admission| {
             if queued > self.core.config.limits.max_queue {

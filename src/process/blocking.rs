@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::address::ClientAddress;
 use crate::buffer::Interrupt;
-use crate::handle::{AdoptedConnection, Core, EngineView, InFlight};
+use crate::handle::{AdoptedConnection, ConnectionInfo, Core, EngineView, InFlight};
 use crate::process::acceptor::AdoptionQueue;
 use crate::process::registry::{ConnectionKey, Registry};
 use crate::process::{ProcessRequest, adopted_session};
@@ -203,6 +203,18 @@ impl EngineView for BlockingView {
                 self.adopted.clear();
             }
         }
+    }
+
+    fn connections(&self) -> Vec<ConnectionInfo> {
+        let core = self.core.upgrade();
+        core.map(|core| self.registry.connections(&core))
+            .unwrap_or_default()
+    }
+
+    fn abort_connection(&self, id: u64) -> bool {
+        let key = ConnectionKey::from_id(id);
+        let core = self.core.upgrade();
+        core.is_some_and(|core| self.registry.abort_one(&core, key))
     }
 
     fn in_flight(&self) -> Vec<InFlight> {

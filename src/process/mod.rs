@@ -9,6 +9,7 @@ mod dispatcher;
 pub(crate) mod engine;
 mod forking;
 mod lingering;
+mod listing;
 mod pool;
 pub(crate) mod registry;
 mod slot;

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 
 use super::deadlines::DeadlineHeap;
 use super::slot::{EndingConnection, Owner, Slot, SlotState};
-use crate::handle::{Core, InFlight};
+use crate::handle::Core;
 use crate::poller::{Interest, Mode, Poller};
 use crate::session::Session;
 
@@ -41,9 +41,14 @@ const MAX_HEAP_DELAY: Duration = Duration::from_secs(60);
 pub(crate) struct ConnectionKey(pub(crate) usize);
 
 impl ConnectionKey {
-    fn new(index: usize, generation: u32) -> ConnectionKey {
+    pub(super) fn new(index: usize, generation: u32) -> ConnectionKey {
         // The topmost bit is left to the poller's other keys.
         ConnectionKey(index | (generation as usize & 0x7FF_FFFF_FFFF) << INDEX_BITS)
+    }
+
+    /// The key that [`ConnectionInfo::id`](crate::ConnectionInfo::id) is.
+    pub(super) fn from_id(id: u64) -> ConnectionKey {
+        ConnectionKey(usize::try_from(id).unwrap_or(usize::MAX))
     }
 
     fn index(self) -> usize {
@@ -99,7 +104,7 @@ impl Registry {
         }
     }
 
-    fn slot(&self, key: ConnectionKey) -> Option<&Mutex<Slot>> {
+    pub(super) fn slot(&self, key: ConnectionKey) -> Option<&Mutex<Slot>> {
         self.slot_at(key.index())
     }
 
@@ -153,7 +158,7 @@ impl Registry {
         drop(old);
     }
 
-    fn is_current(slot: &Slot, key: ConnectionKey) -> bool {
+    pub(super) fn is_current(slot: &Slot, key: ConnectionKey) -> bool {
         ConnectionKey::new(key.index(), slot.generation) == key
     }
 
@@ -367,32 +372,8 @@ impl Registry {
         (parked, held)
     }
 
-    /// The connections of `core` that are within a message. Looks at every slot that was ever used.
-    pub(crate) fn in_flight(&self, core: &Arc<Core>) -> Vec<InFlight> {
-        let mut found = Vec::new();
-        self.for_each(|_, slot| {
-            let since = match &slot.state {
-                SlotState::Parked(session) if !session.is_idle() => session.since(),
-                SlotState::Held {
-                    idle: false, since, ..
-                } => *since,
-                _ => return,
-            };
-            if let Some(owner) = slot
-                .owner
-                .as_ref()
-                .filter(|owner| Arc::ptr_eq(&owner.core, core))
-            {
-                found.push(InFlight {
-                    client_address: owner.client.clone(),
-                    since,
-                });
-            }
-        });
-        found
-    }
-
-    fn for_each(&self, mut visit: impl FnMut(usize, &mut Slot)) {
+    /// Looks at every slot that was ever used.
+    pub(super) fn for_each(&self, mut visit: impl FnMut(usize, &mut Slot)) {
         let used = self.free.lock().used;
         for index in 0..used {
             if let Some(page) = self.pages[index / SLOTS_PER_PAGE].get() {

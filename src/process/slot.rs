@@ -39,7 +39,7 @@ pub(super) enum SlotState {
         /// Whether nothing of a message is under way: its thread sleeps until one begins, or
         /// closes it.
         idle: bool,
-        /// When its message began.
+        /// When its message began; of an idle one, when it was last served.
         since: Instant,
     },
 }
@@ -119,7 +119,11 @@ impl SlotState {
             event: None,
             silent: false,
             idle,
-            since: session.since(),
+            since: if idle {
+                session.last_served_at()
+            } else {
+                session.since()
+            },
         }
     }
 }

@@ -82,6 +82,8 @@ pub(super) struct Left {
     /// Those to be woken when `output` is empty.
     pub(super) waiting: Vec<Arc<Link>>,
     close_reason: Option<Cow<'static, str>>,
+    /// What the handler says that the connection is doing.
+    doing: Option<Arc<str>>,
 }
 
 impl Link {
@@ -139,6 +141,15 @@ impl Link {
     /// Where the engine is rung, and the connection's key there.
     pub(super) fn bell(&self) -> (&Weak<dyn Ring>, usize) {
         (&self.ring, self.key)
+    }
+
+    pub(crate) fn set_doing(&self, what: Option<Arc<str>>) {
+        let before = std::mem::replace(&mut self.left.lock().doing, what);
+        drop(before);
+    }
+
+    pub(crate) fn doing(&self) -> Option<Arc<str>> {
+        self.left.lock().doing.clone()
     }
 
     pub(crate) fn close(&self, reason: Cow<'static, str>) {

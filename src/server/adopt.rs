@@ -110,7 +110,7 @@ impl ServerHandle {
             plaintext: true,
             proxies: None,
         });
-        let transport = Transport::plain(stream).tapped(core.tap(&peer));
+        let transport = Transport::plain(stream, core.config.clock.now()).tapped(core.tap(&peer));
         let mut session = Box::new(Session::new(transport, peer, &service, core));
         session.begin_adopted(is_connecting);
         session.admitted(admission);

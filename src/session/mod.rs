@@ -48,7 +48,7 @@ mod serving;
 
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::address::{ClientAddress, Networks};
@@ -180,7 +180,6 @@ impl Session {
                 identity: None,
                 cause: Cause::default(),
                 key: usize::MAX,
-                link: OnceLock::new(),
             },
             service: Arc::clone(service),
             handler: None,
@@ -227,6 +226,11 @@ impl Session {
         self.core().config.clock.now()
     }
 
+    /// When the connection was last served.
+    pub(crate) fn last_served_at(&self) -> Instant {
+        self.ready_at
+    }
+
     /// When the message that is under way began; without one, when the connection was accepted.
     pub(crate) fn since(&self) -> Instant {
         match &self.state {
@@ -263,7 +267,7 @@ impl Session {
 
     /// How others reach this connection, if its handler has asked for that.
     pub(crate) fn link(&self) -> Option<&Arc<Link>> {
-        self.request.link.get()
+        self.request.transport.link()
     }
 
     /// Whether others have left something that this connection can look at now: then it must not
@@ -335,7 +339,7 @@ impl Session {
     pub(crate) fn announce_shutdown(&mut self) -> bool {
         let is_within = matches!(self.waiting, WaitReason::Message | WaitReason::Work);
         match &mut self.state {
-            SessionState::Serving(serving) if self.request.link.get().is_some() => {
+            SessionState::Serving(serving) if self.request.transport.link().is_some() => {
                 serving.announce_shutdown() && is_within
             }
             _ => false,

@@ -22,6 +22,7 @@ impl Session {
         match proxy::parse(rfile.buffer()).map_err(Error::Proxy)? {
             proxy::Status::Complete { header, consumed } => {
                 rfile.take(consumed);
+                self.request.transport.uncount_received(consumed);
                 if let Some((client, server)) = header.addresses() {
                     self.request.client_address = client.into();
                     self.request.server_address = Some(Box::new(ServerAddress::Inet(server)));

@@ -93,7 +93,7 @@ impl Session {
         let SessionState::Serving(serving) = &mut self.state else {
             return Ok(None);
         };
-        if let Some(link) = self.request.link.get()
+        if let Some(link) = self.request.transport.link()
             && link.take(Signals::WAKE)
         {
             serving.handle_due = true;
@@ -249,7 +249,7 @@ impl Session {
             return Ok(Some(step));
         }
         for _ in 0..OUTBOX_ROUNDS_PER_TURN {
-            let Some(link) = self.request.link.get() else {
+            let Some(link) = self.request.transport.link() else {
                 return Ok(None);
             };
             // Taken before the look: whoever leaves something after it gives the signal again.

@@ -11,8 +11,9 @@ use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::RecvFlags;
@@ -21,6 +22,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::bind::Stream;
 use crate::error::Error;
+use crate::reach::Link;
 use crate::sys;
 use crate::trace::{Tap, Traffic};
 pub(crate) use memory::{MemoryPeer, MemoryStream};
@@ -32,6 +34,10 @@ pub(crate) struct Transport {
     socket: Socket,
     tls: OnceLock<Box<TlsSession>>,
     tap: Option<Box<Tap>>,
+    opened_at: Instant,
+    received: AtomicU64,
+    sent: AtomicU64,
+    link: OnceLock<Arc<Link>>,
 }
 
 #[derive(Debug)]
@@ -70,20 +76,48 @@ pub(crate) struct WakeFds<'a> {
 }
 
 impl Transport {
-    pub(crate) fn plain(stream: Stream) -> Transport {
+    /// A socket that was accepted or connected `now`.
+    pub(crate) fn plain(stream: Stream, now: Instant) -> Transport {
+        Transport::new(Socket::Stream(stream), now)
+    }
+
+    pub(crate) fn memory(stream: MemoryStream, now: Instant) -> Transport {
+        Transport::new(Socket::Memory(stream), now)
+    }
+
+    fn new(socket: Socket, now: Instant) -> Transport {
         Transport {
-            socket: Socket::Stream(stream),
+            socket,
             tls: OnceLock::new(),
             tap: None,
+            opened_at: now,
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            link: OnceLock::new(),
         }
     }
 
-    pub(crate) fn memory(stream: MemoryStream) -> Transport {
-        Transport {
-            socket: Socket::Memory(stream),
-            tls: OnceLock::new(),
-            tap: None,
-        }
+    pub(crate) fn opened_at(&self) -> Instant {
+        self.opened_at
+    }
+
+    /// How many bytes were read and written, without those of TLS and of a PROXY header.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.received.load(Relaxed), self.sent.load(Relaxed))
+    }
+
+    /// `count` bytes that were read were none of the service's.
+    pub(crate) fn uncount_received(&self, count: usize) {
+        add(&self.received, 0_u64.wrapping_sub(count as u64));
+    }
+
+    /// How others reach this connection, if its handler has asked for that.
+    pub(crate) fn link(&self) -> Option<&Arc<Link>> {
+        self.link.get()
+    }
+
+    pub(crate) fn link_or_init(&self, make: impl FnOnce() -> Link) -> &Arc<Link> {
+        self.link.get_or_init(|| Arc::new(make()))
     }
 
     /// Reports everything that is received and sent to a trace.
@@ -174,6 +208,7 @@ impl Transport {
             None => (&self.socket).read(buffer),
         };
         let count = read.map_err(connection_error)?;
+        add(&self.received, count as u64);
         if let Some(tap) = &self.tap {
             tap.note(if count == 0 {
                 Traffic::ReceivedEnd
@@ -192,6 +227,7 @@ impl Transport {
             None => (&self.socket).write_vectored(slices),
         };
         let count = written.map_err(connection_error)?;
+        add(&self.sent, count as u64);
         if let Some(tap) = &self.tap {
             tap.note(Traffic::Sent(&slices.concat_slices()[..count]));
         }
@@ -208,6 +244,7 @@ impl Transport {
             let control = &mut SendAncillaryBuffer::default();
             let count = rustix::net::sendmsg(stream, slices, control, flags)
                 .map_err(|error| connection_error(error.into()))?;
+            add(&self.sent, count as u64);
             if let Some(tap) = &self.tap {
                 tap.note(Traffic::Sent(&slices.concat_slices()[..count]));
             }
@@ -222,6 +259,7 @@ impl Transport {
         if let (None, Socket::Stream(stream)) = (self.tls(), &self.socket) {
             let count = rustix::net::send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)
                 .map_err(|error| connection_error(error.into()))?;
+            add(&self.sent, count as u64);
             if let Some(tap) = &self.tap {
                 tap.note(Traffic::Sent(&bytes[..count]));
             }
@@ -248,6 +286,7 @@ impl Transport {
             let mut offset = offset;
             let count = rustix::fs::sendfile(stream, file, Some(&mut offset), count)
                 .map_err(|error| connection_error(error.into()))?;
+            add(&self.sent, count as u64);
             if let Some(tap) = &self.tap {
                 tap.note(Traffic::SentFile(count));
             }
@@ -340,6 +379,12 @@ impl Transport {
             }
         }
     }
+}
+
+/// Adds to a counter that only the thread which holds the connection changes.
+#[inline]
+fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(count), Relaxed);
 }
 
 /// Marks an error as one of the connection if it says that the peer has gone.

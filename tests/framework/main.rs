@@ -17,6 +17,7 @@ mod life_cycle;
 mod limits;
 mod lingering;
 mod listeners;
+mod listing;
 mod mix_ins;
 mod overload;
 mod panics;

@@ -36,8 +36,13 @@ mod leader;
 #[expect(dead_code, reason = "the server calls more of it than the model")]
 mod registry;
 #[path = "../../src/process/pool/scheduler.rs"]
+#[expect(dead_code, reason = "nobody in the model asks what is queued")]
 mod scheduler;
 #[path = "../../src/process/slot.rs"]
+#[expect(
+    dead_code,
+    reason = "nobody in the model asks for a list of connections"
+)]
 mod slot;
 #[path = "../../src/process/pool/usage.rs"]
 mod usage;
@@ -58,7 +63,7 @@ mod sys {
     pub(crate) use crate::kernel::ThreadUsage;
 }
 mod handle {
-    pub(crate) use crate::server::{Core, InFlight};
+    pub(crate) use crate::server::Core;
 }
 mod poller {
     pub(crate) use crate::kernel::{Events, Interest, Mode, Poller};

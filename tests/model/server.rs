@@ -247,6 +247,10 @@ impl Session {
         &ClientAddress
     }
 
+    pub(crate) fn last_served_at(&self) -> Instant {
+        self.ready_at
+    }
+
     pub(crate) fn since(&self) -> Instant {
         self.ready_at
     }
@@ -373,10 +377,4 @@ impl Drop for Session {
         self.transport.0.close();
         self.core.connection_ended();
     }
-}
-
-#[expect(dead_code, reason = "nobody in the model asks what is in flight")]
-pub(crate) struct InFlight {
-    pub(crate) client_address: ClientAddress,
-    pub(crate) since: Instant,
 }

@@ -1,5 +1,6 @@
 //! The engine of a server that leaves accepting to a pool's threads.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -7,10 +8,13 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::ThreadingMixIn;
-use super::engine::Pool;
-use crate::handle::{AdoptedConnection, Core, EngineView, InFlight, LifecyclePhase};
+use super::engine::{Job, Pool};
+use crate::handle::{
+    AdoptedConnection, ConnectionInfo, ConnectionPhase, Core, EngineView, InFlight, LifecyclePhase,
+};
 use crate::process::acceptor::{Accepted, Acceptor};
 use crate::process::engine::Engine;
+use crate::process::registry::ConnectionKey;
 use crate::process::sources::Source;
 use crate::process::{Request, RequestKind, adopted_session};
 use crate::reach::Ring;
@@ -103,6 +107,19 @@ struct PoolView {
     core: Weak<Core>,
 }
 
+impl PoolView {
+    /// The connections that are ready and wait for a thread.
+    fn queued_ids(&self) -> HashSet<u64> {
+        let mut ids = HashSet::new();
+        self.pool.scheduler.for_each_ready(|job| {
+            if let Job::Connection { key: Some(key), .. } = job {
+                ids.insert(key.0 as u64);
+            }
+        });
+        ids
+    }
+}
+
 impl EngineView for PoolView {
     /// Without a running `serve_forever`, no other code ends the idle connections of
     /// `handle_request`. A call that comes late, when the server serves again, must not end those
@@ -124,6 +141,26 @@ impl EngineView for PoolView {
         if let Some(session) = adopted_session(connection) {
             self.pool.submit(session);
         }
+    }
+
+    fn connections(&self) -> Vec<ConnectionInfo> {
+        let Some(core) = self.core.upgrade() else {
+            return Vec::new();
+        };
+        let queued = self.queued_ids();
+        let mut found = self.pool.registry.connections(&core);
+        for connection in &mut found {
+            if queued.contains(&connection.id) {
+                connection.phase = ConnectionPhase::Queued;
+            }
+        }
+        found
+    }
+
+    fn abort_connection(&self, id: u64) -> bool {
+        let key = ConnectionKey::from_id(id);
+        let core = self.core.upgrade();
+        core.is_some_and(|core| self.pool.registry.abort_one(&core, key))
     }
 
     fn in_flight(&self) -> Vec<InFlight> {

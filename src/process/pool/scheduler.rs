@@ -224,6 +224,11 @@ impl<T> Scheduler<T> {
         extracted
     }
 
+    /// Looks at every job that waits for a thread.
+    pub(crate) fn for_each_ready(&self, look: impl FnMut(&T)) {
+        self.state.lock().ready.iter().for_each(look);
+    }
+
     /// As [`enqueue`](Scheduler::enqueue), for a worker that is about to ask for its next task. It
     /// wakes no thread: the worker itself takes the job, unless it becomes stuck first.
     pub(crate) fn requeue(&self, job: T) {
