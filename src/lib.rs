@@ -38,6 +38,8 @@
 //! - What a connection waits for: [`Next`] and [`Wait`]. Deadlines: [`Timeouts`]. Limits:
 //!   [`Limits`].
 //! - Connections that reach one another: [`Waker`], [`Mailbox`], [`Outbox`], [`Group`].
+//! - Listening sockets of a running server: [`ServerHandle::listen`]. Its connections:
+//!   [`ServerHandle::connections`].
 //! - Connections that the program makes: [`ServerHandle::adopt`], [`ServerHandle::connect`],
 //!   [`Forwarder`].
 //! - Decisions and events: [`ServerHooks`]. Control from outside: [`ServerHandle`]. Statistics:
@@ -161,7 +163,10 @@ pub use process::{
 };
 pub use reach::{Broadcast, Group, Mailbox, Outbox, Sender, SlowMembers, Waker};
 pub use request::{Cause, DatagramRequest, PacketReader, PendingReply, Replier, StreamRequest};
-pub use server::{Builder, Server, TcpServer, UdpServer, UnixDatagramServer, UnixStreamServer};
+pub use server::{
+    Builder, Listen, RunningListener, Server, TcpServer, UdpServer, UnixDatagramServer,
+    UnixStreamServer,
+};
 pub use signals::{reload_on_hangup, reset_inherited_signals, shutdown_on_ctrl_c};
 pub use stats::{Histogram, StatsSnapshot};
 pub use tls::Tls;

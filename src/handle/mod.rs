@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use crate::address::ClientAddress;
 use crate::clock::Clock;
 use crate::config::{Limits, Timeouts};
-use crate::error::{Error, panic_message};
+use crate::error::{Error, Result, panic_message};
 use crate::hooks::ServerHooks;
 use crate::reach::Ring;
 use crate::stats::{Stats, StatsSnapshot};
@@ -41,8 +41,10 @@ pub(crate) trait EngineView: Send + Sync {
     fn phase_changed(&self) {}
     /// Where others ring to have a connection served.
     fn ring(&self) -> Weak<dyn Ring>;
-    /// Takes over a connection that the program has made.
-    fn adopt(&self, connection: AdoptedConnection);
+    /// Takes over a connection or a listening socket. Returns the index of the latter.
+    fn add(&self, newcomer: Newcomer) -> io::Result<usize>;
+    /// Lets go of a listening socket that [`add`](EngineView::add) has taken over.
+    fn remove_source(&self, index: usize);
     /// All connections that a thread has looked at.
     fn connections(&self) -> Vec<ConnectionInfo>;
     /// Shuts the socket of a connection down; false if it is not open any more.
@@ -53,9 +55,9 @@ pub(crate) trait EngineView: Send + Sync {
     fn gauges(&self, snapshot: &mut StatsSnapshot);
 }
 
-/// A connection on its way from a [`ServerHandle`] to the engine. It is a `Box<Session>`, which
-/// this floor cannot name.
-pub(crate) struct AdoptedConnection(pub(crate) Box<dyn Any + Send>);
+/// A connection or a listening socket on its way from a [`ServerHandle`] to the engine. It is a
+/// `NewcomerKind`, which this floor cannot name.
+pub(crate) struct Newcomer(pub(crate) Box<dyn Any + Send>);
 
 /// What a server was built with. It never changes.
 pub(crate) struct Configuration {
@@ -226,11 +228,25 @@ impl Core {
         Some(Tap::new(trace, client, on_panic))
     }
 
-    /// Has the engine take over a connection. False if there is no engine.
-    pub(crate) fn adopt(&self, connection: AdoptedConnection) -> bool {
+    /// Has the engine take over a connection or a listening socket. Returns the index of the
+    /// latter.
+    pub(crate) fn add(&self, newcomer: Newcomer) -> Result<usize> {
         // Cloned, as the engine may serve it on this thread.
         let view = self.engine_view.lock().clone();
-        view.map(|view| view.adopt(connection)).is_some()
+        let view = view.filter(|_| self.is_serving());
+        let view = view.ok_or_else(|| {
+            let text = "the server does not serve";
+            io::Error::new(io::ErrorKind::NotConnected, text)
+        })?;
+        Ok(view.add(newcomer)?)
+    }
+
+    /// Lets go of a listening socket that [`add`](Core::add) has returned.
+    pub(crate) fn remove_source(&self, index: usize) {
+        let view = self.engine_view.lock().clone();
+        if let Some(view) = view {
+            view.remove_source(index);
+        }
     }
 
     pub(crate) fn open_connections(&self) -> usize {

@@ -1,10 +1,11 @@
 //! Accepting connections from a listening socket.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -29,8 +30,20 @@ pub(crate) struct StreamListener {
     pub(crate) listener: Arc<Listener>,
     pub(crate) service: Arc<StreamService>,
     pub(crate) core: Arc<Core>,
+    rules: AcceptRules,
+    /// Whether a listener for one connection has accepted it.
+    is_done: AtomicBool,
     /// The pause after the next failure.
     pause: Mutex<Duration>,
+}
+
+/// What a listener accepts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AcceptRules {
+    /// Only connections from this address.
+    pub(crate) peer: Option<IpAddr>,
+    /// Only one connection.
+    pub(crate) once: bool,
 }
 
 impl StreamListener {
@@ -38,11 +51,14 @@ impl StreamListener {
         listener: Arc<Listener>,
         service: Arc<StreamService>,
         core: Arc<Core>,
+        rules: AcceptRules,
     ) -> StreamListener {
         StreamListener {
             listener,
             service,
             core,
+            rules,
+            is_done: AtomicBool::new(false),
             pause: Mutex::new(MIN_ACCEPT_PAUSE),
         }
     }
@@ -81,18 +97,32 @@ impl StreamListener {
         this_time
     }
 
+    /// Whether this listener accepts nothing more, and must be closed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_done.load(Relaxed)
+    }
+
     /// Accepts one connection, if one waits. It is refused if `queued` jobs are too many.
     pub(crate) fn accept_one(&self, queued: usize) -> io::Result<Option<Box<Session>>> {
         // Counted before the server's phase is read: a shutdown is either seen here, or waits for
         // this connection. What comes later stays in the backlog, for a server that serves again.
         let admission = self.core.admit();
-        if !self.core.is_serving() {
+        if !self.core.is_serving() || self.is_done() {
             return Ok(None);
         }
         let Some((stream, client)) = accept_next(|| self.listener.accept())? else {
             return Ok(None);
         };
         *self.pause.lock() = MIN_ACCEPT_PAUSE;
+        if self
+            .rules
+            .peer
+            .is_some_and(|peer| client.ip() != Some(peer))
+        {
+            self.core.stats.refused(Refusal::Denied);
+            return Ok(None); // the next connection is reported again
+        }
+        self.is_done.store(self.rules.once, Relaxed);
         self.core.stats.accepted.fetch_add(1, Relaxed);
         let transport =
             Transport::plain(stream, self.core.config.clock.now()).tapped(self.core.tap(&client));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::accept::StreamListener;
 use super::datagrams::DatagramJob;
 use super::lingering::Lingering;
 use super::sources::{Source, Sources};
@@ -58,7 +59,7 @@ pub(crate) struct Acceptor {
     poller: Poller,
     sources: Arc<Sources>,
     /// Connections that the program has made, and that come before those that wait to be accepted.
-    adopted: Arc<AdoptionQueue>,
+    pub(crate) adopted: AdoptionQueue,
     /// How many sources are watched.
     watched: Mutex<usize>,
     refused: Lingering,
@@ -74,7 +75,7 @@ impl Acceptor {
             core: Arc::clone(core),
             poller,
             sources: Arc::default(),
-            adopted: Arc::default(),
+            adopted: AdoptionQueue::default(),
             watched: Mutex::new(0),
             refused: Lingering::default(),
         })
@@ -98,11 +99,6 @@ impl Acceptor {
         *self.watched.lock() = 0;
     }
 
-    /// Where others put connections for this acceptor.
-    pub(crate) fn adopted(&self) -> &Arc<AdoptionQueue> {
-        &self.adopted
-    }
-
     /// The sources, for a child process that must let go of them.
     pub(crate) fn sources(&self) -> &Arc<Sources> {
         &self.sources
@@ -118,7 +114,7 @@ impl Acceptor {
             let timeout = until.map(|at| at.saturating_duration_since(Instant::now()));
             self.poller.wait(&mut events, self.shortened(timeout))?;
             let now = self.core.config.clock.now();
-            self.sources.retry(now, &self.poller);
+            self.sources.handle_due(now, &self.poller);
             self.guard(|| self.refused.expire(now, &self.poller));
             for event in events.iter() {
                 let accepted = match (Sources::index_of(event.key), event.key) {
@@ -148,7 +144,7 @@ impl Acceptor {
     /// The wait must not outlast the pause of a listener, or the deadline of a refused connection.
     fn shortened(&self, timeout: Option<Duration>) -> Option<Duration> {
         let now = self.core.config.clock.now();
-        let due = self.sources.next_retry().into_iter();
+        let due = self.sources.next_due().into_iter();
         let due = due.chain(self.refused.next_deadline()).min();
         let left = due.map(|at| at.saturating_duration_since(now));
         timeout.into_iter().chain(left).min()
@@ -162,9 +158,40 @@ impl Acceptor {
             .ok()
     }
 
+    /// Accepts one connection. A listener that takes no more of them is closed.
+    fn accept_from(
+        &self,
+        listener: &StreamListener,
+        index: usize,
+    ) -> io::Result<Option<Box<Session>>> {
+        let accepted = listener.accept_one(0);
+        if listener.is_done() {
+            self.sources.remove(index, &self.poller);
+        }
+        accepted
+    }
+
+    /// Watches another listener from now on, until `until` at most.
+    pub(crate) fn add_listener(
+        &self,
+        listener: Arc<StreamListener>,
+        until: Option<Instant>,
+    ) -> io::Result<usize> {
+        let index = self.sources.add(Source::Listener(listener), &self.poller)?;
+        if let Some(until) = until {
+            self.sources.expire(index, until);
+            self.poller.notify();
+        }
+        Ok(index)
+    }
+
+    pub(crate) fn remove_source(&self, index: usize) {
+        self.sources.remove(index, &self.poller);
+    }
+
     fn accept(&self, index: usize) -> Option<Accepted> {
         match self.sources.get(index)? {
-            Source::Listener(listener) => match listener.accept_one(0) {
+            Source::Listener(listener) => match self.accept_from(&listener, index) {
                 Ok(Some(session)) if !session.calls_handler() => {
                     self.refused.add(session, REFUSED, &self.poller);
                     None

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use crate::address::ClientAddress;
 use crate::buffer::Interrupt;
-use crate::handle::{AdoptedConnection, ConnectionInfo, Core, EngineView, InFlight};
-use crate::process::acceptor::AdoptionQueue;
+use crate::handle::{ConnectionInfo, Core, EngineView, InFlight, Newcomer};
+use crate::process::acceptor::Acceptor;
 use crate::process::registry::{ConnectionKey, Registry};
-use crate::process::{ProcessRequest, adopted_session};
+use crate::process::{NewcomerKind, ProcessRequest};
 use crate::reach::{Link, Ring, Silent};
 use crate::session::{Session, Step};
 use crate::stats::StatsSnapshot;
@@ -183,7 +183,8 @@ impl Connection<'_> {
 /// What a server that serves by threads or processes of its own knows of its connections. A
 /// shutdown reaches their threads by [`wake_fd`](Interrupt::wake_fd).
 pub(crate) struct BlockingView {
-    pub(crate) adopted: Arc<AdoptionQueue>,
+    /// Holds the server's core, as this view does: the server's end lets go of the view.
+    pub(crate) acceptor: Arc<Acceptor>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) process: Arc<dyn ProcessRequest>,
     pub(crate) core: Weak<Core>,
@@ -194,15 +195,27 @@ impl EngineView for BlockingView {
         Weak::<Silent>::new()
     }
 
-    fn adopt(&self, connection: AdoptedConnection) {
-        if let (Some(session), Some(core)) = (adopted_session(connection), self.core.upgrade()) {
-            self.adopted.put(session);
-            core.wake_pipe.wake();
-            // The accepting thread may have stopped just before.
-            if !core.is_serving() {
-                self.adopted.clear();
+    fn add(&self, newcomer: Newcomer) -> io::Result<usize> {
+        match NewcomerKind::from_erased(newcomer) {
+            Some(NewcomerKind::Connection(session)) => {
+                let core = Arc::clone(session.core());
+                self.acceptor.adopted.put(session);
+                core.wake_pipe.wake();
+                // The accepting thread may have stopped just before.
+                if !core.is_serving() {
+                    self.acceptor.adopted.clear();
+                }
+                Ok(0)
             }
+            Some(NewcomerKind::Listener { listener, until }) => {
+                self.acceptor.add_listener(listener, until)
+            }
+            None => Ok(0),
         }
+    }
+
+    fn remove_source(&self, index: usize) {
+        self.acceptor.remove_source(index);
     }
 
     fn connections(&self) -> Vec<ConnectionInfo> {

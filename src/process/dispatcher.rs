@@ -28,7 +28,7 @@ const FULL_INTERVAL: Duration = Duration::from_millis(5);
 pub(crate) struct DispatchEngine {
     core: Arc<Core>,
     process: Arc<dyn ProcessRequest>,
-    acceptor: Acceptor,
+    acceptor: Arc<Acceptor>,
     registry: Arc<Registry>,
 }
 
@@ -41,11 +41,11 @@ impl DispatchEngine {
         let engine = DispatchEngine {
             core: Arc::clone(core),
             process: Arc::clone(process),
-            acceptor: Acceptor::new(core)?,
+            acceptor: Arc::new(Acceptor::new(core)?),
             registry: Arc::clone(&registry),
         };
         core.set_engine_view(Some(Arc::new(BlockingView {
-            adopted: Arc::clone(engine.acceptor.adopted()),
+            acceptor: Arc::clone(&engine.acceptor),
             registry,
             process: Arc::clone(process),
             core: Arc::downgrade(core),

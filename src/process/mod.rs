@@ -18,11 +18,13 @@ mod synchronous;
 mod thread_per_request;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::address::ClientAddress;
-use crate::handle::{AdoptedConnection, Core, InFlight};
+use crate::handle::{Core, InFlight, Newcomer};
 use crate::request::DatagramRequest;
 use crate::session::Session;
+use accept::StreamListener;
 use datagrams::DatagramJob;
 use dispatcher::DispatchEngine;
 use engine::Engine;
@@ -138,9 +140,25 @@ pub(crate) fn engine_for(
     })
 }
 
-/// The connection that [`ServerHandle::adopt`](crate::ServerHandle::adopt) has made.
-pub(crate) fn adopted_session(connection: AdoptedConnection) -> Option<Box<Session>> {
-    connection.0.downcast().ok()
+/// What a [`ServerHandle`](crate::ServerHandle) gives to a running engine.
+pub(crate) enum NewcomerKind {
+    Connection(Box<Session>),
+    Listener {
+        listener: Arc<StreamListener>,
+        /// When it is closed if nobody has connected.
+        until: Option<Instant>,
+    },
+}
+
+impl NewcomerKind {
+    /// For the way through the floors that cannot name it.
+    pub(crate) fn erase(self) -> Newcomer {
+        Newcomer(Box::new(self))
+    }
+
+    fn from_erased(newcomer: Newcomer) -> Option<NewcomerKind> {
+        newcomer.0.downcast().ok().map(|kind| *kind)
+    }
 }
 
 /// One accepted connection, or one datagram, that is to be served.

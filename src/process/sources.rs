@@ -46,6 +46,8 @@ struct Entries<S> {
     /// The sources whose last accept failed, and until when each is not watched. A list of its own,
     /// as every turn of the leader asks for the earliest.
     paused: Vec<(Instant, usize)>,
+    /// The sources that are removed at a time, and when.
+    expiring: Vec<(Instant, usize)>,
 }
 
 struct Place<S> {
@@ -61,6 +63,7 @@ impl<S> Default for Sources<S> {
             places: Vec::new(),
             free: Vec::new(),
             paused: Vec::new(),
+            expiring: Vec::new(),
         }))
     }
 }
@@ -129,6 +132,7 @@ impl<S: AsFd + Clone> Sources<S> {
         entry.generation = entry.generation.wrapping_add(1);
         entries.free.push(place);
         entries.paused.retain(|(_, paused)| *paused != index);
+        entries.expiring.retain(|(_, expiring)| *expiring != index);
         drop(entries);
         drop(source); // may close the socket
     }
@@ -193,24 +197,42 @@ impl<S: AsFd + Clone> Sources<S> {
         }
     }
 
-    /// When the first listener that was left alone is due again.
-    pub(crate) fn next_retry(&self) -> Option<Instant> {
-        let entries = self.0.read();
-        entries.paused.iter().map(|(until, _)| *until).min()
+    /// Has a source removed at `until`, if it is still there.
+    pub(crate) fn expire(&self, index: usize, until: Instant) {
+        let mut entries = self.0.write();
+        if entries.get(index).is_some() {
+            entries.expiring.push((until, index));
+        }
     }
 
-    /// Watches the listeners that are due again.
-    pub(crate) fn retry(&self, now: Instant, poller: &Poller) {
-        if self.next_retry().is_none_or(|at| at > now) {
+    /// When the first listener that was left alone is due again, or one expires.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let entries = self.0.read();
+        let all = entries.paused.iter().chain(&entries.expiring);
+        all.map(|(at, _)| *at).min()
+    }
+
+    /// Watches the listeners that are due again, and removes those that have expired.
+    pub(crate) fn handle_due(&self, now: Instant, poller: &Poller) {
+        if self.next_due().is_none_or(|at| at > now) {
             return;
         }
-        let due: Vec<(Instant, usize)> = {
-            let mut entries = self.0.write();
-            let paused = &mut entries.paused;
-            paused.extract_if(.., |(until, _)| *until <= now).collect()
+        let take_due = |list: &mut Vec<(Instant, usize)>| -> Vec<(Instant, usize)> {
+            list.extract_if(.., |(at, _)| *at <= now).collect()
         };
-        let arm = |(_, index)| self.arm(index, poller);
-        due.into_iter().for_each(arm);
+        let (again, expired) = {
+            let mut entries = self.0.write();
+            (
+                take_due(&mut entries.paused),
+                take_due(&mut entries.expiring),
+            )
+        };
+        again
+            .into_iter()
+            .for_each(|(_, index)| self.arm(index, poller));
+        expired
+            .into_iter()
+            .for_each(|(_, index)| self.remove(index, poller));
     }
 }
 
@@ -249,7 +271,7 @@ mod tests {
         assert!(sources.get(late).is_none());
         sources.remove(late, &poller);
         sources.pause(late, Instant::now(), &poller);
-        assert_eq!(sources.next_retry(), None);
+        assert_eq!(sources.next_due(), None);
         let found = sources.get(index).unwrap();
         assert!(Arc::ptr_eq(&found, &second));
         // The late calls have not disarmed it.
@@ -288,14 +310,14 @@ mod tests {
         let now = Instant::now();
         sources.pause(index, now + TIMEOUT, &poller);
         sources.pause(index, now + TIMEOUT * 2, &poller);
-        assert_eq!(sources.next_retry(), Some(now + TIMEOUT * 2));
+        assert_eq!(sources.next_due(), Some(now + TIMEOUT * 2));
         let mut events = Events::new();
-        sources.retry(now + TIMEOUT, &poller);
+        sources.handle_due(now + TIMEOUT, &poller);
         poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
         assert_eq!(events.iter().count(), 0);
 
-        sources.retry(now + TIMEOUT * 2, &poller);
-        assert_eq!(sources.next_retry(), None);
+        sources.handle_due(now + TIMEOUT * 2, &poller);
+        assert_eq!(sources.next_due(), None);
         poller.wait(&mut events, Some(TIMEOUT)).unwrap();
         assert_eq!(events.iter().count(), 1);
     }

@@ -1,6 +1,5 @@
 //! Connections that the program makes itself and hands to a running server.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,8 +9,9 @@ use parking_lot::Mutex;
 use crate::address::{ClientAddress, ServerAddress};
 use crate::bind::Stream;
 use crate::error::{Error, Result};
-use crate::handle::{AdoptedConnection, ServerHandle};
+use crate::handle::ServerHandle;
 use crate::handler::StreamRequestHandler;
+use crate::process::NewcomerKind;
 use crate::session::{Session, StreamClass, StreamService};
 use crate::transport::Transport;
 
@@ -98,11 +98,6 @@ impl ServerHandle {
         }
         // Counted before the phase is read, as for an accepted connection.
         let admission = core.admit().map_err(Error::Refused)?;
-        let not_serving =
-            || io::Error::new(io::ErrorKind::NotConnected, "the server does not serve");
-        if !core.is_serving() {
-            return Err(not_serving().into());
-        }
         core.stats.accepted.fetch_add(1, Relaxed);
         let service = Arc::new(StreamService {
             class: only(handler),
@@ -114,11 +109,8 @@ impl ServerHandle {
         let mut session = Box::new(Session::new(transport, peer, &service, core));
         session.begin_adopted(is_connecting);
         session.admitted(admission);
-        if core.adopt(AdoptedConnection(session)) {
-            Ok(())
-        } else {
-            Err(not_serving().into())
-        }
+        core.add(NewcomerKind::Connection(session).erase())?;
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 mod adopt;
 mod bind;
 mod builder;
+mod listen;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -19,12 +20,13 @@ use crate::handle::{Core, InFlight, LifecyclePhase, ServerHandle};
 use crate::hooks::ServerHooks;
 use crate::process;
 use crate::process::ProcessRequest;
-use crate::process::accept::StreamListener;
+use crate::process::accept::{AcceptRules, StreamListener};
 use crate::process::datagrams::{DatagramClass, DatagramJob};
 use crate::process::engine::Engine;
 use crate::process::sources::Source;
 use crate::session::StreamService;
 pub use builder::Builder;
+pub use listen::{Listen, RunningListener};
 
 /// How long handlers that were aborted get to notice it.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -264,6 +266,7 @@ impl Server {
                 Arc::new(listener),
                 Arc::clone(service),
                 Arc::clone(&self.core),
+                AcceptRules::default(),
             );
             self.sources.push(Source::Listener(Arc::new(listener)));
         }

@@ -26,6 +26,7 @@ mod promises;
 mod proxy;
 mod python_style;
 mod reach;
+mod run_time_listeners;
 mod serve_again;
 mod short_reads;
 mod shortages;

@@ -42,6 +42,10 @@ impl Listener {
         self.backlog.lock().drain(..).for_each(Fd::close);
     }
 
+    pub(crate) fn is_done(&self) -> bool {
+        false
+    }
+
     /// As `StreamListener::accept`, step by step.
     pub(crate) fn accept(&self, _: usize, mut found: impl FnMut(Box<Session>)) -> Option<Duration> {
         while let Read::Bytes(_) = self.fd.read(1) {
@@ -145,9 +149,9 @@ impl Sources {
 
     pub(crate) fn pause(&self, _: usize, _: Instant, _: &Poller) {}
 
-    pub(crate) fn next_retry(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         None
     }
 
-    pub(crate) fn retry(&self, _: Instant, _: &Poller) {}
+    pub(crate) fn handle_due(&self, _: Instant, _: &Poller) {}
 }

@@ -47,7 +47,7 @@ impl Pool {
 
     fn poll_events(&self, events: &mut Events, ready: &mut Vec<Job>, at_most: Option<Duration>) {
         let deadline = self.registry.sleep();
-        let until = deadline.into_iter().chain(self.sources.next_retry()).min();
+        let until = deadline.into_iter().chain(self.sources.next_due()).min();
         let sleep = self.clock.sleep_until(until);
         self.poll(events, sleep.into_iter().chain(at_most).min());
         let now = self.clock.now();
@@ -57,7 +57,7 @@ impl Pool {
                 None => self.connection_ready(event.key, event.maybe_eof, now, ready),
             });
         }
-        guarded(|| self.sources.retry(now, &self.poller));
+        guarded(|| self.sources.handle_due(now, &self.poller));
         if self.registry.wake(now) {
             self.harvest(events, now, ready);
             self.expire(now, ready);
@@ -115,7 +115,9 @@ impl Pool {
                 let retry = listener.accept(queued, |session| {
                     guarded(|| self.dispatch(None, session, Action::Advance, ready));
                 });
-                if let Some(pause) = retry {
+                if listener.is_done() {
+                    self.sources.remove(index, &self.poller);
+                } else if let Some(pause) = retry {
                     self.sources
                         .pause(index, self.clock.now() + pause, &self.poller);
                 }

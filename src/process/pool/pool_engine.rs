@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 use super::ThreadingMixIn;
 use super::engine::{Job, Pool};
 use crate::handle::{
-    AdoptedConnection, ConnectionInfo, ConnectionPhase, Core, EngineView, InFlight, LifecyclePhase,
+    ConnectionInfo, ConnectionPhase, Core, EngineView, InFlight, LifecyclePhase, Newcomer,
 };
 use crate::process::acceptor::{Accepted, Acceptor};
 use crate::process::engine::Engine;
 use crate::process::registry::ConnectionKey;
 use crate::process::sources::Source;
-use crate::process::{Request, RequestKind, adopted_session};
+use crate::process::{NewcomerKind, Request, RequestKind};
 use crate::reach::Ring;
 use crate::stats::StatsSnapshot;
 
@@ -25,7 +25,7 @@ pub(crate) struct PoolEngine {
     core: Arc<Core>,
     pool: Arc<Pool>,
     /// The pool's indices of this server's sources, while it listens.
-    listening: Mutex<Vec<usize>>,
+    listening: Arc<Mutex<Vec<usize>>>,
     /// For `handle_request`, which takes no more than one request: the pool would take all.
     acceptor: Mutex<Option<Acceptor>>,
 }
@@ -34,7 +34,9 @@ impl PoolEngine {
     /// Starts the pool's threads, unless another server did.
     pub(crate) fn new(pool: &ThreadingMixIn, core: &Arc<Core>) -> io::Result<PoolEngine> {
         let pool = pool.pool(&core.config.clock)?;
+        let listening = Arc::<Mutex<Vec<usize>>>::default();
         let view = PoolView {
+            listening: Arc::clone(&listening),
             pool: Arc::clone(&pool),
             core: Arc::downgrade(core),
         };
@@ -42,7 +44,7 @@ impl PoolEngine {
         Ok(PoolEngine {
             core: Arc::clone(core),
             pool,
-            listening: Mutex::default(),
+            listening,
             acceptor: Mutex::new(None),
         })
     }
@@ -103,6 +105,8 @@ impl Engine for PoolEngine {
 
 /// How a server's handles reach the pool.
 struct PoolView {
+    /// The engine's.
+    listening: Arc<Mutex<Vec<usize>>>,
     pool: Arc<Pool>,
     core: Weak<Core>,
 }
@@ -137,10 +141,27 @@ impl EngineView for PoolView {
         Arc::downgrade(&self.pool) as Weak<dyn Ring>
     }
 
-    fn adopt(&self, connection: AdoptedConnection) {
-        if let Some(session) = adopted_session(connection) {
-            self.pool.submit(session);
+    fn add(&self, newcomer: Newcomer) -> io::Result<usize> {
+        match NewcomerKind::from_erased(newcomer) {
+            Some(NewcomerKind::Connection(session)) => self.pool.submit(session),
+            Some(NewcomerKind::Listener { listener, until }) => {
+                let mut listening = self.listening.lock();
+                let index = self.pool.add_source(Source::Listener(listener))?;
+                listening.push(index);
+                if let Some(until) = until {
+                    self.pool.sources.expire(index, until);
+                    self.pool.poller.notify();
+                }
+                return Ok(index);
+            }
+            None => {}
         }
+        Ok(0)
+    }
+
+    fn remove_source(&self, index: usize) {
+        self.listening.lock().retain(|known| *known != index);
+        self.pool.remove_source(index);
     }
 
     fn connections(&self) -> Vec<ConnectionInfo> {

@@ -1,0 +1,188 @@
+//! Listening on further addresses while the server serves.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::address::{Address, ServerAddress};
+use crate::bind::{BindOptions, Listener};
+use crate::clock::deadline;
+use crate::error::{Error, Result};
+use crate::handle::{Core, ServerHandle};
+use crate::handler::{RequestHandlerClass, StreamRequestHandler};
+use crate::process::NewcomerKind;
+use crate::process::accept::{AcceptRules, StreamListener};
+use crate::session::StreamService;
+
+/// What a listener of [`ServerHandle::listen`] accepts, and which port it takes.
+#[must_use]
+#[derive(Clone, Debug, Default)]
+pub struct Listen {
+    rules: AcceptRules,
+    timeout: Option<Duration>,
+    ports: Option<RangeInclusive<u16>>,
+}
+
+impl Listen {
+    /// Accepts any number of connections from every client.
+    pub fn new() -> Listen {
+        Listen::default()
+    }
+
+    /// Accepts one connection, and then closes. If no client connects within `timeout`, it closes
+    /// as well; `None` is without end. Defaults to any number of connections.
+    pub fn once(mut self, timeout: Option<Duration>) -> Listen {
+        self.rules.once = true;
+        self.timeout = timeout;
+        self
+    }
+
+    /// Accepts only clients with this IP address. Other clients are closed, and counted as refused.
+    /// Defaults to every client.
+    pub fn peer(mut self, peer: IpAddr) -> Listen {
+        self.rules.peer = Some(peer.to_canonical());
+        self
+    }
+
+    /// Takes a free port of this range, tried in order. Defaults to the port of the address.
+    pub fn ports(mut self, ports: RangeInclusive<u16>) -> Listen {
+        self.ports = Some(ports);
+        self
+    }
+
+    fn bind(&self, address: &Address) -> Result<Listener> {
+        let options = BindOptions::default();
+        let Some(ports) = self.ports.clone() else {
+            return Listener::bind(address, &options);
+        };
+        let mut last = Error::Address(format!("no port is in the range {ports:?}"));
+        for port in ports {
+            match Listener::bind(&with_port(address, port), &options) {
+                Err(Error::Bind { address, source }) if is_in_use(&source) => {
+                    last = Error::Bind { address, source };
+                }
+                bound => return bound,
+            }
+        }
+        Err(last)
+    }
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
+}
+
+fn with_port(address: &Address, port: u16) -> Address {
+    match address {
+        Address::Inet { host, .. } => Address::Inet {
+            host: host.clone(),
+            port,
+        },
+        Address::Every { .. } => Address::Every { port },
+        Address::Unix(path) => Address::Unix(path.clone()),
+    }
+}
+
+impl ServerHandle {
+    /// Has the running server listen on another address. The connections are served by handlers of
+    /// `class`, with the limits, deadlines and statistics of the server, and without TLS and PROXY
+    /// headers. May be called from handlers. The listening socket closes when the returned value is
+    /// dropped, and when the server stops serving.
+    ///
+    /// ```
+    /// use socketserver::{Address, Builder, Listen, Next, StreamRequest};
+    ///
+    /// let ignore = |request: &mut StreamRequest| {
+    ///     request.rfile.take_all();
+    ///     Ok(Next::Wait)
+    /// };
+    /// let mut server = Builder::new().tcp("127.0.0.1:0", move |_: &_| ignore)?;
+    /// server.server_activate()?;
+    /// let handle = server.handle();
+    /// let serving = std::thread::spawn(move || server.serve_forever());
+    ///
+    /// let address: Address = "127.0.0.1:0".parse()?;
+    /// let listener = handle.listen(&address, Listen::new(), move |_: &_| ignore)?;
+    /// assert_ne!(listener.server_address().inet().unwrap().port(), 0);
+    /// drop(listener);
+    /// handle.shutdown();
+    /// serving.join().unwrap()?;
+    /// # Ok::<(), socketserver::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Bind`] if the address, or every port of the range, cannot be bound. [`Error::Io`]
+    /// if the server does not serve. [`Error::Unsupported`] in a child of
+    /// [`ForkingMixIn`](crate::ForkingMixIn).
+    pub fn listen<H: StreamRequestHandler>(
+        &self,
+        address: &Address,
+        options: Listen,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<RunningListener> {
+        let core = &self.0;
+        if core.is_forked() {
+            let text = "a forked child cannot give its server a listening socket";
+            return Err(Error::Unsupported(text.to_owned()));
+        }
+        let socket = options.bind(address)?;
+        let address = socket.server_address().clone();
+        let service = StreamService {
+            class: Box::new(move |client| Box::new(class.instantiate(client))),
+            tls: None,
+            plaintext: true,
+            proxies: None,
+        };
+        let listener = StreamListener::new(
+            Arc::new(socket),
+            Arc::new(service),
+            Arc::clone(core),
+            options.rules,
+        );
+        let newcomer = NewcomerKind::Listener {
+            listener: Arc::new(listener),
+            until: deadline(core.config.clock.now(), options.timeout),
+        };
+        let index = core.add(newcomer.erase())?;
+        Ok(RunningListener {
+            core: Arc::downgrade(core),
+            index,
+            address,
+        })
+    }
+}
+
+/// A listening socket of a running server, from [`ServerHandle::listen`]. Dropping it closes the
+/// socket. Connections that were accepted go on.
+#[must_use = "dropping it closes the listening socket"]
+pub struct RunningListener {
+    core: Weak<Core>,
+    index: usize,
+    address: ServerAddress,
+}
+
+impl RunningListener {
+    /// The address, with the real port after port 0.
+    pub fn server_address(&self) -> &ServerAddress {
+        &self.address
+    }
+}
+
+impl Drop for RunningListener {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.upgrade() {
+            core.remove_source(self.index);
+        }
+    }
+}
+
+impl fmt::Debug for RunningListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningListener")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
