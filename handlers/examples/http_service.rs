@@ -1,12 +1,17 @@
 //! An HTTP service of your own: `cargo run --package socketserver-handlers --example http_service
 //! [HOST:PORT]`.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use socketserver::{Builder, Result, shutdown_on_ctrl_c};
-use socketserver_handlers::http::{Cookie, Produced, Response, Route, Router, events, websocket};
+use socketserver::{Builder, Group, Result, shutdown_on_ctrl_c};
+use socketserver_handlers::http::{
+    Cookie, EventSender, Message, Produced, Response, Route, Router, WebSocketHandler,
+    WebSocketPeer, encode_message, event_channel, events, websocket, websocket_with,
+};
 
 #[derive(Deserialize)]
 struct Numbers {
@@ -18,9 +23,25 @@ struct Sum {
     sum: i64,
 }
 
+/// One client of the chat.
+struct Chat(Group);
+
+impl WebSocketHandler for Chat {
+    fn on_open(&mut self, peer: &mut WebSocketPeer<'_>) {
+        self.0.join(peer.sender(64 * 1024).outbox());
+    }
+
+    fn on_message(&mut self, message: Message, _: &mut WebSocketPeer<'_>) {
+        self.0.broadcast(encode_message(&message));
+    }
+}
+
 // This `Result` is `socketserver::Result`. A route returns `std::io::Result<Response>` instead, so
 // `?` in a route takes any `io::Error`, and an `HttpError`, which has the status of the answer.
 fn main() -> Result<()> {
+    let room = Group::new();
+    let readers = Arc::new(Mutex::new(Vec::<EventSender>::new()));
+    let new_readers = Arc::clone(&readers);
     let router = Router::new()
         .get("/hello/{name}", |request| {
             Ok(Response::text(format!(
@@ -65,6 +86,25 @@ fn main() -> Result<()> {
         })
         .get("/echo", |request| {
             Ok(websocket(request, |message, to| drop(to.send(message))))
+        })
+        // A chat over WebSocket: what one says, all hear. No thread and no timer waits for them.
+        .get("/chat", move |request| {
+            Ok(websocket_with(request, Chat(room.clone())))
+        })
+        // `curl -N 127.0.0.1:8000/news`, and `curl -d 'it rains' 127.0.0.1:8000/news` elsewhere.
+        .get("/news", move |_| {
+            let (sender, response) = event_channel(100);
+            new_readers.lock().push(sender);
+            Ok(response)
+        })
+        .post("/news", move |request| {
+            let mut news = String::new();
+            request.body().read_to_string(&mut news)?;
+            // Whoever has left, or does not read, is forgotten.
+            readers
+                .lock()
+                .retain(|sender| sender.try_send(|to| to.data(&news)).is_ok());
+            Ok(Response::new(204))
         })
         // A filter sees every answer, also the ones that come from errors and panics of routes.
         .filter(|request, inner| {

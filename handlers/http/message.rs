@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use serde::Serialize;
-use socketserver::StreamRequestHandler;
+use socketserver::{StreamRequest, StreamRequestHandler};
 
 use super::cookie::Cookie;
 
@@ -35,6 +35,19 @@ pub trait Produce: Send + 'static {
     /// An error ends the connection, so that the client notices that something is missing.
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced>;
 
+    /// Called once, before the first piece, with the connection: for a producer that is to be woken
+    /// ([`StreamRequest::waker`]). A wake has the next piece made before its time has come. Defaults
+    /// to nothing.
+    fn begin(&mut self, request: &StreamRequest) {
+        let _ = request;
+    }
+
+    /// Whether the server's shutdown ends the content here, as its last piece. Defaults to false:
+    /// the content goes on for the grace time.
+    fn ends_at_shutdown(&self) -> bool {
+        false
+    }
+
     /// Bytes of all pieces together, asked before the first one. If they are known, the client is
     /// told (`Content-Length`), and the content goes out as it is; if not, in chunks. Defaults to
     /// unknown.
@@ -48,7 +61,8 @@ pub trait Produce: Send + 'static {
 pub enum Produced {
     /// The next piece can be made as soon as this one is out.
     More,
-    /// The next piece comes after this time; until then the connection holds no thread.
+    /// The next piece comes after this time, or when the producer's waker is called. Until then the
+    /// connection holds no thread.
     After(std::time::Duration),
     /// That was the last one.
     Over,

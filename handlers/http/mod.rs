@@ -56,7 +56,7 @@ pub use access::AccessOptions;
 pub use body_reader::BodyReader;
 pub use connection::HttpHandler;
 pub use cookie::{Cookie, SameSite};
-pub use events::{Events, events};
+pub use events::{EventSender, Events, event_channel, events};
 pub use http_error::HttpError;
 pub use listing::ListingOptions;
 pub use message::{Produce, Produced, Response};
@@ -68,7 +68,10 @@ pub use site::Site;
 #[doc(hidden)]
 pub use upload::form;
 pub use upload::{CommandLine, UploadOptions};
-pub use websocket::{Message, Sender, websocket};
+pub use websocket::{
+    Message, WebSocketHandler, WebSocketPeer, WebSocketSender, encode_message, websocket,
+    websocket_with,
+};
 
 use std::path::PathBuf;
 use std::sync::Arc;

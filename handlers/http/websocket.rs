@@ -3,29 +3,103 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::mpsc::TrySendError;
+use std::time::Duration;
 
-use socketserver::{Error, Next, Result, StreamRequest, StreamRequestHandler};
+use socketserver::{Error, Next, Outbox, Result, StreamRequest, StreamRequestHandler, Timeout};
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::derive_accept_key;
 pub use tungstenite::protocol::Message;
-use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tungstenite::protocol::{CloseFrame, Role, WebSocket, WebSocketConfig};
 
 use super::head::Method;
 use super::message::{Content, Response};
 use super::request::Request;
 
-/// The longest message that is taken.
+/// Maximum length of a message from the client.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// Makes a request's connection a WebSocket. `on_message` is called for each text or binary
-/// message; pings are answered for it. Holds no thread between messages, and ends after the
-/// server's idle time-out.
+/// After this time without a message from the client it gets a ping (RFC 6455 §5.5.2). If nothing
+/// comes for as long again, the connection ends.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What a WebSocket service does with one connection.
+pub trait WebSocketHandler: Send + 'static {
+    /// Called once, when the connection is open. Defaults to nothing.
+    fn on_open(&mut self, peer: &mut WebSocketPeer<'_>) {
+        let _ = peer;
+    }
+
+    /// Called for each text or binary message.
+    fn on_message(&mut self, message: Message, peer: &mut WebSocketPeer<'_>);
+
+    /// Called once, when the connection has ended, for whatever reason. Defaults to nothing.
+    fn on_close(&mut self) {}
+}
+
+/// The handler of a service that only answers messages.
+struct OnMessage<F>(F);
+
+impl<F> WebSocketHandler for OnMessage<F>
+where
+    F: FnMut(Message, &mut WebSocketPeer<'_>) + Send + 'static,
+{
+    fn on_message(&mut self, message: Message, peer: &mut WebSocketPeer<'_>) {
+        (self.0)(message, peer);
+    }
+}
+
+/// As [`websocket_with`], for a service that only answers messages.
 ///
-/// What isn't a WebSocket handshake is answered by 400 or 426 (RFC 6455 §4.4).
+/// ```
+/// use socketserver_handlers::http::{Router, websocket};
+///
+/// let router = Router::new().get("/echo", |request| {
+///     Ok(websocket(request, |message, peer| drop(peer.send(message))))
+/// });
+/// # let _ = router;
+/// ```
 pub fn websocket(
     request: &Request<'_>,
-    on_message: impl FnMut(Message, &mut Sender<'_>) + Send + 'static,
+    on_message: impl FnMut(Message, &mut WebSocketPeer<'_>) + Send + 'static,
 ) -> Response {
+    websocket_with(request, OnMessage(on_message))
+}
+
+/// Makes a request's connection a WebSocket. Pings are answered, and sent to a client that is
+/// silent for 30 s; a client that does not answer within 30 s more is closed. Between messages the
+/// connection holds no thread. A shutdown closes it with the code 1001 (going away).
+///
+/// A request that is not a WebSocket handshake is answered with 400 or 426 (RFC 6455 §4.4).
+///
+/// ```
+/// use socketserver::Group;
+/// use socketserver_handlers::http::{
+///     Message, Router, WebSocketHandler, WebSocketPeer, encode_message, websocket_with,
+/// };
+///
+/// struct Chat(Group);
+///
+/// impl WebSocketHandler for Chat {
+///     fn on_open(&mut self, peer: &mut WebSocketPeer<'_>) {
+///         self.0.join(peer.sender(64 * 1024).outbox());
+///     }
+///
+///     fn on_message(&mut self, message: Message, _: &mut WebSocketPeer<'_>) {
+///         self.0.broadcast(encode_message(&message));
+///     }
+/// }
+///
+/// let room = Group::new();
+/// let router = Router::new().get("/chat", move |request| {
+///     Ok(websocket_with(request, Chat(room.clone())))
+/// });
+/// # let _ = router;
+/// ```
+pub fn websocket_with(request: &Request<'_>, handler: impl WebSocketHandler) -> Response {
     let upgrades = request
         .head
         .upgrade
@@ -43,12 +117,14 @@ pub fn websocket(
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
     let socket = WebSocket::from_raw_socket(Pipe::default(), Role::Server, Some(config));
-    let handler = WebSocketHandler {
+    let connection = WebSocketConnection {
         socket,
-        on_message: Box::new(on_message),
+        handler: Box::new(handler),
+        is_open: false,
+        awaits_pong: false,
     };
     Response {
-        content: Content::Upgrade(Box::new(handler)),
+        content: Content::Upgrade(Box::new(connection)),
         ..Response::new(101)
     }
     .header("Upgrade", "websocket")
@@ -56,16 +132,19 @@ pub fn websocket(
     .header("Sec-WebSocket-Accept", &derive_accept_key(key.as_bytes()))
 }
 
-/// Sends messages to the peer.
-pub struct Sender<'a>(&'a mut WebSocket<Pipe>);
+/// The client of a WebSocket, within a call of its handler.
+pub struct WebSocketPeer<'a> {
+    socket: &'a mut WebSocket<Pipe>,
+    request: &'a StreamRequest,
+}
 
-impl Sender<'_> {
+impl WebSocketPeer<'_> {
     /// Sends a message.
     ///
     /// # Errors
     /// When the connection is closing.
     pub fn send(&mut self, message: impl Into<Message>) -> io::Result<()> {
-        self.0.send(message.into()).map_err(io::Error::other)
+        self.socket.send(message.into()).map_err(io::Error::other)
     }
 
     /// Begins the end of the connection.
@@ -73,14 +152,72 @@ impl Sender<'_> {
     /// # Errors
     /// When it is over already.
     pub fn close(&mut self) -> io::Result<()> {
-        self.0.close(None).map_err(io::Error::other)
+        self.socket.close(None).map_err(io::Error::other)
+    }
+
+    /// What other threads and connections send messages to this client with. At most `capacity`
+    /// bytes may be unsent.
+    pub fn sender(&self, capacity: usize) -> WebSocketSender {
+        WebSocketSender(self.request.outbox(capacity))
     }
 }
 
-impl fmt::Debug for Sender<'_> {
+impl fmt::Debug for WebSocketPeer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sender")
+        f.write_str("WebSocketPeer")
     }
+}
+
+/// Sends messages to the client of a WebSocket from any thread and from the handlers of other
+/// connections, from [`WebSocketPeer::sender`]. Cheap to clone. It does not keep the connection
+/// open.
+#[derive(Clone, Debug)]
+pub struct WebSocketSender(Outbox);
+
+impl WebSocketSender {
+    /// Sends a message. Never waits.
+    ///
+    /// # Errors
+    /// `Full` if the client has not read what was sent before, `Disconnected` if the connection has
+    /// ended. Both return the message.
+    pub fn try_send(
+        &self,
+        message: impl Into<Message>,
+    ) -> std::result::Result<(), TrySendError<Message>> {
+        let message = message.into();
+        match self.0.try_send(encode_message(&message)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(TrySendError::Full(message)),
+            Err(TrySendError::Disconnected(_)) => Err(TrySendError::Disconnected(message)),
+        }
+    }
+
+    /// With which the connection joins a [`Group`](socketserver::Group). What is broadcast there
+    /// must come from [`encode_message`].
+    pub fn outbox(&self) -> &Outbox {
+        &self.0
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+/// A message as a server sends it (RFC 6455 §5.2), for
+/// [`Group::broadcast`](socketserver::Group::broadcast): it is encoded once for all members.
+pub fn encode_message(message: &Message) -> Arc<[u8]> {
+    let frame = match message {
+        Message::Text(text) => Frame::message(text.clone(), OpCode::Data(Data::Text), true),
+        Message::Ping(bytes) => Frame::ping(bytes.clone()),
+        Message::Pong(bytes) => Frame::pong(bytes.clone()),
+        Message::Close(frame) => Frame::close(frame.clone()),
+        other => Frame::message(other.clone().into_data(), OpCode::Data(Data::Binary), true),
+    };
+    let mut bytes = Vec::with_capacity(frame.len());
+    // Writing to memory cannot fail.
+    let _ = frame.format(&mut bytes);
+    bytes.into()
 }
 
 /// Between the connection's buffers and the protocol: what has come, and what is to go.
@@ -116,21 +253,24 @@ impl Write for Pipe {
     }
 }
 
-/// What an author does with a message.
-type OnMessage = Box<dyn FnMut(Message, &mut Sender<'_>) + Send>;
-
-struct WebSocketHandler {
+struct WebSocketConnection {
     socket: WebSocket<Pipe>,
-    on_message: OnMessage,
+    handler: Box<dyn WebSocketHandler>,
+    /// `on_open` was called.
+    is_open: bool,
+    /// A ping was sent, and nothing has come since.
+    awaits_pong: bool,
 }
 
-impl WebSocketHandler {
+impl WebSocketConnection {
     /// Works on what has come; false when the connection is over.
-    fn take_messages(&mut self) -> Result<bool> {
+    fn take_messages(&mut self, request: &StreamRequest) -> Result<bool> {
         loop {
             match self.socket.read() {
                 Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
-                    (self.on_message)(message, &mut Sender(&mut self.socket));
+                    let socket = &mut self.socket;
+                    let mut peer = WebSocketPeer { socket, request };
+                    self.handler.on_message(message, &mut peer);
                 }
                 // Pongs and the answer to a close are queued by the protocol, and go out with the
                 // next flush.
@@ -150,24 +290,65 @@ impl WebSocketHandler {
             }
         }
     }
+
+    /// Hands over what the protocol has to send.
+    fn send_output(&mut self, request: &mut StreamRequest) -> io::Result<()> {
+        // A queued pong or close can only fail because the other side is gone.
+        let _ = self.socket.flush();
+        let output = std::mem::take(&mut self.socket.get_mut().output);
+        request.wfile.write_all(&output)
+    }
 }
 
-impl StreamRequestHandler for WebSocketHandler {
+impl StreamRequestHandler for WebSocketConnection {
+    fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
+        self.is_open = true;
+        let socket = &mut self.socket;
+        self.handler.on_open(&mut WebSocketPeer { socket, request });
+        Ok(self.send_output(request)?)
+    }
+
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        let has_input = !request.rfile.buffer().is_empty();
         let pipe = self.socket.get_mut();
         pipe.input.clear();
         pipe.taken = 0;
         pipe.input.extend_from_slice(request.rfile.take_all());
         pipe.ended = request.rfile.is_eof();
-        let going_on = self.take_messages();
-        // A queued pong or close can only fail because the other side is gone.
-        let _ = self.socket.flush();
-        let output = std::mem::take(&mut self.socket.get_mut().output);
-        request.wfile.write_all(&output)?;
+        let going_on = self.take_messages(request);
+        self.awaits_pong &= !has_input;
+        if request.cause().is_due() && !has_input {
+            if self.awaits_pong {
+                return Err(Error::Timeout(Timeout::Idle));
+            }
+            self.awaits_pong = self.socket.send(Message::Ping(Vec::new().into())).is_ok();
+        }
+        self.send_output(request)?;
         Ok(if going_on? && !request.rfile.is_eof() {
-            Next::Wait
+            Next::after(PING_INTERVAL)
         } else {
             Next::Close
         })
+    }
+
+    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
+        if self.socket.can_write() {
+            let going_away = CloseFrame {
+                code: CloseCode::Away,
+                reason: "".into(),
+            };
+            // Fails only if the client has closed already.
+            let _ = self.socket.close(Some(going_away));
+        }
+        Ok(self.send_output(request)?)
+    }
+}
+
+impl Drop for WebSocketConnection {
+    /// However the connection has ended.
+    fn drop(&mut self) {
+        if self.is_open {
+            self.handler.on_close();
+        }
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct Streaming {
     keep_alive: bool,
     /// When the next piece may be made; `None` is at once.
     due: Option<Instant>,
+    has_begun: bool,
 }
 
 impl Streaming {
@@ -30,6 +31,7 @@ impl Streaming {
             chunked,
             keep_alive,
             due: None,
+            has_begun: false,
         }
     }
 }
@@ -42,7 +44,12 @@ impl HttpHandler {
         mut streaming: Streaming,
     ) -> io::Result<Flow> {
         let now = request.server.clock().now();
-        if let Some(due) = streaming.due.filter(|due| *due > now) {
+        if !std::mem::replace(&mut streaming.has_begun, true) {
+            streaming.pieces.begin(request);
+        }
+        let ends = request.server.is_shutting_down() && streaming.pieces.ends_at_shutdown();
+        let is_early = |due: &Instant| *due > now && !request.cause().is_woken() && !ends;
+        if let Some(due) = streaming.due.filter(is_early) {
             // A client that has only ended its side gets all of the answer. One that is gone shows
             // when the next piece is sent.
             self.state = ConnectionState::Stream(streaming);
@@ -54,7 +61,10 @@ impl HttpHandler {
             Vec::new()
         };
         let begin = chunk.len();
-        let produced = streaming.pieces.produce(&mut chunk)?;
+        let mut produced = streaming.pieces.produce(&mut chunk)?;
+        if ends {
+            produced = Produced::Over;
+        }
         if streaming.chunked {
             match chunk.len() - begin {
                 0 => chunk.clear(), // an empty chunk would be the last

@@ -1,11 +1,18 @@
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
-use socketserver::Builder;
-use socketserver::testing::TestConnection;
+use parking_lot::Mutex;
+use socketserver::testing::{TestConnection, TestServer};
+use socketserver::{Builder, Group};
 
 use super::*;
-use crate::http::{Produced, events, websocket};
+use crate::http::{
+    Message, Produced, WebSocketHandler, WebSocketPeer, encode_message, event_channel, events,
+    websocket, websocket_with,
+};
 
 mod bodies;
 mod patterns;
@@ -309,6 +316,140 @@ fn a_websocket_answers_each_message_however_it_is_cut() {
     assert_eq!(client.received(), b"\x88\x00");
     client.send(&frame(8, b""));
     assert!(client.is_closed());
+}
+
+const UPGRADE: &[u8] = b"GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// Joins a room, and counts who comes and goes.
+struct Member {
+    room: Group,
+    present: Arc<AtomicUsize>,
+}
+
+impl WebSocketHandler for Member {
+    fn on_open(&mut self, peer: &mut WebSocketPeer<'_>) {
+        self.present.fetch_add(1, SeqCst);
+        self.room.join(peer.sender(1024).outbox());
+        peer.send("welcome").unwrap();
+    }
+
+    fn on_message(&mut self, message: Message, _: &mut WebSocketPeer<'_>) {
+        self.room.broadcast(encode_message(&message));
+    }
+
+    fn on_close(&mut self) {
+        self.present.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A server of [`Member`]s, and what they share.
+fn chat() -> (TestServer, Group, Arc<AtomicUsize>) {
+    let (room, present) = (Group::new(), Arc::<AtomicUsize>::default());
+    let (group, count) = (room.clone(), Arc::clone(&present));
+    let router = Router::new().get("/chat", move |request| {
+        let member = Member {
+            room: group.clone(),
+            present: Arc::clone(&count),
+        };
+        Ok(websocket_with(request, member))
+    });
+    (TestServer::new(Builder::new(), router), room, present)
+}
+
+fn join(server: &TestServer) -> TestConnection {
+    let mut client = server.connect();
+    client.send(UPGRADE);
+    assert!(client.received().ends_with(b"\r\n\r\n\x81\x07welcome"));
+    client
+}
+
+#[test]
+fn websockets_reach_one_another_and_learn_of_their_end() {
+    let (server, room, present) = chat();
+    let (mut ada, mut bob) = (join(&server), join(&server));
+    assert_eq!(present.load(SeqCst), 2);
+    ada.send(&frame(1, b"hello"));
+    assert_eq!(ada.received(), b"\x81\x05hello");
+    assert_eq!(bob.received(), b"\x81\x05hello");
+    room.broadcast(encode_message(&Message::binary(vec![7; 200])));
+    assert_eq!(
+        bob.received(),
+        [&b"\x82\x7e\x00\xc8"[..], &[7; 200]].concat()
+    );
+    bob.send(&frame(8, b""));
+    assert!(bob.is_closed());
+    assert_eq!(present.load(SeqCst), 1);
+    server.shutdown();
+    // The code 1001: going away.
+    assert!(ada.received().ends_with(b"\x88\x02\x03\xe9"));
+    assert_eq!(present.load(SeqCst), 0);
+}
+
+#[test]
+fn a_silent_websocket_gets_a_ping_and_ends_without_an_answer() {
+    let (server, _room, present) = chat();
+    let mut client = join(&server);
+    let interval = Duration::from_secs(30);
+    for _ in 0..3 {
+        client.advance(interval);
+        assert_eq!(client.received(), b"\x89\x00");
+        client.send(&frame(10, b""));
+    }
+    client.advance(interval);
+    assert_eq!(client.received(), b"\x89\x00");
+    client.advance(interval);
+    assert!(client.is_closed());
+    assert_eq!(present.load(SeqCst), 0);
+}
+
+#[test]
+fn events_are_sent_when_they_come_and_end_with_their_sender() {
+    let senders = Arc::new(Mutex::new(Vec::new()));
+    let new_senders = Arc::clone(&senders);
+    let router = Router::new().get("/news", move |_| {
+        let (sender, response) = event_channel(2);
+        new_senders.lock().push(sender);
+        Ok(response)
+    });
+    let server = TestServer::new(Builder::new(), router);
+    let mut client = server.connect();
+    client.send(b"GET /news HTTP/1.0\r\n\r\n");
+    assert!(client.received().ends_with(b"\r\n\r\n:\n\n"));
+    let sender = senders.lock().pop().unwrap();
+    sender.try_send(|to| to.data("1")).unwrap();
+    assert_eq!(client.received(), b"data: 1\n\n");
+    client.take_only(0);
+    let mut send = || sender.try_send(|to| to.data("2"));
+    let full = std::iter::repeat_with(&mut send)
+        .take(5)
+        .find(Result::is_err);
+    assert_eq!(full, Some(Err(TrySendError::Full(()))));
+    client.take_only(usize::MAX);
+    assert!(client.received().ends_with(b"data: 2\n\ndata: 2\n\n"));
+    client.advance(Duration::from_secs(15));
+    assert_eq!(client.received(), b":\n\n");
+    drop(sender);
+    assert!(client.is_closed());
+
+    for leaves in [true, false] {
+        let mut client = server.connect();
+        client
+            .send(b"GET /news HTTP/1.1\r\nHost: h\r\n\r\n")
+            .received();
+        let sender = senders.lock().pop().unwrap();
+        assert!(!sender.is_closed());
+        if leaves {
+            drop(client);
+        } else {
+            server.shutdown();
+            assert!(client.received().ends_with(b"\r\n0\r\n\r\n"));
+        }
+        assert!(sender.is_closed());
+        let refused = sender.try_send(|to| to.data("late"));
+        assert_eq!(refused, Err(TrySendError::Disconnected(())));
+    }
 }
 
 #[test]
