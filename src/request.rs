@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
 
 use crate::address::{ClientAddress, ServerAddress};
-use crate::bind::Datagram;
+use crate::bind::{DatagramSink, Received};
 use crate::buffer::{RFile, WFile};
 use crate::error::Result;
 use crate::handle::{Core, ServerHandle};
@@ -85,7 +85,8 @@ pub struct DatagramRequest {
     pub wfile: Vec<u8>,
     /// The server: to shut it down, or to read its statistics.
     pub server: ServerHandle,
-    pub(crate) socket: Arc<Datagram>,
+    /// Sends the replies.
+    pub(crate) sink: Arc<dyn DatagramSink>,
     pub(crate) truncated: bool,
     pub(crate) local: Option<Destination>,
     /// Counted among those that a shutdown waits for.
@@ -95,7 +96,34 @@ pub struct DatagramRequest {
 /// The address and interface that a datagram was sent to.
 pub(crate) type Destination = crate::bind::Destination;
 
+/// The largest buffer for one datagram. UDP carries at most 65,527 bytes (RFC 768, RFC 8200); a
+/// Unix socket may carry more.
+const MAX_PACKET_SIZE: usize = 1 << 20;
+
 impl DatagramRequest {
+    /// A request without a datagram, whose buffer holds the longest one that the server accepts.
+    pub(crate) fn new(core: &Arc<Core>, sink: Arc<dyn DatagramSink>) -> DatagramRequest {
+        let size = core.config.limits.max_packet_size.clamp(1, MAX_PACKET_SIZE);
+        DatagramRequest {
+            client_address: ClientAddress::Memory,
+            rfile: PacketReader::new(vec![0; size]),
+            wfile: Vec::new(),
+            server: ServerHandle(Arc::clone(core)),
+            sink,
+            truncated: false,
+            local: None,
+            in_flight: false,
+        }
+    }
+
+    /// The datagram that was received into the buffer.
+    pub(crate) fn begin(&mut self, received: Received) {
+        self.rfile.begin(received.len);
+        self.client_address = received.client;
+        self.truncated = received.truncated;
+        self.local = received.local;
+    }
+
     /// The datagram's bytes (Python's `request[0]`).
     pub fn packet(&self) -> &[u8] {
         self.rfile.packet()
@@ -120,13 +148,8 @@ impl DatagramRequest {
     /// Those of `sendto`; `InvalidInput` for a Unix client that has no address.
     pub fn reply(&self, bytes: &[u8]) -> Result<()> {
         let local = self.local.as_ref();
-        send(
-            &self.server.0,
-            &self.socket,
-            &self.client_address,
-            local,
-            bytes,
-        )
+        let (core, sink) = (&self.server.0, &*self.sink);
+        send(core, sink, &self.client_address, local, bytes)
     }
 
     /// A datagram has come: a shutdown waits until it is served.
@@ -158,7 +181,7 @@ impl DatagramRequest {
     pub fn replier(&self) -> Replier {
         Replier {
             core: Arc::downgrade(&self.server.0),
-            socket: Arc::downgrade(&self.socket),
+            sink: Arc::downgrade(&self.sink),
             client: self.client_address.clone(),
             local: self.local.clone(),
         }
@@ -168,7 +191,7 @@ impl DatagramRequest {
     /// has ended. It keeps the server's port open until it is sent or dropped.
     pub fn pending_reply(&self) -> PendingReply {
         PendingReply {
-            socket: Arc::clone(&self.socket),
+            sink: Arc::clone(&self.sink),
             replier: self.replier(),
         }
     }
@@ -190,7 +213,7 @@ pub struct PacketReader {
 }
 
 impl PacketReader {
-    pub(crate) fn new(buffer: Vec<u8>) -> PacketReader {
+    fn new(buffer: Vec<u8>) -> PacketReader {
         PacketReader {
             buffer,
             ..PacketReader::default()
@@ -198,7 +221,7 @@ impl PacketReader {
     }
 
     /// A datagram of this length is in the buffer.
-    pub(crate) fn begin(&mut self, length: usize) {
+    fn begin(&mut self, length: usize) {
         (self.length, self.position) = (length, 0);
     }
 
@@ -243,7 +266,7 @@ impl fmt::Debug for PacketReader {
 #[derive(Clone)]
 pub struct Replier {
     core: Weak<Core>,
-    socket: Weak<Datagram>,
+    sink: Weak<dyn DatagramSink>,
     client: ClientAddress,
     local: Option<Destination>,
 }
@@ -262,18 +285,27 @@ impl Replier {
     /// # Errors
     /// Those of `sendto`; `NotConnected` when the server has closed its socket.
     pub fn reply(&self, bytes: &[u8]) -> Result<()> {
-        let (Some(core), Some(socket)) = (self.core.upgrade(), self.socket.upgrade()) else {
+        self.send(bytes, &self.client, self.local.as_ref())
+    }
+
+    /// The client that [`reply`](Replier::reply) sends to: the sender of the request.
+    pub fn client_address(&self) -> &ClientAddress {
+        &self.client
+    }
+
+    fn send(&self, bytes: &[u8], to: &ClientAddress, from: Option<&Destination>) -> Result<()> {
+        let (Some(core), Some(sink)) = (self.core.upgrade(), self.sink.upgrade()) else {
             let closed = "the server has closed its socket";
             return Err(io::Error::new(io::ErrorKind::NotConnected, closed).into());
         };
-        send(&core, &socket, &self.client, self.local.as_ref(), bytes)
+        send(&core, &*sink, to, from, bytes)
     }
 }
 
 /// One datagram that will be sent to a client, from [`DatagramRequest::pending_reply`].
 #[derive(Debug)]
 pub struct PendingReply {
-    socket: Arc<Datagram>,
+    sink: Arc<dyn DatagramSink>,
     replier: Replier,
 }
 
@@ -290,20 +322,20 @@ impl PendingReply {
             ..
         } = &self.replier;
         match core.upgrade() {
-            Some(core) => send(&core, &self.socket, client, local.as_ref(), bytes),
-            None => Ok(self.socket.send_to(bytes, client, local.as_ref())?),
+            Some(core) => send(&core, &*self.sink, client, local.as_ref(), bytes),
+            None => Ok(self.sink.send_to(bytes, client, local.as_ref())?),
         }
     }
 }
 
 fn send(
     core: &Core,
-    socket: &Datagram,
+    sink: &dyn DatagramSink,
     client: &ClientAddress,
     local: Option<&Destination>,
     bytes: &[u8],
 ) -> Result<()> {
-    socket.send_to(bytes, client, local)?;
+    sink.send_to(bytes, client, local)?;
     trace(core, client, Traffic::Sent(bytes));
     Ok(())
 }

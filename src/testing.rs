@@ -1,7 +1,8 @@
 //! Tests of handlers without sockets, and of deadlines without waiting.
 //!
 //! A [`TestConnection`] has the same life as a server's connection. But its peer is the test, its
-//! transport is memory, and its clock changes only when the test advances it.
+//! transport is memory, and its clock changes only when the test advances it. A [`TestDatagram`]
+//! does the same for datagrams.
 //!
 //! ```
 //! use std::io::Write;
@@ -25,6 +26,8 @@
 //! assert!(client.is_closed());
 //! ```
 
+mod datagram;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +39,7 @@ use crate::server::Builder;
 use crate::session::{Session, Step};
 use crate::trace::Tap;
 use crate::transport::{MemoryPeer, MemoryStream, Transport};
+pub use datagram::TestDatagram;
 
 /// A connection in memory, seen from the client's side.
 ///

@@ -1,5 +1,6 @@
 //! Datagram sockets, which reply from the address that a request was sent to.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,6 +18,17 @@ use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::error::{Error, Result};
 use crate::sys;
 pub(crate) use crate::sys::Destination;
+
+/// Sends the datagrams of handlers: a socket, or the memory of a test.
+pub(crate) trait DatagramSink: fmt::Debug + Send + Sync {
+    /// Sends one datagram to `to`, from `from` where it is given.
+    fn send_to(
+        &self,
+        bytes: &[u8],
+        to: &ClientAddress,
+        from: Option<&Destination>,
+    ) -> io::Result<()>;
+}
 
 /// A datagram socket. When it is dropped, a Unix socket's path is removed, and it closes.
 #[derive(Debug)]
@@ -130,33 +142,6 @@ impl Datagram {
         })
     }
 
-    /// Sends one datagram, from `local` where it is given.
-    pub(crate) fn send_to(
-        &self,
-        bytes: &[u8],
-        client: &ClientAddress,
-        local: Option<&Destination>,
-    ) -> io::Result<()> {
-        match (&self.socket, client) {
-            (DatagramKind::Udp(udp), ClientAddress::Inet(peer)) => {
-                let peer = self.for_this_socket(*peer);
-                match local {
-                    Some(local) => sys::send_from(udp.as_fd(), bytes, peer, local)?,
-                    None => sendto(udp, bytes, SendFlags::empty(), &peer)?,
-                };
-                Ok(())
-            }
-            (DatagramKind::Unix(unix), ClientAddress::Unix(Some(path))) => {
-                sendto(unix, bytes, SendFlags::empty(), &unix_address(path)?)?;
-                Ok(())
-            }
-            _ => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the client has no address to answer to",
-            )),
-        }
-    }
-
     /// An IPv6 socket knows IPv4 peers by their mapped address.
     fn for_this_socket(&self, peer: SocketAddr) -> SocketAddr {
         match (peer, &self.address) {
@@ -166,6 +151,45 @@ impl Datagram {
             _ => peer,
         }
     }
+}
+
+impl DatagramSink for Datagram {
+    fn send_to(
+        &self,
+        bytes: &[u8],
+        to: &ClientAddress,
+        from: Option<&Destination>,
+    ) -> io::Result<()> {
+        match (&self.socket, to) {
+            (DatagramKind::Udp(udp), ClientAddress::Inet(peer)) => {
+                let peer = self.for_this_socket(*peer);
+                match from {
+                    Some(from) => sys::send_from(udp.as_fd(), bytes, peer, from)?,
+                    None => sendto(udp, bytes, SendFlags::empty(), &peer)?,
+                };
+                Ok(())
+            }
+            (DatagramKind::Unix(unix), ClientAddress::Unix(Some(path))) => {
+                sendto(unix, bytes, SendFlags::empty(), &unix_address(path)?)?;
+                Ok(())
+            }
+            (_, ClientAddress::Unix(None)) => Err(no_address()),
+            (socket, to) => {
+                let fit = match socket {
+                    DatagramKind::Udp(_) => "an IP address and port",
+                    DatagramKind::Unix(_) => "the path of a Unix socket",
+                };
+                let what = format!("cannot send a datagram to `{to}`: this socket needs {fit}");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+            }
+        }
+    }
+}
+
+/// The error for a datagram to a Unix client that has not bound its socket.
+pub(crate) fn no_address() -> io::Error {
+    let what = "the client has no address to send to; it must bind its socket";
+    io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
 impl AsFd for Datagram {

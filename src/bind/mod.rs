@@ -20,7 +20,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::error::{Error, Result};
-pub(crate) use datagram::{Datagram, Destination};
+pub(crate) use datagram::{Datagram, DatagramSink, Destination, Received, no_address};
 use unix_path::PathGuard;
 
 /// Which IP addresses a server listens on (Python's `address_family`).

@@ -9,18 +9,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::address::{ClientAddress, ServerAddress};
-use crate::bind::Datagram;
+use crate::bind::{Datagram, DatagramSink};
 use crate::error::{Error, Refusal};
-use crate::handle::{Core, ServerHandle};
-use crate::request::{DatagramRequest, PacketReader, trace};
+use crate::handle::Core;
+use crate::request::{DatagramRequest, trace};
 use crate::trace::Traffic;
 
 /// Requests that are kept for their buffers.
 const MAX_SPARE_REQUESTS: usize = 8;
-
-/// The largest buffer for one datagram. UDP carries at most 65,527 bytes (RFC 768, RFC 8200); a
-/// Unix socket may carry more.
-const MAX_PACKET_SIZE: usize = 1 << 20;
 
 /// Serves one datagram by a handler of its own; returns what failed. Never panics.
 pub(crate) type DatagramClass = Arc<dyn Fn(&mut DatagramRequest) -> Vec<Error> + Send + Sync>;
@@ -80,30 +76,13 @@ impl DatagramJob {
             }
         };
         self.core.stats.accepted.fetch_add(1, Relaxed);
-        request.rfile.begin(received.len);
-        request.client_address = received.client;
-        request.truncated = received.truncated;
-        request.local = received.local;
+        request.begin(received);
         Ok(Some(request))
     }
 
     fn new_request(&self) -> Box<DatagramRequest> {
-        let size = self
-            .core
-            .config
-            .limits
-            .max_packet_size
-            .clamp(1, MAX_PACKET_SIZE);
-        Box::new(DatagramRequest {
-            client_address: ClientAddress::Memory,
-            rfile: PacketReader::new(vec![0; size]),
-            wfile: Vec::new(),
-            server: ServerHandle(Arc::clone(&self.core)),
-            socket: Arc::clone(&self.socket),
-            truncated: false,
-            local: None,
-            in_flight: false,
-        })
+        let sink = Arc::clone(&self.socket) as Arc<dyn DatagramSink>;
+        Box::new(DatagramRequest::new(&self.core, sink))
     }
 
     fn put_back(&self, mut request: Box<DatagramRequest>) {
@@ -117,43 +96,8 @@ impl DatagramJob {
 
     /// Serves one datagram. Never panics.
     pub(crate) fn handle(&self, mut request: Box<DatagramRequest>) {
-        let core = &self.core;
-        let _handler = core.enter_handler();
-        let client = &request.client_address;
-        trace(core, client, Traffic::Received(request.packet()));
-        if !self.is_allowed(client) {
-            return self.put_back(request);
-        }
-        let begun = core.config.clock.now();
-        let errors = (self.class)(&mut request);
-        core.stats.handled(
-            Duration::ZERO,
-            core.config.clock.now().saturating_duration_since(begun),
-        );
-        for error in &errors {
-            match error {
-                Error::Panicked(_) => &core.stats.panics,
-                _ => &core.stats.failed,
-            }
-            .fetch_add(1, Relaxed);
-            core.report(&request.client_address, error);
-        }
+        serve(&self.core, &self.class, &mut request);
         self.put_back(request);
-    }
-
-    /// Asks `verify_request`. A panic of the hook counts as a refusal.
-    fn is_allowed(&self, client: &ClientAddress) -> bool {
-        let core = &self.core;
-        let verified = core.call_hook(client, |hooks| hooks.verify_request(client));
-        if verified == Some(true) {
-            return true;
-        }
-        core.stats.refused(Refusal::Denied);
-        // The answer of the hook is ignored: a refused datagram gets no answer.
-        core.call_hook(client, |hooks| {
-            hooks.handle_refusal(client, Refusal::Denied);
-        });
-        false
     }
 }
 
@@ -161,4 +105,47 @@ impl AsFd for DatagramJob {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Asks `verify_request`, has one datagram served by its handler, counts and reports what failed.
+/// Never panics.
+pub(crate) fn serve(core: &Arc<Core>, class: &DatagramClass, request: &mut DatagramRequest) {
+    let _handler = core.enter_handler();
+    let client = &request.client_address;
+    trace(core, client, Traffic::Received(request.packet()));
+    if !is_allowed(core, client) {
+        return;
+    }
+    let begun = core.config.clock.now();
+    let errors = class(request);
+    core.stats.handled(
+        Duration::ZERO,
+        core.config.clock.now().saturating_duration_since(begun),
+    );
+    for error in &errors {
+        match error {
+            Error::Panicked(_) => &core.stats.panics,
+            _ => &core.stats.failed,
+        }
+        .fetch_add(1, Relaxed);
+        core.report(&request.client_address, error);
+    }
+}
+
+/// Asks `verify_request`. A panic of the hook counts as a refusal.
+fn is_allowed(core: &Core, client: &ClientAddress) -> bool {
+    let verified = core.call_hook(client, |hooks| hooks.verify_request(client));
+    if verified != Some(true) {
+        refuse(core, client, Refusal::Denied);
+    }
+    verified == Some(true)
+}
+
+/// Counts a datagram that is not served, and informs the hook. The answer of the hook is ignored: a
+/// refused datagram gets no answer.
+fn refuse(core: &Core, client: &ClientAddress, why: Refusal) {
+    core.stats.refused(why);
+    core.call_hook(client, |hooks| {
+        hooks.handle_refusal(client, why);
+    });
 }

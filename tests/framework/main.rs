@@ -5,6 +5,7 @@ mod alarms;
 mod connections;
 mod custom_models;
 mod datagrams;
+mod datagrams_in_memory;
 mod deadlines;
 mod documents;
 mod faults;
