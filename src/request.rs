@@ -152,6 +152,38 @@ impl DatagramRequest {
         send(core, sink, &self.client_address, local, bytes)
     }
 
+    /// Sends a datagram to any address immediately, through the server's socket: for relays, chat
+    /// rooms and games, where one client's datagram concerns others. An IP address becomes a
+    /// [`ClientAddress`] by `from`.
+    ///
+    /// On a server that is bound to every address (`0.0.0.0`, `[::]`), the system chooses the
+    /// source address by its routes. A client that accepts answers only from the address that it
+    /// sent to is reached by [`reply`](DatagramRequest::reply) or by its own [`Replier`].
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use socketserver::testing::TestDatagram;
+    /// use socketserver::{Builder, ClientAddress, DatagramRequest};
+    ///
+    /// let [a, b]: [SocketAddr; 2] =
+    ///     ["192.0.2.1:7", "192.0.2.2:7"].map(|address| address.parse().unwrap());
+    /// let forward = move |request: &mut DatagramRequest| {
+    ///     request.send_to(request.packet(), &ClientAddress::from(b))
+    /// };
+    /// let mut server = TestDatagram::new(Builder::new(), move |_: &_| forward);
+    /// server.send(a, b"to b");
+    /// assert_eq!(server.received_by(b), [b"to b"]);
+    /// ```
+    ///
+    /// # Errors
+    /// Those of sendto(2), such as `WouldBlock` while the send buffer is full, an error for a
+    /// datagram that is too long, and `PermissionDenied` for a broadcast address. `InvalidInput`
+    /// for an address that is not of the socket's kind: a Unix path on a UDP socket, an IP address
+    /// on a Unix socket, or a Unix client that has no address.
+    pub fn send_to(&self, bytes: &[u8], to: &ClientAddress) -> Result<()> {
+        send(&self.server.0, &*self.sink, to, None, bytes)
+    }
+
     /// A datagram has come: a shutdown waits until it is served.
     pub(crate) fn begin_in_flight(&mut self) {
         self.in_flight = true;
@@ -286,6 +318,15 @@ impl Replier {
     /// Those of `sendto`; `NotConnected` when the server has closed its socket.
     pub fn reply(&self, bytes: &[u8]) -> Result<()> {
         self.send(bytes, &self.client, self.local.as_ref())
+    }
+
+    /// Sends one datagram to any address, as
+    /// [`DatagramRequest::send_to`](DatagramRequest::send_to) does.
+    ///
+    /// # Errors
+    /// As for `DatagramRequest::send_to`; `NotConnected` when the server has closed its socket.
+    pub fn send_to(&self, bytes: &[u8], to: &ClientAddress) -> Result<()> {
+        self.send(bytes, to, None)
     }
 
     /// The client that [`reply`](Replier::reply) sends to: the sender of the request.
