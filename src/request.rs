@@ -1,10 +1,13 @@
 //! What a handler receives.
 
+mod peer_queues;
+
 use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use crate::address::{ClientAddress, ServerAddress};
 use crate::bind::{DatagramSink, Received};
@@ -13,6 +16,7 @@ use crate::error::Result;
 use crate::handle::{Core, ServerHandle};
 use crate::trace::Traffic;
 use crate::transport::Transport;
+pub(crate) use peer_queues::{PeerQueues, PeerTurn, QueueResult};
 
 /// One connection, as its handler sees it (Python's `self.request`, `self.client_address` and
 /// `self.server`).
@@ -91,6 +95,10 @@ pub struct DatagramRequest {
     pub(crate) local: Option<Destination>,
     /// Counted among those that a shutdown waits for.
     pub(crate) in_flight: bool,
+    /// When the datagram began to wait for an earlier one of its peer.
+    pub(crate) queued_at: Option<Instant>,
+    /// Where datagrams are served in order: the duty to serve the peer's next one.
+    pub(crate) turn: Option<PeerTurn>,
 }
 
 /// The address and interface that a datagram was sent to.
@@ -100,20 +108,31 @@ pub(crate) type Destination = crate::bind::Destination;
 /// Unix socket may carry more.
 const MAX_PACKET_SIZE: usize = 1 << 20;
 
+fn packet_size(core: &Core) -> usize {
+    core.config.limits.max_packet_size.clamp(1, MAX_PACKET_SIZE)
+}
+
 impl DatagramRequest {
     /// A request without a datagram, whose buffer holds the longest one that the server accepts.
     pub(crate) fn new(core: &Arc<Core>, sink: Arc<dyn DatagramSink>) -> DatagramRequest {
-        let size = core.config.limits.max_packet_size.clamp(1, MAX_PACKET_SIZE);
         DatagramRequest {
             client_address: ClientAddress::Memory,
-            rfile: PacketReader::new(vec![0; size]),
+            rfile: PacketReader::new(vec![0; packet_size(core)]),
             wfile: Vec::new(),
             server: ServerHandle(Arc::clone(core)),
             sink,
             truncated: false,
             local: None,
             in_flight: false,
+            queued_at: None,
+            turn: None,
         }
+    }
+
+    /// Whether the buffer holds the longest datagram that the server accepts. That of a datagram
+    /// that waited in a queue holds only this datagram.
+    pub(crate) fn has_whole_buffer(&self) -> bool {
+        self.rfile.buffer.len() == packet_size(&self.server.0)
     }
 
     /// The datagram that was received into the buffer.
@@ -259,6 +278,11 @@ impl PacketReader {
 
     fn packet(&self) -> &[u8] {
         &self.buffer[..self.length]
+    }
+
+    /// Frees the part of the buffer that holds nothing.
+    fn shrink(&mut self) {
+        self.buffer = self.packet().to_vec();
     }
 
     /// The bytes that were not read yet.

@@ -119,7 +119,8 @@ pub struct StatsSnapshot {
     pub failed: u64,
     /// Panics of handlers and hooks.
     pub panics: u64,
-    /// Connections in flight that were aborted at the end of the grace time.
+    /// Connections in flight that were aborted at the end of the grace time, and datagrams that
+    /// were then dropped while they waited for an earlier one of their peer.
     pub aborted: u64,
     refused: [u64; Refusal::COUNT],
     timeouts: [u64; Timeout::COUNT],
@@ -130,12 +131,12 @@ pub struct StatsSnapshot {
 }
 
 impl StatsSnapshot {
-    /// Number of connections that were refused for this reason.
+    /// Number of connections and datagrams that were refused for this reason.
     pub fn refused(&self, why: Refusal) -> u64 {
         self.refused[why as usize]
     }
 
-    /// Number of connections that were refused for any reason.
+    /// Number of connections and datagrams that were refused for any reason.
     pub fn refused_total(&self) -> u64 {
         self.refused.iter().sum()
     }

@@ -19,7 +19,7 @@ use crate::handler::{
     DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler, serve_datagram,
 };
 use crate::hooks::DefaultHooks;
-use crate::process::datagrams::DatagramClass;
+use crate::process::datagrams::{DatagramClass, DatagramService};
 use crate::session::StreamService;
 
 /// Binding.
@@ -44,7 +44,9 @@ impl Builder {
     /// A server of datagrams to `address`, UDP or Unix.
     ///
     /// # Errors
-    /// [`Error::Bind`] if the address cannot be bound.
+    /// [`Error::Bind`] if the address cannot be bound; [`Error::Unsupported`] for
+    /// [`ordered_datagrams`](Builder::ordered_datagrams) together with a
+    /// [`ForkingMixIn`](crate::ForkingMixIn). All ways to make a datagram server have this error.
     pub fn bind_datagram<H: DatagramRequestHandler>(
         self,
         address: &Address,
@@ -158,7 +160,18 @@ impl Builder {
         socket: Datagram,
         class: impl RequestHandlerClass<H>,
     ) -> Result<Server> {
-        let mut server = self.server(Service::Datagrams(datagram_class(class)))?;
+        if self.process.forks() && self.ordered_datagrams {
+            return Err(Error::Unsupported(
+                "ordered_datagrams does not go with ForkingMixIn: each datagram is served in a \
+                 process of its own. Use another concurrency model, or drop ordered_datagrams"
+                    .to_owned(),
+            ));
+        }
+        let service = DatagramService {
+            class: datagram_class(class),
+            is_ordered: self.ordered_datagrams,
+        };
+        let mut server = self.server(Service::Datagrams(service))?;
         server.add_datagram_socket(socket);
         Ok(server)
     }

@@ -19,7 +19,7 @@ use crate::hooks::ServerHooks;
 use crate::process;
 use crate::process::ProcessRequest;
 use crate::process::accept::StreamListener;
-use crate::process::datagrams::{DatagramClass, DatagramJob};
+use crate::process::datagrams::{DatagramJob, DatagramService};
 use crate::process::engine::Engine;
 use crate::process::sources::Source;
 use crate::session::StreamService;
@@ -51,7 +51,7 @@ pub struct Server {
 /// What a server's sockets carry, and who handles it.
 enum Service {
     Stream(Arc<StreamService>),
-    Datagrams(DatagramClass),
+    Datagrams(DatagramService),
 }
 
 #[derive(Clone, Debug)]
@@ -278,9 +278,9 @@ impl Server {
     }
 
     fn add_datagram_socket(&mut self, socket: Datagram) {
-        if let Service::Datagrams(class) = &self.service {
+        if let Service::Datagrams(service) = &self.service {
             self.addresses.push(socket.server_address().clone());
-            let job = DatagramJob::new(Arc::new(socket), Arc::clone(&self.core), Arc::clone(class));
+            let job = DatagramJob::new(Arc::new(socket), Arc::clone(&self.core), service);
             self.sources.push(Source::Datagrams(Arc::new(job)));
         }
     }

@@ -126,6 +126,11 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (BUILDER, "poll_interval", own("poll_interval")),
         (BUILDER, "grace", own("grace")),
         (BUILDER, "allow_plaintext", in_code(BUILDER, "plaintext")),
+        (
+            BUILDER,
+            "ordered_datagrams",
+            in_code(BUILDER, "ordered_datagrams"),
+        ),
         (BUILDER, "request_queue_size", count(backlog)),
         (
             BUILDER,
