@@ -122,6 +122,12 @@ pub struct StatsSnapshot {
     /// Connections in flight that were aborted at the end of the grace time, and datagrams that
     /// were then dropped while they waited for an earlier one of their peer.
     pub aborted: u64,
+    /// Datagrams that the system dropped before the server could receive them (`SK_MEMINFO_DROPS`,
+    /// the count of `SO_RXQ_OVFL` in socket(7)), since the server has the socket. The usual reason
+    /// is a full [receive buffer](crate::Builder::receive_buffer): datagrams arrive faster than
+    /// handlers serve them. A wrong checksum is another. Always 0 on systems other than Linux, and
+    /// for Unix sockets, whose senders get an error instead.
+    pub datagrams_dropped: u64,
     refused: [u64; Refusal::COUNT],
     timeouts: [u64; Timeout::COUNT],
     /// Times between the moment at which a message was ready and the call of `handle`.

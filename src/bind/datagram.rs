@@ -1,5 +1,7 @@
 //! Datagram sockets, which reply from the address that a request was sent to.
 
+mod drops;
+
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -8,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketAddrUnix, sendto};
 use socket2::{Domain, Socket, Type};
@@ -18,6 +21,8 @@ use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::error::{Error, Result};
 use crate::sys;
 pub(crate) use crate::sys::Destination;
+pub(crate) use drops::DropCount;
+use drops::Drops;
 
 /// Sends the datagrams of handlers: a socket, or the memory of a test.
 pub(crate) trait DatagramSink: fmt::Debug + Send + Sync {
@@ -40,6 +45,8 @@ pub(crate) struct Datagram {
     /// Bound to every address: the system must report which one each datagram was sent to
     /// (rust-lang/rust#128704).
     wildcard: bool,
+    /// The datagrams that the system dropped at this socket.
+    drops: Arc<Drops>,
 }
 
 #[derive(Debug)]
@@ -67,9 +74,11 @@ impl Datagram {
         if let Address::Unix(path) = address {
             let (socket, guard) =
                 PathGuard::bind(path, Type::DGRAM, Socket::bind).map_err(failed)?;
+            set_receive_buffer(&socket, options).map_err(failed)?;
             return Datagram::new(DatagramKind::Unix(socket.into()), Some(guard)).map_err(failed);
         }
         let socket = bind_inet(address, Type::DGRAM, options).map_err(failed)?;
+        set_receive_buffer(&socket, options).map_err(failed)?;
         Datagram::new(DatagramKind::Udp(socket.into()), None).map_err(failed)
     }
 
@@ -84,6 +93,7 @@ impl Datagram {
         }
         let domain = socket.local_addr()?.domain();
         adopt(&socket, domain, options)?;
+        set_receive_buffer(&socket, options)?;
         let kind = match domain {
             Domain::IPV4 | Domain::IPV6 => DatagramKind::Udp(socket.into()),
             Domain::UNIX => DatagramKind::Unix(socket.into()),
@@ -110,11 +120,16 @@ impl Datagram {
                 )
             }
         };
+        let drops = match &socket {
+            DatagramKind::Udp(udp) => Drops::since_now(udp.as_fd()),
+            DatagramKind::Unix(unix) => Drops::since_now(unix.as_fd()),
+        };
         Ok(Datagram {
             _path: path,
             socket,
             address,
             wildcard,
+            drops: Arc::new(drops),
         })
     }
 
@@ -198,6 +213,15 @@ impl AsFd for Datagram {
             DatagramKind::Udp(socket) => socket.as_fd(),
             DatagramKind::Unix(socket) => socket.as_fd(),
         }
+    }
+}
+
+/// Sets `SO_RCVBUF`, which takes a C int.
+fn set_receive_buffer(socket: &Socket, options: &BindOptions) -> io::Result<()> {
+    const MAX_RECEIVE_BUFFER: usize = i32::MAX as usize;
+    match options.receive_buffer {
+        Some(bytes) => socket.set_recv_buffer_size(bytes.min(MAX_RECEIVE_BUFFER)),
+        None => Ok(()),
     }
 }
 

@@ -20,7 +20,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::error::{Error, Result};
-pub(crate) use datagram::{Datagram, DatagramSink, Destination, Received, no_address};
+pub(crate) use datagram::{Datagram, DatagramSink, Destination, DropCount, Received, no_address};
 use unix_path::PathGuard;
 
 /// Which IP addresses a server listens on (Python's `address_family`).
@@ -42,6 +42,8 @@ pub(crate) struct BindOptions {
     pub(crate) allow_reuse_address: bool,
     pub(crate) allow_reuse_port: bool,
     pub(crate) address_family: AddressFamily,
+    /// Size of the receive buffer of a datagram socket, in bytes.
+    pub(crate) receive_buffer: Option<usize>,
 }
 
 impl Default for BindOptions {
@@ -51,6 +53,7 @@ impl Default for BindOptions {
             allow_reuse_address: true,
             allow_reuse_port: false,
             address_family: AddressFamily::Any,
+            receive_buffer: None,
         }
     }
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::address::ClientAddress;
+use crate::bind::{Datagram, DropCount};
 use crate::clock::Clock;
 use crate::config::{Limits, Timeouts};
 use crate::error::{Error, panic_message};
@@ -65,6 +66,8 @@ pub(crate) struct Core {
     life_cycle: LifeCycle,
     admissions: Admissions,
     serving_thread: ServingThread,
+    /// For each datagram socket that the server has or had.
+    drop_counts: Mutex<Vec<DropCount>>,
     /// The engine, once there is one.
     waker: Mutex<Option<Arc<dyn Waker>>>,
 }
@@ -81,6 +84,7 @@ impl Core {
             life_cycle,
             admissions: Admissions::default(),
             serving_thread: ServingThread::default(),
+            drop_counts: Mutex::default(),
             waker: Mutex::new(None),
         })
     }
@@ -198,6 +202,15 @@ impl Core {
     pub(crate) fn set_waker(&self, waker: Option<Arc<dyn Waker>>) {
         let before = std::mem::replace(&mut *self.waker.lock(), waker);
         drop(before); // not under the lock: it may be the last that holds a pool
+    }
+
+    /// From now on the statistics include the datagrams that the system drops at this socket.
+    pub(crate) fn count_drops(&self, socket: &Arc<Datagram>) {
+        self.drop_counts.lock().push(DropCount::of(socket));
+    }
+
+    fn datagrams_dropped(&self) -> u64 {
+        self.drop_counts.lock().iter().map(DropCount::get).sum()
     }
 
     pub(crate) fn open_connections(&self) -> usize {

@@ -83,6 +83,7 @@ impl ServerHandle {
     pub fn stats(&self) -> StatsSnapshot {
         let mut snapshot = self.0.stats.snapshot();
         snapshot.open = self.0.open_connections();
+        snapshot.datagrams_dropped = self.0.datagrams_dropped();
         // Cloned, as the waker may call the user's concurrency model.
         let waker = self.0.waker.lock().clone();
         if let Some(waker) = waker {

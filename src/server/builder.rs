@@ -220,6 +220,32 @@ impl Builder {
         self
     }
 
+    /// Size of the receive buffer of a UDP socket, in bytes (`SO_RCVBUF`, socket(7)): the system
+    /// keeps datagrams there until the server receives them, and drops those that do not fit
+    /// ([`datagrams_dropped`](crate::StatsSnapshot::datagrams_dropped)). A burst needs a buffer
+    /// that holds all of it.
+    ///
+    /// Linux doubles the value, because it counts its own bookkeeping too: a datagram of a few
+    /// bytes takes about 800. It lowers the value to `net.core.rmem_max`, without an error. FreeBSD
+    /// and macOS refuse a value above `kern.ipc.maxsockbuf`. Values above 2 GiB mean 2 GiB. The
+    /// setting has no effect on connections, and none on Unix sockets on Linux (unix(7)).
+    ///
+    /// An error of the system is an [`Error::Bind`](crate::Error::Bind) of the call that binds the
+    /// socket. Defaults to `None`: the system's size, on Linux `net.core.rmem_default`.
+    ///
+    /// ```
+    /// use socketserver::{Builder, DatagramRequest};
+    ///
+    /// let class = |_: &_| |request: &mut DatagramRequest| request.reply(b"received");
+    /// let settings = Builder::new().receive_buffer(Some(100_000));
+    /// let server = settings.udp("127.0.0.1:0", class).unwrap();
+    /// assert_eq!(server.handle().stats().datagrams_dropped, 0);
+    /// ```
+    pub fn receive_buffer(mut self, bytes: Option<usize>) -> Builder {
+        self.bind.receive_buffer = bytes;
+        self
+    }
+
     /// Whether the datagrams of one peer are served one after the other, in the order in which the
     /// system delivered them to the socket. Datagrams of different peers are still served at the
     /// same time, and a peer that waits holds no thread. A peer is an address and port; Unix

@@ -280,7 +280,9 @@ impl Server {
     fn add_datagram_socket(&mut self, socket: Datagram) {
         if let Service::Datagrams(service) = &self.service {
             self.addresses.push(socket.server_address().clone());
-            let job = DatagramJob::new(Arc::new(socket), Arc::clone(&self.core), service);
+            let socket = Arc::new(socket);
+            self.core.count_drops(&socket);
+            let job = DatagramJob::new(socket, Arc::clone(&self.core), service);
             self.sources.push(Source::Datagrams(Arc::new(job)));
         }
     }

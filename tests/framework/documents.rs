@@ -92,6 +92,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
     let (timeouts, limits) = (Timeouts::default(), Limits::default());
     let threads = ThreadPerRequest::new();
     let of_pool = |field| count(in_debug(&ThreadingMixIn::new(), field).parse().unwrap());
+    let builders = |field| in_code(BUILDER, field);
     let own = |field: &str| time(duration_in_code(BUILDER, field));
     let optional = |limit: Option<Duration>| time(limit.unwrap());
     let backlog: usize = in_code(BIND, "request_queue_size").parse().unwrap();
@@ -125,12 +126,8 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (BUILDER, "max_packet_size", count(limits.max_packet_size)),
         (BUILDER, "poll_interval", own("poll_interval")),
         (BUILDER, "grace", own("grace")),
-        (BUILDER, "allow_plaintext", in_code(BUILDER, "plaintext")),
-        (
-            BUILDER,
-            "ordered_datagrams",
-            in_code(BUILDER, "ordered_datagrams"),
-        ),
+        (BUILDER, "allow_plaintext", builders("plaintext")),
+        (BUILDER, "ordered_datagrams", builders("ordered_datagrams")),
         (BUILDER, "request_queue_size", count(backlog)),
         (
             BUILDER,

@@ -4,6 +4,7 @@
 mod alarms;
 mod connections;
 mod custom_models;
+mod datagram_buffers;
 mod datagram_order;
 mod datagrams;
 mod datagrams_in_memory;
