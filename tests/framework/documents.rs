@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use socketserver::{
-    ClientAddress, DefaultHooks, ForkingMixIn, Limits, Next, ProcessRequest, Result, ServerHooks,
-    StreamRequest, StreamRequestHandler, Synchronous, ThreadPerRequest, ThreadingMixIn, Timeouts,
+    ClientAddress, DefaultHooks, ForkingMixIn, Limits, Next, Peers, ProcessRequest, Result,
+    ServerHooks, StreamRequest, StreamRequestHandler, Synchronous, ThreadPerRequest,
+    ThreadingMixIn, Timeouts,
 };
 
 fn root() -> &'static Path {
@@ -33,6 +34,12 @@ fn in_debug(value: &dyn std::fmt::Debug, field: &str) -> String {
     let text = format!("{value:?}");
     let (_, rest) = text.split_once(&format!("{field}: ")).unwrap();
     rest.split([',', ' ']).next().unwrap().to_owned()
+}
+
+/// The number in a text such as `Some(600s)`.
+fn number(text: &str) -> usize {
+    let digits = text.trim_matches(|c: char| !c.is_ascii_digit());
+    digits.parse().unwrap()
 }
 
 /// `Duration::from_secs(10)`, as code writes it.
@@ -89,9 +96,11 @@ impl StreamRequestHandler for Plain {
 fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
     const BUILDER: &str = "src/server/builder.rs";
     const BIND: &str = "src/bind/mod.rs";
+    const PROCESS: &str = "src/process/mod.rs";
     let (timeouts, limits) = (Timeouts::default(), Limits::default());
     let threads = ThreadPerRequest::new();
-    let of_pool = |field| count(in_debug(&ThreadingMixIn::new(), field).parse().unwrap());
+    let of_pool = |field| count(number(&in_debug(&ThreadingMixIn::new(), field)));
+    let of_peers = |field| number(&in_debug(&Peers::<u8>::default(), field));
     let builders = |field| in_code(BUILDER, field);
     let own = |field: &str| time(duration_in_code(BUILDER, field));
     let optional = |limit: Option<Duration>| time(limit.unwrap());
@@ -114,6 +123,12 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
             "src/config.rs",
             "max_packet_size",
             count(limits.max_packet_size),
+        ),
+        ("src/peers.rs", "max_peers", count(of_peers("max_peers"))),
+        (
+            "src/peers.rs",
+            "expiry",
+            time(Duration::from_secs(of_peers("expiry") as u64)),
         ),
         (BUILDER, "head_timeout", optional(timeouts.head)),
         (BUILDER, "idle_timeout", optional(timeouts.idle)),
@@ -169,26 +184,14 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
             "block_on_close",
             ForkingMixIn::new().blocks_on_close().to_string(),
         ),
+        (PROCESS, "pending", Synchronous.pending().to_string()),
+        (PROCESS, "is_full", Synchronous.is_full().to_string()),
         (
-            "src/process/mod.rs",
-            "pending",
-            Synchronous.pending().to_string(),
-        ),
-        (
-            "src/process/mod.rs",
-            "is_full",
-            Synchronous.is_full().to_string(),
-        ),
-        (
-            "src/process/mod.rs",
+            PROCESS,
             "blocks_on_close",
             Synchronous.blocks_on_close().to_string(),
         ),
-        (
-            "src/process/mod.rs",
-            "forks",
-            Synchronous.forks().to_string(),
-        ),
+        (PROCESS, "forks", Synchronous.forks().to_string()),
         (
             "src/hooks.rs",
             "verify_request",

@@ -6,6 +6,7 @@ mod connections;
 mod custom_models;
 mod datagram_buffers;
 mod datagram_order;
+mod datagram_peers;
 mod datagrams;
 mod datagrams_in_memory;
 mod deadlines;
