@@ -28,6 +28,14 @@ impl Clock {
         }
     }
 
+    /// The hand that sets this clock; `None` for the system's clock.
+    pub(crate) fn manual(&self) -> Option<ManualClock> {
+        match &self.0 {
+            ClockSource::System => None,
+            ClockSource::ManualTime(manual) => Some(ManualClock(Arc::clone(manual))),
+        }
+    }
+
     /// How long a thread may really sleep until `deadline`; `None` is until it is woken.
     /// A clock set by hand wakes its sleepers itself, so they never sleep by the system's time.
     pub(crate) fn sleep_until(&self, deadline: Option<Instant>) -> Option<Duration> {

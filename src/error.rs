@@ -111,7 +111,9 @@ pub enum Refusal {
     /// This client address has
     /// [`Limits::max_per_address`](crate::Limits::max_per_address) connections open.
     MaxPerAddress,
-    /// [`Limits::max_queue`](crate::Limits::max_queue) connections wait for a thread.
+    /// [`Limits::max_queue`](crate::Limits::max_queue) connections wait for a thread. Or, with
+    /// [`ordered_datagrams`](crate::Builder::ordered_datagrams), 64 datagrams of this peer wait for
+    /// an earlier one.
     QueueFull,
     /// `verify_request` returned false or panicked.
     Denied,

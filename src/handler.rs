@@ -247,6 +247,36 @@ impl StreamRequestHandler for Box<dyn StreamRequestHandler> {
 ///
 /// Errors and panics reach [`handle_error`](crate::ServerHooks::handle_error). They end neither the
 /// thread nor the server.
+///
+/// ```
+/// use socketserver::testing::TestDatagram;
+/// use socketserver::{Builder, DatagramRequest, DatagramRequestHandler, Result};
+///
+/// struct Echo;
+///
+/// impl DatagramRequestHandler for Echo {
+///     fn handle(&mut self, request: &mut DatagramRequest) -> Result<()> {
+///         request.reply(request.packet())
+///     }
+/// }
+///
+/// let client = std::net::SocketAddr::from(([192, 0, 2, 1], 5000));
+/// let mut server = TestDatagram::new(Builder::new(), |_: &_| Echo);
+/// assert_eq!(server.send(client, b"hello").received_by(client), [b"hello"]);
+/// ```
+///
+/// # Order
+///
+/// A server receives datagrams in the order in which the system delivers them. UDP may lose, repeat
+/// and reorder them on their way (RFC 768). In which order handlers see them depends on the
+/// concurrency model:
+///
+/// | model | order of the handlers |
+/// |---|---|
+/// | [`Synchronous`](crate::Synchronous) | as received, one after the other |
+/// | [`ThreadingMixIn`](crate::ThreadingMixIn), [`ThreadPerRequest`](crate::ThreadPerRequest) | none: several run at the same time, also for datagrams of one peer. With [`ordered_datagrams`](crate::Builder::ordered_datagrams) those of one peer run as received, one after the other |
+/// | [`ForkingMixIn`](crate::ForkingMixIn) | none: each datagram has a process |
+/// | a model of your own | as it calls [`Request::run`](crate::Request::run); `ordered_datagrams` works as above |
 pub trait DatagramRequestHandler: Send + 'static {
     /// Called before `handle`. Defaults to nothing.
     ///

@@ -44,6 +44,7 @@
 //!   [`Forwarder`].
 //! - Decisions and events: [`ServerHooks`]. Control from outside: [`ServerHandle`]. Statistics:
 //!   [`StatsSnapshot`].
+//! - State per client of a datagram server: [`Peers`].
 //! - Signals: [`shutdown_on_ctrl_c`], [`reload_on_hangup`], [`reset_inherited_signals`].
 //! - Tests of handlers, without sockets and without waiting: [`testing`].
 //!
@@ -131,6 +132,7 @@ mod handler;
 mod hooks;
 mod inherited;
 mod pace;
+mod peers;
 mod poller;
 mod process;
 mod proxy;
@@ -158,6 +160,7 @@ pub use handle::{ConnectionInfo, ConnectionPhase, InFlight, ServerHandle};
 pub use handler::{DatagramRequestHandler, Next, RequestHandlerClass, StreamRequestHandler, Wait};
 pub use hooks::{DefaultHooks, ServerHooks};
 pub use inherited::{close_inherited_on_exec, inherited_descriptor};
+pub use peers::Peers;
 pub use process::{
     Accepting, ForkingMixIn, ProcessRequest, Request, Synchronous, ThreadPerRequest, ThreadingMixIn,
 };

@@ -1,19 +1,23 @@
 //! What a handler receives.
 
+mod peer_queues;
+
 use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use crate::address::{ClientAddress, ServerAddress};
-use crate::bind::Datagram;
+use crate::bind::{DatagramSink, Received};
 use crate::buffer::{RFile, WFile};
 use crate::error::Result;
 use crate::handle::{Core, ServerHandle};
 use crate::reach::{Link, Mailbox, Outbox, Ring, Sender, Silent, Waker, mailbox};
 use crate::trace::Traffic;
 use crate::transport::Transport;
+pub(crate) use peer_queues::{PeerQueues, PeerTurn, QueueResult};
 
 /// One connection, as its handler sees it (Python's `self.request`, `self.client_address` and
 /// `self.server`).
@@ -168,17 +172,60 @@ pub struct DatagramRequest {
     pub wfile: Vec<u8>,
     /// The server: to shut it down, or to read its statistics.
     pub server: ServerHandle,
-    pub(crate) socket: Arc<Datagram>,
+    /// Sends the replies.
+    pub(crate) sink: Arc<dyn DatagramSink>,
     pub(crate) truncated: bool,
     pub(crate) local: Option<Destination>,
     /// Counted among those that a shutdown waits for.
     pub(crate) in_flight: bool,
+    /// When the datagram began to wait for an earlier one of its peer.
+    pub(crate) queued_at: Option<Instant>,
+    /// Where datagrams are served in order: the duty to serve the peer's next one.
+    pub(crate) turn: Option<PeerTurn>,
 }
 
 /// The address and interface that a datagram was sent to.
 pub(crate) type Destination = crate::bind::Destination;
 
+/// The largest buffer for one datagram. UDP carries at most 65,527 bytes (RFC 768, RFC 8200); a
+/// Unix socket may carry more.
+const MAX_PACKET_SIZE: usize = 1 << 20;
+
+fn packet_size(core: &Core) -> usize {
+    core.config.limits.max_packet_size.clamp(1, MAX_PACKET_SIZE)
+}
+
 impl DatagramRequest {
+    /// A request without a datagram, whose buffer holds the longest one that the server accepts.
+    pub(crate) fn new(core: &Arc<Core>, sink: Arc<dyn DatagramSink>) -> DatagramRequest {
+        DatagramRequest {
+            client_address: ClientAddress::Memory,
+            rfile: PacketReader::new(vec![0; packet_size(core)]),
+            wfile: Vec::new(),
+            server: ServerHandle(Arc::clone(core)),
+            sink,
+            truncated: false,
+            local: None,
+            in_flight: false,
+            queued_at: None,
+            turn: None,
+        }
+    }
+
+    /// Whether the buffer holds the longest datagram that the server accepts. That of a datagram
+    /// that waited in a queue holds only this datagram.
+    pub(crate) fn has_whole_buffer(&self) -> bool {
+        self.rfile.buffer.len() == packet_size(&self.server.0)
+    }
+
+    /// The datagram that was received into the buffer.
+    pub(crate) fn begin(&mut self, received: Received) {
+        self.rfile.begin(received.len);
+        self.client_address = received.client;
+        self.truncated = received.truncated;
+        self.local = received.local;
+    }
+
     /// The datagram's bytes (Python's `request[0]`).
     pub fn packet(&self) -> &[u8] {
         self.rfile.packet()
@@ -203,13 +250,40 @@ impl DatagramRequest {
     /// Those of `sendto`; `InvalidInput` for a Unix client that has no address.
     pub fn reply(&self, bytes: &[u8]) -> Result<()> {
         let local = self.local.as_ref();
-        send(
-            &self.server.0,
-            &self.socket,
-            &self.client_address,
-            local,
-            bytes,
-        )
+        let (core, sink) = (&self.server.0, &*self.sink);
+        send(core, sink, &self.client_address, local, bytes)
+    }
+
+    /// Sends a datagram to any address immediately, through the server's socket: for relays, chat
+    /// rooms and games, where one client's datagram concerns others. An IP address becomes a
+    /// [`ClientAddress`] by `from`.
+    ///
+    /// On a server that is bound to every address (`0.0.0.0`, `[::]`), the system chooses the
+    /// source address by its routes. A client that accepts answers only from the address that it
+    /// sent to is reached by [`reply`](DatagramRequest::reply) or by its own [`Replier`].
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use socketserver::testing::TestDatagram;
+    /// use socketserver::{Builder, ClientAddress, DatagramRequest};
+    ///
+    /// let [a, b]: [SocketAddr; 2] =
+    ///     ["192.0.2.1:7", "192.0.2.2:7"].map(|address| address.parse().unwrap());
+    /// let forward = move |request: &mut DatagramRequest| {
+    ///     request.send_to(request.packet(), &ClientAddress::from(b))
+    /// };
+    /// let mut server = TestDatagram::new(Builder::new(), move |_: &_| forward);
+    /// server.send(a, b"to b");
+    /// assert_eq!(server.received_by(b), [b"to b"]);
+    /// ```
+    ///
+    /// # Errors
+    /// Those of sendto(2), such as `WouldBlock` while the send buffer is full, an error for a
+    /// datagram that is too long, and `PermissionDenied` for a broadcast address. `InvalidInput`
+    /// for an address that is not of the socket's kind: a Unix path on a UDP socket, an IP address
+    /// on a Unix socket, or a Unix client that has no address.
+    pub fn send_to(&self, bytes: &[u8], to: &ClientAddress) -> Result<()> {
+        send(&self.server.0, &*self.sink, to, None, bytes)
     }
 
     /// A datagram has come: a shutdown waits until it is served.
@@ -241,7 +315,7 @@ impl DatagramRequest {
     pub fn replier(&self) -> Replier {
         Replier {
             core: Arc::downgrade(&self.server.0),
-            socket: Arc::downgrade(&self.socket),
+            sink: Arc::downgrade(&self.sink),
             client: self.client_address.clone(),
             local: self.local.clone(),
         }
@@ -251,7 +325,7 @@ impl DatagramRequest {
     /// has ended. It keeps the server's port open until it is sent or dropped.
     pub fn pending_reply(&self) -> PendingReply {
         PendingReply {
-            socket: Arc::clone(&self.socket),
+            sink: Arc::clone(&self.sink),
             replier: self.replier(),
         }
     }
@@ -273,7 +347,7 @@ pub struct PacketReader {
 }
 
 impl PacketReader {
-    pub(crate) fn new(buffer: Vec<u8>) -> PacketReader {
+    fn new(buffer: Vec<u8>) -> PacketReader {
         PacketReader {
             buffer,
             ..PacketReader::default()
@@ -281,12 +355,17 @@ impl PacketReader {
     }
 
     /// A datagram of this length is in the buffer.
-    pub(crate) fn begin(&mut self, length: usize) {
+    fn begin(&mut self, length: usize) {
         (self.length, self.position) = (length, 0);
     }
 
     fn packet(&self) -> &[u8] {
         &self.buffer[..self.length]
+    }
+
+    /// Frees the part of the buffer that holds nothing.
+    fn shrink(&mut self) {
+        self.buffer = self.packet().to_vec();
     }
 
     /// The bytes that were not read yet.
@@ -326,7 +405,7 @@ impl fmt::Debug for PacketReader {
 #[derive(Clone)]
 pub struct Replier {
     core: Weak<Core>,
-    socket: Weak<Datagram>,
+    sink: Weak<dyn DatagramSink>,
     client: ClientAddress,
     local: Option<Destination>,
 }
@@ -345,18 +424,36 @@ impl Replier {
     /// # Errors
     /// Those of `sendto`; `NotConnected` when the server has closed its socket.
     pub fn reply(&self, bytes: &[u8]) -> Result<()> {
-        let (Some(core), Some(socket)) = (self.core.upgrade(), self.socket.upgrade()) else {
+        self.send(bytes, &self.client, self.local.as_ref())
+    }
+
+    /// Sends one datagram to any address, as
+    /// [`DatagramRequest::send_to`](DatagramRequest::send_to) does.
+    ///
+    /// # Errors
+    /// As for `DatagramRequest::send_to`; `NotConnected` when the server has closed its socket.
+    pub fn send_to(&self, bytes: &[u8], to: &ClientAddress) -> Result<()> {
+        self.send(bytes, to, None)
+    }
+
+    /// The client that [`reply`](Replier::reply) sends to: the sender of the request.
+    pub fn client_address(&self) -> &ClientAddress {
+        &self.client
+    }
+
+    fn send(&self, bytes: &[u8], to: &ClientAddress, from: Option<&Destination>) -> Result<()> {
+        let (Some(core), Some(sink)) = (self.core.upgrade(), self.sink.upgrade()) else {
             let closed = "the server has closed its socket";
             return Err(io::Error::new(io::ErrorKind::NotConnected, closed).into());
         };
-        send(&core, &socket, &self.client, self.local.as_ref(), bytes)
+        send(&core, &*sink, to, from, bytes)
     }
 }
 
 /// One datagram that will be sent to a client, from [`DatagramRequest::pending_reply`].
 #[derive(Debug)]
 pub struct PendingReply {
-    socket: Arc<Datagram>,
+    sink: Arc<dyn DatagramSink>,
     replier: Replier,
 }
 
@@ -373,20 +470,20 @@ impl PendingReply {
             ..
         } = &self.replier;
         match core.upgrade() {
-            Some(core) => send(&core, &self.socket, client, local.as_ref(), bytes),
-            None => Ok(self.socket.send_to(bytes, client, local.as_ref())?),
+            Some(core) => send(&core, &*self.sink, client, local.as_ref(), bytes),
+            None => Ok(self.sink.send_to(bytes, client, local.as_ref())?),
         }
     }
 }
 
 fn send(
     core: &Core,
-    socket: &Datagram,
+    sink: &dyn DatagramSink,
     client: &ClientAddress,
     local: Option<&Destination>,
     bytes: &[u8],
 ) -> Result<()> {
-    socket.send_to(bytes, client, local)?;
+    sink.send_to(bytes, client, local)?;
     trace(core, client, Traffic::Sent(bytes));
     Ok(())
 }

@@ -119,8 +119,15 @@ pub struct StatsSnapshot {
     pub failed: u64,
     /// Panics of handlers and hooks.
     pub panics: u64,
-    /// Connections in flight that were aborted at the end of the grace time.
+    /// Connections in flight that were aborted at the end of the grace time, and datagrams that
+    /// were then dropped while they waited for an earlier one of their peer.
     pub aborted: u64,
+    /// Datagrams that the system dropped before the server could receive them (`SK_MEMINFO_DROPS`,
+    /// the count of `SO_RXQ_OVFL` in socket(7)), since the server has the socket. The usual reason
+    /// is a full [receive buffer](crate::Builder::receive_buffer): datagrams arrive faster than
+    /// handlers serve them. A wrong checksum is another. Always 0 on systems other than Linux, and
+    /// for Unix sockets, whose senders get an error instead.
+    pub datagrams_dropped: u64,
     refused: [u64; Refusal::COUNT],
     timeouts: [u64; Timeout::COUNT],
     /// Times between the moment at which a message was ready and the call of `handle`.
@@ -130,12 +137,12 @@ pub struct StatsSnapshot {
 }
 
 impl StatsSnapshot {
-    /// Number of connections that were refused for this reason.
+    /// Number of connections and datagrams that were refused for this reason.
     pub fn refused(&self, why: Refusal) -> u64 {
         self.refused[why as usize]
     }
 
-    /// Number of connections that were refused for any reason.
+    /// Number of connections and datagrams that were refused for any reason.
     pub fn refused_total(&self) -> u64 {
         self.refused.iter().sum()
     }

@@ -1,7 +1,8 @@
 //! Tests of handlers without sockets, and of deadlines without waiting.
 //!
 //! A [`TestConnection`] has the same life as a server's connection. But its peer is the test, its
-//! transport is memory, and its clock changes only when the test advances it.
+//! transport is memory, and its clock changes only when the test advances it. A [`TestDatagram`]
+//! does the same for datagrams.
 //!
 //! ```
 //! use std::io::Write;
@@ -27,6 +28,8 @@
 //!
 //! A [`TestServer`] has several connections, which may reach one another.
 
+mod datagram;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +42,7 @@ use crate::handler::{RequestHandlerClass, StreamRequestHandler};
 use crate::server::Builder;
 use crate::session::{Session, Step, StreamService};
 use crate::transport::{MemoryPeer, MemoryStream, Transport};
+pub use datagram::TestDatagram;
 
 /// After this many turns, connections that have one another served are an endless loop.
 const MAX_TURNS: usize = 100_000;

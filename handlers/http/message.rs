@@ -36,8 +36,8 @@ pub trait Produce: Send + 'static {
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced>;
 
     /// Called once, before the first piece, with the connection: for a producer that is to be woken
-    /// ([`StreamRequest::waker`]). A wake has the next piece made before its time has come. Defaults
-    /// to nothing.
+    /// ([`StreamRequest::waker`]). A wake has the next piece made before its time has come.
+    /// Defaults to nothing.
     fn begin(&mut self, request: &StreamRequest) {
         let _ = request;
     }
@@ -61,8 +61,8 @@ pub trait Produce: Send + 'static {
 pub enum Produced {
     /// The next piece can be made as soon as this one is out.
     More,
-    /// The next piece comes after this time, or when the producer's waker is called. Until then the
-    /// connection holds no thread.
+    /// The next piece comes after this time, or when the producer's waker is called. Until then
+    /// the connection holds no thread.
     After(std::time::Duration),
     /// That was the last one.
     Over,

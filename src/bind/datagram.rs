@@ -1,5 +1,8 @@
 //! Datagram sockets, which reply from the address that a request was sent to.
 
+mod drops;
+
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketAddrUnix, sendto};
 use socket2::{Domain, Socket, Type};
@@ -17,6 +21,19 @@ use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::error::{Error, Result};
 use crate::sys;
 pub(crate) use crate::sys::Destination;
+pub(crate) use drops::DropCount;
+use drops::Drops;
+
+/// Sends the datagrams of handlers: a socket, or the memory of a test.
+pub(crate) trait DatagramSink: fmt::Debug + Send + Sync {
+    /// Sends one datagram to `to`, from `from` where it is given.
+    fn send_to(
+        &self,
+        bytes: &[u8],
+        to: &ClientAddress,
+        from: Option<&Destination>,
+    ) -> io::Result<()>;
+}
 
 /// A datagram socket. When it is dropped, a Unix socket's path is removed, and it closes.
 #[derive(Debug)]
@@ -28,6 +45,8 @@ pub(crate) struct Datagram {
     /// Bound to every address: the system must report which one each datagram was sent to
     /// (rust-lang/rust#128704).
     wildcard: bool,
+    /// The datagrams that the system dropped at this socket.
+    drops: Arc<Drops>,
 }
 
 #[derive(Debug)]
@@ -55,9 +74,11 @@ impl Datagram {
         if let Address::Unix(path) = address {
             let (socket, guard) =
                 PathGuard::bind(path, Type::DGRAM, Socket::bind).map_err(failed)?;
+            set_receive_buffer(&socket, options).map_err(failed)?;
             return Datagram::new(DatagramKind::Unix(socket.into()), Some(guard)).map_err(failed);
         }
         let socket = bind_inet(address, Type::DGRAM, options).map_err(failed)?;
+        set_receive_buffer(&socket, options).map_err(failed)?;
         Datagram::new(DatagramKind::Udp(socket.into()), None).map_err(failed)
     }
 
@@ -72,6 +93,7 @@ impl Datagram {
         }
         let domain = socket.local_addr()?.domain();
         adopt(&socket, domain, options)?;
+        set_receive_buffer(&socket, options)?;
         let kind = match domain {
             Domain::IPV4 | Domain::IPV6 => DatagramKind::Udp(socket.into()),
             Domain::UNIX => DatagramKind::Unix(socket.into()),
@@ -98,11 +120,16 @@ impl Datagram {
                 )
             }
         };
+        let drops = match &socket {
+            DatagramKind::Udp(udp) => Drops::since_now(udp.as_fd()),
+            DatagramKind::Unix(unix) => Drops::since_now(unix.as_fd()),
+        };
         Ok(Datagram {
             _path: path,
             socket,
             address,
             wildcard,
+            drops: Arc::new(drops),
         })
     }
 
@@ -130,33 +157,6 @@ impl Datagram {
         })
     }
 
-    /// Sends one datagram, from `local` where it is given.
-    pub(crate) fn send_to(
-        &self,
-        bytes: &[u8],
-        client: &ClientAddress,
-        local: Option<&Destination>,
-    ) -> io::Result<()> {
-        match (&self.socket, client) {
-            (DatagramKind::Udp(udp), ClientAddress::Inet(peer)) => {
-                let peer = self.for_this_socket(*peer);
-                match local {
-                    Some(local) => sys::send_from(udp.as_fd(), bytes, peer, local)?,
-                    None => sendto(udp, bytes, SendFlags::empty(), &peer)?,
-                };
-                Ok(())
-            }
-            (DatagramKind::Unix(unix), ClientAddress::Unix(Some(path))) => {
-                sendto(unix, bytes, SendFlags::empty(), &unix_address(path)?)?;
-                Ok(())
-            }
-            _ => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the client has no address to answer to",
-            )),
-        }
-    }
-
     /// An IPv6 socket knows IPv4 peers by their mapped address.
     fn for_this_socket(&self, peer: SocketAddr) -> SocketAddr {
         match (peer, &self.address) {
@@ -168,12 +168,60 @@ impl Datagram {
     }
 }
 
+impl DatagramSink for Datagram {
+    fn send_to(
+        &self,
+        bytes: &[u8],
+        to: &ClientAddress,
+        from: Option<&Destination>,
+    ) -> io::Result<()> {
+        match (&self.socket, to) {
+            (DatagramKind::Udp(udp), ClientAddress::Inet(peer)) => {
+                let peer = self.for_this_socket(*peer);
+                match from {
+                    Some(from) => sys::send_from(udp.as_fd(), bytes, peer, from)?,
+                    None => sendto(udp, bytes, SendFlags::empty(), &peer)?,
+                };
+                Ok(())
+            }
+            (DatagramKind::Unix(unix), ClientAddress::Unix(Some(path))) => {
+                sendto(unix, bytes, SendFlags::empty(), &unix_address(path)?)?;
+                Ok(())
+            }
+            (_, ClientAddress::Unix(None)) => Err(no_address()),
+            (socket, to) => {
+                let fit = match socket {
+                    DatagramKind::Udp(_) => "an IP address and port",
+                    DatagramKind::Unix(_) => "the path of a Unix socket",
+                };
+                let what = format!("cannot send a datagram to `{to}`: this socket needs {fit}");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+            }
+        }
+    }
+}
+
+/// The error for a datagram to a Unix client that has not bound its socket.
+pub(crate) fn no_address() -> io::Error {
+    let what = "the client has no address to send to; it must bind its socket";
+    io::Error::new(io::ErrorKind::InvalidInput, what)
+}
+
 impl AsFd for Datagram {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
             DatagramKind::Udp(socket) => socket.as_fd(),
             DatagramKind::Unix(socket) => socket.as_fd(),
         }
+    }
+}
+
+/// Sets `SO_RCVBUF`, which takes a C int.
+fn set_receive_buffer(socket: &Socket, options: &BindOptions) -> io::Result<()> {
+    const MAX_RECEIVE_BUFFER: usize = i32::MAX as usize;
+    match options.receive_buffer {
+        Some(bytes) => socket.set_recv_buffer_size(bytes.min(MAX_RECEIVE_BUFFER)),
+        None => Ok(()),
     }
 }
 

@@ -21,7 +21,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::address::{Address, ClientAddress, ServerAddress};
 use crate::error::{Error, Result};
-pub(crate) use datagram::{Datagram, Destination};
+pub(crate) use datagram::{Datagram, DatagramSink, Destination, DropCount, Received, no_address};
 pub(crate) use stream::Stream;
 use unix_path::PathGuard;
 
@@ -44,6 +44,8 @@ pub(crate) struct BindOptions {
     pub(crate) allow_reuse_address: bool,
     pub(crate) allow_reuse_port: bool,
     pub(crate) address_family: AddressFamily,
+    /// Size of the receive buffer of a datagram socket, in bytes.
+    pub(crate) receive_buffer: Option<usize>,
 }
 
 impl Default for BindOptions {
@@ -53,6 +55,7 @@ impl Default for BindOptions {
             allow_reuse_address: true,
             allow_reuse_port: false,
             address_family: AddressFamily::Any,
+            receive_buffer: None,
         }
     }
 }

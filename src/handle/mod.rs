@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::address::ClientAddress;
+use crate::bind::{Datagram, DropCount};
 use crate::clock::Clock;
 use crate::config::{Limits, Timeouts};
 use crate::error::{Error, Result, panic_message};
@@ -80,6 +81,8 @@ pub(crate) struct Core {
     life_cycle: LifeCycle,
     admissions: Admissions,
     serving_thread: ServingThread,
+    /// For each datagram socket that the server has or had.
+    drop_counts: Mutex<Vec<DropCount>>,
     /// The engine, once there is one.
     engine_view: Mutex<Option<Arc<dyn EngineView>>>,
 }
@@ -96,6 +99,7 @@ impl Core {
             life_cycle,
             admissions: Admissions::default(),
             serving_thread: ServingThread::default(),
+            drop_counts: Mutex::default(),
             engine_view: Mutex::new(None),
         })
     }
@@ -247,6 +251,15 @@ impl Core {
         if let Some(view) = view {
             view.remove_source(index);
         }
+    }
+
+    /// From now on the statistics include the datagrams that the system drops at this socket.
+    pub(crate) fn count_drops(&self, socket: &Arc<Datagram>) {
+        self.drop_counts.lock().push(DropCount::of(socket));
+    }
+
+    fn datagrams_dropped(&self) -> u64 {
+        self.drop_counts.lock().iter().map(DropCount::get).sum()
     }
 
     pub(crate) fn open_connections(&self) -> usize {

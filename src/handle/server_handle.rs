@@ -120,6 +120,7 @@ impl ServerHandle {
     pub fn stats(&self) -> StatsSnapshot {
         let mut snapshot = self.0.stats.snapshot();
         snapshot.open = self.0.open_connections();
+        snapshot.datagrams_dropped = self.0.datagrams_dropped();
         // Cloned, as the engine may call the user's concurrency model.
         let view = self.0.engine_view.lock().clone();
         if let Some(view) = view {

@@ -12,13 +12,14 @@ use super::{
 };
 use crate::address::Address;
 use crate::bind::{Datagram, Listener};
+use crate::clock::ManualClock;
 use crate::error::{Error, Result};
 use crate::handle::{Configuration, Core};
 use crate::handler::{
     DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler, serve_datagram,
 };
 use crate::hooks::DefaultHooks;
-use crate::request::DatagramRequest;
+use crate::process::datagrams::{DatagramClass, DatagramService};
 use crate::session::StreamService;
 
 /// Binding.
@@ -43,7 +44,9 @@ impl Builder {
     /// A server of datagrams to `address`, UDP or Unix.
     ///
     /// # Errors
-    /// [`Error::Bind`] if the address cannot be bound.
+    /// [`Error::Bind`] if the address cannot be bound; [`Error::Unsupported`] for
+    /// [`ordered_datagrams`](Builder::ordered_datagrams) together with a
+    /// [`ForkingMixIn`](crate::ForkingMixIn). All ways to make a datagram server have this error.
     pub fn bind_datagram<H: DatagramRequestHandler>(
         self,
         address: &Address,
@@ -157,8 +160,18 @@ impl Builder {
         socket: Datagram,
         class: impl RequestHandlerClass<H>,
     ) -> Result<Server> {
-        let serve = move |request: &mut DatagramRequest| serve_datagram(&class, request);
-        let mut server = self.server(Service::Datagrams(Arc::new(serve)))?;
+        if self.process.forks() && self.ordered_datagrams {
+            return Err(Error::Unsupported(
+                "ordered_datagrams does not go with ForkingMixIn: each datagram is served in a \
+                 process of its own. Use another concurrency model, or drop ordered_datagrams"
+                    .to_owned(),
+            ));
+        }
+        let service = DatagramService {
+            class: datagram_class(class),
+            is_ordered: self.ordered_datagrams,
+        };
+        let mut server = self.server(Service::Datagrams(service))?;
         server.add_datagram_socket(socket);
         Ok(server)
     }
@@ -170,6 +183,19 @@ impl Builder {
     ) -> Result<(Arc<Core>, StreamService)> {
         let service = self.stream_service(class);
         Ok((self.core()?, service))
+    }
+
+    /// What datagrams in memory need.
+    pub(crate) fn in_memory_datagrams<H: DatagramRequestHandler>(
+        mut self,
+        class: impl RequestHandlerClass<H>,
+    ) -> Result<(Arc<Core>, DatagramClass)> {
+        Ok((self.core()?, datagram_class(class)))
+    }
+
+    /// The hand that sets the clock: that of the settings, or a new one for the system's clock.
+    pub(crate) fn manual_clock(&self) -> ManualClock {
+        self.clock.manual().unwrap_or_default()
     }
 
     fn stream_service<H: StreamRequestHandler>(
@@ -214,6 +240,10 @@ impl Builder {
         };
         Ok(Arc::new(Core::new(config, self.process.forks())?))
     }
+}
+
+fn datagram_class<H: DatagramRequestHandler>(class: impl RequestHandlerClass<H>) -> DatagramClass {
+    Arc::new(move |request| serve_datagram(&class, request))
 }
 
 fn inet(text: &str) -> Result<Address> {

@@ -42,6 +42,7 @@ pub struct Builder {
     pub(super) trace: Option<Arc<dyn Trace>>,
     pub(super) timeout: Option<Duration>,
     pub(super) poll_interval: Duration,
+    pub(super) ordered_datagrams: bool,
     pub(super) grace: Duration,
 }
 
@@ -60,6 +61,7 @@ impl Default for Builder {
             trace: None,
             timeout: None,
             poll_interval: Duration::from_millis(500),
+            ordered_datagrams: false,
             grace: Duration::from_secs(10),
         }
     }
@@ -216,6 +218,65 @@ impl Builder {
     pub fn max_packet_size(mut self, bytes: usize) -> Builder {
         self.limits.max_packet_size = bytes;
         self
+    }
+
+    /// Size of the receive buffer of a UDP socket, in bytes (`SO_RCVBUF`, socket(7)): the system
+    /// keeps datagrams there until the server receives them, and drops those that do not fit
+    /// ([`datagrams_dropped`](crate::StatsSnapshot::datagrams_dropped)). A burst needs a buffer
+    /// that holds all of it.
+    ///
+    /// Linux doubles the value, because it counts its own bookkeeping too: a datagram of a few
+    /// bytes takes about 800. It lowers the value to `net.core.rmem_max`, without an error. FreeBSD
+    /// and macOS refuse a value above `kern.ipc.maxsockbuf`. Values above 2 GiB mean 2 GiB. The
+    /// setting has no effect on connections, and none on Unix sockets on Linux (unix(7)).
+    ///
+    /// An error of the system is an [`Error::Bind`](crate::Error::Bind) of the call that binds the
+    /// socket. Defaults to `None`: the system's size, on Linux `net.core.rmem_default`.
+    ///
+    /// ```
+    /// use socketserver::{Builder, DatagramRequest};
+    ///
+    /// let class = |_: &_| |request: &mut DatagramRequest| request.reply(b"received");
+    /// let settings = Builder::new().receive_buffer(Some(100_000));
+    /// let server = settings.udp("127.0.0.1:0", class).unwrap();
+    /// assert_eq!(server.handle().stats().datagrams_dropped, 0);
+    /// ```
+    pub fn receive_buffer(mut self, bytes: Option<usize>) -> Builder {
+        self.bind.receive_buffer = bytes;
+        self
+    }
+
+    /// Whether the datagrams of one peer are served one after the other, in the order in which the
+    /// system delivered them to the socket. Datagrams of different peers are still served at the
+    /// same time, and a peer that waits holds no thread. A peer is an address and port; Unix
+    /// clients without an address count as one peer. With several listening sockets the order holds
+    /// for each of them.
+    ///
+    /// While a datagram of a peer is served, at most 64 more of the same peer wait in memory.
+    /// Further ones are dropped, counted as [`Refusal::QueueFull`](crate::Refusal::QueueFull), and
+    /// reported to [`handle_refusal`](crate::ServerHooks::handle_refusal). UDP itself may lose,
+    /// repeat and reorder datagrams on their way (RFC 768), so a protocol that needs every datagram
+    /// in order still numbers them.
+    ///
+    /// The setting costs a lock and an entry in a map for each datagram. It has no effect on
+    /// connections, and none on [`Synchronous`](crate::Synchronous), which keeps the order anyway.
+    /// Building a datagram server with it and a [`ForkingMixIn`](crate::ForkingMixIn) is an error.
+    /// See [`DatagramRequestHandler`](crate::DatagramRequestHandler) for the order without it.
+    /// Defaults to false.
+    ///
+    /// ```
+    /// use socketserver::{Builder, DatagramRequest};
+    ///
+    /// // A later position of a player never overtakes an earlier one.
+    /// let class = |_: &_| |request: &mut DatagramRequest| request.reply(b"moved");
+    /// let server = Builder::new().ordered_datagrams(true).udp("127.0.0.1:0", class).unwrap();
+    /// # assert_ne!(server.server_address().inet().unwrap().port(), 0);
+    /// ```
+    pub fn ordered_datagrams(self, yes: bool) -> Builder {
+        Builder {
+            ordered_datagrams: yes,
+            ..self
+        }
     }
 
     /// The certificate, with which every connection is encrypted. Defaults to `None`: no TLS.

@@ -21,7 +21,7 @@ use crate::hooks::ServerHooks;
 use crate::process;
 use crate::process::ProcessRequest;
 use crate::process::accept::{AcceptRules, StreamListener};
-use crate::process::datagrams::{DatagramClass, DatagramJob};
+use crate::process::datagrams::{DatagramJob, DatagramService};
 use crate::process::engine::Engine;
 use crate::process::sources::Source;
 use crate::session::StreamService;
@@ -57,7 +57,7 @@ pub struct Server {
 /// What a server's sockets carry, and who handles it.
 enum Service {
     Stream(Arc<StreamService>),
-    Datagrams(DatagramClass),
+    Datagrams(DatagramService),
 }
 
 #[derive(Clone, Debug)]
@@ -273,9 +273,11 @@ impl Server {
     }
 
     fn add_datagram_socket(&mut self, socket: Datagram) {
-        if let Service::Datagrams(class) = &self.service {
+        if let Service::Datagrams(service) = &self.service {
             self.addresses.push(socket.server_address().clone());
-            let job = DatagramJob::new(Arc::new(socket), Arc::clone(&self.core), Arc::clone(class));
+            let socket = Arc::new(socket);
+            self.core.count_drops(&socket);
+            let job = DatagramJob::new(socket, Arc::clone(&self.core), service);
             self.sources.push(Source::Datagrams(Arc::new(job)));
         }
     }

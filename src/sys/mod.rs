@@ -3,6 +3,7 @@
 
 mod descriptors;
 mod destination;
+mod drops;
 mod shared;
 mod signals;
 mod transport;
@@ -15,6 +16,7 @@ pub(crate) use descriptors::{close_inherited_on_exec, duplicate};
 pub(crate) use destination::{
     Destination, ask_for_destination, receive_with_destination, send_from,
 };
+pub(crate) use drops::dropped_datagrams;
 pub(crate) use shared::Shared;
 pub(crate) use signals::{
     Registration, SignalFlags, has_terminal, is_ignored, is_terminal_gone, register_hangup,

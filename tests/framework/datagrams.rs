@@ -1,7 +1,7 @@
 //! Datagrams: what their handlers may do, what may fail around them, and where replies come from.
 
 use std::io::{BufRead, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -329,4 +329,113 @@ fn a_unix_client_with_an_abstract_address_gets_its_answer() {
     let count = (&client).read(&mut reply).unwrap();
     let expected = format!("unix:@client-{}", std::process::id());
     assert_eq!(&reply[..count], expected.as_bytes());
+}
+
+/// A client on an address that accepts answers from this server only.
+fn connected(ip: IpAddr, server: SocketAddr) -> UdpSocket {
+    let client = UdpSocket::bind((ip, 0)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.connect(server).unwrap();
+    client
+}
+
+#[track_caller]
+fn hear(client: &UdpSocket, expected: &[u8]) {
+    let mut bytes = [0; 100];
+    let count = client.recv(&mut bytes).unwrap();
+    assert_eq!(&bytes[..count], expected);
+}
+
+#[test]
+fn a_handler_sends_to_any_address_from_the_servers_port() {
+    for (bound, ip) in [
+        ("127.0.0.1:0", IpAddr::from(Ipv4Addr::LOCALHOST)),
+        ("0.0.0.0:0", Ipv4Addr::LOCALHOST.into()),
+        (":0", Ipv4Addr::LOCALHOST.into()),
+        (":0", Ipv6Addr::LOCALHOST.into()),
+        ("[::1]:0", Ipv6Addr::LOCALHOST.into()),
+    ] {
+        let (send, repliers) = mpsc::channel();
+        let (show, shown) = mpsc::channel();
+        let class = move |_: &_| {
+            let send = send.clone();
+            move |request: &mut DatagramRequest| {
+                let to: SocketAddr = std::str::from_utf8(request.packet())
+                    .unwrap()
+                    .parse()
+                    .unwrap();
+                request.send_to(b"from a handler", &to.into())?;
+                send.send((request.replier(), to)).unwrap();
+                Ok(())
+            }
+        };
+        let trace = move |client: &ClientAddress, traffic: Traffic<'_>| {
+            if let Traffic::Sent(bytes) = traffic {
+                show.send((client.clone(), bytes.to_vec())).unwrap();
+            }
+        };
+        let server = Running::start(Builder::new().trace(trace).udp(bound, class).unwrap());
+        let address = SocketAddr::new(ip, server.address().inet().unwrap().port());
+        let [asking, other] = [connected(ip, address), connected(ip, address)];
+        let to = other.local_addr().unwrap();
+        asking.send(to.to_string().as_bytes()).unwrap();
+        hear(&other, b"from a handler");
+        let (replier, to) = repliers.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(
+            replier.client_address(),
+            &asking.local_addr().unwrap().into()
+        );
+        replier.send_to(b"from a replier", &to.into()).unwrap();
+        hear(&other, b"from a replier");
+        replier.reply(b"a reply").unwrap();
+        hear(&asking, b"a reply");
+        let shown: Vec<_> = shown.try_iter().collect();
+        let others = ClientAddress::from(to);
+        assert_eq!(shown[0], (others.clone(), b"from a handler".to_vec()));
+        assert_eq!(shown[1], (others, b"from a replier".to_vec()));
+    }
+}
+
+#[test]
+fn a_datagram_to_an_address_of_another_kind_is_an_error_of_one_line() {
+    let dir = TestDir::new();
+    let (send, repliers) = mpsc::channel();
+    let class = move |_: &_| {
+        let send = send.clone();
+        move |request: &mut DatagramRequest| {
+            send.send(request.replier()).unwrap();
+            Ok(())
+        }
+    };
+    let udp = Builder::new().udp("127.0.0.1:0", class.clone()).unwrap();
+    let unix = Builder::new().unix_datagram(dir.join("s"), class).unwrap();
+    let inet = SocketAddr::from(([127, 0, 0, 1], 9));
+    let path = ClientAddress::Unix(Some(std::sync::Arc::new("/nobody".into())));
+    for (server, to, wanted) in [
+        (udp, path, "`unix:/nobody`: this socket needs an IP address"),
+        (
+            unix,
+            inet.into(),
+            "`127.0.0.1:9`: this socket needs the path",
+        ),
+    ] {
+        let server = Running::start(server);
+        Client::datagrams(server.address()).say(b"?");
+        let replier = repliers.recv_timeout(PATIENCE).unwrap();
+        let error = replier.send_to(b"x", &to).unwrap_err().to_string();
+        assert!(error.contains(wanted) && !error.contains('\n'), "{error}");
+        let error = replier
+            .send_to(b"x", &ClientAddress::Unix(None))
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("no address to send to"),
+            "{error}"
+        );
+        server.stop();
+        // A thread of the pool may be about to let go of the socket.
+        eventually("the socket is closed", || {
+            let error = replier.send_to(b"x", &to).unwrap_err();
+            error.to_string().contains("closed")
+        });
+    }
 }

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use socketserver::{
-    ClientAddress, DefaultHooks, ForkingMixIn, Limits, Next, ProcessRequest, Result, ServerHooks,
-    StreamRequest, StreamRequestHandler, Synchronous, ThreadPerRequest, ThreadingMixIn, Timeouts,
+    ClientAddress, DefaultHooks, ForkingMixIn, Limits, Next, Peers, ProcessRequest, Result,
+    ServerHooks, StreamRequest, StreamRequestHandler, Synchronous, ThreadPerRequest,
+    ThreadingMixIn, Timeouts,
 };
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
@@ -33,6 +34,12 @@ fn in_debug(value: &dyn std::fmt::Debug, field: &str) -> String {
     let text = format!("{value:?}");
     let (_, rest) = text.split_once(&format!("{field}: ")).unwrap();
     rest.split([',', ' ']).next().unwrap().to_owned()
+}
+
+/// The number in a text such as `Some(600s)`.
+fn number(text: &str) -> usize {
+    let digits = text.trim_matches(|c: char| !c.is_ascii_digit());
+    digits.parse().unwrap()
 }
 
 /// `Duration::from_secs(10)`, as code writes it.
@@ -89,9 +96,12 @@ impl StreamRequestHandler for Plain {
 fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
     const BUILDER: &str = "src/server/builder.rs";
     const BIND: &str = "src/bind/mod.rs";
+    const PROCESS: &str = "src/process/mod.rs";
     let (timeouts, limits) = (Timeouts::default(), Limits::default());
     let threads = ThreadPerRequest::new();
-    let of_pool = |field| count(in_debug(&ThreadingMixIn::new(), field).parse().unwrap());
+    let of_pool = |field| count(number(&in_debug(&ThreadingMixIn::new(), field)));
+    let of_peers = |field| number(&in_debug(&Peers::<u8>::default(), field));
+    let builders = |field| in_code(BUILDER, field);
     let own = |field: &str| time(duration_in_code(BUILDER, field));
     let optional = |limit: Option<Duration>| time(limit.unwrap());
     let backlog: usize = in_code(BIND, "request_queue_size").parse().unwrap();
@@ -114,6 +124,12 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
             "max_packet_size",
             count(limits.max_packet_size),
         ),
+        ("src/peers.rs", "max_peers", count(of_peers("max_peers"))),
+        (
+            "src/peers.rs",
+            "expiry",
+            time(Duration::from_secs(of_peers("expiry") as u64)),
+        ),
         (BUILDER, "head_timeout", optional(timeouts.head)),
         (BUILDER, "idle_timeout", optional(timeouts.idle)),
         (BUILDER, "read_timeout", optional(timeouts.read)),
@@ -125,7 +141,8 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (BUILDER, "max_packet_size", count(limits.max_packet_size)),
         (BUILDER, "poll_interval", own("poll_interval")),
         (BUILDER, "grace", own("grace")),
-        (BUILDER, "allow_plaintext", in_code(BUILDER, "plaintext")),
+        (BUILDER, "allow_plaintext", builders("plaintext")),
+        (BUILDER, "ordered_datagrams", builders("ordered_datagrams")),
         (BUILDER, "request_queue_size", count(backlog)),
         (
             BUILDER,
@@ -167,26 +184,14 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
             "block_on_close",
             ForkingMixIn::new().blocks_on_close().to_string(),
         ),
+        (PROCESS, "pending", Synchronous.pending().to_string()),
+        (PROCESS, "is_full", Synchronous.is_full().to_string()),
         (
-            "src/process/mod.rs",
-            "pending",
-            Synchronous.pending().to_string(),
-        ),
-        (
-            "src/process/mod.rs",
-            "is_full",
-            Synchronous.is_full().to_string(),
-        ),
-        (
-            "src/process/mod.rs",
+            PROCESS,
             "blocks_on_close",
             Synchronous.blocks_on_close().to_string(),
         ),
-        (
-            "src/process/mod.rs",
-            "forks",
-            Synchronous.forks().to_string(),
-        ),
+        (PROCESS, "forks", Synchronous.forks().to_string()),
         (
             "src/hooks.rs",
             "verify_request",
@@ -332,168 +337,4 @@ fn the_table_of_deadlines_is_that_of_the_code() {
     }
     let window = format!("a window of {}", time(Timeouts::RATE_WINDOW));
     assert!(text.contains(&window), "{window}");
-}
-
-/// A sentence of a document, and the constant that it is about.
-type Figure = (&'static str, &'static str, &'static str);
-
-fn check_figures(document: &str, figures: &[Figure]) {
-    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let text = words(&read(document));
-    for (sentence, path, constant) in figures {
-        assert!(text.contains(sentence), "{document} lacks: {sentence}");
-        let code = read(path);
-        assert!(
-            code.contains(constant),
-            "{path} lacks `{constant}`: change {document}"
-        );
-    }
-}
-
-#[test]
-fn the_figures_of_architecture_md_are_those_of_the_code() {
-    const ACCEPT: &str = "src/process/accept.rs";
-    const SCHEDULER: &str = "src/process/pool/scheduler.rs";
-    const WORKERS: &str = "src/process/pool/workers.rs";
-    const ENGINE: &str = "src/process/pool/engine.rs";
-    check_figures(
-        "ARCHITECTURE.md",
-        &[
-            (
-                "disarmed for 5 ms",
-                ACCEPT,
-                "MIN_ACCEPT_PAUSE: Duration = Duration::from_millis(5)",
-            ),
-            (
-                "doubling to 1 s",
-                ACCEPT,
-                "MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1)",
-            ),
-            (
-                "After 32 calls in a row",
-                "src/session/serving.rs",
-                "CALLS_PER_TURN: u32 = 32",
-            ),
-            (
-                "must reach 50 µs",
-                WORKERS,
-                "MIN_WORK_TO_WAKE: Duration = Duration::from_micros(50)",
-            ),
-            (
-                "sleep for 0.5 ms or more",
-                WORKERS,
-                "BLOCKING_SLEEP: Duration = Duration::from_micros(500)",
-            ),
-            (
-                "checks every 2 ms",
-                ENGINE,
-                "SUPERVISOR_INTERVAL: Duration = Duration::from_millis(2)",
-            ),
-            (
-                "every 16 ms while all",
-                SCHEDULER,
-                "MAX_SUPERVISOR_TICKS: u32 = 8",
-            ),
-            (
-                "no work for 2 s",
-                ENGINE,
-                "KEEP_ALIVE: Duration = Duration::from_secs(2)",
-            ),
-            (
-                "64 events per poll",
-                "src/poller/epoll.rs",
-                "EVENTS_PER_WAIT: usize = 64",
-            ),
-            (
-                "only 500 ms after the first",
-                "src/sys/signals.rs",
-                "FORCED_AFTER_MILLIS: u64 = 500",
-            ),
-        ],
-    );
-}
-
-#[test]
-fn the_figures_of_the_readme_are_those_of_the_code() {
-    check_figures(
-        "README.md",
-        &[
-            (
-                "at least 500 ms later",
-                "src/sys/signals.rs",
-                "FORCED_AFTER_MILLIS: u64 = 500",
-            ),
-            (
-                "exit code 130",
-                "src/sys/signals.rs",
-                "FORCED_EXIT_CODE: i32 = 130",
-            ),
-            (
-                "The first 64 KiB of a body are gathered",
-                "handlers/http/connection/body.rs",
-                "MAX_GATHERED: usize = 64 * 1024",
-            ),
-            (
-                "above 1 MiB gets status 413",
-                "handlers/http/router.rs",
-                "MAX_BODY: u64 = 1 << 20",
-            ),
-            (
-                "Rust (1.95 or newer)",
-                "Cargo.toml",
-                "rust-version = \"1.95",
-            ),
-        ],
-    );
-}
-
-/// The public names of Python's module, one a line, and the attributes that only objects have.
-const PYTHON_NAMES: &str = "
-import inspect, socketserver
-for name, thing in vars(socketserver).items():
-    if inspect.isclass(thing) and thing.__module__ == 'socketserver' and name[0] != '_':
-        print(name)
-        for member in vars(thing):
-            if member[0] != '_' or member in ('__enter__', '__exit__'):
-                print(member)
-print('server_address socket RequestHandlerClass request connection client_address server')
-print('rfile wfile packet poll_interval bind_and_activate')
-";
-
-#[test]
-fn every_public_name_of_pythons_socketserver_has_its_row() {
-    use std::io::Write as _;
-    let output = std::process::Command::new("python3")
-        .args(["-c", PYTHON_NAMES])
-        .output();
-    let Ok(output) = output else {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: python3 is missing");
-        return;
-    };
-    assert!(output.status.success());
-    let page = read("src/lib.rs");
-    let rows = page.lines().filter_map(|line| line.strip_prefix("//! | "));
-    let first_column: String = rows.filter_map(|row| row.split(" | ").next()).collect();
-    let documented: Vec<&str> = first_column
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .collect();
-    let names = String::from_utf8(output.stdout).unwrap();
-    assert!(names.split_whitespace().count() > 60);
-    for name in names.split_whitespace() {
-        assert!(documented.contains(&name), "no row for `{name}`");
-    }
-}
-
-/// The cost of an idle connection is measured: benches/RESULTS.md alone states it.
-#[test]
-fn no_other_document_states_what_an_idle_connection_costs() {
-    for path in ["README.md", "ARCHITECTURE.md", "SECURITY.md", "src/lib.rs"] {
-        for sentence in read(path).split(['.', '|']) {
-            let states_a_cost = sentence.contains("idle connection")
-                && ["KiB", "bytes", "MiB"]
-                    .iter()
-                    .any(|unit| sentence.contains(unit));
-            assert!(!states_a_cost, "{path}: {sentence}");
-        }
-    }
 }

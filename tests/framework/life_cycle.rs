@@ -9,7 +9,7 @@ use socketserver::{
 };
 
 use crate::subjects::Obedient;
-use crate::support::{Client, Gate, PATIENCE, Running, eventually, is_listening};
+use crate::support::{Client, Gate, PATIENCE, Running, assert_closed, eventually};
 
 /// Long enough for what must not happen to happen.
 const A_MOMENT: Duration = Duration::from_millis(30);
@@ -156,9 +156,7 @@ fn a_request_in_flight_ends_and_an_idle_connection_closes_at_a_shutdown() {
         server.handle.close();
         assert_eq!(idle.hear_end(), b"");
         assert_eq!(silent.hear_end(), b"");
-        eventually("new clients are refused", || {
-            !is_listening(server.address())
-        });
+        assert_closed(server.address());
         assert!(
             !server.handle.wait(Some(A_MOMENT)),
             "it waits for the request in flight"

@@ -10,7 +10,7 @@ use socketserver::{
 };
 
 use crate::subjects::Obedient;
-use crate::support::{Client, Running, TestDir, is_listening};
+use crate::support::{Client, Running, TestDir, assert_closed, is_listening};
 
 /// The server's address as a client on this machine reaches it.
 fn at(ip: impl Into<IpAddr>, server: &Running) -> ServerAddress {
@@ -118,7 +118,7 @@ fn a_server_listens_at_several_addresses_with_the_same_threads_and_limits() {
         );
         let addresses = server.addresses.clone();
         server.stop();
-        assert!(!addresses.iter().any(is_listening));
+        addresses.iter().for_each(assert_closed);
     }
 }
 

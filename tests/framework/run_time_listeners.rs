@@ -9,7 +9,7 @@ use socketserver::{
 };
 
 use crate::subjects::Obedient;
-use crate::support::{Client, Running, eventually, is_listening};
+use crate::support::{Client, Running, assert_closed, eventually};
 
 /// The models that can serve two connections at once.
 fn concurrent_models() -> [Builder; 2] {
@@ -47,7 +47,7 @@ fn a_listener_that_is_added_serves_until_it_is_dropped_and_its_connections_stay(
             client.say(b"hello\n").hear(b"hello\n");
         }
         drop(listener);
-        assert!(!is_listening(&address));
+        assert_closed(&address);
         for client in &mut clients {
             client.say(b"still here\n").hear(b"still here\n");
         }
@@ -66,7 +66,7 @@ fn a_listener_for_one_connection_closes_after_it_or_at_its_time() {
         let address = listener.server_address().clone();
         let mut client = Client::connect(&address);
         client.say(b"hello\n").hear(b"hello\n");
-        eventually("it closes", || !is_listening(&address));
+        assert_closed(&address);
         client.say(b"still here\n").hear(b"still here\n");
 
         let listener = listen(&server, Listen::new().once(Some(minute)));
@@ -166,7 +166,7 @@ fn listeners_end_with_the_server_and_none_is_added_after_it() {
         let handle = server.handle.clone();
         let address = listener.server_address().clone();
         server.stop();
-        assert!(!is_listening(&address));
+        assert_closed(&address);
         let late = handle.listen(&any_port(), Listen::new(), |_: &_| Obedient);
         assert!(matches!(late, Err(Error::Io(_))));
     }

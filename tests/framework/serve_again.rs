@@ -11,7 +11,7 @@ use socketserver::{
 };
 
 use crate::subjects::{Obedient, Recorder};
-use crate::support::{Client, Gate, PATIENCE, Running, eventually, is_listening};
+use crate::support::{Client, Gate, PATIENCE, Running, assert_closed, eventually};
 
 /// Long enough for what must not happen to happen.
 const A_MOMENT: Duration = Duration::from_millis(30);
@@ -86,7 +86,7 @@ fn serve_forever_works_again_after_a_shutdown_and_serves_those_who_came_meanwhil
         });
         assert_eq!(server.handle().stats().accepted, 3);
         drop(server);
-        assert!(!is_listening(&address));
+        assert_closed(&address);
     }
 }
 
@@ -134,7 +134,7 @@ fn a_closed_server_never_serves_again() {
         let address = server.server_address().clone();
         let handle = server.handle();
         serve_while(&mut server, || handle.close());
-        assert!(!is_listening(&address));
+        assert_closed(&address);
         server.serve_forever().unwrap();
         server.handle_request().unwrap();
     }

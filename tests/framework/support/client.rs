@@ -121,6 +121,13 @@ pub(crate) fn is_listening(server: &ServerAddress) -> bool {
         .is_ok()
 }
 
+/// Checks that a listening socket is closed. It may live a moment longer: a process that another
+/// test starts holds a copy until it executes its program.
+#[track_caller]
+pub(crate) fn assert_closed(server: &ServerAddress) {
+    eventually("the listening socket is closed", || !is_listening(server));
+}
+
 fn sock_addr(server: &ServerAddress) -> (SockAddr, Domain) {
     match server {
         ServerAddress::Inet(address) => ((*address).into(), Domain::for_address(*address)),

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use parking_lot::{Condvar, Mutex};
 use socketserver::{Result, Server, ServerAddress, ServerHandle, StatsSnapshot};
 
-pub(crate) use client::{Client, PATIENCE, TestDir, eventually, is_listening};
+pub(crate) use client::{Client, PATIENCE, TestDir, assert_closed, eventually, is_listening};
 
 /// A server that serves on a thread of its own; shut down at the end of the test.
 pub(crate) struct Running {
