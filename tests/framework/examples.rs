@@ -1,7 +1,7 @@
 //! The programs under `examples/`, with real clients.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -75,11 +75,15 @@ impl Lines {
         writeln!(self.0.get_mut(), "{line}").unwrap();
     }
 
-    #[track_caller]
-    fn hear(&mut self, expected: &str) {
+    fn line(&mut self) -> String {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
-        assert_eq!(line.trim_end(), expected);
+        line.trim_end().to_owned()
+    }
+
+    #[track_caller]
+    fn hear(&mut self, expected: &str) {
+        assert_eq!(self.line(), expected);
     }
 }
 
@@ -108,4 +112,62 @@ fn the_forwarder_carries_what_both_sides_say() {
         client.say(line);
         client.hear(line);
     }
+}
+
+#[test]
+fn the_key_value_server_understands_redis_clients_however_requests_are_cut() {
+    let server = Example::start("key_value", &[]);
+    let mut client = server.connect();
+    for request in [
+        &b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nv\r\n12\r\n"[..],
+        b"*1\r\n$4\r\nPING\r\n",
+    ] {
+        for byte in request {
+            client.0.get_mut().write_all(&[*byte]).unwrap();
+        }
+    }
+    client.hear("+OK");
+    client.hear("+PONG");
+    client.say("get k");
+    client.hear("$5");
+    client.hear("v");
+    client.hear("12");
+    client.say("get other");
+    client.hear("$-1");
+    client.say("del k other");
+    client.hear(":1");
+    client.say("nonsense");
+    client.hear("-ERR unknown command or wrong number of arguments");
+}
+
+#[test]
+fn the_ticker_ticks_and_takes_another_interval() {
+    let ticker = Example::start("ticker", &[]);
+    let mut client = ticker.connect();
+    client.say("100");
+    // The first tick comes later on a busy machine.
+    assert!(client.line().parse::<f64>().unwrap() >= 0.1);
+    client.say("soon");
+    while client.line() != "send milliseconds" {}
+}
+
+#[test]
+fn the_collector_keeps_a_sum_for_each_client() {
+    let collector = Example::start("collector", &[]);
+    let clients = [(); 2].map(|()| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.connect(&collector.address).unwrap();
+        socket
+    });
+    let answer_to = |client: &UdpSocket, text: &str| {
+        client.send(text.as_bytes()).unwrap();
+        let mut answer = [0; 100];
+        let count = client.recv(&mut answer).unwrap();
+        String::from_utf8(answer[..count].to_vec()).unwrap()
+    };
+    assert_eq!(answer_to(&clients[0], "5"), "5\n");
+    assert_eq!(answer_to(&clients[0], "-2\n"), "3\n");
+    assert_eq!(answer_to(&clients[1], "1"), "1\n");
+    assert_eq!(answer_to(&clients[1], "many"), "send a number\n");
 }
