@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -19,8 +20,11 @@ use crate::request::StreamRequest;
 /// from sending. When one side ends its output, the other side gets the end of file and may go on
 /// sending. The connection ends when both have ended, or when one fails.
 ///
-/// The client's bytes are read once the connection to the other server is made. If that fails, the
-/// client's connection is closed with the reason.
+/// The client's bytes are read once the connection to the other server is made. If that fails, or
+/// takes longer than 30 s, the client's connection is closed.
+///
+/// A forwarder serves two connections at once. So [`Synchronous`](crate::Synchronous) and
+/// [`ForkingMixIn`](crate::ForkingMixIn) cannot run it.
 ///
 /// ```no_run
 /// use std::net::SocketAddr;
@@ -38,6 +42,10 @@ pub struct Forwarder {
 
 /// Bytes that may wait for a side that does not read. The systems' buffers hold more.
 const CAPACITY: usize = 64 * 1024;
+
+/// How long a client waits for the connection to the other server. Longer than the head timeout,
+/// which usually ends it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One of the two connections.
 struct Half {
@@ -113,6 +121,7 @@ impl StreamRequestHandler for Half {
 
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         let paused = Next::WaitFor(Wait::new().paused());
+        let connecting = Next::WaitFor(Wait::new().paused().after(CONNECT_TIMEOUT));
         let (other, other_has_passed_eof) = {
             let other = self.other().lock();
             match &other.reach {
@@ -120,7 +129,11 @@ impl StreamRequestHandler for Half {
                 Some((outbox, _)) => (outbox.clone(), other.has_passed_eof),
                 // Still connecting: nothing of the client's was taken yet.
                 None if request.cause().is_shutdown() => return Ok(Next::Close),
-                None => return Ok(paused),
+                None if request.cause().is_due() => {
+                    let text = "the connection to the other server takes too long";
+                    return Err(Error::Closed(text.into()));
+                }
+                None => return Ok(connecting),
             }
         };
         if !request.rfile.buffer().is_empty() {

@@ -177,7 +177,12 @@ impl TestServer {
         for index in 0..count {
             let idle = {
                 let mut places = self.0.places.lock();
-                places[index].session.take_if(|session| session.is_idle())
+                let place = &mut places[index];
+                let idle = place.session.take_if(|session| session.is_idle());
+                if idle.is_some() {
+                    place.deadline = None;
+                }
+                idle
             };
             match idle {
                 Some(mut session) => session.close_idle(),
@@ -359,8 +364,8 @@ impl TestConnection {
 
 impl Drop for TestConnection {
     fn drop(&mut self) {
-        let session = self.test.0.places.lock()[self.index].session.take();
-        drop(session); // not under the lock: the handler's `drop` is the user's code
+        let place = std::mem::take(&mut self.test.0.places.lock()[self.index]);
+        drop(place); // not under the lock: the handler's `drop` is the user's code
     }
 }
 

@@ -60,6 +60,11 @@ pub(crate) trait EngineView: Send + Sync {
 /// `NewcomerKind`, which this floor cannot name.
 pub(crate) struct Newcomer(pub(crate) Box<dyn Any + Send>);
 
+/// The error for whoever gives something to a server that does not serve.
+pub(crate) fn not_serving() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the server does not serve")
+}
+
 /// What a server was built with. It never changes.
 pub(crate) struct Configuration {
     pub(crate) timeouts: Timeouts,
@@ -238,10 +243,7 @@ impl Core {
         // Cloned, as the engine may serve it on this thread.
         let view = self.engine_view.lock().clone();
         let view = view.filter(|_| self.is_serving());
-        let view = view.ok_or_else(|| {
-            let text = "the server does not serve";
-            io::Error::new(io::ErrorKind::NotConnected, text)
-        })?;
+        let view = view.ok_or_else(not_serving)?;
         Ok(view.add(newcomer)?)
     }
 

@@ -120,9 +120,12 @@ impl StreamListener {
             .is_some_and(|peer| client.ip() != Some(peer))
         {
             self.core.stats.refused(Refusal::Denied);
+            // The hook's answer belongs to the expected client's protocol: nothing is sent.
+            self.core.call_hook(&client, |hooks| {
+                hooks.handle_refusal(&client, Refusal::Denied);
+            });
             return Ok(None); // the next connection is reported again
         }
-        self.is_done.store(self.rules.once, Relaxed);
         self.core.stats.accepted.fetch_add(1, Relaxed);
         let transport =
             Transport::plain(stream, self.core.config.clock.now()).tapped(self.core.tap(&client));
@@ -139,7 +142,10 @@ impl StreamListener {
             Ok(admission)
         });
         match admission {
-            Ok(admission) => session.admitted(admission),
+            Ok(admission) => {
+                self.is_done.store(self.rules.once, Relaxed);
+                session.admitted(admission);
+            }
             Err(why) => self.refuse(&mut session, why),
         }
         Ok(Some(session))

@@ -14,7 +14,7 @@ use super::datagrams::DatagramJob;
 use super::lingering::Lingering;
 use super::sources::{Source, Sources};
 use crate::address::ClientAddress;
-use crate::handle::Core;
+use crate::handle::{Core, not_serving};
 use crate::poller::{Events, Interest, Mode, Poller};
 use crate::request::DatagramRequest;
 use crate::session::Session;
@@ -48,8 +48,12 @@ impl AdoptionQueue {
 
     /// Drops what was not taken, as the server goes down.
     pub(crate) fn clear(&self) {
-        let dropped = std::mem::take(&mut *self.0.lock());
-        drop(dropped); // without the lock: a handler's `drop` is the user's code
+        // Without the lock, and guarded: a handler's `drop` is the user's code.
+        for session in std::mem::take(&mut *self.0.lock()) {
+            if catch_unwind(AssertUnwindSafe(|| drop(session))).is_err() {
+                log::error!("a handler panicked while it was dropped");
+            }
+        }
     }
 }
 
@@ -178,6 +182,11 @@ impl Acceptor {
         until: Option<Instant>,
     ) -> io::Result<usize> {
         let index = self.sources.add(Source::Listener(listener), &self.poller)?;
+        // The accepting thread may have let go of all listeners just before.
+        if !self.core.is_serving() {
+            self.sources.remove(index, &self.poller);
+            return Err(not_serving());
+        }
         if let Some(until) = until {
             self.sources.expire(index, until);
             self.poller.notify();

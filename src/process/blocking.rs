@@ -2,6 +2,7 @@
 //! but the pool does.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -12,7 +13,7 @@ use crate::handle::{ConnectionInfo, Core, EngineView, InFlight, Newcomer};
 use crate::process::acceptor::Acceptor;
 use crate::process::registry::{ConnectionKey, Registry};
 use crate::process::{NewcomerKind, ProcessRequest};
-use crate::reach::{Link, Ring, Silent};
+use crate::reach::{Ring, Silent};
 use crate::session::{Session, Step};
 use crate::stats::StatsSnapshot;
 use crate::transport::{WaitOutcome, WakeFds};
@@ -104,10 +105,8 @@ impl Connection<'_> {
     fn sleep(&mut self, session: &mut Session, writing: bool, until: Option<Instant>) -> SleepEnd {
         let idle = session.is_idle();
         let core = &Arc::clone(session.core());
-        let link = session.link().cloned();
-        let link = link.as_deref();
-        let link_fd = match link.map(Link::wake_fd).transpose() {
-            Ok(link_fd) => link_fd,
+        let pipe = match session.link().map(|link| link.pipe()).transpose() {
+            Ok(pipe) => pipe,
             Err(error) => return SleepEnd::Failed(error),
         };
         self.registry.set_idle(self.key, session, idle);
@@ -115,7 +114,7 @@ impl Connection<'_> {
             // Before the looks at the phase: a shutdown after them makes this readable.
             let wake_fds = WakeFds {
                 server: core.wake_fd(),
-                link: link_fd,
+                link: pipe.as_ref().map(|pipe| pipe.as_fd()),
             };
             let is_closing = idle && !core.is_serving();
             let grace = self.abort_at(core);
@@ -135,7 +134,7 @@ impl Connection<'_> {
             match transport.wait_attentively(session.awaits(writing), left, wake_fds) {
                 Ok(WaitOutcome::WokenByServer) => Interrupt::handle_wake(&**core),
                 // The loop looks at what was left.
-                Ok(WaitOutcome::WokenByLink) => link.into_iter().for_each(Link::drain),
+                Ok(WaitOutcome::WokenByLink) => pipe.iter().for_each(|pipe| pipe.drain()),
                 Ok(WaitOutcome::Ready) => break SleepEnd::Ready,
                 Ok(WaitOutcome::TimedOut) if is_closing => break SleepEnd::Closing,
                 Ok(WaitOutcome::TimedOut) => {

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -66,7 +66,7 @@ pub(crate) struct Link {
     ring: Weak<dyn Ring>,
     /// Wakes a thread that sleeps for this connection alone. Only the concurrency models that give
     /// each connection a thread have one.
-    pipe: OnceLock<Pipe>,
+    pipe: Mutex<Option<Arc<Pipe>>>,
     left: Mutex<Left>,
 }
 
@@ -93,7 +93,7 @@ impl Link {
             signals: AtomicU8::new(0),
             key,
             ring,
-            pipe: OnceLock::new(),
+            pipe: Mutex::new(None),
             left: Mutex::default(),
         }
     }
@@ -121,9 +121,9 @@ impl Link {
         if before.has(what.and(Signals::ENDED)) {
             return false;
         }
-        // Made before its owner looks at the signals for the last time before it sleeps: either
-        // this thread sees the pipe, or the owner sees the signal.
-        if let Some(pipe) = self.pipe.get() {
+        // The owner makes the pipe before it looks at the signals for the last time before it
+        // sleeps: either this thread sees the pipe, or the owner sees the signal.
+        if let Some(pipe) = &*self.pipe.lock() {
             pipe.wake();
         }
         true
@@ -169,6 +169,8 @@ impl Link {
     /// The connection ends: nothing more can be left. The output that is there may still be taken.
     pub(crate) fn end(&self) {
         self.signals.fetch_or(Signals::ENDED.0, SeqCst);
+        // Whoever keeps a handle must not keep descriptors.
+        *self.pipe.lock() = None;
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -223,19 +225,12 @@ impl Link {
 
     /// What becomes readable when a signal is given, for a thread that is about to sleep for this
     /// connection.
-    pub(crate) fn wake_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        if let Some(pipe) = self.pipe.get() {
-            return Ok(pipe.read_end.as_fd());
-        }
-        let pipe = Pipe::new()?;
-        Ok(self.pipe.get_or_init(|| pipe).read_end.as_fd())
-    }
-
-    /// The thread is awake.
-    pub(crate) fn drain(&self) {
-        if let Some(pipe) = self.pipe.get() {
-            pipe.drain();
-        }
+    pub(crate) fn pipe(&self) -> io::Result<Arc<Pipe>> {
+        let mut pipe = self.pipe.lock();
+        Ok(match &mut *pipe {
+            Some(pipe) => Arc::clone(pipe),
+            none => Arc::clone(none.insert(Arc::new(Pipe::new()?))),
+        })
     }
 }
 
@@ -247,7 +242,8 @@ impl fmt::Debug for Link {
     }
 }
 
-struct Pipe {
+/// Wakes one thread.
+pub(crate) struct Pipe {
     read_end: UnixStream,
     write_end: UnixStream,
 }
@@ -268,11 +264,18 @@ impl Pipe {
         let _ = (&self.write_end).write(&[1]);
     }
 
-    fn drain(&self) {
+    /// The thread is awake.
+    pub(crate) fn drain(&self) {
         let mut bytes = [0; 64];
         while (&self.read_end)
             .read(&mut bytes)
             .is_ok_and(|count| count == bytes.len())
         {}
+    }
+}
+
+impl AsFd for Pipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.read_end.as_fd()
     }
 }

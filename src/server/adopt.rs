@@ -98,7 +98,6 @@ impl ServerHandle {
         }
         // Counted before the phase is read, as for an accepted connection.
         let admission = core.admit().map_err(Error::Refused)?;
-        core.stats.accepted.fetch_add(1, Relaxed);
         let service = Arc::new(StreamService {
             class: only(handler),
             tls: None,
@@ -110,6 +109,7 @@ impl ServerHandle {
         session.begin_adopted(is_connecting);
         session.admitted(admission);
         core.add(NewcomerKind::Connection(session).erase())?;
+        core.stats.accepted.fetch_add(1, Relaxed);
         Ok(())
     }
 }

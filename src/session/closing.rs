@@ -197,7 +197,8 @@ impl Session {
             self.call_connect_failed(&error);
         }
         match &error {
-            Error::Refused(why) => return self.refuse(*why),
+            // Later, it is the error of something that the handler has tried.
+            Error::Refused(why) if self.is_unverified() => return self.refuse(*why),
             Error::Timeout(timeout) => self.call_on_timeout(*timeout),
             // The end of file within a message: the peer may still read an answer.
             Error::Disconnected(end) if end.kind() == io::ErrorKind::UnexpectedEof => {}
@@ -215,7 +216,7 @@ impl Session {
     }
 
     /// The handler of a connection that could not be made hears of it, and ends.
-    fn call_connect_failed(&mut self, error: &Error) {
+    pub(super) fn call_connect_failed(&mut self, error: &Error) {
         let (class, client) = (&self.service.class, &self.request.client_address);
         let handler = Session::guard(|| Ok(class(client)));
         let called = handler.and_then(|mut handler| {

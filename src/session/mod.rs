@@ -242,8 +242,8 @@ impl Session {
 
     /// The poller saw that the socket is ready.
     pub(crate) fn note_readable(&mut self, maybe_eof: bool) {
-        if maybe_eof && self.request.rfile.is_eof() {
-            // Behind the end of file only a reset or the end of both directions can come.
+        if maybe_eof && self.reads_nothing() {
+            // Nothing else than a reset or the end of both directions would be noticed.
             self.peer_is_lost |= self.request.transport.is_ready(Readiness::HungUp);
         }
         self.request.rfile.note_readable(maybe_eof);
@@ -253,7 +253,7 @@ impl Session {
     pub(crate) fn awaits(&self, writing: bool) -> Readiness {
         if writing {
             Readiness::Writable
-        } else if self.request.rfile.is_eof() {
+        } else if self.reads_nothing() {
             Readiness::HungUp
         } else {
             Readiness::Readable
@@ -283,6 +283,18 @@ impl Session {
             };
             link.has(now)
         })
+    }
+
+    /// Whether bytes that arrive stay on the socket: behind the end of file, while the handler has
+    /// paused, or while it waits for a time and the buffer is full. A thread that waits for the
+    /// socket to be readable would then spin.
+    fn reads_nothing(&self) -> bool {
+        let rfile = &self.request.rfile;
+        let is_paused = match &self.state {
+            SessionState::Serving(serving) => serving.reads_nothing(rfile.is_full()),
+            _ => false,
+        };
+        rfile.is_eof() || is_paused
     }
 
     pub(crate) fn watched(&self) -> Option<Interest> {
@@ -399,8 +411,16 @@ impl Session {
         }
     }
 
+    /// Whether the checks of clients are not over yet.
+    fn is_unverified(&self) -> bool {
+        matches!(self.state, SessionState::ProxyHeader | SessionState::Verify)
+    }
+
     /// Ends an idle connection, as the server goes down.
     pub(crate) fn close_idle(&mut self) {
+        if matches!(self.state, SessionState::Connecting) {
+            self.call_connect_failed(&Error::Closed("the server shuts down".into()));
+        }
         if matches!(self.state, SessionState::Lingering(_)) {
             // What has come already must cause no reset.
             let _ = self.drop_input();

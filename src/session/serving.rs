@@ -55,6 +55,11 @@ impl Serving {
         }
     }
 
+    /// Whether the last call of `handle` asked that nothing is read, or has left no room.
+    pub(super) fn reads_nothing(&self, is_full: bool) -> bool {
+        self.is_paused || self.is_timed && is_full
+    }
+
     /// Makes `handle` due because of a shutdown. False if it was called during the shutdown.
     pub(super) fn announce_shutdown(&mut self) -> bool {
         self.handle_due |= !self.served_last;
@@ -106,7 +111,7 @@ impl Session {
         rfile.pace().resume(self.ready_at);
         // A handler that waits for a time takes no bytes meanwhile: what it has no room for stays
         // with the peer.
-        let has_no_room = serving.is_paused || serving.is_timed && rfile.is_full();
+        let has_no_room = serving.reads_nothing(rfile.is_full());
         let is_last = serving.served_last && !serving.in_message && rfile.buffer().is_empty();
         if !serving.handle_due && (has_no_room || is_last) {
             return Ok(self.wait_for_input(*now, is_serving));

@@ -371,8 +371,8 @@ impl Transport {
     /// [`wait_attentively`](Transport::wait_attentively).
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match &self.socket {
-            Socket::Stream(Stream::Tcp(stream)) => stream.shutdown(how),
-            Socket::Stream(Stream::Unix(stream)) => stream.shutdown(how),
+            Socket::Stream(Stream::Tcp(stream)) => stream.shutdown(how).map_err(connection_error),
+            Socket::Stream(Stream::Unix(stream)) => stream.shutdown(how).map_err(connection_error),
             Socket::Memory(stream) => {
                 stream.shutdown(how);
                 Ok(())

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use socketserver::{
     Builder, Error, Forwarder, Next, Refusal, Result, StreamRequest, StreamRequestHandler,
-    Synchronous, ThreadPerRequest, ThreadingMixIn,
+    Synchronous, ThreadPerRequest, ThreadingMixIn, Wait,
 };
 
 use crate::subjects::{Obedient, Recorder};
@@ -300,4 +300,100 @@ fn a_thousand_idle_forwarded_pairs_hold_no_thread() {
         eventually("all have ended", || server.stats().open == 0);
         assert!(begun.elapsed() < PATIENCE);
     });
+}
+
+/// Reads nothing, whatever comes, and hands out its waker.
+struct Paused(mpsc::Sender<socketserver::Waker>);
+
+impl StreamRequestHandler for Paused {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        if request.cause().is_woken() {
+            return Ok(Next::Close);
+        }
+        self.0.send(request.waker()).unwrap();
+        Ok(Wait::new().paused().into())
+    }
+
+    fn speaks_first(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_paused_connection_costs_no_time_and_ends_by_a_reset_an_abort_a_wake_or_a_shutdown() {
+    alone(|| {
+        for settings in concurrent_models() {
+            let (announce, wakers) = mpsc::channel();
+            let class = move |_: &_| Paused(announce.clone());
+            let settings = settings.grace(Duration::from_millis(200));
+            let server = Running::start(settings.tcp("127.0.0.1:0", class).unwrap());
+            let mut clients = [(); 4].map(|()| {
+                let mut client = server.connect();
+                wakers.recv_timeout(PATIENCE).unwrap();
+                client.say(b"unread");
+                client
+            });
+            let nanos = |text: &str| text.split(' ').next().unwrap().parse::<u64>().unwrap();
+            let all = || {
+                let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+                let stats = tasks.filter_map(|task| {
+                    std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()
+                });
+                stats.map(|text| nanos(&text)).sum::<u64>()
+            };
+            let before = all();
+            std::thread::sleep(Duration::from_millis(300));
+            let spent = Duration::from_nanos(all() - before);
+            assert!(spent < Duration::from_millis(100), "{spent:?} of 300 ms");
+
+            let [reset, aborted, woken, _last] = clients.each_mut();
+            let linger = Some(Duration::ZERO);
+            reset.socket.set_linger(linger).unwrap();
+            let own = aborted.socket.local_addr().unwrap().as_socket().unwrap();
+            let listed = server.handle.connections();
+            let found = listed
+                .iter()
+                .find(|listed| listed.client_address == own.into());
+            assert!(server.handle.abort_connection(found.unwrap().id));
+            assert_eq!(aborted.hear_end(), b"");
+            woken.socket.shutdown(Shutdown::Write).unwrap();
+            let [reset, _aborted, _woken, _last] = clients;
+            reset.reset();
+            eventually("two are over", || server.stats().open == 2);
+            let begun = Instant::now();
+            server.stop();
+            assert!(begun.elapsed() < Duration::from_secs(5));
+        }
+    });
+}
+
+#[test]
+fn a_handler_that_may_not_adopt_has_its_own_failure() {
+    /// Adopts a second connection, which is one too many.
+    struct Greedy;
+    impl StreamRequestHandler for Greedy {
+        fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+            request.rfile.take_all();
+            request.wfile.write_all(b"before\n")?;
+            let (_ours, theirs) = UnixStream::pair()?;
+            request.server.adopt(theirs, Obedient)?;
+            Ok(Next::Close)
+        }
+
+        fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
+            Ok(request.wfile.write_all(b"finished\n")?)
+        }
+    }
+    let hooks = Recorder::default();
+    let settings = Builder::new().max_connections(1).hooks(hooks.clone());
+    let server = Running::start(settings.tcp("127.0.0.1:0", |_: &_| Greedy).unwrap());
+    let mut client = server.connect();
+    client.say(b"go");
+    assert_eq!(client.hear_end(), b"before\nfinished\n");
+    let stats = server.stop();
+    assert_eq!(
+        (stats.accepted, stats.refused_total(), stats.failed),
+        (1, 0, 1)
+    );
+    assert_eq!(hooks.errors(), ["refused: too many connections"]);
 }

@@ -459,6 +459,43 @@ fn a_member_can_leave_and_a_sender_can_be_left_out() {
 }
 
 #[test]
+fn a_handle_that_is_kept_keeps_no_descriptor() {
+    crate::support::alone(|| {
+        let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let (class, reached) = Reachable::class();
+        let settings = Builder::new().process(ThreadPerRequest::new());
+        let server = Running::start(settings.tcp("127.0.0.1:0", class).unwrap());
+        let serve_one = || {
+            let mut client = server.connect();
+            client.say(b"hello\n").hear(b"hello\n");
+            drop(client);
+            crate::support::eventually("it is over", || server.stats().open == 0);
+            reached.next()
+        };
+        let first = serve_one();
+        let before = descriptors();
+        let kept: Vec<_> = (0..20).map(|_| serve_one()).collect();
+        assert!(descriptors() < before + 5, "{} of them", descriptors());
+        drop((first, kept));
+    });
+}
+
+#[test]
+fn the_clock_of_a_test_goes_on_after_its_connections_are_gone() {
+    let (class, _reached) = Reachable::class();
+    let server = TestServer::new(Builder::new(), class);
+    drop(server.connect());
+    let mut client = server.connect();
+    server.advance(Duration::from_secs(3600));
+    assert!(client.is_closed());
+    let other = server.connect();
+    server.shutdown();
+    server.advance(Duration::from_secs(3600));
+    assert!(other.is_closed());
+    assert_eq!(client.received(), b"bye\n");
+}
+
+#[test]
 fn an_error_from_outside_keeps_its_reason() {
     let error = Error::Closed("maintenance".into());
     assert_eq!(error.to_string(), "closed: maintenance");

@@ -11,6 +11,7 @@ use super::ThreadingMixIn;
 use super::engine::{Job, Pool};
 use crate::handle::{
     ConnectionInfo, ConnectionPhase, Core, EngineView, InFlight, LifecyclePhase, Newcomer,
+    not_serving,
 };
 use crate::process::acceptor::{Accepted, Acceptor};
 use crate::process::engine::Engine;
@@ -84,7 +85,9 @@ impl Engine for PoolEngine {
     }
 
     fn stop_listening(&self) {
-        for index in self.listening.lock().drain(..) {
+        // Not under the lock: the last owner of a listener drops the user's class.
+        let listening = std::mem::take(&mut *self.listening.lock());
+        for index in listening {
             self.pool.remove_source(index);
         }
         *self.acceptor.lock() = None;
@@ -146,6 +149,10 @@ impl EngineView for PoolView {
             Some(NewcomerKind::Connection(session)) => self.pool.submit(session),
             Some(NewcomerKind::Listener { listener, until }) => {
                 let mut listening = self.listening.lock();
+                // Under the lock: a shutdown that comes later removes this one too.
+                if !self.core.upgrade().is_some_and(|core| core.is_serving()) {
+                    return Err(not_serving());
+                }
                 let index = self.pool.add_source(Source::Listener(listener))?;
                 listening.push(index);
                 if let Some(until) = until {
