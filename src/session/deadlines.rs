@@ -12,18 +12,21 @@ impl Session {
     /// asked for.
     pub(crate) fn ends_when_expired(&self, now: Instant) -> bool {
         match &self.state {
-            SessionState::Serving(serving) if self.waiting != WaitReason::Output => {
-                !serving.alarm_is_due(now)
-            }
+            SessionState::Serving(serving) if !self.alarm_waits() => !serving.alarm_is_due(now),
             _ => true,
         }
+    }
+
+    /// Whether the handler's own output must be sent before its time counts.
+    fn alarm_waits(&self) -> bool {
+        self.waiting == WaitReason::Output && !self.output_is_of_others
     }
 
     /// The time of [`Step::Wait`] has passed.
     pub(crate) fn expire(&mut self, now: Instant) -> Step {
         // The handler's time does not count before the answer is sent: otherwise the handler would
         // be called too early, and repeatedly.
-        if self.waiting != WaitReason::Output
+        if !self.alarm_waits()
             && let SessionState::Serving(serving) = &mut self.state
             && serving.alarm_rings(now)
         {

@@ -46,7 +46,6 @@ mod deadlines;
 mod opening;
 mod serving;
 
-use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -146,6 +145,8 @@ pub(crate) struct Session {
     pub(crate) ready_at: Instant,
     /// The first error. It is reported once `finish` was called, as in Python.
     failure: Option<Box<Error>>,
+    /// What is written and not sent comes from an outbox, not from this connection's handler.
+    output_is_of_others: bool,
     /// The peer has disconnected or reads nothing more, so nothing is left to send or to wait for.
     peer_is_lost: bool,
 }
@@ -195,6 +196,7 @@ impl Session {
             accepted_at: now,
             ready_at: now,
             failure: None,
+            output_is_of_others: false,
             peer_is_lost: false,
         }
     }
@@ -243,17 +245,28 @@ impl Session {
     /// The poller saw that the socket is ready.
     pub(crate) fn note_readable(&mut self, maybe_eof: bool) {
         if maybe_eof && self.reads_nothing() {
-            // Nothing else than a reset or the end of both directions would be noticed.
-            self.peer_is_lost |= self.request.transport.is_ready(Readiness::HungUp);
+            let transport = &self.request.transport;
+            // Behind the end of file only a reset or the end of both directions can come. A paused
+            // connection may have unread bytes even then, unless it was reset or aborted.
+            let has_no_bytes =
+                || self.request.rfile.is_eof() || transport.is_aborted() || transport.has_failed();
+            self.peer_is_lost |= transport.is_ready(Readiness::HungUp) && has_no_bytes();
         }
         self.request.rfile.note_readable(maybe_eof);
     }
 
     /// What a thread that sleeps for this connection waits for.
     pub(crate) fn awaits(&self, writing: bool) -> Readiness {
-        if writing {
+        if writing && self.output_is_of_others && !self.reads_nothing() {
+            Readiness::Either
+        } else if writing {
             Readiness::Writable
         } else if self.reads_nothing() {
+            // A paused connection whose both directions have ended would be ready at once.
+            let transport = &self.request.transport;
+            if !self.request.rfile.is_eof() && transport.is_ready(Readiness::HungUp) {
+                return Readiness::Nothing;
+            }
             Readiness::HungUp
         } else {
             Readiness::Readable
@@ -274,12 +287,12 @@ impl Session {
     /// be parked. While the peer does not take the output, a wake must wait.
     pub(crate) fn needs_attention(&self) -> bool {
         self.link().is_some_and(|link| {
-            let is_writing = self.waiting == WaitReason::Output;
             let is_serving = matches!(self.state, SessionState::Serving(_));
-            let now = if is_serving && !is_writing {
-                Signals::CLOSE.and(Signals::WAKE).and(Signals::OUTPUT)
-            } else {
-                Signals::CLOSE
+            let now = match self.waiting {
+                _ if !is_serving => Signals::CLOSE,
+                WaitReason::Output if self.output_is_of_others => Signals::CLOSE.and(Signals::WAKE),
+                WaitReason::Output => Signals::CLOSE,
+                _ => Signals::CLOSE.and(Signals::WAKE).and(Signals::OUTPUT),
             };
             link.has(now)
         })
@@ -443,8 +456,7 @@ impl Session {
 
     /// Ends the socket under a handler that is busy with it.
     pub(crate) fn abort(transport: &Transport) {
-        // Fails only if the peer closed first.
-        let _ = transport.shutdown(Shutdown::Both);
+        transport.abort();
     }
 
     /// Calls the user's code. Its panic is an error like any other.

@@ -92,8 +92,10 @@ impl Session {
         if self.waiting == WaitReason::Output {
             self.request.wfile.resume(self.ready_at);
         }
-        if let Some(step) = self.send_all_output(*now)? {
-            return Ok(Some(step));
+        // Output of others holds up neither the client's input nor its handler.
+        let pending = self.send_all_output(*now)?;
+        if pending.is_some() && !self.output_is_of_others {
+            return Ok(pending);
         }
         let SessionState::Serving(serving) = &mut self.state else {
             return Ok(None);
@@ -114,13 +116,15 @@ impl Session {
         let has_no_room = serving.reads_nothing(rfile.is_full());
         let is_last = serving.served_last && !serving.in_message && rfile.buffer().is_empty();
         if !serving.handle_due && (has_no_room || is_last) {
-            return Ok(self.wait_for_input(*now, is_serving));
+            return Ok(self.wait_for_more(*now, is_serving, pending));
         }
         if !serving.handle_due {
             match rfile.fill()? {
                 Fill::More => serving.handle_due = true,
                 Fill::Eof if !serving.eof_reported => serving.handle_due = true,
-                Fill::Eof | Fill::Nothing => return Ok(self.wait_for_input(*now, is_serving)),
+                Fill::Eof | Fill::Nothing => {
+                    return Ok(self.wait_for_more(*now, is_serving, pending));
+                }
             }
         }
         if *calls == CALLS_PER_TURN {
@@ -128,11 +132,42 @@ impl Session {
         }
         *calls += 1;
         let begun = *now;
+        let unsent = self.unsent_of_others();
         self.call_handle(now)?;
+        // What the handler has written itself must be taken before its next call.
+        self.output_is_of_others &= self.unsent_of_others() == unsent;
         if now.saturating_duration_since(begun) >= MAX_CALL_IN_TURN {
             *calls = CALLS_PER_TURN;
         }
         Ok(None)
+    }
+
+    /// How much is written and not sent, if all of it is output of others.
+    fn unsent_of_others(&self) -> Option<u64> {
+        self.output_is_of_others
+            .then(|| self.request.wfile.bytes_unsent())
+    }
+
+    /// Waits for input, and for the peer to take the output of others if some is `pending`.
+    fn wait_for_more(
+        &mut self,
+        now: Instant,
+        is_serving: bool,
+        pending: Option<Step>,
+    ) -> Option<Step> {
+        let step = self.wait_for_input(now, is_serving)?;
+        let Some(Step::Wait { writing, until }) = pending else {
+            return Some(pending.unwrap_or(step));
+        };
+        self.waiting = WaitReason::Output;
+        let alarm = match &self.state {
+            SessionState::Serving(serving) => serving.alarm,
+            _ => None,
+        };
+        Some(Step::Wait {
+            writing,
+            until: until.into_iter().chain(alarm).min(),
+        })
     }
 
     fn call_handle(&mut self, now: &mut Instant) -> Result<()> {
@@ -253,6 +288,7 @@ impl Session {
         if let Some(step) = self.send_output(now)? {
             return Ok(Some(step));
         }
+        self.output_is_of_others = false;
         for _ in 0..OUTBOX_ROUNDS_PER_TURN {
             let Some(link) = self.request.transport.link() else {
                 return Ok(None);
@@ -263,8 +299,10 @@ impl Session {
                 if link.note_sent() {
                     self.request.wfile.shutdown_write()?;
                 }
+                self.output_is_of_others = false;
                 return Ok(None);
             }
+            self.output_is_of_others = true;
             if let Some(step) = self.send_output(now)? {
                 return Ok(Some(step));
             }

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,7 @@ pub(crate) struct Transport {
     opened_at: Instant,
     received: AtomicU64,
     sent: AtomicU64,
+    is_aborted: AtomicBool,
     link: OnceLock<Arc<Link>>,
 }
 
@@ -53,6 +54,10 @@ pub(crate) enum Readiness {
     Readable,
     /// Room for output.
     Writable,
+    /// Bytes, the end of file, or room for output.
+    Either,
+    /// Nothing of the socket: only what else ends the wait.
+    Nothing,
     /// The end of both directions. Behind the end of file a socket is always readable, so there is
     /// nothing else to wait for.
     HungUp,
@@ -93,8 +98,30 @@ impl Transport {
             opened_at: now,
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            is_aborted: AtomicBool::new(false),
             link: OnceLock::new(),
         }
+    }
+
+    /// Shuts both directions down, whatever is under way.
+    pub(crate) fn abort(&self) {
+        self.is_aborted.store(true, Relaxed);
+        // Fails only if the peer closed first.
+        let _ = self.shutdown(Shutdown::Both);
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.is_aborted.load(Relaxed)
+    }
+
+    /// Whether the connection has failed, such as by a reset, even if bytes are still unread.
+    pub(crate) fn has_failed(&self) -> bool {
+        let Socket::Stream(stream) = &self.socket else {
+            return false;
+        };
+        let mut fds = [PollFd::new(stream, PollFlags::empty())];
+        let polled = poll(&mut fds, Some(&Timespec::default()));
+        polled.is_ok() && fds[0].revents().contains(PollFlags::ERR)
     }
 
     pub(crate) fn opened_at(&self) -> Instant {
@@ -317,7 +344,8 @@ impl Transport {
         let flags = match what {
             Readiness::Readable => PollFlags::IN,
             Readiness::Writable => PollFlags::OUT,
-            Readiness::HungUp => PollFlags::empty(),
+            Readiness::Either => PollFlags::IN | PollFlags::OUT,
+            Readiness::HungUp | Readiness::Nothing => PollFlags::empty(),
         };
         // Rounded up to what poll(2) counts in; a wait of nothing stays one.
         let timeout = timeout
@@ -343,7 +371,9 @@ impl Transport {
                 count += 1;
             }
         }
-        match poll(&mut fds[..count], timeout.as_ref()) {
+        // A hang-up of the socket cannot be masked.
+        let first = usize::from(what == Readiness::Nothing);
+        match poll(&mut fds[first..count], timeout.as_ref()) {
             Ok(0) => Ok(WaitOutcome::TimedOut),
             Ok(_) => {
                 let woken = (1..count).find(|index| !fds[*index].revents().is_empty());

@@ -257,6 +257,32 @@ fn a_forwarder_loses_no_byte_of_a_peer_that_reads_slowly_and_keeps_few() {
 }
 
 #[test]
+fn a_forwarder_carries_both_directions_at_once() {
+    const SIZE: usize = 20 << 20;
+    for settings in concurrent_models() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = forwarder(settings, listener.local_addr().unwrap());
+        let mut client = server.connect();
+        let mut upstream = patient(listener.accept().unwrap().0);
+        let mut echo = upstream.try_clone().unwrap();
+        std::thread::scope(|scope| {
+            // Sends without a look at what comes, while another thread reads.
+            scope.spawn(move || {
+                std::io::copy(&mut upstream, &mut std::io::sink()).unwrap();
+            });
+            scope.spawn(move || {
+                echo.write_all(&vec![7; SIZE]).unwrap();
+                echo.shutdown(Shutdown::Write).unwrap();
+            });
+            // Everything is written before anything is read.
+            client.say(&vec![8; SIZE]);
+            client.socket.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(client.hear_end().len(), SIZE);
+        });
+    }
+}
+
+#[test]
 fn a_forwarder_ends_the_client_when_the_other_server_is_away_or_breaks_off() {
     let nobody = TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -291,10 +317,9 @@ fn a_thousand_idle_forwarded_pairs_hold_no_thread() {
         eventually("all are parked", || server.stats().active == 0);
         let stats = server.stats();
         assert_eq!(stats.open, 2 * PAIRS);
-        assert!(
-            stats.threads <= ThreadingMixIn::default_threads() + 2,
-            "{stats:?}"
-        );
+        // Threads that a busy machine had it start leave after a while.
+        let few = ThreadingMixIn::default_threads() + 2;
+        eventually("few threads are left", || server.stats().threads <= few);
         let begun = Instant::now();
         drop(clients);
         eventually("all have ended", || server.stats().open == 0);
@@ -310,7 +335,8 @@ impl StreamRequestHandler for Paused {
         if request.cause().is_woken() {
             return Ok(Next::Close);
         }
-        self.0.send(request.waker()).unwrap();
+        // Nobody listens once the test is over.
+        let _ = self.0.send(request.waker());
         Ok(Wait::new().paused().into())
     }
 

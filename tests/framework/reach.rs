@@ -459,6 +459,59 @@ fn a_member_can_leave_and_a_sender_can_be_left_out() {
 }
 
 #[test]
+fn a_flood_of_output_from_others_holds_up_neither_input_nor_a_wake_nor_a_shutdown() {
+    for settings in all_models() {
+        let (class, reached) = Reachable::class();
+        let settings = settings.timeout(Some(PATIENCE));
+        let server = Running::start(settings.tcp("127.0.0.1:0", class).unwrap());
+        let mut client = server.connect();
+        let (waker, outbox) = reached.next();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let order = std::sync::atomic::Ordering::SeqCst;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let piece: Arc<[u8]> = vec![b'.'; 4096].into();
+                while !is_over.load(order) && !outbox.is_closed() {
+                    let _ = outbox.try_send(Arc::clone(&piece));
+                }
+            });
+            // Reads everything, and waits for these words among it.
+            let mut expect = |words: &[u8]| {
+                let mut heard = Vec::new();
+                let mut piece = vec![0; 64 * 1024];
+                while !heard.windows(words.len()).any(|found| found == words) {
+                    let count = std::io::Read::read(&mut client.socket, &mut piece).unwrap();
+                    assert!(count > 0, "the end came before {words:?}");
+                    heard.drain(..heard.len().saturating_sub(words.len()));
+                    heard.extend_from_slice(&piece[..count]);
+                }
+            };
+            waker.wake();
+            expect(b"woken\n");
+            server.handle.shutdown();
+            expect(b"bye\n");
+            is_over.store(true, order);
+        });
+        assert_eq!(server.stop().aborted, 0);
+    }
+}
+
+#[test]
+fn a_slow_reader_of_others_output_is_still_heard() {
+    let (class, reached) = Reachable::class();
+    let mut client = TestConnection::new(Builder::new(), class);
+    let (waker, outbox) = reached.next();
+    client.take_only(10);
+    outbox.try_send(vec![b'.'; 100]).unwrap();
+    client.send(b"quick\n");
+    waker.wake();
+    assert_eq!(client.received(), b"..........");
+    client.take_only(usize::MAX);
+    let rest = [&[b'.'; 90][..], b"quick\n", b"woken\n"].concat();
+    assert_eq!(client.received(), rest);
+}
+
+#[test]
 fn a_handle_that_is_kept_keeps_no_descriptor() {
     crate::support::alone(|| {
         let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
