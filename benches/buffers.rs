@@ -40,7 +40,7 @@ fn messages(criterion: &mut Criterion) {
     ];
     let mut group = criterion.benchmark_group("message in memory");
     for (name, handler, message) in rows {
-        let mut client = TestConnection::new(Builder::new(), move |_: &_| handler);
+        let mut client = TestConnection::new(Builder::new(), move |_| handler);
         group.throughput(Throughput::Bytes(message.len() as u64));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

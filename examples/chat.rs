@@ -76,7 +76,7 @@ fn main() -> Result<()> {
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:7008".to_owned());
     let room = Group::new();
-    let mut server = Builder::new().tcp(&address, move |_: &_| Chatter::new(room.clone()))?;
+    let mut server = Builder::new().tcp(&address, move |_| Chatter::new(room.clone()))?;
     shutdown_on_ctrl_c(server.handle())?;
     writeln!(
         std::io::stdout(),

@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let upstream: SocketAddr = upstream
         .parse()
         .map_err(|_| Error::Address(format!("invalid address `{upstream}`: use IP:PORT")))?;
-    let mut server = Builder::new().tcp(&address, move |_: &_| Forwarder::to(upstream))?;
+    let mut server = Builder::new().tcp(&address, move |_| Forwarder::to(upstream))?;
     shutdown_on_ctrl_c(server.handle())?;
     writeln!(
         std::io::stdout(),

@@ -125,7 +125,7 @@ fn main() -> Result<()> {
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:6380".to_owned());
     let store = Store::default();
-    let mut server = Builder::new().tcp(&address, move |_: &_| KeyValue(Arc::clone(&store)))?;
+    let mut server = Builder::new().tcp(&address, move |_| KeyValue(Arc::clone(&store)))?;
     shutdown_on_ctrl_c(server.handle())?;
     writeln!(
         std::io::stdout(),

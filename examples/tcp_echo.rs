@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:0".to_owned());
-    let mut server = Builder::new().tcp(&address, |_: &_| Echo)?;
+    let mut server = Builder::new().tcp(&address, |_| Echo)?;
     shutdown_on_ctrl_c(server.handle())?;
     writeln!(
         std::io::stdout(),

@@ -60,7 +60,7 @@ fn main() -> Result<()> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:9998".to_owned());
-    let mut server = Builder::new().tcp(&address, |_: &_| Guarded {
+    let mut server = Builder::new().tcp(&address, |_| Guarded {
         challenge: [0; SIZE],
         open: false,
     })?;

@@ -43,7 +43,7 @@ fn main() -> Result<()> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:7007".to_owned());
-    let mut server = Builder::new().tcp(&address, |_: &_| Upper { lines: 0 })?;
+    let mut server = Builder::new().tcp(&address, |_| Upper { lines: 0 })?;
     shutdown_on_ctrl_c(server.handle())?;
     writeln!(
         std::io::stdout(),

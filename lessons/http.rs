@@ -59,7 +59,7 @@ fn main() -> Result<()> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:8000".to_owned());
-    let mut server = Builder::new().tcp(&address, |_: &_| WebServer)?;
+    let mut server = Builder::new().tcp(&address, |_| WebServer)?;
     shutdown_on_ctrl_c(server.handle())?;
     writeln!(
         std::io::stdout(),

@@ -5,9 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use socketserver::{
-    Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Result, shutdown_on_ctrl_c,
-};
+use socketserver::{Builder, DatagramRequest, DatagramRequestHandler, Result, shutdown_on_ctrl_c};
 
 /// Each datagram gets its own handler. The handlers share this counter.
 struct Ping {
@@ -29,7 +27,7 @@ fn main() -> Result<()> {
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:12000".to_owned());
     let arrived = Arc::new(AtomicU64::new(0));
-    let mut server = Builder::new().udp(&address, move |_: &ClientAddress| Ping {
+    let mut server = Builder::new().udp(&address, move |_| Ping {
         arrived: Arc::clone(&arrived),
     })?;
     shutdown_on_ctrl_c(server.handle())?;

@@ -61,7 +61,7 @@ fn main() -> Result<()> {
         "processes" => Builder::new().process(ForkingMixIn::new()),
         _ => Builder::new().process(ThreadingMixIn::new()),
     };
-    let mut server = builder.tcp(&address, |_: &_| Thinker)?;
+    let mut server = builder.tcp(&address, |_| Thinker)?;
     shutdown_on_ctrl_c(server.handle())?;
     writeln!(
         std::io::stdout(),

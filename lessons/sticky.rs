@@ -63,7 +63,7 @@ fn main() -> Result<()> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let mut server = Builder::new().tcp(&address, |_: &_| Sticky { held_back: None })?;
+    let mut server = Builder::new().tcp(&address, |_| Sticky { held_back: None })?;
     shutdown_on_ctrl_c(server.handle())?;
     writeln!(
         std::io::stdout(),

@@ -52,7 +52,7 @@ fn main() -> Result<()> {
         || "127.0.0.1:5566".into(),
         |address| address.to_string_lossy().into_owned(),
     );
-    let mut server = Builder::new().tcp(&address, move |_: &_| SendFile(Arc::clone(&file)))?;
+    let mut server = Builder::new().tcp(&address, move |_| SendFile(Arc::clone(&file)))?;
     shutdown_on_ctrl_c(server.handle())?;
     writeln!(
         std::io::stdout(),

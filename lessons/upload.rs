@@ -76,7 +76,7 @@ fn main() -> Result<()> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:9000".to_owned());
-    let mut server = Builder::new().tcp(&address, |_: &_| Upload(None))?;
+    let mut server = Builder::new().tcp(&address, |_| Upload(None))?;
     shutdown_on_ctrl_c(server.handle())?;
     writeln!(
         io::stdout(),

@@ -31,7 +31,7 @@ use crate::request::StreamRequest;
 /// use socketserver::{Builder, Forwarder};
 ///
 /// let upstream: SocketAddr = "192.0.2.1:5432".parse().unwrap();
-/// let mut server = Builder::new().tcp(":5432", move |_: &_| Forwarder::to(upstream))?;
+/// let mut server = Builder::new().tcp(":5432", move |_| Forwarder::to(upstream))?;
 /// server.serve_forever()?;
 /// # Ok::<(), socketserver::Error>(())
 /// ```

@@ -261,7 +261,7 @@ impl StreamRequestHandler for Box<dyn StreamRequestHandler> {
 /// }
 ///
 /// let client = std::net::SocketAddr::from(([192, 0, 2, 1], 5000));
-/// let mut server = TestDatagram::new(Builder::new(), |_: &_| Echo);
+/// let mut server = TestDatagram::new(Builder::new(), |_| Echo);
 /// assert_eq!(server.send(client, b"hello").received_by(client), [b"hello"]);
 /// ```
 ///
@@ -333,9 +333,7 @@ pub(crate) fn serve_datagram<H: DatagramRequestHandler>(
     request: &mut DatagramRequest,
 ) -> Vec<Error> {
     let mut errors = Vec::new();
-    let made = attempt(&mut errors, || {
-        Ok(class.instantiate(&request.client_address))
-    });
+    let made = attempt(&mut errors, || Ok(class(&request.client_address)));
     let Some(mut handler) = made else {
         return errors;
     };
@@ -364,19 +362,38 @@ fn attempt<T>(errors: &mut Vec<Error>, step: impl FnOnce() -> Result<T>) -> Opti
     None
 }
 
-/// Makes the handler of each connection or datagram (Python passes a class). Closures implement it:
-/// `|_: &ClientAddress| Echo`.
-pub trait RequestHandlerClass<H>: Send + Sync + 'static {
-    /// Makes the handler of one connection or datagram of this client. A panic ends the connection
-    /// and is reported to [`handle_error`](crate::ServerHooks::handle_error).
-    fn instantiate(&self, client_address: &ClientAddress) -> H;
-}
+/// Makes the handler of each connection or datagram (Python passes a class). Every closure that
+/// takes a client's address and returns a handler implements it; a panic in it ends the connection
+/// and is reported to [`handle_error`](crate::ServerHooks::handle_error).
+///
+/// [`Fn`] is a supertrait, so that the compiler infers the type of the argument: `|_| Echo` is
+/// enough. Therefore types other than functions cannot implement this trait; such a type has a
+/// method that returns a closure.
+///
+/// ```
+/// use std::io::Write;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, ClientAddress, Next, RequestHandlerClass, Result};
+/// use socketserver::{StreamRequest, StreamRequestHandler};
+///
+/// /// Greets each client by its address.
+/// struct Greeter(String);
+///
+/// impl StreamRequestHandler for Greeter {
+///     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+///         request.wfile.write_all(self.0.as_bytes())?;
+///         Ok(Next::Close)
+///     }
+/// }
+///
+/// fn greeters(greeting: &'static str) -> impl RequestHandlerClass<Greeter> {
+///     move |client: &ClientAddress| Greeter(format!("{greeting}, {client}\n"))
+/// }
+///
+/// let mut client = TestConnection::new(Builder::new(), greeters("Hello"));
+/// client.send(b"\n");
+/// assert!(client.received().starts_with(b"Hello, "));
+/// ```
+pub trait RequestHandlerClass<H>: Fn(&ClientAddress) -> H + Send + Sync + 'static {}
 
-impl<H, F> RequestHandlerClass<H> for F
-where
-    F: Fn(&ClientAddress) -> H + Send + Sync + 'static,
-{
-    fn instantiate(&self, client_address: &ClientAddress) -> H {
-        self(client_address)
-    }
-}
+impl<H, F> RequestHandlerClass<H> for F where F: Fn(&ClientAddress) -> H + Send + Sync + 'static {}

@@ -272,7 +272,7 @@ impl DatagramRequest {
     /// let forward = move |request: &mut DatagramRequest| {
     ///     request.send_to(request.packet(), &ClientAddress::from(b))
     /// };
-    /// let mut server = TestDatagram::new(Builder::new(), move |_: &_| forward);
+    /// let mut server = TestDatagram::new(Builder::new(), move |_| forward);
     /// server.send(a, b"to b");
     /// assert_eq!(server.received_by(b), [b"to b"]);
     /// ```

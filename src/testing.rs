@@ -17,7 +17,7 @@
 //!     Ok(Next::Wait)
 //! };
 //! let builder = Builder::new().idle_timeout(Some(Duration::from_secs(60)));
-//! let mut client = TestConnection::new(builder, move |_: &_| shout);
+//! let mut client = TestConnection::new(builder, move |_| shout);
 //! client.send(b"hel");
 //! assert_eq!(client.received(), b"");
 //! client.send(b"lo\n");
@@ -69,7 +69,7 @@ const MAX_TURNS: usize = 100_000;
 /// }
 ///
 /// let room = Group::new();
-/// let server = TestServer::new(Builder::new(), move |_: &_| Chat(room.clone()));
+/// let server = TestServer::new(Builder::new(), move |_| Chat(room.clone()));
 /// let (mut alice, mut bob) = (server.connect(), server.connect());
 /// alice.send(b"hello");
 /// assert_eq!(bob.received(), b"hello");

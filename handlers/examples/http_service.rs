@@ -116,7 +116,7 @@ fn main() -> Result<()> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:8000".to_owned());
-    let mut server = Builder::new().tcp(&address, router)?;
+    let mut server = Builder::new().tcp(&address, router.into_class())?;
     shutdown_on_ctrl_c(server.handle())?;
     writeln!(
         std::io::stdout(),

@@ -104,7 +104,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 ///     new_subscribers.lock().unwrap().push(sender);
 ///     Ok(response)
 /// });
-/// let mut client = TestConnection::new(Builder::new(), router);
+/// let mut client = TestConnection::new(Builder::new(), router.into_class());
 /// client.send(b"GET /news HTTP/1.0\r\n\r\n").received();
 /// // Elsewhere: whoever has left or does not read is forgotten.
 /// let mut all = subscribers.lock().unwrap();

@@ -50,7 +50,8 @@ where
 /// answer.
 type Filter = Box<dyn Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response> + Send + Sync>;
 
-/// An HTTP service: routes, and filters around them. Hand it to a server as its handler class.
+/// An HTTP service: routes, and filters around them. [`into_class`](Router::into_class) makes it
+/// the handler class of a server.
 ///
 /// Of two routes that match a request, the one that was added first answers. A path that no route
 /// has is answered with 404, a method that no route of the path has with 405, and `OPTIONS` with
@@ -64,7 +65,7 @@ type Filter = Box<dyn Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response>
 /// let router = Router::new().get("/hello/{name}", |request| {
 ///     Ok(Response::text(format!("Hello, {}!\n", request.parameter("name"))))
 /// });
-/// let server = Builder::new().tcp("127.0.0.1:0", router)?;
+/// let server = Builder::new().tcp("127.0.0.1:0", router.into_class())?;
 /// # Ok::<(), socketserver::Error>(())
 /// ```
 #[derive(Clone, Default)]
@@ -176,15 +177,15 @@ impl Router {
         self
     }
 
+    /// The handler class of this service, for [`Builder::tcp`](socketserver::Builder::tcp) and the
+    /// other methods that make a server. Clone the router before, to serve it more than once.
+    pub fn into_class(self) -> impl RequestHandlerClass<HttpHandler> + Clone {
+        move |_: &ClientAddress| HttpHandler::new(Arc::<Routes>::clone(&self.0), None)
+    }
+
     fn own(&mut self) -> &mut Routes {
         Arc::get_mut(&mut self.0)
             .expect("a router is changed before it is cloned or handed to a server")
-    }
-}
-
-impl RequestHandlerClass<HttpHandler> for Router {
-    fn instantiate(&self, _: &ClientAddress) -> HttpHandler {
-        HttpHandler::new(Arc::<Routes>::clone(&self.0), None)
     }
 }
 

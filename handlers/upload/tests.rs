@@ -52,7 +52,7 @@ impl Service {
 
     fn connect(&self) -> TestConnection {
         let settings = Arc::clone(&self.settings);
-        TestConnection::new(Builder::new(), move |_: &_| {
+        TestConnection::new(Builder::new(), move |_| {
             UploadHandler::new(Arc::clone(&settings))
         })
     }
@@ -294,7 +294,7 @@ fn nobody_goes_on_with_the_upload_of_somebody_else() {
     let service = Service::new();
     let connect_as = |who: &'static str| {
         let settings = Arc::clone(&service.settings);
-        TestConnection::new(Builder::new(), move |_: &_| {
+        TestConnection::new(Builder::new(), move |_| {
             let mut handler = UploadHandler::new(Arc::clone(&settings));
             move |request: &mut StreamRequest| {
                 request.identity = Some(who.into());

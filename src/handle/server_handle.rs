@@ -153,7 +153,7 @@ impl ServerHandle {
     ///     # let _ = connections;
     ///     Ok(Next::Wait)
     /// };
-    /// # TestServer::new(Builder::new(), move |_: &_| handler).connect().send(b"x");
+    /// # TestServer::new(Builder::new(), move |_| handler).connect().send(b"x");
     /// ```
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         let view = self.0.engine_view.lock().clone();

@@ -38,7 +38,7 @@ use super::link::{Ring, Signals};
 /// let room = Group::default();
 /// let mut alice = TestConnection::new(Builder::new(), {
 ///     let room = room.clone();
-///     move |_: &_| Chat(room.clone())
+///     move |_| Chat(room.clone())
 /// });
 /// alice.send(b"hello\n");
 /// assert_eq!(alice.received(), b"hello\n");

@@ -27,7 +27,7 @@ use super::link::{Link, OutputEnd, Signals};
 ///     send.send(request.outbox(1024)).unwrap();
 ///     Ok(Next::Wait)
 /// };
-/// let mut client = TestConnection::new(Builder::new(), move |_: &_| handler.clone());
+/// let mut client = TestConnection::new(Builder::new(), move |_| handler.clone());
 /// client.send(b"hello");
 /// outboxes.recv().unwrap().try_send(*b"news\n").unwrap();
 /// assert_eq!(client.received(), b"news\n");

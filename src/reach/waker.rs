@@ -23,7 +23,7 @@ use super::link::{Link, Signals};
 ///     send_waker.send(request.waker()).unwrap();
 ///     Ok(Next::Wait)
 /// };
-/// let mut client = TestConnection::new(Builder::new(), move |_: &_| handler.clone());
+/// let mut client = TestConnection::new(Builder::new(), move |_| handler.clone());
 /// client.send(b"hello");
 /// wakers.recv().unwrap().wake();
 /// assert!(client.is_closed());

@@ -39,7 +39,7 @@ impl ServerHandle {
     ///     request.wfile.write_all(request.rfile.take_all())?;
     ///     Ok(Next::Wait)
     /// };
-    /// let mut server = Builder::new().tcp("127.0.0.1:0", move |_: &_| echo)?;
+    /// let mut server = Builder::new().tcp("127.0.0.1:0", move |_| echo)?;
     /// server.server_activate()?;
     /// let handle = server.handle();
     /// let serving = std::thread::spawn(move || server.serve_forever());

@@ -203,7 +203,7 @@ impl Builder {
         class: impl RequestHandlerClass<H>,
     ) -> StreamService {
         StreamService {
-            class: Box::new(move |client| Box::new(class.instantiate(client))),
+            class: Box::new(move |client| Box::new(class(client))),
             tls: self.tls.take(),
             plaintext: self.plaintext,
             proxies: self.proxies.take(),

@@ -26,7 +26,7 @@ use crate::trace::Trace;
 ///     Ok(Next::Wait)
 /// };
 /// let builder = Builder::new().idle_timeout(Some(Duration::from_secs(60)));
-/// let server = builder.tcp("127.0.0.1:0", move |_: &_| hello).unwrap();
+/// let server = builder.tcp("127.0.0.1:0", move |_| hello).unwrap();
 /// assert_ne!(server.server_address().inet().unwrap().port(), 0);
 /// ```
 pub struct Builder {

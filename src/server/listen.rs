@@ -99,13 +99,13 @@ impl ServerHandle {
     ///     request.rfile.take_all();
     ///     Ok(Next::Wait)
     /// };
-    /// let mut server = Builder::new().tcp("127.0.0.1:0", move |_: &_| ignore)?;
+    /// let mut server = Builder::new().tcp("127.0.0.1:0", move |_| ignore)?;
     /// server.server_activate()?;
     /// let handle = server.handle();
     /// let serving = std::thread::spawn(move || server.serve_forever());
     ///
     /// let address: Address = "127.0.0.1:0".parse()?;
-    /// let listener = handle.listen(&address, Listen::new(), move |_: &_| ignore)?;
+    /// let listener = handle.listen(&address, Listen::new(), move |_| ignore)?;
     /// assert_ne!(listener.server_address().inet().unwrap().port(), 0);
     /// drop(listener);
     /// handle.shutdown();
@@ -131,7 +131,7 @@ impl ServerHandle {
         let socket = options.bind(address)?;
         let address = socket.server_address().clone();
         let service = StreamService {
-            class: Box::new(move |client| Box::new(class.instantiate(client))),
+            class: Box::new(move |client| Box::new(class(client))),
             tls: None,
             plaintext: true,
             proxies: None,

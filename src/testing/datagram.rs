@@ -32,7 +32,7 @@ use crate::server::Builder;
 ///     Ok(())
 /// };
 /// let client: SocketAddr = "192.0.2.1:5000".parse().unwrap();
-/// let mut server = TestDatagram::new(Builder::new(), move |_: &_| shout);
+/// let mut server = TestDatagram::new(Builder::new(), move |_| shout);
 /// server.send(client, b"hello");
 /// assert_eq!(server.received_by(client), [b"HELLO"]);
 /// ```

@@ -17,6 +17,7 @@ mod faults;
 mod figures;
 mod half_close;
 mod handlers;
+mod interface;
 mod leaks;
 mod life_cycle;
 mod limits;

@@ -17,7 +17,7 @@ fn gate(file: &[u8], digest: Digest) -> Arc<Gate> {
 
 fn connect<H: StreamRequestHandler>(gate: &Arc<Gate>, inner: fn() -> H) -> TestConnection {
     let gate = Arc::clone(gate);
-    TestConnection::new(Builder::new(), move |_: &ClientAddress| {
+    TestConnection::new(Builder::new(), move |_| {
         Authenticated::new(inner(), Arc::clone(&gate))
     })
 }

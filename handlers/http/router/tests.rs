@@ -65,7 +65,7 @@ fn router() -> Router {
 }
 
 fn connect(router: Router) -> TestConnection {
-    TestConnection::new(Builder::new(), router)
+    TestConnection::new(Builder::new(), router.into_class())
 }
 
 /// All that comes to a request, and whether the connection stays.
@@ -355,7 +355,7 @@ fn chat() -> (TestServer, Group, Arc<AtomicUsize>) {
         };
         Ok(websocket_with(request, member))
     });
-    (TestServer::new(Builder::new(), router), room, present)
+    (TestServer::new(Builder::new(), router.into_class()), room, present)
 }
 
 fn join(server: &TestServer) -> TestConnection {
@@ -413,7 +413,7 @@ fn events_are_sent_when_they_come_and_end_with_their_sender() {
         new_senders.lock().push(sender);
         Ok(response)
     });
-    let server = TestServer::new(Builder::new(), router);
+    let server = TestServer::new(Builder::new(), router.into_class());
     let mut client = server.connect();
     client.send(b"GET /news HTTP/1.0\r\n\r\n");
     assert!(client.received().ends_with(b"\r\n\r\n:\n\n"));

@@ -264,7 +264,7 @@ fn serve(router: Router, threads: usize) -> ((ServerHandle, String), std::thread
     let mut server = Builder::new()
         .process(pool)
         .timeouts(Timeouts::default())
-        .tcp("127.0.0.1:0", router)
+        .tcp("127.0.0.1:0", router.into_class())
         .unwrap();
     let (handle, address) = (server.handle(), server.server_address().to_string());
     let ended = std::thread::spawn(move || server.serve_forever().unwrap());
