@@ -4,7 +4,16 @@ use std::time::Duration;
 
 /// The deadlines of a connection.
 ///
+/// ```
+/// use std::time::Duration;
+/// use socketserver::{Builder, Timeouts};
+///
+/// let patient = Timeouts::default().idle(None).read(Some(Duration::from_secs(300)));
+/// let builder = Builder::new().timeouts(patient);
+/// ```
+///
 #[doc = include_str!("../docs/deadlines.md")]
+#[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
@@ -29,6 +38,51 @@ pub struct Timeouts {
 impl Timeouts {
     /// Length of the windows over which [`min_rate`](Timeouts::min_rate) is measured.
     pub const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+    /// Sets [`head`](Timeouts::head), the maximum time for a handshake, a PROXY header or the head
+    /// of a message. `None` is without end. Defaults to 10 s.
+    pub fn head(self, time: Option<Duration>) -> Timeouts {
+        Timeouts { head: time, ..self }
+    }
+
+    /// Sets [`idle`](Timeouts::idle), the maximum silence between two messages. `None` is without
+    /// end. Defaults to 10 min.
+    pub fn idle(self, time: Option<Duration>) -> Timeouts {
+        Timeouts { idle: time, ..self }
+    }
+
+    /// Sets [`read`](Timeouts::read), the maximum pause between bytes of one message. `None` is
+    /// without end. Defaults to 30 s.
+    pub fn read(self, time: Option<Duration>) -> Timeouts {
+        Timeouts { read: time, ..self }
+    }
+
+    /// Sets [`write`](Timeouts::write), the maximum time for which the peer takes no output. `None`
+    /// is without end. Defaults to 30 s.
+    pub fn write(self, time: Option<Duration>) -> Timeouts {
+        Timeouts {
+            write: time,
+            ..self
+        }
+    }
+
+    /// Sets [`linger`](Timeouts::linger), the maximum time for which unread input is dropped after
+    /// the last byte. `None` waits until the peer closes, zero does not wait. Defaults to 2 s.
+    pub fn linger(self, time: Option<Duration>) -> Timeouts {
+        Timeouts {
+            linger: time,
+            ..self
+        }
+    }
+
+    /// Sets [`min_rate`](Timeouts::min_rate), the minimum number of bytes a second within a
+    /// message. 0 is off. Defaults to 100.
+    pub fn min_rate(self, bytes_per_second: u64) -> Timeouts {
+        Timeouts {
+            min_rate: bytes_per_second,
+            ..self
+        }
+    }
 }
 
 impl Default for Timeouts {
@@ -45,6 +99,14 @@ impl Default for Timeouts {
 }
 
 /// The limits of a server.
+///
+/// ```
+/// use socketserver::{Builder, Limits};
+///
+/// let small = Limits::default().max_connections(100).max_per_address(Some(4));
+/// let builder = Builder::new().limits(small);
+/// ```
+#[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -66,6 +128,53 @@ pub struct Limits {
     /// Maximum size of a datagram in bytes (Python's `max_packet_size`). A longer datagram is
     /// truncated. Range: 1 to 1 MiB; other values are moved into it. Defaults to 8,192.
     pub max_packet_size: usize,
+}
+
+impl Limits {
+    /// Sets [`max_connections`](Limits::max_connections), the maximum number of open connections.
+    /// 0 refuses all. Defaults to 16,384.
+    pub fn max_connections(self, count: usize) -> Limits {
+        Limits {
+            max_connections: count,
+            ..self
+        }
+    }
+
+    /// Sets [`max_per_address`](Limits::max_per_address), the maximum number of open connections of
+    /// one client address. Defaults to `None`: no limit.
+    pub fn max_per_address(self, count: Option<usize>) -> Limits {
+        Limits {
+            max_per_address: count,
+            ..self
+        }
+    }
+
+    /// Sets [`max_queue`](Limits::max_queue), the maximum number of connections that are ready and
+    /// wait for a thread of the pool. Defaults to 16,384.
+    pub fn max_queue(self, count: usize) -> Limits {
+        Limits {
+            max_queue: count,
+            ..self
+        }
+    }
+
+    /// Sets [`max_message`](Limits::max_message), the maximum number of bytes that a handler may
+    /// leave unread. At least 1. Defaults to 64 KiB.
+    pub fn max_message(self, bytes: usize) -> Limits {
+        Limits {
+            max_message: bytes,
+            ..self
+        }
+    }
+
+    /// Sets [`max_packet_size`](Limits::max_packet_size), the maximum size of a datagram in bytes,
+    /// from 1 to 1 MiB. Defaults to 8,192.
+    pub fn max_packet_size(self, bytes: usize) -> Limits {
+        Limits {
+            max_packet_size: bytes,
+            ..self
+        }
+    }
 }
 
 impl Default for Limits {

@@ -121,6 +121,13 @@ impl Wait {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not handle connections",
+    label = "not a handler of connections",
+    note = "a handler implements `socketserver::StreamRequestHandler`, or is a closure: \
+            `|request: &mut StreamRequest| -> Result<Next>`, whose argument needs its type",
+    note = "a handler must be `Send` and `'static`, because threads take turns to serve it"
+)]
 pub trait StreamRequestHandler: Send + 'static {
     /// Called once, before the first `handle`. What it writes, such as a greeting, is sent
     /// immediately. Defaults to nothing.
@@ -277,6 +284,13 @@ impl StreamRequestHandler for Box<dyn StreamRequestHandler> {
 /// | [`ThreadingMixIn`](crate::ThreadingMixIn), [`ThreadPerRequest`](crate::ThreadPerRequest) | none: several run at the same time, also for datagrams of one peer. With [`ordered_datagrams`](crate::Builder::ordered_datagrams) those of one peer run as received, one after the other |
 /// | [`ForkingMixIn`](crate::ForkingMixIn) | none: each datagram has a process |
 /// | a model of your own | as it calls [`Request::run`](crate::Request::run); `ordered_datagrams` works as above |
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not handle datagrams",
+    label = "not a handler of datagrams",
+    note = "a handler implements `socketserver::DatagramRequestHandler`, or is a closure: \
+            `|request: &mut DatagramRequest| -> Result<()>`, whose argument needs its type",
+    note = "a handler must be `Send` and `'static`, because threads take turns to serve it"
+)]
 pub trait DatagramRequestHandler: Send + 'static {
     /// Called before `handle`. Defaults to nothing.
     ///
@@ -394,6 +408,13 @@ fn attempt<T>(errors: &mut Vec<Error>, step: impl FnOnce() -> Result<T>) -> Opti
 /// client.send(b"\n");
 /// assert!(client.received().starts_with(b"Hello, "));
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not make handlers",
+    label = "not a handler class",
+    note = "each connection gets a handler of its own, which a closure makes: \
+            write `|_| handler` instead of `handler`, or `move |_| handler.clone()`",
+    note = "the closure must be `Send`, `Sync` and `'static`, because several threads call it"
+)]
 pub trait RequestHandlerClass<H>: Fn(&ClientAddress) -> H + Send + Sync + 'static {}
 
 impl<H, F> RequestHandlerClass<H> for F where F: Fn(&ClientAddress) -> H + Send + Sync + 'static {}

@@ -18,6 +18,12 @@ use crate::error::{Error, Refusal};
 /// waits for the events of all connections. A call of `handle_error` or `handle_refusal` that
 /// blocks it for 200 ms delays every client by 200 ms. Hand slow work, such as a request to another
 /// service, to a thread of your own.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no hooks of a server",
+    label = "does not implement `ServerHooks`",
+    note = "write `impl socketserver::ServerHooks for {Self} {{ … }}` with the methods that differ \
+            from their defaults"
+)]
 pub trait ServerHooks: Send + Sync + 'static {
     /// Whether a connection or datagram is served (Python's `verify_request`). Called after the
     /// PROXY header, if there is one, on the thread or in the process that will serve the request:

@@ -18,6 +18,7 @@ const NOT_IN_VALUE: &AsciiSet = &CONTROLS
 
 /// Which requests from other sites a browser sends a cookie with (RFC 6265bis §4.1.2.7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SameSite {
     /// None.
     Strict,

@@ -58,6 +58,7 @@ pub trait Produce: Send + 'static {
 
 /// What follows a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Produced {
     /// The next piece can be made as soon as this one is out.
     More,

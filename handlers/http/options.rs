@@ -13,6 +13,7 @@ use crate::cli::duration;
 /// How a site answers.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Site")]
+#[non_exhaustive]
 pub struct SiteOptions {
     /// File name of a folder's page; may be given several times, the first one that exists is used
     #[arg(long, value_name = "NAME", value_parser = file_name, default_value = "index.html")]
@@ -51,6 +52,7 @@ pub struct SiteOptions {
 
 /// What becomes of a path that leads through a symbolic link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
 pub enum Symlinks {
     /// It isn't found.
     Off,
@@ -61,6 +63,7 @@ pub enum Symlinks {
 /// Whether something is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum Switch {
     Off,
     On,

@@ -27,6 +27,7 @@ use unix_path::PathGuard;
 
 /// Which IP addresses a server listens on (Python's `address_family`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AddressFamily {
     /// The family of the address; `:PORT` is both.
     #[default]

@@ -41,6 +41,12 @@ pub use thread_per_request::ThreadPerRequest;
 /// [`Request::run`] for each request, sooner or later; a request that it drops is closed. A panic
 /// in one of the methods that a running server calls is counted and reported to `handle_error`; the
 /// server then uses that method's default.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a concurrency model",
+    label = "not a concurrency model",
+    note = "use `ThreadingMixIn::new()`, `ThreadPerRequest::new()`, `ForkingMixIn::new()`, \
+            `Synchronous`, or a type of your own that implements `socketserver::ProcessRequest`"
+)]
 pub trait ProcessRequest: Send + Sync + 'static {
     /// Takes over a request (Python's `process_request`). Called on the accepting thread, which
     /// accepts nothing more until this returns.

@@ -1,5 +1,6 @@
 //! The settings of a server.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use crate::trace::Trace;
 /// let server = builder.tcp("127.0.0.1:0", move |_| hello).unwrap();
 /// assert_ne!(server.server_address().inet().unwrap().port(), 0);
 /// ```
+#[must_use = "the settings of a builder take effect when it makes a server"]
 pub struct Builder {
     pub(super) bind: BindOptions,
     pub(super) timeouts: Timeouts,
@@ -44,6 +46,18 @@ pub struct Builder {
     pub(super) poll_interval: Duration,
     pub(super) ordered_datagrams: bool,
     pub(super) grace: Duration,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("bind", &self.bind)
+            .field("timeouts", &self.timeouts)
+            .field("limits", &self.limits)
+            .field("tls", &self.tls)
+            .field("grace", &self.grace)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Builder {

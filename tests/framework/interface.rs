@@ -1,7 +1,11 @@
 //! What the interface spares the authors of handlers.
 
+use std::time::Duration;
+
 use socketserver::testing::TestConnection;
-use socketserver::{Builder, ClientAddress, RequestHandlerClass, StreamRequestHandler};
+use socketserver::{
+    Builder, ClientAddress, Limits, RequestHandlerClass, StreamRequestHandler, Timeouts,
+};
 
 use crate::subjects::Obedient;
 use crate::support::TestDir;
@@ -41,4 +45,36 @@ fn a_method_can_return_a_handler_class() {
     let mut client = TestConnection::new(Builder::new(), class());
     client.send(b"hello\n");
     assert_eq!(client.received(), b"hello\n");
+}
+
+#[test]
+fn limits_and_deadlines_are_set_in_one_expression() {
+    let second = Some(Duration::from_secs(1));
+    let timeouts = Timeouts::default().head(second).idle(None).read(second);
+    let timeouts = timeouts.write(second).linger(None).min_rate(7);
+    assert_eq!(
+        (timeouts.head, timeouts.idle, timeouts.read),
+        (second, None, second)
+    );
+    assert_eq!(
+        (timeouts.write, timeouts.linger, timeouts.min_rate),
+        (second, None, 7)
+    );
+    let limits = Limits::default()
+        .max_connections(1)
+        .max_per_address(Some(2));
+    let limits = limits.max_queue(3).max_message(4).max_packet_size(5);
+    assert_eq!(
+        (limits.max_connections, limits.max_per_address),
+        (1, Some(2))
+    );
+    assert_eq!(
+        (limits.max_queue, limits.max_message, limits.max_packet_size),
+        (3, 4, 5)
+    );
+    let text = format!("{:?}", Builder::new().limits(limits).timeouts(timeouts));
+    assert!(
+        text.contains("max_message: 4") && text.contains("min_rate: 7"),
+        "{text}"
+    );
 }

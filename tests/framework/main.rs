@@ -11,6 +11,7 @@ mod datagram_peers;
 mod datagrams;
 mod datagrams_in_memory;
 mod deadlines;
+mod diagnostics;
 mod documents;
 mod examples;
 mod faults;

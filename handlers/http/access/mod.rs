@@ -38,6 +38,7 @@ use permit::Visitor;
 /// Who may use a site.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Accounts")]
+#[non_exhaustive]
 pub struct AccessOptions {
     /// Accounts file of `socketserver users` and `socketserver share`: only users and links with
     /// rights are served [default: every client may do everything that the server offers]

@@ -41,6 +41,7 @@ const PIECE_SIZE: usize = 32 * 1024;
 /// How folders without an index page are answered.
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Listings")]
+#[non_exhaustive]
 pub struct ListingOptions {
     /// List dot files too, and put them into archives; asked for by name, they are always served
     #[arg(long)]

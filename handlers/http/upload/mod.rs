@@ -55,6 +55,7 @@ const RECEIVE_TIME_PER_TURN: Duration = Duration::from_millis(100);
 /// What clients may change.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Uploads")]
+#[non_exhaustive]
 pub struct UploadOptions {
     /// Let every client store, replace, move and remove files; with --accounts, only users who have
     /// the right
