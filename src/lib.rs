@@ -72,7 +72,7 @@
 //! | `ThreadingTCPServer`, `ThreadingUDPServer`, `ThreadingUnixStreamServer`, `ThreadingUnixDatagramServer`, `ForkingTCPServer`, `ForkingUDPServer`, `ForkingUnixStreamServer`, `ForkingUnixDatagramServer` | [`Builder::process`] | a setting instead of a class for each combination |
 //! | `BaseRequestHandler` | [`StreamRequestHandler`], [`DatagramRequestHandler`] | one value for each connection or datagram |
 //! | `StreamRequestHandler`, `DatagramRequestHandler` | the same names | `handle` may return [`Next::Wait`] and is called again when bytes have arrived, so that an idle client holds no thread |
-//! | `BaseServer(server_address, RequestHandlerClass)` | [`Builder::bind`] for any address; [`Builder::tcp`], [`Builder::udp`], [`Builder::unix_stream`], [`Builder::unix_datagram`] | the class is a closure that makes handlers ([`RequestHandlerClass`]) |
+//! | `BaseServer(server_address, RequestHandlerClass)` | [`Builder::bind`] for any address; [`Builder::tcp`], [`Builder::udp`], [`Builder::unix_stream`], [`Builder::unix_datagram`] | an address is text, a pair, a `SocketAddr` or an [`Address`] ([`ToAddress`]); the class is a closure that makes handlers ([`RequestHandlerClass`]) |
 //! | `bind_and_activate`, `server_bind` | [`Builder::bind`], [`Builder::from_listener`], [`Builder::from_datagram_socket`] | binding and listening are one step, so a server without a socket does not exist; a socket that was bound elsewhere is accepted as well |
 //! | `server_activate()` | [`Server::server_activate`] | the socket listens already; this starts the pool's threads, so that a lack of threads is known before the server says that it is ready. `serve_forever` calls it |
 //! | `serve_forever(poll_interval)` | [`Server::serve_forever`] | returns when the requests in flight have ended or the grace time is over; Python's returns without waiting and leaves that to `server_close` |
@@ -149,7 +149,7 @@ mod trace;
 mod transport;
 mod wake_pipe;
 
-pub use address::{Address, AddressFilter, ClientAddress, Networks, ServerAddress};
+pub use address::{Address, AddressFilter, ClientAddress, Networks, ServerAddress, ToAddress};
 pub use bind::AddressFamily;
 pub use buffer::{RFile, WFile};
 pub use clock::{Clock, ManualClock};

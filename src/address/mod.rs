@@ -1,6 +1,7 @@
 //! Where servers listen, and where clients come from.
 
 mod networks;
+mod to_address;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 pub use networks::{AddressFilter, Networks};
+pub use to_address::ToAddress;
 
 /// An address to listen on: `HOST:PORT`, `:PORT` (every interface, IPv4 and IPv6),
 /// `[::1]:PORT` or `unix:PATH`.

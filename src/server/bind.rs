@@ -10,7 +10,7 @@ use super::{
     Builder, Server, ServerTimes, Service, TcpServer, UdpServer, UnixDatagramServer,
     UnixStreamServer,
 };
-use crate::address::Address;
+use crate::address::{Address, ToAddress};
 use crate::bind::{Datagram, Listener};
 use crate::clock::ManualClock;
 use crate::error::{Error, Result};
@@ -27,45 +27,45 @@ impl Builder {
     /// A server of connections to `address`, TCP or Unix.
     ///
     /// # Errors
-    /// [`Error::Bind`] if the address cannot be bound; [`Error::Unsupported`] for
-    /// [`max_per_address`](Builder::max_per_address) together with
-    /// [`proxy_protocol`](Builder::proxy_protocol) and a
-    /// [`ForkingMixIn`](crate::ForkingMixIn), which can't count these clients. All ways to make a
-    /// stream server have this error.
+    /// [`Error::Address`] if `address` is not valid; [`Error::Bind`] if it cannot be bound;
+    /// [`Error::Unsupported`] for [`max_per_address`](Builder::max_per_address) together with
+    /// [`proxy_protocol`](Builder::proxy_protocol) and a [`ForkingMixIn`](crate::ForkingMixIn),
+    /// which can't count these clients. All ways to make a stream server have this error.
     pub fn bind<H: StreamRequestHandler>(
         self,
-        address: &Address,
+        address: impl ToAddress,
         class: impl RequestHandlerClass<H>,
     ) -> Result<Server> {
-        let listener = Listener::bind(address, &self.bind)?;
+        let listener = Listener::bind(&address.to_address()?, &self.bind)?;
         self.stream_server(listener, class)
     }
 
     /// A server of datagrams to `address`, UDP or Unix.
     ///
     /// # Errors
-    /// [`Error::Bind`] if the address cannot be bound; [`Error::Unsupported`] for
-    /// [`ordered_datagrams`](Builder::ordered_datagrams) together with a
+    /// [`Error::Address`] if `address` is not valid; [`Error::Bind`] if it cannot be bound;
+    /// [`Error::Unsupported`] for [`ordered_datagrams`](Builder::ordered_datagrams) together with a
     /// [`ForkingMixIn`](crate::ForkingMixIn). All ways to make a datagram server have this error.
     pub fn bind_datagram<H: DatagramRequestHandler>(
         self,
-        address: &Address,
+        address: impl ToAddress,
         class: impl RequestHandlerClass<H>,
     ) -> Result<Server> {
-        let socket = Datagram::bind(address, &self.bind)?;
+        let socket = Datagram::bind(&address.to_address()?, &self.bind)?;
         self.datagram_server(socket, class)
     }
 
-    /// A server of TCP connections.
+    /// A server of TCP connections. The address is text such as `127.0.0.1:7007` or `:7007`, a pair
+    /// such as `("127.0.0.1", 7007)`, or a [`SocketAddr`](std::net::SocketAddr).
     ///
     /// # Errors
-    /// [`Error::Address`] if `at` is not `HOST:PORT`; [`Error::Bind`] if it cannot be bound.
+    /// [`Error::Address`] if `at` is not a host and a port; [`Error::Bind`] if it cannot be bound.
     pub fn tcp<H: StreamRequestHandler>(
         self,
-        at: &str,
+        at: impl ToAddress,
         class: impl RequestHandlerClass<H>,
     ) -> Result<TcpServer> {
-        self.bind(&inet(at)?, class)
+        self.bind(inet(&at)?, class)
     }
 
     /// A server of connections to a Unix socket. A path that no server uses any more is taken over;
@@ -79,7 +79,7 @@ impl Builder {
         at: impl AsRef<Path>,
         class: impl RequestHandlerClass<H>,
     ) -> Result<UnixStreamServer> {
-        self.bind(&Address::Unix(at.as_ref().to_owned()), class)
+        self.bind(Address::Unix(at.as_ref().to_owned()), class)
     }
 
     /// A server on a listening socket of the caller: a listener of the standard library, or a
@@ -98,16 +98,16 @@ impl Builder {
         self.stream_server(listener, class)
     }
 
-    /// A server of UDP datagrams.
+    /// A server of UDP datagrams. Addresses are those of [`tcp`](Builder::tcp).
     ///
     /// # Errors
-    /// [`Error::Address`] if `at` is not `HOST:PORT`; [`Error::Bind`] if it cannot be bound.
+    /// [`Error::Address`] if `at` is not a host and a port; [`Error::Bind`] if it cannot be bound.
     pub fn udp<H: DatagramRequestHandler>(
         self,
-        at: &str,
+        at: impl ToAddress,
         class: impl RequestHandlerClass<H>,
     ) -> Result<UdpServer> {
-        self.bind_datagram(&inet(at)?, class)
+        self.bind_datagram(inet(&at)?, class)
     }
 
     /// A server of datagrams to a Unix socket. Paths are treated as by
@@ -120,7 +120,7 @@ impl Builder {
         at: impl AsRef<Path>,
         class: impl RequestHandlerClass<H>,
     ) -> Result<UnixDatagramServer> {
-        self.bind_datagram(&Address::Unix(at.as_ref().to_owned()), class)
+        self.bind_datagram(Address::Unix(at.as_ref().to_owned()), class)
     }
 
     /// A server on a datagram socket of the caller.
@@ -246,10 +246,10 @@ fn datagram_class<H: DatagramRequestHandler>(class: impl RequestHandlerClass<H>)
     Arc::new(move |request| serve_datagram(&class, request))
 }
 
-fn inet(text: &str) -> Result<Address> {
-    match text.parse()? {
-        Address::Unix(_) => Err(Error::Address(format!(
-            "`{text}` is a Unix socket; expected HOST:PORT"
+fn inet(at: &impl ToAddress) -> Result<Address> {
+    match at.to_address()? {
+        unix @ Address::Unix(_) => Err(Error::Address(format!(
+            "`{unix}` is a Unix socket; expected HOST:PORT"
         ))),
         address => Ok(address),
     }

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::address::{Address, ServerAddress};
+use crate::address::{Address, ServerAddress, ToAddress};
 use crate::bind::{BindOptions, Listener};
 use crate::clock::deadline;
 use crate::error::{Error, Result};
@@ -93,7 +93,7 @@ impl ServerHandle {
     /// dropped, and when the server stops serving.
     ///
     /// ```
-    /// use socketserver::{Address, Builder, Listen, Next, StreamRequest};
+    /// use socketserver::{Builder, Listen, Next, StreamRequest};
     ///
     /// let ignore = |request: &mut StreamRequest| {
     ///     request.rfile.take_all();
@@ -104,8 +104,7 @@ impl ServerHandle {
     /// let handle = server.handle();
     /// let serving = std::thread::spawn(move || server.serve_forever());
     ///
-    /// let address: Address = "127.0.0.1:0".parse()?;
-    /// let listener = handle.listen(&address, Listen::new(), move |_| ignore)?;
+    /// let listener = handle.listen("127.0.0.1:0", Listen::new(), move |_| ignore)?;
     /// assert_ne!(listener.server_address().inet().unwrap().port(), 0);
     /// drop(listener);
     /// handle.shutdown();
@@ -114,12 +113,12 @@ impl ServerHandle {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Bind`] if the address, or every port of the range, cannot be bound. [`Error::Io`]
-    /// if the server does not serve. [`Error::Unsupported`] in a child of
-    /// [`ForkingMixIn`](crate::ForkingMixIn).
+    /// [`Error::Address`] if `address` is not valid. [`Error::Bind`] if it, or every port of the
+    /// range, cannot be bound. [`Error::Io`] if the server does not serve. [`Error::Unsupported`]
+    /// in a child of [`ForkingMixIn`](crate::ForkingMixIn).
     pub fn listen<H: StreamRequestHandler>(
         &self,
-        address: &Address,
+        address: impl ToAddress,
         options: Listen,
         class: impl RequestHandlerClass<H>,
     ) -> Result<RunningListener> {
@@ -128,7 +127,7 @@ impl ServerHandle {
             let text = "a forked child cannot give its server a listening socket";
             return Err(Error::Unsupported(text.to_owned()));
         }
-        let socket = options.bind(address)?;
+        let socket = options.bind(&address.to_address()?)?;
         let address = socket.server_address().clone();
         let service = StreamService {
             class: Box::new(move |client| Box::new(class(client))),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::address::{Address, ClientAddress, ServerAddress};
+use crate::address::{ClientAddress, ServerAddress, ToAddress};
 use crate::bind::{BindOptions, Datagram, Listener};
 use crate::clock::deadline;
 use crate::error::Result;
@@ -250,11 +250,15 @@ impl Server {
     /// Listens on another address too, with the same handlers, limits and threads.
     ///
     /// # Errors
-    /// [`Error::Bind`](crate::Error::Bind).
-    pub fn listen_also(&mut self, address: &Address) -> Result<()> {
+    /// [`Error::Address`](crate::Error::Address) if `address` is not valid;
+    /// [`Error::Bind`](crate::Error::Bind) if it cannot be bound.
+    pub fn listen_also(&mut self, address: impl ToAddress) -> Result<()> {
+        let address = address.to_address()?;
         match &self.service {
-            Service::Stream(_) => self.add_listener(Listener::bind(address, &self.bind)?),
-            Service::Datagrams(_) => self.add_datagram_socket(Datagram::bind(address, &self.bind)?),
+            Service::Stream(_) => self.add_listener(Listener::bind(&address, &self.bind)?),
+            Service::Datagrams(_) => {
+                self.add_datagram_socket(Datagram::bind(&address, &self.bind)?);
+            }
         }
         Ok(())
     }

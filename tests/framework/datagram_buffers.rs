@@ -92,7 +92,7 @@ fn datagrams_that_the_system_drops_are_counted_for_every_socket() {
             .process(Synchronous)
             .receive_buffer(Some(5_000));
         let mut server = settings.udp(bound, gated(&gate)).unwrap();
-        server.listen_also(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        server.listen_also("127.0.0.1:0").unwrap();
         let server = Running::start(server);
         let clients = server.addresses.iter().map(|address| {
             let mut address = address.inet().unwrap();

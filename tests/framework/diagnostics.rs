@@ -64,6 +64,11 @@ fn a_wrong_argument_is_a_compile_error_that_says_what_is_expected() {
             "a handler implements `socketserver::DatagramRequestHandler`",
         ),
         (
+            "Builder::new().tcp(7007, |_| Wrong)",
+            "`{integer}` is not an address to listen on",
+            "a pair such as `(\"127.0.0.1\", 8000)`",
+        ),
+        (
             "Builder::new().process(Wrong)",
             "`Wrong` is not a concurrency model",
             "use `ThreadingMixIn::new()`",

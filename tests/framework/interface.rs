@@ -1,10 +1,12 @@
 //! What the interface spares the authors of handlers.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use socketserver::testing::TestConnection;
 use socketserver::{
-    Builder, ClientAddress, Limits, RequestHandlerClass, StreamRequestHandler, Timeouts,
+    Address, AddressFamily, Builder, ClientAddress, Limits, RequestHandlerClass, Result,
+    StreamRequestHandler, Timeouts, ToAddress,
 };
 
 use crate::subjects::Obedient;
@@ -13,7 +15,7 @@ use crate::support::TestDir;
 #[test]
 fn a_closure_needs_no_type_of_its_argument_to_be_a_handler_class() {
     let dir = TestDir::new();
-    let tcp = Builder::new().tcp("127.0.0.1:0", |_| Obedient).unwrap();
+    Builder::new().tcp("127.0.0.1:0", |_| Obedient).unwrap();
     Builder::new().udp("127.0.0.1:0", |_| Obedient).unwrap();
     Builder::new()
         .unix_stream(dir.join("stream"), |_| Obedient)
@@ -21,12 +23,9 @@ fn a_closure_needs_no_type_of_its_argument_to_be_a_handler_class() {
     Builder::new()
         .unix_datagram(dir.join("datagram"), |_| Obedient)
         .unwrap();
-    let address = tcp.server_address().to_string();
-    drop(tcp);
-    let address = address.parse().unwrap();
-    Builder::new().bind(&address, |_| Obedient).unwrap();
+    Builder::new().bind("127.0.0.1:0", |_| Obedient).unwrap();
     Builder::new()
-        .bind_datagram(&address, |_| Obedient)
+        .bind_datagram("127.0.0.1:0", |_| Obedient)
         .unwrap();
     let mut client = TestConnection::new(Builder::new(), |client| {
         assert_eq!(*client, ClientAddress::Memory);
@@ -45,6 +44,48 @@ fn a_method_can_return_a_handler_class() {
     let mut client = TestConnection::new(Builder::new(), class());
     client.send(b"hello\n");
     assert_eq!(client.received(), b"hello\n");
+}
+
+#[test]
+fn servers_listen_on_whatever_names_a_host_and_a_port() {
+    fn listen(at: impl ToAddress) -> Result<String> {
+        let settings = Builder::new().address_family(AddressFamily::V4);
+        let mut server = settings.tcp(&at, |_| Obedient)?;
+        server.listen_also(&at)?;
+        Builder::new().udp(&at, |_| Obedient)?;
+        Builder::new().bind(&at, |_| Obedient)?;
+        Builder::new().bind_datagram(&at, |_| Obedient)?;
+        let port = server.server_address().inet().unwrap().port();
+        let address = server.server_address().to_string();
+        Ok(address.replace(&format!(":{port}"), ":PORT"))
+    }
+    let loopback = "127.0.0.1:PORT";
+    assert_eq!(listen("127.0.0.1:0").unwrap(), loopback);
+    assert_eq!(listen("127.0.0.1:0".to_owned()).unwrap(), loopback);
+    assert_eq!(listen(("127.0.0.1", 0)).unwrap(), loopback);
+    assert_eq!(listen((Ipv4Addr::LOCALHOST, 0)).unwrap(), loopback);
+    assert_eq!(
+        listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap(),
+        loopback
+    );
+    assert_eq!(
+        listen("127.0.0.1:0".parse::<Address>().unwrap()).unwrap(),
+        loopback
+    );
+    assert_eq!(listen(":0").unwrap(), "0.0.0.0:PORT");
+    let errors = [
+        (
+            "localhost",
+            "invalid address `localhost`: the port is missing",
+        ),
+        (
+            "unix:/run/a",
+            "`unix:/run/a` is a Unix socket; expected HOST:PORT",
+        ),
+    ];
+    for (text, message) in errors {
+        assert!(listen(text).unwrap_err().to_string().starts_with(message));
+    }
 }
 
 #[test]

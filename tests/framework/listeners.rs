@@ -101,7 +101,7 @@ fn a_server_listens_at_several_addresses_with_the_same_threads_and_limits() {
         Builder::new().process(ThreadPerRequest::new()),
     ] {
         let mut server = tcp(settings.max_connections(3), "127.0.0.1:0").unwrap();
-        server.listen_also(&"127.0.0.2:0".parse().unwrap()).unwrap();
+        server.listen_also("127.0.0.2:0").unwrap();
         server
             .listen_also(&Address::Unix(dir.join("also")))
             .unwrap();

@@ -32,7 +32,7 @@ fn any_port() -> Address {
 fn listen(server: &Running, options: Listen) -> RunningListener {
     let handle = &server.handle;
     handle
-        .listen(&any_port(), options, |_: &_| Obedient)
+        .listen(any_port(), options, |_: &_| Obedient)
         .unwrap()
 }
 
@@ -108,7 +108,7 @@ fn a_listener_takes_a_free_port_of_its_range() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let handle = &server.handle;
-    let range = |ports| handle.listen(&any_port(), Listen::new().ports(ports), |_: &_| Obedient);
+    let range = |ports| handle.listen(any_port(), Listen::new().ports(ports), |_: &_| Obedient);
     let Err(Error::Bind { address, .. }) = range(port..=port) else {
         panic!("a port that another socket has was bound");
     };
@@ -130,7 +130,7 @@ impl StreamRequestHandler for Opener {
         let options = Listen::new().once(None);
         let listener = request
             .server
-            .listen(&any_port(), options, |_: &_| Obedient)?;
+            .listen(any_port(), options, |_: &_| Obedient)?;
         let port = listener
             .server_address()
             .inet()
@@ -167,7 +167,7 @@ fn listeners_end_with_the_server_and_none_is_added_after_it() {
         let address = listener.server_address().clone();
         server.stop();
         assert_closed(&address);
-        let late = handle.listen(&any_port(), Listen::new(), |_: &_| Obedient);
+        let late = handle.listen(any_port(), Listen::new(), |_: &_| Obedient);
         assert!(matches!(late, Err(Error::Io(_))));
     }
 }
