@@ -33,8 +33,7 @@ impl StreamRequestHandler for Guarded {
                     Next::Wait
                 });
             };
-            let mac = Hmac::<Sha256>::new_from_slice(KEY)
-                .map_err(|error| Error::Protocol(error.to_string()))?;
+            let mac = Hmac::<Sha256>::new_from_slice(KEY).map_err(Error::handler)?;
             // `verify_slice` compares every byte even if the first is wrong, so that the time it
             // takes reveals nothing.
             if mac

@@ -35,30 +35,31 @@ pub struct Timeouts {
     pub min_rate: u64,
 }
 
+/// The methods set the field of their name, where its default is.
 impl Timeouts {
     /// Length of the windows over which [`min_rate`](Timeouts::min_rate) is measured.
     pub const RATE_WINDOW: Duration = Duration::from_secs(10);
 
     /// Sets [`head`](Timeouts::head), the maximum time for a handshake, a PROXY header or the head
-    /// of a message. `None` is without end. Defaults to 10 s.
+    /// of a message. `None` is without end.
     pub fn head(self, time: Option<Duration>) -> Timeouts {
         Timeouts { head: time, ..self }
     }
 
     /// Sets [`idle`](Timeouts::idle), the maximum silence between two messages. `None` is without
-    /// end. Defaults to 10 min.
+    /// end.
     pub fn idle(self, time: Option<Duration>) -> Timeouts {
         Timeouts { idle: time, ..self }
     }
 
     /// Sets [`read`](Timeouts::read), the maximum pause between bytes of one message. `None` is
-    /// without end. Defaults to 30 s.
+    /// without end.
     pub fn read(self, time: Option<Duration>) -> Timeouts {
         Timeouts { read: time, ..self }
     }
 
     /// Sets [`write`](Timeouts::write), the maximum time for which the peer takes no output. `None`
-    /// is without end. Defaults to 30 s.
+    /// is without end.
     pub fn write(self, time: Option<Duration>) -> Timeouts {
         Timeouts {
             write: time,
@@ -67,7 +68,7 @@ impl Timeouts {
     }
 
     /// Sets [`linger`](Timeouts::linger), the maximum time for which unread input is dropped after
-    /// the last byte. `None` waits until the peer closes, zero does not wait. Defaults to 2 s.
+    /// the last byte. `None` waits until the peer closes, zero does not wait.
     pub fn linger(self, time: Option<Duration>) -> Timeouts {
         Timeouts {
             linger: time,
@@ -76,7 +77,7 @@ impl Timeouts {
     }
 
     /// Sets [`min_rate`](Timeouts::min_rate), the minimum number of bytes a second within a
-    /// message. 0 is off. Defaults to 100.
+    /// message. 0 is off.
     pub fn min_rate(self, bytes_per_second: u64) -> Timeouts {
         Timeouts {
             min_rate: bytes_per_second,
@@ -130,9 +131,10 @@ pub struct Limits {
     pub max_packet_size: usize,
 }
 
+/// The methods set the field of their name, where its default is.
 impl Limits {
-    /// Sets [`max_connections`](Limits::max_connections), the maximum number of open connections.
-    /// 0 refuses all. Defaults to 16,384.
+    /// Sets [`max_connections`](Limits::max_connections), the maximum number of open connections. 0
+    /// refuses all.
     pub fn max_connections(self, count: usize) -> Limits {
         Limits {
             max_connections: count,
@@ -141,7 +143,7 @@ impl Limits {
     }
 
     /// Sets [`max_per_address`](Limits::max_per_address), the maximum number of open connections of
-    /// one client address. Defaults to `None`: no limit.
+    /// one client address.
     pub fn max_per_address(self, count: Option<usize>) -> Limits {
         Limits {
             max_per_address: count,
@@ -150,7 +152,7 @@ impl Limits {
     }
 
     /// Sets [`max_queue`](Limits::max_queue), the maximum number of connections that are ready and
-    /// wait for a thread of the pool. Defaults to 16,384.
+    /// wait for a thread of the pool.
     pub fn max_queue(self, count: usize) -> Limits {
         Limits {
             max_queue: count,
@@ -159,7 +161,7 @@ impl Limits {
     }
 
     /// Sets [`max_message`](Limits::max_message), the maximum number of bytes that a handler may
-    /// leave unread. At least 1. Defaults to 64 KiB.
+    /// leave unread. At least 1.
     pub fn max_message(self, bytes: usize) -> Limits {
         Limits {
             max_message: bytes,
@@ -168,7 +170,7 @@ impl Limits {
     }
 
     /// Sets [`max_packet_size`](Limits::max_packet_size), the maximum size of a datagram in bytes,
-    /// from 1 to 1 MiB. Defaults to 8,192.
+    /// from 1 to 1 MiB.
     pub fn max_packet_size(self, bytes: usize) -> Limits {
         Limits {
             max_packet_size: bytes,

@@ -4,11 +4,59 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 /// The result of fallible operations of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// An error of any type, as [`Error::Handler`] holds it.
+pub(crate) type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
 /// The failure of a server or of one connection. Displays as one line.
+///
+/// # Errors of a handler
+///
+/// A handler returns its own errors with `?` where the compiler knows the conversion:
+///
+/// | error | what `?` makes of it |
+/// |---|---|
+/// | [`io::Error`] | [`Error::Io`]; an `Error` that passed through `Read` or `Write` is itself again |
+/// | of parsing, UTF-8 and conversion in the standard library | [`Error::Handler`] |
+/// | [`std::fmt::Error`], `SystemTimeError` | [`Error::Handler`] |
+/// | `Box<dyn Error + Send + Sync>` | [`Error::Handler`]; a boxed `Error` or [`io::Error`] is itself again |
+/// | any other, also `anyhow::Error` and text | needs [`Error::handler`]: `.map_err(Error::handler)?` |
+///
+/// A handler whose errors are mostly of the last row does its work in a function that returns
+/// `Result<T, Box<dyn Error + Send + Sync>>`, where `?` works for every error, and calls that
+/// function with `?`. There is no conversion for all error types: the language allows one only for
+/// a type that does not implement [`std::error::Error`] itself, and then `Error` could be neither
+/// the source of another error nor pass through [`Read`](io::Read).
+///
+/// ```
+/// use std::io::Write;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, Error, Next, Result, StreamRequest};
+///
+/// /// Adds the numbers of each line.
+/// fn add(request: &mut StreamRequest) -> Result<Next> {
+///     while let Some(line) = request.rfile.take_line(4096)? {
+///         let mut sum: i32 = 0;
+///         for number in std::str::from_utf8(line)?.split_whitespace() {
+///             let number: i32 = number.parse()?;
+///             let added = sum.checked_add(number);
+///             sum = added.ok_or_else(|| Error::handler("the sum is too large"))?;
+///         }
+///         writeln!(request.wfile, "{sum}")?;
+///     }
+///     Ok(Next::Wait)
+/// }
+///
+/// let mut client = TestConnection::new(Builder::new(), |_| add);
+/// client.send(b"1 2 3\n");
+/// assert_eq!(client.received(), b"6\n");
+/// client.send(b"one\n");
+/// assert!(client.is_closed());
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -40,7 +88,11 @@ pub enum Error {
         path: std::path::PathBuf,
         /// The reason.
         reason: String,
+        /// The error that caused it, if there is one.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// The handler failed with an error of its own.
+    Handler(Box<dyn std::error::Error + Send + Sync>),
     /// The peer sent a line that is longer than the handler allows.
     LineTooLong {
         /// Maximum length of a line, in bytes.
@@ -131,6 +183,32 @@ impl Refusal {
 }
 
 impl Error {
+    /// The error of a handler, from an error of any type or from text. What `?` converts too
+    /// becomes what `?` makes of it.
+    ///
+    /// ```
+    /// use socketserver::{Error, Result};
+    ///
+    /// fn parse(text: &str) -> Result<serde_json::Value> {
+    ///     serde_json::from_str(text).map_err(Error::handler)
+    /// }
+    /// let error = parse("{").unwrap_err();
+    /// assert!(matches!(&error, Error::Handler(own) if own.is::<serde_json::Error>()));
+    /// ```
+    pub fn handler(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::from(error.into())
+    }
+
+    /// A file that cannot be used because of `error`.
+    pub(crate) fn file(path: &Path, error: impl Into<AnyError>) -> Error {
+        let error = error.into();
+        Error::File {
+            path: path.to_owned(),
+            reason: error.to_string(),
+            source: Some(error),
+        }
+    }
+
     /// Whether the peer disconnected. Only an error of the connection itself is a disconnect. The
     /// same kind of error from a handler's own file or upstream connection is a failure.
     pub fn is_disconnect(&self) -> bool {
@@ -151,7 +229,8 @@ impl fmt::Display for Error {
             Error::Address(text) | Error::Protocol(text) | Error::Unsupported(text) => {
                 f.write_str(text)
             }
-            Error::File { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Error::File { path, reason, .. } => write!(f, "{}: {reason}", path.display()),
+            Error::Handler(error) => write!(f, "{error}"),
             Error::LineTooLong { limit } => write!(f, "a line is longer than {limit} bytes"),
             Error::MessageTooLong { limit } => write!(f, "a message is longer than {limit} bytes"),
             Error::Timeout(what) => write!(f, "{what}"),
@@ -220,7 +299,18 @@ impl std::error::Error for Error {
             | Error::Bind { source: error, .. }
             | Error::Connect { source: error, .. } => Some(error),
             Error::Tls(error) => Some(error),
-            _ => None,
+            Error::Handler(error) => Some(&**error),
+            Error::File { source, .. } => source.as_deref().map(|error| error as _),
+            Error::Address(_)
+            | Error::LineTooLong { .. }
+            | Error::MessageTooLong { .. }
+            | Error::Timeout(_)
+            | Error::Refused(_)
+            | Error::Protocol(_)
+            | Error::Proxy(_)
+            | Error::Panicked(_)
+            | Error::Unsupported(_)
+            | Error::Closed(_) => None,
         }
     }
 }
@@ -234,6 +324,48 @@ impl From<io::Error> for Error {
         }
     }
 }
+
+impl From<AnyError> for Error {
+    /// An error of this crate or of I/O that was boxed becomes the same error again.
+    fn from(error: AnyError) -> Error {
+        match error.downcast::<Error>() {
+            Ok(own) => *own,
+            Err(error) => match error.downcast::<io::Error>() {
+                Ok(error) => Error::from(*error),
+                Err(error) => Error::Handler(error),
+            },
+        }
+    }
+}
+
+/// Errors of the standard library that a handler meets when it parses what a client sent.
+macro_rules! handler_errors {
+    ($($type:ty),* $(,)?) => {$(
+        impl From<$type> for Error {
+            fn from(error: $type) -> Error {
+                Error::Handler(Box::new(error))
+            }
+        }
+    )*};
+}
+
+handler_errors!(
+    fmt::Error,
+    std::array::TryFromSliceError,
+    std::char::ParseCharError,
+    std::char::CharTryFromError,
+    std::ffi::FromBytesWithNulError,
+    std::ffi::NulError,
+    std::net::AddrParseError,
+    std::num::ParseFloatError,
+    std::num::ParseIntError,
+    std::num::TryFromIntError,
+    std::str::ParseBoolError,
+    std::str::Utf8Error,
+    std::string::FromUtf8Error,
+    std::string::FromUtf16Error,
+    std::time::SystemTimeError,
+);
 
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
@@ -263,6 +395,45 @@ mod tests {
         let through = io::Error::from(reset);
         assert_eq!(through.kind(), io::ErrorKind::ConnectionReset);
         assert!(Error::from(through).is_disconnect());
+    }
+
+    #[test]
+    fn an_own_error_survives_a_box() {
+        let boxed: AnyError = Error::Refused(Refusal::Denied).into();
+        assert!(matches!(
+            Error::from(boxed),
+            Error::Refused(Refusal::Denied)
+        ));
+        let through_both: AnyError = io::Error::from(Error::Timeout(Timeout::Read)).into();
+        let back = Error::handler(through_both);
+        assert!(matches!(back, Error::Timeout(Timeout::Read)));
+        let text = Error::handler("no such user");
+        assert_eq!(text.to_string(), "no such user");
+    }
+
+    #[test]
+    fn every_error_that_has_a_cause_returns_it_as_its_source() {
+        use std::error::Error as _;
+        let io = || io::Error::from(io::ErrorKind::NotFound);
+        let address = String::new;
+        for error in [
+            Error::Io(io()),
+            Error::Disconnected(io()),
+            Error::Bind {
+                address: address(),
+                source: io(),
+            },
+            Error::Connect {
+                address: address(),
+                source: io(),
+            },
+            Error::file(Path::new("a"), io()),
+            Error::Handler(io().into()),
+        ] {
+            let source = error.source().and_then(|source| source.downcast_ref());
+            let kind = source.map(io::Error::kind);
+            assert_eq!(kind, Some(io::ErrorKind::NotFound), "{error}");
+        }
     }
 
     #[test]

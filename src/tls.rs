@@ -80,18 +80,25 @@ impl fmt::Debug for Tls {
 }
 
 fn read((certificate, key): &(PathBuf, PathBuf), alpn: &[Vec<u8>]) -> Result<Arc<ServerConfig>> {
-    let wrong = |path: &Path, reason: String| Error::File {
+    let wrong = |path: &Path, reason: String, source| Error::File {
         path: path.to_owned(),
         reason,
+        source,
     };
     let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
-        .map_err(|error| wrong(certificate, format!("no PEM certificate: {error}")))?;
+        .map_err(|error| {
+            let reason = format!("no PEM certificate: {error}");
+            wrong(certificate, reason, Some(error.into()))
+        })?;
     if chain.is_empty() {
-        return Err(wrong(certificate, "no PEM certificate is in it".to_owned()));
+        let reason = "no PEM certificate is in it".to_owned();
+        return Err(wrong(certificate, reason, None));
     }
-    let secret = PrivateKeyDer::from_pem_file(key)
-        .map_err(|error| wrong(key, format!("no PEM private key: {error}")))?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+        let reason = format!("no PEM private key: {error}");
+        wrong(key, reason, Some(error.into()))
+    })?;
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(Error::Tls)?;
@@ -104,13 +111,9 @@ fn read((certificate, key): &(PathBuf, PathBuf), alpn: &[Vec<u8>]) -> Result<Arc
             } else {
                 "can't be used with"
             };
-            wrong(
-                key,
-                format!(
-                    "it {fits} the certificate {}: {error}",
-                    certificate.display()
-                ),
-            )
+            let certificate = certificate.display();
+            let reason = format!("it {fits} the certificate {certificate}: {error}");
+            wrong(key, reason, Some(error.into()))
         })?;
     config.alpn_protocols = alpn.to_vec();
     config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(Error::Tls)?;

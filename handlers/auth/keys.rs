@@ -217,12 +217,16 @@ fn read_challenge(server: &mut impl Read) -> io::Result<[u8; CHALLENGE]> {
 }
 
 fn read(path: &Path) -> Result<Vec<Key>, Error> {
-    let unusable = |reason: String| Error::File {
+    let unusable = |reason: String, source| Error::File {
         path: path.to_owned(),
         reason,
+        source,
     };
-    parse(&fs::read(path).map_err(|error| unusable(format!("the keys can't be read: {error}")))?)
-        .map_err(unusable)
+    let file = fs::read(path).map_err(|error| {
+        let reason = format!("the keys can't be read: {error}");
+        unusable(reason, Some(error.into()))
+    })?;
+    parse(&file).map_err(|reason| unusable(reason, None))
 }
 
 /// What the fuzz target calls: every key is part of its line, and reading is the same however lines

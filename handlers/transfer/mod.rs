@@ -90,22 +90,20 @@ impl StreamRequestHandler for TransferHandler {
         request.rfile.take_all(); // nothing that a client could say matters
         // What an error leaves unsent is the object's end: a client can't take the rest for the
         // whole file.
-        let unreadable = |reason: String| Error::File {
+        let unreadable = |error: io::Error| Error::File {
             path: self.path.to_path_buf(),
-            reason,
+            reason: error.to_string(),
+            source: Some(error.into()),
         };
         let sending = match &mut self.sending {
             Some(sending) => sending,
             None => {
-                let opened =
-                    Sending::open(&self.path).map_err(|error| unreadable(error.to_string()))?;
+                let opened = Sending::open(&self.path).map_err(unreadable)?;
                 request.wfile.write_all(self.opening.as_bytes())?;
                 self.sending.insert(opened)
             }
         };
-        let over = sending
-            .send_piece(&mut request.wfile)
-            .map_err(|error| unreadable(error.to_string()))?;
+        let over = sending.send_piece(&mut request.wfile).map_err(unreadable)?;
         if over {
             return Ok(Next::Close);
         }

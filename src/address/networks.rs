@@ -71,8 +71,9 @@ fn read_file(path: &Path, networks: &mut Vec<IpNet>) -> Result<()> {
     let wrong = |reason: String| Error::File {
         path: path.to_owned(),
         reason,
+        source: None,
     };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if !line.is_empty() && !line.starts_with('#') {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use socketserver::testing::TestConnection;
 use socketserver::{
-    Address, AddressFamily, Builder, ClientAddress, Limits, RequestHandlerClass, Result,
-    StreamRequestHandler, Timeouts, ToAddress,
+    Address, AddressFamily, Builder, ClientAddress, Error, Limits, Next, RequestHandlerClass,
+    Result, StreamRequest, StreamRequestHandler, Timeouts, ToAddress,
 };
 
-use crate::subjects::Obedient;
+use crate::subjects::{Obedient, Recorder};
 use crate::support::TestDir;
 
 #[test]
@@ -118,4 +118,47 @@ fn limits_and_deadlines_are_set_in_one_expression() {
         text.contains("max_message: 4") && text.contains("min_rate: 7"),
         "{text}"
     );
+}
+
+/// `?` in a handler: errors of parsing, boxed ones, and those of other crates.
+#[test]
+fn a_handler_fails_with_an_error_of_its_own() {
+    type AnyError = Box<dyn std::error::Error + Send + Sync>;
+    fn answer(text: &str) -> Result<(), AnyError> {
+        let _: serde_json::Value = serde_json::from_str(text)?;
+        Err("it is valid".into())
+    }
+    fn handle(request: &mut StreamRequest) -> Result<Next> {
+        let line = std::str::from_utf8(request.rfile.take_all())?;
+        if let Some(number) = line.strip_prefix('#') {
+            number.parse::<u8>()?;
+        }
+        if let Some(json) = line.strip_prefix("json ") {
+            let _: serde_json::Value = serde_json::from_str(json).map_err(Error::handler)?;
+        }
+        answer(line)?;
+        Ok(Next::Wait)
+    }
+    let kind = |input: &[u8]| {
+        let hooks = Recorder::default();
+        let mut client = TestConnection::new(Builder::new().hooks(hooks.clone()), |_| handle);
+        client.send(input);
+        assert!(client.is_closed());
+        assert_eq!(client.server().stats().failed, 1);
+        hooks.errors()
+    };
+    assert_eq!(
+        kind(b"\xff"),
+        ["invalid utf-8 sequence of 1 bytes from index 0"]
+    );
+    assert_eq!(kind(b"#256"), ["number too large to fit in target type"]);
+    assert_eq!(
+        kind(b"json {"),
+        ["EOF while parsing an object at line 1 column 1"]
+    );
+    assert_eq!(
+        kind(b"{"),
+        ["EOF while parsing an object at line 1 column 1"]
+    );
+    assert_eq!(kind(b"1"), ["it is valid"]);
 }

@@ -102,9 +102,7 @@ fn a_server_listens_at_several_addresses_with_the_same_threads_and_limits() {
     ] {
         let mut server = tcp(settings.max_connections(3), "127.0.0.1:0").unwrap();
         server.listen_also("127.0.0.2:0").unwrap();
-        server
-            .listen_also(&Address::Unix(dir.join("also")))
-            .unwrap();
+        server.listen_also(Address::Unix(dir.join("also"))).unwrap();
         let server = Running::start(server);
         let mut clients: Vec<Client> = server.addresses.iter().map(Client::connect).collect();
         for client in &mut clients {
