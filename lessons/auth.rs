@@ -26,7 +26,7 @@ impl StreamRequestHandler for Guarded {
 
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         if !self.open {
-            let Some(answer) = request.rfile.take(SIZE) else {
+            let Some(answer) = request.rfile.take_exact(SIZE) else {
                 return Ok(if request.rfile.is_eof() {
                     Next::Close
                 } else {

@@ -21,7 +21,7 @@ impl StreamRequestHandler for Sticky {
                 if !request.rfile.buffer().starts_with(READY) {
                     break;
                 }
-                request.rfile.take(READY.len());
+                request.rfile.take_exact(READY.len());
                 request.wfile.write_all(text.as_bytes())?;
                 self.held_back = None;
             }

@@ -35,7 +35,7 @@ pub struct Timeouts {
     pub min_rate: u64,
 }
 
-/// The methods set the field of their name, where its default is.
+/// Each method sets the field of the same name, whose documentation states the default.
 impl Timeouts {
     /// Length of the windows over which [`min_rate`](Timeouts::min_rate) is measured.
     pub const RATE_WINDOW: Duration = Duration::from_secs(10);
@@ -131,7 +131,7 @@ pub struct Limits {
     pub max_packet_size: usize,
 }
 
-/// The methods set the field of their name, where its default is.
+/// Each method sets the field of the same name, whose documentation states the default.
 impl Limits {
     /// Sets [`max_connections`](Limits::max_connections), the maximum number of open connections. 0
     /// refuses all.

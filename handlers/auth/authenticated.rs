@@ -95,7 +95,7 @@ impl<H: StreamRequestHandler> Authenticated<H> {
         deadline: Option<Instant>,
     ) -> Result<Next> {
         let (digest, keys) = (self.gate.keys.digest, self.gate.keys.list());
-        let Some(answer) = request.rfile.take(digest.answer_length()) else {
+        let Some(answer) = request.rfile.take_exact(digest.answer_length()) else {
             let now = request.server.clock().now();
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return Err(self.failed(request, "came too late, or not at all"));

@@ -164,7 +164,7 @@ impl ExecHandler {
     fn await_ready(&mut self, request: &mut StreamRequest, data: Arc<[u8]>) -> Result<Next> {
         let come = request.rfile.buffer();
         if come.starts_with(READY) {
-            request.rfile.take(READY.len());
+            request.rfile.take_exact(READY.len());
             return self.send(request, data);
         }
         if READY.starts_with(come) && !request.rfile.is_eof() {
@@ -194,7 +194,7 @@ impl StreamRequestHandler for ExecHandler {
         match found {
             Request::Complete { command, consumed } => {
                 self.quiet = None;
-                request.rfile.take(consumed);
+                request.rfile.take_exact(consumed);
                 self.run(request, &command)
             }
             Request::Partial if ended && request.rfile.buffer().is_empty() => Ok(Next::Close),

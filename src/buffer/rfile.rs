@@ -19,9 +19,9 @@ use crate::transport::Transport;
 /// The input of a connection, Python's `StreamRequestHandler.rfile`.
 ///
 /// A handler that returns [`Next::Wait`](crate::Next::Wait) looks at what has arrived
-/// ([`buffer`](RFile::buffer), [`take_line`](RFile::take_line), [`take`](RFile::take)) and never
-/// blocks. A handler in Python's style reads through [`Read`](io::Read) and [`BufRead`]: these wait
-/// for the peer, within the server's deadlines, and hold their thread meanwhile.
+/// ([`buffer`](RFile::buffer), [`take_line`](RFile::take_line), [`take_exact`](RFile::take_exact))
+/// and never blocks. A handler in Python's style reads through [`Read`](io::Read) and [`BufRead`]:
+/// these wait for the peer, within the server's deadlines, and hold their thread meanwhile.
 ///
 /// A blocking read sends what the handler has written before it waits. While no byte of a message
 /// has come, it waits as an idle connection does: the idle timeout applies, or the handler's own
@@ -145,11 +145,11 @@ impl RFile {
         if length > limit {
             return Err(Error::LineTooLong { limit });
         }
-        Ok(self.take(length))
+        Ok(self.take_exact(length))
     }
 
-    /// Takes exactly `count` bytes; `None` if fewer have arrived.
-    pub fn take(&mut self, count: usize) -> Option<&[u8]> {
+    /// Takes exactly `count` bytes; `None` if fewer have arrived. It takes nothing then.
+    pub fn take_exact(&mut self, count: usize) -> Option<&[u8]> {
         if count > self.end - self.start {
             return None;
         }

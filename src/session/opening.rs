@@ -21,7 +21,7 @@ impl Session {
         let rfile = &mut self.request.rfile;
         match proxy::parse(rfile.buffer()).map_err(Error::Proxy)? {
             proxy::Status::Complete { header, consumed } => {
-                rfile.take(consumed);
+                rfile.take_exact(consumed);
                 self.request.transport.uncount_received(consumed);
                 if let Some((client, server)) = header.addresses() {
                     self.request.client_address = client.into();

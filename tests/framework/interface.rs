@@ -162,3 +162,24 @@ fn a_handler_fails_with_an_error_of_its_own() {
     );
     assert_eq!(kind(b"1"), ["it is valid"]);
 }
+
+/// A method of the same name would be hidden or change its meaning where a trait is imported.
+#[test]
+fn no_method_of_rfile_has_the_name_of_one_of_read() {
+    use std::io::{BufRead, Read};
+    let class = |_: &_| {
+        |request: &mut StreamRequest| {
+            // These are the methods of `Read` and `BufRead`, without a qualification.
+            let mut two = Vec::new();
+            request.rfile.by_ref().take(2).read_to_end(&mut two)?;
+            let three = request.rfile.take_exact(3).map(<[u8]>::to_vec);
+            assert_eq!((&*two, three.as_deref()), (&b"ab"[..], Some(&b"cde"[..])));
+            let line = request.rfile.by_ref().lines().next().transpose()?;
+            std::io::Write::write_all(&mut request.wfile, line.unwrap_or_default().as_bytes())?;
+            Ok(Next::Wait)
+        }
+    };
+    let mut client = TestConnection::new(Builder::new(), class);
+    client.send(b"abcdef\n");
+    assert_eq!(client.received(), b"f");
+}
