@@ -31,7 +31,7 @@
 //!
 //! - Servers: [`Server`], made by [`Builder`], which has every setting with its default.
 //!   [`TcpServer`], [`UdpServer`], [`UnixStreamServer`] and [`UnixDatagramServer`] are aliases of
-//!   [`Server`].
+//!   [`Server`]. [`Server::spawn`] runs one on a thread of its own, for tests and embedding.
 //! - Concurrency models: [`ThreadingMixIn`] (the default: a pool whose idle connections hold no
 //!   thread), [`ThreadPerRequest`], [`ForkingMixIn`], [`Synchronous`], or your own
 //!   [`ProcessRequest`].
@@ -76,6 +76,7 @@
 //! | `bind_and_activate`, `server_bind` | [`Builder::bind`], [`Builder::from_listener`], [`Builder::from_datagram_socket`] | binding and listening are one step, so a server without a socket does not exist; a socket that was bound elsewhere is accepted as well |
 //! | `server_activate()` | [`Server::server_activate`] | the socket listens already; this starts the pool's threads, so that a lack of threads is known before the server says that it is ready. `serve_forever` calls it |
 //! | `serve_forever(poll_interval)` | [`Server::serve_forever`] | returns when the requests in flight have ended or the grace time is over; Python's returns without waiting and leaves that to `server_close` |
+//! | `threading.Thread(target=server.serve_forever)` | [`Server::spawn`] | the same, and the server ends with its [`ServerGuard`] |
 //! | `poll_interval` | [`Builder::poll_interval`] | only the pause between calls of `service_actions`; a shutdown does not wait for it (python/cpython#88932) |
 //! | `shutdown()` | [`ServerHandle::shutdown`] | as in Python, the socket stays open and `serve_forever` works again. Does not wait, so it may be called by a handler, where Python deadlocks, and before `serve_forever`; [`ServerHandle::wait`] waits. [`ServerHandle::close`] also closes the sockets, so that new clients are refused at once |
 //! | `handle_request()` | [`Server::handle_request`] | the same; returns at once after a shutdown that no `serve_forever` has obeyed |
@@ -167,8 +168,8 @@ pub use process::{
 pub use reach::{Broadcast, Group, Mailbox, Outbox, Sender, SlowMembers, Waker};
 pub use request::{Cause, DatagramRequest, PacketReader, PendingReply, Replier, StreamRequest};
 pub use server::{
-    Builder, Listen, RunningListener, Server, TcpServer, UdpServer, UnixDatagramServer,
-    UnixStreamServer,
+    Builder, Listen, RunningListener, Server, ServerGuard, TcpServer, UdpServer,
+    UnixDatagramServer, UnixStreamServer,
 };
 pub use signals::{reload_on_hangup, reset_inherited_signals, shutdown_on_ctrl_c};
 pub use stats::{Histogram, StatsSnapshot};

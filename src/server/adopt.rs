@@ -39,19 +39,15 @@ impl ServerHandle {
     ///     request.wfile.write_all(request.rfile.take_all())?;
     ///     Ok(Next::Wait)
     /// };
-    /// let mut server = Builder::new().tcp("127.0.0.1:0", move |_| echo)?;
-    /// server.server_activate()?;
-    /// let handle = server.handle();
-    /// let serving = std::thread::spawn(move || server.serve_forever());
+    /// let server = Builder::new().tcp("127.0.0.1:0", move |_| echo)?.spawn()?;
     ///
     /// let (mut ours, theirs) = UnixStream::pair()?;
-    /// handle.adopt(theirs, echo)?;
+    /// server.handle().adopt(theirs, echo)?;
     /// ours.write_all(b"hello")?;
     /// let mut answer = [0; 5];
     /// ours.read_exact(&mut answer)?;
     /// assert_eq!(&answer, b"hello");
-    /// handle.shutdown();
-    /// serving.join().unwrap()?;
+    /// server.stop()?;
     /// # Ok::<(), socketserver::Error>(())
     /// ```
     pub fn adopt(

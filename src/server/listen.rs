@@ -99,16 +99,12 @@ impl ServerHandle {
     ///     request.rfile.take_all();
     ///     Ok(Next::Wait)
     /// };
-    /// let mut server = Builder::new().tcp("127.0.0.1:0", move |_| ignore)?;
-    /// server.server_activate()?;
-    /// let handle = server.handle();
-    /// let serving = std::thread::spawn(move || server.serve_forever());
+    /// let server = Builder::new().tcp("127.0.0.1:0", move |_| ignore)?.spawn()?;
     ///
-    /// let listener = handle.listen("127.0.0.1:0", Listen::new(), move |_| ignore)?;
+    /// let listener = server.handle().listen("127.0.0.1:0", Listen::new(), move |_| ignore)?;
     /// assert_ne!(listener.server_address().inet().unwrap().port(), 0);
     /// drop(listener);
-    /// handle.shutdown();
-    /// serving.join().unwrap()?;
+    /// server.stop()?;
     /// # Ok::<(), socketserver::Error>(())
     /// ```
     ///

@@ -4,6 +4,7 @@ mod adopt;
 mod bind;
 mod builder;
 mod listen;
+mod spawn;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::process::sources::Source;
 use crate::session::StreamService;
 pub use builder::Builder;
 pub use listen::{Listen, RunningListener};
+pub use spawn::ServerGuard;
 
 /// How long handlers that were aborted get to notice it.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(500);

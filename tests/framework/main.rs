@@ -39,6 +39,7 @@ mod short_reads;
 mod shortages;
 mod shutdowns;
 mod slow_readers;
+mod spawned;
 mod stress;
 mod subjects;
 mod support;
