@@ -12,12 +12,12 @@ use crate::error::{Error, Refusal};
 ///
 /// # Which hooks may block
 ///
-/// `verify_request` may, though with [`Synchronous`](crate::Synchronous) it then delays all other
-/// clients. `handle_error`, `handle_refusal` and `service_actions` must not: each may run on a
-/// thread that accepts connections. With [`ThreadingMixIn`](crate::ThreadingMixIn) this thread also
-/// waits for the events of all connections. A call of `handle_error` or `handle_refusal` that
-/// blocks it for 200 ms delays every client by 200 ms. Hand slow work, such as a request to another
-/// service, to a thread of your own.
+/// `verify_request` and `connection_opened` may, though with [`Synchronous`](crate::Synchronous)
+/// they then delay all other clients. `handle_error`, `handle_refusal`, `connection_closed` and
+/// `service_actions` must not: each may run on a thread that accepts connections. With
+/// [`ThreadingMixIn`](crate::ThreadingMixIn) this thread also waits for the events of all
+/// connections. A call that blocks it for 200 ms delays every client by 200 ms. Hand slow work,
+/// such as a request to another service, to a thread of your own.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no hooks of a server",
     label = "does not implement `ServerHooks`",
@@ -61,6 +61,28 @@ pub trait ServerHooks: Send + Sync + 'static {
     fn handle_refusal(&self, client_address: &ClientAddress, why: Refusal) -> Option<&[u8]> {
         log::debug!("{client_address}: refused: {why}");
         None
+    }
+
+    /// A connection is open: its PROXY header and its TLS handshake are complete, `verify_request`
+    /// accepted it, and its handler is about to be made. Connections that the program
+    /// [adopts](crate::ServerHandle::adopt) or makes are included; datagrams are not. Called once
+    /// for each connection, on the thread or in the process that serves it.
+    ///
+    /// May block as `verify_request` may: it delays its own connection. Defaults to nothing, and
+    /// then costs an empty call for each connection.
+    fn connection_opened(&self, client_address: &ClientAddress) {
+        let _ = client_address;
+    }
+
+    /// A connection has ended, whatever the reason: `finish` and `handle_error` were called, its
+    /// output is sent or given up, and its socket closes after this call. Called once for each call
+    /// of [`connection_opened`](ServerHooks::connection_opened), on the thread that ends the
+    /// connection, or in the process that serves it.
+    ///
+    /// Must not block: that thread may be the one that accepts connections. Defaults to nothing,
+    /// and then costs an empty call for each connection.
+    fn connection_closed(&self, client_address: &ClientAddress) {
+        let _ = client_address;
     }
 
     /// `handle_request` got no request within its `timeout` (Python's `handle_timeout`). Called

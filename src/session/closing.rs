@@ -254,6 +254,15 @@ impl Session {
         }
     }
 
+    /// Tells the hooks that an open connection has ended, once.
+    pub(super) fn report_closed(&mut self) {
+        if std::mem::take(&mut self.is_open) {
+            let client = &self.request.client_address;
+            self.core()
+                .call_hook(client, |hooks| hooks.connection_closed(client));
+        }
+    }
+
     /// Refuses the connection. The client gets the answer of the hook, or an alert if it expects
     /// TLS.
     pub(crate) fn refuse(&mut self, why: Refusal) {

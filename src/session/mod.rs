@@ -147,6 +147,8 @@ pub(crate) struct Session {
     failure: Option<Box<Error>>,
     /// What is written and not sent comes from an outbox, not from this connection's handler.
     output_is_of_others: bool,
+    /// `connection_opened` was called, and `connection_closed` was not.
+    is_open: bool,
     /// The peer has disconnected or reads nothing more, so nothing is left to send or to wait for.
     peer_is_lost: bool,
 }
@@ -197,6 +199,7 @@ impl Session {
             ready_at: now,
             failure: None,
             output_is_of_others: false,
+            is_open: false,
             peer_is_lost: false,
         }
     }
@@ -450,6 +453,7 @@ impl Session {
 
     fn end(&mut self) -> Step {
         self.report_failure();
+        self.report_closed();
         self.state = SessionState::Over;
         Step::Over
     }
@@ -487,5 +491,6 @@ impl Drop for Session {
             link.discard();
         }
         self.report_failure();
+        self.report_closed();
     }
 }

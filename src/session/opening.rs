@@ -140,8 +140,17 @@ impl Session {
         }
     }
 
+    /// Tells the hooks that the connection is open.
+    fn report_opened(&mut self) {
+        self.is_open = true;
+        let client = &self.request.client_address;
+        self.core()
+            .call_hook(client, |hooks| hooks.connection_opened(client));
+    }
+
     /// Makes the handler, applies its settings to the connection, and calls `setup`.
     pub(super) fn setup(&mut self) -> Result<Option<Step>> {
+        self.report_opened();
         let (class, client) = (&self.service.class, &self.request.client_address);
         let mut handler = Session::guard(|| Ok(class(client)))?;
         let request = &mut self.request;

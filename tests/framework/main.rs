@@ -26,6 +26,7 @@ mod lingering;
 mod listeners;
 mod listing;
 mod mix_ins;
+mod opened_closed;
 mod overload;
 mod panics;
 mod pool;
