@@ -45,6 +45,8 @@
 //! - Decisions and events: [`ServerHooks`]. Control from outside: [`ServerHandle`]. Statistics:
 //!   [`StatsSnapshot`].
 //! - State per client of a datagram server: [`Peers`].
+//! - TLS: [`Tls`], which may ask clients for certificates. The crate [`rustls`] is re-exported for
+//!   [`Tls::from_config`] and [`StreamRequest::peer_certificates`].
 //! - Signals: [`shutdown_on_ctrl_c`], [`reload_on_hangup`], [`reset_inherited_signals`].
 //! - Tests of handlers, without sockets and without waiting: [`testing`].
 //!
@@ -167,6 +169,7 @@ pub use process::{
 };
 pub use reach::{Broadcast, Group, Mailbox, Outbox, Sender, SlowMembers, Waker};
 pub use request::{Cause, DatagramRequest, PacketReader, PendingReply, Replier, StreamRequest};
+pub use rustls;
 pub use server::{
     Builder, Listen, RunningListener, Server, ServerGuard, TcpServer, UdpServer,
     UnixDatagramServer, UnixStreamServer,

@@ -1,5 +1,6 @@
 //! What a handler receives.
 
+mod encryption;
 mod peer_queues;
 
 use std::fmt;
@@ -73,16 +74,6 @@ impl Cause {
 }
 
 impl StreamRequest {
-    /// Whether the connection is encrypted.
-    pub fn is_tls(&self) -> bool {
-        self.transport.tls().is_some()
-    }
-
-    /// The protocol that TLS agreed on (ALPN), if any.
-    pub fn alpn_protocol(&self) -> Option<Vec<u8>> {
-        self.transport.tls().and_then(|tls| tls.alpn_protocol())
-    }
-
     /// The address that the client connected to, after a PROXY header.
     pub fn server_address(&self) -> Option<ServerAddress> {
         self.server_address.as_deref().cloned().or_else(|| {

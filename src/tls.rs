@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::error::{Error, Result};
+use crate::error::{AnyError, Error, Result};
 
 /// A server's certificate and key. Clones share them: [`reload`](Tls::reload) on one clone takes
 /// effect in all servers that use the others, from their next connection.
@@ -18,9 +21,25 @@ use crate::error::{Error, Result};
 pub struct Tls(Arc<TlsShared>);
 
 struct TlsShared {
-    files: Option<(PathBuf, PathBuf)>,
+    /// `None` for a configuration of the program's own.
+    files: Option<TlsFiles>,
     alpn: Vec<Vec<u8>>,
     config: RwLock<Arc<ServerConfig>>,
+}
+
+#[derive(Clone, Debug)]
+struct TlsFiles {
+    certificate: PathBuf,
+    key: PathBuf,
+    /// Defaults to `None`: no client is asked for a certificate.
+    clients: Option<ClientAuthorities>,
+}
+
+/// Who signs the certificates of clients.
+#[derive(Clone, Debug)]
+struct ClientAuthorities {
+    file: PathBuf,
+    is_required: bool,
 }
 
 impl Tls {
@@ -35,14 +54,70 @@ impl Tls {
         key: impl AsRef<Path>,
         alpn: &[&str],
     ) -> Result<Tls> {
-        let files = (certificate.as_ref().to_owned(), key.as_ref().to_owned());
-        let alpn: Vec<Vec<u8>> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let files = TlsFiles {
+            certificate: certificate.as_ref().to_owned(),
+            key: key.as_ref().to_owned(),
+            clients: None,
+        };
+        let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Tls::from_files(files, alpn)
+    }
+
+    fn from_files(files: TlsFiles, alpn: Vec<Vec<u8>>) -> Result<Tls> {
         let config = RwLock::new(read(&files, &alpn)?);
         Ok(Tls(Arc::new(TlsShared {
             files: Some(files),
             alpn,
             config,
         })))
+    }
+
+    /// Requires that each client has a certificate that a CA of this PEM file has signed (mutual
+    /// TLS). The handshake of any other client fails. The handler finds the certificate in
+    /// [`StreamRequest::peer_certificates`](crate::StreamRequest::peer_certificates). Defaults to
+    /// not asking for one. Clones that were made before are not affected.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the file cannot be read or has no certificate of a CA, and as for
+    /// [`from_pem_files`](Tls::from_pem_files). [`Error::Unsupported`] after
+    /// [`from_config`](Tls::from_config): set the verifier in that configuration.
+    ///
+    /// ```no_run
+    /// use socketserver::Tls;
+    ///
+    /// let tls = Tls::from_pem_files("server.pem", "server.key", &[])?
+    ///     .require_client_certificates("clients-ca.pem")?;
+    /// # Ok::<(), socketserver::Error>(())
+    /// ```
+    pub fn require_client_certificates(self, ca: impl AsRef<Path>) -> Result<Tls> {
+        self.with_client_authorities(ca.as_ref(), true)
+    }
+
+    /// Asks each client for a certificate as
+    /// [`require_client_certificates`](Tls::require_client_certificates) does, but serves clients
+    /// without one as well. A certificate that no CA of the file has signed still fails the
+    /// handshake.
+    ///
+    /// # Errors
+    /// As for [`require_client_certificates`](Tls::require_client_certificates).
+    pub fn accept_client_certificates(self, ca: impl AsRef<Path>) -> Result<Tls> {
+        self.with_client_authorities(ca.as_ref(), false)
+    }
+
+    fn with_client_authorities(self, ca: &Path, is_required: bool) -> Result<Tls> {
+        let Some(files) = &self.0.files else {
+            let text = "the configuration of rustls has its own verifier of clients: set it there";
+            return Err(Error::Unsupported(text.to_owned()));
+        };
+        let clients = Some(ClientAuthorities {
+            file: ca.to_owned(),
+            is_required,
+        });
+        let files = TlsFiles {
+            clients,
+            ..files.clone()
+        };
+        Tls::from_files(files, self.0.alpn.clone())
     }
 
     /// Uses a configuration of rustls unchanged. It cannot be reloaded.
@@ -79,31 +154,69 @@ impl fmt::Debug for Tls {
     }
 }
 
-fn read((certificate, key): &(PathBuf, PathBuf), alpn: &[Vec<u8>]) -> Result<Arc<ServerConfig>> {
-    let wrong = |path: &Path, reason: String, source| Error::File {
+fn file_error(path: &Path, reason: String, source: impl Into<AnyError>) -> Error {
+    Error::File {
         path: path.to_owned(),
         reason,
-        source,
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .map_err(|error| {
-            let reason = format!("no PEM certificate: {error}");
-            wrong(certificate, reason, Some(error.into()))
-        })?;
-    if chain.is_empty() {
-        let reason = "no PEM certificate is in it".to_owned();
-        return Err(wrong(certificate, reason, None));
+        source: Some(source.into()),
     }
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| {
-        let reason = format!("no PEM private key: {error}");
-        wrong(key, reason, Some(error.into()))
-    })?;
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| file_error(path, format!("no PEM certificate: {error}"), error))?;
+    if certificates.is_empty() {
+        return Err(Error::File {
+            path: path.to_owned(),
+            reason: "no PEM certificate is in it".to_owned(),
+            source: None,
+        });
+    }
+    Ok(certificates)
+}
+
+fn client_verifier(
+    clients: Option<&ClientAuthorities>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>> {
+    let Some(ClientAuthorities { file, is_required }) = clients else {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates(file)? {
+        roots
+            .add(certificate)
+            .map_err(|error| file_error(file, format!("no CA certificate: {error}"), error))?;
+    }
+    let builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    let builder = if *is_required {
+        builder
+    } else {
+        builder.allow_unauthenticated()
+    };
+    builder
+        .build()
+        .map_err(|error| file_error(file, format!("no CA certificate: {error}"), error))
+}
+
+fn read(files: &TlsFiles, alpn: &[Vec<u8>]) -> Result<Arc<ServerConfig>> {
+    let TlsFiles {
+        certificate,
+        key,
+        clients,
+    } = files;
+    let chain = read_certificates(certificate)?;
+    let secret = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| file_error(key, format!("no PEM private key: {error}"), error))?;
+    let provider = Arc::new(default_provider());
+    let verifier = client_verifier(clients.as_ref(), &provider)?;
+    let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(Error::Tls)?;
     let mut config = config
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_single_cert(chain, secret)
         .map_err(|error| {
             let fits = if matches!(error, rustls::Error::InconsistentKeys(_)) {
@@ -113,7 +226,7 @@ fn read((certificate, key): &(PathBuf, PathBuf), alpn: &[Vec<u8>]) -> Result<Arc
             };
             let certificate = certificate.display();
             let reason = format!("it {fits} the certificate {certificate}: {error}");
-            wrong(key, reason, Some(error.into()))
+            file_error(key, reason, error)
         })?;
     config.alpn_protocols = alpn.to_vec();
     config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(Error::Tls)?;

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustls::pki_types::CertificateDer;
 use rustls::{ServerConfig, ServerConnection};
 
 use super::Socket;
@@ -46,6 +47,16 @@ impl TlsSession {
     /// The protocol that both ends agreed on by ALPN.
     pub(crate) fn alpn_protocol(&self) -> Option<Vec<u8>> {
         self.0.lock().alpn_protocol().map(<[u8]>::to_vec)
+    }
+
+    /// The name of the server that the client asked for (SNI).
+    pub(crate) fn server_name(&self) -> Option<String> {
+        self.0.lock().server_name().map(str::to_owned)
+    }
+
+    /// The client's certificate chain, its own certificate first.
+    pub(crate) fn peer_certificates(&self) -> Option<Vec<CertificateDer<'static>>> {
+        self.0.lock().peer_certificates().map(<[_]>::to_vec)
     }
 
     pub(super) fn handshake(&self, mut socket: &Socket) -> io::Result<Handshake> {

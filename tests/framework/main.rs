@@ -3,6 +3,7 @@
 
 mod adopt;
 mod alarms;
+mod client_certificates;
 mod connections;
 mod custom_models;
 mod datagram_buffers;

@@ -355,7 +355,11 @@ fn chat() -> (TestServer, Group, Arc<AtomicUsize>) {
         };
         Ok(websocket_with(request, member))
     });
-    (TestServer::new(Builder::new(), router.into_class()), room, present)
+    (
+        TestServer::new(Builder::new(), router.into_class()),
+        room,
+        present,
+    )
 }
 
 fn join(server: &TestServer) -> TestConnection {

@@ -1,0 +1,46 @@
+//! What a handler learns about the encryption of its connection.
+
+use rustls::pki_types::CertificateDer;
+
+use super::StreamRequest;
+
+/// TLS.
+impl StreamRequest {
+    /// Whether the connection is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.transport.tls().is_some()
+    }
+
+    /// The protocol that TLS agreed on (ALPN), if any.
+    pub fn alpn_protocol(&self) -> Option<Vec<u8>> {
+        self.transport.tls().and_then(|tls| tls.alpn_protocol())
+    }
+
+    /// The name of the server that the client asked for (SNI, RFC 6066 §3), in lower case. `None`
+    /// without TLS, and for a client that sent no name, such as one that connects to an IP address.
+    /// The client may send any name: check it before you use it as a path or a key.
+    pub fn server_name(&self) -> Option<String> {
+        self.transport.tls().and_then(|tls| tls.server_name())
+    }
+
+    /// The client's certificate chain, its own certificate first. A CA of
+    /// [`Tls::require_client_certificates`](crate::Tls::require_client_certificates) or
+    /// [`accept_client_certificates`](crate::Tls::accept_client_certificates) has signed it, and
+    /// the client has proved that it has the key. `None` without TLS, and for a client that sent
+    /// none. Each call copies the chain, so a handler calls this once, in `setup`.
+    ///
+    /// ```
+    /// use socketserver::{Error, Result, StreamRequest};
+    ///
+    /// /// In a handler's `setup`: refuses a client that has no certificate of its own.
+    /// fn check(request: &StreamRequest) -> Result<()> {
+    ///     let certificates = request.peer_certificates().unwrap_or_default();
+    ///     let certificate = certificates.first().ok_or_else(|| Error::handler("no certificate"))?;
+    ///     log::info!("{}: a certificate of {} bytes", request.client_address, certificate.len());
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn peer_certificates(&self) -> Option<Vec<CertificateDer<'static>>> {
+        self.transport.tls().and_then(|tls| tls.peer_certificates())
+    }
+}
