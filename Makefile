@@ -63,6 +63,7 @@ format: need-cargo ## check the format
 lint: need-cargo ## run clippy on everything, warnings are errors
 	$(CARGO) clippy --workspace --all-targets $(LOCKED) -- -D warnings
 	$(CARGO) clippy --package socketserver --all-targets $(PORTABLE) $(LOCKED) -- -D warnings
+	$(CARGO) clippy --package socketserver --no-default-features $(LOCKED) -- -D warnings
 
 # `cargo check` does not link, so the C code of dependencies is not needed. `true` takes the place of the other system's
 # C compiler, which this machine need not have.

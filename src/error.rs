@@ -111,7 +111,8 @@ pub enum Error {
     Protocol(String),
     /// The peer sent a malformed PROXY header.
     Proxy(&'static str),
-    /// TLS failed.
+    /// TLS failed. Needs the feature `tls`.
+    #[cfg(feature = "tls")]
     Tls(rustls::Error),
     /// A handler or a hook panicked, with this message.
     Panicked(String),
@@ -236,6 +237,7 @@ impl fmt::Display for Error {
             Error::Timeout(what) => write!(f, "{what}"),
             Error::Refused(why) => write!(f, "refused: {why}"),
             Error::Proxy(reason) => write!(f, "bad PROXY header: {reason}"),
+            #[cfg(feature = "tls")]
             Error::Tls(error) => write!(f, "TLS: {error}"),
             Error::Panicked(message) => write!(f, "the handler panicked: {message}"),
             Error::Closed(reason) => write!(f, "closed: {reason}"),
@@ -298,6 +300,7 @@ impl std::error::Error for Error {
             | Error::Disconnected(error)
             | Error::Bind { source: error, .. }
             | Error::Connect { source: error, .. } => Some(error),
+            #[cfg(feature = "tls")]
             Error::Tls(error) => Some(error),
             Error::Handler(error) => Some(&**error),
             Error::File { source, .. } => source.as_deref().map(|error| error as _),

@@ -55,6 +55,11 @@
 //! The library needs a Unix system. It is tested on Linux. It compiles for macOS and FreeBSD, where
 //! it has not been run. On other systems it is a compile error.
 //!
+//! # Features
+//!
+//! `tls`, which is on by default, is TLS by rustls and ring. Without it neither is compiled, and
+//! [`Tls`], [`Builder::tls`] and everything else that names TLS do not exist.
+//!
 //! The feature `portable-poller` replaces epoll by the poller of other systems, and
 //! `portable-sockets` replaces the system calls that only Linux has. They exist so that this code
 //! is tested on Linux; a program does not need them.
@@ -169,6 +174,7 @@ pub use process::{
 };
 pub use reach::{Broadcast, Group, Mailbox, Outbox, Sender, SlowMembers, Waker};
 pub use request::{Cause, DatagramRequest, PacketReader, PendingReply, Replier, StreamRequest};
+#[cfg(feature = "tls")]
 pub use rustls;
 pub use server::{
     Builder, Listen, RunningListener, Server, ServerGuard, TcpServer, UdpServer,
@@ -176,6 +182,7 @@ pub use server::{
 };
 pub use signals::{reload_on_hangup, reset_inherited_signals, shutdown_on_ctrl_c};
 pub use stats::{Histogram, StatsSnapshot};
+#[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use trace::{Trace, Traffic};
 

@@ -1,5 +1,6 @@
 //! What a handler learns about the encryption of its connection.
 
+#[cfg(feature = "tls")]
 use rustls::pki_types::CertificateDer;
 
 use super::StreamRequest;
@@ -27,7 +28,8 @@ impl StreamRequest {
     /// [`Tls::require_client_certificates`](crate::Tls::require_client_certificates) or
     /// [`accept_client_certificates`](crate::Tls::accept_client_certificates) has signed it, and
     /// the client has proved that it has the key. `None` without TLS, and for a client that sent
-    /// none. Each call copies the chain, so a handler calls this once, in `setup`.
+    /// none. Each call copies the chain, so a handler calls this once, in `setup`. Needs the
+    /// feature `tls`.
     ///
     /// ```
     /// use socketserver::{Error, Result, StreamRequest};
@@ -40,6 +42,7 @@ impl StreamRequest {
     ///     Ok(())
     /// }
     /// ```
+    #[cfg(feature = "tls")]
     pub fn peer_certificates(&self) -> Option<Vec<CertificateDer<'static>>> {
         self.transport.tls().and_then(|tls| tls.peer_certificates())
     }

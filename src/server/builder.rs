@@ -293,7 +293,9 @@ impl Builder {
         }
     }
 
-    /// The certificate, with which every connection is encrypted. Defaults to `None`: no TLS.
+    /// The certificate, with which every connection is encrypted. Needs the feature `tls`. Defaults
+    /// to `None`: no TLS.
+    #[cfg(feature = "tls")]
     pub fn tls(self, tls: Option<Tls>) -> Builder {
         Builder { tls, ..self }
     }
@@ -302,7 +304,9 @@ impl Builder {
     /// begins a TLS handshake (RFC 8446 §5.1). [`is_tls`](crate::StreamRequest::is_tls) says which
     /// it was; the handler should only redirect a plain client. The handler is made when that byte
     /// has arrived, so a protocol in which the server speaks first does not work without TLS.
-    /// Defaults to false: the client gets an alert, and its connection closes.
+    /// Needs the feature `tls`. Defaults to false: the client gets an alert, and its connection
+    /// closes.
+    #[cfg(feature = "tls")]
     pub fn allow_plaintext(self, yes: bool) -> Builder {
         Builder {
             plaintext: yes,

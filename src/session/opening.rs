@@ -102,7 +102,7 @@ impl Session {
     fn start_tls(&mut self) -> Result<()> {
         if let Some(tls) = &self.service.tls {
             let received = self.request.rfile.take_all();
-            let session = TlsSession::new(tls.config(), received).map_err(Error::Tls)?;
+            let session = TlsSession::new(tls, received)?;
             self.request.transport.start_tls(session);
         }
         self.state = SessionState::Handshake;

@@ -5,6 +5,7 @@
 //! worker is busy with.
 
 mod memory;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 
 use std::fs::File;
@@ -26,7 +27,7 @@ use crate::reach::Link;
 use crate::sys;
 use crate::trace::{Tap, Traffic};
 pub(crate) use memory::{MemoryPeer, MemoryStream};
-pub(crate) use tls::{Handshake, TlsSession};
+pub(crate) use tls::TlsSession;
 
 /// A connected stream.
 #[derive(Debug)]
@@ -45,6 +46,18 @@ pub(crate) struct Transport {
 enum Socket {
     Stream(Stream),
     Memory(MemoryStream),
+}
+
+/// How far a TLS handshake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "tls"),
+    expect(dead_code, reason = "only TLS has to wait")
+)]
+pub(crate) enum Handshake {
+    Done,
+    WantsRead,
+    WantsWrite,
 }
 
 /// What a thread waits for.

@@ -1,22 +1,14 @@
 //! A server's side of TLS over a socket that doesn't block (rustls).
 
 use std::io::{self, IoSlice, Read, Write};
-use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustls::ServerConnection;
 use rustls::pki_types::CertificateDer;
-use rustls::{ServerConfig, ServerConnection};
 
-use super::Socket;
-use crate::error::Error;
-
-/// How far a handshake is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Handshake {
-    Done,
-    WantsRead,
-    WantsWrite,
-}
+use super::{Handshake, Socket};
+use crate::error::{Error, Result};
+use crate::tls::Tls;
 
 /// One TLS connection. The lock is never contended: the one worker that holds the connection reads
 /// and writes.
@@ -26,20 +18,16 @@ pub(crate) struct TlsSession(Mutex<ServerConnection>);
 impl TlsSession {
     /// A session whose client has sent `received` already: bytes that came along with a PROXY
     /// header.
-    pub(crate) fn new(
-        config: Arc<ServerConfig>,
-        mut received: &[u8],
-    ) -> Result<TlsSession, rustls::Error> {
-        let mut tls = ServerConnection::new(config)?;
+    pub(crate) fn new(tls: &Tls, mut received: &[u8]) -> Result<TlsSession> {
+        let mut tls = ServerConnection::new(tls.config()).map_err(Error::Tls)?;
         while !received.is_empty() {
             // Reading from memory fails only when rustls' own buffer is full of what can't be a
             // handshake.
             if tls.read_tls(&mut received).is_err() {
-                return Err(rustls::Error::General(
-                    "too much before the handshake".to_owned(),
-                ));
+                let text = "too much before the handshake".to_owned();
+                return Err(Error::Tls(rustls::Error::General(text)));
             }
-            tls.process_new_packets()?;
+            tls.process_new_packets().map_err(Error::Tls)?;
         }
         Ok(TlsSession(Mutex::new(tls)))
     }
