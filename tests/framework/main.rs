@@ -17,6 +17,7 @@ mod documents;
 mod examples;
 mod faults;
 mod figures;
+mod groups;
 mod half_close;
 mod handlers;
 mod interface;
