@@ -100,7 +100,7 @@ fn main() -> Result<()> {
         .post("/news", move |request| {
             let mut news = String::new();
             request.body().read_to_string(&mut news)?;
-            // Whoever has left, or does not read, is forgotten.
+            // Clients that have left, or do not read, are forgotten.
             readers
                 .lock()
                 .retain(|sender| sender.try_send(|to| to.data(&news)).is_ok());

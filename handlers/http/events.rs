@@ -106,7 +106,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// });
 /// let mut client = TestConnection::new(Builder::new(), router.into_class());
 /// client.send(b"GET /news HTTP/1.0\r\n\r\n").received();
-/// // Elsewhere: whoever has left or does not read is forgotten.
+/// // Elsewhere: clients that have left or do not read are forgotten.
 /// let mut all = subscribers.lock().unwrap();
 /// all.retain(|sender| sender.try_send(|to| to.data("it rains")).is_ok());
 /// assert_eq!(client.received(), b"data: it rains\n\n");

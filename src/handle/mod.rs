@@ -60,7 +60,7 @@ pub(crate) trait EngineView: Send + Sync {
 /// `NewcomerKind`, which this floor cannot name.
 pub(crate) struct Newcomer(pub(crate) Box<dyn Any + Send>);
 
-/// The error for whoever gives something to a server that does not serve.
+/// The error of giving something to a server that does not serve.
 pub(crate) fn not_serving() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the server does not serve")
 }

@@ -33,7 +33,8 @@ pub(crate) enum Accepted {
     Datagram(Box<DatagramRequest>, Arc<DatagramJob>),
 }
 
-/// Connections on their way to the accepting thread. Whoever puts one here then wakes the server.
+/// Connections on their way to the accepting thread. The thread that puts one here then wakes the
+/// server.
 #[derive(Default)]
 pub(crate) struct AdoptionQueue(Mutex<VecDeque<Box<Session>>>);
 

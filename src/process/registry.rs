@@ -186,7 +186,7 @@ impl Registry {
             session.note_readable(maybe_eof);
             return ParkResult::Ready(session);
         }
-        // Under the lock: who leaves something after this look finds the connection parked.
+        // Under the lock: a thread that leaves something after this look finds it parked.
         if session.needs_attention() {
             return ParkResult::Ready(session);
         }

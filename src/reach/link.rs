@@ -108,8 +108,8 @@ impl Link {
         signals.has(what) && !signals.has(Signals::ENDED)
     }
 
-    /// Takes a signal: true if it was given since it was last taken. Whoever takes it must then
-    /// look at what was left, because the next giver rings again.
+    /// Takes a signal: true if it was given since it was last taken. The caller must then look at
+    /// what was left: only what is left later rings again.
     pub(crate) fn take(&self, what: Signals) -> bool {
         self.has(what) && Signals(self.signals.fetch_and(!what.0, SeqCst)).has(what)
     }
@@ -169,7 +169,7 @@ impl Link {
     /// The connection ends: nothing more can be left. The output that is there may still be taken.
     pub(crate) fn end(&self) {
         self.signals.fetch_or(Signals::ENDED.0, SeqCst);
-        // Whoever keeps a handle must not keep descriptors.
+        // A handle that is kept must not keep descriptors open.
         *self.pipe.lock() = None;
     }
 

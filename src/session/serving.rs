@@ -293,7 +293,7 @@ impl Session {
             let Some(link) = self.request.transport.link() else {
                 return Ok(None);
             };
-            // Taken before the look: whoever leaves something after it gives the signal again.
+            // Taken before the look, so that what is left after the look gives the signal again.
             link.take(Signals::OUTPUT);
             if !self.request.wfile.gather(link)? {
                 if link.note_sent() {
