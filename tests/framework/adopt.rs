@@ -8,34 +8,11 @@ use std::time::{Duration, Instant};
 
 use socketserver::{
     Builder, Error, Forwarder, Next, Refusal, Result, StreamRequest, StreamRequestHandler,
-    Synchronous, ThreadPerRequest, ThreadingMixIn, Wait,
+    ThreadingMixIn, Wait,
 };
 
-use crate::subjects::{Obedient, Recorder};
+use crate::subjects::{Obedient, Recorder, all_models, concurrent_models, obedient};
 use crate::support::{PATIENCE, Running, alone, eventually};
-
-fn all_models() -> [Builder; 3] {
-    [
-        Builder::new().process(ThreadingMixIn::new()),
-        Builder::new().process(ThreadPerRequest::new()),
-        Builder::new().process(Synchronous),
-    ]
-}
-
-/// The models that can serve two connections at once.
-fn concurrent_models() -> [Builder; 2] {
-    [
-        Builder::new().process(ThreadingMixIn::new()),
-        Builder::new().process(ThreadPerRequest::new()),
-    ]
-}
-
-/// A running server of [`Obedient`]. It serves when this returns.
-fn obedient(settings: Builder) -> Running {
-    let server = settings.tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
-    server.server_activate().unwrap();
-    Running::start(server)
-}
 
 fn patient(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -92,7 +69,7 @@ fn an_adopted_stream_counts_towards_the_limit_and_a_wrong_one_is_refused() {
     assert!(matches!(handle.adopt(theirs, Obedient), Err(Error::Io(_))));
 }
 
-/// Says hello to the server that it was connected to, and tells what it answers.
+/// Says hello to the server that it was connected to, and reports the answer to the test.
 struct Caller(mpsc::Sender<String>);
 
 impl StreamRequestHandler for Caller {

@@ -5,19 +5,11 @@ use std::time::Duration;
 
 use socketserver::{
     Builder, ConnectionInfo, ConnectionPhase, ManualClock, Next, Result, StreamRequest,
-    StreamRequestHandler, Synchronous, ThreadPerRequest, ThreadingMixIn,
+    StreamRequestHandler, ThreadingMixIn,
 };
 
-use crate::subjects::Obedient;
+use crate::subjects::{Obedient, all_models};
 use crate::support::{Gate, Running, eventually};
-
-fn all_models() -> [Builder; 3] {
-    [
-        Builder::new().process(ThreadingMixIn::new()),
-        Builder::new().process(ThreadPerRequest::new()),
-        Builder::new().process(Synchronous),
-    ]
-}
 
 /// Waits until the one connection of a server is in this phase.
 #[track_caller]

@@ -8,19 +8,11 @@ use std::time::Duration;
 use socketserver::testing::{TestConnection, TestServer};
 use socketserver::{
     Builder, ClientAddress, Error, Mailbox, Next, Outbox, Result, Sender, StreamRequest,
-    StreamRequestHandler, Synchronous, ThreadPerRequest, ThreadingMixIn, Wait, Waker,
+    StreamRequestHandler, ThreadPerRequest, Wait, Waker,
 };
 
-use crate::subjects::Recorder;
+use crate::subjects::{Recorder, all_models};
 use crate::support::{Gate, PATIENCE, Running};
-
-pub(crate) fn all_models() -> [Builder; 3] {
-    [
-        Builder::new().process(ThreadingMixIn::new()),
-        Builder::new().process(ThreadPerRequest::new()),
-        Builder::new().process(Synchronous),
-    ]
-}
 
 /// Without sockets' sizes: small enough for a slow reader to fill it soon.
 pub(crate) const CAPACITY: usize = 64 * 1024;

@@ -5,25 +5,11 @@ use std::time::Duration;
 
 use socketserver::{
     Address, Builder, Error, Listen, ManualClock, Next, Refusal, Result, RunningListener,
-    StreamRequest, StreamRequestHandler, ThreadPerRequest, ThreadingMixIn,
+    StreamRequest, StreamRequestHandler,
 };
 
-use crate::subjects::Obedient;
+use crate::subjects::{Obedient, concurrent_models, obedient};
 use crate::support::{Client, Running, assert_closed, eventually};
-
-/// The models that can serve two connections at once.
-fn concurrent_models() -> [Builder; 2] {
-    [
-        Builder::new().process(ThreadingMixIn::new()),
-        Builder::new().process(ThreadPerRequest::new()),
-    ]
-}
-
-fn obedient(settings: Builder) -> Running {
-    let server = settings.tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
-    server.server_activate().unwrap();
-    Running::start(server)
-}
 
 fn any_port() -> Address {
     "127.0.0.1:0".parse().unwrap()

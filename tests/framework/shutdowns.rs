@@ -8,19 +8,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use socketserver::{
     Builder, DatagramRequest, Next, Result, ServerHandle, ServerHooks, StreamRequest,
-    StreamRequestHandler, Synchronous, ThreadPerRequest, ThreadingMixIn, Wait,
+    StreamRequestHandler, Synchronous, ThreadPerRequest, Wait,
 };
 
-use crate::subjects::Obedient;
+use crate::subjects::{Obedient, all_models};
 use crate::support::{Client, Gate, PATIENCE, Running, TestDir};
-
-fn all_models() -> [Builder; 3] {
-    [
-        Builder::new().process(ThreadingMixIn::new()),
-        Builder::new().process(ThreadPerRequest::new()),
-        Builder::new().process(Synchronous),
-    ]
-}
 
 /// Those in which a thread holds an idle connection.
 fn blocking_models() -> [Builder; 2] {

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use socketserver::{
     Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Error, Next, Refusal, Result,
-    Server, ServerAddress, ServerHandle, ServerHooks, StreamRequest, StreamRequestHandler, Timeout,
+    Server, ServerAddress, ServerHandle, ServerHooks, StreamRequest, StreamRequestHandler,
+    Synchronous, ThreadPerRequest, ThreadingMixIn, Timeout,
 };
 
 use crate::support::{Client, Running, TestDir};
@@ -50,6 +51,30 @@ impl DatagramRequestHandler for Obedient {
         request.wfile = request.packet().to_vec();
         Ok(())
     }
+}
+
+/// The models of the library but the forking one, which has its own tests.
+pub(crate) fn all_models() -> [Builder; 3] {
+    [
+        Builder::new().process(ThreadingMixIn::new()),
+        Builder::new().process(ThreadPerRequest::new()),
+        Builder::new().process(Synchronous),
+    ]
+}
+
+/// Those that can serve two connections at once.
+pub(crate) fn concurrent_models() -> [Builder; 2] {
+    [
+        Builder::new().process(ThreadingMixIn::new()),
+        Builder::new().process(ThreadPerRequest::new()),
+    ]
+}
+
+/// A server of [`Obedient`] that serves when this returns.
+pub(crate) fn obedient(settings: Builder) -> Running {
+    let server = settings.tcp("127.0.0.1:0", |_: &_| Obedient).unwrap();
+    server.server_activate().unwrap();
+    Running::start(server)
 }
 
 /// Hooks that write down what they hear.

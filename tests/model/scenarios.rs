@@ -55,6 +55,13 @@ impl Server {
         self.engine.submit(Session::new(&self.core, fd, manner));
     }
 
+    /// Has another thread wake the first connection.
+    fn wake_first(&self) -> thread::JoinHandle<()> {
+        let wake = Arc::clone(&self.core.wakes.lock()[0]);
+        let engine = Arc::clone(&self.engine);
+        thread::spawn(move || wake.give(&*engine))
+    }
+
     /// As `serve_forever` after a shutdown, but with all the grace in the world: it must not need a
     /// cut.
     pub(crate) fn shut_down(self, listener: Option<(Arc<Listener>, usize)>) {
@@ -102,9 +109,7 @@ fn a_wake_at_any_point_has_the_handler_called() {
         let client = server.connect(Manner::default());
         client.send(1);
         assert!(client.wait_for_answers(1));
-        let wake = Arc::clone(&server.core.wakes.lock()[0]);
-        let engine = Arc::clone(&server.engine);
-        let waker = thread::spawn(move || wake.give(&*engine));
+        let waker = server.wake_first();
         client.send(1);
         assert!(client.wait_for_answers(3), "the wake was lost");
         waker.join().unwrap();
@@ -119,9 +124,7 @@ fn a_wake_that_races_a_shutdown_leaves_nothing_open() {
         let client = server.connect(Manner::default());
         client.send(1);
         assert!(client.wait_for_answers(1));
-        let wake = Arc::clone(&server.core.wakes.lock()[0]);
-        let engine = Arc::clone(&server.engine);
-        let waker = thread::spawn(move || wake.give(&*engine));
+        let waker = server.wake_first();
         server.shut_down(None);
         waker.join().unwrap();
     });
