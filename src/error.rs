@@ -28,9 +28,9 @@ pub(crate) type AnyError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// A handler whose errors are mostly of the last row does its work in a function that returns
 /// `Result<T, Box<dyn Error + Send + Sync>>`, where `?` works for every error, and calls that
-/// function with `?`. There is no conversion for all error types: the language allows one only for
-/// a type that does not implement [`std::error::Error`] itself, and then `Error` could be neither
-/// the source of another error nor pass through [`Read`](io::Read).
+/// function with `?`. A conversion for all error types is impossible. Rust allows it only if
+/// `Error` itself does not implement [`std::error::Error`]. Then `Error` could not be the source of
+/// another error, and could not pass through [`Read`](io::Read).
 ///
 /// ```
 /// use std::io::Write;

@@ -80,11 +80,11 @@ impl Wait {
         }
     }
 
-    /// Do not read from the client: what it sends stays with it, so that it stops sending when the
-    /// systems' buffers are full (back-pressure). `handle` is called when
-    /// [`Waker::wake`](crate::Waker::wake) is, or when the time of [`after`](Wait::after) has
-    /// passed. No deadline of the client applies, and the connection counts as in flight. Defaults
-    /// to false.
+    /// Do not read from the client. When the systems' buffers are full, the client cannot send more
+    /// (back-pressure). `handle` is called after a [`Waker::wake`](crate::Waker::wake), or when the
+    /// time of [`after`](Wait::after) has passed. No deadline of the client applies. The connection
+    /// counts as in flight: a shutdown waits for it within the grace time, unless the handler ends
+    /// it when [`Cause::is_shutdown`](crate::Cause::is_shutdown) is true. Defaults to false.
     pub fn paused(self) -> Wait {
         Wait {
             is_paused: true,

@@ -65,9 +65,10 @@ impl Cause {
         self.is_due
     }
 
-    /// Whether the server is shutting down. A connection that has a [`Waker`], an [`Outbox`] or a
-    /// [`Mailbox`] and is within a message is called once when the shutdown begins, so that it can
-    /// end the message; otherwise it would last until the end of the grace time.
+    /// Whether the server is shutting down. If the handler has asked for a [`Waker`], an [`Outbox`]
+    /// or a [`Mailbox`], or has called [`StreamRequest::set_doing`], and the connection is within a
+    /// message, `handle` is called once when the shutdown begins. The handler can then end the
+    /// message. Otherwise the connection may last until the end of the grace time.
     pub fn is_shutdown(&self) -> bool {
         self.is_shutdown
     }

@@ -48,7 +48,8 @@ pub use datagram::TestDatagram;
 const MAX_TURNS: usize = 100_000;
 
 /// A server in memory. Its connections share the handlers' class, the clock, and whatever the
-/// handlers share. Cheap to clone; all clones are the same server.
+/// handlers share. Cheap to clone; all clones are the same server. It has no sockets, so its handle
+/// cannot adopt, connect or listen.
 ///
 /// ```
 /// use socketserver::testing::TestServer;

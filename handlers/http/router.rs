@@ -142,7 +142,7 @@ impl Router {
     }
 
     /// Puts a filter around all routes; the first one added is the outermost. It sees every request
-    /// that is well-formed HTTP, also those that the router refuses.
+    /// that is well-formed HTTP, including requests that the router refuses.
     ///
     /// A filter also sees every answer. An error or a panic of the route, or of a filter further
     /// in, becomes a response (400, 413, 422, 500) before `inner.respond(request)` returns. That

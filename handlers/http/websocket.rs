@@ -155,8 +155,8 @@ impl WebSocketPeer<'_> {
         self.socket.close(None).map_err(io::Error::other)
     }
 
-    /// What other threads and connections send messages to this client with. At most `capacity`
-    /// bytes may be unsent.
+    /// A handle by which other threads and connections send messages to this client. At most
+    /// `capacity` bytes may be unsent.
     pub fn sender(&self, capacity: usize) -> WebSocketSender {
         WebSocketSender(self.request.outbox(capacity))
     }
@@ -192,8 +192,8 @@ impl WebSocketSender {
         }
     }
 
-    /// With which the connection joins a [`Group`](socketserver::Group). What is broadcast there
-    /// must come from [`encode_message`].
+    /// The outbox, to join a [`Group`](socketserver::Group). All messages of that group must come
+    /// from [`encode_message`].
     pub fn outbox(&self) -> &Outbox {
         &self.0
     }

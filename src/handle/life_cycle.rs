@@ -79,7 +79,7 @@ impl LifeCycle {
     /// Moves on to `phase`, and calls `announce`. False if the server was there already, or beyond.
     ///
     /// `announce` runs under the lock, and so does the `reopen` that undoes it. Otherwise a late
-    /// `announce` could follow the `reopen` of the next run, and would wake that run for ever.
+    /// `announce` could follow the `reopen` of the next run, and would wake that run without end.
     pub(super) fn enter(&self, phase: LifecyclePhase, announce: impl FnOnce()) -> bool {
         let mut run = self.run.lock();
         run.end_is_asked = true;

@@ -163,7 +163,7 @@ impl ServerHandle {
     }
 
     /// Shuts the socket of one connection down at once, whatever it is doing: a handler that waits
-    /// for its client gets an error. Returns false if there is no such connection (any more).
+    /// for its client gets an error. Returns false if the connection is over.
     /// [`Waker::close`](crate::Waker::close) is the graceful way.
     pub fn abort_connection(&self, id: u64) -> bool {
         let view = self.0.engine_view.lock().clone();

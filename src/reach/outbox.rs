@@ -45,8 +45,8 @@ impl Outbox {
     /// Sends `bytes`. Never waits. Bytes in an `Arc<[u8]>` are not copied.
     ///
     /// # Errors
-    /// `Full` if the outbox has no room for all of them, `Disconnected` if the connection has
-    /// ended. Both return the bytes.
+    /// `Full` if the outbox has no room for all of them; bytes that are longer than the capacity
+    /// never fit. `Disconnected` if the connection is ending. Both return the bytes.
     pub fn try_send(&self, bytes: impl Into<Arc<[u8]>>) -> Result<(), TrySendError<Arc<[u8]>>> {
         self.put(bytes.into())?;
         self.0.signal(Signals::OUTPUT);
@@ -86,9 +86,9 @@ impl Outbox {
         self.0.signal(Signals::OUTPUT);
     }
 
-    /// Has `waker` woken once the outbox is empty, or the connection has ended; at once if that is
-    /// so already. This is how a sender whose bytes were refused as `Full` waits without a thread
-    /// or a timer.
+    /// Wakes `waker` when the outbox becomes empty or the connection ends; immediately if one of
+    /// them has happened already. Empty means that everything was handed to the transport. A sender
+    /// whose bytes were refused as `Full` can wait this way without a thread or a timer.
     pub fn wake_when_empty(&self, waker: &Waker) {
         let waits = self.0.with_left(|left| {
             let waits = !left.output.is_empty();
@@ -107,7 +107,7 @@ impl Outbox {
         self.0.with_left(|left| left.bytes).unwrap_or(0)
     }
 
-    /// Whether the connection has ended.
+    /// Whether the connection is ending or has ended, so that it takes nothing more.
     pub fn is_closed(&self) -> bool {
         self.0.has_ended()
     }

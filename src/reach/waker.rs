@@ -36,8 +36,8 @@ impl Waker {
     /// [`Cause::is_woken`](crate::Cause::is_woken) is then true. Never waits.
     ///
     /// Several calls before `handle` begins cause one call of it. A call while `handle` runs causes
-    /// another one. While the peer does not take the output of the connection, `handle` is called
-    /// once it has done so. Does nothing once the connection has ended.
+    /// another one. If the client has not taken what the handler has written, `handle` is called
+    /// after the client has taken it. After the end of the connection this does nothing.
     pub fn wake(&self) {
         self.0.signal(Signals::WAKE);
     }
@@ -50,7 +50,7 @@ impl Waker {
         self.0.close(reason.into());
     }
 
-    /// Whether the connection has ended, so that nothing reaches it any more.
+    /// Whether the connection is ending or has ended, so that its handler is not called any more.
     pub fn is_closed(&self) -> bool {
         self.0.has_ended()
     }

@@ -22,12 +22,15 @@ impl ServerHandle {
     /// connection, but is neither verified nor encrypted, and does not count towards
     /// [`Limits::max_per_address`](crate::Limits::max_per_address).
     ///
-    /// May be called from handlers. Returns before the handler's `setup` is called. Under
-    /// [`Synchronous`](crate::Synchronous) that is once the present connection has ended.
+    /// May be called from handlers. The handler's `setup` is called later, on the thread that
+    /// serves the connection. A [`Synchronous`](crate::Synchronous) server serves it after the
+    /// present connection has ended. The descriptor no longer blocks, and neither do its
+    /// duplicates.
     ///
     /// # Errors
     /// [`Error::Refused`] at the limit of connections. [`Error::Io`] for a descriptor that is not a
-    /// connected stream, and if the server does not serve. [`Error::Unsupported`] in a child of
+    /// connected stream, and if the server is shutting down or was not
+    /// [activated](crate::Server::server_activate). [`Error::Unsupported`] in a child of
     /// [`ForkingMixIn`](crate::ForkingMixIn), which cannot give its server a connection.
     ///
     /// ```

@@ -110,8 +110,9 @@ impl ServerHandle {
     ///
     /// # Errors
     /// [`Error::Address`] if `address` is not valid. [`Error::Bind`] if it, or every port of the
-    /// range, cannot be bound. [`Error::Io`] if the server does not serve. [`Error::Unsupported`]
-    /// in a child of [`ForkingMixIn`](crate::ForkingMixIn).
+    /// range, cannot be bound. [`Error::Io`] if the server is shutting down or was not
+    /// [activated](crate::Server::server_activate). [`Error::Unsupported`] in a child of
+    /// [`ForkingMixIn`](crate::ForkingMixIn).
     pub fn listen<H: StreamRequestHandler>(
         &self,
         address: impl ToAddress,

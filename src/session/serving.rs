@@ -106,8 +106,8 @@ impl Session {
             serving.handle_due = true;
             self.request.cause.is_woken = true;
         }
-        // Before the look at the socket: what arrives between the two is not overlooked, as whoever
-        // holds the connection hears of a shutdown that comes later.
+        // Read before the socket. The holder of the connection is told of a later shutdown, so
+        // bytes that arrive between the two reads are not overlooked.
         let is_serving = self.request.server.0.is_serving();
         let rfile = &mut self.request.rfile;
         rfile.pace().resume(self.ready_at);

@@ -1,5 +1,5 @@
-//! What stands in for TLS without the feature `tls`: a session that no connection has. Its type has
-//! no value, so that the compiler drops the code that would use one.
+//! Replaces TLS if the feature `tls` is off. The type of a TLS session then has no values, so the
+//! compiler removes the code that would use one.
 
 use std::io::{self, IoSlice};
 
