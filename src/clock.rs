@@ -8,6 +8,25 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// The clock of a server's deadlines. Defaults to the system's monotonic clock.
+///
+/// A handler that measures time by the server's clock can be tested without waiting:
+///
+/// ```
+/// use std::time::Duration;
+/// use socketserver::{Clock, ManualClock};
+///
+/// fn is_over(clock: &Clock, began: std::time::Instant) -> bool {
+///     clock.now() - began >= Duration::from_secs(60)
+/// }
+///
+/// let hand = ManualClock::new();
+/// let clock = hand.clock();
+/// let began = clock.now();
+/// assert!(!is_over(&clock, began));
+/// hand.advance(Duration::from_secs(60));
+/// assert!(is_over(&clock, began));
+/// assert!(!is_over(&Clock::default(), Clock::default().now()));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Clock(ClockSource);
 

@@ -8,7 +8,14 @@ use std::time::Duration;
 /// use std::time::Duration;
 /// use socketserver::{Builder, Timeouts};
 ///
-/// let patient = Timeouts::default().idle(None).read(Some(Duration::from_secs(300)));
+/// // For clients on slow lines, which also stay for days:
+/// let patient = Timeouts::default()
+///     .idle(None)
+///     .head(Some(Duration::from_secs(60)))
+///     .read(Some(Duration::from_secs(300)))
+///     .write(Some(Duration::from_secs(300)))
+///     .linger(Some(Duration::from_secs(10)))
+///     .min_rate(10);
 /// let builder = Builder::new().timeouts(patient);
 /// ```
 ///
@@ -104,7 +111,12 @@ impl Default for Timeouts {
 /// ```
 /// use socketserver::{Builder, Limits};
 ///
-/// let small = Limits::default().max_connections(100).max_per_address(Some(4));
+/// let small = Limits::default()
+///     .max_connections(100)
+///     .max_per_address(Some(4))
+///     .max_queue(100)
+///     .max_message(4096)
+///     .max_packet_size(1400);
 /// let builder = Builder::new().limits(small);
 /// ```
 #[must_use]

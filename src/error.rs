@@ -124,6 +124,21 @@ pub enum Error {
 }
 
 /// The deadline that has passed; see [`Timeouts`](crate::Timeouts).
+///
+/// ```
+/// use std::time::Duration;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, Next, StreamRequest, Timeout};
+///
+/// let ignore = |request: &mut StreamRequest| {
+///     request.rfile.take_all();
+///     Ok(Next::Wait)
+/// };
+/// let mut client = TestConnection::new(Builder::new(), move |_| ignore);
+/// client.advance(Duration::from_secs(600));
+/// assert_eq!(client.server().stats().timeouts(Timeout::Idle), 1);
+/// assert_eq!(Timeout::Idle.to_string(), "idle for too long");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timeout {
@@ -156,6 +171,24 @@ impl Timeout {
 }
 
 /// The reason why a peer was refused.
+///
+/// ```
+/// use socketserver::{ClientAddress, Refusal, ServerHooks};
+///
+/// struct Polite;
+///
+/// impl ServerHooks for Polite {
+///     fn handle_refusal(&self, _: &ClientAddress, why: Refusal) -> Option<&[u8]> {
+///         match why {
+///             Refusal::Denied => None,
+///             _ => Some(b"busy: come back later\n"),
+///         }
+///     }
+/// }
+///
+/// assert!(Polite.handle_refusal(&ClientAddress::Memory, Refusal::QueueFull).is_some());
+/// assert_eq!(Refusal::MaxConnections.to_string(), "too many connections");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -212,6 +245,15 @@ impl Error {
 
     /// Whether the peer disconnected. Only an error of the connection itself is a disconnect. The
     /// same kind of error from a handler's own file or upstream connection is a failure.
+    ///
+    /// ```
+    /// use std::io;
+    /// use socketserver::Error;
+    ///
+    /// let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+    /// assert!(Error::Disconnected(reset()).is_disconnect());
+    /// assert!(!Error::Io(reset()).is_disconnect());
+    /// ```
     pub fn is_disconnect(&self) -> bool {
         matches!(self, Error::Disconnected(_))
     }

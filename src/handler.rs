@@ -32,6 +32,43 @@ pub use next::{Next, Wait};
 ///     }
 /// }
 /// ```
+///
+/// A handler may have more than `handle`:
+///
+/// ```
+/// use std::io::Write;
+/// use std::time::Duration;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, Next, Result, StreamRequest, StreamRequestHandler, Timeout};
+///
+/// struct Polite;
+///
+/// impl StreamRequestHandler for Polite {
+///     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
+///         Ok(request.wfile.write_all(b"Hello.\n")?)
+///     }
+///     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+///         request.rfile.take_all();
+///         Ok(Next::Wait)
+///     }
+///     fn on_timeout(&mut self, request: &mut StreamRequest, _: Timeout) {
+///         let _ = request.wfile.write_all(b"You are silent.\n");
+///     }
+///     fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
+///         Ok(request.wfile.write_all(b"Goodbye.\n")?)
+///     }
+///     // Its settings:
+///     fn timeout(&self) -> Option<Duration> { Some(Duration::from_secs(60)) }
+///     fn disable_nagle_algorithm(&self) -> bool { true }
+///     fn rbufsize(&self) -> Option<usize> { Some(1024) }
+///     fn wbufsize(&self) -> usize { 4096 }
+/// }
+///
+/// let mut client = TestConnection::new(Builder::new(), |_| Polite);
+/// assert_eq!(client.received(), b"Hello.\n");
+/// client.advance(Duration::from_secs(600));
+/// assert_eq!(client.received(), b"You are silent.\nGoodbye.\n");
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not handle connections",
     label = "not a handler of connections",
@@ -80,12 +117,69 @@ pub trait StreamRequestHandler: Send + 'static {
     /// The connection that [`ServerHandle::connect`](crate::ServerHandle::connect) was to make
     /// failed. No other method is called. Defaults to nothing;
     /// [`handle_error`](crate::ServerHooks::handle_error) gets the error as well.
+    ///
+    /// A probe reports whether a server can be reached:
+    ///
+    /// ```
+    /// use std::net::TcpListener;
+    /// use std::sync::mpsc::{self, Sender};
+    /// use socketserver::{Builder, Error, Next, Result, StreamRequest, StreamRequestHandler};
+    ///
+    /// struct Probe(Sender<String>);
+    ///
+    /// impl StreamRequestHandler for Probe {
+    ///     fn handle(&mut self, _: &mut StreamRequest) -> Result<Next> {
+    ///         Ok(Next::Close)
+    ///     }
+    ///     fn connect_failed(&mut self, error: &Error) {
+    ///         let _ = self.0.send(error.to_string());
+    ///     }
+    /// }
+    ///
+    /// let close = |_: &mut StreamRequest| Ok(Next::Close);
+    /// let server = Builder::new().tcp("127.0.0.1:0", move |_| close)?.spawn()?;
+    /// let unused = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    /// let (send, failures) = mpsc::channel();
+    /// // A failure that is known at once is an error of the call instead.
+    /// if let Err(error) = server.handle().connect(unused, Probe(send.clone())) {
+    ///     let _ = send.send(error.to_string());
+    /// }
+    /// assert!(failures.recv().unwrap().contains("can't connect to 127.0.0.1"));
+    /// server.stop()?;
+    /// # Ok::<(), socketserver::Error>(())
+    /// ```
     fn connect_failed(&mut self, error: &Error) {
         let _ = error;
     }
 
     /// Whether `handle` is called as soon as the connection is open (protocols in which the server
     /// speaks first), and not only when the client's first bytes have arrived. Defaults to false.
+    ///
+    /// A time server sends without being asked:
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::time::SystemTime;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver::{Builder, Next, Result, StreamRequest, StreamRequestHandler};
+    ///
+    /// struct Clock;
+    ///
+    /// impl StreamRequestHandler for Clock {
+    ///     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+    ///         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    ///         writeln!(request.wfile, "{}", now.as_secs())?;
+    ///         Ok(Next::Close)
+    ///     }
+    ///     fn speaks_first(&self) -> bool {
+    ///         true
+    ///     }
+    /// }
+    ///
+    /// let mut client = TestConnection::new(Builder::new(), |_| Clock);
+    /// assert!(client.received().ends_with(b"\n"));
+    /// assert!(client.is_closed());
+    /// ```
     fn speaks_first(&self) -> bool {
         false
     }

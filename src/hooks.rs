@@ -18,6 +18,53 @@ use crate::error::{Error, Refusal};
 /// [`ThreadingMixIn`](crate::ThreadingMixIn) this thread also waits for the events of all
 /// connections. A call that blocks it for 200 ms delays every client by 200 ms. Hand slow work,
 /// such as a request to another service, to a thread of your own.
+///
+/// Hooks that keep a list of the clients:
+///
+/// ```
+/// use std::collections::HashSet;
+/// use std::sync::{Arc, Mutex};
+/// use socketserver::testing::TestServer;
+/// use socketserver::{Builder, ClientAddress, Error, Next, Refusal, ServerHooks, StreamRequest};
+///
+/// #[derive(Clone, Default)]
+/// struct Guests(Arc<Mutex<HashSet<ClientAddress>>>);
+///
+/// impl ServerHooks for Guests {
+///     fn verify_request(&self, client: &ClientAddress) -> bool {
+///         !self.0.lock().unwrap().contains(client)
+///     }
+///     fn connection_opened(&self, client: &ClientAddress) {
+///         self.0.lock().unwrap().insert(client.clone());
+///     }
+///     fn connection_closed(&self, client: &ClientAddress) {
+///         self.0.lock().unwrap().remove(client);
+///     }
+///     fn handle_refusal(&self, _: &ClientAddress, _: Refusal) -> Option<&[u8]> {
+///         Some(b"you are here already\n")
+///     }
+///     fn handle_error(&self, client: &ClientAddress, error: &Error) {
+///         eprintln!("{client}: {error}");
+///     }
+///     fn handle_timeout(&self) {
+///         eprintln!("nobody came");
+///     }
+///     fn service_actions(&self) {
+///         eprintln!("{} guests", self.0.lock().unwrap().len());
+///     }
+/// }
+///
+/// let guests = Guests::default();
+/// let ignore = |request: &mut StreamRequest| {
+///     request.rfile.take_all();
+///     Ok(Next::Wait)
+/// };
+/// let server = TestServer::new(Builder::new().hooks(guests.clone()), move |_| ignore);
+/// let mut first = server.connect();
+/// assert_eq!(server.connect().received(), b"you are here already\n");
+/// first.finish();
+/// assert!(guests.0.lock().unwrap().is_empty());
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no hooks of a server",
     label = "does not implement `ServerHooks`",
@@ -100,6 +147,12 @@ pub trait ServerHooks: Send + Sync + 'static {
 }
 
 /// The hooks of a server without [`Builder::hooks`](crate::Builder::hooks): every default.
+///
+/// ```
+/// use socketserver::{ClientAddress, DefaultHooks, ServerHooks};
+///
+/// assert!(DefaultHooks.verify_request(&ClientAddress::Memory));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultHooks;
 

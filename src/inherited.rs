@@ -11,6 +11,15 @@ use crate::sys;
 ///
 /// The descriptors stay open in this process: inherited sockets can still be served.
 ///
+/// ```
+/// use std::process::Command;
+///
+/// socketserver::close_inherited_on_exec()?;
+/// // The command gets standard input, output and error only.
+/// assert!(Command::new("true").status()?.success());
+/// # Ok::<(), socketserver::Error>(())
+/// ```
+///
 /// # Errors
 /// When the system neither marks nor lists the open descriptors.
 pub fn close_inherited_on_exec() -> Result<()> {
@@ -19,6 +28,22 @@ pub fn close_inherited_on_exec() -> Result<()> {
 
 /// A copy of the inherited descriptor with this number. The copy is closed on exec, and its owner
 /// closes it; the number stays open.
+///
+/// A server on a listening socket that its parent opened, such as systemd (`sd_listen_fds(3)`: the
+/// first one has the number 3):
+///
+/// ```
+/// use std::net::TcpListener;
+/// use std::os::fd::AsRawFd;
+/// use socketserver::{Builder, Next, StreamRequest, inherited_descriptor};
+///
+/// # let parent = TcpListener::bind("127.0.0.1:0")?;
+/// # let number = parent.as_raw_fd();
+/// let close = |_: &mut StreamRequest| Ok(Next::Close);
+/// let server = Builder::new().from_listener(inherited_descriptor(number)?, move |_| close)?;
+/// # assert_eq!(server.server_address().inet(), Some(parent.local_addr()?));
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 ///
 /// # Errors
 /// When no descriptor with this number is open, or too many are.

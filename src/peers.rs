@@ -47,8 +47,9 @@ use crate::clock::{Clock, deadline};
 ///     .expiry(Some(Duration::from_secs(60)))
 ///     .clock(hand.clock());
 /// let peers = Arc::new(peers);
+/// let shared = Arc::clone(&peers);
 /// let class = move |_: &ClientAddress| {
-///     let peers = Arc::clone(&peers);
+///     let peers = Arc::clone(&shared);
 ///     move |request: &mut DatagramRequest| {
 ///         let count = peers.with(&request.client_address, |count| {
 ///             *count += 1;
@@ -63,8 +64,12 @@ use crate::clock::{Clock, deadline};
 /// server.send(a, b"x").send(a, b"x").send(b, b"x");
 /// assert_eq!(server.received_by(a), [b"1", b"2"]);
 /// assert_eq!(server.received_by(b), [b"1"]);
+/// assert_eq!(peers.len(), 2);
 /// server.advance(Duration::from_secs(60)).send(a, b"x");
 /// assert_eq!(server.received_by(a), [b"1"]);
+/// assert_eq!((peers.expired(), peers.evicted()), (2, 0));
+/// assert_eq!(peers.remove(&ClientAddress::from(a)), Some(1));
+/// assert!(peers.is_empty());
 /// ```
 pub struct Peers<T> {
     make: Box<dyn Fn(&ClientAddress) -> T + Send + Sync>,

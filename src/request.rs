@@ -18,6 +18,29 @@ pub(crate) use peer_queues::{PeerQueues, PeerTurn, QueueResult};
 
 /// One connection, as its handler sees it (Python's `self.request`, `self.client_address` and
 /// `self.server`).
+///
+/// A handler that says whom it serves:
+///
+/// ```
+/// use std::io::Write;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, ClientAddress, Next, StreamRequest};
+///
+/// let who = |request: &mut StreamRequest| {
+///     request.rfile.take_all();
+///     let name = request.identity.as_deref().unwrap_or("somebody");
+///     writeln!(request.wfile, "{name} at {}", request.client_address)?;
+///     if let Some(address) = request.server_address() {
+///         writeln!(request.wfile, "connected to {address}")?; // not in memory
+///     }
+///     Ok(Next::Close)
+/// };
+/// let address = std::net::SocketAddr::from(([192, 0, 2, 1], 50_000));
+/// let address = ClientAddress::from(address);
+/// let mut client = TestConnection::from(Builder::new(), address, move |_| who);
+/// client.send(b"\n");
+/// assert_eq!(client.received(), b"somebody at 192.0.2.1:50000\n");
+/// ```
 #[derive(Debug)]
 pub struct StreamRequest {
     /// The client's address; after a PROXY header, the real one.
@@ -42,6 +65,37 @@ pub struct StreamRequest {
 }
 
 /// Why `handle` is called ([`StreamRequest::cause`]). Several causes may hold at once.
+///
+/// A handler that waits for a line, for a second at most, and can be woken:
+///
+/// ```
+/// use std::io::Write;
+/// use std::time::Duration;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, Next, StreamRequest};
+///
+/// let handler = |request: &mut StreamRequest| {
+///     let cause = request.cause();
+///     if cause.is_shutdown() {
+///         return Ok(Next::Close);
+///     }
+///     if cause.is_woken() {
+///         request.wfile.write_all(b"woken\n")?;
+///     }
+///     if cause.is_due() {
+///         request.wfile.write_all(b"a second has passed\n")?;
+///     }
+///     if request.rfile.take_line(80)?.is_some() {
+///         request.waker().wake(); // usually by another connection or thread
+///     }
+///     Ok(Next::after(Duration::from_secs(1)))
+/// };
+/// let mut client = TestConnection::new(Builder::new(), move |_| handler);
+/// client.send(b"hello\n");
+/// assert_eq!(client.received(), b"woken\n");
+/// client.advance(Duration::from_secs(1));
+/// assert_eq!(client.received(), b"a second has passed\n");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cause {
     pub(crate) is_woken: bool,
@@ -84,6 +138,38 @@ impl StreamRequest {
     /// for something else at the same time, by poll(2). A client that left shows as a hang-up, and
     /// so does the abort at the end of the grace time. Not for reading or writing: `rfile` may hold
     /// bytes already. `None` for a test's connection in memory.
+    ///
+    /// A handler that waits for its client and for something else, and holds its thread meanwhile:
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::TcpStream;
+    /// use std::os::{fd::AsFd, unix::net::UnixStream};
+    /// use std::sync::Arc;
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    /// use socketserver::{Builder, Error, Next, StreamRequest};
+    ///
+    /// let (ours, mut other) = UnixStream::pair()?;
+    /// let ours = Arc::new(ours);
+    /// let handler = move |request: &mut StreamRequest| {
+    ///     request.rfile.take_all();
+    ///     let client = request.fileno().ok_or_else(|| Error::handler("in memory"))?;
+    ///     let mut both = [client, ours.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    ///     poll(&mut both, None).map_err(std::io::Error::from)?;
+    ///     let [from_client, from_other] = both.map(|fd| !fd.revents().is_empty());
+    ///     write!(request.wfile, "client: {from_client}, other: {from_other}")?;
+    ///     Ok(Next::Close)
+    /// };
+    /// let server = Builder::new().tcp("127.0.0.1:0", move |_| handler.clone())?.spawn()?;
+    /// let mut client = TcpStream::connect(server.server_address().inet().unwrap())?;
+    /// client.write_all(b"\n")?;
+    /// other.write_all(b"\n")?;
+    /// let mut answer = String::new();
+    /// client.read_to_string(&mut answer)?;
+    /// assert_eq!(answer, "client: false, other: true");
+    /// server.stop()?;
+    /// # Ok::<(), socketserver::Error>(())
+    /// ```
     pub fn fileno(&self) -> Option<BorrowedFd<'_>> {
         self.transport.fd()
     }
@@ -99,6 +185,29 @@ impl StreamRequest {
     ///
     /// Under [`ForkingMixIn`](crate::ForkingMixIn) it works in the process that serves this
     /// connection: connections in other processes cannot be reached.
+    ///
+    /// Connections that another one closes:
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use socketserver::testing::TestServer;
+    /// use socketserver::{Builder, Next, StreamRequest, Waker};
+    ///
+    /// let wakers = Arc::new(Mutex::new(Vec::<Waker>::new()));
+    /// let handler = move |request: &mut StreamRequest| {
+    ///     let mut wakers = wakers.lock().unwrap();
+    ///     match request.rfile.take_all() {
+    ///         b"close all" => wakers.drain(..).for_each(|waker| waker.close("the end")),
+    ///         _ => wakers.push(request.waker()),
+    ///     }
+    ///     Ok(Next::Wait)
+    /// };
+    /// let server = TestServer::new(Builder::new(), move |_| handler.clone());
+    /// let (mut first, mut second) = (server.connect(), server.connect());
+    /// first.send(b"hello");
+    /// second.send(b"close all");
+    /// assert!(first.is_closed() && !second.is_closed());
+    /// ```
     pub fn waker(&self) -> Waker {
         Waker(Arc::clone(self.link()))
     }
@@ -106,6 +215,44 @@ impl StreamRequest {
     /// A queue of at most `capacity` values, at least 1, that other threads and connections fill,
     /// and this handler empties. Each value wakes the handler as [`waker`](StreamRequest::waker)
     /// does, with the same restriction under [`ForkingMixIn`](crate::ForkingMixIn).
+    ///
+    /// A handler whose answer another thread computes. It holds no thread while it waits:
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver::{Builder, Mailbox, Next, Result, StreamRequest, StreamRequestHandler};
+    ///
+    /// #[derive(Default)]
+    /// struct Sum(Option<Mailbox<u64>>);
+    ///
+    /// impl StreamRequestHandler for Sum {
+    ///     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+    ///         if request.cause().is_woken()
+    ///             && let Some(sum) = self.0.as_ref().and_then(Mailbox::take)
+    ///         {
+    ///             writeln!(request.wfile, "{sum}")?;
+    ///             return Ok(Next::Close);
+    ///         }
+    ///         if let Some(line) = request.rfile.take_line(80)? {
+    ///             let end: u64 = std::str::from_utf8(line)?.trim().parse()?;
+    ///             let (sender, mailbox) = request.mailbox(1);
+    ///             self.0 = Some(mailbox);
+    ///             std::thread::spawn(move || sender.try_send((1..=end).sum()));
+    ///         }
+    ///         Ok(Next::in_message())
+    ///     }
+    /// }
+    ///
+    /// let mut client = TestConnection::new(Builder::new(), |_| Sum::default());
+    /// client.send(b"1000\n");
+    /// # let began = std::time::Instant::now();
+    /// while !client.is_closed() {
+    ///     std::thread::yield_now(); // a test in memory: a server would send it by itself
+    /// #     assert!(began.elapsed().as_secs() < 60);
+    /// }
+    /// assert_eq!(client.received(), b"500500\n");
+    /// ```
     pub fn mailbox<T>(&self, capacity: usize) -> (Sender<T>, Mailbox<T>) {
         mailbox(capacity, self.waker())
     }
@@ -114,12 +261,62 @@ impl StreamRequest {
     /// `capacity` bytes may be unsent. All outboxes of a connection are the same one; the last
     /// capacity counts. Restricted under [`ForkingMixIn`](crate::ForkingMixIn) as
     /// [`waker`](StreamRequest::waker) is.
+    ///
+    /// Whatever a client sends, the client that came before gets it:
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use socketserver::testing::TestServer;
+    /// use socketserver::{Builder, Next, Outbox, StreamRequest};
+    ///
+    /// let last = Arc::new(Mutex::new(None::<Outbox>));
+    /// let handler = move |request: &mut StreamRequest| {
+    ///     let own = request.outbox(64 * 1024);
+    ///     if let Some(before) = last.lock().unwrap().replace(own) {
+    ///         let _ = before.try_send(request.rfile.take_all()); // may be full, or gone
+    ///     }
+    ///     Ok(Next::Wait)
+    /// };
+    /// let server = TestServer::new(Builder::new(), move |_| handler.clone());
+    /// let (mut first, mut second) = (server.connect(), server.connect());
+    /// first.send(b"hello");
+    /// second.send(b"are you there?");
+    /// assert_eq!(first.received(), b"are you there?");
+    /// ```
     pub fn outbox(&self, capacity: usize) -> Outbox {
         Outbox::open(Arc::clone(self.link()), capacity)
     }
 
     /// Says what this connection is doing, for [`ServerHandle::connections`]: one short line, such
     /// as the command that is running. Defaults to nothing.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::TcpStream;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let handler = |request: &mut StreamRequest| {
+    ///     let command = String::from_utf8_lossy(request.rfile.take_all()).into_owned();
+    ///     match &*command {
+    ///         "idle" => request.clear_doing(),
+    ///         _ => request.set_doing(command),
+    ///     }
+    ///     request.wfile.write_all(b"ok")?;
+    ///     Ok(Next::Wait)
+    /// };
+    /// let server = Builder::new().tcp("127.0.0.1:0", move |_| handler)?.spawn()?;
+    /// let mut client = TcpStream::connect(server.server_address().inet().unwrap())?;
+    /// let mut doing_after = |command: &str| -> std::io::Result<Option<String>> {
+    ///     client.write_all(command.as_bytes())?;
+    ///     client.read_exact(&mut [0; 2])?;
+    ///     let doing = server.handle().connections().remove(0).doing;
+    ///     Ok(doing.map(|doing| doing.to_string()))
+    /// };
+    /// assert_eq!(doing_after("list")?.as_deref(), Some("list"));
+    /// assert_eq!(doing_after("idle")?, None);
+    /// server.stop()?;
+    /// # Ok::<(), socketserver::Error>(())
+    /// ```
     pub fn set_doing(&self, what: impl Into<Arc<str>>) {
         self.link().set_doing(Some(what.into()));
     }
@@ -142,6 +339,28 @@ impl StreamRequest {
     /// Announces that the client may go on sending bytes that the handler will not read. They are
     /// dropped for the linger time after the answer, because closing immediately would send a
     /// reset, which destroys the answer (RFC 9112 §9.6).
+    ///
+    /// A handler that refuses an upload without reading it:
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::TcpStream;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let refuse = |request: &mut StreamRequest| {
+    ///     request.wfile.write_all(b"too large\n")?;
+    ///     request.linger();
+    ///     Ok(Next::Close)
+    /// };
+    /// let server = Builder::new().tcp("127.0.0.1:0", move |_| refuse)?.spawn()?;
+    /// let mut client = TcpStream::connect(server.server_address().inet().unwrap())?;
+    /// client.write_all(&[b'x'; 100_000])?;
+    /// let mut answer = String::new();
+    /// client.read_to_string(&mut answer)?; // no reset has destroyed it
+    /// assert_eq!(answer, "too large\n");
+    /// server.stop()?;
+    /// # Ok::<(), socketserver::Error>(())
+    /// ```
     pub fn linger(&mut self) {
         self.linger = true;
     }

@@ -14,6 +14,16 @@ use crate::sys;
 /// When the server has ended, the signals no longer concern it. While no server listens to a
 /// signal, it has its default action again, if it had that before the first registration.
 ///
+/// ```no_run
+/// use socketserver::{Builder, Next, StreamRequest, shutdown_on_ctrl_c};
+///
+/// let close = |_: &mut StreamRequest| Ok(Next::Close);
+/// let mut server = Builder::new().tcp("127.0.0.1:7007", move |_| close)?;
+/// shutdown_on_ctrl_c(server.handle())?;
+/// server.serve_forever()?; // returns after Ctrl-C
+/// # Ok::<(), socketserver::Error>(())
+/// ```
+///
 /// # Errors
 /// When the system refuses a descriptor or a signal handler.
 pub fn shutdown_on_ctrl_c(server: ServerHandle) -> Result<()> {
@@ -28,6 +38,21 @@ pub fn shutdown_on_ctrl_c(server: ServerHandle) -> Result<()> {
 /// start ends, as on SIGTERM, when SIGHUP comes and `/dev/tty` no longer opens. If SIGHUP was
 /// ignored at start, as under `nohup`, it always means `reload`. Start is the first call of this
 /// function or of [`reset_inherited_signals`].
+///
+/// ```no_run
+/// use std::sync::{Arc, Mutex};
+/// use socketserver::{Builder, Next, StreamRequest, reload_on_hangup};
+///
+/// let greeting = Arc::new(Mutex::new(std::fs::read("greeting.txt")?));
+/// let close = |_: &mut StreamRequest| Ok(Next::Close);
+/// let mut server = Builder::new().tcp("127.0.0.1:7007", move |_| close)?;
+/// reload_on_hangup(&server.handle(), move || match std::fs::read("greeting.txt") {
+///     Ok(text) => *greeting.lock().unwrap() = text,
+///     Err(error) => eprintln!("greeting.txt: {error}; the old one stays"),
+/// })?;
+/// server.serve_forever()?;
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 ///
 /// # Errors
 /// When the system refuses a descriptor or a signal handler.
@@ -47,6 +72,16 @@ pub fn reload_on_hangup(server: &ServerHandle, reload: impl Fn() + Send + 'stati
 /// set, too. A handler that the program has installed is not touched.
 ///
 /// Call it first in `main`: a thread that was started earlier keeps its signal mask.
+///
+/// ```
+/// use socketserver::{Result, reset_inherited_signals};
+///
+/// fn main() -> Result<()> {
+///     reset_inherited_signals()?;
+///     // Make the server and serve.
+///     Ok(())
+/// }
+/// ```
 ///
 /// # Errors
 /// When the system refuses to change the signal mask.

@@ -93,6 +93,23 @@ fn shard_of_thread() -> usize {
 
 /// The statistics of a server at one moment, from
 /// [`ServerHandle::stats`](crate::ServerHandle::stats).
+///
+/// ```
+/// use std::io::Write;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, Next, Refusal, StreamRequest, Timeout};
+///
+/// let echo = |request: &mut StreamRequest| {
+///     request.wfile.write_all(request.rfile.take_all())?;
+///     Ok(Next::Wait)
+/// };
+/// let mut client = TestConnection::new(Builder::new(), move |_| echo);
+/// client.send(b"hello");
+/// let stats = client.server().stats();
+/// assert_eq!((stats.handled, stats.failed, stats.panics), (1, 0, 0));
+/// assert_eq!((stats.refused(Refusal::Denied), stats.refused_total()), (0, 0));
+/// assert_eq!((stats.timeouts(Timeout::Idle), stats.timeouts_total()), (0, 0));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StatsSnapshot {
@@ -198,6 +215,26 @@ fn bucket_end(index: usize) -> Duration {
 }
 
 /// A distribution of durations.
+///
+/// ```
+/// use std::time::Duration;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, Next, StreamRequest};
+///
+/// let ignore = |request: &mut StreamRequest| {
+///     request.rfile.take_all();
+///     Ok(Next::Wait)
+/// };
+/// let mut client = TestConnection::new(Builder::new(), move |_| ignore);
+/// client.send(b"a").send(b"b");
+/// let running = client.server().stats().running;
+/// assert_eq!(running.count(), 2);
+/// let (median, slowest) = (running.quantile(0.5), running.quantile(1.0));
+/// assert!(median <= slowest && slowest < Duration::from_secs(1));
+/// for (up_to, count) in running.buckets() {
+///     println!("at most {up_to:?}: {count}");
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram([u64; BUCKETS]);
 

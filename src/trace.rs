@@ -8,6 +8,22 @@ use std::sync::Arc;
 use crate::address::ClientAddress;
 
 /// An event of a connection. Bytes are unencrypted: they are taken between the handler and TLS.
+///
+/// ```
+/// use socketserver::Traffic;
+///
+/// fn in_words(traffic: Traffic<'_>) -> String {
+///     match traffic {
+///         Traffic::Received(bytes) => format!("received {}", bytes.escape_ascii()),
+///         Traffic::Sent(bytes) => format!("sent {}", bytes.escape_ascii()),
+///         Traffic::SentFile(count) => format!("sent {count} bytes of a file"),
+///         other => format!("{other:?}"),
+///     }
+/// }
+///
+/// assert_eq!(in_words(Traffic::Received(b"hello\n")), r"received hello\n");
+/// assert_eq!(in_words(Traffic::Closed), "Closed");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Traffic<'a> {
@@ -29,6 +45,30 @@ pub enum Traffic<'a> {
 /// it. It is called on the threads that read and write, so a slow observer slows the connection
 /// down. It must not block: for a connection that was refused, this is the thread that accepts.
 /// A panic in it is counted and reported to `handle_error`; the connection goes on.
+///
+/// ```
+/// use std::sync::mpsc::{self, Sender};
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, ClientAddress, Next, StreamRequest, Trace, Traffic};
+///
+/// struct Seen(Sender<String>);
+///
+/// impl Trace for Seen {
+///     fn traffic(&self, _: &ClientAddress, traffic: Traffic<'_>) {
+///         let _ = self.0.send(format!("{traffic:?}"));
+///     }
+/// }
+///
+/// let ignore = |request: &mut StreamRequest| {
+///     request.rfile.take_all();
+///     Ok(Next::Wait)
+/// };
+/// let (send, seen) = mpsc::channel();
+/// let mut client = TestConnection::new(Builder::new().trace(Seen(send)), move |_| ignore);
+/// client.send(b"a");
+/// assert_eq!(seen.recv().unwrap(), "Opened");
+/// assert_eq!(seen.recv().unwrap(), "Received([97])");
+/// ```
 pub trait Trace: Send + Sync + 'static {
     /// Called right after the event. `peer` is the socket's peer, not the client that a PROXY
     /// header names.

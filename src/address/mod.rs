@@ -115,6 +115,16 @@ impl From<SocketAddr> for Address {
 
 /// The address that a socket is bound to (Python's `server_address`), with the real port after port
 /// 0.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use socketserver::ServerAddress;
+///
+/// let address = ServerAddress::from(SocketAddr::from(([127, 0, 0, 1], 8000)));
+/// assert_eq!(address.inet().unwrap().port(), 8000);
+/// assert_eq!(address.to_string(), "127.0.0.1:8000");
+/// assert_eq!(address.url("http"), "http://127.0.0.1:8000/");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ServerAddress {
@@ -165,6 +175,16 @@ impl fmt::Display for ServerAddress {
 }
 
 /// The address of a client (Python's `client_address`).
+///
+/// ```
+/// use std::net::{IpAddr, SocketAddr};
+/// use socketserver::ClientAddress;
+///
+/// let client = ClientAddress::from(SocketAddr::from(([192, 0, 2, 1], 50_000)));
+/// assert_eq!(client.ip(), Some(IpAddr::from([192, 0, 2, 1])));
+/// assert_eq!(client.to_string(), "192.0.2.1:50000");
+/// assert_eq!(ClientAddress::Memory.ip(), None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientAddress {

@@ -9,6 +9,18 @@ use super::ClientAddress;
 use crate::error::{Error, Result};
 
 /// Networks in CIDR notation; a bare address is a network of one.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use socketserver::{ClientAddress, Networks};
+///
+/// let local = Networks::parse(["192.0.2.0/24", "::1"])?;
+/// assert!(!local.is_empty());
+/// let client = |ip: [u8; 4]| ClientAddress::from(SocketAddr::from((ip, 50_000)));
+/// assert!(local.contains(&client([192, 0, 2, 7])));
+/// assert!(!local.contains(&client([198, 51, 100, 7])));
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
 
@@ -90,6 +102,29 @@ fn read_file(path: &Path, networks: &mut Vec<IpNet>) -> Result<()> {
 
 /// The clients that may connect. Denied networks may not. If there are allowed networks, no other
 /// clients may.
+///
+/// A server asks it in [`verify_request`](crate::ServerHooks::verify_request):
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use socketserver::{AddressFilter, ClientAddress, Networks, ServerHooks};
+///
+/// struct Filtered(AddressFilter);
+///
+/// impl ServerHooks for Filtered {
+///     fn verify_request(&self, client_address: &ClientAddress) -> bool {
+///         self.0.permits(client_address)
+///     }
+/// }
+///
+/// let allow = Networks::parse(["192.0.2.0/24"])?;
+/// let deny = Networks::parse(["192.0.2.66"])?;
+/// let hooks = Filtered(AddressFilter::new(allow, deny));
+/// let client = |ip: [u8; 4]| ClientAddress::from(SocketAddr::from((ip, 50_000)));
+/// assert!(hooks.verify_request(&client([192, 0, 2, 1])));
+/// assert!(!hooks.verify_request(&client([192, 0, 2, 66])));
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressFilter {
     allow: Networks,

@@ -26,6 +26,16 @@ pub(crate) use stream::Stream;
 use unix_path::PathGuard;
 
 /// Which IP addresses a server listens on (Python's `address_family`).
+///
+/// ```
+/// use socketserver::{AddressFamily, Builder, Next, StreamRequest};
+///
+/// let close = |_: &mut StreamRequest| Ok(Next::Close);
+/// let builder = Builder::new().address_family(AddressFamily::V4);
+/// let server = builder.tcp(":0", move |_| close)?;
+/// assert!(server.server_address().inet().unwrap().is_ipv4());
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddressFamily {

@@ -30,6 +30,31 @@ use crate::transport::Transport;
 /// apply until the read has returned what it was asked for and nothing more has come. The message
 /// ends with a complete line of `read_line` or `read_until`, or when the handler writes: only then
 /// may a shutdown end a wait again.
+///
+/// Messages of four digits and as many bytes, taken as they arrive. `handle` never blocks:
+///
+/// ```
+/// use std::io::Write;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, Error, Next, StreamRequest};
+///
+/// let handler = |request: &mut StreamRequest| {
+///     loop {
+///         let Some(head) = request.rfile.buffer().get(..4) else { break };
+///         let length: usize = std::str::from_utf8(head)?.parse()?;
+///         if length > 1000 {
+///             return Err(Error::Protocol(format!("{length} bytes are too many")));
+///         }
+///         let Some(message) = request.rfile.take_exact(4 + length) else { break };
+///         request.wfile.write_all(&message[4..])?;
+///         request.wfile.write_all(b"\n")?;
+///     }
+///     Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait })
+/// };
+/// let mut client = TestConnection::new(Builder::new(), move |_| handler);
+/// client.send_bytewise(b"0005hello0002").send(b"hi");
+/// assert_eq!(client.received(), b"hello\nhi\n");
+/// ```
 pub struct RFile {
     pub(super) transport: Arc<Transport>,
     /// Sent before a read waits for the peer.
@@ -126,6 +151,24 @@ impl RFile {
     /// Takes the next line including its `\n`; `None` if it has not arrived completely. At the end
     /// of file the rest is a line.
     ///
+    /// ```
+    /// use std::io::Write;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let handler = |request: &mut StreamRequest| {
+    ///     while let Some(line) = request.rfile.take_line(80)? {
+    ///         request.wfile.write_all(line)?;
+    ///     }
+    ///     Ok(Next::Wait)
+    /// };
+    /// let mut client = TestConnection::new(Builder::new(), move |_| handler);
+    /// client.send(b"one\ntwo\nthr");
+    /// assert_eq!(client.received(), b"one\ntwo\n");
+    /// client.send(b"ee\n");
+    /// assert_eq!(client.received(), b"three\n");
+    /// ```
+    ///
     /// # Errors
     /// [`Error::LineTooLong`] when the line is longer than `limit` bytes, `\n` included.
     pub fn take_line(&mut self, limit: usize) -> Result<Option<&[u8]>> {
@@ -169,6 +212,34 @@ impl RFile {
     /// Waits until more bytes have arrived than [`buffer`](RFile::buffer) holds; false at the end
     /// of file.
     ///
+    /// A handler in Python's style, which holds its thread until its client has sent everything:
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::{Shutdown, TcpStream};
+    /// use std::time::Duration;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let count = |request: &mut StreamRequest| {
+    ///     request.rfile.set_limit(1 << 20);
+    ///     request.rfile.set_timeout(Some(Duration::from_secs(60)));
+    ///     while request.rfile.wait_for_more()? {}
+    ///     let length = request.rfile.take_all().len();
+    ///     assert_eq!(request.rfile.bytes_taken(), length as u64);
+    ///     writeln!(request.wfile, "{length} bytes")?;
+    ///     Ok(Next::Close)
+    /// };
+    /// let server = Builder::new().tcp("127.0.0.1:0", move |_| count)?.spawn()?;
+    /// let mut client = TcpStream::connect(server.server_address().inet().unwrap())?;
+    /// client.write_all(&[b'x'; 10_000])?;
+    /// client.shutdown(Shutdown::Write)?;
+    /// let mut answer = String::new();
+    /// client.read_to_string(&mut answer)?;
+    /// assert_eq!(answer, "10000 bytes\n");
+    /// server.stop()?;
+    /// # Ok::<(), socketserver::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `TimedOut` when the peer is slower than the server allows; `InvalidData` when the buffer is
     /// at [`Limits::max_message`].
@@ -186,6 +257,34 @@ impl RFile {
     /// Takes bytes that have arrived, without waiting: 0 at the end of file, `None` if there are
     /// none at the moment. Large pieces are read without a copy through the buffer. Bytes that this
     /// leaves unread cause the next call of `handle` as usual.
+    ///
+    /// A handler that stores what comes, of any length, in pieces of 64 KiB at most:
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver::{Builder, Next, Result, StreamRequest, StreamRequestHandler};
+    ///
+    /// struct Store(Vec<u8>);
+    ///
+    /// impl StreamRequestHandler for Store {
+    ///     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+    ///         let mut piece = vec![0; 64 * 1024];
+    ///         while let Some(count) = request.rfile.try_read(&mut piece)? {
+    ///             if count == 0 {
+    ///                 writeln!(request.wfile, "{} bytes", self.0.len())?;
+    ///                 return Ok(Next::Close);
+    ///             }
+    ///             self.0.extend_from_slice(&piece[..count]);
+    ///         }
+    ///         Ok(Next::Wait)
+    ///     }
+    /// }
+    ///
+    /// let mut client = TestConnection::new(Builder::new(), |_| Store(Vec::new()));
+    /// client.send(b"hello").send(b"again").finish();
+    /// assert_eq!(client.received(), b"10 bytes\n");
+    /// ```
     ///
     /// # Errors
     /// Those of the connection.

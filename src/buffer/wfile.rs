@@ -20,6 +20,33 @@ use crate::reach::Link;
 /// is sent while the connection is parked: a slow reader of an answer that fits the buffer, of
 /// [`send_file`](WFile::send_file) or of [`send_shared`](WFile::send_shared) holds no thread. Only
 /// a handler that writes more than the buffer waits, within the server's deadlines.
+///
+/// A handler that sends a file, with a line before it:
+///
+/// ```
+/// use std::fs::File;
+/// use std::io::Write;
+/// use std::sync::Arc;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, Next, StreamRequest};
+///
+/// let path = std::env::temp_dir().join(format!("wfile-{}", std::process::id()));
+/// std::fs::write(&path, "content")?;
+/// let file = Arc::new(File::open(&path)?);
+/// # std::fs::remove_file(&path)?;
+/// let handler = move |request: &mut StreamRequest| {
+///     request.rfile.take_all();
+///     let length = file.metadata()?.len();
+///     writeln!(request.wfile, "{length}")?;
+///     request.wfile.send_file(Arc::clone(&file), 0..length)?;
+///     request.wfile.close_follows();
+///     Ok(Next::Close)
+/// };
+/// let mut client = TestConnection::new(Builder::new(), move |_| handler.clone());
+/// client.send(b"\n");
+/// assert_eq!(client.received(), b"7\ncontent");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct WFile(Arc<Mutex<Output>>);
 
 impl WFile {
@@ -38,6 +65,25 @@ impl WFile {
     }
 
     /// Sends `range` of bytes that are shared with others, without a copy.
+    ///
+    /// A page that all clients get is in memory once:
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::sync::Arc;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let page: Arc<[u8]> = vec![b'x'; 1000].into();
+    /// let handler = move |request: &mut StreamRequest| {
+    ///     request.rfile.take_all();
+    ///     request.wfile.send_shared(Arc::clone(&page), 0..page.len())?;
+    ///     Ok(Next::Wait)
+    /// };
+    /// let mut client = TestConnection::new(Builder::new(), move |_| handler.clone());
+    /// client.send(b"\n");
+    /// assert_eq!(client.received().len(), 1000);
+    /// ```
     ///
     /// # Errors
     /// Those of a write, because an earlier file is sent first. `InvalidInput` for a range outside
@@ -62,6 +108,36 @@ impl WFile {
     }
 
     /// Whether a file or shared bytes have not been sent yet. The next write would wait for them.
+    ///
+    /// A handler that writes a long answer piece by piece, each when the one before it is sent:
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver::{Builder, Next, Result, StreamRequest, StreamRequestHandler};
+    ///
+    /// struct Pieces(u32);
+    ///
+    /// impl StreamRequestHandler for Pieces {
+    ///     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+    ///         let wfile = &mut request.wfile;
+    ///         assert!(!wfile.has_unsent() && !wfile.has_tail() && wfile.bytes_unsent() == 0);
+    ///         assert_eq!(wfile.bytes_sent(), u64::from(self.0) * 1000);
+    ///         if self.0 == 100 {
+    ///             return Ok(Next::Close);
+    ///         }
+    ///         self.0 += 1;
+    ///         wfile.write_all(&[b'x'; 1000])?;
+    ///         Ok(Next::Again)
+    ///     }
+    ///     fn speaks_first(&self) -> bool {
+    ///         true
+    ///     }
+    /// }
+    ///
+    /// let mut client = TestConnection::new(Builder::new(), |_| Pieces(0));
+    /// assert_eq!(client.received().len(), 100_000);
+    /// ```
     pub fn has_tail(&self) -> bool {
         self.0.lock().has_tail()
     }
@@ -77,6 +153,25 @@ impl WFile {
     /// half-close, after `close_notify` under TLS). The client reads an end of file and may go on
     /// sending; later writes fail with `BrokenPipe`. Waits for the peer as [`flush`](Write::flush)
     /// does.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::time::Duration;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let handler = |request: &mut StreamRequest| {
+    ///     if !request.rfile.take_all().is_empty() && !request.rfile.is_eof() {
+    ///         request.wfile.set_timeout(Some(Duration::from_secs(5)));
+    ///         request.wfile.write_all(b"that is all")?;
+    ///         request.wfile.shutdown_write()?;
+    ///     }
+    ///     Ok(Next::Wait) // the client may go on sending
+    /// };
+    /// let mut client = TestConnection::new(Builder::new(), move |_| handler);
+    /// client.send(b"\n");
+    /// assert_eq!(client.received(), b"that is all");
+    /// ```
     ///
     /// # Errors
     /// Those of a write.

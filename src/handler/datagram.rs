@@ -40,6 +40,42 @@ use crate::request::DatagramRequest;
 /// | [`ThreadingMixIn`](crate::ThreadingMixIn), [`ThreadPerRequest`](crate::ThreadPerRequest) | none: several run at the same time, also for datagrams of one peer. With [`ordered_datagrams`](crate::Builder::ordered_datagrams) those of one peer run as received, one after the other |
 /// | [`ForkingMixIn`](crate::ForkingMixIn) | none: each datagram has a process |
 /// | a model of your own | as it calls [`Request::run`](crate::Request::run); `ordered_datagrams` works as above |
+///
+/// `finish` is the place for what every reply needs, as it is called after an error too:
+///
+/// ```
+/// use std::io::Write;
+/// use socketserver::testing::TestDatagram;
+/// use socketserver::{Builder, DatagramRequest, DatagramRequestHandler, Result};
+///
+/// /// Adds the numbers of a datagram.
+/// #[derive(Default)]
+/// struct Sum(Option<i64>);
+///
+/// impl DatagramRequestHandler for Sum {
+///     fn setup(&mut self, request: &mut DatagramRequest) -> Result<()> {
+///         Ok(request.wfile.write_all(b"sum: ")?)
+///     }
+///     fn handle(&mut self, request: &mut DatagramRequest) -> Result<()> {
+///         let text = std::str::from_utf8(request.packet())?;
+///         let numbers = text.split('+').map(|number| number.parse::<i32>().map(i64::from));
+///         self.0 = Some(numbers.sum::<Result<i64, _>>()?);
+///         Ok(())
+///     }
+///     fn finish(&mut self, request: &mut DatagramRequest) -> Result<()> {
+///         match self.0 {
+///             Some(sum) => write!(request.wfile, "{sum}")?,
+///             None => request.wfile.write_all(b"unknown")?,
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let client = std::net::SocketAddr::from(([192, 0, 2, 1], 5000));
+/// let mut server = TestDatagram::new(Builder::new(), |_| Sum::default());
+/// assert_eq!(server.send(client, b"1+2").received_by(client), [b"sum: 3"]);
+/// assert_eq!(server.send(client, b"one").received_by(client), [b"sum: unknown"]);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not handle datagrams",
     label = "not a handler of datagrams",

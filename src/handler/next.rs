@@ -6,6 +6,33 @@ use std::time::Duration;
 use super::StreamRequestHandler;
 
 /// What happens to a connection when `handle` returns.
+///
+/// A quiz, whose answer may take 30 seconds:
+///
+/// ```
+/// use std::io::Write;
+/// use std::time::Duration;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, Next, StreamRequest};
+///
+/// let quiz = |request: &mut StreamRequest| {
+///     if request.cause().is_due() {
+///         request.wfile.write_all(b"too late\n")?;
+///         return Ok(Next::Close);
+///     }
+///     if request.rfile.take_line(80)?.is_none() {
+///         return Ok(Next::in_message()); // a part of the answer has come: wait for the rest
+///     }
+///     request.wfile.write_all(b"How many legs has a spider?\n")?;
+///     Ok(Next::after(Duration::from_secs(30)))
+/// };
+/// let mut client = TestConnection::new(Builder::new(), move |_| quiz);
+/// client.send(b"begin\n");
+/// assert_eq!(client.received(), b"How many legs has a spider?\n");
+/// client.advance(Duration::from_secs(30));
+/// assert_eq!(client.received(), b"too late\n");
+/// assert!(client.is_closed());
+/// ```
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -81,6 +108,29 @@ impl Wait {
     /// time of [`after`](Wait::after) has passed. No deadline of the client applies. The connection
     /// counts as in flight: a shutdown waits for it within the grace time, unless the handler ends
     /// it when [`Cause::is_shutdown`](crate::Cause::is_shutdown) is true. Defaults to false.
+    ///
+    /// A handler that takes nothing from its client until it is woken:
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver::{Builder, Next, StreamRequest, Wait};
+    ///
+    /// let (send, wakers) = mpsc::channel();
+    /// let handler = move |request: &mut StreamRequest| {
+    ///     if !request.cause().is_woken() {
+    ///         send.send(request.waker()).unwrap();
+    ///         return Ok(Next::from(Wait::new().paused()));
+    ///     }
+    ///     request.rfile.take_all();
+    ///     Ok(Next::Close)
+    /// };
+    /// let mut client = TestConnection::new(Builder::new(), move |_| handler.clone());
+    /// client.send(b"much").send(b"more");
+    /// wakers.recv().unwrap().wake();
+    /// assert!(client.is_closed());
+    /// assert!(wakers.try_recv().is_err()); // `handle` was called once before
+    /// ```
     pub fn paused(self) -> Wait {
         Wait {
             is_paused: true,

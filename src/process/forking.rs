@@ -27,6 +27,27 @@ use crate::sys::{Fork, fork, thread_count};
 ///
 /// Forking needs a process with a single thread. With more, `serve_forever` returns
 /// [`Error::Unsupported`].
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::TcpStream;
+/// use socketserver::{Builder, ForkingMixIn, Next, StreamRequest};
+///
+/// let process = |request: &mut StreamRequest| {
+///     request.rfile.take_all();
+///     write!(request.wfile, "{}", std::process::id())?;
+///     Ok(Next::Close)
+/// };
+/// let model = ForkingMixIn::new().max_children(10).block_on_close(true);
+/// let mut server = Builder::new().process(model).tcp("127.0.0.1:0", move |_| process)?;
+/// let mut client = TcpStream::connect(server.server_address().inet().unwrap())?;
+/// client.write_all(b"\n")?;
+/// server.handle_request()?;
+/// let mut answer = String::new();
+/// client.read_to_string(&mut answer)?;
+/// assert_ne!(answer, std::process::id().to_string());
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 pub struct ForkingMixIn {
     max_children: usize,
     block_on_close: bool,

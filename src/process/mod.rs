@@ -41,6 +41,64 @@ pub use thread_per_request::ThreadPerRequest;
 /// [`Request::run`] for each request, sooner or later; a request that it drops is closed. A panic
 /// in one of the methods that a running server calls is counted and reported to `handle_error`; the
 /// server then uses that method's default.
+///
+/// A model that counts the requests and leaves the work to another one passes every method on:
+///
+/// ```
+/// use std::net::TcpStream;
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+/// use socketserver::{Accepting, Builder, InFlight, Next, ProcessRequest, Request, Result};
+/// use socketserver::{StreamRequest, ThreadPerRequest};
+///
+/// struct Counted<M>(M, Arc<AtomicUsize>);
+///
+/// impl<M: ProcessRequest> ProcessRequest for Counted<M> {
+///     fn process_request(&self, request: Request) {
+///         self.1.fetch_add(1, Relaxed);
+///         self.0.process_request(request);
+///     }
+///     fn service_actions(&self) {
+///         self.0.service_actions();
+///     }
+///     fn pending(&self) -> usize {
+///         self.0.pending()
+///     }
+///     fn is_full(&self) -> bool {
+///         self.0.is_full()
+///     }
+///     fn abort(&self) {
+///         self.0.abort();
+///     }
+///     fn blocks_on_close(&self) -> bool {
+///         self.0.blocks_on_close()
+///     }
+///     fn server_close(&self) {
+///         self.0.server_close();
+///     }
+///     fn forks(&self) -> bool {
+///         self.0.forks()
+///     }
+///     fn in_flight(&self) -> Vec<InFlight> {
+///         self.0.in_flight()
+///     }
+///     fn check(&self) -> Result<()> {
+///         self.0.check()
+///     }
+///     fn accepting(&self) -> Accepting {
+///         Accepting::by_server() // otherwise a pool accepts, and this model sees no request
+///     }
+/// }
+///
+/// let count = Arc::new(AtomicUsize::new(0));
+/// let model = Counted(ThreadPerRequest::new(), Arc::clone(&count));
+/// let close = |_: &mut StreamRequest| Ok(Next::Close);
+/// let mut server = Builder::new().process(model).tcp("127.0.0.1:0", move |_| close)?;
+/// let client = TcpStream::connect(server.server_address().inet().unwrap())?;
+/// server.handle_request()?;
+/// assert_eq!(count.load(Relaxed), 1);
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a concurrency model",
     label = "not a concurrency model",
@@ -118,6 +176,24 @@ pub trait ProcessRequest: Send + Sync + 'static {
 
 /// Which thread accepts the connections and datagrams of a server, from
 /// [`ProcessRequest::accepting`].
+///
+/// ```
+/// use socketserver::{Accepting, ProcessRequest, Request, ThreadingMixIn};
+///
+/// /// Serves by a pool, or by the thread of `serve_forever`.
+/// struct Choice(Option<ThreadingMixIn>);
+///
+/// impl ProcessRequest for Choice {
+///     fn process_request(&self, request: Request) {
+///         request.run();
+///     }
+///     fn accepting(&self) -> Accepting {
+///         self.0.as_ref().map_or_else(Accepting::by_server, |pool| pool.accepting())
+///     }
+/// }
+///
+/// assert_eq!(format!("{:?}", Choice(None).accepting()), "Accepting(Server)");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Accepting(AcceptingKind);
 
@@ -168,6 +244,38 @@ impl NewcomerKind {
 }
 
 /// One accepted connection, or one datagram, that is to be served.
+///
+/// A concurrency model that logs how long each request took:
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::TcpStream;
+/// use std::time::Instant;
+/// use socketserver::{Builder, Next, ProcessRequest, Request, StreamRequest};
+///
+/// struct Timed;
+///
+/// impl ProcessRequest for Timed {
+///     fn process_request(&self, request: Request) {
+///         let (client, began) = (request.client_address().clone(), Instant::now());
+///         request.run();
+///         println!("{client}: {:?}", began.elapsed());
+///     }
+/// }
+///
+/// let hello = |request: &mut StreamRequest| {
+///     request.wfile.write_all(b"hello")?;
+///     Ok(Next::Close)
+/// };
+/// let mut server = Builder::new().process(Timed).tcp("127.0.0.1:0", move |_| hello)?;
+/// let mut client = TcpStream::connect(server.server_address().inet().unwrap())?;
+/// client.write_all(b"\n")?;
+/// server.handle_request()?;
+/// let mut answer = String::new();
+/// client.read_to_string(&mut answer)?;
+/// assert_eq!(answer, "hello");
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 pub struct Request(RequestKind);
 
 enum RequestKind {

@@ -13,6 +13,27 @@ use crate::error::Error;
 /// own thread.
 ///
 /// A clone has the same settings, and its own threads and count.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::TcpStream;
+/// use socketserver::{Builder, Next, StreamRequest, ThreadPerRequest};
+///
+/// let model = ThreadPerRequest::new().max_threads(50).daemon_threads(false).block_on_close(true);
+/// let name = |request: &mut StreamRequest| {
+///     request.rfile.take_all();
+///     write!(request.wfile, "{}", std::thread::current().name().unwrap_or_default())?;
+///     Ok(Next::Close)
+/// };
+/// let server = Builder::new().process(model).tcp("127.0.0.1:0", move |_| name)?.spawn()?;
+/// let mut client = TcpStream::connect(server.server_address().inet().unwrap())?;
+/// client.write_all(b"\n")?;
+/// let mut answer = String::new();
+/// client.read_to_string(&mut answer)?;
+/// assert_eq!(answer, "request");
+/// server.stop()?;
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ThreadPerRequest {
     max_threads: usize,

@@ -14,6 +14,27 @@ use crate::handle::{Core, ServerHandle};
 use crate::trace::Traffic;
 
 /// One datagram, as its handler sees it (Python's `self.request`).
+///
+/// A server of text. Longer datagrams than the buffer are truncated, and refused here:
+///
+/// ```
+/// use socketserver::testing::TestDatagram;
+/// use socketserver::{Builder, DatagramRequest};
+///
+/// let handler = |request: &mut DatagramRequest| {
+///     if request.is_truncated() {
+///         return request.reply(b"too long");
+///     }
+///     if let Some(address) = request.local_ip() {
+///         println!("sent to {address}"); // only on a server that is bound to every address
+///     }
+///     request.reply(&request.packet().to_ascii_uppercase())
+/// };
+/// let client = std::net::SocketAddr::from(([192, 0, 2, 1], 5000));
+/// let mut server = TestDatagram::new(Builder::new().max_packet_size(10), move |_| handler);
+/// server.send(client, b"hello").send(client, b"hello, how are you?");
+/// assert_eq!(server.received_by(client), [&b"HELLO"[..], b"too long"]);
+/// ```
 #[derive(Debug)]
 pub struct DatagramRequest {
     /// The sender's address.
@@ -163,6 +184,22 @@ impl DatagramRequest {
     /// A handle that sends further datagrams to the client, now or later, from any thread. It may
     /// outlive this call and the server, and does not keep the server's port open. See
     /// [`pending_reply`](DatagramRequest::pending_reply) for a reply that must not be lost.
+    ///
+    /// ```
+    /// use socketserver::testing::TestDatagram;
+    /// use socketserver::{Builder, DatagramRequest};
+    ///
+    /// let handler = |request: &mut DatagramRequest| {
+    ///     let (now_and_then, later) = (request.replier(), request.pending_reply());
+    ///     now_and_then.reply(b"25 %")?; // usually by another thread
+    ///     now_and_then.reply(b"50 %")?;
+    ///     later.send(b"done")
+    /// };
+    /// let client = std::net::SocketAddr::from(([192, 0, 2, 1], 5000));
+    /// let mut server = TestDatagram::new(Builder::new(), move |_| handler);
+    /// server.send(client, b"begin");
+    /// assert_eq!(server.received_by(client), [&b"25 %"[..], b"50 %", b"done"]);
+    /// ```
     pub fn replier(&self) -> Replier {
         Replier {
             core: Arc::downgrade(&self.server.0),
@@ -189,6 +226,25 @@ impl Drop for DatagramRequest {
 }
 
 /// Reads the bytes of one datagram, and keeps its position (Python's `BytesIO`).
+///
+/// ```
+/// use std::io::Read;
+/// use socketserver::testing::TestDatagram;
+/// use socketserver::{Builder, DatagramRequest};
+///
+/// // The first byte is a command; the rest is its argument.
+/// let handler = |request: &mut DatagramRequest| {
+///     let mut command = [0];
+///     request.rfile.read_exact(&mut command)?;
+///     match command {
+///         [b'u'] => request.reply(&request.rfile.remaining().to_ascii_uppercase()),
+///         _ => request.reply(b"unknown command"),
+///     }
+/// };
+/// let client = std::net::SocketAddr::from(([192, 0, 2, 1], 5000));
+/// let mut server = TestDatagram::new(Builder::new(), move |_| handler);
+/// assert_eq!(server.send(client, b"uhello").received_by(client), [b"HELLO"]);
+/// ```
 #[derive(Default)]
 pub struct PacketReader {
     /// Has the size of the largest datagram that is accepted.
@@ -253,6 +309,30 @@ impl fmt::Debug for PacketReader {
 }
 
 /// Sends datagrams to one client, from the address that the request was sent to.
+///
+/// The last client is told what the present one sends:
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use socketserver::testing::TestDatagram;
+/// use socketserver::{Builder, DatagramRequest, Replier};
+///
+/// let last = Arc::new(Mutex::new(None::<Replier>));
+/// let handler = move |request: &mut DatagramRequest| {
+///     let before = last.lock().unwrap().replace(request.replier());
+///     if let Some(before) = before {
+///         before.reply(request.packet())?;
+///         let note = format!("told {}", before.client_address());
+///         before.send_to(note.as_bytes(), &request.client_address)?;
+///     }
+///     Ok(())
+/// };
+/// let [a, b] = [1, 2].map(|host| std::net::SocketAddr::from(([192, 0, 2, host], 5000)));
+/// let mut server = TestDatagram::new(Builder::new(), move |_| handler.clone());
+/// server.send(a, b"first").send(b, b"second");
+/// assert_eq!(server.received_by(a), [b"second"]);
+/// assert_eq!(server.received_by(b), [b"told 192.0.2.1:5000"]);
+/// ```
 #[derive(Clone)]
 pub struct Replier {
     core: Weak<Core>,
@@ -302,6 +382,26 @@ impl Replier {
 }
 
 /// One datagram that will be sent to a client, from [`DatagramRequest::pending_reply`].
+///
+/// A reply that must be sent even if the server ends before:
+///
+/// ```
+/// use std::sync::mpsc;
+/// use socketserver::testing::TestDatagram;
+/// use socketserver::{Builder, DatagramRequest};
+///
+/// let (send, pending) = mpsc::channel();
+/// let handler = move |request: &mut DatagramRequest| {
+///     send.send(request.pending_reply()).unwrap(); // to a thread that computes the reply
+///     Ok(())
+/// };
+/// let client = std::net::SocketAddr::from(([192, 0, 2, 1], 5000));
+/// let mut server = TestDatagram::new(Builder::new(), move |_| handler.clone());
+/// server.send(client, b"question");
+/// pending.recv().unwrap().send(b"answer")?;
+/// assert_eq!(server.received_by(client), [b"answer"]);
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct PendingReply {
     sink: Arc<dyn DatagramSink>,

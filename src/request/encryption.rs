@@ -8,6 +8,27 @@ use super::StreamRequest;
 /// TLS.
 impl StreamRequest {
     /// Whether the connection is encrypted.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let describe = |request: &mut StreamRequest| {
+    ///     request.rfile.take_all();
+    ///     if request.is_tls() {
+    ///         let name = request.server_name().unwrap_or_default();
+    ///         let protocol = request.alpn_protocol().unwrap_or_default();
+    ///         writeln!(request.wfile, "TLS to `{name}`: {}", protocol.escape_ascii())?;
+    ///     } else {
+    ///         request.wfile.write_all(b"in the clear\n")?;
+    ///     }
+    ///     Ok(Next::Close)
+    /// };
+    /// let mut client = TestConnection::new(Builder::new(), move |_| describe);
+    /// client.send(b"\n");
+    /// assert_eq!(client.received(), b"in the clear\n");
+    /// ```
     pub fn is_tls(&self) -> bool {
         self.transport.tls().is_some()
     }

@@ -17,6 +17,28 @@ use crate::error::{AnyError, Error, Result};
 
 /// A server's certificate and key. Clones share them: [`reload`](Tls::reload) on one clone takes
 /// effect in all servers that use the others, from their next connection.
+///
+/// A server whose certificate is read again after its renewal. The example makes one with the crate
+/// `rcgen`:
+///
+/// ```
+/// use socketserver::{Builder, Next, StreamRequest, Tls};
+///
+/// let folder = std::env::temp_dir().join(format!("tls-{}", std::process::id()));
+/// std::fs::create_dir_all(&folder)?;
+/// let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+/// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+/// std::fs::write(&cert, made.cert.pem())?;
+/// std::fs::write(&key, made.signing_key.serialize_pem())?;
+///
+/// let tls = Tls::from_pem_files(&cert, &key, &[])?;
+/// let close = |_: &mut StreamRequest| Ok(Next::Close);
+/// let server = Builder::new().tls(Some(tls.clone())).tcp("127.0.0.1:0", move |_| close)?;
+/// tls.reload()?; // in `reload_on_hangup`, for example
+/// # std::fs::remove_dir_all(&folder)?;
+/// # drop(server);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Tls(Arc<TlsShared>);
 
@@ -82,12 +104,22 @@ impl Tls {
     /// [`from_pem_files`](Tls::from_pem_files). [`Error::Unsupported`] after
     /// [`from_config`](Tls::from_config): set the verifier in that configuration.
     ///
-    /// ```no_run
+    /// ```
     /// use socketserver::Tls;
     ///
-    /// let tls = Tls::from_pem_files("server.pem", "server.key", &[])?
-    ///     .require_client_certificates("clients-ca.pem")?;
-    /// # Ok::<(), socketserver::Error>(())
+    /// # let folder = std::env::temp_dir().join(format!("mtls-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// # let [certificate, key, ca] = ["cert.pem", "key.pem", "ca.pem"].map(|f| folder.join(f));
+    /// # std::fs::write(&certificate, made.cert.pem())?;
+    /// # std::fs::write(&key, made.signing_key.serialize_pem())?;
+    /// # std::fs::write(&ca, made.cert.pem())?;
+    /// let tls = Tls::from_pem_files(&certificate, &key, &[])?;
+    /// let required = tls.clone().require_client_certificates(&ca)?;
+    /// let optional = tls.accept_client_certificates(&ca)?;
+    /// # std::fs::remove_dir_all(&folder)?;
+    /// # drop((required, optional));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn require_client_certificates(self, ca: impl AsRef<Path>) -> Result<Tls> {
         self.with_client_authorities(ca.as_ref(), true)
@@ -121,6 +153,31 @@ impl Tls {
     }
 
     /// Uses a configuration of rustls unchanged. It cannot be reloaded.
+    ///
+    /// A server with two certificates, chosen by the name that the client asks for:
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use socketserver::Tls;
+    /// use socketserver::rustls::ServerConfig;
+    /// use socketserver::rustls::crypto::ring::{default_provider, sign};
+    /// use socketserver::rustls::server::ResolvesServerCertUsingSni;
+    /// use socketserver::rustls::sign::CertifiedKey;
+    ///
+    /// let mut certificates = ResolvesServerCertUsingSni::new();
+    /// for name in ["a.example", "b.example"] {
+    ///     let made = rcgen::generate_simple_self_signed([name.to_owned()])?;
+    ///     let key = sign::any_supported_type(&made.signing_key.into())?;
+    ///     certificates.add(name, CertifiedKey::new(vec![made.cert.into()], key))?;
+    /// }
+    /// let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    ///     .with_safe_default_protocol_versions()?
+    ///     .with_no_client_auth()
+    ///     .with_cert_resolver(Arc::new(certificates));
+    /// let tls = Tls::from_config(Arc::new(config));
+    /// # drop(tls);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_config(config: Arc<ServerConfig>) -> Tls {
         Tls(Arc::new(TlsShared {
             files: None,

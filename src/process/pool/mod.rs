@@ -29,6 +29,22 @@ use scheduler::PoolSize;
 ///
 /// Clones share their threads: give the same pool to several servers. Threads start with the first
 /// server that serves, and end when the pool and its servers are dropped.
+///
+/// Two servers that share the threads of one pool:
+///
+/// ```
+/// use socketserver::{Builder, Next, StreamRequest, ThreadingMixIn};
+///
+/// let threads = ThreadingMixIn::default_threads().min(8);
+/// let pool = ThreadingMixIn::new().threads(threads).max_threads(64);
+/// let close = |_: &mut StreamRequest| Ok(Next::Close);
+/// let serve = |pool| Builder::new().process(pool).tcp("127.0.0.1:0", move |_| close)?.spawn();
+/// let (first, second) = (serve(pool.clone())?, serve(pool)?);
+/// assert_eq!(first.handle().stats().threads, threads);
+/// first.stop()?;
+/// second.stop()?;
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct ThreadingMixIn {
     shared: Arc<PoolShared>,
