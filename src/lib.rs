@@ -39,7 +39,8 @@
 //!   [`Limits`].
 //! - Connections that reach one another: [`Waker`], [`Mailbox`], [`Outbox`], [`Group`].
 //! - Listening sockets of a running server: [`ServerHandle::listen`]. Its connections:
-//!   [`ServerHandle::connections`].
+//!   [`ServerHandle::connections`]. Those of them with limits, deadlines and statistics of their
+//!   own: [`Service`].
 //! - Connections that the program makes: [`ServerHandle::adopt`], [`ServerHandle::connect`],
 //!   [`Forwarder`].
 //! - Decisions and events: [`ServerHooks`]. Control from outside: [`ServerHandle`]. Statistics:
@@ -164,7 +165,7 @@ pub use clock::{Clock, ManualClock};
 pub use config::{Limits, Timeouts};
 pub use error::{Error, Refusal, Result, Timeout};
 pub use forward::Forwarder;
-pub use handle::{ConnectionInfo, ConnectionPhase, InFlight, ServerHandle};
+pub use handle::{ConnectionInfo, ConnectionPhase, InFlight, ServerHandle, Service};
 pub use handler::{DatagramRequestHandler, Next, RequestHandlerClass, StreamRequestHandler, Wait};
 pub use hooks::{DefaultHooks, ServerHooks};
 pub use inherited::{close_inherited_on_exec, inherited_descriptor};

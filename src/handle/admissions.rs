@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::Core;
+use super::{Core, Origin};
 use crate::address::ClientAddress;
 use crate::error::Refusal;
 
@@ -16,20 +16,69 @@ use crate::error::Refusal;
 /// [`Limits::max_connections`](crate::Limits::max_connections) counts.
 const MAX_LINGERING_REFUSALS: usize = 64;
 
+/// The open connections of a server or a service.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    open: AtomicUsize,
+    per_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Counts {
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// Counts a connection in, unless there are `max` already.
+    fn try_open(&self, max: usize) -> bool {
+        let has_room = self.open.fetch_add(1, Ordering::SeqCst) < max;
+        if !has_room {
+            self.close();
+        }
+        has_room
+    }
+
+    /// True if it was the last one.
+    fn close(&self) -> bool {
+        self.open.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+
+    /// Counts a connection of this address, unless there are `max` already.
+    fn try_add_address(&self, ip: IpAddr, max: usize) -> bool {
+        let mut counts = self.per_address.lock();
+        let count = counts.entry(ip).or_default();
+        let has_room = *count < max;
+        if has_room {
+            *count += 1;
+        } else if *count == 0 {
+            counts.remove(&ip);
+        }
+        has_room
+    }
+
+    fn remove_address(&self, ip: IpAddr) {
+        let mut counts = self.per_address.lock();
+        if let Some(count) = counts.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&ip);
+            }
+        }
+    }
+}
+
 /// What a server has accepted.
 #[derive(Debug, Default)]
 pub(super) struct Admissions {
-    open: AtomicUsize,
+    connections: Counts,
     /// Refused connections whose answer is on its way.
     refusing: AtomicUsize,
     /// Datagrams that are being served.
     datagrams: AtomicUsize,
-    per_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Admissions {
     pub(super) fn open(&self) -> usize {
-        self.open.load(Ordering::SeqCst)
+        self.connections.open()
     }
 
     /// Whether no connection is open and no datagram is being served.
@@ -48,17 +97,30 @@ impl Admissions {
 }
 
 impl Core {
-    /// Counts a new connection in, or returns why it is refused.
-    pub(crate) fn admit(self: &Arc<Core>) -> Result<Admission, Refusal> {
-        let open = &self.admissions.open;
-        if open.fetch_add(1, Ordering::SeqCst) >= self.config.limits.max_connections {
-            open.fetch_sub(1, Ordering::SeqCst);
+    /// Counts a new connection in, for the server and for its service, or returns why it is
+    /// refused.
+    pub(crate) fn admit(
+        self: &Arc<Core>,
+        origin: Option<&Arc<Origin>>,
+    ) -> Result<Admission, Refusal> {
+        let server = &self.admissions.connections;
+        if !server.try_open(self.config.limits.max_connections) {
             return Err(Refusal::MaxConnections);
         }
-        Ok(Admission {
+        let mut admission = Admission {
             core: Arc::clone(self),
+            service: None,
             address: None,
-        })
+            max_per_address: self.limits(origin).max_per_address,
+            has_own_limits: origin.is_some_and(|origin| origin.has_limits()),
+        };
+        if let Some(counts) = origin.and_then(|origin| origin.counts()) {
+            if !counts.try_open(self.limits(origin).max_connections) {
+                return Err(Refusal::MaxConnections);
+            }
+            admission.service = Some(Arc::clone(counts));
+        }
+        Ok(admission)
     }
 }
 
@@ -82,40 +144,43 @@ impl Drop for RefusalSlot {
 /// A connection's place in the counts; given back when it is dropped.
 pub(crate) struct Admission {
     core: Arc<Core>,
+    /// The counts of its service, if it belongs to one.
+    service: Option<Arc<Counts>>,
     address: Option<IpAddr>,
+    max_per_address: Option<usize>,
+    /// Whether the service counts addresses apart from the server.
+    has_own_limits: bool,
 }
 
 impl Admission {
     /// Counts the connection under its client's real address, which may be known only after a PROXY
-    /// header.
+    /// header. A service with limits of its own counts its connections alone.
     pub(crate) fn count_address(&mut self, client: &ClientAddress) -> Result<(), Refusal> {
-        let (Some(limit), Some(ip)) = (self.core.config.limits.max_per_address, client.ip()) else {
+        let (Some(limit), Some(ip)) = (self.max_per_address, client.ip()) else {
             return Ok(());
         };
         if self.address == Some(ip) {
             return Ok(());
         }
         self.uncount_address();
-        let mut counts = self.core.admissions.per_address.lock();
-        let count = counts.entry(ip).or_default();
-        if *count >= limit {
+        if !self.counts().try_add_address(ip, limit) {
             return Err(Refusal::MaxPerAddress);
         }
-        *count += 1;
         self.address = Some(ip);
         Ok(())
     }
 
+    /// Where addresses are counted.
+    fn counts(&self) -> &Counts {
+        match &self.service {
+            Some(service) if self.has_own_limits => service,
+            _ => &self.core.admissions.connections,
+        }
+    }
+
     fn uncount_address(&mut self) {
-        let Some(ip) = self.address.take() else {
-            return;
-        };
-        let mut counts = self.core.admissions.per_address.lock();
-        if let Some(count) = counts.get_mut(&ip) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&ip);
-            }
+        if let Some(ip) = self.address.take() {
+            self.counts().remove_address(ip);
         }
     }
 }
@@ -123,7 +188,10 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.uncount_address();
-        if self.core.admissions.open.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if let Some(service) = &self.service {
+            service.close();
+        }
+        if self.core.admissions.connections.close() {
             self.core.notify_if_drained();
         }
     }

@@ -5,6 +5,7 @@ mod from_children;
 mod handler_thread;
 mod life_cycle;
 mod server_handle;
+mod service;
 mod serving_thread;
 
 use std::any::Any;
@@ -33,6 +34,8 @@ use from_children::FromChildren;
 use life_cycle::LifeCycle;
 pub(crate) use life_cycle::LifecyclePhase;
 pub use server_handle::{ConnectionInfo, ConnectionPhase, InFlight, ServerHandle};
+pub(crate) use service::Origin;
+pub use service::Service;
 use serving_thread::ServingThread;
 
 /// What a server's handles ask of its engine.
@@ -67,6 +70,8 @@ pub(crate) fn not_serving() -> io::Error {
 
 /// What a server was built with. It never changes.
 pub(crate) struct Configuration {
+    /// The name under which its connections are listed.
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) timeouts: Timeouts,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,

@@ -25,6 +25,9 @@ pub struct ConnectionInfo {
     /// Identifies the connection for [`ServerHandle::abort_connection`]. The number is not used
     /// again.
     pub id: u64,
+    /// The name of its [`Service`](crate::Service); without one, the
+    /// [name](crate::Builder::name) of the server, if it has one.
+    pub service: Option<Arc<str>>,
     /// The client; of a connection that the program has made, the peer.
     pub client_address: ClientAddress,
     /// Where the connection is.

@@ -14,6 +14,7 @@ use crate::bind::Listener;
 use crate::error::Refusal;
 use crate::handle::Core;
 use crate::session::{Session, StreamService};
+use crate::stats::Stats;
 use crate::transport::Transport;
 
 /// Connections that are accepted per turn, before those that are ready are served.
@@ -106,7 +107,8 @@ impl StreamListener {
     pub(crate) fn accept_one(&self, queued: usize) -> io::Result<Option<Box<Session>>> {
         // Counted before the server's phase is read: a shutdown is either seen here, or waits for
         // this connection. What comes later stays in the backlog, for a server that serves again.
-        let admission = self.core.admit();
+        let origin = self.service.origin.as_ref();
+        let admission = self.core.admit(origin);
         if !self.core.is_serving() || self.is_done() {
             return Ok(None);
         }
@@ -119,19 +121,23 @@ impl StreamListener {
             .peer
             .is_some_and(|peer| client.ip() != Some(peer))
         {
-            self.core.stats.refused(Refusal::Denied);
+            self.core
+                .count(origin, |stats| stats.refused(Refusal::Denied));
             // The hook's answer belongs to the expected client's protocol: nothing is sent.
             self.core.call_hook(&client, |hooks| {
                 hooks.handle_refusal(&client, Refusal::Denied);
             });
             return Ok(None); // the next connection is reported again
         }
-        self.core.stats.accepted.fetch_add(1, Relaxed);
+        let accepted = |stats: &Stats| {
+            stats.accepted.fetch_add(1, Relaxed);
+        };
+        self.core.count(origin, accepted);
         let transport =
             Transport::plain(stream, self.core.config.clock.now()).tapped(self.core.tap(&client));
         let mut session = Box::new(Session::new(transport, client, &self.service, &self.core));
         let admission = admission.and_then(|mut admission| {
-            if queued > self.core.config.limits.max_queue {
+            if queued > self.core.limits(origin).max_queue {
                 return Err(Refusal::QueueFull);
             }
             // Counted here, in the process that sees all connections: a forked child sees only its

@@ -74,6 +74,7 @@ fn describe(key: ConnectionKey, slot: &Slot) -> Option<ConnectionInfo> {
     let (bytes_received, bytes_sent) = owner.transport.bytes();
     Some(ConnectionInfo {
         id: key.0 as u64,
+        service: owner.core.service_name(owner.origin.as_ref()),
         client_address: owner.client.clone(),
         phase: if is_idle {
             ConnectionPhase::Parked

@@ -134,6 +134,7 @@ impl Registry {
         slot.state = SlotState::held(session, false);
         slot.owner = Some(Owner {
             core: Arc::clone(session.core()),
+            origin: session.origin().cloned(),
             client: session.client_address().clone(),
             transport: Arc::clone(session.transport()),
         });

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::address::ClientAddress;
-use crate::handle::Core;
+use crate::handle::{Core, Origin};
 use crate::session::Session;
+use crate::stats::Stats;
 use crate::transport::Transport;
 
 #[derive(Default)]
@@ -49,6 +50,7 @@ pub(super) type MaybeEof = bool;
 /// What must be known of a connection while a thread holds it.
 pub(super) struct Owner {
     pub(super) core: Arc<Core>,
+    pub(super) origin: Option<Arc<Origin>>,
     pub(super) client: ClientAddress,
     /// To shut the socket down while its handler uses it.
     pub(super) transport: Arc<Transport>,
@@ -76,7 +78,8 @@ impl Slot {
             && let Some(owner) = &self.owner
         {
             self.active = active;
-            owner.core.stats.note_active(active);
+            let count = |stats: &Stats| stats.note_active(active);
+            owner.core.count(owner.origin.as_ref(), count);
         }
     }
 

@@ -9,10 +9,11 @@ use parking_lot::Mutex;
 use crate::address::{ClientAddress, ServerAddress};
 use crate::bind::Stream;
 use crate::error::{Error, Result};
-use crate::handle::ServerHandle;
+use crate::handle::{Origin, ServerHandle, Service};
 use crate::handler::StreamRequestHandler;
 use crate::process::NewcomerKind;
 use crate::session::{Session, StreamClass, StreamService};
+use crate::stats::Stats;
 use crate::transport::Transport;
 
 impl ServerHandle {
@@ -58,8 +59,36 @@ impl ServerHandle {
         stream: impl Into<OwnedFd>,
         handler: impl StreamRequestHandler,
     ) -> Result<()> {
-        let (stream, peer) = Stream::from_fd(stream.into())?;
-        self.add_connection(stream, peer, handler, false)
+        self.adopt_stream(stream.into(), None, handler)
+    }
+
+    /// As [`adopt`](ServerHandle::adopt), for a connection that belongs to `service`: it has the
+    /// limits, deadlines and statistics of that service.
+    ///
+    /// # Errors
+    /// As for [`adopt`](ServerHandle::adopt), also at the service's limit of connections.
+    pub fn adopt_for(
+        &self,
+        service: &Service,
+        stream: impl Into<OwnedFd>,
+        handler: impl StreamRequestHandler,
+    ) -> Result<()> {
+        self.adopt_stream(stream.into(), Some(service), handler)
+    }
+
+    fn adopt_stream(
+        &self,
+        stream: OwnedFd,
+        service: Option<&Service>,
+        handler: impl StreamRequestHandler,
+    ) -> Result<()> {
+        let (stream, peer) = Stream::from_fd(stream)?;
+        let made = MadeConnection {
+            stream,
+            peer,
+            is_connecting: false,
+        };
+        self.add_connection(made, service, handler)
     }
 
     /// Connects to `address`, and has `handler` serve the connection as
@@ -75,42 +104,86 @@ impl ServerHandle {
         address: impl Into<ServerAddress>,
         handler: impl StreamRequestHandler,
     ) -> Result<()> {
-        let address = address.into();
-        let (stream, peer) = Stream::connect(&address).map_err(|source| Error::Connect {
+        self.connect_to(&address.into(), None, handler)
+    }
+
+    /// As [`connect`](ServerHandle::connect), for a connection that belongs to `service`: it has
+    /// the limits, deadlines and statistics of that service.
+    ///
+    /// # Errors
+    /// As for [`connect`](ServerHandle::connect), also at the service's limit of connections.
+    pub fn connect_for(
+        &self,
+        service: &Service,
+        address: impl Into<ServerAddress>,
+        handler: impl StreamRequestHandler,
+    ) -> Result<()> {
+        self.connect_to(&address.into(), Some(service), handler)
+    }
+
+    fn connect_to(
+        &self,
+        address: &ServerAddress,
+        service: Option<&Service>,
+        handler: impl StreamRequestHandler,
+    ) -> Result<()> {
+        let (stream, peer) = Stream::connect(address).map_err(|source| Error::Connect {
             address: address.to_string(),
             source,
         })?;
-        self.add_connection(stream, peer, handler, true)
+        let made = MadeConnection {
+            stream,
+            peer,
+            is_connecting: true,
+        };
+        self.add_connection(made, service, handler)
     }
 
     fn add_connection(
         &self,
-        stream: Stream,
-        peer: ClientAddress,
+        made: MadeConnection,
+        service: Option<&Service>,
         handler: impl StreamRequestHandler,
-        is_connecting: bool,
     ) -> Result<()> {
         let core = &self.0;
         if core.is_forked() {
             let text = "a forked child cannot give its server a connection";
             return Err(Error::Unsupported(text.to_owned()));
         }
+        let origin = service.map(|service| Origin::new(Some(service.clone())));
         // Counted before the phase is read, as for an accepted connection.
-        let admission = core.admit().map_err(Error::Refused)?;
+        let admission = core.admit(origin.as_ref()).map_err(Error::Refused)?;
         let service = Arc::new(StreamService {
             class: only(handler),
             tls: None,
             plaintext: true,
             proxies: None,
+            origin,
         });
+        let MadeConnection {
+            stream,
+            peer,
+            is_connecting,
+        } = made;
         let transport = Transport::plain(stream, core.config.clock.now()).tapped(core.tap(&peer));
         let mut session = Box::new(Session::new(transport, peer, &service, core));
         session.begin_adopted(is_connecting);
         session.admitted(admission);
         core.add(NewcomerKind::Connection(session).erase())?;
-        core.stats.accepted.fetch_add(1, Relaxed);
+        let accepted = |stats: &Stats| {
+            stats.accepted.fetch_add(1, Relaxed);
+        };
+        core.count(service.origin.as_ref(), accepted);
         Ok(())
     }
+}
+
+/// A connection that the program has made.
+struct MadeConnection {
+    stream: Stream,
+    peer: ClientAddress,
+    /// The peer has not accepted it yet.
+    is_connecting: bool,
 }
 
 /// The class of a connection whose handler exists already.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{
-    Builder, Server, ServerTimes, Service, TcpServer, UdpServer, UnixDatagramServer,
+    Builder, Server, ServerKind, ServerTimes, TcpServer, UdpServer, UnixDatagramServer,
     UnixStreamServer,
 };
 use crate::address::{Address, ToAddress};
@@ -149,7 +149,7 @@ impl Builder {
                     .to_owned(),
             ));
         }
-        let service = Service::Stream(Arc::new(self.stream_service(class)));
+        let service = ServerKind::Stream(Arc::new(self.stream_service(class)));
         let mut server = self.server(service)?;
         server.add_listener(listener);
         Ok(server)
@@ -171,7 +171,7 @@ impl Builder {
             class: datagram_class(class),
             is_ordered: self.ordered_datagrams,
         };
-        let mut server = self.server(Service::Datagrams(service))?;
+        let mut server = self.server(ServerKind::Datagrams(service))?;
         server.add_datagram_socket(socket);
         Ok(server)
     }
@@ -207,10 +207,11 @@ impl Builder {
             tls: self.tls.take(),
             plaintext: self.plaintext,
             proxies: self.proxies.take(),
+            origin: None,
         }
     }
 
-    fn server(mut self, service: Service) -> Result<Server> {
+    fn server(mut self, service: ServerKind) -> Result<Server> {
         let times = ServerTimes {
             timeout: self.timeout,
             interval: self.hooks.is_some().then_some(self.poll_interval),
@@ -231,6 +232,7 @@ impl Builder {
     fn core(&mut self) -> Result<Arc<Core>> {
         let hooks = self.hooks.take();
         let config = Configuration {
+            name: self.name.take(),
             timeouts: self.timeouts.clone(),
             limits: self.limits.clone(),
             clock: self.clock.clone(),

@@ -32,6 +32,7 @@ use crate::trace::Trace;
 /// ```
 #[must_use = "the settings of a builder take effect when it makes a server"]
 pub struct Builder {
+    pub(super) name: Option<Arc<str>>,
     pub(super) bind: BindOptions,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
@@ -51,6 +52,7 @@ pub struct Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
+            .field("name", &self.name)
             .field("bind", &self.bind)
             .field("timeouts", &self.timeouts)
             .field("limits", &self.limits)
@@ -63,6 +65,7 @@ impl fmt::Debug for Builder {
 impl Default for Builder {
     fn default() -> Builder {
         Builder {
+            name: None,
             bind: BindOptions::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
@@ -86,6 +89,15 @@ impl Builder {
     /// The defaults.
     pub fn new() -> Builder {
         Builder::default()
+    }
+
+    /// The name of the server, which [`ConnectionInfo::service`](crate::ConnectionInfo::service)
+    /// shows. Defaults to none.
+    pub fn name(self, name: impl Into<Arc<str>>) -> Builder {
+        Builder {
+            name: Some(name.into()),
+            ..self
+        }
     }
 
     /// The concurrency model: where requests are processed. Defaults to a [`ThreadingMixIn`] of the

@@ -11,7 +11,7 @@ use crate::address::{Address, ServerAddress, ToAddress};
 use crate::bind::{BindOptions, Listener};
 use crate::clock::deadline;
 use crate::error::{Error, Result};
-use crate::handle::{Core, ServerHandle};
+use crate::handle::{Core, Origin, ServerHandle, Service};
 use crate::handler::{RequestHandlerClass, StreamRequestHandler};
 use crate::process::NewcomerKind;
 use crate::process::accept::{AcceptRules, StreamListener};
@@ -24,6 +24,7 @@ pub struct Listen {
     rules: AcceptRules,
     timeout: Option<Duration>,
     ports: Option<RangeInclusive<u16>>,
+    service: Option<Service>,
 }
 
 impl Listen {
@@ -50,6 +51,13 @@ impl Listen {
     /// Takes a free port of this range, tried in order. Defaults to the port of the address.
     pub fn ports(mut self, ports: RangeInclusive<u16>) -> Listen {
         self.ports = Some(ports);
+        self
+    }
+
+    /// The service that the connections belong to, which may have limits, deadlines and statistics
+    /// of its own. Several listeners may belong to the same one. Defaults to those of the server.
+    pub fn service(mut self, service: &Service) -> Listen {
+        self.service = Some(service.clone());
         self
     }
 
@@ -88,8 +96,8 @@ fn with_port(address: &Address, port: u16) -> Address {
 
 impl ServerHandle {
     /// Has the running server listen on another address. The connections are served by handlers of
-    /// `class`, with the limits, deadlines and statistics of the server, and without TLS and PROXY
-    /// headers. May be called from handlers. The listening socket closes when the returned value is
+    /// `class`, without TLS and PROXY headers, with the limits, deadlines and statistics of the
+    /// server, and of the [`Service`] that they belong to. May be called from handlers. The listening socket closes when the returned value is
     /// dropped, and when the server stops serving.
     ///
     /// ```
@@ -131,6 +139,7 @@ impl ServerHandle {
             tls: None,
             plaintext: true,
             proxies: None,
+            origin: Some(Origin::new(options.service)),
         };
         let listener = StreamListener::new(
             Arc::new(socket),

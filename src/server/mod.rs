@@ -47,7 +47,7 @@ pub struct Server {
     process: Arc<dyn ProcessRequest>,
     /// Made when it is first needed.
     engine: Mutex<Option<Arc<dyn Engine>>>,
-    service: Service,
+    service: ServerKind,
     sources: Vec<Source>,
     addresses: Vec<ServerAddress>,
     bind: BindOptions,
@@ -57,7 +57,7 @@ pub struct Server {
 }
 
 /// What a server's sockets carry, and who handles it.
-enum Service {
+enum ServerKind {
     Stream(Arc<StreamService>),
     Datagrams(DatagramService),
 }
@@ -257,8 +257,8 @@ impl Server {
     pub fn listen_also(&mut self, address: impl ToAddress) -> Result<()> {
         let address = address.to_address()?;
         match &self.service {
-            Service::Stream(_) => self.add_listener(Listener::bind(&address, &self.bind)?),
-            Service::Datagrams(_) => {
+            ServerKind::Stream(_) => self.add_listener(Listener::bind(&address, &self.bind)?),
+            ServerKind::Datagrams(_) => {
                 self.add_datagram_socket(Datagram::bind(&address, &self.bind)?);
             }
         }
@@ -266,7 +266,7 @@ impl Server {
     }
 
     fn add_listener(&mut self, listener: Listener) {
-        if let Service::Stream(service) = &self.service {
+        if let ServerKind::Stream(service) = &self.service {
             self.addresses.push(listener.server_address().clone());
             let listener = StreamListener::new(
                 Arc::new(listener),
@@ -279,7 +279,7 @@ impl Server {
     }
 
     fn add_datagram_socket(&mut self, socket: Datagram) {
-        if let Service::Datagrams(service) = &self.service {
+        if let ServerKind::Datagrams(service) = &self.service {
             self.addresses.push(socket.server_address().clone());
             let socket = Arc::new(socket);
             self.core.count_drops(&socket);

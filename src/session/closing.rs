@@ -105,14 +105,8 @@ impl Session {
             return Ok(Some(step));
         }
         let ended = self.request.transport.shutdown(Shutdown::Write);
-        self.state = if ended.is_err()
-            || self
-                .core()
-                .config
-                .timeouts
-                .linger
-                .is_some_and(|t| t.is_zero())
-        {
+        let lingers = self.timeouts().linger.is_none_or(|time| !time.is_zero());
+        self.state = if ended.is_err() || !lingers {
             SessionState::Over
         } else {
             let unread = !self.request.rfile.buffer().is_empty();
@@ -168,7 +162,7 @@ impl Session {
             lingering.since = now;
         }
         lingering.unacknowledged = unacknowledged;
-        let timeouts = &self.core().config.timeouts;
+        let timeouts = self.timeouts();
         let patience = if unacknowledged.is_none() || has_answer(unacknowledged) {
             timeouts.linger
         } else {
@@ -233,16 +227,19 @@ impl Session {
 
     /// Counts an error. The first one is kept for the hook.
     pub(super) fn note_failure(&mut self, error: Error) {
-        let stats = &self.core().stats;
         match &error {
-            Error::Panicked(_) => drop(stats.panics.fetch_add(1, Relaxed)),
-            Error::Timeout(timeout) => stats.timed_out(*timeout),
+            Error::Panicked(_) => self.count(|stats| {
+                stats.panics.fetch_add(1, Relaxed);
+            }),
+            Error::Timeout(timeout) => self.count(|stats| stats.timed_out(*timeout)),
             Error::Closed(_) => {}
             error if error.is_disconnect() => {
                 log::debug!("{}: {error}", self.request.client_address);
                 return;
             }
-            _ => drop(stats.failed.fetch_add(1, Relaxed)),
+            _ => self.count(|stats| {
+                stats.failed.fetch_add(1, Relaxed);
+            }),
         }
         self.failure.get_or_insert_with(|| Box::new(error));
     }
@@ -267,7 +264,7 @@ impl Session {
     /// TLS.
     pub(crate) fn refuse(&mut self, why: Refusal) {
         let core = Arc::clone(self.core());
-        core.stats.refused(why);
+        self.count(|stats| stats.refused(why));
         let client = &self.request.client_address;
         let write = |answer: &[u8]| {
             let answer = [io::IoSlice::new(answer)];

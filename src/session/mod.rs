@@ -52,12 +52,14 @@ use std::time::Instant;
 
 use crate::address::{ClientAddress, Networks};
 use crate::buffer::{RFile, RFileSettings};
+use crate::config::Timeouts;
 use crate::error::{Error, Result, panic_message};
-use crate::handle::{Admission, Core, RefusalSlot, ServerHandle};
+use crate::handle::{Admission, Core, Origin, RefusalSlot, ServerHandle};
 use crate::handler::StreamRequestHandler;
 use crate::poller::Interest;
 use crate::reach::{Link, Signals};
 use crate::request::{Cause, StreamRequest};
+use crate::stats::Stats;
 use crate::tls::Tls;
 use crate::transport::{Readiness, Transport};
 use closing::Lingering;
@@ -75,6 +77,8 @@ pub(crate) struct StreamService {
     pub(crate) plaintext: bool,
     /// Peers that must send a PROXY header.
     pub(crate) proxies: Option<Networks>,
+    /// `None` for the listening sockets that the server was made with.
+    pub(crate) origin: Option<Arc<Origin>>,
 }
 
 /// What a connection needs before it can continue.
@@ -168,8 +172,8 @@ impl Session {
         let (rfile, wfile) = RFile::pair(RFileSettings {
             transport: &transport,
             server: Arc::clone(core) as _,
-            timeouts: &core.config.timeouts,
-            limits: &core.config.limits,
+            timeouts: core.timeouts(service.origin.as_ref()),
+            limits: core.limits(service.origin.as_ref()),
         });
         Session {
             request: StreamRequest {
@@ -216,6 +220,20 @@ impl Session {
 
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.request.server.0
+    }
+
+    /// Where it comes from, if that is not a listening socket that the server was made with.
+    pub(crate) fn origin(&self) -> Option<&Arc<Origin>> {
+        self.service.origin.as_ref()
+    }
+
+    fn timeouts(&self) -> &Timeouts {
+        self.core().timeouts(self.origin())
+    }
+
+    /// Counts something, for the server and for the service.
+    pub(crate) fn count(&self, count: impl Fn(&Stats)) {
+        self.core().count(self.origin(), count);
     }
 
     pub(crate) fn transport(&self) -> &Arc<Transport> {

@@ -126,7 +126,7 @@ impl Session {
     /// If the process stood still beyond that deadline, the time begins anew: the peer may have
     /// done its part.
     fn wait_to_open(&mut self, reason: WaitReason, writing: bool) -> Step {
-        let (now, head) = (self.now(), self.core().config.timeouts.head);
+        let (now, head) = (self.now(), self.timeouts().head);
         let overslept = deadline(self.accepted_at, head)
             .is_some_and(|at| now.saturating_duration_since(at) > MAX_OVERSLEEP);
         if overslept {

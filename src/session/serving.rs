@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::handler::{Next, Wait};
 use crate::reach::Signals;
 use crate::request::Cause;
+use crate::stats::Stats;
 
 /// After this many calls of `handle` in one turn, a busy connection goes behind the others that are
 /// ready. Otherwise a client that pipelines would delay them (puma/puma#3487).
@@ -191,7 +192,9 @@ impl Session {
         let begun = std::mem::replace(now, request.server.clock().now());
         let waited = begun.saturating_duration_since(self.ready_at);
         let took = now.saturating_duration_since(begun);
-        request.server.0.stats.handled(waited, took);
+        let origin = self.service.origin.as_ref();
+        let count = |stats: &Stats| stats.handled(waited, took);
+        request.server.0.count(origin, count);
         self.ready_at = *now;
         let (wait, again) = match next? {
             Next::Close => {
@@ -225,7 +228,7 @@ impl Session {
     /// then the connection finishes.
     fn wait_for_input(&mut self, now: Instant, is_serving: bool) -> Option<Step> {
         let (head_timeout, idle_timeout) = {
-            let timeouts = &self.core().config.timeouts;
+            let timeouts = self.timeouts();
             (timeouts.head, timeouts.idle)
         };
         let SessionState::Serving(serving) = &mut self.state else {
@@ -276,7 +279,7 @@ impl Session {
     pub(super) fn head_deadline(&self) -> Option<Instant> {
         match &self.state {
             SessionState::Serving(serving) if !serving.in_message => {
-                deadline(serving.message_since?, self.core().config.timeouts.head)
+                deadline(serving.message_since?, self.timeouts().head)
             }
             _ => None,
         }

@@ -38,6 +38,7 @@ mod python_style;
 mod reach;
 mod run_time_listeners;
 mod serve_again;
+mod services;
 mod short_reads;
 mod shortages;
 mod shutdowns;

@@ -63,7 +63,7 @@ mod sys {
     pub(crate) use crate::kernel::ThreadUsage;
 }
 mod handle {
-    pub(crate) use crate::server::Core;
+    pub(crate) use crate::server::{Core, Origin};
 }
 mod poller {
     pub(crate) use crate::kernel::{Events, Interest, Mode, Poller};
@@ -82,6 +82,9 @@ mod reach {
 }
 mod session {
     pub(crate) use crate::server::{Session, Step};
+}
+mod stats {
+    pub(crate) use crate::server::Stats;
 }
 mod transport {
     pub(crate) use crate::server::Transport;

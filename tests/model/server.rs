@@ -47,6 +47,9 @@ impl Stats {
     }
 }
 
+/// Where a connection comes from.
+pub(crate) struct Origin;
+
 /// An error that a hook would be told.
 pub(crate) struct Error;
 
@@ -85,6 +88,11 @@ impl Core {
             0,
             "the number of active connections is wrong"
         );
+    }
+
+    /// The model has no services.
+    pub(crate) fn count(&self, _: Option<&Arc<Origin>>, count: impl Fn(&Stats)) {
+        count(&self.stats);
     }
 
     pub(crate) fn report(&self, _: &ClientAddress, _: &Error) {}
@@ -237,6 +245,14 @@ impl Session {
 
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
+    }
+
+    pub(crate) fn origin(&self) -> Option<&Arc<Origin>> {
+        None
+    }
+
+    pub(crate) fn count(&self, count: impl Fn(&Stats)) {
+        self.core.count(self.origin(), count);
     }
 
     pub(crate) fn transport(&self) -> &Arc<Transport> {

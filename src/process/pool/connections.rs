@@ -210,7 +210,9 @@ impl Job {
 /// The system refused something that the connection needs: counts that, and reports it to the hook.
 fn report_failure(session: &Session, error: io::Error) {
     let core = session.core();
-    core.stats.failed.fetch_add(1, Relaxed);
+    session.count(|stats| {
+        stats.failed.fetch_add(1, Relaxed);
+    });
     core.report(session.client_address(), &Error::from(error));
 }
 
