@@ -117,6 +117,7 @@ bench: build need-python3 need-wrk need-nginx need-cc ## measure against nginx a
 	python3 benches/echo.py --examples $(TARGET)/release/examples --update benches/RESULTS.md
 	python3 benches/services.py --ours $(BINARY) --connects $(TARGET)/release/examples/connects --update benches/RESULTS.md
 	python3 benches/files.py --ours $(BINARY) --update benches/RESULTS.md
+	python3 benches/connections.py --examples $(TARGET)/release/examples --update benches/RESULTS.md
 
 bench-pairs: build need-python3 need-wrk need-cc ## compare with an earlier build: make bench-pairs OLD=its/target/release
 	$(CARGO) build --release --workspace --examples $(LOCKED)

@@ -101,14 +101,14 @@ def nginx(_options, site):
 
 
 def wait_until_it_accepts(address):
-    """nginx prints no ready line: try until it takes a connection."""
+    """For a server that prints no ready line: tries until it takes a connection."""
     end = time.monotonic() + measure.STARTS_WITHIN
     while True:
         try:
             return socket.create_connection(address, timeout=1).close()
         except OSError as error:
             if time.monotonic() > end:
-                sys.exit(f"nginx does not answer: {error}")
+                sys.exit(f"no server accepts at port {address[1]}: {error}")
             time.sleep(0.02)
 
 

@@ -12,7 +12,7 @@ class Row:
 
     def __init__(self, title, unit, run, *goals, speed="speed"):
         self.title, self.unit, self.run, self.goals = title, unit, run, goals
-        self.labels = {"per_s": speed, "cpu_us": "CPU", "rss_mib": "RSS"}
+        self.labels = {"per_s": speed, "cpu_us": "CPU", "rss_mib": "RSS", "threads": "threads more"}
 
 
 def run(rows, bench, options):
