@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Core, LifecyclePhase};
 use crate::address::ClientAddress;
 use crate::clock::{self, Clock};
+use crate::config::Timeouts;
 use crate::stats::StatsSnapshot;
 
 /// A connection in flight, as [`ServerHandle::in_flight`] lists it.
@@ -171,6 +172,11 @@ impl ServerHandle {
     pub fn abort_connection(&self, id: u64) -> bool {
         let view = self.0.engine_view.lock().clone();
         view.is_some_and(|view| view.abort_connection(id))
+    }
+
+    /// The deadlines of this server's connections.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.0.config.timeouts
     }
 
     /// The clock of this server's deadlines.

@@ -45,6 +45,8 @@ pub(crate) struct AcceptRules {
     pub(crate) peer: Option<IpAddr>,
     /// Only one connection.
     pub(crate) once: bool,
+    /// They belong to connections that are counted and verified already.
+    pub(crate) is_secondary: bool,
 }
 
 impl StreamListener {
@@ -142,7 +144,9 @@ impl StreamListener {
             }
             // Counted here, in the process that sees all connections: a forked child sees only its
             // own.
-            if session.knows_client_address() {
+            if self.rules.is_secondary {
+                session.begin_adopted(false);
+            } else if session.knows_client_address() {
                 admission.count_address(session.client_address())?;
             }
             Ok(admission)
@@ -151,6 +155,11 @@ impl StreamListener {
             Ok(admission) => {
                 self.is_done.store(self.rules.once, Relaxed);
                 session.admitted(admission);
+            }
+            // The hook's answer could be taken for data.
+            Err(why) if self.rules.is_secondary => {
+                self.core.stats.refused(why);
+                return Ok(None);
             }
             Err(why) => self.refuse(&mut session, why),
         }

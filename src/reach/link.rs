@@ -82,6 +82,8 @@ pub(super) struct Left {
     /// Those to be woken when `output` is empty.
     pub(super) waiting: Vec<Arc<Link>>,
     close_reason: Option<Cow<'static, str>>,
+    /// What is not sent yet is dropped when the connection must end.
+    is_abort: bool,
     /// What the handler says that the connection is doing.
     doing: Option<Arc<str>>,
 }
@@ -155,6 +157,16 @@ impl Link {
     pub(crate) fn close(&self, reason: Cow<'static, str>) {
         self.left.lock().close_reason.get_or_insert(reason);
         self.signal(Signals::CLOSE);
+    }
+
+    /// As [`close`](Link::close), but what is not sent yet is dropped.
+    pub(crate) fn abort(&self, reason: Cow<'static, str>) {
+        self.left.lock().is_abort = true;
+        self.close(reason);
+    }
+
+    pub(crate) fn is_abort(&self) -> bool {
+        self.left.lock().is_abort
     }
 
     /// Why the connection must end, if it must.

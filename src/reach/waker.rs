@@ -50,6 +50,12 @@ impl Waker {
         self.0.close(reason.into());
     }
 
+    /// Ends the connection as [`close`](Waker::close) does, but drops what is not sent yet: a peer
+    /// that reads slowly gets no more than the system has taken already.
+    pub fn abort(&self, reason: impl Into<Cow<'static, str>>) {
+        self.0.abort(reason.into());
+    }
+
     /// Whether the connection is ending or has ended, so that its handler is not called any more.
     pub fn is_closed(&self) -> bool {
         self.0.has_ended()

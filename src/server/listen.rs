@@ -48,6 +48,15 @@ impl Listen {
         self
     }
 
+    /// Its connections belong to others of this server, such as the data connections of FTP. So
+    /// they are not verified, do not count towards
+    /// [`Limits::max_per_address`](crate::Limits::max_per_address), and one that is refused gets no
+    /// answer, which its client could take for data. Defaults to false.
+    pub fn secondary(mut self) -> Listen {
+        self.rules.is_secondary = true;
+        self
+    }
+
     /// Takes a free port of this range, tried in order. Defaults to the port of the address.
     pub fn ports(mut self, ports: RangeInclusive<u16>) -> Listen {
         self.ports = Some(ports);

@@ -427,7 +427,13 @@ impl Session {
     /// One step; `None` means that another can follow at once. `calls` counts the calls of `handle`
     /// in this turn.
     fn step(&mut self, now: &mut Instant, calls: &mut u32) -> Result<Option<Step>> {
-        if let Some(reason) = self.link().and_then(|link| link.take_close()) {
+        if let Some(link) = self.request.transport.link()
+            && let Some(reason) = link.take_close()
+        {
+            if link.is_abort() {
+                link.discard();
+                self.request.wfile.discard();
+            }
             return Err(Error::Closed(reason));
         }
         match self.state {

@@ -434,3 +434,28 @@ fn an_error_from_outside_keeps_its_reason() {
     assert_eq!(error.to_string(), "closed: maintenance");
     assert!(!error.is_disconnect());
 }
+
+#[test]
+fn an_abort_drops_what_a_slow_reader_has_not_taken() {
+    const LENGTH: usize = 64 << 20;
+    for settings in all_models() {
+        let (announce, wakers) = mpsc::channel();
+        let handler = move |request: &mut StreamRequest| {
+            request.rfile.take_all();
+            request
+                .wfile
+                .send_shared(vec![0; LENGTH].into(), 0..LENGTH)?;
+            announce.send(request.waker()).unwrap();
+            Ok(Next::Wait)
+        };
+        let class = move |_: &ClientAddress| handler.clone();
+        let server = Running::start(settings.tcp("127.0.0.1:0", class).unwrap());
+        let mut client = server.connect();
+        client.say(b"send\n").hear(&[0; 1000]);
+        let waker = wakers.recv_timeout(PATIENCE).unwrap();
+        waker.abort("enough");
+        crate::support::eventually("it ends", || waker.is_closed());
+        let received = client.hear_end().len();
+        assert!(received < LENGTH - 1000, "{received}");
+    }
+}

@@ -157,3 +157,22 @@ fn listeners_end_with_the_server_and_none_is_added_after_it() {
         assert!(matches!(late, Err(Error::Io(_))));
     }
 }
+
+#[test]
+fn secondary_connections_do_not_count_for_their_address_and_get_no_refusal() {
+    for settings in concurrent_models() {
+        let server = obedient(settings.max_per_address(Some(1)).max_connections(3));
+        let mut client = server.connect();
+        client.say(b"hello\n").hear(b"hello\n");
+        let listener = listen(&server, Listen::new().secondary());
+        let mut data = [(); 2].map(|()| Client::connect(listener.server_address()));
+        for data in &mut data {
+            data.say(b"hello\n").hear(b"hello\n");
+        }
+        let refused = server.stats().refused(Refusal::MaxConnections);
+        assert_eq!(Client::connect(listener.server_address()).hear_end(), b"");
+        eventually("it is counted", || {
+            server.stats().refused(Refusal::MaxConnections) == refused + 1
+        });
+    }
+}
