@@ -185,6 +185,7 @@ pub use signals::{reload_on_hangup, reset_inherited_signals, shutdown_on_ctrl_c}
 pub use stats::{Histogram, StatsSnapshot};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
+pub use tls::{TlsResumption, TlsSessionId};
 pub use trace::{Trace, Traffic};
 
 /// What the fuzz targets call.

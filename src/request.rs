@@ -11,6 +11,7 @@ use crate::address::{ClientAddress, ServerAddress};
 use crate::buffer::{RFile, WFile};
 use crate::handle::ServerHandle;
 use crate::reach::{Link, Mailbox, Outbox, Ring, Sender, Silent, Waker, mailbox};
+use crate::tls::Tls;
 use crate::transport::Transport;
 pub(crate) use datagram::trace;
 pub use datagram::{DatagramRequest, PacketReader, PendingReply, Replier};
@@ -62,6 +63,8 @@ pub struct StreamRequest {
     pub(crate) cause: Cause,
     /// By which the engine knows this connection.
     pub(crate) key: usize,
+    /// The handler has asked for TLS, which begins when its output is sent.
+    pub(crate) starting_tls: Option<Tls>,
 }
 
 /// Why `handle` is called ([`StreamRequest::cause`]). Several causes may hold at once.

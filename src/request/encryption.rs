@@ -4,6 +4,11 @@
 use rustls::pki_types::CertificateDer;
 
 use super::StreamRequest;
+#[cfg(feature = "tls")]
+use crate::error::{Error, Result};
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
+use crate::tls::{TlsResumption, TlsSessionId};
 
 /// TLS.
 impl StreamRequest {
@@ -66,5 +71,54 @@ impl StreamRequest {
     #[cfg(feature = "tls")]
     pub fn peer_certificates(&self) -> Option<Vec<CertificateDer<'static>>> {
         self.transport.tls().and_then(|tls| tls.peer_certificates())
+    }
+
+    /// Starts TLS on a connection that is in the clear (STARTTLS of RFC 3207, AUTH TLS of RFC
+    /// 4217). What the handler has written is sent in the clear. The handshake follows it, within
+    /// [`Timeouts::head`](crate::Timeouts::head), and then `handle` is called again. If the
+    /// handshake fails, `finish` is called.
+    ///
+    /// Bytes that the client has sent already are dropped. Otherwise somebody between the client
+    /// and the server could add commands that seem to come through TLS (CVE-2011-0411). Needs the
+    /// feature `tls`.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use socketserver::{Next, Result, StreamRequest, Tls};
+    ///
+    /// /// In a `handle`: the answer to a client that asks for TLS.
+    /// fn start(request: &mut StreamRequest, tls: &Tls) -> Result<Next> {
+    ///     request.wfile.write_all(b"220 go ahead\r\n")?;
+    ///     request.start_tls(tls)?;
+    ///     Ok(Next::Wait)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the connection is encrypted already.
+    #[cfg(feature = "tls")]
+    pub fn start_tls(&mut self, tls: &Tls) -> Result<()> {
+        if self.is_tls() {
+            let text = "the connection is encrypted already";
+            return Err(Error::Unsupported(text.to_owned()));
+        }
+        self.rfile.take_all();
+        self.starting_tls = Some(tls.clone());
+        Ok(())
+    }
+
+    /// The number of this connection's TLS session: random, and part of the tickets that the
+    /// client gets. A connection that resumes the session shows it by
+    /// [`tls_resumption`](StreamRequest::tls_resumption), and has a number of its own. `None`
+    /// without TLS.
+    pub fn tls_session_id(&self) -> Option<TlsSessionId> {
+        self.transport.tls().map(|tls| tls.id())
+    }
+
+    /// Whether the client has resumed the TLS session of an earlier connection, and which one. The
+    /// server of a protocol with several connections (FTP) can require that, so that it knows that
+    /// they have the same client. `None` without TLS.
+    pub fn tls_resumption(&self) -> Option<TlsResumption> {
+        self.transport.tls().map(|tls| tls.resumption())
     }
 }

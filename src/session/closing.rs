@@ -204,6 +204,8 @@ impl Session {
             SessionState::Flushing | SessionState::Lingering(_) | SessionState::Over => {
                 SessionState::Over
             }
+            // A handshake in the middle of the connection: there is a handler to finish.
+            _ if self.handler.is_some() => SessionState::Finishing,
             _ => SessionState::Flushing,
         };
         self.note_failure(error);

@@ -16,12 +16,12 @@
 //!                          │   └── verify_request says no ──────┤
 //!         ┌── TLS or clear ┼── TLS ──┐                          │
 //!         ▼                │         ▼                          │
-//!     FirstByte ───────────┼──► Handshake                       │
-//!         │ clear          │ clear   │                          │
-//!         └───────────► Setup ◄──────┘                          │
-//!                          │ the handler is made; `setup`       │
-//!                          ▼                                    │
-//!   wait for input ◄──► Serving ◄──► wait for output            │
+//!     FirstByte ───────────┼──► Handshake ◄──── start_tls ─┐    │
+//!         │ clear          │ clear   │ └──── Done ───────┐ │    │
+//!         └───────────► Setup ◄──────┘                   │ │    │
+//!                          │ the handler is made; `setup`│ │    │
+//!                          ▼                             ▼ │    │
+//!   wait for input ◄──► Serving ◄──► wait for output ◄─────┘    │
 //!                          │ Close, end of file, error,         │
 //!                          │ deadline, shutdown                 │
 //!                          ▼                                    │
@@ -187,6 +187,7 @@ impl Session {
                 identity: None,
                 cause: Cause::default(),
                 key: usize::MAX,
+                starting_tls: None,
             },
             service: Arc::clone(service),
             handler: None,

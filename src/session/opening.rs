@@ -11,6 +11,7 @@ use crate::clock::deadline;
 use crate::error::{Error, Refusal, Result};
 use crate::pace::MAX_OVERSLEEP;
 use crate::proxy;
+use crate::tls::Tls;
 use crate::transport::{Handshake, Readiness, TlsSession};
 
 /// The first byte of every TLS connection: the content type of a handshake record (RFC 8446 §5.1).
@@ -72,7 +73,7 @@ impl Session {
         match &self.service.tls {
             None => self.state = SessionState::Setup,
             Some(_) if self.service.plaintext => self.state = SessionState::FirstByte,
-            Some(_) => self.start_tls()?,
+            Some(_) => self.start_tls_at_once()?,
         }
         Ok(None)
     }
@@ -92,25 +93,37 @@ impl Session {
         };
         request.rfile.note_readable(false);
         match first {
-            Some(HANDSHAKE_RECORD) => self.start_tls()?,
+            Some(HANDSHAKE_RECORD) => self.start_tls_at_once()?,
             Some(_) => self.state = SessionState::Setup,
             None => return Err(client_left()),
         }
         Ok(None)
     }
 
-    fn start_tls(&mut self) -> Result<()> {
-        if let Some(tls) = &self.service.tls {
-            let received = self.request.rfile.take_all();
-            let session = TlsSession::new(tls, received)?;
-            self.request.transport.start_tls(session);
-        }
+    /// Begins TLS with the bytes that came along with a PROXY header.
+    fn start_tls_at_once(&mut self) -> Result<()> {
+        let Some(tls) = self.service.tls.clone() else {
+            return Ok(());
+        };
+        let received = self.request.rfile.take_all().to_vec();
+        self.start_tls(&tls, &received)
+    }
+
+    pub(super) fn start_tls(&mut self, tls: &Tls, received: &[u8]) -> Result<()> {
+        let session = TlsSession::new(tls, received)?;
+        self.request.transport.start_tls(session);
+        self.request.rfile.note_readable(false);
         self.state = SessionState::Handshake;
         Ok(())
     }
 
     pub(super) fn handshake(&mut self) -> Result<Option<Step>> {
         match self.request.transport.handshake()? {
+            // The handler has started TLS in the middle of the connection, and goes on.
+            Handshake::Done if self.handler.is_some() => {
+                self.state = SessionState::Serving(Serving::new(true));
+                Ok(None)
+            }
             Handshake::Done => {
                 self.state = SessionState::Setup;
                 Ok(None)

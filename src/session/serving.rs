@@ -95,8 +95,15 @@ impl Session {
         }
         // Output of others holds up neither the client's input nor its handler.
         let pending = self.send_all_output(*now)?;
-        if pending.is_some() && !self.output_is_of_others {
+        let starts_tls = self.request.starting_tls.is_some();
+        if pending.is_some() && (starts_tls || !self.output_is_of_others) {
             return Ok(pending);
+        }
+        if let Some(tls) = self.request.starting_tls.take() {
+            // The head timeout of the handshake counts from here.
+            self.accepted_at = *now;
+            self.start_tls(&tls, &[])?;
+            return Ok(None);
         }
         let SessionState::Serving(serving) = &mut self.state else {
             return Ok(None);

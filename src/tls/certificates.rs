@@ -198,6 +198,12 @@ impl Tls {
         Ok(())
     }
 
+    /// The present certificate, key and tickets, which a later [`reload`](Tls::reload) of this value
+    /// does not change. A client can resume a session only with the tickets with which it began.
+    pub fn snapshot(&self) -> Tls {
+        Tls::from_config(self.config())
+    }
+
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.0.config.read())
     }

@@ -10,3 +10,18 @@ pub use certificates::Tls;
 #[cfg(not(feature = "tls"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tls {}
+
+/// Identifies a TLS session over all connections that resume it
+/// ([`StreamRequest::tls_session_id`](crate::StreamRequest::tls_session_id)).
+pub type TlsSessionId = [u8; 16];
+
+/// How a TLS connection began ([`StreamRequest::tls_resumption`](crate::StreamRequest::tls_resumption)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsResumption {
+    /// By a full handshake.
+    None,
+    /// The client has resumed the session of another connection. TLS 1.2 does not show which one
+    /// (`None`).
+    Of(Option<TlsSessionId>),
+}

@@ -44,6 +44,7 @@ mod shortages;
 mod shutdowns;
 mod slow_readers;
 mod spawned;
+mod start_tls;
 mod stress;
 mod subjects;
 mod support;

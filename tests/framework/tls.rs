@@ -16,19 +16,19 @@ use crate::subjects::{Obedient, Recorder};
 use crate::support::{Running, TestDir, eventually};
 
 /// A certificate and its key, as files.
-struct Files {
+pub(crate) struct Files {
     dir: TestDir,
 }
 
 impl Files {
-    fn new() -> Files {
+    pub(crate) fn new() -> Files {
         Files {
             dir: TestDir::new(),
         }
     }
 
     /// Puts another certificate into the files.
-    fn renew(&self) -> CertificateDer<'static> {
+    pub(crate) fn renew(&self) -> CertificateDer<'static> {
         let CertifiedKey::<KeyPair> { cert, signing_key } =
             generate_simple_self_signed(["localhost".into()]).unwrap();
         std::fs::write(self.dir.join("cert.pem"), cert.pem()).unwrap();
@@ -36,7 +36,7 @@ impl Files {
         cert.der().clone()
     }
 
-    fn tls(&self, alpn: &[&str]) -> Tls {
+    pub(crate) fn tls(&self, alpn: &[&str]) -> Tls {
         Tls::from_pem_files(self.dir.join("cert.pem"), self.dir.join("key.pem"), alpn).unwrap()
     }
 }
