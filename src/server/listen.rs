@@ -106,8 +106,9 @@ fn with_port(address: &Address, port: u16) -> Address {
 impl ServerHandle {
     /// Has the running server listen on another address. The connections are served by handlers of
     /// `class`, without TLS and PROXY headers, with the limits, deadlines and statistics of the
-    /// server, and of the [`Service`] that they belong to. May be called from handlers. The listening socket closes when the returned value is
-    /// dropped, and when the server stops serving.
+    /// server, and of the [`Service`] that they belong to. May be called from handlers. The
+    /// listening socket closes when the returned value is dropped, and when the server stops
+    /// serving.
     ///
     /// ```
     /// use socketserver::{Builder, Listen, Next, StreamRequest};

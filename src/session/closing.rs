@@ -17,6 +17,7 @@ use crate::buffer::Fill;
 use crate::clock::deadline;
 use crate::error::{Error, Refusal, Result};
 use crate::handle::RefusalSlot;
+use crate::transport::Transport;
 
 /// Reads of unread input in one turn.
 const READS_PER_TURN: u32 = 64;
@@ -295,5 +296,51 @@ impl Session {
             let _ = self.drop_input();
             self.state = SessionState::Over;
         }
+    }
+
+    /// Ends an idle connection, as the server goes down.
+    pub(crate) fn close_idle(&mut self) {
+        if matches!(self.state, SessionState::Connecting) {
+            self.call_connect_failed(&Error::Closed("the server shuts down".into()));
+        }
+        if matches!(self.state, SessionState::Lingering(_)) {
+            // What has come already must cause no reset.
+            let _ = self.drop_input();
+        }
+        self.state = if self.handler.is_some() {
+            SessionState::Finishing
+        } else {
+            SessionState::Over
+        };
+        let now = self.now();
+        // Whatever cannot be sent at once is lost: nothing was in flight.
+        let _ = self.advance(now);
+    }
+
+    pub(super) fn end(&mut self) -> Step {
+        self.report_failure();
+        self.report_closed();
+        self.state = SessionState::Over;
+        Step::Over
+    }
+
+    /// Ends the socket under a handler that is busy with it.
+    pub(crate) fn abort(transport: &Transport) {
+        transport.abort();
+    }
+}
+
+impl Drop for Session {
+    /// A connection may end without its `finish`, when the grace period is over.
+    fn drop(&mut self) {
+        if let Some(handler) = self.handler.take() {
+            self.drop_handler(handler);
+        }
+        if let Some(link) = self.link() {
+            link.end();
+            link.discard();
+        }
+        self.report_failure();
+        self.report_closed();
     }
 }

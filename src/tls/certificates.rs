@@ -198,8 +198,8 @@ impl Tls {
         Ok(())
     }
 
-    /// The present certificate, key and tickets, which a later [`reload`](Tls::reload) of this value
-    /// does not change. A client can resume a session only with the tickets with which it began.
+    /// The present certificate, key and tickets, which a later [`reload`](Tls::reload) of this
+    /// value does not change. A client can resume a session only with the tickets with which it began.
     pub fn snapshot(&self) -> Tls {
         Tls::from_config(self.config())
     }

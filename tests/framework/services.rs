@@ -80,7 +80,8 @@ fn a_service_has_limits_of_its_own_within_those_of_the_server() {
         let too_many = Err(Refusal::MaxConnections);
         let refusal = |result: Result<(), Error>| match result {
             Err(Error::Refused(why)) => Err(why),
-            other => Ok(other.unwrap()),
+            Err(error) => panic!("{error}"),
+            Ok(()) => Ok(()),
         };
         assert_eq!(refusal(adopted), too_many);
         assert_eq!(data.stats().refused(Refusal::MaxConnections), 1);
