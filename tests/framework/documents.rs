@@ -211,12 +211,12 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         ),
         ("src/handler.rs", "wbufsize", kib(Plain.wbufsize())),
         (
-            "src/handler.rs",
+            "src/handler/next.rs",
             "in_message",
             in_debug(&socketserver::Wait::new(), "in_message"),
         ),
         (
-            "src/handler.rs",
+            "src/handler/next.rs",
             "paused",
             in_debug(&socketserver::Wait::new(), "is_paused"),
         ),
@@ -316,6 +316,10 @@ fn the_table_of_deadlines_is_that_of_the_code() {
     let expected = [
         ("head, PROXY header", time(timeouts.head.unwrap())),
         ("head, TLS", time(timeouts.head.unwrap())),
+        (
+            "head, TLS that a handler starts",
+            time(timeouts.head.unwrap()),
+        ),
         ("head, connecting", time(timeouts.head.unwrap())),
         ("head, message", time(timeouts.head.unwrap())),
         ("idle", time(timeouts.idle.unwrap())),
