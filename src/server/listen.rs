@@ -51,7 +51,7 @@ impl Listen {
     /// Its connections belong to others of this server, such as the data connections of FTP. So
     /// they are not verified, do not count towards
     /// [`Limits::max_per_address`](crate::Limits::max_per_address), and one that is refused gets no
-    /// answer, which its client could take for data. Defaults to false.
+    /// answer, which its client could take for data. Without this call they are like other clients.
     pub fn secondary(mut self) -> Listen {
         self.rules.is_secondary = true;
         self
