@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use crate::address::{ClientAddress, ServerAddress};
 use crate::buffer::{RFile, WFile};
-use crate::handle::ServerHandle;
+use crate::handle::{Origin, ServerHandle};
 use crate::reach::{Link, Mailbox, Outbox, Ring, Sender, Silent, Waker, mailbox};
 use crate::tls::Tls;
 use crate::transport::Transport;
@@ -60,6 +60,8 @@ pub struct StreamRequest {
     /// From a PROXY header.
     pub(crate) server_address: Option<Box<ServerAddress>>,
     pub(crate) linger: bool,
+    /// Where it comes from; `None` for the listening sockets that the server was made with.
+    pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) cause: Cause,
     /// By which the engine knows this connection.
     pub(crate) key: usize,
@@ -118,10 +120,12 @@ impl Cause {
         self.is_due
     }
 
-    /// Whether the server is shutting down. If the handler has asked for a [`Waker`], an [`Outbox`]
-    /// or a [`Mailbox`], or has called [`StreamRequest::set_doing`], and the connection is within a
-    /// message, `handle` is called once when the shutdown begins. The handler can then end the
-    /// message. Otherwise the connection may last until the end of the grace time.
+    /// Whether the connection is to end because its server is shutting down, or its listening
+    /// socket is [drained](crate::RunningListener::drain). If the handler has asked for a
+    /// [`Waker`], an [`Outbox`] or a [`Mailbox`], or has called [`StreamRequest::set_doing`], and
+    /// the connection is within a message, `handle` is called once when the shutdown begins. The
+    /// handler can then end the message. Otherwise the connection may last until the end of the
+    /// grace time.
     pub fn is_shutdown(&self) -> bool {
         self.is_shutdown
     }
@@ -337,6 +341,13 @@ impl StreamRequest {
             let ring = ring.unwrap_or_else(|| Weak::<Silent>::new() as Weak<dyn Ring>);
             Link::new(ring, self.key)
         })
+    }
+
+    /// Whether this connection is to end after the present message: its server is shutting down, or
+    /// its listening socket is [drained](crate::RunningListener::drain). A long handler can use
+    /// this to end early.
+    pub fn is_shutting_down(&self) -> bool {
+        self.server.is_shutting_down() || !self.server.0.is_serving_for(self.origin.as_ref())
     }
 
     /// Announces that the client may go on sending bytes that the handler will not read. They are

@@ -135,7 +135,7 @@ impl HttpHandler {
     }
 
     fn frame_of(&self, request: &StreamRequest, head: &Head<'_>) -> Frame {
-        let frame = Frame::of(head, !request.server.is_shutting_down(), self.hsts(request));
+        let frame = Frame::of(head, !request.is_shutting_down(), self.hsts(request));
         Frame {
             sharing: self.permit.sharing(),
             ..frame

@@ -15,13 +15,20 @@ pub(crate) trait Interrupt: Send + Sync {
     /// when the thread need not hear of anything more.
     fn wake_fd(&self) -> Option<BorrowedFd<'_>>;
 
+    /// What becomes readable when the connections of this origin are to end, so that
+    /// [`is_draining`](Interrupt::is_draining) changes. Defaults to `None`: only the whole server
+    /// ends.
+    fn drain_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Handles what [`wake_fd`](Interrupt::wake_fd) announced.
     fn handle_wake(&self);
 
     /// The clock of the server's deadlines.
     fn clock(&self) -> &Clock;
 
-    /// Whether the server is shutting down.
+    /// Whether the server is shutting down, or the connection is to end for another reason.
     fn is_draining(&self) -> bool;
 
     /// When a wait on this thread must end because the grace period is over and no other thread
@@ -68,6 +75,7 @@ pub(super) fn wait(
         let others = WakeFds {
             server: server.wake_fd(),
             link: None,
+            drain: server.drain_fd(),
         };
         // What has arrived is read first: only a wait for what has not is interrupted.
         let interrupted = what == WaitFor::Message && server.is_draining();
@@ -86,7 +94,8 @@ pub(super) fn wait(
         };
         match transport.wait_attentively(readiness, timeout, others)? {
             WaitOutcome::Ready => return Ok(PeerWait::Ready),
-            WaitOutcome::WokenByServer | WaitOutcome::WokenByLink => server.handle_wake(),
+            WaitOutcome::WokenByServer => server.handle_wake(),
+            WaitOutcome::WokenByLink | WaitOutcome::Drained => {} // the loop looks
             WaitOutcome::TimedOut if interrupted => return Ok(PeerWait::Interrupted),
             WaitOutcome::TimedOut if abort_at.is_some_and(|at| at <= Instant::now()) => {}
             WaitOutcome::TimedOut => return Ok(PeerWait::TimedOut),

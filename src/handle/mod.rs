@@ -1,6 +1,7 @@
 //! The state that a server, its connections and its handles share.
 
 mod admissions;
+mod drain;
 mod from_children;
 mod handler_thread;
 mod life_cycle;
@@ -30,6 +31,7 @@ use crate::trace::{Tap, Trace};
 use crate::wake_pipe::WakePipe;
 use admissions::Admissions;
 pub(crate) use admissions::{Admission, RefusalSlot};
+pub(crate) use drain::OriginInterrupt;
 use from_children::FromChildren;
 use life_cycle::LifeCycle;
 pub(crate) use life_cycle::LifecyclePhase;
@@ -51,6 +53,8 @@ pub(crate) trait EngineView: Send + Sync {
     fn remove_source(&self, index: usize);
     /// All connections that a thread has looked at.
     fn connections(&self) -> Vec<ConnectionInfo>;
+    /// Has the connections of this origin end, by force at `abort_at` on the server's clock.
+    fn drain(&self, origin: &Arc<Origin>, abort_at: Option<Instant>);
     /// Shuts the socket of a connection down; false if it is not open any more.
     fn abort_connection(&self, id: u64) -> bool;
     /// The connections that are within a message.
@@ -84,6 +88,8 @@ pub(crate) struct Configuration {
 /// One server's state.
 pub(crate) struct Core {
     pub(crate) config: Configuration,
+    /// Whether the concurrency model serves in forked children.
+    forks: bool,
     /// Forked children count here too.
     pub(crate) stats: Shared<Stats>,
     pub(crate) wake_pipe: WakePipe,
@@ -103,6 +109,7 @@ impl Core {
         let life_cycle = LifeCycle::new(config.grace);
         Ok(Core {
             config,
+            forks,
             stats: Shared::new(Stats::default(), forks)?,
             wake_pipe: WakePipe::new()?,
             from_children: Shared::new(FromChildren::default(), forks)?,
@@ -258,6 +265,19 @@ impl Core {
         if let Some(view) = view {
             view.remove_source(index);
         }
+    }
+
+    /// Has the connections of this origin end, by force at `abort_at`.
+    pub(crate) fn drain(&self, origin: &Arc<Origin>, abort_at: Option<Instant>) {
+        let view = self.engine_view.lock().clone();
+        if let Some(view) = view {
+            view.drain(origin, abort_at);
+        }
+    }
+
+    /// Whether connections are served in forked children.
+    pub(crate) fn forks(&self) -> bool {
+        self.forks
     }
 
     /// From now on the statistics include the datagrams that the system drops at this socket.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::admissions::Counts;
+use super::drain::Drain;
 use crate::config::{Limits, Timeouts};
 use crate::stats::{Stats, StatsSnapshot};
 
@@ -115,11 +116,16 @@ impl fmt::Debug for Service {
 #[derive(Debug, Default)]
 pub(crate) struct Origin {
     pub(crate) service: Option<Service>,
+    /// Whether its connections are to end.
+    pub(crate) drain: Drain,
 }
 
 impl Origin {
     pub(crate) fn new(service: Option<Service>) -> Arc<Origin> {
-        Arc::new(Origin { service })
+        Arc::new(Origin {
+            service,
+            drain: Drain::default(),
+        })
     }
 
     pub(super) fn counts(&self) -> Option<&Arc<Counts>> {

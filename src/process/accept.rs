@@ -111,7 +111,7 @@ impl StreamListener {
         // this connection. What comes later stays in the backlog, for a server that serves again.
         let origin = self.service.origin.as_ref();
         let admission = self.core.admit(origin);
-        if !self.core.is_serving() || self.is_done() {
+        if !self.core.is_serving_for(origin) || self.is_done() {
             return Ok(None);
         }
         let Some((stream, client)) = accept_next(|| self.listener.accept())? else {

@@ -12,9 +12,11 @@ use parking_lot::Mutex;
 use super::accept::StreamListener;
 use super::datagrams::DatagramJob;
 use super::lingering::Lingering;
-use super::sources::{Source, Sources};
+use super::registry::Registry;
+use super::slot::Scope;
+use super::sources::{ListenTimeout, Source, Sources};
 use crate::address::ClientAddress;
-use crate::handle::{Core, not_serving};
+use crate::handle::{Core, Origin, not_serving};
 use crate::poller::{Events, Interest, Mode, Poller};
 use crate::request::DatagramRequest;
 use crate::session::Session;
@@ -65,13 +67,15 @@ pub(crate) struct Acceptor {
     sources: Arc<Sources>,
     /// Connections that the program has made, and that come before those that wait to be accepted.
     pub(crate) adopted: AdoptionQueue,
+    /// The connections that it has accepted.
+    registry: Arc<Registry>,
     /// How many sources are watched.
     watched: Mutex<usize>,
     refused: Lingering,
 }
 
 impl Acceptor {
-    pub(crate) fn new(core: &Arc<Core>) -> io::Result<Acceptor> {
+    pub(crate) fn new(core: &Arc<Core>, registry: &Arc<Registry>) -> io::Result<Acceptor> {
         let poller = Poller::new()?;
         let closing = core.wake_pipe.closing();
         poller.add(core.wake_pipe.as_fd(), WAKE, Interest::Read, Mode::Level)?;
@@ -81,6 +85,7 @@ impl Acceptor {
             poller,
             sources: Arc::default(),
             adopted: AdoptionQueue::default(),
+            registry: Arc::clone(registry),
             watched: Mutex::new(0),
             refused: Lingering::default(),
         })
@@ -119,7 +124,11 @@ impl Acceptor {
             let timeout = until.map(|at| at.saturating_duration_since(Instant::now()));
             self.poller.wait(&mut events, self.shortened(timeout))?;
             let now = self.core.config.clock.now();
-            self.sources.handle_due(now, &self.poller);
+            for drained in self.sources.handle_due(now, &self.poller) {
+                // These connections are in the hands of threads, which find their sockets shut.
+                let (_, held) = self.registry.abort(Scope::Origin(&drained.origin));
+                drained.count(held);
+            }
             self.guard(|| self.refused.expire(now, &self.poller));
             for event in events.iter() {
                 let accepted = match (Sources::index_of(event.key), event.key) {
@@ -180,7 +189,7 @@ impl Acceptor {
     pub(crate) fn add_listener(
         &self,
         listener: Arc<StreamListener>,
-        until: Option<Instant>,
+        timeout: Option<(Instant, Arc<ListenTimeout>)>,
     ) -> io::Result<usize> {
         let index = self.sources.add(Source::Listener(listener), &self.poller)?;
         // The accepting thread may have let go of all listeners just before.
@@ -188,11 +197,22 @@ impl Acceptor {
             self.sources.remove(index, &self.poller);
             return Err(not_serving());
         }
-        if let Some(until) = until {
-            self.sources.expire(index, until);
+        if let Some((until, timeout)) = timeout {
+            self.sources.expire(index, until, timeout);
             self.poller.notify();
         }
         Ok(index)
+    }
+
+    /// Has the connections of this origin end, by force at `abort_at`.
+    pub(crate) fn drain(&self, origin: &Arc<Origin>, abort_at: Option<Instant>) {
+        // The threads that hold these connections hear of it.
+        origin.drain.begin(abort_at);
+        if let Some(at) = abort_at {
+            let core = Arc::downgrade(&self.core);
+            self.sources.abort_at(at, origin, &core);
+            self.poller.notify();
+        }
     }
 
     pub(crate) fn remove_source(&self, index: usize) {

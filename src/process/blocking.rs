@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::address::ClientAddress;
 use crate::buffer::Interrupt;
-use crate::handle::{ConnectionInfo, Core, EngineView, InFlight, Newcomer};
+use crate::handle::{ConnectionInfo, Core, EngineView, InFlight, Newcomer, Origin};
 use crate::process::acceptor::Acceptor;
 use crate::process::registry::{ConnectionKey, Registry};
 use crate::process::{NewcomerKind, ProcessRequest};
@@ -105,6 +105,7 @@ impl Connection<'_> {
     fn sleep(&mut self, session: &mut Session, writing: bool, until: Option<Instant>) -> SleepEnd {
         let idle = session.is_idle();
         let core = &Arc::clone(session.core());
+        let origin = session.origin().cloned();
         let pipe = match session.link().map(|link| link.pipe()).transpose() {
             Ok(pipe) => pipe,
             Err(error) => return SleepEnd::Failed(error),
@@ -112,14 +113,19 @@ impl Connection<'_> {
         self.registry.set_idle(self.key, session, idle);
         let end = loop {
             // Before the looks at the phase: a shutdown after them makes this readable.
+            let drain = match origin.as_ref().map(|origin| origin.drain.fd()).transpose() {
+                Ok(fd) => fd.flatten(),
+                Err(error) => break SleepEnd::Failed(error),
+            };
             let wake_fds = WakeFds {
                 server: core.wake_fd(),
                 link: pipe.as_ref().map(|pipe| pipe.as_fd()),
+                drain,
             };
-            let is_closing = idle && !core.is_serving();
-            let grace = self.abort_at(core);
+            let is_closing = idle && !session.is_serving();
+            let grace = self.abort_at(session);
             let now = Instant::now();
-            let is_told = !core.is_serving() && session.announce_shutdown();
+            let is_told = !session.is_serving() && session.announce_shutdown();
             if is_told || session.needs_attention() {
                 break SleepEnd::Ready;
             }
@@ -135,6 +141,7 @@ impl Connection<'_> {
                 Ok(WaitOutcome::WokenByServer) => Interrupt::handle_wake(&**core),
                 // The loop looks at what was left.
                 Ok(WaitOutcome::WokenByLink) => pipe.iter().for_each(|pipe| pipe.drain()),
+                Ok(WaitOutcome::Drained) => {} // the loop looks
                 Ok(WaitOutcome::Ready) => break SleepEnd::Ready,
                 Ok(WaitOutcome::TimedOut) if is_closing => break SleepEnd::Closing,
                 Ok(WaitOutcome::TimedOut) => {
@@ -156,15 +163,23 @@ impl Connection<'_> {
         if core.is_wake_pending() {
             Interrupt::handle_wake(&**core);
         }
-        if self.abort_at(core).is_some_and(|at| at <= Instant::now()) {
+        if self
+            .abort_at(session)
+            .is_some_and(|at| at <= Instant::now())
+        {
             self.abort(session);
         }
     }
 
     /// When this thread must abort the connection, because no other thread will: it is the one of
     /// `serve_forever`, which ends what outlasts the grace time.
-    fn abort_at(&self, core: &Core) -> Option<Instant> {
-        core.abort_at().filter(|_| !self.is_aborted)
+    fn abort_at(&self, session: &Session) -> Option<Instant> {
+        let core = session.core();
+        let of_origin = session
+            .origin()
+            .and_then(|origin| core.drain_abort_at(origin));
+        let at = core.abort_at().into_iter().chain(of_origin).min();
+        at.filter(|_| !self.is_aborted)
     }
 
     fn abort(&mut self, session: &Session) {
@@ -174,7 +189,7 @@ impl Connection<'_> {
             session.client_address(),
             session.since().elapsed()
         );
-        session.core().count_abort();
+        session.core().count_abort_of(session.origin());
         Session::abort(session.transport());
     }
 }
@@ -206,8 +221,8 @@ impl EngineView for BlockingView {
                 }
                 Ok(0)
             }
-            Some(NewcomerKind::Listener { listener, until }) => {
-                self.acceptor.add_listener(listener, until)
+            Some(NewcomerKind::Listener { listener, timeout }) => {
+                self.acceptor.add_listener(listener, timeout)
             }
             None => Ok(0),
         }
@@ -215,6 +230,10 @@ impl EngineView for BlockingView {
 
     fn remove_source(&self, index: usize) {
         self.acceptor.remove_source(index);
+    }
+
+    fn drain(&self, origin: &Arc<Origin>, abort_at: Option<Instant>) {
+        self.acceptor.drain(origin, abort_at);
     }
 
     fn connections(&self) -> Vec<ConnectionInfo> {

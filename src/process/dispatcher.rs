@@ -9,6 +9,7 @@ use super::acceptor::{Accepted, Acceptor};
 use super::blocking::BlockingView;
 use super::engine::Engine;
 use super::registry::Registry;
+use super::slot::Scope;
 use super::sources::Source;
 use super::{ProcessRequest, Request, RequestKind};
 use crate::address::ClientAddress;
@@ -41,7 +42,7 @@ impl DispatchEngine {
         let engine = DispatchEngine {
             core: Arc::clone(core),
             process: Arc::clone(process),
-            acceptor: Arc::new(Acceptor::new(core)?),
+            acceptor: Arc::new(Acceptor::new(core, &registry)?),
             registry: Arc::clone(&registry),
         };
         core.set_engine_view(Some(Arc::new(BlockingView {
@@ -160,7 +161,7 @@ impl Engine for DispatchEngine {
     fn abort(&self) -> usize {
         let children = self.pending();
         self.guard(|process| process.abort());
-        let (parked, held) = self.registry.abort(&self.core);
+        let (parked, held) = self.registry.abort(Scope::Server(&self.core));
         children + parked.len() + held
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::registry::{ConnectionKey, Registry};
-use super::slot::{Slot, SlotState};
+use super::slot::{Scope, Slot, SlotState};
 use crate::handle::{ConnectionInfo, ConnectionPhase, Core, InFlight};
 use crate::session::Session;
 
@@ -39,7 +39,7 @@ impl Registry {
     pub(crate) fn connections(&self, core: &Arc<Core>) -> Vec<ConnectionInfo> {
         let mut found = Vec::new();
         self.for_each(|index, slot| {
-            if slot.belongs_to(core) {
+            if slot.belongs_to(Scope::Server(core)) {
                 let key = ConnectionKey::new(index, slot.generation);
                 found.extend(describe(key, slot));
             }
@@ -54,7 +54,9 @@ impl Registry {
         };
         let slot = slot.lock();
         match &slot.owner {
-            Some(owner) if Registry::is_current(&slot, key) && slot.belongs_to(core) => {
+            Some(owner)
+                if Registry::is_current(&slot, key) && slot.belongs_to(Scope::Server(core)) =>
+            {
                 Session::abort(&owner.transport);
                 true
             }

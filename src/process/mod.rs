@@ -12,7 +12,7 @@ mod lingering;
 mod listing;
 mod pool;
 pub(crate) mod registry;
-mod slot;
+pub(crate) mod slot;
 pub(crate) mod sources;
 mod synchronous;
 mod thread_per_request;
@@ -32,7 +32,7 @@ pub use forking::ForkingMixIn;
 use pool::PoolEngine;
 pub use pool::ThreadingMixIn;
 use registry::Registry;
-use sources::Sources;
+use sources::{ListenTimeout, Sources};
 pub use synchronous::Synchronous;
 pub use thread_per_request::ThreadPerRequest;
 
@@ -227,8 +227,8 @@ pub(crate) enum NewcomerKind {
     Connection(Box<Session>),
     Listener {
         listener: Arc<StreamListener>,
-        /// When it is closed if nobody has connected.
-        until: Option<Instant>,
+        /// When it is closed if nobody has connected, and who is told.
+        timeout: Option<(Instant, Arc<ListenTimeout>)>,
     },
 }
 

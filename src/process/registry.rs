@@ -20,8 +20,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::deadlines::DeadlineHeap;
-use super::slot::{EndingConnection, Owner, Slot, SlotState};
-use crate::handle::Core;
+use super::slot::{EndingConnection, Owner, Scope, Slot, SlotState};
 use crate::poller::{Interest, Mode, Poller};
 use crate::session::Session;
 
@@ -327,15 +326,15 @@ impl Registry {
         }
     }
 
-    /// Takes the parked connections of `core` that a shutdown concerns: those that are idle, and
+    /// Takes the parked connections of `scope` that a shutdown concerns: those that are idle, and
     /// those whose handlers are to be told of it.
     pub(crate) fn take_for_shutdown(
         &self,
-        core: &Arc<Core>,
+        scope: Scope<'_>,
     ) -> Vec<(ConnectionKey, EndingConnection)> {
         let mut taken = Vec::new();
         self.for_each(|index, slot| {
-            if slot.belongs_to(core) {
+            if slot.belongs_to(scope) {
                 let key = ConnectionKey::new(index, slot.generation);
                 taken.extend(slot.unpark_for_shutdown().map(|ending| (key, ending)));
             }
@@ -353,13 +352,13 @@ impl Registry {
         }
     }
 
-    /// Ends all connections of `core`: takes those that are parked, and shuts down the sockets that
-    /// threads hold. Returns the former, and how many the latter are. Both under the lock of the
-    /// slot: otherwise a connection that a thread parks meanwhile would be overlooked.
-    pub(crate) fn abort(&self, core: &Arc<Core>) -> (Vec<(ConnectionKey, Box<Session>)>, usize) {
+    /// Ends all connections of `scope`: takes those that are parked, and shuts down the sockets
+    /// that threads hold. Returns the former, and how many the latter are. Both under the lock of
+    /// the slot: otherwise a connection that a thread parks meanwhile would be overlooked.
+    pub(crate) fn abort(&self, scope: Scope<'_>) -> (Vec<(ConnectionKey, Box<Session>)>, usize) {
         let (mut parked, mut held) = (Vec::new(), 0);
         self.for_each(|index, slot| {
-            if !slot.belongs_to(core) {
+            if !slot.belongs_to(scope) {
                 return;
             }
             let key = ConnectionKey::new(index, slot.generation);

@@ -26,6 +26,24 @@ pub(super) struct Slot {
     active: bool,
 }
 
+/// Which connections are meant.
+#[derive(Clone, Copy)]
+pub(crate) enum Scope<'a> {
+    /// Those of a server.
+    Server(&'a Arc<Core>),
+    /// Those of one listening socket.
+    Origin(&'a Arc<Origin>),
+}
+
+impl Scope<'_> {
+    pub(crate) fn includes(self, core: &Arc<Core>, origin: Option<&Arc<Origin>>) -> bool {
+        match self {
+            Scope::Server(meant) => Arc::ptr_eq(meant, core),
+            Scope::Origin(meant) => origin.is_some_and(|origin| Arc::ptr_eq(meant, origin)),
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) enum SlotState {
     #[default]
@@ -66,10 +84,9 @@ impl Slot {
         }
     }
 
-    pub(super) fn belongs_to(&self, core: &Arc<Core>) -> bool {
-        self.owner
-            .as_ref()
-            .is_some_and(|owner| Arc::ptr_eq(&owner.core, core))
+    pub(super) fn belongs_to(&self, scope: Scope<'_>) -> bool {
+        let owner = self.owner.as_ref();
+        owner.is_some_and(|owner| scope.includes(&owner.core, owner.origin.as_ref()))
     }
 
     /// Keeps the server's number of active connections.

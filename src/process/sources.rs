@@ -2,14 +2,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use parking_lot::RwLock;
 
+use crate::handle::{Core, Origin};
 use crate::poller::{Interest, Mode, Poller};
 use crate::process::accept::StreamListener;
 use crate::process::datagrams::DatagramJob;
+use crate::reach::Waker;
 use crate::sys;
 
 /// The topmost bit of a poller's key marks a source; the other keys are connections.
@@ -46,8 +50,48 @@ struct Entries<S> {
     /// The sources whose last accept failed, and until when each is not watched. A list of its own,
     /// as every turn of the leader asks for the earliest.
     paused: Vec<(Instant, usize)>,
-    /// The sources that are removed at a time, and when.
-    expiring: Vec<(Instant, usize)>,
+    /// The sources that are removed at a time, when, and who is told.
+    expiring: Vec<(Instant, usize, Arc<ListenTimeout>)>,
+    /// Whose connections are aborted at a time, and when. Does not keep the origins, which hold
+    /// descriptors, when their connections have ended.
+    drained: Vec<(Instant, Weak<Origin>, Weak<Core>)>,
+}
+
+/// The time of a listening socket that closes by itself.
+#[derive(Debug, Default)]
+pub(crate) struct ListenTimeout {
+    pub(crate) has_passed: AtomicBool,
+    /// Who is woken when it passes.
+    pub(crate) waker: Option<Waker>,
+}
+
+impl ListenTimeout {
+    fn pass(&self) {
+        self.has_passed.store(true, SeqCst);
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Connections whose grace time is over.
+pub(crate) struct Drained {
+    pub(crate) origin: Arc<Origin>,
+    core: Arc<Core>,
+}
+
+impl Drained {
+    fn new(origin: &Weak<Origin>, core: &Weak<Core>) -> Option<Drained> {
+        let (origin, core) = (origin.upgrade()?, core.upgrade()?);
+        Some(Drained { origin, core })
+    }
+
+    /// This many connections were aborted.
+    pub(crate) fn count(&self, aborted: usize) {
+        self.core.count(Some(&self.origin), |stats| {
+            stats.aborted.fetch_add(aborted as u64, Relaxed);
+        });
+    }
 }
 
 struct Place<S> {
@@ -64,6 +108,7 @@ impl<S> Default for Sources<S> {
             free: Vec::new(),
             paused: Vec::new(),
             expiring: Vec::new(),
+            drained: Vec::new(),
         }))
     }
 }
@@ -119,11 +164,11 @@ impl<S: AsFd + Clone> Sources<S> {
         Ok(index)
     }
 
-    /// Removes a source. Does nothing if that was done before.
-    pub(crate) fn remove(&self, index: usize, poller: &Poller) {
+    /// Removes a source. False if that was done before.
+    pub(crate) fn remove(&self, index: usize, poller: &Poller) -> bool {
         let mut entries = self.0.write();
         let Some(source) = entries.get(index) else {
-            return;
+            return false;
         };
         poller.delete(source.as_fd());
         let place = index % MAX_PLACES;
@@ -132,9 +177,12 @@ impl<S: AsFd + Clone> Sources<S> {
         entry.generation = entry.generation.wrapping_add(1);
         entries.free.push(place);
         entries.paused.retain(|(_, paused)| *paused != index);
-        entries.expiring.retain(|(_, expiring)| *expiring != index);
+        entries
+            .expiring
+            .retain(|(_, expiring, _)| *expiring != index);
         drop(entries);
         drop(source); // may close the socket
+        true
     }
 
     /// Removes all sources. Their sockets close unless something else holds them.
@@ -144,8 +192,9 @@ impl<S: AsFd + Clone> Sources<S> {
             let places = 0..entries.places.len();
             places.map(|place| entries.index(place)).collect()
         };
-        let remove = |index| self.remove(index, poller);
-        indices.into_iter().for_each(remove);
+        for index in indices {
+            self.remove(index, poller);
+        }
     }
 
     /// Closes the listening sockets in a forked child, which would otherwise hold the port after
@@ -198,41 +247,55 @@ impl<S: AsFd + Clone> Sources<S> {
     }
 
     /// Has a source removed at `until`, if it is still there.
-    pub(crate) fn expire(&self, index: usize, until: Instant) {
+    pub(crate) fn expire(&self, index: usize, until: Instant, timeout: Arc<ListenTimeout>) {
         let mut entries = self.0.write();
         if entries.get(index).is_some() {
-            entries.expiring.push((until, index));
+            entries.expiring.push((until, index, timeout));
         }
     }
 
-    /// When the first listener that was left alone is due again, or one expires.
+    /// Has [`handle_due`](Sources::handle_due) return this origin at `at`.
+    pub(crate) fn abort_at(&self, at: Instant, origin: &Arc<Origin>, core: &Weak<Core>) {
+        let drained = &mut self.0.write().drained;
+        drained.retain(|(_, origin, _)| origin.strong_count() > 0);
+        drained.push((at, Arc::downgrade(origin), Weak::clone(core)));
+    }
+
+    /// When the first listener that was left alone is due again, one expires, or the connections of
+    /// one must be aborted.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let entries = self.0.read();
-        let all = entries.paused.iter().chain(&entries.expiring);
-        all.map(|(at, _)| *at).min()
+        let paused = entries.paused.iter().map(|(at, _)| *at);
+        let expiring = entries.expiring.iter().map(|(at, ..)| *at);
+        let drained = entries.drained.iter().map(|(at, ..)| *at);
+        paused.chain(expiring).chain(drained).min()
     }
 
-    /// Watches the listeners that are due again, and removes those that have expired.
-    pub(crate) fn handle_due(&self, now: Instant, poller: &Poller) {
+    /// Watches the listeners that are due again, and removes those that have expired. Returns those
+    /// whose connections must be aborted.
+    pub(crate) fn handle_due(&self, now: Instant, poller: &Poller) -> Vec<Drained> {
         if self.next_due().is_none_or(|at| at > now) {
-            return;
+            return Vec::new();
         }
-        let take_due = |list: &mut Vec<(Instant, usize)>| -> Vec<(Instant, usize)> {
-            list.extract_if(.., |(at, _)| *at <= now).collect()
-        };
-        let (again, expired) = {
+        let (again, expired, drained) = {
             let mut entries = self.0.write();
-            (
-                take_due(&mut entries.paused),
-                take_due(&mut entries.expiring),
-            )
+            let paused = entries.paused.extract_if(.., |(at, _)| *at <= now);
+            let again: Vec<usize> = paused.map(|(_, index)| index).collect();
+            let expiring = entries.expiring.extract_if(.., |(at, ..)| *at <= now);
+            let expired: Vec<_> = expiring.collect();
+            let drained = entries.drained.extract_if(.., |(at, ..)| *at <= now);
+            let drained = drained.filter_map(|(_, origin, core)| Drained::new(&origin, &core));
+            let drained = drained.collect();
+            (again, expired, drained)
         };
-        again
-            .into_iter()
-            .for_each(|(_, index)| self.arm(index, poller));
-        expired
-            .into_iter()
-            .for_each(|(_, index)| self.remove(index, poller));
+        again.into_iter().for_each(|index| self.arm(index, poller));
+        for (_, index, timeout) in expired {
+            // It may have been removed just before.
+            if self.remove(index, poller) {
+                timeout.pass();
+            }
+        }
+        drained
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::handle::{Core, Origin, ServerHandle, Service};
 use crate::handler::{RequestHandlerClass, StreamRequestHandler};
 use crate::process::NewcomerKind;
 use crate::process::accept::{AcceptRules, StreamListener};
+use crate::process::sources::ListenTimeout;
+use crate::reach::Waker;
 use crate::session::StreamService;
 
 /// What a listener of [`ServerHandle::listen`] accepts, and which port it takes.
@@ -23,6 +26,7 @@ use crate::session::StreamService;
 pub struct Listen {
     rules: AcceptRules,
     timeout: Option<Duration>,
+    waker: Option<Waker>,
     ports: Option<RangeInclusive<u16>>,
     service: Option<Service>,
 }
@@ -38,6 +42,13 @@ impl Listen {
     pub fn once(mut self, timeout: Option<Duration>) -> Listen {
         self.rules.once = true;
         self.timeout = timeout;
+        self
+    }
+
+    /// Wakes the handler of this connection if the time of [`once`](Listen::once) passes without a
+    /// client; [`RunningListener::has_timed_out`] is true then. Defaults to nobody.
+    pub fn wake_at_timeout(mut self, waker: &Waker) -> Listen {
+        self.waker = Some(waker.clone());
         self
     }
 
@@ -144,13 +155,19 @@ impl ServerHandle {
         }
         let socket = options.bind(&address.to_address()?)?;
         let address = socket.server_address().clone();
+        let origin = Origin::new(options.service);
         let service = StreamService {
             class: Box::new(move |client| Box::new(class(client))),
             tls: None,
             plaintext: true,
             proxies: None,
-            origin: Some(Origin::new(options.service)),
+            origin: Some(Arc::clone(&origin)),
         };
+        let timeout = Arc::new(ListenTimeout {
+            waker: options.waker,
+            ..ListenTimeout::default()
+        });
+        let until = deadline(core.config.clock.now(), options.timeout);
         let listener = StreamListener::new(
             Arc::new(socket),
             Arc::new(service),
@@ -159,30 +176,92 @@ impl ServerHandle {
         );
         let newcomer = NewcomerKind::Listener {
             listener: Arc::new(listener),
-            until: deadline(core.config.clock.now(), options.timeout),
+            timeout: until.map(|at| (at, Arc::clone(&timeout))),
         };
         let index = core.add(newcomer.erase())?;
         Ok(RunningListener {
             core: Arc::downgrade(core),
             index,
             address,
+            origin,
+            timeout,
         })
     }
 }
 
-/// A listening socket of a running server, from [`ServerHandle::listen`]. Dropping it closes the
-/// socket. Connections that were accepted go on.
+/// A listening socket of a running server, from [`ServerHandle::listen`].
+///
+/// | what ends it | listening socket | its connections |
+/// |---|---|---|
+/// | [`close`](RunningListener::close), dropping it | closes at once | go on |
+/// | [`drain`](RunningListener::drain) | closes at once | idle ones close, the others have a grace time |
+/// | the end of its server | closes at once | end as all connections of the server do |
 #[must_use = "dropping it closes the listening socket"]
 pub struct RunningListener {
     core: Weak<Core>,
     index: usize,
     address: ServerAddress,
+    origin: Arc<Origin>,
+    timeout: Arc<ListenTimeout>,
 }
 
 impl RunningListener {
     /// The address, with the real port after port 0.
     pub fn server_address(&self) -> &ServerAddress {
         &self.address
+    }
+
+    /// Whether the time of [`Listen::once`] has passed without a client.
+    pub fn has_timed_out(&self) -> bool {
+        self.timeout.has_passed.load(SeqCst)
+    }
+
+    /// Closes the listening socket, as dropping it does. Connections that were accepted go on.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    /// Closes the listening socket, and ends its connections as a shutdown of the server ends all
+    /// connections: those between two messages close at once, those within a message have the time
+    /// `grace` to end it, and what is left is aborted and counted
+    /// ([`StatsSnapshot::aborted`](crate::StatsSnapshot::aborted)). Does not wait. Handlers see it
+    /// by [`StreamRequest::is_shutting_down`](crate::StreamRequest::is_shutting_down) and
+    /// [`Cause::is_shutdown`](crate::Cause::is_shutdown). Zero aborts at once, [`Duration::MAX`]
+    /// waits without end.
+    ///
+    /// A [`Synchronous`](crate::Synchronous) server looks at the grace time while a connection
+    /// waits for its client. All models but the pool look at the system's clock for it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use socketserver::{Builder, Listen, Next, StreamRequest};
+    ///
+    /// let ignore = |request: &mut StreamRequest| {
+    ///     request.rfile.take_all();
+    ///     Ok(Next::Wait)
+    /// };
+    /// let server = Builder::new().tcp("127.0.0.1:0", move |_| ignore)?.spawn()?;
+    /// let listener = server.handle().listen("127.0.0.1:0", Listen::new(), move |_| ignore)?;
+    /// listener.drain(Duration::from_secs(10))?;
+    /// server.stop()?;
+    /// # Ok::<(), socketserver::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] under [`ForkingMixIn`](crate::ForkingMixIn), whose connections are in
+    /// other processes. They go on then, and the listening socket closes.
+    pub fn drain(self, grace: Duration) -> Result<()> {
+        let Some(core) = self.core.upgrade() else {
+            return Ok(()); // the server has ended, and its connections with it
+        };
+        if core.forks() {
+            let text = "a forking server cannot end the connections of one listening socket, which \
+                        are in other processes: use `close`, or another concurrency model";
+            return Err(Error::Unsupported(text.to_owned()));
+        }
+        core.remove_source(self.index);
+        core.drain(&self.origin, deadline(core.config.clock.now(), Some(grace)));
+        Ok(())
     }
 }
 
@@ -198,6 +277,7 @@ impl fmt::Debug for RunningListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunningListener")
             .field("address", &self.address)
+            .field("has_timed_out", &self.has_timed_out())
             .finish_non_exhaustive()
     }
 }

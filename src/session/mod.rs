@@ -45,6 +45,7 @@ mod closing;
 mod deadlines;
 mod opening;
 mod serving;
+mod waiting;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -54,14 +55,14 @@ use crate::address::{ClientAddress, Networks};
 use crate::buffer::{RFile, RFileSettings};
 use crate::config::Timeouts;
 use crate::error::{Error, Result, panic_message};
-use crate::handle::{Admission, Core, Origin, RefusalSlot, ServerHandle};
+use crate::handle::{Admission, Core, Origin, OriginInterrupt, RefusalSlot, ServerHandle};
 use crate::handler::StreamRequestHandler;
 use crate::poller::Interest;
-use crate::reach::{Link, Signals};
+use crate::reach::Link;
 use crate::request::{Cause, StreamRequest};
 use crate::stats::Stats;
 use crate::tls::Tls;
-use crate::transport::{Readiness, Transport};
+use crate::transport::Transport;
 use closing::Lingering;
 use serving::Serving;
 
@@ -171,7 +172,10 @@ impl Session {
         let transport = Arc::new(transport);
         let (rfile, wfile) = RFile::pair(RFileSettings {
             transport: &transport,
-            server: Arc::clone(core) as _,
+            server: match &service.origin {
+                Some(origin) => OriginInterrupt::new(core, origin),
+                None => Arc::clone(core) as _,
+            },
             timeouts: core.timeouts(service.origin.as_ref()),
             limits: core.limits(service.origin.as_ref()),
         });
@@ -185,6 +189,7 @@ impl Session {
                 server_address: None,
                 linger: false,
                 identity: None,
+                origin: service.origin.clone(),
                 cause: Cause::default(),
                 key: usize::MAX,
                 starting_tls: None,
@@ -225,7 +230,12 @@ impl Session {
 
     /// Where it comes from, if that is not a listening socket that the server was made with.
     pub(crate) fn origin(&self) -> Option<&Arc<Origin>> {
-        self.service.origin.as_ref()
+        self.request.origin.as_ref()
+    }
+
+    /// Whether this connection may begin another message.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.core().is_serving_for(self.origin())
     }
 
     fn timeouts(&self) -> &Timeouts {
@@ -264,37 +274,6 @@ impl Session {
         .unwrap_or(self.accepted_at)
     }
 
-    /// The poller saw that the socket is ready.
-    pub(crate) fn note_readable(&mut self, maybe_eof: bool) {
-        if maybe_eof && self.reads_nothing() {
-            let transport = &self.request.transport;
-            // Behind the end of file only a reset or the end of both directions can come. A paused
-            // connection may have unread bytes even then, unless it was reset or aborted.
-            let has_no_bytes =
-                || self.request.rfile.is_eof() || transport.is_aborted() || transport.has_failed();
-            self.peer_is_lost |= transport.is_ready(Readiness::HungUp) && has_no_bytes();
-        }
-        self.request.rfile.note_readable(maybe_eof);
-    }
-
-    /// What a thread that sleeps for this connection waits for.
-    pub(crate) fn awaits(&self, writing: bool) -> Readiness {
-        if writing && self.output_is_of_others && !self.reads_nothing() {
-            Readiness::Either
-        } else if writing {
-            Readiness::Writable
-        } else if self.reads_nothing() {
-            // A paused connection whose both directions have ended would be ready at once.
-            let transport = &self.request.transport;
-            if !self.request.rfile.is_eof() && transport.is_ready(Readiness::HungUp) {
-                return Readiness::Nothing;
-            }
-            Readiness::HungUp
-        } else {
-            Readiness::Readable
-        }
-    }
-
     /// The engine knows this connection by `key`.
     pub(crate) fn set_key(&mut self, key: usize) {
         self.request.key = key;
@@ -303,33 +282,6 @@ impl Session {
     /// How others reach this connection, if its handler has asked for that.
     pub(crate) fn link(&self) -> Option<&Arc<Link>> {
         self.request.transport.link()
-    }
-
-    /// Whether others have left something that this connection can look at now: then it must not
-    /// be parked. While the peer does not take the output, a wake must wait.
-    pub(crate) fn needs_attention(&self) -> bool {
-        self.link().is_some_and(|link| {
-            let is_serving = matches!(self.state, SessionState::Serving(_));
-            let now = match self.waiting {
-                _ if !is_serving => Signals::CLOSE,
-                WaitReason::Output if self.output_is_of_others => Signals::CLOSE.and(Signals::WAKE),
-                WaitReason::Output => Signals::CLOSE,
-                _ => Signals::CLOSE.and(Signals::WAKE).and(Signals::OUTPUT),
-            };
-            link.has(now)
-        })
-    }
-
-    /// Whether bytes that arrive stay on the socket: behind the end of file, while the handler has
-    /// paused, or while it waits for a time and the buffer is full. A thread that waits for the
-    /// socket to be readable would then spin.
-    fn reads_nothing(&self) -> bool {
-        let rfile = &self.request.rfile;
-        let is_paused = match &self.state {
-            SessionState::Serving(serving) => serving.reads_nothing(rfile.is_full()),
-            _ => false,
-        };
-        rfile.is_eof() || is_paused
     }
 
     pub(crate) fn watched(&self) -> Option<Interest> {
@@ -363,34 +315,6 @@ impl Session {
     /// The place in the counts, for a holder that outlives this value.
     pub(crate) fn take_admission(&mut self) -> Option<Admission> {
         self.admission.take()
-    }
-
-    /// Whether nothing of a message is under way: a shutdown closes such a connection at once.
-    pub(crate) fn is_idle(&self) -> bool {
-        match self.waiting {
-            WaitReason::Connect
-            | WaitReason::ProxyHeader
-            | WaitReason::Handshake
-            | WaitReason::Idle => true,
-            WaitReason::Close => {
-                let unacknowledged = self.request.transport.unacknowledged();
-                unacknowledged.is_none() || closing::has_answer(unacknowledged)
-            }
-            WaitReason::Message | WaitReason::Work | WaitReason::Output => false,
-        }
-    }
-
-    /// The server is going down. Has the handler called for that if it is within a message, and
-    /// others can reach it: it may wait for something that will not come any more. Returns whether
-    /// the connection must be served now.
-    pub(crate) fn announce_shutdown(&mut self) -> bool {
-        let is_within = matches!(self.waiting, WaitReason::Message | WaitReason::Work);
-        match &mut self.state {
-            SessionState::Serving(serving) if self.request.transport.link().is_some() => {
-                serving.announce_shutdown() && is_within
-            }
-            _ => false,
-        }
     }
 
     /// Whether advancing or expiring this session now may run code of the user: the class, the

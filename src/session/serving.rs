@@ -116,7 +116,7 @@ impl Session {
         }
         // Read before the socket. The holder of the connection is told of a later shutdown, so
         // bytes that arrive between the two reads are not overlooked.
-        let is_serving = self.request.server.0.is_serving();
+        let is_serving = !self.request.is_shutting_down();
         let rfile = &mut self.request.rfile;
         rfile.pace().resume(self.ready_at);
         // A handler that waits for a time takes no bytes meanwhile: what it has no room for stays
@@ -188,7 +188,7 @@ impl Session {
         serving.message_since.get_or_insert(*now);
         serving.eof_reported = request.rfile.is_eof();
         serving.handle_due = false;
-        serving.served_last = !request.server.0.is_serving();
+        serving.served_last = request.is_shutting_down();
         let in_message = serving.in_message || !request.rfile.buffer().is_empty();
         request.rfile.set_in_message(in_message);
         let taken = request.rfile.bytes_taken();
@@ -199,7 +199,7 @@ impl Session {
         let begun = std::mem::replace(now, request.server.clock().now());
         let waited = begun.saturating_duration_since(self.ready_at);
         let took = now.saturating_duration_since(begun);
-        let origin = self.service.origin.as_ref();
+        let origin = request.origin.as_ref();
         let count = |stats: &Stats| stats.handled(waited, took);
         request.server.0.count(origin, count);
         self.ready_at = *now;

@@ -83,6 +83,8 @@ pub(crate) enum WaitOutcome {
     TimedOut,
     WokenByServer,
     WokenByLink,
+    /// Connections of this origin are to end.
+    Drained,
 }
 
 /// What else ends a wait for the peer when it becomes readable.
@@ -91,6 +93,8 @@ pub(crate) struct WakeFds<'a> {
     pub(crate) server: Option<BorrowedFd<'a>>,
     /// What others leave for this connection alone.
     pub(crate) link: Option<BorrowedFd<'a>>,
+    /// The end of the connections of one listening socket.
+    pub(crate) drain: Option<BorrowedFd<'a>>,
 }
 
 impl Transport {
@@ -370,12 +374,13 @@ impl Transport {
                 }
             })
             .and_then(|t| Timespec::try_from(t).ok());
-        let mut fds = [(); 3].map(|()| PollFd::new(stream, flags));
+        let mut fds = [(); 4].map(|()| PollFd::new(stream, flags));
         let wakes = [
             (&others.server, WaitOutcome::WokenByServer),
             (&others.link, WaitOutcome::WokenByLink),
+            (&others.drain, WaitOutcome::Drained),
         ];
-        let mut outcomes = [WaitOutcome::Ready; 3];
+        let mut outcomes = [WaitOutcome::Ready; 4];
         let mut count = 1;
         for (fd, outcome) in wakes {
             if let Some(fd) = fd {

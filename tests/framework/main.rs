@@ -14,6 +14,7 @@ mod datagrams_in_memory;
 mod deadlines;
 mod diagnostics;
 mod documents;
+mod drains;
 mod examples;
 mod faults;
 mod figures;

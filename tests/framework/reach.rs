@@ -25,7 +25,7 @@ pub(crate) struct Reachable {
 }
 
 impl Reachable {
-    pub(crate) fn class() -> (impl Fn(&ClientAddress) -> Reachable, Reached) {
+    pub(crate) fn class() -> (impl Fn(&ClientAddress) -> Reachable + Clone, Reached) {
         let (announce, reached) = mpsc::channel();
         let handler = Reachable {
             announce,

@@ -9,6 +9,7 @@ use crate::engine::Pool;
 use crate::kernel::Fd;
 use crate::scenarios::{Server, TWO};
 use crate::server::Manner;
+use crate::slot::Scope;
 use crate::sync::thread;
 
 const SHORT_IDLE: Manner = Manner {
@@ -126,7 +127,7 @@ fn an_abort_at_any_point_ends_what_is_queued_parked_or_held() {
             thread::yield_now();
         }
         server.core.shut_down();
-        Pool::abort(&server.engine, &server.core);
+        Pool::abort(&server.engine, Scope::Server(&server.core));
         sender.join().unwrap();
         server.shut_down(None);
     });

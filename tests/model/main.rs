@@ -70,6 +70,7 @@ mod poller {
 }
 mod process {
     pub(crate) use crate::registry;
+    pub(crate) use crate::slot;
     pub(crate) mod datagrams {
         pub(crate) use crate::sources::DatagramJob;
     }

@@ -11,6 +11,7 @@ use crate::kernel::{Clock, Fd, Poller};
 use crate::registry::{ParkResult, Registry};
 use crate::scheduler::PoolSize;
 use crate::server::{Core, Manner, Session};
+use crate::slot::Scope;
 use crate::sources::{DatagramJob, Listener, Source};
 use crate::sync::thread;
 
@@ -70,7 +71,8 @@ impl Server {
             self.engine.remove_source(index);
             listener.close();
         }
-        self.engine.close_idle_connections(&self.core);
+        self.engine
+            .close_idle_connections(Scope::Server(&self.core));
         self.core.wait_drained();
         // The program goes on, and its pool serves other servers.
         for _ in 0..20 {

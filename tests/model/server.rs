@@ -47,7 +47,7 @@ impl Stats {
     }
 }
 
-/// Where a connection comes from.
+/// Where a connection comes from: the model's server has no other listening sockets.
 pub(crate) struct Origin;
 
 /// An error that a hook would be told.
@@ -62,6 +62,10 @@ impl From<io::Error> for Error {
 impl Core {
     pub(crate) fn is_serving(&self) -> bool {
         !self.down.load(SeqCst)
+    }
+
+    pub(crate) fn is_serving_for(&self, _: Option<&Arc<Origin>>) -> bool {
+        self.is_serving()
     }
 
     pub(crate) fn shut_down(&self) {

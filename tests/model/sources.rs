@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::kernel::{Fd, Interest, Mode, Poller, Read};
-use crate::server::{Admission, ClientAddress, Core, Manner, Session};
+use crate::server::{Admission, ClientAddress, Core, Manner, Origin, Session};
 use crate::sync::Mutex;
 
 /// A listening socket; each connection that it accepts is one of those that the scenario laid
@@ -101,6 +101,15 @@ impl Source {
     }
 }
 
+/// The connections of a listening socket that are aborted: there are none.
+pub(crate) struct Drained {
+    pub(crate) origin: Arc<Origin>,
+}
+
+impl Drained {
+    pub(crate) fn count(&self, _: usize) {}
+}
+
 #[derive(Default)]
 pub(crate) struct Sources(Mutex<Vec<Option<Source>>>);
 
@@ -153,5 +162,7 @@ impl Sources {
         None
     }
 
-    pub(crate) fn handle_due(&self, _: Instant, _: &Poller) {}
+    pub(crate) fn handle_due(&self, _: Instant, _: &Poller) -> Vec<Drained> {
+        Vec::new()
+    }
 }

@@ -47,7 +47,7 @@ impl HttpHandler {
         if !std::mem::replace(&mut streaming.has_begun, true) {
             streaming.pieces.begin(request);
         }
-        let ends = request.server.is_shutting_down() && streaming.pieces.ends_at_shutdown();
+        let ends = request.is_shutting_down() && streaming.pieces.ends_at_shutdown();
         let is_early = |due: &Instant| *due > now && !request.cause().is_woken() && !ends;
         if let Some(due) = streaming.due.filter(is_early) {
             // A client that has only ended its side gets all of the answer. One that is gone shows

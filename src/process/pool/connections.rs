@@ -9,9 +9,9 @@ use std::time::Instant;
 use super::engine::{Action, Job, Pool};
 use super::leader::guarded;
 use crate::error::Error;
-use crate::handle::Core;
 use crate::poller::{Interest, Mode};
 use crate::process::registry::{ConnectionKey, ParkResult};
+use crate::process::slot::Scope;
 use crate::reach::Ring;
 use crate::session::{Session, Step};
 
@@ -81,6 +81,7 @@ impl Pool {
             return Some(session);
         }
         let core = Arc::clone(session.core());
+        let origin = session.origin().cloned();
         match self.registry.park(key, session, until) {
             ParkResult::Ready(session) => Some(session),
             ParkResult::Parked { notify } => {
@@ -88,7 +89,7 @@ impl Pool {
                     self.poller.notify();
                 }
                 // A shutdown may have closed the idle connections just before this one was parked.
-                if !core.is_serving()
+                if !core.is_serving_for(origin.as_ref())
                     && let Some(ending) = self.registry.take_one_for_shutdown(key)
                 {
                     if ending.is_served {
@@ -130,12 +131,13 @@ impl Pool {
         session.set_watched(None);
     }
 
-    /// Closes the idle connections of a server that goes down, unless bytes have arrived: they may
-    /// be a request, which is served first. Connections that have a handler are queued: its
+    /// Closes the idle connections of a server, or of a listening socket, that goes down, unless
+    /// bytes have arrived: they may be a request, which is served first. Connections that have a
+    /// handler are queued: its
     /// `finish` runs on a thread of the pool, within the grace time.
-    pub(crate) fn close_idle_connections(&self, core: &Arc<Core>) {
+    pub(crate) fn close_idle_connections(&self, scope: Scope<'_>) {
         let mut closing = Vec::new();
-        for (key, ending) in self.registry.take_for_shutdown(core) {
+        for (key, ending) in self.registry.take_for_shutdown(scope) {
             let action = if ending.is_served {
                 Action::Advance
             } else {
@@ -148,13 +150,13 @@ impl Pool {
         }
     }
 
-    /// Ends all connections of a server. Returns how many.
-    pub(crate) fn abort(&self, core: &Arc<Core>) -> usize {
-        let mut queued = self.scheduler.extract(|_, job| job.belongs_to(core));
-        queued.extend(self.ending.extract(|job| job.belongs_to(core)));
+    /// Ends all connections of a server or a listening socket. Returns how many.
+    pub(crate) fn abort(&self, scope: Scope<'_>) -> usize {
+        let mut queued = self.scheduler.extract(|_, job| job.belongs_to(scope));
+        queued.extend(self.ending.extract(|job| job.belongs_to(scope)));
         let mut count = queued.len();
         queued.into_iter().for_each(|job| self.drop_job(job));
-        let (parked, held) = self.registry.abort(core);
+        let (parked, held) = self.registry.abort(scope);
         count += parked.len() + held;
         for (key, session) in parked {
             self.drop_connection(Some(key), session);
@@ -199,9 +201,9 @@ impl Ring for Pool {
 }
 
 impl Job {
-    fn belongs_to(&self, core: &Arc<Core>) -> bool {
+    fn belongs_to(&self, scope: Scope<'_>) -> bool {
         match self {
-            Job::Connection { session, .. } => Arc::ptr_eq(session.core(), core),
+            Job::Connection { session, .. } => scope.includes(session.core(), session.origin()),
             Job::Datagrams { .. } => false,
         }
     }

@@ -12,6 +12,7 @@ use super::engine::{Action, Job, Pool, SUPERVISOR_INTERVAL};
 use super::sync::thread;
 use crate::poller::Events;
 use crate::process::registry::ConnectionKey;
+use crate::process::slot::Scope;
 use crate::process::sources::{Source, Sources};
 use crate::session::Session;
 
@@ -57,7 +58,11 @@ impl Pool {
                 None => self.connection_ready(event.key, event.maybe_eof, now, ready),
             });
         }
-        guarded(|| self.sources.handle_due(now, &self.poller));
+        guarded(|| {
+            for drained in self.sources.handle_due(now, &self.poller) {
+                drained.count(self.abort(Scope::Origin(&drained.origin)));
+            }
+        });
         if self.registry.wake(now) {
             self.harvest(events, now, ready);
             self.expire(now, ready);

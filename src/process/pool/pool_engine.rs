@@ -10,12 +10,13 @@ use parking_lot::Mutex;
 use super::ThreadingMixIn;
 use super::engine::{Job, Pool};
 use crate::handle::{
-    ConnectionInfo, ConnectionPhase, Core, EngineView, InFlight, LifecyclePhase, Newcomer,
+    ConnectionInfo, ConnectionPhase, Core, EngineView, InFlight, LifecyclePhase, Newcomer, Origin,
     not_serving,
 };
 use crate::process::acceptor::{Accepted, Acceptor};
 use crate::process::engine::Engine;
-use crate::process::registry::ConnectionKey;
+use crate::process::registry::{ConnectionKey, Registry};
+use crate::process::slot::Scope;
 use crate::process::sources::Source;
 use crate::process::{NewcomerKind, Request, RequestKind};
 use crate::reach::Ring;
@@ -71,7 +72,7 @@ impl Engine for PoolEngine {
         let mut acceptor = self.acceptor.lock();
         let acceptor = match &mut *acceptor {
             Some(acceptor) => acceptor,
-            none => none.insert(Acceptor::new(&self.core)?),
+            none => none.insert(Acceptor::new(&self.core, &Arc::new(Registry::new()))?),
         };
         acceptor.watch(sources)?;
         match acceptor.next(until)? {
@@ -94,11 +95,11 @@ impl Engine for PoolEngine {
     }
 
     fn close_idle(&self) {
-        self.pool.close_idle_connections(&self.core);
+        self.pool.close_idle_connections(Scope::Server(&self.core));
     }
 
     fn abort(&self) -> usize {
-        self.pool.abort(&self.core)
+        self.pool.abort(Scope::Server(&self.core))
     }
 
     fn wait_drained(&self, phase: LifecyclePhase, until: Option<Instant>) -> bool {
@@ -136,7 +137,7 @@ impl EngineView for PoolView {
             && !core.is_running()
             && !core.is_serving()
         {
-            self.pool.close_idle_connections(&core);
+            self.pool.close_idle_connections(Scope::Server(&core));
         }
     }
 
@@ -147,7 +148,7 @@ impl EngineView for PoolView {
     fn add(&self, newcomer: Newcomer) -> io::Result<usize> {
         match NewcomerKind::from_erased(newcomer) {
             Some(NewcomerKind::Connection(session)) => self.pool.submit(session),
-            Some(NewcomerKind::Listener { listener, until }) => {
+            Some(NewcomerKind::Listener { listener, timeout }) => {
                 let mut listening = self.listening.lock();
                 // Under the lock: a shutdown that comes later removes this one too.
                 if !self.core.upgrade().is_some_and(|core| core.is_serving()) {
@@ -155,8 +156,8 @@ impl EngineView for PoolView {
                 }
                 let index = self.pool.add_source(Source::Listener(listener))?;
                 listening.push(index);
-                if let Some(until) = until {
-                    self.pool.sources.expire(index, until);
+                if let Some((until, timeout)) = timeout {
+                    self.pool.sources.expire(index, until, timeout);
                     self.pool.poller.notify();
                 }
                 return Ok(index);
@@ -169,6 +170,15 @@ impl EngineView for PoolView {
     fn remove_source(&self, index: usize) {
         self.listening.lock().retain(|known| *known != index);
         self.pool.remove_source(index);
+    }
+
+    fn drain(&self, origin: &Arc<Origin>, abort_at: Option<Instant>) {
+        origin.drain.begin(abort_at);
+        self.pool.close_idle_connections(Scope::Origin(origin));
+        if let Some(at) = abort_at {
+            self.pool.sources.abort_at(at, origin, &self.core);
+            self.pool.poller.notify();
+        }
     }
 
     fn connections(&self) -> Vec<ConnectionInfo> {
