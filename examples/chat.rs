@@ -69,6 +69,11 @@ impl StreamRequestHandler for Chatter {
         self.tell_others(&format!("{} has left.\n", self.name));
         Ok(request.wfile.flush()?)
     }
+
+    /// Members in other processes, or served one after the other, would not hear one another.
+    fn needs_concurrency() -> bool {
+        true
+    }
 }
 
 fn main() -> Result<()> {

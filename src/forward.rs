@@ -23,8 +23,8 @@ use crate::request::StreamRequest;
 /// The client's bytes are read once the connection to the other server is made. If that fails, or
 /// takes longer than 30 s, the client's connection is closed.
 ///
-/// A forwarder serves two connections at once. So [`Synchronous`](crate::Synchronous) and
-/// [`ForkingMixIn`](crate::ForkingMixIn) cannot run it.
+/// A forwarder serves two connections at once. So making a server of forwarders with
+/// [`Synchronous`](crate::Synchronous) or [`ForkingMixIn`](crate::ForkingMixIn) is an error.
 ///
 /// ```no_run
 /// use std::net::SocketAddr;
@@ -92,6 +92,8 @@ impl Forwarder {
 
 impl StreamRequestHandler for Forwarder {
     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
+        // Again, for a handler that wraps this one.
+        request.server.0.check_concurrency()?;
         self.half.setup(request)?;
         let upstream = Half {
             pair: Arc::clone(&self.half.pair),
@@ -107,6 +109,10 @@ impl StreamRequestHandler for Forwarder {
 
     /// The client's bytes must wait for the connection to the other server.
     fn speaks_first(&self) -> bool {
+        true
+    }
+
+    fn needs_concurrency() -> bool {
         true
     }
 }

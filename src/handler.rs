@@ -204,6 +204,17 @@ pub trait StreamRequestHandler: Send + 'static {
         None
     }
 
+    /// Whether handlers of this type reach one another, so that several must be served at the same
+    /// time in one process: a chat, a forwarder. Making a server of such handlers with a
+    /// concurrency model that cannot do this is then an error, and so is
+    /// [`ServerHandle::listen`](crate::ServerHandle::listen). Defaults to false.
+    fn needs_concurrency() -> bool
+    where
+        Self: Sized,
+    {
+        false
+    }
+
     /// Number of bytes that are gathered before a write waits for the peer (Python's `wbufsize`; 0
     /// there), up to 16 MiB; a larger number means 16 MiB. 0 sends every write immediately.
     /// Defaults to 16 KiB.

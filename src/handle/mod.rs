@@ -85,11 +85,37 @@ pub(crate) struct Configuration {
     pub(crate) grace: Duration,
 }
 
+/// What a server's concurrency model can do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ModelTraits {
+    /// It serves in forked children.
+    pub(crate) forks: bool,
+    /// It serves several connections at the same time in one process.
+    pub(crate) is_concurrent: bool,
+}
+
+impl ModelTraits {
+    /// Checks that handlers can be served that reach one another.
+    pub(crate) fn check_concurrency(self, is_needed: bool) -> Result<()> {
+        if self.is_concurrent || !is_needed {
+            return Ok(());
+        }
+        let how = if self.forks {
+            "ForkingMixIn serves each in a process of its own"
+        } else {
+            "this concurrency model serves one after the other"
+        };
+        Err(Error::Unsupported(format!(
+            "handlers that reach one another must be served at the same time in one process, but \
+             {how}: use ThreadingMixIn or ThreadPerRequest"
+        )))
+    }
+}
+
 /// One server's state.
 pub(crate) struct Core {
     pub(crate) config: Configuration,
-    /// Whether the concurrency model serves in forked children.
-    forks: bool,
+    model: ModelTraits,
     /// Forked children count here too.
     pub(crate) stats: Shared<Stats>,
     pub(crate) wake_pipe: WakePipe,
@@ -104,12 +130,12 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// `forks`: whether the concurrency model serves in forked children.
-    pub(crate) fn new(config: Configuration, forks: bool) -> io::Result<Core> {
+    pub(crate) fn new(config: Configuration, model: ModelTraits) -> io::Result<Core> {
+        let forks = model.forks;
         let life_cycle = LifeCycle::new(config.grace);
         Ok(Core {
             config,
-            forks,
+            model,
             stats: Shared::new(Stats::default(), forks)?,
             wake_pipe: WakePipe::new()?,
             from_children: Shared::new(FromChildren::default(), forks)?,
@@ -275,9 +301,20 @@ impl Core {
         }
     }
 
-    /// Whether connections are served in forked children.
-    pub(crate) fn forks(&self) -> bool {
-        self.forks
+    /// Checks that the handler on this thread can be served at the same time as another one. A
+    /// model of the user's may call handlers on the accepting thread without saying so.
+    pub(crate) fn check_concurrency(&self) -> Result<()> {
+        let is_concurrent = self.model.is_concurrent && !self.is_serving_thread();
+        let model = ModelTraits {
+            is_concurrent,
+            ..self.model
+        };
+        model.check_concurrency(true)
+    }
+
+    /// What the concurrency model can do.
+    pub(crate) fn model(&self) -> ModelTraits {
+        self.model
     }
 
     /// From now on the statistics include the datagrams that the system drops at this socket.

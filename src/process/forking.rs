@@ -210,6 +210,10 @@ impl ProcessRequest for ForkingMixIn {
         }
     }
 
+    fn is_concurrent(&self) -> bool {
+        false
+    }
+
     fn forks(&self) -> bool {
         true
     }

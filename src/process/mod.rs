@@ -141,6 +141,14 @@ pub trait ProcessRequest: Send + Sync + 'static {
     /// Defaults to nothing.
     fn server_close(&self) {}
 
+    /// Whether several connections are served at the same time in one process, so that their
+    /// handlers can reach one another. [`Synchronous`] and [`ForkingMixIn`] return false; a model
+    /// of your own that serves each request before it accepts the next one must do so too. Defaults
+    /// to true.
+    fn is_concurrent(&self) -> bool {
+        true
+    }
+
     /// Whether requests are served in forked processes. The server then keeps its counters in
     /// memory that these share, and refuses settings that only one process can honour. Defaults to
     /// false.

@@ -31,6 +31,10 @@ use super::{ProcessRequest, Request};
 pub struct Synchronous;
 
 impl ProcessRequest for Synchronous {
+    fn is_concurrent(&self) -> bool {
+        false
+    }
+
     fn process_request(&self, request: Request) {
         request.run();
     }

@@ -14,7 +14,7 @@ use crate::address::{Address, ToAddress};
 use crate::bind::{Datagram, Listener};
 use crate::clock::ManualClock;
 use crate::error::{Error, Result};
-use crate::handle::{Configuration, Core};
+use crate::handle::{Configuration, Core, ModelTraits};
 use crate::handler::{
     DatagramRequestHandler, RequestHandlerClass, StreamRequestHandler, serve_datagram,
 };
@@ -30,7 +30,9 @@ impl Builder {
     /// [`Error::Address`] if `address` is not valid; [`Error::Bind`] if it cannot be bound;
     /// [`Error::Unsupported`] for [`max_per_address`](Builder::max_per_address) together with
     /// [`proxy_protocol`](Builder::proxy_protocol) and a [`ForkingMixIn`](crate::ForkingMixIn),
-    /// which can't count these clients. All ways to make a stream server have this error.
+    /// which can't count these clients, and for handlers that
+    /// [need concurrency](StreamRequestHandler::needs_concurrency) with a model that serves one
+    /// after the other. All ways to make a stream server have this error.
     pub fn bind<H: StreamRequestHandler>(
         self,
         address: impl ToAddress,
@@ -149,6 +151,7 @@ impl Builder {
                     .to_owned(),
             ));
         }
+        self.model().check_concurrency(H::needs_concurrency())?;
         let service = ServerKind::Stream(Arc::new(self.stream_service(class)));
         let mut server = self.server(service)?;
         server.add_listener(listener);
@@ -229,6 +232,13 @@ impl Builder {
         })
     }
 
+    fn model(&self) -> ModelTraits {
+        ModelTraits {
+            forks: self.process.forks(),
+            is_concurrent: self.process.is_concurrent(),
+        }
+    }
+
     fn core(&mut self) -> Result<Arc<Core>> {
         let hooks = self.hooks.take();
         let config = Configuration {
@@ -240,7 +250,7 @@ impl Builder {
             trace: self.trace.take(),
             grace: self.grace,
         };
-        Ok(Arc::new(Core::new(config, self.process.forks())?))
+        Ok(Arc::new(Core::new(config, self.model())?))
     }
 }
 

@@ -141,7 +141,8 @@ impl ServerHandle {
     /// [`Error::Address`] if `address` is not valid. [`Error::Bind`] if it, or every port of the
     /// range, cannot be bound. [`Error::Io`] if the server is shutting down or was not
     /// [activated](crate::Server::server_activate). [`Error::Unsupported`] in a child of
-    /// [`ForkingMixIn`](crate::ForkingMixIn).
+    /// [`ForkingMixIn`](crate::ForkingMixIn), and if the concurrency model cannot serve handlers
+    /// that [need concurrency](StreamRequestHandler::needs_concurrency).
     pub fn listen<H: StreamRequestHandler>(
         &self,
         address: impl ToAddress,
@@ -153,6 +154,7 @@ impl ServerHandle {
             let text = "a forked child cannot give its server a listening socket";
             return Err(Error::Unsupported(text.to_owned()));
         }
+        core.model().check_concurrency(H::needs_concurrency())?;
         let socket = options.bind(&address.to_address()?)?;
         let address = socket.server_address().clone();
         let origin = Origin::new(options.service);
@@ -254,7 +256,7 @@ impl RunningListener {
         let Some(core) = self.core.upgrade() else {
             return Ok(()); // the server has ended, and its connections with it
         };
-        if core.forks() {
+        if core.model().forks {
             let text = "a forking server cannot end the connections of one listening socket, which \
                         are in other processes: use `close`, or another concurrency model";
             return Err(Error::Unsupported(text.to_owned()));

@@ -193,6 +193,11 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         ),
         (PROCESS, "forks", Synchronous.forks().to_string()),
         (
+            PROCESS,
+            "is_concurrent",
+            ThreadPerRequest::new().is_concurrent().to_string(),
+        ),
+        (
             "src/hooks.rs",
             "verify_request",
             DefaultHooks
@@ -203,6 +208,11 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
             "src/handler.rs",
             "speaks_first",
             Plain.speaks_first().to_string(),
+        ),
+        (
+            "src/handler.rs",
+            "needs_concurrency",
+            Plain::needs_concurrency().to_string(),
         ),
         (
             "src/handler.rs",

@@ -4,6 +4,7 @@
 mod adopt;
 mod alarms;
 mod client_certificates;
+mod concurrency;
 mod connections;
 mod custom_models;
 mod datagram_buffers;
