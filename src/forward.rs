@@ -156,7 +156,7 @@ impl StreamRequestHandler for Half {
             return Ok(Next::Wait);
         }
         if !std::mem::replace(&mut self.has_passed_eof, true) {
-            other.finish();
+            other.shutdown_write();
             self.mine().lock().has_passed_eof = true;
             self.wake_other();
         }

@@ -173,7 +173,7 @@ pub use peers::Peers;
 pub use process::{
     Accepting, ForkingMixIn, ProcessRequest, Request, Synchronous, ThreadPerRequest, ThreadingMixIn,
 };
-pub use reach::{Broadcast, Group, Mailbox, Outbox, Sender, SlowMembers, Waker};
+pub use reach::{Broadcast, Group, Mailbox, MailboxSender, Outbox, SlowMembers, Waker};
 pub use request::{Cause, DatagramRequest, PacketReader, PendingReply, Replier, StreamRequest};
 #[cfg(feature = "tls")]
 pub use rustls;

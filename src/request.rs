@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use crate::address::{ClientAddress, ServerAddress};
 use crate::buffer::{RFile, WFile};
 use crate::handle::{Origin, ServerHandle};
-use crate::reach::{Link, Mailbox, Outbox, Ring, Sender, Silent, Waker, mailbox};
+use crate::reach::{Link, Mailbox, MailboxSender, Outbox, Ring, Silent, Waker, mailbox};
 use crate::tls::Tls;
 use crate::transport::Transport;
 pub(crate) use datagram::trace;
@@ -60,6 +60,8 @@ pub struct StreamRequest {
     /// From a PROXY header.
     pub(crate) server_address: Option<Box<ServerAddress>>,
     pub(crate) linger: bool,
+    /// `finish` is called: nobody reaches this connection any more.
+    pub(crate) has_ended: bool,
     /// Where it comes from; `None` for the listening sockets that the server was made with.
     pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) cause: Cause,
@@ -122,10 +124,9 @@ impl Cause {
 
     /// Whether the connection is to end because its server is shutting down, or its listening
     /// socket is [drained](crate::RunningListener::drain). If the handler has asked for a
-    /// [`Waker`], an [`Outbox`] or a [`Mailbox`], or has called [`StreamRequest::set_doing`], and
-    /// the connection is within a message, `handle` is called once when the shutdown begins. The
-    /// handler can then end the message. Otherwise the connection may last until the end of the
-    /// grace time.
+    /// [`Waker`], an [`Outbox`] or a [`Mailbox`], and the connection is within a message, `handle`
+    /// is called once when the shutdown begins. The handler can then end the message. Otherwise the
+    /// connection may last until the end of the grace time.
     pub fn is_shutdown(&self) -> bool {
         self.is_shutdown
     }
@@ -216,7 +217,7 @@ impl StreamRequest {
     /// assert!(first.is_closed() && !second.is_closed());
     /// ```
     pub fn waker(&self) -> Waker {
-        Waker(Arc::clone(self.link()))
+        Waker(Arc::clone(self.reachable_link()))
     }
 
     /// A queue of at most `capacity` values, at least 1, that other threads and connections fill,
@@ -260,7 +261,7 @@ impl StreamRequest {
     /// }
     /// assert_eq!(client.received(), b"500500\n");
     /// ```
-    pub fn mailbox<T>(&self, capacity: usize) -> (Sender<T>, Mailbox<T>) {
+    pub fn mailbox<T>(&self, capacity: usize) -> (MailboxSender<T>, Mailbox<T>) {
         mailbox(capacity, self.waker())
     }
 
@@ -291,7 +292,7 @@ impl StreamRequest {
     /// assert_eq!(first.received(), b"are you there?");
     /// ```
     pub fn outbox(&self, capacity: usize) -> Outbox {
-        Outbox::open(Arc::clone(self.link()), capacity)
+        Outbox::open(Arc::clone(self.reachable_link()), capacity)
     }
 
     /// Says what this connection is doing, for [`ServerHandle::connections`]: one short line, such
@@ -339,8 +340,25 @@ impl StreamRequest {
         self.transport.link_or_init(|| {
             let ring = self.server.0.ring();
             let ring = ring.unwrap_or_else(|| Weak::<Silent>::new() as Weak<dyn Ring>);
-            Link::new(ring, self.key)
+            let link = Link::new(ring, self.key);
+            if self.has_ended {
+                link.end();
+            }
+            link
         })
+    }
+
+    /// The link, of which others get a handle.
+    fn reachable_link(&self) -> &Arc<Link> {
+        let link = self.link();
+        link.make_reachable();
+        link
+    }
+
+    /// Whether others may have a handle.
+    pub(crate) fn is_reachable(&self) -> bool {
+        let link = self.transport.link();
+        link.is_some_and(|link| link.is_reachable())
     }
 
     /// Whether this connection is to end after the present message: its server is shutting down, or

@@ -1,5 +1,7 @@
 //! Connections that get the same messages.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -50,6 +52,8 @@ pub struct Group(Arc<Mutex<GroupState>>);
 #[derive(Default)]
 struct GroupState {
     members: Vec<Outbox>,
+    /// The keys of the members, to find out quickly whether a connection is one.
+    keys: HashSet<usize>,
     slow_members: SlowMembers,
     /// The number of members at which those that have ended are removed from the list.
     sweep_at: usize,
@@ -97,20 +101,32 @@ impl Group {
     pub fn join(&self, outbox: &Outbox) {
         let mut state = self.0.lock();
         if state.members.len() >= state.sweep_at {
-            state.members.retain(|member| !member.is_closed());
+            state.retain(|member| !member.is_closed());
             state.sweep_at = MIN_SWEEP.max(2 * state.members.len());
         }
-        if !state.members.iter().any(|member| member.is_same(outbox)) {
+        if state.keys.insert(outbox.key()) {
             state.members.push(outbox.clone());
         }
     }
 
     /// Removes a connection before its end.
     pub fn leave(&self, outbox: &Outbox) {
-        self.0
-            .lock()
-            .members
-            .retain(|member| !member.is_same(outbox));
+        let mut state = self.0.lock();
+        if state.keys.contains(&outbox.key()) {
+            state.retain(|member| !member.is_same(outbox));
+        }
+    }
+
+    /// Ends the connections of all members as [`Waker::close`](crate::Waker::close) does: what they
+    /// were sent before is still sent. They leave the group, which can be used again. Returns how
+    /// many there were.
+    pub fn close(&self, reason: impl Into<Cow<'static, str>>) -> usize {
+        let members = {
+            let mut state = self.0.lock();
+            state.keys.clear();
+            std::mem::take(&mut state.members)
+        };
+        close_all(&members, &reason.into())
     }
 
     /// Number of members whose connections have not ended.
@@ -142,10 +158,11 @@ impl Group {
     fn send(&self, message: Arc<[u8]>, except: Option<&Outbox>) -> Broadcast {
         let mut found = Broadcast::default();
         let mut calls = Calls::default();
+        let mut too_slow = Vec::new();
         // Under the lock, so that two messages reach all members in the same order.
         let mut state = self.0.lock();
         let close = state.slow_members == SlowMembers::Close;
-        state.members.retain(|member| {
+        state.retain(|member| {
             if except.is_some_and(|except| except.is_same(member)) {
                 return true;
             }
@@ -159,7 +176,7 @@ impl Group {
                 Err(TrySendError::Full(_)) => {
                     found.slow += 1;
                     if close {
-                        member.0.close("it reads too slowly".into());
+                        too_slow.push(member.clone());
                     }
                     !close
                 }
@@ -168,8 +185,31 @@ impl Group {
         });
         drop(state);
         calls.ring();
+        close_all(&too_slow, &"it reads too slowly".into());
         found
     }
+}
+
+impl GroupState {
+    /// Removes the members for which `stays` is false.
+    fn retain(&mut self, mut stays: impl FnMut(&Outbox) -> bool) {
+        let keys = &mut self.keys;
+        self.members.retain(|member| {
+            let stays = stays(member);
+            if !stays {
+                keys.remove(&member.key());
+            }
+            stays
+        });
+    }
+}
+
+/// Closes connections that have not ended. Returns how many. Not to be called under a group's lock:
+/// the engine may serve them on this thread.
+fn close_all(members: &[Outbox], reason: &Cow<'static, str>) -> usize {
+    let open = members.iter().filter(|member| !member.0.has_ended());
+    open.inspect(|member| member.0.close(reason.clone()))
+        .count()
 }
 
 /// The connections that must be served, so that each engine is rung once.

@@ -38,6 +38,8 @@ impl Signals {
     pub(crate) const CLOSE: Signals = Signals(4);
     /// The connection has ended: nothing more can be left.
     const ENDED: Signals = Signals(8);
+    /// Others may have a handle. Not a signal, but as permanent as the one above.
+    const REACHABLE: Signals = Signals(16);
 
     pub(crate) const fn and(self, other: Signals) -> Signals {
         Signals(self.0 | other.0)
@@ -48,14 +50,17 @@ impl Signals {
     }
 }
 
-/// Whether the server's side of the connection ends behind the output.
+/// Whether the outbox takes more, and what follows its last byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum OutputEnd {
     #[default]
     Open,
-    /// It ends once the output is sent.
-    Wanted,
-    Reached,
+    /// The last bytes are in the outbox.
+    Closed,
+    /// The server's side of the connection ends once the output is sent.
+    ShutdownWanted,
+    /// It has ended.
+    IsShutDown,
 }
 
 /// The place of one connection at which others leave something. It does not keep the connection
@@ -185,6 +190,16 @@ impl Link {
         *self.pipe.lock() = None;
     }
 
+    /// Others get a handle.
+    pub(crate) fn make_reachable(&self) {
+        self.signals.fetch_or(Signals::REACHABLE.0, SeqCst);
+    }
+
+    /// Whether others may have a handle.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.signals().has(Signals::REACHABLE)
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.signals().has(Signals::ENDED)
     }
@@ -211,20 +226,27 @@ impl Link {
             if !left.output.is_empty() {
                 return false;
             }
-            let ends = left.end == OutputEnd::Wanted;
-            if ends {
-                left.end = OutputEnd::Reached;
-            }
+            let ends = left.end == OutputEnd::ShutdownWanted;
             (std::mem::take(&mut left.waiting), ends)
         };
         waiting.iter().for_each(|link| link.signal(Signals::WAKE));
         ends
     }
 
+    /// The server's side has ended.
+    pub(crate) fn note_shut_down(&self) {
+        self.left.lock().end = OutputEnd::IsShutDown;
+    }
+
     /// Runs `act` on what was left; `None` if the connection has ended.
     pub(super) fn with_left<T>(&self, act: impl FnOnce(&mut Left) -> T) -> Option<T> {
         let mut left = self.left.lock();
         (!self.has_ended()).then(|| act(&mut left))
+    }
+
+    /// Whether nothing may follow the output that is there.
+    pub(super) fn has_last_output(&self) -> bool {
+        self.left.lock().end != OutputEnd::Open
     }
 
     /// Takes the next piece of output if `fits` says so of its length.

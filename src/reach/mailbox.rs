@@ -17,10 +17,10 @@ use super::Waker;
 /// use std::io::Write;
 /// use std::sync::mpsc;
 /// use socketserver::testing::TestConnection;
-/// use socketserver::{Builder, Mailbox, Next, Result, Sender};
+/// use socketserver::{Builder, Mailbox, MailboxSender, Next, Result};
 /// use socketserver::{StreamRequest, StreamRequestHandler};
 ///
-/// struct Temperatures(mpsc::Sender<Sender<f64>>, Option<Mailbox<f64>>);
+/// struct Temperatures(mpsc::Sender<MailboxSender<f64>>, Option<Mailbox<f64>>);
 ///
 /// impl StreamRequestHandler for Temperatures {
 ///     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
@@ -48,7 +48,7 @@ use super::Waker;
 pub struct Mailbox<T>(Arc<Queue<T>>);
 
 /// The sending side of a [`Mailbox`]. Cheap to clone. It does not keep the connection open.
-pub struct Sender<T> {
+pub struct MailboxSender<T> {
     queue: Arc<Queue<T>>,
     waker: Waker,
 }
@@ -61,25 +61,38 @@ struct Queue<T> {
 struct QueueState<T> {
     values: VecDeque<T>,
     is_closed: bool,
+    /// Who is woken when there is room.
+    waiting: Vec<Waker>,
+}
+
+impl<T> QueueState<T> {
+    /// All values, and those who wait for room.
+    fn take_all(&mut self) -> (VecDeque<T>, Vec<Waker>) {
+        (
+            std::mem::take(&mut self.values),
+            std::mem::take(&mut self.waiting),
+        )
+    }
 }
 
 /// Both sides of a queue of at most `capacity` values, at least 1.
-pub(crate) fn mailbox<T>(capacity: usize, waker: Waker) -> (Sender<T>, Mailbox<T>) {
+pub(crate) fn mailbox<T>(capacity: usize, waker: Waker) -> (MailboxSender<T>, Mailbox<T>) {
     let queue = Arc::new(Queue {
         capacity: capacity.max(1),
         state: Mutex::new(QueueState {
             values: VecDeque::new(),
             is_closed: false,
+            waiting: Vec::new(),
         }),
     });
-    let sender = Sender {
+    let sender = MailboxSender {
         queue: Arc::clone(&queue),
         waker,
     };
     (sender, Mailbox(queue))
 }
 
-impl<T> Sender<T> {
+impl<T> MailboxSender<T> {
     /// Puts `value` into the mailbox, and has `handle` called. Never waits.
     ///
     /// # Errors
@@ -99,6 +112,24 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// Wakes `waker` when the mailbox has room again, or takes nothing more; immediately if that is
+    /// so already. A sender whose value was refused as `Full` can wait this way without a thread or
+    /// a timer.
+    pub fn wake_when_room(&self, waker: &Waker) {
+        let is_full = {
+            let mut state = self.queue.state.lock();
+            let is_open = !state.is_closed && !self.waker.is_closed();
+            let is_full = is_open && state.values.len() >= self.queue.capacity;
+            if is_full && !state.waiting.iter().any(|known| known.is_same(waker)) {
+                state.waiting.push(waker.clone());
+            }
+            is_full
+        };
+        if !is_full {
+            waker.wake();
+        }
+    }
+
     /// Whether the mailbox was dropped, or its connection has ended.
     pub fn is_closed(&self) -> bool {
         self.waker.is_closed() || self.queue.state.lock().is_closed
@@ -108,12 +139,19 @@ impl<T> Sender<T> {
 impl<T> Mailbox<T> {
     /// The value that was sent first, if there is one.
     pub fn take(&self) -> Option<T> {
-        self.0.state.lock().values.pop_front()
+        let (value, waiting) = {
+            let mut state = self.0.state.lock();
+            (state.values.pop_front(), std::mem::take(&mut state.waiting))
+        };
+        waiting.iter().for_each(Waker::wake);
+        value
     }
 
     /// All values that are there, in the order in which they were sent.
     pub fn drain(&self) -> impl Iterator<Item = T> + use<T> {
-        std::mem::take(&mut self.0.state.lock().values).into_iter()
+        let (values, waiting) = self.0.state.lock().take_all();
+        waiting.iter().for_each(Waker::wake);
+        values.into_iter()
     }
 
     /// Number of values that are there.
@@ -129,27 +167,28 @@ impl<T> Mailbox<T> {
 
 impl<T> Drop for Mailbox<T> {
     fn drop(&mut self) {
-        let values = {
+        let (values, waiting) = {
             let mut state = self.0.state.lock();
             state.is_closed = true;
-            std::mem::take(&mut state.values)
+            state.take_all()
         };
+        waiting.iter().for_each(Waker::wake);
         drop(values); // without the lock: it is the user's code
     }
 }
 
-impl<T> Clone for Sender<T> {
-    fn clone(&self) -> Sender<T> {
-        Sender {
+impl<T> Clone for MailboxSender<T> {
+    fn clone(&self) -> MailboxSender<T> {
+        MailboxSender {
             queue: Arc::clone(&self.queue),
             waker: self.waker.clone(),
         }
     }
 }
 
-impl<T> fmt::Debug for Sender<T> {
+impl<T> fmt::Debug for MailboxSender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
+        f.debug_struct("MailboxSender")
             .field("capacity", &self.queue.capacity)
             .field("is_closed", &self.is_closed())
             .finish_non_exhaustive()

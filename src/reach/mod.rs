@@ -18,6 +18,6 @@ struct Guide;
 pub use group::{Broadcast, Group, SlowMembers};
 pub(crate) use link::{Link, Ring, Signals, Silent};
 pub(crate) use mailbox::mailbox;
-pub use mailbox::{Mailbox, Sender};
+pub use mailbox::{Mailbox, MailboxSender};
 pub use outbox::Outbox;
 pub use waker::Waker;

@@ -77,13 +77,37 @@ impl Outbox {
 
     /// Ends the server's side of the connection once everything in the outbox is sent: the client
     /// reads an end of file, and may go on sending. Later sends are refused as `Disconnected`.
-    pub fn finish(&self) {
+    /// [`WFile::shutdown_write`](crate::WFile::shutdown_write) does the same for what the handler
+    /// writes. Never waits.
+    pub fn shutdown_write(&self) {
         self.0.with_left(|left| {
-            if left.end == OutputEnd::Open {
-                left.end = OutputEnd::Wanted;
+            if matches!(left.end, OutputEnd::Open | OutputEnd::Closed) {
+                left.end = OutputEnd::ShutdownWanted;
             }
         });
         self.0.signal(Signals::OUTPUT);
+    }
+
+    /// Sends `last` behind everything in the outbox, even if there is no room for it, and takes
+    /// nothing more: later sends are refused as `Disconnected`. For the last message of a protocol,
+    /// which nothing may follow. The connection stays open. Never waits.
+    ///
+    /// Returns false, and sends nothing, if the outbox takes nothing more already.
+    pub fn close_with(&self, last: impl Into<Arc<[u8]>>) -> bool {
+        let last = last.into();
+        let is_taken = self.0.with_left(|left| {
+            let is_open = left.end == OutputEnd::Open;
+            if is_open {
+                left.end = OutputEnd::Closed;
+                if !last.is_empty() {
+                    left.bytes += last.len();
+                    left.output.push_back(last);
+                }
+            }
+            is_open
+        });
+        self.0.signal(Signals::OUTPUT);
+        is_taken == Some(true)
     }
 
     /// Wakes `waker` when the outbox becomes empty or the connection ends; immediately if one of
@@ -107,9 +131,21 @@ impl Outbox {
         self.0.with_left(|left| left.bytes).unwrap_or(0)
     }
 
-    /// Whether the connection is ending or has ended, so that it takes nothing more.
+    /// Whether the outbox takes nothing more: the connection is ending or has ended, or
+    /// [`shutdown_write`](Outbox::shutdown_write) or [`close_with`](Outbox::close_with) was called.
     pub fn is_closed(&self) -> bool {
-        self.0.has_ended()
+        self.0.has_ended() || self.has_last_bytes()
+    }
+
+    /// Whether [`shutdown_write`](Outbox::shutdown_write) or [`close_with`](Outbox::close_with) was
+    /// called: no bytes may follow those in the outbox, even if the connection goes on.
+    pub fn has_last_bytes(&self) -> bool {
+        self.0.has_last_output()
+    }
+
+    /// Identifies the connection as long as an outbox of it exists.
+    pub(super) fn key(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     pub(super) fn is_same(&self, other: &Outbox) -> bool {

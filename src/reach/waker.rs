@@ -56,6 +56,10 @@ impl Waker {
         self.0.abort(reason.into());
     }
 
+    pub(super) fn is_same(&self, other: &Waker) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether the connection is ending or has ended, so that its handler is not called any more.
     pub fn is_closed(&self) -> bool {
         self.0.has_ended()

@@ -85,6 +85,7 @@ impl Session {
         self.state = SessionState::Flushing;
         if let Some(mut handler) = self.handler.take() {
             let request = &mut self.request;
+            request.has_ended = true;
             if let Err(error) = Session::guard(|| handler.finish(request)) {
                 self.peer_is_lost |= error.is_disconnect();
                 self.note_failure(error);
@@ -97,6 +98,11 @@ impl Session {
     /// Sends the output of `finish` and, under TLS, `close_notify`; then ends the server's side.
     pub(super) fn end_output(&mut self, now: Instant) -> Result<Option<Step>> {
         self.report_failure();
+        // Also that of a handler whose `setup` has failed.
+        if let Some(link) = self.link() {
+            link.end();
+            link.discard();
+        }
         if self.peer_is_lost {
             self.state = SessionState::Over;
             return Ok(None);

@@ -188,6 +188,7 @@ impl Session {
                 transport,
                 server_address: None,
                 linger: false,
+                has_ended: false,
                 identity: None,
                 origin: service.origin.clone(),
                 cause: Cause::default(),

@@ -1,5 +1,6 @@
 //! Between `setup` and `finish`: calls `handle`, and waits for what it asked for.
 
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use super::{Session, SessionState, Step, WaitReason};
@@ -116,7 +117,8 @@ impl Session {
         }
         // Read before the socket. The holder of the connection is told of a later shutdown, so
         // bytes that arrive between the two reads are not overlooked.
-        let is_serving = !self.request.is_shutting_down();
+        let (core, origin) = (&self.request.server.0, self.request.origin.as_ref());
+        let is_serving = core.is_serving_for(origin);
         let rfile = &mut self.request.rfile;
         rfile.pace().resume(self.ready_at);
         // A handler that waits for a time takes no bytes meanwhile: what it has no room for stays
@@ -188,7 +190,7 @@ impl Session {
         serving.message_since.get_or_insert(*now);
         serving.eof_reported = request.rfile.is_eof();
         serving.handle_due = false;
-        serving.served_last = request.is_shutting_down();
+        serving.served_last = !request.server.0.is_serving_for(request.origin.as_ref());
         let in_message = serving.in_message || !request.rfile.buffer().is_empty();
         request.rfile.set_in_message(in_message);
         let taken = request.rfile.bytes_taken();
@@ -306,10 +308,21 @@ impl Session {
             // Taken before the look, so that what is left after the look gives the signal again.
             link.take(Signals::OUTPUT);
             if !self.request.wfile.gather(link)? {
-                if link.note_sent() {
-                    self.request.wfile.shutdown_write()?;
+                let ends = link.note_sent();
+                self.output_is_of_others = ends;
+                if !ends {
+                    return Ok(None);
+                }
+                // Under TLS, `close_notify` must fit before the end.
+                self.request.wfile.end();
+                if let Some(step) = self.send_output(now)? {
+                    return Ok(Some(step));
                 }
                 self.output_is_of_others = false;
+                self.request.transport.shutdown(Shutdown::Write)?;
+                if let Some(link) = self.request.transport.link() {
+                    link.note_shut_down();
+                }
                 return Ok(None);
             }
             self.output_is_of_others = true;

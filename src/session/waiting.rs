@@ -84,7 +84,7 @@ impl Session {
     pub(crate) fn announce_shutdown(&mut self) -> bool {
         let is_within = matches!(self.waiting, WaitReason::Message | WaitReason::Work);
         match &mut self.state {
-            SessionState::Serving(serving) if self.request.transport.link().is_some() => {
+            SessionState::Serving(serving) if self.request.is_reachable() => {
                 serving.announce_shutdown() && is_within
             }
             _ => false,

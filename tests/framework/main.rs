@@ -38,6 +38,7 @@ mod promises;
 mod proxy;
 mod python_style;
 mod reach;
+mod reach_ends;
 mod run_time_listeners;
 mod serve_again;
 mod services;

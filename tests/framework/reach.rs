@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socketserver::testing::{TestConnection, TestServer};
 use socketserver::{
-    Builder, ClientAddress, Error, Mailbox, Next, Outbox, Result, Sender, StreamRequest,
+    Builder, ClientAddress, Error, Mailbox, MailboxSender, Next, Outbox, Result, StreamRequest,
     StreamRequestHandler, ThreadPerRequest, Wait, Waker,
 };
 
@@ -292,7 +292,7 @@ fn a_handler_within_a_message_is_told_of_a_shutdown() {
 
 /// Sends what its mailbox gets, a line for each value.
 struct Printer {
-    announce: mpsc::Sender<Sender<u32>>,
+    announce: mpsc::Sender<MailboxSender<u32>>,
     mailbox: Option<Mailbox<u32>>,
 }
 

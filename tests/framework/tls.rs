@@ -420,3 +420,43 @@ fn what_is_written_last_arrives_before_close_notify() {
         assert_eq!(bytes, b"last words");
     }
 }
+
+/// Sends as many KiB from its outbox as the client's line says, and then ends its side.
+#[derive(Clone, Copy)]
+struct Sending;
+
+impl StreamRequestHandler for Sending {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        let line = String::from_utf8_lossy(request.rfile.take_all()).into_owned();
+        let outbox = request.outbox(1 << 20);
+        let sent = outbox.try_send(vec![b'.'; line.trim().parse::<usize>()? * 1024]);
+        assert!(sent.is_ok(), "the outbox has room for it");
+        outbox.shutdown_write();
+        Ok(Next::Wait)
+    }
+}
+
+#[test]
+fn a_close_notify_behind_an_outbox_that_does_not_fit_holds_no_thread() {
+    let files = Files::new();
+    let certificate = files.renew();
+    let pool = ThreadingMixIn::new().threads(1).max_threads(1);
+    let settings = Builder::new().process(pool);
+    let settings = settings.tls(Some(files.tls(&["two", "one"])));
+    let dir = TestDir::new();
+    let class = |_: &_| Sending;
+    let server = settings.unix_stream(dir.join("server"), class).unwrap();
+    let server = Running::start(server);
+    let ask = |kib: usize| {
+        let mut client = connect(&server, &certificate, &["one"]).unwrap();
+        client.write_all(format!("{kib}\n").as_bytes()).unwrap();
+        client
+    };
+    // These clients read nothing. With some of the sizes the socket is full just behind the last
+    // byte of the outbox, and has no room for `close_notify`.
+    let _full: Vec<TlsClient> = (0..512).step_by(4).map(ask).collect();
+    let mut client = ask(1);
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard.len(), 1024);
+}
