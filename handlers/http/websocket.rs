@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
-use socketserver::{Error, Next, Outbox, Result, StreamRequest, StreamRequestHandler, Timeout};
+use socketserver::{
+    Error, Next, Outbox, Result, StreamRequest, StreamRequestHandler, Timeout, Waker,
+};
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::derive_accept_key;
 pub use tungstenite::protocol::Message;
@@ -35,6 +37,11 @@ pub trait WebSocketHandler: Send + 'static {
 
     /// Called for each text or binary message.
     fn on_message(&mut self, message: Message, peer: &mut WebSocketPeer<'_>);
+
+    /// Called after a wake by [`WebSocketPeer::waker`]. Defaults to nothing.
+    fn on_wake(&mut self, peer: &mut WebSocketPeer<'_>) {
+        let _ = peer;
+    }
 
     /// Called once, when the connection has ended, for whatever reason. Defaults to nothing.
     fn on_close(&mut self) {}
@@ -122,6 +129,7 @@ pub fn websocket_with(request: &Request<'_>, handler: impl WebSocketHandler) -> 
         handler: Box::new(handler),
         is_open: false,
         awaits_pong: false,
+        outbox: None,
     };
     Response {
         content: Content::Upgrade(Box::new(connection)),
@@ -136,6 +144,7 @@ pub fn websocket_with(request: &Request<'_>, handler: impl WebSocketHandler) -> 
 pub struct WebSocketPeer<'a> {
     socket: &'a mut WebSocket<Pipe>,
     request: &'a StreamRequest,
+    outbox: &'a mut Option<Outbox>,
 }
 
 impl WebSocketPeer<'_> {
@@ -144,10 +153,14 @@ impl WebSocketPeer<'_> {
     /// # Errors
     /// When the connection is closing.
     pub fn send(&mut self, message: impl Into<Message>) -> io::Result<()> {
+        if self.outbox.as_ref().is_some_and(Outbox::has_last_bytes) {
+            return Err(io::Error::other(tungstenite::Error::AlreadyClosed));
+        }
         self.socket.send(message.into()).map_err(io::Error::other)
     }
 
-    /// Begins the end of the connection.
+    /// Begins the end of the connection: sends a close frame, behind what others have sent before
+    /// by a [`sender`](WebSocketPeer::sender). Nothing follows it (RFC 6455 §5.5.1).
     ///
     /// # Errors
     /// When it is over already.
@@ -157,8 +170,16 @@ impl WebSocketPeer<'_> {
 
     /// A handle by which other threads and connections send messages to this client. At most
     /// `capacity` bytes may be unsent.
-    pub fn sender(&self, capacity: usize) -> WebSocketSender {
-        WebSocketSender(self.request.outbox(capacity))
+    pub fn sender(&mut self, capacity: usize) -> WebSocketSender {
+        let outbox = self.request.outbox(capacity);
+        *self.outbox = Some(outbox.clone());
+        WebSocketSender(outbox)
+    }
+
+    /// A handle by which other threads and connections have
+    /// [`on_wake`](WebSocketHandler::on_wake) called, or close this connection.
+    pub fn waker(&self) -> Waker {
+        self.request.waker()
     }
 }
 
@@ -175,16 +196,24 @@ impl fmt::Debug for WebSocketPeer<'_> {
 pub struct WebSocketSender(Outbox);
 
 impl WebSocketSender {
-    /// Sends a message. Never waits.
+    /// Sends a message. Never waits. A [`Message::Close`] ends the connection: it always has room,
+    /// and nothing follows it (RFC 6455 §5.5.1).
     ///
     /// # Errors
-    /// `Full` if the client has not read what was sent before, `Disconnected` if the connection has
-    /// ended. Both return the message.
+    /// `Full` if the client has not read what was sent before, `Disconnected` if the connection is
+    /// closing or has ended. Both return the message.
     pub fn try_send(
         &self,
         message: impl Into<Message>,
     ) -> std::result::Result<(), TrySendError<Message>> {
         let message = message.into();
+        if message.is_close() {
+            return if self.0.close_with(encode_message(&message)) {
+                Ok(())
+            } else {
+                Err(TrySendError::Disconnected(message))
+            };
+        }
         match self.0.try_send(encode_message(&message)) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_)) => Err(TrySendError::Full(message)),
@@ -198,14 +227,16 @@ impl WebSocketSender {
         &self.0
     }
 
-    /// Whether the connection has ended.
+    /// Whether the connection is closing or has ended.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
 }
 
 /// A message as a server sends it (RFC 6455 §5.2), for
-/// [`Group::broadcast`](socketserver::Group::broadcast): it is encoded once for all members.
+/// [`Group::broadcast`](socketserver::Group::broadcast): it is encoded once for all members. To end
+/// the connections of a group, use [`Group::close`](socketserver::Group::close) instead of
+/// broadcasting a [`Message::Close`], which nothing may follow.
 pub fn encode_message(message: &Message) -> Arc<[u8]> {
     let frame = match message {
         Message::Text(text) => Frame::message(text.clone(), OpCode::Data(Data::Text), true),
@@ -260,6 +291,8 @@ struct WebSocketConnection {
     is_open: bool,
     /// A ping was sent, and nothing has come since.
     awaits_pong: bool,
+    /// By which others send to the client, once they may.
+    outbox: Option<Outbox>,
 }
 
 impl WebSocketConnection {
@@ -268,9 +301,8 @@ impl WebSocketConnection {
         loop {
             match self.socket.read() {
                 Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
-                    let socket = &mut self.socket;
-                    let mut peer = WebSocketPeer { socket, request };
-                    self.handler.on_message(message, &mut peer);
+                    let (handler, mut peer) = self.handler_and_peer(request);
+                    handler.on_message(message, &mut peer);
                 }
                 // Pongs and the answer to a close are queued by the protocol, and go out with the
                 // next flush.
@@ -291,20 +323,47 @@ impl WebSocketConnection {
         }
     }
 
-    /// Hands over what the protocol has to send.
+    /// Whether a close frame was sent.
+    fn is_closing(&self) -> bool {
+        let outbox = self.outbox.as_ref();
+        !self.socket.can_write() || outbox.is_some_and(Outbox::has_last_bytes)
+    }
+
+    fn handler_and_peer<'a>(
+        &'a mut self,
+        request: &'a StreamRequest,
+    ) -> (&'a mut dyn WebSocketHandler, WebSocketPeer<'a>) {
+        let peer = WebSocketPeer {
+            socket: &mut self.socket,
+            request,
+            outbox: &mut self.outbox,
+        };
+        (&mut *self.handler, peer)
+    }
+
+    /// Hands over what the protocol has to send. A close frame goes behind what others have sent,
+    /// and nothing goes behind it.
     fn send_output(&mut self, request: &mut StreamRequest) -> io::Result<()> {
         // A queued pong or close can only fail because the other side is gone.
         let _ = self.socket.flush();
         let output = std::mem::take(&mut self.socket.get_mut().output);
-        request.wfile.write_all(&output)
+        match &self.outbox {
+            Some(outbox) if outbox.has_last_bytes() => Ok(()),
+            // In `finish` the outbox takes nothing more, and what was in it is sent.
+            Some(outbox) if !self.socket.can_write() && !outbox.is_closed() => {
+                outbox.close_with(output);
+                Ok(())
+            }
+            _ => request.wfile.write_all(&output),
+        }
     }
 }
 
 impl StreamRequestHandler for WebSocketConnection {
     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
         self.is_open = true;
-        let socket = &mut self.socket;
-        self.handler.on_open(&mut WebSocketPeer { socket, request });
+        let (handler, mut peer) = self.handler_and_peer(request);
+        handler.on_open(&mut peer);
         Ok(self.send_output(request)?)
     }
 
@@ -315,11 +374,19 @@ impl StreamRequestHandler for WebSocketConnection {
         pipe.taken = 0;
         pipe.input.extend_from_slice(request.rfile.take_all());
         pipe.ended = request.rfile.is_eof();
+        if request.cause().is_woken() && !self.is_closing() {
+            let (handler, mut peer) = self.handler_and_peer(request);
+            handler.on_wake(&mut peer);
+        }
         let going_on = self.take_messages(request);
         self.awaits_pong &= !has_input;
         if request.cause().is_due() && !has_input {
             if self.awaits_pong {
                 return Err(Error::Timeout(Timeout::Idle));
+            }
+            if self.is_closing() {
+                // The client does not answer the close frame.
+                return Ok(Next::Close);
             }
             self.awaits_pong = self.socket.send(Message::Ping(Vec::new().into())).is_ok();
         }
@@ -332,7 +399,7 @@ impl StreamRequestHandler for WebSocketConnection {
     }
 
     fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
-        if self.socket.can_write() {
+        if !self.is_closing() {
             let going_away = CloseFrame {
                 code: CloseCode::Away,
                 reason: "".into(),

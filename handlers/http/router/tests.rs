@@ -1,21 +1,18 @@
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use socketserver::Builder;
 use socketserver::testing::{TestConnection, TestServer};
-use socketserver::{Builder, Group};
 
 use super::*;
-use crate::http::{
-    Message, Produced, WebSocketHandler, WebSocketPeer, encode_message, event_channel, events,
-    websocket, websocket_with,
-};
+use crate::http::{Produced, event_channel, events, websocket};
 
 mod bodies;
 mod patterns;
+mod websockets;
 
 fn router() -> Router {
     Router::new()
@@ -286,128 +283,6 @@ fn a_client_of_http_1_0_gets_a_stream_without_chunks_and_then_the_end() {
     assert!(client.is_closed());
 }
 
-/// A frame of RFC 6455 §5.2 as a client sends it: masked, here by zeros.
-fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    [
-        &[0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0],
-        payload,
-    ]
-    .concat()
-}
-
-#[test]
-fn a_websocket_answers_each_message_however_it_is_cut() {
-    let upgrade = "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    let mut client = connect(router());
-    // The first message is glued to the handshake.
-    client.send(&[upgrade.as_bytes(), &frame(1, b"one")].concat());
-    let answer = client.received();
-    let text = String::from_utf8_lossy(&answer);
-    // The example of RFC 6455 §1.3.
-    assert!(
-        text.starts_with("HTTP/1.1 101 ")
-            && text.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")
-    );
-    assert!(answer.ends_with(b"\r\n\r\n\x81\x03one"), "{text}");
-    client.send_bytewise(&[frame(2, b"two"), frame(9, b"are you there")].concat());
-    assert_eq!(client.received(), b"\x82\x03two\x8a\x0dare you there");
-    client.send(&frame(1, b"bye"));
-    assert_eq!(client.received(), b"\x88\x00");
-    client.send(&frame(8, b""));
-    assert!(client.is_closed());
-}
-
-const UPGRADE: &[u8] = b"GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-
-/// Joins a room, and counts who comes and goes.
-struct Member {
-    room: Group,
-    present: Arc<AtomicUsize>,
-}
-
-impl WebSocketHandler for Member {
-    fn on_open(&mut self, peer: &mut WebSocketPeer<'_>) {
-        self.present.fetch_add(1, SeqCst);
-        self.room.join(peer.sender(1024).outbox());
-        peer.send("welcome").unwrap();
-    }
-
-    fn on_message(&mut self, message: Message, _: &mut WebSocketPeer<'_>) {
-        self.room.broadcast(encode_message(&message));
-    }
-
-    fn on_close(&mut self) {
-        self.present.fetch_sub(1, SeqCst);
-    }
-}
-
-/// A server of [`Member`]s, and what they share.
-fn chat() -> (TestServer, Group, Arc<AtomicUsize>) {
-    let (room, present) = (Group::new(), Arc::<AtomicUsize>::default());
-    let (group, count) = (room.clone(), Arc::clone(&present));
-    let router = Router::new().get("/chat", move |request| {
-        let member = Member {
-            room: group.clone(),
-            present: Arc::clone(&count),
-        };
-        Ok(websocket_with(request, member))
-    });
-    (
-        TestServer::new(Builder::new(), router.into_class()),
-        room,
-        present,
-    )
-}
-
-fn join(server: &TestServer) -> TestConnection {
-    let mut client = server.connect();
-    client.send(UPGRADE);
-    assert!(client.received().ends_with(b"\r\n\r\n\x81\x07welcome"));
-    client
-}
-
-#[test]
-fn websockets_reach_one_another_and_learn_of_their_end() {
-    let (server, room, present) = chat();
-    let (mut ada, mut bob) = (join(&server), join(&server));
-    assert_eq!(present.load(SeqCst), 2);
-    ada.send(&frame(1, b"hello"));
-    assert_eq!(ada.received(), b"\x81\x05hello");
-    assert_eq!(bob.received(), b"\x81\x05hello");
-    room.broadcast(encode_message(&Message::binary(vec![7; 200])));
-    assert_eq!(
-        bob.received(),
-        [&b"\x82\x7e\x00\xc8"[..], &[7; 200]].concat()
-    );
-    bob.send(&frame(8, b""));
-    assert!(bob.is_closed());
-    assert_eq!(present.load(SeqCst), 1);
-    server.shutdown();
-    // The code 1001: going away.
-    assert!(ada.received().ends_with(b"\x88\x02\x03\xe9"));
-    assert_eq!(present.load(SeqCst), 0);
-}
-
-#[test]
-fn a_silent_websocket_gets_a_ping_and_ends_without_an_answer() {
-    let (server, _room, present) = chat();
-    let mut client = join(&server);
-    let interval = Duration::from_secs(30);
-    for _ in 0..3 {
-        client.advance(interval);
-        assert_eq!(client.received(), b"\x89\x00");
-        client.send(&frame(10, b""));
-    }
-    client.advance(interval);
-    assert_eq!(client.received(), b"\x89\x00");
-    client.advance(interval);
-    assert!(client.is_closed());
-    assert_eq!(present.load(SeqCst), 0);
-}
-
 #[test]
 fn events_are_sent_when_they_come_and_end_with_their_sender() {
     let senders = Arc::new(Mutex::new(Vec::new()));
@@ -453,27 +328,5 @@ fn events_are_sent_when_they_come_and_end_with_their_sender() {
         assert!(sender.is_closed());
         let refused = sender.try_send(|to| to.data("late"));
         assert_eq!(refused, Err(TrySendError::Disconnected(())));
-    }
-}
-
-#[test]
-fn what_is_no_websocket_handshake_is_told_so() {
-    for (fields, status) in [
-        ("", 400),
-        (
-            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-            400,
-        ),
-        (
-            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-            426,
-        ),
-    ] {
-        let (answer, stays) = exchange(&format!("GET /chat HTTP/1.1\r\nHost: h\r\n{fields}\r\n"));
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")) && stays,
-            "{answer}"
-        );
     }
 }
