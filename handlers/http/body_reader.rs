@@ -12,6 +12,22 @@ use super::head::HeadError;
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The body of a request, whatever its framing.
+///
+/// A route that counts the bytes of a body of any length, without holding it in memory:
+///
+/// ```
+/// use socketserver::Builder;
+/// use socketserver::testing::TestConnection;
+/// use socketserver_handlers::http::{Response, Router};
+///
+/// let router = Router::new().post("/count", |request| {
+///     let count = std::io::copy(request.body(), &mut std::io::sink())?;
+///     Ok(Response::text(format!("{count} bytes\n")))
+/// });
+/// let mut client = TestConnection::new(Builder::new(), router.into_class());
+/// client.send(b"POST /count HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello");
+/// assert!(client.received().ends_with(b"\r\n\r\n5 bytes\n"));
+/// ```
 pub struct BodyReader<'a> {
     /// What came before the route was called, and how much of it was read.
     gathered: Vec<u8>,

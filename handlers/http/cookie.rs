@@ -17,6 +17,14 @@ const NOT_IN_VALUE: &AsciiSet = &CONTROLS
     .add(b'%');
 
 /// Which requests from other sites a browser sends a cookie with (RFC 6265bis §4.1.2.7).
+///
+/// ```
+/// use socketserver_handlers::http::{Cookie, SameSite};
+///
+/// // Other sites may embed this one and find the user logged in.
+/// let cookie = Cookie::new("session", "a1b2").same_site(SameSite::None);
+/// assert!(cookie.to_string().ends_with("Secure; HttpOnly; SameSite=None"));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SameSite {
@@ -36,10 +44,20 @@ pub enum SameSite {
 ///
 /// ```
 /// use std::time::Duration;
-/// use socketserver_handlers::http::{Cookie, Response};
+/// use socketserver_handlers::http::{Cookie, Response, SameSite};
 ///
 /// let week = Duration::from_secs(7 * 24 * 3600);
-/// let response = Response::text("welcome").cookie(Cookie::new("session", "a1b2").max_age(week));
+/// let welcome = Response::text("welcome").cookie(Cookie::new("session", "a1b2").max_age(week));
+/// let goodbye = Response::text("goodbye").cookie(Cookie::removal("session"));
+///
+/// let cookie = Cookie::new("theme", "dark")
+///     .domain("example.org")
+///     .path("/app")
+///     .secure(true)
+///     .http_only(false) // a script of the page reads it
+///     .same_site(SameSite::Strict);
+/// assert!(cookie.to_string().starts_with("theme=dark; Path=/app; Domain=example.org"));
+/// # drop((welcome, goodbye));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie {

@@ -42,6 +42,29 @@ pub fn events(next: impl FnMut(&mut Events<'_>) -> Produced + Send + 'static) ->
 }
 
 /// Takes events.
+///
+/// ```
+/// use socketserver::Builder;
+/// use socketserver::testing::TestConnection;
+/// use socketserver_handlers::http::{Produced, Router, events};
+///
+/// let router = Router::new().get("/news", |_| {
+///     Ok(events(|to| {
+///         to.comment("two events follow");
+///         to.data("it rains");
+///         to.id("2");
+///         to.event("warning", "it pours");
+///         Produced::Over
+///     }))
+/// });
+/// let mut client = TestConnection::new(Builder::new(), router.into_class());
+/// client.send(b"GET /news HTTP/1.0\r\n\r\n");
+/// let answer = String::from_utf8(client.received()).unwrap();
+/// let (_, events) = answer.split_once("\r\n\r\n").unwrap();
+/// let expected = ":two events follow\n\ndata: it rains\n\n\
+///                 id: 2\nevent: warning\ndata: it pours\n\n";
+/// assert_eq!(events, expected);
+/// ```
 #[derive(Debug)]
 pub struct Events<'a>(&'a mut Vec<u8>);
 
@@ -125,6 +148,18 @@ pub fn event_channel(capacity: usize) -> (EventSender, Response) {
 
 /// Sends events to one client, from any thread and from the handlers of other connections. Cheap to
 /// clone.
+///
+/// ```
+/// use std::sync::mpsc::TrySendError;
+/// use socketserver_handlers::http::event_channel;
+///
+/// let (sender, response) = event_channel(1);
+/// // A route returns the response. Until it is sent, events wait for it.
+/// sender.try_send(|to| to.data("first")).unwrap();
+/// assert!(matches!(sender.try_send(|to| to.data("second")), Err(TrySendError::Full(()))));
+/// drop(response);
+/// assert!(sender.is_closed());
+/// ```
 #[derive(Clone)]
 pub struct EventSender(Arc<SenderSide>);
 

@@ -7,12 +7,22 @@ use std::io;
 /// [`io::Error`] that a route returns.
 ///
 /// ```
+/// use socketserver::Builder;
+/// use socketserver::testing::TestConnection;
 /// use socketserver_handlers::http::{HttpError, Response, Router};
 ///
 /// let router = Router::new().get("/users/{name}", |request| match request.parameter("name") {
 ///     "ada" => Ok(Response::text("Ada Lovelace\n")),
 ///     name => Err(HttpError::new(404, format!("there is no user `{name}`")))?,
 /// });
+/// let mut client = TestConnection::new(Builder::new(), router.into_class());
+/// client.send(b"GET /users/bob HTTP/1.0\r\n\r\n");
+/// let answer = String::from_utf8(client.received()).unwrap();
+/// assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"));
+/// assert!(answer.ends_with("\r\n\r\nthere is no user `bob`\n"));
+///
+/// let error = HttpError::new(409, "the name is taken");
+/// assert_eq!((error.status(), error.message()), (409, "the name is taken"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpError {

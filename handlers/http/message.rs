@@ -10,6 +10,32 @@ use super::cookie::Cookie;
 
 /// A response: status, headers, content. `Date`, `Server`, `Content-Length` and `Connection` are
 /// added when it is sent.
+///
+/// ```
+/// use serde_json::json;
+/// use socketserver_handlers::http::{Cookie, Produce, Produced, Response};
+///
+/// let greeting = Response::text("hello\n").header("X-Clacks-Overhead", "GNU Terry Pratchett");
+/// assert_eq!(greeting.status(), 200);
+/// let missing = Response::html("<h1>There is nothing here</h1>").with_status(404);
+/// assert_eq!(missing.status(), 404);
+/// let sum = Response::json(&json!({ "sum": 3 }))?;
+/// let image = Response::new(200).content("image/gif", b"GIF89a".to_vec());
+/// let login = Response::see_other("/me").cookie(Cookie::new("name", "Ada"));
+///
+/// struct Zeros(u32);
+///
+/// impl Produce for Zeros {
+///     fn produce(&mut self, piece: &mut Vec<u8>) -> std::io::Result<Produced> {
+///         piece.extend_from_slice(&[0; 4096]);
+///         self.0 -= 1;
+///         Ok(if self.0 > 0 { Produced::More } else { Produced::Over })
+///     }
+/// }
+/// let long = Response::new(200).stream("application/octet-stream", Zeros(1_000_000));
+/// # drop((sum, image, login, long));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Response {
     pub(super) status: u16,
@@ -28,6 +54,44 @@ pub(super) enum Content {
 }
 
 /// Makes the content of a response piece by piece.
+///
+/// A million lines, which are never in memory together:
+///
+/// ```
+/// use std::io;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, StreamRequest};
+/// use socketserver_handlers::http::{Produce, Produced, Response, Router};
+///
+/// struct Lines(u32);
+///
+/// impl Produce for Lines {
+///     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced> {
+///         for _ in 0..1000 {
+///             piece.extend_from_slice(b"line\n");
+///         }
+///         self.0 += 1000;
+///         Ok(if self.0 < 1_000_000 { Produced::More } else { Produced::Over })
+///     }
+///     fn begin(&mut self, request: &StreamRequest) {
+///         request.set_doing("lines");
+///     }
+///     fn ends_at_shutdown(&self) -> bool {
+///         false // the client needs all of them
+///     }
+///     fn length(&self) -> Option<u64> {
+///         Some(5_000_000)
+///     }
+/// }
+///
+/// let router = Router::new()
+///     .get("/lines", |_| Ok(Response::new(200).stream("text/plain", Lines(0))));
+/// let mut client = TestConnection::new(Builder::new(), router.into_class());
+/// client.send(b"GET /lines HTTP/1.0\r\n\r\n");
+/// let answer = client.received();
+/// let head = answer.len() - 5_000_000;
+/// assert!(answer[..head].ends_with(b"\r\n\r\n"));
+/// ```
 pub trait Produce: Send + 'static {
     /// Appends the next piece.
     ///
@@ -57,6 +121,31 @@ pub trait Produce: Send + 'static {
 }
 
 /// What follows a piece.
+///
+/// An event each second, three in all:
+///
+/// ```
+/// use std::time::Duration;
+/// use socketserver::Builder;
+/// use socketserver::testing::TestConnection;
+/// use socketserver_handlers::http::{Produced, Router, events};
+///
+/// let router = Router::new().get("/ticks", |_| {
+///     let mut count = 0;
+///     Ok(events(move |to| {
+///         count += 1;
+///         to.data("tick");
+///         match count {
+///             3 => Produced::Over,
+///             _ => Produced::After(Duration::from_secs(1)),
+///         }
+///     }))
+/// });
+/// let mut client = TestConnection::new(Builder::new(), router.into_class());
+/// client.send(b"GET /ticks HTTP/1.0\r\n\r\n").received();
+/// client.advance(Duration::from_secs(2));
+/// assert_eq!(client.received(), b"data: tick\n\ndata: tick\n\n");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Produced {

@@ -14,6 +14,45 @@ use super::http_error::HttpError;
 use super::query::Query;
 
 /// A request: its head, and its body to be read.
+///
+/// ```
+/// use socketserver::Builder;
+/// use socketserver::testing::TestConnection;
+/// use socketserver_handlers::http::{Response, Router};
+///
+/// let router = Router::new()
+///     .get("/orders/{id}", |request| {
+///         let id = request.parameter("id").to_owned();
+///         let part = request.query("part").unwrap_or_default();
+///         let language = request.header("Accept-Language").unwrap_or("en");
+///         let name = request.cookie("name").unwrap_or_default();
+///         Ok(Response::text(format!("{id} {part} {language} {name}\n")))
+///     })
+///     .post("/sum", |request| {
+///         let numbers: Vec<i32> = request.json()?;
+///         Response::json(&numbers.iter().map(|number| i64::from(*number)).sum::<i64>())
+///     })
+///     .post("/text", |request| Ok(Response::text(request.text()?)))
+///     .post("/bytes", |request| Ok(Response::new(200).content("a/b", request.bytes()?)))
+///     .post("/size", |request| {
+///         let size = std::io::copy(request.body(), &mut std::io::sink())?; // of any size
+///         Ok(Response::text(size.to_string()))
+///     })
+///     .post("/form", |request| Ok(Response::text(request.form()?.get("name").unwrap_or("?"))));
+/// let ask = |request: &str| {
+///     let mut client = TestConnection::new(Builder::new(), router.clone().into_class());
+///     let answer = client.send(request.as_bytes()).received();
+///     String::from_utf8(answer).unwrap().split_once("\r\n\r\n").unwrap().1.to_owned()
+/// };
+/// let get = "GET /orders/7?part=lid HTTP/1.0\r\nCookie: name=Ada\r\n\r\n";
+/// assert_eq!(ask(get), "7 lid en Ada\n");
+/// let post = "HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n[1,2,3]";
+/// assert_eq!(ask(&format!("POST /sum {post}")), "6");
+/// assert_eq!(ask(&format!("POST /text {post}")), "[1,2,3]");
+/// assert_eq!(ask(&format!("POST /bytes {post}")), "[1,2,3]");
+/// assert_eq!(ask(&format!("POST /size {post}")), "7");
+/// assert!(ask(&format!("POST /form {post}")).starts_with("send the request body as"));
+/// ```
 pub struct Request<'a> {
     /// Method, target, headers.
     pub head: &'a Head<'a>,
@@ -29,6 +68,27 @@ pub struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// The method.
+    ///
+    /// A filter that writes a log:
+    ///
+    /// ```
+    /// use socketserver::Builder;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver_handlers::http::{Response, Router};
+    ///
+    /// let router = Router::new()
+    ///     .get("/hello", |_| Ok(Response::text("hello\n")))
+    ///     .filter(|request, inner| {
+    ///         let response = inner.respond(request)?;
+    ///         let (method, path) = (request.method(), request.path());
+    ///         let query = request.query_string().unwrap_or_default();
+    ///         println!("{method:?} {path} {query}: {}", response.status());
+    ///         Ok(response)
+    ///     });
+    /// let mut client = TestConnection::new(Builder::new(), router.into_class());
+    /// client.send(b"GET /hello?a=b HTTP/1.0\r\n\r\n");
+    /// assert!(client.received().starts_with(b"HTTP/1.1 200 OK\r\n"));
+    /// ```
     pub fn method(&self) -> Method {
         self.head.method
     }
@@ -158,6 +218,24 @@ impl fmt::Debug for Request<'_> {
 }
 
 /// The fields of a form, in their order.
+///
+/// ```
+/// use socketserver::Builder;
+/// use socketserver::testing::TestConnection;
+/// use socketserver_handlers::http::{Response, Router};
+///
+/// let router = Router::new().post("/login", |request| {
+///     let form = request.form()?;
+///     let (name, count) = (form.get("name").unwrap_or("nobody"), form.iter().count());
+///     Ok(Response::text(format!("{name}, {count} fields\n")))
+/// });
+/// let mut client = TestConnection::new(Builder::new(), router.into_class());
+/// client.send(
+///     b"POST /login HTTP/1.0\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+///       Content-Length: 18\r\n\r\nname=Ada+L.&code=7",
+/// );
+/// assert!(client.received().ends_with(b"\r\n\r\nAda L., 2 fields\n"));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Form(Vec<(String, String)>);
 

@@ -27,6 +27,24 @@ mod route;
 const MAX_BODY: u64 = 1 << 20;
 
 /// Answers a request. Closures implement it.
+///
+/// Requests that a filter does not let through never reach their route:
+///
+/// ```
+/// use socketserver::Builder;
+/// use socketserver::testing::TestConnection;
+/// use socketserver_handlers::http::{HttpError, Response, Router};
+///
+/// let router = Router::new()
+///     .get("/", |_| Ok(Response::text("welcome\n")))
+///     .filter(|request, inner| match request.header("X-Key") {
+///         Some("secret") => inner.respond(request),
+///         _ => Err(HttpError::new(403, "no valid X-Key"))?,
+///     });
+/// let mut client = TestConnection::new(Builder::new(), router.into_class());
+/// client.send(b"GET / HTTP/1.0\r\n\r\n");
+/// assert!(client.received().starts_with(b"HTTP/1.1 403 Forbidden\r\n"));
+/// ```
 pub trait Respond: Send + Sync {
     /// The answer to this request. It may read the body, and may take its time: it holds its
     /// thread, and others are served by other threads.
@@ -128,6 +146,26 @@ impl Router {
     }
 
     /// Adds a route, with settings of its own.
+    ///
+    /// ```
+    /// use socketserver::Builder;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver_handlers::http::{Response, Route, Router};
+    ///
+    /// let router = Router::new()
+    ///     .max_body(1000)
+    ///     .post("/note", |_| Ok(Response::new(204)))
+    ///     .route("PROPFIND", "/note", |_| Ok(Response::new(207)))
+    ///     .add_route(Route::new("PUT", "/photo", |_| Ok(Response::new(201))).max_body(10 << 20));
+    /// let status_of = |request: &str| {
+    ///     let mut client = TestConnection::new(Builder::new(), router.clone().into_class());
+    ///     let answer = client.send(request.as_bytes()).received();
+    ///     String::from_utf8_lossy(&answer[9..12]).into_owned()
+    /// };
+    /// assert_eq!(status_of("POST /note HTTP/1.0\r\nContent-Length: 5000\r\n\r\n"), "413");
+    /// assert_eq!(status_of("PROPFIND /note HTTP/1.0\r\n\r\n"), "207");
+    /// assert_eq!(status_of("PUT /photo HTTP/1.0\r\nContent-Length: 2\r\n\r\nab"), "201");
+    /// ```
     ///
     /// # Panics
     /// As [`Route::new`]; for a route that would never be called, because an earlier one takes all

@@ -29,6 +29,55 @@ const MAX_MESSAGE: usize = 1 << 20;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What a WebSocket service does with one connection.
+///
+/// A counter of its clients and messages. The client of the test writes the bytes of the protocol:
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use socketserver::Builder;
+/// use socketserver::testing::TestConnection;
+/// use socketserver_handlers::http::{
+///     Message, Router, WebSocketHandler, WebSocketPeer, encode_message, websocket_with,
+/// };
+///
+/// struct Counter(Arc<Mutex<usize>>, usize);
+///
+/// impl WebSocketHandler for Counter {
+///     fn on_open(&mut self, peer: &mut WebSocketPeer<'_>) {
+///         *self.0.lock().unwrap() += 1;
+///         let _ = peer.send("welcome"); // fails only while the connection is closing
+///     }
+///     fn on_message(&mut self, message: Message, peer: &mut WebSocketPeer<'_>) {
+///         self.1 += 1;
+///         let _ = match &message {
+///             Message::Text(text) if text.as_str() == "bye" => peer.close(),
+///             _ => peer.send(format!("message {}", self.1)),
+///         };
+///     }
+///     fn on_close(&mut self) {
+///         *self.0.lock().unwrap() -= 1;
+///     }
+/// }
+///
+/// let clients = Arc::new(Mutex::new(0));
+/// let shared = Arc::clone(&clients);
+/// let router = Router::new().get("/count", move |request| {
+///     Ok(websocket_with(request, Counter(Arc::clone(&shared), 0)))
+/// });
+/// let mut client = TestConnection::new(Builder::new(), router.into_class());
+/// client.send(
+///     b"GET /count HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+///       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+/// );
+/// let answer = client.received();
+/// assert!(answer.starts_with(b"HTTP/1.1 101 Switching Protocols\r\n"));
+/// assert!(answer.ends_with(&encode_message(&Message::text("welcome"))));
+/// assert_eq!(*clients.lock().unwrap(), 1);
+/// client.send(b"\x81\x82\0\0\0\0hi"); // a final frame of text, 2 bytes, masked with zeros
+/// assert_eq!(client.received(), &*encode_message(&Message::text("message 1")));
+/// client.send(b"\x81\x83\0\0\0\0bye").finish();
+/// assert_eq!(*clients.lock().unwrap(), 0);
+/// ```
 pub trait WebSocketHandler: Send + 'static {
     /// Called once, when the connection is open. Defaults to nothing.
     fn on_open(&mut self, peer: &mut WebSocketPeer<'_>) {
@@ -141,6 +190,26 @@ pub fn websocket_with(request: &Request<'_>, handler: impl WebSocketHandler) -> 
 }
 
 /// The client of a WebSocket, within a call of its handler.
+///
+/// A service that says good morning, and goes:
+///
+/// ```
+/// use socketserver_handlers::http::{Message, WebSocketHandler, WebSocketPeer, WebSocketSender};
+///
+/// struct Morning(Vec<WebSocketSender>);
+///
+/// impl WebSocketHandler for Morning {
+///     fn on_open(&mut self, peer: &mut WebSocketPeer<'_>) {
+///         self.0.push(peer.sender(1024)); // for other threads and connections
+///     }
+///     fn on_message(&mut self, _: Message, peer: &mut WebSocketPeer<'_>) {
+///         let sent = peer.send("good morning").and_then(|()| peer.close());
+///         if let Err(error) = sent {
+///             eprintln!("the client has gone: {error}");
+///         }
+///     }
+/// }
+/// ```
 pub struct WebSocketPeer<'a> {
     socket: &'a mut WebSocket<Pipe>,
     request: &'a StreamRequest,
@@ -192,6 +261,42 @@ impl fmt::Debug for WebSocketPeer<'_> {
 /// Sends messages to the client of a WebSocket from any thread and from the handlers of other
 /// connections, from [`WebSocketPeer::sender`]. Cheap to clone. It does not keep the connection
 /// open.
+///
+/// A thread that sends the news to all who listen:
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use socketserver::Group;
+/// use socketserver_handlers::http::{
+///     Message, WebSocketHandler, WebSocketPeer, WebSocketSender, encode_message,
+/// };
+///
+/// #[derive(Clone, Default)]
+/// struct Listeners {
+///     senders: Arc<Mutex<Vec<WebSocketSender>>>,
+///     everybody: Group,
+/// }
+///
+/// impl WebSocketHandler for Listeners {
+///     fn on_open(&mut self, peer: &mut WebSocketPeer<'_>) {
+///         let sender = peer.sender(64 * 1024);
+///         self.everybody.join(sender.outbox());
+///         self.senders.lock().unwrap().push(sender);
+///     }
+///     fn on_message(&mut self, _: Message, _: &mut WebSocketPeer<'_>) {}
+/// }
+///
+/// let listeners = Listeners::default();
+/// // A message to each client. Clients that have left are forgotten:
+/// let mut senders = listeners.senders.lock().unwrap();
+/// senders.retain(|sender| !sender.is_closed());
+/// for (number, sender) in senders.iter().enumerate() {
+///     let _ = sender.try_send(format!("you are client {number}")); // a slow client misses it
+/// }
+/// // The same message to all:
+/// let told = listeners.everybody.broadcast(encode_message(&Message::text("it rains")));
+/// assert_eq!(told.delivered, senders.len());
+/// ```
 #[derive(Clone, Debug)]
 pub struct WebSocketSender(Outbox);
 
@@ -237,6 +342,12 @@ impl WebSocketSender {
 /// [`Group::broadcast`](socketserver::Group::broadcast): it is encoded once for all members. To end
 /// the connections of a group, use [`Group::close`](socketserver::Group::close) instead of
 /// broadcasting a [`Message::Close`], which nothing may follow.
+///
+/// ```
+/// use socketserver_handlers::http::{Message, encode_message};
+///
+/// assert_eq!(&*encode_message(&Message::text("hi")), b"\x81\x02hi");
+/// ```
 pub fn encode_message(message: &Message) -> Arc<[u8]> {
     let frame = match message {
         Message::Text(text) => Frame::message(text.clone(), OpCode::Data(Data::Text), true),

@@ -12,6 +12,21 @@ use super::{Request, Respond, Response};
 /// A pattern is the path as it is after percent-decoding. `{name}` matches one part between
 /// slashes, `{*name}` at the end matches all that follows. A slash at the end counts: `/a` and
 /// `/a/` are two paths.
+///
+/// ```
+/// use socketserver::Builder;
+/// use socketserver::testing::TestConnection;
+/// use socketserver_handlers::http::{Response, Route, Router};
+///
+/// let file = Route::new("PUT", "/files/{*path}", |request| {
+///     let length = request.bytes()?.len();
+///     Ok(Response::text(format!("{}: {length} bytes\n", request.parameter("path"))))
+/// });
+/// let router = Router::new().add_route(file.max_body(100 << 20));
+/// let mut client = TestConnection::new(Builder::new(), router.into_class());
+/// client.send(b"PUT /files/a/b.txt HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello");
+/// assert!(client.received().ends_with(b"\r\n\r\na/b.txt: 5 bytes\n"));
+/// ```
 pub struct Route {
     pub(super) method: &'static str,
     pattern: String,
