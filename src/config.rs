@@ -130,7 +130,8 @@ pub struct Limits {
     /// Defaults to `None`: no limit.
     pub max_per_address: Option<usize>,
     /// Maximum number of connections that are ready and wait for a thread of the pool. Beyond it
-    /// new connections are refused. Defaults to 16,384.
+    /// new connections are refused. Connections that others have woken, such as by a broadcast, do
+    /// not count. Defaults to 16,384.
     pub max_queue: usize,
     /// Maximum number of bytes that a handler may leave unread in the buffer while it waits for the
     /// rest of its message. More end the connection with [`Error::MessageTooLong`]. At least 1.

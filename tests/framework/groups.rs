@@ -1,16 +1,17 @@
 //! Groups: messages that many connections get.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use socketserver::testing::TestServer;
 use socketserver::{
-    Builder, Group, Next, Result, SlowMembers, StreamRequest, StreamRequestHandler,
+    Builder, Group, Next, Refusal, Result, SlowMembers, StreamRequest, StreamRequestHandler,
     ThreadPerRequest, ThreadingMixIn,
 };
 
 use crate::reach::{CAPACITY, Reachable};
 use crate::subjects::Recorder;
-use crate::support::{Running, eventually};
+use crate::support::{Gate, Running, eventually};
 
 /// A chat: what one says, all hear.
 struct Chat(Group);
@@ -121,4 +122,52 @@ fn a_member_can_leave_and_a_sender_can_be_left_out() {
     assert_eq!(room.broadcast(*b"2").delivered, 1);
     assert_eq!(alice.received(), b"2");
     assert_eq!(bob.received(), b"1");
+}
+
+#[test]
+fn members_that_a_broadcast_wakes_keep_no_client_out() {
+    const MEMBERS: usize = 20;
+    let (room, gate) = (Group::new(), Gate::default());
+    let (chat, stop) = (room.clone(), gate.clone());
+    let class = move |_: &_| {
+        let (mut chat, stop) = (Chat(chat.clone()), stop.clone());
+        move |request: &mut StreamRequest| {
+            if request.rfile.buffer() == b"stop\n" {
+                request.rfile.take_all();
+                stop.pass();
+                return Ok(Next::Wait);
+            }
+            if request.rfile.buffer() == b"join\n" {
+                request.rfile.take_all();
+                chat.setup(request)?;
+                request.wfile.write_all(b"joined\n")?;
+            }
+            chat.handle(request)
+        }
+    };
+    let pool = ThreadingMixIn::new().threads(1).max_threads(1);
+    let settings = Builder::new().process(pool).max_queue(2);
+    let server = Running::start(settings.tcp("127.0.0.1:0", class).unwrap());
+    // One after the other: the queue is short.
+    let join = |_| {
+        let mut member = server.connect();
+        member.say(b"join\n").hear(b"joined\n");
+        member
+    };
+    let mut members: Vec<_> = (0..MEMBERS).map(join).collect();
+    let mut stopped = server.connect();
+    stopped.say(b"stop\n");
+    gate.wait_entered(1);
+    assert_eq!(room.broadcast(*b"news\n").delivered, MEMBERS);
+    assert_eq!(server.stats().queued, MEMBERS);
+    let mut newcomer = server.connect();
+    eventually("it is accepted", || {
+        server.stats().accepted == MEMBERS as u64 + 2
+    });
+    assert_eq!(server.stats().refused(Refusal::QueueFull), 0);
+    gate.open(1);
+    newcomer.say(b"join\n").hear(b"joined\n");
+    for member in &mut members {
+        member.hear(b"news\n");
+    }
 }

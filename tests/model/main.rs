@@ -2,11 +2,11 @@
 //! with timeouts that fire at any moment.
 //!
 //! The pool's own files are compiled here once more, with locks, threads, sockets and time
-//! replaced: `scheduler.rs` and `workers.rs`, `engine.rs`, `leader.rs`, `connections.rs` and
-//! `ending.rs`, and `registry.rs` with `slot.rs` and `deadlines.rs`. A schedule after which no
-//! thread can go on is a deadlock, and shuttle fails the test. So a lost wake-up, a connection that
-//! is never served and a worker that never ends are all found without a clock. A failing schedule
-//! is printed; `shuttle::replay` repeats it.
+//! replaced: `scheduler.rs` and `workers.rs`, `engine.rs`, `leader.rs`, `connections.rs`,
+//! `ending.rs` and `woken.rs`, and `registry.rs` with `slot.rs` and `deadlines.rs`. A schedule after
+//! which no thread can go on is a deadlock, and shuttle fails the test. So a lost wake-up, a
+//! connection that is never served and a worker that never ends are all found without a clock. A
+//! failing schedule is printed; `shuttle::replay` repeats it.
 
 // `registry.rs` names parking_lot. Here that is this crate, and its locks are the model's.
 extern crate self as parking_lot;
@@ -46,6 +46,9 @@ mod scheduler;
 mod slot;
 #[path = "../../src/process/pool/usage.rs"]
 mod usage;
+#[path = "../../src/process/pool/woken.rs"]
+#[expect(dead_code, reason = "nobody in the model asks what waits")]
+mod woken;
 #[path = "../../src/process/pool/workers.rs"]
 mod workers;
 

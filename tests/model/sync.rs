@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use shuttle::rand::{Rng, thread_rng};
-pub(crate) use shuttle::thread;
+pub(crate) use shuttle::{thread, thread_local};
 
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);

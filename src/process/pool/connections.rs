@@ -154,8 +154,14 @@ impl Pool {
     pub(crate) fn abort(&self, scope: Scope<'_>) -> usize {
         let mut queued = self.scheduler.extract(|_, job| job.belongs_to(scope));
         queued.extend(self.ending.extract(|job| job.belongs_to(scope)));
-        let mut count = queued.len();
+        let woken = self
+            .woken
+            .extract(|(_, session)| scope.includes(session.core(), session.origin()));
+        let mut count = queued.len() + woken.len();
         queued.into_iter().for_each(|job| self.drop_job(job));
+        for (key, session) in woken {
+            self.drop_connection(Some(key), session);
+        }
         let (parked, held) = self.registry.abort(scope);
         count += parked.len() + held;
         for (key, session) in parked {
@@ -171,7 +177,7 @@ impl Pool {
     }
 
     /// Ends a connection at once, without its handler's `finish`.
-    fn drop_connection(&self, key: Option<ConnectionKey>, mut session: Box<Session>) {
+    pub(super) fn drop_connection(&self, key: Option<ConnectionKey>, mut session: Box<Session>) {
         Session::abort(session.transport());
         self.forget(&mut session);
         // The handler's `drop` is the user's code, and may panic.
@@ -187,15 +193,20 @@ impl Pool {
 impl Ring for Pool {
     fn ring(&self, keys: &[usize]) {
         let now = self.clock.now();
-        let mut ready = Vec::new();
+        let (mut woken, mut yielded) = (Vec::new(), Vec::new());
         for key in keys.iter().copied().map(ConnectionKey) {
             if let Some(mut session) = self.registry.take_for_attention(key) {
                 session.ready_at = now;
-                guarded(|| self.dispatch(Some(key), session, Action::Advance, &mut ready));
+                if session.calls_handler() {
+                    woken.push((key, session));
+                } else {
+                    guarded(|| self.dispatch(Some(key), session, Action::Advance, &mut yielded));
+                }
             }
         }
-        if !ready.is_empty() {
-            self.enqueue(ready);
+        self.queue_woken(woken);
+        if !yielded.is_empty() {
+            self.enqueue(yielded);
         }
     }
 }
@@ -204,7 +215,7 @@ impl Job {
     fn belongs_to(&self, scope: Scope<'_>) -> bool {
         match self {
             Job::Connection { session, .. } => scope.includes(session.core(), session.origin()),
-            Job::Datagrams { .. } => false,
+            Job::Datagrams { .. } | Job::Woken => false,
         }
     }
 }

@@ -15,6 +15,7 @@ use super::sync::Mutex;
 use super::sync::thread::{self, JoinHandle};
 use super::threads::Threads;
 use super::usage::TurnMeter;
+use super::woken::{Woken, WokenQueue};
 use crate::clock::Clock;
 use crate::poller::{Events, Poller};
 use crate::process::datagrams::DatagramJob;
@@ -42,6 +43,8 @@ pub(crate) enum Job {
         source: usize,
         job: Arc<DatagramJob>,
     },
+    /// Connections that others have woken: see [`WokenQueue`].
+    Woken,
 }
 
 /// What must be done with a connection.
@@ -61,6 +64,7 @@ pub(crate) struct Pool {
     pub(super) registry: Registry,
     pub(super) sources: Sources,
     pub(super) scheduler: Scheduler<Job>,
+    pub(super) woken: WokenQueue<Woken>,
     /// What the reserved thread serves.
     pub(super) ending: EndingQueue<Job>,
     pub(super) clock: Clock,
@@ -76,6 +80,7 @@ impl Pool {
             registry: Registry::new(),
             sources: Sources::default(),
             scheduler: Scheduler::new(size, KEEP_ALIVE),
+            woken: WokenQueue::new(),
             ending: EndingQueue::new(),
             clock,
             threads: Threads::new("socketserver"),
@@ -147,6 +152,9 @@ impl Pool {
         {
             self.drop_job(job);
         }
+        for (key, session) in self.woken.extract(|_| true) {
+            self.drop_connection(Some(key), session);
+        }
         self.poller.notify();
         // The last handle may be dropped by a worker or by the supervisor itself. Then no thread
         // waits.
@@ -164,6 +172,7 @@ impl Pool {
         let mut events = Events::new();
         let mut ready = Vec::new();
         let mut meter = TurnMeter::new();
+        self.mark_worker();
         let mut task = self.scheduler.first_task(me);
         loop {
             task = match task {
@@ -218,8 +227,9 @@ impl Pool {
         }
     }
 
-    /// Serves a job. Does not panic.
-    fn serve(&self, job: Job) {
+    /// Serves a job. Does not panic. Returns for how many connections or datagrams.
+    fn serve(&self, job: Job) -> u32 {
+        let mut served = 1;
         // A handler's panic ends in its session. This guards the thread against the library's own
         // mistakes.
         guarded(|| match job {
@@ -235,7 +245,9 @@ impl Pool {
                 }
             }
             Job::Datagrams { source, job } => self.serve_datagrams(source, &job),
+            Job::Woken => served = self.serve_woken(),
         });
+        served
     }
 
     fn serve_datagrams(&self, source: usize, job: &Arc<DatagramJob>) {

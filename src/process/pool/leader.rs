@@ -116,7 +116,7 @@ impl Pool {
     fn source_ready(&self, index: usize, ready: &mut Vec<Job>) {
         match self.sources.get(index) {
             Some(Source::Listener(listener)) => {
-                let queued = self.scheduler.gauges().queued + ready.len();
+                let queued = self.queued_for_threads() + ready.len();
                 let retry = listener.accept(queued, |session| {
                     guarded(|| self.dispatch(None, session, Action::Advance, ready));
                 });
@@ -133,6 +133,12 @@ impl Pool {
             }
             None => {}
         }
+    }
+
+    /// How many jobs wait for a thread, without the connections that others have woken.
+    fn queued_for_threads(&self) -> usize {
+        let (_, jobs) = self.woken.len_and_jobs();
+        self.scheduler.gauges().queued.saturating_sub(jobs)
     }
 
     /// Serves a connection here if that calls no handler; otherwise appends a job to `ready`.
@@ -206,7 +212,7 @@ impl Job {
                 action: Action::Expire,
                 ..
             } => session.ends_when_expired(now) && nothing_has_arrived(session),
-            Job::Connection { .. } | Job::Datagrams { .. } => false,
+            Job::Connection { .. } | Job::Datagrams { .. } | Job::Woken => false,
         }
     }
 
@@ -220,7 +226,7 @@ impl Job {
                     Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
                 }
             }
-            Job::Connection { .. } | Job::Datagrams { .. } => false,
+            Job::Connection { .. } | Job::Datagrams { .. } | Job::Woken => false,
         }
     }
 

@@ -9,6 +9,7 @@ mod scheduler;
 mod sync;
 mod threads;
 mod usage;
+mod woken;
 mod workers;
 
 use std::io;

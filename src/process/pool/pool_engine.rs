@@ -124,6 +124,9 @@ impl PoolView {
                 ids.insert(key.0 as u64);
             }
         });
+        self.pool.woken.for_each(|(key, _)| {
+            ids.insert(key.0 as u64);
+        });
         ids
     }
 }
@@ -209,7 +212,8 @@ impl EngineView for PoolView {
 
     fn gauges(&self, snapshot: &mut StatsSnapshot) {
         let gauges = self.pool.scheduler.gauges();
-        snapshot.queued = gauges.queued;
+        let (woken, jobs) = self.pool.woken.len_and_jobs();
+        snapshot.queued = (gauges.queued + woken).saturating_sub(jobs);
         snapshot.threads = gauges.threads;
         snapshot.thread_failures = gauges.thread_failures;
     }

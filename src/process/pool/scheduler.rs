@@ -237,6 +237,24 @@ impl<T> Scheduler<T> {
         self.wake_supervisor(&state);
     }
 
+    /// As [`requeue`](Scheduler::requeue), for a job behind which `waiting` turns wait. Wakes
+    /// another thread if these are worth it.
+    pub(crate) fn requeue_for(&self, job: T, waiting: usize) {
+        let mut state = self.state.lock();
+        state.ready.push_back(job);
+        if state.work_is_worth_waking(waiting)
+            && state.working + state.waking < self.max_working(&state)
+        {
+            self.wake_sleeper(&mut state);
+        }
+        self.wake_supervisor(&state);
+    }
+
+    /// A long turn is over: if no thread leads, the next task is to look into the poller.
+    pub(crate) fn poll_next(&self) {
+        self.state.lock().turns_without_leader = MAX_TURNS_WITHOUT_LEADER;
+    }
+
     /// The figures of this moment.
     pub(crate) fn gauges(&self) -> Gauges {
         let state = self.state.lock();

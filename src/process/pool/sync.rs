@@ -2,4 +2,4 @@
 //! its own.
 
 pub(super) use parking_lot::{Condvar, Mutex, MutexGuard};
-pub(super) use std::thread;
+pub(super) use std::{thread, thread_local};

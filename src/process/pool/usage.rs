@@ -30,17 +30,21 @@ impl TurnMeter {
         TurnMeter { watches: true }
     }
 
-    pub(crate) fn measure(&mut self, clock: &Clock, turn: impl FnOnce()) -> TurnUsage {
+    /// `turn` returns how many connections it has served, of which each counts as one turn.
+    pub(crate) fn measure(&mut self, clock: &Clock, turn: impl FnOnce() -> u32) -> TurnUsage {
         let before = self.watches.then(ThreadUsage::now);
         let begun = clock.now();
-        turn();
+        let count = turn().max(1);
         let took = clock.now().saturating_duration_since(begun);
-        self.watches = took >= MIN_MEASURED_TURN;
+        self.watches = took / count >= MIN_MEASURED_TURN;
         let asleep = if self.watches {
             before.map(|before| before.slept(took))
         } else {
             Some(Duration::ZERO)
         };
-        TurnUsage { turn: took, asleep }
+        TurnUsage {
+            turn: took / count,
+            asleep: asleep.map(|asleep| asleep / count),
+        }
     }
 }

@@ -194,9 +194,13 @@ impl<T> SchedulerState<T> {
 
     /// Whether another thread would be of more use than its wake-up costs.
     pub(super) fn is_worth_waking(&self) -> bool {
-        let waiting = u32::try_from(self.ready.len()).unwrap_or(u32::MAX);
-        self.average_turn.saturating_mul(waiting) >= MIN_WORK_TO_WAKE
-            || !self.has_leader && self.handlers_block()
+        self.work_is_worth_waking(self.ready.len()) || !self.has_leader && self.handlers_block()
+    }
+
+    /// Whether so many turns take longer than a wake-up is worth.
+    pub(super) fn work_is_worth_waking(&self, turns: usize) -> bool {
+        let turns = u32::try_from(turns).unwrap_or(u32::MAX);
+        self.average_turn.saturating_mul(turns) >= MIN_WORK_TO_WAKE
     }
 
     /// Whether every working thread has begun a task since the last check.
