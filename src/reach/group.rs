@@ -126,7 +126,7 @@ impl Group {
             state.keys.clear();
             std::mem::take(&mut state.members)
         };
-        close_all(&members, &reason.into())
+        close_all(&members, reason.into())
     }
 
     /// Number of members whose connections have not ended.
@@ -185,7 +185,7 @@ impl Group {
         });
         drop(state);
         calls.ring();
-        close_all(&too_slow, &"it reads too slowly".into());
+        close_all(&too_slow, "it reads too slowly".into());
         found
     }
 }
@@ -206,7 +206,7 @@ impl GroupState {
 
 /// Closes connections that have not ended. Returns how many. Not to be called under a group's lock:
 /// the engine may serve them on this thread.
-fn close_all(members: &[Outbox], reason: &Cow<'static, str>) -> usize {
+fn close_all(members: &[Outbox], reason: Cow<'static, str>) -> usize {
     let open = members.iter().filter(|member| !member.0.has_ended());
     open.inspect(|member| member.0.close(reason.clone()))
         .count()

@@ -26,7 +26,7 @@ const MANY_CONNECTIONS: u32 = 8;
 
 thread_local! {
     /// The address of the pool that this thread is a worker of.
-    static POOL_OF_WORKER: Cell<usize> = Cell::new(0);
+    static POOL_OF_WORKER: Cell<usize> = const { Cell::new(0) };
 }
 
 /// What waits, behind one job of the scheduler.

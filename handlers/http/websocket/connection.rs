@@ -1,0 +1,200 @@
+//! The connection under a WebSocket handler: it feeds the protocol, and sends what it answers.
+
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use socketserver::{Error, Next, Outbox, Result, StreamRequest, StreamRequestHandler, Timeout};
+use tungstenite::error::ProtocolError;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, Message, Role, WebSocket, WebSocketConfig};
+
+use super::{WebSocketHandler, WebSocketPeer};
+
+/// Maximum length of a message from the client.
+const MAX_MESSAGE: usize = 1 << 20;
+
+/// After this time without a message from the client it gets a ping (RFC 6455 §5.5.2). If nothing
+/// comes for as long again, the connection ends.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Between the connection's buffers and the protocol: what has come, and what is to go.
+#[derive(Default)]
+pub(super) struct Pipe {
+    input: Vec<u8>,
+    taken: usize,
+    ended: bool,
+    output: Vec<u8>,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = &self.input[self.taken..];
+        if left.is_empty() && !self.ended {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = left.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&left[..count]);
+        self.taken += count;
+        Ok(count)
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(super) struct WebSocketConnection {
+    socket: WebSocket<Pipe>,
+    handler: Box<dyn WebSocketHandler>,
+    /// `on_open` was called.
+    is_open: bool,
+    /// A ping was sent, and nothing has come since.
+    awaits_pong: bool,
+    /// By which others send to the client, once they may.
+    outbox: Option<Outbox>,
+}
+
+impl WebSocketConnection {
+    pub(super) fn new(handler: Box<dyn WebSocketHandler>) -> WebSocketConnection {
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MAX_MESSAGE))
+            .max_frame_size(Some(MAX_MESSAGE));
+        WebSocketConnection {
+            socket: WebSocket::from_raw_socket(Pipe::default(), Role::Server, Some(config)),
+            handler,
+            is_open: false,
+            awaits_pong: false,
+            outbox: None,
+        }
+    }
+
+    /// Works on what has come; false when the connection is over.
+    fn take_messages(&mut self, request: &StreamRequest) -> Result<bool> {
+        loop {
+            match self.socket.read() {
+                Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
+                    let (handler, mut peer) = self.handler_and_peer(request);
+                    handler.on_message(message, &mut peer);
+                }
+                // Pongs and the answer to a close are queued by the protocol, and go out with the
+                // next flush.
+                Ok(_) => {}
+                Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(true);
+                }
+                Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
+                    return Ok(false);
+                }
+                // The client vanished: that is no error, here as elsewhere.
+                Err(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
+                    return Ok(false);
+                }
+                Err(tungstenite::Error::Io(error)) => return Err(error.into()),
+                Err(error) => return Err(Error::Protocol(format!("WebSocket: {error}"))),
+            }
+        }
+    }
+
+    /// Whether a close frame was sent.
+    fn is_closing(&self) -> bool {
+        let outbox = self.outbox.as_ref();
+        !self.socket.can_write() || outbox.is_some_and(Outbox::has_last_bytes)
+    }
+
+    fn handler_and_peer<'a>(
+        &'a mut self,
+        request: &'a StreamRequest,
+    ) -> (&'a mut dyn WebSocketHandler, WebSocketPeer<'a>) {
+        let peer = WebSocketPeer {
+            socket: &mut self.socket,
+            request,
+            outbox: &mut self.outbox,
+        };
+        (&mut *self.handler, peer)
+    }
+
+    /// Hands over what the protocol has to send. A close frame goes behind what others have sent,
+    /// and nothing goes behind it.
+    fn send_output(&mut self, request: &mut StreamRequest) -> io::Result<()> {
+        // A queued pong or close can only fail because the other side is gone.
+        let _ = self.socket.flush();
+        let output = std::mem::take(&mut self.socket.get_mut().output);
+        match &self.outbox {
+            Some(outbox) if outbox.has_last_bytes() => Ok(()),
+            // In `finish` the outbox takes nothing more, and what was in it is sent.
+            Some(outbox) if !self.socket.can_write() && !outbox.is_closed() => {
+                outbox.close_with(output);
+                Ok(())
+            }
+            _ => request.wfile.write_all(&output),
+        }
+    }
+}
+
+impl StreamRequestHandler for WebSocketConnection {
+    fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
+        self.is_open = true;
+        let (handler, mut peer) = self.handler_and_peer(request);
+        handler.on_open(&mut peer);
+        Ok(self.send_output(request)?)
+    }
+
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        let has_input = !request.rfile.buffer().is_empty();
+        let pipe = self.socket.get_mut();
+        pipe.input.clear();
+        pipe.taken = 0;
+        pipe.input.extend_from_slice(request.rfile.take_all());
+        pipe.ended = request.rfile.is_eof();
+        if request.cause().is_woken() && !self.is_closing() {
+            let (handler, mut peer) = self.handler_and_peer(request);
+            handler.on_wake(&mut peer);
+        }
+        let going_on = self.take_messages(request);
+        self.awaits_pong &= !has_input;
+        if request.cause().is_due() && !has_input {
+            if self.awaits_pong {
+                return Err(Error::Timeout(Timeout::Idle));
+            }
+            if self.is_closing() {
+                // The client does not answer the close frame.
+                return Ok(Next::Close);
+            }
+            self.awaits_pong = self.socket.send(Message::Ping(Vec::new().into())).is_ok();
+        }
+        self.send_output(request)?;
+        Ok(if going_on? && !request.rfile.is_eof() {
+            Next::after(PING_INTERVAL)
+        } else {
+            Next::Close
+        })
+    }
+
+    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
+        if !self.is_closing() {
+            let going_away = CloseFrame {
+                code: CloseCode::Away,
+                reason: "".into(),
+            };
+            // Fails only if the client has closed already.
+            let _ = self.socket.close(Some(going_away));
+        }
+        Ok(self.send_output(request)?)
+    }
+}
+
+impl Drop for WebSocketConnection {
+    /// However the connection has ended.
+    fn drop(&mut self) {
+        if self.is_open {
+            self.handler.on_close();
+        }
+    }
+}
