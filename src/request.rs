@@ -162,7 +162,8 @@ impl StreamRequest {
     /// let handler = move |request: &mut StreamRequest| {
     ///     request.rfile.take_all();
     ///     let client = request.fileno().ok_or_else(|| Error::handler("in memory"))?;
-    ///     let mut both = [client, ours.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    ///     let both = [client, ours.as_fd()];
+    ///     let mut both = both.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
     ///     poll(&mut both, None).map_err(std::io::Error::from)?;
     ///     let [from_client, from_other] = both.map(|fd| !fd.revents().is_empty());
     ///     write!(request.wfile, "client: {from_client}, other: {from_other}")?;

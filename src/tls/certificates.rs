@@ -199,7 +199,8 @@ impl Tls {
     }
 
     /// The present certificate, key and tickets, which a later [`reload`](Tls::reload) of this
-    /// value does not change. A client can resume a session only with the tickets with which it began.
+    /// value does not change. A client can resume a session only with the tickets with which it
+    /// began.
     pub fn snapshot(&self) -> Tls {
         Tls::from_config(self.config())
     }

@@ -15,7 +15,8 @@ pub(crate) enum Tls {}
 /// ([`StreamRequest::tls_session_id`](crate::StreamRequest::tls_session_id)).
 pub type TlsSessionId = [u8; 16];
 
-/// How a TLS connection began ([`StreamRequest::tls_resumption`](crate::StreamRequest::tls_resumption)).
+/// How a TLS connection began
+/// ([`StreamRequest::tls_resumption`](crate::StreamRequest::tls_resumption)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsResumption {
