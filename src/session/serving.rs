@@ -319,10 +319,11 @@ impl Session {
                     return Ok(Some(step));
                 }
                 self.output_is_of_others = false;
-                self.request.transport.shutdown(Shutdown::Write)?;
+                // Also if that fails: it would be tried again and again.
                 if let Some(link) = self.request.transport.link() {
                     link.note_shut_down();
                 }
+                self.request.transport.shutdown(Shutdown::Write)?;
                 return Ok(None);
             }
             self.output_is_of_others = true;

@@ -11,7 +11,8 @@ use socketserver::{
 };
 
 use crate::reach::{CAPACITY, Reachable};
-use crate::subjects::Recorder;
+use crate::subjects::{Recorder, all_models};
+use crate::support::{Gate, Running, eventually};
 
 #[test]
 fn the_last_bytes_of_an_outbox_have_room_and_nothing_follows_them() {
@@ -58,6 +59,31 @@ fn the_servers_side_can_end_behind_the_outbox() {
     assert!(!waker.is_closed(), "the client may go on sending");
     client.finish();
     assert!(waker.is_closed());
+}
+
+#[test]
+fn the_servers_side_can_end_though_the_client_has_gone() {
+    for settings in all_models() {
+        let gate = Gate::default();
+        let inside = gate.clone();
+        let class = move |_: &_| {
+            let gate = inside.clone();
+            move |request: &mut StreamRequest| {
+                request.rfile.take_all();
+                gate.pass();
+                request.outbox(100).shutdown_write();
+                Ok(Next::Wait)
+            }
+        };
+        let server = Running::start(settings.tcp("127.0.0.1:0", class).unwrap());
+        let mut client = server.connect();
+        client.say(b"go");
+        gate.wait_entered(1);
+        client.reset();
+        gate.open(2);
+        eventually("it is over", || server.stats().open == 0);
+        assert_eq!(server.stop().failed, 0);
+    }
 }
 
 /// Takes its handles in `finish`, when it is too late.
