@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::address::ServerAddress;
+use crate::address::{Address, ToAddress};
 use crate::error::{Error, Result};
 use crate::handler::{Next, StreamRequestHandler, Wait};
 use crate::reach::{Outbox, Waker};
@@ -19,6 +19,9 @@ use crate::request::StreamRequest;
 /// Neither connection holds a thread while it waits. A side that does not read stops the other one
 /// from sending. When one side ends its output, the other side gets the end of file and may go on
 /// sending. The connection ends when both have ended, or when one fails.
+///
+/// A shutdown of the server lets open pairs go on in both directions, as HAProxy and nginx do: until
+/// both sides have ended, or the grace time is over.
 ///
 /// The client's bytes are read once the connection to the other server is made. If that fails, or
 /// takes longer than 30 s, the client's connection is closed.
@@ -36,7 +39,8 @@ use crate::request::StreamRequest;
 /// # Ok::<(), socketserver::Error>(())
 /// ```
 pub struct Forwarder {
-    upstream: ServerAddress,
+    /// Otherwise the reason why it is not an address.
+    upstream: std::result::Result<Address, String>,
     half: Half,
 }
 
@@ -77,10 +81,12 @@ enum Side {
 }
 
 impl Forwarder {
-    /// Forwards to the server at this address.
-    pub fn to(upstream: impl Into<ServerAddress>) -> Forwarder {
+    /// Forwards to the server at this address, for which the rules of
+    /// [`ServerHandle::connect`](crate::ServerHandle::connect) hold. If it is not valid, each
+    /// connection ends with the error.
+    pub fn to(upstream: impl ToAddress) -> Forwarder {
         Forwarder {
-            upstream: upstream.into(),
+            upstream: upstream.to_address().map_err(|error| error.to_string()),
             half: Half {
                 pair: Arc::default(),
                 me: Side::Client,
@@ -94,13 +100,14 @@ impl StreamRequestHandler for Forwarder {
     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
         // Again, for a handler that wraps this one.
         request.server.0.check_concurrency()?;
+        let address = self.upstream.clone().map_err(Error::Address)?;
         self.half.setup(request)?;
         let upstream = Half {
             pair: Arc::clone(&self.half.pair),
             me: Side::Upstream,
             has_passed_eof: false,
         };
-        request.server.connect(self.upstream.clone(), upstream)
+        request.server.connect(address, upstream)
     }
 
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
@@ -153,7 +160,7 @@ impl StreamRequestHandler for Half {
             }
         }
         if !request.rfile.is_eof() {
-            return Ok(Next::Wait);
+            return Ok(Wait::new().outlasts_shutdown().into());
         }
         if !std::mem::replace(&mut self.has_passed_eof, true) {
             other.shutdown_write();

@@ -179,7 +179,7 @@ impl TestServer {
             let idle = {
                 let mut places = self.0.places.lock();
                 let place = &mut places[index];
-                let idle = place.session.take_if(|session| session.is_idle());
+                let idle = place.session.take_if(|session| session.ends_at_shutdown());
                 if idle.is_some() {
                     place.deadline = None;
                 }

@@ -85,6 +85,7 @@ pub struct Wait {
     pub(crate) after: Option<Duration>,
     pub(crate) in_message: bool,
     pub(crate) is_paused: bool,
+    pub(crate) outlasts_shutdown: bool,
 }
 
 impl Wait {
@@ -134,6 +135,16 @@ impl Wait {
     pub fn paused(self) -> Wait {
         Wait {
             is_paused: true,
+            ..self
+        }
+    }
+
+    /// A shutdown does not close the connection while it waits for bytes: it goes on until it ends by
+    /// itself, or the grace time is over. For connections without messages, such as tunnels. The
+    /// idle timeout applies as always. Defaults to false.
+    pub fn outlasts_shutdown(self) -> Wait {
+        Wait {
+            outlasts_shutdown: true,
             ..self
         }
     }

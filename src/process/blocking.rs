@@ -103,7 +103,7 @@ impl Connection<'_> {
     ///
     /// Others reach the connection by the pipe of its link.
     fn sleep(&mut self, session: &mut Session, writing: bool, until: Option<Instant>) -> SleepEnd {
-        let idle = session.is_idle();
+        let idle = !session.is_in_flight();
         let core = &Arc::clone(session.core());
         let origin = session.origin().cloned();
         let pipe = match session.link().map(|link| link.pipe()).transpose() {
@@ -122,7 +122,7 @@ impl Connection<'_> {
                 link: pipe.as_ref().map(|pipe| pipe.as_fd()),
                 drain,
             };
-            let is_closing = idle && !session.is_serving();
+            let is_closing = session.ends_at_shutdown() && !session.is_serving();
             let grace = self.abort_at(session);
             let now = Instant::now();
             let is_told = !session.is_serving() && session.announce_shutdown();

@@ -14,7 +14,7 @@ impl Registry {
         let mut found = Vec::new();
         self.for_each(|_, slot| {
             let since = match &slot.state {
-                SlotState::Parked(session) if !session.is_idle() => session.since(),
+                SlotState::Parked(session) if session.is_in_flight() => session.since(),
                 SlotState::Held {
                     idle: false, since, ..
                 } => *since,

@@ -120,7 +120,7 @@ impl Slot {
         let SlotState::Parked(session) = &mut self.state else {
             return None;
         };
-        let is_served = if session.is_idle() {
+        let is_served = if session.ends_at_shutdown() {
             session.has_arrived()
         } else if session.announce_shutdown() {
             true

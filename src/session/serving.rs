@@ -35,6 +35,8 @@ pub(super) struct Serving {
     is_timed: bool,
     /// The last call of `handle` asked that nothing is read.
     is_paused: bool,
+    /// The last call of `handle` asked that a shutdown does not end the wait.
+    outlasts_shutdown: bool,
     /// When `handle` must be called even if nothing comes; `None` is never.
     alarm: Option<Instant>,
     /// `handle` was called during the shutdown: no further message is begun.
@@ -51,6 +53,7 @@ impl Serving {
             in_message: false,
             is_timed: false,
             is_paused: false,
+            outlasts_shutdown: false,
             alarm: None,
             served_last: false,
             message_since: None,
@@ -66,6 +69,11 @@ impl Serving {
     pub(super) fn announce_shutdown(&mut self) -> bool {
         self.handle_due |= !self.served_last;
         !self.served_last
+    }
+
+    /// Whether a shutdown does not end its wait for the first byte of a message.
+    pub(super) fn outlasts_shutdown(&self) -> bool {
+        self.outlasts_shutdown
     }
 
     pub(super) fn message_since(&self) -> Option<Instant> {
@@ -124,7 +132,8 @@ impl Session {
         // A handler that waits for a time takes no bytes meanwhile: what it has no room for stays
         // with the peer.
         let has_no_room = serving.reads_nothing(rfile.is_full());
-        let is_last = serving.served_last && !serving.in_message && rfile.buffer().is_empty();
+        let goes_on = serving.in_message || serving.outlasts_shutdown;
+        let is_last = serving.served_last && !goes_on && rfile.buffer().is_empty();
         if !serving.handle_due && (has_no_room || is_last) {
             return Ok(self.wait_for_more(*now, is_serving, pending));
         }
@@ -217,6 +226,7 @@ impl Session {
         serving.in_message = wait.in_message;
         serving.is_timed = wait.after.is_some();
         serving.is_paused = wait.is_paused;
+        serving.outlasts_shutdown = wait.outlasts_shutdown;
         serving.alarm = deadline(*now, wait.after);
         let progress = request.rfile.bytes_taken() > taken;
         // Bytes are left and the handler took some: the rest may be a whole message. A handler that
@@ -247,7 +257,8 @@ impl Session {
         let unread = !request.rfile.buffer().is_empty();
         let in_message = serving.in_message || serving.is_paused || unread;
         let waits_for_more = serving.in_message || serving.is_timed || serving.is_paused;
-        if request.rfile.is_eof() && !waits_for_more || !is_serving && !in_message {
+        let may_wait = is_serving || in_message || serving.outlasts_shutdown;
+        if request.rfile.is_eof() && !waits_for_more || !may_wait {
             self.state = SessionState::Finishing;
             return None;
         }

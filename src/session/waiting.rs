@@ -78,11 +78,30 @@ impl Session {
         }
     }
 
-    /// The server is going down. Has the handler called for that if it is within a message, and
-    /// others can reach it: it may wait for something that will not come any more. Returns whether
-    /// the connection must be served now.
+    /// Whether a shutdown closes this connection at once.
+    pub(crate) fn ends_at_shutdown(&self) -> bool {
+        self.is_idle() && !self.outlasts_shutdown()
+    }
+
+    /// Whether its handler waits for bytes without an end of messages.
+    fn outlasts_shutdown(&self) -> bool {
+        match &self.state {
+            SessionState::Serving(serving) => serving.outlasts_shutdown(),
+            _ => false,
+        }
+    }
+
+    /// Whether a shutdown waits for this connection.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        !self.is_idle() || self.outlasts_shutdown() && !self.is_serving()
+    }
+
+    /// The server is going down. Has the handler called for that if it is within a message, or
+    /// outlasts the shutdown, and others can reach it: it may wait for something that will not come
+    /// any more. Returns whether the connection must be served now.
     pub(crate) fn announce_shutdown(&mut self) -> bool {
-        let is_within = matches!(self.waiting, WaitReason::Message | WaitReason::Work);
+        let is_within = matches!(self.waiting, WaitReason::Message | WaitReason::Work)
+            || self.waiting == WaitReason::Idle && self.outlasts_shutdown();
         match &mut self.state {
             SessionState::Serving(serving) if self.request.is_reachable() => {
                 serving.announce_shutdown() && is_within

@@ -12,7 +12,7 @@ use socketserver::{
 };
 
 use crate::subjects::{Obedient, Recorder, all_models, concurrent_models, obedient};
-use crate::support::{PATIENCE, Running, alone, eventually};
+use crate::support::{PATIENCE, Running, alone, assert_closed, eventually};
 
 fn patient(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -105,6 +105,28 @@ fn a_connection_of_the_servers_own_is_made_and_served() {
         assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "hello\n");
         eventually("the connection ends", || server.stats().open == 0);
         assert_eq!(server.stop().failed, 0);
+    }
+}
+
+#[test]
+fn an_address_to_connect_to_has_the_forms_of_one_to_listen_on_and_no_name() {
+    let upstream = obedient(Builder::new());
+    let server = obedient(Builder::new());
+    let address = inet(&upstream);
+    let connect = |to: &dyn Fn(Caller) -> Result<()>| {
+        let (tell, told) = mpsc::channel();
+        to(Caller(tell)).unwrap();
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "hello\n");
+    };
+    let handle = &server.handle;
+    connect(&|caller| handle.connect(address.to_string(), caller));
+    connect(&|caller| handle.connect((address.ip(), address.port()), caller));
+    connect(&|caller| handle.connect(upstream.address(), caller));
+    for name in ["localhost:80", ":80", "[fe80::1%nowhere]:80", "80"] {
+        let (tell, _told) = mpsc::channel();
+        let refused = handle.connect(name, Caller(tell)).unwrap_err();
+        assert!(matches!(refused, Error::Address(_)), "{refused:?}");
+        assert!(refused.to_string().contains(name), "{refused}");
     }
 }
 
@@ -278,6 +300,50 @@ fn a_forwarder_ends_the_client_when_the_other_server_is_away_or_breaks_off() {
         drop(upstream);
         assert_eq!(client.hear_end(), b"");
         eventually("both connections end", || server.stats().open == 0);
+    }
+}
+
+#[test]
+fn a_forwarder_goes_on_in_both_directions_at_a_shutdown_until_both_have_ended() {
+    for settings in concurrent_models() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = forwarder(
+            settings.grace(10 * PATIENCE),
+            listener.local_addr().unwrap(),
+        );
+        let mut client = server.connect();
+        let mut upstream = patient(listener.accept().unwrap().0);
+        client.say(b"before");
+        upstream.read_exact(&mut [0; 6]).unwrap();
+        let handle = server.handle.clone();
+        handle.close();
+        assert_closed(server.address());
+        for _ in 0..10 {
+            client.say(b"request");
+            upstream.read_exact(&mut [0; 7]).unwrap();
+            upstream.write_all(b"answer").unwrap();
+            client.hear(b"answer");
+        }
+        eventually("both are in flight", || handle.in_flight().len() == 2);
+        client.socket.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(upstream.read(&mut [0; 1]).unwrap(), 0);
+        upstream.write_all(b"the last").unwrap();
+        drop(upstream);
+        assert_eq!(client.hear_end(), b"the last");
+        assert_eq!(server.stop().aborted, 0);
+    }
+}
+
+#[test]
+fn idle_forwarded_pairs_are_aborted_at_the_end_of_the_grace_time() {
+    for settings in concurrent_models() {
+        let upstream = obedient(Builder::new());
+        let settings = settings.grace(Duration::from_millis(50));
+        let server = forwarder(settings, inet(&upstream));
+        let mut client = server.connect();
+        client.say(b"hello\n").hear(b"hello\n");
+        assert_eq!(server.stop().aborted, 2);
+        assert_eq!(client.hear_end(), b"");
     }
 }
 

@@ -296,6 +296,10 @@ impl Session {
         true
     }
 
+    pub(crate) fn ends_at_shutdown(&self) -> bool {
+        self.is_idle()
+    }
+
     pub(crate) fn has_arrived(&mut self) -> bool {
         let has_arrived = !self.manner.refused && self.transport.0.peek().is_ok();
         if has_arrived {
