@@ -4,7 +4,7 @@ mod networks;
 mod to_address;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -28,7 +28,8 @@ pub use to_address::ToAddress;
 pub enum Address {
     /// A name or number, and a port; port 0 takes a free one.
     Inet {
-        /// A host name, an IPv4 address, or an IPv6 address without brackets.
+        /// A host name, an IPv4 address, or an IPv6 address without brackets, which may have a
+        /// zone (`fe80::1%2`).
         host: String,
         /// The port.
         port: u16,
@@ -72,7 +73,7 @@ impl FromStr for Address {
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'))
         {
-            Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_ok() => v6,
+            Some(v6) if is_ipv6(v6) => v6,
             Some(_) => return Err(wrong("no IPv6 address stands between the brackets")),
             None if host.contains([':', '[', ']']) => {
                 return Err(wrong("an IPv6 address needs brackets"));
@@ -106,11 +107,22 @@ impl fmt::Display for Address {
 
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
+        let ip = address.ip();
         Address::Inet {
-            host: address.ip().to_string(),
+            host: match address {
+                SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{ip}%{}", v6.scope_id()),
+                _ => ip.to_string(),
+            },
             port: address.port(),
         }
     }
+}
+
+/// Whether this is an IPv6 address, with or without a zone, such as `fe80::1%2` (RFC 4007 §11).
+fn is_ipv6(host: &str) -> bool {
+    let (ip, zone) = host.split_once('%').unwrap_or((host, "0"));
+    let is_zone_char = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    ip.parse::<std::net::Ipv6Addr>().is_ok() && !zone.is_empty() && zone.chars().all(is_zone_char)
 }
 
 /// The address that a socket is bound to (Python's `server_address`), with the real port after port
@@ -177,7 +189,7 @@ impl fmt::Display for ServerAddress {
 /// The address of a client (Python's `client_address`).
 ///
 /// ```
-/// use std::net::{IpAddr, SocketAddr};
+/// use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 /// use socketserver::ClientAddress;
 ///
 /// let client = ClientAddress::from(SocketAddr::from(([192, 0, 2, 1], 50_000)));
@@ -209,7 +221,14 @@ impl ClientAddress {
 
 impl From<SocketAddr> for ClientAddress {
     fn from(address: SocketAddr) -> ClientAddress {
-        ClientAddress::Inet(SocketAddr::new(address.ip().to_canonical(), address.port()))
+        ClientAddress::Inet(match address {
+            SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+                Some(v4) => SocketAddr::new(v4.into(), v6.port()),
+                // The flow differs between packets of one client. The scope is part of where it is.
+                None => SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id()).into(),
+            },
+            v4 => v4,
+        })
     }
 }
 
@@ -238,6 +257,8 @@ mod tests {
             "localhost:0",
             ":8000",
             "[::1]:65535",
+            "[fe80::1%2]:80",
+            "[fe80::1%eth0]:80",
             "unix:/run/a b.sock",
             "unix:relative",
         ] {
@@ -257,6 +278,8 @@ mod tests {
             "::1:80",
             "[::1]",
             "[x]:1",
+            "[fe80::1%]:1",
+            "[fe80::1% ]:1",
             "a b:1",
             "unix:",
         ] {
@@ -276,6 +299,21 @@ mod tests {
         assert_eq!(
             ServerAddress::Unix(Some("/run/echo.sock".into())).url("tcp"),
             "unix:/run/echo.sock"
+        );
+    }
+
+    #[test]
+    fn the_scope_of_an_ipv6_address_is_kept() {
+        let scoped: SocketAddr = "[fe80::1%2]:80".parse().unwrap();
+        assert_eq!(Address::from(scoped).to_string(), "[fe80::1%2]:80");
+        assert_eq!(ClientAddress::from(scoped), ClientAddress::Inet(scoped));
+        let SocketAddr::V6(mut flowing) = scoped else {
+            unreachable!("it is an IPv6 address");
+        };
+        flowing.set_flowinfo(7);
+        assert_eq!(
+            ClientAddress::from(SocketAddr::from(flowing)),
+            ClientAddress::Inet(scoped)
         );
     }
 

@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use super::Address;
+use super::{Address, ServerAddress, is_ipv6};
 use crate::error::{Error, Result};
 
-/// What can be used as an address to listen on: text (`HOST:PORT`, `:PORT`, `[::1]:PORT`,
-/// `unix:PATH`), a pair of host and port, a [`SocketAddr`] or an [`Address`], or a reference to one
-/// of these. A host name is looked up when the address is bound.
+/// What can be used as an address to listen on, or to connect to: text (`HOST:PORT`, `:PORT`,
+/// `[::1]:PORT`, `unix:PATH`), a pair of host and port, a [`SocketAddr`], an [`Address`] or a
+/// [`ServerAddress`], or a reference to one of these. A host name is looked up when the address is
+/// bound.
 ///
 /// ```
 /// use std::net::{Ipv4Addr, SocketAddr};
@@ -22,7 +23,7 @@ use crate::error::{Error, Result};
 /// # Ok::<(), socketserver::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not an address to listen on",
+    message = "`{Self}` is not an address",
     label = "not an address",
     note = "use text such as `\"127.0.0.1:8000\"` or `\":8000\"`, a pair such as \
             `(\"127.0.0.1\", 8000)`, a `SocketAddr`, or a `socketserver::Address`"
@@ -44,6 +45,19 @@ impl<T: ToAddress + ?Sized> ToAddress for &T {
 impl ToAddress for Address {
     fn to_address(&self) -> Result<Address> {
         Ok(self.clone())
+    }
+}
+
+impl ToAddress for ServerAddress {
+    fn to_address(&self) -> Result<Address> {
+        match self {
+            ServerAddress::Inet(address) => Ok((*address).into()),
+            ServerAddress::Unix(Some(path)) => Ok(Address::Unix(path.clone())),
+            ServerAddress::Unix(None) => {
+                let text = "a Unix socket without a path has no address";
+                Err(Error::Address(text.to_owned()))
+            }
+        }
     }
 }
 
@@ -74,7 +88,7 @@ impl ToAddress for (&str, u16) {
         if host.contains(char::is_whitespace) {
             return Err(wrong("a space is in the host"));
         }
-        if host.contains([':', '[', ']']) && host.parse::<Ipv6Addr>().is_err() {
+        if host.contains([':', '[', ']']) && !is_ipv6(host) {
             return Err(wrong("it is not an IPv6 address"));
         }
         Ok(Address::Inet {
@@ -116,7 +130,7 @@ mod tests {
 
     #[test]
     fn every_form_of_an_address_is_read() {
-        let forms: [(&dyn ToAddress, &str); 11] = [
+        let forms: [(&dyn ToAddress, &str); 14] = [
             (&"localhost:80", "localhost:80"),
             (&"localhost:80".to_owned(), "localhost:80"),
             (&":80", ":80"),
@@ -128,6 +142,12 @@ mod tests {
             (&(Ipv6Addr::LOCALHOST, 80), "[::1]:80"),
             (&SocketAddr::from(([127, 0, 0, 1], 80)), "127.0.0.1:80"),
             (&Address::Every { port: 80 }, ":80"),
+            (&("fe80::1%2", 80), "[fe80::1%2]:80"),
+            (&ServerAddress::Unix(Some("/run/a".into())), "unix:/run/a"),
+            (
+                &ServerAddress::from(SocketAddr::from(([127, 0, 0, 1], 80))),
+                "127.0.0.1:80",
+            ),
         ];
         for (form, text) in forms {
             assert_eq!(form.to_address().unwrap().to_string(), text);

@@ -1,12 +1,13 @@
 //! Connections that the program makes itself and hands to a running server.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 
-use crate::address::{ClientAddress, ServerAddress};
+use crate::address::{Address, ClientAddress, ServerAddress, ToAddress};
 use crate::bind::Stream;
 use crate::error::{Error, Result};
 use crate::handle::{Origin, ServerHandle, Service};
@@ -91,20 +92,21 @@ impl ServerHandle {
         self.add_connection(made, service, handler)
     }
 
-    /// Connects to `address`, and has `handler` serve the connection as
+    /// Connects to `address`, an IP address and a port or the path of a Unix socket, and has `handler` serve the connection as
     /// [`adopt`](ServerHandle::adopt) does. Does not wait: the connection is parked until the peer
     /// accepts, at most for [`Timeouts::head`](crate::Timeouts::head). If that fails,
     /// [`connect_failed`](StreamRequestHandler::connect_failed) is called.
     ///
     /// # Errors
-    /// As for [`adopt`](ServerHandle::adopt), and [`Error::Connect`] for failures that are known at
-    /// once.
+    /// As for [`adopt`](ServerHandle::adopt). [`Error::Connect`] for failures that are known at
+    /// once. [`Error::Address`] if `address` is not valid, or is a host name: looking it up would
+    /// wait. [`ToSocketAddrs`](std::net::ToSocketAddrs) does that, on a thread that may wait.
     pub fn connect(
         &self,
-        address: impl Into<ServerAddress>,
+        address: impl ToAddress,
         handler: impl StreamRequestHandler,
     ) -> Result<()> {
-        self.connect_to(&address.into(), None, handler)
+        self.connect_to(&address.to_address()?, None, handler)
     }
 
     /// As [`connect`](ServerHandle::connect), for a connection that belongs to `service`: it has
@@ -115,19 +117,20 @@ impl ServerHandle {
     pub fn connect_for(
         &self,
         service: &Service,
-        address: impl Into<ServerAddress>,
+        address: impl ToAddress,
         handler: impl StreamRequestHandler,
     ) -> Result<()> {
-        self.connect_to(&address.into(), Some(service), handler)
+        self.connect_to(&address.to_address()?, Some(service), handler)
     }
 
     fn connect_to(
         &self,
-        address: &ServerAddress,
+        address: &Address,
         service: Option<&Service>,
         handler: impl StreamRequestHandler,
     ) -> Result<()> {
-        let (stream, peer) = Stream::connect(address).map_err(|source| Error::Connect {
+        let address = without_lookup(address)?;
+        let (stream, peer) = Stream::connect(&address).map_err(|source| Error::Connect {
             address: address.to_string(),
             source,
         })?;
@@ -175,6 +178,21 @@ impl ServerHandle {
         };
         core.count(service.origin.as_ref(), accepted);
         Ok(())
+    }
+}
+
+/// The address to connect to.
+fn without_lookup(address: &Address) -> Result<ServerAddress> {
+    let text = address.to_string();
+    match address {
+        Address::Unix(path) => Ok(ServerAddress::Unix(Some(path.clone()))),
+        Address::Inet { .. } | Address::Every { .. } => match text.parse::<SocketAddr>() {
+            Ok(address) => Ok(address.into()),
+            Err(_) => Err(Error::Address(format!(
+                "cannot connect to `{text}`: use an IP address and a port, or unix:PATH; looking \
+                 up a name would wait"
+            ))),
+        },
     }
 }
 

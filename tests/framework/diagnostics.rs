@@ -65,7 +65,7 @@ fn a_wrong_argument_is_a_compile_error_that_says_what_is_expected() {
         ),
         (
             "Builder::new().tcp(7007, |_| Wrong)",
-            "`{integer}` is not an address to listen on",
+            "`{integer}` is not an address",
             "a pair such as `(\"127.0.0.1\", 8000)`",
         ),
         (
