@@ -151,18 +151,28 @@ fn only_one_file_names_the_threadpool_crate() {
 
 #[test]
 fn services_never_import_each_other() {
+    const LIST: (&str, &str) = (
+        "handlers/lib.rs",
+        "use crate::ftp;\nservices! {\n    /// E (a::B)\n    Echo(echo::Echo, client: \"c\" \
+         echo::client::C),\n    Ftp(\n        ftp::Ftp,\n    ),\n    Http(http::Http),\n}\n",
+    );
     prove(
         rules::services_apart,
         &[
+            LIST,
             (
                 "handlers/echo.rs",
-                "use crate::common::digest; use crate::echo::Upper;",
+                "use crate::common::digest; use crate::echo::Upper; use crate::a;",
             ),
-            ("handlers/lib.rs", "use crate::ftp;"),
+            ("handlers/common/mod.rs", "use crate::ftp::verbs;"),
         ],
         &[
-            &[("handlers/echo.rs", "use crate::ftp::verbs;")],
-            &[("handlers/http/mod.rs", "use crate::{common, time::Format};")],
+            &[LIST, ("handlers/echo.rs", "use crate::ftp::verbs;")],
+            &[
+                LIST,
+                ("handlers/http/mod.rs", "use crate::{common, echo::Upper};"),
+            ],
+            &[("handlers/lib.rs", "use crate::ftp;")],
         ],
     );
 }

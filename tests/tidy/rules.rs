@@ -7,11 +7,6 @@ use std::path::Path;
 const MAX_FILE_LINES: usize = 500;
 /// The width of `rustfmt.toml`. rustfmt breaks neither comments nor string literals.
 const MAX_LINE_WIDTH: usize = 100;
-/// The services of the contract; `handlers/` holds other modules too (the command line, what
-/// services share).
-const SERVICES: [&str; 9] = [
-    "http", "time", "echo", "ping", "transfer", "upload", "auth", "exec", "ftp",
-];
 
 /// The table under `## Floors` in ARCHITECTURE.md: `| floor | modules in backticks | … |`.
 fn floor_table(architecture: &str) -> BTreeMap<&str, u32> {
@@ -163,16 +158,33 @@ pub(crate) fn one_threadpool(project: &Project) -> Vec<String> {
     }
 }
 
+/// The modules of the services: those that the list `services! { … }` of the package names.
+/// `handlers/` holds other modules too (the command line, what services share).
+fn services_of(package: &str) -> BTreeSet<&str> {
+    let list = package.split_once("\nservices! {").map(|(_, rest)| rest);
+    let list = list.and_then(|list| list.split_once("\n}"));
+    let entries = list
+        .map_or("", |(entries, _)| entries)
+        .split(['(', ',', ' ']);
+    let paths = entries.filter_map(|entry| entry.trim().split_once("::"));
+    paths.map(|(module, _)| module).collect()
+}
+
 pub(crate) fn services_apart(project: &Project) -> Vec<String> {
+    let package = code_of(project.text("handlers/lib.rs"));
+    let services = services_of(&package);
+    if services.is_empty() {
+        return vec!["handlers/lib.rs: has no list `services! { … }`".to_owned()];
+    }
     let mut complaints = Vec::new();
     for (path, text) in project
         .below("handlers/")
-        .filter(|(path, _)| SERVICES.contains(&module_of(path)))
+        .filter(|(path, _)| services.contains(module_of(path)))
     {
         let code = code_of(text);
         let others = crate_names(&code)
             .into_iter()
-            .filter(|name| SERVICES.contains(name) && *name != module_of(path));
+            .filter(|name| services.contains(name) && *name != module_of(path));
         complaints
             .extend(others.map(|name| {
                 format!("{path}: imports the service `{name}`; share through common/")
