@@ -25,22 +25,51 @@ fn arguments(name: &str, dir: &TestDir) -> Vec<String> {
     }
 }
 
-/// Each service of the list for connections, or for datagrams, started on a folder of its own.
+/// The arguments by which a service may be started: none, and each option that has it serve
+/// datagrams, which is what its help says.
+fn modes(name: &str) -> Vec<Option<String>> {
+    let (code, help, _) = run(&["serve", name, "--help"]);
+    assert_eq!(code, Some(0), "{name}");
+    let lines: Vec<&str> = help.lines().map(str::trim).collect();
+    let options = lines.windows(2).filter(|lines| {
+        lines[0] == "--udp" || lines[0].starts_with("--") && lines[1].contains("implies --udp")
+    });
+    let options = options.map(|lines| Some(lines[0].to_owned()));
+    [None].into_iter().chain(options).collect()
+}
+
+/// Each service of the list in each mode that is for connections, or for datagrams, started on a
+/// folder of its own.
 fn for_each(test: &str, datagrams: bool, check: impl Fn(&str, TestServer)) {
     let names = run(&["services"]).1;
-    let mut checked = 0;
+    let mut checked = Vec::new();
     for name in names.lines() {
-        let dir = TestDir::new(&format!("{test}-{name}"));
-        let mut line = [name, "--grace", "500ms"].map(str::to_owned).to_vec();
-        line.extend(arguments(name, &dir));
-        let line: Vec<&str> = line.iter().map(String::as_str).collect();
-        let server = TestServer::start(&line);
-        if server.ready[0].contains(" on udp://") == datagrams {
-            check(name, server);
-            checked += 1;
+        for mode in modes(name) {
+            let is_for_datagrams = mode.is_some();
+            let title: String = [name, mode.as_deref().unwrap_or_default()].concat();
+            let dir = TestDir::new(&format!("{test}-{title}"));
+            let mut line = [name, "--grace", "500ms"].map(str::to_owned).to_vec();
+            line.extend(arguments(name, &dir));
+            line.extend(mode);
+            let line: Vec<&str> = line.iter().map(String::as_str).collect();
+            let server = TestServer::start(&line);
+            let serves_datagrams = server.ready[0].contains(" on udp://");
+            assert!(serves_datagrams || !is_for_datagrams, "{title}");
+            if serves_datagrams == datagrams {
+                check(&title, server);
+                checked.push(title);
+            }
         }
     }
-    assert!(checked > 0 || datagrams, "no service was checked");
+    // A service that only ever serves datagrams, and one that also does.
+    let expected = if datagrams {
+        &["ping", "echo--udp"][..]
+    } else {
+        &["echo"]
+    };
+    for title in expected {
+        assert!(checked.iter().any(|name| name == title), "{checked:?}");
+    }
 }
 
 fn for_each_stream(test: &str, check: impl Fn(&str, TestServer)) {
@@ -121,20 +150,99 @@ fn a_shutdown_closes_idle_connections_at_once() {
     });
 }
 
+/// A client of its own for each datagram, so that its answers are known.
+fn send_from_new_socket(server: &TestServer, datagram: &[u8]) -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server.address()).unwrap();
+    socket.send(datagram).unwrap();
+    socket
+}
+
+/// The lengths of all answers that a client got.
+fn answers(socket: &UdpSocket) -> Vec<usize> {
+    socket.set_nonblocking(true).unwrap();
+    let mut answer = [0; 65536];
+    std::iter::from_fn(|| socket.recv(&mut answer).ok()).collect()
+}
+
+/// The bytes that a service may answer with whatever it got: 0 unless SECURITY.md says more of
+/// `serve NAME OPTION`.
+fn documented_bound(title: &str) -> usize {
+    let security = concat!(env!("CARGO_MANIFEST_DIR"), "/../SECURITY.md");
+    let security = std::fs::read_to_string(security).unwrap();
+    let command = format!("`serve {}` answers with ", title.replace("--", " --"));
+    let bound = security.split_once(&command).map(|(_, rest)| {
+        let digits = rest.split_whitespace().next().unwrap_or_default();
+        digits.parse().unwrap()
+    });
+    bound.unwrap_or(0)
+}
+
 #[test]
-fn garbage_in_datagrams_harms_nobody_and_is_never_amplified() {
+fn garbage_in_datagrams_harms_nobody() {
     for_each("datagrams", true, |name, mut server| {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(server.address()).unwrap();
-        socket.set_read_timeout(Some(PATIENCE / 100)).unwrap();
-        let mut answer = [0; 65536];
-        for length in [0, 1, 47, 48, 1000, 65_507] {
-            socket.send(&garbage(length)).unwrap();
-            let got = socket.recv(&mut answer).unwrap_or(0);
-            assert!(got <= length, "{name}: {got} bytes to {length}");
-        }
+        let lengths = [0, 1, 47, 48, 1000, 8192, 8193, 65_507];
+        assert!(lengths.iter().sum::<usize>() >= 64 * 1024);
+        let clients = lengths.map(|length| send_from_new_socket(&server, &garbage(length)));
+        assert!(server.threads() > 0, "{name}");
         server.signal("TERM");
         assert_eq!(server.wait().0, Some(0), "{name}");
+        drop(clients);
+        let said = server.stderr_so_far();
+        assert!(!said.iter().any(|line| line.contains("panic")), "{said:?}");
+    });
+}
+
+#[test]
+fn no_datagram_is_answered_with_more_bytes_than_it_has_unless_documented() {
+    for_each("amplification", true, |name, mut server| {
+        let lengths = [0, 1, 8, 16, 47, 48, 49, 68, 1000, 8192, 65_507];
+        let datagrams = lengths.into_iter().flat_map(|length| {
+            // Garbage, a request of SNTP (RFC 4330: version 4, a client), a line of text.
+            let (mut sntp, mut line) = (vec![0; length], vec![b'a'; length]);
+            sntp.splice(..length.min(1), [0x23].into_iter().take(length));
+            line.splice(length.saturating_sub(1).., [b'\n'].into_iter().take(length));
+            [garbage(length), sntp, line]
+        });
+        let clients: Vec<(usize, UdpSocket)> = datagrams
+            .map(|datagram| (datagram.len(), send_from_new_socket(&server, &datagram)))
+            .collect();
+        let bound = documented_bound(name);
+        // The server takes datagrams in their order: when the last is answered, it has taken all.
+        // A service that answers whatever comes has a bound; another may not answer this one.
+        let patience = if bound > 0 { PATIENCE } else { PATIENCE / 20 };
+        let (_, last) = &clients[clients.len() - 1];
+        last.set_read_timeout(Some(patience)).unwrap();
+        let _ = last.peek(&mut [0; 65536]);
+        server.signal("TERM");
+        assert_eq!(server.wait().0, Some(0), "{name}");
+        let mut is_reached = bound == 0;
+        for (length, client) in &clients {
+            let answers = answers(client);
+            let sum: usize = answers.iter().sum();
+            assert!(sum <= bound.max(*length), "{name}: {answers:?} to {length}");
+            is_reached |= sum > *length;
+        }
+        assert!(is_reached, "{name}: SECURITY.md allows more than is needed");
+    });
+}
+
+#[test]
+fn silent_senders_of_datagrams_hold_no_thread_and_no_shutdown() {
+    for_each("silent-datagrams", true, |name, mut server| {
+        let clients: Vec<_> = (0..50)
+            .map(|_| send_from_new_socket(&server, b"G"))
+            .collect();
+        assert!(
+            server.threads() < 20,
+            "{name}: {} threads",
+            server.threads()
+        );
+        server.signal("TERM");
+        let (code, took) = server.wait();
+        assert_eq!(code, Some(0), "{name}");
+        assert!(took < PATIENCE / 10, "{name}: {took:?}");
+        drop(clients);
     });
 }
 
