@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, TestDir};
 
 /// Where the examples are. `cargo test` builds them, unless it is told to run only some tests.
 fn folder() -> &'static Path {
@@ -170,4 +170,107 @@ fn the_collector_keeps_a_sum_for_each_client() {
     assert_eq!(answer_to(&clients[0], "-2\n"), "3\n");
     assert_eq!(answer_to(&clients[1], "1"), "1\n");
     assert_eq!(answer_to(&clients[1], "many"), "send a number\n");
+}
+
+#[test]
+fn the_udp_echo_returns_each_datagram() {
+    let echo = Example::start("udp_echo", &[]);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.connect(&echo.address).unwrap();
+    for datagram in [&b"hello"[..], b"\0\xff"] {
+        client.send(datagram).unwrap();
+        let mut answer = [0; 100];
+        let count = client.recv(&mut answer).unwrap();
+        assert_eq!(&answer[..count], datagram);
+    }
+}
+
+#[test]
+fn the_timer_reminds_in_the_order_of_the_times() {
+    let timer = Example::start("timer", &[]);
+    let mut client = timer.connect();
+    // In one segment, so that both times begin at the same moment.
+    client.say("0.2 later\n0.1 sooner\nsoon tea");
+    client.hear("send SECONDS TEXT");
+    client.hear("sooner");
+    client.hear("later");
+}
+
+#[test]
+fn the_room_opens_to_those_who_say_the_word() {
+    let room = Example::start("tested_handler", &[]);
+    let mut guests = [(); 2].map(|()| {
+        let mut guest = room.connect();
+        guest.hear("word?");
+        guest.say("swordfish");
+        guest.hear("welcome");
+        guest
+    });
+    guests[0].say("hello");
+    guests[1].hear("hello");
+}
+
+/// Writes a CA and the certificates that it signs, each with its key: `NAME.pem`, `NAME.key`.
+#[cfg(feature = "tls")]
+fn write_certificates(dir: &TestDir, names: &[&str]) {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    let write = |name: &str, what: &str, pem: String| {
+        std::fs::write(dir.join(&format!("{name}.{what}")), pem).unwrap();
+    };
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    write("ca", "pem", params.self_signed(&key).unwrap().pem());
+    let issuer = Issuer::new(params, key);
+    for name in names {
+        let mut params = CertificateParams::new([(*name).to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, *name);
+        let key = KeyPair::generate().unwrap();
+        write(name, "pem", params.signed_by(&key, &issuer).unwrap().pem());
+        write(name, "key", key.serialize_pem());
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_client_is_greeted_by_the_subject_of_its_certificate() {
+    if Command::new("openssl").arg("version").output().is_err() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: openssl is missing");
+        return;
+    }
+    let dir = TestDir::new();
+    write_certificates(&dir, &["localhost", "ada"]);
+    let path = |file: &str| dir.join(file).to_str().unwrap().to_owned();
+    let files = ["localhost.pem", "localhost.key", "ca.pem"].map(path);
+    let server = Example::start("client_certificates", &files.each_ref().map(String::as_str));
+    let ask = |arguments: &[String]| {
+        let mut client = Command::new("openssl")
+            .args(["s_client", "-quiet", "-verify_return_error", "-CAfile"])
+            .arg(path("ca.pem"))
+            .args(["-servername", "localhost", "-connect", &server.address])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut input = client.stdin.take().unwrap();
+        // A client that was refused reads nothing.
+        let _ = input.write_all(b"hello\n");
+        let mut answer = String::new();
+        let mut output = BufReader::new(client.stdout.take().unwrap());
+        output.read_line(&mut answer).unwrap();
+        drop(input);
+        let _ = client.kill();
+        client.wait().unwrap();
+        answer
+    };
+    let identity = ["-cert", &path("ada.pem"), "-key", &path("ada.key")].map(str::to_owned);
+    let answer = ask(&identity);
+    assert!(
+        answer.contains("CN=ada") && answer.ends_with("You asked for localhost.\n"),
+        "{answer:?}"
+    );
+    assert_eq!(ask(&[]), "", "a client without a certificate");
 }
