@@ -309,7 +309,7 @@ impl Session {
         if matches!(self.state, SessionState::Connecting) {
             self.call_connect_failed(&Error::Closed("the server shuts down".into()));
         }
-        if matches!(self.state, SessionState::Lingering(_)) {
+        if self.is_lingering() {
             // What has come already must cause no reset.
             let _ = self.drop_input();
         }
@@ -321,6 +321,11 @@ impl Session {
         let now = self.now();
         // Whatever cannot be sent at once is lost: nothing was in flight.
         let _ = self.advance(now);
+    }
+
+    /// Whether all output has been sent, and the connection only waits for its peer.
+    pub(crate) fn is_lingering(&self) -> bool {
+        matches!(self.state, SessionState::Lingering(_))
     }
 
     pub(super) fn end(&mut self) -> Step {

@@ -216,7 +216,7 @@ fn the_room_opens_to_those_who_say_the_word() {
 fn write_certificates(dir: &TestDir, names: &[&str]) {
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
     let write = |name: &str, what: &str, pem: String| {
-        std::fs::write(dir.join(&format!("{name}.{what}")), pem).unwrap();
+        std::fs::write(dir.join(format!("{name}.{what}")), pem).unwrap();
     };
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

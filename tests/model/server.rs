@@ -328,6 +328,10 @@ impl Session {
         !self.manner.refused && !self.over
     }
 
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.manner.refused
+    }
+
     pub(crate) fn ends_when_expired(&self, _: Instant) -> bool {
         true
     }

@@ -133,8 +133,7 @@ impl Pool {
 
     /// Closes the idle connections of a server, or of a listening socket, that goes down, unless
     /// bytes have arrived: they may be a request, which is served first. Connections that have a
-    /// handler are queued: its
-    /// `finish` runs on a thread of the pool, within the grace time.
+    /// handler are queued: its `finish` runs on a thread of the pool, within the grace time.
     pub(crate) fn close_idle_connections(&self, scope: Scope<'_>) {
         let mut closing = Vec::new();
         for (key, ending) in self.registry.take_for_shutdown(scope) {
@@ -150,28 +149,41 @@ impl Pool {
         }
     }
 
-    /// Ends all connections of a server or a listening socket. Returns how many.
+    /// Ends all connections of a server or a listening socket. Returns how many were in flight: a
+    /// lingering one has sent its whole answer.
     pub(crate) fn abort(&self, scope: Scope<'_>) -> usize {
-        let mut queued = self.scheduler.extract(|_, job| job.belongs_to(scope));
-        queued.extend(self.ending.extract(|job| job.belongs_to(scope)));
+        let mut jobs = self.scheduler.extract(|_, job| job.belongs_to(scope));
+        jobs.extend(self.ending.extract(|job| job.belongs_to(scope)));
         let woken = self
             .woken
             .extract(|(_, session)| scope.includes(session.core(), session.origin()));
-        let mut count = queued.len() + woken.len();
-        queued.into_iter().for_each(|job| self.drop_job(job));
-        for (key, session) in woken {
-            self.drop_connection(Some(key), session);
-        }
+        let queued = jobs.into_iter().filter_map(Job::into_connection);
+        let woken = woken.into_iter().map(|(key, session)| (Some(key), session));
+        let mut count = self.drop_connections(queued.chain(woken));
+        // First they had to leave the registry, which takes what is queued as held by threads.
         let (parked, held) = self.registry.abort(scope);
-        count += parked.len() + held;
-        for (key, session) in parked {
-            self.drop_connection(Some(key), session);
-        }
+        let parked = parked
+            .into_iter()
+            .map(|(key, session)| (Some(key), session));
+        count += self.drop_connections(parked) + held;
         count
     }
 
+    /// Ends connections at once. Returns how many were in flight.
+    fn drop_connections(
+        &self,
+        connections: impl Iterator<Item = (Option<ConnectionKey>, Box<Session>)>,
+    ) -> usize {
+        let mut in_flight = 0;
+        for (key, session) in connections {
+            in_flight += usize::from(!session.is_lingering());
+            self.drop_connection(key, session);
+        }
+        in_flight
+    }
+
     pub(super) fn drop_job(&self, job: Job) {
-        if let Job::Connection { key, session, .. } = job {
+        if let Some((key, session)) = job.into_connection() {
             self.drop_connection(key, session);
         }
     }
@@ -212,6 +224,13 @@ impl Ring for Pool {
 }
 
 impl Job {
+    fn into_connection(self) -> Option<(Option<ConnectionKey>, Box<Session>)> {
+        match self {
+            Job::Connection { key, session, .. } => Some((key, session)),
+            Job::Datagrams { .. } | Job::Woken => None,
+        }
+    }
+
     fn belongs_to(&self, scope: Scope<'_>) -> bool {
         match self {
             Job::Connection { session, .. } => scope.includes(session.core(), session.origin()),
