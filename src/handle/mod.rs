@@ -76,6 +76,8 @@ pub(crate) fn not_serving() -> io::Error {
 pub(crate) struct Configuration {
     /// The name under which its connections are listed.
     pub(crate) name: Option<Arc<str>>,
+    /// Whether connections to other servers are made in memory, for a test.
+    pub(crate) connects_in_memory: bool,
     pub(crate) timeouts: Timeouts,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,

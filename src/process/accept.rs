@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::address::ClientAddress;
 use crate::bind::Listener;
 use crate::error::Refusal;
-use crate::handle::Core;
+use crate::handle::{Admission, Core};
 use crate::session::{Session, StreamService};
 use crate::stats::Stats;
-use crate::transport::Transport;
+use crate::transport::{MemoryStream, Transport};
 
 /// Connections that are accepted per turn, before those that are ready are served.
 const ACCEPTS_PER_TURN: usize = 32;
@@ -118,6 +119,30 @@ impl StreamListener {
             return Ok(None);
         };
         *self.pause.lock() = MIN_ACCEPT_PAUSE;
+        let transport = Transport::plain(stream, self.core.config.clock.now());
+        Ok(self.take(transport, client, admission, queued))
+    }
+
+    /// A client has connected in memory.
+    pub(crate) fn accept_in_memory(
+        &self,
+        stream: MemoryStream,
+        client: ClientAddress,
+    ) -> Option<Box<Session>> {
+        let admission = self.core.admit(self.service.origin.as_ref());
+        let transport = Transport::memory(stream, self.core.config.clock.now());
+        self.take(transport, client, admission, 0)
+    }
+
+    /// Makes a session of an accepted connection. `None` if it is closed at once.
+    fn take(
+        &self,
+        transport: Transport,
+        client: ClientAddress,
+        admission: Result<Admission, Refusal>,
+        queued: usize,
+    ) -> Option<Box<Session>> {
+        let origin = self.service.origin.as_ref();
         if self
             .rules
             .peer
@@ -129,14 +154,13 @@ impl StreamListener {
             self.core.call_hook(&client, |hooks| {
                 hooks.handle_refusal(&client, Refusal::Denied);
             });
-            return Ok(None); // the next connection is reported again
+            return None; // the next connection is reported again
         }
         let accepted = |stats: &Stats| {
             stats.accepted.fetch_add(1, Relaxed);
         };
         self.core.count(origin, accepted);
-        let transport =
-            Transport::plain(stream, self.core.config.clock.now()).tapped(self.core.tap(&client));
+        let transport = transport.tapped(self.core.tap(&client));
         let mut session = Box::new(Session::new(transport, client, &self.service, &self.core));
         let admission = admission.and_then(|mut admission| {
             if queued > self.core.limits(origin).max_queue {
@@ -158,12 +182,12 @@ impl StreamListener {
             }
             // The hook's answer could be taken for data.
             Err(why) if self.rules.is_secondary => {
-                self.core.stats.refused(why);
-                return Ok(None);
+                self.core.count(origin, |stats| stats.refused(why));
+                return None;
             }
             Err(why) => self.refuse(&mut session, why),
         }
-        Ok(Some(session))
+        Some(session)
     }
 
     /// Refuses a connection. The hook's panic is counted and reported, and costs only the hook's

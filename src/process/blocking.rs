@@ -224,7 +224,8 @@ impl EngineView for BlockingView {
             Some(NewcomerKind::Listener { listener, timeout }) => {
                 self.acceptor.add_listener(listener, timeout)
             }
-            None => Ok(0),
+            // Only `testing` has these.
+            Some(NewcomerKind::InMemory { .. }) | None => Ok(0),
         }
     }
 

@@ -24,6 +24,7 @@ use crate::address::ClientAddress;
 use crate::handle::{Core, InFlight, Newcomer};
 use crate::request::DatagramRequest;
 use crate::session::Session;
+use crate::transport::MemoryPeer;
 use accept::StreamListener;
 use datagrams::DatagramJob;
 use dispatcher::DispatchEngine;
@@ -233,6 +234,11 @@ pub(crate) fn engine_for(
 /// What a [`ServerHandle`](crate::ServerHandle) gives to a running engine.
 pub(crate) enum NewcomerKind {
     Connection(Box<Session>),
+    /// A connection that a handler makes to another server, which the test is.
+    InMemory {
+        session: Box<Session>,
+        peer: MemoryPeer,
+    },
     Listener {
         listener: Arc<StreamListener>,
         /// When it is closed if nobody has connected, and who is told.
@@ -246,7 +252,7 @@ impl NewcomerKind {
         Newcomer(Box::new(self))
     }
 
-    fn from_erased(newcomer: Newcomer) -> Option<NewcomerKind> {
+    pub(crate) fn from_erased(newcomer: Newcomer) -> Option<NewcomerKind> {
         newcomer.0.downcast().ok().map(|kind| *kind)
     }
 }

@@ -46,7 +46,7 @@ impl ConnectionKey {
     }
 
     /// The key that [`ConnectionInfo::id`](crate::ConnectionInfo::id) is.
-    pub(super) fn from_id(id: u64) -> ConnectionKey {
+    pub(crate) fn from_id(id: u64) -> ConnectionKey {
         ConnectionKey(usize::try_from(id).unwrap_or(usize::MAX))
     }
 
@@ -250,6 +250,27 @@ impl Registry {
         let mut session = slot.unpark(false)?;
         session.note_readable(maybe_eof);
         Some(session)
+    }
+
+    /// Returns a connection that is parked, if it wants to be served.
+    pub(crate) fn take_if(
+        &self,
+        key: ConnectionKey,
+        wants: impl FnOnce(&mut Session) -> bool,
+    ) -> Option<Box<Session>> {
+        let mut slot = self.slot(key)?.lock();
+        let is_current = Registry::is_current(&slot, key);
+        let is_taken = match &mut slot.state {
+            SlotState::Parked(session) => is_current && wants(session),
+            _ => false,
+        };
+        if is_taken { slot.unpark(false) } else { None }
+    }
+
+    /// Whether this connection is not over.
+    pub(crate) fn is_open(&self, key: ConnectionKey) -> bool {
+        let slot = self.slot(key);
+        slot.is_some_and(|slot| Registry::is_current(&slot.lock(), key))
     }
 
     /// Others have left something: returns the connection if it is parked and can look at it now.

@@ -66,7 +66,7 @@ pub(crate) struct ListenTimeout {
 }
 
 impl ListenTimeout {
-    fn pass(&self) {
+    pub(crate) fn pass(&self) {
         self.has_passed.store(true, SeqCst);
         if let Some(waker) = &self.waker {
             waker.wake();

@@ -15,7 +15,7 @@ use crate::handler::StreamRequestHandler;
 use crate::process::NewcomerKind;
 use crate::session::{Session, StreamClass, StreamService};
 use crate::stats::Stats;
-use crate::transport::Transport;
+use crate::transport::{MemoryPeer, MemoryStream, Transport};
 
 impl ServerHandle {
     /// Gives the server a connected stream of the program: a [`TcpStream`](std::net::TcpStream), a
@@ -85,9 +85,10 @@ impl ServerHandle {
     ) -> Result<()> {
         let (stream, peer) = Stream::from_fd(stream)?;
         let made = MadeConnection {
-            stream,
+            transport: Transport::plain(stream, self.0.config.clock.now()),
             peer,
             is_connecting: false,
+            memory_peer: None,
         };
         self.add_connection(made, service, handler)
     }
@@ -130,16 +131,52 @@ impl ServerHandle {
         handler: impl StreamRequestHandler,
     ) -> Result<()> {
         let address = without_lookup(address)?;
+        if self.0.config.connects_in_memory {
+            return self.connect_in_memory(address, service, handler);
+        }
         let (stream, peer) = Stream::connect(&address).map_err(|source| Error::Connect {
             address: address.to_string(),
             source,
         })?;
         let made = MadeConnection {
-            stream,
+            transport: Transport::plain(stream, self.0.config.clock.now()),
             peer,
             is_connecting: true,
+            memory_peer: None,
         };
         self.add_connection(made, service, handler)
+    }
+
+    /// Connects to the test, which is the other server.
+    fn connect_in_memory(
+        &self,
+        address: ServerAddress,
+        service: Option<&Service>,
+        handler: impl StreamRequestHandler,
+    ) -> Result<()> {
+        let (stream, memory_peer) = MemoryStream::pair();
+        let made = MadeConnection {
+            transport: Transport::memory(stream, self.0.config.clock.now()),
+            peer: match address {
+                ServerAddress::Inet(address) => address.into(),
+                ServerAddress::Unix(path) => ClientAddress::Unix(path.map(Arc::new)),
+            },
+            is_connecting: false,
+            memory_peer: Some(memory_peer),
+        };
+        self.add_connection(made, service, handler)
+    }
+
+    /// Gives the server one end of a connection in memory.
+    pub(crate) fn adopt_in_memory(&self, handler: impl StreamRequestHandler) -> Result<()> {
+        let (stream, memory_peer) = MemoryStream::pair();
+        let made = MadeConnection {
+            transport: Transport::memory(stream, self.0.config.clock.now()),
+            peer: ClientAddress::Memory,
+            is_connecting: false,
+            memory_peer: Some(memory_peer),
+        };
+        self.add_connection(made, None, handler)
     }
 
     fn add_connection(
@@ -164,15 +201,20 @@ impl ServerHandle {
             origin,
         });
         let MadeConnection {
-            stream,
+            transport,
             peer,
             is_connecting,
+            memory_peer,
         } = made;
-        let transport = Transport::plain(stream, core.config.clock.now()).tapped(core.tap(&peer));
+        let transport = transport.tapped(core.tap(&peer));
         let mut session = Box::new(Session::new(transport, peer, &service, core));
         session.begin_adopted(is_connecting);
         session.admitted(admission);
-        core.add(NewcomerKind::Connection(session).erase())?;
+        let newcomer = match memory_peer {
+            Some(peer) => NewcomerKind::InMemory { session, peer },
+            None => NewcomerKind::Connection(session),
+        };
+        core.add(newcomer.erase())?;
         let accepted = |stats: &Stats| {
             stats.accepted.fetch_add(1, Relaxed);
         };
@@ -198,10 +240,12 @@ fn without_lookup(address: &Address) -> Result<ServerAddress> {
 
 /// A connection that the program has made.
 struct MadeConnection {
-    stream: Stream,
+    transport: Transport,
     peer: ClientAddress,
     /// The peer has not accepted it yet.
     is_connecting: bool,
+    /// The other end, which is the test's.
+    memory_peer: Option<MemoryPeer>,
 }
 
 /// The class of a connection whose handler exists already.

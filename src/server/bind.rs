@@ -185,6 +185,7 @@ impl Builder {
         class: impl RequestHandlerClass<H>,
     ) -> Result<(Arc<Core>, StreamService)> {
         let service = self.stream_service(class);
+        self.connects_in_memory = true;
         Ok((self.core()?, service))
     }
 
@@ -243,6 +244,7 @@ impl Builder {
         let hooks = self.hooks.take();
         let config = Configuration {
             name: self.name.take(),
+            connects_in_memory: self.connects_in_memory,
             timeouts: self.timeouts.clone(),
             limits: self.limits.clone(),
             clock: self.clock.clone(),

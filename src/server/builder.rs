@@ -33,6 +33,7 @@ use crate::trace::Trace;
 #[must_use = "the settings of a builder take effect when it makes a server"]
 pub struct Builder {
     pub(super) name: Option<Arc<str>>,
+    pub(super) connects_in_memory: bool,
     pub(super) bind: BindOptions,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
@@ -66,6 +67,7 @@ impl Default for Builder {
     fn default() -> Builder {
         Builder {
             name: None,
+            connects_in_memory: false,
             bind: BindOptions::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),

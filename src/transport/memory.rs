@@ -22,6 +22,8 @@ struct MemoryState {
     room: usize,
     peer_finished: bool,
     server_finished: bool,
+    /// The peer has gone, as by a reset.
+    is_reset: bool,
 }
 
 impl MemoryStream {
@@ -33,12 +35,16 @@ impl MemoryStream {
             room: usize::MAX,
             peer_finished: false,
             server_finished: false,
+            is_reset: false,
         }));
         (MemoryStream(Arc::clone(&state)), MemoryPeer(state))
     }
 
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut state = self.0.lock();
+        if state.is_reset {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         let count = buffer.len().min(state.to_server.len());
         if count == 0 && !state.peer_finished {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -52,6 +58,9 @@ impl MemoryStream {
     /// The byte that the next read begins with, which stays; `None` at the end.
     pub(crate) fn peek(&self) -> io::Result<Option<u8>> {
         let state = self.0.lock();
+        if state.is_reset {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         match state.to_server.front() {
             None if !state.peer_finished => Err(io::ErrorKind::WouldBlock.into()),
             first => Ok(first.copied()),
@@ -60,7 +69,7 @@ impl MemoryStream {
 
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.0.lock();
-        if state.server_finished {
+        if state.server_finished || state.is_reset {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let count = bytes.len().min(state.room);
@@ -70,6 +79,16 @@ impl MemoryStream {
         state.room -= count;
         state.from_server.extend_from_slice(&bytes[..count]);
         Ok(count)
+    }
+
+    /// Whether both directions have ended.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        let state = self.0.lock();
+        state.is_reset || state.peer_finished && state.server_finished
+    }
+
+    pub(crate) fn is_reset(&self) -> bool {
+        self.0.lock().is_reset
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) {
@@ -92,6 +111,13 @@ impl MemoryPeer {
 
     pub(crate) fn finish(&self) {
         self.0.lock().peer_finished = true;
+    }
+
+    /// The peer goes, without a word: what it has sent and was not read is lost.
+    pub(crate) fn reset(&self) {
+        let mut state = self.0.lock();
+        state.is_reset = true;
+        state.to_server.clear();
     }
 
     /// Takes what the server wrote since the last call.

@@ -133,8 +133,9 @@ impl Transport {
 
     /// Whether the connection has failed, such as by a reset, even if bytes are still unread.
     pub(crate) fn has_failed(&self) -> bool {
-        let Socket::Stream(stream) = &self.socket else {
-            return false;
+        let stream = match &self.socket {
+            Socket::Stream(stream) => stream,
+            Socket::Memory(stream) => return stream.is_reset(),
         };
         let mut fds = [PollFd::new(stream, PollFlags::empty())];
         let polled = poll(&mut fds, Some(&Timespec::default()));
@@ -353,9 +354,13 @@ impl Transport {
         timeout: Option<Duration>,
         others: WakeFds<'_>,
     ) -> io::Result<WaitOutcome> {
-        let Socket::Stream(stream) = &self.socket else {
+        let stream = match &self.socket {
+            Socket::Stream(stream) => stream,
+            Socket::Memory(stream) if what == Readiness::HungUp && stream.is_hung_up() => {
+                return Ok(WaitOutcome::Ready);
+            }
             // Memory is fed by the thread that calls the handler: nothing can come while it waits.
-            return Ok(WaitOutcome::TimedOut);
+            Socket::Memory(_) => return Ok(WaitOutcome::TimedOut),
         };
         // An error or a hang-up ends every wait.
         let flags = match what {

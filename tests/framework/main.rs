@@ -22,6 +22,7 @@ mod figures;
 mod groups;
 mod half_close;
 mod handlers;
+mod in_memory;
 mod interface;
 mod leaks;
 mod life_cycle;

@@ -165,7 +165,8 @@ impl EngineView for PoolView {
                 }
                 return Ok(index);
             }
-            None => {}
+            // Only `testing` has these.
+            Some(NewcomerKind::InMemory { .. }) | None => {}
         }
         Ok(0)
     }
