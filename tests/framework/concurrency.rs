@@ -1,6 +1,6 @@
 //! Handlers that reach one another, with the concurrency models that cannot serve them.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use socketserver::{
     Builder, Error, ForkingMixIn, Forwarder, Listen, ProcessRequest, Request, StreamRequestHandler,
@@ -57,15 +57,6 @@ impl ProcessRequest for Inline {
     }
 }
 
-/// Serves each request on a thread of its own.
-struct Threads;
-
-impl ProcessRequest for Threads {
-    fn process_request(&self, request: Request) {
-        std::thread::spawn(move || request.run());
-    }
-}
-
 #[test]
 fn a_forwarder_that_was_not_recognized_fails_with_a_clear_error() {
     for settings in [
@@ -81,18 +72,4 @@ fn a_forwarder_that_was_not_recognized_fails_with_a_clear_error() {
         let error = &hooks.errors()[0];
         assert!(error.contains("serves one after the other"), "{error}");
     }
-}
-
-#[test]
-fn a_model_of_the_user_that_has_threads_runs_a_forwarder() {
-    let upstream = obedient(Builder::new());
-    let address = TcpListener::bind("127.0.0.1:0").unwrap();
-    let settings = Builder::new().process(Threads);
-    let upstream_address = upstream.address().inet().unwrap();
-    let class = move |_: &_| Forwarder::to(upstream_address);
-    let server = Running::start(settings.from_listener(address, class).unwrap());
-    let mut client = server.connect();
-    client.say(b"hello\n").hear(b"hello\n");
-    drop(client);
-    eventually("both connections end", || server.stats().open == 0);
 }

@@ -190,6 +190,8 @@ fn the_grace_time_of_a_drain_is_one_of_the_servers_clock() {
     time.advance(Duration::from_secs(4));
     client.say(b"ne\n").hear(b"half a line\n");
     assert_eq!(client.hear_end(), b"");
+    drop(client); // it lingers no longer
+    eventually("it is over", || service.stats().open == 0);
 
     let listener = listen(&server, &service, |_: &_| Obedient);
     let mut client = Client::connect(listener.server_address());

@@ -65,6 +65,8 @@ tests! {
     a_process_that_cannot_be_started_is_counted_and_reported
     a_thread_that_cannot_be_started_is_counted_and_reported
     a_limit_per_address_that_cannot_hold_is_refused
+    a_child_is_woken_in_its_process_and_gives_its_server_nothing
+    the_parent_listens_and_adopts_while_it_serves_and_cannot_drain
     a_synchronous_server_hears_a_signal_while_its_client_pipelines
     a_synchronous_server_hears_a_signal_while_its_client_is_slow
 }
@@ -385,4 +387,30 @@ fn a_synchronous_server_hears_a_signal_while_its_client_is_slow() {
     client.say(b"nt\n").hear(b"2\n");
     server.expect("accepted 1, cut 0");
     assert_eq!(client.hear_end(), b"");
+}
+
+fn a_child_is_woken_in_its_process_and_gives_its_server_nothing() {
+    let server = Server::start(&["tcp"]);
+    let mut client = server.connect();
+    client.say(b"wake\n").hear(b"woken\n");
+    let connection = b"a forked child cannot give its server a connection\n";
+    client.say(b"reach\n").hear(connection).hear(connection);
+    client.hear(b"a forked child cannot give its server a listening socket\n");
+    drop(client);
+    server.end("accepted 1, cut 0");
+}
+
+fn the_parent_listens_and_adopts_while_it_serves_and_cannot_drain() {
+    let server = Server::start(&["tcp", "run-time"]);
+    server.expect(
+        "a forking server cannot end the connections of one listening socket, which are in other \
+         processes: use `close`, or another concurrency model",
+    );
+    let mut client = server.connect();
+    client.say(b"count\n").hear(b"1\n");
+    eventually("each has a child", || server.children() == 3);
+    server.terminate();
+    server.expect("accepted 3, cut 0");
+    server.expect("the adopted stream: 1");
+    server.expect("the second listener: 1");
 }

@@ -40,6 +40,7 @@ mod proxy;
 mod python_style;
 mod reach;
 mod reach_ends;
+mod reach_everywhere;
 mod run_time_listeners;
 mod serve_again;
 mod services;

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use socketserver::{
-    Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Error, Next, Refusal, Result,
-    Server, ServerAddress, ServerHandle, ServerHooks, StreamRequest, StreamRequestHandler,
-    Synchronous, ThreadPerRequest, ThreadingMixIn, Timeout,
+    Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Error, Next, ProcessRequest,
+    Refusal, Request, Result, Server, ServerAddress, ServerHandle, ServerHooks, StreamRequest,
+    StreamRequestHandler, Synchronous, ThreadPerRequest, ThreadingMixIn, Timeout,
 };
 
 use crate::support::{Client, Running, TestDir};
@@ -53,20 +53,27 @@ impl DatagramRequestHandler for Obedient {
     }
 }
 
-/// The models of the library but the forking one, which has its own tests.
-pub(crate) fn all_models() -> [Builder; 3] {
-    [
-        Builder::new().process(ThreadingMixIn::new()),
-        Builder::new().process(ThreadPerRequest::new()),
-        Builder::new().process(Synchronous),
-    ]
+/// A concurrency model of a user: a thread for each request, which nobody counts or joins.
+pub(crate) struct OwnModel;
+
+impl ProcessRequest for OwnModel {
+    fn process_request(&self, request: Request) {
+        std::thread::spawn(move || request.run());
+    }
+}
+
+/// All models but the forking one, which has its own tests.
+pub(crate) fn all_models() -> [Builder; 4] {
+    let [pool, threads, own] = concurrent_models();
+    [pool, threads, own, Builder::new().process(Synchronous)]
 }
 
 /// Those that can serve two connections at once.
-pub(crate) fn concurrent_models() -> [Builder; 2] {
+pub(crate) fn concurrent_models() -> [Builder; 3] {
     [
         Builder::new().process(ThreadingMixIn::new()),
         Builder::new().process(ThreadPerRequest::new()),
+        Builder::new().process(OwnModel),
     ]
 }
 

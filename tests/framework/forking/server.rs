@@ -1,6 +1,8 @@
 //! The server's process, and what the tests' process sees of it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -11,8 +13,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use socketserver::{
-    Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Error, ForkingMixIn, Next,
-    Result, ServerAddress, ServerHooks, StreamRequest, StreamRequestHandler, Synchronous,
+    Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Error, ForkingMixIn, Listen,
+    Next, Result, ServerAddress, ServerHooks, StreamRequest, StreamRequestHandler, Synchronous,
     ThreadPerRequest, shutdown_on_ctrl_c,
 };
 
@@ -46,13 +48,46 @@ impl Handler {
     }
 }
 
+impl Handler {
+    /// What a child is told that wants to give its server something: a line each.
+    fn reach(request: &StreamRequest) -> String {
+        let server = &request.server;
+        let handler = Handler { says_bye: false };
+        let (_ours, theirs) = UnixStream::pair().unwrap();
+        let results = [
+            server.adopt(theirs, handler),
+            server.connect("127.0.0.1:9", handler),
+            server
+                .listen("127.0.0.1:0", Listen::new(), move |_: &_| handler)
+                .map(drop),
+        ];
+        let line = |result: Result<()>| format!("{}\n", result.unwrap_err());
+        results.into_iter().map(line).collect()
+    }
+}
+
 impl StreamRequestHandler for Handler {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        if request.cause().is_woken() {
+            request.wfile.write_all(b"woken\n")?;
+        }
         while let Some(line) = request.rfile.take_line(80)? {
+            let line = &line.to_vec()[..];
             if line == b"shutdown\n" {
                 request.server.shutdown();
                 request.wfile.write_all(b"bye\n")?;
                 continue;
+            }
+            if line == b"reach\n" {
+                request
+                    .wfile
+                    .write_all(Handler::reach(request).as_bytes())?;
+                continue;
+            }
+            if line == b"wake\n" {
+                let waker = request.waker();
+                std::thread::spawn(move || waker.wake());
+                return Ok(Next::Wait);
             }
             if line == b"compute\n" {
                 request.wfile.write_all(b"computing\n")?;
@@ -178,6 +213,8 @@ pub(crate) fn serve(arguments: &[String]) {
             "unix" => handle_two_requests(settings.unix_stream(path, class).unwrap(), &time_outs),
             _ => handle_two_requests(settings.unix_datagram(path, class).unwrap(), &time_outs),
         }
+    } else if is("run-time") {
+        serve_run_time(settings.tcp("127.0.0.1:0", class).unwrap(), handler);
     } else if is("close") {
         let mut server = settings.tcp("127.0.0.1:0", class).unwrap();
         tell(server.server_address());
@@ -203,9 +240,15 @@ fn tell(what: impl std::fmt::Display) {
     writeln!(out, "{what}").unwrap();
 }
 
-fn serve_until_terminated(mut server: socketserver::Server) {
+fn serve_until_terminated(server: socketserver::Server) {
+    serve_until_terminated_after(server, &[]);
+}
+
+/// Writes these lines when it is ready.
+fn serve_until_terminated_after(mut server: socketserver::Server, lines: &[String]) {
     shutdown_on_ctrl_c(server.handle()).unwrap();
     tell(server.server_address());
+    lines.iter().for_each(tell);
     let served = catch_unwind(AssertUnwindSafe(|| server.serve_forever()));
     let stats = server.handle().stats();
     if stats.failed + stats.panics > 0 {
@@ -219,6 +262,31 @@ fn serve_until_terminated(mut server: socketserver::Server) {
         Ok(Err(error)) => format!("an error: {error}"),
         Err(_) => "a second copy of the program".to_owned(),
     });
+}
+
+/// With another listener, and a stream of the program.
+fn serve_run_time(server: socketserver::Server, handler: Handler) {
+    let handle = server.handle();
+    server.server_activate().unwrap();
+    let listen = || {
+        let class = move |_: &_| handler;
+        handle.listen("127.0.0.1:0", Listen::new(), class).unwrap()
+    };
+    let refused = listen().drain(Duration::ZERO).unwrap_err();
+    let listener = listen();
+    let (mut adopted, theirs) = UnixStream::pair().unwrap();
+    handle.adopt(theirs, handler).unwrap();
+    let mut client = TcpStream::connect(listener.server_address().inet().unwrap()).unwrap();
+    adopted.write_all(b"count\n").unwrap();
+    client.write_all(b"count\n").unwrap();
+    serve_until_terminated_after(server, &[refused.to_string()]);
+    let answer = |stream: &mut dyn Read| {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.trim_end().to_owned()
+    };
+    tell(format_args!("the adopted stream: {}", answer(&mut adopted)));
+    tell(format_args!("the second listener: {}", answer(&mut client)));
 }
 
 /// The second of which never comes.
