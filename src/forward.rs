@@ -1,9 +1,9 @@
 //! Two connections that carry each other's bytes.
 
 use std::fmt;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::mpsc::TrySendError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 use crate::handler::{Next, StreamRequestHandler, Wait};
 use crate::reach::{Outbox, Waker};
 use crate::request::StreamRequest;
+use crate::sys::SplicePipe;
+use crate::transport::Transport;
 
 /// A handler that connects each client to another server and carries the bytes of both, like
 /// HAProxy's `mode tcp`.
@@ -47,6 +49,16 @@ pub struct Forwarder {
 /// Bytes that may wait for a side that does not read. The systems' buffers hold more.
 const CAPACITY: usize = 64 * 1024;
 
+/// A side that sends as many bytes at once probably has more to send: these pass through a pipe,
+/// without a copy.
+const MIN_SPLICE: usize = 16 * 1024;
+
+/// How often a half that only sends tells the other connection that it is not idle.
+const TELLS_PER_IDLE_TIMEOUT: u32 = 4;
+
+/// Bytes that one turn moves through a pipe before other connections are served.
+const SPLICED_PER_TURN: usize = 2 << 20;
+
 /// How long a client waits for the connection to the other server. Longer than the head timeout,
 /// which usually ends it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,6 +69,35 @@ struct Half {
     me: Side,
     /// The end of file was passed on.
     has_passed_eof: bool,
+    /// The last bytes came in such numbers that more will follow.
+    is_bulk: bool,
+    /// When the other connection was last told that it is not idle.
+    told_at: Option<Instant>,
+}
+
+/// How to reach one of the two connections.
+///
+/// A half writes to the socket of the other one itself, as long as that one has nothing else to
+/// send and takes the bytes. So a message needs no second turn of a thread. What the peer does not
+/// take goes into the outbox, and then the connection sends it as always: with its deadline, and
+/// without a thread. Until that is done, nothing else is written or read.
+#[derive(Clone)]
+struct Reach {
+    outbox: Outbox,
+    waker: Waker,
+    transport: Arc<Transport>,
+    idle_timeout: Option<Duration>,
+}
+
+/// What became of bytes for the other side.
+enum Forwarded {
+    All,
+    /// The other side must read first. This one is woken then.
+    Blocked,
+    /// The other side has gone.
+    Gone,
+    /// There is more, but other connections come first.
+    More,
 }
 
 /// What both halves share.
@@ -68,7 +109,7 @@ struct Pair {
 
 #[derive(Default)]
 struct HalfState {
-    reach: Option<(Outbox, Waker)>,
+    reach: Option<Reach>,
     /// Its peer sends nothing more, and everything that it sent was passed on.
     has_passed_eof: bool,
     is_over: bool,
@@ -87,11 +128,7 @@ impl Forwarder {
     pub fn to(upstream: impl ToAddress) -> Forwarder {
         Forwarder {
             upstream: upstream.to_address().map_err(|error| error.to_string()),
-            half: Half {
-                pair: Arc::default(),
-                me: Side::Client,
-                has_passed_eof: false,
-            },
+            half: Half::new(Arc::default(), Side::Client),
         }
     }
 }
@@ -102,11 +139,7 @@ impl StreamRequestHandler for Forwarder {
         request.server.0.check_concurrency()?;
         let address = self.upstream.clone().map_err(Error::Address)?;
         self.half.setup(request)?;
-        let upstream = Half {
-            pair: Arc::clone(&self.half.pair),
-            me: Side::Upstream,
-            has_passed_eof: false,
-        };
+        let upstream = Half::new(Arc::clone(&self.half.pair), Side::Upstream);
         request.server.connect(address, upstream)
     }
 
@@ -126,8 +159,14 @@ impl StreamRequestHandler for Forwarder {
 
 impl StreamRequestHandler for Half {
     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
-        let reach = (request.outbox(CAPACITY), request.waker());
+        let reach = Reach {
+            outbox: request.outbox(CAPACITY),
+            waker: request.waker(),
+            transport: Arc::clone(&request.transport),
+            idle_timeout: request.server.0.timeouts(request.origin.as_ref()).idle,
+        };
         self.mine().lock().reach = Some(reach);
+        self.told_at = Some(request.server.0.config.clock.now());
         self.wake_other();
         Ok(())
     }
@@ -139,7 +178,7 @@ impl StreamRequestHandler for Half {
             let other = self.other().lock();
             match &other.reach {
                 _ if other.is_over => return Ok(Next::Close),
-                Some((outbox, _)) => (outbox.clone(), other.has_passed_eof),
+                Some(reach) => (reach.clone(), other.has_passed_eof),
                 // Still connecting: nothing of the client's was taken yet.
                 None if request.cause().is_shutdown() => return Ok(Next::Close),
                 None if request.cause().is_due() => {
@@ -149,21 +188,17 @@ impl StreamRequestHandler for Half {
                 None => return Ok(connecting),
             }
         };
-        if !request.rfile.buffer().is_empty() {
-            match other.try_send(request.rfile.buffer()) {
-                Ok(()) => drop(request.rfile.take_all()),
-                Err(TrySendError::Full(_)) => {
-                    other.wake_when_empty(&request.waker());
-                    return Ok(paused);
-                }
-                Err(TrySendError::Disconnected(_)) => return Ok(Next::Close),
-            }
+        match self.forward(request, &other)? {
+            Forwarded::All => {}
+            Forwarded::Blocked => return Ok(paused),
+            Forwarded::Gone => return Ok(Next::Close),
+            Forwarded::More => return Ok(Next::Again),
         }
         if !request.rfile.is_eof() {
             return Ok(Wait::new().outlasts_shutdown().into());
         }
         if !std::mem::replace(&mut self.has_passed_eof, true) {
-            other.shutdown_write();
+            other.outbox.shutdown_write();
             self.mine().lock().has_passed_eof = true;
             self.wake_other();
         }
@@ -176,8 +211,8 @@ impl StreamRequestHandler for Half {
 
     fn connect_failed(&mut self, error: &Error) {
         let client = self.other().lock().reach.clone();
-        if let Some((_, waker)) = client {
-            waker.close(error.to_string());
+        if let Some(client) = client {
+            client.waker.close(error.to_string());
         }
     }
 
@@ -187,6 +222,106 @@ impl StreamRequestHandler for Half {
 }
 
 impl Half {
+    fn new(pair: Arc<Pair>, me: Side) -> Half {
+        Half {
+            pair,
+            me,
+            has_passed_eof: false,
+            is_bulk: false,
+            told_at: None,
+        }
+    }
+
+    /// Passes on what has come.
+    fn forward(&mut self, request: &mut StreamRequest, other: &Reach) -> Result<Forwarded> {
+        match other.outbox.is_sent() {
+            Some(true) => {}
+            Some(false) => {
+                other.outbox.wake_when_empty(&request.waker());
+                return Ok(Forwarded::Blocked);
+            }
+            None => return Ok(Forwarded::Gone),
+        }
+        let bytes = request.rfile.buffer();
+        if !bytes.is_empty() {
+            self.is_bulk = bytes.len() >= MIN_SPLICE;
+            let written = match other.write(bytes) {
+                Ok(count) => count,
+                Err(_) => return Ok(Forwarded::Gone),
+            };
+            let left = &bytes[written..];
+            let put = left.len().min(CAPACITY);
+            if put > 0 && other.outbox.try_send(&left[..put]).is_err() {
+                return Ok(Forwarded::Gone);
+            }
+            request.rfile.take_exact(written + put);
+            self.tell_other(request, other);
+            if put > 0 {
+                other.outbox.wake_when_empty(&request.waker());
+                return Ok(Forwarded::Blocked);
+            }
+        }
+        if self.is_bulk && !request.rfile.is_eof() {
+            return Ok(self.splice(request, other));
+        }
+        Ok(Forwarded::All)
+    }
+
+    /// Moves what comes from one socket to the other through a pipe, which exists only as long as
+    /// there are bytes in it.
+    fn splice(&mut self, request: &mut StreamRequest, other: &Reach) -> Forwarded {
+        self.is_bulk = false;
+        if !request.transport.can_splice() || !other.transport.can_splice() {
+            return Forwarded::All;
+        }
+        // Without a pipe, such as at the limit of descriptors, the bytes are copied.
+        let Ok(mut pipe) = SplicePipe::new() else {
+            return Forwarded::All;
+        };
+        let mut moved = 0;
+        while moved < SPLICED_PER_TURN {
+            match request.transport.splice_from(&mut pipe) {
+                Ok(count @ 1..) => moved += count,
+                // Nothing more has come, or the end or an error, which the next read finds.
+                Ok(0) | Err(_) => {
+                    request.rfile.look_again();
+                    return Forwarded::All;
+                }
+            }
+            self.is_bulk = true;
+            self.tell_other(request, other);
+            while pipe.len() > 0 {
+                match other.transport.splice_to(&mut pipe) {
+                    Ok(1..) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        other.outbox.leave_pipe(Box::new(pipe));
+                        other.outbox.wake_when_empty(&request.waker());
+                        return Forwarded::Blocked;
+                    }
+                    Ok(0) | Err(_) => return Forwarded::Gone,
+                }
+            }
+        }
+        Forwarded::More
+    }
+
+    /// Has the idle timeout of the other connection begin again: its own thread sees nothing of
+    /// what is written to it.
+    fn tell_other(&mut self, request: &StreamRequest, other: &Reach) {
+        let Some(idle) = other.idle_timeout else {
+            return;
+        };
+        let now = request.server.0.config.clock.now();
+        let interval = idle / TELLS_PER_IDLE_TIMEOUT;
+        if self
+            .told_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= interval)
+        {
+            self.told_at = Some(now);
+            other.waker.wake();
+        }
+    }
+
     fn state_of(&self, side: Side) -> &Mutex<HalfState> {
         match side {
             Side::Client => &self.pair.client,
@@ -206,9 +341,9 @@ impl Half {
     }
 
     fn wake_other(&self) {
-        let reach = self.other().lock().reach.clone();
-        if let Some((_, waker)) = reach {
-            waker.wake();
+        let other = self.other().lock().reach.clone();
+        if let Some(other) = other {
+            other.waker.wake();
         }
     }
 }
@@ -216,8 +351,32 @@ impl Half {
 impl Drop for Half {
     /// Whatever ended this connection, the other one is of no use any more.
     fn drop(&mut self) {
-        self.mine().lock().is_over = true;
+        let reach = {
+            let mut mine = self.mine().lock();
+            mine.is_over = true;
+            mine.reach.take()
+        };
+        // Not under the lock: it may be the last owner of the socket.
+        drop(reach);
         self.wake_other();
+    }
+}
+
+impl Reach {
+    /// Writes what the peer takes now, if this thread may write. Everything that was left before is
+    /// sent.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = 0;
+        while self.transport.is_plain_socket() && written < bytes.len() {
+            let left = [IoSlice::new(&bytes[written..])];
+            match self.transport.write_vectored(&left) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
     }
 }
 

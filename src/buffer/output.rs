@@ -16,6 +16,7 @@ use crate::config::Timeouts;
 use crate::error::{Error, Timeout};
 use crate::pace::{Pace, PaceViolation};
 use crate::reach::Link;
+use crate::sys::SplicePipe;
 use crate::transport::Transport;
 
 /// The output of one connection.
@@ -54,6 +55,7 @@ enum Tail {
         bytes: Arc<[u8]>,
         range: Range<usize>,
     },
+    Pipe(Box<SplicePipe>),
 }
 
 /// Bytes that one turn sends to a peer that takes all of them, before other connections are served.
@@ -132,6 +134,7 @@ impl Output {
         let tail = match &self.tail {
             Some(Tail::File { range, .. }) => range.end.saturating_sub(range.start),
             Some(Tail::Shared { range, .. }) => range.len() as u64,
+            Some(Tail::Pipe(pipe)) => pipe.len() as u64,
             None => 0,
         };
         (self.filled - self.sent) as u64 + tail
@@ -179,7 +182,8 @@ impl Output {
     pub(super) fn gather(&mut self, link: &Link) -> io::Result<bool> {
         let capacity = BUFFER_SIZE;
         let Some(first) = link.take_output(|_| true) else {
-            return Ok(false);
+            self.tail = link.take_pipe().map(Tail::Pipe);
+            return Ok(self.tail.is_some());
         };
         if first.len() > capacity / 2 {
             let range = 0..first.len();
@@ -234,7 +238,7 @@ impl Output {
         } else {
             Transport::write_vectored
         };
-        let count = match &self.tail {
+        let count = match &mut self.tail {
             Some(Tail::Shared { bytes, range }) => {
                 let tail = IoSlice::new(&bytes[range.clone()]);
                 if unsent.is_empty() {
@@ -248,6 +252,8 @@ impl Output {
                     .send_file(file, range.start, range.end - range.start)?
             }
             Some(Tail::File { .. }) => self.transport.write_before_file(unsent)?,
+            Some(Tail::Pipe(pipe)) if unsent.is_empty() => self.transport.splice_to(pipe)?,
+            Some(Tail::Pipe(_)) => write(&self.transport, &[IoSlice::new(unsent)])?,
             None if !unsent.is_empty() => write(&self.transport, &[IoSlice::new(unsent)])?,
             None => {
                 self.transport.flush()?;
@@ -283,6 +289,7 @@ impl Output {
                 range.start += from_tail;
                 range.start >= range.end
             }
+            Some(Tail::Pipe(pipe)) => pipe.len() == 0,
             None => false,
         };
         if done {

@@ -11,6 +11,8 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use crate::sys::SplicePipe;
+
 /// How an engine is told that something was left for connections that may be parked.
 pub(crate) trait Ring: Send + Sync {
     /// Has the connections with these keys served, unless a thread holds them: that thread looks
@@ -79,12 +81,16 @@ pub(crate) struct Link {
 #[derive(Default)]
 pub(super) struct Left {
     pub(super) output: VecDeque<Arc<[u8]>>,
+    /// What a forwarder has moved out of another socket. Follows `output`.
+    pub(super) pipe: Option<Box<SplicePipe>>,
+    /// Something was left, and the transport has not taken all of it.
+    pub(super) is_unsent: bool,
     /// The sum of the lengths in `output`.
     pub(super) bytes: usize,
     /// The maximum of `bytes`.
     pub(super) capacity: usize,
     pub(super) end: OutputEnd,
-    /// Those to be woken when `output` is empty.
+    /// Those to be woken when everything is sent.
     pub(super) waiting: Vec<Arc<Link>>,
     close_reason: Option<Cow<'static, str>>,
     /// What is not sent yet is dropped when the connection must end.
@@ -209,6 +215,8 @@ impl Link {
         let (output, waiting) = {
             let mut left = self.left.lock();
             left.bytes = 0;
+            left.is_unsent = false;
+            left.pipe = None;
             (
                 std::mem::take(&mut left.output),
                 std::mem::take(&mut left.waiting),
@@ -223,9 +231,10 @@ impl Link {
     pub(crate) fn note_sent(&self) -> bool {
         let (waiting, ends) = {
             let mut left = self.left.lock();
-            if !left.output.is_empty() {
+            if !left.output.is_empty() || left.pipe.is_some() {
                 return false;
             }
+            left.is_unsent = false;
             let ends = left.end == OutputEnd::ShutdownWanted;
             (std::mem::take(&mut left.waiting), ends)
         };
@@ -255,6 +264,11 @@ impl Link {
         let piece = left.output.pop_front_if(|piece| fits(piece.len()))?;
         left.bytes -= piece.len();
         Some(piece)
+    }
+
+    /// Takes what a forwarder has left. It follows all other output.
+    pub(crate) fn take_pipe(&self) -> Option<Box<SplicePipe>> {
+        self.left.lock().pipe.take()
     }
 
     /// What becomes readable when a signal is given, for a thread that is about to sleep for this

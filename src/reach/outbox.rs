@@ -6,6 +6,7 @@ use std::sync::mpsc::TrySendError;
 
 use super::Waker;
 use super::link::{Link, OutputEnd, Signals};
+use crate::sys::SplicePipe;
 
 /// Sends bytes to the peer of one connection from any thread and from the handlers of other
 /// connections ([`StreamRequest::outbox`](crate::StreamRequest::outbox)). Cheap to clone. It does
@@ -64,6 +65,7 @@ impl Outbox {
             let has_room = length <= left.capacity.saturating_sub(left.bytes);
             if has_room && length > 0 {
                 left.bytes += length;
+                left.is_unsent = true;
                 left.output.extend(bytes.take());
             }
             Some(has_room)
@@ -101,6 +103,7 @@ impl Outbox {
                 left.end = OutputEnd::Closed;
                 if !last.is_empty() {
                     left.bytes += last.len();
+                    left.is_unsent = true;
                     left.output.push_back(last);
                 }
             }
@@ -115,7 +118,7 @@ impl Outbox {
     /// whose bytes were refused as `Full` can wait this way without a thread or a timer.
     pub fn wake_when_empty(&self, waker: &Waker) {
         let waits = self.0.with_left(|left| {
-            let waits = !left.output.is_empty();
+            let waits = left.is_unsent;
             if waits && !left.waiting.iter().any(|link| Arc::ptr_eq(link, &waker.0)) {
                 left.waiting.push(Arc::clone(&waker.0));
             }
@@ -124,6 +127,21 @@ impl Outbox {
         if waits != Some(true) {
             waker.wake();
         }
+    }
+
+    /// Leaves what was moved out of another socket. The outbox must be [empty](Outbox::is_sent).
+    /// The pipe is dropped if the connection is ending.
+    pub(crate) fn leave_pipe(&self, pipe: Box<SplicePipe>) {
+        self.0.with_left(|left| {
+            left.is_unsent = true;
+            left.pipe = Some(pipe);
+        });
+        self.0.signal(Signals::OUTPUT);
+    }
+
+    /// Whether the transport has taken everything; `None` if the connection is ending.
+    pub(crate) fn is_sent(&self) -> Option<bool> {
+        self.0.with_left(|left| !left.is_unsent)
     }
 
     /// Number of bytes that were not handed to the transport yet.

@@ -4,6 +4,7 @@
 mod descriptors;
 mod destination;
 mod drops;
+mod pipe;
 mod shared;
 mod signals;
 mod transport;
@@ -17,6 +18,7 @@ pub(crate) use destination::{
     Destination, ask_for_destination, receive_with_destination, send_from,
 };
 pub(crate) use drops::dropped_datagrams;
+pub(crate) use pipe::SplicePipe;
 pub(crate) use shared::Shared;
 pub(crate) use signals::{
     Registration, SignalFlags, has_terminal, is_ignored, is_terminal_gone, register_hangup,

@@ -5,6 +5,7 @@
 //! worker is busy with.
 
 mod memory;
+mod splice;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 

@@ -256,6 +256,23 @@ fn a_forwarder_loses_no_byte_of_a_peer_that_reads_slowly_and_keeps_few() {
 }
 
 #[test]
+fn a_forwarder_whose_one_side_only_listens_does_not_expire() {
+    const IDLE: Duration = Duration::from_secs(2);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = Builder::new().idle_timeout(Some(IDLE));
+    let server = forwarder(settings, listener.local_addr().unwrap());
+    let mut client = server.connect();
+    let mut upstream = patient(listener.accept().unwrap().0);
+    let begun = Instant::now();
+    while begun.elapsed() < IDLE * 3 / 2 {
+        client.say(b"x");
+        upstream.read_exact(&mut [0]).unwrap();
+    }
+    upstream.write_all(b"still there\n").unwrap();
+    client.hear(b"still there\n");
+}
+
+#[test]
 fn a_forwarder_carries_both_directions_at_once() {
     const SIZE: usize = 20 << 20;
     for settings in concurrent_models() {
