@@ -1,7 +1,8 @@
-//! Servers on tokio to compare with: `tokio-contestant broadcast|websocket`.
+//! Servers on tokio to compare with: `tokio-contestant broadcast|websocket [gathering]`.
 //!
-//! Each is written as tokio's documentation and examples show it, and then made as fast as was
-//! found: a task of its own for each direction, and no write for each message of several that wait.
+//! Each is written as tokio's documentation and examples show it, with a task for each direction,
+//! and one write for each message. With `gathering` it does more than the examples: messages that
+//! wait for one client are sent in one write.
 
 use std::io::{Error, Result};
 use std::net::Ipv4Addr;
@@ -26,6 +27,9 @@ type Bytes = [u8; SIZE];
 #[tokio::main]
 async fn main() -> Result<()> {
     let mode = std::env::args().nth(1).unwrap_or_default();
+    let gathers = std::env::args()
+        .nth(2)
+        .is_some_and(|word| word == "gathering");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     println!("tokio listening on tcp://{}", listener.local_addr()?);
     let raw = broadcast::Sender::<Bytes>::new(CAPACITY);
@@ -34,15 +38,15 @@ async fn main() -> Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         match mode.as_str() {
-            "broadcast" => drop(tokio::spawn(member(stream, raw.clone()))),
-            "websocket" => drop(tokio::spawn(websocket(stream, framed.clone()))),
+            "broadcast" => drop(tokio::spawn(member(stream, raw.clone(), gathers))),
+            "websocket" => drop(tokio::spawn(websocket(stream, framed.clone(), gathers))),
             _ => return Err(Error::other("usage: tokio-contestant broadcast|websocket")),
         }
     }
 }
 
 /// What one client says, all hear.
-async fn member(stream: TcpStream, room: broadcast::Sender<Bytes>) -> Result<()> {
+async fn member(stream: TcpStream, room: broadcast::Sender<Bytes>, gathers: bool) -> Result<()> {
     let mut messages = room.subscribe();
     let (mut input, mut output) = stream.into_split();
     let writer = tokio::spawn(async move {
@@ -53,7 +57,8 @@ async fn member(stream: TcpStream, room: broadcast::Sender<Bytes>) -> Result<()>
                 Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return Ok(()),
             }
-            while gathered.len() < MAX_WRITE
+            while gathers
+                && gathered.len() < MAX_WRITE
                 && let Ok(message) = messages.try_recv()
             {
                 gathered.extend_from_slice(&message);
@@ -74,7 +79,11 @@ async fn member(stream: TcpStream, room: broadcast::Sender<Bytes>) -> Result<()>
 }
 
 /// `/echo` sends back what comes; on `/chat`, what one client says, all hear.
-async fn websocket(stream: TcpStream, room: broadcast::Sender<Message>) -> Result<()> {
+async fn websocket(
+    stream: TcpStream,
+    room: broadcast::Sender<Message>,
+    gathers: bool,
+) -> Result<()> {
     let mut is_chat = false;
     #[allow(clippy::result_large_err)]
     let note_path = |request: &Request, response: Response| {
@@ -101,7 +110,7 @@ async fn websocket(stream: TcpStream, room: broadcast::Sender<Message>) -> Resul
                 Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return Ok::<(), Error>(()),
             }
-            while let Ok(message) = messages.try_recv() {
+            while gathers && let Ok(message) = messages.try_recv() {
                 output.feed(message).await.map_err(Error::other)?;
             }
             output.flush().await.map_err(Error::other)?;
