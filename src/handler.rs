@@ -62,6 +62,7 @@ pub use next::{Next, Wait};
 ///     fn disable_nagle_algorithm(&self) -> bool { true }
 ///     fn rbufsize(&self) -> Option<usize> { Some(1024) }
 ///     fn wbufsize(&self) -> usize { 4096 }
+///     fn needs_concurrency() -> bool { false } // it reaches no other connection
 /// }
 ///
 /// let mut client = TestConnection::new(Builder::new(), |_| Polite);

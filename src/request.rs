@@ -365,6 +365,25 @@ impl StreamRequest {
     /// Whether this connection is to end after the present message: its server is shutting down, or
     /// its listening socket is [drained](crate::RunningListener::drain). A long handler can use
     /// this to end early.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let handler = |request: &mut StreamRequest| {
+    ///     for step in request.rfile.take_all().to_vec() {
+    ///         if request.is_shutting_down() {
+    ///             break;
+    ///         }
+    ///         writeln!(request.wfile, "step {step}")?;
+    ///     }
+    ///     Ok(Next::Wait)
+    /// };
+    /// let mut client = TestConnection::new(Builder::new(), move |_| handler);
+    /// client.send(&[1, 2]);
+    /// assert_eq!(client.received(), b"step 1\nstep 2\n");
+    /// ```
     pub fn is_shutting_down(&self) -> bool {
         self.server.is_shutting_down() || !self.server.0.is_serving_for(self.origin.as_ref())
     }

@@ -10,6 +10,24 @@ use crate::config::Timeouts;
 use crate::stats::StatsSnapshot;
 
 /// A connection in flight, as [`ServerHandle::in_flight`] lists it.
+///
+/// ```
+/// use std::net::TcpStream;
+/// use std::io::Write;
+/// use socketserver::{Builder, Next, StreamRequest};
+///
+/// let handler = |request: &mut StreamRequest| {
+///     for request in request.server.in_flight() {
+///         println!("{} for {:?}", request.client_address, request.since.elapsed());
+///     }
+///     Ok(Next::Close)
+/// };
+/// let mut server = Builder::new().tcp("127.0.0.1:0", move |_| handler)?;
+/// let mut client = TcpStream::connect(server.server_address().inet().unwrap())?;
+/// client.write_all(b"\n")?;
+/// server.handle_request()?;
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct InFlight {
@@ -20,6 +38,35 @@ pub struct InFlight {
 }
 
 /// An open connection, as [`ServerHandle::connections`] lists it.
+///
+/// A list of all connections, for an operator. The oldest one is aborted:
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::TcpStream;
+/// use socketserver::{Builder, ConnectionInfo, Next, StreamRequest};
+///
+/// fn line(connection: &ConnectionInfo) -> String {
+///     let ConnectionInfo { id, client_address, phase, .. } = connection;
+///     let doing = connection.doing.as_deref().unwrap_or("nothing");
+///     format!("{id} {client_address} {phase:?}, {doing}, {:?} old", connection.age)
+/// }
+///
+/// let greet = |request: &mut StreamRequest| {
+///     request.wfile.write_all(request.rfile.take_all())?;
+///     Ok(Next::Wait)
+/// };
+/// let server = Builder::new().tcp("127.0.0.1:0", move |_| greet)?.spawn()?;
+/// let mut client = TcpStream::connect(server.server_address().inet().unwrap())?;
+/// client.write_all(b"hello")?;
+/// client.read_exact(&mut [0; 5])?;
+/// let connections = server.handle().connections();
+/// connections.iter().for_each(|connection| println!("{}", line(connection)));
+/// assert!(server.handle().abort_connection(connections[0].id));
+/// assert_eq!(client.read(&mut [0])?, 0);
+/// server.stop()?;
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
@@ -48,6 +95,17 @@ pub struct ConnectionInfo {
 }
 
 /// Where a connection is, in [`ConnectionInfo`].
+///
+/// ```
+/// use socketserver::{ConnectionInfo, ConnectionPhase};
+///
+/// /// How many connections wait for their clients.
+/// fn idle(connections: &[ConnectionInfo]) -> usize {
+///     let is_parked = |info: &&ConnectionInfo| info.phase == ConnectionPhase::Parked;
+///     connections.iter().filter(is_parked).count()
+/// }
+/// assert_eq!(idle(&[]), 0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectionPhase {
@@ -60,6 +118,33 @@ pub enum ConnectionPhase {
 }
 
 /// Controls a server and reads its statistics, from any thread and from handlers. Cheap to clone.
+///
+/// A handler that ends its server, and a program that waits for the end:
+///
+/// ```
+/// use std::io::Write;
+/// use std::net::TcpStream;
+/// use std::time::Duration;
+/// use socketserver::{Builder, Next, StreamRequest};
+///
+/// let handler = |request: &mut StreamRequest| {
+///     if request.rfile.take_all() == b"stop" {
+///         request.server.shutdown();
+///         assert!(request.server.is_shutting_down());
+///         assert!(request.server.grace_deadline() > Some(request.server.clock().now()));
+///     }
+///     Ok(Next::Wait)
+/// };
+/// let server = Builder::new().tcp("127.0.0.1:0", move |_| handler)?.spawn()?;
+/// let handle = server.handle().clone();
+/// assert_eq!(handle.timeouts().idle, Some(Duration::from_secs(600)));
+/// let mut client = TcpStream::connect(server.server_address().inet().unwrap())?;
+/// client.write_all(b"stop")?;
+/// assert!(handle.wait(Some(Duration::from_secs(60))));
+/// assert_eq!(handle.stats().accepted, 1);
+/// assert!(handle.in_flight().is_empty());
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct ServerHandle(pub(crate) Arc<Core>);
 
@@ -88,6 +173,22 @@ impl ServerHandle {
 
     /// Shuts the server down as [`shutdown`](ServerHandle::shutdown) does, but without a grace
     /// time: requests in flight are aborted.
+    ///
+    /// The three ways to end a server:
+    ///
+    /// ```
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let close = |_: &mut StreamRequest| Ok(Next::Close);
+    /// let mut server = Builder::new().tcp("127.0.0.1:0", move |_| close)?;
+    /// server.handle().shutdown(); // requests in flight have the grace time
+    /// server.serve_forever()?; // returns at once; it could serve again
+    /// server.handle().abort(); // requests in flight are aborted
+    /// server.serve_forever()?;
+    /// server.handle().close(); // the listening sockets close, so this is the end
+    /// server.serve_forever()?;
+    /// # Ok::<(), socketserver::Error>(())
+    /// ```
     pub fn abort(&self) {
         self.0.enter(LifecyclePhase::Aborting);
     }
@@ -148,16 +249,18 @@ impl ServerHandle {
     /// processes, and the list is empty. Looks at every connection, so this is not for hot paths.
     ///
     /// ```
-    /// use socketserver::testing::TestServer;
+    /// use std::time::Duration;
     /// use socketserver::{Builder, Next, StreamRequest};
     ///
-    /// let handler = |request: &mut StreamRequest| {
-    ///     request.set_doing("listing");
-    ///     let connections = request.server.connections();
-    ///     # let _ = connections;
-    ///     Ok(Next::Wait)
-    /// };
-    /// # TestServer::new(Builder::new(), move |_| handler).connect().send(b"x");
+    /// let close = |_: &mut StreamRequest| Ok(Next::Close);
+    /// let server = Builder::new().tcp("127.0.0.1:0", move |_| close)?.spawn()?;
+    /// for connection in server.handle().connections() {
+    ///     if connection.age > Duration::from_secs(24 * 3600) {
+    ///         server.handle().abort_connection(connection.id);
+    ///     }
+    /// }
+    /// server.stop()?;
+    /// # Ok::<(), socketserver::Error>(())
     /// ```
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         let view = self.0.engine_view.lock().clone();

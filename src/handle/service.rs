@@ -88,6 +88,12 @@ impl Service {
     }
 
     /// The name.
+    ///
+    /// ```
+    /// use socketserver::Service;
+    ///
+    /// assert_eq!(Service::new("admin").name(), "admin");
+    /// ```
     pub fn name(&self) -> &str {
         &self.0.name
     }

@@ -142,6 +142,21 @@ impl Wait {
     /// A shutdown does not close the connection while it waits for bytes: it goes on until it ends by
     /// itself, or the grace time is over. For connections without messages, such as tunnels. The
     /// idle timeout applies as always. Defaults to false.
+    ///
+    /// ```
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver::{Builder, Next, StreamRequest, Wait};
+    ///
+    /// let tunnel = |request: &mut StreamRequest| {
+    ///     request.rfile.take_all(); // passed on
+    ///     Ok(Next::from(Wait::new().outlasts_shutdown()))
+    /// };
+    /// let mut client = TestConnection::new(Builder::new(), move |_| tunnel);
+    /// client.send(b"hello").shutdown();
+    /// assert!(!client.is_closed());
+    /// client.finish();
+    /// assert!(client.is_closed());
+    /// ```
     pub fn outlasts_shutdown(self) -> Wait {
         Wait {
             outlasts_shutdown: true,

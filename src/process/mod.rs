@@ -77,6 +77,9 @@ pub use thread_per_request::ThreadPerRequest;
 ///     fn server_close(&self) {
 ///         self.0.server_close();
 ///     }
+///     fn is_concurrent(&self) -> bool {
+///         self.0.is_concurrent()
+///     }
 ///     fn forks(&self) -> bool {
 ///         self.0.forks()
 ///     }

@@ -60,6 +60,26 @@ struct GroupState {
 }
 
 /// What a [`Group`] does with a member whose outbox has no room for a message.
+///
+/// ```
+/// use std::sync::mpsc;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, Group, Next, SlowMembers, StreamRequest};
+///
+/// let prices = Group::with_slow_members(SlowMembers::Close);
+/// let group = prices.clone();
+/// let subscribe = move |request: &mut StreamRequest| {
+///     request.rfile.take_all();
+///     group.join(&request.outbox(10));
+///     Ok(Next::Wait)
+/// };
+/// let mut client = TestConnection::new(Builder::new(), move |_| subscribe.clone());
+/// client.send(b"subscribe");
+/// prices.broadcast(*b"10.5\n"); // fits
+/// let result = prices.broadcast(*b"a message that is longer than its outbox");
+/// assert_eq!((result.delivered, result.slow), (0, 1));
+/// assert!(client.is_closed() && prices.is_empty());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlowMembers {
@@ -71,6 +91,13 @@ pub enum SlowMembers {
 }
 
 /// What became of one message, from [`Group::broadcast`].
+///
+/// ```
+/// use socketserver::Group;
+///
+/// let nobody = Group::new().broadcast(*b"hello");
+/// assert_eq!((nobody.delivered, nobody.slow), (0, 0));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Broadcast {
@@ -151,6 +178,31 @@ impl Group {
     }
 
     /// Sends a message to all members but one, which is usually the one that it came from.
+    ///
+    /// ```
+    /// use socketserver::testing::TestServer;
+    /// use socketserver::{Builder, Group, Next, SlowMembers, StreamRequest};
+    ///
+    /// let room = Group::with_slow_members(SlowMembers::Skip);
+    /// let shared = room.clone();
+    /// let handler = move |request: &mut StreamRequest| {
+    ///     let own = request.outbox(1024);
+    ///     match request.rfile.take_all() {
+    ///         b"join" => shared.join(&own),
+    ///         b"leave" => shared.leave(&own),
+    ///         text => drop(shared.broadcast_from(&own, text)),
+    ///     }
+    ///     Ok(Next::Wait)
+    /// };
+    /// let server = TestServer::new(Builder::new(), move |_| handler.clone());
+    /// let [mut ada, mut bob] = [(); 2].map(|()| server.connect());
+    /// ada.send(b"join");
+    /// bob.send(b"join").send(b"hello");
+    /// assert_eq!((ada.received(), bob.received()), (b"hello".to_vec(), vec![]));
+    /// bob.send(b"leave");
+    /// assert_eq!(room.close("the room is closed"), 1);
+    /// assert!(ada.is_closed() && !bob.is_closed() && room.is_empty());
+    /// ```
     pub fn broadcast_from(&self, sender: &Outbox, message: impl Into<Arc<[u8]>>) -> Broadcast {
         self.send(message.into(), Some(sender))
     }

@@ -48,6 +48,44 @@ use super::Waker;
 pub struct Mailbox<T>(Arc<Queue<T>>);
 
 /// The sending side of a [`Mailbox`]. Cheap to clone. It does not keep the connection open.
+///
+/// A sender that waits for room without a thread:
+///
+/// ```
+/// use std::sync::mpsc::TrySendError;
+/// use socketserver::testing::TestServer;
+/// use socketserver::{Builder, Mailbox, MailboxSender, Next, Result};
+/// use socketserver::{StreamRequest, StreamRequestHandler};
+///
+/// /// Sends numbers to itself; usually the sender is in another connection.
+/// #[derive(Default)]
+/// struct Numbers(Option<(MailboxSender<u32>, Mailbox<u32>)>, u32);
+///
+/// impl StreamRequestHandler for Numbers {
+///     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+///         let (sender, mailbox) = self.0.get_or_insert_with(|| request.mailbox(2));
+///         while let Some(number) = mailbox.take() {
+///             self.1 += number;
+///         }
+///         assert!(mailbox.is_empty() && mailbox.len() == 0 && !sender.is_closed());
+///         while self.1 < 100 {
+///             match sender.try_send(10) {
+///                 Ok(()) => {}
+///                 Err(TrySendError::Full(_)) => {
+///                     sender.wake_when_room(&request.waker());
+///                     return Ok(Next::Wait);
+///                 }
+///                 Err(TrySendError::Disconnected(_)) => return Ok(Next::Close),
+///             }
+///         }
+///         Ok(Next::Close)
+///     }
+/// }
+///
+/// let mut client = TestServer::new(Builder::new(), |_| Numbers::default()).connect();
+/// client.send(b"begin");
+/// assert!(client.is_closed());
+/// ```
 pub struct MailboxSender<T> {
     queue: Arc<Queue<T>>,
     waker: Waker,
@@ -138,6 +176,20 @@ impl<T> MailboxSender<T> {
 
 impl<T> Mailbox<T> {
     /// The value that was sent first, if there is one.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use socketserver::{Mailbox, Next, Result, StreamRequest};
+    ///
+    /// /// In a `handle`: one value for each call, so that other connections have their turns.
+    /// fn send_next(news: &Mailbox<String>, request: &mut StreamRequest) -> Result<Next> {
+    ///     request.set_doing(format!("{} news to send", news.len()));
+    ///     if let Some(text) = news.take() {
+    ///         writeln!(request.wfile, "{text}")?;
+    ///     }
+    ///     Ok(if news.is_empty() { Next::Wait } else { Next::Again })
+    /// }
+    /// ```
     pub fn take(&self) -> Option<T> {
         let (value, waiting) = {
             let mut state = self.0.state.lock();

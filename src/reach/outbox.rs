@@ -95,6 +95,29 @@ impl Outbox {
     /// which nothing may follow. The connection stays open. Never waits.
     ///
     /// Returns false, and sends nothing, if the outbox takes nothing more already.
+    ///
+    /// ```
+    /// use socketserver::testing::TestServer;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let handler = |request: &mut StreamRequest| {
+    ///     let outbox = request.outbox(100);
+    ///     match request.rfile.take_all() {
+    ///         b"quit" => assert!(outbox.close_with(*b"goodbye\n")),
+    ///         _ => outbox.shutdown_write(),
+    ///     }
+    ///     assert!(outbox.is_closed() && outbox.has_last_bytes());
+    ///     assert!(outbox.try_send(*b"more").is_err());
+    ///     Ok(Next::Wait)
+    /// };
+    /// let server = TestServer::new(Builder::new(), move |_| handler);
+    /// let [mut ada, mut bob] = [(); 2].map(|()| server.connect());
+    /// ada.send(b"quit");
+    /// assert_eq!(ada.received(), b"goodbye\n");
+    /// assert!(!ada.is_closed());
+    /// bob.send(b"end");
+    /// assert!(bob.is_closed()); // the server's side is
+    /// ```
     pub fn close_with(&self, last: impl Into<Arc<[u8]>>) -> bool {
         let last = last.into();
         let is_taken = self.0.with_left(|left| {
@@ -116,6 +139,31 @@ impl Outbox {
     /// Wakes `waker` when the outbox becomes empty or the connection ends; immediately if one of
     /// them has happened already. Empty means that everything was handed to the transport. A sender
     /// whose bytes were refused as `Full` can wait this way without a thread or a timer.
+    ///
+    /// A handler that gives another connection no more than it takes, as a forwarder does. Here the
+    /// other connection is its own:
+    ///
+    /// ```
+    /// use std::sync::mpsc::TrySendError;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver::{Builder, Next, StreamRequest, Wait};
+    ///
+    /// let echo = |request: &mut StreamRequest| {
+    ///     let other = request.outbox(100);
+    ///     match other.try_send(request.rfile.buffer()) {
+    ///         Ok(()) => drop(request.rfile.take_all()),
+    ///         Err(TrySendError::Full(_)) if other.bytes_unsent() > 0 => {
+    ///             other.wake_when_empty(&request.waker());
+    ///             return Ok(Next::from(Wait::new().paused()));
+    ///         }
+    ///         Err(_) => return Ok(Next::Close), // the connection is over, or the bytes never fit
+    ///     }
+    ///     Ok(Next::Wait)
+    /// };
+    /// let mut client = TestConnection::new(Builder::new(), move |_| echo);
+    /// client.send(&[b'x'; 60]).send(&[b'y'; 60]);
+    /// assert_eq!(client.received().len(), 120);
+    /// ```
     pub fn wake_when_empty(&self, waker: &Waker) {
         let waits = self.0.with_left(|left| {
             let waits = left.is_unsent;

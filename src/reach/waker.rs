@@ -52,6 +52,28 @@ impl Waker {
 
     /// Ends the connection as [`close`](Waker::close) does, but drops what is not sent yet: a peer
     /// that reads slowly gets no more than the system has taken already.
+    ///
+    /// A program that ends connections, in the two ways:
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use socketserver::testing::TestServer;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let (send, wakers) = mpsc::channel();
+    /// let handler = move |request: &mut StreamRequest| {
+    ///     request.rfile.take_all();
+    ///     send.send(request.waker()).unwrap();
+    ///     Ok(Next::Wait)
+    /// };
+    /// let server = TestServer::new(Builder::new(), move |_| handler.clone());
+    /// let [mut ada, mut bob] = [(); 2].map(|()| server.connect());
+    /// ada.send(b"a");
+    /// wakers.recv().unwrap().close("too many clients");
+    /// bob.send(b"b");
+    /// wakers.recv().unwrap().abort("does not behave");
+    /// assert!(ada.is_closed() && bob.is_closed());
+    /// ```
     pub fn abort(&self, reason: impl Into<Cow<'static, str>>) {
         self.0.abort(reason.into());
     }

@@ -111,6 +111,22 @@ impl StreamRequest {
     /// client gets. A connection that resumes the session shows it by
     /// [`tls_resumption`](StreamRequest::tls_resumption), and has a number of its own. `None`
     /// without TLS.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use socketserver::testing::TestConnection;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let handler = |request: &mut StreamRequest| {
+    ///     request.rfile.take_all();
+    ///     let (session, resumed) = (request.tls_session_id(), request.tls_resumption());
+    ///     write!(request.wfile, "{session:?} {resumed:?}")?;
+    ///     Ok(Next::Wait)
+    /// };
+    /// let mut client = TestConnection::new(Builder::new(), move |_| handler);
+    /// client.send(b"\n");
+    /// assert_eq!(client.received(), b"None None"); // in memory there is no TLS
+    /// ```
     pub fn tls_session_id(&self) -> Option<TlsSessionId> {
         self.transport.tls().map(|tls| tls.id())
     }

@@ -113,6 +113,32 @@ impl ServerHandle {
     /// As [`connect`](ServerHandle::connect), for a connection that belongs to `service`: it has
     /// the limits, deadlines and statistics of that service.
     ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::TcpListener;
+    /// use std::os::unix::net::UnixStream;
+    /// use socketserver::{Builder, Limits, Next, Service, StreamRequest};
+    ///
+    /// let echo = |request: &mut StreamRequest| {
+    ///     request.wfile.write_all(request.rfile.take_all())?;
+    ///     Ok(Next::Wait)
+    /// };
+    /// let server = Builder::new().tcp("127.0.0.1:0", move |_| echo)?.spawn()?;
+    /// let upstream = Service::new("upstream").limits(Limits::default().max_connections(2));
+    ///
+    /// let other = TcpListener::bind("127.0.0.1:0")?;
+    /// server.handle().connect_for(&upstream, other.local_addr()?, echo)?;
+    /// let (_ours, theirs) = UnixStream::pair()?;
+    /// server.handle().adopt_for(&upstream, theirs, echo)?;
+    /// let (_ours_too, theirs) = UnixStream::pair()?;
+    /// assert!(server.handle().adopt_for(&upstream, theirs, echo).is_err()); // the limit
+    /// # let mut accepted = other.accept()?.0;
+    /// # accepted.write_all(b"hello")?;
+    /// # accepted.read_exact(&mut [0; 5])?;
+    /// server.stop()?;
+    /// # Ok::<(), socketserver::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`connect`](ServerHandle::connect), also at the service's limit of connections.
     pub fn connect_for(

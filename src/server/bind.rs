@@ -26,6 +26,29 @@ use crate::session::StreamService;
 impl Builder {
     /// A server of connections to `address`, TCP or Unix.
     ///
+    /// The ways to make a server, by what it listens on:
+    ///
+    /// ```
+    /// use std::net::{TcpListener, UdpSocket};
+    /// use socketserver::{Builder, DatagramRequest, Next, StreamRequest};
+    ///
+    /// let stream = |_: &_| |_: &mut StreamRequest| Ok(Next::Close);
+    /// let datagram = |_: &_| |request: &mut DatagramRequest| request.reply(b"hello");
+    /// let path = std::env::temp_dir().join(format!("bind-{}", std::process::id()));
+    ///
+    /// let any = Builder::new().bind("127.0.0.1:0", stream)?; // also "unix:PATH"
+    /// let tcp = Builder::new().tcp("127.0.0.1:0", stream)?;
+    /// let unix = Builder::new().unix_stream(path.with_extension("stream"), stream)?;
+    /// let own = Builder::new().from_listener(TcpListener::bind("127.0.0.1:0")?, stream)?;
+    ///
+    /// let any_datagrams = Builder::new().bind_datagram("127.0.0.1:0", datagram)?;
+    /// let udp = Builder::new().max_packet_size(1400).udp("127.0.0.1:0", datagram)?;
+    /// let unix_datagrams = Builder::new().unix_datagram(path.with_extension("dgram"), datagram)?;
+    /// let socket = UdpSocket::bind("127.0.0.1:0")?;
+    /// let own_datagrams = Builder::new().from_datagram_socket(socket, datagram)?;
+    /// # Ok::<(), socketserver::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Address`] if `address` is not valid; [`Error::Bind`] if it cannot be bound;
     /// [`Error::Unsupported`] for [`max_per_address`](Builder::max_per_address) together with

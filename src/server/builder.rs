@@ -30,6 +30,48 @@ use crate::trace::Trace;
 /// let server = builder.tcp("127.0.0.1:0", move |_| hello).unwrap();
 /// assert_ne!(server.server_address().inet().unwrap().port(), 0);
 /// ```
+///
+/// All settings but those of TLS, with some that differ from their defaults:
+///
+/// ```
+/// use std::time::Duration;
+/// use socketserver::{
+///     AddressFamily, Builder, Clock, DefaultHooks, Limits, Networks, Next, StreamRequest,
+///     ThreadingMixIn, Timeouts,
+/// };
+///
+/// let second = Some(Duration::from_secs(1));
+/// let builder = Builder::new()
+///     .name("greeter")
+///     .process(ThreadingMixIn::new().threads(4))
+///     .hooks(DefaultHooks)
+///     .trace(|peer: &_, traffic: socketserver::Traffic<'_>| println!("{peer} {traffic:?}"))
+///     .clock(Clock::default())
+///     // The socket:
+///     .address_family(AddressFamily::V4)
+///     .request_queue_size(100)
+///     .allow_reuse_address(true)
+///     .allow_reuse_port(false)
+///     .proxy_protocol(Some(Networks::parse(["10.0.0.1"])?))
+///     // Deadlines:
+///     .timeouts(Timeouts::default().linger(second))
+///     .head_timeout(second)
+///     .read_timeout(second)
+///     .write_timeout(second)
+///     .min_rate(0)
+///     .timeout(second)
+///     .poll_interval(Duration::from_millis(100))
+///     .grace(Duration::from_secs(5))
+///     // Limits:
+///     .limits(Limits::default().max_packet_size(1400))
+///     .max_connections(1000)
+///     .max_per_address(Some(10))
+///     .max_queue(1000)
+///     .max_message(4096);
+/// let close = |_: &mut StreamRequest| Ok(Next::Close);
+/// let server = builder.tcp(":0", move |_| close)?;
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[must_use = "the settings of a builder take effect when it makes a server"]
 pub struct Builder {
     pub(super) name: Option<Arc<str>>,
@@ -320,6 +362,27 @@ impl Builder {
     /// has arrived, so a protocol in which the server speaks first does not work without TLS.
     /// Needs the feature `tls`. Defaults to false: the client gets an alert, and its connection
     /// closes.
+    ///
+    /// ```
+    /// use socketserver::{Builder, Next, StreamRequest, Tls};
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("plaintext-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// # let [cert, key] = ["cert.pem", "key.pem"].map(|f| folder.join(f));
+    /// # std::fs::write(&cert, made.cert.pem())?;
+    /// # std::fs::write(&key, made.signing_key.serialize_pem())?;
+    /// let redirect = |request: &mut StreamRequest| {
+    ///     assert!(!request.is_tls());
+    ///     Ok(Next::Close)
+    /// };
+    /// let tls = Tls::from_pem_files(&cert, &key, &[])?;
+    /// let builder = Builder::new().tls(Some(tls)).allow_plaintext(true);
+    /// let server = builder.tcp("127.0.0.1:0", move |_| redirect)?;
+    /// # std::fs::remove_dir_all(&folder)?;
+    /// # drop(server);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "tls")]
     pub fn allow_plaintext(self, yes: bool) -> Builder {
         Builder {

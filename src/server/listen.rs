@@ -21,6 +21,31 @@ use crate::reach::Waker;
 use crate::session::StreamService;
 
 /// What a listener of [`ServerHandle::listen`] accepts, and which port it takes.
+///
+/// The data connection of a protocol such as FTP: one client, which has this address, within a
+/// minute, on a port of a range that a firewall lets through:
+///
+/// ```
+/// use std::net::{IpAddr, TcpStream};
+/// use std::time::Duration;
+/// use socketserver::{Builder, Listen, Next, Service, StreamRequest};
+///
+/// let close = |_: &mut StreamRequest| Ok(Next::Close);
+/// let server = Builder::new().tcp("127.0.0.1:0", move |_| close)?.spawn()?;
+/// let data = Service::new("data");
+/// let options = Listen::new()
+///     .once(Some(Duration::from_secs(60)))
+///     .peer(IpAddr::from([127, 0, 0, 1]))
+///     .ports(40_000..=50_000)
+///     .secondary()
+///     .service(&data);
+/// let listener = server.handle().listen("127.0.0.1:0", options, move |_| close)?;
+/// let address = listener.server_address().inet().unwrap();
+/// assert!((40_000..=50_000).contains(&address.port()));
+/// TcpStream::connect(address)?;
+/// server.stop()?;
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[must_use]
 #[derive(Clone, Debug, Default)]
 pub struct Listen {
@@ -47,6 +72,26 @@ impl Listen {
 
     /// Wakes the handler of this connection if the time of [`once`](Listen::once) passes without a
     /// client; [`RunningListener::has_timed_out`] is true then. Defaults to nobody.
+    ///
+    /// In a handler that waits for a client of its own:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use socketserver::{Listen, Next, Result, RunningListener, StreamRequest};
+    ///
+    /// fn begin(request: &mut StreamRequest) -> Result<RunningListener> {
+    ///     let options = Listen::new()
+    ///         .once(Some(Duration::from_secs(60)))
+    ///         .wake_at_timeout(&request.waker());
+    ///     let close = |_: &mut StreamRequest| Ok(Next::Close);
+    ///     request.server.listen("127.0.0.1:0", options, move |_| close)
+    /// }
+    /// fn woken(listener: RunningListener) {
+    ///     if listener.has_timed_out() {
+    ///         eprintln!("nobody came");
+    ///     }
+    /// }
+    /// ```
     pub fn wake_at_timeout(mut self, waker: &Waker) -> Listen {
         self.waker = Some(waker.clone());
         self
@@ -198,6 +243,25 @@ impl ServerHandle {
 /// | [`close`](RunningListener::close), dropping it | closes at once | go on |
 /// | [`drain`](RunningListener::drain) | closes at once | idle ones close, the others have a grace time |
 /// | the end of its server | closes at once | end as all connections of the server do |
+///
+/// ```
+/// use std::net::TcpStream;
+/// use socketserver::{Builder, Listen, Next, StreamRequest};
+///
+/// let ignore = |request: &mut StreamRequest| {
+///     request.rfile.take_all();
+///     Ok(Next::Wait)
+/// };
+/// let server = Builder::new().tcp("127.0.0.1:0", move |_| ignore)?.spawn()?;
+/// let listener = server.handle().listen("127.0.0.1:0", Listen::new(), move |_| ignore)?;
+/// let address = listener.server_address().inet().unwrap();
+/// let client = TcpStream::connect(address)?;
+/// assert!(!listener.has_timed_out());
+/// listener.close();
+/// # drop(client);
+/// server.stop()?;
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[must_use = "dropping it closes the listening socket"]
 pub struct RunningListener {
     core: Weak<Core>,

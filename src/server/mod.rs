@@ -42,6 +42,36 @@ const MAX_LOGGED_REQUESTS: usize = 20;
 /// and then waits for threads or children where Python does (`block_on_close`), as leaving Python's
 /// `with server:` does. A panic that unwinds through the server's owner waits for the grace time at
 /// most.
+///
+/// In Python's way, one request at a time:
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::TcpStream;
+/// use socketserver::{Builder, Next, StreamRequest};
+///
+/// let hello = |request: &mut StreamRequest| {
+///     request.wfile.write_all(b"hello")?;
+///     Ok(Next::Close)
+/// };
+/// let mut server = Builder::new().tcp("127.0.0.1:0", move |_| hello)?;
+/// server.listen_also("127.0.0.1:0")?;
+/// assert_eq!(server.server_addresses().len(), 2);
+/// assert!(server.fileno().is_some());
+/// server.server_activate()?;
+///
+/// let mut client = TcpStream::connect(server.server_address().inet().unwrap())?;
+/// client.write_all(b"\n")?;
+/// server.handle_request()?;
+/// let mut answer = String::new();
+/// client.read_to_string(&mut answer)?;
+/// assert_eq!(answer, "hello");
+///
+/// server.handle().shutdown(); // usually by a signal or another thread
+/// server.serve_forever()?;
+/// server.server_close();
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 pub struct Server {
     core: Arc<Core>,
     process: Arc<dyn ProcessRequest>,

@@ -60,6 +60,24 @@ impl Server {
 /// Dropping it shuts the server down as [`stop`](ServerGuard::stop) does, and logs an error of
 /// `serve_forever`. A drop by a handler or a hook of the same server does not wait, because the
 /// server waits for them. A drop while its owner panics waits for the grace time at most.
+///
+/// ```
+/// use socketserver::{Builder, Next, StreamRequest};
+///
+/// let close = |_: &mut StreamRequest| Ok(Next::Close);
+/// let mut server = Builder::new().tcp("127.0.0.1:0", move |_| close)?;
+/// server.listen_also("127.0.0.1:0")?;
+/// let guard = server.spawn()?;
+/// assert_eq!(guard.server_addresses()[0], *guard.server_address());
+/// assert_eq!(guard.server_addresses().len(), 2);
+///
+/// guard.handle().close(); // another thread, a handler or a signal does this
+/// guard.join()?;
+///
+/// let guard = Builder::new().tcp("127.0.0.1:0", move |_| close)?.spawn()?;
+/// guard.stop()?; // both
+/// # Ok::<(), socketserver::Error>(())
+/// ```
 #[must_use = "the server ends when its guard is dropped"]
 #[derive(Debug)]
 pub struct ServerGuard {

@@ -20,6 +20,38 @@ use crate::transport::MemoryPeer;
 ///
 /// Dropping it is a disconnect, as by a reset: what it has sent and the server has not read is lost.
 /// [`finish`](TestConnection::finish) ends it in good order.
+///
+/// What a handler that sends numbers does with a client that is slow, and at the end:
+///
+/// ```
+/// use std::io::Write;
+/// use std::time::Duration;
+/// use socketserver::testing::TestConnection;
+/// use socketserver::{Builder, ClientAddress, Next, StreamRequest};
+///
+/// let count = |request: &mut StreamRequest| {
+///     let bytes = request.rfile.take_all().len();
+///     writeln!(request.wfile, "{bytes} bytes")?;
+///     Ok(if request.rfile.is_eof() { Next::Close } else { Next::Wait })
+/// };
+/// let mut client = TestConnection::new(Builder::new(), move |_| count);
+/// client.send(b"hello").send_bytewise(b"ab");
+/// assert_eq!(client.received(), b"5 bytes\n1 bytes\n1 bytes\n");
+/// client.take_only(3).send(b"x");
+/// assert_eq!(client.received(), b"1 b");
+/// client.take_only(usize::MAX).finish();
+/// assert_eq!(client.received(), b"ytes\n0 bytes\n");
+/// assert!(client.is_closed());
+/// assert_eq!(client.server().stats().failed, 0);
+///
+/// let address = std::net::SocketAddr::from(([192, 0, 2, 1], 50_000));
+/// let class = move |_: &ClientAddress| count;
+/// let mut other = TestConnection::from(Builder::new(), ClientAddress::from(address), class);
+/// other.advance(Duration::from_secs(600)); // the idle timeout
+/// assert!(other.is_closed());
+/// let mut third = TestConnection::new(Builder::new(), move |_| count);
+/// assert!(third.shutdown().is_closed());
+/// ```
 pub struct TestConnection {
     test: TestServer,
     key: ConnectionKey,

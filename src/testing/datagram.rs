@@ -107,6 +107,28 @@ impl TestDatagram {
 
     /// The datagrams that the server sent since the last call, with the addresses that they were
     /// sent to, in the order in which they were sent.
+    ///
+    /// A server that is told to stop, and whose clock is the test's:
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use std::time::Duration;
+    /// use socketserver::testing::TestDatagram;
+    /// use socketserver::{Builder, ClientAddress, DatagramRequest};
+    ///
+    /// let handler = |request: &mut DatagramRequest| {
+    ///     if request.packet() == b"stop" {
+    ///         request.server.shutdown();
+    ///     }
+    ///     request.reply(b"ok")
+    /// };
+    /// let client = SocketAddr::from(([192, 0, 2, 1], 5000));
+    /// let mut server = TestDatagram::new(Builder::new(), move |_| handler);
+    /// let before = server.server().clock().now();
+    /// server.advance(Duration::from_secs(60)).send(client, b"stop").send(client, b"more");
+    /// assert_eq!(server.received(), [(ClientAddress::from(client), b"ok".to_vec())]);
+    /// assert_eq!(server.server().clock().now() - before, Duration::from_secs(60));
+    /// ```
     pub fn received(&mut self) -> Vec<(ClientAddress, Vec<u8>)> {
         std::mem::take(&mut *self.network.0.lock())
     }

@@ -96,6 +96,26 @@ impl TestServer {
     }
 
     /// Another client connects, which has this address.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use socketserver::testing::TestServer;
+    /// use socketserver::{Builder, ClientAddress, Next, StreamRequest};
+    ///
+    /// let ignore = |request: &mut StreamRequest| {
+    ///     request.rfile.take_all();
+    ///     Ok(Next::Wait)
+    /// };
+    /// let server = TestServer::new(Builder::new(), move |_| ignore);
+    /// let address = std::net::SocketAddr::from(([192, 0, 2, 1], 50_000));
+    /// let early = server.connect_from(ClientAddress::from(address));
+    /// server.advance(Duration::from_secs(599));
+    /// let late = server.connect();
+    /// server.advance(Duration::from_secs(1)); // the idle timeout
+    /// assert!(early.is_closed() && !late.is_closed());
+    /// server.shutdown();
+    /// assert!(late.is_closed());
+    /// ```
     pub fn connect_from(&self, client: ClientAddress) -> TestConnection {
         let TestState {
             server: ServerHandle(core),

@@ -34,7 +34,9 @@ use crate::error::{AnyError, Error, Result};
 /// let tls = Tls::from_pem_files(&cert, &key, &[])?;
 /// let close = |_: &mut StreamRequest| Ok(Next::Close);
 /// let server = Builder::new().tls(Some(tls.clone())).tcp("127.0.0.1:0", move |_| close)?;
+/// let before = tls.snapshot();
 /// tls.reload()?; // in `reload_on_hangup`, for example
+/// # drop(before);
 /// # std::fs::remove_dir_all(&folder)?;
 /// # drop(server);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

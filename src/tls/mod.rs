@@ -17,6 +17,19 @@ pub type TlsSessionId = [u8; 16];
 
 /// How a TLS connection began
 /// ([`StreamRequest::tls_resumption`](crate::StreamRequest::tls_resumption)).
+///
+/// ```
+/// use socketserver::{StreamRequest, TlsResumption, TlsSessionId};
+///
+/// /// Whether a data connection has the client of the control connection with this session.
+/// fn is_same_client(request: &StreamRequest, control: TlsSessionId) -> bool {
+///     match request.tls_resumption() {
+///         Some(TlsResumption::Of(Some(session))) => session == control,
+///         Some(TlsResumption::Of(None)) => true, // TLS 1.2 does not say of which one
+///         _ => false,
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsResumption {

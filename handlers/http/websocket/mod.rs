@@ -46,6 +46,9 @@ use connection::{Pipe, WebSocketConnection};
 ///             _ => peer.send(format!("message {}", self.1)),
 ///         };
 ///     }
+///     fn on_wake(&mut self, peer: &mut WebSocketPeer<'_>) {
+///         let _ = peer.send("woken"); // by a clone of `peer.waker()`
+///     }
 ///     fn on_close(&mut self) {
 ///         *self.0.lock().unwrap() -= 1;
 ///     }
@@ -183,6 +186,8 @@ pub fn websocket_with(request: &Request<'_>, handler: impl WebSocketHandler) -> 
 /// impl WebSocketHandler for Morning {
 ///     fn on_open(&mut self, peer: &mut WebSocketPeer<'_>) {
 ///         self.0.push(peer.sender(1024)); // for other threads and connections
+///         let waker = peer.waker(); // likewise; here for a thread that wakes it once
+///         std::thread::spawn(move || waker.wake());
 ///     }
 ///     fn on_message(&mut self, _: Message, peer: &mut WebSocketPeer<'_>) {
 ///         let sent = peer.send("good morning").and_then(|()| peer.close());
