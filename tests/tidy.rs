@@ -4,6 +4,8 @@
 //! A rule is a function from the project's files to a list of complaints. Each is proved twice: a
 //! bad sample must bring a complaint (so no rule is blind), and the project must bring none.
 
+#[path = "tidy/examples.rs"]
+mod examples;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/scan.rs"]
@@ -256,5 +258,52 @@ fn no_file_names_a_path_of_somebodys_machine() {
             &[("src/a.rs", concat!("\"/ho", "me/ada/www\""))],
             &[("Makefile", concat!("/Us", "ers/ada/bin/cargo build"))],
         ],
+    );
+}
+
+#[test]
+fn every_public_item_that_a_user_calls_has_an_example_that_runs() {
+    const LIB: (&str, &str) = (
+        "src/lib.rs",
+        "pub use a::{A, f};\npub mod t;\n#[doc(hidden)]\npub use a::Hidden;",
+    );
+    const TEST: (&str, &str) = ("src/t.rs", "/// ```\n/// T;\n/// ```\npub struct T;");
+    let covered = "/// ```\n/// A::new().get();\n/// ```\npub struct A;\nimpl A {\n\
+                   /// New.\npub fn new() -> A { A }\npub fn get(&self) {}\nfn own(&self) {}\n}\n\
+                   impl Clone for A { fn clone(&self) -> A { A } }\npub struct Hidden;\n\
+                   pub(crate) struct B;\n/// ```no_run\n/// f().serve_forever();\n/// ```\n\
+                   pub fn f() {}\n#[cfg(test)]\nmod tests {}";
+    let with = |from: &str, to: &str| {
+        let changed = covered.replacen(from, to, 1);
+        assert_ne!(changed, covered);
+        changed
+    };
+    let bad = [
+        with("/// ```\n/// A::new", "/// A::new"),
+        with("```\n/// A", "```ignore\n/// A"),
+        with("```\n/// A", "```text\n/// A"),
+        with("```\n/// A", "```no_run\n/// A"),
+        with("::new().get()", "::new()"),
+        with("::new().get()", "::new().getter(); // .get()"),
+        with("f().serve_forever()", "f()"),
+        with("f().serve_forever()", "g().serve_forever()"),
+        with("fn own", "pub fn own"),
+    ];
+    let bad: Vec<_> = bad
+        .iter()
+        .map(|text| [LIB, TEST, ("src/a.rs", text)])
+        .collect();
+    let mut bad: Vec<&[(&str, &str)]> = bad.iter().map(|files| &files[..]).collect();
+    let no_example = [LIB, ("src/a.rs", covered), ("src/t.rs", "pub struct T;")];
+    bad.push(&no_example);
+    let split = [
+        ("src/lib.rs", "pub use a::A;"),
+        ("src/a/b.rs", "pub struct A;"),
+    ];
+    bad.push(&split);
+    prove(
+        examples::runnable_examples,
+        &[LIB, TEST, ("src/a.rs", covered)],
+        &bad,
     );
 }
