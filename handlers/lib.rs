@@ -104,3 +104,8 @@ services! {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the page on connections run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/connections.md")]
+struct ConnectionsPage;

@@ -172,7 +172,8 @@ impl Group {
     }
 
     /// Sends a message to all members. The bytes are copied once, or not at all if they are in an
-    /// `Arc<[u8]>`. Never waits.
+    /// `Arc<[u8]>`. Bytes are a slice, an array or a `Vec<u8>`; a `String` has `into_bytes`. Never
+    /// waits.
     pub fn broadcast(&self, message: impl Into<Arc<[u8]>>) -> Broadcast {
         self.send(message.into(), None)
     }
