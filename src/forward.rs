@@ -22,8 +22,8 @@ use crate::transport::Transport;
 /// from sending. When one side ends its output, the other side gets the end of file and may go on
 /// sending. The connection ends when both have ended, or when one fails.
 ///
-/// A shutdown of the server lets open pairs go on in both directions, as HAProxy and nginx do: until
-/// both sides have ended, or the grace time is over.
+/// A shutdown of the server lets open pairs go on in both directions, as HAProxy and nginx do:
+/// until both sides have ended, or the grace time is over.
 ///
 /// The client's bytes are read once the connection to the other server is made. If that fails, or
 /// takes longer than 30 s, the client's connection is closed.

@@ -139,8 +139,8 @@ impl Wait {
         }
     }
 
-    /// A shutdown does not close the connection while it waits for bytes: it goes on until it ends by
-    /// itself, or the grace time is over. For connections without messages, such as tunnels. The
+    /// A shutdown does not close the connection while it waits for bytes: it goes on until it ends
+    /// by itself, or the grace time is over. For connections without messages, such as tunnels. The
     /// idle timeout applies as always. Defaults to false.
     ///
     /// ```

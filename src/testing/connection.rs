@@ -18,8 +18,8 @@ use crate::transport::MemoryPeer;
 /// blocks. So a blocking read or write that would wait for the test fails immediately with a
 /// timeout error.
 ///
-/// Dropping it is a disconnect, as by a reset: what it has sent and the server has not read is lost.
-/// [`finish`](TestConnection::finish) ends it in good order.
+/// Dropping it is a disconnect, as by a reset: what it has sent and the server has not read is
+/// lost. [`finish`](TestConnection::finish) ends it in good order.
 ///
 /// What a handler that sends numbers does with a client that is slow, and at the end:
 ///
@@ -47,6 +47,7 @@ use crate::transport::MemoryPeer;
 /// let address = std::net::SocketAddr::from(([192, 0, 2, 1], 50_000));
 /// let class = move |_: &ClientAddress| count;
 /// let mut other = TestConnection::from(Builder::new(), ClientAddress::from(address), class);
+/// assert_eq!(other.address(), &ClientAddress::from(address));
 /// other.advance(Duration::from_secs(600)); // the idle timeout
 /// assert!(other.is_closed());
 /// let mut third = TestConnection::new(Builder::new(), move |_| count);

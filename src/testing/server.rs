@@ -191,6 +191,23 @@ impl TestServer {
     /// Has `handler` serve a connection in memory as [`ServerHandle::adopt`] does, and returns its
     /// other end.
     ///
+    /// ```
+    /// use std::io::Write;
+    /// use socketserver::testing::TestServer;
+    /// use socketserver::{Builder, Next, StreamRequest};
+    ///
+    /// let upper = |request: &mut StreamRequest| {
+    ///     let line = request.rfile.take_all().to_ascii_uppercase();
+    ///     request.wfile.write_all(&line)?;
+    ///     Ok(Next::Wait)
+    /// };
+    /// let server = TestServer::new(Builder::new(), move |_| upper);
+    /// let mut other_end = server.adopt(upper)?;
+    /// other_end.send(b"hello");
+    /// assert_eq!(other_end.received(), b"HELLO");
+    /// # Ok::<(), socketserver::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`ServerHandle::adopt`].
     pub fn adopt(

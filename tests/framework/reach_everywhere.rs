@@ -1,5 +1,5 @@
-//! Wakers, groups, adopted streams, outgoing connections and run-time listeners in every concurrency
-//! model: deadlines, fairness, and that nothing is left behind.
+//! Wakers, groups, adopted streams, outgoing connections and run-time listeners in every
+//! concurrency model: deadlines, fairness, and that nothing is left behind.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -3,8 +3,8 @@
 //!
 //! The pool's own files are compiled here once more, with locks, threads, sockets and time
 //! replaced: `scheduler.rs` and `workers.rs`, `engine.rs`, `leader.rs`, `connections.rs`,
-//! `ending.rs` and `woken.rs`, and `registry.rs` with `slot.rs` and `deadlines.rs`. A schedule after
-//! which no thread can go on is a deadlock, and shuttle fails the test. So a lost wake-up, a
+//! `ending.rs` and `woken.rs`, and `registry.rs` with `slot.rs` and `deadlines.rs`. A schedule
+//! after which no thread can go on is a deadlock, and shuttle fails the test. So a lost wake-up, a
 //! connection that is never served and a worker that never ends are all found without a clock. A
 //! failing schedule is printed; `shuttle::replay` repeats it.
 
