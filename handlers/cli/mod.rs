@@ -26,7 +26,7 @@ use crate::{Clients, Services};
 pub(crate) use honoured::{Ignored, Profile, unsupported};
 pub use options::{Serve, ServerOptions};
 pub(crate) use run::serve;
-pub(crate) use values::{duration, patience, size, time_limit};
+pub(crate) use values::{duration, patience, size, time_limit, umask};
 
 const EXAMPLES: &str = "Examples:
   socketserver serve http                        the files below ./www on http://127.0.0.1:8000/

@@ -113,6 +113,14 @@ pub struct Addresses(pub Vec<Address>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeOut(pub Option<Duration>);
 
+/// `022`, `0027`: bits of a mode, in octal.
+pub(crate) fn umask(text: &str) -> Result<u32, String> {
+    let mask = u32::from_str_radix(text, 8).ok();
+    let is_octal = !text.starts_with('+');
+    mask.filter(|mask| is_octal && *mask <= 0o777)
+        .ok_or_else(|| format!("invalid mask `{text}`: use an octal number up to 777, as 022"))
+}
+
 /// `64KiB`, `10MB`, `10M`; a bare number is bytes. K, M and G are powers of 1000, Ki, Mi and Gi of
 /// 1024.
 pub(crate) fn size(text: &str) -> Result<u64, String> {

@@ -4,7 +4,6 @@
 //! client says that it accepts a coding.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use super::accept_encoding::{Accepted, Coding};
 use super::compress::compress;
 use super::entry::{Entry, Identity};
+use super::root::Opened;
 use super::site::Site;
 
 /// A shorter file fits in one packet anyway.
@@ -116,10 +116,9 @@ impl Site {
     }
 
     fn form_beside(&self, entry: &Entry, coding: Coding) -> Option<Entry> {
-        let (path, file, _) = self.file_beside(entry, coding).ok()??;
-        entry
-            .beside(&path, file, coding, &self.policy.file_fields)
-            .ok()
+        let (path, Opened { file, real }, _) = self.file_beside(entry, coding).ok()??;
+        let form = entry.beside(&path, file, coding, &self.policy.file_fields);
+        form.ok().map(|form| form.at(real))
     }
 
     /// The file beside, if it isn't older than what it is a form of.
@@ -127,13 +126,13 @@ impl Site {
         &self,
         entry: &Entry,
         coding: Coding,
-    ) -> io::Result<Option<(PathBuf, File, Identity)>> {
+    ) -> io::Result<Option<(PathBuf, Opened, Identity)>> {
         let path = with_extension(&entry.path, coding);
-        let file = self.root.open_file(&path)?;
-        let metadata = file.metadata()?;
+        let opened = self.root.open_resolved(&path)?;
+        let metadata = opened.file.metadata()?;
         let identity = Identity::of(&metadata);
         let counts = metadata.is_file() && identity.modified >= entry.identity.modified;
-        Ok(counts.then_some((path, file, identity)))
+        Ok(counts.then_some((path, opened, identity)))
     }
 
     /// Whether what was found beside a file is still what stands there.

@@ -1,9 +1,10 @@
 //! A file, ready to be sent.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,11 +12,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::accept_encoding::Coding;
 use super::codings::Codings;
 use super::media;
+pub(crate) use crate::common::digest::FileIdentity as Identity;
 
 /// Files up to this size are kept in memory; of larger ones, only the descriptor.
 const MAX_IN_MEMORY: u64 = 64 * 1024;
-/// Seconds between two times that a file system can tell apart, at most: FAT has two.
-const COARSEST_TICK: i64 = 2;
 /// There may be other forms of what is sent (RFC 9110 §12.5.5).
 pub(crate) const VARY: &str = "Vary: Accept-Encoding\r\n";
 
@@ -24,6 +24,8 @@ pub(crate) const VARY: &str = "Vary: Accept-Encoding\r\n";
 pub(crate) struct Entry {
     /// Where it was found below the root.
     pub(crate) path: PathBuf,
+    /// Where it is, if its path leads through symlinks.
+    real: Option<PathBuf>,
     pub(crate) body: Body,
     pub(crate) length: u64,
     pub(crate) modified: SystemTime,
@@ -43,16 +45,6 @@ pub(crate) struct Entry {
 pub(crate) enum Body {
     Memory(Arc<[u8]>),
     Descriptor(Arc<File>),
-}
-
-/// Tells whether a path still leads to the same content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Identity {
-    device: u64,
-    inode: u64,
-    pub(crate) length: u64,
-    pub(crate) modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 impl Body {
@@ -76,16 +68,6 @@ impl Body {
 }
 
 impl Identity {
-    pub(crate) fn of(metadata: &Metadata) -> Identity {
-        Identity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
     /// The same file, once it has got this date, which isn't before 1970.
     pub(crate) fn dated(self, modified: SystemTime) -> Identity {
         let since_1970 = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -96,15 +78,6 @@ impl Identity {
             ),
             ..self
         }
-    }
-
-    /// Whether the file was left alone for some time: one that is changed twice within a tick of
-    /// its file system's clock looks the same in between.
-    pub(crate) fn has_rested(&self) -> bool {
-        let since_1970 = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        self.changed.0 + COARSEST_TICK < since_1970.as_secs() as i64
     }
 
     /// The entity tag of the file itself.
@@ -139,6 +112,7 @@ impl Entry {
         let (body, identity, codings) = (read.body, read.identity, Codings::default());
         Ok(Entry {
             path,
+            real: None,
             body,
             length,
             modified,
@@ -209,6 +183,7 @@ impl Entry {
         );
         Entry {
             path,
+            real: None,
             body,
             length,
             modified,
@@ -243,6 +218,7 @@ impl Entry {
         let (path, varies, codings) = (path.to_owned(), true, Codings::default());
         Entry {
             path,
+            real: None,
             body,
             length,
             modified,
@@ -254,6 +230,20 @@ impl Entry {
             identity,
             codings,
         }
+    }
+
+    /// The same, found through symlinks.
+    pub(crate) fn at(self, real: Option<PathBuf>) -> Entry {
+        Entry { real, ..self }
+    }
+
+    /// Where it is below the root: what its client needs rights for.
+    pub(crate) fn real_path(&self) -> &[u8] {
+        self.real
+            .as_ref()
+            .unwrap_or(&self.path)
+            .as_os_str()
+            .as_bytes()
     }
 
     /// The field lines of a 200.

@@ -154,7 +154,7 @@ impl Exchange<'_> {
 
     /// A folder as a listing, or as an archive.
     fn send_folder(&mut self, folder: Folder, query: Query<'_>) -> io::Result<Answer> {
-        if let Err(refused) = self.permit.check(Rights::LIST, folder.path()) {
+        if let Err(refused) = self.permit.check(Rights::LIST, folder.real_path()) {
             return self.with_site_headers(refused);
         }
         if query.has("hash") {
@@ -208,10 +208,13 @@ impl Exchange<'_> {
         if let Some(path) = spa.filter(|path| self.permit.may(Rights::READ, path)) {
             // As if the page itself had been asked for.
             let request_path = self.site.policy.url_path(path).into_bytes();
-            if let Some(entry) = self.cached(&request_path) {
+            let may_read = |entry: &Entry| self.permit.may(Rights::READ, entry.real_path());
+            if let Some(entry) = self.cached(&request_path).filter(|entry| may_read(entry)) {
                 return self.send(&entry, &request_path, VARY_BY_TYPE);
             }
-            if let Resource::File(entry) = self.site.find(path, false) {
+            if let Resource::File(entry) = self.site.find(path, false)
+                && may_read(&entry)
+            {
                 self.site
                     .cache
                     .insert(&request_path, (path, false), &entry, now_ms());
@@ -220,7 +223,7 @@ impl Exchange<'_> {
         }
         let fields = &self.site.policy.fields;
         match self.not_found_page() {
-            Some(entry) if self.permit.may(Rights::READ, NOT_FOUND_PAGE) => {
+            Some(entry) if self.permit.may(Rights::READ, entry.real_path()) => {
                 reply::page_file(self.wfile, self.frame, 404, fields, &entry).map(Answer::Sent)
             }
             _ => self.error(404, "", "There is nothing at this address."),
@@ -271,10 +274,7 @@ impl Exchange<'_> {
         request_path: &[u8],
         query: Option<&[u8]>,
     ) -> io::Result<Answer> {
-        if let Err(refused) = self
-            .permit
-            .check(Rights::READ, entry.path.as_os_str().as_bytes())
-        {
+        if let Err(refused) = self.permit.check(Rights::READ, entry.real_path()) {
             return self.with_site_headers(refused);
         }
         if let Some(name) = query.and_then(|query| Query(query).get("hash")) {
@@ -295,6 +295,11 @@ impl Exchange<'_> {
         match hash::named(name) {
             Ok(algorithm) => match hash::line(entry, algorithm, &self.site.digests) {
                 Ok(response) => self.with_site_headers(response),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.error(
+                    503,
+                    "Retry-After: 5\r\n",
+                    "Too many digests are being computed. Try again soon.",
+                ),
                 Err(error) => self.unreadable(entry, &error),
             },
             Err(detail) => self.error(400, "", detail),
@@ -311,7 +316,8 @@ impl Exchange<'_> {
             .filter(|_| head.range.is_none())
             .and_then(|_| {
                 let accepted = accept_encoding::parse(head.values("accept-encoding"));
-                self.site.coded_form(&accepted, plain, request_path)
+                let coded = self.site.coded_form(&accepted, plain, request_path);
+                coded.filter(|coded| self.permit.may(Rights::READ, coded.real_path()))
             });
         self.send_form(coded.as_ref().unwrap_or(plain), more)
     }

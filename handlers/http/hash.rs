@@ -6,21 +6,22 @@
 
 mod computing;
 mod fields;
-mod remembered;
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::digest_fields::Algorithm;
 use super::entry::Entry;
 use super::message::{Produce, Produced, Response};
-use crate::common::digest::{Digests, to_hex};
+use crate::common::digest::{DigestQueue, Digests, to_hex};
 use computing::{Computing, Progress};
 pub(crate) use fields::{Described, DigestPreference, describe};
-pub(crate) use remembered::DigestCache;
 
 const MEDIA_TYPE: &str = "text/plain; charset=utf-8";
+/// How long a digest is computed for a client that has ended its side. It may wait for the answer
+/// (`nc -N`), but most have hung up, which nothing shows before something is sent.
+const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(5);
 /// Stands between a digest and a name.
 const BETWEEN: &[u8] = b"  ";
 
@@ -42,12 +43,12 @@ pub(crate) fn named(name: &str) -> Result<Algorithm, &'static str> {
 pub(crate) fn line(
     entry: &Entry,
     algorithm: Algorithm,
-    remembered: &Arc<DigestCache>,
+    queue: &DigestQueue,
 ) -> io::Result<Response> {
     let mut wanted = Digests::default();
     algorithm.want(&mut wanted);
     let name = entry.path.file_name().unwrap_or_default().as_bytes();
-    Ok(match Computing::begin(entry, &wanted, remembered)? {
+    Ok(match Computing::begin(entry, &wanted, queue)? {
         Progress::Done(digests) => {
             let mut line = Vec::new();
             write(&mut line, algorithm, &digests, name);
@@ -59,6 +60,7 @@ pub(crate) fn line(
                 computing,
                 algorithm,
                 name: name.to_vec(),
+                half_closed: None,
             },
         ),
     })
@@ -69,12 +71,26 @@ struct Line {
     computing: Computing,
     algorithm: Algorithm,
     name: Vec<u8>,
+    /// When the client was first seen to send nothing more.
+    half_closed: Option<Instant>,
 }
 
 impl Produce for Line {
+    fn hurry(&mut self) {
+        self.half_closed.get_or_insert_with(Instant::now);
+    }
+
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced> {
-        let Some(digests) = self.computing.go_on()? else {
-            return Ok(Produced::More);
+        let digests = match self.computing.go_on()? {
+            Ok(digests) => digests,
+            Err(_)
+                if self
+                    .half_closed
+                    .is_some_and(|since| since.elapsed() > HALF_CLOSED_TIMEOUT) =>
+            {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            Err(later) => return Ok(later),
         };
         write(piece, self.algorithm, &digests, &self.name);
         Ok(Produced::Over)

@@ -106,6 +106,10 @@ pub trait Produce: Send + 'static {
         let _ = request;
     }
 
+    /// Called before a piece if the client has ended its side: it may have left without waiting for
+    /// the answer. A producer should not begin costly work then. Defaults to nothing.
+    fn hurry(&mut self) {}
+
     /// Whether the server's shutdown ends the content here, as its last piece. Defaults to false:
     /// the content goes on for the grace time.
     fn ends_at_shutdown(&self) -> bool {

@@ -7,17 +7,28 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, Metadata};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::common::store::resolve;
 
 /// A folder on the way to a file is only passed through: it needn't be readable.
 #[cfg(target_os = "linux")]
 const PASS_THROUGH: OFlags = OFlags::PATH;
 #[cfg(not(target_os = "linux"))]
 const PASS_THROUGH: OFlags = OFlags::RDONLY;
+
+/// A file or a folder that was opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) file: File,
+    /// Where it is below the root, if symlinks were on the way.
+    pub(crate) real: Option<PathBuf>,
+}
 
 /// The root of a site.
 #[derive(Debug)]
@@ -40,14 +51,73 @@ impl Root {
     /// # Errors
     /// Those of the system; one without an errno for a path that leads out.
     pub(crate) fn open_file(&self, path: &Path) -> io::Result<File> {
+        self.open_resolved(path).map(|opened| opened.file)
+    }
+
+    /// The same, with the path that leads there without a symlink: rights are judged by it. It is
+    /// what is opened, whatever becomes of the links meanwhile.
+    ///
+    /// # Errors
+    /// As for [`open_file`](Root::open_file).
+    pub(crate) fn open_resolved(&self, path: &Path) -> io::Result<Opened> {
         if !self.follow_symlinks {
-            return self.open_without_symlinks(path);
+            let file = self.open_without_symlinks(path)?;
+            return Ok(Opened { file, real: None });
         }
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .custom_flags(OFlags::NONBLOCK.bits() as i32);
-        Ok(self.dir.open_with(path, &options)?.into_std())
+        match self.open_at_once(path) {
+            Ok(file) => return Ok(Opened { file, real: None }),
+            Err(Errno::LOOP | Errno::NOSYS | Errno::AGAIN | Errno::XDEV | Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let real = self.real_path(path)?;
+        let opened = if real.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &real
+        };
+        let file = self.open_without_symlinks(opened)?;
+        Ok(Opened {
+            file,
+            real: (real != path).then_some(real),
+        })
+    }
+
+    /// In one call, if no symlink is on the way.
+    #[cfg(target_os = "linux")]
+    fn open_at_once(&self, path: &Path) -> rustix::io::Result<File> {
+        use rustix::fs::{ResolveFlags, openat2};
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        openat2(&self.dir, path, flags, Mode::empty(), resolve).map(File::from)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn open_at_once(&self, _: &Path) -> rustix::io::Result<File> {
+        Err(Errno::NOSYS)
+    }
+
+    /// The path that leads to the same file or folder without a symlink.
+    ///
+    /// # Errors
+    /// Those of the system; one without an errno for a path that leads out.
+    pub(crate) fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
+        if self.follow_symlinks {
+            resolve::real_path(&self.dir, path)
+        } else {
+            Ok(path.to_owned())
+        }
+    }
+
+    /// The same, but a symlink at the end is not followed.
+    ///
+    /// # Errors
+    /// As for [`real_path`](Root::real_path).
+    pub(crate) fn real_parent(&self, path: &Path) -> io::Result<PathBuf> {
+        if self.follow_symlinks {
+            resolve::real_parent(&self.dir, path)
+        } else {
+            Ok(path.to_owned())
+        }
     }
 
     /// The directory, for changes below it.

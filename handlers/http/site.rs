@@ -1,7 +1,7 @@
 //! What a path stands for among the files below the root.
 
 use std::ffi::OsStr;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use std::sync::atomic::AtomicUsize;
 
 use super::cache::Cache;
 use super::entry::{Entry, Identity};
-use super::hash::DigestCache;
 use super::listing::ListingOptions;
 use super::listing::entries::Folder;
 use super::options::{Policy, SiteOptions};
-use super::root::Root;
+use super::root::{Opened, Root};
+use crate::common::digest::DigestQueue;
 use crate::common::store::is_reserved;
 
 /// A directory tree that is served.
@@ -24,7 +24,7 @@ pub struct Site {
     pub(crate) policy: Policy,
     pub(crate) listing: ListingOptions,
     pub(crate) cache: Cache,
-    pub(crate) digests: Arc<DigestCache>,
+    pub(crate) digests: DigestQueue,
     /// Files that are being compressed.
     pub(crate) compressing: AtomicUsize,
 }
@@ -45,9 +45,9 @@ pub(crate) enum Resource {
 
 /// The same, before anything is read.
 enum PathKind {
-    File(PathBuf, File, Metadata),
+    File(PathBuf, Opened, Metadata),
     NeedsSlash,
-    Directory(PathBuf, File),
+    Directory(PathBuf, Opened),
     Nothing,
 }
 
@@ -59,7 +59,7 @@ impl Site {
     pub fn open(root: &Path, options: SiteOptions, listing: ListingOptions) -> io::Result<Site> {
         let policy = Policy::new(options);
         let root = Arc::new(Root::open(root, policy.follow_symlinks)?);
-        let (cache, digests) = (Cache::default(), Arc::default());
+        let (cache, digests) = (Cache::default(), DigestQueue::default());
         let site = Site {
             root,
             policy,
@@ -99,15 +99,19 @@ impl Site {
 
     fn look_up(&self, path: &[u8], trailing_slash: bool) -> io::Result<Resource> {
         Ok(match self.place(path, trailing_slash)? {
-            PathKind::File(path, file, _) => {
-                Resource::File(Arc::new(Entry::new(path, file, &self.policy.file_fields)?))
+            PathKind::File(path, Opened { file, real }, _) => {
+                let entry = Entry::new(path, file, &self.policy.file_fields)?;
+                Resource::File(Arc::new(entry.at(real)))
             }
             PathKind::NeedsSlash => Resource::NeedsSlash,
-            PathKind::Directory(path, file) => Resource::Directory(Folder::new(
-                Arc::clone(&self.root),
-                file.into(),
-                path.as_os_str().as_bytes(),
-            )),
+            PathKind::Directory(path, Opened { file, real }) => Resource::Directory(
+                Folder::new(
+                    Arc::clone(&self.root),
+                    file.into(),
+                    path.as_os_str().as_bytes(),
+                )
+                .at(real.as_deref()),
+            ),
             PathKind::Nothing => Resource::NotFound,
         })
     }
@@ -134,10 +138,10 @@ impl Site {
         } else {
             path
         };
-        let file = self.root.open_file(here)?;
-        let metadata = file.metadata()?;
+        let opened = self.root.open_resolved(here)?;
+        let metadata = opened.file.metadata()?;
         if metadata.is_file() {
-            let place = || PathKind::File(path.to_owned(), file, metadata);
+            let place = || PathKind::File(path.to_owned(), opened, metadata);
             return Ok(if trailing_slash {
                 PathKind::Nothing
             } else {
@@ -154,17 +158,17 @@ impl Site {
             let index = path.join(name);
             match self
                 .root
-                .open_file(&index)
-                .and_then(|file| Ok((file.metadata()?, file)))
+                .open_resolved(&index)
+                .and_then(|opened| Ok((opened.file.metadata()?, opened)))
             {
-                Ok((metadata, file)) if metadata.is_file() => {
-                    return Ok(PathKind::File(index, file, metadata));
+                Ok((metadata, opened)) if metadata.is_file() => {
+                    return Ok(PathKind::File(index, opened, metadata));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        Ok(PathKind::Directory(path.to_owned(), file))
+        Ok(PathKind::Directory(path.to_owned(), opened))
     }
 
     /// Whether a path still leads to this entry, and to the same forms of it.

@@ -1,5 +1,6 @@
 //! What the server says to an upload.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::LazyLock;
 
@@ -16,7 +17,7 @@ use crate::service::refusal_line;
 #[serde(tag = "status", rename_all = "lowercase")]
 pub(super) enum Answer<'a> {
     Ok {
-        file_name: &'a str,
+        file_name: Cow<'a, str>,
         file_size: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
         md5: Option<String>,
@@ -44,7 +45,7 @@ impl<'a> Answer<'a> {
             sha256.map(|digest| to_hex(&digest)),
         );
         Answer::Ok {
-            file_name: name.as_str(),
+            file_name: name.text(),
             file_size: *size,
             md5,
             sha256,

@@ -10,7 +10,9 @@ use super::Settings;
 use super::answer::Answer;
 use super::header::{self, Header};
 use crate::common::framing::{self, Status};
-use crate::common::store::{Intent, Name, Partial, Published, ReceiveError, Resumed, StoreError};
+use crate::common::store::{
+    Check, Intent, Name, Partial, Published, ReceiveError, Resumed, StoreError,
+};
 
 /// A sender who never pauses is listened to for so long, before others get their turn.
 const SLICE: Duration = Duration::from_millis(100);
@@ -41,6 +43,8 @@ enum State {
         intent: Box<Intent>,
         until: Instant,
     },
+    /// Bytes that are there are digested, to find out how much of the upload is still to come.
+    Checking(Box<Check>),
     Body(Box<Partial>),
     /// So many bytes of a refused file are still to come.
     Refused {
@@ -72,6 +76,7 @@ impl UploadHandler {
         match std::mem::replace(&mut self.state, State::Header) {
             State::Header => self.header(request),
             State::Held { intent, until } => self.resume(request, intent, until),
+            State::Checking(check) => self.check(request, *check),
             State::Body(partial) => self.body(request, partial),
             State::Refused { left } => Ok(self.drop_rest(request, left)),
         }
@@ -151,7 +156,21 @@ impl UploadHandler {
             .store
             .resume((*intent).clone(), self.settings.on_duplicate)
         {
-            Ok(Resumed::Partial(partial)) => {
+            Ok(resumed) => self.resumed(request, resumed),
+            Err(StoreError::Busy)
+                if request.server.clock().now() < until && !request.rfile.is_eof() =>
+            {
+                self.state = State::Held { intent, until };
+                Ok(Step::Wait)
+            }
+            Err(error) => self.refuse(request, &error, 0),
+        }
+    }
+
+    /// What there is of a file that is to be resumed is known, or will be.
+    fn resumed(&mut self, request: &mut StreamRequest, resumed: Resumed) -> Result<Step> {
+        match resumed {
+            Resumed::Partial(partial) => {
                 Answer::Continue {
                     offset: partial.offset(),
                 }
@@ -159,19 +178,27 @@ impl UploadHandler {
                 self.state = State::Body(partial);
                 Ok(Step::On)
             }
-            Ok(Resumed::Complete(published)) => {
+            Resumed::Complete(published) => {
                 Answer::Continue {
                     offset: published.size,
                 }
                 .write(&mut request.wfile)?;
                 stored(request, &published)
             }
-            Err(StoreError::Busy)
-                if request.server.clock().now() < until && !request.rfile.is_eof() =>
-            {
-                self.state = State::Held { intent, until };
+            Resumed::Checking(check) => {
+                self.state = State::Checking(Box::new(check));
                 Ok(Step::Wait)
             }
+        }
+    }
+
+    /// Digests the next slice of what is there. A client that has hung up waits for no answer.
+    fn check(&mut self, request: &mut StreamRequest, check: Check) -> Result<Step> {
+        if request.rfile.is_eof() {
+            return Ok(Step::Close);
+        }
+        match check.go_on() {
+            Ok(resumed) => self.resumed(request, resumed),
             Err(error) => self.refuse(request, &error, 0),
         }
     }
@@ -260,8 +287,12 @@ impl StreamRequestHandler for UploadHandler {
                 Step::Close => return Ok(Next::Close),
             }
         }
-        Ok(match self.state {
+        Ok(match &self.state {
             State::Header => Next::Wait,
+            State::Checking(check) => {
+                let after = check.after().unwrap_or_default();
+                Wait::new().in_message().after(after).into()
+            }
             State::Held { .. } => Wait::new().in_message().after(ASK_EVERY).into(),
             _ => Next::in_message(),
         })
@@ -293,7 +324,7 @@ fn stored(request: &mut StreamRequest, published: &Published) -> Result<Step> {
     log::info!(
         "{}: stored {:?}, {} bytes",
         request.client_address,
-        published.name.as_str(),
+        published.name.text(),
         published.size
     );
     Answer::stored(published).write(&mut request.wfile)?;

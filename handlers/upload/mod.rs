@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::{size, time_limit};
-use crate::common::store::{OnDuplicate, Store, StoreOptions};
+use crate::cli::{size, time_limit, umask};
+use crate::common::store::{MAX_PARTIALS, OnDuplicate, Store, StoreOptions};
 use crate::service::{Context, Failure, Served, Service};
 pub use handler::UploadHandler;
 
@@ -61,6 +61,18 @@ pub struct Upload {
     /// Answer before a file is on the disk: faster, but a power failure may lose it
     #[arg(long, env = "SOCKETSERVER_NO_FSYNC")]
     no_fsync: bool,
+    /// Maximum number of interrupted uploads that are kept
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = MAX_PARTIALS,
+        env = "SOCKETSERVER_MAX_PARTIALS"
+    )]
+    max_partials: usize,
+    /// Permission bits that new files and folders do not get, in octal; a file that replaces
+    /// another one gets the permissions of the old one [default: those of the process]
+    #[arg(long, value_name = "MASK", env = "SOCKETSERVER_UMASK", value_parser = umask)]
+    umask: Option<u32>,
 }
 
 /// What all connections have in common.
@@ -84,6 +96,8 @@ impl Service for Upload {
             quota: self.quota,
             partial_expiry: self.partial_expiry,
             sync: !self.no_fsync,
+            max_partials: self.max_partials,
+            umask: self.umask,
         };
         let store = fs::create_dir_all(&self.dir)
             .and_then(|()| Store::open(&self.dir, options))

@@ -9,67 +9,15 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
+use super::schema::{STEPS, VERSION};
 use super::{AccountsError, Result};
 
 /// `sskt`: says whose SQLite file it is (`PRAGMA application_id`).
 const APPLICATION: i32 = 0x7373_6b74;
-/// The schema's version (`PRAGMA user_version`).
-const VERSION: i32 = 2;
-/// The one without a ledger.
-const WITHOUT_LEDGER: i32 = 1;
 /// A writer waits so long for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of the key that signs share links.
 const SHARE_KEY: usize = 32;
-
-/// `AUTOINCREMENT`: the number of a share that is gone is never given again, or an old link would
-/// open another one.
-const SCHEMA: &str = "
-CREATE TABLE users (
-    id    INTEGER PRIMARY KEY,
-    name  TEXT NOT NULL UNIQUE,
-    hash  TEXT,
-    home  TEXT NOT NULL,
-    quota INTEGER CHECK (quota >= 0),
-    used  INTEGER NOT NULL DEFAULT 0 CHECK (used >= 0)
-) STRICT;
-CREATE TABLE rights (
-    user   INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-    prefix TEXT NOT NULL,
-    rights TEXT NOT NULL,
-    PRIMARY KEY (user, prefix)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE shares (
-    id       INTEGER PRIMARY KEY AUTOINCREMENT,
-    path     TEXT NOT NULL,
-    expires  INTEGER,
-    max_uses INTEGER,
-    used     INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE TABLE secrets (
-    name  TEXT PRIMARY KEY,
-    value BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
-";
-
-/// What version 2 adds. Paths are absolute; the triggers keep `used` the sum of a user's bytes.
-const LEDGER: &str = "
-CREATE TABLE files (
-    path  BLOB PRIMARY KEY,
-    user  INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-    bytes INTEGER NOT NULL CHECK (bytes >= 0)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX files_of_user ON files (user);
-CREATE TRIGGER file_entered AFTER INSERT ON files BEGIN
-    UPDATE users SET used = used + new.bytes WHERE id = new.user;
-END;
-CREATE TRIGGER file_changed AFTER UPDATE OF bytes ON files BEGIN
-    UPDATE users SET used = used - old.bytes + new.bytes WHERE id = new.user;
-END;
-CREATE TRIGGER file_struck AFTER DELETE ON files BEGIN
-    UPDATE users SET used = used - old.bytes WHERE id = old.user;
-END;
-";
 
 /// Makes the file if there is none; readable for its owner only.
 ///
@@ -113,8 +61,9 @@ fn write_new(path: &Path) -> Result<()> {
     let fill = |mut connection: Connection| {
         connection.pragma_update(None, "journal_mode", "wal")?;
         let transaction = connection.transaction()?;
-        transaction.execute_batch(SCHEMA)?;
-        transaction.execute_batch(LEDGER)?;
+        STEPS
+            .iter()
+            .try_for_each(|step| transaction.execute_batch(step))?;
         transaction.execute("INSERT INTO secrets VALUES ('share', ?1)", params![key])?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
@@ -155,7 +104,7 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
         .map_err(|error| AccountsError::of_database(path, error))?
     {
         (connection, APPLICATION, VERSION) => Ok(connection),
-        (connection, APPLICATION, WITHOUT_LEDGER) => {
+        (connection, APPLICATION, 1..VERSION) => {
             upgrade(connection).map_err(|error| AccountsError::of_database(path, error))
         }
         (_, APPLICATION, _) => Err(AccountsError::Newer(path.to_owned())),
@@ -163,16 +112,15 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     }
 }
 
-/// Gives a file of an earlier version what it lacks. Nobody knows who stored what is there: it
-/// counts for nobody.
+/// Gives a file of an earlier version what it lacks.
 fn upgrade(mut connection: Connection) -> rusqlite::Result<Connection> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     // Another process may have been faster.
-    if version == WITHOUT_LEDGER {
-        transaction.execute_batch(LEDGER)?;
-        transaction.execute("UPDATE users SET used = 0", [])?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
+    let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let version = usize::try_from(version).unwrap_or_default();
+    for (from, step) in STEPS.iter().enumerate().skip(version) {
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", from as i32 + 1)?;
     }
     transaction.commit()?;
     Ok(connection)

@@ -13,6 +13,7 @@ mod hash;
 mod ledger;
 mod remembered;
 pub mod rights;
+mod schema;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,6 +22,9 @@ mod verify;
 pub use error::AccountsError;
 pub use hash::{Cost, hash_password};
 pub use ledger::Ledger;
+pub(crate) use ledger::{
+    Change, Corrected, Found, Judgement, Placed, Quotas, Upload, UploadRow, UploadState,
+};
 pub(crate) use remembered::hmac;
 pub use rights::{Prefix, Rights, Rules};
 pub use store::{ANONYMOUS, Account, NewUser, Store, check_name};

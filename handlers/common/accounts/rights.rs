@@ -115,6 +115,14 @@ impl Prefix {
         components(path).is_some_and(|names| self.begins(&names))
     }
 
+    /// What follows this path in one that lies below it.
+    pub(super) fn below(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let names = components(path)?;
+        let own = self.components().count();
+        self.begins(&names)
+            .then(|| names[own.min(names.len())..].join(&b'/'))
+    }
+
     fn begins(&self, path: &[&[u8]]) -> bool {
         self.components()
             .enumerate()

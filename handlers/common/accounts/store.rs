@@ -1,5 +1,6 @@
 //! Users in the accounts file.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -35,6 +36,8 @@ pub struct Account {
     pub name: String,
     /// The directory that he begins in and can't leave.
     pub home: Prefix,
+    /// The same without symbolic links, if it leads through some.
+    pub(super) real_home: Option<Prefix>,
     /// Bytes that he may store. `None`: no limit.
     pub quota: Option<u64>,
     /// Bytes that he has stored, or is about to, when the file was read: the sum of his entries in
@@ -47,31 +50,42 @@ pub struct Account {
 }
 
 impl Account {
+    /// The same account, whose home leads through symbolic links to `real_home`. Rights are judged
+    /// by paths without links: below that folder, the rules of the home hold.
+    pub(crate) fn with_real_home(self, real_home: Prefix) -> Account {
+        let real_home = (real_home != self.home).then_some(real_home);
+        Account { real_home, ..self }
+    }
+
+    /// A path as the rules name it; `None` outside of the home.
+    fn in_home<'a>(&self, path: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        if self.home.covers(path) {
+            return Some(Cow::Borrowed(path));
+        }
+        let below = self.real_home.as_ref()?.below(path)?;
+        Some(
+            [self.home.as_str().as_bytes(), b"/", &below]
+                .concat()
+                .into(),
+        )
+    }
+
     /// His rights at a path below the served directory; outside of his home he has none.
     pub fn rights(&self, path: &[u8]) -> Rights {
-        if self.home.covers(path) {
-            self.rules.at(path)
-        } else {
-            Rights::NONE
-        }
+        self.in_home(path)
+            .map_or(Rights::NONE, |path| self.rules.at(&path))
     }
 
     /// His rights at a path and at all below it, for what removes, moves or packs a directory.
     pub fn rights_throughout(&self, path: &[u8]) -> Rights {
-        if self.home.covers(path) {
-            self.rules.throughout(path)
-        } else {
-            Rights::NONE
-        }
+        self.in_home(path)
+            .map_or(Rights::NONE, |path| self.rules.throughout(&path))
     }
 
     /// His rights at a path or anywhere below it, for what he may know of.
     pub fn rights_anywhere(&self, path: &[u8]) -> Rights {
-        if self.home.covers(path) {
-            self.rules.anywhere(path)
-        } else {
-            Rights::NONE
-        }
+        self.in_home(path)
+            .map_or(Rights::NONE, |path| self.rules.anywhere(&path))
     }
 
     /// Whether he has a password, so that he can log in.
@@ -179,6 +193,17 @@ impl Store {
             }
         };
         work(connection).map_err(|error| AccountsError::of_database(&self.path, error))
+    }
+
+    /// Closes the connection until it is used again, so that a fork copies none.
+    pub(crate) fn disconnect(&self) {
+        let mut slot = self.connection.lock();
+        if slot
+            .as_ref()
+            .is_some_and(|(owner, _)| *owner == std::process::id())
+        {
+            *slot = None;
+        }
     }
 
     /// A user. `None` if there is none of that name.
@@ -334,6 +359,7 @@ fn read(mut rows: Rows<'_>) -> rusqlite::Result<Vec<Account>> {
                 name: name.to_owned(),
                 hash: row.get(1)?,
                 home: parsed(2, row.get_ref(2)?.as_str()?)?,
+                real_home: None,
                 quota: row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
                 used: row.get::<_, i64>(4)?.unsigned_abs(),
                 rules: Rules::default(),

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -48,7 +49,7 @@ pub struct Counts {
 /// The accounts of a server.
 #[derive(Debug)]
 pub struct Accounts {
-    store: Store,
+    store: Arc<Store>,
     hasher: Hasher,
     remembered: Remembered,
     addresses: Backoff<Option<IpAddr>>,
@@ -73,7 +74,7 @@ impl Accounts {
     /// There is no such file, or it is something else.
     pub fn open(path: &Path, cost: Cost) -> Result<Accounts> {
         Ok(Accounts {
-            store: Store::open_to_count(path)?,
+            store: Arc::new(Store::open_to_count(path)?),
             hasher: Hasher::new(cost)?,
             remembered: Remembered::new()?,
             addresses: Backoff::default(),
@@ -85,6 +86,11 @@ impl Accounts {
     /// The file: rights, quotas, shares.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The same, for what lives longer than these accounts.
+    pub(crate) fn shared_store(&self) -> Arc<Store> {
+        Arc::clone(&self.store)
     }
 
     /// The user whose rights everybody has who gives no name. `None` if the file has none: then a

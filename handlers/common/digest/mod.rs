@@ -2,11 +2,14 @@
 //! somebody asked for.
 
 mod hex;
+mod identity;
 mod lanes;
+mod queue;
 
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 // Half as fast again as `md-5`, and MD5 is what an upload waits for.
@@ -15,7 +18,11 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 pub use hex::{HexError, from_hex, to_hex};
+pub use identity::FileIdentity;
 pub use lanes::{CHUNK, Chunk, Feed};
+pub use queue::{
+    BYTES_PER_SLICE, DigestKey, DigestProgress, DigestQueue, DigestSource, DigestTask,
+};
 
 /// Digests of some bytes: those that a sender has announced, or those that were computed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +41,16 @@ impl Digests {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         *self == Digests::default()
+    }
+
+    /// What is in one of them; of what is in both, the first.
+    pub fn union(&self, other: &Digests) -> Digests {
+        Digests {
+            md5: self.md5.or(other.md5),
+            sha1: self.sha1.or(other.sha1),
+            sha256: self.sha256.or(other.sha256),
+            blake3: self.blake3.or(other.blake3),
+        }
     }
 
     /// The name of a digest that is in both and differs.
@@ -138,6 +155,28 @@ impl Hasher {
                 feed.pass(chunk, |_| {});
             }
         })
+    }
+
+    /// Digests a part of a file, on this thread.
+    ///
+    /// # Errors
+    /// Those of the file; `UnexpectedEof` if it became shorter.
+    pub fn update_range(&mut self, file: &File, range: Range<u64>) -> io::Result<()> {
+        let mut offset = range.start;
+        while offset < range.end && !self.is_idle() {
+            let mut chunk = Chunk::take();
+            let most = usize::try_from(range.end - offset)
+                .unwrap_or(CHUNK)
+                .min(CHUNK);
+            let count = file.read_at(&mut chunk.space()[..most], offset)?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            chunk.fill(count);
+            self.update(&chunk);
+            offset += count as u64;
+        }
+        Ok(())
     }
 
     /// The digests of all that has passed.

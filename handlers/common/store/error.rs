@@ -5,6 +5,9 @@ use std::io;
 
 use rustix::io::Errno;
 
+/// What a client reads when the server has no descriptor for its upload.
+pub(super) const NO_DESCRIPTORS: &str = "the server has too many files open";
+
 /// Why a file isn't stored. Nothing stands under its name then, or still what stood there before.
 #[derive(Debug)]
 pub enum StoreError {
@@ -30,6 +33,13 @@ pub enum StoreError {
     Busy,
     /// The name can't be used, for this reason.
     ForbiddenName(&'static str),
+    /// The user who sends it was removed meanwhile.
+    NoUser,
+    /// There are as many interrupted uploads as is allowed: in all, or of the user.
+    TooManyPartials,
+    /// The server is short of something, and may have it again soon: descriptors, or knowledge of
+    /// what counts.
+    Unavailable(&'static str),
     /// The system refused.
     Io(io::Error),
 }
@@ -47,7 +57,9 @@ impl StoreError {
             StoreError::NoSpace(_) => "no_space",
             StoreError::ChecksumMismatch(_) => "checksum_mismatch",
             StoreError::Truncated { .. } => "truncated",
-            StoreError::Busy => "busy",
+            StoreError::Busy | StoreError::Unavailable(_) => "busy",
+            StoreError::TooManyPartials => "no_space",
+            StoreError::NoUser => "forbidden_name",
             StoreError::ForbiddenName(_) => "forbidden_name",
             StoreError::Io(error) => match error.kind() {
                 InvalidFilename | IsADirectory | NotADirectory | PermissionDenied
@@ -75,6 +87,9 @@ impl fmt::Display for StoreError {
             }
             StoreError::Busy => f.write_str("this file is being sent already"),
             StoreError::ForbiddenName(why) => write!(f, "the name is refused: {why}"),
+            StoreError::NoUser => f.write_str("this user was removed"),
+            StoreError::TooManyPartials => f.write_str("too many interrupted uploads are kept"),
+            StoreError::Unavailable(why) => f.write_str(why),
             StoreError::Io(error) => write!(f, "it can't be stored: {error}"),
         }
     }
@@ -98,9 +113,14 @@ impl From<io::Error> for StoreError {
             io::ErrorKind::FileTooLarge => {
                 StoreError::NoSpace("the file system takes no file of this size")
             }
+            _ if is_out_of_descriptors(&error) => StoreError::Unavailable(NO_DESCRIPTORS),
             _ => StoreError::Io(error),
         }
     }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(|error| matches!(error, Errno::MFILE | Errno::NFILE))
 }
 
 impl From<Errno> for StoreError {

@@ -1,7 +1,8 @@
-//! Partial uploads are removed when they expire.
+//! What a store does beside its uploads: partial uploads are removed when they expire, and the
+//! files are counted for a quota.
 //!
-//! A thread sleeps until the next one expires. There is a thread only while there is a partial
-//! upload, so that an idle server has none.
+//! A thread does it, and sleeps until the next partial upload expires. There is a thread only while
+//! there is a partial upload or something to count, so that an idle server has none.
 
 use std::sync::Arc;
 use std::thread;
@@ -9,11 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::aside::Aside;
 use super::{Inner, Store};
 
 /// How long to wait for an upload that has expired while somebody still writes it.
 const BUSY_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two turns of a count, so that it leaves the disk to others.
+const PAUSE_BETWEEN_COUNTS: Duration = Duration::from_millis(1);
 
 /// The thread of a store.
 #[derive(Debug, Default)]
@@ -22,7 +24,7 @@ pub(super) struct Expiry(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Notified when the store is dropped.
+    /// Notified when the store is dropped, or there is more to do.
     over: Condvar,
 }
 
@@ -51,19 +53,22 @@ impl Store {
     /// thread. In both cases an upload that has expired cannot be resumed.
     pub fn expire_in_background(&self) {
         self.0.expiry.0.state.lock().enabled = true;
-        self.watch_expiry();
+        self.work_in_background();
     }
 
-    /// Sees to it that a thread waits for what is to expire.
-    pub(super) fn watch_expiry(&self) {
+    /// Makes sure that a thread counts what is to be counted, and waits for what is to expire.
+    pub(super) fn work_in_background(&self) {
         let shared = &self.0.expiry.0;
         let mut state = shared.state.lock();
+        if state.running && self.is_counting() {
+            shared.over.notify_all();
+        }
         if !state.enabled || state.running {
             return;
         }
         let (inner, its_shared) = (Arc::downgrade(&self.0), Arc::clone(shared));
         let started = thread::Builder::new()
-            .name("partial-expiry".to_owned())
+            .name("store".to_owned())
             .spawn(move || run(&its_shared, || inner.upgrade()));
         match started {
             Ok(_) => state.running = true,
@@ -76,8 +81,8 @@ impl Store {
 
     /// How long until the next partial upload expires; `None` if there is none.
     fn next_expiry(&self) -> Option<Duration> {
-        let aside = Aside::existing(&self.0.root).ok().flatten()?;
-        let parts = aside.parts().ok()?.into_iter();
+        let staging = self.existing_staging().ok().flatten()?;
+        let parts = staging.parts().ok()?.into_iter();
         let expiries = parts.filter_map(|(_, metadata)| {
             let last = metadata.modified().ok()?.into_std();
             self.expiry(last)
@@ -90,6 +95,13 @@ impl Store {
 fn run(shared: &Shared, store: impl Fn() -> Option<Arc<Inner>>) {
     while let Some(inner) = store() {
         let store = Store(inner);
+        if store.is_counting() {
+            // The store may have been dropped meanwhile, so it is looked at after each turn.
+            if !store.count_for_a_turn() {
+                thread::sleep(PAUSE_BETWEEN_COUNTS);
+            }
+            continue;
+        }
         let mut wait = store.next_expiry();
         if wait.is_some_and(|wait| wait.is_zero()) {
             if let Err(error) = store.sweep() {
@@ -140,7 +152,9 @@ mod tests {
         let file = std::fs::File::options().write(true).open(part.unwrap());
         file.unwrap().set_modified(old).unwrap();
         assert!(store.partials().unwrap().is_empty());
-        let resumed = store.resume(intent("a", 5), OnDuplicate::Error).unwrap();
+        let resumed = store
+            .resume_at_once(intent("a", 5), OnDuplicate::Error)
+            .unwrap();
         let crate::common::store::Resumed::Partial(partial) = resumed else {
             panic!("it is not complete");
         };

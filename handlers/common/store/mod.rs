@@ -18,40 +18,52 @@
 //! # Ok(()) }
 //! ```
 
-mod aside;
-mod claim;
+mod change;
+mod check;
+mod count;
+mod descriptors;
 mod error;
 mod expiry;
+mod mode;
 mod name;
 mod partial;
 mod piece;
 mod publish;
 mod record;
 mod registered;
+mod reservation;
+pub(crate) mod resolve;
+mod settle;
 mod space;
+mod staging;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use parking_lot::Mutex;
 
-use crate::common::accounts::Ledger;
-use crate::common::digest::{Digests, Hasher, to_hex};
-use aside::Aside;
+use crate::common::accounts::{Accounts, Ledger, Quotas};
+use crate::common::digest::{DigestQueue, to_hex};
+pub use check::{Check, Resumed};
 pub use error::StoreError;
 use expiry::{Expiry, is_past};
 pub use name::{Name, is_reserved};
+use partial::Begin;
 pub use partial::{Partial, ReceiveError};
 pub use publish::Published;
 pub use record::Intent;
 pub use registered::{Progress, Registered};
 use space::Space;
+use staging::Staging;
 
 /// The folder of the uploads that aren't whole, below the store's own.
 pub const PARTIALS: &str = ".socketserver-partial";
@@ -72,6 +84,18 @@ pub enum OnDuplicate {
     Rename,
 }
 
+/// How many uploads a store keeps for their resumption, unless it is told otherwise.
+pub const MAX_PARTIALS: usize = 1000;
+/// A user may have one of this many of them.
+const USERS_SHARE: usize = 10;
+/// Uploads that have become files and are still remembered.
+const MAX_STORED_RECORDS: usize = 1000;
+/// After how many of them it is looked whether there are too many.
+const TRIM_INTERVAL: u32 = 100;
+/// How long the start may wait for the count of the files; a larger folder is counted in the
+/// background.
+const COUNT_TIME_AT_START: Duration = Duration::from_millis(500);
+
 /// The limits of a store.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
@@ -84,6 +108,12 @@ pub struct StoreOptions {
     /// Whether a file is on the disk, not only in the system's memory, before it gets its name.
     /// Defaults to true.
     pub sync: bool,
+    /// How many uploads are kept for their resumption; a user may have a tenth of them. Defaults to
+    /// [`MAX_PARTIALS`].
+    pub max_partials: usize,
+    /// The bits that new files (0666) and folders (0777) don't get. Defaults to the process's own
+    /// mask. A file that replaces another one has the mode of the old one.
+    pub umask: Option<u32>,
 }
 
 impl Default for StoreOptions {
@@ -93,6 +123,8 @@ impl Default for StoreOptions {
             quota: None,
             partial_expiry: Duration::from_secs(24 * 3600),
             sync: true,
+            max_partials: MAX_PARTIALS,
+            umask: None,
         }
     }
 }
@@ -104,20 +136,18 @@ pub struct Store(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     root: Dir,
+    /// The hidden folder, held open for all uploads.
+    staging: Mutex<Option<Arc<Staging>>>,
     space: Arc<Space>,
+    digests: DigestQueue,
     partial_expiry: Duration,
     sync: bool,
+    max_partials: usize,
+    umask: Option<u32>,
     swept: Mutex<Option<Instant>>,
+    /// Uploads that have become files since the records were trimmed.
+    remembered: AtomicU32,
     expiry: Expiry,
-}
-
-/// What [`Store::resume`] found.
-#[derive(Debug)]
-pub enum Resumed {
-    /// The upload goes on, at [`Partial::offset`].
-    Partial(Box<Partial>),
-    /// The very file is there already.
-    Complete(Published),
 }
 
 impl Store {
@@ -126,37 +156,61 @@ impl Store {
     /// # Errors
     /// Those of the system.
     pub fn open(folder: &Path, options: StoreOptions) -> io::Result<Store> {
-        Ok(Store::new(
-            Dir::open_ambient_dir(folder, ambient_authority())?,
-            options,
-        ))
+        Store::with_accounts(folder, options, None)
     }
 
-    /// Stores into a folder that is open already.
-    pub fn new(root: Dir, options: StoreOptions) -> Store {
-        Store::with_ledger(root, options, None)
-    }
-
-    /// The same with a ledger, which holds the payers of uploads ([`Intent::payer`]) to their
+    /// The same with accounts, which hold the payers of uploads ([`Intent::payer`]) to their
     /// quotas.
-    pub fn with_ledger(root: Dir, options: StoreOptions, ledger: Option<Ledger>) -> Store {
-        let StoreOptions {
-            max_size,
-            quota,
-            partial_expiry,
-            sync,
-        } = options;
-        let space = Arc::new(Space::new(max_size, quota, ledger));
+    ///
+    /// The files are counted for a quota, for half a second at most; then uploads are refused until
+    /// the count is complete. What a killed server left is settled.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn with_accounts(
+        folder: &Path,
+        options: StoreOptions,
+        accounts: Option<Arc<Accounts>>,
+    ) -> io::Result<Store> {
+        // A `Dir` may be a mere reference (`O_PATH`), which can't be synced.
+        let root = Dir::open_ambient_dir(folder, ambient_authority())?;
+        let root = resolve::open_child(&root, OsStr::new("."))?;
+        let ledger = match accounts {
+            Some(accounts) => Some(Ledger::new(accounts, folder)?),
+            None if options.quota.is_some() => {
+                Staging::open(&root)?;
+                let folder = folder.canonicalize()?;
+                let file = folder.join(PARTIALS).join("ledger.db");
+                Some(Ledger::without_accounts(&file, &folder)?)
+            }
+            None => None,
+        };
+        let quotas = Quotas {
+            folder: options.quota,
+            max_kept: (options.max_partials / USERS_SHARE).max(1) as u64,
+        };
         let store = Store(Arc::new(Inner {
             root,
-            space,
-            partial_expiry,
-            sync,
+            staging: Mutex::default(),
+            space: Arc::new(Space::new(options.max_size, quotas, ledger)),
+            digests: DigestQueue::default(),
+            partial_expiry: options.partial_expiry,
+            sync: options.sync,
+            max_partials: options.max_partials,
+            umask: options.umask,
             swept: Mutex::new(None),
+            remembered: AtomicU32::new(0),
             expiry: Expiry::default(),
         }));
         store.sweep_now_and_then();
-        store
+        let until = Instant::now() + COUNT_TIME_AT_START;
+        while store.is_counting() && Instant::now() < until {
+            store.count_for_a_turn();
+        }
+        if let Some(ledger) = &store.space().ledger {
+            ledger.disconnect();
+        }
+        Ok(store)
     }
 
     /// Begins an upload, from its first byte.
@@ -165,12 +219,11 @@ impl Store {
     /// Whatever can be known before a byte has come: [`StoreError::Exists`], `TooLarge`, `NoSpace`,
     /// `Busy`.
     pub fn begin(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Partial, StoreError> {
-        self.start(intent, on_duplicate, false)
+        self.start(intent, on_duplicate, Begin::Resumable)
     }
 
-    /// Begins an upload that nobody can go on with, for a protocol that sends files only as a
-    /// whole. It leaves nothing if it is dropped, and two at once to the same name don't hinder
-    /// each other.
+    /// Begins an upload that cannot be resumed, for a protocol that sends files only as a whole. It
+    /// leaves nothing if it is dropped, and two at once to the same name don't hinder each other.
     ///
     /// # Errors
     /// As for [`begin`](Store::begin).
@@ -179,48 +232,7 @@ impl Store {
         intent: Intent,
         on_duplicate: OnDuplicate,
     ) -> Result<Partial, StoreError> {
-        let mut partial = self.start(unshared(intent)?, on_duplicate, false)?;
-        partial.resumable = false;
-        Ok(partial)
-    }
-
-    /// Whether there is room for so many bytes more, in files of any number; for uploads that tell
-    /// no more than their sum. It sets nothing aside. Without a payer, nobody's quota is looked at.
-    ///
-    /// # Errors
-    /// [`StoreError::NoSpace`], or those of the system.
-    pub fn check_room(&self, payer: Option<&str>, bytes: u64) -> Result<(), StoreError> {
-        self.0.space.check(self.root(), payer, bytes)
-    }
-
-    /// A file below the folder was removed: it counts for nobody's quota any more.
-    pub fn removed(&self, path: &[u8]) {
-        if let Some(ledger) = &self.0.space.ledger {
-            claim::noted(ledger.removed(path));
-        }
-    }
-
-    /// A file or folder was given another path: it counts for the same users as before; what stood
-    /// there doesn't.
-    pub fn moved(&self, from: &[u8], to: &[u8]) {
-        if let Some(ledger) = &self.0.space.ledger {
-            claim::noted(ledger.moved(from, to));
-        }
-    }
-
-    /// Goes on with the upload that is known by the same name, size, digests and owner, or begins
-    /// it.
-    ///
-    /// # Errors
-    /// As for [`begin`](Store::begin).
-    pub fn resume(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Resumed, StoreError> {
-        match self.completed(&intent)? {
-            Some(published) => Ok(Resumed::Complete(published)),
-            None => self
-                .start(intent, on_duplicate, true)
-                .map(Box::new)
-                .map(Resumed::Partial),
-        }
+        self.start(unshared(intent)?, on_duplicate, Begin::Whole)
     }
 
     /// The uploads that can be resumed, each with the number of its bytes, those of other owners
@@ -229,26 +241,28 @@ impl Store {
     /// # Errors
     /// Those of the system.
     pub fn partials(&self) -> io::Result<Vec<(Intent, u64)>> {
-        let Some(aside) = Aside::existing(&self.0.root)? else {
+        let Some(staging) = self.existing_staging()? else {
             return Ok(Vec::new());
         };
-        aside.list(|last| is_past(self.expiry(last)))
+        staging.list(|last| is_past(self.expiry(last)))
     }
 
-    /// Removes the partial uploads to which nothing came for too long.
+    /// Removes the partial uploads to which nothing came for too long, and what killed servers
+    /// left.
     ///
     /// # Errors
     /// Those of the system.
     pub fn sweep(&self) -> io::Result<()> {
-        Aside::existing(&self.0.root)?.map_or(Ok(()), |aside| {
-            aside.sweep(self.0.partial_expiry, |id| self.strike(id))
+        self.settle_ledger();
+        self.existing_staging()?.map_or(Ok(()), |staging| {
+            staging.sweep(self.0.partial_expiry, |id| self.release(id))
         })
     }
 
-    /// The upload with this id is no more: it counts for nobody's quota.
-    fn strike(&self, id: &str) {
-        if let Some(ledger) = &self.0.space.ledger {
-            claim::noted(ledger.strike(&claim::path_of(id)));
+    /// The upload with this id is no more: it counts for no quota.
+    fn release(&self, id: &str) {
+        if let Some(ledger) = &self.space().ledger {
+            reservation::log_failure(ledger.release(id).map_err(reservation::failed));
         }
     }
 
@@ -256,54 +270,67 @@ impl Store {
         &self,
         intent: Intent,
         on_duplicate: OnDuplicate,
-        resume: bool,
+        begin: Begin,
     ) -> Result<Partial, StoreError> {
         self.sweep_now_and_then();
+        let intent = self.resolved(intent)?;
         if on_duplicate == OnDuplicate::Error && self.is_taken(&intent.name) {
             return Err(StoreError::Exists);
         }
-        Partial::open(self.clone(), intent, on_duplicate, resume)
+        Partial::open(self.clone(), intent, on_duplicate, begin)
+    }
+
+    /// The intent with a name that leads through no link.
+    fn resolved(&self, intent: Intent) -> Result<Intent, StoreError> {
+        let name = Name::of_bytes(&self.resolve_parent(intent.name.as_bytes())?)?;
+        Ok(Intent { name, ..intent })
     }
 
     fn is_taken(&self, name: &Name) -> bool {
-        self.0.root.symlink_metadata(name.as_str()).is_ok()
+        self.0.root.symlink_metadata(name.as_path()).is_ok()
     }
 
-    /// The file under the name, if it is the one that was announced, as far as can be told.
-    fn completed(&self, intent: &Intent) -> Result<Option<Published>, StoreError> {
-        let Some(size) = intent.size else {
-            return Ok(None);
-        };
-        let name = intent.name.as_str();
-        match self.0.root.symlink_metadata(name) {
-            Ok(metadata) if metadata.is_file() && metadata.len() == size => {
-                // Without a digest, only its time tells a file from a changed one of the same size.
-                let stored = metadata
-                    .modified()
-                    .map(cap_std::time::SystemTime::into_std)
-                    .ok();
-                if intent.digests == Digests::default() && !is_same_time(intent.modified, stored) {
-                    return Ok(None);
-                }
+    /// Whether there are this many uploads that can be resumed, or more.
+    fn has_partials(&self, most: usize) -> bool {
+        let count = |staging: Arc<Staging>| staging.count_parts(most).ok();
+        let staging = self.existing_staging().ok().flatten();
+        staging.and_then(count).is_some_and(|count| count >= most)
+    }
+
+    fn trim_records_now_and_then(&self, staging: &Staging) {
+        if self.0.remembered.fetch_add(1, Ordering::Relaxed) % TRIM_INTERVAL == TRIM_INTERVAL - 1
+            && let Err(error) = staging.trim_records(MAX_STORED_RECORDS)
+        {
+            log::debug!("old records of uploads can't be removed: {error}");
+        }
+    }
+
+    /// The hidden folder, if there is one.
+    fn existing_staging(&self) -> io::Result<Option<Arc<Staging>>> {
+        let mut held = self.0.staging.lock();
+        // It may have been removed, or replaced.
+        if held
+            .as_ref()
+            .is_none_or(|staging| !staging.is_in(&self.0.root))
+        {
+            *held = Staging::existing(&self.0.root)?.map(Arc::new);
+        }
+        Ok(held.clone())
+    }
+
+    /// A file in the hidden folder, locked, made if it isn't there.
+    fn create_staged(&self, name: &str) -> Result<(Arc<Staging>, File, fs::Metadata), StoreError> {
+        descriptors::check_reserve(&self.0.root)?;
+        let staging = match self.existing_staging()? {
+            Some(staging) => staging,
+            None => {
+                Staging::open(&self.0.root)?;
+                let missing = || io::Error::from(io::ErrorKind::NotFound);
+                self.existing_staging()?.ok_or_else(missing)?
             }
-            _ => return Ok(None),
-        }
-        let Ok(file) = self.0.root.open(name) else {
-            return Ok(None);
         };
-        let mut hasher = Hasher::of(&intent.digests);
-        if hasher.update_from(&file.into_std(), 0)? != size {
-            return Ok(None);
-        }
-        let digests = hasher.finish();
-        if intent.digests.difference(&digests).is_some() {
-            return Ok(None);
-        }
-        Ok(Some(Published {
-            name: intent.name.clone(),
-            size,
-            digests,
-        }))
+        let (file, metadata) = staging.lock(name)?;
+        Ok((staging, file, metadata))
     }
 
     fn sweep_now_and_then(&self) {
@@ -314,6 +341,7 @@ impl Store {
             if let Err(error) = self.sweep() {
                 log::warn!("old partial uploads can't be removed: {error}");
             }
+            self.begin_count();
         }
     }
 
@@ -324,19 +352,6 @@ impl Store {
     fn root(&self) -> &Dir {
         &self.0.root
     }
-}
-
-/// Whether a file has the time that its sender announced, as exactly as file systems and JSON keep
-/// it; one that wasn't announced is any.
-fn is_same_time(announced: Option<SystemTime>, stored: Option<SystemTime>) -> bool {
-    const EXACTNESS: Duration = Duration::from_millis(1);
-    let (Some(announced), Some(stored)) = (announced, stored) else {
-        return true;
-    };
-    let apart = stored
-        .duration_since(announced)
-        .unwrap_or_else(|error| error.duration());
-    apart < EXACTNESS
 }
 
 /// The intent with an owner whom nobody else can be.

@@ -1,6 +1,10 @@
 //! Names that a client chose, and what is left of them.
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::{PARTIALS, StoreError};
 
@@ -9,9 +13,10 @@ const LONGEST: usize = 255;
 /// The longest path, in bytes.
 const LONGEST_PATH: usize = 4000;
 
-/// Where a file is to stand below the store's folder: checked, relative, without `.` and `..`.
+/// Where a file is to be below the store's folder: checked, relative, without `.` and `..`. Any
+/// bytes that a file system takes, UTF-8 or not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Name(String);
+pub struct Name(Vec<u8>);
 
 impl Name {
     /// The last component of what the client said.
@@ -19,7 +24,7 @@ impl Name {
     /// # Errors
     /// [`StoreError::ForbiddenName`] if it is none that a file can have.
     pub fn last_component(text: &str) -> Result<Name, StoreError> {
-        let last = text.rsplit('/').next().unwrap_or(text);
+        let last = text.rsplit('/').next().unwrap_or(text).as_bytes();
         check(last)?;
         Ok(Name(last.to_owned()))
     }
@@ -32,15 +37,27 @@ impl Name {
         if text.starts_with('/') {
             return Name::last_component(text);
         }
-        let (folders, file) = text.rsplit_once('/').unwrap_or(("", text));
+        Name::of_bytes(text.as_bytes())
+    }
+
+    /// A relative path, in any encoding.
+    ///
+    /// # Errors
+    /// As for [`path`](Name::path). An absolute path is refused, too.
+    pub fn of_bytes(path: &[u8]) -> Result<Name, StoreError> {
+        let (folders, file) = match path.iter().rposition(|&byte| byte == b'/') {
+            Some(0) => return Err(StoreError::ForbiddenName("it is an absolute path")),
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], path),
+        };
         let folders = folders
-            .split('/')
-            .filter(|folder| !matches!(*folder, "" | "."));
-        let components: Vec<&str> = folders.chain([file]).collect();
+            .split(|&byte| byte == b'/')
+            .filter(|folder| !matches!(*folder, b"" | b"."));
+        let components: Vec<&[u8]> = folders.chain([file]).collect();
         components
             .iter()
             .try_for_each(|component| check(component))?;
-        let path = components.join("/");
+        let path = components.join(&b'/');
         if path.len() > LONGEST_PATH {
             Err(StoreError::ForbiddenName("the path is too long"))
         } else {
@@ -49,35 +66,48 @@ impl Name {
     }
 
     /// The whole name: folders and file, with `/` between them.
-    pub fn as_str(&self) -> &str {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
+    /// The same as the system takes it.
+    pub fn as_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.0))
+    }
+
+    /// The same as text. What is not UTF-8 is replaced.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+
     /// The folders, if any, and the file.
-    pub fn split(&self) -> (Option<&str>, &str) {
-        self.0
-            .rsplit_once('/')
-            .map_or((None, self.0.as_str()), |(folders, file)| {
-                (Some(folders), file)
-            })
+    pub fn split(&self) -> (Option<&Path>, &OsStr) {
+        let path = self.as_path();
+        let folders = path
+            .parent()
+            .filter(|folders| !folders.as_os_str().is_empty());
+        (folders, path.file_name().unwrap_or_default())
     }
 
     /// The same name with ` (number)` before its extension, cut so that it is not too long.
     pub fn numbered(&self, number: u32) -> Name {
-        let (folders, file) = self.split();
-        let (stem, extension) = match file.rfind('.') {
+        let begin = self
+            .0
+            .iter()
+            .rposition(|&byte| byte == b'/')
+            .map_or(0, |slash| slash + 1);
+        let (folders, file) = self.0.split_at(begin);
+        let (stem, extension) = match file.iter().rposition(|&byte| byte == b'.') {
             Some(dot) if dot > 0 && file.len() - dot <= LONGEST / 4 => file.split_at(dot),
-            _ => (file, ""),
+            _ => (file, &b""[..]),
         };
-        let suffix = format!(" ({number}){extension}");
-        let mut end = stem.len().min(LONGEST - suffix.len());
-        while !stem.is_char_boundary(end) {
+        let number = format!(" ({number})").into_bytes();
+        let mut end = stem.len().min(LONGEST - number.len() - extension.len());
+        // A character of UTF-8 is not cut.
+        while end < stem.len() && end > 0 && stem[end] & 0xc0 == 0x80 {
             end -= 1;
         }
-        let folders = folders
-            .map(|folders| format!("{folders}/"))
-            .unwrap_or_default();
-        Name(format!("{folders}{}{suffix}", &stem[..end]))
+        Name([folders, &stem[..end], &number, extension].concat())
     }
 }
 
@@ -87,13 +117,13 @@ pub fn is_reserved(component: &[u8]) -> bool {
     component.eq_ignore_ascii_case(PARTIALS.as_bytes())
 }
 
-fn check(component: &str) -> Result<(), StoreError> {
+fn check(component: &[u8]) -> Result<(), StoreError> {
     let reason = match component {
-        "" => "it is empty",
-        "." | ".." => "`.` and `..` are no files",
+        b"" => "it is empty",
+        b"." | b".." => "`.` and `..` are no files",
         name if name.len() > LONGEST => "it has more than 255 bytes",
-        name if name.contains('\0') => "it holds a NUL",
-        name if is_reserved(name.as_bytes()) => "the server keeps partial uploads under it",
+        name if name.contains(&0) => "it holds a NUL",
+        name if is_reserved(name) => "the server keeps partial uploads under it",
         _ => return Ok(()),
     };
     Err(StoreError::ForbiddenName(reason))
@@ -101,7 +131,7 @@ fn check(component: &str) -> Result<(), StoreError> {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text())
     }
 }
 
@@ -110,11 +140,13 @@ mod tests {
     use super::*;
 
     fn last(text: &str) -> Option<String> {
-        Name::last_component(text).ok().map(|name| name.0)
+        Name::last_component(text)
+            .ok()
+            .map(|name| name.text().into_owned())
     }
 
     fn path(text: &str) -> Option<String> {
-        Name::path(text).ok().map(|name| name.0)
+        Name::path(text).ok().map(|name| name.text().into_owned())
     }
 
     #[test]
@@ -175,7 +207,16 @@ mod tests {
             assert_eq!(path(text), None, "{text}");
         }
         assert_eq!(path(&format!("{}a", "abc/".repeat(2000))), None);
-        assert_eq!(Name::path("a/b/c").unwrap().split(), (Some("a/b"), "c"));
+        let name = Name::path("a/b/c").unwrap();
+        assert_eq!(name.split(), (Some(Path::new("a/b")), OsStr::new("c")));
+        let name = Name::of_bytes(b"a/\xff\n").unwrap();
+        assert_eq!(
+            (name.as_bytes(), &*name.text()),
+            (&b"a/\xff\n"[..], "a/\u{fffd}\n")
+        );
+        for path in [&b"/a"[..], b"a/../\xff", b"", b"\xff\0"] {
+            assert!(Name::of_bytes(path).is_err(), "{}", path.escape_ascii());
+        }
     }
 
     #[test]
@@ -187,16 +228,16 @@ mod tests {
             ("a.tar.gz", "a.tar (2).gz"),
             ("d.d/a", "d.d/a (2)"),
         ] {
-            assert_eq!(Name(name.to_owned()).numbered(2).0, numbered);
+            assert_eq!(Name(name.into()).numbered(2).text(), numbered);
         }
-        let long = Name(format!("{}.txt", "\u{e9}".repeat(125))).numbered(10);
+        let long = Name(format!("{}.txt", "\u{e9}".repeat(125)).into()).numbered(10);
         assert!(
-            long.0.len() <= 255 && long.0.ends_with("\u{e9} (10).txt"),
+            long.0.len() <= 255 && long.text().ends_with("\u{e9} (10).txt"),
             "{long}"
         );
-        let dotted = Name(format!("a.{}", "b".repeat(253))).numbered(1);
+        let dotted = Name(format!("a.{}", "b".repeat(253)).into()).numbered(1);
         assert!(
-            dotted.0.len() <= 255 && dotted.0.ends_with("b (1)"),
+            dotted.0.len() <= 255 && dotted.text().ends_with("b (1)"),
             "{dotted}"
         );
     }

@@ -2,37 +2,53 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 
-use super::aside::Aside;
 use super::expiry::is_past;
 use super::piece::Piece;
 use super::record::Record;
-use super::space::Room;
+use super::reservation::Reservation;
+use super::staging::{Staging, part, tmp};
 use super::{Intent, OnDuplicate, Store, StoreError};
-use crate::common::digest::{CHUNK, Chunk, Feed, Hasher};
+use crate::common::digest::{BYTES_PER_SLICE, CHUNK, Chunk, Feed, Hasher};
 
 /// The bytes of an upload that have come so far, and the sole right to add more.
 ///
-/// Dropped, it can be gone on with later; an upload of which nothing has come leaves nothing.
+/// Dropped, it can be resumed later; an upload of which nothing has come leaves nothing.
 #[derive(Debug)]
 pub struct Partial {
     pub(super) store: Store,
-    pub(super) aside: Aside,
+    pub(super) staging: Arc<Staging>,
     pub(super) intent: Intent,
     pub(super) id: String,
     pub(super) file: File,
     pub(super) offset: u64,
+    /// How many of the bytes the hasher has seen; fewer than are there only after a resumption.
+    pub(super) hashed: u64,
     pub(super) hasher: Hasher,
-    /// Whether anybody may go on with it after it is dropped.
+    /// Whether it can be resumed after it is dropped.
     pub(super) resumable: bool,
     pub(super) recorded: bool,
     /// Whether the file is as it will be, and on the disk.
     pub(super) settled: bool,
     /// The piece that is being received.
     pub(super) piece: Option<Box<Piece>>,
-    /// `None` once the upload is a file, or was given up.
-    pub(super) room: Option<Room>,
+    /// `None` once the upload is a file, or was abandoned.
+    pub(super) reservation: Option<Reservation>,
+}
+
+/// How an upload begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// From its first byte; it can be resumed later.
+    Resumable,
+    /// From its first byte, for good.
+    Whole,
+    /// Where an earlier one has ended, if there is one.
+    Resumed,
+    /// From its first byte; it is kept from now on, even empty.
+    Registered,
 }
 
 /// Why [`Partial::receive`] ended early.
@@ -59,37 +75,41 @@ impl Partial {
         store: Store,
         intent: Intent,
         on_duplicate: OnDuplicate,
-        resume: bool,
+        begin: Begin,
     ) -> Result<Partial, StoreError> {
         let id = intent.id();
-        let aside = Aside::open(store.root())?;
-        let (file, metadata) = aside.lock(&id)?;
+        let name = if begin == Begin::Whole {
+            tmp(&id)
+        } else {
+            part(&id)
+        };
+        let (staging, file, metadata) = store.create_staged(&name)?;
         let left_over = metadata.len();
         let expired = left_over > 0 && is_past(store.expiry(metadata.modified()?));
         let fits = intent.size.is_none_or(|size| left_over <= size);
-        let usable = resume && fits && !expired;
+        let usable = begin == Begin::Resumed && fits && !expired;
         let there = if usable { left_over } else { 0 };
         if left_over > there {
             // Only if needed: ext4 writes a truncated file to the disk when it is closed.
             file.set_len(there)?;
         }
-        let room = store
-            .0
-            .space
-            .reserve(store.root(), &intent, there, on_duplicate);
-        let room = match room {
-            Ok(room) => room,
+        let replaces = on_duplicate == OnDuplicate::Overwrite;
+        let is_kept = begin == Begin::Registered;
+        let reserved = store.reserve(&intent, metadata.ino(), there, replaces, is_kept);
+        let reservation = match reserved {
+            Ok(reservation) => reservation,
             Err(error) => {
                 if there == 0 {
-                    aside.remove(&id)?;
+                    staging.remove(&id)?;
+                    staging.remove_file(&name)?;
                 }
                 return Err(error);
             }
         };
-        let mut partial = Partial::of(store, aside, intent, file, room);
-        if there > 0 {
-            partial.offset = partial.hasher.update_from(&partial.file, 0)?;
-        }
+        let mut partial = Partial::of(store, staging, intent, file, reservation);
+        partial.resumable = begin != Begin::Whole;
+        partial.offset = there;
+        partial.hashed = if partial.hasher.is_idle() { there } else { 0 };
         if left_over > 0 {
             partial.record();
         }
@@ -98,26 +118,54 @@ impl Partial {
 
     pub(super) fn of(
         store: Store,
-        aside: Aside,
+        staging: Arc<Staging>,
         intent: Intent,
         file: File,
-        room: Room,
+        reservation: Reservation,
     ) -> Partial {
         let (id, hasher) = (intent.id(), Hasher::of(&intent.digests));
         Partial {
             store,
-            aside,
+            staging,
             intent,
             id,
             file,
             offset: 0,
+            hashed: 0,
             hasher,
             resumable: true,
             recorded: false,
             settled: false,
             piece: None,
-            room: Some(room),
+            reservation: Some(reservation),
         }
+    }
+
+    /// The name of the file that holds its bytes.
+    pub(super) fn staged_name(&self) -> String {
+        if self.resumable {
+            part(&self.id)
+        } else {
+            tmp(&self.id)
+        }
+    }
+
+    /// Digests the next of those bytes that were there before the upload was resumed. Returns
+    /// whether the digests are up to date. A caller that serves others too does this in turns;
+    /// otherwise the next [`write`](Partial::write) does all of it.
+    ///
+    /// # Errors
+    /// The bytes can't be read.
+    pub fn catch_up(&mut self) -> io::Result<bool> {
+        let until = self.offset.min(self.hashed + BYTES_PER_SLICE);
+        self.hasher.update_range(&self.file, self.hashed..until)?;
+        self.hashed = until;
+        Ok(self.hashed == self.offset)
+    }
+
+    fn catch_up_at_once(&mut self) -> io::Result<()> {
+        while !self.catch_up()? {}
+        Ok(())
     }
 
     /// What was announced.
@@ -151,9 +199,11 @@ impl Partial {
     /// `TooLarge`.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.claim(bytes.len())?;
+        self.catch_up_at_once()?;
         self.file.write_all_at(bytes, self.offset)?;
         self.hasher.update(bytes);
         self.offset += bytes.len() as u64;
+        self.hashed = self.offset;
         Ok(())
     }
 
@@ -170,6 +220,12 @@ impl Partial {
         mut source: impl FnMut(&mut [u8]) -> io::Result<Option<usize>>,
         most: u64,
     ) -> Result<(), ReceiveError> {
+        if let Err(error) = self.catch_up_at_once() {
+            return Err(ReceiveError::Store {
+                error: error.into(),
+                lost: 0,
+            });
+        }
         let begun = self.offset;
         let most = self
             .remaining()
@@ -199,6 +255,7 @@ impl Partial {
             Ok(())
         });
         self.hasher = hasher;
+        self.hashed = self.offset;
         if self.resumable && !self.recorded && self.remaining() != Some(0) {
             self.record();
         }
@@ -223,9 +280,9 @@ impl Partial {
     /// Whether so many bytes more are allowed.
     fn claim(&mut self, count: usize) -> Result<(), StoreError> {
         let total = self.offset + count as u64;
-        match (self.intent.size, &mut self.room) {
+        match (self.intent.size, &mut self.reservation) {
             (Some(size), _) if total > size => Err(StoreError::TooLarge { max: size }),
-            (None, Some(room)) => room.grow(self.store.root(), total),
+            (None, Some(reservation)) => reservation.grow(&self.store, total),
             _ => Ok(()),
         }
     }
@@ -233,7 +290,10 @@ impl Partial {
     /// Notes on disk what the bytes are, for other protocols and people. The upload could be gone
     /// on with all the same.
     fn record(&mut self) {
-        match self.aside.write_record(&self.id, &Record::of(&self.intent)) {
+        match self
+            .staging
+            .write_record(&self.id, &Record::of(&self.intent))
+        {
             Ok(()) => self.recorded = true,
             Err(error) => log::debug!(
                 "a partial upload of {} has no record: {error}",
@@ -242,31 +302,54 @@ impl Partial {
         }
     }
 
-    /// Gives the upload up; nothing of it is left.
+    /// Abandons the upload; nothing of it is left.
     ///
     /// # Errors
     /// Those of the system.
     pub fn discard(mut self) -> io::Result<()> {
-        self.room = None;
-        self.aside.remove(&self.id)
+        let reservation = self.reservation.take();
+        let removed = self.remove_staged();
+        // Only now: until the bytes are gone, they count.
+        drop(reservation);
+        removed
+    }
+
+    fn remove_staged(&self) -> io::Result<()> {
+        if self.resumable {
+            self.staging.remove(&self.id)
+        } else {
+            self.staging.remove_file(&self.staged_name())
+        }
+    }
+
+    /// Whether it may be kept for its resumption. One that isn't registered is kept only as long as
+    /// there are not too many.
+    fn is_kept(&self, reservation: &mut Reservation) -> bool {
+        if self.intent.memo.is_some() {
+            return reservation.keep(u64::MAX) || self.offset > 0;
+        }
+        // This one is among those that are counted.
+        self.offset > 0
+            && self.resumable
+            && !self.store.has_partials(self.store.0.max_partials + 1)
+            && reservation.keep(self.offset)
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        let Some(mut room) = self.room.take() else {
+        let Some(mut reservation) = self.reservation.take() else {
             return;
         };
         if let Err(error) = self.drop_unchecked_piece() {
             log::warn!("the unchecked end of a partial upload can't be cut off: {error}");
         }
-        if self.intent.memo.is_some() || (self.offset > 0 && self.resumable) {
-            room.keep();
+        if self.is_kept(&mut reservation) {
             if !self.recorded {
                 self.record();
             }
-            self.store.watch_expiry();
-        } else if let Err(error) = self.aside.remove(&self.id) {
+            self.store.work_in_background();
+        } else if let Err(error) = self.remove_staged() {
             log::debug!("a partial upload can't be removed: {error}");
         }
     }

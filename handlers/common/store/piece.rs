@@ -28,7 +28,7 @@ impl Partial {
         if !digests.is_empty() {
             let mut record = Record::of(&self.intent);
             record.checked = Some(self.offset);
-            self.aside.write_record(&self.id, &record)?;
+            self.staging.write_record(&self.id, &record)?;
             self.hasher = Hasher::of(&digests);
         }
         self.piece = Some(Box::new(Piece {
@@ -69,6 +69,7 @@ impl Partial {
         self.hasher = Hasher::default();
         self.file.set_len(piece.start)?;
         self.offset = piece.start;
+        self.hashed = self.offset;
         if piece.wanted.is_empty() {
             Ok(())
         } else {
@@ -90,6 +91,7 @@ impl Partial {
     }
 
     fn write_record(&self) -> io::Result<()> {
-        self.aside.write_record(&self.id, &Record::of(&self.intent))
+        self.staging
+            .write_record(&self.id, &Record::of(&self.intent))
     }
 }

@@ -1,13 +1,17 @@
 //! How an upload becomes a file.
 
+use std::ffi::OsStr;
 use std::io;
+use std::path::{Component, Path};
 
 use cap_std::fs::Dir;
-use rustix::fs::{AtFlags, Mode, OFlags, fsync, linkat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, fsync, linkat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::aside::part;
+use super::change::Pin;
+use super::resolve::{open_child, open_folder};
 use super::{Name, OnDuplicate, Partial, StoreError};
+use crate::common::accounts::Placed;
 use crate::common::digest::Digests;
 use crate::common::rename::rename_new;
 
@@ -29,8 +33,8 @@ impl Partial {
     /// Checks length and digests, and puts the file under its name, when it is on the disk.
     ///
     /// # Errors
-    /// `Truncated` leaves the upload to be gone on with. After `ChecksumMismatch`, `Exists` and
-    /// what the system refuses, nothing of it is left.
+    /// `Truncated` and `Unavailable` leave the upload to be resumed. After `ChecksumMismatch`,
+    /// `Exists`, `NoUser` and what the system refuses, nothing of it is left.
     pub fn publish(mut self, on_duplicate: OnDuplicate) -> Result<Published, StoreError> {
         if let Some(announced) = self.intent.size.filter(|size| *size != self.offset) {
             return Err(StoreError::Truncated {
@@ -38,6 +42,7 @@ impl Partial {
                 announced,
             });
         }
+        while !self.catch_up()? {}
         let digests = std::mem::take(&mut self.hasher).finish();
         let published = match self.intent.digests.difference(&digests) {
             Some(digest) => Err(StoreError::ChecksumMismatch(digest)),
@@ -46,24 +51,31 @@ impl Partial {
         let size = self.offset;
         match published {
             Ok(name) => {
-                if let Some(room) = self.room.take() {
-                    room.used(size);
-                }
-                if self.intent.memo.is_some() {
-                    self.remember(&name);
-                } else if self.recorded {
-                    self.aside.remove_record(&self.id)?;
-                }
+                // There is nothing to be given back.
+                self.reservation = None;
+                self.forget_or_remember(&name);
                 Ok(Published {
                     name,
                     size,
                     digests,
                 })
             }
+            Err(error @ StoreError::Unavailable(_)) => Err(error),
             Err(error) => {
                 self.discard()?;
                 Err(error)
             }
+        }
+    }
+
+    /// The file is there: what fails now is no failure of the upload.
+    fn forget_or_remember(&self, name: &Name) {
+        if self.intent.memo.is_some() {
+            self.remember(name);
+        } else if self.recorded
+            && let Err(error) = self.staging.remove_record(&self.id)
+        {
+            log::debug!("the record of a stored upload can't be removed: {error}");
         }
     }
 
@@ -89,31 +101,41 @@ impl Partial {
     fn put(&mut self, on_duplicate: OnDuplicate) -> Result<Name, StoreError> {
         self.settle()?;
         let (folders, _) = self.intent.name.split();
-        let folder = match folders {
-            Some(path) => &self.make_folders(path)?,
-            None => self.store.root(),
+        // Opened before the rename: after it, nothing may be wanting that makes the name safe.
+        let below = folders.map(|path| self.make_folders(path)).transpose()?;
+        let folder = below.as_ref().unwrap_or(self.store.root());
+        if on_duplicate != OnDuplicate::Overwrite {
+            self.store.set_new_mode(&self.file)?;
+        }
+        let _pin = match on_duplicate {
+            OnDuplicate::Overwrite => Some(Pin::of_name(folder, self.intent.name.split().1)),
+            _ => None,
+        };
+        let Some(mut reservation) = self.reservation.take() else {
+            return Err(StoreError::NoUser);
         };
         let put = || match on_duplicate {
             OnDuplicate::Overwrite => self.put_over(folder),
             OnDuplicate::Error => self
                 .put_beside(folder, self.intent.name.clone())?
+                .map(|name| placed(name, 0))
                 .ok_or(StoreError::Exists),
-            OnDuplicate::Rename => self.put_numbered(folder),
+            OnDuplicate::Rename => self.put_numbered(folder).map(|name| placed(name, 0)),
         };
-        let name = match &self.room {
-            Some(room) => room.publish(self.store.root(), self.offset, on_duplicate, put)?,
-            None => put()?,
-        };
+        let published = reservation.publish(&self.store, self.offset, put);
+        self.reservation = Some(reservation);
+        let name = published?;
         if self.store.sync() {
             sync_folder(folder)?;
         }
         Ok(name)
     }
 
-    fn put_over(&self, folder: &Dir) -> Result<Name, StoreError> {
+    fn put_over(&self, folder: &Dir) -> Result<(Name, Placed), StoreError> {
         let (_, file) = self.intent.name.split();
-        match renameat(self.aside.folder(), part(&self.id), folder, file) {
-            Ok(()) => Ok(self.intent.name.clone()),
+        let replaced = self.store.take_after(&self.file, folder, file)?;
+        match renameat(self.staging.folder(), self.staged_name(), folder, file) {
+            Ok(()) => Ok(placed(self.intent.name.clone(), replaced)),
             Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => Err(StoreError::Exists),
             Err(error) => Err(error.into()),
         }
@@ -131,13 +153,13 @@ impl Partial {
 
     /// Takes the name if it is free, and not otherwise; both in one step of the system.
     fn put_beside(&self, folder: &Dir, name: Name) -> Result<Option<Name>, StoreError> {
-        let (aside, part) = (self.aside.folder(), part(&self.id));
+        let (staging, part) = (self.staging.folder(), self.staged_name());
         let file = name.split().1;
-        let moved = match rename_new(aside, &part, folder, file) {
+        let moved = match rename_new(staging, &part, folder, file) {
             // Not every file system knows the flag; a link is refused in the same way.
             Err(Errno::INVAL | Errno::NOSYS) => {
-                linkat(aside, &part, folder, file, AtFlags::empty())
-                    .and_then(|()| unlinkat(aside, &part, AtFlags::empty()))
+                linkat(staging, &part, folder, file, AtFlags::empty())
+                    .and_then(|()| unlinkat(staging, &part, AtFlags::empty()))
             }
             moved => moved,
         };
@@ -148,16 +170,20 @@ impl Partial {
         }
     }
 
-    /// The folder below the root, made as far as it isn't there. No symlink leads out of the root.
-    fn make_folders(&self, path: &str) -> io::Result<Dir> {
-        if let Ok(folder) = self.store.root().open_dir(path) {
+    /// The folder below the root, made as far as it isn't there. No link is followed: the name has
+    /// led through none when the upload began.
+    fn make_folders(&self, path: &Path) -> io::Result<Dir> {
+        if let Ok(folder) = open_folder(self.store.root(), path) {
             return Ok(folder);
         }
-        let mut folder = self.store.root().try_clone()?;
-        for component in path.split('/') {
-            let next = match folder.open_dir(component) {
+        let mut folder = open_child(self.store.root(), OsStr::new("."))?;
+        for component in path.components() {
+            let Component::Normal(name) = component else {
+                continue;
+            };
+            let next = match open_child(&folder, name) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    match folder.create_dir(component) {
+                    match self.store.make_folder_in(&folder, name) {
                         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                             return Err(error);
                         }
@@ -166,7 +192,7 @@ impl Partial {
                     if self.store.sync() {
                         sync_folder(&folder)?;
                     }
-                    folder.open_dir(component)
+                    open_child(&folder, name)
                 }
                 opened => opened,
             };
@@ -176,14 +202,16 @@ impl Partial {
     }
 }
 
-/// Sees to it that a folder's entries are on the disk.
-fn sync_folder(folder: &Dir) -> io::Result<()> {
-    // A `Dir` may be a mere reference (`O_PATH`), which can't be synced.
-    let readable = openat(
-        folder,
-        ".",
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    Ok(fsync(readable)?)
+fn placed(name: Name, replaced: u64) -> (Name, Placed) {
+    let path = name.as_bytes().to_vec();
+    (name, Placed { path, replaced })
+}
+
+/// Makes sure that a folder's entries are on the disk.
+pub(super) fn sync_folder(folder: &Dir) -> io::Result<()> {
+    match fsync(folder) {
+        // Some file systems have nothing to sync for a folder.
+        Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -18,7 +18,7 @@ pub struct Intent {
     pub digests: Digests,
     /// Who sends it: nobody else can go on with it.
     pub owner: Option<String>,
-    /// The user whose quota it counts for, if the store has a [ledger](super::Store::with_ledger).
+    /// The user whose quota it counts for, if the store has [accounts](super::StoreOptions).
     pub payer: Option<String>,
     /// When the sender's file was changed last; the stored one gets the same time.
     pub modified: Option<SystemTime>,
@@ -52,20 +52,23 @@ impl Intent {
         ];
         let mut hasher = blake3::Hasher::new();
         for part in [
-            Some(self.name.as_str()),
-            size.as_deref(),
-            self.owner.as_deref(),
+            Some(self.name.as_bytes()),
+            size.as_deref().map(str::as_bytes),
+            self.owner.as_deref().map(str::as_bytes),
         ]
         .into_iter()
-        .chain(digests.iter().map(Option::as_deref))
-        {
+        .chain(
+            digests
+                .iter()
+                .map(|digest| digest.as_deref().map(str::as_bytes)),
+        ) {
             // The length keeps the parts apart.
             hasher.update(
                 &part
                     .map_or(u64::MAX, |part| part.len() as u64)
                     .to_le_bytes(),
             );
-            hasher.update(part.unwrap_or_default().as_bytes());
+            hasher.update(part.unwrap_or_default());
         }
         to_hex(&hasher.finalize().as_bytes()[..16])
     }
@@ -75,6 +78,9 @@ impl Intent {
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Record {
     name: String,
+    /// The name's bytes in hexadecimal, if they are not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_bytes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,14 +105,32 @@ pub(super) struct Record {
     pub(super) checked: Option<u64>,
     /// The name of the file that a registered upload has become.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) stored: Option<String>,
+    stored: Option<String>,
+    /// As `name_bytes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored_bytes: Option<String>,
+}
+
+fn bytes_beside_text(name: &Name) -> Option<String> {
+    let is_text = std::str::from_utf8(name.as_bytes()).is_ok();
+    (!is_text).then(|| to_hex(name.as_bytes()))
+}
+
+fn name_of(text: &str, bytes: Option<&str>) -> Option<Name> {
+    let Some(hex) = bytes else {
+        return Name::path(text).ok();
+    };
+    let pairs = hex.as_bytes().chunks(2);
+    let bytes = pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    Name::of_bytes(&bytes.collect::<Option<Vec<u8>>>()?).ok()
 }
 
 impl Record {
     pub(super) fn of(intent: &Intent) -> Record {
         let since_1970 = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Record {
-            name: intent.name.as_str().to_owned(),
+            name: intent.name.text().into_owned(),
+            name_bytes: bytes_beside_text(&intent.name),
             size: intent.size,
             md5: intent.digests.md5.map(|digest| to_hex(&digest)),
             sha256: intent.digests.sha256.map(|digest| to_hex(&digest)),
@@ -118,7 +142,18 @@ impl Record {
             memo: intent.memo.clone(),
             checked: None,
             stored: None,
+            stored_bytes: None,
         }
+    }
+
+    /// The name of the file that it has become.
+    pub(super) fn stored(&self) -> Option<Name> {
+        name_of(self.stored.as_deref()?, self.stored_bytes.as_deref())
+    }
+
+    pub(super) fn set_stored(&mut self, name: &Name) {
+        self.stored = Some(name.text().into_owned());
+        self.stored_bytes = bytes_beside_text(name);
     }
 
     /// What was announced; `None` if somebody has meddled with the record.
@@ -130,7 +165,7 @@ impl Record {
             .modified
             .map(|seconds| Duration::try_from_secs_f64(seconds).ok());
         Some(Intent {
-            name: Name::path(&self.name).ok()?,
+            name: name_of(&self.name, self.name_bytes.as_deref())?,
             size: self.size,
             digests: Digests {
                 md5: digest(self.md5.as_ref())?,

@@ -6,11 +6,14 @@
 //! for a client that has missed the answer.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::aside::Aside;
 use super::expiry::is_past;
+use super::partial::Begin;
 use super::record::Record;
+use super::staging::{Staging, part};
 use super::{Intent, Name, OnDuplicate, Partial, Store, StoreError, unshared};
 
 /// What is known of a registered upload.
@@ -50,9 +53,13 @@ impl Store {
             memo: Some(intent.memo.clone().unwrap_or_default()),
             ..unshared(intent)?
         };
-        let mut partial = self.start(intent, on_duplicate, false)?;
+        self.sweep_now_and_then();
+        if self.has_partials(self.0.max_partials) {
+            return Err(StoreError::TooManyPartials);
+        }
+        let mut partial = self.start(intent, on_duplicate, Begin::Registered)?;
         if let Err(error) = partial
-            .aside
+            .staging
             .write_record(&partial.id, &Record::of(&partial.intent))
         {
             partial.discard()?;
@@ -67,12 +74,12 @@ impl Store {
     /// # Errors
     /// Those of the system.
     pub fn registered(&self, id: &str) -> io::Result<Option<Registered>> {
-        let Some(aside) = self.aside_for(id)? else {
+        let Some(staging) = self.staging_for(id)? else {
             return Ok(None);
         };
         // The bytes first: when they have become a file in between, the record tells.
-        let part = aside.part_metadata(id)?;
-        let Some((record, intent)) = read(&aside, id) else {
+        let part = staging.part_metadata(id)?;
+        let Some((record, intent)) = read(&staging, id) else {
             return Ok(None);
         };
         let progress = match part {
@@ -84,12 +91,7 @@ impl Store {
                 let offset = length.min(record.checked.unwrap_or(u64::MAX));
                 Progress::Partial { offset, expires }
             }
-            None => Progress::Stored(
-                record
-                    .stored
-                    .as_deref()
-                    .and_then(|name| Name::path(name).ok()),
-            ),
+            None => Progress::Stored(record.stored()),
         };
         Ok(Some(Registered { intent, progress }))
     }
@@ -101,26 +103,24 @@ impl Store {
     /// among them.
     pub fn go_on(&self, id: &str) -> Result<Partial, StoreError> {
         self.sweep_now_and_then();
-        let aside = self.aside_for(id)?.ok_or_else(not_found)?;
-        let (file, metadata) = aside.lock_existing(id)?.ok_or_else(not_found)?;
-        let (record, intent) = read(&aside, id).ok_or_else(not_found)?;
+        let staging = self.staging_for(id)?.ok_or_else(not_found)?;
+        let (file, metadata) = staging.lock_existing(&part(id))?.ok_or_else(not_found)?;
+        let (record, intent) = read(&staging, id).ok_or_else(not_found)?;
         if is_past(self.expiry(metadata.modified()?)) {
             return Err(not_found());
         }
         let there = metadata.len().min(record.checked.unwrap_or(u64::MAX));
         if record.checked.is_some() {
             file.set_len(there)?;
-            aside.write_record(id, &Record::of(&intent))?;
+            staging.write_record(id, &Record::of(&intent))?;
         }
         // `publish` resolves name conflicts. Until then assume that the old file is replaced, which
         // favours the user's quota.
-        let room = self
-            .0
-            .space
-            .reserve(self.root(), &intent, there, OnDuplicate::Overwrite)?;
-        let mut partial = Partial::of(self.clone(), aside, intent, file, room);
+        let reservation = self.reserve(&intent, metadata.ino(), there, true, true)?;
+        let mut partial = Partial::of(self.clone(), staging, intent, file, reservation);
         partial.recorded = true;
-        partial.offset = partial.hasher.update_from(&partial.file, 0)?;
+        partial.offset = there;
+        partial.hashed = if partial.hasher.is_idle() { there } else { 0 };
         Ok(partial)
     }
 
@@ -129,22 +129,22 @@ impl Store {
     /// # Errors
     /// As for [`go_on`](Store::go_on).
     pub fn give_up(&self, id: &str) -> Result<(), StoreError> {
-        let aside = self.aside_for(id)?.ok_or_else(not_found)?;
-        let _locked = aside.lock_existing(id)?;
-        read(&aside, id).ok_or_else(not_found)?;
-        aside.remove(id)?;
-        self.strike(id);
+        let staging = self.staging_for(id)?.ok_or_else(not_found)?;
+        let _locked = staging.lock_existing(&part(id))?;
+        read(&staging, id).ok_or_else(not_found)?;
+        staging.remove(id)?;
+        self.release(id);
         Ok(())
     }
 
     /// Where the upload with this id would lie; `None` if no upload can have it.
-    fn aside_for(&self, id: &str) -> io::Result<Option<Aside>> {
+    fn staging_for(&self, id: &str) -> io::Result<Option<Arc<Staging>>> {
         let is_id = id.len() == 32
             && id
                 .bytes()
                 .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if is_id {
-            Aside::existing(self.root())
+            self.existing_staging()
         } else {
             Ok(None)
         }
@@ -173,10 +173,11 @@ impl Partial {
     /// Keeps a note of the file that the upload has become.
     pub(super) fn remember(&self, name: &Name) {
         let mut record = Record::of(&self.intent);
-        record.stored = Some(name.as_str().to_owned());
-        if let Err(error) = self.aside.write_record(&self.id, &record) {
+        record.set_stored(name);
+        if let Err(error) = self.staging.write_record(&self.id, &record) {
             log::debug!("that {name} is stored isn't noted: {error}");
         }
+        self.store.trim_records_now_and_then(&self.staging);
     }
 }
 
@@ -185,8 +186,8 @@ fn not_found() -> StoreError {
 }
 
 /// The record of a registered upload.
-fn read(aside: &Aside, id: &str) -> Option<(Record, Intent)> {
-    let record = aside.read_record(id)?;
+fn read(staging: &Staging, id: &str) -> Option<(Record, Intent)> {
+    let record = staging.read_record(id)?;
     let intent = record.intent()?;
     (intent.memo.is_some() && intent.id() == id).then_some((record, intent))
 }

@@ -1,107 +1,53 @@
-//! How much may still be stored: the quotas of the folder and of who pays, and what is free on the
+//! How much may still be stored: the quotas of the folder and of the users, and what is free on the
 //! disk.
 
-use std::collections::HashMap;
-use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
 use parking_lot::Mutex;
 
-use super::aside::Aside;
-use super::claim::{self, Claim};
-use super::{Intent, Name, OnDuplicate, PARTIALS, StoreError};
-use crate::common::accounts::Ledger;
+use super::count::Count;
+use super::reservation::{Reservation, failed};
+use super::{Intent, Store, StoreError};
+use crate::common::accounts::{Corrected, Judgement, Ledger, Quotas};
 use crate::common::digest::CHUNK;
 
-/// What was counted is believed for so long, as others may write to the folder too.
-const BELIEVED: Duration = Duration::from_secs(1);
-
-const USED_UP: &str = "the quota is used up";
+/// A folder that seems to be full is counted again at most this often: others may have removed
+/// files.
+const MIN_COUNT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long one turn counts.
+pub(super) const COUNT_TIME_PER_TURN: Duration = Duration::from_millis(20);
 
 /// What a store's folder may hold.
 #[derive(Debug)]
 pub(super) struct Space {
     max_size: Option<u64>,
-    quota: Option<u64>,
-    /// By which the payers' quotas are judged.
+    pub(super) quotas: Quotas,
+    /// By which quotas are judged; `None` if there are neither accounts nor a quota.
     pub(super) ledger: Option<Ledger>,
-    state: Mutex<State>,
+    count: Mutex<CountState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// Bytes in the folder but those of `active`, and when they were counted.
-    counted: Option<(Instant, u64)>,
-    /// The uploads that are under way, by id, with the bytes that they will have.
-    active: HashMap<String, u64>,
+struct CountState {
+    /// The count that is under way.
+    under_way: Option<Count>,
+    ended: Option<Instant>,
 }
 
 impl Space {
-    pub(super) fn new(max_size: Option<u64>, quota: Option<u64>, ledger: Option<Ledger>) -> Space {
+    pub(super) fn new(max_size: Option<u64>, quotas: Quotas, ledger: Option<Ledger>) -> Space {
         Space {
             max_size,
-            quota,
+            quotas,
             ledger,
-            state: Mutex::default(),
+            count: Mutex::default(),
         }
     }
 
-    /// Sets room aside for an upload of which `there` bytes lie on the disk.
-    pub(super) fn reserve(
-        self: &Arc<Space>,
-        root: &Dir,
-        intent: &Intent,
-        there: u64,
-        on_duplicate: OnDuplicate,
-    ) -> Result<Room, StoreError> {
-        let (id, total) = (intent.id(), intent.size.unwrap_or(there));
-        self.check_size(total)?;
-        check_disk(root, total.saturating_sub(there))?;
-        let claim = self
-            .ledger
-            .as_ref()
-            .and_then(|ledger| Claim::of(ledger, &id, intent))
-            .map(Box::new);
-        let mut room = Room {
-            space: Arc::clone(self),
-            id,
-            claim,
-            replaces: on_duplicate == OnDuplicate::Overwrite,
-        };
-        room.hold(root, total)?;
-        if let Some(claim) = &mut room.claim {
-            claim.take(root, total, room.replaces)?;
-        }
-        Ok(room)
-    }
-
-    /// Whether so many bytes more would fit just now.
-    pub(super) fn check(
-        &self,
-        root: &Dir,
-        payer: Option<&str>,
-        bytes: u64,
-    ) -> Result<(), StoreError> {
-        check_disk(root, bytes)?;
-        if let Some((ledger, payer)) = self.ledger.as_ref().zip(payer).filter(|_| bytes > 0) {
-            claim::fit(ledger, root, payer, || ledger.fits(payer, bytes, None))?;
-        }
-        let Some(quota) = self.quota.filter(|_| bytes > 0) else {
-            return Ok(());
-        };
-        let state = self.state.lock();
-        let active: u64 = state.active.values().sum();
-        let used = count(root, &state.active)?.saturating_add(active);
-        if used.saturating_add(bytes) > quota {
-            Err(StoreError::NoSpace(USED_UP))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn check_size(&self, total: u64) -> Result<(), StoreError> {
+    pub(super) fn check_size(&self, total: u64) -> Result<(), StoreError> {
         match self.max_size {
             Some(max) if total > max => Err(StoreError::TooLarge { max }),
             _ if i64::try_from(total).is_err() => Err(StoreError::TooLarge {
@@ -110,88 +56,167 @@ impl Space {
             _ => Ok(()),
         }
     }
-}
 
-/// An upload's claim to room, given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Room {
-    space: Arc<Space>,
-    id: String,
-    /// To the payer's quota, if anybody pays.
-    claim: Option<Box<Claim>>,
-    /// Whether the file that has the name goes, as far as that is known.
-    replaces: bool,
-}
-
-impl Room {
-    /// Claims room for `total` bytes in all.
-    pub(super) fn grow(&mut self, root: &Dir, total: u64) -> Result<(), StoreError> {
-        self.space.check_size(total)?;
-        self.hold(root, total)?;
-        self.claim
-            .as_mut()
-            .map_or(Ok(()), |claim| claim.grow(root, total, self.replaces))
+    fn has_quota(&self) -> bool {
+        self.quotas.folder.is_some()
     }
+}
 
-    /// Gives an upload of so many bytes its name by `put`, if its payer's quota lets it.
-    pub(super) fn publish(
+impl Store {
+    /// Reserves room for an upload of which `there` bytes lie on the disk.
+    pub(super) fn reserve(
         &self,
-        root: &Dir,
-        bytes: u64,
-        on_duplicate: OnDuplicate,
-        put: impl Fn() -> Result<Name, StoreError>,
-    ) -> Result<Name, StoreError> {
-        match &self.claim {
-            Some(claim) => claim.publish(root, bytes, on_duplicate == OnDuplicate::Overwrite, put),
-            None => put(),
-        }
+        intent: &Intent,
+        inode: u64,
+        there: u64,
+        replaces: bool,
+        is_kept: bool,
+    ) -> Result<Reservation, StoreError> {
+        let total = intent.size.unwrap_or(there);
+        self.space().check_size(total)?;
+        check_disk(self.root(), total.saturating_sub(there))?;
+        let mut reservation = Reservation::of(self, intent, inode, replaces);
+        reservation.take(self, total, is_kept)?;
+        Ok(reservation)
     }
 
-    fn hold(&self, root: &Dir, total: u64) -> Result<(), StoreError> {
-        let Some(quota) = self.space.quota else {
+    /// Whether there is room for this many bytes more, in files of any number; for uploads of which
+    /// only the sum is known. It reserves nothing. Without a payer, no user's quota is judged.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`], or those of the system.
+    pub fn check_room(&self, payer: Option<&str>, bytes: u64) -> Result<(), StoreError> {
+        check_disk(self.root(), bytes)?;
+        let space = self.space();
+        let Some(ledger) = space.ledger.as_ref().filter(|_| bytes > 0) else {
             return Ok(());
         };
-        let mut state = self.space.state.lock();
-        state.active.insert(self.id.clone(), total);
-        let active: u64 = state.active.values().sum();
-        let fits = |counted: u64| counted.saturating_add(active) <= quota;
-        let believed = state
-            .counted
-            .filter(|(at, bytes)| at.elapsed() < BELIEVED && fits(*bytes));
-        if believed.is_none() {
-            let bytes = count(root, &state.active)?;
-            state.counted = Some((Instant::now(), bytes));
-            if !fits(bytes) {
-                return Err(StoreError::NoSpace(USED_UP));
+        self.judge(payer, || {
+            ledger.fits(payer, bytes, space.quotas).map_err(failed)
+        })
+    }
+
+    /// Judges, and judges once more if what was found wrong in the ledger may change the outcome.
+    pub(super) fn judge(
+        &self,
+        payer: Option<&str>,
+        mut judge: impl FnMut() -> Result<Judgement, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut judgement = judge()?;
+        let is_corrected = match judgement {
+            Judgement::Fits => return Ok(()),
+            Judgement::UserFull => payer.is_some_and(|payer| self.correct(payer)),
+            Judgement::FolderFull => self.begin_count(),
+            Judgement::Uncounted => self.count_for_a_turn(),
+            Judgement::TooMany | Judgement::NoUser => false,
+        };
+        if is_corrected {
+            judgement = judge()?;
+        }
+        match judgement {
+            Judgement::Fits => Ok(()),
+            Judgement::UserFull => Err(StoreError::NoSpace("the user's quota is used up")),
+            Judgement::FolderFull => Err(StoreError::NoSpace("the quota is used up")),
+            Judgement::Uncounted => Err(StoreError::Unavailable(
+                "the files of the folder are still being counted for its quota",
+            )),
+            Judgement::TooMany => Err(StoreError::TooManyPartials),
+            Judgement::NoUser => Err(StoreError::NoUser),
+        }
+    }
+
+    /// Compares a user's entries with the files: others may have removed some. Returns whether that
+    /// may have changed something.
+    fn correct(&self, payer: &str) -> bool {
+        let Some(ledger) = &self.space().ledger else {
+            return false;
+        };
+        let root = self.root();
+        let corrected = ledger.correct(payer, |path, noted| {
+            use std::io::ErrorKind::{NotADirectory, NotFound};
+            use std::os::unix::ffi::OsStrExt;
+            let path = Path::new(std::ffi::OsStr::from_bytes(path));
+            match root.symlink_metadata(path) {
+                Ok(metadata) if metadata.is_file() => Some(metadata.len()),
+                Err(error) if !matches!(error.kind(), NotFound | NotADirectory) => Some(noted),
+                _ => None,
+            }
+        });
+        corrected.unwrap_or_else(|error| {
+            log::error!("the ledger of quotas cannot be corrected: {error}");
+            Corrected::Nothing
+        }) != Corrected::Nothing
+    }
+
+    /// Begins to count the files of the folder, unless that was done a moment ago or is under way.
+    /// Returns whether the count is complete, which it is at once for a small folder.
+    pub(super) fn begin_count(&self) -> bool {
+        if !self.space().has_quota() {
+            return false;
+        }
+        let mut state = self.space().count.lock();
+        let is_due = state
+            .ended
+            .is_none_or(|ended| ended.elapsed() >= MIN_COUNT_INTERVAL);
+        if state.under_way.is_none() && is_due {
+            state.under_way = Some(Count::default());
+        }
+        let is_under_way = state.under_way.is_some();
+        drop(state);
+        is_under_way && self.count_for_a_turn()
+    }
+
+    /// Goes on with the count of the folder's files. Returns whether it is complete.
+    pub(super) fn count_for_a_turn(&self) -> bool {
+        let Some(ledger) = self
+            .space()
+            .ledger
+            .as_ref()
+            .filter(|_| self.space().has_quota())
+        else {
+            return false;
+        };
+        // Another thread counts: nobody waits for it.
+        let Some(mut state) = self.space().count.try_lock() else {
+            return false;
+        };
+        let count = state.under_way.get_or_insert_default();
+        let until = Instant::now() + COUNT_TIME_PER_TURN;
+        match count.go_on(self, ledger, until) {
+            Ok(false) => {
+                drop(state);
+                self.work_in_background();
+                false
+            }
+            Ok(true) => {
+                *state = CountState {
+                    under_way: None,
+                    ended: Some(Instant::now()),
+                };
+                true
+            }
+            Err(error) => {
+                // Begun anew with the next upload.
+                *state = CountState {
+                    under_way: None,
+                    ended: Some(Instant::now()),
+                };
+                log::error!("the files of the folder cannot be counted for its quota: {error}");
+                false
             }
         }
-        Ok(())
     }
 
-    /// The upload can be gone on with later: its payer goes on paying.
-    pub(super) fn keep(&mut self) {
-        if let Some(claim) = self.claim.take() {
-            claim.keep();
-        }
+    /// Whether files are to be counted.
+    pub(super) fn is_counting(&self) -> bool {
+        self.space()
+            .count
+            .try_lock()
+            .is_none_or(|state| state.under_way.is_some())
     }
 
-    /// The upload has become a file.
-    pub(super) fn used(mut self, bytes: u64) {
-        self.keep();
-        let mut state = self.space.state.lock();
-        state.active.remove(&self.id);
-        if let Some((_, counted)) = &mut state.counted {
-            *counted = counted.saturating_add(bytes);
-        }
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let mut state = self.space.state.lock();
-        if state.active.remove(&self.id).is_some() {
-            state.counted = None; // what it leaves is on the disk
-        }
+    pub(super) fn space(&self) -> &Arc<Space> {
+        &self.0.space
     }
 }
 
@@ -207,26 +232,4 @@ fn check_disk(root: &Dir, bytes: u64) -> Result<(), StoreError> {
     } else {
         Ok(())
     }
-}
-
-/// The bytes of all files in the folder, and of those partial uploads that aren't active. What
-/// vanishes meanwhile doesn't count.
-fn count(root: &Dir, active: &HashMap<String, u64>) -> io::Result<u64> {
-    let parts = Aside::existing(root)?.map_or_else(|| Ok(Vec::new()), |aside| aside.parts())?;
-    let idle = parts.into_iter().filter(|(id, _)| !active.contains_key(id));
-    let mut bytes: u64 = idle.map(|(_, metadata)| metadata.len()).sum();
-    let mut folders = vec![root.try_clone()?];
-    while let Some(folder) = folders.pop() {
-        for entry in folder.entries()?.flatten() {
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            if !metadata.is_dir() {
-                bytes = bytes.saturating_add(metadata.len());
-            } else if entry.file_name() != PARTIALS {
-                folders.extend(entry.open_dir());
-            }
-        }
-    }
-    Ok(bytes)
 }

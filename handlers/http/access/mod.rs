@@ -27,8 +27,9 @@ use super::message::Response;
 use super::options::Policy;
 use super::site::Site;
 use super::target;
-use crate::common::accounts::{Accounts, AccountsError, Cost, Verdict};
+use crate::common::accounts::{Account, Accounts, AccountsError, Cost, Verdict};
 use crate::common::basic;
+use crate::common::store::resolve;
 use crate::service::{Context, Failure};
 use downloads::Downloads;
 use needs::Needs;
@@ -169,6 +170,15 @@ impl AccessControl {
         }
     }
 
+    /// Rights are judged by what a path leads to, a user's home too.
+    fn resolved(&self, account: Account) -> Account {
+        if self.policy().follow_symlinks {
+            resolve::resolve_home(self.site.root.dir(), account)
+        } else {
+            account
+        }
+    }
+
     fn policy(&self) -> &Policy {
         &self.site.policy
     }
@@ -189,7 +199,7 @@ impl AccessControl {
             None => self
                 .accounts
                 .anonymous()
-                .map(Visitor::Anonymous)
+                .map(|account| Visitor::Anonymous(account.map(|account| self.resolved(account))))
                 .map_err(|error| failed(&error)),
         }
     }
@@ -211,7 +221,7 @@ impl AccessControl {
             .accounts
             .verify(&credentials.name, &credentials.password, client, now);
         match verdict.map_err(|error| failed(&error))? {
-            Verdict::Granted(account) => Ok(Visitor::User(*account)),
+            Verdict::Granted(account) => Ok(Visitor::User(self.resolved(*account))),
             Verdict::Denied(after) => Err(denied(after)),
             Verdict::Busy(again) => Err(Refused::at_once(refusal::busy(again), Permit::none())),
         }

@@ -88,6 +88,16 @@ impl Permit {
         }
     }
 
+    /// # Errors
+    /// The answer to a client that doesn't have these rights at a path and everywhere below it.
+    pub(crate) fn check_throughout(&self, rights: Rights, path: &[u8]) -> Result<(), Response> {
+        if self.may_throughout(rights, path) {
+            Ok(())
+        } else {
+            Err(self.refusal())
+        }
+    }
+
     /// What is done when a file is to be stored under a name that is taken: replacing one takes the
     /// right to delete it.
     ///

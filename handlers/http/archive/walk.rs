@@ -12,7 +12,7 @@ use crate::common::accounts::Rights;
 use crate::http::access::Permit;
 use crate::http::listing::entries::{Facts, Folder, Kind, Names, Reader};
 use crate::http::listing::sort;
-use crate::http::root::Root;
+use crate::http::root::{Opened, Root};
 
 /// An entry of an archive. Names begin with that of the folder that was asked for.
 pub(super) enum Found {
@@ -95,21 +95,27 @@ impl Walk {
     }
 
     fn open(&mut self, path: Vec<u8>, is_link: bool) -> io::Result<Option<Found>> {
-        let file = self.root.open_file(Path::new(OsStr::from_bytes(&path)))?;
+        let Opened { file, real } = self
+            .root
+            .open_resolved(Path::new(OsStr::from_bytes(&path)))?;
         let Some(facts) = Facts::of(&file)? else {
             return Ok(None);
         };
+        let judged = real
+            .as_ref()
+            .map_or(&*path, |real| real.as_os_str().as_bytes());
         Ok(match facts.kind {
-            Kind::File if !self.permit.may(Rights::READ, &path) => None,
+            Kind::File if !self.permit.may(Rights::READ, judged) => None,
             Kind::File => Some(Found::File {
                 name: self.name_of(&path),
                 facts,
                 file,
             }),
-            Kind::Directory if is_link || !self.permit.may(Rights::LIST, &path) => None,
+            Kind::Directory if is_link || !self.permit.may(Rights::LIST, judged) => None,
             Kind::Directory => {
-                let folder =
-                    Folder::new(Arc::clone(&self.root), file.into(), &path).seen_by(&self.permit);
+                let folder = Folder::new(Arc::clone(&self.root), file.into(), &path)
+                    .at(real.as_deref())
+                    .seen_by(&self.permit);
                 Some(self.enter(folder, facts))
             }
         })

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socketserver::{Next, StreamRequest, Wait};
 
 use super::{ConnectionState, Flow, HttpHandler};
@@ -61,6 +62,12 @@ impl HttpHandler {
             Vec::new()
         };
         let begin = chunk.len();
+        match peer(request)? {
+            Peer::Here => {}
+            Peer::HalfClosed => streaming.pieces.hurry(),
+            // Whatever is still to be computed, nobody waits for it.
+            Peer::Gone => return Err(io::ErrorKind::ConnectionReset.into()),
+        }
         let mut produced = streaming.pieces.produce(&mut chunk)?;
         if ends {
             produced = Produced::Over;
@@ -101,4 +108,39 @@ impl HttpHandler {
 /// shutdown doesn't end it before the grace period is over.
 fn pause(time: Duration) -> Next {
     Wait::new().in_message().after(time).into()
+}
+
+/// What is known of the other side while its answer is made.
+enum Peer {
+    Here,
+    /// It sends nothing more. It may wait for the answer, or have left: only what is sent to it
+    /// shows that.
+    HalfClosed,
+    Gone,
+}
+
+fn peer(request: &StreamRequest) -> io::Result<Peer> {
+    #[cfg(target_os = "linux")]
+    const END: PollFlags = PollFlags::RDHUP;
+    #[cfg(not(target_os = "linux"))]
+    const END: PollFlags = PollFlags::empty();
+    let Some(socket) = request.fileno() else {
+        return Ok(Peer::Here);
+    };
+    let mut sockets = [PollFd::from_borrowed_fd(socket, END)];
+    poll(
+        &mut sockets,
+        Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    )?;
+    let events = sockets[0].revents();
+    Ok(if events.intersects(PollFlags::ERR | PollFlags::HUP) {
+        Peer::Gone
+    } else if events.intersects(END) || request.rfile.is_eof() {
+        Peer::HalfClosed
+    } else {
+        Peer::Here
+    })
 }

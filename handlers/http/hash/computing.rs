@@ -3,14 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use super::remembered::{DigestCache, DigestKey};
-use crate::common::digest::{Digests, Hasher};
-use crate::http::entry::{Body, Entry, Identity};
-
-/// Bytes that one turn reads, which takes some milliseconds.
-const BYTES_PER_TURN: u64 = 1024 * 1024;
-/// Bytes that one call reads.
-const READ_SIZE: u64 = 64 * 1024;
+use crate::common::digest::{
+    DigestKey, DigestProgress, DigestQueue, DigestSource, DigestTask, Digests,
+};
+use crate::http::entry::{Body, Entry};
+use crate::http::message::Produced;
 
 /// How far the work is.
 pub(super) enum Progress {
@@ -19,78 +16,46 @@ pub(super) enum Progress {
 }
 
 /// Digests of a file in the making.
-pub(super) struct Computing {
-    body: Body,
-    key: DigestKey,
-    done: u64,
-    length: u64,
-    hasher: Hasher,
-    remembered: Arc<DigestCache>,
-    /// Whether the file's identity tells its content from any other.
-    is_certain: bool,
-}
+pub(super) struct Computing(DigestTask);
 
 impl Computing {
     /// Does the first slice of the work, which often is all of it. The values in `wanted` don't
     /// matter.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// The file can't be read, or too many wait for digests (`WouldBlock`).
     pub(super) fn begin(
         entry: &Entry,
         wanted: &Digests,
-        remembered: &Arc<DigestCache>,
+        queue: &DigestQueue,
     ) -> io::Result<Progress> {
         let key = DigestKey {
             identity: entry.identity,
             form: entry.etag.clone(),
         };
-        if let Some(known) = remembered.find(&key, wanted) {
-            return Ok(Progress::Done(known));
-        }
-        let mut computing = Computing {
-            body: entry.body.clone(),
-            is_certain: entry.identity.has_rested(),
-            key,
-            done: 0,
-            length: entry.length,
-            hasher: Hasher::of(wanted),
-            remembered: Arc::clone(remembered),
+        let source = match &entry.body {
+            Body::Memory(bytes) => DigestSource::Memory(Arc::clone(bytes)),
+            Body::Descriptor(file) => DigestSource::File(Arc::clone(file)),
         };
-        Ok(match computing.go_on()? {
-            Some(digests) => Progress::Done(digests),
-            None => Progress::Working(computing),
+        let task = match queue.begin(key, source, wanted)? {
+            Ok(task) => task,
+            Err(known) => return Ok(Progress::Done(known)),
+        };
+        Ok(match task.advance()? {
+            DigestProgress::Done(digests) => Progress::Done(digests),
+            _ => Progress::Working(Computing(task)),
         })
     }
 
-    /// Does the next slice; the digests, once all is done.
+    /// Does the next slice: the digests, once all is done, or when to go on.
     ///
     /// # Errors
     /// The file can't be read, or became shorter.
-    pub(super) fn go_on(&mut self) -> io::Result<Option<Digests>> {
-        let until = self.length.min(self.done + BYTES_PER_TURN);
-        let mut buffer = Vec::new();
-        while self.done < until {
-            let end = until.min(self.done + READ_SIZE);
-            buffer.clear();
-            self.body.read(self.done..end, &mut buffer)?;
-            self.hasher.update(&buffer);
-            self.done = end;
-        }
-        if self.done < self.length {
-            return Ok(None);
-        }
-        let digests = std::mem::take(&mut self.hasher).finish();
-        if self.is_certain && self.is_unchanged()? {
-            self.remembered.keep(self.key.clone(), &digests);
-        }
-        Ok(Some(digests))
-    }
-
-    fn is_unchanged(&self) -> io::Result<bool> {
-        Ok(match &self.body {
-            Body::Memory(_) => true,
-            Body::Descriptor(file) => Identity::of(&file.metadata()?) == self.key.identity,
+    pub(super) fn go_on(&mut self) -> io::Result<Result<Digests, Produced>> {
+        Ok(match self.0.advance()? {
+            DigestProgress::Done(digests) => Ok(digests),
+            DigestProgress::Again => Err(Produced::More),
+            DigestProgress::After(time) => Err(Produced::After(time)),
         })
     }
 }

@@ -3,11 +3,9 @@
 //! They stand before the content, so they must be known before it goes out.
 
 use std::io;
-use std::sync::Arc;
 
 use super::computing::{Computing, Progress};
-use super::remembered::DigestCache;
-use crate::common::digest::Digests;
+use crate::common::digest::{DigestQueue, Digests};
 use crate::http::application::Answer;
 use crate::http::digest_fields::{self, Algorithm};
 use crate::http::entry::{Body, Entry};
@@ -86,15 +84,20 @@ pub(crate) enum Described {
 pub(crate) fn describe(
     entry: &Entry,
     wish: DigestPreference,
-    remembered: &Arc<DigestCache>,
+    queue: &DigestQueue,
     frame: Frame,
     more: &str,
     selection: &Selection,
 ) -> io::Result<Described> {
     let wanted = wish.wanted();
-    let computing = match Computing::begin(entry, &wanted, remembered)? {
-        Progress::Done(digests) => return Ok(Described::Now(wish.fields(&digests))),
-        Progress::Working(computing) => computing,
+    let computing = match Computing::begin(entry, &wanted, queue) {
+        Ok(Progress::Done(digests)) => return Ok(Described::Now(wish.fields(&digests))),
+        Ok(Progress::Working(computing)) => computing,
+        // It is a wish: without the digest, the answer is right, too.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            return Ok(Described::Now(String::new()));
+        }
+        Err(error) => return Err(error),
     };
     let mut head = Vec::new();
     let (sent, following) = reply::file_head(&mut head, frame, entry, more, selection.clone())?;
@@ -112,6 +115,7 @@ pub(crate) fn describe(
         body: entry.body.clone(),
         following,
         length,
+        is_hurried: false,
     };
     Ok(Described::Later(Answer::Stream(sent, Box::new(later))))
 }
@@ -125,13 +129,21 @@ struct Later {
     body: Body,
     following: Following,
     length: u64,
+    /// The client may have left: it gets its answer without the digest.
+    is_hurried: bool,
 }
 
 impl Produce for Later {
+    fn hurry(&mut self) {
+        self.is_hurried = true;
+    }
+
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced> {
         if !self.head.is_empty() {
-            let Some(digests) = self.computing.go_on()? else {
-                return Ok(Produced::More);
+            let digests = match self.computing.go_on()? {
+                Ok(digests) => digests,
+                Err(_) if self.is_hurried => Digests::default(),
+                Err(later) => return Ok(later),
             };
             let head = std::mem::take(&mut self.head);
             let (lines, blank) = head.split_at(head.len().saturating_sub(b"\r\n".len()));

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::MetadataExt;
@@ -26,6 +26,8 @@ pub(crate) struct Folder {
     dir: OwnedFd,
     /// Below the root; empty for the root itself.
     path: Vec<u8>,
+    /// The same without symlinks, if there are some in it.
+    real: Option<Vec<u8>>,
     permit: Permit,
 }
 
@@ -101,8 +103,20 @@ impl Folder {
             root,
             dir,
             path: path.to_vec(),
+            real: None,
             permit: Permit::default(),
         }
+    }
+
+    /// The same folder, found through symlinks.
+    pub(crate) fn at(self, real: Option<&Path>) -> Folder {
+        let real = real.map(|real| real.as_os_str().as_bytes().to_vec());
+        Folder { real, ..self }
+    }
+
+    /// Where it is below the root: what its client needs rights for.
+    pub(crate) fn real_path(&self) -> &[u8] {
+        self.real.as_ref().unwrap_or(&self.path)
     }
 
     /// The same folder, in which only that is seen which a client may see.
@@ -119,7 +133,20 @@ impl Folder {
 
     /// Whether its client sees an entry of it.
     fn shows(&self, name: &[u8]) -> bool {
-        self.permit.is_everything() || self.permit.sees(self.path_of(name).as_os_str().as_bytes())
+        self.permit.is_everything() || {
+            let path = self.real_path();
+            let slash: &[u8] = if path.is_empty() { b"" } else { b"/" };
+            self.permit.sees(&[path, slash, name].concat())
+        }
+    }
+
+    /// Whether its client sees what a symlink in it leads to.
+    fn shows_behind_link(&self, name: &[u8]) -> bool {
+        self.permit.is_everything()
+            || self
+                .root
+                .real_path(&self.path_of(name))
+                .is_ok_and(|real| self.permit.sees(real.as_os_str().as_bytes()))
     }
 
     /// Where it stands below the root, without a slash at either end.
@@ -156,6 +183,9 @@ impl Folder {
             let Ok(metadata) = self.root.metadata_behind_link(&self.path_of(name)) else {
                 return Ok(None);
             };
+            if !self.shows_behind_link(name) {
+                return Ok(None);
+            }
             let kind = kind_of(FileType::from_raw_mode(metadata.mode() as RawMode));
             return Ok(kind.map(|kind| Facts {
                 kind,

@@ -11,6 +11,7 @@ use super::page::{Page, Row};
 use super::sort::{Order, SortKey};
 use crate::common::accounts::Rights;
 use crate::http::markup::escape;
+use crate::http::root::Opened;
 use crate::http::upload::page::Nonce;
 use crate::http::{document, markdown, query, target, upload};
 
@@ -204,13 +205,11 @@ fn counted(count: u64, what: &str) -> String {
 /// A README, if it is one that can be shown.
 fn read(folder: &Folder, name: &[u8]) -> Option<String> {
     let path = folder.path_of(name);
-    if !folder
-        .permit()
-        .may(Rights::READ, path.as_os_str().as_bytes())
-    {
+    let Opened { file, real } = folder.root().open_resolved(&path).ok()?;
+    let judged = real.as_ref().unwrap_or(&path).as_os_str().as_bytes();
+    if !folder.permit().may(Rights::READ, judged) {
         return None;
     }
-    let file = folder.root().open_file(&path).ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;
     }

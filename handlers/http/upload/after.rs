@@ -124,10 +124,10 @@ impl AfterUpload {
 
     /// Has the command run for a file. Never waits.
     pub(super) fn run(&self, published: &Published, sender: &Sender, method: &str) {
-        let name = published.name.as_str();
+        let name = published.name.text();
         let told = Notification {
             path: format!("{}/{name}", self.folder.trim_end_matches('/')),
-            name,
+            name: &name,
             size: published.size,
             sha256: published.digests.sha256.map(|digest| to_hex(&digest)),
             client: sender.address.to_string(),

@@ -1,59 +1,73 @@
 //! `DELETE`, `MKCOL` and `MOVE` (RFC 9110 §9.3.5, RFC 4918 §9.3 and §9.9): changes of the tree that
 //! carry no content.
 //!
-//! Folders are entered through the directory handle of the root, symlinks are changed and never
-//! followed.
+//! The store does it. A symlink at the end of a path is changed and never followed; those before it
+//! are resolved, and rights are judged by what they lead to.
 
-use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cap_std::fs::Dir;
-use rustix::fs::renameat;
-use rustix::io::Errno;
 
 use super::destination::{self, DestinationError};
 use super::guard::{self, Guard};
-use super::refusal::{of_system, say};
+use super::refusal::{of_change, of_system, say};
 use super::{ALLOW, DestinationPath, Shared};
 use crate::common::accounts::Rights;
-use crate::common::rename::rename_new;
-use crate::common::store::OnDuplicate;
+use crate::common::store::{OnDuplicate, StoreError};
 use crate::http::access::Permit;
 use crate::http::head::{Framing, Head};
 use crate::http::message::Response;
 
 /// Removes a file, or a folder in which nothing is.
-pub(super) fn delete(shared: &Shared, head: &Head<'_>) -> Result<Response, Response> {
+pub(super) fn delete(
+    shared: &Shared,
+    head: &Head<'_>,
+    permit: &Permit,
+) -> Result<Response, Response> {
     let place = DestinationPath::of(&shared.site, head)?;
+    permit.check_throughout(Rights::DELETE, &place.path)?;
     let path = existing(shared, &place)?;
     Guard::of(head).check(shared.root(), &place.path)?;
-    let root = shared.root();
-    let removed = if is_folder(root, path)? {
-        root.remove_dir(path)
+    let removed = if is_folder(shared.root(), path)? {
+        shared.store.remove_folder(&place.path)
     } else {
-        root.remove_file(path)
+        shared.store.remove_file(&place.path)
     };
-    removed.map_err(|error| of_system(&error))?;
-    shared.store.removed(&place.path);
-    shared.site.cache.forget(&place.path);
+    removed.map_err(|error| of_change(&error))?;
+    forget(shared, &place);
     Ok(Response::new(204))
 }
 
+/// What was asked for and what it leads to are no longer as they were.
+fn forget(shared: &Shared, place: &DestinationPath) {
+    shared.site.cache.forget(&place.path);
+    shared.site.cache.forget(&place.asked);
+}
+
 /// Makes a folder within one that is there.
-pub(super) fn make_collection(shared: &Shared, head: &Head<'_>) -> Result<Response, Response> {
+pub(super) fn make_collection(
+    shared: &Shared,
+    head: &Head<'_>,
+    permit: &Permit,
+) -> Result<Response, Response> {
     if head.body != Framing::None {
         return Err(say(415, "MKCOL takes no request body.")); // RFC 4918 §9.3
     }
     let place = DestinationPath::of(&shared.site, head)?;
-    match shared.root().create_dir(place.path()) {
+    permit.check(Rights::WRITE, &place.path)?;
+    if place.path.is_empty() {
+        return Err(exists());
+    }
+    match shared.store.make_folder(&place.path) {
         Ok(()) => Ok(Response::new(201).header("Location", &format!("{}/", place.location))),
-        _ if place.path.is_empty() => Err(exists()),
-        Err(error) => Err(match error.kind() {
+        Err(StoreError::Io(error)) => Err(match error.kind() {
             io::ErrorKind::AlreadyExists => exists(),
             io::ErrorKind::NotFound => say(409, "The parent folder does not exist."),
             _ => of_system(&error),
         }),
+        Err(error) => Err(of_change(&error)),
     }
 }
 
@@ -82,6 +96,7 @@ pub(super) fn move_to(
     if target.trailing_slash && !is_folder(root, from)? {
         return Err(say(409, "The name of a file must not end with a slash."));
     }
+    check_link(shared, permit, from, target.path())?;
     let replace = match head.joined("overwrite").as_deref() {
         None | Some(b"T") => !matches!(
             shared.on_duplicate,
@@ -91,22 +106,50 @@ pub(super) fn move_to(
         Some(_) => return Err(say(400, "Overwrite must be `T` or `F`.")), // RFC 4918 §10.6
     };
     let may_replace = permit.may_throughout(Rights::DELETE, &target.path);
-    let taken = || {
-        if may_replace {
-            guard::failed()
-        } else {
-            permit.refusal()
+    let to_folder = target.path().parent().unwrap_or(Path::new(""));
+    if !to_folder.as_os_str().is_empty() && root.metadata(to_folder).is_err() {
+        return Err(say(409, "The destination's folder does not exist."));
+    }
+    let renamed = shared
+        .store
+        .rename(&source.path, &target.path, replace && may_replace);
+    let replaced = renamed.map_err(|error| match error {
+        StoreError::Exists if may_replace => guard::failed(),
+        StoreError::Exists => permit.refusal(),
+        StoreError::Io(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            say(409, "The destination is a folder that is not empty.")
         }
-    };
-    let is_new = rename(root, from, target.path(), replace && may_replace, taken)?;
-    shared.store.moved(&source.path, &target.path);
-    shared.site.cache.forget(&source.path);
-    shared.site.cache.forget(&target.path);
-    Ok(if is_new {
-        Response::new(201).header("Location", &target.location)
-    } else {
+        error => of_change(&error),
+    })?;
+    forget(shared, &source);
+    forget(shared, &target);
+    Ok(if replaced {
         Response::new(204)
+    } else {
+        Response::new(201).header("Location", &target.location)
     })
+}
+
+/// A relative symlink leads elsewhere from another folder: to what its mover may not see, it is not
+/// moved.
+fn check_link(shared: &Shared, permit: &Permit, from: &Path, to: &Path) -> Result<(), Response> {
+    let Ok(link) = shared.root().read_link_contents(from) else {
+        return Ok(());
+    };
+    if permit.is_everything() || from.parent() == to.parent() {
+        return Ok(());
+    }
+    let leads_to = to.parent().unwrap_or(Path::new("")).join(link);
+    let real = shared.site.root.real_path(&leads_to);
+    let is_seen = |real: std::path::PathBuf| {
+        permit.may(Rights::LIST | Rights::READ, real.as_os_str().as_bytes())
+    };
+    // One that leads out of the root leads nowhere.
+    if real.map_or(true, is_seen) {
+        Ok(())
+    } else {
+        Err(permit.refusal())
+    }
 }
 
 fn destination(shared: &Shared, head: &Head<'_>) -> Result<DestinationPath, Response> {
@@ -130,55 +173,6 @@ fn destination(shared: &Shared, head: &Head<'_>) -> Result<DestinationPath, Resp
     } else {
         Ok(place)
     }
-}
-
-/// Renames, and tells whether the name was free. If it is not to be `replace`d, `taken` is the
-/// answer.
-fn rename(
-    root: &Dir,
-    from: &Path,
-    to: &Path,
-    replace: bool,
-    taken: impl FnOnce() -> Response,
-) -> Result<bool, Response> {
-    let system = |error: io::Error| of_system(&error);
-    let (from_folder, from) = parent(root, from).map_err(system)?;
-    let (to_folder, to) = parent(root, to).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => say(409, "The destination's folder does not exist."),
-        _ => of_system(&error),
-    })?;
-    // Not every file system knows the flag; then somebody may take the name between the look and
-    // the move.
-    let moved = match rename_new(&from_folder, from, &to_folder, to) {
-        Err(Errno::INVAL | Errno::NOSYS) if to_folder.symlink_metadata(to).is_ok() => {
-            Err(Errno::EXIST)
-        }
-        Err(Errno::INVAL | Errno::NOSYS) => renameat(&from_folder, from, &to_folder, to),
-        moved => moved,
-    };
-    match moved {
-        Ok(()) => Ok(true),
-        Err(Errno::EXIST) if !replace => Err(taken()),
-        Err(Errno::EXIST) => match renameat(&from_folder, from, &to_folder, to) {
-            Ok(()) => Ok(false),
-            // A folder with something in it is never replaced.
-            Err(Errno::NOTEMPTY | Errno::EXIST) => {
-                Err(say(409, "The destination is a folder that is not empty."))
-            }
-            Err(error) => Err(of_system(&error.into())),
-        },
-        Err(error) => Err(of_system(&error.into())),
-    }
-}
-
-/// The folder in which a path's last component stands, and that component.
-fn parent<'a>(root: &Dir, path: &'a Path) -> io::Result<(Dir, &'a OsStr)> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => root.open_dir(folder)?,
-        _ => root.try_clone()?,
-    };
-    Ok((folder, name))
 }
 
 /// The path of something that is there, and isn't the root.

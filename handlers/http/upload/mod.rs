@@ -18,7 +18,7 @@ mod tus;
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,10 +37,10 @@ use super::message::Response;
 use super::reply::{self, Frame};
 use super::site::Site;
 use super::target;
-use crate::cli::{duration, size};
-use crate::common::accounts::{Accounts, Ledger};
+use crate::cli::{duration, size, umask};
+use crate::common::accounts::Accounts;
 use crate::common::store::{
-    Intent, Name, OnDuplicate, Published, Store, StoreOptions, is_reserved,
+    Intent, MAX_PARTIALS, Name, OnDuplicate, Published, Store, StoreOptions, is_reserved,
 };
 use after::AfterUpload;
 pub use after::CommandLine;
@@ -79,6 +79,13 @@ pub struct UploadOptions {
     /// Answer before the file is on the disk: faster, but a power failure may lose it
     #[arg(long, requires = "upload")]
     pub no_fsync: bool,
+    /// Maximum number of interrupted uploads that are kept; a user may have a tenth of them
+    #[arg(long, value_name = "N", default_value_t = MAX_PARTIALS, requires = "upload")]
+    pub max_partials: usize,
+    /// Permission bits that new files and folders do not get, in octal; a file that replaces
+    /// another one gets the permissions of the old one [default: those of the process]
+    #[arg(long, value_name = "MASK", value_parser = umask, requires = "upload")]
+    pub umask: Option<u32>,
     /// Command to run for each stored file, one at a time. It reads a description of the file as
     /// JSON from its standard input. Words are split as in a shell, but no shell runs them
     #[arg(long, value_name = "COMMAND", requires = "upload")]
@@ -119,11 +126,10 @@ impl Uploads {
             quota: options.quota,
             partial_expiry: options.partial_expiry,
             sync: !options.no_fsync,
+            max_partials: options.max_partials,
+            umask: options.umask,
         };
-        let ledger = accounts
-            .map(|accounts| Ledger::new(accounts, folder))
-            .transpose()?;
-        let store = Store::with_ledger(site.root.dir().try_clone()?, store, ledger);
+        let store = Store::with_accounts(folder, store, accounts)?;
         let after = options.after_upload.clone();
         let after = after
             .map(|command| AfterUpload::start(command, options.after_upload_timeout, folder))
@@ -174,8 +180,8 @@ impl Shared {
 
     /// What follows when a file has got its name, whichever protocol brought it.
     fn stored(&self, published: &Published, sender: &Sender, method: &str) {
-        let name = published.name.as_str();
-        self.site.cache.forget(name.as_bytes());
+        let name = published.name.text();
+        self.site.cache.forget(published.name.as_bytes());
         log::info!(
             "{}: {method}: stored {name:?}, {} bytes",
             sender.address,
@@ -189,8 +195,8 @@ impl Shared {
     fn change(&self, head: &Head<'_>, permit: &Permit) -> Result<Response, Response> {
         origin::check(&self.site.policy, head)?;
         match (head.method, head.method_name) {
-            (Method::Delete, _) => change::delete(self, head),
-            (_, b"MKCOL") => change::make_collection(self, head),
+            (Method::Delete, _) => change::delete(self, head, permit),
+            (_, b"MKCOL") => change::make_collection(self, head, permit),
             (_, b"MOVE") => change::move_to(self, head, permit),
             (Method::Other, _) => Err(say(501, "The server does not know this method.")),
             _ => Err(say(405, "This method is not available here.").header("Allow", ALLOW)),
@@ -320,7 +326,9 @@ fn require_identity_encoding(head: &Head<'_>) -> Result<(), Response> {
 
 /// What a request's target names below the root.
 struct DestinationPath {
-    /// Without a slash at either end; empty for the root.
+    /// What was asked for: without a slash at either end; empty for the root.
+    asked: Vec<u8>,
+    /// The same, without a symlink in its folders: rights and quotas are judged by it.
     path: Vec<u8>,
     trailing_slash: bool,
     /// Where clients find it, without a slash at its end.
@@ -331,6 +339,17 @@ impl DestinationPath {
     /// What is to be changed by this request.
     fn of(site: &Site, head: &Head<'_>) -> Result<DestinationPath, Response> {
         DestinationPath::at(site, &path_and_query(&head.target))
+    }
+
+    /// The folder into which something is to be stored: a symlink at its end is followed, too.
+    fn folder_of(site: &Site, head: &Head<'_>) -> Result<DestinationPath, Response> {
+        let mut place = DestinationPath::of(site, head)?;
+        let real = site.root.real_path(place.path());
+        place.path = real
+            .map_err(|error| refusal::of_system(&error))?
+            .into_os_string()
+            .into_vec();
+        Ok(place)
     }
 
     /// Takes a raw target apart. The folder of partial uploads is no place where anything could be
@@ -345,19 +364,22 @@ impl DestinationPath {
         if path.split(|&byte| byte == b'/').any(is_reserved) {
             return Err(say(403, "This folder is reserved for partial uploads."));
         }
-        let (location, path) = (site.policy.url_path(path), path.to_vec());
-        let place = DestinationPath {
-            path,
-            trailing_slash: target.trailing_slash,
-            location,
-        };
-        if site.root.crosses_symlink(place.path()) {
+        let (location, asked) = (site.policy.url_path(path), path.to_vec());
+        let path = Path::new(OsStr::from_bytes(&asked));
+        if site.root.crosses_symlink(path) {
             return Err(say(
                 403,
                 "The path crosses a symbolic link, which this server does not follow.",
             ));
         }
-        Ok(place)
+        let real = site.root.real_parent(path);
+        let real = real.map_err(|error| refusal::of_system(&error))?;
+        Ok(DestinationPath {
+            path: real.into_os_string().into_vec(),
+            asked,
+            trailing_slash: target.trailing_slash,
+            location,
+        })
     }
 
     /// The path as the system takes it.
@@ -367,8 +389,8 @@ impl DestinationPath {
 
     /// The path as a name that the store takes.
     fn name(&self) -> Result<Name, Response> {
-        let text = std::str::from_utf8(&self.path)
+        std::str::from_utf8(&self.asked)
             .map_err(|_| say(403, "The name is refused: it is not UTF-8."))?;
-        Name::path(text).map_err(|error| refusal::of(&error))
+        Name::of_bytes(&self.path).map_err(|error| refusal::of(&error))
     }
 }

@@ -205,13 +205,14 @@ impl Put {
         let identity = Identity::of(&metadata);
         let identity = date.map_or(identity, |date| identity.dated(date));
         let is_new = root
-            .symlink_metadata(partial.intent().name.as_str())
+            .symlink_metadata(partial.intent().name.as_path())
             .is_err();
         let published = partial.publish(on_duplicate).map_err(|error| match error {
             StoreError::Exists if guard.wants_none() => guard::failed(),
             error => not_stored(&error, &sender.permit, &place),
         })?;
         shared.stored(&published, &sender, "PUT");
+        shared.site.cache.forget(&place.asked);
         let response = if is_new {
             Response::new(201).header("Location", &place.location)
         } else {

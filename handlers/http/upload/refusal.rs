@@ -5,6 +5,9 @@ use std::io::{self, ErrorKind};
 use crate::common::store::StoreError;
 use crate::http::message::Response;
 
+/// Seconds after which a shortage may be over.
+const RETRY_AFTER: &str = "5";
+
 /// A status with a sentence.
 pub(super) fn say(status: u16, sentence: &str) -> Response {
     Response::text(format!("{sentence}\n")).with_status(status)
@@ -14,7 +17,22 @@ pub(super) fn say(status: u16, sentence: &str) -> Response {
 pub(super) fn of(error: &StoreError) -> Response {
     match error {
         StoreError::Io(error) => of_system(error),
+        StoreError::Unavailable(_) | StoreError::TooManyPartials => {
+            say(status(error), &format!("Nothing is stored: {error}."))
+                .header("Retry-After", RETRY_AFTER)
+        }
         _ => say(status(error), &format!("Nothing is stored: {error}.")),
+    }
+}
+
+/// Why something was not changed.
+pub(super) fn of_change(error: &StoreError) -> Response {
+    match error {
+        StoreError::Unavailable(_) => {
+            say(503, &format!("Nothing is changed: {error}.")).header("Retry-After", RETRY_AFTER)
+        }
+        StoreError::Io(error) => of_system(error),
+        _ => say(status(error), &format!("Nothing is changed: {error}.")),
     }
 }
 
@@ -32,10 +50,12 @@ pub(super) fn explain(error: &StoreError) -> (u16, String) {
 fn status(error: &StoreError) -> u16 {
     match error {
         StoreError::Exists | StoreError::Busy => 409,
+        StoreError::Unavailable(_) => 503,
+        StoreError::TooManyPartials => 429,
         StoreError::TooLarge { .. } => 413,
         StoreError::NoSpace(_) => 507,
         StoreError::ChecksumMismatch(_) | StoreError::Truncated { .. } => 400,
-        StoreError::ForbiddenName(_) => 403,
+        StoreError::ForbiddenName(_) | StoreError::NoUser => 403,
         StoreError::Io(error) => explain_system(error).0,
     }
 }

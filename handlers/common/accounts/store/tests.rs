@@ -1,5 +1,8 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::common::accounts::testing::{TestFile, add};
+use crate::common::accounts::{Accounts, Cost, Ledger};
 
 fn prefix(text: &str) -> Prefix {
     text.parse().unwrap()
@@ -182,14 +185,41 @@ fn other_files_are_refused_with_their_name() {
     ));
 }
 
+/// Makes the file one of version 2: with files by absolute paths, and the sums of their bytes.
+const AS_VERSION_2: &str = "
+    DROP TABLE changes; DROP TABLE uploads; DROP TABLE files; DROP TABLE folders;
+    CREATE TABLE files (
+        path  BLOB PRIMARY KEY,
+        user  INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        bytes INTEGER NOT NULL CHECK (bytes >= 0)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX files_of_user ON files (user);
+    CREATE TRIGGER file_entered AFTER INSERT ON files BEGIN
+        UPDATE users SET used = used + new.bytes WHERE id = new.user;
+    END;
+    CREATE TRIGGER file_changed AFTER UPDATE OF bytes ON files BEGIN
+        UPDATE users SET used = used - old.bytes + new.bytes WHERE id = new.user;
+    END;
+    CREATE TRIGGER file_struck AFTER DELETE ON files BEGIN
+        UPDATE users SET used = used - old.bytes WHERE id = old.user;
+    END;
+    PRAGMA user_version = 2;";
+
+fn batch(store: &Store, statements: &str) {
+    store
+        .with(|connection| connection.execute_batch(statements))
+        .unwrap();
+}
+
 #[test]
 fn a_file_of_the_first_version_gets_a_ledger_and_keeps_its_users() {
     let (file, store) = TestFile::new("upgrade");
     add(&store, "ada", "x", "lrwd");
-    let as_before = "DROP TABLE files; UPDATE users SET used = 7; PRAGMA user_version = 1";
-    store
-        .with(|connection| connection.execute_batch(as_before))
-        .unwrap();
+    batch(&store, AS_VERSION_2);
+    batch(
+        &store,
+        "DROP TABLE files; UPDATE users SET used = 7; PRAGMA user_version = 1",
+    );
     for _ in 0..2 {
         let account = Store::open(&file.path())
             .unwrap()
@@ -200,15 +230,45 @@ fn a_file_of_the_first_version_gets_a_ledger_and_keeps_its_users() {
             (account.used, account.rights(b"a").to_string()),
             (0, "lrwd".to_owned())
         );
-        let enter = "INSERT OR REPLACE INTO files SELECT x'61', id, 1 FROM users";
-        assert_eq!(
-            store
-                .with(|connection| connection.execute(enter, []))
-                .unwrap(),
-            1
-        );
+        let enter = "INSERT OR REPLACE INTO files SELECT 0, x'61', id, 1 FROM users";
+        batch(&store, enter);
+        batch(&store, "DELETE FROM files");
+    }
+}
+
+#[test]
+fn the_entries_of_the_second_version_become_those_of_their_folder() {
+    let (file, store) = TestFile::new("upgrade-2");
+    add(&store, "ada", "x", "lrwd");
+    let folder = file.path().with_file_name("files");
+    std::fs::create_dir(&folder).unwrap();
+    batch(&store, AS_VERSION_2);
+    let at = folder.canonicalize().unwrap();
+    let at = at.to_str().unwrap();
+    for (path, bytes) in [
+        (format!("{at}/d/a"), 10),
+        (format!("{at}/.socketserver-partial/0123.part"), 20),
+        (format!("{at}0"), 40),
+        ("/elsewhere".to_owned(), 80),
+    ] {
+        let enter = "INSERT INTO files SELECT CAST(?1 AS BLOB), id, ?2 FROM users";
         store
-            .with(|connection| connection.execute("DELETE FROM files", []))
+            .with(|connection| connection.execute(enter, (path, bytes)))
             .unwrap();
     }
+    let store = Store::open(&file.path()).unwrap();
+    let used = || store.account("ada").unwrap().unwrap().used;
+    assert_eq!(used(), 150);
+    let accounts = Accounts::open(&file.path(), Cost::CHEAP).unwrap();
+    Ledger::new(Arc::new(accounts), &folder).unwrap();
+    assert_eq!(used(), 150);
+    let of_folder = |table: &str, column: &str| {
+        let select = format!("SELECT CAST({column} AS TEXT), bytes FROM {table} WHERE folder <> 0");
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let found = store.with(|connection| connection.query_row(&select, [], row));
+        let found: (String, i64) = found.unwrap();
+        found
+    };
+    assert_eq!(of_folder("files", "path"), ("d/a".to_owned(), 10));
+    assert_eq!(of_folder("uploads", "id"), ("0123".to_owned(), 20));
 }

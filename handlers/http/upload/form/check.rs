@@ -75,7 +75,7 @@ pub fn check(data: &[u8]) {
             .and_then(|place| Name::path(place).ok())
         {
             assert!(
-                name.as_str()
+                name.text()
                     .split('/')
                     .all(|component| !matches!(component, "" | "." | ".."))
             );

@@ -57,7 +57,7 @@ pub(super) fn begin(
     head: &Head<'_>,
     sender: Sender,
 ) -> Result<Box<dyn Receiver>, Response> {
-    let place = DestinationPath::of(&shared.site, head)?;
+    let place = DestinationPath::folder_of(&shared.site, head)?;
     check_folder(shared, &place)?;
     let parser = Parser::new(&boundary(head)?);
     require_identity_encoding(head)?;
@@ -193,7 +193,7 @@ impl Form {
                     if let Some((file, _)) = &mut self.file {
                         let written = file.write(&rest[..count]);
                         written
-                            .map_err(|error| Refused::file(file.intent().name.as_str(), &error))?;
+                            .map_err(|error| Refused::file(&file.intent().name.text(), &error))?;
                     }
                     count
                 }
@@ -212,20 +212,16 @@ impl Form {
                 "" => Name::path(place)?,
                 folder => Name::path(&format!("{folder}/{place}"))?,
             };
-            if self
-                .shared
-                .site
-                .root
-                .crosses_symlink(Path::new(name.as_str()))
-            {
+            if self.shared.site.root.crosses_symlink(name.as_path()) {
                 return Err(StoreError::ForbiddenName(
                     "the path crosses a symbolic link, which this server does not follow",
                 ));
             }
+            let name = Name::of_bytes(&self.shared.store.resolve_parent(name.as_bytes())?)?;
             let on_duplicate = self
                 .sender
                 .permit
-                .check_store(name.as_str().as_bytes(), self.on_duplicate);
+                .check_store(name.as_bytes(), self.on_duplicate);
             let on_duplicate = on_duplicate
                 .map_err(|_| StoreError::ForbiddenName("this account may store nothing there"))?;
             Ok((
@@ -245,15 +241,11 @@ impl Form {
         let name = file.intent().name.clone();
         let published = file
             .publish(on_duplicate)
-            .map_err(|error| Refused::file(name.as_str(), &error))?;
+            .map_err(|error| Refused::file(&name.text(), &error))?;
         self.shared.stored(&published, &self.sender, "POST");
-        let location = self
-            .shared
-            .site
-            .policy
-            .url_path(published.name.as_str().as_bytes());
-        self.answers
-            .stored(published.name.split().1, published.size, location);
+        let location = self.shared.site.policy.url_path(published.name.as_bytes());
+        let name = published.name.split().1.to_string_lossy();
+        self.answers.stored(&name, published.size, location);
         Ok(())
     }
 }

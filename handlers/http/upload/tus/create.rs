@@ -21,7 +21,7 @@ pub(super) fn begin(
     head: &Head<'_>,
     sender: Sender,
 ) -> Result<Box<dyn Receiver>, Response> {
-    let folder = DestinationPath::of(&shared.site, head)?;
+    let folder = DestinationPath::folder_of(&shared.site, head)?;
     if !folder.path.is_empty() && !shared.root().is_dir(folder.path()) {
         return Err(say(404, "There is no folder at this address."));
     }
@@ -59,7 +59,11 @@ pub(super) fn begin(
         .store
         .register(intent, on_duplicate)
         .map_err(|error| refused(&error))?;
-    let location = resource::below(shared, &folder, &format!("{PARTIALS}/{}", partial.id()));
+    let location = resource::below(
+        shared,
+        &folder,
+        format!("{PARTIALS}/{}", partial.id()).as_bytes(),
+    );
     Ok(Box::new(UploadChunk::begin(
         shared,
         head,
@@ -99,7 +103,7 @@ fn file_of(
     };
     let name = name.map_err(|error| refusal::of(&error))?;
     // By its address, so that whatever holds for a PUT to it holds here.
-    let address = resource::below(shared, folder, name.as_str());
+    let address = resource::below(shared, folder, name.as_bytes());
     let place = DestinationPath::at(&shared.site, address.as_bytes())?;
     if is_directory(shared.root(), &place)? {
         return Err(say(409, "Nothing is stored: a folder of this name exists."));

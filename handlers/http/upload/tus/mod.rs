@@ -143,10 +143,9 @@ fn only<'a>(head: &Head<'a>, name: &str) -> Option<&'a [u8]> {
 
 /// What happens to a file of this sender if its name is taken.
 fn on_duplicate(shared: &Shared, sender: &Sender, name: &Name) -> Result<OnDuplicate, Response> {
-    sender.permit.check_store(
-        name.as_str().as_bytes(),
-        shared.on_duplicate.unwrap_or_default(),
-    )
+    sender
+        .permit
+        .check_store(name.as_bytes(), shared.on_duplicate.unwrap_or_default())
 }
 
 /// Gives a complete upload its name. The answer says which that is.
@@ -163,9 +162,6 @@ fn publish(
     shared.stored(&published, sender, "tus");
     Ok(answer.header(
         "Content-Location",
-        &shared
-            .site
-            .policy
-            .url_path(published.name.as_str().as_bytes()),
+        &shared.site.policy.url_path(published.name.as_bytes()),
     ))
 }

@@ -11,12 +11,11 @@ use crate::http::upload::refusal::{of_system, say};
 use crate::http::upload::{DestinationPath, Sender, Shared};
 
 /// The address of something below a folder.
-pub(super) fn below(shared: &Shared, folder: &DestinationPath, path: &str) -> String {
-    let path = path.as_bytes();
-    let path = if folder.path.is_empty() {
+pub(super) fn below(shared: &Shared, folder: &DestinationPath, path: &[u8]) -> String {
+    let path = if folder.asked.is_empty() {
         path.to_vec()
     } else {
-        [&folder.path, path].join(&b'/')
+        [&folder.asked, path].join(&b'/')
     };
     shared.site.policy.url_path(&path)
 }
@@ -36,6 +35,10 @@ pub(super) fn find(shared: &Shared, head: &Head<'_>) -> Result<(String, Register
         .and_then(|path| path.rsplit_once('/'))
         .ok_or_else(none)?;
     let (folder, reserved) = path.rsplit_once('/').unwrap_or(("", path));
+    let real = shared
+        .store
+        .resolve(folder.as_bytes())
+        .map_err(|_| none())?;
     if target.trailing_slash || !is_reserved(reserved.as_bytes()) {
         return Err(none());
     }
@@ -45,8 +48,8 @@ pub(super) fn find(shared: &Shared, head: &Head<'_>) -> Result<(String, Register
         .map_err(|error| of_system(&error))?
         .ok_or_else(none)?;
     // The right to write into one folder does not include another folder.
-    let rest = registered.intent.name.as_str().strip_prefix(folder);
-    if !rest.is_some_and(|rest| folder.is_empty() || rest.starts_with('/')) {
+    let rest = registered.intent.name.as_bytes().strip_prefix(&*real);
+    if !rest.is_some_and(|rest| real.is_empty() || rest.starts_with(b"/")) {
         return Err(none());
     }
     Ok((id.to_owned(), registered))
@@ -81,7 +84,7 @@ pub(super) fn progress(
         Progress::Partial { expires, .. } => Ok(piece::with_expiry(answer, expires)),
         Progress::Stored(Some(name)) => Ok(answer.header(
             "Content-Location",
-            &shared.site.policy.url_path(name.as_str().as_bytes()),
+            &shared.site.policy.url_path(name.as_bytes()),
         )),
         Progress::Stored(None) => Ok(answer),
     }

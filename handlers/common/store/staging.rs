@@ -1,7 +1,9 @@
-//! The hidden folder: each upload has its bytes in `ID.part`, and a record in `ID.json`.
+//! The hidden folder: an upload that can be resumed has its bytes in `ID.part` and a record in
+//! `ID.json`, any other has them in `ID.tmp`.
 //!
-//! Whoever writes a partial upload holds a lock of the system on its bytes. It ends with the
-//! process, even one that is killed, and holds between processes.
+//! A thread that writes an upload holds a lock of the system on its bytes. It ends with the
+//! process, even one that is killed, and holds between processes. So bytes in `ID.tmp` without a
+//! lock are left over from a killed server.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -14,33 +16,44 @@ use rustix::io::Errno;
 use super::record::Record;
 use super::{Intent, PARTIALS, StoreError};
 
-/// Times that somebody may remove a file between its opening and its locking before that looks like
-/// an attack.
-const ATTEMPTS: u32 = 16;
+/// How often a file may be removed between its opening and its locking before that looks like an
+/// attack.
+const MAX_ATTEMPTS: u32 = 16;
 /// More than any record has.
-const LONGEST_RECORD: u64 = 64 * 1024;
+const MAX_RECORD: u64 = 64 * 1024;
 
 /// The folder of a store's partial uploads.
 #[derive(Debug)]
-pub(super) struct Aside(Dir);
+pub(super) struct Staging(Dir);
 
-impl Aside {
+impl Staging {
     /// The folder, made if it isn't there.
-    pub(super) fn open(root: &Dir) -> io::Result<Aside> {
-        if let Some(aside) = Aside::existing(root)? {
-            return Ok(aside);
+    pub(super) fn open(root: &Dir) -> io::Result<Staging> {
+        if let Some(staging) = Staging::existing(root)? {
+            return Ok(staging);
         }
         match mkdirat(root, PARTIALS, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => root.open_dir(PARTIALS).map(Aside),
+            Ok(()) | Err(Errno::EXIST) => root.open_dir(PARTIALS).map(Staging),
             Err(error) => Err(error.into()),
         }
     }
 
-    pub(super) fn existing(root: &Dir) -> io::Result<Option<Aside>> {
+    pub(super) fn existing(root: &Dir) -> io::Result<Option<Staging>> {
         match root.open_dir(PARTIALS) {
-            Ok(folder) => Ok(Some(Aside(folder))),
+            Ok(folder) => Ok(Some(Staging(folder))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether it still is the hidden folder of this root.
+    pub(super) fn is_in(&self, root: &Dir) -> bool {
+        match (
+            rustix::fs::fstat(&self.0),
+            statat(root, PARTIALS, AtFlags::empty()),
+        ) {
+            (Ok(own), Ok(there)) => (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino),
+            _ => false,
         }
     }
 
@@ -50,29 +63,28 @@ impl Aside {
 
     /// The bytes of an upload, locked, and what the system tells of them; `Busy` if somebody else
     /// writes them.
-    pub(super) fn lock(&self, id: &str) -> Result<(File, fs::Metadata), StoreError> {
+    pub(super) fn lock(&self, name: &str) -> Result<(File, fs::Metadata), StoreError> {
         let flags = OFlags::RDWR | OFlags::CREATE;
-        self.lock_with(id, flags)?
+        self.lock_with(name, flags)?
             .ok_or_else(|| StoreError::Io(io::ErrorKind::NotFound.into()))
     }
 
-    /// As [`lock`](Aside::lock), but `None` if there are no such bytes.
+    /// As [`lock`](Staging::lock), but `None` if there are no such bytes.
     pub(super) fn lock_existing(
         &self,
-        id: &str,
+        name: &str,
     ) -> Result<Option<(File, fs::Metadata)>, StoreError> {
-        self.lock_with(id, OFlags::RDWR)
+        self.lock_with(name, OFlags::RDWR)
     }
 
     fn lock_with(
         &self,
-        id: &str,
+        name: &str,
         flags: OFlags,
     ) -> Result<Option<(File, fs::Metadata)>, StoreError> {
-        let name = part(id);
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let file = match openat(&self.0, &name, flags, Mode::from_raw_mode(0o666)) {
+            let file = match openat(&self.0, name, flags, Mode::from_raw_mode(0o666)) {
                 Ok(file) => File::from(file),
                 Err(Errno::NOENT) if !flags.contains(OFlags::CREATE) => return Ok(None),
                 Err(error) => return Err(error.into()),
@@ -85,7 +97,7 @@ impl Aside {
             // Before it was locked, the file may have been published or removed; then the name
             // means another one.
             let ours = rustix::fs::fstat(&file)?;
-            match statat(&self.0, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            match statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(now) if now.st_ino == ours.st_ino && now.st_dev == ours.st_dev => {
                     let metadata = file.metadata()?;
                     return Ok(Some((file, metadata)));
@@ -109,8 +121,17 @@ impl Aside {
     pub(super) fn write_record(&self, id: &str, record: &Record) -> io::Result<()> {
         let text = serde_json::to_vec(record)?;
         let (new, name) = (format!("{id}.new"), json(id));
-        self.0.create(&new)?.write_all(&text)?;
-        self.0.rename(&new, &self.0, &name)
+        let written = self
+            .0
+            .create(&new)
+            .and_then(|mut file| file.write_all(&text))
+            .and_then(|()| self.0.rename(&new, &self.0, &name));
+        if written.is_err() {
+            // A full disk must not keep the beginning of a record. What failed before is what
+            // the caller must know.
+            let _ = unlink(&self.0, &new);
+        }
+        written
     }
 
     pub(super) fn read_record(&self, id: &str) -> Option<Record> {
@@ -118,7 +139,7 @@ impl Aside {
         self.0
             .open(json(id))
             .ok()?
-            .take(LONGEST_RECORD)
+            .take(MAX_RECORD)
             .read_to_end(&mut text)
             .ok()?;
         serde_json::from_slice(&text).ok()
@@ -130,6 +151,11 @@ impl Aside {
         let removed = self.remove_record(id);
         unlink(&self.0, &part(id))?;
         removed
+    }
+
+    /// Removes the bytes of an upload that has no record.
+    pub(super) fn remove_file(&self, name: &str) -> io::Result<()> {
+        unlink(&self.0, name)
     }
 
     pub(super) fn remove_record(&self, id: &str) -> io::Result<()> {
@@ -153,7 +179,8 @@ impl Aside {
         Ok(found)
     }
 
-    /// Removes what is older than `expiry` and nobody writes; `removed` is told of each upload.
+    /// Removes what is older than `expiry` and nobody writes, and what killed servers left;
+    /// `removed` is told of each upload that could have been resumed.
     pub(super) fn sweep(&self, expiry: Duration, removed: impl Fn(&str)) -> io::Result<()> {
         let now = SystemTime::now();
         let is_old = |metadata: &Metadata| {
@@ -167,7 +194,7 @@ impl Aside {
             .into_iter()
             .filter(|(_, metadata)| is_old(metadata))
         {
-            match self.lock_existing(&id) {
+            match self.lock_existing(&part(&id)) {
                 Ok(Some(_locked)) => {
                     log::info!(
                         "a partial upload is removed, as nothing came for {}",
@@ -182,19 +209,58 @@ impl Aside {
         }
         for entry in self.0.entries()?.flatten() {
             let name = entry.file_name();
-            let orphan = name
-                .to_str()
-                .and_then(|name| name.split_once('.'))
-                .is_some_and(|(id, extension)| {
-                    extension != "part"
-                        && !self.0.exists(part(id))
-                        && entry.metadata().is_ok_and(|metadata| is_old(&metadata))
-                });
-            if orphan {
-                self.0.remove_file(name)?;
+            let Some((id, extension)) = name.to_str().and_then(|name| name.split_once('.')) else {
+                continue;
+            };
+            match extension {
+                "tmp" => self.remove_left_over(&tmp(id)),
+                "json" | "new"
+                    if !self.0.exists(part(id))
+                        && entry.metadata().is_ok_and(|metadata| is_old(&metadata)) =>
+                {
+                    unlink(&self.0, &format!("{id}.{extension}"))?;
+                }
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Removes bytes that nobody writes and nobody can resume.
+    pub(super) fn remove_left_over(&self, name: &str) {
+        if let Ok(Some(_locked)) = self.lock_existing(name)
+            && let Err(error) = unlink(&self.0, name)
+        {
+            log::debug!("what a killed server left can't be removed: {error}");
+        }
+    }
+
+    /// How many uploads there are that can be resumed, at most `most`.
+    pub(super) fn count_parts(&self, most: usize) -> io::Result<usize> {
+        let is_part = |entry: &io::Result<cap_std::fs::DirEntry>| {
+            entry
+                .as_ref()
+                .is_ok_and(|entry| entry.file_name().as_encoded_bytes().ends_with(b".part"))
+        };
+        Ok(self.0.entries()?.filter(is_part).take(most).count())
+    }
+
+    /// Removes the oldest records of uploads that have become files, until `most` are left.
+    pub(super) fn trim_records(&self, most: usize) -> io::Result<()> {
+        let mut records = Vec::new();
+        for entry in self.0.entries()?.flatten() {
+            let name = entry.file_name();
+            if let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".json"))
+                && !self.0.exists(part(id))
+                && let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified())
+            {
+                records.push((modified.into_std(), id.to_owned()));
+            }
+        }
+        records.sort();
+        let surplus = records.len().saturating_sub(most);
+        let mut surplus = records.iter().take(surplus);
+        surplus.try_for_each(|(_, id)| self.remove_record(id))
     }
 
     /// Each upload's id, and its bytes' metadata.
@@ -216,6 +282,11 @@ impl Aside {
 
 pub(super) fn part(id: &str) -> String {
     format!("{id}.part")
+}
+
+/// The bytes of an upload that nobody can resume.
+pub(super) fn tmp(id: &str) -> String {
+    format!("{id}.tmp")
 }
 
 fn json(id: &str) -> String {

@@ -1,0 +1,500 @@
+//! The ledger: who has stored which file, how large it is, and how much a folder holds. Quotas are
+//! judged by it.
+//!
+//! A file counts for the user who stored it, from the beginning of its upload until it is removed
+//! or replaced. Triggers in the accounts file keep the sums: a user's in `users.used`, those of the
+//! uploads under way in `folders.reserved`. So a quota holds for all processes that share the file.
+//!
+//! | table | a row is |
+//! |---|---|
+//! | `folders` | a folder that is served, and the bytes of all files in it once they are counted |
+//! | `files` | a file that a user has stored |
+//! | `uploads` | an upload under way, or one that can be resumed: the bytes that it may have |
+//! | `changes` | a removal or move that has begun |
+//!
+//! A server that is killed between a change of the folder and the end of the transaction leaves the
+//! row that says what it was about to do. The next server compares it with the folder ([`settle`]).
+
+mod changes;
+mod correct;
+mod folder;
+mod settle;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::store::saturated;
+use super::{Accounts, Result, Store};
+
+pub(crate) use changes::Change;
+pub(crate) use correct::Corrected;
+use correct::Correction;
+pub(crate) use settle::{Found, UploadRow, UploadState};
+
+#[cfg(test)]
+mod tests;
+
+const USER: &str = "SELECT id FROM users WHERE name = ?1";
+const RESERVE: &str = "INSERT INTO uploads (folder, id, user, target, inode, bytes, kept)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT (folder, id) DO UPDATE SET user = excluded.user, target = excluded.target,
+        inode = excluded.inode, bytes = excluded.bytes, kept = kept OR excluded.kept";
+const GROW: &str = "UPDATE uploads SET bytes = ?3 WHERE folder = ?1 AND id = ?2";
+const UPLOAD: &str = "SELECT bytes, user FROM uploads WHERE folder = ?1 AND id = ?2";
+const RELEASE: &str = "DELETE FROM uploads WHERE folder = ?1 AND id = ?2";
+const KEPT: &str = "SELECT count(*) FROM uploads WHERE user = ?1 AND kept AND id <> ?2";
+const KEEP: &str =
+    "UPDATE uploads SET kept = 1, bytes = min(bytes, ?3) WHERE folder = ?1 AND id = ?2";
+const FITS_USER: &str = "SELECT quota IS NULL OR
+    used + ?2 - coalesce((SELECT bytes FROM files WHERE folder = ?3 AND path = ?4 AND user = ?1), 0)
+        <= quota
+    FROM users WHERE id = ?1";
+const FOLDER: &str = "SELECT bytes, reserved, changes FROM folders WHERE id = ?1";
+const ADD: &str = "UPDATE folders SET bytes = max(0, bytes + ?2), changes = changes + 1
+    WHERE id = ?1";
+const ENTER: &str = "INSERT INTO files (folder, path, user, bytes) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (folder, path) DO UPDATE SET user = excluded.user, bytes = excluded.bytes";
+const STRIKE: &str = "DELETE FROM files WHERE folder = ?1 AND path = ?2";
+
+/// The ledger of the files in one folder.
+///
+/// Paths are relative to the folder, and lead through no symbolic link. A user who was removed has
+/// no quota and no entries.
+#[derive(Clone, Debug)]
+pub struct Ledger(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<Store>,
+    /// Its row in `folders`.
+    folder: i64,
+    /// How far each user's entries were compared with the files.
+    corrections: Mutex<HashMap<String, Correction>>,
+}
+
+/// An upload that is about to begin, or to be resumed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Upload<'a> {
+    /// Names its bytes in the hidden folder.
+    pub(crate) id: &'a str,
+    /// For whose quota it counts.
+    pub(crate) user: Option<&'a str>,
+    /// Where the file is to be, below the folder.
+    pub(crate) target: &'a [u8],
+    /// Of the file that holds its bytes.
+    pub(crate) inode: u64,
+    /// The bytes that it may have.
+    pub(crate) bytes: u64,
+    /// The size of the file that it replaces, as far as that is known.
+    pub(crate) replaces: Option<u64>,
+    /// Whether it can be resumed after its connection has ended.
+    pub(crate) is_kept: bool,
+}
+
+/// What an upload has to fit into.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Quotas {
+    /// Bytes of all files in the folder. A user's own quota is in the accounts file.
+    pub(crate) folder: Option<u64>,
+    /// How many uploads that can be resumed a user may have.
+    pub(crate) max_kept: u64,
+}
+
+/// Whether an upload fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    Fits,
+    /// The user's quota is used up.
+    UserFull,
+    /// The folder's quota is used up.
+    FolderFull,
+    /// The folder's files are not counted yet.
+    Uncounted,
+    /// The user has as many interrupted uploads as is allowed.
+    TooMany,
+    /// The user was removed.
+    NoUser,
+}
+
+/// A file that has got its name.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    /// Its path below the folder.
+    pub(crate) path: Vec<u8>,
+    /// The size of the file that it has replaced.
+    pub(crate) replaced: u64,
+}
+
+impl Ledger {
+    /// The ledger of an existing folder. No connection stays open, so that a server may fork.
+    ///
+    /// # Errors
+    /// Those of the system, and of the accounts file.
+    pub fn new(accounts: Arc<Accounts>, folder: &Path) -> io::Result<Ledger> {
+        Ledger::of_store(accounts.shared_store(), folder)
+    }
+
+    /// The ledger of a folder in a file of its own, for a server without accounts. The file is made
+    /// if it is missing.
+    pub(crate) fn without_accounts(file: &Path, folder: &Path) -> io::Result<Ledger> {
+        let store = Store::create(file).and_then(|_| Store::open_to_count(file));
+        Ledger::of_store(Arc::new(store.map_err(io::Error::other)?), folder)
+    }
+
+    fn of_store(store: Arc<Store>, folder: &Path) -> io::Result<Ledger> {
+        let found = folder::find(folder)?;
+        let folder = store
+            .with(|connection| folder::enter(connection, &found))
+            .map_err(io::Error::other)?;
+        store.disconnect();
+        Ok(Ledger(Arc::new(Inner {
+            store,
+            folder,
+            corrections: Mutex::default(),
+        })))
+    }
+
+    /// Ends the connection to the file, before a fork.
+    pub(crate) fn disconnect(&self) {
+        self.0.store.disconnect();
+    }
+
+    /// Whether a user may store this many bytes more.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub(crate) fn fits(&self, user: Option<&str>, bytes: u64, quotas: Quotas) -> Result<Judgement> {
+        self.with(|connection| {
+            let user = match user {
+                Some(name) => match user_id(connection, name)? {
+                    Some(id) => Some(id),
+                    None => return Ok(Judgement::NoUser),
+                },
+                None => None,
+            };
+            let wanted = Wanted {
+                user,
+                bytes,
+                path: b"",
+                replaces: 0,
+            };
+            self.judge(connection, wanted, quotas)
+        })
+    }
+
+    /// Reserves room for an upload, or changes what an earlier call reserved.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(crate) fn reserve(&self, upload: Upload<'_>, quotas: Quotas) -> Result<Judgement> {
+        self.in_transaction(|transaction| {
+            let user = match upload.user {
+                Some(name) => match user_id(transaction, name)? {
+                    Some(id) => Some(id),
+                    None => return Ok(Judgement::NoUser),
+                },
+                None => None,
+            };
+            let kept = params![user, upload.id];
+            if upload.is_kept
+                && user.is_some()
+                && count(
+                    transaction
+                        .prepare_cached(KEPT)?
+                        .query_row(kept, |row| row.get(0))?,
+                ) >= quotas.max_kept
+            {
+                return Ok(Judgement::TooMany);
+            }
+            let before = self
+                .upload(transaction, upload.id)?
+                .map_or(0, |(bytes, _)| bytes);
+            transaction.prepare_cached(RESERVE)?.execute(params![
+                self.0.folder,
+                upload.id,
+                user,
+                upload.target,
+                upload.inode as i64,
+                saturated(upload.bytes),
+                upload.is_kept
+            ])?;
+            if upload.bytes <= before {
+                return Ok(Judgement::Fits);
+            }
+            let replaces = upload.replaces;
+            let wanted = Wanted::nothing_more(user, upload.target, replaces);
+            self.judge(transaction, wanted, quotas)
+        })
+    }
+
+    /// Changes the bytes that an upload may have.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(crate) fn grow(&self, upload: Upload<'_>, quotas: Quotas) -> Result<Judgement> {
+        self.in_transaction(|transaction| {
+            let Some((before, user)) = self.upload(transaction, upload.id)? else {
+                return Ok(upload.user.map_or(Judgement::Fits, |_| Judgement::NoUser));
+            };
+            let bytes = params![self.0.folder, upload.id, saturated(upload.bytes)];
+            transaction.prepare_cached(GROW)?.execute(bytes)?;
+            if upload.bytes <= before {
+                return Ok(Judgement::Fits);
+            }
+            let wanted = Wanted::nothing_more(user, upload.target, upload.replaces);
+            self.judge(transaction, wanted, quotas)
+        })
+    }
+
+    /// Keeps an upload for its resumption, with at most this many bytes reserved. `false` if its user has too many of them already.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(crate) fn keep(&self, id: &str, bytes: u64, quotas: Quotas) -> Result<bool> {
+        let kept = self.in_transaction(|transaction| {
+            let Some((_, user)) = self.upload(transaction, id)? else {
+                return Ok(Judgement::NoUser);
+            };
+            let others = params![user, id];
+            let others = transaction
+                .prepare_cached(KEPT)?
+                .query_row(others, |row| row.get(0))?;
+            if user.is_some() && count(others) >= quotas.max_kept {
+                return Ok(Judgement::TooMany);
+            }
+            let upload = params![self.0.folder, id, saturated(bytes)];
+            transaction.prepare_cached(KEEP)?.execute(upload)?;
+            Ok(Judgement::Fits)
+        });
+        kept.map(|judgement| judgement == Judgement::Fits)
+    }
+
+    /// An upload has ended without a file.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(crate) fn release(&self, id: &str) -> Result<()> {
+        let row = params![self.0.folder, id];
+        self.with(|connection| connection.prepare_cached(RELEASE)?.execute(row).map(drop))
+    }
+
+    /// Makes a file of an upload: `put` gives the file its name and returns where it is; `None` if
+    /// that failed, and nothing changes. `put` must not take long.
+    ///
+    /// `put` is called within the transaction, so that of two uploads to one name the one that is
+    /// entered last is the one that lies there.
+    ///
+    /// # Errors
+    /// The file can't be written, before or after `put`.
+    pub(crate) fn publish(
+        &self,
+        upload: Upload<'_>,
+        quotas: Quotas,
+        put: impl FnOnce() -> Option<Placed>,
+    ) -> Result<Judgement> {
+        self.with(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let row = self.upload(&transaction, upload.id)?;
+            // The row goes with its user.
+            let Some((_, user)) = row.or(upload.user.is_none().then_some((0, None))) else {
+                return Ok(Judgement::NoUser);
+            };
+            let bytes = params![self.0.folder, upload.id, saturated(upload.bytes)];
+            transaction.prepare_cached(GROW)?.execute(bytes)?;
+            if upload.bytes > 0 {
+                let wanted = Wanted::nothing_more(user, upload.target, upload.replaces);
+                let judgement = self.judge(&transaction, wanted, quotas)?;
+                if judgement != Judgement::Fits {
+                    return Ok(judgement);
+                }
+            }
+            let Some(placed) = put() else {
+                return Ok(Judgement::Fits);
+            };
+            self.become_file(&transaction, upload.id, user, &placed, upload.bytes)?;
+            transaction.commit()?;
+            Ok(Judgement::Fits)
+        })
+    }
+
+    fn become_file(
+        &self,
+        connection: &Connection,
+        id: &str,
+        user: Option<i64>,
+        placed: &Placed,
+        bytes: u64,
+    ) -> rusqlite::Result<()> {
+        let folder = self.0.folder;
+        connection
+            .prepare_cached(RELEASE)?
+            .execute(params![folder, id])?;
+        match user {
+            Some(user) => {
+                let file = params![folder, placed.path, user, saturated(bytes)];
+                connection.prepare_cached(ENTER)?.execute(file)?
+            }
+            None => connection
+                .prepare_cached(STRIKE)?
+                .execute(params![folder, placed.path])?,
+        };
+        self.add(
+            connection,
+            saturated(bytes).saturating_sub(saturated(placed.replaced)),
+        )
+    }
+
+    /// The bytes of all files in the folder; `None` while they are not counted. And the number of
+    /// changes so far.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub(crate) fn folder_bytes(&self) -> Result<(Option<u64>, i64)> {
+        self.with(|connection| {
+            let folder = [self.0.folder];
+            connection.prepare_cached(FOLDER)?.query_row(folder, |row| {
+                let bytes: Option<i64> = row.get(0)?;
+                Ok((bytes.map(i64::unsigned_abs), row.get(2)?))
+            })
+        })
+    }
+
+    /// The files of the folder were counted. `false`, and the count is dropped, if there was a
+    /// change since `changes`, unless it `must` be taken.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(crate) fn set_folder_bytes(&self, bytes: u64, changes: i64, must: bool) -> Result<bool> {
+        self.with(|connection| {
+            let set = "UPDATE folders SET bytes = CASE WHEN changes = ?3 THEN ?2
+                    ELSE max(?2, coalesce(bytes, 0)) END
+                WHERE id = ?1 AND (changes = ?3 OR ?4)";
+            let row = params![self.0.folder, saturated(bytes), changes, must];
+            Ok(connection.prepare_cached(set)?.execute(row)? == 1)
+        })
+    }
+
+    fn judge(
+        &self,
+        connection: &Connection,
+        wanted: Wanted<'_>,
+        quotas: Quotas,
+    ) -> rusqlite::Result<Judgement> {
+        let Wanted {
+            user,
+            bytes,
+            path,
+            replaces,
+        } = wanted;
+        if let Some(user) = user {
+            let fits = params![user, saturated(bytes), self.0.folder, path];
+            let fits = connection
+                .prepare_cached(FITS_USER)?
+                .query_row(fits, |row| row.get(0));
+            if !fits.optional()?.unwrap_or(true) {
+                return Ok(Judgement::UserFull);
+            }
+        }
+        let Some(quota) = quotas.folder else {
+            return Ok(Judgement::Fits);
+        };
+        let folder = connection
+            .prepare_cached(FOLDER)?
+            .query_row([self.0.folder], |row| {
+                Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?))
+            })?;
+        let (Some(counted), reserved) = folder else {
+            return Ok(Judgement::Uncounted);
+        };
+        let total = i128::from(counted) + i128::from(reserved) + i128::from(bytes);
+        Ok(if total - i128::from(replaces) <= i128::from(quota) {
+            Judgement::Fits
+        } else {
+            Judgement::FolderFull
+        })
+    }
+
+    /// The bytes and the user of an upload.
+    fn upload(
+        &self,
+        connection: &Connection,
+        id: &str,
+    ) -> rusqlite::Result<Option<(u64, Option<i64>)>> {
+        let row = connection
+            .prepare_cached(UPLOAD)?
+            .query_row(params![self.0.folder, id], |row| {
+                Ok((count(row.get(0)?), row.get(1)?))
+            });
+        row.optional()
+    }
+
+    /// The files of the folder have this many bytes more, or fewer.
+    fn add(&self, connection: &Connection, bytes: i64) -> rusqlite::Result<()> {
+        connection
+            .prepare_cached(ADD)?
+            .execute(params![self.0.folder, bytes])?;
+        Ok(())
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
+        self.0.store.with(work)
+    }
+
+    /// Does something that counts only if it fits.
+    fn in_transaction(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Judgement>,
+    ) -> Result<Judgement> {
+        self.with(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let judgement = work(&transaction)?;
+            match judgement {
+                Judgement::Fits => transaction.commit()?,
+                _ => transaction.rollback()?,
+            }
+            Ok(judgement)
+        })
+    }
+}
+
+/// Bytes that are judged, on top of what is reserved.
+struct Wanted<'a> {
+    user: Option<i64>,
+    bytes: u64,
+    /// Where a file of the same user would be replaced.
+    path: &'a [u8],
+    /// The bytes of the file that is there.
+    replaces: u64,
+}
+
+impl Wanted<'_> {
+    /// What an upload of this user needs is reserved already.
+    fn nothing_more(user: Option<i64>, target: &[u8], replaces: Option<u64>) -> Wanted<'_> {
+        let path = if replaces.is_some() { target } else { b"" };
+        Wanted {
+            user,
+            bytes: 0,
+            path,
+            replaces: replaces.unwrap_or(0),
+        }
+    }
+}
+
+fn user_id(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    let row = connection
+        .prepare_cached(USER)?
+        .query_row([name], |row| row.get(0));
+    row.optional()
+}
+
+/// SQLite's integers are signed; those of the ledger are never negative.
+fn count(number: i64) -> u64 {
+    number.unsigned_abs()
+}

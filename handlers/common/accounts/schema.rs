@@ -1,0 +1,123 @@
+//! The schema of the accounts file, as a list of steps: a new file takes all of them, an older file
+//! those that it lacks.
+
+/// Each step leads from the version of its index to the next one.
+pub(super) const STEPS: [&str; 3] = [USERS, FILES_OF_USERS, LEDGER_OF_FOLDERS];
+
+/// The version that these steps lead to (`PRAGMA user_version`).
+pub(super) const VERSION: i32 = STEPS.len() as i32;
+
+/// `AUTOINCREMENT`: the number of a share that is gone is never given again, or an old link would
+/// open another one.
+const USERS: &str = "
+CREATE TABLE users (
+    id    INTEGER PRIMARY KEY,
+    name  TEXT NOT NULL UNIQUE,
+    hash  TEXT,
+    home  TEXT NOT NULL,
+    quota INTEGER CHECK (quota >= 0),
+    used  INTEGER NOT NULL DEFAULT 0 CHECK (used >= 0)
+) STRICT;
+CREATE TABLE rights (
+    user   INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    prefix TEXT NOT NULL,
+    rights TEXT NOT NULL,
+    PRIMARY KEY (user, prefix)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE shares (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    path     TEXT NOT NULL,
+    expires  INTEGER,
+    max_uses INTEGER,
+    used     INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE secrets (
+    name  TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// Who has stored which file, by absolute paths. Nobody knows who stored what is there already: it
+/// counts for nobody.
+const FILES_OF_USERS: &str = "
+CREATE TABLE files (
+    path  BLOB PRIMARY KEY,
+    user  INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    bytes INTEGER NOT NULL CHECK (bytes >= 0)
+) STRICT, WITHOUT ROWID;
+UPDATE users SET used = 0;
+";
+
+/// Paths are relative to a folder, so that it can be renamed. What is under way has a table of its
+/// own, which also tells what a killed server has done last.
+///
+/// The entries of version 2 get into the folder 0, which stands for the whole system, until a
+/// server opens the folder that they lie in. An upload without a user counts for its folder only.
+const LEDGER_OF_FOLDERS: &str = "
+CREATE TABLE folders (
+    id       INTEGER PRIMARY KEY,
+    path     BLOB NOT NULL UNIQUE,
+    inode    INTEGER NOT NULL,
+    bytes    INTEGER CHECK (bytes >= 0),
+    reserved INTEGER NOT NULL DEFAULT 0,
+    changes  INTEGER NOT NULL DEFAULT 0
+) STRICT;
+INSERT INTO folders (id, path, inode) VALUES (0, x'', 0);
+DROP TRIGGER IF EXISTS file_entered;
+DROP TRIGGER IF EXISTS file_changed;
+DROP TRIGGER IF EXISTS file_struck;
+ALTER TABLE files RENAME TO files_of_version_2;
+CREATE TABLE files (
+    folder INTEGER NOT NULL REFERENCES folders (id) ON DELETE CASCADE,
+    path   BLOB NOT NULL,
+    user   INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    bytes  INTEGER NOT NULL CHECK (bytes >= 0),
+    PRIMARY KEY (folder, path)
+) STRICT, WITHOUT ROWID;
+INSERT INTO files SELECT 0, substr(path, 2), user, bytes FROM files_of_version_2;
+DROP TABLE files_of_version_2;
+CREATE INDEX files_of_users ON files (user, folder, path);
+CREATE TABLE uploads (
+    folder INTEGER NOT NULL REFERENCES folders (id) ON DELETE CASCADE,
+    id     TEXT NOT NULL,
+    user   INTEGER REFERENCES users (id) ON DELETE CASCADE,
+    target BLOB NOT NULL,
+    inode  INTEGER NOT NULL,
+    bytes  INTEGER NOT NULL CHECK (bytes >= 0),
+    kept   INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (folder, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX uploads_of_users ON uploads (user);
+CREATE TABLE changes (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    folder  INTEGER NOT NULL REFERENCES folders (id) ON DELETE CASCADE,
+    process INTEGER NOT NULL,
+    begun   INTEGER NOT NULL,
+    inode   INTEGER NOT NULL,
+    source  BLOB NOT NULL,
+    target  BLOB
+) STRICT;
+CREATE TRIGGER file_entered AFTER INSERT ON files BEGIN
+    UPDATE users SET used = used + new.bytes WHERE id = new.user;
+END;
+CREATE TRIGGER file_changed AFTER UPDATE OF bytes, user ON files BEGIN
+    UPDATE users SET used = used - old.bytes WHERE id = old.user;
+    UPDATE users SET used = used + new.bytes WHERE id = new.user;
+END;
+CREATE TRIGGER file_struck AFTER DELETE ON files BEGIN
+    UPDATE users SET used = used - old.bytes WHERE id = old.user;
+END;
+CREATE TRIGGER upload_begun AFTER INSERT ON uploads BEGIN
+    UPDATE users SET used = used + new.bytes WHERE id = new.user;
+    UPDATE folders SET reserved = reserved + new.bytes WHERE id = new.folder;
+END;
+CREATE TRIGGER upload_changed AFTER UPDATE OF bytes, user ON uploads BEGIN
+    UPDATE users SET used = used - old.bytes WHERE id = old.user;
+    UPDATE users SET used = used + new.bytes WHERE id = new.user;
+    UPDATE folders SET reserved = reserved - old.bytes + new.bytes WHERE id = new.folder;
+END;
+CREATE TRIGGER upload_ended AFTER DELETE ON uploads BEGIN
+    UPDATE users SET used = used - old.bytes WHERE id = old.user;
+    UPDATE folders SET reserved = reserved - old.bytes WHERE id = old.folder;
+END;
+";

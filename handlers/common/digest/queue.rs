@@ -1,0 +1,387 @@
+//! Digests of whole files, for those who ask: computed in slices, by those who wait for them.
+//!
+//! Nothing here has a thread. A waiter calls [`DigestTask::advance`] in its own turns, and each call
+//! digests one slice. Equal requests share one job, so that each slice is digested once. A job
+//! without waiters is dropped, and with it its work. As many jobs as there are cores advance at the
+//! same time; the waiters of others are told to come back. What was computed is remembered as long
+//! as the file stays the same.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Weak};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::{Digests, FileIdentity, Hasher};
+
+/// Bytes of one slice, which take some milliseconds.
+pub const BYTES_PER_SLICE: u64 = 1024 * 1024;
+/// How many files may be digested, or wait for it.
+const MAX_JOBS: usize = 256;
+/// Files whose digests are remembered.
+const MAX_FILES: usize = 1000;
+/// When a waiter comes back whose job doesn't advance by itself.
+const WAIT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What a digest belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DigestKey {
+    /// The file, as it is now.
+    pub identity: FileIdentity,
+    /// Tells several forms of one file apart; empty for its own content.
+    pub form: String,
+}
+
+/// The bytes that are digested.
+#[derive(Clone, Debug)]
+pub enum DigestSource {
+    /// A file, from its beginning to its end.
+    File(Arc<File>),
+    /// Bytes in memory.
+    Memory(Arc<[u8]>),
+}
+
+/// The digests of a server's files: those that are being computed, and those that are known.
+#[derive(Clone, Debug, Default)]
+pub struct DigestQueue(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// In the order in which they began.
+    jobs: Mutex<Vec<Weak<Job>>>,
+    known: Mutex<HashMap<DigestKey, Digests>>,
+}
+
+/// A file whose digests are computed, for all who wait for them.
+#[derive(Debug)]
+struct Job {
+    key: DigestKey,
+    /// The values don't matter.
+    wanted: Digests,
+    state: Mutex<JobState>,
+}
+
+#[derive(Debug)]
+struct JobState {
+    hasher: Hasher,
+    done: u64,
+    length: u64,
+    /// The end of the work, for waiters that come after it.
+    outcome: Option<Result<Digests, io::ErrorKind>>,
+}
+
+/// Waits for the digests of a file. Dropped, it waits no more.
+#[derive(Debug)]
+pub struct DigestTask {
+    queue: DigestQueue,
+    job: Arc<Job>,
+    source: DigestSource,
+}
+
+/// How far the digests of a file are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DigestProgress {
+    /// They are known.
+    Done(Digests),
+    /// The next slice can be digested at once; others should have their turn before.
+    Again,
+    /// Others use the time. Worth to come back after this.
+    After(Duration),
+}
+
+impl DigestQueue {
+    /// Begins to wait for digests. The values in `wanted` don't matter. `Ok(Err)` if they are known.
+    ///
+    /// # Errors
+    /// `WouldBlock` if too many files wait for theirs.
+    pub fn begin(
+        &self,
+        key: DigestKey,
+        source: DigestSource,
+        wanted: &Digests,
+    ) -> io::Result<Result<DigestTask, Digests>> {
+        if let Some(known) = self.find(&key, wanted) {
+            return Ok(Err(known));
+        }
+        let mut jobs = self.0.jobs.lock();
+        jobs.retain(|job| job.strong_count() > 0);
+        let equal = jobs
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|job| job.key == key && wanted.union(&job.wanted) == job.wanted);
+        let job = match equal {
+            Some(job) => job,
+            None if jobs.len() >= MAX_JOBS => return Err(io::ErrorKind::WouldBlock.into()),
+            None => {
+                let job = Arc::new(Job {
+                    state: Mutex::new(JobState {
+                        hasher: Hasher::of(wanted),
+                        done: 0,
+                        length: source.length(&key),
+                        outcome: None,
+                    }),
+                    key,
+                    wanted: wanted.clone(),
+                });
+                jobs.push(Arc::downgrade(&job));
+                job
+            }
+        };
+        drop(jobs);
+        Ok(Ok(DigestTask {
+            queue: self.clone(),
+            job,
+            source,
+        }))
+    }
+
+    /// The digests of a file, if all that are wanted are known.
+    pub fn find(&self, key: &DigestKey, wanted: &Digests) -> Option<Digests> {
+        let known = self.0.known.lock().get(key)?.clone();
+        (known.union(wanted) == known).then_some(known)
+    }
+
+    /// Adds digests to what is known of a file.
+    pub fn remember(&self, key: DigestKey, digests: &Digests) {
+        let mut files = self.0.known.lock();
+        // Whichever comes first makes room: what is asked for often comes back.
+        if files.len() >= MAX_FILES
+            && !files.contains_key(&key)
+            && let Some(victim) = files.keys().next().cloned()
+        {
+            files.remove(&victim);
+        }
+        let known = files.entry(key).or_default();
+        *known = known.union(digests);
+    }
+
+    /// Whether it is a job's turn: it is one of the first.
+    fn is_due(&self, job: &Arc<Job>) -> bool {
+        let at_once = available_parallelism().map_or(1, |cores| cores.get());
+        let mut jobs = self.0.jobs.lock();
+        jobs.retain(|job| job.strong_count() > 0);
+        jobs.iter()
+            .take(at_once)
+            .any(|due| due.as_ptr() == Arc::as_ptr(job))
+    }
+
+    fn end(&self, job: &Arc<Job>) {
+        self.0
+            .jobs
+            .lock()
+            .retain(|other| other.as_ptr() != Arc::as_ptr(job));
+    }
+}
+
+impl DigestTask {
+    /// Digests the next slice, if it is this file's turn.
+    ///
+    /// # Errors
+    /// The file can't be read, or became shorter.
+    pub fn advance(&self) -> io::Result<DigestProgress> {
+        // Another waiter digests a slice.
+        let Some(mut state) = self.job.state.try_lock() else {
+            return Ok(DigestProgress::After(WAIT_INTERVAL));
+        };
+        if let Some(outcome) = &state.outcome {
+            return outcome
+                .clone()
+                .map(DigestProgress::Done)
+                .map_err(io::Error::from);
+        }
+        if !self.queue.is_due(&self.job) {
+            return Ok(DigestProgress::After(WAIT_INTERVAL));
+        }
+        let until = state.length.min(state.done + BYTES_PER_SLICE);
+        let done = state.done;
+        if let Err(error) = self.source.digest(&mut state.hasher, done, until) {
+            state.outcome = Some(Err(error.kind()));
+            self.queue.end(&self.job);
+            return Err(error);
+        }
+        state.done = until;
+        if state.done < state.length {
+            return Ok(DigestProgress::Again);
+        }
+        let digests = std::mem::take(&mut state.hasher).finish();
+        state.outcome = Some(Ok(digests.clone()));
+        drop(state);
+        if self.job.key.identity.has_rested() && self.source.is(&self.job.key.identity)? {
+            self.queue.remember(self.job.key.clone(), &digests);
+        }
+        self.queue.end(&self.job);
+        Ok(DigestProgress::Done(digests))
+    }
+}
+
+impl DigestSource {
+    fn length(&self, key: &DigestKey) -> u64 {
+        match self {
+            DigestSource::File(_) => key.identity.length,
+            DigestSource::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+
+    fn digest(&self, hasher: &mut Hasher, from: u64, until: u64) -> io::Result<()> {
+        match self {
+            DigestSource::File(file) => hasher.update_range(file, from..until),
+            DigestSource::Memory(bytes) => {
+                hasher.update(&bytes[from as usize..until as usize]);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether it still is what its key says.
+    fn is(&self, identity: &FileIdentity) -> io::Result<bool> {
+        Ok(match self {
+            DigestSource::File(file) => FileIdentity::of(&file.metadata()?) == *identity,
+            DigestSource::Memory(_) => true,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, Write};
+    use std::time::{Duration as Age, SystemTime};
+
+    use super::*;
+
+    const MD5: Digests = Digests {
+        md5: Some([0; 16]),
+        sha1: None,
+        sha256: None,
+        blake3: None,
+    };
+
+    /// A nameless file of so many slices.
+    fn file(slices: u64) -> (DigestKey, DigestSource) {
+        let path = std::env::temp_dir().join(format!(
+            "socketserver-digests-{}-{:?}-{slices}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
+        let mut options = File::options();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .open(&path)
+            .unwrap();
+        std::fs::remove_file(path).unwrap();
+        file.set_len(slices * BYTES_PER_SLICE).unwrap();
+        file.rewind().unwrap();
+        file.write_all(&[slices as u8]).unwrap();
+        file.set_modified(SystemTime::now() - Age::from_secs(60))
+            .unwrap();
+        let identity = FileIdentity::of(&file.metadata().unwrap());
+        let key = DigestKey {
+            identity,
+            form: String::new(),
+        };
+        (key, DigestSource::File(Arc::new(file)))
+    }
+
+    fn begin(queue: &DigestQueue, (key, source): &(DigestKey, DigestSource)) -> DigestTask {
+        queue
+            .begin(key.clone(), source.clone(), &MD5)
+            .unwrap()
+            .unwrap()
+    }
+
+    #[test]
+    fn equal_requests_share_the_slices_and_a_job_without_waiters_ends() {
+        let queue = DigestQueue::default();
+        let four = file(4);
+        let (first, second) = (begin(&queue, &four), begin(&queue, &four));
+        for _ in 0..2 {
+            assert_eq!(first.advance().unwrap(), DigestProgress::Again);
+        }
+        assert_eq!(second.advance().unwrap(), DigestProgress::Again);
+        let DigestProgress::Done(digests) = second.advance().unwrap() else {
+            panic!("four slices are digested");
+        };
+        assert_eq!(first.advance().unwrap(), DigestProgress::Done(digests));
+        drop((first, second));
+        let abandoned = begin(&queue, &four);
+        assert_eq!(abandoned.advance().unwrap(), DigestProgress::Again);
+        drop(abandoned);
+        let anew = begin(&queue, &four);
+        for _ in 0..3 {
+            assert_eq!(anew.advance().unwrap(), DigestProgress::Again);
+        }
+        assert!(matches!(anew.advance().unwrap(), DigestProgress::Done(_)));
+        assert!(queue.0.jobs.lock().is_empty());
+    }
+
+    #[test]
+    fn as_many_files_as_there_are_cores_advance_and_the_others_wait() {
+        let queue = DigestQueue::default();
+        let cores = available_parallelism().unwrap().get();
+        let files: Vec<_> = (0..=cores).map(|_| file(2)).collect();
+        let tasks: Vec<_> = files.iter().map(|file| begin(&queue, file)).collect();
+        let last = tasks.last().unwrap();
+        assert_eq!(
+            last.advance().unwrap(),
+            DigestProgress::After(WAIT_INTERVAL)
+        );
+        assert_eq!(tasks[0].advance().unwrap(), DigestProgress::Again);
+        assert!(matches!(
+            tasks[0].advance().unwrap(),
+            DigestProgress::Done(_)
+        ));
+        assert_eq!(last.advance().unwrap(), DigestProgress::Again);
+    }
+
+    #[test]
+    fn no_more_files_than_may_be_wait() {
+        let queue = DigestQueue::default();
+        let (key, source) = file(1);
+        let form = |form: usize| DigestKey {
+            form: form.to_string(),
+            ..key.clone()
+        };
+        let begin = |number| queue.begin(form(number), source.clone(), &MD5);
+        let tasks: Vec<_> = (0..MAX_JOBS).map(|number| begin(number).unwrap()).collect();
+        assert_eq!(
+            begin(MAX_JOBS).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        assert!(begin(0).is_ok(), "an equal request waits with the others");
+        drop(tasks);
+        assert!(begin(MAX_JOBS).is_ok());
+    }
+
+    #[test]
+    fn a_digest_is_known_when_all_that_are_wanted_are_and_so_many_files_are_remembered() {
+        let queue = DigestQueue::default();
+        let (key, _) = file(1);
+        let form = |form: usize| DigestKey {
+            form: form.to_string(),
+            ..key.clone()
+        };
+        let sha1 = Digests {
+            sha1: Some([2; 20]),
+            ..Digests::default()
+        };
+        assert_eq!(queue.find(&form(0), &MD5), None);
+        queue.remember(form(0), &MD5);
+        assert_eq!(queue.find(&form(0), &MD5), Some(MD5));
+        assert_eq!(queue.find(&form(0), &sha1), None);
+        queue.remember(form(0), &sha1);
+        assert_eq!(
+            queue.find(&form(0), &MD5.union(&sha1)),
+            Some(MD5.union(&sha1))
+        );
+        assert_eq!(queue.find(&form(1), &MD5), None, "of another form");
+        for number in 0..MAX_FILES + 10 {
+            queue.remember(form(number), &MD5);
+            assert!(queue.find(&form(number), &MD5).is_some());
+        }
+        assert_eq!(queue.0.known.lock().len(), MAX_FILES);
+    }
+}

@@ -1,0 +1,239 @@
+//! Files and folders are removed, moved and made: with the ledger, and without following links.
+//!
+//! Paths are resolved ones ([`Store::resolve_parent`]): rights were judged by them.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use cap_std::fs::Dir;
+use rustix::fs::{AtFlags, FileType, Stat, renameat, statat, unlinkat};
+use rustix::io::Errno;
+
+use super::publish::sync_folder;
+use super::reservation::{failed, log_failure};
+use super::resolve::{open_child, open_folder, path_of, real_parent, real_path};
+use super::{Store, StoreError};
+use crate::common::accounts::{AccountsError, Change};
+use crate::common::rename::rename_new;
+
+/// Files of this size take noticeably long to be freed.
+const MIN_PINNED: u64 = 16 << 20;
+
+/// A name in an open folder.
+struct Place<'a> {
+    folder: Dir,
+    name: &'a OsStr,
+}
+
+impl Store {
+    /// The path that leads to the same file or folder without any link: rights are judged by it.
+    /// What does not exist, and what follows it, stays as it is.
+    ///
+    /// # Errors
+    /// The path leads out of the folder, or in a circle; or those of the system.
+    pub fn resolve(&self, path: &[u8]) -> io::Result<Vec<u8>> {
+        let real = real_path(self.root(), path_of(path))?;
+        Ok(real.into_os_string().as_bytes().to_vec())
+    }
+
+    /// The same, but a link at the end is not followed: for what changes the link itself, as a
+    /// removal or a move does.
+    ///
+    /// # Errors
+    /// As for [`resolve`](Store::resolve).
+    pub fn resolve_parent(&self, path: &[u8]) -> io::Result<Vec<u8>> {
+        let real = real_parent(self.root(), path_of(path))?;
+        Ok(real.into_os_string().as_bytes().to_vec())
+    }
+
+    /// Removes a file or a link.
+    ///
+    /// # Errors
+    /// Those of the system; `IsADirectory` for a folder.
+    pub fn remove_file(&self, path: &[u8]) -> Result<(), StoreError> {
+        self.remove(path, AtFlags::empty())
+    }
+
+    /// Removes an empty folder.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn remove_folder(&self, path: &[u8]) -> Result<(), StoreError> {
+        self.remove(path, AtFlags::REMOVEDIR)
+    }
+
+    fn remove(&self, path: &[u8], flags: AtFlags) -> Result<(), StoreError> {
+        let place = self.place(path)?;
+        let Some(ledger) = &self.space().ledger else {
+            return Ok(unlinkat(&place.folder, place.name, flags)?);
+        };
+        let _pin = Pin::of(&place);
+        let (source, target) = (path, None);
+        let mut outcome = None;
+        let act = || {
+            let freed = place.stat().map_or(0, |found| bytes_of(&found));
+            let removed = unlinkat(&place.folder, place.name, flags);
+            let freed = removed.is_ok().then_some(freed);
+            outcome = Some(removed);
+            freed
+        };
+        let entered = ledger.change(Change { source, target }, || place.inode(), act);
+        Ok(outcome_of(outcome, entered)??)
+    }
+
+    /// Makes a folder within one that is there.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn make_folder(&self, path: &[u8]) -> Result<(), StoreError> {
+        let place = self.place(path)?;
+        self.make_folder_in(&place.folder, place.name)?;
+        self.sync_if_wanted(&[&place])
+    }
+
+    /// Gives a file, a link or a folder another path. Returns whether something was replaced.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if the path is taken and nothing is to be `replace`d; those of the
+    /// system, `DirectoryNotEmpty` among them.
+    pub fn rename(&self, from: &[u8], to: &[u8], replace: bool) -> Result<bool, StoreError> {
+        let (source, target) = (self.place(from)?, self.place(to)?);
+        let Some(ledger) = &self.space().ledger else {
+            let replaced = source.rename(&target, replace)?;
+            self.sync_if_wanted(&[&source, &target])?;
+            return Ok(replaced);
+        };
+        let _pin = Pin::of(&target);
+        let change = Change {
+            source: from,
+            target: Some(to),
+        };
+        let mut outcome = None;
+        let act = || {
+            let bytes = target.stat().map_or(0, |found| bytes_of(&found));
+            let renamed = source.rename(&target, replace);
+            let freed = renamed.as_ref().ok();
+            let freed = freed.map(|&replaced| if replaced { bytes } else { 0 });
+            outcome = Some(renamed);
+            freed
+        };
+        let entered = ledger.change(change, || source.inode(), act);
+        let replaced = outcome_of(outcome, entered)??;
+        self.sync_if_wanted(&[&source, &target])?;
+        Ok(replaced)
+    }
+
+    /// The folder in which a path's last component stands, and that component.
+    fn place<'a>(&self, path: &'a [u8]) -> Result<Place<'a>, StoreError> {
+        let path = path_of(path);
+        let name = path.file_name();
+        let name = name.ok_or(StoreError::ForbiddenName(
+            "the folder itself stays as it is",
+        ))?;
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => open_folder(self.root(), folder)?,
+            _ => open_child(self.root(), OsStr::new("."))?,
+        };
+        Ok(Place { folder, name })
+    }
+
+    fn sync_if_wanted(&self, places: &[&Place<'_>]) -> Result<(), StoreError> {
+        if self.sync() {
+            for place in places {
+                sync_folder(&place.folder)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What has become of a change, and of its entry in the ledger.
+fn outcome_of<T>(outcome: Option<T>, entered: Result<(), AccountsError>) -> Result<T, StoreError> {
+    match (outcome, entered) {
+        (Some(outcome), entered) => {
+            log_failure(entered.map_err(failed));
+            Ok(outcome)
+        }
+        (None, Err(error)) => Err(failed(error)),
+        (None, Ok(())) => Err(StoreError::Busy),
+    }
+}
+
+impl Place<'_> {
+    /// The inode of what is there; 0 if nothing is.
+    fn inode(&self) -> u64 {
+        self.stat().map_or(0, |found| found.st_ino)
+    }
+
+    fn stat(&self) -> rustix::io::Result<Stat> {
+        statat(&self.folder, self.name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Renames, and returns whether something was replaced.
+    fn rename(&self, to: &Place<'_>, replace: bool) -> Result<bool, StoreError> {
+        // Not every file system knows the flag; then somebody may take the name between the look
+        // and the move.
+        let moved = match rename_new(&self.folder, self.name, &to.folder, to.name) {
+            Err(Errno::INVAL | Errno::NOSYS) if to.stat().is_ok() => Err(Errno::EXIST),
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                renameat(&self.folder, self.name, &to.folder, to.name)
+            }
+            moved => moved,
+        };
+        match moved {
+            Ok(()) => Ok(false),
+            Err(Errno::EXIST) if !replace => Err(StoreError::Exists),
+            Err(Errno::EXIST) => {
+                match renameat(&self.folder, self.name, &to.folder, to.name) {
+                    Ok(()) => Ok(true),
+                    // A folder with something in it is never replaced.
+                    Err(Errno::EXIST) => Err(Errno::NOTEMPTY.into()),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Holds a large file that is about to lose its name: the system frees its blocks when it is
+/// dropped, which can take long, and not within a transaction of the ledger.
+pub(super) struct Pin {
+    _file: Option<OwnedFd>,
+}
+
+impl Pin {
+    fn of(place: &Place<'_>) -> Pin {
+        Pin::of_name(&place.folder, place.name)
+    }
+
+    /// The file of that name, if it is a large one.
+    #[cfg(target_os = "linux")]
+    pub(super) fn of_name(folder: &Dir, name: &OsStr) -> Pin {
+        use rustix::fs::{Mode, OFlags, openat};
+        let is_large = |found: &Stat| bytes_of(found) >= MIN_PINNED;
+        let found = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok();
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = |_| openat(folder, name, flags, Mode::empty()).ok();
+        Pin {
+            _file: found.filter(is_large).and_then(open),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn of_name(_: &Dir, _: &OsStr) -> Pin {
+        Pin { _file: None }
+    }
+}
+
+/// What an entry counts for.
+fn bytes_of(found: &Stat) -> u64 {
+    if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+        0
+    } else {
+        found.st_size.unsigned_abs()
+    }
+}

@@ -1,0 +1,246 @@
+//! What there is of a file that a client wants to send, found out in slices.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::partial::Begin;
+use super::{Intent, OnDuplicate, Partial, Published, Store, StoreError};
+use crate::common::digest::{
+    DigestKey, DigestProgress, DigestSource, DigestTask, Digests, FileIdentity,
+};
+
+/// What [`Store::resume`] found.
+#[derive(Debug)]
+pub enum Resumed {
+    /// The upload goes on, at [`Partial::offset`].
+    Partial(Box<Partial>),
+    /// The very file is there already.
+    Complete(Published),
+    /// Bytes are there that have to be digested first.
+    Checking(Check),
+}
+
+/// Bytes that have to be digested before an upload is resumed. Dropped, it digests no more.
+#[derive(Debug)]
+pub struct Check {
+    state: CheckState,
+    /// When the next step is worth it.
+    after: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum CheckState {
+    /// Is it the file under the name?
+    File {
+        store: Store,
+        intent: Box<Intent>,
+        on_duplicate: OnDuplicate,
+        task: DigestTask,
+    },
+    /// The digests of the bytes that came before.
+    Partial(Box<Partial>),
+}
+
+impl Check {
+    /// When the next call of [`go_on`](Check::go_on) is worth it; `None` is at once, after others
+    /// had their turn.
+    pub fn after(&self) -> Option<Duration> {
+        self.after
+    }
+
+    /// Digests one slice.
+    ///
+    /// # Errors
+    /// As for [`Store::resume`].
+    pub fn go_on(self) -> Result<Resumed, StoreError> {
+        match self.state {
+            CheckState::Partial(partial) => catch_up(partial),
+            CheckState::File {
+                store,
+                intent,
+                on_duplicate,
+                task,
+            } => {
+                let after = match task.advance()? {
+                    DigestProgress::Done(digests)
+                        if intent.digests.difference(&digests).is_none() =>
+                    {
+                        return Ok(Resumed::Complete(published(&intent, digests)));
+                    }
+                    DigestProgress::Done(_) => return store.resume_partial(*intent, on_duplicate),
+                    DigestProgress::Again => None,
+                    DigestProgress::After(time) => Some(time),
+                };
+                let state = CheckState::File {
+                    store,
+                    intent,
+                    on_duplicate,
+                    task,
+                };
+                Ok(Resumed::Checking(Check { state, after }))
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Resumes the upload that is known by the same name, size, digests and owner, or begins it.
+    ///
+    /// If there are bytes that have to be digested before, that is done slice by slice:
+    /// [`Resumed::Checking`].
+    ///
+    /// # Errors
+    /// As for [`begin`](Store::begin).
+    pub fn resume(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Resumed, StoreError> {
+        let intent = self.resolved(intent)?;
+        let Some(file) = self.possibly_complete(&intent) else {
+            return self.resume_partial(intent, on_duplicate);
+        };
+        if intent.digests.is_empty() {
+            return Ok(Resumed::Complete(published(&intent, Digests::default())));
+        }
+        let identity = FileIdentity::of(&file.metadata()?);
+        let key = DigestKey {
+            identity,
+            form: String::new(),
+        };
+        let begun = self.digest(key, DigestSource::File(Arc::new(file)), &intent.digests)?;
+        let task = match begun {
+            Ok(task) => task,
+            Err(known) if intent.digests.difference(&known).is_none() => {
+                return Ok(Resumed::Complete(published(&intent, known)));
+            }
+            Err(_) => return self.resume_partial(intent, on_duplicate),
+        };
+        let (store, intent) = (self.clone(), Box::new(intent));
+        let state = CheckState::File {
+            store,
+            intent,
+            on_duplicate,
+            task,
+        };
+        Check { state, after: None }.go_on()
+    }
+
+    /// Resumes an upload, and digests at once what has to be digested.
+    ///
+    /// # Errors
+    /// As for [`begin`](Store::begin).
+    pub fn resume_at_once(
+        &self,
+        intent: Intent,
+        on_duplicate: OnDuplicate,
+    ) -> Result<Resumed, StoreError> {
+        let mut resumed = self.resume(intent, on_duplicate)?;
+        while let Resumed::Checking(check) = resumed {
+            if let Some(time) = check.after() {
+                std::thread::sleep(time);
+            }
+            resumed = check.go_on()?;
+        }
+        Ok(resumed)
+    }
+
+    /// Waits for digests of a file below the folder, in slices. `Ok(Err)` if they are known. The
+    /// values in `wanted` don't matter.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if too many wait for digests; those of the system.
+    pub fn digests_of(
+        &self,
+        file: File,
+        wanted: &Digests,
+    ) -> Result<Result<DigestTask, Digests>, StoreError> {
+        let identity = FileIdentity::of(&file.metadata()?);
+        let key = DigestKey {
+            identity,
+            form: String::new(),
+        };
+        self.digest(key, DigestSource::File(Arc::new(file)), wanted)
+    }
+
+    fn digest(
+        &self,
+        key: DigestKey,
+        source: DigestSource,
+        wanted: &Digests,
+    ) -> Result<Result<DigestTask, Digests>, StoreError> {
+        self.0
+            .digests
+            .begin(key, source, wanted)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    StoreError::Unavailable("too many files are being digested")
+                }
+                _ => error.into(),
+            })
+    }
+
+    fn resume_partial(
+        &self,
+        intent: Intent,
+        on_duplicate: OnDuplicate,
+    ) -> Result<Resumed, StoreError> {
+        let partial = self.start(intent, on_duplicate, Begin::Resumed)?;
+        catch_up(Box::new(partial))
+    }
+
+    /// The file under the name, if it may be the one that was announced.
+    fn possibly_complete(&self, intent: &Intent) -> Option<File> {
+        let size = intent.size?;
+        let path = intent.name.as_path();
+        let metadata = self.root().symlink_metadata(path).ok()?;
+        if !metadata.is_file() || metadata.len() != size {
+            return None;
+        }
+        // Without a digest, only its time tells a file from a changed one of the same size.
+        let stored = metadata
+            .modified()
+            .map(cap_std::time::SystemTime::into_std)
+            .ok();
+        if intent.digests.is_empty() && !is_same_time(intent.modified, stored) {
+            return None;
+        }
+        let file = self.root().open(path).ok()?.into_std();
+        let is_same = |opened: std::fs::Metadata| {
+            use cap_std::fs::MetadataExt as _;
+            opened.ino() == metadata.ino()
+        };
+        file.metadata().is_ok_and(is_same).then_some(file)
+    }
+}
+
+fn catch_up(mut partial: Box<Partial>) -> Result<Resumed, StoreError> {
+    Ok(if partial.catch_up()? {
+        Resumed::Partial(partial)
+    } else {
+        Resumed::Checking(Check {
+            state: CheckState::Partial(partial),
+            after: None,
+        })
+    })
+}
+
+fn published(intent: &Intent, digests: Digests) -> Published {
+    Published {
+        name: intent.name.clone(),
+        size: intent.size.unwrap_or_default(),
+        digests,
+    }
+}
+
+/// Whether a file has the time that its sender announced, as exactly as file systems and JSON keep
+/// it; one that wasn't announced is any.
+fn is_same_time(announced: Option<SystemTime>, stored: Option<SystemTime>) -> bool {
+    const EXACTNESS: Duration = Duration::from_millis(1);
+    let (Some(announced), Some(stored)) = (announced, stored) else {
+        return true;
+    };
+    let apart = stored
+        .duration_since(announced)
+        .unwrap_or_else(|error| error.duration());
+    apart < EXACTNESS
+}

@@ -1,0 +1,289 @@
+//! The room that an upload takes: entered in the ledger while it is under way, so that all
+//! processes see it.
+
+use std::io;
+use std::sync::Arc;
+
+use super::space::Space;
+use super::{Intent, Store, StoreError};
+use crate::common::accounts::{AccountsError, Judgement, Placed, Result, Upload};
+
+/// Uploads of unknown size reserve ahead of what has come, but at most this much.
+const MAX_AHEAD: u64 = 1024 * 1024;
+
+/// An upload's reservation, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    space: Arc<Space>,
+    id: String,
+    payer: Option<String>,
+    /// Where the file is to be.
+    target: Vec<u8>,
+    /// Of the file that holds the upload's bytes.
+    inode: u64,
+    /// What is reserved; `None` if nothing is entered.
+    bytes: Option<u64>,
+    /// Whether the file that has the name goes, as far as that is known.
+    replaces: bool,
+}
+
+impl Reservation {
+    /// The reservation of an upload. It takes nothing yet.
+    pub(super) fn of(store: &Store, intent: &Intent, inode: u64, replaces: bool) -> Reservation {
+        Reservation {
+            space: Arc::clone(store.space()),
+            id: intent.id(),
+            payer: intent.payer.clone(),
+            target: intent.name.as_bytes().to_vec(),
+            inode,
+            bytes: None,
+            replaces,
+        }
+    }
+
+    /// Reserves this many bytes in all. If the upload is to replace a file, only the difference
+    /// counts.
+    pub(super) fn take(
+        &mut self,
+        store: &Store,
+        bytes: u64,
+        is_kept: bool,
+    ) -> Result<(), StoreError> {
+        let Some(ledger) = &self.space.ledger else {
+            return Ok(());
+        };
+        let upload = Upload {
+            is_kept,
+            ..self.upload(store, bytes)
+        };
+        let quotas = self.space.quotas;
+        store.judge(self.payer.as_deref(), || {
+            ledger.reserve(upload, quotas).map_err(failed)
+        })?;
+        self.bytes = Some(bytes);
+        Ok(())
+    }
+
+    /// Reserves room for `total` bytes in all: mostly, the next bytes are reserved along with
+    /// these.
+    pub(super) fn grow(&mut self, store: &Store, total: u64) -> Result<(), StoreError> {
+        self.space.check_size(total)?;
+        let Some(ledger) = self
+            .space
+            .ledger
+            .as_ref()
+            .filter(|_| self.bytes < Some(total))
+        else {
+            return Ok(());
+        };
+        let quotas = self.space.quotas;
+        let ahead = total.saturating_add(total.min(MAX_AHEAD));
+        let upload = self.upload(store, ahead);
+        if ledger.grow(upload, quotas).map_err(failed)? == Judgement::Fits {
+            self.bytes = Some(ahead);
+            return Ok(());
+        }
+        let upload = Upload {
+            bytes: total,
+            ..upload
+        };
+        store.judge(self.payer.as_deref(), || {
+            ledger.grow(upload, quotas).map_err(failed)
+        })?;
+        self.bytes = Some(total);
+        Ok(())
+    }
+
+    /// Gives the upload its name by `put`, if what is reserved still fits: the file that was to be
+    /// replaced may have another name by now.
+    pub(super) fn publish<T>(
+        &mut self,
+        store: &Store,
+        bytes: u64,
+        put: impl Fn() -> Result<(T, Placed), StoreError>,
+    ) -> Result<T, StoreError> {
+        let Some(ledger) = &self.space.ledger else {
+            return put().map(|(name, _)| name);
+        };
+        let upload = self.upload(store, bytes);
+        let mut outcome = None;
+        let settled = store.judge(self.payer.as_deref(), || {
+            let put = || match put() {
+                Ok((name, placed)) => {
+                    outcome = Some(Ok(name));
+                    Some(placed)
+                }
+                Err(error) => {
+                    outcome = Some(Err(error));
+                    None
+                }
+            };
+            ledger
+                .publish(upload, self.space.quotas, put)
+                .map_err(failed)
+        });
+        let Some(outcome) = outcome else {
+            return Err(settled.err().unwrap_or(StoreError::NoUser));
+        };
+        if outcome.is_ok() {
+            // There is nothing to be given back, or the next start finds out.
+            self.bytes = None;
+        }
+        if let Err(error) = settled {
+            log_failure(Err(error));
+        }
+        outcome
+    }
+
+    /// Keeps what is reserved for the upload's resumption, but no more than this. `false` if the user may not have another
+    /// interrupted upload.
+    pub(super) fn keep(&mut self, bytes: u64) -> bool {
+        let Some(ledger) = self.space.ledger.as_ref().filter(|_| self.bytes.is_some()) else {
+            return true;
+        };
+        match ledger.keep(&self.id, bytes, self.space.quotas) {
+            Ok(true) => {
+                self.bytes = None;
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                log_failure(Err(failed(error)));
+                false
+            }
+        }
+    }
+
+    fn upload(&self, store: &Store, bytes: u64) -> Upload<'_> {
+        let replaced = || {
+            let path = super::resolve::path_of(&self.target);
+            let metadata = store.root().symlink_metadata(path).ok()?;
+            (!metadata.is_dir()).then(|| metadata.len())
+        };
+        Upload {
+            id: &self.id,
+            user: self.payer.as_deref(),
+            target: &self.target,
+            inode: self.inode,
+            bytes,
+            replaces: if self.replaces { replaced() } else { None },
+            is_kept: false,
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(ledger) = self.space.ledger.as_ref().filter(|_| self.bytes.is_some()) {
+            log_failure(ledger.release(&self.id).map_err(failed));
+        }
+    }
+}
+
+/// What can't be entered any more is found out at the next start, or when the quota seems to be
+/// used up.
+pub(super) fn log_failure(result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        log::error!("the ledger of quotas is not up to date: {error}");
+    }
+}
+
+pub(super) fn failed(error: AccountsError) -> StoreError {
+    StoreError::Io(io::Error::other(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::common::accounts::testing::{TestFile, add};
+    use crate::common::accounts::{Accounts, Cost, Store as Users};
+    use crate::common::store::tests::{Folder, code, intent};
+    use crate::common::store::{OnDuplicate, StoreOptions};
+
+    /// A store whose uploads ada pays for, out of 100 bytes.
+    fn store(test: &str, folder: &Folder, partial_expiry: Duration) -> (TestFile, Users, Store) {
+        let (file, users) = TestFile::new(test);
+        add(&users, "ada", "x", "lrwd");
+        users.set_quota("ada", Some(100)).unwrap();
+        let accounts = Arc::new(Accounts::open(&file.path(), Cost::CHEAP).unwrap());
+        let options = StoreOptions {
+            partial_expiry,
+            ..StoreOptions::default()
+        };
+        let store = Store::with_accounts(folder.path(), options, Some(accounts));
+        (file, users, store.unwrap())
+    }
+
+    fn of_ada(name: &str, size: Option<u64>) -> Intent {
+        Intent {
+            size,
+            payer: Some("ada".into()),
+            ..intent(name, 0)
+        }
+    }
+
+    fn used(users: &Users) -> u64 {
+        users.account("ada").unwrap().unwrap().used
+    }
+
+    #[test]
+    fn a_registered_upload_counts_until_it_has_expired() {
+        let folder = Folder::new();
+        let (_file, users, store) = store("claim-expiry", &folder, Duration::ZERO);
+        let partial = store
+            .register(of_ada("a", Some(60)), OnDuplicate::Error)
+            .unwrap();
+        store.sweep().unwrap();
+        assert_eq!(used(&users), 60, "somebody writes it");
+        drop(partial);
+        assert_eq!(used(&users), 60);
+        store.sweep().unwrap();
+        assert_eq!(used(&users), 0);
+    }
+
+    #[test]
+    fn an_upload_that_is_given_up_or_dropped_counts_no_more() {
+        let folder = Folder::new();
+        let (_file, users, store) = store("claim-dropped", &folder, Duration::from_secs(60));
+        let partial = store
+            .register(of_ada("a", Some(60)), OnDuplicate::Error)
+            .unwrap();
+        let id = partial.id().to_owned();
+        drop(partial);
+        store.give_up(&id).unwrap();
+        assert_eq!(used(&users), 0);
+        let mut partial = store
+            .begin_unresumable(of_ada("a", None), OnDuplicate::Error)
+            .unwrap();
+        partial.write(&[0; 60]).unwrap();
+        assert!(
+            (60..=100).contains(&used(&users)),
+            "what may come next is claimed as well"
+        );
+        assert_eq!(code(partial.write(&[0; 41])), "no_space");
+        partial.write(&[0; 40]).unwrap();
+        drop(partial);
+        assert_eq!((used(&users), folder.names().len()), (0, 0));
+    }
+
+    #[test]
+    fn an_upload_is_not_published_in_place_of_a_file_that_is_gone() {
+        let folder = Folder::new();
+        let (_file, users, store) = store("claim-replaced", &folder, Duration::from_secs(60));
+        let put = |name: &str| {
+            let mut partial =
+                store.begin_unresumable(of_ada(name, Some(60)), OnDuplicate::Overwrite)?;
+            partial.write(&[0; 60])?;
+            Ok(partial)
+        };
+        put("a").unwrap().publish(OnDuplicate::Overwrite).unwrap();
+        let second = put("a").unwrap();
+        assert_eq!((code(put("b")), used(&users)), ("no_space", 120));
+        store.rename(b"a", b"c", false).unwrap();
+        assert_eq!(code(second.publish(OnDuplicate::Overwrite)), "no_space");
+        assert_eq!((used(&users), folder.names()), (60, vec!["c".to_owned()]));
+    }
+}

@@ -1,0 +1,123 @@
+//! What a path leads to: rights and quotas are judged by the path without symbolic links, and that
+//! path is then opened without following any.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use cap_std::fs::Dir;
+use rustix::fs::{Mode, OFlags, openat};
+
+use crate::common::accounts::Account;
+
+/// The account, with its home as it is without links. A home that isn't there, or that leads out,
+/// stays as it is.
+pub(crate) fn resolve_home(root: &Dir, account: Account) -> Account {
+    let home = path_of(account.home.as_str().trim_start_matches('/').as_bytes());
+    let real = real_path(root, home).ok();
+    let real = real.and_then(|real| format!("/{}", real.to_str()?).parse().ok());
+    match real {
+        Some(real) => account.with_real_home(real),
+        None => account,
+    }
+}
+
+/// The path that leads to the same file or folder without any link. What does not exist, and what
+/// follows it, stays as it is. Empty for the root.
+///
+/// # Errors
+/// The path leads out of the root, or in a circle; or those of the system.
+pub(crate) fn real_path(root: &Dir, path: &Path) -> io::Result<PathBuf> {
+    // `..` may follow a link, so that only the system knows where it leads.
+    let is_plain = path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    if path.as_os_str().is_empty() || (is_plain && crosses_no_link(root, path)) {
+        return Ok(path.to_owned());
+    }
+    let mut existing = path;
+    loop {
+        match root.canonicalize(existing) {
+            Ok(real) => {
+                let rest = path.strip_prefix(existing).unwrap_or(Path::new(""));
+                let real = if real == Path::new(".") {
+                    PathBuf::new()
+                } else {
+                    real
+                };
+                return Ok(if rest.as_os_str().is_empty() {
+                    real
+                } else {
+                    real.join(rest)
+                });
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) => match existing.parent() {
+                // A link that leads nowhere hides where the path would lead.
+                _ if root.symlink_metadata(existing).is_ok() => return Err(error),
+                Some(parent) if !parent.as_os_str().is_empty() => existing = parent,
+                _ => return Ok(path.to_owned()),
+            },
+        }
+    }
+}
+
+/// The same for the folder in which the last component stands: a link at the end is not followed.
+///
+/// # Errors
+/// As for [`real_path`].
+pub(crate) fn real_parent(root: &Dir, path: &Path) -> io::Result<PathBuf> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) if !parent.as_os_str().is_empty() => {
+            Ok(real_path(root, parent)?.join(name))
+        }
+        _ => Ok(path.to_owned()),
+    }
+}
+
+/// One call where the system has one that refuses links.
+#[cfg(target_os = "linux")]
+fn crosses_no_link(root: &Dir, path: &Path) -> bool {
+    use rustix::fs::{ResolveFlags, openat2};
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat2(root, path, flags, Mode::empty(), resolve).is_ok_and(|file| {
+        let is_link = |found: rustix::fs::Stat| {
+            rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Symlink
+        };
+        rustix::fs::fstat(&file).is_ok_and(|found| !is_link(found))
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn crosses_no_link(_: &Dir, _: &Path) -> bool {
+    false
+}
+
+/// Opens a folder below the root for reading its entries, and syncing them. No link is followed.
+///
+/// # Errors
+/// Those of the system; `NotADirectory` or `FilesystemLoop` for a link.
+pub(super) fn open_folder(root: &Dir, path: &Path) -> io::Result<Dir> {
+    let mut folder: Option<Dir> = None;
+    for name in path.components() {
+        if let Component::Normal(name) = name {
+            folder = Some(open_child(folder.as_ref().unwrap_or(root), name)?);
+        }
+    }
+    folder.map_or_else(|| open_child(root, OsStr::new(".")), Ok)
+}
+
+/// Opens a folder within another one. A link is not followed.
+pub(super) fn open_child(folder: &Dir, name: &OsStr) -> io::Result<Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = openat(folder, name, flags, Mode::empty())?;
+    Ok(Dir::from_std_file(File::from(opened)))
+}
+
+/// The bytes of a path as a path.
+pub(crate) fn path_of(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}

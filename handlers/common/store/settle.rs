@@ -1,0 +1,86 @@
+//! What a killed server leaves is compared with the ledger, at the start and now and then.
+
+use cap_std::fs::{Dir, MetadataExt};
+
+use super::reservation::{failed, log_failure};
+use super::resolve::path_of;
+use super::staging::{Staging, tmp};
+use super::{Name, Store};
+use crate::common::accounts::{Found, Placed, UploadRow, UploadState};
+
+/// Numbered names that are looked at for an upload that has got one.
+const MAX_NUMBERS: u32 = 10_000;
+
+impl Store {
+    /// Enters in the ledger what has become of the changes and uploads of a killed server.
+    pub(super) fn settle_ledger(&self) {
+        let Some(ledger) = &self.space().ledger else {
+            return;
+        };
+        let root = self.root();
+        log_failure(
+            ledger
+                .settle_changes(|path| find(root, path))
+                .map_err(failed),
+        );
+        let staging = match self.existing_staging() {
+            Ok(staging) => staging,
+            Err(error) => return log_failure(Err(error.into())),
+        };
+        let settled = ledger.settle_uploads(|row| {
+            let state = staging
+                .as_deref()
+                .and_then(|staging| state_of(staging, &row.id));
+            state.unwrap_or_else(|| placed(root, row))
+        });
+        log_failure(settled.map_err(failed));
+    }
+}
+
+/// What the hidden folder says about an upload; `None` if it has no bytes there.
+fn state_of(staging: &Staging, id: &str) -> Option<UploadState> {
+    if !matches!(staging.part_metadata(id), Ok(None)) {
+        return Some(UploadState::Alive);
+    }
+    match staging.lock_existing(&tmp(id)) {
+        Ok(None) => None,
+        Ok(Some(_left_over)) => {
+            let removed = staging.remove_file(&tmp(id));
+            Some(if removed.is_ok() {
+                UploadState::Gone
+            } else {
+                UploadState::Alive
+            })
+        }
+        Err(_) => Some(UploadState::Alive),
+    }
+}
+
+/// Whether an upload without bytes has got its name.
+fn placed(root: &Dir, row: &UploadRow) -> UploadState {
+    let Ok(target) = Name::of_bytes(&row.target) else {
+        return UploadState::Gone;
+    };
+    let numbered = (1..=MAX_NUMBERS).map(|number| target.numbered(number));
+    for name in [target.clone()].into_iter().chain(numbered) {
+        match find(root, name.as_bytes()) {
+            Some(found) if found.inode == row.inode => {
+                let path = name.as_bytes().to_vec();
+                // The folder's files are counted again.
+                return UploadState::Stored(Placed { path, replaced: 0 }, found.bytes);
+            }
+            Some(_) => {}
+            None => break,
+        }
+    }
+    UploadState::Gone
+}
+
+/// What is at a path.
+fn find(root: &Dir, path: &[u8]) -> Option<Found> {
+    let metadata = root.symlink_metadata(path_of(path)).ok()?;
+    Some(Found {
+        inode: metadata.ino(),
+        bytes: if metadata.is_dir() { 0 } else { metadata.len() },
+    })
+}

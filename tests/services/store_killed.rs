@@ -1,0 +1,117 @@
+//! A server that is killed again and again: the ledger agrees with the folder after each start.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::http_raw::request;
+use crate::http_users::{Guarded, login};
+use crate::support::{TestServer, wait_until};
+
+const KILLS: usize = 40;
+const WRITERS: usize = 3;
+
+/// The bytes of all files below a folder, but those in the hidden one.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let bytes = entries.map(|entry| match entry.file_type().unwrap() {
+        kind if kind.is_dir() && entry.file_name() == ".socketserver-partial" => 0,
+        kind if kind.is_dir() => bytes_below(&entry.path()),
+        _ => entry.metadata().unwrap().len(),
+    });
+    bytes.sum()
+}
+
+/// Stores, replaces, moves and removes files until the connection ends.
+fn write(mut stream: TcpStream, writer: usize, round: usize, answers: &AtomicUsize) {
+    let login = login("ada");
+    let mut step = writer * 7 + round * 3;
+    loop {
+        step += 1;
+        let (name, other) = (step % 5, (step + 1) % 5);
+        let folder = format!("/{}", step % 2);
+        let length = 1 + step * 37 % 5000;
+        let (length_field, destination) = (
+            format!("Content-Length: {length}"),
+            format!("Destination: {folder}/{other}"),
+        );
+        let target = format!("{folder}/{name}");
+        let (head, body) = match step % 7 {
+            0 => (request("DELETE", &target, &[&login[0]]), Vec::new()),
+            1 | 2 => (
+                request("MOVE", &target, &[&login[0], &destination]),
+                Vec::new(),
+            ),
+            _ => (
+                request("PUT", &target, &[&login[0], &length_field]),
+                vec![b'x'; length],
+            ),
+        };
+        if stream.write_all(&[head, body].concat()).is_err() || !has_answer(&mut stream) {
+            return;
+        }
+        answers.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Reads one answer; none of these has a long body.
+fn has_answer(stream: &mut TcpStream) -> bool {
+    use std::io::Read;
+    let mut read = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(count) if count > 0 => read.extend_from_slice(&buffer[..count]),
+            _ => return false,
+        }
+        let text = String::from_utf8_lossy(&read).to_ascii_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let length = head.split("content-length: ").nth(1);
+        let length = length.and_then(|rest| rest.split("\r\n").next()?.parse::<usize>().ok());
+        if body.len() >= length.unwrap_or(0) {
+            return true;
+        }
+    }
+}
+
+#[test]
+fn after_each_kill_the_ledger_is_what_lies_in_the_folder() {
+    let guarded = Guarded::new("killed", &[("ada", "lrwd", "/")]);
+    let site = guarded.dir.join("site");
+    for folder in ["0", "1"] {
+        fs::create_dir(site.join(folder)).unwrap();
+    }
+    for round in 0..KILLS {
+        let mut server = guarded.start(&["--quota", "100MB"]);
+        check(&guarded, &server, round);
+        let answers = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let (stream, answers) = (server.connect(), &answers);
+                scope.spawn(move || write(stream, writer, round, answers));
+            }
+            // Each time at another moment of another request.
+            let enough = 3 + round % 11;
+            wait_until("some requests are answered", || {
+                answers.load(Ordering::Relaxed) >= enough
+            });
+            server.signal("KILL");
+            server.wait();
+        });
+    }
+    let server = guarded.start(&["--quota", "100MB"]);
+    check(&guarded, &server, KILLS);
+}
+
+fn check(guarded: &Guarded, _running: &TestServer, round: usize) {
+    let site = guarded.dir.join("site");
+    let used = guarded.store.account("ada").unwrap().unwrap().used;
+    assert_eq!(used, bytes_below(&site), "after {round} kills");
+    let staged = fs::read_dir(site.join(".socketserver-partial"));
+    let staged = staged.map_or(0, |entries| entries.count());
+    assert_eq!(staged, 0, "nothing is left of uploads that were cut");
+}
