@@ -61,6 +61,8 @@ impl Unpublished<'_> {
     /// `force`, else it is an error (`AlreadyExists`).
     pub(super) fn publish(mut self, name: &str, force: bool) -> io::Result<()> {
         self.file.sync_all()?;
+        // Opened before the file gets its name: after that, nothing may be wanting.
+        let folder = self.dir.open(".")?;
         match (&self.hidden, force) {
             (None, false) => self.link(name)?,
             (None, true) => {
@@ -73,7 +75,7 @@ impl Unpublished<'_> {
             (Some(hidden), false) => rename_to_new(self.dir, hidden, name)?,
         }
         self.hidden = None; // the file has left it
-        self.dir.open(".")?.sync_all()
+        folder.sync_all()
     }
 
     #[cfg(target_os = "linux")]

@@ -113,7 +113,7 @@ fn every_limit_of_security_md_is_the_default_of_its_option() {
         assert_eq!(default, default_of("http", &option), "{option}");
         options.push(option);
     }
-    assert_eq!(options.len(), 6, "{options:?}");
+    assert_eq!(options.len(), 7, "{options:?}");
 }
 
 #[test]

@@ -1,17 +1,17 @@
 //! Digests of whole files, for those who ask: computed in slices, by those who wait for them.
 //!
-//! Nothing here has a thread. A waiter calls [`DigestTask::advance`] in its own turns, and each call
-//! digests one slice. Equal requests share one job, so that each slice is digested once. A job
+//! Nothing here has a thread. A waiter calls [`DigestTask::advance`] in its own turns, and each
+//! call digests one slice. Equal requests share one job, so that each slice is digested once. A job
 //! without waiters is dropped, and with it its work. As many jobs as there are cores advance at the
-//! same time; the waiters of others are told to come back. What was computed is remembered as long
-//! as the file stays the same.
+//! same time, each for some slices before it goes behind the others; the waiters of others are told
+//! to come back. What was computed is remembered as long as the file stays the same.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Weak};
 use std::thread::available_parallelism;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -19,6 +19,11 @@ use super::{Digests, FileIdentity, Hasher};
 
 /// Bytes of one slice, which take some milliseconds.
 pub const BYTES_PER_SLICE: u64 = 1024 * 1024;
+/// Slices that a job digests before it goes behind the others, so that a small file doesn't wait for
+/// the end of a large one.
+const SLICES_PER_TURN: u64 = 16;
+/// A job whose waiters were not seen for this long keeps no other from advancing.
+const MAX_ABSENCE: Duration = Duration::from_secs(1);
 /// How many files may be digested, or wait for it.
 const MAX_JOBS: usize = 256;
 /// Files whose digests are remembered.
@@ -50,7 +55,7 @@ pub struct DigestQueue(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// In the order in which they began.
+    /// In the order in which they have their turns.
     jobs: Mutex<Vec<Weak<Job>>>,
     known: Mutex<HashMap<DigestKey, Digests>>,
 }
@@ -61,6 +66,8 @@ struct Job {
     key: DigestKey,
     /// The values don't matter.
     wanted: Digests,
+    /// When a waiter came last.
+    seen: Mutex<Instant>,
     state: Mutex<JobState>,
 }
 
@@ -93,7 +100,8 @@ pub enum DigestProgress {
 }
 
 impl DigestQueue {
-    /// Begins to wait for digests. The values in `wanted` don't matter. `Ok(Err)` if they are known.
+    /// Begins to wait for digests; `Ok(Err)` are those that are known already. The values in
+    /// `wanted` don't matter.
     ///
     /// # Errors
     /// `WouldBlock` if too many files wait for theirs.
@@ -125,6 +133,7 @@ impl DigestQueue {
                     }),
                     key,
                     wanted: wanted.clone(),
+                    seen: Mutex::new(Instant::now()),
                 });
                 jobs.push(Arc::downgrade(&job));
                 job
@@ -163,9 +172,19 @@ impl DigestQueue {
         let at_once = available_parallelism().map_or(1, |cores| cores.get());
         let mut jobs = self.0.jobs.lock();
         jobs.retain(|job| job.strong_count() > 0);
+        let is_waited_for = |job: &Arc<Job>| job.seen.lock().elapsed() < MAX_ABSENCE;
         jobs.iter()
+            .filter_map(Weak::upgrade)
+            .filter(is_waited_for)
             .take(at_once)
-            .any(|due| due.as_ptr() == Arc::as_ptr(job))
+            .any(|due| Arc::ptr_eq(&due, job))
+    }
+
+    /// Others have their turn before a job goes on.
+    fn put_behind(&self, job: &Arc<Job>) {
+        let mut jobs = self.0.jobs.lock();
+        jobs.retain(|other| other.as_ptr() != Arc::as_ptr(job));
+        jobs.push(Arc::downgrade(job));
     }
 
     fn end(&self, job: &Arc<Job>) {
@@ -182,6 +201,7 @@ impl DigestTask {
     /// # Errors
     /// The file can't be read, or became shorter.
     pub fn advance(&self) -> io::Result<DigestProgress> {
+        *self.job.seen.lock() = Instant::now();
         // Another waiter digests a slice.
         let Some(mut state) = self.job.state.try_lock() else {
             return Ok(DigestProgress::After(WAIT_INTERVAL));
@@ -204,6 +224,9 @@ impl DigestTask {
         }
         state.done = until;
         if state.done < state.length {
+            if state.done / BYTES_PER_SLICE % SLICES_PER_TURN == 0 {
+                self.queue.put_behind(&self.job);
+            }
             return Ok(DigestProgress::Again);
         }
         let digests = std::mem::take(&mut state.hasher).finish();
@@ -335,6 +358,23 @@ mod tests {
             DigestProgress::Done(_)
         ));
         assert_eq!(last.advance().unwrap(), DigestProgress::Again);
+    }
+
+    #[test]
+    fn a_small_file_does_not_wait_for_the_end_of_large_ones() {
+        let queue = DigestQueue::default();
+        let cores = available_parallelism().unwrap().get();
+        let files: Vec<_> = (0..cores).map(|_| file(1000)).collect();
+        let large: Vec<_> = files.iter().map(|file| begin(&queue, file)).collect();
+        let small = begin(&queue, &file(1));
+        let mut rounds = 0;
+        while !matches!(small.advance().unwrap(), DigestProgress::Done(_)) {
+            for task in &large {
+                task.advance().unwrap();
+            }
+            rounds += 1;
+            assert!(rounds <= SLICES_PER_TURN, "it waits for its turn only");
+        }
     }
 
     #[test]

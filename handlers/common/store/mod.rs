@@ -207,6 +207,7 @@ impl Store {
         while store.is_counting() && Instant::now() < until {
             store.count_for_a_turn();
         }
+        store.count_again_at_first_upload();
         if let Some(ledger) = &store.space().ledger {
             ledger.disconnect();
         }
@@ -341,7 +342,7 @@ impl Store {
             if let Err(error) = self.sweep() {
                 log::warn!("old partial uploads can't be removed: {error}");
             }
-            self.begin_count();
+            self.begin_count(0);
         }
     }
 

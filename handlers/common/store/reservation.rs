@@ -135,8 +135,8 @@ impl Reservation {
         outcome
     }
 
-    /// Keeps what is reserved for the upload's resumption, but no more than this. `false` if the user may not have another
-    /// interrupted upload.
+    /// Keeps what is reserved for the upload's resumption, but no more than this. `false` if the
+    /// user may not have another interrupted upload.
     pub(super) fn keep(&mut self, bytes: u64) -> bool {
         let Some(ledger) = self.space.ledger.as_ref().filter(|_| self.bytes.is_some()) else {
             return true;

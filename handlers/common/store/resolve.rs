@@ -53,7 +53,7 @@ pub(crate) fn real_path(root: &Dir, path: &Path) -> io::Result<PathBuf> {
                     real.join(rest)
                 });
             }
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if !is_missing(&error) => return Err(error),
             Err(error) => match existing.parent() {
                 // A link that leads nowhere hides where the path would lead.
                 _ if root.symlink_metadata(existing).is_ok() => return Err(error),
@@ -62,6 +62,13 @@ pub(crate) fn real_path(root: &Dir, path: &Path) -> io::Result<PathBuf> {
             },
         }
     }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// The same for the folder in which the last component stands: a link at the end is not followed.

@@ -14,9 +14,11 @@ use super::{Intent, Store, StoreError};
 use crate::common::accounts::{Corrected, Judgement, Ledger, Quotas};
 use crate::common::digest::CHUNK;
 
-/// A folder that seems to be full is counted again at most this often: others may have removed
-/// files.
+/// The folder is counted again at most this often: others may have added or removed files.
 const MIN_COUNT_INTERVAL: Duration = Duration::from_secs(1);
+/// A large folder is counted again after this many times as long as its count took; if it seems to
+/// be full, after a tenth of that.
+const PAUSE_FACTOR: u32 = 50;
 /// How long one turn counts.
 pub(super) const COUNT_TIME_PER_TURN: Duration = Duration::from_millis(20);
 
@@ -34,7 +36,29 @@ pub(super) struct Space {
 struct CountState {
     /// The count that is under way.
     under_way: Option<Count>,
-    ended: Option<Instant>,
+    begun: Option<Instant>,
+    /// When the last one ended, and how long it took.
+    ended: Option<(Instant, Duration)>,
+}
+
+impl CountState {
+    /// Whether the last count was long enough ago, compared with the time that it took.
+    fn is_due(&self, factor: u32) -> bool {
+        self.ended.is_none_or(|(ended, took)| {
+            ended.elapsed() >= MIN_COUNT_INTERVAL.max(took.saturating_mul(factor))
+        })
+    }
+
+    fn begin(&mut self) {
+        self.under_way = Some(Count::default());
+        self.begun = Some(Instant::now());
+    }
+
+    fn end(&mut self) {
+        let took = self.begun.take().map(|begun| begun.elapsed());
+        self.under_way = None;
+        self.ended = Some((Instant::now(), took.unwrap_or_default()));
+    }
 }
 
 impl Space {
@@ -102,11 +126,12 @@ impl Store {
         payer: Option<&str>,
         mut judge: impl FnMut() -> Result<Judgement, StoreError>,
     ) -> Result<(), StoreError> {
+        self.begin_count(PAUSE_FACTOR);
         let mut judgement = judge()?;
         let is_corrected = match judgement {
             Judgement::Fits => return Ok(()),
             Judgement::UserFull => payer.is_some_and(|payer| self.correct(payer)),
-            Judgement::FolderFull => self.begin_count(),
+            Judgement::FolderFull => self.begin_count(PAUSE_FACTOR / 10),
             Judgement::Uncounted => self.count_for_a_turn(),
             Judgement::TooMany | Judgement::NoUser => false,
         };
@@ -148,22 +173,35 @@ impl Store {
         }) != Corrected::Nothing
     }
 
-    /// Begins to count the files of the folder, unless that was done a moment ago or is under way.
-    /// Returns whether the count is complete, which it is at once for a small folder.
-    pub(super) fn begin_count(&self) -> bool {
+    /// Counts the files of the folder again, unless that was done a moment ago or is under way: at
+    /// once if the folder is small. The pause before is this many times as long as the last count.
+    /// Returns whether the count is complete.
+    pub(super) fn begin_count(&self, factor: u32) -> bool {
         if !self.space().has_quota() {
             return false;
         }
-        let mut state = self.space().count.lock();
-        let is_due = state
-            .ended
-            .is_none_or(|ended| ended.elapsed() >= MIN_COUNT_INTERVAL);
-        if state.under_way.is_none() && is_due {
-            state.under_way = Some(Count::default());
+        // Another thread counts.
+        let Some(mut state) = self.space().count.try_lock() else {
+            return false;
+        };
+        if state.under_way.is_some() || !state.is_due(factor) {
+            return false;
         }
-        let is_under_way = state.under_way.is_some();
+        state.begin();
         drop(state);
-        is_under_way && self.count_for_a_turn()
+        self.count_for_a_turn()
+    }
+
+    /// The folder is small: its files are counted once more with the first upload, as others may
+    /// add some meanwhile.
+    pub(super) fn forget_short_count(&self) {
+        let mut state = self.space().count.lock();
+        if state
+            .ended
+            .is_some_and(|(_, took)| took < COUNT_TIME_PER_TURN)
+        {
+            state.ended = None;
+        }
     }
 
     /// Goes on with the count of the folder's files. Returns whether it is complete.
@@ -180,7 +218,16 @@ impl Store {
         let Some(mut state) = self.space().count.try_lock() else {
             return false;
         };
-        let count = state.under_way.get_or_insert_default();
+        if state.under_way.is_none() {
+            // A count that failed is not begun anew with each upload.
+            if !state.is_due(0) {
+                return false;
+            }
+            state.begin();
+        }
+        let Some(count) = &mut state.under_way else {
+            return false;
+        };
         let until = Instant::now() + COUNT_TIME_PER_TURN;
         match count.go_on(self, ledger, until) {
             Ok(false) => {
@@ -189,18 +236,12 @@ impl Store {
                 false
             }
             Ok(true) => {
-                *state = CountState {
-                    under_way: None,
-                    ended: Some(Instant::now()),
-                };
+                state.end();
                 true
             }
             Err(error) => {
                 // Begun anew with the next upload.
-                *state = CountState {
-                    under_way: None,
-                    ended: Some(Instant::now()),
-                };
+                state.end();
                 log::error!("the files of the folder cannot be counted for its quota: {error}");
                 false
             }

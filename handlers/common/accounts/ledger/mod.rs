@@ -211,9 +211,6 @@ impl Ledger {
             {
                 return Ok(Judgement::TooMany);
             }
-            let before = self
-                .upload(transaction, upload.id)?
-                .map_or(0, |(bytes, _)| bytes);
             transaction.prepare_cached(RESERVE)?.execute(params![
                 self.0.folder,
                 upload.id,
@@ -223,7 +220,7 @@ impl Ledger {
                 saturated(upload.bytes),
                 upload.is_kept
             ])?;
-            if upload.bytes <= before {
+            if upload.bytes == 0 {
                 return Ok(Judgement::Fits);
             }
             let replaces = upload.replaces;
@@ -251,7 +248,8 @@ impl Ledger {
         })
     }
 
-    /// Keeps an upload for its resumption, with at most this many bytes reserved. `false` if its user has too many of them already.
+    /// Keeps an upload for its resumption, with at most this many bytes reserved. `false` if its
+    /// user has too many of them already.
     ///
     /// # Errors
     /// The file can't be written.
