@@ -224,7 +224,7 @@ impl DigestTask {
         }
         state.done = until;
         if state.done < state.length {
-            if state.done / BYTES_PER_SLICE % SLICES_PER_TURN == 0 {
+            if (state.done / BYTES_PER_SLICE).is_multiple_of(SLICES_PER_TURN) {
                 self.queue.put_behind(&self.job);
             }
             return Ok(DigestProgress::Again);

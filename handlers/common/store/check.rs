@@ -184,6 +184,7 @@ impl Store {
         intent: Intent,
         on_duplicate: OnDuplicate,
     ) -> Result<Resumed, StoreError> {
+        self.adopt(&intent)?;
         let partial = self.start(intent, on_duplicate, Begin::Resumed)?;
         catch_up(Box::new(partial))
     }

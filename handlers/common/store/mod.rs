@@ -18,6 +18,7 @@
 //! # Ok(()) }
 //! ```
 
+mod adopt;
 mod change;
 mod check;
 mod count;

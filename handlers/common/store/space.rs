@@ -192,16 +192,9 @@ impl Store {
         self.count_for_a_turn()
     }
 
-    /// The folder is small: its files are counted once more with the first upload, as others may
-    /// add some meanwhile.
-    pub(super) fn forget_short_count(&self) {
-        let mut state = self.space().count.lock();
-        if state
-            .ended
-            .is_some_and(|(_, took)| took < COUNT_TIME_PER_TURN)
-        {
-            state.ended = None;
-        }
+    /// The first upload has the files counted once more, as others may add some before it.
+    pub(super) fn count_again_at_first_upload(&self) {
+        self.space().count.lock().ended = None;
     }
 
     /// Goes on with the count of the folder's files. Returns whether it is complete.
