@@ -22,6 +22,7 @@ pub use identity::FileIdentity;
 pub use lanes::{CHUNK, Chunk, Feed};
 pub use queue::{
     BYTES_PER_SLICE, DigestKey, DigestProgress, DigestQueue, DigestSource, DigestTask,
+    SLICES_PER_TURN, SlicePermit,
 };
 
 /// Digests of some bytes: those that a sender has announced, or those that were computed.

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use super::{Digests, FileIdentity, Hasher};
 pub const BYTES_PER_SLICE: u64 = 1024 * 1024;
 /// Slices that a job digests before it goes behind the others, so that a small file doesn't wait for
 /// the end of a large one.
-const SLICES_PER_TURN: u64 = 16;
+pub const SLICES_PER_TURN: u64 = 16;
 /// A job whose waiters were not seen for this long keeps no other from advancing.
 const MAX_ABSENCE: Duration = Duration::from_secs(1);
 /// How many files may be digested, or wait for it.
@@ -58,6 +59,18 @@ struct Shared {
     /// In the order in which they have their turns.
     jobs: Mutex<Vec<Weak<Job>>>,
     known: Mutex<HashMap<DigestKey, Digests>>,
+    /// Works that nobody shares and that are digested at the moment.
+    alone: AtomicUsize,
+}
+
+/// The right to digest some slices that are of use to one client only.
+#[derive(Debug)]
+pub struct SlicePermit(DigestQueue);
+
+impl Drop for SlicePermit {
+    fn drop(&mut self) {
+        self.0.0.alone.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A file whose digests are computed, for all who wait for them.
@@ -145,6 +158,26 @@ impl DigestQueue {
             job,
             source,
         }))
+    }
+
+    /// The right to digest slices that no other client waits for, as the bytes of an upload that is
+    /// resumed. As many have it at the same time as there are cores; it should be given back after
+    /// [`SLICES_PER_TURN`] of them. Otherwise, when to ask again.
+    ///
+    /// # Errors
+    /// The time.
+    pub fn permit(&self) -> Result<SlicePermit, Duration> {
+        let at_once = available_parallelism().map_or(1, |cores| cores.get());
+        let taken = self
+            .0
+            .alone
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |alone| {
+                (alone < at_once).then_some(alone + 1)
+            });
+        match taken {
+            Ok(_) => Ok(SlicePermit(self.clone())),
+            Err(_) => Err(WAIT_INTERVAL),
+        }
     }
 
     /// The digests of a file, if all that are wanted are known.
@@ -375,6 +408,16 @@ mod tests {
             rounds += 1;
             assert!(rounds <= SLICES_PER_TURN, "it waits for its turn only");
         }
+    }
+
+    #[test]
+    fn as_many_as_there_are_cores_digest_for_themselves() {
+        let queue = DigestQueue::default();
+        let cores = available_parallelism().unwrap().get();
+        let mut permits: Vec<_> = (0..cores).map(|_| queue.permit().unwrap()).collect();
+        assert_eq!(queue.permit().unwrap_err(), WAIT_INTERVAL);
+        permits.pop();
+        assert!(queue.permit().is_ok());
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use super::partial::Begin;
 use super::{Intent, OnDuplicate, Partial, Published, Store, StoreError};
 use crate::common::digest::{
-    DigestKey, DigestProgress, DigestSource, DigestTask, Digests, FileIdentity,
+    DigestKey, DigestProgress, DigestSource, DigestTask, Digests, FileIdentity, SLICES_PER_TURN,
+    SlicePermit,
 };
 
 /// What [`Store::resume`] found.
@@ -41,7 +42,7 @@ enum CheckState {
         task: DigestTask,
     },
     /// The digests of the bytes that came before.
-    Partial(Box<Partial>),
+    Partial(CatchingUp),
 }
 
 impl Check {
@@ -57,7 +58,7 @@ impl Check {
     /// As for [`Store::resume`].
     pub fn go_on(self) -> Result<Resumed, StoreError> {
         match self.state {
-            CheckState::Partial(partial) => catch_up(partial),
+            CheckState::Partial(catching_up) => catching_up.go_on(),
             CheckState::File {
                 store,
                 intent,
@@ -186,7 +187,12 @@ impl Store {
     ) -> Result<Resumed, StoreError> {
         self.adopt(&intent)?;
         let partial = self.start(intent, on_duplicate, Begin::Resumed)?;
-        catch_up(Box::new(partial))
+        CatchingUp {
+            partial: Box::new(partial),
+            permit: None,
+            slices: 0,
+        }
+        .go_on()
     }
 
     /// The file under the name, if it may be the one that was announced.
@@ -214,15 +220,43 @@ impl Store {
     }
 }
 
-fn catch_up(mut partial: Box<Partial>) -> Result<Resumed, StoreError> {
-    Ok(if partial.catch_up()? {
-        Resumed::Partial(partial)
-    } else {
-        Resumed::Checking(Check {
-            state: CheckState::Partial(partial),
-            after: None,
-        })
-    })
+/// An upload whose digests are brought up to date.
+#[derive(Debug)]
+struct CatchingUp {
+    partial: Box<Partial>,
+    permit: Option<SlicePermit>,
+    /// Digested with this permit.
+    slices: u64,
+}
+
+impl CatchingUp {
+    fn go_on(mut self) -> Result<Resumed, StoreError> {
+        if self.partial.is_caught_up() {
+            return Ok(Resumed::Partial(self.partial));
+        }
+        if self.permit.is_none() {
+            match self.partial.store.0.digests.permit() {
+                Ok(permit) => {
+                    self.permit = Some(permit);
+                    self.slices = 0;
+                }
+                Err(time) => return Ok(self.later(Some(time))),
+            }
+        }
+        if self.partial.catch_up()? {
+            return Ok(Resumed::Partial(self.partial));
+        }
+        self.slices += 1;
+        if self.slices == SLICES_PER_TURN {
+            self.permit = None;
+        }
+        Ok(self.later(None))
+    }
+
+    fn later(self, after: Option<Duration>) -> Resumed {
+        let state = CheckState::Partial(self);
+        Resumed::Checking(Check { state, after })
+    }
 }
 
 fn published(intent: &Intent, digests: Digests) -> Published {

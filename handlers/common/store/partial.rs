@@ -163,6 +163,10 @@ impl Partial {
         Ok(self.hashed == self.offset)
     }
 
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.hashed == self.offset
+    }
+
     fn catch_up_at_once(&mut self) -> io::Result<()> {
         while !self.catch_up()? {}
         Ok(())
