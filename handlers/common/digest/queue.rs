@@ -20,8 +20,8 @@ use super::{Digests, FileIdentity, Hasher};
 
 /// Bytes of one slice, which take some milliseconds.
 pub const BYTES_PER_SLICE: u64 = 1024 * 1024;
-/// Slices that a job digests before it goes behind the others, so that a small file doesn't wait for
-/// the end of a large one.
+/// Slices that a job digests before it goes behind the others, so that a small file doesn't wait
+/// for the end of a large one.
 pub const SLICES_PER_TURN: u64 = 16;
 /// A job whose waiters were not seen for this long keeps no other from advancing.
 const MAX_ABSENCE: Duration = Duration::from_secs(1);
