@@ -7,6 +7,7 @@
 pub mod conversation;
 pub mod datagram;
 pub(crate) mod output;
+pub(crate) mod secured;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -141,7 +142,7 @@ impl Connection {
         // Before connecting: a file that cannot be used is wrong usage, whatever the server does.
         let tls = options
             .wants_tls()
-            .then(|| tls_config(options))
+            .then(|| tls_config(options.tls_ca.as_deref(), options.tls_insecure))
             .transpose()?;
         let kind = match address {
             Address::Unix(path) => {
@@ -216,7 +217,8 @@ impl Connection {
     }
 }
 
-fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
+/// Connects to the first address of the name that accepts, with the time-out on every step.
+pub(crate) fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, timeout) {
@@ -232,14 +234,21 @@ fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// What the client trusts: one file's certificates, any, or the system's.
-fn tls_config(options: &ClientOptions) -> Result<Arc<ClientConfig>, Failure> {
+/// What the client trusts: the certificates of one file, any certificate, or the system's
+/// certificates.
+///
+/// # Errors
+/// The file has no certificates that can be used: exit code 2.
+pub(crate) fn tls_config(
+    ca: Option<&Path>,
+    is_insecure: bool,
+) -> Result<Arc<ClientConfig>, Failure> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder
         .with_safe_default_protocol_versions()
         .map_err(Failure::run)?;
-    if options.tls_insecure {
+    if is_insecure {
         let verifier = Arc::new(TrustAnything(provider));
         return Ok(Arc::new(
             builder
@@ -248,10 +257,7 @@ fn tls_config(options: &ClientOptions) -> Result<Arc<ClientConfig>, Failure> {
                 .with_no_client_auth(),
         ));
     }
-    let bundle = options
-        .tls_ca
-        .as_deref()
-        .unwrap_or(Path::new("/etc/ssl/certs/ca-certificates.crt"));
+    let bundle = ca.unwrap_or(Path::new("/etc/ssl/certs/ca-certificates.crt"));
     let unusable = |error: &dyn fmt::Display| {
         Failure::usage(format!(
             "{}: no PEM certificates: {error}",
@@ -264,7 +270,7 @@ fn tls_config(options: &ClientOptions) -> Result<Arc<ClientConfig>, Failure> {
         let added = roots.add(certificate);
         // A system's bundle may hold one that rustls doesn't take; a file that the user names must
         // be right.
-        if options.tls_ca.is_some() {
+        if ca.is_some() {
             added.map_err(|error| unusable(&error))?;
         }
     }

@@ -7,6 +7,7 @@ pub mod common;
 mod descriptors;
 pub mod echo;
 pub mod exec;
+pub mod ftp;
 pub mod http;
 pub mod ping;
 pub mod service;
@@ -19,11 +20,15 @@ use client::Talk;
 use service::{Failure, Service, Unsupported};
 
 /// The list of services. Each entry gets a subcommand, its help, `make run-NAME`, and the tests
-/// that every service must pass.
+/// that every service must pass. The clients whose arguments do not begin with an address come in a
+/// list of their own, after the services.
 macro_rules! services {
-    ($($(#[$about:meta])* $name:ident(
-        $service:ty $(, client: $client_about:literal $client:ty)?
-    ),)*) => {
+    (
+        $($(#[$about:meta])* $name:ident(
+            $service:ty $(, client: $client_about:literal $client:ty)?
+        ),)*
+        ; clients: $($(#[$other_about:meta])* $other_name:ident($other:ty),)*
+    ) => {
         /// Every service, with the options it was given.
         #[derive(Debug, clap::Subcommand)]
         pub enum Services {
@@ -62,12 +67,14 @@ macro_rules! services {
                 #[doc = $client_about]
                 $name(client::Talk<$client>),
             )?)*
+            $($(#[$other_about])* $other_name($other),)*
         }
 
         impl Clients {
             pub(crate) fn run(self) -> Result<u8, Failure> {
                 match self {
                     $($(Clients::$name(arguments) => Talk::<$client>::run(arguments),)?)*
+                    $(Clients::$other_name(arguments) => arguments.run(),)*
                 }
             }
         }
@@ -98,6 +105,9 @@ services! {
     Exec(exec::Exec, client: "Run a command on a server" exec::client::ExecClient),
     /// Receive files, complete and verified
     Upload(upload::Upload, client: "Send files and folders" upload::client::UploadClient),
+    ; clients:
+    /// Transfer files and mirror folders over FTP
+    Ftp(ftp::client::FtpClient),
 }
 
 /// The README's examples compile.

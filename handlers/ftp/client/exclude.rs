@@ -1,0 +1,96 @@
+//! `--exclude`: what a mirror leaves alone, on both sides.
+
+use std::str::FromStr;
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use super::path::os;
+
+/// One pattern.
+#[derive(Clone, Debug)]
+pub(super) struct Exclusion {
+    matcher: GlobMatcher,
+    /// Whether the pattern is for a path below the mirror's folder; otherwise it is for a name at
+    /// any depth.
+    is_path: bool,
+    folders_only: bool,
+}
+
+impl FromStr for Exclusion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Exclusion, String> {
+        let folders_only = text.ends_with('/');
+        let pattern = text.trim_end_matches('/');
+        let (pattern, is_anchored) = match pattern.strip_prefix('/') {
+            Some(rest) => (rest, true),
+            None => (pattern, false),
+        };
+        if pattern.is_empty() {
+            return Err("the pattern is empty".to_owned());
+        }
+        let glob = GlobBuilder::new(pattern)
+            .literal_separator(true)
+            .backslash_escape(true)
+            .build()
+            .map_err(|error| format!("invalid pattern `{text}`: {}", error.kind()))?;
+        Ok(Exclusion {
+            matcher: glob.compile_matcher(),
+            is_path: is_anchored || pattern.contains('/'),
+            folders_only,
+        })
+    }
+}
+
+impl Exclusion {
+    fn matches(&self, path: &[u8], is_folder: bool) -> bool {
+        if self.folders_only && !is_folder {
+            return false;
+        }
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+        self.matcher
+            .is_match(os(if self.is_path { path } else { name }))
+    }
+}
+
+/// Whether a path below the mirror's folder is left out.
+pub(super) fn is_excluded(exclusions: &[Exclusion], path: &[u8], is_folder: bool) -> bool {
+    exclusions
+        .iter()
+        .any(|exclusion| exclusion.matches(path, is_folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_paths_are_excluded() {
+        for (pattern, path, is_folder, expected) in [
+            ("*.tmp", "a.tmp", false, true),
+            ("*.tmp", "a/b/c.tmp", false, true),
+            ("*.tmp", "a.tmp/b", false, false),
+            ("a/*", "a/b", false, true),
+            ("a/*", "a/b/c", false, false),
+            ("a/*", "x/a/b", false, false),
+            ("**/b", "x/a/b", false, true),
+            ("/b", "b", false, true),
+            ("/b", "a/b", false, false),
+            ("b/", "b", false, false),
+            ("b/", "a/b", true, true),
+            ("[ab]?", "ax", false, true),
+            ("{a,b}", "b", false, true),
+            ("\\*", "*", false, true),
+            ("\\*", "a", false, false),
+            (".*", ".hidden", false, true),
+        ] {
+            let exclusion: Exclusion = pattern.parse().unwrap();
+            let matched = is_excluded(&[exclusion], path.as_bytes(), is_folder);
+            assert_eq!(matched, expected, "{pattern} {path}");
+        }
+        for pattern in ["", "/", "[a", "{a"] {
+            assert!(pattern.parse::<Exclusion>().is_err(), "{pattern}");
+        }
+        assert!(!is_excluded(&[], b"a", false));
+    }
+}

@@ -1,0 +1,349 @@
+//! `mirror`: makes a folder the same as another, from the server to here or from here to the
+//! server.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use super::fault::Fault;
+use super::jobs::{self, Tally};
+use super::listing::{Entry, Kind};
+use super::options::{ConnectionOptions, Mirror};
+use super::path::{RemotePath, os, shown};
+use super::plan::{Plan, Removal, Rules, plan};
+use super::report::{Report, print};
+use super::session::{Session, Target};
+use super::transfer::{LocalFile, Manner, RemoteFile, Transferred, receive, send};
+use super::tree::{Tree, open_folder};
+use crate::common::progress::Progress;
+use crate::service::Failure;
+
+/// A file to be transferred, by its path below the mirror's folder.
+struct Item {
+    path: Vec<u8>,
+    entry: Entry,
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&self.path))
+    }
+}
+
+impl Mirror {
+    pub(super) fn run(self, connection: ConnectionOptions) -> Result<u8, Failure> {
+        let url = self.url.url()?;
+        let local = self.local_folder(&url.path)?;
+        let target = Target::new(url, connection)?;
+        let root = &target.url.path;
+        let folder = self.open(&local)?;
+        let mut session = Session::open(&target, None)?;
+        let (plan, items) = self.plan(&mut session, folder.as_ref())?;
+        if self.transfer.dry_run {
+            session.quit();
+            return self.print_plan(&plan, &items);
+        }
+        let Some(folder) = folder else {
+            return Err(Failure::run(format!(
+                "{}: the folder is gone",
+                local.display()
+            )));
+        };
+        let total = items.iter().filter_map(|item| item.entry.size).sum();
+        let label = if self.reverse { "sending" } else { "receiving" };
+        let progress = Progress::new(label, Some(total));
+        let manner = Manner {
+            resume: self.transfer.resume,
+            digest: !self.transfer.no_digest,
+            sync: !self.transfer.no_fsync,
+            progress: &progress,
+        };
+        let mut report = Report::new(self.reverse, plan.up_to_date);
+        report.tally.failed = plan.failed;
+        report.passed_over = plan.passed_over;
+        let mut changes = Changes {
+            root,
+            folder: &folder,
+            to_server: self.reverse,
+            report: &mut report,
+        };
+        changes.remove(&mut session, &plan.in_the_way);
+        changes.make(&mut session, &plan.folders);
+        let (jobs, tally) = (self.transfer.jobs, &mut report.tally);
+        let session = if self.reverse {
+            jobs::run(&target, session, jobs, items, tally, |session, item| {
+                put(session, root, &folder, item, &manner)
+            })
+        } else {
+            jobs::run(&target, session, jobs, items, tally, |session, item| {
+                get(session, root, &folder, item, &manner)
+            })
+        };
+        let session = session.filter(Session::is_alive);
+        let changes = Changes {
+            root,
+            folder: &folder,
+            to_server: self.reverse,
+            report: &mut report,
+        };
+        changes.remove_the_rest(session, &plan.removals);
+        progress.finish();
+        report.end()
+    }
+
+    /// The folder here: the one that is named, else one with the name of the server's.
+    fn local_folder(&self, root: &RemotePath) -> Result<PathBuf, Failure> {
+        match &self.local {
+            Some(local) => Ok(local.clone()),
+            None if self.reverse => {
+                Err(Failure::usage("--reverse needs LOCAL, the folder to send"))
+            }
+            None if root.name().is_empty() => Err(Failure::usage(
+                "the URL names no folder whose name LOCAL could get: add LOCAL",
+            )),
+            None => Ok(PathBuf::from(os(root.name()))),
+        }
+    }
+
+    /// Opens the folder, and makes it if it is to be filled. `None` for one that a dry run would
+    /// make.
+    fn open(&self, local: &Path) -> Result<Option<Dir>, Failure> {
+        let shown = local.display();
+        let failed = |error: io::Error| format!("{shown}: {error}");
+        if !self.reverse && !self.transfer.dry_run {
+            std::fs::create_dir_all(local)
+                .map_err(failed)
+                .map_err(Failure::run)?;
+        }
+        match Dir::open_ambient_dir(local, ambient_authority()) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) if !self.reverse && error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::usage(failed(error))),
+        }
+    }
+
+    fn plan(
+        &self,
+        session: &mut Session<'_>,
+        folder: Option<&Dir>,
+    ) -> Result<(Plan, Vec<Item>), Failure> {
+        let here = folder.map(|folder| Tree::local(folder, &self.exclude, self.reverse));
+        let here = here.unwrap_or_default();
+        let mut there = self.remote_tree(session)?;
+        let target = session.target;
+        make_exact(session, &target.url.path, &mut there, &here)
+            .map_err(|fault| fault.about(&target.url))?;
+        let rules = Rules {
+            delete: self.delete,
+            keeps_times: !self.reverse || session.features.mfmt,
+            to_server: self.reverse,
+        };
+        let (source, destination) = match self.reverse {
+            true => (&here, &there),
+            false => (&there, &here),
+        };
+        let mut plan = plan(source, destination, rules);
+        plan.failed.extend(here.failed.iter().cloned());
+        plan.failed.extend(there.failed.iter().cloned());
+        let items = plan.files.iter().filter_map(|path| {
+            let entry = source.entries.get(path)?.clone();
+            let path = path.clone();
+            Some(Item { path, entry })
+        });
+        let items = items.collect();
+        Ok((plan, items))
+    }
+
+    /// The tree on the server. A folder that is to be filled is made if it is not there.
+    fn remote_tree(&self, session: &mut Session<'_>) -> Result<Tree, Failure> {
+        let target = session.target;
+        let root = &target.url.path;
+        let about = |fault: Fault| fault.about(format!("{}/{root}", target.url));
+        match Tree::remote(session, root, &self.exclude) {
+            Err(Fault::Refused { .. }) if self.reverse && self.transfer.dry_run => {
+                Ok(Tree::default())
+            }
+            Err(refused @ Fault::Refused { .. }) if self.reverse && !root.is_empty() => {
+                match make_root(session, root) {
+                    Ok(()) => Ok(Tree::default()),
+                    // It is there, or cannot be made: why it cannot be listed says more.
+                    Err(Fault::Refused { .. }) => Err(about(refused)),
+                    Err(fault) => Err(about(fault)),
+                }
+            }
+            tree => tree.map_err(about),
+        }
+    }
+
+    fn print_plan(&self, plan: &Plan, items: &[Item]) -> Result<u8, Failure> {
+        let verb = if self.reverse { "put" } else { "get" };
+        let mut text = String::new();
+        let removals = |text: &mut String, removals: &[Removal]| {
+            for Removal { path, is_folder } in removals {
+                let verb = if *is_folder { "rmdir" } else { "rm" };
+                *text += &format!("{verb} {}\n", shown(path));
+            }
+        };
+        removals(&mut text, &plan.in_the_way);
+        for path in &plan.folders {
+            text += &format!("mkdir {}\n", shown(path));
+        }
+        for item in items {
+            text += &format!("{verb} {item}\n");
+        }
+        removals(&mut text, &plan.removals);
+        print(&text)?;
+        let mut report = Report::new(self.reverse, plan.up_to_date);
+        report.tally.failed = plan.failed.clone();
+        report.passed_over = plan.passed_over.clone();
+        report.end_dry_run()
+    }
+}
+
+/// Makes a folder, and those that it is in.
+fn make_root(session: &mut Session<'_>, root: &RemotePath) -> Result<(), Fault> {
+    let mut made = session.done("MKD", Some(&root.argument()));
+    if matches!(made, Err(Fault::Refused { .. })) {
+        for folder in root.ancestors() {
+            // One that is there already is refused.
+            session.command("MKD", Some(&folder.argument()))?;
+        }
+        made = session.done("MKD", Some(&root.argument()));
+    }
+    made.map(|_| ())
+}
+
+/// Where LIST has only about the time of a file that may be the same on both sides, MDTM has it to
+/// the second.
+fn make_exact(
+    session: &mut Session<'_>,
+    root: &RemotePath,
+    there: &mut Tree,
+    here: &Tree,
+) -> Result<(), Fault> {
+    for (path, entry) in &mut there.entries {
+        let is_candidate = entry.kind == Kind::File
+            && !entry.is_exact
+            && here
+                .entries
+                .get(path)
+                .is_some_and(|ours| ours.size == entry.size);
+        if is_candidate && let Some(modified) = session.modified(&root.join(path))? {
+            entry.modified = Some(modified);
+            entry.is_exact = true;
+        }
+    }
+    Ok(())
+}
+
+fn get(
+    session: &mut Session<'_>,
+    root: &RemotePath,
+    folder: &Dir,
+    item: &Item,
+    manner: &Manner<'_>,
+) -> Result<Transferred, Fault> {
+    let path = root.join(&item.path);
+    let modified = match item.entry.modified.filter(|_| item.entry.is_exact) {
+        None => session.modified(&path)?,
+        exact => exact,
+    };
+    let (parent, name) = split(&item.path);
+    let parent = open_folder(folder, parent).map_err(Fault::local)?;
+    let size = item.entry.size;
+    let source = RemoteFile {
+        path,
+        size,
+        modified,
+    };
+    receive(session, &source, &parent, name, manner)
+}
+
+fn put(
+    session: &mut Session<'_>,
+    root: &RemotePath,
+    folder: &Dir,
+    item: &Item,
+    manner: &Manner<'_>,
+) -> Result<Transferred, Fault> {
+    let source = open_file(folder, &item.path).map_err(Fault::local)?;
+    send(session, &source, &root.join(&item.path), manner)
+}
+
+/// Opens a file below a folder, which no symlink leads out of.
+fn open_file(folder: &Dir, path: &[u8]) -> io::Result<LocalFile> {
+    let file = folder.open(os(path))?.into_std();
+    LocalFile::of(file)
+}
+
+/// The folder of a path, and the name in it.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// Changes to folders, here or there, which are made in one session.
+struct Changes<'a> {
+    root: &'a RemotePath,
+    folder: &'a Dir,
+    to_server: bool,
+    report: &'a mut Report,
+}
+
+impl Changes<'_> {
+    fn make(&mut self, session: &mut Session<'_>, folders: &[Vec<u8>]) {
+        for path in folders {
+            let made = match self.to_server {
+                true => {
+                    let there = self.root.join(path);
+                    session.done("MKD", Some(&there.argument())).map(|_| ())
+                }
+                false => self.folder.create_dir(os(path)).map_err(Fault::local),
+            };
+            self.note(path, &made);
+        }
+    }
+
+    fn remove(&mut self, session: &mut Session<'_>, removals: &[Removal]) {
+        for Removal { path, is_folder } in removals {
+            let removed = match (self.to_server, is_folder) {
+                (true, _) => {
+                    let verb = if *is_folder { "RMD" } else { "DELE" };
+                    let there = self.root.join(path);
+                    session.done(verb, Some(&there.argument())).map(|_| ())
+                }
+                (false, true) => self.folder.remove_dir(os(path)).map_err(Fault::local),
+                (false, false) => self.folder.remove_file(os(path)).map_err(Fault::local),
+            };
+            if self.note(path, &removed) {
+                self.report.removed += 1;
+            }
+        }
+    }
+
+    /// Removes what the source does not have, unless the session is broken.
+    fn remove_the_rest(mut self, session: Option<Session<'_>>, removals: &[Removal]) {
+        let Some(mut session) = session else {
+            if !removals.is_empty() {
+                let line = "nothing is removed, because the session broke".to_owned();
+                self.report.tally.failed.push(line);
+            }
+            return;
+        };
+        self.remove(&mut session, removals);
+        session.quit();
+    }
+
+    fn note(&mut self, path: &[u8], result: &Result<(), Fault>) -> bool {
+        let tally: &mut Tally = &mut self.report.tally;
+        if let Err(fault) = result {
+            tally.fail(shown(path), fault);
+        }
+        result.is_ok()
+    }
+}

@@ -1,0 +1,260 @@
+//! A file that is being received. It lies beside its final name, under a hidden name that says what
+//! it is a part of, so that a later run can go on with it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cap_std::fs::Dir;
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, flock, openat, renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::path::os;
+use crate::common::digest::to_hex;
+
+const SUFFIX: &[u8] = b".ftp-part";
+/// Hexadecimal digits that say what the file is a part of.
+const DIGITS: usize = 16;
+/// Bytes of a file name (`NAME_MAX`).
+const MAX_NAME: usize = 255;
+/// Times that another process may take the file between its opening and its locking.
+const MAX_ATTEMPTS: u32 = 16;
+
+/// What a partial file is a part of. A file on the server that has changed since is another one.
+#[derive(Debug)]
+pub(super) struct Identity<'a> {
+    /// The server and the path there.
+    pub(super) url: &'a str,
+    pub(super) path: &'a [u8],
+    pub(super) size: Option<u64>,
+    pub(super) modified: Option<SystemTime>,
+}
+
+impl Identity<'_> {
+    fn digits(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let seconds = self.modified.map(seconds);
+        hasher.update(self.url.as_bytes()).update(b"\0");
+        hasher.update(self.path).update(b"\0");
+        hasher.update(format!("{:?} {seconds:?}", self.size).as_bytes());
+        to_hex(&hasher.finalize().as_bytes()[..DIGITS / 2])
+    }
+
+    /// `.NAME.DIGITS.ftp-part`, with the name cut if it is too long.
+    fn file_name(&self, name: &[u8]) -> OsString {
+        let room = MAX_NAME - DIGITS - SUFFIX.len() - 2;
+        let name = &name[..name.len().min(room)];
+        OsString::from_vec([b".", name, b".", self.digits().as_bytes(), SUFFIX].concat())
+    }
+}
+
+/// Whole seconds since 1970, before which there are few files.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+/// Whether a file name is that of a partial file.
+pub(super) fn is_partial(name: &[u8]) -> bool {
+    let digits = name
+        .strip_prefix(b".")
+        .and_then(|name| name.strip_suffix(SUFFIX))
+        .and_then(|name| name.split_last_chunk::<DIGITS>());
+    digits.is_some_and(|(before, digits)| {
+        before.ends_with(b".") && digits.iter().all(u8::is_ascii_hexdigit)
+    })
+}
+
+/// A partial file, locked against other processes.
+#[derive(Debug)]
+pub(super) struct Partial<'a> {
+    folder: &'a Dir,
+    part: OsString,
+    pub(super) file: File,
+    /// Bytes that an earlier run received.
+    pub(super) length: u64,
+}
+
+impl Partial<'_> {
+    /// Opens the partial file of `name`, empty unless `resume`.
+    ///
+    /// # Errors
+    /// `ResourceBusy` if another process receives the same file, and those of the system.
+    pub(super) fn open<'a>(
+        folder: &'a Dir,
+        name: &[u8],
+        identity: &Identity<'_>,
+        resume: bool,
+    ) -> io::Result<Partial<'a>> {
+        let part = identity.file_name(name);
+        for _ in 0..MAX_ATTEMPTS {
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = File::from(openat(folder, &part, flags, Mode::from_raw_mode(0o666))?);
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Err(busy()),
+                Err(error) => return Err(error.into()),
+            }
+            // Before it was locked, another process may have finished the file and renamed it.
+            let ours = rustix::fs::fstat(&file)?;
+            match statat(folder, &part, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(now) if now.st_ino == ours.st_ino && now.st_dev == ours.st_dev => {}
+                _ => continue,
+            }
+            if !resume {
+                file.set_len(0)?;
+            }
+            let length = file.metadata()?.len();
+            return Ok(Partial {
+                folder,
+                part,
+                file,
+                length,
+            });
+        }
+        Err(busy())
+    }
+
+    /// Begins again with an empty file.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.length = 0;
+        self.file.set_len(0)
+    }
+
+    /// Gives the file its name, in place of what had the name before.
+    pub(super) fn publish(
+        self,
+        name: &[u8],
+        modified: Option<SystemTime>,
+        sync: bool,
+    ) -> io::Result<()> {
+        if let Some(modified) = modified {
+            self.file.set_modified(modified)?;
+        }
+        if sync {
+            self.file.sync_all()?;
+        }
+        renameat(self.folder, &self.part, self.folder, os(name))?;
+        if sync {
+            self.folder.open(".")?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the file.
+    pub(super) fn discard(self) {
+        // The reason for which it is removed is what the user must know.
+        let _ = unlinkat(self.folder, &self.part, AtFlags::empty());
+    }
+}
+
+fn busy() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "another process is receiving the same file",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+    use std::time::Duration;
+
+    use cap_std::ambient_authority;
+
+    use super::*;
+
+    const IDENTITY: Identity<'_> = Identity {
+        url: "h",
+        path: b"a",
+        size: Some(5),
+        modified: None,
+    };
+
+    fn in_a_folder(test: &str, check: impl Fn(&Dir)) {
+        let name = format!("socketserver-ftp-{test}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        check(&Dir::open_ambient_dir(&path, ambient_authority()).unwrap());
+        fs::remove_dir_all(&path).unwrap();
+    }
+
+    fn names(dir: &Dir) -> Vec<OsString> {
+        dir.entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect()
+    }
+
+    #[test]
+    fn a_partial_file_is_known_by_what_it_is_a_part_of() {
+        let name = IDENTITY.file_name(b"a.txt").into_vec();
+        assert!(is_partial(&name), "{name:?}");
+        let other = Identity {
+            size: Some(6),
+            ..IDENTITY
+        };
+        assert_ne!(other.file_name(b"a.txt").into_vec(), name);
+        let modified = Some(UNIX_EPOCH + Duration::from_secs(1));
+        assert_ne!(
+            Identity {
+                modified,
+                ..IDENTITY
+            }
+            .file_name(b"a.txt")
+            .into_vec(),
+            name
+        );
+        let long = IDENTITY.file_name(&[b'x'; 255]).into_vec();
+        assert!(long.len() == MAX_NAME && is_partial(&long));
+        for name in [
+            "a.ftp-part",
+            ".a.ftp-part",
+            ".a.0123456789abcdef.part",
+            ".ftp-part",
+            ".",
+        ] {
+            assert!(!is_partial(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_resuming_keeps_what_is_there() {
+        in_a_folder("resume", |dir| {
+            for (resume, length) in [(false, 0), (true, 5), (false, 0)] {
+                let mut partial = Partial::open(dir, b"a", &IDENTITY, resume).unwrap();
+                assert_eq!(partial.length, length);
+                let again = Partial::open(dir, b"a", &IDENTITY, resume).unwrap_err();
+                assert_eq!(again.kind(), io::ErrorKind::ResourceBusy);
+                partial
+                    .file
+                    .write_all(&b"hello"[length as usize..])
+                    .unwrap();
+            }
+            let partial = Partial::open(dir, b"a", &IDENTITY, true).unwrap();
+            partial.publish(b"a", Some(UNIX_EPOCH), true).unwrap();
+            assert_eq!(
+                (names(dir), dir.read("a").unwrap()),
+                (vec!["a".into()], b"hello".into())
+            );
+            Partial::open(dir, b"a", &IDENTITY, true).unwrap().discard();
+            assert_eq!(names(dir), ["a"]);
+        });
+    }
+
+    #[test]
+    fn a_symlink_in_its_place_is_not_followed() {
+        in_a_folder("link", |dir| {
+            dir.write("precious", "old").unwrap();
+            dir.symlink("precious", IDENTITY.file_name(b"a")).unwrap();
+            Partial::open(dir, b"a", &IDENTITY, false).unwrap_err();
+            assert_eq!(dir.read("precious").unwrap(), b"old");
+        });
+    }
+}

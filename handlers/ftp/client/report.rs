@@ -1,0 +1,120 @@
+//! What a run says at its end, and its exit code.
+
+use std::io::{self, Write};
+
+use super::jobs::Tally;
+use crate::service::Failure;
+
+/// What came of a run.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) tally: Tally,
+    pub(super) passed_over: Vec<String>,
+    pub(super) removed: u64,
+    up_to_date: u64,
+    is_sending: bool,
+}
+
+impl Report {
+    pub(super) fn new(is_sending: bool, up_to_date: u64) -> Report {
+        Report {
+            tally: Tally::default(),
+            passed_over: Vec::new(),
+            removed: 0,
+            up_to_date,
+            is_sending,
+        }
+    }
+
+    /// Says what was done, and what failed; returns the exit code.
+    pub(super) fn end(self) -> Result<u8, Failure> {
+        complain(&self.passed_over);
+        complain(&self.tally.failed);
+        print(&format!("{}\n", self.summary()))?;
+        match self.tally.broken {
+            Some(failure) if self.tally.left > 0 => Err(Failure {
+                message: format!("{}; not begun: {} files", failure.message, self.tally.left),
+                ..failure
+            }),
+            Some(failure) => Err(failure),
+            None => Ok(u8::from(!self.tally.failed.is_empty())),
+        }
+    }
+
+    /// The same for a run that only planned.
+    pub(super) fn end_dry_run(self) -> Result<u8, Failure> {
+        complain(&self.passed_over);
+        complain(&self.tally.failed);
+        Ok(u8::from(!self.tally.failed.is_empty()))
+    }
+
+    fn summary(&self) -> String {
+        let verb = if self.is_sending { "sent" } else { "received" };
+        let Tally {
+            files,
+            bytes,
+            digests,
+            ..
+        } = self.tally;
+        let plural = if files == 1 { "" } else { "s" };
+        let mut text = format!("{verb} {files} file{plural}, {bytes} bytes");
+        text += &match digests {
+            _ if files == 0 => String::new(),
+            0 => ", verified by length".to_owned(),
+            digests if digests == files => ", verified by digest".to_owned(),
+            digests => format!(", {digests} verified by digest, the others by length"),
+        };
+        if self.up_to_date > 0 {
+            text += &format!("; {} up to date", self.up_to_date);
+        }
+        if self.removed > 0 {
+            text += &format!("; {} removed", self.removed);
+        }
+        text
+    }
+}
+
+/// Lines for people who want to know what went wrong.
+fn complain(lines: &[String]) {
+    for line in lines {
+        // Nobody may be reading standard error.
+        let _ = writeln!(io::stderr(), "socketserver: {line}");
+    }
+}
+
+/// Writes to standard output. A reader that has closed it is not an error.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_says_how_the_files_were_verified() {
+        let mut report = Report::new(false, 0);
+        assert_eq!(report.summary(), "received 0 files, 0 bytes");
+        report.tally.files = 1;
+        report.tally.bytes = 5;
+        assert_eq!(
+            report.summary(),
+            "received 1 file, 5 bytes, verified by length"
+        );
+        report.tally.digests = 1;
+        assert_eq!(
+            report.summary(),
+            "received 1 file, 5 bytes, verified by digest"
+        );
+        report.tally.files = 3;
+        (report.up_to_date, report.removed, report.is_sending) = (2, 1, true);
+        assert_eq!(
+            report.summary(),
+            "sent 3 files, 5 bytes, 1 verified by digest, the others by length; 2 up to date; \
+             1 removed"
+        );
+    }
+}

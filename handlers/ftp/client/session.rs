@@ -1,0 +1,390 @@
+//! A session: a control connection that is logged in.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustix::net::sockopt;
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+
+use super::control::Control;
+use super::credentials::Credentials;
+use super::fault::Fault;
+use super::features::{DigestCommand, Features, digest_in};
+use super::listing::mlsd;
+use super::options::{ConnectionOptions, TlsMode};
+use super::path::{RemotePath, check_name};
+use super::reply::Reply;
+use super::url::FtpUrl;
+use crate::client::{Connection, connect, tls_config};
+use crate::common::digest::Digests;
+use crate::service::Failure;
+
+/// Silence after which the system asks whether the server is still there: a control connection
+/// says nothing during a long transfer, and a router forgets silent connections.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Tickets of TLS sessions that a session keeps.
+const TLS_SESSIONS: usize = 32;
+/// A server needs time to digest a large file, or to have it on its disk: a wait grows by a second
+/// for this many bytes.
+const BYTES_PER_SECOND: u64 = 10_000_000;
+
+/// The server, and how to talk to it: what all sessions share.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) url: FtpUrl,
+    pub(super) options: ConnectionOptions,
+    credentials: Credentials,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    mode: TlsMode,
+}
+
+impl Target {
+    /// Checks everything that can be checked without a connection.
+    ///
+    /// # Errors
+    /// Exit code 2.
+    pub(super) fn new(url: FtpUrl, options: ConnectionOptions) -> Result<Target, Failure> {
+        let mode = options.tls_mode(&url);
+        let tls = if mode == TlsMode::Off {
+            None
+        } else {
+            let config = tls_config(options.tls_ca.as_deref(), options.tls_insecure)?;
+            let name = ServerName::try_from(url.host.clone())
+                .map_err(|error| Failure::usage(format!("{url}: {error}")))?;
+            Some((config, name))
+        };
+        Ok(Target {
+            credentials: Credentials::find(&url)?,
+            url,
+            options,
+            tls,
+            mode,
+        })
+    }
+
+    /// The configuration of one session. Its tickets are its own: a server may demand that a data
+    /// connection resumes the TLS session of its own control connection, and tickets that several
+    /// sessions share would be taken for each other's.
+    fn session_tls(&self) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+        let (config, name) = self.tls.as_ref()?;
+        let mut config = ClientConfig::clone(config);
+        config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
+        Some((Arc::new(config), name.clone()))
+    }
+}
+
+/// How a data connection is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passive {
+    /// EPSV (RFC 2428 §3), whose reply holds no address.
+    Extended,
+    /// PASV, for servers that do not know EPSV.
+    Classic,
+}
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session<'a> {
+    pub(super) target: &'a Target,
+    pub(super) features: Features,
+    pub(super) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// The server's address: data connections go there and nowhere else.
+    pub(super) peer: IpAddr,
+    pub(super) passive: Passive,
+    /// The folder in which the login began, once somebody needs it.
+    pub(super) home: Option<Vec<u8>>,
+    /// Whether LIST shows hidden files with `-a`; `None` before the first LIST.
+    pub(super) list_all: Option<bool>,
+    /// Whether HASH uses the algorithm that the client wants.
+    is_hash_chosen: bool,
+    control: Option<Control>,
+}
+
+impl<'a> Session<'a> {
+    /// Connects and logs in. `features` are those that another session found.
+    ///
+    /// # Errors
+    /// Exit code 1, and 2 if there is no password.
+    pub(super) fn open(
+        target: &'a Target,
+        features: Option<&Features>,
+    ) -> Result<Session<'a>, Failure> {
+        let url = &target.url;
+        let port = url.port(target.mode == TlsMode::Implicit);
+        let timeout = target.options.timeout;
+        let failed = |error| Failure::run(format!("cannot connect to {url}: {error}"));
+        let stream = connect(&url.host, port, timeout).map_err(failed)?;
+        let peer = stream.peer_addr().map_err(failed)?.ip();
+        // Without them a very long transfer may be cut; nothing else needs them.
+        let _ = sockopt::set_socket_keepalive(&stream, true);
+        #[cfg(target_os = "linux")]
+        let _ = sockopt::set_tcp_keepidle(&stream, KEEP_ALIVE);
+        let connection = Connection::over(stream, timeout, target.options.trace);
+        let mut session = Session {
+            target,
+            features: Features::unknown(),
+            tls: None,
+            peer,
+            passive: Passive::Extended,
+            home: None,
+            list_all: None,
+            is_hash_chosen: false,
+            control: Some(Control::new(connection, timeout)),
+        };
+        if target.mode == TlsMode::Implicit {
+            session.secure()?;
+        }
+        session.greet()?;
+        if target.mode == TlsMode::Explicit {
+            let reply = session
+                .command("AUTH", Some(b"TLS"))
+                .map_err(|e| e.about(url))?;
+            if reply.code != 234 {
+                let text = reply.text();
+                return Err(Failure::run(format!("{url} refuses TLS: {text}")));
+            }
+            session.secure()?;
+        }
+        session.log_in()?;
+        session
+            .prepare(features)
+            .map_err(|fault| fault.about(url))?;
+        Ok(session)
+    }
+
+    fn greet(&mut self) -> Result<(), Failure> {
+        let url = &self.target.url;
+        let mut reply = self.receive(0).map_err(|fault| fault.about(url))?;
+        if reply.is_preliminary() {
+            reply = self.receive(0).map_err(|fault| fault.about(url))?;
+        }
+        if reply.is_done() {
+            return Ok(());
+        }
+        let text = reply.text();
+        Err(Failure::run(format!(
+            "{url} refused the connection: {text}"
+        )))
+    }
+
+    fn secure(&mut self) -> Result<(), Failure> {
+        let url = &self.target.url;
+        self.tls = self.target.session_tls();
+        let (Some(control), Some((config, name))) = (self.control.take(), self.tls.clone()) else {
+            return Err(Failure::run(format!(
+                "{url}: there is no connection to encrypt"
+            )));
+        };
+        let secured = control.secure(config, name);
+        self.control =
+            Some(secured.map_err(|error| Failure::run(format!("TLS with {url} failed: {error}")))?);
+        Ok(())
+    }
+
+    fn log_in(&mut self) -> Result<(), Failure> {
+        let url = &self.target.url;
+        let credentials = &self.target.credentials;
+        let user = credentials.user.as_str();
+        let mut reply = self
+            .command("USER", Some(user.as_bytes()))
+            .map_err(|fault| fault.about(url))?;
+        if reply.code == 331 {
+            let password = credentials.password()?;
+            reply = self
+                .control()
+                .and_then(|control| {
+                    control
+                        .send_secret("PASS", &password)
+                        .map_err(|error| Fault::broken(&error))
+                })
+                .and_then(|()| self.receive(0))
+                .map_err(|fault| fault.about(url))?;
+        }
+        if reply.is_done() {
+            return Ok(());
+        }
+        let text = reply.text();
+        Err(Failure::run(format!(
+            "the login of `{user}` at {url} failed: {text}"
+        )))
+    }
+
+    /// What every session needs once.
+    fn prepare(&mut self, features: Option<&Features>) -> Result<(), Fault> {
+        if self.tls.is_some() {
+            self.done("PBSZ", Some(b"0"))?;
+            self.done("PROT", Some(b"P"))?;
+        }
+        self.features = match features {
+            Some(features) => features.clone(),
+            None => {
+                let reply = self.command("FEAT", None)?;
+                if reply.is_done() {
+                    Features::read(&reply)
+                } else {
+                    Features::unknown()
+                }
+            }
+        };
+        if self.features.utf8 {
+            // RFC 2640 asks for nothing of the kind, but some servers do; what they answer does
+            // not matter.
+            self.command("OPTS", Some(b"UTF8 ON"))?;
+        }
+        self.done("TYPE", Some(b"I")).map(|_| ())
+    }
+
+    /// Whether commands can still be sent.
+    pub(super) fn is_alive(&self) -> bool {
+        self.control.is_some()
+    }
+
+    /// Nothing can be sent any more: what comes next could be the answer to something earlier.
+    pub(super) fn give_up(&mut self) {
+        self.control = None;
+    }
+
+    pub(super) fn control(&mut self) -> Result<&mut Control, Fault> {
+        self.control
+            .as_mut()
+            .ok_or_else(|| Fault::Broken("the connection has ended".to_owned()))
+    }
+
+    /// Waits for a reply; longer if the server has this many bytes to work on.
+    pub(super) fn receive(&mut self, bytes: u64) -> Result<Reply, Fault> {
+        let extra = Duration::from_secs(bytes / BYTES_PER_SECOND);
+        match self.control()?.receive(extra) {
+            // 421: the server is about to close the connection (RFC 959 §5.4).
+            Ok(reply) if reply.code == 421 => {
+                self.give_up();
+                Err(Fault::Broken(reply.text()))
+            }
+            Ok(reply) => Ok(reply),
+            Err(error) => {
+                self.give_up();
+                Err(Fault::broken(&error))
+            }
+        }
+    }
+
+    /// Sends a command, and waits for its reply.
+    pub(super) fn command(&mut self, verb: &str, argument: Option<&[u8]>) -> Result<Reply, Fault> {
+        self.command_on(verb, argument, 0)
+    }
+
+    /// The same for a command that works on so many bytes.
+    fn command_on(
+        &mut self,
+        verb: &str,
+        argument: Option<&[u8]>,
+        bytes: u64,
+    ) -> Result<Reply, Fault> {
+        if let Some(argument) = argument {
+            check_name(argument).map_err(Fault::Local)?;
+        }
+        if let Err(error) = self.control()?.send(verb, argument) {
+            // The server may have said why before it closed the connection.
+            let reply = self.receive(0);
+            self.give_up();
+            return match reply {
+                Ok(reply) => Err(Fault::Broken(reply.text())),
+                Err(Fault::Broken(text)) if text.starts_with("421") => Err(Fault::Broken(text)),
+                Err(_) => Err(Fault::broken(&error)),
+            };
+        }
+        self.receive(bytes)
+    }
+
+    /// Sends a command that must succeed.
+    pub(super) fn done(&mut self, verb: &str, argument: Option<&[u8]>) -> Result<Reply, Fault> {
+        let reply = self.command(verb, argument)?;
+        if reply.is_done() {
+            Ok(reply)
+        } else {
+            Err(Fault::refused(&reply))
+        }
+    }
+
+    /// The length of a file in bytes, if the server tells (RFC 3659 §4).
+    pub(super) fn size(&mut self, path: &RemotePath) -> Result<Option<u64>, Fault> {
+        if !self.features.size {
+            return Ok(None);
+        }
+        let reply = self.command("SIZE", Some(&path.argument()))?;
+        self.features.size = !reply.is_unknown_command();
+        Ok(value(&reply).and_then(|text| text.parse().ok()))
+    }
+
+    /// When a file was last changed, if the server tells (RFC 3659 §3).
+    pub(super) fn modified(&mut self, path: &RemotePath) -> Result<Option<SystemTime>, Fault> {
+        if !self.features.mdtm {
+            return Ok(None);
+        }
+        let reply = self.command("MDTM", Some(&path.argument()))?;
+        self.features.mdtm = !reply.is_unknown_command();
+        Ok(value(&reply).and_then(|text| mlsd::time(&text)))
+    }
+
+    /// Sets the time of a file, if the server can; returns whether it did.
+    pub(super) fn set_modified(
+        &mut self,
+        path: &RemotePath,
+        time: SystemTime,
+    ) -> Result<bool, Fault> {
+        let Some(text) = mlsd::time_text(time).filter(|_| self.features.mfmt) else {
+            return Ok(false);
+        };
+        let argument = [text.as_bytes(), b" ", &path.argument()].concat();
+        Ok(self.command("MFMT", Some(&argument))?.is_done())
+    }
+
+    /// The digest that the server computes of a file of so many bytes, if it can.
+    pub(super) fn digest(
+        &mut self,
+        path: &RemotePath,
+        size: u64,
+    ) -> Result<Option<Digests>, Fault> {
+        let Some(command) = self.features.digest else {
+            return Ok(None);
+        };
+        if let DigestCommand::Hash {
+            algorithm,
+            is_chosen,
+        } = command
+            && !(is_chosen || self.is_hash_chosen)
+        {
+            let option = format!("HASH {}", algorithm.name());
+            if !self.command("OPTS", Some(option.as_bytes()))?.is_done() {
+                self.features.digest = None;
+                return Ok(None);
+            }
+            self.is_hash_chosen = true;
+        }
+        let reply = self.command_on(command.verb(), Some(&path.argument()), size)?;
+        if reply.is_unknown_command() {
+            self.features.digest = None;
+        }
+        let digest = reply
+            .is_done()
+            .then(|| digest_in(&reply, command.algorithm()));
+        Ok(digest.flatten())
+    }
+
+    /// Says goodbye. The server's answer does not matter any more.
+    pub(super) fn quit(mut self) {
+        if let Some(control) = &mut self.control
+            && control.send("QUIT", None).is_ok()
+        {
+            let _ = control.receive(Duration::ZERO);
+        }
+    }
+}
+
+/// The text of a reply 213.
+fn value(reply: &Reply) -> Option<String> {
+    let line = reply.lines.first().filter(|_| reply.code == 213)?;
+    Some(String::from_utf8_lossy(line).trim().to_owned())
+}

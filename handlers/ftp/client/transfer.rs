@@ -1,0 +1,373 @@
+//! One file, here or there.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::time::SystemTime;
+
+use cap_std::fs::Dir;
+use rustix::io::Errno;
+
+use super::data::Direction;
+use super::fault::Fault;
+use super::features::DigestCommand;
+use super::partial::{Identity, Partial};
+use super::path::RemotePath;
+use super::session::Session;
+use crate::client::Connection;
+use crate::common::digest::{Digests, Hasher};
+use crate::common::progress::Progress;
+
+/// Bytes that are read and written at a time.
+const PIECE: usize = 256 * 1024;
+
+/// How all files of a run are transferred.
+#[derive(Debug)]
+pub(super) struct Manner<'a> {
+    pub(super) resume: bool,
+    /// Whether the server is asked for digests.
+    pub(super) digest: bool,
+    /// Whether a received file is on the disk before it gets its name.
+    pub(super) sync: bool,
+    pub(super) progress: &'a Progress,
+}
+
+impl Manner<'_> {
+    fn hasher(&self, session: &Session<'_>) -> Hasher {
+        let wanted = session
+            .features
+            .digest
+            .filter(|_| self.digest)
+            .map(|command: DigestCommand| command.algorithm().wanted());
+        Hasher::of(&wanted.unwrap_or_default())
+    }
+}
+
+/// A file on the server.
+#[derive(Clone, Debug)]
+pub(super) struct RemoteFile {
+    pub(super) path: RemotePath,
+    /// Its length in bytes, if the server told.
+    pub(super) size: Option<u64>,
+    /// When it was changed, if the server told exactly.
+    pub(super) modified: Option<SystemTime>,
+}
+
+/// A file that was transferred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Transferred {
+    /// Bytes of the whole file.
+    pub(super) bytes: u64,
+    /// Whether the digests of both sides are the same; otherwise only the lengths are.
+    pub(super) has_digest: bool,
+}
+
+/// Receives a file into a folder. The name appears when the file is whole and verified; until then
+/// the bytes lie in a [`Partial`].
+///
+/// # Errors
+/// What came stays for `--resume`, unless it is damaged or the disk is full.
+pub(super) fn receive(
+    session: &mut Session<'_>,
+    source: &RemoteFile,
+    folder: &Dir,
+    name: &[u8],
+    manner: &Manner<'_>,
+) -> Result<Transferred, Fault> {
+    let url = session.target.url.to_string();
+    let identity = Identity {
+        url: &url,
+        path: source.path.as_bytes(),
+        size: source.size,
+        modified: source.modified,
+    };
+    let mut partial =
+        Partial::open(folder, name, &identity, manner.resume).map_err(Fault::local)?;
+    if source.size.is_some_and(|size| partial.length > size) {
+        partial.clear().map_err(Fault::local)?;
+    }
+    let mut hasher = manner.hasher(session);
+    hasher.update_from(&partial.file, 0).map_err(Fault::local)?;
+    let is_whole = partial.length > 0 && source.size == Some(partial.length);
+    let bytes = if is_whole {
+        manner.progress.advance(partial.length);
+        partial.length
+    } else {
+        match fetch(session, source, &mut partial, &mut hasher, manner) {
+            Ok(bytes) => bytes,
+            Err((fault, keep)) => {
+                if !keep {
+                    partial.discard();
+                }
+                return Err(fault);
+            }
+        }
+    };
+    if let Some(size) = source.size.filter(|size| *size != bytes) {
+        return Err(Fault::Local(format!(
+            "only {bytes} of {size} bytes came; --resume continues"
+        )));
+    }
+    let has_digest = match check_digest(session, &source.path, bytes, hasher.finish()) {
+        Err(fault @ Fault::Local(_)) => {
+            partial.discard();
+            return Err(fault);
+        }
+        checked => checked?,
+    };
+    partial
+        .publish(name, source.modified, manner.sync)
+        .map_err(Fault::local)?;
+    Ok(Transferred { bytes, has_digest })
+}
+
+/// Receives what is missing; the length of the whole. The error says whether what came is to be
+/// kept.
+fn fetch(
+    session: &mut Session<'_>,
+    source: &RemoteFile,
+    partial: &mut Partial<'_>,
+    hasher: &mut Hasher,
+    manner: &Manner<'_>,
+) -> Result<u64, (Fault, bool)> {
+    let keep = |fault| (fault, true);
+    let argument = source.path.argument();
+    let mut begun = session.begin("RETR", Some(&argument), partial.length, Direction::Receive);
+    if partial.length > 0 && matches!(begun, Err(Fault::Refused { .. })) {
+        // A server that cannot resume: from the beginning.
+        partial.clear().map_err(Fault::local).map_err(keep)?;
+        *hasher = manner.hasher(session);
+        begun = session.begin("RETR", Some(&argument), 0, Direction::Receive);
+    }
+    let is_new = partial.length == 0;
+    let mut data = begun.map_err(|fault| (fault, !is_new))?;
+    manner.progress.advance(partial.length);
+    let end = SeekFrom::Start(partial.length);
+    let mut total = partial.length;
+    if let Err(error) = partial.file.seek(end) {
+        session.abort(data);
+        return Err(keep(Fault::local(error)));
+    }
+    let mut piece = vec![0; PIECE];
+    loop {
+        match data.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => {
+                total += count as u64;
+                if let Some(size) = source.size.filter(|size| total > *size) {
+                    session.abort(data);
+                    let text = format!("the server sent more than the {size} bytes of the file");
+                    return Err((Fault::Local(text), false));
+                }
+                let bytes = &piece[..count];
+                hasher.update(bytes);
+                if let Err(error) = partial.file.write_all(bytes) {
+                    session.abort(data);
+                    // What fills a disk to no use is not left there.
+                    let is_kept = manner.resume || !is_disk_full(&error);
+                    return Err((Fault::local(error), is_kept));
+                }
+                manner.progress.advance(count as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Some servers end TLS without saying so. If every byte is here, nothing was cut off.
+            Err(error)
+                if error.kind() == io::ErrorKind::UnexpectedEof && source.size == Some(total) =>
+            {
+                break;
+            }
+            Err(error) => {
+                drop(data);
+                return Err((session.reason_for(&error), total > 0));
+            }
+        }
+    }
+    session
+        .end(data, Direction::Receive, 0)
+        .map_err(|fault| (fault, total > 0))?;
+    Ok(total)
+}
+
+fn is_disk_full(error: &io::Error) -> bool {
+    [Errno::NOSPC, Errno::DQUOT]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Compares with the server's digest; whether it has one. A server may not want to tell it for one
+/// file: then the length must do.
+fn check_digest(
+    session: &mut Session<'_>,
+    path: &RemotePath,
+    bytes: u64,
+    ours: Digests,
+) -> Result<bool, Fault> {
+    if ours.is_empty() {
+        return Ok(false);
+    }
+    let Some(theirs) = session.digest(path, bytes)? else {
+        return Ok(false);
+    };
+    match theirs.difference(&ours) {
+        None => Ok(true),
+        Some(digest) => Err(Fault::Local(format!(
+            "the {digest} digests here and on the server differ"
+        ))),
+    }
+}
+
+/// A file here.
+#[derive(Debug)]
+pub(super) struct LocalFile {
+    pub(super) file: File,
+    pub(super) size: u64,
+    pub(super) modified: Option<SystemTime>,
+}
+
+/// Sends a file. With `resume`, it goes on where the file on the server ends.
+pub(super) fn send(
+    session: &mut Session<'_>,
+    source: &LocalFile,
+    path: &RemotePath,
+    manner: &Manner<'_>,
+) -> Result<Transferred, Fault> {
+    path.check().map_err(Fault::Local)?;
+    let mut there = match manner.resume {
+        true => session.size(path)?.filter(|size| *size <= source.size),
+        false => None,
+    };
+    if there == Some(source.size) {
+        // It may be whole already, unless the digests say that it is another file.
+        let mut hasher = manner.hasher(session);
+        hash_prefix(&mut hasher, &source.file, source.size)?;
+        match check_digest(session, path, source.size, hasher.finish()) {
+            Ok(has_digest) => {
+                manner.progress.advance(source.size);
+                let bytes = source.size;
+                return Ok(Transferred { bytes, has_digest });
+            }
+            Err(Fault::Local(_)) => there = None,
+            Err(fault) => return Err(fault),
+        }
+    }
+    // Before the transfer begins: the server would wait meanwhile, and not for ever.
+    let mut hasher = manner.hasher(session);
+    hash_prefix(&mut hasher, &source.file, there.unwrap_or(0))?;
+    let (data, offset) = begin_sending(session, path, there.unwrap_or(0))?;
+    if offset == 0 {
+        hasher = manner.hasher(session);
+    }
+    manner.progress.advance(offset);
+    let data = push(session, source, data, offset, &mut hasher, manner)?;
+    session.end(data, Direction::Send, source.size)?;
+    let has_digest = check_digest(session, path, source.size, hasher.finish())?;
+    if !has_digest && let Some(size) = session.size(path)?.filter(|size| *size != source.size) {
+        return Err(Fault::Local(format!(
+            "the server has {size} of {} bytes",
+            source.size
+        )));
+    }
+    if let Some(modified) = source.modified {
+        session.set_modified(path, modified)?;
+    }
+    Ok(Transferred {
+        bytes: source.size,
+        has_digest,
+    })
+}
+
+/// Begins to send at an offset, if the server allows that in one of the two ways; otherwise from
+/// the beginning.
+fn begin_sending(
+    session: &mut Session<'_>,
+    path: &RemotePath,
+    offset: u64,
+) -> Result<(Connection, u64), Fault> {
+    let argument = path.argument();
+    let refused = |begun: &Result<_, Fault>| matches!(begun, Err(Fault::Refused { .. }));
+    if offset > 0 {
+        if session.features.rest {
+            let begun = session.begin("STOR", Some(&argument), offset, Direction::Send);
+            if !refused(&begun) {
+                return begun.map(|data| (data, offset));
+            }
+        }
+        let begun = session.begin("APPE", Some(&argument), 0, Direction::Send);
+        if !refused(&begun) {
+            return begun.map(|data| (data, offset));
+        }
+    }
+    let data = session.begin("STOR", Some(&argument), 0, Direction::Send)?;
+    Ok((data, 0))
+}
+
+/// Sends from the offset on, exactly as many bytes as the file had in the beginning.
+fn push(
+    session: &mut Session<'_>,
+    source: &LocalFile,
+    mut data: Connection,
+    offset: u64,
+    hasher: &mut Hasher,
+    manner: &Manner<'_>,
+) -> Result<Connection, Fault> {
+    let mut piece = vec![0; PIECE];
+    let mut offset = offset;
+    while offset < source.size {
+        let left = usize::try_from(source.size - offset).unwrap_or(PIECE);
+        let space = &mut piece[..left.min(PIECE)];
+        let count = match source.file.read_at(space, offset) {
+            Ok(0) => {
+                session.abort(data);
+                return Err(Fault::Local(
+                    "the file becomes shorter while it is sent".to_owned(),
+                ));
+            }
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                session.abort(data);
+                return Err(Fault::local(error));
+            }
+        };
+        let bytes = &space[..count];
+        hasher.update(bytes);
+        if let Err(error) = data.write_all(bytes) {
+            drop(data);
+            return Err(session.reason_for(&error));
+        }
+        offset += count as u64;
+        manner.progress.advance(count as u64);
+    }
+    match data.flush() {
+        Ok(()) => Ok(data),
+        Err(error) => {
+            drop(data);
+            Err(session.reason_for(&error))
+        }
+    }
+}
+
+/// Digests the first bytes of a file.
+fn hash_prefix(hasher: &mut Hasher, file: &File, length: u64) -> Result<(), Fault> {
+    if hasher.is_idle() {
+        return Ok(());
+    }
+    let mut piece = vec![0; PIECE];
+    let mut offset = 0;
+    while offset < length {
+        let left = usize::try_from(length - offset).unwrap_or(PIECE);
+        let space = &mut piece[..left.min(PIECE)];
+        match file.read_at(space, offset).map_err(Fault::local)? {
+            0 => {
+                return Err(Fault::Local(
+                    "the file becomes shorter while it is sent".to_owned(),
+                ));
+            }
+            count => {
+                hasher.update(&space[..count]);
+                offset += count as u64;
+            }
+        }
+    }
+    Ok(())
+}

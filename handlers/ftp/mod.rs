@@ -1,0 +1,3 @@
+//! FTP (RFC 959 and its extensions).
+
+pub mod client;
