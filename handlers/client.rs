@@ -24,8 +24,8 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    StreamOwned,
+    ALL_VERSIONS, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
+    SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
 use socketserver::Address;
 
@@ -142,7 +142,13 @@ impl Connection {
         // Before connecting: a file that cannot be used is wrong usage, whatever the server does.
         let tls = options
             .wants_tls()
-            .then(|| tls_config(options.tls_ca.as_deref(), options.tls_insecure))
+            .then(|| {
+                tls_config(
+                    options.tls_ca.as_deref(),
+                    options.tls_insecure,
+                    ALL_VERSIONS,
+                )
+            })
             .transpose()?;
         let kind = match address {
             Address::Unix(path) => {
@@ -235,18 +241,19 @@ pub(crate) fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<Tc
 }
 
 /// What the client trusts: the certificates of one file, any certificate, or the system's
-/// certificates.
+/// certificates. It offers the server these versions of TLS.
 ///
 /// # Errors
 /// The file has no certificates that can be used: exit code 2.
 pub(crate) fn tls_config(
     ca: Option<&Path>,
     is_insecure: bool,
+    versions: &[&'static SupportedProtocolVersion],
 ) -> Result<Arc<ClientConfig>, Failure> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(Failure::run)?;
     if is_insecure {
         let verifier = Arc::new(TrustAnything(provider));

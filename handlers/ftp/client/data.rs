@@ -66,10 +66,10 @@ impl Session<'_> {
             return Err(Fault::refused(&reply));
         }
         let data = Connection::over(stream, timeout, self.target.options.trace);
-        let Some((config, name)) = self.tls.clone() else {
+        let Some(tls) = self.tls.clone() else {
             return Ok(data);
         };
-        data.secure(config, name).map_err(|error| {
+        data.secure(tls.config, tls.name).map_err(|error| {
             let error = io::Error::new(error.kind(), format!("TLS for data: {error}"));
             self.reason_for(&error)
         })

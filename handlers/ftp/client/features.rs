@@ -1,7 +1,7 @@
 //! What a server offers beyond RFC 959: its answer to FEAT (RFC 2389 §3).
 
 use super::reply::Reply;
-use crate::common::digest::Digests;
+use crate::common::digest::{Digests, from_hex};
 
 /// How the server computes the digest of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,19 @@ impl Algorithm {
                 ..none
             },
         }
+    }
+}
+
+impl Algorithm {
+    /// A word as a digest.
+    fn digest(self, word: &str) -> Option<Digests> {
+        let mut digests = Digests::default();
+        match self {
+            Algorithm::Sha256 => digests.sha256 = Some(from_hex(word).ok()?),
+            Algorithm::Sha1 => digests.sha1 = Some(from_hex(word).ok()?),
+            Algorithm::Md5 => digests.md5 = Some(from_hex(word).ok()?),
+        }
+        Some(digests)
     }
 }
 
@@ -158,28 +171,13 @@ fn best_hash(list: &str) -> Option<DigestCommand> {
     })
 }
 
-/// The digest in the reply to a command of [`DigestCommand`]: its only word of so many hexadecimal
-/// digits. The file's name, which may hold such a word too, comes last in the reply to HASH.
+/// The digest in the reply to a command of [`DigestCommand`]: its first word of so many hexadecimal
+/// digits. The file's name, which may be such a word too, comes after it.
 pub(super) fn digest_in(reply: &Reply, algorithm: Algorithm) -> Option<Digests> {
-    use crate::common::digest::from_hex;
-    let text = reply.lines.first()?;
-    let text = String::from_utf8_lossy(text);
-    text.split_ascii_whitespace().find_map(|word| {
-        let none = Digests::default();
-        match algorithm {
-            Algorithm::Sha256 => from_hex(word).ok().map(|hex| Digests {
-                sha256: Some(hex),
-                ..none
-            }),
-            Algorithm::Sha1 => from_hex(word).ok().map(|hex| Digests {
-                sha1: Some(hex),
-                ..none
-            }),
-            Algorithm::Md5 => from_hex(word).ok().map(|hex| Digests {
-                md5: Some(hex),
-                ..none
-            }),
-        }
+    let lines = reply.lines.iter().map(|line| String::from_utf8_lossy(line));
+    lines.into_iter().find_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        words.find_map(|word| algorithm.digest(word))
     })
 }
 
@@ -245,5 +243,12 @@ mod tests {
             assert_eq!(digest.map(|digest| to_hex(&digest)).as_deref(), Some(md5));
             assert_eq!(digest_in(&reply, Algorithm::Sha256), None);
         }
+        // As proftpd answers.
+        let lines = [
+            b"Computing".to_vec(),
+            format!("MD5 0-3 {md5} a").into_bytes(),
+        ]
+        .into();
+        assert!(digest_in(&Reply { code: 213, lines }, Algorithm::Md5).is_some());
     }
 }

@@ -85,17 +85,18 @@ fn work_off<'a, T: std::fmt::Display>(
         let Some(item) = queue.lock().next() else {
             return session;
         };
-        let mut open = match session.take() {
-            Some(open) => open,
-            None => match Session::open(target, None) {
-                Ok(open) => open,
-                Err(failure) => {
-                    let mut tally = tally.lock();
-                    tally.failed.push(format!("{item}: {}", failure.message));
-                    tally.broken.get_or_insert(failure);
-                    return None;
-                }
-            },
+        let opened = match session.take() {
+            Some(open) => open.refreshed(),
+            None => Session::open(target, None),
+        };
+        let mut open = match opened {
+            Ok(open) => open,
+            Err(failure) => {
+                let mut tally = tally.lock();
+                tally.failed.push(format!("{item}: {}", failure.message));
+                tally.broken.get_or_insert(failure);
+                return None;
+            }
         };
         match work(&mut open, &item) {
             Ok(done) => tally.lock().add(done),

@@ -18,6 +18,7 @@ mod reply;
 mod report;
 mod session;
 mod single;
+mod tickets;
 mod transfer;
 mod tree;
 mod url;

@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use rustix::net::sockopt;
-use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
+use rustls::version::TLS12;
+use rustls::{ALL_VERSIONS, ClientConfig};
 
 use super::control::Control;
 use super::credentials::Credentials;
@@ -17,6 +19,7 @@ use super::listing::mlsd;
 use super::options::{ConnectionOptions, TlsMode};
 use super::path::{RemotePath, check_name};
 use super::reply::Reply;
+use super::tickets::Tickets;
 use super::url::FtpUrl;
 use crate::client::{Connection, connect, tls_config};
 use crate::common::digest::Digests;
@@ -25,8 +28,6 @@ use crate::service::Failure;
 /// Silence after which the system asks whether the server is still there: a control connection
 /// says nothing during a long transfer, and a router forgets silent connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// Tickets of TLS sessions that a session keeps.
-const TLS_SESSIONS: usize = 32;
 /// A server needs time to digest a large file, or to have it on its disk: a wait grows by a second
 /// for this many bytes.
 const BYTES_PER_SECOND: u64 = 10_000_000;
@@ -39,6 +40,8 @@ pub(super) struct Target {
     credentials: Credentials,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     mode: TlsMode,
+    /// Takes the place of the configuration once sessions of TLS 1.3 have run out of tickets.
+    tls12: Mutex<Option<Arc<ClientConfig>>>,
 }
 
 impl Target {
@@ -51,7 +54,11 @@ impl Target {
         let tls = if mode == TlsMode::Off {
             None
         } else {
-            let config = tls_config(options.tls_ca.as_deref(), options.tls_insecure)?;
+            let config = tls_config(
+                options.tls_ca.as_deref(),
+                options.tls_insecure,
+                ALL_VERSIONS,
+            )?;
             let name = ServerName::try_from(url.host.clone())
                 .map_err(|error| Failure::usage(format!("{url}: {error}")))?;
             Some((config, name))
@@ -62,18 +69,41 @@ impl Target {
             options,
             tls,
             mode,
+            tls12: Mutex::new(None),
         })
     }
 
     /// The configuration of one session. Its tickets are its own: a server may demand that a data
     /// connection resumes the TLS session of its own control connection, and tickets that several
     /// sessions share would be taken for each other's.
-    fn session_tls(&self) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+    fn session_tls(&self) -> Option<SessionTls> {
         let (config, name) = self.tls.as_ref()?;
-        let mut config = ClientConfig::clone(config);
-        config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
-        Some((Arc::new(config), name.clone()))
+        let tls12 = self.tls12.lock().clone();
+        let mut config = ClientConfig::clone(tls12.as_ref().unwrap_or(config));
+        let tickets = Arc::new(Tickets::default());
+        config.resumption = Resumption::store(Arc::clone(&tickets) as _);
+        Some(SessionTls {
+            config: Arc::new(config),
+            name: name.clone(),
+            tickets,
+        })
     }
+
+    /// Whether new sessions use TLS 1.2, see [`Tickets`].
+    fn use_tls12(&self, yes: bool) -> Result<(), Failure> {
+        let (ca, is_insecure) = (self.options.tls_ca.as_deref(), self.options.tls_insecure);
+        let config = yes.then(|| tls_config(ca, is_insecure, &[&TLS12]));
+        *self.tls12.lock() = config.transpose()?;
+        Ok(())
+    }
+}
+
+/// The TLS of one session, on all its connections.
+#[derive(Clone, Debug)]
+pub(super) struct SessionTls {
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) name: ServerName<'static>,
+    tickets: Arc<Tickets>,
 }
 
 /// How a data connection is asked for.
@@ -90,7 +120,7 @@ pub(super) enum Passive {
 pub(super) struct Session<'a> {
     pub(super) target: &'a Target,
     pub(super) features: Features,
-    pub(super) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    pub(super) tls: Option<SessionTls>,
     /// The server's address: data connections go there and nowhere else.
     pub(super) peer: IpAddr,
     pub(super) passive: Passive,
@@ -173,12 +203,12 @@ impl<'a> Session<'a> {
     fn secure(&mut self) -> Result<(), Failure> {
         let url = &self.target.url;
         self.tls = self.target.session_tls();
-        let (Some(control), Some((config, name))) = (self.control.take(), self.tls.clone()) else {
+        let (Some(control), Some(tls)) = (self.control.take(), self.tls.clone()) else {
             return Err(Failure::run(format!(
                 "{url}: there is no connection to encrypt"
             )));
         };
-        let secured = control.secure(config, name);
+        let secured = control.secure(tls.config, tls.name);
         self.control =
             Some(secured.map_err(|error| Failure::run(format!("TLS with {url} failed: {error}")))?);
         Ok(())
@@ -235,6 +265,23 @@ impl<'a> Session<'a> {
             self.command("OPTS", Some(b"UTF8 ON"))?;
         }
         self.done("TYPE", Some(b"I")).map(|_| ())
+    }
+
+    /// The session, or a new one in its place if its data connections cannot resume its TLS session
+    /// any more, which the server may demand.
+    pub(super) fn refreshed(self) -> Result<Session<'a>, Failure> {
+        let is_fit = |tls: &SessionTls| !tls.tickets.have_run_out();
+        if self.tls.as_ref().is_none_or(is_fit) {
+            return Ok(self);
+        }
+        let (target, features) = (self.target, self.features.clone());
+        self.quit();
+        target.use_tls12(true)?;
+        Session::open(target, Some(&features)).or_else(|_| {
+            // The server does not speak TLS 1.2: a new session has at least new tickets.
+            target.use_tls12(false)?;
+            Session::open(target, Some(&features))
+        })
     }
 
     /// Whether commands can still be sent.
