@@ -2,6 +2,7 @@
 //! every run. It finds what is easy to find; the fuzzer itself goes deeper.
 
 use socketserver_handlers::common::{basic, share};
+use socketserver_handlers::ftp::client as ftp_client;
 use socketserver_handlers::http::{
     accept_encoding, chunked, conditional, digest_fields, form, head, range, target, tus_fields,
 };
@@ -177,6 +178,22 @@ fn sntp_packets_hold_under_mutation() {
         b"\x08\x0B\x1B\x21\x23\x24\xE4\x00\x01\x10\x80\xFF",
         sntp::check,
     );
+}
+
+#[test]
+fn what_a_server_of_ftp_sends_holds_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"211-Features\r\n HASH SHA-1*;MD5\r\n MLST type*;\r\n REST STREAM\r\n211 End\r\n",
+        b"227 Entering Passive Mode (127,0,0,1,25,46)\r\n",
+        b"229 Entering Extended Passive Mode (|||6446|)\r\n",
+        b"213 SHA-256 0-5 900150983cd24fb0d6963f7d28e17f72 a\r\n",
+        b"type=file;size=5;modify=20240229235959.25; a b; c\r\n",
+        b"type=OS.unix=slink:/x; ../l\r\n",
+        b"-rw-r--r--    1 1000     1000           12 Feb 29 13:46 a b\r\n",
+        b"lrwxrwxrwx 1 u g 5 2024-01-02 03:04 l -> x\r\n",
+        b"11-05-24  01:46PM       <DIR>          d e\r\n",
+    ];
+    mutate(seeds, b"\r\n -;=/.,|():0229", ftp_client::check);
 }
 
 #[test]

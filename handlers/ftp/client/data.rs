@@ -208,6 +208,14 @@ fn classic_address(reply: &Reply) -> Option<(Ipv4Addr, u16)> {
     (port != 0).then_some((Ipv4Addr::new(a, b, c, d), port))
 }
 
+/// What a reply says as one to EPSV, and as one to PASV.
+pub(super) fn ports_in(reply: &Reply) -> (Option<u16>, Option<u16>) {
+    (
+        extended_port(reply),
+        classic_address(reply).map(|(_, port)| port),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

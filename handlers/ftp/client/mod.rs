@@ -1,5 +1,6 @@
 //! `client ftp`: transfers files and mirrors folders.
 
+mod check;
 mod control;
 mod credentials;
 mod data;
@@ -24,6 +25,8 @@ mod tree;
 mod url;
 
 use clap::{Args, Subcommand};
+
+pub use check::check;
 
 use crate::service::Failure;
 use options::{Change, ConnectionOptions, Get, Mirror, Place, Put};

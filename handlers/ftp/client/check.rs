@@ -1,0 +1,43 @@
+//! What must hold for anything that a server sends.
+
+use jiff::civil::date;
+
+use super::data::ports_in;
+use super::features::{Algorithm, Features, digest_in};
+use super::listing::{Line, check_entry, list, mlsd};
+use super::reply::{Parsed, parse};
+
+/// What must hold for any reply or line of a listing; panics if it does not.
+#[doc(hidden)]
+pub fn check(bytes: &[u8]) {
+    if let Parsed::Complete(reply, length) = parse(bytes) {
+        assert!(length <= bytes.len() && bytes[..length].ends_with(b"\n"));
+        assert!((100..700).contains(&reply.code) && !reply.lines.is_empty());
+        assert!(
+            !reply.text().contains(char::is_control),
+            "a terminal would obey"
+        );
+        // The reply does not depend on what comes after it, and no part of it is a whole reply.
+        assert_eq!(
+            parse(&bytes[..length]),
+            Parsed::Complete(reply.clone(), length)
+        );
+        assert_eq!(parse(&bytes[..length - 1]), Parsed::Partial);
+        let _ = (
+            Features::read(&reply),
+            digest_in(&reply, Algorithm::Sha256),
+            ports_in(&reply),
+        );
+    }
+    for line in [mlsd::parse(bytes), list::parse(bytes, date(2024, 3, 1))] {
+        if let Line::Entry(name, _) = line
+            && check_entry(&name).is_ok()
+        {
+            assert!(!name.contains(&b'/') && !matches!(&name[..], b"" | b"." | b".."));
+            assert!(
+                bytes.windows(name.len()).any(|part| part == name),
+                "a name of its own"
+            );
+        }
+    }
+}

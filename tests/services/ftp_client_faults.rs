@@ -1,0 +1,580 @@
+//! `client ftp` against servers and connections that fail, lie or attack.
+
+use std::fs;
+use std::io::{self, Read};
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Child;
+use std::time::Instant;
+
+use crate::ftp_client::{client, command, ended, paths_in};
+use crate::ftp_fake::{Fake, elsewhere};
+use crate::support::{PATIENCE, TestDir, wait_until};
+use crate::upload::{MIB, content};
+use crate::upload_faults::SmallDisk;
+
+#[test]
+fn a_cut_download_leaves_no_file_and_is_resumed() {
+    let home = TestDir::new("ftp-cut");
+    let body = content(3 * MIB);
+    let mut fake = Fake::with(&[("f", &body)]);
+    fake.cut = Some(MIB);
+    let server = fake.start();
+    let to = home.join("f");
+    let get = ["get", &server.url("f"), to.to_str().unwrap()];
+    let (code, stdout, stderr) = client(&home, &get);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    let parts = paths_in(Path::new(home.as_str()));
+    assert!(
+        parts.len() == 1 && parts[0].ends_with(".ftp-part"),
+        "{parts:?}"
+    );
+    let came = fs::metadata(home.join(&parts[0])).unwrap().len();
+    assert!(came > 0 && came <= MIB as u64);
+
+    server.fake.lock().unwrap().cut = None;
+    let (code, stdout, stderr) = client(&home, &[&get[..], &["--resume"]].concat());
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    assert_eq!(
+        stdout,
+        format!("received 1 file, {} bytes, verified by digest\n", 3 * MIB)
+    );
+    assert_eq!(server.commands("REST"), [format!("REST {came}")]);
+    assert!(fs::read(&to).unwrap() == body);
+    assert_eq!(paths_in(Path::new(home.as_str())), ["f"]);
+}
+
+#[test]
+fn what_is_resumed_is_the_same_file() {
+    let home = TestDir::new("ftp-changed");
+    let mut fake = Fake::with(&[("f", &content(MIB))]);
+    fake.cut = Some(1000);
+    let server = fake.start();
+    let to = home.join("f");
+    let get = ["get", &server.url("f"), to.to_str().unwrap(), "--resume"];
+    assert_eq!(client(&home, &get).0, Some(1));
+    // Another file of another size has taken its place.
+    let mut other = content(MIB + 1);
+    other.reverse();
+    server
+        .fake
+        .lock()
+        .unwrap()
+        .tree
+        .insert(b"f".to_vec(), other.clone());
+    server.fake.lock().unwrap().cut = None;
+    assert_eq!(client(&home, &get).0, Some(0));
+    assert!(fs::read(&to).unwrap() == other);
+    assert_eq!(server.commands("REST"), [""; 0]);
+}
+
+/// Ended with the test, even when it fails.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Ended {
+    fn signal(&mut self, signal: &str) {
+        let pid = self.0.id().to_string();
+        let killed = std::process::Command::new("kill")
+            .args([signal, &pid])
+            .status();
+        assert!(killed.unwrap().success());
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn an_interrupted_download_leaves_no_file() {
+    let home = TestDir::new("ftp-interrupt-get");
+    let body = content(2 * MIB);
+    let mut fake = Fake::with(&[("f", &body)]);
+    fake.stall = Some(MIB);
+    let server = fake.start();
+    let to = home.join("f");
+    let get = ["get", &server.url("f"), to.to_str().unwrap()];
+    let mut running = Ended(command(&home, &get).spawn().unwrap());
+    wait_until("half of it has come", || {
+        let names = paths_in(Path::new(home.as_str()));
+        let lengths = names
+            .iter()
+            .filter_map(|name| fs::metadata(home.join(name)).ok());
+        lengths.into_iter().any(|file| file.len() == MIB as u64)
+    });
+    running.signal("-INT");
+    assert!(!to.exists());
+    server.fake.lock().unwrap().stall = None;
+    let (code, _, stderr) = client(&home, &[&get[..], &["--resume"]].concat());
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert_eq!(server.commands("REST"), [format!("REST {MIB}")]);
+    assert!(fs::read(&to).unwrap() == body);
+    assert_eq!(paths_in(Path::new(home.as_str())), ["f"]);
+}
+
+#[test]
+fn an_interrupted_upload_is_not_taken_for_a_whole_file() {
+    let home = TestDir::new("ftp-interrupt-put");
+    let body = content(64 * MIB);
+    home.write("f", &body);
+    let from = home.join("f");
+    for signal in ["-INT", "-KILL"] {
+        let server = Fake::default().start();
+        let put = [
+            "put",
+            &server.url("f"),
+            from.to_str().unwrap(),
+            "--no-digest",
+        ];
+        let mut running = Ended(command(&home, &put).spawn().unwrap());
+        wait_until("some of it has come", || {
+            server.seen.lock().unwrap().uploaded > 0
+        });
+        // The server is held, so that not everything can have been sent.
+        let held = server.seen.lock().unwrap();
+        running.signal(signal);
+        let uploaded = held.uploaded;
+        drop(held);
+        wait_until("the server sees the end", || {
+            !server.seen.lock().unwrap().ends.is_empty()
+        });
+        let ends = server.seen.lock().unwrap().ends.clone();
+        assert!(uploaded < body.len(), "all of it has come");
+        assert_eq!(ends, [Err(io::ErrorKind::ConnectionReset)], "{signal}");
+
+        let (code, stdout, stderr) = client(&home, &[&put[..], &["--resume"]].concat());
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+        assert!(server.content("f").unwrap() == body);
+        assert_eq!(server.commands("REST").len(), 1);
+    }
+}
+
+#[test]
+fn a_complete_upload_is_not_sent_again_and_another_file_is() {
+    let home = TestDir::new("ftp-resume-put");
+    home.write("f", "hello");
+    let from = home.join("f");
+    let server = Fake::with(&[
+        ("f", b"hello"),
+        ("g", b"other"),
+        ("h", b"longer than it"),
+        ("i", b"he"),
+    ]);
+    let server = server.start();
+    let put = |name: &str| {
+        let ended = client(
+            &home,
+            &["put", &server.url(name), from.to_str().unwrap(), "--resume"],
+        );
+        assert_eq!(ended.0, Some(0), "{name}: {}", ended.2);
+        assert_eq!(server.content(name).unwrap(), b"hello", "{name}");
+        server.commands("STOR").len()
+    };
+    assert_eq!((put("f"), put("g"), put("h"), put("i")), (0, 1, 2, 3));
+    assert_eq!(server.commands("REST"), ["REST 2"]);
+    // A server without REST for uploads can append.
+    server.fake.lock().unwrap().features = vec!["SIZE"];
+    server
+        .fake
+        .lock()
+        .unwrap()
+        .tree
+        .insert(b"i".to_vec(), b"he".to_vec());
+    assert_eq!((put("i"), server.commands("APPE").len()), (3, 1));
+}
+
+#[test]
+fn a_hostile_listing_leads_nowhere() {
+    let home = TestDir::new("ftp-hostile");
+    let mut fake = Fake::with(&[("good", b"good")]);
+    let names = [
+        "../evil",
+        "/tmp/evil",
+        "a/b",
+        "..",
+        ".",
+        "",
+        "x\r",
+        "./y",
+        "d/../../evil",
+    ];
+    let lines: Vec<String> = names
+        .iter()
+        .map(|name| format!("type=file;size=4; {name}\r\n"))
+        .collect();
+    let folders = "type=dir; ../d\r\ntype=OS.unix=slink:/etc; link\r\nrubbish\r\n";
+    let good = "type=file;size=4; good\r\n";
+    fake.listing = Some([&lines.concat(), folders, good].concat().into_bytes());
+    let server = fake.start();
+    let here = home.join("in/here");
+    let mirror = [
+        "mirror",
+        &server.url(""),
+        here.to_str().unwrap(),
+        "--delete",
+    ];
+    home.write("in/here/mine", "mine");
+    let (code, stdout, stderr) = client(&home, &mirror);
+    assert_eq!(code, Some(1), "{stdout}");
+    assert!(stdout.starts_with("received 1 file, 4 bytes"), "{stdout}");
+    assert_eq!(
+        stderr
+            .lines()
+            .filter(|line| line.contains("refused"))
+            .count(),
+        names.len() + 1,
+        "{stderr}"
+    );
+    assert!(stderr.contains("cannot be understood") && stderr.contains("nothing is removed"));
+    let all = ["in/", "in/here/", "in/here/good", "in/here/mine"];
+    assert_eq!(paths_in(Path::new(home.as_str())), all);
+}
+
+#[test]
+fn no_symlink_here_leads_a_mirror_out_of_its_folder() {
+    let home = TestDir::new("ftp-symlink");
+    home.write("outside/precious", "old");
+    home.write("here/x", "");
+    symlink("../outside", home.join("here/d")).unwrap();
+    symlink("../outside/precious", home.join("here/f")).unwrap();
+    let files: [(&str, &[u8]); 3] = [("d/", b""), ("d/precious", b"new"), ("f", b"new")];
+    let server = Fake::with(&files).start();
+    let here = home.join("here");
+    let mirror = ["mirror", &server.url(""), here.to_str().unwrap()];
+    let (code, _, stderr) = client(&home, &mirror);
+    assert!(
+        code == Some(1) && stderr.contains("d: something of another kind"),
+        "{stderr}"
+    );
+    assert_eq!(fs::read(home.join("outside/precious")).unwrap(), b"old");
+    assert!(
+        !fs::symlink_metadata(home.join("here/f"))
+            .unwrap()
+            .is_symlink()
+    );
+    assert_eq!(
+        client(&home, &[&mirror[..], &["--delete"]].concat()).0,
+        Some(0)
+    );
+    assert_eq!(fs::read(home.join("outside/precious")).unwrap(), b"old");
+    assert_eq!(fs::read(home.join("here/d/precious")).unwrap(), b"new");
+}
+
+/// Whether somebody has connected.
+fn has_visitor(listener: &TcpListener) -> bool {
+    listener.set_nonblocking(true).unwrap();
+    listener.accept().is_ok()
+}
+
+#[test]
+fn a_forged_address_in_the_reply_to_pasv_is_not_used() {
+    let home = TestDir::new("ftp-pasv");
+    let (listener, forged) = elsewhere();
+    let mut fake = Fake::with(&[("f", b"hello")]);
+    fake.replies = vec![("EPSV", "500 what?")];
+    let server = fake.start();
+    // The address is forged and the port is right: the client comes to the server's own address.
+    let to = home.join("f");
+    let get = [
+        "get",
+        &server.url("f"),
+        to.to_str().unwrap(),
+        "--timeout",
+        "2s",
+    ];
+    assert_eq!(client(&home, &get).0, Some(0));
+    // Address and port are forged: the port is tried at the server's address.
+    server.fake.lock().unwrap().passive_address = Some(forged);
+    let (code, _, stderr) = client(&home, &get);
+    assert!(code == Some(1) && stderr.contains("127.0.0.1:"), "{stderr}");
+    assert!(!has_visitor(&listener));
+    client(&home, &[&get[..], &["--trust-pasv-address"]].concat());
+    assert!(has_visitor(&listener), "the option says otherwise");
+}
+
+#[test]
+fn passwords_come_from_where_nobody_sees_them() {
+    let home = TestDir::new("ftp-password");
+    let server = Fake::with(&[("f", b"1")]).start();
+    let url = server.url("f");
+    let with = |url: &str, password: Option<&str>| {
+        let mut command = command(&home, &["ls", url, "--trace"]);
+        match password {
+            Some(password) => command.env("SOCKETSERVER_PASSWORD", password),
+            None => command.env_remove("SOCKETSERVER_PASSWORD"),
+        };
+        ended(command)
+    };
+    let (code, _, stderr) = with(&url, Some("wrong-one"));
+    assert!(
+        code == Some(1) && stderr.contains("530 Login incorrect"),
+        "{stderr}"
+    );
+    assert!(
+        !stderr.contains("wrong-one") && stderr.contains("PASS ***"),
+        "{stderr}"
+    );
+    let (code, _, stderr) = with(&url, None);
+    assert!(
+        code == Some(2) && stderr.contains("SOCKETSERVER_PASSWORD"),
+        "{stderr}"
+    );
+    let (code, _, stderr) = with(&url, Some("a\nQUIT"));
+    assert!(code == Some(2) && stderr.contains("line break"), "{stderr}");
+    let sessions = server.seen.lock().unwrap().sessions;
+    let (code, _, stderr) = with(&url.replace("ada@", "ada:secret@"), None);
+    assert!(code == Some(2) && !stderr.contains("secret"), "{stderr}");
+    assert_eq!(
+        server.seen.lock().unwrap().sessions,
+        sessions,
+        "nobody was asked"
+    );
+
+    home.write(".netrc", "machine 127.0.0.1 login ada password secret\n");
+    for url in [url.clone(), url.replace("ada@", "")] {
+        assert_eq!(with(&url, None).0, Some(0), "{url}");
+    }
+    assert_eq!(
+        with(&url, Some("wrong")).0,
+        Some(1),
+        "the variable comes first"
+    );
+    home.write(".netrc", "machine elsewhere login ada password secret\n");
+    assert_eq!(with(&url, None).0, Some(2));
+    with(&url.replace("ada@", ""), None);
+    assert!(
+        server
+            .commands("USER")
+            .contains(&"USER anonymous".to_owned())
+    );
+}
+
+#[test]
+fn a_server_that_says_nothing_is_left() {
+    let home = TestDir::new("ftp-silent");
+    for silent in ["USER", "MLST", "EPSV", "RETR", "HASH"] {
+        let mut fake = Fake::with(&[("f", b"1")]);
+        fake.silent = Some(silent);
+        let server = fake.start();
+        let begun = Instant::now();
+        let to = home.join("f");
+        let get = [
+            "get",
+            &server.url("f"),
+            to.to_str().unwrap(),
+            "--timeout",
+            "200ms",
+        ];
+        let (code, _, stderr) = client(&home, &get);
+        assert_eq!(code, Some(1), "{silent}: {stderr}");
+        assert!(
+            stderr.contains("answer") && stderr.lines().count() == 1,
+            "{silent}: {stderr}"
+        );
+        assert!(begun.elapsed() < PATIENCE, "{silent}");
+        assert!(!to.exists(), "{silent}");
+    }
+}
+
+#[test]
+fn what_is_not_ftp_is_told() {
+    let home = TestDir::new("ftp-rubbish");
+    for (reply, why) in [
+        ("HTTP/1.1 400 Bad Request", "not FTP"),
+        ("421 too many", "421 too many"),
+        ("530 go away", "530 go away"),
+    ] {
+        let mut fake = Fake::with(&[("f", b"1")]);
+        fake.replies = vec![("USER", reply)];
+        let server = fake.start();
+        let (code, _, stderr) = client(&home, &["ls", &server.url("f")]);
+        assert!(code == Some(1) && stderr.contains(why), "{reply}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (code, _, stderr) = client(&home, &["ls", &format!("ftp://{free}/")]);
+    assert!(
+        code == Some(1) && stderr.contains("cannot connect"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing() {
+    let home = TestDir::new("ftp-full");
+    let Some(disk) = SmallDisk::mount("a_full_disk_is_told_and_leaves_nothing") else {
+        return;
+    };
+    let server = Fake::with(&[("f", &content(6 * MIB)), ("g", b"small")]).start();
+    let (code, stdout, stderr) = client(&home, &["mirror", &server.url(""), disk.0.as_str()]);
+    assert_eq!(code, Some(1));
+    assert!(
+        stderr.contains("f: No space left") && stderr.lines().count() == 1,
+        "{stderr}"
+    );
+    assert!(stdout.starts_with("received 1 file, 5 bytes"), "{stdout}");
+    let paths = paths_in(Path::new(disk.0.as_str()));
+    assert!(
+        paths
+            .iter()
+            .all(|path| path == "g" || path.starts_with("lost+found")),
+        "{paths:?}"
+    );
+}
+
+#[test]
+fn tls_is_never_left_out() {
+    let home = TestDir::new("ftp-no-tls");
+    let server = Fake::with(&[("f", b"1")]).start();
+    let (code, _, stderr) = client(&home, &["ls", &server.url("f"), "--tls-insecure"]);
+    assert!(
+        code == Some(1) && stderr.contains("refuses TLS: 502"),
+        "{stderr}"
+    );
+    assert_eq!(
+        server.commands("USER"),
+        [""; 0],
+        "nothing is sent in the clear"
+    );
+
+    let mut fake = Fake::with(&[("f", b"1")]);
+    fake.tickets = Some(2);
+    fake.injected = "\r\n230 you are in";
+    let server = fake.start();
+    let (code, _, stderr) = client(&home, &["ls", &server.url("f"), "--tls-insecure"]);
+    assert!(code == Some(1) && stderr.contains("TLS with"), "{stderr}");
+    assert_eq!(server.commands("USER"), [""; 0]);
+    // The certificate is nobody's.
+    server.fake.lock().unwrap().injected = "";
+    let (code, _, stderr) = client(&home, &["ls", &server.url("f"), "--tls"]);
+    assert!(
+        code == Some(1) && stderr.contains("certificate"),
+        "{stderr}"
+    );
+    assert_eq!(
+        client(&home, &["ls", &server.url("f"), "--tls-insecure"]).0,
+        Some(0)
+    );
+}
+
+#[test]
+fn data_connections_resume_the_tls_session_of_their_own_control_connection() {
+    let home = TestDir::new("ftp-tls-resume");
+    let mut bodies = Vec::new();
+    for number in 0..12 {
+        bodies.push((format!("f{number}"), content(number * 1000)));
+    }
+    // A server may send new tickets with a data connection, or none, as proftpd with uploads.
+    for tickets in [2, 1, 0] {
+        let mut fake = Fake::default();
+        fake.tickets = Some(tickets);
+        for (name, body) in &bodies {
+            fake.tree.insert(name.as_bytes().to_vec(), body.clone());
+        }
+        let server = fake.start();
+        let here = home.join(&format!("here{tickets}"));
+        let mirror = [
+            "mirror",
+            &server.url(""),
+            here.to_str().unwrap(),
+            "--tls-insecure",
+        ];
+        let (code, stdout, stderr) = client(&home, &[&mirror[..], &["--jobs", "3"]].concat());
+        assert_eq!(
+            (code, stderr.as_str()),
+            (Some(0), ""),
+            "{tickets}: {stdout}"
+        );
+        let url = server.url("copy");
+        let back = [
+            "mirror",
+            &url,
+            here.to_str().unwrap(),
+            "--reverse",
+            "--tls-insecure",
+        ];
+        let (code, stdout, stderr) = client(&home, &[&back[..], &["--jobs", "2"]].concat());
+        assert_eq!(
+            (code, stderr.as_str()),
+            (Some(0), ""),
+            "{tickets}: {stdout}"
+        );
+        for (name, body) in &bodies {
+            assert!(
+                fs::read(here.join(name)).unwrap() == *body,
+                "{tickets}: {name}"
+            );
+            assert!(
+                server.content(&format!("copy/{name}")).unwrap() == *body,
+                "{name}"
+            );
+        }
+        assert!(server.seen.lock().unwrap().ends.iter().all(Result::is_ok));
+    }
+}
+
+#[test]
+fn a_listing_without_end_is_left() {
+    let home = TestDir::new("ftp-endless");
+    let mut fake = Fake::default();
+    fake.listing = Some(vec![b'x'; 4 * MIB]);
+    let server = fake.start();
+    let (code, _, stderr) = client(&home, &["ls", &server.url("")]);
+    assert!(code == Some(1) && stderr.contains("16 KiB"), "{stderr}");
+    // Folders within folders without end: every listing has one more.
+    server.fake.lock().unwrap().listing = Some(b"type=dir; d\r\n".to_vec());
+    server.fake.lock().unwrap().tree = (1..200)
+        .map(|depth| (b"d/".repeat(depth), Vec::new()))
+        .collect();
+    let here = home.join("here");
+    let (code, _, stderr) = client(&home, &["mirror", &server.url(""), here.to_str().unwrap()]);
+    assert!(
+        code == Some(1) && stderr.contains("more than 100 folders"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_sent_is_not_stored_as_whole() {
+    let home = TestDir::new("ftp-shrinks");
+    home.write("f", content(64 * MIB));
+    let from = home.join("f");
+    let server = Fake::default().start();
+    let put = ["put", &server.url("f"), from.to_str().unwrap()];
+    let mut running = Ended(command(&home, &put).spawn().unwrap());
+    wait_until("some of it has come", || {
+        server.seen.lock().unwrap().uploaded > 0
+    });
+    let held = server.seen.lock().unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&from)
+        .unwrap()
+        .set_len(1)
+        .unwrap();
+    drop(held);
+    let mut stderr = String::new();
+    running
+        .0
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut stderr)
+        .unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(1));
+    assert!(stderr.contains("shorter"), "{stderr}");
+    wait_until("the server sees the end", || {
+        !server.seen.lock().unwrap().ends.is_empty()
+    });
+    let ends = &server.seen.lock().unwrap().ends;
+    assert_eq!(ends[..], [Err(io::ErrorKind::ConnectionReset)]);
+}
