@@ -1,7 +1,7 @@
 //! `client ftp` against pyftpdlib, in the clear and over TLS.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -46,7 +46,10 @@ impl Pyftpdlib {
             .stderr(Stdio::null())
             .status();
         if !found.unwrap().success() {
-            eprintln!("SKIPPED {test}: `pip install {modules}` is needed");
+            let why = format!(
+                "SKIPPED {test}: Python has no {modules}; `pip install pyftpdlib pyopenssl`"
+            );
+            let _ = writeln!(std::io::stderr(), "{why}");
             return None;
         }
         let mut command = Command::new("python3");

@@ -14,6 +14,7 @@ mod exec_killed;
 mod exec_processes;
 mod frozen;
 mod ftp_client;
+mod ftp_client_attacks;
 mod ftp_client_faults;
 mod ftp_client_servers;
 mod ftp_fake;
