@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::ftp_client::{client, command, ended, paths_in};
 use crate::ftp_fake::{Fake, elsewhere};
-use crate::support::TestDir;
+use crate::support::{TestDir, python};
 use crate::upload::{MIB, content};
 
 #[test]
@@ -290,4 +290,63 @@ fn a_listing_without_end_is_left() {
         code == Some(1) && stderr.contains("more than 100 folders"),
         "{stderr}"
     );
+}
+
+/// Runs a program in a terminal, types the password when it is asked, and prints what the terminal
+/// shows and the exit code.
+const TERMINAL: &str = r#"
+import os, pty, sys, termios, time
+pid, master = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+shown, typed = b'', 0
+while True:
+    try:
+        piece = os.read(master, 4096)
+    except OSError:
+        break
+    if not piece:
+        break
+    shown += piece
+    if shown.count(b'Password for ada: ') > typed:
+        typed += 1
+        # The prompt comes before the terminal is told not to show what is typed.
+        while termios.tcgetattr(master)[3] & termios.ECHO:
+            time.sleep(0.001)
+        os.write(master, b'secret\n')
+print(shown.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), typed)
+"#;
+
+#[test]
+fn a_terminal_is_asked_once_for_all_sessions_and_shows_no_password() {
+    let home = TestDir::new("ftp-terminal");
+    let server = Fake::with(&[("a", b"1"), ("b", b"2"), ("c", b"3")]).start();
+    let program = env!("CARGO_BIN_EXE_socketserver");
+    let here = home.join("here");
+    let (home_variable, url) = (format!("HOME={}", home.as_str()), server.url(""));
+    let mirror = [
+        "client",
+        "ftp",
+        "mirror",
+        &url,
+        here.to_str().unwrap(),
+        "--jobs",
+        "3",
+    ];
+    let environment = [
+        "/usr/bin/env",
+        "-u",
+        "SOCKETSERVER_PASSWORD",
+        &home_variable,
+        program,
+    ];
+    let test = "a_terminal_is_asked_once_for_all_sessions_and_shows_no_password";
+    let Some(shown) = python(test, TERMINAL, &[&environment[..], &mirror].concat()) else {
+        return;
+    };
+    assert!(
+        shown.ends_with(" 0 1\n") && shown.contains("received 3 files"),
+        "{shown}"
+    );
+    assert!(!shown.contains("secret"), "{shown}");
 }

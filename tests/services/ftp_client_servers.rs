@@ -1,4 +1,4 @@
-//! `client ftp` against pyftpdlib, in the clear and over TLS.
+//! `client ftp` against our own server and pyftpdlib, in the clear and over TLS.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::ftp_client::{client, paths_in};
-use crate::support::{TestDir, has_tool};
+use crate::support::{TestDir, TestServer, has_tool, run, run_with_input};
 use crate::upload::{MIB, content};
 
 /// Serves a folder on a free port, which it prints; over TLS if a certificate is given.
@@ -149,14 +149,74 @@ fn pyftpdlib_is_mirrored_both_ways_over_tls() {
     let home = TestDir::new("ftp-pyftpdlib-tls");
     tree(&home);
     fs::create_dir_all(home.join("root")).unwrap();
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    home.write("cert.pem", made.cert.pem());
-    home.write("key.pem", made.signing_key.serialize_pem());
-    let path = |name| home.join(name).to_str().unwrap().to_owned();
-    let (root, certificate, key) = (path("root"), path("cert.pem"), path("key.pem"));
-    let arguments = [root.as_str(), &certificate, &key];
+    let (certificate, key) = certificate(&home);
+    let root = home.join("root");
+    let arguments = [root.to_str().unwrap(), &certificate, &key];
     let Some(server) = Pyftpdlib::start(test, "pyftpdlib, OpenSSL", &arguments) else {
         return;
     };
     there_and_back(&home, server.port, &["--tls-ca", &certificate]);
+}
+
+/// A certificate for `localhost` and its key, as files.
+fn certificate(home: &TestDir) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    home.write("cert.pem", made.cert.pem());
+    home.write("key.pem", made.signing_key.serialize_pem());
+    let path = |name| home.join(name).to_str().unwrap().to_owned();
+    (path("cert.pem"), path("key.pem"))
+}
+
+/// Our own server with the user ada. `None`, and a visible word, in a build without it.
+fn our_server(test: &str, home: &TestDir, options: &[&str]) -> Option<TestServer> {
+    if !run(&["services"]).1.lines().any(|name| name == "ftp") {
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: there is no `serve ftp`");
+        return None;
+    }
+    fs::create_dir_all(home.join("root")).unwrap();
+    let path = |name| home.join(name).to_str().unwrap().to_owned();
+    let (root, accounts) = (path("root"), path("accounts.db"));
+    let user = [
+        "users",
+        "add",
+        "ada",
+        "--rights",
+        "lrwd",
+        "--accounts",
+        &accounts,
+    ];
+    let added = run_with_input(&[&user[..], &["--password-stdin"]].concat(), b"secret\n");
+    assert_eq!(added.0, Some(0), "{}", added.2);
+    let serve = ["ftp", &root, "--accounts", &accounts, "--no-fsync"];
+    Some(TestServer::start(&[&serve[..], options].concat()))
+}
+
+#[test]
+fn our_own_server_is_mirrored_both_ways() {
+    let home = TestDir::new("ftp-own");
+    tree(&home);
+    let test = "our_own_server_is_mirrored_both_ways";
+    let Some(server) = our_server(test, &home, &[]) else {
+        return;
+    };
+    there_and_back(&home, server.address().port(), &[]);
+}
+
+#[test]
+fn our_own_server_is_mirrored_both_ways_over_tls_of_both_kinds() {
+    let test = "our_own_server_is_mirrored_both_ways_over_tls_of_both_kinds";
+    for (kind, server_option, client_option) in [
+        ("explicit", "--require-tls=all", "--tls"),
+        ("implicit", "--tls-implicit", "--tls-implicit"),
+    ] {
+        let home = TestDir::new(&format!("ftp-own-{kind}"));
+        tree(&home);
+        let (certificate, key) = certificate(&home);
+        let options = ["--tls-cert", &certificate, "--tls-key", &key, server_option];
+        let Some(server) = our_server(test, &home, &options) else {
+            return;
+        };
+        let options = [client_option, "--tls-ca", &certificate];
+        there_and_back(&home, server.address().port(), &options);
+    }
 }
