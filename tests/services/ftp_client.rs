@@ -417,6 +417,15 @@ fn digests_are_compared_where_the_server_has_them() {
     server.fake.lock().unwrap().lies = false;
     assert_eq!(client(&home, &["put", &server.url("g"), to]).0, Some(0));
 
+    server.fake.lock().unwrap().features = vec![];
+    let put = client(&home, &["put", &server.url("g"), to]);
+    assert_eq!(put.1, "sent 1 file, 5 bytes, not verified\n", "{}", put.2);
+    let get = client(&home, &["get", &server.url("f"), to]);
+    assert_eq!(
+        get.1, "received 1 file, 5 bytes, not verified\n",
+        "{}",
+        get.2
+    );
     server.fake.lock().unwrap().features = vec!["SIZE"];
     server.fake.lock().unwrap().replies = vec![("SIZE", "213 4")];
     let (code, _, stderr) = client(&home, &["put", &server.url("g"), to]);

@@ -107,7 +107,7 @@ fn a_forged_address_in_the_reply_to_pasv_is_not_used() {
         &server.url("f"),
         to.to_str().unwrap(),
         "--timeout",
-        "2s",
+        "5s",
     ];
     assert_eq!(client(&home, &get).0, Some(0));
     // Address and port are forged: the port is tried at the server's address.

@@ -46,6 +46,27 @@ fn a_cut_download_leaves_no_file_and_is_resumed() {
 }
 
 #[test]
+fn a_server_that_cannot_resume_begins_again_and_one_that_refuses_keeps_what_came() {
+    let home = TestDir::new("ftp-no-rest");
+    let body = content(2000);
+    let mut fake = Fake::with(&[("f", &body)]);
+    fake.cut = Some(1000);
+    let server = fake.start();
+    let to = home.join("f");
+    let get = ["get", &server.url("f"), to.to_str().unwrap(), "--resume"];
+    assert_eq!(client(&home, &get).0, Some(1));
+    let parts = paths_in(Path::new(home.as_str()));
+    server.fake.lock().unwrap().cut = None;
+    server.fake.lock().unwrap().replies = vec![("RETR", "550 not now")];
+    assert_eq!(client(&home, &get).0, Some(1));
+    assert_eq!(paths_in(Path::new(home.as_str())), parts);
+    server.fake.lock().unwrap().replies = vec![("REST", "502 what?")];
+    assert_eq!(client(&home, &get).0, Some(0));
+    assert!(fs::read(&to).unwrap() == body);
+    assert_eq!(paths_in(Path::new(home.as_str())), ["f"]);
+}
+
+#[test]
 fn what_is_resumed_is_the_same_file() {
     let home = TestDir::new("ftp-changed");
     let mut fake = Fake::with(&[("f", &content(MIB))]);
@@ -202,7 +223,7 @@ fn a_server_that_says_nothing_is_left() {
             &server.url("f"),
             to.to_str().unwrap(),
             "--timeout",
-            "200ms",
+            "1s",
         ];
         let (code, _, stderr) = client(&home, &get);
         assert_eq!(code, Some(1), "{silent}: {stderr}");

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::fault::Fault;
 use super::session::{Session, Target};
-use super::transfer::Transferred;
+use super::transfer::{Transferred, Verified};
 use crate::service::Failure;
 
 /// What has become of the files, all sessions together.
@@ -14,8 +14,10 @@ use crate::service::Failure;
 pub(super) struct Tally {
     pub(super) files: u64,
     pub(super) bytes: u64,
-    /// Files whose digests were compared.
+    /// Files of which the digests are the same.
     pub(super) digests: u64,
+    /// Files of which only the lengths are the same.
+    pub(super) lengths: u64,
     /// A line for each thing that failed.
     pub(super) failed: Vec<String>,
     /// Nothing more can be done, for this reason.
@@ -28,7 +30,8 @@ impl Tally {
     pub(super) fn add(&mut self, done: Transferred) {
         self.files += 1;
         self.bytes += done.bytes;
-        self.digests += u64::from(done.has_digest);
+        self.digests += u64::from(done.verified == Verified::Digest);
+        self.lengths += u64::from(done.verified == Verified::Length);
     }
 
     pub(super) fn fail(&mut self, what: impl std::fmt::Display, fault: &Fault) {

@@ -50,20 +50,22 @@ impl Report {
 
     fn summary(&self) -> String {
         let verb = if self.is_sending { "sent" } else { "received" };
-        let Tally {
-            files,
-            bytes,
-            digests,
-            ..
-        } = self.tally;
+        let tally = &self.tally;
+        let (files, bytes) = (tally.files, tally.bytes);
         let plural = if files == 1 { "" } else { "s" };
         let mut text = format!("{verb} {files} file{plural}, {bytes} bytes");
-        text += &match digests {
-            _ if files == 0 => String::new(),
-            0 => ", verified by length".to_owned(),
-            digests if digests == files => ", verified by digest".to_owned(),
-            digests => format!(", {digests} verified by digest, the others by length"),
-        };
+        let unverified = files.saturating_sub(tally.digests + tally.lengths);
+        for (count, how) in [
+            (tally.digests, "verified by digest"),
+            (tally.lengths, "verified by length"),
+            (unverified, "not verified"),
+        ] {
+            match count {
+                0 => {}
+                count if count == files => text += &format!(", {how}"),
+                count => text += &format!(", {count} {how}"),
+            }
+        }
         if self.up_to_date > 0 {
             text += &format!("; {} up to date", self.up_to_date);
         }
@@ -100,21 +102,23 @@ mod tests {
         assert_eq!(report.summary(), "received 0 files, 0 bytes");
         report.tally.files = 1;
         report.tally.bytes = 5;
+        assert_eq!(report.summary(), "received 1 file, 5 bytes, not verified");
+        report.tally.lengths = 1;
         assert_eq!(
             report.summary(),
             "received 1 file, 5 bytes, verified by length"
         );
-        report.tally.digests = 1;
+        (report.tally.lengths, report.tally.digests) = (0, 1);
         assert_eq!(
             report.summary(),
             "received 1 file, 5 bytes, verified by digest"
         );
-        report.tally.files = 3;
+        (report.tally.files, report.tally.lengths) = (3, 1);
         (report.up_to_date, report.removed, report.is_sending) = (2, 1, true);
         assert_eq!(
             report.summary(),
-            "sent 3 files, 5 bytes, 1 verified by digest, the others by length; 2 up to date; \
-             1 removed"
+            "sent 3 files, 5 bytes, 1 verified by digest, 1 verified by length, 1 not \
+             verified; 2 up to date; 1 removed"
         );
     }
 }

@@ -53,13 +53,21 @@ pub(super) struct RemoteFile {
     pub(super) modified: Option<SystemTime>,
 }
 
+/// What is known to be the same on both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verified {
+    Digest,
+    Length,
+    /// The server says neither a digest nor a length, only that the transfer succeeded.
+    Nothing,
+}
+
 /// A file that was transferred.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Transferred {
     /// Bytes of the whole file.
     pub(super) bytes: u64,
-    /// Whether the digests of both sides are the same; otherwise only the lengths are.
-    pub(super) has_digest: bool,
+    pub(super) verified: Verified,
 }
 
 /// Receives a file into a folder. The name appears when the file is whole and verified; until then
@@ -118,7 +126,12 @@ pub(super) fn receive(
     partial
         .publish(name, source.modified, manner.sync)
         .map_err(Fault::local)?;
-    Ok(Transferred { bytes, has_digest })
+    let verified = match (has_digest, source.size) {
+        (true, _) => Verified::Digest,
+        (false, Some(_)) => Verified::Length,
+        (false, None) => Verified::Nothing,
+    };
+    Ok(Transferred { bytes, verified })
 }
 
 /// Receives what is missing; the length of the whole. The error says whether what came is to be
@@ -133,8 +146,7 @@ fn fetch(
     let keep = |fault| (fault, true);
     let argument = source.path.argument();
     let mut begun = session.begin("RETR", Some(&argument), partial.length, Direction::Receive);
-    if partial.length > 0 && matches!(begun, Err(Fault::Refused { .. })) {
-        // A server that cannot resume: from the beginning.
+    if partial.length > 0 && matches!(&begun, Err(fault) if refuses_offset(fault)) {
         partial.clear().map_err(Fault::local).map_err(keep)?;
         *hasher = manner.hasher(session);
         begun = session.begin("RETR", Some(&argument), 0, Direction::Receive);
@@ -142,50 +154,83 @@ fn fetch(
     let is_new = partial.length == 0;
     let mut data = begun.map_err(|fault| (fault, !is_new))?;
     manner.progress.advance(partial.length);
-    let end = SeekFrom::Start(partial.length);
     let mut total = partial.length;
-    if let Err(error) = partial.file.seek(end) {
-        session.abort(data);
-        return Err(keep(Fault::local(error)));
-    }
-    let mut piece = vec![0; PIECE];
-    loop {
-        match data.read(&mut piece) {
-            Ok(0) => break,
-            Ok(count) => {
-                total += count as u64;
-                if let Some(size) = source.size.filter(|size| total > *size) {
-                    session.abort(data);
-                    let text = format!("the server sent more than the {size} bytes of the file");
-                    return Err((Fault::Local(text), false));
-                }
-                let bytes = &piece[..count];
-                hasher.update(bytes);
-                if let Err(error) = partial.file.write_all(bytes) {
-                    session.abort(data);
-                    // What fills a disk to no use is not left there.
-                    let is_kept = manner.resume || !is_disk_full(&error);
-                    return Err((Fault::local(error), is_kept));
-                }
-                manner.progress.advance(count as u64);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Some servers end TLS without saying so. If every byte is here, nothing was cut off.
-            Err(error)
-                if error.kind() == io::ErrorKind::UnexpectedEof && source.size == Some(total) =>
-            {
-                break;
-            }
-            Err(error) => {
-                drop(data);
-                return Err((session.reason_for(&error), total > 0));
-            }
+    match pull(source, &mut data, partial, &mut total, hasher, manner) {
+        Ok(()) => {}
+        Err(Cut::Here(fault, is_kept)) => {
+            session.abort(data);
+            return Err((fault, is_kept));
+        }
+        Err(Cut::There(error)) => {
+            drop(data);
+            return Err((session.reason_for(&error), total > 0));
         }
     }
     session
         .end(data, Direction::Receive, 0)
         .map_err(|fault| (fault, total > 0))?;
     Ok(total)
+}
+
+/// Whether a server refuses to begin in the middle of a file (RFC 3659 §5), and not the file.
+fn refuses_offset(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Refused {
+            code: 500..=504 | 551 | 554,
+            ..
+        }
+    )
+}
+
+/// Where a transfer was cut.
+enum Cut {
+    /// Here, and whether what came is to be kept.
+    Here(Fault, bool),
+    /// On its way, or on the server.
+    There(io::Error),
+}
+
+/// Receives bytes until the end of the data connection.
+fn pull(
+    source: &RemoteFile,
+    data: &mut Connection,
+    partial: &mut Partial<'_>,
+    total: &mut u64,
+    hasher: &mut Hasher,
+    manner: &Manner<'_>,
+) -> Result<(), Cut> {
+    let end = SeekFrom::Start(partial.length);
+    let sought = partial.file.seek(end);
+    sought.map_err(|error| Cut::Here(Fault::local(error), true))?;
+    let mut piece = vec![0; PIECE];
+    loop {
+        let count = match data.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // Some servers end TLS without saying so. If every byte is here, nothing was cut off.
+            Err(error)
+                if error.kind() == io::ErrorKind::UnexpectedEof && source.size == Some(*total) =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(Cut::There(error)),
+        };
+        *total += count as u64;
+        if let Some(size) = source.size.filter(|size| *total > *size) {
+            let text = format!("the server sent more than the {size} bytes of the file");
+            return Err(Cut::Here(Fault::Local(text), false));
+        }
+        let bytes = &piece[..count];
+        hasher.update(bytes);
+        if let Err(error) = partial.file.write_all(bytes) {
+            // What fills a disk to no use is not left there.
+            let is_kept = manner.resume || !is_disk_full(&error);
+            return Err(Cut::Here(Fault::local(error), is_kept));
+        }
+        manner.progress.advance(count as u64);
+    }
 }
 
 fn is_disk_full(error: &io::Error) -> bool {
@@ -243,8 +288,14 @@ pub(super) fn send(
         match check_digest(session, path, source.size, hasher.finish()) {
             Ok(has_digest) => {
                 manner.progress.advance(source.size);
-                let bytes = source.size;
-                return Ok(Transferred { bytes, has_digest });
+                return Ok(Transferred {
+                    bytes: source.size,
+                    verified: if has_digest {
+                        Verified::Digest
+                    } else {
+                        Verified::Length
+                    },
+                });
             }
             Err(Fault::Local(_)) => there = None,
             Err(fault) => return Err(fault),
@@ -260,20 +311,33 @@ pub(super) fn send(
     manner.progress.advance(offset);
     let data = push(session, source, data, offset, &mut hasher, manner)?;
     session.end(data, Direction::Send, source.size)?;
-    let has_digest = check_digest(session, path, source.size, hasher.finish())?;
-    if !has_digest && let Some(size) = session.size(path)?.filter(|size| *size != source.size) {
-        return Err(Fault::Local(format!(
-            "the server has {size} of {} bytes",
-            source.size
-        )));
-    }
+    let verified = verify_sent(session, source, path, hasher.finish())?;
     if let Some(modified) = source.modified {
         session.set_modified(path, modified)?;
     }
     Ok(Transferred {
         bytes: source.size,
-        has_digest,
+        verified,
     })
+}
+
+fn verify_sent(
+    session: &mut Session<'_>,
+    source: &LocalFile,
+    path: &RemotePath,
+    ours: Digests,
+) -> Result<Verified, Fault> {
+    if check_digest(session, path, source.size, ours)? {
+        return Ok(Verified::Digest);
+    }
+    match session.size(path)? {
+        None => Ok(Verified::Nothing),
+        Some(size) if size == source.size => Ok(Verified::Length),
+        Some(size) => Err(Fault::Local(format!(
+            "the server has {size} of {} bytes",
+            source.size
+        ))),
+    }
 }
 
 /// Begins to send at an offset, if the server allows that in one of the two ways; otherwise from
