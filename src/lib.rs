@@ -143,6 +143,7 @@ mod inherited;
 mod pace;
 mod peers;
 mod poller;
+mod privileges;
 mod process;
 mod proxy;
 mod reach;
@@ -170,6 +171,7 @@ pub use handler::{DatagramRequestHandler, Next, RequestHandlerClass, StreamReque
 pub use hooks::{DefaultHooks, ServerHooks};
 pub use inherited::{close_inherited_on_exec, inherited_descriptor};
 pub use peers::Peers;
+pub use privileges::drop_privileges;
 pub use process::{
     Accepting, ForkingMixIn, ProcessRequest, Request, Synchronous, ThreadPerRequest, ThreadingMixIn,
 };

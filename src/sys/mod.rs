@@ -5,6 +5,7 @@ mod descriptors;
 mod destination;
 mod drops;
 mod pipe;
+mod privileges;
 mod shared;
 mod signals;
 mod transport;
@@ -19,6 +20,7 @@ pub(crate) use destination::{
 };
 pub(crate) use drops::dropped_datagrams;
 pub(crate) use pipe::SplicePipe;
+pub(crate) use privileges::drop_privileges;
 pub(crate) use shared::Shared;
 pub(crate) use signals::{
     Registration, SignalFlags, has_terminal, is_ignored, is_terminal_gone, register_hangup,

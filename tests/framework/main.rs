@@ -35,6 +35,7 @@ mod opened_closed;
 mod overload;
 mod panics;
 mod pool;
+mod privileges;
 mod promises;
 mod proxy;
 mod python_style;
