@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use socketserver::{
-    Address, ClientAddress, DatagramRequestHandler, Error, Refusal, StreamRequestHandler,
+    Address, ClientAddress, DatagramRequestHandler, Error, Refusal, StreamRequestHandler, Tls,
 };
 
 use crate::common::access_log::AccessLog;
@@ -28,13 +28,19 @@ pub struct Context {
     pub authenticated: bool,
     /// Whether connections are encrypted.
     pub tls: bool,
+    /// The certificate, for a service that starts TLS itself.
+    pub certificate: Option<Tls>,
     /// Where the server will listen.
     pub addresses: Vec<Address>,
     /// Whether requests are served by processes of their own: no thread may be started before, and
     /// what a handler changes the next doesn't see.
     pub forks: bool,
+    /// Whether one connection is served at a time.
+    pub is_sequential: bool,
     /// What is to be done after the last request, before the process ends.
     pub at_end: AtEnd,
+    /// What is to be done at a reload.
+    pub at_reload: AtReload,
 }
 
 impl Context {
@@ -97,6 +103,45 @@ impl fmt::Debug for AtEnd {
     }
 }
 
+/// What services want done at a reload (SIGHUP): read again what their options name.
+#[derive(Clone, Default)]
+pub struct AtReload(Arc<Mutex<Vec<Prepare>>>);
+
+/// Reads everything again, and returns what puts it in use.
+type Prepare = Box<dyn Fn() -> Result<Commit, Failure> + Send>;
+/// Puts in use what was read. It cannot fail.
+pub type Commit = Box<dyn FnOnce() + Send>;
+
+impl AtReload {
+    /// Adds something to be read again.
+    pub fn add(&self, prepare: impl Fn() -> Result<Commit, Failure> + Send + 'static) {
+        self.0.lock().push(Box::new(prepare));
+    }
+
+    /// Reads everything again.
+    ///
+    /// # Errors
+    /// Something cannot be used: then nothing may be put in use.
+    pub(crate) fn prepare(&self) -> Result<Vec<Commit>, Failure> {
+        self.0.lock().iter().map(|prepare| prepare()).collect()
+    }
+}
+
+impl fmt::Debug for AtReload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AtReload")
+    }
+}
+
+/// A user and a group of the system, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The number of the user.
+    pub user: u32,
+    /// The number of the group.
+    pub group: u32,
+}
+
 /// A service with its options.
 pub trait Service: clap::Args + fmt::Debug + 'static {
     /// The subcommand, and the first word of the ready line.
@@ -121,6 +166,26 @@ pub trait Service: clap::Args + fmt::Debug + 'static {
     const DATAGRAMS: bool = false;
     /// Whether it writes an access log.
     const ACCESS_LOG: bool = false;
+
+    /// The default port, with these options.
+    fn port(&self) -> u16 {
+        Self::PORT
+    }
+
+    /// Whether the service starts TLS itself, when a client asks for it. Otherwise every connection
+    /// begins with it.
+    fn starts_tls(&self) -> bool {
+        false
+    }
+
+    /// The user and the group that the server runs as, once it has bound its addresses; `None` for
+    /// those that started it.
+    ///
+    /// # Errors
+    /// There is no such user or group: exit code 2.
+    fn identity(&self) -> Result<Option<Identity>, Failure> {
+        Ok(None)
+    }
 
     /// The options, every server's or its own, that it cannot honour together with its other
     /// options.

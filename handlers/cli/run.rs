@@ -8,7 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use socketserver::{
     Address, AddressFilter, Builder, ClientAddress, Error, ForkingMixIn, Networks, Refusal, Server,
     ServerHooks, Synchronous, ThreadPerRequest, ThreadingMixIn, Timeout, Timeouts, Tls,
-    reload_on_hangup, shutdown_on_ctrl_c,
+    drop_privileges, reload_on_hangup, shutdown_on_ctrl_c,
 };
 
 use super::honoured::{self, Ignored};
@@ -21,7 +21,7 @@ use crate::common::access_log::AccessLog;
 use crate::common::command::supervisor;
 use crate::common::log_writer::LogWriter;
 use crate::common::trace;
-use crate::service::{Context, Failure, Served, Service, refusal_line};
+use crate::service::{AtReload, Context, Failure, Identity, Served, Service, refusal_line};
 
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -54,19 +54,24 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Res
     if addresses.is_empty() {
         addresses.push(Address::Inet {
             host: "127.0.0.1".to_owned(),
-            port: S::PORT,
+            port: service.port(),
         });
     }
     honoured::warn_about_unix_sockets(&options, &addresses);
     let tls = tls::<S>(&options, &addresses)?;
+    // What begins every connection.
+    let opening_tls = tls.clone().filter(|_| !service.starts_tls());
     let context = Context {
         access_log: access_log.clone(),
         authenticated: keys.is_some(),
         tls: tls.is_some(),
+        certificate: tls.clone(),
         addresses: addresses.clone(),
         forks: !threads,
+        is_sequential: options.model == Model::Sequential,
         ..Context::default()
     };
+    let identity = service.identity()?;
     let served = match &keys {
         Some(keys) => behind_gate(service.open(&context)?, keys, &options)?,
         None => service.open(&context)?,
@@ -81,12 +86,12 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Res
         refusal,
         refused: Refused::default(),
     };
-    let scheme = if tls.is_some() {
+    let scheme = if opening_tls.is_some() {
         S::TLS_SCHEME
     } else {
         S::SCHEME
     };
-    let mut builder = builder::<S>(&options, tls.clone())?.hooks(hooks);
+    let mut builder = builder::<S>(&options, opening_tls)?.hooks(hooks);
     if options.logs.trace {
         builder = builder.trace(trace::server);
     }
@@ -97,6 +102,8 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Res
         filter,
         tls,
         keys,
+        identity,
+        at_reload: context.at_reload.clone(),
     };
     let result = listen::<S>(builder, served, &addresses, scheme, reload);
     // A server that could not start has nothing to wait for.
@@ -146,6 +153,11 @@ fn listen<S: Service>(
 }
 
 fn run<S: Service>(mut server: Server, scheme: &str, reload: Reload) -> Result<Ended, Failure> {
+    if let Some(Identity { user, group }) = reload.identity {
+        drop_privileges(user, group).map_err(|error| {
+            Failure::run(format!("cannot run as user {user}, group {group}: {error}"))
+        })?;
+    }
     let handle = server.handle();
     shutdown_on_ctrl_c(handle.clone())?;
     reload_on_hangup(&handle, move || reload.run())?;
@@ -379,6 +391,10 @@ struct Reload {
     filter: Arc<RwLock<Arc<AddressFilter>>>,
     tls: Option<Tls>,
     keys: Option<Arc<Keys>>,
+    /// The user that the server runs as once it has bound its addresses.
+    identity: Option<Identity>,
+    /// What the service reads again.
+    at_reload: AtReload,
 }
 
 impl Reload {
@@ -402,6 +418,7 @@ impl Reload {
             .as_ref()
             .map(|log| Ok::<_, Error>((log, log.open_anew()?)))
             .transpose()?;
+        let commits = self.at_reload.prepare()?;
         // The last that can fail: certificates are read and put in use in one step.
         if let Some(tls) = &self.tls {
             tls.reload()?;
@@ -414,6 +431,7 @@ impl Reload {
         if let Some((access_log, opened)) = access_log {
             access_log.switch(opened);
         }
+        commits.into_iter().for_each(|commit| commit());
         Ok(())
     }
 }
