@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run lessons test stress check check-portable format lint docs tidy fuzz fuzz-smoke bench bench-pairs bench-parsers deps deps-debian deps-npm
+.PHONY: help build run run-ftp lessons test stress check check-portable format lint docs tidy fuzz fuzz-smoke bench bench-pairs bench-parsers deps deps-debian deps-npm
 
 # A fresh rustup puts cargo where only new login shells look, Debian puts nginx where only root does.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
@@ -31,6 +31,15 @@ run: run-http ## serve www/ on http://127.0.0.1:8000/ (more options: make run AR
 # The shell gives way to the server, so that Ctrl-C reaches the server itself and it can drain.
 run-%: build ## run the service NAME (ARGS="..." hands it options)
 	@exec $(BINARY) serve $* $(ARGS)
+
+# A demo account in a folder of its own, unless ARGS says otherwise.
+FTP_DEMO := $(TARGET)/ftp-demo
+run-ftp: build ## serve a demo folder by FTP; the user demo has the password demo
+	@mkdir -p $(FTP_DEMO)/files
+	@test -e $(FTP_DEMO)/accounts.db || \
+		echo demo | $(BINARY) users add --accounts $(FTP_DEMO)/accounts.db --rights lrwd --password-stdin demo
+	@echo 'try: curl -u demo:demo -T FILE ftp://127.0.0.1:2121/' >&2
+	@exec $(BINARY) serve ftp $(FTP_DEMO)/files --accounts $(FTP_DEMO)/accounts.db $(ARGS)
 
 LESSONS := $(filter-out player,$(sort $(basename $(notdir $(wildcard lessons/*.sh)))))
 
@@ -127,7 +136,7 @@ bench-parsers: need-cargo ## measure the parsers and buffers alone
 	$(CARGO) bench --workspace --benches $(LOCKED) -- --warm-up-time 1 --measurement-time 2
 
 # COMMAND:PACKAGE for what the tests and benches can use; without them a test skips and says so.
-TOOLS := curl:curl wrk:wrk nginx:nginx-light haproxy:haproxy slowhttptest:slowhttptest python3:python3 chromium:chromium cc:gcc c++:g++ rsync:rsync \
+TOOLS := curl:curl wrk:wrk nginx:nginx-light haproxy:haproxy slowhttptest:slowhttptest python3:python3 chromium:chromium cc:gcc c++:g++ rsync:rsync lftp:lftp wget:wget ncftpget:ncftp rclone:rclone \
 	openssl:openssl chronyd:chrony ntpdate:ntpsec-ntpdate node:nodejs npm:npm
 
 deps: deps-debian deps-npm ## install what tests and benches use besides Rust (Debian, as root)

@@ -103,6 +103,8 @@ services! {
     ),
     /// Run commands for authenticated clients
     Exec(exec::Exec, client: "Run a command on a server" exec::client::ExecClient),
+    /// Serve and receive files by FTP
+    Ftp(ftp::Ftp),
     /// Receive files, complete and verified
     Upload(upload::Upload, client: "Send files and folders" upload::client::UploadClient),
     ; clients:

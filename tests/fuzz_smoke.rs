@@ -8,7 +8,7 @@ use socketserver_handlers::http::{
 };
 use socketserver_handlers::ping::packet;
 use socketserver_handlers::time::sntp;
-use socketserver_handlers::{auth, exec, transfer, upload};
+use socketserver_handlers::{auth, exec, ftp, transfer, upload};
 
 const MUTATIONS: usize = 20_000;
 /// Longer inputs are slow to check and tell nothing new.
@@ -48,6 +48,32 @@ fn conditional_headers_hold_under_mutation() {
         b"Sun Nov  6 08:49:37 1994",
     ];
     mutate(seeds, b"\"\"W/*, \t:0919", conditional::check);
+}
+
+#[test]
+fn lines_of_ftp_hold_under_mutation() {
+    let seeds: &[&[u8]] = &[
+        b"USER ada\r\nPASS secret\r\nNOOP\n",
+        b"\xff\xf4\xff\xf2ABOR\r\n",
+        b"CWD a\xff\xffb\r\0c\r\n\r\n",
+    ];
+    mutate(seeds, b"\r\n\r\n\xff\xff\xf4\xfb \0", ftp::command::check);
+}
+
+#[test]
+fn arguments_of_ftp_hold_under_mutation() {
+    let addresses: &[&[u8]] = &[b"127,0,0,1,4,1", b"|1|1.2.3.4|80|", b"|2|::1|5282|", b"ALL"];
+    mutate(addresses, b",,||..::0129", ftp::address::check);
+    mutate(
+        &[b"type;size;", b"unix.mode;X;"],
+        b";;.txTX ",
+        ftp::facts::check,
+    );
+    mutate(
+        &[b"-la a*b", b"-- [a-c]?", b"*.txt"],
+        b"--  **?[]!^",
+        ftp::listing::check,
+    );
 }
 
 #[test]

@@ -102,6 +102,7 @@ fn the_default_address_and_idle_time_out_are_the_service_s() {
     check_own::<crate::auth::Auth>();
     check_own::<crate::exec::Exec>();
     check_own::<crate::upload::Upload>();
+    check_own::<crate::ftp::Ftp>();
     let upload = defaults(&service("upload"));
     let expiry = StoreOptions::default().partial_expiry;
     assert_eq!(upload.get_one("partial_expiry"), Some(&expiry));

@@ -1,3 +1,125 @@
-//! FTP (RFC 959 and its extensions).
+//! `serve ftp`: files by FTP, for many users at once (RFC 959, 1123, 2228, 2389, 2428, 3659, 4217).
+//!
+//! [`command`] separates lines, [`verbs`] is the table of what clients may say, [`session`] obeys
+//! it on the control connection. A data connection is a connection of the same server ([`data`]),
+//! made by a listener or an outgoing connection of the framework. Both talk by mailboxes, and
+//! neither holds a thread while it waits. [`storage`] and [`upload`] are the files.
 
+pub mod address;
+pub mod ascii;
 pub mod client;
+pub mod command;
+pub mod data;
+pub mod dates;
+pub mod deflate;
+pub mod facts;
+pub mod glob;
+pub mod limits;
+pub mod listing;
+mod options;
+pub mod passive;
+pub mod path;
+pub mod reply;
+mod session;
+pub mod storage;
+mod system_user;
+pub mod transfer;
+pub mod transfer_log;
+pub mod upload;
+pub mod user;
+pub mod verbs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use socketserver::{Refusal, Tls};
+
+use crate::common::accounts::Rights;
+use crate::service::{Context, Failure, Identity, Served, Service};
+use limits::Registry;
+pub use options::{Ftp, RequireTls};
+use passive::Passive;
+pub use session::Session;
+use storage::Storage;
+use transfer_log::TransferLog;
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The files.
+    pub storage: Arc<Storage>,
+    /// The rights of the anonymous user of a server without accounts.
+    pub anonymous: Option<Rights>,
+    /// The limits of users.
+    pub registry: Registry,
+    /// The certificate.
+    pub tls: Option<Tls>,
+    /// Which connections must be encrypted.
+    pub require_tls: RequireTls,
+    /// Whether a data connection must resume the TLS session of its control connection.
+    pub is_reuse_required: bool,
+    /// The options of passive mode.
+    pub passive: Passive,
+    /// Whether the server connects to clients that ask for it.
+    pub is_active_allowed: bool,
+    /// The first reply.
+    pub banner: String,
+    /// Wrong passwords in one session before it is closed.
+    pub max_login_failures: u32,
+    /// The logs of transfers.
+    pub transfer_log: Arc<TransferLog>,
+}
+
+impl Service for Ftp {
+    const NAME: &'static str = "ftp";
+    const PORT: u16 = 2121;
+    const SCHEME: &'static str = "ftp";
+    const TLS_SCHEME: &'static str = "ftps";
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+    const AUTH: bool = false;
+
+    fn port(&self) -> u16 {
+        if self.tls_implicit {
+            options::IMPLICIT_PORT
+        } else {
+            Self::PORT
+        }
+    }
+
+    fn starts_tls(&self) -> bool {
+        !self.tls_implicit
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, Failure> {
+        match &self.user {
+            Some(user) => system_user::identity(user, self.group.as_deref()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn open(self, context: &Context) -> Result<Served, Failure> {
+        let shared = Arc::new(self.shared(context)?);
+        let log = Arc::clone(&shared.transfer_log);
+        context.at_end.add(move || log.finish());
+        let log = Arc::clone(&shared.transfer_log);
+        context.at_reload.add(move || match log.reopen() {
+            Ok(commit) => Ok(Box::new(commit)),
+            Err(error) => Err(Failure::usage(format!("a log of transfers: {error}"))),
+        });
+        Ok(Served::Stream {
+            class: Box::new(move |_| Box::new(Session::new(Arc::clone(&shared)))),
+            refusal,
+        })
+    }
+}
+
+/// What a client reads that is not served.
+fn refusal(why: Refusal) -> Option<&'static [u8]> {
+    let text: &[u8] = match why {
+        Refusal::MaxConnections => b"421 Too many connections, try again later.\r\n",
+        Refusal::MaxPerAddress => b"421 Too many connections from the same IP address.\r\n",
+        Refusal::Denied => b"421 Not allowed from this address.\r\n",
+        _ => b"421 The server is overloaded, try again later.\r\n",
+    };
+    Some(text)
+}

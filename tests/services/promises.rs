@@ -130,7 +130,7 @@ fn the_idle_timeouts_of_the_table_of_deadlines_are_those_of_the_services() {
         seconds(http),
         seconds(&default_of("http", "--idle-timeout"))
     );
-    for service in ["time", "echo", "transfer", "upload", "auth", "exec"] {
+    for service in ["time", "echo", "transfer", "upload", "auth", "exec", "ftp"] {
         let idle = default_of(service, "--idle-timeout");
         assert_eq!(seconds(others), seconds(&idle), "{service}");
     }

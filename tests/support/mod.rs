@@ -1,6 +1,7 @@
 //! The binary under test, and clients for it.
 
 pub(crate) mod cases;
+pub(crate) mod ftp;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

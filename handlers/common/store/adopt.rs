@@ -60,6 +60,25 @@ impl Store {
         Ok(Some(partial))
     }
 
+    /// The number of bytes of the upload that [`resume_by_name`](Store::resume_by_name) would go on
+    /// with; `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn partial_size(
+        &self,
+        name: &Name,
+        payer: Option<&str>,
+    ) -> Result<Option<u64>, StoreError> {
+        let name = Name::of_bytes(&self.resolve_parent(name.as_bytes())?)?;
+        let Some(staging) = self.existing_staging()? else {
+            return Ok(None);
+        };
+        let newest = self.candidates(&staging, &name, payer)?.into_iter();
+        let newest = newest.max_by_key(|candidate| candidate.modified);
+        Ok(newest.map(|candidate| candidate.bytes))
+    }
+
     /// An upload without a size or digests, as a protocol begins it that doesn't tell them, becomes
     /// this one, if that has nothing yet.
     pub(super) fn adopt(&self, intent: &Intent) -> io::Result<()> {

@@ -1,0 +1,134 @@
+//! Patterns of names, as shells have them: `*`, `?` and `[...]`.
+
+/// Whether the argument of NLST or LIST is a pattern.
+pub fn is_pattern(name: &[u8]) -> bool {
+    name.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
+}
+
+/// Whether a name fits a pattern. As in a shell, a name that begins with a dot fits only a pattern
+/// that does. The time grows with the product of both lengths at most.
+pub fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    if name.starts_with(b".") && !pattern.starts_with(b".") {
+        return false;
+    }
+    let (mut at, mut from) = (0, 0);
+    // Behind the last star, and the first byte that it does not cover.
+    let mut star: Option<(usize, usize)> = None;
+    while from < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at + 1, from));
+                at += 1;
+                continue;
+            }
+            Some(_) => {
+                if let Some(length) = fits_one(&pattern[at..], name[from]) {
+                    at += length;
+                    from += 1;
+                    continue;
+                }
+            }
+            None => {}
+        }
+        let Some((behind, covered)) = star else {
+            return false;
+        };
+        star = Some((behind, covered + 1));
+        at = behind;
+        from = covered + 1;
+    }
+    pattern[at.min(pattern.len())..]
+        .iter()
+        .all(|byte| *byte == b'*')
+}
+
+/// The length of the beginning of the pattern that fits one byte, if it does.
+fn fits_one(pattern: &[u8], byte: u8) -> Option<usize> {
+    match pattern.first()? {
+        b'?' => Some(1),
+        b'[' => match set(pattern) {
+            Some((length, members, is_negated)) => {
+                (contains(members, byte) != is_negated).then_some(length)
+            }
+            // A bracket that is never closed stands for itself.
+            None => (byte == b'[').then_some(1),
+        },
+        own => (*own == byte).then_some(1),
+    }
+}
+
+/// The set at the beginning of a pattern: its length, what is in it, whether it is negated.
+fn set(pattern: &[u8]) -> Option<(usize, &[u8], bool)> {
+    let is_negated = matches!(pattern.get(1), Some(b'!' | b'^'));
+    let start = 1 + usize::from(is_negated);
+    // A bracket at the beginning belongs to the set.
+    let end = pattern
+        .iter()
+        .skip(start + 1)
+        .position(|byte| *byte == b']')?
+        + start
+        + 1;
+    Some((end + 1, &pattern[start..end], is_negated))
+}
+
+fn contains(members: &[u8], byte: u8) -> bool {
+    let mut rest = members;
+    while let Some(first) = rest.first() {
+        if let [low, b'-', high, after @ ..] = rest {
+            if (*low..=*high).contains(&byte) {
+                return true;
+            }
+            rest = after;
+        } else if *first == byte {
+            return true;
+        } else {
+            rest = &rest[1..];
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_those_of_a_shell() {
+        for (pattern, name, does_fit) in [
+            ("*", "abc", true),
+            ("*", ".hidden", false),
+            (".*", ".hidden", true),
+            ("*.txt", "a.txt", true),
+            ("*.txt", "a.txt.gz", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*b*c", "aXbY", false),
+            ("?", "a", true),
+            ("?", "ab", false),
+            ("??", "a", false),
+            ("[abc]", "b", true),
+            ("[a-c]x", "bx", true),
+            ("[!a-c]", "b", false),
+            ("[^a-c]", "d", true),
+            ("[]]", "]", true),
+            ("[", "[", true),
+            ("[a", "[a", true),
+            ("a[-]b", "a-b", true),
+            ("", "", true),
+            ("**", "", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(
+                fits(pattern.as_bytes(), name.as_bytes()),
+                does_fit,
+                "{pattern} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_many_stars_ends_soon() {
+        let pattern = b"a*".repeat(100);
+        assert!(!fits(&pattern, &b"a".repeat(99)));
+        assert!(fits(&pattern, &b"a".repeat(255)));
+    }
+}

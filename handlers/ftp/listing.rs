@@ -1,0 +1,402 @@
+//! Listings: LIST, NLST, MLSD and MLST, and what STAT shows of a directory.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use cap_std::fs::{Dir, Metadata, MetadataExt};
+use rustix::fs::{AtFlags, FileType, readlinkat, statat};
+
+use super::dates::{Date, seconds_since_1970};
+use super::facts::{Fact, Facts};
+use super::path::VirtualPath;
+use super::reply::{Refused, push_printable};
+use super::storage::View;
+use super::user;
+
+/// Entries that one turn formats, before other connections are served.
+const ENTRIES_PER_TURN: usize = 256;
+
+/// How entries are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// As `ls -l` does: LIST, and STAT with a path.
+    Long,
+    /// Names only: NLST.
+    Names,
+    /// Facts and a name: MLSD.
+    Facts(Facts),
+}
+
+/// A listing in the making: piece by piece, as the client takes it.
+#[derive(Debug)]
+pub struct Listing {
+    view: Arc<View>,
+    folder: VirtualPath,
+    dir: Dir,
+    names: std::vec::IntoIter<Vec<u8>>,
+    format: Format,
+    /// Stands before each name: what the client must write before it (RFC 1123 §4.1.2.7).
+    prefix: Vec<u8>,
+    now: i64,
+}
+
+/// What is shown of an entry.
+struct Entry {
+    kind: FileType,
+    mode: u32,
+    links: u64,
+    user: u32,
+    group: u32,
+    size: u64,
+    modified: i64,
+    device: u64,
+    inode: u64,
+}
+
+impl Entry {
+    fn of(metadata: &Metadata) -> Entry {
+        let mode = metadata.mode();
+        Entry {
+            kind: FileType::from_raw_mode(mode),
+            mode,
+            links: metadata.nlink(),
+            user: metadata.uid(),
+            group: metadata.gid(),
+            size: metadata.len(),
+            modified: metadata.mtime(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+
+    fn read(dir: &Dir, name: &[u8]) -> io::Result<Entry> {
+        let stat = statat(dir, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW)?;
+        #[allow(
+            clippy::unnecessary_cast,
+            clippy::useless_conversion,
+            reason = "the types differ between systems"
+        )]
+        Ok(Entry {
+            kind: FileType::from_raw_mode(stat.st_mode),
+            mode: u32::from(stat.st_mode),
+            links: stat.st_nlink as u64,
+            user: stat.st_uid,
+            group: stat.st_gid,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: stat.st_mtime as i64,
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+        })
+    }
+}
+
+impl Listing {
+    /// The entries of a directory, or a file by itself. `argument` is what the client wrote.
+    ///
+    /// # Errors
+    /// 550.
+    pub fn open(
+        view: &Arc<View>,
+        path: &VirtualPath,
+        argument: &[u8],
+        format: Format,
+    ) -> Result<Listing, Refused> {
+        let now = seconds_since_1970(SystemTime::now());
+        let listing = |folder, dir, names: Vec<Vec<u8>>, prefix| Listing {
+            view: Arc::clone(view),
+            folder,
+            dir,
+            names: names.into_iter(),
+            format,
+            prefix,
+            now,
+        };
+        // A link that leads nowhere, or out of the home, is an entry itself.
+        let metadata = view
+            .metadata(path)
+            .or_else(|_| view.symlink_metadata(path))?;
+        if metadata.is_dir() {
+            let dir = view.open_dir(path)?;
+            let names = names(view, path, &dir)?;
+            let prefix = prefix(argument, true);
+            return Ok(listing(path.clone(), dir, names, prefix));
+        }
+        let folder = path.parent();
+        let dir = view.open_dir(&folder)?;
+        let name = path.name().unwrap_or_default().to_vec();
+        Ok(listing(folder, dir, vec![name], prefix(argument, false)))
+    }
+
+    /// The entries of a directory whose names fit a pattern with `*`, `?` and `[...]`.
+    ///
+    /// # Errors
+    /// 550, also if there are none.
+    pub fn matching(
+        view: &Arc<View>,
+        folder: &VirtualPath,
+        (pattern, argument): (&[u8], &[u8]),
+        format: Format,
+    ) -> Result<Listing, Refused> {
+        let mut listing = Listing::open(view, folder, b"", format)?;
+        let fitting = listing
+            .names
+            .filter(|name| super::glob::fits(pattern, name));
+        let fitting: Vec<_> = fitting.collect();
+        if fitting.is_empty() {
+            return Err(Refused::new(550, "No such file or directory."));
+        }
+        listing.names = fitting.into_iter();
+        listing.prefix = prefix(argument, false);
+        Ok(listing)
+    }
+
+    /// Appends the next lines. Returns false when there are no more.
+    pub fn next_lines(&mut self, to: &mut Vec<u8>) -> bool {
+        for _ in 0..ENTRIES_PER_TURN {
+            let Some(name) = self.names.next() else {
+                return false;
+            };
+            match self.format {
+                Format::Names => {
+                    push_printable(&self.prefix, to);
+                    push_printable(&name, to);
+                    to.extend_from_slice(b"\r\n");
+                }
+                Format::Long => self.push_long(&name, to),
+                Format::Facts(facts) => self.push_facts(facts, &name, to),
+            }
+        }
+        true
+    }
+
+    fn push_long(&self, name: &[u8], to: &mut Vec<u8>) {
+        // What vanishes meanwhile is not shown.
+        let Ok(entry) = Entry::read(&self.dir, name) else {
+            return;
+        };
+        let line = format!(
+            "{} {:>3} {:<8} {:<8} {:>8} {} ",
+            mode_text(entry.kind, entry.mode),
+            entry.links,
+            entry.user,
+            entry.group,
+            entry.size,
+            Date::for_list(entry.modified, self.now)
+        );
+        to.extend_from_slice(line.as_bytes());
+        push_printable(name, to);
+        if entry.kind == FileType::Symlink
+            && let Ok(target) = readlinkat(&self.dir, OsStr::from_bytes(name), Vec::new())
+        {
+            to.extend_from_slice(b" -> ");
+            push_printable(target.as_bytes(), to);
+        }
+        to.extend_from_slice(b"\r\n");
+    }
+
+    fn push_facts(&self, facts: Facts, name: &[u8], to: &mut Vec<u8>) {
+        let Ok(mut entry) = Entry::read(&self.dir, name) else {
+            return;
+        };
+        let path = self.folder.child(name);
+        if entry.kind == FileType::Symlink {
+            // The facts are those of the target, if it can be reached.
+            let Ok(target) = self.view.metadata(&path) else {
+                return;
+            };
+            entry = Entry::of(&target);
+        }
+        push_facts(&self.view, facts, &path, &entry, to);
+        push_printable(name, to);
+        to.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The line of MLST: facts and the whole path.
+///
+/// # Errors
+/// 550.
+pub fn describe(view: &View, path: &VirtualPath, facts: Facts) -> Result<Vec<u8>, Refused> {
+    let metadata = view.metadata(path)?;
+    let mut line = b" ".to_vec();
+    push_facts(view, facts, path, &Entry::of(&metadata), &mut line);
+    push_printable(path.as_bytes(), &mut line);
+    Ok(line)
+}
+
+/// Facts, each with `;` behind it, and the space before the name.
+fn push_facts(view: &View, facts: Facts, path: &VirtualPath, entry: &Entry, to: &mut Vec<u8>) {
+    let is_directory = entry.kind == FileType::Directory;
+    let mut push = |fact: Fact, text: &dyn Fn() -> String| {
+        if facts.has(fact) {
+            to.extend_from_slice(text().as_bytes());
+        }
+    };
+    let kind = match entry.kind {
+        FileType::Directory => "dir",
+        FileType::RegularFile => "file",
+        FileType::Symlink => "OS.unix=symlink",
+        _ => "OS.unix=special",
+    };
+    push(Fact::Type, &|| format!("type={kind};"));
+    push(Fact::Perm, &|| {
+        let rights = view.user.rights(path);
+        format!("perm={};", user::perm(rights, is_directory))
+    });
+    push(Fact::Size, &|| format!("size={};", entry.size));
+    push(Fact::Modify, &|| {
+        format!("modify={};", Date::of_seconds(entry.modified))
+    });
+    push(Fact::Unique, &|| {
+        format!("unique={:x}g{:x};", entry.device, entry.inode)
+    });
+    push(Fact::UnixMode, &|| {
+        format!("unix.mode=0{:o};", entry.mode & 0o7777)
+    });
+    push(Fact::UnixUid, &|| format!("unix.uid={};", entry.user));
+    push(Fact::UnixGid, &|| format!("unix.gid={};", entry.group));
+    to.push(b' ');
+}
+
+/// The names in a directory that the user may see, sorted.
+fn names(view: &View, path: &VirtualPath, dir: &Dir) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in dir.entries()? {
+        let name = entry?.file_name().as_bytes().to_vec();
+        if view.shows(path, &name) {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// What stands before the names of NLST, so that the client can use them as they are: the directory
+/// that it wrote.
+fn prefix(argument: &[u8], is_directory: bool) -> Vec<u8> {
+    let end = match argument {
+        b"" | b"." | b"./" => return Vec::new(),
+        _ if is_directory && argument.ends_with(b"/") => return argument.to_vec(),
+        _ if is_directory => return [argument, b"/"].concat(),
+        _ => argument.iter().rposition(|byte| *byte == b'/'),
+    };
+    end.map_or_else(Vec::new, |end| argument[..=end].to_vec())
+}
+
+/// `drwxr-xr-x`
+fn mode_text(kind: FileType, mode: u32) -> String {
+    let mut text = String::with_capacity(10);
+    text.push(match kind {
+        FileType::Directory => 'd',
+        FileType::Symlink => 'l',
+        FileType::Fifo => 'p',
+        FileType::Socket => 's',
+        FileType::CharacterDevice => 'c',
+        FileType::BlockDevice => 'b',
+        _ => '-',
+    });
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = mode >> shift;
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(match (mode & special != 0, bits & 1 != 0) {
+            (true, true) => letter,
+            (true, false) => letter.to_ascii_uppercase(),
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    text
+}
+
+/// The argument of LIST without the options of `ls`, which clients write before the path.
+pub fn without_options(argument: &[u8]) -> &[u8] {
+    let mut rest = argument;
+    while let Some(word) = rest.strip_prefix(b"-") {
+        let end = word.iter().position(|byte| *byte == b' ');
+        let (options, after) = match end {
+            Some(end) => (&word[..end], &word[end + 1..]),
+            None => (word, &b""[..]),
+        };
+        if options == b"-" {
+            return after;
+        }
+        if options.is_empty() || !options.iter().all(u8::is_ascii_alphanumeric) {
+            break;
+        }
+        rest = after;
+    }
+    rest
+}
+
+/// What the fuzzer checks: what is left of an argument is its end, and has no more options.
+#[doc(hidden)]
+pub fn check(argument: &[u8]) {
+    let rest = without_options(argument);
+    assert!(argument.ends_with(rest));
+    let (pattern, name) = argument.split_at(argument.len() / 2);
+    assert!(super::glob::fits(b"*", name) || name.starts_with(b"."));
+    let _ = super::glob::fits(pattern, name);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_before_the_path_are_dropped() {
+        for (argument, path) in [
+            ("", ""),
+            ("-a", ""),
+            ("-la", ""),
+            ("-a -l x y", "x y"),
+            ("-la /tmp", "/tmp"),
+            ("-- -x", "-x"),
+            ("x -a", "x -a"),
+            ("-", "-"),
+            ("- x", "- x"),
+            ("-a/b", "-a/b"),
+            ("-1", ""),
+        ] {
+            assert_eq!(
+                without_options(argument.as_bytes()),
+                path.as_bytes(),
+                "{argument}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_nlst_can_be_used_as_they_are() {
+        for (argument, is_directory, expected) in [
+            ("", true, ""),
+            (".", true, ""),
+            ("d", true, "d/"),
+            ("d/", true, "d/"),
+            ("/", true, "/"),
+            ("d/f", false, "d/"),
+            ("f", false, ""),
+            ("/f", false, "/"),
+        ] {
+            let prefix = prefix(argument.as_bytes(), is_directory);
+            assert_eq!(prefix, expected.as_bytes(), "{argument}");
+        }
+    }
+
+    #[test]
+    fn modes_are_those_of_ls() {
+        for (mode, text) in [
+            (0o755, "-rwxr-xr-x"),
+            (0o4755, "-rwsr-xr-x"),
+            (0o2745, "-rwxr-Sr-x"),
+            (0o1777, "-rwxrwxrwt"),
+            (0, "----------"),
+        ] {
+            assert_eq!(mode_text(FileType::RegularFile, mode), text);
+        }
+        assert!(mode_text(FileType::Directory, 0o700).starts_with("drwx------"));
+    }
+}

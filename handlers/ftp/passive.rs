@@ -1,0 +1,304 @@
+//! Passive mode: where the server listens for data connections, and which address it tells clients.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use socketserver::{
+    ClientAddress, Error, Listen, MailboxSender, Networks, RunningListener, StreamRequest,
+};
+
+use super::data::{DataHandler, Event};
+use super::reply::Refused;
+
+/// How long a name of `--passive-address` is not resolved again.
+const RESOLVED_FOR: Duration = Duration::from_secs(60);
+
+/// A range of ports, as `--passive-ports` takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassivePorts(pub RangeInclusive<u16>);
+
+impl FromStr for PassivePorts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PassivePorts, String> {
+        let expected = || format!("invalid range of ports `{text}`: use LOW-HIGH, 1 to 65535");
+        let (low, high) = text.split_once('-').unwrap_or((text, text));
+        let port = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let port = text.parse::<u16>().ok();
+            port.filter(|port| digits && *port > 0).ok_or_else(expected)
+        };
+        let range = port(low)?..=port(high)?;
+        if range.is_empty() {
+            return Err(expected());
+        }
+        Ok(PassivePorts(range))
+    }
+}
+
+/// An address that the server tells clients, as `--passive-address` takes it.
+#[derive(Clone, Debug)]
+pub struct PassiveAddress {
+    /// Only clients of this network are told it.
+    network: Option<Networks>,
+    /// `None`: the address that the client has connected to.
+    host: Option<String>,
+}
+
+impl FromStr for PassiveAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PassiveAddress, String> {
+        let (network, host) = match text.split_once('=') {
+            Some((network, host)) => {
+                let parsed = Networks::parse([network]).map_err(|error| error.to_string())?;
+                (Some(parsed), host)
+            }
+            None => (None, text),
+        };
+        let is_host = !host.is_empty() && !host.contains([' ', '/', '=', ',']);
+        let is_v6 = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
+        if !is_host || is_v6 {
+            return Err(format!(
+                "invalid address `{text}`: use an IPv4 address, a host name, auto, or CIDR=HOST"
+            ));
+        }
+        Ok(PassiveAddress {
+            network,
+            host: (!host.eq_ignore_ascii_case("auto")).then(|| host.to_owned()),
+        })
+    }
+}
+
+/// The options of passive mode.
+#[derive(Debug)]
+pub struct Passive {
+    ports: Option<RangeInclusive<u16>>,
+    addresses: Vec<PassiveAddress>,
+    resolved: Mutex<HashMap<String, (Instant, Ipv4Addr)>>,
+}
+
+impl Passive {
+    /// Passive mode with these options.
+    pub fn new(ports: Option<PassivePorts>, addresses: Vec<PassiveAddress>) -> Passive {
+        Passive {
+            ports: ports.map(|PassivePorts(range)| range),
+            addresses,
+            resolved: Mutex::default(),
+        }
+    }
+
+    /// The IPv4 address that a client of PASV is told, if the client has connected to `local`.
+    /// Networks come before addresses for everybody.
+    ///
+    /// # Errors
+    /// 425 if there is none.
+    pub fn advertised(&self, client: &ClientAddress, local: IpAddr) -> Result<Ipv4Addr, Refused> {
+        let is_for = |address: &&PassiveAddress| {
+            let network = address.network.as_ref();
+            network.is_some_and(|network| network.contains(client))
+        };
+        let for_all = |address: &&PassiveAddress| address.network.is_none();
+        let addresses = || self.addresses.iter();
+        let chosen = addresses()
+            .find(is_for)
+            .or_else(|| addresses().find(for_all));
+        match chosen.and_then(|address| address.host.as_deref()) {
+            Some(host) => self.resolve(host),
+            None => match local.to_canonical() {
+                IpAddr::V4(ip) => Ok(ip),
+                IpAddr::V6(_) => Err(Refused::new(425, "PASV can't be used over IPv6: use EPSV.")),
+            },
+        }
+    }
+
+    fn resolve(&self, host: &str) -> Result<Ipv4Addr, Refused> {
+        if let Ok(ip) = host.parse() {
+            return Ok(ip);
+        }
+        let now = Instant::now();
+        let known = self.resolved.lock().get(host).copied();
+        if let Some((at, ip)) = known
+            && now.duration_since(at) < RESOLVED_FOR
+        {
+            return Ok(ip);
+        }
+        let found = (host, 0).to_socket_addrs();
+        let found = found.ok().and_then(|mut found| {
+            found.find_map(|address| match address.ip() {
+                IpAddr::V4(ip) => Some(ip),
+                IpAddr::V6(_) => None,
+            })
+        });
+        match (found, known) {
+            (Some(ip), _) => {
+                self.resolved.lock().insert(host.to_owned(), (now, ip));
+                Ok(ip)
+            }
+            // The last address is better than none.
+            (None, Some((_, ip))) => Ok(ip),
+            (None, None) => {
+                log::warn!("--passive-address {host}: the name has no IPv4 address");
+                Err(Refused::new(
+                    425,
+                    "The address of this server is not known: use EPSV.",
+                ))
+            }
+        }
+    }
+
+    /// Listens for one data connection of the client of this control connection.
+    ///
+    /// # Errors
+    /// 425 if no port of the range is free, or the system refuses.
+    pub fn listen(
+        &self,
+        request: &StreamRequest,
+        id: u64,
+        events: &MailboxSender<Event>,
+    ) -> Result<(RunningListener, u16), Refused> {
+        let local = local_ip(request)?;
+        let options = Listen::new()
+            .once(request.server.timeouts().idle)
+            .secondary();
+        let options = match request.client_address.ip() {
+            Some(peer) => options.peer(peer),
+            None => options,
+        };
+        let bound = match self.listen_at(request, local, &options, id, events) {
+            // Behind a proxy, the address that the client has connected to is not of this machine.
+            Err(Error::Bind { source, .. })
+                if source.kind() == std::io::ErrorKind::AddrNotAvailable =>
+            {
+                let any: IpAddr = match local {
+                    IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+                };
+                self.listen_at(request, any, &options, id, events)
+            }
+            bound => bound,
+        };
+        let listener = bound.map_err(|error| {
+            log::warn!("{}: no passive port: {error}", request.client_address);
+            Refused::new(
+                425,
+                "No port for a data connection is free: try again soon.",
+            )
+        })?;
+        let port = listener
+            .server_address()
+            .inet()
+            .map(|address| address.port());
+        port.map(|port| (listener, port))
+            .ok_or_else(|| Refused::new(425, "No port for a data connection."))
+    }
+
+    fn listen_at(
+        &self,
+        request: &StreamRequest,
+        ip: IpAddr,
+        options: &Listen,
+        id: u64,
+        events: &MailboxSender<Event>,
+    ) -> socketserver::Result<RunningListener> {
+        let listen = |options: Listen| {
+            let events = events.clone();
+            let class = move |_: &ClientAddress| DataHandler::new(id, events.clone());
+            request
+                .server
+                .listen(SocketAddr::new(ip, 0), options, class)
+        };
+        let Some(ports) = &self.ports else {
+            return listen(options.clone());
+        };
+        // From a random port on, so that nobody can tell the next one.
+        let (low, high) = (*ports.start(), *ports.end());
+        let count = u32::from(high - low) + 1;
+        let random = getrandom::u32().unwrap_or_default() % count;
+        let middle = low + u16::try_from(random).unwrap_or(0);
+        match listen(options.clone().ports(middle..=high)) {
+            Err(error @ Error::Bind { .. }) if middle > low && is_in_use(&error) => {
+                listen(options.clone().ports(low..=middle - 1))
+            }
+            bound => bound,
+        }
+    }
+}
+
+fn is_in_use(error: &Error) -> bool {
+    matches!(error, Error::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse)
+}
+
+/// The address that the client of the control connection has connected to.
+///
+/// # Errors
+/// 425 for a Unix socket.
+pub fn local_ip(request: &StreamRequest) -> Result<IpAddr, Refused> {
+    let address = request.server_address().and_then(|address| address.inet());
+    address
+        .map(|address| address.ip().to_canonical())
+        .ok_or_else(|| Refused::new(425, "Data connections need TCP."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(ip: &str) -> ClientAddress {
+        SocketAddr::new(ip.parse().unwrap(), 5000).into()
+    }
+
+    #[test]
+    fn ports_are_a_range() {
+        let range = |text: &str| {
+            text.parse::<PassivePorts>()
+                .map(|PassivePorts(range)| range)
+        };
+        assert_eq!(range("50000-50010"), Ok(50000..=50010));
+        assert_eq!(range("7"), Ok(7..=7));
+        for wrong in [
+            "", "-", "2-1", "0-1", "1-65536", "a-b", "1-2-3", "+1-2", "1 - 2",
+        ] {
+            assert!(range(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_told_the_address_for_its_network() {
+        let addresses = [
+            "203.0.113.7",
+            "10.0.0.0/8=auto",
+            "192.168.0.0/16=192.168.0.1",
+        ];
+        let addresses = addresses.map(|text| text.parse().unwrap()).to_vec();
+        let passive = Passive::new(None, addresses);
+        let local: IpAddr = "10.0.0.5".parse().unwrap();
+        for (ip, told) in [
+            ("198.51.100.1", "203.0.113.7"),
+            ("10.1.2.3", "10.0.0.5"),
+            ("192.168.3.4", "192.168.0.1"),
+        ] {
+            let address = passive.advertised(&client(ip), local).unwrap();
+            assert_eq!(address.to_string(), told, "{ip}");
+        }
+        let none = Passive::new(None, Vec::new());
+        let v6 = none.advertised(&client("::1"), "::1".parse().unwrap());
+        assert_eq!(v6.unwrap_err().code(), 425);
+        let mapped = "::ffff:192.0.2.1".parse().unwrap();
+        assert!(none.advertised(&client("192.0.2.9"), mapped).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for wrong in ["", "a b", "x=", "10.0.0.0/33=1.2.3.4", "::1", "1.2.3.4/8"] {
+            assert!(wrong.parse::<PassiveAddress>().is_err(), "{wrong}");
+        }
+        for right in ["auto", "ftp.example.org", "1.2.3.4", "::/0=1.2.3.4"] {
+            assert!(right.parse::<PassiveAddress>().is_ok(), "{right}");
+        }
+    }
+}

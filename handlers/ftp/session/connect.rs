@@ -1,0 +1,235 @@
+//! PORT, EPRT, PASV and EPSV: how the next data connection is made.
+
+use std::net::{IpAddr, SocketAddr};
+
+use socketserver::{RunningListener, StreamRequest};
+
+use super::{Answer, Session};
+use crate::ftp::address::{
+    EprtError, EpsvArgument, format_epsv, format_pasv, parse_eprt, parse_epsv, parse_port,
+};
+use crate::ftp::data::DataLink;
+use crate::ftp::passive::local_ip;
+use crate::ftp::reply::{Refused, Reply};
+
+/// The lowest port that the server connects to: behind lower ones are services that a client could
+/// have the server talk to (RFC 2577 §3).
+const MIN_ACTIVE_PORT: u16 = 1024;
+
+/// The data connection of a session. It has one at most.
+#[derive(Debug, Default)]
+pub(super) enum Data {
+    #[default]
+    None,
+    /// PASV: the client may connect.
+    Listening { id: u64, _listener: RunningListener },
+    /// PORT: the server connects when a transfer begins.
+    Target(SocketAddr),
+    /// The server connects.
+    Connecting { id: u64 },
+    /// It is there.
+    Connected { id: u64, link: DataLink },
+}
+
+impl Data {
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self, Data::None)
+    }
+
+    /// The number of the connection, or of the one that is awaited.
+    pub(super) fn id(&self) -> Option<u64> {
+        match self {
+            Data::None | Data::Target(_) => None,
+            Data::Listening { id, .. } | Data::Connecting { id } | Data::Connected { id, .. } => {
+                Some(*id)
+            }
+        }
+    }
+
+    /// Closes what is there. The client gets nothing more.
+    pub(super) fn abort(&mut self, reason: &'static str) {
+        if let Data::Connected { link, .. } = std::mem::take(self) {
+            link.waker.abort(reason);
+        }
+    }
+
+    /// For STAT.
+    pub(super) fn status(&self) -> &'static str {
+        match self {
+            Data::None => "No data connection",
+            Data::Listening { .. } => "Waiting for a data connection",
+            Data::Target(_) | Data::Connecting { .. } => "Ready to make a data connection",
+            Data::Connected { .. } => "Data connection open",
+        }
+    }
+}
+
+impl Session {
+    fn check_not_epsv_only(&self, verb: &str) -> Result<(), Refused> {
+        if self.parameters.is_epsv_only {
+            let text = format!("{verb} not allowed after EPSV ALL.");
+            return Err(Refused::new(501, text));
+        }
+        Ok(())
+    }
+
+    /// Replaces the data connection.
+    fn set_data(&mut self, data: Data) {
+        self.data
+            .abort("the client has asked for another data connection");
+        self.data = data;
+    }
+
+    pub(super) fn pasv(&mut self, request: &StreamRequest) -> Answer {
+        self.check_not_epsv_only("PASV")?;
+        let local = local_ip(request)?;
+        let passive = &self.shared.passive;
+        let told = passive.advertised(&request.client_address, local)?;
+        let port = self.listen(request)?;
+        let shown = format_pasv(told, port);
+        Ok(Some(Reply::new(
+            227,
+            format!("Entering Passive Mode {shown}."),
+        )))
+    }
+
+    pub(super) fn epsv(&mut self, request: &StreamRequest, argument: &[u8]) -> Answer {
+        let is_v4 = local_ip(request)?.is_ipv4();
+        let own = if is_v4 { 1 } else { 2 };
+        match parse_epsv(argument) {
+            EpsvArgument::All => {
+                self.parameters.is_epsv_only = true;
+                let text = "Other commands for data connections are refused from now on.";
+                return Ok(Some(Reply::new(200, text)));
+            }
+            EpsvArgument::Same => {}
+            EpsvArgument::V4 if is_v4 => {}
+            EpsvArgument::V6 if !is_v4 => {}
+            EpsvArgument::V4 | EpsvArgument::V6 | EpsvArgument::UnknownFamily => {
+                return Err(unsupported_family(own));
+            }
+            EpsvArgument::Syntax => return Err(Refused::new(501, "Invalid EPSV format.")),
+        }
+        let shown = format_epsv(self.listen(request)?);
+        let text = format!("Entering extended passive mode {shown}.");
+        Ok(Some(Reply::new(229, text)))
+    }
+
+    /// Listens for a data connection, and returns the port.
+    fn listen(&mut self, request: &StreamRequest) -> Result<u16, Refused> {
+        let Some((sender, _)) = &self.events else {
+            return Err(Refused::new(425, "No data connection is possible."));
+        };
+        let sender = sender.clone();
+        // The port of the last one is free again.
+        self.set_data(Data::None);
+        let id = next_id();
+        let (listener, port) = self.shared.passive.listen(request, id, &sender)?;
+        self.data = Data::Listening {
+            id,
+            _listener: listener,
+        };
+        Ok(port)
+    }
+
+    pub(super) fn port(&mut self, request: &StreamRequest, argument: &[u8]) -> Answer {
+        self.check_not_epsv_only("PORT")?;
+        if !local_ip(request)?.is_ipv4() {
+            return Err(Refused::new(
+                501,
+                "PORT can't be used over IPv6: use EPRT or EPSV.",
+            ));
+        }
+        let Some(target) = parse_port(argument) else {
+            return Err(Refused::new(501, "Invalid PORT format."));
+        };
+        self.set_target(request, target.into(), "PORT")
+    }
+
+    pub(super) fn eprt(&mut self, request: &StreamRequest, argument: &[u8]) -> Answer {
+        self.check_not_epsv_only("EPRT")?;
+        let is_v4 = local_ip(request)?.is_ipv4();
+        let own = if is_v4 { 1 } else { 2 };
+        match parse_eprt(argument) {
+            Ok(target) if target.ip().to_canonical().is_ipv4() == is_v4 => {
+                self.set_target(request, target, "EPRT")
+            }
+            Ok(_) | Err(EprtError::Family) => Err(unsupported_family(own)),
+            // The family comes first: of another one, the address need not be understood.
+            Err(EprtError::Syntax) if names_other_family(argument, own) => {
+                Err(unsupported_family(own))
+            }
+            Err(EprtError::Syntax) => Err(Refused::new(501, "Invalid EPRT format.")),
+        }
+    }
+
+    fn set_target(
+        &mut self,
+        request: &StreamRequest,
+        target: SocketAddr,
+        verb: &'static str,
+    ) -> Answer {
+        if !self.shared.is_active_allowed {
+            let text = "Active mode is switched off: use PASV or EPSV.";
+            return Err(Refused::new(502, text));
+        }
+        if request.client_address.ip() != Some(target.ip().to_canonical()) {
+            log::warn!("{}: {verb} to {target} is refused", request.client_address);
+            let text = format!(
+                "Rejected data connection to foreign address {}.",
+                target.ip()
+            );
+            return Err(Refused::new(501, text));
+        }
+        if target.port() < MIN_ACTIVE_PORT {
+            let text = "Rejected data connection to privileged port.";
+            return Err(Refused::new(501, text));
+        }
+        let ip: IpAddr = target.ip().to_canonical();
+        self.set_data(Data::Target(SocketAddr::new(ip, target.port())));
+        Ok(Some(Reply::new(200, format!("{verb} command successful."))))
+    }
+}
+
+fn unsupported_family(own: u8) -> Refused {
+    // RFC 2428 §2: the families in parentheses are those that may be used.
+    Refused::new(522, format!("Network protocol not supported, use ({own})."))
+}
+
+/// Whether an argument of EPRT names another family, whatever follows.
+fn names_other_family(argument: &[u8], own: u8) -> bool {
+    let Some((delimiter, rest)) = argument.split_first() else {
+        return false;
+    };
+    let parts: Vec<&[u8]> = rest.split(|byte| byte == delimiter).collect();
+    let is_whole = parts.len() == 4 && parts[3].is_empty();
+    let family = super::parameters::number(parts[0]);
+    is_whole && family.is_some_and(|family| family != u64::from(own))
+}
+
+/// A number that no other data connection has.
+pub(super) fn next_id() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_family_is_recognized_before_its_address() {
+        for (argument, is_other) in [
+            (&b"|2|1.2.3.256|2048|"[..], true),
+            (b"|3|x|y|", true),
+            (b"|1|1.2.3.256|2048|", false),
+            (b"|2|::1|2048", false),
+            (b"", false),
+            (b"|", false),
+            (b"||||", false),
+        ] {
+            assert_eq!(names_other_family(argument, 1), is_other, "{argument:?}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Directories and files: CWD, PWD, MKD, RMD, DELE, RNFR, RNTO, SIZE, MDTM, MFMT, SITE CHMOD.
+
+use cap_std::fs::MetadataExt;
+use rustix::io::Errno;
+
+use super::{Answer, Session};
+use crate::ftp::dates::Date;
+use crate::ftp::path::VirtualPath;
+use crate::ftp::reply::{Refused, Reply, quoted};
+use crate::ftp::user;
+use crate::ftp::verbs::Entry;
+
+fn not_retrievable(path: &VirtualPath) -> Refused {
+    Refused::new(550, [path.as_bytes(), b" is not retrievable."])
+}
+
+impl Session {
+    pub(super) fn pwd(&self) -> Reply {
+        let path = quoted(self.working.as_bytes());
+        Reply::new(257, [&path[..], b" is the current directory."])
+    }
+
+    /// CWD without an argument leads to the root, as other servers have it.
+    pub(super) fn cwd(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
+        let view = self.view()?;
+        let argument = if argument.is_empty() { b"/" } else { argument };
+        let path = self.path(argument)?;
+        debug_assert_eq!(entry.rights, "e");
+        view.check_enter(&path)?;
+        if !view.metadata(&path)?.is_dir() {
+            return Err(std::io::Error::from(Errno::NOTDIR).into());
+        }
+        // Opened, because a directory that cannot be searched is none to the client.
+        view.open_dir(&path)?;
+        let shown = quoted(path.as_bytes());
+        self.working = path;
+        Ok(Some(Reply::new(
+            250,
+            [&shown[..], b" is the current directory."],
+        )))
+    }
+
+    pub(super) fn mkd(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
+        let (view, path) = self.target(entry, argument)?;
+        view.make_dir(&path)?;
+        let shown = quoted(path.as_bytes());
+        Ok(Some(Reply::new(257, [&shown[..], b" directory created."])))
+    }
+
+    pub(super) fn rmd(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
+        let (view, path) = self.target(entry, argument)?;
+        view.remove_dir(&path)?;
+        Ok(Some(Reply::new(250, "Directory removed.")))
+    }
+
+    pub(super) fn dele(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
+        let (view, path) = self.target(entry, argument)?;
+        view.remove_file(&path)?;
+        Ok(Some(Reply::new(250, "File removed.")))
+    }
+
+    pub(super) fn rnfr(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
+        self.parameters.rename_from = None;
+        let (view, path) = self.target(entry, argument)?;
+        if path.is_root() {
+            return Err(Refused::new(550, "Can't rename home directory."));
+        }
+        view.symlink_metadata(&path)?;
+        self.parameters.rename_from = Some(path);
+        Ok(Some(Reply::new(350, "Ready for destination name.")))
+    }
+
+    pub(super) fn rnto(&mut self, _: &Entry, argument: &[u8]) -> Answer {
+        let Some(from) = self.parameters.rename_from.take() else {
+            let text = "Bad sequence of commands: use RNFR first.";
+            return Err(Refused::new(503, text));
+        };
+        let to = self.path(argument)?;
+        self.view()?.rename(&from, &to)?;
+        Ok(Some(Reply::new(250, "Renaming ok.")))
+    }
+
+    pub(super) fn size(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
+        let (view, path) = self.target(entry, argument)?;
+        if self.parameters.coding.is_text {
+            // Only a transfer would tell how long the lines are on the network.
+            return Err(Refused::new(550, "SIZE not allowed in ASCII mode."));
+        }
+        let size = match view.metadata(&path) {
+            Ok(metadata) if metadata.is_file() => metadata.len(),
+            Ok(_) => return Err(not_retrievable(&path)),
+            // An upload of this user that was cut: clients ask for its size to resume it.
+            Err(error) => match view.partial_size(&path) {
+                Some(size) => size,
+                None => return Err(error.into()),
+            },
+        };
+        Ok(Some(Reply::new(213, size.to_string())))
+    }
+
+    pub(super) fn mdtm(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
+        let (view, path) = self.target(entry, argument)?;
+        match view.metadata(&path) {
+            Ok(metadata) if metadata.is_file() => {
+                let date = Date::of_seconds(metadata.mtime());
+                Ok(Some(Reply::new(213, date.to_string())))
+            }
+            _ => Err(not_retrievable(&path)),
+        }
+    }
+
+    pub(super) fn mfmt(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
+        let space = argument.iter().position(|byte| *byte == b' ');
+        let Some((time, name)) = space.map(|at| (&argument[..at], &argument[at + 1..])) else {
+            let text = "Syntax error: MFMT takes a time and a path.";
+            return Err(Refused::new(501, text));
+        };
+        let Some(modified) = Date::parse(time) else {
+            let text = "Invalid time format; use YYYYMMDDHHMMSS.";
+            return Err(Refused::new(501, text));
+        };
+        let (view, path) = self.target(entry, name)?;
+        view.set_modified(&path, modified)?;
+        let seconds = crate::ftp::dates::seconds_since_1970(modified);
+        let date = Date::of_seconds(seconds).to_string();
+        let text = [b"Modify=", date.as_bytes(), b"; ", path.as_bytes()].concat();
+        Ok(Some(Reply::new(213, text)))
+    }
+
+    pub(super) fn chmod(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
+        let space = argument.iter().position(|byte| *byte == b' ');
+        let Some((mode, name)) = space.map(|at| (&argument[..at], &argument[at + 1..])) else {
+            let text = "Syntax error: SITE CHMOD needs two arguments.";
+            return Err(Refused::new(501, text));
+        };
+        let is_octal =
+            matches!(mode.len(), 3 | 4) && mode.iter().all(|b| (b'0'..=b'7').contains(b));
+        let text = std::str::from_utf8(mode).unwrap_or_default();
+        let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);
+        // Set-user-ID and the like are not for clients to give.
+        let Some(mode) = mode.filter(|mode| *mode <= 0o777) else {
+            return Err(Refused::new(501, "Invalid SITE CHMOD format."));
+        };
+        let (view, path) = self.target(entry, name)?;
+        view.set_mode(&path, mode)?;
+        Ok(Some(Reply::new(200, "SITE CHMOD successful.")))
+    }
+
+    pub(super) fn quota(&mut self) -> Answer {
+        let view = self.view()?;
+        let account = match &view.storage.accounts {
+            Some(accounts) => accounts.store().account(&view.user.name).map_err(|error| {
+                log::error!("{error}");
+                Refused::new(451, "The accounts cannot be read now.")
+            })?,
+            None => None,
+        };
+        let text = match account {
+            Some(account) => match account.quota {
+                Some(quota) => {
+                    let left = quota.saturating_sub(account.used);
+                    let used = account.used;
+                    format!("{used} of {quota} bytes used, {left} left.")
+                }
+                None => format!("{} bytes used, no quota.", account.used),
+            },
+            None => "No quota.".to_owned(),
+        };
+        Ok(Some(Reply::new(200, text)))
+    }
+
+    pub(super) fn mlst(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
+        let (view, path) = self.target(entry, argument)?;
+        debug_assert_eq!(user::needed(entry.rights), user::needed("l"));
+        let line = crate::ftp::listing::describe(&view, &path, self.parameters.facts)?;
+        let first = [&b"Listing "[..], path.as_bytes()];
+        Ok(Some(Reply::list(250, first, "End").line(line)))
+    }
+}

@@ -1,0 +1,190 @@
+//! HELP, FEAT, STAT, SITE: what the server says about itself.
+
+use std::sync::Arc;
+
+use socketserver::StreamRequest;
+
+use super::{Answer, Session};
+use crate::ftp::glob;
+use crate::ftp::listing::{Format, Listing, without_options};
+use crate::ftp::reply::{Refused, Reply};
+use crate::ftp::verbs::{self, Entry, Feature, VERBS};
+
+/// Names in a line of HELP.
+const NAMES_PER_LINE: usize = 8;
+/// Bytes of a listing that STAT sends on the control connection.
+const MAX_STAT_LISTING: usize = 1 << 20;
+
+/// HELP
+pub(super) fn help(argument: &[u8]) -> Answer {
+    let wanted = argument.trim_ascii().to_ascii_uppercase();
+    if !wanted.is_empty() {
+        return describe(&wanted, "Unrecognized command.");
+    }
+    let names = VERBS
+        .iter()
+        .map(|entry| entry.name)
+        .filter(|name| !name.contains(' '));
+    Ok(Some(list_names(
+        "The following commands are recognized:",
+        names,
+    )))
+}
+
+/// SITE HELP
+pub(super) fn site_help(argument: &[u8]) -> Answer {
+    let wanted = argument.trim_ascii().to_ascii_uppercase();
+    if !wanted.is_empty() {
+        let name = [b"SITE ", &wanted[..]].concat();
+        return describe(&name, "Unrecognized SITE command.");
+    }
+    let names = VERBS
+        .iter()
+        .filter_map(|entry| entry.name.strip_prefix("SITE "));
+    Ok(Some(list_names(
+        "The following SITE commands are recognized:",
+        names,
+    )))
+}
+
+fn describe(name: &[u8], unknown: &str) -> Answer {
+    match verbs::find(name) {
+        Some(entry) => {
+            let text = format!("Syntax: {}. {}", entry.usage(), entry.help);
+            Ok(Some(Reply::new(214, text)))
+        }
+        None => Err(Refused::new(501, unknown)),
+    }
+}
+
+fn list_names<'a>(first: &str, names: impl Iterator<Item = &'a str>) -> Reply {
+    let names: Vec<&str> = names.collect();
+    let lines = names.chunks(NAMES_PER_LINE);
+    lines.fold(
+        Reply::list(214, first, "Help command successful."),
+        |reply, names| {
+            let line: String = names.iter().map(|name| format!(" {name:<7}")).collect();
+            reply.line(line.trim_end().to_owned())
+        },
+    )
+}
+
+impl Session {
+    /// FEAT (RFC 2389)
+    pub(super) fn feat(&self) -> Reply {
+        let mut lines = Vec::new();
+        for entry in VERBS {
+            match entry.feature {
+                Feature::None => {}
+                Feature::Lines(own) => lines.extend(own.iter().map(|line| (*line).to_owned())),
+                Feature::WithTls(own) if self.shared.tls.is_some() => {
+                    lines.extend(own.iter().map(|line| (*line).to_owned()));
+                }
+                Feature::WithTls(_) => {}
+                Feature::Facts => {
+                    lines.push(format!("MLST {}", self.parameters.facts.feature()));
+                }
+                Feature::Digests => {
+                    lines.push(format!("HASH {}", self.parameters.algorithm.feature()));
+                }
+            }
+        }
+        lines.sort_unstable();
+        let list = Reply::list(211, "Features supported:", "End FEAT.");
+        lines
+            .into_iter()
+            .fold(list, |reply, line| reply.line(format!(" {line}")))
+    }
+
+    /// STAT without a path: the session, and the transfer.
+    pub(super) fn stat(&self, request: &StreamRequest) -> Reply {
+        let mut reply = Reply::list(211, "FTP server status:", "End of status.")
+            .line(format!(" Connected from {}", request.client_address));
+        reply = match &self.login.view {
+            Some(view) => reply.line(format!(" Logged in as {}", view.user.name.escape_debug())),
+            None => reply.line(" Not logged in"),
+        };
+        let coding = self.parameters.coding;
+        let kind = if coding.is_text { "ASCII" } else { "binary" };
+        let mode = if coding.is_compressed {
+            "compressed"
+        } else {
+            "stream"
+        };
+        reply = reply.line(format!(" TYPE: {kind}; STRUcture: file; MODE: {mode}"));
+        let control = if self.secured.is_some() {
+            "TLS"
+        } else {
+            "clear"
+        };
+        let data = if self.is_private() { "TLS" } else { "clear" };
+        reply = reply.line(format!(
+            " Control connection: {control}; data connections: {data}"
+        ));
+        match &self.transfer {
+            Some(transfer) => reply.line(transfer.status()),
+            None => reply.line(format!(" {}", self.data.status())),
+        }
+    }
+
+    /// STAT with a path: the same as LIST, on the control connection.
+    pub(super) fn stat_path(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
+        let argument = without_options(argument);
+        let (view, path) = self.target(entry, argument)?;
+        let is_pattern = path.name().is_some_and(glob::is_pattern);
+        if is_pattern && view.symlink_metadata(&path).is_err() {
+            return Err(Refused::new(550, "Globbing not supported."));
+        }
+        let mut listing = Listing::open(&Arc::clone(&view), &path, argument, Format::Long)?;
+        let mut lines = Vec::new();
+        let mut is_cut = false;
+        while listing.next_lines(&mut lines) {
+            is_cut = lines.len() > MAX_STAT_LISTING;
+            if is_cut {
+                break;
+            }
+        }
+        let first = [&b"Status of "[..], path.as_bytes(), b":"];
+        let last = match is_cut {
+            true => "End of status, which is cut off: use LIST.",
+            false => "End of status.",
+        };
+        let reply = Reply::list(213, first, last);
+        let lines = lines.split(|byte| *byte == b'\n');
+        let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line).to_vec());
+        Ok(Some(
+            lines
+                .filter(|line| !line.is_empty())
+                .fold(reply, Reply::line),
+        ))
+    }
+
+    /// SITE: its first word names a verb of its own.
+    pub(super) fn site(&mut self, request: &mut StreamRequest, argument: &[u8]) -> Answer {
+        if argument.trim_ascii().is_empty() {
+            let text = "Syntax error: command needs an argument.";
+            return Err(Refused::new(501, text));
+        }
+        let end = argument.iter().position(|byte| *byte == b' ');
+        let (word, rest) = match end {
+            Some(end) => (&argument[..end], &argument[end + 1..]),
+            None => (argument, &b""[..]),
+        };
+        let name = [b"SITE ", &word.to_ascii_uppercase()[..]].concat();
+        let Some(entry) = verbs::find(&name) else {
+            let shown = String::from_utf8_lossy(word);
+            let shown: String = shown.chars().take(32).collect();
+            let text = format!("Command \"SITE {}\" not understood.", shown.escape_debug());
+            return Err(Refused::new(500, text));
+        };
+        self.run(request, entry, rest)
+    }
+
+    /// HOST (RFC 7151): there are no virtual hosts.
+    pub(super) fn host(&self) -> Answer {
+        match self.login.view {
+            Some(_) => Err(Refused::new(503, "HOST must come before the login.")),
+            None => Err(Refused::new(504, "This server has no virtual hosts.")),
+        }
+    }
+}

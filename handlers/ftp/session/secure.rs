@@ -1,0 +1,146 @@
+//! AUTH, PBSZ, PROT and CCC: TLS (RFC 4217, RFC 2228).
+
+use socketserver::{StreamRequest, Tls};
+
+use super::parameters::number;
+use super::{Answer, Session};
+use crate::ftp::data::{Protection, Sessions};
+use crate::ftp::reply::{Refused, Reply};
+
+/// A control connection under TLS.
+#[derive(Debug)]
+pub(super) struct Secured {
+    /// The certificate and the tickets with which it began.
+    tls: Tls,
+    sessions: Sessions,
+    has_buffer_size: bool,
+    /// Whether data connections are encrypted.
+    is_private: bool,
+}
+
+impl Session {
+    /// The control connection is under TLS now.
+    pub(super) fn note_secured(&mut self, request: &StreamRequest) {
+        let sessions = Sessions::of(request.tls_session_id());
+        if let Some(secured) = &mut self.secured {
+            // AUTH has left the certificate that it started with.
+            secured.sessions = sessions;
+            return;
+        }
+        self.secured = self.shared.tls.as_ref().map(|tls| Secured {
+            tls: tls.snapshot(),
+            sessions,
+            has_buffer_size: false,
+            is_private: true,
+        });
+    }
+
+    pub(super) fn auth(&mut self, request: &mut StreamRequest, argument: &[u8]) -> Answer {
+        if self.secured.is_some() {
+            return Err(Refused::new(503, "Already using TLS."));
+        }
+        let Some(tls) = &self.shared.tls else {
+            return Err(Refused::new(502, "This server has no certificate."));
+        };
+        let mechanism = argument.trim_ascii().to_ascii_uppercase();
+        // RFC 4217 §17: `SSL` and `TLS-P` also set the protection of data connections.
+        let is_private = match &*mechanism {
+            b"TLS" | b"TLS-C" => false,
+            b"SSL" | b"TLS-P" => true,
+            _ => return Err(Refused::new(504, "Unknown security mechanism: use TLS.")),
+        };
+        let tls = tls.snapshot();
+        if request.start_tls(&tls).is_err() {
+            return Err(Refused::new(503, "Already using TLS."));
+        }
+        self.is_starting_tls = true;
+        // Whoever can add bytes to a connection in the clear must not have them obeyed behind TLS.
+        self.queue.clear();
+        self.parser = Default::default();
+        self.log_out();
+        self.secured = Some(Secured {
+            tls,
+            sessions: Sessions::default(),
+            has_buffer_size: false,
+            is_private,
+        });
+        let text = [b"AUTH ", &mechanism[..], b" successful."].concat();
+        Ok(Some(Reply::new(234, text)))
+    }
+
+    pub(super) fn pbsz(&mut self, argument: &[u8]) -> Answer {
+        let Some(secured) = &mut self.secured else {
+            let text = "PBSZ not allowed on insecure control connection.";
+            return Err(Refused::new(503, text));
+        };
+        let argument = argument.trim_ascii();
+        if number(argument).is_none() {
+            return Err(Refused::new(501, "Syntax error: PBSZ takes a number."));
+        }
+        secured.has_buffer_size = true;
+        Ok(Some(Reply::new(200, "PBSZ=0 successful.")))
+    }
+
+    pub(super) fn prot(&mut self, argument: &[u8]) -> Answer {
+        let requires_private = self.shared.require_tls.data();
+        let Some(secured) = &mut self.secured else {
+            let text = "PROT not allowed on insecure control connection.";
+            return Err(Refused::new(503, text));
+        };
+        if !secured.has_buffer_size {
+            let text = "You must issue the PBSZ command prior to PROT.";
+            return Err(Refused::new(503, text));
+        }
+        match &*argument.trim_ascii().to_ascii_uppercase() {
+            b"C" if requires_private => {
+                Err(Refused::new(534, "TLS is required for data connections."))
+            }
+            b"C" => {
+                secured.is_private = false;
+                Ok(Some(Reply::new(200, "Protection set to Clear.")))
+            }
+            b"P" => {
+                secured.is_private = true;
+                Ok(Some(Reply::new(200, "Protection set to Private.")))
+            }
+            b"S" | b"E" => Err(Refused::new(536, "Unsupported protection: use C or P.")),
+            _ => Err(Refused::new(504, "Unrecognized protection: use C or P.")),
+        }
+    }
+
+    pub(super) fn ccc(&self) -> Answer {
+        match self.secured {
+            Some(_) => Err(Refused::new(534, "The control connection stays encrypted.")),
+            None => Err(Refused::new(
+                533,
+                "The control connection is not encrypted.",
+            )),
+        }
+    }
+
+    /// Whether data connections are encrypted.
+    pub(super) fn is_private(&self) -> bool {
+        self.secured
+            .as_ref()
+            .is_some_and(|secured| secured.is_private)
+    }
+
+    /// How the next data connection is encrypted.
+    ///
+    /// # Errors
+    /// 521 if it would be in the clear, and must not be.
+    pub(super) fn protection(&self) -> Result<Option<Protection>, Refused> {
+        match &self.secured {
+            Some(secured) if secured.is_private => Ok(Some(Protection {
+                tls: secured.tls.clone(),
+                sessions: secured.sessions.clone(),
+                is_reuse_required: self.shared.is_reuse_required,
+            })),
+            _ if self.shared.require_tls.data() => Err(Refused::new(
+                521,
+                "TLS is required for data connections: send PROT P first.",
+            )),
+            _ => Ok(None),
+        }
+    }
+}

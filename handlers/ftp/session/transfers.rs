@@ -1,0 +1,405 @@
+//! RETR, STOR, APPE, STOU and ABOR, and what the session hears of its data connections.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use socketserver::{Result, StreamRequest};
+
+use super::connect::{Data, next_id};
+use super::{Answer, Session};
+use crate::ftp::data::{DataHandler, Event, Job};
+use crate::ftp::path::VirtualPath;
+use crate::ftp::reply::{Refused, Reply};
+use crate::ftp::storage::View;
+use crate::ftp::transfer::{Done, Receiving, Sending, Work};
+use crate::ftp::transfer_log::{Direction, Record};
+use crate::ftp::upload::{BeginError, Start};
+use crate::ftp::verbs::{Entry, Verb};
+
+/// How long a cut upload that another connection still holds is waited for, and how often.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+const BUSY_INTERVAL: Duration = Duration::from_millis(20);
+/// How often STOU tries another name.
+const MAX_UNIQUE_NAMES: u32 = 100;
+
+/// A transfer that was begun and has no final reply yet.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    /// Goes to the data connection when that is there.
+    job: Option<Job>,
+    /// The data connection must be there by then.
+    deadline: Option<Instant>,
+    /// Whether the preliminary reply was sent.
+    is_announced: bool,
+    /// The preliminary reply.
+    announcement: Reply,
+    /// What is transferred, for the log; `None` for a listing.
+    file: Option<Logged>,
+    progress: Arc<AtomicU64>,
+    begun: Instant,
+    what: String,
+}
+
+/// What the log says about a transfer.
+#[derive(Debug)]
+struct Logged {
+    path: VirtualPath,
+    direction: Direction,
+    view: Arc<View>,
+    is_text: bool,
+}
+
+impl Transfer {
+    /// When the data connection is given up.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// For STAT.
+    pub(super) fn status(&self) -> String {
+        let bytes = self.progress.load(Ordering::Relaxed);
+        let state = if self.job.is_some() {
+            ", waiting for the data connection"
+        } else {
+            ""
+        };
+        format!(" {}: {bytes} bytes transferred{state}", self.what)
+    }
+}
+
+impl Session {
+    pub(super) fn retr(
+        &mut self,
+        request: &mut StreamRequest,
+        entry: &Entry,
+        argument: &[u8],
+    ) -> Answer {
+        let restart = std::mem::take(&mut self.parameters.restart);
+        let (view, path) = self.target(entry, argument)?;
+        let coding = self.parameters.coding;
+        if restart > 0 && coding.is_text {
+            let text = "Resuming transfers not allowed in ASCII mode.";
+            return Err(Refused::new(554, text));
+        }
+        let (file, length) = view.open_file(&path)?;
+        if restart > length {
+            let text = format!("Invalid REST parameter: position {restart} > file size {length}.");
+            return Err(Refused::new(554, text));
+        }
+        let work = Work::Send(Box::new(Sending::file(file, (restart, length), coding)));
+        let size = length - restart;
+        let announcement = Reply::new(150, format!("Opening data connection ({size} bytes)."));
+        let logged = Logged {
+            path,
+            direction: Direction::Sent,
+            view,
+            is_text: coding.is_text,
+        };
+        self.start(request, work, announcement, Some(logged))
+    }
+
+    /// STOR, APPE and STOU.
+    pub(super) fn store(
+        &mut self,
+        request: &mut StreamRequest,
+        entry: &Entry,
+        argument: &[u8],
+    ) -> Answer {
+        let restart = self.parameters.restart;
+        let coding = self.parameters.coding;
+        let view = Arc::clone(self.view()?);
+        let (path, start) = match entry.verb {
+            Verb::Stou | Verb::Appe if restart > 0 => {
+                self.parameters.restart = 0;
+                let text = format!("Can't {} while REST request is pending.", entry.name);
+                return Err(Refused::new(450, text));
+            }
+            Verb::Stou => (self.unique_path(&view, argument)?, Start::Unique),
+            Verb::Appe => (self.path(argument)?, Start::End),
+            _ if restart > 0 && coding.is_text => {
+                self.parameters.restart = 0;
+                let text = "Resuming transfers not allowed in ASCII mode.";
+                return Err(Refused::new(554, text));
+            }
+            _ if restart > 0 => (self.path(argument)?, Start::At(restart)),
+            _ => (self.path(argument)?, Start::New),
+        };
+        if let Err(refused) = view.check_upload(&path, start) {
+            self.parameters.restart = 0;
+            return Err(refused);
+        }
+        self.check_ready()?;
+        let upload = match view.begin_upload(&path, start) {
+            Ok(upload) => upload,
+            Err(BeginError::Busy) => return self.try_later(request, entry, argument),
+            Err(BeginError::Refused(refused)) => {
+                self.parameters.restart = 0;
+                return Err(refused);
+            }
+        };
+        self.parameters.restart = 0;
+        self.busy_until = None;
+        let announcement = match entry.verb {
+            // RFC 1123 §4.1.2.9
+            Verb::Stou => {
+                let name = path.name().unwrap_or_default();
+                Reply::new(150, [b"FILE: ", name])
+            }
+            _ => Reply::new(150, "Ready to receive data."),
+        };
+        let is_digested =
+            self.shared.transfer_log.wants_digests() && matches!(start, Start::New | Start::Unique);
+        let receiving = Receiving::new(upload, Arc::clone(&view), coding, is_digested);
+        let work = Work::Receive(Box::new(receiving));
+        let logged = Logged {
+            path,
+            direction: Direction::Received,
+            view,
+            is_text: coding.is_text,
+        };
+        self.start(request, work, announcement, Some(logged))
+    }
+
+    /// A cut upload is still held, perhaps by a connection that is about to end: the command is
+    /// obeyed a moment later, before any other.
+    fn try_later(&mut self, request: &StreamRequest, entry: &Entry, argument: &[u8]) -> Answer {
+        let now = request.server.clock().now();
+        let until = *self.busy_until.get_or_insert(now + BUSY_TIMEOUT);
+        if now >= until {
+            self.busy_until = None;
+            self.parameters.restart = 0;
+            return Err(Refused::new(450, "Another connection sends this file."));
+        }
+        self.paused_until = Some(now + BUSY_INTERVAL);
+        self.queue.push_front(super::Queued::again(entry, argument));
+        Ok(None)
+    }
+
+    fn unique_path(
+        &self,
+        view: &View,
+        argument: &[u8],
+    ) -> std::result::Result<VirtualPath, Refused> {
+        let prefix = match argument {
+            b"" => self.working.child(b"ftp"),
+            argument => self.path(argument)?,
+        };
+        let folder = prefix.parent();
+        let name = prefix.name().unwrap_or(b"ftp").to_vec();
+        for _ in 0..MAX_UNIQUE_NAMES {
+            let mut random = [0; 4];
+            getrandom::fill(&mut random)
+                .map_err(|_| Refused::new(451, "The system has no random numbers."))?;
+            let number = u32::from_ne_bytes(random);
+            let unique = folder.child(&[&name[..], format!(".{number:08x}").as_bytes()].concat());
+            if view.symlink_metadata(&unique).is_err() {
+                return Ok(unique);
+            }
+        }
+        Err(Refused::new(450, "No usable unique file name found."))
+    }
+
+    /// Checks that a transfer can begin: before a file is opened for it.
+    pub(super) fn check_ready(&self) -> std::result::Result<(), Refused> {
+        if self.data.is_none() {
+            return Err(Refused::new(425, "Use PASV, EPSV, PORT or EPRT first."));
+        }
+        self.protection().map(drop)
+    }
+
+    /// Begins a transfer, on the data connection that is there or is awaited.
+    pub(super) fn start_listing(
+        &mut self,
+        request: &mut StreamRequest,
+        sending: Sending,
+    ) -> Answer {
+        let announcement = Reply::new(150, "Opening data connection for the listing.");
+        self.start(request, Work::Send(Box::new(sending)), announcement, None)
+    }
+
+    fn start(
+        &mut self,
+        request: &mut StreamRequest,
+        work: Work,
+        announcement: Reply,
+        file: Option<Logged>,
+    ) -> Answer {
+        self.check_ready()?;
+        let progress = Arc::new(AtomicU64::new(0));
+        let job = Job {
+            work,
+            protection: self.protection()?,
+            progress: Arc::clone(&progress),
+            limiter: self
+                .login
+                .slot
+                .as_ref()
+                .and_then(|slot| slot.limiter.clone()),
+        };
+        if let Data::Target(target) = self.data {
+            self.connect(request, target)?;
+        }
+        let now = request.server.clock().now();
+        let timeout = request.server.timeouts().read;
+        let what = match &file {
+            Some(logged) => format!("{} {}", logged.direction.verb(), logged.path.escaped()),
+            None => "Listing".to_owned(),
+        };
+        request.set_doing(what.clone());
+        self.queue
+            .iter_mut()
+            .for_each(|queued| queued.is_behind_transfer = true);
+        self.transfer = Some(Transfer {
+            job: Some(job),
+            deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
+            is_announced: false,
+            announcement,
+            file,
+            progress,
+            begun: now,
+            what,
+        });
+        match self.data {
+            // In active mode the first reply says whether the server could connect.
+            Data::Connecting { .. } => Ok(None),
+            _ => {
+                self.hand_over(request)
+                    .map_err(|error| Refused::new(426, format!("Transfer aborted: {error}.")))?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn connect(
+        &mut self,
+        request: &StreamRequest,
+        target: std::net::SocketAddr,
+    ) -> std::result::Result<(), Refused> {
+        let Some((sender, _)) = &self.events else {
+            return Err(Refused::new(425, "No data connection is possible."));
+        };
+        let id = next_id();
+        let handler = DataHandler::new(id, sender.clone());
+        self.data = Data::None;
+        request.server.connect(target, handler).map_err(|error| {
+            log::debug!("{}: {error}", request.client_address);
+            Refused::new(425, "Can't open the data connection.")
+        })?;
+        self.data = Data::Connecting { id };
+        Ok(())
+    }
+
+    /// Announces the transfer, and gives the data connection its job if it is there.
+    fn hand_over(&mut self, request: &mut StreamRequest) -> Result<()> {
+        let Some(transfer) = &mut self.transfer else {
+            return Ok(());
+        };
+        if !std::mem::replace(&mut transfer.is_announced, true) {
+            Session::reply(request, &transfer.announcement)?;
+        }
+        if let Data::Connected { link, .. } = &self.data
+            && let Some(job) = transfer.job.take()
+        {
+            transfer.deadline = None;
+            // If the connection has ended meanwhile, it has left a word in the mailbox.
+            let _ = link.jobs.try_send(job);
+        }
+        Ok(())
+    }
+
+    /// Hears of what has happened to data connections. Those of earlier transfers do not matter.
+    pub(super) fn take_events(&mut self, request: &mut StreamRequest) -> Result<()> {
+        while let Some(event) = self.events.as_ref().and_then(|(_, mailbox)| mailbox.take()) {
+            let own = self.data.id();
+            match event {
+                Event::Connected { id, link } if own == Some(id) => {
+                    self.data = Data::Connected { id, link };
+                    self.hand_over(request)?;
+                }
+                Event::Connected { link, .. } => {
+                    link.waker.abort("nobody waits for this data connection");
+                }
+                Event::Failed { id, reason } if own == Some(id) => {
+                    self.data = Data::None;
+                    log::debug!("{}: {reason}", request.client_address);
+                    let text = "Can't open the data connection.";
+                    self.end_transfer(request, Err(Refused::new(425, text)))?;
+                }
+                Event::Ended { id, outcome } if own == Some(id) => {
+                    // It closes by itself, behind what is still to be sent.
+                    self.data = Data::None;
+                    self.end_transfer(request, outcome)?;
+                }
+                Event::Failed { .. } | Event::Ended { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The transfer is over: logs it, and sends the final reply.
+    pub(super) fn end_transfer(
+        &mut self,
+        request: &mut StreamRequest,
+        outcome: std::result::Result<Done, Refused>,
+    ) -> Result<()> {
+        self.data.abort("the transfer is over");
+        request.clear_doing();
+        let Some(transfer) = self.transfer.take() else {
+            return Ok(());
+        };
+        self.log_transfer(&transfer, outcome.as_ref().ok());
+        match outcome {
+            Ok(done) => Session::reply(request, &complete(&transfer, &done)),
+            Err(refused) => {
+                log::info!("{}: {}: {refused}", request.client_address, transfer.what);
+                Session::reply(request, &refused)
+            }
+        }
+    }
+
+    /// Writes the end of a transfer down; `done` if it has succeeded.
+    pub(super) fn log_transfer(&self, transfer: &Transfer, done: Option<&Done>) {
+        let Some(logged) = &transfer.file else {
+            return;
+        };
+        let stored = done.and_then(|done| done.stored.as_ref());
+        let path = stored.map_or(&logged.path, |stored| &stored.path);
+        self.shared.transfer_log.write(&Record {
+            client: self.client.as_ref(),
+            user: &logged.view.user,
+            path,
+            direction: logged.direction,
+            bytes: done.map_or(transfer.progress.load(Ordering::Relaxed), |done| done.bytes),
+            took: transfer.begun.elapsed(),
+            ended: SystemTime::now(),
+            is_text: logged.is_text,
+            is_tls: self.is_private(),
+            is_complete: done.is_some(),
+            sha256: done.and_then(|done| done.sha256),
+        });
+    }
+
+    /// ABOR (RFC 959 §4.1.3): the transfer gets its reply first, then ABOR.
+    pub(super) fn abor(&mut self, request: &mut StreamRequest) -> Answer {
+        if self.transfer.is_none() {
+            self.data.abort("ABOR");
+            return Ok(Some(Reply::new(225, "No transfer to abort.")));
+        }
+        let aborted = Refused::new(426, "Transfer aborted via ABOR.");
+        // A reply that cannot be sent ends the session anyway.
+        let _ = self.end_transfer(request, Err(aborted));
+        Ok(Some(Reply::new(226, "ABOR command successful.")))
+    }
+}
+
+/// The final reply of a transfer that has succeeded.
+fn complete(transfer: &Transfer, done: &Done) -> Reply {
+    match (&done.stored, &transfer.file) {
+        (Some(stored), Some(logged)) if stored.path != logged.path => {
+            let name = stored.path.name().unwrap_or_default();
+            Reply::new(226, [b"Transfer complete, stored as ", name, b"."])
+        }
+        _ => Reply::new(226, "Transfer complete."),
+    }
+}

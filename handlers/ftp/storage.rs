@@ -1,0 +1,336 @@
+//! The files of a user: everything that the service does on the file system.
+//!
+//! A user has the handle of the home directory, and the system opens every path below it, so that
+//! neither `..` nor a symbolic link leads out. What is stored goes through the shared
+//! [`store`](crate::common::store) ([`upload`](super::upload)).
+
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::path::VirtualPath;
+use super::reply::Refused;
+use super::upload::refused;
+use super::user::User;
+use crate::common::accounts::{Accounts, Rights};
+use crate::common::store::{OnDuplicate, Store, is_reserved};
+
+/// What all users share.
+#[derive(Debug)]
+pub struct Storage {
+    /// The served directory.
+    pub root: Dir,
+    /// Where uploads go.
+    pub store: Store,
+    /// What happens to a file whose name is taken.
+    pub on_duplicate: OnDuplicate,
+    /// Who may log in besides the anonymous user.
+    pub accounts: Option<Arc<Accounts>>,
+}
+
+/// The files that a user sees.
+#[derive(Debug)]
+pub struct View {
+    /// What all users share.
+    pub storage: Arc<Storage>,
+    /// The user.
+    pub user: User,
+    /// The user's home directory.
+    pub home: Dir,
+}
+
+fn denied() -> Refused {
+    Refused::new(550, "Not enough privileges.")
+}
+
+impl View {
+    /// The view of a user.
+    ///
+    /// # Errors
+    /// The home directory cannot be opened.
+    pub fn open(storage: &Arc<Storage>, user: User) -> io::Result<View> {
+        let home = match user.home() {
+            "" => storage.root.try_clone()?,
+            home => storage.root.open_dir(home)?,
+        };
+        Ok(View {
+            storage: Arc::clone(storage),
+            user,
+            home,
+        })
+    }
+
+    /// The same files for the user as the accounts file has the user now. `None` if the user was
+    /// removed.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the home directory cannot be opened.
+    pub fn renewed(&self) -> Result<Option<View>, Refused> {
+        let Some(accounts) = &self.storage.accounts else {
+            let home = self.home.try_clone()?;
+            let (storage, user) = (Arc::clone(&self.storage), self.user.clone());
+            return Ok(Some(View {
+                storage,
+                user,
+                home,
+            }));
+        };
+        let account = accounts.store().account(&self.user.name).map_err(|error| {
+            log::error!("{error}");
+            Refused::new(451, "The accounts cannot be read.")
+        })?;
+        let Some(account) = account else {
+            return Ok(None);
+        };
+        let user = User::of_account(account, self.user.is_anonymous);
+        Ok(Some(View::open(&self.storage, user)?))
+    }
+
+    /// Where a path leads, through all symbolic links; of something that does not exist, its
+    /// directory.
+    fn resolve(&self, path: &VirtualPath) -> Option<VirtualPath> {
+        let join = |found: &Path| {
+            VirtualPath::default()
+                .join(found.as_os_str().as_bytes())
+                .ok()
+        };
+        match self.home.canonicalize(path.relative()) {
+            Ok(found) => join(&found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = self.home.canonicalize(path.parent().relative()).ok()?;
+                Some(join(&folder)?.child(path.name()?))
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Checks that the user has these rights at a path, and where it leads.
+    ///
+    /// # Errors
+    /// 550.
+    pub fn check(&self, path: &VirtualPath, rights: Rights) -> Result<(), Refused> {
+        self.check_by(path, |path| self.user.rights(path).contain(rights))
+    }
+
+    /// The same for a path and everything below it.
+    ///
+    /// # Errors
+    /// 550.
+    pub fn check_throughout(&self, path: &VirtualPath, rights: Rights) -> Result<(), Refused> {
+        self.check_by(path, |path| {
+            self.user.rights_throughout(path).contain(rights)
+        })
+    }
+
+    /// Checks that the user may enter a directory: something in it, or below it, may be listed.
+    ///
+    /// # Errors
+    /// 550.
+    pub fn check_enter(&self, path: &VirtualPath) -> Result<(), Refused> {
+        self.check_by(path, |path| {
+            self.user.rights_anywhere(path).contain(Rights::LIST)
+        })
+    }
+
+    fn check_by(
+        &self,
+        path: &VirtualPath,
+        permits: impl Fn(&VirtualPath) -> bool,
+    ) -> Result<(), Refused> {
+        if !permits(path) {
+            return Err(denied());
+        }
+        if self.user.is_uniform() {
+            return Ok(());
+        }
+        match self.resolve(path) {
+            Some(real) if real != *path && !permits(&real) => Err(denied()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a path leads to.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn metadata(&self, path: &VirtualPath) -> io::Result<Metadata> {
+        self.home.metadata(path.relative())
+    }
+
+    /// What stands at a path, be it a symbolic link.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn symlink_metadata(&self, path: &VirtualPath) -> io::Result<Metadata> {
+        self.home.symlink_metadata(path.relative())
+    }
+
+    /// Opens a file for reading, without waiting: a FIFO would wait for its writer.
+    ///
+    /// # Errors
+    /// Those of the system; 550 for what is not a plain file.
+    pub fn open_file(&self, path: &VirtualPath) -> Result<(File, u64), Refused> {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        let file = self.home.open_with(path.relative(), &options)?.into_std();
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(Refused::new(550, "Is a directory."));
+        }
+        if !metadata.is_file() {
+            return Err(Refused::new(550, "Not a plain file."));
+        }
+        Ok((file, metadata.len()))
+    }
+
+    /// Opens a directory.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn open_dir(&self, path: &VirtualPath) -> io::Result<Dir> {
+        self.home.open_dir(path.relative())
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    /// 550.
+    pub fn make_dir(&self, path: &VirtualPath) -> Result<(), Refused> {
+        if path.is_root() {
+            return Err(io::Error::from(Errno::EXIST).into());
+        }
+        let path = self.path_in_store(path)?;
+        let made = self.storage.store.make_folder(&path);
+        made.map_err(|error| refused(&error))
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// 550.
+    pub fn remove_dir(&self, path: &VirtualPath) -> Result<(), Refused> {
+        if path.is_root() {
+            return Err(Refused::new(550, "Can't remove root directory."));
+        }
+        let path = self.path_in_store(path)?;
+        let removed = self.storage.store.remove_folder(&path);
+        removed.map_err(|error| refused(&error))
+    }
+
+    /// Removes a file, or a symbolic link itself.
+    ///
+    /// # Errors
+    /// 550.
+    pub fn remove_file(&self, path: &VirtualPath) -> Result<(), Refused> {
+        if self.symlink_metadata(path)?.is_dir() {
+            return Err(io::Error::from(Errno::ISDIR).into());
+        }
+        let path = self.path_in_store(path)?;
+        let removed = self.storage.store.remove_file(&path);
+        removed.map_err(|error| refused(&error))
+    }
+
+    /// Gives a file or directory another path.
+    ///
+    /// # Errors
+    /// 550, and 553 for a name that is taken.
+    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> Result<(), Refused> {
+        if to.is_root() {
+            return Err(Refused::new(550, "Can't replace root directory."));
+        }
+        if to.is_below(from) && to != from {
+            return Err(Refused::new(550, "A directory can't be moved into itself."));
+        }
+        // Otherwise something that may not be read could be moved to where it may.
+        let shown = self.user.rights_anywhere(to) & (Rights::LIST | Rights::READ);
+        self.check_throughout(from, Rights::DELETE | shown)?;
+        self.check_throughout(to, Rights::WRITE)?;
+        let replaces = self.symlink_metadata(to).is_ok() && from != to;
+        let may_replace = self.storage.on_duplicate == OnDuplicate::Overwrite
+            && self.check_throughout(to, Rights::DELETE).is_ok();
+        if replaces && !may_replace {
+            return Err(Refused::new(553, "A file of this name exists."));
+        }
+        let (from, to) = (self.path_in_store(from)?, self.path_in_store(to)?);
+        match self.storage.store.rename(&from, &to, may_replace) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(refused(&error)),
+        }
+    }
+
+    /// The path below the served directory that leads to the same place through no link, but for
+    /// the last name.
+    fn path_in_store(&self, path: &VirtualPath) -> io::Result<Vec<u8>> {
+        let path = self.real_below_root(path)?;
+        self.storage.store.resolve_parent(&path)
+    }
+
+    /// Sets the permissions of what a path leads to.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> io::Result<()> {
+        let permissions = Permissions::from_mode(mode);
+        self.home.set_permissions(path.relative(), permissions)
+    }
+
+    /// Sets when a file was modified.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn set_modified(&self, path: &VirtualPath, time: SystemTime) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        let file = self.home.open_with(path.relative(), &options)?.into_std();
+        file.set_times(
+            std::fs::FileTimes::new()
+                .set_modified(time)
+                .set_accessed(time),
+        )
+    }
+
+    /// The same path below the served directory.
+    pub fn below_root(&self, path: &VirtualPath) -> Vec<u8> {
+        let home = self.user.home().as_bytes();
+        let separator: &[u8] = if home.is_empty() { b"" } else { b"/" };
+        let below = &path.as_bytes()[1..];
+        [home, separator, below].concat()
+    }
+
+    /// The same for where the path leads: the links in its directories are followed, so that the
+    /// store, which sees the whole served directory, stays in the home.
+    ///
+    /// # Errors
+    /// The directory does not exist, or is not one.
+    pub(super) fn real_below_root(&self, path: &VirtualPath) -> io::Result<Vec<u8>> {
+        let parent = path.parent();
+        let folder = self.home.canonicalize(parent.relative())?;
+        if !self.home.metadata(&folder)?.is_dir() {
+            return Err(Errno::NOTDIR.into());
+        }
+        let name = path.name().ok_or(io::ErrorKind::InvalidFilename)?;
+        let folder = VirtualPath::default()
+            .join(folder.as_os_str().as_bytes())
+            .map_err(|_| io::ErrorKind::InvalidFilename)?;
+        Ok(self.below_root(&folder.child(name)))
+    }
+
+    /// Whether a listing shows an entry of a directory.
+    pub fn shows(&self, folder: &VirtualPath, name: &[u8]) -> bool {
+        if is_reserved(name) {
+            return false;
+        }
+        self.user.is_uniform() || self.user.rights_anywhere(&folder.child(name)) != Rights::NONE
+    }
+}

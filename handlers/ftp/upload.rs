@@ -1,0 +1,398 @@
+//! What is stored: a file on its way to its name.
+//!
+//! A thin layer over the shared store. A cut upload is kept for REST, APPE and the other protocols;
+//! what stands under the name stays until the new file is whole.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+
+use rustix::io::Errno;
+
+use super::path::VirtualPath;
+use super::reply::{Refused, reason};
+use super::storage::View;
+use crate::common::accounts::Rights;
+use crate::common::store::{Intent, Name, OnDuplicate, Partial, ReceiveError, StoreError};
+
+/// Bytes of the old file that one turn copies, before other connections are served.
+const COPIED_PER_TURN: usize = 8 << 20;
+
+/// How an upload begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// STOR: at the first byte.
+    New,
+    /// STOR behind REST: at this offset of the cut upload, or else of the file.
+    At(u64),
+    /// APPE: at the end of the file, or else of the cut upload.
+    End,
+    /// STOU: a name that nobody has.
+    Unique,
+}
+
+/// An upload that is under way.
+#[derive(Debug)]
+pub struct Upload {
+    partial: Partial,
+    path: VirtualPath,
+    on_duplicate: OnDuplicate,
+    /// The bytes of the old file that come first.
+    copy: Option<Copy>,
+}
+
+#[derive(Debug)]
+struct Copy {
+    from: File,
+    end: u64,
+}
+
+/// A file that has its name.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The path that the user sees.
+    pub path: VirtualPath,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Why an upload does not begin.
+#[derive(Debug)]
+pub enum BeginError {
+    /// It is refused.
+    Refused(Refused),
+    /// Somebody else holds the cut upload, perhaps a connection that is about to end.
+    Busy,
+}
+
+impl From<Refused> for BeginError {
+    fn from(refused: Refused) -> BeginError {
+        BeginError::Refused(refused)
+    }
+}
+
+/// The reply to an error of the store.
+pub fn refused(error: &StoreError) -> Refused {
+    let code = match error {
+        StoreError::Exists | StoreError::ForbiddenName(_) => 553,
+        StoreError::TooLarge { .. } => 552,
+        StoreError::NoSpace(why) if why.contains("quota") => 552,
+        StoreError::NoSpace(_) => 452,
+        StoreError::NoUser => 550,
+        StoreError::TooManyPartials => 452,
+        StoreError::Busy | StoreError::Unavailable(_) => 450,
+        StoreError::ChecksumMismatch(_) | StoreError::Truncated { .. } => 451,
+        StoreError::Io(error) => return Refused::of_system(error),
+    };
+    Refused::new(code, format!("{error}."))
+}
+
+impl Refused {
+    fn of_system(error: &io::Error) -> Refused {
+        let again = match error.raw_os_error() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::new(error.kind(), reason(error)),
+        };
+        again.into()
+    }
+}
+
+impl View {
+    fn intent(&self, name: Name) -> Intent {
+        let user = self.user.account().map(|account| account.name.clone());
+        Intent {
+            owner: user.clone(),
+            payer: user,
+            ..Intent::new(name)
+        }
+    }
+
+    /// The size of a cut upload of this user to a path at which nothing stands.
+    pub fn partial_size(&self, path: &VirtualPath) -> Option<u64> {
+        let name = Name::of_bytes(&self.real_below_root(path).ok()?).ok()?;
+        self.cut_upload(&self.intent(name))
+    }
+
+    /// The number of bytes of a cut upload to the same name, by the same user and any protocol.
+    fn cut_upload(&self, own: &Intent) -> Option<u64> {
+        let found = self
+            .storage
+            .store
+            .partial_size(&own.name, own.payer.as_deref());
+        found.ok().flatten()
+    }
+
+    /// Checks what can be known of an upload before it begins.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn check_upload(&self, path: &VirtualPath, start: Start) -> Result<(), Refused> {
+        let (_, old, _) = self.checked(path, start)?;
+        let Start::At(offset) = start else {
+            return Ok(());
+        };
+        let longest = old.max(self.partial_size(path));
+        match longest {
+            None => Err(io::Error::from(Errno::NOENT).into()),
+            Some(length) if length < offset => Err(beyond(offset, length)),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The path for the store, the size of the old file, and what happens to it.
+    fn checked(
+        &self,
+        path: &VirtualPath,
+        start: Start,
+    ) -> Result<(Vec<u8>, Option<u64>, OnDuplicate), Refused> {
+        self.check(path, Rights::WRITE)?;
+        if path.is_root() {
+            return Err(Refused::new(550, "Is a directory."));
+        }
+        let real = self.real_below_root(path)?;
+        let old = self.old_file(path)?;
+        let on_duplicate = self.on_duplicate(path, start, old.is_some())?;
+        Ok((real, old, on_duplicate))
+    }
+
+    /// Begins an upload.
+    ///
+    /// # Errors
+    /// It is refused, or somebody else holds the cut upload.
+    pub fn begin_upload(&self, path: &VirtualPath, start: Start) -> Result<Upload, BeginError> {
+        let (real, old, on_duplicate) = self.checked(path, start)?;
+        let intent = self.intent(Name::of_bytes(&real).map_err(|error| refused(&error))?);
+        let (partial, copy) = match start {
+            Start::New => (self.begin_new(intent, on_duplicate)?, None),
+            Start::Unique => {
+                let begun = self.storage.store.begin_unresumable(intent, on_duplicate);
+                (begun.map_err(|error| refused(&error))?, None)
+            }
+            Start::At(offset) => self.begin_at(path, intent, on_duplicate, (old, offset))?,
+            Start::End => self.begin_at_end(path, intent, on_duplicate, old)?,
+        };
+        Ok(Upload {
+            partial,
+            path: path.clone(),
+            on_duplicate,
+            copy,
+        })
+    }
+
+    /// The file that stands at the path, and its size.
+    fn old_file(&self, path: &VirtualPath) -> Result<Option<u64>, Refused> {
+        match self.symlink_metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Err(Refused::new(550, "Is a directory.")),
+            Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
+            // The link itself is replaced, but its target is what the client appends to.
+            Ok(_) => Ok(self.metadata(path).ok().map(|target| target.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn on_duplicate(
+        &self,
+        path: &VirtualPath,
+        start: Start,
+        is_taken: bool,
+    ) -> Result<OnDuplicate, Refused> {
+        // To append takes the right to write, to replace the right to delete as well.
+        let appends = matches!(start, Start::At(_) | Start::End);
+        let may_replace = appends || self.user.rights(path).contain(Rights::DELETE);
+        match self.storage.on_duplicate {
+            _ if start == Start::Unique => Ok(OnDuplicate::Error),
+            _ if appends => Ok(OnDuplicate::Overwrite),
+            OnDuplicate::Rename => Ok(OnDuplicate::Rename),
+            OnDuplicate::Overwrite if may_replace => Ok(OnDuplicate::Overwrite),
+            OnDuplicate::Error if is_taken => Err(Refused::new(553, "A file of this name exists.")),
+            _ if is_taken => Err(Refused::new(
+                550,
+                "Not enough privileges to replace the file.",
+            )),
+            _ => Ok(OnDuplicate::Error),
+        }
+    }
+
+    fn begin_new(&self, intent: Intent, policy: OnDuplicate) -> Result<Partial, Refused> {
+        let store = &self.storage.store;
+        let begun = match store.begin(intent.clone(), policy) {
+            // Another session sends the same file: the one that ends last wins.
+            Err(StoreError::Busy) => store.begin_unresumable(intent, policy),
+            begun => begun,
+        };
+        begun.map_err(|error| refused(&error))
+    }
+
+    /// Goes on with a cut upload; `None` if there is none.
+    fn resume(&self, own: &Intent, policy: OnDuplicate) -> Result<Option<Partial>, BeginError> {
+        let store = &self.storage.store;
+        match store.resume_by_name(&own.name, own.payer.as_deref(), policy) {
+            Ok(partial) => Ok(partial),
+            Err(StoreError::Busy) => Err(BeginError::Busy),
+            Err(error) => Err(refused(&error).into()),
+        }
+    }
+
+    fn begin_at(
+        &self,
+        path: &VirtualPath,
+        intent: Intent,
+        policy: OnDuplicate,
+        (old, offset): (Option<u64>, u64),
+    ) -> Result<(Partial, Option<Copy>), BeginError> {
+        let size = self.cut_upload(&intent);
+        // SIZE has shown the size of the file, so an offset at its end means to append to it.
+        if size.is_some_and(|size| size >= offset)
+            && old != Some(offset)
+            && let Some(mut partial) = self.resume(&intent, policy)?
+        {
+            partial.rewind(offset).map_err(Refused::from)?;
+            return Ok((partial, None));
+        }
+        match old {
+            Some(length) if length >= offset => self.begin_copy(path, intent, policy, offset),
+            Some(length) => Err(beyond(offset, length).into()),
+            None if size.is_some() => Err(beyond(offset, size.unwrap_or_default()).into()),
+            None => Err(Refused::from(io::Error::from(Errno::NOENT)).into()),
+        }
+    }
+
+    fn begin_at_end(
+        &self,
+        path: &VirtualPath,
+        intent: Intent,
+        policy: OnDuplicate,
+        old: Option<u64>,
+    ) -> Result<(Partial, Option<Copy>), BeginError> {
+        if let Some(length) = old {
+            return self.begin_copy(path, intent, policy, length);
+        }
+        match self.resume(&intent, policy)? {
+            Some(partial) => Ok((partial, None)),
+            None => Ok((self.begin_new(intent, policy)?, None)),
+        }
+    }
+
+    /// A new upload that begins with the first bytes of the old file.
+    fn begin_copy(
+        &self,
+        path: &VirtualPath,
+        intent: Intent,
+        policy: OnDuplicate,
+        end: u64,
+    ) -> Result<(Partial, Option<Copy>), BeginError> {
+        let (from, _) = self.open_file(path)?;
+        let intent = Intent {
+            size: None,
+            digests: Default::default(),
+            ..intent
+        };
+        let partial = self.begin_new(intent, policy)?;
+        Ok((partial, (end > 0).then_some(Copy { from, end })))
+    }
+}
+
+fn beyond(offset: u64, length: u64) -> Refused {
+    let text = format!("Invalid REST parameter: position {offset} > file size {length}.");
+    Refused::new(554, text)
+}
+
+impl Upload {
+    /// The path that the user sees.
+    pub fn path(&self) -> &VirtualPath {
+        &self.path
+    }
+
+    /// Copies some of the old file, if it comes first, and digests some of what an upload had
+    /// before it was resumed. Returns whether that is done.
+    ///
+    /// # Errors
+    /// Those of the system and of the store.
+    pub fn prepare(&mut self) -> Result<bool, Refused> {
+        let Some(Copy { from, end }) = self.copy.take() else {
+            return Ok(self.partial.catch_up()?);
+        };
+        let mut buffer = vec![0; 256 * 1024];
+        let mut copied = 0;
+        while copied < COPIED_PER_TURN {
+            let left = end - self.partial.offset();
+            if left == 0 {
+                return Ok(true);
+            }
+            let wanted = buffer
+                .len()
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            let count = from.read_at(&mut buffer[..wanted], self.partial.offset())?;
+            if count == 0 {
+                return Err(Refused::new(451, "The file became shorter meanwhile."));
+            }
+            self.write(&buffer[..count])?;
+            copied += count;
+        }
+        self.copy = Some(Copy { from, end });
+        Ok(false)
+    }
+
+    /// Adds what `source` has now, as [`Partial::receive`] does.
+    ///
+    /// # Errors
+    /// Those of the source and of the store.
+    pub fn receive(
+        &mut self,
+        source: impl FnMut(&mut [u8]) -> io::Result<Option<usize>>,
+        most: u64,
+    ) -> Result<(), ReceiveError> {
+        self.partial.receive(source, most)
+    }
+
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        self.partial.write(bytes).map_err(|error| refused(&error))
+    }
+
+    /// Number of bytes that are stored.
+    pub fn offset(&self) -> u64 {
+        self.partial.offset()
+    }
+
+    /// Whether the size was announced, and all of it is stored.
+    pub fn is_full(&self) -> bool {
+        self.partial.remaining() == Some(0)
+    }
+
+    /// Gives the upload up: nothing of it is kept.
+    pub fn discard(self) {
+        let path = self.path;
+        if let Err(error) = self.partial.discard() {
+            log::warn!("{path}: the upload cannot be removed: {error}");
+        }
+    }
+
+    /// Gives the file its name, once it is safe on the disk.
+    ///
+    /// # Errors
+    /// The user may not store it any more, or the store refuses.
+    pub fn publish(self, view: &View) -> Result<Stored, Refused> {
+        let Upload {
+            partial,
+            path,
+            on_duplicate,
+            ..
+        } = self;
+        let gone = || Refused::new(550, "Not enough privileges.");
+        view.renewed()?
+            .ok_or_else(gone)?
+            .check(&path, Rights::WRITE)?;
+        let published = partial.publish(on_duplicate);
+        let published = published.map_err(|error| refused(&error))?;
+        let size = published.size;
+        let name = published.name.split().1.as_bytes();
+        let path = path.parent().child(name);
+        Ok(Stored { path, size })
+    }
+}
