@@ -117,7 +117,7 @@ services! {
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The examples of the page on connections run.
+/// The examples of the page on connections run. One of them needs this package.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/connections.md")]
 struct ConnectionsPage;

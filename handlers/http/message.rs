@@ -76,6 +76,9 @@ pub(super) enum Content {
 ///     fn begin(&mut self, request: &StreamRequest) {
 ///         request.set_doing("lines");
 ///     }
+///     fn hurry(&mut self) {
+///         // Lines cost little. A producer that compresses would compress less from here on.
+///     }
 ///     fn ends_at_shutdown(&self) -> bool {
 ///         false // the client needs all of them
 ///     }

@@ -10,11 +10,6 @@ mod mailbox;
 mod outbox;
 mod waker;
 
-/// The page of the guide, whose examples are tested here.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/connections.md")]
-struct Guide;
-
 pub use group::{Broadcast, Group, SlowMembers};
 pub(crate) use link::{Link, Ring, Signals, Silent};
 pub(crate) use mailbox::mailbox;

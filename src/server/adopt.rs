@@ -95,7 +95,8 @@ impl ServerHandle {
 
     /// Connects to `address`, an IP address and a port or the path of a Unix socket, and has
     /// `handler` serve the connection as [`adopt`](ServerHandle::adopt) does. Does not wait: the
-    /// connection is parked until the peer accepts, at most for [`Timeouts::head`](crate::Timeouts::head). If that fails,
+    /// connection is parked until the peer accepts, at most for
+    /// [`Timeouts::head`](crate::Timeouts::head). If that fails,
     /// [`connect_failed`](StreamRequestHandler::connect_failed) is called.
     ///
     /// # Errors
