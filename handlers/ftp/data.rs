@@ -108,6 +108,9 @@ impl Sessions {
 pub struct Protection {
     /// The certificate of the control connection.
     pub tls: Tls,
+    /// The same for uploads. Their clients do not read, so a ticket that they get would reset the
+    /// connection when they close it.
+    pub tls_for_uploads: Tls,
     /// The sessions that may be resumed.
     pub sessions: Sessions,
     /// Whether one of them must be.
@@ -171,7 +174,11 @@ impl DataHandler {
         let Some(protection) = &job.protection else {
             return self.run(request, job);
         };
-        request.start_tls(&protection.tls)?;
+        let tls = match job.work {
+            Work::Send(_) => &protection.tls,
+            Work::Receive(_) => &protection.tls_for_uploads,
+        };
+        request.start_tls(tls)?;
         self.state = State::Handshake(job);
         Ok(Next::in_message())
     }

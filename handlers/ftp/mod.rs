@@ -117,7 +117,7 @@ impl Service for Ftp {
 fn refusal(why: Refusal) -> Option<&'static [u8]> {
     let text: &[u8] = match why {
         Refusal::MaxConnections => b"421 Too many connections, try again later.\r\n",
-        Refusal::MaxPerAddress => b"421 Too many connections from the same IP address.\r\n",
+        Refusal::MaxPerAddress => b"421 Too many connections from your address.\r\n",
         Refusal::Denied => b"421 Not allowed from this address.\r\n",
         _ => b"421 The server is overloaded, try again later.\r\n",
     };

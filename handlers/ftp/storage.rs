@@ -47,7 +47,7 @@ pub struct View {
 }
 
 fn denied() -> Refused {
-    Refused::new(550, "Not enough privileges.")
+    Refused::new(550, "Permission denied: you lack the right for this.")
 }
 
 impl View {
@@ -219,7 +219,7 @@ impl View {
     /// 550.
     pub fn remove_dir(&self, path: &VirtualPath) -> Result<(), Refused> {
         if path.is_root() {
-            return Err(Refused::new(550, "Can't remove root directory."));
+            return Err(Refused::new(550, "The root directory cannot be removed."));
         }
         let path = self.path_in_store(path)?;
         let removed = self.storage.store.remove_folder(&path);
@@ -245,7 +245,7 @@ impl View {
     /// 550, and 553 for a name that is taken.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> Result<(), Refused> {
         if to.is_root() {
-            return Err(Refused::new(550, "Can't replace root directory."));
+            return Err(Refused::new(550, "The root directory cannot be replaced."));
         }
         if to.is_below(from) && to != from {
             return Err(Refused::new(550, "A directory can't be moved into itself."));

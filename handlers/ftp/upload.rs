@@ -209,7 +209,7 @@ impl View {
             OnDuplicate::Error if is_taken => Err(Refused::new(553, "A file of this name exists.")),
             _ if is_taken => Err(Refused::new(
                 550,
-                "Not enough privileges to replace the file.",
+                "Permission denied: you lack the right to replace the file.",
             )),
             _ => Ok(OnDuplicate::Error),
         }
@@ -295,7 +295,7 @@ impl View {
 }
 
 fn beyond(offset: u64, length: u64) -> Refused {
-    let text = format!("Invalid REST parameter: position {offset} > file size {length}.");
+    let text = format!("Offset {offset} is beyond the end of the file at {length}.");
     Refused::new(554, text)
 }
 
@@ -384,7 +384,7 @@ impl Upload {
             on_duplicate,
             ..
         } = self;
-        let gone = || Refused::new(550, "Not enough privileges.");
+        let gone = || Refused::new(550, "Permission denied: you lack the right for this.");
         view.renewed()?
             .ok_or_else(gone)?
             .check(&path, Rights::WRITE)?;

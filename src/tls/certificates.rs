@@ -35,8 +35,9 @@ use crate::error::{AnyError, Error, Result};
 /// let close = |_: &mut StreamRequest| Ok(Next::Close);
 /// let server = Builder::new().tls(Some(tls.clone())).tcp("127.0.0.1:0", move |_| close)?;
 /// let before = tls.snapshot();
+/// let for_uploads = tls.without_new_tickets();
 /// tls.reload()?; // in `reload_on_hangup`, for example
-/// # drop(before);
+/// # drop((before, for_uploads));
 /// # std::fs::remove_dir_all(&folder)?;
 /// # drop(server);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -205,6 +206,17 @@ impl Tls {
     /// began.
     pub fn snapshot(&self) -> Tls {
         Tls::from_config(self.config())
+    }
+
+    /// As [`snapshot`](Tls::snapshot), but clients get no new tickets of TLS 1.3. They can resume
+    /// sessions by the tickets that they have.
+    ///
+    /// For connections on which only the client sends: a client that closes before it has read the
+    /// tickets resets the connection, and what it has sent may be lost.
+    pub fn without_new_tickets(&self) -> Tls {
+        let mut config = ServerConfig::clone(&self.config());
+        config.send_tls13_tickets = 0;
+        Tls::from_config(Arc::new(config))
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {

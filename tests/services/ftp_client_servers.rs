@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::ftp_client::{client, paths_in};
-use crate::support::{TestDir, TestServer, has_tool, run, run_with_input};
+use crate::support::{TestDir, TestServer, has_tool, run_with_input};
 use crate::upload::{MIB, content};
 
 /// Serves a folder on a free port, which it prints; over TLS if a certificate is given.
@@ -167,12 +167,8 @@ fn certificate(home: &TestDir) -> (String, String) {
     (path("cert.pem"), path("key.pem"))
 }
 
-/// Our own server with the user ada. `None`, and a visible word, in a build without it.
-fn our_server(test: &str, home: &TestDir, options: &[&str]) -> Option<TestServer> {
-    if !run(&["services"]).1.lines().any(|name| name == "ftp") {
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: there is no `serve ftp`");
-        return None;
-    }
+/// Our own server with the user ada.
+fn our_server(home: &TestDir, options: &[&str]) -> TestServer {
     fs::create_dir_all(home.join("root")).unwrap();
     let path = |name| home.join(name).to_str().unwrap().to_owned();
     let (root, accounts) = (path("root"), path("accounts.db"));
@@ -188,23 +184,19 @@ fn our_server(test: &str, home: &TestDir, options: &[&str]) -> Option<TestServer
     let added = run_with_input(&[&user[..], &["--password-stdin"]].concat(), b"secret\n");
     assert_eq!(added.0, Some(0), "{}", added.2);
     let serve = ["ftp", &root, "--accounts", &accounts, "--no-fsync"];
-    Some(TestServer::start(&[&serve[..], options].concat()))
+    TestServer::start(&[&serve[..], options].concat())
 }
 
 #[test]
 fn our_own_server_is_mirrored_both_ways() {
     let home = TestDir::new("ftp-own");
     tree(&home);
-    let test = "our_own_server_is_mirrored_both_ways";
-    let Some(server) = our_server(test, &home, &[]) else {
-        return;
-    };
+    let server = our_server(&home, &[]);
     there_and_back(&home, server.address().port(), &[]);
 }
 
 #[test]
 fn our_own_server_is_mirrored_both_ways_over_tls_of_both_kinds() {
-    let test = "our_own_server_is_mirrored_both_ways_over_tls_of_both_kinds";
     for (kind, server_option, client_option) in [
         ("explicit", "--require-tls=all", "--tls"),
         ("implicit", "--tls-implicit", "--tls-implicit"),
@@ -213,9 +205,7 @@ fn our_own_server_is_mirrored_both_ways_over_tls_of_both_kinds() {
         tree(&home);
         let (certificate, key) = certificate(&home);
         let options = ["--tls-cert", &certificate, "--tls-key", &key, server_option];
-        let Some(server) = our_server(test, &home, &options) else {
-            return;
-        };
+        let server = our_server(&home, &options);
         let options = [client_option, "--tls-ca", &certificate];
         there_and_back(&home, server.address().port(), &options);
     }

@@ -67,7 +67,7 @@ impl Data {
 impl Session {
     fn check_not_epsv_only(&self, verb: &str) -> Result<(), Refused> {
         if self.parameters.is_epsv_only {
-            let text = format!("{verb} not allowed after EPSV ALL.");
+            let text = format!("{verb} is refused after EPSV ALL.");
             return Err(Refused::new(501, text));
         }
         Ok(())
@@ -108,7 +108,12 @@ impl Session {
             EpsvArgument::V4 | EpsvArgument::V6 | EpsvArgument::UnknownFamily => {
                 return Err(unsupported_family(own));
             }
-            EpsvArgument::Syntax => return Err(Refused::new(501, "Invalid EPSV format.")),
+            EpsvArgument::Syntax => {
+                return Err(Refused::new(
+                    501,
+                    "Invalid argument: EPSV takes 1, 2 or ALL.",
+                ));
+            }
         }
         let shown = format_epsv(self.listen(request)?);
         let text = format!("Entering extended passive mode {shown}.");
@@ -141,7 +146,10 @@ impl Session {
             ));
         }
         let Some(target) = parse_port(argument) else {
-            return Err(Refused::new(501, "Invalid PORT format."));
+            return Err(Refused::new(
+                501,
+                "Invalid argument: PORT takes six numbers, h1,h2,h3,h4,p1,p2.",
+            ));
         };
         self.set_target(request, target.into(), "PORT")
     }
@@ -159,7 +167,10 @@ impl Session {
             Err(EprtError::Syntax) if names_other_family(argument, own) => {
                 Err(unsupported_family(own))
             }
-            Err(EprtError::Syntax) => Err(Refused::new(501, "Invalid EPRT format.")),
+            Err(EprtError::Syntax) => Err(Refused::new(
+                501,
+                "Invalid argument: EPRT takes |protocol|address|port|.",
+            )),
         }
     }
 
@@ -176,7 +187,7 @@ impl Session {
         if request.client_address.ip() != Some(target.ip().to_canonical()) {
             log::warn!("{}: {verb} to {target} is refused", request.client_address);
             let text = format!(
-                "Rejected data connection to foreign address {}.",
+                "The address {} is not that of the control connection.",
                 target.ip()
             );
             return Err(Refused::new(501, text));
@@ -187,13 +198,16 @@ impl Session {
         }
         let ip: IpAddr = target.ip().to_canonical();
         self.set_data(Data::Target(SocketAddr::new(ip, target.port())));
-        Ok(Some(Reply::new(200, format!("{verb} command successful."))))
+        Ok(Some(Reply::new(200, format!("{verb} accepted."))))
     }
 }
 
 fn unsupported_family(own: u8) -> Refused {
     // RFC 2428 §2: the families in parentheses are those that may be used.
-    Refused::new(522, format!("Network protocol not supported, use ({own})."))
+    Refused::new(
+        522,
+        format!("This network protocol is not supported here, use ({own})"),
+    )
 }
 
 /// Whether an argument of EPRT names another family, whatever follows.

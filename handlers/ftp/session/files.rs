@@ -17,7 +17,7 @@ fn not_retrievable(path: &VirtualPath) -> Refused {
 impl Session {
     pub(super) fn pwd(&self) -> Reply {
         let path = quoted(self.working.as_bytes());
-        Reply::new(257, [&path[..], b" is the current directory."])
+        Reply::new(257, [&path[..], b" is the working directory."])
     }
 
     /// CWD without an argument leads to the root, as other servers have it.
@@ -36,7 +36,7 @@ impl Session {
         self.working = path;
         Ok(Some(Reply::new(
             250,
-            [&shown[..], b" is the current directory."],
+            [&shown[..], b" is the working directory."],
         )))
     }
 
@@ -63,16 +63,16 @@ impl Session {
         self.parameters.rename_from = None;
         let (view, path) = self.target(entry, argument)?;
         if path.is_root() {
-            return Err(Refused::new(550, "Can't rename home directory."));
+            return Err(Refused::new(550, "The home directory cannot be renamed."));
         }
         view.symlink_metadata(&path)?;
         self.parameters.rename_from = Some(path);
-        Ok(Some(Reply::new(350, "Ready for destination name.")))
+        Ok(Some(Reply::new(350, "Send the new name by RNTO.")))
     }
 
     pub(super) fn rnto(&mut self, _: &Entry, argument: &[u8]) -> Answer {
         let Some(from) = self.parameters.rename_from.take() else {
-            let text = "Bad sequence of commands: use RNFR first.";
+            let text = "RNTO must follow RNFR.";
             return Err(Refused::new(503, text));
         };
         let to = self.path(argument)?;
@@ -84,7 +84,10 @@ impl Session {
         let (view, path) = self.target(entry, argument)?;
         if self.parameters.coding.is_text {
             // Only a transfer would tell how long the lines are on the network.
-            return Err(Refused::new(550, "SIZE not allowed in ASCII mode."));
+            return Err(Refused::new(
+                550,
+                "SIZE is refused in text mode: send TYPE I first.",
+            ));
         }
         let size = match view.metadata(&path) {
             Ok(metadata) if metadata.is_file() => metadata.len(),
@@ -116,7 +119,7 @@ impl Session {
             return Err(Refused::new(501, text));
         };
         let Some(modified) = Date::parse(time) else {
-            let text = "Invalid time format; use YYYYMMDDHHMMSS.";
+            let text = "Invalid time: use YYYYMMDDHHMMSS.";
             return Err(Refused::new(501, text));
         };
         let (view, path) = self.target(entry, name)?;
@@ -130,7 +133,7 @@ impl Session {
     pub(super) fn chmod(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
         let space = argument.iter().position(|byte| *byte == b' ');
         let Some((mode, name)) = space.map(|at| (&argument[..at], &argument[at + 1..])) else {
-            let text = "Syntax error: SITE CHMOD needs two arguments.";
+            let text = "SITE CHMOD takes a mode and a path.";
             return Err(Refused::new(501, text));
         };
         let is_octal =
@@ -139,11 +142,14 @@ impl Session {
         let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);
         // Set-user-ID and the like are not for clients to give.
         let Some(mode) = mode.filter(|mode| *mode <= 0o777) else {
-            return Err(Refused::new(501, "Invalid SITE CHMOD format."));
+            return Err(Refused::new(
+                501,
+                "Invalid mode: use three or four octal digits.",
+            ));
         };
         let (view, path) = self.target(entry, name)?;
         view.set_mode(&path, mode)?;
-        Ok(Some(Reply::new(200, "SITE CHMOD successful.")))
+        Ok(Some(Reply::new(200, "Mode changed.")))
     }
 
     pub(super) fn quota(&mut self) -> Answer {

@@ -25,10 +25,7 @@ pub(super) fn help(argument: &[u8]) -> Answer {
         .iter()
         .map(|entry| entry.name)
         .filter(|name| !name.contains(' '));
-    Ok(Some(list_names(
-        "The following commands are recognized:",
-        names,
-    )))
+    Ok(Some(list_names("This server knows these commands:", names)))
 }
 
 /// SITE HELP
@@ -36,13 +33,13 @@ pub(super) fn site_help(argument: &[u8]) -> Answer {
     let wanted = argument.trim_ascii().to_ascii_uppercase();
     if !wanted.is_empty() {
         let name = [b"SITE ", &wanted[..]].concat();
-        return describe(&name, "Unrecognized SITE command.");
+        return describe(&name, "Unknown SITE command: see SITE HELP.");
     }
     let names = VERBS
         .iter()
         .filter_map(|entry| entry.name.strip_prefix("SITE "));
     Ok(Some(list_names(
-        "The following SITE commands are recognized:",
+        "This server knows these SITE commands:",
         names,
     )))
 }
@@ -61,7 +58,7 @@ fn list_names<'a>(first: &str, names: impl Iterator<Item = &'a str>) -> Reply {
     let names: Vec<&str> = names.collect();
     let lines = names.chunks(NAMES_PER_LINE);
     lines.fold(
-        Reply::list(214, first, "Help command successful."),
+        Reply::list(214, first, "HELP command for more."),
         |reply, names| {
             let line: String = names.iter().map(|name| format!(" {name:<7}")).collect();
             reply.line(line.trim_end().to_owned())
@@ -98,7 +95,7 @@ impl Session {
 
     /// STAT without a path: the session, and the transfer.
     pub(super) fn stat(&self, request: &StreamRequest) -> Reply {
-        let mut reply = Reply::list(211, "FTP server status:", "End of status.")
+        let mut reply = Reply::list(211, "Status of this session:", "End of status.")
             .line(format!(" Connected from {}", request.client_address));
         reply = match &self.login.view {
             Some(view) => reply.line(format!(" Logged in as {}", view.user.name.escape_debug())),
@@ -133,7 +130,7 @@ impl Session {
         let (view, path) = self.target(entry, argument)?;
         let is_pattern = path.name().is_some_and(glob::is_pattern);
         if is_pattern && view.symlink_metadata(&path).is_err() {
-            return Err(Refused::new(550, "Globbing not supported."));
+            return Err(Refused::new(550, "STAT takes no patterns."));
         }
         let mut listing = Listing::open(&Arc::clone(&view), &path, argument, Format::Long)?;
         let mut lines = Vec::new();
@@ -162,7 +159,7 @@ impl Session {
     /// SITE: its first word names a verb of its own.
     pub(super) fn site(&mut self, request: &mut StreamRequest, argument: &[u8]) -> Answer {
         if argument.trim_ascii().is_empty() {
-            let text = "Syntax error: command needs an argument.";
+            let text = "This command needs an argument.";
             return Err(Refused::new(501, text));
         }
         let end = argument.iter().position(|byte| *byte == b' ');

@@ -60,10 +60,10 @@ impl Session {
 
     pub(super) fn pass(&mut self, request: &mut StreamRequest, argument: &[u8]) -> Answer {
         if self.login.view.is_some() {
-            return Err(Refused::new(503, "User already authenticated."));
+            return Err(Refused::new(503, "You are logged in already."));
         }
         let Some(name) = self.login.name.take() else {
-            return Err(Refused::new(503, "Login with USER first."));
+            return Err(Refused::new(503, "Send USER first."));
         };
         let user = match self.verify(request, &name, argument) {
             Verified::User(user) => user,
@@ -101,7 +101,7 @@ impl Session {
         self.login.slot = Some(slot);
         self.login.renewed_at = Some(request.server.clock().now());
         self.login.view = Some(Arc::new(view));
-        Ok(Some(Reply::new(230, "Login successful.")))
+        Ok(Some(Reply::new(230, "You are logged in.")))
     }
 
     fn verify(&self, request: &StreamRequest, name: &[u8], password: &[u8]) -> Verified {
@@ -147,7 +147,7 @@ impl Session {
         self.login.failures += 1;
         let failures = self.login.failures;
         log::info!("{}: login failed", request.client_address);
-        let mut replies = vec![Reply::new(530, "Authentication failed.")];
+        let mut replies = vec![Reply::new(530, "Wrong user name or password.")];
         let is_last = failures >= self.shared.max_login_failures;
         if is_last {
             replies.push(Reply::new(421, "Too many failed logins."));

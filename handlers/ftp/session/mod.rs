@@ -251,17 +251,14 @@ impl Session {
     fn run(&mut self, request: &mut StreamRequest, entry: &Entry, argument: &[u8]) -> Answer {
         let lists = entry.verb == Verb::Stat && !argument.is_empty();
         if (entry.needs_login || lists) && self.login.view.is_none() {
-            return Err(Refused::new(530, "Log in with USER and PASS first."));
+            return Err(Refused::new(530, "Please log in with USER and PASS."));
         }
         match entry.argument {
             Argument::Required if argument.is_empty() => {
-                return Err(Refused::new(
-                    501,
-                    "Syntax error: command needs an argument.",
-                ));
+                return Err(Refused::new(501, "This command needs an argument."));
             }
             Argument::Refused if !argument.trim_ascii().is_empty() => {
-                let text = "Syntax error: command does not accept arguments.";
+                let text = "This command takes no argument.";
                 return Err(Refused::new(501, text));
             }
             _ => {}
@@ -328,7 +325,7 @@ impl Session {
     /// The files of the user.
     fn view(&self) -> std::result::Result<&Arc<View>, Refused> {
         let view = self.login.view.as_ref();
-        view.ok_or_else(|| Refused::new(530, "Log in with USER and PASS first."))
+        view.ok_or_else(|| Refused::new(530, "Please log in with USER and PASS."))
     }
 
     fn path(&self, argument: &[u8]) -> std::result::Result<VirtualPath, Refused> {

@@ -58,8 +58,11 @@ pub(super) fn number(text: &[u8]) -> Option<u64> {
 pub(super) fn stru(argument: &[u8]) -> Answer {
     match &*argument.trim_ascii().to_ascii_uppercase() {
         b"F" => Ok(Some(Reply::new(200, "Structure set to F."))),
-        b"R" | b"P" => Err(Refused::new(504, "Unimplemented STRU type.")),
-        _ => Err(Refused::new(501, "Unrecognized STRU type.")),
+        b"R" | b"P" => Err(Refused::new(
+            504,
+            "This structure is not implemented: use F.",
+        )),
+        _ => Err(Refused::new(501, "Unknown structure: use F.")),
     }
 }
 
@@ -84,15 +87,17 @@ impl Session {
         let is_compressed = match &*argument.trim_ascii().to_ascii_uppercase() {
             b"S" => false,
             b"Z" => true,
-            b"B" | b"C" => return Err(Refused::new(504, "Unimplemented MODE type.")),
-            _ => return Err(Refused::new(501, "Unrecognized MODE type.")),
+            b"B" | b"C" => {
+                return Err(Refused::new(
+                    504,
+                    "This mode is not implemented: use S or Z.",
+                ));
+            }
+            _ => return Err(Refused::new(501, "Unknown mode: use S or Z.")),
         };
         self.parameters.coding.is_compressed = is_compressed;
         let name = if is_compressed { "Z" } else { "S" };
-        Ok(Some(Reply::new(
-            200,
-            format!("Transfer mode set to {name}."),
-        )))
+        Ok(Some(Reply::new(200, format!("Mode {name}."))))
     }
 
     pub(super) fn rest(&mut self, argument: &[u8]) -> Answer {
@@ -101,7 +106,7 @@ impl Session {
         };
         if offset > 0 && self.parameters.coding.is_text {
             // Lines have other lengths on the network than in the file.
-            let text = "Resuming transfers not allowed in ASCII mode.";
+            let text = "REST is refused in text mode: send TYPE I first.";
             return Err(Refused::new(501, text));
         }
         self.parameters.restart = offset;

@@ -12,6 +12,7 @@ use crate::ftp::reply::{Refused, Reply};
 pub(super) struct Secured {
     /// The certificate and the tickets with which it began.
     tls: Tls,
+    tls_for_uploads: Tls,
     sessions: Sessions,
     has_buffer_size: bool,
     /// Whether data connections are encrypted.
@@ -27,17 +28,21 @@ impl Session {
             secured.sessions = sessions;
             return;
         }
-        self.secured = self.shared.tls.as_ref().map(|tls| Secured {
-            tls: tls.snapshot(),
-            sessions,
-            has_buffer_size: false,
-            is_private: true,
+        self.secured = self.shared.tls.as_ref().map(|tls| {
+            let tls = tls.snapshot();
+            Secured {
+                tls_for_uploads: tls.without_new_tickets(),
+                tls,
+                sessions,
+                has_buffer_size: false,
+                is_private: true,
+            }
         });
     }
 
     pub(super) fn auth(&mut self, request: &mut StreamRequest, argument: &[u8]) -> Answer {
         if self.secured.is_some() {
-            return Err(Refused::new(503, "Already using TLS."));
+            return Err(Refused::new(503, "TLS is in use already."));
         }
         let Some(tls) = &self.shared.tls else {
             return Err(Refused::new(502, "This server has no certificate."));
@@ -51,7 +56,7 @@ impl Session {
         };
         let tls = tls.snapshot();
         if request.start_tls(&tls).is_err() {
-            return Err(Refused::new(503, "Already using TLS."));
+            return Err(Refused::new(503, "TLS is in use already."));
         }
         self.is_starting_tls = true;
         // Whoever can add bytes to a connection in the clear must not have them obeyed behind TLS.
@@ -59,6 +64,7 @@ impl Session {
         self.parser = Default::default();
         self.log_out();
         self.secured = Some(Secured {
+            tls_for_uploads: tls.without_new_tickets(),
             tls,
             sessions: Sessions::default(),
             has_buffer_size: false,
@@ -70,7 +76,7 @@ impl Session {
 
     pub(super) fn pbsz(&mut self, argument: &[u8]) -> Answer {
         let Some(secured) = &mut self.secured else {
-            let text = "PBSZ not allowed on insecure control connection.";
+            let text = "PBSZ needs TLS: send AUTH TLS first.";
             return Err(Refused::new(503, text));
         };
         let argument = argument.trim_ascii();
@@ -84,11 +90,11 @@ impl Session {
     pub(super) fn prot(&mut self, argument: &[u8]) -> Answer {
         let requires_private = self.shared.require_tls.data();
         let Some(secured) = &mut self.secured else {
-            let text = "PROT not allowed on insecure control connection.";
+            let text = "PROT needs TLS: send AUTH TLS first.";
             return Err(Refused::new(503, text));
         };
         if !secured.has_buffer_size {
-            let text = "You must issue the PBSZ command prior to PROT.";
+            let text = "Send PBSZ 0 before PROT.";
             return Err(Refused::new(503, text));
         }
         match &*argument.trim_ascii().to_ascii_uppercase() {
@@ -97,11 +103,14 @@ impl Session {
             }
             b"C" => {
                 secured.is_private = false;
-                Ok(Some(Reply::new(200, "Protection set to Clear.")))
+                Ok(Some(Reply::new(
+                    200,
+                    "Data connections are in the clear now.",
+                )))
             }
             b"P" => {
                 secured.is_private = true;
-                Ok(Some(Reply::new(200, "Protection set to Private.")))
+                Ok(Some(Reply::new(200, "Data connections are encrypted now.")))
             }
             b"S" | b"E" => Err(Refused::new(536, "Unsupported protection: use C or P.")),
             _ => Err(Refused::new(504, "Unrecognized protection: use C or P.")),
@@ -133,6 +142,7 @@ impl Session {
         match &self.secured {
             Some(secured) if secured.is_private => Ok(Some(Protection {
                 tls: secured.tls.clone(),
+                tls_for_uploads: secured.tls_for_uploads.clone(),
                 sessions: secured.sessions.clone(),
                 is_reuse_required: self.shared.is_reuse_required,
             })),

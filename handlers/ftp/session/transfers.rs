@@ -79,12 +79,12 @@ impl Session {
         let (view, path) = self.target(entry, argument)?;
         let coding = self.parameters.coding;
         if restart > 0 && coding.is_text {
-            let text = "Resuming transfers not allowed in ASCII mode.";
+            let text = "REST is refused in text mode: send TYPE I first.";
             return Err(Refused::new(554, text));
         }
         let (file, length) = view.open_file(&path)?;
         if restart > length {
-            let text = format!("Invalid REST parameter: position {restart} > file size {length}.");
+            let text = format!("Offset {restart} is beyond the end of the file at {length}.");
             return Err(Refused::new(554, text));
         }
         let work = Work::Send(Box::new(Sending::file(file, (restart, length), coding)));
@@ -112,14 +112,17 @@ impl Session {
         let (path, start) = match entry.verb {
             Verb::Stou | Verb::Appe if restart > 0 => {
                 self.parameters.restart = 0;
-                let text = format!("Can't {} while REST request is pending.", entry.name);
+                let text = format!(
+                    "{} cannot begin at an offset: REST was sent before.",
+                    entry.name
+                );
                 return Err(Refused::new(450, text));
             }
             Verb::Stou => (self.unique_path(&view, argument)?, Start::Unique),
             Verb::Appe => (self.path(argument)?, Start::End),
             _ if restart > 0 && coding.is_text => {
                 self.parameters.restart = 0;
-                let text = "Resuming transfers not allowed in ASCII mode.";
+                let text = "REST is refused in text mode: send TYPE I first.";
                 return Err(Refused::new(554, text));
             }
             _ if restart > 0 => (self.path(argument)?, Start::At(restart)),
@@ -197,7 +200,7 @@ impl Session {
                 return Ok(unique);
             }
         }
-        Err(Refused::new(450, "No usable unique file name found."))
+        Err(Refused::new(450, "No free name was found."))
     }
 
     /// Checks that a transfer can begin: before a file is opened for it.
@@ -384,12 +387,12 @@ impl Session {
     pub(super) fn abor(&mut self, request: &mut StreamRequest) -> Answer {
         if self.transfer.is_none() {
             self.data.abort("ABOR");
-            return Ok(Some(Reply::new(225, "No transfer to abort.")));
+            return Ok(Some(Reply::new(225, "There is no transfer.")));
         }
-        let aborted = Refused::new(426, "Transfer aborted via ABOR.");
+        let aborted = Refused::new(426, "The transfer was aborted by ABOR.");
         // A reply that cannot be sent ends the session anyway.
         let _ = self.end_transfer(request, Err(aborted));
-        Ok(Some(Reply::new(226, "ABOR command successful.")))
+        Ok(Some(Reply::new(226, "ABOR done.")))
     }
 }
 
