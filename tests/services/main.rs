@@ -37,6 +37,7 @@ mod http_conditions;
 mod http_dates;
 mod http_digests;
 mod http_drop_box;
+mod http_example;
 mod http_files;
 mod http_form_clients;
 mod http_forms;
