@@ -8,7 +8,7 @@ pub use certificates::Tls;
 
 /// Without the feature `tls` no server has a certificate: this type has no value.
 #[cfg(not(feature = "tls"))]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Tls {}
 
 /// Identifies a TLS session over all connections that resume it
