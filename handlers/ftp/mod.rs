@@ -1,6 +1,6 @@
 //! `serve ftp`: files by FTP, for many users at once (RFC 959, 1123, 2228, 2389, 2428, 3659, 4217).
 //!
-//! [`command`] separates lines, [`verbs`] is the table of what clients may say, [`session`] obeys
+//! [`command`] separates lines, [`verbs`] is the table of what clients may say, `session` obeys
 //! it on the control connection. A data connection is a connection of the same server ([`data`]),
 //! made by a listener or an outgoing connection of the framework. Both talk by mailboxes, and
 //! neither holds a thread while it waits. [`storage`] and [`upload`] are the files.
