@@ -109,16 +109,19 @@ impl Core {
         }
         let mut admission = Admission {
             core: Arc::clone(self),
-            service: None,
-            address: None,
-            max_per_address: self.limits(origin).max_per_address,
-            has_own_limits: origin.is_some_and(|origin| origin.has_limits()),
+            extra: None,
         };
-        if let Some(counts) = origin.and_then(|origin| origin.counts()) {
-            if !counts.try_open(self.limits(origin).max_connections) {
+        if let Some(origin) = origin
+            && let Some(counts) = origin.counts()
+        {
+            // Refused here, the connection leaves the server's count: `admission` is dropped.
+            if !counts.try_open(self.limits(Some(origin)).max_connections) {
                 return Err(Refusal::MaxConnections);
             }
-            admission.service = Some(Arc::clone(counts));
+            admission.extra = Some(Box::new(ExtraCounts {
+                origin: Some(Arc::clone(origin)),
+                address: None,
+            }));
         }
         Ok(admission)
     }
@@ -144,43 +147,52 @@ impl Drop for RefusalSlot {
 /// A connection's place in the counts; given back when it is dropped.
 pub(crate) struct Admission {
     core: Arc<Core>,
-    /// The counts of its service, if it belongs to one.
-    service: Option<Arc<Counts>>,
+    /// `None` for most connections, which keeps them small.
+    extra: Option<Box<ExtraCounts>>,
+}
+
+/// The counts of a connection besides the number of its server's connections.
+#[derive(Default)]
+struct ExtraCounts {
+    /// Only one that belongs to a service, which counts its connections.
+    origin: Option<Arc<Origin>>,
+    /// The address of the client, if connections are counted by address.
     address: Option<IpAddr>,
-    max_per_address: Option<usize>,
-    /// Whether the service counts addresses apart from the server.
-    has_own_limits: bool,
 }
 
 impl Admission {
     /// Counts the connection under its client's real address, which may be known only after a PROXY
     /// header. A service with limits of its own counts its connections alone.
     pub(crate) fn count_address(&mut self, client: &ClientAddress) -> Result<(), Refusal> {
-        let (Some(limit), Some(ip)) = (self.max_per_address, client.ip()) else {
+        let limits = self.core.limits(self.origin());
+        let (Some(limit), Some(ip)) = (limits.max_per_address, client.ip()) else {
             return Ok(());
         };
-        if self.address == Some(ip) {
+        if self.extra.as_ref().and_then(|extra| extra.address) == Some(ip) {
             return Ok(());
         }
         self.uncount_address();
-        if !self.counts().try_add_address(ip, limit) {
+        if !self.counts_of_addresses().try_add_address(ip, limit) {
             return Err(Refusal::MaxPerAddress);
         }
-        self.address = Some(ip);
+        self.extra.get_or_insert_default().address = Some(ip);
         Ok(())
     }
 
-    /// Where addresses are counted.
-    fn counts(&self) -> &Counts {
-        match &self.service {
-            Some(service) if self.has_own_limits => service,
-            _ => &self.core.admissions.connections,
-        }
+    fn origin(&self) -> Option<&Arc<Origin>> {
+        self.extra.as_ref()?.origin.as_ref()
+    }
+
+    fn counts_of_addresses(&self) -> &Counts {
+        let with_limits = self.origin().filter(|origin| origin.has_limits());
+        let own = with_limits.and_then(|origin| origin.counts());
+        own.unwrap_or(&self.core.admissions.connections)
     }
 
     fn uncount_address(&mut self) {
-        if let Some(ip) = self.address.take() {
-            self.counts().remove_address(ip);
+        let address = self.extra.as_mut().and_then(|extra| extra.address.take());
+        if let Some(ip) = address {
+            self.counts_of_addresses().remove_address(ip);
         }
     }
 }
@@ -188,8 +200,8 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.uncount_address();
-        if let Some(service) = &self.service {
-            service.close();
+        if let Some(counts) = self.origin().and_then(|origin| origin.counts()) {
+            counts.close();
         }
         if self.core.admissions.connections.close() {
             self.core.notify_if_drained();

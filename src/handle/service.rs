@@ -134,8 +134,15 @@ impl Origin {
         })
     }
 
-    pub(super) fn counts(&self) -> Option<&Arc<Counts>> {
-        self.service.as_ref().map(|service| &service.0.counts)
+    pub(crate) fn of_program(service: Service) -> Arc<Origin> {
+        Arc::new(Origin {
+            service: Some(service),
+            drain: None,
+        })
+    }
+
+    pub(super) fn counts(&self) -> Option<&Counts> {
+        self.service.as_ref().map(|service| &*service.0.counts)
     }
 
     /// Whether its service has limits of its own.
