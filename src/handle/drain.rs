@@ -15,7 +15,7 @@ use crate::clock::Clock;
 
 /// Whether connections are to end. They see it as they see a shutdown of their server.
 #[derive(Debug, Default)]
-pub(crate) struct Drain {
+pub(super) struct Drain {
     has_begun: AtomicBool,
     /// By the server's clock; `None` is without end. `has_begun` is set under its lock.
     abort_at: Mutex<Option<Instant>>,
@@ -25,12 +25,11 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    pub(crate) fn has_begun(&self) -> bool {
+    fn has_begun(&self) -> bool {
         self.has_begun.load(Ordering::SeqCst)
     }
 
-    /// The connections end from now on, by force at `abort_at`.
-    pub(crate) fn begin(&self, abort_at: Option<Instant>) {
+    fn begin(&self, abort_at: Option<Instant>) {
         {
             let mut place = self.abort_at.lock();
             *place = abort_at;
@@ -38,15 +37,14 @@ impl Drain {
         }
         if let Some((_, write_end)) = self.pipe.get() {
             let mut write_end: &UnixStream = write_end;
-            // Nobody reads it, and it has room for one byte.
+            // Nothing reads it, and it has room for one byte.
             let _ = write_end.write(&[1]);
         }
     }
 
-    /// What is readable once it has begun; `None` if it has.
-    pub(crate) fn fd(&self) -> io::Result<Option<BorrowedFd<'_>>> {
+    fn fd(&self) -> io::Result<Option<BorrowedFd<'_>>> {
         if self.pipe.get().is_none() {
-            // Another thread may be faster: then its pair is used.
+            // Another thread may have set it meanwhile: then that pair is used.
             let _ = self.pipe.set(UnixStream::pair()?);
         }
         // Either this sees that it has begun, or the thread that begins it sees the pipe.
@@ -55,15 +53,33 @@ impl Drain {
         Ok(pipe.map(|(read_end, _)| read_end.as_fd()))
     }
 
-    /// How long it may still last on the system's clock; `None` before it has begun, and without
-    /// end.
+    /// How long it may still last on the system's clock; `None` if it has not begun, or has no end.
     fn left(&self, clock: &Clock) -> Option<Duration> {
         let abort_at = *self.abort_at.lock();
         abort_at.map(|at| at.saturating_duration_since(clock.now()))
     }
 }
 
-/// What a thread that waits for its peer hears of, if the connection may be drained.
+impl Origin {
+    /// The connections end from now on, and what is left is aborted at `abort_at`.
+    pub(crate) fn begin_drain(&self, abort_at: Option<Instant>) {
+        if let Some(drain) = &self.drain {
+            drain.begin(abort_at);
+        }
+    }
+
+    /// A descriptor that becomes readable when the connections are to end. `None` if that has begun
+    /// already, and for connections that no drain ends.
+    pub(crate) fn drain_fd(&self) -> io::Result<Option<BorrowedFd<'_>>> {
+        self.drain.as_ref().map_or(Ok(None), Drain::fd)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.drain.as_ref().is_some_and(Drain::has_begun)
+    }
+}
+
+/// Interrupts a thread that waits for the peer of a connection with an origin.
 pub(crate) struct OriginInterrupt {
     core: Arc<Core>,
     origin: Arc<Origin>,
@@ -84,8 +100,8 @@ impl Interrupt for OriginInterrupt {
     }
 
     fn drain_fd(&self) -> Option<BorrowedFd<'_>> {
-        // Without a descriptor it hears of the drain when its present wait is over.
-        self.origin.drain.fd().ok().flatten()
+        // Without a descriptor the thread notices a drain when its present wait is over.
+        self.origin.drain_fd().ok().flatten()
     }
 
     fn handle_wake(&self) {
@@ -114,7 +130,7 @@ impl Interrupt for OriginInterrupt {
 impl Core {
     /// Whether a connection of this origin may begin another message.
     pub(crate) fn is_serving_for(&self, origin: Option<&Arc<Origin>>) -> bool {
-        self.is_serving() && !origin.is_some_and(|origin| origin.drain.has_begun())
+        self.is_serving() && !origin.is_some_and(|origin| origin.is_drained())
     }
 
     /// When the calling thread must abort its connection at the end of a drain, because no other
@@ -123,7 +139,7 @@ impl Core {
         if !self.is_serving_thread() || self.is_forked() {
             return None;
         }
-        let left = origin.drain.left(&self.config.clock)?;
+        let left = origin.drain.as_ref()?.left(&self.config.clock)?;
         Instant::now().checked_add(left)
     }
 

@@ -119,18 +119,19 @@ impl fmt::Debug for Service {
 }
 
 /// Where a connection comes from: one listening socket of a running server, or the program.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Origin {
-    pub(crate) service: Option<Service>,
-    /// Whether its connections are to end.
-    pub(crate) drain: Drain,
+    service: Option<Service>,
+    /// Whether its connections are to end. `None` for a connection of the program, which no
+    /// listening socket ends: a thread that sleeps for it needs no descriptors for that.
+    pub(super) drain: Option<Drain>,
 }
 
 impl Origin {
-    pub(crate) fn new(service: Option<Service>) -> Arc<Origin> {
+    pub(crate) fn of_listener(service: Option<Service>) -> Arc<Origin> {
         Arc::new(Origin {
             service,
-            drain: Drain::default(),
+            drain: Some(Drain::default()),
         })
     }
 

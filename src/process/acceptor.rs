@@ -206,8 +206,8 @@ impl Acceptor {
 
     /// Has the connections of this origin end, by force at `abort_at`.
     pub(crate) fn drain(&self, origin: &Arc<Origin>, abort_at: Option<Instant>) {
-        // The threads that hold these connections hear of it.
-        origin.drain.begin(abort_at);
+        // This wakes the threads that sleep for these connections.
+        origin.begin_drain(abort_at);
         if let Some(at) = abort_at {
             let core = Arc::downgrade(&self.core);
             self.sources.abort_at(at, origin, &core);

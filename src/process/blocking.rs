@@ -113,8 +113,8 @@ impl Connection<'_> {
         self.registry.set_idle(self.key, session, idle);
         let end = loop {
             // Before the looks at the phase: a shutdown after them makes this readable.
-            let drain = match origin.as_ref().map(|origin| origin.drain.fd()).transpose() {
-                Ok(fd) => fd.flatten(),
+            let drain = match origin.as_ref().map_or(Ok(None), |origin| origin.drain_fd()) {
+                Ok(fd) => fd,
                 Err(error) => break SleepEnd::Failed(error),
             };
             let wake_fds = WakeFds {

@@ -217,7 +217,7 @@ impl ServerHandle {
             let text = "a forked child cannot give its server a connection";
             return Err(Error::Unsupported(text.to_owned()));
         }
-        let origin = service.map(|service| Origin::new(Some(service.clone())));
+        let origin = service.map(|service| Origin::of_program(service.clone()));
         // Counted before the phase is read, as for an accepted connection.
         let admission = core.admit(origin.as_ref()).map_err(Error::Refused)?;
         let service = Arc::new(StreamService {

@@ -202,7 +202,7 @@ impl ServerHandle {
         core.model().check_concurrency(H::needs_concurrency())?;
         let socket = options.bind(&address.to_address()?)?;
         let address = socket.server_address().clone();
-        let origin = Origin::new(options.service);
+        let origin = Origin::of_listener(options.service);
         let service = StreamService {
             class: Box::new(move |client| Box::new(class(client))),
             tls: None,

@@ -347,7 +347,7 @@ impl EngineView for TestEngine {
     }
 
     fn drain(&self, origin: &Arc<Origin>, abort_at: Option<Instant>) {
-        origin.drain.begin(abort_at);
+        origin.begin_drain(abort_at);
         self.end_all(Scope::Origin(origin));
         if let Some(at) = abort_at {
             let drained = &mut self.state.lock().drained;

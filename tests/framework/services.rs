@@ -5,12 +5,12 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use socketserver::{
-    Builder, Error, Limits, Listen, ManualClock, Refusal, RunningListener, Service, ThreadingMixIn,
-    Timeout, Timeouts,
+    Builder, Error, Limits, Listen, ManualClock, Refusal, RunningListener, Service,
+    ThreadPerRequest, ThreadingMixIn, Timeout, Timeouts,
 };
 
 use crate::subjects::{Obedient, Recorder, all_models, concurrent_models, obedient};
-use crate::support::{Client, PATIENCE, Running, eventually};
+use crate::support::{Client, PATIENCE, Running, alone, descriptors, eventually};
 
 fn listen(server: &Running, service: &Service) -> RunningListener {
     let options = Listen::new().service(service);
@@ -163,6 +163,28 @@ fn a_service_has_deadlines_of_its_own() {
             data.stats().timeouts(Timeout::Idle) == 1
         });
     }
+}
+
+#[test]
+fn a_connection_of_the_program_that_belongs_to_a_service_needs_no_further_descriptors() {
+    alone(|| {
+        let server = obedient(Builder::new().process(ThreadPerRequest::new()));
+        let data = Service::new("data");
+        let adopt = || {
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_read_timeout(Some(PATIENCE)).unwrap();
+            server.handle.adopt_for(&data, theirs, Obedient).unwrap();
+            ours.write_all(b"hello\n").unwrap();
+            ours.read_exact(&mut [0; 6]).unwrap();
+            ours
+        };
+        let first = adopt();
+        let before = descriptors();
+        let others: Vec<UnixStream> = (0..10).map(|_| adopt()).collect();
+        eventually("all wait", || data.stats().parked == 11);
+        assert_eq!(descriptors(), before + 2 * others.len());
+        drop(first);
+    });
 }
 
 #[test]

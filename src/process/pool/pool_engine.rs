@@ -177,7 +177,7 @@ impl EngineView for PoolView {
     }
 
     fn drain(&self, origin: &Arc<Origin>, abort_at: Option<Instant>) {
-        origin.drain.begin(abort_at);
+        origin.begin_drain(abort_at);
         self.pool.close_idle_connections(Scope::Origin(origin));
         if let Some(at) = abort_at {
             self.pool.sources.abort_at(at, origin, &self.core);
