@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::address::{Address, ClientAddress, ServerAddress, ToAddress};
 use crate::bind::Stream;
 use crate::error::{Error, Result};
-use crate::handle::{Origin, ServerHandle, Service};
+use crate::handle::{Core, Origin, ServerHandle, Service};
 use crate::handler::StreamRequestHandler;
 use crate::process::NewcomerKind;
 use crate::session::{Session, StreamClass, StreamService};
@@ -159,7 +159,12 @@ impl ServerHandle {
     ) -> Result<()> {
         let address = without_lookup(address)?;
         if self.0.config.connects_in_memory {
-            return self.connect_in_memory(address, service, handler);
+            let peer = match address {
+                ServerAddress::Inet(address) => address.into(),
+                ServerAddress::Unix(path) => ClientAddress::Unix(path.map(Arc::new)),
+            };
+            let made = MadeConnection::in_memory(&self.0, peer);
+            return self.add_connection(made, service, handler);
         }
         let (stream, peer) = Stream::connect(&address).map_err(|source| Error::Connect {
             address: address.to_string(),
@@ -174,35 +179,9 @@ impl ServerHandle {
         self.add_connection(made, service, handler)
     }
 
-    /// Connects to the test, which is the other server.
-    fn connect_in_memory(
-        &self,
-        address: ServerAddress,
-        service: Option<&Service>,
-        handler: impl StreamRequestHandler,
-    ) -> Result<()> {
-        let (stream, memory_peer) = MemoryStream::pair();
-        let made = MadeConnection {
-            transport: Transport::memory(stream, self.0.config.clock.now()),
-            peer: match address {
-                ServerAddress::Inet(address) => address.into(),
-                ServerAddress::Unix(path) => ClientAddress::Unix(path.map(Arc::new)),
-            },
-            is_connecting: false,
-            memory_peer: Some(memory_peer),
-        };
-        self.add_connection(made, service, handler)
-    }
-
     /// Gives the server one end of a connection in memory.
     pub(crate) fn adopt_in_memory(&self, handler: impl StreamRequestHandler) -> Result<()> {
-        let (stream, memory_peer) = MemoryStream::pair();
-        let made = MadeConnection {
-            transport: Transport::memory(stream, self.0.config.clock.now()),
-            peer: ClientAddress::Memory,
-            is_connecting: false,
-            memory_peer: Some(memory_peer),
-        };
+        let made = MadeConnection::in_memory(&self.0, ClientAddress::Memory);
         self.add_connection(made, None, handler)
     }
 
@@ -271,8 +250,20 @@ struct MadeConnection {
     peer: ClientAddress,
     /// The peer has not accepted it yet.
     is_connecting: bool,
-    /// The other end, which is the test's.
+    /// The other end of a connection in memory, for the test.
     memory_peer: Option<MemoryPeer>,
+}
+
+impl MadeConnection {
+    fn in_memory(core: &Core, peer: ClientAddress) -> MadeConnection {
+        let (stream, memory_peer) = MemoryStream::pair();
+        MadeConnection {
+            transport: Transport::memory(stream, core.config.clock.now()),
+            peer,
+            is_connecting: false,
+            memory_peer: Some(memory_peer),
+        }
+    }
 }
 
 /// The class of a connection whose handler exists already.
