@@ -235,11 +235,6 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
             "outlasts_shutdown",
             in_debug(&socketserver::Wait::new(), "outlasts_shutdown"),
         ),
-        (
-            "src/handler/next.rs",
-            "outlasts_shutdown",
-            in_debug(&socketserver::Wait::new(), "outlasts_shutdown"),
-        ),
     ];
     let entry = |(file, item, value)| ((file, item), value);
     all.into_iter().map(entry).collect()

@@ -1,6 +1,6 @@
 //! The end of the connections of one listening socket, while the server goes on.
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use socketserver::{
 };
 
 use crate::reach::Reachable;
-use crate::subjects::{Obedient, Recorder, all_models, concurrent_models, obedient};
+use crate::subjects::{Blocking, Obedient, Recorder, all_models, concurrent_models, obedient};
 use crate::support::{
     Client, Gate, PATIENCE, Running, alone, assert_closed, descriptors, eventually, threads,
 };
@@ -90,24 +90,6 @@ fn what_outlasts_the_grace_time_of_a_drain_is_aborted_and_counted() {
         assert_eq!(server.stats().aborted, 1);
         server.connect().say(b"hello\n").hear(b"hello\n");
         assert_eq!(server.stop().aborted, 1);
-    }
-}
-
-/// Answers lines, and waits for each in a blocking read.
-struct Blocking;
-
-impl StreamRequestHandler for Blocking {
-    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
-        let mut line = String::new();
-        while request.rfile.read_line(&mut line)? > 0 {
-            request.wfile.write_all(line.as_bytes())?;
-            line.clear();
-        }
-        Ok(Next::Close)
-    }
-
-    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
-        Ok(request.wfile.write_all(b"bye\n")?)
     }
 }
 
@@ -216,12 +198,11 @@ fn a_drain_of_a_server_that_has_ended_does_nothing() {
 #[test]
 fn listeners_that_come_and_go_leave_nothing_behind() {
     alone(|| {
-        for process in [true, false] {
-            let settings = if process {
-                Builder::new().process(ThreadingMixIn::new().threads(2).max_threads(2))
-            } else {
-                Builder::new().process(ThreadPerRequest::new())
-            };
+        let pool = ThreadingMixIn::new().threads(2).max_threads(2);
+        for settings in [
+            Builder::new().process(pool),
+            Builder::new().process(ThreadPerRequest::new()),
+        ] {
             let server = obedient(settings);
             let service = Service::new("drained");
             let round = |number: usize| {

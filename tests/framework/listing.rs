@@ -1,6 +1,5 @@
 //! The list of open connections, and ending one of them.
 
-use std::io::{BufRead, Write};
 use std::time::Duration;
 
 use socketserver::{
@@ -8,7 +7,7 @@ use socketserver::{
     StreamRequestHandler, ThreadingMixIn,
 };
 
-use crate::subjects::{Obedient, all_models};
+use crate::subjects::{Blocking, Obedient, all_models};
 use crate::support::{Gate, Running, eventually};
 
 /// Waits until the one connection of a server is in this phase.
@@ -121,18 +120,6 @@ fn what_waits_for_a_thread_is_listed_as_queued_and_the_oldest_comes_first() {
 
 #[test]
 fn one_connection_can_be_aborted_whatever_it_does() {
-    /// Reads lines, and waits for each.
-    struct Blocking;
-    impl StreamRequestHandler for Blocking {
-        fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
-            let mut line = String::new();
-            while request.rfile.read_line(&mut line)? > 0 {
-                request.wfile.write_all(line.as_bytes())?;
-                line.clear();
-            }
-            Ok(Next::Close)
-        }
-    }
     for settings in all_models() {
         let server = Running::start(settings.tcp("127.0.0.1:0", |_: &_| Blocking).unwrap());
         let mut client = server.connect();

@@ -195,11 +195,7 @@ impl StreamRequestHandler for Taker {
         for _ in request.rfile.take_all() {
             self.1.as_ref().and_then(Mailbox::take);
         }
-        Ok(if request.rfile.is_eof() {
-            Next::Close
-        } else {
-            Next::Wait
-        })
+        Ok(Next::Wait)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the tests serve: handlers that do as they are told, hooks that write down, and every server
 //! as one type.
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -45,6 +45,24 @@ impl StreamRequestHandler for Obedient {
     }
 }
 
+/// Sends lines back, and waits for each in a blocking read. Says `bye` at the end.
+pub(crate) struct Blocking;
+
+impl StreamRequestHandler for Blocking {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        let mut line = String::new();
+        while request.rfile.read_line(&mut line)? > 0 {
+            request.wfile.write_all(line.as_bytes())?;
+            line.clear();
+        }
+        Ok(Next::Close)
+    }
+
+    fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
+        Ok(request.wfile.write_all(b"bye\n")?)
+    }
+}
+
 impl DatagramRequestHandler for Obedient {
     fn handle(&mut self, request: &mut DatagramRequest) -> Result<()> {
         Obedient::obey(request.packet())?;
@@ -53,7 +71,7 @@ impl DatagramRequestHandler for Obedient {
     }
 }
 
-/// A concurrency model of a user: a thread for each request, which nobody counts or joins.
+/// A concurrency model of a user: a thread for each request, which is neither counted nor joined.
 pub(crate) struct OwnModel;
 
 impl ProcessRequest for OwnModel {

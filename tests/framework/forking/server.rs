@@ -46,10 +46,8 @@ impl Handler {
             _ => Err(Error::Protocol("told to fail".to_owned())),
         }
     }
-}
 
-impl Handler {
-    /// What a child is told that wants to give its server something: a line each.
+    /// The errors of a child that tries to give its server something, a line each.
     fn reach(request: &StreamRequest) -> String {
         let server = &request.server;
         let handler = Handler { says_bye: false };
