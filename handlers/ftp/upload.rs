@@ -103,7 +103,7 @@ impl View {
         let user = self.user.account().map(|account| account.name.clone());
         Intent {
             owner: user.clone(),
-            payer: user,
+            quota_user: user,
             ..Intent::new(name)
         }
     }
@@ -119,7 +119,7 @@ impl View {
         let found = self
             .storage
             .store
-            .partial_size(&own.name, own.payer.as_deref());
+            .partial_size(&own.name, own.quota_user.as_deref());
         found.ok().flatten()
     }
 
@@ -228,7 +228,7 @@ impl View {
     /// Goes on with a cut upload; `None` if there is none.
     fn resume(&self, own: &Intent, policy: OnDuplicate) -> Result<Option<Partial>, BeginError> {
         let store = &self.storage.store;
-        match store.resume_by_name(&own.name, own.payer.as_deref(), policy) {
+        match store.resume_by_name(&own.name, own.quota_user.as_deref(), policy) {
             Ok(partial) => Ok(partial),
             Err(StoreError::Busy) => Err(BeginError::Busy),
             Err(error) => Err(refused(&error).into()),

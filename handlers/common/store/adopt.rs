@@ -25,7 +25,7 @@ struct Candidate {
 
 impl Store {
     /// Resumes the newest upload of this name, whichever protocol began it, as its sender announced
-    /// it; `None` if there is none. Only uploads of the same payer are found.
+    /// it; `None` if there is none. Only uploads that count for the same user are found.
     ///
     /// The digests may have to be brought up to date: [`Partial::catch_up`].
     ///
@@ -34,7 +34,7 @@ impl Store {
     pub fn resume_by_name(
         &self,
         name: &Name,
-        payer: Option<&str>,
+        quota_user: Option<&str>,
         on_duplicate: OnDuplicate,
     ) -> Result<Option<Partial>, StoreError> {
         self.sweep_now_and_then();
@@ -42,7 +42,7 @@ impl Store {
         let Some(staging) = self.existing_staging()? else {
             return Ok(None);
         };
-        let newest = self.candidates(&staging, &name, payer)?.into_iter();
+        let newest = self.candidates(&staging, &name, quota_user)?.into_iter();
         let Some(found) = newest.max_by_key(|candidate| candidate.modified) else {
             return Ok(None);
         };
@@ -68,13 +68,13 @@ impl Store {
     pub fn partial_size(
         &self,
         name: &Name,
-        payer: Option<&str>,
+        quota_user: Option<&str>,
     ) -> Result<Option<u64>, StoreError> {
         let name = Name::of_bytes(&self.resolve_parent(name.as_bytes())?)?;
         let Some(staging) = self.existing_staging()? else {
             return Ok(None);
         };
-        let newest = self.candidates(&staging, &name, payer)?.into_iter();
+        let newest = self.candidates(&staging, &name, quota_user)?.into_iter();
         let newest = newest.max_by_key(|candidate| candidate.modified);
         Ok(newest.map(|candidate| candidate.bytes))
     }
@@ -96,7 +96,7 @@ impl Store {
                 && known.memo.is_none()
                 && intent.size.is_none_or(|size| candidate.bytes <= size)
         };
-        let candidates = self.candidates(&staging, &intent.name, intent.payer.as_deref())?;
+        let candidates = self.candidates(&staging, &intent.name, intent.quota_user.as_deref())?;
         let newest = candidates.into_iter().filter(fits);
         let Some(found) = newest.max_by_key(|candidate| candidate.modified) else {
             return Ok(());
@@ -117,12 +117,13 @@ impl Store {
         Ok(())
     }
 
-    /// The uploads of a name and a payer that have not expired. There are no more than may be kept.
+    /// The uploads to this name, by this user, that have not expired. Their number is limited by
+    /// [`StoreOptions::max_partials`](super::StoreOptions).
     fn candidates(
         &self,
         staging: &Arc<Staging>,
         name: &Name,
-        payer: Option<&str>,
+        quota_user: Option<&str>,
     ) -> io::Result<Vec<Candidate>> {
         let mut found = Vec::new();
         for (id, metadata) in staging.parts()? {
@@ -137,7 +138,10 @@ impl Store {
             let Some(intent) = intent else {
                 continue;
             };
-            if intent.name == *name && intent.payer.as_deref() == payer && intent.id() == id {
+            if intent.name == *name
+                && intent.quota_user.as_deref() == quota_user
+                && intent.id() == id
+            {
                 let bytes = metadata.len();
                 found.push(Candidate {
                     id,
@@ -205,9 +209,9 @@ mod tests {
                 },
             ),
             (
-                "paid by another",
+                "counted for another user",
                 Intent {
-                    payer: Some("x".into()),
+                    quota_user: Some("x".into()),
                     ..intent("a", 5)
                 },
             ),
@@ -241,9 +245,9 @@ mod tests {
     fn an_upload_is_found_by_its_name_alone() {
         let folder = Folder::new();
         let store = folder.store();
-        let by_name = |payer| {
+        let by_name = |quota_user| {
             let name = Name::path("a").unwrap();
-            store.resume_by_name(&name, payer, OnDuplicate::Error)
+            store.resume_by_name(&name, quota_user, OnDuplicate::Error)
         };
         assert!(by_name(None).unwrap().is_none());
         let mut registered = store.register(intent("a", 5), OnDuplicate::Error).unwrap();

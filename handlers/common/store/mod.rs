@@ -160,8 +160,8 @@ impl Store {
         Store::with_accounts(folder, options, None)
     }
 
-    /// The same with accounts, which hold the payers of uploads ([`Intent::payer`]) to their
-    /// quotas.
+    /// The same with accounts: an upload is also limited by the quota of its user
+    /// ([`Intent::quota_user`]).
     ///
     /// The files are counted for a quota, for half a second at most; then uploads are refused until
     /// the count is complete. What a killed server left is settled.

@@ -18,8 +18,9 @@ pub struct Intent {
     pub digests: Digests,
     /// Who sends it: nobody else can go on with it.
     pub owner: Option<String>,
-    /// The user whose quota it counts for, if the store has [accounts](super::StoreOptions).
-    pub payer: Option<String>,
+    /// The user whose quota it counts against, if the store has
+    /// [accounts](super::Store::with_accounts).
+    pub quota_user: Option<String>,
     /// When the sender's file was changed last; the stored one gets the same time.
     pub modified: Option<SystemTime>,
     /// What the protocol wants to find again with the upload. Only a
@@ -35,7 +36,7 @@ impl Intent {
             size: None,
             digests: Digests::default(),
             owner: None,
-            payer: None,
+            quota_user: None,
             modified: None,
             memo: None,
         }
@@ -91,8 +92,8 @@ pub(super) struct Record {
     blake3: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payer: Option<String>,
+    #[serde(rename = "payer", skip_serializing_if = "Option::is_none")]
+    quota_user: Option<String>,
     /// Seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     modified: Option<f64>,
@@ -136,7 +137,7 @@ impl Record {
             sha256: intent.digests.sha256.map(|digest| to_hex(&digest)),
             blake3: intent.digests.blake3.map(|digest| to_hex(&digest)),
             owner: intent.owner.clone(),
-            payer: intent.payer.clone(),
+            quota_user: intent.quota_user.clone(),
             modified: intent.modified.map(|time| since_1970(time).as_secs_f64()),
             created: since_1970(SystemTime::now()).as_secs(),
             memo: intent.memo.clone(),
@@ -174,7 +175,7 @@ impl Record {
                 sha1: None,
             },
             owner: self.owner.clone(),
-            payer: self.payer.clone(),
+            quota_user: self.quota_user.clone(),
             modified: modified
                 .flatten()
                 .and_then(|since| UNIX_EPOCH.checked_add(since)),
@@ -243,7 +244,7 @@ mod tests {
                 sha1: None,
             },
             owner: Some("ada".into()),
-            payer: Some("eve".into()),
+            quota_user: Some("eve".into()),
             modified: Some(UNIX_EPOCH + Duration::from_millis(1500)),
             memo: Some("x".into()),
             ..intent("a/b", Some(7))
@@ -253,8 +254,8 @@ mod tests {
         let read = read.intent().unwrap();
         assert_eq!(read.id(), announced.id());
         assert_eq!(
-            (read.payer, read.modified, read.memo),
-            (announced.payer, announced.modified, announced.memo)
+            (read.quota_user, read.modified, read.memo),
+            (announced.quota_user, announced.modified, announced.memo)
         );
         for meddled in [
             r#"{"name": "../a", "created": 0}"#,

@@ -16,7 +16,7 @@ const MAX_AHEAD: u64 = 1024 * 1024;
 pub(super) struct Reservation {
     space: Arc<Space>,
     id: String,
-    payer: Option<String>,
+    quota_user: Option<String>,
     /// Where the file is to be.
     target: Vec<u8>,
     /// Of the file that holds the upload's bytes.
@@ -33,7 +33,7 @@ impl Reservation {
         Reservation {
             space: Arc::clone(store.space()),
             id: intent.id(),
-            payer: intent.payer.clone(),
+            quota_user: intent.quota_user.clone(),
             target: intent.name.as_bytes().to_vec(),
             inode,
             bytes: None,
@@ -57,7 +57,7 @@ impl Reservation {
             ..self.upload(store, bytes)
         };
         let quotas = self.space.quotas;
-        store.judge(self.payer.as_deref(), || {
+        store.judge(self.quota_user.as_deref(), || {
             ledger.reserve(upload, quotas).map_err(failed)
         })?;
         self.bytes = Some(bytes);
@@ -87,7 +87,7 @@ impl Reservation {
             bytes: total,
             ..upload
         };
-        store.judge(self.payer.as_deref(), || {
+        store.judge(self.quota_user.as_deref(), || {
             ledger.grow(upload, quotas).map_err(failed)
         })?;
         self.bytes = Some(total);
@@ -107,7 +107,7 @@ impl Reservation {
         };
         let upload = self.upload(store, bytes);
         let mut outcome = None;
-        let settled = store.judge(self.payer.as_deref(), || {
+        let settled = store.judge(self.quota_user.as_deref(), || {
             let put = || match put() {
                 Ok((name, placed)) => {
                     outcome = Some(Ok(name));
@@ -162,7 +162,7 @@ impl Reservation {
         };
         Upload {
             id: &self.id,
-            user: self.payer.as_deref(),
+            user: self.quota_user.as_deref(),
             target: &self.target,
             inode: self.inode,
             bytes,
@@ -203,7 +203,7 @@ mod tests {
     use crate::common::store::tests::{Folder, code, intent};
     use crate::common::store::{OnDuplicate, StoreOptions};
 
-    /// A store whose uploads ada pays for, out of 100 bytes.
+    /// A store whose uploads count for ada, who has a quota of 100 bytes.
     fn store(test: &str, folder: &Folder, partial_expiry: Duration) -> (TestFile, Users, Store) {
         let (file, users) = TestFile::new(test);
         add(&users, "ada", "x", "lrwd");
@@ -220,7 +220,7 @@ mod tests {
     fn of_ada(name: &str, size: Option<u64>) -> Intent {
         Intent {
             size,
-            payer: Some("ada".into()),
+            quota_user: Some("ada".into()),
             ..intent(name, 0)
         }
     }

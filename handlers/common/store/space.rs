@@ -104,33 +104,33 @@ impl Store {
         Ok(reservation)
     }
 
-    /// Whether there is room for this many bytes more, in files of any number; for uploads of which
-    /// only the sum is known. It reserves nothing. Without a payer, no user's quota is judged.
+    /// Checks that this many more bytes fit, in any number of files; for uploads of which only the
+    /// sum is known. It reserves nothing. Without a user, only the folder's quota is checked.
     ///
     /// # Errors
     /// [`StoreError::NoSpace`], or those of the system.
-    pub fn check_room(&self, payer: Option<&str>, bytes: u64) -> Result<(), StoreError> {
+    pub fn check_room(&self, quota_user: Option<&str>, bytes: u64) -> Result<(), StoreError> {
         check_disk(self.root(), bytes)?;
         let space = self.space();
         let Some(ledger) = space.ledger.as_ref().filter(|_| bytes > 0) else {
             return Ok(());
         };
-        self.judge(payer, || {
-            ledger.fits(payer, bytes, space.quotas).map_err(failed)
+        self.judge(quota_user, || {
+            ledger.fits(quota_user, bytes, space.quotas).map_err(failed)
         })
     }
 
     /// Judges, and judges once more if what was found wrong in the ledger may change the outcome.
     pub(super) fn judge(
         &self,
-        payer: Option<&str>,
+        quota_user: Option<&str>,
         mut judge: impl FnMut() -> Result<Judgement, StoreError>,
     ) -> Result<(), StoreError> {
         self.begin_count(PAUSE_FACTOR);
         let mut judgement = judge()?;
         let is_corrected = match judgement {
             Judgement::Fits => return Ok(()),
-            Judgement::UserFull => payer.is_some_and(|payer| self.correct(payer)),
+            Judgement::UserFull => quota_user.is_some_and(|quota_user| self.correct(quota_user)),
             Judgement::FolderFull => self.begin_count(PAUSE_FACTOR / 10),
             Judgement::Uncounted => self.count_for_a_turn(),
             Judgement::TooMany | Judgement::NoUser => false,
@@ -152,12 +152,12 @@ impl Store {
 
     /// Compares a user's entries with the files: others may have removed some. Returns whether that
     /// may have changed something.
-    fn correct(&self, payer: &str) -> bool {
+    fn correct(&self, quota_user: &str) -> bool {
         let Some(ledger) = &self.space().ledger else {
             return false;
         };
         let root = self.root();
-        let corrected = ledger.correct(payer, |path, noted| {
+        let corrected = ledger.correct(quota_user, |path, noted| {
             use std::io::ErrorKind::{NotADirectory, NotFound};
             use std::os::unix::ffi::OsStrExt;
             let path = Path::new(std::ffi::OsStr::from_bytes(path));

@@ -126,9 +126,9 @@ impl Session {
             ));
         };
         let view = self.view()?;
-        let payer = view.user.account().map(|account| account.name.as_str());
+        let quota_user = view.user.account().map(|account| account.name.as_str());
         let store = &view.storage.store;
-        match store.check_room(payer, bytes) {
+        match store.check_room(quota_user, bytes) {
             Ok(()) => Ok(Some(Reply::new(
                 202,
                 "There is room; nothing is set aside.",

@@ -145,9 +145,9 @@ impl Permit {
         }
     }
 
-    /// The user whose quota what the client stores counts for; `None` where there are no accounts,
-    /// or for a link.
-    pub(crate) fn payer(&self) -> Option<&str> {
+    /// The user for whose quota the client's uploads count; `None` without accounts, and for a
+    /// share link.
+    pub(crate) fn quota_user(&self) -> Option<&str> {
         match self.0.as_deref()? {
             Visitor::Anonymous(account) => account.as_ref().map(|account| &*account.name),
             Visitor::User(account) => Some(&account.name),

@@ -161,7 +161,7 @@ impl Sender {
     /// A file that is to be stored under this name, at the expense of the sender.
     fn intent(&self, name: Name) -> Intent {
         Intent {
-            payer: self.permit.payer().map(str::to_owned),
+            quota_user: self.permit.quota_user().map(str::to_owned),
             ..Intent::new(name)
         }
     }

@@ -67,13 +67,13 @@ pub(super) fn begin(
         // Of the files' sizes, only the sum is known before they come; and not what they replace of
         // the sender's.
         let least = length.saturating_sub(MAX_OVERHEAD);
-        let payer = sender
+        let quota_user = sender
             .permit
-            .payer()
+            .quota_user()
             .filter(|_| on_duplicate != OnDuplicate::Overwrite);
         shared
             .store
-            .check_room(payer, least)
+            .check_room(quota_user, least)
             .map_err(|error| refusal::of(&error))?;
     }
     let folder =
