@@ -81,7 +81,7 @@ impl Produce for Line {
     }
 
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced> {
-        let digests = match self.computing.go_on()? {
+        let digests = match self.computing.advance()? {
             Ok(digests) => digests,
             Err(_)
                 if self

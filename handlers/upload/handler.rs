@@ -197,7 +197,7 @@ impl UploadHandler {
         if request.rfile.is_eof() {
             return Ok(Step::Close);
         }
-        match check.go_on() {
+        match check.advance() {
             Ok(resumed) => self.resumed(request, resumed),
             Err(error) => self.refuse(request, &error, 0),
         }

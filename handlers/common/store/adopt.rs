@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use rustix::io::Errno;
 
-use super::expiry::is_past;
+use super::background::is_past;
 use super::record::Record;
 use super::staging::{Staging, part};
 use super::{Intent, Name, OnDuplicate, Partial, Store, StoreError};
@@ -169,7 +169,7 @@ impl Partial {
             self.offset = offset;
             self.hasher = Hasher::of(&self.intent.digests);
             self.hashed = if self.hasher.is_idle() { offset } else { 0 };
-            self.settled = false;
+            self.is_synced = false;
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ enum CheckState {
 }
 
 impl Check {
-    /// When the next call of [`go_on`](Check::go_on) is worth it; `None` is at once, after others
+    /// When the next call of [`advance`](Check::advance) is worth it; `None` is at once, after others
     /// had their turn.
     pub fn after(&self) -> Option<Duration> {
         self.after
@@ -56,9 +56,9 @@ impl Check {
     ///
     /// # Errors
     /// As for [`Store::resume`].
-    pub fn go_on(self) -> Result<Resumed, StoreError> {
+    pub fn advance(self) -> Result<Resumed, StoreError> {
         match self.state {
-            CheckState::Partial(catching_up) => catching_up.go_on(),
+            CheckState::Partial(catching_up) => catching_up.advance(),
             CheckState::File {
                 store,
                 intent,
@@ -123,7 +123,7 @@ impl Store {
             on_duplicate,
             task,
         };
-        Check { state, after: None }.go_on()
+        Check { state, after: None }.advance()
     }
 
     /// Resumes an upload, and digests at once what has to be digested.
@@ -140,7 +140,7 @@ impl Store {
             if let Some(time) = check.after() {
                 std::thread::sleep(time);
             }
-            resumed = check.go_on()?;
+            resumed = check.advance()?;
         }
         Ok(resumed)
     }
@@ -192,7 +192,7 @@ impl Store {
             permit: None,
             slices: 0,
         }
-        .go_on()
+        .advance()
     }
 
     /// The file under the name, if it may be the one that was announced.
@@ -230,7 +230,7 @@ struct CatchingUp {
 }
 
 impl CatchingUp {
-    fn go_on(mut self) -> Result<Resumed, StoreError> {
+    fn advance(mut self) -> Result<Resumed, StoreError> {
         if self.partial.is_caught_up() {
             return Ok(Resumed::Partial(self.partial));
         }

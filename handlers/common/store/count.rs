@@ -35,7 +35,7 @@ impl Count {
     ///
     /// # Errors
     /// A folder can't be read: then nothing is known of what it holds.
-    pub(super) fn go_on(
+    pub(super) fn advance(
         &mut self,
         store: &Store,
         ledger: &Ledger,

@@ -19,22 +19,22 @@
 //! ```
 
 mod adopt;
+mod background;
 mod change;
 mod check;
 mod count;
 mod descriptors;
 mod error;
-mod expiry;
 mod mode;
 mod name;
 mod partial;
 mod piece;
 mod publish;
 mod record;
+mod recovery;
 mod registered;
 mod reservation;
 pub(crate) mod resolve;
-mod settle;
 mod space;
 mod staging;
 #[cfg(test)]
@@ -54,9 +54,9 @@ use parking_lot::Mutex;
 
 use crate::common::accounts::{Accounts, Ledger, Quotas};
 use crate::common::digest::{DigestQueue, to_hex};
+use background::{Background, is_past};
 pub use check::{Check, Resumed};
 pub use error::StoreError;
-use expiry::{Expiry, is_past};
 pub use name::{Name, is_reserved};
 use partial::Begin;
 pub use partial::{Partial, ReceiveError};
@@ -148,7 +148,7 @@ struct Inner {
     swept: Mutex<Option<Instant>>,
     /// Uploads that have become files since the records were trimmed.
     remembered: AtomicU32,
-    expiry: Expiry,
+    background: Background,
 }
 
 impl Store {
@@ -164,7 +164,7 @@ impl Store {
     /// ([`Intent::quota_user`]).
     ///
     /// The files are counted for a quota, for half a second at most; then uploads are refused until
-    /// the count is complete. What a killed server left is settled.
+    /// the count is complete. What a killed server left is recovered.
     ///
     /// # Errors
     /// Those of the system.
@@ -201,7 +201,7 @@ impl Store {
             umask: options.umask,
             swept: Mutex::new(None),
             remembered: AtomicU32::new(0),
-            expiry: Expiry::default(),
+            background: Background::default(),
         }));
         store.sweep_now_and_then();
         let until = Instant::now() + COUNT_TIME_AT_START;
@@ -255,7 +255,7 @@ impl Store {
     /// # Errors
     /// Those of the system.
     pub fn sweep(&self) -> io::Result<()> {
-        self.settle_ledger();
+        self.recover_ledger();
         self.existing_staging()?.map_or(Ok(()), |staging| {
             staging.sweep(self.0.partial_expiry, |id| self.release(id))
         })

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
-use super::expiry::is_past;
+use super::background::is_past;
 use super::piece::Piece;
 use super::record::Record;
 use super::reservation::Reservation;
@@ -31,7 +31,7 @@ pub struct Partial {
     pub(super) resumable: bool,
     pub(super) recorded: bool,
     /// Whether the file is as it will be, and on the disk.
-    pub(super) settled: bool,
+    pub(super) is_synced: bool,
     /// The piece that is being received.
     pub(super) piece: Option<Box<Piece>>,
     /// `None` once the upload is a file, or was abandoned.
@@ -135,7 +135,7 @@ impl Partial {
             hasher,
             resumable: true,
             recorded: false,
-            settled: false,
+            is_synced: false,
             piece: None,
             reservation: Some(reservation),
         }
@@ -202,7 +202,7 @@ impl Partial {
     /// `NoSpace`, `TooLarge`, or those of the system. More bytes than were announced are
     /// `TooLarge`.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.claim(bytes.len())?;
+        self.reserve(bytes.len())?;
         self.catch_up_at_once()?;
         self.file.write_all_at(bytes, self.offset)?;
         self.hasher.update(bytes);
@@ -273,7 +273,7 @@ impl Partial {
     }
 
     fn pass(&mut self, feed: &mut Feed<'_>, chunk: Chunk) -> Result<(), Failed> {
-        self.claim(chunk.len()).map_err(Failed::Store)?;
+        self.reserve(chunk.len()).map_err(Failed::Store)?;
         let (file, offset, count) = (&self.file, self.offset, chunk.len() as u64);
         feed.pass(chunk, |bytes| file.write_all_at(bytes, offset))
             .map_err(|error| Failed::Store(error.into()))?;
@@ -282,7 +282,7 @@ impl Partial {
     }
 
     /// Whether so many bytes more are allowed.
-    fn claim(&mut self, count: usize) -> Result<(), StoreError> {
+    fn reserve(&mut self, count: usize) -> Result<(), StoreError> {
         let total = self.offset + count as u64;
         match (self.intent.size, &mut self.reservation) {
             (Some(size), _) if total > size => Err(StoreError::TooLarge { max: size }),

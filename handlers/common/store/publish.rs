@@ -84,8 +84,8 @@ impl Partial {
     ///
     /// # Errors
     /// Those of the system.
-    pub fn settle(&mut self) -> io::Result<()> {
-        if self.settled {
+    pub fn sync_bytes(&mut self) -> io::Result<()> {
+        if self.is_synced {
             return Ok(());
         }
         if let Some(modified) = self.intent.modified {
@@ -94,12 +94,12 @@ impl Partial {
         if self.store.sync() {
             self.file.sync_all()?;
         }
-        self.settled = true;
+        self.is_synced = true;
         Ok(())
     }
 
     fn put(&mut self, on_duplicate: OnDuplicate) -> Result<Name, StoreError> {
-        self.settle()?;
+        self.sync_bytes()?;
         let (folders, _) = self.intent.name.split();
         // Opened before the rename: after it, nothing may be wanting that makes the name safe.
         let below = folders.map(|path| self.make_folders(path)).transpose()?;

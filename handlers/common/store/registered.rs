@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::expiry::is_past;
+use super::background::is_past;
 use super::partial::Begin;
 use super::record::Record;
 use super::staging::{Staging, part};
@@ -101,7 +101,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Busy`] while somebody else does; `NoSpace`; those of the system, `NotFound`
     /// among them.
-    pub fn go_on(&self, id: &str) -> Result<Partial, StoreError> {
+    pub fn resume_registered(&self, id: &str) -> Result<Partial, StoreError> {
         self.sweep_now_and_then();
         let staging = self.staging_for(id)?.ok_or_else(not_found)?;
         let (file, metadata) = staging.lock_existing(&part(id))?.ok_or_else(not_found)?;
@@ -127,7 +127,7 @@ impl Store {
     /// Removes what is left of a registered upload. The file that it has become stays.
     ///
     /// # Errors
-    /// As for [`go_on`](Store::go_on).
+    /// As for [`resume_registered`](Store::resume_registered).
     pub fn give_up(&self, id: &str) -> Result<(), StoreError> {
         let staging = self.staging_for(id)?.ok_or_else(not_found)?;
         let _locked = staging.lock_existing(&part(id))?;
@@ -175,7 +175,7 @@ impl Partial {
         let mut record = Record::of(&self.intent);
         record.set_stored(name);
         if let Err(error) = self.staging.write_record(&self.id, &record) {
-            log::debug!("that {name} is stored isn't noted: {error}");
+            log::debug!("cannot record that {name} is stored: {error}");
         }
         self.store.trim_records_now_and_then(&self.staging);
     }
@@ -213,13 +213,13 @@ mod tests {
         let partial = store.register(intent("a", 3), OnDuplicate::Error).unwrap();
         let id = partial.id().to_owned();
         assert_eq!(
-            (code(store.go_on(&id)), offset(&store, &id)),
+            (code(store.resume_registered(&id)), offset(&store, &id)),
             ("busy", Some(0))
         );
         drop(partial);
-        store.go_on(&id).unwrap().write(b"ab").unwrap();
+        store.resume_registered(&id).unwrap().write(b"ab").unwrap();
         assert_eq!(offset(&folder.store(), &id), Some(2));
-        let mut partial = store.go_on(&id).unwrap();
+        let mut partial = store.resume_registered(&id).unwrap();
         partial.write(b"c").unwrap();
         assert_eq!(code(partial.publish(OnDuplicate::Error)), "ok");
         assert_eq!(folder.read("a").unwrap(), b"abc");
@@ -239,7 +239,7 @@ mod tests {
         drop(other);
         for id in [&*id, "", "../a", &id.to_uppercase(), &id[1..]] {
             assert!(
-                store.registered(id).unwrap().is_none() && store.go_on(id).is_err(),
+                store.registered(id).unwrap().is_none() && store.resume_registered(id).is_err(),
                 "{id}"
             );
             assert!(store.give_up(id).is_err(), "{id}");
@@ -257,7 +257,7 @@ mod tests {
             .id()
             .to_owned();
         let store = folder.store_with(|options| options.partial_expiry = Duration::from_nanos(1));
-        assert!(store.registered(&id).unwrap().is_none() && store.go_on(&id).is_err());
+        assert!(store.registered(&id).unwrap().is_none() && store.resume_registered(&id).is_err());
         assert!(folder.names().is_empty());
     }
 }

@@ -107,7 +107,7 @@ impl Reservation {
         };
         let upload = self.upload(store, bytes);
         let mut outcome = None;
-        let settled = store.judge(self.quota_user.as_deref(), || {
+        let published = store.judge(self.quota_user.as_deref(), || {
             let put = || match put() {
                 Ok((name, placed)) => {
                     outcome = Some(Ok(name));
@@ -123,13 +123,13 @@ impl Reservation {
                 .map_err(failed)
         });
         let Some(outcome) = outcome else {
-            return Err(settled.err().unwrap_or(StoreError::NoUser));
+            return Err(published.err().unwrap_or(StoreError::NoUser));
         };
         if outcome.is_ok() {
             // There is nothing to be given back, or the next start finds out.
             self.bytes = None;
         }
-        if let Err(error) = settled {
+        if let Err(error) = published {
             log_failure(Err(error));
         }
         outcome
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_registered_upload_counts_until_it_has_expired() {
         let folder = Folder::new();
-        let (_file, users, store) = store("claim-expiry", &folder, Duration::ZERO);
+        let (_file, users, store) = store("reservation-expiry", &folder, Duration::ZERO);
         let partial = store
             .register(of_ada("a", Some(60)), OnDuplicate::Error)
             .unwrap();
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn an_upload_that_is_given_up_or_dropped_counts_no_more() {
         let folder = Folder::new();
-        let (_file, users, store) = store("claim-dropped", &folder, Duration::from_secs(60));
+        let (_file, users, store) = store("reservation-dropped", &folder, Duration::from_secs(60));
         let partial = store
             .register(of_ada("a", Some(60)), OnDuplicate::Error)
             .unwrap();
@@ -261,7 +261,7 @@ mod tests {
         partial.write(&[0; 60]).unwrap();
         assert!(
             (60..=100).contains(&used(&users)),
-            "what may come next is claimed as well"
+            "what may come next is reserved as well"
         );
         assert_eq!(code(partial.write(&[0; 41])), "no_space");
         partial.write(&[0; 40]).unwrap();
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn an_upload_is_not_published_in_place_of_a_file_that_is_gone() {
         let folder = Folder::new();
-        let (_file, users, store) = store("claim-replaced", &folder, Duration::from_secs(60));
+        let (_file, users, store) = store("reservation-replaced", &folder, Duration::from_secs(60));
         let put = |name: &str| {
             let mut partial =
                 store.begin_unresumable(of_ada(name, Some(60)), OnDuplicate::Overwrite)?;

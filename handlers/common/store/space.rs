@@ -157,13 +157,13 @@ impl Store {
             return false;
         };
         let root = self.root();
-        let corrected = ledger.correct(quota_user, |path, noted| {
+        let corrected = ledger.correct(quota_user, |path, recorded| {
             use std::io::ErrorKind::{NotADirectory, NotFound};
             use std::os::unix::ffi::OsStrExt;
             let path = Path::new(std::ffi::OsStr::from_bytes(path));
             match root.symlink_metadata(path) {
                 Ok(metadata) if metadata.is_file() => Some(metadata.len()),
-                Err(error) if !matches!(error.kind(), NotFound | NotADirectory) => Some(noted),
+                Err(error) if !matches!(error.kind(), NotFound | NotADirectory) => Some(recorded),
                 _ => None,
             }
         });
@@ -222,7 +222,7 @@ impl Store {
             return false;
         };
         let until = Instant::now() + COUNT_TIME_PER_TURN;
-        match count.go_on(self, ledger, until) {
+        match count.advance(self, ledger, until) {
             Ok(false) => {
                 drop(state);
                 self.work_in_background();

@@ -51,7 +51,7 @@ impl Computing {
     ///
     /// # Errors
     /// The file can't be read, or became shorter.
-    pub(super) fn go_on(&mut self) -> io::Result<Result<Digests, Produced>> {
+    pub(super) fn advance(&mut self) -> io::Result<Result<Digests, Produced>> {
         Ok(match self.0.advance()? {
             DigestProgress::Done(digests) => Ok(digests),
             DigestProgress::Again => Err(Produced::More),

@@ -140,7 +140,7 @@ impl Produce for Later {
 
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced> {
         if !self.head.is_empty() {
-            let digests = match self.computing.go_on()? {
+            let digests = match self.computing.advance()? {
                 Ok(digests) => digests,
                 Err(_) if self.is_hurried => Digests::default(),
                 Err(later) => return Ok(later),

@@ -192,7 +192,7 @@ impl Put {
         } = self;
         let root = shared.root();
         partial
-            .settle()
+            .sync_bytes()
             .map_err(|error| refusal::of(&error.into()))?;
         let _alone = guard
             .alone(root)

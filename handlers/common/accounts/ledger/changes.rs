@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::{Ledger, Result, STRIKE, saturated};
+use super::{Ledger, REMOVE_ENTRY, Result, saturated};
 
 /// How often it is written down anew what is about to be done, because another file has got the
 /// path meanwhile.
@@ -14,7 +14,7 @@ const BEGIN: &str = "INSERT INTO changes (folder, process, begun, inode, source,
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const END: &str = "DELETE FROM changes WHERE id = ?1";
 /// The range holds what lies below a folder.
-const STRIKE_ALL: &str =
+const REMOVE_ENTRIES: &str =
     "DELETE FROM files WHERE folder = ?1 AND (path = ?2 OR (path > ?3 AND path < ?4))";
 const MOVE: &str = "UPDATE files SET path = CAST(?5 || substr(path, length(?2) + 1) AS BLOB)
     WHERE folder = ?1 AND (path = ?2 OR (path > ?3 AND path < ?4))";
@@ -90,7 +90,10 @@ impl Ledger {
             Some(target) => self.move_entries(connection, change.source, target),
             None => {
                 let file = params![self.0.folder, change.source];
-                connection.prepare_cached(STRIKE)?.execute(file).map(drop)
+                connection
+                    .prepare_cached(REMOVE_ENTRY)?
+                    .execute(file)
+                    .map(drop)
             }
         }
     }
@@ -104,7 +107,7 @@ impl Ledger {
         let folder = self.0.folder;
         let (begin, end) = below(to);
         let target = params![folder, to, begin, end];
-        connection.prepare_cached(STRIKE_ALL)?.execute(target)?;
+        connection.prepare_cached(REMOVE_ENTRIES)?.execute(target)?;
         let (begin, end) = below(from);
         let source = params![folder, from, begin, end, to];
         connection.prepare_cached(MOVE)?.execute(source)?;

@@ -15,8 +15,9 @@ const NEXT: &str = "SELECT path, bytes FROM files
     WHERE folder = ?1 AND user = (SELECT id FROM users WHERE name = ?2) AND path > ?3
     ORDER BY path LIMIT ?4";
 /// What somebody has changed meanwhile is right.
-const CORRECT: &str = "UPDATE files SET bytes = ?4 WHERE folder = ?1 AND path = ?2 AND bytes = ?3";
-const STRIKE: &str =
+const SET_BYTES: &str =
+    "UPDATE files SET bytes = ?4 WHERE folder = ?1 AND path = ?2 AND bytes = ?3";
+const REMOVE_ENTRY: &str =
     "DELETE FROM files WHERE folder = ?1 AND path = ?2 AND bytes = ?3 AND ?4 IS NULL";
 
 /// How far the entries of one user were compared.
@@ -41,7 +42,7 @@ pub(crate) enum Corrected {
 
 impl Ledger {
     /// Compares the next entries of a user with the files: `actual` returns from a path and the
-    /// bytes that are noted how many they are, `None` if there is no file.
+    /// bytes that are recorded how many they are, `None` if there is no file.
     ///
     /// # Errors
     /// The file can't be read or written.
@@ -88,9 +89,13 @@ impl Ledger {
         self.with(|connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for (path, noted, actual) in wrong {
-                let correct = if actual.is_some() { CORRECT } else { STRIKE };
-                let row = params![self.0.folder, path, noted, actual];
+            for (path, recorded, actual) in wrong {
+                let correct = if actual.is_some() {
+                    SET_BYTES
+                } else {
+                    REMOVE_ENTRY
+                };
+                let row = params![self.0.folder, path, recorded, actual];
                 transaction.prepare_cached(correct)?.execute(row)?;
             }
             transaction.commit()

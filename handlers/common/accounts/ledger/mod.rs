@@ -13,12 +13,12 @@
 //! | `changes` | a removal or move that has begun |
 //!
 //! A server that is killed between a change of the folder and the end of the transaction leaves the
-//! row that says what it was about to do. The next server compares it with the folder ([`settle`]).
+//! row that says what it was about to do. The next server compares it with the folder ([`recovery`]).
 
 mod changes;
 mod correct;
 mod folder;
-mod settle;
+mod recovery;
 
 use std::collections::HashMap;
 use std::io;
@@ -34,7 +34,7 @@ use super::{Accounts, Result, Store};
 pub(crate) use changes::Change;
 pub(crate) use correct::Corrected;
 use correct::Correction;
-pub(crate) use settle::{Found, UploadRow, UploadState};
+pub(crate) use recovery::{Found, UploadRow, UploadState};
 
 #[cfg(test)]
 mod tests;
@@ -57,9 +57,9 @@ const FITS_USER: &str = "SELECT quota IS NULL OR
 const FOLDER: &str = "SELECT bytes, reserved, changes FROM folders WHERE id = ?1";
 const ADD: &str = "UPDATE folders SET bytes = max(0, bytes + ?2), changes = changes + 1
     WHERE id = ?1";
-const ENTER: &str = "INSERT INTO files (folder, path, user, bytes) VALUES (?1, ?2, ?3, ?4)
+const SET_ENTRY: &str = "INSERT INTO files (folder, path, user, bytes) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT (folder, path) DO UPDATE SET user = excluded.user, bytes = excluded.bytes";
-const STRIKE: &str = "DELETE FROM files WHERE folder = ?1 AND path = ?2";
+const REMOVE_ENTRY: &str = "DELETE FROM files WHERE folder = ?1 AND path = ?2";
 
 /// The ledger of the files in one folder.
 ///
@@ -336,10 +336,10 @@ impl Ledger {
         match user {
             Some(user) => {
                 let file = params![folder, placed.path, user, saturated(bytes)];
-                connection.prepare_cached(ENTER)?.execute(file)?
+                connection.prepare_cached(SET_ENTRY)?.execute(file)?
             }
             None => connection
-                .prepare_cached(STRIKE)?
+                .prepare_cached(REMOVE_ENTRY)?
                 .execute(params![folder, placed.path])?,
         };
         self.add(

@@ -200,9 +200,9 @@ fn entries_are_corrected_but_not_all_the_time() {
         store_file(&ledger, "ada", path, bytes);
     }
     store_file(&ledger, "eve", "others", 5);
-    let actual = |path: &[u8], noted| match path {
+    let actual = |path: &[u8], recorded| match path {
         b"grown" => Some(25),
-        b"same" => Some(noted),
+        b"same" => Some(recorded),
         _ => None,
     };
     assert_eq!(ledger.correct("ada", actual).unwrap(), Corrected::All);
@@ -328,8 +328,8 @@ fn a_folder_s_quota_counts_all_files_and_waits_for_the_count() {
 }
 
 #[test]
-fn what_a_killed_server_left_is_settled_by_what_is_there() {
-    let (_file, store, ledger) = ledger("ledger-settle");
+fn what_a_killed_server_left_is_entered_by_what_is_there() {
+    let (_file, store, ledger) = ledger("ledger-recovery");
     for path in ["kept", "gone", "d/a", "e/b"] {
         store_file(&ledger, "eve", path, 10);
     }
@@ -361,7 +361,7 @@ fn what_a_killed_server_left_is_settled_by_what_is_there() {
         };
         Some(Found { inode, bytes })
     };
-    ledger.settle_changes(find).unwrap();
+    ledger.recover_changes(find).unwrap();
     assert_eq!(used(&store, "eve"), 31);
     for path in [&b"kept"[..], b"f/a", b"e/b"] {
         let before = used(&store, "eve");
@@ -369,7 +369,7 @@ fn what_a_killed_server_left_is_settled_by_what_is_there() {
         assert!(used(&store, "eve") < before, "{}", path.escape_ascii());
     }
     ledger
-        .settle_uploads(|row| match &*row.id {
+        .recover_uploads(|row| match &*row.id {
             "alive" => UploadState::Alive,
             "stored" => UploadState::Stored(placed("s"), 7),
             _ => UploadState::Gone,

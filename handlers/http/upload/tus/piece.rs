@@ -40,7 +40,10 @@ pub(super) fn begin(
     if matches!(registered.progress, Progress::Stored(_)) {
         return Err(say(409, "The upload is complete, so nothing can be added."));
     }
-    let partial = shared.store.go_on(&id).map_err(|error| refused(&error))?;
+    let partial = shared
+        .store
+        .resume_registered(&id)
+        .map_err(|error| refused(&error))?;
     if partial.offset() != offset {
         let there = partial.offset();
         return Err(say(

@@ -78,7 +78,10 @@ pub(super) fn progress(
     match progress {
         // All had come when the server was killed. The client takes this answer for the end.
         Progress::Partial { offset, .. } if offset == size => {
-            let partial = shared.store.go_on(&id).map_err(|error| refused(&error))?;
+            let partial = shared
+                .store
+                .resume_registered(&id)
+                .map_err(|error| refused(&error))?;
             publish(shared, sender, partial, answer)
         }
         Progress::Partial { expires, .. } => Ok(piece::with_expiry(answer, expires)),

@@ -13,27 +13,27 @@ const MAX_NUMBERS: u32 = 10_000;
 
 impl Store {
     /// Enters in the ledger what has become of the changes and uploads of a killed server.
-    pub(super) fn settle_ledger(&self) {
+    pub(super) fn recover_ledger(&self) {
         let Some(ledger) = &self.space().ledger else {
             return;
         };
         let root = self.root();
         log_failure(
             ledger
-                .settle_changes(|path| find(root, path))
+                .recover_changes(|path| find(root, path))
                 .map_err(failed),
         );
         let staging = match self.existing_staging() {
             Ok(staging) => staging,
             Err(error) => return log_failure(Err(error.into())),
         };
-        let settled = ledger.settle_uploads(|row| {
+        let recovered = ledger.recover_uploads(|row| {
             let state = staging
                 .as_deref()
                 .and_then(|staging| state_of(staging, &row.id));
             state.unwrap_or_else(|| placed(root, row))
         });
-        log_failure(settled.map_err(failed));
+        log_failure(recovered.map_err(failed));
     }
 }
 

@@ -19,7 +19,7 @@ const PAUSE_BETWEEN_COUNTS: Duration = Duration::from_millis(1);
 
 /// The thread of a store.
 #[derive(Debug, Default)]
-pub(super) struct Expiry(Arc<Shared>);
+pub(super) struct Background(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -36,7 +36,7 @@ struct State {
     over: bool,
 }
 
-impl Drop for Expiry {
+impl Drop for Background {
     fn drop(&mut self) {
         self.0.state.lock().over = true;
         self.0.over.notify_all();
@@ -52,13 +52,13 @@ impl Store {
     /// that happens when the next upload begins: for a server that forks, which must not have a
     /// thread. In both cases an upload that has expired cannot be resumed.
     pub fn expire_in_background(&self) {
-        self.0.expiry.0.state.lock().enabled = true;
+        self.0.background.0.state.lock().enabled = true;
         self.work_in_background();
     }
 
     /// Makes sure that a thread counts what is to be counted, and waits for what is to expire.
     pub(super) fn work_in_background(&self) {
-        let shared = &self.0.expiry.0;
+        let shared = &self.0.background.0;
         let mut state = shared.state.lock();
         if state.running && self.is_counting() {
             shared.over.notify_all();

@@ -6,7 +6,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use rustix::process::{Pid, test_kill_process};
 
 use super::changes::{below, seconds};
-use super::{Ledger, Placed, RELEASE, Result, STRIKE, saturated};
+use super::{Ledger, Placed, RELEASE, REMOVE_ENTRY, Result, saturated};
 
 /// A change that takes longer than this was begun by a process that is dead.
 const MAX_CHANGE_TIME: Duration = Duration::from_secs(60);
@@ -51,7 +51,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The file can't be read or written.
-    pub(crate) fn settle_uploads(&self, state: impl Fn(&UploadRow) -> UploadState) -> Result<()> {
+    pub(crate) fn recover_uploads(&self, state: impl Fn(&UploadRow) -> UploadState) -> Result<()> {
         self.with(|connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -89,7 +89,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The file can't be read or written.
-    pub(crate) fn settle_changes(&self, find: impl Fn(&[u8]) -> Option<Found>) -> Result<()> {
+    pub(crate) fn recover_changes(&self, find: impl Fn(&[u8]) -> Option<Found>) -> Result<()> {
         self.with(|connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -129,7 +129,7 @@ impl Ledger {
         for (path, bytes) in rows {
             match find(&path).map(|found| saturated(found.bytes)) {
                 None => connection
-                    .prepare_cached(STRIKE)?
+                    .prepare_cached(REMOVE_ENTRY)?
                     .execute(params![folder, path])?,
                 Some(actual) if actual != bytes => {
                     let set = "UPDATE files SET bytes = ?3 WHERE folder = ?1 AND path = ?2";
