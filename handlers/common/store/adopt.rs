@@ -42,8 +42,8 @@ impl Store {
         let Some(staging) = self.existing_staging()? else {
             return Ok(None);
         };
-        let newest = self.candidates(&staging, &name, quota_user)?.into_iter();
-        let Some(found) = newest.max_by_key(|candidate| candidate.modified) else {
+        let candidates = self.candidates(&staging, &name, quota_user)?;
+        let Some(found) = newest(candidates) else {
             return Ok(None);
         };
         let Some((file, metadata)) = staging.lock_existing(&part(&found.id))? else {
@@ -55,8 +55,7 @@ impl Store {
         let reservation = self.reserve(&found.intent, inode, there, replaces, is_kept)?;
         let mut partial = Partial::of(self.clone(), staging, found.intent, file, reservation);
         partial.recorded = true;
-        partial.offset = there;
-        partial.hashed = if partial.hasher.is_idle() { there } else { 0 };
+        partial.continue_at(there);
         Ok(Some(partial))
     }
 
@@ -74,9 +73,8 @@ impl Store {
         let Some(staging) = self.existing_staging()? else {
             return Ok(None);
         };
-        let newest = self.candidates(&staging, &name, quota_user)?.into_iter();
-        let newest = newest.max_by_key(|candidate| candidate.modified);
-        Ok(newest.map(|candidate| candidate.bytes))
+        let candidates = self.candidates(&staging, &name, quota_user)?;
+        Ok(newest(candidates).map(|candidate| candidate.bytes))
     }
 
     /// An upload without a size or digests, as a protocol begins it that doesn't tell them, becomes
@@ -97,8 +95,7 @@ impl Store {
                 && intent.size.is_none_or(|size| candidate.bytes <= size)
         };
         let candidates = self.candidates(&staging, &intent.name, intent.quota_user.as_deref())?;
-        let newest = candidates.into_iter().filter(fits);
-        let Some(found) = newest.max_by_key(|candidate| candidate.modified) else {
+        let Some(found) = newest(candidates.into_iter().filter(fits)) else {
             return Ok(());
         };
         let Ok(Some(_locked)) = staging.lock_existing(&part(&found.id)) else {
@@ -155,6 +152,12 @@ impl Store {
     }
 }
 
+fn newest(candidates: impl IntoIterator<Item = Candidate>) -> Option<Candidate> {
+    candidates
+        .into_iter()
+        .max_by_key(|candidate| candidate.modified)
+}
+
 impl Partial {
     /// Drops the bytes behind an offset, for a client that goes on from there.
     ///
@@ -166,9 +169,8 @@ impl Partial {
         }
         if offset < self.offset {
             self.file.set_len(offset)?;
-            self.offset = offset;
             self.hasher = Hasher::of(&self.intent.digests);
-            self.hashed = if self.hasher.is_idle() { offset } else { 0 };
+            self.continue_at(offset);
             self.is_synced = false;
         }
         Ok(())

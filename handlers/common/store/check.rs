@@ -103,13 +103,7 @@ impl Store {
         if intent.digests.is_empty() {
             return Ok(Resumed::Complete(published(&intent, Digests::default())));
         }
-        let identity = FileIdentity::of(&file.metadata()?);
-        let key = DigestKey {
-            identity,
-            form: String::new(),
-        };
-        let begun = self.digest(key, DigestSource::File(Arc::new(file)), &intent.digests)?;
-        let task = match begun {
+        let task = match self.digests_of(file, &intent.digests)? {
             Ok(task) => task,
             Err(known) if intent.digests.difference(&known).is_none() => {
                 return Ok(Resumed::Complete(published(&intent, known)));
@@ -160,15 +154,7 @@ impl Store {
             identity,
             form: String::new(),
         };
-        self.digest(key, DigestSource::File(Arc::new(file)), wanted)
-    }
-
-    fn digest(
-        &self,
-        key: DigestKey,
-        source: DigestSource,
-        wanted: &Digests,
-    ) -> Result<Result<DigestTask, Digests>, StoreError> {
+        let source = DigestSource::File(Arc::new(file));
         self.0
             .digests
             .begin(key, source, wanted)

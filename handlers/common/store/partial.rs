@@ -108,8 +108,7 @@ impl Partial {
         };
         let mut partial = Partial::of(store, staging, intent, file, reservation);
         partial.resumable = begin != Begin::Whole;
-        partial.offset = there;
-        partial.hashed = if partial.hasher.is_idle() { there } else { 0 };
+        partial.continue_at(there);
         if left_over > 0 {
             partial.record();
         }
@@ -141,6 +140,12 @@ impl Partial {
         }
     }
 
+    /// The upload continues behind these bytes, which are in the file and not digested yet.
+    pub(super) fn continue_at(&mut self, offset: u64) {
+        self.offset = offset;
+        self.hashed = if self.hasher.is_idle() { offset } else { 0 };
+    }
+
     /// The name of the file that holds its bytes.
     pub(super) fn staged_name(&self) -> String {
         if self.resumable {
@@ -167,7 +172,7 @@ impl Partial {
         self.hashed == self.offset
     }
 
-    fn catch_up_at_once(&mut self) -> io::Result<()> {
+    pub(super) fn catch_up_at_once(&mut self) -> io::Result<()> {
         while !self.catch_up()? {}
         Ok(())
     }

@@ -42,7 +42,7 @@ impl Partial {
                 announced,
             });
         }
-        while !self.catch_up()? {}
+        self.catch_up_at_once()?;
         let digests = std::mem::take(&mut self.hasher).finish();
         let published = match self.intent.digests.difference(&digests) {
             Some(digest) => Err(StoreError::ChecksumMismatch(digest)),

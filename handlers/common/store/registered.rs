@@ -119,8 +119,7 @@ impl Store {
         let reservation = self.reserve(&intent, metadata.ino(), there, true, true)?;
         let mut partial = Partial::of(self.clone(), staging, intent, file, reservation);
         partial.recorded = true;
-        partial.offset = there;
-        partial.hashed = if partial.hasher.is_idle() { there } else { 0 };
+        partial.continue_at(there);
         Ok(partial)
     }
 

@@ -1,12 +1,15 @@
 //! Which row of the ledger is a folder's: the one with its inode, also after it was renamed.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::changes::below;
 
 /// A folder, as the system knows it.
 pub(super) struct FolderIdentity {
@@ -67,7 +70,7 @@ fn renamed(transaction: &Transaction<'_>, found: &FolderIdentity) -> rusqlite::R
     })?;
     for row in rows {
         let (id, path) = row?;
-        let path = PathBuf::from(std::ffi::OsString::from_vec(path));
+        let path = PathBuf::from(OsString::from_vec(path));
         // An inode is unique on its disk only.
         let is_there = fs::metadata(&path).is_ok_and(|folder| folder.ino() as i64 == found.inode);
         if !is_there {
@@ -77,36 +80,27 @@ fn renamed(transaction: &Transaction<'_>, found: &FolderIdentity) -> rusqlite::R
     Ok(None)
 }
 
-/// The entries of version 2 that lie in this folder become its own.
+/// Moves the entries of version 2 that lie in this folder from folder 0 to it. The entries of
+/// partial uploads become rows of `uploads`.
 fn take_over(transaction: &Transaction<'_>, id: i64, path: &[u8]) -> rusqlite::Result<()> {
-    let path = Path::new(std::ffi::OsStr::from_bytes(path)).strip_prefix("/");
-    let path = path.map_or(&b""[..], |path| path.as_os_str().as_bytes());
+    let path = path.strip_prefix(b"/").unwrap_or(path);
     let (begin, end) = if path.is_empty() {
         (Vec::new(), vec![0xff])
     } else {
-        ([path, b"/"].concat(), [path, b"0"].concat()) // `0` follows `/`
+        below(path)
     };
-    let hidden = [&begin, &b".socketserver-partial/"[..]].concat();
-    let range = params![
-        id,
-        begin.len() as i64 + 1,
-        begin,
-        end,
-        hidden.len() as i64 + 1,
-        hidden
-    ];
+    let (hidden, hidden_end) = below(&[&begin, &b".socketserver-partial"[..]].concat());
     let uploads = "INSERT OR IGNORE INTO uploads (folder, id, user, target, inode, bytes, kept)
-        SELECT ?1, replace(CAST(substr(path, ?5) AS TEXT), '.part', ''), user, x'', 0, bytes, 1
-        FROM files WHERE folder = 0 AND path >= ?3 AND path < ?4
-            AND substr(path, 1, ?5 - 1) = ?6 AND ?2 > 0";
-    transaction.execute(uploads, range)?;
-    let struck = "DELETE FROM files WHERE folder = 0 AND path >= ?3 AND path < ?4
-        AND substr(path, 1, ?5 - 1) = ?6 AND ?2 > 0 AND ?1 > 0";
-    transaction.execute(struck, range)?;
+        SELECT ?1, replace(CAST(substr(path, ?2) AS TEXT), '.part', ''), user, x'', 0, bytes, 1
+        FROM files WHERE folder = 0 AND path >= ?3 AND path < ?4";
+    let id_begin = hidden.len() as i64 + 1;
+    transaction.execute(uploads, params![id, id_begin, hidden, hidden_end])?;
+    let remove = "DELETE FROM files WHERE folder = 0 AND path >= ?1 AND path < ?2";
+    transaction.execute(remove, params![hidden, hidden_end])?;
     let files = "UPDATE OR IGNORE files SET folder = ?1, path = substr(path, ?2)
         WHERE folder = 0 AND path >= ?3 AND path < ?4";
     transaction.execute(files, params![id, begin.len() as i64 + 1, begin, end])?;
-    let left = "DELETE FROM files WHERE folder = 0 AND path >= ?1 AND path < ?2";
-    transaction.execute(left, params![begin, end])?;
+    // Entries that the folder has already.
+    transaction.execute(remove, params![begin, end])?;
     Ok(())
 }

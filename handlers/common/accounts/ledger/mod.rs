@@ -170,12 +170,9 @@ impl Ledger {
     /// The file can't be read.
     pub(crate) fn fits(&self, user: Option<&str>, bytes: u64, quotas: Quotas) -> Result<Judgement> {
         self.with(|connection| {
-            let user = match user {
-                Some(name) => match user_id(connection, name)? {
-                    Some(id) => Some(id),
-                    None => return Ok(Judgement::NoUser),
-                },
-                None => None,
+            let user = match user_id(connection, user)? {
+                Ok(user) => user,
+                Err(judgement) => return Ok(judgement),
             };
             let wanted = Wanted {
                 user,
@@ -193,22 +190,11 @@ impl Ledger {
     /// The file can't be written.
     pub(crate) fn reserve(&self, upload: Upload<'_>, quotas: Quotas) -> Result<Judgement> {
         self.in_transaction(|transaction| {
-            let user = match upload.user {
-                Some(name) => match user_id(transaction, name)? {
-                    Some(id) => Some(id),
-                    None => return Ok(Judgement::NoUser),
-                },
-                None => None,
+            let user = match user_id(transaction, upload.user)? {
+                Ok(user) => user,
+                Err(judgement) => return Ok(judgement),
             };
-            let kept = params![user, upload.id];
-            if upload.is_kept
-                && user.is_some()
-                && count(
-                    transaction
-                        .prepare_cached(KEPT)?
-                        .query_row(kept, |row| row.get(0))?,
-                ) >= quotas.max_kept
-            {
+            if upload.is_kept && kept_beside(transaction, user, upload.id)? >= quotas.max_kept {
                 return Ok(Judgement::TooMany);
             }
             transaction.prepare_cached(RESERVE)?.execute(params![
@@ -258,11 +244,7 @@ impl Ledger {
             let Some((_, user)) = self.upload(transaction, id)? else {
                 return Ok(Judgement::NoUser);
             };
-            let others = params![user, id];
-            let others = transaction
-                .prepare_cached(KEPT)?
-                .query_row(others, |row| row.get(0))?;
-            if user.is_some() && count(others) >= quotas.max_kept {
+            if kept_beside(transaction, user, id)? >= quotas.max_kept {
                 return Ok(Judgement::TooMany);
             }
             let upload = params![self.0.folder, id, saturated(bytes)];
@@ -485,11 +467,26 @@ impl Wanted<'_> {
     }
 }
 
-fn user_id(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+/// The id of an upload's user, `None` if it has none; `Err` if the user was removed.
+fn user_id(
+    connection: &Connection,
+    name: Option<&str>,
+) -> rusqlite::Result<std::result::Result<Option<i64>, Judgement>> {
+    let Some(name) = name else {
+        return Ok(Ok(None));
+    };
     let row = connection
         .prepare_cached(USER)?
         .query_row([name], |row| row.get(0));
-    row.optional()
+    Ok(row.optional()?.map(Some).ok_or(Judgement::NoUser))
+}
+
+/// How many uploads that can be resumed a user has, without the one with this id; 0 without a user.
+fn kept_beside(connection: &Connection, user: Option<i64>, id: &str) -> rusqlite::Result<u64> {
+    let others = connection
+        .prepare_cached(KEPT)?
+        .query_row(params![user, id], |row| row.get(0));
+    others.map(count)
 }
 
 /// SQLite's integers are signed; those of the ledger are never negative.
