@@ -223,7 +223,7 @@ impl Connection {
     }
 }
 
-/// Connects to the first address of the name that accepts, with the time-out on every step.
+/// Connects to the first address of the name that accepts. Each attempt has this time-out.
 pub(crate) fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
@@ -240,8 +240,9 @@ pub(crate) fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<Tc
     Err(last)
 }
 
-/// What the client trusts: the certificates of one file, any certificate, or the system's
-/// certificates. It offers the server these versions of TLS.
+/// The TLS settings of a client. It trusts the certificates in the file `ca`, any certificate if it
+/// `is_insecure`, and otherwise the system's certificates. It offers the server these versions of
+/// TLS.
 ///
 /// # Errors
 /// The file has no certificates that can be used: exit code 2.

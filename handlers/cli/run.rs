@@ -59,7 +59,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Res
     }
     honoured::warn_about_unix_sockets(&options, &addresses);
     let tls = tls::<S>(&options, &addresses)?;
-    // What begins every connection.
+    // TLS from the first byte of every connection.
     let opening_tls = tls.clone().filter(|_| !service.starts_tls());
     let context = Context {
         access_log: access_log.clone(),
@@ -391,9 +391,9 @@ struct Reload {
     filter: Arc<RwLock<Arc<AddressFilter>>>,
     tls: Option<Tls>,
     keys: Option<Arc<Keys>>,
-    /// The user that the server runs as once it has bound its addresses.
+    /// The user and group that the server runs as once it has bound its addresses.
     identity: Option<Identity>,
-    /// What the service reads again.
+    /// The files that the service reads again.
     at_reload: AtReload,
 }
 

@@ -113,12 +113,12 @@ pub struct Addresses(pub Vec<Address>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeOut(pub Option<Duration>);
 
-/// `022`, `0027`: bits of a mode, in octal.
+/// Permission bits in octal, such as `022` or `0027`.
 pub(crate) fn umask(text: &str) -> Result<u32, String> {
     let mask = u32::from_str_radix(text, 8).ok();
-    let is_octal = !text.starts_with('+');
-    mask.filter(|mask| is_octal && *mask <= 0o777)
-        .ok_or_else(|| format!("invalid mask `{text}`: use an octal number up to 777, as 022"))
+    let has_sign = text.starts_with('+');
+    mask.filter(|mask| !has_sign && *mask <= 0o777)
+        .ok_or_else(|| format!("invalid mask `{text}`: use an octal number up to 777, such as 022"))
 }
 
 /// `64KiB`, `10MB`, `10M`; a bare number is bytes. K, M and G are powers of 1000, Ki, Mi and Gi of

@@ -1,5 +1,5 @@
-//! Connections that begin in the clear and become encrypted, and sockets that another protocol's
-//! client has opened itself.
+//! Connections that begin in the clear and are encrypted later (`STARTTLS`), and connections over a
+//! socket that the caller has opened.
 
 use std::io;
 use std::net::TcpStream;
@@ -56,12 +56,12 @@ impl Connection {
         }
     }
 
-    /// Shows or hides what crosses the connection from now on.
+    /// Whether the bytes that are sent and received from now on are shown.
     pub(crate) fn set_trace(&mut self, trace: bool) {
         self.trace = trace;
     }
 
-    /// Whether the connection's trace is shown.
+    /// Whether the bytes that are sent and received are shown.
     pub(crate) fn is_traced(&self) -> bool {
         self.trace
     }

@@ -112,10 +112,10 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     }
 }
 
-/// Gives a file of an earlier version what it lacks.
+/// Brings a file of an earlier version up to the current schema.
 fn upgrade(mut connection: Connection) -> rusqlite::Result<Connection> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been faster.
+    // Read within the transaction: another process may have upgraded the file meanwhile.
     let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let version = usize::try_from(version).unwrap_or_default();
     for (from, step) in STEPS.iter().enumerate().skip(version) {

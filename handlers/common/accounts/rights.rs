@@ -115,7 +115,7 @@ impl Prefix {
         components(path).is_some_and(|names| self.begins(&names))
     }
 
-    /// What follows this path in one that lies below it.
+    /// The rest of a path that begins with this one; `None` for other paths.
     pub(super) fn below(&self, path: &[u8]) -> Option<Vec<u8>> {
         let names = components(path)?;
         let own = self.components().count();

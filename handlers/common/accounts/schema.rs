@@ -1,14 +1,14 @@
-//! The schema of the accounts file, as a list of steps: a new file takes all of them, an older file
-//! those that it lacks.
+//! The schema of the accounts file, as a list of steps. A new file goes through all of them, an
+//! older file through those that it lacks.
 
-/// Each step leads from the version of its index to the next one.
+/// The step with index N leads from version N to version N + 1.
 pub(super) const STEPS: [&str; 3] = [USERS, FILES_OF_USERS, LEDGER_OF_FOLDERS];
 
-/// The version that these steps lead to (`PRAGMA user_version`).
+/// The current version (`PRAGMA user_version`).
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
-/// `AUTOINCREMENT`: the number of a share that is gone is never given again, or an old link would
-/// open another one.
+/// `AUTOINCREMENT`: the id of a removed share is never used again. Otherwise an old link would open
+/// a new share.
 const USERS: &str = "
 CREATE TABLE users (
     id    INTEGER PRIMARY KEY,
@@ -37,8 +37,8 @@ CREATE TABLE secrets (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Who has stored which file, by absolute paths. Nobody knows who stored what is there already: it
-/// counts for nobody.
+/// Which user has stored which file, by absolute path. Files that are older than this table count
+/// for no user.
 const FILES_OF_USERS: &str = "
 CREATE TABLE files (
     path  BLOB PRIMARY KEY,
@@ -48,11 +48,12 @@ CREATE TABLE files (
 UPDATE users SET used = 0;
 ";
 
-/// Paths are relative to a folder, so that it can be renamed. What is under way has a table of its
-/// own, which also tells what a killed server has done last.
+/// Paths are relative to a folder, so that it can be renamed. Uploads and changes that are under
+/// way have tables of their own. After a server was killed, their rows show what it was doing.
 ///
-/// The entries of version 2 get into the folder 0, which stands for the whole system, until a
-/// server opens the folder that they lie in. An upload without a user counts for its folder only.
+/// The entries of version 2 are moved to folder 0, which is the root of the file system. When a
+/// server opens the folder that an entry lies in, the entry moves to that folder. An upload without
+/// a user counts for its folder only.
 const LEDGER_OF_FOLDERS: &str = "
 CREATE TABLE folders (
     id       INTEGER PRIMARY KEY,

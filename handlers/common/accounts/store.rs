@@ -36,7 +36,7 @@ pub struct Account {
     pub name: String,
     /// The directory that he begins in and can't leave.
     pub home: Prefix,
-    /// The same without symbolic links, if it leads through some.
+    /// The home without symbolic links; `None` if it contains none.
     pub(super) real_home: Option<Prefix>,
     /// Bytes that he may store. `None`: no limit.
     pub quota: Option<u64>,
@@ -50,14 +50,15 @@ pub struct Account {
 }
 
 impl Account {
-    /// The same account, whose home leads through symbolic links to `real_home`. Rights are judged
-    /// by paths without links: below that folder, the rules of the home hold.
+    /// The same account, whose home without symbolic links is `real_home`. Rights are checked for
+    /// paths without links, and the rules are written for paths in the home. So a path below
+    /// `real_home` is checked as the same path below the home.
     pub(crate) fn with_real_home(self, real_home: Prefix) -> Account {
         let real_home = (real_home != self.home).then_some(real_home);
         Account { real_home, ..self }
     }
 
-    /// A path as the rules name it; `None` outside of the home.
+    /// The path in the home that the rules are applied to; `None` for a path outside of the home.
     fn in_home<'a>(&self, path: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         if self.home.covers(path) {
             return Some(Cow::Borrowed(path));
@@ -70,19 +71,19 @@ impl Account {
         )
     }
 
-    /// His rights at a path below the served directory; outside of his home he has none.
+    /// The rights at a path below the served directory; none outside of the home.
     pub fn rights(&self, path: &[u8]) -> Rights {
         self.in_home(path)
             .map_or(Rights::NONE, |path| self.rules.at(&path))
     }
 
-    /// His rights at a path and at all below it, for what removes, moves or packs a directory.
+    /// The rights at a path and at all paths below it, to remove, move or pack a directory.
     pub fn rights_throughout(&self, path: &[u8]) -> Rights {
         self.in_home(path)
             .map_or(Rights::NONE, |path| self.rules.throughout(&path))
     }
 
-    /// His rights at a path or anywhere below it, for what he may know of.
+    /// The rights at a path or anywhere below it, to see that it exists.
     pub fn rights_anywhere(&self, path: &[u8]) -> Rights {
         self.in_home(path)
             .map_or(Rights::NONE, |path| self.rules.anywhere(&path))
@@ -195,7 +196,7 @@ impl Store {
         work(connection).map_err(|error| AccountsError::of_database(&self.path, error))
     }
 
-    /// Closes the connection until it is used again, so that a fork copies none.
+    /// Closes the connection until it is used again, so that no fork copies it.
     pub(crate) fn disconnect(&self) {
         let mut slot = self.connection.lock();
         if slot

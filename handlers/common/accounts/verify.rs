@@ -88,7 +88,7 @@ impl Accounts {
         &self.store
     }
 
-    /// The same, for what lives longer than these accounts.
+    /// The store, for a value that lives longer than these accounts.
     pub(crate) fn shared_store(&self) -> Arc<Store> {
         Arc::clone(&self.store)
     }

@@ -1,13 +1,13 @@
-//! Which content a file has, without reading it.
+//! The identity of a file's content, without reading it.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Seconds between two times that a file system can tell apart, at most: FAT has two.
+/// The coarsest resolution of a file system's times, in seconds: that of FAT.
 const COARSEST_TICK: i64 = 2;
 
-/// Tells whether a path still leads to the same content.
+/// Identifies the content of a file: while it stays equal, a path leads to the same content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
     pub(crate) device: u64,
@@ -18,7 +18,7 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// The identity of a file, as it is now.
+    /// The current identity of a file.
     pub fn of(metadata: &Metadata) -> FileIdentity {
         FileIdentity {
             device: metadata.dev(),
@@ -29,8 +29,8 @@ impl FileIdentity {
         }
     }
 
-    /// Whether the file was left alone for some time: one that is changed twice within a tick of
-    /// its file system's clock looks the same in between.
+    /// Whether the last change is older than the coarsest resolution of times. A younger file could
+    /// be changed again without a change of its identity.
     pub fn has_rested(&self) -> bool {
         let since_1970 = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -44,7 +44,7 @@ impl Digests {
         *self == Digests::default()
     }
 
-    /// What is in one of them; of what is in both, the first.
+    /// The digests of both; where both have one, the one of `self`.
     pub fn union(&self, other: &Digests) -> Digests {
         Digests {
             md5: self.md5.or(other.md5),
@@ -158,7 +158,7 @@ impl Hasher {
         })
     }
 
-    /// Digests a part of a file, on this thread.
+    /// Adds a part of a file, on this thread.
     ///
     /// # Errors
     /// Those of the file; `UnexpectedEof` if it became shorter.

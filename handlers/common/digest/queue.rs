@@ -1,10 +1,10 @@
-//! Digests of whole files, for those who ask: computed in slices, by those who wait for them.
+//! Digests of whole files on request, computed in slices by the connections that wait for them.
 //!
-//! Nothing here has a thread. A waiter calls [`DigestTask::advance`] in its own turns, and each
-//! call digests one slice. Equal requests share one job, so that each slice is digested once. A job
-//! without waiters is dropped, and with it its work. As many jobs as there are cores advance at the
-//! same time, each for some slices before it goes behind the others; the waiters of others are told
-//! to come back. What was computed is remembered as long as the file stays the same.
+//! There is no thread. A waiter calls [`DigestTask::advance`] in its own turns, and each call
+//! digests one slice. Equal requests share one job, so that each slice is digested once. A job
+//! without waiters is dropped together with its work. At most one job per core advances at a time:
+//! after some slices it goes to the end of the queue. The waiters of the other jobs get a time to
+//! come back after. Computed digests are remembered as long as the file stays the same.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,30 +18,31 @@ use parking_lot::Mutex;
 
 use super::{Digests, FileIdentity, Hasher};
 
-/// Bytes of one slice, which take some milliseconds.
+/// Bytes of one slice. To digest them takes some milliseconds.
 pub const BYTES_PER_SLICE: u64 = 1024 * 1024;
-/// Slices that a job digests before it goes behind the others, so that a small file doesn't wait
-/// for the end of a large one.
+/// Slices that a job digests before it goes to the end of the queue, so that a small file does not
+/// wait for the end of a large one.
 pub const SLICES_PER_TURN: u64 = 16;
-/// A job whose waiters were not seen for this long keeps no other from advancing.
+/// A job whose waiters have not called for this long loses its place: other jobs advance instead.
 const MAX_ABSENCE: Duration = Duration::from_secs(1);
-/// How many files may be digested, or wait for it.
+/// Maximum number of jobs.
 const MAX_JOBS: usize = 256;
-/// Files whose digests are remembered.
+/// Maximum number of files whose digests are remembered.
 const MAX_FILES: usize = 1000;
-/// When a waiter comes back whose job doesn't advance by itself.
+/// How long a waiter waits when it is not the turn of its job, or another waiter digests a slice.
 const WAIT_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What a digest belongs to.
+/// The content that a digest belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DigestKey {
-    /// The file, as it is now.
+    /// The identity of the file.
     pub identity: FileIdentity,
-    /// Tells several forms of one file apart; empty for its own content.
+    /// Which form of the file, such as its entity tag when it is compressed; empty for its own
+    /// content.
     pub form: String,
 }
 
-/// The bytes that are digested.
+/// The source of the bytes that are digested.
 #[derive(Clone, Debug)]
 pub enum DigestSource {
     /// A file, from its beginning to its end.
@@ -50,20 +51,20 @@ pub enum DigestSource {
     Memory(Arc<[u8]>),
 }
 
-/// The digests of a server's files: those that are being computed, and those that are known.
+/// The digests of a server's files: the jobs that compute them, and the remembered digests.
 #[derive(Clone, Debug, Default)]
 pub struct DigestQueue(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// In the order in which they have their turns.
+    /// In the order of their turns.
     jobs: Mutex<Vec<Weak<Job>>>,
     known: Mutex<HashMap<DigestKey, Digests>>,
-    /// Works that nobody shares and that are digested at the moment.
+    /// The number of [`SlicePermit`]s.
     alone: AtomicUsize,
 }
 
-/// The right to digest some slices that are of use to one client only.
+/// The right to digest some slices that only one client needs.
 #[derive(Debug)]
 pub struct SlicePermit(DigestQueue);
 
@@ -73,13 +74,13 @@ impl Drop for SlicePermit {
     }
 }
 
-/// A file whose digests are computed, for all who wait for them.
+/// The computation of a file's digests, for all its waiters.
 #[derive(Debug)]
 struct Job {
     key: DigestKey,
-    /// The values don't matter.
+    /// Which digests are computed. The values do not matter.
     wanted: Digests,
-    /// When a waiter came last.
+    /// When a waiter called last.
     seen: Mutex<Instant>,
     state: Mutex<JobState>,
 }
@@ -89,11 +90,11 @@ struct JobState {
     hasher: Hasher,
     done: u64,
     length: u64,
-    /// The end of the work, for waiters that come after it.
+    /// The result, for waiters that call after the end.
     outcome: Option<Result<Digests, io::ErrorKind>>,
 }
 
-/// Waits for the digests of a file. Dropped, it waits no more.
+/// A waiter for the digests of a file, until it is dropped.
 #[derive(Debug)]
 pub struct DigestTask {
     queue: DigestQueue,
@@ -101,23 +102,23 @@ pub struct DigestTask {
     source: DigestSource,
 }
 
-/// How far the digests of a file are.
+/// The result of [`DigestTask::advance`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DigestProgress {
-    /// They are known.
+    /// The digests are complete.
     Done(Digests),
-    /// The next slice can be digested at once; others should have their turn before.
+    /// The next slice can be digested. Other connections should have their turn before it.
     Again,
-    /// Others use the time. Worth to come back after this.
+    /// It is not this file's turn. The next call is worth it after this time.
     After(Duration),
 }
 
 impl DigestQueue {
-    /// Begins to wait for digests; `Ok(Err)` are those that are known already. The values in
-    /// `wanted` don't matter.
+    /// Begins to wait for digests. `Ok(Err)` has the digests if they are remembered. The values in
+    /// `wanted` do not matter, only which digests it has.
     ///
     /// # Errors
-    /// `WouldBlock` if too many files wait for theirs.
+    /// `WouldBlock` if the digests of too many files are being computed.
     pub fn begin(
         &self,
         key: DigestKey,
@@ -160,12 +161,12 @@ impl DigestQueue {
         }))
     }
 
-    /// The right to digest slices that no other client waits for, as the bytes of an upload that is
-    /// resumed. As many have it at the same time as there are cores; it should be given back after
-    /// [`SLICES_PER_TURN`] of them. Otherwise, when to ask again.
+    /// The right to digest slices that no other client waits for, such as the bytes of an upload
+    /// that is resumed. At most one per core is given at a time. It should be dropped after
+    /// [`SLICES_PER_TURN`] slices.
     ///
     /// # Errors
-    /// The time.
+    /// All are taken. The value is the time after which to ask again.
     pub fn permit(&self) -> Result<SlicePermit, Duration> {
         let at_once = available_parallelism().map_or(1, |cores| cores.get());
         let taken = self
@@ -180,16 +181,16 @@ impl DigestQueue {
         }
     }
 
-    /// The digests of a file, if all that are wanted are known.
+    /// The remembered digests of a file, if all of the wanted ones are among them.
     pub fn find(&self, key: &DigestKey, wanted: &Digests) -> Option<Digests> {
         let known = self.0.known.lock().get(key)?.clone();
         (known.union(wanted) == known).then_some(known)
     }
 
-    /// Adds digests to what is known of a file.
+    /// Adds digests to the remembered ones of a file.
     pub fn remember(&self, key: DigestKey, digests: &Digests) {
         let mut files = self.0.known.lock();
-        // Whichever comes first makes room: what is asked for often comes back.
+        // Any entry makes room. If its digest is wanted often, it is computed again and comes back.
         if files.len() >= MAX_FILES
             && !files.contains_key(&key)
             && let Some(victim) = files.keys().next().cloned()
@@ -200,7 +201,7 @@ impl DigestQueue {
         *known = known.union(digests);
     }
 
-    /// Whether it is a job's turn: it is one of the first.
+    /// Whether it is a job's turn: it is one of the first of the queue, one per core.
     fn is_due(&self, job: &Arc<Job>) -> bool {
         let at_once = available_parallelism().map_or(1, |cores| cores.get());
         let mut jobs = self.0.jobs.lock();
@@ -213,7 +214,7 @@ impl DigestQueue {
             .any(|due| Arc::ptr_eq(&due, job))
     }
 
-    /// Others have their turn before a job goes on.
+    /// Moves a job to the end of the queue.
     fn put_behind(&self, job: &Arc<Job>) {
         let mut jobs = self.0.jobs.lock();
         jobs.retain(|other| other.as_ptr() != Arc::as_ptr(job));
@@ -291,7 +292,7 @@ impl DigestSource {
         }
     }
 
-    /// Whether it still is what its key says.
+    /// Whether the file still has this identity.
     fn is(&self, identity: &FileIdentity) -> io::Result<bool> {
         Ok(match self {
             DigestSource::File(file) => FileIdentity::of(&file.metadata()?) == *identity,
@@ -314,7 +315,7 @@ mod tests {
         blake3: None,
     };
 
-    /// A nameless file of so many slices.
+    /// A file of this many slices, without a name.
     fn file(slices: u64) -> (DigestKey, DigestSource) {
         let path = std::env::temp_dir().join(format!(
             "socketserver-digests-{}-{:?}-{slices}",
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_files_as_there_are_cores_advance_and_the_others_wait() {
+    fn one_file_per_core_advances_and_the_others_wait() {
         let queue = DigestQueue::default();
         let cores = available_parallelism().unwrap().get();
         let files: Vec<_> = (0..=cores).map(|_| file(2)).collect();
@@ -406,12 +407,12 @@ mod tests {
                 task.advance().unwrap();
             }
             rounds += 1;
-            assert!(rounds <= SLICES_PER_TURN, "it waits for its turn only");
+            assert!(rounds <= SLICES_PER_TURN, "it waits only for its turn");
         }
     }
 
     #[test]
-    fn as_many_as_there_are_cores_digest_for_themselves() {
+    fn one_permit_per_core_is_given() {
         let queue = DigestQueue::default();
         let cores = available_parallelism().unwrap().get();
         let mut permits: Vec<_> = (0..cores).map(|_| queue.permit().unwrap()).collect();
@@ -421,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_files_than_may_be_wait() {
+    fn the_number_of_files_that_wait_is_limited() {
         let queue = DigestQueue::default();
         let (key, source) = file(1);
         let form = |form: usize| DigestKey {
@@ -434,13 +435,13 @@ mod tests {
             begin(MAX_JOBS).unwrap_err().kind(),
             io::ErrorKind::WouldBlock
         );
-        assert!(begin(0).is_ok(), "an equal request waits with the others");
+        assert!(begin(0).is_ok(), "an equal request shares a job");
         drop(tasks);
         assert!(begin(MAX_JOBS).is_ok());
     }
 
     #[test]
-    fn a_digest_is_known_when_all_that_are_wanted_are_and_so_many_files_are_remembered() {
+    fn digests_are_found_if_all_wanted_ones_are_remembered_for_a_limited_number_of_files() {
         let queue = DigestQueue::default();
         let (key, _) = file(1);
         let form = |form: usize| DigestKey {

@@ -1,5 +1,5 @@
-//! An upload that one protocol began goes on by another: found by its name, as each protocol knows
-//! something else about a file.
+//! Resumes an upload by another protocol than the one that began it. Each protocol announces other
+//! facts about a file, so the upload is found by its name.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,7 @@ use super::{Intent, Name, OnDuplicate, Partial, Store, StoreError};
 use crate::common::digest::Hasher;
 use crate::common::rename::rename_new;
 
-/// An upload that lies in the hidden folder.
+/// An upload in the hidden folder that may be resumed.
 struct Candidate {
     id: String,
     intent: Intent,
@@ -24,8 +24,9 @@ struct Candidate {
 }
 
 impl Store {
-    /// Resumes the newest upload of this name, whichever protocol began it, as its sender announced
-    /// it; `None` if there is none. Only uploads that count for the same user are found.
+    /// Resumes the newest upload to this name, whichever protocol began it, with the size and
+    /// digests that were announced then; `None` if there is none. Only uploads that count for the
+    /// same user are found.
     ///
     /// The digests may have to be brought up to date: [`Partial::catch_up`].
     ///
@@ -59,8 +60,8 @@ impl Store {
         Ok(Some(partial))
     }
 
-    /// The number of bytes of the upload that [`resume_by_name`](Store::resume_by_name) would go on
-    /// with; `None` if there is none.
+    /// The number of bytes of the upload that [`resume_by_name`](Store::resume_by_name) would
+    /// resume; `None` if there is none.
     ///
     /// # Errors
     /// Those of the system.
@@ -77,8 +78,8 @@ impl Store {
         Ok(newest(candidates).map(|candidate| candidate.bytes))
     }
 
-    /// An upload without a size or digests, as a protocol begins it that doesn't tell them, becomes
-    /// this one, if that has nothing yet.
+    /// If this upload has no bytes yet, it takes over the bytes of an upload to the same name that
+    /// was begun without a size or digests, by a protocol that does not announce them.
     pub(super) fn adopt(&self, intent: &Intent) -> io::Result<()> {
         let (Some(staging), id) = (self.existing_staging()?, intent.id()) else {
             return Ok(());
@@ -104,7 +105,7 @@ impl Store {
         let folder = staging.folder();
         match rename_new(folder, part(&found.id), folder, part(&id)) {
             Ok(()) => {}
-            // Another connection was faster, or the file system can't do it.
+            // Another connection was faster, or the file system does not support it.
             Err(Errno::EXIST | Errno::NOENT | Errno::INVAL | Errno::NOSYS) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
@@ -129,7 +130,7 @@ impl Store {
                 continue;
             }
             let intent = staging.read_record(&id).and_then(|record| {
-                // What came in a piece that was cut is not checked.
+                // The bytes of an interrupted chunk were not checked.
                 record.intent().filter(|_| record.checked.is_none())
             });
             let Some(intent) = intent else {
@@ -159,7 +160,7 @@ fn newest(candidates: impl IntoIterator<Item = Candidate>) -> Option<Candidate> 
 }
 
 impl Partial {
-    /// Drops the bytes behind an offset, for a client that goes on from there.
+    /// Drops the bytes behind an offset, for a client that resumes there.
     ///
     /// # Errors
     /// Those of the system; `InvalidInput` if fewer bytes are there.
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_of_unknown_size_goes_on_by_a_protocol_that_knows_more() {
+    fn an_upload_of_unknown_size_is_resumed_by_a_protocol_that_announces_the_size() {
         let folder = Folder::new();
         let store = folder.store();
         begin(&store, unknown("a"), b"hel");

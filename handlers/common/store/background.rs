@@ -1,8 +1,8 @@
-//! What a store does beside its uploads: partial uploads are removed when they expire, and the
-//! files are counted for a quota.
+//! The background thread of a store: it removes partial uploads when they expire, and counts the
+//! files for a quota.
 //!
-//! A thread does it, and sleeps until the next partial upload expires. There is a thread only while
-//! there is a partial upload or something to count, so that an idle server has none.
+//! It sleeps until the next partial upload expires. It runs only while there is a partial upload or
+//! something to count, so that an idle server has no such thread.
 
 use std::sync::Arc;
 use std::thread;
@@ -14,7 +14,7 @@ use super::{Inner, Store};
 
 /// How long to wait for an upload that has expired while somebody still writes it.
 const BUSY_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two turns of a count, so that it leaves the disk to others.
+/// The pause between two turns of a count, in which others can use the disk.
 const PAUSE_BETWEEN_COUNTS: Duration = Duration::from_millis(1);
 
 /// The thread of a store.
@@ -24,7 +24,7 @@ pub(super) struct Background(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Notified when the store is dropped, or there is more to do.
+    /// Notified when the store is dropped, or there are files to count.
     over: Condvar,
 }
 
@@ -56,7 +56,7 @@ impl Store {
         self.work_in_background();
     }
 
-    /// Makes sure that a thread counts what is to be counted, and waits for what is to expire.
+    /// Starts or wakes the thread if there are files to count or partial uploads that will expire.
     pub(super) fn work_in_background(&self) {
         let shared = &self.0.background.0;
         let mut state = shared.state.lock();
@@ -96,7 +96,7 @@ fn run(shared: &Shared, store: impl Fn() -> Option<Arc<Inner>>) {
     while let Some(inner) = store() {
         let store = Store(inner);
         if store.is_counting() {
-            // The store may have been dropped meanwhile, so it is looked at after each turn.
+            // After each turn the loop checks whether the store was dropped.
             if !store.count_for_a_turn() {
                 thread::sleep(PAUSE_BETWEEN_COUNTS);
             }

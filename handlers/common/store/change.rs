@@ -1,6 +1,7 @@
-//! Files and folders are removed, moved and made: with the ledger, and without following links.
+//! Removes, moves and creates files and folders, and keeps the ledger up to date. No link is
+//! followed.
 //!
-//! Paths are resolved ones ([`Store::resolve_parent`]): rights were judged by them.
+//! The paths were resolved by [`Store::resolve_parent`], and rights were checked for the result.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,7 +20,7 @@ use super::{Store, StoreError};
 use crate::common::accounts::{AccountsError, Change};
 use crate::common::rename::rename_new;
 
-/// Files of this size take noticeably long to be freed.
+/// To free a file of this size or more takes noticeable time.
 const MIN_PINNED: u64 = 16 << 20;
 
 /// A name in an open folder.
@@ -29,18 +30,18 @@ struct Place<'a> {
 }
 
 impl Store {
-    /// The path that leads to the same file or folder without any link: rights are judged by it.
-    /// What does not exist, and what follows it, stays as it is.
+    /// The path of the same file or folder without any link. Rights are checked for it. From the
+    /// first component that does not exist, the path stays as it is.
     ///
     /// # Errors
-    /// The path leads out of the folder, or in a circle; or those of the system.
+    /// The path leads out of the folder, or its links form a loop; or those of the system.
     pub fn resolve(&self, path: &[u8]) -> io::Result<Vec<u8>> {
         let real = real_path(self.root(), path_of(path))?;
         Ok(real.into_os_string().as_bytes().to_vec())
     }
 
-    /// The same, but a link at the end is not followed: for what changes the link itself, as a
-    /// removal or a move does.
+    /// The same, but a link at the end is not followed: for a removal or a move, which change the
+    /// link itself.
     ///
     /// # Errors
     /// As for [`resolve`](Store::resolve).
@@ -84,7 +85,7 @@ impl Store {
         Ok(outcome_of(outcome, entered)??)
     }
 
-    /// Makes a folder within one that is there.
+    /// Creates a folder in an existing folder.
     ///
     /// # Errors
     /// Those of the system.
@@ -94,11 +95,11 @@ impl Store {
         self.sync_if_wanted(&[&place])
     }
 
-    /// Gives a file, a link or a folder another path. Returns whether something was replaced.
+    /// Moves a file, a link or a folder to another path. Returns whether it replaced something.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] if the path is taken and nothing is to be `replace`d; those of the
-    /// system, `DirectoryNotEmpty` among them.
+    /// [`StoreError::Exists`] if the path is taken and `replace` is false; those of the system,
+    /// such as `DirectoryNotEmpty`.
     pub fn rename(&self, from: &[u8], to: &[u8], replace: bool) -> Result<bool, StoreError> {
         let (source, target) = (self.place(from)?, self.place(to)?);
         let Some(ledger) = &self.space().ledger else {
@@ -126,12 +127,12 @@ impl Store {
         Ok(replaced)
     }
 
-    /// The folder in which a path's last component stands, and that component.
+    /// The folder of a path's last component, and that component.
     fn place<'a>(&self, path: &'a [u8]) -> Result<Place<'a>, StoreError> {
         let path = path_of(path);
         let name = path.file_name();
         let name = name.ok_or(StoreError::ForbiddenName(
-            "the folder itself stays as it is",
+            "the folder itself cannot be changed",
         ))?;
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => open_folder(self.root(), folder)?,
@@ -150,7 +151,7 @@ impl Store {
     }
 }
 
-/// What has become of a change, and of its entry in the ledger.
+/// The result of a change, from its own result and that of its entry in the ledger.
 fn outcome_of<T>(outcome: Option<T>, entered: Result<(), AccountsError>) -> Result<T, StoreError> {
     match (outcome, entered) {
         (Some(outcome), entered) => {
@@ -163,7 +164,7 @@ fn outcome_of<T>(outcome: Option<T>, entered: Result<(), AccountsError>) -> Resu
 }
 
 impl Place<'_> {
-    /// The inode of what is there; 0 if nothing is.
+    /// The inode of the file or folder with this name; 0 if there is none.
     fn inode(&self) -> u64 {
         self.stat().map_or(0, |found| found.st_ino)
     }
@@ -174,8 +175,8 @@ impl Place<'_> {
 
     /// Renames, and returns whether something was replaced.
     fn rename(&self, to: &Place<'_>, replace: bool) -> Result<bool, StoreError> {
-        // Not every file system knows the flag; then somebody may take the name between the look
-        // and the move.
+        // Not every file system supports the flag. Then another process may take the name between
+        // the check and the move.
         let moved = match rename_new(&self.folder, self.name, &to.folder, to.name) {
             Err(Errno::INVAL | Errno::NOSYS) if to.stat().is_ok() => Err(Errno::EXIST),
             Err(Errno::INVAL | Errno::NOSYS) => {
@@ -189,7 +190,7 @@ impl Place<'_> {
             Err(Errno::EXIST) => {
                 match renameat(&self.folder, self.name, &to.folder, to.name) {
                     Ok(()) => Ok(true),
-                    // A folder with something in it is never replaced.
+                    // A folder that is not empty is never replaced.
                     Err(Errno::EXIST) => Err(Errno::NOTEMPTY.into()),
                     Err(error) => Err(error.into()),
                 }
@@ -199,8 +200,8 @@ impl Place<'_> {
     }
 }
 
-/// Holds a large file that is about to lose its name: the system frees its blocks when it is
-/// dropped, which can take long, and not within a transaction of the ledger.
+/// Holds a large file open that is about to lose its name. The system frees its blocks only when
+/// this is dropped: this can take long, and a transaction of the ledger must not wait for it.
 pub(super) struct Pin {
     _file: Option<OwnedFd>,
 }
@@ -210,7 +211,7 @@ impl Pin {
         Pin::of_name(&place.folder, place.name)
     }
 
-    /// The file of that name, if it is a large one.
+    /// Holds the file of this name, if it is large.
     #[cfg(target_os = "linux")]
     pub(super) fn of_name(folder: &Dir, name: &OsStr) -> Pin {
         use rustix::fs::{Mode, OFlags, openat};
@@ -229,7 +230,7 @@ impl Pin {
     }
 }
 
-/// What an entry counts for.
+/// The bytes that a file counts for; a folder counts for none.
 fn bytes_of(found: &Stat) -> u64 {
     if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
         0

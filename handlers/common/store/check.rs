@@ -1,4 +1,4 @@
-//! What there is of a file that a client wants to send, found out in slices.
+//! Finds out, in slices, how much of a file that a client wants to send is stored already.
 
 use std::fs::File;
 use std::io;
@@ -13,41 +13,41 @@ use crate::common::digest::{
     SlicePermit,
 };
 
-/// What [`Store::resume`] found.
+/// The result of [`Store::resume`].
 #[derive(Debug)]
 pub enum Resumed {
-    /// The upload goes on, at [`Partial::offset`].
+    /// The upload continues at [`Partial::offset`].
     Partial(Box<Partial>),
-    /// The very file is there already.
+    /// The file is stored already.
     Complete(Published),
-    /// Bytes are there that have to be digested first.
+    /// Stored bytes have to be digested first.
     Checking(Check),
 }
 
-/// Bytes that have to be digested before an upload is resumed. Dropped, it digests no more.
+/// Stored bytes that have to be digested before an upload is resumed. Dropping it ends the work.
 #[derive(Debug)]
 pub struct Check {
     state: CheckState,
-    /// When the next step is worth it.
+    /// When to call [`advance`](Check::advance); `None` is at once.
     after: Option<Duration>,
 }
 
 #[derive(Debug)]
 enum CheckState {
-    /// Is it the file under the name?
+    /// The file of this name, which may be the one that was announced.
     File {
         store: Store,
         intent: Box<Intent>,
         on_duplicate: OnDuplicate,
         task: DigestTask,
     },
-    /// The digests of the bytes that came before.
+    /// The bytes of the interrupted upload.
     Partial(CatchingUp),
 }
 
 impl Check {
-    /// When the next call of [`advance`](Check::advance) is worth it; `None` is at once, after others
-    /// had their turn.
+    /// The time after which to call [`advance`](Check::advance). `None` is at once, after other
+    /// connections had their turn.
     pub fn after(&self) -> Option<Duration> {
         self.after
     }
@@ -88,9 +88,9 @@ impl Check {
 }
 
 impl Store {
-    /// Resumes the upload that is known by the same name, size, digests and owner, or begins it.
+    /// Resumes the upload with the same name, size, digests and owner, or begins it.
     ///
-    /// If there are bytes that have to be digested before, that is done slice by slice:
+    /// If stored bytes have to be digested before, this is done slice by slice, with
     /// [`Resumed::Checking`].
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl Store {
         Check { state, after: None }.advance()
     }
 
-    /// Resumes an upload, and digests at once what has to be digested.
+    /// Resumes an upload. Blocks until all that has to be digested is digested.
     ///
     /// # Errors
     /// As for [`begin`](Store::begin).
@@ -139,11 +139,12 @@ impl Store {
         Ok(resumed)
     }
 
-    /// Waits for digests of a file below the folder, in slices. `Ok(Err)` if they are known. The
-    /// values in `wanted` don't matter.
+    /// Begins to wait for digests of a file below the folder, which are computed in slices.
+    /// `Ok(Err)` has the digests if they are known. The values in `wanted` do not matter, only which
+    /// digests it has.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if too many wait for digests; those of the system.
+    /// [`StoreError::Unavailable`] if too many files are being digested; those of the system.
     pub fn digests_of(
         &self,
         file: File,
@@ -181,7 +182,7 @@ impl Store {
         .advance()
     }
 
-    /// The file under the name, if it may be the one that was announced.
+    /// The file of this name, if it may be the one that was announced.
     fn possibly_complete(&self, intent: &Intent) -> Option<File> {
         let size = intent.size?;
         let path = intent.name.as_path();
@@ -189,7 +190,7 @@ impl Store {
         if !metadata.is_file() || metadata.len() != size {
             return None;
         }
-        // Without a digest, only its time tells a file from a changed one of the same size.
+        // Without a digest, a changed file of the same size differs only by its time.
         let stored = metadata
             .modified()
             .map(cap_std::time::SystemTime::into_std)
@@ -206,12 +207,12 @@ impl Store {
     }
 }
 
-/// An upload whose digests are brought up to date.
+/// A resumed upload whose stored bytes are being digested.
 #[derive(Debug)]
 struct CatchingUp {
     partial: Box<Partial>,
     permit: Option<SlicePermit>,
-    /// Digested with this permit.
+    /// The number of slices that were digested with this permit.
     slices: u64,
 }
 
@@ -253,8 +254,8 @@ fn published(intent: &Intent, digests: Digests) -> Published {
     }
 }
 
-/// Whether a file has the time that its sender announced, as exactly as file systems and JSON keep
-/// it; one that wasn't announced is any.
+/// Whether a file has the time that its sender announced, to the millisecond: file systems and JSON
+/// round times. True if no time was announced.
 fn is_same_time(announced: Option<SystemTime>, stored: Option<SystemTime>) -> bool {
     const EXACTNESS: Duration = Duration::from_millis(1);
     let (Some(announced), Some(stored)) = (announced, stored) else {

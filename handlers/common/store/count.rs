@@ -1,4 +1,5 @@
-//! The files of a folder are counted in slices, with one descriptor however large the tree is.
+//! Counts the bytes of a folder's files in slices. It needs one descriptor, however large the tree
+//! is.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,16 +10,16 @@ use cap_std::fs::ReadDir;
 use super::{PARTIALS, Store};
 use crate::common::accounts::Ledger;
 
-/// Entries that are counted between two looks at the clock.
+/// Entries that are counted between two checks of the time.
 const ENTRIES_PER_STEP: usize = 64;
-/// How often a count is begun anew because there were changes meanwhile. Then the larger of the two
-/// sums is taken.
+/// Maximum number of times that a count is begun because files changed during the last one. After
+/// that, the larger one of this sum and the sum in the ledger holds.
 const MAX_ROUNDS: u32 = 3;
 
-/// A count under way.
+/// A count that is under way.
 #[derive(Debug, Default)]
 pub(super) struct Count {
-    /// The number of changes at the beginning; `None` before it.
+    /// The number of changes in the ledger when the count began; `None` before that.
     begun: Option<i64>,
     rounds: u32,
     bytes: u64,
@@ -29,12 +30,12 @@ pub(super) struct Count {
 }
 
 impl Count {
-    /// Counts until this time. Returns whether all is counted, and the sum in the ledger.
+    /// Counts until this time. Returns whether the count is complete and its sum is in the ledger.
     ///
-    /// What vanishes meanwhile doesn't count.
+    /// Files that are removed meanwhile do not count.
     ///
     /// # Errors
-    /// A folder can't be read: then nothing is known of what it holds.
+    /// A folder cannot be read: without it, the sum would be wrong.
     pub(super) fn advance(
         &mut self,
         store: &Store,
@@ -100,7 +101,7 @@ impl Count {
     }
 }
 
-/// The bytes of partial uploads that have no entry in the ledger, as those of a server without one.
+/// The bytes of partial uploads that are not in the ledger: a server without a ledger left them.
 fn parts_of_nobody(store: &Store, ledger: &Ledger) -> io::Result<u64> {
     let Some(staging) = store.existing_staging()? else {
         return Ok(0);

@@ -1,4 +1,4 @@
-//! Uploads leave some of the process's descriptors to connections and downloads.
+//! Keeps a reserve of descriptors for connections and downloads, which uploads do not use.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -7,16 +7,16 @@ use rustix::process::{Resource, getrlimit};
 use super::StoreError;
 use super::error::NO_DESCRIPTORS;
 
-/// Descriptors that uploads leave: an eighth of what the process may have, but no more than this.
+/// Maximum size of the reserve. It is an eighth of the descriptors that the process may have.
 const MAX_RESERVE: u64 = 256;
 
 /// Checks that enough descriptors are free for an upload to take one.
 ///
-/// The system gives a new descriptor the lowest free number: if that is high, nearly all are taken,
-/// whatever for.
+/// The system gives a new descriptor the lowest free number. If this number is high, nearly all
+/// descriptors are in use.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`]
+/// [`StoreError::Unavailable`] if only the reserve is left.
 pub(super) fn check_reserve(any: impl AsFd) -> Result<(), StoreError> {
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return Ok(());

@@ -5,7 +5,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-/// What a client reads when the server has no descriptor for its upload.
+/// The message for a client when the server has no descriptor for its upload.
 pub(super) const NO_DESCRIPTORS: &str = "the server has too many files open";
 
 /// Why a file isn't stored. Nothing stands under its name then, or still what stood there before.
@@ -33,12 +33,12 @@ pub enum StoreError {
     Busy,
     /// The name can't be used, for this reason.
     ForbiddenName(&'static str),
-    /// The user who sends it was removed meanwhile.
+    /// The user that sends it was removed meanwhile.
     NoUser,
-    /// There are as many interrupted uploads as is allowed: in all, or of the user.
+    /// The maximum number of interrupted uploads is reached: in all, or of this user.
     TooManyPartials,
-    /// The server is short of something, and may have it again soon: descriptors, or knowledge of
-    /// what counts.
+    /// The server cannot store it now, but may be able to soon: it has no free descriptors, or its
+    /// files are still being counted.
     Unavailable(&'static str),
     /// The system refused.
     Io(io::Error),
@@ -59,8 +59,7 @@ impl StoreError {
             StoreError::Truncated { .. } => "truncated",
             StoreError::Busy | StoreError::Unavailable(_) => "busy",
             StoreError::TooManyPartials => "no_space",
-            StoreError::NoUser => "forbidden_name",
-            StoreError::ForbiddenName(_) => "forbidden_name",
+            StoreError::NoUser | StoreError::ForbiddenName(_) => "forbidden_name",
             StoreError::Io(error) => match error.kind() {
                 InvalidFilename | IsADirectory | NotADirectory | PermissionDenied
                 | ReadOnlyFilesystem => "forbidden_name",
@@ -87,7 +86,7 @@ impl fmt::Display for StoreError {
             }
             StoreError::Busy => f.write_str("this file is being sent already"),
             StoreError::ForbiddenName(why) => write!(f, "the name is refused: {why}"),
-            StoreError::NoUser => f.write_str("this user was removed"),
+            StoreError::NoUser => f.write_str("the user was removed"),
             StoreError::TooManyPartials => f.write_str("too many interrupted uploads are kept"),
             StoreError::Unavailable(why) => f.write_str(why),
             StoreError::Io(error) => write!(f, "it can't be stored: {error}"),

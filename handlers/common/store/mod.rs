@@ -85,16 +85,16 @@ pub enum OnDuplicate {
     Rename,
 }
 
-/// How many uploads a store keeps for their resumption, unless it is told otherwise.
+/// Default of [`StoreOptions::max_partials`].
 pub const MAX_PARTIALS: usize = 1000;
-/// A user may have one of this many of them.
+/// Each user may have this part of [`StoreOptions::max_partials`]: a tenth.
 const USERS_SHARE: usize = 10;
-/// Uploads that have become files and are still remembered.
+/// Maximum number of records of registered uploads that have become files.
 const MAX_STORED_RECORDS: usize = 1000;
-/// After how many of them it is looked whether there are too many.
+/// How many of them are stored between two checks of their number.
 const TRIM_INTERVAL: u32 = 100;
-/// How long the start may wait for the count of the files; a larger folder is counted in the
-/// background.
+/// How long the files are counted before the server starts. A larger folder is counted in the
+/// background after that.
 const COUNT_TIME_AT_START: Duration = Duration::from_millis(500);
 
 /// The limits of a store.
@@ -109,11 +109,12 @@ pub struct StoreOptions {
     /// Whether a file is on the disk, not only in the system's memory, before it gets its name.
     /// Defaults to true.
     pub sync: bool,
-    /// How many uploads are kept for their resumption; a user may have a tenth of them. Defaults to
-    /// [`MAX_PARTIALS`].
+    /// Maximum number of interrupted uploads that are kept so that they can be resumed. A user may
+    /// have a tenth of them. Defaults to [`MAX_PARTIALS`].
     pub max_partials: usize,
-    /// The bits that new files (0666) and folders (0777) don't get. Defaults to the process's own
-    /// mask. A file that replaces another one has the mode of the old one.
+    /// The permission bits that are removed from the mode of new files (0666) and folders (0777).
+    /// Defaults to the umask of the process. A file that replaces another one gets the mode of the
+    /// old one.
     pub umask: Option<u32>,
 }
 
@@ -163,8 +164,9 @@ impl Store {
     /// The same with accounts: an upload is also limited by the quota of its user
     /// ([`Intent::quota_user`]).
     ///
-    /// The files are counted for a quota, for half a second at most; then uploads are refused until
-    /// the count is complete. What a killed server left is recovered.
+    /// With a quota, it counts the files for half a second at most. If the count is not complete
+    /// then, uploads are refused until it is. It also brings the ledger up to date after a server
+    /// was killed.
     ///
     /// # Errors
     /// Those of the system.
@@ -173,7 +175,7 @@ impl Store {
         options: StoreOptions,
         accounts: Option<Arc<Accounts>>,
     ) -> io::Result<Store> {
-        // A `Dir` may be a mere reference (`O_PATH`), which can't be synced.
+        // cap-std may open a `Dir` with `O_PATH`, so that it cannot be synced.
         let root = Dir::open_ambient_dir(folder, ambient_authority())?;
         let root = resolve::open_child(&root, OsStr::new("."))?;
         let ledger = match accounts {
@@ -224,8 +226,8 @@ impl Store {
         self.start(intent, on_duplicate, Begin::Resumable)
     }
 
-    /// Begins an upload that cannot be resumed, for a protocol that sends files only as a whole. It
-    /// leaves nothing if it is dropped, and two at once to the same name don't hinder each other.
+    /// Begins an upload that cannot be resumed, for a protocol that always sends whole files. If it
+    /// is dropped, nothing of it is kept. Two such uploads to one name can run at the same time.
     ///
     /// # Errors
     /// As for [`begin`](Store::begin).
@@ -249,7 +251,7 @@ impl Store {
         staging.list(|last| is_past(self.expiry(last)))
     }
 
-    /// Removes the partial uploads to which nothing came for too long, and what killed servers
+    /// Removes the partial uploads that have expired, and the files and entries that killed servers
     /// left.
     ///
     /// # Errors
@@ -261,7 +263,7 @@ impl Store {
         })
     }
 
-    /// The upload with this id is no more: it counts for no quota.
+    /// Removes the upload with this id from the ledger, so that it does not count for a quota.
     fn release(&self, id: &str) {
         if let Some(ledger) = &self.space().ledger {
             reservation::log_failure(ledger.release(id).map_err(reservation::failed));
@@ -282,7 +284,7 @@ impl Store {
         Partial::open(self.clone(), intent, on_duplicate, begin)
     }
 
-    /// The intent with a name that leads through no link.
+    /// The intent with a name that contains no link.
     fn resolved(&self, intent: Intent) -> Result<Intent, StoreError> {
         let name = Name::of_bytes(&self.resolve_parent(intent.name.as_bytes())?)?;
         Ok(Intent { name, ..intent })
@@ -292,22 +294,22 @@ impl Store {
         self.0.root.symlink_metadata(name.as_path()).is_ok()
     }
 
-    /// Whether there are this many uploads that can be resumed, or more.
-    fn has_partials(&self, most: usize) -> bool {
-        let count = |staging: Arc<Staging>| staging.count_parts(most).ok();
+    /// Whether there are at least this many uploads that can be resumed.
+    fn has_partials(&self, least: usize) -> bool {
+        let count = |staging: Arc<Staging>| staging.count_parts(least).ok();
         let staging = self.existing_staging().ok().flatten();
-        staging.and_then(count).is_some_and(|count| count >= most)
+        staging.and_then(count).is_some_and(|count| count >= least)
     }
 
     fn trim_records_now_and_then(&self, staging: &Staging) {
         if self.0.remembered.fetch_add(1, Ordering::Relaxed) % TRIM_INTERVAL == TRIM_INTERVAL - 1
             && let Err(error) = staging.trim_records(MAX_STORED_RECORDS)
         {
-            log::debug!("old records of uploads can't be removed: {error}");
+            log::debug!("cannot remove old records of uploads: {error}");
         }
     }
 
-    /// The hidden folder, if there is one.
+    /// The hidden folder; `None` if there is none.
     fn existing_staging(&self) -> io::Result<Option<Arc<Staging>>> {
         let mut held = self.0.staging.lock();
         // It may have been removed, or replaced.
@@ -320,7 +322,7 @@ impl Store {
         Ok(held.clone())
     }
 
-    /// A file in the hidden folder, locked, made if it isn't there.
+    /// Locks a file in the hidden folder. Creates the file and the folder if they are missing.
     fn create_staged(&self, name: &str) -> Result<(Arc<Staging>, File, fs::Metadata), StoreError> {
         descriptors::check_reserve(&self.0.root)?;
         let staging = match self.existing_staging()? {

@@ -1,4 +1,4 @@
-//! The mode and the owner of what is stored.
+//! The mode and the owner of stored files and folders.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,13 +11,13 @@ use rustix::io::Errno;
 use super::Store;
 use super::resolve::open_child;
 
-/// The bits of a mode that say who may read, write and execute. A file that is replaced loses its
-/// set-user-ID bit: that was given to another content.
+/// The permission bits of a mode. A new file does not get the set-user-ID bit of the file that it
+/// replaces, because that bit was set for other content.
 const ACCESS: u32 = 0o777;
 
 impl Store {
-    /// Gives a new file the mode that `--umask` leaves it. Without the option the system has done
-    /// that already.
+    /// Sets the mode of a new file by `--umask`. Without the option, the system has applied the
+    /// umask of the process already.
     pub(super) fn set_new_mode(&self, file: &File) -> io::Result<()> {
         match self.0.umask {
             Some(umask) => Ok(fchmod(file, Mode::from_raw_mode(0o666 & !umask))?),
@@ -25,9 +25,14 @@ impl Store {
         }
     }
 
-    /// Gives a new file the mode of the one that it is about to replace, and its owner if this
-    /// server may do that. Returns the size of the file that is replaced.
-    pub(super) fn take_after(&self, file: &File, folder: &Dir, name: &OsStr) -> io::Result<u64> {
+    /// Gives a new file the mode of the file that it is about to replace and, if the server runs as
+    /// root, its owner. Returns the size of the file that is replaced; 0 if there is none.
+    pub(super) fn copy_mode_and_owner(
+        &self,
+        file: &File,
+        folder: &Dir,
+        name: &OsStr,
+    ) -> io::Result<u64> {
         let old = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(old) => old,
             Err(Errno::NOENT) => return self.set_new_mode(file).map(|()| 0),
@@ -51,7 +56,7 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Makes a folder with the mode that `--umask` leaves it.
+    /// Creates a folder, with its mode by `--umask`.
     pub(super) fn make_folder_in(&self, parent: &Dir, name: &OsStr) -> io::Result<()> {
         mkdirat(parent, name, Mode::from_raw_mode(0o777))?;
         if let Some(umask) = self.0.umask {

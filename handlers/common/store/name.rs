@@ -13,8 +13,8 @@ const LONGEST: usize = 255;
 /// The longest path, in bytes.
 const LONGEST_PATH: usize = 4000;
 
-/// Where a file is to be below the store's folder: checked, relative, without `.` and `..`. Any
-/// bytes that a file system takes, UTF-8 or not.
+/// The path of a file below the store's folder: checked, relative, without `.` and `..`. It may
+/// have any bytes that a file system accepts, UTF-8 or not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Name(Vec<u8>);
 
@@ -43,7 +43,7 @@ impl Name {
     /// A relative path, in any encoding.
     ///
     /// # Errors
-    /// As for [`path`](Name::path). An absolute path is refused, too.
+    /// As for [`path`](Name::path); an absolute path is refused, too.
     pub fn of_bytes(path: &[u8]) -> Result<Name, StoreError> {
         let (folders, file) = match path.iter().rposition(|&byte| byte == b'/') {
             Some(0) => return Err(StoreError::ForbiddenName("it is an absolute path")),
@@ -70,12 +70,12 @@ impl Name {
         &self.0
     }
 
-    /// The same as the system takes it.
+    /// The name as a path.
     pub fn as_path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.0))
     }
 
-    /// The same as text. What is not UTF-8 is replaced.
+    /// The name as text, with U+FFFD in place of bytes that are not UTF-8.
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }
@@ -103,7 +103,7 @@ impl Name {
         };
         let number = format!(" ({number})").into_bytes();
         let mut end = stem.len().min(LONGEST - number.len() - extension.len());
-        // A character of UTF-8 is not cut.
+        // Cut between two characters of UTF-8, not within one.
         while end < stem.len() && end > 0 && stem[end] & 0xc0 == 0x80 {
             end -= 1;
         }
@@ -120,7 +120,7 @@ pub fn is_reserved(component: &[u8]) -> bool {
 fn check(component: &[u8]) -> Result<(), StoreError> {
     let reason = match component {
         b"" => "it is empty",
-        b"." | b".." => "`.` and `..` are no files",
+        b"." | b".." => "`.` and `..` are not file names",
         name if name.len() > LONGEST => "it has more than 255 bytes",
         name if name.contains(&0) => "it holds a NUL",
         name if is_reserved(name) => "the server keeps partial uploads under it",

@@ -24,7 +24,7 @@ pub struct Partial {
     pub(super) id: String,
     pub(super) file: File,
     pub(super) offset: u64,
-    /// How many of the bytes the hasher has seen; fewer than are there only after a resumption.
+    /// How many of the bytes are digested; fewer than `offset` only after a resumption.
     pub(super) hashed: u64,
     pub(super) hasher: Hasher,
     /// Whether it can be resumed after it is dropped.
@@ -43,11 +43,11 @@ pub struct Partial {
 pub(super) enum Begin {
     /// From its first byte; it can be resumed later.
     Resumable,
-    /// From its first byte, for good.
+    /// From its first byte; it cannot be resumed.
     Whole,
-    /// Where an earlier one has ended, if there is one.
+    /// At the end of an earlier upload, if there is one.
     Resumed,
-    /// From its first byte; it is kept from now on, even empty.
+    /// From its first byte; it is kept even if it is empty.
     Registered,
 }
 
@@ -146,7 +146,7 @@ impl Partial {
         self.hashed = if self.hasher.is_idle() { offset } else { 0 };
     }
 
-    /// The name of the file that holds its bytes.
+    /// The name of its file in the hidden folder.
     pub(super) fn staged_name(&self) -> String {
         if self.resumable {
             part(&self.id)
@@ -155,12 +155,12 @@ impl Partial {
         }
     }
 
-    /// Digests the next of those bytes that were there before the upload was resumed. Returns
-    /// whether the digests are up to date. A caller that serves others too does this in turns;
-    /// otherwise the next [`write`](Partial::write) does all of it.
+    /// Digests the next slice of the bytes that were stored before the upload was resumed. Returns
+    /// whether all of them are digested. A caller that serves other connections calls this once per
+    /// turn before it writes, because [`write`](Partial::write) digests all that is left.
     ///
     /// # Errors
-    /// The bytes can't be read.
+    /// The bytes cannot be read.
     pub fn catch_up(&mut self) -> io::Result<bool> {
         let until = self.offset.min(self.hashed + BYTES_PER_SLICE);
         self.hasher.update_range(&self.file, self.hashed..until)?;
@@ -318,7 +318,7 @@ impl Partial {
     pub fn discard(mut self) -> io::Result<()> {
         let reservation = self.reservation.take();
         let removed = self.remove_staged();
-        // Only now: until the bytes are gone, they count.
+        // Only now, because the bytes count until they are removed.
         drop(reservation);
         removed
     }
@@ -331,13 +331,13 @@ impl Partial {
         }
     }
 
-    /// Whether it may be kept for its resumption. One that isn't registered is kept only as long as
-    /// there are not too many.
+    /// Whether it is kept so that it can be resumed. An upload that is not registered is kept only
+    /// if the maximum number of kept uploads is not reached.
     fn is_kept(&self, reservation: &mut Reservation) -> bool {
         if self.intent.memo.is_some() {
             return reservation.keep(u64::MAX) || self.offset > 0;
         }
-        // This one is among those that are counted.
+        // One more, because this upload is counted, too.
         self.offset > 0
             && self.resumable
             && !self.store.has_partials(self.store.0.max_partials + 1)

@@ -33,8 +33,8 @@ impl Partial {
     /// Checks length and digests, and puts the file under its name, when it is on the disk.
     ///
     /// # Errors
-    /// `Truncated` and `Unavailable` leave the upload to be resumed. After `ChecksumMismatch`,
-    /// `Exists`, `NoUser` and what the system refuses, nothing of it is left.
+    /// After `Truncated` and `Unavailable`, the upload can be resumed. After `ChecksumMismatch`,
+    /// `Exists`, `NoUser` and errors of the system, nothing of it is left.
     pub fn publish(mut self, on_duplicate: OnDuplicate) -> Result<Published, StoreError> {
         if let Some(announced) = self.intent.size.filter(|size| *size != self.offset) {
             return Err(StoreError::Truncated {
@@ -51,7 +51,7 @@ impl Partial {
         let size = self.offset;
         match published {
             Ok(name) => {
-                // There is nothing to be given back.
+                // The ledger has replaced the reservation by the file.
                 self.reservation = None;
                 self.forget_or_remember(&name);
                 Ok(Published {
@@ -68,19 +68,20 @@ impl Partial {
         }
     }
 
-    /// The file is there: what fails now is no failure of the upload.
+    /// Removes or updates the record of a stored upload. The file is stored already, so an error
+    /// here does not fail the upload.
     fn forget_or_remember(&self, name: &Name) {
         if self.intent.memo.is_some() {
             self.remember(name);
         } else if self.recorded
             && let Err(error) = self.staging.remove_record(&self.id)
         {
-            log::debug!("the record of a stored upload can't be removed: {error}");
+            log::debug!("cannot remove the record of a stored upload: {error}");
         }
     }
 
-    /// What of [`publish`](Partial::publish) can take long: the bytes, to which nothing is added
-    /// any more, get to the disk.
+    /// Writes the bytes to the disk. No more bytes may be added after it. This is the part of
+    /// [`publish`](Partial::publish) that can take long.
     ///
     /// # Errors
     /// Those of the system.
@@ -101,7 +102,8 @@ impl Partial {
     fn put(&mut self, on_duplicate: OnDuplicate) -> Result<Name, StoreError> {
         self.sync_bytes()?;
         let (folders, _) = self.intent.name.split();
-        // Opened before the rename: after it, nothing may be wanting that makes the name safe.
+        // Opened before the rename: after it, a lack of descriptors must not keep the folder from
+        // being synced.
         let below = folders.map(|path| self.make_folders(path)).transpose()?;
         let folder = below.as_ref().unwrap_or(self.store.root());
         if on_duplicate != OnDuplicate::Overwrite {
@@ -133,7 +135,7 @@ impl Partial {
 
     fn put_over(&self, folder: &Dir) -> Result<(Name, Placed), StoreError> {
         let (_, file) = self.intent.name.split();
-        let replaced = self.store.take_after(&self.file, folder, file)?;
+        let replaced = self.store.copy_mode_and_owner(&self.file, folder, file)?;
         match renameat(self.staging.folder(), self.staged_name(), folder, file) {
             Ok(()) => Ok(placed(self.intent.name.clone(), replaced)),
             Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => Err(StoreError::Exists),
@@ -170,8 +172,8 @@ impl Partial {
         }
     }
 
-    /// The folder below the root, made as far as it isn't there. No link is followed: the name has
-    /// led through none when the upload began.
+    /// Opens a folder below the root. Missing folders are created. No link is followed: the name
+    /// contained none when the upload began.
     fn make_folders(&self, path: &Path) -> io::Result<Dir> {
         if let Ok(folder) = open_folder(self.store.root(), path) {
             return Ok(folder);

@@ -107,7 +107,7 @@ pub(super) struct Record {
     /// The name of the file that a registered upload has become.
     #[serde(skip_serializing_if = "Option::is_none")]
     stored: Option<String>,
-    /// As `name_bytes`.
+    /// The bytes of `stored` in hexadecimal, if they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     stored_bytes: Option<String>,
 }
@@ -147,7 +147,7 @@ impl Record {
         }
     }
 
-    /// The name of the file that it has become.
+    /// The name of the file that the upload has become.
     pub(super) fn stored(&self) -> Option<Name> {
         name_of(self.stored.as_deref()?, self.stored_bytes.as_deref())
     }

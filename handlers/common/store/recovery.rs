@@ -1,4 +1,5 @@
-//! What a killed server leaves is compared with the ledger, at the start and now and then.
+//! Brings the ledger up to date with the folder after a server was killed: at the start, and with
+//! each sweep of expired uploads.
 
 use cap_std::fs::{Dir, MetadataExt};
 
@@ -8,11 +9,11 @@ use super::staging::{Staging, tmp};
 use super::{Name, Store};
 use crate::common::accounts::{Found, Placed, UploadRow, UploadState};
 
-/// Numbered names that are looked at for an upload that has got one.
+/// Maximum number of numbered names (`a (1).txt`) among which the file of an upload is searched.
 const MAX_NUMBERS: u32 = 10_000;
 
 impl Store {
-    /// Enters in the ledger what has become of the changes and uploads of a killed server.
+    /// Brings the changes and uploads of killed servers up to date in the ledger.
     pub(super) fn recover_ledger(&self) {
         let Some(ledger) = &self.space().ledger else {
             return;
@@ -37,7 +38,7 @@ impl Store {
     }
 }
 
-/// What the hidden folder says about an upload; `None` if it has no bytes there.
+/// The state of an upload that has a file in the hidden folder; `None` if it has none.
 fn state_of(staging: &Staging, id: &str) -> Option<UploadState> {
     if !matches!(staging.part_metadata(id), Ok(None)) {
         return Some(UploadState::Alive);
@@ -56,7 +57,7 @@ fn state_of(staging: &Staging, id: &str) -> Option<UploadState> {
     }
 }
 
-/// Whether an upload without bytes has got its name.
+/// The state of an upload without a file in the hidden folder: it has got its name, or is gone.
 fn placed(root: &Dir, row: &UploadRow) -> UploadState {
     let Ok(target) = Name::of_bytes(&row.target) else {
         return UploadState::Gone;
@@ -66,7 +67,7 @@ fn placed(root: &Dir, row: &UploadRow) -> UploadState {
         match find(root, name.as_bytes()) {
             Some(found) if found.inode == row.inode => {
                 let path = name.as_bytes().to_vec();
-                // The folder's files are counted again.
+                // The size of the replaced file does not matter: the files are counted again.
                 return UploadState::Stored(Placed { path, replaced: 0 }, found.bytes);
             }
             Some(_) => {}
@@ -76,7 +77,7 @@ fn placed(root: &Dir, row: &UploadRow) -> UploadState {
     UploadState::Gone
 }
 
-/// What is at a path.
+/// The file or folder at a path.
 fn find(root: &Dir, path: &[u8]) -> Option<Found> {
     let metadata = root.symlink_metadata(path_of(path)).ok()?;
     Some(Found {

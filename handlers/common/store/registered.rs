@@ -77,7 +77,7 @@ impl Store {
         let Some(staging) = self.staging_for(id)? else {
             return Ok(None);
         };
-        // The bytes first: when they have become a file in between, the record tells.
+        // The bytes first: if they become a file in between, the record says so.
         let part = staging.part_metadata(id)?;
         let Some((record, intent)) = read(&staging, id) else {
             return Ok(None);

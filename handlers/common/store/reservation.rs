@@ -1,5 +1,5 @@
-//! The room that an upload takes: entered in the ledger while it is under way, so that all
-//! processes see it.
+//! The bytes that an upload needs, reserved in the ledger while it is under way, so that all
+//! processes count them.
 
 use std::io;
 use std::sync::Arc;
@@ -8,27 +8,28 @@ use super::space::Space;
 use super::{Intent, Store, StoreError};
 use crate::common::accounts::{AccountsError, Judgement, Placed, Result, Upload};
 
-/// Uploads of unknown size reserve ahead of what has come, but at most this much.
+/// Maximum number of bytes that an upload of unknown size reserves beside those that it has
+/// received.
 const MAX_AHEAD: u64 = 1024 * 1024;
 
-/// An upload's reservation, given back when it is dropped.
+/// An upload's reservation, which is released when it is dropped.
 #[derive(Debug)]
 pub(super) struct Reservation {
     space: Arc<Space>,
     id: String,
     quota_user: Option<String>,
-    /// Where the file is to be.
+    /// The path that the file is to get.
     target: Vec<u8>,
-    /// Of the file that holds the upload's bytes.
+    /// The inode of the upload's file in the hidden folder.
     inode: u64,
-    /// What is reserved; `None` if nothing is entered.
+    /// The bytes that are reserved; `None` if there is no row in the ledger.
     bytes: Option<u64>,
-    /// Whether the file that has the name goes, as far as that is known.
+    /// Whether a file of the same name is replaced, as far as is known.
     replaces: bool,
 }
 
 impl Reservation {
-    /// The reservation of an upload. It takes nothing yet.
+    /// A reservation of no bytes for an upload.
     pub(super) fn of(store: &Store, intent: &Intent, inode: u64, replaces: bool) -> Reservation {
         Reservation {
             space: Arc::clone(store.space()),
@@ -41,8 +42,7 @@ impl Reservation {
         }
     }
 
-    /// Reserves this many bytes in all. If the upload is to replace a file, only the difference
-    /// counts.
+    /// Reserves this many bytes in total. The size of a file that the upload replaces is free.
     pub(super) fn take(
         &mut self,
         store: &Store,
@@ -64,8 +64,8 @@ impl Reservation {
         Ok(())
     }
 
-    /// Reserves room for `total` bytes in all: mostly, the next bytes are reserved along with
-    /// these.
+    /// Reserves `total` bytes, and more ahead if they fit: so most calls change nothing in the
+    /// ledger.
     pub(super) fn grow(&mut self, store: &Store, total: u64) -> Result<(), StoreError> {
         self.space.check_size(total)?;
         let Some(ledger) = self
@@ -94,8 +94,8 @@ impl Reservation {
         Ok(())
     }
 
-    /// Gives the upload its name by `put`, if what is reserved still fits: the file that was to be
-    /// replaced may have another name by now.
+    /// Gives the upload its name by `put`, if it still fits. It may not fit any more: the file that
+    /// it was to replace may have been moved meanwhile.
     pub(super) fn publish<T>(
         &mut self,
         store: &Store,
@@ -126,7 +126,8 @@ impl Reservation {
             return Err(published.err().unwrap_or(StoreError::NoUser));
         };
         if outcome.is_ok() {
-            // There is nothing to be given back, or the next start finds out.
+            // The row has become a file. If the transaction failed after `put`, the next start
+            // corrects the ledger.
             self.bytes = None;
         }
         if let Err(error) = published {
@@ -135,8 +136,8 @@ impl Reservation {
         outcome
     }
 
-    /// Keeps what is reserved for the upload's resumption, but no more than this. `false` if the
-    /// user may not have another interrupted upload.
+    /// Keeps at most this many bytes reserved, so that the upload can be resumed. `false` if its
+    /// user has the maximum number of interrupted uploads.
     pub(super) fn keep(&mut self, bytes: u64) -> bool {
         let Some(ledger) = self.space.ledger.as_ref().filter(|_| self.bytes.is_some()) else {
             return true;
@@ -180,8 +181,8 @@ impl Drop for Reservation {
     }
 }
 
-/// What can't be entered any more is found out at the next start, or when the quota seems to be
-/// used up.
+/// Logs that the ledger could not be changed. It is corrected at the next start, or when a quota
+/// seems to be used up.
 pub(super) fn log_failure(result: Result<(), StoreError>) {
     if let Err(error) = result {
         log::error!("the ledger of quotas is not up to date: {error}");

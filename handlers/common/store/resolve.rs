@@ -1,5 +1,5 @@
-//! What a path leads to: rights and quotas are judged by the path without symbolic links, and that
-//! path is then opened without following any.
+//! Resolves symbolic links. Rights and quotas are checked for the path without links, and this path
+//! is then opened without following any link.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,8 +12,8 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use crate::common::accounts::Account;
 
-/// The account, with its home as it is without links. A home that isn't there, or that leads out,
-/// stays as it is.
+/// The account, with the path of its home without links. A home that does not exist, or leads out
+/// of the root, stays as it is.
 pub(crate) fn resolve_home(root: &Dir, account: Account) -> Account {
     let home = path_of(account.home.as_str().trim_start_matches('/').as_bytes());
     let real = real_path(root, home).ok();
@@ -24,13 +24,13 @@ pub(crate) fn resolve_home(root: &Dir, account: Account) -> Account {
     }
 }
 
-/// The path that leads to the same file or folder without any link. What does not exist, and what
-/// follows it, stays as it is. Empty for the root.
+/// The path of the same file or folder without any link. From the first component that does not
+/// exist, the path stays as it is. Empty for the root.
 ///
 /// # Errors
-/// The path leads out of the root, or in a circle; or those of the system.
+/// The path leads out of the root, or its links form a loop; or those of the system.
 pub(crate) fn real_path(root: &Dir, path: &Path) -> io::Result<PathBuf> {
-    // `..` may follow a link, so that only the system knows where it leads.
+    // With `..` after a link, only the system can resolve the path.
     let is_plain = path
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
@@ -55,7 +55,7 @@ pub(crate) fn real_path(root: &Dir, path: &Path) -> io::Result<PathBuf> {
             }
             Err(error) if !is_missing(&error) => return Err(error),
             Err(error) => match existing.parent() {
-                // A link that leads nowhere hides where the path would lead.
+                // A link to a missing target: the path without links is unknown.
                 _ if root.symlink_metadata(existing).is_ok() => return Err(error),
                 Some(parent) if !parent.as_os_str().is_empty() => existing = parent,
                 _ => return Ok(path.to_owned()),
@@ -71,7 +71,7 @@ fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-/// The same for the folder in which the last component stands: a link at the end is not followed.
+/// The same for the folder of the last component: a link at the end is not followed.
 ///
 /// # Errors
 /// As for [`real_path`].
@@ -84,7 +84,7 @@ pub(crate) fn real_parent(root: &Dir, path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// One call where the system has one that refuses links.
+/// Whether a path exists and contains no link. Linux checks this with one call, `openat2`.
 #[cfg(target_os = "linux")]
 fn crosses_no_link(root: &Dir, path: &Path) -> bool {
     use rustix::fs::{ResolveFlags, openat2};
@@ -103,7 +103,7 @@ fn crosses_no_link(_: &Dir, _: &Path) -> bool {
     false
 }
 
-/// Opens a folder below the root for reading its entries, and syncing them. No link is followed.
+/// Opens a folder below the root, to read or sync its entries. No link is followed.
 ///
 /// # Errors
 /// Those of the system; `NotADirectory` or `FilesystemLoop` for a link.

@@ -1,5 +1,5 @@
-//! How much may still be stored: the quotas of the folder and of the users, and what is free on the
-//! disk.
+//! Checks how much may still be stored: the quotas of the folder and of the users, and the free
+//! space of the disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,12 +14,13 @@ use super::{Intent, Store, StoreError};
 use crate::common::accounts::{Corrected, Judgement, Ledger, Quotas};
 use crate::common::digest::CHUNK;
 
-/// The folder is counted again at most this often: others may have added or removed files.
+/// Minimum time between two counts of the folder's files. They are counted again because other
+/// programs may have added or removed some.
 const MIN_COUNT_INTERVAL: Duration = Duration::from_secs(1);
-/// A large folder is counted again after this many times as long as its count took; if it seems to
-/// be full, after a tenth of that.
+/// The pause before the next count is this many times the duration of the last one. If the folder
+/// seems to be full, the pause is a tenth of that.
 const PAUSE_FACTOR: u32 = 50;
-/// How long one turn counts.
+/// Duration of one turn of a count.
 pub(super) const COUNT_TIME_PER_TURN: Duration = Duration::from_millis(20);
 
 /// What a store's folder may hold.
@@ -27,7 +28,7 @@ pub(super) const COUNT_TIME_PER_TURN: Duration = Duration::from_millis(20);
 pub(super) struct Space {
     max_size: Option<u64>,
     pub(super) quotas: Quotas,
-    /// By which quotas are judged; `None` if there are neither accounts nor a quota.
+    /// The ledger of the quotas; `None` if there are neither accounts nor a quota.
     pub(super) ledger: Option<Ledger>,
     count: Mutex<CountState>,
 }
@@ -37,12 +38,12 @@ struct CountState {
     /// The count that is under way.
     under_way: Option<Count>,
     begun: Option<Instant>,
-    /// When the last one ended, and how long it took.
+    /// When the last count ended, and its duration.
     ended: Option<(Instant, Duration)>,
 }
 
 impl CountState {
-    /// Whether the last count was long enough ago, compared with the time that it took.
+    /// Whether the pause since the last count is long enough: `factor` times its duration.
     fn is_due(&self, factor: u32) -> bool {
         self.ended.is_none_or(|(ended, took)| {
             ended.elapsed() >= MIN_COUNT_INTERVAL.max(took.saturating_mul(factor))
@@ -87,7 +88,7 @@ impl Space {
 }
 
 impl Store {
-    /// Reserves room for an upload of which `there` bytes lie on the disk.
+    /// Reserves the bytes of an upload of which `there` bytes are stored.
     pub(super) fn reserve(
         &self,
         intent: &Intent,
@@ -120,7 +121,8 @@ impl Store {
         })
     }
 
-    /// Judges, and judges once more if what was found wrong in the ledger may change the outcome.
+    /// Calls `judge`. If the upload does not fit, it corrects the ledger, and then calls `judge`
+    /// once more.
     pub(super) fn judge(
         &self,
         quota_user: Option<&str>,
@@ -150,8 +152,8 @@ impl Store {
         }
     }
 
-    /// Compares a user's entries with the files: others may have removed some. Returns whether that
-    /// may have changed something.
+    /// Compares a user's entries with the files, because other programs may have removed some.
+    /// Returns whether any entry was compared.
     fn correct(&self, quota_user: &str) -> bool {
         let Some(ledger) = &self.space().ledger else {
             return false;
@@ -173,9 +175,9 @@ impl Store {
         }) != Corrected::Nothing
     }
 
-    /// Counts the files of the folder again, unless that was done a moment ago or is under way: at
-    /// once if the folder is small. The pause before is this many times as long as the last count.
-    /// Returns whether the count is complete.
+    /// Begins to count the files of the folder, unless a count is under way or the last one is less
+    /// than `factor` times its own duration ago. A small folder is counted at once. Returns whether
+    /// the count is complete.
     pub(super) fn begin_count(&self, factor: u32) -> bool {
         if !self.space().has_quota() {
             return false;
@@ -192,12 +194,13 @@ impl Store {
         self.count_for_a_turn()
     }
 
-    /// The first upload has the files counted once more, as others may add some before it.
+    /// Has the files counted again at the first upload, because other programs may add some before
+    /// it.
     pub(super) fn count_again_at_first_upload(&self) {
         self.space().count.lock().ended = None;
     }
 
-    /// Goes on with the count of the folder's files. Returns whether it is complete.
+    /// Continues the count of the folder's files for one turn. Returns whether it is complete.
     pub(super) fn count_for_a_turn(&self) -> bool {
         let Some(ledger) = self
             .space()
@@ -207,12 +210,12 @@ impl Store {
         else {
             return false;
         };
-        // Another thread counts: nobody waits for it.
+        // Another thread counts: do not wait for it.
         let Some(mut state) = self.space().count.try_lock() else {
             return false;
         };
         if state.under_way.is_none() {
-            // A count that failed is not begun anew with each upload.
+            // After a count that failed, there is a pause, too.
             if !state.is_due(0) {
                 return false;
             }
@@ -233,7 +236,7 @@ impl Store {
                 true
             }
             Err(error) => {
-                // Begun anew with the next upload.
+                // A later upload begins a new count.
                 state.end();
                 log::error!("the files of the folder cannot be counted for its quota: {error}");
                 false
@@ -241,7 +244,7 @@ impl Store {
         }
     }
 
-    /// Whether files are to be counted.
+    /// Whether a count is under way.
     pub(super) fn is_counting(&self) -> bool {
         self.space()
             .count

@@ -1,9 +1,9 @@
-//! The hidden folder: an upload that can be resumed has its bytes in `ID.part` and a record in
-//! `ID.json`, any other has them in `ID.tmp`.
+//! The hidden folder. An upload that can be resumed has its bytes in `ID.part` and a record in
+//! `ID.json`. Any other upload has its bytes in `ID.tmp`.
 //!
-//! A thread that writes an upload holds a lock of the system on its bytes. It ends with the
-//! process, even one that is killed, and holds between processes. So bytes in `ID.tmp` without a
-//! lock are left over from a killed server.
+//! The writer of an upload holds a lock of the system on its bytes. The lock also holds against
+//! other processes, and ends with the process, even if it is killed. So a file `ID.tmp` without a
+//! lock is left over from a killed server.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -16,10 +16,10 @@ use rustix::io::Errno;
 use super::record::Record;
 use super::{Intent, PARTIALS, StoreError};
 
-/// How often a file may be removed between its opening and its locking before that looks like an
-/// attack.
+/// Maximum number of attempts to lock a file. An attempt fails if the file is removed after it was
+/// opened; this often can only be an attack.
 const MAX_ATTEMPTS: u32 = 16;
-/// More than any record has.
+/// Maximum size of a record.
 const MAX_RECORD: u64 = 64 * 1024;
 
 /// The folder of a store's partial uploads.
@@ -46,7 +46,7 @@ impl Staging {
         }
     }
 
-    /// Whether it still is the hidden folder of this root.
+    /// Whether it is still the hidden folder of this root.
     pub(super) fn is_in(&self, root: &Dir) -> bool {
         match (
             rustix::fs::fstat(&self.0),
@@ -69,7 +69,7 @@ impl Staging {
             .ok_or_else(|| StoreError::Io(io::ErrorKind::NotFound.into()))
     }
 
-    /// As [`lock`](Staging::lock), but `None` if there are no such bytes.
+    /// As [`lock`](Staging::lock), but `None` if there is no such file.
     pub(super) fn lock_existing(
         &self,
         name: &str,
@@ -127,8 +127,8 @@ impl Staging {
             .and_then(|mut file| file.write_all(&text))
             .and_then(|()| self.0.rename(&new, &self.0, &name));
         if written.is_err() {
-            // A full disk must not keep the beginning of a record. What failed before is what
-            // the caller must know.
+            // On a full disk, the beginning of a record must not stay. The caller gets the first
+            // error; an error of the removal is ignored.
             let _ = unlink(&self.0, &new);
         }
         written
@@ -153,7 +153,7 @@ impl Staging {
         removed
     }
 
-    /// Removes the bytes of an upload that has no record.
+    /// Removes a file, such as that of an upload without a record.
     pub(super) fn remove_file(&self, name: &str) -> io::Result<()> {
         unlink(&self.0, name)
     }
@@ -179,8 +179,9 @@ impl Staging {
         Ok(found)
     }
 
-    /// Removes what is older than `expiry` and nobody writes, and what killed servers left;
-    /// `removed` is told of each upload that could have been resumed.
+    /// Removes the uploads that are older than `expiry` and that nobody writes, and the files that
+    /// killed servers left. `removed` is called with the id of each upload that could have been
+    /// resumed.
     pub(super) fn sweep(&self, expiry: Duration, removed: impl Fn(&str)) -> io::Result<()> {
         let now = SystemTime::now();
         let is_old = |metadata: &Metadata| {
@@ -226,16 +227,16 @@ impl Staging {
         Ok(())
     }
 
-    /// Removes bytes that nobody writes and nobody can resume.
+    /// Removes a file without a lock: its upload cannot be resumed.
     pub(super) fn remove_left_over(&self, name: &str) {
         if let Ok(Some(_locked)) = self.lock_existing(name)
             && let Err(error) = unlink(&self.0, name)
         {
-            log::debug!("what a killed server left can't be removed: {error}");
+            log::debug!("cannot remove {name}, which a killed server left: {error}");
         }
     }
 
-    /// How many uploads there are that can be resumed, at most `most`.
+    /// The number of uploads that can be resumed; it stops counting at `most`.
     pub(super) fn count_parts(&self, most: usize) -> io::Result<usize> {
         let is_part = |entry: &io::Result<cap_std::fs::DirEntry>| {
             entry
@@ -245,7 +246,7 @@ impl Staging {
         Ok(self.0.entries()?.filter(is_part).take(most).count())
     }
 
-    /// Removes the oldest records of uploads that have become files, until `most` are left.
+    /// Removes the oldest records of uploads that have become files. At most `most` are left.
     pub(super) fn trim_records(&self, most: usize) -> io::Result<()> {
         let mut records = Vec::new();
         for entry in self.0.entries()?.flatten() {
@@ -284,7 +285,7 @@ pub(super) fn part(id: &str) -> String {
     format!("{id}.part")
 }
 
-/// The bytes of an upload that nobody can resume.
+/// The bytes of an upload that cannot be resumed.
 pub(super) fn tmp(id: &str) -> String {
     format!("{id}.tmp")
 }

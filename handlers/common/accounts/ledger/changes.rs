@@ -1,4 +1,5 @@
-//! Removals and moves: what is about to be done is written before.
+//! Removals and moves. Each is recorded in the ledger before it is done, so that the next server
+//! can complete the entries of a server that was killed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,14 +7,14 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{Ledger, REMOVE_ENTRY, Result, saturated};
 
-/// How often it is written down anew what is about to be done, because another file has got the
-/// path meanwhile.
+/// Maximum number of times that a change is recorded, because another file has got the path since
+/// the last time.
 const MAX_ATTEMPTS: u32 = 8;
 
 const BEGIN: &str = "INSERT INTO changes (folder, process, begun, inode, source, target)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const END: &str = "DELETE FROM changes WHERE id = ?1";
-/// The range holds what lies below a folder.
+/// Removes the entry at a path, and those in a range: the paths below a folder.
 const REMOVE_ENTRIES: &str =
     "DELETE FROM files WHERE folder = ?1 AND (path = ?2 OR (path > ?3 AND path < ?4))";
 const MOVE: &str = "UPDATE files SET path = CAST(?5 || substr(path, length(?2) + 1) AS BLOB)
@@ -29,12 +30,13 @@ pub(crate) struct Change<'a> {
 }
 
 impl Ledger {
-    /// Removes or moves a file or folder: `act` does it, and returns how many bytes that has freed,
-    /// `None` if it failed. `inode` returns the inode of what is at the source.
+    /// Removes or moves a file or folder. `act` does it, and returns the number of bytes that this
+    /// has freed, or `None` if it failed. `inode` returns the inode of the file at the source.
     ///
-    /// What is about to be done is committed before. `act` is called within a second transaction:
-    /// no upload gets its name, and nothing else is removed or moved, between the change and its
-    /// entry. So a killed server leaves one change at most that is done and not entered.
+    /// The change is recorded in a first transaction. `act` is called within a second one, which
+    /// also updates the entries: between the change and its entries, no upload gets its name and
+    /// nothing else is removed or moved. So a killed server leaves at most one change that is done
+    /// but not entered.
     ///
     /// # Errors
     /// The file can't be written, before or after `act`.
@@ -59,7 +61,8 @@ impl Ledger {
                         self.add(&transaction, -saturated(freed))?;
                     }
                     if !is_first {
-                        // Another server took this one for dead.
+                        // Another server has recovered this change: it considered this server
+                        // dead.
                         self.uncount(&transaction)?;
                     }
                 }
@@ -73,8 +76,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes down what is about to be done to the file or folder with this inode; returns the
-    /// number of the entry.
+    /// Records a change of the file or folder with this inode that is about to be made. Returns
+    /// the id of the record.
     pub(super) fn begin_change(&self, change: Change<'_>, inode: u64) -> Result<i64> {
         let (process, now) = (std::process::id(), seconds(SystemTime::now()));
         let Change { source, target } = change;
@@ -114,7 +117,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// The folder's files have to be counted again.
+    /// Drops the sum of the folder's files, so that they are counted again.
     pub(super) fn uncount(&self, connection: &Connection) -> rusqlite::Result<()> {
         connection
             .prepare_cached(UNCOUNT)?
@@ -123,7 +126,7 @@ impl Ledger {
     }
 }
 
-/// The begin and the end of the paths below a folder.
+/// The range of the paths below a folder: from the first value to the second, which is excluded.
 pub(super) fn below(path: &[u8]) -> (Vec<u8>, Vec<u8>) {
     ([path, b"/"].concat(), [path, b"0"].concat()) // `0` follows `/`
 }

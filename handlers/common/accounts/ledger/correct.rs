@@ -1,4 +1,5 @@
-//! A user's entries are compared with the files in slices: others may have removed some.
+//! A user's entries are compared with the files, in slices: other programs may have removed or
+//! changed some.
 
 use std::time::{Duration, Instant};
 
@@ -6,43 +7,44 @@ use rusqlite::{TransactionBehavior, params};
 
 use super::{Ledger, Result, saturated};
 
-/// A user's entries are compared with the files at most this often.
+/// Minimum time between two comparisons of a user's entries with the files.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
-/// How many entries are compared with the files in one call.
+/// Maximum number of entries that one call compares.
 const ENTRIES_PER_TURN: usize = 2000;
 
 const NEXT: &str = "SELECT path, bytes FROM files
     WHERE folder = ?1 AND user = (SELECT id FROM users WHERE name = ?2) AND path > ?3
     ORDER BY path LIMIT ?4";
-/// What somebody has changed meanwhile is right.
+/// An entry that was changed since it was read is left as it is.
 const SET_BYTES: &str =
     "UPDATE files SET bytes = ?4 WHERE folder = ?1 AND path = ?2 AND bytes = ?3";
 const REMOVE_ENTRY: &str =
     "DELETE FROM files WHERE folder = ?1 AND path = ?2 AND bytes = ?3 AND ?4 IS NULL";
 
-/// How far the entries of one user were compared.
+/// How far the comparison of one user's entries is.
 #[derive(Debug, Default)]
 pub(super) struct Correction {
-    /// The last path that was compared; empty at the beginning.
+    /// The path that was compared last; empty at the beginning.
     after: Vec<u8>,
-    /// When the last entry was compared.
+    /// When the last comparison was complete.
     ended: Option<Instant>,
 }
 
-/// What a call of [`Ledger::correct`] has done.
+/// The result of [`Ledger::correct`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Corrected {
-    /// All entries are compared.
+    /// All entries have been compared.
     All,
-    /// More are to be compared.
+    /// Some entries have been compared; the next call continues.
     Some,
-    /// That was done a moment ago, so that it isn't repeated.
+    /// No entry was compared, because the last comparison is less than a second old.
     Nothing,
 }
 
 impl Ledger {
-    /// Compares the next entries of a user with the files: `actual` returns from a path and the
-    /// bytes that are recorded how many they are, `None` if there is no file.
+    /// Compares the next entries of a user with the files, and corrects those that are wrong.
+    /// `actual` gets a path and its recorded size, and returns the file's size, or `None` if there
+    /// is no file.
     ///
     /// # Errors
     /// The file can't be read or written.
@@ -80,7 +82,7 @@ impl Ledger {
             _ => Vec::new(),
         };
         correction.ended = is_last.then(Instant::now);
-        // The files are looked at while others use the connection.
+        // Outside of `with`: other threads use the connection meanwhile.
         let wrong = entries.into_iter().filter_map(|(path, bytes)| {
             let actual = actual(&path, bytes.unsigned_abs()).map(saturated);
             (actual != Some(bytes)).then_some((path, bytes, actual))

@@ -1,4 +1,5 @@
-//! Which row of the ledger is a folder's: the one with its inode, also after it was renamed.
+//! Finds the row of a served folder in the ledger. A folder is known by its path and its inode, so
+//! that it keeps its row when it is renamed.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::changes::below;
 
-/// A folder, as the system knows it.
+/// A folder's path and inode.
 pub(super) struct FolderIdentity {
     /// Absolute and resolved.
     path: Vec<u8>,
@@ -25,7 +26,7 @@ pub(super) fn find(folder: &Path) -> io::Result<FolderIdentity> {
     Ok(FolderIdentity { path, inode })
 }
 
-/// The folder's row, made if there is none.
+/// The id of the folder's row, which is inserted if there is none.
 pub(super) fn enter(connection: &mut Connection, found: &FolderIdentity) -> rusqlite::Result<i64> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let id = match same(&transaction, found)? {
@@ -48,20 +49,22 @@ fn same(transaction: &Transaction<'_>, found: &FolderIdentity) -> rusqlite::Resu
 fn enter_new_path(transaction: &Transaction<'_>, found: &FolderIdentity) -> rusqlite::Result<i64> {
     let renamed = renamed(transaction, found)?;
     if let Some(id) = renamed {
-        // Another folder was here before, and may be found elsewhere by its inode.
+        // Another folder had this path before. It keeps its row, and is found by its inode if it
+        // is served at another path.
         let free = "UPDATE folders SET path = CAST('gone ' || id AS BLOB) WHERE path = ?1";
         transaction.execute(free, [&found.path])?;
         let set = "UPDATE folders SET path = ?2 WHERE id = ?1";
         transaction.execute(set, params![id, found.path])?;
         return Ok(id);
     }
-    // A folder that was restored from a copy, or moved to another disk, has the same path.
+    // The path may be known with another inode: the folder was restored from a backup, or moved to
+    // another disk.
     let enter = "INSERT INTO folders (path, inode) VALUES (?1, ?2)
         ON CONFLICT (path) DO UPDATE SET inode = excluded.inode, bytes = NULL RETURNING id";
     transaction.query_row(enter, params![found.path, found.inode], |row| row.get(0))
 }
 
-/// The row of a folder with this inode that is not any more where it was.
+/// The row of a folder that has this inode and is no longer at its recorded path.
 fn renamed(transaction: &Transaction<'_>, found: &FolderIdentity) -> rusqlite::Result<Option<i64>> {
     let mut rows =
         transaction.prepare("SELECT id, path FROM folders WHERE inode = ?1 AND id <> 0")?;
@@ -71,7 +74,7 @@ fn renamed(transaction: &Transaction<'_>, found: &FolderIdentity) -> rusqlite::R
     for row in rows {
         let (id, path) = row?;
         let path = PathBuf::from(OsString::from_vec(path));
-        // An inode is unique on its disk only.
+        // Inodes are unique only within one file system: this may be another folder.
         let is_there = fs::metadata(&path).is_ok_and(|folder| folder.ino() as i64 == found.inode);
         if !is_there {
             return Ok(Some(id));
@@ -100,7 +103,7 @@ fn take_over(transaction: &Transaction<'_>, id: i64, path: &[u8]) -> rusqlite::R
     let files = "UPDATE OR IGNORE files SET folder = ?1, path = substr(path, ?2)
         WHERE folder = 0 AND path >= ?3 AND path < ?4";
     transaction.execute(files, params![id, begin.len() as i64 + 1, begin, end])?;
-    // Entries that the folder has already.
+    // The update ignored the entries of paths that the folder has entries for.
     transaction.execute(remove, params![begin, end])?;
     Ok(())
 }

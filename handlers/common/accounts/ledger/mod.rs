@@ -1,19 +1,20 @@
-//! The ledger: who has stored which file, how large it is, and how much a folder holds. Quotas are
-//! judged by it.
+//! The ledger of quotas: which user has stored which file, the size of each of these files, and the
+//! size of each served folder.
 //!
 //! A file counts for the user who stored it, from the beginning of its upload until it is removed
-//! or replaced. Triggers in the accounts file keep the sums: a user's in `users.used`, those of the
-//! uploads under way in `folders.reserved`. So a quota holds for all processes that share the file.
+//! or replaced. Triggers in the accounts file keep the sums: `users.used` for each user, and
+//! `folders.reserved` for the uploads under way. So a quota holds for all processes that share the
+//! file.
 //!
 //! | table | a row is |
 //! |---|---|
-//! | `folders` | a folder that is served, and the bytes of all files in it once they are counted |
+//! | `folders` | a served folder, with the size of all its files once they are counted |
 //! | `files` | a file that a user has stored |
-//! | `uploads` | an upload under way, or one that can be resumed: the bytes that it may have |
+//! | `uploads` | an upload under way or one that can be resumed, with its reserved bytes |
 //! | `changes` | a removal or move that has begun |
 //!
-//! A server that is killed between a change of the folder and the end of the transaction leaves the
-//! row that says what it was about to do. The next server compares it with the folder ([`recovery`]).
+//! A server that is killed between a change of the folder and the end of the transaction leaves a
+//! row in `uploads` or `changes`. The next server compares it with the folder ([`recovery`]).
 
 mod changes;
 mod correct;
@@ -63,49 +64,49 @@ const REMOVE_ENTRY: &str = "DELETE FROM files WHERE folder = ?1 AND path = ?2";
 
 /// The ledger of the files in one folder.
 ///
-/// Paths are relative to the folder, and lead through no symbolic link. A user who was removed has
-/// no quota and no entries.
+/// Paths are relative to the folder and contain no symbolic link. A user that was removed has no
+/// quota and no entries.
 #[derive(Clone, Debug)]
 pub struct Ledger(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     store: Arc<Store>,
-    /// Its row in `folders`.
+    /// The id of its row in `folders`.
     folder: i64,
-    /// How far each user's entries were compared with the files.
+    /// How far the comparison of each user's entries with the files is.
     corrections: Mutex<HashMap<String, Correction>>,
 }
 
 /// An upload that is about to begin, or to be resumed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Upload<'a> {
-    /// Names its bytes in the hidden folder.
+    /// The name of its files in the hidden folder, without the extension.
     pub(crate) id: &'a str,
-    /// For whose quota it counts.
+    /// The user for whose quota it counts.
     pub(crate) user: Option<&'a str>,
-    /// Where the file is to be, below the folder.
+    /// The path that the file is to get, below the folder.
     pub(crate) target: &'a [u8],
-    /// Of the file that holds its bytes.
+    /// The inode of the file in the hidden folder.
     pub(crate) inode: u64,
-    /// The bytes that it may have.
+    /// The bytes to reserve.
     pub(crate) bytes: u64,
-    /// The size of the file that it replaces, as far as that is known.
+    /// The size of the file that it replaces; `None` if it replaces none, as far as is known.
     pub(crate) replaces: Option<u64>,
     /// Whether it can be resumed after its connection has ended.
     pub(crate) is_kept: bool,
 }
 
-/// What an upload has to fit into.
+/// The limits of uploads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Quotas {
-    /// Bytes of all files in the folder. A user's own quota is in the accounts file.
+    /// Maximum size of all files in the folder. The quota of a user is in the accounts file.
     pub(crate) folder: Option<u64>,
-    /// How many uploads that can be resumed a user may have.
+    /// Maximum number of resumable uploads of one user.
     pub(crate) max_kept: u64,
 }
 
-/// Whether an upload fits.
+/// Whether an upload fits into the quotas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
     Fits,
@@ -113,9 +114,9 @@ pub(crate) enum Judgement {
     UserFull,
     /// The folder's quota is used up.
     FolderFull,
-    /// The folder's files are not counted yet.
+    /// The folder has a quota, and its files are not counted yet.
     Uncounted,
-    /// The user has as many interrupted uploads as is allowed.
+    /// The user has the maximum number of resumable uploads.
     TooMany,
     /// The user was removed.
     NoUser,
@@ -126,7 +127,7 @@ pub(crate) enum Judgement {
 pub(crate) struct Placed {
     /// Its path below the folder.
     pub(crate) path: Vec<u8>,
-    /// The size of the file that it has replaced.
+    /// The size of the file that it has replaced; 0 if there was none.
     pub(crate) replaced: u64,
 }
 
@@ -164,7 +165,7 @@ impl Ledger {
         self.0.store.disconnect();
     }
 
-    /// Whether a user may store this many bytes more.
+    /// Whether a user may store this many more bytes.
     ///
     /// # Errors
     /// The file can't be read.
@@ -215,7 +216,7 @@ impl Ledger {
         })
     }
 
-    /// Changes the bytes that an upload may have.
+    /// Changes the number of bytes that are reserved for an upload.
     ///
     /// # Errors
     /// The file can't be written.
@@ -234,8 +235,8 @@ impl Ledger {
         })
     }
 
-    /// Keeps an upload for its resumption, with at most this many bytes reserved. `false` if its
-    /// user has too many of them already.
+    /// Keeps an upload so that it can be resumed, with at most this many bytes reserved. `false` if
+    /// its user has the maximum number of such uploads.
     ///
     /// # Errors
     /// The file can't be written.
@@ -254,7 +255,7 @@ impl Ledger {
         kept.map(|judgement| judgement == Judgement::Fits)
     }
 
-    /// An upload has ended without a file.
+    /// Removes an upload that has ended without a file.
     ///
     /// # Errors
     /// The file can't be written.
@@ -263,11 +264,11 @@ impl Ledger {
         self.with(|connection| connection.prepare_cached(RELEASE)?.execute(row).map(drop))
     }
 
-    /// Makes a file of an upload: `put` gives the file its name and returns where it is; `None` if
-    /// that failed, and nothing changes. `put` must not take long.
+    /// Turns an upload into a file. `put` gives the file its name and returns its path, or `None`
+    /// if that failed: then nothing changes. `put` must not take long.
     ///
-    /// `put` is called within the transaction, so that of two uploads to one name the one that is
-    /// entered last is the one that lies there.
+    /// `put` is called within the transaction. So of two uploads to one name, the one that is
+    /// entered last is also the one whose file has the name.
     ///
     /// # Errors
     /// The file can't be written, before or after `put`.
@@ -281,7 +282,7 @@ impl Ledger {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let row = self.upload(&transaction, upload.id)?;
-            // The row goes with its user.
+            // The row is removed together with its user.
             let Some((_, user)) = row.or(upload.user.is_none().then_some((0, None))) else {
                 return Ok(Judgement::NoUser);
             };
@@ -330,7 +331,7 @@ impl Ledger {
         )
     }
 
-    /// The bytes of all files in the folder; `None` while they are not counted. And the number of
+    /// The size of all files in the folder, `None` while they are not counted, and the number of
     /// changes so far.
     ///
     /// # Errors
@@ -345,8 +346,9 @@ impl Ledger {
         })
     }
 
-    /// The files of the folder were counted. `false`, and the count is dropped, if there was a
-    /// change since `changes`, unless it `must` be taken.
+    /// Sets the size of all files in the folder, which were counted since the number of changes was
+    /// `changes`. If there was a change meanwhile, it returns `false` and sets nothing, unless it
+    /// `must`: then the larger of the two sizes holds.
     ///
     /// # Errors
     /// The file can't be written.
@@ -400,7 +402,7 @@ impl Ledger {
         })
     }
 
-    /// The bytes and the user of an upload.
+    /// The reserved bytes and the user of an upload.
     fn upload(
         &self,
         connection: &Connection,
@@ -414,7 +416,7 @@ impl Ledger {
         row.optional()
     }
 
-    /// The files of the folder have this many bytes more, or fewer.
+    /// Adds to the size of all files in the folder, or subtracts from it.
     fn add(&self, connection: &Connection, bytes: i64) -> rusqlite::Result<()> {
         connection
             .prepare_cached(ADD)?
@@ -426,7 +428,7 @@ impl Ledger {
         self.0.store.with(work)
     }
 
-    /// Does something that counts only if it fits.
+    /// Calls `work` in a transaction, which is committed only if the upload fits.
     fn in_transaction(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Judgement>,
@@ -444,18 +446,19 @@ impl Ledger {
     }
 }
 
-/// Bytes that are judged, on top of what is reserved.
+/// A request for room in the quotas.
 struct Wanted<'a> {
     user: Option<i64>,
+    /// Bytes beside those that are reserved already.
     bytes: u64,
-    /// Where a file of the same user would be replaced.
+    /// The path of the file that is replaced. If it counts for the same user, its size is free.
     path: &'a [u8],
-    /// The bytes of the file that is there.
+    /// The size of that file, which is free in the folder.
     replaces: u64,
 }
 
 impl Wanted<'_> {
-    /// What an upload of this user needs is reserved already.
+    /// The request of an upload whose bytes are all reserved.
     fn nothing_more(user: Option<i64>, target: &[u8], replaces: Option<u64>) -> Wanted<'_> {
         let path = if replaces.is_some() { target } else { b"" };
         Wanted {
@@ -489,7 +492,7 @@ fn kept_beside(connection: &Connection, user: Option<i64>, id: &str) -> rusqlite
     others.map(count)
 }
 
-/// SQLite's integers are signed; those of the ledger are never negative.
+/// SQLite's integers are signed. The counts of the ledger are never negative.
 fn count(number: i64) -> u64 {
     number.unsigned_abs()
 }

@@ -1,4 +1,4 @@
-//! What a killed server leaves in the ledger is compared with the folder.
+//! Compares the uploads and changes that a killed server left in the ledger with the folder.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,8 @@ use rustix::process::{Pid, test_kill_process};
 use super::changes::{below, seconds};
 use super::{Ledger, Placed, RELEASE, REMOVE_ENTRY, Result, saturated};
 
-/// A change that takes longer than this was begun by a process that is dead.
+/// A change that is older than this is considered abandoned, even if there is a process with the
+/// recorded id: ids are used again.
 const MAX_CHANGE_TIME: Duration = Duration::from_secs(60);
 
 const UPLOADS: &str = "SELECT id, user, target, inode FROM uploads WHERE folder = ?1";
@@ -21,21 +22,21 @@ const AT_OR_BELOW: &str =
 #[derive(Debug)]
 pub(crate) struct UploadRow {
     pub(crate) id: String,
-    /// Where the file was to be.
+    /// The path that the file was to get.
     pub(crate) target: Vec<u8>,
-    /// Of the file that holds, or held, its bytes.
+    /// The inode of its file, which is in the hidden folder or has got its name.
     pub(crate) inode: u64,
     user: Option<i64>,
 }
 
-/// What has become of an upload.
+/// The state of an upload, as the folder shows it.
 #[derive(Debug)]
 pub(crate) enum UploadState {
     /// It is under way, or can be resumed.
     Alive,
-    /// Nothing is left of it.
+    /// It has no file any more.
     Gone,
-    /// It has got its name, and this size.
+    /// Its file has got its name, and has this size.
     Stored(Placed, u64),
 }
 
@@ -47,7 +48,8 @@ pub(crate) struct Found {
 }
 
 impl Ledger {
-    /// Looks at each upload, and enters what has become of it. Meanwhile no upload gets its name.
+    /// Brings the entries of all uploads up to date. `state` returns the state of each. Meanwhile
+    /// no upload gets its name.
     ///
     /// # Errors
     /// The file can't be read or written.
@@ -84,8 +86,8 @@ impl Ledger {
         self.with(|connection| Ok(self.upload(connection, id)?.is_some()))
     }
 
-    /// Enters what has become of the removals and moves of servers that were killed. `find` returns
-    /// what is at a path.
+    /// Brings the entries up to date with the removals and moves of servers that were killed.
+    /// `find` returns the file or folder at a path.
     ///
     /// # Errors
     /// The file can't be read or written.
@@ -111,7 +113,7 @@ impl Ledger {
         })
     }
 
-    /// Compares the entries at and below a path with the files.
+    /// Corrects the entries at and below a path.
     fn verify(
         &self,
         connection: &Connection,

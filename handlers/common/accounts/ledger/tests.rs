@@ -20,7 +20,7 @@ fn ledger(test: &str) -> (TestFile, Store, Ledger) {
     (file, store, ledger)
 }
 
-/// A folder's ledger, as another process has it.
+/// A second ledger of a folder, as in another process.
 fn another(file: &TestFile, folder: &str) -> Ledger {
     let folder = file.path().with_file_name(folder);
     fs::create_dir_all(&folder).unwrap();
@@ -238,7 +238,7 @@ fn many_entries_are_corrected_in_turns() {
 }
 
 #[test]
-fn a_user_who_was_removed_stores_nothing_more() {
+fn an_upload_of_a_removed_user_is_not_stored() {
     let (_file, store, ledger) = ledger("ledger-removed");
     assert_eq!(reserve(&ledger, "ada", "part", 50, None), Judgement::Fits);
     store.remove_user("ada").unwrap();
@@ -249,7 +249,7 @@ fn a_user_who_was_removed_stores_nothing_more() {
         Judgement::NoUser
     );
     assert_eq!(ledger.grow(upload, NO_QUOTA).unwrap(), Judgement::NoUser);
-    // Another user of the same name has nothing to do with it.
+    // A new user of the same name is another user.
     add(&store, "ada", "x", "lrwd");
     assert_eq!(
         ledger.publish(upload, NO_QUOTA, put).unwrap(),
@@ -259,7 +259,7 @@ fn a_user_who_was_removed_stores_nothing_more() {
 }
 
 #[test]
-fn a_user_keeps_no_more_uploads_than_may_be() {
+fn the_number_of_kept_uploads_of_a_user_is_limited() {
     let (_file, _store, ledger) = ledger("ledger-kept");
     let quotas = Quotas {
         folder: None,
@@ -328,12 +328,12 @@ fn a_folder_s_quota_counts_all_files_and_waits_for_the_count() {
 }
 
 #[test]
-fn what_a_killed_server_left_is_entered_by_what_is_there() {
+fn entries_of_a_killed_server_are_brought_up_to_date_with_the_files() {
     let (_file, store, ledger) = ledger("ledger-recovery");
     for path in ["kept", "gone", "d/a", "e/b"] {
         store_file(&ledger, "eve", path, 10);
     }
-    // The process is dead, as no process has this number.
+    // The process is dead: no process has the id that is set below.
     let begin = |source: &[u8], target: Option<&[u8]>, inode| {
         let change = Change { source, target };
         ledger.begin_change(change, inode).unwrap();
@@ -351,10 +351,10 @@ fn what_a_killed_server_left_is_entered_by_what_is_there() {
     let find = |path: &[u8]| {
         let (inode, bytes) = match path {
             b"kept" => (1, 11),
-            // It was moved, with what is in it.
+            // It was moved, with the files in it.
             b"f" => (3, 0),
             b"f/a" => (30, 10),
-            // It was not.
+            // It was not moved.
             b"e" => (4, 0),
             b"e/b" => (40, 10),
             _ => return None,
@@ -382,7 +382,7 @@ fn what_a_killed_server_left_is_entered_by_what_is_there() {
 }
 
 #[test]
-fn what_is_written_before_a_change_is_about_the_file_that_is_changed() {
+fn a_change_is_recorded_with_the_inode_of_the_file_that_is_changed() {
     let (_file, store, ledger) = ledger("ledger-change");
     let written = || {
         let row = "SELECT inode FROM changes";
@@ -394,7 +394,7 @@ fn what_is_written_before_a_change_is_about_the_file_that_is_changed() {
     let (source, target) = (&b"a"[..], None);
     let acted = std::cell::Cell::new(false);
     let act = || {
-        // The transaction has removed the entry, which is there still for others.
+        // The open transaction has removed the record, but other connections still see it.
         assert_eq!(written().unwrap(), 3);
         acted.set(true);
         None

@@ -185,7 +185,7 @@ fn other_files_are_refused_with_their_name() {
     ));
 }
 
-/// Makes the file one of version 2: with files by absolute paths, and the sums of their bytes.
+/// Turns the file into one of version 2, with absolute paths of files and the sums of their sizes.
 const AS_VERSION_2: &str = "
     DROP TABLE changes; DROP TABLE uploads; DROP TABLE files; DROP TABLE folders;
     CREATE TABLE files (
