@@ -141,12 +141,12 @@ impl Site {
             let Some(known) = entry.codings.0[coding as usize].beside.get() else {
                 return true;
             };
-            let now = self
-                .file_beside(entry, coding)
-                .ok()
-                .flatten()
-                .map(|(_, _, identity)| identity);
-            now == known.as_ref().map(|known| known.identity)
+            match (self.file_beside(entry, coding).ok().flatten(), known) {
+                (Some((_, opened, identity)), Some(known)) => {
+                    identity == known.identity && known.is_at(opened.real.as_deref())
+                }
+                (now, known) => now.is_none() && known.is_none(),
+            }
         })
     }
 }

@@ -24,7 +24,7 @@ pub(crate) const VARY: &str = "Vary: Accept-Encoding\r\n";
 pub(crate) struct Entry {
     /// Where it was found below the root.
     pub(crate) path: PathBuf,
-    /// Where it is, if its path leads through symlinks.
+    /// The same path without symlinks; `None` if it contains none.
     real: Option<PathBuf>,
     pub(crate) body: Body,
     pub(crate) length: u64,
@@ -183,7 +183,7 @@ impl Entry {
         );
         Entry {
             path,
-            real: None,
+            real: self.real.clone(),
             body,
             length,
             modified,
@@ -218,7 +218,7 @@ impl Entry {
         let (path, varies, codings) = (path.to_owned(), true, Codings::default());
         Entry {
             path,
-            real: None,
+            real: self.real.clone(),
             body,
             length,
             modified,
@@ -237,7 +237,13 @@ impl Entry {
         Entry { real, ..self }
     }
 
-    /// Where it is below the root: what its client needs rights for.
+    /// Whether this is its path without symlinks. A file keeps its identity when it moves, but
+    /// other rights may hold there.
+    pub(crate) fn is_at(&self, real: Option<&Path>) -> bool {
+        self.real.as_deref() == real
+    }
+
+    /// Its path below the root, without symlinks. Rights are checked for it.
     pub(crate) fn real_path(&self) -> &[u8] {
         self.real
             .as_ref()

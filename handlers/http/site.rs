@@ -174,8 +174,10 @@ impl Site {
     /// Whether a path still leads to this entry, and to the same forms of it.
     pub(crate) fn is_current(&self, path: &[u8], trailing_slash: bool, entry: &Entry) -> bool {
         match self.place(path, trailing_slash) {
-            Ok(PathKind::File(_, _, metadata)) => {
-                Identity::of(&metadata) == entry.identity && self.is_all_current_beside(entry)
+            Ok(PathKind::File(_, opened, metadata)) => {
+                Identity::of(&metadata) == entry.identity
+                    && entry.is_at(opened.real.as_deref())
+                    && self.is_all_current_beside(entry)
             }
             Ok(_) => false,
             // What was true half a second ago is the best that is known.

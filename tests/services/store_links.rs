@@ -7,6 +7,7 @@ use crate::http_forms::{FORM, form};
 use crate::http_raw::Connection;
 use crate::http_tus::{A_TXT, TUS};
 use crate::http_users::{Guarded, ask_as, login, put_as};
+use crate::support::wait_until;
 
 /// Ada may do everything in `/pub`, and nothing elsewhere. The link `/pub/out` leads elsewhere,
 /// `/pub/in` doesn't.
@@ -117,6 +118,21 @@ fn a_move_does_not_retarget_a_relative_link_past_rights() {
     assert_eq!(moved("/pub/d/current", "/pub/deep/current"), 201);
     let read = ask_as(&server, "ada", "GET", "/pub/deep/current/open.txt", &[]);
     assert_eq!(read.text(), "open");
+}
+
+#[test]
+fn a_file_that_moved_behind_its_link_is_judged_where_it_is_now() {
+    let guarded = guarded("links-cached");
+    let server = guarded.start(&[]);
+    let get = || ask_as(&server, "ada", "GET", "/pub/in/open.txt", &[]);
+    assert_eq!(get().text(), "open");
+    let site = guarded.dir.join("site");
+    fs::rename(site.join("pub/releases"), site.join("private")).unwrap();
+    fs::remove_file(site.join("pub/in")).unwrap();
+    symlink("../private", site.join("pub/in")).unwrap();
+    wait_until("the cached file is not sent any more", || {
+        get().status == 403
+    });
 }
 
 #[test]
