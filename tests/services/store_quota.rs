@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use crate::http_forms::{form, post};
 use crate::http_raw::{Connection, get, request};
 use crate::http_tus::{A_TXT, TUS, create};
 use crate::http_upload::{put, read, site};
@@ -40,6 +41,19 @@ fn an_overwrite_counts_the_old_file_as_free() {
     );
     assert_eq!(put(&server, "/c", &[], "x".repeat(80)).status, 201);
     assert_eq!(read(&dir, "c").map(|content| content.len()), Some(80));
+}
+
+#[test]
+fn a_form_that_overwrites_counts_the_old_files_as_free() {
+    let options = ["--quota", "9MB", "--on-duplicate", "overwrite"];
+    let (dir, server) = site("quota-form", &options);
+    let content = |length: usize| "x".repeat(length);
+    assert_eq!(put(&server, "/a", &[], content(8_000_000)).status, 201);
+    for (length, status) in [(8_500_000, 201), (9_000_001, 507)] {
+        let answer = post(&server, "/", &[], form(&[("a", &content(length))]));
+        assert_eq!(answer.status, status, "{length}: {}", answer.text());
+    }
+    assert_eq!(read(&dir, "a").map(|file| file.len()), Some(8_500_000));
 }
 
 #[test]

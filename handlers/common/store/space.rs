@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cap_std::fs::Dir;
 use parking_lot::Mutex;
 
 use super::count::Count;
@@ -99,7 +98,7 @@ impl Store {
     ) -> Result<Reservation, StoreError> {
         let total = intent.size.unwrap_or(there);
         self.space().check_size(total)?;
-        check_disk(self.root(), total.saturating_sub(there))?;
+        self.check_disk(total.saturating_sub(there))?;
         let mut reservation = Reservation::of(self, intent, inode, replaces);
         reservation.take(self, total, is_kept)?;
         Ok(reservation)
@@ -111,7 +110,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoSpace`], or those of the system.
     pub fn check_room(&self, quota_user: Option<&str>, bytes: u64) -> Result<(), StoreError> {
-        check_disk(self.root(), bytes)?;
+        self.check_disk(bytes)?;
         let space = self.space();
         let Some(ledger) = space.ledger.as_ref().filter(|_| bytes > 0) else {
             return Ok(());
@@ -119,6 +118,24 @@ impl Store {
         self.judge(quota_user, || {
             ledger.fits(quota_user, bytes, space.quotas).map_err(failed)
         })
+    }
+
+    /// Checks that this many more bytes fit on the disk, whatever the quotas.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`], or those of the system.
+    pub fn check_disk(&self, bytes: u64) -> Result<(), StoreError> {
+        // For a small file, the write itself shows it as early.
+        if bytes <= CHUNK as u64 {
+            return Ok(());
+        }
+        let disk = rustix::fs::fstatvfs(self.root())?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if bytes > free {
+            Err(StoreError::NoSpace("the disk has too little room for it"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Calls `judge`. If the upload does not fit, it corrects the ledger, and then calls `judge`
@@ -254,19 +271,5 @@ impl Store {
 
     pub(super) fn space(&self) -> &Arc<Space> {
         &self.0.space
-    }
-}
-
-fn check_disk(root: &Dir, bytes: u64) -> Result<(), StoreError> {
-    // A single write tells as soon as the look would.
-    if bytes <= CHUNK as u64 {
-        return Ok(());
-    }
-    let disk = rustix::fs::fstatvfs(root)?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    if bytes > free {
-        Err(StoreError::NoSpace("the disk has too little room for it"))
-    } else {
-        Ok(())
     }
 }

@@ -64,17 +64,15 @@ pub(super) fn begin(
     Guard::of(head).check(shared.root(), &place.path)?;
     let on_duplicate = shared.on_duplicate.unwrap_or_default();
     if let Framing::Length(length) = head.body {
-        // Of the files' sizes, only the sum is known before they come; and not what they replace of
-        // the sender's.
+        // Before the files come, only the sum of their sizes is known.
         let least = length.saturating_sub(MAX_OVERHEAD);
-        let quota_user = sender
-            .permit
-            .quota_user()
-            .filter(|_| on_duplicate != OnDuplicate::Overwrite);
-        shared
-            .store
-            .check_room(quota_user, least)
-            .map_err(|error| refusal::of(&error))?;
+        let checked = if on_duplicate == OnDuplicate::Overwrite {
+            // The sizes of the files that they replace are free, and not known yet.
+            shared.store.check_disk(least)
+        } else {
+            shared.store.check_room(sender.permit.quota_user(), least)
+        };
+        checked.map_err(|error| refusal::of(&error))?;
     }
     let folder =
         String::from_utf8(place.path).map_err(|_| say(403, "The folder's name is not UTF-8."))?;
