@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,10 @@ const MAX_JOBS: usize = 256;
 const MAX_FILES: usize = 1000;
 /// How long a waiter waits when it is not the turn of its job, or another waiter digests a slice.
 const WAIT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The number of cores. To ask the system takes several system calls, too many for each slice.
+static CORES: LazyLock<usize> =
+    LazyLock::new(|| available_parallelism().map_or(1, |cores| cores.get()));
 
 /// The content that a digest belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -168,12 +172,11 @@ impl DigestQueue {
     /// # Errors
     /// All are taken. The value is the time after which to ask again.
     pub fn permit(&self) -> Result<SlicePermit, Duration> {
-        let at_once = available_parallelism().map_or(1, |cores| cores.get());
         let taken = self
             .0
             .alone
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |alone| {
-                (alone < at_once).then_some(alone + 1)
+                (alone < *CORES).then_some(alone + 1)
             });
         match taken {
             Ok(_) => Ok(SlicePermit(self.clone())),
@@ -203,14 +206,13 @@ impl DigestQueue {
 
     /// Whether it is a job's turn: it is one of the first of the queue, one per core.
     fn is_due(&self, job: &Arc<Job>) -> bool {
-        let at_once = available_parallelism().map_or(1, |cores| cores.get());
         let mut jobs = self.0.jobs.lock();
         jobs.retain(|job| job.strong_count() > 0);
         let is_waited_for = |job: &Arc<Job>| job.seen.lock().elapsed() < MAX_ABSENCE;
         jobs.iter()
             .filter_map(Weak::upgrade)
             .filter(is_waited_for)
-            .take(at_once)
+            .take(*CORES)
             .any(|due| Arc::ptr_eq(&due, job))
     }
 
@@ -378,7 +380,7 @@ mod tests {
     #[test]
     fn one_file_per_core_advances_and_the_others_wait() {
         let queue = DigestQueue::default();
-        let cores = available_parallelism().unwrap().get();
+        let cores = *CORES;
         let files: Vec<_> = (0..=cores).map(|_| file(2)).collect();
         let tasks: Vec<_> = files.iter().map(|file| begin(&queue, file)).collect();
         let last = tasks.last().unwrap();
@@ -397,7 +399,7 @@ mod tests {
     #[test]
     fn a_small_file_does_not_wait_for_the_end_of_large_ones() {
         let queue = DigestQueue::default();
-        let cores = available_parallelism().unwrap().get();
+        let cores = *CORES;
         let files: Vec<_> = (0..cores).map(|_| file(1000)).collect();
         let large: Vec<_> = files.iter().map(|file| begin(&queue, file)).collect();
         let small = begin(&queue, &file(1));
@@ -414,7 +416,7 @@ mod tests {
     #[test]
     fn one_permit_per_core_is_given() {
         let queue = DigestQueue::default();
-        let cores = available_parallelism().unwrap().get();
+        let cores = *CORES;
         let mut permits: Vec<_> = (0..cores).map(|_| queue.permit().unwrap()).collect();
         assert_eq!(queue.permit().unwrap_err(), WAIT_INTERVAL);
         permits.pop();
