@@ -109,10 +109,10 @@ impl Partial {
         if on_duplicate != OnDuplicate::Overwrite {
             self.store.set_new_mode(&self.file)?;
         }
-        let _pin = match on_duplicate {
-            OnDuplicate::Overwrite => Some(Pin::of_name(folder, self.intent.name.split().1)),
-            _ => None,
-        };
+        // Without a ledger there is no transaction that would wait for the old file's end.
+        let is_pinned =
+            on_duplicate == OnDuplicate::Overwrite && self.store.space().ledger.is_some();
+        let _pin = is_pinned.then(|| Pin::of_name(folder, self.intent.name.split().1));
         let Some(mut reservation) = self.reservation.take() else {
             return Err(StoreError::NoUser);
         };
