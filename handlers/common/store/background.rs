@@ -34,6 +34,8 @@ struct State {
     enabled: bool,
     running: bool,
     over: bool,
+    /// A count has begun since the thread looked for one.
+    has_count: bool,
 }
 
 impl Drop for Background {
@@ -61,6 +63,7 @@ impl Store {
         let shared = &self.0.background.0;
         let mut state = shared.state.lock();
         if state.running && self.is_counting() {
+            state.has_count = true;
             shared.over.notify_all();
         }
         if !state.enabled || state.running {
@@ -115,6 +118,9 @@ fn run(shared: &Shared, store: impl Fn() -> Option<Arc<Inner>>) {
         // A store that only this thread still holds is dropped here, and then ends the thread.
         drop(store);
         let mut state = shared.state.lock();
+        if std::mem::take(&mut state.has_count) && !state.over {
+            continue;
+        }
         let Some(wait) = wait.filter(|_| !state.over) else {
             state.running = false;
             return;
