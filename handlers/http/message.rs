@@ -77,7 +77,7 @@ pub(super) enum Content {
 ///         request.set_doing("lines");
 ///     }
 ///     fn hurry(&mut self) {
-///         // Lines cost little. A producer that compresses would compress less from here on.
+///         // Lines cost little. A producer that computes for long would end its work here.
 ///     }
 ///     fn ends_at_shutdown(&self) -> bool {
 ///         false // the client needs all of them
@@ -109,8 +109,9 @@ pub trait Produce: Send + 'static {
         let _ = request;
     }
 
-    /// Called before a piece if the client has ended its side: it may have left without waiting for
-    /// the answer. A producer should not begin costly work then. Defaults to nothing.
+    /// Called before the first piece, and before a piece that follows an empty one, if the client
+    /// has ended its side: it may have left without waiting for the answer. A producer should not
+    /// begin costly work then. Defaults to nothing.
     fn hurry(&mut self) {}
 
     /// Whether the server's shutdown ends the content here, as its last piece. Defaults to false:

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use socketserver::{Next, StreamRequest, Wait};
 
 use super::{ConnectionState, Flow, HttpHandler};
@@ -22,6 +23,8 @@ pub(super) struct Streaming {
     /// When the next piece may be made; `None` is at once.
     due: Option<Instant>,
     has_begun: bool,
+    /// The last piece was empty. Otherwise sending it shows a client that is gone.
+    sent_nothing: bool,
 }
 
 impl Streaming {
@@ -33,6 +36,7 @@ impl Streaming {
             keep_alive,
             due: None,
             has_begun: false,
+            sent_nothing: true,
         }
     }
 }
@@ -62,13 +66,16 @@ impl HttpHandler {
             Vec::new()
         };
         let begin = chunk.len();
-        match peer(request)? {
-            Peer::Here => {}
-            Peer::HalfClosed => streaming.pieces.hurry(),
-            // Whatever is still to be computed, nobody waits for it.
-            Peer::Gone => return Err(io::ErrorKind::ConnectionReset.into()),
+        if streaming.sent_nothing {
+            match peer(request)? {
+                Peer::Here => {}
+                Peer::HalfClosed => streaming.pieces.hurry(),
+                // No client waits for the rest of the work.
+                Peer::Gone => return Err(io::ErrorKind::ConnectionReset.into()),
+            }
         }
         let mut produced = streaming.pieces.produce(&mut chunk)?;
+        streaming.sent_nothing = chunk.len() == begin;
         if ends {
             produced = Produced::Over;
         }
@@ -110,12 +117,12 @@ fn pause(time: Duration) -> Next {
     Wait::new().in_message().after(time).into()
 }
 
-/// What is known of the other side while its answer is made.
+/// The state of the client while its answer is made.
 enum Peer {
     Here,
-    /// It sends nothing more. It may wait for the answer, or have left: only what is sent to it
-    /// shows that.
+    /// It has ended its side. It may wait for the answer, or have left: only sending shows which.
     HalfClosed,
+    /// It has reset the connection.
     Gone,
 }
 
@@ -128,14 +135,14 @@ fn peer(request: &StreamRequest) -> io::Result<Peer> {
         return Ok(Peer::Here);
     };
     let mut sockets = [PollFd::from_borrowed_fd(socket, END)];
-    poll(
-        &mut sockets,
-        Some(&Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        }),
-    )?;
-    let events = sockets[0].revents();
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // A signal must not end the answer.
+    retry_on_intr(|| poll(&mut sockets, Some(&at_once)))?;
+    let [socket] = &sockets;
+    let events = socket.revents();
     Ok(if events.intersects(PollFlags::ERR | PollFlags::HUP) {
         Peer::Gone
     } else if events.intersects(END) || request.rfile.is_eof() {
