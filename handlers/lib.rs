@@ -20,8 +20,8 @@ use client::Talk;
 use service::{Failure, Service, Unsupported};
 
 /// The list of services. Each entry gets a subcommand, its help, `make run-NAME`, and the tests
-/// that every service must pass. The clients whose arguments do not begin with an address come in a
-/// list of their own, after the services.
+/// that every service must pass. Clients whose arguments do not begin with an address are listed
+/// separately, after the services.
 macro_rules! services {
     (
         $($(#[$about:meta])* $name:ident(

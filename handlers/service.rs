@@ -35,11 +35,11 @@ pub struct Context {
     /// Whether requests are served by processes of their own: no thread may be started before, and
     /// what a handler changes the next doesn't see.
     pub forks: bool,
-    /// Whether one connection is served at a time.
+    /// Whether only one connection is served at a time.
     pub is_sequential: bool,
     /// What is to be done after the last request, before the process ends.
     pub at_end: AtEnd,
-    /// What is to be done at a reload.
+    /// The files that are read again at a reload.
     pub at_reload: AtReload,
 }
 
@@ -103,25 +103,25 @@ impl fmt::Debug for AtEnd {
     }
 }
 
-/// What services want done at a reload (SIGHUP): read again what their options name.
+/// The files that services read again at a reload (SIGHUP).
 #[derive(Clone, Default)]
 pub struct AtReload(Arc<Mutex<Vec<Prepare>>>);
 
-/// Reads everything again, and returns what puts it in use.
+/// Reads a file again. Returns the function that puts it in use.
 type Prepare = Box<dyn Fn() -> Result<Commit, Failure> + Send>;
-/// Puts in use what was read. It cannot fail.
+/// Puts a file in use that was read. It cannot fail.
 pub type Commit = Box<dyn FnOnce() + Send>;
 
 impl AtReload {
-    /// Adds something to be read again.
+    /// Adds a file that is read again at each reload.
     pub fn add(&self, prepare: impl Fn() -> Result<Commit, Failure> + Send + 'static) {
         self.0.lock().push(Box::new(prepare));
     }
 
-    /// Reads everything again.
+    /// Reads all files again. Returns the functions that put them in use.
     ///
     /// # Errors
-    /// Something cannot be used: then nothing may be put in use.
+    /// A file cannot be used: then none may be put in use.
     pub(crate) fn prepare(&self) -> Result<Vec<Commit>, Failure> {
         self.0.lock().iter().map(|prepare| prepare()).collect()
     }
@@ -173,13 +173,13 @@ pub trait Service: clap::Args + fmt::Debug + 'static {
     }
 
     /// Whether the service starts TLS itself, when a client asks for it. Otherwise every connection
-    /// begins with it.
+    /// begins with TLS. Defaults to false.
     fn starts_tls(&self) -> bool {
         false
     }
 
-    /// The user and the group that the server runs as, once it has bound its addresses; `None` for
-    /// those that started it.
+    /// The user and the group that the server runs as once it has bound its addresses. `None` for
+    /// the user and the group that started it, which is the default.
     ///
     /// # Errors
     /// There is no such user or group: exit code 2.

@@ -232,7 +232,7 @@ impl Entry {
         }
     }
 
-    /// The same, found through symlinks.
+    /// The same entry, whose path without symlinks is `real`.
     pub(crate) fn at(self, real: Option<PathBuf>) -> Entry {
         Entry { real, ..self }
     }

@@ -19,8 +19,8 @@ use computing::{Computing, Progress};
 pub(crate) use fields::{Described, DigestPreference, describe};
 
 const MEDIA_TYPE: &str = "text/plain; charset=utf-8";
-/// How long a digest is computed for a client that has ended its side. It may wait for the answer
-/// (`nc -N`), but most have hung up, which nothing shows before something is sent.
+/// How long a digest is computed for a client that has ended its side. Such a client may wait for
+/// the answer (`nc -N`). But most have hung up, and only sending something would show that.
 const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(5);
 /// Stands between a digest and a name.
 const BETWEEN: &[u8] = b"  ";
@@ -71,7 +71,7 @@ struct Line {
     computing: Computing,
     algorithm: Algorithm,
     name: Vec<u8>,
-    /// When the client was first seen to send nothing more.
+    /// When it was noticed that the client has ended its side.
     half_closed: Option<Instant>,
 }
 

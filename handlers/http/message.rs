@@ -55,7 +55,7 @@ pub(super) enum Content {
 
 /// Makes the content of a response piece by piece.
 ///
-/// A million lines, which are never in memory together:
+/// A million lines, of which only a thousand are in memory at a time:
 ///
 /// ```
 /// use std::io;

@@ -26,7 +26,7 @@ const PASS_THROUGH: OFlags = OFlags::RDONLY;
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) file: File,
-    /// Where it is below the root, if symlinks were on the way.
+    /// Its path below the root without symlinks; `None` if the path that was opened contains none.
     pub(crate) real: Option<PathBuf>,
 }
 
@@ -54,8 +54,8 @@ impl Root {
         self.open_resolved(path).map(|opened| opened.file)
     }
 
-    /// The same, with the path that leads there without a symlink: rights are judged by it. It is
-    /// what is opened, whatever becomes of the links meanwhile.
+    /// The same, with the path without symlinks, for which rights are checked. This path is the one
+    /// that is opened, so a change of a link meanwhile has no effect.
     ///
     /// # Errors
     /// As for [`open_file`](Root::open_file).
@@ -82,7 +82,7 @@ impl Root {
         })
     }
 
-    /// In one call, if no symlink is on the way.
+    /// Opens a path that contains no symlink, in one system call; `LOOP` if it contains one.
     #[cfg(target_os = "linux")]
     fn open_at_once(&self, path: &Path) -> rustix::io::Result<File> {
         use rustix::fs::{ResolveFlags, openat2};
@@ -96,7 +96,7 @@ impl Root {
         Err(Errno::NOSYS)
     }
 
-    /// The path that leads to the same file or folder without a symlink.
+    /// The path of the same file or folder without symlinks.
     ///
     /// # Errors
     /// Those of the system; one without an errno for a path that leads out.

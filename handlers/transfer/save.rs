@@ -61,7 +61,8 @@ impl Unpublished<'_> {
     /// `force`, else it is an error (`AlreadyExists`).
     pub(super) fn publish(mut self, name: &str, force: bool) -> io::Result<()> {
         self.file.sync_all()?;
-        // Opened before the file gets its name: after that, nothing may be wanting.
+        // Opened before the file gets its name: after that, a lack of descriptors must not keep the
+        // folder from being synced.
         let folder = self.dir.open(".")?;
         match (&self.hidden, force) {
             (None, false) => self.link(name)?,

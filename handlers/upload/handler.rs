@@ -43,7 +43,7 @@ enum State {
         intent: Box<Intent>,
         until: Instant,
     },
-    /// Bytes that are there are digested, to find out how much of the upload is still to come.
+    /// Stored bytes are digested, to find out how much of the upload the client has to send.
     Checking(Box<Check>),
     Body(Box<Partial>),
     /// So many bytes of a refused file are still to come.
@@ -167,7 +167,7 @@ impl UploadHandler {
         }
     }
 
-    /// What there is of a file that is to be resumed is known, or will be.
+    /// Tells the client where to resume, or continues to digest the stored bytes.
     fn resumed(&mut self, request: &mut StreamRequest, resumed: Resumed) -> Result<Step> {
         match resumed {
             Resumed::Partial(partial) => {
@@ -192,7 +192,7 @@ impl UploadHandler {
         }
     }
 
-    /// Digests the next slice of what is there. A client that has hung up waits for no answer.
+    /// Digests the next slice of the stored bytes. If the client has hung up, the work ends.
     fn check(&mut self, request: &mut StreamRequest, check: Check) -> Result<Step> {
         if request.rfile.is_eof() {
             return Ok(Step::Close);

@@ -126,7 +126,7 @@ fn the_news_of_the_example_reach_every_reader() {
 }
 
 #[test]
-fn what_one_says_in_the_chat_of_the_example_all_hear() {
+fn a_message_in_the_chat_of_the_example_reaches_all_members() {
     let example = Example::start();
     let mut clients = [example.websocket("/chat"), example.websocket("/chat")];
     // A client has joined once its own message comes back.

@@ -355,7 +355,7 @@ fn what_others_removed_or_a_killed_server_left_makes_room_when_it_is_needed() {
     std::fs::remove_file(guarded.dir.join("site/a")).unwrap();
     assert_eq!(used(&guarded, "ada"), 100);
     let server = guarded.start(&[]);
-    // What is left of the upload that was cut is removed at the start.
+    // The rest of the interrupted upload is removed at the start.
     assert!(nothing_left(&guarded));
     assert_eq!(
         (put(&server, "ada", "/c", 100), used(&guarded, "ada")),

@@ -41,7 +41,7 @@ pub(crate) fn read(dir: &TestDir, name: &str) -> Option<String> {
 /// Nothing of an upload lies in the hidden folder.
 pub(crate) fn no_partials(dir: &TestDir) -> bool {
     std::fs::read_dir(dir.join(".socketserver-partial")).map_or(true, |entries| {
-        // The count of the folder's files stays there.
+        // The ledger of the folder's quota stays there.
         let name = |entry: std::fs::DirEntry| entry.file_name().into_string().unwrap();
         entries
             .flatten()

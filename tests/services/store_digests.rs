@@ -1,4 +1,5 @@
-//! Digests of large files: others are served meanwhile, and nothing is digested for nobody.
+//! Digests of large files: other clients are served meanwhile, and a digest that no client waits for
+//! is not computed.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,7 +11,7 @@ use crate::http_raw::{Connection, get, request};
 use crate::support::{TestDir, TestServer};
 use crate::upload::{answer, frame, header, send, word};
 
-/// Takes minutes to digest with a debug build, and no room on the disk.
+/// Size of a sparse file. To digest it takes minutes with a debug build.
 const LARGE: u64 = 8 << 30;
 
 fn large_file(dir: &TestDir) {
@@ -20,16 +21,16 @@ fn large_file(dir: &TestDir) {
         .unwrap();
 }
 
-/// Ends a server: everything ends by itself, and soon.
+/// Shuts a server down: all its connections must end in time by themselves.
 fn ends_at_once(mut server: TestServer) {
     server.signal("TERM");
     let (code, time) = server.wait();
-    assert_eq!(code, Some(0), "nothing was cut");
+    assert_eq!(code, Some(0), "no connection was aborted");
     assert!(time < Duration::from_secs(9), "it took {time:?}");
 }
 
 #[test]
-fn who_asks_to_resume_a_large_file_holds_up_nobody_and_may_hang_up() {
+fn clients_that_resume_a_large_file_hold_up_no_other_client_and_may_hang_up() {
     let dir = TestDir::new("resume-large");
     large_file(&dir);
     let arguments = ["upload", dir.as_str(), "--on-duplicate", "overwrite"];
@@ -54,7 +55,7 @@ fn who_asks_to_resume_a_large_file_holds_up_nobody_and_may_hang_up() {
         assert_eq!(
             peeked.kind(),
             std::io::ErrorKind::WouldBlock,
-            "it is digested still"
+            "it is still being digested"
         );
     }
     drop(waiting);
@@ -89,7 +90,7 @@ fn a_large_part_is_digested_in_turns_before_its_upload_goes_on() {
 }
 
 #[test]
-fn who_asks_for_a_digest_and_hangs_up_leaves_no_work_behind() {
+fn the_digest_for_a_client_that_hangs_up_is_not_computed() {
     let dir = TestDir::new("hash-large");
     large_file(&dir);
     dir.write("small", "abc");

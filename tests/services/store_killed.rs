@@ -1,4 +1,4 @@
-//! A server that is killed again and again: the ledger agrees with the folder after each start.
+//! A server that is killed many times: after each start, the ledger agrees with the folder.
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::support::{TestServer, wait_until};
 const KILLS: usize = 40;
 const WRITERS: usize = 3;
 
-/// The bytes of all files below a folder, but those in the hidden one.
+/// The bytes of all files below a folder, without those in the hidden folder.
 fn bytes_below(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).unwrap().flatten();
     let bytes = entries.map(|entry| match entry.file_type().unwrap() {
@@ -79,7 +79,7 @@ fn has_answer(stream: &mut TcpStream) -> bool {
 }
 
 #[test]
-fn after_each_kill_the_ledger_is_what_lies_in_the_folder() {
+fn after_each_kill_the_ledger_agrees_with_the_folder() {
     let guarded = Guarded::new("killed", &[("ada", "lrwd", "/")]);
     let site = guarded.dir.join("site");
     for folder in ["0", "1"] {
@@ -94,7 +94,7 @@ fn after_each_kill_the_ledger_is_what_lies_in_the_folder() {
                 let (stream, answers) = (server.connect(), &answers);
                 scope.spawn(move || write(stream, writer, round, answers));
             }
-            // Each time at another moment of another request.
+            // Each kill comes at another point of another request.
             let enough = 3 + round % 11;
             wait_until("some requests are answered", || {
                 answers.load(Ordering::Relaxed) >= enough
@@ -113,5 +113,5 @@ fn check(guarded: &Guarded, _running: &TestServer, round: usize) {
     assert_eq!(used, bytes_below(&site), "after {round} kills");
     let staged = fs::read_dir(site.join(".socketserver-partial"));
     let staged = staged.map_or(0, |entries| entries.count());
-    assert_eq!(staged, 0, "nothing is left of uploads that were cut");
+    assert_eq!(staged, 0, "no files of interrupted uploads are left");
 }

@@ -1,4 +1,4 @@
-//! Symbolic links in a folder with accounts: rights are judged by what a path leads to.
+//! Symbolic links in a folder with accounts: rights are checked for the path without links.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,8 +9,8 @@ use crate::http_tus::{A_TXT, TUS};
 use crate::http_users::{Guarded, ask_as, login, put_as};
 use crate::support::wait_until;
 
-/// Ada may do everything in `/pub`, and nothing elsewhere. The link `/pub/out` leads elsewhere,
-/// `/pub/in` doesn't.
+/// Ada has all rights in `/pub` and none elsewhere. The link `/pub/out` leads out of `/pub`,
+/// `/pub/in` does not.
 fn guarded(test: &str) -> Guarded {
     let guarded = Guarded::new(test, &[("ada", "-", "/"), ("ada", "lrwd", "/pub")]);
     for (name, content) in [
@@ -110,7 +110,7 @@ fn a_move_does_not_retarget_a_relative_link_past_rights() {
         ask_as(&server, "ada", "MOVE", from, &[&to(destination)]).status
     };
     assert_eq!(moved("/pub/d/current", "/pub/current"), 403);
-    // Where it leads to what the user may see, it is moved.
+    // A link that leads to a file that the user may see can be moved.
     assert_eq!(
         ask_as(&server, "ada", "MKCOL", "/pub/deep", &[]).status,
         201

@@ -1,4 +1,4 @@
-//! Quotas of folders and users: what counts, and what does not get past them.
+//! Quotas of folders and users, and the other limits of the store.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,7 +11,7 @@ use crate::http_users::{Guarded, ask_as, login, put_as};
 use crate::support::{TestDir, TestServer, wait_until};
 use crate::upload_faults::SmallDisk;
 
-/// Starts the server with so many descriptors.
+/// Starts the server with this limit of descriptors.
 fn start_with_descriptors(limit: usize, arguments: &[&str]) -> TestServer {
     let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
     TestServer::start_by(&["sh", "-c", &script], arguments, 1, |command| command)
@@ -161,7 +161,7 @@ fn registrations_are_limited_in_all_and_for_each_user() {
         let expected = if number < 20 { 201 } else { 429 };
         assert_eq!(answer.status, expected, "{number}");
     }
-    // Other uploads are not held up.
+    // Uploads that are not registered are still accepted.
     assert_eq!(put(&server, "/b", &[], "x").status, 201);
 
     let users = [("ada", "lrwd", "/"), ("eve", "lrwd", "/")];
@@ -255,7 +255,7 @@ fn a_full_disk_leaves_no_empty_record() {
         return;
     };
     let server = TestServer::start(&["http", disk.0.as_str(), "--upload"]);
-    // The folder is made while there is room, with a first upload.
+    // A first upload creates the hidden folder while there is room.
     assert_eq!(put(&server, "/a", &[], "x").status, 201);
     let mut filler = fs::File::create(disk.0.join("filler")).unwrap();
     let block = vec![0; 4096];

@@ -286,7 +286,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Whether so many bytes more are allowed.
+    /// Reserves room for this many more bytes.
     fn reserve(&mut self, count: usize) -> Result<(), StoreError> {
         let total = self.offset + count as u64;
         match (self.intent.size, &mut self.reservation) {
@@ -296,8 +296,8 @@ impl Partial {
         }
     }
 
-    /// Notes on disk what the bytes are, for other protocols and people. The upload could be gone
-    /// on with all the same.
+    /// Writes the record, for other protocols and people. Without it, the protocol that began the
+    /// upload can still resume it.
     fn record(&mut self) {
         match self
             .staging

@@ -61,8 +61,8 @@ impl Staging {
         &self.0
     }
 
-    /// The bytes of an upload, locked, and what the system tells of them; `Busy` if somebody else
-    /// writes them.
+    /// Opens and locks a file, which is created if it is missing. Returns it with its metadata;
+    /// `Busy` if another writer has locked it.
     pub(super) fn lock(&self, name: &str) -> Result<(File, fs::Metadata), StoreError> {
         let flags = OFlags::RDWR | OFlags::CREATE;
         self.lock_with(name, flags)?

@@ -170,7 +170,8 @@ impl AccessControl {
         }
     }
 
-    /// Rights are judged by what a path leads to, a user's home too.
+    /// The account, with the path of its home without symlinks: rights are checked for paths without
+    /// them.
     fn resolved(&self, account: Account) -> Account {
         if self.policy().follow_symlinks {
             resolve::resolve_home(self.site.root.dir(), account)

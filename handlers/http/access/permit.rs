@@ -88,8 +88,10 @@ impl Permit {
         }
     }
 
+    /// Checks that the client has these rights at a path and at all paths below it.
+    ///
     /// # Errors
-    /// The answer to a client that doesn't have these rights at a path and everywhere below it.
+    /// The answer to a client that does not.
     pub(crate) fn check_throughout(&self, rights: Rights, path: &[u8]) -> Result<(), Response> {
         if self.may_throughout(rights, path) {
             Ok(())

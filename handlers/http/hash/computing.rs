@@ -23,7 +23,7 @@ impl Computing {
     /// matter.
     ///
     /// # Errors
-    /// The file can't be read, or too many wait for digests (`WouldBlock`).
+    /// The file cannot be read, or too many files are being digested (`WouldBlock`).
     pub(super) fn begin(
         entry: &Entry,
         wanted: &Digests,
@@ -47,7 +47,8 @@ impl Computing {
         })
     }
 
-    /// Does the next slice: the digests, once all is done, or when to go on.
+    /// Does the next slice. Returns the digests once they are complete; otherwise `Err` is when to
+    /// call it again.
     ///
     /// # Errors
     /// The file can't be read, or became shorter.

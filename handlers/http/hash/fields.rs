@@ -93,7 +93,7 @@ pub(crate) fn describe(
     let computing = match Computing::begin(entry, &wanted, queue) {
         Ok(Progress::Done(digests)) => return Ok(Described::Now(wish.fields(&digests))),
         Ok(Progress::Working(computing)) => computing,
-        // It is a wish: without the digest, the answer is right, too.
+        // The client only prefers to get a digest: an answer without it is correct, too.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             return Ok(Described::Now(String::new()));
         }
@@ -129,7 +129,7 @@ struct Later {
     body: Body,
     following: Following,
     length: u64,
-    /// The client may have left: it gets its answer without the digest.
+    /// The client may have left. The computation ends, and the answer is sent without the digest.
     is_hurried: bool,
 }
 

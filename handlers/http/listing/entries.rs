@@ -26,7 +26,7 @@ pub(crate) struct Folder {
     dir: OwnedFd,
     /// Below the root; empty for the root itself.
     path: Vec<u8>,
-    /// The same without symlinks, if there are some in it.
+    /// The same path without symlinks; `None` if it contains none.
     real: Option<Vec<u8>>,
     permit: Permit,
 }
@@ -108,13 +108,13 @@ impl Folder {
         }
     }
 
-    /// The same folder, found through symlinks.
+    /// The same folder, whose path without symlinks is `real`.
     pub(crate) fn at(self, real: Option<&Path>) -> Folder {
         let real = real.map(|real| real.as_os_str().as_bytes().to_vec());
         Folder { real, ..self }
     }
 
-    /// Where it is below the root: what its client needs rights for.
+    /// Its path below the root, without symlinks. Rights are checked for it.
     pub(crate) fn real_path(&self) -> &[u8] {
         self.real.as_ref().unwrap_or(&self.path)
     }
@@ -140,7 +140,7 @@ impl Folder {
         }
     }
 
-    /// Whether its client sees what a symlink in it leads to.
+    /// Whether its client may see the target of a symlink in it.
     fn shows_behind_link(&self, name: &[u8]) -> bool {
         self.permit.is_everything()
             || self

@@ -1,8 +1,8 @@
 //! `DELETE`, `MKCOL` and `MOVE` (RFC 9110 §9.3.5, RFC 4918 §9.3 and §9.9): changes of the tree that
 //! carry no content.
 //!
-//! The store does it. A symlink at the end of a path is changed and never followed; those before it
-//! are resolved, and rights are judged by what they lead to.
+//! The store makes the changes. A symlink at the end of a path is not followed: it is changed
+//! itself. Other symlinks of the path are resolved, and rights are checked for the result.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -40,7 +40,7 @@ pub(super) fn delete(
     Ok(Response::new(204))
 }
 
-/// What was asked for and what it leads to are no longer as they were.
+/// Removes a changed path from the cache: the requested path, and the one without symlinks.
 fn forget(shared: &Shared, place: &DestinationPath) {
     shared.site.cache.forget(&place.path);
     shared.site.cache.forget(&place.asked);
@@ -130,8 +130,8 @@ pub(super) fn move_to(
     })
 }
 
-/// A relative symlink leads elsewhere from another folder: to what its mover may not see, it is not
-/// moved.
+/// Checks the new target of a relative symlink, which changes when the link is moved to another
+/// folder. A client must not move a link so that it leads to a file that the client may not see.
 fn check_link(shared: &Shared, permit: &Permit, from: &Path, to: &Path) -> Result<(), Response> {
     let Ok(link) = shared.root().read_link_contents(from) else {
         return Ok(());
@@ -144,7 +144,7 @@ fn check_link(shared: &Shared, permit: &Permit, from: &Path, to: &Path) -> Resul
     let is_seen = |real: std::path::PathBuf| {
         permit.may(Rights::LIST | Rights::READ, real.as_os_str().as_bytes())
     };
-    // One that leads out of the root leads nowhere.
+    // A link that leads out of the root is never followed, so it may be moved.
     if real.map_or(true, is_seen) {
         Ok(())
     } else {

@@ -326,9 +326,9 @@ fn require_identity_encoding(head: &Head<'_>) -> Result<(), Response> {
 
 /// What a request's target names below the root.
 struct DestinationPath {
-    /// What was asked for: without a slash at either end; empty for the root.
+    /// The requested path without a slash at either end; empty for the root.
     asked: Vec<u8>,
-    /// The same, without a symlink in its folders: rights and quotas are judged by it.
+    /// The same path without symlinks in its folders. Rights and quotas are checked for it.
     path: Vec<u8>,
     trailing_slash: bool,
     /// Where clients find it, without a slash at its end.
@@ -341,7 +341,7 @@ impl DestinationPath {
         DestinationPath::at(site, &path_and_query(&head.target))
     }
 
-    /// The folder into which something is to be stored: a symlink at its end is followed, too.
+    /// The folder that files are to be stored in. A symlink at its end is followed, too.
     fn folder_of(site: &Site, head: &Head<'_>) -> Result<DestinationPath, Response> {
         let mut place = DestinationPath::of(site, head)?;
         let real = site.root.real_path(place.path());

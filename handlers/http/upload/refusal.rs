@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use crate::common::store::StoreError;
 use crate::http::message::Response;
 
-/// Seconds after which a shortage may be over.
+/// `Retry-After` of an upload that the server cannot take now, in seconds.
 const RETRY_AFTER: &str = "5";
 
 /// A status with a sentence.

@@ -1,4 +1,5 @@
-//! The connection under a WebSocket handler: it feeds the protocol, and sends what it answers.
+//! The connection under a WebSocket handler: it passes the received bytes to the protocol, and sends
+//! the bytes that the protocol produces.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::{WebSocketHandler, WebSocketPeer};
 const MAX_MESSAGE: usize = 1 << 20;
 
 /// Size of the protocol's own input buffer, which grows for a longer message. Each connection has
-/// one, and each read fills all of it with zeros first: with the default of 128 KiB that took most
+/// one, and each read first fills all of it with zeros. With the default of 128 KiB, this took most
 /// of the time of a short message.
 const READ_BUFFER: usize = 4096;
 
@@ -62,7 +63,7 @@ pub(super) struct WebSocketConnection {
     is_open: bool,
     /// A ping was sent, and nothing has come since.
     awaits_pong: bool,
-    /// By which others send to the client, once they may.
+    /// The outbox of the handler's senders; `None` until it has made one.
     outbox: Option<Outbox>,
 }
 
@@ -98,7 +99,7 @@ impl WebSocketConnection {
                 Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
                     return Ok(false);
                 }
-                // The client vanished: that is no error, here as elsewhere.
+                // A vanished client is not an error, here as elsewhere.
                 Err(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
                     return Ok(false);
                 }
@@ -126,15 +127,15 @@ impl WebSocketConnection {
         (&mut *self.handler, peer)
     }
 
-    /// Hands over what the protocol has to send. A close frame goes behind what others have sent,
-    /// and nothing goes behind it.
+    /// Sends the bytes that the protocol has produced. A close frame follows the messages of the
+    /// senders, and nothing follows it.
     fn send_output(&mut self, request: &mut StreamRequest) -> io::Result<()> {
         // A queued pong or close can only fail because the other side is gone.
         let _ = self.socket.flush();
         let output = std::mem::take(&mut self.socket.get_mut().output);
         match &self.outbox {
             Some(outbox) if outbox.has_last_bytes() => Ok(()),
-            // In `finish` the outbox takes nothing more, and what was in it is sent.
+            // In `finish` the outbox is closed and its messages are sent, so the frame is written here.
             Some(outbox) if !self.socket.can_write() && !outbox.is_closed() => {
                 outbox.close_with(output);
                 Ok(())

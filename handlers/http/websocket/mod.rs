@@ -22,7 +22,8 @@ use connection::{Pipe, WebSocketConnection};
 
 /// What a WebSocket service does with one connection.
 ///
-/// A counter of its clients and messages. The client of the test writes the bytes of the protocol:
+/// A service that counts its clients and their messages. The test's client writes the frames
+/// itself:
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -176,7 +177,7 @@ pub fn websocket_with(request: &Request<'_>, handler: impl WebSocketHandler) -> 
 
 /// The client of a WebSocket, within a call of its handler.
 ///
-/// A service that says good morning, and goes:
+/// A service that answers one message and closes the connection:
 ///
 /// ```
 /// use socketserver_handlers::http::{Message, WebSocketHandler, WebSocketPeer, WebSocketSender};
@@ -215,8 +216,8 @@ impl WebSocketPeer<'_> {
         self.socket.send(message.into()).map_err(io::Error::other)
     }
 
-    /// Begins the end of the connection: sends a close frame, behind what others have sent before
-    /// by a [`sender`](WebSocketPeer::sender). Nothing follows it (RFC 6455 §5.5.1).
+    /// Begins to close the connection: sends a close frame after the messages that a
+    /// [`sender`](WebSocketPeer::sender) has sent before. Nothing follows it (RFC 6455 §5.5.1).
     ///
     /// # Errors
     /// When it is over already.
@@ -249,7 +250,7 @@ impl fmt::Debug for WebSocketPeer<'_> {
 /// connections, from [`WebSocketPeer::sender`]. Cheap to clone. It does not keep the connection
 /// open.
 ///
-/// A thread that sends the news to all who listen:
+/// A service whose threads send messages to its clients:
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};

@@ -45,7 +45,7 @@ const UPGRADE: &[u8] = b"GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// Joins a room, and counts who comes and goes.
+/// Joins a room, and counts its members.
 struct Member {
     room: Group,
     present: Arc<AtomicUsize>,
@@ -131,7 +131,7 @@ fn a_silent_websocket_gets_a_ping_and_ends_without_an_answer() {
     assert_eq!(present.load(SeqCst), 0);
 }
 
-/// Closes at the message `bye`, echoes others, and says when it is woken.
+/// Closes at the message `bye`, echoes other messages, and sends `woken` when it is woken.
 struct Closing(Arc<Mutex<Vec<(WebSocketSender, Waker)>>>);
 
 impl WebSocketHandler for Closing {
@@ -252,7 +252,7 @@ fn a_websocket_can_be_woken_and_closed_from_outside() {
 }
 
 #[test]
-fn what_is_no_websocket_handshake_is_told_so() {
+fn a_request_that_is_not_a_websocket_handshake_is_refused() {
     for (fields, status) in [
         ("", 400),
         (
