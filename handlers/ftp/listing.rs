@@ -15,6 +15,7 @@ use super::path::VirtualPath;
 use super::reply::{Refused, push_printable};
 use super::storage::View;
 use super::user;
+use crate::common::accounts::Rights;
 
 /// Entries that one turn formats, before other connections are served.
 const ENTRIES_PER_TURN: usize = 256;
@@ -203,8 +204,9 @@ impl Listing {
         };
         let path = self.folder.child(name);
         if entry.kind == FileType::Symlink {
-            // The facts are those of the target, if it can be reached.
-            let Ok(target) = self.view.metadata(&path) else {
+            // The facts are those of the target, if the user can reach it and may see it.
+            let is_seen = self.view.check(&path, Rights::LIST).is_ok();
+            let Some(target) = self.view.metadata(&path).ok().filter(|_| is_seen) else {
                 return;
             };
             entry = Entry::of(&target);
@@ -243,8 +245,7 @@ fn push_facts(view: &View, facts: Facts, path: &VirtualPath, entry: &Entry, to: 
     };
     push(Fact::Type, &|| format!("type={kind};"));
     push(Fact::Perm, &|| {
-        let rights = view.user.rights(path);
-        format!("perm={};", user::perm(rights, is_directory))
+        format!("perm={};", user::perm(view.rights(path), is_directory))
     });
     push(Fact::Size, &|| format!("size={};", entry.size));
     push(Fact::Modify, &|| {
@@ -263,10 +264,15 @@ fn push_facts(view: &View, facts: Facts, path: &VirtualPath, entry: &Entry, to: 
 
 /// The names in a directory that the user may see, sorted.
 fn names(view: &View, path: &VirtualPath, dir: &Dir) -> io::Result<Vec<Vec<u8>>> {
+    let real = match view.user.is_uniform() {
+        true => None,
+        false => view.resolve(path),
+    };
+    let real = real.as_ref().unwrap_or(path);
     let mut names = Vec::new();
     for entry in dir.entries()? {
         let name = entry?.file_name().as_bytes().to_vec();
-        if view.shows(path, &name) {
+        if view.shows(path, real, &name) {
             names.push(name);
         }
     }

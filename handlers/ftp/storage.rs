@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -20,6 +19,7 @@ use super::reply::Refused;
 use super::upload::refused;
 use super::user::User;
 use crate::common::accounts::{Accounts, Rights};
+use crate::common::store::resolve::{real_parent, real_path};
 use crate::common::store::{OnDuplicate, Store, is_reserved};
 
 /// What all users share.
@@ -93,22 +93,25 @@ impl View {
         Ok(Some(View::open(&self.storage, user)?))
     }
 
-    /// Where a path leads, through all symbolic links; of something that does not exist, its
-    /// directory.
-    fn resolve(&self, path: &VirtualPath) -> Option<VirtualPath> {
-        let join = |found: &Path| {
-            VirtualPath::default()
-                .join(found.as_os_str().as_bytes())
-                .ok()
-        };
-        match self.home.canonicalize(path.relative()) {
-            Ok(found) => join(&found),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let folder = self.home.canonicalize(path.parent().relative()).ok()?;
-                Some(join(&folder)?.child(path.name()?))
-            }
-            Err(_) => None,
+    /// The path without symbolic links. The last name of a link whose target does not exist, or
+    /// is outside of the home directory, stays. `None` if its directory cannot be resolved.
+    pub(super) fn resolve(&self, path: &VirtualPath) -> Option<VirtualPath> {
+        let real = real_path(&self.home, path.relative());
+        let real = real.or_else(|_| real_parent(&self.home, path.relative()));
+        let real = real.ok()?;
+        VirtualPath::default()
+            .join(real.as_os_str().as_bytes())
+            .ok()
+    }
+
+    /// The rights that the user has both at a path and at what it leads to.
+    pub fn rights(&self, path: &VirtualPath) -> Rights {
+        let rights = self.user.rights(path);
+        if self.user.is_uniform() {
+            return rights;
         }
+        let real = self.resolve(path);
+        real.map_or(rights, |real| rights & self.user.rights(&real))
     }
 
     /// Checks that the user has these rights at a path, and where it leads.
@@ -314,23 +317,27 @@ impl View {
     /// # Errors
     /// The directory does not exist, or is not one.
     pub(super) fn real_below_root(&self, path: &VirtualPath) -> io::Result<Vec<u8>> {
-        let parent = path.parent();
-        let folder = self.home.canonicalize(parent.relative())?;
-        if !self.home.metadata(&folder)?.is_dir() {
+        if path.is_root() {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        }
+        if !self.home.metadata(path.parent().relative())?.is_dir() {
             return Err(Errno::NOTDIR.into());
         }
-        let name = path.name().ok_or(io::ErrorKind::InvalidFilename)?;
-        let folder = VirtualPath::default()
-            .join(folder.as_os_str().as_bytes())
+        let real = real_parent(&self.home, path.relative())?;
+        let real = VirtualPath::default()
+            .join(real.as_os_str().as_bytes())
             .map_err(|_| io::ErrorKind::InvalidFilename)?;
-        Ok(self.below_root(&folder.child(name)))
+        Ok(self.below_root(&real))
     }
 
-    /// Whether a listing shows an entry of a directory.
-    pub fn shows(&self, folder: &VirtualPath, name: &[u8]) -> bool {
+    /// Whether a listing shows an entry of a directory: the user has a right at the entry or below
+    /// it, both by the path of the directory and by its `real` path.
+    pub fn shows(&self, folder: &VirtualPath, real: &VirtualPath, name: &[u8]) -> bool {
         if is_reserved(name) {
             return false;
         }
-        self.user.is_uniform() || self.user.rights_anywhere(&folder.child(name)) != Rights::NONE
+        let is_seen = |path: VirtualPath| self.user.rights_anywhere(&path) != Rights::NONE;
+        self.user.is_uniform()
+            || is_seen(folder.child(name)) && (real == folder || is_seen(real.child(name)))
     }
 }

@@ -21,6 +21,7 @@ mod ftp_client_servers;
 mod ftp_clients;
 mod ftp_fake;
 mod ftp_names;
+mod ftp_rights;
 mod ftp_tls;
 mod ftp_transfers;
 mod ftp_uploads;

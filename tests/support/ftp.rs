@@ -36,13 +36,18 @@ pub(crate) fn accounts(dir: &TestDir, users: &[(&str, &str, &[&str])]) -> String
     file
 }
 
+/// A server of the folder `root` with an accounts file.
+pub(crate) fn server_with(dir: &TestDir, accounts: &str, options: &[&str]) -> TestServer {
+    std::fs::create_dir_all(dir.join("root")).unwrap();
+    let root = dir.join("root").to_str().unwrap().to_owned();
+    let line = [&["ftp", &root, "--accounts", accounts][..], options].concat();
+    TestServer::start(&line)
+}
+
 /// A server in whose folder ada may do everything.
 pub(crate) fn server_of_ada(dir: &TestDir, options: &[&str]) -> TestServer {
-    std::fs::create_dir_all(dir.join("root")).unwrap();
     let accounts = accounts(dir, &[("ada", "lrwd", &[])]);
-    let root = dir.join("root").to_str().unwrap().to_owned();
-    let line = [&["ftp", &root, "--accounts", &accounts][..], options].concat();
-    TestServer::start(&line)
+    server_with(dir, &accounts, options)
 }
 
 impl Ftp {
@@ -62,8 +67,13 @@ impl Ftp {
 
     /// A session of ada in binary mode.
     pub(crate) fn ada(server: &TestServer) -> Ftp {
+        Ftp::log_in(server, "ada")
+    }
+
+    /// A session of a user in binary mode.
+    pub(crate) fn log_in(server: &TestServer, name: &str) -> Ftp {
         let mut ftp = Ftp::connect(server);
-        ftp.expect("USER ada", 331);
+        ftp.expect(format!("USER {name}"), 331);
         ftp.expect("PASS secret", 230);
         ftp.expect("TYPE I", 200);
         ftp

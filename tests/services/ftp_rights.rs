@@ -1,0 +1,69 @@
+//! `serve ftp`: rights, also where symbolic links lead.
+
+use std::os::unix::fs::symlink;
+
+use crate::support::ftp::{Ftp, accounts, server_with};
+use crate::support::{TestDir, TestServer, run};
+
+/// Bob has these rights per prefix, and `lr` everywhere else.
+fn server_of_bob(dir: &TestDir, rules: &[(&str, &str)]) -> TestServer {
+    let accounts = accounts(dir, &[("bob", "lr", &[])]);
+    for (prefix, rights) in rules {
+        let set = ["users", "allow", "--accounts", &accounts, "bob"];
+        let all = ["users", "deny", "--accounts", &accounts, "bob"];
+        assert_eq!(run(&[&all[..], &["lrwd", prefix]].concat()).0, Some(0));
+        if *rights != "-" {
+            assert_eq!(run(&[&set[..], &[rights, prefix]].concat()).0, Some(0));
+        }
+    }
+    server_with(dir, &accounts, &[])
+}
+
+#[test]
+fn listings_show_what_the_user_may_see_where_links_lead() {
+    let dir = TestDir::new("ftp-listed-links");
+    dir.write("root/secret/b", "a secret");
+    dir.write("root/other/hidden/c", "x");
+    dir.write("root/other/shown", "x");
+    std::fs::create_dir_all(dir.join("root/pub")).unwrap();
+    symlink("../secret/b", dir.join("root/pub/link")).unwrap();
+    symlink("../other", dir.join("root/pub/folder")).unwrap();
+    symlink("../other/shown", dir.join("root/pub/readable")).unwrap();
+    let rules = [("/pub", "lrwd"), ("/secret", "-"), ("/other/hidden", "-")];
+    let server = server_of_bob(&dir, &rules);
+    let mut ftp = Ftp::log_in(&server, "bob");
+    let mut text = |command: &str| String::from_utf8(ftp.receive(command)).unwrap();
+    let facts = text("MLSD pub");
+    assert!(!facts.contains("size=8;"), "{facts}");
+    // The rights are those that hold at the path and at what it leads to.
+    let line = facts.lines().find(|line| line.ends_with("; readable"));
+    assert!(line.unwrap().contains("perm=r;"), "{facts}");
+    assert_eq!(text("NLST pub/folder"), "pub/folder/shown\r\n");
+    assert_eq!(text("LIST pub/folder").lines().count(), 1);
+    assert!(text("MLSD pub/folder").contains("perm=r;"));
+    let described = ftp.expect("MLST pub/readable", 250);
+    assert!(described.contains("perm=r;"), "{described}");
+}
+
+#[test]
+fn a_home_may_be_a_link() {
+    let dir = TestDir::new("ftp-linked-home");
+    dir.write("root/real/ada/d/file", "x");
+    symlink("real/ada", dir.join("root/ada")).unwrap();
+    symlink("../d", dir.join("root/real/ada/d/link")).unwrap();
+    let options = ["--home", "/ada", "--quota", "100"];
+    let accounts = accounts(&dir, &[("ada", "lrwd", &options)]);
+    let server = server_with(&dir, &accounts, &[]);
+    let mut ftp = Ftp::log_in(&server, "ada");
+    assert!(ftp.store("STOR d/new", &[1; 60]).starts_with("226"));
+    assert!(dir.join("root/real/ada/d/new").exists());
+    assert!(ftp.expect("SITE QUOTA", 200).contains("60 of 100 bytes"));
+    ftp.expect("MKD made", 257);
+    ftp.expect("RNFR d/new", 350);
+    ftp.expect("RNTO made/moved", 250);
+    ftp.expect("RNFR d/link", 350);
+    ftp.expect("RNTO made/link", 250);
+    assert!(ftp.expect("SITE QUOTA", 200).contains("60 of 100 bytes"));
+    ftp.expect("DELE made/moved", 250);
+    assert!(ftp.expect("SITE QUOTA", 200).contains("0 of 100 bytes"));
+}
