@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -263,10 +264,33 @@ impl View {
         if replaces && !may_replace {
             return Err(Refused::new(553, "A file of this name exists."));
         }
+        self.check_moved_link(from, to)?;
         let (from, to) = (self.path_in_store(from)?, self.path_in_store(to)?);
         match self.storage.store.rename(&from, &to, may_replace) {
             Ok(_) => Ok(()),
             Err(error) => Err(refused(&error)),
+        }
+    }
+
+    /// A relative symbolic link has another target in another directory. It may not be moved to
+    /// where its target would be something that the user may not see.
+    fn check_moved_link(&self, from: &VirtualPath, to: &VirtualPath) -> Result<(), Refused> {
+        if self.user.is_uniform() || from.parent() == to.parent() {
+            return Ok(());
+        }
+        let Ok(link) = self.home.read_link_contents(from.relative()) else {
+            return Ok(());
+        };
+        let target = real_path(&self.home, &to.parent().relative().join(link));
+        let is_seen = |real: PathBuf| {
+            let real = VirtualPath::default().join(real.as_os_str().as_bytes());
+            let rights = real.map(|real| self.user.rights(&real));
+            rights.is_ok_and(|rights| rights.contain(Rights::LIST | Rights::READ))
+        };
+        // A target outside of the home directory cannot be reached.
+        match target.map_or(true, is_seen) {
+            true => Ok(()),
+            false => Err(denied()),
         }
     }
 

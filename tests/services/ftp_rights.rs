@@ -20,6 +20,26 @@ fn server_of_bob(dir: &TestDir, rules: &[(&str, &str)]) -> TestServer {
 }
 
 #[test]
+fn a_link_is_not_moved_to_a_folder_from_where_it_leads_past_the_rights() {
+    let dir = TestDir::new("ftp-moved-link");
+    dir.write("root/pub/d/file", "x");
+    dir.write("root/pub/releases/own", "own");
+    dir.write("root/releases/foreign", "foreign");
+    symlink("../releases", dir.join("root/pub/d/current")).unwrap();
+    symlink("file", dir.join("root/pub/d/near")).unwrap();
+    let server = server_of_bob(&dir, &[("/pub", "lrwd"), ("/releases", "-")]);
+    let mut ftp = Ftp::log_in(&server, "bob");
+    ftp.expect("RNFR pub/d/current", 350);
+    ftp.expect("RNTO pub/current", 550);
+    assert!(!dir.join("root/pub/current").is_symlink());
+    // Within its folder it keeps its target, and from elsewhere it may lead to what bob sees.
+    for (from, to) in [("d/current", "d/other"), ("d/near", "releases/near")] {
+        ftp.expect(format!("RNFR pub/{from}"), 350);
+        ftp.expect(format!("RNTO pub/{to}"), 250);
+    }
+}
+
+#[test]
 fn listings_show_what_the_user_may_see_where_links_lead() {
     let dir = TestDir::new("ftp-listed-links");
     dir.write("root/secret/b", "a secret");
