@@ -152,7 +152,7 @@ impl View {
         }
         let real = self.real_below_root(path)?;
         let old = self.old_file(path)?;
-        let on_duplicate = self.on_duplicate(path, start, old.is_some())?;
+        let on_duplicate = self.on_duplicate(path, start, old)?;
         Ok((real, old, on_duplicate))
     }
 
@@ -196,11 +196,17 @@ impl View {
         &self,
         path: &VirtualPath,
         start: Start,
-        is_taken: bool,
+        old: Option<u64>,
     ) -> Result<OnDuplicate, Refused> {
-        // To append takes the right to write, to replace the right to delete as well.
-        let appends = matches!(start, Start::At(_) | Start::End);
-        let may_replace = appends || self.user.rights(path).contain(Rights::DELETE);
+        // To append takes the right to write. To replace a file, or a part of it, takes the right
+        // to delete as well.
+        let appends = match start {
+            Start::End => old.is_some(),
+            Start::At(offset) => old == Some(offset),
+            Start::New | Start::Unique => false,
+        };
+        let is_taken = old.is_some();
+        let may_replace = self.rights(path).contain(Rights::DELETE);
         match self.storage.on_duplicate {
             _ if start == Start::Unique => Ok(OnDuplicate::Error),
             _ if appends => Ok(OnDuplicate::Overwrite),

@@ -66,6 +66,37 @@ fn listings_show_what_the_user_may_see_where_links_lead() {
 }
 
 #[test]
+fn to_replace_a_file_takes_the_right_to_delete_where_its_path_leads() {
+    let dir = TestDir::new("ftp-replaced-links");
+    dir.write("root/other/file", "old");
+    std::fs::create_dir_all(dir.join("root/pub")).unwrap();
+    symlink("../other", dir.join("root/pub/folder")).unwrap();
+    let server = server_of_bob(&dir, &[("/pub", "lrwd"), ("/other", "lrw")]);
+    let mut ftp = Ftp::log_in(&server, "bob");
+    ftp.listen();
+    ftp.expect("STOR pub/folder/file", 550);
+    assert_eq!(std::fs::read(dir.join("root/other/file")).unwrap(), b"old");
+    assert!(ftp.store("STOR pub/folder/new", b"x").starts_with("226"));
+}
+
+#[test]
+fn an_offset_within_a_file_takes_the_right_to_delete() {
+    let dir = TestDir::new("ftp-offset-rights");
+    dir.write("root/file", "old");
+    let server = server_of_bob(&dir, &[("/", "lrw")]);
+    let mut ftp = Ftp::log_in(&server, "bob");
+    ftp.listen();
+    ftp.expect("REST 1", 350);
+    ftp.expect("STOR file", 550);
+    assert_eq!(std::fs::read(dir.join("root/file")).unwrap(), b"old");
+    // At its end it appends.
+    ftp.expect("REST 3", 350);
+    assert!(ftp.store("STOR file", b"+").starts_with("226"));
+    assert!(ftp.store("APPE file", b"+").starts_with("226"));
+    assert_eq!(std::fs::read(dir.join("root/file")).unwrap(), b"old++");
+}
+
+#[test]
 fn a_home_may_be_a_link() {
     let dir = TestDir::new("ftp-linked-home");
     dir.write("root/real/ada/d/file", "x");
