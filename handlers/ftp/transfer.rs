@@ -187,9 +187,12 @@ impl Sending {
                 };
                 raw.resize(usize::try_from(granted).unwrap_or(wanted), 0);
                 let count = file.read_at(&mut raw, *at)?;
+                if count == 0 && at < end {
+                    return Err(Refused::new(451, "The file became shorter meanwhile."));
+                }
                 raw.truncate(count);
                 *at += count as u64;
-                self.is_over = count == 0 || at == end;
+                self.is_over = at == end;
             }
             Source::Listing(listing) => self.is_over = !listing.next_lines(&mut raw),
         }

@@ -314,6 +314,27 @@ fn a_slow_reader_and_an_idle_session_hold_no_thread() {
 }
 
 #[test]
+fn a_file_that_becomes_shorter_is_not_sent_completely() {
+    let dir = TestDir::new("ftp-shortened");
+    let server = server_of_ada(&dir, &[]);
+    let mut ftp = Ftp::ada(&server);
+    for kind in ["A", "I"] {
+        dir.write("root/large", vec![7; LARGE]);
+        ftp.expect(format!("TYPE {kind}"), 200);
+        let mut data = ftp.data();
+        ftp.expect("RETR large", 150);
+        data.read_exact(&mut [0; 10]).unwrap();
+        let file = std::fs::File::options()
+            .write(true)
+            .open(dir.join("root/large"));
+        file.unwrap().set_len(1000).unwrap();
+        let _ = std::io::copy(&mut data, &mut std::io::sink());
+        let reply = ftp.reply();
+        assert!(reply.starts_with('4'), "TYPE {kind}: {reply}");
+    }
+}
+
+#[test]
 fn a_shutdown_waits_for_a_transfer() {
     let dir = TestDir::new("ftp-drain");
     let mut server = server_of_ada(&dir, &[]);
