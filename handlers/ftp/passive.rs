@@ -98,6 +98,9 @@ impl Passive {
     /// # Errors
     /// 425 if there is none.
     pub fn advertised(&self, client: &ClientAddress, local: IpAddr) -> Result<Ipv4Addr, Refused> {
+        let IpAddr::V4(local) = local.to_canonical() else {
+            return Err(Refused::new(425, "PASV can't be used over IPv6: use EPSV."));
+        };
         let is_for = |address: &&PassiveAddress| {
             let network = address.network.as_ref();
             network.is_some_and(|network| network.contains(client))
@@ -109,10 +112,7 @@ impl Passive {
             .or_else(|| addresses().find(for_all));
         match chosen.and_then(|address| address.host.as_deref()) {
             Some(host) => self.resolve(host),
-            None => match local.to_canonical() {
-                IpAddr::V4(ip) => Ok(ip),
-                IpAddr::V6(_) => Err(Refused::new(425, "PASV can't be used over IPv6: use EPSV.")),
-            },
+            None => Ok(local),
         }
     }
 
@@ -287,6 +287,8 @@ mod tests {
         }
         let none = Passive::new(None, Vec::new());
         let v6 = none.advertised(&client("::1"), "::1".parse().unwrap());
+        assert_eq!(v6.unwrap_err().code(), 425);
+        let v6 = passive.advertised(&client("2001:db8::1"), "2001:db8::2".parse().unwrap());
         assert_eq!(v6.unwrap_err().code(), 425);
         let mapped = "::ffff:192.0.2.1".parse().unwrap();
         assert!(none.advertised(&client("192.0.2.9"), mapped).is_ok());
