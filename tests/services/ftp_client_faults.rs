@@ -8,7 +8,7 @@ use std::process::Child;
 use std::time::Instant;
 
 use crate::ftp_client::{client, command, paths_in};
-use crate::ftp_fake::Fake;
+use crate::ftp_fake::{Fake, Running};
 use crate::support::{PATIENCE, TestDir, wait_until};
 use crate::upload::{MIB, content};
 use crate::upload_faults::SmallDisk;
@@ -319,4 +319,43 @@ fn a_file_that_shrinks_while_it_is_sent_is_not_stored_as_whole() {
     });
     let ends = &server.seen.lock().unwrap().ends;
     assert_eq!(ends[..], [Err(io::ErrorKind::ConnectionReset)]);
+}
+
+#[test]
+fn a_server_that_allows_fewer_sessions_gets_fewer() {
+    let home = TestDir::new("ftp-fewer");
+    for number in 0..12 {
+        home.write(&format!("here/f{number}"), "x");
+    }
+    let here = home.join("here");
+    let mirror = |server: &Running, options: &[&str]| {
+        let url = server.url("copy");
+        let mirror = ["mirror", &url, here.to_str().unwrap(), "--reverse"];
+        client(&home, &[&mirror[..], options].concat())
+    };
+    let all = "sent 12 files, 12 bytes, verified by digest; 1 removed\n";
+    let fake = |tickets, max_sessions| Fake {
+        tickets,
+        max_sessions: Some(max_sessions),
+        ..Fake::with(&[("copy/", b""), ("copy/old", b"")])
+    };
+    let server = fake(None, 1).start();
+    let (code, stdout, stderr) = mirror(&server, &["--delete", "--jobs", "4"]);
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), all, ""));
+    // Without new tickets, a session ends after two data connections. Of two sessions only one can
+    // be replaced, and it transfers what is left.
+    let server = fake(Some(0), 3).start();
+    let tls = ["--tls-insecure", "--delete", "--jobs", "2"];
+    let (code, stdout, stderr) = mirror(&server, &tls);
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), all, ""));
+    // The only session is gone after the listing and one file.
+    let server = fake(Some(0), 1).start();
+    let (code, stdout, stderr) = mirror(&server, &["--tls-insecure", "--delete"]);
+    assert_eq!(code, Some(1));
+    assert!(stdout.starts_with("sent 1 file, "), "{stdout}");
+    assert!(
+        stderr.contains("421 too many sessions; not begun: 10 files"),
+        "{stderr}"
+    );
+    assert!(server.content("copy/old").is_some());
 }

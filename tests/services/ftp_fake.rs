@@ -38,6 +38,8 @@ pub(crate) struct Fake {
     /// AUTH TLS is known, data connections must resume the TLS session of their control
     /// connection, and bring this many new tickets.
     pub(crate) tickets: Option<usize>,
+    /// Sessions that are accepted in all.
+    pub(crate) max_sessions: Option<usize>,
     /// Bytes in the clear right after the reply to AUTH.
     pub(crate) injected: &'static str,
 }
@@ -82,6 +84,7 @@ impl Default for Fake {
             stall: None,
             lies: false,
             tickets: None,
+            max_sessions: None,
             injected: "",
         }
     }
@@ -116,7 +119,11 @@ impl Fake {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                seen.lock().unwrap().sessions += 1;
+                let number = {
+                    let mut seen = seen.lock().unwrap();
+                    seen.sessions += 1;
+                    seen.sessions
+                };
                 let mut session = Session {
                     fake: Arc::clone(&fake),
                     seen: Arc::clone(&seen),
@@ -125,6 +132,7 @@ impl Fake {
                     offset: 0,
                     tls: server_config(&certificate),
                     is_secure: false,
+                    number,
                 };
                 // A client that has left is no fault of the server.
                 thread::spawn(move || session.run());
@@ -250,10 +258,16 @@ struct Session {
     offset: usize,
     tls: ServerConfig,
     is_secure: bool,
+    /// 1 for the first session.
+    number: usize,
 }
 
 impl Session {
     fn run(&mut self) -> io::Result<()> {
+        let most = self.fake.lock().unwrap().max_sessions;
+        if most.is_some_and(|most| self.number > most) {
+            return self.reply("421 too many sessions");
+        }
         self.reply("220 fake")?;
         loop {
             let mut line = Vec::new();

@@ -1,5 +1,7 @@
-//! Several sessions that work off one list.
+//! Several sessions that transfer the files of one list.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::thread;
 
 use parking_lot::Mutex;
@@ -34,14 +36,31 @@ impl Tally {
         self.lengths += u64::from(done.verified == Verified::Length);
     }
 
-    pub(super) fn fail(&mut self, what: impl std::fmt::Display, fault: &Fault) {
+    pub(super) fn fail(&mut self, what: impl fmt::Display, fault: &Fault) {
         self.failed.push(format!("{what}: {fault}"));
     }
 }
 
-/// Does `work` for every item, in up to `jobs` sessions, of which one is there already. Returns
-/// that session, if it still works.
-pub(super) fn run<'a, T: Send + std::fmt::Display>(
+/// The files that are left, and how many sessions work on them.
+struct Queue<T> {
+    items: VecDeque<T>,
+    /// Sessions, those that are being opened included.
+    workers: usize,
+}
+
+/// What all sessions share.
+struct Shared<'a, T, W> {
+    target: &'a Target,
+    queue: Mutex<Queue<T>>,
+    tally: Mutex<Tally>,
+    /// The session that finished last, for what is to be done after the files.
+    finished: Mutex<Option<Session<'a>>>,
+    work: W,
+}
+
+/// Does `work` for every item, in up to `jobs` sessions, of which one is open already. Returns a
+/// session that still works, if there is one.
+pub(super) fn run<'a, T: Send + fmt::Display>(
     target: &'a Target,
     session: Session<'a>,
     jobs: u16,
@@ -49,62 +68,88 @@ pub(super) fn run<'a, T: Send + std::fmt::Display>(
     tally: &mut Tally,
     work: impl Fn(&mut Session<'a>, &T) -> Result<Transferred, Fault> + Sync,
 ) -> Option<Session<'a>> {
-    let jobs = usize::from(jobs).min(items.len()).max(1);
+    let workers = usize::from(jobs).min(items.len()).max(1);
     let features = session.features.clone();
-    let queue = Mutex::new(items.into_iter());
-    let shared = Mutex::new(std::mem::take(tally));
-    let (features, queue, shared, work) = (&features, &queue, &shared, &work);
-    let first = thread::scope(|scope| {
-        for _ in 1..jobs {
-            scope.spawn(move || {
-                // A server may allow fewer sessions: the others do the work then.
-                if let Ok(session) = Session::open(target, Some(features))
-                    && let Some(session) = work_off(target, session, queue, shared, work)
-                {
-                    session.quit();
-                }
+    let shared = Shared {
+        target,
+        queue: Mutex::new(Queue {
+            items: items.into(),
+            workers,
+        }),
+        tally: Mutex::new(std::mem::take(tally)),
+        finished: Mutex::new(None),
+        work,
+    };
+    thread::scope(|scope| {
+        for _ in 1..workers {
+            scope.spawn(|| match Session::open(target, Some(&features)) {
+                Ok(session) => shared.work_off(session),
+                Err(failure) => shared.leave(None, failure),
             });
         }
-        work_off(target, session, queue, shared, work)
+        shared.work_off(session);
     });
-    *tally = std::mem::take(&mut *shared.lock());
-    tally.left = queue.lock().len();
-    first
+    *tally = shared.tally.into_inner();
+    tally.left = shared.queue.into_inner().items.len();
+    shared.finished.into_inner()
 }
 
-/// Works until nothing is left. A session that breaks is replaced by a new one, for the next file.
-fn work_off<'a, T: std::fmt::Display>(
-    target: &'a Target,
-    session: Session<'a>,
-    queue: &Mutex<std::vec::IntoIter<T>>,
-    tally: &Mutex<Tally>,
-    work: &(impl Fn(&mut Session<'a>, &T) -> Result<Transferred, Fault> + Sync),
-) -> Option<Session<'a>> {
-    let mut session = Some(session);
-    loop {
-        if tally.lock().broken.is_some() {
-            return session;
-        }
-        let Some(item) = queue.lock().next() else {
-            return session;
-        };
-        let opened = match session.take() {
-            Some(open) => open.refreshed(),
-            None => Session::open(target, None),
-        };
-        let mut open = match opened {
-            Ok(open) => open,
-            Err(failure) => {
-                let mut tally = tally.lock();
-                tally.failed.push(format!("{item}: {}", failure.message));
-                tally.broken.get_or_insert(failure);
-                return None;
+impl<'a, T, W> Shared<'a, T, W>
+where
+    T: fmt::Display,
+    W: Fn(&mut Session<'a>, &T) -> Result<Transferred, Fault>,
+{
+    /// Works until nothing is left. A session that breaks is replaced by a new one, for the next
+    /// file.
+    fn work_off(&self, session: Session<'a>) {
+        let mut session = Some(session);
+        while let Some(item) = self.next() {
+            let opened = match session.take() {
+                Some(open) => open.refreshed(),
+                None => Session::open(self.target, None),
+            };
+            let mut open = match opened {
+                Ok(open) => open,
+                Err(failure) => return self.leave(Some(item), failure),
+            };
+            match (self.work)(&mut open, &item) {
+                Ok(done) => self.tally.lock().add(done),
+                Err(fault) => self.tally.lock().fail(&item, &fault),
             }
-        };
-        match work(&mut open, &item) {
-            Ok(done) => tally.lock().add(done),
-            Err(fault) => tally.lock().fail(&item, &fault),
+            session = open.is_alive().then_some(open);
         }
-        session = open.is_alive().then_some(open);
+        let Some(session) = session else { return };
+        let earlier = self.finished.lock().replace(session);
+        if let Some(earlier) = earlier {
+            earlier.quit();
+        }
+    }
+
+    fn next(&self) -> Option<T> {
+        let mut queue = self.queue.lock();
+        let item = queue.items.pop_front();
+        if item.is_none() {
+            queue.workers -= 1;
+        }
+        item
+    }
+
+    /// Ends a worker that gets no session: a server may allow fewer sessions than `--jobs`. The
+    /// others do its work. The last one has nobody to leave it to.
+    fn leave(&self, item: Option<T>, failure: Failure) {
+        let mut queue = self.queue.lock();
+        queue.workers -= 1;
+        if queue.workers > 0 {
+            queue.items.extend(item);
+            return;
+        }
+        if item.is_none() && queue.items.is_empty() {
+            return;
+        }
+        let mut tally = self.tally.lock();
+        if let Some(item) = item {
+            tally.failed.push(format!("{item}: {}", failure.message));
+        }
+        tally.broken = Some(failure);
     }
 }

@@ -33,7 +33,11 @@ impl Report {
         print(&format!("{}\n", self.summary()))?;
         match self.tally.broken {
             Some(failure) if self.tally.left > 0 => Err(Failure {
-                message: format!("{}; not begun: {} files", failure.message, self.tally.left),
+                message: format!(
+                    "{}; not begun: {} files",
+                    failure.message.trim_end_matches('.'),
+                    self.tally.left
+                ),
                 ..failure
             }),
             Some(failure) => Err(failure),

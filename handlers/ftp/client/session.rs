@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
 use rustix::net::sockopt;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
@@ -40,8 +39,6 @@ pub(super) struct Target {
     credentials: Credentials,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     mode: TlsMode,
-    /// Takes the place of the configuration once sessions of TLS 1.3 have run out of tickets.
-    tls12: Mutex<Option<Arc<ClientConfig>>>,
 }
 
 impl Target {
@@ -69,32 +66,23 @@ impl Target {
             options,
             tls,
             mode,
-            tls12: Mutex::new(None),
         })
     }
 
-    /// The configuration of one session. Its tickets are its own: a server may demand that a data
-    /// connection resumes the TLS session of its own control connection, and tickets that several
-    /// sessions share would be taken for each other's.
+    /// The TLS of a new session.
     fn session_tls(&self) -> Option<SessionTls> {
         let (config, name) = self.tls.as_ref()?;
-        let tls12 = self.tls12.lock().clone();
-        let mut config = ClientConfig::clone(tls12.as_ref().unwrap_or(config));
-        let tickets = Arc::new(Tickets::default());
-        config.resumption = Resumption::store(Arc::clone(&tickets) as _);
-        Some(SessionTls {
-            config: Arc::new(config),
-            name: name.clone(),
-            tickets,
-        })
+        Some(SessionTls::new(config, name))
     }
 
-    /// Whether new sessions use TLS 1.2, see [`Tickets`].
-    fn use_tls12(&self, yes: bool) -> Result<(), Failure> {
+    /// The TLS of a new session that offers the server only TLS 1.2, see [`Tickets`].
+    fn session_tls12(&self) -> Result<Option<SessionTls>, Failure> {
+        let Some((_, name)) = &self.tls else {
+            return Ok(None);
+        };
         let (ca, is_insecure) = (self.options.tls_ca.as_deref(), self.options.tls_insecure);
-        let config = yes.then(|| tls_config(ca, is_insecure, &[&TLS12]));
-        *self.tls12.lock() = config.transpose()?;
-        Ok(())
+        let config = tls_config(ca, is_insecure, &[&TLS12])?;
+        Ok(Some(SessionTls::new(&config, name)))
     }
 }
 
@@ -104,6 +92,21 @@ pub(super) struct SessionTls {
     pub(super) config: Arc<ClientConfig>,
     pub(super) name: ServerName<'static>,
     tickets: Arc<Tickets>,
+}
+
+impl SessionTls {
+    /// Each session has its own tickets. A server may demand that a data connection resumes the TLS
+    /// session of its own control connection, and a ticket of another session would not do that.
+    fn new(config: &ClientConfig, name: &ServerName<'static>) -> SessionTls {
+        let mut config = config.clone();
+        let tickets = Arc::new(Tickets::default());
+        config.resumption = Resumption::store(Arc::clone(&tickets) as _);
+        SessionTls {
+            config: Arc::new(config),
+            name: name.clone(),
+            tickets,
+        }
+    }
 }
 
 /// How a data connection is asked for.
@@ -142,6 +145,15 @@ impl<'a> Session<'a> {
         target: &'a Target,
         features: Option<&Features>,
     ) -> Result<Session<'a>, Failure> {
+        Session::open_over(target, features, target.session_tls())
+    }
+
+    /// The same over this TLS, if the target asks for TLS.
+    fn open_over(
+        target: &'a Target,
+        features: Option<&Features>,
+        tls: Option<SessionTls>,
+    ) -> Result<Session<'a>, Failure> {
         let url = &target.url;
         let port = url.port(target.mode == TlsMode::Implicit);
         let timeout = target.options.timeout;
@@ -165,7 +177,7 @@ impl<'a> Session<'a> {
             control: Some(Control::new(connection, timeout)),
         };
         if target.mode == TlsMode::Implicit {
-            session.secure()?;
+            session.secure(tls.clone())?;
         }
         session.greet()?;
         if target.mode == TlsMode::Explicit {
@@ -176,7 +188,7 @@ impl<'a> Session<'a> {
                 let text = reply.text();
                 return Err(Failure::run(format!("{url} refuses TLS: {text}")));
             }
-            session.secure()?;
+            session.secure(tls)?;
         }
         session.log_in()?;
         session
@@ -200,9 +212,9 @@ impl<'a> Session<'a> {
         )))
     }
 
-    fn secure(&mut self) -> Result<(), Failure> {
+    fn secure(&mut self, tls: Option<SessionTls>) -> Result<(), Failure> {
         let url = &self.target.url;
-        self.tls = self.target.session_tls();
+        self.tls = tls;
         let (Some(control), Some(tls)) = (self.control.take(), self.tls.clone()) else {
             return Err(Failure::run(format!(
                 "{url}: there is no connection to encrypt"
@@ -267,21 +279,22 @@ impl<'a> Session<'a> {
         self.done("TYPE", Some(b"I")).map(|_| ())
     }
 
-    /// The session, or a new one in its place if its data connections cannot resume its TLS session
-    /// any more, which the server may demand.
+    /// The session itself, or a new one if its TLS session cannot be resumed any more: a server may
+    /// demand that data connections resume it.
+    ///
+    /// # Errors
+    /// Those of [`open`](Session::open).
     pub(super) fn refreshed(self) -> Result<Session<'a>, Failure> {
         let is_fit = |tls: &SessionTls| !tls.tickets.have_run_out();
         if self.tls.as_ref().is_none_or(is_fit) {
             return Ok(self);
         }
         let (target, features) = (self.target, self.features.clone());
+        let tls12 = target.session_tls12()?;
         self.quit();
-        target.use_tls12(true)?;
-        Session::open(target, Some(&features)).or_else(|_| {
-            // The server does not speak TLS 1.2: a new session has at least new tickets.
-            target.use_tls12(false)?;
-            Session::open(target, Some(&features))
-        })
+        // If the server does not speak TLS 1.2, a new session of TLS 1.3 has at least new tickets.
+        Session::open_over(target, Some(&features), tls12)
+            .or_else(|_| Session::open(target, Some(&features)))
     }
 
     /// Whether commands can still be sent.
