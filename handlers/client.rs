@@ -210,7 +210,7 @@ impl Connection {
         }
     }
 
-    /// Changes how long a read waits; `None` is for ever.
+    /// Sets how long a read waits at most; `None` waits without a limit.
     ///
     /// # Errors
     /// Those of the socket.
@@ -223,7 +223,8 @@ impl Connection {
     }
 }
 
-/// Connects to the first address of the name that accepts. Each attempt has this time-out.
+/// Connects to the first address of the name that accepts. Connecting, each read and each write
+/// have the time-out.
 pub(crate) fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
@@ -240,9 +241,8 @@ pub(crate) fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<Tc
     Err(last)
 }
 
-/// The TLS settings of a client. It trusts the certificates in the file `ca`, any certificate if it
-/// `is_insecure`, and otherwise the system's certificates. It offers the server these versions of
-/// TLS.
+/// The TLS settings of a client. It trusts the certificates in the file `ca`, or any certificate if
+/// `is_insecure`, or otherwise the certificates of the system. It offers the server `versions`.
 ///
 /// # Errors
 /// The file has no certificates that can be used: exit code 2.

@@ -1,5 +1,5 @@
-//! Connections that begin in the clear and are encrypted later (`STARTTLS`), and connections over a
-//! socket that the caller has opened.
+//! Connections over a socket that the caller has opened, and TLS that begins later on such a
+//! connection.
 
 use std::io;
 use std::net::TcpStream;

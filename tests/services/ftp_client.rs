@@ -28,8 +28,8 @@ pub(crate) fn command(home: &TestDir, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end: exit code, standard output, standard error without the lines that tell of
-/// the progress of slow transfers.
+/// Runs the client to its end: exit code, standard output, and standard error without the lines
+/// that show the progress of slow transfers.
 pub(crate) fn ended(mut command: Command) -> (Option<i32>, String, String) {
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -179,7 +179,6 @@ fn a_server_without_mlsd_is_mirrored_too() {
         ("CWD", "250 ok"),
         ("EPSV", "500 what?"),
     ];
-    // The fake lists the root whatever the folder is: what it has there is enough.
     server.tree.retain(|path, _| !path.starts_with(b"d"));
     let server = server.start();
     let here = home.join("here");
@@ -306,7 +305,7 @@ fn files_are_received_and_sent_listed_and_removed() {
 }
 
 #[test]
-fn what_is_missing_or_of_the_wrong_kind_is_told_in_one_line() {
+fn an_entry_that_is_missing_or_of_the_wrong_kind_is_one_line_of_error() {
     let home = TestDir::new("ftp-missing");
     let server = Fake::with(&[("d/", b""), ("f", b"1")]).start();
     home.write("file", "x");
@@ -361,7 +360,7 @@ fn what_is_missing_or_of_the_wrong_kind_is_told_in_one_line() {
 }
 
 #[test]
-fn a_mirror_goes_on_after_what_fails() {
+fn a_mirror_goes_on_after_a_failure() {
     let home = TestDir::new("ftp-some");
     home.write("here/good", "good");
     home.write("outside", "secret");
@@ -386,8 +385,8 @@ fn a_mirror_goes_on_after_what_fails() {
         ("leads-out", "out of the folder"),
         ("round", "passed over"),
     ] {
-        let is_told = |line: &str| line.contains(name) && line.contains(why);
-        assert!(stderr.lines().any(is_told), "{name}: {stderr}");
+        let is_reported = |line: &str| line.contains(name) && line.contains(why);
+        assert!(stderr.lines().any(is_reported), "{name}: {stderr}");
     }
     assert_eq!(stderr.lines().count(), 4, "{stderr}");
     assert_eq!(server.paths(), ["to/", "to/good/", "to/link"]);

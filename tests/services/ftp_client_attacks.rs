@@ -1,4 +1,4 @@
-//! `client ftp` against servers that attack it, and what it keeps secret.
+//! `client ftp` against servers that attack it, and its secrets.
 
 use std::fs;
 use std::net::TcpListener;
@@ -87,7 +87,7 @@ fn no_symlink_here_leads_a_mirror_out_of_its_folder() {
     assert_eq!(fs::read(home.join("here/d/precious")).unwrap(), b"new");
 }
 
-/// Whether somebody has connected.
+/// Whether a client has connected.
 fn has_visitor(listener: &TcpListener) -> bool {
     listener.set_nonblocking(true).unwrap();
     listener.accept().is_ok()
@@ -116,11 +116,11 @@ fn a_forged_address_in_the_reply_to_pasv_is_not_used() {
     assert!(code == Some(1) && stderr.contains("127.0.0.1:"), "{stderr}");
     assert!(!has_visitor(&listener));
     client(&home, &[&get[..], &["--trust-pasv-address"]].concat());
-    assert!(has_visitor(&listener), "the option says otherwise");
+    assert!(has_visitor(&listener), "the option trusts the address");
 }
 
 #[test]
-fn passwords_come_from_where_nobody_sees_them() {
+fn passwords_are_never_in_the_url_or_the_trace() {
     let home = TestDir::new("ftp-password");
     let server = Fake::with(&[("f", b"1")]).start();
     let url = server.url("f");
@@ -154,7 +154,7 @@ fn passwords_come_from_where_nobody_sees_them() {
     assert_eq!(
         server.seen.lock().unwrap().sessions,
         sessions,
-        "nobody was asked"
+        "the server was not asked"
     );
 
     home.write(".netrc", "machine 127.0.0.1 login ada password secret\n");
@@ -198,7 +198,7 @@ fn tls_is_never_left_out() {
     let (code, _, stderr) = client(&home, &["ls", &server.url("f"), "--tls-insecure"]);
     assert!(code == Some(1) && stderr.contains("TLS with"), "{stderr}");
     assert_eq!(server.commands("USER"), [""; 0]);
-    // The certificate is nobody's.
+    // No authority has signed the certificate.
     server.fake.lock().unwrap().injected = "";
     let (code, _, stderr) = client(&home, &["ls", &server.url("f"), "--tls"]);
     assert!(
@@ -218,7 +218,8 @@ fn data_connections_resume_the_tls_session_of_their_own_control_connection() {
     for number in 0..12 {
         bodies.push((format!("f{number}"), content(number * 1000)));
     }
-    // A server may send new tickets with a data connection, or none, as proftpd with uploads.
+    // A server may send new tickets on a data connection, or none, as proftpd and ours do with
+    // uploads.
     for tickets in [2, 1, 0] {
         let mut fake = Fake {
             tickets: Some(tickets),
@@ -270,7 +271,7 @@ fn data_connections_resume_the_tls_session_of_their_own_control_connection() {
 }
 
 #[test]
-fn a_listing_without_end_is_left() {
+fn an_endless_listing_is_refused() {
     let home = TestDir::new("ftp-endless");
     let fake = Fake {
         listing: Some(vec![b'x'; 4 * MIB]),
@@ -279,7 +280,7 @@ fn a_listing_without_end_is_left() {
     let server = fake.start();
     let (code, _, stderr) = client(&home, &["ls", &server.url("")]);
     assert!(code == Some(1) && stderr.contains("16 KiB"), "{stderr}");
-    // Folders within folders without end: every listing has one more.
+    // Every listing has one more folder, without end.
     server.fake.lock().unwrap().listing = Some(b"type=dir; d\r\n".to_vec());
     server.fake.lock().unwrap().tree = (1..200)
         .map(|depth| (b"d/".repeat(depth), Vec::new()))

@@ -46,7 +46,7 @@ fn a_cut_download_leaves_no_file_and_is_resumed() {
 }
 
 #[test]
-fn a_server_that_cannot_resume_begins_again_and_one_that_refuses_keeps_what_came() {
+fn a_refused_offset_begins_anew_and_a_refused_file_keeps_what_was_received() {
     let home = TestDir::new("ftp-no-rest");
     let body = content(2000);
     let mut fake = Fake::with(&[("f", &body)]);
@@ -67,7 +67,7 @@ fn a_server_that_cannot_resume_begins_again_and_one_that_refuses_keeps_what_came
 }
 
 #[test]
-fn what_is_resumed_is_the_same_file() {
+fn a_file_that_has_changed_is_not_resumed() {
     let home = TestDir::new("ftp-changed");
     let mut fake = Fake::with(&[("f", &content(MIB))]);
     fake.cut = Some(1000);
@@ -90,17 +90,17 @@ fn what_is_resumed_is_the_same_file() {
     assert_eq!(server.commands("REST"), [""; 0]);
 }
 
-/// Ended with the test, even when it fails.
-struct Ended(Child);
+/// A client that ends with the test, even when the test fails.
+struct RunningClient(Child);
 
-impl Drop for Ended {
+impl Drop for RunningClient {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-impl Ended {
+impl RunningClient {
     fn signal(&mut self, signal: &str) {
         let pid = self.0.id().to_string();
         let killed = std::process::Command::new("kill")
@@ -120,7 +120,7 @@ fn an_interrupted_download_leaves_no_file() {
     let server = fake.start();
     let to = home.join("f");
     let get = ["get", &server.url("f"), to.to_str().unwrap()];
-    let mut running = Ended(command(&home, &get).spawn().unwrap());
+    let mut running = RunningClient(command(&home, &get).spawn().unwrap());
     wait_until("half of it has come", || {
         let names = paths_in(Path::new(home.as_str()));
         let lengths = names
@@ -152,7 +152,7 @@ fn an_interrupted_upload_is_not_taken_for_a_whole_file() {
             from.to_str().unwrap(),
             "--no-digest",
         ];
-        let mut running = Ended(command(&home, &put).spawn().unwrap());
+        let mut running = RunningClient(command(&home, &put).spawn().unwrap());
         wait_until("some of it has come", || {
             server.seen.lock().unwrap().uploaded > 0
         });
@@ -210,7 +210,7 @@ fn a_complete_upload_is_not_sent_again_and_another_file_is() {
 }
 
 #[test]
-fn a_server_that_says_nothing_is_left() {
+fn a_silent_server_is_given_up() {
     let home = TestDir::new("ftp-silent");
     for silent in ["USER", "MLST", "EPSV", "RETR", "HASH"] {
         let mut fake = Fake::with(&[("f", b"1")]);
@@ -237,7 +237,7 @@ fn a_server_that_says_nothing_is_left() {
 }
 
 #[test]
-fn what_is_not_ftp_is_told() {
+fn replies_that_are_not_ftp_are_reported() {
     let home = TestDir::new("ftp-rubbish");
     for (reply, why) in [
         ("HTTP/1.1 400 Bad Request", "not FTP"),
@@ -263,9 +263,9 @@ fn what_is_not_ftp_is_told() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_leaves_nothing() {
+fn a_full_disk_is_reported_and_leaves_nothing() {
     let home = TestDir::new("ftp-full");
-    let Some(disk) = SmallDisk::mount("a_full_disk_is_told_and_leaves_nothing") else {
+    let Some(disk) = SmallDisk::mount("a_full_disk_is_reported_and_leaves_nothing") else {
         return;
     };
     let server = Fake::with(&[("f", &content(6 * MIB)), ("g", b"small")]).start();
@@ -292,7 +292,7 @@ fn a_file_that_shrinks_while_it_is_sent_is_not_stored_as_whole() {
     let from = home.join("f");
     let server = Fake::default().start();
     let put = ["put", &server.url("f"), from.to_str().unwrap()];
-    let mut running = Ended(command(&home, &put).spawn().unwrap());
+    let mut running = RunningClient(command(&home, &put).spawn().unwrap());
     wait_until("some of it has come", || {
         server.seen.lock().unwrap().uploaded > 0
     });

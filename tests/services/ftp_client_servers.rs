@@ -35,7 +35,7 @@ struct Pyftpdlib {
 }
 
 impl Pyftpdlib {
-    /// `None`, and a visible word, if a module is missing.
+    /// `None`, after a visible line, if a module is missing.
     fn start(test: &str, modules: &str, arguments: &[&str]) -> Option<Pyftpdlib> {
         if !has_tool("python3", test) {
             return None;
@@ -74,7 +74,7 @@ impl Drop for Pyftpdlib {
     }
 }
 
-/// A tree with names that clients have trouble with.
+/// A tree with names that some clients mishandle.
 fn tree(home: &TestDir) {
     for name in [
         " lead",

@@ -1,5 +1,5 @@
-//! A small FTP server that does what a test tells it, faults included. It keeps its files in
-//! memory, and writes down what clients did.
+//! A small FTP server that a test controls, faults included. It keeps its files in memory, and
+//! records what clients do.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -14,18 +14,18 @@ use sha2::{Digest, Sha256};
 
 use crate::support::PATIENCE;
 
-/// What the server does, and what it has.
+/// How the server behaves, and its files.
 #[derive(Clone)]
 pub(crate) struct Fake {
     /// Files by path; a path that ends with `/` is a folder.
     pub(crate) tree: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Lines of FEAT.
     pub(crate) features: Vec<&'static str>,
-    /// What every listing is, in place of the true one.
+    /// The content of every listing, in place of the true one.
     pub(crate) listing: Option<Vec<u8>>,
-    /// The first word of commands, and the replies to them instead of what they would do.
+    /// Verbs, and the replies to them. The commands then do nothing.
     pub(crate) replies: Vec<(&'static str, &'static str)>,
-    /// Commands after which the server sends nothing more.
+    /// A verb after which the server sends nothing more.
     pub(crate) silent: Option<&'static str>,
     /// The address in the reply to PASV.
     pub(crate) passive_address: Option<[u8; 6]>,
@@ -35,8 +35,8 @@ pub(crate) struct Fake {
     pub(crate) stall: Option<usize>,
     /// HASH answers with another digest.
     pub(crate) lies: bool,
-    /// AUTH TLS is known, data connections must resume the TLS session of their control
-    /// connection, and bring this many new tickets.
+    /// The server has TLS, and data connections must resume the TLS session of their control
+    /// connection. This is the number of new tickets on each data connection.
     pub(crate) tickets: Option<usize>,
     /// Sessions that are accepted in all.
     pub(crate) max_sessions: Option<usize>,
@@ -134,7 +134,7 @@ impl Fake {
                     is_secure: false,
                     number,
                 };
-                // A client that has left is no fault of the server.
+                // A client may leave at any time.
                 thread::spawn(move || session.run());
             }
         });
@@ -174,7 +174,7 @@ fn certificate() -> rcgen::CertifiedKey<rcgen::KeyPair> {
     rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
 }
 
-/// TLS of one control connection: its sessions are its own.
+/// The TLS of one control connection, whose sessions no other connection can resume.
 fn server_config(certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> ServerConfig {
     let key = PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der());
     ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

@@ -15,7 +15,7 @@ pub fn check(bytes: &[u8]) {
         assert!((100..700).contains(&reply.code) && !reply.lines.is_empty());
         assert!(
             !reply.text().contains(char::is_control),
-            "a terminal would obey"
+            "a control character for the terminal"
         );
         // The reply does not depend on what comes after it, and no part of it is a whole reply.
         assert_eq!(
@@ -36,7 +36,7 @@ pub fn check(bytes: &[u8]) {
             assert!(!name.contains(&b'/') && !matches!(&name[..], b"" | b"." | b".."));
             assert!(
                 bytes.windows(name.len()).any(|part| part == name),
-                "a name of its own"
+                "the name is not in the line"
             );
         }
     }

@@ -1,13 +1,14 @@
 //! The control connection: commands out, replies in.
 //!
-//! This layer is our own and not that of the crate `suppaftp` (12.2), because there
-//! - implicit TLS connects, shakes hands and awaits the greeting without any time-out, and a reply
-//!   has a time-out only for each of its pieces, so a server could hold the client for ever;
-//! - nothing shows what crosses a connection in the clear, which `--trace` promises;
-//! - a transfer that is dropped ends as if it were complete: its connection closes in an orderly
-//!   way, and a server stores half a file as a whole one. Dropping it also waits for the server;
-//! - names are text, and a listing is collected without a limit;
-//! - it brings a second library for dates (chrono) and one for regular expressions.
+//! This layer does not use the crate `suppaftp`, because its version 12.2 has these faults:
+//! - With implicit TLS, the connection, the handshake and the greeting have no time-out. A reply
+//!   has a time-out only for each piece of it, so a slow server can block the client without a
+//!   limit.
+//! - It cannot show what crosses a connection in the clear, as `--trace` does.
+//! - A transfer that is dropped closes its connection in an orderly way, as a complete one does,
+//!   and the server stores half a file as a whole one. The drop also waits for the server.
+//! - Names are text, and the size of a listing has no limit.
+//! - It needs a second library for dates (chrono), and one for regular expressions.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use super::reply::{MAX_REPLY, Parsed, Reply, parse};
 use crate::client::Connection;
 use crate::common::trace;
 
-/// The least time that a read waits: 0 would be for ever.
+/// Minimum time-out of a read: a socket refuses a time-out of 0.
 const MIN_WAIT: Duration = Duration::from_millis(1);
 /// The beginning of a telnet command (RFC 854). Doubled, it is the byte itself.
 const IAC: u8 = 255;
@@ -29,7 +30,7 @@ const IAC: u8 = 255;
 #[derive(Debug)]
 pub(super) struct Control {
     connection: Connection,
-    /// What came and was not taken yet.
+    /// Bytes that were received and are not part of a reply yet.
     received: Vec<u8>,
     timeout: Duration,
 }
@@ -72,22 +73,22 @@ impl Control {
         sent
     }
 
-    /// Waits for the next reply, for this time more than the time-out of a step.
+    /// Waits for the next reply, at most `--timeout` and `extra`.
     ///
     /// # Errors
-    /// As those of [`receive_within`](Control::receive_within).
+    /// Those of [`receive_within`](Control::receive_within).
     pub(super) fn receive(&mut self, extra: Duration) -> io::Result<Reply> {
         self.receive_within(self.timeout.saturating_add(extra))
     }
 
-    /// Waits for the next reply, for this time at most.
+    /// Waits for the next reply, at most this time.
     ///
     /// # Errors
-    /// `UnexpectedEof` at the end of the connection, `TimedOut`, `InvalidData` for what is no
-    /// reply, and those of the socket.
+    /// `UnexpectedEof` at the end of the connection, `TimedOut`, `InvalidData` for bytes that are
+    /// not a reply, and those of the socket.
     pub(super) fn receive_within(&mut self, patience: Duration) -> io::Result<Reply> {
-        // The deadline is for the whole reply: otherwise a server that sends a byte now and then
-        // could hold the client for ever.
+        // The deadline is for the whole reply. Otherwise a server that sends a byte from time to
+        // time could block the client without a limit.
         let deadline = Instant::now() + patience;
         let mut piece = [0; 4096];
         loop {
@@ -110,8 +111,8 @@ impl Control {
         }
     }
 
-    /// Starts TLS. Bytes that came in the clear after the server agreed are an attack: somebody
-    /// would put words into the mouth of the server.
+    /// Starts TLS. Bytes that come in the clear after the reply to AUTH are refused: an attacker in
+    /// the network could insert them, and the client would take them for replies over TLS.
     ///
     /// # Errors
     /// Those of the handshake, and `InvalidData` for such bytes.

@@ -1,4 +1,5 @@
-//! Who logs in, and with which password: the terminal, `SOCKETSERVER_PASSWORD`, or `~/.netrc`.
+//! The user and the password of a login. The password comes from `SOCKETSERVER_PASSWORD`, from
+//! `~/.netrc`, or from the terminal.
 
 mod netrc;
 
@@ -13,7 +14,7 @@ use crate::service::Failure;
 
 /// Holds the password of the user that the URL or `~/.netrc` names.
 const VARIABLE: &str = "SOCKETSERVER_PASSWORD";
-/// Bytes of `~/.netrc`.
+/// Bytes of `~/.netrc` that are read.
 const MAX_NETRC: u64 = 1024 * 1024;
 /// The password of `anonymous` is by custom a mail address (RFC 1635); any text will do.
 const ANONYMOUS_PASSWORD: &str = "anonymous@";
@@ -25,11 +26,11 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    /// The user of the URL, else that of `~/.netrc`, else `anonymous`. The variable comes before
-    /// `~/.netrc`; the terminal is asked later, if the server wants a password at all.
+    /// The user of the URL, otherwise that of `~/.netrc`, otherwise `anonymous`. The variable comes
+    /// before `~/.netrc`. The terminal is asked later, and only if the server wants a password.
     ///
     /// # Errors
-    /// `~/.netrc` cannot be read.
+    /// `~/.netrc` cannot be read, or the variable is not UTF-8.
     pub(super) fn find(url: &FtpUrl) -> Result<Credentials, Failure> {
         let entry = match netrc_text()? {
             Some(text) => netrc::find(&text, &url.host, url.user.as_deref()),

@@ -11,9 +11,9 @@ use super::reply::Reply;
 use super::session::{Passive, Session};
 use crate::client::Connection;
 
-/// How long to wait for the rest of a data connection whose content is complete.
-const REST_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long to wait for a server's reason after a data connection has failed.
+/// How long to wait for the server's TLS tickets after an upload.
+const TICKETS_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long to wait for the reply that says why a data connection has failed.
 const REASON_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The direction of a transfer.
@@ -28,7 +28,7 @@ impl Session<'_> {
     /// transfer begins there (REST, RFC 3659 §5).
     ///
     /// # Errors
-    /// `Refused` leaves the session as it was.
+    /// After `Refused` and `Local` the session can go on.
     pub(super) fn begin(
         &mut self,
         verb: &str,
@@ -75,8 +75,8 @@ impl Session<'_> {
         })
     }
 
-    /// Ends a transfer whose content is complete, and waits for the server's verdict: for longer if
-    /// the server has received many bytes, which it may bring to its disk first.
+    /// Ends a transfer whose content is complete, and waits for the last reply. The wait is longer
+    /// if the server has received many bytes, because it may write them to its disk first.
     ///
     /// # Errors
     /// `Refused`: the server says that the transfer failed.
@@ -96,9 +96,9 @@ impl Session<'_> {
                 return Err(self.reason_for(&error));
             }
             let reply = self.receive(bytes)?;
-            // The server's tickets for later TLS sessions wait here. Without reading them the next
-            // data connection could not resume one, and closing would reset the connection.
-            if self.tls.is_some() && data.set_read_timeout(Some(REST_TIMEOUT)).is_ok() {
+            // The server may have sent new TLS tickets. The next data connection may need them,
+            // and closing a connection with unread bytes would reset it.
+            if self.tls.is_some() && data.set_read_timeout(Some(TICKETS_TIMEOUT)).is_ok() {
                 let mut rest = [0; 1024];
                 while matches!(io::Read::read(&mut data, &mut rest), Ok(1..)) {}
             }
@@ -116,14 +116,14 @@ impl Session<'_> {
         self.give_up();
     }
 
-    /// Why a data connection failed: the server's words if it says some, else the error.
+    /// Why a data connection failed: the server's reply if one comes, otherwise the error.
     pub(super) fn reason_for(&mut self, error: &io::Error) -> Fault {
         let patience = self.target.options.timeout.min(REASON_TIMEOUT);
         let reply = self
             .control()
             .map(|control| control.receive_within(patience));
         match reply {
-            // The session stays usable: this was the transfer's last reply.
+            // This was the last reply of the transfer, so the session can go on.
             Ok(Ok(reply)) if reply.code >= 400 && reply.code != 421 => Fault::refused(&reply),
             Ok(Ok(reply)) => {
                 self.give_up();
@@ -136,7 +136,7 @@ impl Session<'_> {
         }
     }
 
-    /// Where the server waits for the data connection.
+    /// Asks the server for a data connection; returns the address to connect to.
     fn passive(&mut self) -> Result<SocketAddr, Fault> {
         let trust = self.target.options.trust_pasv_address;
         if self.passive == Passive::Extended && !trust {
@@ -208,7 +208,7 @@ fn classic_address(reply: &Reply) -> Option<(Ipv4Addr, u16)> {
     (port != 0).then_some((Ipv4Addr::new(a, b, c, d), port))
 }
 
-/// What a reply says as one to EPSV, and as one to PASV.
+/// The port in a reply, read as a reply to EPSV and as a reply to PASV.
 pub(super) fn ports_in(reply: &Reply) -> (Option<u16>, Option<u16>) {
     (
         extended_port(reply),

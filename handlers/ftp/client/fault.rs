@@ -13,7 +13,7 @@ pub(super) enum Fault {
     Refused { code: u16, text: String },
     /// The session cannot go on.
     Broken(String),
-    /// Something here failed, or what the server sent cannot be used.
+    /// Something on this side failed, or what the server sent cannot be used.
     Local(String),
 }
 
@@ -37,7 +37,7 @@ impl Fault {
         Fault::Local(error.to_string())
     }
 
-    /// The same with words in front.
+    /// The failure of the program, with what it is about.
     pub(super) fn about(self, what: impl fmt::Display) -> Failure {
         Failure::run(format!("{what}: {self}"))
     }

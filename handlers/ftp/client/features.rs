@@ -6,13 +6,13 @@ use crate::common::digest::{Digests, from_hex};
 /// How the server computes the digest of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DigestCommand {
-    /// HASH (draft-bryan-ftpext-hash), which must be told the algorithm if it is not the one that
-    /// the server has chosen.
+    /// HASH (draft-bryan-ftpext-hash). OPTS HASH chooses the algorithm, unless the server has
+    /// chosen it already.
     Hash {
         algorithm: Algorithm,
         is_chosen: bool,
     },
-    /// XSHA256 or XMD5, the older commands without a standard.
+    /// XSHA256, XSHA1 or XMD5, the older commands without a standard.
     Extended(Algorithm),
 }
 
@@ -37,7 +37,7 @@ impl Algorithm {
         }
     }
 
-    /// Which digest is to be computed.
+    /// The digest that a hasher is to compute.
     pub(super) fn wanted(self) -> Digests {
         let none = Digests::default();
         match self {
@@ -55,10 +55,8 @@ impl Algorithm {
             },
         }
     }
-}
 
-impl Algorithm {
-    /// A word as a digest.
+    /// Reads a word as a digest.
     fn digest(self, word: &str) -> Option<Digests> {
         let mut digests = Digests::default();
         match self {
@@ -171,8 +169,8 @@ fn best_hash(list: &str) -> Option<DigestCommand> {
     })
 }
 
-/// The digest in the reply to a command of [`DigestCommand`]: its first word of so many hexadecimal
-/// digits. The file's name, which may be such a word too, comes after it.
+/// The digest in the reply to a command of [`DigestCommand`]: the first word with the right number
+/// of hexadecimal digits. The name of the file, which may look like a digest too, comes after it.
 pub(super) fn digest_in(reply: &Reply, algorithm: Algorithm) -> Option<Digests> {
     let lines = reply.lines.iter().map(|line| String::from_utf8_lossy(line));
     lines.into_iter().find_map(|line| {

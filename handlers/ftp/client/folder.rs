@@ -8,9 +8,9 @@ use super::listing::{Entry, Kind, Line, check_entry, list, mlsd, without_line_en
 use super::path::{RemotePath, shown};
 use super::session::Session;
 
-/// Entries of one folder.
+/// Maximum entries of one folder.
 const MAX_ENTRIES: usize = 1_000_000;
-/// Bytes of one line of a listing.
+/// Maximum bytes of one line of a listing.
 const MAX_LINE: u64 = 16 * 1024;
 
 /// The entries of a folder.
@@ -129,7 +129,7 @@ impl Session<'_> {
                         _ => None,
                     }
                 });
-                // No facts, but a reply: it is `type=cdir`, the folder itself.
+                // A reply without an entry has `type=cdir`: the path is a folder.
                 return Ok(facts.or(Some(FOLDER)));
             }
             if !reply.is_unknown_command() {
@@ -159,7 +159,7 @@ const FOLDER: Entry = Entry {
 };
 
 impl Lines {
-    /// Reads all lines. `InvalidData` is for what goes beyond the limits.
+    /// Reads all lines. `InvalidData` means that a limit is exceeded.
     fn read(
         &mut self,
         data: &mut impl BufRead,
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lead_elsewhere_are_left_out_and_told() {
+    fn names_that_lead_elsewhere_are_left_out_and_reported() {
         let listing = read(
             b"type=file;size=1; a\r\ntype=dir; ..\r\ntype=file; ../x\r\ntype=file; /etc/p\r\n\
               type=file; \r\nrubbish\r\ntype=cdir; .\r\ntype=dir; d\n",

@@ -11,7 +11,7 @@ use super::session::{Session, Target};
 use super::transfer::{Transferred, Verified};
 use crate::service::Failure;
 
-/// What has become of the files, all sessions together.
+/// What all sessions together did.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) files: u64,
@@ -22,7 +22,7 @@ pub(super) struct Tally {
     pub(super) lengths: u64,
     /// A line for each thing that failed.
     pub(super) failed: Vec<String>,
-    /// Nothing more can be done, for this reason.
+    /// Why the run ended early.
     pub(super) broken: Option<Failure>,
     /// Files that were not begun.
     pub(super) left: usize,

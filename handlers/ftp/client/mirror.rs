@@ -94,7 +94,7 @@ impl Mirror {
         report.end()
     }
 
-    /// The folder here: the one that is named, else one with the name of the server's.
+    /// The local folder: LOCAL, otherwise one with the name of the server's folder.
     fn local_folder(&self, root: &RemotePath) -> Result<PathBuf, Failure> {
         match &self.local {
             Some(local) => Ok(local.clone()),
@@ -102,14 +102,14 @@ impl Mirror {
                 Err(Failure::usage("--reverse needs LOCAL, the folder to send"))
             }
             None if root.name().is_empty() => Err(Failure::usage(
-                "the URL names no folder whose name LOCAL could get: add LOCAL",
+                "the URL has no folder name that the local folder could get: add LOCAL",
             )),
             None => Ok(PathBuf::from(os(root.name()))),
         }
     }
 
-    /// Opens the folder, and makes it if it is to be filled. `None` for one that a dry run would
-    /// make.
+    /// Opens the local folder, and makes it if it is the destination. `None` for a folder that a
+    /// dry run would make.
     fn open(&self, local: &Path) -> Result<Option<Dir>, Failure> {
         let shown = local.display();
         let failed = |error: io::Error| format!("{shown}: {error}");
@@ -157,7 +157,7 @@ impl Mirror {
         Ok((plan, items))
     }
 
-    /// The tree on the server. A folder that is to be filled is made if it is not there.
+    /// The tree on the server. Its folder is made if it is the destination and does not exist.
     fn remote_tree(&self, session: &mut Session<'_>) -> Result<Tree, Failure> {
         let target = session.target;
         let root = &target.url.path;
@@ -169,7 +169,7 @@ impl Mirror {
             Err(refused @ Fault::Refused { .. }) if self.reverse && !root.is_empty() => {
                 match make_root(session, root) {
                     Ok(()) => Ok(Tree::default()),
-                    // It is there, or cannot be made: why it cannot be listed says more.
+                    // The folder exists or cannot be made. The reply to the listing says more.
                     Err(Fault::Refused { .. }) => Err(about(refused)),
                     Err(fault) => Err(about(fault)),
                 }
@@ -203,12 +203,12 @@ impl Mirror {
     }
 }
 
-/// Makes a folder, and those that it is in.
+/// Makes a folder, and the folders that it is in.
 fn make_root(session: &mut Session<'_>, root: &RemotePath) -> Result<(), Fault> {
     let mut made = session.done("MKD", Some(&root.argument()));
     if matches!(made, Err(Fault::Refused { .. })) {
         for folder in root.ancestors() {
-            // One that is there already is refused.
+            // The server refuses to make a folder that exists.
             session.command("MKD", Some(&folder.argument()))?;
         }
         made = session.done("MKD", Some(&root.argument()));
@@ -216,8 +216,8 @@ fn make_root(session: &mut Session<'_>, root: &RemotePath) -> Result<(), Fault> 
     made.map(|_| ())
 }
 
-/// Where LIST has only about the time of a file that may be the same on both sides, MDTM has it to
-/// the second.
+/// LIST gives times only to the minute or the day. For a file that may be the same on both sides,
+/// MDTM gives the time to the second.
 fn make_exact(
     session: &mut Session<'_>,
     root: &RemotePath,
@@ -273,7 +273,7 @@ fn put(
     send(session, &source, &root.join(&item.path), manner)
 }
 
-/// Opens a file below a folder, which no symlink leads out of.
+/// Opens a file below a folder. A symlink that leads out of the folder is an error.
 fn open_file(folder: &Dir, path: &[u8]) -> io::Result<LocalFile> {
     let file = folder.open(os(path))?.into_std();
     LocalFile::of(file)
@@ -287,7 +287,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Changes to folders, here or there, which are made in one session.
+/// Makes and removes entries of the destination, in one session.
 struct Changes<'a> {
     root: &'a RemotePath,
     folder: &'a Dir,

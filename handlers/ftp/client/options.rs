@@ -13,10 +13,10 @@ use crate::cli::patience;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct ConnectionOptions {
-    /// Use TLS for commands and data (AUTH TLS); as ftpes://
+    /// Use TLS for commands and data (AUTH TLS), as with ftpes://
     #[arg(long, global = true)]
     pub(super) tls: bool,
-    /// Use TLS from the first byte; the default port is then 990; as ftps://
+    /// Use TLS from the first byte, as with ftps://; the default port is then 990
     #[arg(long, global = true, conflicts_with = "tls")]
     pub(super) tls_implicit: bool,
     /// Trust only the certificates in this PEM file (implies --tls)
@@ -112,7 +112,7 @@ pub(super) struct Put {
     pub(super) transfer: TransferOptions,
 }
 
-/// `ls`, `mkdir`.
+/// `ls`.
 #[derive(Debug, Args)]
 pub(super) struct Place {
     /// URL: ftp://[USER@]HOST[:PORT]/PATH

@@ -1,5 +1,5 @@
-//! A file that is being received. It lies beside its final name, under a hidden name that says what
-//! it is a part of, so that a later run can go on with it.
+//! A file that is being received. It is in the folder of its final name, under a hidden name that
+//! identifies the file on the server, so that a later run can continue it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,14 +17,15 @@ use super::path::os;
 use crate::common::digest::to_hex;
 
 const SUFFIX: &[u8] = b".ftp-part";
-/// Hexadecimal digits that say what the file is a part of.
+/// Hexadecimal digits that identify the file on the server.
 const DIGITS: usize = 16;
-/// Bytes of a file name (`NAME_MAX`).
+/// Maximum bytes of a file name (`NAME_MAX`).
 const MAX_NAME: usize = 255;
-/// Times that another process may take the file between its opening and its locking.
+/// Maximum attempts to lock the file, which another process may rename after it was opened.
 const MAX_ATTEMPTS: u32 = 16;
 
-/// What a partial file is a part of. A file on the server that has changed since is another one.
+/// Identifies the file on the server that a partial file belongs to. A file that has changed since
+/// then is another file.
 #[derive(Debug)]
 pub(super) struct Identity<'a> {
     /// The server and the path there.
@@ -52,7 +53,7 @@ impl Identity<'_> {
     }
 }
 
-/// Whole seconds since 1970, before which there are few files.
+/// Whole seconds since 1970; 0 for earlier times.
 pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or_default()
@@ -148,7 +149,7 @@ impl Partial<'_> {
 
     /// Removes the file.
     pub(super) fn discard(self) {
-        // The reason for which it is removed is what the user must know.
+        // The user needs the error that came before, not one of the removal.
         let _ = unlinkat(self.folder, &self.part, AtFlags::empty());
     }
 }
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partial_file_is_known_by_what_it_is_a_part_of() {
+    fn the_name_of_a_partial_file_identifies_the_file_on_the_server() {
         let name = IDENTITY.file_name(b"a.txt").into_vec();
         assert!(is_partial(&name), "{name:?}");
         let other = Identity {
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn only_resuming_keeps_what_is_there() {
+    fn only_resuming_keeps_the_bytes_of_an_earlier_run() {
         in_a_folder("resume", |dir| {
             for (resume, length) in [(false, 0), (true, 5), (false, 0)] {
                 let mut partial = Partial::open(dir, b"a", &IDENTITY, resume).unwrap();

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
-/// Bytes of a path; the command line of a server often has a limit of 4 KiB.
+/// Maximum bytes of a path. Servers often limit the line of a command to 4 KiB.
 const MAX_PATH: usize = 4000;
 
 /// A path on the server, relative to the folder in which a login begins, or absolute.
@@ -36,8 +36,8 @@ impl RemotePath {
         path.check().map(|()| path)
     }
 
-    /// Whether a command can carry the path: a line break or a NUL in it would end the command,
-    /// and what follows would be another one.
+    /// Whether a command can carry the path. A line break or a NUL in it would end the command, and
+    /// the rest would be another command.
     ///
     /// # Errors
     /// Why not.
@@ -118,7 +118,8 @@ impl fmt::Display for RemotePath {
     }
 }
 
-/// Bytes from a server for a terminal, which control characters could otherwise direct.
+/// Bytes from a server as text for a terminal. Control characters are replaced, because a terminal
+/// obeys them.
 pub(super) fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace(char::is_control, "\u{FFFD}")
 }

@@ -1,4 +1,4 @@
-//! What a mirror has to do, from what is on both sides.
+//! Compares the two sides of a mirror, and plans what is to be done.
 
 use std::collections::HashSet;
 
@@ -29,7 +29,8 @@ pub(super) struct Removal {
 /// What is to be done, in this order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// What stands where something of another kind must go; what is in a folder comes before it.
+    /// Entries of another kind than the source has under their names. The content of a folder comes
+    /// before the folder.
     pub(super) in_the_way: Vec<Removal>,
     pub(super) folders: Vec<Vec<u8>>,
     pub(super) files: Vec<Vec<u8>>,
@@ -105,7 +106,7 @@ impl Planner<'_> {
                 self.plan.up_to_date += 1;
             }
             (Kind::File, None | Some(Kind::File)) => self.plan.files.push(path.to_vec()),
-            // Here a symlink is replaced, and never followed.
+            // A local symlink is replaced, never followed.
             (Kind::File, Some(Kind::Link)) if !self.rules.to_server => {
                 self.plan.files.push(path.to_vec());
             }
@@ -132,7 +133,7 @@ impl Planner<'_> {
             return false;
         }
         if self.protected.contains(path) {
-            let line = format!("{name}: the folder in its place holds files that are left alone");
+            let line = format!("{name}: the folder of this name holds files that are left alone");
             self.plan.failed.push(line);
             return false;
         }
@@ -151,7 +152,7 @@ impl Planner<'_> {
         if source.size.is_none() || source.size != there.size {
             return false;
         }
-        // Times that one side does not know exactly say nothing.
+        // A time that is not exact proves no difference.
         match (source.modified, there.modified) {
             (Some(ours), Some(theirs)) if source.is_exact && there.is_exact => {
                 if self.rules.keeps_times {
@@ -164,10 +165,10 @@ impl Planner<'_> {
         }
     }
 
-    /// Everything else goes, what is in a folder before it.
+    /// Removes what the source does not have, the content of a folder before the folder.
     fn remove_the_rest(&mut self, source: &Tree) {
         if !(source.failed.is_empty() && self.destination.failed.is_empty()) {
-            // What could not be looked at may be what keeps a file.
+            // The source may have an entry that could not be listed.
             self.plan
                 .failed
                 .push("nothing is removed, because not everything could be listed".to_owned());

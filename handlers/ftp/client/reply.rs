@@ -29,25 +29,25 @@ impl Reply {
         matches!(self.code, 500 | 502)
     }
 
-    /// Code and text on one line, without anything that a terminal would obey.
+    /// Code and text on one line, without control characters.
     pub(super) fn text(&self) -> String {
         let lines: Vec<String> = self.lines.iter().map(|line| shown(line)).collect();
         let text = lines.join(" ");
         let text = text.trim();
-        // A server's words are for a line of an error, not for a page.
+        // The text becomes part of a one-line error.
         let short: String = text.chars().take(200).collect();
         format!("{} {short}", self.code)
     }
 }
 
-/// What the bytes so far are.
+/// What the bytes that were received so far are.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
     /// A reply, and the number of its bytes.
     Complete(Reply, usize),
     /// The beginning of a reply.
     Partial,
-    /// No reply.
+    /// Not a reply.
     Invalid,
 }
 
@@ -91,7 +91,7 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
     Parsed::Partial
 }
 
-/// The code, if there is one, the byte after it, and the rest.
+/// The code if the line begins with one, the byte after it, and the rest.
 fn split(line: &[u8]) -> (Option<u16>, Option<u8>, &[u8]) {
     match line {
         [a @ b'1'..=b'6', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] => {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reply_is_told() {
+    fn bytes_that_are_not_a_reply_are_invalid() {
         for text in [
             "hello\r\n",
             "22 x\r\n",
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_is_short_and_harmless() {
+    fn the_text_is_short_and_has_no_control_characters() {
         let text = reply(550, &["\x1b[2Jno", &"x".repeat(5000)]).text();
         assert!(text.starts_with("550 \u{FFFD}[2Jno xxx") && text.chars().count() < 210);
     }

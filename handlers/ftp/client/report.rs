@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::jobs::Tally;
 use crate::service::Failure;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) tally: Tally,
@@ -26,7 +26,7 @@ impl Report {
         }
     }
 
-    /// Says what was done, and what failed; returns the exit code.
+    /// Prints what was done and what failed; returns the exit code.
     pub(super) fn end(self) -> Result<u8, Failure> {
         complain(&self.passed_over);
         complain(&self.tally.failed);
@@ -45,7 +45,7 @@ impl Report {
         }
     }
 
-    /// The same for a run that only planned.
+    /// The same for `--dry-run`.
     pub(super) fn end_dry_run(self) -> Result<u8, Failure> {
         complain(&self.passed_over);
         complain(&self.tally.failed);
@@ -80,10 +80,10 @@ impl Report {
     }
 }
 
-/// Lines for people who want to know what went wrong.
+/// Prints errors and notes to standard error, a line for each.
 fn complain(lines: &[String]) {
     for line in lines {
-        // Nobody may be reading standard error.
+        // Standard error may be closed.
         let _ = writeln!(io::stderr(), "socketserver: {line}");
     }
 }

@@ -24,14 +24,14 @@ use crate::client::{Connection, connect, tls_config};
 use crate::common::digest::Digests;
 use crate::service::Failure;
 
-/// Silence after which the system asks whether the server is still there: a control connection
-/// says nothing during a long transfer, and a router forgets silent connections.
+/// Idle time after which the system sends keep-alive probes. The control connection is idle during
+/// a long transfer, and routers forget idle connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// A server needs time to digest a large file, or to have it on its disk: a wait grows by a second
-/// for this many bytes.
+/// A server needs time to digest a large file or to write it to its disk. The wait for a reply
+/// grows by a second for this many bytes.
 const BYTES_PER_SECOND: u64 = 10_000_000;
 
-/// The server, and how to talk to it: what all sessions share.
+/// The server and how to reach it. All sessions share it.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) url: FtpUrl,
@@ -109,7 +109,7 @@ impl SessionTls {
     }
 }
 
-/// How a data connection is asked for.
+/// The command that asks for a data connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Passive {
     /// EPSV (RFC 2428 §3), whose reply holds no address.
@@ -127,7 +127,7 @@ pub(super) struct Session<'a> {
     /// The server's address: data connections go there and nowhere else.
     pub(super) peer: IpAddr,
     pub(super) passive: Passive,
-    /// The folder in which the login began, once somebody needs it.
+    /// The folder in which the login began, once a command needs it.
     pub(super) home: Option<Vec<u8>>,
     /// Whether LIST shows hidden files with `-a`; `None` before the first LIST.
     pub(super) list_all: Option<bool>,
@@ -160,7 +160,7 @@ impl<'a> Session<'a> {
         let failed = |error| Failure::run(format!("cannot connect to {url}: {error}"));
         let stream = connect(&url.host, port, timeout).map_err(failed)?;
         let peer = stream.peer_addr().map_err(failed)?.ip();
-        // Without them a very long transfer may be cut; nothing else needs them.
+        // Only a very long transfer needs the probes, so an error does not matter.
         let _ = sockopt::set_socket_keepalive(&stream, true);
         #[cfg(target_os = "linux")]
         let _ = sockopt::set_tcp_keepidle(&stream, KEEP_ALIVE);
@@ -254,7 +254,7 @@ impl<'a> Session<'a> {
         )))
     }
 
-    /// What every session needs once.
+    /// Sends the commands that each session needs once.
     fn prepare(&mut self, features: Option<&Features>) -> Result<(), Fault> {
         if self.tls.is_some() {
             self.done("PBSZ", Some(b"0"))?;
@@ -272,8 +272,7 @@ impl<'a> Session<'a> {
             }
         };
         if self.features.utf8 {
-            // RFC 2640 asks for nothing of the kind, but some servers do; what they answer does
-            // not matter.
+            // RFC 2640 does not need this command, but some servers do. The reply does not matter.
             self.command("OPTS", Some(b"UTF8 ON"))?;
         }
         self.done("TYPE", Some(b"I")).map(|_| ())
@@ -302,7 +301,8 @@ impl<'a> Session<'a> {
         self.control.is_some()
     }
 
-    /// Nothing can be sent any more: what comes next could be the answer to something earlier.
+    /// Closes the control connection. The next reply on it could be that to an earlier command, so
+    /// no command can be sent any more.
     pub(super) fn give_up(&mut self) {
         self.control = None;
     }
@@ -313,7 +313,7 @@ impl<'a> Session<'a> {
             .ok_or_else(|| Fault::Broken("the connection has ended".to_owned()))
     }
 
-    /// Waits for a reply; longer if the server has this many bytes to work on.
+    /// Waits for a reply, longer if the server has to read or write this many bytes.
     pub(super) fn receive(&mut self, bytes: u64) -> Result<Reply, Fault> {
         let extra = Duration::from_secs(bytes / BYTES_PER_SECOND);
         match self.control()?.receive(extra) {
@@ -335,7 +335,7 @@ impl<'a> Session<'a> {
         self.command_on(verb, argument, 0)
     }
 
-    /// The same for a command that works on so many bytes.
+    /// The same for a command for which the server reads this many bytes.
     fn command_on(
         &mut self,
         verb: &str,
@@ -368,7 +368,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The length of a file in bytes, if the server tells (RFC 3659 §4).
+    /// The length of a file in bytes, if the server has SIZE (RFC 3659 §4).
     pub(super) fn size(&mut self, path: &RemotePath) -> Result<Option<u64>, Fault> {
         if !self.features.size {
             return Ok(None);
@@ -378,7 +378,7 @@ impl<'a> Session<'a> {
         Ok(value(&reply).and_then(|text| text.parse().ok()))
     }
 
-    /// When a file was last changed, if the server tells (RFC 3659 §3).
+    /// When a file was last changed, if the server has MDTM (RFC 3659 §3).
     pub(super) fn modified(&mut self, path: &RemotePath) -> Result<Option<SystemTime>, Fault> {
         if !self.features.mdtm {
             return Ok(None);
@@ -401,7 +401,7 @@ impl<'a> Session<'a> {
         Ok(self.command("MFMT", Some(&argument))?.is_done())
     }
 
-    /// The digest that the server computes of a file of so many bytes, if it can.
+    /// The digest that the server computes of a file of `size` bytes, if it can.
     pub(super) fn digest(
         &mut self,
         path: &RemotePath,
@@ -433,7 +433,7 @@ impl<'a> Session<'a> {
         Ok(digest.flatten())
     }
 
-    /// Says goodbye. The server's answer does not matter any more.
+    /// Ends the session with QUIT. The reply does not matter.
     pub(super) fn quit(mut self) {
         if let Some(control) = &mut self.control
             && control.send("QUIT", None).is_ok()

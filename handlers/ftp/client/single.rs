@@ -61,7 +61,7 @@ impl Get {
         finish(false, received.map_err(about)?)
     }
 
-    /// The folder here, and the name in it.
+    /// The local folder, and the name of the file in it.
     fn destination(&self, name: &[u8]) -> Result<(PathBuf, Vec<u8>), Failure> {
         let name = name.to_vec();
         let Some(local) = &self.local else {
@@ -212,7 +212,7 @@ fn shown_time(time: SystemTime) -> String {
     timestamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// A path here for a terminal.
+/// A local path as text for a terminal.
 fn printable(path: &Path) -> String {
     shown(path.as_os_str().as_bytes())
 }

@@ -7,14 +7,16 @@ use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 
-/// Tickets that are kept; a server sends one or two with each handshake.
+/// Maximum number of tickets. A server sends one or two with each handshake.
 const MAX_TICKETS: usize = 8;
 
 /// The TLS sessions of one FTP session, all with the same server.
 ///
-/// A ticket of TLS 1.3 is used once, so each data connection must bring a new one. Some servers
-/// (proftpd) send none with an upload, and refuse a data connection that resumes no session: after
-/// two uploads nothing is left. A session of TLS 1.2 is resumed any number of times.
+/// rustls uses each ticket of TLS 1.3 once (RFC 8446 appendix C.4), so the server must send a new
+/// one on each data connection. Some servers send none on the data connection of an upload (proftpd
+/// and our own), and refuse a data connection that does not resume the session: after two uploads
+/// no ticket is left. A session of TLS 1.2 can be resumed any number of times. So the client then
+/// logs in again with TLS 1.2, in `Session::refreshed`.
 #[derive(Debug, Default)]
 pub(super) struct Tickets(Mutex<Kept>);
 

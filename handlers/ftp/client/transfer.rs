@@ -1,4 +1,4 @@
-//! One file, here or there.
+//! The transfer of one file.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -47,9 +47,9 @@ impl Manner<'_> {
 #[derive(Clone, Debug)]
 pub(super) struct RemoteFile {
     pub(super) path: RemotePath,
-    /// Its length in bytes, if the server told.
+    /// Its length in bytes, if the server says it.
     pub(super) size: Option<u64>,
-    /// When it was changed, if the server told exactly.
+    /// When it was last changed, if the server says it to the second.
     pub(super) modified: Option<SystemTime>,
 }
 
@@ -71,10 +71,11 @@ pub(super) struct Transferred {
 }
 
 /// Receives a file into a folder. The name appears when the file is whole and verified; until then
-/// the bytes lie in a [`Partial`].
+/// the bytes are in a [`Partial`].
 ///
 /// # Errors
-/// What came stays for `--resume`, unless it is damaged or the disk is full.
+/// The bytes that were received are kept for `--resume`, unless they are damaged or the disk is
+/// full.
 pub(super) fn receive(
     session: &mut Session<'_>,
     source: &RemoteFile,
@@ -134,8 +135,8 @@ pub(super) fn receive(
     Ok(Transferred { bytes, verified })
 }
 
-/// Receives what is missing; the length of the whole. The error says whether what came is to be
-/// kept.
+/// Receives what is missing; returns the length of the whole file. An error comes with whether the
+/// partial file is kept.
 fn fetch(
     session: &mut Session<'_>,
     source: &RemoteFile,
@@ -172,7 +173,7 @@ fn fetch(
     Ok(total)
 }
 
-/// Whether a server refuses to begin in the middle of a file (RFC 3659 §5), and not the file.
+/// Whether the server refuses to begin in the middle of the file (RFC 3659 §5), not the file.
 fn refuses_offset(fault: &Fault) -> bool {
     matches!(
         fault,
@@ -183,11 +184,11 @@ fn refuses_offset(fault: &Fault) -> bool {
     )
 }
 
-/// Where a transfer was cut.
+/// What cut a transfer.
 enum Cut {
-    /// Here, and whether what came is to be kept.
+    /// An error on this side; and whether the partial file is kept.
     Here(Fault, bool),
-    /// On its way, or on the server.
+    /// The connection or the server.
     There(io::Error),
 }
 
@@ -209,7 +210,7 @@ fn pull(
             Ok(0) => return Ok(()),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // Some servers end TLS without saying so. If every byte is here, nothing was cut off.
+            // Some servers end TLS without close_notify. If all bytes are here, nothing was cut.
             Err(error)
                 if error.kind() == io::ErrorKind::UnexpectedEof && source.size == Some(*total) =>
             {
@@ -225,7 +226,7 @@ fn pull(
         let bytes = &piece[..count];
         hasher.update(bytes);
         if let Err(error) = partial.file.write_all(bytes) {
-            // What fills a disk to no use is not left there.
+            // Without `--resume`, what was received would only keep the disk full.
             let is_kept = manner.resume || !is_disk_full(&error);
             return Err(Cut::Here(Fault::local(error), is_kept));
         }
@@ -239,8 +240,8 @@ fn is_disk_full(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Compares with the server's digest; whether it has one. A server may not want to tell it for one
-/// file: then the length must do.
+/// Compares with the server's digest; returns whether the server has one. A server may refuse the
+/// digest of a single file. Then only the length is compared.
 fn check_digest(
     session: &mut Session<'_>,
     path: &RemotePath,
@@ -261,7 +262,7 @@ fn check_digest(
     }
 }
 
-/// A file here.
+/// A local file.
 #[derive(Debug)]
 pub(super) struct LocalFile {
     pub(super) file: File,
@@ -269,7 +270,7 @@ pub(super) struct LocalFile {
     pub(super) modified: Option<SystemTime>,
 }
 
-/// Sends a file. With `resume`, it goes on where the file on the server ends.
+/// Sends a file. With `--resume`, it continues at the end of the file on the server.
 pub(super) fn send(
     session: &mut Session<'_>,
     source: &LocalFile,
@@ -282,7 +283,7 @@ pub(super) fn send(
         false => None,
     };
     if there == Some(source.size) {
-        // It may be whole already, unless the digests say that it is another file.
+        // The file may be complete already. If the digests differ, it is another file.
         let mut hasher = manner.hasher(session);
         hash_prefix(&mut hasher, &source.file, source.size)?;
         match check_digest(session, path, source.size, hasher.finish()) {
@@ -301,7 +302,7 @@ pub(super) fn send(
             Err(fault) => return Err(fault),
         }
     }
-    // Before the transfer begins: the server would wait meanwhile, and not for ever.
+    // Before the transfer begins, because from then on the server's time-out runs.
     let mut hasher = manner.hasher(session);
     hash_prefix(&mut hasher, &source.file, there.unwrap_or(0))?;
     let (data, offset) = begin_sending(session, path, there.unwrap_or(0))?;
@@ -365,7 +366,7 @@ fn begin_sending(
     Ok((data, 0))
 }
 
-/// Sends from the offset on, exactly as many bytes as the file had in the beginning.
+/// Sends the file from the offset on, up to the length that it had when it was opened.
 fn push(
     session: &mut Session<'_>,
     source: &LocalFile,

@@ -14,19 +14,19 @@ use super::path::{RemotePath, os, shown};
 use super::session::Session;
 use crate::common::store::is_reserved;
 
-/// Folders within folders; a server could list them without end.
+/// Maximum depth of folders, because a server could list folders without end.
 const MAX_DEPTH: usize = 100;
-/// Entries of a tree.
+/// Maximum entries of a tree.
 const MAX_ENTRIES: usize = 2_000_000;
 
-/// What lies below a folder, by path.
+/// The entries below a folder, by path.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     /// A folder comes before what is in it, because its path is a prefix.
     pub(super) entries: BTreeMap<Vec<u8>, Entry>,
     /// Paths that are left alone.
     pub(super) excluded: Vec<Vec<u8>>,
-    /// A line for each thing that could not be looked at. Then something may be missing.
+    /// A line for each entry that could not be read. If there is one, entries may be missing.
     pub(super) failed: Vec<String>,
 }
 
@@ -96,8 +96,8 @@ impl Tree {
         Ok(tree)
     }
 
-    /// The tree below a folder here. What belongs to this program's own transfers is left alone.
-    /// With `follow`, a symlink stands for the file that it leads to, inside the folder.
+    /// The tree below a local folder. Files of this program's own transfers are left alone. With
+    /// `follow`, a symlink counts as the file that it leads to, if that is inside the folder.
     pub(super) fn local(root: &Dir, exclusions: &[Exclusion], follow: bool) -> Tree {
         let mut tree = Tree::default();
         let mut waiting: Vec<Vec<u8>> = vec![Vec::new()];
@@ -161,8 +161,8 @@ fn names(root: &Dir, folder: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// The file that a symlink leads to. A link to a folder stays a link: following it could go round
-/// in circles.
+/// The file that a symlink leads to. A link to a folder stays a link, because a folder may hold a
+/// link to itself.
 fn follow_link(root: &Dir, path: &[u8]) -> Result<Entry, String> {
     match root.metadata(os(path)) {
         Ok(metadata) if metadata.is_dir() => Ok(Entry {

@@ -25,7 +25,7 @@ pub(super) enum Scheme {
     Implicit,
 }
 
-/// Where something is: a server, a user, and a path.
+/// A server, a user and a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FtpUrl {
     pub(super) scheme: Scheme,
@@ -42,8 +42,8 @@ pub(super) struct FtpUrl {
     pub(super) is_folder: bool,
 }
 
-/// A URL as it was given. The parser of the command line does not judge it, because that would
-/// repeat it in its error, with the password that it may hold.
+/// A URL as it was given. The parser of the command line must not refuse it, because its error
+/// would repeat the text, which may hold a password.
 #[derive(Clone, Debug)]
 pub(super) struct GivenUrl(Result<FtpUrl, String>);
 
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_refused_without_its_password() {
+    fn an_invalid_url_is_refused_without_its_password() {
         for (text, why) in [
             ("", "invalid URL"),
             ("h/a", "invalid URL"),

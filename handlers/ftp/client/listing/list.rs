@@ -10,7 +10,7 @@ use super::{Entry, Kind, Line, without_line_end};
 const MONTHS: [&str; 12] = [
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
 ];
-/// A date without a year is in the past; a clock may be wrong by some days.
+/// A date without a year is in the past, but the clock of the server may be some days ahead.
 const MAX_DAYS_AHEAD: i32 = 7;
 
 /// Reads a line. `today` gives the year to dates that have none.
@@ -154,7 +154,7 @@ fn windows(line: &[u8], words: &[(usize, &[u8])]) -> Option<Line> {
         size => (Kind::File, Some(size.replace(',', "").parse().ok()?)),
     };
     let end = words.get(2)?.0;
-    // The name of a folder stands in the column of a file's name, behind ten spaces.
+    // The names of folders and files are in one column, so ten spaces come before a folder's.
     let rest = line.get(end..)?;
     let spaces = if kind == Kind::File { 1 } else { 10 };
     let spaces = rest
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_brings_it_down() {
+    fn no_line_makes_it_panic() {
         for line in [
             "-rw-r--r-- 1 u g 5 Nov 05 13:46 a -> b",
             "11-05-24  01:46PM       <DIR>          \u{e9}",

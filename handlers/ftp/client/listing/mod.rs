@@ -1,4 +1,4 @@
-//! What a folder on the server holds: MLSD where the server has it, else LIST.
+//! What a folder on the server holds: MLSD where the server has it, otherwise LIST.
 
 pub(super) mod list;
 pub(super) mod mlsd;
@@ -54,7 +54,7 @@ pub(super) fn check_entry(name: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Splits off the line's end.
+/// A line without its LF or CRLF.
 pub(super) fn without_line_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)

@@ -58,7 +58,7 @@ fn lines(plan: &Plan) -> Vec<String> {
 }
 
 #[test]
-fn what_is_missing_or_differs_is_copied_and_the_rest_removed() {
+fn missing_and_different_files_are_copied_and_the_rest_is_removed() {
     let source = tree(&["a", "b=2", "c:5", "d/", "d/e", "d-f", "same:9"]);
     let there = tree(&["b=3", "c:6", "same:9", "x", "y/", "y/z", "y/z-/", "y/z-/q"]);
     let plan = plan(&source, &there, RULES);
@@ -87,7 +87,7 @@ fn what_is_missing_or_differs_is_copied_and_the_rest_removed() {
 }
 
 #[test]
-fn where_times_are_not_kept_a_newer_copy_is_a_copy() {
+fn where_times_are_not_kept_a_newer_copy_is_up_to_date() {
     let rules = Rules {
         keeps_times: false,
         ..RULES
@@ -104,7 +104,7 @@ fn where_times_are_not_kept_a_newer_copy_is_a_copy() {
 }
 
 #[test]
-fn inexact_times_say_nothing_and_an_unknown_size_is_another() {
+fn inexact_times_are_ignored_and_an_unknown_size_differs() {
     let mut source = tree(&["a:5", "b"]);
     source.entries.get_mut(&b"a"[..]).unwrap().is_exact = false;
     source.entries.get_mut(&b"b"[..]).unwrap().size = None;
@@ -113,7 +113,7 @@ fn inexact_times_say_nothing_and_an_unknown_size_is_another() {
 }
 
 #[test]
-fn what_is_of_another_kind_is_removed_only_by_delete() {
+fn an_entry_of_another_kind_is_removed_only_with_delete() {
     let source = tree(&["a", "b/", "b/c", "e/", "e/f"]);
     let there = tree(&["a/", "a-", "a/x/", "a/x/y", "b", "e@"]);
     let plan = plan(&source, &there, RULES);
@@ -152,7 +152,7 @@ fn a_symlink_is_replaced_here_and_removed_there() {
 }
 
 #[test]
-fn links_of_the_source_are_passed_over_and_what_has_their_name_stays() {
+fn links_of_the_source_are_passed_over_and_files_with_their_names_stay() {
     let plan = plan(&tree(&["l@"]), &tree(&["l"]), RULES);
     assert_eq!((lines(&plan), plan.passed_over.len()), (vec![], 1));
 }
