@@ -55,11 +55,11 @@ impl Mirror {
         let total = items.iter().filter_map(|item| item.entry.size).sum();
         let label = if self.reverse { "sending" } else { "receiving" };
         let progress = Progress::new(label, Some(total));
-        let manner = Manner {
-            resume: self.transfer.resume,
-            digest: !self.transfer.no_digest,
-            sync: !self.transfer.no_fsync,
-            progress: &progress,
+        let transfers = Transfers {
+            root,
+            folder: &folder,
+            to_server: self.reverse,
+            manner: self.transfer.manner(&progress),
         };
         let mut report = Report::new(self.reverse, plan.up_to_date);
         report.tally.failed = plan.failed;
@@ -73,15 +73,9 @@ impl Mirror {
         changes.remove(&mut session, &plan.in_the_way);
         changes.make(&mut session, &plan.folders);
         let (jobs, tally) = (self.transfer.jobs, &mut report.tally);
-        let session = if self.reverse {
-            jobs::run(&target, session, jobs, items, tally, |session, item| {
-                put(session, root, &folder, item, &manner)
-            })
-        } else {
-            jobs::run(&target, session, jobs, items, tally, |session, item| {
-                get(session, root, &folder, item, &manner)
-            })
-        };
+        let session = jobs::run(&target, session, jobs, items, tally, |session, item| {
+            transfers.run(session, item)
+        });
         let session = session.filter(Session::is_alive);
         let changes = Changes {
             root,
@@ -239,38 +233,34 @@ fn make_exact(
     Ok(())
 }
 
-fn get(
-    session: &mut Session<'_>,
-    root: &RemotePath,
-    folder: &Dir,
-    item: &Item,
-    manner: &Manner<'_>,
-) -> Result<Transferred, Fault> {
-    let path = root.join(&item.path);
-    let modified = match item.entry.modified.filter(|_| item.entry.is_exact) {
-        None => session.modified(&path)?,
-        exact => exact,
-    };
-    let (parent, name) = split(&item.path);
-    let parent = open_folder(folder, parent).map_err(Fault::local)?;
-    let size = item.entry.size;
-    let source = RemoteFile {
-        path,
-        size,
-        modified,
-    };
-    receive(session, &source, &parent, name, manner)
+/// The transfers of a mirror, which any session can do.
+struct Transfers<'a> {
+    root: &'a RemotePath,
+    folder: &'a Dir,
+    to_server: bool,
+    manner: Manner<'a>,
 }
 
-fn put(
-    session: &mut Session<'_>,
-    root: &RemotePath,
-    folder: &Dir,
-    item: &Item,
-    manner: &Manner<'_>,
-) -> Result<Transferred, Fault> {
-    let source = open_file(folder, &item.path).map_err(Fault::local)?;
-    send(session, &source, &root.join(&item.path), manner)
+impl Transfers<'_> {
+    fn run(&self, session: &mut Session<'_>, item: &Item) -> Result<Transferred, Fault> {
+        let path = self.root.join(&item.path);
+        if self.to_server {
+            let source = open_file(self.folder, &item.path).map_err(Fault::local)?;
+            return send(session, &source, &path, &self.manner);
+        }
+        let modified = match item.entry.modified.filter(|_| item.entry.is_exact) {
+            None => session.modified(&path)?,
+            exact => exact,
+        };
+        let (parent, name) = split(&item.path);
+        let parent = open_folder(self.folder, parent).map_err(Fault::local)?;
+        let source = RemoteFile {
+            path,
+            size: item.entry.size,
+            modified,
+        };
+        receive(session, &source, &parent, name, &self.manner)
+    }
 }
 
 /// Opens a file below a folder. A symlink that leads out of the folder is an error.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exclude::Exclusion;
+use super::transfer::Manner;
 use super::url::{FtpUrl, GivenUrl, Scheme};
 use crate::cli::patience;
+use crate::common::progress::Progress;
 
 /// How to reach the server.
 #[derive(Clone, Debug, Args)]
@@ -84,6 +86,18 @@ pub(super) struct TransferOptions {
     /// Do not wait until received files are on the disk before they get their names
     #[arg(long)]
     pub(super) no_fsync: bool,
+}
+
+impl TransferOptions {
+    /// How the transfers of a run are done.
+    pub(super) fn manner<'a>(&self, progress: &'a Progress) -> Manner<'a> {
+        Manner {
+            resume: self.resume,
+            digest: !self.no_digest,
+            sync: !self.no_fsync,
+            progress,
+        }
+    }
 }
 
 /// `get`.

@@ -12,11 +12,11 @@ use cap_std::fs::Dir;
 
 use super::fault::Fault;
 use super::listing::{Entry, Kind};
-use super::options::{Change, ConnectionOptions, Get, Place, Put, TransferOptions};
+use super::options::{Change, ConnectionOptions, Get, Place, Put};
 use super::path::{RemotePath, os, shown};
 use super::report::{Report, print};
 use super::session::{Session, Target};
-use super::transfer::{LocalFile, Manner, RemoteFile, Transferred, receive, send};
+use super::transfer::{LocalFile, RemoteFile, Transferred, receive, send};
 use crate::common::progress::Progress;
 use crate::service::Failure;
 
@@ -54,7 +54,7 @@ impl Get {
             return print(&line).map(|()| 0);
         }
         let progress = Progress::new("receiving", source.size);
-        let manner = manner(&self.transfer, &progress);
+        let manner = self.transfer.manner(&progress);
         let received = receive(&mut session, &source, &opened, &name, &manner);
         progress.finish();
         session.quit();
@@ -115,45 +115,11 @@ impl Put {
         }
         let mut session = Session::open(&target, None)?;
         let progress = Progress::new("sending", Some(source.size));
-        let manner = manner(&self.transfer, &progress);
+        let manner = self.transfer.manner(&progress);
         let sent = send(&mut session, &source, &path, &manner);
         progress.finish();
         session.quit();
         finish(true, sent.map_err(|fault| fault.about(&path))?)
-    }
-}
-
-impl LocalFile {
-    /// An open file, as it is now.
-    ///
-    /// # Errors
-    /// Those of the system, and what is not a file.
-    pub(super) fn of(file: File) -> io::Result<LocalFile> {
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            let text = "it is a folder: use `client ftp mirror --reverse`";
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, text));
-        }
-        if !metadata.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is not a file",
-            ));
-        }
-        Ok(LocalFile {
-            size: metadata.len(),
-            modified: metadata.modified().ok(),
-            file,
-        })
-    }
-}
-
-fn manner<'a>(options: &TransferOptions, progress: &'a Progress) -> Manner<'a> {
-    Manner {
-        resume: options.resume,
-        digest: !options.no_digest,
-        sync: !options.no_fsync,
-        progress,
     }
 }
 

@@ -270,6 +270,31 @@ pub(super) struct LocalFile {
     pub(super) modified: Option<SystemTime>,
 }
 
+impl LocalFile {
+    /// An open file, as it is now.
+    ///
+    /// # Errors
+    /// Those of the system, and what is not a file.
+    pub(super) fn of(file: File) -> io::Result<LocalFile> {
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            let text = "it is a folder: use `client ftp mirror --reverse`";
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, text));
+        }
+        if !metadata.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a file",
+            ));
+        }
+        Ok(LocalFile {
+            size: metadata.len(),
+            modified: metadata.modified().ok(),
+            file,
+        })
+    }
+}
+
 /// Sends a file. With `--resume`, it continues at the end of the file on the server.
 pub(super) fn send(
     session: &mut Session<'_>,
@@ -383,9 +408,7 @@ fn push(
         let count = match source.file.read_at(space, offset) {
             Ok(0) => {
                 session.abort(data);
-                return Err(Fault::Local(
-                    "the file becomes shorter while it is sent".to_owned(),
-                ));
+                return Err(shrunk());
             }
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -412,6 +435,10 @@ fn push(
     }
 }
 
+fn shrunk() -> Fault {
+    Fault::Local("the file became shorter while it was sent".to_owned())
+}
+
 /// Digests the first bytes of a file.
 fn hash_prefix(hasher: &mut Hasher, file: &File, length: u64) -> Result<(), Fault> {
     if hasher.is_idle() {
@@ -424,9 +451,7 @@ fn hash_prefix(hasher: &mut Hasher, file: &File, length: u64) -> Result<(), Faul
         let space = &mut piece[..left.min(PIECE)];
         match file.read_at(space, offset).map_err(Fault::local)? {
             0 => {
-                return Err(Fault::Local(
-                    "the file becomes shorter while it is sent".to_owned(),
-                ));
+                return Err(shrunk());
             }
             count => {
                 hasher.update(&space[..count]);
