@@ -46,6 +46,17 @@ pub(crate) fn client(home: &TestDir, arguments: &[&str]) -> (Option<i32>, String
     ended(command(home, arguments))
 }
 
+/// Receives the server's file `f` as the file `f` of the home directory.
+pub(crate) fn get(
+    home: &TestDir,
+    server: &Running,
+    options: &[&str],
+) -> (Option<i32>, String, String) {
+    let to = home.join("f");
+    let get = ["get", &server.url("f"), to.to_str().unwrap()];
+    client(home, &[&get[..], options].concat())
+}
+
 /// Every path below a folder, sorted; folders end with `/`.
 pub(crate) fn paths_in(folder: &Path) -> Vec<String> {
     let mut paths = Vec::new();
@@ -401,17 +412,14 @@ fn digests_are_compared_where_the_server_has_them() {
     let server = fake.start();
     let to = home.join("f");
     let to = to.to_str().unwrap();
-    let (code, _, stderr) = client(&home, &["get", &server.url("f"), to]);
+    let (code, _, stderr) = get(&home, &server, &[]);
     assert_eq!(code, Some(1));
     assert!(
         stderr.contains("SHA-256") && stderr.contains("differ"),
         "{stderr}"
     );
     assert_eq!(paths_in(Path::new(home.as_str())), [""; 0]);
-    assert_eq!(
-        client(&home, &["get", &server.url("f"), to, "--no-digest"]).0,
-        Some(0)
-    );
+    assert_eq!(get(&home, &server, &["--no-digest"]).0, Some(0));
     assert_eq!(client(&home, &["put", &server.url("g"), to]).0, Some(1));
     server.fake.lock().unwrap().lies = false;
     assert_eq!(client(&home, &["put", &server.url("g"), to]).0, Some(0));
@@ -419,11 +427,10 @@ fn digests_are_compared_where_the_server_has_them() {
     server.fake.lock().unwrap().features = vec![];
     let put = client(&home, &["put", &server.url("g"), to]);
     assert_eq!(put.1, "sent 1 file, 5 bytes, not verified\n", "{}", put.2);
-    let get = client(&home, &["get", &server.url("f"), to]);
+    let (_, stdout, stderr) = get(&home, &server, &[]);
     assert_eq!(
-        get.1, "received 1 file, 5 bytes, not verified\n",
-        "{}",
-        get.2
+        stdout, "received 1 file, 5 bytes, not verified\n",
+        "{stderr}"
     );
     server.fake.lock().unwrap().features = vec!["SIZE"];
     server.fake.lock().unwrap().replies = vec![("SIZE", "213 4")];
@@ -432,7 +439,7 @@ fn digests_are_compared_where_the_server_has_them() {
         code == Some(1) && stderr.contains("4 of 5 bytes"),
         "{stderr}"
     );
-    let (code, _, stderr) = client(&home, &["get", &server.url("f"), to]);
+    let (code, _, stderr) = get(&home, &server, &[]);
     assert!(
         code == Some(1) && stderr.contains("more than the 4 bytes"),
         "{stderr}"

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::ftp_client::{client, command, ended, paths_in};
+use crate::ftp_client::{client, command, ended, get, paths_in};
 use crate::ftp_fake::{Fake, elsewhere};
 use crate::support::{TestDir, python};
 use crate::upload::{MIB, content};
@@ -101,21 +101,15 @@ fn a_forged_address_in_the_reply_to_pasv_is_not_used() {
     fake.replies = vec![("EPSV", "500 what?")];
     let server = fake.start();
     // The address is forged and the port is right: the client comes to the server's own address.
-    let to = home.join("f");
-    let get = [
-        "get",
-        &server.url("f"),
-        to.to_str().unwrap(),
-        "--timeout",
-        "5s",
-    ];
-    assert_eq!(client(&home, &get).0, Some(0));
+    let soon = ["--timeout", "5s"];
+    assert_eq!(get(&home, &server, &soon).0, Some(0));
     // Address and port are forged: the port is tried at the server's address.
     server.fake.lock().unwrap().passive_address = Some(forged);
-    let (code, _, stderr) = client(&home, &get);
+    let (code, _, stderr) = get(&home, &server, &soon);
     assert!(code == Some(1) && stderr.contains("127.0.0.1:"), "{stderr}");
     assert!(!has_visitor(&listener));
-    client(&home, &[&get[..], &["--trust-pasv-address"]].concat());
+    let trusting = [&soon[..], &["--trust-pasv-address"]].concat();
+    get(&home, &server, &trusting);
     assert!(has_visitor(&listener), "the option trusts the address");
 }
 
@@ -311,7 +305,7 @@ while True:
     shown += piece
     if shown.count(b'Password for ada: ') > typed:
         typed += 1
-        # The prompt comes before the terminal is told not to show what is typed.
+        # The prompt comes before the terminal stops showing what is typed.
         while termios.tcgetattr(master)[3] & termios.ECHO:
             time.sleep(0.001)
         os.write(master, b'secret\n')

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Instant;
 
-use crate::ftp_client::{client, command, paths_in};
+use crate::ftp_client::{client, command, get, paths_in};
 use crate::ftp_fake::{Fake, Running};
 use crate::support::{PATIENCE, TestDir, wait_until};
 use crate::upload::{MIB, content};
@@ -21,8 +21,7 @@ fn a_cut_download_leaves_no_file_and_is_resumed() {
     fake.cut = Some(MIB);
     let server = fake.start();
     let to = home.join("f");
-    let get = ["get", &server.url("f"), to.to_str().unwrap()];
-    let (code, stdout, stderr) = client(&home, &get);
+    let (code, stdout, stderr) = get(&home, &server, &[]);
     assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     let parts = paths_in(Path::new(home.as_str()));
@@ -34,7 +33,7 @@ fn a_cut_download_leaves_no_file_and_is_resumed() {
     assert!(came > 0 && came <= MIB as u64);
 
     server.fake.lock().unwrap().cut = None;
-    let (code, stdout, stderr) = client(&home, &[&get[..], &["--resume"]].concat());
+    let (code, stdout, stderr) = get(&home, &server, &["--resume"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     assert_eq!(
         stdout,
@@ -53,15 +52,14 @@ fn a_refused_offset_begins_anew_and_a_refused_file_keeps_what_was_received() {
     fake.cut = Some(1000);
     let server = fake.start();
     let to = home.join("f");
-    let get = ["get", &server.url("f"), to.to_str().unwrap(), "--resume"];
-    assert_eq!(client(&home, &get).0, Some(1));
+    assert_eq!(get(&home, &server, &["--resume"]).0, Some(1));
     let parts = paths_in(Path::new(home.as_str()));
     server.fake.lock().unwrap().cut = None;
     server.fake.lock().unwrap().replies = vec![("RETR", "550 not now")];
-    assert_eq!(client(&home, &get).0, Some(1));
+    assert_eq!(get(&home, &server, &["--resume"]).0, Some(1));
     assert_eq!(paths_in(Path::new(home.as_str())), parts);
     server.fake.lock().unwrap().replies = vec![("REST", "502 what?")];
-    assert_eq!(client(&home, &get).0, Some(0));
+    assert_eq!(get(&home, &server, &["--resume"]).0, Some(0));
     assert!(fs::read(&to).unwrap() == body);
     assert_eq!(paths_in(Path::new(home.as_str())), ["f"]);
 }
@@ -73,8 +71,7 @@ fn a_file_that_has_changed_is_not_resumed() {
     fake.cut = Some(1000);
     let server = fake.start();
     let to = home.join("f");
-    let get = ["get", &server.url("f"), to.to_str().unwrap(), "--resume"];
-    assert_eq!(client(&home, &get).0, Some(1));
+    assert_eq!(get(&home, &server, &["--resume"]).0, Some(1));
     // Another file of another size has taken its place.
     let mut other = content(MIB + 1);
     other.reverse();
@@ -85,7 +82,7 @@ fn a_file_that_has_changed_is_not_resumed() {
         .tree
         .insert(b"f".to_vec(), other.clone());
     server.fake.lock().unwrap().cut = None;
-    assert_eq!(client(&home, &get).0, Some(0));
+    assert_eq!(get(&home, &server, &["--resume"]).0, Some(0));
     assert!(fs::read(&to).unwrap() == other);
     assert_eq!(server.commands("REST"), [""; 0]);
 }
@@ -218,14 +215,7 @@ fn a_silent_server_is_given_up() {
         let server = fake.start();
         let begun = Instant::now();
         let to = home.join("f");
-        let get = [
-            "get",
-            &server.url("f"),
-            to.to_str().unwrap(),
-            "--timeout",
-            "1s",
-        ];
-        let (code, _, stderr) = client(&home, &get);
+        let (code, _, stderr) = get(&home, &server, &["--timeout", "1s"]);
         assert_eq!(code, Some(1), "{silent}: {stderr}");
         assert!(
             stderr.contains("answer") && stderr.lines().count() == 1,

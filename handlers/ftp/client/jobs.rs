@@ -134,8 +134,8 @@ where
         item
     }
 
-    /// Ends a worker that gets no session: a server may allow fewer sessions than `--jobs`. The
-    /// others do its work. The last one has nobody to leave it to.
+    /// Ends a worker that gets no session, because a server may allow fewer sessions than `--jobs`.
+    /// Its item is left to the other workers. The last worker ends the run.
     fn leave(&self, item: Option<T>, failure: Failure) {
         let mut queue = self.queue.lock();
         queue.workers -= 1;

@@ -124,7 +124,7 @@ pub(super) struct Session<'a> {
     pub(super) target: &'a Target,
     pub(super) features: Features,
     pub(super) tls: Option<SessionTls>,
-    /// The server's address: data connections go there and nowhere else.
+    /// The server's address: data connections go only there.
     pub(super) peer: IpAddr,
     pub(super) passive: Passive,
     /// The folder in which the login began, once a command needs it.
