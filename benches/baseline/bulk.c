@@ -1,45 +1,28 @@
 /* bulk sink | bulk send PORT MIB
  *
- * sink: a server that takes what comes, drops it unread, and answers the end of file with one byte.
+ * sink: a server that drops all input unread and answers the end of file with one byte.
  * send: sends MIB mebibytes over one connection and waits for that byte. Ends with one line of JSON. */
 
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { PIECE = 256 * 1024, MIB = 1 << 20 };
+#include "common.h"
 
-static void check(ssize_t result, const char *what) {
-    if (result < 0) {
-        perror(what);
-        exit(1);
-    }
-}
+enum { BUFFER_SIZE = 256 * 1024, MIB = 1 << 20 };
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static int open_socket(struct sockaddr_in *address, int port) {
-    *address = (struct sockaddr_in){
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+static int open_socket(void) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     check(fd, "socket");
     return fd;
 }
 
 static _Noreturn void sink(void) {
-    static char piece[PIECE];
-    struct sockaddr_in address;
+    static char buffer[BUFFER_SIZE];
+    struct sockaddr_in address = loopback(0);
     socklen_t length = sizeof address;
-    int listener = open_socket(&address, 0);
+    int listener = open_socket();
     check(bind(listener, (struct sockaddr *)&address, length), "bind");
     check(listen(listener, 1024), "listen");
     check(getsockname(listener, (struct sockaddr *)&address, &length), "getsockname");
@@ -50,7 +33,7 @@ static _Noreturn void sink(void) {
         ssize_t count;
         check(client, "accept");
         /* MSG_TRUNC drops the bytes without a copy: this program must not be what limits the speed. */
-        while ((count = recv(client, piece, sizeof piece, MSG_TRUNC)) > 0) {
+        while ((count = recv(client, buffer, sizeof buffer, MSG_TRUNC)) > 0) {
         }
         if (count == 0)
             check(send(client, "", 1, MSG_NOSIGNAL), "send");
@@ -59,15 +42,15 @@ static _Noreturn void sink(void) {
 }
 
 static int send_bytes(int port, long mib) {
-    static char piece[PIECE];
-    struct sockaddr_in address;
-    int fd = open_socket(&address, port);
+    static char buffer[BUFFER_SIZE];
+    struct sockaddr_in address = loopback(port);
+    int fd = open_socket();
     double start = now(), seconds;
     char answer;
-    memset(piece, 'x', sizeof piece);
+    memset(buffer, 'x', sizeof buffer);
     check(connect(fd, (struct sockaddr *)&address, sizeof address), "connect");
     for (long left = mib * MIB; left > 0;) {
-        ssize_t count = write(fd, piece, left < PIECE ? left : PIECE);
+        ssize_t count = write(fd, buffer, left < BUFFER_SIZE ? left : BUFFER_SIZE);
         check(count, "write");
         left -= count;
     }

@@ -7,18 +7,16 @@
  * when all clients have everything but the last WINDOW - 1 messages.
  *
  * One thread, epoll. Prints `ready` when every client is connected and served, waits for a line, and works for
- * SECONDS. Then prints one line of JSON, and waits for the end of its input: who measures the server can look before
- * the connections are closed. */
+ * SECONDS. Then prints one line of JSON, and keeps the connections open until the end of its input, so that the server
+ * can be measured with them. */
 
-#include <arpa/inet.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "common.h"
 
 enum { SIZE = 64, BATCH = 256, SETTLED_MS = 200, SILENCE_MS = 5000, MAX_WINDOW = 64, MAX_PROBES = 50 };
 
@@ -32,22 +30,9 @@ static int count, epoll, window;
 static char request[SIZE + 8];
 static int request_size, answer_size; /* of one message, with its frame */
 
-static void check(ssize_t result, const char *what) {
-    if (result < 0) {
-        perror(what);
-        exit(1);
-    }
-}
-
 static void fail(const char *why) {
     fprintf(stderr, "crowd: %s\n", why);
     exit(1);
-}
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
 }
 
 /* The frames of RFC 6455 §5.2: the client's are masked, here with zeros. */
@@ -84,8 +69,7 @@ static void upgrade(int fd, const char *path) {
 }
 
 static void open_client(struct client *client, int port, const char *path) {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = loopback(port);
     int on = 1;
     client->fd = socket(AF_INET, SOCK_STREAM, 0);
     check(client->fd, "socket");
@@ -110,7 +94,7 @@ static void take(struct client *client) {
     client->received += size;
 }
 
-/* Waits, and takes what has come, until nothing comes for some time. */
+/* Reads what arrives until nothing has arrived for SETTLED_MS. */
 static void settle(void) {
     struct epoll_event events[BATCH];
     int ready;
@@ -120,7 +104,7 @@ static void settle(void) {
     check(ready, "epoll_wait");
 }
 
-/* Waits until the server serves every client: until each of them has got a message. */
+/* Waits until every client has received a message. Then the server serves all of them. */
 static void wait_until_served(int broadcast) {
     for (int probe = 0; probe < MAX_PROBES; probe++) {
         int served = 0;
@@ -174,7 +158,7 @@ int main(int argc, char **argv) {
         int ready = epoll_wait(epoll, events, BATCH, SILENCE_MS);
         check(ready, "epoll_wait");
         if (ready == 0)
-            fail("a message got lost");
+            fail("a message was lost");
         for (int i = 0; i < ready; i++) {
             struct client *client = events[i].data.ptr;
             long before = client->received / answer_size;

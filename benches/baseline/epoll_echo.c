@@ -2,21 +2,13 @@
    argument `challenge`, what `serve auth` can't save: 32 bytes first, one byte back for the answer, and no cryptography. */
 
 #define _GNU_SOURCE /* accept4 */
-#include <arpa/inet.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void check(int result, const char *what) {
-    if (result < 0) {
-        perror(what);
-        exit(1);
-    }
-}
+#include "common.h"
 
 static void watch(int epoll, int fd) {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
@@ -26,7 +18,7 @@ static void watch(int epoll, int fd) {
 int main(int argument_count, char **arguments) {
     const char *mode = argument_count > 1 ? arguments[1] : "echo";
     int challenges = strcmp(mode, "challenge") == 0;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = loopback(0);
     socklen_t length = sizeof address;
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     check(listener, "socket");

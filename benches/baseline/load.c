@@ -3,15 +3,13 @@
  * Each client plays ping-pong: it sends 64 bytes, waits for them all to come back, and sends again. One thread,
  * epoll. Ends with one line of JSON. A datagram without an answer for a second is sent again and counted as lost. */
 
-#include <arpa/inet.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "common.h"
 
 enum { SIZE = 64, BATCH = 64, SILENCE_MS = 1000 };
 
@@ -23,19 +21,6 @@ struct client {
 
 static char message[SIZE];
 
-static void check(ssize_t result, const char *what) {
-    if (result < 0) {
-        perror(what);
-        exit(1);
-    }
-}
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
 static void ping(struct client *client, double at) {
     check(send(client->fd, message, SIZE, 0), "send");
     client->missing = SIZE;
@@ -43,8 +28,7 @@ static void ping(struct client *client, double at) {
 }
 
 static void open_client(struct client *client, int epoll, int type, int port) {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = loopback(port);
     int on = 1;
     client->fd = socket(AF_INET, type, 0);
     check(client->fd, "socket");

@@ -1,19 +1,11 @@
 /* The least an echo server over UDP can do: recvfrom and sendto in a loop. */
 
-#include <arpa/inet.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 
-static void check(ssize_t result, const char *what) {
-    if (result < 0) {
-        perror(what);
-        exit(1);
-    }
-}
+#include "common.h"
 
 int main(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = loopback(0);
     socklen_t length = sizeof address;
     int socket_ = socket(AF_INET, SOCK_DGRAM, 0);
     check(socket_, "socket");

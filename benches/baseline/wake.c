@@ -1,31 +1,23 @@
 /* wake COUNT PAUSE_US
  *
- * The least that waking a thread which waits for sockets can cost: one thread writes to an eventfd, another one waits
- * for it in epoll. Prints one line of JSON with the median and the 99th percentile of COUNT wakes, in microseconds. */
+ * The lowest cost of waking a thread that waits for sockets: one thread writes to an eventfd, another one waits for it
+ * in epoll. Prints one line of JSON with the median and the 99th percentile of COUNT wakes, in microseconds. */
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "common.h"
 
 static int event, epoll, count;
 static atomic_llong woken_at;
 static atomic_int handled;
 static double *latencies;
 
-static void check(ssize_t result, const char *what) {
-    if (result < 0) {
-        perror(what);
-        exit(1);
-    }
-}
-
-static long long now(void) {
+static long long now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000000000LL + t.tv_nsec;
@@ -37,7 +29,7 @@ static void *serve(void *unused) {
         uint64_t value;
         check(epoll_wait(epoll, &ready, 1, -1), "epoll_wait");
         check(read(event, &value, sizeof value), "read");
-        latencies[i] = (now() - atomic_load(&woken_at)) / 1e3;
+        latencies[i] = (now_ns() - atomic_load(&woken_at)) / 1e3;
         atomic_store(&handled, i + 1);
     }
     return unused;
@@ -64,7 +56,7 @@ int main(int argc, char **argv) {
     check(epoll_ctl(epoll, EPOLL_CTL_ADD, event, &watched), "epoll_ctl");
     pthread_t thread;
     if (pthread_create(&thread, NULL, serve, NULL) != 0) {
-        fprintf(stderr, "wake: no thread\n");
+        fprintf(stderr, "wake: cannot create a thread\n");
         return 1;
     }
     for (int i = 0; i < count; i++) {
@@ -72,7 +64,7 @@ int main(int argc, char **argv) {
         do
             nanosleep(&pause, NULL);
         while (atomic_load(&handled) != i);
-        atomic_store(&woken_at, now());
+        atomic_store(&woken_at, now_ns());
         check(write(event, &one, sizeof one), "write");
     }
     pthread_join(thread, NULL);
