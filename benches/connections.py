@@ -6,7 +6,6 @@ Standard library only; needs a C compiler. cargo builds the servers on tokio (`b
 cargo fetches for them, or without HAProxy, their rows say that they are missing.
 """
 
-import argparse
 import contextlib
 import json
 import shutil
@@ -18,9 +17,8 @@ from pathlib import Path
 
 import measure
 from contestants import free_port, wait_until_it_accepts
-from rows import Row, report, run
+from rows import Row, options_of, publish, run
 
-BASELINE = Path(__file__).parent / "baseline"
 CONTESTANTS = Path(__file__).parent / "contestants"
 # Messages of a broadcast that may be under way at a time.
 WINDOW = 4
@@ -49,8 +47,7 @@ class Bench:
 
     def __init__(self, options, folder):
         self.options, self.folder, self.examples = options, Path(folder), Path(options.examples)
-        for name in ("crowd", "bulk", "wake", "epoll_echo"):
-            subprocess.run(["cc", "-O2", "-pthread", "-o", str(self.folder / name), str(BASELINE / f"{name}.c")], check=True)
+        measure.compile_baseline(self.folder, "crowd", "bulk", "wake", "epoll_echo")
         self.tokio = build_contestants(Path(options.contestants or self.examples.parent.parent / "contestants"))
 
     def ours(self, name, *arguments):
@@ -207,24 +204,16 @@ ROWS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options_of(ROWS, __doc__)
     parser.add_argument("--examples", default="target/release/examples", metavar="FOLDER", help="our example programs")
     parser.add_argument("--contestants", metavar="FOLDER", help="where cargo builds the others (default: contestants beside release)")
-    parser.add_argument("--rows", default=",".join(ROWS), help="which to measure (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--mib", type=int, default=8192, help="what the row of bulk sends (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print the rounds' figures instead of the table")
-    parser.add_argument("--update", metavar="FILE", help="put the table into this Markdown file as well")
     options = parser.parse_args()
     measure.raise_descriptor_limit()
     with tempfile.TemporaryDirectory() as folder:
         results = run(ROWS, Bench(options, folder), options)
     versions = [measure.first_line("haproxy", "-v") if shutil.which("haproxy") else "no haproxy", f"at most {WINDOW} broadcasts under way"]
-    text = measure.circumstances(versions) + "\n\n" + report(ROWS, results, options)
-    print(json.dumps(results) if options.json else text)
-    if options.update:
-        measure.update(options.update, "connections", text)
+    publish("connections", versions, ROWS, results, options)
 
 
 if __name__ == "__main__":

@@ -14,15 +14,9 @@ from pathlib import Path
 
 import measure
 
-BASELINE = Path(__file__).parent / "baseline"
 # kind: the C program, the example, and the ratio of their CPU times per message to reach.
 KINDS = {"tcp": ("epoll_echo", "tcp_echo", 1.2), "udp": ("udp_echo", "udp_echo", 1.3)}
 CLIENTS = 64
-
-
-def compile_baseline(folder):
-    for name in ("epoll_echo", "udp_echo", "load"):
-        subprocess.run(["cc", "-O2", "-o", f"{folder}/{name}", str(BASELINE / f"{name}.c")], check=True)
 
 
 def load(folder, kind, port, seconds):
@@ -78,7 +72,7 @@ def main():
 
     results = {kind: [] for kind in options.kinds.split(",")}
     with tempfile.TemporaryDirectory() as folder:
-        compile_baseline(folder)
+        measure.compile_baseline(folder, "epoll_echo", "udp_echo", "load")
         for number in range(options.rounds):
             for kind, rounds in results.items():
                 measure.say(f"round {number + 1} of {options.rounds}: {kind}")

@@ -5,8 +5,6 @@ Every row runs its contestants in turn, for several rounds; ratios are taken wit
 Standard library only; needs wrk. dufs and miniserve take part if they are on PATH: `cargo install dufs miniserve`.
 """
 
-import argparse
-import json
 import os
 import shutil
 import socket
@@ -18,7 +16,7 @@ from pathlib import Path
 import measure
 from compare import wrk
 from contestants import free_port, wait_until_it_accepts
-from rows import Row, report, run, timed
+from rows import Row, options_of, publish, run, timed
 from services import MIB, Bench, large_file, send_upload
 
 ENTRIES = 10_000
@@ -174,17 +172,13 @@ ROWS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options_of(ROWS, __doc__)
+    parser.set_defaults(rounds=None, seconds=None)  # 3, with --quick 1
     parser.add_argument("--ours", default="target/release/socketserver", metavar="PROGRAM", help="our binary")
-    parser.add_argument("--rows", default=",".join(ROWS), help="which to measure (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, help="default: 3, with --quick 1")
-    parser.add_argument("--seconds", type=int, help="of each run of wrk; default: 3, with --quick 1")
     parser.add_argument("--quick", action="store_true", help="small files and short runs: to see that it works")
-    parser.add_argument("--json", action="store_true", help="print the rounds' figures instead of the table")
-    parser.add_argument("--update", metavar="FILE", help="put the table into this Markdown file as well")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)
-    options.seconds = options.seconds or (1 if options.quick else 3)
+    options.seconds = int(options.seconds or (1 if options.quick else 3))  # wrk takes whole seconds
     options.mib, options.uploads, options.upload_mib = (64, 20, 10) if options.quick else (1024, 100, 100)
     measure.raise_descriptor_limit()
     # Memory if there is enough of it for all the uploads: a disk would be the same for all, and slower than any of them.
@@ -193,10 +187,7 @@ def main():
     with tempfile.TemporaryDirectory(dir=place) as folder:
         results = run(ROWS, Bench(options, folder, folder), options)
     version = lambda name: measure.first_line(name, "--version") if shutil.which(name) else f"no {name} (cargo install {name})"
-    text = measure.circumstances([version(name) for name in OTHERS]) + "\n\n" + report(ROWS, results, options)
-    print(json.dumps(results) if options.json else text)
-    if options.update:
-        measure.update(options.update, "files", text)
+    publish("files", [version(name) for name in OTHERS], ROWS, results, options)
 
 
 if __name__ == "__main__":

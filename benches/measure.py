@@ -1,4 +1,4 @@
-"""What both benchmark scripts share: servers that are started and stopped, what /proc says of them, and the report."""
+"""What the benchmark scripts share: servers that are started and stopped, what /proc says of them, and the report."""
 
 import os
 import platform
@@ -15,6 +15,7 @@ from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
 READY_LINE = re.compile(r"^\w+ listening on \w+://(127\.0\.0\.1):(\d+)/?$")
+BASELINE = Path(__file__).parent / "baseline"
 STARTS_WITHIN = 10  # seconds
 
 
@@ -108,6 +109,12 @@ def raise_descriptor_limit():
 def say(text):
     """Progress goes to standard error: standard output is the report."""
     print(text, file=sys.stderr, flush=True)
+
+
+def compile_baseline(folder, *names):
+    """Compiles the programs of these names in `baseline/` into a folder."""
+    for name in names:
+        subprocess.run(["cc", "-O2", "-pthread", "-o", f"{folder}/{name}", str(BASELINE / f"{name}.c")], check=True)
 
 
 def first_line(*command):

@@ -106,7 +106,7 @@ def main():
     random.seed(1)
     builds, lines = (options.old, options.new), []
     with tempfile.TemporaryDirectory() as folder:
-        echo.compile_baseline(folder)
+        measure.compile_baseline(folder, "epoll_echo", "udp_echo", "load")
         for name, command, load in rows(folder):
             if options.only not in name:
                 continue

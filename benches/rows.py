@@ -1,5 +1,7 @@
 """Rows of figures: contestants that do the same work in turn, for several rounds; ratios within a round, medians over them."""
 
+import argparse
+import json
 import statistics
 import time
 
@@ -8,11 +10,22 @@ import measure
 
 class Row:
     """One kind of work. `run`, given a bench, yields each contestant and its figures. `goals`: (contestant, figure, sign, ratio of
-    ours to it); without a contestant, (None, figure, sign, value). `speed` is what the figure `per_s` tells."""
+    ours to it); without a contestant, (None, figure, sign, value). `speed` is what the figure `per_s` means."""
 
     def __init__(self, title, unit, run, *goals, speed="speed"):
         self.title, self.unit, self.run, self.goals = title, unit, run, goals
         self.labels = {"per_s": speed, "cpu_us": "CPU", "rss_mib": "RSS", "threads": "threads more"}
+
+
+def options_of(rows, description):
+    """The options that every script with rows has; a script adds its own."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", default=",".join(rows), help="which to measure (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each row (default: 3)")
+    parser.add_argument("--seconds", type=float, default=3, help="length of one run under load (default: 3)")
+    parser.add_argument("--json", action="store_true", help="print the rounds' figures instead of the table")
+    parser.add_argument("--update", metavar="FILE", help="put the table into this Markdown file as well")
+    return parser
 
 
 def run(rows, bench, options):
@@ -66,3 +79,11 @@ def report(rows, results, options):
                 show(figure("rss_mib"), 1), show(figure("lost"), 0), "; ".join(verdicts),
             ])
     return measure.table(["work", "contestant", "speed", "server CPU µs each", "server RSS MiB, peak", "lost", "to reach"], lines)
+
+
+def publish(section, versions, rows, results, options):
+    """Prints the table, or the figures, and puts the table into `section` of the file that `--update` names."""
+    text = measure.circumstances(versions) + "\n\n" + report(rows, results, options)
+    print(json.dumps(results) if options.json else text)
+    if options.update:
+        measure.update(options.update, section, text)

@@ -5,7 +5,6 @@ Every row runs its contestants in turn, for several rounds; ratios are taken wit
 Standard library only; needs a C compiler, and rsync for one row.
 """
 
-import argparse
 import base64
 import contextlib
 import hashlib
@@ -18,13 +17,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import measure
 from contestants import free_port, wait_until_it_accepts
-from echo import compile_baseline
-from rows import Row, report, run, timed
+from rows import Row, options_of, publish, run, timed
 
 MIB = 1 << 20
 IDLE = 5_000
@@ -295,28 +292,20 @@ ROWS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options_of(ROWS, __doc__)
     parser.add_argument("--ours", default="target/release/socketserver", metavar="PROGRAM", help="our binary")
     parser.add_argument("--connects", default="target/release/examples/connects", metavar="PROGRAM", help="the load of connections")
-    parser.add_argument("--rows", default=",".join(ROWS), help="which to measure (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--mib", type=int, default=1024, help="size of the large file (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print the rounds' figures instead of the table")
-    parser.add_argument("--update", metavar="FILE", help="put the table into this Markdown file as well")
     options = parser.parse_args()
     measure.raise_descriptor_limit()
     # Memory if there is enough of it: a disk would be the same for all, and slower than any of them.
     place = "/dev/shm" if Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > 4 * options.mib * MIB else None
     with tempfile.TemporaryDirectory(dir=place) as folder, tempfile.TemporaryDirectory(dir=Path(options.ours).parent) as disk:
-        compile_baseline(folder)
+        measure.compile_baseline(folder, "epoll_echo", "udp_echo", "load")
         bench = Bench(options, folder, disk)
         results = run(ROWS, bench, options)
     versions = ["Python " + sys.version.split()[0], measure.first_line("rsync", "--version") if shutil.which("rsync") else "no rsync"]
-    text = measure.circumstances(versions) + "\n\n" + report(ROWS, results, options)
-    print(json.dumps(results) if options.json else text)
-    if options.update:
-        measure.update(options.update, "services", text)
+    publish("services", versions, ROWS, results, options)
 
 
 if __name__ == "__main__":
