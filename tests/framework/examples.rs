@@ -2,77 +2,32 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+#[cfg(feature = "tls")]
+use std::process::{Command, Stdio};
 
-use crate::support::{PATIENCE, TestDir};
+use crate::support::PATIENCE;
+#[cfg(feature = "tls")]
+use crate::support::TestDir;
+use crate::support::examples::Example;
 
-/// Where the examples are. `cargo test` builds them, unless it is told to run only some tests.
-fn folder() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().unwrap().parent().unwrap();
-        let mut build = Command::new(env!("CARGO"));
-        build
-            .args(["build", "--quiet", "--locked", "--package", "socketserver"])
-            .args(["--examples", "--target-dir"])
-            .arg(profile.parent().unwrap())
-            .current_dir(env!("CARGO_MANIFEST_DIR"));
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success());
-        profile.join("examples")
-    })
-}
-
-/// An example that serves, ended at the end of the test.
-struct Example {
-    child: Child,
-    address: String,
-}
-
-impl Example {
-    /// Starts it on a free port.
-    fn start(name: &str, arguments: &[&str]) -> Example {
-        let mut child = Command::new(folder().join(name))
-            .arg("127.0.0.1:0")
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut ready = String::new();
-        let stdout = child.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut ready).unwrap();
-        let (_, address) = ready.trim_end().rsplit_once('/').unwrap();
-        Example {
-            child,
-            address: address.to_owned(),
-        }
-    }
-
-    fn connect(&self) -> Lines {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Lines(BufReader::new(stream))
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start(name: &str, arguments: &[&str]) -> Example {
+    Example::start("socketserver", name, arguments)
 }
 
 /// A client that speaks in lines.
 struct Lines(BufReader<TcpStream>);
 
 impl Lines {
+    fn connect(server: &Example) -> Lines {
+        let stream = TcpStream::connect(&server.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Lines(BufReader::new(stream))
+    }
+
+    /// Sends a line, or several, by one call of the system.
     fn say(&mut self, line: &str) {
-        writeln!(self.0.get_mut(), "{line}").unwrap();
+        let line = format!("{line}\n");
+        self.0.get_mut().write_all(line.as_bytes()).unwrap();
     }
 
     fn line(&mut self) -> String {
@@ -89,10 +44,10 @@ impl Lines {
 
 #[test]
 fn what_one_says_in_the_chat_all_others_hear() {
-    let chat = Example::start("chat", &[]);
-    let mut ada = chat.connect();
+    let chat = start("chat", &[]);
+    let mut ada = Lines::connect(&chat);
     ada.hear("You are guest 1. Clients here: 1.");
-    let mut bob = chat.connect();
+    let mut bob = Lines::connect(&chat);
     bob.hear("You are guest 2. Clients here: 2.");
     ada.hear("guest 2 has joined.");
     ada.say("hello");
@@ -105,9 +60,9 @@ fn what_one_says_in_the_chat_all_others_hear() {
 
 #[test]
 fn the_forwarder_carries_what_both_sides_say() {
-    let echo = Example::start("tcp_echo", &[]);
-    let forwarder = Example::start("forwarder", &[&echo.address]);
-    let mut client = forwarder.connect();
+    let echo = start("tcp_echo", &[]);
+    let forwarder = start("forwarder", &[&echo.address]);
+    let mut client = Lines::connect(&forwarder);
     for line in ["hello", "and again"] {
         client.say(line);
         client.hear(line);
@@ -116,8 +71,8 @@ fn the_forwarder_carries_what_both_sides_say() {
 
 #[test]
 fn the_key_value_server_understands_redis_clients_however_requests_are_cut() {
-    let server = Example::start("key_value", &[]);
-    let mut client = server.connect();
+    let server = start("key_value", &[]);
+    let mut client = Lines::connect(&server);
     for request in [
         &b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nv\r\n12\r\n"[..],
         b"*1\r\n$4\r\nPING\r\n",
@@ -142,8 +97,8 @@ fn the_key_value_server_understands_redis_clients_however_requests_are_cut() {
 
 #[test]
 fn the_ticker_ticks_and_takes_another_interval() {
-    let ticker = Example::start("ticker", &[]);
-    let mut client = ticker.connect();
+    let ticker = start("ticker", &[]);
+    let mut client = Lines::connect(&ticker);
     client.say("100");
     // The first tick comes later on a busy machine.
     assert!(client.line().parse::<f64>().unwrap() >= 0.1);
@@ -153,7 +108,7 @@ fn the_ticker_ticks_and_takes_another_interval() {
 
 #[test]
 fn the_collector_keeps_a_sum_for_each_client() {
-    let collector = Example::start("collector", &[]);
+    let collector = start("collector", &[]);
     let clients = [(); 2].map(|()| {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -174,7 +129,7 @@ fn the_collector_keeps_a_sum_for_each_client() {
 
 #[test]
 fn the_udp_echo_returns_each_datagram() {
-    let echo = Example::start("udp_echo", &[]);
+    let echo = start("udp_echo", &[]);
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.connect(&echo.address).unwrap();
@@ -188,9 +143,9 @@ fn the_udp_echo_returns_each_datagram() {
 
 #[test]
 fn the_timer_reminds_in_the_order_of_the_times() {
-    let timer = Example::start("timer", &[]);
-    let mut client = timer.connect();
-    // In one segment, so that both times begin at the same moment.
+    let timer = start("timer", &[]);
+    let mut client = Lines::connect(&timer);
+    // Both times begin at the same moment, because the lines arrive together.
     client.say("0.2 later\n0.1 sooner\nsoon tea");
     client.hear("send SECONDS TEXT");
     client.hear("sooner");
@@ -199,9 +154,9 @@ fn the_timer_reminds_in_the_order_of_the_times() {
 
 #[test]
 fn the_room_opens_to_those_who_say_the_word() {
-    let room = Example::start("tested_handler", &[]);
+    let room = start("tested_handler", &[]);
     let mut guests = [(); 2].map(|()| {
-        let mut guest = room.connect();
+        let mut guest = Lines::connect(&room);
         guest.hear("word?");
         guest.say("swordfish");
         guest.hear("welcome");
@@ -243,7 +198,7 @@ fn a_client_is_greeted_by_the_subject_of_its_certificate() {
     write_certificates(&dir, &["localhost", "ada"]);
     let path = |file: &str| dir.join(file).to_str().unwrap().to_owned();
     let files = ["localhost.pem", "localhost.key", "ca.pem"].map(path);
-    let server = Example::start("client_certificates", &files.each_ref().map(String::as_str));
+    let server = start("client_certificates", &files.each_ref().map(String::as_str));
     let ask = |arguments: &[String]| {
         let mut client = Command::new("openssl")
             .args(["s_client", "-quiet", "-verify_return_error", "-CAfile"])

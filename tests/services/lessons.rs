@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
+use crate::support::examples::examples_of;
 use crate::support::has_tool;
 
 fn root() -> PathBuf {
@@ -26,33 +26,6 @@ fn lessons() -> Vec<String> {
     names.sort();
     assert!(names.len() >= 3, "{names:?}");
     names
-}
-
-/// Where the binary is, and the examples: `cargo test` builds them, unless it is told to run only
-/// some tests.
-fn binaries() -> &'static Path {
-    static BUILT: OnceLock<()> = OnceLock::new();
-    let binaries = Path::new(env!("CARGO_BIN_EXE_socketserver"))
-        .parent()
-        .unwrap();
-    BUILT.get_or_init(|| {
-        let mut build = Command::new(env!("CARGO"));
-        build.args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--package",
-            "socketserver",
-            "--examples",
-            "--target-dir",
-        ]);
-        build.arg(binaries.parent().unwrap()).current_dir(root());
-        if binaries.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success());
-    });
-    binaries
 }
 
 #[test]
@@ -88,13 +61,15 @@ fn every_lesson_plays_to_its_end() {
     if !has_tool("timeout", "the lessons") {
         return;
     }
+    let examples = examples_of("socketserver");
+    let binaries = examples.parent().unwrap();
     for name in lessons() {
         let player = [
             "60",
             "sh",
             "lessons/player.sh",
             &name,
-            binaries().to_str().unwrap(),
+            binaries.to_str().unwrap(),
         ];
         let output = Command::new("timeout")
             .args(player)
@@ -120,7 +95,7 @@ fn every_lesson_plays_to_its_end() {
 /// Each example starts on a free port, and ends at SIGTERM like every server.
 #[test]
 fn every_example_serves_and_ends() {
-    let examples = binaries().join("examples");
+    let examples = examples_of("socketserver");
     for name in lessons() {
         let script = "\"$0\" \"$@\" & server=$!; sleep 0.5; kill $server && wait $server";
         let arguments: &[&str] = match name.as_str() {
@@ -149,7 +124,7 @@ fn the_upload_client_reads_the_answer_of_the_example() {
     use std::io::{BufRead, BufReader};
     let dir = crate::support::TestDir::new("lesson-upload");
     dir.write("file.txt", "content");
-    let program = binaries().join("examples/lesson-upload");
+    let program = examples_of("socketserver").join("lesson-upload");
     let mut server = Command::new(program)
         .arg("127.0.0.1:0")
         .current_dir(dir.join(""))

@@ -1,6 +1,7 @@
 //! The binary under test, and clients for it.
 
 pub(crate) mod cases;
+pub(crate) mod examples;
 pub(crate) mod ftp;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -2,6 +2,8 @@
 //! processes for tests that count.
 
 mod client;
+#[path = "../../support/examples.rs"]
+pub(crate) mod examples;
 
 use std::process::Command;
 use std::sync::{Arc, mpsc};

@@ -1,0 +1,64 @@
+//! The example programs of both packages.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+
+/// The folder of a package's example programs. The first call of a test program builds them:
+/// `cargo test` has done so already, unless it was told to run only some tests.
+pub(crate) fn examples_of(package: &'static str) -> PathBuf {
+    static BUILT: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().unwrap().parent().unwrap();
+    let mut built = BUILT.lock().unwrap();
+    if !built.contains(&package) {
+        let mut build = Command::new(env!("CARGO"));
+        build
+            .args(["build", "--quiet", "--locked", "--package", package])
+            .args(["--examples", "--target-dir"])
+            .arg(profile.parent().unwrap())
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success());
+        built.push(package);
+    }
+    profile.join("examples")
+}
+
+/// An example that serves, ended at the end of the test.
+pub(crate) struct Example {
+    child: Child,
+    /// `HOST:PORT`.
+    pub(crate) address: String,
+}
+
+impl Example {
+    /// Starts it on a free port.
+    pub(crate) fn start(package: &'static str, name: &str, arguments: &[&str]) -> Example {
+        let mut child = Command::new(examples_of(package).join(name))
+            .arg("127.0.0.1:0")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = String::new();
+        let stdout = child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut ready).unwrap();
+        let url = ready.trim_end().trim_end_matches('/');
+        let (_, address) = url.rsplit_once('/').unwrap();
+        Example {
+            child,
+            address: address.to_owned(),
+        }
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
