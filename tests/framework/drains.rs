@@ -16,8 +16,8 @@ use crate::support::{
 };
 
 /// Longer than any test takes.
-const LONG: Duration = Duration::from_secs(600);
-const SHORT: Duration = Duration::from_millis(50);
+const LONG_TIMEOUT: Duration = Duration::from_secs(600);
+const SHORT_TIMEOUT: Duration = Duration::from_millis(50);
 
 fn listen<H: StreamRequestHandler>(
     server: &Running,
@@ -44,7 +44,7 @@ fn a_drain_closes_idle_connections_of_its_listener_and_no_others() {
         let mut own = server.connect();
         own.say(b"hello\n").hear(b"hello\n");
         let address = first.server_address().clone();
-        first.drain(LONG).unwrap();
+        first.drain(LONG_TIMEOUT).unwrap();
         for client in &mut clients[..2] {
             assert_eq!(client.hear_end(), b"bye\n");
         }
@@ -65,7 +65,7 @@ fn a_handler_within_a_message_is_told_of_a_drain_and_ends_it() {
         let mut client = Client::connect(listener.server_address());
         client.say(b"message\n").hear(b"begun\n");
         let _reach = reached.next();
-        listener.drain(LONG).unwrap();
+        listener.drain(LONG_TIMEOUT).unwrap();
         assert_eq!(client.hear_end(), b"shutdown\nbye\n");
         eventually("it is over", || service.stats().open == 0);
         assert_eq!(service.stats().aborted, 0);
@@ -82,9 +82,9 @@ fn what_outlasts_the_grace_time_of_a_drain_is_aborted_and_counted() {
         let mut client = Client::connect(listener.server_address());
         client.say(b"hello\nhalf a li").hear(b"hello\n");
         let begun = Instant::now();
-        listener.drain(SHORT).unwrap();
+        listener.drain(SHORT_TIMEOUT).unwrap();
         assert_eq!(client.hear_end(), b"");
-        assert!(begun.elapsed() >= SHORT);
+        assert!(begun.elapsed() >= SHORT_TIMEOUT);
         eventually("it is counted", || service.stats().aborted == 1);
         eventually("it is over", || server.stats().open == 0);
         assert_eq!(server.stats().aborted, 1);
@@ -101,7 +101,7 @@ fn a_handler_that_waits_for_its_client_hears_of_a_drain_between_two_messages() {
         let listener = listen(&server, &service, |_: &_| Blocking);
         let mut client = Client::connect(listener.server_address());
         client.say(b"hello\n").hear(b"hello\n");
-        listener.drain(LONG).unwrap();
+        listener.drain(LONG_TIMEOUT).unwrap();
         assert_eq!(client.hear_end(), b"bye\n");
         eventually("it is over", || server.stats().open == 0);
         assert_eq!(server.stats().aborted, 0);
@@ -116,7 +116,7 @@ fn a_handler_that_waits_within_a_message_is_aborted_at_the_end_of_a_drain() {
         let listener = listen(&server, &service, |_: &_| Blocking);
         let mut client = Client::connect(listener.server_address());
         client.say(b"hello\nhalf a li").hear(b"hello\n");
-        listener.drain(SHORT).unwrap();
+        listener.drain(SHORT_TIMEOUT).unwrap();
         client.hear_end();
         eventually("it is over", || server.stats().open == 0);
         assert_eq!(service.stats().aborted, 1);
@@ -151,7 +151,7 @@ fn a_handler_that_runs_during_a_drain_ends_its_message_and_gets_no_other() {
         client.hear(b"false\n");
         client.say(b"second");
         gate.wait_entered(2);
-        listener.drain(LONG).unwrap();
+        listener.drain(LONG_TIMEOUT).unwrap();
         gate.open(1);
         assert_eq!(client.hear_end(), b"true\n");
         eventually("it is over", || server.stats().open == 0);
@@ -191,7 +191,7 @@ fn a_drain_of_a_server_that_has_ended_does_nothing() {
         let service = Service::new("drained");
         let listener = listen(&server, &service, |_: &_| Obedient);
         server.stop();
-        listener.drain(SHORT).unwrap();
+        listener.drain(SHORT_TIMEOUT).unwrap();
     }
 }
 
@@ -211,7 +211,7 @@ fn listeners_that_come_and_go_leave_nothing_behind() {
                 client.say(b"hello\n").hear(b"hello\n");
                 match number % 3 {
                     0 => listener.close(),
-                    1 => listener.drain(LONG).unwrap(),
+                    1 => listener.drain(LONG_TIMEOUT).unwrap(),
                     _ => listener.drain(Duration::ZERO).unwrap(),
                 }
                 drop(client);
@@ -239,7 +239,7 @@ impl StreamRequestHandler for Opener {
         }
         request.rfile.take_all();
         let options = Listen::new()
-            .once(Some(SHORT))
+            .once(Some(SHORT_TIMEOUT))
             .wake_at_timeout(&request.waker());
         let listener = request
             .server
@@ -271,7 +271,9 @@ fn a_listener_for_one_connection_that_has_it_never_times_out() {
     let settings = Builder::new().clock(time.clock()).hooks(hooks.clone());
     let server = obedient(settings.idle_timeout(None));
     let (waker, mut woken) = waker(&server);
-    let options = Listen::new().once(Some(LONG)).wake_at_timeout(&waker);
+    let options = Listen::new()
+        .once(Some(LONG_TIMEOUT))
+        .wake_at_timeout(&waker);
     let handle = &server.handle;
     let listener = handle
         .listen("127.0.0.1:0", options, |_: &_| Obedient)
@@ -279,7 +281,7 @@ fn a_listener_for_one_connection_that_has_it_never_times_out() {
     let mut client = Client::connect(listener.server_address());
     client.say(b"hello\n").hear(b"hello\n");
     assert_closed(listener.server_address());
-    time.advance(LONG);
+    time.advance(LONG_TIMEOUT);
     client.say(b"hello\n").hear(b"hello\n");
     assert!(!listener.has_timed_out());
     waker.wake();

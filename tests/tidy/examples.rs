@@ -14,8 +14,8 @@ use crate::scan::{Project, code_of, module_of};
 struct Face {
     root: &'static str,
     folder: &'static str,
-    /// Only what these modules of the file export counts. All of it, and what its public modules
-    /// export, if there are none.
+    /// If there are any, only what these modules of the file export counts. Otherwise everything
+    /// that the file and its public modules export.
     modules: &'static [&'static str],
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn runnable_examples(project: &Project) -> Vec<String> {
 fn check(name: &str, page: &Page) -> Vec<String> {
     let Page { path, own, .. } = page;
     let mut complaints = Vec::new();
-    let examples_of = |docs: &str| counting_examples(docs).join("\n");
+    let examples_of = |docs: &str| examples_that_count(docs).join("\n");
     let in_own = examples_of(own);
     if in_own.is_empty() {
         complaints.push(format!("{path}: `{name}` has no example that runs"));
@@ -132,7 +132,7 @@ fn calls(code: &str, name: &str) -> bool {
 
 /// The code of the examples that count: those that `cargo test` runs, and those that it only
 /// compiles because they would not return.
-fn counting_examples(docs: &str) -> Vec<String> {
+fn examples_that_count(docs: &str) -> Vec<String> {
     let mut examples = Vec::new();
     let mut lines = docs.lines().map(str::trim);
     while let Some(line) = lines.next() {
