@@ -1,5 +1,5 @@
-//! A broadcast server, for `connections.py`: what one client says, all clients hear, as messages of
-//! 64 bytes.
+//! A broadcast server, for `connections.py`: each message of 64 bytes that a client sends goes to
+//! all clients.
 
 use std::io::Write;
 
@@ -9,7 +9,7 @@ use socketserver::{
 
 /// Bytes of one message.
 const SIZE: usize = 64;
-/// Bytes that a member may miss by.
+/// Bytes that may wait for a member that does not read. It misses further messages.
 const OUTBOX_BYTES: usize = 1024 * SIZE;
 
 struct Member(Group);

@@ -53,9 +53,8 @@ fn main() -> Result<()> {
         .skip(1)
         .filter_map(|text| text.parse().ok())
         .collect();
-    let &[count, pause] = &arguments[..] else {
-        let text = "usage: wake COUNT PAUSE_US";
-        return Err(Error::Address(text.to_owned()));
+    let &[count @ 1..=1_000_000, pause] = &arguments[..] else {
+        return Err(Error::handler("usage: wake COUNT PAUSE_US"));
     };
     let pause = Duration::from_micros(pause as u64);
     let shared = Arc::new(Shared {
@@ -80,7 +79,7 @@ fn main() -> Result<()> {
     server.handle().adopt(stream, handler)?;
     let waker = wakers
         .recv()
-        .map_err(|_| Error::Address("no waker".to_owned()))?;
+        .map_err(|_| Error::handler("the connection ended before its setup"))?;
     for number in 0..count {
         loop {
             std::thread::sleep(pause);
@@ -97,7 +96,10 @@ fn main() -> Result<()> {
         .map(|nanos| nanos as f64 / 1000.0)
         .collect();
     micros.sort_by(f64::total_cmp);
-    let (median, p99) = (micros[count / 2], micros[count * 99 / 100]);
+    let percentile = |percent| micros.get(count * percent / 100).copied();
+    let (Some(median), Some(p99)) = (percentile(50), percentile(99)) else {
+        return Err(Error::handler("the connection ended before the last wake"));
+    };
     writeln!(
         std::io::stdout(),
         "{{\"median_us\": {median:.3}, \"p99_us\": {p99:.3}}}"

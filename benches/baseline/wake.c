@@ -41,7 +41,7 @@ static int compare(const void *one, const void *other) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 3) {
+    if (argc != 3 || atoi(argv[1]) < 1) {
         fprintf(stderr, "usage: wake COUNT PAUSE_US\n");
         return 2;
     }

@@ -17,9 +17,9 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 /// Bytes of one message.
 const SIZE: usize = 64;
-/// Messages that a slow member may miss by.
+/// Messages that may wait for a slow member. It misses the oldest of more.
 const CAPACITY: usize = 1024;
-/// Bytes that are gathered into one write.
+/// Maximum number of bytes that are gathered into one write.
 const MAX_WRITE: usize = 16 * 1024;
 
 type Bytes = [u8; SIZE];
@@ -40,12 +40,15 @@ async fn main() -> Result<()> {
         match mode.as_str() {
             "broadcast" => drop(tokio::spawn(member(stream, raw.clone(), gathers))),
             "websocket" => drop(tokio::spawn(websocket(stream, framed.clone(), gathers))),
-            _ => return Err(Error::other("usage: tokio-contestant broadcast|websocket")),
+            _ => {
+                let usage = "usage: tokio-contestant broadcast|websocket [gathering]";
+                return Err(Error::other(usage));
+            }
         }
     }
 }
 
-/// What one client says, all hear.
+/// Sends each message of a client to all clients.
 async fn member(stream: TcpStream, room: broadcast::Sender<Bytes>, gathers: bool) -> Result<()> {
     let mut messages = room.subscribe();
     let (mut input, mut output) = stream.into_split();
@@ -78,7 +81,7 @@ async fn member(stream: TcpStream, room: broadcast::Sender<Bytes>, gathers: bool
     }
 }
 
-/// `/echo` sends back what comes; on `/chat`, what one client says, all hear.
+/// `/echo` sends each message back; `/chat` sends each message of a client to all clients.
 async fn websocket(
     stream: TcpStream,
     room: broadcast::Sender<Message>,
