@@ -32,14 +32,14 @@ run: run-http ## serve www/ on http://127.0.0.1:8000/ (more options: make run AR
 run-%: build ## run the service NAME (ARGS="..." hands it options)
 	@exec $(BINARY) serve $* $(ARGS)
 
-# A demo account in a folder of its own, unless ARGS says otherwise.
+# The accounts file is a variable of the environment, so that ARGS="--accounts FILE" can name another one.
 FTP_DEMO := $(TARGET)/ftp-demo
-run-ftp: build ## serve a demo folder by FTP; the user demo has the password demo
+run-ftp: build ## serve a demo folder by FTP; the user demo has the password demo (ARGS as above)
 	@mkdir -p $(FTP_DEMO)/files
 	@test -e $(FTP_DEMO)/accounts.db || \
 		echo demo | $(BINARY) users add --accounts $(FTP_DEMO)/accounts.db --rights lrwd --password-stdin demo
 	@echo 'try: curl -u demo:demo -T FILE ftp://127.0.0.1:2121/' >&2
-	@exec $(BINARY) serve ftp $(FTP_DEMO)/files --accounts $(FTP_DEMO)/accounts.db $(ARGS)
+	@SOCKETSERVER_ACCOUNTS=$(FTP_DEMO)/accounts.db exec $(BINARY) serve ftp $(FTP_DEMO)/files $(ARGS)
 
 LESSONS := $(filter-out player,$(sort $(basename $(notdir $(wildcard lessons/*.sh)))))
 
@@ -120,7 +120,7 @@ fuzz: need-cargo ## fuzz each target for FUZZ_SECONDS (60); no nightly compiler 
 fuzz-smoke: ## fuzz each target for some seconds (part of check)
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3
 
-bench: build need-python3 need-wrk need-nginx need-cc ## measure against nginx and Python, and write benches/RESULTS.md
+bench: build need-python3 need-wrk need-nginx need-cc ## measure against nginx, Python, tokio, HAProxy and C, and write benches/RESULTS.md
 	$(CARGO) build --release --workspace --examples $(LOCKED)
 	python3 benches/compare.py --ours $(BINARY) --update benches/RESULTS.md $(ARGS)
 	python3 benches/echo.py --examples $(TARGET)/release/examples --update benches/RESULTS.md
@@ -136,7 +136,8 @@ bench-parsers: need-cargo ## measure the parsers and buffers alone
 	$(CARGO) bench --workspace --benches $(LOCKED) -- --warm-up-time 1 --measurement-time 2
 
 # COMMAND:PACKAGE for what the tests and benches can use; without them a test skips and says so.
-TOOLS := curl:curl wrk:wrk nginx:nginx-light haproxy:haproxy slowhttptest:slowhttptest python3:python3 chromium:chromium cc:gcc c++:g++ rsync:rsync lftp:lftp wget:wget ncftpget:ncftp rclone:rclone \
+TOOLS := curl:curl wrk:wrk nginx:nginx-light haproxy:haproxy slowhttptest:slowhttptest python3:python3 chromium:chromium cc:gcc c++:g++ rsync:rsync \
+	lftp:lftp wget:wget ncftpget:ncftp rclone:rclone \
 	openssl:openssl chronyd:chrony ntpdate:ntpsec-ntpdate node:nodejs npm:npm
 
 deps: deps-debian deps-npm ## install what tests and benches use besides Rust (Debian, as root)
