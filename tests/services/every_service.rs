@@ -25,8 +25,8 @@ fn arguments(name: &str, dir: &TestDir) -> Vec<String> {
     }
 }
 
-/// The arguments by which a service may be started: none, and each option that has it serve
-/// datagrams, which is what its help says.
+/// The modes of a service: without an option, and with each option that makes it serve datagrams
+/// according to its help.
 fn modes(name: &str) -> Vec<Option<String>> {
     let (code, help, _) = run(&["serve", name, "--help"]);
     assert_eq!(code, Some(0), "{name}");
@@ -38,8 +38,8 @@ fn modes(name: &str) -> Vec<Option<String>> {
     [None].into_iter().chain(options).collect()
 }
 
-/// Each service of the list in each mode that is for connections, or for datagrams, started on a
-/// folder of its own.
+/// Each service of the list, started on a folder of its own in each of its modes that serves
+/// connections, or datagrams.
 fn for_each(test: &str, datagrams: bool, check: impl Fn(&str, TestServer)) {
     let names = run(&["services"]).1;
     let mut checked = Vec::new();
@@ -61,7 +61,7 @@ fn for_each(test: &str, datagrams: bool, check: impl Fn(&str, TestServer)) {
             }
         }
     }
-    // A service that only ever serves datagrams, and one that also does.
+    // A service that serves nothing but datagrams, and a mode of a service for connections.
     let expected = if datagrams {
         &["ping", "echo--udp"][..]
     } else {
@@ -150,7 +150,7 @@ fn a_shutdown_closes_idle_connections_at_once() {
     });
 }
 
-/// A client of its own for each datagram, so that its answers are known.
+/// Sends a datagram from a socket of its own, which then receives the answers to that datagram.
 fn send_from_new_socket(server: &TestServer, datagram: &[u8]) -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(server.address()).unwrap();
@@ -158,15 +158,15 @@ fn send_from_new_socket(server: &TestServer, datagram: &[u8]) -> UdpSocket {
     socket
 }
 
-/// The lengths of all answers that a client got.
+/// The lengths of the answers that a client has received.
 fn answers(socket: &UdpSocket) -> Vec<usize> {
     socket.set_nonblocking(true).unwrap();
     let mut answer = [0; 65536];
     std::iter::from_fn(|| socket.recv(&mut answer).ok()).collect()
 }
 
-/// The bytes that a service may answer with whatever it got: 0 unless SECURITY.md says more of
-/// `serve NAME OPTION`.
+/// The number of bytes with which a service may answer even the shortest datagram: 0 unless
+/// SECURITY.md documents another number for `serve NAME OPTION`.
 fn documented_bound(title: &str) -> usize {
     let security = concat!(env!("CARGO_MANIFEST_DIR"), "/../SECURITY.md");
     let security = std::fs::read_to_string(security).unwrap();
@@ -208,8 +208,8 @@ fn no_datagram_is_answered_with_more_bytes_than_it_has_unless_documented() {
             .map(|datagram| (datagram.len(), send_from_new_socket(&server, &datagram)))
             .collect();
         let bound = documented_bound(name);
-        // The server takes datagrams in their order: when the last is answered, it has taken all.
-        // A service that answers whatever comes has a bound; another may not answer this one.
+        // The server receives datagrams in order: when the last one is answered, it has received
+        // all. Only a service with a documented bound must answer the last one, a line of text.
         let patience = if bound > 0 { PATIENCE } else { PATIENCE / 20 };
         let (_, last) = &clients[clients.len() - 1];
         last.set_read_timeout(Some(patience)).unwrap();
@@ -223,7 +223,10 @@ fn no_datagram_is_answered_with_more_bytes_than_it_has_unless_documented() {
             assert!(sum <= bound.max(*length), "{name}: {answers:?} to {length}");
             is_reached |= sum > *length;
         }
-        assert!(is_reached, "{name}: SECURITY.md allows more than is needed");
+        assert!(
+            is_reached,
+            "{name}: SECURITY.md documents an exception that is not needed"
+        );
     });
 }
 
