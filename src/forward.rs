@@ -41,7 +41,7 @@ use crate::transport::Transport;
 /// # Ok::<(), socketserver::Error>(())
 /// ```
 pub struct Forwarder {
-    /// Otherwise the reason why it is not an address.
+    /// The address, or the reason why it is not valid.
     upstream: std::result::Result<Address, String>,
     half: Half,
 }
@@ -49,12 +49,13 @@ pub struct Forwarder {
 /// Bytes that may wait for a side that does not read. The systems' buffers hold more.
 const CAPACITY: usize = 64 * 1024;
 
-/// A side that sends as many bytes at once probably has more to send: these pass through a pipe,
+/// A side that has sent this many bytes at once probably sends more. These pass through a pipe,
 /// without a copy.
 const MIN_SPLICE: usize = 16 * 1024;
 
-/// How often a half that only sends tells the other connection that it is not idle.
-const TELLS_PER_IDLE_TIMEOUT: u32 = 4;
+/// How often within its idle timeout a connection is woken that only receives. Otherwise it would
+/// expire.
+const WAKES_PER_IDLE_TIMEOUT: u32 = 4;
 
 /// Bytes that one turn moves through a pipe before other connections are served.
 const SPLICED_PER_TURN: usize = 2 << 20;
@@ -69,10 +70,10 @@ struct Half {
     me: Side,
     /// The end of file was passed on.
     has_passed_eof: bool,
-    /// The last bytes came in such numbers that more will follow.
+    /// The last read was large, so more bytes will probably follow.
     is_bulk: bool,
-    /// When the other connection was last told that it is not idle.
-    told_at: Option<Instant>,
+    /// When the other connection was last kept from expiring.
+    kept_alive_at: Option<Instant>,
 }
 
 /// How to reach one of the two connections.
@@ -81,7 +82,6 @@ struct Half {
 /// send and takes the bytes. So a message needs no second turn of a thread. What the peer does not
 /// take goes into the outbox, and then the connection sends it as always: with its deadline, and
 /// without a thread. Until that is done, nothing else is written or read.
-#[derive(Clone)]
 struct Reach {
     outbox: Outbox,
     waker: Waker,
@@ -109,7 +109,7 @@ struct Pair {
 
 #[derive(Default)]
 struct HalfState {
-    reach: Option<Reach>,
+    reach: Option<Arc<Reach>>,
     /// Its peer sends nothing more, and everything that it sent was passed on.
     has_passed_eof: bool,
     is_over: bool,
@@ -122,8 +122,8 @@ enum Side {
 }
 
 impl Forwarder {
-    /// Forwards to the server at this address, for which the rules of
-    /// [`ServerHandle::connect`](crate::ServerHandle::connect) hold. If it is not valid, each
+    /// Forwards to the server at this address, which has the forms that
+    /// [`ServerHandle::connect`](crate::ServerHandle::connect) takes. If it is not valid, each
     /// connection ends with the error.
     pub fn to(upstream: impl ToAddress) -> Forwarder {
         Forwarder {
@@ -165,8 +165,8 @@ impl StreamRequestHandler for Half {
             transport: Arc::clone(&request.transport),
             idle_timeout: request.server.0.timeouts(request.origin.as_ref()).idle,
         };
-        self.mine().lock().reach = Some(reach);
-        self.told_at = Some(request.server.0.config.clock.now());
+        self.mine().lock().reach = Some(Arc::new(reach));
+        self.kept_alive_at = Some(request.server.0.config.clock.now());
         self.wake_other();
         Ok(())
     }
@@ -178,7 +178,7 @@ impl StreamRequestHandler for Half {
             let other = self.other().lock();
             match &other.reach {
                 _ if other.is_over => return Ok(Next::Close),
-                Some(reach) => (reach.clone(), other.has_passed_eof),
+                Some(reach) => (Arc::clone(reach), other.has_passed_eof),
                 // Still connecting: nothing of the client's was taken yet.
                 None if request.cause().is_shutdown() => return Ok(Next::Close),
                 None if request.cause().is_due() => {
@@ -228,7 +228,7 @@ impl Half {
             me,
             has_passed_eof: false,
             is_bulk: false,
-            told_at: None,
+            kept_alive_at: None,
         }
     }
 
@@ -255,7 +255,7 @@ impl Half {
                 return Ok(Forwarded::Gone);
             }
             request.rfile.take_exact(written + put);
-            self.tell_other(request, other);
+            self.keep_other_alive(request, other);
             if put > 0 {
                 other.outbox.wake_when_empty(&request.waker());
                 return Ok(Forwarded::Blocked);
@@ -289,7 +289,7 @@ impl Half {
                 }
             }
             self.is_bulk = true;
-            self.tell_other(request, other);
+            self.keep_other_alive(request, other);
             while pipe.len() > 0 {
                 match other.transport.splice_to(&mut pipe) {
                     Ok(1..) => {}
@@ -305,19 +305,19 @@ impl Half {
         Forwarded::More
     }
 
-    /// Has the idle timeout of the other connection begin again: its own thread sees nothing of
-    /// what is written to it.
-    fn tell_other(&mut self, request: &StreamRequest, other: &Reach) {
+    /// Restarts the idle timeout of the other connection, whose own thread does not see what is
+    /// written to it.
+    fn keep_other_alive(&mut self, request: &StreamRequest, other: &Reach) {
         let Some(idle) = other.idle_timeout else {
             return;
         };
         let now = request.server.0.config.clock.now();
-        let interval = idle / TELLS_PER_IDLE_TIMEOUT;
+        let interval = idle / WAKES_PER_IDLE_TIMEOUT;
         if self
-            .told_at
+            .kept_alive_at
             .is_none_or(|at| now.saturating_duration_since(at) >= interval)
         {
-            self.told_at = Some(now);
+            self.kept_alive_at = Some(now);
             other.waker.wake();
         }
     }

@@ -60,7 +60,7 @@ pub struct StreamRequest {
     /// From a PROXY header.
     pub(crate) server_address: Option<Box<ServerAddress>>,
     pub(crate) linger: bool,
-    /// `finish` is called: nobody reaches this connection any more.
+    /// `finish` was called: handles that are made now cannot reach the connection.
     pub(crate) has_ended: bool,
     /// Where it comes from; `None` for the listening sockets that the server was made with.
     pub(crate) origin: Option<Arc<Origin>>,
@@ -349,7 +349,7 @@ impl StreamRequest {
         })
     }
 
-    /// The link, of which others get a handle.
+    /// The link, for a handle that others get.
     fn reachable_link(&self) -> &Arc<Link> {
         let link = self.link();
         link.make_reachable();

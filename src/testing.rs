@@ -26,8 +26,9 @@
 //! assert!(client.is_closed());
 //! ```
 //!
-//! A [`TestServer`] has several connections, which may reach one another. The connections that its
-//! handlers make to other servers end in the test, and it has listening sockets of its handlers.
+//! A [`TestServer`] has several connections, which may reach one another. The test is the other
+//! server of the connections that its handlers make, and connects to the listening sockets that
+//! they open.
 
 mod connection;
 mod datagram;

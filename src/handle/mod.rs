@@ -53,7 +53,8 @@ pub(crate) trait EngineView: Send + Sync {
     fn remove_source(&self, index: usize);
     /// All connections that a thread has looked at.
     fn connections(&self) -> Vec<ConnectionInfo>;
-    /// Has the connections of this origin end, by force at `abort_at` on the server's clock.
+    /// Ends the connections of this origin, and aborts what is left at `abort_at` on the server's
+    /// clock.
     fn drain(&self, origin: &Arc<Origin>, abort_at: Option<Instant>);
     /// Shuts the socket of a connection down; false if it is not open any more.
     fn abort_connection(&self, id: u64) -> bool;
@@ -67,7 +68,7 @@ pub(crate) trait EngineView: Send + Sync {
 /// `NewcomerKind`, which this floor cannot name.
 pub(crate) struct Newcomer(pub(crate) Box<dyn Any + Send>);
 
-/// The error of giving something to a server that does not serve.
+/// The error for what is given to a server that does not serve.
 pub(crate) fn not_serving() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the server does not serve")
 }
@@ -97,7 +98,7 @@ pub(crate) struct ModelTraits {
 }
 
 impl ModelTraits {
-    /// Checks that handlers can be served that reach one another.
+    /// Checks that the model can serve handlers that reach one another, if that is needed.
     pub(crate) fn check_concurrency(self, is_needed: bool) -> Result<()> {
         if self.is_concurrent || !is_needed {
             return Ok(());
@@ -295,7 +296,7 @@ impl Core {
         }
     }
 
-    /// Has the connections of this origin end, by force at `abort_at`.
+    /// Ends the connections of this origin, and aborts at `abort_at` what is left.
     pub(crate) fn drain(&self, origin: &Arc<Origin>, abort_at: Option<Instant>) {
         let view = self.engine_view.lock().clone();
         if let Some(view) = view {

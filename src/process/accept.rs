@@ -46,7 +46,7 @@ pub(crate) struct AcceptRules {
     pub(crate) peer: Option<IpAddr>,
     /// Only one connection.
     pub(crate) once: bool,
-    /// They belong to connections that are counted and verified already.
+    /// Its connections belong to other connections, which are counted and verified already.
     pub(crate) is_secondary: bool,
 }
 
@@ -180,7 +180,7 @@ impl StreamListener {
                 self.is_done.store(self.rules.once, Relaxed);
                 session.admitted(admission);
             }
-            // The hook's answer could be taken for data.
+            // Nothing is sent: the client could take the hook's answer for data.
             Err(why) if self.rules.is_secondary => {
                 self.core.count(origin, |stats| stats.refused(why));
                 return None;

@@ -125,7 +125,7 @@ impl Acceptor {
             self.poller.wait(&mut events, self.shortened(timeout))?;
             let now = self.core.config.clock.now();
             for drained in self.sources.handle_due(now, &self.poller) {
-                // These connections are in the hands of threads, which find their sockets shut.
+                // Threads hold these connections. Their next read or write fails.
                 let (_, held) = self.registry.abort(Scope::Origin(&drained.origin));
                 drained.count(held);
             }
@@ -185,7 +185,7 @@ impl Acceptor {
         accepted
     }
 
-    /// Watches another listener from now on, until `until` at most.
+    /// Watches another listener from now on, until `timeout` at most.
     pub(crate) fn add_listener(
         &self,
         listener: Arc<StreamListener>,
@@ -204,7 +204,7 @@ impl Acceptor {
         Ok(index)
     }
 
-    /// Has the connections of this origin end, by force at `abort_at`.
+    /// Ends the connections of this origin, and aborts at `abort_at` what is left.
     pub(crate) fn drain(&self, origin: &Arc<Origin>, abort_at: Option<Instant>) {
         // This wakes the threads that sleep for these connections.
         origin.begin_drain(abort_at);

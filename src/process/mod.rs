@@ -237,14 +237,14 @@ pub(crate) fn engine_for(
 /// What a [`ServerHandle`](crate::ServerHandle) gives to a running engine.
 pub(crate) enum NewcomerKind {
     Connection(Box<Session>),
-    /// A connection that a handler makes to another server, which the test is.
+    /// A connection that a handler makes to another server. The test is the other server.
     InMemory {
         session: Box<Session>,
         peer: MemoryPeer,
     },
     Listener {
         listener: Arc<StreamListener>,
-        /// When it is closed if nobody has connected, and who is told.
+        /// When it is closed if no client has connected, and what is notified of that.
         timeout: Option<(Instant, Arc<ListenTimeout>)>,
     },
 }

@@ -186,7 +186,7 @@ impl Registry {
             session.note_readable(maybe_eof);
             return ParkResult::Ready(session);
         }
-        // Under the lock: a thread that leaves something after this look finds it parked.
+        // Under the lock: a thread that leaves something later finds the connection parked.
         if session.needs_attention() {
             return ParkResult::Ready(session);
         }
@@ -252,7 +252,7 @@ impl Registry {
         Some(session)
     }
 
-    /// Returns a connection that is parked, if it wants to be served.
+    /// Takes a parked connection, if `wants` returns true for it.
     pub(crate) fn take_if(
         &self,
         key: ConnectionKey,

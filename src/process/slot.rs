@@ -26,7 +26,7 @@ pub(super) struct Slot {
     active: bool,
 }
 
-/// Which connections are meant.
+/// Some connections of an engine.
 #[derive(Clone, Copy)]
 pub(crate) enum Scope<'a> {
     /// Those of a server.

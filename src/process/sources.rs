@@ -50,18 +50,18 @@ struct Entries<S> {
     /// The sources whose last accept failed, and until when each is not watched. A list of its own,
     /// as every turn of the leader asks for the earliest.
     paused: Vec<(Instant, usize)>,
-    /// The sources that are removed at a time, when, and who is told.
+    /// The sources that are removed at a time, when, and what is notified of that.
     expiring: Vec<(Instant, usize, Arc<ListenTimeout>)>,
-    /// Whose connections are aborted at a time, and when. Does not keep the origins, which hold
-    /// descriptors, when their connections have ended.
+    /// When the connections of an origin are aborted. The reference is weak because an origin holds
+    /// descriptors, and must not outlive its connections.
     drained: Vec<(Instant, Weak<Origin>, Weak<Core>)>,
 }
 
-/// The time of a listening socket that closes by itself.
+/// The timeout of a listening socket that closes by itself.
 #[derive(Debug, Default)]
 pub(crate) struct ListenTimeout {
     pub(crate) has_passed: AtomicBool,
-    /// Who is woken when it passes.
+    /// Wakes a connection when it passes.
     pub(crate) waker: Option<Waker>,
 }
 
@@ -86,7 +86,7 @@ impl Drained {
         Some(Drained { origin, core })
     }
 
-    /// This many connections were aborted.
+    /// Counts connections that were aborted.
     pub(crate) fn count(&self, aborted: usize) {
         self.core.count(Some(&self.origin), |stats| {
             stats.aborted.fetch_add(aborted as u64, Relaxed);
@@ -254,7 +254,7 @@ impl<S: AsFd + Clone> Sources<S> {
         }
     }
 
-    /// Has [`handle_due`](Sources::handle_due) return this origin at `at`.
+    /// From `at` on, [`handle_due`](Sources::handle_due) returns this origin, once.
     pub(crate) fn abort_at(&self, at: Instant, origin: &Arc<Origin>, core: &Weak<Core>) {
         let drained = &mut self.0.write().drained;
         drained.retain(|(_, origin, _)| origin.strong_count() > 0);
@@ -271,8 +271,8 @@ impl<S: AsFd + Clone> Sources<S> {
         paused.chain(expiring).chain(drained).min()
     }
 
-    /// Watches the listeners that are due again, and removes those that have expired. Returns those
-    /// whose connections must be aborted.
+    /// Watches the listeners that are due again, and removes those that have expired. Returns the
+    /// origins whose connections must be aborted.
     pub(crate) fn handle_due(&self, now: Instant, poller: &Poller) -> Vec<Drained> {
         if self.next_due().is_none_or(|at| at > now) {
             return Vec::new();

@@ -40,7 +40,7 @@ impl Signals {
     pub(crate) const CLOSE: Signals = Signals(4);
     /// The connection has ended: nothing more can be left.
     const ENDED: Signals = Signals(8);
-    /// Others may have a handle. Not a signal, but as permanent as the one above.
+    /// Others may have a handle of this connection. Not a signal, and never taken back.
     const REACHABLE: Signals = Signals(16);
 
     pub(crate) const fn and(self, other: Signals) -> Signals {
@@ -83,7 +83,7 @@ pub(super) struct Left {
     pub(super) output: VecDeque<Arc<[u8]>>,
     /// What a forwarder has moved out of another socket. Follows `output`.
     pub(super) pipe: Option<Box<SplicePipe>>,
-    /// Something was left, and the transport has not taken all of it.
+    /// The transport has not taken all output that was left.
     pub(super) is_unsent: bool,
     /// The sum of the lengths in `output`.
     pub(super) bytes: usize,

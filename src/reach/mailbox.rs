@@ -99,12 +99,12 @@ struct Queue<T> {
 struct QueueState<T> {
     values: VecDeque<T>,
     is_closed: bool,
-    /// Who is woken when there is room.
+    /// They are woken when there is room, or the mailbox is gone.
     waiting: Vec<Waker>,
 }
 
 impl<T> QueueState<T> {
-    /// All values, and those who wait for room.
+    /// All values, and the wakers of the senders that wait for room.
     fn take_all(&mut self) -> (VecDeque<T>, Vec<Waker>) {
         (
             std::mem::take(&mut self.values),
@@ -150,9 +150,9 @@ impl<T> MailboxSender<T> {
         Ok(())
     }
 
-    /// Wakes `waker` when the mailbox has room again, or takes nothing more; immediately if that is
-    /// so already. A sender whose value was refused as `Full` can wait this way without a thread or
-    /// a timer.
+    /// Wakes `waker` when the mailbox has room or takes nothing more; immediately if one of them
+    /// holds already. A sender whose value was refused as `Full` can wait this way without a thread
+    /// or a timer.
     pub fn wake_when_room(&self, waker: &Waker) {
         let is_full = {
             let mut state = self.queue.state.lock();

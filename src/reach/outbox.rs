@@ -94,7 +94,7 @@ impl Outbox {
     /// nothing more: later sends are refused as `Disconnected`. For the last message of a protocol,
     /// which nothing may follow. The connection stays open. Never waits.
     ///
-    /// Returns false, and sends nothing, if the outbox takes nothing more already.
+    /// Returns false, and sends nothing, if the outbox [is closed](Outbox::is_closed) already.
     ///
     /// ```
     /// use socketserver::testing::TestServer;

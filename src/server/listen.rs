@@ -70,8 +70,8 @@ impl Listen {
         self
     }
 
-    /// Wakes the handler of this connection if the time of [`once`](Listen::once) passes without a
-    /// client; [`RunningListener::has_timed_out`] is true then. Defaults to nobody.
+    /// Wakes the connection of `waker` if the time of [`once`](Listen::once) passes without a
+    /// client. [`RunningListener::has_timed_out`] is true then. Defaults to no connection.
     ///
     /// In a handler that waits for a client of its own:
     ///
@@ -104,10 +104,11 @@ impl Listen {
         self
     }
 
-    /// Its connections belong to others of this server, such as the data connections of FTP. So
-    /// they are not verified, do not count towards
-    /// [`Limits::max_per_address`](crate::Limits::max_per_address), and one that is refused gets no
-    /// answer, which its client could take for data. Without this call they are like other clients.
+    /// The connections belong to other connections of this server, as the data connections of FTP
+    /// do. So they are not verified, and do not count towards
+    /// [`Limits::max_per_address`](crate::Limits::max_per_address). One that is refused gets no
+    /// answer, because its client could take the answer for data. Without this call they are
+    /// verified, counted and answered as all connections are.
     pub fn secondary(mut self) -> Listen {
         self.rules.is_secondary = true;
         self
@@ -295,8 +296,8 @@ impl RunningListener {
     /// [`Cause::is_shutdown`](crate::Cause::is_shutdown). Zero aborts at once, [`Duration::MAX`]
     /// waits without end.
     ///
-    /// A [`Synchronous`](crate::Synchronous) server looks at the grace time while a connection
-    /// waits for its client. All models but the pool look at the system's clock for it.
+    /// A [`Synchronous`](crate::Synchronous) server checks the grace time only while a connection
+    /// waits for its client. All models but the pool measure it by the system's clock.
     ///
     /// ```
     /// use std::time::Duration;

@@ -98,7 +98,7 @@ impl Session {
     /// Sends the output of `finish` and, under TLS, `close_notify`; then ends the server's side.
     pub(super) fn end_output(&mut self, now: Instant) -> Result<Option<Step>> {
         self.report_failure();
-        // Also that of a handler whose `setup` has failed.
+        // `finish` has done this already, unless `setup` has failed.
         if let Some(link) = self.link() {
             link.end();
             link.discard();

@@ -316,7 +316,7 @@ impl Session {
             let Some(link) = self.request.transport.link() else {
                 return Ok(None);
             };
-            // Taken before the look, so that what is left after the look gives the signal again.
+            // Taken before the output is gathered: what is left later gives the signal again.
             link.take(Signals::OUTPUT);
             if !self.request.wfile.gather(link)? {
                 let ends = link.note_sent();
@@ -330,7 +330,7 @@ impl Session {
                     return Ok(Some(step));
                 }
                 self.output_is_of_others = false;
-                // Also if that fails: it would be tried again and again.
+                // Noted even if the shutdown fails: otherwise it would be tried again and again.
                 if let Some(link) = self.request.transport.link() {
                     link.note_shut_down();
                 }

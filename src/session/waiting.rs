@@ -83,7 +83,7 @@ impl Session {
         self.is_idle() && !self.outlasts_shutdown()
     }
 
-    /// Whether its handler waits for bytes without an end of messages.
+    /// Whether its handler has asked that a shutdown does not end its wait.
     fn outlasts_shutdown(&self) -> bool {
         match &self.state {
             SessionState::Serving(serving) => serving.outlasts_shutdown(),

@@ -11,7 +11,7 @@ mod linux {
 
     use super::{BorrowedFd, io};
 
-    /// Asked for; a process with many pipes keeps the system's default of 64 KiB.
+    /// The size that is asked for. A process with many pipes gets the system's default of 64 KiB.
     const PIPE_BYTES: usize = 1 << 20;
 
     /// A pipe that holds bytes on their way (splice(2)).
@@ -57,7 +57,7 @@ mod linux {
     }
 }
 
-/// Not available on this system: [`SplicePipe::new`] says so.
+/// Not available on this system: [`SplicePipe::new`] returns an error.
 #[cfg(not(all(target_os = "linux", not(feature = "portable-sockets"))))]
 mod portable {
     use super::{BorrowedFd, io};

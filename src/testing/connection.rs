@@ -19,7 +19,7 @@ use crate::transport::MemoryPeer;
 /// timeout error.
 ///
 /// Dropping it is a disconnect, as by a reset: what it has sent and the server has not read is
-/// lost. [`finish`](TestConnection::finish) ends it in good order.
+/// lost. [`finish`](TestConnection::finish) ends it without a loss.
 ///
 /// What a handler that sends numbers does with a client that is slow, and at the end:
 ///

@@ -40,7 +40,7 @@ struct EngineState {
     listeners: Vec<TestListener>,
     /// How many listeners there ever were.
     listener_count: usize,
-    /// Whose connections are aborted at a time.
+    /// The origins whose connections are aborted at a time, and when.
     drained: Vec<(Instant, Weak<Origin>)>,
 }
 
@@ -99,7 +99,8 @@ impl TestEngine {
         self.state.lock().keys.len()
     }
 
-    /// A client connects to a listener. `None` if nobody listens, or the client is not accepted.
+    /// A client connects to a listener. `None` if nothing listens at this address, or the client is
+    /// not accepted.
     pub(super) fn accept(
         &self,
         address: &ServerAddress,
@@ -121,7 +122,7 @@ impl TestEngine {
         Some(self.add_connection(session?))
     }
 
-    /// The test has done something with this connection.
+    /// Serves this connection, because the test has done something with it.
     pub(super) fn wake(&self, key: ConnectionKey) {
         self.settle();
         if let Some(mut session) = self.registry.take_if(key, |_| true) {
@@ -164,7 +165,7 @@ impl TestEngine {
         all.chain(self.registry.sleep()).min()
     }
 
-    /// Does one thing. False if there is nothing to do.
+    /// Does one task. False if there is none.
     fn do_next(&self) -> bool {
         let task = self.state.lock().tasks.pop_front();
         if let Some((key, session, task)) = task {
@@ -279,7 +280,7 @@ impl TestEngine {
         !due.is_empty()
     }
 
-    /// Has the deadlines take effect that have passed.
+    /// Queues the connections whose deadlines have passed.
     fn expire(&self, now: Instant) -> bool {
         let mut expired = Vec::new();
         if self.registry.wake(now) {

@@ -66,8 +66,8 @@ impl Drop for TestState {
 
 impl TestServer {
     /// A server with these settings, of which the socket and the concurrency model have no effect
-    /// here. Its clock is that of the settings if a [`ManualClock`] sets it. Otherwise it is a new
-    /// `ManualClock`, which [`advance`](TestServer::advance) sets.
+    /// here. Its clock is that of the settings if it belongs to a [`ManualClock`], and otherwise one
+    /// that only [`advance`](TestServer::advance) changes.
     ///
     /// # Panics
     /// When the system refuses the few descriptors that a server needs.
@@ -132,7 +132,7 @@ impl TestServer {
     }
 
     /// A client with this address connects to a listener that a handler, or the test, has opened by
-    /// [`ServerHandle::listen`]. `None` if nobody listens there any more, or the listener does not
+    /// [`ServerHandle::listen`]. `None` if nothing listens there any more, or the listener does not
     /// accept this client.
     ///
     /// ```

@@ -113,7 +113,7 @@ impl MemoryPeer {
         self.0.lock().peer_finished = true;
     }
 
-    /// The peer goes, without a word: what it has sent and was not read is lost.
+    /// The peer disconnects by a reset: what it has sent and was not read is lost.
     pub(crate) fn reset(&self) {
         let mut state = self.0.lock();
         state.is_reset = true;

@@ -12,7 +12,7 @@ impl Transport {
         self.tls().is_none() && matches!(self.socket, Socket::Stream(_))
     }
 
-    /// Whether bytes may pass without being seen: nobody encrypts or traces them.
+    /// Whether bytes may pass unseen: they are neither encrypted nor traced.
     pub(crate) fn can_splice(&self) -> bool {
         self.is_plain_socket() && self.tap.is_none()
     }

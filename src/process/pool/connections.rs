@@ -160,7 +160,7 @@ impl Pool {
         let queued = jobs.into_iter().filter_map(Job::into_connection);
         let woken = woken.into_iter().map(|(key, session)| (Some(key), session));
         let mut count = self.drop_connections(queued.chain(woken));
-        // First they had to leave the registry, which takes what is queued as held by threads.
+        // After the queued connections were removed: the registry counts those as held by threads.
         let (parked, held) = self.registry.abort(scope);
         let parked = parked
             .into_iter()

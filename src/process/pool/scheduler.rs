@@ -237,8 +237,8 @@ impl<T> Scheduler<T> {
         self.wake_supervisor(&state);
     }
 
-    /// As [`requeue`](Scheduler::requeue), for a job behind which `waiting` turns wait. Wakes
-    /// another thread if these are worth it.
+    /// As [`requeue`](Scheduler::requeue), for a job that serves `waiting` connections. Wakes
+    /// another thread if they are enough work for that.
     pub(crate) fn requeue_for(&self, job: T, waiting: usize) {
         let mut state = self.state.lock();
         state.ready.push_back(job);
@@ -250,7 +250,7 @@ impl<T> Scheduler<T> {
         self.wake_supervisor(&state);
     }
 
-    /// A long turn is over: if no thread leads, the next task is to look into the poller.
+    /// A long turn has ended: if no thread leads, the next task is to look into the poller.
     pub(crate) fn poll_next(&self) {
         self.state.lock().turns_without_leader = MAX_TURNS_WITHOUT_LEADER;
     }

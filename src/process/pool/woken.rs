@@ -1,12 +1,13 @@
 //! The connections that others have woken.
 //!
-//! A broadcast wakes all members of a group. They wait here, and one job in the scheduler's queue
-//! stands for all of them, so that they neither count as clients that wait for a thread
-//! ([`max_queue`](crate::Limits::max_queue)) nor delay those. A thread that takes the job queues it
-//! again if several connections wait, and then takes them one by one, for a limited number and
-//! time. So several threads can serve them, and none waits behind a handler that blocks. Between
-//! two batches a thread looks into the poller: what arrives meanwhile, such as the next broadcast,
-//! reaches the connections that still wait in the same write.
+//! A broadcast wakes all members of a group. They wait here, and the scheduler's queue has one job
+//! for all of them. So they do not count as clients that wait for a thread
+//! ([`max_queue`](crate::Limits::max_queue)), and do not delay those clients.
+//!
+//! A thread that takes the job queues it again if several connections wait, and then takes them one
+//! by one, for a limited number and time. So several threads can serve them, and none waits behind
+//! a handler that blocks. Between two batches a thread looks into the poller. What has arrived,
+//! such as the next broadcast, then reaches the connections that still wait in the same write.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -21,15 +22,15 @@ use crate::session::Session;
 const CONNECTIONS_PER_TURN: u32 = 32;
 /// No further one is begun after this time.
 const MAX_WOKEN_TURN: Duration = Duration::from_micros(400);
-/// After a turn with as many connections, a thread looks into the poller.
-const MANY_CONNECTIONS: u32 = 8;
+/// After a turn with at least this many connections, a thread looks into the poller.
+const MIN_CONNECTIONS_TO_POLL: u32 = 8;
 
 thread_local! {
     /// The address of the pool that this thread is a worker of.
     static POOL_OF_WORKER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// What waits, behind one job of the scheduler.
+/// What waits for the one job of the scheduler.
 pub(super) struct WokenQueue<T> {
     state: Mutex<WokenState<T>>,
 }
@@ -86,12 +87,12 @@ impl<T> WokenQueue<T> {
         extracted.into()
     }
 
-    /// Looks at everything that waits.
+    /// Calls `look` for everything that waits.
     pub(super) fn for_each(&self, look: impl FnMut(&T)) {
         self.state.lock().waiting.iter().for_each(look);
     }
 
-    /// How many wait, and how many jobs of the scheduler stand for them.
+    /// How many wait, and how many jobs the scheduler has for them: 0 or 1.
     pub(super) fn len_and_jobs(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.waiting.len(), usize::from(state.has_job))
@@ -144,7 +145,7 @@ impl Pool {
                 break;
             }
         }
-        if served >= MANY_CONNECTIONS {
+        if served >= MIN_CONNECTIONS_TO_POLL {
             self.scheduler.poll_next();
         }
         served

@@ -197,7 +197,7 @@ impl<T> SchedulerState<T> {
         self.work_is_worth_waking(self.ready.len()) || !self.has_leader && self.handlers_block()
     }
 
-    /// Whether so many turns take longer than a wake-up is worth.
+    /// Whether this many turns are enough work to wake another thread.
     pub(super) fn work_is_worth_waking(&self, turns: usize) -> bool {
         let turns = u32::try_from(turns).unwrap_or(u32::MAX);
         self.average_turn.saturating_mul(turns) >= MIN_WORK_TO_WAKE
