@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
+use super::command::number;
+
 /// Why the argument of EPRT is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EprtError {
@@ -25,19 +27,11 @@ pub enum EpsvArgument {
     All,
     /// The number of another family.
     UnknownFamily,
-    /// Something else.
+    /// A malformed argument.
     Syntax,
 }
 
-/// A number without sign, spaces and leading plus.
-fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
-    let is_plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    is_plain
-        .then(|| std::str::from_utf8(text).ok()?.parse().ok())
-        .flatten()
-}
-
-/// The argument of PORT: `h1,h2,h3,h4,p1,p2`. `None` if it is something else.
+/// The argument of PORT: `h1,h2,h3,h4,p1,p2`. `None` if it is malformed.
 pub fn parse_port(argument: &[u8]) -> Option<SocketAddrV4> {
     let mut numbers = [0_u8; 6];
     let mut parts = argument.trim_ascii().split(|byte| *byte == b',');
@@ -55,7 +49,7 @@ pub fn parse_port(argument: &[u8]) -> Option<SocketAddrV4> {
 /// The argument of EPRT: `|1|132.235.1.2|6275|`, with any printable character in place of `|`.
 ///
 /// # Errors
-/// It is something else, or names an unknown family.
+/// It is malformed, or names an unknown family.
 pub fn parse_eprt(argument: &[u8]) -> Result<SocketAddr, EprtError> {
     let argument = argument.trim_ascii();
     let delimiter = *argument.first().ok_or(EprtError::Syntax)?;
@@ -92,19 +86,19 @@ pub fn parse_epsv(argument: &[u8]) -> EpsvArgument {
     }
 }
 
-/// What PASV answers: `(h1,h2,h3,h4,p1,p2)`.
+/// The address in the reply to PASV: `(h1,h2,h3,h4,p1,p2)`.
 pub fn format_pasv(ip: Ipv4Addr, port: u16) -> impl fmt::Display {
     let [a, b, c, d] = ip.octets();
     let [high, low] = port.to_be_bytes();
     format!("({a},{b},{c},{d},{high},{low})")
 }
 
-/// What EPSV answers: `(|||PORT|)`.
+/// The port in the reply to EPSV: `(|||PORT|)`.
 pub fn format_epsv(port: u16) -> impl fmt::Display {
     format!("(|||{port}|)")
 }
 
-/// What the fuzzer checks: an address that is understood is written and read alike.
+/// The check of the fuzzer: an accepted address is the same after it was written and read again.
 #[doc(hidden)]
 pub fn check(argument: &[u8]) {
     if let Some(address) = parse_port(argument) {

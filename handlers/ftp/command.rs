@@ -4,13 +4,15 @@
 //! end with a space, and need not be UTF-8. A line ends with a line feed, with or without a
 //! carriage return before it.
 
+use std::str::FromStr;
+
 /// Maximum length of a line in bytes, without its end.
 pub const MAX_LINE: usize = 4096;
 
 /// "Interpret as command", which begins a Telnet command (RFC 854).
 const IAC: u8 = 255;
 /// The Telnet commands that clients send before ABOR as urgent data: "data mark" and "interrupt
-/// process". Their `IAC` may arrive apart from them.
+/// process". Their `IAC` may arrive separately.
 const DATA_MARK: u8 = 242;
 const INTERRUPT: u8 = 244;
 
@@ -19,29 +21,29 @@ const INTERRUPT: u8 = 244;
 pub enum Line {
     /// A verb, in upper case, and its argument.
     Command(Command),
-    /// It was longer than [`MAX_LINE`], and is dropped.
+    /// A line longer than [`MAX_LINE`], which is dropped.
     TooLong,
 }
 
 /// A verb with its argument.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Command {
-    /// Letters in upper case. It may hold any byte: most verbs are unknown.
+    /// In upper case. An unknown verb may hold any byte.
     pub verb: Vec<u8>,
     /// What follows the first space; empty if nothing does.
     pub argument: Vec<u8>,
 }
 
-/// Takes lines from what has arrived.
+/// Splits what has arrived into lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Parser {
-    /// The present line is too long already: the rest of it is dropped.
+    /// The current line is too long already: the rest of it is dropped.
     is_too_long: bool,
 }
 
 impl Parser {
-    /// The next line, and how many bytes are to be taken from the buffer. `None` if the line is not
-    /// complete. A line that is too long is taken as it arrives.
+    /// The number of bytes to take from the buffer, and the next line; `None` if no line is
+    /// complete. Of a line that is too long, all bytes are taken as they arrive.
     pub fn next(&mut self, bytes: &[u8]) -> (usize, Option<Line>) {
         let Some(length) = memchr::memchr(b'\n', bytes) else {
             if bytes.len() <= MAX_LINE + 1 && !self.is_too_long {
@@ -77,7 +79,7 @@ pub fn parse(line: &[u8]) -> Command {
             // WILL, WONT, DO and DONT name an option.
             [IAC, 251..=254, after @ ..] => after.get(1..).unwrap_or_default(),
             [IAC, 240..=250, after @ ..] => after,
-            // Its command arrived apart from it, as urgent data.
+            // Its command arrived separately, as urgent data.
             [IAC, after @ ..] => after,
             [DATA_MARK | INTERRUPT, after @ ..] if verb.is_empty() => after,
             [b' ', after @ ..] => {
@@ -102,29 +104,45 @@ pub fn parse(line: &[u8]) -> Command {
     Command { verb, argument }
 }
 
-/// What the fuzzer checks: a stream gives the same lines however it is cut, and no more is kept
-/// than a line may have.
+/// An unsigned number in digits only: without a sign, and without spaces.
+pub fn number<T: FromStr>(text: &[u8]) -> Option<T> {
+    let is_plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    is_plain
+        .then(|| std::str::from_utf8(text).ok()?.parse().ok())
+        .flatten()
+}
+
+/// The bytes before and after the first space; `None` without a space.
+pub fn split_at_space(argument: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = argument.iter().position(|byte| *byte == b' ')?;
+    Some((&argument[..at], &argument[at + 1..]))
+}
+
+/// All lines of a stream that arrives in pieces of this size, for tests.
+fn lines_in_pieces(stream: &[u8], size: usize) -> Vec<Line> {
+    let (mut parser, mut buffer, mut found) = (Parser::default(), Vec::new(), Vec::new());
+    for piece in stream.chunks(size.max(1)) {
+        buffer.extend_from_slice(piece);
+        loop {
+            let (taken, line) = parser.next(&buffer);
+            buffer.drain(..taken);
+            match line {
+                Some(line) => found.push(line),
+                None => break,
+            }
+        }
+        assert!(buffer.len() <= MAX_LINE + 1, "more than a line is kept");
+    }
+    found
+}
+
+/// The check of the fuzzer: a stream gives the same lines in pieces of any size, and the buffer
+/// never keeps more than a line.
 #[doc(hidden)]
 pub fn check(stream: &[u8]) {
-    let lines = |size: usize| {
-        let (mut parser, mut buffer, mut found) = (Parser::default(), Vec::new(), Vec::new());
-        for piece in stream.chunks(size.max(1)) {
-            buffer.extend_from_slice(piece);
-            loop {
-                let (taken, line) = parser.next(&buffer);
-                buffer.drain(..taken);
-                match line {
-                    Some(line) => found.push(line),
-                    None => break,
-                }
-            }
-            assert!(buffer.len() <= MAX_LINE + 1, "it keeps too much");
-        }
-        found
-    };
-    let whole = lines(stream.len());
+    let whole = lines_in_pieces(stream, stream.len());
     for size in [1, 2, 7] {
-        assert_eq!(lines(size), whole);
+        assert_eq!(lines_in_pieces(stream, size), whole);
     }
 }
 
@@ -166,24 +184,6 @@ mod tests {
         }
     }
 
-    /// All lines of a stream that arrives in pieces of this size.
-    fn lines(stream: &[u8], size: usize) -> Vec<Line> {
-        let (mut parser, mut buffer, mut found) = (Parser::default(), Vec::new(), Vec::new());
-        for piece in stream.chunks(size) {
-            buffer.extend_from_slice(piece);
-            loop {
-                let (taken, line) = parser.next(&buffer);
-                buffer.drain(..taken);
-                match line {
-                    Some(line) => found.push(line),
-                    None => break,
-                }
-            }
-            assert!(buffer.len() <= MAX_LINE + 1, "it keeps too much");
-        }
-        found
-    }
-
     #[test]
     fn lines_are_the_same_however_they_are_cut() {
         let exact = b"A".repeat(MAX_LINE);
@@ -213,7 +213,7 @@ mod tests {
             Line::Command(command("NOOP", b"")),
         ];
         for size in [1, 2, 3, 7, 100, 4095, 4096, 4097, 4098, stream.len()] {
-            assert_eq!(lines(&stream, size), expected, "in pieces of {size}");
+            assert_eq!(lines_in_pieces(&stream, size), expected, "in pieces of {size}");
         }
     }
 }

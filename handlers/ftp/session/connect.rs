@@ -8,15 +8,16 @@ use super::{Answer, Session};
 use crate::ftp::address::{
     EprtError, EpsvArgument, format_epsv, format_pasv, parse_eprt, parse_epsv, parse_port,
 };
+use crate::ftp::command::number;
 use crate::ftp::data::DataLink;
 use crate::ftp::passive::local_ip;
 use crate::ftp::reply::{Refused, Reply};
 
-/// The lowest port that the server connects to: behind lower ones are services that a client could
-/// have the server talk to (RFC 2577 §3).
+/// Lowest port that the server connects to. Lower ports belong to system services, which a client
+/// could attack through the server (RFC 2577 §3).
 const MIN_ACTIVE_PORT: u16 = 1024;
 
-/// The data connection of a session. It has one at most.
+/// The data connection of a session, which has one at most.
 #[derive(Debug, Default)]
 pub(super) enum Data {
     #[default]
@@ -25,9 +26,9 @@ pub(super) enum Data {
     Listening { id: u64, _listener: RunningListener },
     /// PORT: the server connects when a transfer begins.
     Target(SocketAddr),
-    /// The server connects.
+    /// The server is connecting.
     Connecting { id: u64 },
-    /// It is there.
+    /// The connection is established.
     Connected { id: u64, link: DataLink },
 }
 
@@ -46,7 +47,7 @@ impl Data {
         }
     }
 
-    /// Closes what is there. The client gets nothing more.
+    /// Closes the data connection at once. Unsent bytes are lost.
     pub(super) fn abort(&mut self, reason: &'static str) {
         if let Data::Connected { link, .. } = std::mem::take(self) {
             link.waker.abort(reason);
@@ -67,7 +68,7 @@ impl Data {
 impl Session {
     fn check_not_epsv_only(&self, verb: &str) -> Result<(), Refused> {
         if self.parameters.is_epsv_only {
-            let text = format!("{verb} is refused after EPSV ALL.");
+            let text = format!("{verb} is refused after EPSV ALL: use EPSV.");
             return Err(Refused::new(501, text));
         }
         Ok(())
@@ -99,7 +100,7 @@ impl Session {
         match parse_epsv(argument) {
             EpsvArgument::All => {
                 self.parameters.is_epsv_only = true;
-                let text = "Other commands for data connections are refused from now on.";
+                let text = "From now on only EPSV sets up data connections.";
                 return Ok(Some(Reply::new(200, text)));
             }
             EpsvArgument::Same => {}
@@ -116,7 +117,7 @@ impl Session {
             }
         }
         let shown = format_epsv(self.listen(request)?);
-        let text = format!("Entering extended passive mode {shown}.");
+        let text = format!("Entering Extended Passive Mode {shown}");
         Ok(Some(Reply::new(229, text)))
     }
 
@@ -126,7 +127,7 @@ impl Session {
             return Err(Refused::new(425, "No data connection is possible."));
         };
         let sender = sender.clone();
-        // The port of the last one is free again.
+        // First free the port of the last data connection: the range may have only one.
         self.set_data(Data::None);
         let id = next_id();
         let (listener, port) = self.shared.passive.listen(request, id, &sender)?;
@@ -148,7 +149,7 @@ impl Session {
         let Some(target) = parse_port(argument) else {
             return Err(Refused::new(
                 501,
-                "Invalid argument: PORT takes six numbers, h1,h2,h3,h4,p1,p2.",
+                "Invalid argument: PORT takes six numbers, H1,H2,H3,H4,P1,P2.",
             ));
         };
         self.set_target(request, target.into(), "PORT")
@@ -163,13 +164,13 @@ impl Session {
                 self.set_target(request, target, "EPRT")
             }
             Ok(_) | Err(EprtError::Family) => Err(unsupported_family(own)),
-            // The family comes first: of another one, the address need not be understood.
+            // The family is judged first: the address of another family may have any form.
             Err(EprtError::Syntax) if names_other_family(argument, own) => {
                 Err(unsupported_family(own))
             }
             Err(EprtError::Syntax) => Err(Refused::new(
                 501,
-                "Invalid argument: EPRT takes |protocol|address|port|.",
+                "Invalid argument: EPRT takes |FAMILY|ADDRESS|PORT|.",
             )),
         }
     }
@@ -187,13 +188,13 @@ impl Session {
         if request.client_address.ip() != Some(target.ip().to_canonical()) {
             log::warn!("{}: {verb} to {target} is refused", request.client_address);
             let text = format!(
-                "The address {} is not that of the control connection.",
+                "The address {} is refused: use your address on the control connection.",
                 target.ip()
             );
             return Err(Refused::new(501, text));
         }
         if target.port() < MIN_ACTIVE_PORT {
-            let text = "Rejected data connection to privileged port.";
+            let text = format!("The port is refused: use {MIN_ACTIVE_PORT} or above.");
             return Err(Refused::new(501, text));
         }
         let ip: IpAddr = target.ip().to_canonical();
@@ -216,9 +217,10 @@ fn names_other_family(argument: &[u8], own: u8) -> bool {
         return false;
     };
     let parts: Vec<&[u8]> = rest.split(|byte| byte == delimiter).collect();
-    let is_whole = parts.len() == 4 && parts[3].is_empty();
-    let family = super::parameters::number(parts[0]);
-    is_whole && family.is_some_and(|family| family != u64::from(own))
+    let [family, _, _, b""] = parts[..] else {
+        return false;
+    };
+    number(family).is_some_and(|family: u64| family != u64::from(own))
 }
 
 /// A number that no other data connection has.

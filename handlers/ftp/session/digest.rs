@@ -1,22 +1,26 @@
 //! HASH (draft-bryan-ftpext-hash), XMD5, XSHA1 and XSHA256: digests of files.
 //!
-//! A digest is computed in slices between other connections, and given up when the client leaves.
+//! A digest is computed in slices, so that other connections are served between them. It ends when
+//! the client leaves.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socketserver::{Result, StreamRequest};
 
-use super::parameters::number;
 use super::{Answer, Session};
 use crate::common::digest::{Digests, Hasher, to_hex};
+use crate::ftp::command::number;
 use crate::ftp::path::VirtualPath;
 use crate::ftp::reply::{Refused, Reply};
+use crate::ftp::storage::View;
 use crate::ftp::verbs::{Entry, Verb};
 
-/// How long one turn computes, before other connections are served.
+/// Maximum time that one turn computes, before other connections are served.
 const COMPUTE_TIME_PER_TURN: Duration = Duration::from_millis(20);
+/// Bytes of the file that are read at a time.
 const READ_SIZE: usize = 256 * 1024;
 
 /// A digest that HASH computes.
@@ -44,7 +48,7 @@ impl Algorithm {
             .map_or("", |(_, name)| *name)
     }
 
-    /// What FEAT shows: the chosen one has a `*`.
+    /// The names for FEAT, with `*` behind the chosen one.
     pub(super) fn feature(self) -> String {
         let shown = ALGORITHMS.map(|(own, name)| {
             let mark = if own == self { "*" } else { "" };
@@ -75,7 +79,7 @@ impl Algorithm {
     }
 }
 
-/// A digest in the making.
+/// A digest that is being computed.
 pub(super) struct Computation {
     algorithm: Algorithm,
     hasher: Hasher,
@@ -84,7 +88,7 @@ pub(super) struct Computation {
     start: u64,
     at: u64,
     end: u64,
-    /// HASH answers the range and the name too.
+    /// HASH was sent, whose reply has the range and the name as well.
     is_hash: bool,
 }
 
@@ -98,7 +102,7 @@ impl Session {
             let Some((algorithm, _)) = known else {
                 return Err(Refused::new(
                     501,
-                    "Unknown algorithm, current selection not changed.",
+                    "Unknown digest: use one that FEAT lists.",
                 ));
             };
             self.parameters.algorithm = *algorithm;
@@ -125,7 +129,8 @@ impl Session {
         let start = range.first().copied().unwrap_or(restart);
         let end = range.get(1).copied().unwrap_or(length).min(length);
         if start > end {
-            return Err(Refused::new(501, "The range is outside of the file."));
+            let text = format!("Byte {start} is beyond the end of the range at {end}.");
+            return Err(Refused::new(501, text));
         }
         self.computation = Some(Box::new(Computation {
             algorithm,
@@ -145,15 +150,8 @@ impl Session {
         &self,
         entry: &Entry,
         argument: &[u8],
-    ) -> std::result::Result<
-        (
-            std::sync::Arc<crate::ftp::storage::View>,
-            VirtualPath,
-            Vec<u64>,
-        ),
-        Refused,
-    > {
-        // A file with this whole name comes before one with a range.
+    ) -> std::result::Result<(Arc<View>, VirtualPath, Vec<u64>), Refused> {
+        // A file whose name ends with numbers is preferred to a range of another file.
         let (view, path) = self.target(entry, argument)?;
         if view.metadata(&path).is_ok() {
             return Ok((view, path, Vec::new()));
@@ -163,10 +161,10 @@ impl Session {
         Ok((view, path, range))
     }
 
-    /// Goes on with a digest, and answers when it is complete.
+    /// Computes the next slice of a digest, and replies when it is complete.
     pub(super) fn compute(&mut self, request: &mut StreamRequest) -> Result<()> {
         if request.rfile.is_eof() && self.queue.is_empty() {
-            // Nobody waits for it any more.
+            // The client has left.
             self.computation = None;
         }
         let Some(computation) = &mut self.computation else {

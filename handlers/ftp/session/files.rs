@@ -4,15 +4,12 @@ use cap_std::fs::MetadataExt;
 use rustix::io::Errno;
 
 use super::{Answer, Session};
-use crate::ftp::dates::Date;
-use crate::ftp::path::VirtualPath;
+use crate::ftp::command::split_at_space;
+use crate::ftp::dates::{Date, seconds_since_1970};
+use crate::ftp::listing;
 use crate::ftp::reply::{Refused, Reply, quoted};
 use crate::ftp::user;
 use crate::ftp::verbs::Entry;
-
-fn not_retrievable(path: &VirtualPath) -> Refused {
-    Refused::new(550, [path.as_bytes(), b" is not retrievable."])
-}
 
 impl Session {
     pub(super) fn pwd(&self) -> Reply {
@@ -20,7 +17,7 @@ impl Session {
         Reply::new(257, [&path[..], b" is the working directory."])
     }
 
-    /// CWD without an argument leads to the root, as other servers have it.
+    /// CWD without an argument changes to the root, as in other servers.
     pub(super) fn cwd(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
         let view = self.view()?;
         let argument = if argument.is_empty() { b"/" } else { argument };
@@ -30,7 +27,7 @@ impl Session {
         if !view.metadata(&path)?.is_dir() {
             return Err(std::io::Error::from(Errno::NOTDIR).into());
         }
-        // Opened, because a directory that cannot be searched is none to the client.
+        // Opening it checks that the server may read it.
         view.open_dir(&path)?;
         let shown = quoted(path.as_bytes());
         self.working = path;
@@ -44,19 +41,19 @@ impl Session {
         let (view, path) = self.target(entry, argument)?;
         view.make_dir(&path)?;
         let shown = quoted(path.as_bytes());
-        Ok(Some(Reply::new(257, [&shown[..], b" directory created."])))
+        Ok(Some(Reply::new(257, [&shown[..], b" is created."])))
     }
 
     pub(super) fn rmd(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
         let (view, path) = self.target(entry, argument)?;
         view.remove_dir(&path)?;
-        Ok(Some(Reply::new(250, "Directory removed.")))
+        Ok(Some(Reply::new(250, "The directory is removed.")))
     }
 
     pub(super) fn dele(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
         let (view, path) = self.target(entry, argument)?;
         view.remove_file(&path)?;
-        Ok(Some(Reply::new(250, "File removed.")))
+        Ok(Some(Reply::new(250, "The file is removed.")))
     }
 
     pub(super) fn rnfr(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
@@ -67,23 +64,23 @@ impl Session {
         }
         view.symlink_metadata(&path)?;
         self.parameters.rename_from = Some(path);
-        Ok(Some(Reply::new(350, "Send the new name by RNTO.")))
+        Ok(Some(Reply::new(350, "Send RNTO with the new name.")))
     }
 
     pub(super) fn rnto(&mut self, _: &Entry, argument: &[u8]) -> Answer {
         let Some(from) = self.parameters.rename_from.take() else {
-            let text = "RNTO must follow RNFR.";
+            let text = "RNTO needs RNFR: send RNFR first.";
             return Err(Refused::new(503, text));
         };
         let to = self.path(argument)?;
         self.view()?.rename(&from, &to)?;
-        Ok(Some(Reply::new(250, "Renaming ok.")))
+        Ok(Some(Reply::new(250, "Renamed.")))
     }
 
     pub(super) fn size(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
         let (view, path) = self.target(entry, argument)?;
         if self.parameters.coding.is_text {
-            // Only a transfer would tell how long the lines are on the network.
+            // The size on the network is known only once the line ends are converted.
             return Err(Refused::new(
                 550,
                 "SIZE is refused in text mode: send TYPE I first.",
@@ -91,8 +88,8 @@ impl Session {
         }
         let size = match view.metadata(&path) {
             Ok(metadata) if metadata.is_file() => metadata.len(),
-            Ok(_) => return Err(not_retrievable(&path)),
-            // An upload of this user that was cut: clients ask for its size to resume it.
+            Ok(_) => return Err(Refused::new(550, "Not a plain file.")),
+            // Clients ask for the size of an interrupted upload to resume it.
             Err(error) => match view.partial_size(&path) {
                 Some(size) => size,
                 None => return Err(error.into()),
@@ -103,19 +100,17 @@ impl Session {
 
     pub(super) fn mdtm(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
         let (view, path) = self.target(entry, argument)?;
-        match view.metadata(&path) {
-            Ok(metadata) if metadata.is_file() => {
-                let date = Date::of_seconds(metadata.mtime());
-                Ok(Some(Reply::new(213, date.to_string())))
-            }
-            _ => Err(not_retrievable(&path)),
+        let metadata = view.metadata(&path)?;
+        if !metadata.is_file() {
+            return Err(Refused::new(550, "Not a plain file."));
         }
+        let date = Date::of_seconds(metadata.mtime());
+        Ok(Some(Reply::new(213, date.to_string())))
     }
 
     pub(super) fn mfmt(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
-        let space = argument.iter().position(|byte| *byte == b' ');
-        let Some((time, name)) = space.map(|at| (&argument[..at], &argument[at + 1..])) else {
-            let text = "Syntax error: MFMT takes a time and a path.";
+        let Some((time, name)) = split_at_space(argument) else {
+            let text = "Invalid argument: MFMT takes a time and a path.";
             return Err(Refused::new(501, text));
         };
         let Some(modified) = Date::parse(time) else {
@@ -124,27 +119,25 @@ impl Session {
         };
         let (view, path) = self.target(entry, name)?;
         view.set_modified(&path, modified)?;
-        let seconds = crate::ftp::dates::seconds_since_1970(modified);
-        let date = Date::of_seconds(seconds).to_string();
+        let date = Date::of_seconds(seconds_since_1970(modified)).to_string();
         let text = [b"Modify=", date.as_bytes(), b"; ", path.as_bytes()].concat();
         Ok(Some(Reply::new(213, text)))
     }
 
     pub(super) fn chmod(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
-        let space = argument.iter().position(|byte| *byte == b' ');
-        let Some((mode, name)) = space.map(|at| (&argument[..at], &argument[at + 1..])) else {
-            let text = "SITE CHMOD takes a mode and a path.";
+        let Some((mode, name)) = split_at_space(argument) else {
+            let text = "Invalid argument: SITE CHMOD takes a mode and a path.";
             return Err(Refused::new(501, text));
         };
         let is_octal =
             matches!(mode.len(), 3 | 4) && mode.iter().all(|b| (b'0'..=b'7').contains(b));
         let text = std::str::from_utf8(mode).unwrap_or_default();
         let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);
-        // Set-user-ID and the like are not for clients to give.
+        // The set-user-ID, set-group-ID and sticky bits are refused.
         let Some(mode) = mode.filter(|mode| *mode <= 0o777) else {
             return Err(Refused::new(
                 501,
-                "Invalid mode: use three or four octal digits.",
+                "Invalid mode: use octal digits, 000 to 777.",
             ));
         };
         let (view, path) = self.target(entry, name)?;
@@ -178,8 +171,8 @@ impl Session {
     pub(super) fn mlst(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
         let (view, path) = self.target(entry, argument)?;
         debug_assert_eq!(user::needed(entry.rights), user::needed("l"));
-        let line = crate::ftp::listing::describe(&view, &path, self.parameters.facts)?;
-        let first = [&b"Listing "[..], path.as_bytes()];
+        let line = listing::describe(&view, &path, self.parameters.facts)?;
+        let first = [&b"Facts of "[..], path.as_bytes(), b":"];
         Ok(Some(Reply::list(250, first, "End").line(line)))
     }
 }

@@ -1,31 +1,35 @@
-//! HELP, FEAT, STAT, SITE: what the server says about itself.
+//! HELP, FEAT, STAT and SITE: information about the server and the session.
 
 use std::sync::Arc;
 
 use socketserver::StreamRequest;
 
 use super::{Answer, Session};
+use crate::ftp::command::split_at_space;
 use crate::ftp::glob;
 use crate::ftp::listing::{Format, Listing, without_options};
 use crate::ftp::reply::{Refused, Reply};
 use crate::ftp::verbs::{self, Entry, Feature, VERBS};
 
-/// Names in a line of HELP.
+/// Number of names in a line of HELP.
 const NAMES_PER_LINE: usize = 8;
-/// Bytes of a listing that STAT sends on the control connection.
+/// Maximum size in bytes of a listing that STAT sends on the control connection.
 const MAX_STAT_LISTING: usize = 1 << 20;
 
 /// HELP
 pub(super) fn help(argument: &[u8]) -> Answer {
     let wanted = argument.trim_ascii().to_ascii_uppercase();
     if !wanted.is_empty() {
-        return describe(&wanted, "Unrecognized command.");
+        return describe(&wanted, "Unknown command: see HELP.");
     }
     let names = VERBS
         .iter()
         .map(|entry| entry.name)
         .filter(|name| !name.contains(' '));
-    Ok(Some(list_names("This server knows these commands:", names)))
+    Ok(Some(list_names(
+        ("Commands:", "Send HELP with a command for its syntax."),
+        names,
+    )))
 }
 
 /// SITE HELP
@@ -39,7 +43,10 @@ pub(super) fn site_help(argument: &[u8]) -> Answer {
         .iter()
         .filter_map(|entry| entry.name.strip_prefix("SITE "));
     Ok(Some(list_names(
-        "This server knows these SITE commands:",
+        (
+            "Commands of SITE:",
+            "Send SITE HELP with a command for its syntax.",
+        ),
         names,
     )))
 }
@@ -54,16 +61,20 @@ fn describe(name: &[u8], unknown: &str) -> Answer {
     }
 }
 
-fn list_names<'a>(first: &str, names: impl Iterator<Item = &'a str>) -> Reply {
+fn list_names<'a>((first, last): (&str, &str), names: impl Iterator<Item = &'a str>) -> Reply {
     let names: Vec<&str> = names.collect();
     let lines = names.chunks(NAMES_PER_LINE);
-    lines.fold(
-        Reply::list(214, first, "HELP command for more."),
-        |reply, names| {
-            let line: String = names.iter().map(|name| format!(" {name:<7}")).collect();
-            reply.line(line.trim_end().to_owned())
-        },
-    )
+    lines.fold(Reply::list(214, first, last), |reply, names| {
+        let line: String = names.iter().map(|name| format!(" {name:<7}")).collect();
+        reply.line(line.trim_end().to_owned())
+    })
+}
+
+/// The reply to a command that is not in the table. Only the beginning of a long name is shown.
+pub(super) fn unknown(name: &[u8], help: &str) -> Refused {
+    let shown: String = String::from_utf8_lossy(name).chars().take(32).collect();
+    let text = format!("Unknown command \"{}\": see {help}.", shown.escape_debug());
+    Refused::new(500, text)
 }
 
 impl Session {
@@ -87,7 +98,7 @@ impl Session {
             }
         }
         lines.sort_unstable();
-        let list = Reply::list(211, "Features supported:", "End FEAT.");
+        let list = Reply::list(211, "Features:", "End");
         lines
             .into_iter()
             .fold(list, |reply, line| reply.line(format!(" {line}")))
@@ -95,11 +106,11 @@ impl Session {
 
     /// STAT without a path: the session, and the transfer.
     pub(super) fn stat(&self, request: &StreamRequest) -> Reply {
-        let mut reply = Reply::list(211, "Status of this session:", "End of status.")
-            .line(format!(" Connected from {}", request.client_address));
+        let mut reply = Reply::list(211, "Session:", "End")
+            .line(format!(" Client: {}", request.client_address));
         reply = match &self.login.view {
-            Some(view) => reply.line(format!(" Logged in as {}", view.user.name.escape_debug())),
-            None => reply.line(" Not logged in"),
+            Some(view) => reply.line(format!(" User: {}", view.user.name.escape_debug())),
+            None => reply.line(" User: not logged in"),
         };
         let coding = self.parameters.coding;
         let kind = if coding.is_text { "ASCII" } else { "binary" };
@@ -108,7 +119,7 @@ impl Session {
         } else {
             "stream"
         };
-        reply = reply.line(format!(" TYPE: {kind}; STRUcture: file; MODE: {mode}"));
+        reply = reply.line(format!(" Type: {kind}; structure: file; mode: {mode}"));
         let control = if self.secured.is_some() {
             "TLS"
         } else {
@@ -130,7 +141,7 @@ impl Session {
         let (view, path) = self.target(entry, argument)?;
         let is_pattern = path.name().is_some_and(glob::is_pattern);
         if is_pattern && view.symlink_metadata(&path).is_err() {
-            return Err(Refused::new(550, "STAT takes no patterns."));
+            return Err(Refused::new(550, "STAT takes no patterns: use LIST."));
         }
         let mut listing = Listing::open(&Arc::clone(&view), &path, argument, Format::Long)?;
         let mut lines = Vec::new();
@@ -141,10 +152,10 @@ impl Session {
                 break;
             }
         }
-        let first = [&b"Status of "[..], path.as_bytes(), b":"];
+        let first = [&b"Listing of "[..], path.as_bytes(), b":"];
         let last = match is_cut {
-            true => "End of status, which is cut off: use LIST.",
-            false => "End of status.",
+            true => "The listing is cut off: use LIST for all of it.",
+            false => "End",
         };
         let reply = Reply::list(213, first, last);
         let lines = lines.split(|byte| *byte == b'\n');
@@ -156,23 +167,16 @@ impl Session {
         ))
     }
 
-    /// SITE: its first word names a verb of its own.
+    /// SITE: the first word of its argument is the command.
     pub(super) fn site(&mut self, request: &mut StreamRequest, argument: &[u8]) -> Answer {
         if argument.trim_ascii().is_empty() {
-            let text = "This command needs an argument.";
+            let text = "Missing argument: SITE COMMAND.";
             return Err(Refused::new(501, text));
         }
-        let end = argument.iter().position(|byte| *byte == b' ');
-        let (word, rest) = match end {
-            Some(end) => (&argument[..end], &argument[end + 1..]),
-            None => (argument, &b""[..]),
-        };
+        let (word, rest) = split_at_space(argument).unwrap_or((argument, b""));
         let name = [b"SITE ", &word.to_ascii_uppercase()[..]].concat();
         let Some(entry) = verbs::find(&name) else {
-            let shown = String::from_utf8_lossy(word);
-            let shown: String = shown.chars().take(32).collect();
-            let text = format!("Command \"SITE {}\" not understood.", shown.escape_debug());
-            return Err(Refused::new(500, text));
+            return Err(unknown(&name, "SITE HELP"));
         };
         self.run(request, entry, rest)
     }

@@ -1,25 +1,25 @@
-//! TYPE, MODE, STRU, REST, ALLO and OPTS: how the next transfers are made.
+//! TYPE, MODE, STRU, REST, ALLO and OPTS: the parameters of transfers.
 
+use super::digest::Algorithm;
 use super::{Answer, Session};
+use crate::ftp::command::number;
 use crate::ftp::facts::Facts;
 use crate::ftp::path::VirtualPath;
 use crate::ftp::reply::{Refused, Reply};
 use crate::ftp::transfer::Coding;
 use crate::ftp::upload;
 
-use super::digest::Algorithm;
-
-/// What the client has set.
+/// The parameters that the client has set.
 #[derive(Debug)]
 pub(super) struct Parameters {
     pub(super) coding: Coding,
-    /// Where the next transfer starts.
+    /// The offset in bytes at which the next transfer starts.
     pub(super) restart: u64,
     pub(super) facts: Facts,
     pub(super) algorithm: Algorithm,
-    /// What RNFR has named.
+    /// The path of RNFR, until RNTO.
     pub(super) rename_from: Option<VirtualPath>,
-    /// The client has said that it uses EPSV only (RFC 2428 §4).
+    /// Set by EPSV ALL: the client will use only EPSV (RFC 2428 §4).
     pub(super) is_epsv_only: bool,
 }
 
@@ -46,18 +46,10 @@ impl Parameters {
     }
 }
 
-/// A number without sign.
-pub(super) fn number(text: &[u8]) -> Option<u64> {
-    let is_plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    is_plain
-        .then(|| std::str::from_utf8(text).ok()?.parse().ok())
-        .flatten()
-}
-
-/// STRU: files have no structure.
+/// STRU: only files without a structure.
 pub(super) fn stru(argument: &[u8]) -> Answer {
     match &*argument.trim_ascii().to_ascii_uppercase() {
-        b"F" => Ok(Some(Reply::new(200, "Structure set to F."))),
+        b"F" => Ok(Some(Reply::new(200, "The structure is F."))),
         b"R" | b"P" => Err(Refused::new(
             504,
             "This structure is not implemented: use F.",
@@ -74,13 +66,13 @@ impl Session {
             b"I" | b"L 8" | b"L8" => false,
             _ => {
                 let shown = String::from_utf8_lossy(argument);
-                let text = format!("Unsupported type \"{}\".", shown.escape_debug());
+                let text = format!("Unknown type \"{}\": use A, I or L 8.", shown.escape_debug());
                 return Err(Refused::new(504, text));
             }
         };
         self.parameters.coding.is_text = is_text;
         let name = if is_text { "ASCII" } else { "binary" };
-        Ok(Some(Reply::new(200, format!("Type set to {name}."))))
+        Ok(Some(Reply::new(200, format!("The type is {name} now."))))
     }
 
     pub(super) fn mode(&mut self, argument: &[u8]) -> Answer {
@@ -97,32 +89,33 @@ impl Session {
         };
         self.parameters.coding.is_compressed = is_compressed;
         let name = if is_compressed { "Z" } else { "S" };
-        Ok(Some(Reply::new(200, format!("Mode {name}."))))
+        Ok(Some(Reply::new(200, format!("The mode is {name} now."))))
     }
 
     pub(super) fn rest(&mut self, argument: &[u8]) -> Answer {
         let Some(offset) = number(argument.trim_ascii()) else {
-            return Err(Refused::new(501, "Invalid parameter."));
+            let text = "Invalid offset: REST takes a number of bytes.";
+            return Err(Refused::new(501, text));
         };
         if offset > 0 && self.parameters.coding.is_text {
-            // Lines have other lengths on the network than in the file.
+            // The line ends are converted, so an offset means different bytes on both sides.
             let text = "REST is refused in text mode: send TYPE I first.";
             return Err(Refused::new(501, text));
         }
         self.parameters.restart = offset;
         Ok(Some(Reply::new(
             350,
-            format!("Restarting at position {offset}."),
+            format!("The next transfer starts at byte {offset}."),
         )))
     }
 
-    /// ALLO: the client asks whether there is room, and sets nothing aside.
+    /// ALLO checks whether there is room for a file. It reserves nothing.
     pub(super) fn allo(&mut self, argument: &[u8]) -> Answer {
         let first = argument.split(|byte| *byte == b' ').next();
         let Some(bytes) = first.and_then(number) else {
             return Err(Refused::new(
                 501,
-                "Syntax error: ALLO takes a number of bytes.",
+                "Invalid size: ALLO takes a number of bytes.",
             ));
         };
         let view = self.view()?;
@@ -131,7 +124,7 @@ impl Session {
         match store.check_room(quota_user, bytes) {
             Ok(()) => Ok(Some(Reply::new(
                 202,
-                "There is room; nothing is set aside.",
+                "There is room for the file. Nothing is reserved.",
             ))),
             Err(error) => Err(upload::refused(&error)),
         }
@@ -143,19 +136,20 @@ impl Session {
         let option = parts.next().unwrap_or_default();
         match &*verb {
             b"UTF8" | b"UTF-8" => match &*option.trim_ascii().to_ascii_uppercase() {
-                b"" | b"ON" => Ok(Some(Reply::new(200, "Always in UTF8 mode."))),
-                _ => Err(Refused::new(501, "Names are always in UTF-8.")),
+                b"" | b"ON" => Ok(Some(Reply::new(200, "UTF-8 is always on."))),
+                _ => Err(Refused::new(501, "UTF-8 cannot be switched off.")),
             },
             b"MLST" => {
                 let Some(facts) = Facts::parse(option) else {
-                    return Err(Refused::new(501, "Invalid argument."));
+                    let text = "Invalid facts: use names that FEAT lists, each with a \";\".";
+                    return Err(Refused::new(501, text));
                 };
                 self.parameters.facts = facts;
                 let text = format!("MLST OPTS {}", facts.names());
                 Ok(Some(Reply::new(200, text)))
             }
             b"HASH" => self.set_algorithm(option),
-            _ => Err(Refused::new(501, "Unsupported command.")),
+            _ => Err(Refused::new(501, "Unknown option: use UTF8, MLST or HASH.")),
         }
     }
 }

@@ -2,18 +2,20 @@
 
 use socketserver::{StreamRequest, Tls};
 
-use super::parameters::number;
 use super::{Answer, Session};
+use crate::ftp::command::number;
 use crate::ftp::data::{Protection, Sessions};
 use crate::ftp::reply::{Refused, Reply};
 
-/// A control connection under TLS.
+/// The state of a control connection under TLS.
 #[derive(Debug)]
 pub(super) struct Secured {
-    /// The certificate and the tickets with which it began.
+    /// The certificate and the ticket keys at the start of the connection.
     tls: Tls,
+    /// The same without new tickets ([`Protection::tls_for_uploads`]).
     tls_for_uploads: Tls,
     sessions: Sessions,
+    /// Whether PBSZ was sent, which must come before PROT.
     has_buffer_size: bool,
     /// Whether data connections are encrypted.
     is_private: bool,
@@ -24,7 +26,7 @@ impl Session {
     pub(super) fn note_secured(&mut self, request: &StreamRequest) {
         let sessions = Sessions::of(request.tls_session_id());
         if let Some(secured) = &mut self.secured {
-            // AUTH has left the certificate that it started with.
+            // AUTH has stored the certificate already.
             secured.sessions = sessions;
             return;
         }
@@ -59,7 +61,7 @@ impl Session {
             return Err(Refused::new(503, "TLS is in use already."));
         }
         self.is_starting_tls = true;
-        // Whoever can add bytes to a connection in the clear must not have them obeyed behind TLS.
+        // Commands that an attacker inserts into the clear connection must not run under TLS.
         self.queue.clear();
         self.parser = Default::default();
         self.log_out();
@@ -70,8 +72,7 @@ impl Session {
             has_buffer_size: false,
             is_private,
         });
-        let text = [b"AUTH ", &mechanism[..], b" successful."].concat();
-        Ok(Some(Reply::new(234, text)))
+        Ok(Some(Reply::new(234, "Start the TLS handshake.")))
     }
 
     pub(super) fn pbsz(&mut self, argument: &[u8]) -> Answer {
@@ -80,11 +81,11 @@ impl Session {
             return Err(Refused::new(503, text));
         };
         let argument = argument.trim_ascii();
-        if number(argument).is_none() {
-            return Err(Refused::new(501, "Syntax error: PBSZ takes a number."));
+        if number::<u64>(argument).is_none() {
+            return Err(Refused::new(501, "Invalid size: PBSZ takes a number."));
         }
         secured.has_buffer_size = true;
-        Ok(Some(Reply::new(200, "PBSZ=0 successful.")))
+        Ok(Some(Reply::new(200, "PBSZ=0")))
     }
 
     pub(super) fn prot(&mut self, argument: &[u8]) -> Answer {
@@ -94,7 +95,7 @@ impl Session {
             return Err(Refused::new(503, text));
         };
         if !secured.has_buffer_size {
-            let text = "Send PBSZ 0 before PROT.";
+            let text = "PROT needs PBSZ: send PBSZ 0 first.";
             return Err(Refused::new(503, text));
         }
         match &*argument.trim_ascii().to_ascii_uppercase() {
@@ -112,8 +113,8 @@ impl Session {
                 secured.is_private = true;
                 Ok(Some(Reply::new(200, "Data connections are encrypted now.")))
             }
-            b"S" | b"E" => Err(Refused::new(536, "Unsupported protection: use C or P.")),
-            _ => Err(Refused::new(504, "Unrecognized protection: use C or P.")),
+            b"S" | b"E" => Err(Refused::new(536, "This protection is not implemented: use C or P.")),
+            _ => Err(Refused::new(504, "Unknown protection: use C or P.")),
         }
     }
 
@@ -137,7 +138,7 @@ impl Session {
     /// How the next data connection is encrypted.
     ///
     /// # Errors
-    /// 521 if it would be in the clear, and must not be.
+    /// 521 if it would be in the clear although TLS is required.
     pub(super) fn protection(&self) -> Result<Option<Protection>, Refused> {
         match &self.secured {
             Some(secured) if secured.is_private => Ok(Some(Protection {
