@@ -184,6 +184,8 @@ fn tls_is_never_left_out() {
         [""; 0],
         "nothing is sent in the clear"
     );
+    let (code, _, stderr) = client(&home, &["ls", &server.url("f"), "--tls-implicit"]);
+    assert!(code == Some(1) && stderr.contains("use --tls"), "{stderr}");
 
     let mut fake = Fake::with(&[("f", b"1")]);
     fake.tickets = Some(2);
@@ -221,6 +223,10 @@ fn data_connections_resume_the_tls_session_of_their_own_control_connection() {
         };
         for (name, body) in &bodies {
             fake.tree.insert(name.as_bytes().to_vec(), body.clone());
+        }
+        // A listing needs a data connection too.
+        for folder in ["d1/", "d2/", "d3/", "d4/"] {
+            fake.tree.insert(folder.as_bytes().to_vec(), Vec::new());
         }
         let server = fake.start();
         let here = home.join(&format!("here{tickets}"));

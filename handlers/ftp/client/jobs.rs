@@ -105,7 +105,7 @@ where
         let mut session = Some(session);
         while let Some(item) = self.next() {
             let opened = match session.take() {
-                Some(open) => open.refreshed(),
+                Some(mut open) => open.refresh().map(|()| open),
                 None => Session::open(self.target, None),
             };
             let mut open = match opened {

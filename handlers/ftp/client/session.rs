@@ -1,5 +1,6 @@
 //! A session: a control connection that is logged in.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -213,16 +214,23 @@ impl<'a> Session<'a> {
     }
 
     fn secure(&mut self, tls: Option<SessionTls>) -> Result<(), Failure> {
-        let url = &self.target.url;
+        let (url, mode) = (&self.target.url, self.target.mode);
         self.tls = tls;
         let (Some(control), Some(tls)) = (self.control.take(), self.tls.clone()) else {
             return Err(Failure::run(format!(
                 "{url}: there is no connection to encrypt"
             )));
         };
-        let secured = control.secure(tls.config, tls.name);
-        self.control =
-            Some(secured.map_err(|error| Failure::run(format!("TLS with {url} failed: {error}")))?);
+        let secured = control.secure(tls.config, tls.name).map_err(|error| {
+            let hint = match tls_error(&error) {
+                Some(rustls::Error::InvalidMessage(_)) if mode == TlsMode::Implicit => {
+                    ": the server may not use implicit TLS: use --tls"
+                }
+                _ => "",
+            };
+            Failure::run(format!("TLS with {url} failed: {error}{hint}"))
+        });
+        self.control = Some(secured?);
         Ok(())
     }
 
@@ -278,22 +286,24 @@ impl<'a> Session<'a> {
         self.done("TYPE", Some(b"I")).map(|_| ())
     }
 
-    /// The session itself, or a new one if its TLS session cannot be resumed any more: a server may
-    /// demand that data connections resume it.
+    /// Logs in again if the TLS session cannot be resumed any more: a server may demand that data
+    /// connections resume it. Call it before each file and each listing.
     ///
     /// # Errors
-    /// Those of [`open`](Session::open).
-    pub(super) fn refreshed(self) -> Result<Session<'a>, Failure> {
+    /// Those of [`open`](Session::open). The session is then closed.
+    pub(super) fn refresh(&mut self) -> Result<(), Failure> {
         let is_fit = |tls: &SessionTls| !tls.tickets.have_run_out();
         if self.tls.as_ref().is_none_or(is_fit) {
-            return Ok(self);
+            return Ok(());
         }
         let (target, features) = (self.target, self.features.clone());
         let tls12 = target.session_tls12()?;
-        self.quit();
+        self.send_quit();
+        self.give_up();
         // If the server does not speak TLS 1.2, a new session of TLS 1.3 has at least new tickets.
-        Session::open_over(target, Some(&features), tls12)
-            .or_else(|_| Session::open(target, Some(&features)))
+        *self = Session::open_over(target, Some(&features), tls12)
+            .or_else(|_| Session::open(target, Some(&features)))?;
+        Ok(())
     }
 
     /// Whether commands can still be sent.
@@ -435,12 +445,21 @@ impl<'a> Session<'a> {
 
     /// Ends the session with QUIT. The reply does not matter.
     pub(super) fn quit(mut self) {
+        self.send_quit();
+    }
+
+    fn send_quit(&mut self) {
         if let Some(control) = &mut self.control
             && control.send("QUIT", None).is_ok()
         {
             let _ = control.receive(Duration::ZERO);
         }
     }
+}
+
+/// The error of TLS in an error of a connection.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// The text of a reply 213.

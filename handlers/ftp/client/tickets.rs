@@ -16,7 +16,7 @@ const MAX_TICKETS: usize = 8;
 /// one on each data connection. Some servers send none on the data connection of an upload (proftpd
 /// and our own), and refuse a data connection that does not resume the session: after two uploads
 /// no ticket is left. A session of TLS 1.2 can be resumed any number of times. So the client then
-/// logs in again with TLS 1.2, in `Session::refreshed`.
+/// logs in again with TLS 1.2, in `Session::refresh`.
 #[derive(Debug, Default)]
 pub(super) struct Tickets(Mutex<Kept>);
 

@@ -66,6 +66,9 @@ impl Tree {
         let mut tree = Tree::default();
         let mut waiting: Vec<(Vec<u8>, usize)> = vec![(Vec::new(), 0)];
         while let Some((folder, depth)) = waiting.pop() {
+            session
+                .refresh()
+                .map_err(|failure| Fault::Broken(failure.message))?;
             let listing = match session.list(&root.join(&folder)) {
                 Ok(listing) => listing,
                 Err(fault) if folder.is_empty() || !session.is_alive() => return Err(fault),
