@@ -213,7 +213,11 @@ mod tests {
             Line::Command(command("NOOP", b"")),
         ];
         for size in [1, 2, 3, 7, 100, 4095, 4096, 4097, 4098, stream.len()] {
-            assert_eq!(lines_in_pieces(&stream, size), expected, "in pieces of {size}");
+            assert_eq!(
+                lines_in_pieces(&stream, size),
+                expected,
+                "in pieces of {size}"
+            );
         }
     }
 }

@@ -66,7 +66,10 @@ impl Session {
             b"I" | b"L 8" | b"L8" => false,
             _ => {
                 let shown = String::from_utf8_lossy(argument);
-                let text = format!("Unknown type \"{}\": use A, I or L 8.", shown.escape_debug());
+                let text = format!(
+                    "Unknown type \"{}\": use A, I or L 8.",
+                    shown.escape_debug()
+                );
                 return Err(Refused::new(504, text));
             }
         };

@@ -113,7 +113,10 @@ impl Session {
                 secured.is_private = true;
                 Ok(Some(Reply::new(200, "Data connections are encrypted now.")))
             }
-            b"S" | b"E" => Err(Refused::new(536, "This protection is not implemented: use C or P.")),
+            b"S" | b"E" => Err(Refused::new(
+                536,
+                "This protection is not implemented: use C or P.",
+            )),
             _ => Err(Refused::new(504, "Unknown protection: use C or P.")),
         }
     }
