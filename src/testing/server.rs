@@ -66,8 +66,8 @@ impl Drop for TestState {
 
 impl TestServer {
     /// A server with these settings, of which the socket and the concurrency model have no effect
-    /// here. Its clock is that of the settings if it belongs to a [`ManualClock`], and otherwise one
-    /// that only [`advance`](TestServer::advance) changes.
+    /// here. Its clock is that of the settings if it belongs to a [`ManualClock`]. Otherwise only
+    /// [`advance`](TestServer::advance) changes its clock.
     ///
     /// # Panics
     /// When the system refuses the few descriptors that a server needs.

@@ -1,5 +1,5 @@
-//! Digests of large files: other clients are served meanwhile, and a digest that no client waits for
-//! is not computed.
+//! Digests of large files: other clients are served meanwhile, and a digest that no client waits
+//! for is not computed.
 
 use std::fs::File;
 use std::io::Write;

@@ -140,8 +140,8 @@ impl Store {
     }
 
     /// Begins to wait for digests of a file below the folder, which are computed in slices.
-    /// `Ok(Err)` has the digests if they are known. The values in `wanted` do not matter, only which
-    /// digests it has.
+    /// `Ok(Err)` has the digests if they are known. Of `wanted`, only the kinds of digests matter,
+    /// not their values.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if too many files are being digested; those of the system.

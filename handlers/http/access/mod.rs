@@ -170,8 +170,8 @@ impl AccessControl {
         }
     }
 
-    /// The account, with the path of its home without symlinks: rights are checked for paths without
-    /// them.
+    /// The account, with the path of its home without symlinks: rights are checked for paths
+    /// without them.
     fn resolved(&self, account: Account) -> Account {
         if self.policy().follow_symlinks {
             resolve::resolve_home(self.site.root.dir(), account)

@@ -1,5 +1,5 @@
-//! The connection under a WebSocket handler: it passes the received bytes to the protocol, and sends
-//! the bytes that the protocol produces.
+//! The connection under a WebSocket handler: it passes the received bytes to the protocol, and
+//! sends the bytes that the protocol produces.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -135,7 +135,7 @@ impl WebSocketConnection {
         let output = std::mem::take(&mut self.socket.get_mut().output);
         match &self.outbox {
             Some(outbox) if outbox.has_last_bytes() => Ok(()),
-            // In `finish` the outbox is closed and its messages are sent, so the frame is written here.
+            // In `finish` the outbox is closed and its messages are sent: the frame is written here.
             Some(outbox) if !self.socket.can_write() && !outbox.is_closed() => {
                 outbox.close_with(output);
                 Ok(())
