@@ -135,7 +135,7 @@ impl WebSocketConnection {
         let output = std::mem::take(&mut self.socket.get_mut().output);
         match &self.outbox {
             Some(outbox) if outbox.has_last_bytes() => Ok(()),
-            // In `finish` the outbox is closed and its messages are sent: the frame is written here.
+            // In `finish` the outbox is closed and its messages are sent: write the frame here.
             Some(outbox) if !self.socket.can_write() && !outbox.is_closed() => {
                 outbox.close_with(output);
                 Ok(())
