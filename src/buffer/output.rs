@@ -203,6 +203,11 @@ impl Output {
         self.filled += bytes.len();
     }
 
+    /// Whether [`drain`](Output::drain) has nothing to do.
+    pub(super) fn is_drained(&self) -> bool {
+        !self.has_unsent() && !self.ends && !self.pace.is_blocked()
+    }
+
     /// Sends what the peer takes now.
     pub(super) fn drain(&mut self) -> io::Result<Drain> {
         let most = self.total.saturating_add(BYTES_PER_TURN);

@@ -201,6 +201,11 @@ impl WFile {
         self.0.lock().gather(link)
     }
 
+    /// Whether [`drain`](WFile::drain) has nothing to do.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.0.lock().is_drained()
+    }
+
     /// Sends what the peer takes now.
     pub(crate) fn drain(&mut self) -> io::Result<Drain> {
         self.0.lock().drain()

@@ -40,15 +40,19 @@ const PLACE_BITS: u32 = 20;
 const MAX_PLACES: usize = 1 << PLACE_BITS;
 
 /// The sources of one poller. `S` is another type only in tests.
-pub(crate) struct Sources<S = Source>(RwLock<Entries<S>>);
+pub(crate) struct Sources<S = Source> {
+    entries: RwLock<Entries<S>>,
+    /// Something may be due at a time. Every turn of the leader asks for the earliest time, and in
+    /// most servers there is none.
+    has_times: AtomicBool,
+}
 
 struct Entries<S> {
     places: Vec<Place<S>>,
     /// Places whose sources were removed. The next sources use them, so that a program that serves
     /// again and again does not make the list longer.
     free: Vec<usize>,
-    /// The sources whose last accept failed, and until when each is not watched. A list of its own,
-    /// as every turn of the leader asks for the earliest.
+    /// The sources whose last accept failed, and until when each is not watched.
     paused: Vec<(Instant, usize)>,
     /// The sources that are removed at a time, when, and what is notified of that.
     expiring: Vec<(Instant, usize, Arc<ListenTimeout>)>,
@@ -103,13 +107,17 @@ struct Place<S> {
 
 impl<S> Default for Sources<S> {
     fn default() -> Sources<S> {
-        Sources(RwLock::new(Entries {
+        let entries = RwLock::new(Entries {
             places: Vec::new(),
             free: Vec::new(),
             paused: Vec::new(),
             expiring: Vec::new(),
             drained: Vec::new(),
-        }))
+        });
+        Sources {
+            entries,
+            has_times: AtomicBool::new(false),
+        }
     }
 }
 
@@ -118,6 +126,10 @@ impl<S> Entries<S> {
     fn index(&self, place: usize) -> usize {
         let generation = self.places.get(place).map_or(0, |place| place.generation);
         (place | generation << PLACE_BITS) & !SOURCE_BIT
+    }
+
+    fn has_times(&self) -> bool {
+        !(self.paused.is_empty() && self.expiring.is_empty() && self.drained.is_empty())
     }
 
     /// The source with this index, unless it was removed.
@@ -141,7 +153,7 @@ impl<S: AsFd + Clone> Sources<S> {
     /// Registers a source. It is level-triggered, as one turn need not take everything. Returns the
     /// index by which the other methods find it. Fails if the poller refuses the source.
     pub(crate) fn add(&self, source: S, poller: &Poller) -> io::Result<usize> {
-        let mut entries = self.0.write();
+        let mut entries = self.entries.write();
         let place = entries.free.last().copied();
         let place = place.unwrap_or(entries.places.len());
         if place == MAX_PLACES {
@@ -166,7 +178,7 @@ impl<S: AsFd + Clone> Sources<S> {
 
     /// Removes a source. False if that was done before.
     pub(crate) fn remove(&self, index: usize, poller: &Poller) -> bool {
-        let mut entries = self.0.write();
+        let mut entries = self.entries.write();
         let Some(source) = entries.get(index) else {
             return false;
         };
@@ -188,7 +200,7 @@ impl<S: AsFd + Clone> Sources<S> {
     /// Removes all sources. Their sockets close unless something else holds them.
     pub(crate) fn clear(&self, poller: &Poller) {
         let indices: Vec<usize> = {
-            let entries = self.0.read();
+            let entries = self.entries.read();
             let places = 0..entries.places.len();
             places.map(|place| entries.index(place)).collect()
         };
@@ -200,7 +212,7 @@ impl<S: AsFd + Clone> Sources<S> {
     /// Closes the listening sockets in a forked child, which would otherwise hold the port after
     /// its parent's end. `instead` takes their descriptors' places.
     pub(crate) fn stop_listening_in_child(&self, instead: BorrowedFd<'_>) {
-        let entries = self.0.read();
+        let entries = self.entries.read();
         let sources = entries.places.iter();
         for source in sources.filter_map(|place| place.source.as_ref()) {
             if let Err(error) = sys::replace(source.as_fd(), instead) {
@@ -211,7 +223,7 @@ impl<S: AsFd + Clone> Sources<S> {
 
     /// The source with this index; `None` once it was removed.
     pub(crate) fn get(&self, index: usize) -> Option<S> {
-        self.0.read().get(index).cloned()
+        self.entries.read().get(index).cloned()
     }
 
     /// Has the poller report nothing of a source until [`arm`](Sources::arm).
@@ -225,7 +237,7 @@ impl<S: AsFd + Clone> Sources<S> {
     }
 
     fn set_interest(&self, index: usize, interest: Interest, poller: &Poller) {
-        let entries = self.0.read();
+        let entries = self.entries.read();
         let Some(source) = entries.get(index) else {
             return;
         };
@@ -239,32 +251,38 @@ impl<S: AsFd + Clone> Sources<S> {
     /// nor spins.
     pub(crate) fn pause(&self, index: usize, until: Instant, poller: &Poller) {
         self.disarm(index, poller);
-        let mut entries = self.0.write();
+        let mut entries = self.entries.write();
         if entries.get(index).is_some() {
             entries.paused.retain(|(_, paused)| *paused != index);
             entries.paused.push((until, index));
+            self.has_times.store(true, SeqCst);
         }
     }
 
     /// Has a source removed at `until`, if it is still there.
     pub(crate) fn expire(&self, index: usize, until: Instant, timeout: Arc<ListenTimeout>) {
-        let mut entries = self.0.write();
+        let mut entries = self.entries.write();
         if entries.get(index).is_some() {
             entries.expiring.push((until, index, timeout));
+            self.has_times.store(true, SeqCst);
         }
     }
 
     /// From `at` on, [`handle_due`](Sources::handle_due) returns this origin, once.
     pub(crate) fn abort_at(&self, at: Instant, origin: &Arc<Origin>, core: &Weak<Core>) {
-        let drained = &mut self.0.write().drained;
+        let drained = &mut self.entries.write().drained;
         drained.retain(|(_, origin, _)| origin.strong_count() > 0);
         drained.push((at, Arc::downgrade(origin), Weak::clone(core)));
+        self.has_times.store(true, SeqCst);
     }
 
     /// When the first listener that was left alone is due again, one expires, or the connections of
     /// one must be aborted.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let entries = self.0.read();
+        if !self.has_times.load(SeqCst) {
+            return None;
+        }
+        let entries = self.entries.read();
         let paused = entries.paused.iter().map(|(at, _)| *at);
         let expiring = entries.expiring.iter().map(|(at, ..)| *at);
         let drained = entries.drained.iter().map(|(at, ..)| *at);
@@ -278,7 +296,7 @@ impl<S: AsFd + Clone> Sources<S> {
             return Vec::new();
         }
         let (again, expired, drained) = {
-            let mut entries = self.0.write();
+            let mut entries = self.entries.write();
             let paused = entries.paused.extract_if(.., |(at, _)| *at <= now);
             let again: Vec<usize> = paused.map(|(_, index)| index).collect();
             let expiring = entries.expiring.extract_if(.., |(at, ..)| *at <= now);
@@ -286,6 +304,7 @@ impl<S: AsFd + Clone> Sources<S> {
             let drained = entries.drained.extract_if(.., |(at, ..)| *at <= now);
             let drained = drained.filter_map(|(_, origin, core)| Drained::new(&origin, &core));
             let drained = drained.collect();
+            self.has_times.store(entries.has_times(), SeqCst);
             (again, expired, drained)
         };
         again.into_iter().for_each(|index| self.arm(index, poller));
@@ -358,7 +377,7 @@ mod tests {
             sources.clear(&poller);
             assert!(sources.get(indices[0]).is_none());
         }
-        let entries = sources.0.read();
+        let entries = sources.entries.read();
         assert_eq!(entries.places.len(), 2);
         assert_eq!(entries.free.len(), 2);
         assert!(entries.paused.is_empty());
