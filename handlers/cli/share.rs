@@ -130,7 +130,7 @@ impl Share {
                 }
                 let rows: Vec<[String; 5]> =
                     shares.iter().map(|share| as_row(share, now)).collect();
-                super::print(table(["ID", "STATE", "EXPIRES", "USES", "PATH"], &rows).as_bytes())
+                super::print(table(&["ID", "STATE", "EXPIRES", "USES", "PATH"], &rows).as_bytes())
             }
             Share::Revoke { id, file } => {
                 file.open()?.shares().revoke(id)?;

@@ -1,20 +1,22 @@
 //! Tables on standard output.
 
-/// Rows below their headings, in columns as wide as their widest cell.
-pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
-    let rows: Vec<[&str; N]> = std::iter::once(headings)
-        .chain(rows.iter().map(|row| row.each_ref().map(String::as_str)))
+/// Rows below their headings, in columns as wide as their widest cell. A row has a cell for each
+/// heading.
+pub(super) fn table(headings: &[&str], rows: &[impl AsRef<[String]>]) -> String {
+    let rows = rows
+        .iter()
+        .map(|row| row.as_ref().iter().map(String::as_str));
+    let rows: Vec<Vec<&str>> = std::iter::once(headings.to_vec())
+        .chain(rows.map(Iterator::collect))
         .collect();
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    });
-    let line = |row: &[&str; N]| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    let line = |row: &Vec<&str>| {
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<String> = cells
             .map(|(cell, width)| format!("{cell:width$}"))
             .collect();
         format!("{}\n", cells.join("  ").trim_end())
@@ -33,9 +35,10 @@ mod tests {
             ["long".to_owned(), "x".to_owned()],
         ];
         assert_eq!(
-            table(["A", "B"], &rows),
+            table(&["A", "B"], &rows),
             "A     B\nä     long cell\nlong  x\n"
         );
-        assert_eq!(table(["A", "B"], &[]), "A  B\n");
+        let rows: [[String; 2]; 0] = [];
+        assert_eq!(table(&["A", "B"], &rows), "A  B\n");
     }
 }

@@ -4,17 +4,17 @@
     reason = "doc comments are help texts here, where brackets are brackets"
 )]
 
+mod list;
+mod set;
+
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
 
-use super::table::table;
 use super::values::size;
 use crate::common::accounts::{
-    ANONYMOUS, Account, AccountsError, Cost, NewUser, Prefix, Rights, Store, check_name,
-    hash_password,
+    ANONYMOUS, AccountsError, Cost, NewUser, Prefix, Rights, Store, check_name, hash_password,
 };
 use crate::service::Failure;
 
@@ -55,17 +55,13 @@ pub(super) enum Users {
         #[command(flatten)]
         password: Password,
     },
-    /// Change a home directory or a quota; rights stay those of the paths they were given for
+    /// Change a home directory or the limits of a user; rights stay those of the paths they were
+    /// given for
     Set {
         #[command(flatten)]
         user: User,
-        /// The directory, below the served one, that the user can't leave
-        #[arg(long, value_name = "PATH", required_unless_present = "quota")]
-        home: Option<Prefix>,
-        /// How much the user may have stored, in files that are still there and uploads that are
-        /// under way: 64KiB, 10MB, a number of bytes, or `none` for no limit
-        #[arg(long, value_name = "SIZE", value_parser = quota)]
-        quota: Option<Quota>,
+        #[command(flatten)]
+        settings: set::Settings,
     },
     /// Remove a user
     Remove {
@@ -125,18 +121,6 @@ pub(super) struct Change {
     path: Prefix,
 }
 
-/// A quota, or none.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Quota(Option<u64>);
-
-fn quota(text: &str) -> Result<Quota, String> {
-    if text == "none" {
-        Ok(Quota(None))
-    } else {
-        size(text).map(|bytes| Quota(Some(bytes)))
-    }
-}
-
 impl Users {
     pub(super) fn run(self) -> Result<u8, Failure> {
         match self {
@@ -183,17 +167,9 @@ impl Users {
                 }
                 store.set_hash(&user.name, &password.hash(&user.name)?)?;
             }
-            Users::Set { user, home, quota } => {
-                let store = user.file.open()?;
-                if let Some(home) = home {
-                    store.set_home(&user.name, &home)?;
-                }
-                if let Some(Quota(quota)) = quota {
-                    store.set_quota(&user.name, quota)?;
-                }
-            }
+            Users::Set { user, settings } => settings.apply(&user.file.open()?, &user.name)?,
             Users::Remove { user } => user.file.open()?.remove_user(&user.name)?,
-            Users::List { file, json } => return list(&file.open()?.accounts()?, json),
+            Users::List { file, json } => return list::print(&file.open()?.accounts()?, json),
             Users::Allow(change) => return change.run(|own, more| own | more),
             Users::Deny(change) => return change.run(|own, less| own & !less),
         }
@@ -266,45 +242,6 @@ fn ask(name: &str) -> Result<String, Failure> {
         ));
     }
     Ok(password)
-}
-
-fn list(accounts: &[Account], json: bool) -> Result<u8, Failure> {
-    if json {
-        let users: Vec<Value> = accounts.iter().map(as_json).collect();
-        return super::print(format!("{}\n", Value::from(users)).as_bytes());
-    }
-    let rows: Vec<[String; 5]> = accounts.iter().map(as_row).collect();
-    super::print(table(["NAME", "RIGHTS", "HOME", "USED", "QUOTA"], &rows).as_bytes())
-}
-
-fn as_row(account: &Account) -> [String; 5] {
-    let rights: Vec<String> = account
-        .rules
-        .iter()
-        .map(|(prefix, rights)| format!("{rights}:{prefix}"))
-        .collect();
-    let quota = account
-        .quota
-        .map_or_else(|| "-".to_owned(), |quota| quota.to_string());
-    [
-        account.name.clone(),
-        rights.join(" "),
-        account.home.to_string(),
-        account.used.to_string(),
-        quota,
-    ]
-}
-
-fn as_json(account: &Account) -> Value {
-    let rights: Map<String, Value> = account
-        .rules
-        .iter()
-        .map(|(prefix, rights)| (prefix.to_string(), rights.to_string().into()))
-        .collect();
-    json!({
-        "name": account.name, "password": account.has_password(), "home": account.home.as_str(),
-        "quota": account.quota, "used": account.used, "rights": rights,
-    })
 }
 
 #[cfg(test)]

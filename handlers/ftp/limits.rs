@@ -6,16 +6,24 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+/// Limits of one user over all sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserLimits {
+    /// Maximum number of sessions at the same time.
+    pub max_sessions: Option<usize>,
+    /// Bytes per second; 0: no limit.
+    pub rate: Option<u64>,
+}
+
 /// The users who are logged in.
 #[derive(Debug)]
 pub struct Registry {
-    max_sessions: Option<usize>,
-    /// Bytes per second for each user.
-    rate: Option<u64>,
+    /// The limits of users who have none of their own.
+    defaults: UserLimits,
     users: Arc<Mutex<HashMap<String, UserState>>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct UserState {
     sessions: usize,
     limiter: Option<Arc<Limiter>>,
@@ -25,37 +33,72 @@ struct UserState {
 #[derive(Debug)]
 pub struct SessionSlot {
     name: String,
+    /// The limits of users who have none of their own.
+    defaults: UserLimits,
     users: Arc<Mutex<HashMap<String, UserState>>>,
     /// The rate that all sessions of the user share; `None` without limit.
     pub limiter: Option<Arc<Limiter>>,
 }
 
 impl Registry {
-    /// `max_sessions` of one user at the same time, and `rate` bytes per second for all of them.
-    pub fn new(max_sessions: Option<usize>, rate: Option<u64>) -> Registry {
+    /// `defaults` are the limits of users who have none of their own.
+    pub fn new(defaults: UserLimits) -> Registry {
         Registry {
-            max_sessions,
-            rate,
+            defaults,
             users: Arc::default(),
         }
     }
 
-    /// Counts a session of a user; `None` if there are too many already.
-    pub fn enter(&self, name: &str) -> Option<SessionSlot> {
+    /// Counts a session of a user, whose `own` limits override the defaults; `None` if there are
+    /// too many already.
+    pub fn enter(&self, name: &str, own: UserLimits) -> Option<SessionSlot> {
+        let limits = own.or(self.defaults);
         let mut users = self.users.lock();
-        let state = users.entry(name.to_owned()).or_insert_with(|| UserState {
-            sessions: 0,
-            limiter: self.rate.map(|rate| Arc::new(Limiter::new(rate))),
-        });
-        if self.max_sessions.is_some_and(|max| state.sessions >= max) {
+        let sessions = users.get(name).map_or(0, |state| state.sessions);
+        if limits.max_sessions.is_some_and(|max| sessions >= max) {
             return None;
         }
+        let state = users.entry(name.to_owned()).or_default();
         state.sessions += 1;
+        state.set_rate(limits.rate);
         Some(SessionSlot {
             name: name.to_owned(),
+            defaults: self.defaults,
             users: Arc::clone(&self.users),
             limiter: state.limiter.clone(),
         })
+    }
+}
+
+impl UserLimits {
+    /// These limits, and the others where these have none.
+    fn or(self, others: UserLimits) -> UserLimits {
+        UserLimits {
+            max_sessions: self.max_sessions.or(others.max_sessions),
+            rate: self.rate.or(others.rate),
+        }
+    }
+}
+
+impl UserState {
+    /// A limiter that is in use changes its rate, also for the transfers that run.
+    fn set_rate(&mut self, rate: Option<u64>) {
+        match (&self.limiter, rate.filter(|rate| *rate > 0)) {
+            (Some(limiter), Some(rate)) => limiter.set_rate(rate),
+            (_, rate) => self.limiter = rate.map(|rate| Arc::new(Limiter::new(rate))),
+        }
+    }
+}
+
+impl SessionSlot {
+    /// Applies the limits that the user has now, from the next transfer on. Sessions that are open
+    /// already stay open.
+    pub fn renew(&mut self, own: UserLimits) {
+        let mut users = self.users.lock();
+        if let Some(state) = users.get_mut(&self.name) {
+            state.set_rate(own.or(self.defaults).rate);
+            self.limiter = state.limiter.clone();
+        }
     }
 }
 
@@ -74,12 +117,13 @@ impl Drop for SessionSlot {
 /// Lets so many bytes per second pass, and a quarter of a second's worth at a time.
 #[derive(Debug)]
 pub struct Limiter {
-    rate: u64,
     state: Mutex<LimiterState>,
 }
 
 #[derive(Debug)]
 struct LimiterState {
+    /// Bytes per second, at least 1.
+    rate: u64,
     /// Bytes that may pass now. Negative after a piece that was larger.
     credit: i64,
     at: Option<Instant>,
@@ -88,16 +132,16 @@ struct LimiterState {
 impl Limiter {
     fn new(rate: u64) -> Limiter {
         Limiter {
-            rate: rate.max(1),
             state: Mutex::new(LimiterState {
+                rate: rate.max(1),
                 credit: 0,
                 at: None,
             }),
         }
     }
 
-    fn burst(&self) -> i64 {
-        i64::try_from(self.rate / 4).unwrap_or(i64::MAX).max(1)
+    fn set_rate(&self, rate: u64) {
+        self.state.lock().rate = rate.max(1);
     }
 
     /// How many of `wanted` bytes may pass now.
@@ -108,20 +152,20 @@ impl Limiter {
         let mut state = self.state.lock();
         let since = state.at.map(|at| now.saturating_duration_since(at));
         let gained = match since {
-            None => self.burst(),
+            None => state.burst(),
             Some(since) => {
-                let gained = since.as_nanos() * u128::from(self.rate) / 1_000_000_000;
+                let gained = since.as_nanos() * u128::from(state.rate) / 1_000_000_000;
                 i64::try_from(gained).unwrap_or(i64::MAX)
             }
         };
         if gained > 0 {
-            state.credit = state.credit.saturating_add(gained).min(self.burst());
+            state.credit = state.credit.saturating_add(gained).min(state.burst());
             state.at = Some(now);
         }
         if state.credit <= 0 {
             // At least a tenth of a second's worth, so that no one asks for single bytes.
-            let missing = state.credit.unsigned_abs() + (self.rate / 10).max(1);
-            let wait = u128::from(missing) * 1_000_000_000 / u128::from(self.rate);
+            let missing = state.credit.unsigned_abs() + (state.rate / 10).max(1);
+            let wait = u128::from(missing) * 1_000_000_000 / u128::from(state.rate);
             return Err(Duration::from_nanos(
                 u64::try_from(wait).unwrap_or(u64::MAX),
             ));
@@ -135,7 +179,14 @@ impl Limiter {
     pub fn give_back(&self, bytes: u64) {
         let mut state = self.state.lock();
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        state.credit = state.credit.saturating_add(bytes).min(self.burst());
+        state.credit = state.credit.saturating_add(bytes).min(state.burst());
+    }
+}
+
+impl LimiterState {
+    /// Bytes that may pass at once: those of a quarter of a second.
+    fn burst(&self) -> i64 {
+        i64::try_from(self.rate / 4).unwrap_or(i64::MAX).max(1)
     }
 }
 
@@ -143,39 +194,92 @@ impl Limiter {
 mod tests {
     use super::*;
 
+    const NONE: UserLimits = UserLimits {
+        max_sessions: None,
+        rate: None,
+    };
+
+    fn max_sessions(max: usize) -> UserLimits {
+        UserLimits {
+            max_sessions: Some(max),
+            ..NONE
+        }
+    }
+
+    fn rate(rate: u64) -> UserLimits {
+        UserLimits {
+            rate: Some(rate),
+            ..NONE
+        }
+    }
+
     #[test]
     fn a_user_has_so_many_sessions() {
-        let registry = Registry::new(Some(2), None);
-        let first = registry.enter("ada").unwrap();
-        let _second = registry.enter("ada").unwrap();
-        assert!(registry.enter("ada").is_none());
-        assert!(registry.enter("bob").is_some());
+        let registry = Registry::new(max_sessions(2));
+        let first = registry.enter("ada", NONE).unwrap();
+        let _second = registry.enter("ada", NONE).unwrap();
+        assert!(registry.enter("ada", NONE).is_none());
+        assert!(registry.enter("ada", rate(1)).is_none());
+        assert!(registry.enter("bob", NONE).is_some());
+        let _third = registry.enter("ada", max_sessions(3)).unwrap();
+        assert!(registry.enter("ada", max_sessions(3)).is_none());
         drop(first);
-        assert!(registry.enter("ada").is_some());
+        assert!(registry.enter("ada", NONE).is_none());
+        assert!(registry.enter("ada", max_sessions(3)).is_some());
+        assert!(registry.enter("bob", max_sessions(1)).is_some());
+    }
+
+    /// How many seconds these limiters, asked in turn, need for 10,000 bytes.
+    fn seconds(limiters: &[Arc<Limiter>], now: &mut Instant) -> f64 {
+        let begun = *now;
+        let mut passed = 0;
+        while passed < 10_000 {
+            for limiter in limiters {
+                match limiter.take(700, *now) {
+                    Ok(count) => passed += count,
+                    Err(wait) => *now += wait,
+                }
+            }
+        }
+        now.duration_since(begun).as_secs_f64()
     }
 
     #[test]
     fn all_sessions_of_a_user_share_the_rate() {
-        let registry = Registry::new(None, Some(1000));
-        let slots = [
-            registry.enter("ada").unwrap(),
-            registry.enter("ada").unwrap(),
-        ];
+        let registry = Registry::new(rate(1000));
+        let slots = [(); 2].map(|()| registry.enter("ada", NONE).unwrap());
         let limiters = slots.each_ref().map(|slot| slot.limiter.clone().unwrap());
         let mut now = Instant::now();
-        let begun = now;
-        let mut passed = 0;
-        while passed < 10_000 {
-            for limiter in &limiters {
-                match limiter.take(700, now) {
-                    Ok(count) => passed += count,
-                    Err(wait) => now += wait,
-                }
-            }
-        }
-        let took = now.duration_since(begun).as_secs_f64();
+        let took = seconds(&limiters, &mut now);
         assert!((9.0..11.0).contains(&took), "{took}");
         limiters[0].give_back(10);
         assert!(limiters[1].take(10, now).is_ok());
+    }
+
+    #[test]
+    fn a_rate_of_the_user_overrides_that_of_the_server_and_may_change() {
+        let registry = Registry::new(rate(1000));
+        let mut first = registry.enter("ada", rate(5000)).unwrap();
+        let limiters = [first.limiter.clone().unwrap()];
+        let mut now = Instant::now();
+        let took = seconds(&limiters, &mut now);
+        assert!((1.8..2.2).contains(&took), "{took}");
+        // The transfers that run have the limiter already.
+        first.renew(rate(2000));
+        let took = seconds(&limiters, &mut now);
+        assert!((4.5..5.5).contains(&took), "{took}");
+        first.renew(rate(0));
+        assert!(first.limiter.is_none(), "0 is no limit");
+        assert!(registry.enter("ada", rate(0)).unwrap().limiter.is_none());
+        first.renew(NONE);
+        let took = seconds(&[first.limiter.clone().unwrap()], &mut now);
+        assert!((9.0..11.0).contains(&took), "{took}");
+        assert!(
+            Registry::new(NONE)
+                .enter("ada", NONE)
+                .unwrap()
+                .limiter
+                .is_none()
+        );
     }
 }

@@ -9,7 +9,7 @@ use cap_std::fs::Dir;
 use clap::{Args, ValueEnum};
 
 use super::Shared;
-use super::limits::Registry;
+use super::limits::{Registry, UserLimits};
 use super::passive::{Passive, PassiveAddress, PassivePorts};
 use super::storage::Storage;
 use super::transfer_log::TransferLog;
@@ -45,7 +45,8 @@ pub struct Ftp {
         help_heading = USERS
     )]
     anonymous_write: bool,
-    /// Maximum number of sessions of one user at the same time [default: no limit]
+    /// Maximum number of sessions of one user at the same time; `users set --max-sessions`
+    /// overrides it [default: no limit]
     #[arg(
         long,
         value_name = "N",
@@ -64,7 +65,8 @@ pub struct Ftp {
         help_heading = USERS
     )]
     max_login_failures: u32,
-    /// Maximum rate of each user over all sessions, in bytes per second [default: no limit]
+    /// Maximum rate of each user over all sessions, in bytes per second; 0 is no limit, and `users
+    /// set --rate-limit` overrides it [default: no limit]
     #[arg(
         long,
         value_name = "SIZE",
@@ -261,12 +263,15 @@ impl Ftp {
             (None, true) => Some(anonymous | Rights::WRITE),
             (None, false) => Some(anonymous),
         };
-        let sessions = self.max_sessions_per_user.map(|max| max as usize);
+        let limits = UserLimits {
+            max_sessions: self.max_sessions_per_user.map(|max| max as usize),
+            rate: self.rate_limit,
+        };
         let transfer_log = TransferLog::open(self.transfer_log.as_deref(), self.xferlog.as_deref());
         Ok(Shared {
             storage,
             anonymous,
-            registry: Registry::new(sessions, self.rate_limit.filter(|rate| *rate > 0)),
+            registry: Registry::new(limits),
             tls: context.certificate.clone(),
             require_tls: self.require_tls,
             is_reuse_required: self.tls_session_reuse == SessionReuse::Required,

@@ -2,6 +2,7 @@
 
 use crate::common::accounts::{Account, Rights};
 
+use super::limits::UserLimits;
 use super::path::VirtualPath;
 
 /// A user who is logged in.
@@ -56,6 +57,17 @@ impl User {
         match &self.access {
             Access::Everywhere(_) => None,
             Access::Account { account, .. } => Some(account),
+        }
+    }
+
+    /// The limits that the accounts file has for the user.
+    pub fn limits(&self) -> UserLimits {
+        let account = self.account();
+        UserLimits {
+            max_sessions: account
+                .and_then(|account| account.max_sessions)
+                .map(|max| max as usize),
+            rate: account.and_then(|account| account.rate_limit),
         }
     }
 

@@ -96,6 +96,8 @@ fn a_user_is_added_listed_changed_and_removed() {
         "quota": null,
         "used": 0,
         "rights": rights,
+        "rate_limit": null,
+        "max_sessions": null,
     });
     let users = file.json("users list --json");
     assert_eq!(users[0], ada);

@@ -25,6 +25,7 @@ mod ftp_rights;
 mod ftp_tls;
 mod ftp_transfers;
 mod ftp_uploads;
+mod ftp_users;
 mod honoured;
 mod http_access_log;
 mod http_after_upload;

@@ -2,7 +2,7 @@
 //! older file through those that it lacks.
 
 /// The step with index N leads from version N to version N + 1.
-pub(super) const STEPS: [&str; 3] = [USERS, FILES_OF_USERS, LEDGER_OF_FOLDERS];
+pub(super) const STEPS: [&str; 4] = [USERS, FILES_OF_USERS, LEDGER_OF_FOLDERS, LIMITS_OF_USERS];
 
 /// The current version (`PRAGMA user_version`).
 pub(super) const VERSION: i32 = STEPS.len() as i32;
@@ -121,4 +121,10 @@ CREATE TRIGGER upload_ended AFTER DELETE ON uploads BEGIN
     UPDATE users SET used = used - old.bytes WHERE id = old.user;
     UPDATE folders SET reserved = reserved - old.bytes WHERE id = old.folder;
 END;
+";
+
+/// Limits of a user's FTP sessions. A user without a value has the limit of the server.
+const LIMITS_OF_USERS: &str = "
+ALTER TABLE users ADD COLUMN rate_limit INTEGER CHECK (rate_limit >= 0);
+ALTER TABLE users ADD COLUMN max_sessions INTEGER CHECK (max_sessions >= 1);
 ";

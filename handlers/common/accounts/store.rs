@@ -22,7 +22,7 @@ const LONGEST_NAME: usize = 64;
 macro_rules! users {
     ($which:literal) => {
         concat!(
-            "SELECT name, hash, home, quota, used, prefix, rights \
+            "SELECT name, hash, home, quota, used, prefix, rights, rate_limit, max_sessions \
              FROM users LEFT JOIN rights ON user = id ",
             $which
         )
@@ -43,6 +43,11 @@ pub struct Account {
     /// Bytes that he has stored, or is about to, when the file was read: the sum of his entries in
     /// the ledger.
     pub used: u64,
+    /// Maximum rate of all FTP sessions of the user, in bytes per second; 0: no limit. `None`: the
+    /// limit of the server.
+    pub rate_limit: Option<u64>,
+    /// Maximum number of FTP sessions of the user. `None`: the limit of the server.
+    pub max_sessions: Option<u32>,
     /// His rights per path.
     pub rules: Rules,
     /// The PHC string of his password; the anonymous user has none.
@@ -276,6 +281,30 @@ impl Store {
         )
     }
 
+    /// Changes the rate of FTP sessions; `None`: that of the server.
+    ///
+    /// # Errors
+    /// There is no such user, or the file cannot be written.
+    pub fn set_rate_limit(&self, name: &str, rate: Option<u64>) -> Result<()> {
+        self.update(
+            name,
+            "UPDATE users SET rate_limit = ?2 WHERE name = ?1",
+            rate.map(saturated),
+        )
+    }
+
+    /// Changes the number of FTP sessions, which is at least 1; `None`: that of the server.
+    ///
+    /// # Errors
+    /// There is no such user, or the file cannot be written.
+    pub fn set_max_sessions(&self, name: &str, max: Option<u32>) -> Result<()> {
+        self.update(
+            name,
+            "UPDATE users SET max_sessions = ?2 WHERE name = ?1",
+            max,
+        )
+    }
+
     /// Changes a home directory; the rights stay as they are.
     ///
     /// # Errors
@@ -363,6 +392,8 @@ fn read(mut rows: Rows<'_>) -> rusqlite::Result<Vec<Account>> {
                 real_home: None,
                 quota: row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
                 used: row.get::<_, i64>(4)?.unsigned_abs(),
+                rate_limit: row.get::<_, Option<i64>>(7)?.map(i64::unsigned_abs),
+                max_sessions: row.get(8)?,
                 rules: Rules::default(),
             });
         }

@@ -82,7 +82,7 @@ impl Session {
                 return Err(Refused::new(451, "The accounts cannot be read now."));
             }
         };
-        let Some(slot) = self.shared.registry.enter(&user.name) else {
+        let Some(slot) = self.shared.registry.enter(&user.name, user.limits()) else {
             self.is_leaving = true;
             return Err(Refused::new(421, "Too many sessions of this user."));
         };
@@ -185,6 +185,9 @@ impl Session {
         }
         match view.renewed()? {
             Some(view) => {
+                if let Some(slot) = &mut self.login.slot {
+                    slot.renew(view.user.limits());
+                }
                 self.login.view = Some(Arc::new(view));
                 self.login.renewed_at = Some(now);
                 Ok(())

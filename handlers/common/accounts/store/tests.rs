@@ -187,6 +187,7 @@ fn other_files_are_refused_with_their_name() {
 
 /// Turns the file into one of version 2, with absolute paths of files and the sums of their sizes.
 const AS_VERSION_2: &str = "
+    ALTER TABLE users DROP COLUMN rate_limit; ALTER TABLE users DROP COLUMN max_sessions;
     DROP TABLE changes; DROP TABLE uploads; DROP TABLE files; DROP TABLE folders;
     CREATE TABLE files (
         path  BLOB PRIMARY KEY,
@@ -271,4 +272,53 @@ fn the_entries_of_the_second_version_become_those_of_their_folder() {
     };
     assert_eq!(of_folder("files", "path"), ("d/a".to_owned(), 10));
     assert_eq!(of_folder("uploads", "id"), ("0123".to_owned(), 20));
+}
+
+/// A file as an earlier version made it: with these steps only, and the user ada.
+fn file_of_version(version: usize, file: &TestFile) {
+    std::fs::remove_file(file.path()).unwrap();
+    let connection = Connection::open(file.path()).unwrap();
+    let steps = &crate::common::accounts::schema::STEPS[..version];
+    let ada = "INSERT INTO users (id, name, hash, home, quota) VALUES (1, 'ada', 'x', '/h', 7);
+        INSERT INTO rights VALUES (1, '/h', 'lrw')";
+    connection
+        .pragma_update(None, "journal_mode", "wal")
+        .unwrap();
+    connection.execute_batch(&steps.concat()).unwrap();
+    connection.execute_batch(ada).unwrap();
+    connection
+        .pragma_update(None, "application_id", 0x7373_6b74)
+        .unwrap();
+    connection
+        .pragma_update(None, "user_version", version as i64)
+        .unwrap();
+}
+
+#[test]
+fn users_of_the_third_version_keep_what_they_have_and_get_no_limits() {
+    let (file, _) = TestFile::new("upgrade-3");
+    file_of_version(3, &file);
+    let enter = "INSERT INTO folders (id, path, inode) VALUES (1, x'2f', 2);
+        INSERT INTO files VALUES (1, x'61', 1, 5);";
+    Connection::open(file.path())
+        .unwrap()
+        .execute_batch(enter)
+        .unwrap();
+    for _ in 0..2 {
+        let store = Store::open(&file.path()).unwrap();
+        let ada = store.account("ada").unwrap().unwrap();
+        assert_eq!((ada.quota, ada.used), (Some(7), 5));
+        assert_eq!((ada.rate_limit, ada.max_sessions), (None, None));
+        assert_eq!(ada.rights(b"h").to_string(), "lrw");
+    }
+    let store = Store::open(&file.path()).unwrap();
+    store.set_rate_limit("ada", Some(u64::MAX)).unwrap();
+    store.set_max_sessions("ada", Some(3)).unwrap();
+    let ada = store.account("ada").unwrap().unwrap();
+    assert_eq!(
+        (ada.rate_limit, ada.max_sessions),
+        (Some(i64::MAX as u64), Some(3))
+    );
+    let nobody = store.set_max_sessions("bob", None);
+    assert!(matches!(nobody, Err(AccountsError::NoSuchUser(_))));
 }
