@@ -4,6 +4,7 @@
     reason = "doc comments are help texts here, where brackets are brackets"
 )]
 
+mod import;
 mod list;
 mod set;
 
@@ -68,6 +69,9 @@ pub(super) enum Users {
         #[command(flatten)]
         user: User,
     },
+    /// Add the users of a password file (htpasswd, passwd, shadow) with their passwords: hashes of
+    /// bcrypt, SHA-crypt ($5$, $6$) and argon2id; a line for each that cannot be imported
+    Import(import::Import),
     /// Show all users; USED counts what each has stored by HTTP and is still there, and uploads
     /// that are under way
     List {
@@ -169,6 +173,7 @@ impl Users {
             }
             Users::Set { user, settings } => settings.apply(&user.file.open()?, &user.name)?,
             Users::Remove { user } => user.file.open()?.remove_user(&user.name)?,
+            Users::Import(import) => return import.run(),
             Users::List { file, json } => return list::print(&file.open()?.accounts()?, json),
             Users::Allow(change) => return change.run(|own, more| own | more),
             Users::Deny(change) => return change.run(|own, less| own & !less),

@@ -92,3 +92,4 @@ mod transfer_client;
 mod upload;
 mod upload_client;
 mod upload_faults;
+mod users_import;

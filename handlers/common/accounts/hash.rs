@@ -8,10 +8,11 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
+use super::foreign::Scheme;
 use super::{AccountsError, Result};
 
 /// Bytes of a password at most.
-const LONGEST_PASSWORD: usize = 1024;
+pub(super) const LONGEST_PASSWORD: usize = 1024;
 /// Attempts that may wait for their turn at the same time; more are sent away.
 const MOST_WAITING: usize = 16;
 
@@ -87,6 +88,17 @@ impl Hasher {
         })
     }
 
+    /// The PHC string of a password that was right, to replace the hash of another program in the
+    /// file. `None` if the hash is our own, or does not prove all of the password, or if the
+    /// password may not be one here.
+    pub(crate) fn replacement(&self, password: &str, hash: &str) -> Option<String> {
+        let scheme = Scheme::of(hash)?;
+        if !scheme.covers(password) || check_password(password).is_err() {
+            return None;
+        }
+        self.hash(password).ok()
+    }
+
     /// The PHC string of a password, with a salt of its own.
     fn hash(&self, password: &str) -> Result<String> {
         let params = Params::new(self.cost.memory, self.cost.passes, 1, None).map_err(bad)?;
@@ -108,6 +120,11 @@ impl Hasher {
     }
 
     fn is_right(&self, password: &str, hash: &str) -> Result<bool> {
+        if let Some(scheme) = Scheme::of(hash) {
+            // One at a time, as with our own hashes.
+            let _turn = self.memory.lock();
+            return scheme.matches(password, hash);
+        }
         let hash = PasswordHash::new(hash).map_err(bad)?;
         if hash.algorithm != Algorithm::Argon2id.ident()
             || hash.version != Some(Version::V0x13.into())
@@ -176,7 +193,7 @@ fn phc(params: Params, salt: &[u8; 16], output: &[u8; 32]) -> Result<String> {
     Ok(hash.to_string())
 }
 
-fn bad(why: impl fmt::Display) -> AccountsError {
+pub(super) fn bad(why: impl fmt::Display) -> AccountsError {
     AccountsError::Hash(why.to_string())
 }
 

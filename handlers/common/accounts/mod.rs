@@ -9,6 +9,7 @@
 mod backoff;
 mod error;
 mod file;
+mod foreign;
 mod hash;
 mod ledger;
 mod remembered;
@@ -20,6 +21,7 @@ pub(crate) mod testing;
 mod verify;
 
 pub use error::AccountsError;
+pub use foreign::check_hash;
 pub use hash::{Cost, hash_password};
 pub use ledger::Ledger;
 pub(crate) use ledger::{
@@ -27,7 +29,7 @@ pub(crate) use ledger::{
 };
 pub(crate) use remembered::hmac;
 pub use rights::{Prefix, Rights, Rules};
-pub use store::{ANONYMOUS, Account, NewUser, Store, check_name};
+pub use store::{ANONYMOUS, Account, Imported, NewUser, Store, check_name};
 pub use verify::{Accounts, Counts, Verdict};
 
 /// What a function of accounts gives, or why not.

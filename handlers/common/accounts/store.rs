@@ -7,7 +7,9 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, Rows, TransactionBehavior, params};
 
 use super::{AccountsError, Prefix, Result, Rights, Rules, file};
+pub use import::Imported;
 
+mod import;
 #[cfg(test)]
 mod tests;
 
@@ -237,22 +239,12 @@ impl Store {
     /// The name can't be one or is taken, or the file can't be written.
     pub fn add_user(&self, user: &NewUser<'_>) -> Result<()> {
         check_name(user.name)?;
-        let quota = user.quota.map(saturated);
         let added = self.with(|connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let added = transaction.execute(
-                "INSERT INTO users (name, hash, home, quota) VALUES (?1, ?2, ?3, ?4) \
-                 ON CONFLICT (name) DO NOTHING",
-                params![user.name, user.hash, user.home.as_str(), quota],
-            )?;
-            if added == 1 {
-                let id = transaction.last_insert_rowid();
-                let rule = params![id, user.home.as_str(), user.rights.to_string()];
-                transaction.execute("INSERT INTO rights VALUES (?1, ?2, ?3)", rule)?;
-            }
+            let added = import::insert(&transaction, user)?;
             transaction.commit()?;
-            Ok(added == 1)
+            Ok(added)
         })?;
         if added {
             Ok(())

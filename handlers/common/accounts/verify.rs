@@ -134,7 +134,10 @@ impl Accounts {
             match self.hasher.matches(password, hash)? {
                 None => return Ok(self.busy(BUSY)),
                 Some(false) => return Ok(self.denied(name, network, client, now)),
-                Some(true) => self.remembered.insert(tag, now),
+                Some(true) => {
+                    let tag = self.replace_hash(name, password, hash).unwrap_or(tag);
+                    self.remembered.insert(tag, now);
+                }
             }
         }
         let Some(account) = account else {
@@ -142,6 +145,21 @@ impl Accounts {
         };
         count(&self.counters.granted);
         Ok(Verdict::Granted(Box::new(account)))
+    }
+
+    /// Replaces the hash of another program, whose password was right, by our own. Returns the tag
+    /// of the new one.
+    fn replace_hash(&self, name: &str, password: &str, hash: Option<&str>) -> Option<Tag> {
+        let hash = hash?;
+        let replacement = self.hasher.replacement(password, hash)?;
+        match self.store.replace_hash(name, hash, &replacement) {
+            Ok(()) => Some(self.remembered.tag(&[name, password, &replacement])),
+            Err(error) => {
+                // The next login tries again.
+                log::warn!("the imported password hash of a user cannot be replaced: {error}");
+                None
+            }
+        }
     }
 
     fn denied(

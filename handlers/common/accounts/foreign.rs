@@ -1,0 +1,254 @@
+//! Password hashes of other programs: bcrypt, and SHA-crypt with SHA-256 or SHA-512. `users import`
+//! adds users with such hashes. At the first login of the user the hash is replaced by our own.
+
+use std::str::FromStr;
+
+use argon2::Params;
+use argon2::password_hash::phc::PasswordHash;
+use bcrypt::HashParts;
+use sha_crypt::{PasswordVerifier, ShaCrypt};
+
+use super::Result;
+use super::hash::{LONGEST_PASSWORD, bad};
+
+/// Costs of bcrypt: one more doubles the time. The maximum takes about a second, in which no other
+/// password is checked.
+const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=14;
+/// Rounds of SHA-crypt. The maximum takes about a second.
+const SHA_CRYPT_ROUNDS: std::ops::RangeInclusive<u32> = 1000..=1_000_000;
+/// Maximum memory of argon2id in KiB: the server keeps it.
+const MAX_ARGON2_MEMORY: u32 = 256 * 1024;
+/// Maximum number of passes of argon2id.
+const MAX_ARGON2_PASSES: u32 = 32;
+/// bcrypt ignores what follows in a password.
+const BCRYPT_LENGTH: usize = 72;
+
+/// The scheme of a hash that is not our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// `$2a$`, `$2b$`, `$2y$`
+    Bcrypt,
+    /// `$5$`, `$6$`
+    ShaCrypt,
+}
+
+impl Scheme {
+    /// The scheme that the beginning of a hash names.
+    pub(super) fn of(hash: &str) -> Option<Scheme> {
+        let is_any = |prefixes: &[&str]| prefixes.iter().any(|prefix| hash.starts_with(prefix));
+        match () {
+            () if is_any(&["$2a$", "$2b$", "$2y$"]) => Some(Scheme::Bcrypt),
+            () if is_any(&["$5$", "$6$"]) => Some(Scheme::ShaCrypt),
+            () => None,
+        }
+    }
+
+    /// Whether the password is the one of this hash.
+    ///
+    /// # Errors
+    /// The hash is malformed.
+    pub(super) fn matches(self, password: &str, hash: &str) -> Result<bool> {
+        if password.len() > LONGEST_PASSWORD {
+            // The time that SHA-crypt takes grows with the square of the length.
+            return Ok(false);
+        }
+        match self {
+            Scheme::Bcrypt => bcrypt::verify(password, hash).map_err(bad),
+            Scheme::ShaCrypt => {
+                match ShaCrypt::default().verify_password(password.as_bytes(), hash) {
+                    Ok(()) => Ok(true),
+                    Err(sha_crypt::password_hash::Error::PasswordInvalid) => Ok(false),
+                    Err(error) => Err(bad(error)),
+                }
+            }
+        }
+    }
+
+    /// Whether the hash proves all of the password, so that our own hash may take its place.
+    pub(super) fn covers(self, password: &str) -> bool {
+        self == Scheme::ShaCrypt || password.len() <= BCRYPT_LENGTH
+    }
+}
+
+/// Checks that logins with this hash are possible, and do not take too long.
+///
+/// # Errors
+/// Why they are not.
+pub fn check_hash(hash: &str) -> Result<(), String> {
+    match (hash, Scheme::of(hash)) {
+        ("", _) => Err("there is no password hash".to_owned()),
+        ("x", _) => Err(
+            "the password hash `x` is in another file, the shadow file: import \
+                         that one"
+                .to_owned(),
+        ),
+        (locked, _) if locked.starts_with(['!', '*']) => {
+            Err("the account is locked: it has no password".to_owned())
+        }
+        (_, Some(Scheme::Bcrypt)) => check_bcrypt(hash),
+        (_, Some(Scheme::ShaCrypt)) => check_sha_crypt(hash),
+        _ if hash.starts_with("$argon2id$") => check_argon2id(hash),
+        _ => Err(format!(
+            "unsupported password hash {}: use bcrypt ($2y$), SHA-crypt ($5$, $6$) or argon2id, or \
+             `users add` with a new password",
+            shown_scheme(hash)
+        )),
+    }
+}
+
+/// The scheme of a hash that is not supported; never the hash itself.
+fn shown_scheme(hash: &str) -> String {
+    let dollars = hash.strip_prefix('$').and_then(|rest| rest.split_once('$'));
+    let braces = hash.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+    let is_name = |name: &&str| name.len() <= 12 && name.chars().all(|c| c.is_ascii_alphanumeric());
+    match (dollars.map(|(name, _)| name), braces.map(|(name, _)| name)) {
+        (Some(name), _) if is_name(&name) => format!("of the scheme ${name}$"),
+        (_, Some(name)) if is_name(&name) => format!("of the scheme {{{name}}}"),
+        _ => "of an unknown scheme".to_owned(),
+    }
+}
+
+fn check_bcrypt(hash: &str) -> Result<(), String> {
+    let parts = HashParts::from_str(hash).map_err(|error| format!("malformed hash: {error}"))?;
+    let cost = parts.get_cost();
+    match BCRYPT_COSTS.contains(&cost) {
+        true => Ok(()),
+        false => Err(format!(
+            "unsupported cost {cost} of bcrypt: the maximum is 14"
+        )),
+    }
+}
+
+fn check_sha_crypt(hash: &str) -> Result<(), String> {
+    let malformed = || "malformed hash: SHA-crypt is $5$SALT$HASH or $6$SALT$HASH".to_owned();
+    let rest = &hash[3..];
+    if let Some(rounds) = rest.strip_prefix("rounds=") {
+        let rounds = rounds.split('$').next().unwrap_or_default();
+        let number: u32 = rounds.parse().map_err(|_| malformed())?;
+        if !SHA_CRYPT_ROUNDS.contains(&number) {
+            return Err(format!(
+                "unsupported number of rounds {number} of SHA-crypt: use 1000 to 1000000"
+            ));
+        }
+    }
+    // The length of the hash is that of its digest in base64: SHA-256 or SHA-512.
+    let length = if hash.starts_with("$5$") { 43 } else { 86 };
+    match hash.rsplit('$').next() {
+        Some(digest) if digest.len() == length => {}
+        _ => return Err(malformed()),
+    }
+    match Scheme::ShaCrypt.matches("", hash) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(malformed()),
+    }
+}
+
+fn check_argon2id(hash: &str) -> Result<(), String> {
+    let malformed = |error: &dyn std::fmt::Display| format!("malformed hash: {error}");
+    let parsed = PasswordHash::new(hash).map_err(|error| malformed(&error))?;
+    let params = Params::try_from(&parsed).map_err(|error| malformed(&error))?;
+    if parsed.version != Some(argon2::Version::V0x13.into())
+        || parsed.salt.is_none()
+        || parsed.hash.is_none()
+    {
+        return Err("malformed hash: it is not argon2id, version 19".to_owned());
+    }
+    match params.m_cost() <= MAX_ARGON2_MEMORY && params.t_cost() <= MAX_ARGON2_PASSES {
+        true => Ok(()),
+        false => {
+            Err("unsupported cost of argon2id: the maximum is 256 MiB and 32 passes".to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hashes of `secret` that libxcrypt and OpenSSL have made.
+    const HASHES: [&str; 4] = [
+        "$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a",
+        "$5$abc$qsg6EHbUzHQzF1POlD7zUwBINSELQxypPaeDcZe6vH0",
+        "$6$saltstring$AIsRs/Ee56G/tC8MEHhvReZTfx8u3rXXMl6eYrjCG9ibix19DxoMBLogdTET5Ukw9Sf7eZTITsuk\
+         0Ry5qulYz.",
+        "$6$rounds=10000$saltsalt$WowrPBpEDVlCoruBosYlrZycTCx3//TyDHYqEhX9DUHHt0XTztUqzQDDUuvUGRA8a\
+         Ue9p55hcAxeGcu58sm3u.",
+    ];
+
+    #[test]
+    fn hashes_of_other_programs_know_their_password() {
+        for hash in HASHES {
+            assert_eq!(check_hash(hash), Ok(()), "{hash}");
+            let scheme = Scheme::of(hash).unwrap();
+            assert!(scheme.matches("secret", hash).unwrap(), "{hash}");
+            for wrong in ["Secret", "secret ", "", "s"] {
+                assert!(!scheme.matches(wrong, hash).unwrap(), "{hash} {wrong}");
+            }
+            let long = "x".repeat(LONGEST_PASSWORD + 1);
+            assert!(!scheme.matches(&long, hash).unwrap(), "{hash}");
+        }
+        let own = super::super::hash_password("secret", super::super::Cost::CHEAP).unwrap();
+        assert_eq!((check_hash(&own), Scheme::of(&own)), (Ok(()), None));
+    }
+
+    #[test]
+    fn what_bcrypt_ignores_is_not_proved() {
+        assert!(Scheme::Bcrypt.covers(&"x".repeat(72)) && !Scheme::Bcrypt.covers(&"x".repeat(73)));
+        assert!(Scheme::ShaCrypt.covers(&"x".repeat(73)));
+    }
+
+    #[test]
+    fn other_hashes_are_refused_with_the_reason() {
+        for (hash, reason) in [
+            ("", "no password hash"),
+            ("x", "shadow file"),
+            ("*", "locked"),
+            ("!$6$salt$x", "locked"),
+            ("$apr1$abc$PZF73YJz5hJ9yyI.7OP.R.", "of the scheme $apr1$"),
+            ("$1$abc$x", "of the scheme $1$"),
+            ("$y$j9T$abcdefgh$IUWJt2", "of the scheme $y$"),
+            ("{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", "of the scheme {SHA}"),
+            ("abJnggxhB/yWI", "of an unknown scheme"),
+            (
+                "$2x$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a",
+                "$2x$",
+            ),
+            (
+                "$2y$15$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a",
+                "cost 15",
+            ),
+            ("$2y$05$short", "malformed"),
+            ("$6$salt$x", "malformed"),
+            ("$6$", "malformed"),
+            (
+                "$5$rounds=999$abc$qsg6EHbUzHQzF1POlD7zUwBINSELQxypPaeDcZe6vH0",
+                "rounds 999",
+            ),
+            (
+                "$5$rounds=9999999$abc$qsg6EHbUzHQzF1POlD7zUwBINSELQxypPaeDcZe6vH0",
+                "1000000",
+            ),
+            (
+                "$5$rounds=x$abc$qsg6EHbUzHQzF1POlD7zUwBINSELQxypPaeDcZe6vH0",
+                "malformed",
+            ),
+            (
+                "$5$a$b$qsg6EHbUzHQzF1POlD7zUwBINSELQxypPaeDcZe6vH0",
+                "malformed",
+            ),
+            ("$argon2id$v=19$m=8,t=1,p=1", "malformed"),
+            (
+                "$argon2id$v=19$m=4000000,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bM\
+                 CHGi/4",
+                "256 MiB",
+            ),
+        ] {
+            let refused = check_hash(hash).unwrap_err();
+            assert!(refused.contains(reason), "{hash}: {refused}");
+            assert!(
+                !refused.contains('\n') && !refused.contains("PZF73"),
+                "{refused}"
+            );
+        }
+    }
+}
