@@ -118,3 +118,73 @@ fn a_home_may_be_a_link() {
     ftp.expect("DELE made/moved", 250);
     assert!(ftp.expect("SITE QUOTA", 200).contains("0 of 100 bytes"));
 }
+
+/// The status of a request of ada by HTTP.
+fn http_status(server: &TestServer, method: &str, path: &str) -> String {
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YWRhOnNlY3JldA==\r\n\
+         Content-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    let response = server.exchange(request.as_bytes());
+    String::from_utf8_lossy(&response[9..12]).into_owned()
+}
+
+#[test]
+fn a_home_that_is_a_link_has_the_same_rights_by_ftp_and_by_http() {
+    let dir = TestDir::new("ftp-http-linked-home");
+    for path in ["open/file", "closed/file", "upper"] {
+        dir.write(&format!("root/real/ada/{path}"), "content");
+    }
+    dir.write("root/real/other", "content");
+    dir.write("outside/file", "content");
+    symlink("real/ada", dir.join("root/ada")).unwrap();
+    symlink("closed", dir.join("root/real/ada/to-closed")).unwrap();
+    symlink("../other", dir.join("root/real/ada/to-other")).unwrap();
+    symlink("open", dir.join("root/real/ada/to-open")).unwrap();
+    let accounts = accounts(&dir, &[("ada", "lrwd", &["--home", "/ada"])]);
+    let set = |verb: &str, rights: &str, path: &str| {
+        let line = ["users", verb, "--accounts", &accounts, "ada", rights, path];
+        assert_eq!(run(&line).0, Some(0));
+    };
+    // A rule for the path in the home holds, one for the path behind the link does not.
+    set("deny", "lrwd", "/ada/closed");
+    set("deny", "lrwd", "/real/ada/open");
+    let root = dir.join("root").to_str().unwrap().to_owned();
+    let ftp = server_with(&dir, &accounts, &[]);
+    let http = TestServer::start(&["http", &root, "--upload", "--accounts", &accounts]);
+    let mut session = Ftp::log_in(&ftp, "ada");
+    for (path, is_allowed) in [
+        ("upper", true),
+        ("open/file", true),
+        ("to-open/file", true),
+        ("closed/file", false),
+        ("to-closed/file", false),
+        ("to-other", false),
+    ] {
+        let command = format!("RETR {path}");
+        if is_allowed {
+            assert_eq!(session.receive(command), b"content", "{path}");
+        } else {
+            session.listen();
+            session.expect(command, 550);
+        }
+        let status = http_status(&http, "GET", &format!("/ada/{path}"));
+        assert_eq!(status == "200", is_allowed, "{path}: {status}");
+        // By HTTP the path behind the link is that of the same file.
+        let status = http_status(&http, "GET", &format!("/real/ada/{path}"));
+        assert_eq!(status == "200", is_allowed, "{path}: {status}");
+    }
+    assert!(session.store("STOR open/ftp", b"x").starts_with("226"));
+    assert_eq!(http_status(&http, "PUT", "/ada/open/http"), "201");
+    assert!(dir.join("root/real/ada/open/http").exists());
+    session.listen();
+    session.expect("STOR closed/ftp", 550);
+    assert_eq!(http_status(&http, "PUT", "/ada/closed/http"), "403");
+    // A home that leads out of the served folder is none.
+    std::fs::remove_file(dir.join("root/ada")).unwrap();
+    symlink(dir.join("outside"), dir.join("root/ada")).unwrap();
+    let mut late = Ftp::connect(&ftp);
+    late.expect("USER ada", 331);
+    late.expect("PASS secret", 530);
+    assert_ne!(http_status(&http, "GET", "/ada/file"), "200");
+}
