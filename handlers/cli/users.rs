@@ -56,8 +56,8 @@ pub(super) enum Users {
         #[command(flatten)]
         password: Password,
     },
-    /// Change a home directory or the limits of a user; rights stay those of the paths they were
-    /// given for
+    /// Change the home directory, the limits or the mounted folders of a user; rights stay those of
+    /// the paths they were given for
     Set {
         #[command(flatten)]
         user: User,
@@ -72,8 +72,8 @@ pub(super) enum Users {
     /// Add the users of a password file (htpasswd, passwd, shadow) with their passwords: hashes of
     /// bcrypt, SHA-crypt ($5$, $6$) and argon2id; a line for each that cannot be imported
     Import(import::Import),
-    /// Show all users; USED counts what each has stored by HTTP and is still there, and uploads
-    /// that are under way
+    /// Show all users; USED counts what each has stored and is still there, and uploads that are
+    /// under way
     List {
         #[command(flatten)]
         file: AccountsFile,

@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, FileType, readlinkat, statat};
 
 use super::dates::{Date, seconds_since_1970};
 use super::facts::{Fact, Facts};
+use super::mount::Volume;
 use super::path::VirtualPath;
 use super::reply::{Refused, push_printable};
 use super::storage::View;
@@ -38,6 +39,8 @@ pub struct Listing {
     folder: VirtualPath,
     dir: Dir,
     names: std::vec::IntoIter<Vec<u8>>,
+    /// The folders that are mounted in this one, which hide its own entries of the same names.
+    mounts: Vec<Volume>,
     format: Format,
     /// Stands before each name: what the client must write before it (RFC 1123 §4.1.2.7).
     prefix: Vec<u8>,
@@ -106,8 +109,9 @@ impl Listing {
         format: Format,
     ) -> Result<Listing, Refused> {
         let now = seconds_since_1970(SystemTime::now());
-        let listing = |folder, dir, names: Vec<Vec<u8>>, prefix| Listing {
+        let listing = |folder: VirtualPath, dir, names: Vec<Vec<u8>>, prefix| Listing {
             view: Arc::clone(view),
+            mounts: view.mounts_in(&folder).cloned().collect(),
             folder,
             dir,
             names: names.into_iter(),
@@ -173,9 +177,20 @@ impl Listing {
         true
     }
 
+    fn entry(&self, name: &[u8]) -> io::Result<Entry> {
+        let mount = self
+            .mounts
+            .iter()
+            .find(|mount| mount.at.name() == Some(name));
+        match mount {
+            Some(mount) => Ok(Entry::of(&mount.folder()?.dir.dir_metadata()?)),
+            None => Entry::read(&self.dir, name),
+        }
+    }
+
     fn push_long(&self, name: &[u8], to: &mut Vec<u8>) {
         // What vanishes meanwhile is not shown.
-        let Ok(entry) = Entry::read(&self.dir, name) else {
+        let Ok(entry) = self.entry(name) else {
             return;
         };
         let line = format!(
@@ -199,7 +214,7 @@ impl Listing {
     }
 
     fn push_facts(&self, facts: Facts, name: &[u8], to: &mut Vec<u8>) {
-        let Ok(mut entry) = Entry::read(&self.dir, name) else {
+        let Ok(mut entry) = self.entry(name) else {
             return;
         };
         let path = self.folder.child(name);
@@ -276,7 +291,17 @@ fn names(view: &View, path: &VirtualPath, dir: &Dir) -> io::Result<Vec<Vec<u8>>>
             names.push(name);
         }
     }
+    for mount in view.mounts_in(path) {
+        let name = mount.at.name().unwrap_or_default();
+        // One that is not available cannot be listed.
+        if mount.folder().is_ok() && view.shows(path, path, name) {
+            names.push(name.to_vec());
+        } else {
+            names.retain(|own| own != name);
+        }
+    }
     names.sort_unstable();
+    names.dedup();
     Ok(names)
 }
 

@@ -16,6 +16,7 @@ pub mod facts;
 pub mod glob;
 pub mod limits;
 pub mod listing;
+pub mod mount;
 mod options;
 pub mod passive;
 pub mod path;

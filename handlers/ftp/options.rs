@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 
 use super::Shared;
 use super::limits::{Registry, UserLimits};
+use super::mount::MountedFolders;
 use super::passive::{Passive, PassiveAddress, PassivePorts};
 use super::storage::Storage;
 use super::transfer_log::TransferLog;
@@ -321,11 +322,14 @@ impl Ftp {
             sync: !self.no_fsync,
             ..StoreOptions::default()
         };
-        let store = Store::with_accounts(&self.dir, options, accounts.clone()).map_err(fail)?;
+        let store = Store::with_accounts(&self.dir, options.clone(), accounts.clone());
+        let store = store.map_err(fail)?;
         if !context.forks {
             store.expire_in_background();
         }
+        let mounted = MountedFolders::new(&self.dir, store.clone(), options, accounts.clone());
         Ok(Storage {
+            mounted: mounted.map_err(fail)?,
             root,
             store,
             on_duplicate: self.on_duplicate,

@@ -112,7 +112,14 @@ impl VirtualPath {
 
     /// The same below a directory handle; `.` for the root.
     pub fn relative(&self) -> &Path {
-        match &self.0[1..] {
+        self.relative_to(&VirtualPath::default())
+    }
+
+    /// The same below the handle of the directory `at`, which this path must be or lie below; `.`
+    /// for `at` itself.
+    pub fn relative_to(&self, at: &VirtualPath) -> &Path {
+        let rest = self.0.get(at.0.len()..).unwrap_or_default();
+        match rest.strip_prefix(b"/").unwrap_or(rest) {
             b"" => Path::new("."),
             path => Path::new(OsStr::from_bytes(path)),
         }

@@ -1,13 +1,13 @@
 //! The files of a user: everything that the service does on the file system.
 //!
-//! A user has the handle of the home directory, and the system opens every path below it, so that
-//! neither `..` nor a symbolic link leads out. What is stored goes through the shared
-//! [`store`](crate::common::store) ([`upload`](super::upload)).
+//! A user has the handle of the home directory, and one of each mounted folder. The system opens
+//! every path below its handle, so that neither `..` nor a symbolic link leads out. What is stored
+//! goes through the shared [`store`](crate::common::store) ([`upload`](super::upload)).
 
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,6 +15,7 @@ use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt, Permissions, Permi
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::mount::{Folder, MountedFolders, Volume};
 use super::path::VirtualPath;
 use super::reply::Refused;
 use super::upload::refused;
@@ -34,6 +35,8 @@ pub struct Storage {
     pub on_duplicate: OnDuplicate,
     /// Who may log in besides the anonymous user.
     pub accounts: Option<Arc<Accounts>>,
+    /// Folders of the system that users have mounted.
+    pub mounted: MountedFolders,
 }
 
 /// The files that a user sees.
@@ -44,11 +47,17 @@ pub struct View {
     /// The user.
     pub user: User,
     /// The user's home directory.
-    pub home: Dir,
+    home: Volume,
+    /// The folders that the user has mounted, each at a path below the root.
+    mounts: Vec<Volume>,
 }
 
 fn denied() -> Refused {
     Refused::new(550, "Permission denied: you lack the right for this.")
+}
+
+fn holds_mount() -> Refused {
+    Refused::new(550, "A mounted folder is at this path or below it.")
 }
 
 impl View {
@@ -57,14 +66,26 @@ impl View {
     /// # Errors
     /// The home directory cannot be opened.
     pub fn open(storage: &Arc<Storage>, user: User) -> io::Result<View> {
-        let home = match user.home() {
+        let dir = match user.home() {
             "" => storage.root.try_clone()?,
             home => storage.root.open_dir(home)?,
         };
+        let home = Folder {
+            dir,
+            store: storage.store.clone(),
+            below: user.home().as_bytes().to_vec(),
+        };
+        let root = VirtualPath::default();
+        let mounts = user.account().map_or(&[][..], |account| &account.mounts);
+        let mounts = mounts.iter().filter_map(|mount| {
+            let at = root.join(mount.at.as_str().as_bytes()).ok()?;
+            Some(Volume::new(at, storage.mounted.open(&mount.folder)))
+        });
         Ok(View {
             storage: Arc::clone(storage),
+            mounts: mounts.collect(),
             user,
-            home,
+            home: Volume::new(root, Some(Arc::new(home))),
         })
     }
 
@@ -75,12 +96,11 @@ impl View {
     /// The file cannot be read, or the home directory cannot be opened.
     pub fn renewed(&self) -> Result<Option<View>, Refused> {
         let Some(accounts) = &self.storage.accounts else {
-            let home = self.home.try_clone()?;
-            let (storage, user) = (Arc::clone(&self.storage), self.user.clone());
             return Ok(Some(View {
-                storage,
-                user,
-                home,
+                storage: Arc::clone(&self.storage),
+                user: self.user.clone(),
+                home: self.home.clone(),
+                mounts: self.mounts.clone(),
             }));
         };
         let account = accounts.store().account(&self.user.name).map_err(|error| {
@@ -97,12 +117,49 @@ impl View {
     /// The path without symbolic links. The last name of a link whose target does not exist, or
     /// is outside of the home directory, stays. `None` if its directory cannot be resolved.
     pub(super) fn resolve(&self, path: &VirtualPath) -> Option<VirtualPath> {
-        let real = real_path(&self.home, path.relative());
-        let real = real.or_else(|_| real_parent(&self.home, path.relative()));
-        let real = real.ok()?;
-        VirtualPath::default()
-            .join(real.as_os_str().as_bytes())
-            .ok()
+        let at = &self.volume(path).at;
+        let (folder, relative) = self.folder(path).ok()?;
+        let real = real_path(&folder.dir, relative);
+        let real = real.or_else(|_| real_parent(&folder.dir, relative));
+        at.join(real.ok()?.as_os_str().as_bytes()).ok()
+    }
+
+    /// What a path lies in: the mounted folder, or else the home directory.
+    fn volume(&self, path: &VirtualPath) -> &Volume {
+        let covering = self.mounts.iter().filter(|mount| path.is_below(&mount.at));
+        covering
+            .max_by_key(|mount| mount.at.as_bytes().len())
+            .unwrap_or(&self.home)
+    }
+
+    /// The same folder, and the path below it.
+    fn folder<'a>(&self, path: &'a VirtualPath) -> io::Result<(&Folder, &'a Path)> {
+        let volume = self.volume(path);
+        Ok((volume.folder()?, path.relative_to(&volume.at)))
+    }
+
+    /// Whether the path is that of the home directory or of a mounted folder.
+    pub(super) fn is_top(&self, path: &VirtualPath) -> bool {
+        path == &self.volume(path).at
+    }
+
+    /// Whether a folder is mounted at a path or below it.
+    fn holds_mount(&self, path: &VirtualPath) -> bool {
+        self.mounts.iter().any(|mount| mount.at.is_below(path))
+    }
+
+    /// The folders that are mounted directly in a directory.
+    pub(super) fn mounts_in(&self, folder: &VirtualPath) -> impl Iterator<Item = &Volume> {
+        let is_in = move |mount: &&Volume| mount.at.parent() == *folder;
+        self.mounts.iter().filter(is_in)
+    }
+
+    /// Where the files of a directory are stored.
+    ///
+    /// # Errors
+    /// The mounted folder cannot be opened.
+    pub fn store_of(&self, path: &VirtualPath) -> io::Result<&Store> {
+        Ok(&self.volume(path).folder()?.store)
     }
 
     /// The rights that the user has both at a path and at what it leads to.
@@ -165,7 +222,8 @@ impl View {
     /// # Errors
     /// Those of the system.
     pub fn metadata(&self, path: &VirtualPath) -> io::Result<Metadata> {
-        self.home.metadata(path.relative())
+        let (folder, path) = self.folder(path)?;
+        folder.dir.metadata(path)
     }
 
     /// What stands at a path, be it a symbolic link.
@@ -173,7 +231,8 @@ impl View {
     /// # Errors
     /// Those of the system.
     pub fn symlink_metadata(&self, path: &VirtualPath) -> io::Result<Metadata> {
-        self.home.symlink_metadata(path.relative())
+        let (folder, path) = self.folder(path)?;
+        folder.dir.symlink_metadata(path)
     }
 
     /// Opens a file for reading, without waiting: a FIFO would wait for its writer.
@@ -185,7 +244,8 @@ impl View {
         options
             .read(true)
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-        let file = self.home.open_with(path.relative(), &options)?.into_std();
+        let (folder, path) = self.folder(path)?;
+        let file = folder.dir.open_with(path, &options)?.into_std();
         let metadata = file.metadata()?;
         if metadata.is_dir() {
             return Err(Refused::new(550, "Is a directory."));
@@ -201,7 +261,8 @@ impl View {
     /// # Errors
     /// Those of the system.
     pub fn open_dir(&self, path: &VirtualPath) -> io::Result<Dir> {
-        self.home.open_dir(path.relative())
+        let (folder, path) = self.folder(path)?;
+        folder.dir.open_dir(path)
     }
 
     /// Makes a directory.
@@ -209,11 +270,11 @@ impl View {
     /// # Errors
     /// 550.
     pub fn make_dir(&self, path: &VirtualPath) -> Result<(), Refused> {
-        if path.is_root() {
+        if self.is_top(path) {
             return Err(io::Error::from(Errno::EXIST).into());
         }
-        let path = self.path_in_store(path)?;
-        let made = self.storage.store.make_folder(&path);
+        let (store, path) = self.resolved_in_store(path)?;
+        let made = store.make_folder(&path);
         made.map_err(|error| refused(&error))
     }
 
@@ -225,8 +286,11 @@ impl View {
         if path.is_root() {
             return Err(Refused::new(550, "The root directory cannot be removed."));
         }
-        let path = self.path_in_store(path)?;
-        let removed = self.storage.store.remove_folder(&path);
+        if self.holds_mount(path) {
+            return Err(holds_mount());
+        }
+        let (store, path) = self.resolved_in_store(path)?;
+        let removed = store.remove_folder(&path);
         removed.map_err(|error| refused(&error))
     }
 
@@ -238,8 +302,8 @@ impl View {
         if self.symlink_metadata(path)?.is_dir() {
             return Err(io::Error::from(Errno::ISDIR).into());
         }
-        let path = self.path_in_store(path)?;
-        let removed = self.storage.store.remove_file(&path);
+        let (store, path) = self.resolved_in_store(path)?;
+        let removed = store.remove_file(&path);
         removed.map_err(|error| refused(&error))
     }
 
@@ -254,6 +318,15 @@ impl View {
         if to.is_below(from) && to != from {
             return Err(Refused::new(550, "A directory can't be moved into itself."));
         }
+        if self.holds_mount(from) || self.holds_mount(to) {
+            return Err(holds_mount());
+        }
+        if self.volume(from).at != self.volume(to).at {
+            return Err(Refused::new(
+                550,
+                "Files are not moved between mounted folders: copy them.",
+            ));
+        }
         // Otherwise something that may not be read could be moved to where it may.
         let shown = self.user.rights_anywhere(to) & (Rights::LIST | Rights::READ);
         self.check_throughout(from, Rights::DELETE | shown)?;
@@ -265,8 +338,9 @@ impl View {
             return Err(Refused::new(553, "A file of this name exists."));
         }
         self.check_moved_link(from, to)?;
-        let (from, to) = (self.path_in_store(from)?, self.path_in_store(to)?);
-        match self.storage.store.rename(&from, &to, may_replace) {
+        let (store, from) = self.resolved_in_store(from)?;
+        let (_, to) = self.resolved_in_store(to)?;
+        match store.rename(&from, &to, may_replace) {
             Ok(_) => Ok(()),
             Err(error) => Err(refused(&error)),
         }
@@ -278,12 +352,14 @@ impl View {
         if self.user.is_uniform() || from.parent() == to.parent() {
             return Ok(());
         }
-        let Ok(link) = self.home.read_link_contents(from.relative()) else {
+        let at = &self.volume(from).at;
+        let (folder, relative) = self.folder(from)?;
+        let Ok(link) = folder.dir.read_link_contents(relative) else {
             return Ok(());
         };
-        let target = real_path(&self.home, &to.parent().relative().join(link));
+        let target = real_path(&folder.dir, &to.parent().relative_to(at).join(link));
         let is_seen = |real: PathBuf| {
-            let real = VirtualPath::default().join(real.as_os_str().as_bytes());
+            let real = at.join(real.as_os_str().as_bytes());
             let rights = real.map(|real| self.user.rights(&real));
             rights.is_ok_and(|rights| rights.contain(Rights::LIST | Rights::READ))
         };
@@ -294,11 +370,11 @@ impl View {
         }
     }
 
-    /// The path below the served directory that leads to the same place through no link, but for
-    /// the last name.
-    fn path_in_store(&self, path: &VirtualPath) -> io::Result<Vec<u8>> {
-        let path = self.real_below_root(path)?;
-        self.storage.store.resolve_parent(&path)
+    /// The store, and the path in it that leads to the same place through no link, but for the last
+    /// name.
+    fn resolved_in_store(&self, path: &VirtualPath) -> io::Result<(&Store, Vec<u8>)> {
+        let (store, path) = self.in_store(path)?;
+        Ok((store, store.resolve_parent(&path)?))
     }
 
     /// Sets the permissions of what a path leads to.
@@ -307,7 +383,8 @@ impl View {
     /// Those of the system.
     pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> io::Result<()> {
         let permissions = Permissions::from_mode(mode);
-        self.home.set_permissions(path.relative(), permissions)
+        let (folder, path) = self.folder(path)?;
+        folder.dir.set_permissions(path, permissions)
     }
 
     /// Sets when a file was modified.
@@ -319,7 +396,8 @@ impl View {
         options
             .read(true)
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-        let file = self.home.open_with(path.relative(), &options)?.into_std();
+        let (folder, path) = self.folder(path)?;
+        let file = folder.dir.open_with(path, &options)?.into_std();
         file.set_times(
             std::fs::FileTimes::new()
                 .set_modified(time)
@@ -327,31 +405,25 @@ impl View {
         )
     }
 
-    /// The same path below the served directory.
-    pub fn below_root(&self, path: &VirtualPath) -> Vec<u8> {
-        let home = self.user.home().as_bytes();
-        let separator: &[u8] = if home.is_empty() { b"" } else { b"/" };
-        let below = &path.as_bytes()[1..];
-        [home, separator, below].concat()
-    }
-
-    /// The same for where the path leads: the links in its directories are followed, so that the
-    /// store, which sees the whole served directory, stays in the home.
+    /// The store, and the path in it to where a path leads: the links in its directories are
+    /// followed, so that the store, which may see more, stays in the home directory or the mounted
+    /// folder.
     ///
     /// # Errors
     /// The directory does not exist, or is not one.
-    pub(super) fn real_below_root(&self, path: &VirtualPath) -> io::Result<Vec<u8>> {
-        if path.is_root() {
+    pub(super) fn in_store(&self, path: &VirtualPath) -> io::Result<(&Store, Vec<u8>)> {
+        if self.is_top(path) {
             return Err(io::ErrorKind::InvalidFilename.into());
         }
-        if !self.home.metadata(path.parent().relative())?.is_dir() {
+        if !self.metadata(&path.parent())?.is_dir() {
             return Err(Errno::NOTDIR.into());
         }
-        let real = real_parent(&self.home, path.relative())?;
+        let (folder, relative) = self.folder(path)?;
+        let real = real_parent(&folder.dir, relative)?;
         let real = VirtualPath::default()
             .join(real.as_os_str().as_bytes())
             .map_err(|_| io::ErrorKind::InvalidFilename)?;
-        Ok(self.below_root(&real))
+        Ok((&folder.store, folder.path_in_store(real.relative())))
     }
 
     /// Whether a listing shows an entry of a directory: the user has a right at the entry or below

@@ -14,7 +14,7 @@ use super::path::VirtualPath;
 use super::reply::{Refused, reason};
 use super::storage::View;
 use crate::common::accounts::Rights;
-use crate::common::store::{Intent, Name, OnDuplicate, Partial, ReceiveError, StoreError};
+use crate::common::store::{Intent, Name, OnDuplicate, Partial, ReceiveError, Store, StoreError};
 
 /// Bytes of the old file that one turn copies, before other connections are served.
 const COPIED_PER_TURN: usize = 8 << 20;
@@ -55,6 +55,17 @@ pub struct Stored {
     pub path: VirtualPath,
     /// Its size in bytes.
     pub size: u64,
+}
+
+/// An upload that is permitted.
+struct Checked<'a> {
+    /// Where the file is stored.
+    store: &'a Store,
+    intent: Intent,
+    /// The size of the file that has the name already.
+    old: Option<u64>,
+    /// What happens to that file.
+    on_duplicate: OnDuplicate,
 }
 
 /// Why an upload does not begin.
@@ -110,17 +121,9 @@ impl View {
 
     /// The size of a cut upload of this user to a path at which nothing stands.
     pub fn partial_size(&self, path: &VirtualPath) -> Option<u64> {
-        let name = Name::of_bytes(&self.real_below_root(path).ok()?).ok()?;
-        self.cut_upload(&self.intent(name))
-    }
-
-    /// The number of bytes of a cut upload to the same name, by the same user and any protocol.
-    fn cut_upload(&self, own: &Intent) -> Option<u64> {
-        let found = self
-            .storage
-            .store
-            .partial_size(&own.name, own.quota_user.as_deref());
-        found.ok().flatten()
+        let (store, path) = self.in_store(path).ok()?;
+        let name = Name::of_bytes(&path).ok()?;
+        cut_upload(store, &self.intent(name))
     }
 
     /// Checks what can be known of an upload before it begins.
@@ -128,7 +131,7 @@ impl View {
     /// # Errors
     /// It is refused.
     pub fn check_upload(&self, path: &VirtualPath, start: Start) -> Result<(), Refused> {
-        let (_, old, _) = self.checked(path, start)?;
+        let Checked { old, .. } = self.checked(path, start)?;
         let Start::At(offset) = start else {
             return Ok(());
         };
@@ -140,20 +143,21 @@ impl View {
         }
     }
 
-    /// The path for the store, the size of the old file, and what happens to it.
-    fn checked(
-        &self,
-        path: &VirtualPath,
-        start: Start,
-    ) -> Result<(Vec<u8>, Option<u64>, OnDuplicate), Refused> {
+    fn checked(&self, path: &VirtualPath, start: Start) -> Result<Checked<'_>, Refused> {
         self.check(path, Rights::WRITE)?;
-        if path.is_root() {
+        if self.is_top(path) {
             return Err(Refused::new(550, "Is a directory."));
         }
-        let real = self.real_below_root(path)?;
+        let (store, real) = self.in_store(path)?;
         let old = self.old_file(path)?;
         let on_duplicate = self.on_duplicate(path, start, old)?;
-        Ok((real, old, on_duplicate))
+        let intent = self.intent(Name::of_bytes(&real).map_err(|error| refused(&error))?);
+        Ok(Checked {
+            store,
+            intent,
+            old,
+            on_duplicate,
+        })
     }
 
     /// Begins an upload.
@@ -161,16 +165,18 @@ impl View {
     /// # Errors
     /// It is refused, or somebody else holds the cut upload.
     pub fn begin_upload(&self, path: &VirtualPath, start: Start) -> Result<Upload, BeginError> {
-        let (real, old, on_duplicate) = self.checked(path, start)?;
-        let intent = self.intent(Name::of_bytes(&real).map_err(|error| refused(&error))?);
+        let checked = self.checked(path, start)?;
+        let on_duplicate = checked.on_duplicate;
         let (partial, copy) = match start {
-            Start::New => (self.begin_new(intent, on_duplicate)?, None),
+            Start::New => (checked.begin_new()?, None),
             Start::Unique => {
-                let begun = self.storage.store.begin_unresumable(intent, on_duplicate);
+                let begun = checked
+                    .store
+                    .begin_unresumable(checked.intent, on_duplicate);
                 (begun.map_err(|error| refused(&error))?, None)
             }
-            Start::At(offset) => self.begin_at(path, intent, on_duplicate, (old, offset))?,
-            Start::End => self.begin_at_end(path, intent, on_duplicate, old)?,
+            Start::At(offset) => self.begin_at(path, checked, offset)?,
+            Start::End => self.begin_at_end(path, checked)?,
         };
         Ok(Upload {
             partial,
@@ -221,44 +227,23 @@ impl View {
         }
     }
 
-    fn begin_new(&self, intent: Intent, policy: OnDuplicate) -> Result<Partial, Refused> {
-        let store = &self.storage.store;
-        let begun = match store.begin(intent.clone(), policy) {
-            // Another session sends the same file: the one that ends last wins.
-            Err(StoreError::Busy) => store.begin_unresumable(intent, policy),
-            begun => begun,
-        };
-        begun.map_err(|error| refused(&error))
-    }
-
-    /// Goes on with a cut upload; `None` if there is none.
-    fn resume(&self, own: &Intent, policy: OnDuplicate) -> Result<Option<Partial>, BeginError> {
-        let store = &self.storage.store;
-        match store.resume_by_name(&own.name, own.quota_user.as_deref(), policy) {
-            Ok(partial) => Ok(partial),
-            Err(StoreError::Busy) => Err(BeginError::Busy),
-            Err(error) => Err(refused(&error).into()),
-        }
-    }
-
     fn begin_at(
         &self,
         path: &VirtualPath,
-        intent: Intent,
-        policy: OnDuplicate,
-        (old, offset): (Option<u64>, u64),
+        checked: Checked<'_>,
+        offset: u64,
     ) -> Result<(Partial, Option<Copy>), BeginError> {
-        let size = self.cut_upload(&intent);
+        let (old, size) = (checked.old, cut_upload(checked.store, &checked.intent));
         // SIZE has shown the size of the file, so an offset at its end means to append to it.
         if size.is_some_and(|size| size >= offset)
             && old != Some(offset)
-            && let Some(mut partial) = self.resume(&intent, policy)?
+            && let Some(mut partial) = checked.resume()?
         {
             partial.rewind(offset).map_err(Refused::from)?;
             return Ok((partial, None));
         }
         match old {
-            Some(length) if length >= offset => self.begin_copy(path, intent, policy, offset),
+            Some(length) if length >= offset => self.begin_copy(path, checked, offset),
             Some(length) => Err(beyond(offset, length).into()),
             None if size.is_some() => Err(beyond(offset, size.unwrap_or_default()).into()),
             None => Err(Refused::from(io::Error::from(Errno::NOENT)).into()),
@@ -268,16 +253,14 @@ impl View {
     fn begin_at_end(
         &self,
         path: &VirtualPath,
-        intent: Intent,
-        policy: OnDuplicate,
-        old: Option<u64>,
+        checked: Checked<'_>,
     ) -> Result<(Partial, Option<Copy>), BeginError> {
-        if let Some(length) = old {
-            return self.begin_copy(path, intent, policy, length);
+        if let Some(length) = checked.old {
+            return self.begin_copy(path, checked, length);
         }
-        match self.resume(&intent, policy)? {
+        match checked.resume()? {
             Some(partial) => Ok((partial, None)),
-            None => Ok((self.begin_new(intent, policy)?, None)),
+            None => Ok((checked.begin_new()?, None)),
         }
     }
 
@@ -285,19 +268,45 @@ impl View {
     fn begin_copy(
         &self,
         path: &VirtualPath,
-        intent: Intent,
-        policy: OnDuplicate,
+        checked: Checked<'_>,
         end: u64,
     ) -> Result<(Partial, Option<Copy>), BeginError> {
         let (from, _) = self.open_file(path)?;
         let intent = Intent {
             size: None,
             digests: Default::default(),
-            ..intent
+            ..checked.intent
         };
-        let partial = self.begin_new(intent, policy)?;
+        let partial = Checked { intent, ..checked }.begin_new()?;
         Ok((partial, (end > 0).then_some(Copy { from, end })))
     }
+}
+
+impl Checked<'_> {
+    fn begin_new(self) -> Result<Partial, Refused> {
+        let begun = match self.store.begin(self.intent.clone(), self.on_duplicate) {
+            // Another session sends the same file: the one that ends last wins.
+            Err(StoreError::Busy) => self.store.begin_unresumable(self.intent, self.on_duplicate),
+            begun => begun,
+        };
+        begun.map_err(|error| refused(&error))
+    }
+
+    /// Goes on with a cut upload; `None` if there is none.
+    fn resume(&self) -> Result<Option<Partial>, BeginError> {
+        let (name, user) = (&self.intent.name, self.intent.quota_user.as_deref());
+        match self.store.resume_by_name(name, user, self.on_duplicate) {
+            Ok(partial) => Ok(partial),
+            Err(StoreError::Busy) => Err(BeginError::Busy),
+            Err(error) => Err(refused(&error).into()),
+        }
+    }
+}
+
+/// The number of bytes of a cut upload to the same name, by the same user and any protocol.
+fn cut_upload(store: &Store, own: &Intent) -> Option<u64> {
+    let found = store.partial_size(&own.name, own.quota_user.as_deref());
+    found.ok().flatten()
 }
 
 fn beyond(offset: u64, length: u64) -> Refused {

@@ -98,6 +98,7 @@ fn a_user_is_added_listed_changed_and_removed() {
         "rights": rights,
         "rate_limit": null,
         "max_sessions": null,
+        "mounts": {},
     });
     let users = file.json("users list --json");
     assert_eq!(users[0], ada);

@@ -20,6 +20,7 @@ mod ftp_client_faults;
 mod ftp_client_servers;
 mod ftp_clients;
 mod ftp_fake;
+mod ftp_mounts;
 mod ftp_names;
 mod ftp_rights;
 mod ftp_tls;

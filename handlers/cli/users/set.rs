@@ -1,9 +1,12 @@
 //! `socketserver users set`
 
+use std::path::Path;
+
 use clap::Args;
 
 use crate::cli::values::{at_least_one, size};
 use crate::common::accounts::{Prefix, Store};
+use crate::common::store::is_reserved;
 use crate::service::Failure;
 
 /// What is changed.
@@ -27,6 +30,17 @@ pub(in crate::cli) struct Settings {
     /// server
     #[arg(long, value_name = "N", value_parser = sessions_or_none)]
     max_sessions: Option<Setting<u32>>,
+    /// Show the folder DIR of the system at PATH of what the user sees by FTP, or `none` to show it
+    /// no longer; may be repeated. Rights are those at PATH below the home directory
+    #[arg(long = "mount", value_name = "/PATH=DIR", value_parser = mount)]
+    mounts: Vec<MountSetting>,
+}
+
+/// A folder to mount at a path; `None` removes it.
+#[derive(Clone, Debug)]
+struct MountSetting {
+    at: Prefix,
+    folder: Option<String>,
 }
 
 /// The new value; `None` removes the old one.
@@ -55,12 +69,62 @@ fn sessions_or_none(text: &str) -> Result<Setting<u32>, String> {
     })
 }
 
+fn mount(text: &str) -> Result<MountSetting, String> {
+    let expected = || format!("invalid mount `{text}`: use /PATH=DIR, or /PATH=none");
+    let (at, folder) = text.split_once('=').ok_or_else(expected)?;
+    let at: Prefix = at.parse()?;
+    if at == Prefix::root() {
+        return Err("a folder cannot be mounted at `/`: --home sets what is there".to_owned());
+    }
+    if at
+        .as_str()
+        .split('/')
+        .any(|name| is_reserved(name.as_bytes()))
+    {
+        return Err(format!(
+            "invalid mount `{text}`: the server uses this name itself"
+        ));
+    }
+    let folder = match folder {
+        "" => return Err(expected()),
+        "none" => None,
+        folder => Some(absolute(Path::new(folder))?),
+    };
+    Ok(MountSetting { at, folder })
+}
+
+/// The absolute path of an existing folder. Links stay, so that they may be changed later.
+fn absolute(folder: &Path) -> Result<String, String> {
+    let shown = folder.display();
+    let found = std::fs::metadata(folder).map_err(|error| format!("{shown}: {error}"))?;
+    if !found.is_dir() {
+        return Err(format!("{shown}: this is not a folder"));
+    }
+    let path = std::path::absolute(folder).map_err(|error| format!("{shown}: {error}"))?;
+    let path = path.into_os_string().into_string();
+    path.map_err(|_| format!("{shown}: the path of a mounted folder must be UTF-8"))
+}
+
 impl Settings {
+    /// Checks the folders to mount.
+    fn check(&self, store: &Store) -> Result<(), Failure> {
+        for folder in self.mounts.iter().filter_map(|mount| mount.folder.as_ref()) {
+            let lies_in = store.lies_in(Path::new(folder));
+            if lies_in.map_err(|error| Failure::usage(format!("{folder}: {error}")))? {
+                return Err(Failure::usage(format!(
+                    "the accounts would be served: move their file out of the folder {folder}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Changes the user in the file.
     ///
     /// # Errors
     /// There is no such user, or the file cannot be written.
     pub(super) fn apply(self, store: &Store, name: &str) -> Result<(), Failure> {
+        self.check(store)?;
         if let Some(home) = self.home {
             store.set_home(name, &home)?;
         }
@@ -72,6 +136,12 @@ impl Settings {
         }
         if let Some(Setting(max)) = self.max_sessions {
             store.set_max_sessions(name, max)?;
+        }
+        for MountSetting { at, folder } in self.mounts {
+            match folder {
+                Some(folder) => store.mount(name, &at, &folder)?,
+                None => store.unmount(name, &at)?,
+            }
         }
         Ok(())
     }

@@ -27,6 +27,10 @@ pub enum AccountsError {
     UserExists(String),
     /// There is no user of that name.
     NoSuchUser(String),
+    /// The user has no mounted folder at that path.
+    NoSuchMount(String),
+    /// The user has the maximum number of mounted folders.
+    TooManyMounts,
     /// There is no share of that number.
     NoSuchShare(i64),
     /// No user may have such a name.
@@ -88,6 +92,12 @@ impl fmt::Display for AccountsError {
             }
             AccountsError::NoSuchUser(name) => {
                 write!(f, "unknown user '{name}': `users list` shows all users")
+            }
+            AccountsError::NoSuchMount(path) => {
+                write!(f, "no folder is mounted at {path}: `users list` shows all mounted folders")
+            }
+            AccountsError::TooManyMounts => {
+                f.write_str("the user has 32 mounted folders already, which is the maximum")
             }
             AccountsError::NoSuchShare(id) => {
                 write!(f, "unknown share {id}: `share list` shows all shares")

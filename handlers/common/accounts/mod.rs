@@ -29,7 +29,7 @@ pub(crate) use ledger::{
 };
 pub(crate) use remembered::hmac;
 pub use rights::{Prefix, Rights, Rules};
-pub use store::{ANONYMOUS, Account, Imported, NewUser, Store, check_name};
+pub use store::{ANONYMOUS, Account, Imported, Mount, NewUser, Store, check_name};
 pub use verify::{Accounts, Counts, Verdict};
 
 /// What a function of accounts gives, or why not.

@@ -2,7 +2,13 @@
 //! older file through those that it lacks.
 
 /// The step with index N leads from version N to version N + 1.
-pub(super) const STEPS: [&str; 4] = [USERS, FILES_OF_USERS, LEDGER_OF_FOLDERS, LIMITS_OF_USERS];
+pub(super) const STEPS: [&str; 5] = [
+    USERS,
+    FILES_OF_USERS,
+    LEDGER_OF_FOLDERS,
+    LIMITS_OF_USERS,
+    MOUNTS_OF_USERS,
+];
 
 /// The current version (`PRAGMA user_version`).
 pub(super) const VERSION: i32 = STEPS.len() as i32;
@@ -127,4 +133,14 @@ END;
 const LIMITS_OF_USERS: &str = "
 ALTER TABLE users ADD COLUMN rate_limit INTEGER CHECK (rate_limit >= 0);
 ALTER TABLE users ADD COLUMN max_sessions INTEGER CHECK (max_sessions >= 1);
+";
+
+/// Folders of the system that users see below their home directories.
+const MOUNTS_OF_USERS: &str = "
+CREATE TABLE mounts (
+    user   INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    path   TEXT NOT NULL,
+    folder TEXT NOT NULL,
+    PRIMARY KEY (user, path)
+) STRICT, WITHOUT ROWID;
 ";

@@ -8,8 +8,10 @@ use rusqlite::{Connection, Rows, TransactionBehavior, params};
 
 use super::{AccountsError, Prefix, Result, Rights, Rules, file};
 pub use import::Imported;
+pub use mounts::Mount;
 
 mod import;
+mod mounts;
 #[cfg(test)]
 mod tests;
 
@@ -19,14 +21,20 @@ pub const ANONYMOUS: &str = "anonymous";
 /// Characters of a name at most.
 const LONGEST_NAME: usize = 64;
 
-/// The statement that [`read`] understands: a row for each rule of a user, or one without a rule.
-/// One statement sees one state of the file, whoever writes meanwhile.
+/// The statement that [`read`] understands: a row for each rule of a user, or one without a rule,
+/// and a row for each mounted folder. One statement sees one state of the file, whoever writes
+/// meanwhile.
 macro_rules! users {
-    ($which:literal) => {
+    ($which:literal, $order:literal) => {
         concat!(
-            "SELECT name, hash, home, quota, used, prefix, rights, rate_limit, max_sessions \
+            "SELECT name, hash, home, quota, used, prefix, rights, rate_limit, max_sessions, NULL \
              FROM users LEFT JOIN rights ON user = id ",
-            $which
+            $which,
+            " UNION ALL \
+             SELECT name, hash, home, quota, used, path, NULL, rate_limit, max_sessions, folder \
+             FROM users JOIN mounts ON user = id ",
+            $which,
+            $order
         )
     };
 }
@@ -52,6 +60,8 @@ pub struct Account {
     pub max_sessions: Option<u32>,
     /// His rights per path.
     pub rules: Rules,
+    /// Folders of the system that the user sees by FTP, sorted by path.
+    pub mounts: Vec<Mount>,
     /// The PHC string of his password; the anonymous user has none.
     pub(super) hash: Option<String>,
 }
@@ -220,7 +230,7 @@ impl Store {
     /// The file can't be read.
     pub fn account(&self, name: &str) -> Result<Option<Account>> {
         self.with(|connection| {
-            let mut users = connection.prepare_cached(users!("WHERE name = ?1"))?;
+            let mut users = connection.prepare_cached(users!("WHERE name = ?1", ""))?;
             Ok(read(users.query([name])?)?.pop())
         })
     }
@@ -230,7 +240,13 @@ impl Store {
     /// # Errors
     /// The file can't be read.
     pub fn accounts(&self) -> Result<Vec<Account>> {
-        self.with(|connection| read(connection.prepare(users!("ORDER BY name"))?.query([])?))
+        self.with(|connection| {
+            read(
+                connection
+                    .prepare(users!("", " ORDER BY name"))?
+                    .query([])?,
+            )
+        })
     }
 
     /// Adds a user.
@@ -341,7 +357,7 @@ impl Store {
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let found = read(
                 transaction
-                    .prepare(users!("WHERE name = ?1"))?
+                    .prepare(users!("WHERE name = ?1", ""))?
                     .query([name])?,
             )?
             .pop();
@@ -387,15 +403,27 @@ fn read(mut rows: Rows<'_>) -> rusqlite::Result<Vec<Account>> {
                 rate_limit: row.get::<_, Option<i64>>(7)?.map(i64::unsigned_abs),
                 max_sessions: row.get(8)?,
                 rules: Rules::default(),
+                mounts: Vec::new(),
             });
         }
-        if let (Some(account), Some(prefix)) =
-            (accounts.last_mut(), row.get_ref(5)?.as_str_or_null()?)
-        {
-            account
-                .rules
-                .set(parsed(5, prefix)?, parsed(6, row.get_ref(6)?.as_str()?)?);
+        let path = row.get_ref(5)?.as_str_or_null()?;
+        let (Some(account), Some(path)) = (accounts.last_mut(), path) else {
+            continue;
+        };
+        let path: Prefix = parsed(5, path)?;
+        match row.get::<_, Option<String>>(9)? {
+            Some(folder) => account.mounts.push(Mount {
+                at: path,
+                folder: folder.into(),
+            }),
+            None => {
+                let rights = parsed(6, row.get_ref(6)?.as_str()?)?;
+                account.rules.set(path, rights);
+            }
         }
+    }
+    for account in &mut accounts {
+        account.mounts.sort_by(|one, other| one.at.cmp(&other.at));
     }
     Ok(accounts)
 }

@@ -123,7 +123,7 @@ impl Session {
         };
         let view = self.view()?;
         let quota_user = view.user.account().map(|account| account.name.as_str());
-        let store = &view.storage.store;
+        let store = view.store_of(&self.working)?;
         match store.check_room(quota_user, bytes) {
             Ok(()) => Ok(Some(Reply::new(
                 202,

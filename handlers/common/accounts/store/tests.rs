@@ -187,6 +187,7 @@ fn other_files_are_refused_with_their_name() {
 
 /// Turns the file into one of version 2, with absolute paths of files and the sums of their sizes.
 const AS_VERSION_2: &str = "
+    DROP TABLE mounts;
     ALTER TABLE users DROP COLUMN rate_limit; ALTER TABLE users DROP COLUMN max_sessions;
     DROP TABLE changes; DROP TABLE uploads; DROP TABLE files; DROP TABLE folders;
     CREATE TABLE files (
@@ -295,7 +296,7 @@ fn file_of_version(version: usize, file: &TestFile) {
 }
 
 #[test]
-fn users_of_the_third_version_keep_what_they_have_and_get_no_limits() {
+fn users_of_the_third_version_keep_what_they_have_and_get_no_limits_and_mounts() {
     let (file, _) = TestFile::new("upgrade-3");
     file_of_version(3, &file);
     let enter = "INSERT INTO folders (id, path, inode) VALUES (1, x'2f', 2);
@@ -309,6 +310,7 @@ fn users_of_the_third_version_keep_what_they_have_and_get_no_limits() {
         let ada = store.account("ada").unwrap().unwrap();
         assert_eq!((ada.quota, ada.used), (Some(7), 5));
         assert_eq!((ada.rate_limit, ada.max_sessions), (None, None));
+        assert_eq!(ada.mounts, []);
         assert_eq!(ada.rights(b"h").to_string(), "lrw");
     }
     let store = Store::open(&file.path()).unwrap();
@@ -321,4 +323,57 @@ fn users_of_the_third_version_keep_what_they_have_and_get_no_limits() {
     );
     let nobody = store.set_max_sessions("bob", None);
     assert!(matches!(nobody, Err(AccountsError::NoSuchUser(_))));
+}
+
+#[test]
+fn mounts_and_rules_come_back_together_and_go_with_their_user() {
+    let (file, _) = TestFile::new("mounts");
+    file_of_version(4, &file);
+    let store = Store::open(&file.path()).unwrap();
+    add(&store, "bob", "x", "lr");
+    store.mount("ada", &prefix("/b/c"), "/srv/2").unwrap();
+    store.mount("ada", &prefix("/a"), "/srv/0").unwrap();
+    store.mount("ada", &prefix("/a"), "/srv/1").unwrap();
+    store
+        .change_rights("ada", &prefix("/h/b"), |_| Rights::ALL)
+        .unwrap();
+    let accounts = store.accounts().unwrap();
+    let names: Vec<&str> = accounts.iter().map(|user| user.name.as_str()).collect();
+    assert_eq!(names, ["ada", "bob"]);
+    assert_eq!(accounts[1].mounts, []);
+    let ada = store.account("ada").unwrap().unwrap();
+    assert!(ada == accounts[0]);
+    let mount = |at: &str, folder: &str| Mount {
+        at: prefix(at),
+        folder: folder.into(),
+    };
+    assert_eq!(ada.mounts, [mount("/a", "/srv/1"), mount("/b/c", "/srv/2")]);
+    assert_eq!(
+        (ada.rights(b"h").to_string(), ada.rights(b"h/b")),
+        ("lrw".into(), Rights::ALL)
+    );
+    store.unmount("ada", &prefix("/a")).unwrap();
+    let nothing = store.unmount("ada", &prefix("/a"));
+    assert!(matches!(nothing, Err(AccountsError::NoSuchMount(_))));
+    for unknown in [
+        store.unmount("cyd", &prefix("/a")),
+        store.mount("cyd", &prefix("/a"), "/srv"),
+    ] {
+        assert!(matches!(unknown, Err(AccountsError::NoSuchUser(_))));
+    }
+    for number in 1..32 {
+        store
+            .mount("ada", &prefix(&format!("/{number}")), "/srv")
+            .unwrap();
+    }
+    let many = store.mount("ada", &prefix("/32"), "/srv");
+    assert!(matches!(many, Err(AccountsError::TooManyMounts)));
+    assert_eq!(store.account("ada").unwrap().unwrap().mounts.len(), 32);
+    store.remove_user("ada").unwrap();
+    let left: i64 = store
+        .with(|connection| {
+            connection.query_row("SELECT count(*) FROM mounts", [], |row| row.get(0))
+        })
+        .unwrap();
+    assert_eq!(left, 0);
 }
