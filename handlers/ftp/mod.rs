@@ -21,6 +21,7 @@ mod options;
 pub mod passive;
 pub mod path;
 pub mod reply;
+pub mod resolver;
 mod session;
 pub mod storage;
 mod system_user;
@@ -31,7 +32,7 @@ pub mod user;
 pub mod verbs;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socketserver::{Refusal, Tls};
 
@@ -60,7 +61,7 @@ pub struct Shared {
     /// Whether a data connection must resume the TLS session of its control connection.
     pub is_reuse_required: bool,
     /// The options of passive mode.
-    pub passive: Passive,
+    pub passive: Arc<Passive>,
     /// Whether the server connects to clients that ask for it.
     pub is_active_allowed: bool,
     /// The first reply.
@@ -106,6 +107,12 @@ impl Service for Ftp {
         context.at_reload.add(move || match log.reopen() {
             Ok(commit) => Ok(Box::new(commit)),
             Err(error) => Err(Failure::usage(format!("a log of transfers: {error}"))),
+        });
+        shared.passive.resolve_names_in_background();
+        let passive = Arc::clone(&shared.passive);
+        context.at_reload.add(move || {
+            let passive = Arc::clone(&passive);
+            Ok(Box::new(move || passive.expire_names(Instant::now())))
         });
         Ok(Served::Stream {
             class: Box::new(move |_| Box::new(Session::new(Arc::clone(&shared)))),

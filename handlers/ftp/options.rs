@@ -276,7 +276,7 @@ impl Ftp {
             tls: context.certificate.clone(),
             require_tls: self.require_tls,
             is_reuse_required: self.tls_session_reuse == SessionReuse::Required,
-            passive: Passive::new(self.passive_ports, self.passive_address),
+            passive: Arc::new(Passive::new(self.passive_ports, self.passive_address)),
             is_active_allowed: self.active == Active::On,
             banner: self.banner,
             max_login_failures: self.max_login_failures,

@@ -1,21 +1,19 @@
 //! Passive mode: where the server listens for data connections, and which address it tells clients.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use parking_lot::Mutex;
 use socketserver::{
     ClientAddress, Error, Listen, MailboxSender, Networks, RunningListener, StreamRequest,
 };
 
 use super::data::{DataHandler, Event};
 use super::reply::Refused;
-
-/// How long a name of `--passive-address` is not resolved again.
-const RESOLVED_FOR: Duration = Duration::from_secs(60);
+use super::resolver::Resolver;
 
 /// A range of ports, as `--passive-ports` takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +77,9 @@ impl FromStr for PassiveAddress {
 pub struct Passive {
     ports: Option<RangeInclusive<u16>>,
     addresses: Vec<PassiveAddress>,
-    resolved: Mutex<HashMap<String, (Instant, Ipv4Addr)>>,
+    resolver: Resolver,
+    /// Whether the log says already that a client was told an address that it can't reach.
+    has_warned: AtomicBool,
 }
 
 impl Passive {
@@ -88,7 +88,8 @@ impl Passive {
         Passive {
             ports: ports.map(|PassivePorts(range)| range),
             addresses,
-            resolved: Mutex::default(),
+            resolver: Resolver::default(),
+            has_warned: AtomicBool::new(false),
         }
     }
 
@@ -97,10 +98,29 @@ impl Passive {
     ///
     /// # Errors
     /// 425 if there is none.
-    pub fn advertised(&self, client: &ClientAddress, local: IpAddr) -> Result<Ipv4Addr, Refused> {
+    pub fn advertised(
+        &self,
+        client: &ClientAddress,
+        local: IpAddr,
+        now: Instant,
+    ) -> Result<Ipv4Addr, Refused> {
         let IpAddr::V4(local) = local.to_canonical() else {
             return Err(Refused::new(425, "PASV can't be used over IPv6: use EPSV."));
         };
+        let told = match self.host_for(client) {
+            Some(host) => self.resolver.resolve(host, now).ok_or_else(|| {
+                let text = "The address of this server is not known: use EPSV.";
+                Refused::new(425, text)
+            })?,
+            None => local,
+        };
+        self.warn_if_unreachable(client, told);
+        Ok(told)
+    }
+
+    /// The host whose address the client is told; `None` for the address that the client has
+    /// connected to.
+    pub fn host_for(&self, client: &ClientAddress) -> Option<&str> {
         let is_for = |address: &&PassiveAddress| {
             let network = address.network.as_ref();
             network.is_some_and(|network| network.contains(client))
@@ -110,44 +130,51 @@ impl Passive {
         let chosen = addresses()
             .find(is_for)
             .or_else(|| addresses().find(for_all));
-        match chosen.and_then(|address| address.host.as_deref()) {
-            Some(host) => self.resolve(host),
-            None => Ok(local),
+        chosen.and_then(|address| address.host.as_deref())
+    }
+
+    /// The names that have to be resolved.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let hosts = self
+            .addresses
+            .iter()
+            .filter_map(|address| address.host.as_deref());
+        hosts.filter(|host| host.parse::<Ipv4Addr>().is_err())
+    }
+
+    /// Resolves the names on a thread that ends with it, so that an operator reads at the start
+    /// what the first client would meet. A name service that does not answer holds up nothing.
+    pub fn resolve_names_in_background(self: &Arc<Self>) {
+        if self.names().next().is_none() {
+            return;
+        }
+        let passive = Arc::clone(self);
+        let resolve = move || {
+            for name in passive.names() {
+                passive.resolver.resolve(name, Instant::now());
+            }
+        };
+        let thread = std::thread::Builder::new().name("resolve".to_owned());
+        if let Err(error) = thread.spawn(resolve) {
+            log::warn!("--passive-address is not resolved at the start: {error}");
         }
     }
 
-    fn resolve(&self, host: &str) -> Result<Ipv4Addr, Refused> {
-        if let Ok(ip) = host.parse() {
-            return Ok(ip);
-        }
-        let now = Instant::now();
-        let known = self.resolved.lock().get(host).copied();
-        if let Some((at, ip)) = known
-            && now.duration_since(at) < RESOLVED_FOR
-        {
-            return Ok(ip);
-        }
-        let found = (host, 0).to_socket_addrs();
-        let found = found.ok().and_then(|mut found| {
-            found.find_map(|address| match address.ip() {
-                IpAddr::V4(ip) => Some(ip),
-                IpAddr::V6(_) => None,
-            })
-        });
-        match (found, known) {
-            (Some(ip), _) => {
-                self.resolved.lock().insert(host.to_owned(), (now, ip));
-                Ok(ip)
-            }
-            // The last address is better than none.
-            (None, Some((_, ip))) => Ok(ip),
-            (None, None) => {
-                log::warn!("--passive-address {host}: the name has no IPv4 address");
-                Err(Refused::new(
-                    425,
-                    "The address of this server is not known: use EPSV.",
-                ))
-            }
+    /// Looks up the names of `--passive-address` again when they are needed next.
+    pub fn expire_names(&self, now: Instant) {
+        self.resolver.expire(now);
+    }
+
+    /// A client from outside of the private networks can't reach an address within them. The
+    /// operator reads that once.
+    fn warn_if_unreachable(&self, client: &ClientAddress, told: Ipv4Addr) {
+        let is_outside = client.ip().is_some_and(is_public);
+        if is_outside && !is_public(told.into()) && !self.has_warned.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "{client}: PASV tells this client the address {told}, which only clients in the \
+                 same network reach: add --passive-address ADDRESS with the public address of \
+                 this server"
+            );
         }
     }
 
@@ -229,6 +256,27 @@ impl Passive {
     }
 }
 
+/// Whether an address can be one of the Internet: clients of other networks reach it.
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            // 100.64.0.0/10 is between a provider and its customers (RFC 6598).
+            let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_unspecified()
+                || is_shared)
+        }
+        IpAddr::V6(ip) => {
+            !(ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_unique_local()
+                || ip.is_unicast_link_local())
+        }
+    }
+}
+
 fn is_in_use(error: &Error) -> bool {
     matches!(error, Error::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse)
 }
@@ -277,21 +325,47 @@ mod tests {
         let addresses = addresses.map(|text| text.parse().unwrap()).to_vec();
         let passive = Passive::new(None, addresses);
         let local: IpAddr = "10.0.0.5".parse().unwrap();
+        let now = Instant::now();
         for (ip, told) in [
             ("198.51.100.1", "203.0.113.7"),
             ("10.1.2.3", "10.0.0.5"),
             ("192.168.3.4", "192.168.0.1"),
         ] {
-            let address = passive.advertised(&client(ip), local).unwrap();
+            let address = passive.advertised(&client(ip), local, now).unwrap();
             assert_eq!(address.to_string(), told, "{ip}");
         }
         let none = Passive::new(None, Vec::new());
-        let v6 = none.advertised(&client("::1"), "::1".parse().unwrap());
-        assert_eq!(v6.unwrap_err().code(), 425);
-        let v6 = passive.advertised(&client("2001:db8::1"), "2001:db8::2".parse().unwrap());
-        assert_eq!(v6.unwrap_err().code(), 425);
+        for (passive, ip, local) in [
+            (&none, "::1", "::1"),
+            (&passive, "2001:db8::1", "2001:db8::2"),
+        ] {
+            let v6 = passive.advertised(&client(ip), local.parse().unwrap(), now);
+            assert_eq!(v6.unwrap_err().code(), 425);
+        }
         let mapped = "::ffff:192.0.2.1".parse().unwrap();
-        assert!(none.advertised(&client("192.0.2.9"), mapped).is_ok());
+        assert!(none.advertised(&client("192.0.2.9"), mapped, now).is_ok());
+    }
+
+    #[test]
+    fn addresses_of_private_networks_are_not_public() {
+        for private in [
+            "10.1.2.3",
+            "172.17.0.2",
+            "192.168.0.1",
+            "127.0.0.1",
+            "169.254.1.1",
+            "100.64.0.1",
+            "0.0.0.0",
+            "::ffff:10.0.0.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+        ] {
+            assert!(!is_public(private.parse().unwrap()), "{private}");
+        }
+        for public in ["203.0.113.7", "172.32.0.1", "100.128.0.1", "2001:db8::1"] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod ftp_clients;
 mod ftp_fake;
 mod ftp_mounts;
 mod ftp_names;
+mod ftp_network;
 mod ftp_rights;
 mod ftp_tls;
 mod ftp_transfers;

@@ -85,7 +85,8 @@ impl Session {
         self.check_not_epsv_only("PASV")?;
         let local = local_ip(request)?;
         let passive = &self.shared.passive;
-        let told = passive.advertised(&request.client_address, local)?;
+        let now = request.server.clock().now();
+        let told = passive.advertised(&request.client_address, local, now)?;
         let port = self.listen(request)?;
         let shown = format_pasv(told, port);
         Ok(Some(Reply::new(
