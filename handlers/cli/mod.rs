@@ -1,5 +1,6 @@
 //! The command line.
 
+mod doctor;
 #[cfg(test)]
 mod help_tests;
 mod honoured;
@@ -21,7 +22,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::common::command::supervisor::{self, VERB};
-use crate::service::Failure;
+use crate::service::{Failure, Unsupported};
 use crate::{Clients, Services};
 pub(crate) use honoured::{Ignored, Profile, unsupported};
 pub use options::{Serve, ServerOptions};
@@ -59,6 +60,9 @@ enum Command {
     /// Manage links that give others access to a file or a folder
     #[command(subcommand)]
     Share(share::Share),
+    /// Examine what the clients of a server will meet
+    #[command(subcommand)]
+    Doctor(doctor::Doctor),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -86,6 +90,7 @@ fn command() -> clap::Command {
     };
     Arguments::command()
         .mut_subcommand("serve", serve)
+        .mut_subcommand("doctor", doctor::with_defaults)
         .mut_subcommand("client", with_short_names)
 }
 
@@ -103,8 +108,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure
         Ok((Command::Serve { .. }, _)) if start::is_first_process() => {
             start::run_as_first_process(&arguments)
         }
-        Ok((Command::Serve { service }, matches)) => serve_with(*service, &matches, &arguments),
-        Ok((command, _)) => command.run(),
+        Ok((command, matches)) => run_checked(command, &matches, &arguments),
         Err(error)
             if matches!(
                 error.kind(),
@@ -126,37 +130,36 @@ fn parse(
     Ok((command, matches))
 }
 
-/// Runs a service, unless it was given an option that it cannot honour. If the environment holds
-/// the variable of such an option, the arguments are read again without it.
-fn serve_with(
-    service: Services,
+/// Runs a command, unless it was given an option that its service cannot honour. If the environment
+/// holds the variable of such an option, the arguments are read again without it.
+fn run_checked(
+    command: Command,
     matches: &ArgMatches,
     arguments: &[OsString],
 ) -> Result<u8, Failure> {
+    let unsupported = command.unsupported();
     let path = matches
         .subcommand()
-        .and_then(|(_, serve)| serve.subcommand());
-    let Some((name, matches)) = path else {
-        return service.run(Vec::new());
+        .and_then(|(verb, below)| Some((verb, below.subcommand()?)));
+    let Some((verb, (name, matches))) = path.filter(|_| !unsupported.is_empty()) else {
+        return command.run(Vec::new());
     };
-    let unsupported = service.unsupported();
-    let definition = command();
+    let definition = self::command();
     let below = |command: &clap::Command, name: &str| command.find_subcommand(name).cloned();
-    let ignored = match below(&definition, "serve").and_then(|serve| below(&serve, name)) {
+    let ignored = match below(&definition, verb).and_then(|verb| below(&verb, name)) {
         Some(definition) => honoured::check(&definition, matches, &unsupported)?,
         None => Vec::new(),
     };
     if ignored.is_empty() {
-        return service.run(ignored);
+        return command.run(ignored);
     }
-    let definition = without_empty_variables(definition).mut_subcommand("serve", |serve| {
-        serve.mut_subcommand(name, |service| {
+    let definition = without_empty_variables(definition).mut_subcommand(verb, |verb| {
+        verb.mut_subcommand(name, |service| {
             honoured::without_variables(service, &unsupported)
         })
     });
     match parse(definition, arguments) {
-        Ok((Command::Serve { service }, _)) => service.run(ignored),
-        Ok((command, _)) => command.run(),
+        Ok((command, _)) => command.run(ignored),
         Err(error) => Err(Failure::usage(in_one_line(&error, arguments))),
     }
 }
@@ -172,9 +175,20 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 }
 
 impl Command {
-    fn run(self) -> Result<u8, Failure> {
+    /// The options that the service of the command cannot honour.
+    fn unsupported(&self) -> Vec<Unsupported> {
         match self {
-            Command::Serve { service } => service.run(Vec::new()),
+            Command::Serve { service } => service.unsupported(),
+            Command::Doctor(doctor) => doctor.unsupported(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Runs the command. The variables are ignored, and a server logs it.
+    fn run(self, ignored: Vec<Ignored>) -> Result<u8, Failure> {
+        match self {
+            Command::Serve { service } => service.run(ignored),
+            Command::Doctor(doctor) => doctor.run(),
             Command::Client { service } => service.run(),
             Command::Users(command) => command.run(),
             Command::Share(command) => command.run(),

@@ -229,6 +229,18 @@ pub struct ServerOptions {
     pub logs: LogOptions,
 }
 
+impl ServerOptions {
+    /// Whether requests are served by processes of their own.
+    pub(super) fn forks(&self) -> bool {
+        self.model == Model::Processes
+    }
+
+    /// Whether only one connection is served at a time.
+    pub(super) fn is_sequential(&self) -> bool {
+        self.model == Model::Sequential
+    }
+}
+
 /// What is written to logs, and where.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logs")]

@@ -36,7 +36,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Res
         server: options,
     } = arguments;
     // A server that forks must not have threads, not even one that writes logs.
-    let threads = options.model != Model::Processes;
+    let threads = !options.forks();
     let log = logging::start(&options.logs, threads)?;
     ignored.iter().for_each(Ignored::warn);
     let access_log = open_access_log(&options, threads)?;
@@ -45,18 +45,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Res
     let keys = if honours_keys { keys(&options)? } else { None };
     raise_descriptor_limit(options.max_connections);
 
-    let mut addresses: Vec<Address> = options
-        .bind
-        .iter()
-        .flat_map(|addresses| &addresses.0)
-        .cloned()
-        .collect();
-    if addresses.is_empty() {
-        addresses.push(Address::Inet {
-            host: "127.0.0.1".to_owned(),
-            port: service.port(),
-        });
-    }
+    let addresses = addresses(&options, &service);
     honoured::warn_about_unix_sockets(&options, &addresses);
     let tls = tls::<S>(&options, &addresses)?;
     // TLS from the first byte of every connection.
@@ -68,7 +57,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Res
         certificate: tls.clone(),
         addresses: addresses.clone(),
         forks: !threads,
-        is_sequential: options.model == Model::Sequential,
+        is_sequential: options.is_sequential(),
         ..Context::default()
     };
     let identity = service.identity()?;
@@ -117,6 +106,19 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Res
         access_log.finish();
     }
     Ok(u8::from(result?.aborted || aborted))
+}
+
+/// Where the server listens.
+pub(super) fn addresses<S: Service>(options: &ServerOptions, service: &S) -> Vec<Address> {
+    let given = options.bind.iter().flat_map(|addresses| &addresses.0);
+    let mut addresses: Vec<Address> = given.cloned().collect();
+    if addresses.is_empty() {
+        addresses.push(Address::Inet {
+            host: "127.0.0.1".to_owned(),
+            port: service.port(),
+        });
+    }
+    addresses
 }
 
 /// How a server has ended.
@@ -229,7 +231,7 @@ fn open_access_log(
     Ok(Some(Arc::new(log)))
 }
 
-fn address_filter(options: &ServerOptions) -> Result<AddressFilter, Failure> {
+pub(super) fn address_filter(options: &ServerOptions) -> Result<AddressFilter, Failure> {
     Ok(AddressFilter::new(
         networks("--allow", &options.allow)?,
         networks("--deny", &options.deny)?,
@@ -247,7 +249,10 @@ fn networks(option: &str, list: &[String]) -> Result<Networks, Failure> {
         .map_err(|error| Failure::usage(format!("{option}: {error}")))
 }
 
-fn tls<S: Service>(options: &ServerOptions, addresses: &[Address]) -> Result<Option<Tls>, Failure> {
+pub(super) fn tls<S: Service>(
+    options: &ServerOptions,
+    addresses: &[Address],
+) -> Result<Option<Tls>, Failure> {
     if options.tls_self_signed {
         let SelfSigned { certificate, key } = SelfSigned::for_server(addresses)?;
         let tls = Tls::from_pem_files(&certificate, key, S::ALPN)?;
@@ -264,7 +269,10 @@ fn tls<S: Service>(options: &ServerOptions, addresses: &[Address]) -> Result<Opt
     }
 }
 
-fn builder<S: Service>(options: &ServerOptions, tls: Option<Tls>) -> Result<Builder, Failure> {
+pub(super) fn builder<S: Service>(
+    options: &ServerOptions,
+    tls: Option<Tls>,
+) -> Result<Builder, Failure> {
     let proxies = networks("--proxy-protocol", &options.proxy_protocol)?;
     let mut timeouts = Timeouts::default();
     timeouts.head = options.head_timeout.0;

@@ -12,6 +12,7 @@ pub mod command;
 pub mod data;
 pub mod dates;
 pub mod deflate;
+pub mod doctor;
 pub mod facts;
 pub mod glob;
 pub mod limits;

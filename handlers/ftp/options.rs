@@ -9,6 +9,7 @@ use cap_std::fs::Dir;
 use clap::{Args, ValueEnum};
 
 use super::Shared;
+use super::doctor::{mend_in_container, this_container};
 use super::limits::{Registry, UserLimits};
 use super::mount::MountedFolders;
 use super::passive::{Passive, PassiveAddress, PassivePorts};
@@ -17,7 +18,7 @@ use super::transfer_log::TransferLog;
 use crate::cli::{size, time_limit};
 use crate::common::accounts::{Accounts, Cost, Rights};
 use crate::common::store::{OnDuplicate, Store, StoreOptions};
-use crate::service::{Context, Failure};
+use crate::service::{Context, Failure, Service};
 
 /// The default port with `--tls-implicit`: the unprivileged twin of 990.
 pub(super) const IMPLICIT_PORT: u16 = 2990;
@@ -37,7 +38,7 @@ pub struct Ftp {
     /// Accounts file of `socketserver users`: only its users may log in [default: anonymous users
     /// may read everything]
     #[arg(long, value_name = "FILE", env = "SOCKETSERVER_ACCOUNTS", help_heading = USERS)]
-    accounts: Option<PathBuf>,
+    pub(super) accounts: Option<PathBuf>,
     /// Let anonymous users store files as well, without replacing any (a drop box)
     #[arg(
         long,
@@ -65,7 +66,7 @@ pub struct Ftp {
         value_parser = clap::value_parser!(u32).range(1..),
         help_heading = USERS
     )]
-    max_login_failures: u32,
+    pub(super) max_login_failures: u32,
     /// Maximum rate of each user over all sessions, in bytes per second; 0 is no limit, and `users
     /// set --rate-limit` overrides it [default: no limit]
     #[arg(
@@ -95,7 +96,7 @@ pub struct Ftp {
         default_value = "socketserver ready.",
         env = "SOCKETSERVER_BANNER"
     )]
-    banner: String,
+    pub(super) banner: String,
 
     /// Ports for passive data connections, LOW-HIGH [default: any free port]
     #[arg(
@@ -104,7 +105,7 @@ pub struct Ftp {
         env = "SOCKETSERVER_PASSIVE_PORTS",
         help_heading = DATA
     )]
-    passive_ports: Option<PassivePorts>,
+    pub(super) passive_ports: Option<PassivePorts>,
     /// Address that clients of PASV are told: HOST, CIDR=HOST for clients of a network, or auto for
     /// the address that the client has connected to; may be repeated [default: auto]
     #[arg(
@@ -114,7 +115,7 @@ pub struct Ftp {
         value_delimiter = ',',
         help_heading = DATA
     )]
-    passive_address: Vec<PassiveAddress>,
+    pub(super) passive_address: Vec<PassiveAddress>,
     /// Whether the server connects to clients that ask for it (PORT, EPRT)
     #[arg(
         long,
@@ -134,7 +135,7 @@ pub struct Ftp {
         env = "SOCKETSERVER_REQUIRE_TLS",
         help_heading = TLS
     )]
-    require_tls: RequireTls,
+    pub(super) require_tls: RequireTls,
     /// Use TLS from the first byte, on port 2990 by default, instead of waiting for AUTH TLS
     #[arg(long, env = "SOCKETSERVER_TLS_IMPLICIT", help_heading = TLS)]
     pub(super) tls_implicit: bool,
@@ -257,6 +258,9 @@ impl Ftp {
         if accounts.is_some() && !self.require_tls.control() && !self.tls_implicit {
             warn_about_passwords(context);
         }
+        if self.passive_ports.is_none() {
+            warn_about_container(context);
+        }
         let storage = Arc::new(self.storage(accounts, context)?);
         let anonymous = Rights::LIST | Rights::READ;
         let anonymous = match (&storage.accounts, self.anonymous_write) {
@@ -275,13 +279,37 @@ impl Ftp {
             registry: Registry::new(limits),
             tls: context.certificate.clone(),
             require_tls: self.require_tls,
-            is_reuse_required: self.tls_session_reuse == SessionReuse::Required,
+            is_reuse_required: self.is_reuse_required(),
             passive: Arc::new(Passive::new(self.passive_ports, self.passive_address)),
             is_active_allowed: self.active == Active::On,
             banner: self.banner,
             max_login_failures: self.max_login_failures,
             transfer_log: Arc::new(transfer_log.map_err(Failure::usage)?),
         })
+    }
+
+    /// Refuses what `serve ftp` refuses before it binds anything.
+    ///
+    /// # Errors
+    /// Exit code 2.
+    pub(crate) fn check_before_start(&self, context: &Context) -> Result<(), Failure> {
+        self.check(context)?;
+        self.identity()?;
+        Dir::open_ambient_dir(&self.dir, ambient_authority()).map_err(|e| self.unserved(e))?;
+        match &self.accounts {
+            Some(file) => open_accounts(file, &self.dir).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether an encrypted data connection must resume the session of its control connection.
+    pub(super) fn is_reuse_required(&self) -> bool {
+        self.tls_session_reuse == SessionReuse::Required
+    }
+
+    fn unserved(&self, error: std::io::Error) -> Failure {
+        let dir = self.dir.display();
+        Failure::usage(format!("the folder {dir} can't be served: {error}"))
     }
 
     fn check(&self, context: &Context) -> Result<(), Failure> {
@@ -310,10 +338,7 @@ impl Ftp {
         accounts: Option<Arc<Accounts>>,
         context: &Context,
     ) -> Result<Storage, Failure> {
-        let fail = |error| {
-            let dir = self.dir.display();
-            Failure::usage(format!("the folder {dir} can't be served: {error}"))
-        };
+        let fail = |error| self.unserved(error);
         let root = Dir::open_ambient_dir(&self.dir, ambient_authority()).map_err(fail)?;
         let options = StoreOptions {
             max_size: self.max_size,
@@ -361,6 +386,17 @@ fn warn_about_passwords(context: &Context) {
         log::warn!(
             "passwords may cross the network in the clear on {address}: add --tls-cert and \
              --require-tls control, or bind to loopback"
+        );
+    }
+}
+
+/// In a container nobody reaches a port that is not published, and any port may be used.
+fn warn_about_container(context: &Context) {
+    if let (Some(address), Some(container)) = (context.exposed(), this_container()) {
+        log::warn!(
+            "{address} is in a container ({container}), whose clients reach only published ports: \
+             add {}, and publish the ports",
+            mend_in_container()
         );
     }
 }

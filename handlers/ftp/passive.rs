@@ -41,8 +41,8 @@ impl FromStr for PassivePorts {
 /// An address that the server tells clients, as `--passive-address` takes it.
 #[derive(Clone, Debug)]
 pub struct PassiveAddress {
-    /// Only clients of this network are told it.
-    network: Option<Networks>,
+    /// Only clients of this network are told it: as it was written, and read.
+    network: Option<(String, Networks)>,
     /// `None`: the address that the client has connected to.
     host: Option<String>,
 }
@@ -54,7 +54,7 @@ impl FromStr for PassiveAddress {
         let (network, host) = match text.split_once('=') {
             Some((network, host)) => {
                 let parsed = Networks::parse([network]).map_err(|error| error.to_string())?;
-                (Some(parsed), host)
+                (Some((network.to_owned(), parsed)), host)
             }
             None => (None, text),
         };
@@ -123,7 +123,7 @@ impl Passive {
     pub fn host_for(&self, client: &ClientAddress) -> Option<&str> {
         let is_for = |address: &&PassiveAddress| {
             let network = address.network.as_ref();
-            network.is_some_and(|network| network.contains(client))
+            network.is_some_and(|(_, network)| network.contains(client))
         };
         let for_all = |address: &&PassiveAddress| address.network.is_none();
         let addresses = || self.addresses.iter();
@@ -131,6 +131,25 @@ impl Passive {
             .find(is_for)
             .or_else(|| addresses().find(for_all));
         chosen.and_then(|address| address.host.as_deref())
+    }
+
+    /// The range of ports; `None` if any port may be used.
+    pub fn ports(&self) -> Option<&RangeInclusive<u16>> {
+        self.ports.as_ref()
+    }
+
+    /// The networks that have an address of their own, each with the host; `None` stands for the
+    /// address that the client has connected to.
+    pub fn by_network(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.addresses.iter().filter_map(|address| {
+            let (network, _) = address.network.as_ref()?;
+            Some((network.as_str(), address.host.as_deref()))
+        })
+    }
+
+    /// The IPv4 address of a host, if it has one at the moment.
+    pub fn resolve(&self, host: &str, now: Instant) -> Option<Ipv4Addr> {
+        self.resolver.resolve(host, now)
     }
 
     /// The names that have to be resolved.

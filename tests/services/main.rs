@@ -19,6 +19,7 @@ mod ftp_client_attacks;
 mod ftp_client_faults;
 mod ftp_client_servers;
 mod ftp_clients;
+mod ftp_doctor;
 mod ftp_fake;
 mod ftp_mounts;
 mod ftp_names;

@@ -26,6 +26,14 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
+    /// The user that needs no account.
+    pub(super) fn anonymous() -> Credentials {
+        Credentials {
+            user: "anonymous".to_owned(),
+            password: Mutex::new(Some(ANONYMOUS_PASSWORD.to_owned())),
+        }
+    }
+
     /// The user of the URL, otherwise that of `~/.netrc`, otherwise `anonymous`. The variable comes
     /// before `~/.netrc`. The terminal is asked later, and only if the server wants a password.
     ///
@@ -38,10 +46,7 @@ impl Credentials {
         };
         let (login, stored) = entry.map_or((None, None), |entry| (entry.login, entry.password));
         let Some(user) = url.user.clone().or(login) else {
-            return Ok(Credentials {
-                user: "anonymous".to_owned(),
-                password: Mutex::new(Some(ANONYMOUS_PASSWORD.to_owned())),
-            });
+            return Ok(Credentials::anonymous());
         };
         let variable = match std::env::var(VARIABLE) {
             Ok(password) if !password.is_empty() => Some(password),

@@ -15,6 +15,7 @@ mod options;
 mod partial;
 mod path;
 mod plan;
+pub(super) mod probe;
 mod reply;
 mod report;
 mod session;

@@ -40,7 +40,7 @@ pub(super) struct ConnectionOptions {
 
 /// Whether and how connections are encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TlsMode {
+pub(in crate::ftp) enum TlsMode {
     Off,
     Explicit,
     Implicit,

@@ -48,6 +48,23 @@ impl Target {
     /// # Errors
     /// Exit code 2.
     pub(super) fn new(url: FtpUrl, options: ConnectionOptions) -> Result<Target, Failure> {
+        let credentials = Credentials::find(&url)?;
+        Target::with_credentials(url, options, credentials)
+    }
+
+    /// The same for the user `anonymous`, whatever `~/.netrc` says.
+    ///
+    /// # Errors
+    /// Exit code 2.
+    pub(super) fn anonymous(url: FtpUrl, options: ConnectionOptions) -> Result<Target, Failure> {
+        Target::with_credentials(url, options, Credentials::anonymous())
+    }
+
+    fn with_credentials(
+        url: FtpUrl,
+        options: ConnectionOptions,
+        credentials: Credentials,
+    ) -> Result<Target, Failure> {
         let mode = options.tls_mode(&url);
         let tls = if mode == TlsMode::Off {
             None
@@ -62,7 +79,7 @@ impl Target {
             Some((config, name))
         };
         Ok(Target {
-            credentials: Credentials::find(&url)?,
+            credentials,
             url,
             options,
             tls,

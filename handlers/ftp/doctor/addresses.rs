@@ -1,0 +1,481 @@
+//! Where the server listens, and which address clients of PASV are told.
+
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use socketserver::{Address, ClientAddress};
+
+use super::super::passive::{Passive, is_public};
+use super::{Finding, Machine, PROPOSED_PORTS};
+
+const CONTROL: &str = "control";
+const CONTAINER: &str = "container";
+const LOOPBACK: &str = "loopback";
+const NETWORK: &str = "own network";
+const OUTSIDE: &str = "from outside";
+/// How long a server that has the port may take for its first line.
+const BANNER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A client of the Internet that no network of `--passive-address` is likely to contain.
+const OUTSIDE_CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
+/// The IP addresses to which clients connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listeners {
+    /// Every address of both families.
+    every: bool,
+    ips: Vec<IpAddr>,
+    /// Whether clients of other machines can connect over IPv4.
+    has_v4: bool,
+    /// The IPv4 address that clients of the network connect to.
+    pub(super) own: Option<Ipv4Addr>,
+}
+
+impl Listeners {
+    pub(super) fn of(addresses: &[Address], machine: &Machine) -> Listeners {
+        let mut listeners = Listeners::default();
+        let mut is_every_v4 = false;
+        for address in addresses {
+            for ip in resolve(address).iter().map(SocketAddr::ip) {
+                is_every_v4 |= ip.is_unspecified() && ip.is_ipv4();
+                match ip.is_unspecified() {
+                    true => listeners.every = true,
+                    false => listeners.ips.push(ip.to_canonical()),
+                }
+            }
+            is_every_v4 |= matches!(address, Address::Every { .. });
+        }
+        let mut of_one = listeners.ips.iter().filter(|ip| !ip.is_loopback());
+        listeners.own = of_one
+            .find_map(|ip| match ip {
+                IpAddr::V4(ip) => Some(*ip),
+                IpAddr::V6(_) => None,
+            })
+            .or(machine.address.filter(|_| is_every_v4));
+        listeners.has_v4 = is_every_v4 || listeners.own.is_some();
+        listeners
+    }
+
+    /// Whether other machines reach the server.
+    pub(super) fn are_exposed(&self) -> bool {
+        self.every || self.ips.iter().any(|ip| !ip.is_loopback())
+    }
+
+    /// Whether clients on this machine reach it.
+    fn have_loopback(&self) -> bool {
+        self.every || self.ips.iter().any(IpAddr::is_loopback)
+    }
+
+    /// The addresses that data connections use.
+    pub(super) fn data_addresses(&self) -> Vec<IpAddr> {
+        if self.every || self.ips.is_empty() {
+            return vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        }
+        self.ips.clone()
+    }
+}
+
+/// The port of a TCP address; 0 stands for any.
+pub(super) fn port(address: &Address) -> Option<u16> {
+    match address {
+        Address::Inet { port, .. } | Address::Every { port } => Some(*port),
+        _ => None,
+    }
+}
+
+fn resolve(address: &Address) -> Vec<SocketAddr> {
+    match address {
+        Address::Inet { host, port } => (host.as_str(), *port)
+            .to_socket_addrs()
+            .map(Iterator::collect)
+            .unwrap_or_default(),
+        Address::Every { port } => vec![(Ipv6Addr::UNSPECIFIED, *port).into()],
+        _ => Vec::new(),
+    }
+}
+
+/// Whether each address can be bound. Also returns whether an FTP server answers at one of them,
+/// which is probably the one that is examined.
+pub(super) fn control(addresses: &[Address], is_implicit: bool) -> (Vec<Finding>, bool) {
+    let mut is_running = false;
+    let findings = addresses.iter().map(|address| {
+        if let Address::Unix(_) = address {
+            let text = format!("{address}: data connections need TCP");
+            return Finding::problem(CONTROL, text).mend("--bind HOST:PORT");
+        }
+        match bind(address) {
+            Ok(()) => Finding::good(CONTROL, format!("{address} can be bound")),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let greets = !is_implicit && has_ftp_server(address);
+                is_running |= greets;
+                match greets {
+                    true => {
+                        Finding::note(CONTROL, format!("{address}: an FTP server answers there"))
+                    }
+                    false => {
+                        let text = format!("{address} is in use by another program");
+                        Finding::problem(CONTROL, text).mend("--bind ADDRESS with a free port")
+                    }
+                }
+            }
+            Err(error) => {
+                let mend = match error.kind() {
+                    io::ErrorKind::PermissionDenied => "--user NAME, and a start as root",
+                    _ => "--bind ADDRESS with an address of this machine",
+                };
+                Finding::problem(CONTROL, format!("{address} cannot be bound: {error}")).mend(mend)
+            }
+        }
+    });
+    let findings = findings.collect();
+    (findings, is_running)
+}
+
+fn bind(address: &Address) -> io::Result<()> {
+    let bound = match address {
+        Address::Inet { host, port } => TcpListener::bind((host.as_str(), *port)),
+        Address::Every { port } => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)) {
+            // A machine without IPv6.
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port))
+            }
+            bound => bound,
+        },
+        _ => return Ok(()),
+    };
+    bound.map(|_| ())
+}
+
+fn has_ftp_server(address: &Address) -> bool {
+    let greets = |at: SocketAddr| -> io::Result<bool> {
+        let ip = match at.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let at = SocketAddr::new(ip, at.port());
+        let mut stream = TcpStream::connect_timeout(&at, BANNER_TIMEOUT)?;
+        stream.set_read_timeout(Some(BANNER_TIMEOUT))?;
+        let mut code = [0; 3];
+        stream.read_exact(&mut code)?;
+        Ok(&code == b"220")
+    };
+    resolve(address)
+        .into_iter()
+        .any(|at| greets(at).is_ok_and(|greets| greets))
+}
+
+/// What a container changes.
+pub(super) fn container(
+    listeners: &Listeners,
+    passive: &Passive,
+    machine: &Machine,
+    control_ports: &[u16],
+) -> Finding {
+    let Some(name) = machine.container else {
+        return Finding::good(CONTAINER, "this process is not in a container");
+    };
+    if !listeners.are_exposed() {
+        let text = format!("{name}: only clients in the container reach a loopback address");
+        return Finding::note(CONTAINER, text).mend("--bind :PORT");
+    }
+    let control: Vec<String> = control_ports
+        .iter()
+        .map(|port| format!("-p {port}:{port}"))
+        .collect();
+    let control = control.join(" ");
+    match passive.ports() {
+        None => {
+            let text = format!(
+                "{name}: clients reach only published ports; start it with docker run {control} \
+                 -p {PROPOSED_PORTS}:{PROPOSED_PORTS}"
+            );
+            Finding::problem(CONTAINER, text).mend(mend_in_container())
+        }
+        Some(ports) => {
+            let ports = format!("{}-{}", ports.start(), ports.end());
+            let text =
+                format!("{name}: publish the ports with docker run {control} -p {ports}:{ports}");
+            Finding::note(CONTAINER, text)
+        }
+    }
+}
+
+/// The options of a server in a container without a range of ports.
+pub fn mend_in_container() -> String {
+    format!("--passive-ports {PROPOSED_PORTS} --passive-address HOST")
+}
+
+/// The addresses that clients are told, by where the clients are. Also returns the one for clients
+/// from outside, if they can use it.
+pub(super) fn told(
+    listeners: &Listeners,
+    passive: &Passive,
+    machine: &Machine,
+    allow: &[String],
+) -> (Vec<Finding>, Option<Ipv4Addr>) {
+    let mut findings: Vec<Finding> = Vec::new();
+    if listeners.have_loopback() {
+        findings.push(for_loopback(passive));
+    }
+    if !listeners.are_exposed() {
+        return (findings, None);
+    }
+    if !listeners.has_v4 {
+        let text = "PASV needs IPv4: over IPv6 clients use EPSV, which needs no address";
+        findings.push(Finding::good(OUTSIDE, text));
+        return (findings, None);
+    }
+    let own = listeners.own;
+    if let Some(own) = own.filter(|own| !is_public((*own).into())) {
+        findings.push(for_network(passive, own));
+    }
+    for (network, host) in passive.by_network() {
+        let told = match host {
+            None => own.map_or("the address they connect to".to_owned(), |ip| {
+                ip.to_string()
+            }),
+            Some(host) => match resolved(passive, host) {
+                Some(ip) => ip.to_string(),
+                None => {
+                    findings.push(without_address(NETWORK, host));
+                    continue;
+                }
+            },
+        };
+        let text = format!("clients of {network} are told {told}");
+        findings.push(Finding::good(NETWORK, text));
+    }
+    let (finding, outside) = for_outside(passive, own, machine, allow);
+    findings.push(finding);
+    (findings, outside)
+}
+
+fn client(ip: Ipv4Addr) -> ClientAddress {
+    SocketAddr::new(ip.into(), 0).into()
+}
+
+fn resolved(passive: &Passive, host: &str) -> Option<Ipv4Addr> {
+    passive.resolve(host, Instant::now())
+}
+
+fn without_address(subject: &'static str, host: &str) -> Finding {
+    Finding::problem(subject, format!("the name {host} has no IPv4 address"))
+        .mend("--passive-address ADDRESS")
+}
+
+fn for_loopback(passive: &Passive) -> Finding {
+    let own = Ipv4Addr::LOCALHOST;
+    match passive.host_for(&client(own)) {
+        None => Finding::good(LOOPBACK, format!("clients of this machine are told {own}")),
+        Some(host) => match resolved(passive, host) {
+            None => without_address(LOOPBACK, host),
+            Some(ip) if ip.is_loopback() => {
+                Finding::good(LOOPBACK, format!("clients of this machine are told {ip}"))
+            }
+            Some(ip) => Finding::note(LOOPBACK, format!("clients of this machine are told {ip}"))
+                .mend("--passive-address 127.0.0.0/8=auto"),
+        },
+    }
+}
+
+/// Clients in the same private network.
+fn for_network(passive: &Passive, own: Ipv4Addr) -> Finding {
+    let host = passive.host_for(&client(own));
+    let told = match host {
+        None => own,
+        Some(host) => match resolved(passive, host) {
+            None => return without_address(NETWORK, host),
+            Some(ip) => ip,
+        },
+    };
+    let text = format!("clients in the network of {own} are told {told}");
+    if !is_public(told.into()) {
+        return Finding::good(NETWORK, text);
+    }
+    let network = match own.octets() {
+        [10, ..] => "10.0.0.0/8",
+        [172, ..] => "172.16.0.0/12",
+        [192, ..] => "192.168.0.0/16",
+        _ => "CIDR",
+    };
+    let text = format!("{text}: not every router leads that back");
+    Finding::note(NETWORK, text).mend(format!("--passive-address {network}=auto"))
+}
+
+fn for_outside(
+    passive: &Passive,
+    own: Option<Ipv4Addr>,
+    machine: &Machine,
+    allow: &[String],
+) -> (Finding, Option<Ipv4Addr>) {
+    if !serves_outside(allow) {
+        let text = "clients from other networks are refused (--allow)";
+        return (Finding::good(OUTSIDE, text), None);
+    }
+    let host = passive.host_for(&client(OUTSIDE_CLIENT));
+    let told = match (host, own) {
+        (None, Some(own)) => own,
+        (None, None) => {
+            let text = "this machine has no way to other networks";
+            return (Finding::note(OUTSIDE, text), None);
+        }
+        (Some(host), _) => match resolved(passive, host) {
+            None => return (without_address(OUTSIDE, host), None),
+            Some(ip) => ip,
+        },
+    };
+    let text = format!("clients from outside are told {told}");
+    let is_inner = host.is_none() && machine.container.is_some();
+    if is_public(told.into()) && !is_inner {
+        return (Finding::good(OUTSIDE, text), Some(told));
+    }
+    let text = match is_inner {
+        true => format!("{text}, the address within the container"),
+        false => format!("{text}, which only its own network reaches"),
+    };
+    let mend = "--passive-address PUBLIC-ADDRESS";
+    (Finding::problem(OUTSIDE, text).mend(mend), None)
+}
+
+/// Whether `--allow` lets clients of the Internet in.
+fn serves_outside(allow: &[String]) -> bool {
+    let is_outside = |network: &String| {
+        let (ip, prefix) = network.split_once('/').unwrap_or((network, ""));
+        // What is in a file (`@FILE`) may be any network.
+        prefix == "0" || ip.parse::<IpAddr>().map_or(true, is_public)
+    };
+    allow.is_empty() || allow.iter().any(is_outside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    fn passive(ports: Option<&str>, addresses: &[&str]) -> Passive {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap());
+        Passive::new(ports.map(|text| text.parse().unwrap()), addresses.collect())
+    }
+
+    fn machine(address: &str, container: Option<&'static str>) -> Machine {
+        Machine {
+            container,
+            address: Some(address.parse().unwrap()),
+            ..Machine::default()
+        }
+    }
+
+    fn listeners(addresses: &[&str], machine: &Machine) -> Listeners {
+        let addresses: Vec<Address> = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        Listeners::of(&addresses, machine)
+    }
+
+    /// What is told: the levels with the texts, and what mends the last one.
+    fn told_by(
+        bind: &[&str],
+        options: &[&str],
+        machine: &Machine,
+        allow: &[&str],
+    ) -> (Vec<(Level, String)>, Option<String>) {
+        let allow: Vec<String> = allow.iter().map(|&text| text.to_owned()).collect();
+        let listeners = listeners(bind, machine);
+        let (told, _) = told(&listeners, &passive(None, options), machine, &allow);
+        let mend = told.last().and_then(|finding| finding.mend.clone());
+        let lines = told
+            .into_iter()
+            .map(|finding| (finding.level, finding.text));
+        (lines.collect(), mend)
+    }
+
+    #[test]
+    fn a_private_address_is_no_address_for_clients_from_outside() {
+        let lan = machine("192.168.1.5", None);
+        let public = "--passive-address PUBLIC-ADDRESS";
+        for (bind, options, level, mend) in [
+            (":2121", &[][..], Level::Problem, Some(public)),
+            ("0.0.0.0:2121", &["auto"], Level::Problem, Some(public)),
+            ("192.168.1.5:2121", &[], Level::Problem, Some(public)),
+            (":2121", &["10.1.1.1"], Level::Problem, Some(public)),
+            (":2121", &["203.0.113.7"], Level::Good, None),
+            ("203.0.113.7:2121", &[], Level::Good, None),
+            (
+                ":2121",
+                &["no..name"],
+                Level::Problem,
+                Some("--passive-address ADDRESS"),
+            ),
+        ] {
+            let (lines, mended) = told_by(&[bind], options, &lan, &[]);
+            let (last, text) = lines.last().unwrap();
+            assert_eq!(*last, level, "{bind} {options:?}: {text}");
+            assert_eq!(mended.as_deref(), mend, "{bind} {options:?}");
+        }
+        let (lines, _) = told_by(&[":2121"], &[], &lan, &["192.168.0.0/16", "10.1.2.3"]);
+        assert_eq!(lines.last().unwrap().0, Level::Good, "{lines:?}");
+        for allow in ["0.0.0.0/0", "203.0.113.0/24", "@file"] {
+            let (lines, _) = told_by(&[":2121"], &[], &lan, &[allow]);
+            assert_eq!(lines.last().unwrap().0, Level::Problem, "{allow}");
+        }
+    }
+
+    #[test]
+    fn each_kind_of_client_has_its_line() {
+        let lan = machine("192.168.1.5", None);
+        let shown = |bind: &[&str], options: &[&str]| {
+            let (lines, _) = told_by(bind, options, &lan, &[]);
+            let lines: Vec<String> = lines.into_iter().map(|(_, text)| text).collect();
+            lines.join("\n")
+        };
+        let all = shown(
+            &[":2121"],
+            &["203.0.113.7", "192.168.0.0/16=auto", "10.0.0.0/8=10.0.0.1"],
+        );
+        for line in [
+            "clients of this machine are told 203.0.113.7",
+            "clients in the network of 192.168.1.5 are told 192.168.1.5",
+            "clients of 10.0.0.0/8 are told 10.0.0.1",
+            "clients of 192.168.0.0/16 are told 192.168.1.5",
+            "clients from outside are told 203.0.113.7",
+        ] {
+            assert!(all.contains(line), "{line} is not in\n{all}");
+        }
+        let alone = shown(&["127.0.0.1:2121"], &[]);
+        assert_eq!(alone, "clients of this machine are told 127.0.0.1");
+        let v6 = shown(&["[2001:db8::1]:2121"], &[]);
+        assert!(v6.contains("EPSV") && !v6.contains("told"), "{v6}");
+        // The router may not lead clients of the network back.
+        let (lines, _) = told_by(&[":2121"], &["203.0.113.7"], &lan, &[]);
+        assert!(
+            lines
+                .iter()
+                .filter(|(level, _)| *level == Level::Note)
+                .count()
+                == 2
+        );
+    }
+
+    #[test]
+    fn a_container_needs_a_range_and_an_address() {
+        let docker = machine("172.17.0.2", Some("Docker"));
+        let level = |bind: &str, ports| {
+            let listeners = listeners(&[bind], &docker);
+            container(&listeners, &passive(ports, &[]), &docker, &[2121])
+        };
+        let without = level(":2121", None);
+        assert_eq!(without.level, Level::Problem);
+        assert_eq!(without.mend, Some(mend_in_container()));
+        let with = level(":2121", Some("50000-50010"));
+        assert_eq!(with.level, Level::Note);
+        let publish = "-p 2121:2121 -p 50000-50010:50000-50010";
+        assert!(with.text.contains(publish), "{}", with.text);
+        assert_eq!(level("127.0.0.1:2121", None).level, Level::Note);
+        // Whatever address the container has, it is not the one that clients outside reach.
+        let odd = machine("203.0.113.9", Some("Docker"));
+        let (lines, _) = told_by(&[":2121"], &[], &odd, &[]);
+        assert_eq!(lines.last().unwrap().0, Level::Problem, "{lines:?}");
+        let (lines, _) = told_by(&[":2121"], &["203.0.113.7"], &odd, &[]);
+        assert_eq!(lines.last().unwrap().0, Level::Good, "{lines:?}");
+    }
+}

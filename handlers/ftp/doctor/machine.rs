@@ -1,0 +1,150 @@
+//! What the machine is: whether it is a container, its address, and the ports that it gives to
+//! outgoing connections.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use super::super::passive::PassivePorts;
+
+/// An address of the Internet to which nothing is sent: the system only says from which of its own
+/// addresses it would be sent.
+const ELSEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 1), 9);
+
+/// The machine; tests make their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// The container that the process is in: how it was recognized.
+    pub container: Option<&'static str>,
+    /// The IPv4 address by which other networks are reached.
+    pub address: Option<Ipv4Addr>,
+    /// The ports of outgoing connections.
+    pub outgoing_ports: Option<RangeInclusive<u16>>,
+    /// Those among them that outgoing connections leave alone.
+    pub reserved_ports: Vec<RangeInclusive<u16>>,
+}
+
+impl Machine {
+    /// This machine, as far as the system says.
+    pub fn this() -> Machine {
+        let address = own_address();
+        let read = |name: &str| fs::read_to_string(Path::new("/proc/sys/net/ipv4").join(name));
+        let outgoing = read("ip_local_port_range").ok();
+        let reserved = read("ip_local_reserved_ports").unwrap_or_default();
+        Machine {
+            container: container(Path::new("/"), address),
+            address,
+            outgoing_ports: outgoing.and_then(|text| {
+                let mut ports = text.split_whitespace().map(str::parse);
+                Some(ports.next()?.ok()?..=ports.next()?.ok()?)
+            }),
+            reserved_ports: reserved
+                .trim()
+                .split(',')
+                .filter_map(|range| range.parse().ok())
+                .map(|PassivePorts(range)| range)
+                .collect(),
+        }
+    }
+
+    /// Whether outgoing connections may take ports of this range.
+    pub(super) fn may_take(&self, ports: &RangeInclusive<u16>) -> bool {
+        let Some(outgoing) = &self.outgoing_ports else {
+            return false;
+        };
+        let low = *ports.start().max(outgoing.start());
+        let high = *ports.end().min(outgoing.end());
+        let is_reserved = |port: u16| self.reserved_ports.iter().any(|r| r.contains(&port));
+        (low..=high).any(|port| !is_reserved(port))
+    }
+}
+
+fn own_address() -> Option<Ipv4Addr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect(ELSEWHERE).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V4(ip) if !ip.is_unspecified() && !ip.is_loopback() => Some(ip),
+        _ => None,
+    }
+}
+
+/// The container that this process is in, if it is in one.
+pub fn this_container() -> Option<&'static str> {
+    container(Path::new("/"), own_address())
+}
+
+/// The container whose marks are below `root`, or in whose default network the address is.
+fn container(root: &Path, address: Option<Ipv4Addr>) -> Option<&'static str> {
+    for (file, name) in [(".dockerenv", "Docker"), ("run/.containerenv", "Podman")] {
+        if root.join(file).exists() {
+            return Some(name);
+        }
+    }
+    for file in ["proc/1/cgroup", "proc/self/cgroup"] {
+        let text = fs::read_to_string(root.join(file)).unwrap_or_default();
+        for (word, name) in [
+            ("kubepods", "Kubernetes"),
+            ("docker", "Docker"),
+            ("libpod", "Podman"),
+            ("/lxc", "LXC"),
+            ("containerd", "containerd"),
+        ] {
+            if text.contains(word) {
+                return Some(name);
+            }
+        }
+    }
+    match address?.octets() {
+        [172, 17, ..] => Some("the network of Docker"),
+        [10, 88, ..] => Some("the network of Podman"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_known_by_its_marks() {
+        let root = std::env::temp_dir().join(format!("ftp-container-{}", std::process::id()));
+        let write = |file: &str, text: &str| {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let lan = Some(Ipv4Addr::new(192, 168, 1, 5));
+        write("proc/1/cgroup", "0::/init.scope\n");
+        write("proc/self/cgroup", "0::/user.slice/session-1.scope\n");
+        assert_eq!(container(&root, lan), None);
+        assert_eq!(container(&root, None), None);
+        let docker = Some(Ipv4Addr::new(172, 17, 0, 2));
+        assert_eq!(container(&root, docker), Some("the network of Docker"));
+        let podman = Some(Ipv4Addr::new(10, 88, 0, 7));
+        assert_eq!(container(&root, podman), Some("the network of Podman"));
+        write("proc/self/cgroup", "4:memory:/kubepods/pod1/abc\n");
+        assert_eq!(container(&root, lan), Some("Kubernetes"));
+        write("run/.containerenv", "");
+        assert_eq!(container(&root, lan), Some("Podman"));
+        write(".dockerenv", "");
+        assert_eq!(container(&root, lan), Some("Docker"));
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn ports_of_outgoing_connections_are_known_unless_reserved() {
+        let mut machine = Machine {
+            outgoing_ports: Some(32768..=60999),
+            ..Machine::default()
+        };
+        assert!(machine.may_take(&(50000..=50100)));
+        assert!(machine.may_take(&(60999..=61100)));
+        assert!(!machine.may_take(&(61000..=61100)) && !machine.may_take(&(1024..=32767)));
+        machine.reserved_ports = vec![50000..=50050, 50051..=50100];
+        assert!(!machine.may_take(&(50000..=50100)));
+        assert!(machine.may_take(&(50000..=50101)));
+        let real = Machine::this();
+        assert!(real.outgoing_ports.is_none_or(|ports| !ports.is_empty()));
+    }
+}

@@ -1,0 +1,242 @@
+//! The passive range: whether each port can be bound, and whether there are enough.
+
+use std::io;
+use std::net::{IpAddr, TcpListener};
+use std::ops::RangeInclusive;
+
+use super::super::passive::Passive;
+use super::addresses::Listeners;
+use super::{Finding, Machine, PROPOSED_PORTS};
+
+const SUBJECT: &str = "passive ports";
+/// Ports that are named one by one.
+const MAX_SHOWN_PORTS: usize = 5;
+/// The lowest port that not only root may bind.
+const MIN_PORT: u16 = 1024;
+
+/// What else concerns the ports.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) max_connections: usize,
+    /// Whether the server runs as another user once it has bound its addresses.
+    pub(super) drops_privileges: bool,
+    pub(super) control_ports: Vec<u16>,
+    /// Whether the server runs at the moment, and uses ports of its range.
+    pub(super) is_running: bool,
+}
+
+/// Examines the range, if there is one.
+pub(super) fn examine(
+    passive: &Passive,
+    listeners: &Listeners,
+    machine: &Machine,
+    given: &Given,
+) -> Vec<Finding> {
+    let Some(ports) = passive.ports() else {
+        return vec![any_port(listeners, machine)];
+    };
+    let mut findings = vec![bindable(ports, listeners, given)];
+    let count = ports.len();
+    if count < given.max_connections {
+        let text = format!(
+            "{count} sessions at the same time can await a data connection, of {} connections \
+             (--max-connections); others get the reply 425",
+            given.max_connections
+        );
+        findings.push(Finding::note(SUBJECT, text));
+    }
+    let shown = shown(ports);
+    if let Some(port) = given.control_ports.iter().find(|port| ports.contains(port)) {
+        let text = format!("the range {shown} contains the control port {port}");
+        findings.push(Finding::note(SUBJECT, text));
+    }
+    if machine.may_take(ports) {
+        let text = "outgoing connections of this machine may take some of them";
+        findings.push(
+            Finding::note(SUBJECT, text)
+                .mend(format!("sysctl net.ipv4.ip_local_reserved_ports={shown}")),
+        );
+    }
+    findings
+}
+
+fn shown(ports: &RangeInclusive<u16>) -> String {
+    format!("{}-{}", ports.start(), ports.end())
+}
+
+fn any_port(listeners: &Listeners, machine: &Machine) -> Finding {
+    let range = match &machine.outgoing_ports {
+        Some(ports) => format!(" of {}", shown(ports)),
+        None => String::new(),
+    };
+    if !listeners.are_exposed() {
+        return Finding::good(SUBJECT, format!("any free port{range}"));
+    }
+    let text = format!("any free port{range}: a firewall must let all of them in");
+    Finding::note(SUBJECT, text).mend(format!("--passive-ports {PROPOSED_PORTS}"))
+}
+
+fn bindable(ports: &RangeInclusive<u16>, listeners: &Listeners, given: &Given) -> Finding {
+    let (count, range) = (ports.len(), shown(ports));
+    let plural = if count == 1 { "port" } else { "ports" };
+    if given.drops_privileges && *ports.start() < MIN_PORT {
+        let text = format!("{range}: the user of --user cannot bind ports below {MIN_PORT}");
+        return Finding::problem(SUBJECT, text).mend(format!("--passive-ports {PROPOSED_PORTS}"));
+    }
+    let addresses = listeners.data_addresses();
+    let mut refused: Vec<u16> = Vec::new();
+    let mut why = None;
+    for port in ports.clone() {
+        if let Some(error) = bind(&addresses, port) {
+            refused.push(port);
+            why.get_or_insert(error);
+        }
+    }
+    let Some(why) = why else {
+        return Finding::good(
+            SUBJECT,
+            format!("{count} {plural}, {range}, all can be bound"),
+        );
+    };
+    let mut named: Vec<String> = refused.iter().map(u16::to_string).collect();
+    named.truncate(MAX_SHOWN_PORTS);
+    if named.len() < refused.len() {
+        named.push(format!("and {} more", refused.len() - named.len()));
+    }
+    let reason = match why.kind() {
+        io::ErrorKind::AddrInUse => "in use".to_owned(),
+        io::ErrorKind::PermissionDenied => "only root may bind them".to_owned(),
+        _ => why.to_string(),
+    };
+    let text = format!(
+        "{} of {count} {plural} cannot be bound, {reason}: {}",
+        refused.len(),
+        named.join(", ")
+    );
+    if given.is_running && why.kind() == io::ErrorKind::AddrInUse && refused.len() < count {
+        return Finding::note(SUBJECT, format!("{text} (perhaps by the server that runs)"));
+    }
+    let mend = match free_range(&addresses, count) {
+        Some(range) => format!("--passive-ports {}", shown(&range)),
+        None => "--passive-ports LOW-HIGH".to_owned(),
+    };
+    Finding::problem(SUBJECT, text).mend(mend)
+}
+
+/// Why a port cannot be bound, if it cannot. An address that is not of this machine is the
+/// business of the control connection.
+fn bind(addresses: &[IpAddr], port: u16) -> Option<io::Error> {
+    let bind = |ip: &IpAddr| TcpListener::bind((*ip, port)).err();
+    let mut errors = addresses.iter().filter_map(bind);
+    errors.find(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
+        )
+    })
+}
+
+/// A range of so many ports that can all be bound.
+fn free_range(addresses: &[IpAddr], count: usize) -> Option<RangeInclusive<u16>> {
+    let last = u16::try_from(count.checked_sub(1)?).ok()?;
+    let ranges = (50_000..=64_000).step_by(1000).filter_map(|low: u16| {
+        let high = low.checked_add(last)?;
+        Some(low..=high)
+    });
+    let is_free = |range: &RangeInclusive<u16>| range.clone().all(|p| bind(addresses, p).is_none());
+    ranges.into_iter().find(is_free)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use socketserver::Address;
+
+    use super::super::Level;
+    use super::*;
+
+    fn given() -> Given {
+        Given {
+            max_connections: 100,
+            drops_privileges: false,
+            control_ports: vec![2121],
+            is_running: false,
+        }
+    }
+
+    fn findings(ports: &str, bind: &str, given: &Given) -> Vec<Finding> {
+        let passive = Passive::new(Some(ports.parse().unwrap()), Vec::new());
+        let address: Address = bind.parse().unwrap();
+        let machine = Machine {
+            outgoing_ports: Some(60000..=60999),
+            ..Machine::default()
+        };
+        let listeners = Listeners::of(&[address], &machine);
+        examine(&passive, &listeners, &machine, given)
+    }
+
+    #[test]
+    fn a_port_that_is_in_use_is_named() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let range = format!("{port}-{port}");
+        for bind in ["127.0.0.1:2121", ":2121"] {
+            let found = findings(&range, bind, &given());
+            assert_eq!(found[0].level, Level::Problem, "{found:?}");
+            let text = format!("1 of 1 port cannot be bound, in use: {port}");
+            assert_eq!(found[0].text, text);
+            let mend = found[0].mend.as_deref().unwrap();
+            let free = mend.strip_prefix("--passive-ports ").unwrap();
+            assert_eq!(
+                findings(free, bind, &given())[0].level,
+                Level::Good,
+                "{free}"
+            );
+        }
+        // The server itself may have taken some ports, but not all.
+        let running = Given {
+            is_running: true,
+            ..given()
+        };
+        assert_eq!(
+            findings(&range, "127.0.0.1:2121", &running)[0].level,
+            Level::Problem
+        );
+        drop(taken);
+        assert_eq!(
+            findings(&range, "127.0.0.1:2121", &given())[0].level,
+            Level::Good
+        );
+    }
+
+    #[test]
+    fn a_range_is_compared_with_what_else_needs_ports() {
+        let texts = |ports: &str| {
+            let found = findings(ports, "127.0.0.1:2121", &given());
+            let texts: Vec<String> = found.into_iter().map(|finding| finding.text).collect();
+            texts.join("\n")
+        };
+        let small = texts("60990-60999");
+        assert!(small.contains("10 sessions") && small.contains("of 100 connections"));
+        assert!(small.contains("outgoing connections"));
+        let large = texts("2100-2300");
+        assert!(
+            large.contains("201 ports") || large.contains("of 201"),
+            "{large}"
+        );
+        assert!(large.contains("control port 2121") && !large.contains("outgoing"));
+        assert!(!large.contains("sessions at the same time"));
+    }
+
+    #[test]
+    fn the_user_of_the_server_cannot_bind_low_ports() {
+        let given = Given {
+            drops_privileges: true,
+            ..given()
+        };
+        let found = findings("900-1100", "127.0.0.1:2121", &given);
+        assert_eq!(found[0].level, Level::Problem);
+        assert!(found[0].text.contains("--user"), "{}", found[0].text);
+    }
+}

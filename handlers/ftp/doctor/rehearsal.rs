@@ -1,0 +1,138 @@
+//! A session with a real server: it starts with these options on a free port of loopback, in an
+//! empty temporary folder, a client logs in, and lists the folder over a passive data connection.
+
+use std::fmt;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use socketserver::{Address, Builder, ServerGuard, StreamRequestHandler, Tls};
+
+use super::super::client::probe;
+use super::super::limits::Registry;
+use super::super::options::Ftp;
+use super::super::passive::Passive;
+use super::super::storage::Storage;
+use super::super::transfer_log::TransferLog;
+use super::super::{Session, Shared};
+use super::Finding;
+use crate::common::accounts::Rights;
+use crate::common::digest::to_hex;
+use crate::common::store::{OnDuplicate, Store, StoreOptions};
+
+const SUBJECT: &str = "self-test";
+
+/// Runs the session.
+pub(super) fn examine(ftp: &Ftp, passive: Passive, tls: Option<Tls>, builder: Builder) -> Finding {
+    let mode = match &tls {
+        None => probe::TlsMode::Off,
+        Some(_) if ftp.tls_implicit => probe::TlsMode::Implicit,
+        Some(_) => probe::TlsMode::Explicit,
+    };
+    let folder = match TemporaryFolder::new() {
+        Ok(folder) => folder,
+        Err(error) => {
+            let text = format!("not run, for want of a temporary folder: {error}");
+            return Finding::note(SUBJECT, text);
+        }
+    };
+    let failed = |what: &str, error: &dyn fmt::Display| {
+        Finding::problem(SUBJECT, format!("{what}: {error}"))
+    };
+    let server = folder
+        .storage()
+        .and_then(|storage| start(ftp.shared_for_test(storage, passive, tls), builder));
+    let server = match server {
+        Ok(server) => server,
+        Err(error) => return failed("no server could be started on loopback", &error),
+    };
+    let Some(address) = server.server_address().inet() else {
+        return failed("no server could be started on loopback", &"no address");
+    };
+    match probe::list(address, mode) {
+        Ok(()) => {
+            let over = match mode {
+                probe::TlsMode::Off => "a passive data connection",
+                _ => "an encrypted passive data connection",
+            };
+            Finding::good(SUBJECT, format!("a listing came over {over} on loopback"))
+        }
+        Err(failure) => failed("no listing came over loopback", &failure.message),
+    }
+}
+
+fn start(shared: Shared, builder: Builder) -> io::Result<ServerGuard> {
+    let shared = Arc::new(shared);
+    let class = move |_: &socketserver::ClientAddress| -> Box<dyn StreamRequestHandler> {
+        Box::new(Session::new(Arc::clone(&shared)))
+    };
+    // A machine may have only one of the families.
+    let has_v4 = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).is_ok();
+    let loopback = match has_v4 {
+        true => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        false => SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+    };
+    let server = builder.bind(&Address::from(loopback), class);
+    server
+        .and_then(socketserver::Server::spawn)
+        .map_err(io::Error::other)
+}
+
+impl Ftp {
+    /// What sessions share: the options of connections, and an anonymous user who may only list.
+    /// Neither the served folder nor the accounts are within reach of whoever connects meanwhile.
+    fn shared_for_test(&self, storage: Storage, passive: Passive, tls: Option<Tls>) -> Shared {
+        Shared {
+            storage: Arc::new(storage),
+            anonymous: Some(Rights::LIST),
+            registry: Registry::new(None, None),
+            tls,
+            require_tls: self.require_tls,
+            is_reuse_required: self.is_reuse_required(),
+            passive: Arc::new(passive),
+            is_active_allowed: false,
+            banner: self.banner.clone(),
+            max_login_failures: self.max_login_failures,
+            transfer_log: Arc::new(TransferLog::default()),
+        }
+    }
+}
+
+/// A folder that is removed in the end.
+struct TemporaryFolder(PathBuf);
+
+impl TemporaryFolder {
+    fn new() -> io::Result<TemporaryFolder> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let name = format!("socketserver-doctor-{}", to_hex(&random));
+        let path = std::env::temp_dir().join(name);
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(TemporaryFolder(path))
+    }
+
+    fn storage(&self) -> io::Result<Storage> {
+        let path: &Path = &self.0;
+        let options = StoreOptions {
+            sync: false,
+            ..StoreOptions::default()
+        };
+        Ok(Storage {
+            root: Dir::open_ambient_dir(path, ambient_authority())?,
+            store: Store::with_accounts(path, options, None)?,
+            on_duplicate: OnDuplicate::Error,
+            accounts: None,
+        })
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
