@@ -120,13 +120,14 @@ fuzz: need-cargo ## fuzz each target for FUZZ_SECONDS (60); no nightly compiler 
 fuzz-smoke: ## fuzz each target for some seconds (part of check)
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3
 
-bench: build need-python3 need-wrk need-nginx need-cc ## measure against nginx, Python, tokio, HAProxy and C, and write benches/RESULTS.md
+bench: build need-python3 need-wrk need-nginx need-cc ## measure against nginx, Python, tokio, HAProxy, vsftpd, pyftpdlib and C, and write benches/RESULTS.md
 	$(CARGO) build --release --workspace --examples $(LOCKED)
 	python3 benches/compare.py --ours $(BINARY) --update benches/RESULTS.md $(ARGS)
 	python3 benches/echo.py --examples $(TARGET)/release/examples --update benches/RESULTS.md
 	python3 benches/services.py --ours $(BINARY) --connects $(TARGET)/release/examples/connects --update benches/RESULTS.md
 	python3 benches/files.py --ours $(BINARY) --update benches/RESULTS.md
 	python3 benches/connections.py --examples $(TARGET)/release/examples --update benches/RESULTS.md
+	python3 benches/ftp.py --ours $(BINARY) --update benches/RESULTS.md
 
 bench-pairs: build need-python3 need-wrk need-cc ## compare with an earlier build: make bench-pairs OLD=its/target/release
 	$(CARGO) build --release --workspace --examples $(LOCKED)

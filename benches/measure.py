@@ -63,14 +63,22 @@ class Server:
         """User and system time of the tree, with that of children which have ended; exact to 10 ms per process."""
         ticks = 0
         for pid in process_tree(self.process.pid):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it ended while we looked
             ticks += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
         return ticks / TICKS
 
     def _status(self, key):
         total = 0
         for pid in process_tree(self.process.pid):
-            total += int(re.search(rf"^{key}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.M)[1])
+            try:
+                found = re.search(rf"^{key}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.M)
+            except OSError:
+                continue  # it ended while we looked
+            # What has ended and was not waited for has no memory.
+            total += int(found[1]) if found else 0
         return total
 
     def rss_kib(self):
