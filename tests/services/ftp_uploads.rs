@@ -59,6 +59,11 @@ fn transfers_start_at_an_offset() {
     ftp.expect("STOU", 450);
     ftp.expect("REST 4", 350);
     ftp.expect("STOR nothing", 550);
+    // The offset was for that command only, although its path is reserved.
+    ftp.expect("REST 4", 350);
+    ftp.expect("STOR .socketserver-partial/a", 550);
+    assert!(ftp.store("STOR a", b"new").starts_with("226"));
+    assert_eq!(std::fs::read(dir.join("root/a")).unwrap(), b"new");
 }
 
 #[test]

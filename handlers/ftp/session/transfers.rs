@@ -106,12 +106,12 @@ impl Session {
         entry: &Entry,
         argument: &[u8],
     ) -> Answer {
-        let restart = self.parameters.restart;
+        // The offset is for this command only, whatever becomes of it.
+        let restart = std::mem::take(&mut self.parameters.restart);
         let coding = self.parameters.coding;
         let view = Arc::clone(self.view()?);
         let (path, start) = match entry.verb {
             Verb::Stou | Verb::Appe if restart > 0 => {
-                self.parameters.restart = 0;
                 let text = format!(
                     "{} cannot begin at an offset: REST was sent before.",
                     entry.name
@@ -121,27 +121,23 @@ impl Session {
             Verb::Stou => (self.unique_path(&view, argument)?, Start::Unique),
             Verb::Appe => (self.path(argument)?, Start::End),
             _ if restart > 0 && coding.is_text => {
-                self.parameters.restart = 0;
                 let text = "REST is refused in text mode: send TYPE I first.";
                 return Err(Refused::new(554, text));
             }
             _ if restart > 0 => (self.path(argument)?, Start::At(restart)),
             _ => (self.path(argument)?, Start::New),
         };
-        if let Err(refused) = view.check_upload(&path, start) {
-            self.parameters.restart = 0;
-            return Err(refused);
-        }
+        view.check_upload(&path, start)?;
         self.check_ready()?;
         let upload = match view.begin_upload(&path, start) {
             Ok(upload) => upload,
-            Err(BeginError::Busy) => return self.try_later(request, entry, argument),
-            Err(BeginError::Refused(refused)) => {
-                self.parameters.restart = 0;
-                return Err(refused);
+            Err(BeginError::Busy) => {
+                self.try_later(request, entry, argument)?;
+                self.parameters.restart = restart;
+                return Ok(None);
             }
+            Err(BeginError::Refused(refused)) => return Err(refused),
         };
-        self.parameters.restart = 0;
         self.busy_until = None;
         let announcement = match entry.verb {
             // RFC 1123 §4.1.2.9
@@ -166,17 +162,21 @@ impl Session {
 
     /// A cut upload is still held, perhaps by a connection that is about to end: the command is
     /// obeyed a moment later, before any other.
-    fn try_later(&mut self, request: &StreamRequest, entry: &Entry, argument: &[u8]) -> Answer {
+    fn try_later(
+        &mut self,
+        request: &StreamRequest,
+        entry: &Entry,
+        argument: &[u8],
+    ) -> std::result::Result<(), Refused> {
         let now = request.server.clock().now();
         let until = *self.busy_until.get_or_insert(now + BUSY_TIMEOUT);
         if now >= until {
             self.busy_until = None;
-            self.parameters.restart = 0;
             return Err(Refused::new(450, "Another connection sends this file."));
         }
         self.paused_until = Some(now + BUSY_INTERVAL);
         self.queue.push_front(super::Queued::again(entry, argument));
-        Ok(None)
+        Ok(())
     }
 
     fn unique_path(
