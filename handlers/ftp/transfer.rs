@@ -277,9 +277,10 @@ impl Receiving {
             return Err(Refused::new(451, "The upload is over."));
         };
         if !self.is_prepared {
-            self.is_prepared = upload.prepare()?;
-            if !self.is_prepared {
-                return Ok(Step::Again);
+            match upload.prepare() {
+                Ok(true) => self.is_prepared = true,
+                Ok(false) => return Ok(Step::Again),
+                Err(refused) => return Err(self.end_after(refused)),
             }
         }
         let most = match grant(limiter, u64::MAX) {
@@ -299,20 +300,19 @@ impl Receiving {
         match received {
             Ok(true) => self.publish().map(Step::Done),
             Ok(false) => Ok(Step::WaitForBytes),
-            Err(refused) => {
-                self.end_after(&refused);
-                Err(refused)
-            }
+            Err(refused) => Err(self.end_after(refused)),
         }
     }
 
-    /// What can never be stored is not kept for a resumption.
-    fn end_after(&mut self, refused: &Refused) {
-        if refused.code() == 552
+    /// What cannot be stored, because of its size or a full disk, is not kept for a resumption: it
+    /// would leave no room for anything else.
+    fn end_after(&mut self, refused: Refused) -> Refused {
+        if matches!(refused.code(), 452 | 552)
             && let Some(upload) = self.upload.take()
         {
             upload.discard();
         }
+        refused
     }
 
     /// Stores bytes as they are. Returns whether the client has ended the connection.

@@ -14,12 +14,12 @@ use crate::http_raw::{Connection, request};
 use crate::support::{PATIENCE, TestDir, TestServer};
 
 /// What no answer may hold: the text and the name of the files outside.
-const SECRET: &str = "SECRET-OF-THE-OUTSIDE";
+pub(crate) const SECRET: &str = "SECRET-OF-THE-OUTSIDE";
 const LONG_ENOUGH: Duration = Duration::from_secs(2);
 
 /// A site with a folder, a deeper one and a file, each beside a link of another name that leads
 /// outside.
-fn site(name: &str) -> TestDir {
+pub(crate) fn site(name: &str) -> TestDir {
     let dir = TestDir::new(name);
     let below = ["dir", "deep/er/dir"];
     dir.write(&format!("outside/{SECRET}.txt"), SECRET);
@@ -38,7 +38,7 @@ fn site(name: &str) -> TestDir {
 }
 
 /// Swaps each with its link, in one step of the system's, until told to stop.
-fn swap(site: &Path, stop: &AtomicBool) {
+pub(crate) fn swap(site: &Path, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         for name in ["dir", "deep/er/dir", "file.txt"] {
             let (real, link) = (site.join(name), site.join(format!("{name}-link")));
