@@ -58,6 +58,8 @@ struct Line {
 
 /// What cannot be imported: the number of the line, and the reason.
 type Refused = (usize, String);
+/// A line that can be imported, with its number from 1 on.
+type Numbered = (usize, Line);
 
 impl Import {
     /// Imports the users, and prints how many, and a line for each that cannot be imported.
@@ -159,7 +161,7 @@ fn summary([added, changed]: [usize; 2], refused: usize) -> String {
 }
 
 /// The lines of a file that can be imported, each with its number from 1 on, and those that cannot.
-fn read(mut input: impl BufRead) -> io::Result<(Vec<(usize, Line)>, Vec<Refused>)> {
+fn read(mut input: impl BufRead) -> io::Result<(Vec<Numbered>, Vec<Refused>)> {
     let (mut lines, mut refused) = (Vec::new(), Vec::new());
     let mut numbers: HashMap<String, usize> = HashMap::new();
     for number in 1.. {

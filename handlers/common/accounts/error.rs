@@ -94,7 +94,10 @@ impl fmt::Display for AccountsError {
                 write!(f, "unknown user '{name}': `users list` shows all users")
             }
             AccountsError::NoSuchMount(path) => {
-                write!(f, "no folder is mounted at {path}: `users list` shows all mounted folders")
+                write!(
+                    f,
+                    "no folder is mounted at {path}: `users list` shows all mounted folders"
+                )
             }
             AccountsError::TooManyMounts => {
                 f.write_str("the user has 32 mounted folders already, which is the maximum")

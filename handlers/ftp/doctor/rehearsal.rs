@@ -14,7 +14,8 @@ use cap_std::fs::Dir;
 use socketserver::{Address, Builder, ServerGuard, StreamRequestHandler, Tls};
 
 use super::super::client::probe;
-use super::super::limits::Registry;
+use super::super::limits::{Registry, UserLimits};
+use super::super::mount::MountedFolders;
 use super::super::options::Ftp;
 use super::super::passive::Passive;
 use super::super::storage::Storage;
@@ -77,7 +78,7 @@ fn start(shared: Shared, builder: Builder) -> io::Result<ServerGuard> {
         true => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         false => SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
     };
-    let server = builder.bind(&Address::from(loopback), class);
+    let server = builder.bind(Address::from(loopback), class);
     server
         .and_then(socketserver::Server::spawn)
         .map_err(io::Error::other)
@@ -90,7 +91,7 @@ impl Ftp {
         Shared {
             storage: Arc::new(storage),
             anonymous: Some(Rights::LIST),
-            registry: Registry::new(None, None),
+            registry: Registry::new(UserLimits::default()),
             tls,
             require_tls: self.require_tls,
             is_reuse_required: self.is_reuse_required(),
@@ -122,9 +123,11 @@ impl TemporaryFolder {
             sync: false,
             ..StoreOptions::default()
         };
+        let store = Store::with_accounts(path, options.clone(), None)?;
         Ok(Storage {
             root: Dir::open_ambient_dir(path, ambient_authority())?,
-            store: Store::with_accounts(path, options, None)?,
+            mounted: MountedFolders::new(path, store.clone(), options, None)?,
+            store,
             on_duplicate: OnDuplicate::Error,
             accounts: None,
         })
