@@ -9,18 +9,17 @@ use crate::ftp::Ftp;
 use crate::ftp::doctor::{Finding, Level, Machine, Plan, examine};
 use crate::service::{Context, Failure, Service, Unsupported};
 
+const AFTER_HELP: &str = "Takes the options of `serve ftp`; give the same to both. The exit code \
+    is 1 if clients will have problems. The error then names the options that mend them.";
+
 /// Columns of a terminal.
 const WIDTH: usize = 80;
 
 /// The servers that can be examined.
 #[derive(Debug, Subcommand)]
 pub(super) enum Doctor {
-    /// Examine what the clients of an FTP server with these options will meet: addresses, ports,
-    /// NAT, containers, TLS
-    #[command(
-        after_help = "Takes the options of `serve ftp`, and exits with 1 if something is to \
-        be mended. Give the same options to both."
-    )]
+    /// Examine the addresses, ports and certificate of an FTP server with these options
+    #[command(after_help = AFTER_HELP)]
     Ftp(Box<Serve<Ftp>>),
 }
 
@@ -89,7 +88,7 @@ fn report(findings: &[Finding]) -> Result<u8, Failure> {
     let plural = if problems.len() == 1 { "" } else { "s" };
     let mut message = format!("{} problem{plural} for clients of ftp", problems.len());
     if !mends.is_empty() {
-        message += &format!("; use {}", mends.join("; "));
+        message += &format!("; use {}", mends.join(" "));
     }
     Err(Failure::run(message))
 }

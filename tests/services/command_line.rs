@@ -173,6 +173,7 @@ fn help_completions_and_manual_come_from_one_definition() {
     for arguments in [
         &["--help"][..],
         &["serve", "http", "--help"],
+        &["doctor", "ftp", "--help"],
         &["completions", "bash"],
         &["man"],
         &["--version"],
@@ -186,6 +187,7 @@ fn help_completions_and_manual_come_from_one_definition() {
         manual.contains("socketserver-serve-http") && manual.contains("idle\\-timeout"),
         "the manual has no options"
     );
+    assert!(manual.contains("socketserver-doctor-ftp"));
     let (_, help, _) = run(&["serve", "http", "--help"]);
     let place = |text| help.find(text).unwrap_or_else(|| panic!("no {text}"));
     assert!(place("HTTPS:") < place("--hsts") && place("--https-redirect") < place("Uploads:"));

@@ -13,6 +13,7 @@ const CONTROL: &str = "control";
 const CONTAINER: &str = "container";
 const LOOPBACK: &str = "loopback";
 const NETWORK: &str = "own network";
+const ADDRESSES: &str = "addresses";
 const OUTSIDE: &str = "from outside";
 /// How long a server that has the port may take for its first line.
 const BANNER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -28,6 +29,8 @@ pub(super) struct Listeners {
     ips: Vec<IpAddr>,
     /// Whether clients of other machines can connect over IPv4.
     has_v4: bool,
+    /// Whether clients on this machine can connect over IPv4.
+    has_v4_loopback: bool,
     /// The IPv4 address that clients of the network connect to.
     pub(super) own: Option<Ipv4Addr>,
 }
@@ -53,6 +56,8 @@ impl Listeners {
                 IpAddr::V6(_) => None,
             })
             .or(machine.address.filter(|_| is_every_v4));
+        let is_v4_loopback = |ip: &IpAddr| ip.is_loopback() && ip.is_ipv4();
+        listeners.has_v4_loopback = is_every_v4 || listeners.ips.iter().any(is_v4_loopback);
         listeners.has_v4 = is_every_v4 || listeners.own.is_some();
         listeners
     }
@@ -60,11 +65,6 @@ impl Listeners {
     /// Whether other machines reach the server.
     pub(super) fn are_exposed(&self) -> bool {
         self.every || self.ips.iter().any(|ip| !ip.is_loopback())
-    }
-
-    /// Whether clients on this machine reach it.
-    fn have_loopback(&self) -> bool {
-        self.every || self.ips.iter().any(IpAddr::is_loopback)
     }
 
     /// The addresses that data connections use.
@@ -114,17 +114,21 @@ pub(super) fn control(addresses: &[Address], is_implicit: bool) -> (Vec<Finding>
                         Finding::note(CONTROL, format!("{address}: an FTP server answers there"))
                     }
                     false => {
-                        let text = format!("{address} is in use by another program");
-                        Finding::problem(CONTROL, text).mend("--bind ADDRESS with a free port")
+                        let text =
+                            format!("{address} is in use by another program: use a free port");
+                        Finding::problem(CONTROL, text).mend("--bind HOST:PORT")
                     }
                 }
             }
             Err(error) => {
-                let mend = match error.kind() {
-                    io::ErrorKind::PermissionDenied => "--user NAME, and a start as root",
-                    _ => "--bind ADDRESS with an address of this machine",
-                };
-                Finding::problem(CONTROL, format!("{address} cannot be bound: {error}")).mend(mend)
+                let finding = format!("{address} cannot be bound: {error}");
+                match error.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        let text = format!("{finding}; start as root, and become another user");
+                        Finding::problem(CONTROL, text).mend("--user NAME")
+                    }
+                    _ => Finding::problem(CONTROL, finding).mend("--bind HOST:PORT"),
+                }
             }
         }
     });
@@ -191,7 +195,7 @@ pub(super) fn container(
                 "{name}: clients reach only published ports; start it with docker run {control} \
                  -p {PROPOSED_PORTS}:{PROPOSED_PORTS}"
             );
-            Finding::problem(CONTAINER, text).mend(mend_in_container())
+            Finding::problem(CONTAINER, text).mend(format!("--passive-ports {PROPOSED_PORTS}"))
         }
         Some(ports) => {
             let ports = format!("{}-{}", ports.start(), ports.end());
@@ -200,11 +204,6 @@ pub(super) fn container(
             Finding::note(CONTAINER, text)
         }
     }
-}
-
-/// The options of a server in a container without a range of ports.
-pub fn mend_in_container() -> String {
-    format!("--passive-ports {PROPOSED_PORTS} --passive-address HOST")
 }
 
 /// The addresses that clients are told, by where the clients are. Also returns the one for clients
@@ -216,15 +215,14 @@ pub(super) fn told(
     allow: &[String],
 ) -> (Vec<Finding>, Option<Ipv4Addr>) {
     let mut findings: Vec<Finding> = Vec::new();
-    if listeners.have_loopback() {
+    if listeners.has_v4_loopback {
         findings.push(for_loopback(passive));
     }
-    if !listeners.are_exposed() {
-        return (findings, None);
-    }
     if !listeners.has_v4 {
-        let text = "PASV needs IPv4: over IPv6 clients use EPSV, which needs no address";
-        findings.push(Finding::good(OUTSIDE, text));
+        if findings.is_empty() {
+            let text = "over IPv6 clients use EPSV, which needs no address";
+            findings.push(Finding::good(ADDRESSES, text));
+        }
         return (findings, None);
     }
     let own = listeners.own;
@@ -333,6 +331,7 @@ fn for_outside(
     }
     let text = match is_inner {
         true => format!("{text}, the address within the container"),
+        false if told.is_loopback() => format!("{text}, which only this machine reaches"),
         false => format!("{text}, which only its own network reaches"),
     };
     let mend = "--passive-address PUBLIC-ADDRESS";
@@ -443,6 +442,8 @@ mod tests {
         }
         let alone = shown(&["127.0.0.1:2121"], &[]);
         assert_eq!(alone, "clients of this machine are told 127.0.0.1");
+        let v6 = shown(&["[::1]:2121"], &[]);
+        assert!(v6.contains("EPSV") && !v6.contains("told"), "{v6}");
         let v6 = shown(&["[2001:db8::1]:2121"], &[]);
         assert!(v6.contains("EPSV") && !v6.contains("told"), "{v6}");
         // The router may not lead clients of the network back.
@@ -465,7 +466,8 @@ mod tests {
         };
         let without = level(":2121", None);
         assert_eq!(without.level, Level::Problem);
-        assert_eq!(without.mend, Some(mend_in_container()));
+        let mend = without.mend.as_deref();
+        assert_eq!(mend, Some("--passive-ports 50000-50100"));
         let with = level(":2121", Some("50000-50010"));
         assert_eq!(with.level, Level::Note);
         let publish = "-p 2121:2121 -p 50000-50010:50000-50010";

@@ -46,7 +46,7 @@ impl Facts {
     pub(super) fn finding(&self, now: Timestamp) -> Finding {
         let date = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
         let (begins, ends) = (date(self.begins), date(self.ends));
-        let mend = "a new certificate in the file of --tls-cert, then SIGHUP";
+        let mend = "--tls-cert FILE --tls-key FILE";
         if now >= self.ends {
             let text = format!("the certificate has expired on {ends}");
             return Finding::problem(SUBJECT, text).mend(mend);

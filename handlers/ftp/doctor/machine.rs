@@ -1,6 +1,7 @@
 //! What the machine is: whether it is a container, its address, and the ports that it gives to
 //! outgoing connections.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::ops::RangeInclusive;
@@ -23,6 +24,8 @@ pub struct Machine {
     pub outgoing_ports: Option<RangeInclusive<u16>>,
     /// Those among them that outgoing connections leave alone.
     pub reserved_ports: Vec<RangeInclusive<u16>>,
+    /// The ports on which programs listen; `None` if the system does not say.
+    pub listening: Option<HashSet<u16>>,
 }
 
 impl Machine {
@@ -45,7 +48,15 @@ impl Machine {
                 .filter_map(|range| range.parse().ok())
                 .map(|PassivePorts(range)| range)
                 .collect(),
+            listening: listening(),
         }
+    }
+
+    /// Whether a program listens on a port, so that the port stays in use. Other ports that cannot
+    /// be bound are those of outgoing connections, and free again in a moment.
+    pub(super) fn has_listener(&self, port: u16) -> bool {
+        let listening = self.listening.as_ref();
+        listening.is_none_or(|listening| listening.contains(&port))
     }
 
     /// Whether outgoing connections may take ports of this range.
@@ -67,6 +78,27 @@ fn own_address() -> Option<Ipv4Addr> {
         IpAddr::V4(ip) if !ip.is_unspecified() && !ip.is_loopback() => Some(ip),
         _ => None,
     }
+}
+
+fn listening() -> Option<HashSet<u16>> {
+    let v4 = fs::read_to_string("/proc/net/tcp").ok()?;
+    let v6 = fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
+    Some(
+        v4.lines()
+            .chain(v6.lines())
+            .filter_map(listening_port)
+            .collect(),
+    )
+}
+
+/// The port of a line of `/proc/net/tcp`, if it is that of a listener (proc_pid_net(5)).
+fn listening_port(line: &str) -> Option<u16> {
+    const LISTEN: &str = "0A";
+    let mut fields = line.split_whitespace().skip(1);
+    let (_, port) = fields.next()?.rsplit_once(':')?;
+    let state = fields.nth(1)?;
+    let port = u16::from_str_radix(port, 16).ok();
+    port.filter(|_| state == LISTEN)
 }
 
 /// The container that this process is in, if it is in one.
@@ -130,6 +162,32 @@ mod tests {
         write(".dockerenv", "");
         assert_eq!(container(&root, lan), Some("Docker"));
         fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn listeners_are_told_from_connections() {
+        for (line, port) in [
+            ("  sl  local_address rem_address   st tx_queue", None),
+            (
+                "   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000",
+                Some(8000),
+            ),
+            (
+                "   1: 0100007F:1F40 0100007F:C350 01 00000000:00000000",
+                None,
+            ),
+            (
+                "   2: 00000000000000000000000000000000:0849 \
+                 00000000000000000000000000000000:0000 0A 0:0",
+                Some(2121),
+            ),
+            ("", None),
+        ] {
+            assert_eq!(listening_port(line), port, "{line}");
+        }
+        let ours = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = ours.local_addr().unwrap().port();
+        assert!(Machine::this().has_listener(port));
     }
 
     #[test]

@@ -19,7 +19,6 @@ use socketserver::{Address, Builder, Tls};
 use super::options::Ftp;
 use super::passive::Passive;
 use addresses::Listeners;
-pub use addresses::mend_in_container;
 pub use machine::{Machine, this_container};
 
 /// The range of ports that is proposed where there is none.
@@ -45,7 +44,7 @@ pub struct Finding {
     pub subject: &'static str,
     /// What was found.
     pub text: String,
-    /// The options, or the command, that mend it.
+    /// The options that mend it, or for a note also a command.
     pub mend: Option<String>,
 }
 
@@ -147,6 +146,11 @@ fn with_certificate(file: &Path) -> Finding {
         // The server reads it, so clients may as well.
         Err(error) => Finding::note("TLS", format!("{}: {error}", file.display())),
     }
+}
+
+/// The options of a server in a container that has neither.
+pub fn mend_in_container() -> String {
+    format!("--passive-ports {PROPOSED_PORTS} --passive-address HOST")
 }
 
 impl Ftp {

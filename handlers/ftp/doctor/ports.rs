@@ -35,7 +35,7 @@ pub(super) fn examine(
     let Some(ports) = passive.ports() else {
         return vec![any_port(listeners, machine)];
     };
-    let mut findings = vec![bindable(ports, listeners, given)];
+    let mut findings = vec![bindable(ports, listeners, machine, given)];
     let count = ports.len();
     if count < given.max_connections {
         let text = format!(
@@ -76,7 +76,12 @@ fn any_port(listeners: &Listeners, machine: &Machine) -> Finding {
     Finding::note(SUBJECT, text).mend(format!("--passive-ports {PROPOSED_PORTS}"))
 }
 
-fn bindable(ports: &RangeInclusive<u16>, listeners: &Listeners, given: &Given) -> Finding {
+fn bindable(
+    ports: &RangeInclusive<u16>,
+    listeners: &Listeners,
+    machine: &Machine,
+    given: &Given,
+) -> Finding {
     let (count, range) = (ports.len(), shown(ports));
     let plural = if count == 1 { "port" } else { "ports" };
     if given.drops_privileges && *ports.start() < MIN_PORT {
@@ -113,8 +118,12 @@ fn bindable(ports: &RangeInclusive<u16>, listeners: &Listeners, given: &Given) -
         refused.len(),
         named.join(", ")
     );
-    if given.is_running && why.kind() == io::ErrorKind::AddrInUse && refused.len() < count {
+    let is_in_use = why.kind() == io::ErrorKind::AddrInUse && refused.len() < count;
+    if is_in_use && given.is_running {
         return Finding::note(SUBJECT, format!("{text} (perhaps by the server that runs)"));
+    }
+    if is_in_use && !refused.iter().any(|port| machine.has_listener(*port)) {
+        return Finding::note(SUBJECT, format!("{text} (by outgoing connections)"));
     }
     let mend = match free_range(&addresses, count) {
         Some(range) => format!("--passive-ports {}", shown(&range)),
@@ -153,6 +162,7 @@ mod tests {
 
     use socketserver::Address;
 
+    use super::super::super::passive::PassivePorts;
     use super::super::Level;
     use super::*;
 
@@ -170,7 +180,7 @@ mod tests {
         let address: Address = bind.parse().unwrap();
         let machine = Machine {
             outgoing_ports: Some(60000..=60999),
-            ..Machine::default()
+            ..Machine::this()
         };
         let listeners = Listeners::of(&[address], &machine);
         examine(&passive, &listeners, &machine, given)
@@ -207,6 +217,37 @@ mod tests {
         assert_eq!(
             findings(&range, "127.0.0.1:2121", &given())[0].level,
             Level::Good
+        );
+    }
+
+    #[test]
+    fn a_port_of_an_outgoing_connection_is_no_problem() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let at = listener.local_addr().unwrap();
+        let outgoing = std::net::TcpStream::connect(at).unwrap();
+        let port = outgoing.local_addr().unwrap().port();
+        // Ports of other programs may be beside it: then there are more than one.
+        let machine = Machine {
+            listening: Some([at.port()].into()),
+            ..Machine::default()
+        };
+        let level = |low: u16, high: u16| {
+            let passive = Passive::new(Some(PassivePorts(low..=high)), Vec::new());
+            let address: Address = "127.0.0.1:2121".parse().unwrap();
+            let listeners = Listeners::of(&[address], &machine);
+            examine(&passive, &listeners, &machine, &given())[0].level
+        };
+        // Some port of so many is free.
+        let (low, high) = (port - 100, port.saturating_add(100));
+        let expected = match (low..=high).contains(&at.port()) {
+            true => Level::Problem,
+            false => Level::Note,
+        };
+        assert_eq!(level(low, high), expected);
+        assert_eq!(
+            level(port, port),
+            Level::Problem,
+            "the only port of the range"
         );
     }
 

@@ -139,3 +139,37 @@ impl Drop for TemporaryFolder {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use clap::{FromArgMatches, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        ftp: Ftp,
+    }
+
+    #[test]
+    fn the_self_test_serves_an_empty_folder_for_lists_only() {
+        let definition = <Options as clap::CommandFactory>::command();
+        let definition = definition.mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
+        let matches = definition.get_matches_from(["doctor", ".", "--anonymous-write"]);
+        let Options { ftp } = Options::from_arg_matches(&matches).unwrap();
+        let folder = TemporaryFolder::new().unwrap();
+        let path = folder.0.clone();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        let passive = Passive::new(None, Vec::new());
+        let shared = ftp.shared_for_test(folder.storage().unwrap(), passive, None);
+        assert_eq!(shared.anonymous, Some(Rights::LIST));
+        assert!(shared.storage.accounts.is_none());
+        assert_eq!(shared.storage.root.entries().unwrap().count(), 0);
+        drop(folder);
+        assert!(!path.exists());
+    }
+}
