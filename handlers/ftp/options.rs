@@ -355,7 +355,7 @@ impl Ftp {
         let mounted = MountedFolders::new(&self.dir, store.clone(), options, accounts.clone());
         Ok(Storage {
             mounted: mounted.map_err(fail)?,
-            root,
+            root: Storage::root(root, &store),
             store,
             on_duplicate: self.on_duplicate,
             accounts,

@@ -27,8 +27,9 @@ use crate::common::store::{OnDuplicate, Store, is_reserved};
 /// What all users share.
 #[derive(Debug)]
 pub struct Storage {
-    /// The served directory.
-    pub root: Dir,
+    /// The served directory. Sessions of users without a home of their own share its handle, so
+    /// that an idle session has one descriptor.
+    pub root: Arc<Folder>,
     /// Where uploads go.
     pub store: Store,
     /// What happens to a file whose name is taken.
@@ -60,20 +61,30 @@ fn holds_mount() -> Refused {
     Refused::new(550, "A mounted folder is at this path or below it.")
 }
 
+impl Storage {
+    /// The served directory as a folder of users.
+    pub fn root(dir: Dir, store: &Store) -> Arc<Folder> {
+        Arc::new(Folder {
+            dir,
+            store: store.clone(),
+            below: Vec::new(),
+        })
+    }
+}
+
 impl View {
     /// The view of a user.
     ///
     /// # Errors
     /// The home directory cannot be opened.
     pub fn open(storage: &Arc<Storage>, user: User) -> io::Result<View> {
-        let dir = match user.home() {
-            "" => storage.root.try_clone()?,
-            home => storage.root.open_dir(home)?,
-        };
-        let home = Folder {
-            dir,
-            store: storage.store.clone(),
-            below: user.home().as_bytes().to_vec(),
+        let home = match user.home() {
+            "" => Arc::clone(&storage.root),
+            home => Arc::new(Folder {
+                dir: storage.root.dir.open_dir(home)?,
+                store: storage.store.clone(),
+                below: home.as_bytes().to_vec(),
+            }),
         };
         let root = VirtualPath::default();
         let mounts = user.account().map_or(&[][..], |account| &account.mounts);
@@ -85,7 +96,7 @@ impl View {
             storage: Arc::clone(storage),
             mounts: mounts.collect(),
             user,
-            home: Volume::new(root, Some(Arc::new(home))),
+            home: Volume::new(root, Some(home)),
         })
     }
 

@@ -22,6 +22,7 @@ mod ftp_clients;
 mod ftp_doctor;
 mod ftp_fake;
 mod ftp_faults;
+mod ftp_idle;
 mod ftp_model;
 mod ftp_mounts;
 mod ftp_names;

@@ -125,7 +125,7 @@ impl TemporaryFolder {
         };
         let store = Store::with_accounts(path, options.clone(), None)?;
         Ok(Storage {
-            root: Dir::open_ambient_dir(path, ambient_authority())?,
+            root: Storage::root(Dir::open_ambient_dir(path, ambient_authority())?, &store),
             mounted: MountedFolders::new(path, store.clone(), options, None)?,
             store,
             on_duplicate: OnDuplicate::Error,
@@ -168,7 +168,7 @@ mod tests {
         let shared = ftp.shared_for_test(folder.storage().unwrap(), passive, None);
         assert_eq!(shared.anonymous, Some(Rights::LIST));
         assert!(shared.storage.accounts.is_none());
-        assert_eq!(shared.storage.root.entries().unwrap().count(), 0);
+        assert_eq!(shared.storage.root.dir.entries().unwrap().count(), 0);
         drop(folder);
         assert!(!path.exists());
     }
