@@ -33,7 +33,7 @@ PYFTPDLIB = "pyftpdlib==2.2.0"
 # It does no fsync. Its anonymous user may do everything, as the users of the other servers may.
 VSFTPD = """
 listen=YES
-listen_address=127.0.0.1
+listen_address={host}
 listen_port={port}
 background=NO
 anonymous_enable=YES
@@ -72,9 +72,9 @@ from pyftpdlib.handlers import FTPHandler
 from pyftpdlib.servers import FTPServer
 logging.basicConfig(level=logging.CRITICAL)
 authorizer = DummyAuthorizer()
-authorizer.add_user("bench", "bench", sys.argv[2], perm="elradfmwMT")
+authorizer.add_user("bench", "bench", sys.argv[3], perm="elradfmwMT")
 FTPHandler.authorizer = authorizer
-server = FTPServer(("127.0.0.1", int(sys.argv[1])), FTPHandler, backlog=1024)
+server = FTPServer((sys.argv[1], int(sys.argv[2])), FTPHandler, backlog=1024)
 server.max_cons = 2000
 server.serve_forever(handle_exit=False)
 """
@@ -96,7 +96,7 @@ class Bench:
     """Where things are, and how long to take."""
 
     def __init__(self, options, folder, disk):
-        self.options, self.folder, self.disk = options, Path(folder), Path(disk)
+        self.options, self.folder, self.disk, self.starts = options, Path(folder), Path(disk), 0
         self.folder.chmod(0o755)
         self.disk.chmod(0o755)
         measure.compile_baseline(folder, "ftp")
@@ -113,8 +113,13 @@ class Bench:
         if shutil.which("openssl") and shutil.which("curl"):
             subprocess.run(make, check=True, stderr=subprocess.DEVNULL)
 
+    def host(self):
+        """A new address of loopback: the ports of the last server's data connections are not free for a minute."""
+        self.starts += 1
+        return f"127.0.{1 + self.starts // 250}.{1 + self.starts % 250}"
+
     def ours(self, folder, tls=False, fsync=False):
-        command = [self.options.ours, "serve", "ftp", folder, "--accounts", self.accounts, "--bind", "127.0.0.1:0", "-q"]
+        command = [self.options.ours, "serve", "ftp", folder, "--accounts", self.accounts, "--bind", f"{self.host()}:0", "-q"]
         command += [] if fsync else ["--no-fsync"]
         command += ["--require-tls", "all", "--tls-cert", self.certificate, "--tls-key", self.key] if tls else []
         server = measure.Server("ours", list(map(str, command)))
@@ -134,17 +139,17 @@ class Bench:
                 yield name, server
 
     def other(self, name, folder, tls):
-        address = ("127.0.0.1", free_port())
+        address = (self.host(), free_port())
         if name == "vsftpd":
             config = self.folder / "vsftpd.conf"
             unprivileged = "NO" if os.getuid() == 0 else "YES"
-            text = VSFTPD.format(port=address[1], folder=folder, empty=self.folder / "empty", unprivileged=unprivileged)
+            text = VSFTPD.format(host=address[0], port=address[1], folder=folder, empty=self.folder / "empty", unprivileged=unprivileged)
             text += VSFTPD_TLS.format(certificate=self.certificate, key=self.key) if tls else ""
             config.write_text(text)
             server, user = Vsftpd(name, [self.vsftpd, str(config)], address), "ftp"
         else:
             environment = ["env", f"PYTHONPATH={self.pyftpdlib}"]
-            command = [*environment, sys.executable, "-c", PYFTPD, str(address[1]), str(folder)]
+            command = [*environment, sys.executable, "-c", PYFTPD, *map(str, address), str(folder)]
             server, user = measure.Server(name, command, address), "bench"
         server.user = user
         wait_until_it_accepts(address)
@@ -154,7 +159,7 @@ class Bench:
 
     def run(self, server, mode, *arguments):
         """What the load reports, with the CPU time and the memory of the server, without those of the logins."""
-        command = [str(self.load), mode, str(server.port), server.user, *map(str, arguments)]
+        command = [str(self.load), mode, server.host, str(server.port), server.user, *map(str, arguments)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
             if load.stdout.readline() != "ready\n":
                 raise SystemExit(f"{server.name}: the load could not log in")
@@ -264,7 +269,7 @@ def bulk_tls(mode):
         source = bench.files()[1]
         both = ("ours", "vsftpd")
         for name, server in bench.servers(source, *both, tls=True) if mode == "get" else bench.receivers(*both, tls=True):
-            address = f"ftp://{server.user}:bench@127.0.0.1:{server.port}/{'file0' if mode == 'get' else 'in/'}"
+            address = f"ftp://{server.user}:bench@{server.host}:{server.port}/{'file0' if mode == 'get' else 'in/'}"
             what = ["-o", "/dev/null"] if mode == "get" else ["-T", source / "file0"]
             command = ["curl", "-s", "-S", "-k", "--ssl-reqd", *map(str, what), address]
             times = []
@@ -331,7 +336,7 @@ def idle(bench):
         bench.run(server, "noop", CONNECTIONS, 0.2, 1)
         time.sleep(0.5)
         kib, threads = server.rss_kib(), server.threads()
-        command = [str(bench.load), "idle", str(server.port), server.user, str(IDLE)]
+        command = [str(bench.load), "idle", server.host, str(server.port), server.user, str(IDLE)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
             if load.stdout.readline() != "ready\n":
                 raise SystemExit(f"{name}: the load could not log in")

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
-READY_LINE = re.compile(r"^\w+ listening on \w+://(127\.0\.0\.1):(\d+)/?$")
+READY_LINE = re.compile(r"^\w+ listening on \w+://(127\.\d+\.\d+\.\d+):(\d+)/?$")
 BASELINE = Path(__file__).parent / "baseline"
 STARTS_WITHIN = 10  # seconds
 
@@ -23,11 +23,14 @@ def process_tree(pid):
     """The process and all its living descendants: nginx serves from workers, a forking server from children."""
     tree = [pid]
     for parent in tree:
-        for children in Path(f"/proc/{parent}/task").glob("*/children"):
-            try:
-                tree += map(int, children.read_text().split())
-            except OSError:
-                pass  # that thread ended while we looked
+        try:
+            for children in list(Path(f"/proc/{parent}/task").glob("*/children")):
+                try:
+                    tree += map(int, children.read_text().split())
+                except OSError:
+                    pass  # that thread ended while we looked
+        except OSError:
+            pass  # that process did
     return tree
 
 

@@ -1,8 +1,8 @@
-/* ftp login PORT USER SESSIONS SECONDS
- * ftp noop PORT USER SESSIONS SECONDS DEPTH
- * ftp list|mlsd PORT USER SESSIONS SECONDS
- * ftp put|get PORT USER SESSIONS FILES BYTES
- * ftp idle PORT USER SESSIONS
+/* ftp login HOST PORT USER SESSIONS SECONDS
+ * ftp noop HOST PORT USER SESSIONS SECONDS DEPTH
+ * ftp list|mlsd HOST PORT USER SESSIONS SECONDS
+ * ftp put|get HOST PORT USER SESSIONS FILES BYTES
+ * ftp idle HOST PORT USER SESSIONS
  *
  * The load of ftp.py: clients of an FTP server, each with an address of its own (127.0.0.2 and so on), so that no client
  * runs out of ports. Data connections are passive (EPSV) and made before the command that uses them, as curl and lftp do.
@@ -15,7 +15,10 @@
  *
  * Prints `ready` when every client is logged in, waits for a line, and works. Then prints one line of JSON, and keeps
  * the connections open until the end of its input, so that the server can be measured with them. What fails ends the
- * program. */
+ * program.
+ *
+ * The ports of the clients are below those of the system (32768 and above), if the kernel can do that (Linux 6.3): a port
+ * at which a server has listened can't be the client's for a minute, and the machine would run out of them. */
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -28,6 +31,11 @@
 
 #include "common.h"
 
+#ifndef IP_LOCAL_PORT_RANGE
+#define IP_LOCAL_PORT_RANGE 51
+#endif
+
+enum { FIRST_PORT = 10000, LAST_PORT = 32767 };
 enum { PIECE = 64 << 10, LINE = 4096, MAX_SESSIONS = 1000, MAX_DEPTH = 512 };
 
 struct session {
@@ -39,7 +47,7 @@ struct session {
 
 static struct session sessions[MAX_SESSIONS];
 static int port, session_count;
-static const char *user, *mode;
+static const char *host, *user, *mode;
 static double seconds, until;
 static long file_count, file_size;
 static atomic_long next_file;
@@ -51,10 +59,14 @@ static void fail(const struct session *s, const char *wanted, const char *got) {
 
 static int open_connection(const struct session *s, int to) {
     struct sockaddr_in own = loopback(0), server = loopback(to);
+    if (inet_pton(AF_INET, host, &server.sin_addr) != 1)
+        fail(s, "an address", host);
     own.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + s->number % 250);
     int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
     check(fd, "socket");
     check(setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on), "IP_BIND_ADDRESS_NO_PORT");
+    unsigned range = (unsigned)LAST_PORT << 16 | FIRST_PORT;
+    setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof range);
     check(bind(fd, (struct sockaddr *)&own, sizeof own), "bind");
     check(connect(fd, (struct sockaddr *)&server, sizeof server), "connect");
     check(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), "TCP_NODELAY");
@@ -250,22 +262,23 @@ static void wait_for_input(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 5) {
-        fprintf(stderr, "usage: ftp MODE PORT USER SESSIONS ...\n");
+    if (argc < 6) {
+        fprintf(stderr, "usage: ftp MODE HOST PORT USER SESSIONS ...\n");
         return 2;
     }
     mode = argv[1];
-    port = atoi(argv[2]);
-    user = argv[3];
-    session_count = atoi(argv[4]);
+    host = argv[2];
+    port = atoi(argv[3]);
+    user = argv[4];
+    session_count = atoi(argv[5]);
     if (session_count < 1 || session_count > MAX_SESSIONS)
-        fail(sessions, "a number of sessions", argv[4]);
+        fail(sessions, "a number of sessions", argv[5]);
     int moves = !strcmp(mode, "put") || !strcmp(mode, "get");
-    if (moves && argc > 6) {
-        file_count = atol(argv[5]);
-        file_size = atol(argv[6]);
-    } else if (argc > 5) {
-        seconds = atof(argv[5]);
+    if (moves && argc > 7) {
+        file_count = atol(argv[6]);
+        file_size = atol(argv[7]);
+    } else if (argc > 6) {
+        seconds = atof(argv[6]);
     }
     for (int i = 0; i < session_count; i++) {
         sessions[i].number = i;
@@ -281,7 +294,7 @@ int main(int argc, char **argv) {
     double begun = now();
     until = begun + seconds;
     if (!strcmp(mode, "noop"))
-        noop(argc > 6 ? atoi(argv[6]) : 1);
+        noop(argc > 7 ? atoi(argv[7]) : 1);
     else if (strcmp(mode, "idle") != 0)
         work_all();
     double took = now() - begun;
