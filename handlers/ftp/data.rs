@@ -6,23 +6,25 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
 use socketserver::{
     Error, Mailbox, MailboxSender, Next, Result, StreamRequest, StreamRequestHandler, Timeout, Tls,
-    TlsResumption, TlsSessionId, Wait, Waker,
+    Wait, Waker,
 };
 
 use super::limits::Limiter;
 use super::reply::Refused;
+use super::tls_sessions::{OwnTlsSessions, Permit};
 use super::transfer::{Done, Step, Work};
 
 /// Bytes that are gathered before a write waits for the client: more than one turn writes.
 const WRITE_BUFFER: usize = 512 * 1024;
 
-/// TLS sessions of data connections that a client may resume, besides that of the control
-/// connection.
-const MAX_SESSIONS: usize = 32;
+/// How often, and how many times, a data connection looks whether it is known who has begun the TLS
+/// session that it has resumed.
+const OWNER_INTERVAL: Duration = Duration::from_millis(20);
+const MAX_OWNER_CHECKS: u32 = 100;
 
 /// What a session hears from its data connections.
 #[derive(Debug)]
@@ -72,37 +74,6 @@ pub struct Job {
     pub limiter: Option<Arc<Limiter>>,
 }
 
-/// The TLS sessions that belong to a control connection.
-#[derive(Clone, Debug, Default)]
-pub struct Sessions(Arc<Mutex<Vec<TlsSessionId>>>);
-
-impl Sessions {
-    /// That of the control connection.
-    pub fn of(id: Option<TlsSessionId>) -> Sessions {
-        Sessions(Arc::new(Mutex::new(id.into_iter().collect())))
-    }
-
-    /// Whether a data connection that began so belongs to them.
-    fn permit(&self, resumption: Option<TlsResumption>) -> bool {
-        match resumption {
-            Some(TlsResumption::Of(Some(id))) => self.0.lock().contains(&id),
-            // TLS 1.2: it is a session of this server, and a client of this address.
-            Some(TlsResumption::Of(None)) => true,
-            _ => false,
-        }
-    }
-
-    /// A client may resume the session of an earlier data connection. The first one, that of the
-    /// control connection, is never forgotten.
-    fn add(&self, id: Option<TlsSessionId>) {
-        let mut sessions = self.0.lock();
-        if sessions.len() >= MAX_SESSIONS {
-            sessions.remove(1);
-        }
-        sessions.extend(id);
-    }
-}
-
 /// How a data connection is encrypted.
 #[derive(Clone, Debug)]
 pub struct Protection {
@@ -112,7 +83,7 @@ pub struct Protection {
     /// connection when they close it.
     pub tls_for_uploads: Tls,
     /// The sessions that may be resumed.
-    pub sessions: Sessions,
+    pub sessions: Arc<OwnTlsSessions>,
     /// Whether one of them must be.
     pub is_reuse_required: bool,
 }
@@ -124,6 +95,7 @@ pub struct DataHandler {
     events: MailboxSender<Event>,
     jobs: Option<Mailbox<Job>>,
     state: State,
+    owner_checks: u32,
     has_ended: bool,
 }
 
@@ -145,6 +117,7 @@ impl DataHandler {
             events,
             jobs: None,
             state: State::Waiting,
+            owner_checks: 0,
             has_ended: false,
         }
     }
@@ -185,8 +158,16 @@ impl DataHandler {
 
     fn check_session(&mut self, request: &mut StreamRequest, job: Job) -> Result<Next> {
         if let Some(protection) = &job.protection {
-            let resumption = request.tls_resumption();
-            if protection.is_reuse_required && !protection.sessions.permit(resumption) {
+            let permit = match protection.is_reuse_required {
+                true => protection.sessions.permit(request.tls_resumption()),
+                false => Permit::Yes,
+            };
+            if permit == Permit::NotYet && self.owner_checks < MAX_OWNER_CHECKS {
+                self.owner_checks += 1;
+                self.state = State::Handshake(job);
+                return Ok(Wait::new().paused().after(OWNER_INTERVAL).into());
+            }
+            if permit != Permit::Yes {
                 let text = "The data connection must resume the TLS session of the control \
                             connection.";
                 return Ok(self.give_up(request, Refused::new(522, text)));

@@ -26,6 +26,7 @@ pub mod resolver;
 mod session;
 pub mod storage;
 mod system_user;
+pub mod tls_sessions;
 pub mod transfer;
 pub mod transfer_log;
 pub mod upload;
@@ -44,6 +45,7 @@ pub use options::{Ftp, RequireTls};
 use passive::Passive;
 pub use session::Session;
 use storage::Storage;
+use tls_sessions::TlsSessions;
 use transfer_log::TransferLog;
 
 /// What all sessions share.
@@ -59,8 +61,10 @@ pub struct Shared {
     pub tls: Option<Tls>,
     /// Which connections must be encrypted.
     pub require_tls: RequireTls,
-    /// Whether a data connection must resume the TLS session of its control connection.
+    /// Whether a data connection must resume a TLS session of its user.
     pub is_reuse_required: bool,
+    /// The TLS sessions that may be resumed.
+    pub tls_sessions: TlsSessions,
     /// The options of passive mode.
     pub passive: Arc<Passive>,
     /// Whether the server connects to clients that ask for it.

@@ -280,6 +280,7 @@ impl Ftp {
             tls: context.certificate.clone(),
             require_tls: self.require_tls,
             is_reuse_required: self.is_reuse_required(),
+            tls_sessions: Default::default(),
             passive: Arc::new(Passive::new(self.passive_ports, self.passive_address)),
             is_active_allowed: self.active == Active::On,
             banner: self.banner,

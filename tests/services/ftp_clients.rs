@@ -155,87 +155,112 @@ fn curl_stores_fetches_and_resumes() {
 }
 
 #[test]
-fn rclone_copies_and_finds_no_difference() {
+fn rclone_copies_and_finds_no_difference_in_the_clear_and_over_tls() {
     if !has_tool("rclone", "rclone_copies") {
         return;
     }
     let dir = TestDir::new("ftp-rclone");
-    let server = server_of_ada(&dir, &[]);
-    make_tree(
-        &dir.join("source"),
-        &[b"plain.txt", b"two  spaces", b"caf\xc3\xa9", b"a&b"],
-    );
-    let obscured = Command::new("rclone")
-        .args(["obscure", "secret"])
-        .output()
-        .unwrap();
-    let password = String::from_utf8(obscured.stdout).unwrap();
-    let rclone = |arguments: &[&str]| {
-        let mut command = Command::new("rclone");
-        command.args(["--config", "/dev/null"]).args(arguments);
-        for (name, value) in [
-            ("TYPE", "ftp"),
-            ("HOST", "127.0.0.1"),
-            ("PORT", &server.address().port().to_string()),
-            ("USER", "ada"),
-            ("PASS", password.trim()),
-        ] {
-            command.env(format!("RCLONE_CONFIG_THERE_{name}"), value);
-        }
-        run(&mut command);
+    let Some(server) = with_tls("rclone_copies", &dir) else {
+        return;
     };
-    let (source, back) = (dir.join("source"), dir.join("back"));
-    let (source, back) = (source.to_str().unwrap(), back.to_str().unwrap());
-    rclone(&["copy", source, "THERE:copy"]);
-    rclone(&["check", source, "THERE:copy"]);
-    rclone(&["copy", "THERE:copy", back]);
-    assert_same(&dir.join("source"), &dir.join("root/copy"));
-    assert_same(&dir.join("source"), &dir.join("back"));
+    // rclone itself writes other names for those that end with a space, hold control characters or
+    // are no UTF-8.
+    let is_kept = |name: &&&[u8]| {
+        let text = std::str::from_utf8(name);
+        text.is_ok_and(|text| !text.ends_with(' ') && !text.contains(char::is_control))
+    };
+    let names: Vec<&[u8]> = NASTY.iter().filter(is_kept).copied().collect();
+    make_tree(&dir.join("source"), &names);
+    let obscured = Command::new("rclone").args(["obscure", "secret"]).output();
+    let password = String::from_utf8(obscured.unwrap().stdout).unwrap();
+    let port = server.address().port().to_string();
+    let source = dir.join("source");
+    for tls in ["false", "true"] {
+        let rclone = |arguments: &[&str]| {
+            let mut command = Command::new("rclone");
+            command.args(["--config", "/dev/null"]).args(arguments);
+            for (name, value) in [
+                ("TYPE", "ftp"),
+                ("HOST", "127.0.0.1"),
+                ("PORT", &port),
+                ("USER", "ada"),
+                ("PASS", password.trim()),
+                ("EXPLICIT_TLS", tls),
+                ("NO_CHECK_CERTIFICATE", "true"),
+            ] {
+                command.env(format!("RCLONE_CONFIG_THERE_{name}"), value);
+            }
+            run(&mut command);
+        };
+        let (there, back) = (format!("copy-{tls}"), dir.join(&format!("back-{tls}")));
+        let remote = format!("THERE:{there}");
+        rclone(&["copy", source.to_str().unwrap(), &remote]);
+        rclone(&["check", source.to_str().unwrap(), &remote]);
+        rclone(&["copy", &remote, back.to_str().unwrap()]);
+        assert_same(&source, &dir.join("root").join(&there));
+        assert_same(&source, &back);
+    }
 }
 
 #[test]
-fn wget_and_ncftp_fetch_a_tree() {
+fn wget_fetches_a_tree_in_the_clear_and_over_tls() {
+    if !has_tool("wget", "wget_fetches") {
+        return;
+    }
     let dir = TestDir::new("ftp-wget");
+    let Some(server) = with_tls("wget_fetches", &dir) else {
+        return;
+    };
+    // wget reads LIST, in which it skips spaces, and takes `%41` in a name for an escape.
+    let is_fetched = |name: &&&[u8]| {
+        let is_plain = !name.starts_with(b" ") && !name.ends_with(b" ");
+        let text = std::str::from_utf8(name);
+        is_plain && text.is_ok_and(|text| !text.contains(['%', '\t']))
+    };
+    let names: Vec<&[u8]> = NASTY.iter().filter(is_fetched).copied().collect();
+    make_tree(&dir.join("root/tree"), &names);
+    for scheme in ["ftp", "ftps"] {
+        let back = dir.join(scheme);
+        let mut wget = Command::new("wget");
+        wget.args(["-q", "-r", "-nH", "--user=ada", "--password=secret"]);
+        // Names are kept as they are.
+        wget.args(["--no-check-certificate", "--restrict-file-names=nocontrol"]);
+        let url = format!("{scheme}://{}/tree", server.address());
+        run(wget.arg("-P").arg(&back).arg(&url));
+        assert_same(&dir.join("root/tree"), &back.join("tree"));
+    }
+}
+
+#[test]
+fn ncftp_fetches_and_stores_a_tree() {
+    if !has_tool("ncftpget", "ncftp_fetches") {
+        return;
+    }
+    let dir = TestDir::new("ftp-ncftp");
     let server = server_of_ada(&dir, &[]);
     make_tree(
         &dir.join("root/tree"),
-        &[b"plain.txt", b"with space", b"caf\xc3\xa9"],
+        &[
+            b"plain.txt",
+            b"with space",
+            b"caf\xc3\xa9",
+            b"-dash",
+            b"#hash",
+        ],
     );
-    if has_tool("wget", "wget_fetches") {
-        let back = dir.join("wget");
-        let url = format!("ftp://{}/tree", server.address());
-        let mut wget = Command::new("wget");
-        wget.args(["-q", "-r", "-nH", "--user=ada", "--password=secret", "-P"]);
-        // Names are kept as they are.
-        wget.arg(&back)
-            .args(["--restrict-file-names=nocontrol", &url]);
-        run(&mut wget);
-        assert_same(&dir.join("root/tree"), &back.join("tree"));
-    }
-    if has_tool("ncftpget", "ncftp_fetches") {
-        let (back, port) = (dir.join("ncftp"), server.address().port().to_string());
-        fs::create_dir(&back).unwrap();
-        let login = [
-            "-V",
-            "-u",
-            "ada",
-            "-p",
-            "secret",
-            "-P",
-            &port,
-            "-R",
-            "127.0.0.1",
-        ];
-        run(Command::new("ncftpget").args(login).arg(&back).arg("/tree"));
-        assert_same(&dir.join("root/tree"), &back.join("tree"));
-        let tree = back.join("tree");
-        run(Command::new("ncftpput")
-            .args(["-m"])
-            .args(login)
-            .arg("/put")
-            .arg(tree));
-        assert_same(&dir.join("root/tree"), &dir.join("root/put/tree"));
-    }
+    let (back, port) = (dir.join("ncftp"), server.address().port().to_string());
+    fs::create_dir(&back).unwrap();
+    let login = ["-V", "-u", "ada", "-p", "secret", "-P", &port, "-R"];
+    let login = [&login[..], &["127.0.0.1"]].concat();
+    run(Command::new("ncftpget")
+        .args(&login)
+        .arg(&back)
+        .arg("/tree"));
+    assert_same(&dir.join("root/tree"), &back.join("tree"));
+    let mut put = Command::new("ncftpput");
+    put.arg("-m").args(&login).arg("/put");
+    run(put.arg(back.join("tree")));
+    assert_same(&dir.join("root/tree"), &dir.join("root/put/tree"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::support::ftp::{Ftp, server_of_ada};
+use crate::support::ftp::{Ftp, accounts, server_of_ada, server_with};
 use crate::support::{TestDir, TestServer, certificate, python};
 
 /// A client of Python that resumes the session of the control connection, and one that does not.
@@ -24,10 +24,10 @@ def context(version):
     context.minimum_version = context.maximum_version = version
     return context
 
-def connect(kind, version=ssl.TLSVersion.TLSv1_3):
+def connect(kind, version=ssl.TLSVersion.TLSv1_3, name='ada'):
     ftp = kind(context=context(version), timeout=20)
     ftp.connect('127.0.0.1', port)
-    ftp.login('ada', 'secret')
+    ftp.login(name, 'secret')
     return ftp
 
 def refused(call):
@@ -81,32 +81,34 @@ print('ok')
 #[test]
 fn a_data_connection_must_resume_the_session_unless_the_option_is_off() {
     for (options, expected) in [
-        (&[][..], "522 522\n"),
-        (&["--tls-session-reuse", "off"], "none none\n"),
+        (&[][..], "522 522 none\n"),
+        (&["--tls-session-reuse", "off"], "none none none\n"),
     ] {
         let dir = TestDir::new("ftp-tls-reuse");
-        let Some(server) = server("ftp_tls_reuse", &dir, options) else {
+        let Some((certificate, key)) = certificate("ftp_tls_reuse", &dir) else {
             return;
         };
-        // The second one resumes the session of another control connection.
+        let accounts = accounts(&dir, &[("ada", "lrwd", &[]), ("eve", "lrwd", &[])]);
+        let tls = ["--tls-cert", &certificate, "--tls-key", &key];
+        let server = server_with(&dir, &accounts, &[&tls[..], options].concat());
+        // The second one resumes the session of another user's control connection, the third one
+        // that of another control connection of the same user.
         let script = r#"
 ftp = connect(ftplib.FTP_TLS)
 ftp.prot_p()
 first = refused(ftp.nlst)
-ftp, other = connect(Resuming), connect(Resuming)
-other.voidcmd('NOOP')
-other.prot_p()
-class Thief(Resuming):
-    pass
-thief = connect(Resuming)
-thief.prot_p()
-def steal(command, rest=None):
-    data, size = ftplib.FTP.ntransfercmd(thief, command, rest)
-    return thief.context.wrap_socket(
-        data, server_hostname=thief.host, session=other.sock.session), size
-thief.context = other.context
-thief.ntransfercmd = steal
-print(first, refused(thief.nlst))
+def resume(other):
+    ftp, other = connect(Resuming), connect(Resuming, name=other)
+    other.voidcmd('NOOP')
+    ftp.prot_p()
+    def transfer(command, rest=None):
+        data, size = ftplib.FTP.ntransfercmd(ftp, command, rest)
+        return ftp.context.wrap_socket(
+            data, server_hostname=ftp.host, session=other.sock.session), size
+    ftp.context = other.context
+    ftp.ntransfercmd = transfer
+    return refused(ftp.nlst)
+print(first, resume('eve'), resume('ada'))
 "#;
         if let Some(said) = run_python("ftp_tls_reuse", &server, script) {
             assert_eq!(said, expected);

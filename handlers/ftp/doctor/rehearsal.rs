@@ -95,6 +95,7 @@ impl Ftp {
             tls,
             require_tls: self.require_tls,
             is_reuse_required: self.is_reuse_required(),
+            tls_sessions: Default::default(),
             passive: Arc::new(passive),
             is_active_allowed: false,
             banner: self.banner.clone(),

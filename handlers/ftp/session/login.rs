@@ -101,6 +101,7 @@ impl Session {
         self.login.slot = Some(slot);
         self.login.renewed_at = Some(request.server.clock().now());
         self.login.view = Some(Arc::new(view));
+        self.note_user();
         Ok(Some(Reply::new(230, "You are logged in.")))
     }
 
@@ -166,6 +167,7 @@ impl Session {
             failures,
             ..Login::default()
         };
+        self.note_user();
         self.parameters.reset();
         self.working = VirtualPath::default();
         if self.transfer.is_none() {

@@ -1,11 +1,14 @@
 //! AUTH, PBSZ, PROT and CCC: TLS (RFC 4217, RFC 2228).
 
+use std::sync::Arc;
+
 use socketserver::{StreamRequest, Tls};
 
 use super::{Answer, Session};
 use crate::ftp::command::number;
-use crate::ftp::data::{Protection, Sessions};
+use crate::ftp::data::Protection;
 use crate::ftp::reply::{Refused, Reply};
+use crate::ftp::tls_sessions::{OwnTlsSessions, TlsUser};
 
 /// The state of a control connection under TLS.
 #[derive(Debug)]
@@ -14,7 +17,7 @@ pub(super) struct Secured {
     tls: Tls,
     /// The same without new tickets ([`Protection::tls_for_uploads`]).
     tls_for_uploads: Tls,
-    sessions: Sessions,
+    sessions: Arc<OwnTlsSessions>,
     /// Whether PBSZ was sent, which must come before PROT.
     has_buffer_size: bool,
     /// Whether data connections are encrypted.
@@ -24,7 +27,8 @@ pub(super) struct Secured {
 impl Session {
     /// The control connection is under TLS now.
     pub(super) fn note_secured(&mut self, request: &StreamRequest) {
-        let sessions = Sessions::of(request.tls_session_id());
+        let (ip, id) = (request.client_address.ip(), request.tls_session_id());
+        let sessions = self.shared.tls_sessions.begin(ip, id);
         if let Some(secured) = &mut self.secured {
             // AUTH has stored the certificate already.
             secured.sessions = sessions;
@@ -68,7 +72,7 @@ impl Session {
         self.secured = Some(Secured {
             tls_for_uploads: tls.without_new_tickets(),
             tls,
-            sessions: Sessions::default(),
+            sessions: self.shared.tls_sessions.begin(None, None),
             has_buffer_size: false,
             is_private,
         });
@@ -129,6 +133,18 @@ impl Session {
                 "The control connection is not encrypted.",
             )),
         }
+    }
+
+    /// Notes who is logged in, because data connections may resume other sessions of this user.
+    pub(super) fn note_user(&self) {
+        let Some(secured) = &self.secured else {
+            return;
+        };
+        secured.sessions.set_user(match &self.login.view {
+            None => TlsUser::Unknown,
+            Some(view) if view.user.is_anonymous => TlsUser::Anonymous,
+            Some(view) => TlsUser::Named(view.user.name.clone()),
+        });
     }
 
     /// Whether data connections are encrypted.
