@@ -19,6 +19,9 @@ use super::multipart::Parts;
 /// "X-Content-Type-Options header").
 const ALWAYS: &str = "Server: socketserver\r\nX-Content-Type-Options: nosniff\r\n";
 
+/// Bytes for which the head of most answers has room.
+const USUAL_HEAD: usize = 512;
+
 /// What went out, for the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
@@ -193,7 +196,10 @@ pub(crate) fn file(
     more: &str,
     selection: Selection,
 ) -> io::Result<Answer> {
-    let (sent, following) = file_head(to, frame, entry, more, selection)?;
+    // Gathered first: each write to `to` takes its lock.
+    let mut head = Vec::with_capacity(USUAL_HEAD);
+    let (sent, following) = file_head(&mut head, frame, entry, more, selection)?;
+    to.write_all(&head)?;
     match following {
         Following::Range(range) => {
             send(to, frame, entry, range)?;
