@@ -70,7 +70,7 @@ pub(super) enum Users {
         user: User,
     },
     /// Add the users of a password file (htpasswd, passwd, shadow) with their passwords: hashes of
-    /// bcrypt, SHA-crypt ($5$, $6$) and argon2id; a line for each that cannot be imported
+    /// bcrypt, SHA-crypt ($5$, $6$), yescrypt and argon2id; a line for each that cannot be imported
     Import(import::Import),
     /// Show all users; USED counts what each has stored and is still there, and uploads that are
     /// under way

@@ -14,6 +14,9 @@ const SHA256: &str = "$5$abc$qsg6EHbUzHQzF1POlD7zUwBINSELQxypPaeDcZe6vH0";
 const SHA512: &str = "$6$saltstring$AIsRs/Ee56G/tC8MEHhvReZTfx8u3rXXMl6eYrjCG9ibix19DxoMBLogdTET5\
                       Ukw9Sf7eZTITsuk0Ry5qulYz.";
 
+/// As in /etc/shadow of Debian.
+const YESCRYPT: &str = "$y$j9T$abcdefgh$IUWJt2doU4Kf6E/JP1UkAT3S5O3Q7SSA8SJirXIlEu9";
+
 struct Files {
     dir: TestDir,
     accounts: String,
@@ -59,17 +62,25 @@ fn log_in(server: &TestServer, name: &str, password: &str) -> String {
 
 #[test]
 fn imported_users_log_in_with_their_old_passwords() {
-    let text = format!("# users\nada:{BCRYPT}\n\nbob:{SHA256}:a comment\r\ncyd:{SHA512}\n");
+    let text = format!(
+        "# users\nada:{BCRYPT}\n\nbob:{SHA256}:a comment\r\ncyd:{SHA512}\n\
+         dan:{YESCRYPT}:19000:0:99999:7:::\n"
+    );
     let files = Files::new("import-htpasswd", &text);
     let (code, stdout, stderr) = files.import(&["--rights", "lrw", "--home", "/home"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
-    assert_eq!(stdout, "users added: 3\n");
+    assert_eq!(stdout, "users added: 4\n");
     let users = files.users();
     assert_eq!(users[0]["home"], "/home");
     assert_eq!(users[2]["rights"]["/home"], "lrw");
     std::fs::create_dir_all(files.dir.join("root/home")).unwrap();
     let server = server_with(&files.dir, &files.accounts, &[]);
-    for (name, old) in [("ada", BCRYPT), ("bob", SHA256), ("cyd", SHA512)] {
+    for (name, old) in [
+        ("ada", BCRYPT),
+        ("bob", SHA256),
+        ("cyd", SHA512),
+        ("dan", YESCRYPT),
+    ] {
         let reply = log_in(&server, name, "Secret");
         assert!(reply.starts_with("530"), "{name}: {reply}");
         assert_eq!(files.hash(name), old);

@@ -1,12 +1,15 @@
-//! Password hashes of other programs: bcrypt, and SHA-crypt with SHA-256 or SHA-512. `users import`
-//! adds users with such hashes. At the first login of the user the hash is replaced by our own.
+//! Password hashes of other programs: bcrypt, SHA-crypt with SHA-256 or SHA-512, and yescrypt.
+//! `users import` adds users with such hashes. At the first login of the user the hash is replaced
+//! by our own.
 
 use std::str::FromStr;
 
 use argon2::Params;
 use argon2::password_hash::phc::PasswordHash;
 use bcrypt::HashParts;
+use sha_crypt::password_hash::Error;
 use sha_crypt::{PasswordVerifier, ShaCrypt};
+use yescrypt::Yescrypt;
 
 use super::Result;
 use super::hash::{LONGEST_PASSWORD, bad};
@@ -16,8 +19,8 @@ use super::hash::{LONGEST_PASSWORD, bad};
 const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=14;
 /// Rounds of SHA-crypt. The maximum takes about a second.
 const SHA_CRYPT_ROUNDS: std::ops::RangeInclusive<u32> = 1000..=1_000_000;
-/// Maximum memory of argon2id in KiB: the server keeps it.
-const MAX_ARGON2_MEMORY: u32 = 256 * 1024;
+/// Maximum memory of argon2id, which the server keeps, and of yescrypt, in KiB.
+const MAX_MEMORY: u32 = 256 * 1024;
 /// Maximum number of passes of argon2id.
 const MAX_ARGON2_PASSES: u32 = 32;
 /// bcrypt ignores what follows in a password.
@@ -30,6 +33,8 @@ pub(super) enum Scheme {
     Bcrypt,
     /// `$5$`, `$6$`
     ShaCrypt,
+    /// `$y$`
+    Yescrypt,
 }
 
 impl Scheme {
@@ -39,6 +44,7 @@ impl Scheme {
         match () {
             () if is_any(&["$2a$", "$2b$", "$2y$"]) => Some(Scheme::Bcrypt),
             () if is_any(&["$5$", "$6$"]) => Some(Scheme::ShaCrypt),
+            () if is_any(&["$y$"]) => Some(Scheme::Yescrypt),
             () => None,
         }
     }
@@ -54,19 +60,22 @@ impl Scheme {
         }
         match self {
             Scheme::Bcrypt => bcrypt::verify(password, hash).map_err(bad),
-            Scheme::ShaCrypt => {
-                match ShaCrypt::default().verify_password(password.as_bytes(), hash) {
-                    Ok(()) => Ok(true),
-                    Err(sha_crypt::password_hash::Error::PasswordInvalid) => Ok(false),
-                    Err(error) => Err(bad(error)),
-                }
-            }
+            Scheme::ShaCrypt => verified(ShaCrypt::default(), password, hash),
+            Scheme::Yescrypt => verified(Yescrypt::default(), password, hash),
         }
     }
 
     /// Whether the hash proves all of the password, so that our own hash may take its place.
     pub(super) fn covers(self, password: &str) -> bool {
-        self == Scheme::ShaCrypt || password.len() <= BCRYPT_LENGTH
+        self != Scheme::Bcrypt || password.len() <= BCRYPT_LENGTH
+    }
+}
+
+fn verified(verifier: impl PasswordVerifier<str>, password: &str, hash: &str) -> Result<bool> {
+    match verifier.verify_password(password.as_bytes(), hash) {
+        Ok(()) => Ok(true),
+        Err(Error::PasswordInvalid) => Ok(false),
+        Err(error) => Err(bad(error)),
     }
 }
 
@@ -87,10 +96,11 @@ pub fn check_hash(hash: &str) -> Result<(), String> {
         }
         (_, Some(Scheme::Bcrypt)) => check_bcrypt(hash),
         (_, Some(Scheme::ShaCrypt)) => check_sha_crypt(hash),
+        (_, Some(Scheme::Yescrypt)) => check_yescrypt(hash),
         _ if hash.starts_with("$argon2id$") => check_argon2id(hash),
         _ => Err(format!(
-            "unsupported password hash {}: use bcrypt ($2y$), SHA-crypt ($5$, $6$) or argon2id, or \
-             `users add` with a new password",
+            "unsupported password hash {}: use bcrypt ($2y$), SHA-crypt ($5$, $6$), yescrypt ($y$) \
+             or argon2id, or `users add` with a new password",
             shown_scheme(hash)
         )),
     }
@@ -121,26 +131,53 @@ fn check_bcrypt(hash: &str) -> Result<(), String> {
 
 fn check_sha_crypt(hash: &str) -> Result<(), String> {
     let malformed = || "malformed hash: SHA-crypt is $5$SALT$HASH or $6$SALT$HASH".to_owned();
-    let rest = &hash[3..];
+    let (scheme, mut rest) = hash.split_at_checked(3).ok_or_else(malformed)?;
     if let Some(rounds) = rest.strip_prefix("rounds=") {
-        let rounds = rounds.split('$').next().unwrap_or_default();
+        let (rounds, after) = rounds.split_once('$').ok_or_else(malformed)?;
         let number: u32 = rounds.parse().map_err(|_| malformed())?;
         if !SHA_CRYPT_ROUNDS.contains(&number) {
             return Err(format!(
                 "unsupported number of rounds {number} of SHA-crypt: use 1000 to 1000000"
             ));
         }
+        rest = after;
     }
     // The length of the hash is that of its digest in base64: SHA-256 or SHA-512.
-    let length = if hash.starts_with("$5$") { 43 } else { 86 };
-    match hash.rsplit('$').next() {
-        Some(digest) if digest.len() == length => {}
+    let length = if scheme == "$5$" { 43 } else { 86 };
+    match rest.split_once('$') {
+        Some((_, digest)) if digest.len() == length => {}
         _ => return Err(malformed()),
     }
-    match Scheme::ShaCrypt.matches("", hash) {
+    // Reads all parts as a login does, but in the shortest time.
+    let quick = format!("{scheme}rounds={}${rest}", SHA_CRYPT_ROUNDS.start());
+    match Scheme::ShaCrypt.matches("", &quick) {
         Ok(_) => Ok(()),
         Err(_) => Err(malformed()),
     }
+}
+
+/// Only the parameters that crypt(3) makes hashes with: the mode, N and r.
+fn check_yescrypt(hash: &str) -> Result<(), String> {
+    let malformed = || "malformed hash: yescrypt is $y$PARAMETERS$SALT$HASH".to_owned();
+    let mut parts = hash.split('$').skip(2);
+    let (Some(params), Some(salt), Some(digest), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(malformed());
+    };
+    if params.len() != 3 || digest.len() != 43 {
+        return Err(malformed());
+    }
+    let parsed: yescrypt::Params = params.parse().map_err(|_| malformed())?;
+    // Blocks of 128 bytes: eight of them are a KiB.
+    let memory = parsed.n().saturating_mul(parsed.r().into()) / 8;
+    if memory > MAX_MEMORY.into() {
+        return Err("unsupported cost of yescrypt: the maximum is 256 MiB".to_owned());
+    }
+    // Reads the other parts as a login does, but with the lowest cost of crypt(3).
+    let quick = format!("$y$j75${salt}${digest}");
+    let read = Scheme::Yescrypt.matches("", &quick);
+    read.map(drop).map_err(|_| malformed())
 }
 
 fn check_argon2id(hash: &str) -> Result<(), String> {
@@ -153,7 +190,7 @@ fn check_argon2id(hash: &str) -> Result<(), String> {
     {
         return Err("malformed hash: it is not argon2id, version 19".to_owned());
     }
-    match params.m_cost() <= MAX_ARGON2_MEMORY && params.t_cost() <= MAX_ARGON2_PASSES {
+    match params.m_cost() <= MAX_MEMORY && params.t_cost() <= MAX_ARGON2_PASSES {
         true => Ok(()),
         false => {
             Err("unsupported cost of argon2id: the maximum is 256 MiB and 32 passes".to_owned())
@@ -166,7 +203,8 @@ mod tests {
     use super::*;
 
     /// Hashes of `secret` that libxcrypt and OpenSSL have made.
-    const HASHES: [&str; 4] = [
+    const HASHES: [&str; 5] = [
+        "$y$j9T$abcdefgh$IUWJt2doU4Kf6E/JP1UkAT3S5O3Q7SSA8SJirXIlEu9",
         "$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a",
         "$5$abc$qsg6EHbUzHQzF1POlD7zUwBINSELQxypPaeDcZe6vH0",
         "$6$saltstring$AIsRs/Ee56G/tC8MEHhvReZTfx8u3rXXMl6eYrjCG9ibix19DxoMBLogdTET5Ukw9Sf7eZTITsuk\
@@ -206,7 +244,27 @@ mod tests {
             ("!$6$salt$x", "locked"),
             ("$apr1$abc$PZF73YJz5hJ9yyI.7OP.R.", "of the scheme $apr1$"),
             ("$1$abc$x", "of the scheme $1$"),
-            ("$y$j9T$abcdefgh$IUWJt2", "of the scheme $y$"),
+            (
+                "$7$C6..../....SodiumChloride$kBGj9fHznVYFQMEn",
+                "of the scheme $7$",
+            ),
+            ("$y$j9T$abcdefgh$IUWJt2", "malformed"),
+            (
+                "$y$j9T$IUWJt2doU4Kf6E/JP1UkAT3S5O3Q7SSA8SJirXIlEu9",
+                "malformed",
+            ),
+            (
+                "$y$j9T.$abcdefgh$IUWJt2doU4Kf6E/JP1UkAT3S5O3Q7SSA8SJirXIlEu9",
+                "malformed",
+            ),
+            (
+                "$y$jFT$abcdefgh$IUWJt2doU4Kf6E/JP1UkAT3S5O3Q7SSA8SJirXIlEu9",
+                "256 MiB",
+            ),
+            (
+                "$y$jZ5$abcdefgh$IUWJt2doU4Kf6E/JP1UkAT3S5O3Q7SSA8SJirXIlEu9",
+                "256 MiB",
+            ),
             ("{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", "of the scheme {SHA}"),
             ("abJnggxhB/yWI", "of an unknown scheme"),
             (
