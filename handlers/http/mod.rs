@@ -36,6 +36,7 @@ mod markdown;
 mod markup;
 pub mod media;
 mod message;
+mod mounts;
 mod multipart;
 mod options;
 mod query;
@@ -84,6 +85,7 @@ use https::HttpsOptions;
 
 use crate::service::{Context, Failure, Served, Service};
 use application::Application;
+use mounts::{MountOptions, Mounts};
 use upload::Uploads;
 
 /// The options of `serve http`.
@@ -124,7 +126,14 @@ impl Service for Http {
                 self.dir.display()
             ))
         };
+        let options = MountOptions {
+            site: self.site.clone(),
+            listing: self.listing,
+            upload: self.upload.clone(),
+            forks: context.forks,
+        };
         let site = Arc::new(Site::open(&self.dir, self.site, self.listing).map_err(fail)?);
+        let main_site = Arc::clone(&site);
         let access = self.access.open(&self.dir, &site, context)?.map(Arc::new);
         if self.upload.after_upload.is_some() && context.forks {
             return Err(Failure::usage(
@@ -143,6 +152,16 @@ impl Service for Http {
             uploads
         } else {
             site
+        };
+        let application = match &access {
+            Some(access) => {
+                let mounts = Mounts::new(application, main_site, options, access.accounts());
+                let mounts = Arc::new(mounts);
+                let to_end = Arc::clone(&mounts);
+                context.at_end.add_until(move |until| to_end.end(until));
+                mounts
+            }
+            None => application,
         };
         let access_log = context.access_log.clone();
         Ok(Served::Stream {

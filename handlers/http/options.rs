@@ -94,6 +94,13 @@ pub struct BasePath {
     decoded: Vec<u8>,
 }
 
+impl BasePath {
+    /// A decoded path without a slash at either end.
+    pub(crate) fn of(decoded: Vec<u8>) -> BasePath {
+        BasePath { decoded }
+    }
+}
+
 /// The options, worked out.
 #[derive(Debug)]
 pub(crate) struct Policy {
@@ -160,6 +167,14 @@ impl Policy {
             [] => Some(b""),
             [b'/', path @ ..] => Some(path),
             _ => None, // another name that begins alike
+        }
+    }
+
+    /// The decoded path of a URL for a path below the root, without slashes at its ends.
+    pub(crate) fn path_in_base(&self, path: &[u8]) -> Vec<u8> {
+        match &self.base_path {
+            Some(base) => [&base.decoded, &b"/"[..], path].concat(),
+            None => path.to_vec(),
         }
     }
 

@@ -164,6 +164,31 @@ fn nothing_leads_out_of_a_mounted_folder_or_into_it_by_a_link() {
 }
 
 #[test]
+fn a_mounted_folder_may_hold_another_one() {
+    let files = Files::new("ftp-mount-nested", "lrwd", &[]);
+    files.dir.write("music/song", "la");
+    files.mount("/pictures/music", "music");
+    let server = files.serve();
+    let mut ftp = Ftp::log_in(&server, "ada");
+    assert_eq!(
+        text(&mut ftp, "NLST pictures"),
+        "pictures/cat.jpg\r\npictures/music\r\n"
+    );
+    assert_eq!(text(&mut ftp, "RETR pictures/music/song"), "la");
+    assert!(
+        ftp.store("STOR pictures/music/new", b"x")
+            .starts_with("226")
+    );
+    assert!(files.dir.join("music/new").exists());
+    ftp.expect("RMD pictures/music", 550);
+    ftp.expect("RNFR pictures/cat.jpg", 350);
+    ftp.expect("RNTO pictures/music/cat.jpg", 550);
+    ftp.expect("CWD pictures/music", 250);
+    ftp.expect("CDUP", 250);
+    assert!(ftp.expect("PWD", 257).contains("\"/pictures\""));
+}
+
+#[test]
 fn rights_are_those_of_the_path_that_the_user_sees() {
     let files = Files::new("ftp-mount-rights", "lrwd", &[]);
     files.dir.write("photos/private/diary", "x");

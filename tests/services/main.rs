@@ -56,6 +56,7 @@ mod http_like_nginx;
 mod http_limits;
 mod http_listing;
 mod http_login;
+mod http_mounts;
 mod http_names;
 mod http_options;
 mod http_paths;

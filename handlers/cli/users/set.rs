@@ -30,8 +30,8 @@ pub(in crate::cli) struct Settings {
     /// server
     #[arg(long, value_name = "N", value_parser = sessions_or_none)]
     max_sessions: Option<Setting<u32>>,
-    /// Show the folder DIR of the system at PATH of what the user sees by FTP, or `none` to show it
-    /// no longer; may be repeated. Rights are those at PATH below the home directory
+    /// Folder of the system that the user sees at PATH below the home directory, or `none` to
+    /// remove it; may be repeated. Rights are those at PATH
     #[arg(long = "mount", value_name = "/PATH=DIR", value_parser = mount)]
     mounts: Vec<MountSetting>,
 }

@@ -60,7 +60,7 @@ pub struct Account {
     pub max_sessions: Option<u32>,
     /// His rights per path.
     pub rules: Rules,
-    /// Folders of the system that the user sees by FTP, sorted by path.
+    /// Folders of the system that the user sees, sorted by path.
     pub mounts: Vec<Mount>,
     /// The PHC string of his password; the anonymous user has none.
     pub(super) hash: Option<String>,

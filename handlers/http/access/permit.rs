@@ -1,5 +1,6 @@
 //! What the client of a request may do.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::refusal;
@@ -12,7 +13,12 @@ use crate::http::reply::Sharing;
 /// What a client may do: everything, where there are no accounts. Costs nothing then, and is cheap
 /// to copy in any case.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Permit(Option<Arc<Visitor>>);
+pub(crate) struct Permit {
+    visitor: Option<Arc<Visitor>>,
+    /// The path of a mounted folder below the root, which all paths that are checked are below;
+    /// `None` for the root itself.
+    below: Option<Arc<[u8]>>,
+}
 
 /// Who asks.
 #[derive(Debug)]
@@ -38,7 +44,10 @@ impl Visitor {
 
 impl Permit {
     pub(super) fn of(visitor: Visitor) -> Permit {
-        Permit(Some(Arc::new(visitor)))
+        Permit {
+            visitor: Some(Arc::new(visitor)),
+            below: None,
+        }
     }
 
     /// The permit of an unknown client without any right.
@@ -47,14 +56,79 @@ impl Permit {
     }
 
     fn rights(&self, path: &[u8], of: impl Fn(&Account, &[u8]) -> Rights) -> Rights {
-        self.0
-            .as_ref()
-            .map_or(Rights::ALL, |visitor| visitor.rights(path, of))
+        let Some(visitor) = &self.visitor else {
+            return Rights::ALL;
+        };
+        match &self.below {
+            None => visitor.rights(path, of),
+            Some(_) => visitor.rights(&self.path_below_root(path), of),
+        }
+    }
+
+    /// The same permit for the paths of a mounted folder, which is at this path below the root.
+    pub(crate) fn within(&self, folder: &[u8]) -> Permit {
+        Permit {
+            visitor: self.visitor.clone(),
+            below: Some(folder.into()),
+        }
+    }
+
+    /// The folders that the client has mounted, each with its path below the root.
+    fn mounts(&self) -> impl Iterator<Item = (String, &Path)> {
+        let account = match self.visitor.as_deref() {
+            Some(Visitor::User(account) | Visitor::Anonymous(Some(account))) => Some(account),
+            _ => None,
+        };
+        account.into_iter().flat_map(|account| {
+            let mounts = account.mounts.iter();
+            mounts.map(|mount| (mount.below_root(&account.home), &*mount.folder))
+        })
+    }
+
+    /// Whether the client has mounted folders.
+    pub(crate) fn has_mounts(&self) -> bool {
+        self.mounts().next().is_some()
+    }
+
+    /// The mounted folder that a path below the root is in, with its path.
+    pub(crate) fn mount_of(&self, path: &[u8]) -> Option<(String, &Path)> {
+        let covers = |at: &str| match path.strip_prefix(at.as_bytes()) {
+            Some(rest) => rest.is_empty() || rest.starts_with(b"/"),
+            None => false,
+        };
+        let covering = self.mounts().filter(|(at, _)| covers(at));
+        covering.max_by_key(|(at, _)| at.len())
+    }
+
+    /// The path below the root for one below the folder of this permit; without slashes at its
+    /// ends.
+    pub(crate) fn path_below_root(&self, path: &[u8]) -> Vec<u8> {
+        match &self.below {
+            None => path.to_vec(),
+            Some(below) if path.is_empty() => below.to_vec(),
+            Some(below) => [below, &b"/"[..], path].concat(),
+        }
+    }
+
+    /// Whether a path is in a mounted folder other than that of this permit.
+    pub(crate) fn is_in_other_mount(&self, path: &[u8]) -> bool {
+        let at = self.mount_of(&self.path_below_root(path)).map(|(at, _)| at);
+        at.as_deref().unwrap_or_default().as_bytes() != self.below.as_deref().unwrap_or_default()
+    }
+
+    /// The names and folders of what is mounted directly in a folder.
+    pub(crate) fn mounts_in(&self, folder: &[u8]) -> Vec<(Vec<u8>, PathBuf)> {
+        let folder = self.path_below_root(folder);
+        let named = self.mounts().filter_map(|(at, mounted)| {
+            let (parent, name) = at.rsplit_once('/').unwrap_or(("", &at));
+            (parent.as_bytes() == folder).then(|| (name.as_bytes().to_vec(), mounted.to_owned()))
+        });
+        named.collect()
     }
 
     /// Whether there are no accounts.
     pub(crate) fn is_everything(&self) -> bool {
-        self.0.is_none()
+        self.visitor.is_none()
     }
 
     /// Whether all of these rights hold at a path below the root.
@@ -132,7 +206,7 @@ impl Permit {
 
     /// The answer to a client without the right: it may try a name, or it knows enough.
     pub(crate) fn refusal(&self) -> Response {
-        match self.0.as_deref() {
+        match self.visitor.as_deref() {
             Some(Visitor::Anonymous(_)) | None => refusal::unauthorized(),
             Some(Visitor::User(_) | Visitor::Share(_)) => refusal::forbidden(),
         }
@@ -140,7 +214,7 @@ impl Permit {
 
     /// The name in the access log; `None` for everybody.
     pub(crate) fn user(&self) -> Option<&str> {
-        match self.0.as_deref()? {
+        match self.visitor.as_deref()? {
             Visitor::Anonymous(_) => None,
             Visitor::User(account) => Some(&account.name),
             Visitor::Share(shared) => Some(shared.name()),
@@ -150,7 +224,7 @@ impl Permit {
     /// The user for whose quota the client's uploads count; `None` without accounts, and for a
     /// share link.
     pub(crate) fn quota_user(&self) -> Option<&str> {
-        match self.0.as_deref()? {
+        match self.visitor.as_deref()? {
             Visitor::Anonymous(account) => account.as_ref().map(|account| &*account.name),
             Visitor::User(account) => Some(&account.name),
             Visitor::Share(_) => None,
@@ -159,7 +233,7 @@ impl Permit {
 
     /// Who else may be given the answer.
     pub(crate) fn sharing(&self) -> Sharing {
-        match self.0.as_deref() {
+        match self.visitor.as_deref() {
             None => Sharing::Free,
             Some(Visitor::Anonymous(Some(_))) => Sharing::SameCredentials,
             Some(_) => Sharing::Private,
@@ -172,7 +246,7 @@ impl Permit {
     /// # Errors
     /// The answer to a client whose link was used as often as it may be.
     pub(crate) fn begin_download(&self, is_part: bool) -> Result<(), Response> {
-        match self.0.as_deref() {
+        match self.visitor.as_deref() {
             Some(Visitor::Share(shared)) => shared
                 .begin_download(is_part)
                 .map_err(|error| refusal::of_share(&error)),
@@ -183,7 +257,7 @@ impl Permit {
     /// A field line by which a browser finds its way from a shared page to what it shows and links
     /// to; mostly empty.
     pub(crate) fn cookie(&self) -> String {
-        match self.0.as_deref() {
+        match self.visitor.as_deref() {
             Some(Visitor::Share(shared)) => shared.cookie(),
             _ => String::new(),
         }

@@ -123,7 +123,8 @@ impl Walk {
 
     fn enter(&mut self, folder: Folder, facts: Facts) -> Found {
         let mut names = Names::default();
-        let read = Reader::open(&folder, self.hidden, "").and_then(|mut reader| {
+        let read = Reader::open(&folder, self.hidden, "").and_then(|reader| {
+            let mut reader = reader.without_mounts();
             while !reader.read(&folder, &mut names, usize::MAX)? {}
             Ok(())
         });

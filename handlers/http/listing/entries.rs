@@ -29,6 +29,8 @@ pub(crate) struct Folder {
     /// The same path without symlinks; `None` if it contains none.
     real: Option<Vec<u8>>,
     permit: Permit,
+    /// The folders that its client has mounted in it, by name. They hide entries of it.
+    mounts: Vec<(Vec<u8>, PathBuf)>,
 }
 
 /// What an entry is, to a client.
@@ -105,6 +107,7 @@ impl Folder {
             path: path.to_vec(),
             real: None,
             permit: Permit::default(),
+            mounts: Vec::new(),
         }
     }
 
@@ -123,8 +126,15 @@ impl Folder {
     pub(crate) fn seen_by(self, permit: &Permit) -> Folder {
         Folder {
             permit: permit.clone(),
+            mounts: permit.mounts_in(&self.path),
             ..self
         }
+    }
+
+    /// The folder that is mounted under this name.
+    fn mount(&self, name: &[u8]) -> Option<&Path> {
+        let mount = self.mounts.iter().find(|(own, _)| own == name)?;
+        Some(&mount.1)
     }
 
     pub(crate) fn permit(&self) -> &Permit {
@@ -154,6 +164,11 @@ impl Folder {
         &self.path
     }
 
+    /// The path that its client sees: below the root, also for a mounted folder.
+    pub(crate) fn shown_path(&self) -> Vec<u8> {
+        self.permit.path_below_root(&self.path)
+    }
+
     pub(crate) fn root(&self) -> &Arc<Root> {
         &self.root
     }
@@ -178,6 +193,10 @@ impl Folder {
     /// # Errors
     /// The system doesn't tell: the folder may be listed and not entered.
     pub(crate) fn look_at(&self, name: &[u8], is_link: bool) -> io::Result<Option<Facts>> {
+        if let Some(folder) = self.mount(name) {
+            let folder = std::fs::metadata(folder);
+            return Ok(folder.ok().and_then(|metadata| Facts::of_folder(&metadata)));
+        }
         if is_link {
             // Whatever keeps a link from being followed would keep a client from following it.
             let Ok(metadata) = self.root.metadata_behind_link(&self.path_of(name)) else {
@@ -203,6 +222,16 @@ impl Folder {
 }
 
 impl Facts {
+    fn of_folder(metadata: &std::fs::Metadata) -> Option<Facts> {
+        use std::os::unix::fs::MetadataExt;
+        metadata.is_dir().then(|| Facts {
+            kind: Kind::Directory,
+            size: metadata.len(),
+            modified: metadata.mtime(),
+            mode: metadata.mode() & 0o7777,
+        })
+    }
+
     /// Of what is open; `None` for what is neither file nor folder.
     ///
     /// # Errors
@@ -242,6 +271,8 @@ pub(crate) struct Reader {
     hidden: bool,
     /// What a name must contain, in lower case.
     filter: String,
+    /// Whether the mounted folders are still to be added.
+    with_mounts: bool,
 }
 
 impl Reader {
@@ -252,6 +283,7 @@ impl Reader {
             entries: rustix::fs::Dir::read_from(&folder.dir)?,
             hidden,
             filter: filter.to_lowercase(),
+            with_mounts: true,
         })
     }
 
@@ -267,18 +299,40 @@ impl Reader {
     ) -> io::Result<bool> {
         for _ in 0..most {
             let Some(entry) = self.entries.read() else {
+                self.read_mounts(folder, names);
                 return Ok(true);
             };
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if self.is_shown(name)
                 && folder.shows(name)
+                && folder.mount(name).is_none()
                 && let Some((kind, is_link)) = tell(folder, name, entry.file_type())
             {
                 names.push(name, kind, is_link);
             }
         }
         Ok(false)
+    }
+
+    /// Adds the mounted folders, once.
+    fn read_mounts(&mut self, folder: &Folder, names: &mut Names) {
+        if !std::mem::take(&mut self.with_mounts) {
+            return;
+        }
+        for (name, _) in &folder.mounts {
+            if self.is_shown(name) && folder.shows(name) {
+                names.push(name, Kind::Directory, false);
+            }
+        }
+    }
+
+    /// The same without mounted folders, which are not below the root.
+    pub(crate) fn without_mounts(self) -> Reader {
+        Reader {
+            with_mounts: false,
+            ..self
+        }
     }
 
     fn is_shown(&self, name: &[u8]) -> bool {

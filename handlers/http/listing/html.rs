@@ -95,10 +95,11 @@ impl Html {
 
 impl Page for Html {
     fn begin(&mut self, folder: &Folder, to: &mut Vec<u8>) {
-        let path = escape(folder.path());
+        let shown = folder.shown_path();
+        let path = escape(&shown);
         let title = format!("Index of /{path}{}", if path.is_empty() { "" } else { "/" });
         document::begin(&title, to);
-        breadcrumbs(folder.path(), to);
+        breadcrumbs(&shown, to);
         let _ = writeln!(to, "<h1>{title}</h1>");
         if let Some(nonce) = &self.upload {
             upload::page::write(nonce, to);

@@ -15,9 +15,10 @@ pub(crate) struct Json {
 
 impl Page for Json {
     fn begin(&mut self, folder: &Folder, to: &mut Vec<u8>) {
-        let slash: &[u8] = if folder.path().is_empty() { b"" } else { b"/" };
+        let path = folder.shown_path();
+        let slash: &[u8] = if path.is_empty() { b"" } else { b"/" };
         to.extend(b"{\"path\": ");
-        push_string(&[b"/", folder.path(), slash].concat(), to);
+        push_string(&[b"/", &*path, slash].concat(), to);
         to.extend(b", \"entries\": [");
     }
 

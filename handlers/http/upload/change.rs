@@ -85,6 +85,12 @@ pub(super) fn move_to(
         DestinationPath::of(&shared.site, head)?,
         destination(shared, head)?,
     );
+    if permit.is_in_other_mount(&target.asked) {
+        return Err(say(
+            403,
+            "Files are not moved between mounted folders: copy them.",
+        ));
+    }
     permit.check_move(&source.path, &target.path)?;
     let root = shared.root();
     let from = existing(shared, &source)?;

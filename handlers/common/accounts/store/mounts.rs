@@ -20,6 +20,15 @@ pub struct Mount {
     pub folder: PathBuf,
 }
 
+impl Mount {
+    /// The same path below the served directory, for a user with this home directory; without
+    /// slashes at its ends.
+    pub(crate) fn below_root(&self, home: &Prefix) -> String {
+        let path = format!("{home}{}", self.at);
+        path.trim_matches('/').replace("//", "/")
+    }
+}
+
 impl Store {
     /// Mounts a folder of the system, in place of one that is mounted at the same path.
     ///
