@@ -58,6 +58,7 @@ impl Doctor {
         let plan = Plan {
             addresses,
             allow: server.allow,
+            has_proxy: !server.proxy_protocol.is_empty(),
             max_connections: server.max_connections,
             tls,
             certificate: server.tls_cert,

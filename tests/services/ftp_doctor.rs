@@ -147,6 +147,15 @@ fn an_address_that_clients_cannot_use_is_a_problem() {
 }
 
 #[test]
+fn a_proxy_must_forward_the_ports_and_the_self_test_does_without_it() {
+    let dir = TestDir::new("doctor-proxy");
+    let (code, report, _) = doctor(&dir, &["--proxy-protocol", "127.0.0.0/8"]);
+    assert_eq!(code, Some(0), "{report}");
+    assert!(about(&report, "proxy")[0].starts_with("note"), "{report}");
+    assert!(about(&report, "self-test")[0].starts_with("ok"), "{report}");
+}
+
+#[test]
 fn the_self_test_uses_the_certificate() {
     let dir = TestDir::new("doctor-tls");
     let Some((certificate, key)) = certificate("the_self_test_uses_the_certificate", &dir) else {

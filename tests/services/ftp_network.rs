@@ -107,9 +107,14 @@ fn pasv_over_ipv6_is_refused_whatever_address_is_told() {
 }
 
 #[test]
-fn a_name_that_has_no_address_is_logged_at_the_start() {
+fn a_name_that_has_no_address_is_logged_at_the_start_and_tried_again_after_a_reload() {
     let dir = TestDir::new("ftp-no-name");
     let server = server_of_ada(&dir, &["--passive-address", NO_NAME]);
     let line = server.wait_for_log("has no IPv4 address");
     assert!(line.contains(NO_NAME), "{line}");
+    server.signal("HUP");
+    server.wait_for_log("reloaded");
+    let mut ftp = Ftp::ada(&server);
+    ftp.expect("PASV", 425);
+    server.wait_for_log("has no IPv4 address");
 }

@@ -83,6 +83,8 @@ pub struct Plan {
     pub addresses: Vec<Address>,
     /// The networks of `--allow`.
     pub allow: Vec<String>,
+    /// Whether clients come through a proxy (`--proxy-protocol`).
+    pub has_proxy: bool,
     /// The value of `--max-connections`.
     pub max_connections: usize,
     /// The certificate.
@@ -105,6 +107,11 @@ pub fn examine(ftp: &Ftp, plan: Plan, machine: &Machine) -> Vec<Finding> {
         machine,
         &control_ports,
     ));
+    if plan.has_proxy {
+        let text = "it must forward the passive ports, too; clients of PASV are told the address \
+                    in the PROXY header unless --passive-address names another";
+        findings.push(Finding::note("proxy", text));
+    }
     let (told, outside) = addresses::told(&listeners, &passive, machine, &plan.allow);
     findings.extend(told);
     findings.extend(ports::examine(
