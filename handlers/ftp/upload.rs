@@ -58,7 +58,8 @@ pub struct Stored {
 }
 
 /// An upload that is permitted.
-struct Checked<'a> {
+#[derive(Debug)]
+pub struct Checked<'a> {
     /// Where the file is stored.
     store: &'a Store,
     intent: Intent,
@@ -130,20 +131,7 @@ impl View {
     ///
     /// # Errors
     /// It is refused.
-    pub fn check_upload(&self, path: &VirtualPath, start: Start) -> Result<(), Refused> {
-        let Checked { old, .. } = self.checked(path, start)?;
-        let Start::At(offset) = start else {
-            return Ok(());
-        };
-        let longest = old.max(self.partial_size(path));
-        match longest {
-            None => Err(io::Error::from(Errno::NOENT).into()),
-            Some(length) if length < offset => Err(beyond(offset, length)),
-            Some(_) => Ok(()),
-        }
-    }
-
-    fn checked(&self, path: &VirtualPath, start: Start) -> Result<Checked<'_>, Refused> {
+    pub fn check_upload(&self, path: &VirtualPath, start: Start) -> Result<Checked<'_>, Refused> {
         self.check(path, Rights::WRITE)?;
         if self.is_top(path) {
             return Err(Refused::new(550, "Is a directory."));
@@ -152,6 +140,13 @@ impl View {
         let old = self.old_file(path)?;
         let on_duplicate = self.on_duplicate(path, start, old)?;
         let intent = self.intent(Name::of_bytes(&real).map_err(|error| refused(&error))?);
+        if let Start::At(offset) = start {
+            match old.max(self.partial_size(path)) {
+                None => return Err(io::Error::from(Errno::NOENT).into()),
+                Some(length) if length < offset => return Err(beyond(offset, length)),
+                Some(_) => {}
+            }
+        }
         Ok(Checked {
             store,
             intent,
@@ -164,8 +159,12 @@ impl View {
     ///
     /// # Errors
     /// It is refused, or somebody else holds the cut upload.
-    pub fn begin_upload(&self, path: &VirtualPath, start: Start) -> Result<Upload, BeginError> {
-        let checked = self.checked(path, start)?;
+    pub fn begin_upload(
+        &self,
+        path: &VirtualPath,
+        start: Start,
+        checked: Checked<'_>,
+    ) -> Result<Upload, BeginError> {
         let on_duplicate = checked.on_duplicate;
         let (partial, copy) = match start {
             Start::New => (checked.begin_new()?, None),

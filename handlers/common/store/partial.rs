@@ -240,9 +240,11 @@ impl Partial {
             .remaining()
             .map_or(most, |remaining| remaining.min(most));
         let mut taken = 0;
+        let mut has_ended = false;
         let mut source = |into: &mut [u8]| {
             let count = source(into);
             taken += count.as_ref().map_or(0, |count| count.unwrap_or(0) as u64);
+            has_ended |= matches!(count, Ok(Some(0)));
             count
         };
         let mut chunk = Chunk::take();
@@ -265,7 +267,10 @@ impl Partial {
         });
         self.hasher = hasher;
         self.hashed = self.offset;
-        if self.resumable && !self.recorded && self.remaining() != Some(0) {
+        // An upload of which nothing has come cannot be resumed, and one that is whole need not be.
+        // If the end was too early, the record is written when the upload is dropped.
+        let may_be_cut = self.offset > 0 && !has_ended && self.remaining() != Some(0);
+        if self.resumable && !self.recorded && may_be_cut {
             self.record();
         }
         received.map_err(|failed| match failed {

@@ -72,14 +72,23 @@ impl Reservation {
             .space
             .ledger
             .as_ref()
-            .filter(|_| self.bytes < Some(total))
+            .filter(|_| total > 0 && self.bytes < Some(total))
         else {
             return Ok(());
         };
         let quotas = self.space.quotas;
+        let is_new = self.bytes.is_none();
+        let reserve = |upload: Upload<'_>| {
+            let judgement = if is_new {
+                ledger.reserve(upload, quotas)
+            } else {
+                ledger.grow(upload, quotas)
+            };
+            judgement.map_err(failed)
+        };
         let ahead = total.saturating_add(total.min(MAX_AHEAD));
         let upload = self.upload(store, ahead);
-        if ledger.grow(upload, quotas).map_err(failed)? == Judgement::Fits {
+        if reserve(upload)? == Judgement::Fits {
             self.bytes = Some(ahead);
             return Ok(());
         }
@@ -87,9 +96,7 @@ impl Reservation {
             bytes: total,
             ..upload
         };
-        store.judge(self.quota_user.as_deref(), || {
-            ledger.grow(upload, quotas).map_err(failed)
-        })?;
+        store.judge(self.quota_user.as_deref(), || reserve(upload))?;
         self.bytes = Some(total);
         Ok(())
     }
@@ -102,6 +109,10 @@ impl Reservation {
         bytes: u64,
         put: impl Fn() -> Result<(T, Placed), StoreError>,
     ) -> Result<T, StoreError> {
+        if self.bytes.is_none() {
+            // The entry of an empty file, by which a removed user is noticed.
+            self.take(store, bytes, false)?;
+        }
         let Some(ledger) = &self.space.ledger else {
             return put().map(|(name, _)| name);
         };
@@ -286,5 +297,38 @@ mod tests {
         store.rename(b"a", b"c", false).unwrap();
         assert_eq!(code(second.publish(OnDuplicate::Overwrite)), "no_space");
         assert_eq!((used(&users), folder.names()), (60, vec!["c".to_owned()]));
+    }
+
+    #[test]
+    fn an_empty_upload_needs_its_user_at_the_end() {
+        let folder = Folder::new();
+        let (_file, users, store) = store("reservation-empty", &folder, Duration::from_secs(60));
+        let begin = |name| store.begin(of_ada(name, None), OnDuplicate::Error).unwrap();
+        begin("a").publish(OnDuplicate::Error).unwrap();
+        let second = begin("b");
+        users.remove_user("ada").unwrap();
+        let refused = second.publish(OnDuplicate::Error);
+        assert!(matches!(refused, Err(StoreError::NoUser)), "{refused:?}");
+        assert_eq!(folder.names(), ["a"]);
+    }
+
+    #[test]
+    fn only_an_upload_that_pauses_has_a_record() {
+        let folder = Folder::new();
+        let store = folder.store();
+        for (name, last, names) in [("whole", Some(0), 1), ("paused", None, 2)] {
+            let mut partial = store.begin(intent(name, 0), OnDuplicate::Error).unwrap();
+            partial.intent.size = None;
+            let mut counts = [None, Some(3), last].into_iter();
+            let mut source = |_: &mut [u8]| Ok(counts.next().flatten());
+            partial.receive(&mut source, u64::MAX).unwrap();
+            partial.receive(&mut source, u64::MAX).unwrap();
+            assert_eq!(
+                (partial.offset(), folder.names().len()),
+                (3, names),
+                "{name}"
+            );
+            partial.discard().unwrap();
+        }
     }
 }

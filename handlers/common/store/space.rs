@@ -100,7 +100,10 @@ impl Store {
         self.space().check_size(total)?;
         self.check_disk(total.saturating_sub(there))?;
         let mut reservation = Reservation::of(self, intent, inode, replaces);
-        reservation.take(self, total, is_kept)?;
+        // Without bytes there is nothing to reserve: the first ones make the entry.
+        if total > 0 || is_kept {
+            reservation.take(self, total, is_kept)?;
+        }
         Ok(reservation)
     }
 

@@ -127,9 +127,9 @@ impl Session {
             _ if restart > 0 => (self.path(argument)?, Start::At(restart)),
             _ => (self.path(argument)?, Start::New),
         };
-        view.check_upload(&path, start)?;
+        let checked = view.check_upload(&path, start)?;
         self.check_ready()?;
-        let upload = match view.begin_upload(&path, start) {
+        let upload = match view.begin_upload(&path, start, checked) {
             Ok(upload) => upload,
             Err(BeginError::Busy) => {
                 self.try_later(request, entry, argument)?;
