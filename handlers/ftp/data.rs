@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use socketserver::{
     Error, Mailbox, MailboxSender, Next, Result, StreamRequest, StreamRequestHandler, Timeout, Tls,
     Wait, Waker,
@@ -61,6 +62,72 @@ pub struct DataLink {
     pub waker: Waker,
 }
 
+/// Where a session and the data connection that it expects meet: so the session is woken for the
+/// connection only if a command already waits for it.
+#[derive(Clone, Debug, Default)]
+pub struct Arrival(Arc<Mutex<ArrivalState>>);
+
+/// | state | next | when |
+/// |---|---|---|
+/// | `Expected` | `Arrived` | the client connects before its command |
+/// | `Expected` | `Awaited` | the command comes first: the connection sends [`Event::Connected`] |
+/// | any | `Abandoned` | the session wants another data connection, or has ended |
+#[derive(Debug, Default)]
+enum ArrivalState {
+    #[default]
+    Expected,
+    Awaited,
+    Arrived(DataLink),
+    Abandoned,
+}
+
+impl Arrival {
+    /// The connection, if it is there.
+    pub fn take(&self) -> Option<DataLink> {
+        self.take_or(|other| other)
+    }
+
+    /// The connection, if it is there. Otherwise it will send [`Event::Connected`].
+    pub fn take_or_await(&self) -> Option<DataLink> {
+        self.take_or(|other| match other {
+            ArrivalState::Expected => ArrivalState::Awaited,
+            other => other,
+        })
+    }
+
+    fn take_or(&self, next: impl FnOnce(ArrivalState) -> ArrivalState) -> Option<DataLink> {
+        let mut state = self.0.lock();
+        match std::mem::take(&mut *state) {
+            ArrivalState::Arrived(link) => Some(link),
+            other => {
+                *state = next(other);
+                None
+            }
+        }
+    }
+
+    /// The connection is not wanted any more: closes it at once.
+    pub fn abandon(&self, reason: &'static str) {
+        let state = std::mem::replace(&mut *self.0.lock(), ArrivalState::Abandoned);
+        if let ArrivalState::Arrived(link) = state {
+            link.waker.abort(reason);
+        }
+    }
+
+    /// The connection is there. Returns false if nobody wants it.
+    fn announce(&self, id: u64, link: DataLink, events: &MailboxSender<Event>) -> bool {
+        let mut state = self.0.lock();
+        match *state {
+            ArrivalState::Expected => {
+                *state = ArrivalState::Arrived(link);
+                true
+            }
+            ArrivalState::Awaited => events.try_send(Event::Connected { id, link }).is_ok(),
+            ArrivalState::Arrived(_) | ArrivalState::Abandoned => false,
+        }
+    }
+}
+
 /// What a data connection does.
 #[derive(Debug)]
 pub struct Job {
@@ -93,6 +160,7 @@ pub struct Protection {
 pub struct DataHandler {
     id: u64,
     events: MailboxSender<Event>,
+    arrival: Arrival,
     jobs: Option<Mailbox<Job>>,
     state: State,
     owner_checks: u32,
@@ -111,10 +179,11 @@ enum State {
 
 impl DataHandler {
     /// The handler of the connection with this number.
-    pub fn new(id: u64, events: MailboxSender<Event>) -> DataHandler {
+    pub fn new(id: u64, events: MailboxSender<Event>, arrival: Arrival) -> DataHandler {
         DataHandler {
             id,
             events,
+            arrival,
             jobs: None,
             state: State::Waiting,
             owner_checks: 0,
@@ -211,8 +280,7 @@ impl StreamRequestHandler for DataHandler {
             jobs,
             waker: request.waker(),
         };
-        let connected = Event::Connected { id: self.id, link };
-        if self.events.try_send(connected).is_err() {
+        if !self.arrival.announce(self.id, link, &self.events) {
             self.state = State::Over;
         }
         Ok(())

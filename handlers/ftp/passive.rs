@@ -11,9 +11,12 @@ use socketserver::{
     ClientAddress, Error, Listen, MailboxSender, Networks, RunningListener, StreamRequest,
 };
 
-use super::data::{DataHandler, Event};
+use super::data::{Arrival, DataHandler, Event};
 use super::reply::Refused;
 use super::resolver::Resolver;
+
+/// How many ports in a row are tried before the system chooses one.
+const MAX_TRIED_PORTS: u16 = 16;
 
 /// A range of ports, as `--passive-ports` takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +79,8 @@ impl FromStr for PassiveAddress {
 #[derive(Debug)]
 pub struct Passive {
     ports: Option<RangeInclusive<u16>>,
+    /// Those from which the system chooses, if they are known.
+    system_ports: Option<RangeInclusive<u16>>,
     addresses: Vec<PassiveAddress>,
     resolver: Resolver,
     /// Whether the log says already that a client was told an address that it can't reach.
@@ -87,6 +92,7 @@ impl Passive {
     pub fn new(ports: Option<PassivePorts>, addresses: Vec<PassiveAddress>) -> Passive {
         Passive {
             ports: ports.map(|PassivePorts(range)| range),
+            system_ports: system_ports(),
             addresses,
             resolver: Resolver::default(),
             has_warned: AtomicBool::new(false),
@@ -205,7 +211,7 @@ impl Passive {
         &self,
         request: &StreamRequest,
         id: u64,
-        events: &MailboxSender<Event>,
+        (events, arrival): (&MailboxSender<Event>, &Arrival),
     ) -> Result<(RunningListener, u16), Refused> {
         let local = local_ip(request)?;
         let options = Listen::new()
@@ -215,7 +221,11 @@ impl Passive {
             Some(peer) => options.peer(peer),
             None => options,
         };
-        let bound = match self.listen_at(request, local, &options, id, events) {
+        let class = || {
+            let (events, arrival) = (events.clone(), arrival.clone());
+            move |_: &ClientAddress| DataHandler::new(id, events.clone(), arrival.clone())
+        };
+        let bound = match self.listen_at(request, local, &options, class) {
             // Behind a proxy, the address that the client has connected to is not of this machine.
             Err(Error::Bind { source, .. })
                 if source.kind() == std::io::ErrorKind::AddrNotAvailable =>
@@ -224,7 +234,7 @@ impl Passive {
                     IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
                     IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
                 };
-                self.listen_at(request, any, &options, id, events)
+                self.listen_at(request, any, &options, class)
             }
             bound => bound,
         };
@@ -243,31 +253,36 @@ impl Passive {
             .ok_or_else(|| Refused::new(425, "No port for a data connection."))
     }
 
-    fn listen_at(
+    fn listen_at<C>(
         &self,
         request: &StreamRequest,
         ip: IpAddr,
         options: &Listen,
-        id: u64,
-        events: &MailboxSender<Event>,
-    ) -> socketserver::Result<RunningListener> {
+        class: impl Fn() -> C,
+    ) -> socketserver::Result<RunningListener>
+    where
+        C: Fn(&ClientAddress) -> DataHandler + Send + Sync + 'static,
+    {
         let listen = |options: Listen| {
-            let events = events.clone();
-            let class = move |_: &ClientAddress| DataHandler::new(id, events.clone());
-            request
-                .server
-                .listen(SocketAddr::new(ip, 0), options, class)
+            let address = SocketAddr::new(ip, 0);
+            request.server.listen(address, options, class())
         };
         let Some(ports) = &self.ports else {
+            // The system looks long for a port if thousands of earlier data connections still
+            // wait for their end (TIME_WAIT). These ports are free to listen at.
+            if let Some(ports) = &self.system_ports {
+                let first = random_port(ports);
+                let last = first.saturating_add(MAX_TRIED_PORTS - 1).min(*ports.end());
+                match listen(options.clone().ports(first..=last)) {
+                    Err(error) if is_in_use(&error) => {}
+                    bound => return bound,
+                }
+            }
             return listen(options.clone());
         };
-        // From a random port on, so that nobody can tell the next one.
-        let (low, high) = (*ports.start(), *ports.end());
-        let count = u32::from(high - low) + 1;
-        let random = getrandom::u32().unwrap_or_default() % count;
-        let middle = low + u16::try_from(random).unwrap_or(0);
-        match listen(options.clone().ports(middle..=high)) {
-            Err(error @ Error::Bind { .. }) if middle > low && is_in_use(&error) => {
+        let (low, middle) = (*ports.start(), random_port(ports));
+        match listen(options.clone().ports(middle..=*ports.end())) {
+            Err(error) if middle > low && is_in_use(&error) => {
                 listen(options.clone().ports(low..=middle - 1))
             }
             bound => bound,
@@ -294,6 +309,28 @@ pub fn is_public(ip: IpAddr) -> bool {
                 || ip.is_unicast_link_local())
         }
     }
+}
+
+/// A random port of a range, so that nobody can tell the next one.
+fn random_port(ports: &RangeInclusive<u16>) -> u16 {
+    let (low, high) = (*ports.start(), *ports.end());
+    let count = u32::from(high.saturating_sub(low)) + 1;
+    let random = getrandom::u32().unwrap_or_default() % count;
+    low.saturating_add(u16::try_from(random).unwrap_or(0))
+}
+
+/// The ports from which the system chooses; `None` if they are not known, or if some of them are
+/// reserved for other programs.
+fn system_ports() -> Option<RangeInclusive<u16>> {
+    let read = |name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok();
+    let is_any_reserved = !read("ip_local_reserved_ports")?.trim().is_empty();
+    parse_system_ports(&read("ip_local_port_range")?).filter(|_| !is_any_reserved)
+}
+
+fn parse_system_ports(text: &str) -> Option<RangeInclusive<u16>> {
+    let (low, high) = text.trim().split_once(char::is_whitespace)?;
+    let range = low.parse().ok()?..=high.trim().parse().ok()?;
+    (*range.start() > 0 && !range.is_empty()).then_some(range)
 }
 
 fn is_in_use(error: &Error) -> bool {
@@ -331,6 +368,17 @@ mod tests {
             "", "-", "2-1", "0-1", "1-65536", "a-b", "1-2-3", "+1-2", "1 - 2",
         ] {
             assert!(range(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_one_of_the_range() {
+        assert_eq!(parse_system_ports("32768\t60999\n"), Some(32768..=60999));
+        for wrong in ["", "1", "2 1", "0 9", "1 65536", "a b"] {
+            assert_eq!(parse_system_ports(wrong), None, "{wrong}");
+        }
+        for range in [7..=7, 7..=9, 1..=u16::MAX] {
+            assert!((0..100).all(|_| range.contains(&random_port(&range))));
         }
     }
 

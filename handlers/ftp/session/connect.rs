@@ -9,7 +9,7 @@ use crate::ftp::address::{
     EprtError, EpsvArgument, format_epsv, format_pasv, parse_eprt, parse_epsv, parse_port,
 };
 use crate::ftp::command::number;
-use crate::ftp::data::DataLink;
+use crate::ftp::data::{Arrival, DataLink};
 use crate::ftp::passive::local_ip;
 use crate::ftp::reply::{Refused, Reply};
 
@@ -23,7 +23,11 @@ pub(super) enum Data {
     #[default]
     None,
     /// PASV: the client may connect.
-    Listening { id: u64, _listener: RunningListener },
+    Listening {
+        id: u64,
+        arrival: Arrival,
+        _listener: RunningListener,
+    },
     /// PORT: the server connects when a transfer begins.
     Target(SocketAddr),
     /// The server is connecting.
@@ -47,10 +51,28 @@ impl Data {
         }
     }
 
+    /// Looks whether the client has connected. If it has not and `is_awaited`, the session will
+    /// hear of it.
+    pub(super) fn look(&mut self, is_awaited: bool) {
+        let Data::Listening { id, arrival, .. } = self else {
+            return;
+        };
+        let link = if is_awaited {
+            arrival.take_or_await()
+        } else {
+            arrival.take()
+        };
+        if let Some(link) = link {
+            *self = Data::Connected { id: *id, link };
+        }
+    }
+
     /// Closes the data connection at once. Unsent bytes are lost.
     pub(super) fn abort(&mut self, reason: &'static str) {
-        if let Data::Connected { link, .. } = std::mem::take(self) {
-            link.waker.abort(reason);
+        match std::mem::take(self) {
+            Data::Connected { link, .. } => link.waker.abort(reason),
+            Data::Listening { arrival, .. } => arrival.abandon(reason),
+            Data::None | Data::Target(_) | Data::Connecting { .. } => {}
         }
     }
 
@@ -131,9 +153,12 @@ impl Session {
         // First free the port of the last data connection: the range may have only one.
         self.set_data(Data::None);
         let id = next_id();
-        let (listener, port) = self.shared.passive.listen(request, id, &sender)?;
+        let arrival = Arrival::default();
+        let passive = &self.shared.passive;
+        let (listener, port) = passive.listen(request, id, (&sender, &arrival))?;
         self.data = Data::Listening {
             id,
+            arrival,
             _listener: listener,
         };
         Ok(port)

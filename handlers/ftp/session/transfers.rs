@@ -8,7 +8,7 @@ use socketserver::{Result, StreamRequest};
 
 use super::connect::{Data, next_id};
 use super::{Answer, Session};
-use crate::ftp::data::{DataHandler, Event, Job};
+use crate::ftp::data::{Arrival, DataHandler, Event, Job};
 use crate::ftp::path::VirtualPath;
 use crate::ftp::reply::{Refused, Reply};
 use crate::ftp::storage::View;
@@ -263,6 +263,7 @@ impl Session {
             begun: now,
             what,
         });
+        self.data.look(true);
         match self.data {
             // In active mode the first reply says whether the server could connect.
             Data::Connecting { .. } => Ok(None),
@@ -283,7 +284,9 @@ impl Session {
             return Err(Refused::new(425, "No data connection is possible."));
         };
         let id = next_id();
-        let handler = DataHandler::new(id, sender.clone());
+        let arrival = Arrival::default();
+        arrival.take_or_await();
+        let handler = DataHandler::new(id, sender.clone(), arrival);
         self.data = Data::None;
         request.server.connect(target, handler).map_err(|error| {
             log::debug!("{}: {error}", request.client_address);
@@ -313,6 +316,7 @@ impl Session {
 
     /// Hears of what has happened to data connections. Those of earlier transfers do not matter.
     pub(super) fn take_events(&mut self, request: &mut StreamRequest) -> Result<()> {
+        self.data.look(self.transfer.is_some());
         while let Some(event) = self.events.as_ref().and_then(|(_, mailbox)| mailbox.take()) {
             let own = self.data.id();
             match event {
