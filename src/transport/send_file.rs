@@ -9,6 +9,10 @@ use super::{Socket, add, connection_error};
 #[cfg(all(target_os = "linux", not(feature = "portable-sockets")))]
 use crate::trace::Traffic;
 
+/// Bytes of a file that are read and encrypted at a time: several records, which one system call
+/// sends. A peer that reads nothing costs as much memory.
+const TLS_PIECE: usize = 64 * 1024;
+
 impl Transport {
     /// Sends at most `count` bytes of `file` from `offset`, by `sendfile(2)` where nothing has to
     /// be encrypted. Other systems than Linux declare that call differently; they read the file.
@@ -26,7 +30,7 @@ impl Transport {
             }
             return Ok(count);
         }
-        let mut piece = vec![0; count.min(16 * 1024)];
+        let mut piece = vec![0; count.min(TLS_PIECE)];
         let read = std::os::unix::fs::FileExt::read_at(file, &mut piece, offset)?;
         if read == 0 {
             Ok(0)
