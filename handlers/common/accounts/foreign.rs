@@ -17,12 +17,16 @@ use super::hash::{LONGEST_PASSWORD, bad};
 /// Costs of bcrypt: one more doubles the time. The maximum takes about a second, in which no other
 /// password is checked.
 const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=14;
-/// Rounds of SHA-crypt. The maximum takes about a second.
+/// Rounds of SHA-crypt. The maximum takes about a second, and longer for a very long password.
 const SHA_CRYPT_ROUNDS: std::ops::RangeInclusive<u32> = 1000..=1_000_000;
 /// Maximum memory of argon2id, which the server keeps, and of yescrypt, in KiB.
 const MAX_MEMORY: u32 = 256 * 1024;
-/// Maximum number of passes of argon2id.
-const MAX_ARGON2_PASSES: u32 = 32;
+/// Maximum product of memory in KiB and passes of argon2id, which determines the time: 1 GiB takes
+/// one to two seconds.
+const MAX_ARGON2_WORK: u64 = 1024 * 1024;
+/// Maximum length in bytes of the passwords of SHA-crypt and yescrypt. crypt(3) refuses longer ones
+/// (`CRYPT_MAX_PASSPHRASE_SIZE`), and each round of SHA-crypt takes more time for them.
+const CRYPT_LENGTH: usize = 511;
 /// bcrypt ignores what follows in a password.
 const BCRYPT_LENGTH: usize = 72;
 
@@ -54,8 +58,11 @@ impl Scheme {
     /// # Errors
     /// The hash is malformed.
     pub(super) fn matches(self, password: &str, hash: &str) -> Result<bool> {
-        if password.len() > LONGEST_PASSWORD {
-            // The time that SHA-crypt takes grows with the square of the length.
+        let max_length = match self {
+            Scheme::Bcrypt => LONGEST_PASSWORD,
+            Scheme::ShaCrypt | Scheme::Yescrypt => CRYPT_LENGTH,
+        };
+        if password.len() > max_length {
             return Ok(false);
         }
         match self {
@@ -190,11 +197,13 @@ fn check_argon2id(hash: &str) -> Result<(), String> {
     {
         return Err("malformed hash: it is not argon2id, version 19".to_owned());
     }
-    match params.m_cost() <= MAX_MEMORY && params.t_cost() <= MAX_ARGON2_PASSES {
+    let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
+    match params.m_cost() <= MAX_MEMORY && work <= MAX_ARGON2_WORK {
         true => Ok(()),
-        false => {
-            Err("unsupported cost of argon2id: the maximum is 256 MiB and 32 passes".to_owned())
-        }
+        false => Err(
+            "unsupported cost of argon2id: the maximum is 256 MiB, and 1 GiB for memory × passes"
+                .to_owned(),
+        ),
     }
 }
 
@@ -227,6 +236,38 @@ mod tests {
         }
         let own = super::super::hash_password("secret", super::super::Cost::CHEAP).unwrap();
         assert_eq!((check_hash(&own), Scheme::of(&own)), (Ok(()), None));
+    }
+
+    #[test]
+    fn passwords_that_crypt_refuses_are_not_hashed() {
+        // Made by libxcrypt from 511 bytes.
+        let hash = "$5$abc$sEBCBFo.VnVNn4zbSdjkxPjyz8EePHDuB5ll/OO2mF4";
+        let matches = |length: usize| Scheme::ShaCrypt.matches(&"x".repeat(length), hash);
+        assert!(matches(CRYPT_LENGTH).unwrap());
+        // The error of a malformed hash shows that a password is hashed.
+        let malformed = "$5$abc$short";
+        let hashed = |length: usize| {
+            let password = "x".repeat(length);
+            Scheme::ShaCrypt.matches(&password, malformed).is_err()
+        };
+        assert!(hashed(CRYPT_LENGTH) && !hashed(CRYPT_LENGTH + 1));
+    }
+
+    #[test]
+    fn the_time_of_argon2id_is_limited() {
+        let check = |memory: u32, passes: u32| {
+            let digest = "nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+            check_hash(&format!(
+                "$argon2id$v=19$m={memory},t={passes},p=1$c29tZXNhbHQ${digest}"
+            ))
+        };
+        for (memory, passes) in [(256, 2), (65536, 3), (MAX_MEMORY, 4), (19456, 32)] {
+            assert_eq!(check(memory, passes), Ok(()), "{memory} {passes}");
+        }
+        for (memory, passes) in [(MAX_MEMORY, 5), (MAX_MEMORY, 32), (1024, u32::MAX)] {
+            let refused = check(memory, passes).unwrap_err();
+            assert!(refused.contains("1 GiB"), "{refused}");
+        }
     }
 
     #[test]
