@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
@@ -16,6 +17,7 @@ use crate::service::Failure;
 const MAX_LINE: usize = 4096;
 /// Maximum number of lines, and of lines that are reported.
 const MAX_LINES: usize = 1_000_000;
+const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
 /// The file, and what its users get.
 #[derive(Debug, Args)]
@@ -221,6 +223,9 @@ fn parse(line: &[u8]) -> Result<Option<Line>, String> {
         return Err(text.to_owned());
     }
     check_hash(hash)?;
+    if has_expired(&fields, today()) {
+        return Err("the account has expired (field 8 of shadow)".to_owned());
+    }
     let home = match fields[..] {
         [_, _, .., home, _] if home.starts_with('/') => Some(home.to_owned()),
         _ => None,
@@ -230,6 +235,21 @@ fn parse(line: &[u8]) -> Result<Option<Line>, String> {
         hash: hash.to_owned(),
         home,
     }))
+}
+
+/// Whether a line of shadow is that of an account that has expired. Its password is left in place
+/// (`usermod --expiredate`), but nobody may log in with it: shadow(5), field 8, in days since 1970.
+fn has_expired(fields: &[&str], today: u64) -> bool {
+    let [_, _, _, _, _, _, _, expires, _] = fields else {
+        return false;
+    };
+    expires.parse().is_ok_and(|expires: u64| expires <= today)
+}
+
+/// The number of days since 1970, in UTC.
+fn today() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs() / SECONDS_PER_DAY
 }
 
 #[cfg(test)]
@@ -255,6 +275,7 @@ mod tests {
             (":1000:1000::/srv/ada:", Some("/srv/ada")),
             (":1000:1000:::", None),
             (":19000:0:99999:7:::", None),
+            (":19000:0:99999:7::9999999:", None),
             (":/srv/ada:/bin/sh", Some("/srv/ada")),
             (":/a comment", None),
         ] {
@@ -283,6 +304,20 @@ mod tests {
             let refused = parse(text).unwrap_err();
             assert!(refused.contains(reason), "{refused}");
         }
+    }
+
+    #[test]
+    fn an_account_of_shadow_that_has_expired_is_refused() {
+        let expires = |day: u64| format!("ada:{HASH}:19000:0:99999:7::{day}:");
+        for day in [0, 1, 19_000, today()] {
+            let refused = parse(expires(day).as_bytes()).unwrap_err();
+            assert!(refused.contains("has expired"), "{refused}");
+        }
+        let later = parse(expires(today() + 2).as_bytes());
+        assert_eq!(later, Ok(Some(line("ada", None))));
+        // The lines of other files have no such field.
+        let passwd = format!("ada:{HASH}:1:1:Ada:/srv/ada:/bin/sh");
+        assert!(parse(passwd.as_bytes()).is_ok());
     }
 
     #[test]
