@@ -1,20 +1,22 @@
 //! Tables on standard output.
 
 /// Rows below their headings, in columns as wide as their widest cell. A row has a cell for each
-/// heading.
+/// heading. Control characters are escaped: otherwise the path of a folder could begin a line that
+/// looks like another row.
 pub(super) fn table(headings: &[&str], rows: &[impl AsRef<[String]>]) -> String {
+    let headings_row = headings.iter().map(|heading| (*heading).to_owned());
     let rows = rows
         .iter()
-        .map(|row| row.as_ref().iter().map(String::as_str));
-    let rows: Vec<Vec<&str>> = std::iter::once(headings.to_vec())
-        .chain(rows.map(Iterator::collect))
+        .map(|row| row.as_ref().iter().map(|cell| printable(cell)).collect());
+    let rows: Vec<Vec<String>> = std::iter::once(headings_row.collect())
+        .chain(rows)
         .collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let line = |row: &Vec<&str>| {
+    let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths);
         let cells: Vec<String> = cells
             .map(|(cell, width)| format!("{cell:width$}"))
@@ -24,9 +26,36 @@ pub(super) fn table(headings: &[&str], rows: &[impl AsRef<[String]>]) -> String 
     rows.iter().map(line).collect()
 }
 
+/// The text with control characters escaped.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_cannot_forge_a_row_or_control_a_terminal() {
+        let rows = [[
+            "/a=/x\nroot  lrwd".to_owned(),
+            "\u{1b}[2J\u{9b}é\\".to_owned(),
+        ]];
+        let shown = table(&["A", "B"], &rows);
+        assert_eq!(shown.lines().count(), 2, "{shown}");
+        assert!(
+            shown.contains("/a=/x\\nroot  lrwd  \\u{1b}[2J\\u{9b}é\\"),
+            "{shown}"
+        );
+        assert_eq!(shown.chars().filter(|c| c.is_control()).count(), 2);
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

@@ -71,6 +71,13 @@ fn sessions_or_none(text: &str) -> Result<Setting<u32>, String> {
 
 fn mount(text: &str) -> Result<MountSetting, String> {
     let expected = || format!("invalid mount `{text}`: use /PATH=DIR, or /PATH=none");
+    // Logs and errors name the folder in a line.
+    if text.contains(char::is_control) {
+        let text = text.escape_debug();
+        return Err(format!(
+            "invalid mount `{text}`: it must have no control characters"
+        ));
+    }
     let (at, folder) = text.split_once('=').ok_or_else(expected)?;
     let at: Prefix = at.parse()?;
     if at == Prefix::root() {
@@ -144,5 +151,34 @@ impl Settings {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_a_path_and_an_existing_folder_of_one_line() {
+        let temporary = std::env::temp_dir();
+        let parsed = mount(&format!("/a={}", temporary.display())).unwrap();
+        assert_eq!(parsed.at.as_str(), "/a");
+        assert_eq!(parsed.folder.as_deref().map(Path::new), Some(&*temporary));
+        assert_eq!(mount("/a=none").unwrap().folder, None);
+        for (text, reason) in [
+            ("/a", "use /PATH=DIR"),
+            ("/a=", "use /PATH=DIR"),
+            ("/=/", "--home"),
+            ("/a=/does/not/exist", "/does/not/exist: "),
+            (
+                "/a=/\n",
+                "invalid mount `/a=/\\n`: it must have no control characters",
+            ),
+            ("/a\u{1b}=/", "no control characters"),
+        ] {
+            let refused = mount(text).unwrap_err();
+            assert!(refused.contains(reason), "{refused}");
+            assert!(!refused.contains(char::is_control), "{refused:?}");
+        }
     }
 }
