@@ -113,7 +113,7 @@ impl Service for Ftp {
             Ok(commit) => Ok(Box::new(commit)),
             Err(error) => Err(Failure::usage(format!("a log of transfers: {error}"))),
         });
-        shared.passive.resolve_names_in_background();
+        shared.passive.resolve_names_in_background(context.forks);
         let passive = Arc::clone(&shared.passive);
         context.at_reload.add(move || {
             let passive = Arc::clone(&passive);

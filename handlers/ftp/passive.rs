@@ -168,10 +168,14 @@ impl Passive {
     }
 
     /// Resolves the names on a thread that ends with it, so that an operator reads at the start
-    /// what the first client would meet. A name service that does not answer holds up nothing.
-    pub fn resolve_names_in_background(self: &Arc<Self>) {
+    /// what the first client would meet. Later, names are resolved again on threads, too, unless
+    /// the server `forks`. A name service that does not answer holds up nothing.
+    pub fn resolve_names_in_background(self: &Arc<Self>, forks: bool) {
         if self.names().next().is_none() {
             return;
+        }
+        if !forks {
+            self.resolver.resolve_in_background();
         }
         let passive = Arc::clone(self);
         let resolve = move || {

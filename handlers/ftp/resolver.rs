@@ -6,21 +6,29 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 /// Time after which a name is resolved again.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
-/// The same after a failure. Without a pause every session would wait for a name service that does
-/// not answer.
+/// The same after a failure. Without a pause every session would ask a name service that does not
+/// answer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Finds the address of a name; tests replace it.
-type Lookup = fn(&str) -> Option<Ipv4Addr>;
+type Lookup = Arc<dyn Fn(&str) -> Option<Ipv4Addr> + Send + Sync>;
 
 /// Resolves names, and remembers the results.
 pub struct Resolver {
+    names: Arc<Names>,
+    /// Whether a known name is resolved again on a thread of its own.
+    is_in_background: AtomicBool,
+}
+
+struct Names {
     lookup: Lookup,
     known: Mutex<HashMap<String, Known>>,
 }
@@ -32,66 +40,106 @@ struct Known {
     ip: Option<Ipv4Addr>,
     /// When the name is resolved again.
     until: Instant,
+    /// Whether the name is being resolved again.
+    is_pending: bool,
 }
 
 impl Default for Resolver {
     fn default() -> Resolver {
-        Resolver::new(lookup)
+        Resolver::new(Arc::new(lookup))
     }
 }
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Resolver").field(&self.known.lock()).finish()
+        f.debug_tuple("Resolver")
+            .field(&self.names.known.lock())
+            .finish()
     }
 }
 
 impl Resolver {
     fn new(lookup: Lookup) -> Resolver {
         Resolver {
-            lookup,
-            known: Mutex::default(),
+            names: Arc::new(Names {
+                lookup,
+                known: Mutex::default(),
+            }),
+            is_in_background: AtomicBool::new(false),
         }
     }
 
-    /// The IPv4 address of a name, or the address that the text is. May wait for the name service.
-    /// While one thread does so, the others get the last address.
+    /// From now on known names are resolved again on a thread, so that no session waits for the
+    /// name service. Not for a server that forks: what a child finds is lost when it ends.
+    pub fn resolve_in_background(&self) {
+        self.is_in_background.store(true, Ordering::Relaxed);
+    }
+
+    /// The IPv4 address of a name, or the address that the text is. Waits for the name service only
+    /// if nothing is known of the name yet, or if names are not resolved in the background. While
+    /// a known name is resolved again, callers get its last address.
     pub fn resolve(&self, host: &str, now: Instant) -> Option<Ipv4Addr> {
         if let Ok(ip) = host.parse() {
             return Some(ip);
         }
-        let last = {
-            let mut known = self.known.lock();
-            match known.get_mut(host) {
-                Some(known) if now < known.until => return known.ip,
-                Some(known) => {
-                    known.until = now + RETRY_INTERVAL;
-                    known.ip
-                }
-                None => None,
+        let last = match self.names.known.lock().get_mut(host) {
+            Some(known) if known.is_pending || now < known.until => return known.ip,
+            Some(known) => {
+                known.is_pending = true;
+                Some(known.ip)
             }
+            None => None,
         };
-        let found = (self.lookup)(host);
-        if found.is_none() {
-            log::warn!("--passive-address {host}: the name has no IPv4 address at the moment");
+        match last {
+            Some(ip) if self.is_in_background.load(Ordering::Relaxed) => {
+                self.look_up_in_background(host, now);
+                ip
+            }
+            _ => self.names.look_up(host, now),
         }
-        let interval = match found {
-            Some(_) => REFRESH_INTERVAL,
-            None => RETRY_INTERVAL,
-        };
-        let ip = found.or(last);
-        let until = now + interval;
-        self.known
-            .lock()
-            .insert(host.to_owned(), Known { ip, until });
-        ip
+    }
+
+    fn look_up_in_background(&self, host: &str, now: Instant) {
+        let (names, name) = (Arc::clone(&self.names), host.to_owned());
+        let thread = std::thread::Builder::new().name("resolve".to_owned());
+        if let Err(error) = thread.spawn(move || names.look_up(&name, now)) {
+            log::warn!("--passive-address {host} cannot be resolved again: {error}");
+            self.names.note(host, None, now);
+        }
     }
 
     /// Each name is resolved again when it is needed next.
     pub fn expire(&self, now: Instant) {
-        for known in self.known.lock().values_mut() {
+        for known in self.names.known.lock().values_mut() {
             known.until = now;
         }
+    }
+}
+
+impl Names {
+    fn look_up(&self, host: &str, now: Instant) -> Option<Ipv4Addr> {
+        let found = (self.lookup)(host);
+        if found.is_none() {
+            log::warn!("--passive-address {host}: the name has no IPv4 address at the moment");
+        }
+        self.note(host, found, now)
+    }
+
+    /// Notes what was found. Returns the address that is used: after a failure it is the last one.
+    fn note(&self, host: &str, found: Option<Ipv4Addr>, now: Instant) -> Option<Ipv4Addr> {
+        let interval = match found {
+            Some(_) => REFRESH_INTERVAL,
+            None => RETRY_INTERVAL,
+        };
+        let mut known = self.known.lock();
+        let ip = found.or_else(|| known.get(host).and_then(|known| known.ip));
+        let entry = Known {
+            ip,
+            until: now + interval,
+            is_pending: false,
+        };
+        known.insert(host.to_owned(), entry);
+        ip
     }
 }
 
@@ -105,53 +153,81 @@ fn lookup(host: &str) -> Option<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::sync::mpsc;
 
     use super::*;
 
-    thread_local! {
-        /// What the name service of this test answers, and how many questions it got.
-        static SERVICE: RefCell<(Option<Ipv4Addr>, u32)> = const { RefCell::new((None, 0)) };
+    /// A name service: what it answers, and how many questions it got.
+    #[derive(Default)]
+    struct Service(Mutex<(Option<Ipv4Addr>, u32)>);
+
+    impl Service {
+        fn answer_with(&self, ip: Option<[u8; 4]>) {
+            self.0.lock().0 = ip.map(Ipv4Addr::from);
+        }
+
+        fn questions(&self) -> u32 {
+            self.0.lock().1
+        }
     }
 
-    fn answer_with(ip: Option<[u8; 4]>) {
-        SERVICE.with_borrow_mut(|service| service.0 = ip.map(Ipv4Addr::from));
+    fn resolver() -> (Resolver, Arc<Service>) {
+        let service = Arc::new(Service::default());
+        let asked = Arc::clone(&service);
+        let lookup = move |_: &str| {
+            let mut state = asked.0.lock();
+            state.1 += 1;
+            state.0
+        };
+        (Resolver::new(Arc::new(lookup)), service)
     }
 
-    fn questions() -> u32 {
-        SERVICE.with_borrow(|service| service.1)
-    }
-
-    fn resolver() -> Resolver {
-        Resolver::new(|_| {
-            SERVICE.with_borrow_mut(|service| {
-                service.1 += 1;
-                service.0
-            })
-        })
+    #[test]
+    fn no_session_waits_while_a_known_name_is_resolved_again() {
+        let first = Ipv4Addr::new(192, 0, 2, 1);
+        let second = Ipv4Addr::new(192, 0, 2, 2);
+        let (answers, questions) = mpsc::channel();
+        let questions = Mutex::new(questions);
+        // Each question waits for an answer of the test.
+        let lookup = move |_: &str| questions.lock().recv().unwrap();
+        let resolver = Resolver::new(Arc::new(lookup));
+        let begun = Instant::now();
+        answers.send(Some(first)).unwrap();
+        assert_eq!(resolver.resolve("name.test", begun), Some(first));
+        resolver.resolve_in_background();
+        let later = begun + REFRESH_INTERVAL;
+        assert_eq!(resolver.resolve("name.test", later), Some(first));
+        let much_later = later + REFRESH_INTERVAL;
+        assert_eq!(resolver.resolve("name.test", much_later), Some(first));
+        answers.send(Some(second)).unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        while resolver.resolve("name.test", later) != Some(second) {
+            assert!(Instant::now() < until, "the answer is not noted");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
     fn a_name_is_resolved_again_from_time_to_time() {
-        let resolver = resolver();
+        let (resolver, service) = resolver();
         let begun = Instant::now();
-        answer_with(Some([192, 0, 2, 1]));
+        service.answer_with(Some([192, 0, 2, 1]));
         let first = resolver.resolve("name.test", begun);
-        answer_with(Some([192, 0, 2, 2]));
+        service.answer_with(Some([192, 0, 2, 2]));
         let soon = begun + REFRESH_INTERVAL - Duration::from_millis(1);
         assert_eq!(resolver.resolve("name.test", soon), first);
         let later = resolver.resolve("name.test", begun + REFRESH_INTERVAL);
         assert_eq!(later, Some(Ipv4Addr::new(192, 0, 2, 2)));
-        assert_eq!(questions(), 2);
+        assert_eq!(service.questions(), 2);
     }
 
     #[test]
     fn after_a_reload_a_name_is_resolved_again() {
-        let resolver = resolver();
+        let (resolver, service) = resolver();
         let now = Instant::now();
-        answer_with(Some([192, 0, 2, 1]));
+        service.answer_with(Some([192, 0, 2, 1]));
         resolver.resolve("name.test", now);
-        answer_with(Some([192, 0, 2, 2]));
+        service.answer_with(Some([192, 0, 2, 2]));
         resolver.expire(now);
         let again = resolver.resolve("name.test", now);
         assert_eq!(again, Some(Ipv4Addr::new(192, 0, 2, 2)));
@@ -159,28 +235,35 @@ mod tests {
 
     #[test]
     fn while_the_name_service_fails_the_last_address_stays() {
-        let resolver = resolver();
+        let (resolver, service) = resolver();
         let begun = Instant::now();
-        answer_with(None);
+        service.answer_with(None);
         assert_eq!(resolver.resolve("name.test", begun), None);
         assert_eq!(resolver.resolve("name.test", begun), None);
-        assert_eq!(questions(), 1, "a failure is not repeated for each client");
+        assert_eq!(
+            service.questions(),
+            1,
+            "a failure is not repeated for each client"
+        );
         let mut now = begun + RETRY_INTERVAL;
-        answer_with(Some([192, 0, 2, 1]));
+        service.answer_with(Some([192, 0, 2, 1]));
         let found = resolver.resolve("name.test", now);
         assert!(found.is_some());
-        answer_with(None);
+        service.answer_with(None);
         now += REFRESH_INTERVAL;
         assert_eq!(resolver.resolve("name.test", now), found);
         assert_eq!(resolver.resolve("name.test", now), found);
-        assert_eq!(questions(), 3);
+        assert_eq!(service.questions(), 3);
     }
 
     #[test]
     fn an_address_is_not_looked_up() {
-        let resolver = resolver();
+        let (resolver, service) = resolver();
         let ip = resolver.resolve("192.0.2.7", Instant::now());
-        assert_eq!((ip, questions()), (Some(Ipv4Addr::new(192, 0, 2, 7)), 0));
+        assert_eq!(
+            (ip, service.questions()),
+            (Some(Ipv4Addr::new(192, 0, 2, 7)), 0)
+        );
         assert_eq!(lookup("localhost"), Some(Ipv4Addr::LOCALHOST));
         assert_eq!(lookup("not a name"), None);
     }
