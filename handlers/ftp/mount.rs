@@ -19,6 +19,9 @@ use super::path::VirtualPath;
 use crate::common::accounts::Accounts;
 use crate::common::store::{Store, StoreOptions};
 
+/// Number of mounted folders from which on those that no session uses are closed.
+const MAX_UNUSED: usize = 256;
+
 /// A folder that can be served to a user.
 #[derive(Debug)]
 pub struct Folder {
@@ -79,6 +82,8 @@ pub struct MountedFolders {
     store: Store,
     options: StoreOptions,
     accounts: Option<Arc<Accounts>>,
+    /// Whether the server forks, so that it must not have threads.
+    forks: bool,
     opened: Mutex<HashMap<PathBuf, Opened>>,
 }
 
@@ -90,8 +95,16 @@ struct Opened {
     folder: Option<Arc<Folder>>,
 }
 
+impl Opened {
+    fn is_in_use(&self) -> bool {
+        let folder = self.folder.as_ref();
+        folder.is_some_and(|folder| Arc::strong_count(folder) > 1)
+    }
+}
+
 impl MountedFolders {
-    /// `store` is that of the served directory `root`; other stores have the same options.
+    /// `store` is that of the served directory `root`; other stores have the same options. `forks`:
+    /// the server must not have threads.
     ///
     /// # Errors
     /// The served directory is not there.
@@ -100,12 +113,14 @@ impl MountedFolders {
         store: Store,
         options: StoreOptions,
         accounts: Option<Arc<Accounts>>,
+        forks: bool,
     ) -> io::Result<MountedFolders> {
         Ok(MountedFolders {
             root: root.canonicalize()?,
             store,
             options,
             accounts,
+            forks,
             opened: Mutex::default(),
         })
     }
@@ -139,6 +154,9 @@ impl MountedFolders {
             inode,
             folder: folder.clone(),
         };
+        if opened.len() >= MAX_UNUSED {
+            opened.retain(|_, entry| entry.is_in_use());
+        }
         opened.insert(path.to_owned(), entry);
         folder
     }
@@ -159,11 +177,41 @@ impl MountedFolders {
             });
         }
         let store = Store::with_accounts(&real, self.options.clone(), self.accounts.clone())?;
-        store.expire_in_background();
+        if !self.forks {
+            store.expire_in_background();
+        }
         Ok(Folder {
             dir,
             store,
             below: Vec::new(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn folders_that_no_session_uses_do_not_stay_open_without_limit() {
+        let name = format!("socketserver-ftp-mounts-{}", std::process::id());
+        let base = std::env::temp_dir().join(name);
+        let root = base.join("root");
+        fs::create_dir_all(&root).unwrap();
+        let options = StoreOptions::default();
+        let store = Store::with_accounts(&root, options.clone(), None).unwrap();
+        let mounted = MountedFolders::new(&root, store, options, None, true).unwrap();
+        let open = |number: usize| {
+            let path = base.join(number.to_string());
+            fs::create_dir_all(&path).unwrap();
+            mounted.open(&path).unwrap()
+        };
+        let used = open(0);
+        (1..2 * MAX_UNUSED).for_each(|number| drop(open(number)));
+        assert!(mounted.opened.lock().len() <= MAX_UNUSED + 1);
+        assert!(Arc::ptr_eq(&used, &open(0)), "a session uses it");
+        fs::remove_dir_all(&base).unwrap();
     }
 }

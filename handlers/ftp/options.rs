@@ -353,7 +353,13 @@ impl Ftp {
         if !context.forks {
             store.expire_in_background();
         }
-        let mounted = MountedFolders::new(&self.dir, store.clone(), options, accounts.clone());
+        let mounted = MountedFolders::new(
+            &self.dir,
+            store.clone(),
+            options,
+            accounts.clone(),
+            context.forks,
+        );
         Ok(Storage {
             mounted: mounted.map_err(fail)?,
             root: Storage::root(root, &store),

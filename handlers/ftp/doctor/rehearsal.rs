@@ -127,7 +127,7 @@ impl TemporaryFolder {
         let store = Store::with_accounts(path, options.clone(), None)?;
         Ok(Storage {
             root: Storage::root(Dir::open_ambient_dir(path, ambient_authority())?, &store),
-            mounted: MountedFolders::new(path, store.clone(), options, None)?,
+            mounted: MountedFolders::new(path, store.clone(), options, None, false)?,
             store,
             on_duplicate: OnDuplicate::Error,
             accounts: None,
