@@ -27,8 +27,8 @@ use crate::common::accounts::Accounts;
 
 /// Maximum number of mounted folders that are held open.
 const MAX_OPEN: usize = 256;
-/// Maximum number of mounted folders that were opened with a thread for `--after-upload`. The
-/// thread may have commands left when the folder is no longer held open.
+/// The same with `--after-upload`. Each folder has a thread then, which may have commands left, so
+/// such a folder is held open until the server ends.
 const MAX_WITH_COMMANDS: usize = 1024;
 
 /// How mounted folders are served: as the folder of the server, but without what names files in it.
@@ -91,8 +91,8 @@ impl Mounts {
         }
     }
 
-    /// Ends what does not end with the last request, at the latest at this moment. Returns whether
-    /// something was aborted.
+    /// Ends the threads of `--after-upload`, which run the commands that are left until this moment
+    /// (`None`: all of them). Returns whether a command was aborted.
     pub(super) fn end(&self, until: Option<Instant>) -> bool {
         let uploads = std::mem::take(&mut *self.with_commands.lock());
         uploads.iter().filter(|uploads| uploads.end(until)).count() > 0
@@ -133,7 +133,8 @@ impl Mounts {
         match opened {
             Ok((application, found)) => {
                 self.failed.lock().remove(folder);
-                if open.len() >= MAX_OPEN {
+                let runs_commands = self.options.upload.after_upload.is_some();
+                if open.len() >= MAX_OPEN && !runs_commands {
                     open.clear();
                 }
                 let (device, inode) = (found.dev(), found.ino());
@@ -223,6 +224,63 @@ impl Application for Mounts {
                 let fields = &self.site.policy.fields;
                 reply::error(request.body.wfile, frame, 404, fields, detail).map(Answer::Sent)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{FromArgMatches, Parser};
+
+    use super::*;
+    use crate::common::accounts::Cost;
+    use crate::common::accounts::testing::TestFile;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        site: SiteOptions,
+        #[command(flatten)]
+        listing: ListingOptions,
+        #[command(flatten)]
+        upload: UploadOptions,
+    }
+
+    fn mounts(file: &TestFile, folder: &Path, arguments: &[&str]) -> Mounts {
+        let command = <Options as clap::CommandFactory>::command();
+        let command = command.mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
+        let matches = command.get_matches_from([&["test"], arguments].concat());
+        let options = Options::from_arg_matches(&matches).unwrap();
+        let site = Site::open(folder, options.site.clone(), options.listing).unwrap();
+        let site = Arc::new(site);
+        let main: Arc<dyn Application> = site.clone();
+        let accounts = Accounts::open(&file.path(), Cost::CHEAP).unwrap();
+        let options = MountOptions {
+            site: options.site,
+            listing: options.listing,
+            upload: options.upload,
+            forks: true,
+        };
+        Mounts::new(main, site, options, Arc::new(accounts))
+    }
+
+    #[test]
+    fn many_mounted_folders_in_turn_do_not_use_up_the_threads_for_commands() {
+        let (file, _) = TestFile::new("http-mounts");
+        let folder = file.path().with_file_name("served");
+        std::fs::create_dir(&folder).unwrap();
+        for (arguments, threads) in [
+            (&["--upload", "--after-upload", "true"][..], MAX_OPEN + 1),
+            (&[], 0),
+        ] {
+            let mounts = mounts(&file, &folder, arguments);
+            for number in (0..=MAX_OPEN).chain(0..3) {
+                let application = mounts.mounted(&number.to_string(), &folder);
+                assert!(application.is_some(), "{number}");
+            }
+            assert_eq!(mounts.with_commands.lock().len(), threads);
+            assert!(mounts.open.lock().len() <= threads.max(MAX_OPEN));
+            assert!(!mounts.end(None), "no command was left");
         }
     }
 }
