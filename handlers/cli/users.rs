@@ -25,8 +25,8 @@ const LONGEST_LINE: u64 = 8192;
 /// What to do with the accounts.
 #[derive(Debug, Subcommand)]
 pub(super) enum Users {
-    /// Add a user; asks for a password, but for `anonymous`, whose rights everybody has who gives
-    /// no name
+    /// Add a user; asks for a password, except for `anonymous`: clients without a name have the
+    /// rights of this user
     Add {
         #[command(flatten)]
         user: User,

@@ -22,8 +22,8 @@ use super::transfer::{Done, Step, Work};
 /// Bytes that are gathered before a write waits for the client: more than one turn writes.
 const WRITE_BUFFER: usize = 512 * 1024;
 
-/// How often, and how many times, a data connection looks whether it is known who has begun the TLS
-/// session that it has resumed.
+/// Interval and maximum number of checks whether the owner of the TLS session that a data
+/// connection has resumed is known: 2 s in all.
 const OWNER_INTERVAL: Duration = Duration::from_millis(20);
 const MAX_OWNER_CHECKS: u32 = 100;
 

@@ -114,7 +114,7 @@ impl Drop for SessionSlot {
     }
 }
 
-/// Lets so many bytes per second pass, and a quarter of a second's worth at a time.
+/// Limits a rate in bytes per second. The bytes of a quarter of a second may pass in one piece.
 #[derive(Debug)]
 pub struct Limiter {
     state: Mutex<LimiterState>,
@@ -184,7 +184,7 @@ impl Limiter {
 }
 
 impl LimiterState {
-    /// Bytes that may pass at once: those of a quarter of a second.
+    /// Maximum number of bytes that may pass in one piece: those of a quarter of a second.
     fn burst(&self) -> i64 {
         i64::try_from(self.rate / 4).unwrap_or(i64::MAX).max(1)
     }

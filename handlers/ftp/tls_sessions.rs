@@ -1,10 +1,10 @@
 //! The TLS sessions that a data connection may resume.
 //!
-//! Who resumes a TLS session is the client that began it. A data connection must resume the session
-//! of its control connection, or of an earlier data connection. Clients that use several control
-//! connections, such as rclone, often have one memory of sessions for all of them. So a session of
-//! another control connection will do as well, if the same user is logged in there from the same
-//! address.
+//! Only the client that began a TLS session can resume it. So a data connection must resume the
+//! session of its control connection, or of an earlier data connection. Clients that use several
+//! control connections, such as rclone, often have one memory of sessions for all of them. So a
+//! session of another control connection is accepted as well, if the same user is or was logged in
+//! there from the same address.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -95,7 +95,7 @@ impl OwnTlsSessions {
         *self.owner.user.lock() = user;
     }
 
-    /// Whether a data connection that began so may be used.
+    /// Whether a data connection whose TLS session began in this way may be used.
     pub fn permit(&self, resumption: Option<TlsResumption>) -> Permit {
         let id = match resumption {
             Some(TlsResumption::Of(Some(id))) => id,

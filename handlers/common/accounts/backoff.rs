@@ -1,4 +1,4 @@
-//! Who fails again and again gets his answers later.
+//! Delays answers to addresses and user names that fail repeatedly.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// After so long without a failure all are forgotten.
+/// Time without a failure after which all earlier ones are forgotten.
 const MEMORY: Duration = Duration::from_secs(60);
 /// From this failure on, answers are delayed: people mistype, and browsers send several requests at
 /// once.
@@ -14,8 +14,8 @@ const FIRST_DELAYED: u32 = 6;
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 /// How often the delay doubles: 250 ms, 500 ms, 1 s, 2 s.
 const DOUBLINGS: u32 = 3;
-/// Who is remembered at the same time.
-const MOST_KEYS: usize = 4096;
+/// Maximum number of keys that are remembered.
+const MAX_KEYS: usize = 4096;
 
 /// The failures of each `K`: an address, or a user's name.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl<K: Hash + Eq + Clone> Backoff<K> {
     /// `key` has failed: how much later it gets its answer.
     pub(crate) fn failed(&self, key: K, now: Instant) -> Duration {
         let mut failures = self.0.lock();
-        if failures.len() >= MOST_KEYS && !failures.contains_key(&key) {
+        if failures.len() >= MAX_KEYS && !failures.contains_key(&key) {
             make_room(&mut failures, now);
         }
         let own = failures.entry(key).or_insert(Failures {
@@ -75,10 +75,11 @@ impl<K: Hash + Eq + Clone> Backoff<K> {
     }
 }
 
-/// Forgets what is old; if nothing is, whoever has been quiet for longest.
+/// Forgets keys without a recent failure. If there are none, the key whose last failure is the
+/// oldest is forgotten.
 fn make_room<K: Hash + Eq + Clone>(failures: &mut HashMap<K, Failures>, now: Instant) {
     failures.retain(|_, own| own.is_recent(now));
-    if failures.len() >= MOST_KEYS
+    if failures.len() >= MAX_KEYS
         && let Some(quietest) = failures
             .iter()
             .min_by_key(|(_, own)| own.last)
@@ -129,8 +130,8 @@ mod tests {
         let (backoff, start) = (Backoff::default(), Instant::now());
         (0..6).for_each(|_| _ = backoff.failed(0, start));
         (0..6).for_each(|_| _ = backoff.failed(1, start + SECOND));
-        (2..=MOST_KEYS).for_each(|key| _ = backoff.failed(key, start + 2 * SECOND));
-        assert_eq!(backoff.0.lock().len(), MOST_KEYS);
+        (2..=MAX_KEYS).for_each(|key| _ = backoff.failed(key, start + 2 * SECOND));
+        assert_eq!(backoff.0.lock().len(), MAX_KEYS);
         assert_eq!(backoff.failed(1, start + 2 * SECOND), 2 * FIRST_DELAY);
         assert_eq!(backoff.failed(0, start + 2 * SECOND), Duration::ZERO);
     }

@@ -11,10 +11,10 @@ use subtle::ConstantTimeEq;
 use super::foreign::Scheme;
 use super::{AccountsError, Result};
 
-/// Bytes of a password at most.
+/// Maximum length of a password in bytes.
 pub(super) const LONGEST_PASSWORD: usize = 1024;
-/// Attempts that may wait for their turn at the same time; more are sent away.
-const MOST_WAITING: usize = 16;
+/// Maximum number of attempts that wait for their turn; more are refused.
+const MAX_WAITING: usize = 16;
 
 /// What one hash costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,13 +57,14 @@ fn check_password(password: &str) -> Result<()> {
     }))
 }
 
-/// Hashes one password at a time, in memory that is kept: many logins at once cost time, never many
-/// times 19 MiB.
+/// Hashes one password at a time, in memory that is kept. So simultaneous logins take longer, but
+/// not more memory.
 pub(crate) struct Hasher {
     cost: Cost,
     memory: Mutex<Vec<Block>>,
     waiting: AtomicUsize,
-    /// The hash that unknown users are compared with, so that they take as long as known ones.
+    /// The hash that passwords of unknown users are compared with, so that the answer takes as long
+    /// as for known ones.
     dummy: String,
 }
 
@@ -109,8 +110,8 @@ impl Hasher {
         phc(params, &salt, &output)
     }
 
-    /// Whether the password is the one with this PHC string; with none, it is compared with
-    /// nobody's, and isn't. `None`: too many are waiting for that already.
+    /// Whether the password is the one with this PHC string. Without a PHC string it is compared
+    /// with a hash that no password has. `None`: too many attempts are waiting already.
     pub(crate) fn matches(&self, password: &str, hash: Option<&str>) -> Result<Option<bool>> {
         let Some(_turn) = Turn::take(&self.waiting) else {
             return Ok(None);
@@ -172,7 +173,7 @@ impl<'a> Turn<'a> {
     fn take(waiting: &'a AtomicUsize) -> Option<Turn<'a>> {
         let place = waiting.fetch_add(1, Ordering::Relaxed);
         let turn = Turn(waiting);
-        (place <= MOST_WAITING).then_some(turn)
+        (place <= MAX_WAITING).then_some(turn)
     }
 }
 
@@ -197,7 +198,7 @@ pub(super) fn bad(why: impl fmt::Display) -> AccountsError {
     AccountsError::Hash(why.to_string())
 }
 
-/// Bytes that nobody can foresee.
+/// Bytes of the system's random number generator.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(bad)?;
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hash_badid_is_an_error() {
+    fn a_malformed_hash_is_an_error() {
         let hasher = Hasher::new(Cost::CHEAP).unwrap();
         for hash in [
             "",
@@ -288,10 +289,10 @@ mod tests {
     #[test]
     fn who_comes_when_too_many_wait_is_sent_away() {
         let hasher = Hasher::new(Cost::CHEAP).unwrap();
-        let turns: Vec<_> = (0..=MOST_WAITING)
+        let turns: Vec<_> = (0..=MAX_WAITING)
             .map_while(|_| Turn::take(&hasher.waiting))
             .collect();
-        assert_eq!(turns.len(), MOST_WAITING + 1);
+        assert_eq!(turns.len(), MAX_WAITING + 1);
         assert_eq!(hasher.matches("x", None).unwrap(), None);
         drop(turns);
         assert_eq!(hasher.matches("x", None).unwrap(), Some(false));

@@ -1,4 +1,4 @@
-//! Accounts: who may log in, and what he may then do. Shared by http and ftp, changed by
+//! Accounts: who may log in, and what each user may do. Shared by http and ftp, changed by
 //! `socketserver users`.
 //!
 //! One SQLite file holds everything: users with argon2id hashes, rights per path ([`rights`]),

@@ -1,4 +1,4 @@
-//! Passwords that were right a moment ago, so that argon2 isn't run for every request.
+//! Passwords that were right in the last minutes, so that argon2 is not run for every request.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,11 +12,10 @@ use super::hash::random;
 
 /// How long a password is remembered.
 const MEMORY: Duration = Duration::from_secs(5 * 60);
-/// How many are remembered at the same time.
-const MOST: usize = 1024;
+/// Maximum number of passwords that are remembered.
+const MAX_REMEMBERED: usize = 1024;
 
-/// A keyed hash: useless to who reads it in this process's memory without the key, or in a core
-/// file of another one.
+/// A keyed hash. Without the key of this process it is useless to an attacker.
 pub(crate) type Tag = [u8; 32];
 
 /// Remembers tags for some minutes.
@@ -53,16 +52,16 @@ impl Remembered {
     }
 
     pub(crate) fn holds(&self, tag: &Tag, now: Instant) -> bool {
-        // A lookup by a keyed hash tells by its time nothing about the password.
+        // The time of a lookup by a keyed hash reveals nothing about the password.
         self.until.lock().get(tag).is_some_and(|until| now < *until)
     }
 
     pub(crate) fn insert(&self, tag: Tag, now: Instant) {
         let mut until = self.until.lock();
-        if until.len() >= MOST {
+        if until.len() >= MAX_REMEMBERED {
             until.retain(|_, end| now < *end);
         }
-        if until.len() >= MOST
+        if until.len() >= MAX_REMEMBERED
             && let Some(oldest) = until
                 .iter()
                 .min_by_key(|(_, end)| **end)
@@ -111,14 +110,14 @@ mod tests {
     fn the_table_is_bounded_and_the_oldest_goes_first() {
         let (remembered, now) = (Remembered::new().unwrap(), Instant::now());
         let tag = |number: usize| remembered.tag(&[&number.to_string()]);
-        for number in 0..=MOST {
+        for number in 0..=MAX_REMEMBERED {
             remembered.insert(tag(number), now + Duration::from_millis(number as u64));
         }
-        assert_eq!(remembered.until.lock().len(), MOST);
+        assert_eq!(remembered.until.lock().len(), MAX_REMEMBERED);
         assert!(
             !remembered.holds(&tag(0), now)
                 && remembered.holds(&tag(1), now)
-                && remembered.holds(&tag(MOST), now)
+                && remembered.holds(&tag(MAX_REMEMBERED), now)
         );
     }
 }

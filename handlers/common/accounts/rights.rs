@@ -1,4 +1,4 @@
-//! Who may do what below which path: pure, without a file system.
+//! Rights of users per path. Nothing here looks at the file system.
 //!
 //! Paths are compared component by component, so that `/a` says nothing about `/ab`. They stand for
 //! what lies below the directory that is served; `/` is that directory itself.

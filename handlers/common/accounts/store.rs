@@ -15,15 +15,15 @@ mod mounts;
 #[cfg(test)]
 mod tests;
 
-/// The user whose rights everybody has who gives no name. He has no password.
+/// The user whose rights clients without a name have. This user has no password.
 pub const ANONYMOUS: &str = "anonymous";
 
-/// Characters of a name at most.
-const LONGEST_NAME: usize = 64;
+/// Maximum number of characters of a name.
+const MAX_NAME_LENGTH: usize = 64;
 
 /// The statement that [`read`] understands: a row for each rule of a user, or one without a rule,
-/// and a row for each mounted folder. One statement sees one state of the file, whoever writes
-/// meanwhile.
+/// and a row for each mounted folder. One statement sees one state of the file, also while another
+/// process writes.
 macro_rules! users {
     ($which:literal, $order:literal) => {
         concat!(
@@ -39,30 +39,30 @@ macro_rules! users {
     };
 }
 
-/// A user, as the file holds him.
+/// A user in the file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Account {
-    /// His name.
+    /// The name.
     pub name: String,
-    /// The directory that he begins in and can't leave.
+    /// The home directory, which the user cannot leave.
     pub home: Prefix,
     /// The home without symbolic links; `None` if it contains none.
     pub(super) real_home: Option<Prefix>,
-    /// Bytes that he may store. `None`: no limit.
+    /// Maximum number of bytes that the user may store. `None`: no limit.
     pub quota: Option<u64>,
-    /// Bytes that he has stored, or is about to, when the file was read: the sum of his entries in
-    /// the ledger.
+    /// Bytes that the user had stored, or had reserved for uploads, when the file was read: the sum
+    /// of the user's entries in the ledger.
     pub used: u64,
     /// Maximum rate of all FTP sessions of the user, in bytes per second; 0: no limit. `None`: the
     /// limit of the server.
     pub rate_limit: Option<u64>,
     /// Maximum number of FTP sessions of the user. `None`: the limit of the server.
     pub max_sessions: Option<u32>,
-    /// His rights per path.
+    /// Rights per path.
     pub rules: Rules,
     /// Folders of the system that the user sees, sorted by path.
     pub mounts: Vec<Mount>,
-    /// The PHC string of his password; the anonymous user has none.
+    /// The PHC string of the password; the anonymous user has none.
     pub(super) hash: Option<String>,
 }
 
@@ -106,7 +106,7 @@ impl Account {
             .map_or(Rights::NONE, |path| self.rules.anywhere(&path))
     }
 
-    /// Whether he has a password, so that he can log in.
+    /// Whether the user has a password, which a login needs.
     pub fn has_password(&self) -> bool {
         self.hash.is_some()
     }
@@ -125,15 +125,15 @@ impl std::fmt::Debug for Account {
 /// A user to be added.
 #[derive(Clone, Debug)]
 pub struct NewUser<'a> {
-    /// His name, not taken yet.
+    /// The name, not taken yet.
     pub name: &'a str,
-    /// The PHC string of his password; `None` for the anonymous user.
+    /// The PHC string of the password; `None` for the anonymous user.
     pub hash: Option<String>,
-    /// The directory that he begins in and can't leave.
+    /// The home directory, which the user cannot leave.
     pub home: Prefix,
-    /// Bytes that he may store. `None`: no limit.
+    /// Maximum number of bytes that the user may store. `None`: no limit.
     pub quota: Option<u64>,
-    /// His rights in his home.
+    /// The rights in the home directory.
     pub rights: Rights,
 }
 
@@ -325,7 +325,7 @@ impl Store {
         )
     }
 
-    /// Removes a user, with his rights.
+    /// Removes a user, with the user's rights and mounts.
     ///
     /// # Errors
     /// There is no such user, or the file can't be written.
@@ -447,7 +447,7 @@ pub(super) fn saturated(bytes: u64) -> i64 {
 /// It doesn't.
 pub fn check_name(name: &str) -> Result<()> {
     let bad = |c: char| c.is_control() || matches!(c, ':' | '/');
-    let fits = (1..=LONGEST_NAME).contains(&name.chars().count())
+    let fits = (1..=MAX_NAME_LENGTH).contains(&name.chars().count())
         && name.trim() == name
         && !name.contains(bad);
     if fits {

@@ -19,7 +19,7 @@ mod tests;
 /// When to ask again if too many passwords are being checked.
 const BUSY: Duration = Duration::from_secs(1);
 
-/// What is to be answered to a name and a password.
+/// The answer to a name and a password.
 #[derive(Debug)]
 pub enum Verdict {
     /// They are right.
@@ -27,18 +27,18 @@ pub enum Verdict {
     /// They are wrong, whichever of the two: 401, or 530 in FTP, but only after this delay. Up to 2
     /// s; the connection should be parked.
     Denied(Duration),
-    /// They were not looked at: the address has an answer pending, or too many passwords are being
-    /// checked. 429 or 503 with `Retry-After`, or 421 in FTP; worth to be asked again after this
+    /// They were not checked: an answer to the address is pending, or too many passwords are being
+    /// checked. 429 or 503 with `Retry-After`, or 421 in FTP. The client may try again after this
     /// time.
     Busy(Duration),
 }
 
-/// How often what was answered, since the start.
+/// The number of each kind of answer since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// The password was right.
     pub granted: u64,
-    /// Of these, so many were remembered.
+    /// The number of these whose password was remembered.
     pub remembered: u64,
     /// The name or the password was wrong.
     pub denied: u64,
@@ -207,8 +207,8 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Who has one IPv6 address has 2^64 of them (RFC 4291 §2.5.1): the network counts as one. So do
-/// all clients without an address.
+/// The address that failures count for. A client with one IPv6 address usually has 2^64 of them
+/// (RFC 4291 §2.5.1), so the network counts as one. So do all clients without an address.
 fn network(client: &ClientAddress) -> Option<IpAddr> {
     client.ip().map(|ip| match ip {
         IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),

@@ -145,7 +145,7 @@ fn bind(addresses: &[IpAddr], port: u16) -> Option<io::Error> {
     })
 }
 
-/// A range of so many ports that can all be bound.
+/// A range of `count` ports that can all be bound.
 fn free_range(addresses: &[IpAddr], count: usize) -> Option<RangeInclusive<u16>> {
     let last = u16::try_from(count.checked_sub(1)?).ok()?;
     let ranges = (50_000..=64_000).step_by(1000).filter_map(|low: u16| {
@@ -237,7 +237,7 @@ mod tests {
             let listeners = Listeners::of(&[address], &machine);
             examine(&passive, &listeners, &machine, &given())[0].level
         };
-        // Some port of so many is free.
+        // At least one of the 200 ports is free.
         let (low, high) = (port - 100, port.saturating_add(100));
         let expected = match (low..=high).contains(&at.port()) {
             true => Level::Problem,

@@ -86,7 +86,7 @@ fn start(shared: Shared, builder: Builder) -> io::Result<ServerGuard> {
 
 impl Ftp {
     /// What sessions share: the options of connections, and an anonymous user who may only list.
-    /// Neither the served folder nor the accounts are within reach of whoever connects meanwhile.
+    /// A client that connects during the test reaches neither the served folder nor the accounts.
     fn shared_for_test(&self, storage: Storage, passive: Passive, tls: Option<Tls>) -> Shared {
         Shared {
             storage: Arc::new(storage),

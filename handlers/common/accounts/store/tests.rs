@@ -47,7 +47,7 @@ fn a_user_comes_back_as_he_was_added() {
 #[test]
 fn names_that_no_protocol_could_carry_are_refused() {
     let (_file, store) = TestFile::new("names");
-    let long = "x".repeat(LONGEST_NAME + 1);
+    let long = "x".repeat(MAX_NAME_LENGTH + 1);
     for name in [
         "",
         " ",
