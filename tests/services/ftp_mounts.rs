@@ -351,6 +351,12 @@ fn mounts_are_listed_checked_and_removed_and_running_sessions_see_it() {
         );
         assert!(stderr.contains(says), "{mount}: {stderr}");
     }
+    let line = ["users", "set", "ada", "--accounts", &files.accounts];
+    let options = ["--quota", "7", "--home", "/a", "--mount", "/a=none"];
+    let (code, _, _) = run(&[&line[..], &options].concat());
+    let listed: Value = serde_json::from_str(&list(&["--json"])).unwrap();
+    let unchanged = (&listed[0]["quota"], &listed[0]["home"]);
+    assert_eq!((code, unchanged), (Some(1), (&Value::Null, &json!("/ada"))));
     files.users("set", &["--mount", "/pictures=none"]);
     assert!(!list(&[]).contains("MOUNTS"));
     wait_until("the session sees it", || {

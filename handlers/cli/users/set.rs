@@ -132,6 +132,13 @@ impl Settings {
     /// There is no such user, or the file cannot be written.
     pub(super) fn apply(self, store: &Store, name: &str) -> Result<(), Failure> {
         self.check(store)?;
+        // First what the file may refuse, so that a refused command has not changed the rest.
+        for MountSetting { at, folder } in self.mounts {
+            match folder {
+                Some(folder) => store.mount(name, &at, &folder)?,
+                None => store.unmount(name, &at)?,
+            }
+        }
         if let Some(home) = self.home {
             store.set_home(name, &home)?;
         }
@@ -143,12 +150,6 @@ impl Settings {
         }
         if let Some(Setting(max)) = self.max_sessions {
             store.set_max_sessions(name, max)?;
-        }
-        for MountSetting { at, folder } in self.mounts {
-            match folder {
-                Some(folder) => store.mount(name, &at, &folder)?,
-                None => store.unmount(name, &at)?,
-            }
         }
         Ok(())
     }
