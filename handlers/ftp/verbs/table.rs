@@ -16,20 +16,20 @@ pub const VERBS: &[Entry] = &[
         Verb::Acct,
         "ACCT",
         (Required, "TEXT"),
-        "Accepted and ignored: users have no accounts to choose.",
+        "Accepted and ignored: the user name alone selects the account.",
     )
     .open(),
     entry(
         Verb::Allo,
         "ALLO",
         (Required, "BYTES [R BYTES]"),
-        "Ask whether a file of this size can be stored.",
+        "Check whether a file of this size can be stored.",
     ),
     entry(
         Verb::Appe,
         "APPE",
         PATH,
-        "Append to a file, or go on with an upload that was cut.",
+        "Append to a file, or resume an interrupted upload.",
     )
     .needs("a")
     .waits(),
@@ -50,12 +50,12 @@ pub const VERBS: &[Entry] = &[
     )
     .open()
     .waits(),
-    entry(Verb::Cdup, "CDUP", NONE, "Change to the directory above.").needs("e"),
+    entry(Verb::Cdup, "CDUP", NONE, "Change to the parent directory.").needs("e"),
     entry(
         Verb::Cwd,
         "CWD",
         ANY_PATH,
-        "Change the working directory; to the root without a path.",
+        "Change the working directory; without a path, to the root.",
     )
     .needs("e"),
     entry(Verb::Dele, "DELE", PATH, "Remove a file.").needs("d"),
@@ -63,7 +63,7 @@ pub const VERBS: &[Entry] = &[
         Verb::Eprt,
         "EPRT",
         (Required, "|FAMILY|ADDRESS|PORT|"),
-        "Have the server connect to this address for the next transfer.",
+        "Make the server connect to this address for the next transfer.",
     )
     .waits()
     .feature(Lines(&["EPRT"])),
@@ -71,7 +71,7 @@ pub const VERBS: &[Entry] = &[
         Verb::Epsv,
         "EPSV",
         (Optional, "[1|2|ALL]"),
-        "Have the server listen for the next transfer.",
+        "Open a port for the data connection of the next transfer.",
     )
     .waits()
     .feature(Lines(&["EPSV"])),
@@ -86,7 +86,7 @@ pub const VERBS: &[Entry] = &[
         Verb::Hash,
         "HASH",
         PATH,
-        "Compute the digest of a file, or of the range that starts at REST.",
+        "Compute the digest of a file, from the offset that REST has set.",
     )
     .needs("r")
     .waits()
@@ -102,7 +102,7 @@ pub const VERBS: &[Entry] = &[
         Verb::Host,
         "HOST",
         (Required, "NAME"),
-        "Refused: this server has one host.",
+        "Refused: this server has no virtual hosts.",
     )
     .open(),
     entry(
@@ -120,14 +120,19 @@ pub const VERBS: &[Entry] = &[
     )
     .needs("l")
     .waits(),
-    entry(Verb::Mdtm, "MDTM", PATH, "Show when a file was modified.")
-        .needs("l")
-        .feature(Lines(&["MDTM"])),
+    entry(
+        Verb::Mdtm,
+        "MDTM",
+        PATH,
+        "Show the modification time of a file.",
+    )
+    .needs("l")
+    .feature(Lines(&["MDTM"])),
     entry(
         Verb::Mfmt,
         "MFMT",
         (Required, "TIME PATH"),
-        "Set when a file was modified.",
+        "Set the modification time of a file.",
     )
     .needs("T")
     .feature(Lines(&["MFMT"])),
@@ -136,7 +141,7 @@ pub const VERBS: &[Entry] = &[
         Verb::Mlsd,
         "MLSD",
         ANY_PATH,
-        "List a directory for programs.",
+        "List a directory in a format for programs.",
     )
     .needs("l")
     .waits(),
@@ -144,7 +149,7 @@ pub const VERBS: &[Entry] = &[
         Verb::Mlst,
         "MLST",
         ANY_PATH,
-        "Describe a file or directory for programs.",
+        "Show the facts of a file or directory in a format for programs.",
     )
     .needs("l")
     .feature(Facts),
@@ -152,7 +157,7 @@ pub const VERBS: &[Entry] = &[
         Verb::Mode,
         "MODE",
         (Required, "S|Z"),
-        "Set the mode of transfers: stream, or compressed.",
+        "Set the transfer mode: S (stream) or Z (compressed).",
     )
     .waits()
     .feature(Lines(&["MODE Z"])),
@@ -176,21 +181,21 @@ pub const VERBS: &[Entry] = &[
         Verb::Pass,
         "PASS",
         (Optional, "[PASSWORD]"),
-        "Log in with the name of USER.",
+        "Send the password, and log in as the user that USER named.",
     )
     .open(),
     entry(
         Verb::Pasv,
         "PASV",
         NONE,
-        "Have the server listen on an IPv4 address for the next transfer.",
+        "Open an IPv4 port for the data connection of the next transfer.",
     )
     .waits(),
     entry(
         Verb::Pbsz,
         "PBSZ",
         (Required, "0"),
-        "Set the size of protection buffers, which TLS does not have.",
+        "Set the protection buffer size, which TLS does not use.",
     )
     .open()
     .waits()
@@ -199,14 +204,14 @@ pub const VERBS: &[Entry] = &[
         Verb::Port,
         "PORT",
         (Required, "H1,H2,H3,H4,P1,P2"),
-        "Have the server connect to this IPv4 address for the next transfer.",
+        "Make the server connect to this IPv4 address for the next transfer.",
     )
     .waits(),
     entry(
         Verb::Prot,
         "PROT",
         (Required, "C|P"),
-        "Set the protection of data connections: clear, or private.",
+        "Set the protection of data connections: C (clear) or P (private, by TLS).",
     )
     .open()
     .waits()
@@ -216,10 +221,16 @@ pub const VERBS: &[Entry] = &[
         Verb::Quit,
         "QUIT",
         NONE,
-        "Close the connection, after the transfer if one runs.",
+        "Close the connection, after the current transfer.",
     )
     .open(),
-    entry(Verb::Rein, "REIN", NONE, "Log out, and begin again.").open(),
+    entry(
+        Verb::Rein,
+        "REIN",
+        NONE,
+        "Log out, and reset the transfer parameters.",
+    )
+    .open(),
     entry(
         Verb::Rest,
         "REST",
@@ -232,13 +243,25 @@ pub const VERBS: &[Entry] = &[
         .needs("r")
         .waits(),
     entry(Verb::Rmd, "RMD", PATH, "Remove an empty directory.").needs("d"),
-    entry(Verb::Rnfr, "RNFR", PATH, "Name what is to be renamed.").needs("f"),
-    entry(Verb::Rnto, "RNTO", PATH, "Rename it to this.").needs("f"),
+    entry(
+        Verb::Rnfr,
+        "RNFR",
+        PATH,
+        "Select the file or directory to rename.",
+    )
+    .needs("f"),
+    entry(
+        Verb::Rnto,
+        "RNTO",
+        PATH,
+        "Rename the selected file or directory to this path.",
+    )
+    .needs("f"),
     entry(
         Verb::Site,
         "SITE",
         (Required, "COMMAND"),
-        "Run a command of this server: CHMOD, HELP, QUOTA.",
+        "Run a command of this server: CHMOD, HELP or QUOTA.",
     )
     .open(),
     entry(
@@ -259,7 +282,7 @@ pub const VERBS: &[Entry] = &[
         Verb::SiteQuota,
         "SITE QUOTA",
         NONE,
-        "Show how many bytes the user may store, and has stored.",
+        "Show how many bytes the user has stored, and the quota.",
     ),
     entry(
         Verb::Size,
@@ -292,7 +315,7 @@ pub const VERBS: &[Entry] = &[
         Verb::Stru,
         "STRU",
         (Required, "F"),
-        "Set the structure of files: file.",
+        "Set the file structure, of which only F (file) is supported.",
     )
     .waits(),
     entry(Verb::Syst, "SYST", NONE, "Show the type of the system.").open(),
@@ -300,25 +323,25 @@ pub const VERBS: &[Entry] = &[
         Verb::Type,
         "TYPE",
         (Required, "A|I|L 8"),
-        "Set the type of transfers: text, or binary.",
+        "Set the transfer type: A (text), or I or L 8 (binary).",
     )
     .waits(),
     entry(
         Verb::User,
         "USER",
         (Required, "NAME"),
-        "Name the user who logs in.",
+        "Send the user name for the login.",
     )
     .open(),
-    entry(Verb::Cdup, "XCUP", NONE, "The same as CDUP.").needs("e"),
-    entry(Verb::Cwd, "XCWD", ANY_PATH, "The same as CWD.").needs("e"),
+    entry(Verb::Cdup, "XCUP", NONE, "Old name of CDUP.").needs("e"),
+    entry(Verb::Cwd, "XCWD", ANY_PATH, "Old name of CWD.").needs("e"),
     entry(Verb::Xmd5, "XMD5", RANGE, "Compute the MD5 of a file.")
         .needs("r")
         .waits()
         .feature(Lines(&["XMD5"])),
-    entry(Verb::Mkd, "XMKD", PATH, "The same as MKD.").needs("m"),
-    entry(Verb::Pwd, "XPWD", NONE, "The same as PWD."),
-    entry(Verb::Rmd, "XRMD", PATH, "The same as RMD.").needs("d"),
+    entry(Verb::Mkd, "XMKD", PATH, "Old name of MKD.").needs("m"),
+    entry(Verb::Pwd, "XPWD", NONE, "Old name of PWD."),
+    entry(Verb::Rmd, "XRMD", PATH, "Old name of RMD.").needs("d"),
     entry(Verb::Xsha1, "XSHA1", RANGE, "Compute the SHA-1 of a file.")
         .needs("r")
         .waits()
