@@ -5,7 +5,7 @@ use std::io::Write;
 use socketserver::{Builder, Listen, Mailbox, MailboxSender, Next, Outbox, Result};
 use socketserver::{RunningListener, StreamRequest, StreamRequestHandler, shutdown_on_ctrl_c};
 
-/// A data connection. It gives its control connection the means to send bytes to its client.
+/// A data connection. It sends its `Outbox`, which can send bytes to the client, to `Control`.
 struct Data(MailboxSender<Outbox>);
 
 impl StreamRequestHandler for Data {
@@ -15,14 +15,14 @@ impl StreamRequestHandler for Data {
     }
 
     fn handle(&mut self, _: &mut StreamRequest) -> Result<Next> {
-        Ok(Next::Close) // the client has closed, or sends a file that nobody wants
+        Ok(Next::Close) // the client has closed the connection, or has sent bytes
     }
 }
 
 #[derive(Default)]
 struct Control {
-    port: Option<(RunningListener, Mailbox<Outbox>)>, // the data connection reports there
-    file: Option<Vec<u8>>,                            // waits for the data connection
+    port: Option<(RunningListener, Mailbox<Outbox>)>, // `Data` sends its outbox to the mailbox
+    file: Option<Vec<u8>>, // sent when the data connection is established
 }
 
 impl Control {
@@ -46,9 +46,9 @@ impl Control {
             ("RETR", name) if !name.contains('/') => {
                 let file = std::fs::read(format!("www/{name}"));
                 let found = file.map(|file| self.file = Some(file));
-                found.map_or("550 There is no such file.", |()| "150 Here it is.")
+                found.map_or("550 There is no such file.", |()| "150 The file follows.")
             }
-            _ => "502 This server is too small for that.",
+            _ => "502 This server does not implement the command.",
         };
         Ok(write!(request.wfile, "{reply}\r\n")?)
     }
@@ -56,7 +56,7 @@ impl Control {
 
 impl StreamRequestHandler for Control {
     fn setup(&mut self, request: &mut StreamRequest) -> Result<()> {
-        Ok(request.wfile.write_all(b"220 A small server of FTP.\r\n")?)
+        Ok(request.wfile.write_all(b"220 A small FTP server.\r\n")?)
     }
 
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
@@ -64,12 +64,12 @@ impl StreamRequestHandler for Control {
             let line = String::from_utf8_lossy(line).trim_end().to_owned();
             self.obey(request, &line)?;
         }
-        // The client may connect before it sends RETR, or after that.
+        // The client may connect before or after it sends RETR.
         let port = self.port.as_ref().filter(|_| self.file.is_some());
         if let Some(data) = port.and_then(|(_, mailbox)| mailbox.take()) {
             let sent = data.try_send(self.file.take().unwrap_or_default());
-            data.shutdown_write(); // the end of the connection is the end of the file
-            let reply = sent.map_or("426 It is too large.", |()| "226 That was all.");
+            data.shutdown_write(); // the end of the connection marks the end of the file
+            let reply = sent.map_or("426 The file is too large.", |()| "226 The file is sent.");
             write!(request.wfile, "{reply}\r\n")?;
         }
         if request.rfile.is_eof() {

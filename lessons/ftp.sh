@@ -1,9 +1,10 @@
-# The server's trace goes to a file, from which each step shows its part.
+# The server writes its trace to this file. Each step shows the lines since the last step.
 wire=$scratch/wire
 shown=0
 
-# Shows what has crossed the wire since the last call; with `short`, without logins and digests. On
-# a control connection the server speaks first. Of a data connection the bytes are counted.
+# Shows the commands and replies since the last call. With `short`, leaves out logins and digests.
+# For a data connection, shows only the number of bytes. A connection is a control connection if
+# the server has sent the reply 220 on it.
 show_wire() {
     settle
     awk -v shown="$shown" -v short="${1-}" '
@@ -24,13 +25,13 @@ show_wire() {
     shown=$(wc -l < "$wire")
 }
 
-# client USER COMMAND PATH [LOCAL]: the client of FTP. Everybody's password is the name.
+# client USER COMMAND PATH [LOCAL]: runs the FTP client. The password of each user is the name.
 client() {
     begin "$@"
     wait "$client"
 }
 
-# The same, but it does not wait for the end of the client, which is $client.
+# Like client, but does not wait for its end. $client is the id of its process.
 begin() {
     name=$1 command=$2 to="ftp://$1@$address/$3"
     shift 3
@@ -39,7 +40,7 @@ begin() {
     client=$!
 }
 
-# Waits until a command has arrived, and some of its file.
+# Waits until the server has received a command, and then for some of the file.
 until_seen() {
     until grep -q "$1" "$wire"; do sleep 0.05; done
     sleep 0.4
@@ -49,7 +50,7 @@ add_user() {
     socketserver users add --accounts "$scratch/users" --rights "$@"
 }
 
-say "Ada may do everything, bob may add files, eve and everybody else may only read."
+say "Ada has all rights, bob may add files, eve and all other users may only read."
 echo ada | add_user lrwd ada --password-stdin
 echo bob | add_user lrw bob --password-stdin
 echo eve | add_user lr eve --password-stdin
@@ -58,12 +59,12 @@ mkdir "$scratch/files"
 serve ftp "$scratch/files" --accounts "$scratch/users" --rate-limit 4MB \
     --transfer-log "$scratch/log" 2> "$wire"
 
-say "Ada stores a file. Commands cross one connection, the file another: EPSV asks for a port, and the client connects to it."
+say "Ada stores a file. Commands cross the control connection, the file crosses a data connection: EPSV asks for a port, and the client connects to it."
 echo "hello, world" > "$scratch/hello.txt"
 client ada put hello.txt "$scratch/hello.txt"
 show_wire
 
-say "Everybody may read it. curl shows the side of the client: what it sends (>), what it reads (<), and where it connects to (*)."
+say "Everybody may read the file. curl shows what the client sends (>), what it receives (<), and where it connects to (*)."
 if command -v curl > /dev/null; then
     printf '$ curl --verbose %shello.txt\n' "$url"
     curl --silent --show-error --verbose "${url}hello.txt" 2>&1 | grep -a '^[<>h]\|^\*.* port ' | tr -d '\r'
@@ -72,11 +73,11 @@ else
 fi
 show_wire short
 
-say "Eve may not remove it: 550."
+say "Eve may not remove the file: the reply is 550."
 client eve rm hello.txt || true
 show_wire short
 
-say "Ada stores 8 MB, and ends the client with Ctrl-C on the way. The folder does not show a part of a file."
+say "Ada stores 8 MB, and ends the client with Ctrl-C during the transfer. The folder does not show the incomplete file."
 head -c 8000000 /dev/zero > "$scratch/large"
 begin ada put large "$scratch/large"
 until_seen "STOR large"
@@ -85,7 +86,7 @@ wait "$client" || true
 ls "$scratch/files"
 show_wire short
 
-say "She goes on where she was cut off: SIZE says how much is there, REST says where to begin."
+say "Ada resumes the upload: SIZE returns the number of bytes that the server has, REST sets the offset of the next byte."
 client ada put large "$scratch/large" --resume
 cmp "$scratch/large" "$scratch/files/large" && echo "the files are equal"
 show_wire short
@@ -101,17 +102,17 @@ done
 for client in $clients; do wait "$client"; done
 settle
 awk -v shown="$shown" 'FNR > shown && $2 == "server" && $3 == "==" {
-    if ($4 == "connection") { all++; if (++open > most) most = open } else open--
-} END { printf "%d connections, up to %d at the same time\n", all, most }' "$wire" >&2
+    if ($4 == "connection") { all++; if (++open > max) max = open } else open--
+} END { printf "%d connections, up to %d at the same time\n", all, max }' "$wire" >&2
 client eve ls ""
 settle
 shown=$(wc -l < "$wire")
 
-say "The log of transfers has a line for each of them. The last one, and the number of each user's:"
+say "The transfer log has a line for each transfer. The last line, and the number of transfers of each user:"
 tail -n 1 "$scratch/log"
 sed 's/.*"complete":\([a-z]*\),.*"user":"\([^"]*\)".*/\2, complete: \1/' "$scratch/log" | sort | uniq -c
 
-say "Ctrl-C while eve reads the large file: the server accepts nobody new, and ends when she has all of it."
+say "Ctrl-C while eve reads the large file: the server accepts no new connection, and exits when the transfer is complete."
 begin eve get large "$scratch/copy" --no-digest
 until_seen "RETR large"
 kill -INT "$server"
@@ -120,7 +121,7 @@ wait "$server" && echo "the server's exit code is 0"
 cmp "$scratch/large" "$scratch/copy" && echo "the files are equal"
 show_wire short
 
-say "The lesson's example is a small server of FTP. It lets everybody read the folder www."
+say "The lesson's example is a small FTP server. It lets everybody read the folder www."
 example 127.0.0.1:0
 socketserver client ftp get --trace "${url}HelloWorld.html" "$scratch/page.html" 2> "$scratch/trace"
 cat "$scratch/trace" >&2
