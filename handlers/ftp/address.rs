@@ -1,4 +1,5 @@
-//! Addresses of data connections, as commands and replies write them (RFC 959 §4.1.2, RFC 2428).
+//! Parses and formats the addresses of data connections in commands and replies (RFC 959 §4.1.2,
+//! RFC 2428).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
@@ -17,7 +18,7 @@ pub enum EprtError {
 /// The argument of EPSV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EpsvArgument {
-    /// None: the family of the control connection.
+    /// No argument: use the address family of the control connection.
     Same,
     /// `1`: IPv4.
     V4,
@@ -31,7 +32,7 @@ pub enum EpsvArgument {
     Syntax,
 }
 
-/// The argument of PORT: `h1,h2,h3,h4,p1,p2`. `None` if it is malformed.
+/// Parses the argument of PORT: `h1,h2,h3,h4,p1,p2`. `None` if it is malformed.
 pub fn parse_port(argument: &[u8]) -> Option<SocketAddrV4> {
     let mut numbers = [0_u8; 6];
     let mut parts = argument.trim_ascii().split(|byte| *byte == b',');
@@ -46,10 +47,10 @@ pub fn parse_port(argument: &[u8]) -> Option<SocketAddrV4> {
         .then(|| SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port))
 }
 
-/// The argument of EPRT: `|1|132.235.1.2|6275|`, with any printable character in place of `|`.
+/// Parses the argument of EPRT: `|1|132.235.1.2|6275|`. Any printable character may replace `|`.
 ///
 /// # Errors
-/// It is malformed, or names an unknown family.
+/// The argument is malformed, or the family is unknown.
 pub fn parse_eprt(argument: &[u8]) -> Result<SocketAddr, EprtError> {
     let argument = argument.trim_ascii();
     let delimiter = *argument.first().ok_or(EprtError::Syntax)?;
@@ -74,7 +75,7 @@ pub fn parse_eprt(argument: &[u8]) -> Result<SocketAddr, EprtError> {
     Ok(SocketAddr::new(ip, port))
 }
 
-/// The argument of EPSV.
+/// Parses the argument of EPSV.
 pub fn parse_epsv(argument: &[u8]) -> EpsvArgument {
     match argument.trim_ascii() {
         b"" => EpsvArgument::Same,
@@ -98,7 +99,8 @@ pub fn format_epsv(port: u16) -> impl fmt::Display {
     format!("(|||{port}|)")
 }
 
-/// The check of the fuzzer: an accepted address is the same after it was written and read again.
+/// The check of the fuzzer: an accepted address does not change when it is formatted and parsed
+/// again.
 #[doc(hidden)]
 pub fn check(argument: &[u8]) {
     if let Some(address) = parse_port(argument) {

@@ -1,8 +1,9 @@
-//! Lines of the control connection (RFC 959 §5.3), as a Telnet client sends them (RFC 854).
+//! Parses the commands on the control connection (RFC 959 §5.3), with the Telnet commands that they
+//! may contain (RFC 854).
 //!
-//! A verb ends at the first space; what follows is its argument, byte for byte: a name may begin or
-//! end with a space, and need not be UTF-8. A line ends with a line feed, with or without a
-//! carriage return before it.
+//! A line ends with a line feed, with or without a carriage return before it. The verb ends at the
+//! first space. All bytes after that space are the argument, because the name of a file may begin
+//! or end with a space, and need not be UTF-8.
 
 use std::str::FromStr;
 
@@ -16,7 +17,7 @@ const IAC: u8 = 255;
 const DATA_MARK: u8 = 242;
 const INTERRUPT: u8 = 244;
 
-/// A line of the client.
+/// A line that the client has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
     /// A verb, in upper case, and its argument.
@@ -30,20 +31,20 @@ pub enum Line {
 pub struct Command {
     /// In upper case. An unknown verb may hold any byte.
     pub verb: Vec<u8>,
-    /// What follows the first space; empty if nothing does.
+    /// The bytes after the first space; empty without a space.
     pub argument: Vec<u8>,
 }
 
-/// Splits what has arrived into lines.
+/// Splits the received bytes into lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Parser {
-    /// The current line is too long already: the rest of it is dropped.
+    /// Whether the current line is already too long, so that the rest of it is dropped.
     is_too_long: bool,
 }
 
 impl Parser {
     /// The number of bytes to take from the buffer, and the next line; `None` if no line is
-    /// complete. Of a line that is too long, all bytes are taken as they arrive.
+    /// complete. The bytes of a line that is too long are taken as they arrive, and dropped.
     pub fn next(&mut self, bytes: &[u8]) -> (usize, Option<Line>) {
         let Some(length) = memchr::memchr(b'\n', bytes) else {
             if bytes.len() <= MAX_LINE + 1 && !self.is_too_long {
@@ -64,9 +65,9 @@ impl Parser {
     }
 }
 
-/// Separates verb and argument. Telnet commands in the verb are dropped. In the argument, only what
-/// a Telnet client must send in another way is translated: `IAC IAC` is one byte 255, `CR NUL` is a
-/// carriage return. Other bytes stay, because most clients send names without any translation.
+/// Splits a line into verb and argument. Drops Telnet commands in the verb. In the argument,
+/// decodes only the two escapes of Telnet: `IAC IAC` is one byte 255, and `CR NUL` is a carriage
+/// return. Other bytes stay, because most clients do not escape the names of files.
 pub fn parse(line: &[u8]) -> Command {
     let mut verb = Vec::new();
     let mut rest = line;
@@ -79,7 +80,7 @@ pub fn parse(line: &[u8]) -> Command {
             // WILL, WONT, DO and DONT name an option.
             [IAC, 251..=254, after @ ..] => after.get(1..).unwrap_or_default(),
             [IAC, 240..=250, after @ ..] => after,
-            // Its command arrived separately, as urgent data.
+            // The byte of the command arrived separately, as urgent data.
             [IAC, after @ ..] => after,
             [DATA_MARK | INTERRUPT, after @ ..] if verb.is_empty() => after,
             [b' ', after @ ..] => {
@@ -104,7 +105,7 @@ pub fn parse(line: &[u8]) -> Command {
     Command { verb, argument }
 }
 
-/// An unsigned number in digits only: without a sign, and without spaces.
+/// Parses an unsigned number that consists of digits only, without a sign or spaces.
 pub fn number<T: FromStr>(text: &[u8]) -> Option<T> {
     let is_plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     is_plain
@@ -136,8 +137,8 @@ fn lines_in_pieces(stream: &[u8], size: usize) -> Vec<Line> {
     found
 }
 
-/// The check of the fuzzer: a stream gives the same lines in pieces of any size, and the buffer
-/// never keeps more than a line.
+/// The check of the fuzzer: pieces of any size give the same lines, and the buffer never keeps more
+/// than one line.
 #[doc(hidden)]
 pub fn check(stream: &[u8]) {
     let whole = lines_in_pieces(stream, stream.len());

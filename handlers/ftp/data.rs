@@ -1,8 +1,9 @@
 //! Data connections: each is a connection of the same server, with a handler of its own.
 //!
-//! The handler tells the session by its mailbox that the connection is there, and gets a
-//! [`Job`] from it, before or after that. Until then it reads nothing and holds no thread. Whatever
-//! ends the connection, the session hears of it once.
+//! The handler sends [`Event::Connected`] to the mailbox of the session. The session sends a
+//! [`Job`] to the mailbox of the handler, at once or when the client asks for a transfer. Until
+//! then the handler reads nothing and holds no thread. When the connection ends for any reason, the
+//! session gets one [`Event::Ended`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,22 +20,24 @@ use super::reply::Refused;
 use super::tls_sessions::{OwnTlsSessions, Permit};
 use super::transfer::{Done, Step, Work};
 
-/// Bytes that are gathered before a write waits for the client: more than one turn writes.
+/// Size of the write buffer in bytes. One turn writes less than this, so a write does not wait for
+/// the client.
 const WRITE_BUFFER: usize = 512 * 1024;
 
-/// Interval and maximum number of checks whether the owner of the TLS session that a data
-/// connection has resumed is known: 2 s in all.
+/// Time between two checks whether the owner of the resumed TLS session is known
+/// ([`Permit::NotYet`]).
 const OWNER_INTERVAL: Duration = Duration::from_millis(20);
+/// Number of such checks after which the data connection is refused.
 const MAX_OWNER_CHECKS: u32 = 100;
 
-/// What a session hears from its data connections.
+/// A message from a data connection to its session.
 #[derive(Debug)]
 pub enum Event {
-    /// The data connection is there.
+    /// The data connection is established.
     Connected {
         /// Its number.
         id: u64,
-        /// By which it is reached.
+        /// Sends jobs to the data connection, and ends it.
         link: DataLink,
     },
     /// The server could not connect to the client.
@@ -44,34 +47,34 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// It is over.
+    /// The data connection has ended.
     Ended {
         /// Its number.
         id: u64,
-        /// What has become of the job.
+        /// The result of the job.
         outcome: std::result::Result<Done, Refused>,
     },
 }
 
-/// Reaches a data connection.
+/// The session's access to a data connection.
 #[derive(Clone, Debug)]
 pub struct DataLink {
-    /// Takes the job.
+    /// Sends the job.
     pub jobs: MailboxSender<Job>,
     /// Ends the connection.
     pub waker: Waker,
 }
 
-/// Where a session and the data connection that it expects meet: so the session is woken for the
-/// connection only if a command already waits for it.
+/// The state that a session shares with its next data connection. It avoids a wake-up: the data
+/// connection wakes the session only if a transfer already waits for the connection.
 #[derive(Clone, Debug, Default)]
 pub struct Arrival(Arc<Mutex<ArrivalState>>);
 
 /// | state | next | when |
 /// |---|---|---|
-/// | `Expected` | `Arrived` | the client connects before its command |
+/// | `Expected` | `Arrived` | the client connects before it sends the command of the transfer |
 /// | `Expected` | `Awaited` | the command comes first: the connection sends [`Event::Connected`] |
-/// | any | `Abandoned` | the session wants another data connection, or has ended |
+/// | any | `Abandoned` | the session needs another data connection, or has ended |
 #[derive(Debug, Default)]
 enum ArrivalState {
     #[default]
@@ -82,12 +85,13 @@ enum ArrivalState {
 }
 
 impl Arrival {
-    /// The connection, if it is there.
+    /// Takes the data connection if it is established.
     pub fn take(&self) -> Option<DataLink> {
         self.take_or(|other| other)
     }
 
-    /// The connection, if it is there. Otherwise it will send [`Event::Connected`].
+    /// Takes the data connection if it is established. Otherwise the data connection will send
+    /// [`Event::Connected`].
     pub fn take_or_await(&self) -> Option<DataLink> {
         self.take_or(|other| match other {
             ArrivalState::Expected => ArrivalState::Awaited,
@@ -95,6 +99,7 @@ impl Arrival {
         })
     }
 
+    /// Takes the data connection if it is established. Otherwise sets the state to `next`.
     fn take_or(&self, next: impl FnOnce(ArrivalState) -> ArrivalState) -> Option<DataLink> {
         let mut state = self.0.lock();
         match std::mem::take(&mut *state) {
@@ -106,7 +111,7 @@ impl Arrival {
         }
     }
 
-    /// The connection is not wanted any more: closes it at once.
+    /// Closes the data connection immediately, also if it is established later.
     pub fn abandon(&self, reason: &'static str) {
         let state = std::mem::replace(&mut *self.0.lock(), ArrivalState::Abandoned);
         if let ArrivalState::Arrived(link) = state {
@@ -114,7 +119,7 @@ impl Arrival {
         }
     }
 
-    /// The connection is there. Returns false if nobody wants it.
+    /// Announces an established data connection. Returns false if the session does not need it.
     fn announce(&self, id: u64, link: DataLink, events: &MailboxSender<Event>) -> bool {
         let mut state = self.0.lock();
         match *state {
@@ -128,16 +133,16 @@ impl Arrival {
     }
 }
 
-/// What a data connection does.
+/// The transfer of a data connection.
 #[derive(Debug)]
 pub struct Job {
-    /// What is sent or received.
+    /// The file or listing that is sent, or the file that is received.
     pub work: Work,
-    /// TLS; `None` for a connection in the clear.
+    /// How the connection is encrypted; `None` without TLS.
     pub protection: Option<Protection>,
-    /// Number of bytes that have passed, for STAT.
+    /// Number of bytes that were transferred, for STAT.
     pub progress: Arc<AtomicU64>,
-    /// The rate of the user.
+    /// The transfer rate of the user; `None` without a limit.
     pub limiter: Option<Arc<Limiter>>,
 }
 
@@ -146,12 +151,12 @@ pub struct Job {
 pub struct Protection {
     /// The certificate of the control connection.
     pub tls: Tls,
-    /// The same for uploads. Their clients do not read, so a ticket that they get would reset the
-    /// connection when they close it.
+    /// The certificate for uploads, with which the server sends no session tickets. A client that
+    /// uploads does not read. Unread tickets would reset the connection when the client closes it.
     pub tls_for_uploads: Tls,
-    /// The sessions that may be resumed.
+    /// The TLS sessions that the data connection may resume.
     pub sessions: Arc<OwnTlsSessions>,
-    /// Whether one of them must be.
+    /// Whether the data connection must resume one of them.
     pub is_reuse_required: bool,
 }
 
@@ -161,31 +166,36 @@ pub struct DataHandler {
     id: u64,
     events: MailboxSender<Event>,
     arrival: Arrival,
+    /// Set by `setup`.
     jobs: Option<Mailbox<Job>>,
-    state: State,
+    state: DataState,
+    /// Number of checks while the owner of the TLS session was not known.
     owner_checks: u32,
+    /// Whether the session got the end of this connection.
     has_ended: bool,
 }
 
 #[derive(Debug)]
-enum State {
-    /// No job has come.
+enum DataState {
+    /// The session has sent no job yet.
     Waiting,
-    /// TLS begins.
+    /// The TLS handshake runs, or the owner of the resumed TLS session is not known yet.
     Handshake(Job),
+    /// The transfer runs.
     Running(Job),
-    Over,
+    /// The session has ended.
+    Ended,
 }
 
 impl DataHandler {
-    /// The handler of the connection with this number.
+    /// The handler of the data connection with the number `id`, which reports to `events`.
     pub fn new(id: u64, events: MailboxSender<Event>, arrival: Arrival) -> DataHandler {
         DataHandler {
             id,
             events,
             arrival,
             jobs: None,
-            state: State::Waiting,
+            state: DataState::Waiting,
             owner_checks: 0,
             has_ended: false,
         }
@@ -194,12 +204,12 @@ impl DataHandler {
     fn report(&mut self, outcome: std::result::Result<Done, Refused>) {
         if !std::mem::replace(&mut self.has_ended, true) {
             let id = self.id;
-            // Fails only if the session is over.
+            // Fails only if the session has ended, which then needs no report.
             let _ = self.events.try_send(Event::Ended { id, outcome });
         }
     }
 
-    /// Ends the connection after a failure. The client may go on sending.
+    /// Ends the connection after a failure. The client may still send bytes.
     fn give_up(&mut self, request: &mut StreamRequest, refused: Refused) -> Next {
         self.report(Err(refused));
         request.linger();
@@ -221,7 +231,7 @@ impl DataHandler {
             Work::Receive(_) => &protection.tls_for_uploads,
         };
         request.start_tls(tls)?;
-        self.state = State::Handshake(job);
+        self.state = DataState::Handshake(job);
         Ok(Next::in_message())
     }
 
@@ -233,7 +243,7 @@ impl DataHandler {
             };
             if permit == Permit::NotYet && self.owner_checks < MAX_OWNER_CHECKS {
                 self.owner_checks += 1;
-                self.state = State::Handshake(job);
+                self.state = DataState::Handshake(job);
                 return Ok(Wait::new().paused().after(OWNER_INTERVAL).into());
             }
             if permit != Permit::Yes {
@@ -252,15 +262,15 @@ impl DataHandler {
         job.progress.store(job.work.bytes(), Ordering::Relaxed);
         match step {
             Ok(Step::Again) => {
-                self.state = State::Running(job);
+                self.state = DataState::Running(job);
                 Ok(Next::Again)
             }
             Ok(Step::WaitForBytes) => {
-                self.state = State::Running(job);
+                self.state = DataState::Running(job);
                 Ok(Next::in_message())
             }
             Ok(Step::Pause(time)) => {
-                self.state = State::Running(job);
+                self.state = DataState::Running(job);
                 Ok(Wait::new().paused().after(time).into())
             }
             Ok(Step::Done(done)) => {
@@ -281,17 +291,17 @@ impl StreamRequestHandler for DataHandler {
             waker: request.waker(),
         };
         if !self.arrival.announce(self.id, link, &self.events) {
-            self.state = State::Over;
+            self.state = DataState::Ended;
         }
         Ok(())
     }
 
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
-        match std::mem::replace(&mut self.state, State::Waiting) {
-            State::Waiting => self.begin(request),
-            State::Handshake(job) => self.check_session(request, job),
-            State::Running(job) => self.run(request, job),
-            State::Over => Ok(Next::Close),
+        match std::mem::replace(&mut self.state, DataState::Waiting) {
+            DataState::Waiting => self.begin(request),
+            DataState::Handshake(job) => self.check_session(request, job),
+            DataState::Running(job) => self.run(request, job),
+            DataState::Ended => Ok(Next::Close),
         }
     }
 
@@ -319,10 +329,11 @@ impl StreamRequestHandler for DataHandler {
 }
 
 impl Drop for DataHandler {
-    /// Whatever ended the connection, the session must not wait for it.
+    /// Reports the end of the connection if nothing else did. Otherwise the session would wait for
+    /// it.
     fn drop(&mut self) {
         let refused = match &self.state {
-            State::Handshake(_) => Refused::new(522, "The TLS handshake failed."),
+            DataState::Handshake(_) => Refused::new(522, "The TLS handshake failed."),
             _ => Refused::new(426, "Data connection closed, transfer aborted."),
         };
         self.report(Err(refused));

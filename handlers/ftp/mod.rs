@@ -1,9 +1,10 @@
 //! `serve ftp`: files by FTP, for many users at once (RFC 959, 1123, 2228, 2389, 2428, 3659, 4217).
 //!
-//! [`command`] separates lines, [`verbs`] is the table of what clients may say, `session` obeys
-//! it on the control connection. A data connection is a connection of the same server ([`data`]),
-//! made by a listener or an outgoing connection of the framework. Both talk by mailboxes, and
-//! neither holds a thread while it waits. [`storage`] and [`upload`] are the files.
+//! [`command`] splits the bytes of the control connection into commands. [`verbs`] is the table of
+//! commands, and `session` runs them. A data connection ([`data`]) is another connection of the
+//! same server, which a listener or an outgoing connection of the framework makes. The session and
+//! its data connection exchange messages by mailboxes. Neither holds a thread while it waits.
+//! [`storage`] and [`upload`] access the files.
 
 pub mod address;
 pub mod ascii;
@@ -48,16 +49,16 @@ use storage::Storage;
 use tls_sessions::TlsSessions;
 use transfer_log::TransferLog;
 
-/// What all sessions share.
+/// The options and the state that all sessions share.
 #[derive(Debug)]
 pub struct Shared {
-    /// The files.
+    /// The served files.
     pub storage: Arc<Storage>,
-    /// The rights of the anonymous user of a server without accounts.
+    /// The rights of the anonymous user if the server has no accounts; otherwise `None`.
     pub anonymous: Option<Rights>,
-    /// The limits of users.
+    /// The number of sessions and the transfer rate of each user.
     pub registry: Registry,
-    /// The certificate.
+    /// The certificate; `None` if the server has none, so that clients cannot use TLS.
     pub tls: Option<Tls>,
     /// Which connections must be encrypted.
     pub require_tls: RequireTls,
@@ -67,13 +68,13 @@ pub struct Shared {
     pub tls_sessions: TlsSessions,
     /// The options of passive mode.
     pub passive: Arc<Passive>,
-    /// Whether the server connects to clients that ask for it.
+    /// Whether active mode (PORT, EPRT) is allowed.
     pub is_active_allowed: bool,
-    /// The first reply.
+    /// The text of the first reply (220), of one line or several.
     pub banner: String,
-    /// Wrong passwords in one session before it is closed.
+    /// Number of failed logins after which a session is closed.
     pub max_login_failures: u32,
-    /// The logs of transfers.
+    /// The files of `--transfer-log` and `--xferlog`.
     pub transfer_log: Arc<TransferLog>,
 }
 
@@ -126,7 +127,7 @@ impl Service for Ftp {
     }
 }
 
-/// What a client reads that is not served.
+/// The reply to a client whose connection the server refuses.
 fn refusal(why: Refusal) -> Option<&'static [u8]> {
     let text: &[u8] = match why {
         Refusal::MaxConnections => b"421 Too many connections, try again later.\r\n",

@@ -1,8 +1,8 @@
 //! The folders that a user sees: the home directory, and mounted folders of the system.
 //!
-//! Each is a directory handle of its own, so that neither `..` nor a symbolic link leads from one
-//! to another. A mounted folder has a store of its own, unless it lies below the served directory:
-//! then it is stored and counted there.
+//! Each folder has its own directory handle, so that neither `..` nor a symbolic link leads from
+//! one folder to another. A mounted folder has its own store. A mounted folder below the served
+//! directory uses the store of the served directory instead.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,16 +25,17 @@ const MAX_UNUSED: usize = 256;
 /// A folder that can be served to a user.
 #[derive(Debug)]
 pub struct Folder {
-    /// The folder itself.
+    /// The handle of the directory.
     pub dir: Dir,
-    /// Where its files are stored.
+    /// The store that receives uploads to the folder.
     pub store: Store,
-    /// The path of the folder below that of the store, without slashes at its ends.
+    /// The path of the folder relative to the directory of the store, without slashes at its ends;
+    /// empty if both are the same directory.
     pub below: Vec<u8>,
 }
 
 impl Folder {
-    /// The path in the store of a path below this folder.
+    /// Converts a path below this folder to a path in the store.
     pub(super) fn path_in_store(&self, path: &Path) -> Vec<u8> {
         let path = match path.as_os_str().as_bytes() {
             b"." => b"",
@@ -48,18 +49,18 @@ impl Folder {
     }
 }
 
-/// A folder at a path of the user's view.
+/// A folder, and the path at which a user sees it.
 #[derive(Clone, Debug)]
 pub struct Volume {
     /// The path at which the user sees the folder.
     pub at: VirtualPath,
-    /// `None` while a mounted folder cannot be opened. Its path stays taken, so that nothing is
-    /// stored beside the mounted folder by mistake.
+    /// `None` while a mounted folder cannot be opened. The path is then unavailable. Otherwise a
+    /// file for the mounted folder would be stored in the home directory by mistake.
     folder: Option<Arc<Folder>>,
 }
 
 impl Volume {
-    /// A folder at a path.
+    /// A folder at a path; `None` for a mounted folder that cannot be opened.
     pub fn new(at: VirtualPath, folder: Option<Arc<Folder>>) -> Volume {
         Volume { at, folder }
     }
@@ -67,7 +68,7 @@ impl Volume {
     /// The folder.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// The mounted folder could not be opened.
     pub fn folder(&self) -> io::Result<&Folder> {
         let missing = || io::Error::other("The mounted folder is not available");
         self.folder.as_deref().ok_or_else(missing)
@@ -77,21 +78,26 @@ impl Volume {
 /// The mounted folders of all users that have logged in.
 #[derive(Debug)]
 pub struct MountedFolders {
-    /// The served directory, resolved, and its store.
+    /// The served directory, without symbolic links.
     root: PathBuf,
+    /// The store of the served directory.
     store: Store,
+    /// The options of the stores of mounted folders.
     options: StoreOptions,
     accounts: Option<Arc<Accounts>>,
     /// Whether the server forks, so that it must not have threads.
     forks: bool,
+    /// The last attempt to open each folder, by its path on the system.
     opened: Mutex<HashMap<PathBuf, Opened>>,
 }
 
-/// A folder that was opened, or an attempt that has failed.
+/// The result of the last attempt to open a folder. Device and inode show whether another directory
+/// has replaced the folder since then.
 #[derive(Debug)]
 struct Opened {
     device: u64,
     inode: u64,
+    /// `None` if the attempt has failed.
     folder: Option<Arc<Folder>>,
 }
 
@@ -103,11 +109,11 @@ impl Opened {
 }
 
 impl MountedFolders {
-    /// `store` is that of the served directory `root`; other stores have the same options. `forks`:
-    /// the server must not have threads.
+    /// No folder is open yet. `store` is the store of the served directory `root`; `options` are
+    /// for the stores of mounted folders. `forks`: the server must not have threads.
     ///
     /// # Errors
-    /// The served directory is not there.
+    /// The served directory does not exist.
     pub fn new(
         root: &Path,
         store: Store,
@@ -125,8 +131,8 @@ impl MountedFolders {
         })
     }
 
-    /// The folder at a path of the system; `None`, and a warning in the log, if it cannot be
-    /// opened. All users share its store.
+    /// Opens the folder at a path of the system, or returns the folder that is open already. All
+    /// users share it. Returns `None` if the folder cannot be opened, and logs a warning once.
     pub fn open(&self, path: &Path) -> Option<Arc<Folder>> {
         let found = std::fs::metadata(path);
         let (device, inode) = found
@@ -142,7 +148,7 @@ impl MountedFolders {
         let folder = match found.and_then(|_| self.open_folder(path)) {
             Ok(folder) => Some(Arc::new(folder)),
             Err(error) => {
-                // Sessions try again each second.
+                // Sessions try again each second, but the log has the warning only once.
                 if known.is_none_or(|known| known.folder.is_some()) {
                     log::warn!("the mounted folder {}: {error}", path.display());
                 }
@@ -167,7 +173,7 @@ impl MountedFolders {
         if let Some(accounts) = &self.accounts
             && accounts.store().lies_in(&real)?
         {
-            return Err(io::Error::other("the accounts would be served"));
+            return Err(io::Error::other("it contains the accounts file"));
         }
         if let Ok(below) = real.strip_prefix(&self.root) {
             return Ok(Folder {

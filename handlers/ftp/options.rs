@@ -20,7 +20,7 @@ use crate::common::accounts::{Accounts, Cost, Rights};
 use crate::common::store::{OnDuplicate, Store, StoreOptions};
 use crate::service::{Context, Failure, Service};
 
-/// The default port with `--tls-implicit`: the unprivileged twin of 990.
+/// The default port with `--tls-implicit`. The standard port is 990, which only root may bind.
 pub(super) const IMPLICIT_PORT: u16 = 2990;
 
 const DATA: &str = "Data connections";
@@ -39,7 +39,7 @@ pub struct Ftp {
     /// may read everything]
     #[arg(long, value_name = "FILE", env = "SOCKETSERVER_ACCOUNTS", help_heading = USERS)]
     pub(super) accounts: Option<PathBuf>,
-    /// Let anonymous users store files as well, without replacing any (a drop box)
+    /// Let anonymous users also store files, but not replace or remove files
     #[arg(
         long,
         env = "SOCKETSERVER_ANONYMOUS_WRITE",
@@ -77,7 +77,7 @@ pub struct Ftp {
         help_heading = USERS
     )]
     rate_limit: Option<u64>,
-    /// User of the system to run as, by name or number, once the addresses are bound (for ports
+    /// User of the system to run as after the addresses are bound, by name or number (for ports
     /// below 1024, which only root may bind)
     #[arg(long, value_name = "NAME", env = "SOCKETSERVER_USER")]
     pub(super) user: Option<String>,
@@ -89,7 +89,7 @@ pub struct Ftp {
         requires = "user"
     )]
     pub(super) group: Option<String>,
-    /// First line that clients read
+    /// Text of the first reply to each client
     #[arg(
         long,
         value_name = "TEXT",
@@ -106,8 +106,8 @@ pub struct Ftp {
         help_heading = DATA
     )]
     pub(super) passive_ports: Option<PassivePorts>,
-    /// Address that clients of PASV are told: HOST, CIDR=HOST for clients of a network, or auto for
-    /// the address that the client has connected to; may be repeated [default: auto]
+    /// IPv4 address in the reply to PASV: HOST, CIDR=HOST for clients of a network, or auto for the
+    /// address that the client has connected to; may be repeated [default: auto]
     #[arg(
         long,
         value_name = "HOST|auto|CIDR=HOST",
@@ -116,7 +116,7 @@ pub struct Ftp {
         help_heading = DATA
     )]
     pub(super) passive_address: Vec<PassiveAddress>,
-    /// Whether the server connects to clients that ask for it (PORT, EPRT)
+    /// Active mode (PORT, EPRT): whether the server connects to clients for data connections
     #[arg(
         long,
         value_enum,
@@ -178,7 +178,7 @@ pub struct Ftp {
         help_heading = UPLOADS
     )]
     partial_expiry: Duration,
-    /// Answer before a file is on the disk: faster, but a power failure may lose it
+    /// Reply before a file is on the disk: faster, but a power failure may lose the file
     #[arg(long, env = "SOCKETSERVER_NO_FSYNC", help_heading = UPLOADS)]
     no_fsync: bool,
 
@@ -238,17 +238,18 @@ impl RequireTls {
 /// Whether data connections must resume a TLS session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum SessionReuse {
-    /// They must: nobody else can take over a data connection
+    /// Data connections that do not resume it are refused, so that no other client can take over a
+    /// data connection
     Required,
-    /// They may: for clients that cannot
+    /// All data connections are accepted, for clients that cannot resume a session
     Off,
 }
 
 impl Ftp {
-    /// Opens what the options name.
+    /// Opens the files and directories of the options, and returns what all sessions share.
     ///
     /// # Errors
-    /// Something cannot be used: exit code 2.
+    /// Exit code 2 if an option is invalid, or a file or directory cannot be opened.
     pub(super) fn shared(self, context: &Context) -> Result<Shared, Failure> {
         self.check(context)?;
         let accounts = match &self.accounts {
@@ -289,10 +290,10 @@ impl Ftp {
         })
     }
 
-    /// Refuses what `serve ftp` refuses before it binds anything.
+    /// Checks the options as `serve ftp` does before it binds an address.
     ///
     /// # Errors
-    /// Exit code 2.
+    /// Exit code 2 if `serve ftp` would refuse the options.
     pub(crate) fn check_before_start(&self, context: &Context) -> Result<(), Failure> {
         self.check(context)?;
         self.identity()?;
@@ -303,7 +304,7 @@ impl Ftp {
         }
     }
 
-    /// Whether an encrypted data connection must resume the session of its control connection.
+    /// Whether an encrypted data connection must resume the TLS session of its control connection.
     pub(super) fn is_reuse_required(&self) -> bool {
         self.tls_session_reuse == SessionReuse::Required
     }
@@ -397,7 +398,8 @@ fn warn_about_passwords(context: &Context) {
     }
 }
 
-/// In a container nobody reaches a port that is not published, and any port may be used.
+/// Without `--passive-ports` the server uses any free port. Clients of a container reach only
+/// published ports, so their data connections would fail.
 fn warn_about_container(context: &Context) {
     if let (Some(address), Some(container)) = (context.exposed(), this_container()) {
         log::warn!(

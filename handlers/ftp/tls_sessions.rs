@@ -1,10 +1,10 @@
 //! The TLS sessions that a data connection may resume.
 //!
-//! Only the client that began a TLS session can resume it. So a data connection must resume the
-//! session of its control connection, or of an earlier data connection. Clients that use several
-//! control connections, such as rclone, often have one memory of sessions for all of them. So a
-//! session of another control connection is accepted as well, if the same user is or was logged in
-//! there from the same address.
+//! Only the client that began a TLS session can resume it. So a data connection that resumes the
+//! TLS session of its control connection, or of an earlier data connection, comes from the same
+//! client. Clients with several control connections, such as rclone, often have one cache of TLS
+//! sessions for all of them. So a data connection may also resume the TLS session of another
+//! control connection, if the same user is or was logged in there from the same address.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -13,17 +13,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use socketserver::{TlsResumption, TlsSessionId};
 
-/// TLS sessions of data connections that a client may resume, besides that of the control
-/// connection.
+/// Maximum number of data connections of one control connection whose TLS sessions may be resumed.
 const MAX_SESSIONS: usize = 32;
 
-/// Maximum number of sessions of control connections that have ended.
+/// Maximum number of TLS sessions that are kept after their control connection has ended.
 const MAX_ENDED_SESSIONS: usize = 1024;
 
 /// Who is logged in on a control connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TlsUser {
-    /// Nobody yet.
+    /// No user is logged in yet.
     #[default]
     Unknown,
     /// An anonymous user: two of them may be different people.
@@ -32,40 +31,42 @@ pub enum TlsUser {
     Named(String),
 }
 
-/// Whether a data connection may be used.
+/// Whether a data connection may be used, by the TLS session that it has resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permit {
-    /// It may.
+    /// It may be used.
     Yes,
-    /// It may not.
+    /// It must be refused.
     No,
-    /// Perhaps soon. The client is quicker than the server: the session is that of a control
-    /// connection on which nobody is logged in yet, or of a data connection that is not known yet.
+    /// It is not known yet. The TLS session belongs to a control connection without a login, or to
+    /// no known connection. The client may have been faster than the server, so check again soon.
     NotYet,
 }
 
-/// The sessions of all control connections.
+/// The TLS sessions of all control connections and their data connections.
 #[derive(Clone, Debug, Default)]
-pub struct TlsSessions(Arc<Mutex<State>>);
+pub struct TlsSessions(Arc<Mutex<TlsSessionTable>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct TlsSessionTable {
+    /// The control connection to which each TLS session belongs.
     owners: HashMap<TlsSessionId, Arc<Owner>>,
-    /// Those of users whose control connection has ended, the oldest one first.
+    /// TLS sessions of named users whose control connection has ended, the oldest first.
     ended: VecDeque<TlsSessionId>,
 }
 
-/// A control connection.
+/// A control connection to which TLS sessions belong.
 #[derive(Debug)]
 struct Owner {
-    /// `None` for a Unix socket.
+    /// The address of the client; `None` for a Unix socket.
     ip: Option<IpAddr>,
     user: Mutex<TlsUser>,
-    /// The first one, that of the control connection, is never forgotten.
+    /// The TLS session of the control connection, which comes first and is never removed, and those
+    /// of its latest data connections.
     ids: Mutex<Vec<TlsSessionId>>,
 }
 
-/// The sessions of one control connection.
+/// The TLS sessions of one control connection and its data connections.
 #[derive(Debug)]
 pub struct OwnTlsSessions {
     all: TlsSessions,
@@ -73,7 +74,7 @@ pub struct OwnTlsSessions {
 }
 
 impl TlsSessions {
-    /// Those of a control connection, which begin with its own.
+    /// Registers a control connection from the address `ip`, whose TLS session is `id`.
     pub fn begin(&self, ip: Option<IpAddr>, id: Option<TlsSessionId>) -> Arc<OwnTlsSessions> {
         let owner = Arc::new(Owner {
             ip,
@@ -90,16 +91,17 @@ impl TlsSessions {
 }
 
 impl OwnTlsSessions {
-    /// Who is logged in now.
+    /// Sets the user who is logged in now.
     pub fn set_user(&self, user: TlsUser) {
         *self.owner.user.lock() = user;
     }
 
-    /// Whether a data connection whose TLS session began in this way may be used.
+    /// Whether a data connection that has resumed this TLS session may be used.
     pub fn permit(&self, resumption: Option<TlsResumption>) -> Permit {
         let id = match resumption {
             Some(TlsResumption::Of(Some(id))) => id,
-            // TLS 1.2: it is a session of this server, and a client of this address.
+            // TLS 1.2 does not show which TLS session was resumed, only that it was one of this
+            // server. The listener accepts only the client's address.
             Some(TlsResumption::Of(None)) => return Permit::Yes,
             _ => return Permit::No,
         };
@@ -120,13 +122,14 @@ impl OwnTlsSessions {
         }
     }
 
-    /// A client may resume the session of an earlier data connection.
+    /// Adds the TLS session of a data connection, which later data connections may resume.
     pub fn add(&self, id: Option<TlsSessionId>) {
         let Some(id) = id else {
             return;
         };
         let mut ids = self.owner.ids.lock();
         let mut all = self.all.0.lock();
+        // The list has more than one entry here, because MAX_SESSIONS is at least 1.
         if ids.len() > MAX_SESSIONS {
             all.owners.remove(&ids.remove(1));
         }
@@ -136,7 +139,8 @@ impl OwnTlsSessions {
 }
 
 impl Drop for OwnTlsSessions {
-    /// The client may still use the sessions of a user in other control connections.
+    /// Keeps the TLS sessions of a named user, because the client may resume them for data
+    /// connections of its other control connections.
     fn drop(&mut self) {
         let ids = std::mem::take(&mut *self.owner.ids.lock());
         let is_named = matches!(*self.owner.user.lock(), TlsUser::Named(_));

@@ -1,10 +1,10 @@
-//! The table of verbs. Dispatch, HELP, FEAT and the documentation follow from it.
+//! The table of verbs, which dispatch, HELP, FEAT and the documentation use.
 
 mod table;
 
 pub use table::VERBS;
 
-/// What a verb does, for dispatch. Verbs that mean the same share one.
+/// The verbs for dispatch. An old name such as XCWD has the value of its verb.
 #[allow(missing_docs, reason = "each is the verb of this name")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[rustfmt::skip]
@@ -13,8 +13,6 @@ pub enum Verb {
     List, Mdtm, Mfmt, Mkd, Mlsd, Mlst, Mode, Nlst, Noop, Opts, Pass, Pasv, Pbsz, Port, Prot, Pwd,
     Quit, Rein, Rest, Retr, Rmd, Rnfr, Rnto, Site, SiteChmod, SiteHelp, SiteQuota, Size, Stat, Stor,
     Stou, Stru, Syst, Type, User, Xmd5, Xsha1, Xsha256,
-    /// A verb of the standards that this server does not implement.
-    Unimplemented,
 }
 
 /// Whether a verb takes an argument.
@@ -28,41 +26,41 @@ pub enum Argument {
     Required,
 }
 
-/// What FEAT says about a verb (RFC 2389 §3.2).
+/// The lines of a verb in the reply to FEAT (RFC 2389 §3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
-    /// Nothing: every server has the verb.
+    /// No line: the verb is part of RFC 959.
     None,
     /// These lines.
     Lines(&'static [&'static str]),
     /// These lines if the server has a certificate.
     WithTls(&'static [&'static str]),
-    /// The facts of MLST and MLSD, with the present choice.
+    /// The facts of MLST and MLSD; the selected facts are marked.
     Facts,
-    /// The digests of HASH, with the present choice.
+    /// The digests of HASH; the selected digest is marked.
     Digests,
 }
 
 /// A verb of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// What it does.
+    /// The verb for dispatch.
     pub verb: Verb,
-    /// As the client writes it.
+    /// The name that the client sends, in upper case.
     pub name: &'static str,
     /// Whether it takes an argument.
     pub argument: Argument,
-    /// Its argument, for people; empty if it takes none.
+    /// The argument as HELP shows it; empty if the verb takes none.
     pub syntax: &'static str,
     /// Whether the client must be logged in.
     pub needs_login: bool,
-    /// The rights that it needs, in the letters of pyftpdlib; empty if none.
+    /// The rights that the verb needs, in the letters of pyftpdlib; empty if none.
     pub rights: &'static str,
-    /// Whether it is obeyed while a transfer runs. Others wait for the end of the transfer.
+    /// Whether the verb runs during a transfer. Otherwise it waits for the end of the transfer.
     pub during_transfer: bool,
-    /// What FEAT says about it.
+    /// The lines of the verb in the reply to FEAT.
     pub feature: Feature,
-    /// What it does, for people.
+    /// A sentence that describes the verb, for HELP and the documentation.
     pub help: &'static str,
 }
 
@@ -108,7 +106,7 @@ impl Entry {
         Entry { feature, ..self }
     }
 
-    /// The verb with its argument, for people.
+    /// The name and the argument of the verb, as HELP shows them.
     pub fn usage(&self) -> String {
         match self.syntax {
             "" => self.name.to_owned(),
@@ -117,15 +115,15 @@ impl Entry {
     }
 }
 
-/// Verbs of RFC 959 and RFC 2228 that are known but not implemented: 502.
+/// Verbs of RFC 959 and RFC 2228 that are not implemented. The reply to them is 502.
 pub const UNIMPLEMENTED: &[&str] = &["ADAT", "CONF", "ENC", "MIC", "SMNT"];
 
-/// The verb of this name, in upper case.
+/// Finds the entry of a verb by its name in upper case.
 pub fn find(name: &[u8]) -> Option<&'static Entry> {
     VERBS.iter().find(|entry| entry.name.as_bytes() == name)
 }
 
-/// The table of the documentation.
+/// The table of verbs in `docs/ftp.md`.
 pub fn markdown() -> String {
     let mut table = String::from(
         "| verb | argument | before the login | rights | during a transfer | what it does |\n\

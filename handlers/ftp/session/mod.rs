@@ -308,7 +308,8 @@ impl Session {
             Verb::Rmd => self.rmd(entry, argument),
             Verb::Rnfr => self.rnfr(entry, argument),
             Verb::Rnto => self.rnto(entry, argument),
-            Verb::Site | Verb::Unimplemented => Err(Refused::new(502, "Command not implemented.")),
+            // `dispatch` runs the command behind SITE instead.
+            Verb::Site => Err(Refused::new(502, "Command not implemented.")),
             Verb::SiteChmod => self.chmod(entry, argument),
             Verb::SiteHelp => information::site_help(argument),
             Verb::SiteQuota => self.quota(),

@@ -1,4 +1,4 @@
-//! The rows of the table.
+//! The entries of the table of verbs.
 
 use super::Argument::{Optional, Refused, Required};
 use super::Feature::{Digests, Facts, Lines, WithTls};
@@ -9,7 +9,7 @@ const PATH: (Argument, &str) = (Required, "PATH");
 const ANY_PATH: (Argument, &str) = (Optional, "[PATH]");
 const RANGE: (Argument, &str) = (Required, "PATH [START [END]]");
 
-/// Every verb, in the order of its name.
+/// All verbs, sorted by name.
 pub const VERBS: &[Entry] = &[
     entry(Verb::Abor, "ABOR", NONE, "Abort the transfer."),
     entry(
