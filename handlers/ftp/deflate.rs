@@ -6,15 +6,16 @@ use std::io::{self, Write};
 use flate2::write::ZlibEncoder;
 use flate2::{Compression, Decompress, FlushDecompress, Status};
 
-/// Room that is made for decompressed bytes at a time.
-const ROOM: usize = 64 * 1024;
+/// Size in bytes by which the output buffer grows for decompressed bytes.
+const OUTPUT_STEP: usize = 64 * 1024;
 
-/// Compresses what is sent.
+/// Compresses the bytes that are sent.
 pub struct Compressor(ZlibEncoder<Vec<u8>>);
 
-/// Decompresses what is received.
+/// Decompresses the bytes that are received.
 pub struct Decompressor {
     state: Decompress,
+    /// Whether the end of the compressed stream was received.
     is_complete: bool,
 }
 
@@ -25,13 +26,14 @@ impl Default for Compressor {
 }
 
 impl Compressor {
-    /// The compressed bytes that are ready; all of them if the input `is_over`.
+    /// Compresses bytes, and returns the output that is ready. After the last bytes (`is_last`),
+    /// this is all remaining output.
     ///
     /// # Errors
-    /// None in practice, as it writes to memory.
-    pub fn compress(&mut self, bytes: &[u8], is_over: bool) -> io::Result<Vec<u8>> {
+    /// None in practice, because the output is written to memory.
+    pub fn compress(&mut self, bytes: &[u8], is_last: bool) -> io::Result<Vec<u8>> {
         self.0.write_all(bytes)?;
-        if is_over {
+        if is_last {
             self.0.try_finish()?;
         }
         Ok(std::mem::take(self.0.get_mut()))
@@ -51,7 +53,7 @@ impl Decompressor {
     /// Appends the decompressed bytes to `to`.
     ///
     /// # Errors
-    /// The bytes are not compressed by zlib, or follow the end.
+    /// The bytes are not in the format of zlib, or follow the end of the compressed stream.
     pub fn decompress(&mut self, bytes: &[u8], to: &mut Vec<u8>) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -59,7 +61,7 @@ impl Decompressor {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             let before = self.state.total_in();
-            to.reserve(ROOM);
+            to.reserve(OUTPUT_STEP);
             let status = self
                 .state
                 .decompress_vec(rest, to, FlushDecompress::None)
@@ -71,11 +73,11 @@ impl Decompressor {
         self.drain(to)
     }
 
-    /// Appends what the state still holds, because there was no room for it.
+    /// Appends the output that did not fit into the buffer before.
     fn drain(&mut self, to: &mut Vec<u8>) -> io::Result<()> {
         while !self.is_complete {
             let before = to.len();
-            to.reserve(ROOM);
+            to.reserve(OUTPUT_STEP);
             let status = self
                 .state
                 .decompress_vec(&[], to, FlushDecompress::None)
@@ -88,7 +90,7 @@ impl Decompressor {
         Ok(())
     }
 
-    /// Whether everything has come. Nothing at all is an empty file.
+    /// Whether the compressed stream is complete. A stream without any byte is an empty file.
     pub fn is_complete(&self) -> bool {
         self.is_complete || self.state.total_in() == 0
     }

@@ -1,6 +1,6 @@
 //! The facts of MLST and MLSD (RFC 3659 §7).
 
-/// A fact that the server knows of a file.
+/// A fact that the server can send about a file.
 #[allow(missing_docs, reason = "each is the fact of this name")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -15,7 +15,7 @@ pub enum Fact {
     UnixGid,
 }
 
-/// Every fact with its name, in the order in which they are sent.
+/// All facts with their names, in the order in which they are sent.
 pub const FACTS: [(Fact, &str); 8] = [
     (Fact::Type, "type"),
     (Fact::Perm, "perm"),
@@ -27,12 +27,12 @@ pub const FACTS: [(Fact, &str); 8] = [
     (Fact::UnixGid, "unix.gid"),
 ];
 
-/// The facts that a client wants.
+/// The facts that a client has selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts(u8);
 
 impl Default for Facts {
-    /// Those that every client uses, and `unique`, by which it finds links to the same file.
+    /// The facts that all clients use, and `unique`, which is equal for links to the same file.
     fn default() -> Facts {
         let chosen = [
             Fact::Type,
@@ -50,13 +50,13 @@ impl Facts {
         Facts(self.0 | 1 << fact as u8)
     }
 
-    /// Whether the client wants this fact.
+    /// Whether the client has selected this fact.
     pub fn has(self, fact: Fact) -> bool {
         self.0 & 1 << fact as u8 != 0
     }
 
-    /// The argument of `OPTS MLST`: names, each with `;` behind it. Unknown facts are ignored (RFC
-    /// 3659 §7.9). `None` if it is something else.
+    /// Parses the argument of `OPTS MLST`: names, each followed by `;`. Unknown facts are ignored
+    /// (RFC 3659 §7.9). `None` if the argument is malformed.
     pub fn parse(argument: &[u8]) -> Option<Facts> {
         let argument = argument.trim_ascii();
         if argument.is_empty() {
@@ -77,13 +77,13 @@ impl Facts {
         Some(facts)
     }
 
-    /// The chosen names, each with `;` behind it.
+    /// The names of the selected facts, each followed by `;`.
     pub fn names(self) -> String {
         let chosen = FACTS.iter().filter(|(fact, _)| self.has(*fact));
         chosen.map(|(_, name)| format!("{name};")).collect()
     }
 
-    /// All names, with `*` behind those that are chosen: what FEAT shows.
+    /// The names of all facts for FEAT, each followed by `;`. A `*` marks the selected facts.
     pub fn feature(self) -> String {
         let shown = FACTS.iter().map(|(fact, name)| {
             let mark = if self.has(*fact) { "*" } else { "" };
@@ -93,7 +93,8 @@ impl Facts {
     }
 }
 
-/// What the fuzzer checks: the facts that are chosen are written and read alike.
+/// The check of the fuzzer: the selected facts do not change when they are formatted and parsed
+/// again.
 #[doc(hidden)]
 pub fn check(argument: &[u8]) {
     if let Some(facts) = Facts::parse(argument) {

@@ -1,18 +1,19 @@
-//! Patterns of names, as shells have them: `*`, `?` and `[...]`.
+//! Patterns for names of files, as in a shell: `*`, `?` and `[...]`.
 
 /// Whether the argument of NLST or LIST is a pattern.
 pub fn is_pattern(name: &[u8]) -> bool {
     name.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
 }
 
-/// Whether a name fits a pattern. As in a shell, a name that begins with a dot fits only a pattern
-/// that does. The time grows with the product of both lengths at most.
-pub fn fits(pattern: &[u8], name: &[u8]) -> bool {
+/// Whether a name matches a pattern. As in a shell, a name that begins with a dot matches only a
+/// pattern that begins with a dot. The time is at most proportional to the product of both lengths.
+pub fn is_match(pattern: &[u8], name: &[u8]) -> bool {
     if name.starts_with(b".") && !pattern.starts_with(b".") {
         return false;
     }
     let (mut at, mut from) = (0, 0);
-    // Behind the last star, and the first byte that it does not cover.
+    // The index in the pattern after the last star, and the index in the name of the first byte
+    // that the star does not match.
     let mut star: Option<(usize, usize)> = None;
     while from < name.len() {
         match pattern.get(at) {
@@ -22,7 +23,7 @@ pub fn fits(pattern: &[u8], name: &[u8]) -> bool {
                 continue;
             }
             Some(_) => {
-                if let Some(length) = fits_one(&pattern[at..], name[from]) {
+                if let Some(length) = match_one(&pattern[at..], name[from]) {
                     at += length;
                     from += 1;
                     continue;
@@ -42,26 +43,26 @@ pub fn fits(pattern: &[u8], name: &[u8]) -> bool {
         .all(|byte| *byte == b'*')
 }
 
-/// The length of the beginning of the pattern that fits one byte, if it does.
-fn fits_one(pattern: &[u8], byte: u8) -> Option<usize> {
+/// The length of the first element of the pattern, if that element matches the byte.
+fn match_one(pattern: &[u8], byte: u8) -> Option<usize> {
     match pattern.first()? {
         b'?' => Some(1),
         b'[' => match set(pattern) {
             Some((length, members, is_negated)) => {
                 (contains(members, byte) != is_negated).then_some(length)
             }
-            // A bracket that is never closed stands for itself.
+            // A bracket without a closing bracket matches only itself.
             None => (byte == b'[').then_some(1),
         },
         own => (*own == byte).then_some(1),
     }
 }
 
-/// The set at the beginning of a pattern: its length, what is in it, whether it is negated.
+/// The set at the beginning of a pattern: its length, its members, and whether it is negated.
 fn set(pattern: &[u8]) -> Option<(usize, &[u8], bool)> {
     let is_negated = matches!(pattern.get(1), Some(b'!' | b'^'));
     let start = 1 + usize::from(is_negated);
-    // A bracket at the beginning belongs to the set.
+    // A closing bracket at the beginning is a member of the set.
     let end = pattern
         .iter()
         .skip(start + 1)
@@ -93,8 +94,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_are_those_of_a_shell() {
-        for (pattern, name, does_fit) in [
+    fn patterns_match_as_in_a_shell() {
+        for (pattern, name, expected) in [
             ("*", "abc", true),
             ("*", ".hidden", false),
             (".*", ".hidden", true),
@@ -118,8 +119,8 @@ mod tests {
             ("", "a", false),
         ] {
             assert_eq!(
-                fits(pattern.as_bytes(), name.as_bytes()),
-                does_fit,
+                is_match(pattern.as_bytes(), name.as_bytes()),
+                expected,
                 "{pattern} {name}"
             );
         }
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn a_pattern_of_many_stars_ends_soon() {
         let pattern = b"a*".repeat(100);
-        assert!(!fits(&pattern, &b"a".repeat(99)));
-        assert!(fits(&pattern, &b"a".repeat(255)));
+        assert!(!is_match(&pattern, &b"a".repeat(99)));
+        assert!(is_match(&pattern, &b"a".repeat(255)));
     }
 }

@@ -1,4 +1,4 @@
-//! Limits of a user over all sessions: how many there are, and how fast they transfer.
+//! Limits of a user over all sessions: the number of sessions, and the transfer rate.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 /// Limits of one user over all sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UserLimits {
-    /// Maximum number of sessions at the same time.
+    /// Maximum number of sessions at the same time; `None` without a limit.
     pub max_sessions: Option<usize>,
-    /// Bytes per second; 0: no limit.
+    /// Maximum rate in bytes per second; `None` or 0 without a limit.
     pub rate: Option<u64>,
 }
 
@@ -23,25 +23,26 @@ pub struct Registry {
     users: Arc<Mutex<HashMap<String, UserState>>>,
 }
 
+/// The sessions of one user.
 #[derive(Debug, Default)]
 struct UserState {
     sessions: usize,
     limiter: Option<Arc<Limiter>>,
 }
 
-/// A session's place among those of its user, given back when it is dropped.
+/// Counts as one session of a user until it is dropped.
 #[derive(Debug)]
 pub struct SessionSlot {
     name: String,
     /// The limits of users who have none of their own.
     defaults: UserLimits,
     users: Arc<Mutex<HashMap<String, UserState>>>,
-    /// The rate that all sessions of the user share; `None` without limit.
+    /// The rate limiter that all sessions of the user share; `None` without a limit.
     pub limiter: Option<Arc<Limiter>>,
 }
 
 impl Registry {
-    /// `defaults` are the limits of users who have none of their own.
+    /// No user is logged in. `defaults` are the limits of users who have none of their own.
     pub fn new(defaults: UserLimits) -> Registry {
         Registry {
             defaults,
@@ -49,8 +50,8 @@ impl Registry {
         }
     }
 
-    /// Counts a session of a user, whose `own` limits override the defaults; `None` if there are
-    /// too many already.
+    /// Adds a session of a user, whose `own` limits override the defaults. `None` if the user
+    /// already has the maximum number of sessions.
     pub fn enter(&self, name: &str, own: UserLimits) -> Option<SessionSlot> {
         let limits = own.or(self.defaults);
         let mut users = self.users.lock();
@@ -71,7 +72,7 @@ impl Registry {
 }
 
 impl UserLimits {
-    /// These limits, and the others where these have none.
+    /// These limits; where they have none, the limits of `others`.
     fn or(self, others: UserLimits) -> UserLimits {
         UserLimits {
             max_sessions: self.max_sessions.or(others.max_sessions),
@@ -81,7 +82,8 @@ impl UserLimits {
 }
 
 impl UserState {
-    /// A limiter that is in use changes its rate, also for the transfers that run.
+    /// Sets the rate. If the user already has a limiter, running transfers get the new rate as
+    /// well.
     fn set_rate(&mut self, rate: Option<u64>) {
         match (&self.limiter, rate.filter(|rate| *rate > 0)) {
             (Some(limiter), Some(rate)) => limiter.set_rate(rate),
@@ -91,8 +93,8 @@ impl UserState {
 }
 
 impl SessionSlot {
-    /// Applies the limits that the user has now, from the next transfer on. Sessions that are open
-    /// already stay open.
+    /// Applies the current limits of the user, from the next transfer on. Sessions that are already
+    /// open stay open.
     pub fn renew(&mut self, own: UserLimits) {
         let mut users = self.users.lock();
         if let Some(state) = users.get_mut(&self.name) {
@@ -106,6 +108,7 @@ impl Drop for SessionSlot {
     fn drop(&mut self) {
         let mut users = self.users.lock();
         if let Some(state) = users.get_mut(&self.name) {
+            // `enter` has added this session, so there is at least one.
             state.sessions -= 1;
             if state.sessions == 0 {
                 users.remove(&self.name);
@@ -114,7 +117,7 @@ impl Drop for SessionSlot {
     }
 }
 
-/// Limits a rate in bytes per second. The bytes of a quarter of a second may pass in one piece.
+/// Limits the rate in bytes per second. At most the bytes of a quarter of a second pass at a time.
 #[derive(Debug)]
 pub struct Limiter {
     state: Mutex<LimiterState>,
@@ -124,8 +127,9 @@ pub struct Limiter {
 struct LimiterState {
     /// Bytes per second, at least 1.
     rate: u64,
-    /// Bytes that may pass now. Negative after a piece that was larger.
+    /// Number of bytes that may pass now. Not positive if the next bytes must wait.
     credit: i64,
+    /// When the credit was last increased.
     at: Option<Instant>,
 }
 
@@ -144,10 +148,10 @@ impl Limiter {
         self.state.lock().rate = rate.max(1);
     }
 
-    /// How many of `wanted` bytes may pass now.
+    /// The number of bytes that may pass now, at most `wanted`.
     ///
     /// # Errors
-    /// None may; the time after which some may.
+    /// No byte may pass now. The error is the time to wait.
     pub fn take(&self, wanted: u64, now: Instant) -> Result<u64, Duration> {
         let mut state = self.state.lock();
         let since = state.at.map(|at| now.saturating_duration_since(at));
@@ -163,7 +167,8 @@ impl Limiter {
             state.at = Some(now);
         }
         if state.credit <= 0 {
-            // At least a tenth of a second's worth, so that no one asks for single bytes.
+            // Waits for the bytes of at least a tenth of a second. Otherwise a transfer would be
+            // woken for single bytes.
             let missing = state.credit.unsigned_abs() + (state.rate / 10).max(1);
             let wait = u128::from(missing) * 1_000_000_000 / u128::from(state.rate);
             return Err(Duration::from_nanos(
@@ -175,7 +180,7 @@ impl Limiter {
         Ok(granted)
     }
 
-    /// Gives back what was granted and has not passed.
+    /// Returns bytes that `take` has granted, and that were not transferred.
     pub fn give_back(&self, bytes: u64) {
         let mut state = self.state.lock();
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -184,7 +189,7 @@ impl Limiter {
 }
 
 impl LimiterState {
-    /// Maximum number of bytes that may pass in one piece: those of a quarter of a second.
+    /// Maximum number of bytes that may pass at a time: the bytes of a quarter of a second.
     fn burst(&self) -> i64 {
         i64::try_from(self.rate / 4).unwrap_or(i64::MAX).max(1)
     }
@@ -214,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_has_so_many_sessions() {
+    fn the_number_of_sessions_of_a_user_is_limited() {
         let registry = Registry::new(max_sessions(2));
         let first = registry.enter("ada", NONE).unwrap();
         let _second = registry.enter("ada", NONE).unwrap();

@@ -1,4 +1,4 @@
-//! Listings: LIST, NLST, MLSD and MLST, and what STAT shows of a directory.
+//! Listings: LIST, NLST, MLSD, MLST, and STAT with a path.
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,10 +18,10 @@ use super::storage::View;
 use super::user;
 use crate::common::accounts::Rights;
 
-/// Entries that one turn formats, before other connections are served.
+/// Number of entries that are formatted per turn, before other connections are served.
 const ENTRIES_PER_TURN: usize = 256;
 
-/// How entries are written.
+/// The format of the entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// As `ls -l` does: LIST, and STAT with a path.
@@ -32,22 +32,25 @@ pub enum Format {
     Facts(Facts),
 }
 
-/// A listing in the making: piece by piece, as the client takes it.
+/// A listing, whose lines are made as the client receives them.
 #[derive(Debug)]
 pub struct Listing {
     view: Arc<View>,
     folder: VirtualPath,
     dir: Dir,
+    /// The names of the entries that are still to be listed.
     names: std::vec::IntoIter<Vec<u8>>,
     /// The folders that are mounted in this one, which hide its own entries of the same names.
     mounts: Vec<Volume>,
     format: Format,
-    /// Stands before each name: what the client must write before it (RFC 1123 §4.1.2.7).
+    /// For NLST: the path that comes before each name, so that the client can use the whole as the
+    /// argument of RETR (RFC 1123 §4.1.2.7).
     prefix: Vec<u8>,
+    /// When the listing began, in seconds since 1970.
     now: i64,
 }
 
-/// What is shown of an entry.
+/// The metadata that a listing shows of an entry.
 struct Entry {
     kind: FileType,
     mode: u32,
@@ -98,10 +101,11 @@ impl Entry {
 }
 
 impl Listing {
-    /// The entries of a directory, or a file by itself. `argument` is what the client wrote.
+    /// Lists the entries of a directory, or a single file. `argument` is the path as the client has
+    /// sent it.
     ///
     /// # Errors
-    /// 550.
+    /// 550 if the path does not exist or cannot be opened.
     pub fn open(
         view: &Arc<View>,
         path: &VirtualPath,
@@ -119,7 +123,8 @@ impl Listing {
             prefix,
             now,
         };
-        // A link that leads nowhere, or out of the home, is an entry itself.
+        // A link whose target does not exist, or is outside of the home directory, is listed
+        // itself.
         let metadata = view
             .metadata(path)
             .or_else(|_| view.symlink_metadata(path))?;
@@ -135,10 +140,10 @@ impl Listing {
         Ok(listing(folder, dir, vec![name], prefix(argument, false)))
     }
 
-    /// The entries of a directory whose names fit a pattern with `*`, `?` and `[...]`.
+    /// Lists the entries of a directory whose names match a pattern with `*`, `?` and `[...]`.
     ///
     /// # Errors
-    /// 550, also if there are none.
+    /// 550 if the directory cannot be opened, or no name matches.
     pub fn matching(
         view: &Arc<View>,
         folder: &VirtualPath,
@@ -148,7 +153,7 @@ impl Listing {
         let mut listing = Listing::open(view, folder, b"", format)?;
         let fitting = listing
             .names
-            .filter(|name| super::glob::fits(pattern, name));
+            .filter(|name| super::glob::is_match(pattern, name));
         let fitting: Vec<_> = fitting.collect();
         if fitting.is_empty() {
             return Err(Refused::new(550, "No such file or directory."));
@@ -158,7 +163,7 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Appends the next lines. Returns false when there are no more.
+    /// Appends the next lines to `to`. Returns false if there are no further lines.
     pub fn next_lines(&mut self, to: &mut Vec<u8>) -> bool {
         for _ in 0..ENTRIES_PER_TURN {
             let Some(name) = self.names.next() else {
@@ -189,7 +194,7 @@ impl Listing {
     }
 
     fn push_long(&self, name: &[u8], to: &mut Vec<u8>) {
-        // What vanishes meanwhile is not shown.
+        // An entry that was removed since the listing began is not shown.
         let Ok(entry) = self.entry(name) else {
             return;
         };
@@ -219,7 +224,8 @@ impl Listing {
         };
         let path = self.folder.child(name);
         if entry.kind == FileType::Symlink {
-            // The facts are those of the target, if the user can reach it and may see it.
+            // Shows the facts of the target. The link is left out if the user cannot reach the
+            // target, or must not see it.
             let is_seen = self.view.check(&path, Rights::LIST).is_ok();
             let Some(target) = self.view.metadata(&path).ok().filter(|_| is_seen) else {
                 return;
@@ -232,10 +238,10 @@ impl Listing {
     }
 }
 
-/// The line of MLST: facts and the whole path.
+/// The line of MLST: the facts and the whole path.
 ///
 /// # Errors
-/// 550.
+/// 550 if the path does not exist.
 pub fn describe(view: &View, path: &VirtualPath, facts: Facts) -> Result<Vec<u8>, Refused> {
     let metadata = view.metadata(path)?;
     let mut line = b" ".to_vec();
@@ -244,7 +250,7 @@ pub fn describe(view: &View, path: &VirtualPath, facts: Facts) -> Result<Vec<u8>
     Ok(line)
 }
 
-/// Facts, each with `;` behind it, and the space before the name.
+/// Appends the facts, each followed by `;`, and the space before the name.
 fn push_facts(view: &View, facts: Facts, path: &VirtualPath, entry: &Entry, to: &mut Vec<u8>) {
     let is_directory = entry.kind == FileType::Directory;
     let mut push = |fact: Fact, text: &dyn Fn() -> String| {
@@ -293,7 +299,7 @@ fn names(view: &View, path: &VirtualPath, dir: &Dir) -> io::Result<Vec<Vec<u8>>>
     }
     for mount in view.mounts_in(path) {
         let name = mount.at.name().unwrap_or_default();
-        // One that is not available cannot be listed.
+        // A mounted folder that cannot be opened is not listed.
         if mount.folder().is_ok() && view.shows(path, path, name) {
             names.push(name.to_vec());
         } else {
@@ -305,8 +311,8 @@ fn names(view: &View, path: &VirtualPath, dir: &Dir) -> io::Result<Vec<Vec<u8>>>
     Ok(names)
 }
 
-/// What stands before the names of NLST, so that the client can use them as they are: the directory
-/// that it wrote.
+/// The directory as the client has sent it, which comes before each name of NLST. So the client can
+/// use the lines as arguments of RETR.
 fn prefix(argument: &[u8], is_directory: bool) -> Vec<u8> {
     let end = match argument {
         b"" | b"." | b"./" => return Vec::new(),
@@ -317,7 +323,7 @@ fn prefix(argument: &[u8], is_directory: bool) -> Vec<u8> {
     end.map_or_else(Vec::new, |end| argument[..=end].to_vec())
 }
 
-/// `drwxr-xr-x`
+/// The type and the permissions of an entry as `ls -l` shows them: `drwxr-xr-x`.
 fn mode_text(kind: FileType, mode: u32) -> String {
     let mut text = String::with_capacity(10);
     text.push(match kind {
@@ -343,7 +349,7 @@ fn mode_text(kind: FileType, mode: u32) -> String {
     text
 }
 
-/// The argument of LIST without the options of `ls`, which clients write before the path.
+/// The argument of LIST without the options of `ls`, which clients send before the path.
 pub fn without_options(argument: &[u8]) -> &[u8] {
     let mut rest = argument;
     while let Some(word) = rest.strip_prefix(b"-") {
@@ -363,14 +369,15 @@ pub fn without_options(argument: &[u8]) -> &[u8] {
     rest
 }
 
-/// What the fuzzer checks: what is left of an argument is its end, and has no more options.
+/// The check of the fuzzer: the path is the end of the argument, and any pattern can be matched
+/// with any name.
 #[doc(hidden)]
 pub fn check(argument: &[u8]) {
     let rest = without_options(argument);
     assert!(argument.ends_with(rest));
     let (pattern, name) = argument.split_at(argument.len() / 2);
-    assert!(super::glob::fits(b"*", name) || name.starts_with(b"."));
-    let _ = super::glob::fits(pattern, name);
+    assert!(super::glob::is_match(b"*", name) || name.starts_with(b"."));
+    let _ = super::glob::is_match(pattern, name);
 }
 
 #[cfg(test)]

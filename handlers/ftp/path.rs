@@ -1,4 +1,5 @@
-//! Paths as clients write them: absolute or relative to the working directory, of any bytes.
+//! Paths as clients send them: absolute, or relative to the working directory. They may contain any
+//! bytes.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,19 +11,19 @@ use crate::common::store::is_reserved;
 /// Maximum length of a path in bytes.
 const MAX_PATH: usize = 4000;
 
-/// A path from the root that the client sees. It has no `.`, no `..` and no empty component: `/`,
-/// or `/a/b`.
+/// An absolute path, whose root is the user's home directory. Examples are `/` and `/a/b`. It has
+/// no `.`, no `..` and no empty component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualPath(Vec<u8>);
 
-/// A path that no file can have.
+/// Why no file can have a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathError {
-    /// It has a NUL byte.
+    /// The path contains a NUL byte.
     Nul,
-    /// It, or one of its names, is too long.
+    /// The path, or one of its names, is too long.
     TooLong,
-    /// The server keeps partial uploads there.
+    /// The path is in a folder in which the server keeps partial uploads.
     Reserved,
 }
 
@@ -33,7 +34,8 @@ impl Default for VirtualPath {
 }
 
 impl VirtualPath {
-    /// What `argument` means while this is the working directory. `..` above the root is the root.
+    /// The path of a client's `argument` if this path is the working directory. `..` at the root is
+    /// the root.
     ///
     /// # Errors
     /// No file can have the path.
@@ -69,7 +71,7 @@ impl VirtualPath {
         VirtualPath([&self.0, separator, name].concat())
     }
 
-    /// The directory above; that of the root is the root.
+    /// The parent directory. The parent of the root is the root.
     pub fn parent(&self) -> VirtualPath {
         let end = self.0.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
         VirtualPath(self.0[..end.max(1)].to_vec())
@@ -80,12 +82,12 @@ impl VirtualPath {
         self.names().last()
     }
 
-    /// Whether it is `/`.
+    /// Whether the path is `/`.
     pub fn is_root(&self) -> bool {
         self.0 == b"/"
     }
 
-    /// Whether it is `other`, or lies below it.
+    /// Whether the path is `other`, or is below `other`.
     pub fn is_below(&self, other: &VirtualPath) -> bool {
         other.is_root()
             || self
@@ -94,7 +96,7 @@ impl VirtualPath {
                 .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     }
 
-    /// For logs.
+    /// The path for a log, with control characters escaped.
     pub fn escaped(&self) -> String {
         self.to_string().escape_debug().to_string()
     }
@@ -105,18 +107,18 @@ impl VirtualPath {
             .filter(|name| !name.is_empty())
     }
 
-    /// As the client sees it.
+    /// The bytes of the path, which begin with `/`.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The same below a directory handle; `.` for the root.
+    /// The path relative to the root, for a directory handle; `.` for the root itself.
     pub fn relative(&self) -> &Path {
         self.relative_to(&VirtualPath::default())
     }
 
-    /// The same below the handle of the directory `at`, which this path must be or lie below; `.`
-    /// for `at` itself.
+    /// The path relative to the directory `at`, for a directory handle; `.` for `at` itself. The
+    /// path must be `at`, or below `at`.
     pub fn relative_to(&self, at: &VirtualPath) -> &Path {
         let rest = self.0.get(at.0.len()..).unwrap_or_default();
         match rest.strip_prefix(b"/").unwrap_or(rest) {
@@ -135,7 +137,7 @@ impl fmt::Display for VirtualPath {
 impl fmt::Display for PathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            PathError::Nul => "A path has no NUL byte",
+            PathError::Nul => "A path must not contain a NUL byte",
             PathError::TooLong => "The path is too long",
             PathError::Reserved => "No such file or directory",
         })

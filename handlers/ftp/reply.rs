@@ -1,7 +1,7 @@
 //! Replies (RFC 959 §4.2): a code of three digits, and text for people.
 //!
-//! Names of files are part of the text, and a name may hold any byte but `/` and NUL. Bytes that
-//! end a line are replaced, so that no name can forge a reply.
+//! The text may contain the name of a file, and a name may contain any byte except `/` and NUL.
+//! Bytes that end a line are replaced, so that no name can forge a reply.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,11 +16,11 @@ pub struct Reply {
     last: Vec<u8>,
 }
 
-/// A command that is refused, or has failed: the same as a reply, but an error.
+/// A reply to a command that is refused or has failed, used as an error.
 pub type Refused = Reply;
 
 impl Reply {
-    /// One line.
+    /// A reply of one line.
     pub fn new(code: u16, text: impl Into<Text>) -> Reply {
         Reply {
             code,
@@ -29,15 +29,15 @@ impl Reply {
         }
     }
 
-    /// The text of an operator, who may write several lines.
+    /// A reply with a text of one or several lines, such as the text of `--banner`.
     pub fn of_lines(code: u16, text: &str) -> Reply {
         let mut lines: Vec<Vec<u8>> = text.lines().map(|line| line.as_bytes().to_vec()).collect();
         let last = lines.pop().unwrap_or_default();
         Reply { code, lines, last }
     }
 
-    /// Several lines. The first and the last one show the code; those between are indented by a
-    /// space unless they are `raw`.
+    /// A reply of several lines. The first and the last line begin with the code. [`Reply::line`]
+    /// adds the lines between them.
     pub fn list(code: u16, first: impl Into<Text>, last: impl Into<Text>) -> Reply {
         Reply {
             code,
@@ -46,14 +46,14 @@ impl Reply {
         }
     }
 
-    /// Adds a line behind the first one of a [list](Reply::list). It must not begin with the code:
-    /// begin it with a space.
+    /// Adds a line before the last line of a [list](Reply::list). A line that begins with a digit
+    /// is sent with a space before it.
     pub fn line(mut self, line: impl Into<Text>) -> Reply {
         self.lines.push(line.into().0);
         self
     }
 
-    /// The code.
+    /// The code of three digits.
     pub fn code(&self) -> u16 {
         self.code
     }
@@ -63,14 +63,14 @@ impl Reply {
         String::from_utf8_lossy(&self.last)
     }
 
-    /// The bytes that are sent.
+    /// The bytes of the reply on the network.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.last.len() + 6);
         for (index, line) in self.lines.iter().enumerate() {
             if index == 0 {
                 bytes.extend_from_slice(format!("{}-", self.code).as_bytes());
             } else if line.first().is_some_and(u8::is_ascii_digit) {
-                // RFC 959 §4.2: a line that begins with a number is indented.
+                // RFC 959 §4.2: otherwise the client could take the number for the code.
                 bytes.push(b' ');
             }
             push_line(line, &mut bytes);
@@ -86,7 +86,7 @@ fn push_line(line: &[u8], to: &mut Vec<u8>) {
     to.extend_from_slice(b"\r\n");
 }
 
-/// Appends a name or a text. Bytes that could end the line are shown as `?`, as `ls` does.
+/// Appends a name or a text to `to`. Bytes that could end the line are replaced by `?`, as in `ls`.
 pub fn push_printable(bytes: &[u8], to: &mut Vec<u8>) {
     to.extend(bytes.iter().map(|byte| match byte {
         b'\r' | b'\n' | 0 => b'?',
@@ -94,7 +94,7 @@ pub fn push_printable(bytes: &[u8], to: &mut Vec<u8>) {
     }));
 }
 
-/// A path in quotes, as replies with the code 257 have it: quotes in it are doubled (RFC 959,
+/// A path in quotes, for replies with the code 257. Quotes in the path are doubled (RFC 959,
 /// appendix II).
 pub fn quoted(path: &[u8]) -> Vec<u8> {
     let mut quoted = vec![b'"'];
@@ -142,7 +142,8 @@ impl fmt::Display for Reply {
     }
 }
 
-/// The system refused an operation on a file: 550, or 451 and 452 for what may pass.
+/// The reply to an operation on a file that the system refused: 452 for a full disk, 552 for an
+/// exceeded quota of the system, 451 for a shortage of memory or descriptors, otherwise 550.
 impl From<io::Error> for Reply {
     fn from(error: io::Error) -> Reply {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
@@ -165,7 +166,7 @@ fn is_shortage(error: &io::Error) -> bool {
         .any(|shortage| errno == Some(*shortage))
 }
 
-/// The error of the system in its own words, without the number.
+/// The text of an error of the system, without its number.
 pub fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(_) => {

@@ -1,8 +1,8 @@
-//! The files of a user: everything that the service does on the file system.
+//! The files of a user: all operations of the service on the file system.
 //!
-//! A user has the handle of the home directory, and one of each mounted folder. The system opens
-//! every path below its handle, so that neither `..` nor a symbolic link leads out. What is stored
-//! goes through the shared [`store`](crate::common::store) ([`upload`](super::upload)).
+//! Each user has a handle of the home directory, and one of each mounted folder. The system opens
+//! every path below one of these handles, so that neither `..` nor a symbolic link leads out.
+//! Uploads go through the shared [`store`](crate::common::store) ([`upload`](super::upload)).
 
 use std::fs::File;
 use std::io;
@@ -24,17 +24,17 @@ use crate::common::accounts::{Accounts, Rights};
 use crate::common::store::resolve::{real_parent, real_path};
 use crate::common::store::{OnDuplicate, Store, is_reserved};
 
-/// What all users share.
+/// The folders, the store and the accounts that all users share.
 #[derive(Debug)]
 pub struct Storage {
-    /// The served directory. Sessions of users without a home of their own share its handle, so
-    /// that an idle session has one descriptor.
+    /// The served directory. Sessions of users without a home directory share its handle, so that
+    /// an idle session needs only one descriptor.
     pub root: Arc<Folder>,
-    /// Where uploads go.
+    /// The store that receives uploads.
     pub store: Store,
-    /// What happens to a file whose name is taken.
+    /// What to do with an upload whose name already exists.
     pub on_duplicate: OnDuplicate,
-    /// Who may log in besides the anonymous user.
+    /// The users who may log in; `None` if the server has only the anonymous user.
     pub accounts: Option<Arc<Accounts>>,
     /// Folders of the system that users have mounted.
     pub mounted: MountedFolders,
@@ -43,7 +43,7 @@ pub struct Storage {
 /// The files that a user sees.
 #[derive(Debug)]
 pub struct View {
-    /// What all users share.
+    /// The folders, the store and the accounts that all users share.
     pub storage: Arc<Storage>,
     /// The user.
     pub user: User,
@@ -53,7 +53,8 @@ pub struct View {
     mounts: Vec<Volume>,
 }
 
-fn denied() -> Refused {
+/// The reply to a user who lacks a right.
+pub(super) fn denied() -> Refused {
     Refused::new(550, "Permission denied: you lack the right for this.")
 }
 
@@ -62,7 +63,7 @@ fn holds_mount() -> Refused {
 }
 
 impl Storage {
-    /// The served directory as a folder of users.
+    /// Makes the folder of the served directory from its handle and its store.
     pub fn root(dir: Dir, store: &Store) -> Arc<Folder> {
         Arc::new(Folder {
             dir,
@@ -73,7 +74,7 @@ impl Storage {
 }
 
 impl View {
-    /// The view of a user.
+    /// Opens the home directory and the mounted folders of a user.
     ///
     /// # Errors
     /// The home directory cannot be opened.
@@ -100,11 +101,11 @@ impl View {
         })
     }
 
-    /// The same files for the user as the accounts file has the user now. `None` if the user was
-    /// removed.
+    /// Reads the user from the accounts file again, and opens the user's folders with the current
+    /// rights. `None` if the user was removed.
     ///
     /// # Errors
-    /// The file cannot be read, or the home directory cannot be opened.
+    /// The accounts file cannot be read, or the home directory cannot be opened.
     pub fn renewed(&self) -> Result<Option<View>, Refused> {
         let Some(accounts) = &self.storage.accounts else {
             return Ok(Some(View {
@@ -125,8 +126,9 @@ impl View {
         Ok(Some(View::open(&self.storage, user)?))
     }
 
-    /// The path without symbolic links. The last name of a link whose target does not exist, or
-    /// is outside of the home directory, stays. `None` if its directory cannot be resolved.
+    /// Resolves the symbolic links of a path. If the last name is a link whose target does not
+    /// exist, or is outside of the home directory, that link is not resolved. `None` if the
+    /// directory of the path cannot be resolved.
     pub(super) fn resolve(&self, path: &VirtualPath) -> Option<VirtualPath> {
         let at = &self.volume(path).at;
         let (folder, relative) = self.folder(path).ok()?;
@@ -135,7 +137,7 @@ impl View {
         at.join(real.ok()?.as_os_str().as_bytes()).ok()
     }
 
-    /// What a path lies in: the mounted folder, or else the home directory.
+    /// The folder that contains a path: a mounted folder or the home directory.
     fn volume(&self, path: &VirtualPath) -> &Volume {
         let covering = self.mounts.iter().filter(|mount| path.is_below(&mount.at));
         covering
@@ -143,18 +145,18 @@ impl View {
             .unwrap_or(&self.home)
     }
 
-    /// The same folder, and the path below it.
+    /// The folder that contains a path, and the path below that folder.
     fn folder<'a>(&self, path: &'a VirtualPath) -> io::Result<(&Folder, &'a Path)> {
         let volume = self.volume(path);
         Ok((volume.folder()?, path.relative_to(&volume.at)))
     }
 
-    /// Whether the path is that of the home directory or of a mounted folder.
+    /// Whether the path is the root of the home directory or of a mounted folder.
     pub(super) fn is_top(&self, path: &VirtualPath) -> bool {
         path == &self.volume(path).at
     }
 
-    /// Whether a folder is mounted at a path or below it.
+    /// Whether a folder is mounted at a path, or anywhere below it.
     fn holds_mount(&self, path: &VirtualPath) -> bool {
         self.mounts.iter().any(|mount| mount.at.is_below(path))
     }
@@ -165,7 +167,7 @@ impl View {
         self.mounts.iter().filter(is_in)
     }
 
-    /// Where the files of a directory are stored.
+    /// The store that contains a directory.
     ///
     /// # Errors
     /// The mounted folder cannot be opened.
@@ -173,7 +175,7 @@ impl View {
         Ok(&self.volume(path).folder()?.store)
     }
 
-    /// The rights that the user has both at a path and at what it leads to.
+    /// The rights that the user has both at a path and at the target of its symbolic links.
     pub fn rights(&self, path: &VirtualPath) -> Rights {
         let rights = self.user.rights(path);
         if self.user.is_uniform() {
@@ -183,34 +185,36 @@ impl View {
         real.map_or(rights, |real| rights & self.user.rights(&real))
     }
 
-    /// Checks that the user has these rights at a path, and where it leads.
+    /// Checks that the user has these rights at a path, and at the target of its symbolic links.
     ///
     /// # Errors
-    /// 550.
+    /// 550 if the user lacks a right.
     pub fn check(&self, path: &VirtualPath, rights: Rights) -> Result<(), Refused> {
         self.check_by(path, |path| self.user.rights(path).contain(rights))
     }
 
-    /// The same for a path and everything below it.
+    /// Checks that the user has these rights at a path and everywhere below it.
     ///
     /// # Errors
-    /// 550.
+    /// 550 if the user lacks a right.
     pub fn check_throughout(&self, path: &VirtualPath, rights: Rights) -> Result<(), Refused> {
         self.check_by(path, |path| {
             self.user.rights_throughout(path).contain(rights)
         })
     }
 
-    /// Checks that the user may enter a directory: something in it, or below it, may be listed.
+    /// Checks that the user may enter a directory: the user has the right to list at least one path
+    /// at or below the directory.
     ///
     /// # Errors
-    /// 550.
+    /// 550 if the user lacks the right.
     pub fn check_enter(&self, path: &VirtualPath) -> Result<(), Refused> {
         self.check_by(path, |path| {
             self.user.rights_anywhere(path).contain(Rights::LIST)
         })
     }
 
+    /// Checks a path, and the target of its symbolic links.
     fn check_by(
         &self,
         path: &VirtualPath,
@@ -228,35 +232,30 @@ impl View {
         }
     }
 
-    /// What a path leads to.
+    /// The metadata of a path. Symbolic links are followed.
     ///
     /// # Errors
-    /// Those of the system.
+    /// The system refuses.
     pub fn metadata(&self, path: &VirtualPath) -> io::Result<Metadata> {
         let (folder, path) = self.folder(path)?;
         folder.dir.metadata(path)
     }
 
-    /// What stands at a path, be it a symbolic link.
+    /// The metadata of a path. A symbolic link as the last name is not followed.
     ///
     /// # Errors
-    /// Those of the system.
+    /// The system refuses.
     pub fn symlink_metadata(&self, path: &VirtualPath) -> io::Result<Metadata> {
         let (folder, path) = self.folder(path)?;
         folder.dir.symlink_metadata(path)
     }
 
-    /// Opens a file for reading, without waiting: a FIFO would wait for its writer.
+    /// Opens a file for reading, and returns its size.
     ///
     /// # Errors
-    /// Those of the system; 550 for what is not a plain file.
+    /// The system refuses, or the path is not a plain file (550).
     pub fn open_file(&self, path: &VirtualPath) -> Result<(File, u64), Refused> {
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-        let (folder, path) = self.folder(path)?;
-        let file = folder.dir.open_with(path, &options)?.into_std();
+        let file = self.open_for_reading(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
             return Err(Refused::new(550, "Is a directory."));
@@ -267,10 +266,20 @@ impl View {
         Ok((file, metadata.len()))
     }
 
+    /// Opens whatever has the path, without waiting: a FIFO would wait for a writer.
+    fn open_for_reading(&self, path: &VirtualPath) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        let (folder, path) = self.folder(path)?;
+        Ok(folder.dir.open_with(path, &options)?.into_std())
+    }
+
     /// Opens a directory.
     ///
     /// # Errors
-    /// Those of the system.
+    /// The system refuses.
     pub fn open_dir(&self, path: &VirtualPath) -> io::Result<Dir> {
         let (folder, path) = self.folder(path)?;
         folder.dir.open_dir(path)
@@ -279,7 +288,7 @@ impl View {
     /// Makes a directory.
     ///
     /// # Errors
-    /// 550.
+    /// The path already exists, or the store refuses.
     pub fn make_dir(&self, path: &VirtualPath) -> Result<(), Refused> {
         if self.is_top(path) {
             return Err(io::Error::from(Errno::EXIST).into());
@@ -292,7 +301,7 @@ impl View {
     /// Removes an empty directory.
     ///
     /// # Errors
-    /// 550.
+    /// The path is the root, a folder is mounted there, or the store refuses.
     pub fn remove_dir(&self, path: &VirtualPath) -> Result<(), Refused> {
         if path.is_root() {
             return Err(Refused::new(550, "The root directory cannot be removed."));
@@ -305,10 +314,10 @@ impl View {
         removed.map_err(|error| refused(&error))
     }
 
-    /// Removes a file, or a symbolic link itself.
+    /// Removes a file or a symbolic link. The target of the link stays.
     ///
     /// # Errors
-    /// 550.
+    /// The path is a directory, or the store refuses.
     pub fn remove_file(&self, path: &VirtualPath) -> Result<(), Refused> {
         if self.symlink_metadata(path)?.is_dir() {
             return Err(io::Error::from(Errno::ISDIR).into());
@@ -318,10 +327,10 @@ impl View {
         removed.map_err(|error| refused(&error))
     }
 
-    /// Gives a file or directory another path.
+    /// Moves a file or directory to another path.
     ///
     /// # Errors
-    /// 550, and 553 for a name that is taken.
+    /// 550 if it may not be moved, and 553 if the new name already exists and may not be replaced.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> Result<(), Refused> {
         if to.is_root() {
             return Err(Refused::new(550, "The root directory cannot be replaced."));
@@ -335,10 +344,11 @@ impl View {
         if self.volume(from).at != self.volume(to).at {
             return Err(Refused::new(
                 550,
-                "Files are not moved between mounted folders: copy them.",
+                "Files cannot be moved into or out of a mounted folder: copy them.",
             ));
         }
-        // Otherwise something that may not be read could be moved to where it may.
+        // If the user may list or read the new path, the user must have the same right at the old
+        // path. Otherwise the user could read a file by moving it.
         let shown = self.user.rights_anywhere(to) & (Rights::LIST | Rights::READ);
         self.check_throughout(from, Rights::DELETE | shown)?;
         self.check_throughout(to, Rights::WRITE)?;
@@ -357,8 +367,8 @@ impl View {
         }
     }
 
-    /// A relative symbolic link has another target in another directory. It may not be moved to
-    /// where its target would be something that the user may not see.
+    /// Refuses to move a relative symbolic link to a directory in which its target would be a path
+    /// that the user may not see.
     fn check_moved_link(&self, from: &VirtualPath, to: &VirtualPath) -> Result<(), Refused> {
         if self.user.is_uniform() || from.parent() == to.parent() {
             return Ok(());
@@ -381,34 +391,29 @@ impl View {
         }
     }
 
-    /// The store, and the path in it that leads to the same place through no link, but for the last
-    /// name.
+    /// The store that contains a path, and the path in the store. Symbolic links are resolved,
+    /// except in the last name.
     fn resolved_in_store(&self, path: &VirtualPath) -> io::Result<(&Store, Vec<u8>)> {
         let (store, path) = self.in_store(path)?;
         Ok((store, store.resolve_parent(&path)?))
     }
 
-    /// Sets the permissions of what a path leads to.
+    /// Sets the permissions of a path. Symbolic links are followed.
     ///
     /// # Errors
-    /// Those of the system.
+    /// The system refuses.
     pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> io::Result<()> {
         let permissions = Permissions::from_mode(mode);
         let (folder, path) = self.folder(path)?;
         folder.dir.set_permissions(path, permissions)
     }
 
-    /// Sets when a file was modified.
+    /// Sets the times of modification and of access of a file.
     ///
     /// # Errors
-    /// Those of the system.
+    /// The system refuses.
     pub fn set_modified(&self, path: &VirtualPath, time: SystemTime) -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-        let (folder, path) = self.folder(path)?;
-        let file = folder.dir.open_with(path, &options)?.into_std();
+        let file = self.open_for_reading(path)?;
         file.set_times(
             std::fs::FileTimes::new()
                 .set_modified(time)
@@ -416,12 +421,13 @@ impl View {
         )
     }
 
-    /// The store, and the path in it to where a path leads: the links in its directories are
-    /// followed, so that the store, which may see more, stays in the home directory or the mounted
-    /// folder.
+    /// The store that contains a path, and the path in the store. The links of the path's
+    /// directories are resolved below the handle of the user's folder. Otherwise the store, which
+    /// sees the whole served directory, could follow a link out of the home directory or the
+    /// mounted folder.
     ///
     /// # Errors
-    /// The directory does not exist, or is not one.
+    /// The parent of the path does not exist, or is not a directory.
     pub(super) fn in_store(&self, path: &VirtualPath) -> io::Result<(&Store, Vec<u8>)> {
         if self.is_top(path) {
             return Err(io::ErrorKind::InvalidFilename.into());
@@ -437,8 +443,9 @@ impl View {
         Ok((&folder.store, folder.path_in_store(real.relative())))
     }
 
-    /// Whether a listing shows an entry of a directory: the user has a right at the entry or below
-    /// it, both by the path of the directory and by its `real` path.
+    /// Whether a listing shows an entry of a directory. The user must have a right at the entry or
+    /// below it. This must hold for the path of the directory, and for its path without symbolic
+    /// links (`real`).
     pub fn shows(&self, folder: &VirtualPath, real: &VirtualPath, name: &[u8]) -> bool {
         if is_reserved(name) {
             return false;

@@ -1,7 +1,7 @@
-//! What is stored: a file on its way to its name.
+//! Uploads: STOR, APPE and STOU, as a thin layer over the shared store.
 //!
-//! A thin layer over the shared store. A cut upload is kept for REST, APPE and the other protocols;
-//! what stands under the name stays until the new file is whole.
+//! The old file keeps its name until the new file is complete. An interrupted upload is kept, and
+//! REST, APPE or another protocol can resume it.
 
 use std::fs::File;
 use std::io;
@@ -12,43 +12,47 @@ use rustix::io::Errno;
 
 use super::path::VirtualPath;
 use super::reply::{Refused, reason};
-use super::storage::View;
+use super::storage::{View, denied};
 use crate::common::accounts::Rights;
 use crate::common::store::{Intent, Name, OnDuplicate, Partial, ReceiveError, Store, StoreError};
 
-/// Bytes of the old file that one turn copies, before other connections are served.
+/// Number of bytes of the old file that are copied per turn, before other connections are served.
 const COPIED_PER_TURN: usize = 8 << 20;
 
 /// How an upload begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// STOR: at the first byte.
+    /// STOR: a new file, from the first byte.
     New,
-    /// STOR behind REST: at this offset of the cut upload, or else of the file.
+    /// STOR after REST: at this offset of the interrupted upload. Without one, at this offset of
+    /// the file that has the name.
     At(u64),
-    /// APPE: at the end of the file, or else of the cut upload.
+    /// APPE: at the end of the file that has the name. Without a file, at the end of the
+    /// interrupted upload.
     End,
-    /// STOU: a name that nobody has.
+    /// STOU: a new file, under a name that no file has.
     Unique,
 }
 
-/// An upload that is under way.
+/// An upload that has begun.
 #[derive(Debug)]
 pub struct Upload {
     partial: Partial,
     path: VirtualPath,
     on_duplicate: OnDuplicate,
-    /// The bytes of the old file that come first.
-    copy: Option<Copy>,
+    /// The first bytes of the old file, which are still to be copied to the new file.
+    copy: Option<OldPart>,
 }
 
+/// The beginning of the old file, with which a new file starts.
 #[derive(Debug)]
-struct Copy {
+struct OldPart {
     from: File,
+    /// Number of bytes to copy.
     end: u64,
 }
 
-/// A file that has its name.
+/// A complete file that was stored.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// The path that the user sees.
@@ -57,24 +61,25 @@ pub struct Stored {
     pub size: u64,
 }
 
-/// An upload that is permitted.
+/// An upload that has passed all checks, before it begins.
 #[derive(Debug)]
 pub struct Checked<'a> {
-    /// Where the file is stored.
+    /// The store that receives the file.
     store: &'a Store,
     intent: Intent,
-    /// The size of the file that has the name already.
+    /// The size of the file that already has the name.
     old: Option<u64>,
-    /// What happens to that file.
+    /// What to do with the file that already has the name.
     on_duplicate: OnDuplicate,
 }
 
 /// Why an upload does not begin.
 #[derive(Debug)]
 pub enum BeginError {
-    /// It is refused.
+    /// The upload is refused.
     Refused(Refused),
-    /// Somebody else holds the cut upload, perhaps a connection that is about to end.
+    /// Another connection, perhaps one that is about to end, still writes to the interrupted
+    /// upload.
     Busy,
 }
 
@@ -120,17 +125,17 @@ impl View {
         }
     }
 
-    /// The size of a cut upload of this user to a path at which nothing stands.
+    /// The number of bytes of this user's interrupted upload to a path; `None` if there is none.
     pub fn partial_size(&self, path: &VirtualPath) -> Option<u64> {
         let (store, path) = self.in_store(path).ok()?;
         let name = Name::of_bytes(&path).ok()?;
-        cut_upload(store, &self.intent(name))
+        partial_size(store, &self.intent(name))
     }
 
-    /// Checks what can be known of an upload before it begins.
+    /// Checks rights, names and offset of an upload before it begins.
     ///
     /// # Errors
-    /// It is refused.
+    /// The upload is refused.
     pub fn check_upload(&self, path: &VirtualPath, start: Start) -> Result<Checked<'_>, Refused> {
         self.check(path, Rights::WRITE)?;
         if self.is_top(path) {
@@ -158,7 +163,7 @@ impl View {
     /// Begins an upload.
     ///
     /// # Errors
-    /// It is refused, or somebody else holds the cut upload.
+    /// The upload is refused, or another connection still writes to the interrupted upload.
     pub fn begin_upload(
         &self,
         path: &VirtualPath,
@@ -185,26 +190,27 @@ impl View {
         })
     }
 
-    /// The file that stands at the path, and its size.
+    /// The size of the file that has the path now; `None` if there is no file.
     fn old_file(&self, path: &VirtualPath) -> Result<Option<u64>, Refused> {
         match self.symlink_metadata(path) {
             Ok(metadata) if metadata.is_dir() => Err(Refused::new(550, "Is a directory.")),
             Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
-            // The link itself is replaced, but its target is what the client appends to.
+            // An upload replaces the link itself, but APPE appends to the content of its target.
             Ok(_) => Ok(self.metadata(path).ok().map(|target| target.len())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
+    /// What to do with an existing file, by the options of the server and the rights of the user.
     fn on_duplicate(
         &self,
         path: &VirtualPath,
         start: Start,
         old: Option<u64>,
     ) -> Result<OnDuplicate, Refused> {
-        // To append takes the right to write. To replace a file, or a part of it, takes the right
-        // to delete as well.
+        // To append, a user needs the right to write. To replace a file, or a part of it, the user
+        // needs the right to delete as well.
         let appends = match start {
             Start::End => old.is_some(),
             Start::At(offset) => old == Some(offset),
@@ -226,13 +232,15 @@ impl View {
         }
     }
 
+    /// Begins an upload at an offset, after REST.
     fn begin_at(
         &self,
         path: &VirtualPath,
         checked: Checked<'_>,
         offset: u64,
-    ) -> Result<(Partial, Option<Copy>), BeginError> {
-        let (old, size) = (checked.old, cut_upload(checked.store, &checked.intent));
+    ) -> Result<(Partial, Option<OldPart>), BeginError> {
+        let old = checked.old;
+        let size = partial_size(checked.store, &checked.intent);
         // SIZE has shown the size of the file, so an offset at its end means to append to it.
         if size.is_some_and(|size| size >= offset)
             && old != Some(offset)
@@ -249,11 +257,12 @@ impl View {
         }
     }
 
+    /// Begins an upload at the end of the file or of the interrupted upload, for APPE.
     fn begin_at_end(
         &self,
         path: &VirtualPath,
         checked: Checked<'_>,
-    ) -> Result<(Partial, Option<Copy>), BeginError> {
+    ) -> Result<(Partial, Option<OldPart>), BeginError> {
         if let Some(length) = checked.old {
             return self.begin_copy(path, checked, length);
         }
@@ -263,13 +272,13 @@ impl View {
         }
     }
 
-    /// A new upload that begins with the first bytes of the old file.
+    /// Begins a new upload that starts with the first `end` bytes of the old file.
     fn begin_copy(
         &self,
         path: &VirtualPath,
         checked: Checked<'_>,
         end: u64,
-    ) -> Result<(Partial, Option<Copy>), BeginError> {
+    ) -> Result<(Partial, Option<OldPart>), BeginError> {
         let (from, _) = self.open_file(path)?;
         let intent = Intent {
             size: None,
@@ -277,21 +286,22 @@ impl View {
             ..checked.intent
         };
         let partial = Checked { intent, ..checked }.begin_new()?;
-        Ok((partial, (end > 0).then_some(Copy { from, end })))
+        Ok((partial, (end > 0).then_some(OldPart { from, end })))
     }
 }
 
 impl Checked<'_> {
     fn begin_new(self) -> Result<Partial, Refused> {
         let begun = match self.store.begin(self.intent.clone(), self.on_duplicate) {
-            // Another session sends the same file: the one that ends last wins.
+            // Another session sends the same file. Both continue, and the file of the session that
+            // ends last remains. The second upload cannot be resumed.
             Err(StoreError::Busy) => self.store.begin_unresumable(self.intent, self.on_duplicate),
             begun => begun,
         };
         begun.map_err(|error| refused(&error))
     }
 
-    /// Goes on with a cut upload; `None` if there is none.
+    /// Resumes an interrupted upload; `None` if there is none.
     fn resume(&self) -> Result<Option<Partial>, BeginError> {
         let (name, user) = (&self.intent.name, self.intent.quota_user.as_deref());
         match self.store.resume_by_name(name, user, self.on_duplicate) {
@@ -302,8 +312,9 @@ impl Checked<'_> {
     }
 }
 
-/// The number of bytes of a cut upload to the same name, by the same user and any protocol.
-fn cut_upload(store: &Store, own: &Intent) -> Option<u64> {
+/// The number of bytes of an interrupted upload to the same name, by the same user and any
+/// protocol.
+fn partial_size(store: &Store, own: &Intent) -> Option<u64> {
     let found = store.partial_size(&own.name, own.quota_user.as_deref());
     found.ok().flatten()
 }
@@ -319,13 +330,14 @@ impl Upload {
         &self.path
     }
 
-    /// Copies some of the old file, if it comes first, and digests some of what an upload had
-    /// before it was resumed. Returns whether that is done.
+    /// Copies some bytes of the old file with which the new file starts. For a resumed upload, adds
+    /// some of the bytes that were received earlier to its digest. Returns whether all is done, so
+    /// that new bytes may be received.
     ///
     /// # Errors
-    /// Those of the system and of the store.
+    /// The old file cannot be read, or the store fails.
     pub fn prepare(&mut self) -> Result<bool, Refused> {
-        let Some(Copy { from, end }) = self.copy.take() else {
+        let Some(OldPart { from, end }) = self.copy.take() else {
             return Ok(self.partial.catch_up()?);
         };
         let mut buffer = vec![0; 256 * 1024];
@@ -345,14 +357,14 @@ impl Upload {
             self.write(&buffer[..count])?;
             copied += count;
         }
-        self.copy = Some(Copy { from, end });
+        self.copy = Some(OldPart { from, end });
         Ok(false)
     }
 
-    /// Adds what `source` has now, as [`Partial::receive`] does.
+    /// Stores the bytes that `source` has now, at most `most`, as [`Partial::receive`] does.
     ///
     /// # Errors
-    /// Those of the source and of the store.
+    /// The source or the store fails.
     pub fn receive(
         &mut self,
         source: impl FnMut(&mut [u8]) -> io::Result<Option<usize>>,
@@ -361,15 +373,15 @@ impl Upload {
         self.partial.receive(source, most)
     }
 
-    /// Adds bytes.
+    /// Stores bytes at the end of the upload.
     ///
     /// # Errors
-    /// Those of the store.
+    /// The store fails.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         self.partial.write(bytes).map_err(|error| refused(&error))
     }
 
-    /// Number of bytes that are stored.
+    /// Number of bytes that are stored so far.
     pub fn offset(&self) -> u64 {
         self.partial.offset()
     }
@@ -379,7 +391,7 @@ impl Upload {
         self.partial.remaining() == Some(0)
     }
 
-    /// Gives the upload up: nothing of it is kept.
+    /// Removes the upload. Nothing of it is kept.
     pub fn discard(self) {
         let path = self.path;
         if let Err(error) = self.partial.discard() {
@@ -387,10 +399,10 @@ impl Upload {
         }
     }
 
-    /// Gives the file its name, once it is safe on the disk.
+    /// Writes the file to the disk, and gives it its name.
     ///
     /// # Errors
-    /// The user may not store it any more, or the store refuses.
+    /// The user no longer has the right to store the file, or the store fails.
     pub fn publish(self, view: &View) -> Result<Stored, Refused> {
         let Upload {
             partial,
@@ -398,9 +410,9 @@ impl Upload {
             on_duplicate,
             ..
         } = self;
-        let gone = || Refused::new(550, "Permission denied: you lack the right for this.");
+        // The rights may have changed since the upload began.
         view.renewed()?
-            .ok_or_else(gone)?
+            .ok_or_else(denied)?
             .check(&path, Rights::WRITE)?;
         let published = partial.publish(on_duplicate);
         let published = published.map_err(|error| refused(&error))?;

@@ -1,4 +1,4 @@
-//! Who is logged in, and what the user may do at which path.
+//! The user of a session, and the user's rights at each path.
 
 use crate::common::accounts::{Account, Rights};
 
@@ -8,21 +8,23 @@ use super::path::VirtualPath;
 /// A user who is logged in.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// The name.
+    /// The user name.
     pub name: String,
-    /// Whether anybody may have this name.
+    /// Whether the user is anonymous, so that different people may use the name.
     pub is_anonymous: bool,
     access: Access,
 }
 
+/// Where the rights of a user come from.
 #[derive(Clone, Debug)]
 enum Access {
-    /// The server has no accounts: these rights hold everywhere.
+    /// The server has no accounts. These rights hold at every path.
     Everywhere(Rights),
+    /// The accounts file has the rights.
     Account {
         account: Box<Account>,
-        /// The same rights hold everywhere in the home directory, so that links lead to nothing
-        /// else.
+        /// Whether the same rights hold at every path of the home directory. Then the targets of
+        /// symbolic links need no check.
         is_uniform: bool,
     },
 }
@@ -37,7 +39,7 @@ impl User {
         }
     }
 
-    /// A user of the accounts file.
+    /// A user of the accounts file; the anonymous user may have an account, too.
     pub fn of_account(account: Account, is_anonymous: bool) -> User {
         let home = account.home.as_str().as_bytes();
         let everywhere = account.rights_throughout(home);
@@ -60,7 +62,7 @@ impl User {
         }
     }
 
-    /// The limits that the accounts file has for the user.
+    /// The user's own limits in the accounts file.
     pub fn limits(&self) -> UserLimits {
         let account = self.account();
         UserLimits {
@@ -71,8 +73,8 @@ impl User {
         }
     }
 
-    /// The home directory below the served one, without slashes at its ends; empty for the served
-    /// directory itself.
+    /// The home directory relative to the served directory, without slashes at its ends; empty for
+    /// the served directory itself.
     pub fn home(&self) -> &str {
         self.account()
             .map_or("", |account| account.home.as_str().trim_matches('/'))
@@ -86,6 +88,8 @@ impl User {
         }
     }
 
+    /// The rights that the function `of` finds at a path; the path is relative to the home
+    /// directory.
     fn look_up(&self, path: &VirtualPath, of: impl Fn(&Account, &[u8]) -> Rights) -> Rights {
         match &self.access {
             Access::Everywhere(rights) => *rights,
@@ -96,24 +100,25 @@ impl User {
         }
     }
 
-    /// The rights at a path of the user.
+    /// The rights at a path, which is relative to the home directory.
     pub fn rights(&self, path: &VirtualPath) -> Rights {
         self.look_up(path, Account::rights)
     }
 
-    /// The rights at a path and everywhere below it.
+    /// The rights that hold at a path and everywhere below it.
     pub fn rights_throughout(&self, path: &VirtualPath) -> Rights {
         self.look_up(path, Account::rights_throughout)
     }
 
-    /// The rights at a path or somewhere below it.
+    /// The rights that hold at a path or at any path below it.
     pub fn rights_anywhere(&self, path: &VirtualPath) -> Rights {
         self.look_up(path, Account::rights_anywhere)
     }
 }
 
-/// The rights that a letter of the table of verbs stands for, in pyftpdlib's letters: `l` gives
-/// `el`, `r` gives `r`, `w` gives `awmMT`, `d` gives `d`, and both together give `f`.
+/// Converts the letters of pyftpdlib in the table of verbs to rights of the accounts file. `e` and
+/// `l` need the right `l`; `r` needs `r`; `d` needs `d`; `f` needs `w` and `d`; `a`, `w`, `m`, `M`
+/// and `T` need `w`.
 pub fn needed(letters: &str) -> Rights {
     letters.chars().fold(Rights::NONE, |rights, letter| {
         rights
@@ -127,7 +132,7 @@ pub fn needed(letters: &str) -> Rights {
     })
 }
 
-/// The fact `perm` of MLST (RFC 3659 §7.5.5).
+/// The value of the fact `perm` of MLST (RFC 3659 §7.5.5).
 pub fn perm(rights: Rights, is_directory: bool) -> String {
     let (list, read) = (Rights::LIST, Rights::READ);
     let (write, delete) = (Rights::WRITE, Rights::DELETE);
@@ -162,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_stand_for_stored_rights() {
+    fn letters_of_pyftpdlib_need_stored_rights() {
         for (letters, rights) in [
             ("", "-"),
             ("el", "l"),
