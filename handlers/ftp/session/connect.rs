@@ -1,4 +1,4 @@
-//! PORT, EPRT, PASV and EPSV: how the next data connection is made.
+//! PORT, EPRT, PASV and EPSV: these commands set up the next data connection.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,20 +17,21 @@ use crate::ftp::reply::{Refused, Reply};
 /// could attack through the server (RFC 2577 §3).
 const MIN_ACTIVE_PORT: u16 = 1024;
 
-/// The data connection of a session, which has one at most.
+/// The state of the data connection. A session has at most one.
 #[derive(Debug, Default)]
 pub(super) enum Data {
+    /// The client has not asked for a data connection.
     #[default]
     None,
-    /// PASV: the client may connect.
+    /// PASV or EPSV: the server listens for the client.
     Listening {
         id: u64,
         arrival: Arrival,
         _listener: RunningListener,
     },
-    /// PORT: the server connects when a transfer begins.
+    /// PORT or EPRT: the server will connect to this address when a transfer begins.
     Target(SocketAddr),
-    /// The server is connecting.
+    /// PORT or EPRT: the server is connecting to the client.
     Connecting { id: u64 },
     /// The connection is established.
     Connected { id: u64, link: DataLink },
@@ -41,7 +42,7 @@ impl Data {
         matches!(self, Data::None)
     }
 
-    /// The number of the connection, or of the one that is awaited.
+    /// The number of the data connection, also before it is established.
     pub(super) fn id(&self) -> Option<u64> {
         match self {
             Data::None | Data::Target(_) => None,
@@ -51,8 +52,8 @@ impl Data {
         }
     }
 
-    /// Looks whether the client has connected. If it has not and `is_awaited`, the session will
-    /// hear of it.
+    /// Changes to `Connected` if the client has connected. Otherwise, if `is_awaited`, the session will
+    /// get an event when the client connects.
     pub(super) fn look(&mut self, is_awaited: bool) {
         let Data::Listening { id, arrival, .. } = self else {
             return;
@@ -67,7 +68,7 @@ impl Data {
         }
     }
 
-    /// Closes the data connection at once. Unsent bytes are lost.
+    /// Closes the data connection immediately. Unsent bytes are lost.
     pub(super) fn abort(&mut self, reason: &'static str) {
         match std::mem::take(self) {
             Data::Connected { link, .. } => link.waker.abort(reason),
@@ -76,7 +77,7 @@ impl Data {
         }
     }
 
-    /// For STAT.
+    /// The line in the reply to STAT.
     pub(super) fn status(&self) -> &'static str {
         match self {
             Data::None => "No data connection",
@@ -96,7 +97,7 @@ impl Session {
         Ok(())
     }
 
-    /// Replaces the data connection.
+    /// Aborts the data connection, and sets the state of the next one.
     fn set_data(&mut self, data: Data) {
         self.data
             .abort("the client has asked for another data connection");
@@ -150,7 +151,7 @@ impl Session {
             return Err(Refused::new(425, "No data connection is possible."));
         };
         let sender = sender.clone();
-        // First free the port of the last data connection: the range may have only one.
+        // First free the port of the previous data connection: the range may have only one port.
         self.set_data(Data::None);
         let id = next_id();
         let arrival = Arrival::default();
@@ -190,7 +191,8 @@ impl Session {
                 self.set_target(request, target, "EPRT")
             }
             Ok(_) | Err(EprtError::Family) => Err(unsupported_family(own)),
-            // The family is judged first: the address of another family may have any form.
+            // An unsupported family takes precedence over a malformed address, because addresses of
+            // unknown families may have any form.
             Err(EprtError::Syntax) if names_other_family(argument, own) => {
                 Err(unsupported_family(own))
             }
@@ -237,7 +239,7 @@ fn unsupported_family(own: u8) -> Refused {
     )
 }
 
-/// Whether an argument of EPRT names another family, whatever follows.
+/// Whether an argument of EPRT names another family than `own`, even if the address is malformed.
 fn names_other_family(argument: &[u8], own: u8) -> bool {
     let Some((delimiter, rest)) = argument.split_first() else {
         return false;
@@ -249,7 +251,7 @@ fn names_other_family(argument: &[u8], own: u8) -> bool {
     number(family).is_some_and(|family: u64| family != u64::from(own))
 }
 
-/// A number that no other data connection has.
+/// A new number for a data connection.
 pub(super) fn next_id() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -1,7 +1,7 @@
 //! HASH (draft-bryan-ftpext-hash), XMD5, XSHA1 and XSHA256: digests of files.
 //!
-//! A digest is computed in slices, so that other connections are served between them. It ends when
-//! the client leaves.
+//! A digest is computed in several turns, so that other connections are served between them. The
+//! computation stops if the client closes the connection.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -18,9 +18,9 @@ use crate::ftp::reply::{Refused, Reply};
 use crate::ftp::storage::View;
 use crate::ftp::verbs::{Entry, Verb};
 
-/// Maximum time that one turn computes, before other connections are served.
+/// Maximum time of computation per turn, before other connections are served.
 const COMPUTE_TIME_PER_TURN: Duration = Duration::from_millis(20);
-/// Bytes of the file that are read at a time.
+/// Number of bytes that are read from the file at a time.
 const READ_SIZE: usize = 256 * 1024;
 
 /// A digest that HASH computes.
@@ -33,6 +33,7 @@ pub(super) enum Algorithm {
     Blake3,
 }
 
+/// All digests, with their names in HASH and FEAT.
 const ALGORITHMS: [(Algorithm, &str); 4] = [
     (Algorithm::Sha256, "SHA-256"),
     (Algorithm::Sha1, "SHA-1"),
@@ -48,7 +49,7 @@ impl Algorithm {
             .map_or("", |(_, name)| *name)
     }
 
-    /// The names for FEAT, with `*` behind the chosen one.
+    /// The names of all digests for FEAT. A `*` marks the selected digest.
     pub(super) fn feature(self) -> String {
         let shown = ALGORITHMS.map(|(own, name)| {
             let mark = if own == self { "*" } else { "" };
@@ -85,10 +86,13 @@ pub(super) struct Computation {
     hasher: Hasher,
     file: File,
     path: VirtualPath,
+    /// The offset of the first byte.
     start: u64,
+    /// The offset of the next byte.
     at: u64,
+    /// The offset after the last byte.
     end: u64,
-    /// HASH was sent, whose reply has the range and the name as well.
+    /// Whether the command is HASH, whose reply also contains the range and the name.
     is_hash: bool,
 }
 
@@ -145,13 +149,14 @@ impl Session {
         Ok(None)
     }
 
-    /// The argument of XMD5 and the like: a path, in quotes or not, and perhaps a range.
+    /// Parses the argument of XMD5, XSHA1 or XSHA256: a path, in quotes or not, and optionally a
+    /// range.
     fn target_with_range(
         &self,
         entry: &Entry,
         argument: &[u8],
     ) -> std::result::Result<(Arc<View>, VirtualPath, Vec<u64>), Refused> {
-        // A file whose name ends with numbers is preferred to a range of another file.
+        // If a file has the whole argument as its name, the numbers are part of the name.
         let (view, path) = self.target(entry, argument)?;
         if view.metadata(&path).is_ok() {
             return Ok((view, path, Vec::new()));
@@ -161,10 +166,10 @@ impl Session {
         Ok((view, path, range))
     }
 
-    /// Computes the next slice of a digest, and replies when it is complete.
+    /// Continues the computation for one turn, and replies when the digest is complete.
     pub(super) fn compute(&mut self, request: &mut StreamRequest) -> Result<()> {
         if request.rfile.is_eof() && self.queue.is_empty() {
-            // The client has left.
+            // The client has closed the connection.
             self.computation = None;
         }
         let Some(computation) = &mut self.computation else {
@@ -208,7 +213,7 @@ impl Session {
     }
 }
 
-/// A path in quotes or not, and up to two numbers behind it.
+/// Splits an argument into a path, in quotes or not, and up to two numbers after it.
 fn split_range(argument: &[u8]) -> (&[u8], Vec<u64>) {
     if let Some(rest) = argument.strip_prefix(b"\"")
         && let Some(end) = rest.iter().rposition(|byte| *byte == b'"')

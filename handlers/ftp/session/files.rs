@@ -17,7 +17,7 @@ impl Session {
         Reply::new(257, [&path[..], b" is the working directory."])
     }
 
-    /// CWD without an argument changes to the root, as in other servers.
+    /// CWD and CDUP. Without an argument, CWD changes to the root, as in other servers.
     pub(super) fn cwd(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
         let view = self.view()?;
         let argument = if argument.is_empty() { b"/" } else { argument };
@@ -80,7 +80,7 @@ impl Session {
     pub(super) fn size(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
         let (view, path) = self.target(entry, argument)?;
         if self.parameters.coding.is_text {
-            // The size on the network is known only once the line ends are converted.
+            // The size on the network depends on the line ends, which would have to be counted.
             return Err(Refused::new(
                 550,
                 "SIZE is refused in text mode: send TYPE I first.",
@@ -89,7 +89,7 @@ impl Session {
         let size = match view.metadata(&path) {
             Ok(metadata) if metadata.is_file() => metadata.len(),
             Ok(_) => return Err(Refused::new(550, "Not a plain file.")),
-            // Clients ask for the size of an interrupted upload to resume it.
+            // A client that resumes an interrupted upload asks for the number of received bytes.
             Err(error) => match view.partial_size(&path) {
                 Some(size) => size,
                 None => return Err(error.into()),
@@ -150,7 +150,7 @@ impl Session {
         let account = match &view.storage.accounts {
             Some(accounts) => accounts.store().account(&view.user.name).map_err(|error| {
                 log::error!("{error}");
-                Refused::new(451, "The accounts cannot be read now.")
+                Refused::new(451, "The accounts cannot be read.")
             })?,
             None => None,
         };

@@ -11,12 +11,14 @@ use crate::ftp::listing::{Format, Listing, without_options};
 use crate::ftp::reply::{Refused, Reply};
 use crate::ftp::verbs::{self, Entry, Feature, VERBS};
 
+/// Maximum number of characters of an unknown command that the reply shows.
+const MAX_SHOWN_NAME: usize = 32;
 /// Number of names in a line of HELP.
 const NAMES_PER_LINE: usize = 8;
 /// Maximum size in bytes of a listing that STAT sends on the control connection.
 const MAX_STAT_LISTING: usize = 1 << 20;
 
-/// HELP
+/// HELP: lists the commands, or describes one.
 pub(super) fn help(argument: &[u8]) -> Answer {
     let wanted = argument.trim_ascii().to_ascii_uppercase();
     if !wanted.is_empty() {
@@ -32,7 +34,7 @@ pub(super) fn help(argument: &[u8]) -> Answer {
     )))
 }
 
-/// SITE HELP
+/// SITE HELP: lists the commands of SITE, or describes one.
 pub(super) fn site_help(argument: &[u8]) -> Answer {
     let wanted = argument.trim_ascii().to_ascii_uppercase();
     if !wanted.is_empty() {
@@ -70,15 +72,16 @@ fn list_names<'a>((first, last): (&str, &str), names: impl Iterator<Item = &'a s
     })
 }
 
-/// The reply to a command that is not in the table. Only the beginning of a long name is shown.
+/// The reply to a command that is not in the table. `help` is the command that lists all commands.
 pub(super) fn unknown(name: &[u8], help: &str) -> Refused {
-    let shown: String = String::from_utf8_lossy(name).chars().take(32).collect();
+    let shown = String::from_utf8_lossy(name);
+    let shown: String = shown.chars().take(MAX_SHOWN_NAME).collect();
     let text = format!("Unknown command \"{}\": see {help}.", shown.escape_debug());
     Refused::new(500, text)
 }
 
 impl Session {
-    /// FEAT (RFC 2389)
+    /// FEAT: lists the features (RFC 2389).
     pub(super) fn feat(&self) -> Reply {
         let mut lines = Vec::new();
         for entry in VERBS {
@@ -104,7 +107,7 @@ impl Session {
             .fold(list, |reply, line| reply.line(format!(" {line}")))
     }
 
-    /// STAT without a path: the session, and the transfer.
+    /// STAT without a path: shows the state of the session and of the transfer.
     pub(super) fn stat(&self, request: &StreamRequest) -> Reply {
         let mut reply = Reply::list(211, "Session:", "End")
             .line(format!(" Client: {}", request.client_address));
@@ -135,7 +138,7 @@ impl Session {
         }
     }
 
-    /// STAT with a path: the same as LIST, on the control connection.
+    /// STAT with a path: sends the listing of LIST on the control connection.
     pub(super) fn stat_path(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
         let argument = without_options(argument);
         let (view, path) = self.target(entry, argument)?;

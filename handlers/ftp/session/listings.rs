@@ -44,7 +44,8 @@ impl Session {
         self.start_listing(request, Sending::listing(listing, coding))
     }
 
-    /// The path behind the options of `ls`. Something whose name looks like them is a path.
+    /// Removes options of `ls` before the path. If a file has the whole argument as its name,
+    /// nothing is removed.
     fn without_options<'a>(&self, argument: &'a [u8]) -> Result<&'a [u8], Refused> {
         let path = without_options(argument);
         if path.len() == argument.len() {
@@ -56,7 +57,7 @@ impl Session {
     }
 }
 
-/// What is listed: a directory, a file, or what fits a pattern.
+/// Opens the listing of a directory, of a file, or of all names that match a pattern.
 fn open(
     view: &Arc<View>,
     path: &VirtualPath,

@@ -1,4 +1,4 @@
-//! USER, PASS, REIN and QUIT: who the client is (RFC 959 §4.1.1).
+//! USER, PASS, REIN and QUIT: login and logout (RFC 959 §4.1.1).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,32 +13,42 @@ use crate::ftp::reply::{Refused, Reply};
 use crate::ftp::storage::View;
 use crate::ftp::user::User;
 
-/// The reply to each wrong password comes later by this.
+/// Delay of the reply to the first failed login. Each further failure adds this time.
 const DELAY_PER_FAILURE: Duration = Duration::from_millis(250);
 
-/// How long the rights of a user are not read again.
-const VIEW_TIME: Duration = Duration::from_secs(1);
+/// Number of failed logins after which the delay no longer grows.
+const MAX_DELAYED_FAILURES: u32 = 8;
 
-/// Names of the anonymous user.
+/// Time after which the account of a user is read again.
+const VIEW_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Names with which the anonymous user logs in.
 const ANONYMOUS_NAMES: [&[u8]; 2] = [b"anonymous", b"ftp"];
 
-/// Who the client is, as far as that is known.
+/// The state of the login.
 #[derive(Debug, Default)]
 pub(super) struct Login {
     /// The name of USER, until PASS.
     name: Option<Vec<u8>>,
     /// The files of the user who is logged in.
     pub(super) view: Option<Arc<View>>,
+    /// When the account of the user was last read.
     renewed_at: Option<Instant>,
+    /// Counts the session for the limits of the user.
     pub(super) slot: Option<SessionSlot>,
+    /// Number of failed logins in this session.
     failures: u32,
 }
 
-/// What a name and a password lead to.
+/// The result of checking a name and a password.
 enum Verified {
+    /// Both are correct.
     User(User),
+    /// One of them is wrong. The reply is delayed by at least this time.
     Wrong(Duration),
+    /// Too many passwords are being checked at the moment.
     Busy,
+    /// The accounts cannot be read.
     Failed,
 }
 
@@ -51,7 +61,7 @@ impl Session {
         let is_anonymous = ANONYMOUS_NAMES.contains(&argument);
         self.login.name = Some(argument.to_vec());
         let text = if is_anonymous {
-            "Any password will do."
+            "Send any password."
         } else {
             "Send the password."
         };
@@ -79,7 +89,7 @@ impl Session {
                 ));
             }
             Verified::Failed => {
-                return Err(Refused::new(451, "The accounts cannot be read now."));
+                return Err(Refused::new(451, "The accounts cannot be read."));
             }
         };
         let Some(slot) = self.shared.registry.enter(&user.name, user.limits()) else {
@@ -143,7 +153,8 @@ impl Session {
         }
     }
 
-    /// Answers a wrong password, but later. After too many of them the client must go.
+    /// Sends the reply to a failed login after a delay. After too many failed logins the session
+    /// ends.
     fn refuse_login(&mut self, request: &StreamRequest, delay: Duration) {
         self.login.failures += 1;
         let failures = self.login.failures;
@@ -153,7 +164,7 @@ impl Session {
         if is_last {
             replies.push(Reply::new(421, "Too many failed logins."));
         }
-        let delay = delay.max(DELAY_PER_FAILURE * failures.min(8));
+        let delay = delay.max(DELAY_PER_FAILURE * failures.min(MAX_DELAYED_FAILURES));
         self.delayed = Some(Delayed {
             until: request.server.clock().now() + delay,
             replies,
@@ -175,13 +186,13 @@ impl Session {
         }
     }
 
-    /// Reads the rights of the user again, but not for each command.
+    /// Reads the account of the user again, at most once per [`VIEW_INTERVAL`].
     pub(super) fn renew_view(&mut self, request: &StreamRequest) -> Result<(), Refused> {
         let now = request.server.clock().now();
         let Some(view) = &self.login.view else {
             return Ok(());
         };
-        let is_fresh = |at: Instant| now.saturating_duration_since(at) < VIEW_TIME;
+        let is_fresh = |at: Instant| now.saturating_duration_since(at) < VIEW_INTERVAL;
         if self.shared.storage.accounts.is_none() || self.login.renewed_at.is_some_and(is_fresh) {
             return Ok(());
         }

@@ -1,10 +1,10 @@
 //! A session: the control connection of a client (RFC 959 §2.3).
 //!
-//! Lines go from the client's bytes into a queue, and from there to the methods of the verbs. While
-//! a transfer runs, its data connection is a connection of its own ([`super::data`]); this one is
-//! parked, and obeys what does not concern the transfer. What the client had sent before the
-//! transfer began waits for its end, so that replies come in the order of the commands; ABOR and
-//! STAT never wait.
+//! The session splits the received bytes into lines, queues the lines, and runs the commands one
+//! after the other. A transfer has its own connection ([`super::data`]). While a transfer runs, the
+//! session still runs commands that do not concern the transfer. Commands that the client sent
+//! before the transfer began wait for its end, so that replies come in the order of the commands.
+//! ABOR and STAT without a path never wait.
 
 mod connect;
 mod digest;
@@ -13,6 +13,7 @@ mod information;
 mod listings;
 mod login;
 mod parameters;
+mod queue;
 mod secure;
 mod transfers;
 
@@ -39,24 +40,25 @@ use connect::Data;
 use digest::Computation;
 use login::Login;
 use parameters::Parameters;
+use queue::Queued;
 use secure::Secured;
 use transfers::Transfer;
 
-/// Lines that may wait in the queue. Further ones stay with the client.
-const MAX_QUEUED: usize = 128;
-/// Bytes that the session reads ahead: a line that is too long is recognized within them.
+/// Size of the read buffer in bytes. It holds more than one line of maximum length, so that a line
+/// that is too long can be recognized.
 const READ_BUFFER: usize = 4 * MAX_LINE;
-/// While so many bytes of replies are unsent, no further command is obeyed.
+/// Number of unsent bytes of replies above which no further command runs.
 const MAX_UNSENT: u64 = 8 * 1024;
-/// Replies of this size are sent without a copy, and without a thread that waits for the client.
+/// Size in bytes from which a reply is sent without a copy, and without a thread that waits for the
+/// client.
 const LARGE_REPLY: usize = 4 * 1024;
-/// Values that data connections may leave for the session.
+/// Maximum number of events of data connections in the mailbox of the session.
 const MAX_EVENTS: usize = 1024;
-/// While a transfer runs, its data connection has the deadlines. This one looks after it now and
-/// then.
-const LOOK_INTERVAL: Duration = Duration::from_secs(3600);
+/// Maximum time that the session waits during a transfer. The data connection has the timeouts, and
+/// wakes the session.
+const MAX_TRANSFER_WAIT: Duration = Duration::from_secs(3600);
 
-/// How long a control connection is silent before the system looks whether the client is there.
+/// Time without bytes after which the system checks whether the client is still connected.
 #[cfg(target_os = "linux")]
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -72,17 +74,19 @@ pub struct Session {
     data: Data,
     transfer: Option<Transfer>,
     computation: Option<Box<Computation>>,
-    /// A reply that is held back, because the client guesses passwords.
+    /// The reply to a failed login, which is delayed to slow down password guessing.
     delayed: Option<Delayed>,
-    /// Nothing is obeyed until then.
+    /// No command runs until then.
     paused_until: Option<Instant>,
-    /// Since when a cut upload is waited for that another connection holds.
+    /// When the session stops waiting for an interrupted upload to which another connection still
+    /// writes.
     busy_until: Option<Instant>,
-    /// For the log.
+    /// The address of the client, for the transfer log.
     client: Option<ClientAddress>,
+    /// The state of TLS; `None` without TLS.
     secured: Option<Secured>,
     is_starting_tls: bool,
-    /// The client has said QUIT, or must go.
+    /// Whether the session ends: the client has sent QUIT, or must be disconnected.
     is_leaving: bool,
     has_said_goodbye: bool,
 }
@@ -97,33 +101,15 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// A line that waits to be obeyed.
-struct Queued {
-    line: Line,
-    /// The client sent it before the transfer began, so it waits for the end of the transfer.
-    is_behind_transfer: bool,
-}
-
-impl Queued {
-    /// A command that is obeyed once more.
-    fn again(entry: &Entry, argument: &[u8]) -> Queued {
-        Queued {
-            line: Line::Command(Command {
-                verb: entry.name.as_bytes().to_vec(),
-                argument: argument.to_vec(),
-            }),
-            is_behind_transfer: false,
-        }
-    }
-}
-
+/// Replies that are sent later.
 struct Delayed {
     until: Instant,
     replies: Vec<Reply>,
+    /// Whether the session ends after them.
     is_last: bool,
 }
 
-/// What a verb answers: `None` if the reply comes later.
+/// The result of a command; `None` if the reply comes later.
 type Answer = std::result::Result<Option<Reply>, Refused>;
 
 impl Session {
@@ -160,23 +146,7 @@ impl Session {
         Ok(request.wfile.send_shared(bytes.into(), range)?)
     }
 
-    /// Puts the lines that have come into the queue.
-    fn read_lines(&mut self, request: &mut StreamRequest) {
-        while self.queue.len() < MAX_QUEUED {
-            let (taken, line) = self.parser.next(request.rfile.buffer());
-            request.rfile.take_exact(taken);
-            match line {
-                Some(line) => self.queue.push_back(Queued {
-                    line,
-                    is_behind_transfer: false,
-                }),
-                None if taken == 0 => break,
-                None => {}
-            }
-        }
-    }
-
-    /// Whether no command may be obeyed now.
+    /// Whether no command may run now.
     fn is_blocked(&self, request: &StreamRequest) -> bool {
         let wfile = &request.wfile;
         self.is_starting_tls
@@ -186,31 +156,6 @@ impl Session {
             || self.paused_until.is_some()
             || wfile.has_tail()
             || wfile.bytes_unsent() > MAX_UNSENT
-    }
-
-    /// The next line that may be obeyed now.
-    fn next_line(&mut self) -> Option<Line> {
-        if self.transfer.is_none() {
-            return self.queue.pop_front().map(|queued| queued.line);
-        }
-        let urgent = self.queue.iter().position(|queued| is_urgent(&queued.line));
-        let at = urgent.or_else(|| {
-            let first = self.queue.front()?;
-            (!first.is_behind_transfer && self.may_run(&first.line)).then_some(0)
-        });
-        self.queue.remove(at?).map(|queued| queued.line)
-    }
-
-    /// Whether a line is obeyed while a transfer runs.
-    fn may_run(&self, line: &Line) -> bool {
-        let Line::Command(command) = line else {
-            return true;
-        };
-        let Some(entry) = verbs::find(&command.verb) else {
-            return true;
-        };
-        // What is refused anyway need not wait.
-        entry.during_transfer || entry.needs_login && self.login.view.is_none()
     }
 
     fn obey(&mut self, request: &mut StreamRequest, line: Line) -> Result<()> {
@@ -236,10 +181,7 @@ impl Session {
             if is_known {
                 return Err(Refused::new(502, "Command not implemented."));
             }
-            let shown = String::from_utf8_lossy(&verb);
-            let shown: String = shown.chars().take(32).collect();
-            let text = format!("Command \"{}\" not understood.", shown.escape_debug());
-            return Err(Refused::new(500, text));
+            return Err(information::unknown(&verb, "HELP"));
         };
         if entry.verb == Verb::Site {
             return self.site(request, &argument);
@@ -247,11 +189,11 @@ impl Session {
         self.run(request, entry, &argument)
     }
 
-    /// Runs a verb of the table, once it is clear that the client may use it.
+    /// Checks the login and the argument of a command, and runs it.
     fn run(&mut self, request: &mut StreamRequest, entry: &Entry, argument: &[u8]) -> Answer {
         let lists = entry.verb == Verb::Stat && !argument.is_empty();
         if (entry.needs_login || lists) && self.login.view.is_none() {
-            return Err(Refused::new(530, "Please log in with USER and PASS."));
+            return Err(not_logged_in());
         }
         match entry.argument {
             Argument::Required if argument.is_empty() => {
@@ -323,10 +265,10 @@ impl Session {
         }
     }
 
-    /// The files of the user.
+    /// The files of the user who is logged in.
     fn view(&self) -> std::result::Result<&Arc<View>, Refused> {
         let view = self.login.view.as_ref();
-        view.ok_or_else(|| Refused::new(530, "Please log in with USER and PASS."))
+        view.ok_or_else(not_logged_in)
     }
 
     fn path(&self, argument: &[u8]) -> std::result::Result<VirtualPath, Refused> {
@@ -334,7 +276,8 @@ impl Session {
         joined.map_err(|error| Refused::new(550, format!("{error}.")))
     }
 
-    /// The path of an argument, and the files of the user, who has the rights of this verb there.
+    /// The files of the user, and the path of an argument. Checks that the user has the rights at
+    /// that path that the verb needs.
     fn target(
         &self,
         entry: &Entry,
@@ -346,7 +289,7 @@ impl Session {
         Ok((view, path))
     }
 
-    /// What to wait for.
+    /// The event for which the connection waits next.
     fn next(&mut self, request: &mut StreamRequest) -> Result<Next> {
         let now = request.server.clock().now();
         if self.is_starting_tls {
@@ -359,7 +302,7 @@ impl Session {
             return Ok(Next::after(delayed.until.saturating_duration_since(now)));
         }
         if self.computation.is_some() {
-            // Not `Again`: the end of the connection must be noticed meanwhile.
+            // With `Again` the end of the connection would not be noticed.
             return Ok(Wait::new().in_message().after(Duration::ZERO).into());
         }
         if let Some(until) = self.paused_until {
@@ -368,12 +311,12 @@ impl Session {
         }
         let is_over = request.rfile.is_eof() && self.queue.is_empty();
         if let Some(transfer) = &self.transfer {
-            // A client that has left gets nothing more, unless it has said QUIT.
+            // If the client has closed the connection without QUIT, the transfer is aborted.
             if is_over && !self.is_leaving {
                 return Ok(Next::Close);
             }
             let deadline = transfer.deadline();
-            let wait = deadline.map_or(LOOK_INTERVAL, |at| at.saturating_duration_since(now));
+            let wait = deadline.map_or(MAX_TRANSFER_WAIT, |at| at.saturating_duration_since(now));
             return Ok(Wait::new().in_message().after(wait).into());
         }
         if self.is_leaving || is_over {
@@ -393,8 +336,8 @@ impl Session {
         Session::reply(request, &Reply::new(421, "The server is shutting down."))
     }
 
-    /// Sends what was held back, if it is time.
-    fn look_at_time(&mut self, request: &mut StreamRequest) -> Result<()> {
+    /// Sends delayed replies that are due, and ends a transfer without a data connection.
+    fn check_deadlines(&mut self, request: &mut StreamRequest) -> Result<()> {
         let now = request.server.clock().now();
         self.paused_until = self.paused_until.filter(|until| *until > now);
         if let Some(delayed) = self.delayed.take_if(|delayed| delayed.until <= now) {
@@ -412,14 +355,9 @@ impl Session {
     }
 }
 
-/// Whether a line is obeyed although others came before it.
-fn is_urgent(line: &Line) -> bool {
-    match line {
-        Line::Command(command) => {
-            command.verb == b"ABOR" || command.verb == b"STAT" && command.argument.is_empty()
-        }
-        Line::TooLong => false,
-    }
+/// The reply to a command that needs a login.
+fn not_logged_in() -> Refused {
+    Refused::new(530, "Please log in with USER and PASS.")
 }
 
 impl StreamRequestHandler for Session {
@@ -427,10 +365,11 @@ impl StreamRequestHandler for Session {
         self.events = Some(request.mailbox(MAX_EVENTS));
         self.client = Some(request.client_address.clone());
         if let Some(fd) = request.fileno() {
-            // Clients send ABOR as urgent data (RFC 959 §4.1.3), of which the last byte would
-            // otherwise not be part of the stream. A Unix socket has no urgent data.
+            // Clients send ABOR as urgent data (RFC 959 §4.1.3). Otherwise the last urgent byte
+            // would not be part of the stream. Errors are ignored: a Unix socket has no urgent
+            // data.
             let _ = sockopt::set_socket_oobinline(fd, true);
-            // Firewalls forget a connection that is silent during a long transfer.
+            // Otherwise firewalls drop the idle control connection during a long transfer.
             let _ = sockopt::set_socket_keepalive(fd, true);
             #[cfg(target_os = "linux")]
             let _ = sockopt::set_tcp_keepidle(fd, KEEP_ALIVE_INTERVAL);
@@ -446,7 +385,7 @@ impl StreamRequestHandler for Session {
             self.note_secured(request);
         }
         self.take_events(request)?;
-        self.look_at_time(request)?;
+        self.check_deadlines(request)?;
         self.compute(request)?;
         loop {
             self.read_lines(request);
@@ -469,7 +408,7 @@ impl StreamRequestHandler for Session {
     }
 
     fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
-        // It may not arrive: the client may have left.
+        // An error is ignored: the client may have closed the connection.
         let text = format!("Closing the control connection: {what}.");
         let _ = Session::reply(request, &Reply::new(421, text));
         self.has_said_goodbye = true;
@@ -485,7 +424,7 @@ impl StreamRequestHandler for Session {
 }
 
 impl Drop for Session {
-    /// Without a control connection there are no data connections.
+    /// Ends the data connection, and logs the transfer as incomplete.
     fn drop(&mut self) {
         self.data.abort("the control connection has ended");
         if let Some(transfer) = self.transfer.take() {

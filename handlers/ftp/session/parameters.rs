@@ -12,10 +12,13 @@ use crate::ftp::upload;
 /// The parameters that the client has set.
 #[derive(Debug)]
 pub(super) struct Parameters {
+    /// TYPE and MODE.
     pub(super) coding: Coding,
     /// The offset in bytes at which the next transfer starts.
     pub(super) restart: u64,
+    /// The facts that MLST and MLSD send.
     pub(super) facts: Facts,
+    /// The digest that HASH computes.
     pub(super) algorithm: Algorithm,
     /// The path of RNFR, until RNTO.
     pub(super) rename_from: Option<VirtualPath>,
@@ -46,7 +49,10 @@ impl Parameters {
     }
 }
 
-/// STRU: only files without a structure.
+/// The text of the reply to an offset in text mode.
+pub(super) const REST_NEEDS_BINARY: &str = "REST is refused in text mode: send TYPE I first.";
+
+/// STRU: only F, files without a structure, is supported.
 pub(super) fn stru(argument: &[u8]) -> Answer {
     match &*argument.trim_ascii().to_ascii_uppercase() {
         b"F" => Ok(Some(Reply::new(200, "The structure is F."))),
@@ -101,9 +107,8 @@ impl Session {
             return Err(Refused::new(501, text));
         };
         if offset > 0 && self.parameters.coding.is_text {
-            // The line ends are converted, so an offset means different bytes on both sides.
-            let text = "REST is refused in text mode: send TYPE I first.";
-            return Err(Refused::new(501, text));
+            // Line ends are converted, so an offset on the network is not an offset in the file.
+            return Err(Refused::new(501, REST_NEEDS_BINARY));
         }
         self.parameters.restart = offset;
         Ok(Some(Reply::new(
@@ -112,7 +117,7 @@ impl Session {
         )))
     }
 
-    /// ALLO checks whether there is room for a file. It reserves nothing.
+    /// ALLO checks whether the disk and the quota have room for a file. It reserves nothing.
     pub(super) fn allo(&mut self, argument: &[u8]) -> Answer {
         let first = argument.split(|byte| *byte == b' ').next();
         let Some(bytes) = first.and_then(number) else {

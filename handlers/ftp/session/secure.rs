@@ -15,8 +15,9 @@ use crate::ftp::tls_sessions::{OwnTlsSessions, TlsUser};
 pub(super) struct Secured {
     /// The certificate and the ticket keys at the start of the connection.
     tls: Tls,
-    /// The same without new tickets ([`Protection::tls_for_uploads`]).
+    /// The certificate for uploads ([`Protection::tls_for_uploads`]).
     tls_for_uploads: Tls,
+    /// The TLS sessions that data connections may resume.
     sessions: Arc<OwnTlsSessions>,
     /// Whether PBSZ was sent, which must come before PROT.
     has_buffer_size: bool,
@@ -25,12 +26,12 @@ pub(super) struct Secured {
 }
 
 impl Session {
-    /// The control connection is under TLS now.
+    /// Registers the TLS session of the control connection after the handshake.
     pub(super) fn note_secured(&mut self, request: &StreamRequest) {
         let (ip, id) = (request.client_address.ip(), request.tls_session_id());
         let sessions = self.shared.tls_sessions.begin(ip, id);
         if let Some(secured) = &mut self.secured {
-            // AUTH has stored the certificate already.
+            // AUTH has already stored the certificate.
             secured.sessions = sessions;
             return;
         }
@@ -65,7 +66,7 @@ impl Session {
             return Err(Refused::new(503, "TLS is in use already."));
         }
         self.is_starting_tls = true;
-        // Commands that an attacker inserts into the clear connection must not run under TLS.
+        // An attacker could have inserted commands before TLS began. They must not run under TLS.
         self.queue.clear();
         self.parser = Default::default();
         self.log_out();
@@ -135,7 +136,8 @@ impl Session {
         }
     }
 
-    /// Notes who is logged in, because data connections may resume other sessions of this user.
+    /// Registers the user who is logged in, because data connections may resume TLS sessions of the
+    /// same user.
     pub(super) fn note_user(&self) {
         let Some(secured) = &self.secured else {
             return;
@@ -157,7 +159,7 @@ impl Session {
     /// How the next data connection is encrypted.
     ///
     /// # Errors
-    /// 521 if it would be in the clear although TLS is required.
+    /// 521 if TLS is required, and the client has not asked for it with PROT.
     pub(super) fn protection(&self) -> Result<Option<Protection>, Refused> {
         match &self.secured {
             Some(secured) if secured.is_private => Ok(Some(Protection {

@@ -1,4 +1,4 @@
-//! RETR, STOR, APPE, STOU and ABOR, and what the session hears of its data connections.
+//! RETR, STOR, APPE, STOU and ABOR, and the events of data connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use socketserver::{Result, StreamRequest};
 
 use super::connect::{Data, next_id};
+use super::parameters::REST_NEEDS_BINARY;
+use super::queue::Queued;
 use super::{Answer, Session};
 use crate::ftp::data::{Arrival, DataHandler, Event, Job};
 use crate::ftp::path::VirtualPath;
@@ -17,31 +19,35 @@ use crate::ftp::transfer_log::{Direction, Record};
 use crate::ftp::upload::{BeginError, Start};
 use crate::ftp::verbs::{Entry, Verb};
 
-/// How long a cut upload that another connection still holds is waited for, and how often.
+/// Maximum time to wait for an interrupted upload to which another connection still writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time between two attempts to resume such an upload.
 const BUSY_INTERVAL: Duration = Duration::from_millis(20);
-/// How often STOU tries another name.
+/// Maximum number of names that STOU tries.
 const MAX_UNIQUE_NAMES: u32 = 100;
 
-/// A transfer that was begun and has no final reply yet.
+/// A transfer that has begun, and whose final reply was not sent yet.
 #[derive(Debug)]
 pub(super) struct Transfer {
-    /// Goes to the data connection when that is there.
+    /// The job for the data connection; `None` after the data connection got it.
     job: Option<Job>,
-    /// The data connection must be there by then.
+    /// When the transfer ends if the data connection is not established; `None` if it is, or
+    /// without a timeout.
     deadline: Option<Instant>,
-    /// Whether the preliminary reply was sent.
+    /// Whether the preliminary reply (150) was sent.
     is_announced: bool,
     /// The preliminary reply.
     announcement: Reply,
-    /// What is transferred, for the log; `None` for a listing.
+    /// The file, for the transfer log; `None` for a listing.
     file: Option<Logged>,
+    /// Number of bytes that were transferred.
     progress: Arc<AtomicU64>,
     begun: Instant,
+    /// A description for STAT and the log.
     what: String,
 }
 
-/// What the log says about a transfer.
+/// The part of a line of the transfer log that is known when the transfer begins.
 #[derive(Debug)]
 struct Logged {
     path: VirtualPath,
@@ -51,12 +57,12 @@ struct Logged {
 }
 
 impl Transfer {
-    /// When the data connection is given up.
+    /// When the transfer ends if the data connection is not established.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// For STAT.
+    /// The line in the reply to STAT.
     pub(super) fn status(&self) -> String {
         let bytes = self.progress.load(Ordering::Relaxed);
         let state = if self.job.is_some() {
@@ -79,8 +85,7 @@ impl Session {
         let (view, path) = self.target(entry, argument)?;
         let coding = self.parameters.coding;
         if restart > 0 && coding.is_text {
-            let text = "REST is refused in text mode: send TYPE I first.";
-            return Err(Refused::new(554, text));
+            return Err(Refused::new(554, REST_NEEDS_BINARY));
         }
         let (file, length) = view.open_file(&path)?;
         if restart > length {
@@ -106,7 +111,7 @@ impl Session {
         entry: &Entry,
         argument: &[u8],
     ) -> Answer {
-        // The offset is for this command only, whatever becomes of it.
+        // The offset applies to this command only, even if the command fails.
         let restart = std::mem::take(&mut self.parameters.restart);
         let coding = self.parameters.coding;
         let view = Arc::clone(self.view()?);
@@ -121,8 +126,7 @@ impl Session {
             Verb::Stou => (self.unique_path(&view, argument)?, Start::Unique),
             Verb::Appe => (self.path(argument)?, Start::End),
             _ if restart > 0 && coding.is_text => {
-                let text = "REST is refused in text mode: send TYPE I first.";
-                return Err(Refused::new(554, text));
+                return Err(Refused::new(554, REST_NEEDS_BINARY));
             }
             _ if restart > 0 => (self.path(argument)?, Start::At(restart)),
             _ => (self.path(argument)?, Start::New),
@@ -160,8 +164,8 @@ impl Session {
         self.start(request, work, announcement, Some(logged))
     }
 
-    /// A cut upload is still held, perhaps by a connection that is about to end: the command is
-    /// obeyed a moment later, before any other.
+    /// Tries a command again after a short time, before any other command. Another connection,
+    /// perhaps one that is about to end, still writes to the interrupted upload.
     fn try_later(
         &mut self,
         request: &StreamRequest,
@@ -175,10 +179,11 @@ impl Session {
             return Err(Refused::new(450, "Another connection sends this file."));
         }
         self.paused_until = Some(now + BUSY_INTERVAL);
-        self.queue.push_front(super::Queued::again(entry, argument));
+        self.queue.push_front(Queued::again(entry, argument));
         Ok(())
     }
 
+    /// A path for STOU that no file has.
     fn unique_path(
         &self,
         view: &View,
@@ -203,7 +208,7 @@ impl Session {
         Err(Refused::new(450, "No free name was found."))
     }
 
-    /// Checks that a transfer can begin: before a file is opened for it.
+    /// Checks that a transfer can begin, before a file is opened for it.
     pub(super) fn check_ready(&self) -> std::result::Result<(), Refused> {
         if self.data.is_none() {
             return Err(Refused::new(425, "Use PASV, EPSV, PORT or EPRT first."));
@@ -211,7 +216,7 @@ impl Session {
         self.protection().map(drop)
     }
 
-    /// Begins a transfer, on the data connection that is there or is awaited.
+    /// Begins the transfer of a listing.
     pub(super) fn start_listing(
         &mut self,
         request: &mut StreamRequest,
@@ -221,6 +226,7 @@ impl Session {
         self.start(request, Work::Send(Box::new(sending)), announcement, None)
     }
 
+    /// Begins a transfer. The data connection gets its job when it is established.
     fn start(
         &mut self,
         request: &mut StreamRequest,
@@ -265,7 +271,8 @@ impl Session {
         });
         self.data.look(true);
         match self.data {
-            // In active mode the first reply says whether the server could connect.
+            // In active mode the reply 150 waits for the connection, because it would be wrong if
+            // the server could not connect.
             Data::Connecting { .. } => Ok(None),
             _ => {
                 self.hand_over(request)
@@ -296,7 +303,7 @@ impl Session {
         Ok(())
     }
 
-    /// Announces the transfer, and gives the data connection its job if it is there.
+    /// Sends the preliminary reply, and gives the data connection its job if it is established.
     fn hand_over(&mut self, request: &mut StreamRequest) -> Result<()> {
         let Some(transfer) = &mut self.transfer else {
             return Ok(());
@@ -308,13 +315,13 @@ impl Session {
             && let Some(job) = transfer.job.take()
         {
             transfer.deadline = None;
-            // If the connection has ended meanwhile, it has left a word in the mailbox.
+            // Fails only if the data connection has ended. Its event is then in the mailbox.
             let _ = link.jobs.try_send(job);
         }
         Ok(())
     }
 
-    /// Hears of what has happened to data connections. Those of earlier transfers do not matter.
+    /// Handles the events of data connections. Events of earlier data connections are ignored.
     pub(super) fn take_events(&mut self, request: &mut StreamRequest) -> Result<()> {
         self.data.look(self.transfer.is_some());
         while let Some(event) = self.events.as_ref().and_then(|(_, mailbox)| mailbox.take()) {
@@ -325,7 +332,8 @@ impl Session {
                     self.hand_over(request)?;
                 }
                 Event::Connected { link, .. } => {
-                    link.waker.abort("nobody waits for this data connection");
+                    link.waker
+                        .abort("no session waits for this data connection");
                 }
                 Event::Failed { id, reason } if own == Some(id) => {
                     self.data = Data::None;
@@ -334,7 +342,7 @@ impl Session {
                     self.end_transfer(request, Err(Refused::new(425, text)))?;
                 }
                 Event::Ended { id, outcome } if own == Some(id) => {
-                    // It closes by itself, behind what is still to be sent.
+                    // The data connection closes by itself after it has sent all bytes.
                     self.data = Data::None;
                     self.end_transfer(request, outcome)?;
                 }
@@ -344,13 +352,13 @@ impl Session {
         Ok(())
     }
 
-    /// The transfer is over: logs it, and sends the final reply.
+    /// Ends the transfer: logs it, and sends the final reply.
     pub(super) fn end_transfer(
         &mut self,
         request: &mut StreamRequest,
         outcome: std::result::Result<Done, Refused>,
     ) -> Result<()> {
-        self.data.abort("the transfer is over");
+        self.data.abort("the transfer has ended");
         request.clear_doing();
         let Some(transfer) = self.transfer.take() else {
             return Ok(());
@@ -365,7 +373,7 @@ impl Session {
         }
     }
 
-    /// Writes the end of a transfer down; `done` if it has succeeded.
+    /// Writes a transfer to the transfer log. `done` is `None` if it has failed.
     pub(super) fn log_transfer(&self, transfer: &Transfer, done: Option<&Done>) {
         let Some(logged) = &transfer.file else {
             return;
