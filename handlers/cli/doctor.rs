@@ -10,7 +10,7 @@ use crate::ftp::doctor::{Finding, Level, Machine, Plan, examine};
 use crate::service::{Context, Failure, Service, Unsupported};
 
 const AFTER_HELP: &str = "Takes the options of `serve ftp`; give the same to both. The exit code \
-    is 1 if clients will have problems. The error then names the options that mend them.";
+    is 1 if clients will have problems. The error then names the options that solve them.";
 
 /// Columns of a terminal.
 const WIDTH: usize = 80;
@@ -38,7 +38,7 @@ impl Doctor {
     /// Prints the findings; returns the exit code.
     ///
     /// # Errors
-    /// Code 1 with what mends the problems, 2 for options that `serve` refuses.
+    /// Code 1 with the options that solve the problems, 2 for options that `serve` refuses.
     pub(super) fn run(self) -> Result<u8, Failure> {
         let Doctor::Ftp(arguments) = self;
         let Serve { service, server } = *arguments;
@@ -68,7 +68,7 @@ impl Doctor {
     }
 }
 
-/// Prints the findings, a line each, with what mends them below.
+/// Prints a line for each finding, and the options that solve it below.
 fn report(findings: &[Finding]) -> Result<u8, Failure> {
     let lines: Vec<String> = findings.iter().flat_map(lines).collect();
     print(format!("{}\n", lines.join("\n")).as_bytes())?;
@@ -77,19 +77,16 @@ fn report(findings: &[Finding]) -> Result<u8, Failure> {
     if problems.is_empty() {
         return Ok(0);
     }
-    let mut mends: Vec<&str> = Vec::new();
-    for mend in problems
-        .iter()
-        .filter_map(|finding| finding.mend.as_deref())
-    {
-        if !mends.contains(&mend) {
-            mends.push(mend);
+    let mut fixes: Vec<&str> = Vec::new();
+    for fix in problems.iter().filter_map(|finding| finding.fix.as_deref()) {
+        if !fixes.contains(&fix) {
+            fixes.push(fix);
         }
     }
     let plural = if problems.len() == 1 { "" } else { "s" };
     let mut message = format!("{} problem{plural} for clients of ftp", problems.len());
-    if !mends.is_empty() {
-        message += &format!("; use {}", mends.join(" "));
+    if !fixes.is_empty() {
+        message += &format!("; use {}", fixes.join(" "));
     }
     Err(Failure::run(message))
 }
@@ -105,8 +102,8 @@ fn lines(finding: &Finding) -> Vec<String> {
     };
     let text_width = WIDTH - LEVEL_WIDTH - SUBJECT_WIDTH - 4;
     let mut texts = wrapped(&finding.text, text_width);
-    if let Some(mend) = &finding.mend {
-        texts.extend(wrapped(&format!("use {mend}"), text_width));
+    if let Some(fix) = &finding.fix {
+        texts.extend(wrapped(&format!("use {fix}"), text_width));
     }
     let heads = std::iter::once((level, finding.subject)).chain(std::iter::repeat(("", "")));
     texts
@@ -138,12 +135,12 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn finding(level: Level, mend: Option<&str>) -> Finding {
+    fn finding(level: Level, fix: Option<&str>) -> Finding {
         Finding {
             level,
             subject: "passive ports",
             text: "word ".repeat(30),
-            mend: mend.map(str::to_owned),
+            fix: fix.map(str::to_owned),
         }
     }
 
@@ -159,8 +156,8 @@ mod tests {
         );
         assert!(lines[1].starts_with(&" ".repeat(24)) && lines[1].contains("word"));
         assert!(lines.iter().all(|line| line.len() <= WIDTH), "{lines:?}");
-        let mend = lines.last().unwrap();
-        assert_eq!(mend.trim_start(), "use --passive-ports 50000-50100");
+        let fix = lines.last().unwrap();
+        assert_eq!(fix.trim_start(), "use --passive-ports 50000-50100");
     }
 
     #[test]

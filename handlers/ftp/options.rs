@@ -9,7 +9,7 @@ use cap_std::fs::Dir;
 use clap::{Args, ValueEnum};
 
 use super::Shared;
-use super::doctor::{mend_in_container, this_container};
+use super::doctor::{options_in_container, this_container};
 use super::limits::{Registry, UserLimits};
 use super::mount::MountedFolders;
 use super::passive::{Passive, PassiveAddress, PassivePorts};
@@ -405,7 +405,7 @@ fn warn_about_container(context: &Context) {
         log::warn!(
             "{address} is in a container ({container}), whose clients reach only published ports: \
              add {}, and publish the ports",
-            mend_in_container()
+            options_in_container()
         );
     }
 }

@@ -1,4 +1,5 @@
-//! Where the server listens, and which address clients of PASV are told.
+//! Checks the addresses on which the server listens, and the addresses that clients of PASV are
+//! told.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -15,23 +16,24 @@ const LOOPBACK: &str = "loopback";
 const NETWORK: &str = "own network";
 const ADDRESSES: &str = "addresses";
 const OUTSIDE: &str = "from outside";
-/// How long a server that has the port may take for its first line.
+/// Maximum time to connect to a server that already uses the port, and to read its first reply.
 const BANNER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A client of the Internet that no network of `--passive-address` is likely to contain.
 const OUTSIDE_CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
-/// The IP addresses to which clients connect.
+/// The IP addresses on which the server listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Listeners {
-    /// Every address of both families.
+    /// Whether the server listens on all addresses of a family (`0.0.0.0`, `[::]` or `:PORT`).
     every: bool,
+    /// The other addresses.
     ips: Vec<IpAddr>,
     /// Whether clients of other machines can connect over IPv4.
     has_v4: bool,
     /// Whether clients on this machine can connect over IPv4.
     has_v4_loopback: bool,
-    /// The IPv4 address that clients of the network connect to.
+    /// The IPv4 address to which clients of the same network connect.
     pub(super) own: Option<Ipv4Addr>,
 }
 
@@ -62,12 +64,12 @@ impl Listeners {
         listeners
     }
 
-    /// Whether other machines reach the server.
+    /// Whether other machines can connect to the server.
     pub(super) fn are_exposed(&self) -> bool {
         self.every || self.ips.iter().any(|ip| !ip.is_loopback())
     }
 
-    /// The addresses that data connections use.
+    /// The addresses on which the server listens for data connections.
     pub(super) fn data_addresses(&self) -> Vec<IpAddr> {
         if self.every || self.ips.is_empty() {
             return vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
@@ -76,7 +78,7 @@ impl Listeners {
     }
 }
 
-/// The port of a TCP address; 0 stands for any.
+/// The port of a TCP address; 0 means any free port.
 pub(super) fn port(address: &Address) -> Option<u16> {
     match address {
         Address::Inet { port, .. } | Address::Every { port } => Some(*port),
@@ -95,14 +97,14 @@ fn resolve(address: &Address) -> Vec<SocketAddr> {
     }
 }
 
-/// Whether each address can be bound. Also returns whether an FTP server answers at one of them,
-/// which is probably the one that is examined.
+/// Checks whether each address can be bound. Also returns whether an FTP server already answers at
+/// one of them, which is probably the examined server.
 pub(super) fn control(addresses: &[Address], is_implicit: bool) -> (Vec<Finding>, bool) {
     let mut is_running = false;
     let findings = addresses.iter().map(|address| {
         if let Address::Unix(_) = address {
             let text = format!("{address}: data connections need TCP");
-            return Finding::problem(CONTROL, text).mend("--bind HOST:PORT");
+            return Finding::problem(CONTROL, text).fix("--bind HOST:PORT");
         }
         match bind(address) {
             Ok(()) => Finding::good(CONTROL, format!("{address} can be bound")),
@@ -110,13 +112,14 @@ pub(super) fn control(addresses: &[Address], is_implicit: bool) -> (Vec<Finding>
                 let greets = !is_implicit && has_ftp_server(address);
                 is_running |= greets;
                 match greets {
-                    true => {
-                        Finding::note(CONTROL, format!("{address}: an FTP server answers there"))
-                    }
+                    true => Finding::note(
+                        CONTROL,
+                        format!("{address}: an FTP server answers at this address"),
+                    ),
                     false => {
                         let text =
                             format!("{address} is in use by another program: use a free port");
-                        Finding::problem(CONTROL, text).mend("--bind HOST:PORT")
+                        Finding::problem(CONTROL, text).fix("--bind HOST:PORT")
                     }
                 }
             }
@@ -125,9 +128,9 @@ pub(super) fn control(addresses: &[Address], is_implicit: bool) -> (Vec<Finding>
                 match error.kind() {
                     io::ErrorKind::PermissionDenied => {
                         let text = format!("{finding}; start as root, and become another user");
-                        Finding::problem(CONTROL, text).mend("--user NAME")
+                        Finding::problem(CONTROL, text).fix("--user NAME")
                     }
-                    _ => Finding::problem(CONTROL, finding).mend("--bind HOST:PORT"),
+                    _ => Finding::problem(CONTROL, finding).fix("--bind HOST:PORT"),
                 }
             }
         }
@@ -140,7 +143,7 @@ fn bind(address: &Address) -> io::Result<()> {
     let bound = match address {
         Address::Inet { host, port } => TcpListener::bind((host.as_str(), *port)),
         Address::Every { port } => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)) {
-            // A machine without IPv6.
+            // The machine may have no IPv6.
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
                 TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port))
             }
@@ -170,7 +173,7 @@ fn has_ftp_server(address: &Address) -> bool {
         .any(|at| greets(at).is_ok_and(|greets| greets))
 }
 
-/// What a container changes.
+/// Checks whether the ports of a container must be published.
 pub(super) fn container(
     listeners: &Listeners,
     passive: &Passive,
@@ -182,7 +185,7 @@ pub(super) fn container(
     };
     if !listeners.are_exposed() {
         let text = format!("{name}: only clients in the container reach a loopback address");
-        return Finding::note(CONTAINER, text).mend("--bind :PORT");
+        return Finding::note(CONTAINER, text).fix("--bind :PORT");
     }
     let control: Vec<String> = control_ports
         .iter()
@@ -195,10 +198,10 @@ pub(super) fn container(
                 "{name}: clients reach only published ports; start it with docker run {control} \
                  -p {PROPOSED_PORTS}:{PROPOSED_PORTS}"
             );
-            Finding::problem(CONTAINER, text).mend(format!("--passive-ports {PROPOSED_PORTS}"))
+            Finding::problem(CONTAINER, text).fix(format!("--passive-ports {PROPOSED_PORTS}"))
         }
         Some(ports) => {
-            let ports = format!("{}-{}", ports.start(), ports.end());
+            let ports = super::ports::shown(ports);
             let text =
                 format!("{name}: publish the ports with docker run {control} -p {ports}:{ports}");
             Finding::note(CONTAINER, text)
@@ -206,8 +209,8 @@ pub(super) fn container(
     }
 }
 
-/// The addresses that clients are told, by where the clients are. Also returns the one for clients
-/// from outside, if they can use it.
+/// Finds the address that each kind of client is told in the reply to PASV. Also returns the
+/// address for clients from outside if it is public.
 pub(super) fn told(
     listeners: &Listeners,
     passive: &Passive,
@@ -260,7 +263,7 @@ fn resolved(passive: &Passive, host: &str) -> Option<Ipv4Addr> {
 
 fn without_address(subject: &'static str, host: &str) -> Finding {
     Finding::problem(subject, format!("the name {host} has no IPv4 address"))
-        .mend("--passive-address ADDRESS")
+        .fix("--passive-address ADDRESS")
 }
 
 fn for_loopback(passive: &Passive) -> Finding {
@@ -273,12 +276,12 @@ fn for_loopback(passive: &Passive) -> Finding {
                 Finding::good(LOOPBACK, format!("clients of this machine are told {ip}"))
             }
             Some(ip) => Finding::note(LOOPBACK, format!("clients of this machine are told {ip}"))
-                .mend("--passive-address 127.0.0.0/8=auto"),
+                .fix("--passive-address 127.0.0.0/8=auto"),
         },
     }
 }
 
-/// Clients in the same private network.
+/// The finding for clients in the same private network.
 fn for_network(passive: &Passive, own: Ipv4Addr) -> Finding {
     let host = passive.host_for(&client(own));
     let told = match host {
@@ -298,8 +301,8 @@ fn for_network(passive: &Passive, own: Ipv4Addr) -> Finding {
         [192, ..] => "192.168.0.0/16",
         _ => "CIDR",
     };
-    let text = format!("{text}: not every router leads that back");
-    Finding::note(NETWORK, text).mend(format!("--passive-address {network}=auto"))
+    let text = format!("{text}: not every router sends such connections back");
+    Finding::note(NETWORK, text).fix(format!("--passive-address {network}=auto"))
 }
 
 fn for_outside(
@@ -316,7 +319,7 @@ fn for_outside(
     let told = match (host, own) {
         (None, Some(own)) => own,
         (None, None) => {
-            let text = "this machine has no way to other networks";
+            let text = "this machine has no route to other networks";
             return (Finding::note(OUTSIDE, text), None);
         }
         (Some(host), _) => match resolved(passive, host) {
@@ -334,15 +337,15 @@ fn for_outside(
         false if told.is_loopback() => format!("{text}, which only this machine reaches"),
         false => format!("{text}, which only its own network reaches"),
     };
-    let mend = "--passive-address PUBLIC-ADDRESS";
-    (Finding::problem(OUTSIDE, text).mend(mend), None)
+    let fix = "--passive-address PUBLIC-ADDRESS";
+    (Finding::problem(OUTSIDE, text).fix(fix), None)
 }
 
-/// Whether `--allow` lets clients of the Internet in.
+/// Whether `--allow` permits clients of the Internet.
 fn serves_outside(allow: &[String]) -> bool {
     let is_outside = |network: &String| {
         let (ip, prefix) = network.split_once('/').unwrap_or((network, ""));
-        // What is in a file (`@FILE`) may be any network.
+        // A file (`@FILE`) may contain any network.
         prefix == "0" || ip.parse::<IpAddr>().map_or(true, is_public)
     };
     allow.is_empty() || allow.iter().any(is_outside)
@@ -371,7 +374,7 @@ mod tests {
         Listeners::of(&addresses, machine)
     }
 
-    /// What is told: the levels with the texts, and what mends the last one.
+    /// The levels and the texts of the findings, and what solves the last one.
     fn told_by(
         bind: &[&str],
         options: &[&str],
@@ -381,18 +384,18 @@ mod tests {
         let allow: Vec<String> = allow.iter().map(|&text| text.to_owned()).collect();
         let listeners = listeners(bind, machine);
         let (told, _) = told(&listeners, &passive(None, options), machine, &allow);
-        let mend = told.last().and_then(|finding| finding.mend.clone());
+        let fix = told.last().and_then(|finding| finding.fix.clone());
         let lines = told
             .into_iter()
             .map(|finding| (finding.level, finding.text));
-        (lines.collect(), mend)
+        (lines.collect(), fix)
     }
 
     #[test]
     fn a_private_address_is_no_address_for_clients_from_outside() {
         let lan = machine("192.168.1.5", None);
         let public = "--passive-address PUBLIC-ADDRESS";
-        for (bind, options, level, mend) in [
+        for (bind, options, level, fix) in [
             (":2121", &[][..], Level::Problem, Some(public)),
             ("0.0.0.0:2121", &["auto"], Level::Problem, Some(public)),
             ("192.168.1.5:2121", &[], Level::Problem, Some(public)),
@@ -406,10 +409,10 @@ mod tests {
                 Some("--passive-address ADDRESS"),
             ),
         ] {
-            let (lines, mended) = told_by(&[bind], options, &lan, &[]);
+            let (lines, fixed_by) = told_by(&[bind], options, &lan, &[]);
             let (last, text) = lines.last().unwrap();
             assert_eq!(*last, level, "{bind} {options:?}: {text}");
-            assert_eq!(mended.as_deref(), mend, "{bind} {options:?}");
+            assert_eq!(fixed_by.as_deref(), fix, "{bind} {options:?}");
         }
         let (lines, _) = told_by(&[":2121"], &[], &lan, &["192.168.0.0/16", "10.1.2.3"]);
         assert_eq!(lines.last().unwrap().0, Level::Good, "{lines:?}");
@@ -466,14 +469,14 @@ mod tests {
         };
         let without = level(":2121", None);
         assert_eq!(without.level, Level::Problem);
-        let mend = without.mend.as_deref();
-        assert_eq!(mend, Some("--passive-ports 50000-50100"));
+        let fix = without.fix.as_deref();
+        assert_eq!(fix, Some("--passive-ports 50000-50100"));
         let with = level(":2121", Some("50000-50010"));
         assert_eq!(with.level, Level::Note);
         let publish = "-p 2121:2121 -p 50000-50010:50000-50010";
         assert!(with.text.contains(publish), "{}", with.text);
         assert_eq!(level("127.0.0.1:2121", None).level, Level::Note);
-        // Whatever address the container has, it is not the one that clients outside reach.
+        // Clients outside cannot reach the address within the container, even if it is public.
         let odd = machine("203.0.113.9", Some("Docker"));
         let (lines, _) = told_by(&[":2121"], &[], &odd, &[]);
         assert_eq!(lines.last().unwrap().0, Level::Problem, "{lines:?}");

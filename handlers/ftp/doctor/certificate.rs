@@ -1,4 +1,4 @@
-//! The names and the end of a certificate.
+//! Checks the names and the dates of the certificate.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -11,13 +11,13 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Finding;
 
-/// A certificate that ends within this time is worth a note.
-const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// Names that are shown.
+/// Time before the end of a certificate during which the report has a note.
+const EXPIRY_NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// Maximum number of names that the report shows.
 const MAX_SHOWN_NAMES: usize = 4;
 const SUBJECT: &str = "TLS";
 
-/// What a certificate says.
+/// The names and the dates of a certificate.
 #[derive(Debug)]
 pub(super) struct Facts {
     names: Vec<String>,
@@ -29,7 +29,7 @@ impl Facts {
     /// Reads the first certificate of a file.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The file cannot be read, or the certificate is malformed.
     pub(super) fn read(file: &Path) -> Result<Facts, String> {
         let der = CertificateDer::from_pem_file(file).map_err(|error| error.to_string())?;
         let (_, certificate) = X509Certificate::from_der(&der).map_err(|e| e.to_string())?;
@@ -42,18 +42,18 @@ impl Facts {
         })
     }
 
-    /// The line of the report.
+    /// The finding for the report.
     pub(super) fn finding(&self, now: Timestamp) -> Finding {
         let date = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
         let (begins, ends) = (date(self.begins), date(self.ends));
-        let mend = "--tls-cert FILE --tls-key FILE";
+        let fix = "--tls-cert FILE --tls-key FILE";
         if now >= self.ends {
-            let text = format!("the certificate has expired on {ends}");
-            return Finding::problem(SUBJECT, text).mend(mend);
+            let text = format!("the certificate expired on {ends}");
+            return Finding::problem(SUBJECT, text).fix(fix);
         }
         if now < self.begins {
             let text = format!("the certificate is valid only from {begins} on");
-            return Finding::problem(SUBJECT, text).mend(mend);
+            return Finding::problem(SUBJECT, text).fix(fix);
         }
         if self.names.is_empty() {
             let text = "the certificate has no name that clients accept (subjectAltName)";
@@ -65,15 +65,15 @@ impl Facts {
             names.push(format!("and {} more", self.names.len() - names.len()));
         }
         let text = format!("certificate for {} until {ends}", names.join(", "));
-        if now + SOON >= self.ends {
-            return Finding::note(SUBJECT, text).mend(mend);
+        if now + EXPIRY_NOTICE >= self.ends {
+            return Finding::note(SUBJECT, text).fix(fix);
         }
         Finding::good(SUBJECT, text)
     }
 }
 
-/// The names by which clients may call the server (RFC 6125: subjectAltName only). Characters for
-/// terminals are left out.
+/// The names of the server that clients accept (RFC 6125: subjectAltName only), without control
+/// characters.
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else {
         return Vec::new();

@@ -1,6 +1,9 @@
-//! Whether the address that clients from outside are told leads to this machine. The way from
-//! outside cannot be tried from inside, but many routers lead such a connection back. Where they do
-//! not, that says nothing about clients from outside, so it is never a problem.
+//! Checks whether a connection to the address that clients from outside are told arrives at this
+//! machine.
+//!
+//! Many routers send such a connection back into the network (hairpin NAT). If the connection
+//! arrives, the address is right. If it does not arrive, clients from outside may still reach the
+//! server, so the finding is never a problem.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -9,11 +12,12 @@ use std::time::Duration;
 use super::super::passive::Passive;
 use super::Finding;
 
+/// Maximum time to connect, and to receive the token.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const SUBJECT: &str = "from outside";
 
-/// Connects to the told address at a port of the range on which this process listens. `None` if
-/// the address is one of this machine, or no port is free.
+/// Listens on a passive port, and connects to that port at the address `told`. `None` if the
+/// address belongs to this machine, or if no port is free.
 pub(super) fn examine(told: Ipv4Addr, passive: &Passive) -> Option<Finding> {
     if UdpSocket::bind((told, 0)).is_ok() {
         return None;
@@ -25,10 +29,13 @@ pub(super) fn examine(told: Ipv4Addr, passive: &Passive) -> Option<Finding> {
     };
     let at = SocketAddr::new(told.into(), listener.local_addr().ok()?.port());
     Some(match leads_to(&listener, at) {
-        Ok(true) => Finding::good(SUBJECT, format!("{at} leads to this machine")),
+        Ok(true) => Finding::good(
+            SUBJECT,
+            format!("{at} is this machine: a connection from here has arrived"),
+        ),
         Ok(false) => Finding::note(
             SUBJECT,
-            format!("a connection from here to {at} leads elsewhere: try it from outside"),
+            format!("a connection from here to {at} does not arrive here: try it from outside"),
         ),
         Err(error) => Finding::note(
             SUBJECT,
@@ -37,14 +44,16 @@ pub(super) fn examine(told: Ipv4Addr, passive: &Passive) -> Option<Finding> {
     })
 }
 
-/// Whether a connection to `at` arrives at the listener.
+/// Whether a connection to `at` arrives at the listener. The client sends a random token, by which
+/// the listener recognizes the connection.
 fn leads_to(listener: &TcpListener, at: SocketAddr) -> io::Result<bool> {
     let mut client = TcpStream::connect_timeout(&at, CONNECT_TIMEOUT)?;
     let mut token = [0; 16];
     getrandom::fill(&mut token).map_err(io::Error::other)?;
     client.write_all(&token)?;
     let arrives = || -> io::Result<bool> {
-        // The connection is established, so it is there already, or it never comes.
+        // The client's connection is established. If it has arrived here, `accept` succeeds at
+        // once.
         listener.set_nonblocking(true)?;
         let (mut server, _) = listener.accept()?;
         server.set_nonblocking(false)?;
@@ -61,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_that_arrives_elsewhere_is_noticed() {
+    fn a_connection_to_another_listener_is_recognized() {
         let ours = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -1,5 +1,5 @@
-//! What the machine is: whether it is a container, its address, and the ports that it gives to
-//! outgoing connections.
+//! The properties of this machine: its container, its address, and the ports of its outgoing
+//! connections.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,27 +9,27 @@ use std::path::Path;
 
 use super::super::passive::PassivePorts;
 
-/// An address of the Internet to which nothing is sent: the system only says from which of its own
-/// addresses it would be sent.
-const ELSEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 1), 9);
+/// An address of the Internet. Nothing is sent to it. The system only chooses the own address from
+/// which it would send.
+const REMOTE_ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 1), 9);
 
-/// The machine; tests make their own.
+/// The properties of a machine. Tests set their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
-    /// The container that the process is in: how it was recognized.
+    /// The kind of container in which the process runs; `None` outside of a container.
     pub container: Option<&'static str>,
-    /// The IPv4 address by which other networks are reached.
+    /// The own IPv4 address from which the machine reaches other networks.
     pub address: Option<Ipv4Addr>,
-    /// The ports of outgoing connections.
+    /// The ports that the system uses for outgoing connections.
     pub outgoing_ports: Option<RangeInclusive<u16>>,
-    /// Those among them that outgoing connections leave alone.
+    /// The ports of that range that the system does not use for outgoing connections.
     pub reserved_ports: Vec<RangeInclusive<u16>>,
-    /// The ports on which programs listen; `None` if the system does not say.
+    /// The ports on which programs listen; `None` if they are unknown.
     pub listening: Option<HashSet<u16>>,
 }
 
 impl Machine {
-    /// This machine, as far as the system says.
+    /// The properties of this machine. Unknown properties are empty.
     pub fn this() -> Machine {
         let address = own_address();
         let read = |name: &str| fs::read_to_string(Path::new("/proc/sys/net/ipv4").join(name));
@@ -52,14 +52,14 @@ impl Machine {
         }
     }
 
-    /// Whether a program listens on a port, so that the port stays in use. Other ports that cannot
-    /// be bound are those of outgoing connections, and free again in a moment.
+    /// Whether a program listens on a port, so that the port stays in use. Otherwise an outgoing
+    /// connection uses the port, which will soon be free again.
     pub(super) fn has_listener(&self, port: u16) -> bool {
         let listening = self.listening.as_ref();
         listening.is_none_or(|listening| listening.contains(&port))
     }
 
-    /// Whether outgoing connections may take ports of this range.
+    /// Whether outgoing connections may use ports of this range.
     pub(super) fn may_take(&self, ports: &RangeInclusive<u16>) -> bool {
         let Some(outgoing) = &self.outgoing_ports else {
             return false;
@@ -73,7 +73,7 @@ impl Machine {
 
 fn own_address() -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect(ELSEWHERE).ok()?;
+    socket.connect(REMOTE_ADDRESS).ok()?;
     match socket.local_addr().ok()?.ip() {
         IpAddr::V4(ip) if !ip.is_unspecified() && !ip.is_loopback() => Some(ip),
         _ => None,
@@ -91,7 +91,7 @@ fn listening() -> Option<HashSet<u16>> {
     )
 }
 
-/// The port of a line of `/proc/net/tcp`, if it is that of a listener (proc_pid_net(5)).
+/// The port in a line of `/proc/net/tcp`, if the line describes a listener (proc_pid_net(5)).
 fn listening_port(line: &str) -> Option<u16> {
     const LISTEN: &str = "0A";
     let mut fields = line.split_whitespace().skip(1);
@@ -101,12 +101,13 @@ fn listening_port(line: &str) -> Option<u16> {
     port.filter(|_| state == LISTEN)
 }
 
-/// The container that this process is in, if it is in one.
+/// The kind of container in which this process runs; `None` outside of a container.
 pub fn this_container() -> Option<&'static str> {
     container(Path::new("/"), own_address())
 }
 
-/// The container whose marks are below `root`, or in whose default network the address is.
+/// The kind of container whose files are below `root`, or whose default network contains the
+/// address.
 fn container(root: &Path, address: Option<Ipv4Addr>) -> Option<&'static str> {
     for (file, name) in [(".dockerenv", "Docker"), ("run/.containerenv", "Podman")] {
         if root.join(file).exists() {
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_container_is_known_by_its_marks() {
+    fn a_container_is_recognized_by_its_files_or_address() {
         let root = std::env::temp_dir().join(format!("ftp-container-{}", std::process::id()));
         let write = |file: &str, text: &str| {
             let path = root.join(file);

@@ -1,16 +1,21 @@
 //! `doctor ftp`: what the clients of a server with these options will meet.
 //!
-//! Each part returns [`Finding`]s: [`addresses`] what is bound and told, [`ports`] the passive
-//! range, [`certificate`] TLS, [`rehearsal`] a session with a real server on loopback, and
-//! [`hairpin`] whether the told address leads here. Nothing stays bound, and nothing is written but
-//! an empty temporary folder.
+//! Each module returns [`Finding`]s:
+//!
+//! - [`addresses`]: the addresses that can be bound, and the address that each client is told,
+//! - [`ports`]: the passive ports,
+//! - [`certificate`]: the names and the dates of the certificate,
+//! - [`self_test`]: a session with a real server on loopback,
+//! - [`hairpin`]: whether a connection to the public address arrives at this machine.
+//!
+//! No address stays bound. The only write is an empty temporary folder, which is removed.
 
 mod addresses;
 mod certificate;
 mod hairpin;
 mod machine;
 mod ports;
-mod rehearsal;
+mod self_test;
 
 use std::path::{Path, PathBuf};
 
@@ -21,15 +26,15 @@ use super::passive::Passive;
 use addresses::Listeners;
 pub use machine::{Machine, this_container};
 
-/// The range of ports that is proposed where there is none.
+/// The value of `--passive-ports` that is proposed if the option is missing.
 pub const PROPOSED_PORTS: &str = "50000-50100";
 
-/// How good a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Nothing is to be done.
+    /// No change is necessary.
     Good,
-    /// Something to know. Most clients are served all the same.
+    /// The operator should know this, but most clients have no problem.
     Note,
     /// Some clients will fail.
     Problem,
@@ -38,14 +43,14 @@ pub enum Level {
 /// One line of the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How good it is.
+    /// The severity.
     pub level: Level,
-    /// What it is about, in a word or two.
+    /// The subject, in one or two words.
     pub subject: &'static str,
-    /// What was found.
+    /// A description of the finding.
     pub text: String,
-    /// The options that mend it, or for a note also a command.
-    pub mend: Option<String>,
+    /// The options that solve the problem. For a note, this may also be a command.
+    pub fix: Option<String>,
 }
 
 impl Finding {
@@ -54,7 +59,7 @@ impl Finding {
             level,
             subject,
             text: text.into(),
-            mend: None,
+            fix: None,
         }
     }
 
@@ -70,16 +75,16 @@ impl Finding {
         Finding::new(Level::Problem, subject, text)
     }
 
-    fn mend(mut self, mend: impl Into<String>) -> Finding {
-        self.mend = Some(mend.into());
+    fn fix(mut self, fix: impl Into<String>) -> Finding {
+        self.fix = Some(fix.into());
         self
     }
 }
 
-/// What the options of every server say.
+/// The options that all services have.
 #[derive(Debug)]
 pub struct Plan {
-    /// Where the server will listen.
+    /// The addresses on which the server will listen.
     pub addresses: Vec<Address>,
     /// The networks of `--allow`.
     pub allow: Vec<String>,
@@ -87,15 +92,15 @@ pub struct Plan {
     pub has_proxy: bool,
     /// The value of `--max-connections`.
     pub max_connections: usize,
-    /// The certificate.
+    /// The certificate; `None` if the server has none.
     pub tls: Option<Tls>,
-    /// The file that it is in, unless it is made for development.
+    /// The file of the certificate; `None` for a self-signed certificate that is made at the start.
     pub certificate: Option<PathBuf>,
-    /// Makes a server with these options.
+    /// The builder of a server with these options.
     pub builder: Builder,
 }
 
-/// Examines a server with these options on a machine.
+/// Examines what the clients of a server with these options on this machine will meet.
 pub fn examine(ftp: &Ftp, plan: Plan, machine: &Machine) -> Vec<Finding> {
     let passive = ftp.passive();
     let listeners = Listeners::of(&plan.addresses, machine);
@@ -134,7 +139,7 @@ pub fn examine(ftp: &Ftp, plan: Plan, machine: &Machine) -> Vec<Finding> {
     if let Some(outside) = outside.filter(|_| is_exposed) {
         findings.extend(hairpin::examine(outside, &passive));
     }
-    findings.push(rehearsal::examine(ftp, passive, plan.tls, plan.builder));
+    findings.push(self_test::examine(ftp, passive, plan.tls, plan.builder));
     findings
 }
 
@@ -142,7 +147,7 @@ fn without_tls(sends_passwords: bool) -> Finding {
     if sends_passwords {
         let text = "passwords cross the network in the clear";
         return Finding::note("TLS", text)
-            .mend("--tls-cert FILE --tls-key FILE --require-tls control");
+            .fix("--tls-cert FILE --tls-key FILE --require-tls control");
     }
     Finding::good("TLS", "there is no certificate: clients cannot use TLS")
 }
@@ -150,13 +155,13 @@ fn without_tls(sends_passwords: bool) -> Finding {
 fn with_certificate(file: &Path) -> Finding {
     match certificate::Facts::read(file) {
         Ok(facts) => facts.finding(jiff::Timestamp::now()),
-        // The server reads it, so clients may as well.
+        // The server can read the certificate, so clients can probably read it, too.
         Err(error) => Finding::note("TLS", format!("{}: {error}", file.display())),
     }
 }
 
-/// The options of a server in a container that has neither.
-pub fn mend_in_container() -> String {
+/// The options that a server in a container needs.
+pub fn options_in_container() -> String {
     format!("--passive-ports {PROPOSED_PORTS} --passive-address HOST")
 }
 

@@ -1,4 +1,4 @@
-//! The passive range: whether each port can be bound, and whether there are enough.
+//! Checks the passive ports: whether each port can be bound, and whether their number suffices.
 
 use std::io;
 use std::net::{IpAddr, TcpListener};
@@ -9,23 +9,25 @@ use super::addresses::Listeners;
 use super::{Finding, Machine, PROPOSED_PORTS};
 
 const SUBJECT: &str = "passive ports";
-/// Ports that are named one by one.
+/// Maximum number of ports that the report names one by one.
 const MAX_SHOWN_PORTS: usize = 5;
-/// The lowest port that not only root may bind.
+/// The lowest port that a process without root's privileges may bind.
 const MIN_PORT: u16 = 1024;
 
-/// What else concerns the ports.
+/// The options and the state of the server that concern the ports.
 #[derive(Debug)]
 pub(super) struct Given {
+    /// The value of `--max-connections`.
     pub(super) max_connections: usize,
-    /// Whether the server runs as another user once it has bound its addresses.
+    /// Whether the server runs as another user after it has bound its addresses (`--user`).
     pub(super) drops_privileges: bool,
+    /// The ports of the control connections.
     pub(super) control_ports: Vec<u16>,
-    /// Whether the server runs at the moment, and uses ports of its range.
+    /// Whether the server runs now, and may use some of the ports.
     pub(super) is_running: bool,
 }
 
-/// Examines the range, if there is one.
+/// Examines the passive ports.
 pub(super) fn examine(
     passive: &Passive,
     listeners: &Listeners,
@@ -39,8 +41,8 @@ pub(super) fn examine(
     let count = ports.len();
     if count < given.max_connections {
         let text = format!(
-            "{count} sessions at the same time can await a data connection, of {} connections \
-             (--max-connections); others get the reply 425",
+            "up to {count} sessions at the same time can wait for a data connection; others of the \
+             {} connections of --max-connections get the reply 425",
             given.max_connections
         );
         findings.push(Finding::note(SUBJECT, text));
@@ -51,16 +53,17 @@ pub(super) fn examine(
         findings.push(Finding::note(SUBJECT, text));
     }
     if machine.may_take(ports) {
-        let text = "outgoing connections of this machine may take some of them";
+        let text = "outgoing connections of this machine may use some of the ports";
         findings.push(
             Finding::note(SUBJECT, text)
-                .mend(format!("sysctl net.ipv4.ip_local_reserved_ports={shown}")),
+                .fix(format!("sysctl net.ipv4.ip_local_reserved_ports={shown}")),
         );
     }
     findings
 }
 
-fn shown(ports: &RangeInclusive<u16>) -> String {
+/// A range as `--passive-ports` takes it.
+pub(super) fn shown(ports: &RangeInclusive<u16>) -> String {
     format!("{}-{}", ports.start(), ports.end())
 }
 
@@ -73,7 +76,7 @@ fn any_port(listeners: &Listeners, machine: &Machine) -> Finding {
         return Finding::good(SUBJECT, format!("any free port{range}"));
     }
     let text = format!("any free port{range}: a firewall must let all of them in");
-    Finding::note(SUBJECT, text).mend(format!("--passive-ports {PROPOSED_PORTS}"))
+    Finding::note(SUBJECT, text).fix(format!("--passive-ports {PROPOSED_PORTS}"))
 }
 
 fn bindable(
@@ -86,7 +89,7 @@ fn bindable(
     let plural = if count == 1 { "port" } else { "ports" };
     if given.drops_privileges && *ports.start() < MIN_PORT {
         let text = format!("{range}: the user of --user cannot bind ports below {MIN_PORT}");
-        return Finding::problem(SUBJECT, text).mend(format!("--passive-ports {PROPOSED_PORTS}"));
+        return Finding::problem(SUBJECT, text).fix(format!("--passive-ports {PROPOSED_PORTS}"));
     }
     let addresses = listeners.data_addresses();
     let mut refused: Vec<u16> = Vec::new();
@@ -125,15 +128,15 @@ fn bindable(
     if is_in_use && !refused.iter().any(|port| machine.has_listener(*port)) {
         return Finding::note(SUBJECT, format!("{text} (by outgoing connections)"));
     }
-    let mend = match free_range(&addresses, count) {
+    let fix = match free_range(&addresses, count) {
         Some(range) => format!("--passive-ports {}", shown(&range)),
         None => "--passive-ports LOW-HIGH".to_owned(),
     };
-    Finding::problem(SUBJECT, text).mend(mend)
+    Finding::problem(SUBJECT, text).fix(fix)
 }
 
-/// Why a port cannot be bound, if it cannot. An address that is not of this machine is the
-/// business of the control connection.
+/// The error if a port cannot be bound. Ignores an address that does not belong to this machine:
+/// the finding for the control connection reports that.
 fn bind(addresses: &[IpAddr], port: u16) -> Option<io::Error> {
     let bind = |ip: &IpAddr| TcpListener::bind((*ip, port)).err();
     let mut errors = addresses.iter().filter_map(bind);
@@ -145,7 +148,7 @@ fn bind(addresses: &[IpAddr], port: u16) -> Option<io::Error> {
     })
 }
 
-/// A range of `count` ports that can all be bound.
+/// Finds a range of `count` ports that can all be bound.
 fn free_range(addresses: &[IpAddr], count: usize) -> Option<RangeInclusive<u16>> {
     let last = u16::try_from(count.checked_sub(1)?).ok()?;
     let ranges = (50_000..=64_000).step_by(1000).filter_map(|low: u16| {
@@ -196,8 +199,8 @@ mod tests {
             assert_eq!(found[0].level, Level::Problem, "{found:?}");
             let text = format!("1 of 1 port cannot be bound, in use: {port}");
             assert_eq!(found[0].text, text);
-            let mend = found[0].mend.as_deref().unwrap();
-            let free = mend.strip_prefix("--passive-ports ").unwrap();
+            let fix = found[0].fix.as_deref().unwrap();
+            let free = fix.strip_prefix("--passive-ports ").unwrap();
             assert_eq!(
                 findings(free, bind, &given())[0].level,
                 Level::Good,
@@ -226,7 +229,7 @@ mod tests {
         let at = listener.local_addr().unwrap();
         let outgoing = std::net::TcpStream::connect(at).unwrap();
         let port = outgoing.local_addr().unwrap().port();
-        // Ports of other programs may be beside it: then there are more than one.
+        // Other programs may use neighbouring ports.
         let machine = Machine {
             listening: Some([at.port()].into()),
             ..Machine::default()
@@ -237,7 +240,7 @@ mod tests {
             let listeners = Listeners::of(&[address], &machine);
             examine(&passive, &listeners, &machine, &given())[0].level
         };
-        // At least one of the 200 ports is free.
+        // At least one of the ports is free.
         let (low, high) = (port - 100, port.saturating_add(100));
         let expected = match (low..=high).contains(&at.port()) {
             true => Level::Problem,
@@ -259,7 +262,7 @@ mod tests {
             texts.join("\n")
         };
         let small = texts("60990-60999");
-        assert!(small.contains("10 sessions") && small.contains("of 100 connections"));
+        assert!(small.contains("10 sessions") && small.contains("100 connections"));
         assert!(small.contains("outgoing connections"));
         let large = texts("2100-2300");
         assert!(

@@ -1,5 +1,7 @@
-//! A session with a real server: it starts with these options on a free port of loopback, in an
-//! empty temporary folder, a client logs in, and lists the folder over a passive data connection.
+//! The self-test: a session with a real server.
+//!
+//! The server starts with the given options on a free port of loopback, and serves an empty
+//! temporary folder. A client logs in, and lists the folder over a passive data connection.
 
 use std::fmt;
 use std::fs::{self, DirBuilder};
@@ -28,7 +30,7 @@ use crate::common::store::{OnDuplicate, Store, StoreOptions};
 
 const SUBJECT: &str = "self-test";
 
-/// Runs the session.
+/// Starts the server, and lists the folder.
 pub(super) fn examine(ftp: &Ftp, passive: Passive, tls: Option<Tls>, builder: Builder) -> Finding {
     let mode = match &tls {
         None => probe::TlsMode::Off,
@@ -38,7 +40,7 @@ pub(super) fn examine(ftp: &Ftp, passive: Passive, tls: Option<Tls>, builder: Bu
     let folder = match TemporaryFolder::new() {
         Ok(folder) => folder,
         Err(error) => {
-            let text = format!("not run, for want of a temporary folder: {error}");
+            let text = format!("not run: no temporary folder can be created: {error}");
             return Finding::note(SUBJECT, text);
         }
     };
@@ -72,7 +74,7 @@ fn start(shared: Shared, builder: Builder) -> io::Result<ServerGuard> {
     let class = move |_: &socketserver::ClientAddress| -> Box<dyn StreamRequestHandler> {
         Box::new(Session::new(Arc::clone(&shared)))
     };
-    // A machine may have only one of the families.
+    // A machine may have only IPv6.
     let has_v4 = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).is_ok();
     let loopback = match has_v4 {
         true => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -85,8 +87,9 @@ fn start(shared: Shared, builder: Builder) -> io::Result<ServerGuard> {
 }
 
 impl Ftp {
-    /// What sessions share: the options of connections, and an anonymous user who may only list.
-    /// A client that connects during the test reaches neither the served folder nor the accounts.
+    /// The shared state of the test server. It has the given options for connections, and an
+    /// anonymous user who may only list. Other clients could connect during the test, so the server
+    /// has no access to the folder and the accounts of the options.
     fn shared_for_test(&self, storage: Storage, passive: Passive, tls: Option<Tls>) -> Shared {
         Shared {
             storage: Arc::new(storage),
@@ -105,7 +108,7 @@ impl Ftp {
     }
 }
 
-/// A folder that is removed in the end.
+/// A temporary folder, which is removed when the value is dropped.
 struct TemporaryFolder(PathBuf);
 
 impl TemporaryFolder {
