@@ -1,19 +1,19 @@
-//! TYPE A: line ends between the file and the network (RFC 959 §3.1.1.1).
+//! TYPE A: converts line ends between the file and the network (RFC 959 §3.1.1.1).
 //!
-//! On the network a line ends with CR LF, in a file with LF. A file that has CR LF already is sent
-//! as it is, so that it does not get a second CR. Pieces may be cut anywhere.
+//! On the network a line ends with CR LF, in a file with LF. If a line of a file already ends with
+//! CR LF, it does not get a second CR. The input may be split at any byte.
 
-/// From the file to the network.
+/// Converts the line ends of a file to those of the network.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Encoder {
-    /// The last byte was a carriage return.
+    /// Whether the last byte was a carriage return.
     is_after_cr: bool,
 }
 
-/// From the network to the file.
+/// Converts the line ends of the network to those of a file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Decoder {
-    /// A carriage return is held back until the next byte is known.
+    /// Whether a carriage return waits for the next byte, which may be a line feed.
     holds_cr: bool,
 }
 
@@ -58,7 +58,7 @@ impl Decoder {
         to.extend_from_slice(rest);
     }
 
-    /// Appends what was held back: nothing more comes.
+    /// Appends a carriage return that waits for the next byte, because no byte follows.
     pub fn finish(&mut self, to: &mut Vec<u8>) {
         if std::mem::take(&mut self.holds_cr) {
             to.push(b'\r');

@@ -1,8 +1,10 @@
-//! Times of files: `YYYYMMDDHHMMSS` (RFC 3659 §2.3), and those of `ls -l`, both in UTC.
+//! The formats of times, all in UTC: `YYYYMMDDHHMMSS` (RFC 3659 §2.3), `ls -l`, and the transfer
+//! logs.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// Number of seconds in a day.
 const DAY: i64 = 86_400;
 
 /// A date and a time of day in UTC.
@@ -16,20 +18,20 @@ pub struct Date {
     second: u8,
 }
 
-/// Months in the words of `ls`.
+/// The names of months in `ls -l` and xferlog.
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
-/// How long ago a file may have been modified for `ls` to show the time of day, not the year.
+/// Age in seconds up to which `ls -l` shows the time of day of a file instead of the year.
 const RECENT: i64 = 180 * DAY;
 
 impl Date {
-    /// The date at so many seconds since 1970.
+    /// Converts a number of seconds since 1970 to a date.
     pub fn of_seconds(seconds: i64) -> Date {
         let (days, time) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
-        // Years that begin in March, in periods of 400 years: the algorithm of Howard Hinnant's
-        // "chrono-compatible low-level date algorithms".
+        // Counts years that begin in March, in periods of 400 years. The algorithm is from Howard
+        // Hinnant's "chrono-compatible low-level date algorithms".
         let days = days + 719_468;
         let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
         let year_of_era =
@@ -53,6 +55,7 @@ impl Date {
         }
     }
 
+    /// Converts a date to a number of seconds since 1970.
     fn seconds(self) -> i64 {
         let year = self.year - i64::from(self.month <= 2);
         let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
@@ -65,12 +68,13 @@ impl Date {
         days * DAY + hour * 3600 + minute * 60 + i64::from(self.second)
     }
 
-    /// The date and time as `ls -l` shows it: with the year unless that was within half a year
-    /// before `now`.
+    /// The date as `ls -l` shows it: with the time of day if the date is at most half a year before
+    /// `now`, otherwise with the year.
     pub fn for_list(seconds: i64, now: i64) -> impl fmt::Display {
         let date = Date::of_seconds(seconds);
+        // `month` is from 1 to 12 in every date.
         let month = MONTHS[usize::from(date.month - 1)];
-        // A clock may be a little ahead of this one.
+        // A file may come from a machine whose clock is ahead.
         if (now - RECENT..=now + DAY).contains(&seconds) {
             format!(
                 "{month} {:02} {:02}:{:02}",
@@ -81,8 +85,9 @@ impl Date {
         }
     }
 
-    /// `Nov 28 12:00:00 2026`, with the weekday of xferlog(5) before it.
+    /// The date for a line of xferlog(5), without the weekday: `Nov 28 12:00:00 2026`.
     pub fn for_xferlog(self) -> impl fmt::Display {
+        // `month` is from 1 to 12 in every date.
         let month = MONTHS[usize::from(self.month - 1)];
         let Date {
             year,
@@ -95,8 +100,21 @@ impl Date {
         format!("{month} {day:02} {hour:02}:{minute:02}:{second:02} {year:04}")
     }
 
-    /// A time as MFMT takes it: `YYYYMMDDHHMMSS`, with a fraction or without. `None` if it is
-    /// something else, or before 1970.
+    /// The date in the JSON log (RFC 3339): `2026-11-28T12:00:00Z`.
+    pub fn for_json(self) -> impl fmt::Display {
+        let Date {
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+        } = self;
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+
+    /// Parses a time as MFMT takes it: `YYYYMMDDHHMMSS`, with or without a fraction. `None` if the
+    /// text is malformed, or the time is before 1970.
     pub fn parse(text: &[u8]) -> Option<SystemTime> {
         let (digits, fraction) = match text.iter().position(|byte| *byte == b'.') {
             Some(dot) => (&text[..dot], Some(&text[dot + 1..])),
@@ -124,7 +142,7 @@ impl Date {
             return None;
         }
         let seconds = date.seconds();
-        // A date that does not exist, such as February 30, becomes another one.
+        // A date that does not exist, such as February 30, is converted to another date.
         if Date::of_seconds(seconds) != date {
             return None;
         }
@@ -154,7 +172,7 @@ impl fmt::Display for Date {
     }
 }
 
-/// Seconds since 1970, negative before.
+/// The number of seconds since 1970; negative before 1970.
 pub fn seconds_since_1970(time: SystemTime) -> i64 {
     let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     match time.duration_since(UNIX_EPOCH) {

@@ -1,4 +1,5 @@
-//! Passive mode: where the server listens for data connections, and which address it tells clients.
+//! Passive mode: the ports on which the server listens for data connections, and the address in the
+//! reply to PASV.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -41,12 +42,12 @@ impl FromStr for PassivePorts {
     }
 }
 
-/// An address that the server tells clients, as `--passive-address` takes it.
+/// An address for the reply to PASV, as `--passive-address` takes it.
 #[derive(Clone, Debug)]
 pub struct PassiveAddress {
-    /// Only clients of this network are told it: as it was written, and read.
+    /// The network whose clients get the address, as text and parsed; `None` for all clients.
     network: Option<(String, Networks)>,
-    /// `None`: the address that the client has connected to.
+    /// The host; `None` for the address to which the client has connected (`auto`).
     host: Option<String>,
 }
 
@@ -79,11 +80,11 @@ impl FromStr for PassiveAddress {
 #[derive(Debug)]
 pub struct Passive {
     ports: Option<RangeInclusive<u16>>,
-    /// Those from which the system chooses, if they are known.
+    /// The ports from which the system chooses; `None` if they are unknown.
     system_ports: Option<RangeInclusive<u16>>,
     addresses: Vec<PassiveAddress>,
     resolver: Resolver,
-    /// Whether the log says already that a client was told an address that it can't reach.
+    /// Whether the log already has the warning about an address that a client cannot reach.
     has_warned: AtomicBool,
 }
 
@@ -99,11 +100,11 @@ impl Passive {
         }
     }
 
-    /// The IPv4 address that a client of PASV is told, if the client has connected to `local`.
-    /// Networks come before addresses for everybody.
+    /// The IPv4 address for the reply to PASV, if the client has connected to `local`. An address
+    /// for the client's network takes precedence over an address for all clients.
     ///
     /// # Errors
-    /// 425 if there is none.
+    /// 425 over IPv6, or if the name of the address cannot be resolved.
     pub fn advertised(
         &self,
         client: &ClientAddress,
@@ -124,8 +125,8 @@ impl Passive {
         Ok(told)
     }
 
-    /// The host whose address the client is told; `None` for the address that the client has
-    /// connected to.
+    /// The host whose address is in the reply to PASV; `None` for the address to which the client
+    /// has connected.
     pub fn host_for(&self, client: &ClientAddress) -> Option<&str> {
         let is_for = |address: &&PassiveAddress| {
             let network = address.network.as_ref();
@@ -144,8 +145,8 @@ impl Passive {
         self.ports.as_ref()
     }
 
-    /// The networks that have an address of their own, each with the host; `None` stands for the
-    /// address that the client has connected to.
+    /// The networks that have their own address, each with its host. The host is `None` for the
+    /// address to which the client has connected.
     pub fn by_network(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.addresses.iter().filter_map(|address| {
             let (network, _) = address.network.as_ref()?;
@@ -153,12 +154,13 @@ impl Passive {
         })
     }
 
-    /// The IPv4 address of a host, if it has one at the moment.
+    /// The IPv4 address of a host; `None` if its name cannot be resolved. May wait for the name
+    /// service.
     pub fn resolve(&self, host: &str, now: Instant) -> Option<Ipv4Addr> {
         self.resolver.resolve(host, now)
     }
 
-    /// The names that have to be resolved.
+    /// The hosts that are names, not addresses.
     fn names(&self) -> impl Iterator<Item = &str> {
         let hosts = self
             .addresses
@@ -167,9 +169,9 @@ impl Passive {
         hosts.filter(|host| host.parse::<Ipv4Addr>().is_err())
     }
 
-    /// Resolves the names on a thread that ends with it, so that an operator reads at the start
-    /// what the first client would meet. Later, names are resolved again on threads, too, unless
-    /// the server `forks`. A name service that does not answer holds up nothing.
+    /// Resolves the names once, so that the log has a warning at the start if a name has no
+    /// address. Runs on a separate thread, so that a slow name service does not delay the start.
+    /// Later, names are resolved again on separate threads too, unless the server `forks`.
     pub fn resolve_names_in_background(self: &Arc<Self>, forks: bool) {
         if self.names().next().is_none() {
             return;
@@ -189,13 +191,13 @@ impl Passive {
         }
     }
 
-    /// Looks up the names of `--passive-address` again when they are needed next.
+    /// Makes the next PASV resolve the names of `--passive-address` again.
     pub fn expire_names(&self, now: Instant) {
         self.resolver.expire(now);
     }
 
-    /// A client from outside of the private networks can't reach an address within them. The
-    /// operator reads that once.
+    /// Logs a warning, once, if a client with a public address is told a private address, to which
+    /// it cannot connect.
     fn warn_if_unreachable(&self, client: &ClientAddress, told: Ipv4Addr) {
         let is_outside = client.ip().is_some_and(is_public);
         if is_outside && !is_public(told.into()) && !self.has_warned.swap(true, Ordering::Relaxed) {
@@ -230,7 +232,8 @@ impl Passive {
             move |_: &ClientAddress| DataHandler::new(id, events.clone(), arrival.clone())
         };
         let bound = match self.listen_at(request, local, &options, class) {
-            // Behind a proxy, the address that the client has connected to is not of this machine.
+            // Behind a proxy, the address to which the client has connected does not belong to this
+            // machine.
             Err(Error::Bind { source, .. })
                 if source.kind() == std::io::ErrorKind::AddrNotAvailable =>
             {
@@ -254,7 +257,7 @@ impl Passive {
             .inet()
             .map(|address| address.port());
         port.map(|port| (listener, port))
-            .ok_or_else(|| Refused::new(425, "No port for a data connection."))
+            .ok_or_else(|| Refused::new(425, "The port for the data connection is not known."))
     }
 
     fn listen_at<C>(
@@ -272,8 +275,8 @@ impl Passive {
             request.server.listen(address, options, class())
         };
         let Some(ports) = &self.ports else {
-            // The system looks long for a port if thousands of earlier data connections still
-            // wait for their end (TIME_WAIT). These ports are free to listen at.
+            // The system needs a long time to choose a port if thousands of earlier data connections
+            // are in TIME_WAIT. It allows to listen on the ports of these connections.
             if let Some(ports) = &self.system_ports {
                 let first = random_port(ports);
                 let last = first.saturating_add(MAX_TRIED_PORTS - 1).min(*ports.end());
@@ -294,11 +297,11 @@ impl Passive {
     }
 }
 
-/// Whether an address can be one of the Internet: clients of other networks reach it.
+/// Whether an address is public, so that clients of other networks can reach it.
 pub fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
-            // 100.64.0.0/10 is between a provider and its customers (RFC 6598).
+            // Providers use 100.64.0.0/10 between them and their customers (RFC 6598).
             let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
             !(ip.is_private()
                 || ip.is_loopback()
@@ -341,7 +344,7 @@ fn is_in_use(error: &Error) -> bool {
     matches!(error, Error::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse)
 }
 
-/// The address that the client of the control connection has connected to.
+/// The address to which the client of the control connection has connected.
 ///
 /// # Errors
 /// 425 for a Unix socket.
@@ -440,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn an_invalid_address_is_refused() {
         for wrong in ["", "a b", "x=", "10.0.0.0/33=1.2.3.4", "::1", "1.2.3.4/8"] {
             assert!(wrong.parse::<PassiveAddress>().is_err(), "{wrong}");
         }

@@ -1,7 +1,8 @@
-//! The IPv4 addresses of the names that `--passive-address` may hold.
+//! Resolves the names in `--passive-address` to IPv4 addresses.
 //!
-//! A name of dynamic DNS gets another address at any time, so each name is resolved again from time
-//! to time, and after SIGHUP. While the name service fails, the last address stays in use.
+//! The address of a name of dynamic DNS can change at any time. So a name that clients need is
+//! resolved again every 60 seconds, and after SIGHUP. While the name service fails, the last
+//! address stays in use.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,11 +15,11 @@ use parking_lot::Mutex;
 
 /// Time after which a name is resolved again.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
-/// The same after a failure. Without a pause every session would ask a name service that does not
-/// answer.
+/// Time after a failure until the name is resolved again. Without it, every session would wait for
+/// a name service that does not answer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Finds the address of a name; tests replace it.
+/// A function that finds the address of a name. Tests replace it.
 type Lookup = Arc<dyn Fn(&str) -> Option<Ipv4Addr> + Send + Sync>;
 
 /// Resolves names, and remembers the results.
@@ -30,13 +31,14 @@ pub struct Resolver {
 
 struct Names {
     lookup: Lookup,
+    /// The names of `--passive-address`, so their number is limited.
     known: Mutex<HashMap<String, Known>>,
 }
 
-/// What is known of a name.
+/// The last result for a name.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    /// The last address that was found.
+    /// The last address that was found; `None` if none was found yet.
     ip: Option<Ipv4Addr>,
     /// When the name is resolved again.
     until: Instant,
@@ -69,15 +71,16 @@ impl Resolver {
         }
     }
 
-    /// From now on known names are resolved again on a thread, so that no session waits for the
+    /// Resolves known names again on separate threads from now on, so that no session waits for the
     /// name service. Not for a server that forks: what a child finds is lost when it ends.
     pub fn resolve_in_background(&self) {
         self.is_in_background.store(true, Ordering::Relaxed);
     }
 
-    /// The IPv4 address of a name, or the address that the text is. Waits for the name service only
-    /// if nothing is known of the name yet, or if names are not resolved in the background. While
-    /// a known name is resolved again, callers get its last address.
+    /// The IPv4 address of a host, which is a name or an address; `None` if the name has no
+    /// address. Waits for the name service only if the name is not known yet, or if names are not
+    /// resolved in the background. While a known name is resolved again, callers get its last
+    /// address.
     pub fn resolve(&self, host: &str, now: Instant) -> Option<Ipv4Addr> {
         if let Ok(ip) = host.parse() {
             return Some(ip);
@@ -108,7 +111,7 @@ impl Resolver {
         }
     }
 
-    /// Each name is resolved again when it is needed next.
+    /// Makes the next use of each name resolve it again.
     pub fn expire(&self, now: Instant) {
         for known in self.names.known.lock().values_mut() {
             known.until = now;

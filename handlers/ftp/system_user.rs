@@ -4,10 +4,11 @@ use std::fs;
 
 use crate::service::{Failure, Identity};
 
-/// The numbers of a user and a group, each a name or a number.
+/// The numbers of a user and a group, each given by name or number. Without a group, uses the group
+/// of the user.
 ///
 /// # Errors
-/// There is none of that name: exit code 2.
+/// Exit code 2 if the user or the group does not exist.
 pub(super) fn identity(user: &str, group: Option<&str>) -> Result<Identity, Failure> {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();
@@ -42,7 +43,7 @@ fn find(user: &str, group: Option<&str>, users: &str, groups: &str) -> Result<Id
     })
 }
 
-/// The fields of the line of this name.
+/// The fields of the line whose first field is `name`.
 fn fields<'a>(file: &'a str, name: &str) -> Option<Vec<&'a str>> {
     let mut lines = file.lines().map(|line| line.split(':').collect::<Vec<_>>());
     lines.find(|fields| fields.first() == Some(&name))

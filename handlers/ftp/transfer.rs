@@ -1,4 +1,4 @@
-//! What a data connection sends or receives, piece by piece.
+//! The transfer of a file or a listing on a data connection, in steps.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,50 +18,50 @@ use super::upload::{Stored, Upload, refused};
 use crate::common::digest::{Digests, Hasher};
 use crate::common::store::{ReceiveError, StoreError};
 
-/// Bytes of a file that are sent as they are, before the handler is called again.
+/// Number of bytes of an unconverted file that are sent per turn.
 const SENT_PER_TURN: u64 = 1 << 20;
-/// Bytes of a file that are translated in one turn.
-const TRANSLATED_PER_TURN: usize = 64 * 1024;
-/// Bytes from the client that are translated at a time. Compressed ones may become a thousand times
-/// as many.
-const RECEIVED_AT_A_TIME: usize = 4 * 1024;
-/// How long one turn reads from a client that never pauses, before other connections are served.
+/// Number of bytes of a file that are converted (TYPE A, MODE Z) and sent per turn.
+const CONVERTED_PER_TURN: usize = 64 * 1024;
+/// Number of received bytes that are converted at a time. Decompression may make them a thousand
+/// times as long.
+const RECEIVE_BUFFER: usize = 4 * 1024;
+/// Maximum time of receiving per turn, before other connections are served.
 const RECEIVE_TIME_PER_TURN: Duration = Duration::from_millis(100);
 
-/// How the bytes on the network differ from those of the file.
+/// The conversions between the bytes on the network and the bytes of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Coding {
-    /// TYPE A.
+    /// Whether line ends are converted (TYPE A).
     pub is_text: bool,
-    /// MODE Z.
+    /// Whether the bytes are compressed (MODE Z).
     pub is_compressed: bool,
 }
 
-/// What a step of the work leads to.
+/// The result of a step.
 #[derive(Debug)]
 pub enum Step {
-    /// Another one when the output is sent.
+    /// The next step follows when the output is sent.
     Again,
-    /// Another one when bytes have come.
+    /// The next step follows when bytes have arrived.
     WaitForBytes,
-    /// Another one after this time.
+    /// The next step follows after this time, because of the rate limit.
     Pause(Duration),
-    /// Everything is sent, or stored.
+    /// The transfer is complete: all bytes are sent, or the file is stored.
     Done(Done),
 }
 
 /// A transfer that has succeeded.
 #[derive(Clone, Debug, Default)]
 pub struct Done {
-    /// Bytes of the file.
+    /// Number of bytes that were transferred.
     pub bytes: u64,
-    /// What is stored.
+    /// The stored file; `None` if a file or listing was sent.
     pub stored: Option<Stored>,
-    /// The digest of a whole file that was received, if it is logged.
+    /// The digest of a complete file that was received; `None` if the log does not need it.
     pub sha256: Option<[u8; 32]>,
 }
 
-/// What is sent or received.
+/// A transfer in one of the two directions.
 #[derive(Debug)]
 pub enum Work {
     /// To the client.
@@ -71,10 +71,10 @@ pub enum Work {
 }
 
 impl Work {
-    /// Does what is possible now.
+    /// Sends or receives the bytes of one turn.
     ///
     /// # Errors
-    /// The reply that ends the transfer.
+    /// The transfer has failed. The error is its final reply.
     pub fn step(
         &mut self,
         request: &mut StreamRequest,
@@ -86,7 +86,7 @@ impl Work {
         }
     }
 
-    /// Number of bytes that have passed.
+    /// Number of bytes that were transferred so far.
     pub fn bytes(&self) -> u64 {
         match self {
             Work::Send(sending) => sending.bytes,
@@ -95,7 +95,7 @@ impl Work {
     }
 }
 
-/// Something that is sent.
+/// A file or a listing that is sent.
 pub struct Sending {
     source: Source,
     text: Option<ascii::Encoder>,
@@ -116,14 +116,14 @@ impl std::fmt::Debug for Sending {
 }
 
 impl Sending {
-    /// Bytes `at` to `end` of a file.
+    /// Sends the bytes of a file from the offset `at` up to the offset `end`.
     pub fn file(file: File, (at, end): (u64, u64), coding: Coding) -> Sending {
         let file = Arc::new(file);
         let text = coding.is_text.then(ascii::Encoder::default);
         Sending::new(Source::File { file, at, end }, text, coding)
     }
 
-    /// A listing, whose lines end as the network has it.
+    /// Sends a listing, whose lines already end with CR LF.
     pub fn listing(listing: Listing, coding: Coding) -> Sending {
         Sending::new(Source::Listing(listing), None, coding)
     }
@@ -167,11 +167,12 @@ impl Sending {
                 self.is_over = at == end;
                 Ok(Step::Again)
             }
-            _ => self.translate(request, limiter),
+            _ => self.convert(request, limiter),
         }
     }
 
-    fn translate(
+    /// Converts the bytes of one turn, and sends them.
+    fn convert(
         &mut self,
         request: &mut StreamRequest,
         limiter: Option<&Limiter>,
@@ -180,7 +181,7 @@ impl Sending {
         match &mut self.source {
             Source::File { file, at, end } => {
                 let left = usize::try_from(*end - *at).unwrap_or(usize::MAX);
-                let wanted = TRANSLATED_PER_TURN.min(left);
+                let wanted = CONVERTED_PER_TURN.min(left);
                 let granted = match grant(limiter, wanted as u64) {
                     Ok(count) => count,
                     Err(wait) => return Ok(Step::Pause(wait)),
@@ -188,7 +189,7 @@ impl Sending {
                 raw.resize(usize::try_from(granted).unwrap_or(wanted), 0);
                 let count = file.read_at(&mut raw, *at)?;
                 if count == 0 && at < end {
-                    return Err(Refused::new(451, "The file became shorter meanwhile."));
+                    return Err(became_shorter());
                 }
                 raw.truncate(count);
                 *at += count as u64;
@@ -216,7 +217,8 @@ impl Sending {
     }
 }
 
-/// How many of `wanted` bytes may pass now; the time to wait if none may.
+/// The number of bytes that the rate limit permits now, at most `wanted`. The error is the time to
+/// wait if it permits none.
 fn grant(limiter: Option<&Limiter>, wanted: u64) -> Result<u64, Duration> {
     match limiter {
         Some(limiter) if wanted > 0 => limiter.take(wanted, Instant::now()),
@@ -224,19 +226,26 @@ fn grant(limiter: Option<&Limiter>, wanted: u64) -> Result<u64, Duration> {
     }
 }
 
+/// The reply if another process shortens a file during its transfer.
+pub(super) fn became_shorter() -> Refused {
+    Refused::new(451, "The file became shorter during the transfer.")
+}
+
+/// The reply to an error of the data connection.
 fn lost(_: io::Error) -> Refused {
     Refused::new(426, "Data connection closed, transfer aborted.")
 }
 
 /// A file that is received.
 pub struct Receiving {
-    /// `None` once it is stored or given up.
+    /// `None` after the file was stored or removed.
     upload: Option<Upload>,
     view: Arc<View>,
     text: Option<ascii::Decoder>,
     decompress: Option<Decompressor>,
-    /// For the log.
+    /// Computes the digest for the transfer log.
     hasher: Option<Hasher>,
+    /// Whether [`Upload::prepare`] is complete.
     is_prepared: bool,
     bytes: u64,
 }
@@ -250,7 +259,7 @@ impl std::fmt::Debug for Receiving {
 }
 
 impl Receiving {
-    /// Receives an upload of a user; the digest of a whole file is computed if `is_digested`.
+    /// Receives an upload of a user. Computes the digest of the file if `is_digested`.
     pub fn new(upload: Upload, view: Arc<View>, coding: Coding, is_digested: bool) -> Receiving {
         let decompress = coding.is_compressed.then(Decompressor::default);
         let wanted = Digests {
@@ -274,7 +283,7 @@ impl Receiving {
         limiter: Option<&Limiter>,
     ) -> Result<Step, Refused> {
         let Some(upload) = &mut self.upload else {
-            return Err(Refused::new(451, "The upload is over."));
+            return Err(Refused::new(451, "The upload has already ended."));
         };
         if !self.is_prepared {
             match upload.prepare() {
@@ -304,8 +313,8 @@ impl Receiving {
         }
     }
 
-    /// What cannot be stored, because of its size or a full disk, is not kept for a resumption: it
-    /// would leave no room for anything else.
+    /// Removes an upload that has failed because of its size or a full disk. Resuming it would fail
+    /// again, and it would use space that other uploads need.
     fn end_after(&mut self, refused: Refused) -> Refused {
         if matches!(refused.code(), 452 | 552)
             && let Some(upload) = self.upload.take()
@@ -315,7 +324,8 @@ impl Receiving {
         refused
     }
 
-    /// Stores bytes as they are. Returns whether the client has ended the connection.
+    /// Stores the received bytes without conversion. Returns whether the upload is complete,
+    /// because the client has closed the connection.
     fn receive(&mut self, request: &mut StreamRequest, most: u64) -> Result<bool, Refused> {
         let Some(upload) = &mut self.upload else {
             return Ok(false);
@@ -336,7 +346,8 @@ impl Receiving {
         let begun = upload.offset();
         let received = upload.receive(source, most);
         self.bytes += upload.offset() - begun;
-        // An upload of another protocol, whose size is known, takes nothing more when it is full.
+        // If another protocol began the upload, its size may be known. Then further bytes are an
+        // error.
         let is_empty = request.rfile.buffer().is_empty();
         match received {
             Ok(()) if !is_over && !is_empty && upload.is_full() => {
@@ -349,10 +360,11 @@ impl Receiving {
         }
     }
 
-    /// Translates what has come, and stores it.
+    /// Converts the received bytes, and stores them. Returns whether the upload is complete,
+    /// because the client has closed the connection.
     fn receive_coded(&mut self, request: &mut StreamRequest, most: u64) -> Result<bool, Refused> {
         let until = Instant::now() + RECEIVE_TIME_PER_TURN;
-        let mut raw = [0; RECEIVED_AT_A_TIME];
+        let mut raw = [0; RECEIVE_BUFFER];
         let mut left = usize::try_from(most).unwrap_or(usize::MAX);
         while left > 0 && Instant::now() < until {
             let wanted = raw.len().min(left);
@@ -372,14 +384,15 @@ impl Receiving {
         Ok(false)
     }
 
-    fn store_coded(&mut self, bytes: &[u8], is_over: bool) -> Result<(), Refused> {
+    /// Converts and stores bytes. `is_last` says that no further bytes follow.
+    fn store_coded(&mut self, bytes: &[u8], is_last: bool) -> Result<(), Refused> {
         let malformed =
-            |_: io::Error| Refused::new(426, "The compressed data is malformed or cut off.");
+            |_: io::Error| Refused::new(426, "The compressed data is malformed or incomplete.");
         let mut plain = Vec::new();
         let bytes = match &mut self.decompress {
             Some(decoder) => {
                 decoder.decompress(bytes, &mut plain).map_err(malformed)?;
-                if is_over && !decoder.is_complete() {
+                if is_last && !decoder.is_complete() {
                     return Err(malformed(io::ErrorKind::UnexpectedEof.into()));
                 }
                 &plain
@@ -390,7 +403,7 @@ impl Receiving {
         let bytes = match &mut self.text {
             Some(decoder) => {
                 decoder.decode(bytes, &mut text);
-                if is_over {
+                if is_last {
                     decoder.finish(&mut text);
                 }
                 &text
@@ -406,6 +419,7 @@ impl Receiving {
         }
     }
 
+    /// Stores the complete file.
     fn publish(&mut self) -> Result<Done, Refused> {
         let upload = self.upload.take();
         let upload = upload.ok_or_else(|| refused(&StoreError::Busy))?;

@@ -1,4 +1,4 @@
-//! Logs of transfers: a line of JSON for each, and wu-ftpd's xferlog.
+//! Transfer logs: a line for each transfer, as JSON or in wu-ftpd's format (xferlog).
 
 use std::io;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use super::user::User;
 use crate::common::digest::to_hex;
 use crate::common::log_writer::{LogWriter, Target};
 
-/// Which way a file went.
+/// The direction of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// To the client.
@@ -25,7 +25,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The verb of the client.
+    /// A verb for the description of the transfer.
     pub fn verb(self) -> &'static str {
         match self {
             Direction::Sent => "RETR",
@@ -34,34 +34,34 @@ impl Direction {
     }
 }
 
-/// A transfer that is over.
+/// A transfer that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// The client.
+    /// The address of the client.
     pub client: Option<&'a ClientAddress>,
     /// The user.
     pub user: &'a User,
     /// The path that the user sees.
     pub path: &'a VirtualPath,
-    /// Which way the file went.
+    /// The direction of the transfer.
     pub direction: Direction,
-    /// Bytes that have passed.
+    /// Number of bytes that were transferred.
     pub bytes: u64,
-    /// How long it took.
+    /// Duration of the transfer.
     pub took: Duration,
-    /// When it ended.
+    /// When the transfer ended.
     pub ended: SystemTime,
-    /// Whether it was in TYPE A.
+    /// Whether the type was text (TYPE A).
     pub is_text: bool,
     /// Whether the data connection was encrypted.
     pub is_tls: bool,
-    /// Whether all of the file has passed.
+    /// Whether the transfer has succeeded.
     pub is_complete: bool,
-    /// The digest of a file that was received.
+    /// The digest of a complete file that was received.
     pub sha256: Option<[u8; 32]>,
 }
 
-/// The logs of transfers.
+/// The files of `--transfer-log` and `--xferlog`.
 #[derive(Default)]
 pub struct TransferLog {
     json: Option<LogWriter>,
@@ -78,7 +78,7 @@ impl TransferLog {
     /// Opens the files for appending; `-` is standard error.
     ///
     /// # Errors
-    /// A file cannot be opened, or the system has no thread.
+    /// A file cannot be opened, or no thread can be started.
     pub fn open(json: Option<&Path>, xferlog: Option<&Path>) -> Result<TransferLog, String> {
         let open = |option: &str, path: &Path| {
             let opened = LogWriter::open(Target::new(path)).and_then(|writer| {
@@ -93,12 +93,13 @@ impl TransferLog {
         })
     }
 
-    /// Whether the log shows digests, so that they must be computed.
+    /// Whether digests must be computed, because the JSON log contains them.
     pub fn wants_digests(&self) -> bool {
         self.json.is_some()
     }
 
-    /// Opens the files again, which somebody may have renamed; returns what puts them in use.
+    /// Opens the files again, because log rotation may have renamed them. The new files are used
+    /// after the returned function is called.
     ///
     /// # Errors
     /// A file cannot be opened.
@@ -115,13 +116,13 @@ impl TransferLog {
         })
     }
 
-    /// Writes what is left, before the process ends.
+    /// Writes the remaining lines, before the process ends.
     pub fn finish(&self) {
         let logs = [&self.json, &self.xferlog];
         logs.into_iter().flatten().for_each(LogWriter::finish);
     }
 
-    /// Writes a transfer down.
+    /// Writes a line about a transfer to each log.
     pub fn write(&self, record: &Record<'_>) {
         if let Some(log) = &self.json {
             log.line(json_line(record).as_bytes());
@@ -136,15 +137,11 @@ fn ip(client: Option<&ClientAddress>) -> Option<IpAddr> {
     client.and_then(ClientAddress::ip)
 }
 
+/// A line of JSON.
 fn json_line(record: &Record<'_>) -> String {
     let seconds = seconds_since_1970(record.ended);
-    let date = Date::of_seconds(seconds).to_string();
-    let (day, time) = date.split_at(8.min(date.len()));
     let line = json!({
-        "time": format!(
-            "{}-{}-{}T{}:{}:{}Z",
-            &day[..4], &day[4..6], &day[6..8], &time[..2], &time[2..4], &time[4..6]
-        ),
+        "time": Date::of_seconds(seconds).for_json().to_string(),
         "client": ip(record.client).map(|ip| ip.to_string()),
         "user": record.user.name,
         "direction": match record.direction {
@@ -162,16 +159,16 @@ fn json_line(record: &Record<'_>) -> String {
     format!("{line}\n")
 }
 
-/// `Mon Nov 28 12:00:00 2026 1 192.0.2.1 5 /a.txt b _ o r ada ftp 0 * c` (xferlog(5))
+/// A line of xferlog(5): `Mon Nov 28 12:00:00 2026 1 192.0.2.1 5 /a.txt b _ o r ada ftp 0 * c`
 fn xferlog_line(record: &Record<'_>) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     let seconds = seconds_since_1970(record.ended);
-    // 1970 began on a Thursday.
+    // January 1, 1970 was a Thursday. The index is a remainder by 7, the number of days.
     let weekday = DAYS[usize::try_from(seconds.div_euclid(86_400).rem_euclid(7)).unwrap_or(0)];
     let date = Date::of_seconds(seconds).for_xferlog();
     let took = record.took.as_secs_f64().round();
     let host = ip(record.client).map_or("-".to_owned(), |ip| ip.to_string());
-    // Blanks separate the fields.
+    // Spaces separate the fields, so they are replaced in the path.
     let path: String = String::from_utf8_lossy(record.path.as_bytes())
         .chars()
         .map(|c| {

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::path::VirtualPath;
 use super::reply::{Refused, reason};
 use super::storage::{View, denied};
+use super::transfer::became_shorter;
 use crate::common::accounts::Rights;
 use crate::common::store::{Intent, Name, OnDuplicate, Partial, ReceiveError, Store, StoreError};
 
@@ -352,7 +353,7 @@ impl Upload {
                 .min(usize::try_from(left).unwrap_or(usize::MAX));
             let count = from.read_at(&mut buffer[..wanted], self.partial.offset())?;
             if count == 0 {
-                return Err(Refused::new(451, "The file became shorter meanwhile."));
+                return Err(became_shorter());
             }
             self.write(&buffer[..count])?;
             copied += count;
