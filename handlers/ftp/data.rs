@@ -1,9 +1,9 @@
 //! Data connections: each is a connection of the same server, with a handler of its own.
 //!
-//! The handler sends [`Event::Connected`] to the mailbox of the session. The session sends a
-//! [`Job`] to the mailbox of the handler, at once or when the client asks for a transfer. Until
-//! then the handler reads nothing and holds no thread. When the connection ends for any reason, the
-//! session gets one [`Event::Ended`].
+//! When the connection is established, the handler announces it by the [`Arrival`] that it shares
+//! with the session. The session sends a [`Job`] to the mailbox of the handler when the client asks
+//! for a transfer. Until then the handler reads nothing and holds no thread. When the connection
+//! ends for any reason, the session gets one [`Event::Ended`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

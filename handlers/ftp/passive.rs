@@ -16,7 +16,7 @@ use super::data::{Arrival, DataHandler, Event};
 use super::reply::Refused;
 use super::resolver::Resolver;
 
-/// How many ports in a row are tried before the system chooses one.
+/// Maximum number of consecutive ports that are tried before the system chooses a port.
 const MAX_TRIED_PORTS: u16 = 16;
 
 /// A range of ports, as `--passive-ports` takes it.
@@ -275,8 +275,8 @@ impl Passive {
             request.server.listen(address, options, class())
         };
         let Some(ports) = &self.ports else {
-            // The system needs a long time to choose a port if thousands of earlier data connections
-            // are in TIME_WAIT. It allows to listen on the ports of these connections.
+            // The system needs a long time to choose a port if thousands of earlier data
+            // connections are in TIME_WAIT. It allows to listen on the ports of these connections.
             if let Some(ports) = &self.system_ports {
                 let first = random_port(ports);
                 let last = first.saturating_add(MAX_TRIED_PORTS - 1).min(*ports.end());
@@ -318,7 +318,7 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// A random port of a range, so that nobody can tell the next one.
+/// A random port of a range, so that an attacker cannot predict the next port.
 fn random_port(ports: &RangeInclusive<u16>) -> u16 {
     let (low, high) = (*ports.start(), *ports.end());
     let count = u32::from(high.saturating_sub(low)) + 1;
@@ -326,7 +326,7 @@ fn random_port(ports: &RangeInclusive<u16>) -> u16 {
     low.saturating_add(u16::try_from(random).unwrap_or(0))
 }
 
-/// The ports from which the system chooses; `None` if they are not known, or if some of them are
+/// The ports from which the system chooses; `None` if they are unknown, or if some of them are
 /// reserved for other programs.
 fn system_ports() -> Option<RangeInclusive<u16>> {
     let read = |name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok();
@@ -334,7 +334,8 @@ fn system_ports() -> Option<RangeInclusive<u16>> {
     parse_system_ports(&read("ip_local_port_range")?).filter(|_| !is_any_reserved)
 }
 
-fn parse_system_ports(text: &str) -> Option<RangeInclusive<u16>> {
+/// Parses the text of `ip_local_port_range`.
+pub(super) fn parse_system_ports(text: &str) -> Option<RangeInclusive<u16>> {
     let (low, high) = text.trim().split_once(char::is_whitespace)?;
     let range = low.parse().ok()?..=high.trim().parse().ok()?;
     (*range.start() > 0 && !range.is_empty()).then_some(range)

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use super::super::passive::PassivePorts;
+use super::super::passive::{PassivePorts, parse_system_ports};
 
 /// An address of the Internet. Nothing is sent to it. The system only chooses the own address from
 /// which it would send.
@@ -38,10 +38,7 @@ impl Machine {
         Machine {
             container: container(Path::new("/"), address),
             address,
-            outgoing_ports: outgoing.and_then(|text| {
-                let mut ports = text.split_whitespace().map(str::parse);
-                Some(ports.next()?.ok()?..=ports.next()?.ok()?)
-            }),
+            outgoing_ports: outgoing.as_deref().and_then(parse_system_ports),
             reserved_ports: reserved
                 .trim()
                 .split(',')

@@ -52,9 +52,9 @@ impl Data {
         }
     }
 
-    /// Changes to `Connected` if the client has connected. Otherwise, if `is_awaited`, the session will
-    /// get an event when the client connects.
-    pub(super) fn look(&mut self, is_awaited: bool) {
+    /// Changes to `Connected` if the client has connected. Otherwise, if `is_awaited`, the session
+    /// will get an event when the client connects.
+    pub(super) fn take_arrival(&mut self, is_awaited: bool) {
         let Data::Listening { id, arrival, .. } = self else {
             return;
         };

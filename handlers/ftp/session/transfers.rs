@@ -269,7 +269,7 @@ impl Session {
             begun: now,
             what,
         });
-        self.data.look(true);
+        self.data.take_arrival(true);
         match self.data {
             // In active mode the reply 150 waits for the connection, because it would be wrong if
             // the server could not connect.
@@ -323,7 +323,7 @@ impl Session {
 
     /// Handles the events of data connections. Events of earlier data connections are ignored.
     pub(super) fn take_events(&mut self, request: &mut StreamRequest) -> Result<()> {
-        self.data.look(self.transfer.is_some());
+        self.data.take_arrival(self.transfer.is_some());
         while let Some(event) = self.events.as_ref().and_then(|(_, mailbox)| mailbox.take()) {
             let own = self.data.id();
             match event {
