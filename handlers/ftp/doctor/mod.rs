@@ -2,11 +2,11 @@
 //!
 //! Each module returns [`Finding`]s:
 //!
-//! - [`addresses`]: the addresses that can be bound, and the address that each client is told,
-//! - [`ports`]: the passive ports,
-//! - [`certificate`]: the names and the dates of the certificate,
-//! - [`self_test`]: a session with a real server on loopback,
-//! - [`hairpin`]: whether a connection to the public address arrives at this machine.
+//! - `addresses`: the addresses that can be bound, and the address that each client is told,
+//! - `ports`: the passive ports,
+//! - `certificate`: the names and the dates of the certificate,
+//! - `self_test`: a session with a real server on loopback,
+//! - `hairpin`: whether a connection to the public address arrives at this machine.
 //!
 //! No address stays bound. The only write is an empty temporary folder, which is removed.
 
