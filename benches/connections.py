@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Connections that reach one another: broadcast and WebSocket beside tokio, a forwarder beside HAProxy, a wake beside C.
+"""Connections that reach one another: broadcast beside tokio and Go, WebSocket beside tokio, a forwarder beside HAProxy,
+a wake beside C.
 
 Every row runs its contestants in turn, for several rounds; ratios are taken within a round, the report shows medians.
-Standard library only; needs a C compiler. cargo builds the servers on tokio (`benches/contestants/`). Without what
-cargo fetches for them, or without HAProxy, their rows say that they are missing.
+Standard library only; needs a C compiler. cargo builds the servers on tokio, and go the one in Go
+(`benches/contestants/`). Without what cargo fetches for them, without Go (`apt-get install golang-go`) or without
+HAProxy, their rows are missing.
 """
 
 import contextlib
@@ -49,6 +51,7 @@ class Bench:
         self.options, self.folder, self.examples = options, Path(folder), Path(options.examples)
         measure.compile_baseline(self.folder, "crowd", "bulk", "wake", "epoll_echo")
         self.tokio = build_contestants(Path(options.contestants or self.examples.parent.parent / "contestants"))
+        self.go = build_in_go(self.folder / "go-contestant")
 
     def ours(self, name, *arguments):
         return measure.Server("ours", [str(self.examples / name), *arguments])
@@ -60,6 +63,11 @@ class Bench:
         if self.tokio and gathering:
             name = f"{name}, gathering"
             yield name, measure.Server(name, [str(self.tokio), mode, "gathering"])
+
+    def in_go(self):
+        """The server in Go; none if there is no Go."""
+        if self.go:
+            yield "go", measure.Server("go", [str(self.go)])
 
     def program(self, name, *arguments):
         return measure.Server(name, [str(self.folder / name), *arguments])
@@ -94,9 +102,18 @@ def build_contestants(target):
     return target / "release" / "tokio-contestant"
 
 
+def build_in_go(program):
+    if not shutil.which("go"):
+        measure.say("there is no Go: its rows are missing")
+        return None
+    subprocess.run(["go", "build", "-o", str(program), str(CONTESTANTS / "broadcast.go")], check=True)
+    return program
+
+
 def broadcast(clients):
     def run(bench):
-        for name, server in [("ours", bench.ours("broadcast")), *bench.on_tokio("tokio", "broadcast", gathering=True)]:
+        others = [*bench.on_tokio("tokio", "broadcast", gathering=True), *bench.in_go()]
+        for name, server in [("ours", bench.ours("broadcast")), *others]:
             with server:
                 yield name, bench.crowd(server, "broadcast", "tcp", clients, WINDOW)
     return run
@@ -212,7 +229,11 @@ def main():
     measure.raise_descriptor_limit()
     with tempfile.TemporaryDirectory() as folder:
         results = run(ROWS, Bench(options, folder), options)
-    versions = [measure.first_line("haproxy", "-v") if shutil.which("haproxy") else "no haproxy", f"at most {WINDOW} broadcasts under way"]
+    versions = [
+        measure.first_line("haproxy", "-v") if shutil.which("haproxy") else "no haproxy",
+        measure.first_line("go", "version") if shutil.which("go") else "no Go",
+        f"at most {WINDOW} broadcasts under way",
+    ]
     publish("connections", versions, ROWS, results, options)
 
 

@@ -377,7 +377,7 @@ def main():
     measure.raise_descriptor_limit()
     # Memory if there is enough of it: a disk would be the same for all, and slower than any of them.
     place = "/dev/shm" if Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > 2 * (COPIES + 1) * options.mib * MIB else None
-    with tempfile.TemporaryDirectory(dir=place) as folder, tempfile.TemporaryDirectory(dir=Path(options.ours).parent) as disk:
+    with tempfile.TemporaryDirectory(dir=place) as folder, tempfile.TemporaryDirectory(dir=Path(options.ours).resolve().parent) as disk:
         bench = Bench(options, folder, disk)
         results = run(ROWS, bench, options)
         versions = [vsftpd_version(bench.vsftpd) if bench.vsftpd else "no vsftpd", PYFTPDLIB if bench.pyftpdlib else "no pyftpdlib"]
