@@ -33,7 +33,8 @@ impl Store {
     /// Mounts a folder of the system, in place of one that is mounted at the same path.
     ///
     /// # Errors
-    /// There is no such user, the user has 32 mounted folders already, or the file cannot be written.
+    /// There is no such user, the user has 32 mounted folders already, or the file cannot be
+    /// written.
     pub fn mount(&self, name: &str, at: &Prefix, folder: &str) -> Result<()> {
         let (entered, count) = self.with(|connection| {
             let transaction =
