@@ -67,8 +67,8 @@ pub struct Ftp {
         help_heading = USERS
     )]
     pub(super) max_login_failures: u32,
-    /// Maximum rate of each user over all sessions, in bytes per second; 0 is no limit, and `users
-    /// set --rate-limit` overrides it [default: no limit]
+    /// Maximum rate of each user over all sessions, in bytes per second; 0 switches the limit off.
+    /// `users set --rate-limit` overrides it [default: no limit]
     #[arg(
         long,
         value_name = "SIZE",

@@ -21,8 +21,8 @@ pub(in crate::cli) struct Settings {
     #[arg(long, value_name = "SIZE", value_parser = size_or_none)]
     quota: Option<Setting<u64>>,
     /// Maximum rate of the user by FTP over all sessions, in bytes per second, in place of the
-    /// --rate-limit of `serve ftp`: 64KiB, 10MB, a number of bytes (0 is no limit), or `none` for
-    /// the rate of the server
+    /// --rate-limit of `serve ftp`: 64KiB, 10MB, or a number of bytes; 0 switches the limit off,
+    /// and `none` returns to the rate of the server
     #[arg(long, value_name = "SIZE", value_parser = size_or_none)]
     rate_limit: Option<Setting<u64>>,
     /// Maximum number of FTP sessions of the user at the same time, in place of the
@@ -129,7 +129,7 @@ impl Settings {
     /// Changes the user in the file.
     ///
     /// # Errors
-    /// There is no such user, or the file cannot be written.
+    /// The user does not exist, or the file cannot be written.
     pub(super) fn apply(self, store: &Store, name: &str) -> Result<(), Failure> {
         self.check(store)?;
         // First what the file may refuse, so that a refused command has not changed the rest.

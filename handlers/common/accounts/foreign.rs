@@ -92,7 +92,7 @@ fn verified(verifier: impl PasswordVerifier<str>, password: &str, hash: &str) ->
 /// Why they are not.
 pub fn check_hash(hash: &str) -> Result<(), String> {
     match (hash, Scheme::of(hash)) {
-        ("", _) => Err("there is no password hash".to_owned()),
+        ("", _) => Err("the line has no password hash".to_owned()),
         ("x", _) => Err(
             "the password hash `x` is in another file, the shadow file: import \
                          that one"

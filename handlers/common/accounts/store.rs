@@ -272,7 +272,7 @@ impl Store {
     /// Changes a password to one with this PHC string.
     ///
     /// # Errors
-    /// There is no such user, or the file can't be written.
+    /// The user does not exist, or the file can't be written.
     pub fn set_hash(&self, name: &str, hash: &str) -> Result<()> {
         self.update(name, "UPDATE users SET hash = ?2 WHERE name = ?1", hash)
     }
@@ -280,7 +280,7 @@ impl Store {
     /// Changes a quota; `None` lifts it.
     ///
     /// # Errors
-    /// There is no such user, or the file can't be written.
+    /// The user does not exist, or the file can't be written.
     pub fn set_quota(&self, name: &str, quota: Option<u64>) -> Result<()> {
         self.update(
             name,
@@ -292,7 +292,7 @@ impl Store {
     /// Changes the rate of FTP sessions; `None`: that of the server.
     ///
     /// # Errors
-    /// There is no such user, or the file cannot be written.
+    /// The user does not exist, or the file cannot be written.
     pub fn set_rate_limit(&self, name: &str, rate: Option<u64>) -> Result<()> {
         self.update(
             name,
@@ -304,7 +304,7 @@ impl Store {
     /// Changes the number of FTP sessions, which is at least 1; `None`: that of the server.
     ///
     /// # Errors
-    /// There is no such user, or the file cannot be written.
+    /// The user does not exist, or the file cannot be written.
     pub fn set_max_sessions(&self, name: &str, max: Option<u32>) -> Result<()> {
         self.update(
             name,
@@ -316,7 +316,7 @@ impl Store {
     /// Changes a home directory; the rights stay as they are.
     ///
     /// # Errors
-    /// There is no such user, or the file can't be written.
+    /// The user does not exist, or the file can't be written.
     pub fn set_home(&self, name: &str, home: &Prefix) -> Result<()> {
         self.update(
             name,
@@ -328,7 +328,7 @@ impl Store {
     /// Removes a user, with the user's rights and mounts.
     ///
     /// # Errors
-    /// There is no such user, or the file can't be written.
+    /// The user does not exist, or the file can't be written.
     pub fn remove_user(&self, name: &str) -> Result<()> {
         let removed = self
             .with(|connection| connection.execute("DELETE FROM users WHERE name = ?1", [name]))?;
@@ -343,7 +343,7 @@ impl Store {
     /// returns these.
     ///
     /// # Errors
-    /// There is no such user, or the file can't be written.
+    /// The user does not exist, or the file can't be written.
     pub fn change_rights(
         &self,
         name: &str,

@@ -1,6 +1,6 @@
 //! Digests of whole files on request, computed in slices by the connections that wait for them.
 //!
-//! There is no thread. A waiter calls [`DigestTask::advance`] in its own turns, and each call
+//! The queue has no thread. A waiter calls [`DigestTask::advance`] in its own turns, and each call
 //! digests one slice. Equal requests share one job, so that each slice is digested once. A job
 //! without waiters is dropped together with its work. At most one job per core advances at a time:
 //! after some slices it goes to the end of the queue. The waiters of the other jobs get a time to

@@ -109,7 +109,7 @@ impl Partial {
         if on_duplicate != OnDuplicate::Overwrite {
             self.store.set_new_mode(&self.file)?;
         }
-        // Without a ledger there is no transaction that would wait for the old file's end.
+        // Only a ledger has a transaction that could wait until the old file's blocks are freed.
         let is_pinned =
             on_duplicate == OnDuplicate::Overwrite && self.store.space().ledger.is_some();
         let _pin = is_pinned.then(|| Pin::of_name(folder, self.intent.name.split().1));

@@ -149,7 +149,10 @@ fn without_tls(sends_passwords: bool) -> Finding {
         return Finding::note("TLS", text)
             .fix("--tls-cert FILE --tls-key FILE --require-tls control");
     }
-    Finding::good("TLS", "there is no certificate: clients cannot use TLS")
+    Finding::good(
+        "TLS",
+        "no certificate is configured, so clients cannot use TLS",
+    )
 }
 
 fn with_certificate(file: &Path) -> Finding {

@@ -43,8 +43,8 @@ pub(crate) enum Corrected {
 
 impl Ledger {
     /// Compares the next entries of a user with the files, and corrects those that are wrong.
-    /// `actual` gets a path and its recorded size, and returns the file's size, or `None` if there
-    /// is no file.
+    /// `actual` gets a path and its recorded size. It returns the file's size, or `None` if the
+    /// file does not exist.
     ///
     /// # Errors
     /// The file can't be read or written.

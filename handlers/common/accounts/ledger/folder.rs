@@ -64,7 +64,7 @@ fn enter_new_path(transaction: &Transaction<'_>, found: &FolderIdentity) -> rusq
     transaction.query_row(enter, params![found.path, found.inode], |row| row.get(0))
 }
 
-/// The row of a folder that has this inode and is no longer at its recorded path.
+/// The row of a folder that has this inode and has left its recorded path.
 fn renamed(transaction: &Transaction<'_>, found: &FolderIdentity) -> rusqlite::Result<Option<i64>> {
     let mut rows =
         transaction.prepare("SELECT id, path FROM folders WHERE inode = ?1 AND id <> 0")?;

@@ -33,8 +33,7 @@ impl Store {
     /// Mounts a folder of the system, in place of one that is mounted at the same path.
     ///
     /// # Errors
-    /// There is no such user, the user has 32 mounted folders already, or the file cannot be
-    /// written.
+    /// The user does not exist or already has 32 mounted folders, or the file cannot be written.
     pub fn mount(&self, name: &str, at: &Prefix, folder: &str) -> Result<()> {
         let (entered, count) = self.with(|connection| {
             let transaction =
@@ -59,7 +58,7 @@ impl Store {
     /// Removes the mounted folder at a path.
     ///
     /// # Errors
-    /// There is no such user, nothing is mounted there, or the file cannot be written.
+    /// The user does not exist, nothing is mounted at this path, or the file cannot be written.
     pub fn unmount(&self, name: &str, at: &Prefix) -> Result<()> {
         let remove = "DELETE FROM mounts
             WHERE path = ?2 AND user = (SELECT id FROM users WHERE name = ?1)";
