@@ -30,8 +30,8 @@ use rustls::{
 use socketserver::Address;
 
 use crate::auth::keys::KeyOptions;
-use crate::cli::patience;
 use crate::common::trace;
+use crate::common::values::patience;
 use crate::service::Failure;
 
 /// A client of one service, with its options.

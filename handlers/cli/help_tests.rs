@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::{ArgMatches, Command};
 use socketserver::{Limits, ThreadingMixIn, Timeouts};
 
-use super::values::{Addresses, FOREVER, TimeOut, addresses, time_out};
 use super::{command, options::Model};
 use crate::Services;
 use crate::common::store::StoreOptions;
+use crate::common::values::{Addresses, FOREVER, TimeOut, addresses, time_out};
 use crate::service::Service;
 
 /// Defaults that the help describes in words, because they depend on the machine or the moment.

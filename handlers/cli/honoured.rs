@@ -9,8 +9,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use socketserver::Address;
 
 use super::options::{Model, Serve, ServerOptions};
-use super::values::shown;
 use crate::auth::keys::VARIABLE;
+use crate::common::values::shown;
 use crate::service::{FOR_CONNECTIONS, Failure, Service, Unsupported};
 
 const NO_AUTHENTICATION: Unsupported = Unsupported {

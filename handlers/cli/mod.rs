@@ -12,7 +12,6 @@ mod share;
 mod start;
 mod table;
 mod users;
-mod values;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -27,7 +26,6 @@ use crate::{Clients, Services};
 pub(crate) use honoured::{Ignored, Profile, unsupported};
 pub use options::{Serve, ServerOptions};
 pub(crate) use run::serve;
-pub(crate) use values::{duration, patience, size, time_limit, umask};
 
 const EXAMPLES: &str = "Examples:
   socketserver serve http                        the files below ./www on http://127.0.0.1:8000/

@@ -6,10 +6,10 @@
 
 use std::path::PathBuf;
 
-use super::values::{
+use crate::auth::keys::KeyOptions;
+use crate::common::values::{
     Addresses, TimeOut, addresses, at_least_one, log_level, rate, shown, time_limit, time_out,
 };
-use crate::auth::keys::KeyOptions;
 use crate::service::Service;
 use clap::{Args, ValueEnum};
 use socketserver::{Limits, Timeouts};

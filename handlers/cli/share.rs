@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 
 use super::table::table;
 use super::users::AccountsFile;
-use super::values::{at_least_one, duration};
 use crate::common::accounts::Prefix;
 use crate::common::share::{self, link};
+use crate::common::values::{at_least_one, duration};
 use crate::service::Failure;
 
 /// What to do with the links.

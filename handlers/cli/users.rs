@@ -13,10 +13,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::values::size;
 use crate::common::accounts::{
     ANONYMOUS, AccountsError, Cost, NewUser, Prefix, Rights, Store, check_name, hash_password,
 };
+use crate::common::values::size;
 use crate::service::Failure;
 
 /// Bytes of standard input that are looked at for a password; longer than any.

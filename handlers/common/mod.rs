@@ -14,3 +14,4 @@ pub(crate) mod rename;
 pub mod share;
 pub mod store;
 pub(crate) mod trace;
+pub(crate) mod values;

@@ -8,10 +8,10 @@ use socketserver::Address;
 
 use super::answer::{Framing, Head, READY};
 use super::request::LONGEST;
-use crate::cli::patience;
 use crate::client::output::{Output, quietly};
 use crate::client::{Client, ClientOptions, Connection};
 use crate::common::framing;
+use crate::common::values::patience;
 use crate::service::{Failure, refusal_in};
 
 /// The length in [`Framing::Ack`] has no end: it is whole when nothing more has come for so long.

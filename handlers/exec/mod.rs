@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::{patience, size};
 use crate::common::command::Limits;
+use crate::common::values::{patience, size};
 use crate::service::{Context, Failure, Served, Service};
 use answer::Framing;
 use handler::{ExecHandler, Rules};

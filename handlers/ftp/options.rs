@@ -15,9 +15,9 @@ use super::mount::MountedFolders;
 use super::passive::{Passive, PassiveAddress, PassivePorts};
 use super::storage::Storage;
 use super::transfer_log::TransferLog;
-use crate::cli::{size, time_limit};
 use crate::common::accounts::{Accounts, Cost, Rights};
 use crate::common::store::{OnDuplicate, Store, StoreOptions};
+use crate::common::values::{size, time_limit};
 use crate::service::{Context, Failure, Service};
 
 /// The default port with `--tls-implicit`. The standard port is 990, which only root may bind.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::head::{Head, Target};
-use crate::cli::duration;
+use crate::common::values::duration;
 use crate::service::Failure;
 
 const DEFAULT_PORT: u16 = 443;

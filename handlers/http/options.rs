@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::redirect::Redirect;
 use super::{cors, head, target};
-use crate::cli::duration;
+use crate::common::values::duration;
 
 /// How a site answers.
 #[derive(Clone, Debug, Args)]

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::duration;
+use crate::common::values::duration;
 use crate::service::{Context, Failure, Served, Service};
 use handler::{Answering, PingHandler};
 use network::Conditions;

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::{size, time_limit, umask};
 use crate::common::store::{MAX_PARTIALS, OnDuplicate, Store, StoreOptions};
+use crate::common::values::{size, time_limit, umask};
 use crate::service::{Context, Failure, Served, Service};
 pub use handler::UploadHandler;
 

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use clap::Args;
 
-use crate::cli::values::{at_least_one, size};
 use crate::common::accounts::{Prefix, Store};
 use crate::common::store::is_reserved;
+use crate::common::values::{at_least_one, size};
 use crate::service::Failure;
 
 /// What is changed.

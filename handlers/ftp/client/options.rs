@@ -8,8 +8,8 @@ use clap::Args;
 use super::exclude::Exclusion;
 use super::transfer::Manner;
 use super::url::{FtpUrl, GivenUrl, Scheme};
-use crate::cli::patience;
 use crate::common::progress::Progress;
+use crate::common::values::patience;
 
 /// How to reach the server.
 #[derive(Clone, Debug, Args)]

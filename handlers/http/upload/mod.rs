@@ -37,11 +37,11 @@ use super::message::Response;
 use super::reply::{self, Frame};
 use super::site::Site;
 use super::target;
-use crate::cli::{duration, size, umask};
 use crate::common::accounts::Accounts;
 use crate::common::store::{
     Intent, MAX_PARTIALS, Name, OnDuplicate, Published, Store, StoreOptions, is_reserved,
 };
+use crate::common::values::{duration, size, umask};
 use after::AfterUpload;
 pub use after::CommandLine;
 use refusal::say;

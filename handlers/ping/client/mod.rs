@@ -16,9 +16,9 @@ use std::time::Duration;
 use clap::Args;
 use socketserver::Address;
 
-use crate::cli::duration;
 use crate::client::datagram::{DatagramConnection, MAX_DATAGRAM};
 use crate::client::{Client, ClientOptions};
+use crate::common::values::duration;
 use crate::service::Failure;
 use pinger::{Pinger, Target};
 use plot::Plot;

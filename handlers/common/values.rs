@@ -31,14 +31,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A level of the log.
-pub(super) fn log_level(text: &str) -> Result<LevelFilter, String> {
+pub(crate) fn log_level(text: &str) -> Result<LevelFilter, String> {
     text.parse().map_err(|_| {
         format!("invalid log level `{text}`: use error, warn, info, debug, trace or off")
     })
 }
 
 /// As [`duration`]; `off` is no limit.
-pub(super) fn time_out(text: &str) -> Result<TimeOut, String> {
+pub(crate) fn time_out(text: &str) -> Result<TimeOut, String> {
     if is_off(text) {
         return Ok(TimeOut(None));
     }
@@ -68,7 +68,7 @@ pub(crate) fn patience(text: &str) -> Result<Duration, String> {
 }
 
 /// Bytes a second; `off` is 0.
-pub(super) fn rate(text: &str) -> Result<u64, String> {
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
     if is_off(text) { Ok(0) } else { size(text) }
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn shown(time: Option<Duration>) -> String {
 
 /// Addresses with commas between them. A path may hold commas too: after `unix:` only one before
 /// the next `unix:` parts.
-pub(super) fn addresses(text: &str) -> Result<Addresses, socketserver::Error> {
+pub(crate) fn addresses(text: &str) -> Result<Addresses, socketserver::Error> {
     let mut parts: Vec<String> = Vec::new();
     for part in text.split(',') {
         match parts.last_mut() {
@@ -155,7 +155,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A number of at least one.
-pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".to_owned()),
         Ok(number) => Ok(number),
