@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::time::{Duration, UNIX_EPOCH};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use socketserver_handlers::http::conditional::{self, Conditions, Validators};
-use socketserver_handlers::http::head::{self, Scanner};
-use socketserver_handlers::http::{chunked, date, range, target};
+use socketserver_handlers::http::protocol::conditional::{self, Conditions, Validators};
+use socketserver_handlers::http::protocol::head::{self, Scanner};
+use socketserver_handlers::http::protocol::{chunked, date, range, target};
 
 const BY_WRK: &[u8] = b"GET /1KiB.txt HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n";
 const BY_A_BROWSER: &[u8] = b"GET /style.css?v=3 HTTP/1.1\r\n\

@@ -7,6 +7,7 @@ pub mod common;
 mod descriptors;
 pub mod echo;
 pub mod exec;
+pub mod files;
 pub mod ftp;
 pub mod http;
 pub mod ping;
@@ -83,7 +84,7 @@ macro_rules! services {
 
 services! {
     /// Serve the files below a directory by HTTP
-    Http(http::Http),
+    Http(files::Http),
     /// Return every byte that is sent
     Echo(echo::Echo, client: "Send lines to an echo server" echo::client::EchoClient),
     /// Answer datagrams, over a simulated lossy network

@@ -2,9 +2,10 @@
 //! every run. It finds what is easy to find; the fuzzer itself goes deeper.
 
 use socketserver_handlers::common::{basic, share};
+use socketserver_handlers::files::form;
 use socketserver_handlers::ftp::client as ftp_client;
-use socketserver_handlers::http::{
-    accept_encoding, chunked, conditional, digest_fields, form, head, range, target, tus_fields,
+use socketserver_handlers::http::protocol::{
+    accept_encoding, chunked, conditional, digest_fields, head, range, target, tus_fields,
 };
 use socketserver_handlers::ping::packet;
 use socketserver_handlers::time::sntp;

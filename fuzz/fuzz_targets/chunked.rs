@@ -1,4 +1,6 @@
 //! The chunked coding of a request's body.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| socketserver_handlers::http::chunked::check(data));
+use socketserver_handlers::http::protocol::chunked;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| chunked::check(data));

@@ -1,4 +1,6 @@
 //! The lists of entity tags and the dates of conditional requests.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| socketserver_handlers::http::conditional::check(data));
+use socketserver_handlers::http::protocol::conditional;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| conditional::check(data));

@@ -1,4 +1,6 @@
 //! `Content-Digest` and `Repr-Digest`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| socketserver_handlers::http::digest_fields::check(data));
+use socketserver_handlers::http::protocol::digest_fields;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| digest_fields::check(data));

@@ -1,4 +1,6 @@
 //! The `Range` header.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| socketserver_handlers::http::range::check(data));
+use socketserver_handlers::http::protocol::range;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| range::check(data));

@@ -1,4 +1,6 @@
 //! `Upload-Metadata`, `Upload-Checksum` and `Upload-Offset`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| socketserver_handlers::http::tus_fields::check(data));
+use socketserver_handlers::http::protocol::tus_fields;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tus_fields::check(data));

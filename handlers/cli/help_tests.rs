@@ -94,7 +94,7 @@ fn check_own<S: Service>() {
 
 #[test]
 fn the_default_address_and_idle_time_out_are_the_service_s() {
-    check_own::<crate::http::Http>();
+    check_own::<crate::files::Http>();
     check_own::<crate::echo::Echo>();
     check_own::<crate::ping::Ping>();
     check_own::<crate::transfer::Transfer>();

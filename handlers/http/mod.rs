@@ -1,188 +1,20 @@
-//! `serve http`: the files below a directory, by HTTP/1.1 and 1.0.
+//! HTTP/1.1 and 1.0 on the framework, for services of your own. `serve http` is built on it, in
+//! `files`.
 //!
-//! The way of a request: `head` parses it, `connection` frames it, `access` lets it through,
-//! `files` decides, `site` finds what the path stands for (hot files come from its `cache`),
-//! `codings` finds the form that the client likes best, `reply` writes. Everything that can be
-//! decided on bytes alone is a pure function in a file of its own.
+//! [`protocol`] parses and writes bytes, and knows no socket. `engine` serves connections.
 
-pub mod accept_encoding;
-mod access;
-mod application;
-mod archive;
-mod body;
-mod body_reader;
-mod cache;
-pub mod chunked;
-mod codings;
-mod compress;
-pub mod conditional;
-mod connection;
-mod cookie;
-mod cors;
-pub mod date;
-pub mod digest_fields;
-mod disposition;
-mod document;
-mod entry;
-mod events;
-mod file_date;
-mod files;
-mod hash;
-pub mod head;
-mod http_error;
-mod https;
-mod listing;
-mod markdown;
-mod markup;
-pub mod media;
-mod message;
-mod mounts;
-mod multipart;
-mod options;
-mod query;
-pub mod range;
-mod redirect;
-mod rendered;
-mod reply;
-mod request;
-mod root;
-mod router;
-mod site;
-pub mod target;
-pub mod tus_fields;
-mod upload;
-mod websocket;
+pub(crate) mod engine;
+pub mod protocol;
 
-pub use access::AccessOptions;
-pub use body_reader::BodyReader;
-pub use connection::HttpHandler;
-pub use cookie::{Cookie, SameSite};
-pub use events::{EventSender, Events, event_channel, events};
-pub use http_error::HttpError;
-pub use listing::ListingOptions;
-pub use message::{Produce, Produced, Response};
-pub use options::{BasePath, SiteOptions, Switch, Symlinks};
-pub use redirect::Redirect;
-pub use request::{Form, Request};
-pub use router::{Respond, Route, Router};
-pub use site::Site;
-#[doc(hidden)]
-pub use upload::form;
-pub use upload::{CommandLine, UploadOptions};
-pub use websocket::{
+pub use engine::body_reader::BodyReader;
+pub use engine::connection::HttpHandler;
+pub use engine::events::{EventSender, Events, event_channel, events};
+pub use engine::http_error::HttpError;
+pub use engine::message::{Produce, Produced, Response};
+pub use engine::request::{Form, Request};
+pub use engine::router::{Respond, Route, Router};
+pub use engine::websocket::{
     Message, WebSocketHandler, WebSocketPeer, WebSocketSender, encode_message, websocket,
     websocket_with,
 };
-
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
-
-use clap::Args;
-use socketserver::Refusal;
-
-use https::HttpsOptions;
-
-use crate::service::{Context, Failure, Served, Service};
-use application::Application;
-use mounts::{MountOptions, Mounts};
-use upload::Uploads;
-
-/// The options of `serve http`.
-#[derive(Debug, Args)]
-pub struct Http {
-    /// The folder to serve
-    #[arg(value_name = "DIR", default_value = "www")]
-    dir: PathBuf,
-    #[command(flatten)]
-    site: SiteOptions,
-    #[command(flatten)]
-    listing: ListingOptions,
-    #[command(flatten)]
-    https: HttpsOptions,
-    #[command(flatten)]
-    upload: UploadOptions,
-    #[command(flatten)]
-    access: AccessOptions,
-}
-
-impl Service for Http {
-    const NAME: &'static str = "http";
-    const PORT: u16 = 8000;
-    const SCHEME: &'static str = "http";
-    const TLS_SCHEME: &'static str = "https";
-    const ALPN: &'static [&'static str] = &["http/1.1"];
-    const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-    const AUTH: bool = false;
-    const PLAINTEXT: bool = true;
-    const ACCESS_LOG: bool = true;
-
-    fn open(mut self, context: &Context) -> Result<Served, Failure> {
-        let https = self.https.open(context.tls)?;
-        self.listing.upload = self.upload.upload;
-        let fail = |error| {
-            Failure::usage(format!(
-                "the folder {} can't be served: {error}",
-                self.dir.display()
-            ))
-        };
-        let options = MountOptions {
-            site: self.site.clone(),
-            listing: self.listing,
-            upload: self.upload.clone(),
-            forks: context.forks,
-        };
-        let site = Arc::new(Site::open(&self.dir, self.site, self.listing).map_err(fail)?);
-        let main_site = Arc::clone(&site);
-        let access = self.access.open(&self.dir, &site, context)?.map(Arc::new);
-        if self.upload.after_upload.is_some() && context.forks {
-            return Err(Failure::usage(
-                "--after-upload needs a thread, which a server that forks can't have",
-            ));
-        }
-        let application: Arc<dyn Application> = if self.upload.upload {
-            let accounts = access.as_ref().map(|access| access.accounts());
-            let uploads =
-                Arc::new(Uploads::new(site, &self.dir, &self.upload, accounts).map_err(fail)?);
-            if !context.forks {
-                uploads.expire_in_background();
-            }
-            let to_end = Arc::clone(&uploads);
-            context.at_end.add_until(move |until| to_end.end(until));
-            uploads
-        } else {
-            site
-        };
-        let application = match &access {
-            Some(access) => {
-                let mounts = Mounts::new(application, main_site, options, access.accounts());
-                let mounts = Arc::new(mounts);
-                let to_end = Arc::clone(&mounts);
-                context.at_end.add_until(move |until| to_end.end(until));
-                mounts
-            }
-            None => application,
-        };
-        let access_log = context.access_log.clone();
-        Ok(Served::Stream {
-            class: Box::new(move |_| {
-                Box::new(
-                    HttpHandler::new(application.clone(), access_log.clone())
-                        .with_https(https)
-                        .with_access(access.clone()),
-                )
-            }),
-            refusal,
-        })
-    }
-}
-
-/// Overload has an answer; who isn't let in gets none.
-fn refusal(why: Refusal) -> Option<&'static [u8]> {
-    const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nServer: socketserver\r\n\
-        X-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\
-        Content-Type: text/plain; charset=utf-8\r\n\
-        Content-Length: 34\r\nConnection: close\r\n\r\n\
-        The server is busy. Try again soon";
-    (why != Refusal::Denied).then_some(BUSY)
-}
+pub use protocol::cookie::{Cookie, SameSite};

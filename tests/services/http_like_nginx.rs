@@ -161,9 +161,11 @@ fn heads_that_nginx_accepts_are_answered_as_it_answers_them_or_refused_for_a_wri
     };
     let (mut wrong, mut compared) = (Vec::new(), 0);
     // For the rest of half a head both would wait.
-    for case in read(include_str!("../../handlers/http/head/data/heads.txt"))
-        .iter()
-        .filter(|c| c.expected != "partial")
+    for case in read(include_str!(
+        "../../handlers/http/protocol/head/data/heads.txt"
+    ))
+    .iter()
+    .filter(|c| c.expected != "partial")
     {
         // The body that some of them announce, else the beginning of another request.
         let bytes = [&case.bytes[..], b"hello"].concat();

@@ -25,20 +25,11 @@ const FACES: [Face; 2] = [
         folder: "src/",
         modules: &[],
     },
-    // What a program needs for an HTTP service of its own. The other modules serve `serve http`.
+    // What a program needs for an HTTP service of its own.
     Face {
         root: "handlers/http/mod.rs",
         folder: "handlers/http/",
-        modules: &[
-            "body_reader",
-            "cookie",
-            "events",
-            "http_error",
-            "message",
-            "request",
-            "router",
-            "websocket",
-        ],
+        modules: &["engine", "protocol"],
     },
 ];
 

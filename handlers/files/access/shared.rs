@@ -1,0 +1,135 @@
+//! Links: what a token in a query, or in the cookie that followed it, opens.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use socketserver::ClientAddress;
+
+use super::downloads::{Download, Downloads};
+use super::{AccessControl, Permit, Refused, cookie, refusal};
+use crate::common::accounts::{Accounts, Rights};
+use crate::common::share::{Share, ShareError, token_in};
+use crate::http::protocol::head::{Head, Method};
+
+/// A request that a link opens something for.
+#[derive(Debug)]
+pub(super) struct Shared {
+    share: Share,
+    /// `share:7`. No user has a name with a colon.
+    name: String,
+    /// For the cookie, if it came in the query.
+    token: Option<String>,
+    path: Vec<u8>,
+    client: ClientAddress,
+    now: Instant,
+    accounts: Arc<Accounts>,
+    downloads: Arc<Downloads>,
+}
+
+impl AccessControl {
+    /// What the request's link opens; `None` for a request without one.
+    ///
+    /// # Errors
+    /// The answer to a request with a link that opens nothing.
+    pub(super) fn shared(
+        &self,
+        head: &Head<'_>,
+        path: &[u8],
+        query: Option<&[u8]>,
+        client: &ClientAddress,
+        now: Instant,
+    ) -> Result<Option<Shared>, Refused> {
+        // Links are for reading.
+        if !matches!(head.method, Method::Get | Method::Head) {
+            return Ok(None);
+        }
+        let open = |token: &str| self.open_share(head, path, token, client, now);
+        if let Some(token) = query.and_then(token_in) {
+            let shared = open(token)
+                .map_err(|error| Refused::at_once(refusal::of_share(&error), Permit::none()))?;
+            return Ok(Some(Shared {
+                token: Some(token.to_owned()),
+                ..shared
+            }));
+        }
+        if head.authorization.is_some() {
+            return Ok(None);
+        }
+        // A cookie came along unasked: one that opens nothing is no reason to refuse what everybody
+        // may see.
+        Ok(cookie::tokens(head).find_map(|token| open(token).ok()))
+    }
+
+    fn open_share(
+        &self,
+        head: &Head<'_>,
+        path: &[u8],
+        token: &str,
+        client: &ClientAddress,
+        now: Instant,
+    ) -> Result<Shared, ShareError> {
+        let share = self
+            .accounts
+            .store()
+            .shares()
+            .check(token, path, SystemTime::now())?;
+        let shared = Shared {
+            name: format!("share:{}", share.id),
+            share,
+            token: None,
+            path: path.to_vec(),
+            client: client.clone(),
+            now,
+            accounts: Arc::clone(&self.accounts),
+            downloads: Arc::clone(&self.downloads),
+        };
+        let goes_on = || head.range.is_some() && shared.is_begun();
+        if shared.share.is_used_up() && !goes_on() {
+            Err(ShareError::UsedUp)
+        } else {
+            Ok(shared)
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn rights(&self, path: &[u8]) -> Rights {
+        if self.share.path.covers(path) {
+            Rights::LIST | Rights::READ
+        } else {
+            Rights::NONE
+        }
+    }
+
+    fn download(&self) -> Download<'_> {
+        Download {
+            share: self.share.id,
+            client: self.client.ip(),
+            path: &self.path,
+        }
+    }
+
+    fn is_begun(&self) -> bool {
+        self.downloads.is_begun(self.download(), self.now)
+    }
+
+    /// Counts a download, unless this is a further part of one.
+    ///
+    /// # Errors
+    /// The share was used as often as it may be.
+    pub(super) fn begin_download(&self, is_part: bool) -> Result<(), ShareError> {
+        if !(is_part && self.is_begun()) {
+            self.accounts.store().shares().take(&self.share)?;
+        }
+        self.downloads.note(self.download(), self.now);
+        Ok(())
+    }
+
+    pub(super) fn cookie(&self) -> String {
+        self.token.as_deref().map_or(String::new(), cookie::line)
+    }
+}

@@ -1,0 +1,290 @@
+//! The folders of the system that users have mounted (`users set --mount`).
+//!
+//! Each is a site of its own, with the directory handle, the cache and the store of that folder, at
+//! the path at which its user sees it. Rights are those of the path that the user sees. Only users
+//! with a mounted folder cost anything.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use socketserver::ClientAddress;
+
+use crate::common::accounts::Accounts;
+use crate::files::access::Permit;
+use crate::files::site::Site;
+use crate::files::site::files::path_and_query;
+use crate::files::site::listing::ListingOptions;
+use crate::files::site::options::{BasePath, SiteOptions};
+use crate::files::upload::UploadOptions;
+use crate::files::upload::Uploads;
+use crate::http::engine::application::{Answer, Application, Incoming, Receiver};
+use crate::http::engine::message::Response;
+use crate::http::engine::reply;
+use crate::http::engine::reply::Frame;
+use crate::http::protocol::head::Head;
+use crate::http::protocol::target;
+
+/// Maximum number of mounted folders that are held open.
+const MAX_OPEN: usize = 256;
+/// The same with `--after-upload`. Each folder has a thread then, which may have commands left, so
+/// such a folder is held open until the server ends.
+const MAX_WITH_COMMANDS: usize = 1024;
+
+/// How mounted folders are served: as the folder of the server, but without what names files in it.
+#[derive(Debug)]
+pub(crate) struct MountOptions {
+    pub(crate) site: SiteOptions,
+    pub(crate) listing: ListingOptions,
+    pub(crate) upload: UploadOptions,
+    /// Whether the server forks, so that it must not have threads.
+    pub(crate) forks: bool,
+}
+
+/// The application of a server, and those of mounted folders.
+pub(crate) struct Mounts {
+    main: Arc<dyn Application>,
+    site: Arc<Site>,
+    options: MountOptions,
+    accounts: Arc<Accounts>,
+    /// By the path that the user sees and the folder.
+    open: Mutex<HashMap<(String, PathBuf), Mounted>>,
+    /// Those that could not be opened, so that the log names each once.
+    failed: Mutex<HashSet<PathBuf>>,
+    /// Those with a thread for `--after-upload`, to be ended with the server.
+    with_commands: Mutex<Vec<Arc<Uploads>>>,
+}
+
+#[derive(Clone)]
+struct Mounted {
+    application: Arc<dyn Application>,
+    device: u64,
+    inode: u64,
+}
+
+/// What answers a request.
+enum Found {
+    Main,
+    Mounted(Arc<dyn Application>, Permit),
+    /// The mounted folder cannot be opened.
+    Missing,
+}
+
+impl Mounts {
+    /// `site` is that of `main`, which answers all other requests.
+    pub(crate) fn new(
+        main: Arc<dyn Application>,
+        site: Arc<Site>,
+        mut options: MountOptions,
+        accounts: Arc<Accounts>,
+    ) -> Mounts {
+        options.site.spa = None;
+        options.site.redirect = Vec::new();
+        Mounts {
+            main,
+            site,
+            options,
+            accounts,
+            open: Mutex::default(),
+            failed: Mutex::default(),
+            with_commands: Mutex::default(),
+        }
+    }
+
+    /// Ends the threads of `--after-upload`, which run the commands that are left until this moment
+    /// (`None`: all of them). Returns whether a command was aborted.
+    pub(crate) fn end(&self, until: Option<Instant>) -> bool {
+        let uploads = std::mem::take(&mut *self.with_commands.lock());
+        uploads.iter().filter(|uploads| uploads.end(until)).count() > 0
+    }
+
+    fn find(&self, head: &Head<'_>, permit: &Permit) -> Found {
+        if !permit.has_mounts() {
+            return Found::Main;
+        }
+        let raw = path_and_query(&head.target);
+        let Ok(target) = target::parse(&raw) else {
+            return Found::Main;
+        };
+        let Some(path) = self.site.policy.below_base(&target.path) else {
+            return Found::Main;
+        };
+        let Some((at, folder)) = permit.mount_of(path) else {
+            return Found::Main;
+        };
+        match self.mounted(&at, folder) {
+            Some(application) => Found::Mounted(application, permit.within(at.as_bytes())),
+            None => Found::Missing,
+        }
+    }
+
+    fn mounted(&self, at: &str, folder: &Path) -> Option<Arc<dyn Application>> {
+        let found = std::fs::metadata(folder);
+        let key = (at.to_owned(), folder.to_owned());
+        let mut open = self.open.lock();
+        if let Some(known) = open.get(&key)
+            && let Ok(found) = &found
+            && (known.device, known.inode) == (found.dev(), found.ino())
+        {
+            return Some(Arc::clone(&known.application));
+        }
+        open.remove(&key);
+        let opened = found.and_then(|found| Ok((self.open_folder(at, folder)?, found)));
+        match opened {
+            Ok((application, found)) => {
+                self.failed.lock().remove(folder);
+                let runs_commands = self.options.upload.after_upload.is_some();
+                if open.len() >= MAX_OPEN && !runs_commands {
+                    open.clear();
+                }
+                let (device, inode) = (found.dev(), found.ino());
+                open.insert(
+                    key,
+                    Mounted {
+                        application: Arc::clone(&application),
+                        device,
+                        inode,
+                    },
+                );
+                Some(application)
+            }
+            Err(error) => {
+                let mut failed = self.failed.lock();
+                if failed.len() < MAX_OPEN && failed.insert(folder.to_owned()) {
+                    log::warn!("the mounted folder {}: {error}", folder.display());
+                }
+                None
+            }
+        }
+    }
+
+    fn open_folder(&self, at: &str, folder: &Path) -> io::Result<Arc<dyn Application>> {
+        if self.accounts.store().lies_in(folder)? {
+            return Err(io::Error::other("the accounts would be served"));
+        }
+        if self.with_commands.lock().len() >= MAX_WITH_COMMANDS {
+            return Err(io::Error::other(
+                "too many mounted folders: restart the server",
+            ));
+        }
+        let base = self.site.policy.path_in_base(at.as_bytes());
+        let options = SiteOptions {
+            base_path: Some(BasePath::of(base)),
+            ..self.options.site.clone()
+        };
+        let site = Arc::new(Site::open(folder, options, self.options.listing)?);
+        if !self.options.upload.upload {
+            return Ok(site);
+        }
+        let accounts = Some(Arc::clone(&self.accounts));
+        let uploads = Uploads::new(site, folder, &self.options.upload, accounts)?;
+        let uploads = Arc::new(uploads);
+        if !self.options.forks {
+            uploads.expire_in_background();
+        }
+        if self.options.upload.after_upload.is_some() {
+            self.with_commands.lock().push(Arc::clone(&uploads));
+        }
+        Ok(uploads)
+    }
+}
+
+impl Application for Mounts {
+    fn max_body(&self, head: &Head<'_>) -> Option<u64> {
+        self.main.max_body(head)
+    }
+
+    fn receive(
+        &self,
+        head: &Head<'_>,
+        client_address: &ClientAddress,
+        permit: &Permit,
+    ) -> Option<Result<Box<dyn Receiver>, Response>> {
+        match self.find(head, permit) {
+            Found::Main => self.main.receive(head, client_address, permit),
+            Found::Mounted(application, permit) => {
+                application.receive(head, client_address, &permit)
+            }
+            Found::Missing => None,
+        }
+    }
+
+    fn respond(&self, request: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
+        match self.find(request.head, request.permit) {
+            Found::Main => self.main.respond(request, frame),
+            Found::Mounted(application, permit) => {
+                let request = Incoming {
+                    permit: &permit,
+                    ..request
+                };
+                application.respond(request, frame)
+            }
+            Found::Missing => {
+                let detail = "The mounted folder is not available.";
+                let fields = &self.site.policy.fields;
+                reply::error(request.body.wfile, frame, 404, fields, detail).map(Answer::Sent)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{FromArgMatches, Parser};
+
+    use super::*;
+    use crate::common::accounts::Cost;
+    use crate::common::accounts::testing::TestFile;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        site: SiteOptions,
+        #[command(flatten)]
+        listing: ListingOptions,
+        #[command(flatten)]
+        upload: UploadOptions,
+    }
+
+    fn mounts(file: &TestFile, folder: &Path, arguments: &[&str]) -> Mounts {
+        let command = <Options as clap::CommandFactory>::command();
+        let command = command.mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
+        let matches = command.get_matches_from([&["test"], arguments].concat());
+        let options = Options::from_arg_matches(&matches).unwrap();
+        let site = Site::open(folder, options.site.clone(), options.listing).unwrap();
+        let site = Arc::new(site);
+        let main: Arc<dyn Application> = site.clone();
+        let accounts = Accounts::open(&file.path(), Cost::CHEAP).unwrap();
+        let options = MountOptions {
+            site: options.site,
+            listing: options.listing,
+            upload: options.upload,
+            forks: true,
+        };
+        Mounts::new(main, site, options, Arc::new(accounts))
+    }
+
+    #[test]
+    fn many_mounted_folders_in_turn_do_not_use_up_the_threads_for_commands() {
+        let (file, _) = TestFile::new("http-mounts");
+        let folder = file.path().with_file_name("served");
+        std::fs::create_dir(&folder).unwrap();
+        for (arguments, threads) in [
+            (&["--upload", "--after-upload", "true"][..], MAX_OPEN + 1),
+            (&[], 0),
+        ] {
+            let mounts = mounts(&file, &folder, arguments);
+            for number in (0..=MAX_OPEN).chain(0..3) {
+                let application = mounts.mounted(&number.to_string(), &folder);
+                assert!(application.is_some(), "{number}");
+            }
+            assert_eq!(mounts.with_commands.lock().len(), threads);
+            assert!(mounts.open.lock().len() <= threads.max(MAX_OPEN));
+            assert!(!mounts.end(None), "no command was left");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! A digest that is being computed, slice by slice.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::common::digest::{
+    DigestKey, DigestProgress, DigestQueue, DigestSource, DigestTask, Digests,
+};
+use crate::files::site::entry::{Body, Entry};
+use crate::http::engine::message::Produced;
+
+/// How far the work is.
+pub(super) enum Progress {
+    Done(Digests),
+    Working(Computing),
+}
+
+/// Digests of a file in the making.
+pub(super) struct Computing(DigestTask);
+
+impl Computing {
+    /// Does the first slice of the work, which often is all of it. The values in `wanted` don't
+    /// matter.
+    ///
+    /// # Errors
+    /// The file cannot be read, or too many files are being digested (`WouldBlock`).
+    pub(super) fn begin(
+        entry: &Entry,
+        wanted: &Digests,
+        queue: &DigestQueue,
+    ) -> io::Result<Progress> {
+        let key = DigestKey {
+            identity: entry.identity,
+            form: entry.etag.clone(),
+        };
+        let source = match &entry.body {
+            Body::Memory(bytes) => DigestSource::Memory(Arc::clone(bytes)),
+            Body::Descriptor(file) => DigestSource::File(Arc::clone(file)),
+        };
+        let task = match queue.begin(key, source, wanted)? {
+            Ok(task) => task,
+            Err(known) => return Ok(Progress::Done(known)),
+        };
+        Ok(match task.advance()? {
+            DigestProgress::Done(digests) => Progress::Done(digests),
+            _ => Progress::Working(Computing(task)),
+        })
+    }
+
+    /// Does the next slice. Returns the digests once they are complete; otherwise `Err` is when to
+    /// call it again.
+    ///
+    /// # Errors
+    /// The file can't be read, or became shorter.
+    pub(super) fn advance(&mut self) -> io::Result<Result<Digests, Produced>> {
+        Ok(match self.0.advance()? {
+            DigestProgress::Done(digests) => Ok(digests),
+            DigestProgress::Again => Err(Produced::More),
+            DigestProgress::After(time) => Err(Produced::After(time)),
+        })
+    }
+}

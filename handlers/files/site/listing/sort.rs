@@ -1,0 +1,193 @@
+//! The order of a listing.
+
+use std::cmp::Ordering;
+
+use crate::http::protocol::query::Query;
+
+/// What a listing is sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SortKey {
+    #[default]
+    Name,
+    Size,
+    Date,
+}
+
+/// The order that was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub(crate) key: SortKey,
+    pub(crate) descending: bool,
+}
+
+impl SortKey {
+    pub(crate) const ALL: [SortKey; 3] = [SortKey::Name, SortKey::Size, SortKey::Date];
+
+    /// As it stands in the query.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            SortKey::Name => "name",
+            SortKey::Size => "size",
+            SortKey::Date => "date",
+        }
+    }
+}
+
+impl Order {
+    /// `sort=name|size|date&order=asc|desc`. Defaults to the names, ascending, for anything else
+    /// too.
+    pub(crate) fn of(query: Query<'_>) -> Order {
+        let sort = query.get("sort").unwrap_or_default();
+        Order {
+            key: SortKey::ALL
+                .into_iter()
+                .find(|key| key.name() == sort)
+                .unwrap_or_default(),
+            descending: query.get("order").is_some_and(|order| order == "desc"),
+        }
+    }
+
+    /// The order that the head of a column leads to: the other way round, or the one that is wanted
+    /// first of a column.
+    pub(crate) fn next(self, key: SortKey) -> Order {
+        let descending = if self.key == key {
+            !self.descending
+        } else {
+            key != SortKey::Name
+        };
+        Order { key, descending }
+    }
+
+    /// As it stands in the query.
+    pub(crate) fn direction(self) -> &'static str {
+        if self.descending { "desc" } else { "asc" }
+    }
+
+    /// Turns what is in ascending order.
+    pub(crate) fn apply(self, ascending: Ordering) -> Ordering {
+        if self.descending {
+            ascending.reverse()
+        } else {
+            ascending
+        }
+    }
+}
+
+/// Compares names as people do: numbers in them by their value, letters without regard to case
+/// (ASCII's only). Names that are equal so far are told apart by their bytes: no two different
+/// names are equal.
+pub(crate) fn natural(a: &[u8], b: &[u8]) -> Ordering {
+    let (mut left, mut right) = (a, b);
+    while let (Some(&x), Some(&y)) = (left.first(), right.first()) {
+        let order = if x.is_ascii_digit() && y.is_ascii_digit() {
+            let (x, y) = (take_number(&mut left), take_number(&mut right));
+            x.len().cmp(&y.len()).then_with(|| x.cmp(y))
+        } else {
+            (left, right) = (&left[1..], &right[1..]);
+            x.to_ascii_lowercase().cmp(&y.to_ascii_lowercase())
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
+}
+
+/// Takes the digits at the beginning; they are returned without leading zeros.
+fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
+    let end = text
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, rest) = text.split_at(end);
+    *text = rest;
+    &digits[digits.iter().take_while(|&&digit| digit == b'0').count()..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_names_count_by_value_and_case_comes_last() {
+        let ascending: &[&[u8]] = &[
+            b"",
+            b"0",
+            b"01",
+            b"1",
+            b"2",
+            b"10",
+            b"99999999999999999999999",
+            b"100000000000000000000000",
+            b"a",
+            b"A1b2",
+            b"a1b10",
+            b"a2",
+            b"a10",
+            b"a10.txt",
+            b"B",
+            b"b",
+            b"img12.png",
+            b"img100.png",
+            b"\xc3\xa9",
+            b"\xff",
+        ];
+        for (i, a) in ascending.iter().enumerate() {
+            for (j, b) in ascending.iter().enumerate() {
+                assert_eq!(
+                    natural(a, b),
+                    i.cmp(&j),
+                    "{} {}",
+                    a.escape_ascii(),
+                    b.escape_ascii()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_order_that_is_none_is_that_of_the_names() {
+        for (query, key, descending) in [
+            ("", SortKey::Name, false),
+            ("sort=size", SortKey::Size, false),
+            ("sort=date&order=desc", SortKey::Date, true),
+            ("order=desc", SortKey::Name, true),
+            ("sort=color&order=up", SortKey::Name, false),
+        ] {
+            assert_eq!(
+                Order::of(Query(query.as_bytes())),
+                Order { key, descending },
+                "{query}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_column_s_head_turns_its_own_order_and_begins_with_what_is_wanted_first() {
+        let by_size = Order {
+            key: SortKey::Size,
+            descending: true,
+        };
+        assert_eq!(
+            by_size.next(SortKey::Size),
+            Order {
+                key: SortKey::Size,
+                descending: false
+            }
+        );
+        assert_eq!(
+            by_size.next(SortKey::Name),
+            Order {
+                key: SortKey::Name,
+                descending: false
+            }
+        );
+        assert_eq!(
+            by_size.next(SortKey::Date),
+            Order {
+                key: SortKey::Date,
+                descending: true
+            }
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! `--cors`: pages of other origins may use the files (the Fetch standard, "HTTP-CORS protocol").
+
+use crate::http::protocol::head;
+use crate::http::protocol::head::Head;
+
+/// Reads an origin as `Origin` has it (RFC 6454 §6.2), or `*`.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(crate) fn origin(text: &str) -> Result<String, String> {
+    let wrong = || {
+        format!(
+            "invalid origin `{}`: use * or https://HOST[:PORT]",
+            text.escape_debug()
+        )
+    };
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+        .ok_or_else(wrong)?;
+    let is_host = |byte: u8| {
+        byte.is_ascii_graphic() && !b"/?#@\\*,\"<>".contains(&byte) && !byte.is_ascii_uppercase()
+    };
+    // Browsers compare it byte by byte with what they would send themselves.
+    if host.is_empty() || !host.bytes().all(is_host) {
+        Err(wrong())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// The field lines of every answer.
+pub(crate) fn fields(origin: &str) -> String {
+    format!(
+        "Access-Control-Allow-Origin: {origin}\r\n\
+         Access-Control-Expose-Headers: Accept-Ranges, Content-Digest, Content-Disposition, \
+         Content-Encoding, \
+         Content-Range, ETag, Repr-Digest\r\n"
+    )
+}
+
+/// More field lines for the answer to a preflight, where these methods are possible; `None` if the
+/// request is none. Whatever fields the page wants to send it may: they don't change what it gets.
+pub(crate) fn preflight(head: &Head<'_>, methods: &str) -> Option<String> {
+    head.values("origin").next()?;
+    head.values("access-control-request-method").next()?;
+    let is_list = |value: &&[u8]| {
+        value
+            .iter()
+            .all(|byte| head::is_token(*byte) || matches!(byte, b',' | b' ' | b'\t'))
+    };
+    let asked = head
+        .values("access-control-request-headers")
+        .next()
+        .filter(is_list);
+    let allowed = asked.map_or(String::new(), |list| {
+        format!(
+            "Access-Control-Allow-Headers: {}\r\n",
+            String::from_utf8_lossy(list)
+        )
+    });
+    Some(format!(
+        "Access-Control-Allow-Methods: {methods}\r\n{allowed}Access-Control-Max-Age: 7200\r\n\
+         Vary: Access-Control-Request-Headers\r\n"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_scheme_a_host_and_a_port() {
+        for text in [
+            "*",
+            "https://example.org",
+            "http://127.0.0.1:8000",
+            "https://[::1]:8",
+        ] {
+            assert_eq!(origin(text).as_deref(), Ok(text));
+        }
+        for text in [
+            "",
+            "example.org",
+            "https://",
+            "https://h/",
+            "https://H",
+            "https://a,https://b",
+            "ftp://h",
+            "https://h\r\nA: b",
+            "https://*",
+        ] {
+            assert!(origin(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The options of a site, and what becomes of them before the first request: nothing of them is
+//! worked out again for each answer.
+
+pub(crate) mod cors;
+pub(crate) mod redirect;
+
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use crate::common::values::duration;
+use crate::files::site::options::redirect::Redirect;
+use crate::http::protocol::{head, target};
+
+/// How a site answers.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Site")]
+#[non_exhaustive]
+pub struct SiteOptions {
+    /// File name of a folder's page; may be given several times, the first one that exists is used
+    #[arg(long, value_name = "NAME", value_parser = file_name, default_value = "index.html")]
+    pub index: Vec<String>,
+    /// Page that browsers get, with status 200, for every path that does not exist (single-page
+    /// applications)
+    #[arg(long, value_name = "FILE", value_parser = path_below)]
+    pub spa: Option<PathBuf>,
+    /// Serve about.html for /about
+    #[arg(long)]
+    pub try_html: bool,
+    /// Header for every answer; may be given several times
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header_field)]
+    pub header: Vec<String>,
+    /// Origin whose pages may read the files (CORS); * allows all
+    #[arg(long, value_name = "ORIGIN", value_parser = cors::origin)]
+    pub cors: Option<String>,
+    /// URL path of the folder
+    #[arg(long, value_name = "/PATH", value_parser = base_path)]
+    pub base_path: Option<BasePath>,
+    /// Redirect from a path to another path or to a URL, with status 301; 302:/FROM=TO for another
+    /// status; may be given several times
+    #[arg(long, value_name = "/FROM=TO", value_parser = Redirect::parse)]
+    pub redirect: Vec<Redirect>,
+    /// How long clients may cache the files: 1h, 7d, or a value of Cache-Control such as no-cache
+    #[arg(long, value_name = "TIME", value_parser = cache_control)]
+    pub cache_control: Option<String>,
+    /// Whether symbolic links are followed: inside the folder, or never
+    #[arg(long, value_enum, default_value = "inside")]
+    pub symlinks: Symlinks,
+    /// Compress text for clients that accept it (gzip, br, zstd). FILE.gz, FILE.br and FILE.zst
+    /// next to a file are used in either case
+    #[arg(long, value_enum, default_value = "on")]
+    pub compress: Switch,
+}
+
+/// What becomes of a path that leads through a symbolic link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
+pub enum Symlinks {
+    /// It isn't found.
+    Off,
+    /// It is followed if it leads to something below the root.
+    Inside,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+#[non_exhaustive]
+pub enum Switch {
+    Off,
+    On,
+}
+
+impl Default for SiteOptions {
+    /// Those of a command line without any.
+    fn default() -> SiteOptions {
+        SiteOptions {
+            index: vec!["index.html".to_owned()],
+            spa: None,
+            try_html: false,
+            header: Vec::new(),
+            cors: None,
+            base_path: None,
+            redirect: Vec::new(),
+            cache_control: None,
+            symlinks: Symlinks::Inside,
+            compress: Switch::On,
+        }
+    }
+}
+
+/// A path of URLs below which a site stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BasePath {
+    /// Decoded, without a slash at either end.
+    decoded: Vec<u8>,
+}
+
+impl BasePath {
+    /// A decoded path without a slash at either end.
+    pub(crate) fn of(decoded: Vec<u8>) -> BasePath {
+        BasePath { decoded }
+    }
+}
+
+/// The options, worked out.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) index: Vec<OsString>,
+    pub(crate) spa: Option<PathBuf>,
+    pub(crate) try_html: bool,
+    pub(crate) follow_symlinks: bool,
+    pub(crate) compress: bool,
+    /// Field lines for every answer.
+    pub(crate) fields: String,
+    /// Field lines for what is made of a file; those for every answer are among them.
+    pub(crate) file_fields: String,
+    /// Whether pages of other origins may ask.
+    pub(crate) cors: bool,
+    /// The origin of those pages, or `*`.
+    allowed_origin: Option<String>,
+    base_path: Option<BasePath>,
+    redirects: Vec<Redirect>,
+}
+
+impl Policy {
+    pub(crate) fn new(options: SiteOptions) -> Policy {
+        let mut fields: String = options
+            .header
+            .iter()
+            .map(|field| format!("{field}\r\n"))
+            .collect();
+        if let Some(origin) = &options.cors {
+            fields += &cors::fields(origin);
+        }
+        let cache_control = options
+            .cache_control
+            .map_or(String::new(), |value| format!("Cache-Control: {value}\r\n"));
+        Policy {
+            index: options.index.into_iter().map(OsString::from).collect(),
+            spa: options.spa,
+            try_html: options.try_html,
+            follow_symlinks: options.symlinks == Symlinks::Inside,
+            compress: options.compress == Switch::On,
+            file_fields: cache_control + &fields,
+            fields,
+            cors: options.cors.is_some(),
+            allowed_origin: options.cors,
+            base_path: options.base_path,
+            redirects: options.redirect,
+        }
+    }
+
+    /// Whether pages of this origin may ask for more than reading. `*` doesn't mean that: nobody
+    /// has named the page.
+    pub(crate) fn allows(&self, origin: &[u8]) -> bool {
+        self.allowed_origin
+            .as_deref()
+            .is_some_and(|allowed| allowed != "*" && allowed.as_bytes() == origin)
+    }
+
+    /// The path below the root for a decoded path of a URL; `None` if it lies outside the base
+    /// path.
+    pub(crate) fn below_base<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
+        let Some(base) = &self.base_path else {
+            return Some(path);
+        };
+        match path.strip_prefix(&base.decoded[..])? {
+            [] => Some(b""),
+            [b'/', path @ ..] => Some(path),
+            _ => None, // another name that begins alike
+        }
+    }
+
+    /// The decoded path of a URL for a path below the root, without slashes at its ends.
+    pub(crate) fn path_in_base(&self, path: &[u8]) -> Vec<u8> {
+        match &self.base_path {
+            Some(base) => [&base.decoded, &b"/"[..], path].concat(),
+            None => path.to_vec(),
+        }
+    }
+
+    /// The path of a URL for a path below the root.
+    pub(crate) fn url_path(&self, path: &[u8]) -> String {
+        let path = target::encode_path(path);
+        match &self.base_path {
+            Some(base) => format!("/{}/{path}", target::encode_path(&base.decoded)),
+            None => format!("/{path}"),
+        }
+    }
+
+    /// Where a path below the root leads, if that is elsewhere: the status, and the `Location`.
+    pub(crate) fn redirect(&self, path: &[u8], query: Option<&[u8]>) -> Option<(u16, String)> {
+        let redirect = self
+            .redirects
+            .iter()
+            .find(|redirect| redirect.is_of(path))?;
+        Some((
+            redirect.status(),
+            redirect.location(&self.url_path(b""), query),
+        ))
+    }
+}
+
+fn file_name(text: &str) -> Result<String, String> {
+    let mut components = Path::new(text).components();
+    match (components.next(), components.next()) {
+        (Some(Component::Normal(name)), None) if name == text => Ok(text.to_owned()),
+        _ => Err("expected the name of a file, without a folder".to_owned()),
+    }
+}
+
+fn path_below(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    let is_below = path
+        .components()
+        .all(|component| matches!(component, Component::Normal(_)));
+    if text.is_empty() || !is_below {
+        Err("expected a file below the folder".to_owned())
+    } else {
+        Ok(path.to_owned())
+    }
+}
+
+fn base_path(text: &str) -> Result<BasePath, String> {
+    let target = target::parse(text.as_bytes()).map_err(|error| error.to_string())?;
+    match target.path {
+        path if path.is_empty() => Err("the folder stands at / without this option".to_owned()),
+        _ if target.query.is_some() => Err("a path has no `?`".to_owned()),
+        path => Ok(BasePath {
+            decoded: path.into_owned(),
+        }),
+    }
+}
+
+fn cache_control(text: &str) -> Result<String, String> {
+    match duration(text) {
+        Ok(time) => Ok(format!("max-age={}", time.as_secs())),
+        Err(_) => field_value(text).map(str::to_owned),
+    }
+}
+
+/// A field line, without its end.
+fn header_field(text: &str) -> Result<String, String> {
+    /// Fields whose values only the server can know.
+    const OWN: [&str; 15] = [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "date",
+        "etag",
+        "keep-alive",
+        "last-modified",
+        "location",
+        "server",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-content-type-options",
+    ];
+    let (name, value) = text.split_once(':').ok_or("expected 'Name: value'")?;
+    if name.is_empty() || !name.bytes().all(head::is_token) {
+        return Err(format!("invalid header name `{}`", name.escape_debug()));
+    }
+    if OWN.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+        return Err(format!("{name} is for the server to say"));
+    }
+    Ok(format!("{name}: {}", field_value(value)?))
+}
+
+fn field_value(text: &str) -> Result<&str, String> {
+    let value = text.trim_matches([' ', '\t']);
+    if value.is_empty() || value.chars().any(|c| c.is_control() && c != '\t') {
+        return Err(format!(
+            "`{}` can't be the value of a field",
+            value.escape_debug()
+        ));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,39 @@
+//! A Markdown file, shown as a page to who wants one.
+
+use std::os::unix::ffi::OsStrExt;
+
+use crate::files::site::entry::Entry;
+use crate::files::site::listing::page::accepts;
+use crate::files::site::pages::{document, markdown, markup};
+use crate::http::protocol::head::Head;
+use crate::http::protocol::query::Query;
+
+const VARY: &str = "Vary: Accept\r\n";
+
+/// The page of a file; or the file as it is, but told that others may get another form of it.
+/// `None` if it is no Markdown, or too long. `query` is that of the request; `more` are field lines
+/// for whatever is made of a file.
+pub(crate) fn page(entry: &Entry, head: &Head<'_>, query: Query<'_>, more: &str) -> Option<Entry> {
+    if !entry.media_type.starts_with("text/markdown") || entry.length > markdown::MAX_LENGTH {
+        return None;
+    }
+    let source = entry.content().ok()?;
+    if query.has("raw") || !accepts(head, b"text/html") {
+        return Some(entry.represented(source.to_vec(), &entry.media_type, &[VARY, more].concat()));
+    }
+    let name = entry.path.file_name().unwrap_or_default().as_bytes();
+    let mut content = Vec::new();
+    document::begin(&markup::escape(name), &mut content);
+    content.extend(b"<main>\n");
+    content.extend(markdown::render(&String::from_utf8_lossy(&source)).bytes());
+    content.extend(b"</main>\n<p><a href=\"?raw\">Source</a></p>\n");
+    document::end(&mut content);
+    Some(entry.represented(
+        content,
+        "text/html; charset=utf-8",
+        &format!(
+            "{VARY}Content-Security-Policy: {}\r\n{more}",
+            document::POLICY
+        ),
+    ))
+}

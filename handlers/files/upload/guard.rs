@@ -1,0 +1,105 @@
+//! The conditions under which a request changes something (RFC 9110 §13).
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cap_std::fs::{Dir, MetadataExt};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
+use rustix::io::retry_on_intr;
+
+use super::refusal::say;
+use crate::common::store::PARTIALS;
+use crate::files::site::entry;
+use crate::http::engine::message::Response;
+use crate::http::protocol::accept_encoding::Coding;
+use crate::http::protocol::conditional::{Conditions, Outcome, Validators, evaluate};
+use crate::http::protocol::head::Head;
+
+/// A request's conditions, kept until its body is there: what they name may change meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    if_match: Option<Vec<u8>>,
+    if_none_match: Option<Vec<u8>>,
+    if_unmodified_since: Option<Vec<u8>>,
+}
+
+impl Guard {
+    pub(super) fn of(head: &Head<'_>) -> Guard {
+        Guard {
+            if_match: head.joined("if-match").map(|list| of_any_form(&list)),
+            if_none_match: head.joined("if-none-match").map(|list| of_any_form(&list)),
+            if_unmodified_since: head.if_unmodified_since.map(<[u8]>::to_vec),
+        }
+    }
+
+    /// Whether the file must be a new one.
+    pub(super) fn wants_none(&self) -> bool {
+        self.if_none_match.as_deref() == Some(b"*")
+    }
+
+    /// For as long as the result lives, nobody else who has conditions changes a file, not even in
+    /// another process: of two who saw the same one, only one may replace it (RFC 9110 §13.1.1). It
+    /// may have to be waited for, so that nothing slow should be done meanwhile.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(super) fn alone(&self, root: &Dir) -> io::Result<Option<OwnedFd>> {
+        if self.if_match.is_none()
+            && self.if_none_match.is_none()
+            && self.if_unmodified_since.is_none()
+        {
+            return Ok(None);
+        }
+        // The folder is there, and ours, as long as a file is on its way.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = openat(root, PARTIALS, flags, Mode::empty())?;
+        retry_on_intr(|| flock(&folder, FlockOperation::LockExclusive))?;
+        Ok(Some(folder))
+    }
+
+    /// # Errors
+    /// 412: the file at the path does not meet the request's conditions.
+    pub(super) fn check(&self, root: &Dir, path: &[u8]) -> Result<(), Response> {
+        let conditions = Conditions {
+            if_match: self.if_match.as_deref(),
+            if_none_match: self.if_none_match.as_deref(),
+            if_unmodified_since: self.if_unmodified_since.as_deref(),
+            ..Conditions::default()
+        };
+        let metadata = root.metadata(OsStr::from_bytes(path)).ok();
+        let etag = metadata.as_ref().filter(|metadata| metadata.is_file());
+        let etag = etag.map(|file| entry::etag((file.mtime(), file.mtime_nsec()), file.len()));
+        let current = metadata.map(|metadata| Validators {
+            etag: etag.as_deref().map(str::as_bytes),
+            last_modified: metadata
+                .modified()
+                .ok()
+                .map(|time| time.into_std().clamp(UNIX_EPOCH, SystemTime::now())),
+        });
+        match evaluate(&conditions, current.as_ref(), false) {
+            Outcome::PreconditionFailed => Err(failed()),
+            Outcome::Proceed { .. } | Outcome::NotModified => Ok(()),
+        }
+    }
+}
+
+/// A list of entity tags in which those of coded forms stand for the file's own: browsers ask for a
+/// form, and never see another tag.
+fn of_any_form(list: &[u8]) -> Vec<u8> {
+    let mut text = String::from_utf8_lossy(list).into_owned();
+    for coding in Coding::ALL {
+        text = text.replace(&format!("-{}\"", coding.name()), "\"");
+    }
+    text.into_bytes()
+}
+
+/// The answer to a request whose conditions don't hold.
+pub(super) fn failed() -> Response {
+    say(
+        412,
+        "Nothing is changed: the file does not meet the request's conditions.",
+    )
+}

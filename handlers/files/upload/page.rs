@@ -1,0 +1,115 @@
+//! The upload area of a folder's page: a plain form, and the script that makes more of it.
+//!
+//! The script is served below the folder, under a name that no file can have; the policy of the
+//! page lets this one script run, by a nonce, and no other (Content Security Policy Level 3).
+
+use std::fmt;
+use std::io::{self, Write};
+
+use base64_simd::URL_SAFE_NO_PAD;
+
+use super::refusal::say;
+use crate::common::store::PARTIALS;
+use crate::files::site::pages::document;
+use crate::files::site::pages::markup::escape;
+use crate::http::engine::message::Response;
+use crate::http::protocol::head::Head;
+
+const SCRIPT: &str = concat!(
+    include_str!("page/files.js"),
+    include_str!("page/memory.js"),
+    include_str!("page/tus.js"),
+    include_str!("page/row.js"),
+    include_str!("page/page.js"),
+);
+const NAME: &str = "upload.js";
+
+/// What lets the script run on one page.
+#[derive(Debug)]
+pub(crate) struct Nonce(String);
+
+impl Nonce {
+    /// # Errors
+    /// The system has no random numbers.
+    pub(crate) fn new() -> io::Result<Nonce> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Nonce(URL_SAFE_NO_PAD.encode_to_string(bytes)))
+    }
+
+    /// The `Content-Security-Policy` of the page.
+    pub(crate) fn policy(&self) -> String {
+        format!(
+            "{}; script-src 'nonce-{}'; connect-src 'self'",
+            document::POLICY,
+            self.0
+        )
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Writes the area.
+pub(crate) fn write(nonce: &Nonce, to: &mut Vec<u8>) {
+    // The version lets browsers keep the script as long as they like. Writing to a Vec can't fail.
+    let _ = write!(
+        to,
+        "<section aria-label=\"Upload\">\n<form class=\"upload\" method=\"post\" \
+         enctype=\"multipart/form-data\" action=\"./\">\n\
+         <label>Upload files <input type=\"file\" name=\"file\" multiple required></label>\n\
+         <button>Upload</button>\n</form>\n\
+         <script type=\"module\" nonce=\"{nonce}\" src=\"./{PARTIALS}/{NAME}?{}\"></script>\n\
+         </section>\n",
+        version(),
+    );
+}
+
+/// The page of a folder that takes files and shows none. `?login` leads who is unknown to a
+/// refusal, so that browsers ask for a name.
+pub(crate) fn drop_box(path: &[u8], is_anonymous: bool) -> Response {
+    let Ok(nonce) = Nonce::new() else {
+        return say(500, "The system has no random numbers.");
+    };
+    let path = escape(path);
+    let title = format!(
+        "Upload to /{path}{}",
+        if path.is_empty() { "" } else { "/" }
+    );
+    let mut page = Vec::new();
+    document::begin(&title, &mut page);
+    // Writing to a Vec can't fail.
+    let login = if is_anonymous {
+        " <a href=\"?login\">Log in</a> to see more."
+    } else {
+        ""
+    };
+    let _ = writeln!(
+        page,
+        "<h1>{title}</h1>\n<p>What you store here, others may read; you may not.{login}</p>"
+    );
+    write(&nonce, &mut page);
+    document::end(&mut page);
+    let response = Response::new(200).content("text/html; charset=utf-8", page);
+    response
+        .header("Content-Security-Policy", &nonce.policy())
+        .header("Vary", "Accept")
+}
+
+/// The script, if that is what a GET asks for.
+pub(crate) fn script(head: &Head<'_>) -> Option<Response> {
+    let path = head.raw_target.split(|&byte| byte == b'?').next()?;
+    let path = path.strip_suffix(NAME.as_bytes())?.strip_suffix(b"/")?;
+    path.ends_with(PARTIALS.as_bytes()).then(|| {
+        let script = Response::new(200).content("text/javascript; charset=utf-8", SCRIPT.into());
+        script.header("Cache-Control", "max-age=31536000, immutable")
+    })
+}
+
+/// Another script has another version.
+fn version() -> String {
+    blake3::hash(SCRIPT.as_bytes()).to_hex()[..16].to_owned()
+}

@@ -1,0 +1,228 @@
+//! `PUT`: a file, whole (RFC 9110 §9.3.4).
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use cap_std::fs::Dir;
+use socketserver::RFile;
+
+use super::guard::{self, Guard};
+use super::refusal::{self, say};
+use super::{
+    ALLOW, DestinationPath, RECEIVE_TIME_PER_TURN, Sender, Shared, require_identity_encoding,
+};
+use crate::common::accounts::Rights;
+use crate::common::digest::Digests;
+use crate::common::store::{Intent, OnDuplicate, Partial, ReceiveError, StoreError};
+use crate::files::access::Permit;
+use crate::files::site::entry::Identity;
+use crate::http::engine::application::{Receiver, Stopped};
+use crate::http::engine::body::Body;
+use crate::http::engine::message::Response;
+use crate::http::protocol::digest_fields;
+use crate::http::protocol::file_date;
+use crate::http::protocol::head::{Framing, Head};
+
+const MTIME: &str = "X-OC-Mtime";
+
+/// A file on its way to its name.
+struct Put {
+    shared: Arc<Shared>,
+    sender: Sender,
+    place: DestinationPath,
+    guard: Guard,
+    on_duplicate: OnDuplicate,
+    partial: Partial,
+}
+
+/// Takes the body of a PUT, if it can be stored as far as its head tells.
+pub(super) fn begin(
+    shared: &Arc<Shared>,
+    head: &Head<'_>,
+    sender: Sender,
+) -> Result<Box<dyn Receiver>, Response> {
+    let place = DestinationPath::of(&shared.site, head)?;
+    let root = shared.root();
+    if place.trailing_slash || is_directory(root, &place)? {
+        return Err(say(405, "A folder cannot be replaced by a file.").header("Allow", ALLOW));
+    }
+    let name = place.name()?;
+    let size = whole_file(head)?;
+    let digests = Digests {
+        sha256: announced_digest(head)?,
+        ..Digests::default()
+    };
+    let modified = announced_date(head)?;
+    let guard = Guard::of(head);
+    guard.check(root, &place.path)?;
+    let on_duplicate = match shared.on_duplicate {
+        None | Some(OnDuplicate::Overwrite) if !guard.wants_none() => OnDuplicate::Overwrite,
+        // To store under another name than the one that was asked for isn't for PUT to do.
+        _ => OnDuplicate::Error,
+    };
+    let on_duplicate = sender.permit.check_store(&place.path, on_duplicate)?;
+    let intent = Intent {
+        size,
+        digests,
+        modified,
+        ..sender.intent(name)
+    };
+    let partial = shared.store.begin_unresumable(intent, on_duplicate);
+    let partial = partial.map_err(|error| not_stored(&error, &sender.permit, &place))?;
+    let shared = Arc::clone(shared);
+    Ok(Box::new(Put {
+        shared,
+        sender,
+        place,
+        guard,
+        on_duplicate,
+        partial,
+    }))
+}
+
+/// Why it isn't, to a client that may not be allowed to replace what is there.
+fn not_stored(error: &StoreError, permit: &Permit, place: &DestinationPath) -> Response {
+    match error {
+        StoreError::Exists if !permit.may(Rights::DELETE, &place.path) => permit.refusal(),
+        error => refusal::of(error),
+    }
+}
+
+/// Whether a folder stands at the place; or why the system lets nothing stand there.
+pub(super) fn is_directory(root: &Dir, place: &DestinationPath) -> Result<bool, Response> {
+    match root.symlink_metadata(place.path()) {
+        Ok(metadata) => Ok(metadata.is_dir()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(refusal::of_system(&error)),
+    }
+}
+
+/// The length of the file, if it is known; the body must be the file, all of it, as it is.
+fn whole_file(head: &Head<'_>) -> Result<Option<u64>, Response> {
+    if head.values("content-range").next().is_some() {
+        return Err(say(
+            400,
+            "Nothing is stored: send the whole file, without Content-Range.",
+        )); // RFC 9110 §14.5
+    }
+    require_identity_encoding(head)?;
+    match head.body {
+        Framing::Length(length) => Ok(Some(length)),
+        Framing::Chunked => Ok(None),
+        // RFC 9110 §15.5.12
+        Framing::None => Err(say(
+            411,
+            "Nothing is stored: send Content-Length or a chunked body.",
+        )),
+    }
+}
+
+/// The SHA-256 that the sender announces. As the body isn't coded, content and representation are
+/// the same bytes.
+fn announced_digest(head: &Head<'_>) -> Result<Option<[u8; 32]>, Response> {
+    let mut found: Option<[u8; 32]> = None;
+    for name in ["Content-Digest", "Repr-Digest"] {
+        let Some(field) = head.joined(name) else {
+            continue;
+        };
+        let digest = digest_fields::sha_256(&field).map_err(|error| {
+            say(
+                400,
+                &format!("Nothing is stored: {name} can't be read: {error}."),
+            )
+        })?;
+        if found.zip(digest).is_some_and(|(one, other)| one != other) {
+            return Err(say(
+                400,
+                "Nothing is stored: Content-Digest and Repr-Digest contradict each other.",
+            ));
+        }
+        found = found.or(digest);
+    }
+    Ok(found)
+}
+
+/// When the sender's file was changed last: a field without a standard, that rclone and the clients
+/// of ownCloud and Nextcloud send.
+fn announced_date(head: &Head<'_>) -> Result<Option<SystemTime>, Response> {
+    let Some(field) = head.joined(MTIME) else {
+        return Ok(None);
+    };
+    let date = file_date::seconds(&field);
+    date.map(Some).ok_or_else(|| {
+        say(
+            400,
+            &format!("Nothing is stored: {MTIME} is not a number of seconds since 1970."),
+        )
+    })
+}
+
+impl Receiver for Put {
+    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
+        let until = Instant::now() + RECEIVE_TIME_PER_TURN;
+        let source = |into: &mut [u8]| {
+            if Instant::now() < until {
+                body.try_read(rfile, into)
+            } else {
+                Ok(None)
+            }
+        };
+        match self.partial.receive(source, u64::MAX) {
+            Ok(()) => Ok(()),
+            Err(ReceiveError::Source(error)) => Err(Stopped::reading(error)),
+            Err(ReceiveError::Store { error, .. }) => Err(refusal::of(&error).into()),
+        }
+    }
+
+    fn finish(self: Box<Self>) -> Response {
+        self.publish().unwrap_or_else(|refused| refused)
+    }
+}
+
+impl Put {
+    fn publish(self) -> Result<Response, Response> {
+        let Put {
+            shared,
+            sender,
+            place,
+            guard,
+            on_duplicate,
+            mut partial,
+        } = self;
+        let root = shared.root();
+        partial
+            .sync_bytes()
+            .map_err(|error| refusal::of(&error.into()))?;
+        let _alone = guard
+            .alone(root)
+            .map_err(|error| refusal::of_system(&error))?;
+        guard.check(root, &place.path)?;
+        let metadata = partial
+            .metadata()
+            .map_err(|error| refusal::of_system(&error))?;
+        let date = partial.intent().modified;
+        let identity = Identity::of(&metadata);
+        let identity = date.map_or(identity, |date| identity.dated(date));
+        let is_new = root
+            .symlink_metadata(partial.intent().name.as_path())
+            .is_err();
+        let published = partial.publish(on_duplicate).map_err(|error| match error {
+            StoreError::Exists if guard.wants_none() => guard::failed(),
+            error => not_stored(&error, &sender.permit, &place),
+        })?;
+        shared.stored(&published, &sender, "PUT");
+        shared.site.cache.forget(&place.asked);
+        let response = if is_new {
+            Response::new(201).header("Location", &place.location)
+        } else {
+            Response::new(204)
+        };
+        let response = if date.is_some() {
+            response.header(MTIME, "accepted")
+        } else {
+            response
+        };
+        Ok(response.header("ETag", &identity.etag()))
+    }
+}

@@ -1,0 +1,114 @@
+//! `POST`: a new upload, perhaps with its first bytes (the extensions creation and
+//! creation-with-upload).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::piece::{self, UploadChunk};
+use super::{on_duplicate, only, refused, resource};
+use crate::common::store::{Intent, Name, PARTIALS};
+use crate::files::upload::put::is_directory;
+use crate::files::upload::refusal;
+use crate::files::upload::refusal::say;
+use crate::files::upload::{DestinationPath, Sender, Shared};
+use crate::http::engine::application::Receiver;
+use crate::http::engine::message::Response;
+use crate::http::protocol::head::{Framing, Head};
+use crate::http::protocol::tus_fields;
+use crate::http::protocol::tus_fields::Metadata;
+
+/// Registers an upload, and takes what comes with the request.
+pub(super) fn begin(
+    shared: &Arc<Shared>,
+    head: &Head<'_>,
+    sender: Sender,
+) -> Result<Box<dyn Receiver>, Response> {
+    let folder = DestinationPath::folder_of(&shared.site, head)?;
+    if !folder.path.is_empty() && !shared.root().is_dir(folder.path()) {
+        return Err(say(404, "There is no folder at this address."));
+    }
+    if ["upload-concat", "upload-defer-length"]
+        .iter()
+        .any(|name| head.values(name).next().is_some())
+    {
+        return Err(say(
+            400,
+            "Nothing is stored: Upload-Concat and Upload-Defer-Length are not supported.",
+        ));
+    }
+    let size = only(head, "upload-length").and_then(tus_fields::number);
+    let size = size.ok_or_else(|| {
+        say(
+            400,
+            "Nothing is stored: send the file's length as Upload-Length.",
+        )
+    })?;
+    let memo = head.joined("upload-metadata").unwrap_or_default();
+    let (name, modified) = file_of(shared, &folder, &memo)?;
+    if head.body != Framing::None && head.body != Framing::Length(0) {
+        piece::check_content(head)?;
+    }
+    let digests = piece::announced_digests(head)?;
+    let memo = Some(String::from_utf8_lossy(&memo).into_owned());
+    let on_duplicate = on_duplicate(shared, &sender, &name)?;
+    let intent = Intent {
+        size: Some(size),
+        memo,
+        modified,
+        ..sender.intent(name)
+    };
+    let partial = shared
+        .store
+        .register(intent, on_duplicate)
+        .map_err(|error| refused(&error))?;
+    let location = resource::below(
+        shared,
+        &folder,
+        format!("{PARTIALS}/{}", partial.id()).as_bytes(),
+    );
+    Ok(Box::new(UploadChunk::begin(
+        shared,
+        head,
+        sender,
+        partial,
+        digests,
+        Some(location),
+    )?))
+}
+
+/// Where the file is to stand: below the folder, as its metadata says; and its date.
+fn file_of(
+    shared: &Shared,
+    folder: &DestinationPath,
+    metadata: &[u8],
+) -> Result<(Name, Option<SystemTime>), Response> {
+    let Metadata {
+        filename,
+        relative_path,
+        modified,
+    } = if metadata.is_empty() {
+        Metadata::default()
+    } else {
+        tus_fields::metadata(metadata)
+            .map_err(|error| say(400, &format!("Nothing is stored: {error}.")))?
+    };
+    let name = match (relative_path, filename) {
+        // Uppy says `null` of a file that came without a folder.
+        (Some(path), _) if !path.is_empty() && path != "null" => Name::path(&path),
+        (_, Some(name)) => Name::last_component(&name),
+        _ => {
+            return Err(say(
+                400,
+                "Nothing is stored: send the file's name in Upload-Metadata, as `filename`.",
+            ));
+        }
+    };
+    let name = name.map_err(|error| refusal::of(&error))?;
+    // By its address, so that whatever holds for a PUT to it holds here.
+    let address = resource::below(shared, folder, name.as_bytes());
+    let place = DestinationPath::at(&shared.site, address.as_bytes())?;
+    if is_directory(shared.root(), &place)? {
+        return Err(say(409, "Nothing is stored: a folder of this name exists."));
+    }
+    Ok((place.name()?, modified))
+}

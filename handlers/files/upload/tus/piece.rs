@@ -1,0 +1,201 @@
+//! `PATCH`: bytes that follow those that are there (the core protocol, and the extension checksum).
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use socketserver::RFile;
+
+use super::{only, publish, refused, resource, with_tus_headers};
+use crate::common::digest::Digests;
+use crate::common::store::{Partial, Progress, ReceiveError};
+use crate::files::upload::refusal::{of_system, say};
+use crate::files::upload::{RECEIVE_TIME_PER_TURN, Sender, Shared, require_identity_encoding};
+use crate::http::engine::application::{Receiver, Stopped};
+use crate::http::engine::body::Body;
+use crate::http::engine::message::Response;
+use crate::http::protocol::date;
+use crate::http::protocol::head::{Framing, Head};
+use crate::http::protocol::tus_fields;
+
+/// A piece of an upload on its way.
+pub(super) struct UploadChunk {
+    shared: Arc<Shared>,
+    sender: Sender,
+    partial: Partial,
+    /// Where the upload is to be found, if it was created by the same request.
+    created: Option<String>,
+}
+
+/// Takes the body of a PATCH, if it belongs where the upload is.
+pub(super) fn begin(
+    shared: &Arc<Shared>,
+    head: &Head<'_>,
+    sender: Sender,
+) -> Result<Box<dyn Receiver>, Response> {
+    let (id, registered) = resource::find(shared, head)?;
+    check_content(head)?;
+    let offset = only(head, "upload-offset").and_then(tus_fields::number);
+    let offset = offset.ok_or_else(|| say(400, "Send the chunk's offset as Upload-Offset."))?;
+    let digests = announced_digests(head)?;
+    if matches!(registered.progress, Progress::Stored(_)) {
+        return Err(say(409, "The upload is complete, so nothing can be added."));
+    }
+    let partial = shared
+        .store
+        .resume_registered(&id)
+        .map_err(|error| refused(&error))?;
+    if partial.offset() != offset {
+        let there = partial.offset();
+        return Err(say(
+            409,
+            &format!("Upload-Offset is wrong: {there} bytes are there."),
+        ));
+    }
+    Ok(Box::new(UploadChunk::begin(
+        shared, head, sender, partial, digests, None,
+    )?))
+}
+
+/// Whether the body is what it must be: bytes of the upload, as they are.
+pub(super) fn check_content(head: &Head<'_>) -> Result<(), Response> {
+    let is_piece =
+        |media_type: &[u8]| media_type.eq_ignore_ascii_case(b"application/offset+octet-stream");
+    if !head.content_type.is_some_and(is_piece) {
+        return Err(say(
+            415,
+            "Send the chunk as Content-Type: application/offset+octet-stream.",
+        ));
+    }
+    require_identity_encoding(head)
+}
+
+/// What the piece is to hash to.
+pub(super) fn announced_digests(head: &Head<'_>) -> Result<Digests, Response> {
+    if head.values("upload-checksum").next().is_none() {
+        return Ok(Digests::default());
+    }
+    tus_fields::checksum(only(head, "upload-checksum").unwrap_or_default())
+        .map_err(|error| say(400, &format!("The chunk is dropped: {error}.")))
+}
+
+impl UploadChunk {
+    pub(super) fn begin(
+        shared: &Arc<Shared>,
+        head: &Head<'_>,
+        sender: Sender,
+        partial: Partial,
+        digests: Digests,
+        created: Option<String>,
+    ) -> Result<UploadChunk, Response> {
+        let mut piece = UploadChunk {
+            shared: Arc::clone(shared),
+            sender,
+            partial,
+            created,
+        };
+        let begun = match head.body {
+            Framing::Length(length)
+                if piece.partial.remaining().is_some_and(|left| length > left) =>
+            {
+                Err(too_long())
+            }
+            _ => piece
+                .partial
+                .begin_piece(digests)
+                .map_err(|error| of_system(&error)),
+        };
+        match begun {
+            Ok(()) => Ok(piece),
+            Err(refused) => Err(piece.give_up(refused)),
+        }
+    }
+
+    /// Refuses the chunk. An upload whose address no client knows yet is removed with it.
+    fn give_up(self, refused: Response) -> Response {
+        if self.created.is_some()
+            && let Err(error) = self.partial.discard()
+        {
+            log::debug!("a refused upload can't be removed: {error}");
+        }
+        refused
+    }
+
+    fn take(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
+        let until = Instant::now() + RECEIVE_TIME_PER_TURN;
+        let source = |into: &mut [u8]| {
+            if Instant::now() < until {
+                body.try_read(rfile, into)
+            } else {
+                Ok(None)
+            }
+        };
+        match self.partial.receive(source, u64::MAX) {
+            Ok(()) => {}
+            Err(ReceiveError::Source(error)) => return Err(Stopped::reading(error)),
+            Err(ReceiveError::Store { error, .. }) => return Err(refused(&error).into()),
+        }
+        if self.partial.remaining() == Some(0) && !body.is_whole() {
+            // Of chunks, only now it shows whether there are more than fit.
+            if body
+                .try_read(rfile, &mut [0])
+                .map_err(Stopped::reading)?
+                .is_some_and(|count| count > 0)
+            {
+                self.partial
+                    .drop_piece()
+                    .map_err(|error| of_system(&error))?;
+                return Err(too_long().into());
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(mut self) -> Result<Response, Response> {
+        match self.partial.end_piece() {
+            Ok(()) => {}
+            Err(error) => return Err(self.give_up(refused(&error))),
+        }
+        let UploadChunk {
+            shared,
+            sender,
+            partial,
+            created,
+        } = self;
+        let answer = match created {
+            Some(location) => Response::new(201).header("Location", &location),
+            None => Response::new(204),
+        };
+        let answer = answer.header("Upload-Offset", &partial.offset().to_string());
+        if partial.remaining() == Some(0) {
+            return publish(&shared, &sender, partial, answer);
+        }
+        let expires = partial.expires().map_err(|error| of_system(&error))?;
+        Ok(with_expiry(answer, expires))
+    }
+}
+
+/// An answer about an upload that is removed at this time, if nothing comes until then.
+pub(super) fn with_expiry(answer: Response, expires: Option<SystemTime>) -> Response {
+    match expires.and_then(date::http_date) {
+        Some(date) => answer.header("Upload-Expires", &String::from_utf8_lossy(&date)),
+        None => answer,
+    }
+}
+
+fn too_long() -> Response {
+    say(413, "The chunk is longer than the rest of the upload.")
+}
+
+impl Receiver for UploadChunk {
+    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
+        self.take(body, rfile).map_err(|stopped| match stopped {
+            Stopped::Refused(refused) => with_tus_headers(&self.shared, *refused).into(),
+            other => other,
+        })
+    }
+
+    fn finish(self: Box<Self>) -> Response {
+        let shared = Arc::clone(&self.shared);
+        with_tus_headers(&shared, self.answer().unwrap_or_else(|refused| refused))
+    }
+}

@@ -1,0 +1,101 @@
+//! An upload's own address: how far it has come (`HEAD`), and its end (`DELETE`, the extension
+//! termination).
+
+use super::{piece, publish, refused};
+use crate::common::store::{Progress, Registered, is_reserved};
+use crate::files::site::files::path_and_query;
+use crate::files::upload::refusal::{of_system, say};
+use crate::files::upload::{DestinationPath, Sender, Shared};
+use crate::http::engine::message::Response;
+use crate::http::protocol::head::Head;
+use crate::http::protocol::target;
+
+/// The address of something below a folder.
+pub(super) fn below(shared: &Shared, folder: &DestinationPath, path: &[u8]) -> String {
+    let path = if folder.asked.is_empty() {
+        path.to_vec()
+    } else {
+        [&folder.asked, path].join(&b'/')
+    };
+    shared.site.policy.url_path(&path)
+}
+
+/// The id in a request's target, and what is known of that upload.
+pub(super) fn find(shared: &Shared, head: &Head<'_>) -> Result<(String, Registered), Response> {
+    let none = || say(404, "There is no such upload, or it has expired.");
+    let raw = path_and_query(&head.target);
+    let target = target::parse(&raw)
+        .map_err(|error| say(400, &format!("The path was refused: {error}.")))?;
+    let path = shared
+        .site
+        .policy
+        .below_base(&target.path)
+        .and_then(|path| std::str::from_utf8(path).ok());
+    let (path, id) = path
+        .and_then(|path| path.rsplit_once('/'))
+        .ok_or_else(none)?;
+    let (folder, reserved) = path.rsplit_once('/').unwrap_or(("", path));
+    let real = shared
+        .store
+        .resolve(folder.as_bytes())
+        .map_err(|_| none())?;
+    if target.trailing_slash || !is_reserved(reserved.as_bytes()) {
+        return Err(none());
+    }
+    let registered = shared
+        .store
+        .registered(id)
+        .map_err(|error| of_system(&error))?
+        .ok_or_else(none)?;
+    // The right to write into one folder does not include another folder.
+    let rest = registered.intent.name.as_bytes().strip_prefix(&*real);
+    if !rest.is_some_and(|rest| real.is_empty() || rest.starts_with(b"/")) {
+        return Err(none());
+    }
+    Ok((id.to_owned(), registered))
+}
+
+/// Where the next piece belongs.
+pub(super) fn progress(
+    shared: &Shared,
+    head: &Head<'_>,
+    sender: &Sender,
+) -> Result<Response, Response> {
+    let (id, Registered { intent, progress }) = find(shared, head)?;
+    let size = intent.size.unwrap_or_default();
+    let offset = match progress {
+        Progress::Partial { offset, .. } => offset,
+        Progress::Stored(_) => size,
+    };
+    let answer = Response::new(200)
+        .header("Cache-Control", "no-store")
+        .header("Upload-Offset", &offset.to_string())
+        .header("Upload-Length", &size.to_string());
+    let answer = match intent.memo.as_deref() {
+        None | Some("") => answer,
+        Some(metadata) => answer.header("Upload-Metadata", metadata),
+    };
+    match progress {
+        // All had come when the server was killed. The client takes this answer for the end.
+        Progress::Partial { offset, .. } if offset == size => {
+            let partial = shared
+                .store
+                .resume_registered(&id)
+                .map_err(|error| refused(&error))?;
+            publish(shared, sender, partial, answer)
+        }
+        Progress::Partial { expires, .. } => Ok(piece::with_expiry(answer, expires)),
+        Progress::Stored(Some(name)) => Ok(answer.header(
+            "Content-Location",
+            &shared.site.policy.url_path(name.as_bytes()),
+        )),
+        Progress::Stored(None) => Ok(answer),
+    }
+}
+
+/// Forgets an upload, and what came of it. A file that it has become stays.
+pub(super) fn terminate(shared: &Shared, head: &Head<'_>) -> Result<Response, Response> {
+    let (id, _) = find(shared, head)?;
+    shared.store.give_up(&id).map_err(|error| refused(&error))?;
+    Ok(Response::new(204))
+}

@@ -1,0 +1,198 @@
+//! The body of a request, as the author of an HTTP service reads it.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use socketserver::{RFile, WFile};
+
+use crate::http::engine::body::Body;
+use crate::http::protocol::head::HeadError;
+
+/// The client may send its body (RFC 9110 §15.2.1).
+pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// The body of a request, whatever its framing.
+///
+/// A route that counts the bytes of a body of any length, without holding it in memory:
+///
+/// ```
+/// use socketserver::Builder;
+/// use socketserver::testing::TestConnection;
+/// use socketserver_handlers::http::{Response, Router};
+///
+/// let router = Router::new().post("/count", |request| {
+///     let count = std::io::copy(request.body(), &mut std::io::sink())?;
+///     Ok(Response::text(format!("{count} bytes\n")))
+/// });
+/// let mut client = TestConnection::new(Builder::new(), router.into_class());
+/// client.send(b"POST /count HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello");
+/// assert!(client.received().ends_with(b"\r\n\r\n5 bytes\n"));
+/// ```
+pub struct BodyReader<'a> {
+    /// What came before the route was called, and how much of it was read.
+    gathered: Vec<u8>,
+    read: usize,
+    /// What is still to come.
+    source: Option<(&'a mut Body, &'a mut RFile)>,
+    pub(crate) wfile: &'a mut WFile,
+    /// The client waits for 100 (Continue) before it sends the body (RFC 9110 §10.1.1).
+    continue_due: bool,
+    /// Maximum length of the whole body, in bytes.
+    limit: u64,
+    /// Why the body can't be read to its end.
+    failure: Option<BodyFailure>,
+    /// A read has failed: where the next request begins is not known.
+    is_broken: bool,
+}
+
+/// Why a body can't be read to its end.
+#[derive(Debug)]
+pub(crate) enum BodyFailure {
+    /// It is malformed, too long, or was cut: the client's fault, with the status of the answer.
+    Refused(HeadError),
+    /// The client was slower than the server's deadlines allow.
+    TooSlow(io::Error),
+    /// The connection is gone.
+    Lost(io::Error),
+}
+
+impl BodyFailure {
+    fn of(error: io::Error) -> BodyFailure {
+        match error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<HeadError>())
+        {
+            Some(refused) => BodyFailure::Refused(*refused),
+            // ETIMEDOUT of the system means that the peer has vanished.
+            None if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() => {
+                BodyFailure::TooSlow(error)
+            }
+            None => BodyFailure::Lost(error),
+        }
+    }
+
+    /// The same for the route, which may look at it, or pass it on.
+    fn for_route(&self) -> io::Error {
+        match self {
+            BodyFailure::Refused(refused) => {
+                io::Error::new(io::ErrorKind::InvalidData, refused.reason)
+            }
+            BodyFailure::TooSlow(error) | BodyFailure::Lost(error) => {
+                io::Error::new(error.kind(), error.to_string())
+            }
+        }
+    }
+}
+
+impl<'a> BodyReader<'a> {
+    /// For a request without a body.
+    pub(crate) fn without(wfile: &'a mut WFile) -> BodyReader<'a> {
+        BodyReader {
+            gathered: Vec::new(),
+            read: 0,
+            source: None,
+            wfile,
+            continue_due: false,
+            limit: u64::MAX,
+            failure: None,
+            is_broken: false,
+        }
+    }
+
+    /// For a body of which `gathered` was taken already.
+    pub(crate) fn new(
+        gathered: Vec<u8>,
+        (body, rfile): (&'a mut Body, &'a mut RFile),
+        wfile: &'a mut WFile,
+        continue_due: bool,
+    ) -> BodyReader<'a> {
+        BodyReader {
+            gathered,
+            source: Some((body, rfile)),
+            continue_due,
+            ..BodyReader::without(wfile)
+        }
+    }
+
+    /// Sets the maximum length of the whole body; a longer one is answered with 413.
+    pub(crate) fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
+    /// Whether more of the body has come already than the limit allows.
+    pub(crate) fn is_over_limit(&self) -> bool {
+        self.gathered.len() as u64 > self.limit
+    }
+
+    /// Whether another request can follow although the rest is not read: it is short, and on its
+    /// way.
+    pub(crate) fn keeps_connection(&self) -> bool {
+        let can_drop = self.source.as_ref().is_none_or(|(body, _)| {
+            body.is_whole() || (!self.continue_due && body.may_be_dropped())
+        });
+        can_drop && !self.is_broken
+    }
+
+    /// Why a read has failed, if one has. Later reads fail as well.
+    pub(crate) fn take_failure(&mut self) -> Option<BodyFailure> {
+        self.failure.take()
+    }
+
+    fn read_on(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some((body, rfile)) = &mut self.source else {
+            return Ok(0);
+        };
+        if std::mem::take(&mut self.continue_due) {
+            self.wfile.write_all(CONTINUE)?;
+            self.wfile.flush()?;
+        }
+        let count = loop {
+            match body.try_read(rfile, buffer)? {
+                Some(count) => break count,
+                None => drop(rfile.wait_for_more()?),
+            }
+        };
+        if body.taken() > self.limit {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, TOO_LONG));
+        }
+        Ok(count)
+    }
+}
+
+/// For a body above its limit (RFC 9110 §15.5.14).
+pub(crate) const TOO_LONG: HeadError =
+    HeadError::new(413, "the request body is longer than this address accepts");
+
+impl Read for BodyReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        if let Some(failure) = &self.failure {
+            return Err(failure.for_route());
+        }
+        if self.is_broken {
+            return Err(io::Error::other("an earlier read of the body failed"));
+        }
+        let left = &self.gathered[self.read..];
+        if !left.is_empty() {
+            let count = left.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&left[..count]);
+            self.read += count;
+            return Ok(count);
+        }
+        self.read_on(buffer).map_err(|error| {
+            let failure = BodyFailure::of(error);
+            let error = failure.for_route();
+            self.failure = Some(failure);
+            self.is_broken = true;
+            error
+        })
+    }
+}
+
+impl fmt::Debug for BodyReader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyReader").finish_non_exhaustive()
+    }
+}

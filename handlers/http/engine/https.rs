@@ -1,0 +1,157 @@
+//! What changes when clients must use TLS: plain clients are redirected, and others may be told
+//! to come back encrypted only.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::common::values::duration;
+use crate::http::protocol::head::{Head, Target};
+use crate::service::Failure;
+
+const DEFAULT_PORT: u16 = 443;
+
+/// What is said to clients about coming encrypted.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "HTTPS")]
+pub(crate) struct HttpsOptions {
+    /// With TLS: how long browsers must use HTTPS for this site (Strict-Transport-Security); 0
+    /// cancels it
+    #[arg(long, value_name = "TIME", env = "SOCKETSERVER_HSTS", value_parser = duration)]
+    hsts: Option<Duration>,
+    /// Redirect clients without TLS to https:// on this port [default when given alone: 443; with
+    /// TLS: the port of the request]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
+        default_missing_value = "443", value_parser = clap::value_parser!(u16).range(1..))]
+    https_redirect: Option<u16>,
+}
+
+/// Clients must use TLS.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Https {
+    /// How long browsers must use HTTPS for this site (RFC 6797 §6.1.1).
+    pub(crate) hsts: Option<Duration>,
+    /// Where they are sent; `None` is the port that they asked, which takes both.
+    port: Option<u16>,
+}
+
+impl HttpsOptions {
+    /// `None` for a server that is content with plain clients.
+    ///
+    /// # Errors
+    /// HSTS without TLS.
+    pub(crate) fn open(&self, tls: bool) -> Result<Option<Https>, Failure> {
+        if self.hsts.is_some() && !tls {
+            return Err(Failure::usage(
+                "--hsts is for encrypted connections: add --tls-cert or --tls-self-signed",
+            ));
+        }
+        let wanted = tls || self.https_redirect.is_some();
+        Ok(wanted.then_some(Https {
+            hsts: self.hsts,
+            port: self.https_redirect,
+        }))
+    }
+}
+
+impl Https {
+    /// Where a request that came in the clear belongs. `None` if it doesn't say what it asked for:
+    /// HTTP/1.0 without `Host`, or CONNECT.
+    pub(crate) fn location(self, head: &Head<'_>) -> Option<String> {
+        let path = match head.target {
+            Target::Origin(path) | Target::Absolute { path, .. } => path,
+            Target::Asterisk => b"",
+            Target::Authority(_) => return None,
+        };
+        let (host, path) = (
+            std::str::from_utf8(head.host?).ok()?,
+            std::str::from_utf8(path).ok()?,
+        );
+        let host = match self.port {
+            None => host.to_owned(),
+            Some(DEFAULT_PORT) => without_port(host).to_owned(),
+            Some(port) => format!("{}:{port}", without_port(host)),
+        };
+        // The host is a checked authority and the path visible ASCII: neither can end the field,
+        // nor the host begin the path.
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        Some(format!("https://{host}{slash}{path}"))
+    }
+}
+
+/// A host as it is, without the port behind it; the colons of an IPv6 address stand in brackets.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::protocol::head::{Scanner, Status, parse};
+
+    fn location_of(request: &str) -> Option<String> {
+        location_at(None, request)
+    }
+
+    fn location_at(port: Option<u16>, request: &str) -> Option<String> {
+        match parse(request.as_bytes(), &mut Scanner::default()) {
+            Ok(Status::Complete { head, .. }) => Https { hsts: None, port }.location(&head),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn host_port_path_and_query_are_kept() {
+        for (request, expected) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "https://a/"),
+            (
+                "GET /b%20c?d=/e HTTP/1.1\r\nHost: a:8443\r\n\r\n",
+                "https://a:8443/b%20c?d=/e",
+            ),
+            (
+                "GET //evil.example/ HTTP/1.1\r\nHost: [::1]:8443\r\n\r\n",
+                "https://[::1]:8443//evil.example/",
+            ),
+            (
+                "GET http://a:1/b HTTP/1.1\r\nHost: c\r\n\r\n",
+                "https://a:1/b",
+            ),
+            ("GET http://a?b HTTP/1.1\r\nHost: c\r\n\r\n", "https://a/?b"),
+            ("GET http://a HTTP/1.1\r\nHost: c\r\n\r\n", "https://a/"),
+            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "https://a/"),
+        ] {
+            assert_eq!(location_of(request).as_deref(), Some(expected), "{request}");
+        }
+    }
+
+    #[test]
+    fn another_port_takes_the_place_of_the_one_that_was_asked() {
+        for (host, port, expected) in [
+            ("a", 443, "https://a/"),
+            ("a:8080", 443, "https://a/"),
+            ("a", 8443, "https://a:8443/"),
+            ("a:80", 8443, "https://a:8443/"),
+            ("[::1]", 443, "https://[::1]/"),
+            ("[::1]:8080", 8443, "https://[::1]:8443/"),
+        ] {
+            let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert_eq!(
+                location_at(Some(port), &request).as_deref(),
+                Some(expected),
+                "{host} {port}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_host_there_is_nowhere_to_go() {
+        assert_eq!(location_of("GET / HTTP/1.0\r\n\r\n"), None);
+        assert_eq!(
+            location_of("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"),
+            None
+        );
+    }
+}

@@ -1,0 +1,16 @@
+//! HTTP/1.1 as pure functions on bytes: no socket, no file, no clock. Every parser here is tested
+//! by tables and by a fuzzer.
+
+pub mod accept_encoding;
+pub mod chunked;
+pub mod conditional;
+pub mod cookie;
+pub mod date;
+pub mod digest_fields;
+pub mod disposition;
+pub mod file_date;
+pub mod head;
+pub mod query;
+pub mod range;
+pub mod target;
+pub mod tus_fields;

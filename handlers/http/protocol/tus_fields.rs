@@ -1,0 +1,194 @@
+//! The fields of tus 1.0.0 requests: `Upload-Metadata`, `Upload-Checksum`, and numbers.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64_simd::STANDARD;
+
+use crate::common::digest::Digests;
+use crate::http::protocol::file_date;
+
+#[cfg(test)]
+mod tests;
+
+/// The digests that a piece may be checked with, best first.
+pub(crate) const ALGORITHMS: &str = "sha256,sha1,md5";
+
+/// Why a field is refused; each is answered with 400 (Bad Request).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TusFieldError {
+    /// It isn't a list of `key base64`.
+    Metadata,
+    /// A key is there twice.
+    TwoOfOneKey,
+    /// A value that is to be text is no UTF-8.
+    NotText,
+    /// It isn't `algorithm base64`.
+    Checksum,
+    /// `mtime` or `lastModified` is no date.
+    Date,
+    /// The server does not compute this digest.
+    Algorithm,
+    /// A digest has another length.
+    Length,
+}
+
+impl fmt::Display for TusFieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TusFieldError::Metadata => "Upload-Metadata isn't a list of `key base64`",
+            TusFieldError::TwoOfOneKey => "Upload-Metadata has a key twice",
+            TusFieldError::NotText => "a name in Upload-Metadata is no UTF-8",
+            TusFieldError::Checksum => "Upload-Checksum isn't `algorithm base64`",
+            TusFieldError::Date => {
+                "`mtime` in Upload-Metadata isn't seconds since 1970, or `lastModified` isn't \
+                 milliseconds"
+            }
+            TusFieldError::Algorithm => "Upload-Checksum names none of sha256, sha1 and md5",
+            TusFieldError::Length => "Upload-Checksum has another length than its algorithm",
+        })
+    }
+}
+
+impl std::error::Error for TusFieldError {}
+
+/// What an upload's metadata says of its name and date; the rest isn't looked at, but must be
+/// well-formed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// The name of the file.
+    pub filename: Option<String>,
+    /// Its name with the folders before it.
+    pub relative_path: Option<String>,
+    /// When it was changed last: `mtime` in seconds since 1970, or `lastModified` in milliseconds,
+    /// as browsers count. Where both are there, the first counts.
+    pub modified: Option<SystemTime>,
+}
+
+/// Reads the value of `Upload-Metadata`.
+///
+/// # Errors
+/// See [`TusFieldError`].
+pub fn metadata(field: &[u8]) -> Result<Metadata, TusFieldError> {
+    let mut metadata = Metadata::default();
+    let (mut mtime, mut last_modified) = (None, None);
+    let mut keys = Vec::new();
+    for pair in field.split(|&byte| byte == b',') {
+        let pair = pair.trim_ascii();
+        let (key, value) = match memchr::memchr(b' ', pair) {
+            Some(space) => (&pair[..space], &pair[space + 1..]),
+            None => (pair, &b""[..]),
+        };
+        if key.is_empty() {
+            return Err(TusFieldError::Metadata);
+        }
+        if keys.contains(&key) {
+            return Err(TusFieldError::TwoOfOneKey);
+        }
+        keys.push(key);
+        let value = STANDARD
+            .decode_to_vec(value)
+            .map_err(|_| TusFieldError::Metadata)?;
+        match key {
+            b"filename" => metadata.filename = Some(text(value)?),
+            b"relativePath" => metadata.relative_path = Some(text(value)?),
+            b"mtime" => mtime = date(&value, file_date::seconds)?,
+            b"lastModified" => last_modified = date(&value, file_date::milliseconds)?,
+            _ => {}
+        }
+    }
+    metadata.modified = mtime.or(last_modified);
+    Ok(metadata)
+}
+
+fn text(value: Vec<u8>) -> Result<String, TusFieldError> {
+    String::from_utf8(value).map_err(|_| TusFieldError::NotText)
+}
+
+/// Uppy says `null` of what it doesn't know.
+fn date(
+    text: &[u8],
+    read: fn(&[u8]) -> Option<SystemTime>,
+) -> Result<Option<SystemTime>, TusFieldError> {
+    match text {
+        b"" | b"null" => Ok(None),
+        text => read(text).map(Some).ok_or(TusFieldError::Date),
+    }
+}
+
+/// Reads the value of `Upload-Checksum`.
+///
+/// # Errors
+/// See [`TusFieldError`].
+pub fn checksum(field: &[u8]) -> Result<Digests, TusFieldError> {
+    let space = memchr::memchr(b' ', field).ok_or(TusFieldError::Checksum)?;
+    let (algorithm, value) = (&field[..space], &field[space + 1..]);
+    let mut digests = Digests::default();
+    let value = STANDARD
+        .decode_to_vec(value)
+        .map_err(|_| TusFieldError::Checksum);
+    match algorithm {
+        b"md5" => digests.md5 = Some(exactly(value?)?),
+        b"sha1" => digests.sha1 = Some(exactly(value?)?),
+        b"sha256" => digests.sha256 = Some(exactly(value?)?),
+        _ => return Err(TusFieldError::Algorithm),
+    }
+    Ok(digests)
+}
+
+fn exactly<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], TusFieldError> {
+    bytes.try_into().map_err(|_| TusFieldError::Length)
+}
+
+/// Reads the value of `Upload-Offset` or `Upload-Length`: digits only.
+pub fn number(field: &[u8]) -> Option<u64> {
+    let is_number = !field.is_empty() && field.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(field)
+        .ok()
+        .filter(|_| is_number)?
+        .parse()
+        .ok()
+}
+
+/// What must hold for any bytes; for the fuzzer.
+#[doc(hidden)]
+pub fn check(data: &[u8]) {
+    if let Ok(read) = metadata(data) {
+        let mut again = b"other".to_vec();
+        let since_1970 = read
+            .modified
+            .and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+        let mtime =
+            since_1970.map(|since| format!("{}.{:09}", since.as_secs(), since.subsec_nanos()));
+        let values = [
+            ("filename", &read.filename),
+            ("relativePath", &read.relative_path),
+            ("mtime", &mtime),
+        ];
+        for (key, value) in values {
+            if let Some(value) = value {
+                again.extend_from_slice(
+                    format!(" , {key} {}", STANDARD.encode_to_string(value)).as_bytes(),
+                );
+            }
+        }
+        assert_eq!(metadata(&again), Ok(read));
+    }
+    if let Ok(read) = checksum(data) {
+        let digests = [
+            read.md5.map(|d| d.to_vec()),
+            read.sha1.map(|d| d.to_vec()),
+            read.sha256.map(|d| d.to_vec()),
+        ];
+        let mut digests = digests.into_iter().flatten();
+        let space = memchr::memchr(b' ', data).unwrap_or(0);
+        let again = STANDARD.encode_to_string(digests.next().unwrap_or_default());
+        assert_eq!(
+            (&data[space + 1..], digests.next()),
+            (again.as_bytes(), None)
+        );
+    }
+    if let Some(read) = number(data) {
+        assert_eq!(number(format!("0{read}").as_bytes()), Some(read));
+    }
+}
