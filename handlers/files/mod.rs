@@ -5,7 +5,10 @@
 //! or `site`.
 
 pub mod access;
+mod access_log;
+mod https;
 mod mounts;
+mod service;
 pub mod site;
 pub mod upload;
 
@@ -21,10 +24,13 @@ use socketserver::Refusal;
 
 use crate::http::HttpHandler;
 use crate::http::engine::application::Application;
-use crate::http::engine::https::HttpsOptions;
+use crate::http::engine::log::RequestLog;
 use crate::service::{Context, Failure, Served, Service};
-use access::AccessOptions;
+use access::{AccessControl, AccessOptions};
+use access_log::FileLog;
+use https::HttpsOptions;
 use mounts::{MountOptions, Mounts};
+use service::{FileService, ServedFolder};
 use site::Site;
 use site::listing::ListingOptions;
 use site::options::SiteOptions;
@@ -68,51 +74,49 @@ impl Service for Http {
                 self.dir.display()
             ))
         };
-        let options = MountOptions {
+        let mount_options = MountOptions {
             site: self.site.clone(),
             listing: self.listing,
             upload: self.upload.clone(),
             forks: context.forks,
         };
+        let base_path = self.site.base_path.clone().unwrap_or_default();
         let site = Arc::new(Site::open(&self.dir, self.site, self.listing).map_err(fail)?);
-        let main_site = Arc::clone(&site);
-        let access = self.access.open(&self.dir, &site, context)?.map(Arc::new);
+        let homes = site.dir_of_homes().map_err(fail)?;
+        let access = self.access.open(&self.dir, base_path, homes, context)?;
         if self.upload.after_upload.is_some() && context.forks {
             return Err(Failure::usage(
                 "--after-upload needs a thread, which a server that forks can't have",
             ));
         }
-        let application: Arc<dyn Application> = if self.upload.upload {
-            let accounts = access.as_ref().map(|access| access.accounts());
-            let uploads =
-                Arc::new(Uploads::new(site, &self.dir, &self.upload, accounts).map_err(fail)?);
+        let uploads = if self.upload.upload {
+            let accounts = access.as_ref().map(AccessControl::accounts);
+            let uploads = Uploads::new(Arc::clone(&site), &self.dir, &self.upload, accounts);
+            let uploads = Arc::new(uploads.map_err(fail)?);
             if !context.forks {
                 uploads.expire_in_background();
             }
             let to_end = Arc::clone(&uploads);
             context.at_end.add_until(move |until| to_end.end(until));
-            uploads
+            Some(uploads)
         } else {
-            site
+            None
         };
-        let application = match &access {
-            Some(access) => {
-                let mounts = Mounts::new(application, main_site, options, access.accounts());
-                let mounts = Arc::new(mounts);
-                let to_end = Arc::clone(&mounts);
-                context.at_end.add_until(move |until| to_end.end(until));
-                mounts
-            }
-            None => application,
-        };
-        let access_log = context.access_log.clone();
+        let accounts = access.map(|access| {
+            let mounts = Arc::new(Mounts::new(mount_options, access.accounts()));
+            let to_end = Arc::clone(&mounts);
+            context.at_end.add_until(move |until| to_end.end(until));
+            (access, mounts)
+        });
+        let hides_tokens = accounts.is_some();
+        let log = context.access_log.clone();
+        let log = log.map(|log| Arc::new(FileLog { log, hides_tokens }) as Arc<dyn RequestLog>);
+        let main = ServedFolder { site, uploads };
+        let application: Arc<dyn Application> = Arc::new(FileService { main, accounts });
         Ok(Served::Stream {
             class: Box::new(move |_| {
-                Box::new(
-                    HttpHandler::new(application.clone(), access_log.clone())
-                        .with_https(https)
-                        .with_access(access.clone()),
-                )
+                let handler = HttpHandler::new(Arc::clone(&application), log.clone());
+                Box::new(handler.with_https(https))
             }),
             refusal,
         })

@@ -12,22 +12,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use socketserver::ClientAddress;
 
+use super::access::Permit;
+use super::service::ServedFolder;
+use super::site::Site;
+use super::site::listing::ListingOptions;
+use super::site::options::SiteOptions;
+use super::upload::{UploadOptions, Uploads};
 use crate::common::accounts::Accounts;
-use crate::files::access::Permit;
-use crate::files::site::Site;
-use crate::files::site::files::path_and_query;
-use crate::files::site::listing::ListingOptions;
-use crate::files::site::options::{BasePath, SiteOptions};
-use crate::files::upload::UploadOptions;
-use crate::files::upload::Uploads;
-use crate::http::engine::application::{Answer, Application, Incoming, Receiver};
-use crate::http::engine::message::Response;
-use crate::http::engine::reply;
-use crate::http::engine::reply::Frame;
-use crate::http::protocol::head::Head;
-use crate::http::protocol::target;
+use crate::http::engine::exchange::Exchange;
+use crate::http::protocol::base_path::BasePath;
 
 /// Maximum number of mounted folders that are held open.
 const MAX_OPEN: usize = 256;
@@ -37,18 +31,17 @@ const MAX_WITH_COMMANDS: usize = 1024;
 
 /// How mounted folders are served: as the folder of the server, but without what names files in it.
 #[derive(Debug)]
-pub(crate) struct MountOptions {
-    pub(crate) site: SiteOptions,
-    pub(crate) listing: ListingOptions,
-    pub(crate) upload: UploadOptions,
+pub(super) struct MountOptions {
+    pub(super) site: SiteOptions,
+    pub(super) listing: ListingOptions,
+    pub(super) upload: UploadOptions,
     /// Whether the server forks, so that it must not have threads.
-    pub(crate) forks: bool,
+    pub(super) forks: bool,
 }
 
-/// The application of a server, and those of mounted folders.
-pub(crate) struct Mounts {
-    main: Arc<dyn Application>,
-    site: Arc<Site>,
+/// The folders that are served in place of the server's own folder.
+pub(super) struct Mounts {
+    base_path: BasePath,
     options: MountOptions,
     accounts: Arc<Accounts>,
     /// By the path that the user sees and the folder.
@@ -61,32 +54,27 @@ pub(crate) struct Mounts {
 
 #[derive(Clone)]
 struct Mounted {
-    application: Arc<dyn Application>,
+    folder: ServedFolder,
     device: u64,
     inode: u64,
 }
 
-/// What answers a request.
-enum Found {
+/// Where a request is answered.
+pub(super) enum Found {
+    /// In the server's own folder.
     Main,
-    Mounted(Arc<dyn Application>, Permit),
+    Mounted(ServedFolder, Permit),
     /// The mounted folder cannot be opened.
     Missing,
 }
 
 impl Mounts {
-    /// `site` is that of `main`, which answers all other requests.
-    pub(crate) fn new(
-        main: Arc<dyn Application>,
-        site: Arc<Site>,
-        mut options: MountOptions,
-        accounts: Arc<Accounts>,
-    ) -> Mounts {
+    /// `options` are those of the server's own folder.
+    pub(super) fn new(mut options: MountOptions, accounts: Arc<Accounts>) -> Mounts {
         options.site.spa = None;
         options.site.redirect = Vec::new();
         Mounts {
-            main,
-            site,
+            base_path: options.site.base_path.clone().unwrap_or_default(),
             options,
             accounts,
             open: Mutex::default(),
@@ -97,32 +85,31 @@ impl Mounts {
 
     /// Ends the threads of `--after-upload`, which run the commands that are left until this moment
     /// (`None`: all of them). Returns whether a command was aborted.
-    pub(crate) fn end(&self, until: Option<Instant>) -> bool {
+    pub(super) fn end(&self, until: Option<Instant>) -> bool {
         let uploads = std::mem::take(&mut *self.with_commands.lock());
         uploads.iter().filter(|uploads| uploads.end(until)).count() > 0
     }
 
-    fn find(&self, head: &Head<'_>, permit: &Permit) -> Found {
+    pub(super) fn find(&self, exchange: &Exchange<'_>, permit: &Permit) -> Found {
         if !permit.has_mounts() {
             return Found::Main;
         }
-        let raw = path_and_query(&head.target);
-        let Ok(target) = target::parse(&raw) else {
+        let Ok(target) = exchange.target() else {
             return Found::Main;
         };
-        let Some(path) = self.site.policy.below_base(&target.path) else {
+        let Some(path) = self.base_path.below(&target.path) else {
             return Found::Main;
         };
         let Some((at, folder)) = permit.mount_of(path) else {
             return Found::Main;
         };
         match self.mounted(&at, folder) {
-            Some(application) => Found::Mounted(application, permit.within(at.as_bytes())),
+            Some(folder) => Found::Mounted(folder, permit.within(at.as_bytes())),
             None => Found::Missing,
         }
     }
 
-    fn mounted(&self, at: &str, folder: &Path) -> Option<Arc<dyn Application>> {
+    fn mounted(&self, at: &str, folder: &Path) -> Option<ServedFolder> {
         let found = std::fs::metadata(folder);
         let key = (at.to_owned(), folder.to_owned());
         let mut open = self.open.lock();
@@ -130,12 +117,12 @@ impl Mounts {
             && let Ok(found) = &found
             && (known.device, known.inode) == (found.dev(), found.ino())
         {
-            return Some(Arc::clone(&known.application));
+            return Some(known.folder.clone());
         }
         open.remove(&key);
         let opened = found.and_then(|found| Ok((self.open_folder(at, folder)?, found)));
         match opened {
-            Ok((application, found)) => {
+            Ok((served, found)) => {
                 self.failed.lock().remove(folder);
                 let runs_commands = self.options.upload.after_upload.is_some();
                 if open.len() >= MAX_OPEN && !runs_commands {
@@ -145,12 +132,12 @@ impl Mounts {
                 open.insert(
                     key,
                     Mounted {
-                        application: Arc::clone(&application),
+                        folder: served.clone(),
                         device,
                         inode,
                     },
                 );
-                Some(application)
+                Some(served)
             }
             Err(error) => {
                 let mut failed = self.failed.lock();
@@ -162,7 +149,7 @@ impl Mounts {
         }
     }
 
-    fn open_folder(&self, at: &str, folder: &Path) -> io::Result<Arc<dyn Application>> {
+    fn open_folder(&self, at: &str, folder: &Path) -> io::Result<ServedFolder> {
         if self.accounts.store().lies_in(folder)? {
             return Err(io::Error::other("the accounts would be served"));
         }
@@ -171,17 +158,20 @@ impl Mounts {
                 "too many mounted folders: restart the server",
             ));
         }
-        let base = self.site.policy.path_in_base(at.as_bytes());
+        let base = self.base_path.path_in_base(at.as_bytes());
         let options = SiteOptions {
             base_path: Some(BasePath::of(base)),
             ..self.options.site.clone()
         };
         let site = Arc::new(Site::open(folder, options, self.options.listing)?);
         if !self.options.upload.upload {
-            return Ok(site);
+            return Ok(ServedFolder {
+                site,
+                uploads: None,
+            });
         }
         let accounts = Some(Arc::clone(&self.accounts));
-        let uploads = Uploads::new(site, folder, &self.options.upload, accounts)?;
+        let uploads = Uploads::new(Arc::clone(&site), folder, &self.options.upload, accounts)?;
         let uploads = Arc::new(uploads);
         if !self.options.forks {
             uploads.expire_in_background();
@@ -189,46 +179,10 @@ impl Mounts {
         if self.options.upload.after_upload.is_some() {
             self.with_commands.lock().push(Arc::clone(&uploads));
         }
-        Ok(uploads)
-    }
-}
-
-impl Application for Mounts {
-    fn max_body(&self, head: &Head<'_>) -> Option<u64> {
-        self.main.max_body(head)
-    }
-
-    fn receive(
-        &self,
-        head: &Head<'_>,
-        client_address: &ClientAddress,
-        permit: &Permit,
-    ) -> Option<Result<Box<dyn Receiver>, Response>> {
-        match self.find(head, permit) {
-            Found::Main => self.main.receive(head, client_address, permit),
-            Found::Mounted(application, permit) => {
-                application.receive(head, client_address, &permit)
-            }
-            Found::Missing => None,
-        }
-    }
-
-    fn respond(&self, request: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
-        match self.find(request.head, request.permit) {
-            Found::Main => self.main.respond(request, frame),
-            Found::Mounted(application, permit) => {
-                let request = Incoming {
-                    permit: &permit,
-                    ..request
-                };
-                application.respond(request, frame)
-            }
-            Found::Missing => {
-                let detail = "The mounted folder is not available.";
-                let fields = &self.site.policy.fields;
-                reply::error(request.body.wfile, frame, 404, fields, detail).map(Answer::Sent)
-            }
-        }
+        Ok(ServedFolder {
+            site,
+            uploads: Some(uploads),
+        })
     }
 }
 
@@ -250,14 +204,11 @@ mod tests {
         upload: UploadOptions,
     }
 
-    fn mounts(file: &TestFile, folder: &Path, arguments: &[&str]) -> Mounts {
+    fn mounts(file: &TestFile, arguments: &[&str]) -> Mounts {
         let command = <Options as clap::CommandFactory>::command();
         let command = command.mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
         let matches = command.get_matches_from([&["test"], arguments].concat());
         let options = Options::from_arg_matches(&matches).unwrap();
-        let site = Site::open(folder, options.site.clone(), options.listing).unwrap();
-        let site = Arc::new(site);
-        let main: Arc<dyn Application> = site.clone();
         let accounts = Accounts::open(&file.path(), Cost::CHEAP).unwrap();
         let options = MountOptions {
             site: options.site,
@@ -265,7 +216,7 @@ mod tests {
             upload: options.upload,
             forks: true,
         };
-        Mounts::new(main, site, options, Arc::new(accounts))
+        Mounts::new(options, Arc::new(accounts))
     }
 
     #[test]
@@ -277,7 +228,7 @@ mod tests {
             (&["--upload", "--after-upload", "true"][..], MAX_OPEN + 1),
             (&[], 0),
         ] {
-            let mounts = mounts(&file, &folder, arguments);
+            let mounts = mounts(&file, arguments);
             for number in (0..=MAX_OPEN).chain(0..3) {
                 let application = mounts.mounted(&number.to_string(), &folder);
                 assert!(application.is_some(), "{number}");

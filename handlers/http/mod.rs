@@ -10,8 +10,9 @@ pub use engine::body_reader::BodyReader;
 pub use engine::connection::HttpHandler;
 pub use engine::events::{EventSender, Events, event_channel, events};
 pub use engine::http_error::HttpError;
-pub use engine::message::{Produce, Produced, Response};
+pub use engine::produce::{Produce, Produced};
 pub use engine::request::{Form, Request};
+pub use engine::response::Response;
 pub use engine::router::{Respond, Route, Router};
 pub use engine::websocket::{
     Message, WebSocketHandler, WebSocketPeer, WebSocketSender, encode_message, websocket,

@@ -16,20 +16,19 @@ mod shared;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use cap_std::fs::Dir;
 use clap::Args;
-use socketserver::ClientAddress;
 
 use crate::common::accounts::{Account, Accounts, AccountsError, Cost, Verdict};
 use crate::common::basic;
 use crate::common::store::resolve;
-use crate::files::site::Site;
-use crate::files::site::files::path_and_query;
-use crate::files::site::options::Policy;
-use crate::http::engine::message::Response;
-use crate::http::protocol::head::{Head, Method};
-use crate::http::protocol::target;
+use crate::http::engine::error_page::error_page;
+use crate::http::engine::exchange::Exchange;
+use crate::http::engine::response::Response;
+use crate::http::protocol::base_path::BasePath;
+use crate::http::protocol::head::Method;
 use crate::service::{Context, Failure};
 use downloads::Downloads;
 use needs::Needs;
@@ -48,27 +47,29 @@ pub struct AccessOptions {
 }
 
 impl AccessOptions {
-    /// Who may use a site; `None`: everybody.
+    /// Who may use a folder; `None`: everybody. Homes of users are resolved in `homes`, if symlinks
+    /// are followed.
     ///
     /// # Errors
     /// The file can't be used, or could be fetched by clients.
-    pub(crate) fn open(
+    pub(super) fn open(
         &self,
-        dir: &Path,
-        site: &Arc<Site>,
+        folder: &Path,
+        base_path: BasePath,
+        homes: Option<Dir>,
         context: &Context,
     ) -> Result<Option<AccessControl>, Failure> {
         let Some(file) = &self.accounts else {
             return Ok(None);
         };
         let accounts = Accounts::open(file, Cost::OWASP)?;
-        let within = lies_within(file, dir);
+        let within = lies_within(file, folder);
         if within
             .map_err(|error| Failure::usage(format!("--accounts {}: {error}", file.display())))?
         {
-            let (file, dir) = (file.display(), dir.display());
+            let (file, folder) = (file.display(), folder.display());
             let message = format!(
-                "the accounts in {file} would be served: move the file out of the folder {dir}"
+                "the accounts in {file} would be served: move the file out of the folder {folder}"
             );
             return Err(Failure::usage(message));
         }
@@ -86,7 +87,8 @@ impl AccessOptions {
         }
         Ok(Some(AccessControl {
             accounts: Arc::new(accounts),
-            site: Arc::clone(site),
+            base_path,
+            homes,
             downloads: Arc::default(),
         }))
     }
@@ -95,7 +97,9 @@ impl AccessOptions {
 /// Lets requests through, or not.
 pub(crate) struct AccessControl {
     accounts: Arc<Accounts>,
-    site: Arc<Site>,
+    base_path: BasePath,
+    /// Where the homes of users are; `None` if symlinks are not followed.
+    homes: Option<Dir>,
     downloads: Arc<Downloads>,
 }
 
@@ -117,47 +121,29 @@ impl AccessControl {
     /// What the client may do, if that is enough for this request.
     ///
     /// # Errors
-    /// The answer to a request that isn't let through.
-    pub(crate) fn admit(
-        &self,
-        head: &Head<'_>,
-        client: &ClientAddress,
-        now: Instant,
-    ) -> Result<Permit, Refused> {
-        if head.method == Method::Options {
+    /// The response to a request that isn't let through.
+    pub(crate) fn admit(&self, exchange: &Exchange<'_>) -> Result<Permit, Refused> {
+        if exchange.head.method == Method::Options {
             // Browsers send preflight requests without credentials, and the answer is the same for
             // every path.
             return Ok(Permit::none());
         }
-        self.judge(head, client, now).map_err(|mut refused| {
-            refused.response.fields += &self.site.policy.fields;
-            refused
-        })
-    }
-
-    fn judge(
-        &self,
-        head: &Head<'_>,
-        client: &ClientAddress,
-        now: Instant,
-    ) -> Result<Permit, Refused> {
-        let raw = path_and_query(&head.target);
-        let target = target::parse(&raw).map_err(|error| {
+        let target = exchange.target().map_err(|error| {
             say(
                 400,
                 &format!("The path was refused: {error}."),
                 Permit::none(),
             )
         })?;
-        let Some(path) = self.policy().below_base(&target.path) else {
+        let Some(path) = self.base_path.below(&target.path) else {
             return Err(say(
                 404,
                 "There is nothing at this address.",
                 Permit::none(),
             ));
         };
-        let permit = Permit::of(self.identify(head, path, target.query, client, now)?);
-        match needs::of(head, path) {
+        let permit = Permit::of(self.identify(exchange, path)?);
+        match needs::of(exchange, path) {
             Needs {
                 rights,
                 throughout: true,
@@ -173,30 +159,18 @@ impl AccessControl {
     /// The account, with the path of its home without symlinks: rights are checked for paths
     /// without them.
     fn resolved(&self, account: Account) -> Account {
-        if self.policy().follow_symlinks {
-            resolve::resolve_home(self.site.root.dir(), account)
-        } else {
-            account
+        match &self.homes {
+            Some(homes) => resolve::resolve_home(homes, account),
+            None => account,
         }
     }
 
-    fn policy(&self) -> &Policy {
-        &self.site.policy
-    }
-
-    fn identify(
-        &self,
-        head: &Head<'_>,
-        path: &[u8],
-        query: Option<&[u8]>,
-        client: &ClientAddress,
-        now: Instant,
-    ) -> Result<Visitor, Refused> {
-        if let Some(shared) = self.shared(head, path, query, client, now)? {
+    fn identify(&self, exchange: &Exchange<'_>, path: &[u8]) -> Result<Visitor, Refused> {
+        if let Some(shared) = self.shared(exchange, path)? {
             return Ok(Visitor::Share(shared));
         }
-        match head.authorization {
-            Some(credentials) => self.log_in(credentials, client, now),
+        match exchange.head.authorization {
+            Some(credentials) => self.log_in(credentials, exchange),
             None => self
                 .accounts
                 .anonymous()
@@ -205,12 +179,7 @@ impl AccessControl {
         }
     }
 
-    fn log_in(
-        &self,
-        credentials: &[u8],
-        client: &ClientAddress,
-        now: Instant,
-    ) -> Result<Visitor, Refused> {
+    fn log_in(&self, credentials: &[u8], exchange: &Exchange<'_>) -> Result<Visitor, Refused> {
         let denied = |after| Refused {
             after,
             ..Refused::at_once(refusal::unauthorized(), Permit::none())
@@ -218,9 +187,12 @@ impl AccessControl {
         let Ok(credentials) = basic::parse(credentials) else {
             return Err(denied(Duration::ZERO));
         };
-        let verdict = self
-            .accounts
-            .verify(&credentials.name, &credentials.password, client, now);
+        let verdict = self.accounts.verify(
+            &credentials.name,
+            &credentials.password,
+            exchange.client_address,
+            exchange.now(),
+        );
         match verdict.map_err(|error| failed(&error))? {
             Verdict::Granted(account) => Ok(Visitor::User(self.resolved(*account))),
             Verdict::Denied(after) => Err(denied(after)),
@@ -230,6 +202,16 @@ impl AccessControl {
 }
 
 impl Refused {
+    /// The response, to be sent when it is due.
+    pub(crate) fn into_response(self) -> Response {
+        let mut response = self.response;
+        self.permit.complete(&mut response);
+        if !self.after.is_zero() {
+            response.delivery().delay = self.after;
+        }
+        response
+    }
+
     fn at_once(response: Response, permit: Permit) -> Refused {
         Refused {
             response,
@@ -240,7 +222,7 @@ impl Refused {
 }
 
 fn say(status: u16, detail: &str, permit: Permit) -> Refused {
-    Refused::at_once(refusal::page(status, detail), permit)
+    Refused::at_once(error_page(status, detail), permit)
 }
 
 /// The accounts file cannot be read now, so no request is let through.

@@ -2,7 +2,8 @@
 
 use crate::common::accounts::Rights;
 use crate::common::store::is_reserved;
-use crate::http::protocol::head::{Head, Method};
+use crate::http::engine::exchange::Exchange;
+use crate::http::protocol::head::Method;
 
 /// What must be allowed at a path before a request is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub(super) struct Needs {
 /// A path that is read is a folder's or a file's, which isn't known yet: whoever may neither list
 /// nor read there is not told whether there is anything; the site asks for the right one of the
 /// two. What isn't known to be harmless takes the most.
-pub(super) fn of(head: &Head<'_>, path: &[u8]) -> Needs {
+pub(super) fn of(exchange: &Exchange<'_>, path: &[u8]) -> Needs {
     let one_of = |rights| Needs {
         rights,
         throughout: false,
@@ -28,9 +29,10 @@ pub(super) fn of(head: &Head<'_>, path: &[u8]) -> Needs {
     if path.split(|&byte| byte == b'/').any(is_reserved) {
         return one_of(Rights::WRITE);
     }
-    match (head.method, head.method_name) {
+    let is_folder = exchange.raw_path.ends_with(b"/");
+    match (exchange.head.method, exchange.head.method_name) {
         // Who may only store files in a folder gets a page for that, which tells nothing.
-        (Method::Get | Method::Head, _) if is_folder(head) => {
+        (Method::Get | Method::Head, _) if is_folder => {
             one_of(Rights::LIST | Rights::READ | Rights::WRITE)
         }
         (Method::Get | Method::Head, _) => one_of(Rights::LIST | Rights::READ),
@@ -48,13 +50,10 @@ pub(super) fn of(head: &Head<'_>, path: &[u8]) -> Needs {
     }
 }
 
-fn is_folder(head: &Head<'_>) -> bool {
-    let path = head.raw_target.split(|&byte| byte == b'?').next();
-    path.is_some_and(|path| path.ends_with(b"/"))
-}
-
 #[cfg(test)]
 mod tests {
+    use socketserver::{ClientAddress, Clock};
+
     use super::*;
     use crate::common::store::PARTIALS;
     use crate::http::protocol::head::{Scanner, Status, parse};
@@ -65,7 +64,9 @@ mod tests {
         else {
             panic!("{request}")
         };
-        let Needs { rights, throughout } = of(&head, path.as_bytes());
+        let clock = Clock::default();
+        let exchange = Exchange::new(&head, &ClientAddress::Memory, &clock);
+        let Needs { rights, throughout } = of(&exchange, path.as_bytes());
         (rights.to_string(), throughout)
     }
 

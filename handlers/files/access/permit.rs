@@ -7,8 +7,7 @@ use super::refusal;
 use super::shared::Shared;
 use crate::common::accounts::{Account, Rights};
 use crate::common::store::OnDuplicate;
-use crate::http::engine::message::Response;
-use crate::http::engine::reply::Sharing;
+use crate::http::engine::response::Response;
 
 /// What a client may do: everything, where there are no accounts. Costs nothing then, and is cheap
 /// to copy in any case.
@@ -231,15 +230,6 @@ impl Permit {
         }
     }
 
-    /// Who else may be given the answer.
-    pub(crate) fn sharing(&self) -> Sharing {
-        match self.visitor.as_deref() {
-            None => Sharing::Free,
-            Some(Visitor::Anonymous(Some(_))) => Sharing::SameCredentials,
-            Some(_) => Sharing::Private,
-        }
-    }
-
     /// To be called before the first byte of a file or archive goes out; `is_part`: the client
     /// asked for a range.
     ///
@@ -254,12 +244,25 @@ impl Permit {
         }
     }
 
-    /// A field line by which a browser finds its way from a shared page to what it shows and links
-    /// to; mostly empty.
-    pub(crate) fn cookie(&self) -> String {
-        match self.visitor.as_deref() {
-            Some(Visitor::Share(shared)) => shared.cookie(),
-            _ => String::new(),
+    /// Adds to a response what it owes to who asked: who else may be given it, the cookie by which
+    /// a browser finds its way from a shared page to what that shows, and the name for the log.
+    pub(crate) fn complete(&self, response: &mut Response) {
+        let Some(visitor) = self.visitor.as_deref() else {
+            return;
+        };
+        response.headers += match visitor {
+            // The anonymous user's rights were enough (RFC 9110 §12.5.5).
+            Visitor::Anonymous(Some(_)) => "Vary: Authorization\r\n",
+            // Only this client (RFC 9111 §5.2.2.7).
+            _ => "Cache-Control: private\r\nVary: Authorization\r\n",
+        };
+        if let Visitor::Share(shared) = visitor
+            && matches!(response.status, 200 | 206)
+        {
+            response.headers += &shared.cookie();
+        }
+        if let Some(user) = self.user() {
+            response.delivery().user = Some(user.to_owned());
         }
     }
 }

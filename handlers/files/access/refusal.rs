@@ -3,31 +3,26 @@
 use std::time::Duration;
 
 use crate::common::share::ShareError;
-use crate::http::engine::message::Response;
-use crate::http::engine::reply;
+use crate::http::engine::error_page::error_page;
+use crate::http::engine::response::Response;
 
 /// RFC 7617 §2 and §2.1: one realm for the whole site, and names and passwords in UTF-8.
 const CHALLENGE: &str = "Basic realm=\"socketserver\", charset=\"UTF-8\"";
 
-/// A page that says what went wrong.
-pub(super) fn page(status: u16, detail: &str) -> Response {
-    Response::html(reply::error_page(status, detail)).with_status(status)
-}
-
 /// The request has no user name, or a wrong password (RFC 9110 §15.5.2).
 pub(super) fn unauthorized() -> Response {
-    page(401, "This needs a user name and a password.").header("WWW-Authenticate", CHALLENGE)
+    error_page(401, "This needs a user name and a password.").header("WWW-Authenticate", CHALLENGE)
 }
 
 /// The user is known, and does not have the right (RFC 9110 §15.5.4).
 pub(super) fn forbidden() -> Response {
-    page(403, "You do not have the right to do this here.")
+    error_page(403, "You do not have the right to do this here.")
 }
 
 /// Passwords are not checked just now; they may be after `again`.
 pub(super) fn busy(again: Duration) -> Response {
     let seconds = again.as_millis().div_ceil(1000).max(1);
-    page(503, "Too many passwords are being checked. Try again soon.")
+    error_page(503, "Too many passwords are being checked. Try again soon.")
         .header("Retry-After", &seconds.to_string())
 }
 
@@ -38,12 +33,12 @@ pub(super) fn of_share(error: &ShareError) -> Response {
         ShareError::Expired | ShareError::UsedUp => 410,
         ShareError::Accounts(error) => {
             log::error!("{error}");
-            return page(500, "The server cannot look up this link.");
+            return error_page(500, "The server cannot look up this link.");
         }
     };
     let text = error.to_string();
     // A sentence begins with a capital.
-    page(
+    error_page(
         status,
         &format!("T{}.", text.strip_prefix('t').unwrap_or(&text)),
     )

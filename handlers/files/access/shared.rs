@@ -9,7 +9,8 @@ use super::downloads::{Download, Downloads};
 use super::{AccessControl, Permit, Refused, cookie, refusal};
 use crate::common::accounts::{Accounts, Rights};
 use crate::common::share::{Share, ShareError, token_in};
-use crate::http::protocol::head::{Head, Method};
+use crate::http::engine::exchange::Exchange;
+use crate::http::protocol::head::Method;
 
 /// A request that a link opens something for.
 #[derive(Debug)]
@@ -33,18 +34,16 @@ impl AccessControl {
     /// The answer to a request with a link that opens nothing.
     pub(super) fn shared(
         &self,
-        head: &Head<'_>,
+        exchange: &Exchange<'_>,
         path: &[u8],
-        query: Option<&[u8]>,
-        client: &ClientAddress,
-        now: Instant,
     ) -> Result<Option<Shared>, Refused> {
+        let head = exchange.head;
         // Links are for reading.
         if !matches!(head.method, Method::Get | Method::Head) {
             return Ok(None);
         }
-        let open = |token: &str| self.open_share(head, path, token, client, now);
-        if let Some(token) = query.and_then(token_in) {
+        let open = |token: &str| self.open_share(exchange, path, token);
+        if let Some(token) = exchange.raw_query.and_then(token_in) {
             let shared = open(token)
                 .map_err(|error| Refused::at_once(refusal::of_share(&error), Permit::none()))?;
             return Ok(Some(Shared {
@@ -62,11 +61,9 @@ impl AccessControl {
 
     fn open_share(
         &self,
-        head: &Head<'_>,
+        exchange: &Exchange<'_>,
         path: &[u8],
         token: &str,
-        client: &ClientAddress,
-        now: Instant,
     ) -> Result<Shared, ShareError> {
         let share = self
             .accounts
@@ -78,12 +75,12 @@ impl AccessControl {
             share,
             token: None,
             path: path.to_vec(),
-            client: client.clone(),
-            now,
+            client: exchange.client_address.clone(),
+            now: exchange.now(),
             accounts: Arc::clone(&self.accounts),
             downloads: Arc::clone(&self.downloads),
         };
-        let goes_on = || head.range.is_some() && shared.is_begun();
+        let goes_on = || exchange.head.range.is_some() && shared.is_begun();
         if shared.share.is_used_up() && !goes_on() {
             Err(ShareError::UsedUp)
         } else {

@@ -104,10 +104,10 @@ impl Site {
     }
 
     fn make(&self, entry: &Entry, coding: Coding) -> Option<Entry> {
-        let coded = entry.content().and_then(|plain| compress(coding, &plain));
+        let coded = entry.whole().and_then(|plain| compress(coding, &plain));
         match coded {
             Ok(coded) if coded.len() as u64 >= entry.length => None,
-            Ok(coded) => Some(entry.made(coded, coding, &self.policy.file_fields)),
+            Ok(coded) => Some(entry.made(coded, coding, &self.policy.file_headers)),
             Err(error) => {
                 log::warn!("{} can't be compressed: {error}", entry.path.display());
                 None
@@ -117,7 +117,7 @@ impl Site {
 
     fn form_beside(&self, entry: &Entry, coding: Coding) -> Option<Entry> {
         let (path, Opened { file, real }, _) = self.file_beside(entry, coding).ok()??;
-        let form = entry.beside(&path, file, coding, &self.policy.file_fields);
+        let form = entry.beside(&path, file, coding, &self.policy.file_headers);
         form.ok().map(|form| form.at(real))
     }
 

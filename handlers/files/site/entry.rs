@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) use crate::common::digest::FileIdentity as Identity;
 use crate::files::site::codings::Codings;
 use crate::files::site::media;
+use crate::http::engine::file_content::{FileContent, ReadyFile};
 use crate::http::protocol::accept_encoding::Coding;
 
 /// Files up to this size are kept in memory; of larger ones, only the descriptor.
@@ -26,45 +26,19 @@ pub(crate) struct Entry {
     pub(crate) path: PathBuf,
     /// The same path without symlinks; `None` if it contains none.
     real: Option<PathBuf>,
-    pub(crate) body: Body,
+    pub(crate) body: FileContent,
     pub(crate) length: u64,
     pub(crate) modified: SystemTime,
     pub(crate) etag: String,
     pub(crate) media_type: String,
     /// The header fields that describe it, as they go out with a 200; those that tell this content
     /// from another stand behind `validators_at`.
-    fields: Box<[u8]>,
+    headers: Box<str>,
     validators_at: usize,
     /// Its fields hold `Vary`.
     pub(crate) varies: bool,
     pub(crate) identity: Identity,
     pub(crate) codings: Codings,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Body {
-    Memory(Arc<[u8]>),
-    Descriptor(Arc<File>),
-}
-
-impl Body {
-    /// Appends a part of the content.
-    ///
-    /// # Errors
-    /// It can't be read, or became shorter.
-    pub(crate) fn read(&self, range: Range<u64>, to: &mut Vec<u8>) -> io::Result<()> {
-        match self {
-            Body::Memory(bytes) => {
-                to.extend_from_slice(&bytes[range.start as usize..range.end as usize])
-            }
-            Body::Descriptor(file) => {
-                let begin = to.len();
-                to.resize(begin + (range.end - range.start) as usize, 0);
-                file.read_exact_at(&mut to[begin..], range.start)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Identity {
@@ -107,7 +81,7 @@ impl Entry {
             varies,
             more,
         };
-        let (fields, validators_at) = head.lines(read.identity.length);
+        let (headers, validators_at) = head.lines(read.identity.length);
         let (length, modified) = (read.identity.length, read.modified);
         let (body, identity, codings) = (read.body, read.identity, Codings::default());
         Ok(Entry {
@@ -118,7 +92,7 @@ impl Entry {
             modified,
             etag,
             media_type,
-            fields,
+            headers,
             validators_at,
             varies,
             identity,
@@ -151,7 +125,7 @@ impl Entry {
         let length = bytes.len() as u64;
         let coded = Coded {
             path: &self.path,
-            body: Body::Memory(bytes.into()),
+            body: FileContent::Memory(bytes.into()),
             modified: self.modified,
             etag: tag_of_form(&self.etag, coding.name()),
             identity: self.identity,
@@ -175,10 +149,10 @@ impl Entry {
             varies,
             more,
         };
-        let (fields, validators_at) = head.lines(length);
+        let (headers, validators_at) = head.lines(length);
         let (path, body, codings) = (
             self.path.clone(),
-            Body::Memory(content.into()),
+            FileContent::Memory(content.into()),
             Codings::default(),
         );
         Entry {
@@ -189,7 +163,7 @@ impl Entry {
             modified,
             etag,
             media_type,
-            fields,
+            headers,
             validators_at,
             varies,
             identity,
@@ -214,7 +188,7 @@ impl Entry {
             varies: true,
             more,
         };
-        let (fields, validators_at) = head.lines(length);
+        let (headers, validators_at) = head.lines(length);
         let (path, varies, codings) = (path.to_owned(), true, Codings::default());
         Entry {
             path,
@@ -224,7 +198,7 @@ impl Entry {
             modified,
             etag,
             media_type,
-            fields,
+            headers,
             validators_at,
             varies,
             identity,
@@ -252,31 +226,26 @@ impl Entry {
             .as_bytes()
     }
 
-    /// The field lines of a 200.
-    pub(crate) fn fields(&self) -> &[u8] {
-        &self.fields
-    }
-
-    /// Those of them that a 304 and a 206 have as well.
-    pub(crate) fn validators(&self) -> &[u8] {
-        &self.fields[self.validators_at..]
+    /// The header lines that a 304 and a 206 have as well.
+    pub(crate) fn validators(&self) -> &str {
+        &self.headers[self.validators_at..]
     }
 
     /// The whole content.
     ///
     /// # Errors
     /// It can't be read, or is changed meanwhile.
-    pub(crate) fn content(&self) -> io::Result<Arc<[u8]>> {
+    pub(crate) fn whole(&self) -> io::Result<Arc<[u8]>> {
         match &self.body {
-            Body::Memory(bytes) => Ok(Arc::clone(bytes)),
-            Body::Descriptor(file) => read_whole(file, &self.identity)?
+            FileContent::Memory(bytes) => Ok(Arc::clone(bytes)),
+            FileContent::Descriptor(file) => read_whole(file, &self.identity)?
                 .ok_or_else(|| io::Error::other("the file was changed meanwhile")),
         }
     }
 
     /// What it costs to keep this entry.
     pub(crate) fn cost(&self) -> usize {
-        let body = if let Body::Memory(bytes) = &self.body {
+        let body = if let FileContent::Memory(bytes) = &self.body {
             bytes.len()
         } else {
             0
@@ -285,10 +254,24 @@ impl Entry {
     }
 }
 
+impl ReadyFile for Entry {
+    fn header_lines(&self) -> &[u8] {
+        self.headers.as_bytes()
+    }
+
+    fn content(&self) -> &FileContent {
+        &self.body
+    }
+
+    fn length(&self) -> u64 {
+        self.length
+    }
+}
+
 /// What a coded form has of its own.
 struct Coded<'a> {
     path: &'a Path,
-    body: Body,
+    body: FileContent,
     modified: SystemTime,
     etag: String,
     identity: Identity,
@@ -296,7 +279,7 @@ struct Coded<'a> {
 
 /// What was found in a file.
 struct Read {
-    body: Body,
+    body: FileContent,
     modified: SystemTime,
     identity: Identity,
 }
@@ -317,7 +300,10 @@ impl Read {
         } else {
             None
         };
-        let body = body.map_or_else(|| Body::Descriptor(Arc::new(file)), Body::Memory);
+        let body = body.map_or_else(
+            || FileContent::Descriptor(Arc::new(file)),
+            FileContent::Memory,
+        );
         Ok(Read {
             body,
             modified,
@@ -353,7 +339,7 @@ struct Fields<'a> {
 
 impl Fields<'_> {
     /// The lines, and where those begin that don't describe the content itself.
-    fn lines(&self, length: u64) -> (Box<[u8]>, usize) {
+    fn lines(&self, length: u64) -> (Box<str>, usize) {
         let mut lines = format!(
             "Content-Type: {}\r\nContent-Length: {length}\r\n",
             self.media_type
@@ -374,6 +360,6 @@ impl Fields<'_> {
             lines += "Accept-Ranges: bytes\r\n"; // ranges are those of the plain form
         }
         lines += self.more;
-        (lines.into_bytes().into(), validators_at)
+        (lines.into(), validators_at)
     }
 }

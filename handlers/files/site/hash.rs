@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use crate::common::digest::{DigestQueue, Digests, to_hex};
 use crate::files::site::entry::Entry;
-use crate::http::engine::message::{Produce, Produced, Response};
+use crate::http::engine::produce::{Produce, Produced};
+use crate::http::engine::response::Response;
 use crate::http::protocol::digest_fields::Algorithm;
 use computing::{Computing, Progress};
 pub(crate) use fields::{Described, DigestPreference, describe};

@@ -5,14 +5,15 @@ mod cache;
 pub(crate) mod codings;
 mod compress;
 pub(crate) mod entry;
-pub(crate) mod files;
 pub(crate) mod hash;
 pub mod listing;
 pub mod media;
 pub(crate) mod multipart;
 pub mod options;
 pub(crate) mod pages;
+pub(crate) mod respond;
 pub(crate) mod root;
+mod send;
 
 use std::ffi::OsStr;
 use std::fs::Metadata;
@@ -21,6 +22,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+
+use cap_std::fs::Dir;
 
 use crate::common::digest::DigestQueue;
 use crate::common::store::is_reserved;
@@ -97,6 +100,13 @@ impl Site {
         Ok(site)
     }
 
+    /// The folder in which homes of users are resolved; `None` if symlinks are not followed.
+    pub(crate) fn dir_of_homes(&self) -> io::Result<Option<Dir>> {
+        let dir = self.root.dir();
+        let homes = self.policy.follow_symlinks.then(|| dir.try_clone());
+        homes.transpose()
+    }
+
     /// What a decoded path, relative to the root, stands for; empty is the root itself.
     pub(crate) fn find(&self, path: &[u8], trailing_slash: bool) -> Resource {
         self.look_up(path, trailing_slash)
@@ -114,7 +124,7 @@ impl Site {
     fn look_up(&self, path: &[u8], trailing_slash: bool) -> io::Result<Resource> {
         Ok(match self.place(path, trailing_slash)? {
             PathKind::File(path, Opened { file, real }, _) => {
-                let entry = Entry::new(path, file, &self.policy.file_fields)?;
+                let entry = Entry::new(path, file, &self.policy.file_headers)?;
                 Resource::File(Arc::new(entry.at(real)))
             }
             PathKind::NeedsSlash => Resource::NeedsSlash,

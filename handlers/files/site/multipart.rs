@@ -6,15 +6,16 @@ use std::io;
 use std::ops::Range;
 use std::vec;
 
-use crate::files::site::entry::{Body, Entry};
-use crate::http::engine::message::{Produce, Produced};
+use crate::files::site::entry::Entry;
+use crate::http::engine::file_content::FileContent;
+use crate::http::engine::produce::{Produce, Produced};
 
 /// Size of a piece, in bytes, however large the ranges are.
 const PIECE_SIZE: u64 = 64 * 1024;
 
 /// The body parts for the ranges of a file, made as they are sent.
 pub(crate) struct Parts {
-    file: Body,
+    file: FileContent,
     boundary: String,
     total: u64,
     /// What is left of the part that is being sent.
@@ -55,11 +56,6 @@ impl Parts {
     /// The parameter of the media type.
     pub(crate) fn boundary(&self) -> &str {
         &self.boundary
-    }
-
-    /// Bytes of all parts, with their heads and boundaries.
-    pub(crate) fn total(&self) -> u64 {
-        self.total
     }
 
     /// Appends the next bytes of the current part, up to a piece.

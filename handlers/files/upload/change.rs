@@ -17,16 +17,18 @@ use super::{ALLOW, DestinationPath, Shared};
 use crate::common::accounts::Rights;
 use crate::common::store::{OnDuplicate, StoreError};
 use crate::files::access::Permit;
-use crate::http::engine::message::Response;
+use crate::http::engine::exchange::Exchange;
+use crate::http::engine::response::Response;
 use crate::http::protocol::head::{Framing, Head};
 
 /// Removes a file, or a folder in which nothing is.
 pub(super) fn delete(
     shared: &Shared,
-    head: &Head<'_>,
+    exchange: &Exchange<'_>,
     permit: &Permit,
 ) -> Result<Response, Response> {
-    let place = DestinationPath::of(&shared.site, head)?;
+    let head = exchange.head;
+    let place = DestinationPath::of(&shared.site, exchange)?;
     permit.check_throughout(Rights::DELETE, &place.path)?;
     let path = existing(shared, &place)?;
     Guard::of(head).check(shared.root(), &place.path)?;
@@ -49,13 +51,14 @@ fn forget(shared: &Shared, place: &DestinationPath) {
 /// Makes a folder within one that is there.
 pub(super) fn make_collection(
     shared: &Shared,
-    head: &Head<'_>,
+    exchange: &Exchange<'_>,
     permit: &Permit,
 ) -> Result<Response, Response> {
+    let head = exchange.head;
     if head.body != Framing::None {
         return Err(say(415, "MKCOL takes no request body.")); // RFC 4918 §9.3
     }
-    let place = DestinationPath::of(&shared.site, head)?;
+    let place = DestinationPath::of(&shared.site, exchange)?;
     permit.check(Rights::WRITE, &place.path)?;
     if place.path.is_empty() {
         return Err(exists());
@@ -78,11 +81,12 @@ fn exists() -> Response {
 /// Gives a file or folder another name, or place.
 pub(super) fn move_to(
     shared: &Shared,
-    head: &Head<'_>,
+    exchange: &Exchange<'_>,
     permit: &Permit,
 ) -> Result<Response, Response> {
+    let head = exchange.head;
     let (source, target) = (
-        DestinationPath::of(&shared.site, head)?,
+        DestinationPath::of(&shared.site, exchange)?,
         destination(shared, head)?,
     );
     if permit.is_in_other_mount(&target.asked) {

@@ -13,7 +13,7 @@ use rustix::io::retry_on_intr;
 use super::refusal::say;
 use crate::common::store::PARTIALS;
 use crate::files::site::entry;
-use crate::http::engine::message::Response;
+use crate::http::engine::response::Response;
 use crate::http::protocol::accept_encoding::Coding;
 use crate::http::protocol::conditional::{Conditions, Outcome, Validators, evaluate};
 use crate::http::protocol::head::Head;

@@ -11,7 +11,6 @@ mod destination;
 pub mod form;
 mod guard;
 mod origin;
-pub(crate) mod page;
 mod put;
 mod refusal;
 mod tus;
@@ -25,24 +24,24 @@ use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
 use clap::Args;
-use socketserver::{ClientAddress, RFile};
+use socketserver::ClientAddress;
 
+use super::access::Permit;
+use super::site::Site;
+use super::site::options::cors;
+use super::site::pages::upload_area;
+use super::site::respond::METHODS;
 use crate::common::accounts::Accounts;
 use crate::common::store::{
     Intent, MAX_PARTIALS, Name, OnDuplicate, Published, Store, StoreOptions, is_reserved,
 };
 use crate::common::values::{duration, size, umask};
-use crate::files::access::Permit;
-use crate::files::site::Site;
-use crate::files::site::files::{METHODS, path_and_query};
-use crate::files::site::options::cors;
-use crate::http::engine::application::{Answer, Application, Incoming, Receiver, Stopped};
-use crate::http::engine::body::Body;
-use crate::http::engine::message::Response;
-use crate::http::engine::reply;
-use crate::http::engine::reply::Frame;
+use crate::http::engine::after_body::after_body;
+use crate::http::engine::application::{Begun, Receiver, Receiving};
+use crate::http::engine::exchange::Exchange;
+use crate::http::engine::response::Response;
 use crate::http::protocol::head::{Head, Method};
-use crate::http::protocol::target;
+use crate::http::protocol::target::{self, Target, TargetError};
 use after::AfterUpload;
 pub use after::CommandLine;
 use refusal::say;
@@ -159,6 +158,13 @@ struct Sender {
 }
 
 impl Sender {
+    fn of(exchange: &Exchange<'_>, permit: &Permit) -> Sender {
+        Sender {
+            address: exchange.client_address.clone(),
+            permit: permit.clone(),
+        }
+    }
+
     /// A file that is to be stored under this name, at the expense of the sender.
     fn intent(&self, name: Name) -> Intent {
         Intent {
@@ -171,12 +177,6 @@ impl Sender {
 impl Shared {
     fn root(&self) -> &Dir {
         self.site.root.dir()
-    }
-
-    /// An answer with the fields that the site gives to all of its own.
-    fn with_site_headers(&self, mut response: Response) -> Response {
-        response.fields += &self.site.policy.fields;
-        response
     }
 
     /// What follows when a file has got its name, whichever protocol brought it.
@@ -193,15 +193,30 @@ impl Shared {
         }
     }
 
-    fn change(&self, head: &Head<'_>, permit: &Permit) -> Result<Response, Response> {
+    fn change(&self, exchange: &Exchange<'_>, permit: &Permit) -> Result<Response, Response> {
+        let head = exchange.head;
         origin::check(&self.site.policy, head)?;
         match (head.method, head.method_name) {
-            (Method::Delete, _) => change::delete(self, head, permit),
-            (_, b"MKCOL") => change::make_collection(self, head, permit),
-            (_, b"MOVE") => change::move_to(self, head, permit),
+            (Method::Delete, _) => change::delete(self, exchange, permit),
+            (_, b"MKCOL") => change::make_collection(self, exchange, permit),
+            (_, b"MOVE") => change::move_to(self, exchange, permit),
             (Method::Other, _) => Err(say(501, "The server does not know this method.")),
             _ => Err(say(405, "This method is not available here.").header("Allow", ALLOW)),
         }
+    }
+
+    /// The response to a request that changes the tree without content.
+    fn respond(&self, exchange: &Exchange<'_>, permit: &Permit) -> Response {
+        let changed = self.change(exchange, permit);
+        if let Ok(response) = &changed {
+            let (method, target) = (
+                exchange.head.method_name.escape_ascii(),
+                exchange.head.raw_target.escape_ascii(),
+            );
+            let status = response.status();
+            log::info!("{}: {method} {target}: {status}", exchange.client_address);
+        }
+        changed.unwrap_or_else(|refused| refused)
     }
 
     fn options(&self, head: &Head<'_>) -> Response {
@@ -212,103 +227,77 @@ impl Shared {
             .next()
             .is_some_and(|origin| policy.allows(origin));
         let methods = if is_allowed { ALLOW } else { METHODS };
-        response.fields += &cors::preflight(head, methods)
+        response.headers += &cors::preflight(head, methods)
             .filter(|_| policy.cors)
             .unwrap_or_default();
-        tus::abilities(self, response)
+        tus::add_abilities(self, response)
     }
 }
 
-impl Application for Uploads {
-    fn receive(
-        &self,
-        head: &Head<'_>,
-        client_address: &ClientAddress,
-        permit: &Permit,
-    ) -> Option<Result<Box<dyn Receiver>, Response>> {
-        let verb = Verb::of(head);
-        let receiver = match (verb, head.method) {
-            (Some(verb), _) => verb.receiver()?,
-            (None, Method::Put) => put::begin,
-            (None, Method::Post) => form::begin,
-            _ => return None,
-        };
-        let sender = Sender {
-            address: client_address.clone(),
-            permit: permit.clone(),
-        };
-        let is_allowed = origin::check(&self.0.site.policy, head);
-        Some(
-            match is_allowed.and_then(|()| receiver(&self.0, head, sender)) {
-                Ok(receiver) => Ok(Box::new(WithSiteHeaders {
-                    receiver,
-                    shared: Arc::clone(&self.0),
-                })),
-                Err(refused) if verb.is_some() => Err(self
-                    .0
-                    .with_site_headers(tus::with_tus_headers(&self.0, refused))),
-                Err(refused) => Err(self.0.with_site_headers(refused)),
-            },
-        )
-    }
-
-    fn respond(&self, request: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
-        let head = request.head;
-        let response = match head.method {
-            _ if let Some(verb) = Verb::of(head) => {
-                let sender = Sender {
-                    address: request.client_address.clone(),
-                    permit: request.permit.clone(),
-                };
-                tus::answer(&self.0, verb, head, &sender)
+impl Uploads {
+    /// What is done with a request that changes something, or asks about an upload; `None` for a
+    /// request that is for the site.
+    pub(crate) fn begin(&self, exchange: &Exchange<'_>, permit: &Permit) -> Option<Begun> {
+        let head = exchange.head;
+        if let Some(verb) = Verb::of(head) {
+            return Some(self.begin_tus(verb, exchange, permit));
+        }
+        match head.method {
+            Method::Get | Method::Head => {
+                let script = upload_area::script(exchange.raw_path)?;
+                (head.method == Method::Get).then_some(Begun::Respond(script))
             }
-            Method::Get if let Some(script) = page::script(head) => script,
-            Method::Get | Method::Head => return self.0.site.respond(request, frame),
-            Method::Options => self.0.options(head),
+            Method::Put => Some(self.begin_receiver(put::begin, exchange, permit)),
+            Method::Post => Some(self.begin_receiver(form::begin, exchange, permit)),
+            Method::Options => Some(Begun::Respond(self.0.options(head))),
             _ => {
-                let changed = self.0.change(head, request.permit);
-                if let Ok(response) = &changed {
-                    let (method, target) = (
-                        head.method_name.escape_ascii(),
-                        head.raw_target.escape_ascii(),
-                    );
-                    log::info!(
-                        "{}: {method} {target}: {}",
-                        request.client_address,
-                        response.status()
-                    );
-                }
-                changed.unwrap_or_else(|refused| refused)
+                let (shared, permit) = (Arc::clone(&self.0), permit.clone());
+                Some(after_body(exchange, move |exchange| {
+                    shared.respond(exchange, &permit)
+                }))
+            }
+        }
+    }
+
+    fn begin_receiver(
+        &self,
+        begin: BeginReceiver,
+        exchange: &Exchange<'_>,
+        permit: &Permit,
+    ) -> Begun {
+        let sender = Sender::of(exchange, permit);
+        let is_allowed = origin::check(&self.0.site.policy, exchange.head);
+        match is_allowed.and_then(|()| begin(&self.0, exchange, sender)) {
+            Ok(receiver) => Begun::Receive(Receiving {
+                receiver,
+                complete: None,
+            }),
+            Err(refused) => Begun::Refuse(refused),
+        }
+    }
+
+    /// The same for a request of a tus client, with the headers of that protocol.
+    fn begin_tus(&self, verb: Verb, exchange: &Exchange<'_>, permit: &Permit) -> Begun {
+        let receiver = match exchange.head.method {
+            Method::Get | Method::Head => None,
+            _ => verb.receiver(),
+        };
+        let begun = match receiver {
+            Some(begin) => self.begin_receiver(begin, exchange, permit),
+            None => {
+                let (shared, sender) = (Arc::clone(&self.0), Sender::of(exchange, permit));
+                after_body(exchange, move |exchange| {
+                    tus::respond(&shared, verb, exchange, &sender)
+                })
             }
         };
-        reply::response(
-            request.body.wfile,
-            frame,
-            self.0.with_site_headers(response),
-        )
+        let shared = Arc::clone(&self.0);
+        begun.completed(move |response| tus::add_headers(&shared, response))
     }
 }
 
-/// A receiver whose answers have the fields of the site.
-struct WithSiteHeaders {
-    receiver: Box<dyn Receiver>,
-    shared: Arc<Shared>,
-}
-
-impl Receiver for WithSiteHeaders {
-    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
-        self.receiver
-            .receive(body, rfile)
-            .map_err(|stopped| match stopped {
-                Stopped::Refused(response) => self.shared.with_site_headers(*response).into(),
-                other => other,
-            })
-    }
-
-    fn finish(self: Box<Self>) -> Response {
-        self.shared.with_site_headers(self.receiver.finish())
-    }
-}
+/// Begins to take the body of a request, or refuses the request.
+type BeginReceiver = fn(&Arc<Shared>, &Exchange<'_>, Sender) -> Result<Box<dyn Receiver>, Response>;
 
 /// # Errors
 /// 415: the content isn't the files' bytes (RFC 9110 §8.4).
@@ -338,13 +327,13 @@ struct DestinationPath {
 
 impl DestinationPath {
     /// What is to be changed by this request.
-    fn of(site: &Site, head: &Head<'_>) -> Result<DestinationPath, Response> {
-        DestinationPath::at(site, &path_and_query(&head.target))
+    fn of(site: &Site, exchange: &Exchange<'_>) -> Result<DestinationPath, Response> {
+        DestinationPath::new(site, exchange.target())
     }
 
     /// The folder that files are to be stored in. A symlink at its end is followed, too.
-    fn folder_of(site: &Site, head: &Head<'_>) -> Result<DestinationPath, Response> {
-        let mut place = DestinationPath::of(site, head)?;
+    fn folder_of(site: &Site, exchange: &Exchange<'_>) -> Result<DestinationPath, Response> {
+        let mut place = DestinationPath::of(site, exchange)?;
         let real = site.root.real_path(place.path());
         place.path = real
             .map_err(|error| refusal::of_system(&error))?
@@ -353,19 +342,27 @@ impl DestinationPath {
         Ok(place)
     }
 
-    /// Takes a raw target apart. The folder of partial uploads is no place where anything could be
-    /// changed.
+    /// What a raw target names.
     fn at(site: &Site, raw: &[u8]) -> Result<DestinationPath, Response> {
-        let target = target::parse(raw)
-            .map_err(|error| say(400, &format!("The path was refused: {error}.")))?;
+        DestinationPath::new(site, target::parse(raw).as_ref().map_err(|error| *error))
+    }
+
+    /// The folder of partial uploads is no place where anything could be changed.
+    fn new(
+        site: &Site,
+        target: Result<&Target<'_>, TargetError>,
+    ) -> Result<DestinationPath, Response> {
+        let target =
+            target.map_err(|error| say(400, &format!("The path was refused: {error}.")))?;
         let path = site
             .policy
-            .below_base(&target.path)
+            .base_path
+            .below(&target.path)
             .ok_or_else(|| say(404, "There is nothing at this address."))?;
         if path.split(|&byte| byte == b'/').any(is_reserved) {
             return Err(say(403, "This folder is reserved for partial uploads."));
         }
-        let (location, asked) = (site.policy.url_path(path), path.to_vec());
+        let (location, asked) = (site.policy.base_path.url_path(path), path.to_vec());
         let path = Path::new(OsStr::from_bytes(&asked));
         if site.root.crosses_symlink(path) {
             return Err(say(

@@ -3,7 +3,7 @@
 
 use super::refusal::say;
 use crate::files::site::options::Policy;
-use crate::http::engine::message::Response;
+use crate::http::engine::response::Response;
 use crate::http::protocol::head::Head;
 
 /// # Errors

@@ -17,9 +17,11 @@ use crate::common::digest::Digests;
 use crate::common::store::{Intent, OnDuplicate, Partial, ReceiveError, StoreError};
 use crate::files::access::Permit;
 use crate::files::site::entry::Identity;
-use crate::http::engine::application::{Receiver, Stopped};
+use crate::http::engine::application::{Receiver, Reception, Stopped};
 use crate::http::engine::body::Body;
-use crate::http::engine::message::Response;
+use crate::http::engine::body_reader::BodyReader;
+use crate::http::engine::exchange::Exchange;
+use crate::http::engine::response::Response;
 use crate::http::protocol::digest_fields;
 use crate::http::protocol::file_date;
 use crate::http::protocol::head::{Framing, Head};
@@ -39,10 +41,11 @@ struct Put {
 /// Takes the body of a PUT, if it can be stored as far as its head tells.
 pub(super) fn begin(
     shared: &Arc<Shared>,
-    head: &Head<'_>,
+    exchange: &Exchange<'_>,
     sender: Sender,
 ) -> Result<Box<dyn Receiver>, Response> {
-    let place = DestinationPath::of(&shared.site, head)?;
+    let head = exchange.head;
+    let place = DestinationPath::of(&shared.site, exchange)?;
     let root = shared.root();
     if place.trailing_slash || is_directory(root, &place)? {
         return Err(say(405, "A folder cannot be replaced by a file.").header("Allow", ALLOW));
@@ -159,7 +162,7 @@ fn announced_date(head: &Head<'_>) -> Result<Option<SystemTime>, Response> {
 }
 
 impl Receiver for Put {
-    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
+    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<Reception, Stopped> {
         let until = Instant::now() + RECEIVE_TIME_PER_TURN;
         let source = |into: &mut [u8]| {
             if Instant::now() < until {
@@ -169,13 +172,13 @@ impl Receiver for Put {
             }
         };
         match self.partial.receive(source, u64::MAX) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Reception::WantsAll),
             Err(ReceiveError::Source(error)) => Err(Stopped::reading(error)),
             Err(ReceiveError::Store { error, .. }) => Err(refusal::of(&error).into()),
         }
     }
 
-    fn finish(self: Box<Self>) -> Response {
+    fn finish(self: Box<Self>, _: &Exchange<'_>, _: BodyReader<'_>) -> Response {
         self.publish().unwrap_or_else(|refused| refused)
     }
 }

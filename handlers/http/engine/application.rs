@@ -4,78 +4,74 @@
 use std::any::Any;
 use std::io;
 
-use socketserver::{ClientAddress, RFile, StreamRequestHandler};
+use socketserver::RFile;
 
-use crate::files::access::Permit;
-use crate::http::engine::body::Body;
-use crate::http::engine::body_reader::BodyReader;
-use crate::http::engine::message::{Produce, Response};
-use crate::http::engine::reply::{Frame, Sent};
-use crate::http::protocol::head::{Head, HeadError};
+use super::body::Body;
+use super::body_reader::BodyReader;
+use super::exchange::Exchange;
+use super::response::Response;
+use crate::http::protocol::head::HeadError;
 
 /// Answers requests. One value serves all connections.
 pub(crate) trait Application: Send + Sync + 'static {
-    /// Maximum length of a body that `respond` reads, in bytes. `None` if it reads none: then a
-    /// short body is awaited and dropped before the answer. Asked for requests with a body only.
-    fn max_body(&self, head: &Head<'_>) -> Option<u64> {
-        let _ = head;
-        None
-    }
-
-    /// The receiver that takes this request's body as it comes, or the refusal of the request;
-    /// `None` for a request that `respond` answers. Asked for all methods but GET and HEAD.
-    fn receive(
-        &self,
-        head: &Head<'_>,
-        client_address: &ClientAddress,
-        permit: &Permit,
-    ) -> Option<Result<Box<dyn Receiver>, Response>> {
-        let _ = (head, client_address, permit);
-        None
-    }
-
-    /// Writes the answer, or its beginning.
-    fn respond(&self, request: Incoming<'_>, frame: Frame) -> io::Result<Answer>;
+    /// Decides on a request by its head.
+    fn begin(&self, exchange: &Exchange<'_>) -> Begun;
 }
 
-/// A request as it comes from the connection.
-pub(crate) struct Incoming<'a> {
-    pub(crate) head: &'a Head<'a>,
-    pub(crate) client_address: &'a ClientAddress,
-    /// What the client may do.
-    pub(crate) permit: &'a Permit,
-    pub(crate) body: BodyReader<'a>,
+/// What an application does with a request.
+pub(crate) enum Begun {
+    /// This is the response. A short body is awaited and dropped before it is sent, because a
+    /// malformed body makes the whole request malformed.
+    Respond(Response),
+    /// This is the response, and it is sent before the body is read.
+    Refuse(Response),
+    /// The receiver takes the body as it comes, and then makes the response.
+    Receive(Receiving),
 }
 
-/// How an answer goes on after what was written.
-pub(crate) enum Answer {
-    /// It doesn't: all of it is written.
-    Sent(Sent),
-    /// Its content is made piece by piece.
-    Stream(Sent, Box<dyn Produce>),
-    /// The connection is handed on.
-    Upgrade(Sent, Box<dyn StreamRequestHandler>),
-    /// All of it is written, and the connection ends by a failure that the server has to see.
-    Failed(Sent, Failure),
+/// A receiver, and what is done with its response.
+pub(crate) struct Receiving {
+    pub(crate) receiver: Box<dyn Receiver>,
+    /// Completes the response, whether the receiver finishes or refuses the rest of the body.
+    pub(crate) complete: Option<Complete>,
 }
 
-/// Why a connection ends after its answer.
-pub(crate) enum Failure {
-    /// A panic that was caught; it goes on when the answer is written.
-    Panic(Box<dyn Any + Send>),
-    Error(io::Error),
-    /// The connection is gone: no answer can be sent.
-    Lost(io::Error),
-}
+/// Adds to a response what all responses of an application have.
+pub(crate) type Complete = Box<dyn FnOnce(&mut Response) + Send>;
 
-impl Answer {
-    pub(crate) fn sent(&self) -> Sent {
+impl Begun {
+    /// The same, with something added to the response, now or once a receiver has made it.
+    pub(crate) fn completed(self, complete: impl FnOnce(&mut Response) + Send + 'static) -> Begun {
         match self {
-            Answer::Sent(sent)
-            | Answer::Stream(sent, _)
-            | Answer::Upgrade(sent, _)
-            | Answer::Failed(sent, _) => *sent,
+            Begun::Respond(mut response) => {
+                complete(&mut response);
+                Begun::Respond(response)
+            }
+            Begun::Refuse(mut response) => {
+                complete(&mut response);
+                Begun::Refuse(response)
+            }
+            Begun::Receive(Receiving {
+                receiver,
+                complete: earlier,
+            }) => Begun::Receive(Receiving {
+                receiver,
+                complete: Some(Box::new(move |response| {
+                    if let Some(earlier) = earlier {
+                        earlier(response);
+                    }
+                    complete(response);
+                })),
+            }),
         }
+    }
+
+    /// A receiver whose responses need nothing more.
+    pub(crate) fn receive(receiver: impl Receiver) -> Begun {
+        Begun::Receive(Receiving {
+            receiver: Box::new(receiver),
+            complete: None,
+        })
     }
 }
 
@@ -84,10 +80,38 @@ impl Answer {
 /// there before.
 pub(crate) trait Receiver: Send + 'static {
     /// Takes what has come. Never waits.
-    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped>;
+    ///
+    /// # Errors
+    /// The body is not taken to its end.
+    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<Reception, Stopped>;
 
-    /// The answer, now that all of the body was taken.
-    fn finish(self: Box<Self>) -> Response;
+    /// Whether a client that waits for 100 (Continue) is told to send the body before anything of
+    /// it has come. A receiver that reads the rest in `finish` may leave that to the reader.
+    /// Defaults to true.
+    fn sends_continue(&self) -> bool {
+        true
+    }
+
+    /// The response. `rest` is what `receive` left of the body.
+    fn finish(self: Box<Self>, exchange: &Exchange<'_>, rest: BodyReader<'_>) -> Response;
+}
+
+/// Whether a receiver wants more of the body before it finishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reception {
+    /// It takes all that comes.
+    WantsAll,
+    /// It can finish now, whether the body is whole or not.
+    Enough,
+}
+
+/// Why a connection ends after its response.
+pub(crate) enum Failure {
+    /// A panic that was caught; it goes on when the response is written.
+    Panic(Box<dyn Any + Send>),
+    Error(io::Error),
+    /// The connection is gone: no response can be sent.
+    Lost(io::Error),
 }
 
 /// Why a body isn't received to its end.

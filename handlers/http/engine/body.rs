@@ -18,6 +18,8 @@ pub(crate) const CUT_SHORT: HeadError = HeadError::bad("the body ended before it
 pub(crate) struct Body {
     rest: Rest,
     taken: u64,
+    /// A read has failed: where the next request begins is not known.
+    is_broken: bool,
 }
 
 #[derive(Debug)]
@@ -45,7 +47,11 @@ impl Body {
             Framing::Length(length) => Rest::Length(length),
             Framing::Chunked => Rest::Chunks(Decoder::default()),
         };
-        Some(Body { rest, taken: 0 })
+        Some(Body {
+            rest,
+            taken: 0,
+            is_broken: false,
+        })
     }
 
     /// Bytes of content that were taken so far.
@@ -61,9 +67,15 @@ impl Body {
         }
     }
 
+    /// A read has failed, so the rest can't be dropped.
+    pub(crate) fn set_broken(&mut self) {
+        self.is_broken = true;
+    }
+
     /// Whether the rest is short enough to be dropped. The length of chunks is not known before.
     pub(crate) fn may_be_dropped(&self) -> bool {
-        self.taken <= DROPPED_BODY
+        !self.is_broken
+            && self.taken <= DROPPED_BODY
             && !matches!(self.rest, Rest::Length(left) if left > DROPPED_BODY)
     }
 

@@ -32,17 +32,23 @@ pub struct BodyReader<'a> {
     /// What came before the route was called, and how much of it was read.
     gathered: Vec<u8>,
     read: usize,
-    /// What is still to come.
-    source: Option<(&'a mut Body, &'a mut RFile)>,
-    pub(crate) wfile: &'a mut WFile,
-    /// The client waits for 100 (Continue) before it sends the body (RFC 9110 §10.1.1).
-    continue_due: bool,
+    /// What is still to come; `None` for a request without a body.
+    source: Option<BodySource<'a>>,
     /// Maximum length of the whole body, in bytes.
     limit: u64,
     /// Why the body can't be read to its end.
     failure: Option<BodyFailure>,
     /// A read has failed: where the next request begins is not known.
     is_broken: bool,
+}
+
+/// Where the rest of a body comes from.
+pub(crate) struct BodySource<'a> {
+    pub(crate) body: &'a mut Body,
+    pub(crate) rfile: &'a mut RFile,
+    pub(crate) wfile: &'a mut WFile,
+    /// The client waits for 100 (Continue) before it sends the body (RFC 9110 §10.1.1).
+    pub(crate) continue_due: &'a mut bool,
 }
 
 /// Why a body can't be read to its end.
@@ -86,32 +92,28 @@ impl BodyFailure {
 
 impl<'a> BodyReader<'a> {
     /// For a request without a body.
-    pub(crate) fn without(wfile: &'a mut WFile) -> BodyReader<'a> {
+    pub(crate) fn empty() -> BodyReader<'a> {
         BodyReader {
             gathered: Vec::new(),
             read: 0,
             source: None,
-            wfile,
-            continue_due: false,
             limit: u64::MAX,
             failure: None,
             is_broken: false,
         }
     }
 
-    /// For a body of which `gathered` was taken already.
-    pub(crate) fn new(
-        gathered: Vec<u8>,
-        (body, rfile): (&'a mut Body, &'a mut RFile),
-        wfile: &'a mut WFile,
-        continue_due: bool,
-    ) -> BodyReader<'a> {
+    /// For a body that comes from here.
+    pub(crate) fn new(source: BodySource<'a>) -> BodyReader<'a> {
         BodyReader {
-            gathered,
-            source: Some((body, rfile)),
-            continue_due,
-            ..BodyReader::without(wfile)
+            source: Some(source),
+            ..BodyReader::empty()
         }
+    }
+
+    /// The same for a body of which this was taken before.
+    pub(crate) fn with_gathered(self, gathered: Vec<u8>) -> BodyReader<'a> {
+        BodyReader { gathered, ..self }
     }
 
     /// Sets the maximum length of the whole body; a longer one is answered with 413.
@@ -124,27 +126,24 @@ impl<'a> BodyReader<'a> {
         self.gathered.len() as u64 > self.limit
     }
 
-    /// Whether another request can follow although the rest is not read: it is short, and on its
-    /// way.
-    pub(crate) fn keeps_connection(&self) -> bool {
-        let can_drop = self.source.as_ref().is_none_or(|(body, _)| {
-            body.is_whole() || (!self.continue_due && body.may_be_dropped())
-        });
-        can_drop && !self.is_broken
-    }
-
     /// Why a read has failed, if one has. Later reads fail as well.
     pub(crate) fn take_failure(&mut self) -> Option<BodyFailure> {
         self.failure.take()
     }
 
     fn read_on(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some((body, rfile)) = &mut self.source else {
+        let Some(BodySource {
+            body,
+            rfile,
+            wfile,
+            continue_due,
+        }) = &mut self.source
+        else {
             return Ok(0);
         };
-        if std::mem::take(&mut self.continue_due) {
-            self.wfile.write_all(CONTINUE)?;
-            self.wfile.flush()?;
+        if std::mem::take(*continue_due) {
+            wfile.write_all(CONTINUE)?;
+            wfile.flush()?;
         }
         let count = loop {
             match body.try_read(rfile, buffer)? {
@@ -186,6 +185,9 @@ impl Read for BodyReader<'_> {
             let error = failure.for_route();
             self.failure = Some(failure);
             self.is_broken = true;
+            if let Some(source) = &mut self.source {
+                source.body.set_broken();
+            }
             error
         })
     }

@@ -3,17 +3,14 @@
 //! | state | what the connection waits for | next state |
 //! |---|---|---|
 //! | `Head` | the next request's head | any of the others; `Head` after a request without a body |
-//! | `Body` | a short body that is dropped | `Head`, `Stream` |
-//! | `Gather` | a body that the application reads | `Head`, `Rest`, `Stream`, `Upgraded` |
-//! | `Receive` | a body that a receiver takes as it comes | `Head`, `Rest`, `Stream` |
-//! | `Delayed` | the time at which a refusal is sent | `Head`, `Rest` |
-//! | `Rest` | what a handler left unread of a body | `Head` |
-//! | `Stream` | the time, or the room, for the next piece of an answer | `Head` |
+//! | `Receive` | a body that a receiver takes as it comes | `Respond` |
+//! | `Respond` | what must come before a response: a body that is dropped, its time, its headers | `Head`, `Rest`, `Stream`, `Upgraded` |
+//! | `Stream` | the time, or the room, for the next piece of a response | `Head` |
+//! | `Rest` | what was left unread of an answered request's body | `Head` |
 //! | `Upgraded` | whatever the other protocol waits for | none |
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::Write;
 use std::io::{self, BufRead};
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -21,29 +18,26 @@ use std::time::Duration;
 
 use socketserver::{Next, Result, StreamRequest, StreamRequestHandler, Timeout};
 
-use crate::common::access_log::AccessLog;
-
-use crate::files::access::{AccessControl, Permit};
-use crate::http::engine::application::{Answer, Application, Failure, Incoming, Receiver};
-use crate::http::engine::body::Body;
-use crate::http::engine::body_reader::BodyReader;
-use crate::http::engine::https::Https;
-use crate::http::engine::reply::{Frame, Sent};
-use crate::http::protocol::head;
-use crate::http::protocol::head::{Head, HeadError, Method, Scanner, Status};
-use body::{BodyPlan, Gathering};
-use delayed::Delayed;
+use super::application::{Application, Begun, Failure};
+use super::body::Body;
+use super::exchange::Exchange;
+use super::https::Https;
+use super::log::RequestLog;
+use super::writer::{self, Following, Frame, Written};
+use crate::http::protocol::head::{self, Head, HeadError, Scanner, Status};
+use receiving::ReceivingBody;
 use records::PendingRecord;
-use refusal::{first_line, redirect_to_https};
+use refusal::first_line;
+use responding::Responding;
 use streaming::Streaming;
 
-mod body;
-mod delayed;
+mod receiving;
 mod records;
 mod refusal;
+mod responding;
 mod streaming;
 
-/// Requests of a pipelining client that are answered before their answers are sent together.
+/// Requests of a pipelining client that are answered before their responses are sent together.
 const MAX_PIPELINED: usize = 16;
 
 /// Serves one HTTP connection. [`Router::into_class`](crate::http::Router::into_class) makes one
@@ -64,49 +58,28 @@ const MAX_PIPELINED: usize = 16;
 /// ```
 pub struct HttpHandler {
     application: Arc<dyn Application>,
-    access_log: Option<Arc<AccessLog>>,
+    log: Option<Arc<dyn RequestLog>>,
     https: Option<Https>,
-    /// Decides who may send which request; `None` for a site that is open to everybody.
-    access: Option<Arc<AccessControl>>,
-    /// What the client may do with the request that is being answered.
-    permit: Permit,
     scanner: Scanner,
     state: ConnectionState,
-    /// Requests that are logged once their answers are sent; always empty without an access log.
+    /// Requests that are logged once their responses are sent; always empty without a log.
     records: VecDeque<PendingRecord>,
 }
 
 /// What a connection does between two calls of `handle`; the module's table shows how the states
-/// follow one another.
+/// follow one another. The larger states are boxed: an idle connection should be small.
 enum ConnectionState {
-    /// Waits for the next request's head.
     Head,
-    /// The body of a request that is answered when all of that is there: a malformed one makes the
-    /// whole request malformed. The head's bytes are kept, as parsing them again costs less than
-    /// keeping the result apart from them.
-    Body { head: Vec<u8>, body: Body },
-    /// The body of a request that is answered when that is there, or much of it.
-    Gather(Gathering),
-    /// The body of a request whose receiver takes it as it comes; the answer follows its end.
-    Receive {
-        head: Vec<u8>,
-        body: Body,
-        receiver: Box<dyn Receiver>,
-    },
-    /// A refusal that is sent only later. Boxed, as it is rare and would make every connection
-    /// larger.
-    Delayed(Box<Delayed>),
-    /// What an answered request's handler didn't read of its body.
-    Rest(Body),
-    /// An answer that is made piece by piece.
+    Receive(Box<ReceivingBody>),
+    Respond(Box<Responding>),
     Stream(Streaming),
-    /// Another protocol, for good.
+    Rest(Body),
     Upgraded(Box<dyn StreamRequestHandler>),
 }
 
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
+enum Flow {
     /// The next step can follow at once.
     Again,
     /// The connection waits: for more bytes, or as it says.
@@ -115,18 +88,24 @@ pub(crate) enum Flow {
     Over,
 }
 
+/// What follows a written response.
+struct Afterwards {
+    /// What is left of the request's body.
+    rest: Option<Body>,
+    http_1_0: bool,
+    failure: Option<Failure>,
+}
+
 impl HttpHandler {
     /// A handler of a new connection.
     pub(crate) fn new(
         application: Arc<dyn Application>,
-        access_log: Option<Arc<AccessLog>>,
+        log: Option<Arc<dyn RequestLog>>,
     ) -> HttpHandler {
         HttpHandler {
             application,
-            access_log,
+            log,
             https: None,
-            access: None,
-            permit: Permit::default(),
             scanner: Scanner::default(),
             state: ConnectionState::Head,
             records: VecDeque::new(),
@@ -138,12 +117,7 @@ impl HttpHandler {
         HttpHandler { https, ..self }
     }
 
-    /// The same for a site that isn't everybody's.
-    pub(crate) fn with_access(self, access: Option<Arc<AccessControl>>) -> HttpHandler {
-        HttpHandler { access, ..self }
-    }
-
-    /// What is said of HSTS on this connection.
+    /// How long clients of this connection are told to use HTTPS.
     fn hsts(&self, request: &StreamRequest) -> Option<Duration> {
         self.https
             .and_then(|https| https.hsts)
@@ -151,29 +125,15 @@ impl HttpHandler {
     }
 
     fn frame_of(&self, request: &StreamRequest, head: &Head<'_>) -> Frame {
-        let frame = Frame::of(head, !request.is_shutting_down(), self.hsts(request));
-        Frame {
-            sharing: self.permit.sharing(),
-            ..frame
-        }
+        Frame::of(head, !request.is_shutting_down(), self.hsts(request))
     }
 
     /// Does the next thing that can be done with what has come.
     fn step(&mut self, request: &mut StreamRequest) -> io::Result<Flow> {
         match std::mem::replace(&mut self.state, ConnectionState::Head) {
-            ConnectionState::Head => {
-                // The user of the next request is not known yet.
-                self.permit = Permit::default();
-                self.take_head(request)
-            }
-            ConnectionState::Body { head, body } => self.take_body(request, head, body),
-            ConnectionState::Gather(gathering) => self.gather(request, gathering),
-            ConnectionState::Receive {
-                head,
-                body,
-                receiver,
-            } => self.receive(request, head, body, receiver),
-            ConnectionState::Delayed(held) => self.delay(request, held),
+            ConnectionState::Head => self.take_head(request),
+            ConnectionState::Receive(receiving) => self.receive(request, receiving),
+            ConnectionState::Respond(responding) => self.respond(request, responding),
             ConnectionState::Rest(body) => self.drop_rest(request, body),
             ConnectionState::Stream(streaming) => self.send_piece(request, streaming),
             upgraded @ ConnectionState::Upgraded(_) => {
@@ -192,113 +152,95 @@ impl HttpHandler {
         };
         let bytes = &bytes[..consumed];
         if let Some(https) = self.https.filter(|_| !request.is_tls()) {
-            let sent = redirect_to_https(&mut request.wfile, &head, https)?;
-            self.log(request, first_line(bytes), Some(&head), &Answer::Sent(sent));
+            let frame = Frame::of(&head, false, None);
+            let written = writer::write(&mut request.wfile, frame, https.redirect(&head))?;
+            self.log(request, first_line(bytes), Some(&head), &written, None);
             request.linger();
             return Ok(Flow::Over);
         }
-        if let Some(access) = &self.access {
-            match access.admit(&head, &request.client_address, request.server.clock().now()) {
-                Ok(permit) => self.permit = permit,
-                Err(refused) => {
-                    let (bytes, body, awaited) = (
-                        bytes.to_vec(),
-                        Body::announced(head.body),
-                        head.expect_continue,
-                    );
-                    request.rfile.consume(consumed);
-                    return self.reject(request, bytes, body, awaited, refused);
+        let exchange = Exchange::new(&head, &request.client_address, request.server.clock());
+        let begun = self.application.begin(&exchange);
+        match begun {
+            // The usual case: the head is not copied.
+            Begun::Respond(mut response) | Begun::Refuse(mut response)
+                if !exchange.has_body() && response.is_due() =>
+            {
+                let user = response.take_delivery().and_then(|delivery| delivery.user);
+                let frame = self.frame_of(request, &head);
+                let written = writer::write(&mut request.wfile, frame, response)?;
+                self.log(request, first_line(bytes), Some(&head), &written, user);
+                request.rfile.consume(consumed);
+                let afterwards = Afterwards {
+                    rest: None,
+                    http_1_0: frame.http_1_0,
+                    failure: None,
+                };
+                self.follow(request, written, afterwards)
+            }
+            begun => {
+                let (body, continue_due) = (Body::announced(head.body), head.expect_continue);
+                let bytes = bytes.to_vec();
+                request.rfile.consume(consumed);
+                match begun {
+                    Begun::Receive(receiving) => {
+                        self.begin_receiving(request, bytes, body, continue_due, receiving)
+                    }
+                    Begun::Respond(response) => {
+                        let responding =
+                            Responding::after_body(bytes, body, continue_due, response);
+                        self.respond(request, Box::new(responding))
+                    }
+                    Begun::Refuse(response) => {
+                        let responding = Responding::now(bytes, body, continue_due, response);
+                        self.respond(request, Box::new(responding))
+                    }
                 }
             }
         }
-        let receiver = match head.method {
-            Method::Get | Method::Head => None,
-            _ => self
-                .application
-                .receive(&head, &request.client_address, &self.permit),
-        };
-        if let Some(receiver) = receiver {
-            let (bytes, body, awaited) = (
-                bytes.to_vec(),
-                Body::announced(head.body),
-                head.expect_continue,
-            );
-            request.rfile.consume(consumed);
-            return self.begin_receiving(request, bytes, body, awaited, receiver);
-        }
-        if let Some(body) = Body::announced(head.body) {
-            // The body follows the head in the buffer: the head must be out of it for the body to
-            // be read.
-            let plan = BodyPlan::of(&head, self.application.max_body(&head));
-            let head = bytes.to_vec();
-            request.rfile.consume(consumed);
-            self.state = match plan {
-                BodyPlan::Answer => return self.answer_with_body(request, &head, body, Vec::new()),
-                BodyPlan::Drop => ConnectionState::Body { head, body },
-                BodyPlan::Gather(max) => ConnectionState::Gather(Gathering {
-                    head,
-                    body,
-                    content: Vec::new(),
-                    max,
-                }),
-            };
-            return Ok(Flow::Again);
-        }
-        let frame = self.frame_of(request, &head);
-        let body = BodyReader::without(&mut request.wfile);
-        let incoming = Incoming {
-            head: &head,
-            client_address: &request.client_address,
-            permit: &self.permit,
-            body,
-        };
-        let answer = self.application.respond(incoming, frame)?;
-        self.log(request, first_line(bytes), Some(&head), &answer);
-        request.rfile.consume(consumed);
-        self.resume(request, answer, None, frame.http_1_0)
     }
 
-    /// What follows an answer.
-    fn resume(
+    /// What follows a response.
+    fn follow(
         &mut self,
         request: &mut StreamRequest,
-        answer: Answer,
-        rest: Option<Body>,
-        http_1_0: bool,
+        written: Written,
+        afterwards: Afterwards,
     ) -> io::Result<Flow> {
-        match answer {
-            Answer::Sent(Sent {
-                keep_alive: false, ..
-            }) => {
-                if rest.is_some() {
-                    request.linger();
-                }
-                Ok(Flow::Over)
-            }
-            Answer::Sent(_) => {
-                self.state = rest.map_or(ConnectionState::Head, ConnectionState::Rest);
-                Ok(Flow::Again)
-            }
-            Answer::Stream(sent, pieces) => {
-                let keep_alive = sent.keep_alive && rest.is_none();
-                self.state = ConnectionState::Stream(Streaming::new(pieces, http_1_0, keep_alive));
-                Ok(Flow::Again)
-            }
-            Answer::Upgrade(_, mut handler) => {
-                handler.setup(request)?;
-                self.state = ConnectionState::Upgraded(handler);
-                Ok(Flow::Again)
-            }
-            Answer::Failed(_, failure) => {
+        let Afterwards {
+            rest,
+            http_1_0,
+            failure,
+        } = afterwards;
+        match failure {
+            None => {}
+            Some(failure) => {
                 if rest.is_some() {
                     request.linger();
                 }
                 match failure {
-                    Failure::Error(error) | Failure::Lost(error) => Err(error),
+                    Failure::Error(error) | Failure::Lost(error) => return Err(error),
                     Failure::Panic(panic) => resume_unwind(panic),
                 }
             }
         }
+        self.state = match written.next {
+            Following::Nothing if !written.keep_alive => {
+                if rest.is_some() {
+                    request.linger();
+                }
+                return Ok(Flow::Over);
+            }
+            Following::Nothing => rest.map_or(ConnectionState::Head, ConnectionState::Rest),
+            Following::Stream(pieces) => {
+                let keep_alive = written.keep_alive && rest.is_none();
+                ConnectionState::Stream(Streaming::new(pieces, http_1_0, keep_alive))
+            }
+            Following::Upgrade(mut handler) => {
+                handler.setup(request)?;
+                ConnectionState::Upgraded(handler)
+            }
+        };
+        Ok(Flow::Again)
     }
 }
 
@@ -323,23 +265,22 @@ impl HttpHandler {
                 Flow::Again => {}
             }
         }
-        Ok(match self.state {
-            ConnectionState::Body { .. }
-            | ConnectionState::Gather(_)
-            | ConnectionState::Receive { .. }
-            | ConnectionState::Rest(_) => Next::in_message(),
+        Ok(match &self.state {
+            ConnectionState::Receive(_) | ConnectionState::Rest(_) => Next::in_message(),
             // These go on although the client sends nothing more.
-            ConnectionState::Stream(_) | ConnectionState::Upgraded(_) => Next::Again,
-            ConnectionState::Head | ConnectionState::Delayed(_) => Next::Wait,
+            ConnectionState::Respond(_)
+            | ConnectionState::Stream(_)
+            | ConnectionState::Upgraded(_) => Next::Again,
+            ConnectionState::Head => Next::Wait,
         })
     }
 
-    /// Whether an answer is still to come that needs nothing more of the client, which may have
+    /// Whether a response is still to come that needs nothing more of the client, which may have
     /// ended its side after the request (`nc -N`).
     fn answers_after_eof(&self) -> bool {
         matches!(
             self.state,
-            ConnectionState::Stream(_) | ConnectionState::Delayed(_)
+            ConnectionState::Stream(_) | ConnectionState::Respond(_)
         )
     }
 }
@@ -348,7 +289,7 @@ impl StreamRequestHandler for HttpHandler {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         self.log_sent(request);
         match self.go_on(request)? {
-            // Called again once the answers are sent, so that they are logged then, and not only
+            // Called again once the responses are sent, so that they are logged then, and not only
             // with the next request.
             Next::Wait | Next::WaitFor(_) if self.has_record_to_write() => Ok(Next::Again),
             next => Ok(next),
@@ -358,38 +299,36 @@ impl StreamRequestHandler for HttpHandler {
     fn finish(&mut self, request: &mut StreamRequest) -> Result<()> {
         let finished = match &mut self.state {
             ConnectionState::Upgraded(handler) => handler.finish(request),
-            _ => request.wfile.flush().map_err(Into::into),
+            _ => io::Write::flush(&mut request.wfile).map_err(Into::into),
         };
         self.log_all(request);
         finished
     }
 
     fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
-        match &mut self.state {
-            ConnectionState::Upgraded(handler) => handler.on_timeout(request, what),
-            // Its answer has begun: another can't follow.
-            ConnectionState::Rest(_) | ConnectionState::Stream(_) | ConnectionState::Delayed(_) => {
+        let head = match std::mem::replace(&mut self.state, ConnectionState::Head) {
+            ConnectionState::Upgraded(mut handler) => {
+                handler.on_timeout(request, what);
+                self.state = ConnectionState::Upgraded(handler);
+                return;
             }
             // A silent client hasn't asked for anything.
-            ConnectionState::Head if what == Timeout::Idle => {}
+            ConnectionState::Head if what == Timeout::Idle => return,
+            ConnectionState::Head => None,
+            ConnectionState::Receive(receiving) => Some(receiving.head),
+            ConnectionState::Respond(responding) if responding.awaits_body => Some(responding.head),
+            // Its response has begun or is decided: another can't follow.
             state => {
-                let head = match std::mem::replace(state, ConnectionState::Head) {
-                    ConnectionState::Body { head, .. }
-                    | ConnectionState::Gather(Gathering { head, .. })
-                    | ConnectionState::Receive { head, .. } => Some(head),
-                    _ => None,
-                };
-                // If this fails, the client is gone.
-                let _ = self.refuse(
-                    request,
-                    head.as_deref(),
-                    HeadError {
-                        status: 408,
-                        reason: "the request took too long",
-                    },
-                );
+                self.state = state;
+                return;
             }
-        }
+        };
+        let too_slow = HeadError {
+            status: 408,
+            reason: "the request took too long",
+        };
+        // If this fails, the client is gone.
+        let _ = self.refuse(request, head.as_deref(), too_slow);
     }
 }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use socketserver::{StreamRequest, Waker};
 
-use crate::http::engine::message::{Produce, Produced, Response};
+use crate::http::engine::produce::{Produce, Produced};
+use crate::http::engine::response::Response;
 
 /// A response of events. `next` is asked for the next ones, and says when to ask again; between
 /// them the connection holds no thread. A client that goes away is forgotten.

@@ -3,28 +3,11 @@
 
 use std::time::Duration;
 
-use clap::Args;
-
-use crate::common::values::duration;
+use super::error_page::error_page;
+use super::response::Response;
 use crate::http::protocol::head::{Head, Target};
-use crate::service::Failure;
 
 const DEFAULT_PORT: u16 = 443;
-
-/// What is said to clients about coming encrypted.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "HTTPS")]
-pub(crate) struct HttpsOptions {
-    /// With TLS: how long browsers must use HTTPS for this site (Strict-Transport-Security); 0
-    /// cancels it
-    #[arg(long, value_name = "TIME", env = "SOCKETSERVER_HSTS", value_parser = duration)]
-    hsts: Option<Duration>,
-    /// Redirect clients without TLS to https:// on this port [default when given alone: 443; with
-    /// TLS: the port of the request]
-    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
-        default_missing_value = "443", value_parser = clap::value_parser!(u16).range(1..))]
-    https_redirect: Option<u16>,
-}
 
 /// Clients must use TLS.
 #[derive(Clone, Copy, Debug)]
@@ -32,32 +15,27 @@ pub(crate) struct Https {
     /// How long browsers must use HTTPS for this site (RFC 6797 §6.1.1).
     pub(crate) hsts: Option<Duration>,
     /// Where they are sent; `None` is the port that they asked, which takes both.
-    port: Option<u16>,
-}
-
-impl HttpsOptions {
-    /// `None` for a server that is content with plain clients.
-    ///
-    /// # Errors
-    /// HSTS without TLS.
-    pub(crate) fn open(&self, tls: bool) -> Result<Option<Https>, Failure> {
-        if self.hsts.is_some() && !tls {
-            return Err(Failure::usage(
-                "--hsts is for encrypted connections: add --tls-cert or --tls-self-signed",
-            ));
-        }
-        let wanted = tls || self.https_redirect.is_some();
-        Ok(wanted.then_some(Https {
-            hsts: self.hsts,
-            port: self.https_redirect,
-        }))
-    }
+    pub(crate) port: Option<u16>,
 }
 
 impl Https {
+    /// The response to a client that came in the clear.
+    pub(crate) fn redirect(self, head: &Head<'_>) -> Response {
+        match self.location(head) {
+            // 308, so that a POST stays one. Not to be kept: the port may be plain again tomorrow.
+            Some(location) => error_page(308, "This site uses HTTPS.")
+                .header("Location", &location)
+                .header("Cache-Control", "no-store"),
+            None => error_page(
+                400,
+                "This site uses HTTPS, and the request has no host to redirect to.",
+            ),
+        }
+    }
+
     /// Where a request that came in the clear belongs. `None` if it doesn't say what it asked for:
     /// HTTP/1.0 without `Host`, or CONNECT.
-    pub(crate) fn location(self, head: &Head<'_>) -> Option<String> {
+    fn location(self, head: &Head<'_>) -> Option<String> {
         let path = match head.target {
             Target::Origin(path) | Target::Absolute { path, .. } => path,
             Target::Asterisk => b"",

@@ -9,19 +9,18 @@ use std::sync::Arc;
 
 use socketserver::{ClientAddress, RequestHandlerClass};
 
-use crate::files::site::files::path_and_query;
-use crate::http::engine::application::{Answer, Application, Failure, Incoming};
-use crate::http::engine::body_reader::{BodyFailure, TOO_LONG};
-use crate::http::engine::connection::HttpHandler;
-use crate::http::engine::http_error::HttpError;
-use crate::http::engine::message::Response;
-use crate::http::engine::reply;
-use crate::http::engine::reply::Frame;
-use crate::http::engine::request::Request;
+use super::application::{Application, Begun, Failure};
+use super::body_reader::{BodyFailure, BodyReader, TOO_LONG};
+use super::connection::HttpHandler;
+use super::exchange::Exchange;
+use super::http_error::HttpError;
+use super::request::Request;
+use super::response::Response;
 use crate::http::protocol::head::{Framing, Head, HeadError, Method};
-use crate::http::protocol::target;
+use gathering::Gathering;
 pub use route::Route;
 
+mod gathering;
 mod route;
 
 /// Default maximum length of a request's body, in bytes.
@@ -219,7 +218,8 @@ impl Router {
     /// The handler class of this service, for [`Builder::tcp`](socketserver::Builder::tcp) and the
     /// other methods that make a server. Clone the router before, to serve it more than once.
     pub fn into_class(self) -> impl RequestHandlerClass<HttpHandler> + Clone {
-        move |_: &ClientAddress| HttpHandler::new(Arc::<Routes>::clone(&self.0), None)
+        let application: Arc<dyn Application> = Arc::new(self);
+        move |_: &ClientAddress| HttpHandler::new(Arc::clone(&application), None)
     }
 
     fn own(&mut self) -> &mut Routes {
@@ -247,57 +247,43 @@ impl Respond for Inner<'_> {
     }
 }
 
-impl Application for Routes {
-    fn max_body(&self, head: &Head<'_>) -> Option<u64> {
-        let raw = path_and_query(&head.target);
-        let route = decoded_path(&raw).and_then(|path| self.find(head, &path));
-        Some(self.limit_of(route.map(|(route, _)| route)))
-    }
-
-    fn respond(&self, incoming: Incoming<'_>, frame: Frame) -> io::Result<Answer> {
-        let Incoming {
-            head,
-            client_address,
-            body,
-            ..
-        } = incoming;
-        let raw = path_and_query(&head.target);
-        let (raw_path, query) = match memchr::memchr(b'?', &raw) {
-            Some(at) => (&raw[..at], Some(&raw[at + 1..])),
-            None => (&raw[..], None),
-        };
-        let decoded = decoded_path(&raw);
-        let is_refused = decoded.is_none();
-        let path = decoded.map_or_else(|| String::from_utf8_lossy(raw_path), Cow::Owned);
-        let mut request = Request {
-            head,
-            client_address,
-            path: &path,
-            query,
-            parameters: Vec::new(),
-            body,
-            failure: None,
-        };
-        let response = self.answer(&mut request, is_refused);
-        let Request { body, failure, .. } = request;
-        if let Some(Failure::Lost(error)) = failure {
-            return Err(error);
+impl Application for Router {
+    fn begin(&self, exchange: &Exchange<'_>) -> Begun {
+        if !exchange.has_body() {
+            return Begun::Respond(self.0.respond(exchange, BodyReader::empty()));
         }
-        let keep_alive =
-            frame.keep_alive && !is_refused && failure.is_none() && body.keeps_connection();
-        let frame = Frame {
-            keep_alive,
-            ..frame
-        };
-        let answer = reply::response(body.wfile, frame, response)?;
-        Ok(match failure {
-            None => answer,
-            Some(failure) => Answer::Failed(answer.sent(), failure),
-        })
+        let path = decoded_path(exchange);
+        let route = path.and_then(|path| self.0.find(exchange.head, &path));
+        let limit = self.0.limit_of(route.map(|(route, _)| route));
+        Begun::receive(Gathering::new(self.clone(), exchange.head, limit))
     }
 }
 
 impl Routes {
+    /// The response to a request, once as much of its body was gathered as is gathered.
+    fn respond(&self, exchange: &Exchange<'_>, body: BodyReader<'_>) -> Response {
+        let decoded = decoded_path(exchange);
+        let is_refused = decoded.is_none();
+        let path = decoded.map_or_else(|| String::from_utf8_lossy(exchange.raw_path), Cow::Owned);
+        let mut request = Request {
+            head: exchange.head,
+            client_address: exchange.client_address,
+            path: &path,
+            query: exchange.raw_query,
+            parameters: Vec::new(),
+            body,
+            failure: None,
+        };
+        let mut response = self.answer(&mut request, is_refused);
+        let failure = request.failure;
+        if is_refused || failure.is_some() {
+            let delivery = response.delivery();
+            delivery.closes = is_refused;
+            delivery.failure = failure;
+        }
+        response
+    }
+
     /// The route's answer, through the filters.
     fn answer(&self, request: &mut Request<'_>, is_refused: bool) -> Response {
         if is_refused {
@@ -411,9 +397,9 @@ impl Routes {
     }
 }
 
-/// The path of a target as routes see it; `None` if it can't be decoded, or leads out of the root.
-fn decoded_path(raw: &[u8]) -> Option<String> {
-    let target = target::parse(raw).ok()?;
+/// The path of a request as routes see it; `None` if it can't be decoded, or leads out of the root.
+fn decoded_path(exchange: &Exchange<'_>) -> Option<String> {
+    let target = exchange.target().ok()?;
     let slash = if target.trailing_slash && !target.path.is_empty() {
         "/"
     } else {

@@ -89,20 +89,38 @@ impl std::error::Error for TargetError {}
 /// # Errors
 /// See [`TargetError`].
 pub fn parse(raw: &[u8]) -> Result<Target<'_>, TargetError> {
-    if raw.first() != Some(&b'/') {
+    let (raw_path, query) = split(raw);
+    parse_parts(raw_path, query)
+}
+
+/// The path and the query of a raw target.
+pub(crate) fn split(raw: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(b'?', raw) {
+        Some(at) => (&raw[..at], Some(&raw[at + 1..])),
+        None => (raw, None),
+    }
+}
+
+/// The same for a raw target whose path and query were split before.
+///
+/// # Errors
+/// See [`TargetError`].
+pub(crate) fn parse_parts<'a>(
+    raw_path: &'a [u8],
+    query: Option<&'a [u8]>,
+) -> Result<Target<'a>, TargetError> {
+    if raw_path.first() != Some(&b'/') {
         return Err(TargetError::NotOriginForm);
     }
-    // The head parser refuses these too, but what goes into `Location` is worth two looks.
-    if raw
+    // The head parser refuses these too, but what goes into `Location` is checked twice.
+    let is_visible = |byte: &u8| *byte > b' ' && *byte != 0x7f && *byte != b'#';
+    if !raw_path
         .iter()
-        .any(|&byte| byte <= b' ' || byte == 0x7f || byte == b'#')
+        .chain(query.unwrap_or_default())
+        .all(is_visible)
     {
         return Err(TargetError::ForbiddenByte);
     }
-    let (raw_path, query) = match memchr::memchr(b'?', raw) {
-        Some(at) => (&raw[..at], Some(&raw[at + 1..])),
-        None => (raw, None),
-    };
     let (path, trailing_slash) = match plain(raw_path) {
         Some((path, trailing_slash)) => (Cow::Borrowed(path), trailing_slash),
         None => {

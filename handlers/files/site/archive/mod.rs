@@ -15,7 +15,8 @@ use std::io::{self, Read};
 
 use self::walk::{Found, Walk};
 use crate::files::site::listing::entries::{Facts, Folder};
-use crate::http::engine::message::{Produce, Produced, Response};
+use crate::http::engine::produce::{Produce, Produced};
+use crate::http::engine::response::Response;
 use crate::http::protocol::disposition;
 
 /// Size of a piece of an archive, in bytes, roughly.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::common::digest::{
     DigestKey, DigestProgress, DigestQueue, DigestSource, DigestTask, Digests,
 };
-use crate::files::site::entry::{Body, Entry};
-use crate::http::engine::message::Produced;
+use crate::files::site::entry::Entry;
+use crate::http::engine::file_content::FileContent;
+use crate::http::engine::produce::Produced;
 
 /// How far the work is.
 pub(super) enum Progress {
@@ -34,8 +35,8 @@ impl Computing {
             form: entry.etag.clone(),
         };
         let source = match &entry.body {
-            Body::Memory(bytes) => DigestSource::Memory(Arc::clone(bytes)),
-            Body::Descriptor(file) => DigestSource::File(Arc::clone(file)),
+            FileContent::Memory(bytes) => DigestSource::Memory(Arc::clone(bytes)),
+            FileContent::Descriptor(file) => DigestSource::File(Arc::clone(file)),
         };
         let task = match queue.begin(key, source, wanted)? {
             Ok(task) => task,

@@ -6,17 +6,11 @@ use std::io;
 
 use super::computing::{Computing, Progress};
 use crate::common::digest::{DigestQueue, Digests};
-use crate::files::site::entry::{Body, Entry};
-use crate::http::engine::application::Answer;
-use crate::http::engine::message::{Produce, Produced};
-use crate::http::engine::reply;
-use crate::http::engine::reply::{Following, Frame, Selection};
-use crate::http::protocol::digest_fields;
-use crate::http::protocol::digest_fields::Algorithm;
+use crate::files::site::entry::Entry;
+use crate::http::engine::pending::{PendingHeaders, PendingState};
+use crate::http::engine::produce::Produced;
+use crate::http::protocol::digest_fields::{self, Algorithm};
 use crate::http::protocol::head::Head;
-
-/// Bytes of the content that are sent in a piece.
-const PIECE_SIZE: u64 = 64 * 1024;
 
 /// What a client would like to be told.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +50,8 @@ impl DigestPreference {
         wanted
     }
 
-    /// The field lines that fulfil it.
-    fn fields(self, digests: &Digests) -> String {
+    /// The header lines that fulfil it.
+    fn headers(self, digests: &Digests) -> String {
         let line = |name: &str, algorithm: Option<Algorithm>| {
             let algorithm = algorithm?;
             let member = digest_fields::member(algorithm, algorithm.of(digests)?)?;
@@ -73,13 +67,13 @@ impl DigestPreference {
 
 /// What a wish leads to.
 pub(crate) enum Described {
-    /// The answer can go out with these field lines more.
+    /// The response can go out with these header lines more.
     Now(String),
-    /// This is the answer: it goes out when the digest is known.
-    Later(Answer),
+    /// The response waits for these header lines.
+    Later(Box<dyn PendingHeaders>),
 }
 
-/// Fulfils a wish. `more` are field lines for this answer, which is made of this form of a file.
+/// Fulfils a wish for this form of a file.
 ///
 /// # Errors
 /// The file can't be read.
@@ -87,88 +81,41 @@ pub(crate) fn describe(
     entry: &Entry,
     wish: DigestPreference,
     queue: &DigestQueue,
-    frame: Frame,
-    more: &str,
-    selection: &Selection,
 ) -> io::Result<Described> {
-    let wanted = wish.wanted();
-    let computing = match Computing::begin(entry, &wanted, queue) {
-        Ok(Progress::Done(digests)) => return Ok(Described::Now(wish.fields(&digests))),
-        Ok(Progress::Working(computing)) => computing,
-        // The client only prefers to get a digest: an answer without it is correct, too.
+    match Computing::begin(entry, &wish.wanted(), queue) {
+        Ok(Progress::Done(digests)) => Ok(Described::Now(wish.headers(&digests))),
+        Ok(Progress::Working(computing)) => Ok(Described::Later(Box::new(PendingDigest {
+            wish,
+            computing,
+            is_hurried: false,
+        }))),
+        // The client only prefers to get a digest: a response without it is correct, too.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            return Ok(Described::Now(String::new()));
+            Ok(Described::Now(String::new()))
         }
-        Err(error) => return Err(error),
-    };
-    let mut head = Vec::new();
-    let (sent, following) = reply::file_head(&mut head, frame, entry, more, selection.clone())?;
-    // The digests to come are as long as those that stand for them in `wanted`.
-    let length = (head.len() + wish.fields(&wanted).len()) as u64 + sent.bytes;
-    let following = if frame.head_only {
-        Following::Range(0..0)
-    } else {
-        following
-    };
-    let later = Later {
-        wish,
-        computing,
-        head,
-        body: entry.body.clone(),
-        following,
-        length,
-        is_hurried: false,
-    };
-    Ok(Described::Later(Answer::Stream(sent, Box::new(later))))
+        Err(error) => Err(error),
+    }
 }
 
-/// An answer that waits for a digest in its head.
-struct Later {
+/// A digest that is being computed for a response.
+struct PendingDigest {
     wish: DigestPreference,
     computing: Computing,
-    /// All of the head but the digest; empty once it is sent.
-    head: Vec<u8>,
-    body: Body,
-    following: Following,
-    length: u64,
-    /// The client may have left. The computation ends, and the answer is sent without the digest.
+    /// The client may have left. The computation ends, and the response is sent without the digest.
     is_hurried: bool,
 }
 
-impl Produce for Later {
+impl PendingHeaders for PendingDigest {
     fn hurry(&mut self) {
         self.is_hurried = true;
     }
 
-    fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced> {
-        if !self.head.is_empty() {
-            let digests = match self.computing.advance()? {
-                Ok(digests) => digests,
-                Err(_) if self.is_hurried => Digests::default(),
-                Err(later) => return Ok(later),
-            };
-            let head = std::mem::take(&mut self.head);
-            let (lines, blank) = head.split_at(head.len().saturating_sub(b"\r\n".len()));
-            piece
-                .extend_from_slice(&[lines, self.wish.fields(&digests).as_bytes(), blank].concat());
-        }
-        match &mut self.following {
-            Following::Range(range) => {
-                let end = range.end.min(range.start + PIECE_SIZE);
-                self.body.read(range.start..end, piece)?;
-                range.start = end;
-                Ok(if range.is_empty() {
-                    Produced::Over
-                } else {
-                    Produced::More
-                })
-            }
-            Following::Parts(parts) => parts.produce(piece),
-        }
-    }
-
-    /// The answer goes out as it is, its head included.
-    fn length(&self) -> Option<u64> {
-        Some(self.length)
+    fn advance(&mut self) -> io::Result<PendingState> {
+        Ok(match self.computing.advance()? {
+            Ok(digests) => PendingState::Ready(self.wish.headers(&digests)),
+            Err(_) if self.is_hurried => PendingState::Ready(String::new()),
+            Err(Produced::After(time)) => PendingState::After(time),
+            Err(_) => PendingState::Again,
+        })
     }
 }

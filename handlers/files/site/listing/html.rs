@@ -11,10 +11,10 @@ use super::page::{Page, Row};
 use super::sort::{Order, SortKey};
 use crate::common::accounts::Rights;
 use crate::files::site::pages::markup::escape;
+use crate::files::site::pages::upload_area;
+use crate::files::site::pages::upload_area::Nonce;
 use crate::files::site::pages::{document, markdown};
 use crate::files::site::root::Opened;
-use crate::files::upload;
-use crate::files::upload::page::Nonce;
 use crate::http::protocol::{query, target};
 
 /// A page with a table.
@@ -104,7 +104,7 @@ impl Page for Html {
         breadcrumbs(&shown, to);
         let _ = writeln!(to, "<h1>{title}</h1>");
         if let Some(nonce) = &self.upload {
-            upload::page::write(nonce, to);
+            upload_area::write(nonce, to);
         }
         to.extend(self.form().into_bytes());
         self.table_head(to);

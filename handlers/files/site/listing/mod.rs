@@ -25,8 +25,9 @@ use self::sort::{Order, SortKey};
 use crate::common::accounts::Rights;
 use crate::files::site::archive;
 use crate::files::site::pages::document;
-use crate::files::upload::page::Nonce;
-use crate::http::engine::message::{Produce, Produced, Response};
+use crate::files::site::pages::upload_area::Nonce;
+use crate::http::engine::produce::{Produce, Produced};
+use crate::http::engine::response::Response;
 use crate::http::protocol::head::Head;
 use crate::http::protocol::query::Query;
 

@@ -5,7 +5,8 @@ use super::html::Html;
 use super::json::Json;
 use super::sort::Order;
 use super::text::Text;
-use crate::files::upload::page::Nonce;
+use crate::files::site::pages::upload_area::Nonce;
+use crate::http::protocol::accept;
 use crate::http::protocol::head::Head;
 use crate::http::protocol::query::Query;
 
@@ -40,11 +41,11 @@ impl Form {
         if query.has("json") {
             return Form::Json;
         }
-        let html = accepts(head, b"text/html");
+        let html = accept::names(head, b"text/html");
         let is_curl = head
             .user_agent
             .is_some_and(|agent| agent.starts_with(b"curl/"));
-        if !html && (is_curl || accepts(head, b"text/plain")) {
+        if !html && (is_curl || accept::names(head, b"text/plain")) {
             Form::Text
         } else {
             Form::Html
@@ -66,24 +67,4 @@ impl Form {
             Form::Text => Box::new(Text),
         }
     }
-}
-
-/// Whether `Accept` names a media type (RFC 9110 §12.5.1); ranges such as `*/*` don't, as everybody
-/// sends them, nor does a weight of 0.
-pub(crate) fn accepts(head: &Head<'_>, media_type: &[u8]) -> bool {
-    head.values("accept")
-        .flat_map(|value| value.split(|&byte| byte == b','))
-        .any(|range| {
-            let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-            let named = parts
-                .next()
-                .is_some_and(|name| name.eq_ignore_ascii_case(media_type));
-            let refused = |part: &[u8]| {
-                let weight = part
-                    .strip_prefix(b"q=")
-                    .or_else(|| part.strip_prefix(b"Q="));
-                weight.is_some_and(|weight| weight.iter().all(|byte| matches!(byte, b'0' | b'.')))
-            };
-            named && !parts.any(refused)
-        })
 }

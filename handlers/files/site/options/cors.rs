@@ -32,8 +32,8 @@ pub(crate) fn origin(text: &str) -> Result<String, String> {
     }
 }
 
-/// The field lines of every answer.
-pub(crate) fn fields(origin: &str) -> String {
+/// The header lines of every response.
+pub(crate) fn headers(origin: &str) -> String {
     format!(
         "Access-Control-Allow-Origin: {origin}\r\n\
          Access-Control-Expose-Headers: Accept-Ranges, Content-Digest, Content-Disposition, \

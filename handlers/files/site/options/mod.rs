@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use crate::common::values::duration;
 use crate::files::site::options::redirect::Redirect;
+use crate::http::protocol::base_path::BasePath;
 use crate::http::protocol::{head, target};
 
 /// How a site answers.
@@ -90,20 +91,6 @@ impl Default for SiteOptions {
     }
 }
 
-/// A path of URLs below which a site stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BasePath {
-    /// Decoded, without a slash at either end.
-    decoded: Vec<u8>,
-}
-
-impl BasePath {
-    /// A decoded path without a slash at either end.
-    pub(crate) fn of(decoded: Vec<u8>) -> BasePath {
-        BasePath { decoded }
-    }
-}
-
 /// The options, worked out.
 #[derive(Debug)]
 pub(crate) struct Policy {
@@ -112,27 +99,27 @@ pub(crate) struct Policy {
     pub(crate) try_html: bool,
     pub(crate) follow_symlinks: bool,
     pub(crate) compress: bool,
-    /// Field lines for every answer.
-    pub(crate) fields: String,
-    /// Field lines for what is made of a file; those for every answer are among them.
-    pub(crate) file_fields: String,
+    /// Header lines of every response.
+    pub(crate) headers: String,
+    /// Header lines of what is made of a file, besides those of every response.
+    pub(crate) file_headers: String,
     /// Whether pages of other origins may ask.
     pub(crate) cors: bool,
     /// The origin of those pages, or `*`.
     allowed_origin: Option<String>,
-    base_path: Option<BasePath>,
+    pub(crate) base_path: BasePath,
     redirects: Vec<Redirect>,
 }
 
 impl Policy {
     pub(crate) fn new(options: SiteOptions) -> Policy {
-        let mut fields: String = options
+        let mut headers: String = options
             .header
             .iter()
             .map(|field| format!("{field}\r\n"))
             .collect();
         if let Some(origin) = &options.cors {
-            fields += &cors::fields(origin);
+            headers += &cors::headers(origin);
         }
         let cache_control = options
             .cache_control
@@ -143,11 +130,11 @@ impl Policy {
             try_html: options.try_html,
             follow_symlinks: options.symlinks == Symlinks::Inside,
             compress: options.compress == Switch::On,
-            file_fields: cache_control + &fields,
-            fields,
+            file_headers: cache_control,
+            headers,
             cors: options.cors.is_some(),
             allowed_origin: options.cors,
-            base_path: options.base_path,
+            base_path: options.base_path.unwrap_or_default(),
             redirects: options.redirect,
         }
     }
@@ -160,36 +147,6 @@ impl Policy {
             .is_some_and(|allowed| allowed != "*" && allowed.as_bytes() == origin)
     }
 
-    /// The path below the root for a decoded path of a URL; `None` if it lies outside the base
-    /// path.
-    pub(crate) fn below_base<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
-        let Some(base) = &self.base_path else {
-            return Some(path);
-        };
-        match path.strip_prefix(&base.decoded[..])? {
-            [] => Some(b""),
-            [b'/', path @ ..] => Some(path),
-            _ => None, // another name that begins alike
-        }
-    }
-
-    /// The decoded path of a URL for a path below the root, without slashes at its ends.
-    pub(crate) fn path_in_base(&self, path: &[u8]) -> Vec<u8> {
-        match &self.base_path {
-            Some(base) => [&base.decoded, &b"/"[..], path].concat(),
-            None => path.to_vec(),
-        }
-    }
-
-    /// The path of a URL for a path below the root.
-    pub(crate) fn url_path(&self, path: &[u8]) -> String {
-        let path = target::encode_path(path);
-        match &self.base_path {
-            Some(base) => format!("/{}/{path}", target::encode_path(&base.decoded)),
-            None => format!("/{path}"),
-        }
-    }
-
     /// Where a path below the root leads, if that is elsewhere: the status, and the `Location`.
     pub(crate) fn redirect(&self, path: &[u8], query: Option<&[u8]>) -> Option<(u16, String)> {
         let redirect = self
@@ -198,7 +155,7 @@ impl Policy {
             .find(|redirect| redirect.is_of(path))?;
         Some((
             redirect.status(),
-            redirect.location(&self.url_path(b""), query),
+            redirect.location(&self.base_path.url_path(b""), query),
         ))
     }
 }
@@ -228,9 +185,7 @@ fn base_path(text: &str) -> Result<BasePath, String> {
     match target.path {
         path if path.is_empty() => Err("the folder stands at / without this option".to_owned()),
         _ if target.query.is_some() => Err("a path has no `?`".to_owned()),
-        path => Ok(BasePath {
-            decoded: path.into_owned(),
-        }),
+        path => Ok(BasePath::of(path.into_owned())),
     }
 }
 

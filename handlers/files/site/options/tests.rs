@@ -77,11 +77,11 @@ fn a_base_path_is_taken_from_whole_names_only() {
         (b"", None),
         (b"d", None),
     ] {
-        assert_eq!(below.below_base(path), expected);
+        assert_eq!(below.base_path.below(path), expected);
     }
-    assert_eq!(below.url_path(b"x y"), "/a%20b/c/x%20y");
+    assert_eq!(below.base_path.url_path(b"x y"), "/a%20b/c/x%20y");
     assert_eq!(
-        Policy::new(SiteOptions::default()).below_base(b"x"),
+        Policy::new(SiteOptions::default()).base_path.below(b"x"),
         Some(&b"x"[..])
     );
     for text in ["", "a", "/", "//", "/a?b", "/../a", "/a\nb", "/%zz"] {

@@ -4,3 +4,4 @@ pub(crate) mod document;
 pub(crate) mod markdown;
 pub(crate) mod markup;
 pub(crate) mod rendered;
+pub(crate) mod upload_area;

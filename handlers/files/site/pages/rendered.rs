@@ -3,8 +3,8 @@
 use std::os::unix::ffi::OsStrExt;
 
 use crate::files::site::entry::Entry;
-use crate::files::site::listing::page::accepts;
 use crate::files::site::pages::{document, markdown, markup};
+use crate::http::protocol::accept;
 use crate::http::protocol::head::Head;
 use crate::http::protocol::query::Query;
 
@@ -17,8 +17,8 @@ pub(crate) fn page(entry: &Entry, head: &Head<'_>, query: Query<'_>, more: &str)
     if !entry.media_type.starts_with("text/markdown") || entry.length > markdown::MAX_LENGTH {
         return None;
     }
-    let source = entry.content().ok()?;
-    if query.has("raw") || !accepts(head, b"text/html") {
+    let source = entry.whole().ok()?;
+    if query.has("raw") || !accept::names(head, b"text/html") {
         return Some(entry.represented(source.to_vec(), &entry.media_type, &[VARY, more].concat()));
     }
     let name = entry.path.file_name().unwrap_or_default().as_bytes();

@@ -4,11 +4,11 @@ use serde_json::json;
 
 use super::parser::FormError;
 use crate::common::store::StoreError;
-use crate::files::site::listing::page::accepts;
 use crate::files::site::pages::markup::{escape, plain};
 use crate::files::upload::refusal;
-use crate::http::engine::message::Response;
-use crate::http::engine::reply::reason;
+use crate::http::engine::response::Response;
+use crate::http::engine::status::reason;
+use crate::http::protocol::accept;
 use crate::http::protocol::head::Head;
 
 /// Who reads the answer.
@@ -81,9 +81,9 @@ impl From<FormError> for Refused {
 
 impl Answers {
     pub(super) fn new(head: &Head<'_>, folder: &str) -> Answers {
-        let reader = if accepts(head, b"text/html") {
+        let reader = if accept::names(head, b"text/html") {
             Reader::Browser
-        } else if accepts(head, b"application/json") {
+        } else if accept::names(head, b"application/json") {
             Reader::Json
         } else {
             Reader::Text

@@ -27,10 +27,12 @@ use super::refusal::{self, say};
 use super::{DestinationPath, RECEIVE_TIME_PER_TURN, Sender, Shared, require_identity_encoding};
 use crate::common::digest::Chunk;
 use crate::common::store::{Name, OnDuplicate, Partial, StoreError};
-use crate::files::site::files::METHODS;
-use crate::http::engine::application::{Receiver, Stopped};
+use crate::files::site::respond::METHODS;
+use crate::http::engine::application::{Receiver, Reception, Stopped};
 use crate::http::engine::body::Body;
-use crate::http::engine::message::Response;
+use crate::http::engine::body_reader::BodyReader;
+use crate::http::engine::exchange::Exchange;
+use crate::http::engine::response::Response;
 use crate::http::protocol::head::{Framing, Head};
 use answer::{Answers, Refused};
 use parameters::Parameters;
@@ -54,10 +56,11 @@ struct Form {
 /// Takes the body of a form, if its files can be stored as far as its head tells.
 pub(super) fn begin(
     shared: &Arc<Shared>,
-    head: &Head<'_>,
+    exchange: &Exchange<'_>,
     sender: Sender,
 ) -> Result<Box<dyn Receiver>, Response> {
-    let place = DestinationPath::folder_of(&shared.site, head)?;
+    let head = exchange.head;
+    let place = DestinationPath::folder_of(&shared.site, exchange)?;
     check_folder(shared, &place)?;
     let parser = Parser::new(&boundary(head)?);
     require_identity_encoding(head)?;
@@ -137,7 +140,7 @@ fn is_boundary(boundary: &[u8]) -> bool {
 }
 
 impl Receiver for Form {
-    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
+    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<Reception, Stopped> {
         let until = Instant::now() + RECEIVE_TIME_PER_TURN;
         let mut more = true;
         while more && Instant::now() < until {
@@ -158,10 +161,10 @@ impl Receiver for Form {
             self.rest = window[taken..].to_vec();
             filled.map_err(Stopped::reading)?;
         }
-        Ok(())
+        Ok(Reception::WantsAll)
     }
 
-    fn finish(self: Box<Self>) -> Response {
+    fn finish(self: Box<Self>, _: &Exchange<'_>, _: BodyReader<'_>) -> Response {
         if self.parser.is_done() {
             self.answers.success()
         } else {
@@ -241,7 +244,12 @@ impl Form {
             .publish(on_duplicate)
             .map_err(|error| Refused::file(&name.text(), &error))?;
         self.shared.stored(&published, &self.sender, "POST");
-        let location = self.shared.site.policy.url_path(published.name.as_bytes());
+        let location = self
+            .shared
+            .site
+            .policy
+            .base_path
+            .url_path(published.name.as_bytes());
         let name = published.name.split().1.to_string_lossy();
         self.answers.stored(&name, published.size, location);
         Ok(())

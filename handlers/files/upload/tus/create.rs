@@ -12,18 +12,20 @@ use crate::files::upload::refusal;
 use crate::files::upload::refusal::say;
 use crate::files::upload::{DestinationPath, Sender, Shared};
 use crate::http::engine::application::Receiver;
-use crate::http::engine::message::Response;
-use crate::http::protocol::head::{Framing, Head};
+use crate::http::engine::exchange::Exchange;
+use crate::http::engine::response::Response;
+use crate::http::protocol::head::Framing;
 use crate::http::protocol::tus_fields;
 use crate::http::protocol::tus_fields::Metadata;
 
 /// Registers an upload, and takes what comes with the request.
 pub(super) fn begin(
     shared: &Arc<Shared>,
-    head: &Head<'_>,
+    exchange: &Exchange<'_>,
     sender: Sender,
 ) -> Result<Box<dyn Receiver>, Response> {
-    let folder = DestinationPath::folder_of(&shared.site, head)?;
+    let head = exchange.head;
+    let folder = DestinationPath::folder_of(&shared.site, exchange)?;
     if !folder.path.is_empty() && !shared.root().is_dir(folder.path()) {
         return Err(say(404, "There is no folder at this address."));
     }

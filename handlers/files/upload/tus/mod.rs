@@ -14,10 +14,11 @@ use std::sync::Arc;
 
 use super::origin;
 use super::refusal::{self, say};
-use super::{Sender, Shared};
+use super::{BeginReceiver, Sender, Shared};
 use crate::common::store::{Name, OnDuplicate, Partial, StoreError};
 use crate::http::engine::application::Receiver;
-use crate::http::engine::message::Response;
+use crate::http::engine::exchange::Exchange;
+use crate::http::engine::response::Response;
 use crate::http::protocol::head::{Head, Method};
 use crate::http::protocol::tus_fields::ALGORITHMS;
 
@@ -28,10 +29,6 @@ const EXTENSIONS: &str = "creation,creation-with-upload,checksum,expiration,term
 const EXPOSED: &str = "Content-Location, Location, Tus-Checksum-Algorithm, Tus-Extension, \
                        Tus-Max-Size, Tus-Resumable, \
     Tus-Version, Upload-Expires, Upload-Length, Upload-Metadata, Upload-Offset";
-
-/// The receiver of a body, or the refusal of the request.
-type Begun = Result<Box<dyn Receiver>, Response>;
-type Begin = fn(&Arc<Shared>, &Head<'_>, Sender) -> Begun;
 
 /// What a tus client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +61,7 @@ impl Verb {
     }
 
     /// Who begins to take the body of such a request, if it has one.
-    pub(super) fn receiver(self) -> Option<Begin> {
+    pub(super) fn receiver(self) -> Option<BeginReceiver> {
         match self {
             Verb::Create => Some(create),
             Verb::Piece => Some(take_piece),
@@ -73,39 +70,56 @@ impl Verb {
     }
 }
 
-fn create(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Begun {
-    check_version(head).and_then(|()| create::begin(shared, head, sender))
+fn create(
+    shared: &Arc<Shared>,
+    exchange: &Exchange<'_>,
+    sender: Sender,
+) -> Result<Box<dyn Receiver>, Response> {
+    check_version(exchange.head)?;
+    create::begin(shared, exchange, sender)
 }
 
-fn take_piece(shared: &Arc<Shared>, head: &Head<'_>, sender: Sender) -> Begun {
-    check_version(head).and_then(|()| piece::begin(shared, head, sender))
+fn take_piece(
+    shared: &Arc<Shared>,
+    exchange: &Exchange<'_>,
+    sender: Sender,
+) -> Result<Box<dyn Receiver>, Response> {
+    check_version(exchange.head)?;
+    piece::begin(shared, exchange, sender)
 }
 
-/// The answer to a request without a body.
-pub(super) fn answer(shared: &Shared, verb: Verb, head: &Head<'_>, sender: &Sender) -> Response {
-    let checked = origin::check(&shared.site.policy, head).and_then(|()| check_version(head));
+/// The response to a request without a body.
+pub(super) fn respond(
+    shared: &Shared,
+    verb: Verb,
+    exchange: &Exchange<'_>,
+    sender: &Sender,
+) -> Response {
+    let checked = origin::check(&shared.site.policy, exchange.head)
+        .and_then(|()| check_version(exchange.head));
     let answer = checked.and_then(|()| match verb {
-        Verb::Progress => resource::progress(shared, head, sender),
-        Verb::Terminate => resource::terminate(shared, head),
+        Verb::Progress => resource::progress(shared, exchange, sender),
+        Verb::Terminate => resource::terminate(shared, exchange),
         Verb::Create | Verb::Piece => Err(say(
             400,
             "GET and HEAD cannot stand for a method with a body: send POST.",
         )),
     });
-    with_tus_headers(shared, answer.unwrap_or_else(|refused| refused))
+    answer.unwrap_or_else(|refused| refused)
 }
 
-/// What the server can do, for the answer to OPTIONS.
-pub(super) fn abilities(shared: &Shared, response: Response) -> Response {
+/// Adds what the server can do to the response to OPTIONS.
+pub(super) fn add_abilities(shared: &Shared, response: Response) -> Response {
     let response = response
         .header("Tus-Version", VERSION)
         .header("Tus-Extension", EXTENSIONS)
         .header("Tus-Checksum-Algorithm", ALGORITHMS);
-    let response = match shared.max_size {
+    let mut response = match shared.max_size {
         Some(max) => response.header("Tus-Max-Size", &max.to_string()),
         None => response,
     };
-    with_tus_headers(shared, response)
+    add_headers(shared, &mut response);
+    response
 }
 
 fn check_version(head: &Head<'_>) -> Result<(), Response> {
@@ -115,13 +129,11 @@ fn check_version(head: &Head<'_>) -> Result<(), Response> {
     }
 }
 
-/// An answer, with what every one of them says.
-pub(super) fn with_tus_headers(shared: &Shared, response: Response) -> Response {
-    let response = response.header("Tus-Resumable", VERSION);
+/// Adds what every response to a tus client says.
+pub(super) fn add_headers(shared: &Shared, response: &mut Response) {
+    response.headers += &format!("Tus-Resumable: {VERSION}\r\n");
     if shared.site.policy.cors {
-        response.header("Access-Control-Expose-Headers", EXPOSED)
-    } else {
-        response
+        response.headers += &format!("Access-Control-Expose-Headers: {EXPOSED}\r\n");
     }
 }
 
@@ -162,6 +174,10 @@ fn publish(
     shared.stored(&published, sender, "tus");
     Ok(answer.header(
         "Content-Location",
-        &shared.site.policy.url_path(published.name.as_bytes()),
+        &shared
+            .site
+            .policy
+            .base_path
+            .url_path(published.name.as_bytes()),
     ))
 }

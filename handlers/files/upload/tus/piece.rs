@@ -5,14 +5,16 @@ use std::time::{Instant, SystemTime};
 
 use socketserver::RFile;
 
-use super::{only, publish, refused, resource, with_tus_headers};
+use super::{only, publish, refused, resource};
 use crate::common::digest::Digests;
 use crate::common::store::{Partial, Progress, ReceiveError};
 use crate::files::upload::refusal::{of_system, say};
 use crate::files::upload::{RECEIVE_TIME_PER_TURN, Sender, Shared, require_identity_encoding};
-use crate::http::engine::application::{Receiver, Stopped};
+use crate::http::engine::application::{Receiver, Reception, Stopped};
 use crate::http::engine::body::Body;
-use crate::http::engine::message::Response;
+use crate::http::engine::body_reader::BodyReader;
+use crate::http::engine::exchange::Exchange;
+use crate::http::engine::response::Response;
 use crate::http::protocol::date;
 use crate::http::protocol::head::{Framing, Head};
 use crate::http::protocol::tus_fields;
@@ -29,10 +31,11 @@ pub(super) struct UploadChunk {
 /// Takes the body of a PATCH, if it belongs where the upload is.
 pub(super) fn begin(
     shared: &Arc<Shared>,
-    head: &Head<'_>,
+    exchange: &Exchange<'_>,
     sender: Sender,
 ) -> Result<Box<dyn Receiver>, Response> {
-    let (id, registered) = resource::find(shared, head)?;
+    let head = exchange.head;
+    let (id, registered) = resource::find(shared, exchange)?;
     check_content(head)?;
     let offset = only(head, "upload-offset").and_then(tus_fields::number);
     let offset = offset.ok_or_else(|| say(400, "Send the chunk's offset as Upload-Offset."))?;
@@ -187,15 +190,12 @@ fn too_long() -> Response {
 }
 
 impl Receiver for UploadChunk {
-    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
-        self.take(body, rfile).map_err(|stopped| match stopped {
-            Stopped::Refused(refused) => with_tus_headers(&self.shared, *refused).into(),
-            other => other,
-        })
+    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<Reception, Stopped> {
+        self.take(body, rfile)?;
+        Ok(Reception::WantsAll)
     }
 
-    fn finish(self: Box<Self>) -> Response {
-        let shared = Arc::clone(&self.shared);
-        with_tus_headers(&shared, self.answer().unwrap_or_else(|refused| refused))
+    fn finish(self: Box<Self>, _: &Exchange<'_>, _: BodyReader<'_>) -> Response {
+        self.answer().unwrap_or_else(|refused| refused)
     }
 }

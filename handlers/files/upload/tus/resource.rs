@@ -3,12 +3,10 @@
 
 use super::{piece, publish, refused};
 use crate::common::store::{Progress, Registered, is_reserved};
-use crate::files::site::files::path_and_query;
 use crate::files::upload::refusal::{of_system, say};
 use crate::files::upload::{DestinationPath, Sender, Shared};
-use crate::http::engine::message::Response;
-use crate::http::protocol::head::Head;
-use crate::http::protocol::target;
+use crate::http::engine::exchange::Exchange;
+use crate::http::engine::response::Response;
 
 /// The address of something below a folder.
 pub(super) fn below(shared: &Shared, folder: &DestinationPath, path: &[u8]) -> String {
@@ -17,19 +15,23 @@ pub(super) fn below(shared: &Shared, folder: &DestinationPath, path: &[u8]) -> S
     } else {
         [&folder.asked, path].join(&b'/')
     };
-    shared.site.policy.url_path(&path)
+    shared.site.policy.base_path.url_path(&path)
 }
 
 /// The id in a request's target, and what is known of that upload.
-pub(super) fn find(shared: &Shared, head: &Head<'_>) -> Result<(String, Registered), Response> {
+pub(super) fn find(
+    shared: &Shared,
+    exchange: &Exchange<'_>,
+) -> Result<(String, Registered), Response> {
     let none = || say(404, "There is no such upload, or it has expired.");
-    let raw = path_and_query(&head.target);
-    let target = target::parse(&raw)
+    let target = exchange
+        .target()
         .map_err(|error| say(400, &format!("The path was refused: {error}.")))?;
     let path = shared
         .site
         .policy
-        .below_base(&target.path)
+        .base_path
+        .below(&target.path)
         .and_then(|path| std::str::from_utf8(path).ok());
     let (path, id) = path
         .and_then(|path| path.rsplit_once('/'))
@@ -58,10 +60,10 @@ pub(super) fn find(shared: &Shared, head: &Head<'_>) -> Result<(String, Register
 /// Where the next piece belongs.
 pub(super) fn progress(
     shared: &Shared,
-    head: &Head<'_>,
+    exchange: &Exchange<'_>,
     sender: &Sender,
 ) -> Result<Response, Response> {
-    let (id, Registered { intent, progress }) = find(shared, head)?;
+    let (id, Registered { intent, progress }) = find(shared, exchange)?;
     let size = intent.size.unwrap_or_default();
     let offset = match progress {
         Progress::Partial { offset, .. } => offset,
@@ -87,15 +89,15 @@ pub(super) fn progress(
         Progress::Partial { expires, .. } => Ok(piece::with_expiry(answer, expires)),
         Progress::Stored(Some(name)) => Ok(answer.header(
             "Content-Location",
-            &shared.site.policy.url_path(name.as_bytes()),
+            &shared.site.policy.base_path.url_path(name.as_bytes()),
         )),
         Progress::Stored(None) => Ok(answer),
     }
 }
 
 /// Forgets an upload, and what came of it. A file that it has become stays.
-pub(super) fn terminate(shared: &Shared, head: &Head<'_>) -> Result<Response, Response> {
-    let (id, _) = find(shared, head)?;
+pub(super) fn terminate(shared: &Shared, exchange: &Exchange<'_>) -> Result<Response, Response> {
+    let (id, _) = find(shared, exchange)?;
     shared.store.give_up(&id).map_err(|error| refused(&error))?;
     Ok(Response::new(204))
 }

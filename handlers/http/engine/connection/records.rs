@@ -4,10 +4,8 @@
 use socketserver::StreamRequest;
 
 use super::HttpHandler;
-use crate::common::access_log::Record;
-use crate::common::share::without_token;
-use crate::http::engine::application::Answer;
-use crate::http::protocol::date;
+use crate::http::engine::log::RequestRecord;
+use crate::http::engine::writer::{Following, Written};
 use crate::http::protocol::head::Head;
 
 /// A request whose answer is on its way. Only a connection with an access log has any.
@@ -35,41 +33,33 @@ fn bytes_written(request: &StreamRequest) -> u64 {
 }
 
 impl HttpHandler {
-    /// Has a request logged once its answer, which was just written, is sent.
+    /// Has a request logged once its response, which was just written, is sent.
     pub(super) fn log(
         &mut self,
         request: &StreamRequest,
         line: &[u8],
         head: Option<&Head<'_>>,
-        answer: &Answer,
+        written: &Written,
+        user: Option<String>,
     ) {
-        if self.access_log.is_none() {
+        if self.log.is_none() {
             return;
         }
-        let (sent, written) = (answer.sent(), bytes_written(request));
-        let (body_begin, body_end) = match answer {
-            // The pieces may begin with a part of the head.
-            Answer::Stream(_, pieces) => {
-                let head = pieces.length().map(|all| all.saturating_sub(sent.bytes));
-                (written + head.unwrap_or_default(), None)
-            }
-            _ => (written - sent.bytes, Some(written)),
-        };
-        let line = if self.access.is_some() {
-            without_token(line)
-        } else {
-            line.into()
+        let end = bytes_written(request);
+        let (body_begin, body_end) = match written.next {
+            Following::Stream(_) => (end, None),
+            _ => (end - written.bytes, Some(end)),
         };
         self.records.push_back(PendingRecord {
-            user: self.permit.user().map(str::to_owned),
-            request_line: line.into_owned(),
+            user,
+            request_line: line.to_vec(),
             referer: head.and_then(|head| head.referer).map(<[u8]>::to_vec),
             user_agent: head.and_then(|head| head.user_agent).map(<[u8]>::to_vec),
-            status: sent.status,
+            status: written.status,
             body_begin,
             body_end,
         });
-        // An answer without a body has nothing that could be cut.
+        // A response without a body has nothing that could be cut.
         if body_end == Some(body_begin) && self.records.len() == 1 {
             self.log_all(request);
         }
@@ -106,19 +96,18 @@ impl HttpHandler {
     }
 
     fn write_record(&self, request: &StreamRequest, record: &PendingRecord) {
-        let Some(log) = &self.access_log else { return };
+        let Some(log) = &self.log else { return };
         let sent = request.wfile.bytes_sent();
         let end = record.body_end.map_or(sent, |end| end.min(sent));
         let line = &record.request_line[..];
-        log.log(&Record {
-            client: &request.client_address,
+        log.log(&RequestRecord {
+            client_address: &request.client_address,
             user: record.user.as_deref(),
             request_line: if line.is_empty() { b"-" } else { line },
             status: record.status,
             bytes: end.saturating_sub(record.body_begin),
             referer: record.referer.as_deref(),
             user_agent: record.user_agent.as_deref(),
-            date: &date::now(),
         });
     }
 }

@@ -1,15 +1,13 @@
-//! Answers to what is no request that can be served, and to clients that must use TLS.
+//! Answers to what is no request that can be served.
 
 use std::io;
 
-use socketserver::{StreamRequest, WFile};
+use socketserver::StreamRequest;
 
 use super::{Flow, HttpHandler};
-use crate::http::engine::application::Answer;
-use crate::http::engine::https::Https;
-use crate::http::engine::reply;
-use crate::http::engine::reply::{Frame, Sent};
-use crate::http::protocol::head::{Head, HeadError};
+use crate::http::engine::error_page::error_page;
+use crate::http::engine::writer::{self, Frame};
+use crate::http::protocol::head::HeadError;
 
 /// Maximum length of a refused request's line in the access log, in bytes.
 const MAX_LOGGED_LINE: usize = 1024;
@@ -25,37 +23,15 @@ impl HttpHandler {
     ) -> io::Result<Flow> {
         let frame = Frame::last(self.hsts(request));
         let detail = format!("The request was refused: {}.", refused.reason);
-        let sent = reply::error(&mut request.wfile, frame, refused.status, "", &detail)?;
+        let page = error_page(refused.status, &detail);
+        let written = writer::write(&mut request.wfile, frame, page)?;
         // The log gets the request line, as far as it has come. A line of the body would pass for a
         // request.
         let line = first_line(head.unwrap_or(request.rfile.buffer()));
-        self.log(
-            request,
-            &line[..line.len().min(MAX_LOGGED_LINE)],
-            None,
-            &Answer::Sent(sent),
-        );
+        let line = &line[..line.len().min(MAX_LOGGED_LINE)];
+        self.log(request, line, None, &written, None);
         request.linger();
         Ok(Flow::Over)
-    }
-}
-
-/// Sends a client that came in the clear where it is encrypted.
-pub(super) fn redirect_to_https(to: &mut WFile, head: &Head<'_>, https: Https) -> io::Result<Sent> {
-    let frame = Frame::of(head, false, None);
-    match https.location(head) {
-        // 308, so that a POST stays one. Not to be kept: the port may be plain again tomorrow.
-        Some(location) => {
-            let fields = format!("Location: {location}\r\nCache-Control: no-store\r\n");
-            reply::error(to, frame, 308, &fields, "This site uses HTTPS.")
-        }
-        None => reply::error(
-            to,
-            frame,
-            400,
-            "",
-            "This site uses HTTPS, and the request has no host to redirect to.",
-        ),
     }
 }
 

@@ -8,7 +8,7 @@ use rustix::io::retry_on_intr;
 use socketserver::{Next, StreamRequest, Wait};
 
 use super::{ConnectionState, Flow, HttpHandler};
-use crate::http::engine::message::{Produce, Produced};
+use crate::http::engine::produce::{Produce, Produced};
 
 /// The size of a chunk is filled in when its data is there.
 const CHUNK_HEAD: &[u8] = b"00000000\r\n";
@@ -113,12 +113,12 @@ impl HttpHandler {
 
 /// Waits for the time of the next piece. The answer is in flight until its last piece is sent, so a
 /// shutdown doesn't end it before the grace period is over.
-fn pause(time: Duration) -> Next {
+pub(super) fn pause(time: Duration) -> Next {
     Wait::new().in_message().after(time).into()
 }
 
 /// The state of the client while its answer is made.
-enum Peer {
+pub(super) enum Peer {
     Here,
     /// It has ended its side. It may wait for the answer, or have left: only sending shows which.
     HalfClosed,
@@ -126,7 +126,7 @@ enum Peer {
     Gone,
 }
 
-fn peer(request: &StreamRequest) -> io::Result<Peer> {
+pub(super) fn peer(request: &StreamRequest) -> io::Result<Peer> {
     #[cfg(target_os = "linux")]
     const END: PollFlags = PollFlags::RDHUP;
     #[cfg(not(target_os = "linux"))]

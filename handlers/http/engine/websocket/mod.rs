@@ -15,8 +15,8 @@ use tungstenite::protocol::WebSocket;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::http::engine::message::{Content, Response};
 use crate::http::engine::request::Request;
+use crate::http::engine::response::{Content, Response};
 use crate::http::protocol::head::Method;
 use connection::{Pipe, WebSocketConnection};
 
@@ -166,13 +166,11 @@ pub fn websocket_with(request: &Request<'_>, handler: impl WebSocketHandler) -> 
         return Response::new(426).header("Sec-WebSocket-Version", "13");
     }
     let connection = WebSocketConnection::new(Box::new(handler));
-    Response {
-        content: Content::Upgrade(Box::new(connection)),
-        ..Response::new(101)
-    }
-    .header("Upgrade", "websocket")
-    .header("Connection", "Upgrade")
-    .header("Sec-WebSocket-Accept", &derive_accept_key(key.as_bytes()))
+    Response::new(101)
+        .with_content(Content::Upgrade(Box::new(connection)))
+        .header("Upgrade", "websocket")
+        .header("Connection", "Upgrade")
+        .header("Sec-WebSocket-Accept", &derive_accept_key(key.as_bytes()))
 }
 
 /// The client of a WebSocket, within a call of its handler.

@@ -8,19 +8,18 @@ use std::io::{self, Write};
 
 use base64_simd::URL_SAFE_NO_PAD;
 
-use super::refusal::say;
+use super::document;
+use super::markup::escape;
 use crate::common::store::PARTIALS;
-use crate::files::site::pages::document;
-use crate::files::site::pages::markup::escape;
-use crate::http::engine::message::Response;
-use crate::http::protocol::head::Head;
+use crate::http::engine::error_page::error_page;
+use crate::http::engine::response::Response;
 
 const SCRIPT: &str = concat!(
-    include_str!("page/files.js"),
-    include_str!("page/memory.js"),
-    include_str!("page/tus.js"),
-    include_str!("page/row.js"),
-    include_str!("page/page.js"),
+    include_str!("upload_area/files.js"),
+    include_str!("upload_area/memory.js"),
+    include_str!("upload_area/tus.js"),
+    include_str!("upload_area/row.js"),
+    include_str!("upload_area/page.js"),
 );
 const NAME: &str = "upload.js";
 
@@ -72,7 +71,7 @@ pub(crate) fn write(nonce: &Nonce, to: &mut Vec<u8>) {
 /// refusal, so that browsers ask for a name.
 pub(crate) fn drop_box(path: &[u8], is_anonymous: bool) -> Response {
     let Ok(nonce) = Nonce::new() else {
-        return say(500, "The system has no random numbers.");
+        return error_page(500, "The system has no random numbers.");
     };
     let path = escape(path);
     let title = format!(
@@ -99,10 +98,9 @@ pub(crate) fn drop_box(path: &[u8], is_anonymous: bool) -> Response {
         .header("Vary", "Accept")
 }
 
-/// The script, if that is what a GET asks for.
-pub(crate) fn script(head: &Head<'_>) -> Option<Response> {
-    let path = head.raw_target.split(|&byte| byte == b'?').next()?;
-    let path = path.strip_suffix(NAME.as_bytes())?.strip_suffix(b"/")?;
+/// The script, if that is what a GET of this path asks for.
+pub(crate) fn script(raw_path: &[u8]) -> Option<Response> {
+    let path = raw_path.strip_suffix(NAME.as_bytes())?.strip_suffix(b"/")?;
     path.ends_with(PARTIALS.as_bytes()).then(|| {
         let script = Response::new(200).content("text/javascript; charset=utf-8", SCRIPT.into());
         script.header("Cache-Control", "max-age=31536000, immutable")

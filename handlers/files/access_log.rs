@@ -1,0 +1,34 @@
+//! Requests in the access log.
+
+use std::sync::Arc;
+
+use crate::common::access_log::{AccessLog, Record};
+use crate::common::share::without_token;
+use crate::http::engine::log::{RequestLog, RequestRecord};
+use crate::http::protocol::date;
+
+/// Writes requests to the access log.
+pub(super) struct FileLog {
+    pub(super) log: Arc<AccessLog>,
+    /// Whether share links are served: whoever reads the log must not get their tokens.
+    pub(super) hides_tokens: bool,
+}
+
+impl RequestLog for FileLog {
+    fn log(&self, record: &RequestRecord<'_>) {
+        let line = match self.hides_tokens {
+            true => without_token(record.request_line),
+            false => record.request_line.into(),
+        };
+        self.log.log(&Record {
+            client: record.client_address,
+            user: record.user,
+            request_line: &line,
+            status: record.status,
+            bytes: record.bytes,
+            referer: record.referer,
+            user_agent: record.user_agent,
+            date: &date::now(),
+        });
+    }
+}

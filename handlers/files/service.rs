@@ -1,0 +1,82 @@
+//! Requests to folders: judged, sent to the folder that they are in, and answered.
+
+use std::sync::Arc;
+
+use super::access::{AccessControl, Permit};
+use super::mounts::{Found, Mounts};
+use super::site::Site;
+use super::upload::Uploads;
+use crate::http::engine::application::{Application, Begun};
+use crate::http::engine::error_page::error_page;
+use crate::http::engine::exchange::Exchange;
+use crate::http::engine::response::Response;
+
+/// A folder that is served, with what stores files in it.
+#[derive(Clone)]
+pub(super) struct ServedFolder {
+    pub(super) site: Arc<Site>,
+    pub(super) uploads: Option<Arc<Uploads>>,
+}
+
+impl ServedFolder {
+    fn begin(&self, exchange: &Exchange<'_>, permit: &Permit) -> Begun {
+        let uploads = self.uploads.as_ref();
+        uploads
+            .and_then(|uploads| uploads.begin(exchange, permit))
+            .unwrap_or_else(|| Begun::Respond(self.site.respond(exchange, permit)))
+    }
+}
+
+/// The application of `serve http`.
+pub(super) struct FileService {
+    pub(super) main: ServedFolder,
+    /// Who may do what, and the folders that users have mounted; `None` if everybody may do
+    /// everything.
+    pub(super) accounts: Option<(AccessControl, Arc<Mounts>)>,
+}
+
+impl Application for FileService {
+    fn begin(&self, exchange: &Exchange<'_>) -> Begun {
+        let Some((access, mounts)) = &self.accounts else {
+            return self.complete(self.main.begin(exchange, &Permit::default()), None);
+        };
+        let permit = match access.admit(exchange) {
+            Ok(permit) => permit,
+            Err(refused) => {
+                return self.complete(Begun::Refuse(refused.into_response()), None);
+            }
+        };
+        let begun = match mounts.find(exchange, &permit) {
+            Found::Main => self.main.begin(exchange, &permit),
+            Found::Mounted(folder, permit) => folder.begin(exchange, &permit),
+            Found::Missing => {
+                let detail = "The mounted folder is not available.";
+                Begun::Respond(error_page(404, detail))
+            }
+        };
+        self.complete(begun, Some(permit))
+    }
+}
+
+impl FileService {
+    /// Adds what all responses of the service have. This is the only place for that.
+    fn complete(&self, begun: Begun, permit: Option<Permit>) -> Begun {
+        let complete = |site: &Site, permit: Option<&Permit>, response: &mut Response| {
+            response.headers += &site.policy.headers;
+            if let Some(permit) = permit {
+                permit.complete(response);
+            }
+        };
+        match begun {
+            // The usual case, without a copy of what a receiver has to keep.
+            Begun::Respond(mut response) => {
+                complete(&self.main.site, permit.as_ref(), &mut response);
+                Begun::Respond(response)
+            }
+            begun => {
+                let site = Arc::clone(&self.main.site);
+                begun.completed(move |response| complete(&site, permit.as_ref(), response))
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Sending a file: which form of it, and what conditions and ranges leave of that.
+
+use std::sync::Arc;
+
+use super::entry::{Entry, VARY};
+use super::hash::{self, Described, DigestPreference};
+use super::multipart::Parts;
+use super::respond::{Asked, Outcome, unreadable};
+use crate::common::accounts::Rights;
+use crate::http::engine::error_page::error_page;
+use crate::http::engine::response::{Content, Response};
+use crate::http::protocol::accept_encoding;
+use crate::http::protocol::conditional::{self, Conditions, Outcome as Evaluated, Validators};
+use crate::http::protocol::head::Method;
+use crate::http::protocol::range::{self, Ranges};
+
+impl Asked<'_, '_> {
+    /// A file, in the form that the client likes best. `more` are header lines for this response.
+    pub(super) fn send(&self, plain: Arc<Entry>, request_path: &[u8], more: &str) -> Outcome {
+        let head = self.head;
+        // Ranges are those of the plain form: a client can't know which other it would get parts
+        // of.
+        let coded = head
+            .accept_encoding
+            .filter(|_| head.range.is_none())
+            .and_then(|_| {
+                let accepted = accept_encoding::parse(head.values("accept-encoding"));
+                let coded = self.site.coded_form(&accepted, &plain, request_path);
+                coded.filter(|coded| self.permit.may(Rights::READ, coded.real_path()))
+            });
+        self.send_form(coded.unwrap_or(plain), more)
+    }
+
+    /// One form of a file, or what its conditions and range leave of it.
+    pub(super) fn send_form(&self, entry: Arc<Entry>, more: &str) -> Outcome {
+        let honours_range = match self.evaluate(&entry) {
+            Evaluated::NotModified => {
+                let mut response = Response::new(304); // RFC 9110 §15.4.5
+                response.headers = entry.validators().to_owned();
+                return Ok(response);
+            }
+            Evaluated::PreconditionFailed => {
+                let detail = "The file does not meet the request's conditions.";
+                return Err(error_page(412, detail));
+            }
+            // A range has a meaning for GET only (RFC 9110 §14.2).
+            Evaluated::Proceed { honour_range } => honour_range && self.head.method == Method::Get,
+        };
+        let ranges = self
+            .head
+            .range
+            .filter(|_| honours_range)
+            .map(|range| range::parse(range, entry.length));
+        let is_head = self.head.method == Method::Head;
+        if !is_head && !matches!(ranges, Some(Ranges::Unsatisfiable)) {
+            let is_part = matches!(ranges, Some(Ranges::Satisfiable(_)));
+            self.permit.begin_download(is_part)?;
+        }
+        let mut response = match ranges {
+            Some(Ranges::Satisfiable(ranges)) => partial(&entry, ranges),
+            Some(Ranges::Unsatisfiable) => {
+                let whole = format!("bytes */{}", entry.length);
+                let page = error_page(416, "The requested range is outside the file.");
+                return Err(page.header("Content-Range", &whole));
+            }
+            Some(Ranges::Ignore) | None => {
+                Response::new(200).with_content(Content::File(Arc::clone(&entry) as _))
+            }
+        };
+        response.headers += more;
+        // Whether a file that is not text has other forms is known only after the first look.
+        if !entry.varies && entry.codings.is_any_beside() {
+            response.headers += VARY;
+        }
+        // The content of a response to HEAD is empty (RFC 9530, appendix B.2), so its digest is
+        // useless.
+        let is_whole = response.status == 200 && !is_head;
+        match DigestPreference::of(self.head, is_whole) {
+            Some(wish) => self.describe(response, &entry, wish),
+            None => Ok(response),
+        }
+    }
+
+    /// The same response with the digests that the client wishes.
+    fn describe(&self, mut response: Response, entry: &Entry, wish: DigestPreference) -> Outcome {
+        let described = hash::describe(entry, wish, &self.site.digests);
+        match described.map_err(|error| unreadable(entry, &error))? {
+            Described::Now(headers) => response.headers += &headers,
+            Described::Later(pending) => response.delivery().pending = Some(pending),
+        }
+        Ok(response)
+    }
+
+    /// What the request's conditions make of a file.
+    fn evaluate(&self, entry: &Entry) -> Evaluated {
+        let head = self.head;
+        let if_match = self.joined("if-match", head.if_match);
+        let if_none_match = self.joined("if-none-match", head.if_none_match);
+        let conditions = Conditions {
+            if_match: if_match.as_deref(),
+            if_none_match: if_none_match.as_deref(),
+            if_modified_since: head.if_modified_since,
+            if_unmodified_since: head.if_unmodified_since,
+            if_range: head.if_range,
+        };
+        let current = Validators {
+            etag: Some(entry.etag.as_bytes()),
+            last_modified: Some(entry.modified),
+        };
+        conditional::evaluate(&conditions, Some(&current), true)
+    }
+
+    /// A list that may come in several headers (RFC 9110 §5.3).
+    fn joined(&self, name: &str, first: Option<&[u8]>) -> Option<Vec<u8>> {
+        first.and_then(|_| self.head.joined(name))
+    }
+}
+
+/// Parts of a file: one range (RFC 9110 §15.3.7), or several, one body part each (§14.6).
+fn partial(entry: &Entry, ranges: Vec<std::ops::Range<u64>>) -> Response {
+    let response = Response::new(206);
+    let mut response = match &ranges[..] {
+        [range] => {
+            let (first, last, length) = (range.start, range.end - 1, entry.length);
+            response
+                .header("Content-Type", &entry.media_type)
+                .header("Content-Range", &format!("bytes {first}-{last}/{length}"))
+                .with_content(Content::Part(entry.body.clone(), range.clone()))
+        }
+        _ => {
+            let parts = Parts::new(entry, ranges);
+            let media_type = format!("multipart/byteranges; boundary={}", parts.boundary());
+            response.stream(&media_type, parts)
+        }
+    };
+    response.headers += entry.validators();
+    response
+}

@@ -1,0 +1,179 @@
+//! Responses that are decided, and what must come before they are written.
+
+use std::io;
+use std::time::Instant;
+
+use socketserver::{Next, StreamRequest};
+
+use super::refusal::first_line;
+use super::streaming::{Peer, pause, peer};
+use super::{Afterwards, ConnectionState, Flow, HttpHandler};
+use crate::http::engine::application::Failure;
+use crate::http::engine::body::{Body, CUT_SHORT, DROPPED_BODY, Progress};
+use crate::http::engine::pending::PendingState;
+use crate::http::engine::response::{Delivery, Response};
+use crate::http::engine::writer;
+use crate::http::protocol::head::{self, HeadError, Scanner, Status};
+
+/// A response that is decided, with the head of its request.
+pub(super) struct Responding {
+    pub(super) head: Vec<u8>,
+    body: Option<Body>,
+    /// The body is awaited and dropped before the response is written.
+    pub(super) awaits_body: bool,
+    /// The client still waits for 100 (Continue). It may send the body all the same, so where the
+    /// next request begins is not known.
+    continue_due: bool,
+    response: Response,
+    delivery: Delivery,
+    /// When the response may be written; `None` is at once.
+    due: Option<Instant>,
+}
+
+impl Responding {
+    /// A response that is written before the body is read.
+    pub(super) fn now(
+        head: Vec<u8>,
+        body: Option<Body>,
+        continue_due: bool,
+        mut response: Response,
+    ) -> Responding {
+        let delivery = response
+            .take_delivery()
+            .map_or_else(Delivery::default, |it| *it);
+        Responding {
+            head,
+            body,
+            awaits_body: false,
+            continue_due,
+            response,
+            delivery,
+            due: None,
+        }
+    }
+
+    /// A response that is written after the body, if that is short.
+    pub(super) fn after_body(
+        head: Vec<u8>,
+        body: Option<Body>,
+        continue_due: bool,
+        response: Response,
+    ) -> Responding {
+        let is_short = body.as_ref().is_some_and(Body::may_be_dropped);
+        Responding {
+            awaits_body: is_short && !continue_due,
+            ..Responding::now(head, body, continue_due, response)
+        }
+    }
+}
+
+impl HttpHandler {
+    /// Writes a response, if everything is there that must come before.
+    pub(super) fn respond(
+        &mut self,
+        request: &mut StreamRequest,
+        mut responding: Box<Responding>,
+    ) -> io::Result<Flow> {
+        match responding.drop_body(request) {
+            Ok(true) => {}
+            Ok(false) => return self.wait(responding, Next::in_message()),
+            Err(malformed) => return self.refuse(request, Some(&responding.head), malformed),
+        }
+        let now = request.server.clock().now();
+        let delay = std::mem::take(&mut responding.delivery.delay);
+        if !delay.is_zero() {
+            responding.due = Some(now + delay);
+        }
+        if let Some(due) = responding.due.filter(|due| *due > now) {
+            return self.wait(responding, pause(due - now));
+        }
+        match responding.advance(request)? {
+            PendingState::Ready(lines) => responding.response.headers += &lines,
+            PendingState::Again => return self.wait(responding, Next::Again),
+            PendingState::After(time) => return self.wait(responding, pause(time)),
+        }
+        self.write(request, *responding)
+    }
+
+    fn wait(&mut self, responding: Box<Responding>, next: Next) -> io::Result<Flow> {
+        self.state = ConnectionState::Respond(responding);
+        Ok(Flow::Wait(next))
+    }
+
+    fn write(&mut self, request: &mut StreamRequest, responding: Responding) -> io::Result<Flow> {
+        let Responding {
+            head: bytes,
+            body,
+            continue_due,
+            response,
+            delivery,
+            ..
+        } = responding;
+        if let Some(Failure::Lost(error)) = delivery.failure {
+            return Err(error);
+        }
+        let Ok(Status::Complete { head, .. }) = head::parse(&bytes, &mut Scanner::default()) else {
+            return Ok(Flow::Over); // can't be: these bytes were a whole head before
+        };
+        let can_go_on = body
+            .as_ref()
+            .is_none_or(|body| body.may_be_dropped() && !continue_due);
+        let mut frame = self.frame_of(request, &head);
+        frame.keep_alive &= can_go_on && !delivery.closes && delivery.failure.is_none();
+        let written = writer::write(&mut request.wfile, frame, response)?;
+        self.log(
+            request,
+            first_line(&bytes),
+            Some(&head),
+            &written,
+            delivery.user,
+        );
+        let afterwards = Afterwards {
+            rest: body,
+            http_1_0: frame.http_1_0,
+            failure: delivery.failure,
+        };
+        self.follow(request, written, afterwards)
+    }
+}
+
+impl Responding {
+    /// Drops what has come of the body. Returns whether the response can be written as far as the
+    /// body is concerned.
+    ///
+    /// # Errors
+    /// The body is malformed, which makes the whole request malformed.
+    fn drop_body(&mut self, request: &mut StreamRequest) -> Result<bool, HeadError> {
+        let is_held_back = !self.delivery.delay.is_zero() || self.due.is_some();
+        // While a response is held back, what comes of the body must not fill the buffer.
+        if !self.awaits_body && !is_held_back {
+            return Ok(true);
+        }
+        let Some(body) = &mut self.body else {
+            return Ok(true);
+        };
+        match body.take(&mut request.rfile, |_| {})? {
+            Progress::Whole => self.body = None,
+            Progress::Partial if self.awaits_body && body.taken() <= DROPPED_BODY => {
+                return Ok(false);
+            }
+            Progress::CutShort if self.awaits_body => return Err(CUT_SHORT),
+            Progress::Partial | Progress::CutShort => {}
+        }
+        self.awaits_body = false;
+        Ok(true)
+    }
+
+    /// Computes the next slice of header lines that are not known yet.
+    fn advance(&mut self, request: &StreamRequest) -> io::Result<PendingState> {
+        let Some(pending) = &mut self.delivery.pending else {
+            return Ok(PendingState::Ready(String::new()));
+        };
+        match peer(request)? {
+            Peer::Here => {}
+            Peer::HalfClosed => pending.hurry(),
+            Peer::Gone => return Err(io::ErrorKind::ConnectionReset.into()),
+        }
+        pending.advance()
+    }
+}

@@ -1,0 +1,199 @@
+//! Responses, as values: what a route or a site answers, before any of it is written.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use socketserver::StreamRequestHandler;
+
+use super::application::Failure;
+use super::file_content::{FileContent, ReadyFile};
+use super::pending::PendingHeaders;
+use super::produce::Produce;
+use crate::http::protocol::cookie::Cookie;
+
+/// A response: status, headers, content. `Date`, `Server`, `Content-Length` and `Connection` are
+/// added when it is sent.
+///
+/// ```
+/// use serde_json::json;
+/// use socketserver_handlers::http::{Cookie, Produce, Produced, Response};
+///
+/// let greeting = Response::text("hello\n").header("X-Clacks-Overhead", "GNU Terry Pratchett");
+/// assert_eq!(greeting.status(), 200);
+/// let missing = Response::html("<h1>There is nothing here</h1>").with_status(404);
+/// assert_eq!(missing.status(), 404);
+/// let sum = Response::json(&json!({ "sum": 3 }))?;
+/// let image = Response::new(200).content("image/gif", b"GIF89a".to_vec());
+/// let login = Response::see_other("/me").cookie(Cookie::new("name", "Ada"));
+///
+/// struct Zeros(u32);
+///
+/// impl Produce for Zeros {
+///     fn produce(&mut self, piece: &mut Vec<u8>) -> std::io::Result<Produced> {
+///         piece.extend_from_slice(&[0; 4096]);
+///         self.0 -= 1;
+///         Ok(if self.0 > 0 { Produced::More } else { Produced::Over })
+///     }
+/// }
+/// let long = Response::new(200).stream("application/octet-stream", Zeros(1_000_000));
+/// # drop((sum, image, login, long));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Response {
+    pub(crate) status: u16,
+    /// Header lines. `Content-Length` and what the connection needs are not among them.
+    pub(crate) headers: String,
+    pub(crate) content: Content,
+    /// What only the connection has to know. Boxed, as most responses have none of it.
+    delivery: Option<Box<Delivery>>,
+}
+
+/// How a response is delivered, if that is not as usual.
+#[derive(Default)]
+pub(crate) struct Delivery {
+    /// Who asked, for the access log.
+    pub(crate) user: Option<String>,
+    /// How long the response is held back.
+    pub(crate) delay: Duration,
+    /// Header lines that are still being computed.
+    pub(crate) pending: Option<Box<dyn PendingHeaders>>,
+    /// Whether the connection ends after the response.
+    pub(crate) closes: bool,
+    /// Why the connection fails after the response.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// What a response carries.
+pub(crate) enum Content {
+    Bytes(Vec<u8>),
+    /// A whole file, with header lines that were rendered before.
+    File(Arc<dyn ReadyFile>),
+    /// A part of a file.
+    Part(FileContent, Range<u64>),
+    /// The connection speaks another protocol from here on (RFC 9110 §7.8).
+    Upgrade(Box<dyn StreamRequestHandler>),
+    /// Pieces that are asked for one after the other.
+    Stream(Box<dyn Produce>),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Content::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Content::File(file) => write!(f, "file of {} bytes", file.length()),
+            Content::Part(_, range) => write!(f, "bytes {range:?} of a file"),
+            Content::Upgrade(_) => f.write_str("upgrade"),
+            Content::Stream(_) => f.write_str("stream"),
+        }
+    }
+}
+
+impl Response {
+    /// A response without content.
+    pub fn new(status: u16) -> Response {
+        Response {
+            status,
+            headers: String::new(),
+            content: Content::Bytes(Vec::new()),
+            delivery: None,
+        }
+    }
+
+    /// 200 with plain text.
+    pub fn text(text: impl Into<String>) -> Response {
+        Response::new(200).content("text/plain; charset=utf-8", text.into().into_bytes())
+    }
+
+    /// 200 with a page.
+    pub fn html(html: impl Into<String>) -> Response {
+        Response::new(200).content("text/html; charset=utf-8", html.into().into_bytes())
+    }
+
+    /// 200 with a value as JSON.
+    ///
+    /// # Errors
+    /// When the value can't be written as JSON: a map whose keys are not strings, for example.
+    pub fn json(value: &impl Serialize) -> io::Result<Response> {
+        let bytes = serde_json::to_vec(value)?;
+        Ok(Response::new(200).content("application/json", bytes))
+    }
+
+    /// The same response with this content.
+    pub(crate) fn with_content(self, content: Content) -> Response {
+        Response { content, ..self }
+    }
+
+    /// Content of a media type.
+    pub fn content(self, media_type: &str, bytes: Vec<u8>) -> Response {
+        self.with_content(Content::Bytes(bytes))
+            .header("Content-Type", media_type)
+    }
+
+    /// Content that is made piece by piece, and goes out as it is made.
+    pub fn stream(self, media_type: &str, pieces: impl Produce) -> Response {
+        self.with_content(Content::Stream(Box::new(pieces)))
+            .header("Content-Type", media_type)
+    }
+
+    /// Sends the client to another address, which it asks for by GET (303, RFC 9110 §15.4.4).
+    pub fn see_other(location: &str) -> Response {
+        Response::new(303).header("Location", location)
+    }
+
+    /// Adds a header. Control characters are left out: a line end would begin another header.
+    pub fn header(mut self, name: &str, value: &str) -> Response {
+        let clean = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+        self.headers += &format!("{}: {}\r\n", clean(name), clean(value));
+        self
+    }
+
+    /// Sets a cookie.
+    pub fn cookie(self, cookie: Cookie) -> Response {
+        self.header("Set-Cookie", &cookie.to_string())
+    }
+
+    /// The status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Another status for the same response.
+    pub fn with_status(self, status: u16) -> Response {
+        Response { status, ..self }
+    }
+
+    /// Whether it can be written at once.
+    pub(crate) fn is_due(&self) -> bool {
+        self.delivery.as_ref().is_none_or(|delivery| {
+            delivery.delay.is_zero()
+                && delivery.pending.is_none()
+                && delivery.failure.is_none()
+                && !delivery.closes
+        })
+    }
+
+    /// How it is delivered, to be changed.
+    pub(crate) fn delivery(&mut self) -> &mut Delivery {
+        self.delivery.get_or_insert_default()
+    }
+
+    /// How it is delivered, if that is not as usual.
+    pub(crate) fn take_delivery(&mut self) -> Option<Box<Delivery>> {
+        self.delivery.take()
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("user", &self.user)
+            .field("delay", &self.delay)
+            .field("closes", &self.closes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,74 @@
+//! Bodies for routes: gathered while the connection is parked, so that a client holds a thread only
+//! after it has sent something.
+
+use socketserver::RFile;
+
+use super::{Response, Router};
+use crate::http::engine::application::{Receiver, Reception, Stopped};
+use crate::http::engine::body::{Body, CUT_SHORT, Progress};
+use crate::http::engine::body_reader::BodyReader;
+use crate::http::engine::exchange::Exchange;
+use crate::http::protocol::head::{Framing, Head};
+
+/// Maximum number of bytes of a body that are gathered before the route is called. The route reads
+/// the rest of a longer body. A client therefore holds a thread only after it has sent this much,
+/// not by announcing a long body.
+const MAX_GATHERED: usize = 64 * 1024;
+
+/// A body that is being gathered for its route.
+pub(super) struct Gathering {
+    router: Router,
+    content: Vec<u8>,
+    /// Maximum length of `content`, in bytes.
+    max: usize,
+}
+
+impl Gathering {
+    /// `limit` is the maximum length of the whole body. Nothing is gathered if only the route knows
+    /// whether the body is to come, or if the body is too long.
+    pub(super) fn new(router: Router, head: &Head<'_>, limit: u64) -> Gathering {
+        let max = match head.body {
+            _ if head.expect_continue => 0,
+            Framing::Length(length) if length > limit => 0,
+            Framing::Length(_) | Framing::None => MAX_GATHERED,
+            // One byte more than is allowed shows that the body is too long.
+            Framing::Chunked => {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                limit.saturating_add(1).min(MAX_GATHERED)
+            }
+        };
+        Gathering {
+            router,
+            content: Vec::new(),
+            max,
+        }
+    }
+}
+
+impl Receiver for Gathering {
+    fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<Reception, Stopped> {
+        let left = self.max.saturating_sub(self.content.len());
+        if left == 0 {
+            return Ok(Reception::Enough);
+        }
+        let taken = body.take_up_to(rfile, left, |piece| self.content.extend_from_slice(piece));
+        match taken {
+            Ok(Progress::Partial) if self.content.len() < self.max => Ok(Reception::WantsAll),
+            Ok(Progress::Partial | Progress::Whole) => Ok(Reception::Enough),
+            Ok(Progress::CutShort) => Err(Stopped::Malformed(CUT_SHORT)),
+            Err(malformed) => Err(Stopped::Malformed(malformed)),
+        }
+    }
+
+    /// The route decides by reading.
+    fn sends_continue(&self) -> bool {
+        false
+    }
+
+    fn finish(self: Box<Self>, exchange: &Exchange<'_>, rest: BodyReader<'_>) -> Response {
+        let Gathering {
+            router, content, ..
+        } = *self;
+        router.0.respond(exchange, rest.with_gathered(content))
+    }
+}

@@ -1,0 +1,206 @@
+//! The one place that writes responses.
+
+use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socketserver::{StreamRequestHandler, WFile};
+
+use super::file_content::FileContent;
+use super::produce::Produce;
+use super::response::{Content, Response};
+use super::status::reason;
+use crate::http::protocol::date;
+use crate::http::protocol::head::{Head, Method, Version};
+
+/// Sent with every response (RFC 9110 §10.2.4). The server's version is left out, as it would only
+/// help an attacker. Browsers must not guess another type than the one that is sent (the Fetch
+/// standard, "X-Content-Type-Options header").
+const ALWAYS: &str = "Server: socketserver\r\nX-Content-Type-Options: nosniff\r\n";
+
+/// Bytes that are reserved for a head, enough for most.
+const USUAL_HEAD: usize = 512;
+
+/// Content in memory up to this length is copied into the connection's buffer. That is cheaper than
+/// another reference and a gathered write.
+const MAX_COPIED: usize = 8192;
+
+/// What a response needs to know of its request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame {
+    /// The body is left out, its length is not (RFC 9110 §9.3.2).
+    pub(crate) head_only: bool,
+    /// The connection goes on.
+    pub(crate) keep_alive: bool,
+    /// HTTP/1.0 clients must be told so (RFC 9112 §C.2.2).
+    pub(crate) http_1_0: bool,
+    /// How long the client must use HTTPS; only sent over TLS (RFC 6797 §7.2).
+    pub(crate) hsts: Option<Duration>,
+}
+
+impl Frame {
+    /// For a response that is the connection's last.
+    pub(crate) fn last(hsts: Option<Duration>) -> Frame {
+        Frame {
+            head_only: false,
+            keep_alive: false,
+            http_1_0: false,
+            hsts,
+        }
+    }
+
+    /// For the response to this request.
+    pub(crate) fn of(head: &Head<'_>, keep_alive: bool, hsts: Option<Duration>) -> Frame {
+        Frame {
+            head_only: head.method == Method::Head,
+            keep_alive: head.keep_alive && keep_alive,
+            http_1_0: head.version == Version::Http10,
+            hsts,
+        }
+    }
+
+    fn connection(self) -> &'static str {
+        match (self.keep_alive, self.http_1_0) {
+            (true, false) => "\r\n",
+            (true, true) => "Connection: keep-alive\r\n\r\n",
+            (false, _) => "Connection: close\r\n\r\n",
+        }
+    }
+}
+
+/// What was written of a response.
+pub(crate) struct Written {
+    pub(crate) status: u16,
+    /// Bytes of the body, as far as they are known.
+    pub(crate) bytes: u64,
+    /// The client was told that the connection goes on.
+    pub(crate) keep_alive: bool,
+    pub(crate) next: Following,
+}
+
+/// What follows the written part of a response.
+pub(crate) enum Following {
+    /// Nothing: all of it is written.
+    Nothing,
+    /// The content, piece by piece.
+    Stream(Box<dyn Produce>),
+    /// Another protocol.
+    Upgrade(Box<dyn StreamRequestHandler>),
+}
+
+/// Writes a response, or its beginning.
+pub(crate) fn write(to: &mut WFile, frame: Frame, response: Response) -> io::Result<Written> {
+    let Response {
+        status,
+        headers,
+        content,
+        ..
+    } = response;
+    let mut frame = frame;
+    // For an HTTP/1.0 client, only the end of the connection shows where a stream ends.
+    if let Content::Stream(pieces) = &content
+        && frame.http_1_0
+        && pieces.length().is_none()
+    {
+        frame.keep_alive = false;
+    }
+    // The head is gathered first: each write to `to` takes its lock.
+    let mut head = Vec::with_capacity(USUAL_HEAD);
+    begin(&mut head, frame, status)?;
+    if let Content::File(file) = &content {
+        head.extend_from_slice(file.header_lines());
+    }
+    head.extend_from_slice(headers.as_bytes());
+    let length = length_line(&mut head, frame, status, &content)?;
+    match content {
+        Content::Upgrade(_) => head.extend_from_slice(b"\r\n"),
+        _ => head.extend_from_slice(frame.connection().as_bytes()),
+    }
+    to.write_all(&head)?;
+    let next = if frame.head_only {
+        Following::Nothing
+    } else {
+        write_content(to, content)?
+    };
+    Ok(Written {
+        status,
+        bytes: if frame.head_only { 0 } else { length },
+        keep_alive: frame.keep_alive,
+        next,
+    })
+}
+
+/// Appends the header that says where the content ends, if there is one. Returns the length of the
+/// content as far as it is known.
+fn length_line(
+    head: &mut Vec<u8>,
+    frame: Frame,
+    status: u16,
+    content: &Content,
+) -> io::Result<u64> {
+    let length = match content {
+        Content::File(file) => return Ok(file.length()), // among its header lines
+        Content::Upgrade(_) => return Ok(0),
+        Content::Bytes(_) if matches!(status, 204 | 304) => return Ok(0), // RFC 9110 §8.6
+        Content::Bytes(bytes) => Some(bytes.len() as u64),
+        Content::Part(_, range) => Some(range.end - range.start),
+        Content::Stream(pieces) => pieces.length(),
+    };
+    match length {
+        Some(length) => write!(head, "Content-Length: {length}\r\n")?,
+        None if !frame.http_1_0 => head.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        None => {}
+    }
+    Ok(length.unwrap_or_default())
+}
+
+fn write_content(to: &mut WFile, content: Content) -> io::Result<Following> {
+    match content {
+        Content::Bytes(bytes) => {
+            let length = bytes.len();
+            to.send_shared(bytes.into(), 0..length)?;
+        }
+        Content::File(file) => write_part(to, file.content(), 0..file.length())?,
+        Content::Part(file, range) => write_part(to, &file, range)?,
+        Content::Stream(pieces) => return Ok(Following::Stream(pieces)),
+        Content::Upgrade(handler) => return Ok(Following::Upgrade(handler)),
+    }
+    Ok(Following::Nothing)
+}
+
+fn write_part(to: &mut WFile, file: &FileContent, range: Range<u64>) -> io::Result<()> {
+    match file {
+        FileContent::Memory(bytes) => {
+            let range = range.start as usize..range.end as usize;
+            if bytes.len() <= MAX_COPIED {
+                to.write_all(&bytes[range])
+            } else {
+                to.send_shared(Arc::clone(bytes), range)
+            }
+        }
+        FileContent::Descriptor(file) => to.send_file(Arc::clone(file), range),
+    }
+}
+
+/// The status line and the headers that every response has.
+fn begin(to: &mut Vec<u8>, frame: Frame, status: u16) -> io::Result<()> {
+    if status == 200 {
+        to.extend_from_slice(
+            b"HTTP/1.1 200 OK\r\nServer: socketserver\r\nX-Content-Type-Options: nosniff\r\nDate: ",
+        );
+    } else {
+        write!(to, "HTTP/1.1 {status} {}\r\n{ALWAYS}Date: ", reason(status))?;
+    }
+    to.extend_from_slice(&date::now());
+    match frame.hsts {
+        Some(time) => {
+            let seconds = time.as_secs();
+            write!(to, "\r\nStrict-Transport-Security: max-age={seconds}\r\n")
+        }
+        None => {
+            to.extend_from_slice(b"\r\n");
+            Ok(())
+        }
+    }
+}
