@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::decimal::push_right;
+
 /// Number of seconds in a day.
 const DAY: i64 = 86_400;
 
@@ -68,20 +70,25 @@ impl Date {
         days * DAY + hour * 3600 + minute * 60 + i64::from(self.second)
     }
 
-    /// The date as `ls -l` shows it: with the time of day if the date is at most half a year before
-    /// `now`, otherwise with the year.
-    pub fn for_list(seconds: i64, now: i64) -> impl fmt::Display {
+    /// Appends the date as `ls -l` shows it: with the time of day if the date is at most half a
+    /// year before `now`, otherwise with the year.
+    pub fn push_for_list(seconds: i64, now: i64, to: &mut Vec<u8>) {
         let date = Date::of_seconds(seconds);
         // `month` is from 1 to 12 in every date.
-        let month = MONTHS[usize::from(date.month - 1)];
+        to.extend_from_slice(MONTHS[usize::from(date.month - 1)].as_bytes());
+        to.push(b' ');
+        push_right(date.day.into(), 2, b'0', to);
         // A file may come from a machine whose clock is ahead.
         if (now - RECENT..=now + DAY).contains(&seconds) {
-            format!(
-                "{month} {:02} {:02}:{:02}",
-                date.day, date.hour, date.minute
-            )
+            to.push(b' ');
+            push_right(date.hour.into(), 2, b'0', to);
+            to.push(b':');
+            push_right(date.minute.into(), 2, b'0', to);
+        } else if let Ok(year) = u64::try_from(date.year) {
+            to.extend_from_slice(b"  ");
+            push_right(year, 4, b'0', to);
         } else {
-            format!("{month} {:02}  {:04}", date.day, date.year)
+            to.extend_from_slice(format!("  {:04}", date.year).as_bytes());
         }
     }
 
@@ -229,9 +236,15 @@ mod tests {
     #[test]
     fn ls_shows_the_time_of_recent_files_and_the_year_of_others() {
         let now = 1_000_000_000;
-        let shown = |seconds| Date::for_list(seconds, now).to_string();
+        let shown = |seconds| {
+            let mut text = Vec::new();
+            Date::push_for_list(seconds, now, &mut text);
+            String::from_utf8(text).unwrap()
+        };
         assert_eq!(shown(now), "Sep 09 01:46");
         assert_eq!(shown(now - RECENT - 1), "Mar 13  2001");
         assert_eq!(shown(now + 2 * DAY), "Sep 11  2001");
+        assert_eq!(shown(-60_000_000_000), "Sep 03  0068");
+        assert_eq!(shown(-63_000_000_000), "Aug 11  -027");
     }
 }

@@ -1,5 +1,7 @@
 //! Listings: LIST, NLST, MLSD, MLST, and STAT with a path.
 
+mod long;
+
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -198,16 +200,7 @@ impl Listing {
         let Ok(entry) = self.entry(name) else {
             return;
         };
-        let line = format!(
-            "{} {:>3} {:<8} {:<8} {:>8} {} ",
-            mode_text(entry.kind, entry.mode),
-            entry.links,
-            entry.user,
-            entry.group,
-            entry.size,
-            Date::for_list(entry.modified, self.now)
-        );
-        to.extend_from_slice(line.as_bytes());
+        long::push_attributes(&entry, self.now, to);
         push_printable(name, to);
         if entry.kind == FileType::Symlink
             && let Ok(target) = readlinkat(&self.dir, OsStr::from_bytes(name), Vec::new())
@@ -323,32 +316,6 @@ fn prefix(argument: &[u8], is_directory: bool) -> Vec<u8> {
     end.map_or_else(Vec::new, |end| argument[..=end].to_vec())
 }
 
-/// The type and the permissions of an entry as `ls -l` shows them: `drwxr-xr-x`.
-fn mode_text(kind: FileType, mode: u32) -> String {
-    let mut text = String::with_capacity(10);
-    text.push(match kind {
-        FileType::Directory => 'd',
-        FileType::Symlink => 'l',
-        FileType::Fifo => 'p',
-        FileType::Socket => 's',
-        FileType::CharacterDevice => 'c',
-        FileType::BlockDevice => 'b',
-        _ => '-',
-    });
-    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
-        let bits = mode >> shift;
-        text.push(if bits & 4 != 0 { 'r' } else { '-' });
-        text.push(if bits & 2 != 0 { 'w' } else { '-' });
-        text.push(match (mode & special != 0, bits & 1 != 0) {
-            (true, true) => letter,
-            (true, false) => letter.to_ascii_uppercase(),
-            (false, true) => 'x',
-            (false, false) => '-',
-        });
-    }
-    text
-}
-
 /// The argument of LIST without the options of `ls`, which clients send before the path.
 pub fn without_options(argument: &[u8]) -> &[u8] {
     let mut rest = argument;
@@ -422,19 +389,5 @@ mod tests {
             let prefix = prefix(argument.as_bytes(), is_directory);
             assert_eq!(prefix, expected.as_bytes(), "{argument}");
         }
-    }
-
-    #[test]
-    fn modes_are_those_of_ls() {
-        for (mode, text) in [
-            (0o755, "-rwxr-xr-x"),
-            (0o4755, "-rwsr-xr-x"),
-            (0o2745, "-rwxr-Sr-x"),
-            (0o1777, "-rwxrwxrwt"),
-            (0, "----------"),
-        ] {
-            assert_eq!(mode_text(FileType::RegularFile, mode), text);
-        }
-        assert!(mode_text(FileType::Directory, 0o700).starts_with("drwx------"));
     }
 }

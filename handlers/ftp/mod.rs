@@ -12,6 +12,7 @@ pub mod client;
 pub mod command;
 pub mod data;
 pub mod dates;
+pub mod decimal;
 pub mod deflate;
 pub mod doctor;
 pub mod facts;
