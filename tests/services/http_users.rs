@@ -69,7 +69,7 @@ impl Guarded {
     }
 }
 
-fn password(name: &str) -> String {
+pub(crate) fn password(name: &str) -> String {
     format!("{name}:pass")
 }
 

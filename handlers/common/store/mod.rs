@@ -27,6 +27,7 @@ mod descriptors;
 mod error;
 mod mode;
 mod name;
+mod note;
 mod partial;
 mod piece;
 mod publish;

@@ -1,5 +1,6 @@
 //! An upload that is under way.
 
+use std::cell::Cell;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -96,7 +97,7 @@ impl Partial {
         let replaces = on_duplicate == OnDuplicate::Overwrite;
         let is_kept = begin == Begin::Registered;
         let reserved = store.reserve(&intent, metadata.ino(), there, replaces, is_kept);
-        let reservation = match reserved {
+        let mut reservation = match reserved {
             Ok(reservation) => reservation,
             Err(error) => {
                 if there == 0 {
@@ -106,6 +107,9 @@ impl Partial {
                 return Err(error);
             }
         };
+        if left_over == 0 {
+            reservation.may_be_deferred();
+        }
         let mut partial = Partial::of(store, staging, intent, file, reservation);
         partial.resumable = begin != Begin::Whole;
         partial.continue_at(there);
@@ -240,11 +244,11 @@ impl Partial {
             .remaining()
             .map_or(most, |remaining| remaining.min(most));
         let mut taken = 0;
-        let mut has_ended = false;
+        let has_ended = Cell::new(false);
         let mut source = |into: &mut [u8]| {
             let count = source(into);
             taken += count.as_ref().map_or(0, |count| count.unwrap_or(0) as u64);
-            has_ended |= matches!(count, Ok(Some(0)));
+            has_ended.set(has_ended.get() || matches!(count, Ok(Some(0))));
             count
         };
         let mut chunk = Chunk::take();
@@ -253,7 +257,12 @@ impl Partial {
         // than they bring.
         let large = matches!(more, Ok(true)) && most > 2 * CHUNK as u64;
         let mut hasher = std::mem::take(&mut self.hasher);
+        // Only a sender that has nothing more fills less than a chunk and has ended.
+        let is_whole = matches!(more, Ok(false)) && has_ended.get();
         let received = hasher.beside(large, |feed| {
+            if !is_whole || !self.defer_reservation(chunk.len()).map_err(Failed::Store)? {
+                self.reserve(chunk.len()).map_err(Failed::Store)?;
+            }
             self.pass(feed, chunk)?;
             let (mut more, mut left) = (more, most.saturating_sub(CHUNK as u64));
             while more.map_err(Failed::Source)? && left > 0 {
@@ -261,6 +270,7 @@ impl Partial {
                 // What came before an error is kept.
                 more = fill(&mut chunk, &mut source, left);
                 left -= chunk.len() as u64;
+                self.reserve(chunk.len()).map_err(Failed::Store)?;
                 self.pass(feed, chunk)?;
             }
             Ok(())
@@ -269,7 +279,7 @@ impl Partial {
         self.hashed = self.offset;
         // An upload of which nothing has come cannot be resumed, and one that is whole need not be.
         // If the end was too early, the record is written when the upload is dropped.
-        let may_be_cut = self.offset > 0 && !has_ended && self.remaining() != Some(0);
+        let may_be_cut = self.offset > 0 && !has_ended.get() && self.remaining() != Some(0);
         if self.resumable && !self.recorded && may_be_cut {
             self.record();
         }
@@ -283,7 +293,6 @@ impl Partial {
     }
 
     fn pass(&mut self, feed: &mut Feed<'_>, chunk: Chunk) -> Result<(), Failed> {
-        self.reserve(chunk.len()).map_err(Failed::Store)?;
         let (file, offset, count) = (&self.file, self.offset, chunk.len() as u64);
         feed.pass(chunk, |bytes| file.write_all_at(bytes, offset))
             .map_err(|error| Failed::Store(error.into()))?;
@@ -298,6 +307,18 @@ impl Partial {
             (Some(size), _) if total > size => Err(StoreError::TooLarge { max: size }),
             (None, Some(reservation)) => reservation.grow(&self.store, total),
             _ => Ok(()),
+        }
+    }
+
+    /// Has the upload, which this many bytes complete, judged and entered only when it gets its
+    /// name. Returns whether that is possible.
+    fn defer_reservation(&mut self, count: usize) -> Result<bool, StoreError> {
+        let Some(reservation) = &mut self.reservation else {
+            return Ok(false);
+        };
+        match self.intent.size {
+            Some(_) => Ok(false),
+            None => reservation.defer(&self.staging, self.offset + count as u64),
         }
     }
 
@@ -340,13 +361,13 @@ impl Partial {
     /// if the maximum number of kept uploads is not reached.
     fn is_kept(&self, reservation: &mut Reservation) -> bool {
         if self.intent.memo.is_some() {
-            return reservation.keep(u64::MAX) || self.offset > 0;
+            return reservation.keep(&self.store, u64::MAX) || self.offset > 0;
         }
         // One more, because this upload is counted, too.
         self.offset > 0
             && self.resumable
             && !self.store.has_partials(self.store.0.max_partials + 1)
-            && reservation.keep(self.offset)
+            && reservation.keep(&self.store, self.offset)
     }
 }
 

@@ -124,7 +124,7 @@ impl Partial {
                 .ok_or(StoreError::Exists),
             OnDuplicate::Rename => self.put_numbered(folder).map(|name| placed(name, 0)),
         };
-        let published = reservation.publish(&self.store, self.offset, put);
+        let published = reservation.publish(&self.store, &self.staging, self.offset, put);
         self.reservation = Some(reservation);
         let name = published?;
         if self.store.sync() {

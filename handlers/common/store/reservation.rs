@@ -4,7 +4,9 @@
 use std::io;
 use std::sync::Arc;
 
+use super::note::Note;
 use super::space::Space;
+use super::staging::Staging;
 use super::{Intent, Store, StoreError};
 use crate::common::accounts::{AccountsError, Judgement, Placed, Result, Upload};
 
@@ -26,6 +28,19 @@ pub(super) struct Reservation {
     bytes: Option<u64>,
     /// Whether a file of the same name is replaced, as far as is known.
     replaces: bool,
+    deferral: Deferral,
+}
+
+/// Whether an upload is judged and entered only when it gets its name.
+#[derive(Debug, Default)]
+enum Deferral {
+    /// It has, or may have, a row in the ledger.
+    #[default]
+    Impossible,
+    /// It has none.
+    Possible,
+    /// It has a note in this hidden folder instead.
+    Noted(Arc<Staging>),
 }
 
 impl Reservation {
@@ -39,6 +54,44 @@ impl Reservation {
             inode,
             bytes: None,
             replaces,
+            deferral: Deferral::default(),
+        }
+    }
+
+    /// Allows [`defer`](Reservation::defer): the ledger has no row of an earlier upload.
+    pub(super) fn may_be_deferred(&mut self) {
+        if self.bytes.is_none() {
+            self.deferral = Deferral::Possible;
+        }
+    }
+
+    /// Reserves nothing for an upload of `total` bytes that is complete: it is judged and entered
+    /// when it gets its name. Returns `false` if it needs a reservation.
+    pub(super) fn defer(&mut self, staging: &Arc<Staging>, total: u64) -> Result<bool, StoreError> {
+        let is_possible = matches!(self.deferral, Deferral::Possible) && self.bytes.is_none();
+        if !is_possible || self.space.ledger.is_none() {
+            return Ok(false);
+        }
+        self.space.check_size(total)?;
+        let note = Note {
+            quota_user: self.quota_user.clone(),
+            inode: self.inode,
+            target: self.target.clone(),
+        };
+        if let Err(error) = staging.write_note(&self.id, &note) {
+            log::debug!("no note of an upload: {error}");
+            return Ok(false);
+        }
+        self.deferral = Deferral::Noted(Arc::clone(staging));
+        Ok(true)
+    }
+
+    /// Removes the note, after the upload has an entry, a row or no bytes.
+    fn remove_note(&mut self) {
+        if let Deferral::Noted(staging) = std::mem::take(&mut self.deferral)
+            && let Err(error) = staging.remove_note(&self.id)
+        {
+            log::debug!("cannot remove the note of an upload: {error}");
         }
     }
 
@@ -106,17 +159,19 @@ impl Reservation {
     pub(super) fn publish<T>(
         &mut self,
         store: &Store,
+        staging: &Arc<Staging>,
         bytes: u64,
         put: impl Fn() -> Result<(T, Placed), StoreError>,
     ) -> Result<T, StoreError> {
-        if self.bytes.is_none() {
+        let is_noted = matches!(self.deferral, Deferral::Noted(_));
+        if self.bytes.is_none() && !is_noted && !self.defer(staging, bytes)? {
             // The entry of an empty file, by which a removed user is noticed.
             self.take(store, bytes, false)?;
         }
         let Some(ledger) = &self.space.ledger else {
             return put().map(|(name, _)| name);
         };
-        let upload = self.upload(store, bytes);
+        let (upload, has_row) = (self.upload(store, bytes), self.bytes.is_some());
         let mut outcome = None;
         let published = store.judge(self.quota_user.as_deref(), || {
             let put = || match put() {
@@ -130,7 +185,7 @@ impl Reservation {
                 }
             };
             ledger
-                .publish(upload, self.space.quotas, put)
+                .publish(upload, self.space.quotas, has_row, put)
                 .map_err(failed)
         });
         let Some(outcome) = outcome else {
@@ -140,6 +195,10 @@ impl Reservation {
             // The row has become a file. If the transaction failed after `put`, the next start
             // corrects the ledger.
             self.bytes = None;
+            match &published {
+                Ok(()) => self.remove_note(),
+                Err(_) => self.deferral = Deferral::Impossible,
+            }
         }
         if let Err(error) = published {
             log_failure(Err(error));
@@ -149,7 +208,16 @@ impl Reservation {
 
     /// Keeps at most this many bytes reserved, so that the upload can be resumed. `false` if its
     /// user has the maximum number of interrupted uploads.
-    pub(super) fn keep(&mut self, bytes: u64) -> bool {
+    pub(super) fn keep(&mut self, store: &Store, bytes: u64) -> bool {
+        if matches!(self.deferral, Deferral::Noted(_)) {
+            let is_kept = self.take(store, bytes, true).is_ok();
+            // From now on only the row counts, which outlives this value.
+            self.bytes = None;
+            if is_kept {
+                self.remove_note();
+            }
+            return is_kept;
+        }
         let Some(ledger) = self.space.ledger.as_ref().filter(|_| self.bytes.is_some()) else {
             return true;
         };
@@ -186,6 +254,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        self.remove_note();
         if let Some(ledger) = self.space.ledger.as_ref().filter(|_| self.bytes.is_some()) {
             log_failure(ledger.release(&self.id).map_err(failed));
         }

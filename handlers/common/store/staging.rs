@@ -1,5 +1,5 @@
 //! The hidden folder. An upload that can be resumed has its bytes in `ID.part` and a record in
-//! `ID.json`. Any other upload has its bytes in `ID.tmp`.
+//! `ID.json`. Any other upload has its bytes in `ID.tmp`. `ID.note` is a [`note`](super::note).
 //!
 //! The writer of an upload holds a lock of the system on its bytes. The lock also holds against
 //! other processes, and ends with the process, even if it is killed. So a file `ID.tmp` without a

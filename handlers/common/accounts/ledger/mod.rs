@@ -13,12 +13,17 @@
 //! | `uploads` | an upload under way or one that can be resumed, with its reserved bytes |
 //! | `changes` | a removal or move that has begun |
 //!
+//! A small file that has come as a whole has no row in `uploads`: the store notes it in the hidden
+//! folder, and it is judged and entered in one transaction, when it gets its name.
+//!
 //! A server that is killed between a change of the folder and the end of the transaction leaves a
-//! row in `uploads` or `changes`. The next server compares it with the folder ([`recovery`]).
+//! row in `uploads` or `changes`, or a note. The next server compares it with the folder
+//! ([`recovery`]).
 
 mod changes;
 mod correct;
 mod folder;
+mod publish;
 mod recovery;
 
 use std::collections::HashMap;
@@ -35,7 +40,7 @@ use super::{Accounts, Result, Store};
 pub(crate) use changes::Change;
 pub(crate) use correct::Corrected;
 use correct::Correction;
-pub(crate) use recovery::{Found, UploadRow, UploadState};
+pub(crate) use recovery::{Found, UploadState};
 
 #[cfg(test)]
 mod tests;
@@ -58,8 +63,6 @@ const FITS_USER: &str = "SELECT quota IS NULL OR
 const FOLDER: &str = "SELECT bytes, reserved, changes FROM folders WHERE id = ?1";
 const ADD: &str = "UPDATE folders SET bytes = max(0, bytes + ?2), changes = changes + 1
     WHERE id = ?1";
-const SET_ENTRY: &str = "INSERT INTO files (folder, path, user, bytes) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT (folder, path) DO UPDATE SET user = excluded.user, bytes = excluded.bytes";
 const REMOVE_ENTRY: &str = "DELETE FROM files WHERE folder = ?1 AND path = ?2";
 
 /// The ledger of the files in one folder.
@@ -198,15 +201,7 @@ impl Ledger {
             if upload.is_kept && kept_beside(transaction, user, upload.id)? >= quotas.max_kept {
                 return Ok(Judgement::TooMany);
             }
-            transaction.prepare_cached(RESERVE)?.execute(params![
-                self.0.folder,
-                upload.id,
-                user,
-                upload.target,
-                upload.inode as i64,
-                saturated(upload.bytes),
-                upload.is_kept
-            ])?;
+            self.insert_row(transaction, user, &upload)?;
             if upload.bytes == 0 {
                 return Ok(Judgement::Fits);
             }
@@ -214,6 +209,25 @@ impl Ledger {
             let wanted = Wanted::nothing_more(user, upload.target, replaces);
             self.judge(transaction, wanted, quotas)
         })
+    }
+
+    /// Inserts or replaces the row of an upload.
+    fn insert_row(
+        &self,
+        connection: &Connection,
+        user: Option<i64>,
+        upload: &Upload<'_>,
+    ) -> rusqlite::Result<()> {
+        let row = params![
+            self.0.folder,
+            upload.id,
+            user,
+            upload.target,
+            upload.inode as i64,
+            saturated(upload.bytes),
+            upload.is_kept
+        ];
+        connection.prepare_cached(RESERVE)?.execute(row).map(drop)
     }
 
     /// Changes the number of bytes that are reserved for an upload.
@@ -262,73 +276,6 @@ impl Ledger {
     pub(crate) fn release(&self, id: &str) -> Result<()> {
         let row = params![self.0.folder, id];
         self.with(|connection| connection.prepare_cached(RELEASE)?.execute(row).map(drop))
-    }
-
-    /// Turns an upload into a file. `put` gives the file its name and returns its path, or `None`
-    /// if that failed: then nothing changes. `put` must not take long.
-    ///
-    /// `put` is called within the transaction. So of two uploads to one name, the one that is
-    /// entered last is also the one whose file has the name.
-    ///
-    /// # Errors
-    /// The file can't be written, before or after `put`.
-    pub(crate) fn publish(
-        &self,
-        upload: Upload<'_>,
-        quotas: Quotas,
-        put: impl FnOnce() -> Option<Placed>,
-    ) -> Result<Judgement> {
-        self.with(|connection| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let row = self.upload(&transaction, upload.id)?;
-            // The row is removed together with its user.
-            let Some((_, user)) = row.or(upload.user.is_none().then_some((0, None))) else {
-                return Ok(Judgement::NoUser);
-            };
-            let bytes = params![self.0.folder, upload.id, saturated(upload.bytes)];
-            transaction.prepare_cached(GROW)?.execute(bytes)?;
-            if upload.bytes > 0 {
-                let wanted = Wanted::nothing_more(user, upload.target, upload.replaces);
-                let judgement = self.judge(&transaction, wanted, quotas)?;
-                if judgement != Judgement::Fits {
-                    return Ok(judgement);
-                }
-            }
-            let Some(placed) = put() else {
-                return Ok(Judgement::Fits);
-            };
-            self.become_file(&transaction, upload.id, user, &placed, upload.bytes)?;
-            transaction.commit()?;
-            Ok(Judgement::Fits)
-        })
-    }
-
-    fn become_file(
-        &self,
-        connection: &Connection,
-        id: &str,
-        user: Option<i64>,
-        placed: &Placed,
-        bytes: u64,
-    ) -> rusqlite::Result<()> {
-        let folder = self.0.folder;
-        connection
-            .prepare_cached(RELEASE)?
-            .execute(params![folder, id])?;
-        match user {
-            Some(user) => {
-                let file = params![folder, placed.path, user, saturated(bytes)];
-                connection.prepare_cached(SET_ENTRY)?.execute(file)?
-            }
-            None => connection
-                .prepare_cached(REMOVE_ENTRY)?
-                .execute(params![folder, placed.path])?,
-        };
-        self.add(
-            connection,
-            saturated(bytes).saturating_sub(saturated(placed.replaced)),
-        )
     }
 
     /// The size of all files in the folder, `None` while they are not counted, and the number of

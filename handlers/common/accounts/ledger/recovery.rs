@@ -6,7 +6,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use rustix::process::{Pid, test_kill_process};
 
 use super::changes::{below, seconds};
-use super::{Ledger, Placed, RELEASE, REMOVE_ENTRY, Result, saturated};
+use super::{Ledger, Placed, RELEASE, REMOVE_ENTRY, Result, Upload, saturated, user_id};
 
 /// A change that is older than this is considered abandoned, even if there is a process with the
 /// recorded id: ids are used again.
@@ -34,6 +34,8 @@ pub(crate) struct UploadRow {
 pub(crate) enum UploadState {
     /// It is under way, or can be resumed.
     Alive,
+    /// Its server was killed, and it can be resumed behind this many bytes.
+    Interrupted(u64),
     /// It has no file any more.
     Gone,
     /// Its file has got its name, and has this size.
@@ -59,15 +61,14 @@ impl Ledger {
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut is_changed = false;
             for row in self.upload_rows(&transaction)? {
-                match state(&row) {
-                    UploadState::Alive => continue,
-                    UploadState::Gone => {
-                        let upload = params![self.0.folder, row.id];
-                        transaction.prepare_cached(RELEASE)?.execute(upload)?;
-                    }
-                    UploadState::Stored(placed, bytes) => {
-                        self.become_file(&transaction, &row.id, row.user, &placed, bytes)?;
-                    }
+                let state = state(&row);
+                if matches!(state, UploadState::Alive | UploadState::Interrupted(_)) {
+                    continue;
+                }
+                let upload = params![self.0.folder, row.id];
+                transaction.prepare_cached(RELEASE)?.execute(upload)?;
+                if let UploadState::Stored(placed, bytes) = state {
+                    self.enter_file(&transaction, row.user, &placed, bytes)?;
                 }
                 is_changed = true;
             }
@@ -75,6 +76,40 @@ impl Ledger {
                 self.uncount(&transaction)?;
             }
             transaction.commit()
+        })
+    }
+
+    /// Enters an upload that has no row, because its server was killed before it entered the file.
+    /// `state` returns its state; meanwhile no upload gets its name. Returns whether nothing is
+    /// left to be entered.
+    ///
+    /// # Errors
+    /// The file can't be read or written.
+    pub(crate) fn recover_unreserved(
+        &self,
+        upload: Upload<'_>,
+        state: impl FnOnce() -> UploadState,
+    ) -> Result<bool> {
+        self.with(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let state = state();
+            // The files of a removed user count for nobody.
+            let user = user_id(&transaction, upload.user)?.unwrap_or_default();
+            match state {
+                UploadState::Alive => return Ok(false),
+                UploadState::Gone => return Ok(true),
+                UploadState::Interrupted(bytes) => {
+                    let upload = Upload { bytes, ..upload };
+                    self.insert_row(&transaction, user, &upload)?;
+                }
+                UploadState::Stored(placed, bytes) => {
+                    self.enter_file(&transaction, user, &placed, bytes)?;
+                }
+            }
+            self.uncount(&transaction)?;
+            transaction.commit()?;
+            Ok(true)
         })
     }
 
