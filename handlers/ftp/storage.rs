@@ -21,7 +21,7 @@ use super::reply::Refused;
 use super::upload::refused;
 use super::user::User;
 use crate::common::accounts::{Accounts, Rights};
-use crate::common::store::resolve::{real_parent, real_path};
+use crate::common::store::resolve::{real_existing_parent, real_parent, real_path};
 use crate::common::store::{OnDuplicate, Store, is_reserved};
 
 /// The folders, the store and the accounts that all users share.
@@ -432,11 +432,8 @@ impl View {
         if self.is_top(path) {
             return Err(io::ErrorKind::InvalidFilename.into());
         }
-        if !self.metadata(&path.parent())?.is_dir() {
-            return Err(Errno::NOTDIR.into());
-        }
         let (folder, relative) = self.folder(path)?;
-        let real = real_parent(&folder.dir, relative)?;
+        let real = real_existing_parent(&folder.dir, relative)?;
         let real = VirtualPath::default()
             .join(real.as_os_str().as_bytes())
             .map_err(|_| io::ErrorKind::InvalidFilename)?;

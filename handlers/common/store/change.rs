@@ -208,26 +208,32 @@ pub(super) struct Pin {
 
 impl Pin {
     fn of(place: &Place<'_>) -> Pin {
-        Pin::of_name(&place.folder, place.name)
+        let bytes = place.stat().map_or(0, |found| bytes_of(&found));
+        Pin::of_name(&place.folder, place.name, bytes)
     }
 
-    /// Holds the file of this name, if it is large.
+    /// Holds the file of this name, if it is large: it has this many bytes.
     #[cfg(target_os = "linux")]
-    pub(super) fn of_name(folder: &Dir, name: &OsStr) -> Pin {
+    pub(super) fn of_name(folder: &Dir, name: &OsStr, bytes: u64) -> Pin {
         use rustix::fs::{Mode, OFlags, openat};
-        let is_large = |found: &Stat| bytes_of(found) >= MIN_PINNED;
-        let found = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok();
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = |_| openat(folder, name, flags, Mode::empty()).ok();
+        let open = || openat(folder, name, flags, Mode::empty()).ok();
         Pin {
-            _file: found.filter(is_large).and_then(open),
+            _file: (bytes >= MIN_PINNED).then(open).flatten(),
         }
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn of_name(_: &Dir, _: &OsStr) -> Pin {
+    pub(super) fn of_name(_: &Dir, _: &OsStr, _: u64) -> Pin {
         Pin { _file: None }
     }
+}
+
+/// The bytes of the file with this name, which a new file is about to replace; `None` if there is
+/// none.
+pub(super) fn replaced_bytes(folder: &Dir, name: &OsStr) -> Option<u64> {
+    let found = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    (FileType::from_raw_mode(found.st_mode) != FileType::Directory).then(|| bytes_of(&found))
 }
 
 /// The bytes that a file counts for; a folder counts for none.

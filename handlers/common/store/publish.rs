@@ -8,7 +8,7 @@ use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, fsync, linkat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::change::Pin;
+use super::change::{Pin, replaced_bytes};
 use super::resolve::{open_child, open_folder};
 use super::{Name, OnDuplicate, Partial, StoreError};
 use crate::common::accounts::Placed;
@@ -109,10 +109,13 @@ impl Partial {
         if on_duplicate != OnDuplicate::Overwrite {
             self.store.set_new_mode(&self.file)?;
         }
-        // Only a ledger has a transaction that could wait until the old file's blocks are freed.
-        let is_pinned =
+        // Only a ledger counts the old file, and has a transaction that could wait until its blocks
+        // are freed.
+        let is_counted =
             on_duplicate == OnDuplicate::Overwrite && self.store.space().ledger.is_some();
-        let _pin = is_pinned.then(|| Pin::of_name(folder, self.intent.name.split().1));
+        let file = self.intent.name.split().1;
+        let replaced = is_counted.then(|| replaced_bytes(folder, file)).flatten();
+        let _pin = replaced.map(|bytes| Pin::of_name(folder, file, bytes));
         let Some(mut reservation) = self.reservation.take() else {
             return Err(StoreError::NoUser);
         };
@@ -124,7 +127,8 @@ impl Partial {
                 .ok_or(StoreError::Exists),
             OnDuplicate::Rename => self.put_numbered(folder).map(|name| placed(name, 0)),
         };
-        let published = reservation.publish(&self.store, &self.staging, self.offset, put);
+        let published =
+            reservation.publish(&self.store, &self.staging, (self.offset, replaced), put);
         self.reservation = Some(reservation);
         let name = published?;
         if self.store.sync() {

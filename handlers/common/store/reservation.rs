@@ -155,12 +155,12 @@ impl Reservation {
     }
 
     /// Gives the upload its name by `put`, if it still fits. It may not fit any more: the file that
-    /// it was to replace may have been moved meanwhile.
+    /// it was to replace may have been moved meanwhile. `replaced` is the size of that file now.
     pub(super) fn publish<T>(
         &mut self,
         store: &Store,
         staging: &Arc<Staging>,
-        bytes: u64,
+        (bytes, replaced): (u64, Option<u64>),
         put: impl Fn() -> Result<(T, Placed), StoreError>,
     ) -> Result<T, StoreError> {
         let is_noted = matches!(self.deferral, Deferral::Noted(_));
@@ -171,7 +171,7 @@ impl Reservation {
         let Some(ledger) = &self.space.ledger else {
             return put().map(|(name, _)| name);
         };
-        let (upload, has_row) = (self.upload(store, bytes), self.bytes.is_some());
+        let (upload, has_row) = (self.replacing(bytes, replaced), self.bytes.is_some());
         let mut outcome = None;
         let published = store.judge(self.quota_user.as_deref(), || {
             let put = || match put() {
@@ -240,13 +240,18 @@ impl Reservation {
             let metadata = store.root().symlink_metadata(path).ok()?;
             (!metadata.is_dir()).then(|| metadata.len())
         };
+        self.replacing(bytes, self.replaces.then(replaced).flatten())
+    }
+
+    /// The same, if the size of the file that is replaced is known.
+    fn replacing(&self, bytes: u64, replaced: Option<u64>) -> Upload<'_> {
         Upload {
             id: &self.id,
             user: self.quota_user.as_deref(),
             target: &self.target,
             inode: self.inode,
             bytes,
-            replaces: if self.replaces { replaced() } else { None },
+            replaces: replaced.filter(|_| self.replaces),
             is_kept: false,
         }
     }

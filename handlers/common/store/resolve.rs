@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use cap_std::fs::Dir;
 use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
 
 use crate::common::accounts::Account;
 
@@ -30,11 +31,7 @@ pub(crate) fn resolve_home(root: &Dir, account: Account) -> Account {
 /// # Errors
 /// The path leads out of the root, or its links form a loop; or those of the system.
 pub(crate) fn real_path(root: &Dir, path: &Path) -> io::Result<PathBuf> {
-    // With `..` after a link, only the system can resolve the path.
-    let is_plain = path
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
-    if path.as_os_str().is_empty() || (is_plain && crosses_no_link(root, path)) {
+    if path.as_os_str().is_empty() || (is_plain(path) && crosses_no_link(root, path)) {
         return Ok(path.to_owned());
     }
     let mut existing = path;
@@ -78,10 +75,36 @@ fn is_missing(error: &io::Error) -> bool {
 pub(crate) fn real_parent(root: &Dir, path: &Path) -> io::Result<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) if !parent.as_os_str().is_empty() => {
+            if is_plain(parent) && is_folder_without_link(root, parent) {
+                return Ok(parent.join(name));
+            }
             Ok(real_path(root, parent)?.join(name))
         }
         _ => Ok(path.to_owned()),
     }
+}
+
+/// The same for a path whose folder must exist.
+///
+/// # Errors
+/// As for [`real_path`]; `NotFound` or `NotADirectory` if there is no such folder.
+pub(crate) fn real_existing_parent(root: &Dir, path: &Path) -> io::Result<PathBuf> {
+    let parent = path.parent().filter(|path| !path.as_os_str().is_empty());
+    if let (Some(parent), Some(name)) = (parent, path.file_name()) {
+        if is_plain(parent) && is_folder_without_link(root, parent) {
+            return Ok(parent.join(name));
+        }
+        if !root.metadata(parent)?.is_dir() {
+            return Err(Errno::NOTDIR.into());
+        }
+    }
+    real_parent(root, path)
+}
+
+/// Whether a path has no `..`: after a link, only the system can resolve it.
+fn is_plain(path: &Path) -> bool {
+    path.components()
+        .all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// Whether a path exists and contains no link. Linux checks this with one call, `openat2`.
@@ -98,8 +121,22 @@ fn crosses_no_link(root: &Dir, path: &Path) -> bool {
     })
 }
 
+/// Whether a path is a folder and contains no link. A link at the end is not a folder here.
+#[cfg(target_os = "linux")]
+fn is_folder_without_link(root: &Dir, path: &Path) -> bool {
+    use rustix::fs::{ResolveFlags, openat2};
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat2(root, path, flags, Mode::empty(), resolve).is_ok()
+}
+
 #[cfg(not(target_os = "linux"))]
 fn crosses_no_link(_: &Dir, _: &Path) -> bool {
+    false
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_folder_without_link(_: &Dir, _: &Path) -> bool {
     false
 }
 

@@ -7,10 +7,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
 use cap_std::fs::{Dir, Metadata};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, mkdirat, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, Stat, flock, fstat, mkdirat, openat, statat, unlinkat,
+};
 use rustix::io::Errno;
 
 use super::record::Record;
@@ -24,7 +27,18 @@ const MAX_RECORD: u64 = 64 * 1024;
 
 /// The folder of a store's partial uploads.
 #[derive(Debug)]
-pub(super) struct Staging(Dir);
+pub(super) struct Staging {
+    folder: Dir,
+    identity: Identity,
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+#[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
+fn identity(found: &Stat) -> Identity {
+    (found.st_dev as u64, found.st_ino as u64)
+}
 
 impl Staging {
     /// The folder, made if it isn't there.
@@ -33,32 +47,32 @@ impl Staging {
             return Ok(staging);
         }
         match mkdirat(root, PARTIALS, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => root.open_dir(PARTIALS).map(Staging),
+            Ok(()) | Err(Errno::EXIST) => Staging::of(root.open_dir(PARTIALS)?),
             Err(error) => Err(error.into()),
         }
     }
 
     pub(super) fn existing(root: &Dir) -> io::Result<Option<Staging>> {
         match root.open_dir(PARTIALS) {
-            Ok(folder) => Ok(Some(Staging(folder))),
+            Ok(folder) => Staging::of(folder).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
+    fn of(folder: Dir) -> io::Result<Staging> {
+        let identity = identity(&fstat(&folder)?);
+        Ok(Staging { folder, identity })
+    }
+
     /// Whether it is still the hidden folder of this root.
     pub(super) fn is_in(&self, root: &Dir) -> bool {
-        match (
-            rustix::fs::fstat(&self.0),
-            statat(root, PARTIALS, AtFlags::empty()),
-        ) {
-            (Ok(own), Ok(there)) => (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino),
-            _ => false,
-        }
+        let there = statat(root, PARTIALS, AtFlags::empty());
+        there.is_ok_and(|there| identity(&there) == self.identity)
     }
 
     pub(super) fn folder(&self) -> &Dir {
-        &self.0
+        &self.folder
     }
 
     /// Opens and locks a file, which is created if it is missing. Returns it with its metadata;
@@ -84,7 +98,7 @@ impl Staging {
     ) -> Result<Option<(File, fs::Metadata)>, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
             let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let file = match openat(&self.0, name, flags, Mode::from_raw_mode(0o666)) {
+            let file = match openat(&self.folder, name, flags, Mode::from_raw_mode(0o666)) {
                 Ok(file) => File::from(file),
                 Err(Errno::NOENT) if !flags.contains(OFlags::CREATE) => return Ok(None),
                 Err(error) => return Err(error.into()),
@@ -96,13 +110,11 @@ impl Staging {
             }
             // Before it was locked, the file may have been published or removed; then the name
             // means another one.
-            let ours = rustix::fs::fstat(&file)?;
-            match statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(now) if now.st_ino == ours.st_ino && now.st_dev == ours.st_dev => {
-                    let metadata = file.metadata()?;
-                    return Ok(Some((file, metadata)));
-                }
-                _ => {}
+            let metadata = file.metadata()?;
+            let ours = (metadata.dev(), metadata.ino());
+            let now = statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW);
+            if now.is_ok_and(|now| identity(&now) == ours) {
+                return Ok(Some((file, metadata)));
             }
         }
         Err(StoreError::Busy)
@@ -110,7 +122,7 @@ impl Staging {
 
     /// How many bytes of an upload there are, and when the last one came; `None` if there are none.
     pub(super) fn part_metadata(&self, id: &str) -> io::Result<Option<(u64, SystemTime)>> {
-        match self.0.metadata(part(id)) {
+        match self.folder.metadata(part(id)) {
             Ok(metadata) => Ok(Some((metadata.len(), metadata.modified()?.into_std()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -122,21 +134,21 @@ impl Staging {
         let text = serde_json::to_vec(record)?;
         let (new, name) = (format!("{id}.new"), json(id));
         let written = self
-            .0
+            .folder
             .create(&new)
             .and_then(|mut file| file.write_all(&text))
-            .and_then(|()| self.0.rename(&new, &self.0, &name));
+            .and_then(|()| self.folder.rename(&new, &self.folder, &name));
         if written.is_err() {
             // On a full disk, the beginning of a record must not stay. The caller gets the first
             // error; an error of the removal is ignored.
-            let _ = unlink(&self.0, &new);
+            let _ = unlink(&self.folder, &new);
         }
         written
     }
 
     pub(super) fn read_record(&self, id: &str) -> Option<Record> {
         let mut text = Vec::new();
-        self.0
+        self.folder
             .open(json(id))
             .ok()?
             .take(MAX_RECORD)
@@ -149,17 +161,17 @@ impl Staging {
     /// What isn't there is removed already.
     pub(super) fn remove(&self, id: &str) -> io::Result<()> {
         let removed = self.remove_record(id);
-        unlink(&self.0, &part(id))?;
+        unlink(&self.folder, &part(id))?;
         removed
     }
 
     /// Removes a file, such as that of an upload without a record.
     pub(super) fn remove_file(&self, name: &str) -> io::Result<()> {
-        unlink(&self.0, name)
+        unlink(&self.folder, name)
     }
 
     pub(super) fn remove_record(&self, id: &str) -> io::Result<()> {
-        unlink(&self.0, &json(id))
+        unlink(&self.folder, &json(id))
     }
 
     /// The uploads that can be resumed, and the number of bytes of each. `is_expired` is told when
@@ -208,7 +220,7 @@ impl Staging {
                 Err(error) => log::debug!("the partial upload {id} can't be removed: {error}"),
             }
         }
-        for entry in self.0.entries()?.flatten() {
+        for entry in self.folder.entries()?.flatten() {
             let name = entry.file_name();
             let Some((id, extension)) = name.to_str().and_then(|name| name.split_once('.')) else {
                 continue;
@@ -216,10 +228,10 @@ impl Staging {
             match extension {
                 "tmp" => self.remove_left_over(&tmp(id)),
                 "json" | "new"
-                    if !self.0.exists(part(id))
+                    if !self.folder.exists(part(id))
                         && entry.metadata().is_ok_and(|metadata| is_old(&metadata)) =>
                 {
-                    unlink(&self.0, &format!("{id}.{extension}"))?;
+                    unlink(&self.folder, &format!("{id}.{extension}"))?;
                 }
                 _ => {}
             }
@@ -230,7 +242,7 @@ impl Staging {
     /// Removes a file without a lock: its upload cannot be resumed.
     pub(super) fn remove_left_over(&self, name: &str) {
         if let Ok(Some(_locked)) = self.lock_existing(name)
-            && let Err(error) = unlink(&self.0, name)
+            && let Err(error) = unlink(&self.folder, name)
         {
             log::debug!("cannot remove {name}, which a killed server left: {error}");
         }
@@ -243,16 +255,16 @@ impl Staging {
                 .as_ref()
                 .is_ok_and(|entry| entry.file_name().as_encoded_bytes().ends_with(b".part"))
         };
-        Ok(self.0.entries()?.filter(is_part).take(most).count())
+        Ok(self.folder.entries()?.filter(is_part).take(most).count())
     }
 
     /// Removes the oldest records of uploads that have become files. At most `most` are left.
     pub(super) fn trim_records(&self, most: usize) -> io::Result<()> {
         let mut records = Vec::new();
-        for entry in self.0.entries()?.flatten() {
+        for entry in self.folder.entries()?.flatten() {
             let name = entry.file_name();
             if let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".json"))
-                && !self.0.exists(part(id))
+                && !self.folder.exists(part(id))
                 && let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified())
             {
                 records.push((modified.into_std(), id.to_owned()));
@@ -267,7 +279,7 @@ impl Staging {
     /// Each upload's id, and its bytes' metadata.
     pub(super) fn parts(&self) -> io::Result<Vec<(String, Metadata)>> {
         let mut parts = Vec::new();
-        for entry in self.0.entries()? {
+        for entry in self.folder.entries()? {
             let entry = entry?;
             let name = entry.file_name();
             if let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".part"))
