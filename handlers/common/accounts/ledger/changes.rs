@@ -3,9 +3,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, params};
 
-use super::{Ledger, REMOVE_ENTRY, Result, saturated};
+use super::{Ledger, REMOVE_ENTRY, Result, Transaction, saturated};
 
 /// Maximum number of times that a change is recorded, because another file has got the path since
 /// the last time.
@@ -51,8 +51,7 @@ impl Ledger {
             let known = inode();
             let id = self.begin_change(change, known)?;
             let is_done = self.with(|connection| {
-                let transaction =
-                    connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let transaction = Transaction::begin(connection)?;
                 let is_first = transaction.prepare_cached(END)?.execute([id])? == 1;
                 let is_known = inode() == known || attempt == MAX_ATTEMPTS;
                 if let Some(act) = act.take_if(|_| is_known) {

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::{TransactionBehavior, params};
+use rusqlite::params;
 
-use super::{Ledger, Result, saturated};
+use super::{Ledger, Result, Transaction, saturated};
 
 /// Minimum time between two comparisons of a user's entries with the files.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -89,8 +89,7 @@ impl Ledger {
         });
         let wrong: Vec<_> = wrong.collect();
         self.with(|connection| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = Transaction::begin(connection)?;
             for (path, recorded, actual) in wrong {
                 let correct = if actual.is_some() {
                     SET_BYTES

@@ -25,6 +25,7 @@ mod correct;
 mod folder;
 mod publish;
 mod recovery;
+mod transaction;
 
 use std::collections::HashMap;
 use std::io;
@@ -32,7 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::store::saturated;
 use super::{Accounts, Result, Store};
@@ -41,6 +42,7 @@ pub(crate) use changes::Change;
 pub(crate) use correct::Corrected;
 use correct::Correction;
 pub(crate) use recovery::{Found, UploadState};
+use transaction::Transaction;
 
 #[cfg(test)]
 mod tests;
@@ -381,12 +383,10 @@ impl Ledger {
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Judgement>,
     ) -> Result<Judgement> {
         self.with(|connection| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = Transaction::begin(connection)?;
             let judgement = work(&transaction)?;
-            match judgement {
-                Judgement::Fits => transaction.commit()?,
-                _ => transaction.rollback()?,
+            if judgement == Judgement::Fits {
+                transaction.commit()?;
             }
             Ok(judgement)
         })

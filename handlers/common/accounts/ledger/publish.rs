@@ -1,10 +1,10 @@
 //! An upload becomes a file: its reservation, if it has one, is replaced by the entry of the file.
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, params};
 
 use super::{
-    Judgement, Ledger, Placed, Quotas, RELEASE, REMOVE_ENTRY, Result, Upload, Wanted, saturated,
-    user_id,
+    Judgement, Ledger, Placed, Quotas, RELEASE, REMOVE_ENTRY, Result, Transaction, Upload, Wanted,
+    saturated, user_id,
 };
 
 const SET_ENTRY: &str = "INSERT INTO files (folder, path, user, bytes) VALUES (?1, ?2, ?3, ?4)
@@ -28,8 +28,7 @@ impl Ledger {
         put: impl FnOnce() -> Option<Placed>,
     ) -> Result<Judgement> {
         self.with(|connection| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = Transaction::begin(connection)?;
             let user = match has_row {
                 true => self.end_reservation(&transaction, &upload)?,
                 false => user_id(&transaction, upload.user)?,

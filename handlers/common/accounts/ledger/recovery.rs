@@ -2,11 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, params};
 use rustix::process::{Pid, test_kill_process};
 
 use super::changes::{below, seconds};
-use super::{Ledger, Placed, RELEASE, REMOVE_ENTRY, Result, Upload, saturated, user_id};
+use super::{
+    Ledger, Placed, RELEASE, REMOVE_ENTRY, Result, Transaction, Upload, saturated, user_id,
+};
 
 /// A change that is older than this is considered abandoned, even if there is a process with the
 /// recorded id: ids are used again.
@@ -57,8 +59,7 @@ impl Ledger {
     /// The file can't be read or written.
     pub(crate) fn recover_uploads(&self, state: impl Fn(&UploadRow) -> UploadState) -> Result<()> {
         self.with(|connection| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = Transaction::begin(connection)?;
             let mut is_changed = false;
             for row in self.upload_rows(&transaction)? {
                 let state = state(&row);
@@ -91,8 +92,7 @@ impl Ledger {
         state: impl FnOnce() -> UploadState,
     ) -> Result<bool> {
         self.with(|connection| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = Transaction::begin(connection)?;
             let state = state();
             // The files of a removed user count for nobody.
             let user = user_id(&transaction, upload.user)?.unwrap_or_default();
@@ -128,8 +128,7 @@ impl Ledger {
     /// The file can't be read or written.
     pub(crate) fn recover_changes(&self, find: impl Fn(&[u8]) -> Option<Found>) -> Result<()> {
         self.with(|connection| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = Transaction::begin(connection)?;
             for change in self.dead_changes(&transaction)? {
                 if let Some(target) = &change.target {
                     let is_there = |found: Found| found.inode == change.inode;
