@@ -20,7 +20,7 @@ use super::path::VirtualPath;
 use super::reply::Refused;
 use super::upload::refused;
 use super::user::User;
-use crate::common::accounts::{Accounts, Rights};
+use crate::common::accounts::{Account, Accounts, Mount, Rights};
 use crate::common::store::resolve::{real_existing_parent, real_parent, real_path};
 use crate::common::store::{OnDuplicate, Store, is_reserved};
 
@@ -124,6 +124,34 @@ impl View {
         };
         let user = User::of_account(account, self.user.is_anonymous);
         Ok(Some(View::open(&self.storage, user)?))
+    }
+
+    /// Whether the account of the user, as it is now, grants rights at a path of this view. If the
+    /// home directory or the mounted folder is another one now, nothing is granted: the path would
+    /// be another file. Opens no folder, so that it may be called in a transaction of the ledger.
+    pub(super) fn still_permits(
+        &self,
+        account: &Account,
+        path: &VirtualPath,
+        rights: Rights,
+    ) -> bool {
+        let (root, top) = (VirtualPath::default(), &self.volume(path).at);
+        let is_at_top =
+            |mount: &&Mount| root.join(mount.at.as_str().as_bytes()).as_ref() == Ok(top);
+        let is_same = |before: &Account| {
+            before.home == account.home
+                && before.mounts.iter().find(is_at_top) == account.mounts.iter().find(is_at_top)
+        };
+        if !self.user.account().is_some_and(is_same) {
+            return false;
+        }
+        let now = View {
+            storage: Arc::clone(&self.storage),
+            user: User::of_account(account.clone(), self.user.is_anonymous),
+            home: self.home.clone(),
+            mounts: self.mounts.clone(),
+        };
+        now.check(path, rights).is_ok()
     }
 
     /// Resolves the symbolic links of a path. If the last name is a link whose target does not

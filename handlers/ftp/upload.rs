@@ -3,6 +3,7 @@
 //! The old file keeps its name until the new file is complete. An interrupted upload is kept, and
 //! REST, APPE or another protocol can resume it.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +15,7 @@ use super::path::VirtualPath;
 use super::reply::{Refused, reason};
 use super::storage::{View, denied};
 use super::transfer::became_shorter;
-use crate::common::accounts::Rights;
+use crate::common::accounts::{Account, Rights};
 use crate::common::store::{Intent, Name, OnDuplicate, Partial, ReceiveError, Store, StoreError};
 
 /// Number of bytes of the old file that are copied per turn, before other connections are served.
@@ -412,11 +413,17 @@ impl Upload {
             ..
         } = self;
         // The rights may have changed since the upload began.
-        view.renewed()?
-            .ok_or_else(denied)?
-            .check(&path, Rights::WRITE)?;
-        let published = partial.publish(on_duplicate);
-        let published = published.map_err(|error| refused(&error))?;
+        let is_denied = Cell::new(false);
+        let permits = |account: &Account| {
+            let is_permitted = view.still_permits(account, &path, Rights::WRITE);
+            is_denied.set(!is_permitted);
+            is_permitted
+        };
+        let published = partial.publish_if(on_duplicate, &permits);
+        let published = published.map_err(|error| match is_denied.get() {
+            true => denied(),
+            false => refused(&error),
+        })?;
         let size = published.size;
         let name = published.name.split().1.as_bytes();
         let path = path.parent().child(name);

@@ -1,9 +1,10 @@
 //! `serve ftp`: rights, also where symbolic links lead.
 
+use std::io::Write;
 use std::os::unix::fs::symlink;
 
 use crate::support::ftp::{Ftp, accounts, server_with};
-use crate::support::{TestDir, TestServer, run};
+use crate::support::{TestDir, TestServer, run, wait_until};
 
 /// Bob has these rights per prefix, and `lr` everywhere else.
 fn server_of_bob(dir: &TestDir, rules: &[(&str, &str)]) -> TestServer {
@@ -187,4 +188,50 @@ fn a_home_that_is_a_link_has_the_same_rights_by_ftp_and_by_http() {
     late.expect("USER ada", 331);
     late.expect("PASS secret", 530);
     assert_ne!(http_status(&http, "GET", "/ada/file"), "200");
+}
+
+#[test]
+fn an_upload_is_refused_if_its_user_may_not_store_it_any_more_when_it_ends() {
+    let dir = TestDir::new("ftp-rights-changed");
+    std::fs::create_dir_all(dir.join("root/other")).unwrap();
+    let names = ["ada", "bob", "eve", "kim", "leo", "mia", "ned", "pam"];
+    let accounts = accounts(&dir, &names.map(|name| (name, "lrwd", &[][..])));
+    let server = server_with(&dir, &accounts, &[]);
+    // The server has bytes of the upload before the change, or gets it as a whole after it.
+    for (name, has_bytes, change, is_stored) in [
+        ("ada", true, ["deny", "ada", "w", "/"], false),
+        ("bob", false, ["deny", "bob", "w", "/"], false),
+        ("eve", true, ["set", "eve", "--home", "/other"], false),
+        ("kim", false, ["set", "kim", "--home", "/other"], false),
+        ("leo", true, ["remove", "leo", "", ""], false),
+        ("mia", false, ["remove", "mia", "", ""], false),
+        ("ned", true, ["set", "ned", "--quota", "1000"], true),
+        ("pam", false, ["set", "pam", "--quota", "1000"], true),
+    ] {
+        let mut ftp = Ftp::log_in(&server, name);
+        let mut data = ftp.data();
+        ftp.expect(format!("STOR {name}"), 150);
+        if has_bytes {
+            data.write_all(b"some ").unwrap();
+            wait_until("the first bytes are stored", || {
+                let staged = std::fs::read_dir(dir.join("root/.socketserver-partial"));
+                let mut staged = staged.into_iter().flatten().flatten();
+                staged.any(|entry| entry.metadata().is_ok_and(|found| found.len() == 5))
+            });
+        }
+        let change = change.iter().filter(|word| !word.is_empty());
+        let [verb, rest @ ..] = &change.copied().collect::<Vec<_>>()[..] else {
+            panic!("no command");
+        };
+        let change = [&["users", verb, "--accounts", &accounts], rest].concat();
+        assert_eq!(run(&change).0, Some(0), "{change:?}");
+        data.write_all(b"bytes").unwrap();
+        drop(data);
+        let reply = ftp.reply();
+        let code = if is_stored { "226" } else { "550" };
+        assert!(reply.starts_with(code), "{name}: {reply}");
+        let folders = [dir.join("root"), dir.join("root/other")];
+        let exists = folders.iter().any(|folder| folder.join(name).exists());
+        assert_eq!(exists, is_stored, "{name}");
+    }
 }

@@ -24,7 +24,9 @@ pub use error::AccountsError;
 pub use foreign::check_hash;
 pub use hash::{Cost, hash_password};
 pub use ledger::Ledger;
-pub(crate) use ledger::{Change, Corrected, Found, Judgement, Placed, Quotas, Upload, UploadState};
+pub(crate) use ledger::{
+    Change, Corrected, Found, Judgement, Permits, Placed, Quotas, Upload, UploadState,
+};
 pub(crate) use remembered::hmac;
 pub use rights::{Prefix, Rights, Rules};
 pub use store::{ANONYMOUS, Account, Imported, Mount, NewUser, Store, check_name};

@@ -229,10 +229,7 @@ impl Store {
     /// # Errors
     /// The file can't be read.
     pub fn account(&self, name: &str) -> Result<Option<Account>> {
-        self.with(|connection| {
-            let mut users = connection.prepare_cached(users!("WHERE name = ?1", ""))?;
-            Ok(read(users.query([name])?)?.pop())
-        })
+        self.with(|connection| account_of(connection, name))
     }
 
     /// All users, sorted by name.
@@ -385,6 +382,13 @@ impl Store {
             Err(AccountsError::NoSuchUser(name.to_owned()))
         }
     }
+}
+
+/// A user, as the transaction sees the file that is under way on the connection. `None` if there is
+/// none of that name.
+pub(super) fn account_of(connection: &Connection, name: &str) -> rusqlite::Result<Option<Account>> {
+    let mut users = connection.prepare_cached(users!("WHERE name = ?1", ""))?;
+    Ok(read(users.query([name])?)?.pop())
 }
 
 /// The users whose rows follow one another, each with its rules.

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::change::{Pin, replaced_bytes};
 use super::resolve::{open_child, open_folder};
 use super::{Name, OnDuplicate, Partial, StoreError};
-use crate::common::accounts::Placed;
+use crate::common::accounts::{Permits, Placed};
 use crate::common::digest::Digests;
 use crate::common::rename::rename_new;
 
@@ -35,7 +35,28 @@ impl Partial {
     /// # Errors
     /// After `Truncated` and `Unavailable`, the upload can be resumed. After `ChecksumMismatch`,
     /// `Exists`, `NoUser` and errors of the system, nothing of it is left.
-    pub fn publish(mut self, on_duplicate: OnDuplicate) -> Result<Published, StoreError> {
+    pub fn publish(self, on_duplicate: OnDuplicate) -> Result<Published, StoreError> {
+        self.check_and_put(on_duplicate, None)
+    }
+
+    /// The same, if the account of the upload's user, as it is now, permits it. Without accounts it
+    /// is not asked.
+    ///
+    /// # Errors
+    /// As for [`publish`](Partial::publish); `NoUser` if it is not permitted.
+    pub(crate) fn publish_if(
+        self,
+        on_duplicate: OnDuplicate,
+        permits: Permits<'_>,
+    ) -> Result<Published, StoreError> {
+        self.check_and_put(on_duplicate, Some(permits))
+    }
+
+    fn check_and_put(
+        mut self,
+        on_duplicate: OnDuplicate,
+        permits: Option<Permits<'_>>,
+    ) -> Result<Published, StoreError> {
         if let Some(announced) = self.intent.size.filter(|size| *size != self.offset) {
             return Err(StoreError::Truncated {
                 came: self.offset,
@@ -46,7 +67,7 @@ impl Partial {
         let digests = std::mem::take(&mut self.hasher).finish();
         let published = match self.intent.digests.difference(&digests) {
             Some(digest) => Err(StoreError::ChecksumMismatch(digest)),
-            None => self.put(on_duplicate),
+            None => self.put(on_duplicate, permits),
         };
         let size = self.offset;
         match published {
@@ -99,7 +120,11 @@ impl Partial {
         Ok(())
     }
 
-    fn put(&mut self, on_duplicate: OnDuplicate) -> Result<Name, StoreError> {
+    fn put(
+        &mut self,
+        on_duplicate: OnDuplicate,
+        permits: Option<Permits<'_>>,
+    ) -> Result<Name, StoreError> {
         self.sync_bytes()?;
         let (folders, _) = self.intent.name.split();
         // Opened before the rename: after it, a lack of descriptors must not keep the folder from
@@ -127,8 +152,13 @@ impl Partial {
                 .ok_or(StoreError::Exists),
             OnDuplicate::Rename => self.put_numbered(folder).map(|name| placed(name, 0)),
         };
-        let published =
-            reservation.publish(&self.store, &self.staging, (self.offset, replaced), put);
+        let published = reservation.publish(
+            &self.store,
+            &self.staging,
+            (self.offset, replaced),
+            permits,
+            put,
+        );
         self.reservation = Some(reservation);
         let name = published?;
         if self.store.sync() {

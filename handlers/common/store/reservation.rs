@@ -8,7 +8,7 @@ use super::note::Note;
 use super::space::Space;
 use super::staging::Staging;
 use super::{Intent, Store, StoreError};
-use crate::common::accounts::{AccountsError, Judgement, Placed, Result, Upload};
+use crate::common::accounts::{AccountsError, Judgement, Permits, Placed, Result, Upload};
 
 /// Maximum number of bytes that an upload of unknown size reserves beside those that it has
 /// received.
@@ -161,6 +161,7 @@ impl Reservation {
         store: &Store,
         staging: &Arc<Staging>,
         (bytes, replaced): (u64, Option<u64>),
+        permits: Option<Permits<'_>>,
         put: impl Fn() -> Result<(T, Placed), StoreError>,
     ) -> Result<T, StoreError> {
         let is_noted = matches!(self.deferral, Deferral::Noted(_));
@@ -185,7 +186,7 @@ impl Reservation {
                 }
             };
             ledger
-                .publish(upload, self.space.quotas, has_row, put)
+                .publish(upload, self.space.quotas, has_row, permits, put)
                 .map_err(failed)
         });
         let Some(outcome) = outcome else {

@@ -36,7 +36,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::store::saturated;
-use super::{Accounts, Result, Store};
+use super::{Account, Accounts, Result, Store};
 
 pub(crate) use changes::Change;
 pub(crate) use correct::Corrected;
@@ -123,9 +123,12 @@ pub(crate) enum Judgement {
     Uncounted,
     /// The user has the maximum number of resumable uploads.
     TooMany,
-    /// The user was removed.
+    /// The user was removed, or may not store the file any more.
     NoUser,
 }
+
+/// Whether the account of an upload's user, as it is now, permits that the file is stored.
+pub(crate) type Permits<'a> = &'a dyn Fn(&Account) -> bool;
 
 /// A file that has got its name.
 #[derive(Clone, Debug)]

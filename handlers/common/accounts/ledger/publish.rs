@@ -2,9 +2,10 @@
 
 use rusqlite::{Connection, params};
 
+use super::super::store::account_of;
 use super::{
-    Judgement, Ledger, Placed, Quotas, RELEASE, REMOVE_ENTRY, Result, Transaction, Upload, Wanted,
-    saturated, user_id,
+    Judgement, Ledger, Permits, Placed, Quotas, RELEASE, REMOVE_ENTRY, Result, Transaction, Upload,
+    Wanted, saturated, user_id,
 };
 
 const SET_ENTRY: &str = "INSERT INTO files (folder, path, user, bytes) VALUES (?1, ?2, ?3, ?4)
@@ -13,7 +14,8 @@ const SET_ENTRY: &str = "INSERT INTO files (folder, path, user, bytes) VALUES (?
 impl Ledger {
     /// Turns an upload into a file. An upload without a row, which reserved nothing, is judged now.
     /// `put` gives the file its name and returns its path, or `None` if that failed: then nothing
-    /// changes. `put` must not take long.
+    /// changes. `put` must not take long. `permits` is called before it, in the same transaction,
+    /// if the upload has a user: so no change of the rights comes in between.
     ///
     /// `put` is called within the transaction. So of two uploads to one name, the one that is
     /// entered last is also the one whose file has the name.
@@ -25,6 +27,7 @@ impl Ledger {
         upload: Upload<'_>,
         quotas: Quotas,
         has_row: bool,
+        permits: Option<Permits<'_>>,
         put: impl FnOnce() -> Option<Placed>,
     ) -> Result<Judgement> {
         self.with(|connection| {
@@ -37,6 +40,11 @@ impl Ledger {
                 Ok(user) => user,
                 Err(judgement) => return Ok(judgement),
             };
+            if let (Some(permits), Some(name)) = (permits, upload.user)
+                && !account_of(&transaction, name)?.is_some_and(|account| permits(&account))
+            {
+                return Ok(Judgement::NoUser);
+            }
             if upload.bytes > 0 {
                 let wanted = Wanted {
                     bytes: upload.bytes,

@@ -58,7 +58,7 @@ fn store_file(ledger: &Ledger, user: &str, path: &str, bytes: u64) {
     );
     let put = || Some(placed(path));
     assert_eq!(
-        ledger.publish(upload, NO_QUOTA, true, put).unwrap(),
+        ledger.publish(upload, NO_QUOTA, true, None, put).unwrap(),
         Judgement::Fits
     );
 }
@@ -124,7 +124,7 @@ fn what_a_file_replaces_counts_no_more_for_whoever_stored_it() {
     assert_eq!(reserve("2", 100, "a"), Judgement::UserFull);
     let publish = |replaces, put: &dyn Fn() -> Option<Placed>| {
         let upload = upload("ada", "1", 100, Some(replaces));
-        ledger.publish(upload, NO_QUOTA, true, put).unwrap()
+        ledger.publish(upload, NO_QUOTA, true, None, put).unwrap()
     };
     assert_eq!(
         publish("b", &|| panic!("it does not fit")),
@@ -245,14 +245,14 @@ fn an_upload_of_a_removed_user_is_not_stored() {
     let upload = upload("ada", "part", 50, None);
     let put = || panic!("its user was removed");
     assert_eq!(
-        ledger.publish(upload, NO_QUOTA, true, put).unwrap(),
+        ledger.publish(upload, NO_QUOTA, true, None, put).unwrap(),
         Judgement::NoUser
     );
     assert_eq!(ledger.grow(upload, NO_QUOTA).unwrap(), Judgement::NoUser);
     // A new user of the same name is another user.
     add(&store, "ada", "x", "lrwd");
     assert_eq!(
-        ledger.publish(upload, NO_QUOTA, true, put).unwrap(),
+        ledger.publish(upload, NO_QUOTA, true, None, put).unwrap(),
         Judgement::NoUser
     );
     assert_eq!(used(&store, "ada"), 0);
@@ -315,7 +315,7 @@ fn a_folder_s_quota_counts_all_files_and_waits_for_the_count() {
         })
     };
     assert_eq!(
-        ledger.publish(upload, quotas, true, put).unwrap(),
+        ledger.publish(upload, quotas, true, None, put).unwrap(),
         Judgement::Fits
     );
     assert_eq!(ledger.folder_bytes().unwrap().0, Some(100));
