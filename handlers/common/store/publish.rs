@@ -251,3 +251,48 @@ pub(super) fn sync_folder(folder: &Dir) -> io::Result<()> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use cap_std::fs::Dir;
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+
+    use super::*;
+    use crate::common::store::tests::{Folder, code, intent};
+    use crate::common::store::{Store, StoreError};
+
+    /// A folder opened with `O_PATH`: names in it can be opened and moved, but fsync fails.
+    fn unsyncable(folder: &Folder) -> Dir {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = openat(CWD, folder.path(), flags, Mode::empty()).unwrap();
+        Dir::from_std_file(File::from(opened))
+    }
+
+    fn put(store: &Store, name: &str, content: &[u8]) -> Result<Published, StoreError> {
+        let intent = intent(name, content.len() as u64);
+        let mut partial = store.begin(intent, OnDuplicate::Overwrite)?;
+        partial.write(content)?;
+        partial.publish(OnDuplicate::Overwrite)
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_an_error_and_its_file_stays_and_counts() {
+        let folder = Folder::new();
+        let mut store = folder.store_with(|options| options.quota = Some(100));
+        assert_eq!(code(put(&store, "a", b"old")), "ok");
+        let root = unsyncable(&folder);
+        let root = std::mem::replace(&mut Arc::get_mut(&mut store.0).unwrap().root, root);
+        let failed = put(&store, "a", b"new content");
+        assert!(matches!(failed, Err(StoreError::Io(_))), "{failed:?}");
+        assert_eq!(folder.read("a").unwrap(), b"new content");
+        assert_eq!(folder.names(), ["a"], "nothing else is left");
+        Arc::get_mut(&mut store.0).unwrap().root = root;
+        let ledger = store.space().ledger.as_ref().unwrap();
+        assert_eq!(ledger.folder_bytes().unwrap().0, Some(11));
+        assert_eq!(code(put(&store, "b", &[0; 89])), "ok");
+        assert_eq!(code(put(&store, "c", &[0; 1])), "no_space");
+    }
+}
