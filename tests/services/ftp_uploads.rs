@@ -158,6 +158,14 @@ fn an_upload_goes_on_by_another_protocol_and_back() {
     ftp.send(b"ABOR\r\n");
     ftp.expect_reply(426);
     ftp.expect_reply(226);
+    // The data connection may end after the reply to ABOR, and holds a lock until then.
+    wait_until("nobody writes it any more", || {
+        let staged = std::fs::read_dir(dir.join("root/.socketserver-partial"));
+        let mut paths = staged.unwrap().map(|entry| entry.unwrap().path());
+        let part = paths.find(|path| path.extension().is_some_and(|name| name == "part"));
+        let file = std::fs::File::open(part.unwrap()).unwrap();
+        file.try_lock_shared().is_ok()
+    });
     let mut upload = uploads.connect();
     let header = r#"{"file_name": "a", "file_size": 11, "resume": true}"#;
     upload.write_all(&frame(header)).unwrap();
