@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::TestDir;
+use crate::support::{BoundedCommand, TestDir};
 
 /// The compiler's complaints about `statement`, with the library as these tests use it.
 fn complaints(dir: &TestDir, statement: &str) -> String {
@@ -27,8 +27,7 @@ fn complaints(dir: &TestDir, statement: &str) -> String {
         .arg("-o")
         .arg(dir.join("program.rmeta"))
         .arg(&source)
-        .output()
-        .unwrap();
+        .finish();
     assert!(!output.status.success(), "`{statement}` compiles");
     String::from_utf8(output.stderr).unwrap()
 }

@@ -6,9 +6,9 @@ use std::net::{TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 
 use crate::support::PATIENCE;
-#[cfg(feature = "tls")]
-use crate::support::TestDir;
 use crate::support::examples::Example;
+#[cfg(feature = "tls")]
+use crate::support::{BoundedCommand, TestDir};
 
 fn start(name: &str, arguments: &[&str]) -> Example {
     Example::start("socketserver", name, arguments)
@@ -190,7 +190,7 @@ fn write_certificates(dir: &TestDir, names: &[&str]) {
 #[cfg(feature = "tls")]
 #[test]
 fn a_client_is_greeted_by_the_subject_of_its_certificate() {
-    if Command::new("openssl").arg("version").output().is_err() {
+    if !Command::new("openssl").arg("version").succeeds() {
         let _ = writeln!(std::io::stderr(), "SKIPPED: openssl is missing");
         return;
     }
@@ -208,17 +208,13 @@ fn a_client_is_greeted_by_the_subject_of_its_certificate() {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut input = client.stdin.take().unwrap();
+            .start();
+        let mut input = client.stdin();
         // A client that was refused reads nothing.
         let _ = input.write_all(b"hello\n");
         let mut answer = String::new();
-        let mut output = BufReader::new(client.stdout.take().unwrap());
-        output.read_line(&mut answer).unwrap();
+        client.stdout().read_line(&mut answer).unwrap();
         drop(input);
-        let _ = client.kill();
-        client.wait().unwrap();
         answer
     };
     let identity = ["-cert", &path("ada.pem"), "-key", &path("ada.key")].map(str::to_owned);

@@ -4,6 +4,8 @@
 #[allow(dead_code, reason = "the other tests use the rest")]
 #[path = "support/client.rs"]
 mod client;
+#[path = "../support/process.rs"]
+mod process;
 #[path = "forking/server.rs"]
 mod server;
 

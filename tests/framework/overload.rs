@@ -1,12 +1,12 @@
 //! A pool whose threads are all busy: what needs no thread goes on, and connections end in time.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use socketserver::{
     Builder, ClientAddress, Next, Refusal, Result, ServerAddress, ServerHooks, StreamRequest,
     StreamRequestHandler, ThreadingMixIn, Traffic,
@@ -14,7 +14,7 @@ use socketserver::{
 
 use crate::pool::{serve, stopped_clients};
 use crate::subjects::{Obedient, Recorder};
-use crate::support::{Client, Gate, PATIENCE, Running, eventually};
+use crate::support::{BoundedCommand, Client, Gate, PATIENCE, Running, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -268,9 +268,8 @@ fn a_frozen_server_reads_what_has_arrived_before_it_looks_at_deadlines() {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        .start();
+    let lines = child.stdout().lines();
     let address = lines
         .map_while(std::result::Result::ok)
         .find_map(|line| Some(line.strip_prefix("listening on ")?.to_owned()))
@@ -280,20 +279,19 @@ fn a_frozen_server_reads_what_has_arrived_before_it_looks_at_deadlines() {
     for client in &mut clients {
         client.say(b"hello\nhal").hear(b"hello\n");
     }
-    let pid = Pid::from_child(&child);
-    kill_process(pid, Signal::STOP).unwrap();
+    child.signal(Signal::STOP);
     for client in &mut clients {
         client.say(b"f a line\n");
     }
     std::thread::sleep(2 * SECOND); // the deadlines pass while nobody can look
-    kill_process(pid, Signal::CONT).unwrap();
+    child.signal(Signal::CONT);
     let mut answered = 0;
     for client in &mut clients {
         let mut answer = [0; 12];
         let heard = client.socket.read_exact(&mut answer);
         answered += usize::from(heard.is_ok() && answer == *b"half a line\n");
     }
-    drop(child.stdin.take());
-    child.wait().unwrap();
+    drop(child.stdin());
+    child.wait();
     assert_eq!(answered, 300);
 }

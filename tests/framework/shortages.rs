@@ -13,7 +13,7 @@ use socketserver::{Builder, ThreadingMixIn};
 
 use crate::pool::{serve, stopped_clients};
 use crate::subjects::Obedient;
-use crate::support::{Gate, PATIENCE, Running, eventually, threads};
+use crate::support::{BoundedCommand, Gate, PATIENCE, Running, eventually, threads};
 
 fn skipped(test: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
@@ -40,8 +40,7 @@ fn as_nobody(body: impl FnOnce()) {
         command
     };
     let binary = std::env::current_exe().unwrap();
-    let list = nobody(binary.as_os_str()).arg("--list").output();
-    if !list.is_ok_and(|output| output.status.success()) {
+    if !nobody(binary.as_os_str()).arg("--list").succeeds() {
         skipped(
             test,
             "`setpriv` is missing, or `nobody` cannot run the tests",
@@ -51,8 +50,7 @@ fn as_nobody(body: impl FnOnce()) {
     let output = nobody(binary.as_os_str())
         .args(["--exact", test, "--nocapture"])
         .env(MARK, "1")
-        .output()
-        .unwrap();
+        .finish();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && said.contains("1 passed"),

@@ -4,8 +4,10 @@
 #[allow(dead_code, reason = "the other tests use the rest")]
 #[path = "support/client.rs"]
 mod client;
-#[path = "signals/process.rs"]
+#[path = "../support/process.rs"]
 mod process;
+#[path = "signals/program.rs"]
+mod program;
 #[path = "signals/programs.rs"]
 mod programs;
 
@@ -13,12 +15,12 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use client::Client;
-use process::{Process, Terminal};
+use program::{Program, Terminal};
 use rustix::process::Signal;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == process::RUN) {
+    if arguments.first().is_some_and(|first| first == program::RUN) {
         return programs::run(&arguments[1..]);
     }
     let is_wanted = |name: &str| {
@@ -58,31 +60,31 @@ fn inherited_signal_state_is_reset_but_for_nohup() {
         "--ignore-signal=CHLD,USR1,QUIT,TERM,HUP,PIPE,TTOU",
         "--block-signal=TERM,INT,USR2",
     ];
-    let mut process = Process::start_by(&changed, &["reset"]);
+    let mut program = Program::start_by(&changed, &["reset"]);
     // Each bit of a mask is a signal: HUP is the first, PIPE the 13th, TTOU the 22nd.
-    process.expect(&format!("ignored {:x}", 1 | 1 << 12 | 1 << 21));
-    process.expect("blocked 0");
-    process.expect("a command ended with 3");
-    process.expect_code(0);
+    program.expect(&format!("ignored {:x}", 1 | 1 << 12 | 1 << 21));
+    program.expect("blocked 0");
+    program.expect("a command ended with 3");
+    program.expect_code(0);
 }
 
 fn two_signals_within_half_a_second_are_one() {
     for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::TERM)] {
         // On a busy machine the second one may come late: then the round proves nothing.
         let in_time = (0..20).any(|_| {
-            let mut process = Process::start(&["serve"]);
-            let mut client = Client::connect(&process.address());
+            let mut program = Program::start(&["serve"]);
+            let mut client = Client::connect(&program.address());
             client.say(b"wait\n").hear(b"waiting\n");
             let begun = Instant::now();
-            process.signal(first);
-            process.expect("shutting down");
-            process.signal(second);
+            program.signal(first);
+            program.expect("shutting down");
+            program.signal(second);
             if begun.elapsed() > Duration::from_millis(400) {
                 return false;
             }
             client.say(b"still served\n").hear(b"still served\n");
-            process.expect("ended");
-            process.expect_code(0);
+            program.expect("ended");
+            program.expect_code(0);
             true
         });
         assert!(
@@ -94,89 +96,89 @@ fn two_signals_within_half_a_second_are_one() {
 
 fn a_second_signal_after_half_a_second_forces_the_end() {
     for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::TERM, Signal::INT)] {
-        let mut process = Process::start(&["serve"]);
-        let mut client = Client::connect(&process.address());
+        let mut program = Program::start(&["serve"]);
+        let mut client = Client::connect(&program.address());
         client.say(b"wait\n").hear(b"waiting\n");
-        process.signal(first);
-        process.expect("shutting down");
+        program.signal(first);
+        program.expect("shutting down");
         std::thread::sleep(Duration::from_millis(510));
-        process.signal(second);
-        process.expect_code(130);
+        program.signal(second);
+        program.expect_code(130);
     }
 }
 
 fn each_server_has_a_first_signal_of_its_own() {
-    let mut process = Process::start(&["serve-twice"]);
+    let mut program = Program::start(&["serve-twice"]);
     for _ in 0..2 {
-        let mut client = Client::connect(&process.address());
+        let mut client = Client::connect(&program.address());
         client.say(b"wait\n").hear(b"waiting\n");
-        process.signal(Signal::TERM);
-        process.expect("shutting down");
+        program.signal(Signal::TERM);
+        program.expect("shutting down");
         std::thread::sleep(Duration::from_millis(510));
         client.say(b"still served\n").hear(b"still served\n");
-        process.expect("ended");
+        program.expect("ended");
     }
-    process.expect_code(0);
+    program.expect_code(0);
 }
 
 fn dropped_servers_leave_no_descriptor() {
-    let mut process = Process::start(&["drop-servers"]);
-    process.expect("0 descriptors more");
-    process.expect_code(0);
+    let mut program = Program::start(&["drop-servers"]);
+    program.expect("0 descriptors more");
+    program.expect_code(0);
 }
 
 fn after_the_last_server_a_signal_has_its_default_action() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let mut process = Process::start(&["outlive-server"]);
-        process.expect("no server any more");
-        process.signal(signal);
-        process.expect_killed_by(signal);
+        let mut program = Program::start(&["outlive-server"]);
+        program.expect("no server any more");
+        program.signal(signal);
+        program.expect_killed_by(signal);
     }
 }
 
 fn a_reload_may_panic_or_register_another() {
-    let mut process = Process::start(&["reload"]);
-    let address = process.address();
+    let mut program = Program::start(&["reload"]);
+    let address = program.address();
     for line in ["first", "second", "second"] {
-        process.signal(Signal::HUP);
-        process.expect(line);
+        program.signal(Signal::HUP);
+        program.expect(line);
         Client::connect(&address).say(b"echo\n").hear(b"echo\n");
     }
-    process.signal(Signal::TERM);
-    process.expect("shutting down");
-    process.expect("ended; panics: 2");
-    process.expect_code(0);
+    program.signal(Signal::TERM);
+    program.expect("shutting down");
+    program.expect("ended; panics: 2");
+    program.expect_code(0);
 }
 
 fn a_server_ends_with_its_terminal() {
     let terminal = Terminal::open();
-    let mut process = Process::start(&["serve", &terminal.path]);
-    Client::connect(&process.address())
+    let mut program = Program::start(&["serve", &terminal.path]);
+    Client::connect(&program.address())
         .say(b"echo\n")
         .hear(b"echo\n");
     drop(terminal);
-    process.expect("shutting down");
-    process.expect("ended");
-    process.expect_code(0);
+    program.expect("shutting down");
+    program.expect("ended");
+    program.expect_code(0);
 }
 
 fn a_server_under_nohup_outlives_its_terminal() {
     let terminal = Terminal::open();
     let nohup = ["env", "--ignore-signal=HUP"];
-    let mut process = Process::start_by(&nohup, &["serve", &terminal.path]);
-    let address = process.address();
+    let mut program = Program::start_by(&nohup, &["serve", &terminal.path]);
+    let address = program.address();
     drop(terminal);
-    process.expect("reloaded");
+    program.expect("reloaded");
     Client::connect(&address).say(b"echo\n").hear(b"echo\n");
-    process.signal(Signal::HUP);
-    process.expect("reloaded");
+    program.signal(Signal::HUP);
+    program.expect("reloaded");
 }
 
 fn a_hangup_while_the_terminal_is_open_reloads() {
     let terminal = Terminal::open();
-    let mut process = Process::start(&["serve", &terminal.path]);
-    let address = process.address();
-    process.signal(Signal::HUP);
-    process.expect("reloaded");
+    let mut program = Program::start(&["serve", &terminal.path]);
+    let address = program.address();
+    program.signal(Signal::HUP);
+    program.expect("reloaded");
     Client::connect(&address).say(b"echo\n").hear(b"echo\n");
 }

@@ -10,7 +10,7 @@ use socketserver::ClientAddress;
 use socketserver_handlers::common::accounts::{Accounts, Cost, Verdict};
 use socketserver_handlers::common::share;
 
-use crate::support::{PATIENCE, TestDir, python, run, run_with_input};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, python, run, run_with_input};
 
 /// An accounts file of this test's own, and the commands on it.
 struct File(TestDir);
@@ -283,17 +283,13 @@ fn processes_that_write_at_once_all_succeed() {
                 &file.path(),
                 "--password-stdin",
             ]);
-            let mut child = command
-                .stdin(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"x\n").unwrap();
+            let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).start();
+            std::io::Write::write_all(&mut child.stdin(), b"x\n").unwrap();
             child
         })
         .collect();
     for child in children {
-        let output = child.wait_with_output().unwrap();
+        let output = child.finish();
         assert!(
             output.status.success(),
             "{}",

@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socketserver_handlers::auth::challenge::{CHALLENGE, Digest};
 use socketserver_handlers::auth::keys::parse;
 
-use crate::support::{PATIENCE, TestDir, TestServer, python, run, run_with_input};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, TestServer, python, run, run_with_input};
 
 /// A folder with a key file in it.
 fn key_file(name: &str, content: &str) -> (TestDir, String) {
@@ -347,8 +347,7 @@ fn keys_where_they_can_not_be_used_are_one_line_and_code_2() {
     }
     let output = Command::new(env!("CARGO_BIN_EXE_socketserver"))
         .args(["client", "auth", "--help"])
-        .output()
-        .unwrap();
+        .finish();
     let help = String::from_utf8(output.stdout).unwrap();
     assert!(
         help.contains("--key-file") && help.contains("--digest"),

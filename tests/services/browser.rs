@@ -1,18 +1,18 @@
 //! A headless Chromium, driven by its DevTools protocol.
 
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, ErrorKind};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
-use crate::support::{PATIENCE, TestDir, has_tool};
+use crate::support::{BoundedCommand, PATIENCE, Process, TestDir, has_tool};
 
 /// A browser with one page, ended at the end of the test.
 pub(crate) struct Browser {
-    child: Child,
+    _process: Process,
     socket: WebSocket<TcpStream>,
     session: Option<String>,
     asked: u64,
@@ -43,13 +43,12 @@ impl Browser {
             &format!("--user-data-dir={}", profile.as_str()),
             "about:blank",
         ]);
-        let mut child = command
+        let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let url = debugger_of(&mut child);
+            .start();
+        let url = debugger_of(&mut process);
         let address = url
             .strip_prefix("ws://")
             .unwrap()
@@ -60,7 +59,7 @@ impl Browser {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let (socket, _) = tungstenite::client(&url, stream).unwrap();
         let mut browser = Browser {
-            child,
+            _process: process,
             socket,
             session: None,
             asked: 0,
@@ -194,17 +193,10 @@ impl Browser {
     }
 }
 
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Where Chromium says that it can be driven.
-fn debugger_of(child: &mut Child) -> String {
+fn debugger_of(process: &mut Process) -> String {
     let (sender, receiver) = mpsc::channel();
-    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let stderr = process.stderr();
     // It reads to the end: Chromium must not block on a full pipe.
     std::thread::spawn(move || {
         for line in stderr.lines().map_while(Result::ok) {

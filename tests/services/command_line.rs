@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use crate::support::{TestDir, TestServer, run};
+use crate::support::{BoundedCommand, TestDir, TestServer, run};
 
 fn failure(arguments: &[&str]) -> (Option<i32>, String) {
     let (code, stdout, stderr) = run(arguments);
@@ -260,8 +260,7 @@ fn an_empty_variable_is_as_good_as_none() {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_socketserver"))
             .args(["serve", "http", dir.as_str()])
             .env("SOCKETSERVER_THREADS", "many")
-            .output()
-            .unwrap();
+            .finish();
         (
             output.status.code(),
             String::from_utf8(output.stderr).unwrap(),

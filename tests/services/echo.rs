@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{PATIENCE, TestDir, TestServer, python, run_with_input};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, TestServer, python, run_with_input};
 
 #[test]
 fn a_message_comes_back_however_it_is_cut() {
@@ -264,7 +264,7 @@ fn a_datagram_client_passes_over_the_variable_for_a_key_file() {
     client
         .args(["client", "echo", "--udp", &server.address().to_string()])
         .env("SOCKETSERVER_AUTH_KEY_FILE", "/keys");
-    let output = client.stdin(Stdio::null()).output().unwrap();
+    let output = client.finish();
     assert!(
         output.status.success(),
         "{}",

@@ -5,7 +5,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::support::{PATIENCE, TestDir, TestServer, run};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, TestServer, run};
 
 /// What a service can't start without.
 fn arguments(name: &str, dir: &TestDir) -> Vec<String> {
@@ -267,11 +267,10 @@ fn a_client_whose_output_nobody_reads_any_more_ends_quietly() {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        drop(client.stdout.take());
-        client.stdin.take().unwrap().write_all(b"hello\n").unwrap();
-        let output = client.wait_with_output().unwrap();
+            .start();
+        drop(client.stdout());
+        client.stdin().write_all(b"hello\n").unwrap();
+        let output = client.finish();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(
             (output.status.code(), &*said),

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::ftp_fake::{Fake, Running};
-use crate::support::TestDir;
+use crate::support::{BoundedCommand, TestDir};
 use crate::upload::{MIB, content};
 
 /// 2024-01-02 03:04:05, the time of all files of a [`Fake`].
@@ -31,7 +31,7 @@ pub(crate) fn command(home: &TestDir, arguments: &[&str]) -> Command {
 /// Runs the client to its end: exit code, standard output, and standard error without the lines
 /// that show the progress of slow transfers.
 pub(crate) fn ended(mut command: Command) -> (Option<i32>, String, String) {
-    let output = command.output().unwrap();
+    let output = command.finish();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let is_progress =
         |line: &&str| line.starts_with("sending: ") || line.starts_with("receiving: ");

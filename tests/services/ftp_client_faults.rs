@@ -1,15 +1,16 @@
 //! `client ftp` when a transfer is cut, and when a server or a disk fails.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Child;
 use std::time::Instant;
+
+use rustix::process::Signal;
 
 use crate::ftp_client::{client, command, get, paths_in};
 use crate::ftp_fake::{Fake, Running};
-use crate::support::{PATIENCE, TestDir, wait_until};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, wait_until};
 use crate::upload::{MIB, content};
 use crate::upload_faults::SmallDisk;
 
@@ -87,27 +88,6 @@ fn a_file_that_has_changed_is_not_resumed() {
     assert_eq!(server.commands("REST"), [""; 0]);
 }
 
-/// A client that ends with the test, even when the test fails.
-struct RunningClient(Child);
-
-impl Drop for RunningClient {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl RunningClient {
-    fn signal(&mut self, signal: &str) {
-        let pid = self.0.id().to_string();
-        let killed = std::process::Command::new("kill")
-            .args([signal, &pid])
-            .status();
-        assert!(killed.unwrap().success());
-        self.0.wait().unwrap();
-    }
-}
-
 #[test]
 fn an_interrupted_download_leaves_no_file() {
     let home = TestDir::new("ftp-interrupt-get");
@@ -117,7 +97,7 @@ fn an_interrupted_download_leaves_no_file() {
     let server = fake.start();
     let to = home.join("f");
     let get = ["get", &server.url("f"), to.to_str().unwrap()];
-    let mut running = RunningClient(command(&home, &get).spawn().unwrap());
+    let mut running = command(&home, &get).start();
     wait_until("half of it has come", || {
         let names = paths_in(Path::new(home.as_str()));
         let lengths = names
@@ -125,7 +105,8 @@ fn an_interrupted_download_leaves_no_file() {
             .filter_map(|name| fs::metadata(home.join(name)).ok());
         lengths.into_iter().any(|file| file.len() == MIB as u64)
     });
-    running.signal("-INT");
+    running.signal(Signal::INT);
+    running.wait();
     assert!(!to.exists());
     server.fake.lock().unwrap().stall = None;
     let (code, _, stderr) = client(&home, &[&get[..], &["--resume"]].concat());
@@ -141,7 +122,7 @@ fn an_interrupted_upload_is_not_taken_for_a_whole_file() {
     let body = content(64 * MIB);
     home.write("f", &body);
     let from = home.join("f");
-    for signal in ["-INT", "-KILL"] {
+    for signal in [Signal::INT, Signal::KILL] {
         let server = Fake::default().start();
         let put = [
             "put",
@@ -149,13 +130,14 @@ fn an_interrupted_upload_is_not_taken_for_a_whole_file() {
             from.to_str().unwrap(),
             "--no-digest",
         ];
-        let mut running = RunningClient(command(&home, &put).spawn().unwrap());
+        let mut running = command(&home, &put).start();
         wait_until("some of it has come", || {
             server.seen.lock().unwrap().uploaded > 0
         });
         // The server is held, so that not everything can have been sent.
         let held = server.seen.lock().unwrap();
         running.signal(signal);
+        running.wait();
         let uploaded = held.uploaded;
         drop(held);
         wait_until("the server sees the end", || {
@@ -163,7 +145,7 @@ fn an_interrupted_upload_is_not_taken_for_a_whole_file() {
         });
         let ends = server.seen.lock().unwrap().ends.clone();
         assert!(uploaded < body.len(), "all of it has come");
-        assert_eq!(ends, [Err(io::ErrorKind::ConnectionReset)], "{signal}");
+        assert_eq!(ends, [Err(io::ErrorKind::ConnectionReset)], "{signal:?}");
 
         let (code, stdout, stderr) = client(&home, &[&put[..], &["--resume"]].concat());
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
@@ -282,7 +264,7 @@ fn a_file_that_shrinks_while_it_is_sent_is_not_stored_as_whole() {
     let from = home.join("f");
     let server = Fake::default().start();
     let put = ["put", &server.url("f"), from.to_str().unwrap()];
-    let mut running = RunningClient(command(&home, &put).spawn().unwrap());
+    let running = command(&home, &put).start();
     wait_until("some of it has come", || {
         server.seen.lock().unwrap().uploaded > 0
     });
@@ -294,15 +276,9 @@ fn a_file_that_shrinks_while_it_is_sent_is_not_stored_as_whole() {
         .set_len(1)
         .unwrap();
     drop(held);
-    let mut stderr = String::new();
-    running
-        .0
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut stderr)
-        .unwrap();
-    assert_eq!(running.0.wait().unwrap().code(), Some(1));
+    let output = running.finish();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
     assert!(stderr.contains("shorter"), "{stderr}");
     wait_until("the server sees the end", || {
         !server.seen.lock().unwrap().ends.is_empty()

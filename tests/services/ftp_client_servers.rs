@@ -1,12 +1,12 @@
 //! `client ftp` against our own server and pyftpdlib, in the clear and over TLS.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use crate::ftp_client::{client, paths_in};
-use crate::support::{TestDir, TestServer, has_tool, run_with_input};
+use crate::support::{BoundedCommand, PythonServer, TestDir, TestServer, has_tool, run_with_input};
 use crate::upload::{MIB, content};
 
 /// Serves a folder on a free port, which it prints; over TLS if a certificate is given.
@@ -29,49 +29,20 @@ print(server.socket.getsockname()[1], flush=True)
 server.serve_forever()
 ";
 
-struct Pyftpdlib {
-    child: Child,
-    port: u16,
-}
-
-impl Pyftpdlib {
-    /// `None`, after a visible line, if a module is missing.
-    fn start(test: &str, modules: &str, arguments: &[&str]) -> Option<Pyftpdlib> {
-        if !has_tool("python3", test) {
-            return None;
-        }
-        let import = format!("import {modules}");
-        let found = Command::new("python3")
-            .args(["-c", &import])
-            .stderr(Stdio::null())
-            .status();
-        if !found.unwrap().success() {
-            let why = format!(
-                "SKIPPED {test}: Python has no {modules}; `pip install pyftpdlib pyopenssl`"
-            );
-            let _ = writeln!(std::io::stderr(), "{why}");
-            return None;
-        }
-        let mut command = Command::new("python3");
-        command.args(["-c", SERVER]).args(arguments);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut port = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut port).unwrap();
-        let port = port.trim().parse().unwrap();
-        Some(Pyftpdlib { child, port })
+/// `None`, after a visible line, if a module is missing.
+fn pyftpdlib(test: &str, modules: &str, arguments: &[&str]) -> Option<PythonServer> {
+    if !has_tool("python3", test) {
+        return None;
     }
-}
-
-impl Drop for Pyftpdlib {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    let import = format!("import {modules}");
+    let found = Command::new("python3").args(["-c", &import]).succeeds();
+    if !found {
+        let why =
+            format!("SKIPPED {test}: Python has no {modules}; `pip install pyftpdlib pyopenssl`");
+        let _ = writeln!(std::io::stderr(), "{why}");
+        return None;
     }
+    Some(PythonServer::start(SERVER, arguments))
 }
 
 /// A tree with names that some clients mishandle.
@@ -136,11 +107,10 @@ fn pyftpdlib_is_mirrored_both_ways() {
     fs::create_dir_all(home.join("root")).unwrap();
     let root = home.join("root");
     let arguments = [root.to_str().unwrap()];
-    let Some(server) = Pyftpdlib::start("pyftpdlib_is_mirrored_both_ways", "pyftpdlib", &arguments)
-    else {
+    let Some(server) = pyftpdlib("pyftpdlib_is_mirrored_both_ways", "pyftpdlib", &arguments) else {
         return;
     };
-    there_and_back(&home, server.port, &[]);
+    there_and_back(&home, server.address.port(), &[]);
 }
 
 #[test]
@@ -152,10 +122,10 @@ fn pyftpdlib_is_mirrored_both_ways_over_tls() {
     let (certificate, key) = certificate(&home);
     let root = home.join("root");
     let arguments = [root.to_str().unwrap(), &certificate, &key];
-    let Some(server) = Pyftpdlib::start(test, "pyftpdlib, OpenSSL", &arguments) else {
+    let Some(server) = pyftpdlib(test, "pyftpdlib, OpenSSL", &arguments) else {
         return;
     };
-    there_and_back(&home, server.port, &["--tls-ca", &certificate]);
+    there_and_back(&home, server.address.port(), &["--tls-ca", &certificate]);
 }
 
 /// A certificate for `localhost` and its key, as files.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::ftp::server_of_ada;
-use crate::support::{TestDir, TestServer, certificate, has_tool};
+use crate::support::{BoundedCommand, TestDir, TestServer, certificate, has_tool};
 
 /// Names that clients and servers stumble over.
 const NASTY: [&[u8]; 20] = [
@@ -45,11 +45,7 @@ fn make_tree(root: &Path, names: &[&[u8]]) {
 
 #[track_caller]
 fn assert_same(one: &Path, other: &Path) {
-    let output = Command::new("diff")
-        .arg("-r")
-        .args([one, other])
-        .output()
-        .unwrap();
+    let output = Command::new("diff").arg("-r").args([one, other]).finish();
     assert!(
         output.status.success(),
         "{}",
@@ -60,15 +56,7 @@ fn assert_same(one: &Path, other: &Path) {
 /// Runs a client to its end.
 #[track_caller]
 fn run(command: &mut Command) {
-    let (program, arguments) = (command.get_program().to_owned(), command.get_args());
-    let mut timed = Command::new("timeout");
-    timed.arg("60").arg(program).args(arguments);
-    timed.envs(
-        command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    let output = timed.output().unwrap();
+    let output = command.finish();
     let said = [&output.stdout[..], &output.stderr].concat();
     assert!(
         output.status.success(),
@@ -171,8 +159,8 @@ fn rclone_copies_and_finds_no_difference_in_the_clear_and_over_tls() {
     };
     let names: Vec<&[u8]> = NASTY.iter().filter(is_kept).copied().collect();
     make_tree(&dir.join("source"), &names);
-    let obscured = Command::new("rclone").args(["obscure", "secret"]).output();
-    let password = String::from_utf8(obscured.unwrap().stdout).unwrap();
+    let obscured = Command::new("rclone").args(["obscure", "secret"]).finish();
+    let password = String::from_utf8(obscured.stdout).unwrap();
     let port = server.address().port().to_string();
     let source = dir.join("source");
     for tls in ["false", "true"] {

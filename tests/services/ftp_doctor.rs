@@ -1,10 +1,10 @@
 //! `doctor ftp`: what clients will meet, and what mends it.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::support::ftp::server_of_ada;
-use crate::support::{TestDir, TestServer, certificate, run};
+use crate::support::{BoundedCommand, TestDir, TestServer, certificate, run};
 
 /// Runs `doctor ftp` for the folder of the test: exit code, report, error.
 fn doctor(dir: &TestDir, options: &[&str]) -> (Option<i32>, String, String) {
@@ -59,9 +59,7 @@ fn nothing_is_left_behind() {
         .args(["doctor", "ftp", "--bind", "127.0.0.1:0"])
         .arg(dir.join("root"))
         .env("TMPDIR", dir.join("tmp"))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+        .finish();
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(about(&report, "self-test")[0].starts_with("ok"), "{report}");
     for folder in ["root", "tmp"] {
@@ -117,8 +115,7 @@ fn a_port_of_the_range_that_is_in_use_is_a_problem() {
         .args(["doctor", "ftp", "--bind", "127.0.0.1:0"])
         .arg(dir.join("root"))
         .env("SOCKETSERVER_PASSIVE_PORTS", &range)
-        .output()
-        .unwrap();
+        .finish();
     assert_eq!(output.status.code(), Some(0));
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(report.contains("1 port"), "{report}");

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::ftp::{Ftp, accounts, server_with};
-use crate::support::{TestDir, TestServer, has_tool, python, run, wait_until};
+use crate::support::{BoundedCommand, TestDir, TestServer, has_tool, python, run, wait_until};
 
 /// The home of ada is `root/ada`; the folder `photos`, which is not below `root`, is mounted at
 /// `/pictures`.
@@ -394,8 +394,7 @@ ftp.quit()
         let url = format!("ftp://{host}:{port}/pictures/cat.jpg");
         let curl = Command::new("curl")
             .args(["-sS", "--max-time", "60", "-u", "ada:secret", &url])
-            .output()
-            .unwrap();
+            .finish();
         let stderr = String::from_utf8_lossy(&curl.stderr);
         assert_eq!(String::from_utf8_lossy(&curl.stdout), "a cat", "{stderr}");
     }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{TestDir, TestServer, run};
+use crate::support::{BoundedCommand, TestDir, TestServer, run};
 
 /// For each service, or its mode: what it cannot honour.
 const CASES: &[(&[&str], &[&str])] = &[
@@ -146,14 +146,12 @@ fn a_variable_of_a_protection_that_does_not_apply_is_refused() {
         (&["echo", "--bind", &socket], "SOCKETSERVER_ALLOW", "::1"),
         (&["echo", "--bind", &socket], "SOCKETSERVER_DENY", "::1"),
     ] {
-        // Ends a server that starts all the same.
-        let mut command = Command::new("timeout");
-        command.args(["20", env!("CARGO_BIN_EXE_socketserver"), "serve"]);
-        command.args(service).env(variable, value);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_socketserver"));
+        command.arg("serve").args(service).env(variable, value);
         if !service.contains(&"--bind") {
             command.args(["--bind", "127.0.0.1:0"]);
         }
-        let output = command.output().unwrap();
+        let output = command.finish();
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{service:?}: {error}");
         let expected = format!("socketserver: {variable} does not apply: ");

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::http_forms::{form, post};
 use crate::http_raw::{eventually, get};
 use crate::http_upload::{put, read, site};
-use crate::support::{PATIENCE, TestDir, run};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, run};
 
 /// Appends what it is told to a file, and a line end.
 fn notes(log: &TestDir) -> String {
@@ -239,7 +239,6 @@ fn a_command_line_that_can_not_be_is_refused_at_the_start() {
     }
     let help = Command::new(env!("CARGO_BIN_EXE_socketserver"))
         .args(["serve", "http", "--help"])
-        .output()
-        .unwrap();
+        .finish();
     assert!(String::from_utf8_lossy(&help.stdout).contains("--after-upload <COMMAND>"));
 }

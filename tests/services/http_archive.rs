@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::http_raw::{Connection, ask, get, request};
-use crate::support::{TestDir, TestServer, has_tool, python};
+use crate::support::{BoundedCommand, TestDir, TestServer, has_tool, python};
 
 const MIB: usize = 1024 * 1024;
 
@@ -149,8 +149,7 @@ fn unzip_and_tar_open_the_archives() {
             let output = Command::new(program)
                 .args(arguments)
                 .arg(dir.join(file))
-                .output()
-                .unwrap();
+                .finish();
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             assert!(
                 output.status.success(),

@@ -1,9 +1,9 @@
 //! `serve http`: the clients that people use, against `www/` and files of a test's own.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use crate::support::{PATIENCE, TestDir, TestServer, has_tool};
+use crate::support::{BoundedCommand, TestDir, TestServer, has_tool};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
@@ -31,24 +31,7 @@ fn run(program: &str, arguments: &[&str]) -> Output {
         .args(arguments)
         .env("no_proxy", "*")
         .env("NO_PROXY", "*")
-        .stdin(Stdio::null());
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let pid = rustix::process::Pid::from_child(&child);
-    let (ended, end) = std::sync::mpsc::channel();
-    let waiter = std::thread::spawn(move || {
-        let output = child.wait_with_output();
-        let _ = ended.send(());
-        output
-    });
-    if end.recv_timeout(2 * PATIENCE).is_err() {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        panic!("{program} {arguments:?} doesn't end");
-    }
-    waiter.join().unwrap().unwrap()
+        .finish()
 }
 
 /// What a client prints, which must succeed.

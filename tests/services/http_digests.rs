@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::http_raw::{Answer, Connection, ask, eventually, get};
 use crate::http_users::{Guarded, ask_as};
-use crate::support::{TestDir, TestServer, has_tool, python};
+use crate::support::{BoundedCommand, TestDir, TestServer, has_tool, python};
 
 const SHA_256_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 const REPR_SHA_256_OF_ABC: &str = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:";
@@ -121,9 +121,7 @@ fn sha256sum_checks_what_curl_fetches() {
             command
                 .args(["-c", script, url])
                 .current_dir(dir.as_str())
-                .stdin(Stdio::null())
-                .output()
-                .unwrap()
+                .finish()
         };
         let output = check(&url);
         assert!(output.status.success(), "{name}: {output:?}");

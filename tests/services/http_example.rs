@@ -1,13 +1,13 @@
 //! The program `handlers/examples/http_service.rs`, with real clients: curl, and `tungstenite`.
 
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use tungstenite::{Message, WebSocket, client};
 
 use crate::support::examples::Example;
-use crate::support::{PATIENCE, has_tool};
+use crate::support::{BoundedCommand, PATIENCE, has_tool};
 
 fn start() -> Example {
     Example::start("socketserver-handlers", "http_service", &[])
@@ -23,7 +23,7 @@ fn curl(example: &Example, arguments: &[&str], path: &str) -> Command {
 
 /// What curl prints.
 fn answer(example: &Example, arguments: &[&str], path: &str) -> String {
-    let output = curl(example, arguments, path).output().unwrap();
+    let output = curl(example, arguments, path).finish();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -73,8 +73,8 @@ fn news_of_the_example_reach_every_reader() {
     let mut readers: Vec<_> = (0..2)
         .map(|_| {
             let mut curl = curl(&example, &["-i"], "/news");
-            let mut reader = curl.stdout(Stdio::piped()).spawn().unwrap();
-            let mut lines = BufReader::new(reader.stdout.take().unwrap()).lines();
+            let mut reader = curl.stdout(Stdio::piped()).start();
+            let mut lines = reader.stdout().lines();
             // The head has come, so the reader is on the list.
             assert!(lines.any(|line| line.unwrap().is_empty()));
             (reader, lines)
@@ -83,8 +83,7 @@ fn news_of_the_example_reach_every_reader() {
     answer(&example, &["-d", "it rains"], "/news");
     for (reader, lines) in &mut readers {
         assert!(lines.any(|line| line.unwrap() == "data: it rains"));
-        reader.kill().unwrap();
-        reader.wait().unwrap();
+        reader.kill();
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::http_raw::{Connection, ask, eventually, get, request};
-use crate::support::{PATIENCE, TestDir, TestServer};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, TestServer};
 
 #[test]
 fn a_folder_answers_with_its_index_and_without_a_slash_leads_to_itself() {
@@ -314,13 +314,7 @@ fn what_the_server_may_not_read_is_forbidden() {
     // binary.
     let is_root = File::open(dir.join("secret.txt")).is_ok();
     let binary = || std::process::Command::new(env!("CARGO_BIN_EXE_socketserver"));
-    if is_root
-        && !binary()
-            .arg("--version")
-            .uid(NOBODY)
-            .output()
-            .is_ok_and(|output| output.status.success())
-    {
+    if is_root && !binary().arg("--version").uid(NOBODY).succeeds() {
         let _ = writeln!(
             std::io::stderr(),
             "SKIPPED what_the_server_may_not_read_is_forbidden: root may read everything, and \

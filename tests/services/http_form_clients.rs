@@ -1,7 +1,7 @@
 //! `serve http --upload`: forms that curl and Python send.
 
 use crate::http_upload::{read, site};
-use crate::support::{PATIENCE, TestDir, has_tool, python};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, has_tool, python};
 
 #[test]
 fn curl_sends_forms() {
@@ -34,9 +34,7 @@ fn curl_sends_forms() {
         ])
         .arg(format!("http://{}/", server.address()))
         .current_dir(source.as_str())
-        .stdin(std::process::Stdio::null())
-        .output()
-        .unwrap();
+        .finish();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
         text.ends_with(" 201"),

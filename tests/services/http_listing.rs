@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::http_raw::{Answer, Connection, ask, get, request};
-use crate::support::{PATIENCE, TestDir, TestServer, has_tool, python};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, TestServer, has_tool, python};
 
 /// More than a listing has that is sent at once.
 const MANY: usize = 10_000;
@@ -191,8 +191,7 @@ fn the_form_depends_on_who_asks_and_how() {
         let url = format!("http://{}/", server.address());
         let output = Command::new("curl")
             .args(["--silent", "--max-time", &limit, &url])
-            .output()
-            .unwrap();
+            .finish();
         assert_eq!(output.stdout, b"folder/\nfile.txt\n");
     }
 }

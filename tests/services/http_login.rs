@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::http_raw::{Connection, request};
 use crate::http_users::{Guarded, ask_as, authorization, login};
-use crate::support::{TestServer, has_tool, python, run};
+use crate::support::{BoundedCommand, TestServer, has_tool, python, run};
 
 /// A site with a file `a` for ada.
 fn site(test: &str, options: &[&str]) -> (Guarded, TestServer) {
@@ -48,8 +48,8 @@ fn curl_and_python_log_in() {
         ] {
             let output = Command::new("curl")
                 .args(["-s", "-m", "20", "-w", "%{http_code}", "-u", login, &url])
-                .output();
-            let said = String::from_utf8(output.unwrap().stdout).unwrap();
+                .finish();
+            let said = String::from_utf8(output.stdout).unwrap();
             assert!(said.ends_with(expected), "{login}: {said}");
         }
     }

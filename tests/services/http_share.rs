@@ -7,7 +7,7 @@ use socketserver_handlers::common::share::Share;
 
 use crate::http_raw::{Answer, Connection, request};
 use crate::http_users::{Guarded, ask_as};
-use crate::support::{TestServer, has_tool, run};
+use crate::support::{BoundedCommand, TestServer, has_tool, run};
 
 fn site(test: &str) -> (Guarded, TestServer) {
     let guarded = Guarded::new(test, &[("ada", "lrwd", "/")]);
@@ -256,8 +256,7 @@ fn the_command_makes_a_link_that_curl_can_fetch_and_the_log_hides() {
         for expected in ["0123456789200", "410"] {
             let output = Command::new("curl")
                 .args(["-s", "-m", "20", "-w", "%{http_code}", link])
-                .output()
-                .unwrap();
+                .finish();
             let said = String::from_utf8(output.stdout).unwrap();
             assert!(said.ends_with(expected), "{said}");
             let line = server.wait_for_log("GET /doc");

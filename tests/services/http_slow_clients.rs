@@ -1,10 +1,10 @@
 //! `serve http` under `slowhttptest`, whose clients hold what they can for as long as they can.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::http_raw::ask;
-use crate::support::{TestDir, TestServer, has_tool};
+use crate::support::{BoundedCommand, Process, TestDir, TestServer, has_tool};
 
 /// What a client that means well waits at most, on a busy machine; undisturbed it is about a
 /// millisecond.
@@ -24,18 +24,14 @@ const ATTACKS: [(&str, &str); 4] = [
     ("many ranges", "-R -a 1 -b 3000 -u URL/small.txt"),
 ];
 
-fn attack(url: &str, arguments: &str) -> Child {
-    let arguments = format!(
-        "30 slowhttptest -c 250 -r 125 -l 12 -p 5 {}",
-        arguments.replace("URL", url)
-    );
-    let mut command = Command::new("timeout");
+fn attack(url: &str, arguments: &str) -> Process {
+    let arguments = format!("-c 250 -r 125 -l 12 -p 5 {}", arguments.replace("URL", url));
+    let mut command = Command::new("slowhttptest");
     command
         .args(arguments.split(' '))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .start()
 }
 
 #[test]
@@ -55,7 +51,7 @@ fn a_good_client_is_served_promptly_beside_a_thousand_slow_ones() {
     let (mut most, mut slowest) = (0, Duration::ZERO);
     while attacks
         .iter_mut()
-        .any(|(_, child)| child.try_wait().unwrap().is_none())
+        .any(|(_, child)| child.try_wait().is_none())
     {
         let begun = Instant::now();
         assert_eq!(ask(&server, "GET", "/small.txt", &[]).body.len(), 4096);
@@ -69,7 +65,7 @@ fn a_good_client_is_served_promptly_beside_a_thousand_slow_ones() {
         "the attacks held no more than {most} connections at once"
     );
     for (what, child) in attacks {
-        let output = child.wait_with_output().unwrap();
+        let output = child.finish();
         let told = String::from_utf8_lossy(&output.stdout);
         assert!(
             output.status.success() && told.contains("Exit status"),

@@ -1,11 +1,11 @@
 //! `serve http --upload` and tus-js-client, the client that most pages use.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::http_upload::site;
-use crate::support::{PATIENCE, TestServer, has_tool};
+use crate::support::{BoundedCommand, Process, TestServer, has_tool};
 
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/clients");
 
@@ -21,18 +21,14 @@ fn has_package(name: &str, test: &str) -> bool {
     found && has_tool("node", test)
 }
 
-fn client(server: &TestServer, file: &Path) -> Child {
+fn client(server: &TestServer, file: &Path) -> Process {
     let endpoint = format!("http://{}/", server.address());
-    let mut command = Command::new("timeout");
+    let mut command = Command::new("node");
     command
-        .args([&PATIENCE.as_secs().to_string(), "node", "tus.js", &endpoint])
+        .args(["tus.js", &endpoint])
         .arg(file)
         .current_dir(CLIENTS);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).start()
 }
 
 #[test]
@@ -48,18 +44,16 @@ fn tus_js_client_uploads_resumes_and_terminates() {
     let content: Vec<u8> = (0..250_000_u32).flat_map(u32::to_le_bytes).collect();
     dir.write("original", &content);
     let mut client = client(&server, &dir.join("original"));
-    let mut lines = BufReader::new(client.stdout.take().unwrap())
-        .lines()
-        .map(|line| line.unwrap());
+    let mut lines = client.stdout().lines().map(|line| line.unwrap());
     assert_eq!(lines.next().as_deref(), Some("whole"));
     assert_eq!(lines.next().as_deref(), Some("cut"));
     server.signal("KILL");
     server.wait();
     let _server = TestServer::start(&["http", dir.as_str(), "--upload", "--bind", &address]);
-    client.stdin.take().unwrap().write_all(b"\n").unwrap();
+    client.stdin().write_all(b"\n").unwrap();
     assert_eq!(lines.next().as_deref(), Some("resumed at 262144"));
     assert_eq!(lines.next().as_deref(), Some("terminated"));
-    assert!(client.wait().unwrap().success());
+    assert!(client.wait().success());
     for name in ["whole.bin", "cut.bin"] {
         assert!(
             std::fs::read(dir.join(name)).unwrap() == content,

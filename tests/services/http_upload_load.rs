@@ -1,11 +1,11 @@
 //! `serve http --upload`: many uploads at once, slow senders, and large files.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use crate::http_raw::{Connection, eventually, request};
 use crate::http_upload::{no_partials, put, read, site};
-use crate::support::{TestDir, TestServer};
+use crate::support::{BoundedCommand, TestDir, TestServer};
 
 const MANY: usize = 100;
 
@@ -83,8 +83,8 @@ fn curl_stores_and_fetches_a_large_file() {
         let output = std::process::Command::new("curl")
             .args(["-sS", "-m", "20", "-w", "%{http_code}"])
             .args(arguments)
-            .output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
+            .finish();
+        String::from_utf8(output.stdout).unwrap()
     };
     let file = source.join("large file.bin");
     assert_eq!(curl(&["-T", file.to_str().unwrap(), &url]), "201");
@@ -96,12 +96,9 @@ fn curl_stores_and_fetches_a_large_file() {
     assert!(stored == content, "another content was stored");
     // From standard input, hence in chunks.
     let from_stdin = std::process::Command::new("curl")
-        .args(["-sS", "-m", "20", "-T", "-", &format!("{url}stdin")])
-        .stdin(std::process::Stdio::piped())
-        .spawn();
-    let mut child = from_stdin.unwrap();
-    child.stdin.take().unwrap().write_all(&content).unwrap();
-    assert!(child.wait().unwrap().success());
+        .args(["-sS", "-T", "-", &format!("{url}stdin")])
+        .finish_with_input(&content);
+    assert!(from_stdin.status.success());
     assert!(
         std::fs::read(dir.join("sub/stdin")).unwrap() == content,
         "another content was stored from chunks"

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::http_raw::{ask, eventually, get};
 use crate::http_upload::{read, site};
-use crate::support::{TestDir, has_tool};
+use crate::support::{BoundedCommand, TestDir, has_tool};
 
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/clients");
 const HTML: &str = "Accept: text/html";
@@ -112,8 +112,7 @@ fn a_person_uploads_pauses_resumes_after_a_reload_and_drops_folders() {
             files.as_str(),
         ])
         .current_dir(Path::new(CLIENTS))
-        .output()
-        .unwrap();
+        .finish();
     assert!(
         output.status.success(),
         "{}",

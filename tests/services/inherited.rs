@@ -4,7 +4,7 @@ use std::fs::read_to_string;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::support::{PATIENCE, TestServer, has_tool, run};
+use crate::support::{BoundedCommand, PATIENCE, TestServer, has_tool, run};
 
 fn exec_by(program: &[&str]) -> TestServer {
     TestServer::start_by(program, &["exec", "--no-auth"], 1, |command| command)
@@ -59,8 +59,7 @@ fn as_process_1_it_reaps_orphans_and_ends_by_a_signal() {
         || !std::process::Command::new(unshare[0])
             .args(&unshare[1..])
             .arg("true")
-            .output()
-            .is_ok_and(|output| output.status.success())
+            .succeeds()
     {
         let _ = writeln!(
             std::io::stderr(),
@@ -80,9 +79,7 @@ fn as_process_1_it_reaps_orphans_and_ends_by_a_signal() {
         assert!(begun.elapsed() < PATIENCE, "orphans are not reaped");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let killed = std::process::Command::new("kill")
-        .arg(first.to_string())
-        .status();
-    assert!(killed.unwrap().success());
+    let first = Pid::from_raw(first.cast_signed()).unwrap();
+    kill_process(first, Signal::TERM).unwrap();
     assert_eq!(server.wait().0, Some(0));
 }

@@ -1,10 +1,13 @@
 //! Every lesson plays to its end, its example serves, and its page shows that example.
 
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
 
 use crate::support::examples::examples_of;
-use crate::support::has_tool;
+use crate::support::{BoundedCommand, has_tool};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -64,18 +67,8 @@ fn every_lesson_plays_to_its_end() {
     let examples = examples_of("socketserver");
     let binaries = examples.parent().unwrap();
     for name in lessons() {
-        let player = [
-            "60",
-            "sh",
-            "lessons/player.sh",
-            &name,
-            binaries.to_str().unwrap(),
-        ];
-        let output = Command::new("timeout")
-            .args(player)
-            .current_dir(root())
-            .output()
-            .unwrap();
+        let player = ["lessons/player.sh", &name, binaries.to_str().unwrap()];
+        let output = Command::new("sh").args(player).current_dir(root()).finish();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(
             output.status.success(),
@@ -97,49 +90,43 @@ fn every_lesson_plays_to_its_end() {
 fn every_example_serves_and_ends() {
     let examples = examples_of("socketserver");
     for name in lessons() {
-        let script = "\"$0\" \"$@\" & server=$!; sleep 0.5; kill $server && wait $server";
         let arguments: &[&str] = match name.as_str() {
             "socketserver" => &["pool", "127.0.0.1:0"],
             "transfer" => &["Cargo.toml", "127.0.0.1:0"],
             _ => &["127.0.0.1:0"],
         };
         let program = examples.join(format!("lesson-{name}"));
-        let output = Command::new("sh")
-            .args(["-c", script])
-            .arg(program)
+        let mut server = Command::new(program)
             .args(arguments)
             .current_dir(root())
-            .output()
-            .unwrap();
-        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success() && shown.contains(" listening on "),
-            "{name}: {shown}, {output:?}"
-        );
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .start();
+        let lines = server.stdout().lines().map_while(Result::ok);
+        let mut ready = lines.skip_while(|line| !line.contains(" listening on "));
+        assert!(ready.next().is_some(), "{name}: {:?}", server.finish());
+        server.signal(Signal::TERM);
+        let output = server.finish();
+        assert!(output.status.success(), "{name}: {output:?}");
     }
 }
 
 #[test]
 fn the_upload_client_reads_the_answer_of_the_example() {
-    use std::io::{BufRead, BufReader};
     let dir = crate::support::TestDir::new("lesson-upload");
     dir.write("file.txt", "content");
     let program = examples_of("socketserver").join("lesson-upload");
     let mut server = Command::new(program)
         .arg("127.0.0.1:0")
         .current_dir(dir.join(""))
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stdout(Stdio::piped())
+        .start();
     let mut ready = String::new();
-    let stdout = server.stdout.take().unwrap();
-    BufReader::new(stdout).read_line(&mut ready).unwrap();
+    server.stdout().read_line(&mut ready).unwrap();
     let address = ready.trim().rsplit('/').next().unwrap().to_owned();
     let file = dir.join("file.txt");
     let line = ["client", "upload", &address, file.to_str().unwrap()];
     let (code, _, errors) = crate::support::run(&line);
-    server.kill().unwrap();
-    server.wait().unwrap();
     assert_eq!(code, Some(0), "{errors}");
     let stored = std::fs::read_to_string(dir.join("uploads/file.txt"));
     assert_eq!(stored.unwrap(), "content");

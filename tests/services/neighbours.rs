@@ -3,14 +3,14 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::http_raw::{Answer, eventually};
-use crate::support::{PATIENCE, TestDir};
+use crate::support::{BoundedCommand, PATIENCE, Process, TestDir};
 
 /// A server with a folder of its own, ended at the end of the test.
 pub(crate) struct Neighbour {
-    child: Child,
+    _process: Process,
     dir: TestDir,
 }
 
@@ -49,13 +49,15 @@ impl Neighbour {
         let log = std::fs::File::create(dir.join("log")).unwrap();
         let mut command = Command::new(program);
         command.args(arguments.iter().map(|argument| place(argument)));
-        let child = command
+        let process = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
-            .spawn()
-            .unwrap();
-        let neighbour = Neighbour { child, dir };
+            .start();
+        let neighbour = Neighbour {
+            _process: process,
+            dir,
+        };
         eventually(&format!("{program} listens"), || {
             UnixStream::connect(neighbour.dir.join("socket")).is_ok()
         });
@@ -72,13 +74,6 @@ impl Neighbour {
     /// What it wrote into a file of its folder, or (`log`) on its standard output.
     pub(crate) fn file(&self, name: &str) -> String {
         String::from_utf8_lossy(&std::fs::read(self.dir.join(name)).unwrap()).into_owned()
-    }
-}
-
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -2,36 +2,31 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::UdpSocket;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
+
+use rustix::process::Signal;
 
 use crate::ping::{sequences, socket_to};
-use crate::support::{PATIENCE, TestServer, has_tool, python, run};
+use crate::support::{
+    BoundedCommand, PATIENCE, Process, PythonServer, TestServer, has_tool, python, run,
+};
 
 /// A client that runs until it is told to end.
 struct Client {
-    child: Child,
+    process: Process,
     lines: BufReader<ChildStdout>,
-    errors: ChildStderr,
 }
 
 impl Client {
     fn start(address: &str, arguments: &[&str]) -> Client {
         let mut command = Command::new(env!("CARGO_BIN_EXE_socketserver"));
         command.args(["client", "ping", address]).args(arguments);
-        let mut child = command
+        let mut process = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (lines, errors) = (
-            BufReader::new(child.stdout.take().unwrap()),
-            child.stderr.take().unwrap(),
-        );
-        Client {
-            child,
-            lines,
-            errors,
-        }
+            .start();
+        let lines = process.stdout();
+        Client { process, lines }
     }
 
     fn line(&mut self) -> String {
@@ -40,30 +35,13 @@ impl Client {
         line
     }
 
-    fn signal(&self, name: &str) {
-        let arguments = [format!("-{name}"), self.child.id().to_string()];
-        assert!(
-            Command::new("kill")
-                .args(arguments)
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
     /// Its exit code, and what it wrote besides.
     fn end(mut self) -> (Option<i32>, String, String) {
-        let (mut output, mut errors) = (String::new(), String::new());
+        let mut output = String::new();
         self.lines.read_to_string(&mut output).unwrap();
-        self.errors.read_to_string(&mut errors).unwrap();
-        (self.child.wait().unwrap().code(), output, errors)
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let ended = self.process.finish();
+        let errors = String::from_utf8(ended.stderr).unwrap();
+        (ended.status.code(), output, errors)
     }
 }
 
@@ -74,7 +52,7 @@ fn ctrl_c_ends_with_the_summary_and_what_is_in_flight_is_not_lost() {
     // Whichever of the two comes first is held until the other overtakes it.
     socket_to(&server).send(b"other").unwrap();
     assert!(client.line().starts_with("Sequence 1: Reply from"));
-    client.signal("INT");
+    client.process.signal(Signal::INT);
     let (code, output, errors) = client.end();
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     assert!(output.contains("1 sent, 1 received, 0% lost"), "{output}");
@@ -83,7 +61,7 @@ fn ctrl_c_ends_with_the_summary_and_what_is_in_flight_is_not_lost() {
     silent.set_read_timeout(Some(PATIENCE)).unwrap();
     let client = Client::start(&silent.local_addr().unwrap().to_string(), &["-W", "60s"]);
     silent.recv(&mut [0; 100]).unwrap();
-    client.signal("INT");
+    client.process.signal(Signal::INT);
     let (code, output, _) = client.end();
     assert_eq!(code, Some(1), "no reply came");
     assert!(
@@ -97,12 +75,12 @@ fn ctrl_backslash_prints_how_it_stands_and_goes_on() {
     let server = TestServer::start(&["ping"]);
     let mut client = Client::start(&server.address().to_string(), &["-i", "300ms"]);
     assert!(client.line().starts_with("Sequence 1: Reply"));
-    client.signal("QUIT");
+    client.process.signal(Signal::QUIT);
     assert!(client.line().ends_with("ping statistics ---\n"));
     assert!(client.line().starts_with("1 sent, 1 received, 0% lost"));
     assert!(client.line().starts_with("rtt "));
     assert!(client.line().starts_with("Sequence 2: Reply"), "it goes on");
-    client.signal("TERM");
+    client.process.signal(Signal::TERM);
     assert_eq!(client.end().0, Some(0));
 }
 
@@ -127,21 +105,14 @@ fn our_client_works_with_a_server_in_python() {
     if !has_tool("python3", "our_client_works_with_a_server_in_python") {
         return;
     }
-    let mut server = Command::new("python3")
-        .args(["-c", PYTHON_SERVER])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = BufReader::new(server.stdout.take().unwrap());
-    let mut port = String::new();
-    output.read_line(&mut port).unwrap();
-    let address = format!("127.0.0.1:{}", port.trim());
+    let mut server = PythonServer::start(PYTHON_SERVER, &[]);
+    let address = server.address.to_string();
     let (code, lines, _) = run(&[
         "client", "ping", &address, "-c", "20", "-i", "10ms", "-W", "200ms",
     ]);
     let mut truth = String::new();
-    output.read_to_string(&mut truth).unwrap();
-    assert!(server.wait().unwrap().success());
+    server.stdout.read_to_string(&mut truth).unwrap();
+    assert!(server.process.wait().success());
     assert_eq!(code, Some(0));
     let lines: Vec<String> = lines.lines().map(str::to_owned).collect();
     let lost: Vec<u64> = truth

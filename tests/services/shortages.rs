@@ -1,9 +1,9 @@
 //! A system that refuses threads to the binary.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
 
-use crate::support::has_tool;
+use crate::support::{BoundedCommand, has_tool};
 
 /// The binary as the user `nobody`, whose processes and threads are limited: root's are not.
 fn limited(limit: u32) -> Command {
@@ -17,11 +17,10 @@ fn limited(limit: u32) -> Command {
 #[test]
 fn a_start_without_enough_descriptors_says_so_and_what_to_raise() {
     let output = Command::new("sh")
-        .args(["-c", "ulimit -n 10 && exec timeout 20 \"$0\" \"$@\""])
+        .args(["-c", "ulimit -n 10 && exec \"$0\" \"$@\""])
         .arg(env!("CARGO_BIN_EXE_socketserver"))
         .args(["serve", "echo", "--bind", "127.0.0.1:0"])
-        .output()
-        .unwrap();
+        .finish();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     let line = errors.lines().last().unwrap();
@@ -38,8 +37,7 @@ fn a_start_without_enough_threads_is_one_line_and_exit_1_before_the_ready_line()
     if !has_tool("setpriv", TEST) || !has_tool("prlimit", TEST) {
         return;
     }
-    let version = limited(1000).arg("--version").output();
-    if !version.is_ok_and(|output| output.status.success()) {
+    if !limited(1000).arg("--version").succeeds() {
         let why = "this user cannot run the binary as `nobody`";
         let _ = writeln!(std::io::stderr(), "SKIPPED {TEST}: {why}");
         return;
@@ -52,20 +50,14 @@ fn a_start_without_enough_threads_is_one_line_and_exit_1_before_the_ready_line()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .start();
         let mut ready = String::new();
-        let mut stdout = BufReader::new(server.stdout.take().unwrap());
-        stdout.read_line(&mut ready).unwrap();
+        server.stdout().read_line(&mut ready).unwrap();
         if !ready.is_empty() {
-            server.kill().unwrap();
-            server.wait().unwrap();
             break;
         }
-        let status = server.wait().unwrap();
-        let mut errors = String::new();
-        let mut stderr = server.stderr.take().unwrap();
-        stderr.read_to_string(&mut errors).unwrap();
+        let output = server.finish();
+        let (status, errors) = (output.status, String::from_utf8_lossy(&output.stderr));
         assert_eq!(status.code(), Some(1), "{errors}");
         assert!(
             errors.starts_with("socketserver: cannot start ") && errors.lines().count() == 1,

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,7 +11,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::http_raw::{Connection, get, request};
 use crate::http_upload::{put, site};
-use crate::support::{TestDir, TestServer, has_tool, wait_until};
+use crate::support::{BoundedCommand, TestDir, TestServer, has_tool, wait_until};
 
 /// A user without rights, whom permissions bind.
 const NOBODY: u32 = 65534;
@@ -88,7 +89,7 @@ fn an_upload_is_refused_while_a_folder_cannot_be_counted() {
         let mut version = Command::new("setpriv");
         version.args(&as_nobody[1..]);
         version.args([env!("CARGO_BIN_EXE_socketserver"), "--version"]);
-        if !version.output().is_ok_and(|output| output.status.success()) {
+        if !version.succeeds() {
             let why = "this user cannot run the binary as `nobody`";
             let _ = writeln!(std::io::stderr(), "SKIPPED {TEST}: {why}");
             return;

@@ -12,7 +12,7 @@ use jiff::civil::DateTime;
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
 
-use crate::support::{PATIENCE, TestDir, TestServer, certificate, run};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, TestServer, certificate, run};
 
 /// Central Europe's rules, whether or not the machine has a database of zones.
 const BERLIN: &str = "CET-1CEST,M3.5.0,M10.5.0/3";
@@ -206,8 +206,7 @@ fn our_client_understands_our_server_over_every_transport() {
                 .args(asked)
                 .args(more)
                 .env("TZ", BERLIN)
-                .output()
-                .unwrap();
+                .finish();
             assert!(output.status.success(), "{served:?}: {output:?}");
             String::from_utf8(output.stdout).unwrap()
         };

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::support::{PATIENCE, TestDir, TestServer, has_tool, python, run};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, TestServer, has_tool, python, run};
 
 type TlsClient = StreamOwned<ClientConnection, std::net::TcpStream>;
 
@@ -132,8 +132,7 @@ fn other_programs_take_a_development_certificate() {
             .args(["--proto", "=http,https", "--noproxy", "*", "--cacert"])
             .arg(&ca)
             .arg(format!("http://localhost:{port}/a.txt"))
-            .output()
-            .unwrap();
+            .finish();
         assert_eq!(
             String::from_utf8_lossy(&output.stdout),
             "through TLS",
@@ -154,8 +153,7 @@ fn without_a_home_a_development_certificate_has_no_place() {
         ])
         .env_remove("HOME")
         .env("XDG_STATE_HOME", "relative/paths/do/not/count")
-        .output()
-        .unwrap();
+        .finish();
     assert_eq!(output.status.code(), Some(2));
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(
@@ -191,8 +189,7 @@ fn keys_of_every_kind_and_form_are_read() {
         let output = Command::new("openssl")
             .args(arguments.split(' '))
             .current_dir(dir.as_str())
-            .output()
-            .unwrap();
+            .finish();
         assert!(
             output.status.success(),
             "{}",

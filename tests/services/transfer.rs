@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
-use crate::support::{PATIENCE, TestDir, TestServer, certificate, python, run};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, TestServer, certificate, python, run};
 
 pub(crate) const MIB: usize = 1 << 20;
 const MOST_MEMORY: usize = 32 * MIB;
@@ -47,7 +47,7 @@ pub(crate) fn client(address: SocketAddr, dir: &TestDir) -> Command {
 }
 
 pub(crate) fn fetch(address: SocketAddr, dir: &TestDir) -> Output {
-    client(address, dir).output().unwrap()
+    client(address, dir).finish()
 }
 
 /// A server that sends these bytes to one client, and closes.
@@ -66,7 +66,7 @@ fn send_once(bytes: impl Into<Vec<u8>>) -> (SocketAddr, JoinHandle<()>) {
 /// What the client does with such bytes.
 pub(crate) fn fetch_bytes(bytes: impl Into<Vec<u8>>, dir: &TestDir, options: &[&str]) -> Output {
     let (address, sender) = send_once(bytes);
-    let output = client(address, dir).args(options).output().unwrap();
+    let output = client(address, dir).args(options).finish();
     sender.join().unwrap();
     output
 }
@@ -174,9 +174,9 @@ fn a_file_of_100_mib_takes_neither_side_32_mib_of_memory() {
             .send(peak_memory(client_pid.recv_timeout(PATIENCE).unwrap()))
             .unwrap();
     });
-    let child = client(address, &to).spawn().unwrap();
+    let child = client(address, &to).start();
     told.send(child.id()).unwrap();
-    assert!(child.wait_with_output().unwrap().status.success());
+    assert!(child.finish().status.success());
     relay.join().unwrap();
     let (ours, theirs) = (peak.recv().unwrap(), peak_memory(server.pid()));
     assert!(
@@ -346,10 +346,7 @@ fn it_is_the_same_over_tls_and_over_a_unix_socket() {
         &key,
     ]);
     let to = TestDir::new("transfer-tls-to");
-    let output = client(server.address(), &to)
-        .arg("--tls-insecure")
-        .output()
-        .unwrap();
+    let output = client(server.address(), &to).arg("--tls-insecure").finish();
     assert!(
         output.status.success(),
         "{}",

@@ -1,12 +1,11 @@
 //! `client transfer`: what it understands, and what it makes of it.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
-use crate::support::{TestDir, has_tool, run};
+use crate::support::{BoundedCommand, PythonServer, TestDir, has_tool, run};
 use crate::transfer::{MIB, assert_refused, client, content, fetch, fetch_bytes, names_in};
 
 /// Python's socketserver, for one client; prints its port first.
@@ -33,16 +32,6 @@ with socketserver.TCPServer(('127.0.0.1', 0), Handler) as server:
     server.handle_request()
 ";
 
-/// Ended with the test, even when it fails.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn the_client_understands_pythons_json_in_every_form() {
     if !has_tool(
@@ -55,24 +44,9 @@ fn the_client_understands_pythons_json_in_every_form() {
     from.write("data", content(MIB + 1));
     for form in ["plain", "other order", "indented", "utf-8", "slashes"] {
         let to = TestDir::new("transfer-python-to");
-        let mut python = Command::new("python3");
-        python
-            .args([
-                "-c",
-                PYTHON_SERVER,
-                from.join("data").to_str().unwrap(),
-                form,
-            ])
-            .stdout(Stdio::piped());
-        let mut python = Ended(python.spawn().unwrap());
-        let mut port = String::new();
-        BufReader::new(python.0.stdout.take().unwrap())
-            .read_line(&mut port)
-            .unwrap();
-        let output = fetch(
-            SocketAddr::from(([127, 0, 0, 1], port.trim().parse().unwrap())),
-            &to,
-        );
+        let data = from.join("data");
+        let python = PythonServer::start(PYTHON_SERVER, &[data.to_str().unwrap(), form]);
+        let output = fetch(python.address, &to);
         assert!(
             output.status.success(),
             "{form}: {}",
@@ -230,9 +204,7 @@ fn a_folder_that_cannot_be_written_or_is_none_is_told() {
         );
         return;
     }
-    let output = client(SocketAddr::from(([127, 0, 0, 1], 1)), &dir)
-        .output()
-        .unwrap();
+    let output = client(SocketAddr::from(([127, 0, 0, 1], 1)), &dir).finish();
     set_mode(&dir.join(""), 0o755);
     assert_refused(&output, "nothing is saved in");
 }
@@ -245,14 +217,11 @@ fn set_mode(path: &Path, mode: u32) {
 fn a_client_that_is_killed_leaves_nothing_behind() {
     let dir = TestDir::new("transfer-killed");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut child = client(listener.local_addr().unwrap(), &dir)
-        .spawn()
-        .unwrap();
+    let mut child = client(listener.local_addr().unwrap(), &dir).start();
     let (mut stream, _) = listener.accept().unwrap();
     stream
         .write_all(br#"{"filename":"a","filedata":"aGkh"#)
         .unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill();
     assert_eq!(names_in(&dir), [""; 0]);
 }

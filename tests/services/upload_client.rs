@@ -1,14 +1,16 @@
 //! `client upload`, against our server, against Python, and through a connection that breaks.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use crate::support::{PATIENCE, TestDir, TestServer, has_tool, run, wait_until};
+use crate::support::{
+    BoundedCommand, PATIENCE, PythonServer, TestDir, TestServer, has_tool, run, wait_until,
+};
 use crate::upload::{MIB, content, names_in, partial_bytes};
 
 fn upload(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -237,19 +239,15 @@ fn a_killed_client_goes_on_where_it_was() {
         &narrow.address.to_string(),
         path.to_str().unwrap(),
     ]);
-    let mut client = Ended(
-        client
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
+    let mut client = client
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .start();
     wait_until("most of it is there", || {
         partial_bytes(&to) > 4 * MIB as u64
     });
-    client.0.kill().unwrap();
-    client.0.wait().unwrap();
+    client.kill();
     drop(narrow.hold);
     assert_eq!(names_in(&to), [""; 0]);
 
@@ -265,16 +263,6 @@ fn a_killed_client_goes_on_where_it_was() {
     );
     assert!(again.passed.load(Ordering::SeqCst) < 1000);
     assert_eq!(names_in(&to), ["file"]);
-}
-
-/// Ended with the test, even when it fails.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Python's socketserver, for one client, in one of several tempers; prints its port first.
@@ -323,19 +311,9 @@ fn pythons_socketserver_understands_the_client() {
         ("silent", &[], 1, "without an answer"),
     ] {
         let to = TestDir::new("upload-python-to");
-        let mut python = Command::new("python3");
-        python
-            .args(["-c", PYTHON_SERVER, to.as_str(), temper])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut python = Ended(python.spawn().unwrap());
-        let mut port = String::new();
-        BufReader::new(python.0.stdout.take().unwrap())
-            .read_line(&mut port)
-            .unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], port.trim().parse().unwrap()));
+        let python = PythonServer::start(PYTHON_SERVER, &[to.as_str(), temper]);
         let paths: Vec<&str> = paths.iter().map(|path| path.to_str().unwrap()).collect();
-        let (ended, stdout, stderr) = upload(address, &[options, &paths].concat());
+        let (ended, stdout, stderr) = upload(python.address, &[options, &paths].concat());
         assert_eq!(ended, Some(code), "{temper}: {stdout}{stderr}");
         assert!(stderr.contains(says), "{temper}: {stderr}");
         if code == 0 {

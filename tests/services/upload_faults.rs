@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{TestDir, TestServer, wait_until};
+use crate::support::{BoundedCommand, TestDir, TestServer, wait_until};
 use crate::upload::{
     MIB, answer, content, frame, header, names_in, partial_bytes, resume_when_free, resuming, send,
     word,
@@ -183,8 +183,8 @@ impl SmallDisk {
         let dir = TestDir::new(test);
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs", dir.as_str()])
-            .output();
-        if mounted.is_ok_and(|output| output.status.success()) {
+            .succeeds();
+        if mounted {
             return Some(SmallDisk(dir));
         }
         let _ = writeln!(
@@ -197,7 +197,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.as_str()).status();
+        Command::new("umount").arg(self.0.as_str()).succeeds();
     }
 }
 
@@ -241,13 +241,7 @@ fn a_folder_that_can_not_be_written_is_told() {
         return;
     };
     let remount = ["-o", "remount,ro", disk.0.as_str()];
-    assert!(
-        Command::new("mount")
-            .args(remount)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("mount").args(remount).succeeds());
     let server = TestServer::start(&["upload", disk.0.as_str()]);
     let answer = send(&server, &header("a", b"x"), b"x");
     assert_eq!(answer["status"], "error");

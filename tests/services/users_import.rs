@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::support::ftp::{Ftp, server_with};
-use crate::support::{TestDir, TestServer, has_tool, run, run_with_input};
+use crate::support::{BoundedCommand, TestDir, TestServer, has_tool, run, run_with_input};
 
 /// Hashes of `secret`: `htpasswd -B`, and `openssl passwd -5` and `-6`.
 const BCRYPT: &str = "$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
@@ -122,8 +122,7 @@ fn curl_logs_in_by_http_with_an_imported_password() {
                 user,
                 &url,
             ])
-            .output()
-            .unwrap();
+            .finish();
         assert_eq!(String::from_utf8_lossy(&curl.stdout), expected);
     }
     assert!(files.hash("ada").starts_with("$argon2id$"));

@@ -1,9 +1,15 @@
 //! The example programs of both packages.
 
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::time::Duration;
+
+use super::process::{BoundedCommand, Process};
+
+/// The time limit of a build of all examples.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The folder of a package's example programs. The first call of a test program builds them:
 /// `cargo test` has done so already, unless it was told to run only some tests.
@@ -22,7 +28,8 @@ pub(crate) fn examples_of(package: &'static str) -> PathBuf {
         if profile.ends_with("release") {
             build.arg("--release");
         }
-        assert!(build.status().unwrap().success());
+        let output = build.finish_within(BUILD_TIMEOUT);
+        assert!(output.status.success(), "{output:?}");
         built.push(package);
     }
     profile.join("examples")
@@ -30,7 +37,7 @@ pub(crate) fn examples_of(package: &'static str) -> PathBuf {
 
 /// An example that serves, ended at the end of the test.
 pub(crate) struct Example {
-    child: Child,
+    _process: Process,
     /// `HOST:PORT`.
     pub(crate) address: String,
 }
@@ -38,27 +45,18 @@ pub(crate) struct Example {
 impl Example {
     /// Starts it on a free port.
     pub(crate) fn start(package: &'static str, name: &str, arguments: &[&str]) -> Example {
-        let mut child = Command::new(examples_of(package).join(name))
+        let mut process = Command::new(examples_of(package).join(name))
             .arg("127.0.0.1:0")
             .args(arguments)
             .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .start();
         let mut ready = String::new();
-        let stdout = child.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut ready).unwrap();
+        process.stdout().read_line(&mut ready).unwrap();
         let url = ready.trim_end().trim_end_matches('/');
         let (_, address) = url.rsplit_once('/').unwrap();
         Example {
-            child,
+            _process: process,
             address: address.to_owned(),
         }
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -3,13 +3,20 @@
 pub(crate) mod cases;
 pub(crate) mod examples;
 pub(crate) mod ftp;
+mod process;
+mod python;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+pub(crate) use process::{BoundedCommand, Process, lines_of};
+pub(crate) use python::{PythonServer, python};
 
 /// Longer than anything in a test takes, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -98,11 +105,16 @@ impl TestServer {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args([&format!("-{name}"), &self.pid().to_string()])
-            .status()
-            .unwrap();
-        assert!(status.success());
+        let signal = match name {
+            "CONT" => Signal::CONT,
+            "HUP" => Signal::HUP,
+            "INT" => Signal::INT,
+            "KILL" => Signal::KILL,
+            "STOP" => Signal::STOP,
+            "TERM" => Signal::TERM,
+            _ => panic!("a signal of another name: {name}"),
+        };
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for its end; the exit code, and how long that took.
@@ -175,18 +187,6 @@ impl Drop for TestServer {
     }
 }
 
-fn lines_of(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
-}
-
 /// Runs the binary to its end: exit code, standard output, standard error.
 pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     run_with_input(arguments, b"")
@@ -194,44 +194,15 @@ pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 
 /// The same, with something on its standard input.
 pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_socketserver"));
-    command
+    let output = Command::new(env!("CARGO_BIN_EXE_socketserver"))
         .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
-    // The program may end without having read all of it.
-    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
+        .finish_with_input(input);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (
         output.status.code(),
         text(&output.stdout),
         text(&output.stderr),
     )
-}
-
-/// Runs a Python script to its end, with the time it may take; its output. `None`, and a visible
-/// word, if there is no Python.
-pub(crate) fn python(test: &str, script: &str, arguments: &[&str]) -> Option<String> {
-    if !has_tool("python3", test) {
-        return None;
-    }
-    let limit = PATIENCE.as_secs().to_string();
-    let output = Command::new("timeout")
-        .args([&limit, "python3", "-c", script])
-        .args(arguments)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Some(String::from_utf8(output.stdout).unwrap())
 }
 
 /// A certificate for `localhost` and its key, as files. `None`, and a visible word, if there is no
@@ -248,8 +219,8 @@ pub(crate) fn certificate(test: &str, dir: &TestDir) -> Option<(String, String)>
                 .split(' '),
         )
         .args(["-keyout", &key, "-out", &certificate])
-        .output();
-    assert!(made.unwrap().status.success());
+        .succeeds();
+    assert!(made);
     Some((certificate, key))
 }
 
@@ -289,9 +260,7 @@ impl Drop for TestDir {
 pub(crate) fn has_tool(name: &str, test: &str) -> bool {
     let found = Command::new("sh")
         .args(["-c", &format!("command -v {name}")])
-        .stdout(Stdio::null())
-        .status()
-        .is_ok_and(|s| s.success());
+        .succeeds();
     if !found {
         let _ = writeln!(
             std::io::stderr(),

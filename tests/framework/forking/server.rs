@@ -1,17 +1,17 @@
 //! The server's process, and what the tests' process sees of it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use socketserver::{
     Builder, ClientAddress, DatagramRequest, DatagramRequestHandler, Error, ForkingMixIn, Listen,
     Next, Result, ServerAddress, ServerHooks, StreamRequest, StreamRequestHandler, Synchronous,
@@ -19,6 +19,7 @@ use socketserver::{
 };
 
 use crate::client::{self, Client, PATIENCE, TestDir, is_listening};
+use crate::process::{BoundedCommand, Process, lines_of};
 
 /// The first argument of the server's process.
 pub(crate) const SERVE: &str = "--serve";
@@ -301,7 +302,7 @@ fn handle_two_requests(mut server: socketserver::Server, time_outs: &TimeOuts) {
 
 /// A server's process, as the tests see it.
 pub(crate) struct Server {
-    process: Child,
+    process: Process,
     kind: String,
     address: ServerAddress,
     lines: mpsc::Receiver<String>,
@@ -322,12 +323,8 @@ impl Server {
         let mut command = Command::new(std::env::current_exe().unwrap());
         prepare(&mut command);
         command.arg(SERVE).args(arguments).arg(dir.join(""));
-        let mut process = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = lines_of(process.stdout.take().unwrap());
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).start();
+        let lines = lines_of(process.stdout());
         let ready = lines
             .recv_timeout(PATIENCE)
             .expect("the server isn't ready");
@@ -366,8 +363,8 @@ impl Server {
 
     /// Ends the server's process, and leaves its children to themselves.
     pub(crate) fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.process.signal(Signal::KILL);
+        self.process.wait();
     }
 
     pub(crate) fn is_listening(&self) -> bool {
@@ -380,7 +377,7 @@ impl Server {
     }
 
     pub(crate) fn terminate(&self) {
-        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
+        self.process.signal(Signal::TERM);
     }
 
     /// Waits for the server's next line.
@@ -409,26 +406,4 @@ impl Server {
         self.terminate();
         self.expect(line);
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn lines_of(output: ChildStdout) -> mpsc::Receiver<String> {
-    let (tell, lines) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(output)
-            .lines()
-            .map_while(std::result::Result::ok)
-        {
-            if tell.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    lines
 }

@@ -46,7 +46,7 @@ fn reset() {
     print(format_args!("ignored {:x}", mask("SigIgn:") & !own));
     print(format_args!("blocked {:x}", mask("SigBlk:")));
     // With SIGCHLD ignored, wait(2) fails: there is no exit code.
-    let status = Command::new("sh").args(["-c", "exit 3"]).status().unwrap();
+    let status = Command::new("sh").args(["-c", "exit 3"]).finish().status;
     print(format_args!(
         "a command ended with {}",
         status.code().unwrap()

@@ -4,6 +4,8 @@
 mod client;
 #[path = "../../support/examples.rs"]
 pub(crate) mod examples;
+#[path = "../../support/process.rs"]
+mod process;
 
 use std::process::Command;
 use std::sync::{Arc, mpsc};
@@ -13,6 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use socketserver::{Result, Server, ServerAddress, ServerHandle, StatsSnapshot};
 
 pub(crate) use client::{Client, PATIENCE, TestDir, assert_closed, eventually, is_listening};
+pub(crate) use process::{BoundedCommand, Process};
 
 /// A server that serves on a thread of its own; shut down at the end of the test.
 pub(crate) struct Running {
@@ -142,8 +145,7 @@ pub(crate) fn alone(body: impl FnOnce()) {
     let output = command
         .args(["--exact", test, "--nocapture"])
         .env(MARK, "1")
-        .output()
-        .unwrap();
+        .finish();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && said.contains("1 passed"),

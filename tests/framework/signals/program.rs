@@ -1,67 +1,54 @@
 //! A program's process, and its terminal, as the tests see them.
 
-use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use socketserver::ServerAddress;
 
-use crate::client::{PATIENCE, eventually};
+use crate::client::PATIENCE;
+use crate::process::{BoundedCommand, Process, lines_of};
 
 /// The first argument of a program's process.
 pub(crate) const RUN: &str = "--run";
 
 /// A running program; killed when it is dropped.
-pub(crate) struct Process {
-    child: Child,
+pub(crate) struct Program {
+    process: Process,
     lines: mpsc::Receiver<String>,
 }
 
-impl Process {
+impl Program {
     /// Starts a program with its arguments.
-    pub(crate) fn start(program: &[&str]) -> Process {
-        Process::start_by(&["env"], program)
+    pub(crate) fn start(program: &[&str]) -> Program {
+        Program::start_by(&["env"], program)
     }
 
     /// Starts a program by another command, which executes what its last arguments name.
-    pub(crate) fn start_by(command: &[&str], program: &[&str]) -> Process {
-        let mut child = Command::new(command[0])
+    pub(crate) fn start_by(command: &[&str], program: &[&str]) -> Program {
+        let mut process = Command::new(command[0])
             .args(&command[1..])
             .arg(std::env::current_exe().unwrap())
             .arg(RUN)
             .args(program)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (send, lines) = mpsc::channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if send.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Process { child, lines }
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+            .start_without_group();
+        let lines = lines_of(process.stdout());
+        Program { process, lines }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).unwrap();
+        self.process.signal(signal);
     }
 
     #[track_caller]
     fn next_line(&mut self) -> String {
         let line = self.lines.recv_timeout(PATIENCE);
-        line.unwrap_or_else(|_| panic!("no line; the program: {:?}", self.child.try_wait()))
+        line.unwrap_or_else(|_| panic!("no line; the program: {:?}", self.process.try_wait()))
     }
 
     /// Waits for the program's next line.
@@ -79,32 +66,15 @@ impl Process {
     /// Waits for the program's end by itself, with this exit code.
     #[track_caller]
     pub(crate) fn expect_code(&mut self, code: i32) {
-        let status = self.wait();
+        let status = self.process.wait();
         assert_eq!(status.code(), Some(code), "{status}");
     }
 
     /// Waits for the program's end by a signal.
     #[track_caller]
     pub(crate) fn expect_killed_by(&mut self, signal: Signal) {
-        let status = self.wait();
+        let status = self.process.wait();
         assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
-    }
-
-    #[track_caller]
-    fn wait(&mut self) -> ExitStatus {
-        let mut status = None;
-        eventually("the program ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
