@@ -307,3 +307,27 @@ fn every_public_item_that_a_user_calls_has_an_example_that_runs() {
         &bad,
     );
 }
+
+#[test]
+fn every_program_that_a_test_starts_has_a_time_limit() {
+    let test = |code| [("tests/services/exec.rs", code)];
+    let of_framework = |code| [("tests/framework/tls.rs", code)];
+    prove(
+        rules::bounded_programs,
+        &[
+            ("tests/services/exec.rs", "Command::new(\"sh\").finish();"),
+            ("tests/framework/tls.rs", "server.spawn();"),
+            (
+                "tests/support/process.rs",
+                "let child: Child = command.spawn();",
+            ),
+        ],
+        &[
+            &test("Command::new(\"sh\").output().unwrap();"),
+            &test("Command::new(\"sh\").status().unwrap();"),
+            &test("Command::new(\"sh\").spawn().unwrap();"),
+            &test("fn run(child: Child) {}"),
+            &of_framework("child.wait_with_output().unwrap();"),
+        ],
+    );
+}

@@ -331,3 +331,34 @@ pub(crate) fn machine_paths(project: &Project) -> Vec<String> {
     }
     complaints
 }
+
+/// `tests/support/` starts programs for the other tests, with a time limit each.
+pub(crate) fn bounded_programs(project: &Project) -> Vec<String> {
+    const UNBOUNDED: [&str; 3] = [".output()", ".status()", ".wait_with_output()"];
+    let mut complaints = Vec::new();
+    for folder in ["tests/services/", "tests/framework/"] {
+        for (path, text) in project
+            .below(folder)
+            .filter(|(path, _)| path.ends_with(".rs"))
+        {
+            let code = code_of(text);
+            let mut found: Vec<&str> = UNBOUNDED
+                .into_iter()
+                .filter(|call| code.contains(call))
+                .collect();
+            // A server of the framework has a method of this name, too.
+            if folder == "tests/services/" && code.contains(".spawn()") {
+                found.push(".spawn()");
+            }
+            if has_word(&code, "Child") {
+                found.push("Child");
+            }
+            complaints.extend(
+                found.into_iter().map(|call| {
+                    format!("{path}: `{call}` has no time limit; use `BoundedCommand`")
+                }),
+            );
+        }
+    }
+    complaints
+}
