@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socketserver_handlers::auth::challenge::{CHALLENGE, Digest};
 use socketserver_handlers::auth::keys::parse;
 
-use crate::support::{BoundedCommand, PATIENCE, TestDir, TestServer, python, run, run_with_input};
+use crate::support::{BoundedCommand, TestDir, TestServer, python, run, run_with_input};
 
 /// A folder with a key file in it.
 fn key_file(name: &str, content: &str) -> (TestDir, String) {
@@ -220,18 +220,14 @@ fn a_thousand_silent_connections_hold_no_thread() {
     )
     .unwrap();
     let (_dir, keys) = key_file("auth-silent", "secret");
-    let mut server = TestServer::start(&["auth", "--key-file", &keys]);
-    assert!(opens(&server, "secret"));
-    let before = server.threads();
+    // If each held a thread, two threads would be too few.
+    let threads = ["--threads", "2", "--max-threads", "2"];
+    let arguments = [&["auth", "--key-file", &keys][..], &threads].concat();
+    let mut server = TestServer::start(&arguments);
     let mut silent: Vec<TcpStream> = (0..SILENT).map(|_| server.connect()).collect();
     for stream in &mut silent {
         stream.read_exact(&mut [0; CHALLENGE]).unwrap();
     }
-    assert!(
-        server.threads() <= before,
-        "{before} threads, then {}",
-        server.threads()
-    );
     assert!(opens(&server, "secret"));
     server.signal("TERM");
     // They are parked: nothing is in flight.
@@ -254,7 +250,7 @@ fn who_fails_often_gets_challenges_later_while_others_are_served() {
         assert!(!opens(&server, "wrong"));
     }
     let begun = Instant::now();
-    let waiting: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
+    let waiting: Vec<TcpStream> = (0..100).map(|_| server.connect()).collect();
     for mut stream in waiting {
         stream.read_exact(&mut [0; CHALLENGE]).unwrap();
         assert!(
@@ -264,7 +260,7 @@ fn who_fails_often_gets_challenges_later_while_others_are_served() {
         );
     }
     assert!(
-        begun.elapsed() < PATIENCE / 4,
+        begun.elapsed() < Duration::from_secs(30),
         "one after the other: {:?}",
         begun.elapsed()
     );

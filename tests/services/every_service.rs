@@ -4,8 +4,16 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::support::{BoundedCommand, PATIENCE, TestDir, TestServer, run};
+
+/// The grace time of a server that is ended while messages are in flight.
+const A_MOMENT: &str = "500ms";
+/// The grace time of a server that must not wait for its end.
+const AN_HOUR: &str = "1h";
+/// How long a client waits for an answer that need not come.
+const NO_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a service can't start without.
 fn arguments(name: &str, dir: &TestDir) -> Vec<String> {
@@ -40,7 +48,9 @@ fn modes(name: &str) -> Vec<Option<String>> {
 
 /// Each service of the list, started on a folder of its own in each of its modes that serves
 /// connections, or datagrams.
-fn for_each(test: &str, datagrams: bool, check: impl Fn(&str, TestServer)) {
+///
+/// Each has two threads, so that 50 clients that held one each would keep out all others.
+fn for_each(test: &str, grace: &str, datagrams: bool, check: impl Fn(&str, TestServer)) {
     let names = run(&["services"]).1;
     let mut checked = Vec::new();
     for name in names.lines() {
@@ -48,7 +58,16 @@ fn for_each(test: &str, datagrams: bool, check: impl Fn(&str, TestServer)) {
             let is_for_datagrams = mode.is_some();
             let title: String = [name, mode.as_deref().unwrap_or_default()].concat();
             let dir = TestDir::new(&format!("{test}-{title}"));
-            let mut line = [name, "--grace", "500ms"].map(str::to_owned).to_vec();
+            let line = [
+                name,
+                "--grace",
+                grace,
+                "--threads",
+                "2",
+                "--max-threads",
+                "2",
+            ];
+            let mut line = line.map(str::to_owned).to_vec();
             line.extend(arguments(name, &dir));
             line.extend(mode);
             let line: Vec<&str> = line.iter().map(String::as_str).collect();
@@ -72,8 +91,8 @@ fn for_each(test: &str, datagrams: bool, check: impl Fn(&str, TestServer)) {
     }
 }
 
-fn for_each_stream(test: &str, check: impl Fn(&str, TestServer)) {
-    for_each(test, false, check);
+fn for_each_stream(test: &str, grace: &str, check: impl Fn(&str, TestServer)) {
+    for_each(test, grace, false, check);
 }
 
 fn assert_alive(name: &str, server: &TestServer) {
@@ -105,7 +124,7 @@ fn exchange_garbage(server: &TestServer) {
 
 #[test]
 fn garbage_and_an_end_close_a_connection_and_nothing_else() {
-    for_each_stream("garbage", |name, server| {
+    for_each_stream("garbage", A_MOMENT, |name, server| {
         exchange_garbage(&server);
         assert_alive(name, &server);
     });
@@ -113,7 +132,7 @@ fn garbage_and_an_end_close_a_connection_and_nothing_else() {
 
 #[test]
 fn half_a_line_and_silence_hold_no_thread_and_no_shutdown() {
-    for_each_stream("silence", |name, mut server| {
+    for_each_stream("silence", A_MOMENT, |name, mut server| {
         let connections: Vec<TcpStream> = (0..50).map(|_| server.connect()).collect();
         for mut connection in &connections[..25] {
             connection.write_all(b"G").unwrap();
@@ -134,13 +153,11 @@ fn half_a_line_and_silence_hold_no_thread_and_no_shutdown() {
 
 #[test]
 fn a_shutdown_closes_idle_connections_at_once() {
-    for_each_stream("shutdown", |name, mut server| {
+    for_each_stream("shutdown", AN_HOUR, |name, mut server| {
         let mut idle = server.connect();
         assert_alive(name, &server);
         server.signal("INT");
-        let (code, took) = server.wait();
-        assert_eq!(code, Some(0), "{name}");
-        assert!(took < PATIENCE / 10, "{name}: {took:?}");
+        assert_eq!(server.wait().0, Some(0), "{name}");
         // A server that speaks first has said something by now.
         let end = idle.read_to_end(&mut Vec::new());
         assert!(
@@ -180,7 +197,7 @@ fn documented_bound(title: &str) -> usize {
 
 #[test]
 fn garbage_in_datagrams_harms_nobody() {
-    for_each("datagrams", true, |name, mut server| {
+    for_each("datagrams", A_MOMENT, true, |name, mut server| {
         let lengths = [0, 1, 47, 48, 1000, 8192, 8193, 65_507];
         assert!(lengths.iter().sum::<usize>() >= 64 * 1024);
         let clients = lengths.map(|length| send_from_new_socket(&server, &garbage(length)));
@@ -195,7 +212,7 @@ fn garbage_in_datagrams_harms_nobody() {
 
 #[test]
 fn no_datagram_is_answered_with_more_bytes_than_it_has_unless_documented() {
-    for_each("amplification", true, |name, mut server| {
+    for_each("amplification", A_MOMENT, true, |name, mut server| {
         let lengths = [0, 1, 8, 16, 47, 48, 49, 68, 1000, 8192, 65_507];
         let datagrams = lengths.into_iter().flat_map(|length| {
             // Garbage, a request of SNTP (RFC 4330: version 4, a client), a line of text.
@@ -210,7 +227,11 @@ fn no_datagram_is_answered_with_more_bytes_than_it_has_unless_documented() {
         let bound = documented_bound(name);
         // The server receives datagrams in order: when the last one is answered, it has received
         // all. Only a service with a documented bound must answer the last one, a line of text.
-        let patience = if bound > 0 { PATIENCE } else { PATIENCE / 20 };
+        let patience = if bound > 0 {
+            PATIENCE
+        } else {
+            NO_ANSWER_TIMEOUT
+        };
         let (_, last) = &clients[clients.len() - 1];
         last.set_read_timeout(Some(patience)).unwrap();
         let _ = last.peek(&mut [0; 65536]);
@@ -232,7 +253,7 @@ fn no_datagram_is_answered_with_more_bytes_than_it_has_unless_documented() {
 
 #[test]
 fn silent_senders_of_datagrams_hold_no_thread_and_no_shutdown() {
-    for_each("silent-datagrams", true, |name, mut server| {
+    for_each("silent-datagrams", AN_HOUR, true, |name, mut server| {
         let clients: Vec<_> = (0..50)
             .map(|_| send_from_new_socket(&server, b"G"))
             .collect();
@@ -242,9 +263,7 @@ fn silent_senders_of_datagrams_hold_no_thread_and_no_shutdown() {
             server.threads()
         );
         server.signal("TERM");
-        let (code, took) = server.wait();
-        assert_eq!(code, Some(0), "{name}");
-        assert!(took < PATIENCE / 10, "{name}: {took:?}");
+        assert_eq!(server.wait().0, Some(0), "{name}");
         drop(clients);
     });
 }

@@ -10,9 +10,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::http_raw::{Connection, ask, eventually, get, refused, request};
 use crate::support::{PATIENCE, TestDir, TestServer};
 
-/// So many that a busy machine, on which a thread may seem stuck, doesn't have the pool grow; and
-/// few beside the clients here.
-const THREADS: [&str; 2] = ["--threads", "16"];
+/// If each of the clients here held a thread, these would be too few for the good one.
+const THREADS: [&str; 4] = ["--threads", "2", "--max-threads", "2"];
 const HALF_A_HEAD: &[u8] = b"GET / HTTP/1.1\r\nHo";
 /// More bytes than the buffers of a connection hold.
 const LARGE: u64 = 64 << 20;
@@ -37,7 +36,6 @@ fn large(test: &str, options: &[&str]) -> (TestDir, TestServer) {
 
 /// What the server has while it serves, and no client is there.
 struct Own {
-    threads: usize,
     descriptors: usize,
 }
 
@@ -47,32 +45,10 @@ impl Own {
     fn after(server: &TestServer, target: &str) -> Own {
         assert_eq!(ask(server, "HEAD", target, &[]).status, 200);
         // The client may be told of its connection's end before the descriptor is gone.
-        let (mut descriptors, mut since) = (server.descriptors(), Instant::now());
-        while since.elapsed() < Duration::from_millis(100) {
-            std::thread::sleep(Duration::from_millis(5));
-            if server.descriptors() != descriptors {
-                (descriptors, since) = (server.descriptors(), Instant::now());
-            }
-        }
+        eventually("the client is gone", || server.connections().is_empty());
         Own {
-            threads: server.threads(),
-            descriptors,
+            descriptors: server.descriptors(),
         }
-    }
-
-    /// A client that asks as clients do is served quickly, and by the threads that there were.
-    fn assert_good_client_is_served(&self, server: &TestServer) {
-        for _ in 0..10 {
-            let begun = Instant::now();
-            assert_eq!(get(server, "/").text(), "<p>hello");
-            assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
-        }
-        assert!(
-            server.threads() <= self.threads,
-            "{} threads, then {}",
-            self.threads,
-            server.threads()
-        );
     }
 
     fn wait_for_clients_to_be_gone(&self, server: &TestServer) {
@@ -80,6 +56,23 @@ impl Own {
             server.descriptors() <= self.descriptors
         });
     }
+}
+
+/// A client that asks as clients do is served, whatever the others do.
+fn assert_good_client_is_served(server: &TestServer) {
+    for _ in 0..10 {
+        assert_eq!(get(server, "/").text(), "<p>hello");
+    }
+}
+
+fn half_heads(server: &TestServer) -> Vec<Connection> {
+    let mut connections: Vec<_> = std::iter::repeat_with(|| Connection::open(server))
+        .take(500)
+        .collect();
+    for connection in &mut connections {
+        connection.send(HALF_A_HEAD);
+    }
+    connections
 }
 
 /// Raises the limit on open files; says so visibly if the system forbids it.
@@ -111,19 +104,20 @@ fn five_hundred_half_heads_delay_nobody_and_get_a_408() {
     if !can_open(1000, "five_hundred_half_heads_delay_nobody_and_get_a_408") {
         return;
     }
-    let (_dir, server) = hello(
-        "half-heads",
-        &[&THREADS[..], &["--head-timeout", "1s"]].concat(),
-    );
-    let own = Own::after(&server, "/");
+    let start = |timeout| {
+        let options = [&THREADS[..], &["--head-timeout", timeout]].concat();
+        hello(&format!("half-heads-{timeout}"), &options)
+    };
+    // They last for longer than the good client is ready to wait.
+    let (_dir, server) = start("1h");
+    let slow = half_heads(&server);
+    server.wait_until_read(slow.len());
+    assert_good_client_is_served(&server);
+    drop(slow);
+
+    let (_dir, server) = start("1s");
     let begun = Instant::now();
-    let mut slow: Vec<_> = std::iter::repeat_with(|| Connection::open(&server))
-        .take(500)
-        .collect();
-    for connection in &mut slow {
-        connection.send(HALF_A_HEAD);
-    }
-    own.assert_good_client_is_served(&server);
+    let mut slow = half_heads(&server);
     for connection in &mut slow {
         let answer = connection.receive();
         assert_eq!(
@@ -133,7 +127,7 @@ fn five_hundred_half_heads_delay_nobody_and_get_a_408() {
         connection.assert_closed();
     }
     assert!(begun.elapsed() >= SECOND, "{:?}", begun.elapsed());
-    own.assert_good_client_is_served(&server);
+    assert_good_client_is_served(&server);
 }
 
 #[test]
@@ -161,19 +155,20 @@ fn five_thousand_silent_connections_hold_no_thread() {
     }
     let (_dir, server) = hello(
         "silent",
-        &[&THREADS[..], &["--head-timeout", "1m"]].concat(),
+        &[&THREADS[..], &["--head-timeout", "1h"]].concat(),
     );
     let own = Own::after(&server, "/");
     let silent: Vec<TcpStream> = std::iter::repeat_with(|| server.connect())
         .take(5000)
         .collect();
-    own.assert_good_client_is_served(&server);
+    assert_good_client_is_served(&server);
     eventually("all are accepted", || {
         server.descriptors() >= own.descriptors + 5000
     });
+    assert_good_client_is_served(&server);
     drop(silent);
     own.wait_for_clients_to_be_gone(&server);
-    own.assert_good_client_is_served(&server);
+    assert_good_client_is_served(&server);
 }
 
 #[test]
@@ -196,7 +191,7 @@ fn a_thousand_resets_leave_no_descriptor() {
         sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
     }
     own.wait_for_clients_to_be_gone(&server);
-    own.assert_good_client_is_served(&server);
+    assert_good_client_is_served(&server);
 }
 
 #[test]
@@ -284,19 +279,27 @@ fn a_client_that_takes_nothing_of_a_file_is_cut_by_the_write_timeout() {
 
 #[test]
 fn a_client_that_takes_some_bytes_now_and_then_is_not_cut_by_the_write_timeout() {
-    let (_dir, server) = large("steady", &["--write-timeout", "500ms"]);
-    let mut connection = Connection::open(&server);
-    connection.send(request("GET", "/large", &[]));
-    assert_eq!(
-        connection.receive_head().field("Content-Length"),
-        LARGE.to_string()
-    );
-    // Slower than the time-out in sum, never in one pause.
-    for _ in 0..16 {
-        std::thread::sleep(Duration::from_millis(100));
-        connection.skip(LARGE / 16);
-    }
-    assert_eq!(connection.ask("GET", "/", &[]).text(), "<p>hello");
+    let (_dir, server) = large("steady", &["--write-timeout", "2s"]);
+    // On a busy machine a pause may be longer than it should be: then the round proves nothing.
+    eventually("a client pauses for less than the time-out", || {
+        let mut connection = Connection::open(&server);
+        connection.send(request("GET", "/large", &[]));
+        assert_eq!(
+            connection.receive_head().field("Content-Length"),
+            LARGE.to_string()
+        );
+        // Slower than the time-out in sum, never in one pause.
+        for _ in 0..16 {
+            let begun = Instant::now();
+            std::thread::sleep(Duration::from_millis(150));
+            connection.skip(LARGE / 16);
+            if begun.elapsed() > SECOND {
+                return false;
+            }
+        }
+        assert_eq!(connection.ask("GET", "/", &[]).text(), "<p>hello");
+        true
+    });
 }
 
 #[test]
@@ -325,7 +328,7 @@ fn a_client_that_takes_less_than_the_least_rate_is_cut() {
 
 #[test]
 fn an_idle_connection_is_closed_after_the_idle_timeout_without_a_word() {
-    let (_dir, server) = hello("idle", &["--idle-timeout", "300ms"]);
+    let (_dir, server) = hello("idle", &["--idle-timeout", "2s"]);
     let mut connection = Connection::open(&server);
     for _ in 0..3 {
         assert_eq!(connection.ask("GET", "/", &[]).text(), "<p>hello");
@@ -334,7 +337,7 @@ fn an_idle_connection_is_closed_after_the_idle_timeout_without_a_word() {
     connection.assert_closed();
     let took = begun.elapsed();
     assert!(
-        took >= Duration::from_millis(250) && took < 5 * SECOND,
+        took >= Duration::from_millis(1900) && took < 30 * SECOND,
         "{took:?}"
     );
 }
