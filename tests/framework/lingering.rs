@@ -10,7 +10,7 @@ use socketserver::{
     ThreadPerRequest, ThreadingMixIn,
 };
 
-use crate::support::{Client, Running, TestDir, eventually};
+use crate::support::{Client, Gate, Running, TestDir, eventually};
 
 const ROUNDS: usize = 10;
 const LONG_ANSWER: usize = 4 << 20;
@@ -34,17 +34,26 @@ fn read_to_clean_end(client: &mut Client) -> Vec<u8> {
     bytes
 }
 
-/// Works for a moment without reading, then answers and closes.
+/// Answers and closes.
 fn answer(length: usize) -> impl Fn(&ClientAddress) -> AnswerOnce + Send + Sync + 'static {
-    move |_: &ClientAddress| AnswerOnce(length)
+    move |_: &ClientAddress| AnswerOnce(length, None)
 }
 
-struct AnswerOnce(usize);
+/// Works until the gate is opened, without reading, then answers and closes.
+fn answer_late(
+    length: usize,
+    gate: &Gate,
+) -> impl Fn(&ClientAddress) -> AnswerOnce + Send + Sync + 'static {
+    let gate = gate.clone();
+    move |_: &ClientAddress| AnswerOnce(length, Some(gate.clone()))
+}
+
+struct AnswerOnce(usize, Option<Gate>);
 
 impl socketserver::StreamRequestHandler for AnswerOnce {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         request.rfile.take_all();
-        std::thread::sleep(Duration::from_millis(20));
+        self.1.iter().for_each(Gate::pass);
         let bytes: Arc<[u8]> = vec![b'a'; self.0].into();
         request.wfile.send_shared(bytes, 0..self.0)?;
         Ok(Next::Close)
@@ -54,12 +63,15 @@ impl socketserver::StreamRequestHandler for AnswerOnce {
 #[test]
 fn an_answer_survives_what_the_client_sends_while_it_is_made() {
     for settings in models() {
-        let server = Running::start(settings.tcp("127.0.0.1:0", answer(LONG_ANSWER)).unwrap());
-        for _ in 0..ROUNDS {
+        let gate = Gate::default();
+        let class = answer_late(LONG_ANSWER, &gate);
+        let server = Running::start(settings.tcp("127.0.0.1:0", class).unwrap());
+        for round in 1..=ROUNDS {
             let mut client = server.connect();
             client.say(b"question");
-            std::thread::sleep(Duration::from_millis(5));
+            gate.wait_entered(round);
             client.say(&[b'm'; 1000]);
+            gate.open(1);
             assert_eq!(read_to_clean_end(&mut client).len(), LONG_ANSWER);
         }
     }
@@ -69,13 +81,16 @@ fn an_answer_survives_what_the_client_sends_while_it_is_made() {
 fn an_answer_over_a_unix_socket_survives_it_too() {
     for settings in models() {
         let dir = TestDir::new();
-        let server = settings.unix_stream(dir.join("socket"), answer(100_000));
+        let gate = Gate::default();
+        let class = answer_late(100_000, &gate);
+        let server = settings.unix_stream(dir.join("socket"), class);
         let server = Running::start(server.unwrap());
-        for _ in 0..ROUNDS {
+        for round in 1..=ROUNDS {
             let mut client = server.connect();
             client.say(b"question");
-            std::thread::sleep(Duration::from_millis(5));
+            gate.wait_entered(round);
             client.say(&[b'm'; 1000]);
+            gate.open(1);
             assert_eq!(read_to_clean_end(&mut client).len(), 100_000);
         }
     }
@@ -199,12 +214,11 @@ fn a_client_that_reads_slowly_is_waited_for_after_the_close() {
     let settings = Builder::new().timeouts(timeouts);
     let server = Running::start(settings.tcp("127.0.0.1:0", answer(1 << 20)).unwrap());
     let mut client = server.connect();
-    client.say(b"question");
-    std::thread::sleep(Duration::from_millis(40));
+    client.say(b"question").hear(b"a");
     let _ = client.socket.write_all(b"more");
     // Longer than the linger time: the answer is still in the server's send buffer.
     std::thread::sleep(8 * linger);
-    assert_eq!(read_to_clean_end(&mut client).len(), 1 << 20);
+    assert_eq!(read_to_clean_end(&mut client).len(), (1 << 20) - 1);
 }
 
 #[test]

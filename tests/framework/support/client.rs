@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, Socket, Type};
 use socketserver::ServerAddress;
 
-/// Longer than anything in a test takes, on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+/// Longer than anything in a test takes, on a busy machine. Nothing waits for so long, unless it
+/// fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Looks until `done` says so: for what nobody announces.
 #[track_caller]

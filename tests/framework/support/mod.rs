@@ -8,11 +8,14 @@ pub(crate) mod examples;
 mod process;
 
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
-use socketserver::{Result, Server, ServerAddress, ServerHandle, StatsSnapshot};
+use socketserver::{
+    ClientAddress, Result, Server, ServerAddress, ServerHandle, StatsSnapshot, Traffic,
+};
 
 pub(crate) use client::{Client, PATIENCE, TestDir, assert_closed, eventually, is_listening};
 pub(crate) use process::{BoundedCommand, Process};
@@ -126,6 +129,30 @@ impl Gate {
     pub(crate) fn open(&self, count: usize) {
         self.0.0.lock().allowed += count;
         self.0.1.notify_all();
+    }
+}
+
+/// Counts the bytes that a server has read.
+#[derive(Clone, Default)]
+pub(crate) struct ReadBytes(Arc<AtomicUsize>);
+
+impl ReadBytes {
+    /// The trace of the server.
+    pub(crate) fn trace(&self) -> impl Fn(&ClientAddress, Traffic<'_>) + Send + Sync + 'static {
+        let count = Arc::clone(&self.0);
+        move |_: &ClientAddress, traffic: Traffic<'_>| {
+            if let Traffic::Received(bytes) = traffic {
+                count.fetch_add(bytes.len(), Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Waits until this number of bytes was read, since the beginning.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, total: usize) {
+        eventually("the bytes are read", || {
+            self.0.load(Ordering::SeqCst) >= total
+        });
     }
 }
 
