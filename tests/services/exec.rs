@@ -2,9 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
 
-use crate::support::{PATIENCE, TestDir, TestServer, python, run};
+use crate::support::{TestDir, TestServer, python, run, wait_until};
 
 pub(crate) fn start(options: &[&str]) -> TestServer {
     TestServer::start(&[&["exec", "--no-auth"], options].concat())
@@ -30,15 +29,8 @@ fn processes(text: &str) -> usize {
 }
 
 pub(crate) fn wait_for_processes(text: &str, count: usize) {
-    let begun = Instant::now();
-    while processes(text) != count {
-        assert!(
-            begun.elapsed() < PATIENCE,
-            "{} processes have {text}, not {count}",
-            processes(text)
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let what = format!("{count} processes have {text}");
+    wait_until(&what, || processes(text) == count);
 }
 
 /// A command that has started two processes in its group, which last for ever.

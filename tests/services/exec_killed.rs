@@ -1,11 +1,10 @@
 //! `exec`: commands end with their server, however it ends.
 
 use std::io::Write;
-use std::time::{Duration, Instant};
 
 use crate::exec::{sleepers, start, wait_for_processes};
 use crate::http_upload::{put, site};
-use crate::support::{PATIENCE, TestDir};
+use crate::support::{TestDir, wait_until};
 
 #[test]
 fn commands_and_what_they_started_end_with_a_server_that_is_killed() {
@@ -29,10 +28,7 @@ fn a_forced_exit_kills_the_commands_that_run() {
     wait_for_processes(&mark, 2);
     server.signal("TERM");
     server.wait_for_log("waiting for");
-    // Only a signal that comes 500 ms after the first, or later, is a second one.
-    std::thread::sleep(Duration::from_millis(600));
-    server.signal("TERM");
-    assert_eq!(server.wait().0, Some(130));
+    assert_eq!(server.force_end("TERM"), Some(130));
     wait_for_processes(&mark, 0);
 }
 
@@ -51,11 +47,7 @@ fn a_command_goes_on_when_the_pool_has_shrunk() {
     wait_for_processes(&lasting, 2);
     let most = server.threads();
     wait_for_processes(&mark, 0);
-    let begun = Instant::now();
-    while server.threads() >= most {
-        assert!(begun.elapsed() < 2 * PATIENCE, "the pool stays at {most}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("the pool shrinks", || server.threads() < most);
     wait_for_processes(&lasting, 2);
     server.signal("KILL");
     wait_for_processes(&lasting, 0);

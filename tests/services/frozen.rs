@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::support::{TestDir, TestServer};
 
 /// The deadlines, and how long the process stands still.
-const DEADLINE: &str = "1s";
-const STANDSTILL: Duration = Duration::from_millis(2500);
+const DEADLINE: &str = "3s";
+const STANDSTILL: Duration = Duration::from_secs(5);
 
 /// Stops the server; `meanwhile` happens while it stands still.
 fn freeze(server: &TestServer, meanwhile: impl FnOnce()) {
@@ -31,11 +31,6 @@ fn server(arguments: &[&str]) -> TestServer {
     TestServer::start(&[arguments, &deadlines].concat())
 }
 
-/// Waits until the server has taken what was sent: it then waits for the rest.
-fn settle() {
-    std::thread::sleep(Duration::from_millis(200));
-}
-
 fn answer(mut stream: TcpStream) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -53,7 +48,7 @@ fn a_head_that_was_completed_while_the_process_stood_still_is_answered() {
             .write_all(b"GET /a.txt HTTP/1.1\r\nHost: x\r\n")
             .unwrap();
     }
-    settle();
+    server.wait_until_read(clients.len());
     freeze(&server, || {
         for client in &mut clients {
             client.write_all(b"Connection: close\r\n\r\n").unwrap();
@@ -69,7 +64,7 @@ fn a_head_that_was_completed_while_the_process_stood_still_is_answered() {
 fn an_idle_connection_whose_request_came_meanwhile_is_served() {
     let server = server(&["echo"]);
     let mut clients: Vec<TcpStream> = (0..100).map(|_| server.connect()).collect();
-    settle();
+    server.wait_until_read(clients.len());
     freeze(&server, || {
         for client in &mut clients {
             client.write_all(b"hello").unwrap();
@@ -93,7 +88,7 @@ fn an_upload_whose_bytes_came_meanwhile_is_stored() {
         .unwrap();
     client.write_all(header).unwrap();
     client.write_all(&[b'x'; 10_000]).unwrap();
-    settle();
+    server.wait_until_read(1);
     freeze(&server, || client.write_all(&[b'x'; 10_000]).unwrap());
     let mut back = [0; 4];
     client.read_exact(&mut back).unwrap();

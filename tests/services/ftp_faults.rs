@@ -12,7 +12,7 @@ use crate::http_upload::put_request;
 use crate::http_users::authorization;
 use crate::store_faults::{names_in, without_descriptors};
 use crate::support::ftp::{Ftp, accounts, server_of_ada, server_with};
-use crate::support::{TestDir, TestServer, wait_until};
+use crate::support::{PATIENCE, TestDir, TestServer, wait_until};
 use crate::upload_faults::SmallDisk;
 
 /// How long folders become links and back.
@@ -217,7 +217,7 @@ fn store_while_swapped(mut ftp: Ftp, command: &str) {
     let begun = Instant::now();
     while begun.elapsed() < LONG_ENOUGH || stored == 0 || refused == 0 {
         assert!(
-            begun.elapsed() < 20 * LONG_ENOUGH,
+            begun.elapsed() < PATIENCE,
             "{command}: {stored} successes, {refused} failures"
         );
         let mut data = ftp.data();

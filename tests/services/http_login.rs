@@ -141,8 +141,8 @@ fn who_may_not_store_a_file_is_told_before_sending_it() {
 fn who_guesses_waits_and_only_passwords_wait_with_him() {
     let (_guarded, server) = site("login-guesses", &["--threads", "1", "--max-threads", "1"]);
     assert_eq!(ask_as(&server, "ada", "GET", "/a", &[]).status, 200);
-    // The eighth answer takes a second.
-    (0..7).for_each(|_| {
+    // The ninth answer takes two seconds.
+    (0..8).for_each(|_| {
         assert_eq!(ask_wrongly(&server), 401);
         server.wait_for_log("wrong name or password");
     });
@@ -158,7 +158,8 @@ fn who_guesses_waits_and_only_passwords_wait_with_him() {
     // No other password of this address is looked at until then, and who was let in before still
     // is: the one thread there is doesn't wait.
     let refused = ask_as(&server, "bob", "GET", "/a", &[]);
-    assert_eq!((refused.status, refused.field("Retry-After")), (503, "1"));
+    assert_eq!(refused.status, 503);
+    assert!(matches!(refused.field("Retry-After"), "1" | "2"));
     assert_eq!(ask_as(&server, "ada", "GET", "/a", &[]).status, 200);
     guessing.stream().set_nonblocking(true).unwrap();
     assert!(
@@ -168,7 +169,7 @@ fn who_guesses_waits_and_only_passwords_wait_with_him() {
     guessing.stream().set_nonblocking(false).unwrap();
     assert_eq!(guessing.receive().status, 401);
     assert!(
-        begun.elapsed() >= Duration::from_secs(1),
+        begun.elapsed() >= Duration::from_secs(2),
         "it came after {:?}",
         begun.elapsed()
     );

@@ -2,9 +2,9 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
 
-use crate::support::{PATIENCE, TestServer};
+use crate::support::TestServer;
+pub(crate) use crate::support::wait_until as eventually;
 
 /// One response, read to the end that its head names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,13 +196,4 @@ pub(crate) fn refused(server: &TestServer, bytes: impl AsRef<[u8]>) -> Answer {
     assert_eq!(answer.find("Connection"), Some("close"));
     connection.assert_closed();
     answer
-}
-
-/// Waits until something holds that the server tells by no event.
-pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < until, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }

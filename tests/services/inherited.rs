@@ -2,9 +2,10 @@
 
 use std::fs::read_to_string;
 use std::io::Write;
-use std::time::{Duration, Instant};
 
-use crate::support::{BoundedCommand, PATIENCE, TestServer, has_tool, run};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{BoundedCommand, TestServer, has_tool, run, wait_until};
 
 fn exec_by(program: &[&str]) -> TestServer {
     TestServer::start_by(program, &["exec", "--no-auth"], 1, |command| command)
@@ -40,14 +41,14 @@ fn commands_get_no_descriptor_of_the_server_or_its_parent() {
     assert_eq!((code, out.as_str()), (Some(0), "0 1 2 3\n"));
 }
 
-/// The processes whose parent is `parent`, in the state `state`.
-fn children(parent: u32, state: char) -> usize {
+/// The processes of this name whose parent is `parent`, the ended ones that are not reaped too.
+fn children(parent: u32, name: &str) -> usize {
     let status = |entry: std::fs::DirEntry| read_to_string(entry.path().join("status")).ok();
     std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| status(entry.ok()?))
         .filter(|status| status.contains(&format!("\nPPid:\t{parent}\n")))
-        .filter(|status| status.contains(&format!("\nState:\t{state}")))
+        .filter(|status| status.starts_with(&format!("Name:\t{name}\n")))
         .count()
 }
 
@@ -73,12 +74,8 @@ fn as_process_1_it_reaps_orphans_and_ends_by_a_signal() {
     // `setsid` leaves the command's group: nobody kills the process, and its parent ends.
     let (code, ..) = client(&server, &["sh", "-c", "setsid sleep 0.2 & sleep 0.1"]);
     assert_eq!(code, Some(0));
-    let begun = Instant::now();
-    std::thread::sleep(Duration::from_millis(400));
-    while children(first, 'Z') > 0 {
-        assert!(begun.elapsed() < PATIENCE, "orphans are not reaped");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    // The command has ended, so the process is an orphan of the server now.
+    wait_until("the orphan is reaped", || children(first, "sleep") == 0);
     let first = Pid::from_raw(first.cast_signed()).unwrap();
     kill_process(first, Signal::TERM).unwrap();
     assert_eq!(server.wait().0, Some(0));

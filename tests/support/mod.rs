@@ -18,8 +18,9 @@ use rustix::process::{Pid, Signal, kill_process};
 pub(crate) use process::{BoundedCommand, Process, lines_of};
 pub(crate) use python::{PythonServer, python};
 
-/// Longer than anything in a test takes, on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything in a test takes, on a busy machine. Nothing waits for so long, unless it
+/// fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until something is true.
 #[track_caller]
@@ -118,15 +119,28 @@ impl TestServer {
     }
 
     /// Waits for its end; the exit code, and how long that took.
+    #[track_caller]
     pub(crate) fn wait(&mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return (status.code(), begun.elapsed());
-            }
-            assert!(begun.elapsed() < PATIENCE, "the server doesn't end");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let mut status = None;
+        wait_until("the server ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        (status.unwrap().code(), begun.elapsed())
+    }
+
+    /// Repeats a signal until the server ends; its exit code. A signal forces the end 500 ms after
+    /// the first one, and is the first one once more before that.
+    #[track_caller]
+    pub(crate) fn force_end(&mut self, signal: &str) -> Option<i32> {
+        let mut status = None;
+        wait_until("the server ends", || {
+            self.signal(signal);
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().code()
     }
 
     /// Waits for a line on standard error that contains `text`.
@@ -161,6 +175,29 @@ impl TestServer {
             .count()
     }
 
+    /// The TCP connections that the server has accepted and not closed.
+    pub(crate) fn connections(&self) -> Vec<TcpConnection> {
+        let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.pid())).unwrap();
+        let port = self.address().port();
+        let connections = table.lines().skip(1).map(TcpConnection::parse);
+        connections
+            .filter(|connection| connection.port == port && connection.is_accepted)
+            .collect()
+    }
+
+    /// Waits until the server has accepted this number of connections and has read what their
+    /// clients sent.
+    #[track_caller]
+    pub(crate) fn wait_until_read(&self, count: usize) {
+        wait_until("the server has read all", || {
+            let connections = self.connections();
+            let read = connections
+                .iter()
+                .filter(|connection| connection.unread == 0);
+            read.count() == count
+        });
+    }
+
     /// A connection whose reads and writes don't hang a test.
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect_timeout(&self.address(), PATIENCE).unwrap();
@@ -177,6 +214,29 @@ impl TestServer {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         answer
+    }
+}
+
+/// A line of `/proc/net/tcp`.
+pub(crate) struct TcpConnection {
+    port: u16,
+    /// Whether a descriptor belongs to it. It then does not listen, either.
+    is_accepted: bool,
+    /// The number of bytes that have arrived and were not read.
+    unread: u64,
+}
+
+impl TcpConnection {
+    fn parse(line: &str) -> TcpConnection {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        let hex = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        let behind_colon = |text: &str| hex(text.split(':').nth(1).unwrap());
+        let listens = columns[3] == "0A";
+        TcpConnection {
+            port: behind_colon(columns[1]) as u16,
+            is_accepted: !listens && columns[9] != "0",
+            unread: behind_colon(columns[4]),
+        }
     }
 }
 
