@@ -2,13 +2,14 @@
 
 use std::io::{BufRead, ErrorKind};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
-use crate::support::{BoundedCommand, PATIENCE, Process, TestDir, has_tool};
+use crate::support::{BoundedCommand, PATIENCE, Process, TestDir, has_tool, wait_until};
 
 /// A browser with one page, ended at the end of the test.
 pub(crate) struct Browser {
@@ -108,19 +109,73 @@ impl Browser {
         serde_json::from_str(message.to_text().unwrap()).unwrap()
     }
 
-    /// Waits for an event that wasn't waited for yet.
-    fn wait_for(&mut self, event: &str) {
-        while !self.events.iter().any(|told| told["method"] == event) {
+    /// Waits for an event that wasn't waited for yet; its parameters.
+    pub(crate) fn wait_for(&mut self, event: &str) -> Value {
+        loop {
+            let mut found = self.take(|told| told["method"] == event);
+            if !found.is_empty() {
+                return found.swap_remove(0)["params"].take();
+            }
             let message = self.receive();
             self.events.push(message);
         }
-        self.events.retain(|told| told["method"] != event);
+    }
+
+    /// The events of this kind that came so far, and are not taken yet.
+    fn take(&mut self, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        self.events.extract_if(.., |told| is_wanted(told)).collect()
+    }
+
+    /// The requests of this method that pages have sent, and that are not taken yet. Needs the
+    /// domain `Network`.
+    pub(crate) fn requests(&mut self, method: &str) -> Vec<Value> {
+        self.evaluate("0"); // what was told before the answer is here now
+        let is_request = |told: &Value| {
+            told["method"] == "Network.requestWillBeSent"
+                && told["params"]["request"]["method"] == method
+        };
+        let mut told = self.take(is_request);
+        let requests = told.iter_mut();
+        requests
+            .map(|told| told["params"]["request"].take())
+            .collect()
     }
 
     /// Opens a page, and waits until it is there with all that belongs to it.
     pub(crate) fn open(&mut self, url: &str) {
         self.call("Page.navigate", json!({"url": url}));
         self.wait_for("Page.loadEventFired");
+    }
+
+    /// Opens the page once more.
+    pub(crate) fn reload(&mut self) {
+        self.call("Page.reload", json!({}));
+        self.wait_for("Page.loadEventFired");
+    }
+
+    /// Waits until an expression holds in the page.
+    #[track_caller]
+    pub(crate) fn until(&mut self, expression: &str) {
+        let holds = format!("Boolean({expression})");
+        wait_until(expression, || self.evaluate(&holds) == true);
+    }
+
+    /// Has a person pick files in the element that a selector finds. Needs the domain `DOM`.
+    pub(crate) fn pick(&mut self, selector: &str, files: &[PathBuf]) {
+        let document = self.call("DOM.getDocument", json!({}));
+        let query = json!({"nodeId": document["root"]["nodeId"], "selector": selector});
+        let node = self.call("DOM.querySelector", query);
+        let picked = json!({"nodeId": node["nodeId"], "files": files});
+        self.call("DOM.setFileInputFiles", picked);
+    }
+
+    /// Has a person drop a file or folder onto the middle of the page.
+    pub(crate) fn drop_onto_page(&mut self, file: &Path) {
+        let data = json!({"items": [], "files": [file], "dragOperationsMask": 1});
+        for kind in ["dragEnter", "dragOver", "drop"] {
+            let event = json!({"type": kind, "x": 300, "y": 100, "data": data});
+            self.call("Input.dispatchDragEvent", event);
+        }
     }
 
     /// The value of an expression in the page, or what a promise becomes.
@@ -168,7 +223,7 @@ impl Browser {
         self.wait_for("Page.loadEventFired");
     }
 
-    /// What pages complained of so far: errors, warnings and dialogs.
+    /// What pages complained of since the last call: errors, warnings and dialogs.
     pub(crate) fn complaints(&mut self) -> Vec<String> {
         self.evaluate("0"); // what was told before the answer is here now
         let kinds = [
@@ -177,16 +232,16 @@ impl Browser {
             "Log.entryAdded",
             "Page.javascriptDialogOpening",
         ];
-        let is_complaint = |told: &&Value| kinds.iter().any(|kind| told["method"] == *kind);
+        let is_complaint = |told: &Value| kinds.iter().any(|kind| told["method"] == *kind);
         // For what is no page and so can't name an icon, the browser asks where one may be.
         let is_icon = |told: &&Value| {
             told["params"]["entry"]["url"]
                 .as_str()
                 .is_some_and(|url| url.ends_with("/favicon.ico"))
         };
-        self.events
+        let complaints = self.take(is_complaint);
+        complaints
             .iter()
-            .filter(is_complaint)
             .filter(|told| !is_icon(told))
             .map(Value::to_string)
             .collect()
