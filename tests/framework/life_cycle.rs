@@ -1,41 +1,20 @@
 //! How a server ends: at once, after the requests in flight, or by force.
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use socketserver::{
-    Builder, DatagramRequest, Next, ProcessRequest, Result, StreamRequest, StreamRequestHandler,
-    Synchronous, TcpServer, ThreadPerRequest, ThreadingMixIn,
+    Builder, DatagramRequest, Next, ProcessRequest, StreamRequest, Synchronous, TcpServer,
+    ThreadPerRequest, ThreadingMixIn,
 };
 
-use crate::subjects::Obedient;
+use crate::subjects::{Gated, Obedient};
 use crate::support::{Client, Gate, PATIENCE, Running, assert_closed, eventually};
 
 /// Long enough for what must not happen to happen.
 const A_MOMENT: Duration = Duration::from_millis(30);
 
-/// Stops at its gate for a line `stop`; sends back every line.
-struct Gated(Gate);
-
-impl StreamRequestHandler for Gated {
-    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
-        while let Some(line) = request.rfile.take_line(80)? {
-            if line == b"stop\n" {
-                self.0.pass();
-            }
-            request.wfile.write_all(line)?;
-        }
-        Ok(Next::Wait)
-    }
-}
-
 fn gated(settings: Builder, gate: &Gate) -> Running {
-    let gate = gate.clone();
-    Running::start(
-        settings
-            .tcp("127.0.0.1:0", move |_: &_| Gated(gate.clone()))
-            .unwrap(),
-    )
+    Running::start(settings.tcp("127.0.0.1:0", Gated::class(gate)).unwrap())
 }
 
 /// The settings with each way to process that serves several connections at once.

@@ -5,37 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use socketserver::{
-    Builder, Next, Refusal, Result, StreamRequest, StreamRequestHandler, ThreadingMixIn,
-};
+use socketserver::{Builder, Next, Refusal, StreamRequest, ThreadingMixIn};
 
-use crate::subjects::Recorder;
+use crate::subjects::{Gated, Recorder};
 use crate::support::{Client, Gate, Running, eventually};
 
-/// Stops at its gate for a line `stop`, and sends every line back.
-struct Gated(Gate);
-
-impl StreamRequestHandler for Gated {
-    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
-        while let Some(line) = request.rfile.take_line(80)? {
-            if line == b"stop\n" {
-                self.0.pass();
-            }
-            request.wfile.write_all(line)?;
-        }
-        Ok(Next::Wait)
-    }
-}
-
 pub(crate) fn serve(settings: Builder, least: usize, most: usize, gate: &Gate) -> Running {
-    let gate = gate.clone();
     let pool = ThreadingMixIn::new().threads(least).max_threads(most);
-    Running::start(
-        settings
-            .process(pool)
-            .tcp("127.0.0.1:0", move |_: &_| Gated(gate.clone()))
-            .unwrap(),
-    )
+    let settings = settings.process(pool);
+    Running::start(settings.tcp("127.0.0.1:0", Gated::class(gate)).unwrap())
 }
 
 pub(crate) fn stopped_clients(server: &Running, count: usize) -> Vec<Client> {

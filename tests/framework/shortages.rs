@@ -13,7 +13,7 @@ use socketserver::{Builder, ThreadingMixIn};
 
 use crate::pool::{serve, stopped_clients};
 use crate::subjects::Obedient;
-use crate::support::{BoundedCommand, Gate, PATIENCE, Running, eventually, threads};
+use crate::support::{BoundedCommand, Gate, PATIENCE, Running, eventually, run_test, threads};
 
 fn skipped(test: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
@@ -47,16 +47,7 @@ fn as_nobody(body: impl FnOnce()) {
         );
         return;
     }
-    let output = nobody(binary.as_os_str())
-        .args(["--exact", test, "--nocapture"])
-        .env(MARK, "1")
-        .finish();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    run_test(nobody(binary.as_os_str()).env(MARK, "1"), test);
 }
 
 /// From now on the system refuses threads, until the limit is set to what this returns.

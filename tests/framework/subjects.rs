@@ -12,7 +12,29 @@ use socketserver::{
     StreamRequestHandler, Synchronous, ThreadPerRequest, ThreadingMixIn, Timeout,
 };
 
-use crate::support::{Client, Running, TestDir};
+use crate::support::{Client, Gate, Running, TestDir};
+
+/// Stops at its gate for a line `stop`, and sends every line back.
+pub(crate) struct Gated(Gate);
+
+impl Gated {
+    pub(crate) fn class(gate: &Gate) -> impl Fn(&ClientAddress) -> Gated + Send + Sync + 'static {
+        let gate = gate.clone();
+        move |_: &ClientAddress| Gated(gate.clone())
+    }
+}
+
+impl StreamRequestHandler for Gated {
+    fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
+        while let Some(line) = request.rfile.take_line(80)? {
+            if line == b"stop\n" {
+                self.0.pass();
+            }
+            request.wfile.write_all(line)?;
+        }
+        Ok(Next::Wait)
+    }
+}
 
 /// Does what a line says (`fail`, `panic`, `close`), and sends back every other.
 #[derive(Clone, Copy, Debug)]

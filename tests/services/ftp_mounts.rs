@@ -48,10 +48,6 @@ impl Files {
     }
 }
 
-fn text(ftp: &mut Ftp, command: &str) -> String {
-    String::from_utf8(ftp.receive(command)).unwrap()
-}
-
 #[test]
 fn a_mounted_folder_is_listed_entered_read_and_written() {
     let files = Files::new("ftp-mount", "lrwd", &[]);
@@ -59,15 +55,15 @@ fn a_mounted_folder_is_listed_entered_read_and_written() {
     files.dir.write("root/ada/pictures/hidden", "x");
     let server = files.serve();
     let mut ftp = Ftp::log_in(&server, "ada");
-    assert_eq!(text(&mut ftp, "NLST"), "own\r\npictures\r\n");
-    let long = text(&mut ftp, "LIST");
+    assert_eq!(ftp.text("NLST"), "own\r\npictures\r\n");
+    let long = ftp.text("LIST");
     let line = long.lines().find(|line| line.ends_with(" pictures"));
     assert!(line.is_some_and(|line| line.starts_with('d')), "{long}");
-    let facts = text(&mut ftp, "MLSD");
+    let facts = ftp.text("MLSD");
     assert!(facts.contains("type=dir;perm=elcmdpf;"), "{facts}");
-    assert_eq!(text(&mut ftp, "NLST pictures"), "pictures/cat.jpg\r\n");
-    assert_eq!(text(&mut ftp, "NLST pict*"), "pictures\r\n");
-    assert_eq!(text(&mut ftp, "RETR pictures/cat.jpg"), "a cat");
+    assert_eq!(ftp.text("NLST pictures"), "pictures/cat.jpg\r\n");
+    assert_eq!(ftp.text("NLST pict*"), "pictures\r\n");
+    assert_eq!(ftp.text("RETR pictures/cat.jpg"), "a cat");
     ftp.expect("CWD pictures", 250);
     assert!(ftp.expect("PWD", 257).contains("\"/pictures\""));
     assert!(ftp.expect("SIZE cat.jpg", 213).contains("213 5"));
@@ -91,10 +87,7 @@ fn a_mounted_folder_is_listed_entered_read_and_written() {
     assert!(!path("sub").exists());
     // Only the user who has mounted it sees it.
     let mut bob = Ftp::log_in(&server, "bob");
-    assert_eq!(
-        text(&mut bob, "NLST ada/pictures"),
-        "ada/pictures/hidden\r\n"
-    );
+    assert_eq!(bob.text("NLST ada/pictures"), "ada/pictures/hidden\r\n");
 }
 
 #[test]
@@ -105,7 +98,7 @@ fn the_place_of_a_mounted_folder_stays_as_it_is() {
     files.mount("/deep/music", "music");
     let server = files.serve();
     let mut ftp = Ftp::log_in(&server, "ada");
-    assert_eq!(text(&mut ftp, "NLST deep"), "deep/music\r\n");
+    assert_eq!(ftp.text("NLST deep"), "deep/music\r\n");
     for path in ["pictures", "deep/music", "deep"] {
         ftp.expect(format!("RMD {path}"), 550);
         ftp.expect(format!("RNFR {path}"), 350);
@@ -157,8 +150,8 @@ fn nothing_leads_out_of_a_mounted_folder_or_into_it_by_a_link() {
     ftp.expect("STOR pictures/folder/new", 550);
     ftp.expect("MKD pictures/folder/new", 550);
     // `..` leads to what the user sees above.
-    assert_eq!(text(&mut ftp, "RETR pictures/../own"), "own");
-    assert_eq!(text(&mut ftp, "RETR pictures/near"), "a cat");
+    assert_eq!(ftp.text("RETR pictures/../own"), "own");
+    assert_eq!(ftp.text("RETR pictures/near"), "a cat");
     assert!(ftp.store("STOR pictures/up", b"new").starts_with("226"));
     assert_eq!(std::fs::read(files.dir.join("secret")).unwrap(), b"secret");
 }
@@ -171,10 +164,10 @@ fn a_mounted_folder_may_hold_another_one() {
     let server = files.serve();
     let mut ftp = Ftp::log_in(&server, "ada");
     assert_eq!(
-        text(&mut ftp, "NLST pictures"),
+        ftp.text("NLST pictures"),
         "pictures/cat.jpg\r\npictures/music\r\n"
     );
-    assert_eq!(text(&mut ftp, "RETR pictures/music/song"), "la");
+    assert_eq!(ftp.text("RETR pictures/music/song"), "la");
     assert!(
         ftp.store("STOR pictures/music/new", b"x")
             .starts_with("226")
@@ -197,9 +190,9 @@ fn rights_are_those_of_the_path_that_the_user_sees() {
     files.users("deny", &["lrwd", "/ada/pictures/private"]);
     let server = files.serve();
     let mut ftp = Ftp::log_in(&server, "ada");
-    assert_eq!(text(&mut ftp, "RETR pictures/cat.jpg"), "a cat");
+    assert_eq!(ftp.text("RETR pictures/cat.jpg"), "a cat");
     assert!(ftp.expect("MLST pictures", 250).contains("perm=el;"));
-    let names = text(&mut ftp, "NLST pictures");
+    let names = ftp.text("NLST pictures");
     assert!(!names.contains("private"), "{names}");
     ftp.listen();
     for command in [
@@ -215,7 +208,7 @@ fn rights_are_those_of_the_path_that_the_user_sees() {
     assert!(ftp.store("STOR new", b"x").starts_with("226"));
     files.users("deny", &["lr", "/ada/pictures"]);
     let mut ftp = Ftp::log_in(&server, "ada");
-    assert_eq!(text(&mut ftp, "NLST"), "new\r\nown\r\n");
+    assert_eq!(ftp.text("NLST"), "new\r\nown\r\n");
     ftp.expect("CWD pictures", 550);
 }
 
@@ -283,7 +276,7 @@ fn a_cut_upload_to_a_mounted_folder_goes_on() {
     );
     let movie = std::fs::read(files.dir.join("photos/movie")).unwrap();
     assert_eq!(movie, b"hello world");
-    assert_eq!(text(&mut ftp, "NLST pictures").lines().count(), 2);
+    assert_eq!(ftp.text("NLST pictures").lines().count(), 2);
 }
 
 #[test]
@@ -292,10 +285,10 @@ fn a_mounted_folder_that_is_not_there_is_not_replaced_by_the_home() {
     files.dir.write("root/ada/pictures/own", "x");
     let server = files.serve();
     let mut ftp = Ftp::log_in(&server, "ada");
-    assert!(text(&mut ftp, "NLST pictures").contains("cat.jpg"));
+    assert!(ftp.text("NLST pictures").contains("cat.jpg"));
     std::fs::rename(files.dir.join("photos"), files.dir.join("moved")).unwrap();
     let mut ftp = Ftp::log_in(&server, "ada");
-    assert_eq!(text(&mut ftp, "NLST"), "own\r\n");
+    assert_eq!(ftp.text("NLST"), "own\r\n");
     ftp.listen();
     let reply = ftp.expect("STOR pictures/new", 550);
     assert!(
@@ -306,7 +299,7 @@ fn a_mounted_folder_that_is_not_there_is_not_replaced_by_the_home() {
     server.wait_for_log("the mounted folder");
     files.dir.write("photos/other", "back");
     let mut ftp = Ftp::log_in(&server, "ada");
-    assert_eq!(text(&mut ftp, "RETR pictures/other"), "back");
+    assert_eq!(ftp.text("RETR pictures/other"), "back");
 }
 
 #[test]
@@ -326,7 +319,7 @@ fn mounts_are_listed_checked_and_removed_and_running_sessions_see_it() {
     assert_eq!(listed[0]["mounts"], json!({"/pictures": photos}));
     let server = files.serve();
     let mut ftp = Ftp::log_in(&server, "ada");
-    assert_eq!(text(&mut ftp, "NLST"), "own\r\npictures\r\n");
+    assert_eq!(ftp.text("NLST"), "own\r\npictures\r\n");
     for (mount, code, says) in [
         ("/a", 2, "use /PATH=DIR"),
         ("/a=", 2, "use /PATH=DIR"),
@@ -359,9 +352,7 @@ fn mounts_are_listed_checked_and_removed_and_running_sessions_see_it() {
     assert_eq!((code, unchanged), (Some(1), (&Value::Null, &json!("/ada"))));
     files.users("set", &["--mount", "/pictures=none"]);
     assert!(!list(&[]).contains("MOUNTS"));
-    wait_until("the session sees it", || {
-        text(&mut ftp, "NLST") == "own\r\n"
-    });
+    wait_until("the session sees it", || ftp.text("NLST") == "own\r\n");
 }
 
 #[test]

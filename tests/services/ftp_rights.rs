@@ -53,7 +53,7 @@ fn listings_show_what_the_user_may_see_where_links_lead() {
     let rules = [("/pub", "lrwd"), ("/secret", "-"), ("/other/hidden", "-")];
     let server = server_of_bob(&dir, &rules);
     let mut ftp = Ftp::log_in(&server, "bob");
-    let mut text = |command: &str| String::from_utf8(ftp.receive(command)).unwrap();
+    let mut text = |command: &str| ftp.text(command);
     let facts = text("MLSD pub");
     assert!(!facts.contains("size=8;"), "{facts}");
     // The rights are those that hold at the path and at what it leads to.

@@ -141,7 +141,7 @@ fn listings_have_the_forms_that_clients_know() {
     std::os::unix::fs::symlink("a.txt", dir.join("root/d/link")).unwrap();
     let server = server_of_ada(&dir, &[]);
     let mut ftp = Ftp::ada(&server);
-    let mut text = |command: &str| String::from_utf8(ftp.receive(command)).unwrap();
+    let mut text = |command: &str| ftp.text(command);
     let long = text("LIST d");
     let line = long.lines().find(|line| line.ends_with("a.txt")).unwrap();
     assert!(

@@ -152,6 +152,12 @@ impl Ftp {
         received
     }
 
+    /// The same, as text.
+    #[track_caller]
+    pub(crate) fn text(&mut self, command: impl AsRef<[u8]>) -> String {
+        String::from_utf8(self.receive(command)).unwrap()
+    }
+
     /// Stores bytes by a command, and returns the final reply.
     #[track_caller]
     pub(crate) fn store(&mut self, command: impl AsRef<[u8]>, bytes: &[u8]) -> String {

@@ -168,11 +168,16 @@ pub(crate) fn alone(body: impl FnOnce()) {
     let test = thread
         .name()
         .expect("libtest names the thread after the test");
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    let output = command
-        .args(["--exact", test, "--nocapture"])
-        .env(MARK, "1")
-        .finish();
+    run_test(
+        Command::new(std::env::current_exe().unwrap()).env(MARK, "1"),
+        test,
+    );
+}
+
+/// Runs one test in another process, which the command starts.
+#[track_caller]
+pub(crate) fn run_test(command: &mut Command, test: &str) {
+    let output = command.args(["--exact", test, "--nocapture"]).finish();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && said.contains("1 passed"),
