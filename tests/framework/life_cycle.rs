@@ -1,5 +1,6 @@
 //! How a server ends: at once, after the requests in flight, or by force.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use socketserver::{

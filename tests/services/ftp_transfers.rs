@@ -256,13 +256,13 @@ fn quit_and_rein_let_the_transfer_end() {
 fn a_client_that_vanishes_leaves_nothing_behind() {
     let dir = TestDir::new("ftp-vanished");
     dir.write("root/large", vec![7; LARGE]);
-    let server = server_of_ada(&dir, &[]);
+    // If each transfer held a thread, two would be too few.
+    let server = server_of_ada(&dir, &["--threads", "2", "--max-threads", "2"]);
     // What the server opens once is open after the first session.
     let mut first = Ftp::ada(&server);
     assert!(first.store("STOR first", b"x").starts_with("226"));
     first.expect("QUIT", 221);
     assert!(first.is_at_end());
-    let threads = server.threads();
     wait_until("the first session is over", || server.descriptors() < 30);
     let before = server.descriptors();
     for command in ["RETR large", "STOR new"] {
@@ -273,11 +273,6 @@ fn a_client_that_vanishes_leaves_nothing_behind() {
             ftp.expect(command, 150);
             sessions.push((ftp, data));
         }
-        assert!(
-            server.threads() < threads + 10,
-            "{} threads",
-            server.threads()
-        );
         for (ftp, data) in sessions {
             // A plain end of the data connection would be the end of the file.
             Socket::from(data).set_linger(Some(Duration::ZERO)).unwrap();

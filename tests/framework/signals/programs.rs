@@ -12,6 +12,8 @@ use socketserver::{
     reset_inherited_signals, shutdown_on_ctrl_c,
 };
 
+use crate::process::BoundedCommand;
+
 pub(crate) fn run(arguments: &[String]) {
     match &*arguments[0] {
         "reset" => reset(),

@@ -18,7 +18,7 @@ use socketserver::{
 };
 
 pub(crate) use client::{Client, PATIENCE, TestDir, assert_closed, eventually, is_listening};
-pub(crate) use process::{BoundedCommand, Process};
+pub(crate) use process::BoundedCommand;
 
 /// A server that serves on a thread of its own; shut down at the end of the test.
 pub(crate) struct Running {
