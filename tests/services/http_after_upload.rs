@@ -7,9 +7,9 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::http_forms::{form, post};
-use crate::http_raw::{eventually, get};
+use crate::http_raw::get;
 use crate::http_upload::{put, read, site};
-use crate::support::{BoundedCommand, PATIENCE, TestDir, run};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, run, wait_until};
 
 /// Appends what it is told to a file, and a line end.
 fn notes(log: &TestDir) -> String {
@@ -49,7 +49,7 @@ fn the_command_is_told_of_every_file() {
         201
     );
     assert_eq!(put(&server, "/refused/", &[], "x").status, 405);
-    eventually("all four are told", || told(&log).len() == 4);
+    wait_until("all four are told", || told(&log).len() == 4);
     let told = told(&log);
     let root = std::fs::canonicalize(dir.as_str()).unwrap();
     for (told, (name, size, method)) in told.iter().zip([
@@ -105,7 +105,7 @@ fn an_answer_waits_for_no_command() {
     assert_eq!(get(&server, "/0").text(), "x");
     assert_eq!(told(&log).len(), 0);
     log.write("go", "");
-    eventually("each is told, in order", || {
+    wait_until("each is told, in order", || {
         told(&log)
             .iter()
             .map(|told| told["name"].as_str().unwrap().to_owned())
@@ -159,7 +159,7 @@ fn a_command_is_killed_with_its_children_when_its_time_is_over() {
     assert_eq!(put(&server, "/a", &[], "x").status, 201);
     server.wait_for_log("its time was over");
     let pid = read(&log, "pid").unwrap();
-    eventually("the child has ended", || !lives(&pid));
+    wait_until("the child has ended", || !lives(&pid));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn commands_have_the_grace_time_when_the_server_ends() {
         assert_eq!(put(&server, name, &[], "x").status, 201);
     }
     server.signal("TERM");
-    eventually("the server accepts nothing more", || {
+    wait_until("the server accepts nothing more", || {
         TcpStream::connect(server.address()).is_err()
     });
     log.write("go", "");
@@ -201,7 +201,7 @@ fn at_the_end_of_the_server_no_child_remains_and_nothing_waits() {
     for name in ["/a", "/b", "/c"] {
         assert_eq!(put(&server, name, &[], "x").status, 201);
     }
-    eventually("the command runs", || read(&log, "pid").is_some());
+    wait_until("the command runs", || read(&log, "pid").is_some());
     let pid = read(&log, "pid").unwrap();
     assert!(lives(&pid));
     let begun = Instant::now();
@@ -209,7 +209,7 @@ fn at_the_end_of_the_server_no_child_remains_and_nothing_waits() {
     server.wait_for_log("the server ends before /bin/sh is done with 3 files");
     assert_eq!(server.wait().0, Some(1));
     assert!(begun.elapsed() < PATIENCE / 2);
-    eventually("the child has ended", || !lives(&pid));
+    wait_until("the child has ended", || !lives(&pid));
 }
 
 #[test]

@@ -4,10 +4,9 @@
 
 use std::io::{Read, Write};
 
-use crate::http_raw::eventually;
 use crate::neighbours::{Neighbour, exchange};
 use crate::support::cases::{Case, read};
-use crate::support::{TestDir, TestServer, has_tool};
+use crate::support::{TestDir, TestServer, has_tool, wait_until};
 
 /// Lenient with what comes, and with all that is sent on as it comes: whatever this proxy stops
 /// can't be tested.
@@ -165,7 +164,7 @@ impl Chain {
             }
         }
         let last = format!("GET /victim-{:03}.txt 200", number - 1);
-        eventually("the last request is logged", || {
+        wait_until("the last request is logged", || {
             [self.answered(), self.forwarded()]
                 .iter()
                 .all(|log| log.contains(&last))

@@ -5,8 +5,8 @@ use std::io::Read;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::http_ranges::DIGITS;
-use crate::http_raw::{Answer, Connection, ask, eventually, get, request};
-use crate::support::{TestDir, TestServer};
+use crate::http_raw::{Answer, Connection, ask, get, request};
+use crate::support::{TestDir, TestServer, wait_until};
 
 const BR: &str = "Accept-Encoding: br";
 const GZIP: &str = "Accept-Encoding: gzip";
@@ -235,16 +235,16 @@ fn a_form_beside_counts_only_while_it_is_not_older_than_its_file() {
     let is = |expected: &str| ask(&server, "GET", "/a.txt", &[BR]).text() == expected;
     assert!(is("plain"), "it is older");
     set_modified(&dir, "a.txt.br", 10);
-    eventually("it is as old", || is("coded"));
+    wait_until("it is as old", || is("coded"));
     dir.write("a.txt.br", "another");
-    eventually("it was made again", || is("another"));
+    wait_until("it was made again", || is("another"));
     std::fs::remove_file(dir.join("a.txt.br")).unwrap();
-    eventually("it is gone", || is("plain"));
+    wait_until("it is gone", || is("plain"));
     dir.write("a.txt.br", "third");
-    eventually("it is back", || is("third"));
+    wait_until("it is back", || is("third"));
     dir.write("a.txt", "changed");
     set_modified(&dir, "a.txt.br", 0);
-    eventually("its file was changed", || is("changed"));
+    wait_until("its file was changed", || is("changed"));
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn text_is_compressed_for_whom_accepts_it_and_decodes_to_the_same() {
         (206, &page[..10], None)
     );
     dir.write("page.html", text(50_000));
-    eventually("the changed page is compressed anew", || {
+    wait_until("the changed page is compressed anew", || {
         decoded(&ask(&server, "GET", "/page.html", &[BR])) == text(50_000).as_bytes()
     });
 }
@@ -338,7 +338,7 @@ fn what_gains_nothing_is_not_compressed() {
         None
     );
     dir.write("page.txt.gz", "beside");
-    eventually("what stands beside is sent nevertheless", || {
+    wait_until("what stands beside is sent nevertheless", || {
         ask(&server, "GET", "/page.txt", &[BROWSER]).text() == "beside"
     });
 }

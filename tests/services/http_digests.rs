@@ -5,9 +5,9 @@ use std::io::{ErrorKind, Read};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::http_raw::{Answer, Connection, ask, eventually, get};
+use crate::http_raw::{Answer, Connection, ask, get};
 use crate::http_users::{Guarded, ask_as};
-use crate::support::{BoundedCommand, TestDir, TestServer, has_tool, python};
+use crate::support::{BoundedCommand, TestDir, TestServer, has_tool, python, wait_until};
 
 const SHA_256_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 const REPR_SHA_256_OF_ABC: &str = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:";
@@ -126,7 +126,7 @@ fn sha256sum_checks_what_curl_fetches() {
         let output = check(&url);
         assert!(output.status.success(), "{name}: {output:?}");
         std::fs::write(dir.join(name), "other").unwrap();
-        eventually("the server has the new one, too", || {
+        wait_until("the server has the new one, too", || {
             check(&url).status.success()
         });
     }
@@ -352,7 +352,7 @@ fn a_remembered_digest_goes_with_the_change_of_its_file() {
     let hash = || get(&server, "/folder/abc?hash=sha256").text().to_owned();
     // The date of the last change can't be set: this file must have rested for its digest to be
     // remembered.
-    eventually("it has rested", || {
+    wait_until("it has rested", || {
         let changed = rustix::fs::stat(dir.join("folder/abc")).unwrap().st_ctime;
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -375,7 +375,7 @@ fn a_remembered_digest_goes_with_the_change_of_its_file() {
         .unwrap()
         .set_modified(modified)
         .unwrap();
-    eventually("the change is noticed", || hash() != first);
+    wait_until("the change is noticed", || hash() != first);
     assert_eq!(
         hash(),
         "a52d159f262b2c6ddb724a61840befc36eb30c88877a4030b65cbe86298449c9  abc\n"

@@ -5,8 +5,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::http_raw::{Connection, ask, eventually, get, request};
-use crate::support::{BoundedCommand, PATIENCE, TestDir, TestServer};
+use crate::http_raw::{Connection, ask, get, request};
+use crate::support::{BoundedCommand, PATIENCE, TestDir, TestServer, wait_until};
 
 #[test]
 fn a_folder_answers_with_its_index_and_without_a_slash_leads_to_itself() {
@@ -256,7 +256,7 @@ fn a_file_that_shrinks_while_it_is_sent_ends_the_connection() {
         rest.iter().all(|byte| *byte == 0),
         "something else within the body"
     );
-    eventually("a cached length is looked at again", || {
+    wait_until("a cached length is looked at again", || {
         ask(&server, "HEAD", "/large", &[]).field("Content-Length") == "100"
     });
     assert_eq!(get(&server, "/large").body.len(), 100);

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::net::Shutdown;
 
-use crate::http_raw::{Answer, Connection, eventually, request};
+use crate::http_raw::{Answer, Connection, request};
 use crate::http_upload::{no_partials, put, read, site};
-use crate::support::{TestDir, TestServer};
+use crate::support::{TestDir, TestServer, wait_until};
 
 pub(crate) const FORM: &str = "Content-Type: multipart/form-data; boundary=XyZ";
 
@@ -276,15 +276,15 @@ fn a_form_that_is_cut_leaves_nothing_of_the_file_under_way() {
     // server is told to end.
     let mut connection = Connection::open(&server);
     connection.send([&head, &body[..cut]].concat());
-    eventually("the first file is stored", || read(&dir, "a").is_some());
+    wait_until("the first file is stored", || read(&dir, "a").is_some());
     drop(connection);
-    eventually("the second is given up", || no_partials(&dir));
+    wait_until("the second is given up", || no_partials(&dir));
     std::fs::remove_file(dir.join("a")).unwrap();
     let mut connection = Connection::open(&server);
     connection.send([&head, &body[..cut]].concat());
     connection.stream().shutdown(Shutdown::Write).unwrap();
     assert_eq!(connection.receive().status, 400);
-    eventually("the second is given up", || no_partials(&dir));
+    wait_until("the second is given up", || no_partials(&dir));
     // All that was announced has come, but the last delimiter isn't in it.
     std::fs::remove_file(dir.join("a")).unwrap();
     let answer = post(&server, "/", &[], &body[..cut]);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::http_raw::{Connection, ask, eventually, get, refused, request};
-use crate::support::{PATIENCE, TestDir, TestServer};
+use crate::http_raw::{Connection, ask, get, refused, request};
+use crate::support::{PATIENCE, TestDir, TestServer, wait_until};
 
 /// If each of the clients here held a thread, these would be too few for the good one.
 const THREADS: [&str; 4] = ["--threads", "2", "--max-threads", "2"];
@@ -45,14 +45,14 @@ impl Own {
     fn after(server: &TestServer, target: &str) -> Own {
         assert_eq!(ask(server, "HEAD", target, &[]).status, 200);
         // The client may be told of its connection's end before the descriptor is gone.
-        eventually("the client is gone", || server.connections().is_empty());
+        wait_until("the client is gone", || server.connections().is_empty());
         Own {
             descriptors: server.descriptors(),
         }
     }
 
     fn wait_for_clients_to_be_gone(&self, server: &TestServer) {
-        eventually("all clients are gone", || {
+        wait_until("all clients are gone", || {
             server.descriptors() <= self.descriptors
         });
     }
@@ -162,7 +162,7 @@ fn five_thousand_silent_connections_hold_no_thread() {
         .take(5000)
         .collect();
     assert_good_client_is_served(&server);
-    eventually("all are accepted", || {
+    wait_until("all are accepted", || {
         server.descriptors() >= own.descriptors + 5000
     });
     assert_good_client_is_served(&server);
@@ -220,7 +220,7 @@ fn one_connection_too_many_reads_why() {
         "the others go on"
     );
     drop(goes);
-    eventually("there is room again", || {
+    wait_until("there is room again", || {
         Connection::open(&server).ask("GET", "/", &[]).status == 200
     });
 }
@@ -250,7 +250,7 @@ fn one_address_is_refused_a_third_connection(model: &str) {
     other.read_to_string(&mut text).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
     drop(held);
-    eventually("there is room again", || {
+    wait_until("there is room again", || {
         Connection::open(&server).ask("GET", "/", &[]).status == 200
     });
 }
@@ -281,7 +281,7 @@ fn a_client_that_takes_nothing_of_a_file_is_cut_by_the_write_timeout() {
 fn a_client_that_takes_some_bytes_now_and_then_is_not_cut_by_the_write_timeout() {
     let (_dir, server) = large("steady", &["--write-timeout", "2s"]);
     // On a busy machine a pause may be longer than it should be: then the round proves nothing.
-    eventually("a client pauses for less than the time-out", || {
+    wait_until("a client pauses for less than the time-out", || {
         let mut connection = Connection::open(&server);
         connection.send(request("GET", "/large", &[]));
         assert_eq!(
@@ -364,7 +364,7 @@ fn a_line_of_a_body_is_never_logged_as_a_request() {
         );
     }
     let logged = || std::fs::read_to_string(&log).unwrap();
-    eventually("both are logged", || logged().lines().count() == 2);
+    wait_until("both are logged", || logged().lines().count() == 2);
     assert!(
         logged().contains("\"GET /a HTTP/1.1\" 400 ")
             && logged().contains("\"PUT /a HTTP/1.1\" 400 "),

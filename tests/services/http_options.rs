@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::symlink;
 
-use crate::http_raw::{Answer, ask, eventually, get};
-use crate::support::{TestDir, TestServer, run};
+use crate::http_raw::{Answer, ask, get};
+use crate::support::{TestDir, TestServer, run, wait_until};
 
 /// A server of this folder with these options.
 fn serve(dir: &TestDir, options: &[&str]) -> TestServer {
@@ -99,7 +99,7 @@ fn the_first_index_that_is_there_is_the_page_of_a_folder() {
     assert_eq!(get(&server, "/b/").text(), "start");
     assert!(get(&server, "/").text().contains("index.html"), "a listing");
     dir.write("a/start.html", "new");
-    eventually("an index before the cached one", || {
+    wait_until("an index before the cached one", || {
         get(&server, "/a/").text() == "new"
     });
 }
@@ -141,7 +141,7 @@ fn a_single_page_application_answers_browsers_for_every_path_that_leads_nowhere(
     }
     assert_eq!(ask(&server, "GET", "/%00", &[PAGE]).status, 400);
     dir.write("app/main page.html", "<p>second");
-    eventually("the changed application", || {
+    wait_until("the changed application", || {
         ask(&server, "GET", "/x", &[PAGE]).text() == "<p>second"
     });
 }
@@ -434,7 +434,7 @@ fn symbolic_links_are_followed_inside_or_not_at_all() {
     assert_eq!(get(&server, "/sub/file.txt").text(), "file");
     std::fs::rename(dir.join("site/sub"), dir.join("site/moved")).unwrap();
     symlink("moved", dir.join("site/sub")).unwrap();
-    eventually("a folder that became a link", || {
+    wait_until("a folder that became a link", || {
         get(&server, "/sub/file.txt").status == 404
     });
 }

@@ -4,10 +4,10 @@
 use std::io::Write;
 
 use crate::http_forms::{FORM, form};
-use crate::http_raw::{Answer, Connection, eventually, request};
+use crate::http_raw::{Answer, Connection, request};
 use crate::http_tus::{A_TXT, PIECE, TUS};
 use crate::http_users::{Guarded, ask_as, login};
-use crate::support::{TestServer, run};
+use crate::support::{TestServer, run, wait_until};
 
 const USED_UP: &str = "Nothing is stored: the user's quota is used up.\n";
 
@@ -329,13 +329,13 @@ fn what_is_under_way_counts_and_is_given_back_when_it_is_cut() {
     let mut under_way = Connection::open(&server);
     under_way.send(head_as("ada", "PUT", "/a", &[], 80));
     under_way.send("x");
-    eventually("the upload counts", || used(&guarded, "ada") == 80);
+    wait_until("the upload counts", || used(&guarded, "ada") == 80);
     assert_eq!(
         (put(&server, "ada", "/b", 21), put(&server, "ada", "/b", 20)),
         (507, 201)
     );
     drop(under_way);
-    eventually("the upload counts no more", || {
+    wait_until("the upload counts no more", || {
         used(&guarded, "ada") == 20 && nothing_left(&guarded)
     });
     assert_eq!(put(&server, "ada", "/c", 80), 201);
@@ -349,7 +349,7 @@ fn what_others_removed_or_a_killed_server_left_makes_room_when_it_is_needed() {
     let mut cut = Connection::open(&server);
     cut.send(head_as("ada", "PUT", "/b", &[], 50));
     cut.send("x");
-    eventually("one byte of it has come", || bytes_aside(&guarded) == 1);
+    wait_until("one byte of it has come", || bytes_aside(&guarded) == 1);
     server.signal("KILL");
     server.wait();
     std::fs::remove_file(guarded.dir.join("site/a")).unwrap();

@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use crate::support::TestServer;
-pub(crate) use crate::support::wait_until as eventually;
 
 /// One response, read to the end that its head names.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::cell::Cell;
 
 use base64_simd::STANDARD;
 
-use crate::http_raw::{Connection, ask, eventually, get, request};
+use crate::http_raw::{Connection, ask, get, request};
 use crate::http_tus::{PIECE, TUS, create, created, head, offset, part, send};
 use crate::http_upload::{read, site};
-use crate::support::TestServer;
+use crate::support::{TestServer, wait_until};
 
 /// Of `hello`.
 pub(crate) const SHA_1: &str = "Upload-Checksum: sha1 qvTGHdzF6KLavt4PO0gs2a6pQ00=";
@@ -25,7 +25,7 @@ fn begin(
     let offset = format!("Upload-Offset: {offset}");
     let fields = [&[TUS, PIECE, &offset, "Expect: 100-continue"], fields].concat();
     let begun = Cell::new(None);
-    eventually("nobody else holds the upload", || {
+    wait_until("nobody else holds the upload", || {
         let mut connection = Connection::open(server);
         connection.send(request("PATCH", target, &fields));
         let status = connection.receive_head().status;
@@ -44,7 +44,7 @@ fn what_came_before_a_cut_is_kept() {
     let location = created(&server, 10);
     for (there, cut) in [(0, "he"), (2, "l")] {
         let connection = begin(&server, &location, there, &["Content-Length: 8"], cut);
-        eventually("it has come", || {
+        wait_until("it has come", || {
             offset(&server, &location) == Some(there + cut.len())
         });
         drop(connection);
@@ -59,7 +59,7 @@ fn what_came_before_the_server_was_killed_is_kept() {
     let (dir, mut server) = site("tus-kill", &[]);
     let [unbegun, cut] = [created(&server, 10), created(&server, 10)];
     let _connection = begin(&server, &cut, 0, &["Content-Length: 10"], "hello");
-    eventually("it has come", || offset(&server, &cut) == Some(5));
+    wait_until("it has come", || offset(&server, &cut) == Some(5));
     server.signal("KILL");
     server.wait();
     let server = TestServer::start(&["http", dir.as_str(), "--upload"]);
@@ -91,7 +91,7 @@ fn an_upload_of_which_all_had_come_is_published_for_whoever_asks() {
         &["Transfer-Encoding: chunked"],
         "5\r\nhello\r\n",
     );
-    eventually("it has come", || part(&dir).as_deref() == Some("hello"));
+    wait_until("it has come", || part(&dir).as_deref() == Some("hello"));
     assert_eq!(head(&server, &location).status, 423);
     server.signal("KILL");
     server.wait();
@@ -109,7 +109,7 @@ fn of_two_who_send_at_once_the_second_is_locked_out() {
     let (dir, server) = site("tus-locked", &[]);
     let location = created(&server, 5);
     let mut first = begin(&server, &location, 0, &["Content-Length: 5"], "he");
-    eventually("it has come", || offset(&server, &location) == Some(2));
+    wait_until("it has come", || offset(&server, &location) == Some(2));
     assert_eq!(send(&server, &location, 2, &[], "XXX").status, 423);
     assert_eq!(ask(&server, "DELETE", &location, &[TUS]).status, 423);
     first.send("llo");
@@ -162,13 +162,13 @@ fn a_piece_whose_checksum_was_not_compared_is_lost_with_the_connection_and_the_s
     assert_eq!(send(&server, &location, 0, &[SHA_1], "hello").status, 204);
     let begin = |server: &TestServer| {
         let connection = begin(server, &location, 5, &["Content-Length: 5", SHA_1], "hel");
-        eventually("it has come", || part(&dir).as_deref() == Some("hellohel"));
+        wait_until("it has come", || part(&dir).as_deref() == Some("hellohel"));
         assert_eq!(offset(server, &location), Some(5));
         connection
     };
     let connection = begin(&server);
     drop(connection);
-    eventually("it is lost", || part(&dir).as_deref() == Some("hello"));
+    wait_until("it is lost", || part(&dir).as_deref() == Some("hello"));
     let _connection = begin(&server);
     server.signal("KILL");
     server.wait();

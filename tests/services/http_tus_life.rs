@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::http_raw::{Connection, ask, eventually};
+use crate::http_raw::{Connection, ask};
 use crate::http_tus::{A_TXT, PIECE, TUS, create, created, head, part, piece_request, send};
 use crate::http_upload::{read, site};
+use crate::support::wait_until;
 
 #[test]
 fn an_unfinished_upload_expires() {
@@ -22,7 +23,7 @@ fn an_unfinished_upload_expires() {
     let (_dir, server) = site("tus-expired", &["--partial-expiry", "1s"]);
     let location = self::created(&server, 10);
     assert_eq!(send(&server, &location, 0, &[], "hello").status, 204);
-    eventually("it has expired", || head(&server, &location).status == 404);
+    wait_until("it has expired", || head(&server, &location).status == 404);
     assert_eq!(send(&server, &location, 5, &[], "world").status, 404);
 }
 

@@ -1,7 +1,7 @@
 //! `serve http --upload`: PUT, and what holds for every change.
 
-use crate::http_raw::{Answer, Connection, ask, eventually, get, refused, request};
-use crate::support::{TestDir, TestServer, run};
+use crate::http_raw::{Answer, Connection, ask, get, refused, request};
+use crate::support::{TestDir, TestServer, run, wait_until};
 
 /// Of `abc`.
 const SHA_256_OF_ABC: &str = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:";
@@ -138,7 +138,7 @@ fn malformed_chunks_and_cut_bodies_leave_nothing() {
         connection.assert_closed();
     }
     assert_eq!(read(&dir, "a"), None);
-    eventually("nothing is left", || no_partials(&dir));
+    wait_until("nothing is left", || no_partials(&dir));
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::http_raw::{Connection, eventually, request};
+use crate::http_raw::{Connection, request};
 use crate::http_upload::{no_partials, put, read, site};
-use crate::support::{BoundedCommand, TestDir, TestServer};
+use crate::support::{BoundedCommand, TestDir, TestServer, wait_until};
 
 const MANY: usize = 100;
 
@@ -65,7 +65,7 @@ fn a_sender_who_pauses_too_long_is_told_so_and_leaves_nothing() {
         (408, Some("close"))
     );
     connection.assert_closed();
-    eventually("nothing is left", || no_partials(&dir));
+    wait_until("nothing is left", || no_partials(&dir));
     assert_eq!(read(&dir, "a"), None);
 }
 

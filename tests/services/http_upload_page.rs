@@ -6,9 +6,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::json;
 
 use crate::browser::Browser;
-use crate::http_raw::{ask, eventually, get};
+use crate::http_raw::{ask, get};
 use crate::http_upload::{read, site};
-use crate::support::{TestDir, TestServer};
+use crate::support::{TestDir, TestServer, wait_until};
 
 const HTML: &str = "Accept: text/html";
 
@@ -196,7 +196,7 @@ impl Person {
         let request = self.browser.requests("PATCH").swap_remove(0);
         let upload = request["url"].as_str().unwrap();
         let target = format!("/{}", upload.strip_prefix(&self.url).unwrap());
-        eventually("the upload is gone", || {
+        wait_until("the upload is gone", || {
             ask(server, "HEAD", &target, &["Tus-Resumable: 1.0.0"]).status >= 400
         });
         self.assert_no_complaint();
@@ -362,5 +362,5 @@ fn a_person_uploads_pauses_resumes_after_a_reload_and_drops_folders() {
                 .is_some_and(|extension| extension == "part")
         })
     };
-    eventually("nothing is left", no_part);
+    wait_until("nothing is left", no_part);
 }

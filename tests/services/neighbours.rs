@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
-use crate::http_raw::{Answer, eventually};
-use crate::support::{BoundedCommand, PATIENCE, Process, TestDir};
+use crate::http_raw::Answer;
+use crate::support::{BoundedCommand, PATIENCE, Process, TestDir, wait_until};
 
 /// A server with a folder of its own, ended at the end of the test.
 pub(crate) struct Neighbour {
@@ -58,7 +58,7 @@ impl Neighbour {
             _process: process,
             dir,
         };
-        eventually(&format!("{program} listens"), || {
+        wait_until(&format!("{program} listens"), || {
             UnixStream::connect(neighbour.dir.join("socket")).is_ok()
         });
         neighbour

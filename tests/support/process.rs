@@ -67,7 +67,9 @@ impl BoundedCommand for Command {
     #[track_caller]
     fn finish_within(&mut self, limit: Duration) -> Output {
         pipe_output(self).stdin(Stdio::null()).process_group(0);
-        Process::start(self, limit).unwrap().finish()
+        Process::start(self, limit)
+            .unwrap_or_else(|error| panic!("{self:?}: {error}"))
+            .finish()
     }
 
     #[track_caller]
