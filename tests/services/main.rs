@@ -95,6 +95,7 @@ mod store_quota;
 mod terminal;
 mod time;
 mod time_clients;
+mod time_limits;
 mod tls;
 mod transfer;
 mod transfer_client;
