@@ -61,7 +61,7 @@ test: need-cargo ## run every test, also with what other systems use
 
 stress: need-cargo ## 100,000 random messages in the clear and over TLS, 100 restarts of each concurrency model, random commands of FTP
 	STRESS=1 $(CARGO) test --release --package socketserver --test framework $(LOCKED) -- stress:: --test-threads 1
-	STRESS=1 $(CARGO) test --release --package socketserver-handlers --test services $(LOCKED) -- restarts:: ftp_random::
+	STRESS=1 $(CARGO) test --release --package socketserver-handlers --test services $(LOCKED) -- restarts:: ftp::random::
 
 check: format lint docs check-portable test fuzz-smoke ## all that CI asks for; complete on its own, tests included
 	@echo 'make check: all is well'

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::exec::{sleepers, start, wait_for_processes};
-use crate::http_upload::{put, site};
+use crate::http::upload::{put, site};
 use crate::support::{TestDir, wait_until};
 
 #[test]

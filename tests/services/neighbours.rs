@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
-use crate::http_raw::Answer;
+use crate::http::raw::Answer;
 use crate::support::{BoundedCommand, PATIENCE, Process, TestDir, wait_until};
 
 /// A server with a folder of its own, ended at the end of the test.

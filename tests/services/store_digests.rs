@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::http_raw::{Connection, get, request};
+use crate::http::raw::{Connection, get, request};
 use crate::support::{TestDir, TestServer};
 use crate::upload::{answer, frame, header, send, word};
 

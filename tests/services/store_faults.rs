@@ -9,8 +9,8 @@ use std::process::Command;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use crate::http_raw::{Connection, get, request};
-use crate::http_upload::{put, site};
+use crate::http::raw::{Connection, get, request};
+use crate::http::upload::{put, site};
 use crate::support::{BoundedCommand, TestDir, TestServer, has_tool, wait_until};
 
 /// A user without rights, whom permissions bind.

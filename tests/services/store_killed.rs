@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::http_raw::request;
-use crate::http_users::{Guarded, login, password};
+use crate::http::raw::request;
+use crate::http::users::{Guarded, login, password};
 use crate::support::ftp::connect;
 use crate::support::{TestServer, wait_until};
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::http_forms::{FORM, form};
-use crate::http_raw::Connection;
-use crate::http_tus::{A_TXT, TUS};
-use crate::http_users::{Guarded, ask_as, login, put_as};
+use crate::http::forms::{FORM, form};
+use crate::http::raw::Connection;
+use crate::http::tus::{A_TXT, TUS};
+use crate::http::users::{Guarded, ask_as, login, put_as};
 use crate::support::wait_until;
 
 /// Ada has all rights in `/pub` and none elsewhere. The link `/pub/out` leads out of `/pub`,
@@ -60,7 +60,7 @@ fn no_verb_gets_past_rights_through_a_link() {
         let fields = [&login[0], FORM, &length];
         connection.send(
             [
-                &crate::http_raw::request("POST", target, &fields)[..],
+                &crate::http::raw::request("POST", target, &fields)[..],
                 form.as_bytes(),
             ]
             .concat(),

@@ -3,11 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use crate::http_forms::{form, post};
-use crate::http_raw::{Connection, get, request};
-use crate::http_tus::{A_TXT, TUS, create};
-use crate::http_upload::{put, read, site};
-use crate::http_users::{Guarded, ask_as, login, put_as};
+use crate::http::forms::{form, post};
+use crate::http::raw::{Connection, get, request};
+use crate::http::tus::{A_TXT, TUS, create};
+use crate::http::upload::{put, read, site};
+use crate::http::users::{Guarded, ask_as, login, put_as};
 use crate::support::{TestDir, TestServer, wait_until};
 use crate::upload_faults::SmallDisk;
 
@@ -36,7 +36,7 @@ fn an_overwrite_counts_the_old_file_as_free() {
         assert_eq!(answer.status, status, "{target} {length}");
     }
     assert_eq!(
-        crate::http_raw::ask(&server, "DELETE", "/a", &[]).status,
+        crate::http::raw::ask(&server, "DELETE", "/a", &[]).status,
         204
     );
     assert_eq!(put(&server, "/c", &[], "x".repeat(80)).status, 201);

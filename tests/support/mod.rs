@@ -1,5 +1,6 @@
 //! The binary under test, and clients for it.
 
+pub(crate) mod browser;
 pub(crate) mod cases;
 pub(crate) mod examples;
 pub(crate) mod ftp;
