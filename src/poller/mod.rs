@@ -5,9 +5,6 @@
 //! poller. Linux has a back end of its own because `polling` makes five system calls for each wait
 //! (it arms a timer and its notifier each time) and cannot distinguish an end of file from data.
 
-use std::os::fd::BorrowedFd;
-use std::time::Duration;
-
 #[cfg(all(target_os = "linux", not(feature = "portable-poller")))]
 mod epoll;
 #[cfg(all(target_os = "linux", not(feature = "portable-poller")))]
@@ -48,14 +45,3 @@ pub(crate) struct Event {
     /// the socket is empty. Where this is false, a short read proves it too, which saves that read.
     pub(crate) maybe_eof: bool,
 }
-
-/// The interface that both back ends have; not a trait, as just one is compiled in.
-#[allow(dead_code)]
-type Interface = (
-    fn() -> std::io::Result<Poller>,
-    fn(&Poller, BorrowedFd<'_>, usize, Interest, Mode) -> std::io::Result<()>,
-    fn(&Poller, BorrowedFd<'_>, usize, Interest, Mode) -> std::io::Result<()>,
-    fn(&Poller, BorrowedFd<'_>),
-    fn(&Poller, &mut Events, Option<Duration>) -> std::io::Result<()>,
-    fn(&Poller),
-);
