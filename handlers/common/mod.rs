@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod basic;
 pub mod command;
 pub mod digest;
+pub(crate) mod duration;
 pub mod echo;
 pub mod framing;
 pub(crate) mod log_writer;

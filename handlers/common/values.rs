@@ -5,6 +5,8 @@ use std::time::Duration;
 use log::LevelFilter;
 use socketserver::Address;
 
+use super::duration;
+
 /// Longer than anything runs. Deadlines are sums of an instant and a duration, and a sum with this
 /// one still exists.
 pub(crate) const FOREVER: Duration = Duration::from_secs(100 * 365 * 86400);
@@ -21,7 +23,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let time = match text.parse::<f64>() {
         Ok(seconds) if seconds > FOREVER.as_secs_f64() => return Err(too_long()),
         Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| expected())?,
-        Err(_) => humantime::parse_duration(text).map_err(|_| expected())?,
+        Err(_) => duration::parse(text).ok_or_else(expected)?,
     };
     if time > FOREVER {
         Err(too_long())
@@ -79,7 +81,7 @@ fn is_off(text: &str) -> bool {
 /// A time-out as the command line takes it.
 pub(crate) fn shown(time: Option<Duration>) -> String {
     match time {
-        Some(time) => humantime::format_duration(time).to_string(),
+        Some(time) => duration::Shown(time).to_string(),
         None => "off".to_owned(),
     }
 }

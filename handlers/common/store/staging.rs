@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::record::Record;
 use super::{Intent, PARTIALS, StoreError};
+use crate::common::duration;
 
 /// Maximum number of attempts to lock a file. An attempt fails if the file is removed after it was
 /// opened; this often can only be an attack.
@@ -211,7 +212,7 @@ impl Staging {
                 Ok(Some(_locked)) => {
                     log::info!(
                         "a partial upload is removed, as nothing came for {}",
-                        humantime::format_duration(expiry)
+                        duration::Shown(expiry)
                     );
                     self.remove(&id)?;
                     removed(&id);
