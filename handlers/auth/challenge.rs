@@ -1,8 +1,8 @@
 //! The challenge and its answer: HMAC (RFC 2104) over 32 random bytes.
 
 use clap::ValueEnum;
+use fast_md5::HmacMd5;
 use hmac::{EagerHash, Hmac, KeyInit, Mac};
-use md5::Md5;
 use sha2::{Sha256, Sha512};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
@@ -39,7 +39,11 @@ impl Digest {
         match self {
             Digest::Sha256 => hmac::<Sha256>(&key.secret, challenge),
             Digest::Sha512 => hmac::<Sha512>(&key.secret, challenge),
-            Digest::Md5 => hmac::<Md5>(&key.secret, challenge),
+            Digest::Md5 => {
+                let mut mac = HmacMd5::new(&key.secret);
+                mac.update(challenge);
+                mac.finalize().to_vec()
+            }
         }
     }
 
