@@ -8,8 +8,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
 
+use base64_simd::STANDARD;
+use sha1::{Digest, Sha1};
 use socketserver::{Outbox, StreamRequest, Waker};
-use tungstenite::handshake::derive_accept_key;
 pub use tungstenite::protocol::Message;
 use tungstenite::protocol::WebSocket;
 use tungstenite::protocol::frame::Frame;
@@ -170,7 +171,15 @@ pub fn websocket_with(request: &Request<'_>, handler: impl WebSocketHandler) -> 
         .with_content(Content::Upgrade(Box::new(connection)))
         .header("Upgrade", "websocket")
         .header("Connection", "Upgrade")
-        .header("Sec-WebSocket-Accept", &derive_accept_key(key.as_bytes()))
+        .header("Sec-WebSocket-Accept", &accept_key(key))
+}
+
+/// The proof that the request was read as a WebSocket handshake (RFC 6455 §4.2.2).
+fn accept_key(key: &str) -> String {
+    let hashed = Sha1::new()
+        .chain_update(key)
+        .chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode_to_string(hashed.finalize())
 }
 
 /// The client of a WebSocket, within a call of its handler.
