@@ -3,6 +3,7 @@
 //! [`sequences`] knows which requests are waited for, [`statistics`] adds up, [`report`] words it,
 //! [`plot`] draws it; only `pinger` has sockets and a clock.
 
+mod dots;
 mod pinger;
 pub mod plot;
 pub mod report;

@@ -4,15 +4,13 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use textplots::{Chart, LabelBuilder, LabelFormat, Plot as _, Shape};
-
+use super::dots::Dots;
 use super::sequences::{Event, What};
 
-/// Requests that a graph shows.
+/// Requests that a graph shows, each in a column of dots.
 const SHOWN: usize = 120;
-/// A graph's size in dots: a character holds two by four.
-const WIDTH: u32 = 120;
-const HEIGHT: u32 = 32;
+/// Dots of the longest round trip above the axis.
+const HEIGHT: usize = 32;
 /// Redrawing more often would be a blur, and slow down a flood.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -142,44 +140,35 @@ impl Plot {
 
 /// One server's graph: points, joined where none in between is lost.
 fn graph(points: &VecDeque<Point>) -> String {
-    let runs: Vec<Vec<(f32, f32)>> = points
-        .iter()
-        .copied()
-        .collect::<Vec<_>>()
-        .split(|point| point.millis.is_none())
-        .map(|run| {
-            run.iter()
-                .filter_map(|point| Some((point.sequence as f32, point.millis?)))
-                .collect()
-        })
-        .filter(|run: &Vec<_>| !run.is_empty())
-        .collect();
-    let last = points.back().map_or(0, |point| point.sequence) as f32;
-    let highest = runs
-        .iter()
-        .flatten()
-        .map(|(_, millis)| *millis)
-        .fold(0.0, f32::max);
-    let shapes: Vec<Shape<'_>> = runs
-        .iter()
-        .flat_map(|run| [Shape::Points(run), Shape::Lines(run)])
-        .collect();
-    let first = (last - SHOWN as f32 + 1.0).max(1.0);
+    let last = points.back().map_or(0, |point| point.sequence);
+    let first = (last + 1).saturating_sub(SHOWN as u64).max(1);
+    let round_trips = points.iter().filter_map(|point| point.millis);
+    let highest = round_trips.fold(0.0, f32::max);
     // Without a reply there is no scale; any does.
     let top = if highest > 0.0 { highest * 1.1 } else { 1.0 };
-    let mut chart = Chart::new_with_y_range(WIDTH, HEIGHT, first, first + SHOWN as f32, 0.0, top);
-    let chart = shapes
-        .iter()
-        .fold(&mut chart, |chart, shape| chart.lineplot(shape));
-    let chart = chart.x_label_format(LabelFormat::Custom(Box::new(|sequence| {
-        format!("{sequence:.0}")
-    })));
-    let chart = chart.y_label_format(LabelFormat::Custom(Box::new(|millis| {
-        format!("{millis:.3} ms")
-    })));
-    chart.axis();
-    chart.figures();
-    chart.to_string()
+    let dot = |point: &Point| {
+        let column = point.sequence.checked_sub(first)? as usize;
+        let height = point.millis? / top * HEIGHT as f32;
+        Some((column, HEIGHT - height.round() as usize))
+    };
+    let mut dots = Dots::new(SHOWN, HEIGHT + 1);
+    // The axis of time.
+    for column in (0..SHOWN).step_by(3) {
+        dots.set((column, HEIGHT));
+    }
+    let mut before = None;
+    for dot in points.iter().map(dot) {
+        if let Some(dot) = dot {
+            dots.line(before.unwrap_or(dot), dot);
+        }
+        before = dot;
+    }
+    let label = (first + SHOWN as u64 - 1).to_string();
+    let rows = dots
+        .to_string()
+        .replacen('\n', &format!(" {top:.3} ms\n"), 1);
+    let width = SHOWN / 2 - label.len();
+    format!("{rows} 0.000 ms\n{first:<width$}{label}\n")
 }
 
 #[cfg(test)]
