@@ -2,14 +2,10 @@
 
 use std::str::FromStr;
 
-use globset::{GlobBuilder, GlobMatcher};
-
-use super::path::os;
-
 /// One pattern.
 #[derive(Clone, Debug)]
 pub(super) struct Exclusion {
-    matcher: GlobMatcher,
+    pattern: Vec<u8>,
     /// Whether the pattern is for a path below the mirror's folder; otherwise it is for a name at
     /// any depth.
     is_path: bool,
@@ -29,13 +25,12 @@ impl FromStr for Exclusion {
         if pattern.is_empty() {
             return Err("the pattern is empty".to_owned());
         }
-        let glob = GlobBuilder::new(pattern)
-            .literal_separator(true)
-            .backslash_escape(true)
-            .build()
-            .map_err(|error| format!("invalid pattern `{text}`: {}", error.kind()))?;
+        fast_glob::validate(pattern)
+            .map_err(|error| format!("invalid pattern `{text}`: {error}"))?;
+        // To the matcher, a first `!` would mean everything else.
+        let escape = if pattern.starts_with('!') { "\\" } else { "" };
         Ok(Exclusion {
-            matcher: glob.compile_matcher(),
+            pattern: format!("{escape}{pattern}").into_bytes(),
             is_path: is_anchored || pattern.contains('/'),
             folders_only,
         })
@@ -48,8 +43,7 @@ impl Exclusion {
             return false;
         }
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
-        self.matcher
-            .is_match(os(if self.is_path { path } else { name }))
+        fast_glob::glob_match(&self.pattern, if self.is_path { path } else { name })
     }
 }
 
@@ -83,12 +77,17 @@ mod tests {
             ("\\*", "*", false, true),
             ("\\*", "a", false, false),
             (".*", ".hidden", false, true),
+            ("!a", "!a", false, true),
+            ("!a", "b", false, false),
+            ("a/**", "a/b/c", false, true),
+            ("a/**", "a", true, false),
+            ("a/**/b", "a/b", false, true),
         ] {
             let exclusion: Exclusion = pattern.parse().unwrap();
             let matched = is_excluded(&[exclusion], path.as_bytes(), is_folder);
             assert_eq!(matched, expected, "{pattern} {path}");
         }
-        for pattern in ["", "/", "[a", "{a"] {
+        for pattern in ["", "/", "[a", "{a", "a\\"] {
             assert!(pattern.parse::<Exclusion>().is_err(), "{pattern}");
         }
         assert!(!is_excluded(&[], b"a", false));
