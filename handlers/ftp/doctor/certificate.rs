@@ -1,15 +1,13 @@
 //! Checks the names and the dates of the certificate.
 
-use std::net::IpAddr;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Finding;
+use super::x509::Certificate;
 
 /// Time before the end of a certificate during which the report has a note.
 const EXPIRY_NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
@@ -19,11 +17,7 @@ const SUBJECT: &str = "TLS";
 
 /// The names and the dates of a certificate.
 #[derive(Debug)]
-pub(super) struct Facts {
-    names: Vec<String>,
-    begins: Timestamp,
-    ends: Timestamp,
-}
+pub(super) struct Facts(Certificate);
 
 impl Facts {
     /// Reads the first certificate of a file.
@@ -32,63 +26,44 @@ impl Facts {
     /// The file cannot be read, or the certificate is malformed.
     pub(super) fn read(file: &Path) -> Result<Facts, String> {
         let der = CertificateDer::from_pem_file(file).map_err(|error| error.to_string())?;
-        let (_, certificate) = X509Certificate::from_der(&der).map_err(|e| e.to_string())?;
-        let time = |seconds: i64| Timestamp::from_second(seconds).map_err(|e| e.to_string());
-        let validity = certificate.validity();
-        Ok(Facts {
-            names: names(&certificate),
-            begins: time(validity.not_before.timestamp())?,
-            ends: time(validity.not_after.timestamp())?,
-        })
+        let certificate = Certificate::from_der(&der);
+        certificate
+            .map(Facts)
+            .ok_or_else(|| "the certificate is malformed".to_owned())
     }
 
     /// The finding for the report.
     pub(super) fn finding(&self, now: Timestamp) -> Finding {
         let date = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
-        let (begins, ends) = (date(self.begins), date(self.ends));
+        let certificate = &self.0;
+        let (begins, ends) = (date(certificate.begins), date(certificate.ends));
         let fix = "--tls-cert FILE --tls-key FILE";
-        if now >= self.ends {
+        if now >= certificate.ends {
             let text = format!("the certificate expired on {ends}");
             return Finding::problem(SUBJECT, text).fix(fix);
         }
-        if now < self.begins {
+        if now < certificate.begins {
             let text = format!("the certificate is valid only from {begins} on");
             return Finding::problem(SUBJECT, text).fix(fix);
         }
-        if self.names.is_empty() {
+        if certificate.names.is_empty() {
             let text = "the certificate has no name that clients accept (subjectAltName)";
             return Finding::note(SUBJECT, text);
         }
-        let mut names = self.names.clone();
+        let mut names = certificate.names.clone();
         names.truncate(MAX_SHOWN_NAMES);
-        if names.len() < self.names.len() {
-            names.push(format!("and {} more", self.names.len() - names.len()));
+        if names.len() < certificate.names.len() {
+            names.push(format!(
+                "and {} more",
+                certificate.names.len() - names.len()
+            ));
         }
         let text = format!("certificate for {} until {ends}", names.join(", "));
-        if now + EXPIRY_NOTICE >= self.ends {
+        if now + EXPIRY_NOTICE >= certificate.ends {
             return Finding::note(SUBJECT, text).fix(fix);
         }
         Finding::good(SUBJECT, text)
     }
-}
-
-/// The names of the server that clients accept (RFC 6125: subjectAltName only), without control
-/// characters.
-fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
-        return Vec::new();
-    };
-    let name = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some(name.replace(char::is_control, "")),
-        GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes).ok().map(IpAddr::from),
-            _ => <[u8; 16]>::try_from(*bytes).ok().map(IpAddr::from),
-        }
-        .map(|ip| ip.to_string()),
-        _ => None,
-    };
-    let names = &extension.value.general_names;
-    names.iter().filter_map(name).collect()
 }
 
 #[cfg(test)]

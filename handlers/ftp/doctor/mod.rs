@@ -16,6 +16,7 @@ mod hairpin;
 mod machine;
 mod ports;
 mod self_test;
+mod x509;
 
 use std::path::{Path, PathBuf};
 
