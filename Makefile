@@ -4,15 +4,20 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run run-ftp lessons test stress check check-portable format lint docs tidy fuzz fuzz-smoke bench bench-pairs bench-parsers deps deps-debian deps-npm
+.PHONY: help build dist run run-ftp lessons test stress check check-portable format lint docs tidy fuzz fuzz-smoke bench bench-pairs bench-parsers deps deps-debian deps-npm
 
 # A fresh rustup puts cargo where only new login shells look, Debian puts nginx where only root does.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-BINARY := $(TARGET)/release/socketserver
 CARGO := cargo
 LOCKED := --locked
+
+# `demo` is quick to build, `dist` is the fastest and smallest binary. Cargo.toml has both profiles.
+BINARY := $(TARGET)/demo/socketserver
+DIST := $(TARGET)/dist
+# Both packages are named, so that a lesson finds its dependencies as `make run` has built them.
+BUILD_DEMO := $(CARGO) build --profile demo $(LOCKED) --package socketserver-handlers --package socketserver-lessons --bin socketserver
 
 HOW_cargo := install Rust from https://rustup.rs
 HOW_python3 := install it with 'apt-get install python3', or 'make deps'
@@ -23,8 +28,11 @@ HOW_cc := install a C compiler with 'apt-get install gcc', or 'make deps'
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { sub(/%/, "NAME", $$1); printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: need-cargo ## build the release binary
-	$(CARGO) build --release $(LOCKED)
+build: need-cargo ## build the binary that the commands below run, in a few minutes
+	$(BUILD_DEMO)
+
+dist: need-cargo ## build the binary to install: faster and smaller, in several times that time
+	$(CARGO) build --profile dist --package socketserver-handlers --bin socketserver $(LOCKED)
 
 run: run-http ## serve www/ on http://127.0.0.1:8000/ (more options: make run ARGS="--bind :8080")
 
@@ -48,9 +56,10 @@ lessons: ## list the lessons
 		printf '  make lesson-%-14s %s\n' "$$lesson" "$$(sed -n '1s/^# //p' lessons/$$lesson.md)"; \
 	done
 
-lesson-%: build ## play the lesson NAME: its server and its clients, and what crosses the wire
-	@$(CARGO) build --release --package socketserver --examples $(LOCKED)
-	@exec sh lessons/player.sh $* $(TARGET)/release
+lesson-%: need-cargo ## play the lesson NAME: its server and its clients, and what crosses the wire
+	@test -f lessons/$*.sh || { echo "there is no lesson $*; 'make lessons' lists them" >&2; exit 2; }
+	@$(BUILD_DEMO) --bin lesson-$*
+	@exec sh lessons/player.sh $* $(TARGET)/demo
 
 # These features use what other systems than Linux have, so that it is tested here.
 PORTABLE := --features portable-poller,portable-sockets
@@ -120,18 +129,18 @@ fuzz: need-cargo ## fuzz each target for FUZZ_SECONDS (60); no nightly compiler 
 fuzz-smoke: ## fuzz each target for some seconds (part of check)
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3
 
-bench: build need-python3 need-wrk need-nginx need-cc ## measure against nginx, Python, tokio, HAProxy, vsftpd, pyftpdlib and C, and write benches/RESULTS.md
-	$(CARGO) build --release --workspace --examples $(LOCKED)
-	python3 benches/compare.py --ours $(BINARY) --update benches/RESULTS.md $(ARGS)
-	python3 benches/echo.py --examples $(TARGET)/release/examples --update benches/RESULTS.md
-	python3 benches/services.py --ours $(BINARY) --connects $(TARGET)/release/examples/connects --update benches/RESULTS.md
-	python3 benches/files.py --ours $(BINARY) --update benches/RESULTS.md
-	python3 benches/connections.py --examples $(TARGET)/release/examples --update benches/RESULTS.md
-	python3 benches/ftp.py --ours $(BINARY) --update benches/RESULTS.md
+bench: dist need-python3 need-wrk need-nginx need-cc ## measure against nginx, Python, tokio, HAProxy, vsftpd, pyftpdlib and C, and write benches/RESULTS.md
+	$(CARGO) build --profile dist --workspace --examples $(LOCKED)
+	python3 benches/compare.py --ours $(DIST)/socketserver --update benches/RESULTS.md $(ARGS)
+	python3 benches/echo.py --examples $(DIST)/examples --update benches/RESULTS.md
+	python3 benches/services.py --ours $(DIST)/socketserver --connects $(DIST)/examples/connects --update benches/RESULTS.md
+	python3 benches/files.py --ours $(DIST)/socketserver --update benches/RESULTS.md
+	python3 benches/connections.py --examples $(DIST)/examples --update benches/RESULTS.md
+	python3 benches/ftp.py --ours $(DIST)/socketserver --update benches/RESULTS.md
 
-bench-pairs: build need-python3 need-wrk need-cc ## compare with an earlier build: make bench-pairs OLD=its/target/release
-	$(CARGO) build --release --workspace --examples $(LOCKED)
-	python3 benches/pairs.py --old $(OLD) --new $(TARGET)/release --update benches/RESULTS.md $(ARGS)
+bench-pairs: dist need-python3 need-wrk need-cc ## compare with an earlier build: make bench-pairs OLD=its/target/dist
+	$(CARGO) build --profile dist --workspace --examples $(LOCKED)
+	python3 benches/pairs.py --old $(OLD) --new $(DIST) --update benches/RESULTS.md $(ARGS)
 
 bench-parsers: need-cargo ## measure the parsers and buffers alone
 	$(CARGO) bench --workspace --benches $(LOCKED) -- --warm-up-time 1 --measurement-time 2

@@ -203,7 +203,7 @@ def report(results, options):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ours", default="target/release/socketserver", metavar="PROGRAM", help="our binary, or what stands in for it")
+    parser.add_argument("--ours", default="target/dist/socketserver", metavar="PROGRAM", help="our binary, or what stands in for it")
     parser.add_argument("--servers", default=",".join(STARTERS), help="which to run (default: %(default)s)")
     parser.add_argument("--rows", default=",".join(ROWS), help="which to measure (default: %(default)s)")
     parser.add_argument("--rounds", type=int, help="default: 5, with --quick 1")

@@ -222,8 +222,8 @@ ROWS = {
 
 def main():
     parser = options_of(ROWS, __doc__)
-    parser.add_argument("--examples", default="target/release/examples", metavar="FOLDER", help="our example programs")
-    parser.add_argument("--contestants", metavar="FOLDER", help="where cargo builds the others (default: contestants beside release)")
+    parser.add_argument("--examples", default="target/dist/examples", metavar="FOLDER", help="our example programs")
+    parser.add_argument("--contestants", metavar="FOLDER", help="where cargo builds the others (default: contestants beside dist)")
     parser.add_argument("--mib", type=int, default=8192, help="what the row of bulk sends (default: %(default)s)")
     options = parser.parse_args()
     measure.raise_descriptor_limit()

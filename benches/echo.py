@@ -62,7 +62,7 @@ def report(results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", default="target/release/examples", help="folder of tcp_echo and udp_echo")
+    parser.add_argument("--examples", default="target/dist/examples", help="folder of tcp_echo and udp_echo")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--kinds", default="tcp,udp", help="which to run (default: tcp,udp)")

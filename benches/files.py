@@ -174,7 +174,7 @@ ROWS = {
 def main():
     parser = options_of(ROWS, __doc__)
     parser.set_defaults(rounds=None, seconds=None)  # 3, with --quick 1
-    parser.add_argument("--ours", default="target/release/socketserver", metavar="PROGRAM", help="our binary")
+    parser.add_argument("--ours", default="target/dist/socketserver", metavar="PROGRAM", help="our binary")
     parser.add_argument("--quick", action="store_true", help="small files and short runs: to see that it works")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)

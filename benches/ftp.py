@@ -370,8 +370,8 @@ ROWS = {
 
 def main():
     parser = options_of(ROWS, __doc__)
-    parser.add_argument("--ours", default="target/release/socketserver", metavar="PROGRAM", help="our binary")
-    parser.add_argument("--contestants", metavar="FOLDER", help="where the others are put (default: contestants beside release)")
+    parser.add_argument("--ours", default="target/dist/socketserver", metavar="PROGRAM", help="our binary")
+    parser.add_argument("--contestants", metavar="FOLDER", help="where the others are put (default: contestants beside dist)")
     parser.add_argument("--mib", type=int, default=256, help="size of the large file (default: %(default)s)")
     options = parser.parse_args()
     measure.raise_descriptor_limit()

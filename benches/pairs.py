@@ -94,8 +94,8 @@ def idle_kib(build):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--old", required=True, help="folder of the old build: its target/release")
-    parser.add_argument("--new", default="target/release", help="folder of the new build (default: target/release)")
+    parser.add_argument("--old", required=True, help="folder of the old build: its target/dist")
+    parser.add_argument("--new", default="target/dist", help="folder of the new build (default: target/dist)")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--only", default="", help="only rows whose name contains this")

@@ -293,8 +293,8 @@ ROWS = {
 
 def main():
     parser = options_of(ROWS, __doc__)
-    parser.add_argument("--ours", default="target/release/socketserver", metavar="PROGRAM", help="our binary")
-    parser.add_argument("--connects", default="target/release/examples/connects", metavar="PROGRAM", help="the load of connections")
+    parser.add_argument("--ours", default="target/dist/socketserver", metavar="PROGRAM", help="our binary")
+    parser.add_argument("--connects", default="target/dist/examples/connects", metavar="PROGRAM", help="the load of connections")
     parser.add_argument("--mib", type=int, default=1024, help="size of the large file (default: %(default)s)")
     options = parser.parse_args()
     measure.raise_descriptor_limit()

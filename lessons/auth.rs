@@ -1,4 +1,4 @@
-//! Serves clients that hold the key "open sesame": `cargo run --example lesson-auth [HOST:PORT]`.
+//! Serves clients that hold the key "open sesame": `cargo run --bin lesson-auth [HOST:PORT]`.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! Returns every line in upper case: `cargo run --example lesson-echo [HOST:PORT]`.
+//! Returns every line in upper case: `cargo run --bin lesson-echo [HOST:PORT]`.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! Lets everybody read the folder `www` by FTP: `cargo run --example lesson-ftp [HOST:PORT]`.
+//! Lets everybody read the folder `www` by FTP: `cargo run --bin lesson-ftp [HOST:PORT]`.
 
 use std::io::Write;
 

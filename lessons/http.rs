@@ -1,4 +1,4 @@
-//! A web server in one handler: `cargo run --example lesson-http [HOST:PORT]`. It serves the folder
+//! A web server in one handler: `cargo run --bin lesson-http [HOST:PORT]`. It serves the folder
 //! `www`.
 
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Answers datagrams in upper case, and drops every third one: `cargo run --example lesson-ping
+//! Answers datagrams in upper case, and drops every third one: `cargo run --bin lesson-ping
 //! [HOST:PORT]`.
 
 use std::io::Write;

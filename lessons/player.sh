@@ -19,7 +19,7 @@ say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 socketserver() { printf '$ socketserver %s\n' "$*"; "$bin/socketserver" "$@"; }
 
 # The lesson's own example.
-example() { printf '$ cargo run --example lesson-%s %s\n' "$lesson" "$*"; start "$bin/examples/lesson-$lesson" "$@"; }
+example() { printf '$ cargo run --bin lesson-%s %s\n' "$lesson" "$*"; start "$bin/lesson-$lesson" "$@"; }
 
 # serve NAME [OPTIONS]: a server on a free port that traces the wire; its address is then in $address.
 serve() {
@@ -78,7 +78,7 @@ trap finish EXIT
 [ -f "$lessons/$lesson.sh" ] || { echo "there is no lesson $lesson; 'make lessons' lists them" >&2; exit 2; }
 . "$lessons/$lesson.sh"
 
-say "The lesson's page: lessons/$lesson.md. Its example: cargo run --example lesson-$lesson"
+say "The lesson's page: lessons/$lesson.md. Its example: cargo run --bin lesson-$lesson"
 if [ -t 0 ] && [ -t 1 ] && kill -0 "$server" 2> /dev/null; then
     say "The server goes on at $url. Ctrl-C ends it."
     wait "$server" || true

@@ -1,4 +1,4 @@
-//! One handler, four concurrency models: `cargo run --example lesson-socketserver [MODEL]
+//! One handler, four concurrency models: `cargo run --bin lesson-socketserver [MODEL]
 //! [HOST:PORT]`, where MODEL is sequential, threads, processes or pool.
 
 use std::io::Write;

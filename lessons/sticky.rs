@@ -1,4 +1,4 @@
-//! Answers `FRAMING TEXT` with the text, framed: `cargo run --example lesson-sticky [HOST:PORT]`.
+//! Answers `FRAMING TEXT` with the text, framed: `cargo run --bin lesson-sticky [HOST:PORT]`.
 
 use std::io::Write;
 

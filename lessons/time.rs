@@ -1,4 +1,4 @@
-//! Sends the time and closes: `cargo run --example lesson-time [HOST:PORT]`.
+//! Sends the time and closes: `cargo run --bin lesson-time [HOST:PORT]`.
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! Sends one file as JSON with base64 to every client: `cargo run --example lesson-transfer
+//! Sends one file as JSON with base64 to every client: `cargo run --bin lesson-transfer
 //! [FILE [HOST:PORT]]`.
 
 use std::fs::File;

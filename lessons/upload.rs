@@ -1,4 +1,4 @@
-//! Stores files. Each arrives as a frame of JSON, followed by its bytes: `cargo run --example
+//! Stores files. Each arrives as a frame of JSON, followed by its bytes: `cargo run --bin
 //! lesson-upload [HOST:PORT]`.
 
 use std::fs::{self, File};

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::support::examples::examples_of;
+use crate::support::examples::built;
 use crate::support::{BoundedCommand, has_tool};
 
 fn root() -> PathBuf {
@@ -14,6 +14,11 @@ fn root() -> PathBuf {
         .parent()
         .unwrap()
         .to_owned()
+}
+
+/// The folder of the lessons' programs, and of the binary.
+fn programs() -> PathBuf {
+    built("socketserver-lessons", "--bins")
 }
 
 /// The lessons' names, from the files that play them.
@@ -64,8 +69,7 @@ fn every_lesson_plays_to_its_end() {
     if !has_tool("timeout", "the lessons") {
         return;
     }
-    let examples = examples_of("socketserver");
-    let binaries = examples.parent().unwrap();
+    let binaries = programs();
     for name in lessons() {
         let player = ["lessons/player.sh", &name, binaries.to_str().unwrap()];
         let output = Command::new("sh").args(player).current_dir(root()).finish();
@@ -88,14 +92,14 @@ fn every_lesson_plays_to_its_end() {
 /// Each example starts on a free port, and ends at SIGTERM like every server.
 #[test]
 fn every_example_serves_and_ends() {
-    let examples = examples_of("socketserver");
+    let programs = programs();
     for name in lessons() {
         let arguments: &[&str] = match name.as_str() {
             "socketserver" => &["pool", "127.0.0.1:0"],
             "transfer" => &["Cargo.toml", "127.0.0.1:0"],
             _ => &["127.0.0.1:0"],
         };
-        let program = examples.join(format!("lesson-{name}"));
+        let program = programs.join(format!("lesson-{name}"));
         let mut server = Command::new(program)
             .args(arguments)
             .current_dir(root())
@@ -115,7 +119,7 @@ fn every_example_serves_and_ends() {
 fn the_upload_client_reads_the_answer_of_the_example() {
     let dir = crate::support::TestDir::new("lesson-upload");
     dir.write("file.txt", "content");
-    let program = examples_of("socketserver").join("lesson-upload");
+    let program = programs().join("lesson-upload");
     let mut server = Command::new(program)
         .arg("127.0.0.1:0")
         .current_dir(dir.join(""))

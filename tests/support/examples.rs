@@ -1,4 +1,4 @@
-//! The example programs of both packages.
+//! The example programs of both packages, and those of the lessons.
 
 use std::io::BufRead;
 use std::path::PathBuf;
@@ -11,9 +11,15 @@ use super::process::{BoundedCommand, Process};
 /// The time limit of a build of all examples.
 const BUILD_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// The folder of a package's example programs. The first call of a test program builds them:
-/// `cargo test` has done so already, unless it was told to run only some tests.
+/// The folder of a package's example programs.
 pub(crate) fn examples_of(package: &'static str) -> PathBuf {
+    built(package, "--examples").join("examples")
+}
+
+/// The folder of the test's profile, with the programs of a package (`--examples` or `--bins`). The
+/// first call of a test program builds them. For examples, `cargo test` has done so already, unless
+/// it was told to run only some tests.
+pub(crate) fn built(package: &'static str, programs: &str) -> PathBuf {
     static BUILT: Mutex<Vec<&str>> = Mutex::new(Vec::new());
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().unwrap().parent().unwrap();
@@ -22,7 +28,7 @@ pub(crate) fn examples_of(package: &'static str) -> PathBuf {
         let mut build = Command::new(env!("CARGO"));
         build
             .args(["build", "--quiet", "--locked", "--package", package])
-            .args(["--examples", "--target-dir"])
+            .args([programs, "--target-dir"])
             .arg(profile.parent().unwrap())
             .current_dir(env!("CARGO_MANIFEST_DIR"));
         if profile.ends_with("release") {
@@ -32,7 +38,7 @@ pub(crate) fn examples_of(package: &'static str) -> PathBuf {
         assert!(output.status.success(), "{output:?}");
         built.push(package);
     }
-    profile.join("examples")
+    profile.to_owned()
 }
 
 /// An example that serves, ended at the end of the test.
