@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build dist run run-ftp lessons test stress check check-portable format lint docs tidy fuzz fuzz-smoke bench bench-pairs bench-parsers deps deps-debian deps-npm
+.PHONY: help build dist run run-ftp lessons test stress check check-portable format lint docs deny tidy fuzz fuzz-smoke bench bench-pairs bench-parsers deps deps-debian deps-npm
 
 # A fresh rustup puts cargo where only new login shells look, Debian puts nginx where only root does.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
@@ -72,7 +72,7 @@ stress: need-cargo ## 100,000 random messages in the clear and over TLS, 100 res
 	STRESS=1 $(CARGO) test --release --package socketserver --test framework $(LOCKED) -- stress:: --test-threads 1
 	STRESS=1 $(CARGO) test --release --package socketserver-handlers --test services $(LOCKED) -- restarts:: ftp::random::
 
-check: format lint docs check-portable test fuzz-smoke ## all that CI asks for; complete on its own, tests included
+check: format lint docs deny check-portable test fuzz-smoke ## all that CI asks for; complete on its own, tests included
 	@echo 'make check: all is well'
 
 format: need-cargo ## check the format
@@ -100,6 +100,16 @@ check-portable: need-cargo ## check that all of it compiles for macOS and FreeBS
 
 docs: need-cargo ## build the documentation, warnings are errors
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(LOCKED)
+
+# Without the network, all but the advisories can be checked.
+deny: need-cargo ## check licences, sources and advisories of all dependencies, if cargo-deny is installed (part of check)
+	@if ! command -v cargo-deny >/dev/null; then \
+		echo "SKIPPED: cargo-deny is not installed: 'cargo install cargo-deny --locked'"; exit 0; \
+	fi; \
+	checks='bans licenses sources'; \
+	if cargo-deny --workspace --locked fetch db; then checks="$$checks advisories"; \
+	else echo 'SKIPPED: the database of advisories cannot be fetched'; fi; \
+	cargo-deny --workspace --locked check $$checks
 
 tidy: need-cargo ## check only the invariants of the text: floors, sizes, commands (part of test)
 	$(CARGO) test --package socketserver --test tidy $(LOCKED)
