@@ -118,6 +118,11 @@ services! {
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The example of this package's own README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("README.md")]
+struct PackageReadme;
+
 /// The examples of the page on connections run. One of them needs this package.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/connections.md")]
