@@ -203,11 +203,6 @@ impl Output {
         self.filled += bytes.len();
     }
 
-    /// Whether [`drain`](Output::drain) has nothing to do.
-    pub(super) fn is_drained(&self) -> bool {
-        !self.has_unsent() && !self.ends && !self.pace.is_blocked()
-    }
-
     /// Sends what the peer takes now.
     pub(super) fn drain(&mut self) -> io::Result<Drain> {
         let most = self.total.saturating_add(BYTES_PER_TURN);
@@ -364,22 +359,20 @@ impl Output {
         &mut self.pace
     }
 
+    /// Gives the memory of the empty buffer back.
+    pub(super) fn release_buffer(&mut self) {
+        give_back(std::mem::take(&mut self.buffer));
+    }
+
     /// Drops what cannot be sent any more.
     pub(super) fn discard(&mut self) {
         (self.sent, self.filled, self.tail, self.unflushed) = (0, 0, None, false);
-    }
-
-    /// Gives the memory of an empty buffer back.
-    pub(super) fn release_buffer(&mut self) {
-        if self.filled == 0 {
-            give_back(std::mem::take(&mut self.buffer));
-        }
     }
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
-        give_back(std::mem::take(&mut self.buffer));
+        self.release_buffer();
     }
 }
 

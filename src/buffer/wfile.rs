@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::output::{Drain, Output};
 use crate::pace::PaceViolation;
@@ -47,11 +47,34 @@ use crate::reach::Link;
 /// assert_eq!(client.received(), b"7\ncontent");
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub struct WFile(Arc<Mutex<Output>>);
+pub struct WFile {
+    output: Arc<Mutex<Output>>,
+    /// Something was written since [`drain`](WFile::drain) last sent everything. Known without the
+    /// lock, because only this side writes: `rfile` at most sends what is written here.
+    may_have_unsent: bool,
+    /// The same for a file, shared bytes or a pipe.
+    may_have_tail: bool,
+}
 
 impl WFile {
     pub(super) fn new(output: Arc<Mutex<Output>>) -> WFile {
-        WFile(output)
+        WFile {
+            output,
+            may_have_unsent: false,
+            may_have_tail: false,
+        }
+    }
+
+    /// The output, for a call that may leave bytes unsent.
+    fn lock_to_write(&mut self) -> MutexGuard<'_, Output> {
+        self.may_have_unsent = true;
+        self.output.lock()
+    }
+
+    /// The output, for a call that may leave a tail unsent.
+    fn lock_to_append_tail(&mut self) -> MutexGuard<'_, Output> {
+        self.may_have_tail = true;
+        self.lock_to_write()
     }
 
     /// Sends `range` of `file` after what was written so far, by `sendfile(2)` where the transport
@@ -61,7 +84,7 @@ impl WFile {
     /// # Errors
     /// Those of a write, because an earlier file is sent first.
     pub fn send_file(&mut self, file: Arc<File>, range: Range<u64>) -> io::Result<()> {
-        self.0.lock().send_file(file, range)
+        self.lock_to_append_tail().send_file(file, range)
     }
 
     /// Sends `range` of bytes that are shared with others, without a copy.
@@ -89,22 +112,22 @@ impl WFile {
     /// Those of a write, because an earlier file is sent first. `InvalidInput` for a range outside
     /// the bytes.
     pub fn send_shared(&mut self, bytes: Arc<[u8]>, range: Range<usize>) -> io::Result<()> {
-        self.0.lock().send_shared(bytes, range)
+        self.lock_to_append_tail().send_shared(bytes, range)
     }
 
     /// Number of bytes that the transport has taken since the connection began.
     pub fn bytes_sent(&self) -> u64 {
-        self.0.lock().bytes_sent()
+        self.output.lock().bytes_sent()
     }
 
     /// Number of bytes that were written and that the transport has not taken yet.
     pub fn bytes_unsent(&self) -> u64 {
-        self.0.lock().bytes_unsent()
+        self.output.lock().bytes_unsent()
     }
 
     /// Whether something written has not been sent yet.
     pub fn has_unsent(&self) -> bool {
-        self.0.lock().has_unsent()
+        self.may_have_unsent && self.output.lock().has_unsent()
     }
 
     /// Whether a file or shared bytes have not been sent yet. The next write would wait for them.
@@ -139,14 +162,14 @@ impl WFile {
     /// assert_eq!(client.received().len(), 100_000);
     /// ```
     pub fn has_tail(&self) -> bool {
-        self.0.lock().has_tail()
+        self.may_have_tail && self.output.lock().has_tail()
     }
 
     /// Announces that the handler returns [`Next::Close`](crate::Next::Close) and has no `finish`
     /// that takes time. The system may then send the last bytes together with the connection's end,
     /// in one segment instead of two.
     pub fn close_follows(&mut self) {
-        self.0.lock().close_follows();
+        self.output.lock().close_follows();
     }
 
     /// Ends the server's side of the connection once everything written so far is sent (a TCP
@@ -176,19 +199,19 @@ impl WFile {
     /// # Errors
     /// Those of a write.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
-        self.0.lock().shutdown_write()
+        self.lock_to_write().shutdown_write()
     }
 
     /// Maximum time that a write may wait for the peer to take a byte; `None` is without end
     /// (Python's `timeout`). Defaults to [`Timeouts::write`](crate::Timeouts::write).
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
-        self.0.lock().set_timeout(timeout);
+        self.output.lock().set_timeout(timeout);
     }
 
     /// Number of bytes that are gathered before a write waits for the peer (Python's `wbufsize`);
     /// 0 sends every write at once.
     pub(crate) fn set_capacity(&mut self, bytes: usize) {
-        self.0.lock().set_capacity(bytes);
+        self.output.lock().set_capacity(bytes);
     }
 
     /// Takes over output that others have left for this connection: as much as fits the buffer, or
@@ -198,48 +221,51 @@ impl WFile {
     /// # Errors
     /// Those of a write.
     pub(crate) fn gather(&mut self, link: &Link) -> io::Result<bool> {
-        self.0.lock().gather(link)
+        let found = self.lock_to_append_tail().gather(link)?;
+        (self.may_have_unsent, self.may_have_tail) = (found, found);
+        Ok(found)
     }
 
     /// Whether [`drain`](WFile::drain) has nothing to do.
     pub(crate) fn is_drained(&self) -> bool {
-        self.0.lock().is_drained()
+        !self.may_have_unsent
     }
 
-    /// Sends what the peer takes now.
+    /// Sends what the peer takes now. Once everything is sent, the buffer's memory is given back.
     pub(crate) fn drain(&mut self) -> io::Result<Drain> {
-        self.0.lock().drain()
+        let mut output = self.output.lock();
+        let found = output.drain()?;
+        if found == Drain::Done {
+            output.release_buffer();
+            (self.may_have_unsent, self.may_have_tail) = (false, false);
+        }
+        Ok(found)
     }
 
     /// Nothing more is written: [`drain`](WFile::drain) ends a TLS connection with `close_notify`.
     pub(crate) fn end(&mut self) {
-        self.0.lock().end();
+        self.lock_to_write().end();
     }
 
     /// The peer has taken something since `at`: what follows is not its time.
     pub(crate) fn resume(&mut self, at: Instant) {
-        self.0.lock().pace().resume(at);
+        self.output.lock().pace().resume(at);
     }
 
     /// The connection begins to wait for the peer to read. Returns when
     /// [`check_pace`](WFile::check_pace) is due.
     pub(crate) fn block(&mut self, now: Instant) -> Option<Instant> {
-        self.0.lock().pace().block(now)
+        self.output.lock().pace().block(now)
     }
 
     /// The moment that [`block`](WFile::block) returned has come.
     pub(crate) fn check_pace(&mut self, now: Instant) -> Result<(), PaceViolation> {
-        self.0.lock().pace().check(now)
+        self.output.lock().pace().check(now)
     }
 
     /// Drops what cannot be sent any more.
     pub(crate) fn discard(&mut self) {
-        self.0.lock().discard();
-    }
-
-    /// Gives the memory of an empty buffer back.
-    pub(crate) fn release_buffer(&mut self) {
-        self.0.lock().release_buffer();
+        self.output.lock().discard();
     }
 }
 
@@ -254,19 +280,19 @@ impl fmt::Debug for WFile {
 impl Write for WFile {
     /// Gathers `bytes`; waits for the peer only when the buffer is full.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().write(bytes)
+        self.lock_to_write().write(bytes)
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.lock().write_all(bytes)
+        self.lock_to_write().write_all(bytes)
     }
 
     fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> io::Result<()> {
-        self.0.lock().write_fmt(arguments)
+        self.lock_to_write().write_fmt(arguments)
     }
 
     /// Waits until the peer's system has taken everything.
     fn flush(&mut self) -> io::Result<()> {
-        self.0.lock().flush()
+        self.output.lock().flush()
     }
 }

@@ -287,7 +287,6 @@ impl Session {
             pace.into_iter().chain(head).chain(serving.alarm).min()
         };
         request.rfile.release_buffer();
-        request.wfile.release_buffer();
         Some(Step::Wait {
             writing: false,
             until,
