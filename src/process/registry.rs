@@ -190,28 +190,29 @@ impl Registry {
         if session.needs_attention() {
             return ParkResult::Ready(session);
         }
-        let now = session.now();
         slot.note_active(!session.is_idle());
+        let notify = self.schedule(&mut slot, key, until, || session.now());
         slot.state = SlotState::Parked(session);
-        let notify = self.schedule(&mut slot, key, until, now);
         ParkResult::Parked { notify }
     }
 
-    /// Sets a connection's deadline. True if the leader must be notified.
+    /// Sets a connection's deadline. True if the leader must be notified. Most connections have an
+    /// entry in the heap, and the clock need not be read.
     fn schedule(
         &self,
         slot: &mut Slot,
         key: ConnectionKey,
         until: Option<Instant>,
-        now: Instant,
+        now: impl FnOnce() -> Instant,
     ) -> bool {
         slot.deadline = until;
-        let Some(until) = until.map(|until| until.min(now + MAX_HEAP_DELAY)) else {
+        let Some(until) = until else {
             return false;
         };
         if slot.scheduled.is_some_and(|scheduled| scheduled <= until) {
             return false; // the entry in the heap is due early enough; it is then set again
         }
+        let until = until.min(now() + MAX_HEAP_DELAY);
         slot.scheduled = Some(until);
         let mut deadlines = self.deadlines.lock();
         deadlines.heap.set(key.index(), until);
@@ -316,7 +317,7 @@ impl Registry {
                     let session = slot.unpark(false);
                     expired.extend(session.map(|session| (key, session)));
                 }
-                later => drop(self.schedule(&mut slot, key, later, now)),
+                later => drop(self.schedule(&mut slot, key, later, || now)),
             }
         }
     }

@@ -23,6 +23,7 @@ impl Pool {
         key: Option<ConnectionKey>,
         mut session: Box<Session>,
         action: Action,
+        now: Instant,
     ) -> Option<Job> {
         let Some(key) = key.or_else(|| self.registry.insert(&mut session)) else {
             let full = io::Error::other("the pool has as many connections as it can hold");
@@ -30,7 +31,6 @@ impl Pool {
             return None;
         };
         let guard = SlotGuard { pool: self, key };
-        let now = self.clock.now();
         let mut step = match action {
             Action::Advance => session.advance(now),
             Action::Expire => session.expire(now),
@@ -95,7 +95,8 @@ impl Pool {
                     if ending.is_served {
                         return Some(ending.session);
                     }
-                    self.serve_connection(Some(key), ending.session, Action::Close);
+                    let now = self.clock.now();
+                    self.serve_connection(Some(key), ending.session, Action::Close, now);
                 }
                 None
             }

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ending::EndingQueue;
 use super::leader::{Relief, guarded};
@@ -177,7 +177,7 @@ impl Pool {
         loop {
             task = match task {
                 WorkerTask::Work(job) => {
-                    let usage = meter.measure(&self.clock, || self.serve(job));
+                    let usage = meter.measure(&self.clock, |begun| self.serve(job, begun));
                     for job in self.ending.take_back() {
                         self.scheduler.requeue(job);
                     }
@@ -223,12 +223,12 @@ impl Pool {
     /// The life of the reserved thread.
     fn end_connections(self: Arc<Pool>) {
         while let Some(job) = self.ending.next() {
-            self.serve(job);
+            self.serve(job, self.clock.now());
         }
     }
 
-    /// Serves a job. Does not panic. Returns for how many connections or datagrams.
-    fn serve(&self, job: Job) -> u32 {
+    /// Serves a job, which begins `now`. Does not panic. Returns for how many connections or datagrams.
+    fn serve(&self, job: Job, now: Instant) -> u32 {
         let mut served = 1;
         // A handler's panic ends in its session. This guards the thread against the library's own
         // mistakes.
@@ -240,12 +240,12 @@ impl Pool {
             } => {
                 // Requeued even if nothing else is queued: so the turn ends here, and a thread
                 // looks into the poller in time.
-                if let Some(job) = self.serve_connection(key, session, action) {
+                if let Some(job) = self.serve_connection(key, session, action, now) {
                     self.scheduler.requeue(job);
                 }
             }
             Job::Datagrams { source, job } => self.serve_datagrams(source, &job),
-            Job::Woken => served = self.serve_woken(),
+            Job::Woken => served = self.serve_woken(now),
         });
         served
     }

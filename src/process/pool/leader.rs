@@ -156,7 +156,7 @@ impl Pool {
                 action,
             });
         } else {
-            ready.extend(self.serve_connection(key, session, action));
+            ready.extend(self.serve_connection(key, session, action, self.clock.now()));
         }
     }
 

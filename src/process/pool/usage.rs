@@ -1,6 +1,6 @@
 //! How long turns take, and for how much of that time their threads sleep.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::sys::ThreadUsage;
@@ -30,11 +30,16 @@ impl TurnMeter {
         TurnMeter { watches: true }
     }
 
-    /// `turn` returns how many connections it has served. Each counts as one turn.
-    pub(crate) fn measure(&mut self, clock: &Clock, turn: impl FnOnce() -> u32) -> TurnUsage {
+    /// `turn` gets the moment at which it begins, and returns how many connections it has served.
+    /// Each counts as one turn.
+    pub(crate) fn measure(
+        &mut self,
+        clock: &Clock,
+        turn: impl FnOnce(Instant) -> u32,
+    ) -> TurnUsage {
         let before = self.watches.then(ThreadUsage::now);
         let begun = clock.now();
-        let count = turn();
+        let count = turn(begun);
         let took = clock.now().saturating_duration_since(begun);
         // Most turns serve one connection, and a division of a time is slow.
         let share = |time: Duration| if count > 1 { time / count } else { time };

@@ -11,7 +11,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::engine::{Action, Job, Pool};
 use super::sync::{Mutex, thread_local};
@@ -126,21 +126,22 @@ impl Pool {
         }
     }
 
-    /// Serves connections that others have woken. Returns how many.
-    pub(super) fn serve_woken(&self) -> u32 {
+    /// Serves connections that others have woken, from `begun` on. Returns how many.
+    pub(super) fn serve_woken(&self, begun: Instant) -> u32 {
         let others = self.woken.begin();
         if others > 0 {
             // Before a handler runs: if it blocks, another thread serves the rest.
             self.scheduler.requeue_for(Job::Woken, others);
         }
-        let begun = self.clock.now();
+        let mut now = begun;
         let mut served = 0;
         while let Some((key, session)) = self.woken.pop() {
-            if let Some(job) = self.serve_connection(Some(key), session, Action::Advance) {
+            if let Some(job) = self.serve_connection(Some(key), session, Action::Advance, now) {
                 self.scheduler.requeue(job);
             }
             served += 1;
-            let took = self.clock.now().saturating_duration_since(begun);
+            now = self.clock.now();
+            let took = now.saturating_duration_since(begun);
             if served == CONNECTIONS_PER_TURN || took >= MAX_WOKEN_TURN {
                 break;
             }
