@@ -61,6 +61,8 @@ pub(crate) enum ParkResult {
     Parked { notify: bool },
     /// An event came meanwhile: the connection goes on.
     Ready(Box<Session>),
+    /// A shutdown that concerns the connection has begun meanwhile.
+    Ending(EndingConnection),
 }
 
 #[derive(Default)]
@@ -192,7 +194,13 @@ impl Registry {
         }
         slot.note_active(!session.is_idle());
         let notify = self.schedule(&mut slot, key, until, || session.now());
+        let is_serving = session.is_serving();
         slot.state = SlotState::Parked(session);
+        // A shutdown looks at every slot once. If it looked at this one before, its beginning is
+        // visible under the lock.
+        if !is_serving && let Some(ending) = slot.unpark_for_shutdown() {
+            return ParkResult::Ending(ending);
+        }
         ParkResult::Parked { notify }
     }
 
@@ -362,16 +370,6 @@ impl Registry {
             }
         });
         taken
-    }
-
-    /// As [`take_for_shutdown`](Registry::take_for_shutdown), for one connection.
-    pub(crate) fn take_one_for_shutdown(&self, key: ConnectionKey) -> Option<EndingConnection> {
-        let mut slot = self.slot(key)?.lock();
-        if Registry::is_current(&slot, key) {
-            slot.unpark_for_shutdown()
-        } else {
-            None
-        }
     }
 
     /// Ends all connections of `scope`: takes those that are parked, and shuts down the sockets

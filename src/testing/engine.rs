@@ -205,7 +205,8 @@ impl TestEngine {
                         session = again;
                         session.advance(session.now())
                     }
-                    ParkResult::Parked { .. } => return self.note_shutdown(key),
+                    ParkResult::Ending(ending) => return self.end(key, ending),
+                    ParkResult::Parked { .. } => return,
                 },
                 Step::Over => {
                     self.state.lock().keys.retain(|open| *open != key);
@@ -215,18 +216,6 @@ impl TestEngine {
             };
         }
         panic!("a connection is served without end");
-    }
-
-    /// A shutdown may have begun while this connection was served.
-    fn note_shutdown(&self, key: ConnectionKey) {
-        let mut is_ending = false;
-        self.registry.take_if(key, |session| {
-            is_ending = !session.is_serving();
-            false
-        });
-        if is_ending && let Some(ending) = self.registry.take_one_for_shutdown(key) {
-            self.end(key, ending);
-        }
     }
 
     fn end(&self, key: ConnectionKey, ending: EndingConnection) {

@@ -296,6 +296,10 @@ impl Session {
         true
     }
 
+    pub(crate) fn is_serving(&self) -> bool {
+        self.core.is_serving()
+    }
+
     pub(crate) fn ends_at_shutdown(&self) -> bool {
         self.is_idle()
     }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -80,23 +79,17 @@ impl Pool {
             session.abandon();
             return Some(session);
         }
-        let core = Arc::clone(session.core());
-        let origin = session.origin().cloned();
         match self.registry.park(key, session, until) {
             ParkResult::Ready(session) => Some(session),
+            ParkResult::Ending(ending) if ending.is_served => Some(ending.session),
+            ParkResult::Ending(ending) => {
+                let now = self.clock.now();
+                self.serve_connection(Some(key), ending.session, Action::Close, now);
+                None
+            }
             ParkResult::Parked { notify } => {
                 if notify {
                     self.poller.notify();
-                }
-                // A shutdown may have closed the idle connections just before this one was parked.
-                if !core.is_serving_for(origin.as_ref())
-                    && let Some(ending) = self.registry.take_one_for_shutdown(key)
-                {
-                    if ending.is_served {
-                        return Some(ending.session);
-                    }
-                    let now = self.clock.now();
-                    self.serve_connection(Some(key), ending.session, Action::Close, now);
                 }
                 None
             }
