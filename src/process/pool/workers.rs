@@ -47,6 +47,32 @@ pub(super) struct Worker {
     tasks_at_last_check: u64,
 }
 
+/// The average of about the last 16 times. In nanoseconds, because it changes with every turn, and
+/// calculating with a [`Duration`] takes several times as long.
+#[derive(Clone, Copy, Debug)]
+struct MovingAverage {
+    nanos: u64,
+}
+
+impl MovingAverage {
+    fn new(first: Duration) -> MovingAverage {
+        MovingAverage {
+            nanos: first.as_nanos() as u64,
+        }
+    }
+
+    fn add(&mut self, time: Duration) {
+        // Longer than 36 years is 36 years.
+        let time = (time.as_nanos() as u64).min(u64::MAX >> 4);
+        self.nanos = (self.nanos * 15 + time) / 16;
+    }
+
+    /// Whether `count` times of this length are as long as `time`.
+    fn reaches(self, time: Duration, count: usize) -> bool {
+        self.nanos.saturating_mul(count as u64) >= time.as_nanos() as u64
+    }
+}
+
 /// Everything under the scheduler's lock.
 #[derive(Debug)]
 pub(super) struct SchedulerState<T> {
@@ -59,10 +85,10 @@ pub(super) struct SchedulerState<T> {
     pub(super) has_leader: bool,
     /// Turns since a thread last looked into the poller. Counts only while there is no leader.
     pub(super) turns_without_leader: u32,
-    /// How long turns took lately: a moving average.
-    average_turn: Duration,
+    /// How long turns took lately.
+    average_turn: MovingAverage,
     /// For how long of that their threads slept.
-    average_sleep: Duration,
+    average_sleep: MovingAverage,
     /// Workers in the state `Working`.
     pub(super) working: usize,
     /// Workers that were woken, and have not looked for a task yet.
@@ -87,8 +113,8 @@ impl<T> SchedulerState<T> {
             sleeping: Vec::new(),
             has_leader: false,
             turns_without_leader: 0,
-            average_turn: MIN_WORK_TO_WAKE,
-            average_sleep: Duration::ZERO,
+            average_turn: MovingAverage::new(MIN_WORK_TO_WAKE),
+            average_sleep: MovingAverage::new(Duration::ZERO),
             working: 0,
             waking: 0,
             total: 0,
@@ -177,9 +203,9 @@ impl<T> SchedulerState<T> {
     }
 
     pub(super) fn record(&mut self, usage: TurnUsage) {
-        self.average_turn = (self.average_turn * 15 + usage.turn) / 16;
+        self.average_turn.add(usage.turn);
         if let Some(asleep) = usage.asleep {
-            self.average_sleep = (self.average_sleep * 15 + asleep) / 16;
+            self.average_sleep.add(asleep);
         }
     }
 
@@ -189,7 +215,7 @@ impl<T> SchedulerState<T> {
     }
 
     pub(super) fn handlers_block(&self) -> bool {
-        self.average_sleep >= BLOCKING_SLEEP
+        self.average_sleep.reaches(BLOCKING_SLEEP, 1)
     }
 
     /// Whether another thread would be of more use than its wake-up costs.
@@ -199,8 +225,7 @@ impl<T> SchedulerState<T> {
 
     /// Whether this many turns are enough work to wake another thread.
     pub(super) fn work_is_worth_waking(&self, turns: usize) -> bool {
-        let turns = u32::try_from(turns).unwrap_or(u32::MAX);
-        self.average_turn.saturating_mul(turns) >= MIN_WORK_TO_WAKE
+        self.average_turn.reaches(MIN_WORK_TO_WAKE, turns)
     }
 
     /// Whether every working thread has begun a task since the last check.
