@@ -29,7 +29,8 @@ pub(super) struct Output {
     sent: usize,
     /// Bytes that are gathered before a write waits for the peer.
     capacity: usize,
-    tail: Option<Tail>,
+    /// In a box, as few connections have one at a given moment.
+    tail: Option<Box<Tail>>,
     /// TLS holds encrypted bytes back.
     unflushed: bool,
     /// The system may hold the last bytes back until the connection's end follows.
@@ -100,7 +101,7 @@ impl Output {
     pub(super) fn send_file(&mut self, file: Arc<File>, range: Range<u64>) -> io::Result<()> {
         self.answered = true;
         self.send_tail()?;
-        self.tail = (!range.is_empty()).then_some(Tail::File { file, range });
+        self.tail = (!range.is_empty()).then(|| Box::new(Tail::File { file, range }));
         Ok(())
     }
 
@@ -113,7 +114,7 @@ impl Output {
         }
         self.answered = true;
         self.send_tail()?;
-        self.tail = (!range.is_empty()).then_some(Tail::Shared { bytes, range });
+        self.tail = (!range.is_empty()).then(|| Box::new(Tail::Shared { bytes, range }));
         Ok(())
     }
 
@@ -131,7 +132,7 @@ impl Output {
     }
 
     pub(super) fn bytes_unsent(&self) -> u64 {
-        let tail = match &self.tail {
+        let tail = match self.tail.as_deref() {
             Some(Tail::File { range, .. }) => range.end.saturating_sub(range.start),
             Some(Tail::Shared { range, .. }) => range.len() as u64,
             Some(Tail::Pipe(pipe)) => pipe.len() as u64,
@@ -182,7 +183,7 @@ impl Output {
     pub(super) fn gather(&mut self, link: &Link) -> io::Result<bool> {
         let capacity = BUFFER_SIZE;
         let Some(first) = link.take_output(|_| true) else {
-            self.tail = link.take_pipe().map(Tail::Pipe);
+            self.tail = link.take_pipe().map(|pipe| Box::new(Tail::Pipe(pipe)));
             return Ok(self.tail.is_some());
         };
         if first.len() > capacity / 2 {
@@ -238,7 +239,7 @@ impl Output {
         } else {
             Transport::write_vectored
         };
-        let count = match &mut self.tail {
+        let count = match self.tail.as_deref_mut() {
             Some(Tail::Shared { bytes, range }) => {
                 let tail = IoSlice::new(&bytes[range.clone()]);
                 if unsent.is_empty() {
@@ -280,7 +281,7 @@ impl Output {
             (self.sent, self.filled) = (0, 0);
         }
         let from_tail = count - from_buffer;
-        let done = match &mut self.tail {
+        let done = match self.tail.as_deref_mut() {
             Some(Tail::File { range, .. }) => {
                 range.start += from_tail as u64;
                 range.start >= range.end
