@@ -60,7 +60,9 @@ pub struct HttpHandler {
     application: Arc<dyn Application>,
     log: Option<Arc<dyn RequestLog>>,
     https: Option<Https>,
-    scanner: Scanner,
+    /// How far a head is scanned of which only a part has come. `None` between requests, where it
+    /// would make every idle connection larger.
+    scanner: Option<Box<Scanner>>,
     state: ConnectionState,
     /// Requests that are logged once their responses are sent; always empty without a log.
     records: VecDeque<PendingRecord>,
@@ -106,7 +108,7 @@ impl HttpHandler {
             application,
             log,
             https: None,
-            scanner: Scanner::default(),
+            scanner: None,
             state: ConnectionState::Head,
             records: VecDeque::new(),
         }
@@ -145,8 +147,18 @@ impl HttpHandler {
 
     fn take_head(&mut self, request: &mut StreamRequest) -> io::Result<Flow> {
         let bytes = request.rfile.buffer();
-        let (head, consumed) = match head::parse(bytes, &mut self.scanner) {
-            Ok(Status::Partial) => return Ok(Flow::Wait(Next::Wait)),
+        if bytes.is_empty() {
+            return Ok(Flow::Wait(Next::Wait));
+        }
+        let mut scanner = self
+            .scanner
+            .take()
+            .map_or_else(Scanner::default, |kept| *kept);
+        let (head, consumed) = match head::parse(bytes, &mut scanner) {
+            Ok(Status::Partial) => {
+                self.scanner = Some(Box::new(scanner));
+                return Ok(Flow::Wait(Next::Wait));
+            }
             Err(refused) => return self.refuse(request, None, refused),
             Ok(Status::Complete { head, consumed }) => (head, consumed),
         };
