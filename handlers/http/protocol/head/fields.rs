@@ -7,7 +7,10 @@ use super::framing::{BodyFields, Framing, list};
 use super::scan::Lines;
 use super::{Head, HeadError, MAX_FIELDS, Method, Target, Version, authority};
 
-/// Most heads have fewer lines; an array of this size costs little to prepare.
+/// The heads of most programs have no more lines than this. The array for them must be prepared for
+/// each request, so a small one is worth having.
+const FEW_FIELDS: usize = 8;
+/// The heads of most browsers have no more lines than this.
 const USUAL_FIELDS: usize = 32;
 
 /// A byte of a token (RFC 9110 §5.6.2).
@@ -84,7 +87,9 @@ pub(super) struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// Reads `count` lines and the blank line behind them.
     pub(super) fn read(lines: &'a [u8], count: usize) -> Result<Self, HeadError> {
-        if count <= USUAL_FIELDS {
+        if count <= FEW_FIELDS {
+            Self::read_up_to::<FEW_FIELDS>(lines)
+        } else if count <= USUAL_FIELDS {
             Self::read_up_to::<USUAL_FIELDS>(lines)
         } else {
             Self::read_up_to::<MAX_FIELDS>(lines)
