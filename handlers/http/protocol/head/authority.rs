@@ -2,6 +2,14 @@
 
 use std::net::Ipv6Addr;
 
+use memchr::memchr;
+
+use super::byte_set::ByteSet;
+
+/// The bytes of RFC 3986's `reg-name` without `%` and the comma, which would let a list of hosts
+/// pass.
+static NAME: ByteSet = ByteSet::alphanumeric_and(b"-._~!$&'()*+;=");
+
 /// Whether this may stand in `Host`: a name, an IPv4 address or an IPv6 address in brackets,
 /// and a port of at most 65535. No user, no list, not empty (RFC 9110 §4.2.1).
 pub(super) fn is_valid(authority: &[u8]) -> bool {
@@ -16,10 +24,7 @@ pub(super) fn is_valid_with_port(authority: &[u8]) -> bool {
 fn split(authority: &[u8]) -> Option<(&[u8], &[u8])> {
     let host_end = match authority.first()? {
         b'[' => authority.iter().position(|&byte| byte == b']')? + 1,
-        _ => authority
-            .iter()
-            .position(|&byte| byte == b':')
-            .unwrap_or(authority.len()),
+        _ => memchr(b':', authority).unwrap_or(authority.len()),
     };
     let (host, port) = authority.split_at(host_end);
     let port = match port {
@@ -40,16 +45,13 @@ fn is_host(host: &[u8]) -> bool {
     }
 }
 
-/// RFC 3986's `reg-name` without the comma, which would let a list of hosts pass.
+/// `reg-name`, whose other bytes are written as `%` and two hexadecimal digits.
 fn is_name(mut name: &[u8]) -> bool {
-    while let [byte, rest @ ..] = name {
-        name = match (byte, rest) {
-            (b'%', [high, low, rest @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
+    while let Some(at) = name.iter().position(|&byte| !NAME.contains(byte)) {
+        name = match &name[at..] {
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 rest
             }
-            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(byte) => rest,
             _ => return false,
         };
     }

@@ -3,6 +3,7 @@
 use httparse::{EMPTY_HEADER, Header};
 use memchr::memchr;
 
+use super::byte_set::ByteSet;
 use super::framing::{BodyFields, Framing, list};
 use super::scan::Lines;
 use super::{Head, HeadError, MAX_FIELDS, Method, Target, Version, authority};
@@ -15,7 +16,8 @@ const USUAL_FIELDS: usize = 32;
 
 /// A byte of a token (RFC 9110 §5.6.2).
 pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    static TOKEN: ByteSet = ByteSet::alphanumeric_and(b"!#$%&'*+-.^_`|~");
+    TOKEN.contains(byte)
 }
 
 /// Refuses whole lines, the blank one not among them, that are no fields.

@@ -8,6 +8,7 @@
 //! since the last request; each byte is looked at once however slowly they come.
 
 mod authority;
+mod byte_set;
 mod check;
 mod fields;
 mod framing;
