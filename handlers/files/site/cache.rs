@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
 use crate::files::site::entry::Entry;
@@ -22,7 +23,9 @@ pub(crate) struct Cache(RwLock<CacheEntries>);
 
 #[derive(Debug, Default)]
 struct CacheEntries {
-    entries: HashMap<Box<[u8]>, CachedFile>,
+    /// With a hash that is quick for the short keys that paths are. Its seed is random, and there
+    /// are at most [`MAX_ENTRIES`], so paths that are chosen to collide slow little down.
+    entries: HashMap<Box<[u8]>, CachedFile, RandomState>,
     cost: usize,
 }
 
