@@ -235,19 +235,21 @@ impl HttpHandler {
                 }
             }
         }
-        self.state = match written.next {
-            Following::Nothing if !written.keep_alive => {
+        self.state = match (written.next, rest) {
+            (Following::Nothing, rest) if !written.keep_alive => {
                 if rest.is_some() {
                     request.linger();
                 }
                 return Ok(Flow::Over);
             }
-            Following::Nothing => rest.map_or(ConnectionState::Head, ConnectionState::Rest),
-            Following::Stream(pieces) => {
+            // The state is `Head` since this step began.
+            (Following::Nothing, None) => return Ok(Flow::Again),
+            (Following::Nothing, Some(body)) => ConnectionState::Rest(body),
+            (Following::Stream(pieces), rest) => {
                 let keep_alive = written.keep_alive && rest.is_none();
                 ConnectionState::Stream(Streaming::new(pieces, http_1_0, keep_alive))
             }
-            Following::Upgrade(mut handler) => {
+            (Following::Upgrade(mut handler), _) => {
                 handler.setup(request)?;
                 ConnectionState::Upgraded(handler)
             }

@@ -54,8 +54,12 @@ pub fn evaluate(
     current: Option<&Validators<'_>>,
     is_get_or_head: bool,
 ) -> Outcome {
-    let modified = current.and_then(|current| seconds(current.last_modified?));
-    let modified_since = |date: Option<&[u8]>| Some(modified? > http_date(date?)?);
+    // Most requests have no date.
+    let modified = || current.and_then(|current| seconds(current.last_modified?));
+    let modified_since = |date: Option<&[u8]>| {
+        let date = http_date(date?)?;
+        Some(modified()? > date)
+    };
 
     if let Some(list) = conditions.if_match {
         if matches(list, current, |a, b| a.strongly_equals(b)) != Some(true) {
@@ -82,7 +86,7 @@ pub fn evaluate(
             Some(asked) => tag.is_some_and(|tag| tag.strongly_equals(asked)),
             // §13.1.5: the very date of `Last-Modified`. That it is a strong validator, hence
             // older than the response that brought it, is for the client to see to.
-            None => modified.is_some() && modified == http_date(validator),
+            None => modified().is_some_and(|date| http_date(validator) == Some(date)),
         }
     });
     Outcome::Proceed { honour_range }
