@@ -150,12 +150,11 @@ impl Session {
             return Ok(Some(Step::Yield));
         }
         *calls += 1;
-        let begun = *now;
         let unsent = self.unsent_of_others();
-        self.call_handle(now)?;
+        let took = self.call_handle(now)?;
         // What the handler has written itself must be taken before its next call.
         self.output_is_of_others &= self.unsent_of_others() == unsent;
-        if now.saturating_duration_since(begun) >= MAX_CALL_IN_TURN {
+        if took >= MAX_CALL_IN_TURN {
             *calls = CALLS_PER_TURN;
         }
         Ok(None)
@@ -189,10 +188,11 @@ impl Session {
         })
     }
 
-    fn call_handle(&mut self, now: &mut Instant) -> Result<()> {
+    /// Calls `handle`, and notes what it waits for. Returns how long that took.
+    fn call_handle(&mut self, now: &mut Instant) -> Result<Duration> {
         let (SessionState::Serving(serving), Some(handler)) = (&mut self.state, &mut self.handler)
         else {
-            return Ok(());
+            return Ok(Duration::ZERO);
         };
         let request = &mut self.request;
         self.waiting = WaitReason::Message;
@@ -217,7 +217,7 @@ impl Session {
         let (wait, again) = match next? {
             Next::Close => {
                 self.state = SessionState::Finishing;
-                return Ok(());
+                return Ok(took);
             }
             Next::Wait => (Wait::new(), false),
             Next::WaitFor(wait) => (wait, false),
@@ -240,7 +240,7 @@ impl Session {
                 request.rfile.pace().reset();
             }
         }
-        Ok(())
+        Ok(took)
     }
 
     /// Decides how long to wait for input. `None` if nothing can come, or nothing more is served:
