@@ -306,12 +306,19 @@ impl Session {
 
     /// Sends what is written, and then what others have left in the outbox. Returns a step if the
     /// peer must take some of it first, or if other connections come first.
+    #[inline]
     pub(super) fn send_all_output(&mut self, now: Instant) -> Result<Option<Step>> {
-        // Most turns begin so: a request has arrived, and nothing is to be sent.
-        if self.request.transport.link().is_none() && self.request.wfile.is_drained() {
-            self.output_is_of_others = false;
-            return Ok(None);
+        if self.request.transport.link().is_some() {
+            self.send_output_and_outbox(now)
+        } else if self.request.wfile.is_drained() {
+            // Most turns begin so: a request has arrived, and nothing is to be sent.
+            Ok(None)
+        } else {
+            self.send_output(now)
         }
+    }
+
+    fn send_output_and_outbox(&mut self, now: Instant) -> Result<Option<Step>> {
         if let Some(step) = self.send_output(now)? {
             return Ok(Some(step));
         }
