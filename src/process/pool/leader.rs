@@ -48,9 +48,9 @@ impl Pool {
 
     fn poll_events(&self, events: &mut Events, ready: &mut Vec<Job>, at_most: Option<Duration>) {
         let deadline = self.registry.sleep();
-        let until = deadline.into_iter().chain(self.sources.next_due()).min();
+        let until = earlier(deadline, self.sources.next_due());
         let sleep = self.clock.sleep_until(until);
-        self.poll(events, sleep.into_iter().chain(at_most).min());
+        self.poll(events, earlier(sleep, at_most));
         let now = self.clock.now();
         for event in events.iter() {
             guarded(|| match Sources::index_of(event.key) {
@@ -238,6 +238,14 @@ impl Job {
 fn nothing_has_arrived(session: &Session) -> bool {
     let first = session.transport().peek();
     first.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// The earlier of two moments, or the shorter of two times; `None` is without end.
+fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// Runs the code for one event or connection. A panic in it must not lose the events of others.
