@@ -1,5 +1,6 @@
 //! The one place that writes responses.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,8 +20,14 @@ use crate::http::protocol::head::{Head, Method, Version};
 /// standard, "X-Content-Type-Options header").
 const ALWAYS: &str = "Server: socketserver\r\nX-Content-Type-Options: nosniff\r\n";
 
-/// Bytes that are reserved for a head, enough for most.
-const USUAL_HEAD: usize = 512;
+/// A file in memory up to this size is gathered with its head: the copy costs less than another
+/// write, which takes the lock of the output.
+const MAX_GATHERED_BODY: u64 = 2048;
+
+thread_local! {
+    /// Where a thread gathers a response, so that it need not allocate memory for each.
+    static GATHERED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Content in memory up to this length is copied into the connection's buffer. That is cheaper than
 /// another reference and a gathered write.
@@ -106,7 +113,8 @@ pub(crate) fn write(to: &mut WFile, frame: Frame, response: Response) -> io::Res
         frame.keep_alive = false;
     }
     // The head is gathered first: each write to `to` takes its lock.
-    let mut head = Vec::with_capacity(USUAL_HEAD);
+    let mut head = GATHERED.take();
+    head.clear();
     begin(&mut head, frame, status)?;
     if let Content::File(file) = &content {
         head.extend_from_slice(file.header_lines());
@@ -117,8 +125,10 @@ pub(crate) fn write(to: &mut WFile, frame: Frame, response: Response) -> io::Res
         Content::Upgrade(_) => head.extend_from_slice(b"\r\n"),
         _ => head.extend_from_slice(frame.connection().as_bytes()),
     }
+    let is_gathered = !frame.head_only && gather(&mut head, &content)?;
     to.write_all(&head)?;
-    let next = if frame.head_only {
+    GATHERED.set(head);
+    let next = if frame.head_only || is_gathered {
         Following::Nothing
     } else {
         write_content(to, content)?
@@ -129,6 +139,20 @@ pub(crate) fn write(to: &mut WFile, frame: Frame, response: Response) -> io::Res
         keep_alive: frame.keep_alive,
         next,
     })
+}
+
+/// Appends a small file to its head. Returns whether it did.
+fn gather(head: &mut Vec<u8>, content: &Content) -> io::Result<bool> {
+    let (file, range) = match content {
+        Content::File(file) => (file.content(), 0..file.length()),
+        Content::Part(file, range) => (file, range.clone()),
+        _ => return Ok(false),
+    };
+    if range.end - range.start > MAX_GATHERED_BODY || !matches!(file, FileContent::Memory(_)) {
+        return Ok(false);
+    }
+    file.read(range, head)?;
+    Ok(true)
 }
 
 /// Appends the header that says where the content ends, if there is one. Returns the length of the
