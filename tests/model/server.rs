@@ -64,10 +64,6 @@ impl Core {
         !self.down.load(SeqCst)
     }
 
-    pub(crate) fn is_serving_for(&self, _: Option<&Arc<Origin>>) -> bool {
-        self.is_serving()
-    }
-
     pub(crate) fn shut_down(&self) {
         self.down.store(true, SeqCst);
     }

@@ -227,7 +227,8 @@ impl Pool {
         }
     }
 
-    /// Serves a job, which begins `now`. Does not panic. Returns for how many connections or datagrams.
+    /// Serves a job, which begins `now`. Does not panic. Returns for how many connections or
+    /// datagrams.
     fn serve(&self, job: Job, now: Instant) -> u32 {
         let mut served = 1;
         // A handler's panic ends in its session. This guards the thread against the library's own
