@@ -5,7 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64_simd::STANDARD;
 
-use crate::common::digest::Digests;
 use crate::http::protocol::file_date;
 
 #[cfg(test)]
@@ -13,6 +12,15 @@ mod tests;
 
 /// The digests that a piece may be checked with, best first.
 pub(crate) const ALGORITHMS: &str = "sha256,sha1,md5";
+
+/// What a piece is to hash to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Checksum {
+    Md5([u8; 16]),
+    Sha1([u8; 20]),
+    Sha256([u8; 32]),
+}
 
 /// Why a field is refused; each is answered with 400 (Bad Request).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,20 +128,18 @@ fn date(
 ///
 /// # Errors
 /// See [`TusFieldError`].
-pub fn checksum(field: &[u8]) -> Result<Digests, TusFieldError> {
+pub fn checksum(field: &[u8]) -> Result<Checksum, TusFieldError> {
     let space = memchr::memchr(b' ', field).ok_or(TusFieldError::Checksum)?;
     let (algorithm, value) = (&field[..space], &field[space + 1..]);
-    let mut digests = Digests::default();
     let value = STANDARD
         .decode_to_vec(value)
         .map_err(|_| TusFieldError::Checksum);
     match algorithm {
-        b"md5" => digests.md5 = Some(exactly(value?)?),
-        b"sha1" => digests.sha1 = Some(exactly(value?)?),
-        b"sha256" => digests.sha256 = Some(exactly(value?)?),
-        _ => return Err(TusFieldError::Algorithm),
+        b"md5" => Ok(Checksum::Md5(exactly(value?)?)),
+        b"sha1" => Ok(Checksum::Sha1(exactly(value?)?)),
+        b"sha256" => Ok(Checksum::Sha256(exactly(value?)?)),
+        _ => Err(TusFieldError::Algorithm),
     }
-    Ok(digests)
 }
 
 fn exactly<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], TusFieldError> {

@@ -5,6 +5,7 @@
 use std::io;
 
 use super::computing::{Computing, Progress};
+use super::{value_of, want};
 use crate::common::digest::{DigestQueue, Digests};
 use crate::files::site::entry::Entry;
 use crate::http::engine::pending::{PendingHeaders, PendingState};
@@ -46,7 +47,7 @@ impl DigestPreference {
         self.repr
             .into_iter()
             .chain(self.content)
-            .for_each(|algorithm| algorithm.want(&mut wanted));
+            .for_each(|algorithm| want(algorithm, &mut wanted));
         wanted
     }
 
@@ -54,7 +55,7 @@ impl DigestPreference {
     fn headers(self, digests: &Digests) -> String {
         let line = |name: &str, algorithm: Option<Algorithm>| {
             let algorithm = algorithm?;
-            let member = digest_fields::member(algorithm, algorithm.of(digests)?)?;
+            let member = digest_fields::member(algorithm, value_of(algorithm, digests)?)?;
             Some(format!("{name}: {member}\r\n"))
         };
         let lines = [

@@ -17,7 +17,7 @@ use crate::http::engine::exchange::Exchange;
 use crate::http::engine::response::Response;
 use crate::http::protocol::date;
 use crate::http::protocol::head::{Framing, Head};
-use crate::http::protocol::tus_fields;
+use crate::http::protocol::tus_fields::{self, Checksum};
 
 /// A piece of an upload on its way.
 pub(super) struct UploadChunk {
@@ -77,8 +77,15 @@ pub(super) fn announced_digests(head: &Head<'_>) -> Result<Digests, Response> {
     if head.values("upload-checksum").next().is_none() {
         return Ok(Digests::default());
     }
-    tus_fields::checksum(only(head, "upload-checksum").unwrap_or_default())
-        .map_err(|error| say(400, &format!("The chunk is dropped: {error}.")))
+    let checksum = tus_fields::checksum(only(head, "upload-checksum").unwrap_or_default())
+        .map_err(|error| say(400, &format!("The chunk is dropped: {error}.")))?;
+    let mut digests = Digests::default();
+    match checksum {
+        Checksum::Md5(digest) => digests.md5 = Some(digest),
+        Checksum::Sha1(digest) => digests.sha1 = Some(digest),
+        Checksum::Sha256(digest) => digests.sha256 = Some(digest),
+    }
+    Ok(digests)
 }
 
 impl UploadChunk {

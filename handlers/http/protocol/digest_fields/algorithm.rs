@@ -1,7 +1,5 @@
 //! The digests that a client can ask for, by the names that protocols give them.
 
-use crate::common::digest::Digests;
-
 /// A way to compute a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
@@ -50,26 +48,6 @@ impl Algorithm {
             Algorithm::Sha256 | Algorithm::Blake3 => 32,
             Algorithm::Sha1 => 20,
             Algorithm::Md5 => 16,
-        }
-    }
-
-    /// Adds this one to those that are wanted.
-    pub(crate) fn want(self, among: &mut Digests) {
-        match self {
-            Algorithm::Sha256 => among.sha256 = Some([0; 32]),
-            Algorithm::Blake3 => among.blake3 = Some([0; 32]),
-            Algorithm::Sha1 => among.sha1 = Some([0; 20]),
-            Algorithm::Md5 => among.md5 = Some([0; 16]),
-        }
-    }
-
-    /// This one of some digests.
-    pub(crate) fn of(self, digests: &Digests) -> Option<&[u8]> {
-        match self {
-            Algorithm::Sha256 => digests.sha256.as_ref().map(<[u8; 32]>::as_slice),
-            Algorithm::Blake3 => digests.blake3.as_ref().map(<[u8; 32]>::as_slice),
-            Algorithm::Sha1 => digests.sha1.as_ref().map(<[u8; 20]>::as_slice),
-            Algorithm::Md5 => digests.md5.as_ref().map(<[u8; 16]>::as_slice),
         }
     }
 }

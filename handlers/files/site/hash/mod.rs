@@ -37,6 +37,26 @@ pub(crate) fn named(name: &str) -> Result<Algorithm, &'static str> {
     found.ok_or("Unknown digest: use sha256, blake3, sha1 or md5.")
 }
 
+/// Adds an algorithm to those that are wanted.
+fn want(algorithm: Algorithm, among: &mut Digests) {
+    match algorithm {
+        Algorithm::Sha256 => among.sha256 = Some([0; 32]),
+        Algorithm::Blake3 => among.blake3 = Some([0; 32]),
+        Algorithm::Sha1 => among.sha1 = Some([0; 20]),
+        Algorithm::Md5 => among.md5 = Some([0; 16]),
+    }
+}
+
+/// The digest by this algorithm.
+fn value_of(algorithm: Algorithm, digests: &Digests) -> Option<&[u8]> {
+    match algorithm {
+        Algorithm::Sha256 => digests.sha256.as_ref().map(<[u8; 32]>::as_slice),
+        Algorithm::Blake3 => digests.blake3.as_ref().map(<[u8; 32]>::as_slice),
+        Algorithm::Sha1 => digests.sha1.as_ref().map(<[u8; 20]>::as_slice),
+        Algorithm::Md5 => digests.md5.as_ref().map(<[u8; 16]>::as_slice),
+    }
+}
+
 /// A file's digest and name, as the programs that check digests write and read them.
 ///
 /// # Errors
@@ -47,7 +67,7 @@ pub(crate) fn line(
     queue: &DigestQueue,
 ) -> io::Result<Response> {
     let mut wanted = Digests::default();
-    algorithm.want(&mut wanted);
+    want(algorithm, &mut wanted);
     let name = entry.path.file_name().unwrap_or_default().as_bytes();
     Ok(match Computing::begin(entry, &wanted, queue)? {
         Progress::Done(digests) => {
@@ -106,7 +126,7 @@ impl Produce for Line {
 /// The name stands there without its folders: what lies where the line is checked. Names that would
 /// need escapes, for a backslash or a line end, can't be asked for (see `target`).
 fn write(to: &mut Vec<u8>, algorithm: Algorithm, digests: &Digests, name: &[u8]) {
-    to.extend_from_slice(to_hex(algorithm.of(digests).unwrap_or_default()).as_bytes());
+    to.extend_from_slice(to_hex(value_of(algorithm, digests).unwrap_or_default()).as_bytes());
     to.extend_from_slice(BETWEEN);
     to.extend_from_slice(name);
     to.push(b'\n');
