@@ -9,12 +9,13 @@ pub mod echo;
 pub mod exec;
 pub mod files;
 pub mod ftp;
-pub mod http;
 pub mod ping;
 pub mod service;
 pub mod time;
 pub mod transfer;
 pub mod upload;
+
+pub use socketserver_http as http;
 
 use cli::{Ignored, Profile};
 use client::Talk;

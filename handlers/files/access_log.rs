@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::common::access_log::{AccessLog, Record};
 use crate::common::share::without_token;
-use crate::http::engine::log::{RequestLog, RequestRecord};
-use crate::http::protocol::date;
+use socketserver_http::engine::log::{RequestLog, RequestRecord};
+use socketserver_http::protocol::date;
 
 /// Writes requests to the access log.
 pub(super) struct FileLog {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::common::values::duration;
-use crate::http::engine::https::Https;
 use crate::service::Failure;
+use socketserver_http::engine::https::Https;
 
 /// What is said to clients about coming encrypted.
 #[derive(Args, Debug)]

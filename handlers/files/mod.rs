@@ -22,9 +22,6 @@ use std::time::Duration;
 use clap::Args;
 use socketserver::Refusal;
 
-use crate::http::HttpHandler;
-use crate::http::engine::application::Application;
-use crate::http::engine::log::RequestLog;
 use crate::service::{Context, Failure, Served, Service};
 use access::{AccessControl, AccessOptions};
 use access_log::FileLog;
@@ -34,6 +31,9 @@ use service::{FileService, ServedFolder};
 use site::Site;
 use site::listing::ListingOptions;
 use site::options::SiteOptions;
+use socketserver_http::HttpHandler;
+use socketserver_http::engine::application::Application;
+use socketserver_http::engine::log::RequestLog;
 use upload::{UploadOptions, Uploads};
 
 /// The options of `serve http`.

@@ -20,8 +20,8 @@ use super::site::listing::ListingOptions;
 use super::site::options::SiteOptions;
 use super::upload::{UploadOptions, Uploads};
 use crate::common::accounts::Accounts;
-use crate::http::engine::exchange::Exchange;
-use crate::http::protocol::base_path::BasePath;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::protocol::base_path::BasePath;
 
 /// Maximum number of mounted folders that are held open.
 const MAX_OPEN: usize = 256;

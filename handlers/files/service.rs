@@ -6,10 +6,10 @@ use super::access::{AccessControl, Permit};
 use super::mounts::{Found, Mounts};
 use super::site::Site;
 use super::upload::Uploads;
-use crate::http::engine::application::{Application, Begun};
-use crate::http::engine::error_page::error_page;
-use crate::http::engine::exchange::Exchange;
-use crate::http::engine::response::Response;
+use socketserver_http::engine::application::{Application, Begun};
+use socketserver_http::engine::error_page::error_page;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
 
 /// A folder that is served, with what stores files in it.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl FileService {
     /// Adds what all responses of the service have. This is the only place for that.
     fn complete(&self, begun: Begun, permit: Option<Permit>) -> Begun {
         let complete = |site: &Site, permit: Option<&Permit>, response: &mut Response| {
-            response.headers += &site.policy.headers;
+            response.add_lines(&site.policy.headers);
             if let Some(permit) = permit {
                 permit.complete(response);
             }

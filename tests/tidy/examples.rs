@@ -27,7 +27,7 @@ const FACES: [Face; 2] = [
     },
     // What a program needs for an HTTP service of its own.
     Face {
-        root: "handlers/http/mod.rs",
+        root: "handlers/http/lib.rs",
         folder: "handlers/http/",
         modules: &["engine", "protocol"],
     },

@@ -2,7 +2,7 @@
 //! with what it asks for below that, as the links and pictures of a page don't have the token.
 
 use crate::common::share::PARAMETER;
-use crate::http::protocol::head::Head;
+use socketserver_http::protocol::head::Head;
 
 /// The field line that sets it. Without a path and an age it is for the folder of the address that
 /// was asked for, until the browser is closed; what it opens is decided anew each time. Links stay
@@ -36,7 +36,7 @@ const MAX_TOKENS: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::protocol::head::{Scanner, Status, parse};
+    use socketserver_http::protocol::head::{Scanner, Status, parse};
 
     #[test]
     fn tokens_are_found_among_other_cookies() {

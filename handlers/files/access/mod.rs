@@ -1,8 +1,8 @@
 //! `--accounts`: who may do what on a site.
 //!
-//! [`AccessControl`] is asked once for each request, by its head alone: before the application
-//! hears of it, and before any of its body comes. [`needs`] says which rights a method takes at a
-//! path; this is the one place for that, whatever application answers. The [`Permit`] that it gives
+//! `AccessControl` is asked once for each request, by its head alone: before the application
+//! hears of it, and before any of its body comes. `needs` says which rights a method takes at a
+//! path; this is the one place for that, whatever application answers. The `Permit` that it gives
 //! goes along with the request, for what shows only later: which file a path stands for, which
 //! entries of a folder are seen, whether a name is taken.
 
@@ -24,16 +24,16 @@ use clap::Args;
 use crate::common::accounts::{Account, Accounts, AccountsError, Cost, Verdict};
 use crate::common::basic;
 use crate::common::store::resolve;
-use crate::http::engine::error_page::error_page;
-use crate::http::engine::exchange::Exchange;
-use crate::http::engine::response::Response;
-use crate::http::protocol::base_path::BasePath;
-use crate::http::protocol::head::Method;
 use crate::service::{Context, Failure};
 use downloads::Downloads;
 use needs::Needs;
 pub(crate) use permit::Permit;
 use permit::Visitor;
+use socketserver_http::engine::error_page::error_page;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::base_path::BasePath;
+use socketserver_http::protocol::head::Method;
 
 /// Who may use a site.
 #[derive(Args, Clone, Debug)]

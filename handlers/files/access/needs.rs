@@ -2,8 +2,8 @@
 
 use crate::common::accounts::Rights;
 use crate::common::store::is_reserved;
-use crate::http::engine::exchange::Exchange;
-use crate::http::protocol::head::Method;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::protocol::head::Method;
 
 /// What must be allowed at a path before a request is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
     use crate::common::store::PARTIALS;
-    use crate::http::protocol::head::{Scanner, Status, parse};
+    use socketserver_http::protocol::head::{Scanner, Status, parse};
 
     fn needs(method: &str, path: &str) -> (String, bool) {
         let request = format!("{method} /{path} HTTP/1.1\r\nHost: h\r\n\r\n");

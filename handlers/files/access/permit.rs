@@ -7,7 +7,7 @@ use super::refusal;
 use super::shared::Shared;
 use crate::common::accounts::{Account, Rights};
 use crate::common::store::OnDuplicate;
-use crate::http::engine::response::Response;
+use socketserver_http::engine::response::Response;
 
 /// What a client may do: everything, where there are no accounts. Costs nothing then, and is cheap
 /// to copy in any case.
@@ -250,16 +250,16 @@ impl Permit {
         let Some(visitor) = self.visitor.as_deref() else {
             return;
         };
-        response.headers += match visitor {
+        response.add_lines(match visitor {
             // The anonymous user's rights were enough (RFC 9110 §12.5.5).
             Visitor::Anonymous(Some(_)) => "Vary: Authorization\r\n",
             // Only this client (RFC 9111 §5.2.2.7).
             _ => "Cache-Control: private\r\nVary: Authorization\r\n",
-        };
+        });
         if let Visitor::Share(shared) = visitor
-            && matches!(response.status, 200 | 206)
+            && matches!(response.status(), 200 | 206)
         {
-            response.headers += &shared.cookie();
+            response.add_lines(&shared.cookie());
         }
         if let Some(user) = self.user() {
             response.delivery().user = Some(user.to_owned());

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::common::share::ShareError;
-use crate::http::engine::error_page::error_page;
-use crate::http::engine::response::Response;
+use socketserver_http::engine::error_page::error_page;
+use socketserver_http::engine::response::Response;
 
 /// RFC 7617 §2 and §2.1: one realm for the whole site, and names and passwords in UTF-8.
 const CHALLENGE: &str = "Basic realm=\"socketserver\", charset=\"UTF-8\"";

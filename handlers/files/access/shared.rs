@@ -9,8 +9,8 @@ use super::downloads::{Download, Downloads};
 use super::{AccessControl, Permit, Refused, cookie, refusal};
 use crate::common::accounts::{Accounts, Rights};
 use crate::common::share::{Share, ShareError, token_in};
-use crate::http::engine::exchange::Exchange;
-use crate::http::protocol::head::Method;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::protocol::head::Method;
 
 /// A request that a link opens something for.
 #[derive(Debug)]

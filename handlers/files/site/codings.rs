@@ -13,7 +13,7 @@ use crate::files::site::Site;
 use crate::files::site::compress::compress;
 use crate::files::site::entry::{Entry, Identity};
 use crate::files::site::root::Opened;
-use crate::http::protocol::accept_encoding::{Accepted, Coding};
+use socketserver_http::protocol::accept_encoding::{Accepted, Coding};
 
 /// A shorter file fits in one packet anyway.
 const MIN_COMPRESSED_LENGTH: u64 = 1024;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::http::protocol::accept_encoding::Coding;
+use socketserver_http::protocol::accept_encoding::Coding;
 
 /// Where it takes some 10 ms for 100 KiB; higher ones take many times that, for a few percent.
 const BROTLI_QUALITY: i32 = 5;

@@ -11,8 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) use crate::common::digest::FileIdentity as Identity;
 use crate::files::site::codings::Codings;
 use crate::files::site::media;
-use crate::http::engine::file_content::{FileContent, ReadyFile};
-use crate::http::protocol::accept_encoding::Coding;
+use socketserver_http::engine::file_content::{FileContent, ReadyFile};
+use socketserver_http::protocol::accept_encoding::Coding;
 
 /// Files up to this size are kept in memory; of larger ones, only the descriptor.
 const MAX_IN_MEMORY: u64 = 64 * 1024;

@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::vec;
 
 use crate::files::site::entry::Entry;
-use crate::http::engine::file_content::FileContent;
-use crate::http::engine::produce::{Produce, Produced};
+use socketserver_http::engine::file_content::FileContent;
+use socketserver_http::engine::produce::{Produce, Produced};
 
 /// Size of a piece, in bytes, however large the ranges are.
 const PIECE_SIZE: u64 = 64 * 1024;

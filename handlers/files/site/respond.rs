@@ -13,12 +13,12 @@ use super::{Resource, Site, hash, listing};
 use crate::common::accounts::Rights;
 use crate::common::store::is_reserved;
 use crate::files::access::Permit;
-use crate::http::engine::error_page::error_page;
-use crate::http::engine::exchange::Exchange;
-use crate::http::engine::response::{Content, Response};
-use crate::http::protocol::head::{Framing, Head, Method};
-use crate::http::protocol::query::Query;
-use crate::http::protocol::{accept, disposition};
+use socketserver_http::engine::error_page::error_page;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::{Content, Response};
+use socketserver_http::protocol::head::{Framing, Head, Method};
+use socketserver_http::protocol::query::Query;
+use socketserver_http::protocol::{accept, disposition};
 
 /// The methods that change nothing.
 pub(crate) const METHODS: &str = "GET, HEAD, OPTIONS";
@@ -78,7 +78,7 @@ impl Asked<'_, '_> {
     fn options(&self) -> Response {
         let mut response = Response::new(204).header("Allow", METHODS);
         if self.site.policy.cors {
-            response.headers += &cors::preflight(self.head, METHODS).unwrap_or_default();
+            response.add_lines(&cors::preflight(self.head, METHODS).unwrap_or_default());
         }
         response
     }

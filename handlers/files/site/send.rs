@@ -7,12 +7,14 @@ use super::hash::{self, Described, DigestPreference};
 use super::multipart::Parts;
 use super::respond::{Asked, Outcome, unreadable};
 use crate::common::accounts::Rights;
-use crate::http::engine::error_page::error_page;
-use crate::http::engine::response::{Content, Response};
-use crate::http::protocol::accept_encoding;
-use crate::http::protocol::conditional::{self, Conditions, Outcome as Evaluated, Validators};
-use crate::http::protocol::head::Method;
-use crate::http::protocol::range::{self, Ranges};
+use socketserver_http::engine::error_page::error_page;
+use socketserver_http::engine::response::{Content, Response};
+use socketserver_http::protocol::accept_encoding;
+use socketserver_http::protocol::conditional::{
+    self, Conditions, Outcome as Evaluated, Validators,
+};
+use socketserver_http::protocol::head::Method;
+use socketserver_http::protocol::range::{self, Ranges};
 
 impl Asked<'_, '_> {
     /// A file, in the form that the client likes best. `more` are header lines for this response.
@@ -36,7 +38,7 @@ impl Asked<'_, '_> {
         let honours_range = match self.evaluate(&entry) {
             Evaluated::NotModified => {
                 let mut response = Response::new(304); // RFC 9110 §15.4.5
-                response.headers = entry.validators().to_owned();
+                response.add_lines(entry.validators());
                 return Ok(response);
             }
             Evaluated::PreconditionFailed => {
@@ -67,14 +69,14 @@ impl Asked<'_, '_> {
                 Response::new(200).with_content(Content::File(Arc::clone(&entry) as _))
             }
         };
-        response.headers += more;
+        response.add_lines(more);
         // Whether a file that is not text has other forms is known only after the first look.
         if !entry.varies && entry.codings.is_any_beside() {
-            response.headers += VARY;
+            response.add_lines(VARY);
         }
         // The content of a response to HEAD is empty (RFC 9530, appendix B.2), so its digest is
         // useless.
-        let is_whole = response.status == 200 && !is_head;
+        let is_whole = response.status() == 200 && !is_head;
         match DigestPreference::of(self.head, is_whole) {
             Some(wish) => self.describe(response, &entry, wish),
             None => Ok(response),
@@ -85,7 +87,7 @@ impl Asked<'_, '_> {
     fn describe(&self, mut response: Response, entry: &Entry, wish: DigestPreference) -> Outcome {
         let described = hash::describe(entry, wish, &self.site.digests);
         match described.map_err(|error| unreadable(entry, &error))? {
-            Described::Now(headers) => response.headers += &headers,
+            Described::Now(headers) => response.add_lines(&headers),
             Described::Later(pending) => response.delivery().pending = Some(pending),
         }
         Ok(response)
@@ -133,6 +135,6 @@ fn partial(entry: &Entry, ranges: Vec<std::ops::Range<u64>>) -> Response {
             response.stream(&media_type, parts)
         }
     };
-    response.headers += entry.validators();
+    response.add_lines(entry.validators());
     response
 }

@@ -17,9 +17,9 @@ use super::{ALLOW, DestinationPath, Shared};
 use crate::common::accounts::Rights;
 use crate::common::store::{OnDuplicate, StoreError};
 use crate::files::access::Permit;
-use crate::http::engine::exchange::Exchange;
-use crate::http::engine::response::Response;
-use crate::http::protocol::head::{Framing, Head};
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::head::{Framing, Head};
 
 /// Removes a file, or a folder in which nothing is.
 pub(super) fn delete(

@@ -13,10 +13,10 @@ use rustix::io::retry_on_intr;
 use super::refusal::say;
 use crate::common::store::PARTIALS;
 use crate::files::site::entry;
-use crate::http::engine::response::Response;
-use crate::http::protocol::accept_encoding::Coding;
-use crate::http::protocol::conditional::{Conditions, Outcome, Validators, evaluate};
-use crate::http::protocol::head::Head;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::accept_encoding::Coding;
+use socketserver_http::protocol::conditional::{Conditions, Outcome, Validators, evaluate};
+use socketserver_http::protocol::head::Head;
 
 /// A request's conditions, kept until its body is there: what they name may change meanwhile.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! `serve http --upload`: files are stored, replaced, moved and removed below the root that is
 //! served.
 //!
-//! [`Uploads`] stands before the site: it takes the methods that change something, and leaves the
+//! `Uploads` stands before the site: it takes the methods that change something, and leaves the
 //! others to it. Bytes go through the shared [`store`](crate::common::store), in which a file gets
 //! its name only when it is complete.
 
@@ -36,15 +36,15 @@ use crate::common::store::{
     Intent, MAX_PARTIALS, Name, OnDuplicate, Published, Store, StoreOptions, is_reserved,
 };
 use crate::common::values::{duration, size, umask};
-use crate::http::engine::after_body::after_body;
-use crate::http::engine::application::{Begun, Receiver, Receiving};
-use crate::http::engine::exchange::Exchange;
-use crate::http::engine::response::Response;
-use crate::http::protocol::head::{Head, Method};
-use crate::http::protocol::target::{self, Target, TargetError};
 use after::AfterUpload;
 pub use after::CommandLine;
 use refusal::say;
+use socketserver_http::engine::after_body::after_body;
+use socketserver_http::engine::application::{Begun, Receiver, Receiving};
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::head::{Head, Method};
+use socketserver_http::protocol::target::{self, Target, TargetError};
 use tus::Verb;
 
 /// The methods of a site into which files are stored.
@@ -227,9 +227,11 @@ impl Shared {
             .next()
             .is_some_and(|origin| policy.allows(origin));
         let methods = if is_allowed { ALLOW } else { METHODS };
-        response.headers += &cors::preflight(head, methods)
-            .filter(|_| policy.cors)
-            .unwrap_or_default();
+        response.add_lines(
+            &cors::preflight(head, methods)
+                .filter(|_| policy.cors)
+                .unwrap_or_default(),
+        );
         tus::add_abilities(self, response)
     }
 }

@@ -3,8 +3,8 @@
 
 use super::refusal::say;
 use crate::files::site::options::Policy;
-use crate::http::engine::response::Response;
-use crate::http::protocol::head::Head;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::head::Head;
 
 /// # Errors
 /// 403: a page of another origin asks for a change, and it isn't one that `--cors` names.

@@ -17,14 +17,14 @@ use crate::common::digest::Digests;
 use crate::common::store::{Intent, OnDuplicate, Partial, ReceiveError, StoreError};
 use crate::files::access::Permit;
 use crate::files::site::entry::Identity;
-use crate::http::engine::application::{Receiver, Reception, Stopped};
-use crate::http::engine::body::Body;
-use crate::http::engine::body_reader::BodyReader;
-use crate::http::engine::exchange::Exchange;
-use crate::http::engine::response::Response;
-use crate::http::protocol::digest_fields;
-use crate::http::protocol::file_date;
-use crate::http::protocol::head::{Framing, Head};
+use socketserver_http::engine::application::{Receiver, Reception, Stopped};
+use socketserver_http::engine::body::Body;
+use socketserver_http::engine::body_reader::BodyReader;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::digest_fields;
+use socketserver_http::protocol::file_date;
+use socketserver_http::protocol::head::{Framing, Head};
 
 const MTIME: &str = "X-OC-Mtime";
 

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 
 use crate::common::store::StoreError;
-use crate::http::engine::response::Response;
+use socketserver_http::engine::response::Response;
 
 /// `Retry-After` of an upload that the server cannot take now, in seconds.
 const RETRY_AFTER: &str = "5";

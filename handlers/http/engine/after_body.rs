@@ -11,7 +11,7 @@ use super::response::Response;
 /// Makes the response of a request that changes something. If the request has a body, the body is
 /// awaited and dropped before: a malformed body makes the whole request malformed, and nothing must
 /// be changed then.
-pub(crate) fn after_body(
+pub fn after_body(
     exchange: &Exchange<'_>,
     respond: impl FnOnce(&Exchange<'_>) -> Response + Send + 'static,
 ) -> Begun {

@@ -10,16 +10,16 @@ use super::body::Body;
 use super::body_reader::BodyReader;
 use super::exchange::Exchange;
 use super::response::Response;
-use crate::http::protocol::head::HeadError;
+use crate::protocol::head::HeadError;
 
 /// Answers requests. One value serves all connections.
-pub(crate) trait Application: Send + Sync + 'static {
+pub trait Application: Send + Sync + 'static {
     /// Decides on a request by its head.
     fn begin(&self, exchange: &Exchange<'_>) -> Begun;
 }
 
 /// What an application does with a request.
-pub(crate) enum Begun {
+pub enum Begun {
     /// This is the response. A short body is awaited and dropped before it is sent, because a
     /// malformed body makes the whole request malformed.
     Respond(Response),
@@ -30,18 +30,18 @@ pub(crate) enum Begun {
 }
 
 /// A receiver, and what is done with its response.
-pub(crate) struct Receiving {
-    pub(crate) receiver: Box<dyn Receiver>,
+pub struct Receiving {
+    pub receiver: Box<dyn Receiver>,
     /// Completes the response, whether the receiver finishes or refuses the rest of the body.
-    pub(crate) complete: Option<Complete>,
+    pub complete: Option<Complete>,
 }
 
 /// Adds to a response what all responses of an application have.
-pub(crate) type Complete = Box<dyn FnOnce(&mut Response) + Send>;
+pub type Complete = Box<dyn FnOnce(&mut Response) + Send>;
 
 impl Begun {
     /// The same, with something added to the response, now or once a receiver has made it.
-    pub(crate) fn completed(self, complete: impl FnOnce(&mut Response) + Send + 'static) -> Begun {
+    pub fn completed(self, complete: impl FnOnce(&mut Response) + Send + 'static) -> Begun {
         match self {
             Begun::Respond(mut response) => {
                 complete(&mut response);
@@ -67,7 +67,7 @@ impl Begun {
     }
 
     /// A receiver whose responses need nothing more.
-    pub(crate) fn receive(receiver: impl Receiver) -> Begun {
+    pub fn receive(receiver: impl Receiver) -> Begun {
         Begun::Receive(Receiving {
             receiver: Box::new(receiver),
             complete: None,
@@ -78,7 +78,7 @@ impl Begun {
 /// Takes the body of one request, piece by piece. While more is to come, the connection is parked,
 /// and no thread waits. Dropped before the body was whole, it leaves nothing behind that was not
 /// there before.
-pub(crate) trait Receiver: Send + 'static {
+pub trait Receiver: Send + 'static {
     /// Takes what has come. Never waits.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ pub(crate) trait Receiver: Send + 'static {
 
 /// Whether a receiver wants more of the body before it finishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reception {
+pub enum Reception {
     /// It takes all that comes.
     WantsAll,
     /// It can finish now, whether the body is whole or not.
@@ -106,7 +106,7 @@ pub(crate) enum Reception {
 }
 
 /// Why a connection ends after its response.
-pub(crate) enum Failure {
+pub enum Failure {
     /// A panic that was caught; it goes on when the response is written.
     Panic(Box<dyn Any + Send>),
     Error(io::Error),
@@ -116,7 +116,7 @@ pub(crate) enum Failure {
 
 /// Why a body isn't received to its end.
 #[derive(Debug)]
-pub(crate) enum Stopped {
+pub enum Stopped {
     /// It isn't wanted; the rest may be dropped.
     Refused(Box<Response>),
     /// It isn't HTTP, or was cut: no other request can follow.
@@ -134,7 +134,7 @@ impl From<Response> for Stopped {
 impl Stopped {
     /// For an error of [`Body::try_read`]. There is no `From` for all of `io::Error`: an error of a
     /// file must not pass for one of the client.
-    pub(crate) fn reading(error: io::Error) -> Stopped {
+    pub fn reading(error: io::Error) -> Stopped {
         match error
             .get_ref()
             .and_then(|inner| inner.downcast_ref::<HeadError>())

@@ -4,18 +4,18 @@ use std::io::{self, BufRead, ErrorKind};
 
 use socketserver::RFile;
 
-use crate::http::protocol::chunked::{ChunkedPart, Decoder};
-use crate::http::protocol::head::{Framing, HeadError};
+use crate::protocol::chunked::{ChunkedPart, Decoder};
+use crate::protocol::head::{Framing, HeadError};
 
 /// An unread body up to this size is read and dropped, so that the connection can go on.
-pub(crate) const DROPPED_BODY: u64 = 64 * 1024;
+pub const DROPPED_BODY: u64 = 64 * 1024;
 
 /// The client ended its side within a body.
-pub(crate) const CUT_SHORT: HeadError = HeadError::bad("the body ended before its end");
+pub const CUT_SHORT: HeadError = HeadError::bad("the body ended before its end");
 
 /// What of a body is still to come.
 #[derive(Debug)]
-pub(crate) struct Body {
+pub struct Body {
     rest: Rest,
     taken: u64,
     /// A read has failed: where the next request begins is not known.
@@ -30,7 +30,7 @@ enum Rest {
 
 /// How far a body has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub enum Progress {
     /// All of it; what follows is the next request.
     Whole,
     /// More must come.
@@ -41,7 +41,7 @@ pub(crate) enum Progress {
 
 impl Body {
     /// The body that a head announces; `None` if there is nothing to come.
-    pub(crate) fn announced(framing: Framing) -> Option<Body> {
+    pub fn announced(framing: Framing) -> Option<Body> {
         let rest = match framing {
             Framing::None | Framing::Length(0) => return None,
             Framing::Length(length) => Rest::Length(length),
@@ -55,12 +55,12 @@ impl Body {
     }
 
     /// Bytes of content that were taken so far.
-    pub(crate) fn taken(&self) -> u64 {
+    pub fn taken(&self) -> u64 {
         self.taken
     }
 
     /// Whether all of it was taken.
-    pub(crate) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         match &self.rest {
             Rest::Length(left) => *left == 0,
             Rest::Chunks(decoder) => decoder.is_done(),
@@ -68,12 +68,12 @@ impl Body {
     }
 
     /// A read has failed, so the rest can't be dropped.
-    pub(crate) fn set_broken(&mut self) {
+    pub fn set_broken(&mut self) {
         self.is_broken = true;
     }
 
     /// Whether the rest is short enough to be dropped. The length of chunks is not known before.
-    pub(crate) fn may_be_dropped(&self) -> bool {
+    pub fn may_be_dropped(&self) -> bool {
         !self.is_broken
             && self.taken <= DROPPED_BODY
             && !matches!(self.rest, Rest::Length(left) if left > DROPPED_BODY)
@@ -86,11 +86,7 @@ impl Body {
     /// # Errors
     /// Those of the connection. A [`HeadError`] within the error if the client is at fault: the
     /// chunks are malformed, or it ended its side within the body.
-    pub(crate) fn try_read(
-        &mut self,
-        rfile: &mut RFile,
-        into: &mut [u8],
-    ) -> io::Result<Option<usize>> {
+    pub fn try_read(&mut self, rfile: &mut RFile, into: &mut [u8]) -> io::Result<Option<usize>> {
         let cut_short = || io::Error::new(ErrorKind::UnexpectedEof, CUT_SHORT);
         if let Rest::Length(left) = &mut self.rest {
             let most = usize::try_from(*left).unwrap_or(usize::MAX).min(into.len());
@@ -124,7 +120,7 @@ impl Body {
     ///
     /// # Errors
     /// The chunks are malformed.
-    pub(crate) fn take(
+    pub fn take(
         &mut self,
         rfile: &mut RFile,
         use_piece: impl FnMut(&[u8]),
@@ -136,7 +132,7 @@ impl Body {
     ///
     /// # Errors
     /// As for [`take`](Body::take).
-    pub(crate) fn take_up_to(
+    pub fn take_up_to(
         &mut self,
         rfile: &mut RFile,
         mut limit: usize,

@@ -5,11 +5,11 @@ use std::io::{self, Read, Write};
 
 use socketserver::{RFile, WFile};
 
-use crate::http::engine::body::Body;
-use crate::http::protocol::head::HeadError;
+use crate::engine::body::Body;
+use crate::protocol::head::HeadError;
 
 /// The client may send its body (RFC 9110 §15.2.1).
-pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The body of a request, whatever its framing.
 ///
@@ -18,7 +18,7 @@ pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// ```
 /// use socketserver::Builder;
 /// use socketserver::testing::TestConnection;
-/// use socketserver_handlers::http::{Response, Router};
+/// use socketserver_http::{Response, Router};
 ///
 /// let router = Router::new().post("/count", |request| {
 ///     let count = std::io::copy(request.body(), &mut std::io::sink())?;
@@ -43,7 +43,7 @@ pub struct BodyReader<'a> {
 }
 
 /// Where the rest of a body comes from.
-pub(crate) struct BodySource<'a> {
+pub struct BodySource<'a> {
     pub(crate) body: &'a mut Body,
     pub(crate) rfile: &'a mut RFile,
     pub(crate) wfile: &'a mut WFile,
@@ -53,7 +53,7 @@ pub(crate) struct BodySource<'a> {
 
 /// Why a body can't be read to its end.
 #[derive(Debug)]
-pub(crate) enum BodyFailure {
+pub enum BodyFailure {
     /// It is malformed, too long, or was cut: the client's fault, with the status of the answer.
     Refused(HeadError),
     /// The client was slower than the server's deadlines allow.
@@ -92,7 +92,8 @@ impl BodyFailure {
 
 impl<'a> BodyReader<'a> {
     /// For a request without a body.
-    pub(crate) fn empty() -> BodyReader<'a> {
+    #[doc(hidden)]
+    pub fn empty() -> BodyReader<'a> {
         BodyReader {
             gathered: Vec::new(),
             read: 0,
@@ -104,7 +105,8 @@ impl<'a> BodyReader<'a> {
     }
 
     /// For a body that comes from here.
-    pub(crate) fn new(source: BodySource<'a>) -> BodyReader<'a> {
+    #[doc(hidden)]
+    pub fn new(source: BodySource<'a>) -> BodyReader<'a> {
         BodyReader {
             source: Some(source),
             ..BodyReader::empty()
@@ -112,22 +114,26 @@ impl<'a> BodyReader<'a> {
     }
 
     /// The same for a body of which this was taken before.
-    pub(crate) fn with_gathered(self, gathered: Vec<u8>) -> BodyReader<'a> {
+    #[doc(hidden)]
+    pub fn with_gathered(self, gathered: Vec<u8>) -> BodyReader<'a> {
         BodyReader { gathered, ..self }
     }
 
     /// Sets the maximum length of the whole body; a longer one is answered with 413.
-    pub(crate) fn set_limit(&mut self, limit: u64) {
+    #[doc(hidden)]
+    pub fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
     }
 
     /// Whether more of the body has come already than the limit allows.
-    pub(crate) fn is_over_limit(&self) -> bool {
+    #[doc(hidden)]
+    pub fn is_over_limit(&self) -> bool {
         self.gathered.len() as u64 > self.limit
     }
 
     /// Why a read has failed, if one has. Later reads fail as well.
-    pub(crate) fn take_failure(&mut self) -> Option<BodyFailure> {
+    #[doc(hidden)]
+    pub fn take_failure(&mut self) -> Option<BodyFailure> {
         self.failure.take()
     }
 
@@ -159,7 +165,7 @@ impl<'a> BodyReader<'a> {
 }
 
 /// For a body above its limit (RFC 9110 §15.5.14).
-pub(crate) const TOO_LONG: HeadError =
+pub const TOO_LONG: HeadError =
     HeadError::new(413, "the request body is longer than this address accepts");
 
 impl Read for BodyReader<'_> {

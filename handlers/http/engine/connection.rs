@@ -24,7 +24,7 @@ use super::exchange::Exchange;
 use super::https::Https;
 use super::log::RequestLog;
 use super::writer::{self, Following, Frame, Written};
-use crate::http::protocol::head::{self, Head, HeadError, Scanner, Status};
+use crate::protocol::head::{self, Head, HeadError, Scanner, Status};
 use receiving::ReceivingBody;
 use records::PendingRecord;
 use refusal::first_line;
@@ -40,13 +40,13 @@ mod streaming;
 /// Requests of a pipelining client that are answered before their responses are sent together.
 const MAX_PIPELINED: usize = 16;
 
-/// Serves one HTTP connection. [`Router::into_class`](crate::http::Router::into_class) makes one
+/// Serves one HTTP connection. [`Router::into_class`](crate::Router::into_class) makes one
 /// for each client. Its name is needed where a function returns the class:
 ///
 /// ```
 /// use socketserver::testing::TestConnection;
 /// use socketserver::{Builder, RequestHandlerClass};
-/// use socketserver_handlers::http::{HttpHandler, Response, Router};
+/// use socketserver_http::{HttpHandler, Response, Router};
 ///
 /// fn service() -> impl RequestHandlerClass<HttpHandler> {
 ///     Router::new().get("/", |_| Ok(Response::text("welcome\n"))).into_class()
@@ -100,10 +100,8 @@ struct Afterwards {
 
 impl HttpHandler {
     /// A handler of a new connection.
-    pub(crate) fn new(
-        application: Arc<dyn Application>,
-        log: Option<Arc<dyn RequestLog>>,
-    ) -> HttpHandler {
+    #[doc(hidden)]
+    pub fn new(application: Arc<dyn Application>, log: Option<Arc<dyn RequestLog>>) -> HttpHandler {
         HttpHandler {
             application,
             log,
@@ -115,7 +113,8 @@ impl HttpHandler {
     }
 
     /// The same for a service that runs with TLS.
-    pub(crate) fn with_https(self, https: Option<Https>) -> HttpHandler {
+    #[doc(hidden)]
+    pub fn with_https(self, https: Option<Https>) -> HttpHandler {
         HttpHandler { https, ..self }
     }
 

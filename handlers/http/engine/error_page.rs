@@ -4,7 +4,7 @@ use super::response::Response;
 use super::status::reason;
 
 /// Such a page. `detail` is HTML.
-pub(crate) fn error_page(status: u16, detail: &str) -> Response {
+pub fn error_page(status: u16, detail: &str) -> Response {
     let reason = reason(status);
     let page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{status} \

@@ -11,8 +11,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use socketserver::{StreamRequest, Waker};
 
-use crate::http::engine::produce::{Produce, Produced};
-use crate::http::engine::response::Response;
+use crate::engine::produce::{Produce, Produced};
+use crate::engine::response::Response;
 
 /// A response of events. `next` is asked for the next ones, and says when to ask again; between
 /// them the connection holds no thread. A client that goes away is forgotten.
@@ -22,7 +22,7 @@ use crate::http::engine::response::Response;
 ///
 /// ```
 /// use std::time::Duration;
-/// use socketserver_handlers::http::{Produced, Router, events};
+/// use socketserver_http::{Produced, Router, events};
 ///
 /// let router = Router::new().get("/countdown", |_| {
 ///     let mut left = 10;
@@ -47,7 +47,7 @@ pub fn events(next: impl FnMut(&mut Events<'_>) -> Produced + Send + 'static) ->
 /// ```
 /// use socketserver::Builder;
 /// use socketserver::testing::TestConnection;
-/// use socketserver_handlers::http::{Produced, Router, events};
+/// use socketserver_http::{Produced, Router, events};
 ///
 /// let router = Router::new().get("/news", |_| {
 ///     Ok(events(|to| {
@@ -119,7 +119,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// use std::sync::{Arc, Mutex};
 /// use socketserver::Builder;
 /// use socketserver::testing::TestConnection;
-/// use socketserver_handlers::http::{Router, event_channel};
+/// use socketserver_http::{Router, event_channel};
 ///
 /// let subscribers = Arc::new(Mutex::new(Vec::new()));
 /// let new_subscribers = Arc::clone(&subscribers);
@@ -152,7 +152,7 @@ pub fn event_channel(capacity: usize) -> (EventSender, Response) {
 ///
 /// ```
 /// use std::sync::mpsc::TrySendError;
-/// use socketserver_handlers::http::event_channel;
+/// use socketserver_http::event_channel;
 ///
 /// let (sender, response) = event_channel(1);
 /// // A route returns the response. Until it is sent, events wait for it.

@@ -5,24 +5,24 @@ use std::time::Instant;
 
 use socketserver::{ClientAddress, Clock};
 
-use crate::http::protocol::head::{Framing, Head};
-use crate::http::protocol::query::Query;
-use crate::http::protocol::target::{self, Target, TargetError};
+use crate::protocol::head::{Framing, Head};
+use crate::protocol::query::Query;
+use crate::protocol::target::{self, Target, TargetError};
 
 /// A request by its head, and who sent it. What is derived from the head is derived once.
-pub(crate) struct Exchange<'a> {
-    pub(crate) head: &'a Head<'a>,
-    pub(crate) client_address: &'a ClientAddress,
+pub struct Exchange<'a> {
+    pub head: &'a Head<'a>,
+    pub client_address: &'a ClientAddress,
     clock: &'a Clock,
     /// The path as sent, which begins with a slash.
-    pub(crate) raw_path: &'a [u8],
+    pub raw_path: &'a [u8],
     /// What follows the `?`, as sent.
-    pub(crate) raw_query: Option<&'a [u8]>,
+    pub raw_query: Option<&'a [u8]>,
     target: OnceCell<Result<Target<'a>, TargetError>>,
 }
 
 impl<'a> Exchange<'a> {
-    pub(crate) fn new(
+    pub fn new(
         head: &'a Head<'a>,
         client_address: &'a ClientAddress,
         clock: &'a Clock,
@@ -42,7 +42,7 @@ impl<'a> Exchange<'a> {
     ///
     /// # Errors
     /// The path is refused: each error is answered with 400.
-    pub(crate) fn target(&self) -> Result<&Target<'a>, TargetError> {
+    pub fn target(&self) -> Result<&Target<'a>, TargetError> {
         let parsed = self
             .target
             .get_or_init(|| target::parse_parts(self.raw_path, self.raw_query));
@@ -50,17 +50,17 @@ impl<'a> Exchange<'a> {
     }
 
     /// The query; empty if there is none.
-    pub(crate) fn query(&self) -> Query<'a> {
+    pub fn query(&self) -> Query<'a> {
         Query(self.raw_query.unwrap_or_default())
     }
 
     /// Whether the head announces a body.
-    pub(crate) fn has_body(&self) -> bool {
+    pub fn has_body(&self) -> bool {
         !matches!(self.head.body, Framing::None | Framing::Length(0))
     }
 
     /// The present moment, on the server's clock.
-    pub(crate) fn now(&self) -> Instant {
+    pub fn now(&self) -> Instant {
         self.clock.now()
     }
 }

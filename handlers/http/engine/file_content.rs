@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// A file that is ready to be sent as the content of a 200.
-pub(crate) trait ReadyFile: Send + Sync {
+pub trait ReadyFile: Send + Sync {
     /// Its header lines, `Content-Length` included.
     fn header_lines(&self) -> &[u8];
 
@@ -20,7 +20,7 @@ pub(crate) trait ReadyFile: Send + Sync {
 
 /// The bytes of a file.
 #[derive(Clone, Debug)]
-pub(crate) enum FileContent {
+pub enum FileContent {
     Memory(Arc<[u8]>),
     Descriptor(Arc<File>),
 }
@@ -30,7 +30,7 @@ impl FileContent {
     ///
     /// # Errors
     /// It can't be read, or became shorter.
-    pub(crate) fn read(&self, range: Range<u64>, to: &mut Vec<u8>) -> io::Result<()> {
+    pub fn read(&self, range: Range<u64>, to: &mut Vec<u8>) -> io::Result<()> {
         match self {
             FileContent::Memory(bytes) => {
                 to.extend_from_slice(&bytes[range.start as usize..range.end as usize])

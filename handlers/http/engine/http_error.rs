@@ -9,7 +9,7 @@ use std::io;
 /// ```
 /// use socketserver::Builder;
 /// use socketserver::testing::TestConnection;
-/// use socketserver_handlers::http::{HttpError, Response, Router};
+/// use socketserver_http::{HttpError, Response, Router};
 ///
 /// let router = Router::new().get("/users/{name}", |request| match request.parameter("name") {
 ///     "ada" => Ok(Response::text("Ada Lovelace\n")),

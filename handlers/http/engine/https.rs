@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use super::error_page::error_page;
 use super::response::Response;
-use crate::http::protocol::head::{Head, Target};
+use crate::protocol::head::{Head, Target};
 
 const DEFAULT_PORT: u16 = 443;
 
 /// Clients must use TLS.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Https {
+pub struct Https {
     /// How long browsers must use HTTPS for this site (RFC 6797 §6.1.1).
-    pub(crate) hsts: Option<Duration>,
+    pub hsts: Option<Duration>,
     /// Where they are sent; `None` is the port that they asked, which takes both.
-    pub(crate) port: Option<u16>,
+    pub port: Option<u16>,
 }
 
 impl Https {
     /// The response to a client that came in the clear.
-    pub(crate) fn redirect(self, head: &Head<'_>) -> Response {
+    pub fn redirect(self, head: &Head<'_>) -> Response {
         match self.location(head) {
             // 308, so that a POST stays one. Not to be kept: the port may be plain again tomorrow.
             Some(location) => error_page(308, "This site uses HTTPS.")
@@ -68,7 +68,7 @@ fn without_port(authority: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::protocol::head::{Scanner, Status, parse};
+    use crate::protocol::head::{Scanner, Status, parse};
 
     fn location_of(request: &str) -> Option<String> {
         location_at(None, request)

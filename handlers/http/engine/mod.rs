@@ -1,4 +1,4 @@
-//! Connections of HTTP/1.1 and 1.0: requests in, responses out. [`Router`](router::Router) is what
+//! Connections of HTTP/1.1 and 1.0: requests in, responses out. `Router` is what
 //! authors of services use.
 //!
 //! ```text
@@ -8,23 +8,23 @@
 //!          WFile ◀─ writer ◀─ connection ◀──────────────────┘
 //! ```
 
-pub(crate) mod after_body;
-pub(crate) mod application;
-pub(crate) mod body;
-pub(crate) mod body_reader;
-pub(crate) mod connection;
-pub(crate) mod error_page;
-pub(crate) mod events;
-pub(crate) mod exchange;
-pub(crate) mod file_content;
-pub(crate) mod http_error;
-pub(crate) mod https;
-pub(crate) mod log;
-pub(crate) mod pending;
-pub(crate) mod produce;
-pub(crate) mod request;
-pub(crate) mod response;
-pub(crate) mod router;
-pub(crate) mod status;
-pub(crate) mod websocket;
-pub(crate) mod writer;
+pub mod after_body;
+pub mod application;
+pub mod body;
+pub mod body_reader;
+pub mod connection;
+pub mod error_page;
+pub mod events;
+pub mod exchange;
+pub mod file_content;
+pub mod http_error;
+pub mod https;
+pub mod log;
+pub mod pending;
+pub mod produce;
+pub mod request;
+pub mod response;
+pub mod router;
+pub mod status;
+pub mod websocket;
+pub mod writer;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Computes header lines of a response, in slices between other turns. The response is sent once
 /// they are known.
-pub(crate) trait PendingHeaders: Send {
+pub trait PendingHeaders: Send {
     /// Does the next slice.
     ///
     /// # Errors
@@ -18,7 +18,7 @@ pub(crate) trait PendingHeaders: Send {
 
 /// How far header lines are.
 #[derive(Debug)]
-pub(crate) enum PendingState {
+pub enum PendingState {
     /// The lines.
     Ready(String),
     /// The next slice can follow at once.

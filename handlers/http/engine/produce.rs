@@ -12,7 +12,7 @@ use socketserver::StreamRequest;
 /// use std::io;
 /// use socketserver::testing::TestConnection;
 /// use socketserver::{Builder, StreamRequest};
-/// use socketserver_handlers::http::{Produce, Produced, Response, Router};
+/// use socketserver_http::{Produce, Produced, Response, Router};
 ///
 /// struct Lines(u32);
 ///
@@ -87,7 +87,7 @@ pub trait Produce: Send + 'static {
 /// use std::time::Duration;
 /// use socketserver::Builder;
 /// use socketserver::testing::TestConnection;
-/// use socketserver_handlers::http::{Produced, Router, events};
+/// use socketserver_http::{Produced, Router, events};
 ///
 /// let router = Router::new().get("/ticks", |_| {
 ///     let mut count = 0;

@@ -6,19 +6,19 @@ use std::io::{self, Read};
 use serde::de::DeserializeOwned;
 use socketserver::ClientAddress;
 
-use crate::http::engine::application::Failure;
-use crate::http::engine::body_reader::BodyReader;
-use crate::http::engine::http_error::HttpError;
-use crate::http::protocol::cookie;
-use crate::http::protocol::head::{Head, Method};
-use crate::http::protocol::query::Query;
+use crate::engine::application::Failure;
+use crate::engine::body_reader::BodyReader;
+use crate::engine::http_error::HttpError;
+use crate::protocol::cookie;
+use crate::protocol::head::{Head, Method};
+use crate::protocol::query::Query;
 
 /// A request: its head, and its body to be read.
 ///
 /// ```
 /// use socketserver::Builder;
 /// use socketserver::testing::TestConnection;
-/// use socketserver_handlers::http::{Response, Router};
+/// use socketserver_http::{Response, Router};
 ///
 /// let router = Router::new()
 ///     .get("/orders/{id}", |request| {
@@ -74,7 +74,7 @@ impl<'a> Request<'a> {
     /// ```
     /// use socketserver::Builder;
     /// use socketserver::testing::TestConnection;
-    /// use socketserver_handlers::http::{Response, Router};
+    /// use socketserver_http::{Response, Router};
     ///
     /// let router = Router::new()
     ///     .get("/hello", |_| Ok(Response::text("hello\n")))
@@ -141,7 +141,7 @@ impl<'a> Request<'a> {
     /// isn't read is dropped.
     ///
     /// A read fails when the client ends within the body, is too slow, or sends more than the
-    /// route's [`max_body`](crate::http::Route::max_body). A route that returns that error is
+    /// route's [`max_body`](crate::Route::max_body). A route that returns that error is
     /// answered with 400, 408 or 413.
     pub fn body(&mut self) -> &mut BodyReader<'a> {
         &mut self.body
@@ -222,7 +222,7 @@ impl fmt::Debug for Request<'_> {
 /// ```
 /// use socketserver::Builder;
 /// use socketserver::testing::TestConnection;
-/// use socketserver_handlers::http::{Response, Router};
+/// use socketserver_http::{Response, Router};
 ///
 /// let router = Router::new().post("/login", |request| {
 ///     let form = request.form()?;

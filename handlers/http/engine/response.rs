@@ -13,14 +13,14 @@ use super::application::Failure;
 use super::file_content::{FileContent, ReadyFile};
 use super::pending::PendingHeaders;
 use super::produce::Produce;
-use crate::http::protocol::cookie::Cookie;
+use crate::protocol::cookie::Cookie;
 
 /// A response: status, headers, content. `Date`, `Server`, `Content-Length` and `Connection` are
 /// added when it is sent.
 ///
 /// ```
 /// use serde_json::json;
-/// use socketserver_handlers::http::{Cookie, Produce, Produced, Response};
+/// use socketserver_http::{Cookie, Produce, Produced, Response};
 ///
 /// let greeting = Response::text("hello\n").header("X-Clacks-Overhead", "GNU Terry Pratchett");
 /// assert_eq!(greeting.status(), 200);
@@ -55,21 +55,21 @@ pub struct Response {
 
 /// How a response is delivered, if that is not as usual.
 #[derive(Default)]
-pub(crate) struct Delivery {
+pub struct Delivery {
     /// Who asked, for the access log.
-    pub(crate) user: Option<String>,
+    pub user: Option<String>,
     /// How long the response is held back.
-    pub(crate) delay: Duration,
+    pub delay: Duration,
     /// Header lines that are still being computed.
-    pub(crate) pending: Option<Box<dyn PendingHeaders>>,
+    pub pending: Option<Box<dyn PendingHeaders>>,
     /// Whether the connection ends after the response.
-    pub(crate) closes: bool,
+    pub closes: bool,
     /// Why the connection fails after the response.
-    pub(crate) failure: Option<Failure>,
+    pub failure: Option<Failure>,
 }
 
 /// What a response carries.
-pub(crate) enum Content {
+pub enum Content {
     Bytes(Vec<u8>),
     /// A whole file, with header lines that were rendered before.
     File(Arc<dyn ReadyFile>),
@@ -124,7 +124,8 @@ impl Response {
     }
 
     /// The same response with this content.
-    pub(crate) fn with_content(self, content: Content) -> Response {
+    #[doc(hidden)]
+    pub fn with_content(self, content: Content) -> Response {
         Response { content, ..self }
     }
 
@@ -167,8 +168,15 @@ impl Response {
         Response { status, ..self }
     }
 
+    /// Adds header lines, each with its line end.
+    #[doc(hidden)]
+    pub fn add_lines(&mut self, lines: &str) {
+        self.headers += lines;
+    }
+
     /// Whether it can be written at once.
-    pub(crate) fn is_due(&self) -> bool {
+    #[doc(hidden)]
+    pub fn is_due(&self) -> bool {
         self.delivery.as_ref().is_none_or(|delivery| {
             delivery.delay.is_zero()
                 && delivery.pending.is_none()
@@ -178,12 +186,14 @@ impl Response {
     }
 
     /// How it is delivered, to be changed.
-    pub(crate) fn delivery(&mut self) -> &mut Delivery {
+    #[doc(hidden)]
+    pub fn delivery(&mut self) -> &mut Delivery {
         self.delivery.get_or_insert_default()
     }
 
     /// How it is delivered, if that is not as usual.
-    pub(crate) fn take_delivery(&mut self) -> Option<Box<Delivery>> {
+    #[doc(hidden)]
+    pub fn take_delivery(&mut self) -> Option<Box<Delivery>> {
         self.delivery.take()
     }
 }

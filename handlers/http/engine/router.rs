@@ -16,7 +16,7 @@ use super::exchange::Exchange;
 use super::http_error::HttpError;
 use super::request::Request;
 use super::response::Response;
-use crate::http::protocol::head::{Framing, Head, HeadError, Method};
+use crate::protocol::head::{Framing, Head, HeadError, Method};
 use gathering::Gathering;
 pub use route::Route;
 
@@ -33,7 +33,7 @@ const MAX_BODY: u64 = 1 << 20;
 /// ```
 /// use socketserver::Builder;
 /// use socketserver::testing::TestConnection;
-/// use socketserver_handlers::http::{HttpError, Response, Router};
+/// use socketserver_http::{HttpError, Response, Router};
 ///
 /// let router = Router::new()
 ///     .get("/", |_| Ok(Response::text("welcome\n")))
@@ -78,7 +78,7 @@ type Filter = Box<dyn Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response>
 ///
 /// ```
 /// use socketserver::Builder;
-/// use socketserver_handlers::http::{Response, Router};
+/// use socketserver_http::{Response, Router};
 ///
 /// let router = Router::new().get("/hello/{name}", |request| {
 ///     Ok(Response::text(format!("Hello, {}!\n", request.parameter("name"))))
@@ -150,7 +150,7 @@ impl Router {
     /// ```
     /// use socketserver::Builder;
     /// use socketserver::testing::TestConnection;
-    /// use socketserver_handlers::http::{Response, Route, Router};
+    /// use socketserver_http::{Response, Route, Router};
     ///
     /// let router = Router::new()
     ///     .max_body(1000)
@@ -187,7 +187,7 @@ impl Router {
     /// call therefore never returns an error, and a header that a filter adds is on all answers.
     ///
     /// ```
-    /// use socketserver_handlers::http::{HttpError, Router};
+    /// use socketserver_http::{HttpError, Router};
     ///
     /// let router = Router::new()
     ///     .get("/teapot", |_| Err(HttpError::new(418, "this is a teapot"))?)

@@ -1,7 +1,7 @@
 //! Status codes (RFC 9110 §15).
 
 /// The reason phrase of the statuses that are sent.
-pub(crate) fn reason(status: u16) -> &'static str {
+pub fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         204 => "No Content",

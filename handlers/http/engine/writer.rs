@@ -12,8 +12,8 @@ use super::file_content::FileContent;
 use super::produce::Produce;
 use super::response::{Content, Response};
 use super::status::reason;
-use crate::http::protocol::date;
-use crate::http::protocol::head::{Head, Method, Version};
+use crate::protocol::date;
+use crate::protocol::head::{Head, Method, Version};
 
 /// Sent with every response (RFC 9110 §10.2.4). The server's version is left out, as it would only
 /// help an attacker. Browsers must not guess another type than the one that is sent (the Fetch
@@ -35,20 +35,20 @@ const MAX_COPIED: usize = 8192;
 
 /// What a response needs to know of its request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Frame {
+pub struct Frame {
     /// The body is left out, its length is not (RFC 9110 §9.3.2).
-    pub(crate) head_only: bool,
+    pub head_only: bool,
     /// The connection goes on.
-    pub(crate) keep_alive: bool,
+    pub keep_alive: bool,
     /// HTTP/1.0 clients must be told so (RFC 9112 §C.2.2).
-    pub(crate) http_1_0: bool,
+    pub http_1_0: bool,
     /// How long the client must use HTTPS; only sent over TLS (RFC 6797 §7.2).
-    pub(crate) hsts: Option<Duration>,
+    pub hsts: Option<Duration>,
 }
 
 impl Frame {
     /// For a response that is the connection's last.
-    pub(crate) fn last(hsts: Option<Duration>) -> Frame {
+    pub fn last(hsts: Option<Duration>) -> Frame {
         Frame {
             head_only: false,
             keep_alive: false,
@@ -58,7 +58,7 @@ impl Frame {
     }
 
     /// For the response to this request.
-    pub(crate) fn of(head: &Head<'_>, keep_alive: bool, hsts: Option<Duration>) -> Frame {
+    pub fn of(head: &Head<'_>, keep_alive: bool, hsts: Option<Duration>) -> Frame {
         Frame {
             head_only: head.method == Method::Head,
             keep_alive: head.keep_alive && keep_alive,
@@ -77,17 +77,17 @@ impl Frame {
 }
 
 /// What was written of a response.
-pub(crate) struct Written {
-    pub(crate) status: u16,
+pub struct Written {
+    pub status: u16,
     /// Bytes of the body, as far as they are known.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// The client was told that the connection goes on.
-    pub(crate) keep_alive: bool,
-    pub(crate) next: Following,
+    pub keep_alive: bool,
+    pub next: Following,
 }
 
 /// What follows the written part of a response.
-pub(crate) enum Following {
+pub enum Following {
     /// Nothing: all of it is written.
     Nothing,
     /// The content, piece by piece.
@@ -97,7 +97,7 @@ pub(crate) enum Following {
 }
 
 /// Writes a response, or its beginning.
-pub(crate) fn write(to: &mut WFile, frame: Frame, response: Response) -> io::Result<Written> {
+pub fn write(to: &mut WFile, frame: Frame, response: Response) -> io::Result<Written> {
     let Response {
         status,
         headers,

@@ -4,7 +4,7 @@ use super::head::Head;
 
 /// Whether `Accept` names a media type. Ranges such as `*/*` do not name it, as every client sends
 /// them, nor does a weight of 0.
-pub(crate) fn names(head: &Head<'_>, media_type: &[u8]) -> bool {
+pub fn names(head: &Head<'_>, media_type: &[u8]) -> bool {
     head.values("accept")
         .flat_map(|value| value.split(|&byte| byte == b','))
         .any(|range| {

@@ -11,12 +11,12 @@ pub struct BasePath {
 
 impl BasePath {
     /// A decoded path without a slash at either end.
-    pub(crate) fn of(decoded: Vec<u8>) -> BasePath {
+    pub fn of(decoded: Vec<u8>) -> BasePath {
         BasePath { decoded }
     }
 
     /// The path below the site's root for a decoded path of a URL; `None` if it lies outside.
-    pub(crate) fn below<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
+    pub fn below<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
         if self.decoded.is_empty() {
             return Some(path);
         }
@@ -28,7 +28,7 @@ impl BasePath {
     }
 
     /// The decoded path of a URL for a path below the site's root, without slashes at its ends.
-    pub(crate) fn path_in_base(&self, path: &[u8]) -> Vec<u8> {
+    pub fn path_in_base(&self, path: &[u8]) -> Vec<u8> {
         if self.decoded.is_empty() {
             return path.to_vec();
         }
@@ -36,7 +36,7 @@ impl BasePath {
     }
 
     /// The path of a URL for a path below the site's root.
-    pub(crate) fn url_path(&self, path: &[u8]) -> String {
+    pub fn url_path(&self, path: &[u8]) -> String {
         let path = target::encode_path(path);
         if self.decoded.is_empty() {
             return format!("/{path}");

@@ -4,7 +4,7 @@
 //! As in the head, nothing is repaired: a chunk that two programs can read in two ways is how
 //! requests are smuggled. Extensions are passed over, trailers are dropped, and both are bounded.
 
-use crate::http::protocol::head::HeadError;
+use crate::protocol::head::HeadError;
 
 /// The longest line of a chunk's size, with its extensions, in bytes.
 const MAX_SIZE_LINE: usize = 256;

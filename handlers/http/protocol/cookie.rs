@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
-use crate::http::protocol::head::Head;
+use crate::protocol::head::Head;
 
 /// What RFC 6265 §4.1.1 does not allow in a value, and `%`, which begins an escape.
 const NOT_IN_VALUE: &AsciiSet = &CONTROLS
@@ -19,7 +19,7 @@ const NOT_IN_VALUE: &AsciiSet = &CONTROLS
 /// Which requests from other sites a browser sends a cookie with (RFC 6265bis §4.1.2.7).
 ///
 /// ```
-/// use socketserver_handlers::http::{Cookie, SameSite};
+/// use socketserver_http::{Cookie, SameSite};
 ///
 /// // Other sites may embed this one and find the user logged in.
 /// let cookie = Cookie::new("session", "a1b2").same_site(SameSite::None);
@@ -37,14 +37,14 @@ pub enum SameSite {
     None,
 }
 
-/// A cookie that a response sets: [`Response::cookie`](crate::http::Response::cookie).
+/// A cookie that a response sets: [`Response::cookie`](crate::Response::cookie).
 ///
 /// Unless told otherwise, it is for the whole site (`Path=/`), ends with the browser's session, is
 /// hidden from scripts (`HttpOnly`) and is sent by other sites' links only (`SameSite=Lax`).
 ///
 /// ```
 /// use std::time::Duration;
-/// use socketserver_handlers::http::{Cookie, Response, SameSite};
+/// use socketserver_http::{Cookie, Response, SameSite};
 ///
 /// let week = Duration::from_secs(7 * 24 * 3600);
 /// let welcome = Response::text("welcome").cookie(Cookie::new("session", "a1b2").max_age(week));
@@ -73,7 +73,7 @@ pub struct Cookie {
 
 impl Cookie {
     /// A cookie. What a value must not hold is percent-encoded;
-    /// [`Request::cookie`](crate::http::Request::cookie) decodes it.
+    /// [`Request::cookie`](crate::Request::cookie) decodes it.
     ///
     /// # Panics
     /// When the name is not a token (RFC 9110 §5.6.2): letters, digits and ``!#$%&'*+-.^_`|~``.
@@ -183,7 +183,7 @@ fn is_token(name: &str) -> bool {
 }
 
 /// The first cookie of this name in a request, decoded (RFC 6265 §4.2.1).
-pub(crate) fn find(head: &Head<'_>, name: &str) -> Option<String> {
+pub fn find(head: &Head<'_>, name: &str) -> Option<String> {
     head.values("cookie")
         .flat_map(|value| value.split(|&byte| byte == b';'))
         .find_map(|pair| {
@@ -204,7 +204,7 @@ fn unquoted(value: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::protocol::head::{Scanner, Status, parse};
+    use crate::protocol::head::{Scanner, Status, parse};
 
     fn found(cookies: &str, name: &str) -> Option<String> {
         let request = format!("GET / HTTP/1.1\r\nHost: h\r\n{cookies}\r\n");

@@ -77,7 +77,7 @@ pub fn wanted(field: &[u8]) -> Option<Algorithm> {
 
 /// The value of a `Repr-Digest` or `Content-Digest`; `None` for an algorithm that these fields
 /// don't know.
-pub(crate) fn member(algorithm: Algorithm, digest: &[u8]) -> Option<String> {
+pub fn member(algorithm: Algorithm, digest: &[u8]) -> Option<String> {
     Some(format!(
         "{}=:{}:",
         algorithm.key()?,

@@ -19,7 +19,7 @@ const IN_EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The value that has a response saved under this name: in ASCII for old clients, and as it is (RFC
 /// 8187). What is no UTF-8 becomes U+FFFD.
-pub(crate) fn attachment(name: &[u8]) -> String {
+pub fn attachment(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
     // RFC 6266 §4.3: some clients take escapes and percent signs in the plain form literally,
     // others don't.

@@ -9,7 +9,7 @@ const END: u64 = 253_402_300_800;
 const NANOSECOND: usize = 9;
 
 /// Reads seconds since 1970, perhaps with a fraction. `None` if it isn't that.
-pub(crate) fn seconds(text: &[u8]) -> Option<SystemTime> {
+pub fn seconds(text: &[u8]) -> Option<SystemTime> {
     let (whole, fraction) = match memchr::memchr(b'.', text) {
         Some(point) => (&text[..point], &text[point + 1..]),
         None => (text, &b"0"[..]),
@@ -24,7 +24,7 @@ pub(crate) fn seconds(text: &[u8]) -> Option<SystemTime> {
 }
 
 /// Reads milliseconds since 1970. `None` if it isn't that.
-pub(crate) fn milliseconds(text: &[u8]) -> Option<SystemTime> {
+pub fn milliseconds(text: &[u8]) -> Option<SystemTime> {
     since_1970(Duration::from_millis(number(text)?))
 }
 

@@ -1,9 +1,9 @@
 //! HTTP/1.1 as pure functions on bytes: no socket, no file, no clock. Every parser here is tested
 //! by tables and by a fuzzer.
 
-pub(crate) mod accept;
+pub mod accept;
 pub mod accept_encoding;
-pub(crate) mod base_path;
+pub mod base_path;
 pub mod chunked;
 pub mod conditional;
 pub mod cookie;

@@ -6,24 +6,24 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 
 /// A query as it was sent, without its `?`.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Query<'a>(pub(crate) &'a [u8]);
+pub struct Query<'a>(pub &'a [u8]);
 
 impl<'a> Query<'a> {
     /// The first value of this name, decoded; empty for a name without `=`. What is no UTF-8
     /// becomes U+FFFD.
-    pub(crate) fn get(self, name: &str) -> Option<String> {
+    pub fn get(self, name: &str) -> Option<String> {
         self.pairs()
             .find(|(known, _)| known == name)
             .map(|(_, value)| value)
     }
 
     /// Whether the name stands there, with a value or without.
-    pub(crate) fn has(self, name: &str) -> bool {
+    pub fn has(self, name: &str) -> bool {
         self.pairs().any(|(known, _)| known == name)
     }
 
     /// Every name and its value, decoded.
-    pub(crate) fn pairs(self) -> impl Iterator<Item = (String, String)> + use<'a> {
+    pub fn pairs(self) -> impl Iterator<Item = (String, String)> + use<'a> {
         let pairs = self.0.split(|&byte| byte == b'&');
         pairs.filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_at(memchr::memchr(b'=', pair).unwrap_or(pair.len()));
@@ -48,7 +48,7 @@ fn decode(bytes: &[u8]) -> String {
 }
 
 /// A value for a query.
-pub(crate) fn encode(value: &str) -> impl std::fmt::Display + '_ {
+pub fn encode(value: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(value, NON_ALPHANUMERIC)
 }
 

@@ -94,7 +94,7 @@ pub fn parse(raw: &[u8]) -> Result<Target<'_>, TargetError> {
 }
 
 /// The path and the query of a raw target.
-pub(crate) fn split(raw: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub fn split(raw: &[u8]) -> (&[u8], Option<&[u8]>) {
     match memchr::memchr(b'?', raw) {
         Some(at) => (&raw[..at], Some(&raw[at + 1..])),
         None => (raw, None),
@@ -105,7 +105,7 @@ pub(crate) fn split(raw: &[u8]) -> (&[u8], Option<&[u8]>) {
 ///
 /// # Errors
 /// See [`TargetError`].
-pub(crate) fn parse_parts<'a>(
+pub fn parse_parts<'a>(
     raw_path: &'a [u8],
     query: Option<&'a [u8]>,
 ) -> Result<Target<'a>, TargetError> {
@@ -229,7 +229,7 @@ pub fn encode_path(path: &[u8]) -> Cow<'_, str> {
 }
 
 /// Encodes what can't stand in a query as it is; what is encoded already stays so.
-pub(crate) fn encode_query(query: &[u8]) -> Cow<'_, str> {
+pub fn encode_query(query: &[u8]) -> Cow<'_, str> {
     percent_encode(query, IN_QUERY).into()
 }
 

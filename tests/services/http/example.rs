@@ -1,4 +1,4 @@
-//! The program `handlers/examples/http_service.rs`, with real clients: curl, and `tungstenite`.
+//! The program `handlers/http/examples/http_service.rs`, with real clients: curl, and `tungstenite`.
 
 use std::io::BufRead;
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use crate::support::examples::Example;
 use crate::support::{BoundedCommand, PATIENCE, has_tool};
 
 fn start() -> Example {
-    Example::start("socketserver-handlers", "http_service", &[])
+    Example::start("socketserver-http", "http_service", &[])
 }
 
 fn curl(example: &Example, arguments: &[&str], path: &str) -> Command {

@@ -15,9 +15,9 @@ use std::io::{self, Read};
 
 use self::walk::{Found, Walk};
 use crate::files::site::listing::entries::{Facts, Folder};
-use crate::http::engine::produce::{Produce, Produced};
-use crate::http::engine::response::Response;
-use crate::http::protocol::disposition;
+use socketserver_http::engine::produce::{Produce, Produced};
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::disposition;
 
 /// Size of a piece of an archive, in bytes, roughly.
 const PIECE_SIZE: usize = 32 * 1024;

@@ -11,7 +11,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::Writer;
 use crate::files::site::listing::entries::Facts;
-use crate::http::engine::produce::Produced;
+use socketserver_http::engine::produce::Produced;
 
 /// Content is padded to a multiple of this number of bytes.
 const BLOCK: u64 = 512;

@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use super::{PIECE_SIZE, Writer};
 use crate::files::site::listing::entries::{Facts, Kind};
 use crate::files::site::media;
-use crate::http::engine::produce::Produced;
+use socketserver_http::engine::produce::Produced;
 
 /// 32 bits that say: see the ZIP64 field.
 const ELSEWHERE: u32 = u32::MAX;

@@ -7,8 +7,8 @@ use crate::common::digest::{
     DigestKey, DigestProgress, DigestQueue, DigestSource, DigestTask, Digests,
 };
 use crate::files::site::entry::Entry;
-use crate::http::engine::file_content::FileContent;
-use crate::http::engine::produce::Produced;
+use socketserver_http::engine::file_content::FileContent;
+use socketserver_http::engine::produce::Produced;
 
 /// How far the work is.
 pub(super) enum Progress {

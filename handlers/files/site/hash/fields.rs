@@ -8,10 +8,10 @@ use super::computing::{Computing, Progress};
 use super::{value_of, want};
 use crate::common::digest::{DigestQueue, Digests};
 use crate::files::site::entry::Entry;
-use crate::http::engine::pending::{PendingHeaders, PendingState};
-use crate::http::engine::produce::Produced;
-use crate::http::protocol::digest_fields::{self, Algorithm};
-use crate::http::protocol::head::Head;
+use socketserver_http::engine::pending::{PendingHeaders, PendingState};
+use socketserver_http::engine::produce::Produced;
+use socketserver_http::protocol::digest_fields::{self, Algorithm};
+use socketserver_http::protocol::head::Head;
 
 /// What a client would like to be told.
 #[derive(Clone, Copy, Debug)]

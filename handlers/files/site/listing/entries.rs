@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use crate::common::store::is_reserved;
 use crate::files::access::Permit;
 use crate::files::site::root::Root;
-use crate::http::protocol::target;
+use socketserver_http::protocol::target;
 
 /// An open directory, and where it stands.
 #[derive(Debug)]

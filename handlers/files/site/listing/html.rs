@@ -15,7 +15,7 @@ use crate::files::site::pages::upload_area;
 use crate::files::site::pages::upload_area::Nonce;
 use crate::files::site::pages::{document, markdown};
 use crate::files::site::root::Opened;
-use crate::http::protocol::{query, target};
+use socketserver_http::protocol::{query, target};
 
 /// A page with a table.
 #[derive(Debug)]

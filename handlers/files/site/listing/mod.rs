@@ -26,10 +26,10 @@ use crate::common::accounts::Rights;
 use crate::files::site::archive;
 use crate::files::site::pages::document;
 use crate::files::site::pages::upload_area::Nonce;
-use crate::http::engine::produce::{Produce, Produced};
-use crate::http::engine::response::Response;
-use crate::http::protocol::head::Head;
-use crate::http::protocol::query::Query;
+use socketserver_http::engine::produce::{Produce, Produced};
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::head::Head;
+use socketserver_http::protocol::query::Query;
 
 /// Number of entries up to which a listing is made as a whole and sent with its length. The listing
 /// of a larger folder is sent while it is made.

@@ -6,9 +6,9 @@ use super::json::Json;
 use super::sort::Order;
 use super::text::Text;
 use crate::files::site::pages::upload_area::Nonce;
-use crate::http::protocol::accept;
-use crate::http::protocol::head::Head;
-use crate::http::protocol::query::Query;
+use socketserver_http::protocol::accept;
+use socketserver_http::protocol::head::Head;
+use socketserver_http::protocol::query::Query;
 
 /// A form of a listing: what stands before, for, and behind its entries.
 pub(crate) trait Page: Send {

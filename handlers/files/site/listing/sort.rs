@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::http::protocol::query::Query;
+use socketserver_http::protocol::query::Query;
 
 /// What a listing is sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! `--cors`: pages of other origins may use the files (the Fetch standard, "HTTP-CORS protocol").
 
-use crate::http::protocol::head;
-use crate::http::protocol::head::Head;
+use socketserver_http::protocol::head;
+use socketserver_http::protocol::head::Head;
 
 /// Reads an origin as `Origin` has it (RFC 6454 §6.2), or `*`.
 ///

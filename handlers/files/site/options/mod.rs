@@ -11,8 +11,8 @@ use clap::{Args, ValueEnum};
 
 use crate::common::values::duration;
 use crate::files::site::options::redirect::Redirect;
-use crate::http::protocol::base_path::BasePath;
-use crate::http::protocol::{head, target};
+use socketserver_http::protocol::base_path::BasePath;
+use socketserver_http::protocol::{head, target};
 
 /// How a site answers.
 #[derive(Clone, Debug, Args)]

@@ -1,6 +1,6 @@
 //! `--redirect`: a path that leads elsewhere.
 
-use crate::http::protocol::target;
+use socketserver_http::protocol::target;
 
 /// One path, and where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::files::site::entry::Entry;
 use crate::files::site::pages::{document, markdown, markup};
-use crate::http::protocol::accept;
-use crate::http::protocol::head::Head;
-use crate::http::protocol::query::Query;
+use socketserver_http::protocol::accept;
+use socketserver_http::protocol::head::Head;
+use socketserver_http::protocol::query::Query;
 
 const VARY: &str = "Vary: Accept\r\n";
 

@@ -11,8 +11,8 @@ use base64_simd::URL_SAFE_NO_PAD;
 use super::document;
 use super::markup::escape;
 use crate::common::store::PARTIALS;
-use crate::http::engine::error_page::error_page;
-use crate::http::engine::response::Response;
+use socketserver_http::engine::error_page::error_page;
+use socketserver_http::engine::response::Response;
 
 const SCRIPT: &str = concat!(
     include_str!("upload_area/files.js"),

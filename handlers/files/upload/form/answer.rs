@@ -6,10 +6,10 @@ use super::parser::FormError;
 use crate::common::store::StoreError;
 use crate::files::site::pages::markup::{escape, plain};
 use crate::files::upload::refusal;
-use crate::http::engine::response::Response;
-use crate::http::engine::status::reason;
-use crate::http::protocol::accept;
-use crate::http::protocol::head::Head;
+use socketserver_http::engine::response::Response;
+use socketserver_http::engine::status::reason;
+use socketserver_http::protocol::accept;
+use socketserver_http::protocol::head::Head;
 
 /// Who reads the answer.
 #[derive(Clone, Copy, Debug)]

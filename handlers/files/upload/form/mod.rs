@@ -28,15 +28,15 @@ use super::{DestinationPath, RECEIVE_TIME_PER_TURN, Sender, Shared, require_iden
 use crate::common::digest::Chunk;
 use crate::common::store::{Name, OnDuplicate, Partial, StoreError};
 use crate::files::site::respond::METHODS;
-use crate::http::engine::application::{Receiver, Reception, Stopped};
-use crate::http::engine::body::Body;
-use crate::http::engine::body_reader::BodyReader;
-use crate::http::engine::exchange::Exchange;
-use crate::http::engine::response::Response;
-use crate::http::protocol::head::{Framing, Head};
 use answer::{Answers, Refused};
 use parameters::Parameters;
 use parser::MAX_OVERHEAD;
+use socketserver_http::engine::application::{Receiver, Reception, Stopped};
+use socketserver_http::engine::body::Body;
+use socketserver_http::engine::body_reader::BodyReader;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::head::{Framing, Head};
 
 /// A form on its way.
 struct Form {

@@ -37,7 +37,7 @@ impl<'a> Parameters<'a> {
                 || name.is_empty()
                 || !name
                     .iter()
-                    .all(|&byte| crate::http::protocol::head::is_token(byte))
+                    .all(|&byte| socketserver_http::protocol::head::is_token(byte))
             {
                 return None;
             }

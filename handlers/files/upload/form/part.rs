@@ -4,8 +4,8 @@ use percent_encoding::percent_decode;
 
 use super::parameters::Parameters;
 use super::parser::FormError;
-use crate::http::protocol::head::is_token;
-use crate::http::protocol::target::is_reachable;
+use socketserver_http::protocol::head::is_token;
+use socketserver_http::protocol::target::is_reachable;
 
 /// A part of a form.
 #[derive(Clone, Debug, PartialEq, Eq)]

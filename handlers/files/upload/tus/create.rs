@@ -11,12 +11,12 @@ use crate::files::upload::put::is_directory;
 use crate::files::upload::refusal;
 use crate::files::upload::refusal::say;
 use crate::files::upload::{DestinationPath, Sender, Shared};
-use crate::http::engine::application::Receiver;
-use crate::http::engine::exchange::Exchange;
-use crate::http::engine::response::Response;
-use crate::http::protocol::head::Framing;
-use crate::http::protocol::tus_fields;
-use crate::http::protocol::tus_fields::Metadata;
+use socketserver_http::engine::application::Receiver;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::head::Framing;
+use socketserver_http::protocol::tus_fields;
+use socketserver_http::protocol::tus_fields::Metadata;
 
 /// Registers an upload, and takes what comes with the request.
 pub(super) fn begin(

@@ -16,11 +16,11 @@ use super::origin;
 use super::refusal::{self, say};
 use super::{BeginReceiver, Sender, Shared};
 use crate::common::store::{Name, OnDuplicate, Partial, StoreError};
-use crate::http::engine::application::Receiver;
-use crate::http::engine::exchange::Exchange;
-use crate::http::engine::response::Response;
-use crate::http::protocol::head::{Head, Method};
-use crate::http::protocol::tus_fields::ALGORITHMS;
+use socketserver_http::engine::application::Receiver;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::head::{Head, Method};
+use socketserver_http::protocol::tus_fields::ALGORITHMS;
 
 const VERSION: &str = "1.0.0";
 const EXTENSIONS: &str = "creation,creation-with-upload,checksum,expiration,termination";
@@ -131,9 +131,9 @@ fn check_version(head: &Head<'_>) -> Result<(), Response> {
 
 /// Adds what every response to a tus client says.
 pub(super) fn add_headers(shared: &Shared, response: &mut Response) {
-    response.headers += &format!("Tus-Resumable: {VERSION}\r\n");
+    response.add_lines(&format!("Tus-Resumable: {VERSION}\r\n"));
     if shared.site.policy.cors {
-        response.headers += &format!("Access-Control-Expose-Headers: {EXPOSED}\r\n");
+        response.add_lines(&format!("Access-Control-Expose-Headers: {EXPOSED}\r\n"));
     }
 }
 

@@ -10,14 +10,14 @@ use crate::common::digest::Digests;
 use crate::common::store::{Partial, Progress, ReceiveError};
 use crate::files::upload::refusal::{of_system, say};
 use crate::files::upload::{RECEIVE_TIME_PER_TURN, Sender, Shared, require_identity_encoding};
-use crate::http::engine::application::{Receiver, Reception, Stopped};
-use crate::http::engine::body::Body;
-use crate::http::engine::body_reader::BodyReader;
-use crate::http::engine::exchange::Exchange;
-use crate::http::engine::response::Response;
-use crate::http::protocol::date;
-use crate::http::protocol::head::{Framing, Head};
-use crate::http::protocol::tus_fields::{self, Checksum};
+use socketserver_http::engine::application::{Receiver, Reception, Stopped};
+use socketserver_http::engine::body::Body;
+use socketserver_http::engine::body_reader::BodyReader;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::date;
+use socketserver_http::protocol::head::{Framing, Head};
+use socketserver_http::protocol::tus_fields::{self, Checksum};
 
 /// A piece of an upload on its way.
 pub(super) struct UploadChunk {

@@ -5,8 +5,8 @@ use super::{piece, publish, refused};
 use crate::common::store::{Progress, Registered, is_reserved};
 use crate::files::upload::refusal::{of_system, say};
 use crate::files::upload::{DestinationPath, Sender, Shared};
-use crate::http::engine::exchange::Exchange;
-use crate::http::engine::response::Response;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
 
 /// The address of something below a folder.
 pub(super) fn below(shared: &Shared, folder: &DestinationPath, path: &[u8]) -> String {

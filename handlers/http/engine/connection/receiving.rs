@@ -6,12 +6,12 @@ use socketserver::{Next, StreamRequest};
 
 use super::responding::Responding;
 use super::{ConnectionState, Flow, HttpHandler};
-use crate::http::engine::application::{Receiving, Reception, Stopped};
-use crate::http::engine::body::{Body, DROPPED_BODY, Progress};
-use crate::http::engine::body_reader::{BodyReader, BodySource, CONTINUE};
-use crate::http::engine::exchange::Exchange;
-use crate::http::engine::response::Response;
-use crate::http::protocol::head::{self, Scanner, Status};
+use crate::engine::application::{Receiving, Reception, Stopped};
+use crate::engine::body::{Body, DROPPED_BODY, Progress};
+use crate::engine::body_reader::{BodyReader, BodySource, CONTINUE};
+use crate::engine::exchange::Exchange;
+use crate::engine::response::Response;
+use crate::protocol::head::{self, Scanner, Status};
 
 /// A body that a receiver takes as it comes.
 pub(super) struct ReceivingBody {

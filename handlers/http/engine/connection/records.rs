@@ -4,9 +4,9 @@
 use socketserver::StreamRequest;
 
 use super::HttpHandler;
-use crate::http::engine::log::RequestRecord;
-use crate::http::engine::writer::{Following, Written};
-use crate::http::protocol::head::Head;
+use crate::engine::log::RequestRecord;
+use crate::engine::writer::{Following, Written};
+use crate::protocol::head::Head;
 
 /// A request whose answer is on its way. Only a connection with an access log has any.
 pub(super) struct PendingRecord {

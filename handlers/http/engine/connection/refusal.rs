@@ -5,9 +5,9 @@ use std::io;
 use socketserver::StreamRequest;
 
 use super::{Flow, HttpHandler};
-use crate::http::engine::error_page::error_page;
-use crate::http::engine::writer::{self, Frame};
-use crate::http::protocol::head::HeadError;
+use crate::engine::error_page::error_page;
+use crate::engine::writer::{self, Frame};
+use crate::protocol::head::HeadError;
 
 /// Maximum length of a refused request's line in the access log, in bytes.
 const MAX_LOGGED_LINE: usize = 1024;

@@ -8,12 +8,12 @@ use socketserver::{Next, StreamRequest};
 use super::refusal::first_line;
 use super::streaming::{Peer, pause, peer};
 use super::{Afterwards, ConnectionState, Flow, HttpHandler};
-use crate::http::engine::application::Failure;
-use crate::http::engine::body::{Body, CUT_SHORT, DROPPED_BODY, Progress};
-use crate::http::engine::pending::PendingState;
-use crate::http::engine::response::{Delivery, Response};
-use crate::http::engine::writer;
-use crate::http::protocol::head::{self, HeadError, Scanner, Status};
+use crate::engine::application::Failure;
+use crate::engine::body::{Body, CUT_SHORT, DROPPED_BODY, Progress};
+use crate::engine::pending::PendingState;
+use crate::engine::response::{Delivery, Response};
+use crate::engine::writer;
+use crate::protocol::head::{self, HeadError, Scanner, Status};
 
 /// A response that is decided, with the head of its request.
 pub(super) struct Responding {

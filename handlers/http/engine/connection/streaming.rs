@@ -8,7 +8,7 @@ use rustix::io::retry_on_intr;
 use socketserver::{Next, StreamRequest, Wait};
 
 use super::{ConnectionState, Flow, HttpHandler};
-use crate::http::engine::produce::{Produce, Produced};
+use crate::engine::produce::{Produce, Produced};
 
 /// The size of a chunk is filled in when its data is there.
 const CHUNK_HEAD: &[u8] = b"00000000\r\n";

@@ -4,11 +4,11 @@
 use socketserver::RFile;
 
 use super::{Response, Router};
-use crate::http::engine::application::{Receiver, Reception, Stopped};
-use crate::http::engine::body::{Body, CUT_SHORT, Progress};
-use crate::http::engine::body_reader::BodyReader;
-use crate::http::engine::exchange::Exchange;
-use crate::http::protocol::head::{Framing, Head};
+use crate::engine::application::{Receiver, Reception, Stopped};
+use crate::engine::body::{Body, CUT_SHORT, Progress};
+use crate::engine::body_reader::BodyReader;
+use crate::engine::exchange::Exchange;
+use crate::protocol::head::{Framing, Head};
 
 /// Maximum number of bytes of a body that are gathered before the route is called. The route reads
 /// the rest of a longer body. A client therefore holds a thread only after it has sent this much,

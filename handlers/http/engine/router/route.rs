@@ -16,7 +16,7 @@ use super::{Request, Respond, Response};
 /// ```
 /// use socketserver::Builder;
 /// use socketserver::testing::TestConnection;
-/// use socketserver_handlers::http::{Response, Route, Router};
+/// use socketserver_http::{Response, Route, Router};
 ///
 /// let file = Route::new("PUT", "/files/{*path}", |request| {
 ///     let length = request.bytes()?.len();

@@ -8,7 +8,7 @@ use socketserver::Builder;
 use socketserver::testing::{TestConnection, TestServer};
 
 use super::*;
-use crate::http::{Produced, event_channel, events, websocket};
+use crate::{Produced, event_channel, events, websocket};
 
 mod bodies;
 mod patterns;

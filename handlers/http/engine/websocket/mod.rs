@@ -16,9 +16,9 @@ use tungstenite::protocol::WebSocket;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::http::engine::request::Request;
-use crate::http::engine::response::{Content, Response};
-use crate::http::protocol::head::Method;
+use crate::engine::request::Request;
+use crate::engine::response::{Content, Response};
+use crate::protocol::head::Method;
 use connection::{Pipe, WebSocketConnection};
 
 /// What a WebSocket service does with one connection.
@@ -30,7 +30,7 @@ use connection::{Pipe, WebSocketConnection};
 /// use std::sync::{Arc, Mutex};
 /// use socketserver::Builder;
 /// use socketserver::testing::TestConnection;
-/// use socketserver_handlers::http::{
+/// use socketserver_http::{
 ///     Message, Router, WebSocketHandler, WebSocketPeer, encode_message, websocket_with,
 /// };
 ///
@@ -108,7 +108,7 @@ where
 /// As [`websocket_with`], for a service that only answers messages.
 ///
 /// ```
-/// use socketserver_handlers::http::{Router, websocket};
+/// use socketserver_http::{Router, websocket};
 ///
 /// let router = Router::new().get("/echo", |request| {
 ///     Ok(websocket(request, |message, peer| drop(peer.send(message))))
@@ -130,7 +130,7 @@ pub fn websocket(
 ///
 /// ```
 /// use socketserver::Group;
-/// use socketserver_handlers::http::{
+/// use socketserver_http::{
 ///     Message, Router, WebSocketHandler, WebSocketPeer, encode_message, websocket_with,
 /// };
 ///
@@ -187,7 +187,7 @@ fn accept_key(key: &str) -> String {
 /// A service that answers one message and closes the connection:
 ///
 /// ```
-/// use socketserver_handlers::http::{Message, WebSocketHandler, WebSocketPeer, WebSocketSender};
+/// use socketserver_http::{Message, WebSocketHandler, WebSocketPeer, WebSocketSender};
 ///
 /// struct Morning(Vec<WebSocketSender>);
 ///
@@ -262,7 +262,7 @@ impl fmt::Debug for WebSocketPeer<'_> {
 /// ```
 /// use std::sync::{Arc, Mutex};
 /// use socketserver::Group;
-/// use socketserver_handlers::http::{
+/// use socketserver_http::{
 ///     Message, WebSocketHandler, WebSocketPeer, WebSocketSender, encode_message,
 /// };
 ///
@@ -339,7 +339,7 @@ impl WebSocketSender {
 /// broadcasting a [`Message::Close`], which nothing may follow.
 ///
 /// ```
-/// use socketserver_handlers::http::{Message, encode_message};
+/// use socketserver_http::{Message, encode_message};
 ///
 /// assert_eq!(&*encode_message(&Message::text("hi")), b"\x81\x02hi");
 /// ```

@@ -43,7 +43,7 @@ impl Algorithm {
     }
 
     /// Bytes of a digest.
-    pub(crate) fn size(self) -> usize {
+    pub fn size(self) -> usize {
         match self {
             Algorithm::Sha256 | Algorithm::Blake3 => 32,
             Algorithm::Sha1 => 20,

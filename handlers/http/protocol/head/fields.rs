@@ -15,7 +15,7 @@ const FEW_FIELDS: usize = 8;
 const USUAL_FIELDS: usize = 32;
 
 /// A byte of a token (RFC 9110 §5.6.2).
-pub(crate) fn is_token(byte: u8) -> bool {
+pub fn is_token(byte: u8) -> bool {
     static TOKEN: ByteSet = ByteSet::alphanumeric_and(b"!#$%&'*+-.^_`|~");
     TOKEN.contains(byte)
 }

@@ -19,7 +19,7 @@ mod tests;
 
 pub use check::check;
 pub use fields::Fields;
-pub(crate) use fields::is_token;
+pub use fields::is_token;
 pub use framing::Framing;
 pub use scan::Scanner;
 pub use target::Target;
@@ -60,11 +60,13 @@ pub struct HeadError {
 }
 
 impl HeadError {
-    pub(crate) const fn new(status: u16, reason: &'static str) -> Self {
+    /// With this status and reason.
+    pub const fn new(status: u16, reason: &'static str) -> Self {
         Self { status, reason }
     }
 
-    pub(crate) const fn bad(reason: &'static str) -> Self {
+    /// With status 400.
+    pub const fn bad(reason: &'static str) -> Self {
         Self::new(400, reason)
     }
 }

@@ -1,7 +1,7 @@
 //! The four forms of a request target (RFC 9112 §3.2).
 
 use super::{HeadError, Method, authority};
-use crate::http::protocol::target::split;
+use crate::protocol::target::split;
 
 /// A request target by its form. Paths are as sent: neither decoded nor made safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Target<'a> {
 impl<'a> Target<'a> {
     /// The path that is asked for on this server, which begins with a slash, and the query. Only
     /// OPTIONS and CONNECT come without a path; for them it is `/`.
-    pub(crate) fn path_and_query(self) -> (&'a [u8], Option<&'a [u8]>) {
+    pub fn path_and_query(self) -> (&'a [u8], Option<&'a [u8]>) {
         match self {
             Target::Origin(path) => split(path),
             Target::Absolute { path, .. } => match split(path) {

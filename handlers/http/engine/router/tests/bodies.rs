@@ -8,7 +8,7 @@ use serde::Deserialize;
 use socketserver::{ServerHandle, ThreadingMixIn, Timeouts};
 
 use super::*;
-use crate::http::{Cookie, HttpError, Route};
+use crate::{Cookie, HttpError, Route};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 

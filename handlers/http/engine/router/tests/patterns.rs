@@ -3,7 +3,7 @@
 use std::panic::catch_unwind;
 
 use super::*;
-use crate::http::Route;
+use crate::Route;
 
 fn route(method: &'static str, pattern: &str) -> Route {
     let text = format!("{method} {pattern}");

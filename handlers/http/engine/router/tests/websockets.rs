@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use socketserver::{Group, Waker};
 
 use super::*;
-use crate::http::{
+use crate::{
     Message, WebSocketHandler, WebSocketPeer, WebSocketSender, encode_message, websocket_with,
 };
 

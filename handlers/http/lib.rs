@@ -3,7 +3,10 @@
 //!
 //! [`protocol`] parses and writes bytes, and knows no socket. `engine` serves connections.
 
-pub(crate) mod engine;
+/// For `serve http`, which is built of the same parts. Authors use what is exported below.
+#[doc(hidden)]
+#[allow(missing_debug_implementations)]
+pub mod engine;
 pub mod protocol;
 
 pub use engine::body_reader::BodyReader;

@@ -1,4 +1,4 @@
-//! An HTTP service of your own: `cargo run --package socketserver-handlers --example http_service
+//! An HTTP service of your own: `cargo run --package socketserver-http --example http_service
 //! [HOST:PORT]`.
 
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use socketserver::{Builder, Group, Result, shutdown_on_ctrl_c};
-use socketserver_handlers::http::{
+use socketserver_http::{
     Cookie, EventSender, Message, Produced, Response, Route, Router, WebSocketHandler,
     WebSocketPeer, encode_message, event_channel, events, websocket, websocket_with,
 };
