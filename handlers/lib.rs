@@ -1,5 +1,6 @@
 //! The services of `socketserver`, and the command line that runs them.
 
+pub mod accounts;
 pub mod auth;
 pub mod cli;
 pub mod client;

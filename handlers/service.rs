@@ -17,6 +17,7 @@ use socketserver::{
     Address, ClientAddress, DatagramRequestHandler, Error, Refusal, StreamRequestHandler, Tls,
 };
 
+use crate::accounts::AccountsError;
 use crate::common::access_log::AccessLog;
 
 /// What the process offers to a service that opens.
@@ -335,6 +336,25 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE]
         .iter()
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+impl From<AccountsError> for Failure {
+    /// A file that can't be used is wrong usage (2); what the file answers is a failure at run time
+    /// (1).
+    fn from(error: AccountsError) -> Failure {
+        use AccountsError::*;
+        match error {
+            Missing(_) | Foreign(_) | Newer(_) | Io(..) | BadName(_) | BadPassword(_) => {
+                Failure::usage(error.to_string())
+            }
+            Database(_, ref cause)
+                if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) =>
+            {
+                Failure::usage(error.to_string())
+            }
+            _ => Failure::run(error),
+        }
+    }
 }
 
 impl From<Error> for Failure {

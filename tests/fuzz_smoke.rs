@@ -1,7 +1,7 @@
 //! The checks of `fuzz/` on stable Rust: seeds, and mutations of them that are the same in
 //! every run. It finds what is easy to find; the fuzzer itself goes deeper.
 
-use socketserver_handlers::common::{basic, share};
+use socketserver_handlers::accounts::{basic, share};
 use socketserver_handlers::files::form;
 use socketserver_handlers::ftp::client as ftp_client;
 use socketserver_handlers::http::protocol::{

@@ -68,6 +68,56 @@ fn a_module_uses_only_lower_floors_or_its_own_folder() {
 }
 
 #[test]
+fn a_folder_of_the_handlers_uses_only_lower_floors_or_itself() {
+    const HANDLER_FLOORS: (&str, &str) = (
+        "ARCHITECTURE.md",
+        "## Floors of the handlers\n\n| floor | modules |\n|---|---|\n\
+         | 1 | `http/protocol`, `common` |\n\
+         | 2 | `http/engine` |\n| 3 | `files/site` |\n| 4 | `files` |\n",
+    );
+    let file = |path: &'static str, text: &'static str| [HANDLER_FLOORS, (path, text)];
+    prove(
+        rules::handler_floors,
+        &[
+            HANDLER_FLOORS,
+            (
+                "handlers/http/engine/writer.rs",
+                "use crate::protocol::date;\nuse super::response;\nuse super::super::protocol;",
+            ),
+            (
+                "handlers/files/site/mod.rs",
+                "use socketserver_http::{engine::x, protocol};\nuse crate::common::{a, b};\n\
+                 // crate::files::mounts\nuse crate::Services;",
+            ),
+            (
+                "handlers/files/mod.rs",
+                "use site::Site; use crate::files::site;",
+            ),
+        ],
+        &[
+            &file(
+                "handlers/http/protocol/head/mod.rs",
+                "use crate::engine::x;",
+            ),
+            &file(
+                "handlers/http/protocol/date.rs",
+                "use super::super::engine::x;",
+            ),
+            &file(
+                "handlers/files/site/mod.rs",
+                "use crate::{common, files::mounts};",
+            ),
+            &file("handlers/files/site/mod.rs", "use super::mounts;"),
+            &file(
+                "handlers/common/a.rs",
+                "fn f() { socketserver_http::protocol::x() }",
+            ),
+            &file("handlers/echo.rs", ""),
+        ],
+    );
+}
+
+#[test]
 fn no_rust_file_has_more_than_500_lines() {
     prove(
         rules::file_sizes,

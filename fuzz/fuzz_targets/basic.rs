@@ -1,4 +1,4 @@
 //! The `Authorization` header of Basic authentication.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| socketserver_handlers::common::basic::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| socketserver_handlers::accounts::basic::check(data));

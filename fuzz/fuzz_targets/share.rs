@@ -1,4 +1,4 @@
 //! The token of a share link.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| socketserver_handlers::common::share::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| socketserver_handlers::accounts::share::check(data));

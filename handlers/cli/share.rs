@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::table::table;
 use super::users::AccountsFile;
-use crate::common::accounts::Prefix;
-use crate::common::share::{self, link};
+use crate::accounts::Prefix;
+use crate::accounts::share::{self, link};
 use crate::common::values::{at_least_one, duration};
 use crate::service::Failure;
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::common::accounts::{
+use crate::accounts::{
     ANONYMOUS, AccountsError, Cost, NewUser, Prefix, Rights, Store, check_name, hash_password,
 };
 use crate::common::values::size;

@@ -1,8 +1,6 @@
 //! What several services share.
 
 pub mod access_log;
-pub mod accounts;
-pub mod basic;
 pub mod command;
 pub mod digest;
 pub(crate) mod duration;
@@ -12,7 +10,6 @@ pub(crate) mod log_writer;
 pub mod progress;
 pub(crate) mod reflectors;
 pub(crate) mod rename;
-pub mod share;
 pub mod store;
 pub(crate) mod trace;
 pub(crate) mod values;

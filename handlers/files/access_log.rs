@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::accounts::share::without_token;
 use crate::common::access_log::{AccessLog, Record};
-use crate::common::share::without_token;
 use socketserver_http::engine::log::{RequestLog, RequestRecord};
 use socketserver_http::protocol::date;
 

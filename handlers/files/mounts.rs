@@ -19,7 +19,7 @@ use super::site::Site;
 use super::site::listing::ListingOptions;
 use super::site::options::SiteOptions;
 use super::upload::{UploadOptions, Uploads};
-use crate::common::accounts::Accounts;
+use crate::accounts::Accounts;
 use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::protocol::base_path::BasePath;
 
@@ -191,8 +191,8 @@ mod tests {
     use clap::{FromArgMatches, Parser};
 
     use super::*;
-    use crate::common::accounts::Cost;
-    use crate::common::accounts::testing::TestFile;
+    use crate::accounts::Cost;
+    use crate::accounts::testing::TestFile;
 
     #[derive(Parser)]
     struct Options {

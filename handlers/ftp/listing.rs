@@ -18,7 +18,7 @@ use super::path::VirtualPath;
 use super::reply::{Refused, push_printable};
 use super::storage::View;
 use super::user;
-use crate::common::accounts::Rights;
+use crate::accounts::Rights;
 
 /// Number of entries that are formatted per turn, before other connections are served.
 const ENTRIES_PER_TURN: usize = 256;

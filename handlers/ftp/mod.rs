@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 
 use socketserver::{Refusal, Tls};
 
-use crate::common::accounts::Rights;
+use crate::accounts::Rights;
 use crate::service::{Context, Failure, Identity, Served, Service};
 use limits::Registry;
 pub use options::{Ftp, RequireTls};

@@ -16,7 +16,7 @@ use cap_std::fs::Dir;
 use parking_lot::Mutex;
 
 use super::path::VirtualPath;
-use crate::common::accounts::Accounts;
+use crate::accounts::Accounts;
 use crate::common::store::{Store, StoreOptions};
 
 /// Number of mounted folders from which on those that no session uses are closed.

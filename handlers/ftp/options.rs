@@ -15,7 +15,7 @@ use super::mount::MountedFolders;
 use super::passive::{Passive, PassiveAddress, PassivePorts};
 use super::storage::Storage;
 use super::transfer_log::TransferLog;
-use crate::common::accounts::{Accounts, Cost, Rights};
+use crate::accounts::{Accounts, Cost, Rights};
 use crate::common::store::{OnDuplicate, Store, StoreOptions};
 use crate::common::values::{size, time_limit};
 use crate::service::{Context, Failure, Service};

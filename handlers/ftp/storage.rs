@@ -20,7 +20,7 @@ use super::path::VirtualPath;
 use super::reply::Refused;
 use super::upload::refused;
 use super::user::User;
-use crate::common::accounts::{Account, Accounts, Mount, Rights};
+use crate::accounts::{Account, Accounts, Mount, Rights};
 use crate::common::store::resolve::{real_existing_parent, real_parent, real_path};
 use crate::common::store::{OnDuplicate, Store, is_reserved};
 

@@ -197,7 +197,7 @@ fn xferlog_line(record: &Record<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::common::accounts::Rights;
+    use crate::accounts::Rights;
     use std::time::UNIX_EPOCH;
 
     fn with_record(check: impl FnOnce(&Record<'_>)) {

@@ -15,7 +15,7 @@ use super::path::VirtualPath;
 use super::reply::{Refused, reason};
 use super::storage::{View, denied};
 use super::transfer::became_shorter;
-use crate::common::accounts::{Account, Rights};
+use crate::accounts::{Account, Rights};
 use crate::common::store::{Intent, Name, OnDuplicate, Partial, ReceiveError, Store, StoreError};
 
 /// Number of bytes of the old file that are copied per turn, before other connections are served.

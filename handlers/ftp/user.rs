@@ -1,6 +1,6 @@
 //! The user of a session, and the user's rights at each path.
 
-use crate::common::accounts::{Account, Rights};
+use crate::accounts::{Account, Rights};
 
 use super::limits::UserLimits;
 use super::path::VirtualPath;

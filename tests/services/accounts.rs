@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use serde_json::Value;
 use socketserver::ClientAddress;
-use socketserver_handlers::common::accounts::{Accounts, Cost, Verdict};
-use socketserver_handlers::common::share;
+use socketserver_handlers::accounts::share;
+use socketserver_handlers::accounts::{Accounts, Cost, Verdict};
 
 use crate::support::{BoundedCommand, PATIENCE, TestDir, python, run, run_with_input};
 

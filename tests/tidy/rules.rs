@@ -1,6 +1,8 @@
 //! The rules, one function each. CONTRIBUTING.md says why they are there.
 
-use crate::scan::{Project, code_of, crate_names, has_word, module_of, raw_string_lines};
+use crate::scan::{
+    Project, code_of, crate_names, has_word, module_of, modules_below_handlers, raw_string_lines,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -8,11 +10,11 @@ const MAX_FILE_LINES: usize = 500;
 /// The width of `rustfmt.toml`. rustfmt breaks neither comments nor string literals.
 const MAX_LINE_WIDTH: usize = 100;
 
-/// The table under `## Floors` in ARCHITECTURE.md: `| floor | modules in backticks | … |`.
-fn floor_table(architecture: &str) -> BTreeMap<&str, u32> {
+/// The table in a section of ARCHITECTURE.md: `| floor | modules in backticks | … |`.
+fn floor_table<'a>(architecture: &'a str, section: &str) -> BTreeMap<&'a str, u32> {
     let section = architecture
         .split("\n## ")
-        .find(|part| part.trim_start_matches("## ").starts_with("Floors"));
+        .find(|part| part.trim_start_matches("## ").lines().next() == Some(section));
     let mut floors = BTreeMap::new();
     for row in section.unwrap_or_default().lines() {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
@@ -32,7 +34,7 @@ fn floor_table(architecture: &str) -> BTreeMap<&str, u32> {
 }
 
 pub(crate) fn floors(project: &Project) -> Vec<String> {
-    let floors = floor_table(project.text("ARCHITECTURE.md"));
+    let floors = floor_table(project.text("ARCHITECTURE.md"), "Floors");
     let mut complaints = Vec::new();
     let mut seen = BTreeSet::new();
     for (path, text) in project
@@ -74,6 +76,45 @@ pub(crate) fn floors(project: &Project) -> Vec<String> {
     complaints.extend(missing.map(|module| {
         format!("ARCHITECTURE.md gives a floor to `{module}`, which is not in src/")
     }));
+    complaints
+}
+
+/// The unit of the table of floors that a path below `handlers/` belongs to: the longest one.
+fn unit_of<'a>(floors: &BTreeMap<&'a str, u32>, path: &str) -> Option<&'a str> {
+    let covers = |unit: &&str| {
+        path.strip_prefix(*unit)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '.']))
+    };
+    let units = floors.keys().copied().filter(covers);
+    units.max_by_key(|unit| unit.len())
+}
+
+/// The same for the folders of the handlers.
+pub(crate) fn handler_floors(project: &Project) -> Vec<String> {
+    let floors = floor_table(project.text("ARCHITECTURE.md"), "Floors of the handlers");
+    let mut complaints = Vec::new();
+    for (path, text) in project.below("handlers/") {
+        let inside = path.trim_start_matches("handlers/");
+        let is_above_all = matches!(inside, "lib.rs" | "main.rs" | "http/lib.rs");
+        if !path.ends_with(".rs") || is_above_all || inside.contains("examples/") {
+            continue;
+        }
+        let Some(unit) = unit_of(&floors, inside) else {
+            complaints.push(format!("{path}: has no floor in ARCHITECTURE.md"));
+            continue;
+        };
+        for module in modules_below_handlers(path, &code_of(text)) {
+            let Some(other) = unit_of(&floors, &module) else {
+                continue; // an item of lib.rs, or of another package
+            };
+            if other != unit && floors[other] >= floors[unit] {
+                complaints.push(format!(
+                    "{path}: `{unit}` of floor {} uses `{module}` of floor {}",
+                    floors[unit], floors[other]
+                ));
+            }
+        }
+    }
     complaints
 }
 

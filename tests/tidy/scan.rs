@@ -178,6 +178,74 @@ pub(crate) fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
+/// The modules that code of a file names by `crate::`, `super::` or the package of HTTP, as paths
+/// below `handlers/`: `crate::{a, b::c}` gives `a` and `b/c`. Items are taken for modules.
+pub(crate) fn modules_below_handlers(path: &str, code: &str) -> Vec<String> {
+    let inside = path.trim_start_matches("handlers/").trim_end_matches(".rs");
+    let inside = inside.trim_end_matches("/mod");
+    let root = if inside.starts_with("http/") {
+        "http/"
+    } else {
+        ""
+    };
+    let mut modules = Vec::new();
+    for (word, base) in [
+        ("crate::", root.to_owned()),
+        ("socketserver_http::", "http/".to_owned()),
+    ] {
+        for (at, found) in code.match_indices(word) {
+            expand(&code[at + found.len()..], &base, &mut modules);
+        }
+    }
+    for (at, found) in code.match_indices("super::") {
+        if code[..at].ends_with("super::") {
+            continue; // part of a chain that was taken before
+        }
+        let mut rest = &code[at + found.len()..];
+        let mut module = inside.rsplit_once('/').map_or("", |(parent, _)| parent);
+        while let Some(further) = rest.strip_prefix("super::") {
+            module = module.rsplit_once('/').map_or("", |(parent, _)| parent);
+            rest = further;
+        }
+        let base = match module {
+            "" => String::new(),
+            module => format!("{module}/"),
+        };
+        expand(rest, &base, &mut modules);
+    }
+    modules
+}
+
+/// Adds the paths that a use tree names, each with `base` before it.
+fn expand(tree: &str, base: &str, paths: &mut Vec<String>) {
+    if let Some(group) = tree.strip_prefix('{') {
+        let (mut depth, mut start) = (0_u32, 0);
+        for (at, c) in group.char_indices() {
+            match (c, depth) {
+                (',' | '}', 0) => {
+                    expand(group[start..at].trim_start(), base, paths);
+                    start = at + 1;
+                    if c == '}' {
+                        return;
+                    }
+                }
+                ('{', _) => depth += 1,
+                ('}', _) => depth -= 1,
+                _ => {}
+            }
+        }
+        return;
+    }
+    let name = leading_name(tree);
+    if name.is_empty() {
+        return;
+    }
+    match tree[name.len()..].strip_prefix("::") {
+        Some(rest) if !rest.starts_with('<') => expand(rest, &format!("{base}{name}/"), paths),
+        _ => paths.push(format!("{base}{name}")),
+    }
+}
+
 /// The first names after `crate::` in code, with those of a group: `crate::{a, b::c}` gives `a` and
 /// `b`.
 pub(crate) fn crate_names(code: &str) -> Vec<&str> {

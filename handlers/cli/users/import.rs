@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
-use crate::common::accounts::{
+use crate::accounts::{
     ANONYMOUS, AccountsError, Imported, NewUser, Prefix, Rights, Store, check_hash, check_name,
 };
 use crate::service::Failure;

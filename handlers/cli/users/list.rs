@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::accounts::Account;
 use crate::cli::table::table;
-use crate::common::accounts::Account;
 use crate::service::Failure;
 
 /// Prints the users as a table, or as JSON.

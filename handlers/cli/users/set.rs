@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use crate::common::accounts::{Prefix, Store};
+use crate::accounts::{Prefix, Store};
 use crate::common::store::is_reserved;
 use crate::common::values::{at_least_one, size};
 use crate::service::Failure;

@@ -17,7 +17,7 @@ use super::publish::sync_folder;
 use super::reservation::{failed, log_failure};
 use super::resolve::{open_child, open_folder, path_of, real_parent, real_path};
 use super::{Store, StoreError};
-use crate::common::accounts::{AccountsError, Change};
+use crate::accounts::{AccountsError, Change};
 use crate::common::rename::rename_new;
 
 /// To free a file of this size or more takes noticeable time.

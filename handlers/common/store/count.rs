@@ -8,7 +8,7 @@ use std::time::Instant;
 use cap_std::fs::ReadDir;
 
 use super::{PARTIALS, Store};
-use crate::common::accounts::Ledger;
+use crate::accounts::Ledger;
 
 /// Entries that are counted between two checks of the time.
 const ENTRIES_PER_STEP: usize = 64;

@@ -53,7 +53,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use parking_lot::Mutex;
 
-use crate::common::accounts::{Accounts, Ledger, Quotas};
+use crate::accounts::{Accounts, Ledger, Quotas};
 use crate::common::digest::{DigestQueue, to_hex};
 use background::{Background, is_past};
 pub use check::{Check, Resumed};

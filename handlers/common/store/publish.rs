@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::change::{Pin, replaced_bytes};
 use super::resolve::{open_child, open_folder};
 use super::{Name, OnDuplicate, Partial, StoreError};
-use crate::common::accounts::{Permits, Placed};
+use crate::accounts::{Permits, Placed};
 use crate::common::digest::Digests;
 use crate::common::rename::rename_new;
 

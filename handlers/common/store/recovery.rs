@@ -12,7 +12,7 @@ use super::reservation::{failed, log_failure};
 use super::resolve::path_of;
 use super::staging::{Staging, part, tmp};
 use super::{Name, Store, StoreError};
-use crate::common::accounts::{Found, Ledger, Placed, Upload, UploadState};
+use crate::accounts::{Found, Ledger, Placed, Upload, UploadState};
 
 /// Maximum number of numbered names (`a (1).txt`) among which the file of an upload is searched.
 const MAX_NUMBERS: u32 = 10_000;

@@ -8,7 +8,7 @@ use super::note::Note;
 use super::space::Space;
 use super::staging::Staging;
 use super::{Intent, Store, StoreError};
-use crate::common::accounts::{AccountsError, Judgement, Permits, Placed, Result, Upload};
+use crate::accounts::{AccountsError, Judgement, Permits, Placed, Result, Upload};
 
 /// Maximum number of bytes that an upload of unknown size reserves beside those that it has
 /// received.
@@ -285,8 +285,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::common::accounts::testing::{TestFile, add};
-    use crate::common::accounts::{Accounts, Cost, Store as Users};
+    use crate::accounts::testing::{TestFile, add};
+    use crate::accounts::{Accounts, Cost, Store as Users};
     use crate::common::store::tests::{Folder, code, intent};
     use crate::common::store::{OnDuplicate, StoreOptions};
 

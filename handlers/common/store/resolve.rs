@@ -11,7 +11,7 @@ use cap_std::fs::Dir;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use crate::common::accounts::Account;
+use crate::accounts::Account;
 
 /// The account, with the path of its home without links. A home that does not exist, or leads out
 /// of the root, stays as it is.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::count::Count;
 use super::reservation::{Reservation, failed};
 use super::{Intent, Store, StoreError};
-use crate::common::accounts::{Corrected, Judgement, Ledger, Quotas};
+use crate::accounts::{Corrected, Judgement, Ledger, Quotas};
 use crate::common::digest::CHUNK;
 
 /// Minimum time between two counts of the folder's files. They are counted again because other

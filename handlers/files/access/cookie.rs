@@ -1,7 +1,7 @@
 //! The cookie that stands for a link (RFC 6265): a browser that opened a shared folder sends it
 //! with what it asks for below that, as the links and pictures of a page don't have the token.
 
-use crate::common::share::PARAMETER;
+use crate::accounts::share::PARAMETER;
 use socketserver_http::protocol::head::Head;
 
 /// The field line that sets it. Without a path and an age it is for the folder of the address that

@@ -21,8 +21,8 @@ use std::time::Duration;
 use cap_std::fs::Dir;
 use clap::Args;
 
-use crate::common::accounts::{Account, Accounts, AccountsError, Cost, Verdict};
-use crate::common::basic;
+use crate::accounts::basic;
+use crate::accounts::{Account, Accounts, AccountsError, Cost, Verdict};
 use crate::common::store::resolve;
 use crate::service::{Context, Failure};
 use downloads::Downloads;

@@ -1,6 +1,6 @@
 //! Which rights a request needs: pure, on its method and path.
 
-use crate::common::accounts::Rights;
+use crate::accounts::Rights;
 use crate::common::store::is_reserved;
 use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::protocol::head::Method;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::refusal;
 use super::shared::Shared;
-use crate::common::accounts::{Account, Rights};
+use crate::accounts::{Account, Rights};
 use crate::common::store::OnDuplicate;
 use socketserver_http::engine::response::Response;
 

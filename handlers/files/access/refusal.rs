@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::share::ShareError;
+use crate::accounts::share::ShareError;
 use socketserver_http::engine::error_page::error_page;
 use socketserver_http::engine::response::Response;
 

@@ -7,8 +7,8 @@ use socketserver::ClientAddress;
 
 use super::downloads::{Download, Downloads};
 use super::{AccessControl, Permit, Refused, cookie, refusal};
-use crate::common::accounts::{Accounts, Rights};
-use crate::common::share::{Share, ShareError, token_in};
+use crate::accounts::share::{Share, ShareError, token_in};
+use crate::accounts::{Accounts, Rights};
 use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::protocol::head::Method;
 

@@ -10,7 +10,7 @@ use super::listing::entries::Folder;
 use super::options::cors;
 use super::pages::{markup, rendered, upload_area};
 use super::{Resource, Site, hash, listing};
-use crate::common::accounts::Rights;
+use crate::accounts::Rights;
 use crate::common::store::is_reserved;
 use crate::files::access::Permit;
 use socketserver_http::engine::error_page::error_page;

@@ -6,7 +6,7 @@ use super::entry::{Entry, VARY};
 use super::hash::{self, Described, DigestPreference};
 use super::multipart::Parts;
 use super::respond::{Asked, Outcome, unreadable};
-use crate::common::accounts::Rights;
+use crate::accounts::Rights;
 use socketserver_http::engine::error_page::error_page;
 use socketserver_http::engine::response::{Content, Response};
 use socketserver_http::protocol::accept_encoding;

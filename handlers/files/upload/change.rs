@@ -14,7 +14,7 @@ use super::destination::{self, DestinationError};
 use super::guard::{self, Guard};
 use super::refusal::{of_change, of_system, say};
 use super::{ALLOW, DestinationPath, Shared};
-use crate::common::accounts::Rights;
+use crate::accounts::Rights;
 use crate::common::store::{OnDuplicate, StoreError};
 use crate::files::access::Permit;
 use socketserver_http::engine::exchange::Exchange;

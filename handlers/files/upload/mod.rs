@@ -31,7 +31,7 @@ use super::site::Site;
 use super::site::options::cors;
 use super::site::pages::upload_area;
 use super::site::respond::METHODS;
-use crate::common::accounts::Accounts;
+use crate::accounts::Accounts;
 use crate::common::store::{
     Intent, MAX_PARTIALS, Name, OnDuplicate, Published, Store, StoreOptions, is_reserved,
 };

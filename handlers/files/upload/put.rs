@@ -12,7 +12,7 @@ use super::refusal::{self, say};
 use super::{
     ALLOW, DestinationPath, RECEIVE_TIME_PER_TURN, Sender, Shared, require_identity_encoding,
 };
-use crate::common::accounts::Rights;
+use crate::accounts::Rights;
 use crate::common::digest::Digests;
 use crate::common::store::{Intent, OnDuplicate, Partial, ReceiveError, StoreError};
 use crate::files::access::Permit;

@@ -24,7 +24,7 @@ use super::super::storage::Storage;
 use super::super::transfer_log::TransferLog;
 use super::super::{Session, Shared};
 use super::Finding;
-use crate::common::accounts::Rights;
+use crate::accounts::Rights;
 use crate::common::digest::to_hex;
 use crate::common::store::{OnDuplicate, Store, StoreOptions};
 

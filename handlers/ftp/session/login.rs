@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use socketserver::StreamRequest;
 
 use super::{Answer, Delayed, Session};
-use crate::common::accounts::{ANONYMOUS, Account, Verdict};
+use crate::accounts::{ANONYMOUS, Account, Verdict};
 use crate::ftp::limits::SessionSlot;
 use crate::ftp::path::VirtualPath;
 use crate::ftp::reply::{Refused, Reply};

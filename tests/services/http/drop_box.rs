@@ -1,6 +1,6 @@
 //! `serve http --accounts`: drop boxes, where users may only upload.
 
-use socketserver_handlers::common::accounts::ANONYMOUS;
+use socketserver_handlers::accounts::ANONYMOUS;
 
 use crate::http::users::{Guarded, ask_as, put_as};
 

@@ -1,4 +1,5 @@
-//! The program `handlers/http/examples/http_service.rs`, with real clients: curl, and `tungstenite`.
+//! The program `handlers/http/examples/http_service.rs`, with real clients: curl and
+//! `tungstenite`.
 
 use std::io::BufRead;
 use std::net::TcpStream;

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use socketserver_handlers::common::share::Share;
+use socketserver_handlers::accounts::share::Share;
 
 use crate::http::raw::{Answer, Connection, request};
 use crate::http::users::{Guarded, ask_as};

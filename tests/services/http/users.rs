@@ -1,9 +1,9 @@
 //! `serve http --accounts`: who may do what.
 
-use socketserver_handlers::common::accounts::{
+use socketserver_handlers::accounts::basic::{self, Credentials};
+use socketserver_handlers::accounts::{
     ANONYMOUS, Cost, NewUser, Prefix, Rights, Store, hash_password,
 };
-use socketserver_handlers::common::basic::{self, Credentials};
 
 use crate::http::raw::{Answer, Connection, request};
 use crate::http::upload::read;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::common::accounts::testing::{TestFile, add};
-use crate::common::accounts::{Accounts, Cost, Store as Users};
+use crate::accounts::testing::{TestFile, add};
+use crate::accounts::{Accounts, Cost, Store as Users};
 use crate::common::store::tests::{Folder, code};
 use crate::common::store::{Intent, Name, OnDuplicate, Partial, Store, StoreError, StoreOptions};
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ROOT;
-use crate::common::accounts::Rights;
+use crate::accounts::Rights;
 use crate::files::access::Permit;
 use crate::files::site::listing::entries::{Facts, Folder, Kind, Names, Reader};
 use crate::files::site::listing::sort;

@@ -9,7 +9,7 @@ use super::entries::{Folder, Kind};
 use super::human::{self, Date};
 use super::page::{Page, Row};
 use super::sort::{Order, SortKey};
-use crate::common::accounts::Rights;
+use crate::accounts::Rights;
 use crate::files::site::pages::markup::escape;
 use crate::files::site::pages::upload_area;
 use crate::files::site::pages::upload_area::Nonce;

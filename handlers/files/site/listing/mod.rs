@@ -22,7 +22,7 @@ use clap::Args;
 use self::entries::{Facts, Folder, Kind, Name, Names, Reader};
 use self::page::{Form, Page, Row};
 use self::sort::{Order, SortKey};
-use crate::common::accounts::Rights;
+use crate::accounts::Rights;
 use crate::files::site::archive;
 use crate::files::site::pages::document;
 use crate::files::site::pages::upload_area::Nonce;

@@ -1,8 +1,8 @@
 use std::fs;
 
 use super::*;
-use crate::common::accounts::testing::{TestFile, add};
-use crate::common::accounts::{AccountsError, Cost, Store};
+use crate::accounts::testing::{TestFile, add};
+use crate::accounts::{AccountsError, Cost, Store};
 
 const NO_QUOTA: Quotas = Quotas {
     folder: None,

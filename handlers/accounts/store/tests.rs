@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::common::accounts::testing::{TestFile, add};
-use crate::common::accounts::{Accounts, Cost, Ledger};
+use crate::accounts::testing::{TestFile, add};
+use crate::accounts::{Accounts, Cost, Ledger};
 
 fn prefix(text: &str) -> Prefix {
     text.parse().unwrap()
@@ -279,7 +279,7 @@ fn the_entries_of_the_second_version_become_those_of_their_folder() {
 fn file_of_version(version: usize, file: &TestFile) {
     std::fs::remove_file(file.path()).unwrap();
     let connection = Connection::open(file.path()).unwrap();
-    let steps = &crate::common::accounts::schema::STEPS[..version];
+    let steps = &crate::accounts::schema::STEPS[..version];
     let ada = "INSERT INTO users (id, name, hash, home, quota) VALUES (1, 'ada', 'x', '/h', 7);
         INSERT INTO rights VALUES (1, '/h', 'lrw')";
     connection

@@ -7,6 +7,7 @@
 //! counts from the next request on, without a signal.
 
 mod backoff;
+pub mod basic;
 mod error;
 mod file;
 mod foreign;
@@ -15,6 +16,7 @@ mod ledger;
 mod remembered;
 pub mod rights;
 mod schema;
+pub mod share;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;

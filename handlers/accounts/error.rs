@@ -5,8 +5,6 @@ use std::{fmt, io};
 
 use rusqlite::ErrorCode;
 
-use crate::service::Failure;
-
 /// Why the accounts give no answer, or can't be changed.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -125,23 +123,6 @@ impl std::error::Error for AccountsError {
             AccountsError::Io(_, error) => Some(error),
             AccountsError::Database(_, error) => Some(error),
             _ => None,
-        }
-    }
-}
-
-impl From<AccountsError> for Failure {
-    /// A file that can't be used is wrong usage (2); what the file answers is a failure at run time
-    /// (1).
-    fn from(error: AccountsError) -> Failure {
-        use AccountsError::*;
-        match error {
-            Missing(_) | Foreign(_) | Newer(_) | Io(..) | BadName(_) | BadPassword(_) => {
-                Failure::usage(error.to_string())
-            }
-            Database(_, ref cause) if cause.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
-                Failure::usage(error.to_string())
-            }
-            _ => Failure::run(error),
         }
     }
 }

@@ -14,7 +14,7 @@ use hmac::Mac;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rusqlite::{OptionalExtension, params};
 
-use super::accounts::{AccountsError, Prefix, Result, Store, hmac};
+use super::{AccountsError, Prefix, Result, Store, hmac};
 
 #[cfg(test)]
 mod tests;

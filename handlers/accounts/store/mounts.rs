@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{TransactionBehavior, params};
 
 use super::{Prefix, Store};
-use crate::common::accounts::{AccountsError, Result};
+use crate::accounts::{AccountsError, Result};
 
 /// Maximum number of mounted folders of a user.
 const MAX_MOUNTS: i64 = 32;

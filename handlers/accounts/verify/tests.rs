@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::common::accounts::testing::{TestFile, add};
-use crate::common::accounts::{NewUser, Prefix, Rights, hash_password};
+use crate::accounts::testing::{TestFile, add};
+use crate::accounts::{NewUser, Prefix, Rights, hash_password};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -3,7 +3,7 @@
 use rusqlite::{Transaction, TransactionBehavior, params};
 
 use super::{NewUser, Store, saturated};
-use crate::common::accounts::Result;
+use crate::accounts::Result;
 
 /// What became of a user that is in the file already, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +49,7 @@ impl Store {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(in crate::common::accounts) fn replace_hash(
-        &self,
-        name: &str,
-        old: &str,
-        new: &str,
-    ) -> Result<()> {
+    pub(in crate::accounts) fn replace_hash(&self, name: &str, old: &str, new: &str) -> Result<()> {
         self.with(|connection| {
             let set = "UPDATE users SET hash = ?3 WHERE name = ?1 AND hash = ?2";
             connection.execute(set, [name, old, new]).map(drop)

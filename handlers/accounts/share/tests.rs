@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::common::accounts::testing::TestFile;
+use crate::accounts::testing::TestFile;
 
 const START: Duration = Duration::from_secs(1_800_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
