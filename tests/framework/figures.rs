@@ -99,12 +99,12 @@ fn the_figures_of_the_readme_are_those_of_the_code() {
             ),
             (
                 "The first 64 KiB of a body are gathered",
-                "handlers/http/connection/body.rs",
+                "handlers/http/engine/router/gathering.rs",
                 "MAX_GATHERED: usize = 64 * 1024",
             ),
             (
                 "above 1 MiB gets status 413",
-                "handlers/http/router.rs",
+                "handlers/http/engine/router.rs",
                 "MAX_BODY: u64 = 1 << 20",
             ),
             (

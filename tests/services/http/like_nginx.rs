@@ -26,7 +26,7 @@ const COMPARED: [&str; 5] = [
     "Allow",
 ];
 
-/// A separator to some systems: `handlers/http/target.rs` refuses it in a path.
+/// A separator to some systems: `handlers/http/protocol/target.rs` refuses it in a path.
 const BACKSLASH: &str = "status=400/404";
 
 /// The same folder, served twice.
