@@ -18,6 +18,15 @@ use crate::ftp::reply::{Refused, Reply};
 const MIN_ACTIVE_PORT: u16 = 1024;
 
 /// The state of the data connection. A session has at most one.
+///
+/// | state | next | when |
+/// |---|---|---|
+/// | any | `Listening` | PASV or EPSV |
+/// | any | `Target` | PORT or EPRT |
+/// | `Target` | `Connecting` | a transfer begins |
+/// | `Listening` | `Connected` | the client has connected |
+/// | `Connecting` | `Connected` | the server has connected to the client |
+/// | any | `None` | the transfer or the connection has ended or failed |
 #[derive(Debug, Default)]
 pub(super) enum Data {
     /// The client has not asked for a data connection.
@@ -42,7 +51,7 @@ impl Data {
         matches!(self, Data::None)
     }
 
-    /// The number of the data connection, also before it is established.
+    /// The number of the data connection. A connection has its number before it is established.
     pub(super) fn id(&self) -> Option<u64> {
         match self {
             Data::None | Data::Target(_) => None,
@@ -151,7 +160,8 @@ impl Session {
             return Err(Refused::new(425, "No data connection is possible."));
         };
         let sender = sender.clone();
-        // First free the port of the previous data connection: the range may have only one port.
+        // The port of the previous data connection must be free before the server listens again,
+        // because the range may have only one port.
         self.set_data(Data::None);
         let id = next_id();
         let arrival = Arrival::default();

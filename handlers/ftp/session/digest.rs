@@ -85,6 +85,7 @@ pub(super) struct Computation {
     algorithm: Algorithm,
     hasher: Hasher,
     file: File,
+    /// The path of the file, for the reply to HASH.
     path: VirtualPath,
     /// The offset of the first byte.
     start: u64,
@@ -92,7 +93,7 @@ pub(super) struct Computation {
     at: u64,
     /// The offset after the last byte.
     end: u64,
-    /// Whether the command is HASH, whose reply also contains the range and the name.
+    /// Whether the command is HASH. The reply to HASH also contains the range and the name.
     is_hash: bool,
 }
 
@@ -149,14 +150,14 @@ impl Session {
         Ok(None)
     }
 
-    /// Parses the argument of XMD5, XSHA1 or XSHA256: a path, in quotes or not, and optionally a
-    /// range.
+    /// Parses the argument of XMD5, XSHA1 or XSHA256: a path with or without quotes, and optionally
+    /// a range.
     fn target_with_range(
         &self,
         entry: &Entry,
         argument: &[u8],
     ) -> std::result::Result<(Arc<View>, VirtualPath, Vec<u64>), Refused> {
-        // If a file has the whole argument as its name, the numbers are part of the name.
+        // If a file with the whole argument as its name exists, the numbers are part of the name.
         let (view, path) = self.target(entry, argument)?;
         if view.metadata(&path).is_ok() {
             return Ok((view, path, Vec::new()));
@@ -213,7 +214,7 @@ impl Session {
     }
 }
 
-/// Splits an argument into a path, in quotes or not, and up to two numbers after it.
+/// Splits an argument into a path, with or without quotes, and up to two numbers after the path.
 fn split_range(argument: &[u8]) -> (&[u8], Vec<u64>) {
     if let Some(rest) = argument.strip_prefix(b"\"")
         && let Some(end) = rest.iter().rposition(|byte| *byte == b'"')

@@ -27,7 +27,7 @@ impl Session {
         if !view.metadata(&path)?.is_dir() {
             return Err(std::io::Error::from(Errno::NOTDIR).into());
         }
-        // Opening it checks that the server may read it.
+        // `open_dir` fails if the server may not read the directory.
         view.open_dir(&path)?;
         let shown = quoted(path.as_bytes());
         self.working = path;
@@ -80,7 +80,8 @@ impl Session {
     pub(super) fn size(&mut self, entry: &Entry, argument: &[u8]) -> Answer {
         let (view, path) = self.target(entry, argument)?;
         if self.parameters.coding.is_text {
-            // The size on the network depends on the line ends, which would have to be counted.
+            // In text mode, the size on the network depends on the number of line ends. The server
+            // would have to read the whole file to count them.
             return Err(Refused::new(
                 550,
                 "SIZE is refused in text mode: send TYPE I first.",

@@ -170,7 +170,7 @@ impl Session {
         ))
     }
 
-    /// SITE: the first word of its argument is the command.
+    /// SITE: runs the command that is the first word of the argument.
     pub(super) fn site(&mut self, request: &mut StreamRequest, argument: &[u8]) -> Answer {
         if argument.trim_ascii().is_empty() {
             let text = "Missing argument: SITE COMMAND.";
@@ -184,7 +184,7 @@ impl Session {
         self.run(request, entry, rest)
     }
 
-    /// HOST (RFC 7151): there are no virtual hosts.
+    /// HOST (RFC 7151): refused, because the server has no virtual hosts.
     pub(super) fn host(&self) -> Answer {
         match self.login.view {
             Some(_) => Err(Refused::new(503, "HOST must come before the login.")),

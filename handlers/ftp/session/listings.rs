@@ -44,8 +44,8 @@ impl Session {
         self.start_listing(request, Sending::listing(listing, coding))
     }
 
-    /// Removes options of `ls` before the path. If a file has the whole argument as its name,
-    /// nothing is removed.
+    /// Removes options of `ls` before the path. If a file with the whole argument as its name
+    /// exists, nothing is removed.
     fn without_options<'a>(&self, argument: &'a [u8]) -> Result<&'a [u8], Refused> {
         let path = without_options(argument);
         if path.len() == argument.len() {

@@ -28,13 +28,13 @@ const ANONYMOUS_NAMES: [&[u8]; 2] = [b"anonymous", b"ftp"];
 /// The state of the login.
 #[derive(Debug, Default)]
 pub(super) struct Login {
-    /// The name of USER, until PASS.
+    /// The name that USER has set; `None` after PASS.
     name: Option<Vec<u8>>,
     /// The files of the user who is logged in.
     pub(super) view: Option<Arc<View>>,
     /// When the account of the user was last read.
     renewed_at: Option<Instant>,
-    /// Counts the session for the limits of the user.
+    /// Counts this session as one session of the user, for the limits of the user.
     pub(super) slot: Option<SessionSlot>,
     /// Number of failed logins in this session.
     failures: u32,
@@ -135,7 +135,7 @@ impl Session {
                 Ok(None) if name == ANONYMOUS.as_bytes() => {
                     return Verified::Wrong(Duration::ZERO);
                 }
-                // A user may have the name `ftp`.
+                // There is no anonymous account, so `ftp` can be the name of a user.
                 Ok(None) => {}
                 Err(error) => return failed(error),
             }

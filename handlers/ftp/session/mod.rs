@@ -3,8 +3,8 @@
 //! The session splits the received bytes into lines, queues the lines, and runs the commands one
 //! after the other. A transfer has its own connection ([`super::data`]). While a transfer runs, the
 //! session still runs commands that do not concern the transfer. Commands that the client sent
-//! before the transfer began wait for its end, so that replies come in the order of the commands.
-//! ABOR and STAT without a path never wait.
+//! before the transfer began wait for the end of the transfer, so that replies come in the order of
+//! the commands. ABOR and STAT without a path never wait.
 
 mod connect;
 mod digest;
@@ -54,8 +54,8 @@ const MAX_UNSENT: u64 = 8 * 1024;
 const LARGE_REPLY: usize = 4 * 1024;
 /// Maximum number of events of data connections in the mailbox of the session.
 const MAX_EVENTS: usize = 1024;
-/// Maximum time that the session waits during a transfer. The data connection has the timeouts, and
-/// wakes the session.
+/// Maximum time that the session waits during a transfer. The timeouts of the transfer are those of
+/// the data connection, which wakes the session when it ends.
 const MAX_TRANSFER_WAIT: Duration = Duration::from_secs(3600);
 
 /// Time without bytes after which the system checks whether the client is still connected.
@@ -65,29 +65,38 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 /// Serves one control connection.
 pub struct Session {
     shared: Arc<Shared>,
+    /// Splits the received bytes into lines.
     parser: Parser,
+    /// The lines that have not run yet.
     queue: VecDeque<Queued>,
+    /// The mailbox for events of data connections; `None` before `setup`.
     events: Option<(MailboxSender<Event>, Mailbox<Event>)>,
     login: Login,
     parameters: Parameters,
+    /// The working directory.
     working: VirtualPath,
+    /// The data connection.
     data: Data,
+    /// The transfer that has begun; `None` if there is no transfer.
     transfer: Option<Transfer>,
+    /// The digest that is being computed; `None` if there is none.
     computation: Option<Box<Computation>>,
     /// The reply to a failed login, which is delayed to slow down password guessing.
     delayed: Option<Delayed>,
-    /// No command runs until then.
+    /// No command runs before this time; `None` if commands may run.
     paused_until: Option<Instant>,
     /// When the session stops waiting for an interrupted upload to which another connection still
-    /// writes.
+    /// writes; `None` if it does not wait for one.
     busy_until: Option<Instant>,
     /// The address of the client, for the transfer log.
     client: Option<ClientAddress>,
     /// The state of TLS; `None` without TLS.
     secured: Option<Secured>,
+    /// Whether the TLS handshake of AUTH is not complete yet.
     is_starting_tls: bool,
-    /// Whether the session ends: the client has sent QUIT, or must be disconnected.
+    /// Whether the session ends, because the client has sent QUIT or must be disconnected.
     is_leaving: bool,
+    /// Whether the reply 421 was sent, which announces the end of the connection.
     has_said_goodbye: bool,
 }
 
@@ -103,6 +112,7 @@ impl std::fmt::Debug for Session {
 
 /// Replies that are sent later.
 struct Delayed {
+    /// When the replies are sent.
     until: Instant,
     replies: Vec<Reply>,
     /// Whether the session ends after them.
@@ -250,7 +260,8 @@ impl Session {
             Verb::Rmd => self.rmd(entry, argument),
             Verb::Rnfr => self.rnfr(entry, argument),
             Verb::Rnto => self.rnto(entry, argument),
-            // `dispatch` runs the command behind SITE instead.
+            // `dispatch` passes the argument of SITE to `Session::site`, so this line is not
+            // reached.
             Verb::Site => Err(Refused::new(502, "Command not implemented.")),
             Verb::SiteChmod => self.chmod(entry, argument),
             Verb::SiteHelp => information::site_help(argument),
@@ -276,8 +287,8 @@ impl Session {
         joined.map_err(|error| Refused::new(550, format!("{error}.")))
     }
 
-    /// The files of the user, and the path of an argument. Checks that the user has the rights at
-    /// that path that the verb needs.
+    /// Returns the files of the user, and the path of an argument. Checks that the user has the
+    /// rights that the verb needs at this path.
     fn target(
         &self,
         entry: &Entry,
@@ -302,7 +313,7 @@ impl Session {
             return Ok(Next::after(delayed.until.saturating_duration_since(now)));
         }
         if self.computation.is_some() {
-            // With `Again` the end of the connection would not be noticed.
+            // With `Again` the session would not notice that the client closes the connection.
             return Ok(Wait::new().in_message().after(Duration::ZERO).into());
         }
         if let Some(until) = self.paused_until {
@@ -365,11 +376,12 @@ impl StreamRequestHandler for Session {
         self.events = Some(request.mailbox(MAX_EVENTS));
         self.client = Some(request.client_address.clone());
         if let Some(fd) = request.fileno() {
-            // Clients send ABOR as urgent data (RFC 959 §4.1.3). Otherwise the last urgent byte
-            // would not be part of the stream. Errors are ignored: a Unix socket has no urgent
-            // data.
+            // Clients send ABOR as urgent data (RFC 959 §4.1.3). Without this option, the last
+            // urgent byte would not be part of the stream. Errors are ignored, because a Unix
+            // socket has no urgent data.
             let _ = sockopt::set_socket_oobinline(fd, true);
-            // Otherwise firewalls drop the idle control connection during a long transfer.
+            // Without keep-alive probes, firewalls drop the idle control connection during a long
+            // transfer.
             let _ = sockopt::set_socket_keepalive(fd, true);
             #[cfg(target_os = "linux")]
             let _ = sockopt::set_tcp_keepidle(fd, KEEP_ALIVE_INTERVAL);

@@ -20,7 +20,7 @@ pub(super) struct Parameters {
     pub(super) facts: Facts,
     /// The digest that HASH computes.
     pub(super) algorithm: Algorithm,
-    /// The path of RNFR, until RNTO.
+    /// The path that RNFR has set; `None` after RNTO.
     pub(super) rename_from: Option<VirtualPath>,
     /// Set by EPSV ALL: the client will use only EPSV (RFC 2428 §4).
     pub(super) is_epsv_only: bool,
@@ -49,10 +49,10 @@ impl Parameters {
     }
 }
 
-/// The text of the reply to an offset in text mode.
+/// The text of the reply that refuses an offset in text mode.
 pub(super) const REST_NEEDS_BINARY: &str = "REST is refused in text mode: send TYPE I first.";
 
-/// STRU: only F, files without a structure, is supported.
+/// STRU: the server supports only F (files without a structure).
 pub(super) fn stru(argument: &[u8]) -> Answer {
     match &*argument.trim_ascii().to_ascii_uppercase() {
         b"F" => Ok(Some(Reply::new(200, "The structure is F."))),
@@ -107,7 +107,8 @@ impl Session {
             return Err(Refused::new(501, text));
         };
         if offset > 0 && self.parameters.coding.is_text {
-            // Line ends are converted, so an offset on the network is not an offset in the file.
+            // In text mode, line ends are converted. So an offset on the network is not an offset
+            // in the file.
             return Err(Refused::new(501, REST_NEEDS_BINARY));
         }
         self.parameters.restart = offset;

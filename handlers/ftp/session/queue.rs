@@ -9,16 +9,16 @@ use crate::ftp::verbs::{self, Entry};
 /// Maximum number of lines in the queue. Further lines stay in the buffers of the connection.
 const MAX_QUEUED: usize = 128;
 
-/// A line in the queue.
+/// A line that was received.
 pub(super) struct Queued {
     pub(super) line: Line,
-    /// Whether the client sent it before the transfer began. Then it waits for the end of the
-    /// transfer.
+    /// Whether the line was in the queue when the transfer began. Such a line waits for the end of
+    /// the transfer.
     pub(super) is_behind_transfer: bool,
 }
 
 impl Queued {
-    /// A command that is tried again.
+    /// The queue entry of a command that runs again later.
     pub(super) fn again(entry: &Entry, argument: &[u8]) -> Queued {
         Queued {
             line: Line::Command(Command {
@@ -68,12 +68,12 @@ impl Session {
         let Some(entry) = verbs::find(&command.verb) else {
             return true;
         };
-        // A command that is refused without a login need not wait.
+        // A command that needs a login is refused before the login, so it does not wait.
         entry.during_transfer || entry.needs_login && self.login.view.is_none()
     }
 }
 
-/// Whether a line runs before the other lines in the queue during a transfer.
+/// Whether a line overtakes the other lines in the queue during a transfer.
 fn is_urgent(line: &Line) -> bool {
     match line {
         Line::Command(command) => {

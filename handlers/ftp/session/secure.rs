@@ -19,7 +19,7 @@ pub(super) struct Secured {
     tls_for_uploads: Tls,
     /// The TLS sessions that data connections may resume.
     sessions: Arc<OwnTlsSessions>,
-    /// Whether PBSZ was sent, which must come before PROT.
+    /// Whether the client has sent PBSZ. PROT is refused before PBSZ.
     has_buffer_size: bool,
     /// Whether data connections are encrypted.
     is_private: bool,
@@ -66,7 +66,8 @@ impl Session {
             return Err(Refused::new(503, "TLS is in use already."));
         }
         self.is_starting_tls = true;
-        // An attacker could have inserted commands before TLS began. They must not run under TLS.
+        // An attacker could have inserted commands before TLS began. These commands must not run
+        // under TLS.
         self.queue.clear();
         self.parser = Default::default();
         self.log_out();
@@ -136,8 +137,8 @@ impl Session {
         }
     }
 
-    /// Registers the user who is logged in, because data connections may resume TLS sessions of the
-    /// same user.
+    /// Registers the user who is logged in, because the user's data connections may resume TLS
+    /// sessions of the same user.
     pub(super) fn note_user(&self) {
         let Some(secured) = &self.secured else {
             return;
@@ -159,7 +160,7 @@ impl Session {
     /// How the next data connection is encrypted.
     ///
     /// # Errors
-    /// 521 if TLS is required, and the client has not asked for it with PROT.
+    /// 521 if data connections require TLS, and the client has not sent PROT P.
     pub(super) fn protection(&self) -> Result<Option<Protection>, Refused> {
         match &self.secured {
             Some(secured) if secured.is_private => Ok(Some(Protection {

@@ -26,13 +26,13 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(20);
 /// Maximum number of names that STOU tries.
 const MAX_UNIQUE_NAMES: u32 = 100;
 
-/// A transfer that has begun, and whose final reply was not sent yet.
+/// A transfer from its command until its final reply.
 #[derive(Debug)]
 pub(super) struct Transfer {
-    /// The job for the data connection; `None` after the data connection got it.
+    /// The job for the data connection; `None` after the session has sent the job.
     job: Option<Job>,
-    /// When the transfer ends if the data connection is not established; `None` if it is, or
-    /// without a timeout.
+    /// When the transfer fails if the data connection is not established by then. `None` if the
+    /// data connection is established, or if there is no timeout.
     deadline: Option<Instant>,
     /// Whether the preliminary reply (150) was sent.
     is_announced: bool,
@@ -42,6 +42,7 @@ pub(super) struct Transfer {
     file: Option<Logged>,
     /// Number of bytes that were transferred.
     progress: Arc<AtomicU64>,
+    /// When the transfer began.
     begun: Instant,
     /// A description for STAT and the log.
     what: String,
@@ -57,7 +58,7 @@ struct Logged {
 }
 
 impl Transfer {
-    /// When the transfer ends if the data connection is not established.
+    /// When the transfer fails if the data connection is not established by then.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -111,7 +112,7 @@ impl Session {
         entry: &Entry,
         argument: &[u8],
     ) -> Answer {
-        // The offset applies to this command only, even if the command fails.
+        // The offset of REST applies to this command only, even if the command fails.
         let restart = std::mem::take(&mut self.parameters.restart);
         let coding = self.parameters.coding;
         let view = Arc::clone(self.view()?);
@@ -144,7 +145,7 @@ impl Session {
         };
         self.busy_until = None;
         let announcement = match entry.verb {
-            // RFC 1123 §4.1.2.9
+            // RFC 1123 §4.1.2.9 requires this form of the reply.
             Verb::Stou => {
                 let name = path.name().unwrap_or_default();
                 Reply::new(150, [b"FILE: ", name])
@@ -164,8 +165,9 @@ impl Session {
         self.start(request, work, announcement, Some(logged))
     }
 
-    /// Tries a command again after a short time, before any other command. Another connection,
-    /// perhaps one that is about to end, still writes to the interrupted upload.
+    /// Schedules another attempt at a command, which runs before all other commands. This is
+    /// necessary while another connection, which may be about to end, still writes to the
+    /// interrupted upload.
     fn try_later(
         &mut self,
         request: &StreamRequest,
@@ -183,7 +185,7 @@ impl Session {
         Ok(())
     }
 
-    /// A path for STOU that no file has.
+    /// Finds a path for STOU that is not the path of a file.
     fn unique_path(
         &self,
         view: &View,
@@ -271,8 +273,8 @@ impl Session {
         });
         self.data.take_arrival(true);
         match self.data {
-            // In active mode the reply 150 waits for the connection, because it would be wrong if
-            // the server could not connect.
+            // In active mode the reply 150 is sent after the connection is established. The reply
+            // would be wrong if the server could not connect.
             Data::Connecting { .. } => Ok(None),
             _ => {
                 self.hand_over(request)
@@ -315,7 +317,8 @@ impl Session {
             && let Some(job) = transfer.job.take()
         {
             transfer.deadline = None;
-            // Fails only if the data connection has ended. Its event is then in the mailbox.
+            // `try_send` fails only if the data connection has ended. Then its event is in the
+            // mailbox.
             let _ = link.jobs.try_send(job);
         }
         Ok(())
@@ -373,7 +376,7 @@ impl Session {
         }
     }
 
-    /// Writes a transfer to the transfer log. `done` is `None` if it has failed.
+    /// Writes a transfer to the transfer log. `done` is `None` if the transfer has failed.
     pub(super) fn log_transfer(&self, transfer: &Transfer, done: Option<&Done>) {
         let Some(logged) = &transfer.file else {
             return;
@@ -395,14 +398,14 @@ impl Session {
         });
     }
 
-    /// ABOR (RFC 959 §4.1.3): the transfer gets its reply first, then ABOR.
+    /// ABOR (RFC 959 §4.1.3): sends the reply to the transfer first, then the reply to ABOR.
     pub(super) fn abor(&mut self, request: &mut StreamRequest) -> Answer {
         if self.transfer.is_none() {
             self.data.abort("ABOR");
             return Ok(Some(Reply::new(225, "There is no transfer.")));
         }
         let aborted = Refused::new(426, "The transfer was aborted by ABOR.");
-        // A reply that cannot be sent ends the session anyway.
+        // An error is ignored, because the session ends anyway if a reply cannot be sent.
         let _ = self.end_transfer(request, Err(aborted));
         Ok(Some(Reply::new(226, "ABOR done.")))
     }
