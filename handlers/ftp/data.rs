@@ -1,9 +1,10 @@
-//! Data connections: each is a connection of the same server, with a handler of its own.
+//! Data connections. Each data connection is a connection of the same server, and has its own
+//! handler.
 //!
 //! When the connection is established, the handler announces it by the [`Arrival`] that it shares
-//! with the session. The session sends a [`Job`] to the mailbox of the handler when the client asks
-//! for a transfer. Until then the handler reads nothing and holds no thread. When the connection
-//! ends for any reason, the session gets one [`Event::Ended`].
+//! with the session. When the client asks for a transfer, the session sends a [`Job`] to the
+//! mailbox of the handler. Until then the handler reads nothing and holds no thread. When the
+//! connection ends for any reason, the session gets one [`Event::Ended`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,14 +21,14 @@ use super::reply::Refused;
 use super::tls_sessions::{OwnTlsSessions, Permit};
 use super::transfer::{Done, Step, Work};
 
-/// Size of the write buffer in bytes. One turn writes less than this, so a write does not wait for
-/// the client.
+/// Size of the write buffer in bytes. One turn writes fewer bytes than this, so a write does not
+/// wait for the client.
 const WRITE_BUFFER: usize = 512 * 1024;
 
 /// Time between two checks whether the owner of the resumed TLS session is known
 /// ([`Permit::NotYet`]).
 const OWNER_INTERVAL: Duration = Duration::from_millis(20);
-/// Number of such checks after which the data connection is refused.
+/// Maximum number of these checks. After them the data connection is refused.
 const MAX_OWNER_CHECKS: u32 = 100;
 
 /// A message from a data connection to its session.
@@ -44,7 +45,7 @@ pub enum Event {
     Failed {
         /// Its number.
         id: u64,
-        /// Why.
+        /// A description of the error.
         reason: String,
     },
     /// The data connection has ended.
@@ -65,8 +66,8 @@ pub struct DataLink {
     pub waker: Waker,
 }
 
-/// The state that a session shares with its next data connection. It avoids a wake-up: the data
-/// connection wakes the session only if a transfer already waits for the connection.
+/// The state that a session shares with its next data connection. It saves a wake-up, because the
+/// data connection wakes the session only if a transfer already waits for the connection.
 #[derive(Clone, Debug, Default)]
 pub struct Arrival(Arc<Mutex<ArrivalState>>);
 
@@ -91,7 +92,7 @@ impl Arrival {
     }
 
     /// Takes the data connection if it is established. Otherwise the data connection will send
-    /// [`Event::Connected`].
+    /// [`Event::Connected`] when it is established.
     pub fn take_or_await(&self) -> Option<DataLink> {
         self.take_or(|other| match other {
             ArrivalState::Expected => ArrivalState::Awaited,
@@ -111,7 +112,8 @@ impl Arrival {
         }
     }
 
-    /// Closes the data connection immediately, also if it is established later.
+    /// Closes the data connection immediately. If it is not established yet, it will be closed when
+    /// it is established.
     pub fn abandon(&self, reason: &'static str) {
         let state = std::mem::replace(&mut *self.0.lock(), ArrivalState::Abandoned);
         if let ArrivalState::Arrived(link) = state {
@@ -151,8 +153,9 @@ pub struct Job {
 pub struct Protection {
     /// The certificate of the control connection.
     pub tls: Tls,
-    /// The certificate for uploads, with which the server sends no session tickets. A client that
-    /// uploads does not read. Unread tickets would reset the connection when the client closes it.
+    /// The certificate for uploads, with which the server sends no session tickets. A client does
+    /// not read from the data connection of an upload. If unread tickets were in its receive
+    /// buffer, the connection would be reset when the client closes it.
     pub tls_for_uploads: Tls,
     /// The TLS sessions that the data connection may resume.
     pub sessions: Arc<OwnTlsSessions>,
@@ -166,15 +169,23 @@ pub struct DataHandler {
     id: u64,
     events: MailboxSender<Event>,
     arrival: Arrival,
-    /// Set by `setup`.
+    /// The mailbox that receives the job; `None` before `setup`.
     jobs: Option<Mailbox<Job>>,
     state: DataState,
-    /// Number of checks while the owner of the TLS session was not known.
+    /// Number of checks so far that have found no owner of the TLS session.
     owner_checks: u32,
-    /// Whether the session got the end of this connection.
+    /// Whether the session was told the result of this connection.
     has_ended: bool,
 }
 
+/// The state of a data connection.
+///
+/// | state | next | when |
+/// |---|---|---|
+/// | `Waiting` | `Running` | the session sends a job without TLS |
+/// | `Waiting` | `Handshake` | the session sends a job with TLS |
+/// | `Handshake` | `Running` | the handshake is complete, and the TLS session has a known owner |
+/// | `Waiting` | `Ended` | `setup` finds that the session does not need the connection |
 #[derive(Debug)]
 enum DataState {
     /// The session has sent no job yet.
@@ -183,7 +194,7 @@ enum DataState {
     Handshake(Job),
     /// The transfer runs.
     Running(Job),
-    /// The session has ended.
+    /// The session does not need this connection, which closes immediately.
     Ended,
 }
 
@@ -204,12 +215,13 @@ impl DataHandler {
     fn report(&mut self, outcome: std::result::Result<Done, Refused>) {
         if !std::mem::replace(&mut self.has_ended, true) {
             let id = self.id;
-            // Fails only if the session has ended, which then needs no report.
+            // `try_send` fails only if the session has ended. Then nothing needs the report.
             let _ = self.events.try_send(Event::Ended { id, outcome });
         }
     }
 
-    /// Ends the connection after a failure. The client may still send bytes.
+    /// Reports a failure, and ends the connection. The connection lingers, because the client may
+    /// still send bytes.
     fn give_up(&mut self, request: &mut StreamRequest, refused: Refused) -> Next {
         self.report(Err(refused));
         request.linger();
@@ -329,8 +341,8 @@ impl StreamRequestHandler for DataHandler {
 }
 
 impl Drop for DataHandler {
-    /// Reports the end of the connection if nothing else did. Otherwise the session would wait for
-    /// it.
+    /// Reports the end of the connection, unless it was reported before. Without this report, the
+    /// session would wait for the end of the transfer forever.
     fn drop(&mut self) {
         let refused = match &self.state {
             DataState::Handshake(_) => Refused::new(522, "The TLS handshake failed."),

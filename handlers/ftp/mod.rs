@@ -2,9 +2,9 @@
 //!
 //! [`command`] splits the bytes of the control connection into commands. [`verbs`] is the table of
 //! commands, and `session` runs them. A data connection ([`data`]) is another connection of the
-//! same server, which a listener or an outgoing connection of the framework makes. The session and
-//! its data connection exchange messages by mailboxes. Neither holds a thread while it waits.
-//! [`storage`] and [`upload`] access the files.
+//! same server. In passive mode a listener accepts it, and in active mode the server connects to
+//! the client. The session and its data connection exchange messages by mailboxes. Neither holds a
+//! thread while it waits. [`storage`] and [`upload`] access the files.
 
 pub mod address;
 pub mod ascii;
@@ -59,7 +59,7 @@ pub struct Shared {
     pub anonymous: Option<Rights>,
     /// The number of sessions and the transfer rate of each user.
     pub registry: Registry,
-    /// The certificate; `None` if the server has none, so that clients cannot use TLS.
+    /// The certificate; `None` if the server has no certificate. Then clients cannot use TLS.
     pub tls: Option<Tls>,
     /// Which connections must be encrypted.
     pub require_tls: RequireTls,

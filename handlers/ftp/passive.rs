@@ -45,7 +45,7 @@ impl FromStr for PassivePorts {
 /// An address for the reply to PASV, as `--passive-address` takes it.
 #[derive(Clone, Debug)]
 pub struct PassiveAddress {
-    /// The network whose clients get the address, as text and parsed; `None` for all clients.
+    /// The network of the clients that get the address, as text and parsed; `None` for all clients.
     network: Option<(String, Networks)>,
     /// The host; `None` for the address to which the client has connected (`auto`).
     host: Option<String>,
@@ -79,10 +79,13 @@ impl FromStr for PassiveAddress {
 /// The options of passive mode.
 #[derive(Debug)]
 pub struct Passive {
+    /// The range of `--passive-ports`; `None` for any free port.
     ports: Option<RangeInclusive<u16>>,
-    /// The ports from which the system chooses; `None` if they are unknown.
+    /// The ports from which the system chooses if no range is set; `None` if they are unknown.
     system_ports: Option<RangeInclusive<u16>>,
+    /// The values of `--passive-address`.
     addresses: Vec<PassiveAddress>,
+    /// Resolves the names in `addresses`.
     resolver: Resolver,
     /// Whether the log already has the warning about an address that a client cannot reach.
     has_warned: AtomicBool,
@@ -100,11 +103,12 @@ impl Passive {
         }
     }
 
-    /// The IPv4 address for the reply to PASV, if the client has connected to `local`. An address
+    /// The IPv4 address for the reply to PASV to a client that has connected to `local`. An address
     /// for the client's network takes precedence over an address for all clients.
     ///
     /// # Errors
-    /// 425 over IPv6, or if the name of the address cannot be resolved.
+    /// 425 if the client has connected over IPv6, or if the host name of the address cannot be
+    /// resolved.
     pub fn advertised(
         &self,
         client: &ClientAddress,
@@ -145,8 +149,8 @@ impl Passive {
         self.ports.as_ref()
     }
 
-    /// The networks that have their own address, each with its host. The host is `None` for the
-    /// address to which the client has connected.
+    /// The networks that have their own address in the options, each with its host. The host is
+    /// `None` for the address to which the client has connected.
     pub fn by_network(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.addresses.iter().filter_map(|address| {
             let (network, _) = address.network.as_ref()?;
@@ -154,8 +158,8 @@ impl Passive {
         })
     }
 
-    /// The IPv4 address of a host; `None` if its name cannot be resolved. May wait for the name
-    /// service.
+    /// The IPv4 address of a host; `None` if its name cannot be resolved. This call may wait for
+    /// the name service.
     pub fn resolve(&self, host: &str, now: Instant) -> Option<Ipv4Addr> {
         self.resolver.resolve(host, now)
     }
@@ -170,8 +174,8 @@ impl Passive {
     }
 
     /// Resolves the names once, so that the log has a warning at the start if a name has no
-    /// address. Runs on a separate thread, so that a slow name service does not delay the start.
-    /// Later, names are resolved again on separate threads too, unless the server `forks`.
+    /// address. This happens on a separate thread, so that a slow name service does not delay the
+    /// start. Later, names are also resolved again on separate threads, unless the server `forks`.
     pub fn resolve_names_in_background(self: &Arc<Self>, forks: bool) {
         if self.names().next().is_none() {
             return;
@@ -196,8 +200,8 @@ impl Passive {
         self.resolver.expire(now);
     }
 
-    /// Logs a warning, once, if a client with a public address is told a private address, to which
-    /// it cannot connect.
+    /// Logs a warning if a client with a public address gets a private address, to which it cannot
+    /// connect. The warning is logged only once.
     fn warn_if_unreachable(&self, client: &ClientAddress, told: Ipv4Addr) {
         let is_outside = client.ip().is_some_and(is_public);
         if is_outside && !is_public(told.into()) && !self.has_warned.swap(true, Ordering::Relaxed) {
@@ -276,7 +280,8 @@ impl Passive {
         };
         let Some(ports) = &self.ports else {
             // The system needs a long time to choose a port if thousands of earlier data
-            // connections are in TIME_WAIT. It allows to listen on the ports of these connections.
+            // connections are in TIME_WAIT. Random ports avoid this, because the system allows a
+            // program to listen on the ports of such connections.
             if let Some(ports) = &self.system_ports {
                 let first = random_port(ports);
                 let last = first.saturating_add(MAX_TRIED_PORTS - 1).min(*ports.end());
@@ -301,7 +306,7 @@ impl Passive {
 pub fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
-            // Providers use 100.64.0.0/10 between them and their customers (RFC 6598).
+            // Providers use 100.64.0.0/10 between their own network and their customers (RFC 6598).
             let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
             !(ip.is_private()
                 || ip.is_loopback()

@@ -22,8 +22,8 @@ use crate::common::store::{ReceiveError, StoreError};
 const SENT_PER_TURN: u64 = 1 << 20;
 /// Number of bytes of a file that are converted (TYPE A, MODE Z) and sent per turn.
 const CONVERTED_PER_TURN: usize = 64 * 1024;
-/// Number of received bytes that are converted at a time. Decompression may make them a thousand
-/// times as long.
+/// Number of received bytes that are converted at a time. Decompression may turn them into a
+/// thousand times as many bytes.
 const RECEIVE_BUFFER: usize = 4 * 1024;
 /// Maximum time of receiving per turn, before other connections are served.
 const RECEIVE_TIME_PER_TURN: Duration = Duration::from_millis(100);
@@ -40,9 +40,9 @@ pub struct Coding {
 /// The result of a step.
 #[derive(Debug)]
 pub enum Step {
-    /// The next step follows when the output is sent.
+    /// The next step follows after the output is sent.
     Again,
-    /// The next step follows when bytes have arrived.
+    /// The next step follows after bytes have arrived.
     WaitForBytes,
     /// The next step follows after this time, because of the rate limit.
     Pause(Duration),
@@ -57,7 +57,8 @@ pub struct Done {
     pub bytes: u64,
     /// The stored file; `None` if a file or listing was sent.
     pub stored: Option<Stored>,
-    /// The digest of a complete file that was received; `None` if the log does not need it.
+    /// The digest of the stored file; `None` if the transfer log does not need it, or if a file or
+    /// listing was sent.
     pub sha256: Option<[u8; 32]>,
 }
 
@@ -74,7 +75,7 @@ impl Work {
     /// Sends or receives the bytes of one turn.
     ///
     /// # Errors
-    /// The transfer has failed. The error is its final reply.
+    /// The transfer has failed. The error is the final reply of the transfer.
     pub fn step(
         &mut self,
         request: &mut StreamRequest,
@@ -95,12 +96,16 @@ impl Work {
     }
 }
 
-/// A file or a listing that is sent.
+/// The state of sending a file or a listing.
 pub struct Sending {
     source: Source,
+    /// Converts line ends; `None` unless a file is sent in text mode.
     text: Option<ascii::Encoder>,
+    /// Compresses the bytes; `None` without MODE Z.
     compress: Option<Compressor>,
+    /// Number of bytes of the source that were sent so far, before conversion.
     bytes: u64,
+    /// Whether all bytes of the source were sent or compressed.
     is_over: bool,
 }
 
@@ -123,7 +128,7 @@ impl Sending {
         Sending::new(Source::File { file, at, end }, text, coding)
     }
 
-    /// Sends a listing, whose lines already end with CR LF.
+    /// Sends a listing. Its lines already end with CR LF.
     pub fn listing(listing: Listing, coding: Coding) -> Sending {
         Sending::new(Source::Listing(listing), None, coding)
     }
@@ -217,8 +222,10 @@ impl Sending {
     }
 }
 
-/// The number of bytes that the rate limit permits now, at most `wanted`. The error is the time to
-/// wait if it permits none.
+/// The number of bytes that the rate limit permits now, at most `wanted`.
+///
+/// # Errors
+/// The rate limit permits no byte now. The error is the time to wait.
 fn grant(limiter: Option<&Limiter>, wanted: u64) -> Result<u64, Duration> {
     match limiter {
         Some(limiter) if wanted > 0 => limiter.take(wanted, Instant::now()),
@@ -226,7 +233,7 @@ fn grant(limiter: Option<&Limiter>, wanted: u64) -> Result<u64, Duration> {
     }
 }
 
-/// The reply if another process shortens a file during its transfer.
+/// The reply if a file becomes shorter during its transfer.
 pub(super) fn became_shorter() -> Refused {
     Refused::new(451, "The file became shorter during the transfer.")
 }
@@ -236,17 +243,20 @@ fn lost(_: io::Error) -> Refused {
     Refused::new(426, "Data connection closed, transfer aborted.")
 }
 
-/// A file that is received.
+/// The state of receiving a file.
 pub struct Receiving {
-    /// `None` after the file was stored or removed.
+    /// The upload that receives the bytes; `None` after the file was stored or removed.
     upload: Option<Upload>,
     view: Arc<View>,
+    /// Converts line ends; `None` unless the type is text.
     text: Option<ascii::Decoder>,
+    /// Decompresses the bytes; `None` without MODE Z.
     decompress: Option<Decompressor>,
-    /// Computes the digest for the transfer log.
+    /// Computes the digest for the transfer log; `None` if the log does not need it.
     hasher: Option<Hasher>,
     /// Whether [`Upload::prepare`] is complete.
     is_prepared: bool,
+    /// Number of bytes that were received so far, before conversion.
     bytes: u64,
 }
 
@@ -313,8 +323,8 @@ impl Receiving {
         }
     }
 
-    /// Removes an upload that has failed because of its size or a full disk. Resuming it would fail
-    /// again, and it would use space that other uploads need.
+    /// Removes the upload if it has failed because of its size or a full disk. A resumed upload
+    /// would fail again. Until then it would use space that other uploads need.
     fn end_after(&mut self, refused: Refused) -> Refused {
         if matches!(refused.code(), 452 | 552)
             && let Some(upload) = self.upload.take()
@@ -324,8 +334,8 @@ impl Receiving {
         refused
     }
 
-    /// Stores the received bytes without conversion. Returns whether the upload is complete,
-    /// because the client has closed the connection.
+    /// Stores the received bytes without conversion. Returns true if the client has closed the
+    /// connection, which means that the upload is complete.
     fn receive(&mut self, request: &mut StreamRequest, most: u64) -> Result<bool, Refused> {
         let Some(upload) = &mut self.upload else {
             return Ok(false);
@@ -346,8 +356,8 @@ impl Receiving {
         let begun = upload.offset();
         let received = upload.receive(source, most);
         self.bytes += upload.offset() - begun;
-        // If another protocol began the upload, its size may be known. Then further bytes are an
-        // error.
+        // If the upload was begun by another protocol, its size may be known. Then bytes after this
+        // size are an error.
         let is_empty = request.rfile.buffer().is_empty();
         match received {
             Ok(()) if !is_over && !is_empty && upload.is_full() => {
@@ -360,8 +370,8 @@ impl Receiving {
         }
     }
 
-    /// Converts the received bytes, and stores them. Returns whether the upload is complete,
-    /// because the client has closed the connection.
+    /// Converts the received bytes, and stores them. Returns true if the client has closed the
+    /// connection, which means that the upload is complete.
     fn receive_coded(&mut self, request: &mut StreamRequest, most: u64) -> Result<bool, Refused> {
         let until = Instant::now() + RECEIVE_TIME_PER_TURN;
         let mut raw = [0; RECEIVE_BUFFER];
@@ -384,7 +394,7 @@ impl Receiving {
         Ok(false)
     }
 
-    /// Converts and stores bytes. `is_last` says that no further bytes follow.
+    /// Converts and stores bytes. `is_last` means that no further bytes follow.
     fn store_coded(&mut self, bytes: &[u8], is_last: bool) -> Result<(), Refused> {
         let malformed =
             |_: io::Error| Refused::new(426, "The compressed data is malformed or incomplete.");

@@ -1,7 +1,7 @@
-//! Uploads: STOR, APPE and STOU, as a thin layer over the shared store.
+//! Uploads: STOR, APPE and STOU. This module is a thin layer over the shared store.
 //!
-//! The old file keeps its name until the new file is complete. An interrupted upload is kept, and
-//! REST, APPE or another protocol can resume it.
+//! The old file keeps its name until the new file is complete. The store keeps an interrupted
+//! upload, and REST, APPE or another protocol can resume it.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -26,29 +26,32 @@ const COPIED_PER_TURN: usize = 8 << 20;
 pub enum Start {
     /// STOR: a new file, from the first byte.
     New,
-    /// STOR after REST: at this offset of the interrupted upload. Without one, at this offset of
-    /// the file that has the name.
+    /// STOR after REST: at this offset of the interrupted upload. If there is no interrupted
+    /// upload, at this offset of the file that has the name.
     At(u64),
-    /// APPE: at the end of the file that has the name. Without a file, at the end of the
+    /// APPE: at the end of the file that has the name. If there is no such file, at the end of the
     /// interrupted upload.
     End,
-    /// STOU: a new file, under a name that no file has.
+    /// STOU: a new file, under a name that is not in use.
     Unique,
 }
 
 /// An upload that has begun.
 #[derive(Debug)]
 pub struct Upload {
+    /// The file in the store that receives the bytes.
     partial: Partial,
     path: VirtualPath,
     on_duplicate: OnDuplicate,
-    /// The first bytes of the old file, which are still to be copied to the new file.
+    /// The first bytes of the old file if the new file begins with them. `None` if there are none,
+    /// or after all of them were copied.
     copy: Option<OldPart>,
 }
 
-/// The beginning of the old file, with which a new file starts.
+/// The part of the old file with which the new file begins.
 #[derive(Debug)]
 struct OldPart {
+    /// The old file.
     from: File,
     /// Number of bytes to copy.
     end: u64,
@@ -68,8 +71,9 @@ pub struct Stored {
 pub struct Checked<'a> {
     /// The store that receives the file.
     store: &'a Store,
+    /// The description of the upload for the store.
     intent: Intent,
-    /// The size of the file that already has the name.
+    /// The size in bytes of the file that already has the name; `None` if there is no such file.
     old: Option<u64>,
     /// What to do with the file that already has the name.
     on_duplicate: OnDuplicate,
@@ -80,8 +84,8 @@ pub struct Checked<'a> {
 pub enum BeginError {
     /// The upload is refused.
     Refused(Refused),
-    /// Another connection, perhaps one that is about to end, still writes to the interrupted
-    /// upload.
+    /// Another connection still writes to the interrupted upload. This connection may be about to
+    /// end, so the upload can be tried again.
     Busy,
 }
 
@@ -204,7 +208,8 @@ impl View {
         }
     }
 
-    /// What to do with an existing file, by the options of the server and the rights of the user.
+    /// What to do with an existing file. This depends on the options of the server and the rights
+    /// of the user.
     fn on_duplicate(
         &self,
         path: &VirtualPath,
@@ -243,7 +248,8 @@ impl View {
     ) -> Result<(Partial, Option<OldPart>), BeginError> {
         let old = checked.old;
         let size = partial_size(checked.store, &checked.intent);
-        // SIZE has shown the size of the file, so an offset at its end means to append to it.
+        // Clients learn the size of the file by SIZE. So an offset that equals this size means that
+        // the client appends to the file.
         if size.is_some_and(|size| size >= offset)
             && old != Some(offset)
             && let Some(mut partial) = checked.resume()?
@@ -295,8 +301,8 @@ impl View {
 impl Checked<'_> {
     fn begin_new(self) -> Result<Partial, Refused> {
         let begun = match self.store.begin(self.intent.clone(), self.on_duplicate) {
-            // Another session sends the same file. Both continue, and the file of the session that
-            // ends last remains. The second upload cannot be resumed.
+            // Another session uploads the same file. Both uploads continue, and the file of the
+            // upload that ends last remains. The second upload cannot be resumed.
             Err(StoreError::Busy) => self.store.begin_unresumable(self.intent, self.on_duplicate),
             begun => begun,
         };
@@ -314,8 +320,8 @@ impl Checked<'_> {
     }
 }
 
-/// The number of bytes of an interrupted upload to the same name, by the same user and any
-/// protocol.
+/// The number of bytes of an interrupted upload to the same name by the same user. Any protocol may
+/// have begun the upload.
 fn partial_size(store: &Store, own: &Intent) -> Option<u64> {
     let found = store.partial_size(&own.name, own.quota_user.as_deref());
     found.ok().flatten()
@@ -332,9 +338,9 @@ impl Upload {
         &self.path
     }
 
-    /// Copies some bytes of the old file with which the new file starts. For a resumed upload, adds
-    /// some of the bytes that were received earlier to its digest. Returns whether all is done, so
-    /// that new bytes may be received.
+    /// Does a part of the work that must be done before new bytes may be received. If the new file
+    /// begins with bytes of the old file, copies some of them. For a resumed upload, adds some of
+    /// the bytes that were received earlier to its digest. Returns true if this work is complete.
     ///
     /// # Errors
     /// The old file cannot be read, or the store fails.
@@ -388,12 +394,12 @@ impl Upload {
         self.partial.offset()
     }
 
-    /// Whether the size was announced, and all of it is stored.
+    /// Whether the size of the file was announced, and this number of bytes is stored.
     pub fn is_full(&self) -> bool {
         self.partial.remaining() == Some(0)
     }
 
-    /// Removes the upload. Nothing of it is kept.
+    /// Removes the upload and all its bytes.
     pub fn discard(self) {
         let path = self.path;
         if let Err(error) = self.partial.discard() {
@@ -401,7 +407,7 @@ impl Upload {
         }
     }
 
-    /// Writes the file to the disk, and gives it its name.
+    /// Writes the file to the disk, and gives the file its name.
     ///
     /// # Errors
     /// The user no longer has the right to store the file, or the store fails.
