@@ -1,4 +1,4 @@
-//! What must hold for anything that a server sends.
+//! The check of the fuzzer for bytes that a server sends.
 
 use jiff::civil::date;
 
@@ -7,7 +7,8 @@ use super::features::{Algorithm, Features, digest_in};
 use super::listing::{Line, check_entry, list, mlsd};
 use super::reply::{Parsed, parse};
 
-/// What must hold for any reply or line of a listing; panics if it does not.
+/// Parses bytes as a reply and as a line of a listing. Panics if the result breaks a rule that
+/// holds for all replies and lines.
 #[doc(hidden)]
 pub fn check(bytes: &[u8]) {
     if let Parsed::Complete(reply, length) = parse(bytes) {
@@ -17,7 +18,8 @@ pub fn check(bytes: &[u8]) {
             !reply.text().contains(char::is_control),
             "a control character for the terminal"
         );
-        // The reply does not depend on what comes after it, and no part of it is a whole reply.
+        // The bytes after a reply do not change the result. Without its last byte, the reply is not
+        // complete.
         assert_eq!(
             parse(&bytes[..length]),
             Parsed::Complete(reply.clone(), length)

@@ -1,14 +1,15 @@
-//! The control connection: commands out, replies in.
+//! The control connection: sends commands, and receives replies.
 //!
 //! This layer does not use the crate `suppaftp`, because its version 12.2 has these faults:
-//! - With implicit TLS, the connection, the handshake and the greeting have no time-out. A reply
-//!   has a time-out only for each piece of it, so a slow server can block the client without a
+//! - With implicit TLS, the connection, the handshake and the greeting have no timeout. For a
+//!   reply, the timeout applies to each read, so a slow server can block the client without a
 //!   limit.
-//! - It cannot show what crosses a connection in the clear, as `--trace` does.
-//! - A transfer that is dropped closes its connection in an orderly way, as a complete one does,
-//!   and the server stores half a file as a whole one. The drop also waits for the server.
-//! - Names are text, and the size of a listing has no limit.
-//! - It needs a second library for dates (chrono), and one for regular expressions.
+//! - It cannot show the decrypted traffic of a connection, as `--trace` does.
+//! - When an incomplete transfer is dropped, its connection is closed in the same way as after a
+//!   complete transfer. Then the server stores a part of the file as the complete file. The drop
+//!   also waits for the server.
+//! - Names of files are text instead of bytes, and the size of a listing has no limit.
+//! - It needs a second library for dates (chrono), and a library for regular expressions.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -21,17 +22,18 @@ use super::reply::{MAX_REPLY, Parsed, Reply, parse};
 use crate::client::Connection;
 use crate::common::trace;
 
-/// Minimum time-out of a read: a socket refuses a time-out of 0.
+/// Minimum timeout of a read, because a socket refuses a timeout of 0.
 const MIN_WAIT: Duration = Duration::from_millis(1);
-/// The beginning of a telnet command (RFC 854). Doubled, it is the byte itself.
+/// The first byte of a Telnet command (RFC 854). In an argument, this byte is sent twice.
 const IAC: u8 = 255;
 
 /// The control connection.
 #[derive(Debug)]
 pub(super) struct Control {
     connection: Connection,
-    /// Bytes that were received and are not part of a reply yet.
+    /// The received bytes after the last complete reply.
     received: Vec<u8>,
+    /// The value of `--timeout`.
     timeout: Duration,
 }
 
@@ -44,7 +46,7 @@ impl Control {
         }
     }
 
-    /// Sends a command. The caller has checked that the argument holds no line break.
+    /// Sends a command. The caller must check that the argument contains no line break.
     pub(super) fn send(&mut self, verb: &str, argument: Option<&[u8]>) -> io::Result<()> {
         let mut line = verb.as_bytes().to_vec();
         if let Some(argument) = argument {
@@ -73,22 +75,22 @@ impl Control {
         sent
     }
 
-    /// Waits for the next reply, at most `--timeout` and `extra`.
+    /// Waits for the next reply, for at most `--timeout` plus `extra`.
     ///
     /// # Errors
-    /// Those of [`receive_within`](Control::receive_within).
+    /// The errors of [`receive_within`](Control::receive_within).
     pub(super) fn receive(&mut self, extra: Duration) -> io::Result<Reply> {
         self.receive_within(self.timeout.saturating_add(extra))
     }
 
-    /// Waits for the next reply, at most this time.
+    /// Waits for the next reply, for at most the time `patience`.
     ///
     /// # Errors
     /// `UnexpectedEof` at the end of the connection, `TimedOut`, `InvalidData` for bytes that are
-    /// not a reply, and those of the socket.
+    /// not a reply, and the errors of the socket.
     pub(super) fn receive_within(&mut self, patience: Duration) -> io::Result<Reply> {
-        // The deadline is for the whole reply. Otherwise a server that sends a byte from time to
-        // time could block the client without a limit.
+        // The deadline applies to the whole reply. Otherwise a server that sends a byte from time
+        // to time could block the client without a limit.
         let deadline = Instant::now() + patience;
         let mut piece = [0; 4096];
         loop {
@@ -111,11 +113,12 @@ impl Control {
         }
     }
 
-    /// Starts TLS. Bytes that come in the clear after the reply to AUTH are refused: an attacker in
-    /// the network could insert them, and the client would take them for replies over TLS.
+    /// Starts TLS. Unencrypted bytes after the reply to AUTH are an error. An attacker in the
+    /// network could insert such bytes, and the client would take them for replies over TLS.
     ///
     /// # Errors
-    /// Those of the handshake, and `InvalidData` for such bytes.
+    /// The errors of the handshake, and `InvalidData` for unencrypted bytes after the reply to
+    /// AUTH.
     pub(super) fn secure(
         self,
         config: Arc<ClientConfig>,

@@ -12,21 +12,22 @@ use parking_lot::Mutex;
 use super::url::FtpUrl;
 use crate::service::Failure;
 
-/// Holds the password of the user that the URL or `~/.netrc` names.
+/// The environment variable for the password of the user in the URL or in `~/.netrc`.
 const VARIABLE: &str = "SOCKETSERVER_PASSWORD";
-/// Bytes of `~/.netrc` that are read.
+/// Maximum number of bytes of `~/.netrc` that are read.
 const MAX_NETRC: u64 = 1024 * 1024;
-/// The password of `anonymous` is by custom a mail address (RFC 1635); any text will do.
+/// The password of `anonymous`. By custom it is a mail address (RFC 1635), but servers accept any
+/// text.
 const ANONYMOUS_PASSWORD: &str = "anonymous@";
 
-/// A user, and the password once it is known.
+/// A user, and the user's password after it is known.
 pub(super) struct Credentials {
     pub(super) user: String,
     password: Mutex<Option<String>>,
 }
 
 impl Credentials {
-    /// The user that needs no account.
+    /// The user `anonymous`, who needs no account.
     pub(super) fn anonymous() -> Credentials {
         Credentials {
             user: "anonymous".to_owned(),
@@ -34,8 +35,10 @@ impl Credentials {
         }
     }
 
-    /// The user of the URL, otherwise that of `~/.netrc`, otherwise `anonymous`. The variable comes
-    /// before `~/.netrc`. The terminal is asked later, and only if the server wants a password.
+    /// Finds the user in the URL, otherwise in `~/.netrc`. If neither has a user, it is
+    /// `anonymous`. For the password, the variable takes precedence over `~/.netrc`. If neither has
+    /// a password, [`password`](Credentials::password) asks for it later, and only if the server
+    /// needs a password.
     ///
     /// # Errors
     /// `~/.netrc` cannot be read, or the variable is not UTF-8.
@@ -67,10 +70,11 @@ impl Credentials {
         })
     }
 
-    /// The password. Asks the terminal the first time; several sessions ask once.
+    /// Returns the password. If the password is not known, asks for it on the terminal, once for
+    /// all sessions.
     ///
     /// # Errors
-    /// There is no terminal to ask.
+    /// The password is not known, and standard input is not a terminal.
     pub(super) fn password(&self) -> Result<String, Failure> {
         let mut password = self.password.lock();
         if let Some(password) = &*password {
@@ -98,7 +102,8 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// A line break would begin another command.
+/// Checks that a command can contain the password. A line break in the password would begin another
+/// command.
 fn check(password: &str) -> Result<(), Failure> {
     if password.contains(['\r', '\n', '\0']) {
         return Err(Failure::usage(

@@ -1,4 +1,5 @@
-//! Data connections: opened by the client, to the server's own address.
+//! Data connections. The client always opens them (passive mode), to the address of the control
+//! connection.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -11,9 +12,9 @@ use super::reply::Reply;
 use super::session::{Passive, Session};
 use crate::client::Connection;
 
-/// How long to wait for the server's TLS tickets after an upload.
+/// Maximum time to wait for the server's TLS tickets after an upload.
 const TICKETS_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long to wait for the reply that says why a data connection has failed.
+/// Maximum time to wait for the reply that says why a data connection has failed.
 const REASON_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The direction of a transfer.
@@ -24,11 +25,11 @@ pub(super) enum Direction {
 }
 
 impl Session<'_> {
-    /// Begins a transfer: opens a data connection, and sends the command. With an `offset`, the
-    /// transfer begins there (REST, RFC 3659 §5).
+    /// Begins a transfer: opens a data connection, and sends the command. The transfer begins at
+    /// `offset` (REST, RFC 3659 §5).
     ///
     /// # Errors
-    /// After `Refused` and `Local` the session can go on.
+    /// The session can continue after `Refused` and `Local`.
     pub(super) fn begin(
         &mut self,
         verb: &str,
@@ -49,9 +50,10 @@ impl Session<'_> {
             .and(stream.set_write_timeout(Some(timeout)))
             .map_err(failed)?;
         if direction == Direction::Send {
-            // The end of the connection is the end of the file. If this process is killed in the
-            // middle, the system must not close the connection in an orderly way, or the server
-            // would store half a file as a whole one; so it resets the connection.
+            // For the server, the end of the connection is the end of the file. So with this option
+            // the system resets the connection if this process is killed during the transfer.
+            // Otherwise the system would close the connection normally, and the server would store
+            // a part of the file as the complete file.
             sockopt::set_socket_linger(&stream, Some(Duration::ZERO))
                 .map_err(|error| failed(error.into()))?;
         }
@@ -75,11 +77,12 @@ impl Session<'_> {
         })
     }
 
-    /// Ends a transfer whose content is complete, and waits for the last reply. The wait is longer
-    /// if the server has received many bytes, because it may write them to its disk first.
+    /// Ends a transfer after all bytes were transferred, and waits for the last reply. After an
+    /// upload of many bytes the wait may be longer, because the server may write the bytes to its
+    /// disk before it replies.
     ///
     /// # Errors
-    /// `Refused`: the server says that the transfer failed.
+    /// `Refused` if the server replies that the transfer has failed.
     pub(super) fn end(
         &mut self,
         mut data: Connection,
@@ -96,8 +99,8 @@ impl Session<'_> {
                 return Err(self.reason_for(&error));
             }
             let reply = self.receive(bytes)?;
-            // The server may have sent new TLS tickets. The next data connection may need them,
-            // and closing a connection with unread bytes would reset it.
+            // The server may have sent new TLS tickets. The next data connection may need them.
+            // Also, a connection that is closed with unread bytes is reset.
             if self.tls.is_some() && data.set_read_timeout(Some(TICKETS_TIMEOUT)).is_ok() {
                 let mut rest = [0; 1024];
                 while matches!(io::Read::read(&mut data, &mut rest), Ok(1..)) {}
@@ -109,21 +112,22 @@ impl Session<'_> {
         verdict(&reply)
     }
 
-    /// Ends a transfer in the middle. The session ends too: after an abort, servers differ in the
-    /// replies that they send.
+    /// Ends a transfer before it is complete. The session ends too, because servers send different
+    /// replies after an abort.
     pub(super) fn abort(&mut self, data: Connection) {
         drop(data);
         self.give_up();
     }
 
-    /// Why a data connection failed: the server's reply if one comes, otherwise the error.
+    /// Returns why a data connection has failed: the server's reply if the server sends one in
+    /// time, otherwise the error.
     pub(super) fn reason_for(&mut self, error: &io::Error) -> Fault {
         let patience = self.target.options.timeout.min(REASON_TIMEOUT);
         let reply = self
             .control()
             .map(|control| control.receive_within(patience));
         match reply {
-            // This was the last reply of the transfer, so the session can go on.
+            // This was the last reply of the transfer, so the session can continue.
             Ok(Ok(reply)) if reply.code >= 400 && reply.code != 421 => Fault::refused(&reply),
             Ok(Ok(reply)) => {
                 self.give_up();
@@ -136,7 +140,7 @@ impl Session<'_> {
         }
     }
 
-    /// Asks the server for a data connection; returns the address to connect to.
+    /// Asks the server for a data connection. Returns the address to which the client must connect.
     fn passive(&mut self) -> Result<SocketAddr, Fault> {
         let trust = self.target.options.trust_pasv_address;
         if self.passive == Passive::Extended && !trust {
@@ -152,8 +156,9 @@ impl Session<'_> {
         }
         let reply = self.done("PASV", None)?;
         let (address, port) = classic_address(&reply).ok_or_else(|| unusable("PASV", &reply))?;
-        // The address in the reply is not used: a server could send the client to a machine that
-        // only the client can reach, and behind NAT it is often wrong.
+        // Without `--trust-pasv-address`, the address in the reply is not used. A server could name
+        // the address of a machine that only the client can reach. Also, the address is often wrong
+        // behind NAT.
         let host = if trust {
             IpAddr::V4(address)
         } else {
@@ -189,8 +194,8 @@ fn extended_port(reply: &Reply) -> Option<u16> {
     (port != 0 && parts.next() == Some("")).then_some(port)
 }
 
-/// The address and port in `227 Entering Passive Mode (h1,h2,h3,h4,p1,p2)`; some servers leave out
-/// the brackets (RFC 1123 §4.1.2.6).
+/// The address and port in `227 Entering Passive Mode (h1,h2,h3,h4,p1,p2)`. Some servers leave out
+/// the parentheses (RFC 1123 §4.1.2.6).
 fn classic_address(reply: &Reply) -> Option<(Ipv4Addr, u16)> {
     let text = String::from_utf8_lossy(reply.lines.first()?).into_owned();
     let is_number = |c: char| c.is_ascii_digit() || c == ',';
@@ -208,7 +213,8 @@ fn classic_address(reply: &Reply) -> Option<(Ipv4Addr, u16)> {
     (port != 0).then_some((Ipv4Addr::new(a, b, c, d), port))
 }
 
-/// The port in a reply, read as a reply to EPSV and as a reply to PASV.
+/// The port in a reply if it is the reply to EPSV, and if it is the reply to PASV. The fuzzer calls
+/// this function.
 pub(super) fn ports_in(reply: &Reply) -> (Option<u16>, Option<u16>) {
     (
         extended_port(reply),

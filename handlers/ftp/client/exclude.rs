@@ -1,4 +1,5 @@
-//! `--exclude`: what a mirror leaves alone, on both sides.
+//! `--exclude`: patterns for the files and folders that a mirror neither transfers nor removes, on
+//! both sides.
 
 use std::str::FromStr;
 
@@ -6,9 +7,10 @@ use std::str::FromStr;
 #[derive(Clone, Debug)]
 pub(super) struct Exclusion {
     pattern: Vec<u8>,
-    /// Whether the pattern is for a path below the mirror's folder; otherwise it is for a name at
-    /// any depth.
+    /// Whether the pattern must match a path below the mirror's folder. Otherwise it must match a
+    /// name at any depth.
     is_path: bool,
+    /// Whether the pattern matches only folders.
     folders_only: bool,
 }
 
@@ -27,7 +29,7 @@ impl FromStr for Exclusion {
         }
         fast_glob::validate(pattern)
             .map_err(|error| format!("invalid pattern `{text}`: {error}"))?;
-        // To the matcher, a first `!` would mean everything else.
+        // `fast_glob` negates a pattern that begins with `!`, so the `!` is escaped.
         let escape = if pattern.starts_with('!') { "\\" } else { "" };
         Ok(Exclusion {
             pattern: format!("{escape}{pattern}").into_bytes(),
@@ -47,7 +49,7 @@ impl Exclusion {
     }
 }
 
-/// Whether a path below the mirror's folder is left out.
+/// Whether a pattern matches a path below the mirror's folder.
 pub(super) fn is_excluded(exclusions: &[Exclusion], path: &[u8], is_folder: bool) -> bool {
     exclusions
         .iter()

@@ -6,14 +6,14 @@ use std::io;
 use super::reply::Reply;
 use crate::service::Failure;
 
-/// Why a step failed, and what that means for the session.
+/// Why a step failed, and whether the session can continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The server refused a command. The session goes on.
+    /// The server refused a command. The session can continue.
     Refused { code: u16, text: String },
-    /// The session cannot go on.
+    /// The session cannot continue.
     Broken(String),
-    /// Something on this side failed, or what the server sent cannot be used.
+    /// A step on this machine failed, or the client cannot use the bytes that the server has sent.
     Local(String),
 }
 
@@ -25,7 +25,7 @@ impl Fault {
         }
     }
 
-    /// The connection failed.
+    /// The error of a connection that has failed.
     pub(super) fn broken(error: &io::Error) -> Fault {
         Fault::Broken(match error.kind() {
             io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
@@ -37,7 +37,7 @@ impl Fault {
         Fault::Local(error.to_string())
     }
 
-    /// The failure of the program, with what it is about.
+    /// Converts the fault to a failure of the program. `what` is the subject of the message.
     pub(super) fn about(self, what: impl fmt::Display) -> Failure {
         Failure::run(format!("{what}: {self}"))
     }

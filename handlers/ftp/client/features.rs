@@ -1,4 +1,4 @@
-//! What a server offers beyond RFC 959: its answer to FEAT (RFC 2389 §3).
+//! The features of a server beyond RFC 959, from its reply to FEAT (RFC 2389 §3).
 
 use super::reply::Reply;
 use crate::common::digest::{Digests, from_hex};
@@ -6,17 +6,17 @@ use crate::common::digest::{Digests, from_hex};
 /// How the server computes the digest of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DigestCommand {
-    /// HASH (draft-bryan-ftpext-hash). OPTS HASH chooses the algorithm, unless the server has
-    /// chosen it already.
+    /// HASH (draft-bryan-ftpext-hash). The client must select the algorithm by OPTS HASH, unless
+    /// the server has already selected it (`is_chosen`).
     Hash {
         algorithm: Algorithm,
         is_chosen: bool,
     },
-    /// XSHA256, XSHA1 or XMD5, the older commands without a standard.
+    /// XSHA256, XSHA1 or XMD5. These commands are older, and have no standard.
     Extended(Algorithm),
 }
 
-/// A digest that both sides can compute.
+/// A digest that the client can compute and servers offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Algorithm {
     Sha256,
@@ -25,10 +25,10 @@ pub(super) enum Algorithm {
 }
 
 impl Algorithm {
-    /// In the order of preference.
+    /// All algorithms, in the order of preference.
     const ALL: [Algorithm; 3] = [Algorithm::Sha256, Algorithm::Sha1, Algorithm::Md5];
 
-    /// Its name in HASH, and for people.
+    /// The name of the algorithm in HASH and in messages.
     pub(super) fn name(self) -> &'static str {
         match self {
             Algorithm::Sha256 => "SHA-256",
@@ -37,7 +37,7 @@ impl Algorithm {
         }
     }
 
-    /// The digest that a hasher is to compute.
+    /// The request for a hasher to compute this digest.
     pub(super) fn wanted(self) -> Digests {
         let none = Digests::default();
         match self {
@@ -56,7 +56,7 @@ impl Algorithm {
         }
     }
 
-    /// Reads a word as a digest.
+    /// Parses a word as a digest of this algorithm.
     fn digest(self, word: &str) -> Option<Digests> {
         let mut digests = Digests::default();
         match self {
@@ -69,14 +69,14 @@ impl Algorithm {
 }
 
 impl DigestCommand {
-    /// The digest that the command returns.
+    /// The algorithm of the digest that the command returns.
     pub(super) fn algorithm(self) -> Algorithm {
         match self {
             DigestCommand::Hash { algorithm, .. } | DigestCommand::Extended(algorithm) => algorithm,
         }
     }
 
-    /// The verb.
+    /// The verb of the command.
     pub(super) fn verb(self) -> &'static str {
         match self {
             DigestCommand::Hash { .. } => "HASH",
@@ -87,7 +87,7 @@ impl DigestCommand {
     }
 }
 
-/// What the server offers.
+/// The features that the server offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Features {
     /// MLSD and MLST (RFC 3659 §7).
@@ -100,14 +100,15 @@ pub(super) struct Features {
     pub(super) mfmt: bool,
     /// REST with STOR and RETR (RFC 3659 §5).
     pub(super) rest: bool,
-    /// Names are UTF-8 (RFC 2640).
+    /// UTF8: names of files are UTF-8 (RFC 2640).
     pub(super) utf8: bool,
-    /// How to get the digest of a file, if at all.
+    /// The command for the digest of a file; `None` if the server has none.
     pub(super) digest: Option<DigestCommand>,
 }
 
 impl Features {
-    /// A server without FEAT may still know the commands that are older than FEAT.
+    /// The features to assume for a server without FEAT: it may know the commands that are older
+    /// than FEAT.
     pub(super) fn unknown() -> Features {
         Features {
             mlst: false,
@@ -120,7 +121,7 @@ impl Features {
         }
     }
 
-    /// Reads the reply to FEAT: one feature a line between the first and the last.
+    /// Parses the reply to FEAT. Each line between the first and the last is a feature.
     pub(super) fn read(reply: &Reply) -> Features {
         let mut features = Features {
             size: false,
@@ -153,7 +154,8 @@ impl Features {
     }
 }
 
-/// The best of a list like `SHA-1;SHA-256*;MD5`, in which `*` marks the one that is chosen.
+/// Finds the preferred algorithm in a list such as `SHA-1;SHA-256*;MD5`. A `*` marks the algorithm
+/// that the server has selected.
 fn best_hash(list: &str) -> Option<DigestCommand> {
     let offered: Vec<&str> = list.split(';').map(str::trim).collect();
     Algorithm::ALL.into_iter().find_map(|algorithm| {
@@ -169,8 +171,9 @@ fn best_hash(list: &str) -> Option<DigestCommand> {
     })
 }
 
-/// The digest in the reply to a command of [`DigestCommand`]: the first word with the right number
-/// of hexadecimal digits. The name of the file, which may look like a digest too, comes after it.
+/// Finds the digest in the reply to a command of [`DigestCommand`]: the first word with the right
+/// number of hexadecimal digits. The name of the file may look like a digest too, but it comes
+/// after the digest.
 pub(super) fn digest_in(reply: &Reply, algorithm: Algorithm) -> Option<Digests> {
     let lines = reply.lines.iter().map(|line| String::from_utf8_lossy(line));
     lines.into_iter().find_map(|line| {
@@ -241,7 +244,7 @@ mod tests {
             assert_eq!(digest.map(|digest| to_hex(&digest)).as_deref(), Some(md5));
             assert_eq!(digest_in(&reply, Algorithm::Sha256), None);
         }
-        // As proftpd answers.
+        // The lines of the reply of proftpd.
         let lines = [
             b"Computing".to_vec(),
             format!("MD5 0-3 {md5} a").into_bytes(),

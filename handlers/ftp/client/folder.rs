@@ -1,4 +1,4 @@
-//! What the server says about a folder, or about one path.
+//! Lists a folder on the server, and finds the properties of one path.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -8,16 +8,16 @@ use super::listing::{Entry, Kind, Line, check_entry, list, mlsd, without_line_en
 use super::path::{RemotePath, shown};
 use super::session::Session;
 
-/// Maximum entries of one folder.
+/// Maximum number of entries of one folder.
 const MAX_ENTRIES: usize = 1_000_000;
-/// Maximum bytes of one line of a listing.
+/// Maximum length of one line of a listing in bytes.
 const MAX_LINE: u64 = 16 * 1024;
 
 /// The entries of a folder.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     pub(super) entries: Vec<(Vec<u8>, Entry)>,
-    /// What is wrong with the lines that are left out.
+    /// A message for each line that was left out because it is malformed or has an invalid name.
     pub(super) refused: Vec<String>,
 }
 
@@ -25,8 +25,8 @@ pub(super) struct Listing {
 #[derive(Default)]
 struct Lines {
     listing: Listing,
-    /// Whether a line for the folder itself was among them: `LIST -a` has one, and a server that
-    /// does not know `-a` has none.
+    /// Whether there was a line for the folder itself. `LIST -a` returns such a line, unless the
+    /// server does not know `-a`.
     has_self: bool,
 }
 
@@ -46,7 +46,8 @@ impl Session<'_> {
         if folder.is_empty() {
             return self.list_here();
         }
-        // A server may take wildcards and options in the argument of LIST, so there is none.
+        // LIST is sent without an argument, because a server may take parts of an argument for
+        // wildcards or options. So the session first changes to the folder.
         let home = self.home()?;
         self.done("CWD", Some(&folder.argument()))?;
         let listing = self.list_here();
@@ -56,8 +57,8 @@ impl Session<'_> {
         listing
     }
 
-    /// The entries of the folder in which the session is, by LIST. Hidden files are in it if the
-    /// server knows the option of `ls` for them.
+    /// Lists the working directory of the session by LIST. The listing contains hidden files if the
+    /// server knows the option `-a` of `ls`.
     fn list_here(&mut self) -> Result<Listing, Fault> {
         let today = jiff::Zoned::now().date();
         let parse = |line: &[u8]| {
@@ -77,7 +78,7 @@ impl Session<'_> {
         self.lines("LIST", None, parse).map(|lines| lines.listing)
     }
 
-    /// The folder in which the login began (RFC 959 PWD).
+    /// The working directory after the login, from the reply to PWD (RFC 959).
     fn home(&mut self) -> Result<Vec<u8>, Fault> {
         if let Some(home) = &self.home {
             return Ok(home.clone());
@@ -116,20 +117,21 @@ impl Session<'_> {
         Ok(lines)
     }
 
-    /// What is known about one path; `None` if the server says that there is nothing, or does not
-    /// say what it is.
+    /// Returns the properties of one path. `None` if the path does not exist, or if the server
+    /// returns no properties.
     pub(super) fn stat(&mut self, path: &RemotePath) -> Result<Option<Entry>, Fault> {
         if self.features.mlst {
             let reply = self.command("MLST", Some(&path.argument()))?;
             if reply.is_done() {
                 let facts = reply.lines.iter().skip(1).find_map(|line| {
-                    // A space comes before the facts; the name does not matter.
+                    // A space comes before the facts. The name is not used.
                     match mlsd::parse(line.strip_prefix(b" ").unwrap_or(line)) {
                         Line::Entry(_, entry) => Some(entry),
                         _ => None,
                     }
                 });
-                // A reply without an entry has `type=cdir`: the path is a folder.
+                // If the reply contains no entry, its type is `cdir` or `pdir`, so the path is a
+                // folder.
                 return Ok(facts.or(Some(FOLDER)));
             }
             if !reply.is_unknown_command() {
@@ -151,6 +153,7 @@ impl Session<'_> {
     }
 }
 
+/// A folder without known properties.
 const FOLDER: Entry = Entry {
     kind: Kind::Folder,
     size: None,
@@ -159,7 +162,10 @@ const FOLDER: Entry = Entry {
 };
 
 impl Lines {
-    /// Reads all lines. `InvalidData` means that a limit is exceeded.
+    /// Reads and parses all lines.
+    ///
+    /// # Errors
+    /// `InvalidData` if a limit is exceeded, and the errors of the connection.
     fn read(
         &mut self,
         data: &mut impl BufRead,
@@ -208,8 +214,8 @@ impl Listing {
     }
 }
 
-/// The text between the first and the last quote, in which a quote is doubled (RFC 959 appendix
-/// II).
+/// The text between the first and the last quote. In this text, two quotes mean one quote (RFC 959
+/// appendix II).
 fn quoted(line: &[u8]) -> Option<Vec<u8>> {
     let first = line.iter().position(|byte| *byte == b'"')?;
     let mut text = Vec::new();

@@ -1,4 +1,4 @@
-//! Several sessions that transfer the files of one list.
+//! Transfers the files of one list in several sessions. Each session has its own thread.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,20 +11,20 @@ use super::session::{Session, Target};
 use super::transfer::{Transferred, Verified};
 use crate::service::Failure;
 
-/// What all sessions together did.
+/// The results of all sessions together.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) files: u64,
     pub(super) bytes: u64,
-    /// Files of which the digests are the same.
+    /// Number of files that were verified by their digests.
     pub(super) digests: u64,
-    /// Files of which only the lengths are the same.
+    /// Number of files that were verified only by their lengths.
     pub(super) lengths: u64,
-    /// A line for each thing that failed.
+    /// A message for each file or folder that failed.
     pub(super) failed: Vec<String>,
-    /// Why the run ended early.
+    /// Why the run ended before all files were transferred; `None` if it did not.
     pub(super) broken: Option<Failure>,
-    /// Files that were not begun.
+    /// Number of files that no session has begun to transfer.
     pub(super) left: usize,
 }
 
@@ -41,25 +41,26 @@ impl Tally {
     }
 }
 
-/// The files that are left, and how many sessions work on them.
+/// The items that no session has begun, and the number of workers.
 struct Queue<T> {
     items: VecDeque<T>,
-    /// Sessions, those that are being opened included.
+    /// Number of workers that have a session or are opening one.
     workers: usize,
 }
 
-/// What all sessions share.
+/// The state that all workers share.
 struct Shared<'a, T, W> {
     target: &'a Target,
     queue: Mutex<Queue<T>>,
     tally: Mutex<Tally>,
-    /// The session that finished last, for what is to be done after the files.
+    /// The session of the worker that ended last. It is used for the work after the transfers.
     finished: Mutex<Option<Session<'a>>>,
+    /// Transfers one item.
     work: W,
 }
 
-/// Does `work` for every item, in up to `jobs` sessions, of which one is open already. Returns a
-/// session that still works, if there is one.
+/// Calls `work` for every item, in up to `jobs` sessions. `session` is the first of them, and the
+/// others are opened here. Returns a session that can still be used; `None` if there is none.
 pub(super) fn run<'a, T: Send + fmt::Display>(
     target: &'a Target,
     session: Session<'a>,
@@ -99,8 +100,8 @@ where
     T: fmt::Display,
     W: Fn(&mut Session<'a>, &T) -> Result<Transferred, Fault>,
 {
-    /// Works until nothing is left. A session that breaks is replaced by a new one, for the next
-    /// file.
+    /// Transfers items until the queue is empty. If the session breaks, opens a new session for the
+    /// next item.
     fn work_off(&self, session: Session<'a>) {
         let mut session = Some(session);
         while let Some(item) = self.next() {
@@ -134,8 +135,9 @@ where
         item
     }
 
-    /// Ends a worker that gets no session, because a server may allow fewer sessions than `--jobs`.
-    /// Its item is left to the other workers. The last worker ends the run.
+    /// Ends a worker that could not open a session, because a server may allow fewer sessions than
+    /// `--jobs`. The worker's item goes back to the queue for the other workers. If this was the
+    /// last worker, the run ends with this failure, unless nothing is left to do.
     fn leave(&self, item: Option<T>, failure: Failure) {
         let mut queue = self.queue.lock();
         queue.workers -= 1;

@@ -1,5 +1,5 @@
-//! `mirror`: makes a folder the same as another, from the server to here or from here to the
-//! server.
+//! `mirror`: makes a local folder the same as a folder on the server, or the other way round
+//! (`--reverse`).
 
 use std::fmt;
 use std::io;
@@ -21,9 +21,11 @@ use super::tree::{Tree, open_folder};
 use crate::common::progress::Progress;
 use crate::service::Failure;
 
-/// A file to be transferred, by its path below the mirror's folder.
+/// A file that must be transferred.
 struct Item {
+    /// The path below the mirror's folder.
     path: Vec<u8>,
+    /// The entry of the source.
     entry: Entry,
 }
 
@@ -88,7 +90,7 @@ impl Mirror {
         report.end()
     }
 
-    /// The local folder: LOCAL, otherwise one with the name of the server's folder.
+    /// The path of the local folder: LOCAL, otherwise the name of the server's folder.
     fn local_folder(&self, root: &RemotePath) -> Result<PathBuf, Failure> {
         match &self.local {
             Some(local) => Ok(local.clone()),
@@ -102,8 +104,8 @@ impl Mirror {
         }
     }
 
-    /// Opens the local folder, and makes it if it is the destination. `None` for a folder that a
-    /// dry run would make.
+    /// Opens the local folder. Makes it first if it is the destination. Returns `None` in a dry run
+    /// if the folder does not exist and would be made.
     fn open(&self, local: &Path) -> Result<Option<Dir>, Failure> {
         let shown = local.display();
         let failed = |error: io::Error| format!("{shown}: {error}");
@@ -151,7 +153,8 @@ impl Mirror {
         Ok((plan, items))
     }
 
-    /// The tree on the server. Its folder is made if it is the destination and does not exist.
+    /// Reads the tree on the server. If its folder is the destination and does not exist, makes the
+    /// folder.
     fn remote_tree(&self, session: &mut Session<'_>) -> Result<Tree, Failure> {
         let target = session.target;
         let root = &target.url.path;
@@ -163,7 +166,8 @@ impl Mirror {
             Err(refused @ Fault::Refused { .. }) if self.reverse && !root.is_empty() => {
                 match make_root(session, root) {
                     Ok(()) => Ok(Tree::default()),
-                    // The folder exists or cannot be made. The reply to the listing says more.
+                    // The folder exists, or cannot be made. The reply to the listing is the better
+                    // error message.
                     Err(Fault::Refused { .. }) => Err(about(refused)),
                     Err(fault) => Err(about(fault)),
                 }
@@ -197,12 +201,13 @@ impl Mirror {
     }
 }
 
-/// Makes a folder, and the folders that it is in.
+/// Makes a folder, and its parent folders if necessary.
 fn make_root(session: &mut Session<'_>, root: &RemotePath) -> Result<(), Fault> {
     let mut made = session.done("MKD", Some(&root.argument()));
     if matches!(made, Err(Fault::Refused { .. })) {
         for folder in root.ancestors() {
-            // The server refuses to make a folder that exists.
+            // The reply is ignored, because the server refuses to make a folder that already
+            // exists.
             session.command("MKD", Some(&folder.argument()))?;
         }
         made = session.done("MKD", Some(&root.argument()));
@@ -210,8 +215,9 @@ fn make_root(session: &mut Session<'_>, root: &RemotePath) -> Result<(), Fault> 
     made.map(|_| ())
 }
 
-/// LIST gives times only to the minute or the day. For a file that may be the same on both sides,
-/// MDTM gives the time to the second.
+/// Replaces times from LIST, which are exact only to the minute or the day, by times from MDTM,
+/// which are exact to the second. It asks only for files with the same length on both sides,
+/// because the others differ anyway.
 fn make_exact(
     session: &mut Session<'_>,
     root: &RemotePath,
@@ -233,7 +239,7 @@ fn make_exact(
     Ok(())
 }
 
-/// The transfers of a mirror, which any session can do.
+/// The state of the transfers of a mirror, which all sessions share.
 struct Transfers<'a> {
     root: &'a RemotePath,
     folder: &'a Dir,
@@ -269,7 +275,7 @@ fn open_file(folder: &Dir, path: &[u8]) -> io::Result<LocalFile> {
     LocalFile::of(file)
 }
 
-/// The folder of a path, and the name in it.
+/// Splits a path into its folder and its name.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(at) => (&path[..at], &path[at + 1..]),
@@ -277,7 +283,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Makes and removes entries of the destination, in one session.
+/// Makes and removes entries of the destination.
 struct Changes<'a> {
     root: &'a RemotePath,
     folder: &'a Dir,
@@ -316,7 +322,8 @@ impl Changes<'_> {
         }
     }
 
-    /// Removes what the source does not have, unless the session is broken.
+    /// Removes the entries that the source does not have. Without a working session, removes
+    /// nothing, and reports this.
     fn remove_the_rest(mut self, session: Option<Session<'_>>, removals: &[Removal]) {
         let Some(mut session) = session else {
             if !removals.is_empty() {

@@ -38,7 +38,7 @@ pub(super) struct ConnectionOptions {
     pub(super) trust_pasv_address: bool,
 }
 
-/// Whether and how connections are encrypted.
+/// Whether connections are encrypted, and how TLS begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ftp) enum TlsMode {
     Off,
@@ -47,7 +47,7 @@ pub(in crate::ftp) enum TlsMode {
 }
 
 impl ConnectionOptions {
-    /// What the options and the URL's scheme ask for together.
+    /// The TLS mode from the options and the URL's scheme.
     pub(super) fn tls_mode(&self, url: &FtpUrl) -> TlsMode {
         if self.tls_implicit || url.scheme == Scheme::Implicit {
             TlsMode::Implicit
@@ -89,7 +89,7 @@ pub(super) struct TransferOptions {
 }
 
 impl TransferOptions {
-    /// How the transfers of a run are done.
+    /// The settings for all transfers of a run.
     pub(super) fn manner<'a>(&self, progress: &'a Progress) -> Manner<'a> {
         Manner {
             resume: self.resume,

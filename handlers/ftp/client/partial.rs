@@ -1,5 +1,5 @@
-//! A file that is being received. It is in the folder of its final name, under a hidden name that
-//! identifies the file on the server, so that a later run can continue it.
+//! A partial file: a file that is being received. It is in its final folder, under a hidden name.
+//! This name identifies the file on the server, so that a later run can continue the transfer.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,20 +16,23 @@ use rustix::io::Errno;
 use super::path::os;
 use crate::common::digest::to_hex;
 
+/// The end of the name of a partial file.
 const SUFFIX: &[u8] = b".ftp-part";
-/// Hexadecimal digits that identify the file on the server.
+/// Number of hexadecimal digits that identify the file on the server.
 const DIGITS: usize = 16;
-/// Maximum bytes of a file name (`NAME_MAX`).
+/// Maximum length of a file name in bytes (`NAME_MAX`).
 const MAX_NAME: usize = 255;
-/// Maximum attempts to lock the file, which another process may rename after it was opened.
+/// Maximum number of attempts to open and lock the file. Another process may rename the file before
+/// it is locked.
 const MAX_ATTEMPTS: u32 = 16;
 
-/// Identifies the file on the server that a partial file belongs to. A file that has changed since
-/// then is another file.
+/// Identifies the file on the server to which a partial file belongs. If the file on the server has
+/// changed, its identity is another one, and the partial file is not continued.
 #[derive(Debug)]
 pub(super) struct Identity<'a> {
-    /// The server and the path there.
+    /// The host and the port of the server.
     pub(super) url: &'a str,
+    /// The path on the server.
     pub(super) path: &'a [u8],
     pub(super) size: Option<u64>,
     pub(super) modified: Option<SystemTime>,
@@ -45,7 +48,7 @@ impl Identity<'_> {
         to_hex(&hasher.finalize().as_bytes()[..DIGITS / 2])
     }
 
-    /// `.NAME.DIGITS.ftp-part`, with the name cut if it is too long.
+    /// The name of the partial file: `.NAME.DIGITS.ftp-part`. NAME is shortened if it is too long.
     fn file_name(&self, name: &[u8]) -> OsString {
         let room = MAX_NAME - DIGITS - SUFFIX.len() - 2;
         let name = &name[..name.len().min(room)];
@@ -53,14 +56,14 @@ impl Identity<'_> {
     }
 }
 
-/// Whole seconds since 1970; 0 for earlier times.
+/// The number of whole seconds since 1970; 0 for earlier times.
 pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs()
 }
 
-/// Whether a file name is that of a partial file.
+/// Whether this is the name of a partial file.
 pub(super) fn is_partial(name: &[u8]) -> bool {
     let digits = name
         .strip_prefix(b".")
@@ -71,21 +74,22 @@ pub(super) fn is_partial(name: &[u8]) -> bool {
     })
 }
 
-/// A partial file, locked against other processes.
+/// A partial file. It is locked, so that no other process receives the same file.
 #[derive(Debug)]
 pub(super) struct Partial<'a> {
     folder: &'a Dir,
+    /// The name of the partial file.
     part: OsString,
     pub(super) file: File,
-    /// Bytes that an earlier run received.
+    /// Number of bytes that an earlier run has received.
     pub(super) length: u64,
 }
 
 impl Partial<'_> {
-    /// Opens the partial file of `name`, empty unless `resume`.
+    /// Opens the partial file of `name`. Removes its content, unless `resume` is set.
     ///
     /// # Errors
-    /// `ResourceBusy` if another process receives the same file, and those of the system.
+    /// `ResourceBusy` if another process receives the same file, and the errors of the system.
     pub(super) fn open<'a>(
         folder: &'a Dir,
         name: &[u8],
@@ -101,7 +105,7 @@ impl Partial<'_> {
                 Err(Errno::WOULDBLOCK) => return Err(busy()),
                 Err(error) => return Err(error.into()),
             }
-            // Before it was locked, another process may have finished the file and renamed it.
+            // Another process may have completed and renamed the file before it was locked here.
             let ours = rustix::fs::fstat(&file)?;
             match statat(folder, &part, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(now) if now.st_ino == ours.st_ino && now.st_dev == ours.st_dev => {}
@@ -121,13 +125,14 @@ impl Partial<'_> {
         Err(busy())
     }
 
-    /// Begins again with an empty file.
+    /// Removes the content, so that the transfer begins again.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         self.length = 0;
         self.file.set_len(0)
     }
 
-    /// Gives the file its name, in place of what had the name before.
+    /// Gives the file its final name. A file that already has the name is replaced. With `sync`,
+    /// first writes the file to the disk, and afterwards its folder.
     pub(super) fn publish(
         self,
         name: &[u8],
@@ -149,7 +154,8 @@ impl Partial<'_> {
 
     /// Removes the file.
     pub(super) fn discard(self) {
-        // The user needs the error that came before, not one of the removal.
+        // An error is ignored. The user needs the error that came before, not the error of the
+        // removal.
         let _ = unlinkat(self.folder, &self.part, AtFlags::empty());
     }
 }

@@ -1,22 +1,24 @@
-//! Paths on the server: bytes, because a server's names may be in any encoding.
+//! Paths on the server. They are bytes, because the names on a server may be in any encoding.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
-/// Maximum bytes of a path. Servers often limit the line of a command to 4 KiB.
+/// Maximum length of a path in bytes. Servers often limit the line of a command to 4 KiB.
 const MAX_PATH: usize = 4000;
 
-/// A path on the server, relative to the folder in which a login begins, or absolute.
+/// A path on the server. It is absolute, or relative to the working directory after the login. The
+/// empty path is this directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RemotePath(Vec<u8>);
 
 impl RemotePath {
-    /// A path that a user gave. Empty components and `.` are left out.
+    /// Checks a path from the command line. Removes empty components and `.`.
     ///
     /// # Errors
-    /// It cannot be sent in a command, or holds `..`, which servers treat differently.
+    /// A command cannot contain the path, or the path contains `..`, which servers treat in
+    /// different ways.
     pub(super) fn checked(text: &[u8]) -> Result<RemotePath, String> {
         let is_absolute = text.starts_with(b"/");
         let parts: Vec<&[u8]> = text
@@ -36,11 +38,11 @@ impl RemotePath {
         path.check().map(|()| path)
     }
 
-    /// Whether a command can carry the path. A line break or a NUL in it would end the command, and
-    /// the rest would be another command.
+    /// Checks that a command can contain the path. A line break or a NUL would end the command, and
+    /// the rest of the path would be another command.
     ///
     /// # Errors
-    /// Why not.
+    /// A message that says why the bytes are refused.
     pub(super) fn check(&self) -> Result<(), String> {
         check_name(&self.0)?;
         match self.0.len() {
@@ -51,7 +53,7 @@ impl RemotePath {
         }
     }
 
-    /// A path below this one.
+    /// The path `below` this path.
     pub(super) fn join(&self, below: &[u8]) -> RemotePath {
         let mut path = self.0.clone();
         if !(path.is_empty() || path.ends_with(b"/") || below.is_empty()) {
@@ -61,13 +63,14 @@ impl RemotePath {
         RemotePath(path)
     }
 
-    /// Whether it is the folder in which a login begins.
+    /// Whether this is the working directory after the login.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The path as the argument of a command. Servers take a first `-` for options and a first `~`
-    /// for a home directory, and some strip spaces, so such a path gets `./` in front.
+    /// The path as the argument of a command. Servers take a leading `-` for options and a leading
+    /// `~` for a home directory, and some servers remove leading spaces. So such a path gets `./`
+    /// in front.
     pub(super) fn argument(&self) -> Cow<'_, [u8]> {
         match self.0.first() {
             None => Cow::Borrowed(b"."),
@@ -76,7 +79,7 @@ impl RemotePath {
         }
     }
 
-    /// The last component; empty for the root and for the folder in which a login begins.
+    /// The last component. It is empty for the root and for the empty path.
     pub(super) fn name(&self) -> &[u8] {
         self.0
             .rsplit(|byte| *byte == b'/')
@@ -84,7 +87,7 @@ impl RemotePath {
             .unwrap_or_default()
     }
 
-    /// The folders that hold it, from the outermost on.
+    /// The parent folders, beginning with the outermost.
     pub(super) fn ancestors(&self) -> impl Iterator<Item = RemotePath> {
         let slashes = self.0.iter().enumerate().skip(1);
         slashes
@@ -92,16 +95,16 @@ impl RemotePath {
             .map(|(at, _)| RemotePath(self.0[..at].to_vec()))
     }
 
-    /// The bytes.
+    /// The bytes of the path.
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// Whether a command can carry these bytes.
+/// Checks that a command can contain this name.
 ///
 /// # Errors
-/// Why not.
+/// A message that says why the bytes are refused.
 pub(super) fn check_name(name: &[u8]) -> Result<(), String> {
     if name.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
         return Err("the name holds a line break, which FTP cannot carry".to_owned());
@@ -118,13 +121,13 @@ impl fmt::Display for RemotePath {
     }
 }
 
-/// Bytes from a server as text for a terminal. Control characters are replaced, because a terminal
-/// obeys them.
+/// Converts bytes from a server to text for a terminal. Replaces control characters, because a
+/// terminal could execute them as commands.
 pub(super) fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace(char::is_control, "\u{FFFD}")
 }
 
-/// Bytes as a file name of this machine.
+/// Converts bytes to a file name or path of this machine.
 pub(super) fn os(bytes: &[u8]) -> &OsStr {
     OsStr::from_bytes(bytes)
 }

@@ -1,4 +1,4 @@
-//! Compares the two sides of a mirror, and plans what is to be done.
+//! Compares the two sides of a mirror, and plans the changes.
 
 use std::collections::HashSet;
 
@@ -7,42 +7,47 @@ use super::partial::seconds;
 use super::path::shown;
 use super::tree::Tree;
 
-/// How a mirror compares and what it may remove.
+/// How a mirror compares files, and what it may remove.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    /// Whether what the source does not have is removed.
+    /// Whether the mirror removes entries that the source does not have (`--delete`).
     pub(super) delete: bool,
-    /// Whether the destination keeps the time of the source. Otherwise a file that is not older
-    /// than the source is taken for its copy.
+    /// Whether a copy gets the time of the source. Otherwise a file that has the size of the
+    /// source, and is not older, counts as its copy.
     pub(super) keeps_times: bool,
-    /// Whether the destination is a server, which would write through a symbolic link.
+    /// Whether the destination is the server. A server that stores a file under the name of a
+    /// symbolic link would write to the target of the link.
     pub(super) to_server: bool,
 }
 
-/// What is to be removed.
+/// An entry that the mirror will remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Removal {
     pub(super) path: Vec<u8>,
     pub(super) is_folder: bool,
 }
 
-/// What is to be done, in this order.
+/// The changes, in the order in which the mirror makes them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Entries of another kind than the source has under their names. The content of a folder comes
-    /// before the folder.
+    /// Entries to remove first, because the source has an entry of another kind under the same
+    /// name. The content of a folder comes before the folder.
     pub(super) in_the_way: Vec<Removal>,
+    /// The folders to make.
     pub(super) folders: Vec<Vec<u8>>,
+    /// The files to transfer.
     pub(super) files: Vec<Vec<u8>>,
+    /// Entries to remove last, because the source does not have them.
     pub(super) removals: Vec<Removal>,
+    /// Number of files that are the same on both sides.
     pub(super) up_to_date: u64,
-    /// A line for each thing that cannot be done.
+    /// A message for each entry that cannot be mirrored.
     pub(super) failed: Vec<String>,
-    /// A line for each thing that is passed over on purpose.
+    /// A message for each entry that a mirror never transfers, such as a symbolic link.
     pub(super) passed_over: Vec<String>,
 }
 
-/// Compares the trees.
+/// Compares the trees, and returns the changes.
 pub(super) fn plan(source: &Tree, destination: &Tree, rules: Rules) -> Plan {
     let mut planner = Planner {
         destination,
@@ -60,7 +65,7 @@ pub(super) fn plan(source: &Tree, destination: &Tree, rules: Rules) -> Plan {
     planner.plan
 }
 
-/// The folders that hold something that is left alone, at any depth.
+/// The folders that contain an excluded entry at any depth. They must not be removed.
 fn protected(tree: &Tree) -> HashSet<&[u8]> {
     tree.excluded
         .iter()
@@ -68,7 +73,7 @@ fn protected(tree: &Tree) -> HashSet<&[u8]> {
         .collect()
 }
 
-/// The folders that hold a path.
+/// The parent folders of a path.
 fn folders(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
     slashes.map(|(at, _)| &path[..at])
@@ -77,9 +82,10 @@ fn folders(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 struct Planner<'a> {
     destination: &'a Tree,
     rules: Rules,
+    /// Folders of the destination that must not be removed.
     protected: HashSet<&'a [u8]>,
     plan: Plan,
-    /// Folders that cannot be made; what is in them cannot be transferred.
+    /// Folders that cannot be made. So their content cannot be transferred.
     blocked: HashSet<Vec<u8>>,
 }
 
@@ -106,7 +112,7 @@ impl Planner<'_> {
                 self.plan.up_to_date += 1;
             }
             (Kind::File, None | Some(Kind::File)) => self.plan.files.push(path.to_vec()),
-            // A local symlink is replaced, never followed.
+            // A local file replaces the symlink itself, and the target of the symlink stays.
             (Kind::File, Some(Kind::Link)) if !self.rules.to_server => {
                 self.plan.files.push(path.to_vec());
             }
@@ -123,7 +129,8 @@ impl Planner<'_> {
         self.plan.passed_over.push(line);
     }
 
-    /// Removes what is in the way, if that is allowed.
+    /// Plans to remove an entry that has the name of an entry of another kind, with its content.
+    /// Returns false if the entry must stay.
     fn clear(&mut self, path: &[u8]) -> bool {
         let name = shown(path);
         if !self.rules.delete {
@@ -152,7 +159,7 @@ impl Planner<'_> {
         if source.size.is_none() || source.size != there.size {
             return false;
         }
-        // A time that is not exact proves no difference.
+        // If one of the times is not exact, files with the same size count as the same.
         match (source.modified, there.modified) {
             (Some(ours), Some(theirs)) if source.is_exact && there.is_exact => {
                 if self.rules.keeps_times {
@@ -165,10 +172,11 @@ impl Planner<'_> {
         }
     }
 
-    /// Removes what the source does not have, the content of a folder before the folder.
+    /// Plans to remove the entries that the source does not have. The content of a folder comes
+    /// before the folder.
     fn remove_the_rest(&mut self, source: &Tree) {
         if !(source.failed.is_empty() && self.destination.failed.is_empty()) {
-            // The source may have an entry that could not be listed.
+            // The source may have this entry, although the listing does not contain it.
             self.plan
                 .failed
                 .push("nothing is removed, because not everything could be listed".to_owned());

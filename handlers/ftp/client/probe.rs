@@ -1,4 +1,4 @@
-//! A whole session in a few lines, for `doctor ftp`: log in as anonymous, list the folder.
+//! A short session for `doctor ftp`: logs in as anonymous, and lists the folder.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,22 +13,24 @@ use super::session::{Session, Target};
 use super::url::FtpUrl;
 use crate::service::Failure;
 
-/// A server of this machine answers at once. It may be busy with other things.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time to wait for the server at each step. The server is on this machine, but the machine
+/// may be busy.
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Lists the folder in which a login begins.
+/// Logs in, and lists the working directory after the login.
 ///
 /// # Errors
-/// What has failed.
+/// A message that says what has failed.
 pub(in crate::ftp) fn list(address: SocketAddr, mode: TlsMode) -> Result<(), Failure> {
     let url: FtpUrl = format!("ftp://{address}/").parse().map_err(Failure::run)?;
     let options = ConnectionOptions {
         tls: mode == TlsMode::Explicit,
         tls_implicit: mode == TlsMode::Implicit,
         tls_ca: None,
-        // The certificate has the names of the server for others, not those of loopback.
+        // The certificate contains the names of the server for its clients, but not the address of
+        // loopback.
         tls_insecure: mode != TlsMode::Off,
-        timeout: TIMEOUT,
+        timeout: STEP_TIMEOUT,
         trace: false,
         trust_pasv_address: false,
     };

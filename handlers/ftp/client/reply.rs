@@ -2,57 +2,57 @@
 
 use super::path::shown;
 
-/// Bytes of one reply, all its lines together.
+/// Maximum length in bytes of one reply with all its lines.
 pub(super) const MAX_REPLY: usize = 64 * 1024;
 
 /// A complete reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
     pub(super) code: u16,
-    /// The lines without their ends, the first one without its code.
+    /// The lines without their line ends. The first line is without the code.
     pub(super) lines: Vec<Vec<u8>>,
 }
 
 impl Reply {
-    /// 1xx: the command has begun, and another reply follows.
+    /// Whether the code is 1xx: the command has begun, and another reply will follow.
     pub(super) fn is_preliminary(&self) -> bool {
         self.code / 100 == 1
     }
 
-    /// 2xx: the command is done.
+    /// Whether the code is 2xx: the command has succeeded.
     pub(super) fn is_done(&self) -> bool {
         self.code / 100 == 2
     }
 
-    /// The server does not know the command.
+    /// Whether the server does not know the command.
     pub(super) fn is_unknown_command(&self) -> bool {
         matches!(self.code, 500 | 502)
     }
 
-    /// Code and text on one line, without control characters.
+    /// The code and the text on one line, without control characters.
     pub(super) fn text(&self) -> String {
         let lines: Vec<String> = self.lines.iter().map(|line| shown(line)).collect();
         let text = lines.join(" ");
         let text = text.trim();
-        // The text becomes part of a one-line error.
+        // The text becomes a part of an error message of one line.
         let short: String = text.chars().take(200).collect();
         format!("{} {short}", self.code)
     }
 }
 
-/// What the bytes that were received so far are.
+/// The result of parsing the bytes that were received so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
-    /// A reply, and the number of its bytes.
+    /// A complete reply, and its length in bytes.
     Complete(Reply, usize),
-    /// The beginning of a reply.
+    /// The beginning of a reply. Its other bytes were not received yet.
     Partial,
-    /// Not a reply.
+    /// The bytes are not a reply, or the reply is too long.
     Invalid,
 }
 
-/// Reads a reply from the front of `bytes`. A reply of several lines ends with a line that repeats
-/// the code, with a space after it.
+/// Parses the reply at the beginning of `bytes`. In a reply of several lines, the last line repeats
+/// the code, with a space or nothing after it.
 pub(super) fn parse(bytes: &[u8]) -> Parsed {
     let mut reply: Option<Reply> = None;
     let mut end = 0;
@@ -91,7 +91,8 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
     Parsed::Partial
 }
 
-/// The code if the line begins with one, the byte after it, and the rest.
+/// Splits a line into its code, the byte after the code, and the rest. Without a code, the rest is
+/// the whole line.
 fn split(line: &[u8]) -> (Option<u16>, Option<u8>, &[u8]) {
     match line {
         [a @ b'1'..=b'6', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] => {

@@ -1,4 +1,4 @@
-//! What a run says at its end, and its exit code.
+//! The summary at the end of a run, and the exit code.
 
 use std::io::{self, Write};
 
@@ -9,9 +9,13 @@ use crate::service::Failure;
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) tally: Tally,
+    /// A message for each entry that was not transferred on purpose.
     pub(super) passed_over: Vec<String>,
+    /// Number of entries that were removed.
     pub(super) removed: u64,
+    /// Number of files that were already the same on both sides.
     up_to_date: u64,
+    /// Whether the client sends files; otherwise it receives them.
     is_sending: bool,
 }
 
@@ -26,7 +30,7 @@ impl Report {
         }
     }
 
-    /// Prints what was done and what failed; returns the exit code.
+    /// Prints the failures and the summary. Returns the exit code.
     pub(super) fn end(self) -> Result<u8, Failure> {
         complain(&self.passed_over);
         complain(&self.tally.failed);
@@ -45,7 +49,7 @@ impl Report {
         }
     }
 
-    /// The same for `--dry-run`.
+    /// Prints the failures of a dry run. Returns the exit code.
     pub(super) fn end_dry_run(self) -> Result<u8, Failure> {
         complain(&self.passed_over);
         complain(&self.tally.failed);
@@ -80,15 +84,15 @@ impl Report {
     }
 }
 
-/// Prints errors and notes to standard error, a line for each.
+/// Prints errors and notes to standard error, each on its own line.
 fn complain(lines: &[String]) {
     for line in lines {
-        // Standard error may be closed.
+        // An error is ignored, because standard error may be closed.
         let _ = writeln!(io::stderr(), "socketserver: {line}");
     }
 }
 
-/// Writes to standard output. A reader that has closed it is not an error.
+/// Writes to standard output. It is not an error if the reader has closed it.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run(error)),

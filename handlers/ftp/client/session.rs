@@ -1,4 +1,4 @@
-//! A session: a control connection that is logged in.
+//! A session: a control connection after the login.
 
 use std::io;
 use std::net::IpAddr;
@@ -27,35 +27,37 @@ use crate::service::Failure;
 
 /// Idle time after which the system sends keep-alive probes. The control connection is idle during
 /// a long transfer, and routers forget idle connections.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// A server needs time to digest a large file or to write it to its disk. The wait for a reply
-/// grows by a second for this many bytes.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
+/// Number of bytes for which the maximum wait for a reply grows by one second. A server needs time
+/// to compute the digest of a large file, or to write the file to its disk.
 const BYTES_PER_SECOND: u64 = 10_000_000;
 
-/// The server and how to reach it. All sessions share it.
+/// The server, and the options for a connection to it. All sessions share this value.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) url: FtpUrl,
     pub(super) options: ConnectionOptions,
     credentials: Credentials,
+    /// The TLS configuration and the name in the certificate; `None` without TLS.
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     mode: TlsMode,
 }
 
 impl Target {
-    /// Checks everything that can be checked without a connection.
+    /// Finds the user and the TLS options of a server, and checks everything that can be checked
+    /// without a connection.
     ///
     /// # Errors
-    /// Exit code 2.
+    /// Exit code 2 if an option or `~/.netrc` cannot be used.
     pub(super) fn new(url: FtpUrl, options: ConnectionOptions) -> Result<Target, Failure> {
         let credentials = Credentials::find(&url)?;
         Target::with_credentials(url, options, credentials)
     }
 
-    /// The same for the user `anonymous`, whatever `~/.netrc` says.
+    /// As [`new`](Target::new), but for the user `anonymous`, and without reading `~/.netrc`.
     ///
     /// # Errors
-    /// Exit code 2.
+    /// Exit code 2 if an option cannot be used.
     pub(super) fn anonymous(url: FtpUrl, options: ConnectionOptions) -> Result<Target, Failure> {
         Target::with_credentials(url, options, Credentials::anonymous())
     }
@@ -87,13 +89,14 @@ impl Target {
         })
     }
 
-    /// The TLS of a new session.
+    /// The TLS configuration of a new session.
     fn session_tls(&self) -> Option<SessionTls> {
         let (config, name) = self.tls.as_ref()?;
         Some(SessionTls::new(config, name))
     }
 
-    /// The TLS of a new session that offers the server only TLS 1.2, see [`Tickets`].
+    /// The TLS configuration of a new session that offers the server only TLS 1.2. [`Tickets`]
+    /// describes why.
     fn session_tls12(&self) -> Result<Option<SessionTls>, Failure> {
         let Some((_, name)) = &self.tls else {
             return Ok(None);
@@ -104,7 +107,7 @@ impl Target {
     }
 }
 
-/// The TLS of one session, on all its connections.
+/// The TLS configuration of all connections of one session.
 #[derive(Clone, Debug)]
 pub(super) struct SessionTls {
     pub(super) config: Arc<ClientConfig>,
@@ -113,8 +116,9 @@ pub(super) struct SessionTls {
 }
 
 impl SessionTls {
-    /// Each session has its own tickets. A server may demand that a data connection resumes the TLS
-    /// session of its own control connection, and a ticket of another session would not do that.
+    /// Makes the configuration of one session, with its own tickets. A server may demand that a
+    /// data connection resumes the TLS session of its own control connection. With a ticket of
+    /// another session it would resume the wrong one.
     fn new(config: &ClientConfig, name: &ServerName<'static>) -> SessionTls {
         let mut config = config.clone();
         let tickets = Arc::new(Tickets::default());
@@ -130,35 +134,39 @@ impl SessionTls {
 /// The command that asks for a data connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Passive {
-    /// EPSV (RFC 2428 §3), whose reply holds no address.
+    /// EPSV (RFC 2428 §3). Its reply contains a port, but no address.
     Extended,
     /// PASV, for servers that do not know EPSV.
     Classic,
 }
 
-/// A session.
+/// A session with the server.
 #[derive(Debug)]
 pub(super) struct Session<'a> {
     pub(super) target: &'a Target,
     pub(super) features: Features,
     pub(super) tls: Option<SessionTls>,
-    /// The server's address: data connections go only there.
+    /// The address of the server. Data connections go only to this address, unless
+    /// `--trust-pasv-address` is set.
     pub(super) peer: IpAddr,
+    /// The command that the next data connection uses.
     pub(super) passive: Passive,
-    /// The folder in which the login began, once a command needs it.
+    /// The working directory after the login; `None` until a command needs it.
     pub(super) home: Option<Vec<u8>>,
     /// Whether LIST shows hidden files with `-a`; `None` before the first LIST.
     pub(super) list_all: Option<bool>,
-    /// Whether HASH uses the algorithm that the client wants.
+    /// Whether this session has selected the client's algorithm for HASH.
     is_hash_chosen: bool,
+    /// The control connection; `None` after it was closed.
     control: Option<Control>,
 }
 
 impl<'a> Session<'a> {
-    /// Connects and logs in. `features` are those that another session found.
+    /// Connects and logs in. `features` are the features that another session has found; `None` to
+    /// ask the server.
     ///
     /// # Errors
-    /// Exit code 1, and 2 if there is no password.
+    /// Exit code 1, or 2 if there is no password.
     pub(super) fn open(
         target: &'a Target,
         features: Option<&Features>,
@@ -166,7 +174,7 @@ impl<'a> Session<'a> {
         Session::open_over(target, features, target.session_tls())
     }
 
-    /// The same over this TLS, if the target asks for TLS.
+    /// As [`open`](Session::open), but with this TLS configuration if the target uses TLS.
     fn open_over(
         target: &'a Target,
         features: Option<&Features>,
@@ -178,10 +186,10 @@ impl<'a> Session<'a> {
         let failed = |error| Failure::run(format!("cannot connect to {url}: {error}"));
         let stream = connect(&url.host, port, timeout).map_err(failed)?;
         let peer = stream.peer_addr().map_err(failed)?.ip();
-        // Only a very long transfer needs the probes, so an error does not matter.
+        // Errors are ignored, because only a very long transfer needs the probes.
         let _ = sockopt::set_socket_keepalive(&stream, true);
         #[cfg(target_os = "linux")]
-        let _ = sockopt::set_tcp_keepidle(&stream, KEEP_ALIVE);
+        let _ = sockopt::set_tcp_keepidle(&stream, KEEP_ALIVE_INTERVAL);
         let connection = Connection::over(stream, timeout, target.options.trace);
         let mut session = Session {
             target,
@@ -297,17 +305,17 @@ impl<'a> Session<'a> {
             }
         };
         if self.features.utf8 {
-            // RFC 2640 does not need this command, but some servers do. The reply does not matter.
+            // RFC 2640 does not require this command, but some servers do. The reply is ignored.
             self.command("OPTS", Some(b"UTF8 ON"))?;
         }
         self.done("TYPE", Some(b"I")).map(|_| ())
     }
 
-    /// Logs in again if the TLS session cannot be resumed any more: a server may demand that data
-    /// connections resume it. Call it before each file and each listing.
+    /// Logs in again if the TLS session cannot be resumed any more, because a server may demand
+    /// that data connections resume it. Must be called before each file and each listing.
     ///
     /// # Errors
-    /// Those of [`open`](Session::open). The session is then closed.
+    /// The errors of [`open`](Session::open). After an error the session is closed.
     pub(super) fn refresh(&mut self) -> Result<(), Failure> {
         let is_fit = |tls: &SessionTls| !tls.tickets.have_run_out();
         if self.tls.as_ref().is_none_or(is_fit) {
@@ -317,7 +325,8 @@ impl<'a> Session<'a> {
         let tls12 = target.session_tls12()?;
         self.send_quit();
         self.give_up();
-        // If the server does not speak TLS 1.2, a new session of TLS 1.3 has at least new tickets.
+        // If the server does not support TLS 1.2, the client uses TLS 1.3 again. The new session at
+        // least has new tickets.
         *self = Session::open_over(target, Some(&features), tls12)
             .or_else(|_| Session::open(target, Some(&features)))?;
         Ok(())
@@ -328,8 +337,8 @@ impl<'a> Session<'a> {
         self.control.is_some()
     }
 
-    /// Closes the control connection. The next reply on it could be that to an earlier command, so
-    /// no command can be sent any more.
+    /// Closes the control connection. The next reply on it could be the reply to an earlier
+    /// command, so the client can send no further command.
     pub(super) fn give_up(&mut self) {
         self.control = None;
     }
@@ -340,7 +349,7 @@ impl<'a> Session<'a> {
             .ok_or_else(|| Fault::Broken("the connection has ended".to_owned()))
     }
 
-    /// Waits for a reply, longer if the server has to read or write this many bytes.
+    /// Waits for a reply. The wait may be longer if the server must read or write many `bytes`.
     pub(super) fn receive(&mut self, bytes: u64) -> Result<Reply, Fault> {
         let extra = Duration::from_secs(bytes / BYTES_PER_SECOND);
         match self.control()?.receive(extra) {
@@ -362,7 +371,8 @@ impl<'a> Session<'a> {
         self.command_on(verb, argument, 0)
     }
 
-    /// The same for a command for which the server reads this many bytes.
+    /// As [`command`](Session::command), for a command for which the server must read `bytes` bytes
+    /// of a file.
     fn command_on(
         &mut self,
         verb: &str,
@@ -373,7 +383,7 @@ impl<'a> Session<'a> {
             check_name(argument).map_err(Fault::Local)?;
         }
         if let Err(error) = self.control()?.send(verb, argument) {
-            // The server may have said why before it closed the connection.
+            // The server may have sent a reply with the reason before it closed the connection.
             let reply = self.receive(0);
             self.give_up();
             return match reply {
@@ -385,7 +395,7 @@ impl<'a> Session<'a> {
         self.receive(bytes)
     }
 
-    /// Sends a command that must succeed.
+    /// Sends a command. A reply without success is an error.
     pub(super) fn done(&mut self, verb: &str, argument: Option<&[u8]>) -> Result<Reply, Fault> {
         let reply = self.command(verb, argument)?;
         if reply.is_done() {
@@ -395,7 +405,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The length of a file in bytes, if the server has SIZE (RFC 3659 §4).
+    /// The length of a file in bytes (SIZE, RFC 3659 §4). `None` if the server does not return a
+    /// length.
     pub(super) fn size(&mut self, path: &RemotePath) -> Result<Option<u64>, Fault> {
         if !self.features.size {
             return Ok(None);
@@ -405,7 +416,8 @@ impl<'a> Session<'a> {
         Ok(value(&reply).and_then(|text| text.parse().ok()))
     }
 
-    /// When a file was last changed, if the server has MDTM (RFC 3659 §3).
+    /// When a file was last changed (MDTM, RFC 3659 §3). `None` if the server does not return a
+    /// time.
     pub(super) fn modified(&mut self, path: &RemotePath) -> Result<Option<SystemTime>, Fault> {
         if !self.features.mdtm {
             return Ok(None);
@@ -415,7 +427,7 @@ impl<'a> Session<'a> {
         Ok(value(&reply).and_then(|text| mlsd::time(&text)))
     }
 
-    /// Sets the time of a file, if the server can; returns whether it did.
+    /// Sets the time of a file if the server can. Returns whether the time was set.
     pub(super) fn set_modified(
         &mut self,
         path: &RemotePath,
@@ -428,7 +440,8 @@ impl<'a> Session<'a> {
         Ok(self.command("MFMT", Some(&argument))?.is_done())
     }
 
-    /// The digest that the server computes of a file of `size` bytes, if it can.
+    /// Asks the server for the digest of a file of `size` bytes. `None` if the server returns no
+    /// digest.
     pub(super) fn digest(
         &mut self,
         path: &RemotePath,
@@ -460,7 +473,7 @@ impl<'a> Session<'a> {
         Ok(digest.flatten())
     }
 
-    /// Ends the session with QUIT. The reply does not matter.
+    /// Ends the session with QUIT. The reply is ignored.
     pub(super) fn quit(mut self) {
         self.send_quit();
     }
@@ -474,12 +487,12 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The error of TLS in an error of a connection.
+/// Finds the TLS error in an error of a connection.
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// The text of a reply 213.
+/// The text of a reply with the code 213; `None` for other codes.
 fn value(reply: &Reply) -> Option<String> {
     let line = reply.lines.first().filter(|_| reply.code == 213)?;
     Some(String::from_utf8_lossy(line).trim().to_owned())

@@ -1,4 +1,4 @@
-//! The commands about one file or folder: `get`, `put`, `ls`, `rm` and `mkdir`.
+//! The commands for one file or folder: `get`, `put`, `ls`, `rm` and `mkdir`.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -61,7 +61,7 @@ impl Get {
         finish(false, received.map_err(about)?)
     }
 
-    /// The local folder, and the name of the file in it.
+    /// Finds the local folder of the received file, and the name of the file in this folder.
     fn destination(&self, name: &[u8]) -> Result<(PathBuf, Vec<u8>), Failure> {
         let name = name.to_vec();
         let Some(local) = &self.local else {
@@ -130,7 +130,7 @@ fn finish(is_sending: bool, done: Transferred) -> Result<u8, Failure> {
 }
 
 impl Place {
-    /// `ls`: a line for each entry, sorted by name.
+    /// Runs `ls`: prints a line for each entry, sorted by name.
     pub(super) fn list(self, connection: ConnectionOptions) -> Result<u8, Failure> {
         let target = Target::new(self.url.url()?, connection)?;
         let mut session = Session::open(&target, None)?;
@@ -159,7 +159,8 @@ impl Place {
     }
 }
 
-/// `        1234 2024-01-02T03:04:05Z name`; folders end with `/`, links with `@`.
+/// Appends the line of an entry: `        1234 2024-01-02T03:04:05Z name`. A `/` follows the name
+/// of a folder, and `@` the name of a link.
 fn describe(text: &mut String, name: &[u8], entry: &Entry) {
     let size = entry.size.map_or("-".to_owned(), |size| size.to_string());
     let time = entry.modified.map_or("-".to_owned(), shown_time);
@@ -178,7 +179,7 @@ fn shown_time(time: SystemTime) -> String {
     timestamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// A local path as text for a terminal.
+/// Converts a local path to text for a terminal.
 fn printable(path: &Path) -> String {
     shown(path.as_os_str().as_bytes())
 }

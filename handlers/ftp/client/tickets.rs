@@ -1,4 +1,4 @@
-//! What a session keeps to resume its TLS session on data connections.
+//! The tickets and keys with which data connections resume the TLS session of their FTP session.
 
 use std::collections::VecDeque;
 
@@ -10,27 +10,30 @@ use rustls::pki_types::ServerName;
 /// Maximum number of tickets. A server sends one or two with each handshake.
 const MAX_TICKETS: usize = 8;
 
-/// The TLS sessions of one FTP session, all with the same server.
+/// The TLS sessions of one FTP session. All of them are sessions with the same server.
 ///
-/// rustls uses each ticket of TLS 1.3 once (RFC 8446 appendix C.4), so the server must send a new
-/// one on each data connection. Some servers send none on the data connection of an upload (proftpd
-/// and our own), and refuse a data connection that does not resume the session: after two uploads
-/// no ticket is left. A session of TLS 1.2 can be resumed any number of times. So the client then
-/// logs in again with TLS 1.2, in `Session::refresh`.
+/// rustls uses each ticket of TLS 1.3 only once (RFC 8446 appendix C.4), so the server must send a
+/// new ticket on each data connection. Some servers (proftpd and `serve ftp`) send no ticket on the
+/// data connection of an upload, and refuse a data connection that does not resume the session.
+/// With such a server, no ticket is left after two uploads. Then `Session::refresh` logs in again
+/// with TLS 1.2, because a session of TLS 1.2 can be resumed any number of times.
 #[derive(Debug, Default)]
 pub(super) struct Tickets(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
+    /// The group for key exchange that the server has chosen.
     group: Option<NamedGroup>,
+    /// The session of TLS 1.2, which can be resumed any number of times.
     tls12: Option<Tls12ClientSessionValue>,
+    /// The unused tickets of TLS 1.3, the oldest first.
     tls13: VecDeque<Tls13ClientSessionValue>,
     /// Whether the server has ever sent a ticket of TLS 1.3.
     had_ticket: bool,
 }
 
 impl Tickets {
-    /// Whether the server's tickets of TLS 1.3 are used up.
+    /// Whether all tickets of TLS 1.3 that the server has sent are used up.
     pub(super) fn have_run_out(&self) -> bool {
         let kept = self.0.lock();
         kept.had_ticket && kept.tls13.is_empty()

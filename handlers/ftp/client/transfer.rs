@@ -18,16 +18,17 @@ use crate::client::Connection;
 use crate::common::digest::{Digests, Hasher};
 use crate::common::progress::Progress;
 
-/// Bytes that are read and written at a time.
+/// Number of bytes that are read and written at a time.
 const PIECE: usize = 256 * 1024;
 
-/// How all files of a run are transferred.
+/// The settings for all transfers of a run.
 #[derive(Debug)]
 pub(super) struct Manner<'a> {
+    /// Whether interrupted transfers are continued (`--resume`).
     pub(super) resume: bool,
-    /// Whether the server is asked for digests.
+    /// Whether the client asks the server for digests.
     pub(super) digest: bool,
-    /// Whether a received file is on the disk before it gets its name.
+    /// Whether a received file is written to the disk before it gets its name.
     pub(super) sync: bool,
     pub(super) progress: &'a Progress,
 }
@@ -47,35 +48,37 @@ impl Manner<'_> {
 #[derive(Clone, Debug)]
 pub(super) struct RemoteFile {
     pub(super) path: RemotePath,
-    /// Its length in bytes, if the server says it.
+    /// The length of the file in bytes; `None` if the server does not return it.
     pub(super) size: Option<u64>,
-    /// When it was last changed, if the server says it to the second.
+    /// When the file was last changed; `None` if the server does not return a time that is exact to
+    /// the second.
     pub(super) modified: Option<SystemTime>,
 }
 
-/// What is known to be the same on both sides.
+/// How a transferred file was compared on both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verified {
     Digest,
     Length,
-    /// The server says neither a digest nor a length, only that the transfer succeeded.
+    /// Not compared: the server returns neither a digest nor a length, only that the transfer has
+    /// succeeded.
     Nothing,
 }
 
 /// A file that was transferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Transferred {
-    /// Bytes of the whole file.
+    /// The length of the whole file in bytes.
     pub(super) bytes: u64,
     pub(super) verified: Verified,
 }
 
-/// Receives a file into a folder. The name appears when the file is whole and verified; until then
-/// the bytes are in a [`Partial`].
+/// Receives a file into a folder. The bytes are stored in a [`Partial`]. The file gets its name
+/// after it is complete and verified.
 ///
 /// # Errors
-/// The bytes that were received are kept for `--resume`, unless they are damaged or the disk is
-/// full.
+/// The transfer has failed. The received bytes are kept for `--resume`, unless they are damaged. If
+/// the disk is full, they are kept only if this run has `--resume`.
 pub(super) fn receive(
     session: &mut Session<'_>,
     source: &RemoteFile,
@@ -135,8 +138,10 @@ pub(super) fn receive(
     Ok(Transferred { bytes, verified })
 }
 
-/// Receives what is missing; returns the length of the whole file. An error comes with whether the
-/// partial file is kept.
+/// Receives the missing bytes. Returns the length of the whole file.
+///
+/// # Errors
+/// The transfer has failed. The boolean says whether the partial file is kept.
 fn fetch(
     session: &mut Session<'_>,
     source: &RemoteFile,
@@ -173,7 +178,7 @@ fn fetch(
     Ok(total)
 }
 
-/// Whether the server refuses to begin in the middle of the file (RFC 3659 §5), not the file.
+/// Whether the server refuses only the offset (RFC 3659 §5), and not the file.
 fn refuses_offset(fault: &Fault) -> bool {
     matches!(
         fault,
@@ -184,11 +189,11 @@ fn refuses_offset(fault: &Fault) -> bool {
     )
 }
 
-/// What cut a transfer.
+/// Why a transfer was interrupted.
 enum Cut {
-    /// An error on this side; and whether the partial file is kept.
+    /// An error on this machine. The boolean says whether the partial file is kept.
     Here(Fault, bool),
-    /// The connection or the server.
+    /// An error of the connection or the server.
     There(io::Error),
 }
 
@@ -210,7 +215,8 @@ fn pull(
             Ok(0) => return Ok(()),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // Some servers end TLS without close_notify. If all bytes are here, nothing was cut.
+            // Some servers end TLS without close_notify. If all bytes were received, the file is
+            // complete.
             Err(error)
                 if error.kind() == io::ErrorKind::UnexpectedEof && source.size == Some(*total) =>
             {
@@ -226,7 +232,7 @@ fn pull(
         let bytes = &piece[..count];
         hasher.update(bytes);
         if let Err(error) = partial.file.write_all(bytes) {
-            // Without `--resume`, what was received would only keep the disk full.
+            // Without `--resume`, the partial file would only occupy the full disk.
             let is_kept = manner.resume || !is_disk_full(&error);
             return Err(Cut::Here(Fault::local(error), is_kept));
         }
@@ -240,8 +246,8 @@ fn is_disk_full(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Compares with the server's digest; returns whether the server has one. A server may refuse the
-/// digest of a single file. Then only the length is compared.
+/// Compares the digests with the server's digest. Returns false if the server returns no digest,
+/// which may also happen for a single file. Then only the length can be compared.
 fn check_digest(
     session: &mut Session<'_>,
     path: &RemotePath,
@@ -271,10 +277,10 @@ pub(super) struct LocalFile {
 }
 
 impl LocalFile {
-    /// An open file, as it is now.
+    /// Takes an open file with its current length and time.
     ///
     /// # Errors
-    /// Those of the system, and what is not a file.
+    /// The errors of the system, and an error if `file` is a folder or another special file.
     pub(super) fn of(file: File) -> io::Result<LocalFile> {
         let metadata = file.metadata()?;
         if metadata.is_dir() {
@@ -295,7 +301,7 @@ impl LocalFile {
     }
 }
 
-/// Sends a file. With `--resume`, it continues at the end of the file on the server.
+/// Sends a file. With `--resume`, continues at the end of the file on the server.
 pub(super) fn send(
     session: &mut Session<'_>,
     source: &LocalFile,
@@ -308,7 +314,8 @@ pub(super) fn send(
         false => None,
     };
     if there == Some(source.size) {
-        // The file may be complete already. If the digests differ, it is another file.
+        // The file on the server may be complete already. If the digests differ, it is another
+        // file, and the transfer begins at the first byte.
         let mut hasher = manner.hasher(session);
         hash_prefix(&mut hasher, &source.file, source.size)?;
         match check_digest(session, path, source.size, hasher.finish()) {
@@ -327,7 +334,8 @@ pub(super) fn send(
             Err(fault) => return Err(fault),
         }
     }
-    // Before the transfer begins, because from then on the server's time-out runs.
+    // The digest of the first bytes is computed before the transfer begins, because the server's
+    // timeout runs during the transfer.
     let mut hasher = manner.hasher(session);
     hash_prefix(&mut hasher, &source.file, there.unwrap_or(0))?;
     let (data, offset) = begin_sending(session, path, there.unwrap_or(0))?;
@@ -366,8 +374,8 @@ fn verify_sent(
     }
 }
 
-/// Begins to send at an offset, if the server allows that in one of the two ways; otherwise from
-/// the beginning.
+/// Begins to send at an offset, by REST and STOR or otherwise by APPE. If the server refuses both,
+/// begins at the first byte. Returns the data connection and the offset.
 fn begin_sending(
     session: &mut Session<'_>,
     path: &RemotePath,
@@ -391,7 +399,7 @@ fn begin_sending(
     Ok((data, 0))
 }
 
-/// Sends the file from the offset on, up to the length that it had when it was opened.
+/// Sends the file from `offset` up to the length that the file had when it was opened.
 fn push(
     session: &mut Session<'_>,
     source: &LocalFile,
@@ -439,7 +447,7 @@ fn shrunk() -> Fault {
     Fault::Local("the file became shorter while it was sent".to_owned())
 }
 
-/// Digests the first bytes of a file.
+/// Adds the first `length` bytes of a file to a digest.
 fn hash_prefix(hasher: &mut Hasher, file: &File, length: u64) -> Result<(), Fault> {
     if hasher.is_idle() {
         return Ok(());

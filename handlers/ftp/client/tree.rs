@@ -1,4 +1,4 @@
-//! The files and folders below a folder, here or on the server.
+//! The files and folders below a folder on this machine or on the server.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,24 +14,29 @@ use super::path::{RemotePath, os, shown};
 use super::session::Session;
 use crate::common::store::is_reserved;
 
-/// Maximum depth of folders, because a server could list folders without end.
+/// Maximum depth of folders. It is limited because a server could list an unlimited number of
+/// nested folders.
 const MAX_DEPTH: usize = 100;
-/// Maximum entries of a tree.
+/// Maximum number of entries of a tree.
 const MAX_ENTRIES: usize = 2_000_000;
 
-/// The entries below a folder, by path.
+/// The entries below a folder.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
-    /// A folder comes before what is in it, because its path is a prefix.
+    /// The entries by path. A folder comes before its content, because its path is a prefix of the
+    /// other paths.
     pub(super) entries: BTreeMap<Vec<u8>, Entry>,
-    /// Paths that are left alone.
+    /// The paths that `--exclude` matches, and the files of this program's own transfers. A mirror
+    /// neither transfers nor removes them.
     pub(super) excluded: Vec<Vec<u8>>,
-    /// A line for each entry that could not be read. If there is one, entries may be missing.
+    /// A message for each entry that could not be read. If there is one, other entries may be
+    /// missing too.
     pub(super) failed: Vec<String>,
 }
 
 impl Tree {
-    /// Adds an entry unless it is excluded; returns whether it was added.
+    /// Adds an entry, unless it is excluded or the tree is full. Returns whether the entry was
+    /// added.
     fn add(&mut self, path: &[u8], entry: Entry, exclusions: &[Exclusion]) -> bool {
         if is_excluded(exclusions, path, entry.kind == Kind::Folder) {
             self.excluded.push(path.to_vec());
@@ -54,7 +59,7 @@ impl Tree {
         self.failed.push(format!("{path}: {why}"));
     }
 
-    /// The tree below a folder on the server.
+    /// Reads the tree below a folder on the server.
     ///
     /// # Errors
     /// The folder itself cannot be listed, or the session is broken.
@@ -99,8 +104,8 @@ impl Tree {
         Ok(tree)
     }
 
-    /// The tree below a local folder. Files of this program's own transfers are left alone. With
-    /// `follow`, a symlink counts as the file that it leads to, if that is inside the folder.
+    /// Reads the tree below a local folder. Files of this program's own transfers are excluded.
+    /// With `follow`, a symlink counts as its target if the target is a file inside the folder.
     pub(super) fn local(root: &Dir, exclusions: &[Exclusion], follow: bool) -> Tree {
         let mut tree = Tree::default();
         let mut waiting: Vec<Vec<u8>> = vec![Vec::new()];
@@ -139,7 +144,7 @@ impl Tree {
     }
 }
 
-/// The path below the root of a name in a folder.
+/// Joins the path of a folder and a name.
 pub(super) fn joined(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() {
         name.to_vec()
@@ -148,7 +153,8 @@ pub(super) fn joined(folder: &[u8], name: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A folder of the tree; the root for the empty path. No symlink leads out of the root.
+/// Opens a folder of the tree. The empty path is the root. The path cannot lead out of the root
+/// through a symlink.
 pub(super) fn open_folder(root: &Dir, folder: &[u8]) -> io::Result<Dir> {
     if folder.is_empty() {
         root.try_clone()
@@ -164,8 +170,8 @@ fn names(root: &Dir, folder: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// The file that a symlink leads to. A link to a folder stays a link, because a folder may hold a
-/// link to itself.
+/// The entry of a symlink's target. A link to a folder stays a link, because the folder may contain
+/// the link, so that the tree would have no end.
 fn follow_link(root: &Dir, path: &[u8]) -> Result<Entry, String> {
     match root.metadata(os(path)) {
         Ok(metadata) if metadata.is_dir() => Ok(Entry {

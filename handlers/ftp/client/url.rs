@@ -9,49 +9,50 @@ use percent_encoding::percent_decode_str;
 use super::path::RemotePath;
 use crate::service::Failure;
 
-/// The port of FTP, and of explicit TLS (RFC 4217).
+/// The default port of FTP, also with explicit TLS (RFC 4217).
 const PORT: u16 = 21;
-/// The port of implicit TLS.
+/// The default port with implicit TLS.
 const IMPLICIT_PORT: u16 = 990;
 
-/// How a URL's scheme asks for TLS.
+/// The scheme of a URL, which says whether TLS is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scheme {
-    /// `ftp`: as the options say.
+    /// `ftp`: the options say whether TLS is used.
     Plain,
-    /// `ftpes`: TLS by AUTH TLS (RFC 4217), as `--tls`.
+    /// `ftpes`: TLS by AUTH TLS (RFC 4217), as with `--tls`.
     Explicit,
-    /// `ftps`: TLS from the first byte, as `--tls-implicit`.
+    /// `ftps`: TLS from the first byte, as with `--tls-implicit`.
     Implicit,
 }
 
-/// A server, a user and a path.
+/// The parts of a URL: a server, a user and a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FtpUrl {
     pub(super) scheme: Scheme,
-    /// The user's name, if the URL holds one.
+    /// The user's name; `None` if the URL has none.
     pub(super) user: Option<String>,
-    /// A name or an IP address; an IPv6 address without brackets.
+    /// A host name or an IP address. An IPv6 address is without brackets.
     pub(super) host: String,
-    /// The port, if the URL holds one.
+    /// The port; `None` if the URL has none.
     pub(super) port: Option<u16>,
-    /// The path, relative to the folder in which a login begins. As in curl, a path that begins
+    /// The path, relative to the working directory after the login. As in curl, a path that begins
     /// with `//` or `/%2F` is absolute.
     pub(super) path: RemotePath,
-    /// Whether the path ends with a `/`, or is empty: then it names a folder.
+    /// Whether the URL names a folder: its path ends with `/`, or is empty.
     pub(super) is_folder: bool,
 }
 
-/// A URL as it was given. The parser of the command line must not refuse it, because its error
-/// would repeat the text, which may hold a password.
+/// A URL from the command line, or the error if it is invalid. The parser of the command line must
+/// not refuse the URL, because its error message would repeat the text, which may contain a
+/// password.
 #[derive(Clone, Debug)]
 pub(super) struct GivenUrl(Result<FtpUrl, String>);
 
 impl GivenUrl {
-    /// The URL.
+    /// Returns the URL.
     ///
     /// # Errors
-    /// Exit code 2.
+    /// Exit code 2 if the URL is invalid.
     pub(super) fn url(&self) -> Result<FtpUrl, Failure> {
         self.0.clone().map_err(Failure::usage)
     }
@@ -76,7 +77,7 @@ impl FtpUrl {
 impl FromStr for FtpUrl {
     type Err = String;
 
-    /// No error repeats the text, which may hold a password.
+    /// Parses a URL. No error message repeats the text, because it may contain a password.
     fn from_str(text: &str) -> Result<FtpUrl, String> {
         let (scheme, rest) = text
             .split_once("://")
@@ -106,8 +107,8 @@ impl FromStr for FtpUrl {
     }
 }
 
-/// The user's name. A password after it is refused, because other users of the machine can read
-/// command lines, and shells remember them.
+/// Decodes the user's name. A password after the name is an error, because other users of the
+/// machine can read the command line, and shells store it.
 fn user_name(text: &str) -> Result<String, String> {
     if text.contains(':') {
         return Err(

@@ -1,14 +1,15 @@
-//! `~/.netrc`: names and passwords by host, as ftp(1), curl and Python's `netrc` read it.
+//! Parses `~/.netrc`: the user names and passwords for hosts. ftp(1), curl and Python's `netrc`
+//! read the same format.
 
-/// What the file says about a host.
+/// The entry of a host in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) login: Option<String>,
     pub(super) password: Option<String>,
 }
 
-/// The first entry of the host, or of `default`, that is for this user; for any user if `user` is
-/// `None`.
+/// Finds the first entry that is for the host, or is `default`, and has this user name. If `user`
+/// is `None`, the entry may have any user name.
 pub(super) fn find(text: &str, host: &str, user: Option<&str>) -> Option<Entry> {
     let mut tokens = Tokens { rest: text };
     let mut open: Option<Entry> = None;
@@ -40,7 +41,7 @@ pub(super) fn find(text: &str, host: &str, user: Option<&str>) -> Option<Entry> 
             "account" => {
                 tokens.next();
             }
-            // A macro lasts until an empty line.
+            // A macro ends at an empty line.
             "macdef" => tokens.skip_macro(),
             _ => {}
         }
@@ -48,14 +49,17 @@ pub(super) fn find(text: &str, host: &str, user: Option<&str>) -> Option<Entry> 
     open.filter(fits)
 }
 
-/// Words with white space between them. A `#` where a word begins is a comment up to the end of
-/// the line, unless a value is expected there: a password may begin with it.
+/// The words of the file, which are separated by white space. A word that is only `#` begins a
+/// comment, which ends at the end of the line. A longer word that begins with `#` is not a comment,
+/// because a password may begin with `#`.
 struct Tokens<'a> {
+    /// The part of the file that was not read yet.
     rest: &'a str,
 }
 
 impl Tokens<'_> {
-    /// The next word: quoted, with `\` before `"` and `\`, or up to white space.
+    /// Returns the next word. It ends at white space, or at the closing quote if it begins with a
+    /// quote. Between quotes, `\` escapes `"` and `\`.
     fn next(&mut self) -> Option<String> {
         self.rest = self.rest.trim_start();
         let mut chars = self.rest.char_indices();

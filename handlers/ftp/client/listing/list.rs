@@ -1,4 +1,5 @@
-//! The lines of LIST, which no standard describes: those of `ls -l`, and those of Windows.
+//! Parses the lines of LIST. No standard describes them. Servers send the format of `ls -l` or the
+//! format of Windows.
 
 use std::time::SystemTime;
 
@@ -10,10 +11,11 @@ use super::{Entry, Kind, Line, without_line_end};
 const MONTHS: [&str; 12] = [
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
 ];
-/// A date without a year is in the past, but the clock of the server may be some days ahead.
+/// Maximum number of days by which the clock of the server may be ahead. A date without a year that
+/// would be further in the future is in the previous year.
 const MAX_DAYS_AHEAD: i32 = 7;
 
-/// Reads a line. `today` gives the year to dates that have none.
+/// Parses a line. `today` determines the year of dates without a year.
 pub(in super::super) fn parse(line: &[u8], today: Date) -> Line {
     let line = without_line_end(line);
     let words = words(line);
@@ -26,7 +28,7 @@ pub(in super::super) fn parse(line: &[u8], today: Date) -> Line {
     }
 }
 
-/// The words of a line, each with the place where it ends.
+/// The words of a line, each with the index of its end in the line.
 fn words(line: &[u8]) -> Vec<(usize, &[u8])> {
     let mut words = Vec::new();
     let mut end = 0;
@@ -44,8 +46,9 @@ fn text<'a>(words: &[(usize, &'a [u8])], at: usize) -> Option<&'a str> {
     std::str::from_utf8(words.get(at)?.1).ok()
 }
 
-/// `-rw-r--r-- 1 user group 1234 Nov  5 13:46 name`, also with ISO dates, and without a group.
-/// Owners may hold spaces, so the date is looked for; the number before it is the size.
+/// Parses `-rw-r--r-- 1 user group 1234 Nov  5 13:46 name`. The date may be an ISO date, and the
+/// group may be missing. The owner's name may contain spaces, so the date is not in a fixed column,
+/// and this function searches for it. The number before the date is the size.
 fn unix(line: &[u8], words: &[(usize, &[u8])], today: Date) -> Option<Line> {
     let mode = words.first()?.1;
     if mode.len() < 10 || !mode[1..10].iter().all(|byte| b"-rwxsStTlL".contains(byte)) {
@@ -64,7 +67,7 @@ fn unix(line: &[u8], words: &[(usize, &[u8])], today: Date) -> Option<Line> {
         Some((size, at + length - 1, modified))
     });
     let (size, last, modified) = found?;
-    // Exactly one space comes before the name, which may begin with more.
+    // Exactly one space separates the date from the name. Further spaces are part of the name.
     let mut name = line.get(words.get(last)?.0 + 1..)?;
     if kind == Kind::Link
         && let Some(arrow) = name.windows(4).position(|part| part == b" -> ")
@@ -83,7 +86,7 @@ fn unix(line: &[u8], words: &[(usize, &[u8])], today: Date) -> Option<Line> {
     Some(Line::Entry(name.to_vec(), entry))
 }
 
-/// `Nov 5 13:46` or `Nov 5 2024`; the number of its words, and the time.
+/// Parses `Nov 5 13:46` or `Nov 5 2024`. Returns the number of words of the date, and the time.
 fn month_date(
     words: &[(usize, &[u8])],
     at: usize,
@@ -110,14 +113,14 @@ fn month_date(
     ))
 }
 
-/// `2024-11-05 13:46`; the number of its words, and the time.
+/// Parses `2024-11-05 13:46`. Returns the number of words of the date, and the time.
 fn iso_date(words: &[(usize, &[u8])], at: usize) -> Option<(usize, Option<SystemTime>)> {
     let date: Date = text(words, at)?.parse().ok()?;
     let time = clock(text(words, at + 1)?)?;
     Some((2, utc(date.to_datetime(time))))
 }
 
-/// `13:46` or `13:46:59`.
+/// Parses `13:46` or `13:46:59`.
 fn clock(text: &str) -> Option<Time> {
     let mut parts = text.splitn(3, ':');
     let mut number = || parts.next()?.get(..2)?.parse::<i8>().ok();
@@ -129,7 +132,7 @@ fn utc(date: DateTime) -> Option<SystemTime> {
     TimeZone::UTC.to_timestamp(date).ok().map(SystemTime::from)
 }
 
-/// `11-05-24  01:46PM       <DIR>          name`, or a size in place of `<DIR>`.
+/// Parses `11-05-24  01:46PM       <DIR>          name`. A file has its size in place of `<DIR>`.
 fn windows(line: &[u8], words: &[(usize, &[u8])]) -> Option<Line> {
     let (date, time) = (text(words, 0)?, text(words, 1)?);
     let mut parts = date.splitn(3, '-').map(str::parse::<i16>);
@@ -154,7 +157,8 @@ fn windows(line: &[u8], words: &[(usize, &[u8])]) -> Option<Line> {
         size => (Kind::File, Some(size.replace(',', "").parse().ok()?)),
     };
     let end = words.get(2)?.0;
-    // The names of folders and files are in one column, so ten spaces come before a folder's.
+    // The names of folders and files begin in the same column, so ten spaces come before the name
+    // of a folder.
     let rest = line.get(end..)?;
     let spaces = if kind == Kind::File { 1 } else { 10 };
     let spaces = rest

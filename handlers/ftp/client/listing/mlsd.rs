@@ -1,4 +1,4 @@
-//! The lines of MLSD, and the facts of MLST (RFC 3659 §7).
+//! Parses the lines of MLSD, and the facts of MLST (RFC 3659 §7).
 
 use std::time::{Duration, SystemTime};
 
@@ -7,10 +7,12 @@ use jiff::tz::TimeZone;
 
 use super::{Entry, Kind, Line, without_line_end};
 
-/// Reads a line: `type=file;size=5;modify=20240102030405; name`.
+/// Parses a line such as `type=file;size=5;modify=20240102030405; name`.
 pub(in super::super) fn parse(line: &[u8]) -> Line {
     let line = without_line_end(line);
-    // Facts hold no space by the RFC; some servers put the target of a link there all the same.
+    // According to the RFC, facts contain no space. But some servers send the target of a link as a
+    // fact, and a target may contain spaces. So the facts end at the first `;` that is followed by
+    // a space.
     let end = line
         .windows(2)
         .position(|pair| pair == b"; ")
@@ -27,7 +29,7 @@ pub(in super::super) fn parse(line: &[u8]) -> Line {
     }
 }
 
-/// The entry that facts describe; `None` for the folder itself and its parent.
+/// Parses the facts to an entry; `None` for the folder itself and its parent.
 fn read_facts(facts: &[u8]) -> Option<Entry> {
     let facts = String::from_utf8_lossy(facts);
     let mut entry = Entry {
@@ -66,7 +68,7 @@ fn kind(value: &str) -> Option<Kind> {
     }
 }
 
-/// A time in UTC: `YYYYMMDDHHMMSS`, a fraction allowed (RFC 3659 §2.3).
+/// Parses a time in UTC: `YYYYMMDDHHMMSS`, with or without a fraction (RFC 3659 §2.3).
 pub(in super::super) fn time(text: &str) -> Option<SystemTime> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if whole.len() != 14 || !whole.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -75,7 +77,7 @@ pub(in super::super) fn time(text: &str) -> Option<SystemTime> {
     let number = |from: usize, to: usize| whole[from..to].parse::<i16>().ok();
     let small = |from, to| number(from, to).and_then(|number| i8::try_from(number).ok());
     let (year, month, day) = (number(0, 4)?, small(4, 6)?, small(6, 8)?);
-    // A leap second is the last second of its minute.
+    // A leap second (60) is converted to the second before it (59).
     let second = small(12, 14)?.min(59);
     let date = DateTime::new(year, month, day, small(8, 10)?, small(10, 12)?, second, 0).ok()?;
     let timestamp = TimeZone::UTC.to_timestamp(date).ok()?;
@@ -84,7 +86,7 @@ pub(in super::super) fn time(text: &str) -> Option<SystemTime> {
     SystemTime::from(timestamp).checked_add(Duration::from_nanos(nanos))
 }
 
-/// The time as MFMT and MDTM write it.
+/// Formats a time as MFMT and MDTM use it.
 pub(in super::super) fn time_text(time: SystemTime) -> Option<String> {
     let timestamp = jiff::Timestamp::try_from(time).ok()?;
     let seconds = timestamp.as_second();

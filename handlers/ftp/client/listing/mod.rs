@@ -1,4 +1,5 @@
-//! What a folder on the server holds: MLSD where the server has it, otherwise LIST.
+//! The entries of a folder on the server. The client uses MLSD if the server has it, otherwise
+//! LIST.
 
 pub(super) mod list;
 pub(super) mod mlsd;
@@ -7,27 +8,28 @@ use std::time::SystemTime;
 
 use super::path::check_name;
 
-/// What an entry of a folder is.
+/// The kind of an entry of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
     Folder,
-    /// A symbolic link. The client never follows one that the server names, and never makes one.
+    /// A symbolic link. The client never follows a link in a listing of the server, and never makes
+    /// a link.
     Link,
-    /// A device, a socket and the like.
+    /// A device, a socket or another special file.
     Other,
 }
 
-/// An entry of a folder, here or on the server.
+/// An entry of a folder on this machine or on the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) kind: Kind,
-    /// Its length in bytes, if it is a file and the listing has the length.
+    /// The length of a file in bytes; `None` for other entries, or if the listing has no length.
     pub(super) size: Option<u64>,
-    /// When it was last changed, if the listing says so.
+    /// When the entry was last changed; `None` if the listing has no time.
     pub(super) modified: Option<SystemTime>,
-    /// Whether `modified` is exact to the second. LIST leaves out seconds or the time of day, and
-    /// does not name its time zone.
+    /// Whether `modified` is exact to the second. A time of LIST is not, because LIST leaves out
+    /// the seconds or the time of day, and does not name its time zone.
     pub(super) is_exact: bool,
 }
 
@@ -41,10 +43,10 @@ pub(super) enum Line {
     Unknown,
 }
 
-/// Whether a name from a server may become a file in the local folder.
+/// Checks that a name from a server can be the name of a file in the local folder.
 ///
 /// # Errors
-/// Why not. A `/` or `..` would lead out of the folder.
+/// A message that says why the name is refused. A `/` or `..` would lead out of the folder.
 pub(super) fn check_entry(name: &[u8]) -> Result<(), String> {
     match name {
         b"" => Err("its name is empty".to_owned()),

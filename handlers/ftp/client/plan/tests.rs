@@ -8,7 +8,8 @@ const RULES: Rules = Rules {
     to_server: false,
 };
 
-/// A tree of `path`, `path/`, `path@` (a link); a file may have `=SIZE` and `:SECONDS`.
+/// Makes a tree of files (`path`), folders (`path/`) and links (`path@`). A file may have `=SIZE`
+/// and `:SECONDS`.
 fn tree(items: &[&str]) -> Tree {
     let mut tree = Tree::default();
     for item in items {
@@ -33,7 +34,7 @@ fn tree(items: &[&str]) -> Tree {
     tree
 }
 
-/// The plan as lines: `rm`, `mkdir`, `copy`, `rm`.
+/// The plan as lines of `rm`, `mkdir`, `copy` and again `rm`.
 fn lines(plan: &Plan) -> Vec<String> {
     let removals = |removals: &[Removal]| -> Vec<String> {
         let line = |removal: &Removal| {
