@@ -1,5 +1,4 @@
-//! Checks the addresses on which the server listens, and the addresses that clients of PASV are
-//! told.
+//! Checks the addresses on which the server listens, and the addresses in its replies to PASV.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -19,21 +18,22 @@ const OUTSIDE: &str = "from outside";
 /// Maximum time to connect to a server that already uses the port, and to read its first reply.
 const BANNER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A client of the Internet that no network of `--passive-address` is likely to contain.
+/// The address of a client on the Internet. It is reserved for documentation, so the networks of
+/// `--passive-address` probably do not contain it.
 const OUTSIDE_CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
 /// The IP addresses on which the server listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Listeners {
-    /// Whether the server listens on all addresses of a family (`0.0.0.0`, `[::]` or `:PORT`).
+    /// Whether the server listens on all addresses of IPv4 or IPv6 (`0.0.0.0`, `[::]` or `:PORT`).
     every: bool,
-    /// The other addresses.
+    /// The addresses that are named one by one.
     ips: Vec<IpAddr>,
     /// Whether clients of other machines can connect over IPv4.
     has_v4: bool,
     /// Whether clients on this machine can connect over IPv4.
     has_v4_loopback: bool,
-    /// The IPv4 address to which clients of the same network connect.
+    /// The IPv4 address to which clients of the same network connect; `None` if there is none.
     pub(super) own: Option<Ipv4Addr>,
 }
 
@@ -143,7 +143,7 @@ fn bind(address: &Address) -> io::Result<()> {
     let bound = match address {
         Address::Inet { host, port } => TcpListener::bind((host.as_str(), *port)),
         Address::Every { port } => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)) {
-            // The machine may have no IPv6.
+            // This may fail because the machine has no IPv6, so IPv4 is tried.
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
                 TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port))
             }
@@ -209,8 +209,8 @@ pub(super) fn container(
     }
 }
 
-/// Finds the address that each kind of client is told in the reply to PASV. Also returns the
-/// address for clients from outside if it is public.
+/// Finds the address in the reply to PASV for each kind of client. Also returns the address for
+/// clients from outside if it is public.
 pub(super) fn told(
     listeners: &Listeners,
     passive: &Passive,
@@ -345,7 +345,7 @@ fn for_outside(
 fn serves_outside(allow: &[String]) -> bool {
     let is_outside = |network: &String| {
         let (ip, prefix) = network.split_once('/').unwrap_or((network, ""));
-        // A file (`@FILE`) may contain any network.
+        // A value that is not an address, such as `@FILE`, may contain any network.
         prefix == "0" || ip.parse::<IpAddr>().map_or(true, is_public)
     };
     allow.is_empty() || allow.iter().any(is_outside)
@@ -374,7 +374,7 @@ mod tests {
         Listeners::of(&addresses, machine)
     }
 
-    /// The levels and the texts of the findings, and what solves the last one.
+    /// The levels and the texts of the findings, and the fix of the last finding.
     fn told_by(
         bind: &[&str],
         options: &[&str],
@@ -449,7 +449,7 @@ mod tests {
         assert!(v6.contains("EPSV") && !v6.contains("told"), "{v6}");
         let v6 = shown(&["[2001:db8::1]:2121"], &[]);
         assert!(v6.contains("EPSV") && !v6.contains("told"), "{v6}");
-        // The router may not lead clients of the network back.
+        // The router may not send connections of clients in the network back into the network.
         let (lines, _) = told_by(&[":2121"], &["203.0.113.7"], &lan, &[]);
         assert!(
             lines

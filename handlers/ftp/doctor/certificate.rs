@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use super::Finding;
 use super::x509::Certificate;
 
-/// Time before the end of a certificate during which the report has a note.
+/// Time before the end of the certificate's validity from which the report has a note.
 const EXPIRY_NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Maximum number of names that the report shows.
 const MAX_SHOWN_NAMES: usize = 4;

@@ -1,9 +1,9 @@
-//! Checks whether a connection to the address that clients from outside are told arrives at this
-//! machine.
+//! Checks whether a connection to the address in the reply to PASV for clients from outside arrives
+//! at this machine.
 //!
 //! Many routers send such a connection back into the network (hairpin NAT). If the connection
-//! arrives, the address is right. If it does not arrive, clients from outside may still reach the
-//! server, so the finding is never a problem.
+//! arrives, the address is correct. If the connection does not arrive, clients from outside may
+//! still reach the server. So the finding is never a problem.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -52,8 +52,8 @@ fn leads_to(listener: &TcpListener, at: SocketAddr) -> io::Result<bool> {
     getrandom::fill(&mut token).map_err(io::Error::other)?;
     client.write_all(&token)?;
     let arrives = || -> io::Result<bool> {
-        // The client's connection is established. If it has arrived here, `accept` succeeds at
-        // once.
+        // The client's connection is established. If the connection has arrived at this listener,
+        // `accept` succeeds without a wait.
         listener.set_nonblocking(true)?;
         let (mut server, _) = listener.accept()?;
         server.set_nonblocking(false)?;

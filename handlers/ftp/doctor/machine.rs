@@ -1,5 +1,4 @@
-//! The properties of this machine: its container, its address, and the ports of its outgoing
-//! connections.
+//! The properties of this machine: its container, its address, and the ports of its connections.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,8 +8,8 @@ use std::path::Path;
 
 use super::super::passive::{PassivePorts, parse_system_ports};
 
-/// An address of the Internet. Nothing is sent to it. The system only chooses the own address from
-/// which it would send.
+/// An address on the Internet. Nothing is sent to it. The system only chooses the local address
+/// from which it would send.
 const REMOTE_ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 1), 9);
 
 /// The properties of a machine. Tests set their own.
@@ -18,11 +17,13 @@ const REMOTE_ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 1), 9);
 pub struct Machine {
     /// The kind of container in which the process runs; `None` outside of a container.
     pub container: Option<&'static str>,
-    /// The own IPv4 address from which the machine reaches other networks.
+    /// The local IPv4 address from which the machine reaches other networks; `None` without a
+    /// route.
     pub address: Option<Ipv4Addr>,
-    /// The ports that the system uses for outgoing connections.
+    /// The ports that the system uses for outgoing connections; `None` if they are unknown.
     pub outgoing_ports: Option<RangeInclusive<u16>>,
-    /// The ports of that range that the system does not use for outgoing connections.
+    /// The ports that the system does not use for outgoing connections, although they are in the
+    /// range `outgoing_ports`.
     pub reserved_ports: Vec<RangeInclusive<u16>>,
     /// The ports on which programs listen; `None` if they are unknown.
     pub listening: Option<HashSet<u16>>,
@@ -49,8 +50,9 @@ impl Machine {
         }
     }
 
-    /// Whether a program listens on a port, so that the port stays in use. Otherwise an outgoing
-    /// connection uses the port, which will soon be free again.
+    /// Whether a program listens on a port that is in use. Then the port stays in use. Otherwise an
+    /// outgoing connection uses the port, and the port will soon be free. Returns true if the
+    /// listeners are unknown.
     pub(super) fn has_listener(&self, port: u16) -> bool {
         let listening = self.listening.as_ref();
         listening.is_none_or(|listening| listening.contains(&port))
@@ -88,7 +90,8 @@ fn listening() -> Option<HashSet<u16>> {
     )
 }
 
-/// The port in a line of `/proc/net/tcp`, if the line describes a listener (proc_pid_net(5)).
+/// The port in a line of `/proc/net/tcp` (proc_pid_net(5)); `None` if the line does not describe a
+/// listener.
 fn listening_port(line: &str) -> Option<u16> {
     const LISTEN: &str = "0A";
     let mut fields = line.split_whitespace().skip(1);

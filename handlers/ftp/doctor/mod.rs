@@ -1,14 +1,15 @@
-//! `doctor ftp`: what the clients of a server with these options will meet.
+//! `doctor ftp`: finds the problems that clients of a server with these options will have.
 //!
 //! Each module returns [`Finding`]s:
 //!
-//! - `addresses`: the addresses that can be bound, and the address that each client is told,
+//! - `addresses`: the addresses that can be bound, and the address in the reply to PASV,
 //! - `ports`: the passive ports,
 //! - `certificate`: the names and the dates of the certificate,
 //! - `self_test`: a session with a real server on loopback,
 //! - `hairpin`: whether a connection to the public address arrives at this machine.
 //!
-//! No address stays bound. The only write is an empty temporary folder, which is removed.
+//! After the examination no address stays bound. The only change on the disk is an empty temporary
+//! folder, which is removed.
 
 mod addresses;
 mod certificate;
@@ -93,15 +94,17 @@ pub struct Plan {
     pub has_proxy: bool,
     /// The value of `--max-connections`.
     pub max_connections: usize,
-    /// The certificate; `None` if the server has none.
+    /// The certificate; `None` if the server has no certificate.
     pub tls: Option<Tls>,
-    /// The file of the certificate; `None` for a self-signed certificate that is made at the start.
+    /// The file of the certificate; `None` if there is no certificate, or a self-signed one that is
+    /// made at the start.
     pub certificate: Option<PathBuf>,
     /// The builder of a server with these options.
     pub builder: Builder,
 }
 
-/// Examines what the clients of a server with these options on this machine will meet.
+/// Examines a server with these options on this machine. Returns the findings in the order of the
+/// report.
 pub fn examine(ftp: &Ftp, plan: Plan, machine: &Machine) -> Vec<Finding> {
     let passive = ftp.passive();
     let listeners = Listeners::of(&plan.addresses, machine);

@@ -1,4 +1,4 @@
-//! Checks the passive ports: whether each port can be bound, and whether their number suffices.
+//! Checks whether each passive port can be bound, and whether the number of ports is sufficient.
 
 use std::io;
 use std::net::{IpAddr, TcpListener};
@@ -11,7 +11,7 @@ use super::{Finding, Machine, PROPOSED_PORTS};
 const SUBJECT: &str = "passive ports";
 /// Maximum number of ports that the report names one by one.
 const MAX_SHOWN_PORTS: usize = 5;
-/// The lowest port that a process without root's privileges may bind.
+/// The lowest port that a process without the privileges of root may bind.
 const MIN_PORT: u16 = 1024;
 
 /// The options and the state of the server that concern the ports.
@@ -23,7 +23,7 @@ pub(super) struct Given {
     pub(super) drops_privileges: bool,
     /// The ports of the control connections.
     pub(super) control_ports: Vec<u16>,
-    /// Whether the server runs now, and may use some of the ports.
+    /// Whether the server is already running. Then it may use some of the ports.
     pub(super) is_running: bool,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn examine(
     findings
 }
 
-/// A range as `--passive-ports` takes it.
+/// A range in the format of `--passive-ports`.
 pub(super) fn shown(ports: &RangeInclusive<u16>) -> String {
     format!("{}-{}", ports.start(), ports.end())
 }
@@ -135,8 +135,9 @@ fn bindable(
     Finding::problem(SUBJECT, text).fix(fix)
 }
 
-/// The error if a port cannot be bound. Ignores an address that does not belong to this machine:
-/// the finding for the control connection reports that.
+/// Returns the error if a port is in use, or if the process may not bind it. Other errors are
+/// ignored. For example, the finding for the control connection already reports an address that
+/// does not belong to this machine.
 fn bind(addresses: &[IpAddr], port: u16) -> Option<io::Error> {
     let bind = |ip: &IpAddr| TcpListener::bind((*ip, port)).err();
     let mut errors = addresses.iter().filter_map(bind);
@@ -207,7 +208,7 @@ mod tests {
                 "{free}"
             );
         }
-        // The server itself may have taken some ports, but not all.
+        // The running server may use some of the ports, but not all.
         let running = Given {
             is_running: true,
             ..given()

@@ -88,8 +88,8 @@ fn start(shared: Shared, builder: Builder) -> io::Result<ServerGuard> {
 
 impl Ftp {
     /// The shared state of the test server. It has the given options for connections, and an
-    /// anonymous user who may only list. Other clients could connect during the test, so the server
-    /// has no access to the folder and the accounts of the options.
+    /// anonymous user who may only list. Other clients could connect during the test. So the server
+    /// has no access to the served folder and the accounts in the options.
     fn shared_for_test(&self, storage: Storage, passive: Passive, tls: Option<Tls>) -> Shared {
         Shared {
             storage: Arc::new(storage),

@@ -1,5 +1,5 @@
-//! Reads the names and the dates of a certificate (RFC 5280 §4.1). It verifies nothing: the report
-//! is about the server's own certificate.
+//! Reads the names and the dates of a certificate (RFC 5280 §4.1). The signature is not verified,
+//! because the report is about the server's own certificate.
 
 use std::net::IpAddr;
 
@@ -19,26 +19,28 @@ const EXTENSIONS: u8 = 0xa3;
 /// The kinds of names that clients of FTP compare (§4.2.1.6).
 const DNS_NAME: u8 = 0x82;
 const IP_ADDRESS: u8 = 0x87;
-/// 2.5.29.17
+/// The identifier of subjectAltName, 2.5.29.17 (§4.2.1.6).
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
-/// What the report needs of a certificate.
+/// The parts of a certificate that the report needs.
 #[derive(Debug)]
 pub(super) struct Certificate {
-    /// Its subjectAltName: DNS names without control characters, and addresses.
+    /// The names in subjectAltName: DNS names without control characters, and IP addresses.
     pub(super) names: Vec<String>,
+    /// The time from which the certificate is valid.
     pub(super) begins: Timestamp,
+    /// The time until which the certificate is valid.
     pub(super) ends: Timestamp,
 }
 
 impl Certificate {
-    /// `None` if it is malformed.
+    /// Parses a certificate; `None` if it is malformed.
     pub(super) fn from_der(der: &[u8]) -> Option<Certificate> {
         let mut certificate = Values(Values(der).take(SEQUENCE)?);
         let mut fields = Values(certificate.take(SEQUENCE)?);
         fields.take_if(VERSION)?;
         fields.take(INTEGER)?;
-        // The algorithm and the issuer.
+        // The next two values are the algorithm of the signature and the issuer. They are not used.
         fields.take(SEQUENCE)?;
         fields.take(SEQUENCE)?;
         let mut validity = Values(fields.take(SEQUENCE)?);
@@ -59,16 +61,17 @@ impl Certificate {
     }
 }
 
-/// Values of DER, one after the other.
+/// A sequence of DER values that were not read yet.
 struct Values<'a>(&'a [u8]);
 
 impl<'a> Values<'a> {
-    /// The tag and the content of the next value.
+    /// Reads the next value. Returns its tag and its content.
     fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (&[tag, length], rest) = self.0.split_first_chunk()?;
         let (length, rest) = match length {
             0..=0x7f => (usize::from(length), rest),
-            // The number of bytes of the length. A certificate is far below 16 MiB.
+            // The length is in the next one to three bytes. A certificate is far smaller than 16
+            // MiB, so it needs no longer form.
             0x81..=0x83 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
                 let length = bytes
@@ -83,14 +86,14 @@ impl<'a> Values<'a> {
         Some((tag, content))
     }
 
-    /// The content of the next value, which must have this tag.
+    /// Reads the next value, and returns its content; `None` if it has another tag.
     fn take(&mut self, expected: u8) -> Option<&'a [u8]> {
         self.next()
             .filter(|(tag, _)| *tag == expected)
             .map(|(_, content)| content)
     }
 
-    /// Passes over the next value if it has this tag.
+    /// Skips the next value if it has this tag.
     fn take_if(&mut self, tag: u8) -> Option<()> {
         if self.0.first() == Some(&tag) {
             self.next()?;
@@ -104,7 +107,7 @@ fn names_of(mut extensions: Values<'_>) -> Option<Vec<String>> {
     while !extensions.0.is_empty() {
         let mut extension = Values(extensions.take(SEQUENCE)?);
         let kind = extension.take(OBJECT_IDENTIFIER)?;
-        // Whether it is critical.
+        // This value says whether the extension is critical. It is not used.
         extension.take_if(BOOLEAN)?;
         let value = extension.take(OCTET_STRING)?;
         if kind != SUBJECT_ALT_NAME {
@@ -131,7 +134,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
         .ok()
 }
 
-/// Times are in UTC, to the second (§4.1.2.5).
+/// Parses a time. Times are in UTC, and exact to the second (§4.1.2.5).
 fn time((tag, content): (u8, &[u8])) -> Option<Timestamp> {
     let digits = content.strip_suffix(b"Z")?;
     let digits = std::str::from_utf8(digits).ok()?;
@@ -177,7 +180,8 @@ mod tests {
         }
         let nameless = Certificate::from_der(&certificate(&[], (2026, 3, 1))).unwrap();
         assert!(nameless.names.is_empty());
-        // More than 127 and 255 bytes, so that lengths take two and three bytes.
+        // Some values have more than 127 bytes and some more than 255, so that their lengths have
+        // two and three bytes.
         let long: Vec<String> = (0..40).map(|n| format!("name-{n}.example.org")).collect();
         let long: Vec<&str> = long.iter().map(String::as_str).collect();
         let read = Certificate::from_der(&certificate(&long, (2026, 3, 1))).unwrap();
@@ -197,7 +201,7 @@ mod tests {
             for flip in [0x01, 0x20, 0x80, 0xff] {
                 let mut damaged = whole.clone();
                 damaged[index] ^= flip;
-                // Whatever it finds, it must not panic.
+                // The result does not matter, but the parser must not panic.
                 let _ = Certificate::from_der(&damaged);
             }
         }
