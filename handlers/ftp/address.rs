@@ -9,7 +9,7 @@ use super::command::number;
 /// Why the argument of EPRT is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EprtError {
-    /// It is not of the form `|FAMILY|ADDRESS|PORT|`.
+    /// The argument does not have the form `|FAMILY|ADDRESS|PORT|`.
     Syntax,
     /// The family is neither IPv4 nor IPv6.
     Family,
@@ -32,7 +32,7 @@ pub enum EpsvArgument {
     Syntax,
 }
 
-/// Parses the argument of PORT: `h1,h2,h3,h4,p1,p2`. `None` if it is malformed.
+/// Parses the argument of PORT: `h1,h2,h3,h4,p1,p2`. Returns `None` if it is malformed.
 pub fn parse_port(argument: &[u8]) -> Option<SocketAddrV4> {
     let mut numbers = [0_u8; 6];
     let mut parts = argument.trim_ascii().split(|byte| *byte == b',');

@@ -1,19 +1,20 @@
 //! TYPE A: converts line ends between the file and the network (RFC 959 §3.1.1.1).
 //!
-//! On the network a line ends with CR LF, in a file with LF. If a line of a file already ends with
-//! CR LF, it does not get a second CR. The input may be split at any byte.
+//! A line ends with CR LF on the network, and with LF in a file. If a line of a file already ends
+//! with CR LF, it does not get a second CR. The input may be split at any byte.
 
 /// Converts the line ends of a file to those of the network.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Encoder {
-    /// Whether the last byte was a carriage return.
+    /// Whether the last byte of the input so far was a carriage return.
     is_after_cr: bool,
 }
 
 /// Converts the line ends of the network to those of a file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Decoder {
-    /// Whether a carriage return waits for the next byte, which may be a line feed.
+    /// Whether the last byte of the input so far was a carriage return. It is held back, because
+    /// the next byte may be a line feed.
     holds_cr: bool,
 }
 
@@ -58,7 +59,7 @@ impl Decoder {
         to.extend_from_slice(rest);
     }
 
-    /// Appends a carriage return that waits for the next byte, because no byte follows.
+    /// Must be called at the end of the input. Appends a carriage return that was held back.
     pub fn finish(&mut self, to: &mut Vec<u8>) {
         if std::mem::take(&mut self.holds_cr) {
             to.push(b'\r');

@@ -22,16 +22,16 @@ const INTERRUPT: u8 = 244;
 pub enum Line {
     /// A verb, in upper case, and its argument.
     Command(Command),
-    /// A line longer than [`MAX_LINE`], which is dropped.
+    /// A line longer than [`MAX_LINE`]. Its content is dropped.
     TooLong,
 }
 
 /// A verb with its argument.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Command {
-    /// In upper case. An unknown verb may hold any byte.
+    /// The verb in upper case. An unknown verb may contain any byte.
     pub verb: Vec<u8>,
-    /// The bytes after the first space; empty without a space.
+    /// The bytes after the first space; empty if there is no space.
     pub argument: Vec<u8>,
 }
 
@@ -43,8 +43,8 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// The number of bytes to take from the buffer, and the next line; `None` if no line is
-    /// complete. The bytes of a line that is too long are taken as they arrive, and dropped.
+    /// Returns the number of bytes to take from the buffer, and the next line; `None` if no line is
+    /// complete. If a line is too long, its bytes are taken as they arrive, and dropped.
     pub fn next(&mut self, bytes: &[u8]) -> (usize, Option<Line>) {
         let Some(length) = memchr::memchr(b'\n', bytes) else {
             if bytes.len() <= MAX_LINE + 1 && !self.is_too_long {
@@ -80,7 +80,7 @@ pub fn parse(line: &[u8]) -> Command {
             // WILL, WONT, DO and DONT name an option.
             [IAC, 251..=254, after @ ..] => after.get(1..).unwrap_or_default(),
             [IAC, 240..=250, after @ ..] => after,
-            // The byte of the command arrived separately, as urgent data.
+            // The second byte of the Telnet command arrived separately, as urgent data.
             [IAC, after @ ..] => after,
             [DATA_MARK | INTERRUPT, after @ ..] if verb.is_empty() => after,
             [b' ', after @ ..] => {
@@ -105,7 +105,7 @@ pub fn parse(line: &[u8]) -> Command {
     Command { verb, argument }
 }
 
-/// Parses an unsigned number that consists of digits only, without a sign or spaces.
+/// Parses an unsigned number. It may consist only of digits, without a sign or spaces.
 pub fn number<T: FromStr>(text: &[u8]) -> Option<T> {
     let is_plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     is_plain
@@ -113,13 +113,13 @@ pub fn number<T: FromStr>(text: &[u8]) -> Option<T> {
         .flatten()
 }
 
-/// The bytes before and after the first space; `None` without a space.
+/// The bytes before and after the first space; `None` if there is no space.
 pub fn split_at_space(argument: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = argument.iter().position(|byte| *byte == b' ')?;
     Some((&argument[..at], &argument[at + 1..]))
 }
 
-/// All lines of a stream that arrives in pieces of this size, for tests.
+/// All lines of a stream that arrives in pieces of `size` bytes, for tests.
 fn lines_in_pieces(stream: &[u8], size: usize) -> Vec<Line> {
     let (mut parser, mut buffer, mut found) = (Parser::default(), Vec::new(), Vec::new());
     for piece in stream.chunks(size.max(1)) {

@@ -70,15 +70,16 @@ impl Date {
         days * DAY + hour * 3600 + minute * 60 + i64::from(self.second)
     }
 
-    /// Appends the date as `ls -l` shows it: with the time of day if the date is at most half a
-    /// year before `now`, otherwise with the year.
+    /// Appends the date as `ls -l` shows it. A date that is at most half a year before `now` has
+    /// the time of day. Another date has the year.
     pub fn push_for_list(seconds: i64, now: i64, to: &mut Vec<u8>) {
         let date = Date::of_seconds(seconds);
         // `month` is from 1 to 12 in every date.
         to.extend_from_slice(MONTHS[usize::from(date.month - 1)].as_bytes());
         to.push(b' ');
         push_right(date.day.into(), 2, b'0', to);
-        // A file may come from a machine whose clock is ahead.
+        // A file may come from a machine with a clock that is ahead, so its date may be up to a day
+        // in the future.
         if (now - RECENT..=now + DAY).contains(&seconds) {
             to.push(b' ');
             push_right(date.hour.into(), 2, b'0', to);
@@ -120,8 +121,8 @@ impl Date {
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 
-    /// Parses a time as MFMT takes it: `YYYYMMDDHHMMSS`, with or without a fraction. `None` if the
-    /// text is malformed, or the time is before 1970.
+    /// Parses the time in the argument of MFMT: `YYYYMMDDHHMMSS`, with or without a fraction.
+    /// Returns `None` if the text is malformed, or the time is before 1970.
     pub fn parse(text: &[u8]) -> Option<SystemTime> {
         let (digits, fraction) = match text.iter().position(|byte| *byte == b'.') {
             Some(dot) => (&text[..dot], Some(&text[dot + 1..])),

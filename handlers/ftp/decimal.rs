@@ -1,18 +1,18 @@
 //! Decimal numbers in columns of a listing.
 
-/// Number of digits of the largest number.
+/// Maximum number of digits of a `u64`.
 const MAX_DIGITS: usize = 20;
 
-/// Appends a number that is aligned to the right in a column; `fill` is in front of it. A longer
-/// number makes its column wider.
+/// Appends a number that is aligned to the right in a column of `width` bytes. The bytes before the
+/// number are `fill`. A number that is longer than `width` makes its column wider.
 pub fn push_right(number: u64, width: usize, fill: u8, to: &mut Vec<u8>) {
     let mut buffer = [fill; MAX_DIGITS];
     let begin = write_digits(number, &mut buffer).min(MAX_DIGITS.saturating_sub(width));
     to.extend_from_slice(&buffer[begin..]);
 }
 
-/// Appends a number that is aligned to the left in a column; spaces are behind it. A longer number
-/// makes its column wider.
+/// Appends a number that is aligned to the left in a column of `width` bytes. The bytes after the
+/// number are spaces. A number that is longer than `width` makes its column wider.
 pub fn push_left(number: u64, width: usize, to: &mut Vec<u8>) {
     let mut buffer = [b' '; MAX_DIGITS];
     let begin = write_digits(number, &mut buffer);

@@ -53,7 +53,8 @@ impl Decompressor {
     /// Appends the decompressed bytes to `to`.
     ///
     /// # Errors
-    /// The bytes are not in the format of zlib, or follow the end of the compressed stream.
+    /// The bytes are not in the format of zlib, or they come after the end of the compressed
+    /// stream.
     pub fn decompress(&mut self, bytes: &[u8], to: &mut Vec<u8>) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -73,7 +74,7 @@ impl Decompressor {
         self.drain(to)
     }
 
-    /// Appends the output that did not fit into the buffer before.
+    /// Appends the output that did not fit into the output buffer yet.
     fn drain(&mut self, to: &mut Vec<u8>) -> io::Result<()> {
         while !self.is_complete {
             let before = to.len();
@@ -90,7 +91,8 @@ impl Decompressor {
         Ok(())
     }
 
-    /// Whether the compressed stream is complete. A stream without any byte is an empty file.
+    /// Whether the compressed stream is complete. A stream of 0 bytes is complete too, and means an
+    /// empty file.
     pub fn is_complete(&self) -> bool {
         self.is_complete || self.state.total_in() == 0
     }

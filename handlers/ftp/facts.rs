@@ -32,7 +32,8 @@ pub const FACTS: [(Fact, &str); 8] = [
 pub struct Facts(u8);
 
 impl Default for Facts {
-    /// The facts that all clients use, and `unique`, which is equal for links to the same file.
+    /// The facts that all clients use, and `unique`. The value of `unique` is the same for all
+    /// links to one file.
     fn default() -> Facts {
         let chosen = [
             Fact::Type,

@@ -1,6 +1,6 @@
 //! Patterns for names of files, as in a shell: `*`, `?` and `[...]`.
 
-/// Whether the argument of NLST or LIST is a pattern.
+/// Whether the argument of NLST or LIST is a pattern with `*`, `?` or `[`.
 pub fn is_pattern(name: &[u8]) -> bool {
     name.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
 }
@@ -12,8 +12,8 @@ pub fn is_match(pattern: &[u8], name: &[u8]) -> bool {
         return false;
     }
     let (mut at, mut from) = (0, 0);
-    // The index in the pattern after the last star, and the index in the name of the first byte
-    // that the star does not match.
+    // For the last star: the index in the pattern after the star, and the index in the name after
+    // the bytes that the star matches.
     let mut star: Option<(usize, usize)> = None;
     while from < name.len() {
         match pattern.get(at) {
@@ -43,7 +43,8 @@ pub fn is_match(pattern: &[u8], name: &[u8]) -> bool {
         .all(|byte| *byte == b'*')
 }
 
-/// The length of the first element of the pattern, if that element matches the byte.
+/// Returns the length of the first element of the pattern; `None` if this element does not match
+/// the byte.
 fn match_one(pattern: &[u8], byte: u8) -> Option<usize> {
     match pattern.first()? {
         b'?' => Some(1),
@@ -58,7 +59,8 @@ fn match_one(pattern: &[u8], byte: u8) -> Option<usize> {
     }
 }
 
-/// The set at the beginning of a pattern: its length, its members, and whether it is negated.
+/// Parses the set at the beginning of a pattern. Returns its length, its members, and whether it is
+/// negated.
 fn set(pattern: &[u8]) -> Option<(usize, &[u8], bool)> {
     let is_negated = matches!(pattern.get(1), Some(b'!' | b'^'));
     let start = 1 + usize::from(is_negated);

@@ -1,4 +1,4 @@
-//! Limits of a user over all sessions: the number of sessions, and the transfer rate.
+//! Limits of a user over all sessions of the user: the number of sessions, and the transfer rate.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Limits of one user over all sessions.
+/// Limits of one user over all sessions of the user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UserLimits {
     /// Maximum number of sessions at the same time; `None` without a limit.
@@ -18,7 +18,7 @@ pub struct UserLimits {
 /// The users who are logged in.
 #[derive(Debug)]
 pub struct Registry {
-    /// The limits of users who have none of their own.
+    /// The limits of users without their own limits in the accounts file.
     defaults: UserLimits,
     users: Arc<Mutex<HashMap<String, UserState>>>,
 }
@@ -26,15 +26,18 @@ pub struct Registry {
 /// The sessions of one user.
 #[derive(Debug, Default)]
 struct UserState {
+    /// Number of sessions.
     sessions: usize,
+    /// The rate limiter that all sessions of the user share; `None` without a limit.
     limiter: Option<Arc<Limiter>>,
 }
 
 /// Counts as one session of a user until it is dropped.
 #[derive(Debug)]
 pub struct SessionSlot {
+    /// The user name.
     name: String,
-    /// The limits of users who have none of their own.
+    /// The limits of users without their own limits in the accounts file.
     defaults: UserLimits,
     users: Arc<Mutex<HashMap<String, UserState>>>,
     /// The rate limiter that all sessions of the user share; `None` without a limit.
@@ -42,7 +45,8 @@ pub struct SessionSlot {
 }
 
 impl Registry {
-    /// No user is logged in. `defaults` are the limits of users who have none of their own.
+    /// Makes a registry in which no user is logged in. `defaults` are the limits of users without
+    /// their own limits in the accounts file.
     pub fn new(defaults: UserLimits) -> Registry {
         Registry {
             defaults,
@@ -50,8 +54,8 @@ impl Registry {
         }
     }
 
-    /// Adds a session of a user, whose `own` limits override the defaults. `None` if the user
-    /// already has the maximum number of sessions.
+    /// Adds a session of a user. The user's `own` limits override the defaults. Returns `None` if
+    /// the user already has the maximum number of sessions.
     pub fn enter(&self, name: &str, own: UserLimits) -> Option<SessionSlot> {
         let limits = own.or(self.defaults);
         let mut users = self.users.lock();
@@ -72,7 +76,7 @@ impl Registry {
 }
 
 impl UserLimits {
-    /// These limits; where they have none, the limits of `others`.
+    /// Takes each limit from `self`, or from `others` if `self` does not have the limit.
     fn or(self, others: UserLimits) -> UserLimits {
         UserLimits {
             max_sessions: self.max_sessions.or(others.max_sessions),
@@ -82,8 +86,8 @@ impl UserLimits {
 }
 
 impl UserState {
-    /// Sets the rate. If the user already has a limiter, running transfers get the new rate as
-    /// well.
+    /// Sets the rate; `None` or 0 without a limit. If the user already has a limiter, running
+    /// transfers get the new rate as well.
     fn set_rate(&mut self, rate: Option<u64>) {
         match (&self.limiter, rate.filter(|rate| *rate > 0)) {
             (Some(limiter), Some(rate)) => limiter.set_rate(rate),
@@ -93,8 +97,8 @@ impl UserState {
 }
 
 impl SessionSlot {
-    /// Applies the current limits of the user, from the next transfer on. Sessions that are already
-    /// open stay open.
+    /// Applies the user's current transfer rate. Running transfers get it only if they already have
+    /// a limiter. Open sessions stay open, even if there are more of them than the current maximum.
     pub fn renew(&mut self, own: UserLimits) {
         let mut users = self.users.lock();
         if let Some(state) = users.get_mut(&self.name) {
@@ -127,7 +131,7 @@ pub struct Limiter {
 struct LimiterState {
     /// Bytes per second, at least 1.
     rate: u64,
-    /// Number of bytes that may pass now. Not positive if the next bytes must wait.
+    /// Number of bytes that may pass now. The next bytes must wait while it is 0 or negative.
     credit: i64,
     /// When the credit was last increased.
     at: Option<Instant>,
@@ -167,8 +171,8 @@ impl Limiter {
             state.at = Some(now);
         }
         if state.credit <= 0 {
-            // Waits for the bytes of at least a tenth of a second. Otherwise a transfer would be
-            // woken for single bytes.
+            // The wait is long enough for the bytes of at least a tenth of a second. Otherwise a
+            // transfer would be woken for single bytes.
             let missing = state.credit.unsigned_abs() + (state.rate / 10).max(1);
             let wait = u128::from(missing) * 1_000_000_000 / u128::from(state.rate);
             return Err(Duration::from_nanos(
@@ -180,7 +184,7 @@ impl Limiter {
         Ok(granted)
     }
 
-    /// Returns bytes that `take` has granted, and that were not transferred.
+    /// Gives back bytes that `take` has granted, but that were not transferred.
     pub fn give_back(&self, bytes: u64) {
         let mut state = self.state.lock();
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -234,7 +238,7 @@ mod tests {
         assert!(registry.enter("bob", max_sessions(1)).is_some());
     }
 
-    /// How many seconds these limiters, asked in turn, need for 10,000 bytes.
+    /// The number of seconds for 10,000 bytes, which are taken from these limiters in turn.
     fn seconds(limiters: &[Arc<Limiter>], now: &mut Instant) -> f64 {
         let begun = *now;
         let mut passed = 0;
@@ -269,7 +273,7 @@ mod tests {
         let mut now = Instant::now();
         let took = seconds(&limiters, &mut now);
         assert!((1.8..2.2).contains(&took), "{took}");
-        // The transfers that run have the limiter already.
+        // Running transfers already have the limiter.
         first.renew(rate(2000));
         let took = seconds(&limiters, &mut now);
         assert!((4.5..5.5).contains(&took), "{took}");

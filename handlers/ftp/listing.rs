@@ -34,19 +34,22 @@ pub enum Format {
     Facts(Facts),
 }
 
-/// A listing, whose lines are made as the client receives them.
+/// A listing. Its lines are made while the client receives them.
 #[derive(Debug)]
 pub struct Listing {
+    /// The files that the user sees.
     view: Arc<View>,
+    /// The path of the listed directory.
     folder: VirtualPath,
+    /// The handle of the listed directory.
     dir: Dir,
     /// The names of the entries that are still to be listed.
     names: std::vec::IntoIter<Vec<u8>>,
-    /// The folders that are mounted in this one, which hide its own entries of the same names.
+    /// The folders that are mounted in this folder. They hide its own entries with the same names.
     mounts: Vec<Volume>,
     format: Format,
-    /// For NLST: the path that comes before each name, so that the client can use the whole as the
-    /// argument of RETR (RFC 1123 §4.1.2.7).
+    /// For NLST: the path before each name, so that the client can use a line as the argument of
+    /// RETR (RFC 1123 §4.1.2.7).
     prefix: Vec<u8>,
     /// When the listing began, in seconds since 1970.
     now: i64,
@@ -103,8 +106,8 @@ impl Entry {
 }
 
 impl Listing {
-    /// Lists the entries of a directory, or a single file. `argument` is the path as the client has
-    /// sent it.
+    /// Lists the entries of a directory, or a single file. `argument` is the path in the client's
+    /// command.
     ///
     /// # Errors
     /// 550 if the path does not exist or cannot be opened.
@@ -125,8 +128,8 @@ impl Listing {
             prefix,
             now,
         };
-        // A link whose target does not exist, or is outside of the home directory, is listed
-        // itself.
+        // If the target of a link does not exist, or is outside of the home directory, the listing
+        // shows the link itself.
         let metadata = view
             .metadata(path)
             .or_else(|_| view.symlink_metadata(path))?;
@@ -217,8 +220,8 @@ impl Listing {
         };
         let path = self.folder.child(name);
         if entry.kind == FileType::Symlink {
-            // Shows the facts of the target. The link is left out if the user cannot reach the
-            // target, or must not see it.
+            // The listing shows the facts of the target. It leaves out the link if the user cannot
+            // reach the target, or must not see it.
             let is_seen = self.view.check(&path, Rights::LIST).is_ok();
             let Some(target) = self.view.metadata(&path).ok().filter(|_| is_seen) else {
                 return;
@@ -304,7 +307,7 @@ fn names(view: &View, path: &VirtualPath, dir: &Dir) -> io::Result<Vec<Vec<u8>>>
     Ok(names)
 }
 
-/// The directory as the client has sent it, which comes before each name of NLST. So the client can
+/// Makes the prefix of each name of NLST: the directory in the client's command. So the client can
 /// use the lines as arguments of RETR.
 fn prefix(argument: &[u8], is_directory: bool) -> Vec<u8> {
     let end = match argument {

@@ -19,7 +19,7 @@ use super::path::VirtualPath;
 use crate::accounts::Accounts;
 use crate::common::store::{Store, StoreOptions};
 
-/// Number of mounted folders from which on those that no session uses are closed.
+/// Number of mounted folders from which the server closes the folders that no session uses.
 const MAX_UNUSED: usize = 256;
 
 /// A folder that can be served to a user.
@@ -54,13 +54,14 @@ impl Folder {
 pub struct Volume {
     /// The path at which the user sees the folder.
     pub at: VirtualPath,
-    /// `None` while a mounted folder cannot be opened. The path is then unavailable. Otherwise a
-    /// file for the mounted folder would be stored in the home directory by mistake.
+    /// The folder; `None` while a mounted folder cannot be opened. Then the path cannot be used.
+    /// Otherwise a file for the mounted folder would be stored in the home directory by mistake.
     folder: Option<Arc<Folder>>,
 }
 
 impl Volume {
-    /// A folder at a path; `None` for a mounted folder that cannot be opened.
+    /// Makes a volume of a folder at a path. `folder` is `None` for a mounted folder that cannot be
+    /// opened.
     pub fn new(at: VirtualPath, folder: Option<Arc<Folder>>) -> Volume {
         Volume { at, folder }
     }
@@ -68,7 +69,7 @@ impl Volume {
     /// The folder.
     ///
     /// # Errors
-    /// The mounted folder could not be opened.
+    /// The folder is a mounted folder that could not be opened.
     pub fn folder(&self) -> io::Result<&Folder> {
         let missing = || io::Error::other("The mounted folder is not available");
         self.folder.as_deref().ok_or_else(missing)
@@ -84,6 +85,8 @@ pub struct MountedFolders {
     store: Store,
     /// The options of the stores of mounted folders.
     options: StoreOptions,
+    /// The accounts; `None` if the server has none. A folder that contains the accounts file is not
+    /// opened.
     accounts: Option<Arc<Accounts>>,
     /// Whether the server forks, so that it must not have threads.
     forks: bool,
@@ -91,13 +94,13 @@ pub struct MountedFolders {
     opened: Mutex<HashMap<PathBuf, Opened>>,
 }
 
-/// The result of the last attempt to open a folder. Device and inode show whether another directory
-/// has replaced the folder since then.
+/// The result of the last attempt to open a folder. The numbers of its device and inode show
+/// whether another directory has replaced the folder since then.
 #[derive(Debug)]
 struct Opened {
     device: u64,
     inode: u64,
-    /// `None` if the attempt has failed.
+    /// The opened folder; `None` if the attempt has failed.
     folder: Option<Arc<Folder>>,
 }
 
@@ -109,8 +112,9 @@ impl Opened {
 }
 
 impl MountedFolders {
-    /// No folder is open yet. `store` is the store of the served directory `root`; `options` are
-    /// for the stores of mounted folders. `forks`: the server must not have threads.
+    /// Makes the value, without opening a folder. `store` is the store of the served directory
+    /// `root`. `options` are for the stores of mounted folders. `forks` means that the server
+    /// forks, so that it must not have threads.
     ///
     /// # Errors
     /// The served directory does not exist.
@@ -131,8 +135,9 @@ impl MountedFolders {
         })
     }
 
-    /// Opens the folder at a path of the system, or returns the folder that is open already. All
-    /// users share it. Returns `None` if the folder cannot be opened, and logs a warning once.
+    /// Opens the folder at a path of the system. If the folder is already open, returns the open
+    /// folder, which all users share. If the folder cannot be opened, returns `None`, and logs a
+    /// warning once.
     pub fn open(&self, path: &Path) -> Option<Arc<Folder>> {
         let found = std::fs::metadata(path);
         let (device, inode) = found

@@ -398,8 +398,9 @@ fn warn_about_passwords(context: &Context) {
     }
 }
 
-/// Without `--passive-ports` the server uses any free port. Clients of a container reach only
-/// published ports, so their data connections would fail.
+/// Logs a warning in a container if `--passive-ports` is not set. Then the server uses any free
+/// port. Clients reach only the published ports of a container, so their data connections would
+/// fail.
 fn warn_about_container(context: &Context) {
     if let (Some(address), Some(container)) = (context.exposed(), this_container()) {
         log::warn!(

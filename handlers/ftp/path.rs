@@ -1,5 +1,5 @@
-//! Paths as clients send them: absolute, or relative to the working directory. They may contain any
-//! bytes.
+//! Paths in the commands of clients. A path is absolute, or relative to the working directory, and
+//! may contain any bytes.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -23,7 +23,7 @@ pub enum PathError {
     Nul,
     /// The path, or one of its names, is too long.
     TooLong,
-    /// The path is in a folder in which the server keeps partial uploads.
+    /// The path is in a folder that the server uses for partial uploads.
     Reserved,
 }
 
@@ -34,8 +34,8 @@ impl Default for VirtualPath {
 }
 
 impl VirtualPath {
-    /// The path of a client's `argument` if this path is the working directory. `..` at the root is
-    /// the root.
+    /// The path of a client's `argument` if this path is the working directory. At the root, `..`
+    /// means the root.
     ///
     /// # Errors
     /// No file can have the path.

@@ -1,4 +1,4 @@
-//! Replies (RFC 959 §4.2): a code of three digits, and text for people.
+//! Replies (RFC 959 §4.2). A reply has a code of three digits, and a text for people.
 //!
 //! The text may contain the name of a file, and a name may contain any byte except `/` and NUL.
 //! Bytes that end a line are replaced, so that no name can forge a reply.
@@ -13,10 +13,11 @@ pub struct Reply {
     code: u16,
     /// All lines but the last one.
     lines: Vec<Vec<u8>>,
+    /// The last line.
     last: Vec<u8>,
 }
 
-/// A reply to a command that is refused or has failed, used as an error.
+/// A reply to a command that is refused or has failed. It is used as an error.
 pub type Refused = Reply;
 
 impl Reply {
@@ -70,7 +71,7 @@ impl Reply {
             if index == 0 {
                 bytes.extend_from_slice(format!("{}-", self.code).as_bytes());
             } else if line.first().is_some_and(u8::is_ascii_digit) {
-                // RFC 959 §4.2: otherwise the client could take the number for the code.
+                // Without the space, the client could take a number for the code (RFC 959 §4.2).
                 bytes.push(b' ');
             }
             push_line(line, &mut bytes);

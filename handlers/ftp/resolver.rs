@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 
 /// Time after which a name is resolved again.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
-/// Time after a failure until the name is resolved again. Without it, every session would wait for
-/// a name service that does not answer.
+/// Time after a failure until the name is resolved again. Without this time, every session would
+/// wait for a name service that does not answer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A function that finds the address of a name. Tests replace it.
@@ -25,13 +25,15 @@ type Lookup = Arc<dyn Fn(&str) -> Option<Ipv4Addr> + Send + Sync>;
 /// Resolves names, and remembers the results.
 pub struct Resolver {
     names: Arc<Names>,
-    /// Whether a known name is resolved again on a thread of its own.
+    /// Whether a known name is resolved again on a separate thread.
     is_in_background: AtomicBool,
 }
 
 struct Names {
+    /// Finds the address of a name.
     lookup: Lookup,
-    /// The names of `--passive-address`, so their number is limited.
+    /// The last result for each name. The names come from `--passive-address`, so their number is
+    /// limited.
     known: Mutex<HashMap<String, Known>>,
 }
 
@@ -71,8 +73,9 @@ impl Resolver {
         }
     }
 
-    /// Resolves known names again on separate threads from now on, so that no session waits for the
-    /// name service. Not for a server that forks: what a child finds is lost when it ends.
+    /// From now on, resolves known names again on separate threads, so that no session waits for
+    /// the name service. A server that forks must not call this, because the result in a child
+    /// process is lost when the child ends.
     pub fn resolve_in_background(&self) {
         self.is_in_background.store(true, Ordering::Relaxed);
     }
@@ -128,7 +131,8 @@ impl Names {
         self.note(host, found, now)
     }
 
-    /// Notes what was found. Returns the address that is used: after a failure it is the last one.
+    /// Stores the result of a lookup. Returns the address to use. After a failure this is the last
+    /// address that was found.
     fn note(&self, host: &str, found: Option<Ipv4Addr>, now: Instant) -> Option<Ipv4Addr> {
         let interval = match found {
             Some(_) => REFRESH_INTERVAL,
@@ -160,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    /// A name service: what it answers, and how many questions it got.
+    /// A name service: its next answer, and the number of questions so far.
     #[derive(Default)]
     struct Service(Mutex<(Option<Ipv4Addr>, u32)>);
 
@@ -191,7 +195,7 @@ mod tests {
         let second = Ipv4Addr::new(192, 0, 2, 2);
         let (answers, questions) = mpsc::channel();
         let questions = Mutex::new(questions);
-        // Each question waits for an answer of the test.
+        // Each question waits until the test sends an answer.
         let lookup = move |_: &str| questions.lock().recv().unwrap();
         let resolver = Resolver::new(Arc::new(lookup));
         let begun = Instant::now();

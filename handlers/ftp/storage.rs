@@ -1,8 +1,10 @@
-//! The files of a user: all operations of the service on the file system.
+//! The files of a user. This module has all operations of the service on the file system, except
+//! uploads.
 //!
-//! Each user has a handle of the home directory, and one of each mounted folder. The system opens
-//! every path below one of these handles, so that neither `..` nor a symbolic link leads out.
-//! Uploads go through the shared [`store`](crate::common::store) ([`upload`](super::upload)).
+//! Each user has a handle of the home directory, and a handle of each mounted folder. Every path is
+//! opened below one of these handles, so that neither `..` nor a symbolic link leads out of the
+//! directory. Uploads go through the shared [`store`](crate::common::store);
+//! [`upload`](super::upload) does this.
 
 use std::fs::File;
 use std::io;
@@ -102,7 +104,7 @@ impl View {
     }
 
     /// Reads the user from the accounts file again, and opens the user's folders with the current
-    /// rights. `None` if the user was removed.
+    /// rights. Returns `None` if the user was removed.
     ///
     /// # Errors
     /// The accounts file cannot be read, or the home directory cannot be opened.
@@ -126,9 +128,10 @@ impl View {
         Ok(Some(View::open(&self.storage, user)?))
     }
 
-    /// Whether the account of the user, as it is now, grants rights at a path of this view. If the
-    /// home directory or the mounted folder is another one now, nothing is granted: the path would
-    /// be another file. Opens no folder, so that it may be called in a transaction of the ledger.
+    /// Whether the account of the user now grants rights at a path of this view. Returns false if
+    /// the account has another home directory or mounted folder now, because the path would be
+    /// another file. This function opens no folder, so it may be called in a transaction of the
+    /// ledger.
     pub(super) fn still_permits(
         &self,
         account: &Account,
@@ -294,7 +297,8 @@ impl View {
         Ok((file, metadata.len()))
     }
 
-    /// Opens whatever has the path, without waiting: a FIFO would wait for a writer.
+    /// Opens a path for reading. The call does not block, even if the path is a FIFO without a
+    /// writer.
     fn open_for_reading(&self, path: &VirtualPath) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options
@@ -375,8 +379,8 @@ impl View {
                 "Files cannot be moved into or out of a mounted folder: copy them.",
             ));
         }
-        // If the user may list or read the new path, the user must have the same right at the old
-        // path. Otherwise the user could read a file by moving it.
+        // A user who may list or read the new path must have the same right at the old path.
+        // Otherwise the user could read a file by moving it.
         let shown = self.user.rights_anywhere(to) & (Rights::LIST | Rights::READ);
         self.check_throughout(from, Rights::DELETE | shown)?;
         self.check_throughout(to, Rights::WRITE)?;

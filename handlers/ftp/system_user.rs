@@ -4,8 +4,8 @@ use std::fs;
 
 use crate::service::{Failure, Identity};
 
-/// The numbers of a user and a group, each given by name or number. Without a group, uses the group
-/// of the user.
+/// Finds the numbers of a user and a group, each of which is given by name or number. Without a
+/// group, uses the group of the user.
 ///
 /// # Errors
 /// Exit code 2 if the user or the group does not exist.
@@ -43,7 +43,7 @@ fn find(user: &str, group: Option<&str>, users: &str, groups: &str) -> Result<Id
     })
 }
 
-/// The fields of the line whose first field is `name`.
+/// The fields of the line that has `name` as its first field.
 fn fields<'a>(file: &'a str, name: &str) -> Option<Vec<&'a str>> {
     let mut lines = file.lines().map(|line| line.split(':').collect::<Vec<_>>());
     lines.find(|fields| fields.first() == Some(&name))

@@ -25,7 +25,7 @@ pub enum TlsUser {
     /// No user is logged in yet.
     #[default]
     Unknown,
-    /// An anonymous user: two of them may be different people.
+    /// An anonymous user. Two anonymous users may be different people.
     Anonymous,
     /// A user with an account.
     Named(String),
@@ -34,12 +34,13 @@ pub enum TlsUser {
 /// Whether a data connection may be used, by the TLS session that it has resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permit {
-    /// It may be used.
+    /// The connection may be used.
     Yes,
-    /// It must be refused.
+    /// The connection must be refused.
     No,
-    /// It is not known yet. The TLS session belongs to a control connection without a login, or to
-    /// no known connection. The client may have been faster than the server, so check again soon.
+    /// The answer is not known yet. The TLS session belongs to a control connection without a
+    /// login, or to no known connection. The client may have been faster than the server, so the
+    /// caller must check again soon.
     NotYet,
 }
 
@@ -51,7 +52,7 @@ pub struct TlsSessions(Arc<Mutex<TlsSessionTable>>);
 struct TlsSessionTable {
     /// The control connection to which each TLS session belongs.
     owners: HashMap<TlsSessionId, Arc<Owner>>,
-    /// TLS sessions of named users whose control connection has ended, the oldest first.
+    /// TLS sessions of named users after their control connection has ended, the oldest first.
     ended: VecDeque<TlsSessionId>,
 }
 
@@ -60,16 +61,20 @@ struct TlsSessionTable {
 struct Owner {
     /// The address of the client; `None` for a Unix socket.
     ip: Option<IpAddr>,
+    /// The user who is logged in on the control connection.
     user: Mutex<TlsUser>,
-    /// The TLS session of the control connection, which comes first and is never removed, and those
-    /// of its latest data connections.
+    /// The TLS sessions of the control connection and of its latest data connections. The TLS
+    /// session of the control connection is the first, and is not removed while the connection is
+    /// open.
     ids: Mutex<Vec<TlsSessionId>>,
 }
 
 /// The TLS sessions of one control connection and its data connections.
 #[derive(Debug)]
 pub struct OwnTlsSessions {
+    /// The TLS sessions of all control connections.
     all: TlsSessions,
+    /// The control connection to which these TLS sessions belong.
     owner: Arc<Owner>,
 }
 
@@ -100,8 +105,9 @@ impl OwnTlsSessions {
     pub fn permit(&self, resumption: Option<TlsResumption>) -> Permit {
         let id = match resumption {
             Some(TlsResumption::Of(Some(id))) => id,
-            // TLS 1.2 does not show which TLS session was resumed, only that it was one of this
-            // server. The listener accepts only the client's address.
+            // TLS 1.2 shows only that a TLS session of this server was resumed, but not which one.
+            // This is sufficient, because the listener accepts only connections from the client's
+            // address.
             Some(TlsResumption::Of(None)) => return Permit::Yes,
             _ => return Permit::No,
         };

@@ -1,4 +1,4 @@
-//! Transfer logs: a line for each transfer, as JSON or in wu-ftpd's format (xferlog).
+//! Transfer logs. They have a line for each transfer, as JSON or in wu-ftpd's format (xferlog).
 
 use std::io;
 use std::net::IpAddr;
@@ -57,14 +57,17 @@ pub struct Record<'a> {
     pub is_tls: bool,
     /// Whether the transfer has succeeded.
     pub is_complete: bool,
-    /// The digest of a complete file that was received.
+    /// The digest of a complete file that was received; `None` for other transfers, or if no log
+    /// needs it.
     pub sha256: Option<[u8; 32]>,
 }
 
 /// The files of `--transfer-log` and `--xferlog`.
 #[derive(Default)]
 pub struct TransferLog {
+    /// The file of `--transfer-log`; `None` without the option.
     json: Option<LogWriter>,
+    /// The file of `--xferlog`; `None` without the option.
     xferlog: Option<LogWriter>,
 }
 
@@ -163,12 +166,13 @@ fn json_line(record: &Record<'_>) -> String {
 fn xferlog_line(record: &Record<'_>) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     let seconds = seconds_since_1970(record.ended);
-    // January 1, 1970 was a Thursday. The index is a remainder by 7, the number of days.
+    // January 1, 1970 was a Thursday. The index is less than 7, because it is a remainder of a
+    // division by 7.
     let weekday = DAYS[usize::try_from(seconds.div_euclid(86_400).rem_euclid(7)).unwrap_or(0)];
     let date = Date::of_seconds(seconds).for_xferlog();
     let took = record.took.as_secs_f64().round();
     let host = ip(record.client).map_or("-".to_owned(), |ip| ip.to_string());
-    // Spaces separate the fields, so they are replaced in the path.
+    // Spaces separate the fields, so spaces in the path are replaced.
     let path: String = String::from_utf8_lossy(record.path.as_bytes())
         .chars()
         .map(|c| {

@@ -20,7 +20,7 @@ pub struct User {
 enum Access {
     /// The server has no accounts. These rights hold at every path.
     Everywhere(Rights),
-    /// The accounts file has the rights.
+    /// The rights are in the accounts file.
     Account {
         account: Box<Account>,
         /// Whether the same rights hold at every path of the home directory. Then the targets of
@@ -54,7 +54,7 @@ impl User {
         }
     }
 
-    /// The account, if the server has accounts.
+    /// The account; `None` if the server has no accounts.
     pub fn account(&self) -> Option<&Account> {
         match &self.access {
             Access::Everywhere(_) => None,
@@ -88,8 +88,7 @@ impl User {
         }
     }
 
-    /// The rights that the function `of` finds at a path; the path is relative to the home
-    /// directory.
+    /// The rights that the function `of` finds at a path, which is relative to the home directory.
     fn look_up(&self, path: &VirtualPath, of: impl Fn(&Account, &[u8]) -> Rights) -> Rights {
         match &self.access {
             Access::Everywhere(rights) => *rights,

@@ -1,4 +1,4 @@
-//! The table of verbs, which dispatch, HELP, FEAT and the documentation use.
+//! The table of verbs. The dispatch of commands, HELP, FEAT and the documentation use it.
 
 mod table;
 
@@ -18,26 +18,26 @@ pub enum Verb {
 /// Whether a verb takes an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Argument {
-    /// It takes none.
+    /// The verb takes no argument.
     Refused,
-    /// It may have one.
+    /// The verb may have an argument.
     Optional,
-    /// It must have one.
+    /// The verb must have an argument.
     Required,
 }
 
 /// The lines of a verb in the reply to FEAT (RFC 2389 §3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
-    /// No line: the verb is part of RFC 959.
+    /// No line, because the verb is part of RFC 959.
     None,
     /// These lines.
     Lines(&'static [&'static str]),
     /// These lines if the server has a certificate.
     WithTls(&'static [&'static str]),
-    /// The facts of MLST and MLSD; the selected facts are marked.
+    /// A line with the facts of MLST and MLSD. The selected facts are marked.
     Facts,
-    /// The digests of HASH; the selected digest is marked.
+    /// A line with the digests of HASH. The selected digest is marked.
     Digests,
 }
 
@@ -48,7 +48,7 @@ pub struct Entry {
     pub verb: Verb,
     /// The name that the client sends, in upper case.
     pub name: &'static str,
-    /// Whether it takes an argument.
+    /// Whether the verb takes an argument.
     pub argument: Argument,
     /// The argument as HELP shows it; empty if the verb takes none.
     pub syntax: &'static str,

@@ -180,8 +180,8 @@ mod tests {
         }
         let nameless = Certificate::from_der(&certificate(&[], (2026, 3, 1))).unwrap();
         assert!(nameless.names.is_empty());
-        // Some values have more than 127 bytes and some more than 255, so that their lengths have
-        // two and three bytes.
+        // The length of a value takes two bytes above 127 bytes of content, and three bytes above
+        // 255. Many names make long values.
         let long: Vec<String> = (0..40).map(|n| format!("name-{n}.example.org")).collect();
         let long: Vec<&str> = long.iter().map(String::as_str).collect();
         let read = Certificate::from_der(&certificate(&long, (2026, 3, 1))).unwrap();

@@ -1,7 +1,7 @@
 //! The lines of `ls -l`: LIST, and STAT with a path.
 //!
 //! A folder may have many thousand entries, and LIST formats each of them. So the lines are made
-//! without the machinery of `format!`, which took a third of the time of a listing.
+//! without `format!`, which took a third of the time of a listing.
 
 use rustix::fs::FileType;
 
@@ -9,7 +9,8 @@ use super::Entry;
 use crate::ftp::dates::Date;
 use crate::ftp::decimal::{push_left, push_right};
 
-/// Appends what comes before the name: type and permissions, links, owner, group, size and date.
+/// Appends the columns before the name: type and permissions, number of links, owner, group, size
+/// and date.
 pub(super) fn push_attributes(entry: &Entry, now: i64, to: &mut Vec<u8>) {
     to.extend_from_slice(&mode_text(entry.kind, entry.mode));
     to.push(b' ');
