@@ -3,14 +3,14 @@
 //! A line ends with CR LF on the network, and with LF in a file. If a line of a file already ends
 //! with CR LF, it does not get a second CR. The input may be split at any byte.
 
-/// Converts the line ends of a file to those of the network.
+/// Converts the line ends of a file to the line ends of the network.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Encoder {
     /// Whether the last byte of the input so far was a carriage return.
     is_after_cr: bool,
 }
 
-/// Converts the line ends of the network to those of a file.
+/// Converts the line ends of the network to the line ends of a file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Decoder {
     /// Whether the last byte of the input so far was a carriage return. It is held back, because

@@ -78,10 +78,14 @@ pub struct Arrival(Arc<Mutex<ArrivalState>>);
 /// | any | `Abandoned` | the session needs another data connection, or has ended |
 #[derive(Debug, Default)]
 enum ArrivalState {
+    /// The connection is not established, and no transfer waits for it.
     #[default]
     Expected,
+    /// The connection is not established, and a transfer waits for it.
     Awaited,
+    /// The connection is established, and the session has not taken it yet.
     Arrived(DataLink),
+    /// The session does not need the connection.
     Abandoned,
 }
 
@@ -167,7 +171,9 @@ pub struct Protection {
 #[derive(Debug)]
 pub struct DataHandler {
     id: u64,
+    /// Sends events to the session.
     events: MailboxSender<Event>,
+    /// The state that the handler shares with the session.
     arrival: Arrival,
     /// The mailbox that receives the job; `None` before `setup`.
     jobs: Option<Mailbox<Job>>,

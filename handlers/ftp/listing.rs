@@ -59,10 +59,14 @@ pub struct Listing {
 struct Entry {
     kind: FileType,
     mode: u32,
+    /// Number of hard links.
     links: u64,
+    /// The number of the owner.
     user: u32,
+    /// The number of the group.
     group: u32,
     size: u64,
+    /// The time of the last change, in seconds since 1970.
     modified: i64,
     device: u64,
     inode: u64,
@@ -145,7 +149,8 @@ impl Listing {
         Ok(listing(folder, dir, vec![name], prefix(argument, false)))
     }
 
-    /// Lists the entries of a directory whose names match a pattern with `*`, `?` and `[...]`.
+    /// Lists the entries of a directory. Their names must match a pattern with `*`, `?` and
+    /// `[...]`.
     ///
     /// # Errors
     /// 550 if the directory cannot be opened, or no name matches.

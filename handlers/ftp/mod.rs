@@ -1,4 +1,5 @@
-//! `serve ftp`: files by FTP, for many users at once (RFC 959, 1123, 2228, 2389, 2428, 3659, 4217).
+//! `serve ftp`: serves files by FTP to many users at the same time (RFC 959, 1123, 2228, 2389,
+//! 2428, 3659, 4217).
 //!
 //! [`command`] splits the bytes of the control connection into commands. [`verbs`] is the table of
 //! commands, and `session` runs them. A data connection ([`data`]) is another connection of the
@@ -128,7 +129,7 @@ impl Service for Ftp {
     }
 }
 
-/// The reply to a client whose connection the server refuses.
+/// The reply to a client if the server refuses the connection.
 fn refusal(why: Refusal) -> Option<&'static [u8]> {
     let text: &[u8] = match why {
         Refusal::MaxConnections => b"421 Too many connections, try again later.\r\n",

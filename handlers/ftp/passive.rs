@@ -19,7 +19,7 @@ use super::resolver::Resolver;
 /// Maximum number of consecutive ports that are tried before the system chooses a port.
 const MAX_TRIED_PORTS: u16 = 16;
 
-/// A range of ports, as `--passive-ports` takes it.
+/// A range of ports, the value of `--passive-ports`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassivePorts(pub RangeInclusive<u16>);
 
@@ -42,7 +42,7 @@ impl FromStr for PassivePorts {
     }
 }
 
-/// An address for the reply to PASV, as `--passive-address` takes it.
+/// An address for the reply to PASV, a value of `--passive-address`.
 #[derive(Clone, Debug)]
 pub struct PassiveAddress {
     /// The network of the clients that get the address, as text and parsed; `None` for all clients.

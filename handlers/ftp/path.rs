@@ -11,8 +11,8 @@ use crate::common::store::is_reserved;
 /// Maximum length of a path in bytes.
 const MAX_PATH: usize = 4000;
 
-/// An absolute path, whose root is the user's home directory. Examples are `/` and `/a/b`. It has
-/// no `.`, no `..` and no empty component.
+/// An absolute path. Its root is the user's home directory. Examples are `/` and `/a/b`. The path
+/// has no `.`, no `..` and no empty component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualPath(Vec<u8>);
 

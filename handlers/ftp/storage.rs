@@ -34,7 +34,7 @@ pub struct Storage {
     pub root: Arc<Folder>,
     /// The store that receives uploads.
     pub store: Store,
-    /// What to do with an upload whose name already exists.
+    /// What to do with an upload if its name already exists.
     pub on_duplicate: OnDuplicate,
     /// The users who may log in; `None` if the server has only the anonymous user.
     pub accounts: Option<Arc<Accounts>>,

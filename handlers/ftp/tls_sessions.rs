@@ -13,7 +13,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use socketserver::{TlsResumption, TlsSessionId};
 
-/// Maximum number of data connections of one control connection whose TLS sessions may be resumed.
+/// Maximum number of data connections of one control connection that later data connections may
+/// resume.
 const MAX_SESSIONS: usize = 32;
 
 /// Maximum number of TLS sessions that are kept after their control connection has ended.
@@ -79,7 +80,7 @@ pub struct OwnTlsSessions {
 }
 
 impl TlsSessions {
-    /// Registers a control connection from the address `ip`, whose TLS session is `id`.
+    /// Registers a control connection from the address `ip`, with the TLS session `id`.
     pub fn begin(&self, ip: Option<IpAddr>, id: Option<TlsSessionId>) -> Arc<OwnTlsSessions> {
         let owner = Arc::new(Owner {
             ip,

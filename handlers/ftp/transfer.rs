@@ -247,6 +247,7 @@ fn lost(_: io::Error) -> Refused {
 pub struct Receiving {
     /// The upload that receives the bytes; `None` after the file was stored or removed.
     upload: Option<Upload>,
+    /// The files of the user. The user's rights are checked again when the file is stored.
     view: Arc<View>,
     /// Converts line ends; `None` unless the type is text.
     text: Option<ascii::Decoder>,

@@ -63,7 +63,7 @@ impl Control {
         self.connection.flush()
     }
 
-    /// Sends a command whose argument the trace does not show.
+    /// Sends a command with a secret argument, which the trace does not show.
     pub(super) fn send_secret(&mut self, verb: &str, secret: &str) -> io::Result<()> {
         let is_traced = self.connection.is_traced();
         self.connection.set_trace(false);

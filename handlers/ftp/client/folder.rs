@@ -16,6 +16,7 @@ const MAX_LINE: u64 = 16 * 1024;
 /// The entries of a folder.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
+    /// The name and the properties of each entry.
     pub(super) entries: Vec<(Vec<u8>, Entry)>,
     /// A message for each line that was left out because it is malformed or has an invalid name.
     pub(super) refused: Vec<String>,

@@ -43,6 +43,7 @@ impl Tally {
 
 /// The items that no session has begun, and the number of workers.
 struct Queue<T> {
+    /// The items that no session has begun.
     items: VecDeque<T>,
     /// Number of workers that have a session or are opening one.
     workers: usize,

@@ -241,8 +241,11 @@ fn make_exact(
 
 /// The state of the transfers of a mirror, which all sessions share.
 struct Transfers<'a> {
+    /// The mirror's folder on the server.
     root: &'a RemotePath,
+    /// The mirror's local folder.
     folder: &'a Dir,
+    /// Whether the destination is the server (`--reverse`).
     to_server: bool,
     manner: Manner<'a>,
 }
@@ -285,8 +288,11 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 /// Makes and removes entries of the destination.
 struct Changes<'a> {
+    /// The mirror's folder on the server.
     root: &'a RemotePath,
+    /// The mirror's local folder.
     folder: &'a Dir,
+    /// Whether the destination is the server (`--reverse`).
     to_server: bool,
     report: &'a mut Report,
 }

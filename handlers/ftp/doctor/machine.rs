@@ -106,8 +106,8 @@ pub fn this_container() -> Option<&'static str> {
     container(Path::new("/"), own_address())
 }
 
-/// The kind of container whose files are below `root`, or whose default network contains the
-/// address.
+/// The kind of the container, which is known by its files below `root`, or by its default network
+/// if this contains the address.
 fn container(root: &Path, address: Option<Ipv4Addr>) -> Option<&'static str> {
     for (file, name) in [(".dockerenv", "Docker"), ("run/.containerenv", "Podman")] {
         if root.join(file).exists() {

@@ -36,6 +36,7 @@ pub(super) enum Data {
     Listening {
         id: u64,
         arrival: Arrival,
+        /// The server listens until this value is dropped.
         _listener: RunningListener,
     },
     /// PORT or EPRT: the server will connect to this address when a transfer begins.

@@ -54,8 +54,8 @@ const MAX_UNSENT: u64 = 8 * 1024;
 const LARGE_REPLY: usize = 4 * 1024;
 /// Maximum number of events of data connections in the mailbox of the session.
 const MAX_EVENTS: usize = 1024;
-/// Maximum time that the session waits during a transfer. The timeouts of the transfer are those of
-/// the data connection, which wakes the session when it ends.
+/// Maximum time that the session waits during a transfer. The data connection has the timeouts of
+/// the transfer, and wakes the session when it ends.
 const MAX_TRANSFER_WAIT: Duration = Duration::from_secs(3600);
 
 /// Time without bytes after which the system checks whether the client is still connected.

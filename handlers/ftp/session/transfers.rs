@@ -54,6 +54,7 @@ struct Logged {
     path: VirtualPath,
     direction: Direction,
     view: Arc<View>,
+    /// Whether the type is text (TYPE A).
     is_text: bool,
 }
 
