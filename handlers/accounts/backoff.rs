@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Time without a failure after which all earlier ones are forgotten.
+/// After this time without a failure, all earlier failures of a key are forgotten.
 const MEMORY: Duration = Duration::from_secs(60);
-/// From this failure on, answers are delayed: people mistype, and browsers send several requests at
-/// once.
+/// From this failure on, answers are delayed. The first failures are not, because people mistype
+/// and browsers send several requests at the same time.
 const FIRST_DELAYED: u32 = 6;
 const FIRST_DELAY: Duration = Duration::from_millis(250);
-/// How often the delay doubles: 250 ms, 500 ms, 1 s, 2 s.
+/// Number of times that the delay doubles: 250 ms, 500 ms, 1 s, 2 s.
 const DOUBLINGS: u32 = 3;
 /// Maximum number of keys that are remembered.
 const MAX_KEYS: usize = 4096;
 
-/// The failures of each `K`: an address, or a user's name.
+/// The recent failures per key. A key is a client address or a user name.
 #[derive(Debug)]
 pub(crate) struct Backoff<K>(Mutex<HashMap<K, Failures>>);
 
@@ -47,7 +47,7 @@ impl<K> Default for Backoff<K> {
 }
 
 impl<K: Hash + Eq + Clone> Backoff<K> {
-    /// `key` has failed: how much later it gets its answer.
+    /// Records a failure of `key`. Returns the delay before its answer may be sent.
     pub(crate) fn failed(&self, key: K, now: Instant) -> Duration {
         let mut failures = self.0.lock();
         if failures.len() >= MAX_KEYS && !failures.contains_key(&key) {
@@ -65,8 +65,8 @@ impl<K: Hash + Eq + Clone> Backoff<K> {
         own.delay()
     }
 
-    /// How long it is until the answer to the last failure of `key` is due; zero if that has
-    /// passed.
+    /// Returns the remaining delay of the answer to the last failure of `key`; zero if there is
+    /// none.
     pub(crate) fn pending(&self, key: &K, now: Instant) -> Duration {
         let own = self.0.lock().get(key).copied();
         own.map_or(Duration::ZERO, |own| {

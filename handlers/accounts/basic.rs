@@ -1,19 +1,20 @@
-//! Basic authentication (RFC 7617): from the `Authorization` header to a name and a password.
+//! Basic authentication (RFC 7617): reads a user name and a password from the `Authorization`
+//! header.
 
 use std::fmt;
 
 use base64_simd::STANDARD;
 
-/// What a client says who it is.
+/// The name and password that a client has sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The user's name; it holds no colon.
+    /// The user's name. It contains no colon.
     pub name: String,
-    /// The password; it may hold anything but control characters.
+    /// The password. It may contain any characters except control characters.
     pub password: String,
 }
 
-/// Without the password: it must not get into a log.
+/// Omits the password, which must not get into a log.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
@@ -22,16 +23,16 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Why a header gives no credentials.
+/// Why a header contains no valid credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BasicError {
-    /// It is of another scheme, such as Bearer: answered like a request without the header.
+    /// The header uses another scheme, such as Bearer. The server responds as if it were missing.
     OtherScheme,
-    /// What follows the scheme isn't base64, padded (RFC 4648 §4).
+    /// The part after the scheme is not padded base64 (RFC 4648 §4).
     NotBase64,
-    /// The text isn't UTF-8, or holds control characters (RFC 7617 §2 and §2.1).
+    /// The decoded text is not UTF-8 or contains control characters (RFC 7617 §2 and §2.1).
     NotText,
-    /// The text has no colon.
+    /// The decoded text has no colon.
     NoColon,
 }
 
@@ -48,13 +49,13 @@ impl fmt::Display for BasicError {
 
 impl std::error::Error for BasicError {}
 
-/// The credentials in the value of an `Authorization` header.
+/// Parses the value of an `Authorization` header.
 ///
 /// # Errors
-/// See [`BasicError`]; all are answered with 401.
+/// See [`BasicError`]. The response to each of them is 401.
 pub fn parse(value: &[u8]) -> Result<Credentials, BasicError> {
     let value = value.trim_ascii();
-    // RFC 9110 §11.4: a scheme of any case, then one or more spaces.
+    // RFC 9110 §11.4: the scheme is case-insensitive, and one or more spaces follow it.
     let end = value
         .iter()
         .position(|byte| *byte == b' ')
@@ -71,7 +72,7 @@ pub fn parse(value: &[u8]) -> Result<Credentials, BasicError> {
     if text.contains(char::is_control) {
         return Err(BasicError::NotText);
     }
-    // RFC 7617 §2: the first colon divides, so a password may hold more of them.
+    // RFC 7617 §2: the first colon is the separator. The password may contain further colons.
     let (name, password) = text.split_once(':').ok_or(BasicError::NoColon)?;
     Ok(Credentials {
         name: name.to_owned(),
@@ -79,7 +80,7 @@ pub fn parse(value: &[u8]) -> Result<Credentials, BasicError> {
     })
 }
 
-/// The value of an `Authorization` header with these credentials.
+/// Returns the value of an `Authorization` header with these credentials.
 pub fn format(credentials: &Credentials) -> String {
     format!(
         "Basic {}",
@@ -87,7 +88,7 @@ pub fn format(credentials: &Credentials) -> String {
     )
 }
 
-/// Fuzzed: what is understood means the same when it is written again.
+/// Fuzz target: parsed credentials stay the same when they are formatted and parsed again.
 #[doc(hidden)]
 pub fn check(value: &[u8]) {
     if let Ok(credentials) = parse(value) {

@@ -1,46 +1,46 @@
-//! What can be wrong with an accounts file, or with what is asked of it.
+//! Errors of the accounts file and of the operations on it.
 
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use rusqlite::ErrorCode;
 
-/// Why the accounts give no answer, or can't be changed.
+/// Why the accounts file cannot be read or changed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AccountsError {
     /// There is no such file.
     Missing(PathBuf),
-    /// The file is something else.
+    /// The file is not an accounts file.
     Foreign(PathBuf),
     /// A later version of this program wrote the file.
     Newer(PathBuf),
-    /// The file can't be made or read.
+    /// The file cannot be created or read.
     Io(PathBuf, io::Error),
-    /// Another process has been writing for longer than is waited for.
+    /// Another process held the write lock for longer than the busy timeout.
     Locked(PathBuf),
-    /// SQLite says no.
+    /// SQLite returned an error.
     Database(PathBuf, rusqlite::Error),
-    /// There is a user of that name already.
+    /// A user with this name exists already.
     UserExists(String),
-    /// There is no user of that name.
+    /// No user has this name.
     NoSuchUser(String),
     /// The user has no mounted folder at that path.
     NoSuchMount(String),
-    /// The user has the maximum number of mounted folders.
+    /// The user already has the maximum number of mounted folders.
     TooManyMounts,
-    /// There is no share of that number.
+    /// No share has this number.
     NoSuchShare(i64),
-    /// No user may have such a name.
+    /// The name is not a valid user name.
     BadName(String),
-    /// No user may have such a password.
+    /// The password is not valid. The text is the reason.
     BadPassword(&'static str),
-    /// A password can't be hashed, or a hash in the file isn't one of argon2id.
+    /// A password cannot be hashed, or a hash in the file is not a valid argon2id hash.
     Hash(String),
 }
 
 impl AccountsError {
-    /// SQLite's errors, sorted by what a user can do about them.
+    /// Converts an error of SQLite. The variants differ in what a user can do about them.
     pub(crate) fn of_database(path: &Path, error: rusqlite::Error) -> AccountsError {
         let path = path.to_owned();
         match error.sqlite_error_code() {

@@ -1,4 +1,4 @@
-//! The accounts file: how it is made, opened, and told from other files.
+//! Creates and opens the accounts file, and distinguishes it from other files.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -12,17 +12,17 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use super::schema::{STEPS, VERSION};
 use super::{AccountsError, Result};
 
-/// `sskt`: says whose SQLite file it is (`PRAGMA application_id`).
+/// Marks a SQLite file as an accounts file (`PRAGMA application_id`): `sskt` in ASCII.
 const APPLICATION: i32 = 0x7373_6b74;
-/// A writer waits so long for another one.
+/// Maximum time that a writer waits for another writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of the key that signs share links.
+/// Length in bytes of the key that signs share links.
 const SHARE_KEY: usize = 32;
 
-/// Makes the file if there is none; readable for its owner only.
+/// Creates the file if it is missing. Only its owner can read it.
 ///
-/// It is written under another name and linked to its own when it is whole: of two processes that
-/// make it at the same time one wins, and nobody sees half of it.
+/// The file is written under a temporary name, and then linked to its own name. If two processes
+/// create it at the same time, one of them wins, and no process sees an incomplete file.
 pub(super) fn make(path: &Path) -> Result<()> {
     if path.exists() {
         return Ok(());
@@ -39,10 +39,10 @@ pub(super) fn make(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     });
-    // Whatever happened, this name is of no use any more; that it may not be there is no failure.
+    // The temporary name is not needed any more. It may be missing, so an error is ignored.
     let _ = fs::remove_file(&aside);
     made.map_err(|error| match error {
-        // The user knows the file by its own name.
+        // The user does not know the temporary name, so the error names the file itself.
         AccountsError::Io(_, error) => AccountsError::Io(path.to_owned(), error),
         error => error,
     })
@@ -75,10 +75,10 @@ fn write_new(path: &Path) -> Result<()> {
         .map_err(|error| AccountsError::of_database(path, error))
 }
 
-/// Opens the file, and makes sure that it is one of ours.
+/// Opens the file, and checks that it is an accounts file.
 ///
-/// It must not be opened in any other way: closing it would drop the locks that SQLite holds for
-/// this process (fcntl(2), as explained in SQLite's "How To Corrupt", §2.2).
+/// No other code may open this file: closing another descriptor would drop the locks that SQLite
+/// holds for this process (fcntl(2), explained in SQLite's "How To Corrupt", §2.2).
 pub(super) fn open(path: &Path) -> Result<Connection> {
     let metadata = fs::metadata(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => AccountsError::Missing(path.to_owned()),
@@ -127,12 +127,12 @@ fn upgrade(mut connection: Connection) -> rusqlite::Result<Connection> {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    // Never makes a file; a mutex around the connection is the store's business.
+    // These flags never create a file. SQLite needs no mutex of its own, because `Store` has one.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // Else a statement is planned anew for every value that is bound to it.
+    // Otherwise SQLite plans a statement again for each value that is bound to it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }

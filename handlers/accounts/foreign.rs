@@ -27,7 +27,7 @@ const MAX_ARGON2_WORK: u64 = 1024 * 1024;
 /// Maximum length in bytes of the passwords of SHA-crypt and yescrypt. crypt(3) refuses longer ones
 /// (`CRYPT_MAX_PASSPHRASE_SIZE`), and each round of SHA-crypt takes more time for them.
 const CRYPT_LENGTH: usize = 511;
-/// bcrypt ignores what follows in a password.
+/// bcrypt ignores the part of a password behind this many bytes.
 const BCRYPT_LENGTH: usize = 72;
 
 /// The scheme of a hash that is not our own.
@@ -72,7 +72,8 @@ impl Scheme {
         }
     }
 
-    /// Whether the hash proves all of the password, so that our own hash may take its place.
+    /// Whether the hash depends on the whole password, so that it may be replaced by an argon2id
+    /// hash.
     pub(super) fn covers(self, password: &str) -> bool {
         self != Scheme::Bcrypt || password.len() <= BCRYPT_LENGTH
     }
@@ -89,7 +90,7 @@ fn verified(verifier: impl PasswordVerifier<str>, password: &str, hash: &str) ->
 /// Checks that logins with this hash are possible, and do not take too long.
 ///
 /// # Errors
-/// Why they are not.
+/// The reason why such logins are impossible or take too long.
 pub fn check_hash(hash: &str) -> Result<(), String> {
     match (hash, Scheme::of(hash)) {
         ("", _) => Err("the line has no password hash".to_owned()),
@@ -155,7 +156,7 @@ fn check_sha_crypt(hash: &str) -> Result<(), String> {
         Some((_, digest)) if digest.len() == length => {}
         _ => return Err(malformed()),
     }
-    // Reads all parts as a login does, but in the shortest time.
+    // Parses all parts as a login does, but with the minimum number of rounds, to take little time.
     let quick = format!("{scheme}rounds={}${rest}", SHA_CRYPT_ROUNDS.start());
     match Scheme::ShaCrypt.matches("", &quick) {
         Ok(_) => Ok(()),
@@ -163,7 +164,7 @@ fn check_sha_crypt(hash: &str) -> Result<(), String> {
     }
 }
 
-/// Only the parameters that crypt(3) makes hashes with: the mode, N and r.
+/// Accepts only the parameters that crypt(3) writes: the mode, N and r.
 fn check_yescrypt(hash: &str) -> Result<(), String> {
     let malformed = || "malformed hash: yescrypt is $y$PARAMETERS$SALT$HASH".to_owned();
     let mut parts = hash.split('$').skip(2);
@@ -176,12 +177,12 @@ fn check_yescrypt(hash: &str) -> Result<(), String> {
         return Err(malformed());
     }
     let parsed: yescrypt::Params = params.parse().map_err(|_| malformed())?;
-    // Blocks of 128 bytes: eight of them are a KiB.
+    // A block has 128 bytes, so 8 blocks are 1 KiB.
     let memory = parsed.n().saturating_mul(parsed.r().into()) / 8;
     if memory > MAX_MEMORY.into() {
         return Err("unsupported cost of yescrypt: the maximum is 256 MiB".to_owned());
     }
-    // Reads the other parts as a login does, but with the lowest cost of crypt(3).
+    // Parses the other parts as a login does, but with the lowest cost of crypt(3).
     let quick = format!("$y$j75${salt}${digest}");
     let read = Scheme::Yescrypt.matches("", &quick);
     read.map(drop).map_err(|_| malformed())

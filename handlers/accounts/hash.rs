@@ -13,10 +13,10 @@ use super::{AccountsError, Result};
 
 /// Maximum length of a password in bytes.
 pub(super) const LONGEST_PASSWORD: usize = 1024;
-/// Maximum number of attempts that wait for their turn; more are refused.
+/// Maximum number of password checks that wait for another one. Further checks are refused.
 const MAX_WAITING: usize = 16;
 
-/// What one hash costs.
+/// The memory and time that one hash takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Memory in KiB.
@@ -26,28 +26,28 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// The least that OWASP's Password Storage Cheat Sheet advises: 19 MiB, two passes, one lane.
+    /// The minimum of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
     pub const OWASP: Cost = Cost {
         memory: 19 * 1024,
         passes: 2,
     };
-    /// As cheap as argon2 can be: for tests.
+    /// The lowest cost of argon2, for tests.
     pub const CHEAP: Cost = Cost {
         memory: 8,
         passes: 1,
     };
 }
 
-/// The PHC string of a password, for [`Store::set_hash`](super::Store::set_hash).
+/// Returns the PHC string of a password, for [`Store::set_hash`](super::Store::set_hash).
 ///
 /// # Errors
-/// The password can't be one, or the system has no random numbers.
+/// The password is not valid, or the system has no random numbers.
 pub fn hash_password(password: &str, cost: Cost) -> Result<String> {
     check_password(password)?;
     Hasher::new(cost)?.hash(password)
 }
 
-/// Whether a password may be one: HTTP and FTP must be able to send it (RFC 7617 §2).
+/// Checks that a password is valid: HTTP and FTP must be able to send it (RFC 7617 §2).
 fn check_password(password: &str) -> Result<()> {
     Err(AccountsError::BadPassword(match password {
         "" => "is empty",
@@ -57,14 +57,14 @@ fn check_password(password: &str) -> Result<()> {
     }))
 }
 
-/// Hashes one password at a time, in memory that is kept. So simultaneous logins take longer, but
+/// Hashes one password at a time and reuses the memory. So simultaneous logins take more time, but
 /// not more memory.
 pub(crate) struct Hasher {
     cost: Cost,
     memory: Mutex<Vec<Block>>,
     waiting: AtomicUsize,
-    /// The hash that passwords of unknown users are compared with, so that the answer takes as long
-    /// as for known ones.
+    /// A hash that no password matches. The password of an unknown user is compared with it, so
+    /// that the response takes as long as for a known user.
     dummy: String,
 }
 
@@ -77,7 +77,8 @@ impl fmt::Debug for Hasher {
 }
 
 impl Hasher {
-    /// One that hashes at this cost; it verifies whatever the hashes of a file have cost.
+    /// Creates a hasher for new hashes of this cost. Existing hashes are verified at their own
+    /// cost.
     pub(crate) fn new(cost: Cost) -> Result<Hasher> {
         let params = Params::new(cost.memory, cost.passes, 1, None).map_err(bad)?;
         let dummy = phc(params, &random()?, &random::<32>()?)?;
@@ -89,9 +90,9 @@ impl Hasher {
         })
     }
 
-    /// The PHC string of a password that was right, to replace the hash of another program in the
-    /// file. `None` if the hash is our own, or does not prove all of the password, or if the
-    /// password may not be one here.
+    /// Returns a PHC string that replaces the hash of another program after a successful login.
+    /// `None` if the hash is an argon2id hash already, if it does not depend on the whole password,
+    /// or if the password is not valid here.
     pub(crate) fn replacement(&self, password: &str, hash: &str) -> Option<String> {
         let scheme = Scheme::of(hash)?;
         if !scheme.covers(password) || check_password(password).is_err() {
@@ -100,7 +101,7 @@ impl Hasher {
         self.hash(password).ok()
     }
 
-    /// The PHC string of a password, with a salt of its own.
+    /// Returns the PHC string of a password, with a new salt.
     fn hash(&self, password: &str) -> Result<String> {
         let params = Params::new(self.cost.memory, self.cost.passes, 1, None).map_err(bad)?;
         let salt: [u8; 16] = random()?;
@@ -110,8 +111,8 @@ impl Hasher {
         phc(params, &salt, &output)
     }
 
-    /// Whether the password is the one with this PHC string. Without a PHC string it is compared
-    /// with a hash that no password has. `None`: too many attempts are waiting already.
+    /// Whether the password matches this PHC string. Without a PHC string, the password is compared
+    /// with the dummy hash. `None` if too many checks are waiting already.
     pub(crate) fn matches(&self, password: &str, hash: Option<&str>) -> Result<Option<bool>> {
         let Some(_turn) = Turn::take(&self.waiting) else {
             return Ok(None);
@@ -122,7 +123,7 @@ impl Hasher {
 
     fn is_right(&self, password: &str, hash: &str) -> Result<bool> {
         if let Some(scheme) = Scheme::of(hash) {
-            // One at a time, as with our own hashes.
+            // The lock limits these hashes to one at a time, like argon2id hashes.
             let _turn = self.memory.lock();
             return scheme.matches(password, hash);
         }
@@ -166,7 +167,7 @@ impl Hasher {
     }
 }
 
-/// A place among those who wait.
+/// A place in the queue of waiting password checks. Dropping it frees the place.
 struct Turn<'a>(&'a AtomicUsize);
 
 impl<'a> Turn<'a> {
@@ -198,7 +199,7 @@ pub(super) fn bad(why: impl fmt::Display) -> AccountsError {
     AccountsError::Hash(why.to_string())
 }
 
-/// Bytes of the system's random number generator.
+/// Returns bytes of the system's random number generator.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(bad)?;

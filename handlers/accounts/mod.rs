@@ -1,10 +1,10 @@
-//! Accounts: who may log in, and what each user may do. Shared by http and ftp, changed by
-//! `socketserver users`.
+//! Accounts: the users who may log in, and the rights of each user. HTTP and FTP share them, and
+//! `socketserver users` changes them.
 //!
-//! One SQLite file holds everything: users with argon2id hashes, rights per path ([`rights`]),
-//! quotas and the [`Ledger`] that they are judged by, share links. A server asks [`Accounts`],
-//! which remembers for some minutes that a password was right; what somebody changes in the file
-//! counts from the next request on, without a signal.
+//! One SQLite file contains users with argon2id hashes, rights per path ([`rights`]), quotas with
+//! the [`Ledger`] of stored files, and share links. A server verifies logins with [`Accounts`],
+//! which remembers correct passwords for five minutes. A change of the file takes effect with the
+//! next request, without a signal.
 
 mod backoff;
 pub mod basic;
@@ -34,5 +34,5 @@ pub use rights::{Prefix, Rights, Rules};
 pub use store::{ANONYMOUS, Account, Imported, Mount, NewUser, Store, check_name};
 pub use verify::{Accounts, Counts, Verdict};
 
-/// What a function of accounts gives, or why not.
+/// The result of functions of this module.
 pub type Result<T, E = AccountsError> = std::result::Result<T, E>;

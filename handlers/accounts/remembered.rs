@@ -1,4 +1,5 @@
-//! Passwords that were right in the last minutes, so that argon2 is not run for every request.
+//! Remembers passwords that were correct in the last minutes, so that argon2 does not run for every
+//! request.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,12 +16,13 @@ const MEMORY: Duration = Duration::from_secs(5 * 60);
 /// Maximum number of passwords that are remembered.
 const MAX_REMEMBERED: usize = 1024;
 
-/// A keyed hash. Without the key of this process it is useless to an attacker.
+/// A keyed hash of a user name, a password and its stored hash. Without the key of this process it
+/// is useless to an attacker.
 pub(crate) type Tag = [u8; 32];
 
 /// Remembers tags for some minutes.
 pub(crate) struct Remembered {
-    /// Drawn when the process starts, and kept nowhere.
+    /// A random key. It is created when the process starts, and is never stored.
     key: [u8; 32],
     until: Mutex<HashMap<Tag, Instant>>,
 }
@@ -39,8 +41,8 @@ impl Remembered {
         })
     }
 
-    /// The tag of these parts. A user's hash is one of them: when the password changes, the tag
-    /// does.
+    /// Returns the tag of these parts. The user's stored hash is one of them, so a changed password
+    /// changes the tag.
     pub(crate) fn tag(&self, parts: &[&str]) -> Tag {
         let mut mac = hmac(&self.key);
         for part in parts {

@@ -1,14 +1,14 @@
-//! Rights of users per path. Nothing here looks at the file system.
+//! Rights of users per path. This module does not access the file system.
 //!
-//! Paths are compared component by component, so that `/a` says nothing about `/ab`. They stand for
-//! what lies below the directory that is served; `/` is that directory itself.
+//! Paths are compared component by component, so a rule for `/a` does not apply to `/ab`. Paths are
+//! relative to the served directory, which is `/`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{BitAnd, BitOr, Not};
 use std::str::FromStr;
 
-/// What a user may do, as a set.
+/// A set of rights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rights(u8);
 
@@ -20,20 +20,21 @@ const LETTERS: [(char, Rights); 4] = [
 ];
 
 impl Rights {
-    /// Nothing at all, written `-`.
+    /// No rights, written `-`.
     pub const NONE: Rights = Rights(0);
-    /// See which names a directory holds.
+    /// List the names in a directory.
     pub const LIST: Rights = Rights(1);
-    /// Fetch files.
+    /// Read files.
     pub const READ: Rights = Rights(2);
-    /// Create files and directories. Alone it makes a drop box (upload-only folder).
+    /// Create files and directories. A directory with only this right is a drop box (upload-only
+    /// folder).
     pub const WRITE: Rights = Rights(4);
-    /// Remove, rename and replace what is there.
+    /// Remove, rename and replace existing files and directories.
     pub const DELETE: Rights = Rights(8);
-    /// All of them.
+    /// All rights.
     pub const ALL: Rights = Rights(15);
 
-    /// Whether every right in `wanted` is here.
+    /// Whether this set contains every right in `wanted`.
     pub fn contain(self, wanted: Rights) -> bool {
         self & wanted == wanted
     }
@@ -95,7 +96,7 @@ impl FromStr for Rights {
     }
 }
 
-/// A path below the directory that is served, normalised: `/` or `/a/b`.
+/// A normalised path below the served directory: `/` or `/a/b`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(String);
 
@@ -105,17 +106,17 @@ impl Prefix {
         Prefix("/".to_owned())
     }
 
-    /// `/`, or the components, each behind a `/`.
+    /// The path as text: `/`, or the components with a `/` before each of them.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether `path` is this one or lies below it. A path with `..` lies nowhere.
+    /// Whether `path` is this path or below it. False for a path with `..`.
     pub fn covers(&self, path: &[u8]) -> bool {
         components(path).is_some_and(|names| self.begins(&names))
     }
 
-    /// The rest of a path that begins with this one; `None` for other paths.
+    /// The rest of a path that begins with this prefix; `None` for other paths.
     pub(super) fn below(&self, path: &[u8]) -> Option<Vec<u8>> {
         let names = components(path)?;
         let own = self.components().count();
@@ -143,7 +144,7 @@ impl fmt::Display for Prefix {
 impl FromStr for Prefix {
     type Err = String;
 
-    /// Empty components and `.` vanish, so `a//b/.` is `/a/b`.
+    /// Removes empty components and `.`, so `a//b/.` becomes `/a/b`.
     fn from_str(text: &str) -> Result<Prefix, String> {
         if text.is_empty() || text.contains(char::is_control) {
             return Err(format!(
@@ -153,7 +154,7 @@ impl FromStr for Prefix {
         }
         let names = components(text.as_bytes())
             .ok_or_else(|| format!("`{text}`: a path here may not hold `..`"))?;
-        // Cut at ASCII slashes, UTF-8 stays UTF-8.
+        // The text was split at ASCII slashes, so each part is still valid UTF-8.
         let names = names.iter().map(|name| String::from_utf8_lossy(name));
         let joined: String = names
             .flat_map(|name| ["/".to_owned(), name.into_owned()])
@@ -166,8 +167,8 @@ impl FromStr for Prefix {
     }
 }
 
-/// The names that a path consists of; `None` if there is a `..` among them: what it leads to
-/// depends on links.
+/// Returns the components of a path; `None` if one of them is `..`. The target of `..` depends on
+/// symbolic links.
 fn components(path: &[u8]) -> Option<Vec<&[u8]>> {
     let names = path
         .split(|byte| *byte == b'/')
@@ -175,17 +176,18 @@ fn components(path: &[u8]) -> Option<Vec<&[u8]>> {
     names.map(|name| (name != b"..").then_some(name)).collect()
 }
 
-/// Rights per path prefix: the longest prefix that covers a path decides about it.
+/// Rights per path prefix. The longest prefix that covers a path determines its rights.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules(BTreeMap<Prefix, Rights>);
 
 impl Rules {
-    /// Sets the rights for all below `prefix`, down to where another rule begins.
+    /// Sets the rights at and below `prefix`, except below longer prefixes that have their own
+    /// rule.
     pub fn set(&mut self, prefix: Prefix, rights: Rights) {
         self.0.insert(prefix, rights);
     }
 
-    /// The rights at a path; none where no rule covers it.
+    /// The rights at a path; no rights if no rule covers it.
     pub fn at(&self, path: &[u8]) -> Rights {
         let Some(names) = components(path) else {
             return Rights::NONE;
@@ -196,8 +198,8 @@ impl Rules {
             .map_or(Rights::NONE, |(_, rights)| *rights)
     }
 
-    /// The rights that hold at a path and everywhere below it: what removing or packing a whole
-    /// directory needs.
+    /// The rights that hold at a path and everywhere below it. To remove or archive a whole
+    /// directory, a user needs a right in all of it.
     pub fn throughout(&self, path: &[u8]) -> Rights {
         self.fold_below(path, |rights, own| rights & own)
     }
@@ -221,7 +223,7 @@ impl Rules {
         inner.fold(self.at(path), |rights, (_, own)| join(rights, *own))
     }
 
-    /// The rules, sorted by prefix.
+    /// Iterates over the rules, sorted by prefix.
     pub fn iter(&self) -> impl Iterator<Item = (&Prefix, Rights)> {
         self.0.iter().map(|(prefix, rights)| (prefix, *rights))
     }

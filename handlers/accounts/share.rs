@@ -1,9 +1,9 @@
-//! Share links: who has one may fetch a file, or what lies below a directory, for some time or so
-//! many times.
+//! Share links. A person who has a link may read a file or the contents of a directory, until a
+//! time or for a number of uses.
 //!
-//! A link is an ordinary one with `?share=TOKEN` behind it. The token carries the share's number
-//! and its end, signed together with the path (HMAC-SHA-256) under a key in the accounts file,
-//! which also counts the uses. Removing a share from the file revokes its link.
+//! A link is the URL of the path with `?share=TOKEN` behind it. The token contains the number and
+//! the end of the share. Its signature (HMAC-SHA-256) also covers the path; the key is in the
+//! accounts file. The file also counts the uses. Removing a share from the file revokes its link.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,11 +19,12 @@ use super::{AccountsError, Prefix, Result, Store, hmac};
 #[cfg(test)]
 mod tests;
 
-/// The parameter of a link's query; the cookie's name too.
+/// The name of the query parameter of a link, and of the cookie.
 pub(crate) const PARAMETER: &str = "share";
-/// What the end of a share that has none is signed as.
+/// The signed end of a share that never ends.
 const NEVER: u64 = u64::MAX;
-/// RFC 3986 §2.3: all but unreserved characters, and the slashes of a path.
+/// The bytes of a path to percent-encode: all but unreserved characters (RFC 3986 §2.3) and
+/// slashes.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -31,45 +32,46 @@ const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
-/// A share, as the accounts file holds it.
+/// A share in the accounts file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Its number, never given twice.
+    /// The number of the share. Numbers are never used again.
     pub id: i64,
-    /// The file, or the directory with all below it.
+    /// The shared file, or the shared directory with everything below it.
     pub path: Prefix,
-    /// When it ends. `None`: never.
+    /// The time when the share ends. `None`: never.
     pub expires: Option<SystemTime>,
-    /// How often it may be used. `None`: without a limit.
+    /// Maximum number of uses. `None`: no limit.
     pub max_uses: Option<u64>,
-    /// How often it was used.
+    /// Number of uses so far.
     pub used: u64,
 }
 
 impl Share {
-    /// Whether its time is over.
+    /// Whether the share has ended.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.expires.is_some_and(|end| now >= end)
     }
 
-    /// Whether it was used as often as it may be.
+    /// Whether the maximum number of uses is reached.
     pub fn is_used_up(&self) -> bool {
         self.max_uses.is_some_and(|most| self.used >= most)
     }
 }
 
-/// Why a token opens nothing.
+/// Why a token gives no access.
 #[derive(Debug)]
 pub enum ShareError {
-    /// It is none, is forged, or its share is revoked: 403, or as without a token.
+    /// The token is malformed or forged, or its share was revoked. The response is 403, or the one
+    /// without a token.
     Invalid,
-    /// It is for another path: 403, or as without a token.
+    /// The token is for another path. The response is 403, or the one without a token.
     OtherPath,
-    /// Its time is over: 410.
+    /// The share has ended. The response is 410.
     Expired,
-    /// It was used as often as it may be: 410.
+    /// The maximum number of uses is reached. The response is 410.
     UsedUp,
-    /// The accounts file can't be read: 500.
+    /// The accounts file cannot be read. The response is 500.
     Accounts(AccountsError),
 }
 
@@ -93,7 +95,7 @@ impl From<AccountsError> for ShareError {
     }
 }
 
-/// The shares of an accounts file.
+/// Access to the shares of an accounts file.
 #[derive(Clone, Copy, Debug)]
 pub struct Shares<'a>(&'a Store);
 
@@ -105,7 +107,7 @@ impl Store {
 }
 
 impl Shares<'_> {
-    /// Adds a share; returns it with its token.
+    /// Adds a share, and returns it with its token.
     ///
     /// # Errors
     /// The file can't be written.
@@ -115,7 +117,7 @@ impl Shares<'_> {
         expires: Option<SystemTime>,
         max_uses: Option<u64>,
     ) -> Result<(Share, String)> {
-        // Whole seconds are kept, and signed.
+        // The end is stored and signed in whole seconds.
         let seconds = expires.map(seconds);
         let most = max_uses.map(|most| i64::try_from(most).unwrap_or(i64::MAX));
         let id = self.0.with(|connection| {
@@ -143,7 +145,7 @@ impl Shares<'_> {
         Ok((share, token.sign(&key, path)))
     }
 
-    /// All shares, the oldest first.
+    /// Returns all shares, the oldest first.
     ///
     /// # Errors
     /// The file can't be read.
@@ -155,7 +157,7 @@ impl Shares<'_> {
         })
     }
 
-    /// Removes a share: its link opens nothing any more.
+    /// Removes a share, so that its link gives no access any more.
     ///
     /// # Errors
     /// There is no such share, or the file can't be written.
@@ -170,12 +172,12 @@ impl Shares<'_> {
         }
     }
 
-    /// The share that a token opens `path` with, for listing and reading. Whether it [is used
-    /// up](Share::is_used_up) is for the caller to look at, who may be sending a further part of
-    /// what was counted. A use is counted by [`Shares::take`].
+    /// Returns the share whose token gives the rights to list and read `path`. The caller checks
+    /// whether the share [is used up](Share::is_used_up), because a request for a further part of a
+    /// counted download is still allowed. [`Shares::take`] counts a use.
     ///
     /// # Errors
-    /// The token is wrong, over, or for another path, or the file can't be read.
+    /// The token is invalid, has expired or is for another path, or the file cannot be read.
     pub fn check(self, token: &str, path: &[u8], now: SystemTime) -> Result<Share, ShareError> {
         let (token, signature) = Token::parse(token).ok_or(ShareError::Invalid)?;
         let found = self.0.with(|connection| {
@@ -188,7 +190,8 @@ impl Shares<'_> {
             .optional()
         })?;
         let (share, key) = found.ok_or(ShareError::Invalid)?;
-        // Compares in constant time; nothing about the share is told before.
+        // The signature is compared in constant time, and before any other check. So the response
+        // reveals nothing about the share to a client without a valid token.
         token
             .mac(&key, &share.path)
             .verify_slice(&signature)
@@ -201,12 +204,12 @@ impl Shares<'_> {
         }
     }
 
-    /// Counts one use of a share: a file or an archive that is fetched, in parts perhaps. To be
-    /// called before its first byte: of several requests at once only as many get through as the
-    /// share allows.
+    /// Counts one use of a share: the download of a file or archive, perhaps in several parts. Call
+    /// it before the first byte is sent. Then simultaneous requests cannot exceed the maximum
+    /// number of uses.
     ///
     /// # Errors
-    /// The last use was taken, or the share revoked, since the check; or the file can't be written.
+    /// The share was used up or revoked since the check, or the file cannot be written.
     pub fn take(self, share: &Share) -> Result<(), ShareError> {
         let taken = self.0.with(|connection| {
             let take = "UPDATE shares SET used = used + 1 \
@@ -243,7 +246,7 @@ fn expiry(share: &Share) -> u64 {
         .map_or(NEVER, |end| seconds(end).unsigned_abs())
 }
 
-/// Seconds since 1970; nothing ended before.
+/// Returns the seconds since 1970; 0 for an earlier time.
 fn seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
@@ -255,7 +258,8 @@ fn time(seconds: i64) -> SystemTime {
         .unwrap_or(UNIX_EPOCH)
 }
 
-/// What a token says: 8 bytes of number and 8 of end, big endian; 32 bytes of signature follow.
+/// The contents of a token: 8 bytes of number and 8 bytes of end in seconds since 1970, both big
+/// endian. A signature of 32 bytes follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Token {
     id: i64,
@@ -264,7 +268,8 @@ struct Token {
 
 impl Token {
     fn parse(text: &str) -> Option<(Token, [u8; 32])> {
-        // 48 bytes fill 64 letters: there is one way to write a token.
+        // 48 bytes are exactly 64 letters of base64, without unused bits. So each token has only
+        // one spelling.
         if text.len() != URL_SAFE_NO_PAD.encoded_length(48) {
             return None;
         }
@@ -297,13 +302,13 @@ impl Token {
     }
 }
 
-/// The link that opens a path with a token, below `base`, such as `https://files.example`.
+/// Returns the link for a path and a token. `base` is a URL such as `https://files.example`.
 pub fn link(base: &str, path: &Prefix, token: &str) -> String {
     let path = utf8_percent_encode(path.as_str(), IN_PATH);
     format!("{}{path}?{PARAMETER}={token}", base.trim_end_matches('/'))
 }
 
-/// The token in a request's query, if it holds one.
+/// Returns the token in the query of a request, if there is one.
 pub fn token_in(query: &[u8]) -> Option<&str> {
     let query = std::str::from_utf8(query).ok()?;
     let parameters = query
@@ -315,7 +320,7 @@ pub fn token_in(query: &[u8]) -> Option<&str> {
         .next()
 }
 
-/// A request line for a log, whose readers are not to use the links in it.
+/// Replaces the token in a request line, so that readers of a log cannot use the link.
 pub(crate) fn without_token(line: &[u8]) -> Cow<'_, [u8]> {
     let begin = [b"?", b"&"].into_iter().find_map(|before| {
         let parameter = [before, PARAMETER.as_bytes(), b"="].concat();
@@ -330,7 +335,7 @@ pub(crate) fn without_token(line: &[u8]) -> Cow<'_, [u8]> {
         .into()
 }
 
-/// Fuzzed: a token is written in one way only, and what isn't one is refused without a panic.
+/// Fuzz target: each token has one spelling only, and parsing any other text does not panic.
 #[doc(hidden)]
 pub fn check(text: &[u8]) {
     let text = String::from_utf8_lossy(text);

@@ -15,15 +15,15 @@ mod mounts;
 #[cfg(test)]
 mod tests;
 
-/// The user whose rights clients without a name have. This user has no password.
+/// Clients that give no name have the rights of this user. This user has no password.
 pub const ANONYMOUS: &str = "anonymous";
 
 /// Maximum number of characters of a name.
 const MAX_NAME_LENGTH: usize = 64;
 
-/// The statement that [`read`] understands: a row for each rule of a user, or one without a rule,
-/// and a row for each mounted folder. One statement sees one state of the file, also while another
-/// process writes.
+/// The statement whose rows [`read`] parses. It returns a row for each rule of a user, or one row
+/// if the user has no rule, and a row for each mounted folder. A single statement sees one state of
+/// the file, even while another process writes.
 macro_rules! users {
     ($which:literal, $order:literal) => {
         concat!(
@@ -67,8 +67,8 @@ pub struct Account {
 }
 
 impl Account {
-    /// The same account, whose home without symbolic links is `real_home`. Rights are checked for
-    /// paths without links, and the rules are written for paths in the home. So a path below
+    /// Returns the account with `real_home` as its home without symbolic links. Rights are checked
+    /// for paths without links, but the rules are written for paths in the home. So a path below
     /// `real_home` is checked as the same path below the home.
     pub(crate) fn with_real_home(self, real_home: Prefix) -> Account {
         let real_home = (real_home != self.home).then_some(real_home);
@@ -112,7 +112,7 @@ impl Account {
     }
 }
 
-/// Without the hash: it must not get into a log.
+/// Omits the hash, which must not get into a log.
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Account")
@@ -125,7 +125,7 @@ impl std::fmt::Debug for Account {
 /// A user to be added.
 #[derive(Clone, Debug)]
 pub struct NewUser<'a> {
-    /// The name, not taken yet.
+    /// The name. No other user may have it.
     pub name: &'a str,
     /// The PHC string of the password; `None` for the anonymous user.
     pub hash: Option<String>,
@@ -139,15 +139,16 @@ pub struct NewUser<'a> {
 
 /// An accounts file. All methods may be called from any thread, and after a fork.
 ///
-/// What another process changes in it is seen at once. It must not be replaced by another file
-/// while a server runs: SQLite would take the old one's log for the new one's.
+/// A change by another process is visible immediately. The file must not be replaced by another
+/// file while a server runs: SQLite would apply the write-ahead log of the old file to the new one.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    /// SQLite's `synchronous`.
+    /// The value of SQLite's `PRAGMA synchronous`.
     synchronous: &'static str,
-    /// Opened by the first use, so that a server that forks gives its children no open one: SQLite
-    /// can't stand that.
+    /// The connection, with the id of the process that opened it. The first use opens it, so that a
+    /// server that forks passes no open connection to its children: SQLite does not support a
+    /// connection across a fork.
     connection: Mutex<Option<(u32, Connection)>>,
 }
 
@@ -155,7 +156,7 @@ impl Store {
     /// Opens an accounts file.
     ///
     /// # Errors
-    /// There is none, or it is something else.
+    /// The file is missing, or it is not an accounts file.
     pub fn open(path: &Path) -> Result<Store> {
         drop(file::open(path)?);
         Ok(Store {
@@ -165,11 +166,12 @@ impl Store {
         })
     }
 
-    /// The same for a server, which counts bytes and uses: it doesn't wait for the disk. If the
-    /// power fails, the last counts may be lost; nothing else is.
+    /// Opens an accounts file for a server, which counts bytes and uses of shares. Commits do not
+    /// wait for the disk: after a power failure the last counts may be missing, but nothing else is
+    /// lost.
     ///
     /// # Errors
-    /// There is none, or it is something else.
+    /// The file is missing, or it is not an accounts file.
     pub fn open_to_count(path: &Path) -> Result<Store> {
         Ok(Store {
             synchronous: "normal",
@@ -177,16 +179,16 @@ impl Store {
         })
     }
 
-    /// The same, but makes the file if it is missing, with mode 0600.
+    /// Opens an accounts file. Creates it with mode 0600 if it is missing.
     ///
     /// # Errors
-    /// It can't be made, or is something else.
+    /// The file cannot be created, or it is not an accounts file.
     pub fn create(path: &Path) -> Result<Store> {
         file::make(path)?;
         Store::open(path)
     }
 
-    /// Does something with the connection.
+    /// Calls `work` with the connection, which is opened if necessary.
     pub(crate) fn with<T>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
@@ -196,8 +198,8 @@ impl Store {
         if let Some((owner, connection)) = slot.take() {
             match owner == process {
                 true => *slot = Some((owner, connection)),
-                // Closing the parent's connection could take its log away; the copy goes with this
-                // process.
+                // This is a copy of the parent's connection. Closing it could delete the
+                // write-ahead log that the parent uses, so it stays open until this process ends.
                 false => std::mem::forget(connection),
             }
         }
@@ -224,7 +226,7 @@ impl Store {
         }
     }
 
-    /// A user. `None` if there is none of that name.
+    /// Returns the user with this name; `None` if there is none.
     ///
     /// # Errors
     /// The file can't be read.
@@ -232,7 +234,7 @@ impl Store {
         self.with(|connection| account_of(connection, name))
     }
 
-    /// All users, sorted by name.
+    /// Returns all users, sorted by name.
     ///
     /// # Errors
     /// The file can't be read.
@@ -249,7 +251,7 @@ impl Store {
     /// Adds a user.
     ///
     /// # Errors
-    /// The name can't be one or is taken, or the file can't be written.
+    /// The name is not valid or another user has it, or the file cannot be written.
     pub fn add_user(&self, user: &NewUser<'_>) -> Result<()> {
         check_name(user.name)?;
         let added = self.with(|connection| {
@@ -266,7 +268,7 @@ impl Store {
         }
     }
 
-    /// Changes a password to one with this PHC string.
+    /// Replaces the stored hash of a user's password by this PHC string.
     ///
     /// # Errors
     /// The user does not exist, or the file can't be written.
@@ -274,7 +276,7 @@ impl Store {
         self.update(name, "UPDATE users SET hash = ?2 WHERE name = ?1", hash)
     }
 
-    /// Changes a quota; `None` lifts it.
+    /// Changes the quota of a user in bytes. `None`: no limit.
     ///
     /// # Errors
     /// The user does not exist, or the file can't be written.
@@ -286,7 +288,8 @@ impl Store {
         )
     }
 
-    /// Changes the rate of FTP sessions; `None`: that of the server.
+    /// Changes the maximum rate of a user's FTP sessions in bytes per second. `None`: the limit of
+    /// the server.
     ///
     /// # Errors
     /// The user does not exist, or the file cannot be written.
@@ -298,7 +301,8 @@ impl Store {
         )
     }
 
-    /// Changes the number of FTP sessions, which is at least 1; `None`: that of the server.
+    /// Changes the maximum number of a user's FTP sessions, at least 1. `None`: the limit of the
+    /// server.
     ///
     /// # Errors
     /// The user does not exist, or the file cannot be written.
@@ -310,7 +314,7 @@ impl Store {
         )
     }
 
-    /// Changes a home directory; the rights stay as they are.
+    /// Changes the home directory of a user. The rights stay as they are.
     ///
     /// # Errors
     /// The user does not exist, or the file can't be written.
@@ -336,8 +340,8 @@ impl Store {
         }
     }
 
-    /// Changes the rights at a prefix: from those that hold there to what `change` makes of them;
-    /// returns these.
+    /// Changes the rights at a prefix. `change` gets the current rights there and returns the new
+    /// ones, which are also the result.
     ///
     /// # Errors
     /// The user does not exist, or the file can't be written.
@@ -348,8 +352,8 @@ impl Store {
         change: impl FnOnce(Rights) -> Rights,
     ) -> Result<Rights> {
         let changed = self.with(|connection| {
-            // One that writes from the start: nobody else changes the rules between reading and
-            // writing them.
+            // The transaction takes the write lock when it begins, so that no other process changes
+            // the rules between the read and the write.
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let found = read(
@@ -384,14 +388,14 @@ impl Store {
     }
 }
 
-/// A user, as the transaction sees the file that is under way on the connection. `None` if there is
-/// none of that name.
+/// Reads a user through the connection, within its open transaction if there is one. `None` if no
+/// user has this name.
 pub(super) fn account_of(connection: &Connection, name: &str) -> rusqlite::Result<Option<Account>> {
     let mut users = connection.prepare_cached(users!("WHERE name = ?1", ""))?;
     Ok(read(users.query([name])?)?.pop())
 }
 
-/// The users whose rows follow one another, each with its rules.
+/// Builds the users with their rules from rows. All rows of a user must be adjacent.
 fn read(mut rows: Rows<'_>) -> rusqlite::Result<Vec<Account>> {
     let mut accounts: Vec<Account> = Vec::new();
     while let Some(row) = rows.next()? {
@@ -432,23 +436,25 @@ fn read(mut rows: Rows<'_>) -> rusqlite::Result<Vec<Account>> {
     Ok(accounts)
 }
 
-/// A value of the file that has a form of its own; somebody may have written to the file by other
-/// means.
+/// Parses a text value of the file. It can be malformed, because other programs may have written to
+/// the file.
 fn parsed<T: std::str::FromStr<Err = String>>(column: usize, text: &str) -> rusqlite::Result<T> {
     text.parse().map_err(|why: String| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, why.into())
     })
 }
 
-/// SQLite's integers are signed; nobody stores more than 2^63 bytes.
+/// Converts a number of bytes to a signed integer of SQLite. Numbers above 2^63 - 1 become that
+/// maximum.
 pub(super) fn saturated(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// A name must fit into `NAME:PASSWORD` (RFC 7617 §2), into a line of FTP, and on a terminal.
+/// Checks a user name: it must fit into `NAME:PASSWORD` (RFC 7617 §2), into a line of FTP, and on a
+/// terminal.
 ///
 /// # Errors
-/// It doesn't.
+/// [`AccountsError::BadName`] if the name is not valid.
 pub fn check_name(name: &str) -> Result<()> {
     let bad = |c: char| c.is_control() || matches!(c, ':' | '/');
     let fits = (1..=MAX_NAME_LENGTH).contains(&name.chars().count())

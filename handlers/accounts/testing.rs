@@ -1,10 +1,10 @@
-//! What tests of several modules need: a file, and users in it.
+//! Helpers for tests of several modules: an accounts file and its users.
 
 use std::path::PathBuf;
 
 use super::{ANONYMOUS, Cost, NewUser, Prefix, Store, hash_password};
 
-/// A folder with a fresh accounts file, removed at the end.
+/// A folder with a new accounts file. It is removed when this value is dropped.
 pub(crate) struct TestFile(PathBuf);
 
 impl TestFile {

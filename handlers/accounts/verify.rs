@@ -1,4 +1,4 @@
-//! Whether a name and a password belong together.
+//! Verifies user names and passwords.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
@@ -16,33 +16,33 @@ use super::{ANONYMOUS, Account, Result, Store};
 #[cfg(test)]
 mod tests;
 
-/// When to ask again if too many passwords are being checked.
+/// The `Retry-After` time if too many passwords are being checked.
 const BUSY: Duration = Duration::from_secs(1);
 
-/// The answer to a name and a password.
+/// The result of checking a name and a password.
 #[derive(Debug)]
 pub enum Verdict {
-    /// They are right.
+    /// The name and the password are correct.
     Granted(Box<Account>),
-    /// They are wrong, whichever of the two: 401, or 530 in FTP, but only after this delay. Up to 2
-    /// s; the connection should be parked.
+    /// The name or the password is wrong. The response is 401, or 530 in FTP, after this delay of
+    /// at most 2 s. The caller should park the connection meanwhile.
     Denied(Duration),
-    /// They were not checked: an answer to the address is pending, or too many passwords are being
-    /// checked. 429 or 503 with `Retry-After`, or 421 in FTP. The client may try again after this
-    /// time.
+    /// The password was not checked, because a delayed response to the address is pending or too
+    /// many passwords are being checked. The response is 429 or 503 with `Retry-After`, or 421 in
+    /// FTP. The client may try again after this time.
     Busy(Duration),
 }
 
-/// The number of each kind of answer since the start.
+/// The number of each kind of result since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// The password was right.
+    /// Checks with a correct name and password.
     pub granted: u64,
-    /// The number of these whose password was remembered.
+    /// Checks whose password was remembered from an earlier one. They are also part of `granted`.
     pub remembered: u64,
-    /// The name or the password was wrong.
+    /// Checks with a wrong name or password.
     pub denied: u64,
-    /// Nothing was looked at.
+    /// Checks that were refused without looking at the password.
     pub busy: u64,
 }
 
@@ -53,7 +53,7 @@ pub struct Accounts {
     hasher: Hasher,
     remembered: Remembered,
     addresses: Backoff<Option<IpAddr>>,
-    /// By tag: names come from the network, and may be long.
+    /// The key is a tag and not the name, because clients choose names, which may be long.
     names: Backoff<Tag>,
     counters: Counters,
 }
@@ -67,11 +67,11 @@ struct Counters {
 }
 
 impl Accounts {
-    /// Opens an accounts file. `cost` is what the comparison with an unknown user costs;
-    /// [`Cost::OWASP`] outside of tests.
+    /// Opens an accounts file. `cost` is the cost of the comparison for an unknown user; use
+    /// [`Cost::OWASP`] except in tests.
     ///
     /// # Errors
-    /// There is no such file, or it is something else.
+    /// The file is missing, or it is not an accounts file.
     pub fn open(path: &Path, cost: Cost) -> Result<Accounts> {
         Ok(Accounts {
             store: Arc::new(Store::open_to_count(path)?),
@@ -83,7 +83,7 @@ impl Accounts {
         })
     }
 
-    /// The file: rights, quotas, shares.
+    /// The accounts file with rights, quotas and shares.
     pub fn store(&self) -> &Store {
         &self.store
     }
@@ -93,8 +93,8 @@ impl Accounts {
         Arc::clone(&self.store)
     }
 
-    /// The user whose rights everybody has who gives no name. `None` if the file has none: then a
-    /// name is needed.
+    /// Returns the user whose rights apply to clients without a name. `None` if the file has no
+    /// such user: then clients must log in.
     ///
     /// # Errors
     /// The file can't be read.
@@ -102,13 +102,13 @@ impl Accounts {
         self.store.account(ANONYMOUS)
     }
 
-    /// Judges a name and a password. It may take as long as a password hash (some ten
-    /// milliseconds), and never sleeps.
+    /// Checks a name and a password. It may take as long as one password hash (tens of
+    /// milliseconds), but never sleeps.
     ///
-    /// The anonymous user has no password, so none is right.
+    /// The anonymous user has no password, so every password is wrong for this user.
     ///
     /// # Errors
-    /// The file can't be read, or the hash in it isn't one: 500, or 451 in FTP.
+    /// The file cannot be read, or the hash in it is malformed. The response is 500, or 451 in FTP.
     pub fn verify(
         &self,
         name: &str,
@@ -122,7 +122,8 @@ impl Accounts {
             .remembered
             .tag(&[name, password, hash.unwrap_or_default()]);
         let network = network(client);
-        // Before anything that could be exhausted by somebody else's guesses.
+        // This check comes before the limits that an attacker's attempts can exhaust. So a user
+        // with a remembered password is not locked out.
         let known = hash.is_some() && self.remembered.holds(&tag, now);
         if known {
             count(&self.counters.remembered);
@@ -147,15 +148,15 @@ impl Accounts {
         Ok(Verdict::Granted(Box::new(account)))
     }
 
-    /// Replaces the hash of another program, whose password was right, by our own. Returns the tag
-    /// of the new one.
+    /// Replaces the hash of another program by an argon2id hash after a correct password. Returns
+    /// the tag of the new hash.
     fn replace_hash(&self, name: &str, password: &str, hash: Option<&str>) -> Option<Tag> {
         let hash = hash?;
         let replacement = self.hasher.replacement(password, hash)?;
         match self.store.replace_hash(name, hash, &replacement) {
             Ok(()) => Some(self.remembered.tag(&[name, password, &replacement])),
             Err(error) => {
-                // The next login tries again.
+                // The next login tries to replace the hash again.
                 log::warn!("the imported password hash of a user cannot be replaced: {error}");
                 None
             }
@@ -185,7 +186,7 @@ impl Accounts {
         Verdict::Busy(again)
     }
 
-    /// What was answered so far.
+    /// Returns the number of results so far.
     pub fn counts(&self) -> Counts {
         let [granted, remembered, denied, busy] = [
             &self.counters.granted,
@@ -207,8 +208,9 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// The address that failures count for. A client with one IPv6 address usually has 2^64 of them
-/// (RFC 4291 §2.5.1), so the network counts as one. So do all clients without an address.
+/// Returns the address that failures are counted for. A client with one IPv6 address usually has
+/// 2^64 of them (RFC 4291 §2.5.1), so its /64 network counts as one address. All clients without an
+/// address count as one, too.
 fn network(client: &ClientAddress) -> Option<IpAddr> {
     client.ip().map(|ip| match ip {
         IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),

@@ -1,18 +1,18 @@
-//! Adding users, one or many at a time.
+//! Adds users, one or many at a time.
 
 use rusqlite::{Transaction, TransactionBehavior, params};
 
 use super::{NewUser, Store, saturated};
 use crate::accounts::Result;
 
-/// What became of a user that is in the file already, or not.
+/// The result of importing one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Imported {
-    /// The user is new.
+    /// The user did not exist, and was added.
     Added,
-    /// The user has the new password now; all else is as before.
+    /// The user existed, and has the new password now. Everything else is unchanged.
     PasswordChanged,
-    /// The user is as before.
+    /// The user existed, and is unchanged.
     Exists,
 }
 
@@ -45,7 +45,7 @@ impl Store {
         })
     }
 
-    /// Replaces the PHC string of a password, unless it has changed meanwhile.
+    /// Replaces the PHC string of a password, unless it has changed since it was read.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -57,7 +57,7 @@ impl Store {
     }
 }
 
-/// Adds a user. Returns false if the name is taken.
+/// Adds a user. Returns `false` if another user has the name.
 pub(super) fn insert(transaction: &Transaction<'_>, user: &NewUser<'_>) -> rusqlite::Result<bool> {
     let enter = "INSERT INTO users (name, hash, home, quota) VALUES (?1, ?2, ?3, ?4) \
                  ON CONFLICT (name) DO NOTHING";

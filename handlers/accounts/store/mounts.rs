@@ -11,7 +11,7 @@ use crate::accounts::{AccountsError, Result};
 /// Maximum number of mounted folders of a user.
 const MAX_MOUNTS: i64 = 32;
 
-/// A folder of the system that a user sees.
+/// A folder outside of the served directory that a user sees below the home directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// The path at which the user sees the folder, as a path below the home directory.
@@ -21,8 +21,8 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// The same path below the served directory, for a user with this home directory; without
-    /// slashes at its ends.
+    /// Returns the path of the mount below the served directory, for a user with this home
+    /// directory, without slashes at its ends.
     pub(crate) fn below_root(&self, home: &Prefix) -> String {
         let path = format!("{home}{}", self.at);
         path.trim_matches('/').replace("//", "/")
@@ -30,7 +30,7 @@ impl Mount {
 }
 
 impl Store {
-    /// Mounts a folder of the system, in place of one that is mounted at the same path.
+    /// Mounts a folder for a user. It replaces a folder that is mounted at the same path.
     ///
     /// # Errors
     /// The user does not exist or already has 32 mounted folders, or the file cannot be written.
@@ -71,7 +71,7 @@ impl Store {
         }
     }
 
-    /// Whether the accounts file lies in a folder, which must not be served then.
+    /// Whether the accounts file is in a folder. Such a folder must not be served.
     ///
     /// # Errors
     /// Those of the system.
