@@ -1,5 +1,5 @@
-//! Resumes an upload by another protocol than the one that began it. Each protocol announces other
-//! facts about a file, so the upload is found by its name.
+//! Resumes an upload through another protocol than the one that began it. Each protocol announces
+//! other properties of a file, so the upload is found by its name.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;

@@ -12,9 +12,9 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{Inner, Store};
 
-/// How long to wait for an upload that has expired while somebody still writes it.
+/// Time until the thread tries again to remove an expired upload that a connection still writes.
 const BUSY_INTERVAL: Duration = Duration::from_secs(1);
-/// The pause between two turns of a count, in which others can use the disk.
+/// Pause between two turns of a count, in which other threads can use the disk.
 const PAUSE_BETWEEN_COUNTS: Duration = Duration::from_millis(1);
 
 /// The thread of a store.
@@ -30,7 +30,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether a thread may be started.
+    /// Whether a thread may be started. A server that forks must not have one.
     enabled: bool,
     running: bool,
     over: bool,
@@ -50,9 +50,9 @@ pub(super) fn is_past(time: Option<SystemTime>) -> bool {
 }
 
 impl Store {
-    /// From now on partial uploads are removed at the moment when they expire. Without this call
-    /// that happens when the next upload begins: for a server that forks, which must not have a
-    /// thread. In both cases an upload that has expired cannot be resumed.
+    /// From now on the thread removes partial uploads as soon as they expire. Without this call,
+    /// they are removed when the next upload begins, for a server that forks and must not have a
+    /// thread. In both cases an expired upload cannot be resumed.
     pub fn expire_in_background(&self) {
         self.0.background.0.state.lock().enabled = true;
         self.work_in_background();
@@ -115,7 +115,8 @@ fn run(shared: &Shared, store: impl Fn() -> Option<Arc<Inner>>) {
                 wait => wait,
             });
         }
-        // A store that only this thread still holds is dropped here, and then ends the thread.
+        // If only this thread still holds the store, the store is dropped here, which ends the
+        // thread.
         drop(store);
         let mut state = shared.state.lock();
         if std::mem::take(&mut state.has_count) && !state.over {

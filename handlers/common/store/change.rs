@@ -20,7 +20,7 @@ use super::{Store, StoreError};
 use crate::accounts::{AccountsError, Change};
 use crate::common::rename::rename_new;
 
-/// To free a file of this size or more takes noticeable time.
+/// Freeing the blocks of a file of at least this many bytes takes noticeable time.
 const MIN_PINNED: u64 = 16 << 20;
 
 /// A name in an open folder.
@@ -40,8 +40,8 @@ impl Store {
         Ok(real.into_os_string().as_bytes().to_vec())
     }
 
-    /// The same, but a link at the end is not followed: for a removal or a move, which change the
-    /// link itself.
+    /// Resolves all links of a path except one at its end, for a removal or a move, which change
+    /// the link itself.
     ///
     /// # Errors
     /// As for [`resolve`](Store::resolve).
@@ -127,7 +127,7 @@ impl Store {
         Ok(replaced)
     }
 
-    /// The folder of a path's last component, and that component.
+    /// Opens the folder of a path's last component, and returns it with that component.
     fn place<'a>(&self, path: &'a [u8]) -> Result<Place<'a>, StoreError> {
         let path = path_of(path);
         let name = path.file_name();
@@ -151,7 +151,7 @@ impl Store {
     }
 }
 
-/// The result of a change, from its own result and that of its entry in the ledger.
+/// Combines the result of a change with the result of its entry in the ledger.
 fn outcome_of<T>(outcome: Option<T>, entered: Result<(), AccountsError>) -> Result<T, StoreError> {
     match (outcome, entered) {
         (Some(outcome), entered) => {
@@ -200,8 +200,9 @@ impl Place<'_> {
     }
 }
 
-/// Holds a large file open that is about to lose its name. The system frees its blocks only when
-/// this is dropped: this can take long, and a transaction of the ledger must not wait for it.
+/// Holds a large file open whose name is about to be removed or replaced. The system frees the
+/// blocks of the file only when this value is dropped. That can take long, and a transaction of the
+/// ledger must not wait for it.
 pub(super) struct Pin {
     _file: Option<OwnedFd>,
 }
@@ -212,7 +213,7 @@ impl Pin {
         Pin::of_name(&place.folder, place.name, bytes)
     }
 
-    /// Holds the file of this name, if it is large: it has this many bytes.
+    /// Opens the file with this name and size, if it is large.
     #[cfg(target_os = "linux")]
     pub(super) fn of_name(folder: &Dir, name: &OsStr, bytes: u64) -> Pin {
         use rustix::fs::{Mode, OFlags, openat};
@@ -229,14 +230,13 @@ impl Pin {
     }
 }
 
-/// The bytes of the file with this name, which a new file is about to replace; `None` if there is
-/// none.
+/// The size in bytes of the file that a new file is about to replace; `None` if there is none.
 pub(super) fn replaced_bytes(folder: &Dir, name: &OsStr) -> Option<u64> {
     let found = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     (FileType::from_raw_mode(found.st_mode) != FileType::Directory).then(|| bytes_of(&found))
 }
 
-/// The bytes that a file counts for; a folder counts for none.
+/// The number of bytes that a file counts for in a quota. A folder counts for 0.
 fn bytes_of(found: &Stat) -> u64 {
     if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
         0

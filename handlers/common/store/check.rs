@@ -1,4 +1,4 @@
-//! Finds out, in slices, how much of a file that a client wants to send is stored already.
+//! Finds out, in slices, how much of an announced file is stored already.
 
 use std::fs::File;
 use std::io;
@@ -20,21 +20,22 @@ pub enum Resumed {
     Partial(Box<Partial>),
     /// The file is stored already.
     Complete(Published),
-    /// Stored bytes have to be digested first.
+    /// Stored bytes must be digested before the upload can continue.
     Checking(Check),
 }
 
-/// Stored bytes that have to be digested before an upload is resumed. Dropping it ends the work.
+/// Stored bytes that must be digested before an upload is resumed. Dropping this value cancels the
+/// work.
 #[derive(Debug)]
 pub struct Check {
     state: CheckState,
-    /// When to call [`advance`](Check::advance); `None` is at once.
+    /// Delay before the next call of [`advance`](Check::advance); `None` means no delay.
     after: Option<Duration>,
 }
 
 #[derive(Debug)]
 enum CheckState {
-    /// The file of this name, which may be the one that was announced.
+    /// A file with the announced name and size, which may be the announced file.
     File {
         store: Store,
         intent: Box<Intent>,
@@ -46,8 +47,8 @@ enum CheckState {
 }
 
 impl Check {
-    /// The time after which to call [`advance`](Check::advance). `None` is at once, after other
-    /// connections had their turn.
+    /// Delay before the next call of [`advance`](Check::advance). `None` means no delay, but other
+    /// connections should get their turn first.
     pub fn after(&self) -> Option<Duration> {
         self.after
     }
@@ -90,8 +91,8 @@ impl Check {
 impl Store {
     /// Resumes the upload with the same name, size, digests and owner, or begins it.
     ///
-    /// If stored bytes have to be digested before, this is done slice by slice, with
-    /// [`Resumed::Checking`].
+    /// If stored bytes must be digested first, the result is [`Resumed::Checking`], which digests
+    /// them slice by slice.
     ///
     /// # Errors
     /// As for [`begin`](Store::begin).
@@ -120,7 +121,7 @@ impl Store {
         Check { state, after: None }.advance()
     }
 
-    /// Resumes an upload. Blocks until all that has to be digested is digested.
+    /// Resumes an upload, and blocks until all necessary bytes are digested.
     ///
     /// # Errors
     /// As for [`begin`](Store::begin).
@@ -139,9 +140,9 @@ impl Store {
         Ok(resumed)
     }
 
-    /// Begins to wait for digests of a file below the folder, which are computed in slices.
-    /// `Ok(Err)` has the digests if they are known. Of `wanted`, only the kinds of digests matter,
-    /// not their values.
+    /// Begins to compute the digests of a file below the folder, in slices. `Ok(Err)` contains the
+    /// digests if they are known already. Only the kinds of digests in `wanted` matter, not their
+    /// values.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if too many files are being digested; those of the system.
@@ -182,7 +183,7 @@ impl Store {
         .advance()
     }
 
-    /// The file of this name, if it may be the one that was announced.
+    /// Opens the file with the announced name if its size and time match the announcement.
     fn possibly_complete(&self, intent: &Intent) -> Option<File> {
         let size = intent.size?;
         let path = intent.name.as_path();
@@ -190,7 +191,7 @@ impl Store {
         if !metadata.is_file() || metadata.len() != size {
             return None;
         }
-        // Without a digest, a changed file of the same size differs only by its time.
+        // Without a digest, only the time distinguishes a changed file of the same size.
         let stored = metadata
             .modified()
             .map(cap_std::time::SystemTime::into_std)
@@ -254,7 +255,7 @@ fn published(intent: &Intent, digests: Digests) -> Published {
     }
 }
 
-/// Whether a file has the time that its sender announced, to the millisecond: file systems and JSON
+/// Whether a stored file has the announced time, to the millisecond, because file systems and JSON
 /// round times. True if no time was announced.
 fn is_same_time(announced: Option<SystemTime>, stored: Option<SystemTime>) -> bool {
     const EXACTNESS: Duration = Duration::from_millis(1);

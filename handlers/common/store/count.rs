@@ -1,5 +1,5 @@
-//! Counts the bytes of a folder's files in slices. It needs one descriptor, however large the tree
-//! is.
+//! Counts the bytes of a folder's files in slices. It needs only one descriptor, whatever the depth
+//! of the tree.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,8 +12,8 @@ use crate::accounts::Ledger;
 
 /// Entries that are counted between two checks of the time.
 const ENTRIES_PER_STEP: usize = 64;
-/// Maximum number of times that a count is begun because files changed during the last one. After
-/// that, the larger one of this sum and the sum in the ledger holds.
+/// Maximum number of counts in sequence. A new count begins if files changed during the last one.
+/// After the last count, the larger one of its sum and the sum in the ledger is used.
 const MAX_ROUNDS: u32 = 3;
 
 /// A count that is under way.
@@ -101,7 +101,8 @@ impl Count {
     }
 }
 
-/// The bytes of partial uploads that are not in the ledger: a server without a ledger left them.
+/// The bytes of partial uploads that have no entry in the ledger, because a server without a ledger
+/// left them.
 fn parts_of_nobody(store: &Store, ledger: &Ledger) -> io::Result<u64> {
     let Some(staging) = store.existing_staging()? else {
         return Ok(0);

@@ -7,10 +7,11 @@ use rustix::process::{Resource, getrlimit};
 use super::StoreError;
 use super::error::NO_DESCRIPTORS;
 
-/// Maximum size of the reserve. It is an eighth of the descriptors that the process may have.
+/// Maximum size of the reserve. The reserve is an eighth of the descriptors that the process may
+/// have, but not more than this.
 const MAX_RESERVE: u64 = 256;
 
-/// Checks that enough descriptors are free for an upload to take one.
+/// Checks that a new upload leaves the reserve of descriptors free.
 ///
 /// The system gives a new descriptor the lowest free number. If this number is high, nearly all
 /// descriptors are in use.

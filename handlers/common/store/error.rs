@@ -1,4 +1,4 @@
-//! Why something couldn't be stored.
+//! Errors of storing a file.
 
 use std::fmt;
 use std::io;
@@ -8,45 +8,45 @@ use rustix::io::Errno;
 /// The message for a client when the server has no descriptor for its upload.
 pub(super) const NO_DESCRIPTORS: &str = "the server has too many files open";
 
-/// Why a file isn't stored. Nothing stands under its name then, or still what stood there before.
+/// Why a file was not stored. An earlier file of the same name is unchanged.
 #[derive(Debug)]
 pub enum StoreError {
-    /// The name is taken.
+    /// A file with this name exists.
     Exists,
-    /// It is larger than a file may be.
+    /// The file is larger than the maximum.
     TooLarge {
-        /// What is allowed, in bytes.
+        /// The maximum size in bytes.
         max: u64,
     },
-    /// The disk is full, or the quota used up.
+    /// The disk is full, or a quota is used up. The text says which.
     NoSpace(&'static str),
-    /// What came isn't what was announced; names the digest.
+    /// The received bytes do not match an announced digest. The text is the name of the digest.
     ChecksumMismatch(&'static str),
-    /// Fewer bytes came than were announced.
+    /// The upload ended before all announced bytes were received.
     Truncated {
-        /// What came, in bytes.
+        /// Number of bytes received.
         came: u64,
-        /// What was announced, in bytes.
+        /// Number of bytes announced.
         announced: u64,
     },
-    /// Somebody else is sending this very file.
+    /// Another connection is sending the same file.
     Busy,
-    /// The name can't be used, for this reason.
+    /// The name cannot be used. The text is the reason.
     ForbiddenName(&'static str),
-    /// The user that sends it was removed meanwhile.
+    /// The user was removed, or lost the right to store the file, during the upload.
     NoUser,
-    /// The maximum number of interrupted uploads is reached: in all, or of this user.
+    /// The maximum number of interrupted uploads is reached, either of the store or of this user.
     TooManyPartials,
-    /// The server cannot store it now, but may be able to soon: it has no free descriptors, or its
-    /// files are still being counted.
+    /// The server cannot store the file now, but may be able to soon: it has no free descriptors,
+    /// or it is still counting the files for a quota.
     Unavailable(&'static str),
-    /// The system refused.
+    /// A system call failed.
     Io(io::Error),
 }
 
 impl StoreError {
-    /// The contract's word for it. What the system refuses for a reason of its own counts as a
-    /// matter of the name, if another one might do, else as one of space.
+    /// The error code of the protocols. An error of the system is `forbidden_name` if another name
+    /// may work, and `no_space` otherwise.
     pub fn code(&self) -> &'static str {
         use io::ErrorKind::{
             InvalidFilename, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem,

@@ -1,10 +1,10 @@
-//! The one way in which a service writes a file: aside, checked, synced, and only then under its
-//! name.
+//! The store: all services write files through it. The bytes of an upload go to a hidden folder
+//! first. They are checked and synced, and only then does the file get its name.
 //!
-//! The bytes of an upload that is under way lie in the hidden folder [`PARTIALS`] of the store's
-//! own folder, with a small record beside them. Whichever protocol began an upload, any other can
-//! go on with it, after the end of the connection or of the server as well. What stood under the
-//! name before stays until the new file is whole and on the disk.
+//! The hidden folder [`PARTIALS`] in the store's folder contains the bytes of each unfinished
+//! upload, and a small record beside them. Any protocol can resume an upload, whichever protocol
+//! began it, even after the connection or the server has ended. An existing file of the same name
+//! stays until the new file is complete and on the disk.
 //!
 //! ```no_run
 //! # use std::path::Path;
@@ -67,11 +67,11 @@ pub use registered::{Progress, Registered};
 use space::Space;
 use staging::Staging;
 
-/// The folder of the uploads that aren't whole, below the store's own.
+/// The name of the hidden folder for unfinished uploads, in the store's own folder.
 pub const PARTIALS: &str = ".socketserver-partial";
 
-/// A store without a thread looks for expired partial uploads when an upload begins, at most once
-/// in this time.
+/// Minimum time between two searches for expired partial uploads in a store without a background
+/// thread. Such a search is made when an upload begins.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
 /// What happens when the name is taken.
@@ -88,27 +88,28 @@ pub enum OnDuplicate {
 
 /// Default of [`StoreOptions::max_partials`].
 pub const MAX_PARTIALS: usize = 1000;
-/// Each user may have this part of [`StoreOptions::max_partials`]: a tenth.
+/// A user may have 1/`USERS_SHARE` of [`StoreOptions::max_partials`], which is a tenth.
 const USERS_SHARE: usize = 10;
 /// Maximum number of records of registered uploads that have become files.
 const MAX_STORED_RECORDS: usize = 1000;
-/// How many of them are stored between two checks of their number.
+/// Number of new records of stored uploads after which the records are counted and trimmed again.
 const TRIM_INTERVAL: u32 = 100;
-/// How long the files are counted before the server starts. A larger folder is counted in the
-/// background after that.
+/// Maximum time of the count of the files when the server starts. The count of a larger folder
+/// continues in the background.
 const COUNT_TIME_AT_START: Duration = Duration::from_millis(500);
 
 /// The limits of a store.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// Bytes of one file. Defaults to no limit.
+    /// Maximum size of one file in bytes. Defaults to no limit.
     pub max_size: Option<u64>,
-    /// Bytes of all files below the folder, partial ones included. Defaults to no limit.
+    /// Maximum size of all files below the folder in bytes, including partial uploads. Defaults to
+    /// no limit.
     pub quota: Option<u64>,
-    /// A partial upload to which nothing came for so long is removed. Defaults to a day.
+    /// Time after the last received byte after which a partial upload is removed. Defaults to a
+    /// day.
     pub partial_expiry: Duration,
-    /// Whether a file is on the disk, not only in the system's memory, before it gets its name.
-    /// Defaults to true.
+    /// Whether a file must be synced to the disk before it gets its name. Defaults to true.
     pub sync: bool,
     /// Maximum number of interrupted uploads that are kept so that they can be resumed. A user may
     /// have a tenth of them. Defaults to [`MAX_PARTIALS`].
@@ -139,22 +140,24 @@ pub struct Store(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     root: Dir,
-    /// The hidden folder, held open for all uploads.
+    /// The open hidden folder, shared by all uploads; `None` before the first one.
     staging: Mutex<Option<Arc<Staging>>>,
     space: Arc<Space>,
+    /// Computes the digests of stored files on request.
     digests: DigestQueue,
     partial_expiry: Duration,
     sync: bool,
     max_partials: usize,
     umask: Option<u32>,
+    /// When expired partial uploads were last searched; `None` before the first search.
     swept: Mutex<Option<Instant>>,
-    /// Uploads that have become files since the records were trimmed.
+    /// Number of uploads that have become files since the records were last trimmed.
     remembered: AtomicU32,
     background: Background,
 }
 
 impl Store {
-    /// Stores into an existing folder.
+    /// Opens a store for an existing folder, without accounts.
     ///
     /// # Errors
     /// Those of the system.
@@ -162,12 +165,12 @@ impl Store {
         Store::with_accounts(folder, options, None)
     }
 
-    /// The same with accounts: an upload is also limited by the quota of its user
+    /// Opens a store with accounts: an upload is also limited by the quota of its user
     /// ([`Intent::quota_user`]).
     ///
-    /// With a quota, it counts the files for half a second at most. If the count is not complete
-    /// then, uploads are refused until it is. It also brings the ledger up to date after a server
-    /// was killed.
+    /// If there is a quota, this call counts the files for half a second at most. If the count is
+    /// not complete then, uploads are refused until it is. The call also corrects the ledger after
+    /// a server was killed.
     ///
     /// # Errors
     /// Those of the system.
@@ -218,17 +221,17 @@ impl Store {
         Ok(store)
     }
 
-    /// Begins an upload, from its first byte.
+    /// Begins a new upload at its first byte.
     ///
     /// # Errors
-    /// Whatever can be known before a byte has come: [`StoreError::Exists`], `TooLarge`, `NoSpace`,
-    /// `Busy`.
+    /// The errors that are known before a byte is received: [`StoreError::Exists`], `TooLarge`,
+    /// `NoSpace`, `Busy`.
     pub fn begin(&self, intent: Intent, on_duplicate: OnDuplicate) -> Result<Partial, StoreError> {
         self.start(intent, on_duplicate, Begin::Resumable)
     }
 
     /// Begins an upload that cannot be resumed, for a protocol that always sends whole files. If it
-    /// is dropped, nothing of it is kept. Two such uploads to one name can run at the same time.
+    /// is dropped, nothing of it is left. Two such uploads to one name can run at the same time.
     ///
     /// # Errors
     /// As for [`begin`](Store::begin).
@@ -240,8 +243,7 @@ impl Store {
         self.start(unshared(intent)?, on_duplicate, Begin::Whole)
     }
 
-    /// The uploads that can be resumed, each with the number of its bytes, those of other owners
-    /// included.
+    /// Lists the resumable uploads of all owners, each with its number of bytes.
     ///
     /// # Errors
     /// Those of the system.
@@ -313,7 +315,7 @@ impl Store {
     /// The hidden folder; `None` if there is none.
     fn existing_staging(&self) -> io::Result<Option<Arc<Staging>>> {
         let mut held = self.0.staging.lock();
-        // It may have been removed, or replaced.
+        // The folder may have been removed or replaced since it was opened.
         if held
             .as_ref()
             .is_none_or(|staging| !staging.is_in(&self.0.root))
@@ -359,7 +361,7 @@ impl Store {
     }
 }
 
-/// The intent with an owner whom nobody else can be.
+/// Replaces the owner by a random one, so that no other upload has the same id.
 fn unshared(intent: Intent) -> io::Result<Intent> {
     let mut nonce = [0; 16];
     getrandom::fill(&mut nonce)?;

@@ -16,8 +16,8 @@ use super::resolve::open_child;
 const ACCESS: u32 = 0o777;
 
 impl Store {
-    /// Sets the mode of a new file by `--umask`. Without the option, the system has applied the
-    /// umask of the process already.
+    /// Sets the mode of a new file if there is `--umask`. Without the option, the system has
+    /// already applied the umask of the process.
     pub(super) fn set_new_mode(&self, file: &File) -> io::Result<()> {
         match self.0.umask {
             Some(umask) => Ok(fchmod(file, Mode::from_raw_mode(0o666 & !umask))?),

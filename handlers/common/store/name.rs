@@ -1,4 +1,4 @@
-//! Names that a client chose, and what is left of them.
+//! Checks file names from clients.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -8,10 +8,10 @@ use std::path::Path;
 
 use super::{PARTIALS, StoreError};
 
-/// The longest file name that Linux's file systems take, in bytes.
-const LONGEST: usize = 255;
-/// The longest path, in bytes.
-const LONGEST_PATH: usize = 4000;
+/// Maximum length in bytes of a file name in Linux file systems.
+const MAX_NAME_LENGTH: usize = 255;
+/// Maximum length in bytes of a path.
+const MAX_PATH_LENGTH: usize = 4000;
 
 /// The path of a file below the store's folder: checked, relative, without `.` and `..`. It may
 /// have any bytes that a file system accepts, UTF-8 or not.
@@ -19,20 +19,20 @@ const LONGEST_PATH: usize = 4000;
 pub struct Name(Vec<u8>);
 
 impl Name {
-    /// The last component of what the client said.
+    /// Takes the last component of a path from a client.
     ///
     /// # Errors
-    /// [`StoreError::ForbiddenName`] if it is none that a file can have.
+    /// [`StoreError::ForbiddenName`] if the component is not a valid file name.
     pub fn last_component(text: &str) -> Result<Name, StoreError> {
         let last = text.rsplit('/').next().unwrap_or(text).as_bytes();
         check(last)?;
         Ok(Name(last.to_owned()))
     }
 
-    /// The relative path that the client said; of an absolute one, the last component.
+    /// Takes a relative path from a client. Of an absolute path, only the last component is used.
     ///
     /// # Errors
-    /// [`StoreError::ForbiddenName`] for `..`, and if a component is none that a file can have.
+    /// [`StoreError::ForbiddenName`] for `..`, and if a component is not a valid file name.
     pub fn path(text: &str) -> Result<Name, StoreError> {
         if text.starts_with('/') {
             return Name::last_component(text);
@@ -40,10 +40,10 @@ impl Name {
         Name::of_bytes(text.as_bytes())
     }
 
-    /// A relative path, in any encoding.
+    /// Takes a relative path in any encoding.
     ///
     /// # Errors
-    /// As for [`path`](Name::path); an absolute path is refused, too.
+    /// As for [`path`](Name::path), and for an absolute path.
     pub fn of_bytes(path: &[u8]) -> Result<Name, StoreError> {
         let (folders, file) = match path.iter().rposition(|&byte| byte == b'/') {
             Some(0) => return Err(StoreError::ForbiddenName("it is an absolute path")),
@@ -58,7 +58,7 @@ impl Name {
             .iter()
             .try_for_each(|component| check(component))?;
         let path = components.join(&b'/');
-        if path.len() > LONGEST_PATH {
+        if path.len() > MAX_PATH_LENGTH {
             Err(StoreError::ForbiddenName("the path is too long"))
         } else {
             Ok(Name(path))
@@ -80,7 +80,7 @@ impl Name {
         String::from_utf8_lossy(&self.0)
     }
 
-    /// The folders, if any, and the file.
+    /// Splits the name into its folders, if any, and the file name.
     pub fn split(&self) -> (Option<&Path>, &OsStr) {
         let path = self.as_path();
         let folders = path
@@ -98,11 +98,13 @@ impl Name {
             .map_or(0, |slash| slash + 1);
         let (folders, file) = self.0.split_at(begin);
         let (stem, extension) = match file.iter().rposition(|&byte| byte == b'.') {
-            Some(dot) if dot > 0 && file.len() - dot <= LONGEST / 4 => file.split_at(dot),
+            Some(dot) if dot > 0 && file.len() - dot <= MAX_NAME_LENGTH / 4 => file.split_at(dot),
             _ => (file, &b""[..]),
         };
         let number = format!(" ({number})").into_bytes();
-        let mut end = stem.len().min(LONGEST - number.len() - extension.len());
+        let mut end = stem
+            .len()
+            .min(MAX_NAME_LENGTH - number.len() - extension.len());
         // Cut between two characters of UTF-8, not within one.
         while end < stem.len() && end > 0 && stem[end] & 0xc0 == 0x80 {
             end -= 1;
@@ -111,8 +113,8 @@ impl Name {
     }
 }
 
-/// Whether a file name is the one of the hidden folder [`PARTIALS`]. On a file system that doesn't
-/// tell the cases apart, another spelling is the same folder.
+/// Whether a file name is the name of the hidden folder [`PARTIALS`]. Case is ignored, because some
+/// file systems do not distinguish upper and lower case.
 pub fn is_reserved(component: &[u8]) -> bool {
     component.eq_ignore_ascii_case(PARTIALS.as_bytes())
 }
@@ -121,7 +123,7 @@ fn check(component: &[u8]) -> Result<(), StoreError> {
     let reason = match component {
         b"" => "it is empty",
         b"." | b".." => "`.` and `..` are not file names",
-        name if name.len() > LONGEST => "it has more than 255 bytes",
+        name if name.len() > MAX_NAME_LENGTH => "it has more than 255 bytes",
         name if name.contains(&0) => "it holds a NUL",
         name if is_reserved(name) => "the server keeps partial uploads under it",
         _ => return Ok(()),

@@ -1,11 +1,12 @@
 //! Notes of small uploads that have no row in the ledger.
 //!
-//! Such an upload enters the ledger only when it gets its name: one transaction, not two. So that
-//! the ledger is right after a server was killed in between, the symbolic link `ID.note` in the
-//! hidden folder says what the upload is. It exists from before the first byte of the upload until
-//! its file is entered. A link is made by one system call, with all of its text.
+//! Such an upload is entered into the ledger only when it gets its name, with one transaction
+//! instead of two. The symbolic link `ID.note` in the hidden folder describes the upload, so that
+//! the ledger can be corrected if the server is killed in between. The link exists from before the
+//! first byte of the upload until its file is entered. One system call creates a link with all of
+//! its text, so a note is never incomplete.
 //!
-//! The next server settles the notes that are left ([`recovery`](super::recovery)).
+//! The next server enters the uploads of the remaining notes ([`recovery`](super::recovery)).
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,7 +19,7 @@ use super::staging::Staging;
 #[cfg(test)]
 mod tests;
 
-/// What the ledger would know of an upload by its row.
+/// The contents of a note: what a row of the ledger would contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) quota_user: Option<String>,
@@ -62,7 +63,7 @@ impl Staging {
         )?)
     }
 
-    /// Removes the note of an upload. No note is not an error.
+    /// Removes the note of an upload. A missing note is not an error.
     pub(super) fn remove_note(&self, id: &str) -> io::Result<()> {
         self.remove_file(&file_name(id))
     }

@@ -14,9 +14,9 @@ use super::staging::{Staging, part, tmp};
 use super::{Intent, OnDuplicate, Store, StoreError};
 use crate::common::digest::{BYTES_PER_SLICE, CHUNK, Chunk, Feed, Hasher};
 
-/// The bytes of an upload that have come so far, and the sole right to add more.
+/// An unfinished upload: the bytes received so far, and the exclusive right to add more.
 ///
-/// Dropped, it can be resumed later; an upload of which nothing has come leaves nothing.
+/// If it is dropped, the upload can be resumed later. An upload without any bytes leaves nothing.
 #[derive(Debug)]
 pub struct Partial {
     pub(super) store: Store,
@@ -25,43 +25,45 @@ pub struct Partial {
     pub(super) id: String,
     pub(super) file: File,
     pub(super) offset: u64,
-    /// How many of the bytes are digested; fewer than `offset` only after a resumption.
+    /// Number of bytes that are digested. It is less than `offset` only after the upload was
+    /// resumed.
     pub(super) hashed: u64,
     pub(super) hasher: Hasher,
     /// Whether it can be resumed after it is dropped.
     pub(super) resumable: bool,
+    /// Whether the record of the upload is written.
     pub(super) recorded: bool,
-    /// Whether the file is as it will be, and on the disk.
+    /// Whether the file is complete and on the disk.
     pub(super) is_synced: bool,
-    /// The piece that is being received.
+    /// The piece that is being received, if the upload is sent in pieces.
     pub(super) piece: Option<Box<Piece>>,
-    /// `None` once the upload is a file, or was abandoned.
+    /// The reservation in the ledger; `None` after the upload has become a file or was abandoned.
     pub(super) reservation: Option<Reservation>,
 }
 
-/// How an upload begins.
+/// Where an upload begins, and whether it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Begin {
-    /// From its first byte; it can be resumed later.
+    /// At its first byte. It can be resumed later.
     Resumable,
-    /// From its first byte; it cannot be resumed.
+    /// At its first byte. It cannot be resumed.
     Whole,
     /// At the end of an earlier upload, if there is one.
     Resumed,
-    /// From its first byte; it is kept even if it is empty.
+    /// At its first byte. It is kept even if it is empty.
     Registered,
 }
 
 /// Why [`Partial::receive`] ended early.
 #[derive(Debug)]
 pub enum ReceiveError {
-    /// The sender failed.
+    /// Reading from the source failed.
     Source(io::Error),
-    /// The store failed.
+    /// Storing the bytes failed.
     Store {
-        /// How.
+        /// The error of the store.
         error: StoreError,
-        /// Bytes that the source gave and that aren't stored.
+        /// Number of bytes that were taken from the source but not stored.
         lost: u64,
     },
 }
@@ -91,7 +93,8 @@ impl Partial {
         let usable = begin == Begin::Resumed && fits && !expired;
         let there = if usable { left_over } else { 0 };
         if left_over > there {
-            // Only if needed: ext4 writes a truncated file to the disk when it is closed.
+            // Truncates only if necessary, because ext4 writes a truncated file to the disk when it
+            // is closed.
             file.set_len(there)?;
         }
         let replaces = on_duplicate == OnDuplicate::Overwrite;
@@ -144,7 +147,7 @@ impl Partial {
         }
     }
 
-    /// The upload continues behind these bytes, which are in the file and not digested yet.
+    /// Sets the offset to continue at. The bytes before it are in the file, but not digested yet.
     pub(super) fn continue_at(&mut self, offset: u64) {
         self.offset = offset;
         self.hashed = if self.hasher.is_idle() { offset } else { 0 };
@@ -161,7 +164,7 @@ impl Partial {
 
     /// Digests the next slice of the bytes that were stored before the upload was resumed. Returns
     /// whether all of them are digested. A caller that serves other connections calls this once per
-    /// turn before it writes, because [`write`](Partial::write) digests all that is left.
+    /// turn before it writes, because [`write`](Partial::write) digests all remaining bytes.
     ///
     /// # Errors
     /// The bytes cannot be read.
@@ -181,23 +184,23 @@ impl Partial {
         Ok(())
     }
 
-    /// What was announced.
+    /// The announced properties of the file.
     pub fn intent(&self) -> &Intent {
         &self.intent
     }
 
-    /// How many bytes are there.
+    /// Number of bytes received so far.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// How many bytes are still to come; `None` if nobody knows.
+    /// Number of bytes that are still to be received; `None` if the size is unknown.
     pub fn remaining(&self) -> Option<u64> {
         self.intent.size.map(|size| size - self.offset)
     }
 
-    /// What the system tells of the bytes that are there; their date is the file's, once it is
-    /// published.
+    /// The metadata of the partial file. Its modification time becomes the one of the published
+    /// file.
     ///
     /// # Errors
     /// Those of the system.
@@ -205,7 +208,7 @@ impl Partial {
         self.file.metadata()
     }
 
-    /// Adds bytes.
+    /// Appends bytes.
     ///
     /// # Errors
     /// `NoSpace`, `TooLarge`, or those of the system. More bytes than were announced are
@@ -220,11 +223,11 @@ impl Partial {
         Ok(())
     }
 
-    /// Adds what `source` has now, at most about `most` bytes and never more than were announced;
-    /// digests are computed beside it.
+    /// Appends what `source` has available, at most about `most` bytes and never more than were
+    /// announced. Digests of a large part are computed in other threads.
     ///
-    /// `source` fills a buffer and tells how many bytes that were: 0 at its end, `None` if it has
-    /// nothing for now. How much came shows in [`offset`](Partial::offset).
+    /// `source` fills a buffer and returns the number of bytes: 0 at its end, `None` if nothing is
+    /// available now. [`offset`](Partial::offset) shows how many bytes were appended.
     ///
     /// # Errors
     /// Those of `source`, or as for [`write`](Partial::write).
@@ -253,11 +256,12 @@ impl Partial {
         };
         let mut chunk = Chunk::take();
         let more = fill(&mut chunk, &mut source, most);
-        // A sender who has filled a chunk at once is fast; for a slow one, threads would cost more
-        // than they bring.
+        // A sender that fills a chunk without a pause is fast. For a slow sender, threads cost more
+        // than they save.
         let large = matches!(more, Ok(true)) && most > 2 * CHUNK as u64;
         let mut hasher = std::mem::take(&mut self.hasher);
-        // Only a sender that has nothing more fills less than a chunk and has ended.
+        // If the sender has ended and the chunk is not full, the chunk contains all remaining
+        // bytes.
         let is_whole = matches!(more, Ok(false)) && has_ended.get();
         let received = hasher.beside(large, |feed| {
             if !is_whole || !self.defer_reservation(chunk.len()).map_err(Failed::Store)? {
@@ -267,7 +271,7 @@ impl Partial {
             let (mut more, mut left) = (more, most.saturating_sub(CHUNK as u64));
             while more.map_err(Failed::Source)? && left > 0 {
                 let mut chunk = feed.chunk();
-                // What came before an error is kept.
+                // The bytes that were received before an error are kept.
                 more = fill(&mut chunk, &mut source, left);
                 left -= chunk.len() as u64;
                 self.reserve(chunk.len()).map_err(Failed::Store)?;
@@ -277,8 +281,9 @@ impl Partial {
         });
         self.hasher = hasher;
         self.hashed = self.offset;
-        // An upload of which nothing has come cannot be resumed, and one that is whole need not be.
-        // If the end was too early, the record is written when the upload is dropped.
+        // A record is needed only to resume the upload. An upload without bytes cannot be resumed,
+        // and a complete one need not be. If the sender ended too early, the record is written when
+        // the upload is dropped.
         let may_be_cut = self.offset > 0 && !has_ended.get() && self.remaining() != Some(0);
         if self.resumable && !self.recorded && may_be_cut {
             self.record();
@@ -310,8 +315,8 @@ impl Partial {
         }
     }
 
-    /// Has the upload, which this many bytes complete, judged and entered only when it gets its
-    /// name. Returns whether that is possible.
+    /// Defers the reservation of an upload that these bytes complete: its quota is checked, and its
+    /// file entered, when it gets its name. Returns whether that is possible.
     fn defer_reservation(&mut self, count: usize) -> Result<bool, StoreError> {
         let Some(reservation) = &mut self.reservation else {
             return Ok(false);
@@ -322,8 +327,8 @@ impl Partial {
         }
     }
 
-    /// Writes the record, for other protocols and people. Without it, the protocol that began the
-    /// upload can still resume it.
+    /// Writes the record, which other protocols and administrators can read. Without a record, only
+    /// the protocol that began the upload can resume it.
     fn record(&mut self) {
         match self
             .staging
@@ -337,14 +342,14 @@ impl Partial {
         }
     }
 
-    /// Abandons the upload; nothing of it is left.
+    /// Abandons the upload, and removes its files.
     ///
     /// # Errors
     /// Those of the system.
     pub fn discard(mut self) -> io::Result<()> {
         let reservation = self.reservation.take();
         let removed = self.remove_staged();
-        // Only now, because the bytes count until they are removed.
+        // The reservation ends only now, because the bytes use the quota until they are removed.
         drop(reservation);
         removed
     }
@@ -357,13 +362,13 @@ impl Partial {
         }
     }
 
-    /// Whether it is kept so that it can be resumed. An upload that is not registered is kept only
-    /// if the maximum number of kept uploads is not reached.
+    /// Whether the upload is kept so that it can be resumed. An upload that is not registered is
+    /// kept only if the maximum number of kept uploads is not reached.
     fn is_kept(&self, reservation: &mut Reservation) -> bool {
         if self.intent.memo.is_some() {
             return reservation.keep(&self.store, u64::MAX) || self.offset > 0;
         }
-        // One more, because this upload is counted, too.
+        // The maximum plus one, because this upload is counted, too.
         self.offset > 0
             && self.resumable
             && !self.store.has_partials(self.store.0.max_partials + 1)
@@ -390,7 +395,8 @@ impl Drop for Partial {
     }
 }
 
-/// Fills a chunk with at most `most` bytes; tells whether it is full, so that more may be there.
+/// Fills a chunk with at most `most` bytes. Returns whether it is full, because then the source may
+/// have more.
 fn fill(
     chunk: &mut Chunk,
     source: &mut impl FnMut(&mut [u8]) -> io::Result<Option<usize>>,

@@ -1,5 +1,4 @@
-//! Pieces of an upload, each with a digest of its own: what came in one is kept only when that is
-//! right.
+//! Uploads in pieces, each with digests of its own. A piece is kept only if its digests match.
 
 use std::io;
 
@@ -10,17 +9,17 @@ use crate::common::digest::{Digests, Hasher};
 /// A piece that is being received.
 #[derive(Debug)]
 pub(super) struct Piece {
-    /// Its offset in the upload.
+    /// The offset of the piece in the upload.
     start: u64,
     wanted: Digests,
 }
 
 impl Partial {
-    /// What comes from here on is a piece with these digests, perhaps none. For uploads that have
-    /// no digests as a whole.
+    /// Begins a piece with these digests; there may be none. This is for uploads that have no
+    /// digests of the whole file.
     ///
-    /// As long as digests are to be compared, the piece is lost if the upload is dropped, or the
-    /// server killed.
+    /// If the piece has digests, it is lost when the upload is dropped or the server is killed
+    /// before the digests were compared.
     ///
     /// # Errors
     /// Those of the system.
@@ -38,10 +37,10 @@ impl Partial {
         Ok(())
     }
 
-    /// The piece has come. Its bytes are kept if the digests are right.
+    /// Ends the piece. Its bytes are kept if its digests match.
     ///
     /// # Errors
-    /// [`StoreError::ChecksumMismatch`], or those of the system; either way, the piece is lost.
+    /// [`StoreError::ChecksumMismatch`], or those of the system. In both cases the piece is lost.
     pub fn end_piece(&mut self) -> Result<(), StoreError> {
         let computed = std::mem::take(&mut self.hasher).finish();
         if let Some(digest) = self
@@ -58,7 +57,7 @@ impl Partial {
         }
     }
 
-    /// Takes back what came in the piece.
+    /// Removes the bytes of the current piece.
     ///
     /// # Errors
     /// Those of the system.
@@ -77,7 +76,7 @@ impl Partial {
         }
     }
 
-    /// Takes back a piece whose digests weren't compared.
+    /// Removes the current piece if its digests were not compared.
     pub(super) fn drop_unchecked_piece(&mut self) -> io::Result<()> {
         if self
             .piece

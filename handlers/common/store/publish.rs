@@ -1,4 +1,4 @@
-//! How an upload becomes a file.
+//! Publishes an upload: it becomes a file.
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,22 +15,22 @@ use crate::accounts::{Permits, Placed};
 use crate::common::digest::Digests;
 use crate::common::rename::rename_new;
 
-/// Numbers that are tried before a name counts as taken for good.
-const NUMBERS: u32 = 10_000;
+/// Maximum number in a numbered name (`a (1).txt`). If all of them exist, the upload fails.
+const MAX_NUMBERS: u32 = 10_000;
 
-/// A file that stands under its name.
+/// A published file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// The name, which may be another than was asked for.
+    /// The name of the file, which may differ from the requested one.
     pub name: Name,
-    /// Its length in bytes.
+    /// The size of the file in bytes.
     pub size: u64,
-    /// Those digests that were announced.
+    /// The digests of the kinds that were announced.
     pub digests: Digests,
 }
 
 impl Partial {
-    /// Checks length and digests, and puts the file under its name, when it is on the disk.
+    /// Checks the length and the digests, syncs the file to the disk, and gives it its name.
     ///
     /// # Errors
     /// After `Truncated` and `Unavailable`, the upload can be resumed. After `ChecksumMismatch`,
@@ -39,8 +39,8 @@ impl Partial {
         self.check_and_put(on_duplicate, None)
     }
 
-    /// The same, if the account of the upload's user, as it is now, permits it. Without accounts it
-    /// is not asked.
+    /// Publishes the upload if `permits` accepts the current account of its user. Without accounts,
+    /// `permits` is not called.
     ///
     /// # Errors
     /// As for [`publish`](Partial::publish); `NoUser` if it is not permitted.
@@ -178,7 +178,7 @@ impl Partial {
     }
 
     fn put_numbered(&self, folder: &Dir) -> Result<Name, StoreError> {
-        let numbered = (1..=NUMBERS).map(|number| self.intent.name.numbered(number));
+        let numbered = (1..=MAX_NUMBERS).map(|number| self.intent.name.numbered(number));
         for name in [self.intent.name.clone()].into_iter().chain(numbered) {
             if let Some(name) = self.put_beside(folder, name)? {
                 return Ok(name);
@@ -187,12 +187,12 @@ impl Partial {
         Err(StoreError::Exists)
     }
 
-    /// Takes the name if it is free, and not otherwise; both in one step of the system.
+    /// Gives the file the name if the name is free. Check and rename are one system call.
     fn put_beside(&self, folder: &Dir, name: Name) -> Result<Option<Name>, StoreError> {
         let (staging, part) = (self.staging.folder(), self.staged_name());
         let file = name.split().1;
         let moved = match rename_new(staging, &part, folder, file) {
-            // Not every file system knows the flag; a link is refused in the same way.
+            // Some file systems do not support the flag. A hard link also fails if the name exists.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 linkat(staging, &part, folder, file, AtFlags::empty())
                     .and_then(|()| unlinkat(staging, &part, AtFlags::empty()))
@@ -243,7 +243,7 @@ fn placed(name: Name, replaced: u64) -> (Name, Placed) {
     (name, Placed { path, replaced })
 }
 
-/// Makes sure that a folder's entries are on the disk.
+/// Syncs a folder's entries to the disk.
 pub(super) fn sync_folder(folder: &Dir) -> io::Result<()> {
     match fsync(folder) {
         // Some file systems have nothing to sync for a folder.

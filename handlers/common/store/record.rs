@@ -1,4 +1,4 @@
-//! What is known of an upload that isn't whole yet: enough for any protocol to go on with it.
+//! The record of an unfinished upload. It contains enough for any protocol to resume the upload.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,29 +7,29 @@ use serde::{Deserialize, Serialize};
 use super::Name;
 use crate::common::digest::{Digests, from_hex, to_hex};
 
-/// What is to be stored, as the sender announced it.
+/// A file that is to be stored, as its sender announced it.
 #[derive(Clone, Debug)]
 pub struct Intent {
-    /// Where it is to stand.
+    /// The path that the file is to get.
     pub name: Name,
-    /// How long it is, in bytes; `None` if the sender doesn't know yet.
+    /// The size in bytes; `None` if the sender does not know it yet.
     pub size: Option<u64>,
-    /// What its digests are.
+    /// The announced digests.
     pub digests: Digests,
-    /// Who sends it: nobody else can go on with it.
+    /// The owner. Only the same owner can resume the upload.
     pub owner: Option<String>,
-    /// The user whose quota it counts against, if the store has
+    /// The user whose quota the file uses, if the store has
     /// [accounts](super::Store::with_accounts).
     pub quota_user: Option<String>,
-    /// When the sender's file was changed last; the stored one gets the same time.
+    /// The modification time of the sender's file. The stored file gets the same time.
     pub modified: Option<SystemTime>,
-    /// What the protocol wants to find again with the upload. Only a
-    /// [registered](super::Store::register) one has it.
+    /// A text of the protocol, which is stored with the upload. Only a
+    /// [registered](super::Store::register) upload has one.
     pub memo: Option<String>,
 }
 
 impl Intent {
-    /// A file of this name, of which nothing else is known.
+    /// An intent with this name and no other properties.
     pub fn new(name: Name) -> Intent {
         Intent {
             name,
@@ -42,7 +42,7 @@ impl Intent {
         }
     }
 
-    /// Names the upload: the same for the same name, size, digests and owner.
+    /// The id of the upload. It depends only on the name, size, digests and owner.
     pub fn id(&self) -> String {
         let size = self.size.map(|size| size.to_string());
         let digests = &self.digests;
@@ -63,7 +63,7 @@ impl Intent {
                 .iter()
                 .map(|digest| digest.as_deref().map(str::as_bytes)),
         ) {
-            // The length keeps the parts apart.
+            // The length separates the parts: (`ab`, `c`) differs from (`a`, `bc`).
             hasher.update(
                 &part
                     .map_or(u64::MAX, |part| part.len() as u64)
@@ -75,11 +75,11 @@ impl Intent {
     }
 }
 
-/// An [`Intent`] as it lies on disk beside the bytes that have come, in JSON.
+/// An [`Intent`] as JSON. It is stored beside the received bytes.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Record {
     name: String,
-    /// The name's bytes in hexadecimal, if they are not UTF-8.
+    /// The bytes of the name in hexadecimal, if they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     name_bytes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,7 +101,8 @@ pub(super) struct Record {
     created: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     memo: Option<String>,
-    /// What lies behind this offset came in a piece whose digest was still to be compared.
+    /// The offset of a piece whose digests were not compared yet. The bytes behind it must not be
+    /// used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) checked: Option<u64>,
     /// The name of the file that a registered upload has become.
@@ -157,7 +158,7 @@ impl Record {
         self.stored_bytes = bytes_beside_text(name);
     }
 
-    /// What was announced; `None` if somebody has meddled with the record.
+    /// The announced properties; `None` if another program has damaged the record.
     pub(super) fn intent(&self) -> Option<Intent> {
         fn digest<const N: usize>(text: Option<&String>) -> Option<Option<[u8; N]>> {
             text.map(|text| from_hex(text)).transpose().ok()

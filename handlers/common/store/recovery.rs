@@ -14,7 +14,7 @@ use super::staging::{Staging, part, tmp};
 use super::{Name, Store, StoreError};
 use crate::accounts::{Found, Ledger, Placed, Upload, UploadState};
 
-/// Maximum number of numbered names (`a (1).txt`) among which the file of an upload is searched.
+/// Maximum number in the numbered names (`a (1).txt`) that are searched for the file of an upload.
 const MAX_NUMBERS: u32 = 10_000;
 
 impl Store {
@@ -118,7 +118,8 @@ fn left_over(staging: &Staging, id: &str) -> Option<UploadState> {
     }
 }
 
-/// The state of an upload without a file in the hidden folder: it has got its name, or is gone.
+/// The state of an upload without a file in the hidden folder: it is stored under its name, or does
+/// not exist any more.
 fn placed(root: &Dir, target: &[u8], inode: u64) -> UploadState {
     let Ok(target) = Name::of_bytes(target) else {
         return UploadState::Gone;

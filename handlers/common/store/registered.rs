@@ -1,9 +1,9 @@
-//! Uploads that are known by an id: registered once, then sent in pieces over any number of
-//! connections.
+//! Registered uploads: a client registers an upload, gets its id, and sends the bytes in pieces
+//! over any number of connections.
 //!
-//! The id can't be guessed, as it stands for 128 random bits. A registered upload is there before
-//! its first byte, outlives the server, and is remembered for a while after it has become a file,
-//! for a client that has missed the answer.
+//! The id cannot be guessed, because it depends on 128 random bits. A registered upload exists
+//! before its first byte, and survives a restart of the server. After it has become a file, its
+//! record is kept for a while, for a client that did not receive the response.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -16,31 +16,33 @@ use super::record::Record;
 use super::staging::{Staging, part};
 use super::{Intent, Name, OnDuplicate, Partial, Store, StoreError, unshared};
 
-/// What is known of a registered upload.
+/// The state of a registered upload.
 #[derive(Clone, Debug)]
 pub struct Registered {
-    /// What was announced.
+    /// The announced properties of the file.
     pub intent: Intent,
-    /// How far it has come.
+    /// The progress of the upload.
     pub progress: Progress,
 }
 
-/// How far a registered upload has come.
+/// The progress of a registered upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// More is to come, or it has to be published.
+    /// The upload is not complete, or not published yet.
     Partial {
-        /// So many bytes are there.
+        /// Number of bytes received so far.
         offset: u64,
-        /// If nothing comes until then, it is removed.
+        /// Time when the upload is removed, unless more bytes are received before.
         expires: Option<SystemTime>,
     },
-    /// It is a file of this name; `None` if the server was killed before it could note the name.
+    /// The upload has become a file with this name; `None` if the server was killed before it could
+    /// record the name.
     Stored(Option<Name>),
 }
 
 impl Store {
-    /// Registers an upload of a known size; the intent's memo is kept with it, its owner replaced.
+    /// Registers an upload of a known size. The memo of the intent is stored with it, and its owner
+    /// is replaced by a random one.
     ///
     /// # Errors
     /// As for [`begin`](Store::begin).
@@ -69,7 +71,7 @@ impl Store {
         Ok(partial)
     }
 
-    /// What is known of the upload with this id; `None` if there is none, or not any more.
+    /// Returns the state of the upload with this id; `None` if there is none.
     ///
     /// # Errors
     /// Those of the system.
@@ -77,7 +79,8 @@ impl Store {
         let Some(staging) = self.staging_for(id)? else {
             return Ok(None);
         };
-        // The bytes first: if they become a file in between, the record says so.
+        // The bytes are looked up before the record. If they become a file in between, the record
+        // shows it.
         let part = staging.part_metadata(id)?;
         let Some((record, intent)) = read(&staging, id) else {
             return Ok(None);
@@ -96,11 +99,11 @@ impl Store {
         Ok(Some(Registered { intent, progress }))
     }
 
-    /// Goes on with a registered upload.
+    /// Resumes a registered upload.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while somebody else does; `NoSpace`; those of the system, `NotFound`
-    /// among them.
+    /// [`StoreError::Busy`] while another connection sends it; `NoSpace`; those of the system,
+    /// including `NotFound`.
     pub fn resume_registered(&self, id: &str) -> Result<Partial, StoreError> {
         self.sweep_now_and_then();
         let staging = self.staging_for(id)?.ok_or_else(not_found)?;
@@ -123,7 +126,7 @@ impl Store {
         Ok(partial)
     }
 
-    /// Removes what is left of a registered upload. The file that it has become stays.
+    /// Removes a registered upload. If it has become a file, the file stays.
     ///
     /// # Errors
     /// As for [`resume_registered`](Store::resume_registered).
@@ -136,7 +139,8 @@ impl Store {
         Ok(())
     }
 
-    /// Where the upload with this id would lie; `None` if no upload can have it.
+    /// The hidden folder of the upload with this id; `None` if the id is malformed or the folder
+    /// does not exist.
     fn staging_for(&self, id: &str) -> io::Result<Option<Arc<Staging>>> {
         let is_id = id.len() == 32
             && id
@@ -149,19 +153,19 @@ impl Store {
         }
     }
 
-    /// When an upload is removed to which nothing comes after this.
+    /// The time when an upload expires whose last byte was received at `last`.
     pub(super) fn expiry(&self, last: SystemTime) -> Option<SystemTime> {
         last.checked_add(self.0.partial_expiry)
     }
 }
 
 impl Partial {
-    /// Names the upload, if it is registered.
+    /// The id of the upload, if it is registered.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// When the upload is removed if nothing comes until then.
+    /// The time when the upload expires, unless more bytes are received before.
     ///
     /// # Errors
     /// Those of the system.
@@ -169,7 +173,7 @@ impl Partial {
         Ok(self.store.expiry(self.file.metadata()?.modified()?))
     }
 
-    /// Keeps a note of the file that the upload has become.
+    /// Records the name of the file that the upload has become.
     pub(super) fn remember(&self, name: &Name) {
         let mut record = Record::of(&self.intent);
         record.set_stored(name);

@@ -10,8 +10,8 @@ use super::staging::Staging;
 use super::{Intent, Store, StoreError};
 use crate::accounts::{AccountsError, Judgement, Permits, Placed, Result, Upload};
 
-/// Maximum number of bytes that an upload of unknown size reserves beside those that it has
-/// received.
+/// Maximum number of bytes that an upload of unknown size reserves in addition to the received
+/// ones.
 const MAX_AHEAD: u64 = 1024 * 1024;
 
 /// An upload's reservation, which is released when it is dropped.
@@ -31,15 +31,15 @@ pub(super) struct Reservation {
     deferral: Deferral,
 }
 
-/// Whether an upload is judged and entered only when it gets its name.
+/// Whether the quota check and the entry of an upload can wait until it gets its name.
 #[derive(Debug, Default)]
 enum Deferral {
-    /// It has, or may have, a row in the ledger.
+    /// No: the upload has, or may have, a row in the ledger.
     #[default]
     Impossible,
-    /// It has none.
+    /// Yes: the upload has no row in the ledger.
     Possible,
-    /// It has a note in this hidden folder instead.
+    /// It is deferred: the upload has a note in this hidden folder instead of a row.
     Noted(Arc<Staging>),
 }
 
@@ -58,15 +58,15 @@ impl Reservation {
         }
     }
 
-    /// Allows [`defer`](Reservation::defer): the ledger has no row of an earlier upload.
+    /// Allows [`defer`](Reservation::defer), because the ledger has no row of an earlier upload.
     pub(super) fn may_be_deferred(&mut self) {
         if self.bytes.is_none() {
             self.deferral = Deferral::Possible;
         }
     }
 
-    /// Reserves nothing for an upload of `total` bytes that is complete: it is judged and entered
-    /// when it gets its name. Returns `false` if it needs a reservation.
+    /// Defers the reservation of a complete upload of `total` bytes: its quota is checked, and its
+    /// file entered, when it gets its name. Returns `false` if the upload needs a reservation now.
     pub(super) fn defer(&mut self, staging: &Arc<Staging>, total: u64) -> Result<bool, StoreError> {
         let is_possible = matches!(self.deferral, Deferral::Possible) && self.bytes.is_none();
         if !is_possible || self.space.ledger.is_none() {
@@ -117,7 +117,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// Reserves `total` bytes, and more ahead if they fit: so most calls change nothing in the
+    /// Reserves `total` bytes, and some more if they fit, so that most calls do not change the
     /// ledger.
     pub(super) fn grow(&mut self, store: &Store, total: u64) -> Result<(), StoreError> {
         self.space.check_size(total)?;
@@ -154,8 +154,9 @@ impl Reservation {
         Ok(())
     }
 
-    /// Gives the upload its name by `put`, if it still fits. It may not fit any more: the file that
-    /// it was to replace may have been moved meanwhile. `replaced` is the size of that file now.
+    /// Calls `put`, which gives the upload its name, if the upload still fits into the quotas. It
+    /// may not fit any more if the file that it was to replace was moved meanwhile. `replaced` is
+    /// the current size of that file.
     pub(super) fn publish<T>(
         &mut self,
         store: &Store,
@@ -166,7 +167,7 @@ impl Reservation {
     ) -> Result<T, StoreError> {
         let is_noted = matches!(self.deferral, Deferral::Noted(_));
         if self.bytes.is_none() && !is_noted && !self.defer(staging, bytes)? {
-            // The entry of an empty file, by which a removed user is noticed.
+            // An empty file needs an entry, too: only an entry shows that its user was removed.
             self.take(store, bytes, false)?;
         }
         let Some(ledger) = &self.space.ledger else {
@@ -193,8 +194,8 @@ impl Reservation {
             return Err(published.err().unwrap_or(StoreError::NoUser));
         };
         if outcome.is_ok() {
-            // The row has become a file. If the transaction failed after `put`, the next start
-            // corrects the ledger.
+            // `publish` of the ledger has replaced the row by the file's entry. If the transaction
+            // failed after `put`, the next start corrects the ledger.
             self.bytes = None;
             match &published {
                 Ok(()) => self.remove_note(),
@@ -212,7 +213,7 @@ impl Reservation {
     pub(super) fn keep(&mut self, store: &Store, bytes: u64) -> bool {
         if matches!(self.deferral, Deferral::Noted(_)) {
             let is_kept = self.take(store, bytes, true).is_ok();
-            // From now on only the row counts, which outlives this value.
+            // The row must stay after this value is dropped, so dropping must not release it.
             self.bytes = None;
             if is_kept {
                 self.remove_note();
@@ -244,7 +245,7 @@ impl Reservation {
         self.replacing(bytes, self.replaces.then(replaced).flatten())
     }
 
-    /// The same, if the size of the file that is replaced is known.
+    /// Describes the upload for the ledger, with the size of the replaced file if it is known.
     fn replacing(&self, bytes: u64, replaced: Option<u64>) -> Upload<'_> {
         Upload {
             id: &self.id,

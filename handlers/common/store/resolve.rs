@@ -13,8 +13,8 @@ use rustix::io::Errno;
 
 use crate::accounts::Account;
 
-/// The account, with the path of its home without links. A home that does not exist, or leads out
-/// of the root, stays as it is.
+/// Returns the account with the path of its home without links. A home that does not exist, or
+/// whose links lead out of the root, stays as it is.
 pub(crate) fn resolve_home(root: &Dir, account: Account) -> Account {
     let home = path_of(account.home.as_str().trim_start_matches('/').as_bytes());
     let real = real_path(root, home).ok();
@@ -52,7 +52,7 @@ pub(crate) fn real_path(root: &Dir, path: &Path) -> io::Result<PathBuf> {
             }
             Err(error) if !is_missing(&error) => return Err(error),
             Err(error) => match existing.parent() {
-                // A link to a missing target: the path without links is unknown.
+                // The link has no target, so the path without links is unknown.
                 _ if root.symlink_metadata(existing).is_ok() => return Err(error),
                 Some(parent) if !parent.as_os_str().is_empty() => existing = parent,
                 _ => return Ok(path.to_owned()),
@@ -68,7 +68,7 @@ fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-/// The same for the folder of the last component: a link at the end is not followed.
+/// Resolves the links in the folder of the last component. A link at the end is not followed.
 ///
 /// # Errors
 /// As for [`real_path`].
@@ -84,7 +84,7 @@ pub(crate) fn real_parent(root: &Dir, path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// The same for a path whose folder must exist.
+/// Resolves the links of a path like [`real_parent`], but its folder must exist.
 ///
 /// # Errors
 /// As for [`real_path`]; `NotFound` or `NotADirectory` if there is no such folder.
@@ -101,7 +101,7 @@ pub(crate) fn real_existing_parent(root: &Dir, path: &Path) -> io::Result<PathBu
     real_parent(root, path)
 }
 
-/// Whether a path has no `..`: after a link, only the system can resolve it.
+/// Whether a path has no `..`. Only the system can resolve `..` after a link.
 fn is_plain(path: &Path) -> bool {
     path.components()
         .all(|part| matches!(part, Component::Normal(_)))

@@ -22,7 +22,7 @@ const PAUSE_FACTOR: u32 = 50;
 /// Duration of one turn of a count.
 pub(super) const COUNT_TIME_PER_TURN: Duration = Duration::from_millis(20);
 
-/// What a store's folder may hold.
+/// The limits of a store's folder, and the count of its files.
 #[derive(Debug)]
 pub(super) struct Space {
     max_size: Option<u64>,
@@ -42,7 +42,8 @@ struct CountState {
 }
 
 impl CountState {
-    /// Whether the pause since the last count is long enough: `factor` times its duration.
+    /// Whether the pause since the last count was long enough: `factor` times the duration of that
+    /// count.
     fn is_due(&self, factor: u32) -> bool {
         self.ended.is_none_or(|(ended, took)| {
             ended.elapsed() >= MIN_COUNT_INTERVAL.max(took.saturating_mul(factor))
@@ -100,15 +101,16 @@ impl Store {
         self.space().check_size(total)?;
         self.check_disk(total.saturating_sub(there))?;
         let mut reservation = Reservation::of(self, intent, inode, replaces);
-        // Without bytes there is nothing to reserve: the first ones make the entry.
+        // An upload without bytes reserves nothing. Its first bytes create the row.
         if total > 0 || is_kept {
             reservation.take(self, total, is_kept)?;
         }
         Ok(reservation)
     }
 
-    /// Checks that this many more bytes fit, in any number of files; for uploads of which only the
-    /// sum is known. It reserves nothing. Without a user, only the folder's quota is checked.
+    /// Checks that this many more bytes fit into the quotas and on the disk, for uploads of which
+    /// only the total size is known. It reserves nothing. Without a user, only the folder's quota
+    /// is checked.
     ///
     /// # Errors
     /// [`StoreError::NoSpace`], or those of the system.
@@ -128,7 +130,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoSpace`], or those of the system.
     pub fn check_disk(&self, bytes: u64) -> Result<(), StoreError> {
-        // For a small file, the write itself shows it as early.
+        // For a small file the check saves nothing, because the write itself fails as early.
         if bytes <= CHUNK as u64 {
             return Ok(());
         }
@@ -214,8 +216,8 @@ impl Store {
         self.count_for_a_turn()
     }
 
-    /// Has the files counted again at the first upload, because other programs may add some before
-    /// it.
+    /// Marks the count as outdated, so that the first upload counts the files again: other programs
+    /// may add some before it.
     pub(super) fn count_again_at_first_upload(&self) {
         self.space().count.lock().ended = None;
     }

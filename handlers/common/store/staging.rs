@@ -21,7 +21,7 @@ use super::{Intent, PARTIALS, StoreError};
 use crate::common::duration;
 
 /// Maximum number of attempts to lock a file. An attempt fails if the file is removed after it was
-/// opened; this often can only be an attack.
+/// opened. Only an attack causes this many failures.
 const MAX_ATTEMPTS: u32 = 16;
 /// Maximum size of a record.
 const MAX_RECORD: u64 = 64 * 1024;
@@ -42,7 +42,7 @@ fn identity(found: &Stat) -> Identity {
 }
 
 impl Staging {
-    /// The folder, made if it isn't there.
+    /// Opens the hidden folder, and creates it if it is missing.
     pub(super) fn open(root: &Dir) -> io::Result<Staging> {
         if let Some(staging) = Staging::existing(root)? {
             return Ok(staging);
@@ -66,7 +66,7 @@ impl Staging {
         Ok(Staging { folder, identity })
     }
 
-    /// Whether it is still the hidden folder of this root.
+    /// Whether this folder is still the hidden folder of the root.
     pub(super) fn is_in(&self, root: &Dir) -> bool {
         let there = statat(root, PARTIALS, AtFlags::empty());
         there.is_ok_and(|there| identity(&there) == self.identity)
@@ -109,8 +109,8 @@ impl Staging {
                 Err(Errno::WOULDBLOCK) => return Err(StoreError::Busy),
                 Err(error) => return Err(error.into()),
             }
-            // Before it was locked, the file may have been published or removed; then the name
-            // means another one.
+            // The file may have been published or removed before it was locked. Then the name
+            // refers to another file.
             let metadata = file.metadata()?;
             let ours = (metadata.dev(), metadata.ino());
             let now = statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -121,7 +121,7 @@ impl Staging {
         Err(StoreError::Busy)
     }
 
-    /// How many bytes of an upload there are, and when the last one came; `None` if there are none.
+    /// The number of bytes of an upload and the time of the last one; `None` if there is no file.
     pub(super) fn part_metadata(&self, id: &str) -> io::Result<Option<(u64, SystemTime)>> {
         match self.folder.metadata(part(id)) {
             Ok(metadata) => Ok(Some((metadata.len(), metadata.modified()?.into_std()))),
@@ -130,7 +130,7 @@ impl Staging {
         }
     }
 
-    /// Writes the record of an upload, as a whole or not at all.
+    /// Writes the record of an upload atomically.
     pub(super) fn write_record(&self, id: &str, record: &Record) -> io::Result<()> {
         let text = serde_json::to_vec(record)?;
         let (new, name) = (format!("{id}.new"), json(id));
@@ -140,8 +140,8 @@ impl Staging {
             .and_then(|mut file| file.write_all(&text))
             .and_then(|()| self.folder.rename(&new, &self.folder, &name));
         if written.is_err() {
-            // On a full disk, the beginning of a record must not stay. The caller gets the first
-            // error; an error of the removal is ignored.
+            // If the disk is full, the incomplete record is removed. The caller gets the first
+            // error, and an error of the removal is ignored.
             let _ = unlink(&self.folder, &new);
         }
         written
@@ -158,8 +158,8 @@ impl Staging {
         serde_json::from_slice(&text).ok()
     }
 
-    /// Removes the record, then the bytes: one without bytes tells that they have become a file.
-    /// What isn't there is removed already.
+    /// Removes the record of an upload first, and then its bytes, because a record without bytes
+    /// means that the upload has become a file. A missing file is not an error.
     pub(super) fn remove(&self, id: &str) -> io::Result<()> {
         let removed = self.remove_record(id);
         unlink(&self.folder, &part(id))?;
@@ -175,8 +175,8 @@ impl Staging {
         unlink(&self.folder, &json(id))
     }
 
-    /// The uploads that can be resumed, and the number of bytes of each. `is_expired` is told when
-    /// the last byte came.
+    /// Lists the uploads that can be resumed, with their number of bytes. `is_expired` gets the
+    /// time of the last byte.
     pub(super) fn list(
         &self,
         is_expired: impl Fn(SystemTime) -> bool,
@@ -192,9 +192,9 @@ impl Staging {
         Ok(found)
     }
 
-    /// Removes the uploads that are older than `expiry` and that nobody writes, and the files that
-    /// killed servers left. `removed` is called with the id of each upload that could have been
-    /// resumed.
+    /// Removes the uploads whose last byte is older than `expiry` and that no connection writes,
+    /// and the files that killed servers left. `removed` is called with the id of each resumable
+    /// upload that was removed.
     pub(super) fn sweep(&self, expiry: Duration, removed: impl Fn(&str)) -> io::Result<()> {
         let now = SystemTime::now();
         let is_old = |metadata: &Metadata| {
@@ -249,7 +249,7 @@ impl Staging {
         }
     }
 
-    /// The number of uploads that can be resumed; it stops counting at `most`.
+    /// Counts the uploads that can be resumed, up to `most`.
     pub(super) fn count_parts(&self, most: usize) -> io::Result<usize> {
         let is_part = |entry: &io::Result<cap_std::fs::DirEntry>| {
             entry
@@ -259,7 +259,7 @@ impl Staging {
         Ok(self.folder.entries()?.filter(is_part).take(most).count())
     }
 
-    /// Removes the oldest records of uploads that have become files. At most `most` are left.
+    /// Removes the oldest records of uploads that have become files, so that at most `most` remain.
     pub(super) fn trim_records(&self, most: usize) -> io::Result<()> {
         let mut records = Vec::new();
         for entry in self.folder.entries()?.flatten() {
@@ -277,7 +277,7 @@ impl Staging {
         surplus.try_for_each(|(_, id)| self.remove_record(id))
     }
 
-    /// Each upload's id, and its bytes' metadata.
+    /// Returns the id of each upload, and the metadata of its bytes.
     pub(super) fn parts(&self) -> io::Result<Vec<(String, Metadata)>> {
         let mut parts = Vec::new();
         for entry in self.folder.entries()? {
@@ -298,7 +298,7 @@ pub(super) fn part(id: &str) -> String {
     format!("{id}.part")
 }
 
-/// The bytes of an upload that cannot be resumed.
+/// The name of the file with the bytes of an upload that cannot be resumed.
 pub(super) fn tmp(id: &str) -> String {
     format!("{id}.tmp")
 }
