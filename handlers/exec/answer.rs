@@ -1,4 +1,4 @@
-//! An answer, in the four framings (contract §3.8).
+//! The answer of a server to a command, in four framings (contract §3.8).
 
 use std::sync::LazyLock;
 
@@ -24,32 +24,32 @@ pub enum Framing {
     Raw,
 }
 
-/// What a client sends in [`Framing::Ack`].
+/// The text that a client sends when it has read the length, in [`Framing::Ack`].
 pub const READY: &[u8] = b"recv_ready";
 
-/// What a command brought.
+/// The result of a command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// Standard output, then standard error.
     pub data: Vec<u8>,
-    /// So much of it is standard error.
+    /// Number of bytes at the end of `data` that are standard error.
     pub stderr_size: usize,
-    /// The exit code, as a shell has it.
+    /// The exit code as a shell reports it: 128 + N if signal N ended the command.
     pub exit_code: i32,
-    /// Whether more output came than is allowed.
+    /// Whether the output exceeded the maximum size.
     pub truncated: bool,
 }
 
 /// The head in [`Framing::Json`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// Bytes that follow.
+    /// Number of output bytes that follow.
     pub data_size: u64,
     /// The command's exit code.
     pub exit_code: i32,
-    /// How many of the bytes, the last ones, are standard error.
+    /// Number of these bytes, at their end, that are standard error.
     pub stderr_size: u64,
-    /// Whether more output came than is allowed; left out if not.
+    /// Whether the output exceeded the maximum size. The key is omitted if not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
 }
@@ -73,7 +73,7 @@ impl From<Output> for Answer {
 }
 
 impl Answer {
-    /// No command ran: one line says why.
+    /// Makes an answer for a command that was not run. The output is one line with the reason.
     pub fn refusal(exit_code: i32, reason: &str) -> Answer {
         let data = format!("{}\n", reason.replace(['\n', '\r'], " ")).into_bytes();
         Answer {
@@ -84,7 +84,7 @@ impl Answer {
         }
     }
 
-    /// What goes before the bytes.
+    /// The bytes that precede the output in this framing.
     pub fn head(&self, framing: Framing) -> Vec<u8> {
         let length = self.data.len();
         match framing {
@@ -101,7 +101,7 @@ impl Answer {
                 debug_assert!(matches!(written, Ok(Ok(()))), "four numbers fit any frame");
                 frame
             }
-            // More than 2 GiB can't be: `--max-output` is checked.
+            // The output is below 2 GiB, because `--max-output` is checked.
             Framing::Struct => i32::try_from(length)
                 .unwrap_or(i32::MAX)
                 .to_le_bytes()
@@ -112,12 +112,13 @@ impl Answer {
     }
 }
 
-/// The exit code of a command that was not run for lack of room: EX_TEMPFAIL of sysexits.h.
+/// The exit code of a command that was not run because the server has no capacity: EX_TEMPFAIL of
+/// sysexits.h.
 const BUSY: i32 = 75;
 /// The exit code of a command that is not allowed.
 const NOT_ALLOWED: i32 = 126;
 
-/// The answer to a connection that is refused, for each framing and reason.
+/// The answer to a refused connection, for each framing and reason.
 pub(super) fn to_refused(framing: Framing, why: Refusal) -> Option<&'static [u8]> {
     type Answers = Vec<((Framing, Refusal), Vec<u8>)>;
     static ANSWERS: LazyLock<Answers> = LazyLock::new(|| {
@@ -138,8 +139,8 @@ fn refusal_bytes(framing: Framing, why: Refusal) -> Vec<u8> {
     };
     let answer = Answer::refusal(code, refusal_line(why).trim_end());
     match framing {
-        // A refused connection cannot wait for the client's `recv_ready`. With the text behind it,
-        // the length would not be a number.
+        // A refused connection cannot wait for the client's `recv_ready`. If the text followed the
+        // length directly, the client would read both as one number.
         Framing::Ack => answer.data,
         _ => [answer.head(framing), answer.data].concat(),
     }

@@ -1,4 +1,4 @@
-//! `client exec`: runs a command over there as if it ran here.
+//! `client exec`: runs a command on a server, with the output and exit code of a local command.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -14,11 +14,12 @@ use crate::common::framing;
 use crate::common::values::patience;
 use crate::service::{Failure, refusal_in};
 
-/// The length in [`Framing::Ack`] has no end: it is whole when nothing more has come for so long.
-const SILENCE: Duration = Duration::from_millis(100);
+/// The length in [`Framing::Ack`] has no delimiter. It is complete when no byte was received for
+/// this time.
+const SILENCE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A server ends a command after this time, unless it was started with another `--command-timeout`.
-const SERVERS_LIMIT: Duration = Duration::from_secs(60);
+/// The default of a server's `--command-timeout`, after which it ends a command.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The options of `client exec`.
 #[derive(Debug, Args)]
@@ -61,7 +62,7 @@ impl Client for ExecClient {
     }
 }
 
-/// A server that doesn't know the key closes without a word.
+/// Explains an error. A server that does not know the key closes the connection without a message.
 fn explained(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => {
@@ -83,11 +84,12 @@ impl ExecClient {
         framing::write(server, payload)?;
         server.flush()?;
         if self.framing == Framing::Raw {
-            // Only the end tells where the answer ends, so there can be one only.
+            // Only the end of the stream shows where the answer ends, so a connection can carry
+            // only one request.
             server.finish_writing()?;
         }
         server.set_read_timeout(Some(
-            self.command_timeout.unwrap_or(SERVERS_LIMIT + timeout),
+            self.command_timeout.unwrap_or(SERVER_TIMEOUT + timeout),
         ))?;
         let (stdout, stderr) = (&mut Output::lock(), &mut io::stderr().lock());
         match self.framing {
@@ -130,12 +132,12 @@ impl ExecClient {
     }
 }
 
-/// The length in decimal digits, until nothing more comes.
+/// Reads the length in decimal digits, until no more bytes arrive.
 fn read_decimal(server: &mut Connection) -> io::Result<u64> {
-    const MOST_DIGITS: usize = 20;
+    const MAX_DIGITS: usize = 20;
     let mut digits = Vec::new();
-    let mut buffer = [0; MOST_DIGITS];
-    while digits.len() <= MOST_DIGITS {
+    let mut buffer = [0; MAX_DIGITS];
+    while digits.len() <= MAX_DIGITS {
         match server.read(&mut buffer) {
             Ok(0) if digits.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(0) => break,
@@ -143,7 +145,7 @@ fn read_decimal(server: &mut Connection) -> io::Result<u64> {
             Err(error) if error.kind() == io::ErrorKind::TimedOut && !digits.is_empty() => break,
             Err(error) => return Err(error),
         }
-        server.set_read_timeout(Some(SILENCE))?;
+        server.set_read_timeout(Some(SILENCE_TIMEOUT))?;
     }
     if let Some(reason) = refusal_in(&digits) {
         return Err(io::Error::other(format!(
@@ -156,7 +158,7 @@ fn read_decimal(server: &mut Connection) -> io::Result<u64> {
         .ok_or_else(|| unreadable("length"))
 }
 
-/// So many bytes of the answer.
+/// Copies `count` bytes of the answer to `out`.
 fn copy(server: &mut Connection, count: u64, out: &mut impl Write) -> io::Result<()> {
     let copied = io::copy(&mut server.take(count), out)?;
     out.flush()?;

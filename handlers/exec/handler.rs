@@ -1,4 +1,5 @@
-//! One client's requests: told apart, allowed or not, run, and answered.
+//! Handles the requests of one client: parses them, checks whether they are allowed, runs them and
+//! answers.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,31 +13,32 @@ use crate::common::command::{self, Client, Limits, Task};
 use crate::common::framing::PREFIX;
 use crate::common::log_writer::AUDIT;
 
-/// Text without a line end is complete when nothing more has come for this time.
+/// Text without a line end is complete when no byte was received for this time.
 const TEXT_TIMEOUT: Duration = Duration::from_millis(100);
 /// The variables of the server's environment that a command gets.
 const ENVIRONMENT: [&str; 3] = ["PATH", "LANG", "HOME"];
 
-/// Exit codes of commands that never ran, as shells have them.
+/// Exit codes of commands that were not run, as shells use them.
 const MISUSED: i32 = 2;
 const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
 
-/// What all clients of a server may do.
+/// The rules for all clients of a server.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// How answers are framed.
+    /// The framing of answers.
     pub framing: Framing,
     /// The commands that may be run; `None` for any.
     pub allowed: Option<Vec<String>>,
-    /// Whether a shell runs the text.
+    /// Whether a shell runs the text. Otherwise the text is split into words.
     pub shell: bool,
-    /// What each command may use up.
+    /// The limits of each command.
     pub limits: Limits,
 }
 
 impl Rules {
-    /// The program and its arguments, or why there are none.
+    /// Returns the program's name and the task that runs it, or an answer with the reason why it
+    /// may not run.
     fn task(&self, text: &str) -> Result<(String, Task), Answer> {
         let words = if self.shell {
             vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_owned()]
@@ -64,7 +66,7 @@ impl Rules {
         Ok((program.clone(), task))
     }
 
-    /// Runs the text. `None` if the client has gone.
+    /// Runs the text. `None` if the client has disconnected.
     fn run(&self, text: &str, client: Client<'_>) -> Option<Answer> {
         let (program, task) = match self.task(text) {
             Ok(task) => task,
@@ -82,18 +84,18 @@ impl Rules {
     }
 }
 
-/// Serves one connection; a command that runs holds its thread.
+/// Serves one connection. A running command occupies the thread of its connection.
 #[derive(Debug)]
 pub struct ExecHandler {
     rules: Arc<Rules>,
-    /// How much text has come, and when.
+    /// The number of received bytes of text without a line end, and the time of the last one.
     quiet: Option<(usize, Instant)>,
-    /// What is sent once the client is ready, in [`Framing::Ack`].
+    /// The output, which is sent after the client's `recv_ready`, in [`Framing::Ack`].
     held_back: Option<Arc<[u8]>>,
 }
 
 impl ExecHandler {
-    /// A handler under these rules.
+    /// Creates a handler with these rules.
     pub fn new(rules: Arc<Rules>) -> ExecHandler {
         ExecHandler {
             rules,
@@ -102,7 +104,7 @@ impl ExecHandler {
         }
     }
 
-    /// Text has come without a line end: how long to wait for more of it.
+    /// Returns the remaining time to wait for more text, after text without a line end.
     fn silence_left(&mut self, request: &StreamRequest) -> Duration {
         let (length, now) = (request.rfile.buffer().len(), request.server.clock().now());
         let since = match self.quiet {
@@ -113,7 +115,7 @@ impl ExecHandler {
         TEXT_TIMEOUT.saturating_sub(now.saturating_duration_since(since))
     }
 
-    /// Runs a command, writes it down in the audit, and answers.
+    /// Runs a command, writes it to the audit log, and answers.
     fn run(&mut self, request: &mut StreamRequest, text: &str) -> Result<Next> {
         let begun = Instant::now();
         let client = Client {
@@ -152,7 +154,7 @@ impl ExecHandler {
         self.send(request, answer.data.into())
     }
 
-    /// Sends while the connection is parked: a slow reader holds no thread.
+    /// Sends data while the connection is parked, so that a slow reader occupies no thread.
     fn send(&mut self, request: &mut StreamRequest, data: Arc<[u8]>) -> Result<Next> {
         let length = data.len();
         request.wfile.send_shared(data, 0..length)?;
@@ -160,7 +162,7 @@ impl ExecHandler {
         Ok(if over { Next::Close } else { Next::Wait })
     }
 
-    /// The client must say that it knows the length.
+    /// Waits for the client's `recv_ready`, and then sends the output.
     fn await_ready(&mut self, request: &mut StreamRequest, data: Arc<[u8]>) -> Result<Next> {
         let come = request.rfile.buffer();
         if come.starts_with(READY) {
@@ -205,13 +207,14 @@ impl StreamRequestHandler for ExecHandler {
     }
 
     fn rbufsize(&self) -> Option<usize> {
-        // The longest request, and one byte by which a text shows that it is longer.
+        // The maximum length of a request, and one more byte that shows that a text is longer.
         Some(PREFIX + LONGEST + 1)
     }
 }
 
 impl ExecHandler {
-    /// Where the next request begins can't be known: says why, and closes.
+    /// Answers a malformed request, and closes the connection, because the beginning of the next
+    /// request is unknown.
     fn refuse(&mut self, request: &mut StreamRequest, reason: &str) -> Result<Next> {
         log::info!("{}: bad request: {reason}", request.client_address);
         let answer = Answer::refusal(MISUSED, &format!("bad request: {reason}"));

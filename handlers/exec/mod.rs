@@ -1,12 +1,19 @@
 //! `serve exec`: runs commands for authenticated clients (contract §3.8).
 //!
-//! A client that goes takes its command along. An end of its stream within 50 ms of the command's
-//! start is taken for a half-close, after which the answer is still wanted; a later one, for its
-//! going. TCP has one and the same FIN for both, and whether anybody still reads shows only once
-//! something is sent, which the framings leave no room for before the answer.
+//! If a client disconnects, the server kills the command of the client. An end of the client's
+//! stream within 50 ms of the command's start is considered a half-close: the client still waits
+//! for the answer. A later end is considered a disconnection. TCP sends the same FIN in both cases.
+//! Only sending data would show whether the client still reads, and no framing allows data before
+//! the answer.
 //!
-//! A [`request`] is told apart, the [`handler`] decides, a [`command`](crate::common::command)
-//! runs, an [`answer`] is framed. What the raw framing lacks is shown in `lessons/sticky.md`.
+//! | module | task |
+//! |---|---|
+//! | [`request`] | parses a request |
+//! | [`handler`] | decides whether the command may run |
+//! | [`command`](crate::common::command) | runs the command |
+//! | [`answer`] | frames the answer |
+//!
+//! `lessons/sticky.md` shows the disadvantages of the raw framing.
 
 pub mod answer;
 pub mod client;
@@ -65,7 +72,7 @@ pub struct Exec {
     no_auth: bool,
 }
 
-/// The longest output whose length fits a frame's prefix.
+/// Parses the maximum size of the output. Its length must fit into the prefix of a frame.
 fn max_output(text: &str) -> Result<usize, String> {
     let bytes = size(text)?;
     i32::try_from(bytes)
@@ -102,7 +109,7 @@ impl Service for Exec {
 }
 
 impl Exec {
-    /// Strangers must not run commands.
+    /// Checks that only authenticated clients can run commands, unless `--no-auth` permits others.
     fn check_access(&self, context: &Context) -> Result<(), Failure> {
         match (context.authenticated, self.no_auth) {
             (true, false) => Ok(()),

@@ -1,27 +1,28 @@
-//! A request: a frame of JSON, or raw text (contract §3.8).
+//! Parses a request: a frame with JSON, or raw text (contract §3.8).
 
 use serde::Deserialize;
 
 use crate::common::framing::{self, PREFIX, Status};
 
-/// A frame's payload, or a text, has fewer than 64 KiB.
+/// Maximum length of a frame's payload or of a text: it is below 64 KiB.
 pub const LONGEST: usize = 64 * 1024 - 1;
 
-/// What the bytes that have come amount to.
+/// The result of parsing the received bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// More must come.
+    /// The request is incomplete.
     Partial,
-    /// Text without a line end: it may be whole, which silence tells, or the end of the stream.
+    /// Text without a line end. It is complete if the client sends nothing more, or ends its
+    /// stream.
     Text,
-    /// A whole command, which took so many bytes.
+    /// A complete command.
     Complete {
-        /// What is to be run.
+        /// The command line.
         command: String,
-        /// Bytes of the request, its line end included.
+        /// Length of the request in bytes, including its line end.
         consumed: usize,
     },
-    /// It can't be understood, whatever follows.
+    /// The request is malformed, whatever bytes follow. The text is the reason.
     Bad(String),
 }
 
@@ -30,14 +31,15 @@ struct Payload {
     cmd: String,
 }
 
-/// Looks at the beginning of `bytes`. With `over`, nothing more belongs to the request: the client
-/// is silent, or has ended its side.
+/// Parses the request at the beginning of `bytes`. `over` means that no more bytes of the request
+/// will come, because the client is silent or has ended its side.
 pub fn parse(bytes: &[u8], over: bool) -> Request {
     match form(bytes) {
         Form::Frame => frame(bytes),
         Form::Text => text(bytes, over),
         Form::Either if bytes.is_empty() => Request::Partial,
-        // Only silence tells a word of one letter from the beginning of a length.
+        // One byte can be a word of one letter or the beginning of a length. Only the client's
+        // silence shows that it is a word.
         Form::Either if over => text(bytes, over),
         Form::Either => Request::Text,
     }
@@ -46,12 +48,12 @@ pub fn parse(bytes: &[u8], over: bool) -> Request {
 enum Form {
     Frame,
     Text,
-    /// So far it can be both.
+    /// The bytes can be the beginning of a frame or of a text.
     Either,
 }
 
-/// Text holds no NUL, and no control character begins it; the length of a frame under 64 KiB ends
-/// with two NULs.
+/// Distinguishes text from a frame. Text contains no NUL and does not begin with a control
+/// character. The length of a frame below 64 KiB ends with two NULs.
 fn form(bytes: &[u8]) -> Form {
     match bytes {
         [..=0x1f, ..] => Form::Frame,
@@ -105,20 +107,20 @@ fn text(bytes: &[u8], over: bool) -> Request {
             consumed,
         },
         (Ok(_), None) => Request::Text,
-        // A character that was cut may be completed yet.
+        // An incomplete character at the end may be completed by the next bytes.
         (Err(error), None) if error.error_len().is_none() => Request::Text,
         (Err(_), _) => Request::Bad("the text isn't UTF-8".to_owned()),
     }
 }
 
-/// What the fuzz target calls: a verdict on some bytes stays when more come.
+/// Fuzz target: a result for some bytes does not change when more bytes follow.
 #[doc(hidden)]
 pub fn check(bytes: &[u8]) {
     let whole = parse(bytes, false);
     for cut in 0..bytes.len() {
         match parse(&bytes[..cut], false) {
             Request::Partial | Request::Text => {}
-            // Of two faults, the one that is seen first is named.
+            // If there are two errors, the message names the first one found.
             Request::Bad(_) => assert!(matches!(whole, Request::Bad(_)), "cut at {cut}"),
             verdict @ Request::Complete { .. } => assert_eq!(verdict, whole, "cut at {cut}"),
         }
@@ -131,7 +133,7 @@ pub fn check(bytes: &[u8]) {
                 && !command.contains('\0')
         );
     }
-    // What can only be a frame stays unfinished: the end of its stream is the handler's affair.
+    // An incomplete frame stays incomplete. The handler deals with the end of the stream.
     match parse(bytes, true) {
         Request::Partial => {
             assert!(
