@@ -1,4 +1,4 @@
-//! What the server says to an upload.
+//! The answers of the server to an upload.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use crate::common::framing;
 use crate::common::store::{Published, StoreError};
 use crate::service::refusal_line;
 
-/// An answer, in the keys of the contract.
+/// An answer. The keys of the JSON object are those of the contract.
 #[derive(Debug, Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub(super) enum Answer<'a> {

@@ -1,4 +1,5 @@
-//! One connection: a header, the file's bytes, an answer, and the next.
+//! Serves one connection: reads a header and the bytes of a file, answers, and continues with the
+//! next file.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -14,21 +15,22 @@ use crate::common::store::{
     Check, Intent, Name, Partial, Published, ReceiveError, Resumed, StoreError,
 };
 
-/// A sender who never pauses is listened to for so long, before others get their turn.
-const SLICE: Duration = Duration::from_millis(100);
-/// Small uploads that are answered in one go.
-const UPLOADS_AT_ONCE: u32 = 16;
-/// The rest of a refused file up to this size is dropped, so that the connection can go on.
+/// Maximum time of one turn: a sender that never pauses must let other connections have their turn.
+const MAX_TURN_TIME: Duration = Duration::from_millis(100);
+/// Maximum number of small uploads that one turn answers.
+const UPLOADS_PER_TURN: u32 = 16;
+/// Maximum number of bytes of a refused file that are read and discarded, so that the connection
+/// can be used for the next file.
 pub(super) const DROPPED: u64 = 64 << 20;
-/// Whoever resumes may be faster than the end of the connection that was cut: it is waited for so
-/// long, and asked for so often.
-const PATIENCE: Duration = Duration::from_secs(1);
-const ASK_EVERY: Duration = Duration::from_millis(20);
+/// A client may resume an upload before the server has noticed the end of its interrupted
+/// connection. The new connection tries again at this interval, until the timeout.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Serves one connection.
 ///
-/// Its answers hold the digests that the client announced, and no others: what nobody asks for
-/// isn't computed.
+/// An answer contains the digests that the client announced, and no others, because digests that
+/// are not requested are not computed.
 #[derive(Debug)]
 pub struct UploadHandler {
     settings: Arc<Settings>,
@@ -38,33 +40,33 @@ pub struct UploadHandler {
 #[derive(Debug)]
 enum State {
     Header,
-    /// The upload that is to be resumed is still held by somebody.
+    /// Another connection still holds the upload that is to be resumed.
     Held {
         intent: Box<Intent>,
         until: Instant,
     },
-    /// Stored bytes are digested, to find out how much of the upload the client has to send.
+    /// Stored bytes are being digested, to find out how much of the upload the client must send.
     Checking(Box<Check>),
     Body(Box<Partial>),
-    /// So many bytes of a refused file are still to come.
+    /// `left` bytes of a refused file must still be read and discarded.
     Refused {
         left: u64,
     },
 }
 
-/// What a step leads to.
+/// What the handler does after a step.
 enum Step {
-    /// Another step can follow at once.
+    /// The next step can follow immediately.
     On,
-    /// An upload is over.
+    /// An upload has ended.
     Over,
-    /// More must come first.
+    /// The connection waits for more bytes.
     Wait,
     Close,
 }
 
 impl UploadHandler {
-    /// A handler of a new connection.
+    /// Creates a handler for a new connection.
     pub fn new(settings: Arc<Settings>) -> UploadHandler {
         UploadHandler {
             settings,
@@ -115,7 +117,7 @@ impl UploadHandler {
         } else {
             Name::last_component(&file_name)
         };
-        // A partial upload belongs to whoever has proved to hold the key that began it.
+        // A partial upload belongs to the identity whose key began it.
         let owner = request.identity.as_deref().map(str::to_owned);
         let intent = name.map(|name| Intent {
             size: Some(file_size),
@@ -126,7 +128,7 @@ impl UploadHandler {
         });
         let begun = match intent {
             Ok(intent) if resume => {
-                let until = request.server.clock().now() + PATIENCE;
+                let until = request.server.clock().now() + RESUME_TIMEOUT;
                 return self.resume(request, Box::new(intent), until);
             }
             Ok(intent) => self
@@ -140,7 +142,7 @@ impl UploadHandler {
                 self.state = State::Body(Box::new(partial));
                 Ok(Step::On)
             }
-            // Whoever asks to resume waits for the answer before sending a byte.
+            // A client that asks to resume waits for the answer before it sends bytes of the file.
             Err(error) => self.refuse(request, &error, if resume { 0 } else { file_size }),
         }
     }
@@ -204,7 +206,7 @@ impl UploadHandler {
     }
 
     fn body(&mut self, request: &mut StreamRequest, mut partial: Box<Partial>) -> Result<Step> {
-        let until = Instant::now() + SLICE;
+        let until = Instant::now() + MAX_TURN_TIME;
         let source = |into: &mut [u8]| {
             if Instant::now() < until {
                 request.rfile.try_read(into)
@@ -239,7 +241,7 @@ impl UploadHandler {
         }
     }
 
-    /// Says no; `left` bytes of the file are still to come.
+    /// Refuses an upload. `left` bytes of its file will still arrive.
     fn refuse(
         &mut self,
         request: &mut StreamRequest,
@@ -279,7 +281,7 @@ impl UploadHandler {
 impl StreamRequestHandler for UploadHandler {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         let mut uploads = 0;
-        while uploads < UPLOADS_AT_ONCE {
+        while uploads < UPLOADS_PER_TURN {
             match self.step(request)? {
                 Step::On => {}
                 Step::Over => uploads += 1,
@@ -293,7 +295,7 @@ impl StreamRequestHandler for UploadHandler {
                 let after = check.after().unwrap_or_default();
                 Wait::new().in_message().after(after).into()
             }
-            State::Held { .. } => Wait::new().in_message().after(ASK_EVERY).into(),
+            State::Held { .. } => Wait::new().in_message().after(RETRY_INTERVAL).into(),
             _ => Next::in_message(),
         })
     }
@@ -306,7 +308,8 @@ impl StreamRequestHandler for UploadHandler {
                 announced,
             };
             let message = format!("{what}: {error}");
-            // It may not get through; there is nobody left to tell.
+            // The client may not receive this answer any more. An error cannot be reported to
+            // anyone.
             let _ = Answer::Error {
                 code: error.code(),
                 message,
@@ -331,7 +334,8 @@ fn stored(request: &mut StreamRequest, published: &Published) -> Result<Step> {
     Ok(Step::Over)
 }
 
-/// A last word: what still comes can't be understood, or is too much to be dropped.
+/// Sends a last answer and closes the connection, because the next bytes are malformed or too many
+/// to be discarded.
 fn close(request: &mut StreamRequest, answer: &Answer<'_>) -> Result<Step> {
     answer.write(&mut request.wfile).map_err(Error::from)?;
     request.linger();

@@ -1,4 +1,4 @@
-//! The header of an upload: what the client says about the file before its bytes.
+//! The header of an upload: what the client announces about the file before its bytes.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,34 +9,34 @@ use serde_json::{Map, Value};
 
 use crate::common::digest::{Digests, from_hex};
 
-/// The longest header, in bytes.
+/// Maximum length of a header in bytes.
 pub const LONGEST: usize = 64 * 1024;
 
-/// What a client announces.
+/// The announcement of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Header {
-    /// The name, as the client spells it.
+    /// The name as the client sent it.
     pub file_name: String,
     /// The length of the file in bytes.
     pub file_size: u64,
-    /// Those digests of it that the client knows.
+    /// The digests of the file that the client announced.
     pub digests: Digests,
-    /// Whether to go on with an earlier upload of the same file.
+    /// Whether to resume an earlier upload of the same file.
     pub resume: bool,
-    /// When the client's file was changed last.
+    /// The modification time of the client's file.
     pub modified: Option<SystemTime>,
 }
 
-/// Why a header can't be understood.
+/// Why a header is malformed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderError(String);
 
-/// Reads a header: a JSON object with `file_size` and `file_name`, and perhaps `md5`, `sha256`,
-/// `resume` and `mtime`. Other keys don't matter, but none may be there twice, as two readers could
-/// then take it for two things.
+/// Parses a header: a JSON object with `file_size` and `file_name`, and optionally `md5`, `sha256`,
+/// `resume` and `mtime`. Other keys are ignored. A key that occurs twice is an error, because
+/// different parsers would use different values.
 ///
 /// # Errors
-/// Says which key is wrong, and how.
+/// The error names the wrong key and the reason.
 pub fn parse(json: &[u8]) -> Result<Header, HeaderError> {
     let Object(map) = serde_json::from_slice(json)
         .map_err(|error| HeaderError(format!("no header in JSON: {error}")))?;
@@ -64,7 +64,7 @@ pub fn parse(json: &[u8]) -> Result<Header, HeaderError> {
     })
 }
 
-/// The members of the object.
+/// The members of the JSON object.
 struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -100,7 +100,7 @@ impl Fields {
     }
 }
 
-/// A moment, if the system knows it.
+/// Converts seconds since 1970 to a time. `None` if the system cannot represent it.
 fn since_1970(seconds: f64) -> Option<SystemTime> {
     let distance = Duration::try_from_secs_f64(seconds.abs()).ok()?;
     if seconds < 0.0 {
@@ -110,7 +110,7 @@ fn since_1970(seconds: f64) -> Option<SystemTime> {
     }
 }
 
-/// A JSON object that has no key twice.
+/// A JSON object. Parsing it fails if a key occurs twice.
 struct Object(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Object {
@@ -148,10 +148,10 @@ impl fmt::Display for HeaderError {
 
 impl std::error::Error for HeaderError {}
 
-/// What must hold for every input: for the fuzzer.
+/// Fuzz target: checks what must hold for every input.
 ///
 /// # Panics
-/// If a header can't be written down and read again.
+/// If a parsed header changes when it is formatted and parsed again.
 #[doc(hidden)]
 pub fn check(data: &[u8]) {
     use crate::common::digest::to_hex;

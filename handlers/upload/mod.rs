@@ -1,9 +1,9 @@
 //! `serve upload`: receives files, complete and verified.
 //!
-//! The client sends a frame with a [`header`] in JSON, then the file's bytes; the server answers in
-//! a frame. The [`handler`](UploadHandler) brings both together with the shared
-//! [`store`](crate::common::store), in which the file gets its name only when it is complete. A
-//! sender that pauses holds no thread.
+//! The client sends a frame with a [`header`] in JSON, and then the bytes of the file. The server
+//! answers with a frame. The [`handler`](UploadHandler) writes the file with the shared
+//! [`store`](crate::common::store), in which a file gets its name only when it is complete. A
+//! sender that pauses occupies no thread.
 
 mod answer;
 pub mod client;
@@ -75,14 +75,14 @@ pub struct Upload {
     umask: Option<u32>,
 }
 
-/// What all connections have in common.
+/// The settings of all connections.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where files go.
+    /// The store for the files.
     pub store: Store,
-    /// What happens to a file whose name is taken.
+    /// What to do with a file whose name exists already.
     pub on_duplicate: OnDuplicate,
-    /// Whether folders in a name are kept.
+    /// Whether the folders in a file's name are kept.
     pub keep_paths: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Whole conversations in memory, however they are cut.
+//! Tests of complete connections in memory, with the bytes split at any position.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use socketserver::{Builder, StreamRequest, StreamRequestHandler};
 use super::*;
 use crate::common::framing::{self, Status};
 
-/// A service on a folder of its own, removed at the end.
+/// A service with its own folder, which is removed when this value is dropped.
 struct Service {
     folder: PathBuf,
     settings: Arc<Settings>,
@@ -61,7 +61,7 @@ impl Service {
         fs::read(self.folder.join(name)).ok()
     }
 
-    /// The files that stand under names of their own.
+    /// The names of the published files.
     fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.folder)
             .unwrap()
@@ -98,7 +98,7 @@ fn answers(mut bytes: &[u8]) -> Vec<Value> {
     answers
 }
 
-/// `ok`, `continue` with its offset, or the code of the error, of each answer.
+/// For each answer: `ok`, `continue` with its offset, or the code of the error.
 fn words(connection: &mut TestConnection) -> Vec<String> {
     let word = |answer: &Value| match answer["status"].as_str().unwrap() {
         "error" => answer["code"].as_str().unwrap().to_owned(),

@@ -1,5 +1,5 @@
-//! What is to be sent: the files that the user names, and those below the folders that the user
-//! names.
+//! Collects the files to send: the files that the user names, and those in the folders that the
+//! user names.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,35 +8,35 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::service::Failure;
 
-/// A file to be sent.
+/// A file to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Item {
     pub(super) path: PathBuf,
-    /// The name to send it under.
+    /// The name that is announced to the server.
     pub(super) name: String,
-    /// Its length when it was found.
+    /// The size in bytes when the file was found.
     pub(super) size: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) items: Vec<Item>,
-    /// A line for each that can't be sent.
+    /// A line for each file that cannot be sent.
     pub(super) failed: Vec<String>,
-    /// A line for each that is passed over on purpose.
+    /// A line for each file that is skipped on purpose.
     pub(super) passed_over: Vec<String>,
 }
 
-/// Finds the files. Those below a folder get its name in front of theirs; a file alone gets its
-/// folders only if `keep_paths`.
+/// Finds the files. The names of files in a folder begin with the folder's name. The name of a
+/// single file contains its folders only with `keep_paths`.
 ///
 /// # Errors
-/// A path of the user's that isn't there.
+/// A path that the user named does not exist.
 pub(super) fn collect(paths: &[PathBuf], keep_paths: bool) -> Result<Found, Failure> {
     let mut found = Found::default();
     for path in paths {
         let unusable = |error: io::Error| Failure::usage(format!("{}: {error}", path.display()));
-        // What the user names is meant, even through a symlink.
+        // A path that the user names is followed even if it is a symbolic link.
         let metadata = fs::metadata(path).map_err(unusable)?;
         let real = fs::canonicalize(path).map_err(unusable)?;
         let parts = if keep_paths { below(path) } else { None };
@@ -55,12 +55,12 @@ pub(super) fn collect(paths: &[PathBuf], keep_paths: bool) -> Result<Found, Fail
     Ok(found)
 }
 
-/// The path as something below the server's folder; `None` if nothing is left of it.
+/// Converts a path to a relative one below the server's folder; `None` if nothing is left of it.
 fn below(path: &Path) -> Option<PathBuf> {
     let named = path
         .components()
         .filter(|component| matches!(component, Component::Normal(_)));
-    // Past a `..`, the names before it mean something else.
+    // After a `..`, the components before it do not apply any more.
     let kept: PathBuf = if path
         .components()
         .any(|component| component == Component::ParentDir)
@@ -91,8 +91,8 @@ fn walk(folder: &Path, name: &Path, top: &Path, found: &mut Found) {
     }
 }
 
-/// A symlink stands for a file inside the folder, or for nothing: what lies outside wasn't asked
-/// for.
+/// Follows a symbolic link to a file inside the folder. Links to the outside are skipped, because
+/// the user did not ask for these files.
 fn follow(path: &Path, name: &Path, top: &Path, found: &mut Found) {
     match fs::canonicalize(path).and_then(|real| Ok((fs::metadata(&real)?, real))) {
         Ok((metadata, real)) if metadata.is_file() && real.starts_with(top) => {

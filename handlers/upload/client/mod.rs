@@ -50,7 +50,7 @@ pub struct UploadClient {
 }
 
 impl UploadClient {
-    /// Which digests are computed; the values don't matter.
+    /// The kinds of digests to compute. The values do not matter.
     fn digests(&self) -> Digests {
         let sha256 = self.sha256 || !(self.md5 || self.no_digest);
         Digests {
@@ -61,15 +61,15 @@ impl UploadClient {
     }
 }
 
-/// What has become of the files, all jobs together.
+/// The results of all jobs together.
 #[derive(Debug, Default)]
 struct Tally {
     stored: u64,
     bytes: u64,
-    /// Lines to say at the end.
+    /// Lines to print at the end.
     renamed: Vec<String>,
     failed: Vec<String>,
-    /// Nothing more can be sent, for this reason.
+    /// The error after which no more files can be sent.
     broken: Option<Failure>,
 }
 
@@ -101,7 +101,7 @@ impl Client for UploadClient {
     }
 }
 
-/// Sends one file after the other, over one connection if it holds.
+/// Sends one file after the other, over one connection as long as it lasts.
 fn job(
     address: &Address,
     options: &ClientOptions,
@@ -155,12 +155,12 @@ fn job(
 
 fn complain(lines: &[String]) {
     for line in lines {
-        // Whoever has closed standard error doesn't want to know.
+        // An error is ignored: if standard error is closed, no one reads the message.
         let _ = writeln!(io::stderr(), "socketserver: {line}");
     }
 }
 
-/// Says what came of it, and what failed; returns the exit code.
+/// Prints the summary and the failures. Returns the exit code.
 fn report(tally: Tally, left: usize) -> Result<u8, Failure> {
     complain(&tally.failed);
     let mut text: String = tally
@@ -187,7 +187,7 @@ fn report(tally: Tally, left: usize) -> Result<u8, Failure> {
     }
 }
 
-/// For a terminal, which control characters in a server's words could otherwise direct.
+/// Replaces control characters in a server's text, because they could control the terminal.
 fn printable(text: &str) -> String {
     text.replace(char::is_control, "\u{FFFD}")
 }

@@ -1,4 +1,4 @@
-//! One file over a connection.
+//! Sends one file over a connection.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,27 +13,27 @@ use crate::common::framing;
 use crate::common::progress::Progress;
 use crate::upload::handler::DROPPED;
 
-/// More than any answer has.
-const LONGEST_ANSWER: usize = 64 * 1024;
-/// A server may need a while to have a large file on its disk: the time-out grows by a second for
-/// so many bytes.
+/// Maximum length of an answer in bytes.
+const MAX_ANSWER_LENGTH: usize = 64 * 1024;
+/// The server may need time to sync a large file to its disk. The timeout grows by one second for
+/// this many bytes.
 const BYTES_PER_SECOND: u64 = 10_000_000;
 
-/// What all files are sent with.
+/// The settings for sending files.
 #[derive(Debug)]
 pub(super) struct Sender {
     pub(super) resume: bool,
-    /// Which digests are computed.
+    /// The kinds of digests to compute. The values do not matter.
     pub(super) digests: Digests,
     pub(super) timeout: Duration,
     pub(super) progress: Progress,
 }
 
-/// Why a file isn't stored.
+/// Why a file was not stored.
 #[derive(Debug)]
 pub(super) struct Broken {
     pub(super) message: String,
-    /// Whether the connection can take the next file.
+    /// Whether the connection can be used for the next file.
     pub(super) connection: bool,
 }
 
@@ -60,7 +60,7 @@ enum Answer {
 }
 
 impl Sender {
-    /// Sends a file; returns the name that it is stored under.
+    /// Sends a file. Returns the name that the server has stored it under.
     pub(super) fn send(&self, connection: &mut Connection, item: &Item) -> Result<String, Broken> {
         let unreadable = |error: io::Error| Broken {
             message: error.to_string(),
@@ -69,8 +69,8 @@ impl Sender {
         let mut file = File::open(&item.path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         let size = metadata.len();
-        // What fits one piece is read once; a larger file is read for its digests, and again to be
-        // sent.
+        // A file that fits into one piece is read once. A larger file is read twice: for its
+        // digests, and to send it.
         let mut piece = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK)).max(1)];
         let mut hasher = Hasher::of(&self.digests);
         let small = size <= piece.len() as u64;
@@ -119,7 +119,7 @@ impl Sender {
         self.outcome(connection, size)
     }
 
-    /// Sends what lies in `range` of the file.
+    /// Sends the bytes in `range` of the file.
     fn body(
         &self,
         connection: &mut Connection,
@@ -127,7 +127,7 @@ impl Sender {
         range: std::ops::Range<u64>,
         piece: &mut [u8],
     ) -> Result<(), Broken> {
-        // Past its header, a file can't be taken back without the connection.
+        // After its header, a file can be cancelled only by closing the connection.
         let lost = |message: String| Broken {
             message,
             connection: false,
@@ -151,7 +151,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Writes; if that fails, the server may have said why.
+    /// Writes bytes. If that fails, reads the error that the server may have sent.
     fn write(&self, connection: &mut Connection, bytes: &[u8]) -> Result<(), Broken> {
         let Err(error) = connection
             .write_all(bytes)
@@ -171,7 +171,7 @@ impl Sender {
         })
     }
 
-    /// Where the server wants to go on.
+    /// Returns the offset at which the server wants the client to continue.
     fn offset(&self, connection: &mut Connection, size: u64) -> Result<u64, Broken> {
         self.be_patient(connection, size);
         match answer(connection)? {
@@ -193,14 +193,15 @@ impl Sender {
     fn be_patient(&self, connection: &Connection, size: u64) {
         let more = size / BYTES_PER_SECOND;
         if more > 0 {
-            // Without it, the time-out is only shorter; for the files that follow it may be longer.
+            // An error is ignored: without the change, the timeout is only shorter. For the
+            // following files it may stay longer.
             let _ = connection.set_read_timeout(Some(self.timeout + Duration::from_secs(more)));
         }
     }
 }
 
 fn answer(connection: &mut Connection) -> Result<Answer, Broken> {
-    let frame = framing::read(connection, LONGEST_ANSWER).map_err(|error| {
+    let frame = framing::read(connection, MAX_ANSWER_LENGTH).map_err(|error| {
         let message = match error.kind() {
             io::ErrorKind::UnexpectedEof => {
                 "the server closed the connection without an answer".to_owned()
@@ -216,7 +217,8 @@ fn answer(connection: &mut Connection) -> Result<Answer, Broken> {
 }
 
 fn refused(code: &str, message: &str, size: u64) -> Broken {
-    // After these, and after a file that is too large to be dropped, the server closes.
+    // After these errors, and after a refused file that is too large to be discarded, the server
+    // closes the connection.
     let connection = !matches!(code, "bad_header" | "truncated") && size <= DROPPED;
     Broken {
         message: format!("{message} ({code})"),
