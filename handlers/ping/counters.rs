@@ -1,18 +1,18 @@
-//! How many requests of each client reached the server (`--split`), in bounded memory.
+//! Counts the requests of each client that reached the server (`--split`), in bounded memory.
 
 use std::collections::HashMap;
 use std::mem;
 
 use socketserver::ClientAddress;
 
-/// Clients of one generation.
+/// Maximum number of sessions in one generation.
 const CLIENTS: usize = 4096;
 
-/// A client, and the number that it gave its run.
+/// A client's address, and the number that the client chose for its run.
 pub(crate) type Session = (ClientAddress, u32);
 
-/// A counter for each session. When there are too many, those that were silent for longest are
-/// forgotten.
+/// A counter for each session, in two generations. When the young generation is full, it becomes
+/// the old one, and the sessions of the previous old generation are forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     young: HashMap<Session, u32>,
@@ -20,7 +20,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Counts a request; how many there are now.
+    /// Counts a request. Returns the number of requests of the session so far.
     pub(crate) fn count(&mut self, session: Session) -> u32 {
         if self.young.len() >= CLIENTS && !self.young.contains_key(&session) {
             self.old = mem::take(&mut self.young);

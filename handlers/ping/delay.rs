@@ -1,5 +1,5 @@
-//! Replies that are sent later, by a thread of their own: a handler that slept would hold one of
-//! the pool's.
+//! Sends replies later, from a thread of its own: a handler that slept would occupy a thread of the
+//! pool.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,16 +11,17 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use socketserver::PendingReply;
 
-/// Bytes that may be under way. What comes on top is lost, as it is when a router's queue is full.
+/// Maximum number of bytes of delayed replies. Further replies are lost, like packets when the
+/// queue of a router is full.
 const CAPACITY: usize = 16 * 1024 * 1024;
-/// What a reply takes besides its bytes, about.
+/// Approximate memory in bytes that a reply takes in addition to its data.
 const OVERHEAD: usize = 128;
-/// How long a reply that is held waits for one that overtakes it.
-const HELD_AT_MOST: Duration = Duration::from_secs(2);
-/// How long replies that are under way may still take when the server ends.
-const LAST_MOMENTS: Duration = Duration::from_secs(1);
+/// Maximum time that a held reply waits for another one to overtake it.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum time that the server waits for delayed replies when it ends.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The replies under way.
+/// Sends delayed replies.
 #[derive(Debug)]
 pub(crate) struct Delay {
     shared: Arc<Shared>,
@@ -43,7 +44,7 @@ impl Delay {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system refuses it.
+    /// The system cannot create a thread.
     pub(crate) fn start() -> io::Result<Delay> {
         let shared = Arc::<Shared>::default();
         let its = Arc::clone(&shared);
@@ -65,7 +66,7 @@ impl Delay {
     /// Sends a reply after the next [`release`](Delay::release).
     pub(crate) fn hold(&self, to: PendingReply, bytes: Vec<u8>) {
         let size = bytes.len() + OVERHEAD;
-        self.change(|queue| queue.hold(Instant::now() + HELD_AT_MOST, size, Delayed { to, bytes }));
+        self.change(|queue| queue.hold(Instant::now() + HOLD_TIMEOUT, size, Delayed { to, bytes }));
     }
 
     /// Sends the reply that is held, if there is one, at this time.
@@ -73,12 +74,12 @@ impl Delay {
         self.change(|queue| queue.release(due));
     }
 
-    /// Waits, for a moment at most, until all that is under way has arrived.
+    /// Sends the remaining replies that are due soon, and ends the thread.
     pub(crate) fn finish(&self) {
         self.change(|queue| queue.close(Instant::now()));
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
-            // It doesn't panic, and if it did, nobody would miss it now.
+            // The thread does not panic. If it did, the server would end anyway.
             let _ = thread.join();
         }
     }
@@ -90,7 +91,7 @@ impl Delay {
 }
 
 impl Shared {
-    /// The thread: until the queue is closed and empty.
+    /// The loop of the thread. It ends when the queue is closed and empty.
     fn send_as_due(&self) {
         let mut queue = self.queue.lock();
         loop {
@@ -111,7 +112,8 @@ impl Shared {
     }
 }
 
-/// What is due when. Knows no clock and no sockets.
+/// The delayed replies, ordered by time. It uses neither a clock nor sockets, so tests can set the
+/// time.
 #[derive(Debug)]
 struct Queue<T> {
     heap: BinaryHeap<Reverse<Entry<T>>>,
@@ -124,7 +126,7 @@ struct Queue<T> {
 #[derive(Debug)]
 struct Entry<T> {
     due: Instant,
-    /// Among those due at the same time the first that came goes first.
+    /// Of replies that are due at the same time, the one with the lowest number is sent first.
     number: u64,
     size: usize,
     what: T,
@@ -137,7 +139,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes one out of the order. One that was held before, and was never overtaken, goes first.
+    /// Holds a reply, so that the next one overtakes it. A reply that was held before, and was not
+    /// overtaken, becomes due at its own time.
     fn hold(&mut self, at_most: Instant, size: usize, what: T) {
         if let Some(entry) = self.admit(at_most, size, what) {
             self.heap.extend(self.held.replace(entry).map(Reverse));
@@ -164,7 +167,7 @@ impl<T> Queue<T> {
 
     fn release(&mut self, due: Instant) {
         if let Some(held) = self.held.take() {
-            // A new number: it goes after what is due at the same time.
+            // The new number puts it behind replies that are due at the same time.
             self.pushed += 1;
             self.heap.push(Reverse(Entry {
                 due,
@@ -198,11 +201,12 @@ impl<T> Queue<T> {
         Some(entry.what)
     }
 
-    /// The end: what isn't due soon is lost, and whoever is held needn't wait for another.
+    /// Closes the queue. Replies that are not due soon are lost. A held reply is sent without
+    /// waiting for another one.
     fn close(&mut self, now: Instant) {
         self.closed = true;
         self.heap
-            .retain(|Reverse(entry)| entry.due <= now + LAST_MOMENTS);
+            .retain(|Reverse(entry)| entry.due <= now + SHUTDOWN_TIMEOUT);
         let last = self.heap.iter().map(|Reverse(entry)| entry.due).max();
         self.release(last.unwrap_or(now));
     }
@@ -266,7 +270,7 @@ mod tests {
     #[test]
     fn a_held_reply_goes_after_the_one_that_releases_it_or_when_its_time_is_over() {
         let now = Instant::now();
-        let later = now + HELD_AT_MOST;
+        let later = now + HOLD_TIMEOUT;
         let mut queue = Queue::default();
         queue.hold(later, 1, 'a');
         assert_eq!(
@@ -297,8 +301,8 @@ mod tests {
         let now = Instant::now();
         let soon = now + Duration::from_millis(5);
         let mut queue = Queue::default();
-        queue.push(now + HELD_AT_MOST * 2, 1, 'x');
-        queue.hold(now + HELD_AT_MOST, 1, 'b');
+        queue.push(now + HOLD_TIMEOUT * 2, 1, 'x');
+        queue.hold(now + HOLD_TIMEOUT, 1, 'b');
         queue.push(soon, 1, 'a');
         queue.close(now);
         queue.push(soon, 1, 'y');

@@ -13,8 +13,8 @@ use super::delay::Delay;
 use super::network::{Answer, Conditions, Fate, Network, Order};
 use super::packet::Field;
 
-/// What all datagrams of a server share. A part that the options don't ask for isn't there, and
-/// costs nothing.
+/// The state that all datagrams of a server share. The parts that the options do not need are
+/// `None` and cost nothing.
 #[derive(Debug)]
 pub(crate) struct Answering {
     network: Option<Mutex<Network>>,
@@ -24,7 +24,7 @@ pub(crate) struct Answering {
 
 impl Answering {
     /// # Errors
-    /// When the system refuses the thread that sends later.
+    /// The system cannot create the thread for delayed replies.
     pub(crate) fn new(conditions: Conditions, seed: u64, split: bool) -> io::Result<Answering> {
         Ok(Answering {
             delay: if conditions.take_time() {
@@ -38,7 +38,7 @@ impl Answering {
         })
     }
 
-    /// Sends what is under way, when no more comes.
+    /// Sends the remaining delayed replies, when no more datagrams will arrive.
     pub(crate) fn finish(&self) {
         if let Some(delay) = &self.delay {
             delay.finish();
@@ -53,7 +53,8 @@ impl Answering {
             })
     }
 
-    /// The same bytes in upper case, but for the count that a client of `--split` asks for.
+    /// Writes the reply: the bytes of the request in upper case, with the number of requests if a
+    /// client of `--split` asks for it.
     fn write_reply(&self, request: &DatagramRequest, reply: &mut Vec<u8>) {
         reply.extend_from_slice(request.packet());
         reply.make_ascii_uppercase();
@@ -118,8 +119,9 @@ impl DatagramRequestHandler for PingHandler {
                 return Ok(());
             }
         };
-        // Taken and put back, as its memory serves the next datagram too. The framework sends no
-        // empty `wfile`, but an empty datagram has an answer like any other: so it is sent by hand.
+        // The buffer is put back later, so that the next datagram uses its memory, too. The
+        // framework does not send an empty `wfile`, but an empty datagram must get an empty reply.
+        // So the handler sends the reply itself.
         let mut reply = mem::take(&mut request.wfile);
         self.0.write_reply(request, &mut reply);
         let sent = match answer {

@@ -1,7 +1,7 @@
-//! `serve ping`: every datagram comes back in upper case, over a simulated lossy network.
+//! `serve ping`: returns each datagram in upper case, over a simulated lossy network.
 //!
-//! The way of a datagram: [`network`] decides its fate, `handler` answers, `delay` sends what is to
-//! arrive later.
+//! Each datagram passes through three modules: [`network`] decides whether it is lost or delayed,
+//! `handler` answers it, and `delay` sends delayed replies.
 
 pub mod client;
 mod counters;
@@ -132,7 +132,7 @@ impl Service for Ping {
     }
 }
 
-/// `20` or `20%`, as a fraction of 1.
+/// Parses `20` or `20%` to a fraction of 1.
 fn percent(text: &str) -> Result<f64, String> {
     match text.strip_suffix('%').unwrap_or(text).parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),

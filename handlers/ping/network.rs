@@ -1,32 +1,33 @@
-//! A simulated lossy network: decides what becomes of each datagram. The same seed brings the
-//! same fates.
+//! A simulated lossy network, which decides what happens to each datagram. The same seed leads to
+//! the same decisions.
 
 use std::time::Duration;
 
 use super::random::SplitMix64;
 
-/// What goes wrong. Defaults to nothing.
+/// The faults of the network. The default is no faults.
 #[derive(Clone, Debug, Default)]
 pub struct Conditions {
-    /// Loses the 1st, N+1st, 2N+1st … datagram.
+    /// Period of lost datagrams: the 1st, N+1st, 2N+1st … datagram is lost.
     pub drop_every: Option<u64>,
-    /// Ends the server when the Nth datagram arrives.
+    /// Number of the datagram at which the server ends.
     pub max_requests: Option<u64>,
-    /// The part of datagrams, 0 to 1, that get lost: half of them on the way in, half on the way
-    /// back.
+    /// Fraction of datagrams that are lost, 0 to 1: half of the losses are requests, half are
+    /// replies.
     pub loss: f64,
-    /// How long replies take.
+    /// Delay of each reply.
     pub delay: Duration,
-    /// How much more or less they take, evenly spread; none takes less than no time.
+    /// Maximum random deviation from the delay, in both directions, with a uniform distribution.
+    /// The result is never below zero.
     pub jitter: Duration,
-    /// The part of replies, 0 to 1, that arrive twice.
+    /// Fraction of replies that arrive twice, 0 to 1.
     pub duplicate: f64,
-    /// The part of replies, 0 to 1, that the next reply overtakes.
+    /// Fraction of replies that the next reply overtakes, 0 to 1.
     pub reorder: f64,
 }
 
 impl Conditions {
-    /// Whether anything happens to any datagram.
+    /// Whether the network has no faults.
     pub fn are_perfect(&self) -> bool {
         self.drop_every.is_none()
             && self.max_requests.is_none()
@@ -34,45 +35,45 @@ impl Conditions {
             && !self.take_time()
     }
 
-    /// Whether chance plays a part.
+    /// Whether any fault is random.
     pub fn are_random(&self) -> bool {
         self.loss > 0.0 || self.duplicate > 0.0 || self.reorder > 0.0 || !self.jitter.is_zero()
     }
 
-    /// Whether replies are sent later than at once.
+    /// Whether replies are delayed, so that a thread must send them.
     pub fn take_time(&self) -> bool {
         !self.delay.is_zero() || !self.jitter.is_zero() || self.reorder > 0.0
     }
 }
 
-/// What becomes of a datagram.
+/// What happens to a datagram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fate {
-    /// It never reached the server.
+    /// The request is lost on its way to the server.
     RequestLost,
-    /// It reached the server, whose reply got lost.
+    /// The request reaches the server, and the reply is lost.
     ReplyLost,
-    /// It is answered.
+    /// The request is answered.
     Answered(Answer),
-    /// It ends the server, unanswered.
+    /// The server ends without an answer.
     Last,
 }
 
-/// How a datagram is answered.
+/// How a datagram is answered: the delays and order of its replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Answer {
-    /// How long the reply takes.
+    /// Delay of the reply.
     pub delay: Duration,
-    /// How long a second copy takes, if there is one.
+    /// Delay of the second copy; `None` if there is none.
     pub duplicate: Option<Duration>,
-    /// What happens to the order of replies.
+    /// The order of the reply among other replies.
     pub order: Order,
 }
 
-/// The order of replies.
+/// The order of a reply among other replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// Nothing happens to it.
+    /// The order is unchanged.
     #[default]
     Kept,
     /// This reply waits until another has overtaken it.
@@ -81,7 +82,7 @@ pub enum Order {
     Overtakes,
 }
 
-/// Decides on one datagram after the other.
+/// Decides what happens to each datagram, in the order of arrival.
 #[derive(Debug)]
 pub struct Network {
     conditions: Conditions,
@@ -91,7 +92,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network in which chance follows the seed.
+    /// Creates a network whose random decisions depend on the seed only.
     pub fn new(conditions: Conditions, seed: u64) -> Network {
         Network {
             conditions,
@@ -101,7 +102,7 @@ impl Network {
         }
     }
 
-    /// What becomes of the next datagram.
+    /// Decides what happens to the next datagram.
     pub fn fate(&mut self) -> Fate {
         let Conditions {
             drop_every,
@@ -115,7 +116,8 @@ impl Network {
         if max_requests.is_some_and(|max| self.arrived >= max) {
             return Fate::Last;
         }
-        // Drawn for each datagram alike: what one condition does is independent of the others.
+        // The same random numbers are drawn for each datagram, so that each fault is independent of
+        // the settings of the others.
         let [lost, back, doubled, held] = [(); 4].map(|()| self.random.fraction());
         let [delay, second_delay] = [(); 2].map(|()| self.delay());
         if drop_every.is_some_and(|every| (self.arrived - 1).is_multiple_of(every)) {

@@ -1,8 +1,9 @@
-//! The datagrams: `Ping SEQ UNIXTIME`, padded, and what the server's `--split` writes into one.
+//! The datagrams: `Ping SEQ UNIXTIME` with padding, and the count that a server with `--split`
+//! writes into them.
 //!
-//! A client that wants to know which way its datagrams got lost sends `Ping SEQ UNIXTIME
-//! split=SESSION:0000000000`. A server that counts puts the number of requests that reached it in
-//! this session over the zeros, so that its reply is as long as the request; any other server
+//! A client that wants to distinguish lost requests from lost replies sends `Ping SEQ UNIXTIME
+//! split=SESSION:0000000000`. A server that counts replaces the zeros by the number of requests of
+//! this session that it has received. So the reply is as long as the request. Any other server
 //! returns the zeros.
 
 use std::fmt::Write as _;
@@ -10,25 +11,25 @@ use std::ops::Range;
 use std::time::Duration;
 
 const MARKER: &[u8] = b"SPLIT=";
-/// Hexadecimal digits.
+/// Number of hexadecimal digits of a session.
 const SESSION_DIGITS: usize = 8;
-/// Decimal digits, enough for each `u32`.
+/// Number of decimal digits of a count, enough for each `u32`.
 const COUNT_DIGITS: usize = 10;
 const FIELD: usize = MARKER.len() + SESSION_DIGITS + 1 + COUNT_DIGITS;
 
-/// A request of our client.
+/// A request of `client ping`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// From 1 on.
+    /// The number of the request. The first one is 1.
     pub sequence: u64,
-    /// When it was sent, since 1970; microseconds count.
+    /// The time since 1970 when the request was sent. Its resolution is a microsecond.
     pub time: Duration,
-    /// Asks the server to count, in this session.
+    /// The session in which the server is asked to count; `None` without `--split`.
     pub session: Option<u32>,
 }
 
 impl Request {
-    /// The datagram, of `size` bytes or as many as the text needs.
+    /// Formats the datagram. It has at least `size` bytes.
     pub fn to_datagram(self, size: usize) -> Vec<u8> {
         let (seconds, micros) = (self.time.as_secs(), self.time.subsec_micros());
         let mut text = format!("Ping {} {seconds}.{micros:06}", self.sequence);
@@ -49,19 +50,20 @@ impl Request {
     }
 }
 
-/// A server's reply to our client.
+/// A server's reply to `client ping`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The request's number.
+    /// The number of the request.
     pub sequence: u64,
-    /// When the request was sent, since 1970.
+    /// The time since 1970 when the request was sent.
     pub time: Duration,
-    /// Requests that had reached the server by then; `None` if it doesn't count.
+    /// Number of requests that had reached the server when it replied; `None` if the server does
+    /// not count.
     pub count: Option<u32>,
 }
 
 impl Reply {
-    /// Reads a reply; `None` for anything else.
+    /// Parses a reply; `None` for any other datagram.
     pub fn parse(datagram: &[u8]) -> Option<Reply> {
         let mut words = datagram.split(|byte| *byte == b' ');
         if !words.next()?.eq_ignore_ascii_case(b"PING") {
@@ -86,16 +88,16 @@ impl Reply {
     }
 }
 
-/// Where a datagram asks the server to count.
+/// The field in a datagram that asks the server to count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// Which requests are counted together.
+    /// The session whose requests are counted together.
     pub session: u32,
     count: Range<usize>,
 }
 
 impl Field {
-    /// Finds it: the fourth word, in either case.
+    /// Finds the field: it is the fourth word, in upper or lower case.
     pub fn find(datagram: &[u8]) -> Option<Field> {
         let start = memchr::memchr_iter(b' ', datagram).nth(2)? + 1;
         let field = datagram.get(start..start + FIELD)?;
@@ -121,7 +123,8 @@ impl Field {
         })
     }
 
-    /// Puts the count into the datagram it was found in, whose length doesn't change.
+    /// Writes the count into the datagram in which the field was found. The length of the datagram
+    /// does not change.
     pub fn write(self, datagram: &mut [u8], count: u32) {
         if let Some(place) = datagram.get_mut(self.count) {
             place.copy_from_slice(format!("{count:0COUNT_DIGITS$}").as_bytes());
@@ -129,13 +132,13 @@ impl Field {
     }
 }
 
-/// Decimal digits, and nothing else.
+/// Parses a number that consists of decimal digits only.
 fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().all(u8::is_ascii_digit).then_some(())?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// What holds for every datagram; for the fuzzer.
+/// Fuzz target: checks what must hold for every datagram.
 ///
 /// # Panics
 /// If it doesn't hold.

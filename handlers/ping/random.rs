@@ -1,7 +1,7 @@
-//! Numbers that are random enough for a bad network, and the same in every run.
+//! A random number generator for the simulated network. Its numbers depend on the seed only.
 
-/// Steele, Lea and Flood's generator ("Fast splittable pseudorandom number generators", 2014): the
-/// same on every machine.
+/// Steele, Lea and Flood's generator ("Fast splittable pseudorandom number generators", 2014). Its
+/// numbers are the same on every machine.
 #[derive(Debug)]
 pub(super) struct SplitMix64(u64);
 
@@ -17,9 +17,9 @@ impl SplitMix64 {
         mixed ^ (mixed >> 31)
     }
 
-    /// At least 0, less than 1.
+    /// Returns a number from 0 inclusive to 1 exclusive.
     pub(super) fn fraction(&mut self) -> f64 {
-        // The upper 53 bits, as many as a double holds.
+        // The upper 53 bits, because a double has 53 bits of precision.
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 }

@@ -1,23 +1,23 @@
-//! A drawing of dots in text: a Braille character holds two by four of them.
+//! Draws dots as text: a Braille character contains two columns and four rows of dots.
 
 use std::fmt;
 
 /// Bits of a Braille character, by the row and the column of the dot.
 const BITS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
 
-/// A dot: its column from the left, its row from the top.
+/// A dot: its column from the left and its row from the top.
 pub(super) type Dot = (usize, usize);
 
-/// Rows of text on which dots are set.
+/// Rows of characters. The bits of a character are its dots.
 pub(super) struct Dots(Vec<Vec<u8>>);
 
 impl Dots {
-    /// Room for so many columns and rows of dots.
+    /// Creates a drawing with this many columns and rows of dots.
     pub(super) fn new(columns: usize, rows: usize) -> Dots {
         Dots(vec![vec![0; columns.div_ceil(2)]; rows.div_ceil(4)])
     }
 
-    /// Sets a dot. One outside of the drawing is left out.
+    /// Sets a dot. A dot outside of the drawing is ignored.
     pub(super) fn set(&mut self, (column, row): Dot) {
         let text = self.0.get_mut(row / 4);
         if let Some(cell) = text.and_then(|cells| cells.get_mut(column / 2)) {

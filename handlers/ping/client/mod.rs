@@ -1,7 +1,12 @@
-//! `client ping`: measures round trips, and what gets lost.
+//! `client ping`: measures round trips and losses.
 //!
-//! [`sequences`] knows which requests are waited for, [`statistics`] adds up, [`report`] words it,
-//! [`plot`] draws it; only `pinger` has sockets and a clock.
+//! | module | task |
+//! |---|---|
+//! | `pinger` | sends and receives; the only module with sockets and a clock |
+//! | [`sequences`] | tracks the requests without a reply |
+//! | [`statistics`] | computes the summary |
+//! | [`report`] | formats events and the summary |
+//! | [`plot`] | draws the graph |
 
 mod dots;
 mod pinger;
@@ -119,7 +124,7 @@ impl Client for PingClient {
     }
 }
 
-/// A duration that isn't too short to be one.
+/// Parses a duration that is long enough to be an interval.
 fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         time if time < Duration::from_millis(1) => Err("it must be at least 1ms".to_owned()),

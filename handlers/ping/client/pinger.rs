@@ -1,4 +1,4 @@
-//! The loop: sends, waits for replies, time-outs and signals, all in one thread.
+//! The loop of the client. One thread sends requests and waits for replies, timeouts and signals.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -16,12 +16,13 @@ use super::statistics::Statistics;
 use crate::client::datagram::{DatagramConnection, MAX_DATAGRAM};
 use crate::ping::packet::{Reply, Request};
 
-/// How long a flood waits for a reply before it goes on.
+/// Maximum time that a flood waits for a reply before it sends the next request.
 const FLOOD_PAUSE: Duration = Duration::from_millis(10);
-/// Replies that are taken before time-outs and other servers have their turn.
-const AT_ONCE: usize = 64;
+/// Maximum number of replies of one server that are read before timeouts and other servers are
+/// handled.
+const REPLIES_PER_TURN: usize = 64;
 
-/// One server that is measured.
+/// A server that is measured.
 #[derive(Debug)]
 pub(super) struct Target {
     source: Source,
@@ -30,12 +31,12 @@ pub(super) struct Target {
     statistics: Statistics,
     session: Option<u32>,
     next_send: Instant,
-    /// An error that lasts is told once.
+    /// Whether the last operation failed. A lasting error is reported once.
     failing: bool,
 }
 
 impl Target {
-    /// `wait`: how long a reply is waited for; `split`: whether the server is asked to count.
+    /// `wait` is the timeout of a request. `split` is whether the server is asked to count.
     pub(super) fn new(
         address: &Address,
         connection: DatagramConnection,
@@ -60,7 +61,7 @@ impl Target {
     }
 }
 
-/// Measures several servers at once.
+/// Measures several servers at the same time.
 pub(super) struct Pinger<O, E> {
     options: PingClient,
     targets: Vec<Target>,
@@ -88,9 +89,10 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
         }
     }
 
-    /// Until all is answered or timed out, or somebody ends it; the exit code.
+    /// Runs until all requests are answered or timed out, or a signal or an error ends it. Returns
+    /// the exit code.
     pub(super) fn run(mut self) -> io::Result<u8> {
-        // Whoever has closed standard output wants no more.
+        // If standard output is closed, no one reads the results, and the program ends.
         match self.measure() {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
             _ => {}
@@ -137,8 +139,8 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
         Ok(())
     }
 
-    /// Sends what is due; the time at which something happens even if nothing comes, or `None` when
-    /// all is over.
+    /// Sends the requests that are due. Returns the time of the next request or timeout; `None` if
+    /// the run is over.
     fn send_what_is_due(&mut self) -> io::Result<Option<Instant>> {
         let mut events = Vec::new();
         for index in 0..self.targets.len() {
@@ -157,7 +159,7 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
             .map(|first| self.end.map_or(first, |end| first.min(end))))
     }
 
-    /// When the next request is due; `None` after the last.
+    /// Returns the time of the next request; `None` after the last one.
     fn next_send(&self, index: usize) -> Option<Instant> {
         let target = &self.targets[index];
         self.options
@@ -184,7 +186,8 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
             .as_ref()
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
         {
-            // That was about an earlier datagram; this one hasn't been sent yet.
+            // The error was about an earlier datagram. This one was not sent yet, so it is sent
+            // again.
             let second = target.connection.send(&datagram);
             result = result.and(
                 second
@@ -200,15 +203,15 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
         } else {
             self.options.interval
         };
-        // After a stop (Ctrl-Z) there is nothing to catch up with; a flood has no steady pace to
-        // keep.
+        // After a stop (Ctrl-Z), missed requests are not sent later. A flood has no fixed interval.
         let steady =
             Some(target.next_send + interval).filter(|due| *due > sent_at && !self.options.flood);
         target.next_send = steady.unwrap_or(sent_at + interval);
         result.or_else(|error| self.tell(index, &error))
     }
 
-    /// An error of the network, "connection refused" above all: it may pass, so it ends nothing.
+    /// Reports an error of the network, such as "connection refused". It may be temporary, so the
+    /// run continues.
     fn tell(&mut self, index: usize, error: &io::Error) -> io::Result<()> {
         let target = &mut self.targets[index];
         if std::mem::replace(&mut target.failing, true) {
@@ -225,7 +228,7 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
 
     fn wait(&self, until: Instant) -> io::Result<()> {
         let time = until.saturating_duration_since(Instant::now());
-        // A century at most: see `duration`.
+        // The value is a century at most, see `duration`.
         let time = Timespec {
             tv_sec: time.as_secs().cast_signed(),
             tv_nsec: time.subsec_nanos().into(),
@@ -244,7 +247,7 @@ impl<O: io::Write, E: io::Write> Pinger<O, E> {
     }
 
     fn receive(&mut self, index: usize) -> io::Result<()> {
-        for _ in 0..AT_ONCE {
+        for _ in 0..REPLIES_PER_TURN {
             let target = &mut self.targets[index];
             let length = match target.connection.receive(&mut self.buffer) {
                 Ok(length) => length,

@@ -1,4 +1,4 @@
-//! `--plot`: a graph of the last round trips of each server, in the terminal.
+//! `--plot`: draws a graph of the last round trips to each server in the terminal.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 use super::dots::Dots;
 use super::sequences::{Event, What};
 
-/// Requests that a graph shows, each in a column of dots.
+/// Number of requests that a graph shows, each in a column of dots.
 const SHOWN: usize = 120;
-/// Dots of the longest round trip above the axis.
+/// Height of the graph above the axis, in dots.
 const HEIGHT: usize = 32;
-/// Redrawing more often would be a blur, and slow down a flood.
+/// Minimum time between two drawings. More drawings could not be seen, and would slow down a flood.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A graph for each server, one below the other.
+/// The graphs of all servers, one below the other.
 #[derive(Debug)]
 pub struct Plot {
     servers: Vec<Server>,
-    /// Whether there is a terminal, so that it can be drawn over and over in one place.
+    /// Whether the output is a terminal, so that a graph can be drawn again in the same place.
     live: bool,
-    /// Lines on the terminal that the next drawing replaces.
+    /// Number of lines on the terminal that the next drawing replaces.
     drawn_lines: usize,
     drawn_at: Option<Instant>,
 }
@@ -34,12 +34,12 @@ struct Server {
 #[derive(Clone, Copy, Debug)]
 struct Point {
     sequence: u64,
-    /// `None`: lost.
+    /// The round trip in milliseconds; `None` if the request is lost.
     millis: Option<f32>,
 }
 
 impl Plot {
-    /// Graphs with these titles.
+    /// Creates graphs with these titles.
     pub fn new(titles: impl IntoIterator<Item = String>, live: bool) -> Plot {
         let servers = titles
             .into_iter()
@@ -56,7 +56,7 @@ impl Plot {
         }
     }
 
-    /// Something happened to a request.
+    /// Adds an event to the graph of a server.
     pub(super) fn record(&mut self, index: usize, event: Event) {
         let Some(Server { points, .. }) = self.servers.get_mut(index) else {
             return;
@@ -87,7 +87,7 @@ impl Plot {
         }
     }
 
-    /// Draws it, unless that was done just now.
+    /// Draws the graphs, unless the last drawing was a moment ago.
     pub(super) fn draw_now_and_then(&mut self, output: &mut impl Write) -> io::Result<()> {
         match self.drawn_at {
             Some(last) if last.elapsed() < PAUSE => Ok(()),
@@ -95,20 +95,20 @@ impl Plot {
         }
     }
 
-    /// Writes lines that stay, and the graph below them.
+    /// Writes permanent lines, and draws the graphs below them.
     pub(super) fn draw_below(&mut self, output: &mut impl Write, lines: &str) -> io::Result<()> {
         self.erase(output)?;
         writeln!(output, "{lines}")?;
         self.draw(output)
     }
 
-    /// Draws it for the last time.
+    /// Draws the graphs for the last time.
     pub(super) fn draw_last(&mut self, output: &mut impl Write) -> io::Result<()> {
         self.erase(output)?;
         output.write_all(self.render().as_bytes())
     }
 
-    /// Makes room for lines that stay.
+    /// Erases the graphs, so that permanent lines can be written.
     pub(super) fn erase(&mut self, output: &mut impl Write) -> io::Result<()> {
         match std::mem::take(&mut self.drawn_lines) {
             0 => Ok(()),
@@ -129,7 +129,7 @@ impl Plot {
         output.flush()
     }
 
-    /// The graphs, in milliseconds over sequences.
+    /// Returns the graphs: milliseconds over sequence numbers.
     fn render(&self) -> String {
         self.servers
             .iter()
@@ -138,13 +138,14 @@ impl Plot {
     }
 }
 
-/// One server's graph: points, joined where none in between is lost.
+/// Draws the graph of one server. Neighbouring points are connected unless a request between them
+/// is lost.
 fn graph(points: &VecDeque<Point>) -> String {
     let last = points.back().map_or(0, |point| point.sequence);
     let first = (last + 1).saturating_sub(SHOWN as u64).max(1);
     let round_trips = points.iter().filter_map(|point| point.millis);
     let highest = round_trips.fold(0.0, f32::max);
-    // Without a reply there is no scale; any does.
+    // Without a reply there is no scale, so any value will do.
     let top = if highest > 0.0 { highest * 1.1 } else { 1.0 };
     let dot = |point: &Point| {
         let column = point.sequence.checked_sub(first)? as usize;
@@ -152,7 +153,7 @@ fn graph(points: &VecDeque<Point>) -> String {
         Some((column, HEIGHT - height.round() as usize))
     };
     let mut dots = Dots::new(SHOWN, HEIGHT + 1);
-    // The axis of time.
+    // The horizontal axis.
     for column in (0..SHOWN).step_by(3) {
         dots.set((column, HEIGHT));
     }

@@ -1,4 +1,4 @@
-//! What the user reads: a line when something happens, a summary at the end.
+//! The output for the user: a line for each event, and a summary at the end.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -7,25 +7,25 @@ use super::plot::Plot;
 use super::sequences::{Event, What};
 use super::statistics::{Directions, Figures, Statistics};
 
-/// How lines look.
+/// The format of the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Whom a line is about.
+/// The server that a line is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The server, as the user named it; it stands before each line if there are several.
+    /// The server as the user named it. Lines begin with it if there are several servers.
     pub target: String,
-    /// Whose replies come.
+    /// The address that the replies come from.
     pub from: String,
 }
 
-/// Writes the lines: to `output` what the run is about, to `errors` what else is to be said.
+/// Writes the lines: results go to `output`, and other messages to `errors`.
 #[derive(Debug)]
 pub struct Report<O, E> {
     output: O,
@@ -37,7 +37,8 @@ pub struct Report<O, E> {
 }
 
 impl<O: Write, E: Write> Report<O, E> {
-    /// `several`: whether lines name their server; `quiet`: whether only the summary is wanted.
+    /// `several` is whether lines name their server. `quiet` is whether only the summary is
+    /// printed.
     pub fn new(
         output: O,
         errors: E,
@@ -56,14 +57,14 @@ impl<O: Write, E: Write> Report<O, E> {
         }
     }
 
-    /// Something happened to a request to the server of this index.
+    /// Reports an event of a request to the server with this index.
     ///
     /// # Errors
     /// Those of the output.
     pub fn event(&mut self, index: usize, source: &Source, event: Event) -> io::Result<()> {
         if let Some(plot) = &mut self.plot {
             plot.record(index, event);
-            // The graph shows it; a loss is told in words too, at once.
+            // The graph shows replies. A loss also gets a line immediately.
             if matches!(event.what, What::Reply(_)) {
                 return plot.draw_now_and_then(&mut self.output);
             }
@@ -82,7 +83,7 @@ impl<O: Write, E: Write> Report<O, E> {
         }
     }
 
-    /// Says something that is no part of the run.
+    /// Prints a message that is not part of the results.
     ///
     /// # Errors
     /// Those of the output.
@@ -90,12 +91,12 @@ impl<O: Write, E: Write> Report<O, E> {
         if let Some(plot) = &mut self.plot {
             plot.erase(&mut self.output)?;
         }
-        // If nobody reads it, the lost requests still tell.
+        // An error is ignored: the lost requests still show the problem.
         let _ = writeln!(self.errors, "socketserver: {text}");
         Ok(())
     }
 
-    /// How it stands: where the lines go, but beside them if programs read these.
+    /// Prints an interim summary to the output, or to standard error if programs read the output.
     ///
     /// # Errors
     /// Those of the output.
@@ -113,7 +114,7 @@ impl<O: Write, E: Write> Report<O, E> {
         }
     }
 
-    /// How it went.
+    /// Prints the summary.
     ///
     /// # Errors
     /// Those of the output.
@@ -136,7 +137,7 @@ impl<O: Write, E: Write> Report<O, E> {
         self.output.flush()
     }
 
-    /// With several servers each line names its own.
+    /// Adds the name of the server to a line if there are several servers.
     fn named(&self, source: &Source, line: String) -> String {
         match (self.several, self.format) {
             (false, _) => line,
@@ -150,7 +151,7 @@ impl<O: Write, E: Write> Report<O, E> {
     }
 }
 
-/// The contract's lines.
+/// Formats a line of text as the contract defines it.
 fn text_line(source: &Source, event: Event) -> String {
     let (kind, round_trip) = match event.what {
         What::TimedOut => return format!("Sequence {}: Request timed out.", event.sequence),
@@ -240,7 +241,8 @@ fn text_summary(source: &Source, statistics: &Statistics, split: bool) -> String
     text
 }
 
-/// The contract's keys, exactly; those of `--split` only with it.
+/// Formats the summary with exactly the keys of the contract. The keys of `--split` are there only
+/// with that option.
 fn json_summary(statistics: &Statistics, split: bool) -> String {
     let Statistics {
         sent,
@@ -284,7 +286,7 @@ fn json_summary(statistics: &Statistics, split: bool) -> String {
     text + "}"
 }
 
-/// At most one digit after the point.
+/// Rounds to at most one digit after the decimal point.
 fn tenths(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }

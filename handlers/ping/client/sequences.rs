@@ -1,17 +1,17 @@
-//! Which requests are waited for, and what an arriving reply is: in time, late, or a duplicate.
+//! Tracks the requests to a server, and classifies replies: in time, late, or duplicate.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::ping::packet::Reply;
 
-/// Requests that are remembered, so that a late or second reply is known as such.
+/// Maximum number of requests that are remembered, to recognise late and duplicate replies.
 const REMEMBERED: usize = 65_536;
 
-/// What is to be told.
+/// An event of a request, to be reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The request's number, from 1 on.
+    /// The number of the request. The first one is 1.
     pub sequence: u64,
     /// What happened to it.
     pub what: What,
@@ -20,13 +20,14 @@ pub struct Event {
 /// What happened to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A reply came, after this time.
+    /// A reply arrived in time, after this duration.
     Reply(Duration),
-    /// A reply came although nobody waited any more: it isn't lost.
+    /// A reply arrived after the timeout, after this duration. The request does not count as lost
+    /// any more.
     Late(Duration),
-    /// One more reply came.
+    /// Another reply to the same request arrived, after this duration.
     Duplicate(Duration),
-    /// No reply came in time.
+    /// No reply arrived before the timeout.
     TimedOut,
 }
 
@@ -40,24 +41,24 @@ enum State {
 #[derive(Debug)]
 struct Sent {
     at: Instant,
-    /// What the datagram says, so that a stranger's isn't taken for a reply.
+    /// The time in the datagram. A datagram with another time is not a reply to this request.
     time: Duration,
     state: State,
 }
 
-/// The requests to one server.
+/// The requests to a server.
 #[derive(Debug)]
 pub struct Sequences {
     timeout: Duration,
     sent: VecDeque<Sent>,
-    /// The sequence of the first in `sent`.
+    /// The sequence number of the first request in `sent`.
     first: u64,
-    /// No earlier sequence is waited for.
+    /// All requests with a lower sequence number are answered or timed out.
     waiting_from: u64,
 }
 
 impl Sequences {
-    /// Each request is waited for so long.
+    /// Creates an empty list of requests. `timeout` is the maximum time to wait for a reply.
     pub fn new(timeout: Duration) -> Sequences {
         Sequences {
             timeout,
@@ -67,12 +68,12 @@ impl Sequences {
         }
     }
 
-    /// The number that the next request has.
+    /// Returns the number of the next request.
     pub fn next(&self) -> u64 {
         self.first + self.sent.len() as u64
     }
 
-    /// A request is sent, that says it is `time` since 1970.
+    /// Records that a request was sent at `at`. `time` is the time in the datagram, since 1970.
     pub fn send(&mut self, at: Instant, time: Duration) {
         self.sent.push_back(Sent {
             at,
@@ -86,13 +87,13 @@ impl Sequences {
         self.waiting_from = self.waiting_from.max(self.first);
     }
 
-    /// When the next request times out; `None` when none is waited for.
+    /// Returns the time when the next request times out; `None` if no request waits for a reply.
     pub fn deadline(&self) -> Option<Instant> {
         self.get(self.waiting_from)
             .map(|sent| sent.at + self.timeout)
     }
 
-    /// The next request that has timed out by now, if there is one.
+    /// Returns the next request that has timed out, if there is one.
     pub fn expire(&mut self, now: Instant) -> Option<Event> {
         if self.deadline()? > now {
             return None;
@@ -105,7 +106,7 @@ impl Sequences {
         })
     }
 
-    /// A reply arrived; `None` if it answers nothing that is known here.
+    /// Records a reply. `None` if it does not match a remembered request.
     pub fn receive(&mut self, reply: &Reply, now: Instant) -> Option<Event> {
         let sequence = reply.sequence;
         let sent = self.get(sequence).filter(|sent| sent.time == reply.time)?;
@@ -154,7 +155,7 @@ mod tests {
         }
     }
 
-    /// So many requests, one every 100 ms.
+    /// Sends this many requests, one every 100 ms.
     fn sent(count: u32) -> (Sequences, Instant) {
         let (mut sequences, begun) = (Sequences::new(SECOND), Instant::now());
         for number in 1..=count {

@@ -1,39 +1,39 @@
-//! The figures of a run. Pure: it knows neither clocks nor sockets.
+//! The statistics of a run. This module uses neither clocks nor sockets.
 
 use std::time::Duration;
 
 use super::sequences::{Event, What};
 use crate::ping::random::SplitMix64;
 
-/// Round trips that are kept for the percentiles: up to so many these are exact, beyond they are of
-/// a fair sample.
+/// Number of round trips that are kept for the percentiles. Up to this number the percentiles are
+/// exact. Beyond it they are computed from a uniform sample.
 const SAMPLE: usize = 65_536;
 
-/// The figures of a run.
+/// The statistics of a run.
 #[derive(Debug, Default)]
 pub struct Statistics {
-    /// Requests.
+    /// Number of requests that were sent.
     pub sent: u64,
-    /// Requests that were answered, in time or late.
+    /// Number of requests that were answered, in time or late.
     pub received: u64,
-    /// Requests that timed out, and weren't answered later either.
+    /// Number of requests that timed out and were not answered later.
     pub lost: u64,
-    /// Replies to requests that were answered already.
+    /// Number of replies to requests that were answered already.
     pub duplicates: u64,
-    /// Replies that came after the reply to a later request.
+    /// Number of replies that arrived after the reply to a later request.
     pub reordered: u64,
-    /// Replies that came after the time-out.
+    /// Number of replies that arrived after the timeout.
     pub late: u64,
-    /// How long the answered requests took.
+    /// The round-trip times of the answered requests.
     pub round_trips: RoundTrips,
-    /// The highest sequence that was answered.
+    /// The highest sequence number that was answered.
     highest: u64,
-    /// The most requests that the server has counted, once it said so.
+    /// The highest count that the server has reported; `None` if it reported none.
     counted: Option<u64>,
 }
 
 impl Statistics {
-    /// Something happened to a request.
+    /// Adds an event of a request.
     pub fn record(&mut self, event: Event) {
         match event.what {
             What::TimedOut => self.lost += 1,
@@ -54,17 +54,18 @@ impl Statistics {
         self.round_trips.add(round_trip);
     }
 
-    /// The server says how many requests have reached it.
+    /// Records the number of requests that the server has reported.
     pub fn record_count(&mut self, count: u32) {
         self.counted = self.counted.max(Some(count.into()));
     }
 
-    /// Requests that are neither answered nor lost yet.
+    /// Returns the number of requests that are neither answered nor lost yet.
     pub fn in_flight(&self) -> u64 {
         self.sent - self.received - self.lost
     }
 
-    /// What is lost of 100 requests whose fate is known; 0 without any.
+    /// Returns the percentage of lost requests among those that are answered or lost; 0 if there
+    /// are none.
     pub fn loss_percent(&self) -> f64 {
         match self.received + self.lost {
             0 => 0.0,
@@ -72,11 +73,11 @@ impl Statistics {
         }
     }
 
-    /// Which way the lost ones went; `None` if the server doesn't count.
+    /// Returns the losses per direction; `None` if the server does not count.
     pub fn directions(&self) -> Option<Directions> {
         let counted = self.counted?;
-        // The last reply tells how many requests had arrived by then. Of those sent later nobody
-        // knows.
+        // The last reply contains the number of requests that had arrived by then. The fate of
+        // later requests is unknown.
         let known = (self.highest - self.received).min(self.lost);
         let requests = self.highest.saturating_sub(counted).min(known);
         Some(Directions {
@@ -87,26 +88,26 @@ impl Statistics {
     }
 }
 
-/// Which way the lost ones went.
+/// The losses per direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Directions {
-    /// Requests that never reached the server.
+    /// Number of requests that did not reach the server.
     pub requests: u64,
-    /// Replies that never came back.
+    /// Number of replies that did not reach the client.
     pub replies: u64,
-    /// Lost after the last reply: nothing tells which way.
+    /// Number of losses after the last reply. Their direction is unknown.
     pub unknown: u64,
 }
 
-/// The figures of the round trips, in milliseconds.
+/// The statistics of the round trips, in milliseconds.
 #[derive(Debug)]
 pub struct RoundTrips {
     count: u64,
     min: f64,
     max: f64,
     mean: f64,
-    /// The sum of squared differences from the mean (Welford's algorithm: no digits get lost in
-    /// long runs).
+    /// The sum of squared differences from the mean. Welford's algorithm computes it without a loss
+    /// of precision in long runs.
     squares: f64,
     last: Option<f64>,
     jitter: f64,
@@ -114,22 +115,22 @@ pub struct RoundTrips {
     random: SplitMix64,
 }
 
-/// What a summary says of the round trips, in milliseconds.
+/// The round-trip times of a summary, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figures {
-    /// The shortest.
+    /// The minimum.
     pub min: f64,
     /// The mean.
     pub avg: f64,
-    /// The longest.
+    /// The maximum.
     pub max: f64,
     /// The standard deviation (`ping` calls it mdev).
     pub mdev: f64,
-    /// Half of them took no longer.
+    /// The median.
     pub p50: f64,
-    /// 90 of 100 took no longer.
+    /// The 90th percentile.
     pub p90: f64,
-    /// 99 of 100 took no longer.
+    /// The 99th percentile.
     pub p99: f64,
     /// The interarrival jitter (RFC 3550 §6.4.1).
     pub jitter: f64,
@@ -152,7 +153,7 @@ impl Default for RoundTrips {
 }
 
 impl RoundTrips {
-    /// One more, in the order of arrival.
+    /// Adds a round trip, in the order of arrival.
     pub fn add(&mut self, round_trip: Duration) {
         let time = round_trip.as_secs_f64() * 1000.0;
         self.count += 1;
@@ -162,13 +163,15 @@ impl RoundTrips {
         self.mean += from_mean / self.count as f64;
         self.squares += from_mean * (time - self.mean);
         if let Some(last) = self.last.replace(time) {
-            // Both ways take the place of RFC 3550's transit time: no clock but ours is needed.
+            // The round-trip time replaces the transit time of RFC 3550, because only the client's
+            // clock is available.
             self.jitter += ((time - last).abs() - self.jitter) / 16.0;
         }
         self.keep(time);
     }
 
-    /// Vitter's algorithm R: each round trip is in the sample with the same chance.
+    /// Keeps a sample with Vitter's algorithm R: each round trip is in the sample with the same
+    /// probability.
     fn keep(&mut self, time: f64) {
         if self.sample.len() < SAMPLE {
             self.sample.push(time);
@@ -179,7 +182,7 @@ impl RoundTrips {
         }
     }
 
-    /// The figures; `None` without any round trip.
+    /// Returns the statistics; `None` without any round trip.
     pub fn figures(&self) -> Option<Figures> {
         let mut sorted = self.sample.clone();
         sorted.sort_unstable_by(f64::total_cmp);
@@ -196,7 +199,8 @@ impl RoundTrips {
     }
 }
 
-/// By nearest rank: the smallest that at least so many of 100 don't exceed.
+/// Returns the percentile by nearest rank: the smallest value that at least `percent` % of the
+/// values do not exceed.
 fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()
