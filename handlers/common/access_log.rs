@@ -8,45 +8,46 @@ use socketserver::ClientAddress;
 
 use super::log_writer::{LogWriter, Opened, Target, escape_into};
 
-/// One request, as it is written down.
+/// A request, as it is logged.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// Who asked.
+    /// The address of the client.
     pub client: &'a ClientAddress,
-    /// The name that was given with its password; `None` for everybody.
+    /// The name of the logged-in user; `None` for clients without a login.
     pub user: Option<&'a str>,
     /// The request line.
     pub request_line: &'a [u8],
-    /// The response's status.
+    /// The status of the response.
     pub status: u16,
-    /// Bytes of its body that were sent, which are fewer than its length if the client left.
+    /// Number of bytes of the response body that were sent. It is less than the length of the body
+    /// if the client disconnected.
     pub bytes: u64,
-    /// `Referer`.
+    /// The `Referer` header.
     pub referer: Option<&'a [u8]>,
-    /// `User-Agent`.
+    /// The `User-Agent` header.
     pub user_agent: Option<&'a [u8]>,
-    /// `Sun, 06 Nov 1994 08:49:37 GMT`.
+    /// The time of the response, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
     pub date: &'a [u8; 29],
 }
 
-/// A log of requests, written off the hot path.
+/// A log of requests, which a thread of its own writes.
 #[derive(Debug)]
 pub struct AccessLog(LogWriter);
 
 impl AccessLog {
-    /// Opens a file for appending; `-` is standard error. Lines are written by the threads that log
-    /// them until [`start`](AccessLog::start).
+    /// Opens a file for appending; `-` is standard error. Before the call of
+    /// [`start`](AccessLog::start), the threads that log lines write them.
     ///
     /// # Errors
-    /// When the file can't be opened.
+    /// The file cannot be opened.
     pub fn open(path: &Path) -> io::Result<AccessLog> {
         Ok(AccessLog(LogWriter::open(Target::new(path))?))
     }
 
-    /// From now on a thread of its own writes.
+    /// Starts the thread that writes the lines from now on.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// The system cannot create a thread.
     pub fn start(&self) -> io::Result<()> {
         self.0.start()
     }
@@ -59,12 +60,12 @@ impl AccessLog {
         self.0.switch(opened);
     }
 
-    /// Writes what is left, before the process ends.
+    /// Writes the remaining lines, before the process ends.
     pub fn finish(&self) {
         self.0.finish();
     }
 
-    /// Writes a request down.
+    /// Logs a request.
     pub fn log(&self, record: &Record<'_>) {
         thread_local!(static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
         LINE.with_borrow_mut(|line| {
@@ -75,7 +76,8 @@ impl AccessLog {
     }
 }
 
-/// `127.0.0.1 - - [10/Oct/2000:13:55:36 +0000] "GET / HTTP/1.1" 200 2326 "-" "curl"`
+/// Formats a line like `127.0.0.1 - - [10/Oct/2000:13:55:36 +0000] "GET / HTTP/1.1" 200 2326 "-"
+/// "curl"`.
 fn format_into(line: &mut Vec<u8>, record: &Record<'_>) {
     // Writing to a Vec can't fail.
     let _ = match record.client.ip() {
@@ -104,7 +106,7 @@ fn format_into(line: &mut Vec<u8>, record: &Record<'_>) {
     line.extend_from_slice(b"\"\n");
 }
 
-/// A name as one field: fields end at blanks.
+/// Appends a name as one field. Blanks in it are escaped, because they separate fields.
 fn push_name(line: &mut Vec<u8>, name: &str) {
     for (at, word) in name.split(' ').enumerate() {
         line.extend_from_slice(if at == 0 { b"" } else { b"\\x20" });

@@ -1,8 +1,8 @@
-//! Runs a command: in a process group of its own, with both its pipes read at once, and with limits
-//! to its time and its output.
+//! Runs a command in its own process group, reads both of its pipes at the same time, and limits
+//! its time and its output.
 //!
-//! A [`supervisor`] process stands between the server and the command, so that the command ends
-//! when the server does, however that ends.
+//! A [`supervisor`] process is the parent of each command. It ends the command when the server
+//! ends, even if the server is killed.
 
 pub mod supervisor;
 
@@ -23,53 +23,56 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use pipes::Pipes;
 pub use task::Task;
 
-/// What a command may use up.
+/// The limits of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long it may run.
+    /// Maximum run time.
     pub time: Duration,
-    /// Bytes of standard output and standard error together.
+    /// Maximum number of bytes of standard output and standard error together.
     pub output: usize,
 }
 
-/// What a command brought.
+/// The result of a command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
     /// Standard output.
     pub output: Vec<u8>,
     /// Standard error.
     pub errors: Vec<u8>,
-    /// The exit code, as a shell has it.
+    /// The exit code as a shell reports it: 128 + N if signal N ended the command.
     pub exit_code: i32,
-    /// Whether more output came than is allowed.
+    /// Whether the output exceeded the maximum size.
     pub truncated: bool,
 }
 
-/// The exit code of a command whose time is over (that of timeout(1)).
+/// The exit code of a command that exceeded its maximum run time, as in timeout(1).
 pub const TIMED_OUT: i32 = 124;
 
-/// A client that sends its request and then ends its side still wants the answer. If its end comes
-/// later than this, it is gone: TCP doesn't tell the one from the other.
+/// Time after the start in which an end of the client's stream is considered a half-close: the
+/// client still waits for the answer. A later end is considered a disconnection. TCP does not
+/// distinguish the two.
 const HALF_CLOSE: Duration = Duration::from_millis(50);
-/// Where the system has no descriptor for a process: how often to look for its end.
+/// Interval of the checks whether a process has ended, on systems without descriptors for
+/// processes.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Who waits for the command.
+/// The client that waits for the command.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
-    /// The connection, if it can be watched.
+    /// The connection of the client, if it can be watched.
     pub socket: Option<BorrowedFd<'a>>,
-    /// Whether it has ended its side already.
+    /// Whether the client has ended its side of the connection already.
     pub half_closed: bool,
 }
 
-/// Runs the command to its end. `None` if the client has gone before: then the command is killed.
+/// Runs the command to its end. If the client disconnects before, the command is killed, and the
+/// result is `None`.
 ///
-/// A command is over when its first process is. Whatever that left behind in its process group is
+/// A command has ended when its first process has ended. The remaining processes of its group are
 /// killed.
 ///
 /// # Errors
-/// The command can't be started.
+/// The command cannot be started.
 pub fn run(task: Task, limits: Limits, client: Client<'_>) -> io::Result<Option<Output>> {
     let mut group = Group::spawn(task)?;
     let mut pipes = Pipes::new(&mut group.child, limits.output)?;
@@ -92,7 +95,7 @@ pub fn run(task: Task, limits: Limits, client: Client<'_>) -> io::Result<Option<
             break group.kill()?;
         }
         if group.has_ended() {
-            // Before its end it wrote all that it had to say.
+            // The process has ended, so its complete output is in the pipes.
             pipes.read(true, true)?;
             let code = group.kill()?;
             group.start_error()?;
@@ -118,15 +121,16 @@ pub fn run(task: Task, limits: Limits, client: Client<'_>) -> io::Result<Option<
     }))
 }
 
-/// A command's processes; killed when this is dropped, whatever happened.
+/// The processes of a command. They are killed when this value is dropped.
 struct Group {
     child: Child,
     id: Option<Pid>,
     /// Readable when the first process has ended.
     end: Option<OwnedFd>,
     status: Option<i32>,
-    /// The supervisor's end is its standing order: it kills the group when this is closed, and
-    /// sends an error number here if the command can't be started.
+    /// The server's end of the connection to the supervisor. The supervisor kills the group when
+    /// this end is closed. If the command cannot be started, the supervisor sends the error number
+    /// here.
     control: Option<UnixStream>,
 }
 
@@ -143,11 +147,13 @@ impl Group {
         })
     }
 
-    /// Why the supervisor, which has ended, couldn't start the command, if so.
+    /// Returns the error for which the supervisor could not start the command, if there was one.
+    /// The supervisor must have ended.
     fn start_error(&mut self) -> io::Result<()> {
         let mut number = String::new();
         if let Some(control) = &mut self.control {
-            // Another supervisor that was started at the same moment may hold the other end.
+            // Another supervisor that was started at the same moment may have inherited the other
+            // end, so a read could block.
             control.set_nonblocking(true)?;
             let _ = control.read_to_string(&mut number);
         }
@@ -157,8 +163,8 @@ impl Group {
         }
     }
 
-    /// Whether the first process has ended. It stays a zombie, so that nobody else gets the group's
-    /// id.
+    /// Whether the first process has ended. It stays a zombie, so that the id of the group is not
+    /// used again.
     fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         self.id.is_some_and(|id| {
@@ -169,14 +175,14 @@ impl Group {
         })
     }
 
-    /// Kills what is left of the group; the first process's exit code, 128 + N if signal N ended
-    /// it.
+    /// Kills the remaining processes of the group. Returns the exit code of the first process, 128
+    /// + N if signal N ended it.
     fn kill(&mut self) -> io::Result<i32> {
         if let Some(code) = self.status {
             return Ok(code);
         }
         if let Some(id) = self.id {
-            // Fails if nobody is left.
+            // This fails if no process is left.
             let _ = kill_process_group(id, Signal::KILL);
         }
         let status = self.child.wait()?;
@@ -197,7 +203,7 @@ impl Drop for Group {
     }
 }
 
-/// A descriptor that is readable when the process has ended, where the system has such.
+/// Returns a descriptor that is readable when the process has ended, on systems that support it.
 #[cfg(target_os = "linux")]
 fn descriptor(process: Pid) -> Option<OwnedFd> {
     rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()).ok()
@@ -208,18 +214,19 @@ fn descriptor(_: Pid) -> Option<OwnedFd> {
     None
 }
 
-/// What there is to do.
+/// The events that a wait has found.
 struct Events {
     output: bool,
     errors: bool,
     /// The client has ended its side.
     half_closed: bool,
-    /// Both sides are over: the client vanished, or the server cuts what is in flight.
+    /// Both directions of the connection have ended: the client disconnected, or the server aborts
+    /// requests in flight.
     hung_up: bool,
 }
 
-/// Sleeps until something comes through a pipe, the command ends, the client goes or the time is
-/// over.
+/// Waits until a pipe is readable, the command ends, the client disconnects, or the deadline
+/// passes.
 fn wait(
     pipes: &Pipes,
     group: &Group,
@@ -284,7 +291,7 @@ fn wait(
     })
 }
 
-/// The peer has ended its side. Elsewhere than on Linux that shows as a hang-up.
+/// The event of a peer that has ended its side. Systems other than Linux report a hang-up instead.
 #[cfg(target_os = "linux")]
 const END_OF_STREAM: PollFlags = PollFlags::RDHUP;
 #[cfg(not(target_os = "linux"))]

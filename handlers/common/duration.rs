@@ -1,4 +1,4 @@
-//! Durations as a person writes and reads them: `500ms`, `1h 30m`, `7days`.
+//! Parses and formats durations such as `500ms`, `1h 30m`, `7days`.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const UNITS: [(&[&str], u64); 10] = [
     (&["ms", "millis", "msec"], 1_000_000),
     (&["us", "usec", "µs"], 1000),
     (&["ns", "nanos", "nsec"], 1),
-    // Last, because nothing is shown in weeks.
+    // The last entry, because [`Shown`] does not use weeks.
     (&["weeks", "week", "wk", "wks", "w"], 7 * DAY),
 ];
 
@@ -42,7 +42,7 @@ fn split(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(ends).unwrap_or(text.len()))
 }
 
-/// A number times a unit. A fraction of a nanosecond is an error.
+/// Multiplies a number with a unit. A fraction of a nanosecond is an error.
 fn times(number: &str, unit: u64) -> Option<Duration> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     // 18 digits and the longest unit fit into 128 bits.
@@ -57,7 +57,7 @@ fn times(number: &str, unit: u64) -> Option<Duration> {
     (parts % scale == 0).then(|| Duration::new(seconds, (nanos % u128::from(SECOND)) as u32))
 }
 
-/// Shows a duration as [`parse`] reads it.
+/// Formats a duration so that [`parse`] can read it.
 pub(crate) struct Shown(pub(crate) Duration);
 
 impl fmt::Display for Shown {
@@ -67,7 +67,7 @@ impl fmt::Display for Shown {
         }
         let mut left = self.0.as_nanos();
         let mut separator = "";
-        // All but weeks.
+        // All units but weeks.
         for (names, unit) in &UNITS[..9] {
             let count = left / u128::from(*unit);
             left %= u128::from(*unit);

@@ -1,4 +1,5 @@
-//! The handler that returns what it gets: `echo` by itself, `auth` behind a lock.
+//! The handler that returns the bytes that it receives. The service `echo` uses it directly, and
+//! `auth` uses it behind the challenge.
 
 use std::io::{BufRead, Write};
 
@@ -8,14 +9,15 @@ use socketserver::{
 
 use super::reflectors::answers_itself;
 
-/// Bytes that are echoed before they are sent. Less than `wfile` holds, so that a client that
-/// doesn't read its answers holds no thread: the next bytes are looked at when these are out.
+/// Maximum number of bytes that one call echoes. This is less than `wfile` holds, so that a client
+/// that does not read the answers occupies no thread: the next bytes are handled when these are
+/// sent.
 const CHUNK: usize = 8 * 1024;
 
 /// Echoes the bytes of a connection, or datagrams.
 #[derive(Clone, Copy, Debug)]
 pub struct EchoHandler {
-    /// Whether ASCII letters come back in upper case.
+    /// Whether ASCII letters are returned in upper case.
     pub upper: bool,
 }
 

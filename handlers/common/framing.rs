@@ -1,45 +1,47 @@
-//! Length-prefixed frames: four bytes, a signed integer in little-endian order, then so many bytes.
+//! Length-prefixed frames: the length as a signed 32-bit integer in little-endian order, and then
+//! the payload of this length.
 //!
-//! It is what Python's `struct.pack("<i", len(data)) + data` makes; upload and exec speak it.
+//! The format is that of Python's `struct.pack("<i", len(data)) + data`. `upload` and `exec` use
+//! it.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 
-/// Bytes before the payload.
+/// Number of bytes before the payload.
 pub const PREFIX: usize = 4;
 
-/// What stands at the beginning of some bytes.
+/// The result of parsing a frame at the beginning of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status<'a> {
-    /// More bytes must come.
+    /// The frame is incomplete.
     Partial,
-    /// A whole frame.
+    /// A complete frame.
     Complete {
-        /// What it holds.
+        /// The payload of the frame.
         payload: &'a [u8],
-        /// Bytes of the frame, its prefix included.
+        /// Length of the frame in bytes, including its prefix.
         consumed: usize,
     },
 }
 
-/// Why bytes can't be a frame, whatever follows them.
+/// Why bytes are not a frame, whatever bytes follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
-    /// The length is below zero.
+    /// The length is negative.
     Negative(i32),
-    /// The length is above what is allowed.
+    /// The length exceeds the maximum.
     TooLong {
-        /// What the prefix says.
+        /// The length in the prefix.
         length: usize,
-        /// What is allowed.
+        /// The maximum length.
         max: usize,
     },
 }
 
-/// Takes the frame at the beginning of `bytes`, whose payload may have `max` bytes.
+/// Parses the frame at the beginning of `bytes`. `max` is the maximum length of its payload.
 ///
 /// # Errors
-/// As soon as the prefix is there, if its length can't be.
+/// The length is invalid. This is known as soon as the prefix is complete.
 pub fn parse(bytes: &[u8], max: usize) -> Result<Status<'_>, FrameError> {
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() else {
         return Ok(Status::Partial);
@@ -64,7 +66,7 @@ fn length(prefix: [u8; PREFIX], max: usize) -> Result<usize, FrameError> {
     }
 }
 
-/// Writes a frame, in one call.
+/// Writes a frame with one call of the writer.
 ///
 /// # Errors
 /// Those of the writer; `InvalidInput` if the payload has 2 GiB or more.
@@ -78,11 +80,11 @@ pub fn write(out: &mut impl Write, payload: &[u8]) -> io::Result<()> {
     out.write_all(&frame)
 }
 
-/// Reads a frame, waiting for it.
+/// Reads a frame, and blocks until it is complete.
 ///
 /// # Errors
-/// Those of the reader; `UnexpectedEof` if it ends within the frame; `InvalidData` for a length
-/// that can't be.
+/// Those of the reader; `UnexpectedEof` if it ends within the frame; `InvalidData` for an invalid
+/// length.
 pub fn read(input: &mut impl Read, max: usize) -> io::Result<Vec<u8>> {
     let mut prefix = [0; PREFIX];
     input.read_exact(&mut prefix)?;

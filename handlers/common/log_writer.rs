@@ -1,5 +1,5 @@
-//! A file, or standard error, that is written by a thread of its own: a slow disk never holds a
-//! worker.
+//! Writes log lines to a file or standard error in a thread of its own, so that a slow disk never
+//! delays a worker.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -11,15 +11,17 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// The target of log records that a quiet server writes too: who had it do what.
+/// The target of audit records, which are logged even with `--quiet`: which client ran which
+/// command.
 pub(crate) const AUDIT: &str = "audit";
 
-/// Bytes that wait for the disk at most; what comes then is dropped, and counted.
-const MOST_WAITING: usize = 4 << 20;
-/// After the first line, others are waited for, so that a busy server writes in large pieces.
+/// Maximum number of bytes that wait for the disk. Further lines are dropped and counted.
+const MAX_WAITING: usize = 4 << 20;
+/// Time that the thread waits for more lines after the first one, so that a busy server writes many
+/// lines with one call.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// Where lines go.
+/// The destination of the lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     StandardError,
@@ -27,7 +29,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// `-` is standard error.
+    /// Parses a path; `-` is standard error.
     pub(crate) fn new(path: &Path) -> Target {
         if path == Path::new("-") {
             Target::StandardError
@@ -69,7 +71,7 @@ impl Output {
     }
 }
 
-/// Takes lines, and writes them soon. Dropped, it writes what is left.
+/// Writes lines soon after they are added. If it is dropped, it writes the remaining lines.
 pub(crate) struct LogWriter {
     target: Target,
     shared: Arc<Shared>,
@@ -89,7 +91,7 @@ struct State {
 }
 
 impl LogWriter {
-    /// Opens the target, for appending.
+    /// Opens the target for appending.
     pub(crate) fn open(target: Target) -> io::Result<LogWriter> {
         let output = target.open()?;
         let state = State {
@@ -109,8 +111,8 @@ impl LogWriter {
         })
     }
 
-    /// Starts the thread that writes. Before, and without it, lines are written by the threads that
-    /// say them: a server that forks can't have other threads.
+    /// Starts the thread that writes. Before this call, the threads that log lines write them,
+    /// because a server that forks must not have other threads.
     pub(crate) fn start(&self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new()
@@ -120,13 +122,13 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Takes a line, its end included.
+    /// Adds a line, including its line end.
     pub(crate) fn line(&self, line: &[u8]) {
         let mut state = self.shared.state.lock();
         if self.thread.lock().is_none() {
             state.waiting.extend_from_slice(line);
             self.shared.write_waiting(&mut state);
-        } else if state.waiting.len() + line.len() > MOST_WAITING {
+        } else if state.waiting.len() + line.len() > MAX_WAITING {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         } else {
             let first = state.waiting.is_empty();
@@ -137,20 +139,21 @@ impl LogWriter {
         }
     }
 
-    /// Writes what is left, and ends the thread: at the end of the process, as the global logger is
-    /// never dropped. What comes later is written by whoever says it.
+    /// Writes the remaining lines and ends the thread. This is called at the end of the process,
+    /// because the global logger is never dropped. Later lines are written by the threads that log
+    /// them.
     pub(crate) fn finish(&self) {
         let thread = self.thread.lock().take();
         self.shared.state.lock().closed = true;
         self.shared.changed.notify_one();
         if let Some(thread) = thread {
-            // Its panic was reported where it happened.
+            // A panic of the thread was reported when it happened.
             let _ = thread.join();
         }
     }
 
-    /// Opens the file anew, as somebody may have moved it away; nothing is changed before
-    /// [`switch`](LogWriter::switch).
+    /// Opens the file again, because log rotation may have moved it. Lines go to the new file only
+    /// after [`switch`](LogWriter::switch).
     pub(crate) fn open_anew(&self) -> io::Result<Opened> {
         self.target
             .open()
@@ -158,7 +161,7 @@ impl LogWriter {
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.target)))
     }
 
-    /// From now on writes to what was opened anew.
+    /// Writes to the newly opened file from now on.
     pub(crate) fn switch(&self, Opened(output): Opened) {
         let mut state = self.shared.state.lock();
         self.shared.write_waiting(&mut state);
@@ -166,11 +169,11 @@ impl LogWriter {
     }
 }
 
-/// A log file that was opened anew.
+/// A log file that was opened again.
 pub(crate) struct Opened(Output);
 
 impl Shared {
-    /// The writing thread's life.
+    /// The loop of the writing thread.
     fn write_on(&self) {
         let mut state = self.state.lock();
         while !state.closed {
@@ -185,14 +188,16 @@ impl Shared {
                 return;
             };
             let mut lines = std::mem::take(&mut state.waiting);
-            // The disk is waited for without the lock; a reopening meanwhile finds its own place.
+            // The lock is released during the write. If the file is opened again meanwhile, the new
+            // output is kept.
             parking_lot::MutexGuard::unlocked(&mut state, || self.write(&mut output, &mut lines));
             state.output.get_or_insert(output);
         }
         self.write_waiting(&mut state);
     }
 
-    /// Without an output the thread is writing, and will look again.
+    /// Writes the waiting lines. If there is no output, the thread is using it, and will also write
+    /// these lines.
     fn write_waiting(&self, state: &mut State) {
         if let Some(output) = &mut state.output {
             let mut lines = std::mem::take(&mut state.waiting);
@@ -207,7 +212,7 @@ impl Shared {
                 format!("# {dropped} lines were dropped: the disk is too slow\n").as_bytes(),
             );
         }
-        // A log that can't be written has nowhere to say so, and is no reason to stop serving.
+        // An error is ignored: there is no other place to report it, and the server must continue.
         let _ = output.write_all(lines);
     }
 }
@@ -226,8 +231,8 @@ impl std::fmt::Debug for LogWriter {
     }
 }
 
-/// Appends `text` so that it stays one line and can't be taken for another field: as nginx does,
-/// control bytes, quotes, backslashes and what isn't ASCII become `\xHH`.
+/// Appends `text` so that it stays on one line and cannot look like another field. As in nginx,
+/// control bytes, quotes, backslashes and bytes outside of ASCII become `\xHH`.
 pub(crate) fn escape_into(line: &mut Vec<u8>, text: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in text {

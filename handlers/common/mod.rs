@@ -1,4 +1,4 @@
-//! What several services share.
+//! Modules that several services share.
 
 pub mod access_log;
 pub mod command;

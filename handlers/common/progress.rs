@@ -1,5 +1,5 @@
-//! How far a long transfer has come: a bar on a terminal, else a plain line now and then; always on
-//! standard error.
+//! Shows the progress of a long transfer on standard error: a bar on a terminal, and otherwise a
+//! line at an interval.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 
-/// Without a terminal, a line is written this often.
+/// Interval of the lines if there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Shows the progress of one transfer. May be advanced by several threads.
+/// Shows the progress of one transfer. Several threads may advance it.
 #[derive(Debug)]
 pub struct Progress(Kind);
 
@@ -30,7 +30,8 @@ struct Lines {
 }
 
 impl Progress {
-    /// Begins to show `label`. `total` is in bytes, and may be unknown.
+    /// Starts to show a transfer with the text `label`. `total` is its size in bytes, `None` if
+    /// unknown.
     pub fn new(label: &str, total: Option<u64>) -> Progress {
         if !io::stderr().is_terminal() {
             let begun = Instant::now();
@@ -48,7 +49,7 @@ impl Progress {
             None => "{spinner} {msg} {bytes}, {bytes_per_sec}",
         };
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-        // The templates are well-formed; a bar in the default style is a bar as well.
+        // The templates are valid. The fallback is a bar in the default style.
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
@@ -56,21 +57,20 @@ impl Progress {
         Progress(Kind::Bar(bar))
     }
 
-    /// So many more bytes are through.
+    /// Adds transferred bytes.
     pub fn advance(&self, bytes: u64) {
         match &self.0 {
             Kind::Bar(bar) => bar.inc(bytes),
             Kind::Lines(lines) => {
                 if let Some(line) = lines.lock().advance(bytes, Instant::now()) {
-                    // If nobody reads standard error, the transfer goes on all the same.
+                    // An error is ignored: the transfer continues if standard error is closed.
                     let _ = writeln!(io::stderr(), "{line}");
                 }
             }
         }
     }
 
-    /// The transfer has ended; what it came to is the caller's to say. Dropping the value does the
-    /// same.
+    /// Ends the display; the caller prints the result. Dropping the value does the same.
     pub fn finish(self) {}
 }
 
@@ -83,7 +83,7 @@ impl Drop for Progress {
 }
 
 impl Lines {
-    /// The line that is due, if one is.
+    /// Adds bytes, and returns the next line if it is due.
     fn advance(&mut self, bytes: u64, now: Instant) -> Option<String> {
         self.done += bytes;
         if now < self.next {

@@ -1,12 +1,12 @@
-//! Senders that aren't clients: servers which answer whatever comes to them.
+//! Recognises senders that are not clients but servers that answer any datagram.
 
 use socketserver::ClientAddress;
 
-/// Whether a datagram's sender is a server that answers anything: by one forged datagram, two of
-/// these would talk for ever (CVE-1999-0103).
+/// Whether the sender of a datagram is a server that answers any datagram. One forged datagram
+/// would make two such servers answer each other forever (CVE-1999-0103).
 pub(crate) fn answers_itself(client: &ClientAddress) -> bool {
-    // echo, daytime, quote of the day, chargen, time; then the default ports of this program's
-    // echo, time and ping.
+    // The ports of echo, daytime, quote of the day, chargen and time, and the default ports of this
+    // program's echo, time and ping.
     const PORTS: [u16; 8] = [7, 13, 17, 19, 37, 7007, 9999, 12000];
     matches!(client, ClientAddress::Inet(address) if PORTS.contains(&address.port()))
 }

@@ -1,12 +1,12 @@
-//! Renaming without replacing, which not every system can do.
+//! Renames a file without replacing another one. Some systems do not support this.
 
 use std::os::fd::AsFd;
 
 use rustix::io::Result;
 use rustix::path::Arg;
 
-/// Gives a file another name unless that name is taken (`EXIST`). `NOSYS` where the system has no
-/// such call; `INVAL` where the file system does not support it.
+/// Renames a file; `EXIST` if the new name exists. `NOSYS` if the system has no such call; `INVAL`
+/// if the file system does not support it.
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
 pub(crate) fn rename_new(
     old_folder: impl AsFd,
@@ -18,7 +18,7 @@ pub(crate) fn rename_new(
     renameat_with(old_folder, old, new_folder, new, RenameFlags::NOREPLACE)
 }
 
-/// FreeBSD has no such call.
+/// Other systems, such as FreeBSD, have no such call.
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
 pub(crate) fn rename_new(_: impl AsFd, _: impl Arg, _: impl AsFd, _: impl Arg) -> Result<()> {
     Err(rustix::io::Errno::NOSYS)

@@ -1,11 +1,11 @@
-//! `--trace`: what crosses the wire, a line for each piece: time, side, direction, bytes.
+//! `--trace`: shows the traffic, with a line for each read and write: time, side, direction, bytes.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use socketserver::{ClientAddress, Traffic};
 
-/// Bytes of a piece that are shown.
+/// Maximum number of bytes that a line shows.
 const SHOWN: usize = 60;
 
 /// Writes the line of a server.
@@ -24,7 +24,7 @@ pub(crate) fn server(peer: &ClientAddress, traffic: Traffic<'_>) {
     }
 }
 
-/// Writes the line of a client that read (`->` is away from it) or wrote.
+/// Writes the line of a client. The direction `->` is to the server.
 pub(crate) fn client(direction: &str, bytes: &[u8]) {
     line(
         "client",
@@ -41,13 +41,14 @@ pub(crate) fn client(direction: &str, bytes: &[u8]) {
 fn line(side: &str, direction: &str, peer: &str, what: &str) {
     let now = jiff::Zoned::now().strftime("%H:%M:%S%.6f").to_string();
     let gap = if peer.is_empty() { "" } else { " " };
-    // One write, so that two processes on one terminal don't mix their lines; whoever has closed it
-    // doesn't want them.
+    // A line is written with one call, so that the lines of two processes on one terminal do not
+    // mix. An error is ignored: if standard error is closed, no one reads the trace.
     let _ =
         io::stderr().write_all(format!("{now} {side} {direction} {peer}{gap}{what}\n").as_bytes());
 }
 
-/// `5 bytes "hello"`, without anything that a terminal would obey.
+/// Formats bytes like `5 bytes "hello"`, without control characters, which could control the
+/// terminal.
 fn describe(bytes: &[u8]) -> String {
     let plural = if bytes.len() == 1 { "" } else { "s" };
     let mut text = format!(

@@ -1,4 +1,4 @@
-//! How values are written on the command line (contract: durations and sizes).
+//! Parses values of the command line (contract: durations and sizes).
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use socketserver::Address;
 
 use super::duration;
 
-/// Longer than anything runs. Deadlines are sums of an instant and a duration, and a sum with this
-/// one still exists.
+/// A century, which means no limit. Unlike [`Duration::MAX`], it can be added to an instant without
+/// an overflow.
 pub(crate) const FOREVER: Duration = Duration::from_secs(100 * 365 * 86400);
 
-/// `500ms`, `30s`, `2m`, `1h 30m`; a bare number is seconds.
+/// Parses a duration: `500ms`, `30s`, `2m`, `1h 30m`. A bare number is in seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let expected = || {
         format!(
@@ -32,14 +32,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A level of the log.
+/// Parses a log level.
 pub(crate) fn log_level(text: &str) -> Result<LevelFilter, String> {
     text.parse().map_err(|_| {
         format!("invalid log level `{text}`: use error, warn, info, debug, trace or off")
     })
 }
 
-/// As [`duration`]; `off` is no limit.
+/// Parses a duration as [`duration`] does; `off` means no limit.
 pub(crate) fn time_out(text: &str) -> Result<TimeOut, String> {
     if is_off(text) {
         return Ok(TimeOut(None));
@@ -52,7 +52,7 @@ pub(crate) fn time_out(text: &str) -> Result<TimeOut, String> {
     }
 }
 
-/// As [`duration`], 0 included; `off` is [`FOREVER`].
+/// Parses a duration as [`duration`] does, but also 0; `off` is [`FOREVER`].
 pub(crate) fn time_limit(text: &str) -> Result<Duration, String> {
     if is_off(text) {
         Ok(FOREVER)
@@ -61,7 +61,7 @@ pub(crate) fn time_limit(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// As [`time_limit`], but not 0: how long to wait for something that takes time.
+/// Parses a maximum waiting time as [`time_limit`] does, but not 0.
 pub(crate) fn patience(text: &str) -> Result<Duration, String> {
     match time_limit(text)? {
         Duration::ZERO => Err("0 would give up at once: use `off` for no limit".to_owned()),
@@ -69,7 +69,7 @@ pub(crate) fn patience(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Bytes a second; `off` is 0.
+/// Parses a rate in bytes per second; `off` is 0.
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
     if is_off(text) { Ok(0) } else { size(text) }
 }
@@ -78,7 +78,7 @@ fn is_off(text: &str) -> bool {
     matches!(text, "off" | "none")
 }
 
-/// A time-out as the command line takes it.
+/// Formats a timeout as the command line accepts it.
 pub(crate) fn shown(time: Option<Duration>) -> String {
     match time {
         Some(time) => duration::Shown(time).to_string(),
@@ -86,8 +86,8 @@ pub(crate) fn shown(time: Option<Duration>) -> String {
     }
 }
 
-/// Addresses with commas between them. A path may hold commas too: after `unix:` only one before
-/// the next `unix:` parts.
+/// Parses addresses with commas between them. A path may contain commas, too: after `unix:`, only a
+/// comma before the next `unix:` separates addresses.
 pub(crate) fn addresses(text: &str) -> Result<Addresses, socketserver::Error> {
     let mut parts: Vec<String> = Vec::new();
     for part in text.split(',') {
@@ -107,15 +107,15 @@ pub(crate) fn addresses(text: &str) -> Result<Addresses, socketserver::Error> {
 
 const UNIX: &str = "unix:";
 
-/// At least one address.
+/// A list of at least one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses(pub Vec<Address>);
 
-/// A time-out, or none.
+/// A timeout; `None` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeOut(pub Option<Duration>);
 
-/// Permission bits in octal, such as `022` or `0027`.
+/// Parses permission bits in octal, such as `022` or `0027`.
 pub(crate) fn umask(text: &str) -> Result<u32, String> {
     let mask = u32::from_str_radix(text, 8).ok();
     let has_sign = text.starts_with('+');
@@ -123,8 +123,8 @@ pub(crate) fn umask(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("invalid mask `{text}`: use an octal number up to 777, such as 022"))
 }
 
-/// `64KiB`, `10MB`, `10M`; a bare number is bytes. K, M and G are powers of 1000, Ki, Mi and Gi of
-/// 1024.
+/// Parses a size: `64KiB`, `10MB`, `10M`. A bare number is in bytes. K, M and G are powers of 1000,
+/// and Ki, Mi and Gi are powers of 1024.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let expected = || {
         format!(
@@ -156,7 +156,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(expected)
 }
 
-/// A number of at least one.
+/// Parses a number of at least 1.
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".to_owned()),

@@ -1,20 +1,20 @@
-//! The output of a command: standard output and standard error, read as they come.
+//! Reads the output of a command: standard output and standard error, as soon as there are bytes.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::process::Child;
 
-/// Both pipes of a command, and what came through them.
+/// Both pipes of a command, and the bytes that were read from them.
 pub(super) struct Pipes {
     pub(super) output: Pipe,
     pub(super) errors: Pipe,
-    /// How many more bytes are kept.
+    /// Number of bytes that may still be added before the output is too long.
     room: usize,
     pub(super) truncated: bool,
 }
 
 pub(super) struct Pipe {
-    /// `None` after its end.
+    /// The pipe; `None` after its end.
     pub(super) reader: Option<Box<dyn ReadFd>>,
     pub(super) bytes: Vec<u8>,
 }
@@ -33,7 +33,7 @@ impl Pipe {
         })
     }
 
-    /// Reads what is there. Bytes that find no room show that the output is too long.
+    /// Reads the available bytes. If they exceed `room`, the output is marked as truncated.
     fn read(&mut self, room: &mut usize, truncated: &mut bool) -> io::Result<()> {
         let mut buffer = [0; 16 * 1024];
         while let Some(reader) = &mut self.reader {

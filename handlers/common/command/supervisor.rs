@@ -6,22 +6,24 @@
 //!                                    └───────── one process group ────────┘
 //! ```
 //!
-//! The supervisor is this same binary, executed anew with a hidden verb. It holds one end of a
-//! socket pair. When the server's end closes (the server was killed, was forced to exit, or gave
-//! the command up), it kills its own process group, and itself with it. Of the other ways:
+//! The supervisor is the same binary, executed again with a hidden verb. It holds one end of a
+//! socket pair. The server's end closes when the server is killed, is forced to exit, or abandons
+//! the command. Then the supervisor kills its own process group, including itself. The alternatives
+//! have disadvantages:
 //!
 //! - `PR_SET_PDEATHSIG` reaches only the direct child, not what the child starts. It is also sent
 //!   when the *thread* that started the child ends, as threads of a shrinking pool do.
 //! - A signal handler in the server cannot run when the server gets SIGKILL.
-//! - One guardian for all commands would have to be told of each group: a server that is killed
-//!   between the start and the message leaves the command behind. Here the command's parent exists
-//!   first, and it kills the group that it is in, so that no process id can have been given away.
-//! - Control groups need rights that a server often has not.
+//! - One guardian for all commands would need a message about each group. If the server is killed
+//!   between the start and the message, the command continues. Here the parent of the command
+//!   exists first, and it kills its own group, so that the process id cannot be in use by another
+//!   process.
+//! - Control groups need rights that a server often does not have.
 //!
-//! The price is one execution of this binary, and a process, for each running command.
+//! The cost is one execution of this binary, and one process, for each running command.
 //!
-//! With `--model processes` a child of the server holds the other end, and outlives a server that
-//! is killed. So the supervisor also watches the server's process itself, where the system has
+//! With `--model processes`, a child of the server holds the other end, and that child outlives a
+//! server that is killed. So the supervisor also watches the server's own process, on systems with
 //! descriptors for processes (Linux).
 
 use std::ffi::OsString;
@@ -44,17 +46,17 @@ use super::{TICK, descriptor};
 /// two descriptors: the control socket, and the server's process.
 pub(crate) const VERB: &str = "supervise-command";
 
-/// Stands for a descriptor that there is not.
+/// The argument for a missing descriptor.
 pub(super) const NO_DESCRIPTOR: &str = "-";
 
-/// The exit code when the command could not be started. The server does not look at it: it gets the
-/// error's number.
+/// The exit code if the command could not be started. The server ignores it, because it gets the
+/// error number.
 const NOT_STARTED: u8 = 126;
 
-/// What commands are started with.
+/// The data with which the supervisor of each command is started.
 #[derive(Debug)]
 struct Supervision {
-    /// This binary.
+    /// The path of this binary.
     program: PathBuf,
     /// Readable when the server's process has ended.
     server: Option<OwnedFd>,
@@ -62,13 +64,14 @@ struct Supervision {
 
 static SUPERVISION: OnceLock<Supervision> = OnceLock::new();
 
-/// From now on each command has a supervisor. To be called once, in the server's own process, by
-/// the binary that understands the hidden verb; without it commands are started directly.
+/// Gives each command a supervisor from now on. The binary that accepts the hidden verb must call
+/// this once, in the server's own process. Without this call, commands are started directly.
 ///
 /// # Errors
-/// The binary's path can't be had.
+/// The path of the binary is unknown.
 pub fn start_supervising() -> io::Result<()> {
-    // The link leads to this very binary, even after an upgrade has put another one in its place.
+    // The link refers to the running binary, even after an upgrade has replaced the file at its
+    // path.
     let link = Path::new("/proc/self/exe");
     let program = match link.exists() {
         true => link.to_owned(),
@@ -82,7 +85,7 @@ pub fn start_supervising() -> io::Result<()> {
     Ok(())
 }
 
-/// The supervisor's program, once there is supervision.
+/// The program of the supervisor; `None` before [`start_supervising`].
 pub(super) fn program() -> Option<&'static Path> {
     SUPERVISION.get().map(|supervision| &*supervision.program)
 }
@@ -93,8 +96,8 @@ pub(super) fn server_process() -> Option<RawFd> {
     Some(server.as_raw_fd())
 }
 
-/// The supervisor's whole life: runs the command, and returns its exit code, 128 + N if signal N
-/// ended it.
+/// The main function of the supervisor: runs the command, and returns its exit code, 128 + N if
+/// signal N ended it.
 pub(crate) fn supervise(arguments: &[OsString]) -> u8 {
     let [program, arguments @ .., control, server] = arguments else {
         return NOT_STARTED;
@@ -117,7 +120,7 @@ pub(crate) fn supervise(arguments: &[OsString]) -> u8 {
     }
 }
 
-/// The descriptor of this number, as an argument.
+/// Parses an argument with the number of an inherited descriptor.
 fn inherited(number: &OsString) -> Result<Option<OwnedFd>, ()> {
     let number = number.to_str().ok_or(())?;
     if number == NO_DESCRIPTOR {
@@ -127,7 +130,8 @@ fn inherited(number: &OsString) -> Result<Option<OwnedFd>, ()> {
     inherited_descriptor(number).map(Some).map_err(drop)
 }
 
-/// Waits for the command's end. Kills the group, with this process, if the server ends before.
+/// Waits until the command ends. If the server ends before, it kills the group, including this
+/// process.
 fn wait(
     mut child: Child,
     control: &UnixStream,

@@ -14,13 +14,13 @@ use super::supervisor::{self, NO_DESCRIPTOR, VERB};
 #[derive(Debug)]
 pub struct Task {
     command: Command,
-    /// Whether the command is the supervisor's, with the words as its arguments.
+    /// Whether `command` starts the supervisor, with the words of the actual command as arguments.
     supervised: bool,
 }
 
 impl Task {
-    /// A program, looked up in `PATH` if its name has no slash, and its arguments. It reads nothing
-    /// and has the server's environment.
+    /// Creates a task for a program and its arguments. The program is looked up in `PATH` if its
+    /// name has no slash. Its standard input is empty, and it has the server's environment.
     pub fn new(program: &str, arguments: &[String]) -> Task {
         let supervisor = supervisor::program();
         let mut command = match supervisor {
@@ -38,13 +38,13 @@ impl Task {
         }
     }
 
-    /// What the command reads.
+    /// Sets the standard input of the command.
     pub fn stdin(mut self, input: impl Into<Stdio>) -> Task {
         self.command.stdin(input);
         self
     }
 
-    /// Leaves the command only these variables of the server's environment.
+    /// Removes all variables but these from the environment of the command.
     pub fn keep_variables(mut self, names: &[&str]) -> Task {
         self.command.env_clear();
         let names = names.iter();
@@ -53,8 +53,8 @@ impl Task {
         self
     }
 
-    /// Starts the command in a process group of its own; with the server's end of the connection to
-    /// its supervisor.
+    /// Starts the command in its own process group. Returns the process, with the server's end of
+    /// the connection to its supervisor.
     pub(super) fn spawn(mut self) -> io::Result<(Child, Option<UnixStream>)> {
         let command = &mut self.command;
         command
@@ -65,8 +65,9 @@ impl Task {
             return Ok((command.spawn()?, None));
         }
         let (control, remote) = UnixStream::pair()?;
-        // The supervisor inherits its end by number. One that is started at the same moment may
-        // inherit it too. That does no harm: what counts is the server's end, which closes on exec.
+        // The supervisor inherits its end by number. Another supervisor that is started at the same
+        // moment may inherit it, too. This is harmless, because only the server's end matters,
+        // which is closed on exec.
         fcntl_setfd(&remote, FdFlags::empty())?;
         command.arg(remote.as_raw_fd().to_string());
         command.arg(number(supervisor::server_process()));
@@ -74,7 +75,7 @@ impl Task {
     }
 }
 
-/// A descriptor's number as an argument.
+/// Formats the number of a descriptor as an argument.
 fn number(descriptor: Option<RawFd>) -> String {
     descriptor.map_or_else(|| NO_DESCRIPTOR.to_owned(), |number| number.to_string())
 }

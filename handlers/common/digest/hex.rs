@@ -1,8 +1,8 @@
-//! Digests as text.
+//! Converts digests to text and back.
 
 use std::fmt;
 
-/// Lower-case hexadecimal digits.
+/// Formats bytes as lower-case hexadecimal digits.
 pub fn to_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
@@ -12,10 +12,10 @@ pub fn to_hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Reads two digits for each of `N` bytes, in either case.
+/// Parses two digits for each of `N` bytes, in upper or lower case.
 ///
 /// # Errors
-/// Another number of digits, or a character that is none.
+/// The number of digits is wrong, or a character is not a digit.
 pub fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], HexError> {
     let value = |digit: u8| {
         char::from(digit)
@@ -36,7 +36,7 @@ pub fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], HexError> {
     Ok(bytes)
 }
 
-/// The text isn't so many hexadecimal digits.
+/// The text does not consist of the right number of hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HexError {
     digits: usize,

@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The coarsest resolution of a file system's times, in seconds: that of FAT.
 const COARSEST_TICK: i64 = 2;
 
-/// Identifies the content of a file: while it stays equal, a path leads to the same content.
+/// Identifies the content of a file. As long as the identity of a path is equal, its content is the
+/// same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
     pub(crate) device: u64,

@@ -1,8 +1,8 @@
-//! Digests beside the work: each on a thread of its own, so that a transfer is as fast as the
-//! slowest of them alone.
+//! Computes digests in parallel with other work. Each digest has its own thread, so that a transfer
+//! takes only as long as the slowest digest.
 //!
-//! The threads live only as long as one call of [`Hasher::beside`]: a connection that waits for its
-//! peer holds none.
+//! The threads exist only during a call of [`Hasher::beside`], so a connection that waits for its
+//! peer has none.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use parking_lot::Mutex;
 
 use super::{Hasher, Running};
 
-/// Bytes of a chunk: large enough that a system call for each costs little, small enough to stay in
-/// a core's cache.
+/// Number of bytes of a chunk. It is large enough that the system call for each chunk costs little,
+/// and small enough for the cache of a core.
 pub const CHUNK: usize = 256 * 1024;
-/// Chunks that may be under way in one call.
+/// Maximum number of chunks in use in one call.
 const AHEAD: usize = 6;
-/// Chunks that are kept for the next call, whoever makes it.
+/// Maximum number of chunks in the pool, which all calls share.
 const KEPT: usize = 2 * AHEAD;
 
 static POOL: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
@@ -33,7 +33,7 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// An empty chunk.
+    /// Takes an empty chunk from the pool, or allocates one.
     pub fn take() -> Chunk {
         let memory = POOL
             .lock()
@@ -42,12 +42,12 @@ impl Chunk {
         Chunk { memory, filled: 0 }
     }
 
-    /// The memory that isn't filled yet.
+    /// Returns the memory that is not filled yet.
     pub fn space(&mut self) -> &mut [u8] {
         &mut self.memory[self.filled..]
     }
 
-    /// So many bytes more are filled.
+    /// Marks `count` more bytes as filled.
     pub fn fill(&mut self, count: usize) {
         self.filled = (self.filled + count).min(self.memory.len());
     }
@@ -70,7 +70,7 @@ impl Drop for Chunk {
     }
 }
 
-/// Takes the chunks of one call of [`Hasher::beside`] to the digests.
+/// Passes the chunks of one call of [`Hasher::beside`] to the digests.
 #[derive(Debug)]
 pub struct Feed<'a> {
     route: Route<'a>,
@@ -78,9 +78,9 @@ pub struct Feed<'a> {
 
 #[derive(Debug)]
 enum Route<'a> {
-    /// On this thread.
+    /// The digests are computed on the calling thread.
     Here(&'a mut Hasher),
-    /// To a thread for each digest; chunks that all of them have seen come back.
+    /// Each digest has a thread. Chunks that all threads have processed are sent back.
     Lanes {
         lanes: Vec<SyncSender<Arc<Chunk>>>,
         back: Receiver<Chunk>,
@@ -90,7 +90,7 @@ enum Route<'a> {
 }
 
 impl Feed<'_> {
-    /// An empty chunk; waits for the digests if they are far behind.
+    /// Returns an empty chunk. If too many chunks are in use, it waits for the digests.
     pub fn chunk(&mut self) -> Chunk {
         match &mut self.route {
             Route::Lanes { back, ahead, .. } if *ahead == AHEAD => back.recv().map_or_else(
@@ -108,7 +108,7 @@ impl Feed<'_> {
         }
     }
 
-    /// Has a chunk digested while `work` is done with it.
+    /// Digests a chunk, while `work` uses it.
     pub fn pass<T>(&mut self, chunk: Chunk, work: impl FnOnce(&[u8]) -> T) -> T {
         match &mut self.route {
             Route::Here(hasher) => {
@@ -119,7 +119,7 @@ impl Feed<'_> {
             Route::Lanes { lanes, done, .. } => {
                 let chunk = Arc::new(chunk);
                 for lane in lanes {
-                    // A lane ends early only by a panic, which the scope passes on.
+                    // A thread ends early only by a panic, which the scope propagates.
                     let _ = lane.send(Arc::clone(&chunk));
                 }
                 let result = work(&chunk);
@@ -130,19 +130,20 @@ impl Feed<'_> {
     }
 }
 
-/// The last one to have seen a chunk sends it back.
+/// Sends a chunk back if no other thread uses it any more.
 fn give_back(chunk: Arc<Chunk>, done: &Sender<Chunk>) {
     if let Some(chunk) = Arc::into_inner(chunk) {
-        // Nobody waits for it once the call is over.
+        // The receiver does not exist any more after the end of the call.
         let _ = done.send(chunk);
     }
 }
 
 impl Hasher {
-    /// Calls `work`; what it passes to the feed is digested, in threads beside it if `large`.
+    /// Calls `work`. The chunks that it passes to the feed are digested, in parallel threads if
+    /// `large`.
     ///
-    /// There are threads only while a core may be free for them: with many calls at once, each
-    /// digests for itself.
+    /// Threads are used only if a core may be free for them. If there are many simultaneous calls,
+    /// each computes its digests on its own thread.
     pub fn beside<T>(&mut self, large: bool, work: impl FnOnce(&mut Feed<'_>) -> T) -> T {
         let permit = if large && !self.is_idle() {
             Permit::take()
@@ -193,7 +194,7 @@ fn digest_all(running: &mut Running, chunks: &Receiver<Arc<Chunk>>, done: &Sende
     }
 }
 
-/// One of as many calls with threads as there are cores.
+/// The right of a call to use threads. At most one call per core has it.
 struct Permit;
 
 impl Permit {

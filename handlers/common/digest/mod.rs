@@ -1,5 +1,5 @@
-//! Digests of what passes: computed on the way, never in a second read, and only those that
-//! somebody asked for.
+//! Computes digests of bytes while they are transferred, without a second read, and only those that
+//! were requested.
 
 mod hex;
 mod identity;
@@ -12,7 +12,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-// MD5 is what an upload waits for. `md-5` takes half as long again.
+// MD5 determines the speed of an upload. The crate `md-5` takes 1.5 times as long.
 use fast_md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -25,12 +25,13 @@ pub use queue::{
     SLICES_PER_TURN, SlicePermit,
 };
 
-/// Digests of some bytes: those that a sender has announced, or those that were computed.
+/// Digests of some bytes, either announced by a sender or computed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Digests {
-    /// MD5 (RFC 1321): tells damage, but proves nothing against malice.
+    /// MD5 (RFC 1321). It detects damage, but does not protect against malice.
     pub md5: Option<[u8; 16]>,
-    /// SHA-1 (FIPS 180-4): for protocols that ask for it; as MD5.
+    /// SHA-1 (FIPS 180-4), for protocols that ask for it. Like MD5, it does not protect against
+    /// malice.
     pub sha1: Option<[u8; 20]>,
     /// SHA-256 (FIPS 180-4).
     pub sha256: Option<[u8; 32]>,
@@ -39,12 +40,12 @@ pub struct Digests {
 }
 
 impl Digests {
-    /// Whether there is none.
+    /// Whether there are no digests.
     pub fn is_empty(&self) -> bool {
         *self == Digests::default()
     }
 
-    /// The digests of both; where both have one, the one of `self`.
+    /// The digests of both. If both have a digest of one kind, the one of `self` is used.
     pub fn union(&self, other: &Digests) -> Digests {
         Digests {
             md5: self.md5.or(other.md5),
@@ -54,7 +55,7 @@ impl Digests {
         }
     }
 
-    /// The name of a digest that is in both and differs.
+    /// Returns the name of a digest that both have with different values.
     pub fn difference(&self, other: &Digests) -> Option<&'static str> {
         fn differ<const N: usize>(one: Option<[u8; N]>, other: Option<[u8; N]>) -> bool {
             one.zip(other).is_some_and(|(one, other)| one != other)
@@ -72,7 +73,7 @@ impl Digests {
     }
 }
 
-/// One digest in the making.
+/// A digest that is being computed.
 enum Running {
     Md5(Md5),
     Sha1(Sha1),
@@ -104,14 +105,14 @@ impl Running {
     }
 }
 
-/// Computes digests while bytes pass.
+/// Computes digests while bytes are transferred.
 #[derive(Debug, Default)]
 pub struct Hasher {
     running: Vec<Running>,
 }
 
 impl Hasher {
-    /// Computes those digests that are in `wanted`; their values don't matter.
+    /// Creates a hasher for the kinds of digests in `wanted`. The values in `wanted` do not matter.
     pub fn of(wanted: &Digests) -> Hasher {
         let md5 = wanted.md5.map(|_| Running::Md5(Md5::new()));
         let sha1 = wanted.sha1.map(|_| Running::Sha1(Sha1::new()));
@@ -122,19 +123,19 @@ impl Hasher {
         }
     }
 
-    /// Whether nothing is computed.
+    /// Whether no digest is computed.
     pub fn is_idle(&self) -> bool {
         self.running.is_empty()
     }
 
-    /// These bytes have passed.
+    /// Adds bytes to the digests.
     pub fn update(&mut self, bytes: &[u8]) {
         for running in &mut self.running {
             running.update(bytes);
         }
     }
 
-    /// Digests a file from `offset` to its end; tells where that is.
+    /// Digests a file from `offset` to its end. Returns the offset of the end.
     ///
     /// # Errors
     /// Those of the file.
@@ -158,7 +159,7 @@ impl Hasher {
         })
     }
 
-    /// Adds a part of a file, on this thread.
+    /// Digests a part of a file, on the calling thread.
     ///
     /// # Errors
     /// Those of the file; `UnexpectedEof` if it became shorter.
@@ -180,7 +181,7 @@ impl Hasher {
         Ok(())
     }
 
-    /// The digests of all that has passed.
+    /// Returns the digests of all bytes that were added.
     pub fn finish(self) -> Digests {
         let mut digests = Digests::default();
         for running in self.running {

@@ -193,7 +193,8 @@ impl DigestQueue {
     /// Adds digests to the remembered ones of a file.
     pub fn remember(&self, key: DigestKey, digests: &Digests) {
         let mut files = self.0.known.lock();
-        // Any entry makes room. If its digest is wanted often, it is computed again and comes back.
+        // Any entry may be removed. If its digest is requested often, it is computed again and
+        // remembered.
         if files.len() >= MAX_FILES
             && !files.contains_key(&key)
             && let Some(victim) = files.keys().next().cloned()
