@@ -1,4 +1,4 @@
-//! `doctor`: examines what the clients of a server will meet.
+//! `doctor`: examines a configuration from the view of the clients of a server.
 
 use clap::Subcommand;
 
@@ -12,7 +12,7 @@ use crate::service::{Context, Failure, Service, Unsupported};
 const AFTER_HELP: &str = "Takes the options of `serve ftp`; give the same to both. The exit code \
     is 1 if clients will have problems. The error then names the options that solve them.";
 
-/// Columns of a terminal.
+/// Width of the output in columns.
 const WIDTH: usize = 80;
 
 /// The servers that can be examined.
@@ -23,22 +23,22 @@ pub(super) enum Doctor {
     Ftp(Box<Serve<Ftp>>),
 }
 
-/// The service's own defaults in the help.
+/// Adds the service's own defaults to the help.
 pub(super) fn with_defaults(doctor: clap::Command) -> clap::Command {
     Profile::of::<Ftp>().apply(doctor)
 }
 
 impl Doctor {
-    /// The options that the service cannot honour.
+    /// Returns the options that the service cannot honour.
     pub(super) fn unsupported(&self) -> Vec<Unsupported> {
         let Doctor::Ftp(arguments) = self;
         honoured::unsupported(arguments)
     }
 
-    /// Prints the findings; returns the exit code.
+    /// Prints the findings, and returns the exit code.
     ///
     /// # Errors
-    /// Code 1 with the options that solve the problems, 2 for options that `serve` refuses.
+    /// Code 1 with the options that solve the problems; code 2 for options that `serve` refuses.
     pub(super) fn run(self) -> Result<u8, Failure> {
         let Doctor::Ftp(arguments) = self;
         let Serve { service, server } = *arguments;
@@ -115,7 +115,7 @@ fn lines(finding: &Finding) -> Vec<String> {
         .collect()
 }
 
-/// The words in lines of at most `width` columns; a longer word has a line of its own.
+/// Wraps a text in lines of at most `width` columns. A longer word gets its own line.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

@@ -1,4 +1,4 @@
-//! Every default in a help text is the one that the code uses.
+//! Tests that each default in a help text is the one that the code uses.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn service(name: &str) -> Command {
     serve.find_subcommand(name).unwrap().clone()
 }
 
-/// What the help says of an option's default, if it says it in its text.
+/// Returns the default that the text of an option's help names, if it names one.
 fn told(service: &Command, id: &str) -> Option<String> {
     let arg = service.get_arguments().find(|arg| arg.get_id() == id)?;
     let help = arg.get_help()?.to_string().replace('\n', " ");
@@ -63,7 +63,7 @@ fn every_servers_defaults_are_the_library_s() {
             limits.max_per_address.as_ref(),
             "{name}"
         );
-        // The contract's.
+        // The defaults of the contract.
         assert_eq!(defaults.get_one("backlog"), Some(&1024u32), "{name}");
         assert_eq!(defaults.get_one("max_threads"), Some(&256usize), "{name}");
         assert_eq!(
@@ -109,8 +109,8 @@ fn the_default_address_and_idle_time_out_are_the_service_s() {
     assert!(expiry < FOREVER);
 }
 
-/// A default in the text of a help is a copy of the code's, and may become wrong: only those stand
-/// there that are checked above, or that are words.
+/// A default in the text of a help is a copy of the default in the code, and may become wrong. So a
+/// help text may contain only defaults that are checked above or described in words.
 #[test]
 fn no_help_text_has_a_default_that_is_not_checked() {
     let command = command();

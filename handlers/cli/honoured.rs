@@ -37,11 +37,11 @@ const ONLY_UNIX: Unsupported = Unsupported {
     reason: "clients of a Unix socket have no IP address",
 };
 
-/// What is known of a service without its options.
+/// The properties of a service that do not depend on its options.
 pub(crate) struct Profile {
     name: &'static str,
     unsupported: Vec<Unsupported>,
-    /// The default address.
+    /// The default port.
     port: u16,
     /// The default of `--idle-timeout`.
     idle_timeout: String,
@@ -61,7 +61,8 @@ impl Profile {
         }
     }
 
-    /// The service's own defaults in the help, and no option that it never honours.
+    /// Adds the service's own defaults to the help, and removes the options that the service never
+    /// honours.
     pub(super) fn apply(&self, serve: Command) -> Command {
         serve.mut_subcommand(self.name, |service| {
             let hidden = ids(&self.unsupported);
@@ -89,7 +90,7 @@ fn ids(unsupported: &[Unsupported]) -> Vec<&'static str> {
     ids.copied().collect()
 }
 
-/// What the service, with the options that it was given, cannot honour.
+/// Returns the options that the service cannot honour in combination with the given ones.
 pub(crate) fn unsupported<S: Service>(arguments: &Serve<S>) -> Vec<Unsupported> {
     let mut unsupported = Profile::of::<S>().unsupported;
     unsupported.extend(arguments.service.unsupported());
@@ -151,13 +152,13 @@ pub(crate) struct Ignored {
 }
 
 impl Ignored {
-    /// Says so.
+    /// Logs a warning about the variable.
     pub(super) fn warn(&self) {
         log::warn!("{} is ignored: {}", self.variable, self.reason);
     }
 }
 
-/// The variables that are set although the service cannot honour their options.
+/// Returns the variables that are set although the service cannot honour their options.
 ///
 /// # Errors
 /// Such an option is on the command line, or it is in the environment and one of [`PROTECTION`].
@@ -213,7 +214,7 @@ fn is_set(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
-/// The service's command, which does not read the variables of these options.
+/// Returns the service's command, changed so that it does not read the variables of these options.
 pub(super) fn without_variables(service: Command, unsupported: &[Unsupported]) -> Command {
     let ids = ids(unsupported);
     service.mut_args(|arg| match ids.contains(&arg.get_id().as_str()) {

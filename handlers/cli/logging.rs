@@ -1,4 +1,4 @@
-//! The log: `log` and `simplelog`, to a writer that no worker waits for.
+//! The log: `log` and `simplelog` with a writer that never delays a worker.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::options::LogOptions;
 use crate::common::log_writer::{AUDIT, LogWriter, Target};
 use crate::service::Failure;
 
-/// Starts logging. `threads` allows a thread of its own for it.
+/// Starts logging. With `threads`, a thread of its own writes the log.
 pub(super) fn start(options: &LogOptions, threads: bool) -> Result<Arc<LogWriter>, Failure> {
     let target = options
         .log_file
@@ -40,7 +40,7 @@ pub(super) fn start(options: &LogOptions, threads: bool) -> Result<Arc<LogWriter
         .set_location_level(LevelFilter::Off)
         .build();
     let own = options.level();
-    // Off is off; whatever else the user leaves out, the audit stays.
+    // `off` disables all records. At any other level, audit records are still logged.
     let level = if own == LevelFilter::Off {
         own
     } else {
@@ -59,9 +59,9 @@ pub(super) fn start(options: &LogOptions, threads: bool) -> Result<Arc<LogWriter
     Ok(writer)
 }
 
-/// Makes sure that a record is one line, whatever a client put into it.
+/// Makes sure that each record is one line, whatever bytes a client has sent.
 struct OneLine {
-    /// What is logged but for the audit.
+    /// The level of all records but audit records.
     level: LevelFilter,
     lines: Box<WriteLogger<Line>>,
 }
@@ -104,7 +104,7 @@ fn escaped(character: char) -> impl Iterator<Item = char> {
     plain.into_iter().chain(escape)
 }
 
-/// Gathers the pieces that simplelog writes, and hands them on as a line.
+/// Collects the parts of a record that simplelog writes, and passes them to the writer as one line.
 struct Line {
     writer: Arc<LogWriter>,
     text: Vec<u8>,

@@ -74,7 +74,7 @@ enum Command {
     Services,
 }
 
-/// The command line's definition: help, completions and the manual come from it too.
+/// Returns the definition of the command line. Help, completions and manual are made from it.
 fn command() -> clap::Command {
     let with_short_names =
         |verb: clap::Command| verb.mut_subcommand("auth", crate::auth::with_short_names);
@@ -173,7 +173,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 }
 
 impl Command {
-    /// The options that the service of the command cannot honour.
+    /// Returns the options that the service of the command cannot honour.
     fn unsupported(&self) -> Vec<Unsupported> {
         match self {
             Command::Serve { service } => service.unsupported(),
@@ -182,7 +182,7 @@ impl Command {
         }
     }
 
-    /// Runs the command. The variables are ignored, and a server logs it.
+    /// Runs the command. `ignored` are variables without effect; a server logs them.
     fn run(self, ignored: Vec<Ignored>) -> Result<u8, Failure> {
         match self {
             Command::Serve { service } => service.run(ignored),
@@ -205,7 +205,7 @@ impl Command {
     }
 }
 
-/// The manual: a page for the command, and one for each below it.
+/// Appends the manual: a page for the command, and one for each subcommand.
 fn manual(command: &mut clap::Command, name: &str, pages: &mut Vec<u8>) -> io::Result<()> {
     command.build();
     clap_mangen::Man::new(command.clone().name(name.to_owned()))
@@ -232,7 +232,8 @@ fn print(text: &[u8]) -> Result<u8, Failure> {
     }
 }
 
-/// clap's error of several lines as one: what is wrong, the suggestion, and where to read more.
+/// Converts clap's error of several lines to one line: the error, the suggestion, and where to find
+/// help.
 fn in_one_line(error: &clap::Error, arguments: &[OsString]) -> String {
     let text = error.render().to_string();
     let first = text.split("\n\n").next().unwrap_or(&text);
@@ -260,7 +261,8 @@ fn in_one_line(error: &clap::Error, arguments: &[OsString]) -> String {
     format!("{line}; see '{} --help'", command_path(arguments))
 }
 
-/// The program and the subcommands that the arguments name: the command whose help has the options.
+/// Returns the program and the subcommands in the arguments, which is the command whose help
+/// describes the options.
 fn command_path(arguments: &[OsString]) -> String {
     let mut command = command();
     let mut path = command.get_name().to_owned();

@@ -25,9 +25,9 @@ use crate::service::{AtReload, Context, Failure, Identity, Served, Service, refu
 
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Runs a service until a signal ends it; returns the exit code.
+/// Runs a service until a signal ends it. Returns the exit code.
 pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Result<u8, Failure> {
-    // `SOCKETSERVER_KEY` is not an option, so it is checked apart from them.
+    // `SOCKETSERVER_KEY` is not an option, so it is checked separately.
     let honours_keys = !honoured::unsupported(&arguments)
         .iter()
         .any(|group| group.options.contains(&"auth_key_file"));
@@ -48,7 +48,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Res
     let addresses = addresses(&options, &service);
     honoured::warn_about_unix_sockets(&options, &addresses);
     let tls = tls::<S>(&options, &addresses)?;
-    // TLS from the first byte of every connection.
+    // These settings are for connections with TLS from the first byte.
     let opening_tls = tls.clone().filter(|_| !service.starts_tls());
     let context = Context {
         access_log: access_log.clone(),
@@ -108,7 +108,7 @@ pub(crate) fn serve<S: Service>(arguments: Serve<S>, ignored: &[Ignored]) -> Res
     Ok(u8::from(result?.aborted || aborted))
 }
 
-/// Where the server listens.
+/// Returns the addresses that the server listens on.
 pub(super) fn addresses<S: Service>(options: &ServerOptions, service: &S) -> Vec<Address> {
     let given = options.bind.iter().flat_map(|addresses| &addresses.0);
     let mut addresses: Vec<Address> = given.cloned().collect();
@@ -182,12 +182,12 @@ fn run<S: Service>(mut server: Server, scheme: &str, reload: Reload) -> Result<E
     })
 }
 
-/// The keys that clients must hold, if any are given.
+/// Returns the keys that clients must prove to have; `None` if no keys are given.
 fn keys(options: &ServerOptions) -> Result<Option<Arc<Keys>>, Failure> {
     Ok(options.keys.keys()?.map(Arc::new))
 }
 
-/// Lets only those who hold a key reach the service.
+/// Puts the service behind the challenge, so that it serves only clients with a key.
 fn behind_gate(
     served: Served,
     keys: &Arc<Keys>,
@@ -211,7 +211,8 @@ fn behind_gate(
                 refusal: |why| Some(refusal_line(why).as_bytes()),
             })
         }
-        // A service that serves datagrams has said that it does not honour keys.
+        // This cannot happen on the command line: a service with datagrams does not honour keys, so
+        // the option was refused before.
         Served::Datagram(_) => Err(Failure::usage("a key does not protect datagrams")),
     }
 }
@@ -238,7 +239,7 @@ pub(super) fn address_filter(options: &ServerOptions) -> Result<AddressFilter, F
     ))
 }
 
-/// The networks that the option lists. An error names the option.
+/// Parses the networks that an option lists. An error names the option.
 fn networks(option: &str, list: &[String]) -> Result<Networks, Failure> {
     if list.iter().any(|network| network == "@") {
         return Err(Failure::usage(format!(
@@ -288,10 +289,11 @@ pub(super) fn builder<S: Service>(
         .max_connections(options.max_connections)
         .max_per_address(options.max_per_ip)
         .request_queue_size(options.backlog)
-        // Whatever UDP carries: Python's 8 KiB would cut an echo short.
+        // The maximum of UDP. The default of 8 KiB, which is that of Python, would truncate an
+        // echo.
         .max_packet_size(65_535)
         .proxy_protocol(Some(proxies))
-        // Nothing here is to be done now and then: an idle server has no ticks.
+        // No service needs periodic actions, so an idle server does not wake up.
         .poll_interval(NEVER)
         .tls(tls)
         .allow_plaintext(S::PLAINTEXT);
@@ -345,15 +347,15 @@ struct Hooks {
     refused: Refused,
 }
 
-/// Counts refused connections, which no access log shows. A flood of them makes one line per
-/// interval.
+/// Counts refused connections, which the access log does not contain. Many refusals lead to only
+/// one line per interval.
 #[derive(Default)]
 struct Refused(Mutex<(u64, Option<Instant>)>);
 
 impl Refused {
     const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-    /// Counts one more. Returns the number since the last line, if the next line is due.
+    /// Counts one more refusal. Returns the number since the last line, if the next line is due.
     fn count(&self) -> Option<u64> {
         let mut state = self.0.lock();
         let (count, logged) = &mut *state;
@@ -381,7 +383,8 @@ impl ServerHooks for Hooks {
 
     fn handle_refusal(&self, client: &ClientAddress, why: Refusal) -> Option<&[u8]> {
         log::debug!("{client}: refused: {why}");
-        // A denied address is what the operator asked for. A limit that is reached needs attention.
+        // The operator has configured denied addresses, so they need no log line. A reached limit
+        // needs attention.
         if why != Refusal::Denied
             && let Some(count) = self.refused.count()
         {
@@ -391,7 +394,7 @@ impl ServerHooks for Hooks {
     }
 }
 
-/// What a SIGHUP reads again. Everything is read before anything changes.
+/// The settings that a SIGHUP reads again. All of them are read before any of them changes.
 struct Reload {
     options: ServerOptions,
     log: Arc<LogWriter>,
@@ -427,7 +430,8 @@ impl Reload {
             .map(|log| Ok::<_, Error>((log, log.open_anew()?)))
             .transpose()?;
         let commits = self.at_reload.prepare()?;
-        // The last that can fail: certificates are read and put in use in one step.
+        // This is the last step that can fail, because it reads the certificates and also puts them
+        // in use.
         if let Some(tls) = &self.tls {
             tls.reload()?;
         }

@@ -1,8 +1,8 @@
-//! `--tls-self-signed`: a certificate for development, made once and used again.
+//! `--tls-self-signed`: a certificate for development, which is created once and then reused.
 //!
-//! The key is made once and stays; only the certificate is ever replaced, and names the key that it
-//! is for. Each file appears whole, under its name, in one step of the system, so that whatever
-//! servers read while others start fits.
+//! The key is created once and never changes. Only the certificate is replaced, and its file names
+//! the key that it belongs to. Each file appears complete, by one system call, so a server that
+//! starts at the same time as another one always reads a matching pair.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,21 +27,22 @@ use crate::service::Failure;
 const LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
 /// A certificate that expires within this time is replaced.
 const RENEWED_BEFORE: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// Clocks of clients may be slow.
+/// The certificate is valid from this time before its creation, because the clocks of clients may
+/// be slow.
 const VALID_SINCE: SignedDuration = SignedDuration::from_hours(24);
 
-/// The two files.
+/// The paths of the two files.
 #[derive(Debug)]
 pub(super) struct SelfSigned {
-    /// The certificate, which clients may trust.
+    /// The certificate. Clients may be configured to trust it.
     pub(super) certificate: PathBuf,
-    /// Its key, which is the server's alone.
+    /// The private key of the certificate. Only the server may read it.
     pub(super) key: PathBuf,
 }
 
 impl SelfSigned {
-    /// Finds the files below `$XDG_STATE_HOME`, by default `~/.local/state`; makes what is missing,
-    /// and renews a certificate that expires or lacks a name.
+    /// Finds the files below `$XDG_STATE_HOME`, by default `~/.local/state`. Creates missing files,
+    /// and renews a certificate that expires soon or lacks a name.
     pub(super) fn for_server(bind: &[Address]) -> Result<SelfSigned, Failure> {
         let folder = state_folder().ok_or_else(|| {
             Failure::usage(
@@ -60,8 +61,8 @@ impl SelfSigned {
             .mode(0o700)
             .create(folder)?;
         let one_at_a_time = File::open(folder)?;
-        // Not every file system has locks. Without one, a server that starts at the same moment may
-        // leave out our names, no more.
+        // Some file systems have no locks. Without a lock, the only harm is that a server that
+        // starts at the same moment may omit our names from the certificate.
         let _ = one_at_a_time.lock();
         let files = SelfSigned {
             certificate: folder.join("development-certificate.pem"),
@@ -83,7 +84,8 @@ impl SelfSigned {
             if wanted.names.is_subset(&standing.names) {
                 return Ok(files);
             }
-            // Servers on different addresses would replace each other's certificate for ever.
+            // The new certificate keeps the old names. Otherwise servers with different addresses
+            // would replace each other's certificate again and again.
             wanted.names.extend(standing.names);
         }
         let text = format!("{wanted}{}", wanted.certificate(&key, now)?);
@@ -92,7 +94,8 @@ impl SelfSigned {
         Ok(files)
     }
 
-    /// The key that stands, or a new one; of servers that start together, all get the first one's.
+    /// Returns the existing key, or creates one. If several servers start at the same time, all of
+    /// them use the key that was created first.
     fn key_pair(&self) -> io::Result<KeyPair> {
         if !self.key.try_exists()? {
             let aside = Aside::write(
@@ -117,7 +120,7 @@ impl SelfSigned {
     }
 }
 
-/// A file that isn't under its name yet; removed if it never gets there.
+/// A temporary file. It is removed if it does not get its final name.
 struct Aside(PathBuf);
 
 impl Aside {
@@ -136,7 +139,7 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        // After a rename there is nothing to be removed.
+        // After a rename the temporary name does not exist any more, so an error is ignored.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -182,8 +185,9 @@ impl Facts {
         };
         (certificate.not_before, certificate.not_after) = (at(now - VALID_SINCE), at(self.expires));
         let mut serial = random()?;
-        // Positive, and not zero (RFC 5280 §4.1.2.2). By default it would come from the key, and a
-        // browser that knows the certificate refuses another with the same.
+        // The serial number must be positive (RFC 5280 §4.1.2.2). By default it would be derived
+        // from the key, but a browser that knows a certificate refuses another one with the same
+        // number.
         serial[0] = serial[0] & 0x7f | 0x40;
         certificate.serial_number = Some(SerialNumber::from(serial.to_vec()));
         Ok(certificate
@@ -211,7 +215,7 @@ impl fmt::Display for Facts {
     }
 }
 
-/// `socketserver` below the folder for what programs keep between their runs (XDG Base Directory
+/// Returns the folder `socketserver` in the state folder of the user (XDG Base Directory
 /// Specification).
 fn state_folder() -> Option<PathBuf> {
     let absolute = |name: &str| {
@@ -224,7 +228,8 @@ fn state_folder() -> Option<PathBuf> {
     Some(state.join("socketserver"))
 }
 
-/// What clients may call the server: this machine, its name, and what it was told to listen on.
+/// Returns the names that clients may use for the server: the local names, the host name, and the
+/// addresses to listen on.
 fn names(bind: &[Address]) -> BTreeSet<String> {
     let host_name = rustix::system::uname()
         .nodename()
@@ -238,7 +243,7 @@ fn names(bind: &[Address]) -> BTreeSet<String> {
         .into_iter()
         .chain(bound)
         .map(|name| name.to_ascii_lowercase());
-    // What is no name to a client, it can't ask for.
+    // A client cannot request a name that TLS does not accept as a server name.
     let names = names
         .filter(|name| ServerName::try_from(name.as_str()).is_ok())
         .map(|name| match name.parse::<IpAddr>() {

@@ -175,8 +175,8 @@ fn as_json(share: &share::Share, now: SystemTime) -> Value {
     })
 }
 
-/// The link as a QR code (ISO/IEC 18004) of half blocks. A terminal is told to show it dark on
-/// light: many cameras read no inverted codes.
+/// Formats the link as a QR code (ISO/IEC 18004) of half blocks. On a terminal, the colours are set
+/// to dark on light, because many cameras do not read inverted codes.
 fn qr_code(link: &str, terminal: bool) -> Result<String, Failure> {
     let code = QrCode::with_error_correction_level(link, EcLevel::L);
     let code =

@@ -1,5 +1,4 @@
-//! What the process does before anything else: it gives itself the state that it expects,
-//! whatever its parent left.
+//! The first steps of the process: it resets the state that its parent has left.
 
 use std::ffi::OsString;
 use std::process::{Child, Command};
@@ -11,8 +10,8 @@ use socketserver::{close_inherited_on_exec, reset_inherited_signals};
 
 use crate::service::Failure;
 
-/// Resets the signals, and keeps inherited descriptors from commands. To be called while there is
-/// one thread.
+/// Resets the signals, and prevents commands from inheriting descriptors. It must be called while
+/// there is only one thread.
 pub(super) fn clean_up() -> Result<(), Failure> {
     reset_inherited_signals()?;
     Ok(close_inherited_on_exec()?)
@@ -23,15 +22,16 @@ pub(super) fn is_first_process() -> bool {
     getpid() == Pid::INIT
 }
 
-/// The signals that an operator sends.
+/// The signals that process 1 forwards to the server: an operator sends them to control it.
 const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
-/// What process 1 does: it runs the same command line in a child, hands signals on to it, and reaps
-/// every process that loses its parent, until the child ends. Returns the child's exit code.
+/// Runs as process 1: starts the same command line in a child, forwards signals to the child, and
+/// reaps all orphaned processes until the child ends. Returns the child's exit code.
 ///
-/// The system makes process 1 the parent of orphans; nobody else can reap them. The server itself
-/// cannot: it would have to tell orphans from its own children, for which other threads wait. And
-/// the system ignores signals for process 1 that have no handler, which the child is spared.
+/// The system makes process 1 the parent of orphans, and only their parent can reap them. The
+/// server itself cannot do this: it would have to distinguish orphans from its own children, which
+/// other threads wait for. Also, the system ignores signals without a handler only for process 1,
+/// and not for the child.
 pub(super) fn run_as_first_process(arguments: &[OsString]) -> Result<u8, Failure> {
     let failed = |error| Failure::run(format!("cannot run the server as a child: {error}"));
     let mut signals = Signals::new(FORWARDED).map_err(failed)?;
@@ -46,7 +46,7 @@ pub(super) fn run_as_first_process(arguments: &[OsString]) -> Result<u8, Failure
         .spawn(move || {
             for signal in signals.forever() {
                 if let Some(signal) = Signal::from_named_raw(signal) {
-                    // Fails when the child has ended, and so this process does.
+                    // This fails if the child has ended. Then this process ends, too.
                     let _ = kill_process(child, signal);
                 }
             }

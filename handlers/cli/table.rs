@@ -1,8 +1,8 @@
-//! Tables on standard output.
+//! Formats tables for standard output.
 
-/// Rows below their headings, in columns as wide as their widest cell. A row has a cell for each
-/// heading. Control characters are escaped: otherwise the path of a folder could begin a line that
-/// looks like another row.
+/// Formats rows below their headings. Each column is as wide as its widest cell, and a row has one
+/// cell per heading. Control characters are escaped: otherwise the path of a folder could begin a
+/// line that looks like another row.
 pub(super) fn table(headings: &[&str], rows: &[impl AsRef<[String]>]) -> String {
     let headings_row = headings.iter().map(|heading| (*heading).to_owned());
     let rows = rows
@@ -26,7 +26,7 @@ pub(super) fn table(headings: &[&str], rows: &[impl AsRef<[String]>]) -> String 
     rows.iter().map(line).collect()
 }
 
-/// The text with control characters escaped.
+/// Escapes control characters in the text.
 fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

@@ -19,8 +19,8 @@ use crate::accounts::{
 use crate::common::values::size;
 use crate::service::Failure;
 
-/// Bytes of standard input that are looked at for a password; longer than any.
-const LONGEST_LINE: u64 = 8192;
+/// Maximum number of bytes of standard input that are read for a password. Any password is shorter.
+const MAX_LINE_LENGTH: u64 = 8192;
 
 /// What to do with the accounts.
 #[derive(Debug, Subcommand)]
@@ -135,8 +135,8 @@ impl Users {
                 quota,
                 password,
             } => {
-                // All that can be wrong is said before anybody types a password for nothing, and
-                // before a file is made.
+                // All errors are reported before the user types a password and before a file is
+                // created.
                 check_name(&user.name)?;
                 match Store::open(&user.file.accounts) {
                     Ok(store) if store.account(&user.name)?.is_some() => {
@@ -198,7 +198,7 @@ impl Change {
 }
 
 impl Password {
-    /// The hash of the password that is asked for.
+    /// Asks for a password, and returns its hash.
     fn hash(&self, name: &str) -> Result<String, Failure> {
         let password = if self.password_stdin {
             first_line(io::stdin().lock())?
@@ -218,11 +218,11 @@ impl Password {
     }
 }
 
-/// The first line, without its end.
+/// Reads the first line, without its line end.
 fn first_line(input: impl BufRead) -> Result<String, Failure> {
     let mut line = Vec::new();
     input
-        .take(LONGEST_LINE)
+        .take(MAX_LINE_LENGTH)
         .read_until(b'\n', &mut line)
         .map_err(Failure::run)?;
     let line = line.strip_suffix(b"\n").unwrap_or(&line);
@@ -231,7 +231,7 @@ fn first_line(input: impl BufRead) -> Result<String, Failure> {
         .map_err(|_| Failure::usage("the password on standard input is not UTF-8"))
 }
 
-/// Asks twice, without an echo.
+/// Asks for a password twice. The terminal does not show it.
 fn ask(name: &str) -> Result<String, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(

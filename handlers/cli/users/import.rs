@@ -58,13 +58,13 @@ struct Line {
     home: Option<String>,
 }
 
-/// What cannot be imported: the number of the line, and the reason.
+/// A line that cannot be imported: its number, and the reason.
 type Refused = (usize, String);
-/// A line that can be imported, with its number from 1 on.
+/// A line that can be imported, with its number. The first line is 1.
 type Numbered = (usize, Line);
 
 impl Import {
-    /// Imports the users, and prints how many, and a line for each that cannot be imported.
+    /// Imports the users, and prints their number and a line for each one that cannot be imported.
     ///
     /// # Errors
     /// The file cannot be read, or the accounts file cannot be written.
@@ -88,7 +88,7 @@ impl Import {
         refused.sort_unstable();
         for (number, reason) in &refused {
             let line = format!("socketserver: {shown}:{number}: {reason}\n");
-            // The exit code shows it as well.
+            // An error is ignored, because the exit code shows the failure, too.
             let _ = io::stderr().write_all(line.as_bytes());
         }
         crate::cli::print(summary(counts, refused.len()).as_bytes())?;
@@ -123,7 +123,7 @@ impl Import {
         format!("/{}", below.display()).parse()
     }
 
-    /// Stores the users. Returns how many are new, and how many passwords are changed.
+    /// Stores the users. Returns the number of new users, and the number of changed passwords.
     fn store(
         &self,
         users: Vec<(usize, NewUser<'_>)>,
@@ -162,7 +162,7 @@ fn summary([added, changed]: [usize; 2], refused: usize) -> String {
     format!("users added: {added}{counts}\n")
 }
 
-/// The lines of a file that can be imported, each with its number from 1 on, and those that cannot.
+/// Reads a file. Returns the lines that can be imported with their numbers, and those that cannot.
 fn read(mut input: impl BufRead) -> io::Result<(Vec<Numbered>, Vec<Refused>)> {
     let (mut lines, mut refused) = (Vec::new(), Vec::new());
     let mut numbers: HashMap<String, usize> = HashMap::new();
@@ -201,10 +201,10 @@ fn read(mut input: impl BufRead) -> io::Result<(Vec<Numbered>, Vec<Refused>)> {
     Ok((lines, refused))
 }
 
-/// A line, with its end: `name:hash`, with a comment behind it (htpasswd), or with the fields of
-/// passwd or shadow. `None` for an empty line and for a comment.
+/// Parses a line with its line end: `name:hash`, optionally followed by a comment (htpasswd), or
+/// the fields of passwd or shadow. `None` for an empty line and for a comment.
 ///
-/// The next to last field of passwd is the home directory, an absolute path. That of shadow is a
+/// The last but one field of passwd is the home directory, an absolute path. That of shadow is a
 /// date.
 fn parse(line: &[u8]) -> Result<Option<Line>, String> {
     let line = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?;
@@ -237,8 +237,8 @@ fn parse(line: &[u8]) -> Result<Option<Line>, String> {
     }))
 }
 
-/// Whether a line of shadow is that of an account that has expired. Its password is left in place
-/// (`usermod --expiredate`), but nobody may log in with it: shadow(5), field 8, in days since 1970.
+/// Whether a line of shadow is of an expired account. Such an account keeps its password (`usermod
+/// --expiredate`), but no login is allowed: shadow(5), field 8, in days since 1970.
 fn has_expired(fields: &[&str], today: u64) -> bool {
     let [_, _, _, _, _, _, _, expires, _] = fields else {
         return false;
@@ -246,7 +246,7 @@ fn has_expired(fields: &[&str], today: u64) -> bool {
     expires.parse().is_ok_and(|expires: u64| expires <= today)
 }
 
-/// The number of days since 1970, in UTC.
+/// Returns the number of days since 1970, in UTC.
 fn today() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_secs() / SECONDS_PER_DAY

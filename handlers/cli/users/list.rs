@@ -19,7 +19,8 @@ pub(super) fn print(accounts: &[Account], json: bool) -> Result<u8, Failure> {
     crate::cli::print(table(&headings, &rows).as_bytes())
 }
 
-/// The headings and the rows. A column of what few users have is shown only if a user has it.
+/// Returns the headings and the rows. A column that few users need is shown only if a user has a
+/// value for it.
 fn as_table(accounts: &[Account]) -> (Vec<&'static str>, Vec<Vec<String>>) {
     let always = ["NAME", "RIGHTS", "HOME", "USED", "QUOTA"].len();
     let headings = [
@@ -37,7 +38,7 @@ fn as_table(accounts: &[Account]) -> (Vec<&'static str>, Vec<Vec<String>>) {
     )
 }
 
-/// What a cell without a value shows.
+/// The text of a cell without a value.
 const NONE: &str = "-";
 
 fn as_row(account: &Account) -> [String; 8] {

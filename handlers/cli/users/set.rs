@@ -100,7 +100,8 @@ fn mount(text: &str) -> Result<MountSetting, String> {
     Ok(MountSetting { at, folder })
 }
 
-/// The absolute path of an existing folder. Links stay, so that they may be changed later.
+/// Returns the absolute path of an existing folder. Links are not resolved, so that they may be
+/// changed later.
 fn absolute(folder: &Path) -> Result<String, String> {
     let shown = folder.display();
     let found = std::fs::metadata(folder).map_err(|error| format!("{shown}: {error}"))?;
@@ -132,7 +133,7 @@ impl Settings {
     /// The user does not exist, or the file cannot be written.
     pub(super) fn apply(self, store: &Store, name: &str) -> Result<(), Failure> {
         self.check(store)?;
-        // First what the file may refuse, so that a refused command has not changed the rest.
+        // Changes that may be refused come first, so that a refused command changes nothing else.
         for MountSetting { at, folder } in self.mounts {
             match folder {
                 Some(folder) => store.mount(name, &at, &folder)?,
