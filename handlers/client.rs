@@ -1,4 +1,4 @@
-//! The clients' side: options that every client has, and a connection to wherever they lead.
+//! Clients: the options of every client, and connections to servers.
 #![allow(
     rustdoc::broken_intra_doc_links,
     reason = "doc comments are help texts here, where brackets are brackets"
@@ -36,10 +36,10 @@ use crate::service::Failure;
 
 /// A client of one service, with its options.
 pub trait Client: clap::Args + fmt::Debug + 'static {
-    /// Does what the client is for, and returns the exit code.
+    /// Runs the client, and returns the exit code.
     ///
     /// # Errors
-    /// Code 1 when it fails, 2 when the arguments can't be used.
+    /// Code 1 if it fails, 2 if the arguments cannot be used.
     fn run(self, address: &Address, options: &ClientOptions) -> Result<u8, Failure>;
 }
 
@@ -86,7 +86,8 @@ pub struct ClientOptions {
 }
 
 impl ClientOptions {
-    /// Datagrams can be neither encrypted nor authenticated.
+    /// Refuses the options for TLS and keys, because datagrams can be neither encrypted nor
+    /// authenticated.
     fn refuse_stream_only(&self) -> Result<(), Failure> {
         let option = match (self.wants_tls(), self.keys.is_asked_for()) {
             (true, _) => "--tls",
@@ -103,8 +104,8 @@ impl ClientOptions {
     }
 }
 
-/// A connection to a server, plain or encrypted. Reads and writes end with `TimedOut` after the
-/// time-out.
+/// A connection to a server, with or without TLS. Reads and writes fail with `TimedOut` after the
+/// timeout.
 pub struct Connection {
     kind: Kind,
     trace: bool,
@@ -121,7 +122,7 @@ impl Connection {
     /// Connects, and answers the server's challenge if a key is given.
     ///
     /// # Errors
-    /// Code 2 for a key file that can't be used; code 1 says where it couldn't connect to.
+    /// Code 2 for a key file that cannot be used; code 1 if the connection fails.
     pub fn open(address: &Address, options: &ClientOptions) -> Result<Connection, Failure> {
         let keys = options.keys.keys()?;
         let mut connection = Connection::connect(address, options)?;
@@ -139,7 +140,8 @@ impl Connection {
         let failed =
             |error: &dyn fmt::Display| Failure::run(format!("can't connect to {address}: {error}"));
         let trace = options.trace;
-        // Before connecting: a file that cannot be used is wrong usage, whatever the server does.
+        // The TLS files are read before connecting: a file that cannot be used is wrong usage,
+        // whatever the server does.
         let tls = options
             .wants_tls()
             .then(|| {
@@ -186,12 +188,12 @@ impl Connection {
         })
     }
 
-    /// How long to wait for the server, at each step.
+    /// Returns the maximum time to wait for the server at each step.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Tells the server that no more will come.
+    /// Ends the client's side of the connection.
     ///
     /// # Errors
     /// Those of the socket.
@@ -210,7 +212,7 @@ impl Connection {
         }
     }
 
-    /// Sets how long a read waits at most; `None` waits without a limit.
+    /// Sets the maximum time that a read waits; `None` means no limit.
     ///
     /// # Errors
     /// Those of the socket.
@@ -223,8 +225,8 @@ impl Connection {
     }
 }
 
-/// Connects to the first address of the name that accepts. Connecting, each read and each write
-/// have the time-out.
+/// Connects to the first address of the name that accepts the connection. The timeout applies to
+/// connecting, and to each read and write.
 pub(crate) fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
@@ -276,8 +278,8 @@ pub(crate) fn tls_config(
     for certificate in CertificateDer::pem_file_iter(bundle).map_err(|error| unusable(&error))? {
         let certificate = certificate.map_err(|error| unusable(&error))?;
         let added = roots.add(certificate);
-        // A system's bundle may hold one that rustls doesn't take; a file that the user names must
-        // be right.
+        // The certificates of the system may include one that rustls does not accept. A file that
+        // the user names must contain only valid certificates.
         if ca.is_some() {
             added.map_err(|error| unusable(&error))?;
         }
@@ -290,7 +292,7 @@ pub(crate) fn tls_config(
     ))
 }
 
-/// For `--tls-insecure`: encrypted, but to whom nobody knows.
+/// For `--tls-insecure`: accepts any certificate, so the identity of the server is not verified.
 #[derive(Debug)]
 struct TrustAnything(Arc<CryptoProvider>);
 
@@ -375,7 +377,8 @@ impl Write for Connection {
     }
 }
 
-/// A socket's time-out shows as `WouldBlock`, which says nothing to a user.
+/// Converts the `WouldBlock` of a socket's timeout to `TimedOut`, because `WouldBlock` does not
+/// help a user.
 fn timed_out<T>(result: io::Result<T>) -> io::Result<T> {
     result.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => no_answer(),
@@ -383,7 +386,7 @@ fn timed_out<T>(result: io::Result<T>) -> io::Result<T> {
     })
 }
 
-/// The time-out is over.
+/// The error after a timeout.
 fn no_answer() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the server doesn't answer")
 }

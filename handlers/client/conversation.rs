@@ -1,4 +1,5 @@
-//! Talking to a server that returns what it gets: a prompt on a terminal, a pipe elsewhere.
+//! Exchanges bytes with a server that returns them: with a prompt on a terminal, and otherwise as a
+//! pipe.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
@@ -11,20 +12,20 @@ use super::Connection;
 use super::output::{Output, quietly};
 use crate::service::Failure;
 
-/// Bytes of a line that are sent before their echo is awaited: what two sockets' buffers hold
-/// without anybody reading.
+/// Number of bytes of a line that are sent before their echo is read. The buffers of two sockets
+/// hold this many bytes even if no program reads.
 const WINDOW: usize = 16 * 1024;
-/// Bytes that a writable socket takes without blocking: it is writable when a third of its buffer
-/// is free.
+/// Number of bytes that a writable socket accepts without blocking: it is writable if a third of
+/// its buffer is free.
 const CHUNK: usize = 4096;
 const PROMPT: &[u8] = b">>> ";
 
-/// Sends what the user types, or what is piped in, and prints what comes back.
+/// Sends the user's input or the piped input, and prints the bytes that are returned.
 ///
-/// `input_is_there` says that some of the standard input has been read into its buffer already.
+/// `input_is_there` is whether a part of the standard input is in its buffer already.
 ///
 /// # Errors
-/// The connection failed, or the server doesn't answer.
+/// The connection failed, or the server does not answer.
 pub fn converse(server: &mut Connection, input_is_there: bool) -> Result<u8, Failure> {
     let prompting = io::stdin().is_terminal();
     let result = if prompting {
@@ -52,8 +53,8 @@ pub(crate) fn prompt(mut exchange: impl FnMut(&[u8]) -> io::Result<()>) -> io::R
     }
 }
 
-/// Sends a line without its end, as the tutorials' clients do, and prints as many bytes as were
-/// sent.
+/// Sends a line without its line end, as the clients of the tutorials do, and prints as many bytes
+/// as were sent.
 fn exchange_line(server: &mut Connection, line: &[u8]) -> io::Result<()> {
     for part in line.chunks(WINDOW) {
         exchange(server, part)?;
@@ -61,24 +62,25 @@ fn exchange_line(server: &mut Connection, line: &[u8]) -> io::Result<()> {
     print(&[b"\n"])
 }
 
-/// Standard input to the server, and what it sends to standard output, both at the same time: a
-/// server may answer late, with more bytes or with fewer, as one that works line by line does.
+/// Copies standard input to the server, and the server's bytes to standard output, both at the same
+/// time. A server may answer late, and with more or fewer bytes, for example if it works line by
+/// line.
 struct Pipe {
-    /// Input that is not sent yet.
+    /// Input that is not sent yet, from `sent` on.
     unsent: Vec<u8>,
     sent: usize,
     /// Whether the next read of the input will not block.
     input_is_there: bool,
     input_has_ended: bool,
-    /// Bytes that were sent, and had no byte in return.
+    /// Number of bytes that were sent and not returned yet.
     unanswered: usize,
     /// Whether the server has sent anything.
     has_answered: bool,
-    /// When something was sent or received last.
+    /// The time of the last byte that was sent or received.
     since: Instant,
 }
 
-/// What a server or the input is ready for.
+/// The operations that will not block.
 struct Ready {
     input: bool,
     readable: bool,
@@ -121,9 +123,10 @@ impl Pipe {
         }
     }
 
-    /// The server has closed the connection.
+    /// Handles a connection that the server has closed.
     fn end(&self) -> io::Result<()> {
-        // A server that closes without a byte has refused: the key was wrong, for example.
+        // A server that closes the connection without a byte has refused it, for example because of
+        // a wrong key.
         if self.input_has_ended && (self.has_answered || self.unanswered == 0) {
             return Ok(());
         }
@@ -151,7 +154,8 @@ impl Pipe {
     fn read_input(&mut self, server: &mut Connection) -> io::Result<()> {
         let mut input = io::stdin().lock();
         self.unsent.extend_from_slice(input.fill_buf()?);
-        // The whole buffer is taken: poll(2) reports only what is not buffered yet.
+        // The whole buffer must be taken, because poll(2) reports only bytes that are not buffered
+        // yet.
         input.consume(self.unsent.len());
         self.input_is_there = false;
         if self.unsent.is_empty() {
@@ -162,7 +166,7 @@ impl Pipe {
         Ok(())
     }
 
-    /// Waits until there is something to do, or the server has been silent for too long.
+    /// Waits until an operation is possible, or the server has been silent for too long.
     fn wait(&self, server: &Connection) -> io::Result<Ready> {
         let to_send = !self.unsent.is_empty();
         let wants_input = !to_send && !self.input_has_ended;
@@ -201,7 +205,7 @@ impl Pipe {
     }
 }
 
-/// Sends bytes and prints as many.
+/// Sends bytes, and prints as many received bytes.
 fn exchange(server: &mut Connection, bytes: &[u8]) -> io::Result<()> {
     server.write_all(bytes)?;
     server.flush()?;
@@ -222,7 +226,7 @@ fn exchange(server: &mut Connection, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes to standard output at once.
+/// Writes to standard output, and flushes it.
 pub(crate) fn print(parts: &[&[u8]]) -> io::Result<()> {
     let mut output = Output::lock();
     parts.iter().try_for_each(|part| output.write_all(part))?;

@@ -14,10 +14,10 @@ use super::{ClientOptions, timed_out};
 use crate::common::trace;
 use crate::service::Failure;
 
-/// The longest datagram that UDP carries.
+/// Maximum length in bytes of a datagram over UDP.
 pub const MAX_DATAGRAM: usize = 65_507;
 
-/// Exchanges datagrams with a server. Receiving ends with `TimedOut` after the time-out.
+/// Exchanges datagrams with a server. Receiving fails with `TimedOut` after the timeout.
 pub struct DatagramConnection {
     kind: Kind,
     trace: bool,
@@ -28,21 +28,22 @@ enum Kind {
     Unix { socket: UnixDatagram, _own: OwnPath },
 }
 
-/// A Unix server can answer only to a path: ours, removed at the end.
+/// The path of the client's own Unix socket, to which a server sends its answers. It is removed
+/// when this value is dropped.
 struct OwnPath(PathBuf);
 
 impl Drop for OwnPath {
     fn drop(&mut self) {
-        // If it is gone already, so much the better.
+        // An error is ignored: the path may be removed already.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
 impl DatagramConnection {
-    /// A socket that sends to, and receives from, this server only.
+    /// Opens a socket that exchanges datagrams with this server only.
     ///
     /// # Errors
-    /// Code 2 for options that need a stream; code 1 says where it couldn't send to.
+    /// Code 2 for options that need a stream; code 1 if the server cannot be reached.
     pub fn open(address: &Address, options: &ClientOptions) -> Result<DatagramConnection, Failure> {
         options.refuse_stream_only()?;
         let failed =
@@ -75,8 +76,8 @@ impl DatagramConnection {
         })
     }
 
-    /// From now on [`receive`](DatagramConnection::receive) doesn't wait: for those who wait for
-    /// several at once, by `poll`.
+    /// Makes [`receive`](DatagramConnection::receive) non-blocking, for callers that wait for
+    /// several sockets with `poll`.
     ///
     /// # Errors
     /// Those of the socket.
@@ -87,7 +88,7 @@ impl DatagramConnection {
         }
     }
 
-    /// Whose replies come: an IP address, or `unix:PATH`.
+    /// Returns the address that replies come from: an IP address, or `unix:PATH`.
     ///
     /// # Errors
     /// Those of the socket.
@@ -119,7 +120,7 @@ impl DatagramConnection {
         Ok(())
     }
 
-    /// Waits for one datagram; its length.
+    /// Waits for a datagram, and returns its length.
     ///
     /// # Errors
     /// `TimedOut`, or those of the socket.

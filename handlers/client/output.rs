@@ -1,12 +1,13 @@
-//! Standard output, which its reader may close at any time: `socketserver client … | head -1` ends
-//! quietly, as `cat` does.
+//! Standard output, whose reader may close it at any time: `socketserver client … | head -1` ends
+//! without an error, as `cat` does.
 
 use std::fmt;
 use std::io::{self, StdoutLock, Write};
 
 use crate::service::Failure;
 
-/// Standard output. Unlike a connection's, its end is no failure: [`quietly`] tells the two apart.
+/// Standard output. A closed standard output is not a failure, but a closed connection is:
+/// [`quietly`] distinguishes the two.
 pub(crate) struct Output(StdoutLock<'static>);
 
 impl Output {
@@ -25,7 +26,7 @@ impl Write for Output {
     }
 }
 
-/// Whoever read the output has seen enough.
+/// The error of a closed standard output.
 #[derive(Debug)]
 struct Closed;
 
@@ -45,7 +46,8 @@ fn marked(error: io::Error) -> io::Error {
     }
 }
 
-/// The exit code, and 0 if standard output was closed; other errors as `explain` has them.
+/// Returns the exit code, which is 0 if standard output was closed. `explain` converts other
+/// errors.
 pub(crate) fn quietly(
     result: io::Result<u8>,
     explain: impl FnOnce(io::Error) -> Failure,

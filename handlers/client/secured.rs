@@ -12,7 +12,8 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::{Connection, Kind, timed_out};
 
 impl Connection {
-    /// A connection in the clear over a stream whose time-outs are set already.
+    /// Returns a connection without TLS over a stream. The timeouts of the stream must be set
+    /// already.
     pub(crate) fn over(stream: TcpStream, timeout: Duration, trace: bool) -> Connection {
         Connection {
             kind: Kind::Tcp(stream),
@@ -21,10 +22,10 @@ impl Connection {
         }
     }
 
-    /// Starts TLS on a connection in the clear, and completes the handshake.
+    /// Starts TLS on a connection without TLS, and completes the handshake.
     ///
     /// # Errors
-    /// Those of the handshake; `Unsupported` if the connection is not TCP in the clear.
+    /// Those of the handshake; `Unsupported` if the connection is not TCP without TLS.
     pub(crate) fn secure(
         self,
         config: Arc<ClientConfig>,
