@@ -1,5 +1,5 @@
-//! A handler behind a challenge: nothing reaches it before the client has proved that it holds a
-//! key.
+//! A handler behind a challenge. It gets a connection only after the client has proved that it has
+//! a key.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::challenge::{CHALLENGE, LONGEST_ANSWER, challenge};
 use super::keys::Keys;
 use crate::service::StreamClass;
 
-/// What the connections of a server have in common: its keys, and who has failed.
+/// The state that the connections of a server share: the keys, and the failures of clients.
 #[derive(Debug)]
 pub struct Gate {
     keys: Arc<Keys>,
@@ -23,7 +23,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate that these keys open, to answers that come within `time_out`; `None` waits for ever.
+    /// Creates a gate that accepts these keys. The answer must arrive within `time_out`; `None`
+    /// means no limit.
     pub fn new(keys: Arc<Keys>, time_out: Option<Duration>) -> Gate {
         Gate {
             keys,
@@ -32,7 +33,7 @@ impl Gate {
         }
     }
 
-    /// The same handlers, behind the gate.
+    /// Puts the handlers of a class behind the gate.
     pub fn wrap(self, class: StreamClass) -> StreamClass {
         let gate = Arc::new(self);
         Box::new(move |client: &ClientAddress| {
@@ -41,9 +42,9 @@ impl Gate {
     }
 }
 
-/// Sends 32 random bytes, waits for their HMAC without holding a thread, and hands the connection
-/// on to the inner handler. Whoever answers wrongly, too little or too late is closed without a
-/// byte.
+/// Sends 32 random bytes, waits for their HMAC without occupying a thread, and passes the
+/// connection to the inner handler. If the answer is wrong, too short or too late, the connection
+/// is closed without a message.
 #[derive(Debug)]
 pub struct Authenticated<H> {
     inner: H,
@@ -53,7 +54,7 @@ pub struct Authenticated<H> {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// The challenge isn't sent yet: the client's address has failed often.
+    /// The challenge is sent later, because the client's address has failed repeatedly.
     Delayed {
         until: Instant,
     },
@@ -66,7 +67,7 @@ enum State {
 }
 
 impl<H: StreamRequestHandler> Authenticated<H> {
-    /// This handler, behind the gate.
+    /// Puts a handler behind the gate.
     pub fn new(inner: H, gate: Arc<Gate>) -> Authenticated<H> {
         Authenticated {
             inner,
@@ -75,7 +76,7 @@ impl<H: StreamRequestHandler> Authenticated<H> {
         }
     }
 
-    /// Sends the challenge; the time to answer begins now.
+    /// Sends the challenge. The time limit for the answer begins now.
     fn challenge(&mut self, request: &mut StreamRequest, now: Instant) -> Result<Next> {
         let challenge = challenge()?;
         request.wfile.write_all(&challenge)?;
@@ -87,7 +88,7 @@ impl<H: StreamRequestHandler> Authenticated<H> {
         Ok(wait_until(deadline, now))
     }
 
-    /// Looks whether the answer is there, and right.
+    /// Checks whether the answer is complete and correct.
     fn answer(
         &mut self,
         request: &mut StreamRequest,
@@ -103,7 +104,7 @@ impl<H: StreamRequestHandler> Authenticated<H> {
             if !request.rfile.is_eof() {
                 return Ok(wait_until(deadline, now));
             }
-            // Who hangs up without a word only looked whether the server is there.
+            // A client that disconnects without a byte only checks whether the server is running.
             if request.rfile.buffer().is_empty() {
                 self.state = State::Closed;
                 return Ok(Next::Close);
@@ -119,12 +120,12 @@ impl<H: StreamRequestHandler> Authenticated<H> {
             key.id.as_deref().unwrap_or("-")
         );
         request.identity = key.id.clone();
-        // Until `setup` has succeeded there is nothing to finish.
+        // `finish` must be called only after `setup` has succeeded.
         self.state = State::Closed;
         self.inner.setup(request)?;
         self.state = State::Open;
-        // What is glued behind the answer is the inner handler's; without it, that is called when
-        // something comes.
+        // Bytes that follow the answer are for the inner handler. Without such bytes, it is called
+        // when more bytes arrive.
         let has_work = self.inner.speaks_first()
             || !request.rfile.buffer().is_empty()
             || request.rfile.is_eof();
@@ -135,11 +136,11 @@ impl<H: StreamRequestHandler> Authenticated<H> {
         }
     }
 
-    /// Closes the connection, and counts the failure: the server by the error, this gate for the
-    /// client's next challenges.
+    /// Closes the connection, and counts the failure. The returned error makes the server count it,
+    /// and the gate counts it to delay the client's next challenges.
     fn failed(&mut self, request: &mut StreamRequest, how: &str) -> Error {
-        // It may have sent more already; a reset instead of an end would look like a broken
-        // network.
+        // The client may have sent more bytes already. Without lingering, the close would cause a
+        // reset, which looks like a network error.
         request.linger();
         self.state = State::Closed;
         self.gate
@@ -196,7 +197,7 @@ impl<H: StreamRequestHandler> StreamRequestHandler for Authenticated<H> {
     fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
         match self.state {
             State::Open => self.inner.on_timeout(request, what),
-            // The server logs and counts the deadline that has passed.
+            // The server logs and counts the timeout itself, so the error is dropped.
             State::Challenged { .. } => drop(self.failed(request, "came too slowly")),
             State::Delayed { .. } | State::Closed => {}
         }

@@ -1,4 +1,4 @@
-//! Who fails again and again gets its challenges later.
+//! Delays the challenges of addresses that fail repeatedly.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,26 +8,27 @@ use parking_lot::Mutex;
 
 /// Failures older than this are forgotten.
 const MEMORY: Duration = Duration::from_secs(60);
-/// From this failure within [`MEMORY`] on, challenges are delayed.
+/// From this number of failures within [`MEMORY`] on, challenges are delayed.
 const FIRST_DELAYED: usize = 6;
 const FIRST_DELAY: Duration = Duration::from_millis(250);
-/// How often the delay doubles: 250 ms, 500 ms, 1 s, 2 s.
+/// Number of times that the delay doubles: 250 ms, 500 ms, 1 s, 2 s.
 const DOUBLINGS: usize = 3;
-/// More failures of one address make no difference.
-const MOST_FAILURES: usize = FIRST_DELAYED + DOUBLINGS;
-/// Addresses that are remembered at the same time.
-const MOST_ADDRESSES: usize = 4096;
+/// Maximum number of failures that are remembered of one address. More would not change the delay.
+const MAX_FAILURES: usize = FIRST_DELAYED + DOUBLINGS;
+/// Maximum number of addresses that are remembered.
+const MAX_ADDRESSES: usize = 4096;
 
-/// The failures of each address within the last minute. A server that forks remembers them per
-/// process only.
+/// The failures of each address within the last minute. In a server that forks, each process
+/// remembers only its own.
 #[derive(Debug, Default)]
 pub struct Backoff {
-    /// Clients of Unix sockets have no address, and count as one.
+    /// The times of the failures of each address. Clients of Unix sockets have no address, and
+    /// count as one.
     failures: Mutex<HashMap<Option<IpAddr>, VecDeque<Instant>>>,
 }
 
 impl Backoff {
-    /// How much later the address gets its next challenge.
+    /// Returns the delay of the address's next challenge.
     pub fn delay(&self, client: Option<IpAddr>, now: Instant) -> Duration {
         let failures = self.failures.lock();
         let Some(times) = failures.get(&network(client)) else {
@@ -40,25 +41,26 @@ impl Backoff {
         }
     }
 
-    /// The address has failed.
+    /// Records a failure of the address.
     pub fn failed(&self, client: Option<IpAddr>, now: Instant) {
         let client = network(client);
         let mut failures = self.failures.lock();
-        if !failures.contains_key(&client) && failures.len() >= MOST_ADDRESSES {
+        if !failures.contains_key(&client) && failures.len() >= MAX_ADDRESSES {
             make_room(&mut failures, now);
         }
         let times = failures.entry(client).or_default();
-        if times.len() == MOST_FAILURES {
+        if times.len() == MAX_FAILURES {
             times.pop_front();
         }
         times.push_back(now);
     }
 }
 
-/// Forgets what is old; if nothing is, the address that has been quiet for longest.
+/// Forgets addresses without a recent failure. If there are none, the address whose last failure is
+/// the oldest is forgotten.
 fn make_room(failures: &mut HashMap<Option<IpAddr>, VecDeque<Instant>>, now: Instant) {
     failures.retain(|_, times| times.back().is_some_and(|last| is_recent(*last, now)));
-    if failures.len() >= MOST_ADDRESSES
+    if failures.len() >= MAX_ADDRESSES
         && let Some(quietest) = failures
             .iter()
             .min_by_key(|(_, times)| times.back())
@@ -72,7 +74,8 @@ fn is_recent(time: Instant, now: Instant) -> bool {
     now.saturating_duration_since(time) < MEMORY
 }
 
-/// Who has one IPv6 address has 2^64 of them (RFC 4291 §2.5.1): the network counts as one.
+/// Returns the address that failures are counted for. A client with one IPv6 address usually has
+/// 2^64 of them (RFC 4291 §2.5.1), so its /64 network counts as one address.
 fn network(client: Option<IpAddr>) -> Option<IpAddr> {
     client.map(|ip| match ip {
         IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
@@ -144,14 +147,14 @@ mod tests {
     fn the_table_is_bounded_and_forgets_the_quietest() {
         let backoff = Backoff::default();
         let now = Instant::now();
-        let most = u32::try_from(MOST_ADDRESSES).unwrap();
+        let most = u32::try_from(MAX_ADDRESSES).unwrap();
         (0..6).for_each(|_| backoff.failed(address(0), now));
         for number in 1..most {
             backoff.failed(address(number), now + SECOND);
         }
         backoff.failed(address(0), now + 2 * SECOND);
         backoff.failed(address(most), now + 2 * SECOND);
-        assert_eq!(backoff.failures.lock().len(), MOST_ADDRESSES);
+        assert_eq!(backoff.failures.lock().len(), MAX_ADDRESSES);
         assert_eq!(backoff.delay(address(0), now + 2 * SECOND), 2 * FIRST_DELAY);
         backoff.failed(address(most + 1), now + 90 * SECOND);
         assert_eq!(backoff.failures.lock().len(), 1);

@@ -8,9 +8,9 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::keys::Key;
 
-/// Bytes of a challenge.
+/// Length of a challenge in bytes.
 pub const CHALLENGE: usize = 32;
-/// Bytes of the longest answer.
+/// Maximum length of an answer in bytes.
 pub const LONGEST_ANSWER: usize = 64;
 
 /// The digest of the HMAC.
@@ -25,7 +25,7 @@ pub enum Digest {
 }
 
 impl Digest {
-    /// Bytes of an answer.
+    /// Returns the length of an answer in bytes.
     pub fn answer_length(self) -> usize {
         match self {
             Digest::Sha256 => 32,
@@ -34,7 +34,7 @@ impl Digest {
         }
     }
 
-    /// The answer that proves the possession of this key.
+    /// Returns the answer that proves the possession of this key.
     pub fn answer(self, key: &Key, challenge: &[u8]) -> Vec<u8> {
         match self {
             Digest::Sha256 => hmac::<Sha256>(&key.secret, challenge),
@@ -47,14 +47,14 @@ impl Digest {
         }
     }
 
-    /// Which of the keys the answer was made with. Takes the same time whichever it is, and for a
-    /// wrong answer.
+    /// Returns the key that the answer was made with. The time does not depend on the key, or on
+    /// whether the answer is correct.
     pub fn verify<'k>(self, keys: &'k [Key], challenge: &[u8], answer: &[u8]) -> Option<&'k Key> {
         let mut found = Choice::from(0);
         let mut which = 0u32;
         for (index, key) in (0..).zip(keys) {
             let right = self.answer(key, challenge).ct_eq(answer);
-            // The first of equal keys: its id counts.
+            // If several keys are equal, the first one is used for its id.
             which.conditional_assign(&index, right & !found);
             found |= right;
         }
@@ -74,7 +74,7 @@ where
     }
 }
 
-/// 32 bytes that nobody can foresee.
+/// Returns 32 unpredictable bytes.
 ///
 /// # Errors
 /// The system has no random numbers.

@@ -1,4 +1,4 @@
-//! `client auth`: proves who it is, then talks as `client echo` does.
+//! `client auth`: answers the challenge of the server, and then behaves like `client echo`.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
@@ -17,8 +17,8 @@ impl Client for AuthClient {
     fn run(self, address: &Address, options: &ClientOptions) -> Result<u8, Failure> {
         options.keys.keys()?.ok_or_else(Failure::no_key)?;
         let mut server = Connection::open(address, options)?;
-        // A server that doesn't know the key closes without a word; who sends nothing would never
-        // learn of it.
+        // A server that does not know the key closes the connection without a message. A client
+        // without input would not notice this, so it sends one byte.
         let piped = !io::stdin().is_terminal();
         let nothing_to_send = piped && io::stdin().lock().fill_buf().is_ok_and(<[u8]>::is_empty);
         let talked = if nothing_to_send {
@@ -33,7 +33,7 @@ impl Client for AuthClient {
     }
 }
 
-/// Has one byte echoed, to see whether the server listens.
+/// Sends one byte and reads its echo, to check whether the server accepted the key.
 fn probe(server: &mut Connection) -> io::Result<u8> {
     server.write_all(b"?")?;
     server.flush()?;

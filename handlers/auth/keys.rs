@@ -1,4 +1,5 @@
-//! Keys: their file, the variable that replaces it, and their exchange while the server runs.
+//! Keys: the key file, the variable that replaces it, and how keys are exchanged while the server
+//! runs.
 
 use std::fmt;
 use std::fs;
@@ -13,16 +14,17 @@ use socketserver::Error;
 
 use super::challenge::{CHALLENGE, Digest};
 
-/// Holds one key, all of it; a key file that is named wins over it.
+/// The variable that contains one key as its whole value. A key file on the command line has
+/// precedence.
 pub const VARIABLE: &str = "SOCKETSERVER_KEY";
 
-/// Names a key file.
+/// The variable with the path of a key file.
 const FILE_VARIABLE: &str = "SOCKETSERVER_AUTH_KEY_FILE";
 
-/// A shared secret, perhaps with a name.
+/// A shared secret with an optional id.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
-    /// What stands before the first colon of its line.
+    /// The part of the line before the first colon.
     pub id: Option<Arc<str>>,
     pub(super) secret: Vec<u8>,
 }
@@ -35,11 +37,12 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Reads a key file's bytes: a key a line, `ID:KEY` if what stands before its first colon is 1 to
-/// 32 of `A-Za-z0-9_-`. Empty lines, and those that begin with `#`, are passed over.
+/// Parses a key file, which contains one key per line. A line is `ID:KEY` if the part before its
+/// first colon consists of 1 to 32 characters of `A-Za-z0-9_-`, and `KEY` otherwise. Empty lines,
+/// and lines that begin with `#`, are skipped.
 ///
 /// # Errors
-/// Says which line has an id without a key, or that there is no key at all.
+/// The error names the line that has an id without a key, or says that there is no key.
 pub fn parse(file: &[u8]) -> Result<Vec<Key>, String> {
     let mut keys = Vec::new();
     for (index, line) in file.split_inclusive(|byte| *byte == b'\n').enumerate() {
@@ -109,18 +112,18 @@ pub struct KeyOptions {
 }
 
 impl KeyOptions {
-    /// Whether a key file is named for this very run: the variable speaks to every service and
-    /// client alike, those that can't use a key too.
+    /// Whether a key file is given on the command line. The variable applies to all services and
+    /// clients, including those that cannot use a key.
     pub(crate) fn is_asked_for(&self) -> bool {
         self.auth_key_file.is_some()
             && self.auth_key_file.as_deref().map(Path::as_os_str)
                 != std::env::var_os(FILE_VARIABLE).as_deref()
     }
 
-    /// The keys, if any are given.
+    /// Returns the keys; `None` if none are given.
     ///
     /// # Errors
-    /// The file can't be read, or holds no key.
+    /// The file cannot be read, or contains no key.
     pub fn keys(&self) -> Result<Option<Keys>, Error> {
         let list = match &self.auth_key_file {
             Some(path) => read(path)?,
@@ -140,7 +143,7 @@ impl KeyOptions {
     }
 }
 
-/// A server's or client's keys, and the digest they are used with. The file can be read again while
+/// The keys of a server or client, and the digest for the HMAC. The file can be read again while
 /// the server runs.
 #[derive(Debug)]
 pub struct Keys {
@@ -151,7 +154,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// These keys, from no file.
+    /// Creates keys that do not come from a file.
     pub fn new(list: Vec<Key>, digest: Digest) -> Keys {
         Keys {
             file: None,
@@ -160,7 +163,7 @@ impl Keys {
         }
     }
 
-    /// The keys of this moment.
+    /// Returns the current keys.
     pub fn list(&self) -> Arc<[Key]> {
         Arc::clone(&self.list.read())
     }
@@ -168,8 +171,8 @@ impl Keys {
     /// Reads a server's challenge, and answers it with the first key.
     ///
     /// # Errors
-    /// Those of the connection; `UnexpectedEof` if the server sends less than a challenge, with the
-    /// line that it sent instead.
+    /// Those of the connection; `UnexpectedEof` if the server sends less than a challenge. The
+    /// error then contains the line that the server sent instead.
     pub fn prove(&self, server: &mut (impl Read + Write)) -> io::Result<()> {
         let challenge = read_challenge(server)?;
         if let Some(key) = self.list().first() {
@@ -178,10 +181,10 @@ impl Keys {
         server.flush()
     }
 
-    /// Reads the file again, and changes nothing yet.
+    /// Reads the file again, and returns its keys. They are not used yet.
     ///
     /// # Errors
-    /// The file can't be read, or holds no key.
+    /// The file cannot be read, or contains no key.
     pub fn reread(&self) -> Result<Vec<Key>, Error> {
         match &self.file {
             Some(path) => read(path),
@@ -189,7 +192,7 @@ impl Keys {
         }
     }
 
-    /// From now on these keys are accepted, and no others.
+    /// Replaces the accepted keys.
     pub fn replace(&self, list: Vec<Key>) {
         *self.list.write() = list.into();
     }
@@ -229,8 +232,8 @@ fn read(path: &Path) -> Result<Vec<Key>, Error> {
     parse(&file).map_err(|reason| unusable(reason, None))
 }
 
-/// What the fuzz target calls: every key is part of its line, and reading is the same however lines
-/// end.
+/// Fuzz target: every key is part of its line, and the result does not depend on the kind of line
+/// ends.
 #[doc(hidden)]
 pub fn check(file: &[u8]) {
     let Ok(keys) = parse(file) else { return };

@@ -1,8 +1,8 @@
 //! Authentication by HMAC, in front of any service for connections (contract §3.7), and `serve
-//! auth`, which is nothing but that.
+//! auth`, which has no other function.
 //!
-//! The server sends a [`challenge`]; who answers it with one of the [`keys`] gets to the
-//! [`authenticated`] handler.
+//! The server sends a [`challenge`]. A client that answers it with one of the [`keys`] reaches the
+//! handler behind [`authenticated`].
 
 pub mod authenticated;
 pub mod backoff;
@@ -31,7 +31,7 @@ impl Service for Auth {
     }
 }
 
-/// For the service auth itself, the options have short names too: `--key-file` and `--digest`.
+/// Adds short names of the options for the service `auth` itself: `--key-file` and `--digest`.
 pub(crate) fn with_short_names(command: Command) -> Command {
     command
         .mut_arg("auth_key_file", |option| option.visible_alias("key-file"))

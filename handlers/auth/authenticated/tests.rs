@@ -34,7 +34,7 @@ fn shout() -> impl StreamRequestHandler {
     }
 }
 
-/// The right answer to the challenge that has come.
+/// Returns the correct answer to the challenge that was received.
 fn answer(client: &mut TestConnection, digest: Digest, key: &[u8]) -> Vec<u8> {
     let challenge = client.received();
     assert_eq!(challenge.len(), CHALLENGE);
@@ -204,7 +204,7 @@ fn replaced_keys_count_from_the_next_answer_on() {
     assert_eq!(client.received(), b"X");
 }
 
-/// Tells of every call.
+/// A handler that sends the name of each call.
 struct Chatty;
 
 impl StreamRequestHandler for Chatty {
@@ -220,7 +220,7 @@ impl StreamRequestHandler for Chatty {
         Ok(request.wfile.write_all(b"finish")?)
     }
     fn on_timeout(&mut self, request: &mut StreamRequest, what: Timeout) {
-        // A client that is gone doesn't hear it.
+        // A client that has disconnected does not receive it.
         let _ = write!(request.wfile, "{what:?} ");
     }
     fn speaks_first(&self) -> bool {
