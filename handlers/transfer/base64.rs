@@ -1,12 +1,12 @@
-//! Base64 that comes in pieces of any size, decoded strictly (RFC 4648 §4): the standard alphabet,
-//! padded, nothing in between.
+//! Decodes base64 in pieces of any size, strictly (RFC 4648 §4): the standard alphabet, padding,
+//! and no other characters.
 
 use base64_simd::STANDARD;
 
-/// Letters that stand for three bytes.
+/// Number of letters that encode three bytes.
 const GROUP: usize = 4;
 
-/// The bytes aren't base64.
+/// The text is not base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotBase64;
 
@@ -16,17 +16,17 @@ impl From<base64_simd::Error> for NotBase64 {
     }
 }
 
-/// Decodes pieces; keeps less than a group of letters.
+/// Decodes pieces. It stores less than one group of letters.
 #[derive(Debug, Default)]
 pub(super) struct Base64Decoder {
     group: [u8; GROUP],
     letters: usize,
-    /// A padded group has come: it must be the last.
+    /// Whether a padded group was decoded. It must be the last one.
     ended: bool,
 }
 
 impl Base64Decoder {
-    /// Decodes `text`, as far as its groups are whole, to the end of `data`.
+    /// Decodes the complete groups of `text`, and appends their bytes to `data`.
     pub(super) fn push(&mut self, mut text: &[u8], data: &mut Vec<u8>) -> Result<(), NotBase64> {
         if self.letters > 0 {
             let (first, rest) = text.split_at(text.len().min(GROUP - self.letters));
@@ -59,7 +59,7 @@ impl Base64Decoder {
         Ok(())
     }
 
-    /// The text has ended.
+    /// Checks that the text ends with a complete group.
     pub(super) fn finish(&self) -> Result<(), NotBase64> {
         if self.letters == 0 {
             Ok(())

@@ -14,7 +14,7 @@ use crate::client::{Client, ClientOptions, Connection};
 use crate::common::progress::Progress;
 use crate::service::{Failure, begins_refusal, refusal_in};
 
-/// Bytes that are read at once.
+/// Maximum number of bytes of one read.
 const SEGMENT: usize = 128 * 1024;
 
 /// The options of `client transfer`.
@@ -60,7 +60,7 @@ impl Client for TransferClient {
 }
 
 impl TransferClient {
-    /// Receives the object; returns the name to save under and the file's size.
+    /// Receives the object. Returns the name to save the file under, and its size.
     fn receive(
         &self,
         connection: &mut Connection,
@@ -102,7 +102,7 @@ impl TransferClient {
             size += data.len() as u64;
             progress.advance(data.len() as u64);
             if let (None, Some(sent)) = (&name, decoder.name()) {
-                // A name that can't be used should not cost a long transfer.
+                // The name is checked early, so that a long transfer does not fail at its end.
                 name = Some(self.usable(sent, dir)?);
             }
             if whole && let Some(name) = name.take() {
@@ -132,8 +132,8 @@ impl TransferClient {
     }
 }
 
-/// The reason of a refusal that begins with these bytes. The rest of the line is read from the
-/// connection, because the network may have split the line.
+/// Returns the reason of a refusal that begins with these bytes. The rest of the line is read from
+/// the connection, because the network may have split the line.
 fn refusal(connection: &mut Connection, first: &[u8]) -> Option<&'static str> {
     let mut line = first.to_vec();
     while begins_refusal(&line) && refusal_in(&line).is_none() {
@@ -144,16 +144,16 @@ fn refusal(connection: &mut Connection, first: &[u8]) -> Option<&'static str> {
     refusal_in(&line)
 }
 
-/// The last component of a name that came from outside, if a file can have it. A `\` is a letter
-/// like any other here.
+/// Returns the last component of a received name, if it is a valid file name. A `\` is an ordinary
+/// character here.
 pub(super) fn file_name(sent: &str) -> Option<&str> {
     let last = sent.rsplit('/').next().unwrap_or(sent);
     let usable = !matches!(last, "" | "." | "..") && !sent.contains('\0');
     usable.then_some(last)
 }
 
-/// The path for a terminal, which control characters in a server's file name could otherwise
-/// direct.
+/// Formats the path for a terminal. Control characters in a server's file name are replaced,
+/// because they could control the terminal.
 fn printable(path: &Path) -> String {
     path.to_string_lossy().replace(char::is_control, "\u{FFFD}")
 }

@@ -1,8 +1,8 @@
 //! The incremental parser of `{"filename": NAME, "filedata": BASE64}`.
 //!
-//! The object may come in segments of any size, with its keys in any order, any white space and any
-//! escapes; other keys are skipped. Memory doesn't grow: of the data only what came with the
-//! present segment is there, of the name at most [`LONGEST_NAME`] bytes.
+//! The object may arrive in segments of any size, with its keys in any order, any white space and
+//! any escapes. Other keys are skipped. The memory is bounded: the parser stores at most
+//! [`LONGEST_NAME`] bytes of the name, and no data from earlier segments.
 
 use std::fmt;
 
@@ -10,29 +10,29 @@ use super::base64::Base64Decoder;
 use super::encode;
 use super::json::{Number, Text};
 
-/// The longest name, in bytes of UTF-8.
+/// Maximum length of the name in bytes of UTF-8.
 pub const LONGEST_NAME: usize = 255;
-/// How many objects and arrays may be open at once, in what is skipped.
+/// Maximum depth of nested objects and arrays in skipped values.
 pub const DEEPEST: u32 = 32;
 
-/// What is wrong with the object.
+/// An error of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It isn't JSON, or no object.
+    /// The bytes are not JSON, or not an object.
     Syntax,
-    /// Half of a surrogate pair, or a name that isn't UTF-8.
+    /// A string contains half of a surrogate pair, or the name is not UTF-8.
     Unicode,
-    /// More than [`DEEPEST`] brackets are open.
+    /// The nesting is deeper than [`DEEPEST`].
     TooDeep,
-    /// `filename` or `filedata` comes twice.
+    /// `filename` or `filedata` occurs twice.
     Duplicate,
-    /// `filename` or `filedata` doesn't come.
+    /// `filename` or `filedata` is missing.
     Missing,
-    /// `filename` or `filedata` isn't a string.
+    /// `filename` or `filedata` is not a string.
     NotText,
     /// The name has more than [`LONGEST_NAME`] bytes.
     LongName,
-    /// `filedata` isn't padded base64 (RFC 4648 §4).
+    /// `filedata` is not padded base64 (RFC 4648 §4).
     Base64,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What must come next; white space may always come before it.
+/// The next expected token. White space may always precede it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Object,
@@ -64,17 +64,17 @@ enum Expected {
     Nothing,
 }
 
-/// A token that has begun.
+/// An incomplete token.
 #[derive(Debug)]
 enum Token {
     None,
     Text(Text),
     Number(Number),
-    /// `true`, `false` or `null`: what is left of it.
+    /// `true`, `false` or `null`, with the letters that are still expected.
     Literal(&'static [u8]),
 }
 
-/// What a string is for.
+/// The purpose of a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Key,
@@ -115,11 +115,11 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Takes a segment, and puts what it holds of the file at the end of `data`. True once the
-    /// object is whole; what follows it isn't looked at.
+    /// Parses a segment, and appends its part of the file to `data`. Returns `true` when the object
+    /// is complete. Bytes behind the object are ignored.
     ///
     /// # Errors
-    /// The object can't be used; the decoder is of no use any more.
+    /// The object cannot be used. The decoder must not be used again.
     pub fn push(&mut self, mut input: &[u8], data: &mut Vec<u8>) -> Result<bool, Fault> {
         while self.expected != Expected::Nothing && !input.is_empty() {
             let used = self.push_some(input, data)?;
@@ -128,12 +128,12 @@ impl Decoder {
         Ok(self.expected == Expected::Nothing)
     }
 
-    /// The file's name, once it has come whole.
+    /// Returns the name of the file; `None` before it is complete.
     pub fn name(&self) -> Option<&str> {
         self.fields.name.as_deref()
     }
 
-    /// Takes a token, or a part of one; returns how many bytes that are.
+    /// Parses a token or a part of one. Returns its number of bytes.
     fn push_some(&mut self, input: &[u8], data: &mut Vec<u8>) -> Result<usize, Fault> {
         let first = input[0];
         match &mut self.token {
@@ -160,7 +160,7 @@ impl Decoder {
         Ok(1)
     }
 
-    /// Between tokens.
+    /// Parses the first byte of a token, or white space.
     fn begin(&mut self, byte: u8) -> Result<usize, Fault> {
         match (self.expected, byte) {
             (_, b' ' | b'\t' | b'\n' | b'\r') => {}
@@ -248,11 +248,11 @@ impl Decoder {
     }
 }
 
-/// The brackets that are open, one bit each.
+/// The open brackets, one bit each.
 #[derive(Debug, Default)]
 struct Brackets {
     depth: u32,
-    /// The lowest bit is the innermost; 1 is an object.
+    /// The kinds of the brackets: the lowest bit is the innermost one. 1 is an object, 0 an array.
     objects: u64,
 }
 
@@ -274,10 +274,10 @@ impl Brackets {
     }
 }
 
-/// What has come of the two fields.
+/// The state of the two members `filename` and `filedata`.
 #[derive(Debug, Default)]
 struct Fields {
-    /// The present key or name, as far as it has come.
+    /// The received part of the current key or name.
     text: Vec<u8>,
     base64: Base64Decoder,
     name: Option<String>,
@@ -289,7 +289,8 @@ impl Fields {
         match purpose {
             Purpose::Nothing => {}
             Purpose::Data => self.base64.push(piece, data).map_err(|_| Fault::Base64)?,
-            // The limit of names is more than enough to tell a key from the two that count.
+            // The maximum length of names is enough to distinguish any key from `filename` and
+            // `filedata`.
             Purpose::Key => {
                 let room = LONGEST_NAME - self.text.len();
                 self.text.extend_from_slice(&piece[..piece.len().min(room)]);
@@ -302,7 +303,7 @@ impl Fields {
         Ok(())
     }
 
-    /// What the value of the key that has just ended is for.
+    /// Returns the purpose of the value of the key that has just ended.
     fn purpose_of_key(&mut self) -> Result<Purpose, Fault> {
         let purpose = match &self.text[..] {
             b"filename" if self.name.is_some() => return Err(Fault::Duplicate),
@@ -315,7 +316,7 @@ impl Fields {
         Ok(purpose)
     }
 
-    /// The string for this purpose has ended.
+    /// Handles the end of a string.
     fn finish(&mut self, purpose: Purpose) -> Result<(), Fault> {
         match purpose {
             Purpose::Name => {
@@ -331,7 +332,7 @@ impl Fields {
         Ok(())
     }
 
-    /// The object has ended.
+    /// Checks at the end of the object that both members were received.
     fn check(&self) -> Result<(), Fault> {
         if self.has_data && self.name.is_some() {
             Ok(())
@@ -341,8 +342,8 @@ impl Fields {
     }
 }
 
-/// What must hold for any bytes, for the fuzzer: where they are cut changes nothing, and any bytes
-/// survive being sent.
+/// Fuzz target: the result does not depend on where bytes are split, and any bytes are the same
+/// after encoding and decoding.
 #[doc(hidden)]
 pub fn check(bytes: &[u8]) {
     let whole = decode(bytes, bytes.len());

@@ -1,28 +1,28 @@
-//! `{"filename": NAME, "filedata": BASE64}`, piece by piece.
+//! Encodes `{"filename": NAME, "filedata": BASE64}` in pieces.
 //!
-//! The object is [`opening`], any number of pieces by [`base64`], and [`CLOSING`]; nothing of it is
-//! kept.
+//! The object consists of [`opening`], any number of pieces from [`base64`], and [`CLOSING`]. No
+//! piece is stored.
 
 use std::fmt::Write;
 
 use base64_simd::STANDARD;
 
-/// Bytes of a file in one piece: a multiple of three, so that only the last piece is padded (RFC
-/// 4648 §4).
+/// Number of bytes of a file in one piece. It is a multiple of three, so that only the last piece
+/// is padded (RFC 4648 §4).
 pub const PIECE: usize = 48 * 1024;
-/// Bytes of a piece's base64.
+/// Number of bytes of a full piece in base64.
 pub const ENCODED: usize = PIECE / 3 * 4;
 
-/// What follows the base64.
+/// The text after the base64.
 pub const CLOSING: &str = "\"}";
 
-/// What comes before the base64.
+/// Returns the text before the base64.
 pub fn opening(name: &str) -> String {
     let mut text = String::from("{\"filename\": \"");
     for letter in name.chars() {
         match letter {
             '"' | '\\' => text.extend(['\\', letter]),
-            // RFC 8259 §7: these must be escaped, all others may stand for themselves.
+            // RFC 8259 §7: only these characters must be escaped.
             '\0'..='\x1f' => drop(write!(text, "\\u{:04x}", u32::from(letter))),
             _ => text.push(letter),
         }
@@ -30,7 +30,7 @@ pub fn opening(name: &str) -> String {
     text + "\", \"filedata\": \""
 }
 
-/// The base64 of a piece. All pieces but a file's last must be a multiple of three bytes long.
+/// Encodes a piece in base64. The length of each piece but the last must be a multiple of three.
 pub fn base64(piece: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(ENCODED);
     STANDARD.encode_append(piece, &mut text);

@@ -1,4 +1,4 @@
-//! The tokens of JSON that can be cut by the end of a segment: strings and numbers (RFC 8259 §6,
+//! Parses the JSON tokens that the end of a segment can split: strings and numbers (RFC 8259 §6,
 //! §7).
 
 use memchr::memchr2;
@@ -22,15 +22,15 @@ enum TextState {
         digits: u8,
         value: u16,
     },
-    /// After the first half of a surrogate pair: the `\` of the second.
+    /// After the first half of a surrogate pair. The `\` of the second half must follow.
     SecondHalf,
     SecondHalfEscape,
 }
 
 impl Text {
-    /// Reads on, and hands what the string says to `emit`, in UTF-8 (if the string is). Returns how
-    /// much of `input` belongs to the string, its closing quote included, or `None` when it goes on
-    /// beyond `input`.
+    /// Continues to parse the string, and passes its contents to `emit`, in UTF-8 if the string is
+    /// UTF-8. Returns the number of bytes of `input` that belong to the string, including its
+    /// closing quote, or `None` if the string continues beyond `input`.
     pub(super) fn push(
         &mut self,
         input: &[u8],
@@ -89,7 +89,7 @@ impl Text {
         Ok(())
     }
 
-    /// A unit of UTF-16, as `\uXXXX` writes them.
+    /// Adds a unit of UTF-16, as written with `\uXXXX`.
     fn push_unit(
         &mut self,
         unit: u16,
@@ -109,9 +109,10 @@ impl Text {
     }
 }
 
-/// How many bytes come before the first control character.
+/// Returns the number of bytes before the first control character.
 fn before_control(text: &[u8]) -> usize {
-    // Without an early exit the compiler looks at many bytes at once: there is hardly ever one.
+    // The loop has no early exit, so that the compiler can check many bytes at a time. Control
+    // characters are rare.
     if !text
         .iter()
         .fold(false, |found, byte| found | (*byte < b' '))
@@ -123,7 +124,7 @@ fn before_control(text: &[u8]) -> usize {
         .unwrap_or(text.len())
 }
 
-/// What the letter after a `\` stands for.
+/// Returns the character that the letter after a `\` represents.
 fn meaning_of(letter: u8) -> Option<u8> {
     Some(match letter {
         b'"' | b'\\' | b'/' => letter,
@@ -136,7 +137,7 @@ fn meaning_of(letter: u8) -> Option<u8> {
     })
 }
 
-/// How far a number has come.
+/// The state of a number that is being parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Number {
     Start,
@@ -151,7 +152,7 @@ pub(super) enum Number {
 }
 
 impl Number {
-    /// The number with one more byte; `None` if that can't belong to it.
+    /// Adds a byte to the number. `None` if the byte cannot belong to it.
     pub(super) fn push(self, byte: u8) -> Option<Number> {
         Some(match (self, byte) {
             (Number::Start, b'-') => Number::Minus,
@@ -166,7 +167,7 @@ impl Number {
         })
     }
 
-    /// Whether it may end here.
+    /// Whether the number is complete here.
     pub(super) fn is_whole(self) -> bool {
         matches!(
             self,

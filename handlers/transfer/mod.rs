@@ -1,7 +1,7 @@
 //! `serve transfer`: sends one file as JSON to every client.
 //!
-//! Both directions are pure functions on bytes, in constant memory: [`encode`] writes the object,
-//! [`decode`] parses it.
+//! Both directions work on bytes without any I/O, in constant memory: [`encode`] writes the object,
+//! and [`decode`] parses it.
 
 mod base64;
 pub mod client;
@@ -60,9 +60,9 @@ impl Service for Transfer {
 #[derive(Debug)]
 struct TransferHandler {
     path: Arc<Path>,
-    /// What comes before the base64.
+    /// The text before the base64.
     opening: Arc<str>,
-    /// The file, once it is open.
+    /// The file that is being sent; `None` before it is opened.
     sending: Option<Sending>,
 }
 
@@ -70,7 +70,7 @@ struct TransferHandler {
 struct Sending {
     file: File,
     left: u64,
-    /// What the file was when it was opened.
+    /// The version of the file when it was opened.
     version: Version,
 }
 
@@ -79,17 +79,17 @@ impl StreamRequestHandler for TransferHandler {
         true
     }
 
-    /// One piece, and what stands around it.
+    /// The buffer holds one piece, and the text before and after it.
     fn wbufsize(&self) -> usize {
         encode::ENCODED + 4096
     }
 
-    /// Sends one piece, and is called again when that is out: a client that is slower than the disk
-    /// holds no thread.
+    /// Sends one piece, and is called again when the piece is sent. So a client that is slower than
+    /// the disk occupies no thread.
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         request.rfile.take_all(); // nothing that a client could say matters
-        // What an error leaves unsent is the object's end: a client can't take the rest for the
-        // whole file.
+        // After an error, the end of the object is not sent, so a client cannot mistake the
+        // received part for the whole file.
         let unreadable = |error: io::Error| Error::File {
             path: self.path.to_path_buf(),
             reason: error.to_string(),
@@ -122,7 +122,7 @@ impl Sending {
         })
     }
 
-    /// Writes the next piece; true after the last.
+    /// Writes the next piece. Returns `true` after the last one.
     fn send_piece(&mut self, wfile: &mut WFile) -> io::Result<bool> {
         let wanted = self.left.min(encode::PIECE as u64);
         let mut piece = Vec::with_capacity(wanted as usize);
@@ -140,8 +140,7 @@ impl Sending {
     }
 }
 
-/// Opens what can be read to its end: no folder, no device, and no FIFO, whose opening alone would
-/// wait.
+/// Opens a regular file. Folders and devices are refused, and FIFOs, too: opening one would block.
 fn open_regular(path: &Path) -> io::Result<File> {
     let file = File::options()
         .read(true)
@@ -153,7 +152,7 @@ fn open_regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Length and time of change: tells whether the content may be another one.
+/// The length and the change time of a file. If they are equal, the content is the same.
 type Version = (u64, i64, i64);
 
 fn version(metadata: &Metadata) -> Version {

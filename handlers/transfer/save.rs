@@ -1,4 +1,4 @@
-//! A file that appears under its name only when it is whole.
+//! Saves a file that gets its name only when it is complete.
 
 use std::fs::File;
 use std::io;
@@ -10,19 +10,19 @@ use rustix::io::Errno;
 
 use crate::common::rename::rename_new;
 
-/// A file that is being written, without its final name. Dropped before it is published, it leaves
-/// nothing behind.
+/// A file that is being written, without its final name. If it is dropped before it is published,
+/// nothing of it is left.
 #[derive(Debug)]
 pub(super) struct Unpublished<'a> {
     dir: &'a Dir,
     file: File,
-    /// The hidden name, on systems where a file must have one.
+    /// The hidden name; `None` if the file has no name (see [`Unpublished::new`]).
     hidden: Option<String>,
 }
 
 impl Unpublished<'_> {
-    /// Makes an empty file in `dir`. On Linux it has no name at all (`O_TMPFILE`), so that even a
-    /// kill leaves nothing, if the file system can do that.
+    /// Creates an empty file in `dir`. On Linux it has no name (`O_TMPFILE`) if the file system
+    /// supports that, so that nothing is left even if the process is killed.
     pub(super) fn new(dir: &Dir) -> io::Result<Unpublished<'_>> {
         #[cfg(target_os = "linux")]
         if let Ok(unpublished) = Unpublished::nameless(dir) {
@@ -52,13 +52,13 @@ impl Unpublished<'_> {
         })
     }
 
-    /// Where the content goes.
+    /// Returns the file, to write its content.
     pub(super) fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
-    /// Gives the file its name, once it is on the disk. What had that name is replaced with
-    /// `force`, else it is an error (`AlreadyExists`).
+    /// Syncs the file to the disk, and then gives it its name. With `force`, an existing file with
+    /// the name is replaced. Otherwise it is an error (`AlreadyExists`).
     pub(super) fn publish(mut self, name: &str, force: bool) -> io::Result<()> {
         self.file.sync_all()?;
         // Opened before the file gets its name: after that, a lack of descriptors must not keep the
@@ -67,7 +67,7 @@ impl Unpublished<'_> {
         match (&self.hidden, force) {
             (None, false) => self.link(name)?,
             (None, true) => {
-                // A link can't replace a file: it takes a name of its own first.
+                // A link cannot replace a file, so the file gets a hidden name first.
                 let hidden = hidden_name();
                 self.link(&hidden)?;
                 rustix::fs::renameat(self.dir, &*self.hidden.insert(hidden), self.dir, name)?;
@@ -92,7 +92,7 @@ impl Unpublished<'_> {
         )?)
     }
 
-    /// Here each file has a hidden name from the beginning, so this is not called.
+    /// On these systems each file has a hidden name from the beginning, so this is not called.
     #[cfg(not(target_os = "linux"))]
     fn link(&self, _: &str) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
@@ -102,13 +102,13 @@ impl Unpublished<'_> {
 impl Drop for Unpublished<'_> {
     fn drop(&mut self) {
         if let Some(hidden) = &self.hidden {
-            // The failure that brought us here is what the user must know.
+            // An error is ignored: the user needs the error of the operation that failed before.
             let _ = self.dir.remove_file(hidden);
         }
     }
 }
 
-/// Renames, unless there is something with the new name.
+/// Renames a file, unless the new name exists.
 fn rename_to_new(dir: &Dir, old: &str, new: &str) -> io::Result<()> {
     match rename_new(dir, old, dir, new) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
@@ -118,7 +118,7 @@ fn rename_to_new(dir: &Dir, old: &str, new: &str) -> io::Result<()> {
     dir.remove_file(old)
 }
 
-/// A name that two clients in one folder don't share.
+/// Returns a hidden name that no other client in the folder uses.
 fn hidden_name() -> String {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

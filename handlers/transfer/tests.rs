@@ -1,10 +1,10 @@
-//! The object's two directions, on bytes alone.
+//! Tests of encoding and decoding, on bytes alone.
 
 use super::client::file_name;
 use super::decode::{DEEPEST, Decoder, Fault, LONGEST_NAME, check, decode};
 use super::encode;
 
-/// The whole object, as the server sends it.
+/// Returns the complete object, as the server sends it.
 fn encoded(name: &str, data: &[u8]) -> Vec<u8> {
     let mut text = encode::opening(name).into_bytes();
     for piece in data.chunks(encode::PIECE) {
