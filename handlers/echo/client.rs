@@ -1,4 +1,4 @@
-//! `client echo`: a prompt on a terminal, a pipe elsewhere.
+//! `client echo`: shows a prompt on a terminal, and otherwise works as a pipe.
 
 use std::io::{self, BufRead, IsTerminal};
 
@@ -28,7 +28,7 @@ impl Client for EchoClient {
     }
 }
 
-/// Each line, datagram by datagram.
+/// Sends each line as a datagram, and prints the answer.
 fn datagrams(server: &DatagramConnection) -> Result<u8, Failure> {
     let mut buffer = vec![0; MAX_DATAGRAM];
     let mut exchange = |line: &[u8]| {

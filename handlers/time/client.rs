@@ -1,4 +1,4 @@
-//! `client time`: prints a server's time, or how far its clock is from ours.
+//! `client time`: prints the time of a server, or the offset of its clock from the local clock.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,7 +17,8 @@ use crate::client::output::{Output, quietly};
 use crate::client::{Client, ClientOptions, Connection};
 use crate::service::{Failure, refusal_in};
 
-/// A server that never closes must not fill the memory.
+/// Maximum length of a text in bytes. Without it, a server that never closes the connection could
+/// fill the memory.
 const LONGEST_TEXT: usize = 4096;
 
 /// The options of `client time`.
@@ -52,7 +53,8 @@ impl Client for TimeClient {
             let answer = if self.udp {
                 ask_by_datagram(&DatagramConnection::open(address, options)?)
             } else {
-                // The server speaks as soon as the connection stands: to connect is to ask.
+                // The server sends the time as soon as the connection is open, so connecting is the
+                // request.
                 let begun = Instant::now();
                 ask(&mut Connection::open(address, options)?, begun)
             }
@@ -86,7 +88,7 @@ fn describe(estimate: Estimate, uncertain: Option<f64>) -> String {
     )
 }
 
-/// A time that came as a number, as our server would write it.
+/// Formats a time that was received as a number in the default format of `serve time`.
 fn plain(time: SystemTime, zone: &TimeZone) -> Result<String, Failure> {
     let mut text = Vec::new();
     Format::new(Style::Plain, zone.clone())
@@ -95,14 +97,14 @@ fn plain(time: SystemTime, zone: &TimeZone) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// What a server said, and when.
+/// The bytes that a server has sent, with the times of the exchange.
 struct Answer {
     bytes: Vec<u8>,
     arrived: SystemTime,
     round_trip: Duration,
 }
 
-/// Reads what the server says first.
+/// Reads the bytes that the server sends after the connection is open.
 fn ask(server: &mut Connection, begun: Instant) -> io::Result<Answer> {
     server.flush()?; // begins the handshake of TLS
     let mut bytes = vec![0; LONGEST_TEXT];
@@ -137,15 +139,15 @@ fn ask_by_datagram(server: &DatagramConnection) -> io::Result<Answer> {
 }
 
 impl Answer {
-    /// The four bytes of RFC 868. Text of four characters (`1704`) would be a time before 1931 or
-    /// after 2052: it isn't taken for one.
+    /// Parses the four bytes of RFC 868. Text of four characters (`1704`) would be a time before
+    /// 1931 or after 2052, so such a time is not accepted.
     fn seconds(&self) -> Option<SystemTime> {
         let bytes: [u8; 4] = self.bytes.as_slice().try_into().ok()?;
         let is_text = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
         (!is_text).then(|| sntp::Timestamp::from_seconds(bytes).near(self.arrived))
     }
 
-    /// As text for a terminal, which must not obey it.
+    /// Formats the answer as text, without control characters, which could control the terminal.
     fn text(&self, zone: &TimeZone) -> Result<String, Failure> {
         if let Some(time) = self.seconds() {
             return plain(time, zone);
@@ -166,8 +168,9 @@ impl Answer {
             .collect())
     }
 
-    /// The server read its clock when half the round trip was over. Whole seconds (RFC 867, RFC
-    /// 868) are cut off its time: on average it was half a second later.
+    /// Estimates the offset of the server's clock, assuming that the server read its clock after
+    /// half the round trip. Times in whole seconds (RFC 867, RFC 868) are truncated: on average,
+    /// the actual time was half a second later.
     fn offset(&self, zone: &TimeZone) -> Result<String, Failure> {
         const HALF: f64 = 0.5;
         let read = self
@@ -197,9 +200,9 @@ impl Answer {
     }
 }
 
-/// A time in any of the formats that servers send; one without a zone is in `zone`.
+/// Parses a time in any of the formats that servers send. A time without a zone is in `zone`.
 fn read_text(text: &str, zone: &TimeZone, now: SystemTime) -> Option<Timestamp> {
-    // RFC 867's, and what C's ctime writes.
+    // The format of RFC 867, and that of ctime in C.
     const DAYTIMES: [&str; 2] = ["%A, %B %d, %Y %H:%M:%S", "%a %b %d %H:%M:%S %Y"];
     let text = text.trim();
     if let Ok(time) = text.parse::<Timestamp>() {
@@ -216,7 +219,7 @@ fn read_text(text: &str, zone: &TimeZone, now: SystemTime) -> Option<Timestamp> 
         .parse::<DateTime>()
         .ok()
         .or_else(|| DAYTIMES.iter().find_map(daytime))?;
-    // In the hour that comes twice when summer time ends, the nearer one is meant.
+    // The hour at the end of summer time occurs twice. The time that is nearer to `now` is used.
     let candidates = zone.to_ambiguous_timestamp(local);
     let now = Timestamp::try_from(now).ok()?;
     let candidates = [candidates.earlier(), candidates.later()];
@@ -226,7 +229,7 @@ fn read_text(text: &str, zone: &TimeZone, now: SystemTime) -> Option<Timestamp> 
         .min_by_key(|time| time.duration_since(now).abs())
 }
 
-/// SNTP's four time stamps.
+/// The four timestamps of an SNTP exchange.
 struct Exchange {
     sent: SystemTime,
     reply: Reply,
@@ -246,7 +249,7 @@ impl Exchange {
     }
 }
 
-/// Waits for the reply to our request, past whatever else comes to the port.
+/// Sends a request, and waits for its reply. Other datagrams to the port are ignored.
 fn ask_sntp(server: &DatagramConnection, timeout: Duration) -> Result<Exchange, Failure> {
     let until = Instant::now() + timeout;
     let sent = SystemTime::now();

@@ -1,4 +1,4 @@
-//! How a time is written: text by a strftime pattern, or the four bytes of RFC 868.
+//! Formats a time: as text with a strftime pattern, or as the four bytes of RFC 868.
 
 use std::io::{self, Write};
 use std::str::FromStr;
@@ -11,15 +11,15 @@ use jiff::{Timestamp, Zoned};
 
 use super::sntp;
 
-/// The default: microseconds are always there, no line end follows.
+/// The default format. It always includes microseconds, and has no line end.
 const PLAIN: &str = "%Y-%m-%d %H:%M:%S%.6f";
 const RFC3339: &str = "%Y-%m-%dT%H:%M:%S%.6f%:z";
 const RFC3339_UTC: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
-/// RFC 867 leaves the syntax open; this is the first of its two examples: `Tuesday, February 22,
-/// 1982 17:37:43-PST`.
+/// RFC 867 does not define the syntax. This is the first of its two examples: `Tuesday, February
+/// 22, 1982 17:37:43-PST`.
 const RFC867: &str = "%A, %B %-d, %Y %H:%M:%S-%Z\r\n";
 
-/// What `--format` names.
+/// The value of `--format`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Style {
     /// `2023-04-19 17:04:30.293444`
@@ -31,7 +31,7 @@ pub enum Style {
     Rfc867,
     /// Seconds since 1900, four bytes in network order.
     Rfc868,
-    /// A pattern of strftime, known to be right.
+    /// A pattern of strftime, which was checked.
     Strftime(String),
 }
 
@@ -43,7 +43,7 @@ impl FromStr for Style {
             "rfc3339" => Ok(Style::Rfc3339),
             "rfc867" => Ok(Style::Rfc867),
             "rfc868" => Ok(Style::Rfc868),
-            // Without a `%` it would tell no time: more likely a name that is misspelt.
+            // A pattern without a `%` would contain no time. It is more likely a misspelt name.
             _ if !name.contains('%') => {
                 Err("neither rfc3339, rfc867, rfc868 nor a pattern with % signs".to_owned())
             }
@@ -59,16 +59,17 @@ impl FromStr for Style {
     }
 }
 
-/// Writes times in one style and one time zone.
+/// Formats times in one style and one time zone.
 #[derive(Clone, Debug)]
 pub struct Format {
-    /// `None` for RFC 868, which has neither text nor time zone.
+    /// The pattern; `None` for RFC 868, which has neither text nor time zone.
     pattern: Option<String>,
     zone: TimeZone,
 }
 
 impl Format {
-    /// Times of this zone; the zone's rules are read before, so that no request does.
+    /// Creates a format for this zone. The rules of the zone are read here, so that no request must
+    /// read them.
     pub fn new(style: Style, zone: TimeZone) -> Format {
         let pattern = match style {
             Style::Plain => PLAIN.to_owned(),
@@ -89,7 +90,7 @@ impl Format {
         }
     }
 
-    /// Writes `time`, rounded down to what the format shows.
+    /// Writes `time`, rounded down to the resolution of the format.
     ///
     /// # Errors
     /// Those of `out`; `InvalidData` for a time after the year 9999.
@@ -103,7 +104,7 @@ impl Format {
     }
 }
 
-/// `%c` and its like are those of the POSIX locale.
+/// Writes a time with a pattern. `%c` and similar conversions use the POSIX locale.
 fn write_pattern(pattern: &str, time: &Zoned, out: &mut impl Write) -> io::Result<()> {
     let config = Config::new().custom(PosixCustom::default());
     BrokenDownTime::from(time)
@@ -121,7 +122,7 @@ mod tests {
         } else {
             style.parse().unwrap()
         };
-        // In the tests' own notation, a zone is a name of the database or a POSIX string.
+        // In these tests, a zone is a name of the database or a POSIX string.
         let zone = TimeZone::get(zone)
             .or_else(|_| TimeZone::posix(zone))
             .unwrap();
@@ -132,7 +133,7 @@ mod tests {
         out
     }
 
-    /// Central Europe's rules, whether or not the machine has a database.
+    /// The rules of Central Europe, so that the tests do not need a database of time zones.
     const BERLIN: &str = "CET-1CEST,M3.5.0,M10.5.0/3";
 
     #[test]
@@ -232,7 +233,7 @@ mod tests {
     #[test]
     fn rfc868_counts_seconds_since_1900_and_begins_anew_in_2036() {
         for (time, expected) in [
-            // The RFC's own examples.
+            // The examples of the RFC.
             ("1970-01-01T00:00:00Z", 2_208_988_800_u32),
             ("1976-01-01T00:00:00Z", 2_398_291_200),
             ("1980-01-01T00:00:00Z", 2_524_521_600),

@@ -1,10 +1,10 @@
 //! `serve time`: sends the time to each client and closes, or answers datagrams, as text or by
 //! SNTP.
 //!
-//! Over UDP the sender of a datagram may be forged: what answers can be made to send its answers to
-//! somebody else. An SNTP reply is never longer than its request. A text can be longer: 26 bytes
-//! for an empty datagram, 1.9 times as much with the headers. On an open network, serve `--sntp`,
-//! or text over TCP.
+//! Over UDP the sender address of a datagram may be forged, so a server can be made to send its
+//! answers to a victim. An SNTP reply is never longer than its request. A text can be longer: 26
+//! bytes for an empty datagram, which is 1.9 times as much with the headers. On an open network,
+//! use `--sntp`, or text over TCP.
 
 pub mod client;
 pub mod format;
@@ -43,7 +43,7 @@ pub struct Time {
     sntp: bool,
 }
 
-/// How the time is written as text.
+/// The options that apply only to text.
 const FOR_TEXT: Unsupported = Unsupported {
     options: &["format", "utc"],
     reason: "SNTP has a format of its own, in UTC",
@@ -72,7 +72,7 @@ impl Service for Time {
             })),
             false => Served::Stream {
                 class: Box::new(move |_| Box::new(TimeHandler(Arc::clone(&format)))),
-                // A client of RFC 868 would take the first four bytes of a line for the time.
+                // A client of RFC 868 would interpret the first four bytes of a line as the time.
                 refusal: match is_binary {
                     true => |_| None,
                     false => |why| Some(refusal_line(why).as_bytes()),
@@ -82,7 +82,8 @@ impl Service for Time {
     }
 }
 
-/// The zone that times are told in: the system's (`TZ`, else `/etc/localtime`) or UTC.
+/// Returns the time zone of the answers: the system's zone (`TZ`, or otherwise `/etc/localtime`) or
+/// UTC.
 fn zone(utc: bool) -> TimeZone {
     if utc {
         TimeZone::UTC
@@ -91,7 +92,7 @@ fn zone(utc: bool) -> TimeZone {
     }
 }
 
-/// Tells the time once.
+/// Sends the time, and closes the connection.
 struct TimeHandler(Arc<Format>);
 
 impl StreamRequestHandler for TimeHandler {

@@ -1,47 +1,48 @@
-//! SNTP's packets (RFC 4330, RFC 5905 §14): read, answered and checked as bytes, without a socket.
+//! SNTP packets (RFC 4330, RFC 5905 §14): parses, answers and checks their bytes without a socket.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The bytes of a packet without extension fields and authentication, and of every reply.
+/// Length in bytes of a packet without extension fields and authentication, and of every reply.
 pub const LENGTH: usize = 48;
 
-/// From 1900, where NTP's first era begins, to 1970, in seconds.
+/// Seconds from 1900, where NTP's first era begins, to 1970.
 const UNIX_SECONDS: i128 = 2_208_988_800;
-/// 2025-01-01: a server's clock that shows less was never set, as after the start of a machine that
-/// keeps no time.
+/// 2025-01-01. A server clock with an earlier time was never set, for example after the start of a
+/// machine without a battery-backed clock.
 const NEVER_SET: Duration = Duration::from_secs(1_735_689_600);
 
 const CLIENT: u8 = 3;
 const SERVER: u8 = 4;
 const ALARM: u8 = 3;
-/// Our clock's resolution, as a power of two in seconds: a microsecond.
+/// Resolution of the server's clock, as a power of two in seconds: about a microsecond.
 const PRECISION: i8 = -20;
-/// How far our clock may be off, in units of 2^-16 s: a millisecond.
+/// Maximum error of the server's clock, in units of 2^-16 s: a millisecond.
 const ROOT_DISPERSION: u32 = 66;
 
-/// A time as NTP writes it: seconds since 1900 in the upper 32 bits, their fraction in the lower.
-/// Begins anew every 136 years.
+/// A timestamp of NTP: seconds since 1900 in the upper 32 bits, and their fraction in the lower 32
+/// bits. It wraps around every 136 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// Of a system's time, whatever its era.
+    /// Converts a time of the system, of any era.
     pub fn at(time: SystemTime) -> Timestamp {
-        // The upper half is the era, which packets leave out.
+        // The conversion drops the upper half, the era, which packets do not contain.
         Timestamp(fixed_point(time) as u64)
     }
 
-    /// The whole seconds in network order: the time of RFC 868.
+    /// Returns the whole seconds in network order, which is the time of RFC 868.
     pub fn seconds(self) -> [u8; 4] {
         ((self.0 >> 32) as u32).to_be_bytes()
     }
 
-    /// From the time of RFC 868.
+    /// Converts a time of RFC 868.
     pub fn from_seconds(bytes: [u8; 4]) -> Timestamp {
         Timestamp(u64::from(u32::from_be_bytes(bytes)) << 32)
     }
 
-    /// The time that it means: of all eras, the one nearest to `pivot` (RFC 4330 §3 knows two).
+    /// Converts the timestamp to a time, in the era that makes it nearest to `pivot` (RFC 4330 §3
+    /// describes two eras).
     pub fn near(self, pivot: SystemTime) -> SystemTime {
         let there = fixed_point(pivot) + i128::from(self.difference(Timestamp::at(pivot)));
         let since_unix = there - (UNIX_SECONDS << 32);
@@ -56,7 +57,8 @@ impl Timestamp {
         near.unwrap_or(pivot)
     }
 
-    /// Seconds from `earlier` to this, right across the end of an era.
+    /// Returns the seconds from `earlier` to this timestamp. The result is correct across the end
+    /// of an era.
     pub fn since(self, earlier: Timestamp) -> f64 {
         self.difference(earlier) as f64 / (1_u64 << 32) as f64
     }
@@ -66,9 +68,9 @@ impl Timestamp {
     }
 }
 
-/// Since 1900, in units of 2^-32 s.
+/// Returns the time since 1900, in units of 2^-32 s.
 fn fixed_point(time: SystemTime) -> i128 {
-    // Rounded up, so that nanoseconds survive the way there and back.
+    // The value is rounded up, so that nanoseconds are the same after a conversion and back.
     let fixed = |span: Duration| {
         (i128::from(span.as_secs()) << 32)
             + ((i128::from(span.subsec_nanos()) << 32) + 999_999_999) / 1_000_000_000
@@ -79,7 +81,7 @@ fn fixed_point(time: SystemTime) -> i128 {
             .map_or_else(|error| -fixed(error.duration()), fixed)
 }
 
-/// The parts of a packet's header that a client or a server of SNTP looks at.
+/// The parts of a packet's header that a client or a server of SNTP uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
     leap: u8,
@@ -94,7 +96,7 @@ struct Header {
 }
 
 impl Header {
-    /// `None` if it is too short.
+    /// Parses a packet; `None` if it is too short.
     fn parse(packet: &[u8]) -> Option<Header> {
         let packet: &[u8; LENGTH] = packet.first_chunk()?;
         let timestamp = |at: usize| {
@@ -118,8 +120,8 @@ impl Header {
         })
     }
 
-    /// The packet; what is left out (root delay, precision, …) is `others`, bytes 3 to 12, and
-    /// `reference`.
+    /// Builds a packet. `others` is bytes 3 to 12 (root delay, precision, …), and `reference` is
+    /// the reference timestamp.
     fn build(&self, others: [u8; 9], reference: Timestamp) -> [u8; LENGTH] {
         let mut packet = [0; LENGTH];
         packet[..3].copy_from_slice(&[
@@ -137,18 +139,19 @@ impl Header {
     }
 }
 
-/// A server's reply (RFC 4330 §6), or `None` where it owes none: a packet that is too short, of an
-/// unknown version, or no request. It has never more bytes than the request, and is itself no
-/// request: neither amplifies, nor do two servers keep each other busy.
+/// Returns a server's reply (RFC 4330 §6), or `None` if the packet is too short, of an unknown
+/// version, or not a request. A reply has never more bytes than the request, and is itself not a
+/// request. So the server does not amplify, and two servers cannot answer each other forever.
 ///
-/// A clock that was never set says so: the alarm, stratum 0 and the code `INIT`.
+/// The reply of a server whose clock was never set has the alarm, stratum 0 and the code `INIT`.
 pub fn answer(
     request: &[u8],
     received: SystemTime,
     transmitted: SystemTime,
 ) -> Option<[u8; LENGTH]> {
     let request = Header::parse(request)?;
-    // Symmetric active gets symmetric passive; version 1 had no modes for clients.
+    // A request in symmetric active mode gets a reply in symmetric passive mode. Version 1 had no
+    // mode for clients.
     let mode = match (request.version, request.mode) {
         (1..=4, CLIENT) | (1, 0) => SERVER,
         (1..=4, 1) => 2,
@@ -165,7 +168,8 @@ pub fn answer(
         reference_id: if set { *b"LOCL" } else { *b"INIT" },
         originate: request.transmit,
         receive,
-        // All zero would mean that there is no time: the first instant of an era is 2^-32 s later.
+        // A timestamp of zero means that there is no time. So the first instant of an era is sent
+        // as 2^-32 s later.
         transmit: Timestamp(Timestamp::at(transmitted).0.max(1)),
     };
     let mut others = [0; 9];
@@ -174,7 +178,7 @@ pub fn answer(
     Some(reply.build(others, receive))
 }
 
-/// A client's request of version 4, sent at `now` (RFC 4330 §5).
+/// Returns a client's request of version 4, sent at `now` (RFC 4330 §5).
 pub fn request(now: Timestamp) -> [u8; LENGTH] {
     let none = Timestamp(0);
     let request = Header {
@@ -191,29 +195,30 @@ pub fn request(now: Timestamp) -> [u8; LENGTH] {
     request.build([0; 9], none)
 }
 
-/// What a server's reply tells.
+/// The timestamps in a server's reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// When the request reached the server, by its clock.
+    /// The time when the request reached the server, by the server's clock.
     pub receive: Timestamp,
-    /// When the reply left it.
+    /// The time when the reply left the server, by the server's clock.
     pub transmit: Timestamp,
 }
 
-/// Why a reply tells no time.
+/// Why a reply cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Useless {
-    /// It does not answer the request; the true reply may still come.
+    /// The packet does not answer the request. The actual reply may still arrive.
     NotOurs(&'static str),
-    /// It answers the request, but the server has no time, or none for us.
+    /// The packet answers the request, but the server has no time or refuses to send it.
     Refused(String),
 }
 
 impl Reply {
-    /// Reads the reply to a request of version 4 that left at `sent` (the tests of RFC 4330 §5).
+    /// Parses the reply to a request of version 4 that was sent at `sent`, with the checks of RFC
+    /// 4330 §5.
     ///
     /// # Errors
-    /// It can't be trusted, or the server refuses.
+    /// The reply cannot be trusted, or the server refuses.
     pub fn read(packet: &[u8], sent: Timestamp) -> Result<Reply, Useless> {
         let Some(reply) = Header::parse(packet) else {
             return Err(Useless::NotOurs("it is too short for SNTP"));
@@ -245,16 +250,16 @@ impl Reply {
         })
     }
 
-    /// How far the server's clock is ahead, and how long the packets were under way (RFC 4330 §5).
+    /// Returns the offset of the server's clock and the delay of the packets (RFC 4330 §5).
     pub fn estimate(&self, sent: Timestamp, arrived: Timestamp) -> Estimate {
         let offset = f64::midpoint(self.receive.since(sent), self.transmit.since(arrived));
-        // Clocks that tick coarsely may make it negative.
+        // The result may be negative if a clock has a coarse resolution.
         let delay = (arrived.since(sent) - self.transmit.since(self.receive)).max(0.0);
         Estimate { offset, delay }
     }
 }
 
-/// RFC 5905 §7.4.
+/// Returns the message for a code of RFC 5905 §7.4.
 fn kiss_of_death(code: [u8; 4]) -> String {
     let meaning = match &code {
         b"DENY" | b"RSTR" => "access denied",
@@ -269,16 +274,17 @@ fn kiss_of_death(code: [u8; 4]) -> String {
     )
 }
 
-/// What an exchange tells about the two clocks.
+/// The result of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// Seconds that the server's clock is ahead of ours; at most half the delay wrong.
+    /// Number of seconds that the server's clock is ahead of the local clock. The error is at most
+    /// half the delay.
     pub offset: f64,
-    /// Seconds that the packets were under way, there and back.
+    /// Number of seconds that the request and the reply took on the network.
     pub delay: f64,
 }
 
-/// What must hold for any packet; panics if it doesn't.
+/// Fuzz target: panics if a packet violates what must hold for every packet.
 #[doc(hidden)]
 pub fn check(packet: &[u8]) {
     let now = UNIX_EPOCH + NEVER_SET;

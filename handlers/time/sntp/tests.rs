@@ -10,7 +10,7 @@ fn unix(seconds: u64, nanos: u32) -> SystemTime {
     UNIX_EPOCH + Duration::new(seconds, nanos)
 }
 
-/// A client's packet with this first byte, and a transmit time stamp of ones.
+/// A client's packet with this first byte, and a transmit timestamp of ones.
 fn packet(first: u8) -> Vec<u8> {
     let mut packet = vec![0; LENGTH];
     packet[0] = first;
