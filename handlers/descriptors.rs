@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit to what is wanted, as far as the system allows; tells how many files may then
-/// be open, `None` for any number.
+/// Raises the limit to `wanted`, as far as the system allows. Returns the resulting maximum number
+/// of open files; `None` means no limit.
 pub(crate) fn raise(wanted: u64) -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let current = current?;

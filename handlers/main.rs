@@ -7,8 +7,8 @@ fn main() -> ExitCode {
     match socketserver_handlers::cli::main(std::env::args_os()) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            // In one write, so that it stays one line beside others; if nobody reads it, the exit
-            // code still tells.
+            // The message is written with one call, so that it stays one line among the output of
+            // other processes. If this fails, the exit code still shows the failure.
             let line = format!("socketserver: {}\n", failure.message.replace('\n', " "));
             let _ = std::io::stderr().write_all(line.as_bytes());
             ExitCode::from(failure.code)

@@ -1,8 +1,8 @@
-//! What a service is to the binary: its options, and how it opens.
+//! The interface between a service and the binary: its options, and how it opens.
 //!
-//! To add one: a file with the handler, a `clap::Args` struct that implements [`Service`], and a
-//! line in the list in `lib.rs`. The subcommand, its help, `make run-NAME` and the tests that every
-//! service must pass follow from that line.
+//! A new service needs a file with the handler, a `clap::Args` struct that implements [`Service`],
+//! and a line in the list in `lib.rs`. That line adds the subcommand, its help, `make run-NAME`,
+//! and the tests that every service must pass.
 
 use std::fmt;
 use std::io;
@@ -20,32 +20,32 @@ use socketserver::{
 use crate::accounts::AccountsError;
 use crate::common::access_log::AccessLog;
 
-/// What the process offers to a service that opens.
+/// The information and functions that a service gets when it opens.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// Where requests are written to, if the user wants them.
+    /// The access log; `None` without `--access-log`.
     pub access_log: Option<Arc<AccessLog>>,
-    /// Whether clients must prove that they hold a key before the service hears of them.
+    /// Whether clients must prove that they have a key before the service gets their connections.
     pub authenticated: bool,
     /// Whether connections are encrypted.
     pub tls: bool,
-    /// The certificate, for a service that starts TLS itself.
+    /// The TLS settings, for a service that starts TLS itself.
     pub certificate: Option<Tls>,
-    /// Where the server will listen.
+    /// The addresses that the server will listen on.
     pub addresses: Vec<Address>,
-    /// Whether requests are served by processes of their own: no thread may be started before, and
-    /// what a handler changes the next doesn't see.
+    /// Whether each connection is served by its own process. Then the service must not start a
+    /// thread before the fork, and a change by one handler is not visible to the next one.
     pub forks: bool,
     /// Whether only one connection is served at a time.
     pub is_sequential: bool,
-    /// What is to be done after the last request, before the process ends.
+    /// The tasks after the last request, before the process ends.
     pub at_end: AtEnd,
     /// The files that are read again at a reload.
     pub at_reload: AtReload,
 }
 
 impl Context {
-    /// The first address that others than this machine can reach.
+    /// Returns the first address that other machines can reach.
     pub fn exposed(&self) -> Option<&Address> {
         self.addresses.iter().find(|address| !is_local(address))
     }
@@ -67,15 +67,15 @@ fn is_local(address: &Address) -> bool {
     }
 }
 
-/// What services want done at the end: send what they still hold, above all.
+/// Tasks of services at the end of the process, such as sending remaining data.
 #[derive(Clone, Default)]
 pub struct AtEnd(Arc<Mutex<Vec<Task>>>);
 
-/// Takes the end of the grace time, and returns whether it has aborted something.
+/// A task. It gets the end of the grace time, and returns whether it has aborted something.
 type Task = Box<dyn FnOnce(Option<Instant>) -> bool + Send>;
 
 impl AtEnd {
-    /// Adds something to be done. It should take no more than a moment.
+    /// Adds a task, which should take no more than a moment.
     pub fn add(&self, task: impl FnOnce() + Send + 'static) {
         self.0.lock().push(Box::new(|_| {
             task();
@@ -83,13 +83,14 @@ impl AtEnd {
         }));
     }
 
-    /// Adds something that may take until the end of the grace time, which the task gets; `None`
-    /// is without end. The task returns whether it had to abort something: then the exit code is 1.
+    /// Adds a task that may take until the end of the grace time, which is its argument; `None`
+    /// means no limit. The task returns whether it had to abort something. In that case the exit
+    /// code is 1.
     pub fn add_until(&self, task: impl FnOnce(Option<Instant>) -> bool + Send + 'static) {
         self.0.lock().push(Box::new(task));
     }
 
-    /// Does it until this moment. Returns whether something was aborted.
+    /// Runs the tasks. `until` is the end of the grace time. Returns whether something was aborted.
     pub(crate) fn run(&self, until: Option<Instant>) -> bool {
         let tasks = mem::take(&mut *self.0.lock());
         let aborted = tasks.into_iter().map(|task| task(until));
@@ -145,7 +146,7 @@ pub struct Identity {
 
 /// A service with its options.
 pub trait Service: clap::Args + fmt::Debug + 'static {
-    /// The subcommand, and the first word of the ready line.
+    /// The name of the subcommand, and the first word of the ready line.
     const NAME: &'static str;
     /// The default port.
     const PORT: u16;
@@ -155,20 +156,20 @@ pub trait Service: clap::Args + fmt::Debug + 'static {
     const TLS_SCHEME: &'static str = "tls";
     /// The protocols that TLS offers (ALPN).
     const ALPN: &'static [&'static str] = &[];
-    /// How long a connection may be silent between messages, if the user says nothing.
+    /// The default of `--idle-timeout`, the maximum silence between messages.
     const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
-    /// Whether its connections can be put behind the challenge of `--auth-key-file`; protocols that
-    /// know users can't.
+    /// Whether `--auth-key-file` is possible, which puts connections behind a challenge. Protocols
+    /// with users of their own do not support it.
     const AUTH: bool = true;
-    /// Whether its handlers are called with TLS for clients in the clear too, to tell them so in
-    /// the words of their protocol.
+    /// Whether clients without TLS reach the handlers of a server with TLS, so that the handlers
+    /// can answer with an error of their protocol.
     const PLAINTEXT: bool = false;
-    /// Whether it only ever serves datagrams.
+    /// Whether the service serves only datagrams.
     const DATAGRAMS: bool = false;
-    /// Whether it writes an access log.
+    /// Whether the service writes an access log.
     const ACCESS_LOG: bool = false;
 
-    /// The default port, with these options.
+    /// Returns the default port with these options.
     fn port(&self) -> u16 {
         Self::PORT
     }
@@ -179,8 +180,8 @@ pub trait Service: clap::Args + fmt::Debug + 'static {
         false
     }
 
-    /// The user and the group that the server runs as once it has bound its addresses. `None` for
-    /// the user and the group that started it, which is the default.
+    /// Returns the user and the group that the server runs as after it has bound its addresses.
+    /// `None`, the default, means the user and the group that started it.
     ///
     /// # Errors
     /// There is no such user or group: exit code 2.
@@ -188,30 +189,31 @@ pub trait Service: clap::Args + fmt::Debug + 'static {
         Ok(None)
     }
 
-    /// The options, every server's or its own, that it cannot honour together with its other
-    /// options.
+    /// Returns the options that the service cannot honour in combination with its other options.
+    /// They may be options of every server or of this service.
     fn unsupported(&self) -> Vec<Unsupported> {
         Vec::new()
     }
 
-    /// Opens what the options name, once, before anything is bound.
+    /// Opens the files and folders that the options name. It is called once, before an address is
+    /// bound.
     ///
     /// # Errors
-    /// What the options name can't be used: exit code 2.
+    /// A file or folder of the options cannot be used: exit code 2.
     fn open(self, context: &Context) -> Result<Served, Failure>;
 }
 
-/// Options that a service cannot honour. Given on the command line they are an error; their
-/// variables are ignored with a warning.
+/// Options that a service cannot honour. On the command line they are an error. Their variables are
+/// ignored with a warning.
 #[derive(Clone, Copy, Debug)]
 pub struct Unsupported {
     /// The names of the options' fields.
     pub options: &'static [&'static str],
-    /// Why: what follows "--option does not apply: ".
+    /// The reason, which follows the text "--option does not apply: ".
     pub reason: &'static str,
 }
 
-/// What datagrams do without: everything that concerns connections.
+/// The options that concern only connections, and do not apply to datagrams.
 pub const FOR_CONNECTIONS: Unsupported = Unsupported {
     options: &[
         "proxy_protocol",
@@ -232,27 +234,27 @@ pub const FOR_CONNECTIONS: Unsupported = Unsupported {
     reason: "datagrams have no connection",
 };
 
-/// Makes the handler of each connection.
+/// A function that creates the handler of a connection.
 pub type StreamClass = Box<dyn Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync>;
-/// Makes the handler of each datagram.
+/// A function that creates the handler of a datagram.
 pub type DatagramClass =
     Box<dyn Fn(&ClientAddress) -> Box<dyn DatagramRequestHandler> + Send + Sync>;
 
 /// An open service.
 pub enum Served {
-    /// It serves connections.
+    /// The service serves connections.
     Stream {
-        /// Makes their handlers.
+        /// Creates the handlers.
         class: StreamClass,
-        /// What a connection that is refused gets to read.
+        /// Returns the bytes that a refused connection gets.
         refusal: fn(Refusal) -> Option<&'static [u8]>,
     },
-    /// It serves datagrams.
+    /// The service serves datagrams.
     Datagram(DatagramClass),
 }
 
 impl Served {
-    /// Connections, served by such handlers; one that is refused gets a line of text.
+    /// A service for connections with these handlers. A refused connection gets a line of text.
     pub fn stream(
         class: impl Fn(&ClientAddress) -> Box<dyn StreamRequestHandler> + Send + Sync + 'static,
     ) -> Served {
@@ -263,8 +265,9 @@ impl Served {
     }
 }
 
-/// Why a connection is refused, in a line: what services of text send. It is shorter than the
-/// challenge of `--auth-key-file`, so that a client that waits for that does not take it for one.
+/// Returns the line of text that a text service sends to a refused connection. It is shorter than
+/// the challenge of `--auth-key-file`, so that a client that waits for a challenge does not mistake
+/// the line for one.
 pub fn refusal_line(why: Refusal) -> &'static str {
     match why {
         Refusal::MaxConnections => "busy: too many connections\n",
@@ -274,8 +277,8 @@ pub fn refusal_line(why: Refusal) -> &'static str {
     }
 }
 
-/// The reason for which the server refused the connection, if its bytes are a refusal of a text
-/// service.
+/// Returns the reason for which the server refused the connection, if the bytes are a refusal of a
+/// text service.
 pub(crate) fn refusal_in(bytes: &[u8]) -> Option<&'static str> {
     refusal_lines()
         .find(|line| line.as_bytes() == bytes)
@@ -300,17 +303,17 @@ impl fmt::Debug for Served {
     }
 }
 
-/// Why the program ends, in one line, and with which exit code.
+/// The error that ends the program: one line, and the exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// 1: failed at run time; 2: wrong usage or configuration.
+    /// The exit code. 1: failure at run time; 2: wrong usage or configuration.
     pub code: u8,
-    /// What failed, and what to do.
+    /// The error, and what to do about it.
     pub message: String,
 }
 
 impl Failure {
-    /// Wrong usage, or a file that an option names can't be used.
+    /// A failure by wrong usage, or by a file of an option that cannot be used: code 2.
     pub fn usage(message: impl Into<String>) -> Failure {
         Failure {
             code: 2,
@@ -318,12 +321,12 @@ impl Failure {
         }
     }
 
-    /// A server or client that can't go without a key has none.
+    /// The failure of a server or client that needs a key and has none.
     pub fn no_key() -> Failure {
         Failure::usage("there is no key: use --auth-key-file FILE, or set SOCKETSERVER_KEY")
     }
 
-    /// Something failed at run time.
+    /// A failure at run time: code 1.
     pub fn run(message: impl fmt::Display) -> Failure {
         Failure {
             code: 1,
@@ -339,8 +342,8 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 }
 
 impl From<AccountsError> for Failure {
-    /// A file that can't be used is wrong usage (2); what the file answers is a failure at run time
-    /// (1).
+    /// A file that cannot be used is wrong usage (code 2). An error of an operation on a usable
+    /// file is a failure at run time (code 1).
     fn from(error: AccountsError) -> Failure {
         use AccountsError::*;
         match error {
@@ -361,7 +364,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         match error {
             Error::Address(_) | Error::File { .. } => Failure::usage(error.to_string()),
-            // The system's text alone does not say what the server wanted.
+            // The error text of the system does not say which operation failed.
             Error::Io(error) if is_out_of_descriptors(&error) => Failure::run(format!(
                 "cannot open another file or socket: {error}; raise the limit on open files \
                  (`ulimit -n`, LimitNOFILE=)"
