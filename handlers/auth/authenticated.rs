@@ -1,5 +1,12 @@
 //! A handler behind a challenge. It gets a connection only after the client has proved that it has
 //! a key.
+//!
+//! | state | waits for | next state |
+//! |---|---|---|
+//! | `Delayed` | the time of the challenge | `Challenged` |
+//! | `Challenged` | the answer | `Open` if it is correct, otherwise `Closed` |
+//! | `Open` | the inner handler decides | |
+//! | `Closed` | nothing: the connection ends | |
 
 use std::io::Write;
 use std::sync::Arc;
@@ -54,15 +61,17 @@ pub struct Authenticated<H> {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// The challenge is sent later, because the client's address has failed repeatedly.
-    Delayed {
-        until: Instant,
-    },
+    /// The challenge is not sent yet. There is a delay only if the client's address has failed
+    /// repeatedly.
+    Delayed { until: Instant },
+    /// The challenge is sent, and its answer must arrive before the deadline.
     Challenged {
         challenge: [u8; CHALLENGE],
         deadline: Option<Instant>,
     },
+    /// The client is authenticated.
     Open,
+    /// The connection is about to be closed.
     Closed,
 }
 

@@ -14,8 +14,7 @@ use socketserver::Error;
 
 use super::challenge::{CHALLENGE, Digest};
 
-/// The variable that contains one key as its whole value. A key file on the command line has
-/// precedence.
+/// The variable that contains one key as its whole value. A key file has precedence.
 pub const VARIABLE: &str = "SOCKETSERVER_KEY";
 
 /// The variable with the path of a key file.
@@ -112,8 +111,8 @@ pub struct KeyOptions {
 }
 
 impl KeyOptions {
-    /// Whether a key file is given on the command line. The variable applies to all services and
-    /// clients, including those that cannot use a key.
+    /// Whether a key file is given on the command line. The variable does not count, because it
+    /// applies to all services and clients, including those that cannot use a key.
     pub(crate) fn is_asked_for(&self) -> bool {
         self.auth_key_file.is_some()
             && self.auth_key_file.as_deref().map(Path::as_os_str)

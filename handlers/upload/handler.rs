@@ -1,5 +1,17 @@
 //! Serves one connection: reads a header and the bytes of a file, answers, and continues with the
 //! next file.
+//!
+//! | state | waits for | next state |
+//! |---|---|---|
+//! | `Header` | a complete header | `Body` or `Refused`; to resume, also `Held` or `Checking` |
+//! | `Held` | another connection to release the upload | `Body`, `Checking` or `Refused` |
+//! | `Checking` | the digests of stored bytes | `Body` or `Refused` |
+//! | `Body` | the bytes of the file | `Header` after it is stored, or `Refused` |
+//! | `Refused` | the remaining bytes of a refused file | `Header` |
+//!
+//! If a client resumes a file that is stored already, the next state is `Header`. The connection is
+//! closed after a malformed header, at the end of the stream, and if a refused file is too large to
+//! be discarded.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -39,19 +51,16 @@ pub struct UploadHandler {
 
 #[derive(Debug)]
 enum State {
+    /// The header of the next file has to arrive.
     Header,
     /// Another connection still holds the upload that is to be resumed.
-    Held {
-        intent: Box<Intent>,
-        until: Instant,
-    },
+    Held { intent: Box<Intent>, until: Instant },
     /// Stored bytes are being digested, to find out how much of the upload the client must send.
     Checking(Box<Check>),
+    /// The bytes of the file are received.
     Body(Box<Partial>),
     /// `left` bytes of a refused file must still be read and discarded.
-    Refused {
-        left: u64,
-    },
+    Refused { left: u64 },
 }
 
 /// What the handler does after a step.
@@ -62,6 +71,7 @@ enum Step {
     Over,
     /// The connection waits for more bytes.
     Wait,
+    /// The connection is closed.
     Close,
 }
 
