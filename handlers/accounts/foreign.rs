@@ -1,6 +1,6 @@
 //! Password hashes of other programs: bcrypt, SHA-crypt with SHA-256 or SHA-512, and yescrypt.
-//! `users import` adds users with such hashes. At the first login of the user the hash is replaced
-//! by our own.
+//! `users import` adds users with such hashes. At the first login of a user, the hash is replaced
+//! by an argon2id hash.
 
 use std::str::FromStr;
 
@@ -30,7 +30,7 @@ const CRYPT_LENGTH: usize = 511;
 /// bcrypt ignores the part of a password behind this many bytes.
 const BCRYPT_LENGTH: usize = 72;
 
-/// The scheme of a hash that is not our own.
+/// The scheme of a hash of another program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scheme {
     /// `$2a$`, `$2b$`, `$2y$`

@@ -110,7 +110,7 @@ impl Shares<'_> {
     /// Adds a share, and returns it with its token.
     ///
     /// # Errors
-    /// The file can't be written.
+    /// The file cannot be written.
     pub fn add(
         self,
         path: &Prefix,
@@ -148,7 +148,7 @@ impl Shares<'_> {
     /// Returns all shares, the oldest first.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// The file cannot be read.
     pub fn list(self) -> Result<Vec<Share>> {
         self.0.with(|connection| {
             let mut shares = connection
@@ -160,7 +160,7 @@ impl Shares<'_> {
     /// Removes a share, so that its link gives no access any more.
     ///
     /// # Errors
-    /// There is no such share, or the file can't be written.
+    /// There is no such share, or the file cannot be written.
     pub fn revoke(self, id: i64) -> Result<()> {
         let removed = self
             .0

@@ -229,7 +229,7 @@ impl Store {
     /// Returns the user with this name; `None` if there is none.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// The file cannot be read.
     pub fn account(&self, name: &str) -> Result<Option<Account>> {
         self.with(|connection| account_of(connection, name))
     }
@@ -237,7 +237,7 @@ impl Store {
     /// Returns all users, sorted by name.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// The file cannot be read.
     pub fn accounts(&self) -> Result<Vec<Account>> {
         self.with(|connection| {
             read(
@@ -271,7 +271,7 @@ impl Store {
     /// Replaces the stored hash of a user's password by this PHC string.
     ///
     /// # Errors
-    /// The user does not exist, or the file can't be written.
+    /// The user does not exist, or the file cannot be written.
     pub fn set_hash(&self, name: &str, hash: &str) -> Result<()> {
         self.update(name, "UPDATE users SET hash = ?2 WHERE name = ?1", hash)
     }
@@ -279,7 +279,7 @@ impl Store {
     /// Changes the quota of a user in bytes. `None`: no limit.
     ///
     /// # Errors
-    /// The user does not exist, or the file can't be written.
+    /// The user does not exist, or the file cannot be written.
     pub fn set_quota(&self, name: &str, quota: Option<u64>) -> Result<()> {
         self.update(
             name,
@@ -317,7 +317,7 @@ impl Store {
     /// Changes the home directory of a user. The rights stay as they are.
     ///
     /// # Errors
-    /// The user does not exist, or the file can't be written.
+    /// The user does not exist, or the file cannot be written.
     pub fn set_home(&self, name: &str, home: &Prefix) -> Result<()> {
         self.update(
             name,
@@ -329,7 +329,7 @@ impl Store {
     /// Removes a user, with the user's rights and mounts.
     ///
     /// # Errors
-    /// The user does not exist, or the file can't be written.
+    /// The user does not exist, or the file cannot be written.
     pub fn remove_user(&self, name: &str) -> Result<()> {
         let removed = self
             .with(|connection| connection.execute("DELETE FROM users WHERE name = ?1", [name]))?;
@@ -344,7 +344,7 @@ impl Store {
     /// ones, which are also the result.
     ///
     /// # Errors
-    /// The user does not exist, or the file can't be written.
+    /// The user does not exist, or the file cannot be written.
     pub fn change_rights(
         &self,
         name: &str,

@@ -97,7 +97,7 @@ impl Accounts {
     /// such user: then clients must log in.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// The file cannot be read.
     pub fn anonymous(&self) -> Result<Option<Account>> {
         self.store.account(ANONYMOUS)
     }

@@ -62,7 +62,7 @@ impl SelfSigned {
             .create(folder)?;
         let one_at_a_time = File::open(folder)?;
         // Some file systems have no locks. Without a lock, the only harm is that a server that
-        // starts at the same moment may omit our names from the certificate.
+        // starts at the same moment may omit names of this one from the certificate.
         let _ = one_at_a_time.lock();
         let files = SelfSigned {
             certificate: folder.join("development-certificate.pem"),

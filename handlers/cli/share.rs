@@ -65,7 +65,7 @@ pub(super) enum Share {
     },
 }
 
-/// How long a link opens something; `None`: for ever.
+/// The time for which a link is valid; `None` means forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Expiry(Option<Duration>);
 

@@ -79,7 +79,7 @@ impl AccessLog {
 /// Formats a line like `127.0.0.1 - - [10/Oct/2000:13:55:36 +0000] "GET / HTTP/1.1" 200 2326 "-"
 /// "curl"`.
 fn format_into(line: &mut Vec<u8>, record: &Record<'_>) {
-    // Writing to a Vec can't fail.
+    // Writing to a Vec cannot fail.
     let _ = match record.client.ip() {
         Some(ip) => write!(line, "{ip}"),
         None => write!(line, "{}", record.client),

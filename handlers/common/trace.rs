@@ -57,7 +57,7 @@ fn describe(bytes: &[u8]) -> String {
         bytes[..bytes.len().min(SHOWN)].escape_ascii()
     );
     if bytes.len() > SHOWN {
-        // Writing to a string can't fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "…");
     }
     text

@@ -27,7 +27,7 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Whether the network has no faults.
+    /// Whether the conditions affect no datagram.
     pub fn are_perfect(&self) -> bool {
         self.drop_every.is_none()
             && self.max_requests.is_none()

@@ -34,7 +34,7 @@ impl Request {
         let (seconds, micros) = (self.time.as_secs(), self.time.subsec_micros());
         let mut text = format!("Ping {} {seconds}.{micros:06}", self.sequence);
         if let Some(session) = self.session {
-            // Writing to a string can't fail.
+            // Writing to a string cannot fail.
             let _ = write!(
                 text,
                 " split={session:0SESSION_DIGITS$x}:{:0COUNT_DIGITS$}",

@@ -14,8 +14,8 @@ fn encoded(name: &str, data: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Decodes the text cut in two at every byte, and cut at all of them; the result must always be the
-/// same.
+/// Decodes the text several times: split in two at each byte, and split at all bytes. The result
+/// must always be the same.
 fn decoded(text: &[u8]) -> Result<Option<(String, Vec<u8>)>, Fault> {
     let once = decode(text, text.len());
     assert_eq!(decode(text, 1), once, "{}", text.escape_ascii());

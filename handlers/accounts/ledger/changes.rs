@@ -39,7 +39,7 @@ impl Ledger {
     /// but not entered.
     ///
     /// # Errors
-    /// The file can't be written, before or after `act`.
+    /// The file cannot be written, before or after `act`.
     pub(crate) fn change(
         &self,
         change: Change<'_>,

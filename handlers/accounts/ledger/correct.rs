@@ -47,7 +47,7 @@ impl Ledger {
     /// file does not exist.
     ///
     /// # Errors
-    /// The file can't be read or written.
+    /// The file cannot be read or written.
     pub(crate) fn correct(
         &self,
         user: &str,

@@ -13,8 +13,9 @@
 //! | `uploads` | an upload under way or one that can be resumed, with its reserved bytes |
 //! | `changes` | a removal or move that has begun |
 //!
-//! A small file that has come as a whole has no row in `uploads`: the store notes it in the hidden
-//! folder, and it is judged and entered in one transaction, when it gets its name.
+//! A small file that arrives in one piece has no row in `uploads`. The store writes a note of it in
+//! the hidden folder. When the file gets its name, one transaction checks the quotas and enters the
+//! file.
 //!
 //! A server that is killed between a change of the folder and the end of the transaction leaves a
 //! row in `uploads` or `changes`, or a note. The next server compares it with the folder
@@ -88,7 +89,7 @@ struct Inner {
 pub(crate) struct Upload<'a> {
     /// The name of its files in the hidden folder, without the extension.
     pub(crate) id: &'a str,
-    /// The user for whose quota it counts.
+    /// The user whose quota it uses; `None` if it counts only for the folder.
     pub(crate) user: Option<&'a str>,
     /// The path that the file is to get, below the folder.
     pub(crate) target: &'a [u8],
@@ -176,7 +177,7 @@ impl Ledger {
     /// Whether a user may store this many more bytes.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// The file cannot be read.
     pub(crate) fn fits(&self, user: Option<&str>, bytes: u64, quotas: Quotas) -> Result<Judgement> {
         self.with(|connection| {
             let user = match user_id(connection, user)? {
@@ -196,7 +197,7 @@ impl Ledger {
     /// Reserves room for an upload, or changes what an earlier call reserved.
     ///
     /// # Errors
-    /// The file can't be written.
+    /// The file cannot be written.
     pub(crate) fn reserve(&self, upload: Upload<'_>, quotas: Quotas) -> Result<Judgement> {
         self.in_transaction(|transaction| {
             let user = match user_id(transaction, upload.user)? {
@@ -238,7 +239,7 @@ impl Ledger {
     /// Changes the number of bytes that are reserved for an upload.
     ///
     /// # Errors
-    /// The file can't be written.
+    /// The file cannot be written.
     pub(crate) fn grow(&self, upload: Upload<'_>, quotas: Quotas) -> Result<Judgement> {
         self.in_transaction(|transaction| {
             let Some((before, user)) = self.upload(transaction, upload.id)? else {
@@ -258,7 +259,7 @@ impl Ledger {
     /// its user has the maximum number of such uploads.
     ///
     /// # Errors
-    /// The file can't be written.
+    /// The file cannot be written.
     pub(crate) fn keep(&self, id: &str, bytes: u64, quotas: Quotas) -> Result<bool> {
         let kept = self.in_transaction(|transaction| {
             let Some((_, user)) = self.upload(transaction, id)? else {
@@ -277,7 +278,7 @@ impl Ledger {
     /// Removes an upload that has ended without a file.
     ///
     /// # Errors
-    /// The file can't be written.
+    /// The file cannot be written.
     pub(crate) fn release(&self, id: &str) -> Result<()> {
         let row = params![self.0.folder, id];
         self.with(|connection| connection.prepare_cached(RELEASE)?.execute(row).map(drop))
@@ -287,7 +288,7 @@ impl Ledger {
     /// changes so far.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// The file cannot be read.
     pub(crate) fn folder_bytes(&self) -> Result<(Option<u64>, i64)> {
         self.with(|connection| {
             let folder = [self.0.folder];
@@ -303,7 +304,7 @@ impl Ledger {
     /// `must`: then the larger of the two sizes holds.
     ///
     /// # Errors
-    /// The file can't be written.
+    /// The file cannot be written.
     pub(crate) fn set_folder_bytes(&self, bytes: u64, changes: i64, must: bool) -> Result<bool> {
         self.with(|connection| {
             let set = "UPDATE folders SET bytes = CASE WHEN changes = ?3 THEN ?2
@@ -408,7 +409,7 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// The request of an upload whose bytes are all reserved.
+    /// The request of an upload that has already reserved all of its bytes.
     fn nothing_more(user: Option<i64>, target: &[u8], replaces: Option<u64>) -> Wanted<'_> {
         let path = if replaces.is_some() { target } else { b"" };
         Wanted {

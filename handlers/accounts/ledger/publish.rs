@@ -1,4 +1,4 @@
-//! An upload becomes a file: its reservation, if it has one, is replaced by the entry of the file.
+//! Publishes an upload: its reservation, if it has one, is replaced by the entry of the file.
 
 use rusqlite::{Connection, params};
 
@@ -12,16 +12,17 @@ const SET_ENTRY: &str = "INSERT INTO files (folder, path, user, bytes) VALUES (?
     ON CONFLICT (folder, path) DO UPDATE SET user = excluded.user, bytes = excluded.bytes";
 
 impl Ledger {
-    /// Turns an upload into a file. An upload without a row, which reserved nothing, is judged now.
-    /// `put` gives the file its name and returns its path, or `None` if that failed: then nothing
-    /// changes. `put` must not take long. `permits` is called before it, in the same transaction,
-    /// if the upload has a user: so no change of the rights comes in between.
+    /// Turns an upload into a file. If the upload has no row, it has reserved nothing, so its
+    /// quotas are checked now. `put` gives the file its name and returns its path, or `None` if
+    /// that failed: then nothing changes. `put` must not take long. If the upload has a user,
+    /// `permits` is called before `put` in the same transaction, so that the rights cannot change
+    /// in between.
     ///
-    /// `put` is called within the transaction. So of two uploads to one name, the one that is
-    /// entered last is also the one whose file has the name.
+    /// `put` is called within the transaction. So if two uploads have the same name, the entry in
+    /// the ledger is always that of the file which has the name.
     ///
     /// # Errors
-    /// The file can't be written, before or after `put`.
+    /// The file cannot be written, before or after `put`.
     pub(crate) fn publish(
         &self,
         upload: Upload<'_>,

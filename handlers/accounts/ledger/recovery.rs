@@ -26,7 +26,7 @@ pub(crate) struct UploadRow {
     pub(crate) id: String,
     /// The path that the file was to get.
     pub(crate) target: Vec<u8>,
-    /// The inode of its file, which is in the hidden folder or has got its name.
+    /// The inode of its file, which is in the hidden folder or has its final name already.
     pub(crate) inode: u64,
     user: Option<i64>,
 }
@@ -34,13 +34,13 @@ pub(crate) struct UploadRow {
 /// The state of an upload, as the folder shows it.
 #[derive(Debug)]
 pub(crate) enum UploadState {
-    /// It is under way, or can be resumed.
+    /// The upload is under way, or can be resumed.
     Alive,
-    /// Its server was killed, and it can be resumed behind this many bytes.
+    /// The server of the upload was killed. The upload can be resumed behind this many bytes.
     Interrupted(u64),
-    /// It has no file any more.
+    /// The upload has no file any more.
     Gone,
-    /// Its file has got its name, and has this size.
+    /// The file of the upload has its final name, and this size.
     Stored(Placed, u64),
 }
 
@@ -56,7 +56,7 @@ impl Ledger {
     /// no upload gets its name.
     ///
     /// # Errors
-    /// The file can't be read or written.
+    /// The file cannot be read or written.
     pub(crate) fn recover_uploads(&self, state: impl Fn(&UploadRow) -> UploadState) -> Result<()> {
         self.with(|connection| {
             let transaction = Transaction::begin(connection)?;
@@ -85,7 +85,7 @@ impl Ledger {
     /// left to be entered.
     ///
     /// # Errors
-    /// The file can't be read or written.
+    /// The file cannot be read or written.
     pub(crate) fn recover_unreserved(
         &self,
         upload: Upload<'_>,
@@ -94,7 +94,7 @@ impl Ledger {
         self.with(|connection| {
             let transaction = Transaction::begin(connection)?;
             let state = state();
-            // The files of a removed user count for nobody.
+            // If the user was removed, the file counts for no user.
             let user = user_id(&transaction, upload.user)?.unwrap_or_default();
             match state {
                 UploadState::Alive => return Ok(false),
@@ -116,7 +116,7 @@ impl Ledger {
     /// Whether there is an upload with this id.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// The file cannot be read.
     pub(crate) fn has_upload(&self, id: &str) -> Result<bool> {
         self.with(|connection| Ok(self.upload(connection, id)?.is_some()))
     }
@@ -125,7 +125,7 @@ impl Ledger {
     /// `find` returns the file or folder at a path.
     ///
     /// # Errors
-    /// The file can't be read or written.
+    /// The file cannot be read or written.
     pub(crate) fn recover_changes(&self, find: impl Fn(&[u8]) -> Option<Found>) -> Result<()> {
         self.with(|connection| {
             let transaction = Transaction::begin(connection)?;

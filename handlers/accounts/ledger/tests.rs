@@ -9,8 +9,8 @@ const NO_QUOTA: Quotas = Quotas {
     max_kept: 100,
 };
 
-/// A folder's ledger in a file with the users `ada` and `eve`, of whom ada has a quota of 100
-/// bytes.
+/// The ledger of a folder in an accounts file with the users `ada` and `eve`. The quota of ada is
+/// 100 bytes.
 fn ledger(test: &str) -> (TestFile, Store, Ledger) {
     let (file, store) = TestFile::new(test);
     add(&store, "ada", "x", "lrwd");
@@ -120,7 +120,7 @@ fn what_a_file_replaces_counts_no_more_for_whoever_stored_it() {
     let reserve = |id, bytes, replaces| reserve(&ledger, "ada", id, bytes, Some(replaces));
     assert_eq!(reserve("1", 100, "b"), Judgement::UserFull);
     assert_eq!(reserve("1", 100, "a"), Judgement::Fits);
-    // One file can't make room for two.
+    // Replacing one file frees room for only one upload.
     assert_eq!(reserve("2", 100, "a"), Judgement::UserFull);
     let publish = |replaces, put: &dyn Fn() -> Option<Placed>| {
         let upload = upload("ada", "1", 100, Some(replaces));

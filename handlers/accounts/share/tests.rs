@@ -14,7 +14,7 @@ fn prefix(text: &str) -> Prefix {
     text.parse().unwrap()
 }
 
-/// `ok`, or the name of the error.
+/// Returns `ok`, or the name of the error.
 fn verdict(shares: Shares<'_>, token: &str, path: &str, now: SystemTime) -> String {
     match shares.check(token, path.as_bytes(), now) {
         Ok(share) if share.is_used_up() => "UsedUp".to_owned(),

@@ -275,7 +275,7 @@ fn the_entries_of_the_second_version_become_those_of_their_folder() {
     assert_eq!(of_folder("uploads", "id"), ("0123".to_owned(), 20));
 }
 
-/// A file as an earlier version made it: with these steps only, and the user ada.
+/// Creates a file as an earlier version did: with these steps only, and the user ada.
 fn file_of_version(version: usize, file: &TestFile) {
     std::fs::remove_file(file.path()).unwrap();
     let connection = Connection::open(file.path()).unwrap();

@@ -28,7 +28,7 @@ impl Fixture {
         }
     }
 
-    /// `+` granted, `-` denied, `!` busy; and the time that goes with it.
+    /// Returns `+` for granted, `-` for denied or `!` for busy, with the delay of this verdict.
     fn ask(&self, name: &str, password: &str, address: &str, at: Duration) -> (char, Duration) {
         match self
             .accounts
@@ -130,7 +130,7 @@ fn a_changed_account_counts_at_once_whoever_changes_it() {
 #[test]
 fn an_address_that_fails_is_slowed_and_not_listened_to_meanwhile() {
     let fixture = Fixture::new("address");
-    // Other names and ports each time: it is the address that counts.
+    // The names and ports differ each time, because only the address counts.
     let fail = |number: u64, at| {
         fixture.ask(
             &format!("user{number}"),
@@ -208,7 +208,7 @@ fn an_ipv6_network_counts_as_one_address() {
     );
 }
 
-/// What this thread has worked, however busy the machine is.
+/// The CPU time of this thread, which does not depend on the load of the machine.
 fn cpu_time() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
     let time = clock_gettime(ClockId::ThreadCPUTime);

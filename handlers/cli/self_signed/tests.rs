@@ -8,12 +8,12 @@ use rustls::sign::CertifiedKey;
 
 use super::*;
 
-/// The time, in whole seconds, as it is written down.
+/// The current time in whole seconds, which is the resolution of certificates.
 fn now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap()
 }
 
-/// A folder of this test's own, removed at its end.
+/// A folder for one test. It is removed when this value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {

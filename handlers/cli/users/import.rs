@@ -237,8 +237,8 @@ fn parse(line: &[u8]) -> Result<Option<Line>, String> {
     }))
 }
 
-/// Whether a line of shadow is of an expired account. Such an account keeps its password (`usermod
-/// --expiredate`), but no login is allowed: shadow(5), field 8, in days since 1970.
+/// Whether a line of shadow is of an expired account. Such an account keeps its password after
+/// `usermod --expiredate`, but no login is allowed: shadow(5), field 8, in days since 1970.
 fn has_expired(fields: &[&str], today: u64) -> bool {
     let [_, _, _, _, _, _, _, expires, _] = fields else {
         return false;

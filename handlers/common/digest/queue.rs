@@ -23,7 +23,7 @@ pub const BYTES_PER_SLICE: u64 = 1024 * 1024;
 /// Slices that a job digests before it goes to the end of the queue, so that a small file does not
 /// wait for the end of a large one.
 pub const SLICES_PER_TURN: u64 = 16;
-/// A job whose waiters have not called for this long loses its place: other jobs advance instead.
+/// If the waiters of a job have not called for this long, other jobs advance in its place.
 const MAX_ABSENCE: Duration = Duration::from_secs(1);
 /// Maximum number of jobs.
 const MAX_JOBS: usize = 256;
@@ -236,7 +236,7 @@ impl DigestTask {
     /// Digests the next slice, if it is this file's turn.
     ///
     /// # Errors
-    /// The file can't be read, or became shorter.
+    /// The file cannot be read, or became shorter.
     pub fn advance(&self) -> io::Result<DigestProgress> {
         *self.job.seen.lock() = Instant::now();
         // Another waiter digests a slice.

@@ -200,9 +200,9 @@ impl Place<'_> {
     }
 }
 
-/// Holds a large file open whose name is about to be removed or replaced. The system frees the
-/// blocks of the file only when this value is dropped. That can take long, and a transaction of the
-/// ledger must not wait for it.
+/// Holds a large file open before its name is removed or replaced. The system frees the blocks of
+/// the file only when this value is dropped. That can take long, and a transaction of the ledger
+/// must not wait for it.
 pub(super) struct Pin {
     _file: Option<OwnedFd>,
 }

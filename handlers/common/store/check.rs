@@ -183,7 +183,8 @@ impl Store {
         .advance()
     }
 
-    /// Opens the file with the announced name if its size and time match the announcement.
+    /// Opens the file with the announced name if it may be the announced file: it has the announced
+    /// size and, if no digests were announced, the announced time.
     fn possibly_complete(&self, intent: &Intent) -> Option<File> {
         let size = intent.size?;
         let path = intent.name.as_path();

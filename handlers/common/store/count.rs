@@ -1,4 +1,4 @@
-//! Counts the bytes of a folder's files in slices. It needs only one descriptor, whatever the depth
+//! Counts the bytes of a folder's files in slices. It needs only one descriptor, whatever the size
 //! of the tree.
 
 use std::io;

@@ -199,8 +199,8 @@ impl Partial {
         self.intent.size.map(|size| size - self.offset)
     }
 
-    /// The metadata of the partial file. Its modification time becomes the one of the published
-    /// file.
+    /// The metadata of the partial file. Unless the sender announced a modification time, the
+    /// published file has the time of the last write.
     ///
     /// # Errors
     /// Those of the system.

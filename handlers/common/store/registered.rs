@@ -153,7 +153,7 @@ impl Store {
         }
     }
 
-    /// The time when an upload expires whose last byte was received at `last`.
+    /// Returns the time when an upload expires, if its last byte was received at `last`.
     pub(super) fn expiry(&self, last: SystemTime) -> Option<SystemTime> {
         last.checked_add(self.0.partial_expiry)
     }

@@ -291,7 +291,7 @@ mod tests {
     use crate::common::store::tests::{Folder, code, intent};
     use crate::common::store::{OnDuplicate, StoreOptions};
 
-    /// A store whose uploads count for ada, who has a quota of 100 bytes.
+    /// A store whose uploads use the quota of ada, which is 100 bytes.
     fn store(test: &str, folder: &Folder, partial_expiry: Duration) -> (TestFile, Users, Store) {
         let (file, users) = TestFile::new(test);
         add(&users, "ada", "x", "lrwd");

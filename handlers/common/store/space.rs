@@ -143,8 +143,7 @@ impl Store {
         }
     }
 
-    /// Calls `judge`. If the upload does not fit, it corrects the ledger, and then calls `judge`
-    /// once more.
+    /// Calls `judge`. If the upload does not fit, corrects the ledger, and calls `judge` once more.
     pub(super) fn judge(
         &self,
         quota_user: Option<&str>,
@@ -198,8 +197,8 @@ impl Store {
     }
 
     /// Begins to count the files of the folder, unless a count is under way or the last one is less
-    /// than `factor` times its own duration ago. A small folder is counted at once. Returns whether
-    /// the count is complete.
+    /// than `factor` times its own duration ago. A small folder is counted immediately. Returns
+    /// whether the count is complete.
     pub(super) fn begin_count(&self, factor: u32) -> bool {
         if !self.space().has_quota() {
             return false;

@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 use super::*;
 use crate::common::digest::{CHUNK, Digests, Hasher};
 
-/// A folder of its own, removed at the end.
+/// A folder for one test. It is removed when this value is dropped.
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
@@ -41,7 +41,7 @@ impl Folder {
         fs::read(self.0.join(name)).ok()
     }
 
-    /// The names in the folder and, after them, those in the hidden one.
+    /// Returns the names in the folder, followed by those in the hidden folder.
     pub(super) fn names(&self) -> Vec<String> {
         let list = |path: &Path| {
             let entries = fs::read_dir(path)

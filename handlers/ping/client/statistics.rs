@@ -342,7 +342,7 @@ mod tests {
         let answered = [1, 4, 6].map(|sequence| (sequence, REPLY));
         let mut statistics = statistics(7, &[&answered[..], &lost[..]].concat());
         assert_eq!(statistics.directions(), None, "nobody counts");
-        // Of the first six, four arrived: 1, 4, 6, and one whose reply got lost.
+        // Of the first six requests, four arrived: 1, 4, 6, and one with a lost reply.
         [4, 1, 2]
             .into_iter()
             .for_each(|count| statistics.record_count(count));

@@ -202,8 +202,8 @@ fn a_client_believes_only_a_synchronised_server_that_answers_its_request() {
 
 #[test]
 fn offset_and_delay_come_from_four_time_stamps() {
-    // The server is 10 s ahead, the way there takes 0.25 s, its work 0.125 s, the way back 0.25 s;
-    // over the rollover of its era.
+    // The server is 10 s ahead. The request takes 0.25 s, the server 0.125 s, and the reply 0.25 s.
+    // The server's era ends meanwhile.
     let millis = |ms: u64| {
         Timestamp::at(UNIX_EPOCH + Duration::from_secs(ROLLOVER - 10) + Duration::from_millis(ms))
     };

@@ -9,7 +9,7 @@ use crate::accounts::{Accounts, Cost, Store as Users};
 use crate::common::store::tests::{Folder, code};
 use crate::common::store::{Intent, Name, OnDuplicate, Partial, Store, StoreError, StoreOptions};
 
-/// A store whose uploads count for ada, who has a quota of 100 bytes.
+/// A store whose uploads use the quota of ada, which is 100 bytes.
 struct Setting {
     folder: Folder,
     users: Users,
@@ -45,7 +45,7 @@ impl Setting {
         self.store.begin(intent, OnDuplicate::Overwrite)
     }
 
-    /// Begins an upload, of which this many bytes and the end of the connection come at once.
+    /// Begins an upload. This many bytes and the end of the connection arrive together.
     fn receive_whole(&self, name: &str, bytes: usize) -> Partial {
         let mut partial = self.begin(name).unwrap();
         let mut counts = [bytes, 0].into_iter();
@@ -120,7 +120,7 @@ fn a_whole_upload_that_is_not_stored_counts_while_it_can_be_resumed() {
     assert_eq!((setting.used(), setting.folder.names().len()), (0, 0));
     drop(setting.receive_whole("a", 60));
     assert_eq!((setting.used(), setting.notes().len()), (60, 0));
-    // It has a row now, so that the same upload cannot be without one.
+    // The upload has a row now, so it uses this row instead of a note when it is sent again.
     let partial = setting.receive_whole("a", 70);
     assert_eq!(setting.notes().len(), 0);
     partial.publish(OnDuplicate::Overwrite).unwrap();
@@ -144,7 +144,7 @@ fn a_file_that_a_killed_server_has_not_entered_is_entered_later() {
     };
     staging.write_note("1", &note).unwrap();
     assert!(staging.write_note("1", &note).is_err(), "each has one note");
-    // The server that still holds its lock enters it by itself.
+    // The server that still holds the lock enters the upload itself.
     let lock = fs::File::open(&target).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     setting.store.sweep().unwrap();
@@ -152,7 +152,7 @@ fn a_file_that_a_killed_server_has_not_entered_is_entered_later() {
     drop(lock);
     setting.store.sweep().unwrap();
     assert_eq!((setting.used(), setting.notes().len()), (60, 0));
-    // Another file has the name: the upload has none.
+    // Another file has the name, so the upload has no file.
     let stranger = Note { inode: 1, ..note };
     staging.write_note("1", &stranger).unwrap();
     setting.store.sweep().unwrap();

@@ -21,7 +21,7 @@ fn statistics(sent: u64, whats: &[What]) -> Statistics {
     statistics
 }
 
-/// What is written to the output, and to the errors.
+/// Returns the text that was written to the output, and to the errors.
 fn written(
     format: Format,
     several: bool,
