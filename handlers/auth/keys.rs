@@ -68,9 +68,9 @@ pub fn parse(file: &[u8]) -> Result<Vec<Key>, String> {
 }
 
 fn split_id(line: &[u8]) -> (Option<&str>, &[u8]) {
-    const LONGEST_ID: usize = 32;
+    const MAX_ID_LENGTH: usize = 32;
     let is_id = |id: &[u8]| {
-        (1..=LONGEST_ID).contains(&id.len())
+        (1..=MAX_ID_LENGTH).contains(&id.len())
             && id
                 .iter()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte))

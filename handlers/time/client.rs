@@ -19,7 +19,7 @@ use crate::service::{Failure, refusal_in};
 
 /// Maximum length of a text in bytes. Without it, a server that never closes the connection could
 /// fill the memory.
-const LONGEST_TEXT: usize = 4096;
+const MAX_TEXT_LENGTH: usize = 4096;
 
 /// The options of `client time`.
 #[derive(Debug, Args)]
@@ -107,7 +107,7 @@ struct Answer {
 /// Reads the bytes that the server sends after the connection is open.
 fn ask(server: &mut Connection, begun: Instant) -> io::Result<Answer> {
     server.flush()?; // begins the handshake of TLS
-    let mut bytes = vec![0; LONGEST_TEXT];
+    let mut bytes = vec![0; MAX_TEXT_LENGTH];
     let mut length = server.read(&mut bytes)?;
     let (arrived, round_trip) = (SystemTime::now(), begun.elapsed());
     while length < bytes.len() {
@@ -127,7 +127,7 @@ fn ask(server: &mut Connection, begun: Instant) -> io::Result<Answer> {
 fn ask_by_datagram(server: &DatagramConnection) -> io::Result<Answer> {
     let begun = Instant::now();
     server.send(b"")?;
-    let mut bytes = vec![0; LONGEST_TEXT];
+    let mut bytes = vec![0; MAX_TEXT_LENGTH];
     let length = server.receive(&mut bytes)?;
     let (arrived, round_trip) = (SystemTime::now(), begun.elapsed());
     bytes.truncate(length);
