@@ -1,9 +1,9 @@
-//! HTTP/1.1 and 1.0 on the framework, for services of your own. `serve http` is built on it, in
-//! `files`.
+//! An HTTP/1.1 and HTTP/1.0 server on the `socketserver` framework, for your own services.
+//! `serve http` (in `handlers/files`) is built on this crate too.
 //!
-//! [`protocol`] parses and writes bytes, and knows no socket. `engine` serves connections.
+//! [`protocol`] parses and writes bytes and does no I/O. `engine` serves connections.
 
-/// For `serve http`, which is built of the same parts. Authors use what is exported below.
+/// Public only because `serve http` uses these parts. Authors use the items exported below.
 #[doc(hidden)]
 #[allow(missing_debug_implementations)]
 pub mod engine;

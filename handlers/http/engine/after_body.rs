@@ -1,4 +1,4 @@
-//! Responses that are made after the body was dropped.
+//! Responses that are made only after the request's body was read and dropped.
 
 use socketserver::RFile;
 
@@ -8,9 +8,9 @@ use super::body_reader::BodyReader;
 use super::exchange::Exchange;
 use super::response::Response;
 
-/// Makes the response of a request that changes something. If the request has a body, the body is
-/// awaited and dropped before: a malformed body makes the whole request malformed, and nothing must
-/// be changed then.
+/// Makes the response to a request that changes something. If the request has a body, the body is
+/// read and dropped first: a malformed body makes the whole request malformed, and a malformed
+/// request must not change anything.
 pub fn after_body(
     exchange: &Exchange<'_>,
     respond: impl FnOnce(&Exchange<'_>) -> Response + Send + 'static,
@@ -26,8 +26,10 @@ pub fn after_body(
 }
 
 struct AfterBody<F> {
-    /// False for a client that waits for 100 (Continue): it gets the response instead.
+    /// Whether the body is read and dropped before the response. False if the client waits for 100
+    /// (Continue): such a client gets the response instead.
     is_dropped: bool,
+    /// Makes the response.
     respond: F,
 }
 

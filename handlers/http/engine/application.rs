@@ -1,5 +1,5 @@
-//! What answers the requests of a connection: the files of a site, or the routes of an author's own
-//! service.
+//! The interface between a connection and the application that answers its requests: a site's
+//! files, or the routes of an author's own service.
 
 use std::any::Any;
 use std::io;
@@ -14,33 +14,35 @@ use crate::protocol::head::HeadError;
 
 /// Answers requests. One value serves all connections.
 pub trait Application: Send + Sync + 'static {
-    /// Decides on a request by its head.
+    /// Decides what happens to a request. Only the head has been read at this point.
     fn begin(&self, exchange: &Exchange<'_>) -> Begun;
 }
 
 /// What an application does with a request.
 pub enum Begun {
-    /// This is the response. A short body is awaited and dropped before it is sent, because a
-    /// malformed body makes the whole request malformed.
+    /// Send this response. If the request has a short body, the body is read and dropped first,
+    /// because a malformed body makes the whole request malformed.
     Respond(Response),
-    /// This is the response, and it is sent before the body is read.
+    /// Send this response before the body is read.
     Refuse(Response),
-    /// The receiver takes the body as it comes, and then makes the response.
+    /// Pass the body to the receiver while it arrives. The receiver makes the response afterwards.
     Receive(Receiving),
 }
 
-/// A receiver, and what is done with its response.
+/// A receiver, and the function that completes its response.
 pub struct Receiving {
     pub receiver: Box<dyn Receiver>,
-    /// Completes the response, whether the receiver finishes or refuses the rest of the body.
+    /// Completes the response. It runs whether the receiver finishes or refuses the rest of the
+    /// body.
     pub complete: Option<Complete>,
 }
 
-/// Adds to a response what all responses of an application have.
+/// Adds the headers that all responses of an application have.
 pub type Complete = Box<dyn FnOnce(&mut Response) + Send>;
 
 impl Begun {
-    /// The same, with something added to the response, now or once a receiver has made it.
+    /// Returns `self` with `complete` applied to its response. For a receiver, `complete` runs once
+    /// the receiver has made the response.
     pub fn completed(self, complete: impl FnOnce(&mut Response) + Send + 'static) -> Begun {
         match self {
             Begun::Respond(mut response) => {
@@ -66,7 +68,7 @@ impl Begun {
         }
     }
 
-    /// A receiver whose responses need nothing more.
+    /// Uses a receiver whose response needs no completion.
     pub fn receive(receiver: impl Receiver) -> Begun {
         Begun::Receive(Receiving {
             receiver: Box::new(receiver),
@@ -75,53 +77,55 @@ impl Begun {
     }
 }
 
-/// Takes the body of one request, piece by piece. While more is to come, the connection is parked,
-/// and no thread waits. Dropped before the body was whole, it leaves nothing behind that was not
-/// there before.
+/// Takes the body of one request, piece by piece. Between two pieces the connection is parked, so
+/// no thread waits. A receiver that is dropped before the body was complete must undo its effects
+/// (delete its temporary file, for example).
 pub trait Receiver: Send + 'static {
-    /// Takes what has come. Never waits.
+    /// Takes the bytes that have arrived. Never waits.
     ///
     /// # Errors
-    /// The body is not taken to its end.
+    /// The receiver doesn't take the rest of the body; see [`Stopped`].
     fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<Reception, Stopped>;
 
-    /// Whether a client that waits for 100 (Continue) is told to send the body before anything of
-    /// it has come. A receiver that reads the rest in `finish` may leave that to the reader.
-    /// Defaults to true.
+    /// Whether 100 (Continue) is sent before the first call of `receive`, to a client that waits
+    /// for it. A receiver that reads the body in `finish` may return false: the [`BodyReader`] then
+    /// sends 100 (Continue) when it is read. Defaults to true.
     fn sends_continue(&self) -> bool {
         true
     }
 
-    /// The response. `rest` is what `receive` left of the body.
+    /// Makes the response. `rest` reads the part of the body that `receive` has not taken.
     fn finish(self: Box<Self>, exchange: &Exchange<'_>, rest: BodyReader<'_>) -> Response;
 }
 
 /// Whether a receiver wants more of the body before it finishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reception {
-    /// It takes all that comes.
+    /// The receiver takes the body up to its end.
     WantsAll,
-    /// It can finish now, whether the body is whole or not.
+    /// The receiver can finish now, even if the body is not complete.
     Enough,
 }
 
-/// Why a connection ends after its response.
+/// Why a connection ends after a response, or without one.
 pub enum Failure {
-    /// A panic that was caught; it goes on when the response is written.
+    /// A panic that was caught. It is resumed after the response is written.
     Panic(Box<dyn Any + Send>),
+    /// An error of the application. The connection returns it after the response is written.
     Error(io::Error),
-    /// The connection is gone: no response can be sent.
+    /// The connection is lost: no response can be sent.
     Lost(io::Error),
 }
 
-/// Why a body isn't received to its end.
+/// Why a body is not received to its end.
 #[derive(Debug)]
 pub enum Stopped {
-    /// It isn't wanted; the rest may be dropped.
+    /// The receiver refuses the body with this response. The rest of the body may be dropped.
     Refused(Box<Response>),
-    /// It isn't HTTP, or was cut: no other request can follow.
+    /// The body is malformed, or the client closed its side within the body. No other request can
+    /// follow on this connection.
     Malformed(HeadError),
-    /// The connection is gone.
+    /// The connection is lost.
     Lost(io::Error),
 }
 
@@ -132,8 +136,8 @@ impl From<Response> for Stopped {
 }
 
 impl Stopped {
-    /// For an error of [`Body::try_read`]. There is no `From` for all of `io::Error`: an error of a
-    /// file must not pass for one of the client.
+    /// Converts an error of [`Body::try_read`]. There is no `From<io::Error>`, because it would
+    /// also convert errors of files, which are not the client's fault.
     pub fn reading(error: io::Error) -> Stopped {
         match error
             .get_ref()

@@ -1,4 +1,4 @@
-//! A request's body, taken off the connection piece by piece as it comes.
+//! A request's body, taken from the connection piece by piece while it arrives.
 
 use std::io::{self, BufRead, ErrorKind};
 
@@ -7,40 +7,45 @@ use socketserver::RFile;
 use crate::protocol::chunked::{ChunkedPart, Decoder};
 use crate::protocol::head::{Framing, HeadError};
 
-/// An unread body up to this size is read and dropped, so that the connection can go on.
+/// Maximum size of an unread body that is read and dropped, so that the connection can be kept
+/// alive, in bytes. With a longer body, the connection is closed.
 pub const DROPPED_BODY: u64 = 64 * 1024;
 
-/// The client ended its side within a body.
+/// The client closed its side within a body.
 pub const CUT_SHORT: HeadError = HeadError::bad("the body ended before its end");
 
-/// What of a body is still to come.
+/// The state of a body that is being received.
 #[derive(Debug)]
 pub struct Body {
+    /// The part that has not been taken yet.
     rest: Rest,
+    /// Bytes of content taken so far.
     taken: u64,
-    /// A read has failed: where the next request begins is not known.
+    /// Whether a read has failed. If so, the start of the next request is unknown.
     is_broken: bool,
 }
 
 #[derive(Debug)]
 enum Rest {
+    /// `Content-Length`: this many bytes have not been taken yet.
     Length(u64),
+    /// `Transfer-Encoding: chunked`.
     Chunks(Decoder),
 }
 
-/// How far a body has come.
+/// How much of a body has been taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// All of it; what follows is the next request.
+    /// All of it. The next request follows.
     Whole,
-    /// More must come.
+    /// The rest has not arrived yet.
     Partial,
-    /// The client ended its side within the body.
+    /// The client closed its side within the body.
     CutShort,
 }
 
 impl Body {
-    /// The body that a head announces; `None` if there is nothing to come.
+    /// The body that a head announces. `None` if there is no body or an empty one.
     pub fn announced(framing: Framing) -> Option<Body> {
         let rest = match framing {
             Framing::None | Framing::Length(0) => return None,
@@ -54,12 +59,12 @@ impl Body {
         })
     }
 
-    /// Bytes of content that were taken so far.
+    /// Bytes of content that were taken so far, without chunk framing.
     pub fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Whether all of it was taken.
+    /// Whether the complete body was taken.
     pub fn is_whole(&self) -> bool {
         match &self.rest {
             Rest::Length(left) => *left == 0,
@@ -67,25 +72,26 @@ impl Body {
         }
     }
 
-    /// A read has failed, so the rest can't be dropped.
+    /// Records that a read has failed, so that the rest can't be dropped.
     pub fn set_broken(&mut self) {
         self.is_broken = true;
     }
 
-    /// Whether the rest is short enough to be dropped. The length of chunks is not known before.
+    /// Whether the rest is short enough to be read and dropped. The length of a chunked body is not
+    /// known in advance: only the bytes taken so far count for it.
     pub fn may_be_dropped(&self) -> bool {
         !self.is_broken
             && self.taken <= DROPPED_BODY
             && !matches!(self.rest, Rest::Length(left) if left > DROPPED_BODY)
     }
 
-    /// Takes what has come into `into`, without waiting: 0 at the end of the body, `None` if
-    /// nothing is there for now. Large pieces of a body of known length go past the connection's
-    /// buffer, without a copy.
+    /// Reads bytes that have arrived into `into`. Never waits. Returns 0 at the end of the body,
+    /// and `None` if no bytes have arrived. Large reads of a body with `Content-Length` bypass the
+    /// connection's buffer, which saves a copy.
     ///
     /// # Errors
-    /// Those of the connection. A [`HeadError`] within the error if the client is at fault: the
-    /// chunks are malformed, or it ended its side within the body.
+    /// Errors of the connection. The error contains a [`HeadError`] if the client is at fault: the
+    /// chunks are malformed, or the client closed its side within the body.
     pub fn try_read(&mut self, rfile: &mut RFile, into: &mut [u8]) -> io::Result<Option<usize>> {
         let cut_short = || io::Error::new(ErrorKind::UnexpectedEof, CUT_SHORT);
         if let Rest::Length(left) = &mut self.rest {
@@ -116,7 +122,7 @@ impl Body {
         }
     }
 
-    /// Takes what has come, and shows it to `use_piece`. Never waits.
+    /// Takes the bytes that have arrived and passes them to `use_piece`. Never waits.
     ///
     /// # Errors
     /// The chunks are malformed.
@@ -128,7 +134,7 @@ impl Body {
         self.take_up_to(rfile, usize::MAX, use_piece)
     }
 
-    /// The same, with at most `limit` bytes of content.
+    /// Like [`take`](Body::take), but takes at most `limit` bytes of content.
     ///
     /// # Errors
     /// As for [`take`](Body::take).

@@ -8,7 +8,7 @@ use socketserver::{RFile, WFile};
 use crate::engine::body::Body;
 use crate::protocol::head::HeadError;
 
-/// The client may send its body (RFC 9110 §15.2.1).
+/// Tells a client that it may send its body (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The body of a request, whatever its framing.
@@ -29,16 +29,17 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// assert!(client.received().ends_with(b"\r\n\r\n5 bytes\n"));
 /// ```
 pub struct BodyReader<'a> {
-    /// What came before the route was called, and how much of it was read.
+    /// The part of the body that arrived before the route was called.
     gathered: Vec<u8>,
+    /// Bytes of `gathered` that were read.
     read: usize,
-    /// What is still to come; `None` for a request without a body.
+    /// The source of the rest. `None` for a request without a body.
     source: Option<BodySource<'a>>,
     /// Maximum length of the whole body, in bytes.
     limit: u64,
     /// Why the body can't be read to its end.
     failure: Option<BodyFailure>,
-    /// A read has failed: where the next request begins is not known.
+    /// Whether a read has failed. If so, the start of the next request is unknown.
     is_broken: bool,
 }
 
@@ -54,11 +55,12 @@ pub struct BodySource<'a> {
 /// Why a body can't be read to its end.
 #[derive(Debug)]
 pub enum BodyFailure {
-    /// It is malformed, too long, or was cut: the client's fault, with the status of the answer.
+    /// The body is malformed, too long or incomplete, which is the client's fault. The error holds
+    /// the status of the response.
     Refused(HeadError),
-    /// The client was slower than the server's deadlines allow.
+    /// The client was slower than the server's timeouts allow.
     TooSlow(io::Error),
-    /// The connection is gone.
+    /// The connection is lost.
     Lost(io::Error),
 }
 
@@ -69,7 +71,8 @@ impl BodyFailure {
             .and_then(|inner| inner.downcast_ref::<HeadError>())
         {
             Some(refused) => BodyFailure::Refused(*refused),
-            // ETIMEDOUT of the system means that the peer has vanished.
+            // An error without an OS error code is a timeout of this server. ETIMEDOUT from the
+            // operating system means instead that the peer is unreachable.
             None if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() => {
                 BodyFailure::TooSlow(error)
             }
@@ -77,7 +80,7 @@ impl BodyFailure {
         }
     }
 
-    /// The same for the route, which may look at it, or pass it on.
+    /// The error that the route gets. The route may inspect it or return it.
     fn for_route(&self) -> io::Error {
         match self {
             BodyFailure::Refused(refused) => {
@@ -91,7 +94,7 @@ impl BodyFailure {
 }
 
 impl<'a> BodyReader<'a> {
-    /// For a request without a body.
+    /// A reader for a request without a body.
     #[doc(hidden)]
     pub fn empty() -> BodyReader<'a> {
         BodyReader {
@@ -104,7 +107,7 @@ impl<'a> BodyReader<'a> {
         }
     }
 
-    /// For a body that comes from here.
+    /// A reader for a body that is read from `source`.
     #[doc(hidden)]
     pub fn new(source: BodySource<'a>) -> BodyReader<'a> {
         BodyReader {
@@ -113,25 +116,25 @@ impl<'a> BodyReader<'a> {
         }
     }
 
-    /// The same for a body of which this was taken before.
+    /// Adds the first part of the body, which was taken from the connection before.
     #[doc(hidden)]
     pub fn with_gathered(self, gathered: Vec<u8>) -> BodyReader<'a> {
         BodyReader { gathered, ..self }
     }
 
-    /// Sets the maximum length of the whole body; a longer one is answered with 413.
+    /// Sets the maximum length of the whole body in bytes. A longer body gets status 413.
     #[doc(hidden)]
     pub fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
     }
 
-    /// Whether more of the body has come already than the limit allows.
+    /// Whether the part gathered so far is already longer than the limit.
     #[doc(hidden)]
     pub fn is_over_limit(&self) -> bool {
         self.gathered.len() as u64 > self.limit
     }
 
-    /// Why a read has failed, if one has. Later reads fail as well.
+    /// Takes the reason why a read has failed, if one has. Later reads still fail.
     #[doc(hidden)]
     pub fn take_failure(&mut self) -> Option<BodyFailure> {
         self.failure.take()
@@ -164,7 +167,7 @@ impl<'a> BodyReader<'a> {
     }
 }
 
-/// For a body above its limit (RFC 9110 §15.5.14).
+/// The error for a body that exceeds its limit (RFC 9110 §15.5.14).
 pub const TOO_LONG: HeadError =
     HeadError::new(413, "the request body is longer than this address accepts");
 

@@ -1,13 +1,13 @@
-//! One connection: a request, its response, and the next.
+//! One HTTP connection: it serves one request after the other.
 //!
 //! | state | what the connection waits for | next state |
 //! |---|---|---|
-//! | `Head` | the next request's head | any of the others; `Head` after a request without a body |
-//! | `Receive` | a body that a receiver takes as it comes | `Respond` |
-//! | `Respond` | what must come before a response: a body that is dropped, its time, its headers | `Head`, `Rest`, `Stream`, `Upgraded` |
-//! | `Stream` | the time, or the room, for the next piece of a response | `Head` |
-//! | `Rest` | what was left unread of an answered request's body | `Head` |
-//! | `Upgraded` | whatever the other protocol waits for | none |
+//! | `Head` | the head of the next request | any; `Head` after a request without a body |
+//! | `Receive` | more bytes of a body that a receiver takes | `Respond` |
+//! | `Respond` | a body to drop, a delay, pending headers | `Head`, `Rest`, `Stream`, `Upgraded` |
+//! | `Stream` | the time of the response's next piece, or space in the send buffer | `Head` |
+//! | `Rest` | the unread rest of a body, after the response | `Head` |
+//! | `Upgraded` | decided by the handler of the other protocol | none |
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -37,11 +37,12 @@ mod refusal;
 mod responding;
 mod streaming;
 
-/// Requests of a pipelining client that are answered before their responses are sent together.
+/// Maximum number of steps per call of `handle`. Responses to pipelined requests of one call are
+/// sent together.
 const MAX_PIPELINED: usize = 16;
 
-/// Serves one HTTP connection. [`Router::into_class`](crate::Router::into_class) makes one
-/// for each client. Its name is needed where a function returns the class:
+/// Serves one HTTP connection. [`Router::into_class`](crate::Router::into_class) creates one
+/// handler per client. Authors need the type's name only where a function returns the class:
 ///
 /// ```
 /// use socketserver::testing::TestConnection;
@@ -60,16 +61,16 @@ pub struct HttpHandler {
     application: Arc<dyn Application>,
     log: Option<Arc<dyn RequestLog>>,
     https: Option<Https>,
-    /// How far a head is scanned of which only a part has come. `None` between requests, where it
-    /// would make every idle connection larger.
+    /// The progress of the scan of a head that has only partly arrived. `None` between requests,
+    /// so that idle connections need less memory.
     scanner: Option<Box<Scanner>>,
     state: ConnectionState,
-    /// Requests that are logged once their responses are sent; always empty without a log.
+    /// Requests that are logged once their responses are sent. Always empty without a log.
     records: VecDeque<PendingRecord>,
 }
 
-/// What a connection does between two calls of `handle`; the module's table shows how the states
-/// follow one another. The larger states are boxed: an idle connection should be small.
+/// The state of a connection between two calls of `handle`. The module's table shows the
+/// transitions. The larger states are boxed, so that idle connections need less memory.
 enum ConnectionState {
     Head,
     Receive(Box<ReceivingBody>),
@@ -79,27 +80,29 @@ enum ConnectionState {
     Upgraded(Box<dyn StreamRequestHandler>),
 }
 
-/// What follows a step.
+/// What the connection does after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
-    /// The next step can follow at once.
+    /// The next step can follow immediately.
     Again,
-    /// The connection waits: for more bytes, or as it says.
+    /// The connection waits as the value describes: for more bytes, or until a time.
     Wait(Next),
     /// The connection ends.
     Over,
 }
 
-/// What follows a written response.
+/// What the connection needs to know after a response was written.
 struct Afterwards {
-    /// What is left of the request's body.
+    /// The unread rest of the request's body.
     rest: Option<Body>,
+    /// Whether the client speaks HTTP/1.0, which has no chunks.
     http_1_0: bool,
+    /// The error or panic that ends the connection.
     failure: Option<Failure>,
 }
 
 impl HttpHandler {
-    /// A handler of a new connection.
+    /// A handler for a new connection.
     #[doc(hidden)]
     pub fn new(application: Arc<dyn Application>, log: Option<Arc<dyn RequestLog>>) -> HttpHandler {
         HttpHandler {
@@ -112,13 +115,14 @@ impl HttpHandler {
         }
     }
 
-    /// The same for a service that runs with TLS.
+    /// Adds the HTTPS settings of a service that runs with TLS.
     #[doc(hidden)]
     pub fn with_https(self, https: Option<Https>) -> HttpHandler {
         HttpHandler { https, ..self }
     }
 
-    /// How long clients of this connection are told to use HTTPS.
+    /// The lifetime in the `Strict-Transport-Security` header: how long clients use HTTPS only.
+    /// `None` if the header is not sent, as on connections without TLS.
     fn hsts(&self, request: &StreamRequest) -> Option<Duration> {
         self.https
             .and_then(|https| https.hsts)
@@ -129,7 +133,7 @@ impl HttpHandler {
         Frame::of(head, !request.is_shutting_down(), self.hsts(request))
     }
 
-    /// Does the next thing that can be done with what has come.
+    /// Takes one step of the current state with the bytes that have arrived.
     fn step(&mut self, request: &mut StreamRequest) -> io::Result<Flow> {
         match std::mem::replace(&mut self.state, ConnectionState::Head) {
             ConnectionState::Head => self.take_head(request),
@@ -172,7 +176,7 @@ impl HttpHandler {
         let exchange = Exchange::new(&head, &request.client_address, request.server.clock());
         let begun = self.application.begin(&exchange);
         match begun {
-            // The usual case: the head is not copied.
+            // The usual case, in which the head is not copied.
             Begun::Respond(mut response) | Begun::Refuse(mut response)
                 if !exchange.has_body() && response.is_due() =>
             {
@@ -210,7 +214,7 @@ impl HttpHandler {
         }
     }
 
-    /// What follows a response.
+    /// Chooses the next state after a response was written.
     fn follow(
         &mut self,
         request: &mut StreamRequest,
@@ -241,7 +245,7 @@ impl HttpHandler {
                 }
                 return Ok(Flow::Over);
             }
-            // The state is `Head` since this step began.
+            // `step` has already set the state to `Head`.
             (Following::Nothing, None) => return Ok(Flow::Again),
             (Following::Nothing, Some(body)) => ConnectionState::Rest(body),
             (Following::Stream(pieces), rest) => {
@@ -258,7 +262,7 @@ impl HttpHandler {
 }
 
 impl HttpHandler {
-    /// Takes steps until the connection waits for something, or ends.
+    /// Takes up to [`MAX_PIPELINED`] steps, until the connection waits for something or ends.
     fn go_on(&mut self, request: &mut StreamRequest) -> Result<Next> {
         for _ in 0..MAX_PIPELINED {
             if let ConnectionState::Upgraded(handler) = &mut self.state {
@@ -273,14 +277,15 @@ impl HttpHandler {
                     return Ok(Next::Close);
                 }
                 Flow::Wait(next) => return Ok(next),
-                // What is written next would have to wait for it.
+                // The file that is being sent comes first: anything written now would only queue up
+                // behind it.
                 Flow::Again if request.wfile.has_tail() => return Ok(Next::Again),
                 Flow::Again => {}
             }
         }
         Ok(match &self.state {
             ConnectionState::Receive(_) | ConnectionState::Rest(_) => Next::in_message(),
-            // These go on although the client sends nothing more.
+            // These states proceed even if the client sends nothing more.
             ConnectionState::Respond(_)
             | ConnectionState::Stream(_)
             | ConnectionState::Upgraded(_) => Next::Again,
@@ -288,8 +293,8 @@ impl HttpHandler {
         })
     }
 
-    /// Whether a response is still to come that needs nothing more of the client, which may have
-    /// ended its side after the request (`nc -N`).
+    /// Whether a response must still be sent although the client has closed its side. Some clients
+    /// close their side after the request (`nc -N`) and still read the response.
     fn answers_after_eof(&self) -> bool {
         matches!(
             self.state,
@@ -302,8 +307,8 @@ impl StreamRequestHandler for HttpHandler {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         self.log_sent(request);
         match self.go_on(request)? {
-            // Called again once the responses are sent, so that they are logged then, and not only
-            // with the next request.
+            // `Next::Again` calls this handler again once the responses are sent. Otherwise the
+            // responses would be logged only with the next request.
             Next::Wait | Next::WaitFor(_) if self.has_record_to_write() => Ok(Next::Again),
             next => Ok(next),
         }
@@ -325,12 +330,12 @@ impl StreamRequestHandler for HttpHandler {
                 self.state = ConnectionState::Upgraded(handler);
                 return;
             }
-            // A silent client hasn't asked for anything.
+            // An idle client has not begun a request, so it gets no response.
             ConnectionState::Head if what == Timeout::Idle => return,
             ConnectionState::Head => None,
             ConnectionState::Receive(receiving) => Some(receiving.head),
             ConnectionState::Respond(responding) if responding.awaits_body => Some(responding.head),
-            // Its response has begun or is decided: another can't follow.
+            // The response has begun or is decided, so no error response can follow.
             state => {
                 self.state = state;
                 return;
@@ -340,7 +345,7 @@ impl StreamRequestHandler for HttpHandler {
             status: 408,
             reason: "the request took too long",
         };
-        // If this fails, the client is gone.
+        // An error here means that the client is gone.
         let _ = self.refuse(request, head.as_deref(), too_slow);
     }
 }

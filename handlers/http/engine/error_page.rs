@@ -1,9 +1,9 @@
-//! Short pages that say what went wrong.
+//! Short HTML pages for error responses.
 
 use super::response::Response;
 use super::status::reason;
 
-/// Such a page. `detail` is HTML.
+/// A response with a short HTML page. `detail` is HTML and is not escaped.
 pub fn error_page(status: u16, detail: &str) -> Response {
     let reason = reason(status);
     let page = format!(

@@ -1,5 +1,4 @@
-//! Server-sent events (WHATWG HTML, section 9.2): a response that goes on for as long as there is
-//! something to tell.
+//! Server-sent events (WHATWG HTML, section 9.2): a response that stays open and sends events.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,11 +13,12 @@ use socketserver::{StreamRequest, Waker};
 use crate::engine::produce::{Produce, Produced};
 use crate::engine::response::Response;
 
-/// A response of events. `next` is asked for the next ones, and says when to ask again; between
-/// them the connection holds no thread. A client that goes away is forgotten.
+/// A response that sends events. The server calls `next` for the next events; its result says when
+/// to call it again. Between two calls the connection holds no thread. When the client disconnects,
+/// `next` is dropped.
 ///
-/// [`Produced::Over`] ends the response; the connection then serves the next request. Until then a
-/// server that shuts down lets the response go on, at most for its grace period.
+/// [`Produced::Over`] ends the response, and the connection then serves the next request. A server
+/// that shuts down lets the response continue, at most for its grace period.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,7 +42,7 @@ pub fn events(next: impl FnMut(&mut Events<'_>) -> Produced + Send + 'static) ->
         .stream("text/event-stream", Source(next))
 }
 
-/// Takes events.
+/// Writes events to a response.
 ///
 /// ```
 /// use socketserver::Builder;
@@ -70,7 +70,7 @@ pub fn events(next: impl FnMut(&mut Events<'_>) -> Produced + Send + 'static) ->
 pub struct Events<'a>(&'a mut Vec<u8>);
 
 impl Events<'_> {
-    /// An event without a name; its lines are kept.
+    /// Adds an event without a name. Line breaks in `data` are kept.
     pub fn data(&mut self, data: &str) {
         for line in data.split(['\n', '\r']) {
             self.line("data", line);
@@ -78,19 +78,19 @@ impl Events<'_> {
         self.0.push(b'\n');
     }
 
-    /// An event with a name.
+    /// Adds an event with a name.
     pub fn event(&mut self, name: &str, data: &str) {
         self.line("event", name);
         self.data(data);
     }
 
-    /// What the browser tells as `Last-Event-ID` when it comes again; belongs to the event that
-    /// follows.
+    /// Sets the ID of the event that follows. A browser that reconnects sends the last ID in the
+    /// header `Last-Event-ID`.
     pub fn id(&mut self, id: &str) {
         self.line("id", id);
     }
 
-    /// A comment, which keeps a quiet connection alive through proxies.
+    /// Adds a comment, which keeps an idle connection alive through proxies.
     pub fn comment(&mut self, text: &str) {
         self.line("", text);
         self.0.push(b'\n');
@@ -104,16 +104,16 @@ impl Events<'_> {
     }
 }
 
-/// A comment is sent after this time without an event. It keeps the connection alive through
-/// proxies, and shows that a client has gone.
+/// Time without an event after which a comment is sent. The comment keeps the connection alive
+/// through proxies, and shows whether the client has disconnected.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 
-/// A response of events that other threads and connections send, and what they send them with. At
-/// most `capacity` events, at least 1, wait for a client that reads slowly. The connection holds no
-/// thread and uses no timer for the events.
+/// A response of events that other threads and connections send, and the sender for them. At most
+/// `capacity` events (at least 1) are queued for a client that reads slowly. The connection holds
+/// no thread and needs no timer for the events.
 ///
-/// The response ends when every [`EventSender`] was dropped, and when the server shuts down.
-/// Browsers then connect again.
+/// The response ends when all clones of the [`EventSender`] are dropped, or when the server shuts
+/// down. Browsers then reconnect.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -147,8 +147,8 @@ pub fn event_channel(capacity: usize) -> (EventSender, Response) {
     (EventSender(Arc::new(SenderSide(queue))), response)
 }
 
-/// Sends events to one client, from any thread and from the handlers of other connections. Cheap to
-/// clone.
+/// Sends events to one client, from any thread or from handlers of other connections. It is cheap
+/// to clone.
 ///
 /// ```
 /// use std::sync::mpsc::TrySendError;
@@ -164,21 +164,25 @@ pub fn event_channel(capacity: usize) -> (EventSender, Response) {
 #[derive(Clone)]
 pub struct EventSender(Arc<SenderSide>);
 
-/// The last clone of an [`EventSender`] drops this, which ends the response.
+/// Shared by all clones of an [`EventSender`]. Dropping the last clone drops this, which ends the
+/// response.
 struct SenderSide(Arc<EventQueue>);
 
 struct EventQueue {
+    /// Maximum number of queued events.
     capacity: usize,
     state: Mutex<EventQueueState>,
-    /// Set once the response has begun.
+    /// Wakes the connection. Set once the response has begun.
     waker: OnceLock<Waker>,
 }
 
 #[derive(Default)]
 struct EventQueueState {
-    /// One or more events each, as they are sent.
+    /// Queued events in their wire format; each item has one or more events.
     events: VecDeque<Vec<u8>>,
+    /// Whether all senders were dropped.
     has_no_sender: bool,
+    /// Whether the response was dropped.
     has_no_client: bool,
 }
 
@@ -194,7 +198,8 @@ impl EventSender {
     /// Sends what `write` writes, usually one event. Never waits.
     ///
     /// # Errors
-    /// `Full` if the client has not read the events before it, `Disconnected` if it has left.
+    /// `Full` if the queue is full because the client reads slowly, `Disconnected` if the client
+    /// has disconnected.
     pub fn try_send(&self, write: impl FnOnce(&mut Events<'_>)) -> Result<(), TrySendError<()>> {
         let queue = &self.0.0;
         let mut bytes = Vec::new();
@@ -213,7 +218,7 @@ impl EventSender {
         Ok(())
     }
 
-    /// Whether the client has left, as far as the server knows.
+    /// Whether the client has disconnected, as far as the server knows.
     pub fn is_closed(&self) -> bool {
         let queue = &self.0.0;
         queue.state.lock().has_no_client || queue.waker.get().is_some_and(Waker::is_closed)
@@ -235,7 +240,7 @@ impl Drop for SenderSide {
     }
 }
 
-/// Makes the response from what was sent.
+/// Produces the response from the queued events.
 struct QueueSource(Arc<EventQueue>);
 
 impl Produce for QueueSource {
@@ -258,7 +263,7 @@ impl Produce for QueueSource {
     }
 
     fn begin(&mut self, request: &StreamRequest) {
-        // It cannot be set before.
+        // `begin` is called only once, so the waker is not set yet.
         let _ = self.0.waker.set(request.waker());
     }
 

@@ -1,4 +1,4 @@
-//! A request, as applications see it.
+//! A request in the form that applications get.
 
 use std::cell::OnceCell;
 use std::time::Instant;
@@ -9,15 +9,16 @@ use crate::protocol::head::{Framing, Head};
 use crate::protocol::query::Query;
 use crate::protocol::target::{self, Target, TargetError};
 
-/// A request by its head, and who sent it. What is derived from the head is derived once.
+/// A request's head and its client's address. Values derived from the head are computed once.
 pub struct Exchange<'a> {
     pub head: &'a Head<'a>,
     pub client_address: &'a ClientAddress,
     clock: &'a Clock,
-    /// The path as sent, which begins with a slash.
+    /// The path as sent, not decoded. It begins with a slash.
     pub raw_path: &'a [u8],
-    /// What follows the `?`, as sent.
+    /// The query as sent: the part after the `?`.
     pub raw_query: Option<&'a [u8]>,
+    /// The decoded path, once it was needed.
     target: OnceCell<Result<Target<'a>, TargetError>>,
 }
 
@@ -41,7 +42,7 @@ impl<'a> Exchange<'a> {
     /// The decoded path.
     ///
     /// # Errors
-    /// The path is refused: each error is answered with 400.
+    /// The path is not acceptable. Each error should get the status 400.
     pub fn target(&self) -> Result<&Target<'a>, TargetError> {
         let parsed = self
             .target
@@ -49,7 +50,7 @@ impl<'a> Exchange<'a> {
         parsed.as_ref().map_err(|error| *error)
     }
 
-    /// The query; empty if there is none.
+    /// The query. It is empty if the target has none.
     pub fn query(&self) -> Query<'a> {
         Query(self.raw_query.unwrap_or_default())
     }
@@ -59,7 +60,7 @@ impl<'a> Exchange<'a> {
         !matches!(self.head.body, Framing::None | Framing::Length(0))
     }
 
-    /// The present moment, on the server's clock.
+    /// The current time of the server's clock.
     pub fn now(&self) -> Instant {
         self.clock.now()
     }

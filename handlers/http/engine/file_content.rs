@@ -1,4 +1,4 @@
-//! Content that lies in a file, or was read from one.
+//! Response content from a file: a descriptor, or bytes that were read before.
 
 use std::fs::File;
 use std::io;
@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// A file that is ready to be sent as the content of a 200.
+/// A file with prepared headers, ready to be sent as a response with status 200.
 pub trait ReadyFile: Send + Sync {
-    /// Its header lines, `Content-Length` included.
+    /// The header lines, including `Content-Length`.
     fn header_lines(&self) -> &[u8];
 
     /// The content.
@@ -21,15 +21,17 @@ pub trait ReadyFile: Send + Sync {
 /// The bytes of a file.
 #[derive(Clone, Debug)]
 pub enum FileContent {
+    /// The content was read into memory.
     Memory(Arc<[u8]>),
+    /// The content is read from this file when it is sent.
     Descriptor(Arc<File>),
 }
 
 impl FileContent {
-    /// Appends a part of the content.
+    /// Appends the bytes of `range` to `to`.
     ///
     /// # Errors
-    /// It can't be read, or became shorter.
+    /// The file can't be read, or it became shorter than `range` needs.
     pub fn read(&self, range: Range<u64>, to: &mut Vec<u8>) -> io::Result<()> {
         match self {
             FileContent::Memory(bytes) => {

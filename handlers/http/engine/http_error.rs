@@ -1,10 +1,10 @@
-//! Errors of a route that have a status of their own.
+//! Errors of a route that set the response's status.
 
 use std::fmt;
 use std::io;
 
-/// An error that is answered with its own status instead of 500. `?` turns it into the
-/// [`io::Error`] that a route returns.
+/// An error with a status. The response gets this status instead of 500. The operator `?` converts
+/// it into the [`io::Error`] that a route returns.
 ///
 /// ```
 /// use socketserver::Builder;
@@ -39,12 +39,12 @@ impl HttpError {
         }
     }
 
-    /// The status of the answer.
+    /// The status of the response.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// What the client is told.
+    /// The message that the client gets.
     pub fn message(&self) -> &str {
         &self.message
     }

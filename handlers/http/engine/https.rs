@@ -1,5 +1,5 @@
-//! What changes when clients must use TLS: plain clients are redirected, and others may be told
-//! to come back encrypted only.
+//! Settings of a server whose clients must use TLS. Clients without TLS are redirected to HTTPS.
+//! Clients with TLS may get `Strict-Transport-Security` (HSTS).
 
 use std::time::Duration;
 
@@ -9,20 +9,22 @@ use crate::protocol::head::{Head, Target};
 
 const DEFAULT_PORT: u16 = 443;
 
-/// Clients must use TLS.
+/// How clients are made to use TLS.
 #[derive(Clone, Copy, Debug)]
 pub struct Https {
     /// How long browsers must use HTTPS for this site (RFC 6797 §6.1.1).
     pub hsts: Option<Duration>,
-    /// Where they are sent; `None` is the port that they asked, which takes both.
+    /// The port to which clients without TLS are redirected. `None` means the port of the request,
+    /// which then accepts connections with and without TLS.
     pub port: Option<u16>,
 }
 
 impl Https {
-    /// The response to a client that came in the clear.
+    /// The response to a request without TLS.
     pub fn redirect(self, head: &Head<'_>) -> Response {
         match self.location(head) {
-            // 308, so that a POST stays one. Not to be kept: the port may be plain again tomorrow.
+            // With 308 the method stays the same, so a POST stays a POST. The redirect must not be
+            // cached: a later configuration may serve the port without TLS again.
             Some(location) => error_page(308, "This site uses HTTPS.")
                 .header("Location", &location)
                 .header("Cache-Control", "no-store"),
@@ -33,8 +35,8 @@ impl Https {
         }
     }
 
-    /// Where a request that came in the clear belongs. `None` if it doesn't say what it asked for:
-    /// HTTP/1.0 without `Host`, or CONNECT.
+    /// The HTTPS URL of a request that was sent without TLS. `None` if the request has no complete
+    /// URL: HTTP/1.0 without `Host`, or CONNECT.
     fn location(self, head: &Head<'_>) -> Option<String> {
         let path = match head.target {
             Target::Origin(path) | Target::Absolute { path, .. } => path,
@@ -50,14 +52,14 @@ impl Https {
             Some(DEFAULT_PORT) => without_port(host).to_owned(),
             Some(port) => format!("{}:{port}", without_port(host)),
         };
-        // The host is a checked authority and the path visible ASCII: neither can end the field,
-        // nor the host begin the path.
+        // The host is a checked authority and the path is visible ASCII. So neither contains a line
+        // end, which would end the header, and the host contains no slash.
         let slash = if path.starts_with('/') { "" } else { "/" };
         Some(format!("https://{host}{slash}{path}"))
     }
 }
 
-/// A host as it is, without the port behind it; the colons of an IPv6 address stand in brackets.
+/// The host of an authority, without the port. An IPv6 address keeps its brackets.
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => host,

@@ -1,14 +1,15 @@
-//! What is logged of each request.
+//! The interface of an access log: one record per request.
 
 use socketserver::ClientAddress;
 
-/// Takes the records of requests. Must not block: the thread that serves the connection calls it.
+/// Receives the records of requests. It must not block, because the thread that serves the
+/// connection calls it.
 pub trait RequestLog: Send + Sync {
-    /// A request was answered, or its connection ended.
+    /// Logs a request whose response was sent, or whose connection ended before.
     fn log(&self, record: &RequestRecord<'_>);
 }
 
-/// One request with what was sent for it.
+/// A request and the size of its response.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestRecord<'a> {
     pub client_address: &'a ClientAddress,
@@ -18,7 +19,8 @@ pub struct RequestRecord<'a> {
     pub request_line: &'a [u8],
     /// The response's status.
     pub status: u16,
-    /// Bytes of its body that were sent, which are fewer than its length if the client left.
+    /// Bytes of the response's body that were sent. If the client disconnected, these are fewer
+    /// than the body has.
     pub bytes: u64,
     pub referer: Option<&'a [u8]>,
     pub user_agent: Option<&'a [u8]>,

@@ -1,5 +1,5 @@
-//! Connections of HTTP/1.1 and 1.0: requests in, responses out. `Router` is what
-//! authors of services use.
+//! The server side of HTTP/1.1 and HTTP/1.0 connections: it reads requests and writes responses.
+//! Authors of services use `Router`.
 //!
 //! ```text
 //! bytes ─▶ connection ─▶ Exchange ─▶ Application::begin ─▶ Begun

@@ -1,28 +1,29 @@
-//! Header lines that take time to compute.
+//! Header lines that take long to compute, such as a digest of a large file.
 
 use std::io;
 use std::time::Duration;
 
-/// Computes header lines of a response, in slices between other turns. The response is sent once
-/// they are known.
+/// Computes header lines of a response step by step, so that other connections get their turns in
+/// between. The response is sent once the lines are complete.
 pub trait PendingHeaders: Send {
-    /// Does the next slice.
+    /// Does the next step.
     ///
     /// # Errors
     /// An error ends the connection: the response can't be sent.
     fn advance(&mut self) -> io::Result<PendingState>;
 
-    /// The client may have left: the response should be sent without costly work.
+    /// Tells the computation that the client may have disconnected. It should finish without costly
+    /// work, and leave out lines if necessary.
     fn hurry(&mut self);
 }
 
-/// How far header lines are.
+/// The progress of the computation.
 #[derive(Debug)]
 pub enum PendingState {
-    /// The lines.
+    /// The computation is complete, with these lines.
     Ready(String),
-    /// The next slice can follow at once.
+    /// The next step can follow immediately.
     Again,
-    /// The next slice should follow after this time.
+    /// The next step should follow after this time.
     After(Duration),
 }

@@ -1,12 +1,12 @@
-//! Content that is made piece by piece.
+//! Response content that is produced piece by piece.
 
 use std::io;
 
 use socketserver::StreamRequest;
 
-/// Makes the content of a response piece by piece.
+/// Produces the content of a response piece by piece.
 ///
-/// A million lines, of which only a thousand are in memory at a time:
+/// This example sends a million lines, with only a thousand of them in memory at a time:
 ///
 /// ```
 /// use std::io;
@@ -50,38 +50,38 @@ pub trait Produce: Send + 'static {
     /// Appends the next piece.
     ///
     /// # Errors
-    /// An error ends the connection, so that the client notices that something is missing.
+    /// An error ends the connection, so that the client notices the incomplete content.
     fn produce(&mut self, piece: &mut Vec<u8>) -> io::Result<Produced>;
 
-    /// Called once, before the first piece, with the connection: for a producer that is to be woken
-    /// ([`StreamRequest::waker`]). A wake has the next piece made before its time has come.
-    /// Defaults to nothing.
+    /// Called once, before the first piece. A producer that other threads wake takes the
+    /// connection's [waker](StreamRequest::waker) here. After a wake, the next piece is produced
+    /// immediately, even before its time. Does nothing by default.
     fn begin(&mut self, request: &StreamRequest) {
         let _ = request;
     }
 
-    /// Called before the first piece, and before a piece that follows an empty one, if the client
-    /// has ended its side: it may have left without waiting for the answer. A producer should not
-    /// begin costly work then. Defaults to nothing.
+    /// Called if the client has closed its side, before the first piece and before a piece that
+    /// follows an empty one. Such a client may be gone, so a producer should not begin costly work
+    /// after this call. Does nothing by default.
     fn hurry(&mut self) {}
 
-    /// Whether the server's shutdown ends the content here, as its last piece. Defaults to false:
-    /// the content goes on for the grace time.
+    /// Whether the content ends with the current piece when the server shuts down. Defaults to
+    /// false: the content continues during the grace period.
     fn ends_at_shutdown(&self) -> bool {
         false
     }
 
-    /// Bytes of all pieces together, asked before the first one. If they are known, the client is
-    /// told (`Content-Length`), and the content goes out as it is; if not, in chunks. Defaults to
-    /// unknown.
+    /// The length of all pieces together, in bytes. It is called before the first piece. If it
+    /// returns a length, the response has `Content-Length`; otherwise the response is chunked.
+    /// Defaults to `None`.
     fn length(&self) -> Option<u64> {
         None
     }
 }
 
-/// What follows a piece.
+/// What a response does after a piece.
 ///
-/// An event each second, three in all:
+/// This example sends one event per second, three in total:
 ///
 /// ```
 /// use std::time::Duration;
@@ -108,11 +108,11 @@ pub trait Produce: Send + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Produced {
-    /// The next piece can be made as soon as this one is out.
+    /// The next piece can be produced as soon as this piece is sent.
     More,
-    /// The next piece comes after this time, or when the producer's waker is called. Until then
-    /// the connection holds no thread.
+    /// The next piece is produced after this time, or when the connection's waker is called. Until
+    /// then the connection holds no thread.
     After(std::time::Duration),
-    /// That was the last one.
+    /// This was the last piece.
     Over,
 }

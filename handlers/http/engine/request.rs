@@ -1,4 +1,4 @@
-//! Requests, as the author of an HTTP service sees them.
+//! The requests that the routes of an HTTP service get.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use crate::protocol::cookie;
 use crate::protocol::head::{Head, Method};
 use crate::protocol::query::Query;
 
-/// A request: its head, and its body to be read.
+/// A request: its head, and a reader for its body.
 ///
 /// ```
 /// use socketserver::Builder;
@@ -54,22 +54,22 @@ use crate::protocol::query::Query;
 /// assert!(ask(&format!("POST /form {post}")).starts_with("send the request body as"));
 /// ```
 pub struct Request<'a> {
-    /// Method, target, headers.
+    /// The method, the target and the headers.
     pub head: &'a Head<'a>,
-    /// Who asks.
+    /// The address of the client.
     pub client_address: &'a ClientAddress,
     pub(crate) path: &'a str,
     pub(crate) query: Option<&'a [u8]>,
     pub(crate) parameters: Vec<(String, String)>,
     pub(crate) body: BodyReader<'a>,
-    /// The first failure of the route or a filter that ends the connection after the answer.
+    /// The first failure of the route or of a filter. It ends the connection after the response.
     pub(crate) failure: Option<Failure>,
 }
 
 impl<'a> Request<'a> {
     /// The method.
     ///
-    /// A filter that writes a log:
+    /// This filter writes a log:
     ///
     /// ```
     /// use socketserver::Builder;
@@ -93,25 +93,25 @@ impl<'a> Request<'a> {
         self.head.method
     }
 
-    /// The path, percent-decoded, with the slash that it begins with; without the query. A filter
-    /// may see a path that is refused because it can't be decoded: then this is the path as sent.
+    /// The percent-decoded path with its leading slash, without the query. For a request that is
+    /// refused because its path can't be decoded, which filters see too, this is the path as sent.
     pub fn path(&self) -> &str {
         self.path
     }
 
-    /// The first value of this name in the query, decoded; empty for a name without `=`, `None` for
-    /// a name that is not there.
+    /// The decoded value of the first query parameter with this name. It is empty for a parameter
+    /// without `=`. `None` if there is no such parameter.
     pub fn query(&self, name: &str) -> Option<String> {
         Query(self.query.unwrap_or_default()).get(name)
     }
 
-    /// What follows the `?`, as it was sent.
+    /// The query as sent: the part after the `?`.
     pub fn query_string(&self) -> Option<&str> {
         self.query.and_then(|query| std::str::from_utf8(query).ok())
     }
 
-    /// What the path has where the route's pattern has `{name}`, decoded; empty for a name that the
-    /// pattern doesn't have.
+    /// The decoded part of the path that matches `{name}` in the route's pattern. It is empty if
+    /// the pattern does not contain the name.
     pub fn parameter(&self, name: &str) -> &str {
         self.parameters
             .iter()
@@ -119,7 +119,8 @@ impl<'a> Request<'a> {
             .map_or("", |(_, value)| value)
     }
 
-    /// The first header of this name, in any case; `None` if it is absent or not UTF-8.
+    /// The value of the first header with this name. Upper and lower case are equal. `None` if the
+    /// header is absent or not UTF-8.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.head
             .values(name)
@@ -127,51 +128,51 @@ impl<'a> Request<'a> {
             .and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// The first cookie of this name, percent-decoded.
+    /// The percent-decoded value of the first cookie with this name.
     pub fn cookie(&self, name: &str) -> Option<String> {
         cookie::find(self.head, name)
     }
 
-    /// The body, to be read piece by piece. Its first 64 KiB are there before the route is called,
-    /// and until then the connection is parked. Reading the rest waits for the client, within the
-    /// server's deadlines, and holds the route's thread.
+    /// The body, to be read piece by piece. The server receives the first 64 KiB before it calls
+    /// the route, and no thread waits for them. Reading the rest waits for the client, within the
+    /// server's timeouts, and holds the route's thread meanwhile.
     ///
-    /// A client that sends `Expect: 100-continue` sends nothing before it gets 100 (Continue), so
-    /// its route is called at once. The first read sends the 100 and waits for the whole body. What
-    /// isn't read is dropped.
+    /// A client that sends `Expect: 100-continue` sends no body before it gets 100 (Continue), so
+    /// its route is called immediately. The first read sends 100 (Continue), and the whole body is
+    /// then read while the route waits. A body that the route does not read is dropped.
     ///
-    /// A read fails when the client ends within the body, is too slow, or sends more than the
-    /// route's [`max_body`](crate::Route::max_body). A route that returns that error is
-    /// answered with 400, 408 or 413.
+    /// A read fails if the client closes its side within the body, is too slow, or sends more than
+    /// the route's [`max_body`](crate::Route::max_body). If the route returns this error, the
+    /// response has the status 400, 408 or 413.
     pub fn body(&mut self) -> &mut BodyReader<'a> {
         &mut self.body
     }
 
-    /// The whole body.
+    /// Reads the whole body.
     ///
     /// # Errors
-    /// Those of reading the [`body`](Request::body).
+    /// Errors of reading the [`body`](Request::body).
     pub fn bytes(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.body.read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// The whole body as text.
+    /// Reads the whole body as text.
     ///
     /// # Errors
-    /// Those of reading the [`body`](Request::body); 400 if it is not UTF-8.
+    /// Errors of reading the [`body`](Request::body); 400 if the body is not UTF-8.
     pub fn text(&mut self) -> io::Result<String> {
         let text = String::from_utf8(self.bytes()?);
         text.map_err(|_| HttpError::new(400, "the request body is not UTF-8").into())
     }
 
-    /// The value that the body holds as JSON.
+    /// Reads the body as JSON and deserializes it.
     ///
     /// # Errors
-    /// Those of reading the [`body`](Request::body); 415 if `Content-Type` is not
-    /// `application/json` or a type that ends in `+json`, 400 if the body is not JSON, 422 if it is
-    /// JSON of another shape.
+    /// Errors of reading the [`body`](Request::body); 415 if `Content-Type` is not
+    /// `application/json` or a type that ends in `+json`, 400 if the body is not JSON, 422 if the
+    /// JSON does not match the type `T`.
     pub fn json<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         let essence = self.media_type();
         if essence != "application/json" && !essence.ends_with("+json") {
@@ -186,10 +187,10 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// The fields of an HTML form, sent as `application/x-www-form-urlencoded`.
+    /// Reads the fields of an HTML form that was sent as `application/x-www-form-urlencoded`.
     ///
     /// # Errors
-    /// Those of reading the [`body`](Request::body); 415 for another `Content-Type`.
+    /// Errors of reading the [`body`](Request::body); 415 for another `Content-Type`.
     pub fn form(&mut self) -> io::Result<Form> {
         const FORM: &str = "application/x-www-form-urlencoded";
         if self.media_type() != FORM {
@@ -217,7 +218,7 @@ impl fmt::Debug for Request<'_> {
     }
 }
 
-/// The fields of a form, in their order.
+/// The fields of a form, in the order in which the client sent them.
 ///
 /// ```
 /// use socketserver::Builder;
@@ -240,14 +241,14 @@ impl fmt::Debug for Request<'_> {
 pub struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// The first value of this name; empty for a name without a value.
+    /// The value of the first field with this name. It is empty for a field without a value.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter()
             .find(|(known, _)| *known == name)
             .map(|(_, value)| value)
     }
 
-    /// Every name and its value.
+    /// All fields as pairs of name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }

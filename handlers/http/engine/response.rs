@@ -1,4 +1,4 @@
-//! Responses, as values: what a route or a site answers, before any of it is written.
+//! Responses as values. A route or a site makes them, and the connection writes them.
 
 use std::fmt;
 use std::io;
@@ -46,38 +46,38 @@ use crate::protocol::cookie::Cookie;
 #[derive(Debug)]
 pub struct Response {
     pub(crate) status: u16,
-    /// Header lines. `Content-Length` and what the connection needs are not among them.
+    /// Header lines, without `Content-Length` and the headers that the connection adds.
     pub(crate) headers: String,
     pub(crate) content: Content,
-    /// What only the connection has to know. Boxed, as most responses have none of it.
+    /// Settings for the connection. Boxed to keep responses small, because most have none.
     delivery: Option<Box<Delivery>>,
 }
 
-/// How a response is delivered, if that is not as usual.
+/// Settings for the delivery of a response. Most responses use the defaults.
 #[derive(Default)]
 pub struct Delivery {
-    /// Who asked, for the access log.
+    /// The user, for the access log.
     pub user: Option<String>,
-    /// How long the response is held back.
+    /// How long the response is delayed.
     pub delay: Duration,
     /// Header lines that are still being computed.
     pub pending: Option<Box<dyn PendingHeaders>>,
     /// Whether the connection ends after the response.
     pub closes: bool,
-    /// Why the connection fails after the response.
+    /// The error or panic that ends the connection after the response.
     pub failure: Option<Failure>,
 }
 
-/// What a response carries.
+/// The content of a response.
 pub enum Content {
     Bytes(Vec<u8>),
-    /// A whole file, with header lines that were rendered before.
+    /// A whole file with prepared header lines.
     File(Arc<dyn ReadyFile>),
     /// A part of a file.
     Part(FileContent, Range<u64>),
-    /// The connection speaks another protocol from here on (RFC 9110 §7.8).
+    /// The connection switches to another protocol after this response (RFC 9110 §7.8).
     Upgrade(Box<dyn StreamRequestHandler>),
-    /// Pieces that are asked for one after the other.
+    /// Content that is produced piece by piece.
     Stream(Box<dyn Produce>),
 }
 
@@ -104,49 +104,52 @@ impl Response {
         }
     }
 
-    /// 200 with plain text.
+    /// A response with status 200 and plain text.
     pub fn text(text: impl Into<String>) -> Response {
         Response::new(200).content("text/plain; charset=utf-8", text.into().into_bytes())
     }
 
-    /// 200 with a page.
+    /// A response with status 200 and an HTML page.
     pub fn html(html: impl Into<String>) -> Response {
         Response::new(200).content("text/html; charset=utf-8", html.into().into_bytes())
     }
 
-    /// 200 with a value as JSON.
+    /// A response with status 200 and a value as JSON.
     ///
     /// # Errors
-    /// When the value can't be written as JSON: a map whose keys are not strings, for example.
+    /// The value can't be written as JSON, for example because it is a map with keys that are not
+    /// strings.
     pub fn json(value: &impl Serialize) -> io::Result<Response> {
         let bytes = serde_json::to_vec(value)?;
         Ok(Response::new(200).content("application/json", bytes))
     }
 
-    /// The same response with this content.
+    /// Sets the content.
     #[doc(hidden)]
     pub fn with_content(self, content: Content) -> Response {
         Response { content, ..self }
     }
 
-    /// Content of a media type.
+    /// Sets the content and its media type.
     pub fn content(self, media_type: &str, bytes: Vec<u8>) -> Response {
         self.with_content(Content::Bytes(bytes))
             .header("Content-Type", media_type)
     }
 
-    /// Content that is made piece by piece, and goes out as it is made.
+    /// Sets content that is produced and sent piece by piece.
     pub fn stream(self, media_type: &str, pieces: impl Produce) -> Response {
         self.with_content(Content::Stream(Box::new(pieces)))
             .header("Content-Type", media_type)
     }
 
-    /// Sends the client to another address, which it asks for by GET (303, RFC 9110 §15.4.4).
+    /// Redirects the client to another URL, which it then requests with GET (status 303, RFC 9110
+    /// §15.4.4).
     pub fn see_other(location: &str) -> Response {
         Response::new(303).header("Location", location)
     }
 
-    /// Adds a header. Control characters are left out: a line end would begin another header.
+    /// Adds a header. Control characters are removed, because a line end would begin another
+    /// header.
     pub fn header(mut self, name: &str, value: &str) -> Response {
         let clean = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
         self.headers += &format!("{}: {}\r\n", clean(name), clean(value));
@@ -163,7 +166,7 @@ impl Response {
         self.status
     }
 
-    /// Another status for the same response.
+    /// Sets the status.
     pub fn with_status(self, status: u16) -> Response {
         Response { status, ..self }
     }
@@ -174,7 +177,7 @@ impl Response {
         self.headers += lines;
     }
 
-    /// Whether it can be written at once.
+    /// Whether the response can be written immediately.
     #[doc(hidden)]
     pub fn is_due(&self) -> bool {
         self.delivery.as_ref().is_none_or(|delivery| {
@@ -185,13 +188,13 @@ impl Response {
         })
     }
 
-    /// How it is delivered, to be changed.
+    /// The delivery settings, for changes.
     #[doc(hidden)]
     pub fn delivery(&mut self) -> &mut Delivery {
         self.delivery.get_or_insert_default()
     }
 
-    /// How it is delivered, if that is not as usual.
+    /// Takes the delivery settings. `None` if they are the defaults.
     #[doc(hidden)]
     pub fn take_delivery(&mut self) -> Option<Box<Delivery>> {
         self.delivery.take()

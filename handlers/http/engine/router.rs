@@ -1,4 +1,4 @@
-//! Routes: which of an author's functions answers which requests.
+//! The router: it chooses the author's function that responds to a request.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -26,9 +26,9 @@ mod route;
 /// Default maximum length of a request's body, in bytes.
 const MAX_BODY: u64 = 1 << 20;
 
-/// Answers a request. Closures implement it.
+/// Responds to a request. Closures implement this trait.
 ///
-/// Requests that a filter does not let through never reach their route:
+/// A filter can respond itself, and then the request does not reach its route:
 ///
 /// ```
 /// use socketserver::Builder;
@@ -46,12 +46,13 @@ const MAX_BODY: u64 = 1 << 20;
 /// assert!(client.received().starts_with(b"HTTP/1.1 403 Forbidden\r\n"));
 /// ```
 pub trait Respond: Send + Sync {
-    /// The answer to this request. It may read the body, and may take its time: it holds its
-    /// thread, and others are served by other threads.
+    /// Makes the response to this request. The function may read the body, and it may block: it
+    /// holds its thread, and other threads serve the other clients.
     ///
     /// # Errors
-    /// An [`HttpError`] is answered with its status. An error of reading the body is answered with
-    /// 400, 408 or 413. Any other error is logged and answered with 500.
+    /// The response to an [`HttpError`] has the error's status. The response to an error of reading
+    /// the body has the status 400, 408 or 413. Any other error is logged, and the response has the
+    /// status 500.
     fn respond(&self, request: &mut Request<'_>) -> io::Result<Response>;
 }
 
@@ -64,17 +65,17 @@ where
     }
 }
 
-/// A filter: sees every request before its route does, and may answer itself, or change the route's
-/// answer.
+/// A filter gets every request before its route. It may make the response itself, or change the
+/// route's response.
 type Filter = Box<dyn Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response> + Send + Sync>;
 
-/// An HTTP service: routes, and filters around them. [`into_class`](Router::into_class) makes it
-/// the handler class of a server.
+/// An HTTP service: routes, and filters around them. [`into_class`](Router::into_class) converts it
+/// into a handler class for a server.
 ///
-/// Of two routes that match a request, the one that was added first answers. A path that no route
-/// has is answered with 404, a method that no route of the path has with 405, and `OPTIONS` with
-/// the methods that there are. A route that panics is answered with 500; the server counts and
-/// reports the panic, and the connection ends.
+/// If two routes match a request, the route that was added first gets it. Status codes of requests
+/// without a route: 404 if no route has the path, 405 if the path has routes but not for the
+/// method. The response to `OPTIONS` lists the methods of the path. If a route panics, the response
+/// has the status 500, the server counts and reports the panic, and the connection ends.
 ///
 /// ```
 /// use socketserver::Builder;
@@ -90,8 +91,11 @@ type Filter = Box<dyn Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response>
 pub struct Router(Arc<Routes>);
 
 struct Routes {
+    /// In the order in which they were added.
     routes: Vec<Route>,
+    /// The outermost filter is the first.
     filters: Vec<Filter>,
+    /// Maximum length of a request's body, in bytes.
     max_body: u64,
 }
 
@@ -106,13 +110,13 @@ impl Default for Routes {
 }
 
 impl Router {
-    /// A router without routes: every path is 404.
+    /// A router without routes. Every path gets the status 404.
     pub fn new() -> Router {
         Router::default()
     }
 
-    /// Answers `GET` of the paths that a [pattern](Route#patterns) matches, and `HEAD` by the same
-    /// without the content.
+    /// Adds a route for `GET` requests whose path matches a [pattern](Route#patterns). The route
+    /// also gets `HEAD` requests; their responses are sent without content.
     ///
     /// # Panics
     /// As [`add_route`](Router::add_route).
@@ -123,7 +127,7 @@ impl Router {
         self.route("GET", pattern, respond)
     }
 
-    /// Answers `POST` of the paths that a [pattern](Route#patterns) matches.
+    /// Adds a route for `POST` requests whose path matches a [pattern](Route#patterns).
     ///
     /// # Panics
     /// As [`add_route`](Router::add_route).
@@ -134,7 +138,7 @@ impl Router {
         self.route("POST", pattern, respond)
     }
 
-    /// Answers any method of the paths that a [pattern](Route#patterns) matches.
+    /// Adds a route for one method and for paths that match a [pattern](Route#patterns).
     ///
     /// # Panics
     /// As [`add_route`](Router::add_route).
@@ -145,7 +149,7 @@ impl Router {
         self.add_route(Route::new(method, pattern, respond))
     }
 
-    /// Adds a route, with settings of its own.
+    /// Adds a route that has its own settings.
     ///
     /// ```
     /// use socketserver::Builder;
@@ -168,8 +172,8 @@ impl Router {
     /// ```
     ///
     /// # Panics
-    /// As [`Route::new`]; for a route that would never be called, because an earlier one takes all
-    /// its requests; and for a router that is in use.
+    /// In the cases of [`Route::new`]; if the route would never be called, because an earlier route
+    /// gets all its requests; if the router is already in use.
     pub fn add_route(mut self, route: Route) -> Router {
         let routes = &mut self.own().routes;
         if let Some(earlier) = routes.iter().find(|earlier| earlier.hides(&route)) {
@@ -179,12 +183,12 @@ impl Router {
         self
     }
 
-    /// Puts a filter around all routes; the first one added is the outermost. It sees every request
-    /// that is well-formed HTTP, including requests that the router refuses.
+    /// Adds a filter around all routes. The filter that was added first is the outermost. A filter
+    /// gets every request that is well-formed HTTP, including requests that the router refuses.
     ///
-    /// A filter also sees every answer. An error or a panic of the route, or of a filter further
-    /// in, becomes a response (400, 413, 422, 500) before `inner.respond(request)` returns. That
-    /// call therefore never returns an error, and a header that a filter adds is on all answers.
+    /// A filter also gets every response. An error or a panic of the route or of an inner filter
+    /// becomes a response (400, 413, 422, 500) before `inner.respond(request)` returns. So this
+    /// call never returns an error, and a header that a filter adds is on all responses.
     ///
     /// ```
     /// use socketserver_http::{HttpError, Router};
@@ -204,9 +208,8 @@ impl Router {
         self
     }
 
-    /// Maximum length of a request's body, in bytes, for all routes that have no
-    /// [`max_body`](Route::max_body) of their own; a longer one is answered with 413. Defaults to
-    /// 1 MiB.
+    /// Maximum length of a request's body, in bytes, for all routes that do not set their own
+    /// [`max_body`](Route::max_body). A longer body gets the status 413. Defaults to 1 MiB.
     ///
     /// # Panics
     /// For a router that is in use.
@@ -215,8 +218,9 @@ impl Router {
         self
     }
 
-    /// The handler class of this service, for [`Builder::tcp`](socketserver::Builder::tcp) and the
-    /// other methods that make a server. Clone the router before, to serve it more than once.
+    /// Converts the router into a handler class for [`Builder::tcp`](socketserver::Builder::tcp)
+    /// and the other methods that create a server. To use the router for several servers, clone it
+    /// first.
     pub fn into_class(self) -> impl RequestHandlerClass<HttpHandler> + Clone {
         let application: Arc<dyn Application> = Arc::new(self);
         move |_: &ClientAddress| HttpHandler::new(Arc::clone(&application), None)
@@ -234,9 +238,10 @@ impl fmt::Debug for Router {
     }
 }
 
-/// What a filter calls: the filters behind it, and the route.
+/// The `inner` that a filter calls: the filters inside it, and the route.
 struct Inner<'a> {
     routes: &'a Routes,
+    /// Index of the next filter.
     at: usize,
     route: &'a dyn Respond,
 }
@@ -260,7 +265,7 @@ impl Application for Router {
 }
 
 impl Routes {
-    /// The response to a request, once as much of its body was gathered as is gathered.
+    /// Makes the response to a request. The gathered part of the body is already in `body`.
     fn respond(&self, exchange: &Exchange<'_>, body: BodyReader<'_>) -> Response {
         let decoded = decoded_path(exchange);
         let is_refused = decoded.is_none();
@@ -284,7 +289,7 @@ impl Routes {
         response
     }
 
-    /// The route's answer, through the filters.
+    /// Passes the request through the filters to its route, and returns the response.
     fn answer(&self, request: &mut Request<'_>, is_refused: bool) -> Response {
         if is_refused {
             return self.through(0, request, &|_: &mut Request<'_>| {
@@ -313,7 +318,7 @@ impl Routes {
         }
     }
 
-    /// The first route of this method and path, and its parameters' values.
+    /// The first route for this method and path, with the values of its parameters.
     fn find(&self, head: &Head<'_>, path: &str) -> Option<(&Route, Vec<(String, String)>)> {
         let of_method = |method: &[u8]| {
             let routes = self.routes.iter();
@@ -333,9 +338,9 @@ impl Routes {
             .unwrap_or(self.max_body)
     }
 
-    /// The route's answer, through the filters from the `at`th on. An error or a panic, of the
-    /// route or of a filter, becomes a response here, so that the filters around it see every
-    /// answer.
+    /// Passes the request through the filters from index `at` on to the route. An error or a panic
+    /// of the route or of a filter becomes a response here, so that outer filters get every
+    /// response.
     fn through(&self, at: usize, request: &mut Request<'_>, route: &dyn Respond) -> Response {
         let answered = catch_unwind(AssertUnwindSafe(|| match self.filters.get(at) {
             Some(filter) => filter(
@@ -375,7 +380,7 @@ impl Routes {
         Some(methods.join(", "))
     }
 
-    /// No route has this method and path.
+    /// The response to a request whose method and path match no route.
     fn without_route(&self, request: &Request<'_>, allowed: Option<&str>) -> Response {
         let head = request.head;
         let is_known = head.method != Method::Other
@@ -397,7 +402,8 @@ impl Routes {
     }
 }
 
-/// The path of a request as routes see it; `None` if it can't be decoded, or leads out of the root.
+/// The decoded path of a request, which patterns are compared with. `None` if the path can't be
+/// decoded or leads out of the root.
 fn decoded_path(exchange: &Exchange<'_>) -> Option<String> {
     let target = exchange.target().ok()?;
     let slash = if target.trailing_slash && !target.path.is_empty() {
@@ -415,8 +421,8 @@ fn below_root(path: &str) -> &str {
     path.strip_prefix('/').unwrap_or(path)
 }
 
-/// The answer to a request whose route or filter returned an error. What the server must see of the
-/// error is kept in the request.
+/// The response to a request whose route or filter returned an error. An error that must end the
+/// connection is stored in the request.
 fn failed(request: &mut Request<'_>, error: &io::Error) -> Response {
     match request.body.take_failure() {
         Some(BodyFailure::Lost(error)) => {
@@ -439,8 +445,8 @@ fn failed(request: &mut Request<'_>, error: &io::Error) -> Response {
     internal_error()
 }
 
-/// The answer to a request whose route or filter panicked. The panic goes on once that is written,
-/// so that the server counts and reports it like any other.
+/// The response to a request whose route or filter panicked. The panic is resumed after the
+/// response is written, so that the server counts and reports it like any other panic.
 fn panicked(request: &mut Request<'_>, panic: Box<dyn Any + Send>) -> Response {
     request.failure.get_or_insert(Failure::Panic(panic));
     internal_error()

@@ -1,6 +1,6 @@
 //! Status codes (RFC 9110 §15).
 
-/// The reason phrase of the statuses that are sent.
+/// The reason phrase of a status code that this server sends.
 pub fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",

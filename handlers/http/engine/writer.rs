@@ -1,4 +1,4 @@
-//! The one place that writes responses.
+//! Writes responses. All responses are written here.
 
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -15,39 +15,41 @@ use super::status::reason;
 use crate::protocol::date;
 use crate::protocol::head::{Head, Method, Version};
 
-/// Sent with every response (RFC 9110 §10.2.4). The server's version is left out, as it would only
-/// help an attacker. Browsers must not guess another type than the one that is sent (the Fetch
-/// standard, "X-Content-Type-Options header").
+/// Header lines of every response. `Server` (RFC 9110 §10.2.4) has no version, which would only
+/// help an attacker. `nosniff` forbids browsers to guess a type that differs from `Content-Type`
+/// (the Fetch standard, "X-Content-Type-Options header").
 const ALWAYS: &str = "Server: socketserver\r\nX-Content-Type-Options: nosniff\r\n";
 
-/// A file in memory up to this size is gathered with its head: the copy costs less than another
-/// write, which takes the lock of the output.
+/// Maximum length of a file's content that is appended to the response's head before both are
+/// written, in bytes. Such a copy costs less than another write, which takes the output's lock.
 const MAX_GATHERED_BODY: u64 = 2048;
 
 thread_local! {
-    /// Where a thread gathers a response, so that it need not allocate memory for each.
+    /// The buffer in which a thread builds a response's head. It is reused, so that a response
+    /// needs no allocation.
     static GATHERED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Content in memory up to this length is copied into the connection's buffer. That is cheaper than
-/// another reference and a gathered write.
+/// Maximum length of content in memory that is copied into the connection's buffer, in bytes. For
+/// such short content a copy is cheaper than a shared reference and a vectored write.
 const MAX_COPIED: usize = 8192;
 
-/// What a response needs to know of its request.
+/// The properties of a request and its connection that affect how the response is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
-    /// The body is left out, its length is not (RFC 9110 §9.3.2).
+    /// Whether the body is left out, as for HEAD. `Content-Length` is still sent (RFC 9110 §9.3.2).
     pub head_only: bool,
-    /// The connection goes on.
+    /// Whether the connection is kept alive after the response.
     pub keep_alive: bool,
-    /// HTTP/1.0 clients must be told so (RFC 9112 §C.2.2).
+    /// Whether the client speaks HTTP/1.0. Such a client needs `Connection: keep-alive` if the
+    /// connection is kept alive (RFC 9112 §C.2.2).
     pub http_1_0: bool,
-    /// How long the client must use HTTPS; only sent over TLS (RFC 6797 §7.2).
+    /// How long the client must use HTTPS. Only sent over TLS (RFC 6797 §7.2).
     pub hsts: Option<Duration>,
 }
 
 impl Frame {
-    /// For a response that is the connection's last.
+    /// The frame of a connection's last response, whose request is not known.
     pub fn last(hsts: Option<Duration>) -> Frame {
         Frame {
             head_only: false,
@@ -57,7 +59,7 @@ impl Frame {
         }
     }
 
-    /// For the response to this request.
+    /// The frame of the response to a request with this head.
     pub fn of(head: &Head<'_>, keep_alive: bool, hsts: Option<Duration>) -> Frame {
         Frame {
             head_only: head.method == Method::Head,
@@ -76,27 +78,27 @@ impl Frame {
     }
 }
 
-/// What was written of a response.
+/// The result of writing a response.
 pub struct Written {
     pub status: u16,
-    /// Bytes of the body, as far as they are known.
+    /// The length of the body in bytes. 0 if it is unknown, or if the body is left out.
     pub bytes: u64,
-    /// The client was told that the connection goes on.
+    /// Whether the response's headers say that the connection is kept alive.
     pub keep_alive: bool,
     pub next: Following,
 }
 
-/// What follows the written part of a response.
+/// What the connection must do after the written part of a response.
 pub enum Following {
-    /// Nothing: all of it is written.
+    /// Nothing: the response is completely written.
     Nothing,
-    /// The content, piece by piece.
+    /// Send the content piece by piece.
     Stream(Box<dyn Produce>),
-    /// Another protocol.
+    /// Switch to another protocol.
     Upgrade(Box<dyn StreamRequestHandler>),
 }
 
-/// Writes a response, or its beginning.
+/// Writes a response. Of a stream, only the head is written.
 pub fn write(to: &mut WFile, frame: Frame, response: Response) -> io::Result<Written> {
     let Response {
         status,
@@ -112,7 +114,7 @@ pub fn write(to: &mut WFile, frame: Frame, response: Response) -> io::Result<Wri
     {
         frame.keep_alive = false;
     }
-    // The head is gathered first: each write to `to` takes its lock.
+    // The head is built in a buffer first, because each write to `to` takes a lock.
     let mut head = GATHERED.take();
     head.clear();
     begin(&mut head, frame, status)?;
@@ -141,7 +143,7 @@ pub fn write(to: &mut WFile, frame: Frame, response: Response) -> io::Result<Wri
     })
 }
 
-/// Appends a small file to its head. Returns whether it did.
+/// Appends the content of a small file in memory to the response's head. Returns whether it did.
 fn gather(head: &mut Vec<u8>, content: &Content) -> io::Result<bool> {
     let (file, range) = match content {
         Content::File(file) => (file.content(), 0..file.length()),
@@ -155,8 +157,8 @@ fn gather(head: &mut Vec<u8>, content: &Content) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Appends the header that says where the content ends, if there is one. Returns the length of the
-/// content as far as it is known.
+/// Appends `Content-Length` or `Transfer-Encoding`, if the response needs one. Returns the length
+/// of the content, or 0 if it is unknown.
 fn length_line(
     head: &mut Vec<u8>,
     frame: Frame,
@@ -207,7 +209,7 @@ fn write_part(to: &mut WFile, file: &FileContent, range: Range<u64>) -> io::Resu
     }
 }
 
-/// The status line and the headers that every response has.
+/// Appends the status line and the headers that every response has.
 fn begin(to: &mut Vec<u8>, frame: Frame, status: u16) -> io::Result<()> {
     if status == 200 {
         to.extend_from_slice(

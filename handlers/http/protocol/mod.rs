@@ -1,5 +1,5 @@
-//! HTTP/1.1 as pure functions on bytes: no socket, no file, no clock. Every parser here is tested
-//! by tables and by a fuzzer.
+//! HTTP/1.1 as pure functions on bytes, without sockets, files or clocks. Every parser here has
+//! table tests and a fuzz target.
 
 pub mod accept;
 pub mod accept_encoding;

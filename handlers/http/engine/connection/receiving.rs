@@ -1,4 +1,4 @@
-//! Bodies: given to a receiver as they come, or dropped after the response.
+//! Request bodies: passed to a receiver while they arrive, or dropped after the response.
 
 use std::io::{self, Write};
 
@@ -13,17 +13,18 @@ use crate::engine::exchange::Exchange;
 use crate::engine::response::Response;
 use crate::protocol::head::{self, Scanner, Status};
 
-/// A body that a receiver takes as it comes.
+/// A body that a receiver takes while it arrives.
 pub(super) struct ReceivingBody {
+    /// The bytes of the request's head.
     pub(super) head: Vec<u8>,
     body: Body,
-    /// The client still waits for 100 (Continue).
+    /// Whether the client still waits for 100 (Continue).
     continue_due: bool,
     receiving: Receiving,
 }
 
 impl HttpHandler {
-    /// Lets the client send its body.
+    /// Begins to receive a body. Sends 100 (Continue) if the client waits for it.
     pub(super) fn begin_receiving(
         &mut self,
         request: &mut StreamRequest,
@@ -48,7 +49,7 @@ impl HttpHandler {
         Ok(Flow::Again)
     }
 
-    /// Has the receiver take what has come of the body.
+    /// Passes the part of the body that has arrived to the receiver.
     pub(super) fn receive(
         &mut self,
         request: &mut StreamRequest,
@@ -91,7 +92,7 @@ impl HttpHandler {
         }
     }
 
-    /// Has the receiver make its response.
+    /// Lets the receiver make its response.
     fn finish_receiving(
         &mut self,
         request: &mut StreamRequest,
@@ -103,7 +104,7 @@ impl HttpHandler {
         let Receiving { receiver, complete } = receiving;
         let Ok(Status::Complete { head, .. }) = head::parse(&head_bytes, &mut Scanner::default())
         else {
-            return Ok(Flow::Over); // can't be: these bytes were a whole head before
+            return Ok(Flow::Over); // unreachable: these bytes were parsed before
         };
         let exchange = Exchange::new(&head, &request.client_address, request.server.clock());
         let reader = match &mut body {
@@ -124,7 +125,7 @@ impl HttpHandler {
         self.respond(request, Box::new(responding))
     }
 
-    /// Drops what was left unread of an answered request's body.
+    /// Reads and drops the rest of a body after the response was written.
     pub(super) fn drop_rest(
         &mut self,
         request: &mut StreamRequest,
@@ -136,7 +137,7 @@ impl HttpHandler {
                 self.state = ConnectionState::Rest(body);
                 Ok(Flow::Wait(Next::in_message()))
             }
-            // The response is out: there is nothing left to say.
+            // The response was already written, so no error response can follow.
             Ok(Progress::Partial | Progress::CutShort) | Err(_) => {
                 request.linger();
                 Ok(Flow::Over)

@@ -1,5 +1,5 @@
-//! Records for the access log. A request is logged when its answer has been sent, or when the
-//! connection ends before that, so that the log holds the number of bytes that were really sent.
+//! Records for the access log. A request is logged when its response has been sent, or when the
+//! connection ends before that. So the log has the number of bytes that were really sent.
 
 use socketserver::StreamRequest;
 
@@ -8,16 +8,16 @@ use crate::engine::log::RequestRecord;
 use crate::engine::writer::{Following, Written};
 use crate::protocol::head::Head;
 
-/// A request whose answer is on its way. Only a connection with an access log has any.
+/// A request whose response is being sent. Only connections with an access log have such records.
 pub(super) struct PendingRecord {
     user: Option<String>,
     request_line: Vec<u8>,
     referer: Option<Vec<u8>>,
     user_agent: Option<Vec<u8>>,
     status: u16,
-    /// Where the answer's body begins among all bytes that the connection sends.
+    /// Where the response's body begins, counted in bytes from the connection's first sent byte.
     body_begin: u64,
-    /// Where it ends; `None` while pieces of it are still made.
+    /// Where the response's body ends. `None` while more pieces will be written.
     body_end: Option<u64>,
 }
 
@@ -27,13 +27,14 @@ impl PendingRecord {
     }
 }
 
-/// Bytes that were written since the connection began, whether they are sent or not.
+/// Bytes written since the connection began, both sent and still buffered.
 fn bytes_written(request: &StreamRequest) -> u64 {
     request.wfile.bytes_sent() + request.wfile.bytes_unsent()
 }
 
 impl HttpHandler {
-    /// Has a request logged once its response, which was just written, is sent.
+    /// Queues the record of a request whose response was just written. The request is logged once
+    /// the response is sent.
     pub(super) fn log(
         &mut self,
         request: &StreamRequest,
@@ -59,25 +60,25 @@ impl HttpHandler {
             body_begin,
             body_end,
         });
-        // A response without a body has nothing that could be cut.
+        // A response without a body is logged immediately: its count of body bytes can't change.
         if body_end == Some(body_begin) && self.records.len() == 1 {
             self.log_all(request);
         }
     }
 
-    /// The last piece of an answer that is made piece by piece was written.
+    /// Completes the record of a streamed response whose last piece was written.
     pub(super) fn end_record(&mut self, request: &StreamRequest) {
         if let Some(record) = self.records.back_mut() {
             record.body_end = Some(bytes_written(request));
         }
     }
 
-    /// Whether a request waits to be logged whose answer is complete.
+    /// Whether a complete response waits to be logged.
     pub(super) fn has_record_to_write(&self) -> bool {
         self.records.iter().any(|record| record.body_end.is_some())
     }
 
-    /// Logs the requests whose answers were sent.
+    /// Logs the requests whose responses were sent.
     pub(super) fn log_sent(&mut self, request: &StreamRequest) {
         if self.records.is_empty() {
             return;
@@ -88,7 +89,7 @@ impl HttpHandler {
         }
     }
 
-    /// Logs all requests, as the connection ends.
+    /// Logs all pending requests, because the connection ends.
     pub(super) fn log_all(&mut self, request: &StreamRequest) {
         while let Some(record) = self.records.pop_front() {
             self.write_record(request, &record);

@@ -1,4 +1,4 @@
-//! Answers to what is no request that can be served.
+//! Error responses to malformed, unsupported and late requests.
 
 use std::io;
 
@@ -9,12 +9,12 @@ use crate::engine::error_page::error_page;
 use crate::engine::writer::{self, Frame};
 use crate::protocol::head::HeadError;
 
-/// Maximum length of a refused request's line in the access log, in bytes.
+/// Maximum length of a refused request's request line in the access log, in bytes.
 const MAX_LOGGED_LINE: usize = 1024;
 
 impl HttpHandler {
-    /// Refuses what isn't a request that can be served; the connection ends. Without a `head`, what
-    /// the buffer begins with is one, or should be.
+    /// Refuses a request that can't be served, and ends the connection. `head` is `None` if the
+    /// request's head (or the bytes in its place) is still at the beginning of the buffer.
     pub(super) fn refuse(
         &mut self,
         request: &mut StreamRequest,
@@ -25,8 +25,8 @@ impl HttpHandler {
         let detail = format!("The request was refused: {}.", refused.reason);
         let page = error_page(refused.status, &detail);
         let written = writer::write(&mut request.wfile, frame, page)?;
-        // The log gets the request line, as far as it has come. A line of the body would pass for a
-        // request.
+        // The log gets the request line as far as it has arrived. If the head was consumed before,
+        // the buffer has parts of the body, and a line of the body must not be logged as a request.
         let line = first_line(head.unwrap_or(request.rfile.buffer()));
         let line = &line[..line.len().min(MAX_LOGGED_LINE)];
         self.log(request, line, None, &written, None);

@@ -1,4 +1,4 @@
-//! Responses that are decided, and what must come before they are written.
+//! Responses that are decided, and the steps before they are written.
 
 use std::io;
 use std::time::Instant;
@@ -17,16 +17,18 @@ use crate::protocol::head::{self, HeadError, Scanner, Status};
 
 /// A response that is decided, with the head of its request.
 pub(super) struct Responding {
+    /// The bytes of the request's head.
     pub(super) head: Vec<u8>,
+    /// The unread rest of the request's body.
     body: Option<Body>,
-    /// The body is awaited and dropped before the response is written.
+    /// Whether the body is read and dropped before the response is written.
     pub(super) awaits_body: bool,
-    /// The client still waits for 100 (Continue). It may send the body all the same, so where the
-    /// next request begins is not known.
+    /// Whether the client still waits for 100 (Continue). It may send the body or the next request
+    /// after the response, so the connection can't be kept alive.
     continue_due: bool,
     response: Response,
     delivery: Delivery,
-    /// When the response may be written; `None` is at once.
+    /// The earliest time to write the response. `None` means immediately.
     due: Option<Instant>,
 }
 
@@ -52,7 +54,8 @@ impl Responding {
         }
     }
 
-    /// A response that is written after the body, if that is short.
+    /// A response that is written after the body if the body is short enough to be dropped.
+    /// Otherwise the response is written before the body is read.
     pub(super) fn after_body(
         head: Vec<u8>,
         body: Option<Body>,
@@ -68,7 +71,7 @@ impl Responding {
 }
 
 impl HttpHandler {
-    /// Writes a response, if everything is there that must come before.
+    /// Writes the response, unless it must still wait for the body, a delay or pending headers.
     pub(super) fn respond(
         &mut self,
         request: &mut StreamRequest,
@@ -113,7 +116,7 @@ impl HttpHandler {
             return Err(error);
         }
         let Ok(Status::Complete { head, .. }) = head::parse(&bytes, &mut Scanner::default()) else {
-            return Ok(Flow::Over); // can't be: these bytes were a whole head before
+            return Ok(Flow::Over); // unreachable: these bytes were parsed before
         };
         let can_go_on = body
             .as_ref()
@@ -138,14 +141,14 @@ impl HttpHandler {
 }
 
 impl Responding {
-    /// Drops what has come of the body. Returns whether the response can be written as far as the
-    /// body is concerned.
+    /// Drops the part of the body that has arrived. Returns false if the response must wait for
+    /// more of the body.
     ///
     /// # Errors
     /// The body is malformed, which makes the whole request malformed.
     fn drop_body(&mut self, request: &mut StreamRequest) -> Result<bool, HeadError> {
         let is_held_back = !self.delivery.delay.is_zero() || self.due.is_some();
-        // While a response is held back, what comes of the body must not fill the buffer.
+        // While a response is delayed, the body is dropped too. Otherwise it would fill the buffer.
         if !self.awaits_body && !is_held_back {
             return Ok(true);
         }
@@ -164,7 +167,7 @@ impl Responding {
         Ok(true)
     }
 
-    /// Computes the next slice of header lines that are not known yet.
+    /// Advances the computation of the pending header lines by one step.
     fn advance(&mut self, request: &StreamRequest) -> io::Result<PendingState> {
         let Some(pending) = &mut self.delivery.pending else {
             return Ok(PendingState::Ready(String::new()));

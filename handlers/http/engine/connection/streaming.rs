@@ -1,4 +1,4 @@
-//! An answer that is made piece by piece.
+//! A response whose body is produced and sent piece by piece.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -10,20 +10,21 @@ use socketserver::{Next, StreamRequest, Wait};
 use super::{ConnectionState, Flow, HttpHandler};
 use crate::engine::produce::{Produce, Produced};
 
-/// The size of a chunk is filled in when its data is there.
+/// Placeholder for a chunk's size, which is filled in once the chunk's data is known.
 const CHUNK_HEAD: &[u8] = b"00000000\r\n";
 
-/// The answer, and what is left of it.
+/// A response that is being sent piece by piece.
 pub(super) struct Streaming {
     pieces: Box<dyn Produce>,
-    /// Each piece is a chunk. If not, the length was told, or the connection's end is the answer's
-    /// (HTTP/1.0).
+    /// Whether each piece is sent as a chunk. Otherwise the response has a `Content-Length`, or the
+    /// end of the connection ends the body (HTTP/1.0).
     chunked: bool,
     keep_alive: bool,
-    /// When the next piece may be made; `None` is at once.
+    /// The earliest time to produce the next piece. `None` means immediately.
     due: Option<Instant>,
     has_begun: bool,
-    /// The last piece was empty. Otherwise sending it shows a client that is gone.
+    /// Whether the last piece was empty. Then the client's state must be polled, because no send
+    /// can fail and so show that the client is gone.
     sent_nothing: bool,
 }
 
@@ -42,7 +43,7 @@ impl Streaming {
 }
 
 impl HttpHandler {
-    /// Sends the next piece of an answer, if it is time for it.
+    /// Sends the next piece of the response, if its time has come.
     pub(super) fn send_piece(
         &mut self,
         request: &mut StreamRequest,
@@ -55,8 +56,8 @@ impl HttpHandler {
         let ends = request.is_shutting_down() && streaming.pieces.ends_at_shutdown();
         let is_early = |due: &Instant| *due > now && !request.cause().is_woken() && !ends;
         if let Some(due) = streaming.due.filter(is_early) {
-            // A client that has only ended its side gets all of the answer. One that is gone shows
-            // when the next piece is sent.
+            // The client is not polled here: a client that has only closed its side still gets the
+            // whole response, and a client that is gone is noticed when the next piece is sent.
             self.state = ConnectionState::Stream(streaming);
             return Ok(Flow::Wait(pause(due - now)));
         }
@@ -70,7 +71,7 @@ impl HttpHandler {
             match peer(request)? {
                 Peer::Here => {}
                 Peer::HalfClosed => streaming.pieces.hurry(),
-                // No client waits for the rest of the work.
+                // The client is gone, so the rest would be produced in vain.
                 Peer::Gone => return Err(io::ErrorKind::ConnectionReset.into()),
             }
         }
@@ -81,7 +82,7 @@ impl HttpHandler {
         }
         if streaming.chunked {
             match chunk.len() - begin {
-                0 => chunk.clear(), // an empty chunk would be the last
+                0 => chunk.clear(), // an empty chunk would end the body
                 size => {
                     write!(&mut chunk[..], "{size:08x}")?;
                     chunk.extend_from_slice(b"\r\n");
@@ -111,21 +112,24 @@ impl HttpHandler {
     }
 }
 
-/// Waits for the time of the next piece. The answer is in flight until its last piece is sent, so a
-/// shutdown doesn't end it before the grace period is over.
+/// Waits until the next piece is due. The response is in flight until its last piece is sent, so a
+/// shutdown lets it continue until the grace period is over.
 pub(super) fn pause(time: Duration) -> Next {
     Wait::new().in_message().after(time).into()
 }
 
-/// The state of the client while its answer is made.
+/// The state of the client while its response is produced.
 pub(super) enum Peer {
+    /// The client has not closed its side.
     Here,
-    /// It has ended its side. It may wait for the answer, or have left: only sending shows which.
+    /// The client has closed its side. It may still read the response, or it may be gone: only a
+    /// send shows which.
     HalfClosed,
-    /// It has reset the connection.
+    /// The client has reset the connection.
     Gone,
 }
 
+/// Polls the socket for the state of the client.
 pub(super) fn peer(request: &StreamRequest) -> io::Result<Peer> {
     #[cfg(target_os = "linux")]
     const END: PollFlags = PollFlags::RDHUP;
@@ -139,7 +143,7 @@ pub(super) fn peer(request: &StreamRequest) -> io::Result<Peer> {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // A signal must not end the answer.
+    // A signal must not end the response.
     retry_on_intr(|| poll(&mut sockets, Some(&at_once)))?;
     let [socket] = &sockets;
     let events = socket.revents();

@@ -1,5 +1,5 @@
-//! Bodies for routes: gathered while the connection is parked, so that a client holds a thread only
-//! after it has sent something.
+//! Gathers the first part of a request's body before the route is called. Meanwhile the connection
+//! is parked and holds no thread.
 
 use socketserver::RFile;
 
@@ -11,27 +11,29 @@ use crate::engine::exchange::Exchange;
 use crate::protocol::head::{Framing, Head};
 
 /// Maximum number of bytes of a body that are gathered before the route is called. The route reads
-/// the rest of a longer body. A client therefore holds a thread only after it has sent this much,
-/// not by announcing a long body.
+/// the rest of a longer body. A client therefore holds a thread only after it has sent this many
+/// bytes; announcing a long body is not enough.
 const MAX_GATHERED: usize = 64 * 1024;
 
 /// A body that is being gathered for its route.
 pub(super) struct Gathering {
     router: Router,
+    /// The part of the body that was gathered.
     content: Vec<u8>,
     /// Maximum length of `content`, in bytes.
     max: usize,
 }
 
 impl Gathering {
-    /// `limit` is the maximum length of the whole body. Nothing is gathered if only the route knows
-    /// whether the body is to come, or if the body is too long.
+    /// `limit` is the maximum length of the whole body. Nothing is gathered if the client waits for
+    /// 100 (Continue), because the route decides whether it may send the body. Nothing is gathered
+    /// either if the body is too long.
     pub(super) fn new(router: Router, head: &Head<'_>, limit: u64) -> Gathering {
         let max = match head.body {
             _ if head.expect_continue => 0,
             Framing::Length(length) if length > limit => 0,
             Framing::Length(_) | Framing::None => MAX_GATHERED,
-            // One byte more than is allowed shows that the body is too long.
+            // One byte above the limit is gathered, to detect a body that is too long.
             Framing::Chunked => {
                 let limit = usize::try_from(limit).unwrap_or(usize::MAX);
                 limit.saturating_add(1).min(MAX_GATHERED)
@@ -60,7 +62,7 @@ impl Receiver for Gathering {
         }
     }
 
-    /// The route decides by reading.
+    /// The route requests the body by reading it.
     fn sends_continue(&self) -> bool {
         false
     }

@@ -1,17 +1,17 @@
-//! One route: a method, a pattern of paths, and the function that answers.
+//! One route: a method, a pattern for paths, and the function that makes the response.
 
 use std::fmt;
 use std::io;
 
 use super::{Request, Respond, Response};
 
-/// A function that answers the requests of one method and of the paths that a pattern matches:
-/// [`Router::add_route`](super::Router::add_route).
+/// A function that responds to requests with one method and with paths that match a pattern. Pass
+/// it to [`Router::add_route`](super::Router::add_route).
 ///
 /// # Patterns
-/// A pattern is the path as it is after percent-decoding. `{name}` matches one part between
-/// slashes, `{*name}` at the end matches all that follows. A slash at the end counts: `/a` and
-/// `/a/` are two paths.
+/// A pattern is compared with the path after percent-decoding. `{name}` matches one part between
+/// slashes. `{*name}` at the end matches the rest of the path. A slash at the end is significant:
+/// `/a` and `/a/` are two different paths.
 ///
 /// ```
 /// use socketserver::Builder;
@@ -30,29 +30,31 @@ use super::{Request, Respond, Response};
 pub struct Route {
     pub(super) method: &'static str,
     pattern: String,
-    /// Between slashes.
+    /// The parts of the pattern between slashes.
     segments: Vec<Segment>,
     pub(super) respond: Box<dyn Respond>,
+    /// Maximum length of a request's body, in bytes. `None` means the router's limit.
     pub(super) max_body: Option<u64>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Segment {
+    /// Matches exactly this text.
     Literal(String),
+    /// `{name}`: matches one part of a path.
     Parameter(String),
-    /// Whatever follows, slashes included.
+    /// `{*name}`: matches the rest of the path, including slashes.
     Rest(String),
 }
 
 impl Route {
-    /// A route. A `GET` route answers `HEAD` as well, without the content, unless `HEAD` has a
-    /// route of its own.
+    /// Creates a route. A `GET` route also gets `HEAD` requests, unless `HEAD` has its own route.
+    /// Their responses are sent without content.
     ///
     /// # Panics
-    /// For a method that is not in capitals, and for a pattern that can't match any path: one that
-    /// doesn't begin with a slash, with `{*name}` before the end, with braces that are not around a
-    /// whole part, with one name twice, or with an empty, `.` or `..` part in the middle. The panic
-    /// names the pattern.
+    /// If the method is not in capital letters, or if the pattern is invalid: it does not begin
+    /// with a slash, `{*name}` is not at the end, braces are not around a whole part, a name occurs
+    /// twice, or a part in the middle is empty, `.` or `..`. The panic names the pattern.
     pub fn new<F>(method: &'static str, pattern: &str, respond: F) -> Route
     where
         F: Fn(&mut Request<'_>) -> io::Result<Response> + Send + Sync + 'static,
@@ -72,8 +74,8 @@ impl Route {
         }
     }
 
-    /// Maximum length of a request's body, in bytes; a longer one is answered with 413. Defaults to
-    /// the router's [`max_body`](super::Router::max_body).
+    /// Sets the maximum length of a request's body, in bytes. A longer body gets the status 413.
+    /// Defaults to the router's [`max_body`](super::Router::max_body).
     pub fn max_body(self, bytes: u64) -> Route {
         Route {
             max_body: Some(bytes),
@@ -81,7 +83,7 @@ impl Route {
         }
     }
 
-    /// The parameters' values, if the path is this route's. `path` has no slash at its beginning.
+    /// The values of the parameters, if the path matches this route. `path` has no leading slash.
     pub(super) fn matches(&self, path: &str) -> Option<Vec<(String, String)>> {
         let mut parameters = Vec::new();
         let mut left = Some(path);
@@ -107,7 +109,7 @@ impl Route {
         left.is_none().then_some(parameters)
     }
 
-    /// Whether this route takes every request that the other would take.
+    /// Whether this route matches every request that `other` matches.
     pub(super) fn hides(&self, other: &Route) -> bool {
         let (mut own, mut others) = (self.segments.iter(), other.segments.iter());
         self.method == other.method
@@ -137,16 +139,17 @@ impl fmt::Debug for Route {
     }
 }
 
-/// Methods are case-sensitive (RFC 9110 §9.1): `get` would match no request of any client.
+/// Whether this is a method in capital letters. Methods are case-sensitive (RFC 9110 §9.1), so a
+/// route for `get` would never match.
 fn is_method(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-';
     !name.is_empty() && name.bytes().all(is_allowed)
 }
 
-/// The segments of a pattern.
+/// Parses a pattern into segments.
 ///
 /// # Errors
-/// What is wrong with the pattern, and what to do.
+/// The pattern is invalid. The error says how to correct it.
 fn parse(pattern: &str) -> Result<Vec<Segment>, String> {
     let path = pattern.strip_prefix('/').ok_or("begin it with a slash")?;
     let parts: Vec<&str> = path.split('/').collect();

@@ -11,19 +11,20 @@ use tungstenite::protocol::{CloseFrame, Message, Role, WebSocket, WebSocketConfi
 
 use super::{WebSocketHandler, WebSocketPeer};
 
-/// Maximum length of a message from the client.
+/// Maximum length of a message from the client, in bytes.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// Size of the protocol's own input buffer, which grows for a longer message. Each connection has
-/// one, and each read first fills all of it with zeros. With the default of 128 KiB, this took most
-/// of the time of a short message.
+/// Size of the protocol's own input buffer, in bytes. The buffer grows for longer messages. Each
+/// connection has one, and each read first fills the whole buffer with zeros. With the default of
+/// 128 KiB, the filling took most of the time of a short message.
 const READ_BUFFER: usize = 4096;
 
-/// After this time without a message from the client it gets a ping (RFC 6455 §5.5.2). If nothing
-/// comes for as long again, the connection ends.
+/// Time without a message from the client after which the server sends a ping (RFC 6455 §5.5.2). If
+/// the client then sends nothing for the same time, the connection ends.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Between the connection's buffers and the protocol: what has come, and what is to go.
+/// The bytes between the connection's buffers and the protocol: received bytes as input, and bytes
+/// to send as output.
 #[derive(Default)]
 pub(super) struct Pipe {
     input: Vec<u8>,
@@ -59,11 +60,11 @@ impl Write for Pipe {
 pub(super) struct WebSocketConnection {
     socket: WebSocket<Pipe>,
     handler: Box<dyn WebSocketHandler>,
-    /// `on_open` was called.
+    /// Whether `on_open` was called.
     is_open: bool,
-    /// A ping was sent, and nothing has come since.
+    /// Whether a ping was sent and the client has sent nothing since.
     awaits_pong: bool,
-    /// The outbox of the handler's senders; `None` until it has made one.
+    /// The outbox of the handler's senders. `None` until the handler creates a sender.
     outbox: Option<Outbox>,
 }
 
@@ -82,7 +83,7 @@ impl WebSocketConnection {
         }
     }
 
-    /// Works on what has come; false when the connection is over.
+    /// Processes the received messages. Returns false if the connection is over.
     fn take_messages(&mut self, request: &StreamRequest) -> Result<bool> {
         loop {
             match self.socket.read() {
@@ -90,8 +91,8 @@ impl WebSocketConnection {
                     let (handler, mut peer) = self.handler_and_peer(request);
                     handler.on_message(message, &mut peer);
                 }
-                // Pongs and the answer to a close are queued by the protocol, and go out with the
-                // next flush.
+                // The protocol queues pongs and the reply to a close frame. The next flush sends
+                // them.
                 Ok(_) => {}
                 Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(true);
@@ -99,7 +100,7 @@ impl WebSocketConnection {
                 Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
                     return Ok(false);
                 }
-                // A vanished client is not an error, here as elsewhere.
+                // A client that disconnects without a close frame is not an error.
                 Err(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
                     return Ok(false);
                 }
@@ -130,7 +131,7 @@ impl WebSocketConnection {
     /// Sends the bytes that the protocol has produced. A close frame follows the messages of the
     /// senders, and nothing follows it.
     fn send_output(&mut self, request: &mut StreamRequest) -> io::Result<()> {
-        // A queued pong or close can only fail because the other side is gone.
+        // Sending a queued pong or close frame fails only if the client is gone.
         let _ = self.socket.flush();
         let output = std::mem::take(&mut self.socket.get_mut().output);
         match &self.outbox {
@@ -171,7 +172,7 @@ impl StreamRequestHandler for WebSocketConnection {
                 return Err(Error::Timeout(Timeout::Idle));
             }
             if self.is_closing() {
-                // The client does not answer the close frame.
+                // The client has not replied to the close frame in time.
                 return Ok(Next::Close);
             }
             self.awaits_pong = self.socket.send(Message::Ping(Vec::new().into())).is_ok();
@@ -190,7 +191,7 @@ impl StreamRequestHandler for WebSocketConnection {
                 code: CloseCode::Away,
                 reason: "".into(),
             };
-            // Fails only if the client has closed already.
+            // This fails only if the client has already closed the connection.
             let _ = self.socket.close(Some(going_away));
         }
         Ok(self.send_output(request)?)
@@ -198,7 +199,7 @@ impl StreamRequestHandler for WebSocketConnection {
 }
 
 impl Drop for WebSocketConnection {
-    /// However the connection has ended.
+    /// Calls `on_close`, in whichever way the connection has ended.
     fn drop(&mut self) {
         if self.is_open {
             self.handler.on_close();

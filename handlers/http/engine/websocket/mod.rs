@@ -1,5 +1,5 @@
-//! WebSocket (RFC 6455) on a connection that then parks like any other; the protocol itself is
-//! `tungstenite`'s.
+//! WebSocket (RFC 6455). An idle WebSocket connection is parked like any other connection. The
+//! crate `tungstenite` implements the protocol.
 
 mod connection;
 
@@ -21,10 +21,10 @@ use crate::engine::response::{Content, Response};
 use crate::protocol::head::Method;
 use connection::{Pipe, WebSocketConnection};
 
-/// What a WebSocket service does with one connection.
+/// Handles one connection of a WebSocket service.
 ///
-/// A service that counts its clients and their messages. The test's client writes the frames
-/// itself:
+/// This service counts its clients and their messages. The client of the test writes its frames
+/// as bytes:
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -76,7 +76,7 @@ use connection::{Pipe, WebSocketConnection};
 /// assert_eq!(*clients.lock().unwrap(), 0);
 /// ```
 pub trait WebSocketHandler: Send + 'static {
-    /// Called once, when the connection is open. Defaults to nothing.
+    /// Called once, when the connection is open. Does nothing by default.
     fn on_open(&mut self, peer: &mut WebSocketPeer<'_>) {
         let _ = peer;
     }
@@ -84,16 +84,17 @@ pub trait WebSocketHandler: Send + 'static {
     /// Called for each text or binary message.
     fn on_message(&mut self, message: Message, peer: &mut WebSocketPeer<'_>);
 
-    /// Called after a wake by [`WebSocketPeer::waker`]. Defaults to nothing.
+    /// Called after a [waker](WebSocketPeer::waker) of this connection was used. Does nothing by
+    /// default.
     fn on_wake(&mut self, peer: &mut WebSocketPeer<'_>) {
         let _ = peer;
     }
 
-    /// Called once, when the connection has ended, for whatever reason. Defaults to nothing.
+    /// Called once, when the connection has ended for any reason. Does nothing by default.
     fn on_close(&mut self) {}
 }
 
-/// The handler of a service that only answers messages.
+/// The handler of a service that only reacts to messages.
 struct OnMessage<F>(F);
 
 impl<F> WebSocketHandler for OnMessage<F>
@@ -105,7 +106,7 @@ where
     }
 }
 
-/// As [`websocket_with`], for a service that only answers messages.
+/// Like [`websocket_with`], for a service that only reacts to messages.
 ///
 /// ```
 /// use socketserver_http::{Router, websocket};
@@ -122,11 +123,12 @@ pub fn websocket(
     websocket_with(request, OnMessage(on_message))
 }
 
-/// Makes a request's connection a WebSocket. Pings are answered, and sent to a client that is
-/// silent for 30 s; a client that does not answer within 30 s more is closed. Between messages the
-/// connection holds no thread. A shutdown closes it with the code 1001 (going away).
+/// Converts a request's connection into a WebSocket. The server replies to pings. It sends a ping
+/// to a client that sends nothing for 30 s, and closes the connection if the client sends nothing
+/// for another 30 s. Between messages the connection holds no thread. A shutdown closes it with the
+/// code 1001 (going away).
 ///
-/// A request that is not a WebSocket handshake is answered with 400 or 426 (RFC 6455 §4.4).
+/// A request that is not a WebSocket handshake gets the status 400 or 426 (RFC 6455 §4.4).
 ///
 /// ```
 /// use socketserver::Group;
@@ -174,7 +176,8 @@ pub fn websocket_with(request: &Request<'_>, handler: impl WebSocketHandler) -> 
         .header("Sec-WebSocket-Accept", &accept_key(key))
 }
 
-/// The proof that the request was read as a WebSocket handshake (RFC 6455 §4.2.2).
+/// The value of `Sec-WebSocket-Accept`, which proves that the server understood the request as a
+/// WebSocket handshake (RFC 6455 §4.2.2).
 fn accept_key(key: &str) -> String {
     let hashed = Sha1::new()
         .chain_update(key)
@@ -182,9 +185,9 @@ fn accept_key(key: &str) -> String {
     STANDARD.encode_to_string(hashed.finalize())
 }
 
-/// The client of a WebSocket, within a call of its handler.
+/// The client of a WebSocket during a call of its handler.
 ///
-/// A service that answers one message and closes the connection:
+/// This service replies to one message and then closes the connection:
 ///
 /// ```
 /// use socketserver_http::{Message, WebSocketHandler, WebSocketPeer, WebSocketSender};
@@ -215,7 +218,7 @@ impl WebSocketPeer<'_> {
     /// Sends a message.
     ///
     /// # Errors
-    /// When the connection is closing.
+    /// The connection is closing.
     pub fn send(&mut self, message: impl Into<Message>) -> io::Result<()> {
         if self.outbox.as_ref().is_some_and(Outbox::has_last_bytes) {
             return Err(io::Error::other(tungstenite::Error::AlreadyClosed));
@@ -223,25 +226,26 @@ impl WebSocketPeer<'_> {
         self.socket.send(message.into()).map_err(io::Error::other)
     }
 
-    /// Begins to close the connection: sends a close frame after the messages that a
-    /// [`sender`](WebSocketPeer::sender) has sent before. Nothing follows it (RFC 6455 §5.5.1).
+    /// Begins to close the connection. The close frame follows the messages that a
+    /// [`sender`](WebSocketPeer::sender) has sent before. No message can follow the close frame
+    /// (RFC 6455 §5.5.1).
     ///
     /// # Errors
-    /// When it is over already.
+    /// The connection is already closed.
     pub fn close(&mut self) -> io::Result<()> {
         self.socket.close(None).map_err(io::Error::other)
     }
 
-    /// A handle by which other threads and connections send messages to this client. At most
-    /// `capacity` bytes may be unsent.
+    /// Creates a handle with which other threads and connections send messages to this client. At
+    /// most `capacity` bytes may be unsent.
     pub fn sender(&mut self, capacity: usize) -> WebSocketSender {
         let outbox = self.request.outbox(capacity);
         *self.outbox = Some(outbox.clone());
         WebSocketSender(outbox)
     }
 
-    /// A handle by which other threads and connections have
-    /// [`on_wake`](WebSocketHandler::on_wake) called, or close this connection.
+    /// Creates a handle with which other threads and connections can close this connection or
+    /// trigger a call of [`on_wake`](WebSocketHandler::on_wake).
     pub fn waker(&self) -> Waker {
         self.request.waker()
     }
@@ -253,11 +257,11 @@ impl fmt::Debug for WebSocketPeer<'_> {
     }
 }
 
-/// Sends messages to the client of a WebSocket from any thread and from the handlers of other
-/// connections, from [`WebSocketPeer::sender`]. Cheap to clone. It does not keep the connection
-/// open.
+/// Sends messages to the client of a WebSocket, from any thread or from handlers of other
+/// connections. [`WebSocketPeer::sender`] creates it. It is cheap to clone, and does not keep the
+/// connection open.
 ///
-/// A service whose threads send messages to its clients:
+/// This example is a service whose threads send messages to its clients:
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -296,12 +300,12 @@ impl fmt::Debug for WebSocketPeer<'_> {
 pub struct WebSocketSender(Outbox);
 
 impl WebSocketSender {
-    /// Sends a message. Never waits. A [`Message::Close`] ends the connection: it always has room,
-    /// and nothing follows it (RFC 6455 §5.5.1).
+    /// Sends a message. Never waits. A [`Message::Close`] closes the connection: it is accepted
+    /// even if the outbox is full, and no message can follow it (RFC 6455 §5.5.1).
     ///
     /// # Errors
-    /// `Full` if the client has not read what was sent before, `Disconnected` if the connection is
-    /// closing or has ended. Both return the message.
+    /// `Full` if the outbox is full because the client reads slowly, `Disconnected` if the
+    /// connection is closing or has ended. Both return the message.
     pub fn try_send(
         &self,
         message: impl Into<Message>,
@@ -333,10 +337,10 @@ impl WebSocketSender {
     }
 }
 
-/// A message as a server sends it (RFC 6455 §5.2), for
-/// [`Group::broadcast`](socketserver::Group::broadcast): it is encoded once for all members. To end
-/// the connections of a group, use [`Group::close`](socketserver::Group::close) instead of
-/// broadcasting a [`Message::Close`], which nothing may follow.
+/// Encodes a message as a server sends it (RFC 6455 §5.2), for
+/// [`Group::broadcast`](socketserver::Group::broadcast). So it is encoded only once for all
+/// members. To close the connections of a group, use [`Group::close`](socketserver::Group::close).
+/// Do not broadcast a [`Message::Close`], because no message may follow it.
 ///
 /// ```
 /// use socketserver_http::{Message, encode_message};
