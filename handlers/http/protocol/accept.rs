@@ -2,8 +2,8 @@
 
 use super::head::Head;
 
-/// Whether `Accept` names a media type. Ranges such as `*/*` do not name it, as every client sends
-/// them, nor does a weight of 0.
+/// Whether `Accept` names this media type explicitly. Ranges such as `*/*` do not count, because
+/// every client sends them. A media type with the weight 0 does not count either.
 pub fn names(head: &Head<'_>, media_type: &[u8]) -> bool {
     head.values("accept")
         .flat_map(|value| value.split(|&byte| byte == b','))

@@ -1,11 +1,11 @@
-//! `Accept-Encoding` (RFC 9110 §12.5.3): which content codings a client takes, and which it likes
-//! best.
+//! `Accept-Encoding` (RFC 9110 §12.5.3): the content codings that a client accepts, and which of
+//! them it prefers.
 
 #[cfg(test)]
 mod tests;
 
-/// A content coding (RFC 9110 §8.4.1) that can be sent, in the order in which this server likes
-/// them: the smallest first.
+/// A content coding (RFC 9110 §8.4.1) that the server can send. The order is the server's
+/// preference: the coding with the smallest result is first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
     /// `br` (RFC 7932)
@@ -17,10 +17,10 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// All of them.
+    /// All codings, in the order of preference.
     pub const ALL: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
-    /// Its name in `Content-Encoding`.
+    /// The name of the coding in `Content-Encoding`.
     pub fn name(self) -> &'static str {
         match self {
             Coding::Brotli => "br",
@@ -29,7 +29,7 @@ impl Coding {
         }
     }
 
-    /// What the name of a file that is coded so ends with.
+    /// The extension of a file that is stored in this coding, without the dot.
     pub fn extension(self) -> &'static str {
         match self {
             Coding::Brotli => "br",
@@ -39,7 +39,7 @@ impl Coding {
     }
 
     fn named(name: &[u8]) -> Option<Coding> {
-        // §8.4.1.3: the old name of gzip.
+        // §8.4.1.3: `x-gzip` is the old name of gzip.
         let name = if name.eq_ignore_ascii_case(b"x-gzip") {
             b"gzip"
         } else {
@@ -51,16 +51,17 @@ impl Coding {
     }
 }
 
-/// What a client accepts. Weights are thousandths.
+/// The codings that a client accepts. Weights are in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// In the order of [`Coding::ALL`]; 0 is not acceptable.
+    /// In the order of [`Coding::ALL`]. The weight 0 means that the coding is not acceptable.
     weights: [u16; 3],
+    /// The weight of the content without a coding.
     identity: u16,
 }
 
-/// Reads the lines of `Accept-Encoding`. What is malformed in them counts as absent; of two weights
-/// for the same coding the last counts.
+/// Parses the values of all `Accept-Encoding` headers. Malformed elements are ignored. If a coding
+/// has two weights, the last one counts.
 pub fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Accepted {
     let (mut named, mut identity, mut any) = ([None; 3], None, None);
     for (name, weight) in lines.flat_map(weighted) {
@@ -72,7 +73,7 @@ pub fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Accepted {
             any = Some(weight);
         }
     }
-    // Who doesn't speak of the plain form takes it, but asked for something else.
+    // A client that does not name `identity` accepts it, but prefers every coding that it names.
     const LEAST: u16 = 1;
     Accepted {
         weights: named.map(|weight| weight.or(any).unwrap_or(0)),
@@ -81,8 +82,8 @@ pub fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Accepted {
 }
 
 impl Accepted {
-    /// The codings to be sent rather than the plain form, the best first. That the plain form isn't
-    /// acceptable changes nothing: who gets it nevertheless is better served than by an error.
+    /// The codings that the client prefers to the content without a coding, best first. A client
+    /// that does not accept `identity` may still get it, because that is more useful than an error.
     pub fn ranked(&self) -> impl Iterator<Item = Coding> + use<> {
         let Accepted { weights, identity } = *self;
         let mut codings = Coding::ALL;
@@ -94,7 +95,7 @@ impl Accepted {
     }
 }
 
-/// The elements of a list with weights (RFC 9110 §12.4.2): the name before the parameters, and its
+/// The elements of a list with weights (RFC 9110 §12.4.2): the name without parameters, and the
 /// weight in thousandths.
 fn weighted(line: &[u8]) -> impl Iterator<Item = (&[u8], u16)> {
     line.split(|&byte| byte == b',').filter_map(|element| {
@@ -108,7 +109,7 @@ fn weighted(line: &[u8]) -> impl Iterator<Item = (&[u8], u16)> {
     })
 }
 
-/// `qvalue` (§12.4.2): `0.5` is 500.
+/// Parses a `qvalue` (§12.4.2): `0.5` becomes 500.
 fn thousandths(value: &[u8]) -> Option<u16> {
     let (whole, digits) = match value {
         [whole @ (b'0' | b'1')] => (whole, &[][..]),
@@ -126,7 +127,7 @@ fn thousandths(value: &[u8]) -> Option<u16> {
     (thousandths <= 1000).then_some(thousandths)
 }
 
-/// What must hold for any bytes; for the fuzzer.
+/// Panics if `data` breaks a property that holds for all input. For fuzzing.
 #[doc(hidden)]
 pub fn check(data: &[u8]) {
     let accepted = parse(std::iter::once(data));
@@ -152,6 +153,6 @@ pub fn check(data: &[u8]) {
         fraction(accepted.identity)
     );
     assert_eq!(parse(std::iter::once(written.as_bytes())), accepted);
-    // A list may come in several fields.
+    // A list may be spread over several headers.
     assert_eq!(parse(data.split(|&byte| byte == b',')), accepted);
 }

@@ -1,8 +1,8 @@
-//! The path of URLs below which a site is served.
+//! The base path: the URL path below which a site is served.
 
 use super::target;
 
-/// A path of URLs below which a site is served; the default is the root of all URLs.
+/// The URL path below which a site is served. Defaults to `/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BasePath {
     /// Decoded, without a slash at either end.
@@ -10,12 +10,13 @@ pub struct BasePath {
 }
 
 impl BasePath {
-    /// A decoded path without a slash at either end.
+    /// Creates a base path from a decoded path without a slash at either end.
     pub fn of(decoded: Vec<u8>) -> BasePath {
         BasePath { decoded }
     }
 
-    /// The path below the site's root for a decoded path of a URL; `None` if it lies outside.
+    /// Converts the decoded path of a URL to a path below the site's root. `None` if the URL is
+    /// not below the base path.
     pub fn below<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
         if self.decoded.is_empty() {
             return Some(path);
@@ -23,11 +24,12 @@ impl BasePath {
         match path.strip_prefix(&self.decoded[..])? {
             [] => Some(b""),
             [b'/', path @ ..] => Some(path),
-            _ => None, // another name that begins alike
+            _ => None, // another name with the same beginning
         }
     }
 
-    /// The decoded path of a URL for a path below the site's root, without slashes at its ends.
+    /// Converts a path below the site's root to the decoded path of its URL, without slashes at
+    /// the ends.
     pub fn path_in_base(&self, path: &[u8]) -> Vec<u8> {
         if self.decoded.is_empty() {
             return path.to_vec();
@@ -35,7 +37,7 @@ impl BasePath {
         [&self.decoded, &b"/"[..], path].concat()
     }
 
-    /// The path of a URL for a path below the site's root.
+    /// Converts a path below the site's root to the encoded path of its URL.
     pub fn url_path(&self, path: &[u8]) -> String {
         let path = target::encode_path(path);
         if self.decoded.is_empty() {

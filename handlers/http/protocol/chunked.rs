@@ -1,24 +1,35 @@
-//! The chunked transfer coding of a request's body (RFC 9112 §7.1): bytes in, meaning out; no
-//! socket.
+//! Decodes the chunked transfer coding of a request's body (RFC 9112 §7.1), without I/O.
 //!
-//! As in the head, nothing is repaired: a chunk that two programs can read in two ways is how
-//! requests are smuggled. Extensions are passed over, trailers are dropped, and both are bounded.
+//! As in the head, malformed input is refused and never repaired. A chunk that two programs read
+//! differently allows request smuggling. Extensions are skipped and trailers are dropped; both have
+//! a maximum length.
+//!
+//! ```text
+//! Start ─▶ Size ─┬───────────────────────▶ SizeEnd     the size line
+//!                ├─────────▶ Extension ─▶ SizeEnd
+//!                └─▶ Gap ──▶ Extension ─▶ SizeEnd
+//! SizeEnd ─▶ Data ─▶ DataCr ─▶ DataLf ─▶ Start         a size above 0
+//! SizeEnd ─▶ TrailerStart                              the size 0
+//! TrailerStart ─▶ TrailerName ─▶ TrailerValue ─▶ TrailerEnd ─▶ TrailerStart
+//! TrailerStart ─▶ LastLf ─▶ Done                       the empty line
+//! ```
 
 use crate::protocol::head::HeadError;
 
-/// The longest line of a chunk's size, with its extensions, in bytes.
+/// Maximum length of a chunk's size line with its extensions, in bytes.
 const MAX_SIZE_LINE: usize = 256;
-/// The longest trailer section, in bytes.
+/// Maximum length of the trailer section, in bytes.
 const MAX_TRAILERS: usize = 8 * 1024;
 
-/// Where a decoder stands.
+/// What the decoder expects next. The numbers are the size of the current chunk, or the bytes left
+/// of its data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// The size's digits; `None` before the first.
+    /// Before the first digit of a chunk's size.
     #[default]
     Start,
     Size(u64),
-    /// White space, which only extensions may follow (RFC 9112 §7.1.1).
+    /// White space after the size. Only an extension may follow it (RFC 9112 §7.1.1).
     Gap(u64),
     Extension(u64),
     /// After the CR of the size line.
@@ -36,33 +47,33 @@ enum State {
     Done,
 }
 
-/// Takes a body out of its chunks, however they are cut.
+/// Decodes a chunked body. The input may be split at any byte.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
     state: State,
-    /// Bytes of the current line, or of the trailers.
+    /// Bytes of the current line or of the trailer section so far, for the limits.
     line: usize,
 }
 
-/// What a piece of input holds, from its beginning.
+/// What a piece of input begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkedPart {
-    /// This number of bytes is framing, to be skipped.
+    /// This number of bytes is framing and must be skipped.
     Framing(usize),
     /// This number of bytes is content.
     Data(usize),
-    /// All input so far is taken, more must come.
+    /// The input is empty, and the body is not complete.
     Partial,
-    /// The body is over; what follows is the next request's.
+    /// The body is complete. The input belongs to the next request.
     End,
 }
 
 impl Decoder {
-    /// What the beginning of `input` is; the caller takes so many bytes, and asks again with the
-    /// rest.
+    /// Classifies the beginning of `input`. The caller consumes the returned number of bytes, and
+    /// calls this again with the rest.
     ///
     /// # Errors
-    /// The body is malformed: 400, and the connection ends.
+    /// The body is malformed. The response has the status 400, and the connection ends.
     pub fn next(&mut self, input: &[u8]) -> Result<ChunkedPart, HeadError> {
         if let State::Data(left) = self.state {
             if input.is_empty() {
@@ -94,12 +105,12 @@ impl Decoder {
         })
     }
 
-    /// Whether the last chunk was taken, and its trailers.
+    /// Whether the last chunk and the trailers were decoded.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// One byte outside of a chunk's data.
+    /// Processes one byte that is not part of a chunk's data.
     fn step(&mut self, byte: u8) -> Result<State, HeadError> {
         self.line += 1;
         Ok(match (self.state, byte) {
@@ -114,8 +125,7 @@ impl Decoder {
             }
             (State::Size(size), _) => {
                 let digit = hex(byte).ok_or(BAD_SIZE)?;
-                // Sixteen digits are more than any file; their sum with others must not overflow
-                // either.
+                // The limit is far above every real size. It prevents overflows.
                 if size >> 56 != 0 {
                     return Err(HeadError::bad("a chunk's size is too large"));
                 }
@@ -146,7 +156,7 @@ impl Decoder {
         })
     }
 
-    /// Trailers are checked as fields are, and dropped.
+    /// Processes one byte of the trailers. Trailers are checked like headers and then dropped.
     fn trailer(&self, byte: u8) -> Result<State, HeadError> {
         if self.line > MAX_TRAILERS {
             return Err(HeadError::new(431, "the trailers are too long"));
@@ -174,15 +184,15 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A whole body.
+/// A complete body.
 #[derive(Debug, PartialEq, Eq)]
 struct Decoded {
     body: Vec<u8>,
-    /// The bytes of input that it took.
+    /// Bytes of input that the body used, with its framing.
     taken: usize,
 }
 
-/// Decodes input that comes in pieces of `step` bytes. `None`: more must come.
+/// Decodes input that arrives in pieces of `step` bytes. `None` if the body is not complete.
 fn decode(input: &[u8], step: usize) -> Result<Option<Decoded>, HeadError> {
     let (mut decoder, mut body, mut taken, mut come) = (Decoder::default(), Vec::new(), 0, 0);
     loop {
@@ -199,7 +209,8 @@ fn decode(input: &[u8], step: usize) -> Result<Option<Decoded>, HeadError> {
     }
 }
 
-/// Panics if a body depends on how it is cut, or on what follows it. For fuzzing.
+/// Panics if the result depends on how the input is split, or on the bytes after the body. For
+/// fuzzing.
 #[doc(hidden)]
 pub fn check(data: &[u8]) {
     let whole = decode(data, data.len().max(1));

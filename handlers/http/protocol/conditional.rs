@@ -1,14 +1,16 @@
-//! Conditional requests (RFC 9110 §13): whether what a client has, or expects, is still current.
+//! Conditional requests (RFC 9110 §13): whether the representation that a client has, or expects,
+//! is still current.
 //!
-//! A date that isn't one is ignored (§13.1.3, §13.1.4). A malformed list of entity tags matches
-//! nothing, and where it would guard a change, the change isn't made.
+//! An invalid date is ignored (§13.1.3, §13.1.4). A malformed list of entity tags matches nothing.
+//! If such a list is the condition of a change, the change is refused.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[cfg(test)]
 mod tests;
 
-/// The values of a request's conditional headers; lines of the same name joined by commas.
+/// The values of a request's conditional headers. Several headers with the same name are joined by
+/// commas.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Conditions<'a> {
     /// `If-Match`
@@ -23,38 +25,39 @@ pub struct Conditions<'a> {
     pub if_range: Option<&'a [u8]>,
 }
 
-/// What tells the current representation from others (§8.8).
+/// The validators of the current representation (§8.8).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Validators<'a> {
     /// The value of `ETag`, with its quotes, and `W/` if it is weak.
     pub etag: Option<&'a [u8]>,
-    /// When it was changed; counted in whole seconds, and as unknown before 1970.
+    /// The time of the last change. Fractions of a second are ignored, and a time before 1970
+    /// counts as unknown.
     pub last_modified: Option<SystemTime>,
 }
 
-/// How to go on with a request.
+/// The result of evaluating the conditions of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Perform the method.
     Proceed {
-        /// Whether `If-Range`, if there is one, lets `Range` count; that it counts for GET
-        /// only (§14.2) is the caller's to know.
+        /// Whether `If-Range`, if present, allows the use of `Range`. The caller must also
+        /// check that the method is GET (§14.2).
         honour_range: bool,
     },
-    /// Answer 304 (Not Modified).
+    /// Send status 304 (Not Modified).
     NotModified,
-    /// Answer 412 (Precondition Failed).
+    /// Send status 412 (Precondition Failed).
     PreconditionFailed,
 }
 
-/// Evaluates the conditions in the order of §13.2.2. `current` is `None` when the target has no
-/// representation; `is_get_or_head` tells a 304 from a 412.
+/// Evaluates the conditions in the order of §13.2.2. `current` is `None` if the target has no
+/// representation. `is_get_or_head` decides between the status codes 304 and 412.
 pub fn evaluate(
     conditions: &Conditions<'_>,
     current: Option<&Validators<'_>>,
     is_get_or_head: bool,
 ) -> Outcome {
-    // Most requests have no date.
+    // Computed only when needed, because most requests have no date.
     let modified = || current.and_then(|current| seconds(current.last_modified?));
     let modified_since = |date: Option<&[u8]>| {
         let date = http_date(date?)?;
@@ -84,15 +87,16 @@ pub fn evaluate(
         let tag = current.and_then(|current| EntityTag::whole(current.etag?));
         match EntityTag::whole(validator) {
             Some(asked) => tag.is_some_and(|tag| tag.strongly_equals(asked)),
-            // §13.1.5: the very date of `Last-Modified`. That it is a strong validator, hence
-            // older than the response that brought it, is for the client to see to.
+            // §13.1.5: the date must equal `Last-Modified`. The client must make sure that the
+            // date is a strong validator, that is, older than the response that contained it.
             None => modified().is_some_and(|date| http_date(validator) == Some(date)),
         }
     });
     Outcome::Proceed { honour_range }
 }
 
-/// Whether the header `list` names the current representation; `None` if it is malformed.
+/// Whether the header value `list` contains the current representation. `None` if the value is
+/// malformed.
 fn matches(
     list: &[u8],
     current: Option<&Validators<'_>>,
@@ -106,7 +110,7 @@ fn matches(
     let mut empty = true;
     let mut matched = false;
     loop {
-        // §5.6.1.2: empty elements of a list are skipped.
+        // Empty elements of a list are skipped (§5.6.1.2).
         rest = skip_ows(rest);
         match rest {
             [] => return (!empty).then_some(matched),
@@ -124,11 +128,11 @@ fn matches(
     }
 }
 
-/// §8.8.3
+/// An entity tag (§8.8.3).
 #[derive(Clone, Copy)]
 struct EntityTag<'a> {
     weak: bool,
-    /// With its quotes.
+    /// The quoted part, with its quotes.
     opaque: &'a [u8],
 }
 
@@ -149,7 +153,7 @@ impl<'a> EntityTag<'a> {
         Some((EntityTag { weak, opaque }, rest))
     }
 
-    /// `bytes` as one entity tag and nothing else.
+    /// Parses `bytes` as exactly one entity tag.
     fn whole(bytes: &'a [u8]) -> Option<Self> {
         let (tag, rest) = Self::first(bytes)?;
         rest.is_empty().then_some(tag)
@@ -172,7 +176,7 @@ fn skip_ows(bytes: &[u8]) -> &[u8] {
     &bytes[length..]
 }
 
-/// An HTTP-date in any of its three forms (§5.6.7), in seconds since 1970.
+/// Parses an HTTP-date in any of its three formats (§5.6.7). Returns seconds since 1970.
 fn http_date(value: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(value).ok()?;
     seconds(httpdate::parse_http_date(text).ok()?)
@@ -183,7 +187,7 @@ fn seconds(time: SystemTime) -> Option<u64> {
     Some(since_1970.as_secs())
 }
 
-/// What must hold for any bytes; for the fuzzer.
+/// Panics if `data` breaks a property that holds for all input. For fuzzing.
 #[doc(hidden)]
 pub fn check(data: &[u8]) {
     let current = Validators {
@@ -199,7 +203,7 @@ pub fn check(data: &[u8]) {
         if_none_match: Some(data),
         ..Conditions::default()
     });
-    // A tag that matches strongly matches weakly too.
+    // A tag that matches strongly also matches weakly.
     if if_match != Outcome::PreconditionFailed {
         assert_eq!(if_none_match, Outcome::NotModified);
     }
@@ -220,7 +224,7 @@ pub fn check(data: &[u8]) {
             ..Conditions::default()
         },
     ] {
-        // No date lies before 1970, so the representation is never newer than one.
+        // No date is before 1970, so the representation is never newer than a date.
         assert_ne!(evaluate(conditions), Outcome::PreconditionFailed);
     }
 }

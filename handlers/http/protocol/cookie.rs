@@ -1,4 +1,4 @@
-//! Cookies of an author's own service (RFC 6265).
+//! Cookies (RFC 6265) for services of authors.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -7,7 +7,8 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
 use crate::protocol::head::Head;
 
-/// What RFC 6265 §4.1.1 does not allow in a value, and `%`, which begins an escape.
+/// Characters that are percent-encoded in a cookie's value: those that RFC 6265 §4.1.1 does not
+/// allow, and `%`.
 const NOT_IN_VALUE: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -16,7 +17,8 @@ const NOT_IN_VALUE: &AsciiSet = &CONTROLS
     .add(b'\\')
     .add(b'%');
 
-/// Which requests from other sites a browser sends a cookie with (RFC 6265bis §4.1.2.7).
+/// Whether browsers send a cookie with requests that come from other sites (RFC 6265bis
+/// §4.1.2.7).
 ///
 /// ```
 /// use socketserver_http::{Cookie, SameSite};
@@ -28,19 +30,20 @@ const NOT_IN_VALUE: &AsciiSet = &CONTROLS
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SameSite {
-    /// None.
+    /// Never with requests from other sites.
     Strict,
-    /// Only when the user follows a link.
+    /// Only if the user follows a link.
     #[default]
     Lax,
-    /// All. Browsers require [`Cookie::secure`] with this, so it is set as well.
+    /// With all requests. Browsers then require [`Cookie::secure`], so it is set too.
     None,
 }
 
-/// A cookie that a response sets: [`Response::cookie`](crate::Response::cookie).
+/// A cookie that a response sets with [`Response::cookie`](crate::Response::cookie).
 ///
-/// Unless told otherwise, it is for the whole site (`Path=/`), ends with the browser's session, is
-/// hidden from scripts (`HttpOnly`) and is sent by other sites' links only (`SameSite=Lax`).
+/// By default it is valid for the whole site (`Path=/`) and until the end of the browser's session.
+/// Scripts can't read it (`HttpOnly`), and other sites can only cause it to be sent with links
+/// (`SameSite=Lax`).
 ///
 /// ```
 /// use std::time::Duration;
@@ -72,11 +75,11 @@ pub struct Cookie {
 }
 
 impl Cookie {
-    /// A cookie. What a value must not hold is percent-encoded;
-    /// [`Request::cookie`](crate::Request::cookie) decodes it.
+    /// Creates a cookie. Characters that are not allowed in a value are percent-encoded, and
+    /// [`Request::cookie`](crate::Request::cookie) decodes them.
     ///
     /// # Panics
-    /// When the name is not a token (RFC 9110 §5.6.2): letters, digits and ``!#$%&'*+-.^_`|~``.
+    /// If the name is not a token (RFC 9110 §5.6.2): letters, digits and ``!#$%&'*+-.^_`|~``.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Cookie {
         let name = name.into();
         assert!(
@@ -96,16 +99,16 @@ impl Cookie {
         }
     }
 
-    /// Makes browsers forget the cookie of this name. Path and domain must be
-    /// those that it was set with.
+    /// Creates a cookie that makes browsers delete the cookie with this name. Path and domain must
+    /// be the same as when the cookie was set.
     ///
     /// # Panics
-    /// As [`new`](Cookie::new).
+    /// In the cases of [`new`](Cookie::new).
     pub fn removal(name: impl Into<String>) -> Cookie {
         Cookie::new(name, "").max_age(Duration::ZERO)
     }
 
-    /// The cookie is sent with requests for this path and all below it. Defaults to `/`.
+    /// The cookie is sent with requests for this path and all paths below it. Defaults to `/`.
     pub fn path(self, path: impl Into<String>) -> Cookie {
         Cookie {
             path: path.into(),
@@ -113,7 +116,8 @@ impl Cookie {
         }
     }
 
-    /// The cookie is sent to this domain and all below it. Defaults to the host that set it, alone.
+    /// The cookie is sent to this domain and all its subdomains. Defaults to only the host that
+    /// set the cookie.
     pub fn domain(self, domain: impl Into<String>) -> Cookie {
         Cookie {
             domain: Some(domain.into()),
@@ -121,7 +125,7 @@ impl Cookie {
         }
     }
 
-    /// For how long browsers keep the cookie, in whole seconds. Defaults to the browser's session.
+    /// How long browsers keep the cookie, in whole seconds. Defaults to the browser's session.
     pub fn max_age(self, age: Duration) -> Cookie {
         Cookie {
             max_age: Some(age),
@@ -142,7 +146,8 @@ impl Cookie {
         }
     }
 
-    /// Which requests from other sites carry the cookie. Defaults to [`SameSite::Lax`].
+    /// Whether the cookie is sent with requests from other sites. Defaults to
+    /// [`SameSite::Lax`].
     pub fn same_site(self, same_site: SameSite) -> Cookie {
         Cookie { same_site, ..self }
     }
@@ -171,7 +176,8 @@ impl fmt::Display for Cookie {
     }
 }
 
-/// An attribute's value. A semicolon would begin another attribute, so it is left out.
+/// Writes the value of an attribute. Semicolons are removed, because a semicolon would begin
+/// another attribute.
 fn attribute(f: &mut fmt::Formatter<'_>, value: &str) -> fmt::Result {
     let allowed = value.chars().filter(|c| *c != ';' && !c.is_control());
     allowed.into_iter().try_for_each(|c| f.write_char(c))
@@ -182,7 +188,7 @@ fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(is_allowed)
 }
 
-/// The first cookie of this name in a request, decoded (RFC 6265 §4.2.1).
+/// The decoded value of the first cookie with this name in a request (RFC 6265 §4.2.1).
 pub fn find(head: &Head<'_>, name: &str) -> Option<String> {
     head.values("cookie")
         .flat_map(|value| value.split(|&byte| byte == b';'))
@@ -193,7 +199,7 @@ pub fn find(head: &Head<'_>, name: &str) -> Option<String> {
         .map(|value| percent_decode(value).decode_utf8_lossy().into_owned())
 }
 
-/// A value without the quotation marks that may be around it (RFC 6265 §4.1.1).
+/// Removes the optional quotation marks around a value (RFC 6265 §4.1.1).
 fn unquoted(value: &[u8]) -> &[u8] {
     let inside = value.strip_prefix(b"\"");
     inside

@@ -1,4 +1,4 @@
-//! Dates as HTTP writes them (IMF-fixdate, RFC 9110 §5.6.7), and the one of `Date`.
+//! Dates in the format of HTTP headers (IMF-fixdate, RFC 9110 §5.6.7), and the value of `Date`.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -9,13 +9,14 @@ use httpdate::HttpDate;
 /// An HTTP-date in ASCII, like `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub type DateText = [u8; 29];
 
-/// The first second of the year 10000, for which the format has no room.
+/// The first second of the year 10000, in seconds since 1970. The format has only four digits for
+/// the year.
 const YEAR_10000: u64 = 253_402_300_800;
 
 const EPOCH: DateText = *b"Thu, 01 Jan 1970 00:00:00 GMT";
 
-/// The value of `Date` (§6.6.1): now. Formatted once per second and thread, so that every
-/// response can ask.
+/// The value of `Date` (§6.6.1): the current time. Each thread formats it at most once per second,
+/// so that it is cheap for every response.
 pub fn now() -> DateText {
     thread_local! {
         static LAST: Cell<(u64, DateText)> = const { Cell::new((0, EPOCH)) };
@@ -31,12 +32,12 @@ fn cached(last: &Cell<(u64, DateText)>, time: SystemTime) -> DateText {
             last.set((now, text));
             text
         }
-        // A clock that is off by millennia is no reason to fail: the last sane date stands.
+        // The system clock is far out of range. The last valid date is used instead of an error.
         _ => text,
     }
 }
 
-/// `time` in the form of `Last-Modified`; `None` before 1970 and after 9999.
+/// Formats `time` for `Last-Modified`. `None` before 1970 and after 9999.
 pub fn http_date(time: SystemTime) -> Option<DateText> {
     seconds(time).map(format)
 }

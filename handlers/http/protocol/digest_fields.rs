@@ -1,5 +1,5 @@
-//! `Content-Digest` and `Repr-Digest` (RFC 9530): what a sender says its bytes hash to;
-//! `Want-Content-Digest` and `Want-Repr-Digest`: what a client would like to be told of them.
+//! The headers of RFC 9530. `Content-Digest` and `Repr-Digest` contain digests of the sent bytes.
+//! With `Want-Content-Digest` and `Want-Repr-Digest` a client requests digests.
 
 use std::fmt;
 
@@ -11,16 +11,16 @@ mod tests;
 
 pub use algorithm::Algorithm;
 
-/// The highest preference that a client can have (RFC 9530 §4).
+/// The highest preference that a client can state for an algorithm (RFC 9530 §4).
 const HIGHEST: u64 = 10;
 
-/// Why a digest field is refused.
+/// Why a digest header is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DigestFieldError {
-    /// It isn't a dictionary of byte sequences (RFC 9651 §3.2, §3.3.5). Ignoring it would mean to
-    /// store unverified what was to be verified.
+    /// The value is not a dictionary of byte sequences (RFC 9651 §3.2, §3.3.5). If it were ignored,
+    /// content would be stored without the verification that the client asked for.
     Malformed,
-    /// The `sha-256` in it hasn't 32 bytes.
+    /// The member `sha-256` does not have 32 bytes.
     Length,
 }
 
@@ -35,8 +35,9 @@ impl fmt::Display for DigestFieldError {
 
 impl std::error::Error for DigestFieldError {}
 
-/// The `sha-256` of a field, its lines joined by commas; `None` if it names other algorithms only,
-/// which may be ignored (RFC 9530 §2). Of several, the last one counts (RFC 9651 §3.2).
+/// The member `sha-256` of a digest header. `field` has the values of all headers with the same
+/// name, joined by commas. `None` if it has only other algorithms, which may be ignored (RFC 9530
+/// §2). If there are several members `sha-256`, the last one counts (RFC 9651 §3.2).
 ///
 /// # Errors
 /// See [`DigestFieldError`].
@@ -51,9 +52,10 @@ pub fn sha_256(field: &[u8]) -> Result<Option<[u8; 32]>, DigestFieldError> {
     Ok(found)
 }
 
-/// The digest that the client of a `Want-Repr-Digest` or `Want-Content-Digest` likes best among
-/// those that are computed here, the field's lines joined by commas. `None` if there is none, or if
-/// the field isn't a dictionary of integers from 0 to 10: such a wish may be ignored (RFC 9530 §4).
+/// The supported algorithm that a client prefers, from the value of `Want-Repr-Digest` or
+/// `Want-Content-Digest` (several headers joined by commas). `None` if the value names no supported
+/// algorithm, or is not a dictionary of integers from 0 to 10: the server may ignore such a value
+/// (RFC 9530 §4).
 pub fn wanted(field: &[u8]) -> Option<Algorithm> {
     let mut preferences = [0; Algorithm::ALL.len()];
     for_each_member(field, preference, |key, value| {
@@ -66,7 +68,7 @@ pub fn wanted(field: &[u8]) -> Option<Algorithm> {
         Ok(())
     })
     .ok()?;
-    // Of equals the first: the better one.
+    // If two preferences are equal, the first algorithm of `Algorithm::ALL` wins.
     let best = preferences.into_iter().max().filter(|best| *best > 0)?;
     Algorithm::ALL
         .into_iter()
@@ -75,8 +77,8 @@ pub fn wanted(field: &[u8]) -> Option<Algorithm> {
         .map(|(known, _)| known)
 }
 
-/// The value of a `Repr-Digest` or `Content-Digest`; `None` for an algorithm that these fields
-/// don't know.
+/// The value of `Repr-Digest` or `Content-Digest` for a digest. `None` if the algorithm has no key
+/// for these headers.
 pub fn member(algorithm: Algorithm, digest: &[u8]) -> Option<String> {
     Some(format!(
         "{}=:{}:",
@@ -85,9 +87,8 @@ pub fn member(algorithm: Algorithm, digest: &[u8]) -> Option<String> {
     ))
 }
 
-/// Calls `each` for the members of a dictionary (RFC 9651 §3.2). `value` takes the value, its `=`
-/// included, off the beginning of what it is given; what follows is a parameter, or the next
-/// member.
+/// Calls `each` for the members of a dictionary (RFC 9651 §3.2). `value` parses a value with its
+/// `=` from the beginning of its argument, and returns the value and the rest of the argument.
 fn for_each_member<'a, V>(
     field: &'a [u8],
     value: impl Fn(&'a [u8]) -> Option<(V, &'a [u8])>,
@@ -113,7 +114,7 @@ fn for_each_member<'a, V>(
     Ok(())
 }
 
-/// A byte sequence (RFC 9651 §3.3.5).
+/// Parses `=` and a byte sequence (RFC 9651 §3.3.5). Returns the bytes and the rest of `text`.
 fn bytes(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let text = text.strip_prefix(b"=:")?;
     let length = memchr::memchr(b':', text)?;
@@ -121,7 +122,8 @@ fn bytes(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     Some((value, &text[length + 1..]))
 }
 
-/// An integer (RFC 9651 §3.3.1) that is a preference.
+/// Parses `=` and a preference, which is an integer (RFC 9651 §3.3.1). Returns it and the rest of
+/// `text`.
 fn preference(text: &[u8]) -> Option<(u64, &[u8])> {
     const MAX_DIGITS: usize = 15;
     let text = text.strip_prefix(b"=")?;
@@ -135,7 +137,8 @@ fn preference(text: &[u8]) -> Option<(u64, &[u8])> {
     (value <= HIGHEST).then_some((value, rest))
 }
 
-/// RFC 9651 §3.1.2: lower-case letters, digits and `_-.*`, beginning with a letter or `*`.
+/// Parses a key (RFC 9651 §3.1.2): lower-case letters, digits and `_-.*`, beginning with a letter
+/// or `*`. Returns the key and the rest of `bytes`.
 fn key(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let in_key =
         |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.*".contains(byte);
@@ -147,7 +150,7 @@ fn key(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         .then(|| bytes.split_at(length))
 }
 
-/// What follows a parameter, whose meaning doesn't matter.
+/// Skips a parameter, which has no meaning here. Returns the rest of `bytes`.
 fn skip_parameter(bytes: &[u8]) -> Option<&[u8]> {
     let (_, rest) = key(bytes)?;
     let Some(value) = rest.strip_prefix(b"=") else {
@@ -176,13 +179,13 @@ fn skip<'a>(bytes: &'a [u8], which: &[u8]) -> &'a [u8] {
     &bytes[length..]
 }
 
-/// What must hold for any bytes; for the fuzzer.
+/// Panics if `data` breaks a property that holds for all input. For fuzzing.
 #[doc(hidden)]
 pub fn check(data: &[u8]) {
     if let Ok(Some(digest)) = sha_256(data) {
         let again = format!("sha-256=:{}:", STANDARD.encode_to_string(digest));
         assert_eq!(sha_256(again.as_bytes()), Ok(Some(digest)));
-        // Another member of another algorithm before it changes nothing.
+        // A preceding member with another algorithm has no effect.
         assert_eq!(
             sha_256(format!("md5=:AAAA:;a=\"\\\"\" ,\t{again}").as_bytes()),
             Ok(Some(digest))

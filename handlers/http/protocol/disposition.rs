@@ -1,8 +1,8 @@
-//! `Content-Disposition`: the name under which a client saves what it gets (RFC 6266).
+//! `Content-Disposition` (RFC 6266): the name under which a client saves a response.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// All but RFC 8187's attr-char.
+/// All characters except the `attr-char` of RFC 8187.
 const IN_EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
@@ -17,12 +17,12 @@ const IN_EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// The value that has a response saved under this name: in ASCII for old clients, and as it is (RFC
-/// 8187). What is no UTF-8 becomes U+FFFD.
+/// The header value that makes clients save a response under this name. It contains the name twice:
+/// in ASCII for old clients, and in full (RFC 8187). Invalid UTF-8 becomes U+FFFD.
 pub fn attachment(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
-    // RFC 6266 §4.3: some clients take escapes and percent signs in the plain form literally,
-    // others don't.
+    // RFC 6266 §4.3: clients differ in whether they decode escapes and percent signs in the ASCII
+    // form, so neither is used there.
     let is_plain = |c: char| c.is_ascii_alphanumeric() || " !#$&+-.^_`|~()[]{},;=@".contains(c);
     let plain: String = name
         .chars()

@@ -1,14 +1,14 @@
-//! When a file was changed last, as its sender says.
+//! Parses the time of a file's last change that a client sends with an upload.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The first second of the year 10000, since 1970: HTTP has no dates from there on (RFC 9110
+/// The first second of the year 10000, in seconds since 1970. HTTP dates end before it (RFC 9110
 /// §5.6.7).
 const END: u64 = 253_402_300_800;
-/// Digits of a second's fraction that a file system can keep.
+/// Number of fractional digits of a second that a file system can store.
 const NANOSECOND: usize = 9;
 
-/// Reads seconds since 1970, perhaps with a fraction. `None` if it isn't that.
+/// Parses seconds since 1970 with an optional fraction. `None` if `text` has another format.
 pub fn seconds(text: &[u8]) -> Option<SystemTime> {
     let (whole, fraction) = match memchr::memchr(b'.', text) {
         Some(point) => (&text[..point], &text[point + 1..]),
@@ -23,7 +23,7 @@ pub fn seconds(text: &[u8]) -> Option<SystemTime> {
     )
 }
 
-/// Reads milliseconds since 1970. `None` if it isn't that.
+/// Parses milliseconds since 1970. `None` if `text` has another format.
 pub fn milliseconds(text: &[u8]) -> Option<SystemTime> {
     since_1970(Duration::from_millis(number(text)?))
 }

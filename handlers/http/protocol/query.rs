@@ -1,28 +1,28 @@
-//! The query of a target, taken as a form's fields: `name=value&name=value`.
+//! The query of a target in the format of HTML forms: `name=value&name=value`.
 
 use std::borrow::Cow;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 
-/// A query as it was sent, without its `?`.
+/// A query as sent, without the `?`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Query<'a>(pub &'a [u8]);
 
 impl<'a> Query<'a> {
-    /// The first value of this name, decoded; empty for a name without `=`. What is no UTF-8
-    /// becomes U+FFFD.
+    /// The decoded value of the first parameter with this name. It is empty for a parameter
+    /// without `=`. Invalid UTF-8 becomes U+FFFD.
     pub fn get(self, name: &str) -> Option<String> {
         self.pairs()
             .find(|(known, _)| known == name)
             .map(|(_, value)| value)
     }
 
-    /// Whether the name stands there, with a value or without.
+    /// Whether the query has a parameter with this name, with or without a value.
     pub fn has(self, name: &str) -> bool {
         self.pairs().any(|(known, _)| known == name)
     }
 
-    /// Every name and its value, decoded.
+    /// All parameters as decoded pairs of name and value.
     pub fn pairs(self) -> impl Iterator<Item = (String, String)> + use<'a> {
         let pairs = self.0.split(|&byte| byte == b'&');
         pairs.filter(|pair| !pair.is_empty()).map(|pair| {
@@ -35,7 +35,8 @@ impl<'a> Query<'a> {
     }
 }
 
-/// As HTML forms encode (WHATWG URL, application/x-www-form-urlencoded): `+` is a space.
+/// Decodes the encoding of HTML forms (WHATWG URL, application/x-www-form-urlencoded), in which
+/// `+` is a space.
 fn decode(bytes: &[u8]) -> String {
     let spaced: Cow<'_, [u8]> = match memchr::memchr(b'+', bytes) {
         Some(_) => bytes
@@ -47,7 +48,7 @@ fn decode(bytes: &[u8]) -> String {
     percent_decode(&spaced).decode_utf8_lossy().into_owned()
 }
 
-/// A value for a query.
+/// Encodes a value for use in a query.
 pub fn encode(value: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(value, NON_ALPHANUMERIC)
 }

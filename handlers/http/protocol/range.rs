@@ -1,32 +1,34 @@
-//! The `Range` header (RFC 9110 §14): which bytes of a representation a client asks for.
+//! The `Range` header (RFC 9110 §14): the bytes of a representation that a client requests.
 
 use std::ops::Range;
 
 #[cfg(test)]
 mod tests;
 
-/// A set with more ranges is ignored: §14.2 lets a server ignore what smells of an attack.
+/// Maximum number of ranges in a request. A header with more ranges is ignored: §14.2 allows a
+/// server to ignore suspicious ranges.
 const MAX_RANGES: usize = 16;
 
-/// What a `Range` header asks for, of a representation of known length.
+/// The meaning of a `Range` header for a representation of known length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ranges {
-    /// Answer as if there were no `Range`: it is malformed, in another unit, too much, asks for
-    /// a byte twice, or the representation is empty and has no part that could be named.
+    /// Respond as if there were no `Range`. The header is malformed, has another unit, has too
+    /// many or overlapping ranges, or the representation is empty.
     Ignore,
-    /// Answer 416 (Range Not Satisfiable): no range has a byte of the representation in it.
+    /// Send status 416 (Range Not Satisfiable). No range contains a byte of the representation.
     Unsatisfiable,
-    /// Answer 206 (Partial Content): 1 to 16 ranges in the order of the request, none of them
-    /// empty, no two overlapping, each within the representation. Ends are exclusive.
+    /// Send status 206 (Partial Content) with 1 to 16 ranges, in the order of the request. Each
+    /// range is within the representation and not empty, and no two overlap. Ends are exclusive.
     Satisfiable(Vec<Range<u64>>),
 }
 
-/// Reads the value of a `Range` header for a representation of `length` bytes.
+/// Parses the value of a `Range` header for a representation of `length` bytes.
 ///
-/// Ranges that begin behind the end are left out; one invalid range makes the whole set
-/// invalid, hence ignored (§14.1.1). Numbers too big for 64 bits count as the greatest.
+/// Ranges that begin after the end are left out. One invalid range makes the whole header invalid,
+/// so that it is ignored (§14.1.1). Numbers above the maximum of 64 bits count as the maximum.
 pub fn parse(header: &[u8], length: u64) -> Ranges {
-    // §14.2 allows to ignore it; 416 fails clients that send a `Range` with every request.
+    // §14.2 allows a server to ignore `Range`. Status 416 would break clients that send `Range`
+    // with every request.
     if length == 0 {
         return Ranges::Ignore;
     }
@@ -39,7 +41,7 @@ pub fn parse(header: &[u8], length: u64) -> Ranges {
     })
 }
 
-/// The ranges that have bytes in them, or `None` if the header is to be ignored.
+/// The ranges that contain bytes of the representation. `None` if the header must be ignored.
 fn satisfiable(header: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
     let (unit, set) = header.split_at_checked(b"bytes=".len())?;
     if !unit.eq_ignore_ascii_case(b"bytes=") {
@@ -47,7 +49,7 @@ fn satisfiable(header: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
     }
     let mut count = 0;
     let mut ranges = Vec::new();
-    // §5.6.1.2: a recipient skips empty elements of a list.
+    // A recipient skips empty elements of a list (§5.6.1.2).
     let elements = set.split(|&byte| byte == b',').map(trim_ows);
     for spec in elements.filter(|spec| !spec.is_empty()) {
         count += 1;
@@ -65,7 +67,8 @@ fn satisfiable(header: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
     Some(ranges)
 }
 
-/// One range-spec; an empty range when it is valid but has no byte in it, `None` if invalid.
+/// Parses one range-spec. Returns an empty range if the spec is valid but contains no byte of the
+/// representation, and `None` if it is invalid.
 fn one(spec: &[u8], length: u64) -> Option<Range<u64>> {
     let dash = spec.iter().position(|&byte| byte == b'-')?;
     let (first, last) = (&spec[..dash], &spec[dash + 1..]);
@@ -83,7 +86,7 @@ fn one(spec: &[u8], length: u64) -> Option<Range<u64>> {
     Some(first.min(length)..last.saturating_add(1).min(length))
 }
 
-/// 1*DIGIT, saturating.
+/// Parses one or more digits. A number above the maximum becomes the maximum.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -96,15 +99,15 @@ fn number(digits: &[u8]) -> Option<u64> {
     Some(digits.iter().fold(0, add))
 }
 
-/// Whether two of the ranges share bytes (§17.15). If none do, they are together no longer than the
-/// representation.
+/// Whether two of the ranges overlap (§17.15). Without overlaps, the ranges together are at most
+/// as long as the representation.
 fn overlap(ranges: &[Range<u64>]) -> bool {
     let mut sorted: Vec<_> = ranges.iter().collect();
     sorted.sort_by_key(|range| range.start);
     sorted.windows(2).any(|pair| pair[1].start < pair[0].end)
 }
 
-/// Without the spaces and tabs around it (OWS, §5.6.3).
+/// Removes spaces and tabs at both ends (OWS, §5.6.3).
 fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
@@ -112,7 +115,7 @@ fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// What must hold for any bytes; for the fuzzer.
+/// Panics if `data` breaks a property that holds for all input. For fuzzing.
 #[doc(hidden)]
 pub fn check(data: &[u8]) {
     for length in [0, 1, 1000, u64::MAX] {

@@ -1,7 +1,8 @@
-//! The request target: from raw bytes to the name of a file below the root, and back to a URL.
+//! Converts a request target to the path of a file below the root, and such a path back to a URL.
 //!
-//! Every check happens on the decoded bytes, and they are decoded once. What comes out has no
-//! way to leave the root; the directory handle that opens it guards against symlinks as well.
+//! The path is decoded exactly once, and all checks use the decoded bytes. The resulting path has
+//! no `..` and can't leave the root. The directory handle that opens the path also guards against
+//! symlinks.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -14,8 +15,8 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_encode};
 #[cfg(test)]
 mod tests;
 
-/// All but RFC 3986's unreserved characters and `/`; so an encoded name is safe in an HTML
-/// attribute too, and a colon in it makes no scheme.
+/// Characters that are encoded in a path: all except the unreserved characters of RFC 3986 and `/`.
+/// So an encoded name is also safe in an HTML attribute, and a colon in it can't end a scheme.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -23,29 +24,30 @@ const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
-/// What a query may not hold as it is (RFC 3986 §3.4); `%` stays, since it is encoded already.
+/// Characters that must be encoded in a query (RFC 3986 §3.4). `%` is not one of them, because the
+/// query is already encoded.
 const IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 
 /// A request target in origin form (RFC 9112 §3.2.1), decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target<'a> {
-    /// The path below the root: its segments joined by `/`, with no `/` at either end. Empty
-    /// for the root itself. Any bytes but control bytes and `\`; not always UTF-8.
+    /// The path below the root: segments joined by `/`, without `/` at either end. It is empty for
+    /// the root itself. It contains no control bytes and no `\`, and is not always UTF-8.
     pub path: Cow<'a, [u8]>,
     /// Whether the path names a directory: it ended in `/`, `/.` or `/..`.
     pub trailing_slash: bool,
-    /// What follows the first `?`, not decoded.
+    /// The part after the first `?`, not decoded.
     pub query: Option<&'a [u8]>,
 }
 
 impl Target<'_> {
-    /// The path as the file system takes it, relative to the root and empty for the root.
+    /// The path for the file system, relative to the root. It is empty for the root itself.
     pub fn relative_path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.path))
     }
 
-    /// The same target with a slash at the end of its path and its query kept: the `Location`
-    /// that sends a client from `/directory` to `/directory/`.
+    /// The target with a slash at the end of its path and with the same query. It is the `Location`
+    /// that redirects a client from `/directory` to `/directory/`.
     pub fn location_of_directory(&self) -> String {
         let slash = if self.path.is_empty() { "" } else { "/" };
         let mut location = format!("/{}{slash}", encode_path(&self.path));
@@ -57,16 +59,16 @@ impl Target<'_> {
     }
 }
 
-/// Why a target is refused; each is answered with 400 (Bad Request).
+/// Why a target is refused. The response has the status 400 (Bad Request).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetError {
-    /// It doesn't begin with `/`.
+    /// The target does not begin with `/`.
     NotOriginForm,
-    /// A `%` without two hexadecimal digits behind it.
+    /// A `%` without two hexadecimal digits after it.
     BadEscape,
-    /// A control byte, space, `#`, `\` or encoded `/` where none may stand.
+    /// A control byte, space, `#`, `\` or encoded `/` in a place where it is not allowed.
     ForbiddenByte,
-    /// Its `..` lead out of the root.
+    /// The segments `..` lead out of the root.
     OutsideRoot,
 }
 
@@ -83,8 +85,8 @@ impl fmt::Display for TargetError {
 
 impl std::error::Error for TargetError {}
 
-/// Takes a raw target apart. Escapes are decoded once, `//` counts as `/`, then `.` and `..`
-/// are removed (RFC 3986 §5.2.4, after the merging of slashes as nginx does it).
+/// Parses a raw target. Escapes are decoded once, `//` counts as `/`, and then `.` and `..` are
+/// removed (RFC 3986 §5.2.4). Merging slashes before that is what nginx does, too.
 ///
 /// # Errors
 /// See [`TargetError`].
@@ -93,7 +95,7 @@ pub fn parse(raw: &[u8]) -> Result<Target<'_>, TargetError> {
     parse_parts(raw_path, query)
 }
 
-/// The path and the query of a raw target.
+/// Splits a raw target into path and query.
 pub fn split(raw: &[u8]) -> (&[u8], Option<&[u8]>) {
     match memchr::memchr(b'?', raw) {
         Some(at) => (&raw[..at], Some(&raw[at + 1..])),
@@ -101,7 +103,7 @@ pub fn split(raw: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// The same for a raw target whose path and query were split before.
+/// Like [`parse`], for a raw target that is already split into path and query.
 ///
 /// # Errors
 /// See [`TargetError`].
@@ -112,7 +114,8 @@ pub fn parse_parts<'a>(
     if raw_path.first() != Some(&b'/') {
         return Err(TargetError::NotOriginForm);
     }
-    // The head parser refuses these too, but what goes into `Location` is checked twice.
+    // The parser of heads refuses these bytes too. They are checked again here because the query
+    // becomes part of `Location`.
     let is_visible = |byte: &u8| *byte > b' ' && *byte != 0x7f && *byte != b'#';
     if !raw_path
         .iter()
@@ -135,8 +138,8 @@ pub fn parse_parts<'a>(
     })
 }
 
-/// The path as it stands, when there is nothing in it to decode, merge or refuse: what most
-/// requests send, so it costs no allocation.
+/// The path and whether it has a trailing slash, if it needs no decoding and no merging of slashes
+/// and has no forbidden byte. Most requests have such a path, so most need no allocation.
 fn plain(raw_path: &[u8]) -> Option<(&[u8], bool)> {
     let mut previous = 0;
     for &byte in raw_path {
@@ -203,12 +206,13 @@ fn decode_segment(raw: &[u8], into: &mut Vec<u8>) -> Result<(), TargetError> {
     Ok(())
 }
 
-/// Whether a byte may stand in no decoded segment.
+/// Whether a byte is forbidden in every decoded segment.
 fn is_forbidden(decoded: u8) -> bool {
     decoded.is_ascii_control() || decoded == b'\\' || decoded == b'/'
 }
 
-/// Whether some target leads to a file of this name: the listing shows no dead link.
+/// Whether a target can name a file of this name. A listing leaves out other files, because links
+/// to them would not work.
 pub fn is_reachable(name: &[u8]) -> bool {
     !name.iter().any(|&byte| is_forbidden(byte))
 }
@@ -222,18 +226,18 @@ fn hex_digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// Encodes a path for a URL: `href`, `Location`. Its slashes stay; a name that may hold none
-/// doesn't need any other function.
+/// Encodes a path for a URL, as in `href` and `Location`. Slashes are kept. It can also encode a
+/// single name, because names contain no slashes.
 pub fn encode_path(path: &[u8]) -> Cow<'_, str> {
     percent_encode(path, IN_PATH).into()
 }
 
-/// Encodes what can't stand in a query as it is; what is encoded already stays so.
+/// Encodes the characters that are not allowed in a query. Existing escapes are kept.
 pub fn encode_query(query: &[u8]) -> Cow<'_, str> {
     percent_encode(query, IN_QUERY).into()
 }
 
-/// What must hold for any bytes; for the fuzzer.
+/// Panics if `data` breaks a property that holds for all input. For fuzzing.
 #[doc(hidden)]
 pub fn check(data: &[u8]) {
     let Ok(target) = parse(data) else {

@@ -1,4 +1,5 @@
-//! The fields of tus 1.0.0 requests: `Upload-Metadata`, `Upload-Checksum`, and numbers.
+//! The headers of tus 1.0.0 requests: `Upload-Metadata`, `Upload-Checksum`, and headers with
+//! numbers.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,10 +11,10 @@ use crate::protocol::file_date;
 #[cfg(test)]
 mod tests;
 
-/// The digests that a piece may be checked with, best first.
+/// The digest algorithms for the check of a chunk of an upload, best first.
 pub const ALGORITHMS: &str = "sha256,sha1,md5";
 
-/// What a piece is to hash to.
+/// The expected digest of a chunk of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Checksum {
@@ -22,22 +23,22 @@ pub enum Checksum {
     Sha256([u8; 32]),
 }
 
-/// Why a field is refused; each is answered with 400 (Bad Request).
+/// Why a header is refused. The response has the status 400 (Bad Request).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TusFieldError {
-    /// It isn't a list of `key base64`.
+    /// The value is not a list of `key base64`.
     Metadata,
-    /// A key is there twice.
+    /// A key occurs twice.
     TwoOfOneKey,
-    /// A value that is to be text is no UTF-8.
+    /// A value that must be text is not UTF-8.
     NotText,
-    /// It isn't `algorithm base64`.
+    /// The value is not `algorithm base64`.
     Checksum,
-    /// `mtime` or `lastModified` is no date.
+    /// `mtime` or `lastModified` is not a date.
     Date,
     /// The server does not compute this digest.
     Algorithm,
-    /// A digest has another length.
+    /// A digest does not have the length of its algorithm.
     Length,
 }
 
@@ -60,20 +61,19 @@ impl fmt::Display for TusFieldError {
 
 impl std::error::Error for TusFieldError {}
 
-/// What an upload's metadata says of its name and date; the rest isn't looked at, but must be
-/// well-formed.
+/// The name and the date in an upload's metadata. Other keys are ignored, but must be well-formed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// The name of the file.
     pub filename: Option<String>,
-    /// Its name with the folders before it.
+    /// The path of the file: its name after the names of its folders.
     pub relative_path: Option<String>,
-    /// When it was changed last: `mtime` in seconds since 1970, or `lastModified` in milliseconds,
-    /// as browsers count. Where both are there, the first counts.
+    /// The time of the last change: `mtime` in seconds since 1970, or `lastModified` in
+    /// milliseconds, as browsers have it. If both are present, `mtime` counts.
     pub modified: Option<SystemTime>,
 }
 
-/// Reads the value of `Upload-Metadata`.
+/// Parses the value of `Upload-Metadata`.
 ///
 /// # Errors
 /// See [`TusFieldError`].
@@ -113,7 +113,7 @@ fn text(value: Vec<u8>) -> Result<String, TusFieldError> {
     String::from_utf8(value).map_err(|_| TusFieldError::NotText)
 }
 
-/// Uppy says `null` of what it doesn't know.
+/// Parses a date. The client Uppy sends `null` for an unknown date.
 fn date(
     text: &[u8],
     read: fn(&[u8]) -> Option<SystemTime>,
@@ -124,7 +124,7 @@ fn date(
     }
 }
 
-/// Reads the value of `Upload-Checksum`.
+/// Parses the value of `Upload-Checksum`.
 ///
 /// # Errors
 /// See [`TusFieldError`].
@@ -146,7 +146,7 @@ fn exactly<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], TusFieldError> {
     bytes.try_into().map_err(|_| TusFieldError::Length)
 }
 
-/// Reads the value of `Upload-Offset` or `Upload-Length`: digits only.
+/// Parses the value of `Upload-Offset` or `Upload-Length`, which has only digits.
 pub fn number(field: &[u8]) -> Option<u64> {
     let is_number = !field.is_empty() && field.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(field)
@@ -156,7 +156,7 @@ pub fn number(field: &[u8]) -> Option<u64> {
         .ok()
 }
 
-/// What must hold for any bytes; for the fuzzer.
+/// Panics if `data` breaks a property that holds for all input. For fuzzing.
 #[doc(hidden)]
 pub fn check(data: &[u8]) {
     if let Ok(read) = metadata(data) {

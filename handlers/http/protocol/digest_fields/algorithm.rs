@@ -1,20 +1,20 @@
-//! The digests that a client can ask for, by the names that protocols give them.
+//! The digest algorithms that a client can request, with their names in protocols.
 
-/// A way to compute a digest.
+/// A digest algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// SHA-256 (FIPS 180-4).
     Sha256,
     /// BLAKE3.
     Blake3,
-    /// SHA-1 (FIPS 180-4): tells damage, but proves nothing against malice.
+    /// SHA-1 (FIPS 180-4). It detects accidental damage, but not deliberate changes.
     Sha1,
-    /// MD5 (RFC 1321): as SHA-1.
+    /// MD5 (RFC 1321). It has the same limitation as SHA-1.
     Md5,
 }
 
 impl Algorithm {
-    /// All of them, those first that are to be preferred.
+    /// All algorithms, preferred ones first.
     pub const ALL: [Algorithm; 4] = [
         Algorithm::Sha256,
         Algorithm::Blake3,
@@ -22,7 +22,8 @@ impl Algorithm {
         Algorithm::Md5,
     ];
 
-    /// The name in `?hash=NAME`: that of the program that checks it, without its `sum`.
+    /// The name in `?hash=NAME`: the name of the program that verifies the digest, without its
+    /// suffix `sum` (`sha256` for `sha256sum`).
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::Sha256 => "sha256",
@@ -32,7 +33,8 @@ impl Algorithm {
         }
     }
 
-    /// The key in the fields of RFC 9530; `None` for one that isn't in their registry.
+    /// The key in the headers of RFC 9530. `None` if the algorithm is not in the registry of these
+    /// headers.
     pub fn key(self) -> Option<&'static str> {
         match self {
             Algorithm::Sha256 => Some("sha-256"),
@@ -42,7 +44,7 @@ impl Algorithm {
         }
     }
 
-    /// Bytes of a digest.
+    /// Length of a digest, in bytes.
     pub fn size(self) -> usize {
         match self {
             Algorithm::Sha256 | Algorithm::Blake3 => 32,

@@ -6,17 +6,19 @@ use memchr::memchr;
 
 use super::byte_set::ByteSet;
 
-/// The bytes of RFC 3986's `reg-name` without `%` and the comma, which would let a list of hosts
-/// pass.
+/// The bytes of `reg-name` (RFC 3986) except `%` and the comma. With the comma, a list of hosts
+/// would be accepted.
 static NAME: ByteSet = ByteSet::alphanumeric_and(b"-._~!$&'()*+;=");
 
-/// Whether this may stand in `Host`: a name, an IPv4 address or an IPv6 address in brackets,
-/// and a port of at most 65535. No user, no list, not empty (RFC 9110 §4.2.1).
+/// Whether this is a valid value of `Host`: a name, an IPv4 address or an IPv6 address in brackets,
+/// and an optional port of at most 65535. A user, a list and an empty value are not valid (RFC 9110
+/// §4.2.1).
 pub(super) fn is_valid(authority: &[u8]) -> bool {
     split(authority).is_some()
 }
 
-/// As [`is_valid`], with a port that is not empty: the target of CONNECT (RFC 9110 §9.3.6).
+/// Like [`is_valid`], but the port must not be empty, as in the target of CONNECT (RFC 9110
+/// §9.3.6).
 pub(super) fn is_valid_with_port(authority: &[u8]) -> bool {
     split(authority).is_some_and(|(_, port)| !port.is_empty())
 }
@@ -45,7 +47,8 @@ fn is_host(host: &[u8]) -> bool {
     }
 }
 
-/// `reg-name`, whose other bytes are written as `%` and two hexadecimal digits.
+/// Whether this is a `reg-name`, in which other bytes are encoded as `%` and two hexadecimal
+/// digits.
 fn is_name(mut name: &[u8]) -> bool {
     while let Some(at) = name.iter().position(|&byte| !NAME.contains(byte)) {
         name = match &name[at..] {
@@ -58,7 +61,7 @@ fn is_name(mut name: &[u8]) -> bool {
     true
 }
 
-/// Empty is a port too: the default one (RFC 3986 §3.2.3).
+/// Whether this is a port. An empty port is valid and means the default port (RFC 3986 §3.2.3).
 fn is_port(digits: &[u8]) -> bool {
     let value = digits.iter().try_fold(0u16, |sum, byte| {
         let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;

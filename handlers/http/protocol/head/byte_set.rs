@@ -1,10 +1,10 @@
-//! Sets of bytes that are looked up for every byte of a head.
+//! Sets of bytes with a fast look-up, for checks of every byte of a head.
 
-/// A set of bytes. A look-up costs one load, where a search among the members costs many.
+/// A set of bytes. A look-up costs one load, which is less than a search among the members.
 pub(super) struct ByteSet([bool; 256]);
 
 impl ByteSet {
-    /// The ASCII letters and digits, and these.
+    /// The set of the ASCII letters, the ASCII digits and `others`.
     pub(super) const fn alphanumeric_and(others: &[u8]) -> ByteSet {
         let mut members = [false; 256];
         let mut byte = 0;

@@ -1,8 +1,9 @@
-//! What holds for every input, whatever its bytes.
+//! Properties of the parser that hold for every input, for fuzzing.
 
 use super::{Head, HeadError, MAX_HEAD, Scanner, Status, Version, parse};
 
-/// Panics if `data`, parsed whole and in two pieces, breaks a promise of [`parse`]. For fuzzing.
+/// Parses `data` as a whole and in two pieces, and panics if this breaks a guarantee of [`parse`].
+/// For fuzzing.
 #[doc(hidden)]
 pub fn check(data: &[u8]) {
     let whole = parse(data, &mut Scanner::default());

@@ -1,4 +1,5 @@
-//! The field lines (RFC 9112 §5), and one pass over them for the fields that matter.
+//! The headers of a request (RFC 9112 §5). One pass over them collects the headers that the server
+//! itself uses.
 
 use httparse::{EMPTY_HEADER, Header};
 use memchr::memchr;
@@ -8,19 +9,19 @@ use super::framing::{BodyFields, Framing, list};
 use super::scan::Lines;
 use super::{Head, HeadError, MAX_FIELDS, Method, Target, Version, authority};
 
-/// The heads of most programs have no more lines than this. The array for them must be prepared for
-/// each request, so a small one is worth having.
+/// Most programs send at most this number of headers. The array for headers is initialised for each
+/// request, so a small array saves time.
 const FEW_FIELDS: usize = 8;
-/// The heads of most browsers have no more lines than this.
+/// Most browsers send at most this number of headers.
 const USUAL_FIELDS: usize = 32;
 
-/// A byte of a token (RFC 9110 §5.6.2).
+/// Whether a byte is allowed in a token (RFC 9110 §5.6.2).
 pub fn is_token(byte: u8) -> bool {
     static TOKEN: ByteSet = ByteSet::alphanumeric_and(b"!#$%&'*+-.^_`|~");
     TOKEN.contains(byte)
 }
 
-/// Refuses whole lines, the blank one not among them, that are no fields.
+/// Refuses complete lines that are not valid headers. `lines` does not contain the blank line.
 pub(super) fn validate(lines: &[u8]) -> Result<(), HeadError> {
     let mut fields = [EMPTY_HEADER; MAX_FIELDS];
     httparse::parse_headers(lines, &mut fields).map_err(refusal)?;
@@ -36,14 +37,14 @@ fn refusal(error: httparse::Error) -> HeadError {
     }
 }
 
-/// The fields of a head, in order: see [`Head::fields`].
+/// The headers of a head in their order; see [`Head::fields`].
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
     lines: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    /// `lines` have been validated: each is `name:value CRLF`.
+    /// `lines` must be validated: each line is `name:value CRLF`.
     pub(super) fn new(lines: &'a [u8]) -> Self {
         Self { lines }
     }
@@ -61,15 +62,20 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// What the fields say, before the request line is weighed in.
+/// The headers that the server uses, before they are combined with the request line.
 #[derive(Default)]
 pub(super) struct Facts<'a> {
     host: Option<&'a [u8]>,
     body: BodyFields<'a>,
+    /// `Connection` contains `close`.
     close: bool,
+    /// `Connection` contains `keep-alive`.
     stay: bool,
+    /// `Connection` contains `upgrade`.
     upgrade_named: bool,
+    /// `Expect` is `100-continue`.
     expect_continue: bool,
+    /// `Expect` has another value.
     expect_other: bool,
     upgrade: Option<&'a [u8]>,
     range: Option<&'a [u8]>,
@@ -87,7 +93,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// Reads `count` lines and the blank line behind them.
+    /// Reads `count` lines and the blank line after them.
     pub(super) fn read(lines: &'a [u8], count: usize) -> Result<Self, HeadError> {
         if count <= FEW_FIELDS {
             Self::read_up_to::<FEW_FIELDS>(lines)
@@ -112,7 +118,8 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The length of the name comes first: most fields fall through on it alone.
+    /// Stores a header that the server uses. The length of the name is compared first, because it
+    /// rules out most headers.
     fn take(&mut self, field: &Header<'a>) -> Result<(), HeadError> {
         let value = field.value;
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
@@ -171,7 +178,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Weighs in the request line; `lines` are those of `buf`.
+    /// Combines the headers with the request line. `lines` are offsets into `buf`.
     pub(super) fn into_head(self, buf: &'a [u8], lines: &Lines) -> Result<Head<'a>, HeadError> {
         let version = lines.request.version;
         let method_name = &buf[lines.request.method.clone()];
@@ -214,7 +221,8 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// RFC 9112 §3.2: HTTP/1.1 must send a valid `Host` even where the target replaces it.
+    /// The host of the request. An HTTP/1.1 request must have a valid `Host` even if the target
+    /// contains a host that replaces it (RFC 9112 §3.2).
     fn effective_host(
         &self,
         target: &Target<'a>,

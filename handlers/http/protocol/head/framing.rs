@@ -1,5 +1,5 @@
-//! Where the body of a request ends (RFC 9112 §6): the heart of request smuggling,
-//! so nothing is repaired here.
+//! The end of a request's body (RFC 9112 §6). Request smuggling relies on programs that disagree
+//! about it, so malformed headers are refused here and never repaired.
 
 use super::HeadError;
 use super::fields::is_token;
@@ -9,28 +9,32 @@ use super::fields::is_token;
 pub enum Framing {
     /// No body.
     None,
-    /// `Content-Length` bytes; may be 0.
+    /// `Content-Length` has this number of bytes. It may be 0.
     Length(u64),
-    /// Chunks (RFC 9112 §7.1).
+    /// The body is chunked (RFC 9112 §7.1).
     Chunked,
 }
 
-/// The elements of a comma-separated list, whitespace around each taken off; some may be empty.
+/// The elements of a comma-separated list, without the whitespace around them. Elements may be
+/// empty.
 pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// What the fields say of the body. Transfer codings are gathered over all their lines.
+/// The headers about the body. Transfer codings are collected from all `Transfer-Encoding` headers.
 #[derive(Default)]
 pub(super) struct BodyFields<'a> {
+    /// The value of `Content-Length`.
     length: Option<u64>,
+    /// The last transfer coding. The body is chunked if it is `chunked`.
     last_coding: Option<&'a [u8]>,
+    /// Whether there is a transfer coding other than `chunked`.
     unknown_coding: bool,
 }
 
 impl<'a> BodyFields<'a> {
-    /// Digits alone: no sign, no list, no second line even if equal (RFC 9112 §6.3 lets a
-    /// server refuse these).
+    /// Takes the value of a `Content-Length` header, which must have only digits. A sign, a list
+    /// and a second header are refused, even if the values are equal (RFC 9112 §6.3 allows that).
     pub(super) fn content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(HeadError::bad("Content-Length is not a number"));
@@ -52,7 +56,8 @@ impl<'a> BodyFields<'a> {
             if self.last_coding.is_some_and(is_chunked) {
                 return Err(HeadError::bad("a transfer coding behind chunked"));
             }
-            // Parameters matter to unknown codings only; of those the name is enough.
+            // Only unknown codings can have parameters. They are refused by their name, so the
+            // parameters are ignored.
             let name_end = coding.iter().position(|&byte| !is_token(byte));
             let (name, parameters) = coding.split_at(name_end.unwrap_or(coding.len()));
             let parameters = parameters.trim_ascii_start();
@@ -60,7 +65,8 @@ impl<'a> BodyFields<'a> {
             if malformed || (is_chunked(name) && !parameters.is_empty()) {
                 return Err(HeadError::bad("malformed Transfer-Encoding"));
             }
-            // Withdrawn by RFC 7230, but some servers honour it: only an attacker sends it.
+            // RFC 7230 removed `identity`, but some servers still accept it. That difference
+            // allows request smuggling.
             if name.eq_ignore_ascii_case(b"identity") {
                 return Err(HeadError::bad("the transfer coding identity"));
             }

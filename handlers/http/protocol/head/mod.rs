@@ -1,11 +1,11 @@
-//! The head of an HTTP/1.x request: bytes in, meaning out; no socket.
+//! Parses the head of an HTTP/1.x request, without I/O.
 //!
-//! One rule runs through it: where RFC 9112 lets a server choose between repairing
-//! a malformed request and refusing it, it is refused. A request that two programs
-//! can read in two ways is how requests are smuggled past a proxy.
+//! One rule applies everywhere: where RFC 9112 allows a server to either repair or refuse a
+//! malformed request, the request is refused. A request that two programs read differently can be
+//! smuggled past a proxy.
 //!
-//! A connection keeps one [`Scanner`] and calls [`parse`] on everything it has read
-//! since the last request; each byte is looked at once however slowly they come.
+//! A connection keeps one [`Scanner`], and calls [`parse`] with all bytes that it has read since
+//! the last request. Each byte is scanned only once, however slowly the bytes arrive.
 
 mod authority;
 mod byte_set;
@@ -26,46 +26,46 @@ pub use target::Target;
 
 use fields::Facts;
 
-/// The longest head in bytes, blank line included; a longer one is refused with 431.
+/// Maximum length of a head with its blank line, in bytes. A longer head is refused with 431.
 pub const MAX_HEAD: usize = 16 * 1024;
-/// The most field lines of a head; more are refused with 431.
+/// Maximum number of headers. A head with more headers is refused with 431.
 pub const MAX_FIELDS: usize = 100;
-/// The longest request target in bytes; a longer one is refused with 414.
+/// Maximum length of a request target, in bytes. A longer target is refused with 414.
 pub const MAX_TARGET: usize = 8 * 1024;
-/// The longest method in bytes; a longer one is refused with 501 (RFC 9112 §3).
+/// Maximum length of a method, in bytes. A longer method is refused with 501 (RFC 9112 §3).
 pub const MAX_METHOD: usize = 64;
 
-/// How far a head has come.
+/// Whether a head is complete.
 #[derive(Debug)]
 pub enum Status<T> {
-    /// Every byte so far is good, more must come.
+    /// The bytes so far are valid, but the head is not complete.
     Partial,
-    /// The head is whole.
+    /// The head is complete.
     Complete {
-        /// What was parsed.
+        /// The parsed head.
         head: T,
-        /// Bytes of the buffer that it took; the body, or the next request, follows.
+        /// Length of the head in bytes. The body or the next request follows.
         consumed: usize,
     },
 }
 
-/// Why a request is refused. The answer carries `status`, then the connection closes:
-/// where the next request would begin is not known.
+/// Why a request is refused. The connection is closed after the response, because the start of the
+/// next request is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadError {
-    /// The status code of the answer.
+    /// The status code of the response.
     pub status: u16,
-    /// For the log and the page of the answer.
+    /// The reason, for the page in the response and for logs.
     pub reason: &'static str,
 }
 
 impl HeadError {
-    /// With this status and reason.
+    /// An error with this status and reason.
     pub const fn new(status: u16, reason: &'static str) -> Self {
         Self { status, reason }
     }
 
-    /// With status 400.
+    /// An error with status 400.
     pub const fn bad(reason: &'static str) -> Self {
         Self::new(400, reason)
     }
@@ -121,12 +121,12 @@ pub enum Version {
     Http11,
 }
 
-/// A request's head, checked, with the fields that every request is asked for picked out.
+/// The checked head of a request. Its fields hold the headers that the server itself uses.
 ///
-/// A field that may come once only (`Range`, `Authorization`, ...) has been refused if it
-/// came twice. `If-Match`, `If-None-Match` and `Accept-Encoding` are lists that may be
-/// spread over several lines (RFC 9110 §5.3): their member here holds the first line, so
-/// `None` means absent, and [`Head::values`] gives them all.
+/// A request is refused if a header that may occur only once (`Range`, `Authorization`, ...) occurs
+/// twice. `If-Match`, `If-None-Match` and `Accept-Encoding` are lists that may be spread over
+/// several headers (RFC 9110 §5.3). Their fields here have the value of the first header, or `None`
+/// if there is none; [`Head::values`] returns the values of all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head<'a> {
     /// The method.
@@ -139,73 +139,76 @@ pub struct Head<'a> {
     pub target: Target<'a>,
     /// The version.
     pub version: Version,
-    /// The host and port asked for: from an absolute target (RFC 9112 §3.2.2), else from
+    /// The requested host and port, from an absolute target (RFC 9112 §3.2.2) or otherwise from
     /// `Host`. `None` only in HTTP/1.0.
     pub host: Option<&'a [u8]>,
-    /// Whether the client wants the connection to stay (RFC 9112 §9.3).
+    /// Whether the client wants to keep the connection alive (RFC 9112 §9.3).
     pub keep_alive: bool,
     /// The length of the body.
     pub body: Framing,
-    /// The client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
+    /// Whether the client waits for 100 (Continue) before it sends the body (RFC 9110 §10.1.1).
     pub expect_continue: bool,
-    /// `Upgrade`, only when it is to be heeded: HTTP/1.1 and named in `Connection` (RFC 9110 §7.8).
+    /// `Upgrade`, if the request is HTTP/1.1 and names it in `Connection`. Otherwise the server
+    /// must ignore it (RFC 9110 §7.8), and this is `None`.
     pub upgrade: Option<&'a [u8]>,
     /// `Range`.
     pub range: Option<&'a [u8]>,
     /// `If-Range`.
     pub if_range: Option<&'a [u8]>,
-    /// `If-Match`, first line.
+    /// The first `If-Match`.
     pub if_match: Option<&'a [u8]>,
-    /// `If-None-Match`, first line.
+    /// The first `If-None-Match`.
     pub if_none_match: Option<&'a [u8]>,
     /// `If-Modified-Since`.
     pub if_modified_since: Option<&'a [u8]>,
     /// `If-Unmodified-Since`.
     pub if_unmodified_since: Option<&'a [u8]>,
-    /// `Accept-Encoding`, first line.
+    /// The first `Accept-Encoding`.
     pub accept_encoding: Option<&'a [u8]>,
     /// `Content-Type`.
     pub content_type: Option<&'a [u8]>,
     /// `Authorization`.
     pub authorization: Option<&'a [u8]>,
-    /// `User-Agent`, the first one.
+    /// The first `User-Agent`.
     pub user_agent: Option<&'a [u8]>,
-    /// `Referer`, the first one.
+    /// The first `Referer`.
     pub referer: Option<&'a [u8]>,
-    /// There is a `Want-Repr-Digest` or `Want-Content-Digest` (RFC 9530 §4).
+    /// Whether there is a `Want-Repr-Digest` or `Want-Content-Digest` (RFC 9530 §4).
     pub wants_digest: bool,
     fields: &'a [u8],
 }
 
 impl<'a> Head<'a> {
-    /// Every field in order, as (name as sent, value without the whitespace around it).
+    /// All headers in their order, as pairs of the name as sent and the value without the
+    /// whitespace around it.
     pub fn fields(&self) -> Fields<'a> {
         Fields::new(self.fields)
     }
 
-    /// The values of every line with this name, in order; `name` in any case.
+    /// The values of all headers with this name, in their order. Upper and lower case are equal.
     pub fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.fields()
             .filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| value)
     }
 
-    /// The value of a list that may come in several fields, which count as one with commas between
-    /// them (RFC 9110 §5.3); `None` if there is none.
+    /// The value of a list that may be spread over several headers. Their values are joined by
+    /// commas (RFC 9110 §5.3). `None` if there is no such header.
     pub fn joined(&self, name: &str) -> Option<Vec<u8>> {
         let values: Vec<_> = self.values(name).collect();
         (!values.is_empty()).then(|| values.join(&b", "[..]))
     }
 }
 
-/// Parses the head at the start of `buf`, everything read since the last request.
+/// Parses the head at the start of `buf`. `buf` has all bytes that were read since the last
+/// request.
 ///
-/// After `Partial` call again with the same bytes and more behind them, and the same
-/// `scanner`; it is ready for the next request after `Complete`.
+/// After `Partial`, call it again with the same bytes followed by further bytes, and with the same
+/// `scanner`. After `Complete`, the scanner is ready for the next request.
 ///
 /// # Errors
-/// The first fault in the order of the bytes, as soon as no further byte can mend it;
-/// then what only the whole head can tell (a missing `Host`, framing).
+/// The first error in the order of the bytes is reported as soon as it is certain. Errors that only
+/// the complete head shows (a missing `Host`, the framing) are reported last.
 pub fn parse<'a>(buf: &'a [u8], scanner: &mut Scanner) -> Result<Status<Head<'a>>, HeadError> {
     let Some(lines) = scanner.scan(buf)? else {
         return Ok(Status::Partial);

@@ -1,4 +1,4 @@
-//! Finds the end of a head, and faults in its lines as they come.
+//! Finds the end of a head, and detects errors in its lines while they arrive.
 
 use std::ops::Range;
 
@@ -8,45 +8,50 @@ use super::{HeadError, MAX_FIELDS, MAX_HEAD, MAX_METHOD, MAX_TARGET, Version, fi
 
 const VERSION: &[u8] = b"HTTP/d.d\r\n";
 
-/// What is known of a head that is still coming. Offsets are into the connection's buffer.
+/// The progress of scanning a head that has only partly arrived. Offsets are into the connection's
+/// buffer.
 #[derive(Clone, Debug, Default)]
 pub struct Scanner {
-    /// The request line is read up to here.
+    /// The request line is checked up to this offset.
     checked: usize,
-    /// Where the method begins, behind an empty line if there is one.
+    /// The start of the method, after an optional empty line. `None` until it is known.
     start: Option<usize>,
+    /// The end of the method. `None` until it is known; so are the following two.
     method_end: Option<usize>,
     target_end: Option<usize>,
     version: Option<Version>,
-    /// Where the field lines begin, 0 while the request line is not whole.
+    /// The start of the headers. 0 while the request line is not complete.
     fields: usize,
-    /// The first line not yet whole.
+    /// The start of the first incomplete line.
     line: usize,
-    /// No LF between `line` and here.
+    /// There is no LF between `line` and this offset.
     searched: usize,
-    /// Field lines before this offset hold valid names and values.
+    /// Headers before this offset have valid names and values.
     valid: usize,
+    /// Number of complete headers.
     count: usize,
 }
 
-/// Where the parts of a request line are.
+/// The positions of the parts of a request line.
 pub(super) struct RequestLine {
     pub(super) method: Range<usize>,
     pub(super) target: Range<usize>,
     pub(super) version: Version,
 }
 
-/// Where the parts of a whole head are.
+/// The positions of the parts of a complete head.
 pub(super) struct Lines {
     pub(super) request: RequestLine,
+    /// The headers.
     pub(super) fields: Range<usize>,
+    /// Number of headers.
     pub(super) count: usize,
-    /// Behind the blank line.
+    /// The offset after the blank line.
     pub(super) end: usize,
 }
 
 impl Scanner {
-    /// `None` while the head is not whole.
+    /// Scans `buf`. Returns `None` while the head is not complete.
     pub(super) fn scan(&mut self, buf: &[u8]) -> Result<Option<Lines>, HeadError> {
         let buf = &buf[..buf.len().min(MAX_HEAD)];
         if buf.len() < self.checked.max(self.line) {
@@ -66,7 +71,7 @@ impl Scanner {
                 end,
             }));
         }
-        // Faults are told in the order of the bytes: first what the lines before hold.
+        // Errors are reported in the order of the bytes, so the lines before are checked first.
         if self.valid < self.line {
             fields::validate(&buf[self.valid..self.line])?;
             self.valid = self.line;
@@ -78,8 +83,8 @@ impl Scanner {
         Ok(None)
     }
 
-    /// Method, target and version once they are whole (RFC 9112 §3): one space between
-    /// them, none before, none behind.
+    /// The method, the target and the version, once they are complete (RFC 9112 §3). There must be
+    /// exactly one space between them, and no space before or after them.
     fn request_line(&mut self, buf: &[u8]) -> Result<Option<RequestLine>, HeadError> {
         let Some(start) = self.skip_empty_line(buf) else {
             return Ok(None);
@@ -100,7 +105,8 @@ impl Scanner {
         }))
     }
 
-    /// One CRLF before the request line is skipped (RFC 9112 §2.2). `None`: too early to say.
+    /// Skips one CRLF before the request line (RFC 9112 §2.2). Returns the start of the request
+    /// line, or `None` if too few bytes have arrived.
     fn skip_empty_line(&mut self, buf: &[u8]) -> Option<usize> {
         if self.start.is_none() {
             self.start = match buf {
@@ -151,7 +157,8 @@ impl Scanner {
         Ok(self.target_end)
     }
 
-    /// RFC 9112 §2.3: the name in capitals, one digit, a dot, one digit; here with its CRLF.
+    /// Parses the version with its CRLF: `HTTP/` in capital letters, one digit, a dot, one digit
+    /// (RFC 9112 §2.3).
     fn version(&mut self, buf: &[u8], start: usize) -> Result<Option<Version>, HeadError> {
         if self.version.is_some() {
             return Ok(self.version);
@@ -181,7 +188,7 @@ impl Scanner {
         Ok(self.version)
     }
 
-    /// The first byte from `checked` on that is not `good`, or the end of `buf`.
+    /// The offset of the first byte from `checked` on that is not `good`, or the end of `buf`.
     fn run(&mut self, buf: &[u8], good: impl Fn(u8) -> bool) -> usize {
         let rest = &buf[self.checked..];
         self.checked += rest
@@ -191,7 +198,7 @@ impl Scanner {
         self.checked
     }
 
-    /// Steps over whole lines; the offset behind the blank one when it has come.
+    /// Skips complete lines. Returns the offset after the blank line, once it has arrived.
     fn field_lines(&mut self, buf: &[u8]) -> Result<Option<usize>, HeadError> {
         while let Some(&first) = buf.get(self.line) {
             if first == b' ' || first == b'\t' {

@@ -3,28 +3,29 @@
 use super::{HeadError, Method, authority};
 use crate::protocol::target::split;
 
-/// A request target by its form. Paths are as sent: neither decoded nor made safe.
+/// A request target in one of its forms. Paths are as sent: they are not decoded and not checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
     /// `/path?query`.
     Origin(&'a [u8]),
-    /// `http://host:port/path?query`, as sent to proxies; a server must take it too.
+    /// `http://host:port/path?query`. Clients send this form to proxies, but a server must accept
+    /// it too.
     Absolute {
-        /// Host and port; they replace `Host`.
+        /// Host and port. They replace the header `Host`.
         authority: &'a [u8],
-        /// Behind the authority: empty, or begins with `/` or `?`. Empty means `/`, and
-        /// with OPTIONS the server as a whole (RFC 9110 §7.1).
+        /// The part after the authority. It is empty or begins with `/` or `?`. An empty path means
+        /// `/`, or with OPTIONS the server as a whole (RFC 9110 §7.1).
         path: &'a [u8],
     },
-    /// `*`, with OPTIONS only: the server as a whole.
+    /// `*`, which means the server as a whole. Only with OPTIONS.
     Asterisk,
-    /// `host:port`, with CONNECT only.
+    /// `host:port`. Only with CONNECT.
     Authority(&'a [u8]),
 }
 
 impl<'a> Target<'a> {
-    /// The path that is asked for on this server, which begins with a slash, and the query. Only
-    /// OPTIONS and CONNECT come without a path; for them it is `/`.
+    /// The path, which begins with a slash, and the query. Only requests with OPTIONS and CONNECT
+    /// can have no path; for them the result is `/`.
     pub fn path_and_query(self) -> (&'a [u8], Option<&'a [u8]>) {
         match self {
             Target::Origin(path) => split(path),
