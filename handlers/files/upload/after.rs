@@ -1,8 +1,9 @@
-//! `--after-upload`: a command for each file that was stored.
+//! `--after-upload`: runs a command for each stored file.
 //!
-//! One thread runs one command after the other; requests only put what it is to be told into a
-//! queue, and never wait. When the server ends, the commands of the queue have the grace time. At
-//! its end the command that runs is killed with all that it has started, and the rest is not run.
+//! One thread runs the commands one after the other. Requests only add an item to the queue of this
+//! thread and never wait. When the server ends, the commands in the queue may run until the end of
+//! the grace period. Then the running command is killed together with all processes that it has
+//! started, and the remaining commands are not run.
 
 use std::fmt;
 use std::io::{self, Write, pipe};
@@ -22,12 +23,12 @@ use crate::common::command::{self, Client, Limits, Output, TIMED_OUT, Task};
 use crate::common::digest::to_hex;
 use crate::common::store::Published;
 
-/// Files that may wait for their command; for one more, none is run.
-const WAITING: usize = 1000;
-/// A command that prints more bytes than this is killed.
+/// Maximum number of files in the queue. If the queue is full, no command is run for a new file.
+const MAX_QUEUED: usize = 1000;
+/// Maximum output of a command, in bytes. A command that prints more is killed.
 const MAX_OUTPUT: usize = 1 << 20;
 
-/// A program and its arguments: the words that a shell would see, though none is asked.
+/// A program and its arguments. The words are split as in a shell, but no shell runs them.
 #[derive(Clone, Debug)]
 pub struct CommandLine {
     program: String,
@@ -50,35 +51,35 @@ impl FromStr for CommandLine {
     }
 }
 
-/// What a command reads, as JSON, from its standard input.
+/// The description of a stored file that a command reads from its standard input, as JSON.
 #[derive(Serialize)]
 struct Notification<'a> {
-    /// Where the file is.
+    /// The path of the file.
     path: String,
-    /// The same below the folder that is served.
+    /// The path of the file below the served folder.
     name: &'a str,
     size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
     client: String,
-    /// The account that sent it.
+    /// The user that sent the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     method: &'a str,
 }
 
-/// Runs the command, until its end is asked for.
+/// Runs the command for each stored file, until [`end`](AfterUpload::end) is called.
 pub(super) struct AfterUpload {
-    /// The folder that is served.
+    /// The path of the served folder.
     folder: String,
     runner: Mutex<Option<Runner>>,
 }
 
 struct Runner {
     queue: SyncSender<Vec<u8>>,
-    /// Dropped, it ends the command that runs.
+    /// Dropping it kills the running command.
     hold: UnixStream,
-    /// Disconnected when the thread has nothing left to do.
+    /// Disconnected when the thread has nothing more to do.
     idle: Receiver<()>,
     /// Returns whether a command was killed or not run.
     thread: JoinHandle<bool>,
@@ -88,7 +89,7 @@ impl AfterUpload {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The folder's path isn't UTF-8, and so no JSON; or those of the system.
+    /// The folder's path is not UTF-8, so JSON cannot express it; or an error of the system.
     pub(super) fn start(
         command_line: CommandLine,
         time: Duration,
@@ -98,7 +99,7 @@ impl AfterUpload {
         let folder = folder.map_err(|_| {
             io::Error::other("its path isn't UTF-8, and --after-upload couldn't tell it")
         })?;
-        let (queue, told) = sync_channel(WAITING);
+        let (queue, told) = sync_channel(MAX_QUEUED);
         let (hold, end) = UnixStream::pair()?;
         let (busy, idle) = channel();
         let limits = Limits {
@@ -122,7 +123,7 @@ impl AfterUpload {
         })
     }
 
-    /// Has the command run for a file. Never waits.
+    /// Adds a file to the queue. Never waits.
     pub(super) fn run(&self, published: &Published, sender: &Sender, method: &str) {
         let name = published.name.text();
         let told = Notification {
@@ -147,8 +148,8 @@ impl AfterUpload {
         }
     }
 
-    /// Lets the commands of the queue run until this moment (`None`: as long as they take). Then
-    /// kills the command that runs, and does not run the others: returns whether there were any.
+    /// Lets the commands in the queue run until `until` (`None`: without a limit). Then the running
+    /// command is killed and the others are not run. Returns whether this happened to any command.
     pub(super) fn end(&self, until: Option<Instant>) -> bool {
         let Some(Runner {
             queue,
@@ -159,10 +160,10 @@ impl AfterUpload {
         else {
             return false;
         };
-        // Without a sender, the thread ends when the queue is empty.
+        // Without a sender, the thread ends once the queue is empty.
         drop(queue);
-        // Nothing is ever sent: each of the two returns an error, at the end of the thread or of
-        // the time.
+        // Nothing is ever sent through `idle`. Both calls return an error: when the thread ends, or
+        // when the time is over.
         let _ = match until {
             None => idle.recv().is_ok(),
             Some(until) => {
@@ -184,7 +185,7 @@ impl fmt::Debug for AfterUpload {
     }
 }
 
-/// Runs the command for each file of the queue. Returns whether the end of the server stopped it.
+/// Runs the command for each file in the queue. Returns whether the end of the server stopped it.
 fn run_all(
     command_line: &CommandLine,
     limits: Limits,
@@ -222,13 +223,14 @@ fn run(
         return Ok(None);
     }
     let (input, mut writer) = pipe()?;
-    // The pipe takes it all before anybody reads: no path is so long. A command that doesn't read
-    // must not stop the thread.
+    // The description is short enough to fit into the pipe's buffer. So it can be written before
+    // the command reads, and a command that does not read does not block this thread.
     rustix::io::ioctl_fionbio(&writer, true)?;
     writer.write_all(told)?;
     drop(writer);
     let task = Task::new(&command_line.program, &command_line.arguments).stdin(input);
-    // What ends the server hangs up on the command, as a client that goes does in `exec`.
+    // The end of the server closes the socket. The command is then killed, as `exec` kills the
+    // command of a client that disconnects.
     command::run(
         task,
         limits,
@@ -239,7 +241,7 @@ fn run(
     )
 }
 
-/// Whether the other end of this pair is dropped: nothing is ever sent through it.
+/// Whether the other end of this pair was dropped. Nothing is ever sent through the pair.
 fn has_ended(end: &UnixStream) -> io::Result<bool> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut ends = [PollFd::new(end, PollFlags::empty())];
@@ -253,7 +255,7 @@ fn has_ended(end: &UnixStream) -> io::Result<bool> {
     Ok(ends[0].revents().contains(PollFlags::HUP))
 }
 
-/// A line for a command that failed, with the last line of what it said.
+/// Logs a failed command with the last line of its output.
 fn log_failure(program: &str, told: &[u8], output: &Output) {
     let outcome = match output.exit_code {
         _ if output.truncated => format!("killed, as it printed more than {MAX_OUTPUT} bytes"),

@@ -1,8 +1,8 @@
-//! `DELETE`, `MKCOL` and `MOVE` (RFC 9110 §9.3.5, RFC 4918 §9.3 and §9.9): changes of the tree that
-//! carry no content.
+//! `DELETE`, `MKCOL` and `MOVE` (RFC 9110 §9.3.5, RFC 4918 §9.3 and §9.9): changes of files and
+//! folders without content in the request.
 //!
-//! The store makes the changes. A symlink at the end of a path is not followed: it is changed
-//! itself. Other symlinks of the path are resolved, and rights are checked for the result.
+//! The store makes the changes. A symlink at the end of a path is not followed: the symlink itself
+//! is changed. Other symlinks in the path are resolved, and rights are checked for the result.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -21,7 +21,7 @@ use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::head::{Framing, Head};
 
-/// Removes a file, or a folder in which nothing is.
+/// Removes a file or an empty folder.
 pub(super) fn delete(
     shared: &Shared,
     exchange: &Exchange<'_>,
@@ -48,7 +48,7 @@ fn forget(shared: &Shared, place: &DestinationPath) {
     shared.site.cache.forget(&place.asked);
 }
 
-/// Makes a folder within one that is there.
+/// Creates a folder in an existing folder.
 pub(super) fn make_collection(
     shared: &Shared,
     exchange: &Exchange<'_>,
@@ -78,7 +78,7 @@ fn exists() -> Response {
     say(405, "A file or folder of this name exists.").header("Allow", ALLOW) // RFC 4918 §9.3.1
 }
 
-/// Gives a file or folder another name, or place.
+/// Renames a file or folder, or moves it to another folder.
 pub(super) fn move_to(
     shared: &Shared,
     exchange: &Exchange<'_>,
@@ -185,7 +185,7 @@ fn destination(shared: &Shared, head: &Head<'_>) -> Result<DestinationPath, Resp
     }
 }
 
-/// The path of something that is there, and isn't the root.
+/// The path of an existing file or folder that is not the root.
 fn existing<'a>(shared: &Shared, place: &'a DestinationPath) -> Result<&'a Path, Response> {
     if place.path.is_empty() {
         return Err(say(403, "The root cannot be moved or removed."));

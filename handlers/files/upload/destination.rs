@@ -3,14 +3,14 @@
 /// Why a destination is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DestinationError {
-    /// It is no URI.
+    /// It is not a URI.
     Malformed,
     /// It is on another server.
     Elsewhere,
 }
 
-/// The path within a destination: of an absolute URI on the host that was asked, or alone. A query
-/// and what follows stay with it.
+/// The path of a destination. The destination is a path, or an absolute URI on the host of the
+/// request. A query and a fragment remain part of the result.
 ///
 /// # Errors
 /// See [`DestinationError`].

@@ -1,4 +1,4 @@
-//! The conditions under which a request changes something (RFC 9110 §13).
+//! The conditions of a request that changes something (RFC 9110 §13).
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,7 +18,8 @@ use socketserver_http::protocol::accept_encoding::Coding;
 use socketserver_http::protocol::conditional::{Conditions, Outcome, Validators, evaluate};
 use socketserver_http::protocol::head::Head;
 
-/// A request's conditions, kept until its body is there: what they name may change meanwhile.
+/// A request's conditions. They are kept until the body is complete and checked then, because the
+/// file may change meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     if_match: Option<Vec<u8>>,
@@ -35,17 +36,18 @@ impl Guard {
         }
     }
 
-    /// Whether the file must be a new one.
+    /// Whether no file may exist at the path (`If-None-Match: *`).
     pub(super) fn wants_none(&self) -> bool {
         self.if_none_match.as_deref() == Some(b"*")
     }
 
-    /// For as long as the result lives, nobody else who has conditions changes a file, not even in
-    /// another process: of two who saw the same one, only one may replace it (RFC 9110 §13.1.1). It
-    /// may have to be waited for, so that nothing slow should be done meanwhile.
+    /// Takes the lock for conditional changes, if the request has conditions. While the result
+    /// exists, no other request with conditions changes a file, not even in another process. So of
+    /// two clients that have seen the same version, only one can replace it (RFC 9110 §13.1.1).
+    /// Others may wait for this lock, so hold it only for a short time.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Errors of the system.
     pub(super) fn alone(&self, root: &Dir) -> io::Result<Option<OwnedFd>> {
         if self.if_match.is_none()
             && self.if_none_match.is_none()
@@ -53,15 +55,18 @@ impl Guard {
         {
             return Ok(None);
         }
-        // The folder is there, and ours, as long as a file is on its way.
+        // The folder of partial uploads exists while a file is being received, and only the server
+        // changes it.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = openat(root, PARTIALS, flags, Mode::empty())?;
         retry_on_intr(|| flock(&folder, FlockOperation::LockExclusive))?;
         Ok(Some(folder))
     }
 
+    /// Checks the request's conditions for the file at a path.
+    ///
     /// # Errors
-    /// 412: the file at the path does not meet the request's conditions.
+    /// 412: the file does not meet the conditions.
     pub(super) fn check(&self, root: &Dir, path: &[u8]) -> Result<(), Response> {
         let conditions = Conditions {
             if_match: self.if_match.as_deref(),
@@ -86,8 +91,8 @@ impl Guard {
     }
 }
 
-/// A list of entity tags in which those of coded forms stand for the file's own: browsers ask for a
-/// form, and never see another tag.
+/// Replaces the entity tags of coded forms in a list by the tag of the file itself. Browsers
+/// request coded forms, so they know only the tags of these.
 fn of_any_form(list: &[u8]) -> Vec<u8> {
     let mut text = String::from_utf8_lossy(list).into_owned();
     for coding in Coding::ALL {
@@ -96,7 +101,7 @@ fn of_any_form(list: &[u8]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The answer to a request whose conditions don't hold.
+/// The response to a request whose conditions are not met.
 pub(super) fn failed() -> Response {
     say(
         412,

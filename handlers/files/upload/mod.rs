@@ -1,9 +1,16 @@
-//! `serve http --upload`: files are stored, replaced, moved and removed below the root that is
-//! served.
+//! `serve http --upload`: stores, replaces, moves and removes files below the served root.
 //!
-//! `Uploads` stands before the site: it takes the methods that change something, and leaves the
-//! others to it. Bytes go through the shared [`store`](crate::common::store), in which a file gets
-//! its name only when it is complete.
+//! `Uploads` gets each request before the site does. It handles the methods that change something
+//! and leaves the others to the site. Files are written through the shared
+//! [`store`](crate::common::store), which gives a file its name only when the file is complete.
+//!
+//! | module | request |
+//! |---|---|
+//! | `put` | `PUT`: one file, complete |
+//! | `form` | `POST` of an HTML form with files |
+//! | `tus` | resumable uploads of the protocol tus |
+//! | `change` | `DELETE`, `MKCOL`, `MOVE` |
+//! | `after` | the command of `--after-upload` for each stored file |
 
 mod after;
 mod change;
@@ -47,9 +54,9 @@ use socketserver_http::protocol::head::{Head, Method};
 use socketserver_http::protocol::target::{self, Target, TargetError};
 use tus::Verb;
 
-/// The methods of a site into which files are stored.
+/// The methods of a site that accepts uploads.
 const ALLOW: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE, MKCOL, MOVE";
-/// How long one turn reads from a sender that never pauses, before other connections are served.
+/// How long one turn reads from a sender that never pauses. Then other connections are served.
 const RECEIVE_TIME_PER_TURN: Duration = Duration::from_millis(100);
 
 /// What clients may change.
@@ -96,7 +103,7 @@ pub struct UploadOptions {
     pub after_upload_timeout: Duration,
 }
 
-/// A site into which files are stored.
+/// The upload part of a site.
 pub(crate) struct Uploads(Arc<Shared>);
 
 struct Shared {
@@ -104,17 +111,18 @@ struct Shared {
     store: Store,
     max_size: Option<u64>,
     on_duplicate: Option<OnDuplicate>,
+    /// Runs the command of `--after-upload`.
     after: Option<AfterUpload>,
 }
 
 impl Uploads {
-    /// From now on partial uploads are removed when they expire, by a thread of the store.
+    /// Starts a thread of the store that removes partial uploads when they expire.
     pub(crate) fn expire_in_background(&self) {
         self.0.store.expire_in_background();
     }
 
-    /// Takes files into the folder of a site, at this path. What users store counts for their
-    /// quotas in the accounts.
+    /// Accepts uploads into the folder of a site. `folder` is its path. Files of users count
+    /// towards their quotas in the accounts.
     pub(crate) fn new(
         site: Arc<Site>,
         folder: &Path,
@@ -143,15 +151,15 @@ impl Uploads {
         })))
     }
 
-    /// Ends what does not end with the last request, at the latest at this moment. Returns whether
-    /// something was aborted.
+    /// Ends the thread of `--after-upload`, at the latest at `until`. Returns whether a command was
+    /// aborted or not run.
     pub(crate) fn end(&self, until: Option<Instant>) -> bool {
         let after = self.0.after.as_ref();
         after.is_some_and(|after| after.end(until))
     }
 }
 
-/// Whose file comes.
+/// The client that sends a file.
 struct Sender {
     address: ClientAddress,
     permit: Permit,
@@ -165,7 +173,8 @@ impl Sender {
         }
     }
 
-    /// A file that is to be stored under this name, at the expense of the sender.
+    /// The description of a file to be stored under this name. It counts towards the sender's
+    /// quota.
     fn intent(&self, name: Name) -> Intent {
         Intent {
             quota_user: self.permit.quota_user().map(str::to_owned),
@@ -179,7 +188,8 @@ impl Shared {
         self.site.root.dir()
     }
 
-    /// What follows when a file has got its name, whichever protocol brought it.
+    /// Does what every protocol needs after a file was stored under its name: updates the cache,
+    /// and runs the command of `--after-upload`.
     fn stored(&self, published: &Published, sender: &Sender, method: &str) {
         let name = published.name.text();
         self.site.cache.forget(published.name.as_bytes());
@@ -205,7 +215,7 @@ impl Shared {
         }
     }
 
-    /// The response to a request that changes the tree without content.
+    /// The response to a request that changes files without sending content.
     fn respond(&self, exchange: &Exchange<'_>, permit: &Permit) -> Response {
         let changed = self.change(exchange, permit);
         if let Ok(response) = &changed {
@@ -237,8 +247,8 @@ impl Shared {
 }
 
 impl Uploads {
-    /// What is done with a request that changes something, or asks about an upload; `None` for a
-    /// request that is for the site.
+    /// Begins a request that changes something or queries an upload. `None` for a request that the
+    /// site must handle.
     pub(crate) fn begin(&self, exchange: &Exchange<'_>, permit: &Permit) -> Option<Begun> {
         let head = exchange.head;
         if let Some(verb) = Verb::of(head) {
@@ -278,7 +288,7 @@ impl Uploads {
         }
     }
 
-    /// The same for a request of a tus client, with the headers of that protocol.
+    /// Begins a request of a tus client, whose response needs the headers of that protocol.
     fn begin_tus(&self, verb: Verb, exchange: &Exchange<'_>, permit: &Permit) -> Begun {
         let receiver = match exchange.head.method {
             Method::Get | Method::Head => None,
@@ -298,11 +308,13 @@ impl Uploads {
     }
 }
 
-/// Begins to take the body of a request, or refuses the request.
+/// Begins to receive the body of a request, or refuses the request.
 type BeginReceiver = fn(&Arc<Shared>, &Exchange<'_>, Sender) -> Result<Box<dyn Receiver>, Response>;
 
+/// Checks that the content has no content coding.
+///
 /// # Errors
-/// 415: the content isn't the files' bytes (RFC 9110 §8.4).
+/// 415: the content is encoded, so it is not the file's bytes (RFC 9110 §8.4).
 fn require_identity_encoding(head: &Head<'_>) -> Result<(), Response> {
     if head
         .values("content-encoding")
@@ -316,24 +328,26 @@ fn require_identity_encoding(head: &Head<'_>) -> Result<(), Response> {
     ))
 }
 
-/// What a request's target names below the root.
+/// The path below the root that a request's target names.
 struct DestinationPath {
-    /// The requested path without a slash at either end; empty for the root.
+    /// The requested path without a slash at either end. It is empty for the root.
     asked: Vec<u8>,
-    /// The same path without symlinks in its folders. Rights and quotas are checked for it.
+    /// The same path after resolving the symlinks in its folders. Rights and quotas are checked for
+    /// it.
     path: Vec<u8>,
+    /// Whether the requested path had a slash at its end.
     trailing_slash: bool,
-    /// Where clients find it, without a slash at its end.
+    /// The URL path for clients, without a slash at its end.
     location: String,
 }
 
 impl DestinationPath {
-    /// What is to be changed by this request.
+    /// The path that a request changes.
     fn of(site: &Site, exchange: &Exchange<'_>) -> Result<DestinationPath, Response> {
         DestinationPath::new(site, exchange.target())
     }
 
-    /// The folder that files are to be stored in. A symlink at its end is followed, too.
+    /// The folder that a request stores files in. A symlink at the end of the path is followed too.
     fn folder_of(site: &Site, exchange: &Exchange<'_>) -> Result<DestinationPath, Response> {
         let mut place = DestinationPath::of(site, exchange)?;
         let real = site.root.real_path(place.path());
@@ -344,12 +358,13 @@ impl DestinationPath {
         Ok(place)
     }
 
-    /// What a raw target names.
+    /// The path that a raw target names.
     fn at(site: &Site, raw: &[u8]) -> Result<DestinationPath, Response> {
         DestinationPath::new(site, target::parse(raw).as_ref().map_err(|error| *error))
     }
 
-    /// The folder of partial uploads is no place where anything could be changed.
+    /// Resolves a target. A path in the folder of partial uploads is refused, because clients must
+    /// not change anything there.
     fn new(
         site: &Site,
         target: Result<&Target<'_>, TargetError>,
@@ -382,12 +397,12 @@ impl DestinationPath {
         })
     }
 
-    /// The path as the system takes it.
+    /// The path for the file system.
     fn path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.path))
     }
 
-    /// The path as a name that the store takes.
+    /// The path as a name for the store.
     fn name(&self) -> Result<Name, Response> {
         std::str::from_utf8(&self.asked)
             .map_err(|_| say(403, "The name is refused: it is not UTF-8."))?;

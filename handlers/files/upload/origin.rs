@@ -1,20 +1,22 @@
-//! Requests that a browser sends on behalf of a page from elsewhere: without a check, any page that
-//! somebody visits could store files here.
+//! Refuses changes that a browser sends for a page of another origin. Without this check, any page
+//! that a user visits could store files on this server.
 
 use super::refusal::say;
 use crate::files::site::options::Policy;
 use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::head::Head;
 
+/// Checks the origin of a request that changes something.
+///
 /// # Errors
-/// 403: a page of another origin asks for a change, and it isn't one that `--cors` names.
+/// 403: the request comes from a page of another origin, which `--cors` does not name.
 pub(super) fn check(policy: &Policy, head: &Head<'_>) -> Result<(), Response> {
     let value = |name| head.values(name).next();
     let is_own = match (value("sec-fetch-site"), value("origin")) {
-        // Fetch Metadata: the browser's own word; no page can set the field.
+        // Fetch Metadata: the browser sets this header, and no page can change it.
         (Some(site), _) => site == b"same-origin" || site == b"none",
         (None, Some(origin)) => is_of(origin, head.host),
-        (None, None) => true, // no browser, or nobody's page
+        (None, None) => true, // not a request of a page in a browser
     };
     let is_allowed = || value("origin").is_some_and(|origin| policy.allows(origin));
     if is_own || is_allowed() {

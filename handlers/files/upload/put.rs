@@ -1,4 +1,4 @@
-//! `PUT`: a file, whole (RFC 9110 §9.3.4).
+//! `PUT`: stores one complete file (RFC 9110 §9.3.4).
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -28,17 +28,19 @@ use socketserver_http::protocol::head::{Framing, Head};
 
 const MTIME: &str = "X-OC-Mtime";
 
-/// A file on its way to its name.
+/// A file that is being received.
 struct Put {
     shared: Arc<Shared>,
     sender: Sender,
     place: DestinationPath,
     guard: Guard,
+    /// What happens if the name is taken.
     on_duplicate: OnDuplicate,
+    /// The part of the file that has been received.
     partial: Partial,
 }
 
-/// Takes the body of a PUT, if it can be stored as far as its head tells.
+/// Begins to receive the body of a PUT, unless the head shows that it cannot be stored.
 pub(super) fn begin(
     shared: &Arc<Shared>,
     exchange: &Exchange<'_>,
@@ -61,7 +63,7 @@ pub(super) fn begin(
     guard.check(root, &place.path)?;
     let on_duplicate = match shared.on_duplicate {
         None | Some(OnDuplicate::Overwrite) if !guard.wants_none() => OnDuplicate::Overwrite,
-        // To store under another name than the one that was asked for isn't for PUT to do.
+        // PUT must not store the file under another name than the requested one.
         _ => OnDuplicate::Error,
     };
     let on_duplicate = sender.permit.check_store(&place.path, on_duplicate)?;
@@ -84,7 +86,8 @@ pub(super) fn begin(
     }))
 }
 
-/// Why it isn't, to a client that may not be allowed to replace what is there.
+/// The response if the file was not stored. The client may not have the right to replace the
+/// existing file.
 fn not_stored(error: &StoreError, permit: &Permit, place: &DestinationPath) -> Response {
     match error {
         StoreError::Exists if !permit.may(Rights::DELETE, &place.path) => permit.refusal(),
@@ -92,7 +95,7 @@ fn not_stored(error: &StoreError, permit: &Permit, place: &DestinationPath) -> R
     }
 }
 
-/// Whether a folder stands at the place; or why the system lets nothing stand there.
+/// Whether there is a folder at the path. `Err` is the response if the system reports an error.
 pub(super) fn is_directory(root: &Dir, place: &DestinationPath) -> Result<bool, Response> {
     match root.symlink_metadata(place.path()) {
         Ok(metadata) => Ok(metadata.is_dir()),
@@ -101,7 +104,8 @@ pub(super) fn is_directory(root: &Dir, place: &DestinationPath) -> Result<bool, 
     }
 }
 
-/// The length of the file, if it is known; the body must be the file, all of it, as it is.
+/// The length of the file, if it is known. Refuses a body that is only a part of the file, or that
+/// is encoded.
 fn whole_file(head: &Head<'_>) -> Result<Option<u64>, Response> {
     if head.values("content-range").next().is_some() {
         return Err(say(
@@ -121,8 +125,8 @@ fn whole_file(head: &Head<'_>) -> Result<Option<u64>, Response> {
     }
 }
 
-/// The SHA-256 that the sender announces. As the body isn't coded, content and representation are
-/// the same bytes.
+/// The SHA-256 that the sender announces. The body has no content coding, so the content and the
+/// representation are the same bytes.
 fn announced_digest(head: &Head<'_>) -> Result<Option<[u8; 32]>, Response> {
     let mut found: Option<[u8; 32]> = None;
     for name in ["Content-Digest", "Repr-Digest"] {
@@ -146,8 +150,8 @@ fn announced_digest(head: &Head<'_>) -> Result<Option<[u8; 32]>, Response> {
     Ok(found)
 }
 
-/// When the sender's file was changed last: a field without a standard, that rclone and the clients
-/// of ownCloud and Nextcloud send.
+/// The time of the last change of the sender's file. It is in a header without a standard that
+/// rclone and the clients of ownCloud and Nextcloud send.
 fn announced_date(head: &Head<'_>) -> Result<Option<SystemTime>, Response> {
     let Some(field) = head.joined(MTIME) else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What a client that can't be served is told: a status, and a sentence.
+//! Error responses of uploads: a status and a sentence.
 
 use std::io::{self, ErrorKind};
 
@@ -8,12 +8,12 @@ use socketserver_http::engine::response::Response;
 /// `Retry-After` of an upload that the server cannot take now, in seconds.
 const RETRY_AFTER: &str = "5";
 
-/// A status with a sentence.
+/// A response with a status and a sentence.
 pub(super) fn say(status: u16, sentence: &str) -> Response {
     Response::text(format!("{sentence}\n")).with_status(status)
 }
 
-/// Why nothing was stored.
+/// The response if a file was not stored.
 pub(super) fn of(error: &StoreError) -> Response {
     match error {
         StoreError::Io(error) => of_system(error),
@@ -25,7 +25,7 @@ pub(super) fn of(error: &StoreError) -> Response {
     }
 }
 
-/// Why something was not changed.
+/// The response if a change was not made.
 pub(super) fn of_change(error: &StoreError) -> Response {
     match error {
         StoreError::Unavailable(_) => {
@@ -36,7 +36,7 @@ pub(super) fn of_change(error: &StoreError) -> Response {
     }
 }
 
-/// Why a file among others wasn't stored: the status, and the sentence behind its name.
+/// Why one of several files was not stored: the status, and the sentence that follows its name.
 pub(super) fn explain(error: &StoreError) -> (u16, String) {
     match error {
         StoreError::Io(error) => {
@@ -60,7 +60,7 @@ fn status(error: &StoreError) -> u16 {
     }
 }
 
-/// Why the system did not do it.
+/// The response for an error of the system.
 pub(super) fn of_system(error: &io::Error) -> Response {
     let (status, sentence) = explain_system(error);
     say(status, sentence)

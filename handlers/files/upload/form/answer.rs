@@ -1,4 +1,4 @@
-//! What a form's sender is told: a browser in pages, a program in JSON or lines of text.
+//! The response to a form: a page for browsers, JSON or lines of text for programs.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use socketserver_http::engine::status::reason;
 use socketserver_http::protocol::accept;
 use socketserver_http::protocol::head::Head;
 
-/// Who reads the answer.
+/// The format of the response.
 #[derive(Clone, Copy, Debug)]
 enum Reader {
     Browser,
@@ -19,16 +19,16 @@ enum Reader {
     Text,
 }
 
-/// The answer to a form, as far as it can be told.
+/// Collects the results for the response to a form.
 #[derive(Debug)]
 pub(super) struct Answers {
     reader: Reader,
-    /// Where the folder is found, with a slash at its end.
+    /// The URL path of the folder, with a slash at its end.
     folder: String,
     stored: Vec<Stored>,
 }
 
-/// A file that has got its name.
+/// A file that was stored.
 #[derive(Debug)]
 struct Stored {
     name: String,
@@ -36,11 +36,11 @@ struct Stored {
     location: String,
 }
 
-/// Why a form isn't taken to its end.
+/// Why the rest of a form is refused.
 #[derive(Debug)]
 pub(super) struct Refused {
     status: u16,
-    /// The file that was under way.
+    /// The file that was being received.
     file: Option<String>,
     reason: String,
 }
@@ -51,7 +51,7 @@ impl Refused {
         FormError::bad("it was cut before its end").into()
     }
 
-    /// This file can't be stored.
+    /// The refusal if a file can't be stored.
     pub(super) fn file(name: &str, error: &StoreError) -> Refused {
         let (status, reason) = refusal::explain(error);
         Refused {
@@ -95,7 +95,7 @@ impl Answers {
         }
     }
 
-    /// A file was stored.
+    /// Records a stored file.
     pub(super) fn stored(&mut self, name: &str, size: u64, location: String) {
         self.stored.push(Stored {
             name: name.to_owned(),
@@ -104,7 +104,7 @@ impl Answers {
         });
     }
 
-    /// All of the form was taken.
+    /// The response to a complete form.
     pub(super) fn success(&self) -> Response {
         if self.stored.is_empty() {
             return self.failure(&Refused {
@@ -124,7 +124,7 @@ impl Answers {
         }
     }
 
-    /// The form wasn't taken to its end; files that came before are stored all the same.
+    /// The response if the rest of the form was refused. Files before that point remain stored.
     pub(super) fn failure(&self, refused: &Refused) -> Response {
         let sentence = refused.sentence();
         match self.reader {

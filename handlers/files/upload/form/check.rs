@@ -1,4 +1,5 @@
-//! What holds for every form, however it is cut; for tests and the fuzzer.
+//! Properties of the parser that hold for every form, however the input is split. For tests and
+//! fuzzing.
 
 use memchr::memmem;
 
@@ -7,14 +8,14 @@ use super::parser::{FormError, FormEvent, Parser};
 use super::{is_boundary, place_of};
 use crate::common::store::Name;
 
-/// Each file that is whole, with its name and its content, and whether the form is; or the fault
-/// that comes behind them.
+/// The complete files of a form with their names and contents. `end` is whether the form is
+/// complete, or the error after these files.
 pub(super) struct ParsedForm {
     pub(super) files: Vec<(String, Vec<u8>)>,
     pub(super) end: Result<bool, FormError>,
 }
 
-/// Takes a form apart that comes in pieces of `step` bytes.
+/// Parses a form that arrives in pieces of `step` bytes.
 pub(super) fn take(boundary: &[u8], form: &[u8], step: usize) -> ParsedForm {
     let (mut parser, mut files, mut file) = (Parser::new(boundary), Vec::new(), None);
     let (mut taken, mut come) = (0, 0);
@@ -46,7 +47,8 @@ pub(super) fn take(boundary: &[u8], form: &[u8], step: usize) -> ParsedForm {
     ParsedForm { files, end }
 }
 
-/// What must hold for any bytes: a boundary, a line end, a form.
+/// Panics if `data` breaks a property that holds for all input. `data` is a boundary, a line end
+/// and a form.
 #[doc(hidden)]
 pub fn check(data: &[u8]) {
     let Some(end) = memchr::memchr(b'\n', data) else {

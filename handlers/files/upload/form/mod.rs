@@ -1,9 +1,9 @@
-//! `POST` of `multipart/form-data` (RFC 7578): what a browser sends from a page with a file input,
-//! and `curl -F`.
+//! `POST` of `multipart/form-data` (RFC 7578): a form with files, as sent by a browser from a page
+//! with a file input, or by `curl -F`.
 //!
-//! `parser` takes the body apart, `part` reads the heads, `answer` says what became of the files.
-//! Each file is stored as soon as it is whole, so that nothing of a form is held in memory, nor
-//! twice on the disk.
+//! `parser` splits the body into parts, `part` parses the heads of the parts, and `answer` makes
+//! the response. Each file is stored as soon as it is complete. So a form is neither held in memory
+//! nor stored twice on the disk.
 
 mod answer;
 mod check;
@@ -38,22 +38,23 @@ use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::head::{Framing, Head};
 
-/// A form on its way.
+/// A form that is being received.
 struct Form {
     shared: Arc<Shared>,
     sender: Sender,
     /// The folder's path below the root.
     folder: String,
+    /// What happens if a name is taken.
     on_duplicate: OnDuplicate,
     parser: Parser,
-    /// What has come and wasn't enough for the parser.
+    /// Received bytes that the parser could not process without the bytes after them.
     rest: Vec<u8>,
-    /// The file whose content comes, and what is done if its name is taken.
+    /// The file whose content is being received, and what happens if its name is taken.
     file: Option<(Partial, OnDuplicate)>,
     answers: Answers,
 }
 
-/// Takes the body of a form, if its files can be stored as far as its head tells.
+/// Begins to receive the body of a form, unless the head shows that it cannot be stored.
 pub(super) fn begin(
     shared: &Arc<Shared>,
     exchange: &Exchange<'_>,
@@ -67,10 +68,10 @@ pub(super) fn begin(
     Guard::of(head).check(shared.root(), &place.path)?;
     let on_duplicate = shared.on_duplicate.unwrap_or_default();
     if let Framing::Length(length) = head.body {
-        // Before the files come, only the sum of their sizes is known.
+        // Only the total size of the files is known at this point.
         let least = length.saturating_sub(MAX_OVERHEAD);
         let checked = if on_duplicate == OnDuplicate::Overwrite {
-            // The sizes of the files that they replace are free, and not known yet.
+            // Replaced files free space, and their sizes are not known yet.
             shared.store.check_disk(least)
         } else {
             shared.store.check_room(sender.permit.quota_user(), least)
@@ -131,7 +132,7 @@ fn boundary(head: &Head<'_>) -> Result<Vec<u8>, Response> {
     }
 }
 
-/// RFC 2046 §5.1.1.
+/// Whether this is a valid boundary (RFC 2046 §5.1.1).
 fn is_boundary(boundary: &[u8]) -> bool {
     let is_possible = |byte: &u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(byte);
     boundary.len() <= 70
@@ -153,7 +154,7 @@ impl Receiver for Form {
                     other => break other,
                 }
             };
-            // A chunk without space, too, reads as the end; then there may be more.
+            // A full window also ends the read, and then more bytes may be available.
             more = window.space().is_empty();
             let taken = self
                 .take(&window)
@@ -174,7 +175,7 @@ impl Receiver for Form {
 }
 
 impl Form {
-    /// Takes as much of the input as can be understood; how much that was.
+    /// Processes as much of the input as possible. Returns the number of processed bytes.
     fn take(&mut self, input: &[u8]) -> Result<usize, Refused> {
         let mut taken = 0;
         loop {

@@ -1,9 +1,9 @@
-//! A field's value with parameters: `form-data; name="a"`, `multipart/form-data; boundary=b` (RFC
-//! 9110 §5.6.6, RFC 2183 §2).
+//! Parses a header's value with parameters, such as `form-data; name="a"` or
+//! `multipart/form-data; boundary=b` (RFC 9110 §5.6.6, RFC 2183 §2).
 
 use std::borrow::Cow;
 
-/// What stands before the first `;`, and the parameters, each once.
+/// The part before the first `;`, and the parameters. No parameter occurs twice.
 #[derive(Debug)]
 pub(crate) struct Parameters<'a> {
     pub(crate) essence: &'a [u8],
@@ -11,7 +11,7 @@ pub(crate) struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    /// `None` if it is malformed, or names a parameter twice.
+    /// Parses a value. `None` if it is malformed or has a parameter twice.
     pub(crate) fn parse(value: &'a [u8]) -> Option<Parameters<'a>> {
         let (essence, mut rest) = split_at_semicolon(value);
         let mut list: Vec<(&[u8], Cow<'_, [u8]>)> = Vec::new();
@@ -25,7 +25,7 @@ impl<'a> Parameters<'a> {
             };
             let parameter = parameter.trim_ascii_start();
             if parameter.is_empty() || parameter[0] == b';' {
-                rest = parameter; // an empty one: senders leave a `;` at the end
+                rest = parameter; // empty: some senders put a `;` at the end
                 continue;
             }
             let equals = memchr::memchr(b'=', parameter)?;
@@ -50,7 +50,7 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    /// The parameter of this name, which is in lower case.
+    /// The parameter with this name. `name` must be in lower case.
     pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
         self.list
             .iter()
@@ -63,15 +63,15 @@ fn split_at_semicolon(value: &[u8]) -> (&[u8], &[u8]) {
     value.split_at(memchr::memchr(b';', value).unwrap_or(value.len()))
 }
 
-/// Senders put more than a token where no quotes are, spaces for example; only quotes would be
-/// ambiguous.
+/// Parses a value without quotes. It may contain more than a token, because some senders do not
+/// quote spaces, for example. Quotes within the value are ambiguous and are refused.
 fn unquoted(value: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let (value, behind) = split_at_semicolon(value);
     (!value.contains(&b'"')).then(|| (Cow::Borrowed(value.trim_ascii()), behind))
 }
 
-/// The value up to its closing quote, and what follows. A backslash escapes a quote or a backslash
-/// only: browsers send it as it is.
+/// Parses a quoted value. Returns the value and the rest after the closing quote. A backslash
+/// escapes only a quote or a backslash, because browsers send other backslashes unescaped.
 fn unquote(value: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let special = memchr::memchr2(b'"', b'\\', value)?;
     if value[special] == b'"' {

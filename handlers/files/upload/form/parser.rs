@@ -1,28 +1,32 @@
-//! Takes `multipart/form-data` apart as it comes (RFC 7578, RFC 2046 §5.1.1): no socket, no file.
+//! Parses `multipart/form-data` while it arrives (RFC 7578, RFC 2046 §5.1.1), without I/O.
 //!
-//! A line is a delimiter if nothing but `--`, the boundary, and white space stands on it, or if
-//! `--` follows the boundary: then it is the last. Any other line is content, however much it looks
-//! like one. As in a request's head, nothing is repaired.
+//! A line is a delimiter if it contains only `--`, the boundary and white space. A line with `--`
+//! after the boundary is the last delimiter. Any other line is content, even if it begins like a
+//! delimiter. As in a request's head, malformed input is refused and never repaired.
+//!
+//! ```text
+//! Preamble ─▶ Head ─▶ Data ─▶ Head ─▶ Data … ─▶ Epilogue
+//! ```
 
 use memchr::memmem::Finder;
 use memchr::{memmem, memrchr};
 
 use super::part::Part;
 
-/// The longest head of a part, in bytes, with the blank line behind it.
+/// Maximum length of a part's head with its blank line, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
-/// White space behind a boundary, in bytes; with more of it, a line is content.
+/// Maximum length of white space after a boundary, in bytes. With more of it, the line is content.
 const MAX_PADDING: usize = 64;
-/// The most parts of a form.
+/// Maximum number of parts of a form.
 pub(crate) const MAX_PARTS: usize = 1000;
-/// What of a form is no file, in bytes: its heads, delimiters and fields, and what stands before
-/// and behind them.
+/// Maximum length of everything in a form that is not a file, in bytes: the heads, the delimiters,
+/// the fields, and the text before the first and after the last delimiter.
 pub(crate) const MAX_OVERHEAD: u64 = 4 * 1024 * 1024;
 
 /// Why a form is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FormError {
-    /// The status code of the answer.
+    /// The status code of the response.
     pub status: u16,
     /// What is wrong, as a clause.
     pub reason: &'static str,
@@ -44,10 +48,10 @@ impl FormError {
     }
 }
 
-/// What a form begins with, as far as it has come.
+/// What the input of the parser begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FormEvent {
-    /// This number of bytes has no meaning.
+    /// This number of bytes has no meaning and must be skipped.
     Framing(usize),
     /// This number of bytes is the head of this part.
     Head(usize, Part),
@@ -55,36 +59,38 @@ pub enum FormEvent {
     Data(usize),
     /// The part ends; this number of bytes separates it from the next.
     End(usize),
-    /// More must come.
+    /// The input is too short to decide.
     Partial,
 }
 
-/// Where a form's parser stands.
+/// The part of a form that the parser is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Before the first delimiter, which may be at the very beginning.
+    /// Before the first delimiter. `fresh`: at the beginning of the form, where the delimiter needs
+    /// no line end before it.
     Preamble { fresh: bool },
-    /// In the head of a part, of which so many bytes have been searched for its end.
+    /// In the head of a part. The first `searched` bytes do not contain its end.
     Head { searched: usize },
-    /// In the content of a part. Right at its beginning, the line end of the head counts as the one
-    /// before a delimiter.
+    /// In the content of a part. `fresh`: at its beginning, where the line end of the head counts
+    /// as the line end before a delimiter.
     Data { fresh: bool, is_file: bool },
-    /// Behind the last delimiter.
+    /// After the last delimiter.
     Epilogue,
 }
 
-/// Takes a form apart, however it is cut.
+/// Parses a form. The input may be split at any byte.
 #[derive(Debug)]
 pub struct Parser {
     /// CR, LF, `--`, and the boundary.
     delimiter: Finder<'static>,
     state: State,
+    /// Number of parts so far.
     parts: usize,
     overhead: u64,
 }
 
 impl Parser {
-    /// A parser for this boundary, which holds no line end.
+    /// Creates a parser for this boundary, which must not contain a line end.
     pub fn new(boundary: &[u8]) -> Parser {
         let delimiter = Finder::new(&[b"\r\n--", boundary].concat()).into_owned();
         Parser {
@@ -95,16 +101,17 @@ impl Parser {
         }
     }
 
-    /// Whether the last delimiter was there.
+    /// Whether the last delimiter was found.
     pub fn is_done(&self) -> bool {
         self.state == State::Epilogue
     }
 
-    /// What the beginning of `input` is; the caller takes so many bytes, and asks again with the
-    /// rest, and with more behind it after [`FormEvent::Partial`].
+    /// Classifies the beginning of `input`. The caller consumes the returned number of bytes and
+    /// calls this again with the rest. After [`FormEvent::Partial`], further bytes must follow the
+    /// rest.
     ///
     /// # Errors
-    /// The form is malformed, or a limit is crossed.
+    /// The form is malformed, or it exceeds a limit.
     pub fn next(&mut self, input: &[u8]) -> Result<FormEvent, FormError> {
         let piece = match self.state {
             State::Preamble { fresh } => self.in_preamble(input, fresh),
@@ -209,8 +216,8 @@ impl Parser {
         }
     }
 
-    /// The first delimiter, or what is surely none. `fresh`: the input is at the beginning of a
-    /// line, whose line end isn't in it.
+    /// Finds the first delimiter, or the number of bytes that certainly contain none. `fresh`: the
+    /// input begins directly after a line end.
     fn find(&self, input: &[u8], fresh: bool) -> Found {
         let delimiter = self.delimiter.needle();
         if fresh {
@@ -239,7 +246,8 @@ impl Parser {
                 Line::Other => {}
             }
         }
-        // A delimiter begins with its only CR, so that the last one in sight decides.
+        // A delimiter has exactly one CR, at its beginning. So only the last CR can begin an
+        // incomplete delimiter.
         let tail = input.len().saturating_sub(delimiter.len() - 1);
         match memrchr(b'\r', &input[tail..]) {
             Some(at) if delimiter.starts_with(&input[tail + at..]) => Found::Clear(tail + at),
@@ -254,18 +262,18 @@ enum Found {
         length: usize,
         is_last: bool,
     },
-    /// So many bytes belong to none.
+    /// This number of bytes contains no part of a delimiter.
     Clear(usize),
 }
 
-/// What a line is that may be a delimiter.
+/// Whether a line is a delimiter.
 enum Line {
     Delimiter {
         length: usize,
         is_last: bool,
     },
     Other,
-    /// Only what follows can tell.
+    /// This depends on bytes that have not arrived.
     Undecided,
 }
 

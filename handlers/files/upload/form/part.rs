@@ -1,4 +1,4 @@
-//! The head of a part (RFC 7578 §4), and the name under which its file is stored.
+//! Parses the head of a part (RFC 7578 §4), and finds the name under which its file is stored.
 
 use percent_encoding::percent_decode;
 
@@ -10,13 +10,13 @@ use socketserver_http::protocol::target::is_reachable;
 /// A part of a form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// What the sender calls the file; `None` for a field that isn't one, empty if nobody has
+    /// The sender's name of the file. `None` if the part is not a file; empty if the user has not
     /// chosen a file.
     pub filename: Option<String>,
 }
 
 impl Part {
-    /// Reads a head, without the blank line behind it.
+    /// Parses a head without the blank line after it.
     pub(super) fn parse(head: &[u8]) -> Result<Part, FormError> {
         let mut disposition = None;
         for line in Lines(Some(head)) {
@@ -27,7 +27,8 @@ impl Part {
                     return Err(FormError::bad("a part has two Content-Dispositions"));
                 }
             } else if name.eq_ignore_ascii_case(b"content-transfer-encoding") && !is_plain(value) {
-                // RFC 7578 §4.7: nobody sends it. The file would be stored as it is coded.
+                // RFC 7578 §4.7: this header is deprecated, and clients do not send it. The file
+                // would be stored in its encoded form.
                 return Err(FormError::bad("a part has a Content-Transfer-Encoding"));
             }
         }
@@ -37,15 +38,15 @@ impl Part {
             .ok_or(FormError::bad("a part's Content-Disposition can't be read"))?;
         let filename = match (parameters.get("filename"), parameters.get("filename*")) {
             (Some(plain), _) => Some(text(unescaped(plain))?),
-            // RFC 7578 §4.2 forbids it; there are senders that send nothing else for a name that
-            // isn't ASCII.
+            // RFC 7578 §4.2 forbids `filename*`, but some senders send only it if the name is not
+            // ASCII.
             (None, Some(extended)) => Some(of_extended(extended)?),
             (None, None) => None,
         };
         Ok(Part { filename })
     }
 
-    /// Whether it is a file, as far as its head tells.
+    /// Whether the part is a file, according to its head.
     pub fn is_file(&self) -> bool {
         self.filename
             .as_deref()
@@ -84,8 +85,8 @@ fn is_plain(coding: &[u8]) -> bool {
         .any(|plain| plain.eq_ignore_ascii_case(coding))
 }
 
-/// Browsers write quotes and line ends as escapes, and nothing else, not even `%` (the HTML
-/// standard, "multipart/form-data encoding algorithm").
+/// Decodes the escapes in a name. Browsers escape only quotes and line ends, and not even `%` (the
+/// HTML standard, "multipart/form-data encoding algorithm").
 fn unescaped(name: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(name.len());
     let mut rest = name;
@@ -102,7 +103,7 @@ fn unescaped(name: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// `UTF-8''na%C3%AFve` (RFC 8187 §3.2).
+/// Parses a name such as `UTF-8''na%C3%AFve` (RFC 8187 §3.2).
 fn of_extended(value: &[u8]) -> Result<String, FormError> {
     let mut parts = value.splitn(3, |&byte| byte == b'\'');
     match (parts.next(), parts.next(), parts.next()) {
@@ -117,12 +118,12 @@ fn text(name: Vec<u8>) -> Result<String, FormError> {
     String::from_utf8(name).map_err(|_| FormError::bad("a file's name isn't UTF-8"))
 }
 
-/// Where a file goes below the folder to which the form is sent. Browsers send the relative paths
-/// of a folder's files, and these are kept; of a path that could lead elsewhere, the last component
-/// is.
+/// The path of a file below the folder that the form is sent to. If a user uploads a folder,
+/// browsers send relative paths, and these are kept. If a path could lead out of the folder, only
+/// its last component is kept.
 ///
 /// # Errors
-/// No request could name such a file.
+/// The name is not possible in a URL, so no request could name the file.
 pub fn place_of(filename: &str) -> Result<&str, &'static str> {
     let leads_down = !filename.contains('\\')
         && filename

@@ -1,4 +1,4 @@
-//! `POST`: a new upload, perhaps with its first bytes (the extensions creation and
+//! `POST`: creates an upload, optionally with its first bytes (the extensions creation and
 //! creation-with-upload).
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use socketserver_http::protocol::head::Framing;
 use socketserver_http::protocol::tus_fields;
 use socketserver_http::protocol::tus_fields::Metadata;
 
-/// Registers an upload, and takes what comes with the request.
+/// Registers an upload, and begins to receive the bytes in the request's body.
 pub(super) fn begin(
     shared: &Arc<Shared>,
     exchange: &Exchange<'_>,
@@ -78,7 +78,7 @@ pub(super) fn begin(
     )?))
 }
 
-/// Where the file is to stand: below the folder, as its metadata says; and its date.
+/// The path of the file below the folder and its date, both from the upload's metadata.
 fn file_of(
     shared: &Shared,
     folder: &DestinationPath,
@@ -95,7 +95,7 @@ fn file_of(
             .map_err(|error| say(400, &format!("Nothing is stored: {error}.")))?
     };
     let name = match (relative_path, filename) {
-        // Uppy says `null` of a file that came without a folder.
+        // The client Uppy sends `null` for a file without a folder.
         (Some(path), _) if !path.is_empty() && path != "null" => Name::path(&path),
         (_, Some(name)) => Name::last_component(&name),
         _ => {
@@ -106,7 +106,7 @@ fn file_of(
         }
     };
     let name = name.map_err(|error| refusal::of(&error))?;
-    // By its address, so that whatever holds for a PUT to it holds here.
+    // The path is resolved from its URL, so that the same rules apply as for a PUT to this URL.
     let address = resource::below(shared, folder, name.as_bytes());
     let place = DestinationPath::at(&shared.site, address.as_bytes())?;
     if is_directory(shared.root(), &place)? {

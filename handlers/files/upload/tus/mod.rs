@@ -1,10 +1,15 @@
-//! tus 1.0.0: uploads in pieces, that go on where they were cut
-//! (<https://tus.io/protocols/resumable-upload>).
+//! tus 1.0.0: resumable uploads in chunks (<https://tus.io/protocols/resumable-upload>).
 //!
-//! `POST` to a folder registers an upload in the [`store`](crate::common::store), and answers where
-//! it is to be sent: to the folder's `.socketserver-partial/ID`, a name under which nothing is ever
-//! served. What is sent there by `PATCH` is kept, also when the connection is cut or the server
-//! killed; with the last byte, the file gets its name.
+//! | request | effect |
+//! |---|---|
+//! | `POST` to a folder | registers an upload in the [`store`](crate::common::store) |
+//! | `HEAD` of the upload | returns the number of received bytes |
+//! | `PATCH` of the upload | appends bytes; with the last byte, the file gets its name |
+//! | `DELETE` of the upload | removes it |
+//!
+//! The response to `POST` contains the URL of the upload: `.socketserver-partial/ID` in the folder.
+//! No files are ever served from there. Received bytes are kept even if the connection breaks or
+//! the server is killed.
 
 mod create;
 mod piece;
@@ -25,12 +30,12 @@ use socketserver_http::protocol::tus_fields::ALGORITHMS;
 const VERSION: &str = "1.0.0";
 const EXTENSIONS: &str = "creation,creation-with-upload,checksum,expiration,termination";
 
-/// What pages of other origins may read of an answer.
+/// The headers of a response that pages of other origins may read.
 const EXPOSED: &str = "Content-Location, Location, Tus-Checksum-Algorithm, Tus-Extension, \
                        Tus-Max-Size, Tus-Resumable, \
     Tus-Version, Upload-Expires, Upload-Length, Upload-Metadata, Upload-Offset";
 
-/// What a tus client asks for.
+/// The kind of a tus request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     Create,
@@ -40,8 +45,9 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    /// `None` if this isn't a request of a tus client: those name the version that they speak, and
-    /// nobody else sends PATCH. OPTIONS stands for no other method, as everybody may send it.
+    /// The kind of a request. `None` if it does not come from a tus client. Tus clients send their
+    /// version in `Tus-Resumable`, and only they send PATCH. OPTIONS never counts as a tus request,
+    /// because all clients may send it.
     pub(super) fn of(head: &Head<'_>) -> Option<Verb> {
         let is_tus =
             head.method != Method::Options && head.values("tus-resumable").next().is_some();
@@ -60,7 +66,7 @@ impl Verb {
         (is_tus || head.method_name == b"PATCH").then_some(verb)
     }
 
-    /// Who begins to take the body of such a request, if it has one.
+    /// The function that begins to receive the body, if requests of this kind have one.
     pub(super) fn receiver(self) -> Option<BeginReceiver> {
         match self {
             Verb::Create => Some(create),
@@ -108,7 +114,7 @@ pub(super) fn respond(
     answer.unwrap_or_else(|refused| refused)
 }
 
-/// Adds what the server can do to the response to OPTIONS.
+/// Adds the headers that describe the server's tus support to the response to OPTIONS.
 pub(super) fn add_abilities(shared: &Shared, response: Response) -> Response {
     let response = response
         .header("Tus-Version", VERSION)
@@ -129,7 +135,7 @@ fn check_version(head: &Head<'_>) -> Result<(), Response> {
     }
 }
 
-/// Adds what every response to a tus client says.
+/// Adds the headers of every response to a tus client.
 pub(super) fn add_headers(shared: &Shared, response: &mut Response) {
     response.add_lines(&format!("Tus-Resumable: {VERSION}\r\n"));
     if shared.site.policy.cors {
@@ -147,20 +153,20 @@ fn refused(error: &StoreError) -> Response {
     }
 }
 
-/// The value of a field that came once.
+/// The value of a header, if it occurs exactly once.
 fn only<'a>(head: &Head<'a>, name: &str) -> Option<&'a [u8]> {
     let mut values = head.values(name);
     values.next().filter(|_| values.next().is_none())
 }
 
-/// What happens to a file of this sender if its name is taken.
+/// What happens if the name of the sender's file is taken.
 fn on_duplicate(shared: &Shared, sender: &Sender, name: &Name) -> Result<OnDuplicate, Response> {
     sender
         .permit
         .check_store(name.as_bytes(), shared.on_duplicate.unwrap_or_default())
 }
 
-/// Gives a complete upload its name. The answer says which that is.
+/// Stores a complete upload under its name. The response contains the name.
 fn publish(
     shared: &Shared,
     sender: &Sender,

@@ -1,4 +1,4 @@
-//! `PATCH`: bytes that follow those that are there (the core protocol, and the extension checksum).
+//! `PATCH`: appends bytes to an upload (the core protocol and the extension checksum).
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -19,16 +19,16 @@ use socketserver_http::protocol::date;
 use socketserver_http::protocol::head::{Framing, Head};
 use socketserver_http::protocol::tus_fields::{self, Checksum};
 
-/// A piece of an upload on its way.
+/// A chunk of an upload that is being received.
 pub(super) struct UploadChunk {
     shared: Arc<Shared>,
     sender: Sender,
     partial: Partial,
-    /// Where the upload is to be found, if it was created by the same request.
+    /// The URL path of the upload, if the same request created it.
     created: Option<String>,
 }
 
-/// Takes the body of a PATCH, if it belongs where the upload is.
+/// Begins to receive the body of a PATCH, if its offset is the end of the received bytes.
 pub(super) fn begin(
     shared: &Arc<Shared>,
     exchange: &Exchange<'_>,
@@ -59,7 +59,7 @@ pub(super) fn begin(
     )?))
 }
 
-/// Whether the body is what it must be: bytes of the upload, as they are.
+/// Checks that the body has the media type of tus and no content coding.
 pub(super) fn check_content(head: &Head<'_>) -> Result<(), Response> {
     let is_piece =
         |media_type: &[u8]| media_type.eq_ignore_ascii_case(b"application/offset+octet-stream");
@@ -72,7 +72,7 @@ pub(super) fn check_content(head: &Head<'_>) -> Result<(), Response> {
     require_identity_encoding(head)
 }
 
-/// What the piece is to hash to.
+/// The digest of the chunk that the client announces.
 pub(super) fn announced_digests(head: &Head<'_>) -> Result<Digests, Response> {
     if head.values("upload-checksum").next().is_none() {
         return Ok(Digests::default());
@@ -120,7 +120,8 @@ impl UploadChunk {
         }
     }
 
-    /// Refuses the chunk. An upload whose address no client knows yet is removed with it.
+    /// Refuses the chunk. If the same request created the upload, no client knows its URL yet, so
+    /// the upload is removed.
     fn give_up(self, refused: Response) -> Response {
         if self.created.is_some()
             && let Err(error) = self.partial.discard()
@@ -145,7 +146,8 @@ impl UploadChunk {
             Err(ReceiveError::Store { error, .. }) => return Err(refused(&error).into()),
         }
         if self.partial.remaining() == Some(0) && !body.is_whole() {
-            // Of chunks, only now it shows whether there are more than fit.
+            // A chunked body does not announce its length, so a body that is too long is detected
+            // only here.
             if body
                 .try_read(rfile, &mut [0])
                 .map_err(Stopped::reading)?
@@ -184,7 +186,7 @@ impl UploadChunk {
     }
 }
 
-/// An answer about an upload that is removed at this time, if nothing comes until then.
+/// Adds the time at which the upload is removed if no more bytes arrive.
 pub(super) fn with_expiry(answer: Response, expires: Option<SystemTime>) -> Response {
     match expires.and_then(date::http_date) {
         Some(date) => answer.header("Upload-Expires", &String::from_utf8_lossy(&date)),

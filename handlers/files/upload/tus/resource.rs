@@ -1,4 +1,4 @@
-//! An upload's own address: how far it has come (`HEAD`), and its end (`DELETE`, the extension
+//! Requests to the URL of an upload: its progress (`HEAD`) and its removal (`DELETE`, the extension
 //! termination).
 
 use super::{piece, publish, refused};
@@ -8,7 +8,7 @@ use crate::files::upload::{DestinationPath, Sender, Shared};
 use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::engine::response::Response;
 
-/// The address of something below a folder.
+/// The URL path of a path below a folder.
 pub(super) fn below(shared: &Shared, folder: &DestinationPath, path: &[u8]) -> String {
     let path = if folder.asked.is_empty() {
         path.to_vec()
@@ -18,7 +18,7 @@ pub(super) fn below(shared: &Shared, folder: &DestinationPath, path: &[u8]) -> S
     shared.site.policy.base_path.url_path(&path)
 }
 
-/// The id in a request's target, and what is known of that upload.
+/// The ID in a request's target, and the registered upload.
 pub(super) fn find(
     shared: &Shared,
     exchange: &Exchange<'_>,
@@ -57,7 +57,7 @@ pub(super) fn find(
     Ok((id.to_owned(), registered))
 }
 
-/// Where the next piece belongs.
+/// The response to `HEAD`, with the offset of the next chunk.
 pub(super) fn progress(
     shared: &Shared,
     exchange: &Exchange<'_>,
@@ -78,7 +78,8 @@ pub(super) fn progress(
         Some(metadata) => answer.header("Upload-Metadata", metadata),
     };
     match progress {
-        // All had come when the server was killed. The client takes this answer for the end.
+        // All bytes had arrived when the server was killed. The file is stored now, because the
+        // client regards this response as the end of the upload.
         Progress::Partial { offset, .. } if offset == size => {
             let partial = shared
                 .store
@@ -95,7 +96,7 @@ pub(super) fn progress(
     }
 }
 
-/// Forgets an upload, and what came of it. A file that it has become stays.
+/// Removes an upload and its received bytes. A file that was already stored from it remains.
 pub(super) fn terminate(shared: &Shared, exchange: &Exchange<'_>) -> Result<Response, Response> {
     let (id, _) = find(shared, exchange)?;
     shared.store.give_up(&id).map_err(|error| refused(&error))?;
