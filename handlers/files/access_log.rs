@@ -1,4 +1,4 @@
-//! Requests in the access log.
+//! Writes the requests of `serve http` to the access log.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use socketserver_http::protocol::date;
 /// Writes requests to the access log.
 pub(super) struct FileLog {
     pub(super) log: Arc<AccessLog>,
-    /// Whether share links are served: whoever reads the log must not get their tokens.
+    /// Whether tokens of share links are replaced in the log. A reader of the log could use them.
     pub(super) hides_tokens: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The options about clients that must use TLS.
+//! The options that make clients use TLS.
 
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ pub(crate) struct HttpsOptions {
 }
 
 impl HttpsOptions {
-    /// `None` for a server that is content with plain clients.
+    /// The HTTPS settings of these options. `None` if clients without TLS are served, too.
     ///
     /// # Errors
-    /// HSTS without TLS.
+    /// `--hsts` was given without TLS.
     pub(crate) fn open(&self, tls: bool) -> Result<Option<Https>, Failure> {
         if self.hsts.is_some() && !tls {
             return Err(Failure::usage(

@@ -1,8 +1,13 @@
 //! `serve http`: the files below a directory, served and received over HTTP.
 //!
-//! `access` decides who may do what, `site` answers from files, `upload` changes them. A request
-//! that an access decision lets through goes to the mounted folder that it is in, then to `upload`
-//! or `site`.
+//! `access` decides what a client may do. `site` makes responses from files. `upload` changes
+//! files. A request that `access` admits goes to the folder that its path is in (the served folder
+//! or a mounted folder), and there to `upload` or `site`:
+//!
+//! ```text
+//! request ─▶ access ─▶ mounts ─┬▶ upload   requests that change something
+//!                              └▶ site     all other requests
+//! ```
 
 pub mod access;
 mod access_log;
@@ -123,7 +128,8 @@ impl Service for Http {
     }
 }
 
-/// Overload has an answer; who isn't let in gets none.
+/// The response to a connection that the server refuses. Only clients refused because of overload
+/// get one.
 fn refusal(why: Refusal) -> Option<&'static [u8]> {
     const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nServer: socketserver\r\n\
         X-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\

@@ -1,8 +1,8 @@
-//! The folders of the system that users have mounted (`users set --mount`).
+//! Mounted folders: folders outside the served folder that users have at a path of the site (`users
+//! set --mount`).
 //!
-//! Each is a site of its own, with the directory handle, the cache and the store of that folder, at
-//! the path at which its user sees it. Rights are those of the path that the user sees. Only users
-//! with a mounted folder cost anything.
+//! Each mounted folder is a separate `Site` with its own directory handle, cache and store. Rights
+//! are checked for the path that the user sees. Users without a mounted folder cause no cost.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -23,53 +23,56 @@ use crate::accounts::Accounts;
 use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::protocol::base_path::BasePath;
 
-/// Maximum number of mounted folders that are held open.
+/// Maximum number of mounted folders that are open at the same time.
 const MAX_OPEN: usize = 256;
-/// The same with `--after-upload`. Each folder has a thread then, which may have commands left, so
-/// such a folder is held open until the server ends.
+/// Maximum number of open mounted folders with `--after-upload`. Each such folder has a thread that
+/// may still have commands to run, so the folder stays open until the server ends.
 const MAX_WITH_COMMANDS: usize = 1024;
 
-/// How mounted folders are served: as the folder of the server, but without what names files in it.
+/// The options for mounted folders: those of the served folder, without the options that name files
+/// in it.
 #[derive(Debug)]
 pub(super) struct MountOptions {
     pub(super) site: SiteOptions,
     pub(super) listing: ListingOptions,
     pub(super) upload: UploadOptions,
-    /// Whether the server forks, so that it must not have threads.
+    /// Whether the server forks processes. It must not start threads then.
     pub(super) forks: bool,
 }
 
-/// The folders that are served in place of the server's own folder.
+/// The mounted folders. They are served in place of the paths of the served folder.
 pub(super) struct Mounts {
     base_path: BasePath,
     options: MountOptions,
     accounts: Arc<Accounts>,
-    /// By the path that the user sees and the folder.
+    /// The open folders. The keys are the path that the user sees and the path of the folder.
     open: Mutex<HashMap<(String, PathBuf), Mounted>>,
-    /// Those that could not be opened, so that the log names each once.
+    /// The folders that could not be opened, so that each is logged only once.
     failed: Mutex<HashSet<PathBuf>>,
-    /// Those with a thread for `--after-upload`, to be ended with the server.
+    /// The folders with a thread for `--after-upload`. The threads are ended with the server.
     with_commands: Mutex<Vec<Arc<Uploads>>>,
 }
 
 #[derive(Clone)]
 struct Mounted {
     folder: ServedFolder,
+    /// Device and inode of the folder when it was opened, to notice that it was replaced.
     device: u64,
     inode: u64,
 }
 
-/// Where a request is answered.
+/// The folder that a request belongs to.
 pub(super) enum Found {
-    /// In the server's own folder.
+    /// The folder that the server was started for.
     Main,
+    /// A mounted folder, with the permit for its paths.
     Mounted(ServedFolder, Permit),
-    /// The mounted folder cannot be opened.
+    /// A mounted folder that cannot be opened.
     Missing,
 }
 
 impl Mounts {
-    /// `options` are those of the server's own folder.
+    /// Creates the table of mounted folders. `options` are those of the served folder.
     pub(super) fn new(mut options: MountOptions, accounts: Arc<Accounts>) -> Mounts {
         options.site.spa = None;
         options.site.redirect = Vec::new();
@@ -83,8 +86,8 @@ impl Mounts {
         }
     }
 
-    /// Ends the threads of `--after-upload`, which run the commands that are left until this moment
-    /// (`None`: all of them). Returns whether a command was aborted.
+    /// Ends the threads of `--after-upload`. They may run the remaining commands until `until`
+    /// (`None`: without a limit). Returns whether a command was aborted or not run.
     pub(super) fn end(&self, until: Option<Instant>) -> bool {
         let uploads = std::mem::take(&mut *self.with_commands.lock());
         uploads.iter().filter(|uploads| uploads.end(until)).count() > 0

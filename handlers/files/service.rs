@@ -1,4 +1,4 @@
-//! Requests to folders: judged, sent to the folder that they are in, and answered.
+//! The application of `serve http`: it checks access and passes a request to its folder.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use socketserver_http::engine::error_page::error_page;
 use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::engine::response::Response;
 
-/// A folder that is served, with what stores files in it.
+/// A folder that is served, with the part that stores files in it.
 #[derive(Clone)]
 pub(super) struct ServedFolder {
     pub(super) site: Arc<Site>,
@@ -30,8 +30,7 @@ impl ServedFolder {
 /// The application of `serve http`.
 pub(super) struct FileService {
     pub(super) main: ServedFolder,
-    /// Who may do what, and the folders that users have mounted; `None` if everybody may do
-    /// everything.
+    /// Access control and the mounted folders of users. `None` if every client may do everything.
     pub(super) accounts: Option<(AccessControl, Arc<Mounts>)>,
 }
 
@@ -59,7 +58,7 @@ impl Application for FileService {
 }
 
 impl FileService {
-    /// Adds what all responses of the service have. This is the only place for that.
+    /// Adds the headers that all responses of the service have. They are added only here.
     fn complete(&self, begun: Begun, permit: Option<Permit>) -> Begun {
         let complete = |site: &Site, permit: Option<&Permit>, response: &mut Response| {
             response.add_lines(&site.policy.headers);
@@ -68,7 +67,7 @@ impl FileService {
             }
         };
         match begun {
-            // The usual case, without a copy of what a receiver has to keep.
+            // The usual case, which does not copy the site and the permit into a closure.
             Begun::Respond(mut response) => {
                 complete(&self.main.site, permit.as_ref(), &mut response);
                 Begun::Respond(response)

@@ -1,23 +1,24 @@
-//! The cookie that stands for a link (RFC 6265): a browser that opened a shared folder sends it
-//! with what it asks for below that, as the links and pictures of a page don't have the token.
+//! The cookie that contains the token of a share link (RFC 6265). The links and pictures of a
+//! shared page do not have the token in their URLs, so the browser sends the cookie with their
+//! requests.
 
 use crate::accounts::share::PARAMETER;
 use socketserver_http::protocol::head::Head;
 
-/// The field line that sets it. Without a path and an age it is for the folder of the address that
-/// was asked for, until the browser is closed; what it opens is decided anew each time. Links stay
-/// good when somebody else's page leads to them, hence `Lax`; no page that is shown leads others to
-/// them by its `Referer`.
+/// The header line that sets the cookie, and a `Referrer-Policy`. The cookie has no path and no
+/// age, so the browser uses it for the folder of the requested URL and until the browser is closed.
+/// The server checks the token for each request. With `Lax`, share links also work from pages of
+/// other sites. The `Referrer-Policy` keeps the token out of `Referer` headers to other sites.
 pub(super) fn line(token: &str) -> String {
-    // The token opened something, so it is of base64url's letters only.
+    // The token was valid, so it has only characters of base64url.
     format!(
         "Set-Cookie: {PARAMETER}={token}; HttpOnly; SameSite=Lax\r\n\
          Referrer-Policy: no-referrer\r\n"
     )
 }
 
-/// The tokens in a request's cookies; a browser may have several, the one of the deepest folder
-/// first (RFC 6265 §5.4).
+/// The tokens in a request's cookies. A browser may send several. The token of the deepest folder
+/// is the first (RFC 6265 §5.4).
 pub(super) fn tokens<'a>(head: &Head<'a>) -> impl Iterator<Item = &'a str> {
     let pairs = head
         .values("cookie")
@@ -30,7 +31,7 @@ pub(super) fn tokens<'a>(head: &Head<'a>) -> impl Iterator<Item = &'a str> {
         .take(MAX_TOKENS)
 }
 
-/// Maximum number of tokens that are checked for one request, as each one reads the accounts.
+/// Maximum number of tokens that are checked for one request. Each check reads the accounts file.
 const MAX_TOKENS: usize = 4;
 
 #[cfg(test)]

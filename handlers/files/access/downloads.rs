@@ -1,5 +1,5 @@
-//! Which downloads by a limited link were begun: a client that fetches a file in parts, or goes on
-//! after a cut, uses the link once.
+//! Remembers downloads through share links with a limited number of downloads. A client that
+//! downloads a file in parts, or resumes a download, uses the link only once.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How long after its last request a download can go on.
-const MEMORY: Duration = Duration::from_secs(60 * 60);
+/// Time after its last request in which a download can be resumed.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Maximum number of downloads that are remembered at the same time.
 const MAX_DOWNLOADS: usize = 4096;
 
-/// One client that fetches one file by one link.
+/// The download of one file by one client through one link.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Download<'a> {
     pub(super) share: i64,
@@ -21,17 +21,18 @@ pub(super) struct Download<'a> {
     pub(super) path: &'a [u8],
 }
 
-/// The downloads of the last hour. A server that is started again counts a download that goes on as
-/// another one.
+/// The downloads of the last hour. They are not stored on disk: after a restart of the server, a
+/// resumed download counts as a new one.
 #[derive(Debug, Default)]
 pub(super) struct Downloads {
     hasher: RandomState,
-    /// When each one was last seen, by its hash: paths may be long.
+    /// The time of the last request of each download. The key is the download's hash, because paths
+    /// may be long.
     seen: Mutex<HashMap<u64, Instant>>,
 }
 
 impl Downloads {
-    /// Whether it was begun.
+    /// Whether the download was begun and can still be resumed.
     pub(super) fn is_begun(&self, download: Download<'_>, now: Instant) -> bool {
         let key = self.key(download);
         self.seen
@@ -40,7 +41,7 @@ impl Downloads {
             .is_some_and(|last| is_recent(*last, now))
     }
 
-    /// It is begun, or goes on.
+    /// Records a request of the download.
     pub(super) fn note(&self, download: Download<'_>, now: Instant) {
         let key = self.key(download);
         let mut seen = self.seen.lock();
@@ -65,7 +66,7 @@ impl Downloads {
 }
 
 fn is_recent(last: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(last) < MEMORY
+    now.saturating_duration_since(last) < RESUME_TIMEOUT
 }
 
 #[cfg(test)]
@@ -82,9 +83,9 @@ mod tests {
         };
         assert!(!downloads.is_begun(download, start));
         downloads.note(download, start);
-        downloads.note(download, start + MEMORY / 2);
-        assert!(downloads.is_begun(download, start + MEMORY));
-        assert!(!downloads.is_begun(download, start + MEMORY * 3 / 2));
+        downloads.note(download, start + RESUME_TIMEOUT / 2);
+        assert!(downloads.is_begun(download, start + RESUME_TIMEOUT));
+        assert!(!downloads.is_begun(download, start + RESUME_TIMEOUT * 3 / 2));
         for other in [
             Download {
                 share: 2,

@@ -1,10 +1,10 @@
-//! `--accounts`: who may do what on a site.
+//! `--accounts`: the rights of clients on a site.
 //!
-//! `AccessControl` is asked once for each request, by its head alone: before the application
-//! hears of it, and before any of its body comes. `needs` says which rights a method takes at a
-//! path; this is the one place for that, whatever application answers. The `Permit` that it gives
-//! goes along with the request, for what shows only later: which file a path stands for, which
-//! entries of a folder are seen, whether a name is taken.
+//! `AccessControl` decides once per request, before the site or the upload part gets the request
+//! and before its body is read. `needs` is the only place that maps a method to the rights that it
+//! needs at a path. An admitted request gets a `Permit`. It is used for the checks that need more
+//! than the head: which file a path names, which entries of a folder are visible, and whether a
+//! name is already taken.
 
 mod cookie;
 mod downloads;
@@ -47,11 +47,12 @@ pub struct AccessOptions {
 }
 
 impl AccessOptions {
-    /// Who may use a folder; `None`: everybody. Homes of users are resolved in `homes`, if symlinks
-    /// are followed.
+    /// Opens the accounts file. Returns `None` without `--accounts`: every client then may do
+    /// everything. If symlinks are followed, `homes` is the folder in which the home folders of
+    /// users are resolved.
     ///
     /// # Errors
-    /// The file can't be used, or could be fetched by clients.
+    /// The file can't be used, or it is inside the served folder, where clients could download it.
     pub(super) fn open(
         &self,
         folder: &Path,
@@ -94,38 +95,38 @@ impl AccessOptions {
     }
 }
 
-/// Lets requests through, or not.
+/// Admits or refuses requests.
 pub(crate) struct AccessControl {
     accounts: Arc<Accounts>,
     base_path: BasePath,
-    /// Where the homes of users are; `None` if symlinks are not followed.
+    /// The folder in which home folders are resolved. `None` if symlinks are not followed.
     homes: Option<Dir>,
     downloads: Arc<Downloads>,
 }
 
-/// A request that isn't let through.
+/// The refusal of a request.
 pub(crate) struct Refused {
     pub(crate) response: Response,
-    /// When it is to be told so: who guesses passwords has to wait.
+    /// The delay of the response. It slows down clients that guess passwords.
     pub(crate) after: Duration,
-    /// Who asked, as far as that is known.
+    /// The permit of the client, as far as it was identified.
     pub(crate) permit: Permit,
 }
 
 impl AccessControl {
-    /// Whom it lets in.
+    /// The accounts on which the decisions are based.
     pub(crate) fn accounts(&self) -> Arc<Accounts> {
         Arc::clone(&self.accounts)
     }
 
-    /// What the client may do, if that is enough for this request.
+    /// Identifies the client and checks its rights for this request. Returns the client's permit.
     ///
     /// # Errors
-    /// The response to a request that isn't let through.
+    /// The request is refused, with this response.
     pub(crate) fn admit(&self, exchange: &Exchange<'_>) -> Result<Permit, Refused> {
         if exchange.head.method == Method::Options {
-            // Browsers send preflight requests without credentials, and the answer is the same for
-            // every path.
+            // Browsers send preflight requests without credentials, and the response is the same
+            // for every path.
             return Ok(Permit::none());
         }
         let target = exchange.target().map_err(|error| {
@@ -156,8 +157,8 @@ impl AccessControl {
         }
     }
 
-    /// The account, with the path of its home without symlinks: rights are checked for paths
-    /// without them.
+    /// Resolves the symlinks in the path of an account's home folder. Rights are checked for paths
+    /// without symlinks.
     fn resolved(&self, account: Account) -> Account {
         match &self.homes {
             Some(homes) => resolve::resolve_home(homes, account),
@@ -202,7 +203,7 @@ impl AccessControl {
 }
 
 impl Refused {
-    /// The response, to be sent when it is due.
+    /// The response, with the client's headers and the delay.
     pub(crate) fn into_response(self) -> Response {
         let mut response = self.response;
         self.permit.complete(&mut response);
@@ -225,7 +226,7 @@ fn say(status: u16, detail: &str, permit: Permit) -> Refused {
     Refused::at_once(error_page(status, detail), permit)
 }
 
-/// The accounts file cannot be read now, so no request is let through.
+/// Refuses a request because the accounts file cannot be read.
 fn failed(error: &AccountsError) -> Refused {
     log::error!("{error}");
     say(

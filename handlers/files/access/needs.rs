@@ -1,44 +1,44 @@
-//! Which rights a request needs: pure, on its method and path.
+//! The rights that a request needs, computed from its method and its path only.
 
 use crate::accounts::Rights;
 use crate::common::store::is_reserved;
 use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::protocol::head::Method;
 
-/// What must be allowed at a path before a request is looked at.
+/// The rights that a client must have before a request is processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Needs {
     pub(super) rights: Rights,
-    /// All of them are needed, and at everything below the path as well; if not, one of them at the
-    /// path itself.
+    /// True: all of `rights` are needed, at the path and at everything below it. False: one of
+    /// `rights` is needed, at the path only.
     pub(super) throughout: bool,
 }
 
-/// The rights for a request to this path, decoded and below the root.
+/// The rights that a request needs at this decoded path below the root.
 ///
-/// A path that is read is a folder's or a file's, which isn't known yet: whoever may neither list
-/// nor read there is not told whether there is anything; the site asks for the right one of the
-/// two. What isn't known to be harmless takes the most.
+/// It is not known yet whether the path names a folder or a file. So to read it, one of the rights
+/// list and read is enough here, and the site later checks the one that is needed. A client with
+/// neither right does not learn whether the path exists. An unknown method needs all rights.
 pub(super) fn of(exchange: &Exchange<'_>, path: &[u8]) -> Needs {
     let one_of = |rights| Needs {
         rights,
         throughout: false,
     };
-    // An upload that is under way: whoever may store in its folder may go on with it, ask for it
-    // and end it, for only its sender knows its name.
+    // The path of a partial upload. A client with the right to write into its folder may resume,
+    // query and delete it. Only the sender of the upload knows its random name.
     if path.split(|&byte| byte == b'/').any(is_reserved) {
         return one_of(Rights::WRITE);
     }
     let is_folder = exchange.raw_path.ends_with(b"/");
     match (exchange.head.method, exchange.head.method_name) {
-        // Who may only store files in a folder gets a page for that, which tells nothing.
+        // A client with only the right to write gets an upload page without a listing.
         (Method::Get | Method::Head, _) if is_folder => {
             one_of(Rights::LIST | Rights::READ | Rights::WRITE)
         }
         (Method::Get | Method::Head, _) => one_of(Rights::LIST | Rights::READ),
         (Method::Put | Method::Post | Method::Patch, _) | (_, b"MKCOL") => one_of(Rights::WRITE),
-        // Of a folder all goes along. What a MOVE needs where it leads to is asked for when that is
-        // known.
+        // Everything below a folder is removed or moved with it. The rights that a MOVE needs at
+        // its destination are checked once the destination is known.
         (Method::Delete, _) | (_, b"MOVE") => Needs {
             rights: Rights::DELETE,
             throughout: true,

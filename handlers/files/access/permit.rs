@@ -1,4 +1,4 @@
-//! What the client of a request may do.
+//! The rights of the client of a request.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,24 +9,25 @@ use crate::accounts::{Account, Rights};
 use crate::common::store::OnDuplicate;
 use socketserver_http::engine::response::Response;
 
-/// What a client may do: everything, where there are no accounts. Costs nothing then, and is cheap
-/// to copy in any case.
+/// The rights of a client. Without accounts, the default permit allows everything and costs
+/// nothing. A permit is always cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Permit {
+    /// `None` if there are no accounts.
     visitor: Option<Arc<Visitor>>,
-    /// The path of a mounted folder below the root, which all paths that are checked are below;
-    /// `None` for the root itself.
+    /// The path of the mounted folder below the root. All checked paths are relative to it. `None`
+    /// for the root itself.
     below: Option<Arc<[u8]>>,
 }
 
-/// Who asks.
+/// How the client was identified.
 #[derive(Debug)]
 pub(super) enum Visitor {
-    /// An unknown client, with the rights of the anonymous user, if there are any.
+    /// A client without credentials. It has the rights of the anonymous user, if that exists.
     Anonymous(Option<Account>),
     /// A user with a name and a correct password.
     User(Account),
-    /// A client with a link.
+    /// A client with a share link.
     Share(Shared),
 }
 
@@ -49,7 +50,7 @@ impl Permit {
         }
     }
 
-    /// The permit of an unknown client without any right.
+    /// The permit of an unidentified client without any right.
     pub(super) fn none() -> Permit {
         Permit::of(Visitor::Anonymous(None))
     }
@@ -64,7 +65,7 @@ impl Permit {
         }
     }
 
-    /// The same permit for the paths of a mounted folder, which is at this path below the root.
+    /// This permit for the paths of a mounted folder. `folder` is its path below the root.
     pub(crate) fn within(&self, folder: &[u8]) -> Permit {
         Permit {
             visitor: self.visitor.clone(),
@@ -89,7 +90,7 @@ impl Permit {
         self.mounts().next().is_some()
     }
 
-    /// The mounted folder that a path below the root is in, with its path.
+    /// The mounted folder that a path below the root is in, with the path where it is mounted.
     pub(crate) fn mount_of(&self, path: &[u8]) -> Option<(String, &Path)> {
         let covers = |at: &str| match path.strip_prefix(at.as_bytes()) {
             Some(rest) => rest.is_empty() || rest.starts_with(b"/"),
@@ -99,7 +100,7 @@ impl Permit {
         covering.max_by_key(|(at, _)| at.len())
     }
 
-    /// The path below the root for one below the folder of this permit; without slashes at its
+    /// Converts a path below this permit's folder to a path below the root, without slashes at the
     /// ends.
     pub(crate) fn path_below_root(&self, path: &[u8]) -> Vec<u8> {
         match &self.below {
@@ -109,13 +110,13 @@ impl Permit {
         }
     }
 
-    /// Whether a path is in a mounted folder other than that of this permit.
+    /// Whether a path is in another mounted folder than this permit's folder.
     pub(crate) fn is_in_other_mount(&self, path: &[u8]) -> bool {
         let at = self.mount_of(&self.path_below_root(path)).map(|(at, _)| at);
         at.as_deref().unwrap_or_default().as_bytes() != self.below.as_deref().unwrap_or_default()
     }
 
-    /// The names and folders of what is mounted directly in a folder.
+    /// The folders that are mounted directly in a folder, each with its name there.
     pub(crate) fn mounts_in(&self, folder: &[u8]) -> Vec<(Vec<u8>, PathBuf)> {
         let folder = self.path_below_root(folder);
         let named = self.mounts().filter_map(|(at, mounted)| {
@@ -125,34 +126,37 @@ impl Permit {
         named.collect()
     }
 
-    /// Whether there are no accounts.
+    /// Whether this permit allows everything, because there are no accounts.
     pub(crate) fn is_everything(&self) -> bool {
         self.visitor.is_none()
     }
 
-    /// Whether all of these rights hold at a path below the root.
+    /// Whether the client has all of these rights at a path.
     pub(crate) fn may(&self, rights: Rights, path: &[u8]) -> bool {
         self.rights(path, Account::rights).contain(rights)
     }
 
-    /// Whether one of these rights holds at a path.
+    /// Whether the client has at least one of these rights at a path.
     pub(super) fn may_any(&self, rights: Rights, path: &[u8]) -> bool {
         self.rights(path, Account::rights) & rights != Rights::NONE
     }
 
-    /// Whether all of these rights hold at a path and everywhere below it.
+    /// Whether the client has all of these rights at a path and everywhere below it.
     pub(crate) fn may_throughout(&self, rights: Rights, path: &[u8]) -> bool {
         self.rights(path, Account::rights_throughout)
             .contain(rights)
     }
 
-    /// Whether a listing shows this path: something may be done there, or below it.
+    /// Whether a listing shows this path. It does if the client has any right at the path or below
+    /// it.
     pub(crate) fn sees(&self, path: &[u8]) -> bool {
         self.rights(path, Account::rights_anywhere) != Rights::NONE
     }
 
+    /// Checks that the client has all of these rights at a path.
+    ///
     /// # Errors
-    /// The answer to a client that doesn't have these rights at a path.
+    /// The response to a client that does not.
     pub(crate) fn check(&self, rights: Rights, path: &[u8]) -> Result<(), Response> {
         if self.may(rights, path) {
             Ok(())
@@ -164,7 +168,7 @@ impl Permit {
     /// Checks that the client has these rights at a path and at all paths below it.
     ///
     /// # Errors
-    /// The answer to a client that does not.
+    /// The response to a client without these rights.
     pub(crate) fn check_throughout(&self, rights: Rights, path: &[u8]) -> Result<(), Response> {
         if self.may_throughout(rights, path) {
             Ok(())
@@ -173,11 +177,11 @@ impl Permit {
         }
     }
 
-    /// What is done when a file is to be stored under a name that is taken: replacing one takes the
-    /// right to delete it.
+    /// Checks that the client may store a file at a path. Returns what happens if the name is
+    /// taken. Replacing a file needs the right to delete it.
     ///
     /// # Errors
-    /// The answer to a client that may store nothing there.
+    /// The response to a client that must not store files there.
     pub(crate) fn check_store(
         &self,
         path: &[u8],
@@ -192,18 +196,21 @@ impl Permit {
         })
     }
 
+    /// Checks that the client may move a file, or a folder with its content, to another path.
+    ///
     /// # Errors
-    /// The answer to a client that may not move what stands at one path, and all below it, to
-    /// another.
+    /// The response to a client that may not.
     pub(crate) fn check_move(&self, from: &[u8], to: &[u8]) -> Result<(), Response> {
-        // Else a file that may be deleted but not read could be moved to where it may.
+        // Otherwise a client could move a file that it may delete but not read to a path where it
+        // may read it.
         let shown = self.rights(to, Account::rights_anywhere) & (Rights::LIST | Rights::READ);
         let may = self.may_throughout(Rights::DELETE | shown, from)
             && self.may_throughout(Rights::WRITE, to);
         if may { Ok(()) } else { Err(self.refusal()) }
     }
 
-    /// The answer to a client without the right: it may try a name, or it knows enough.
+    /// The response to a client without the needed right. An anonymous client gets 401, so that it
+    /// can log in; others get 403.
     pub(crate) fn refusal(&self) -> Response {
         match self.visitor.as_deref() {
             Some(Visitor::Anonymous(_)) | None => refusal::unauthorized(),
@@ -211,7 +218,7 @@ impl Permit {
         }
     }
 
-    /// The name in the access log; `None` for everybody.
+    /// The name of the user or share link in the access log. `None` for an anonymous client.
     pub(crate) fn user(&self) -> Option<&str> {
         match self.visitor.as_deref()? {
             Visitor::Anonymous(_) => None,
@@ -230,11 +237,11 @@ impl Permit {
         }
     }
 
-    /// To be called before the first byte of a file or archive goes out; `is_part`: the client
-    /// asked for a range.
+    /// Counts a download. Call it before the first byte of a file or archive is sent. `is_part` is
+    /// true if the client requested a range.
     ///
     /// # Errors
-    /// The answer to a client whose link was used as often as it may be.
+    /// The response to a client whose share link has no downloads left.
     pub(crate) fn begin_download(&self, is_part: bool) -> Result<(), Response> {
         match self.visitor.as_deref() {
             Some(Visitor::Share(shared)) => shared
@@ -244,16 +251,17 @@ impl Permit {
         }
     }
 
-    /// Adds to a response what it owes to who asked: who else may be given it, the cookie by which
-    /// a browser finds its way from a shared page to what that shows, and the name for the log.
+    /// Adds to a response what depends on the client: the headers that control caches, the cookie
+    /// of a share link, and the user's name for the access log.
     pub(crate) fn complete(&self, response: &mut Response) {
         let Some(visitor) = self.visitor.as_deref() else {
             return;
         };
         response.add_lines(match visitor {
-            // The anonymous user's rights were enough (RFC 9110 §12.5.5).
+            // The anonymous user's rights were sufficient, so caches may share the response with
+            // other clients without credentials (RFC 9110 §12.5.5).
             Visitor::Anonymous(Some(_)) => "Vary: Authorization\r\n",
-            // Only this client (RFC 9111 §5.2.2.7).
+            // Only the cache of this client may store the response (RFC 9111 §5.2.2.7).
             _ => "Cache-Control: private\r\nVary: Authorization\r\n",
         });
         if let Visitor::Share(shared) = visitor

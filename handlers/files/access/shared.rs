@@ -1,4 +1,4 @@
-//! Links: what a token in a query, or in the cookie that followed it, opens.
+//! Share links: finds the share for the token in a request's query or cookie.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -12,13 +12,14 @@ use crate::accounts::{Accounts, Rights};
 use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::protocol::head::Method;
 
-/// A request that a link opens something for.
+/// A request with a valid share link.
 #[derive(Debug)]
 pub(super) struct Shared {
     share: Share,
-    /// `share:7`. No user has a name with a colon.
+    /// The name in logs, such as `share:7`. It can't be a user's name, because those contain no
+    /// colon.
     name: String,
-    /// For the cookie, if it came in the query.
+    /// The token, if it was in the query. The response then sets the cookie.
     token: Option<String>,
     path: Vec<u8>,
     client: ClientAddress,
@@ -28,17 +29,17 @@ pub(super) struct Shared {
 }
 
 impl AccessControl {
-    /// What the request's link opens; `None` for a request without one.
+    /// The share that the request's link opens. `None` for a request without a share link.
     ///
     /// # Errors
-    /// The answer to a request with a link that opens nothing.
+    /// The response to a request with a share link that is not valid.
     pub(super) fn shared(
         &self,
         exchange: &Exchange<'_>,
         path: &[u8],
     ) -> Result<Option<Shared>, Refused> {
         let head = exchange.head;
-        // Links are for reading.
+        // Share links only allow reading.
         if !matches!(head.method, Method::Get | Method::Head) {
             return Ok(None);
         }
@@ -54,8 +55,8 @@ impl AccessControl {
         if head.authorization.is_some() {
             return Ok(None);
         }
-        // A cookie came along unasked: one that opens nothing is no reason to refuse what everybody
-        // may see.
+        // Browsers send cookies automatically. So an invalid token in a cookie is ignored and does
+        // not block a request that is allowed without it.
         Ok(cookie::tokens(head).find_map(|token| open(token).ok()))
     }
 
@@ -114,10 +115,10 @@ impl Shared {
         self.downloads.is_begun(self.download(), self.now)
     }
 
-    /// Counts a download, unless this is a further part of one.
+    /// Counts a download, unless this request is a further part of a counted one.
     ///
     /// # Errors
-    /// The share was used as often as it may be.
+    /// The share has no downloads left.
     pub(super) fn begin_download(&self, is_part: bool) -> Result<(), ShareError> {
         if !(is_part && self.is_begun()) {
             self.accounts.store().shares().take(&self.share)?;
