@@ -1,4 +1,5 @@
-//! Hot files, found by the very bytes of the request's path: no decoding, no system call.
+//! A cache of frequently requested files. The key is the path exactly as in the request, so a hit
+//! needs no decoding and no system call.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use parking_lot::RwLock;
 
 use crate::files::site::entry::Entry;
 
-/// Milliseconds after which an entry is checked again, so that a changed file is noticed within a
-/// second.
+/// Time after which an entry is checked again, in milliseconds. So a changed file is noticed within
+/// a second.
 const FRESH_MS: u64 = 500;
-/// Maximum size of all entries together, in bytes.
+/// Maximum size of all entries in total, in bytes.
 const MAX_BYTES: usize = 16 << 20;
 /// Maximum number of entries. An entry of a large file holds a descriptor.
 const MAX_ENTRIES: usize = 512;
@@ -23,25 +24,27 @@ pub(crate) struct Cache(RwLock<CacheEntries>);
 
 #[derive(Debug, Default)]
 struct CacheEntries {
-    /// With a hash that is quick for the short keys that paths are. Its seed is random, and there
-    /// are at most [`MAX_ENTRIES`], so paths that are chosen to collide slow little down.
+    /// The hash function is fast for short keys such as paths. Its seed is random and there are at
+    /// most [`MAX_ENTRIES`] entries, so an attacker gains little with paths that collide.
     entries: HashMap<Box<[u8]>, CachedFile, RandomState>,
+    /// Size of all entries in total, in bytes.
     cost: usize,
 }
 
 #[derive(Debug)]
 struct CachedFile {
     entry: Arc<Entry>,
-    /// Bytes, with those of its coded forms.
+    /// Size in bytes, including the coded forms.
     cost: usize,
-    /// The path below the root that was asked for, and whether a slash stood at its end.
+    /// The requested path below the root, and whether it had a slash at its end.
     asked: (Box<[u8]>, bool),
+    /// When the entry was last checked.
     checked_ms: AtomicU64,
 }
 
 impl Cache {
-    /// The entry for a request path. `is_current` is asked, at most every half second, whether it
-    /// is still what the path leads to.
+    /// The entry for a request path. `is_current` checks whether the path still leads to the entry.
+    /// It is called at most every half second.
     pub(crate) fn get(
         &self,
         request_path: &[u8],
@@ -52,7 +55,7 @@ impl Cache {
         let cached = cache.entries.get(request_path)?;
         let checked = cached.checked_ms.load(Ordering::Relaxed);
         let fresh = now_ms.wrapping_sub(checked) < FRESH_MS;
-        // One thread looks; the others go on with what was true half a second ago.
+        // Only one thread checks the entry. Meanwhile other threads use it without a check.
         let mine = !fresh
             && cached
                 .checked_ms
@@ -71,7 +74,8 @@ impl Cache {
         None
     }
 
-    /// Keeps the entry that a path below the root, asked for in this way, leads to.
+    /// Adds the entry for a request path. `asked` is the path below the root, and whether it had a
+    /// slash at its end.
     pub(crate) fn insert(
         &self,
         request_path: &[u8],
@@ -96,7 +100,7 @@ impl Cache {
         cache.entries.insert(request_path.into(), cached);
     }
 
-    /// Notes that an entry has grown by `bytes`, if it is cached.
+    /// Records that an entry has grown by `bytes`, if it is cached.
     pub(crate) fn charge(&self, request_path: &[u8], entry: &Arc<Entry>, bytes: usize) {
         let mut cache = self.0.write();
         let Some(cached) = cache
@@ -109,13 +113,13 @@ impl Cache {
         cached.cost += bytes;
         cache.cost += bytes;
         if !cache.make_room(0, Some(request_path)) {
-            cache.remove(request_path); // larger than everything together may be
+            cache.remove(request_path); // the entry alone exceeds the limit
         }
     }
 
-    /// Forgets what depends on a path below the root that was changed: what stands there and below
-    /// it, whatever is in the same folder, as it may be another form of the same file, and the page
-    /// of that folder.
+    /// Removes the entries that depend on a changed path below the root: the path itself,
+    /// everything below it, everything in the same folder (which may contain coded forms of the
+    /// same file), and the page of that folder.
     pub(crate) fn forget(&self, changed: &[u8]) {
         let folder = folder_of(changed);
         let is_below = |path: &[u8]| {
@@ -135,7 +139,7 @@ impl Cache {
             .for_each(|key| cache.remove(key));
     }
 
-    /// Forgets an entry, unless another has taken its place.
+    /// Removes an entry, unless another entry has replaced it.
     fn remove(&self, request_path: &[u8], entry: &Arc<Entry>) {
         let mut cache = self.0.write();
         if cache
@@ -148,7 +152,7 @@ impl Cache {
     }
 }
 
-/// The folder in which a path stands; of what is in the root, the empty path.
+/// The folder that contains a path. It is empty for a path directly in the root.
 fn folder_of(path: &[u8]) -> &[u8] {
     memchr::memrchr(b'/', path).map_or(b"", |slash| &path[..slash])
 }
@@ -160,7 +164,9 @@ impl CacheEntries {
         }
     }
 
-    /// Whichever comes first makes room: what is hot comes back at once. `spared` stays.
+    /// Removes entries in no particular order until there is space for `cost` bytes. A frequently
+    /// requested file is soon added again. `spared` is not removed. Returns false if there is not
+    /// enough space.
     fn make_room(&mut self, cost: usize, spared: Option<&[u8]>) -> bool {
         while self.cost + cost > MAX_BYTES || (cost > 0 && self.entries.len() >= MAX_ENTRIES) {
             let victim = self

@@ -1,7 +1,8 @@
-//! The coded forms of a file: what stands beside it (`a.js.br`), and what is compressed here.
+//! The coded forms of a file: files that are stored beside it (`a.js.br`), and forms that the
+//! server compresses.
 //!
-//! They belong to the file's entry in the cache, and go with it. Nothing is looked for before a
-//! client says that it accepts a coding.
+//! They are part of the file's entry in the cache and are removed with it. The server looks for
+//! coded forms only when a client accepts a coding.
 
 use std::ffi::OsString;
 use std::io;
@@ -15,11 +16,13 @@ use crate::files::site::entry::{Entry, Identity};
 use crate::files::site::root::Opened;
 use socketserver_http::protocol::accept_encoding::{Accepted, Coding};
 
-/// A shorter file fits in one packet anyway.
+/// Minimum length of a file that is compressed, in bytes. A shorter file fits into one packet
+/// anyway.
 const MIN_COMPRESSED_LENGTH: u64 = 1024;
-/// A longer file would delay its first client for too long.
+/// Maximum length of a file that is compressed, in bytes. A longer file would delay its first
+/// client too much.
 const MAX_COMPRESSED_LENGTH: u64 = 4 << 20;
-/// Maximum number of files that are compressed at the same time; each takes some MiB meanwhile.
+/// Maximum number of files that are compressed at the same time. Each needs some MiB of memory.
 const MAX_COMPRESSIONS: usize = 2;
 
 /// The coded forms of one file, in the order of [`Coding::ALL`].
@@ -28,16 +31,17 @@ pub(crate) struct Codings([Forms; 3]);
 
 #[derive(Debug, Default)]
 struct Forms {
-    /// Once somebody has looked: the form beside the file, if there is one.
+    /// The coded file beside the file, if there is one. Set by the first look-up.
     beside: OnceLock<Option<Arc<Entry>>>,
-    /// One request makes the form; others get the plain one meanwhile.
+    /// Whether a request has begun to compress the file. Other requests get the plain form
+    /// meanwhile.
     begun: AtomicBool,
-    /// Once it is made; `None` if it would be no shorter.
+    /// The form that the server has compressed. `None` if it would not be shorter.
     made: OnceLock<Option<Arc<Entry>>>,
 }
 
 impl Codings {
-    /// Whether a form beside the file is known.
+    /// Whether a coded file was found beside the file.
     pub(crate) fn is_any_beside(&self) -> bool {
         self.0
             .iter()
@@ -45,7 +49,7 @@ impl Codings {
     }
 }
 
-/// A turn at compressing.
+/// The permission to compress a file. At most [`MAX_COMPRESSIONS`] exist at the same time.
 struct Turn<'a>(&'a AtomicUsize);
 
 impl<'a> Turn<'a> {
@@ -62,8 +66,8 @@ impl Drop for Turn<'_> {
 }
 
 impl Site {
-    /// The form of a file that its client likes best; `None` is the plain one. What is made for it
-    /// is kept with the cached entry of that key.
+    /// The coded form of a file that the client prefers. `None` means the plain form. A form that
+    /// is compressed now is kept with the entry in the cache, whose key is `cache_key`.
     pub(crate) fn coded_form(
         &self,
         accepted: &Accepted,
@@ -121,7 +125,7 @@ impl Site {
         form.ok().map(|form| form.at(real))
     }
 
-    /// The file beside, if it isn't older than what it is a form of.
+    /// Opens the coded file beside a file. `None` if it is older than the file.
     fn file_beside(
         &self,
         entry: &Entry,
@@ -135,7 +139,7 @@ impl Site {
         Ok(counts.then_some((path, opened, identity)))
     }
 
-    /// Whether what was found beside a file is still what stands there.
+    /// Whether the coded files beside a file are unchanged since they were found.
     pub(crate) fn is_all_current_beside(&self, entry: &Entry) -> bool {
         Coding::ALL.into_iter().all(|coding| {
             let Some(known) = entry.codings.0[coding as usize].beside.get() else {

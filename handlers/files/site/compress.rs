@@ -1,4 +1,4 @@
-//! Content codings, made here: once for each file, as the result is kept.
+//! Compresses files. The result is cached, so each file is compressed only once.
 
 use std::io::{self, Write};
 
@@ -7,13 +7,13 @@ use flate2::write::GzEncoder;
 
 use socketserver_http::protocol::accept_encoding::Coding;
 
-/// Where it takes some 10 ms for 100 KiB; higher ones take many times that, for a few percent.
+/// Takes about 10 ms for 100 KiB. Higher qualities take many times as long and save a few percent.
 const BROTLI_QUALITY: i32 = 5;
-/// 2^19 bytes: a larger window only adds memory for what is at most some MiB.
+/// 2^19 bytes. Files have at most a few MiB, so a larger window would mainly use more memory.
 const BROTLI_WINDOW: i32 = 19;
 const ZSTD_LEVEL: i32 = 6;
 
-/// The content in a coding.
+/// Compresses content with a coding.
 pub(crate) fn compress(coding: Coding, plain: &[u8]) -> io::Result<Vec<u8>> {
     match coding {
         Coding::Brotli => {

@@ -1,4 +1,4 @@
-//! A file, ready to be sent.
+//! A file with prepared headers, ready to be sent.
 
 use std::fs::File;
 use std::io;
@@ -14,35 +14,37 @@ use crate::files::site::media;
 use socketserver_http::engine::file_content::{FileContent, ReadyFile};
 use socketserver_http::protocol::accept_encoding::Coding;
 
-/// Files up to this size are kept in memory; of larger ones, only the descriptor.
+/// Maximum size of a file whose content is kept in memory, in bytes. Of a larger file, only the
+/// descriptor is kept.
 const MAX_IN_MEMORY: u64 = 64 * 1024;
-/// There may be other forms of what is sent (RFC 9110 §12.5.5).
+/// The header line of files that may have coded forms (RFC 9110 §12.5.5).
 pub(crate) const VARY: &str = "Vary: Accept-Encoding\r\n";
 
 /// A file, or one of its coded forms.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// Where it was found below the root.
+    /// The path below the root under which the file was found.
     pub(crate) path: PathBuf,
-    /// The same path without symlinks; `None` if it contains none.
+    /// The same path without symlinks. `None` if it contains no symlink.
     real: Option<PathBuf>,
     pub(crate) body: FileContent,
     pub(crate) length: u64,
     pub(crate) modified: SystemTime,
     pub(crate) etag: String,
     pub(crate) media_type: String,
-    /// The header fields that describe it, as they go out with a 200; those that tell this content
-    /// from another stand behind `validators_at`.
+    /// The header lines for a response with status 200. The lines from the offset `validators_at`
+    /// on are sent with 304 and 206 too.
     headers: Box<str>,
     validators_at: usize,
-    /// Its fields hold `Vary`.
+    /// Whether the headers contain `Vary`.
     pub(crate) varies: bool,
     pub(crate) identity: Identity,
     pub(crate) codings: Codings,
 }
 
 impl Identity {
-    /// The same file, once it has got this date, which isn't before 1970.
+    /// The identity of the same file after its date was set to `modified`, which must not be before
+    /// 1970.
     pub(crate) fn dated(self, modified: SystemTime) -> Identity {
         let since_1970 = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
         Identity {
@@ -54,20 +56,20 @@ impl Identity {
         }
     }
 
-    /// The entity tag of the file itself.
+    /// The entity tag of the file itself, without a coding.
     pub(crate) fn etag(&self) -> String {
         etag(self.modified, self.length)
     }
 }
 
-/// The entity tag of a file that was changed at this time, in seconds and nanoseconds since 1970,
-/// and is so long in bytes.
+/// The entity tag of a file, computed from the time of its last change (seconds and nanoseconds
+/// since 1970) and its length in bytes.
 pub(crate) fn etag((seconds, nanoseconds): (i64, i64), length: u64) -> String {
     format!("\"{seconds:x}-{nanoseconds:x}-{length:x}\"")
 }
 
 impl Entry {
-    /// The file itself. `more` are field lines for whatever is made of a file.
+    /// Prepares the file itself. `more` contains additional header lines.
     pub(crate) fn new(path: PathBuf, file: File, more: &str) -> io::Result<Entry> {
         let media_type = media::content_type(&path).into_owned();
         let varies = media::is_compressible(&media_type);
@@ -100,7 +102,7 @@ impl Entry {
         })
     }
 
-    /// A form of this file that stands beside it.
+    /// Prepares a coded form of this file that is stored beside it.
     pub(crate) fn beside(
         &self,
         path: &Path,
@@ -120,7 +122,7 @@ impl Entry {
         Ok(self.coded(coded, read.identity.length, coding, more))
     }
 
-    /// A form of this file that was made here.
+    /// Prepares a coded form of this file that the server has compressed.
     pub(crate) fn made(&self, bytes: Vec<u8>, coding: Coding, more: &str) -> Entry {
         let length = bytes.len() as u64;
         let coded = Coded {
@@ -133,7 +135,8 @@ impl Entry {
         self.coded(coded, length, coding, more)
     }
 
-    /// The same file as another media type. `more` are field lines for it.
+    /// Prepares another representation of this file, such as a page made from Markdown. `more`
+    /// contains additional header lines.
     pub(crate) fn represented(&self, content: Vec<u8>, media_type: &str, more: &str) -> Entry {
         let (length, modified, identity) = (content.len() as u64, self.modified, self.identity);
         let etag = tag_of_form(
@@ -206,18 +209,18 @@ impl Entry {
         }
     }
 
-    /// The same entry, whose path without symlinks is `real`.
+    /// Sets the path without symlinks.
     pub(crate) fn at(self, real: Option<PathBuf>) -> Entry {
         Entry { real, ..self }
     }
 
-    /// Whether this is its path without symlinks. A file keeps its identity when it moves, but
-    /// other rights may hold there.
+    /// Whether `real` is the file's path without symlinks. A file keeps its identity when it is
+    /// moved, but other rights may apply at the new path.
     pub(crate) fn is_at(&self, real: Option<&Path>) -> bool {
         self.real.as_deref() == real
     }
 
-    /// Its path below the root, without symlinks. Rights are checked for it.
+    /// The path below the root without symlinks. Rights are checked for it.
     pub(crate) fn real_path(&self) -> &[u8] {
         self.real
             .as_ref()
@@ -226,15 +229,15 @@ impl Entry {
             .as_bytes()
     }
 
-    /// The header lines that a 304 and a 206 have as well.
+    /// The header lines that responses with status 304 and 206 have too.
     pub(crate) fn validators(&self) -> &str {
         &self.headers[self.validators_at..]
     }
 
-    /// The whole content.
+    /// Reads the whole content.
     ///
     /// # Errors
-    /// It can't be read, or is changed meanwhile.
+    /// The file can't be read, or it was changed while it was read.
     pub(crate) fn whole(&self) -> io::Result<Arc<[u8]>> {
         match &self.body {
             FileContent::Memory(bytes) => Ok(Arc::clone(bytes)),
@@ -243,7 +246,7 @@ impl Entry {
         }
     }
 
-    /// What it costs to keep this entry.
+    /// The memory that this entry uses in the cache, in bytes.
     pub(crate) fn cost(&self) -> usize {
         let body = if let FileContent::Memory(bytes) = &self.body {
             bytes.len()
@@ -268,7 +271,7 @@ impl ReadyFile for Entry {
     }
 }
 
-/// What a coded form has of its own.
+/// The properties in which a coded form differs from the file.
 struct Coded<'a> {
     path: &'a Path,
     body: FileContent,
@@ -277,7 +280,7 @@ struct Coded<'a> {
     identity: Identity,
 }
 
-/// What was found in a file.
+/// A file's content and metadata.
 struct Read {
     body: FileContent,
     modified: SystemTime,
@@ -288,8 +291,8 @@ impl Read {
     fn new(file: File) -> io::Result<Read> {
         let metadata = file.metadata()?;
         let identity = Identity::of(&metadata);
-        // A date in the future would make every If-Modified-Since wrong (RFC 9110 §8.8.2.1); one
-        // before 1970 is none to httpdate.
+        // With a date in the future, every If-Modified-Since would be wrong (RFC 9110 §8.8.2.1).
+        // The crate httpdate cannot express a date before 1970.
         let modified = metadata
             .modified()
             .unwrap_or(UNIX_EPOCH)
@@ -312,7 +315,7 @@ impl Read {
     }
 }
 
-/// The content; `None` if the file is changed meanwhile.
+/// Reads the content. `None` if the file was changed while it was read.
 fn read_whole(file: &File, identity: &Identity) -> io::Result<Option<Arc<[u8]>>> {
     let mut content = vec![0; identity.length as usize];
     match file.read_exact_at(&mut content, 0) {
@@ -322,12 +325,12 @@ fn read_whole(file: &File, identity: &Identity) -> io::Result<Option<Arc<[u8]>>>
     Ok((Identity::of(&file.metadata()?) == *identity).then(|| content.into()))
 }
 
-/// Each form has a tag of its own (RFC 9110 §8.8.3.3).
+/// The entity tag of a form of a file. Each form needs its own tag (RFC 9110 §8.8.3.3).
 fn tag_of_form(tag: &str, form: &str) -> String {
     format!("{}-{form}\"", tag.trim_end_matches('"'))
 }
 
-/// What the field lines of a file tell.
+/// The values in the header lines of a file.
 struct Fields<'a> {
     media_type: &'a str,
     coding: Option<Coding>,
@@ -338,7 +341,7 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// The lines, and where those begin that don't describe the content itself.
+    /// Returns the header lines, and the offset from which on they are sent with 304 and 206 too.
     fn lines(&self, length: u64) -> (Box<str>, usize) {
         let mut lines = format!(
             "Content-Type: {}\r\nContent-Length: {length}\r\n",

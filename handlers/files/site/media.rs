@@ -1,4 +1,4 @@
-//! The media type of a file, told by its name.
+//! The media type of a file, determined by its name.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -10,7 +10,7 @@ pub fn content_type(name: &Path) -> Cow<'static, str> {
         return Cow::Borrowed("application/octet-stream");
     };
     match essence {
-        // What pages are made of, so that it costs no allocation.
+        // The types of common files are listed here to avoid an allocation.
         "text/html" => Cow::Borrowed("text/html; charset=utf-8"),
         "text/css" => Cow::Borrowed("text/css; charset=utf-8"),
         "text/javascript" => Cow::Borrowed("text/javascript; charset=utf-8"),
@@ -22,7 +22,7 @@ pub fn content_type(name: &Path) -> Cow<'static, str> {
     }
 }
 
-/// Whether files of this type are read as characters; by structured suffix too (RFC 6839).
+/// Whether files of this type are text. Structured suffixes such as `+json` count too (RFC 6839).
 fn is_text(essence: &str) -> bool {
     essence.starts_with("text/")
         || ["/javascript", "/json", "+json", "/xml", "+xml"]
@@ -30,8 +30,8 @@ fn is_text(essence: &str) -> bool {
             .any(|suffix| essence.ends_with(suffix))
 }
 
-/// Whether files of this type, as [`content_type`] tells it, become much smaller by a content
-/// coding: text, and what was made to be compressed.
+/// Whether compression makes files of this type much smaller. `content_type` is a result of
+/// [`content_type`].
 pub fn is_compressible(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or(content_type);
     is_text(essence) || matches!(essence, "application/wasm" | "font/otf" | "font/ttf")

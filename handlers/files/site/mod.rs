@@ -1,4 +1,4 @@
-//! What a path stands for among the files below the root.
+//! A site: it finds the file or folder for a path below the root, and makes the response.
 
 pub(crate) mod archive;
 mod cache;
@@ -42,25 +42,25 @@ pub struct Site {
     pub(crate) listing: ListingOptions,
     pub(crate) cache: Cache,
     pub(crate) digests: DigestQueue,
-    /// Files that are being compressed.
+    /// Number of files that are being compressed now.
     pub(crate) compressing: AtomicUsize,
 }
 
-/// What a path stands for.
+/// The resource that a path names.
 #[derive(Debug)]
 pub(crate) enum Resource {
     File(Arc<Entry>),
-    /// A directory, asked for without the slash at its end.
+    /// A directory that was requested without the slash at its end.
     NeedsSlash,
     /// A directory without an index page.
     Directory(Folder),
     NotFound,
     Forbidden,
-    /// The system can't look just now.
+    /// The system cannot look it up now, for example because it is out of file descriptors.
     Unavailable,
 }
 
-/// The same, before anything is read.
+/// What a path names, before a file's content is read.
 enum PathKind {
     File(PathBuf, Opened, Metadata),
     NeedsSlash,
@@ -72,7 +72,7 @@ impl Site {
     /// Opens the root.
     ///
     /// # Errors
-    /// The root can't be opened, or the page of `--spa` isn't there.
+    /// The root can't be opened, or the page of `--spa` does not exist.
     pub fn open(root: &Path, options: SiteOptions, listing: ListingOptions) -> io::Result<Site> {
         let policy = Policy::new(options);
         let root = Arc::new(Root::open(root, policy.follow_symlinks)?);
@@ -100,14 +100,14 @@ impl Site {
         Ok(site)
     }
 
-    /// The folder in which homes of users are resolved; `None` if symlinks are not followed.
+    /// The folder in which home folders of users are resolved. `None` if symlinks are not followed.
     pub(crate) fn dir_of_homes(&self) -> io::Result<Option<Dir>> {
         let dir = self.root.dir();
         let homes = self.policy.follow_symlinks.then(|| dir.try_clone());
         homes.transpose()
     }
 
-    /// What a decoded path, relative to the root, stands for; empty is the root itself.
+    /// Finds the resource of a decoded path relative to the root. An empty path is the root itself.
     pub(crate) fn find(&self, path: &[u8], trailing_slash: bool) -> Resource {
         self.look_up(path, trailing_slash)
             .unwrap_or_else(|error| match error.kind() {
@@ -116,7 +116,8 @@ impl Site {
                     log::warn!("a file can't be opened: {error}");
                     Resource::Unavailable
                 }
-                // Paths that lead out, through a file, or nowhere: all the same to a client.
+                // The path leads out of the root, through a file, or does not exist. A client must
+                // not be able to distinguish these cases.
                 _ => Resource::NotFound,
             })
     }
@@ -195,7 +196,7 @@ impl Site {
         Ok(PathKind::Directory(path.to_owned(), opened))
     }
 
-    /// Whether a path still leads to this entry, and to the same forms of it.
+    /// Whether a path still names this entry, with the same coded files beside it.
     pub(crate) fn is_current(&self, path: &[u8], trailing_slash: bool, entry: &Entry) -> bool {
         match self.place(path, trailing_slash) {
             Ok(PathKind::File(_, opened, metadata)) => {
@@ -204,14 +205,14 @@ impl Site {
                     && self.is_all_current_beside(entry)
             }
             Ok(_) => false,
-            // What was true half a second ago is the best that is known.
+            // If the system cannot look it up now, the cached entry counts as current.
             Err(error) => is_ours(&error),
         }
     }
 }
 
-/// Whether an error says nothing about the path: the system is short of something, or the disk is
-/// broken.
+/// Whether an error has nothing to do with the path: the system is out of a resource, or the disk
+/// is broken.
 fn is_ours(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let ours = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO];

@@ -1,4 +1,4 @@
-//! `multipart/byteranges` (RFC 9110 §14.6): several ranges of one file, in one answer.
+//! `multipart/byteranges` (RFC 9110 §14.6): several ranges of one file in one response.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -10,21 +10,21 @@ use crate::files::site::entry::Entry;
 use socketserver_http::engine::file_content::FileContent;
 use socketserver_http::engine::produce::{Produce, Produced};
 
-/// Size of a piece, in bytes, however large the ranges are.
+/// Maximum size of a piece that is read per turn, in bytes.
 const PIECE_SIZE: u64 = 64 * 1024;
 
-/// The body parts for the ranges of a file, made as they are sent.
+/// Produces the body parts for the ranges of a file.
 pub(crate) struct Parts {
     file: FileContent,
     boundary: String,
     total: u64,
-    /// What is left of the part that is being sent.
+    /// The rest of the part that is being sent.
     current: Range<u64>,
     following: vec::IntoIter<(String, Range<u64>)>,
 }
 
 impl Parts {
-    /// `ranges` lie within the file.
+    /// `ranges` must be within the file.
     pub(crate) fn new(entry: &Entry, ranges: Vec<Range<u64>>) -> Parts {
         let boundary = boundary();
         let head = |range: &Range<u64>| {
@@ -53,12 +53,12 @@ impl Parts {
         }
     }
 
-    /// The parameter of the media type.
+    /// The parameter `boundary` of the media type.
     pub(crate) fn boundary(&self) -> &str {
         &self.boundary
     }
 
-    /// Appends the next bytes of the current part, up to a piece.
+    /// Appends the next bytes of the current part, at most one piece.
     fn read(&mut self, piece: &mut Vec<u8>) -> io::Result<()> {
         let end = self.current.end.min(self.current.start + PIECE_SIZE);
         self.file.read(self.current.start..end, piece)?;
@@ -101,7 +101,8 @@ fn end(boundary: &str) -> String {
     format!("\r\n--{boundary}--\r\n")
 }
 
-/// A boundary that cannot be guessed: a file that holds it could forge a part.
+/// Makes a random boundary. If the boundary could be guessed, a file that contains it could forge a
+/// part.
 fn boundary() -> String {
     let random = || RandomState::new().hash_one(0);
     format!("{:016x}{:016x}", random(), random())

@@ -1,4 +1,4 @@
-//! What a site answers: a file, a folder, a redirect, or that there is nothing.
+//! Makes a site's responses: files, folders, redirects and errors.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -22,16 +22,17 @@ use socketserver_http::protocol::{accept, disposition};
 
 /// The methods that change nothing.
 pub(crate) const METHODS: &str = "GET, HEAD, OPTIONS";
-/// A longer body is a mistake of the client, and told so, whatever the method.
+/// Maximum length of a request's body that is ignored, in bytes. A longer body is an error of the
+/// client, and the request is refused.
 const MAX_UNWANTED_BODY: u64 = 1 << 20;
-/// The page that is shown for what isn't there.
+/// The page for paths that do not exist.
 const NOT_FOUND_PAGE: &[u8] = b"404.html";
-/// Who asks for another type gets another answer.
+/// The header line of responses that depend on the header `Accept`.
 const VARY_BY_TYPE: &str = "Vary: Accept\r\n";
 
 impl Site {
-    /// The response to a request of a client with this permit. What all responses of a site have is
-    /// added later.
+    /// Makes the response to a request of a client with this permit. The headers that all responses
+    /// of a site have are added later.
     pub(crate) fn respond(&self, exchange: &Exchange<'_>, permit: &Permit) -> Response {
         let asked = Asked {
             site: self,
@@ -43,7 +44,7 @@ impl Site {
     }
 }
 
-/// A request with what its response needs.
+/// A request together with the site and the permit that its response depends on.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a, 'h> {
     pub(super) site: &'a Site,
@@ -52,8 +53,7 @@ pub(super) struct Asked<'a, 'h> {
     pub(super) permit: &'a Permit,
 }
 
-/// `Err` is a response as well: one that says why the request is not answered with what it asks
-/// for.
+/// A response. `Err` contains a response that refuses the request.
 pub(super) type Outcome = Result<Response, Response>;
 
 impl Asked<'_, '_> {
@@ -123,8 +123,9 @@ impl Asked<'_, '_> {
         }
     }
 
-    /// The response for a folder in which the client may perhaps store files, but of which it may
-    /// see nothing, not even whether it is there.
+    /// The response for a folder that the client must not see. If the client may store files in it,
+    /// the response is an upload page. It does not show whether the folder exists. `None` if the
+    /// client may see the folder.
     fn drop_box(&self) -> Option<Outcome> {
         if self.permit.is_everything() || !self.exchange.raw_path.ends_with(b"/") {
             return None;
@@ -137,7 +138,8 @@ impl Asked<'_, '_> {
         let takes_files = self.site.listing.upload
             && self.permit.may(Rights::WRITE, path)
             && !path.split(|&byte| byte == b'/').any(is_reserved);
-        // A browser asks for a name and a password only when it is refused.
+        // A browser asks for a user name and a password only after a refusal, so the link `?login`
+        // leads to one.
         let is_anonymous = self.permit.user().is_none();
         let logs_in = is_anonymous && self.exchange.query().has("login");
         let is_wanted = takes_files && !logs_in && accept::names(self.head, b"text/html");
@@ -148,7 +150,7 @@ impl Asked<'_, '_> {
         })
     }
 
-    /// A folder as a listing, or as an archive.
+    /// Sends a folder as a listing or as an archive.
     fn send_folder(&self, folder: Folder) -> Outcome {
         self.permit.check(Rights::LIST, folder.real_path())?;
         let query = self.exchange.query();
@@ -173,8 +175,7 @@ impl Asked<'_, '_> {
             })
     }
 
-    /// What isn't there: the page of the application that knows what the path means, or a page that
-    /// says so.
+    /// The response for a path that does not exist: the page of `--spa`, or an error page.
     fn not_found(&self) -> Outcome {
         if let Some(response) = self.spa() {
             return response;
@@ -190,14 +191,15 @@ impl Asked<'_, '_> {
         }
     }
 
-    /// The page of `--spa`. What a page loads, it asks for by `*/*` or by its own types.
+    /// The page of `--spa`, for requests that accept HTML explicitly. Browsers request the scripts
+    /// and images of a page with `*/*` or with their own types.
     fn spa(&self) -> Option<Outcome> {
         let page = self.site.policy.spa.as_deref()?;
         let path = page.as_os_str().as_bytes();
         if !accept::names(self.head, b"text/html") || !self.permit.may(Rights::READ, path) {
             return None;
         }
-        // As if the page itself had been asked for.
+        // The page is handled as if it had been requested by its own path.
         let request_path = self.site.policy.base_path.url_path(path).into_bytes();
         let entry = self.kept(&request_path, path)?;
         self.permit
@@ -206,11 +208,11 @@ impl Asked<'_, '_> {
     }
 
     fn not_found_page(&self) -> Option<Arc<Entry>> {
-        // The key is not the path of any request: these begin with a slash.
+        // The cache key has no leading slash, so it differs from the path of every request.
         self.kept(NOT_FOUND_PAGE, NOT_FOUND_PAGE)
     }
 
-    /// A file at a path below the root, through the cache.
+    /// Gets a file at a path below the root from the cache, or opens it and adds it to the cache.
     fn kept(&self, key: &[u8], path: &[u8]) -> Option<Arc<Entry>> {
         if let Some(entry) = self.cached(key) {
             return Some(entry);
@@ -222,7 +224,7 @@ impl Asked<'_, '_> {
         Some(entry)
     }
 
-    /// The file that a path stands for, as its query wants it.
+    /// Sends a file in the form that the query requests.
     fn send_file(&self, entry: Arc<Entry>, request_path: &[u8]) -> Outcome {
         self.permit.check(Rights::READ, entry.real_path())?;
         let Some(query) = self.exchange.raw_query.map(Query) else {
@@ -251,7 +253,7 @@ impl Asked<'_, '_> {
         rendered::page(entry, self.head, self.exchange.query(), headers).map(Arc::new)
     }
 
-    /// A line with a digest of a file.
+    /// Sends a line with a digest of a file.
     fn send_hash(&self, entry: &Entry, name: &str) -> Outcome {
         let algorithm = hash::named(name).map_err(|detail| error_page(400, detail))?;
         hash::line(entry, algorithm, &self.site.digests).map_err(|error| match error.kind() {
@@ -274,14 +276,14 @@ fn redirect(status: u16, location: &str) -> Response {
     error_page(status, &detail).header("Location", location)
 }
 
-/// A file cannot be read. The client gets 500: an error would end the connection without a
-/// response.
+/// The response if a file cannot be read. The client gets 500; if the error were returned, the
+/// connection would end without a response.
 pub(super) fn unreadable(entry: &Entry, error: &io::Error) -> Response {
     log::error!("{}: {error}", entry.path.display());
     error_page(500, "The server cannot read this file.")
 }
 
-/// The header line for `?download`: the client is to save the file, not to show it.
+/// The header line for `?download`, which makes the client save the file instead of showing it.
 fn download(query: Query<'_>, entry: &Entry) -> String {
     if !query.has("download") {
         return String::new();

@@ -1,8 +1,8 @@
-//! The directory that everything is opened below.
+//! The root directory, below which all files are opened.
 //!
-//! It is a handle, and every path is opened below it by the system itself (`openat2` with
-//! `RESOLVE_BENEATH` on Linux): there is no check of a path that a later open could contradict, and
-//! a symlink that leads out opens nothing.
+//! The root is an open directory handle. The system itself opens each path below it (`openat2` with
+//! `RESOLVE_BENEATH` on Linux). So there is no gap between checking a path and opening it, and a
+//! symlink that leads out of the root can't be opened.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::common::store::resolve;
 
-/// A folder on the way to a file is only passed through: it needn't be readable.
+/// Flags to open a folder on the way to a file. On Linux such a folder need not be readable.
 #[cfg(target_os = "linux")]
 const PASS_THROUGH: OFlags = OFlags::PATH;
 #[cfg(not(target_os = "linux"))]
@@ -26,7 +26,7 @@ const PASS_THROUGH: OFlags = OFlags::RDONLY;
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) file: File,
-    /// Its path below the root without symlinks; `None` if the path that was opened contains none.
+    /// The path below the root without symlinks. `None` if the opened path contains no symlink.
     pub(crate) real: Option<PathBuf>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// Opens a directory. Its own path may lead through symlinks in any case.
+    /// Opens a directory as root. The path to the root itself may always contain symlinks.
     pub(crate) fn open(path: &Path, follow_symlinks: bool) -> io::Result<Root> {
         Ok(Root {
             dir: Dir::open_ambient_dir(path, ambient_authority())?,
@@ -46,16 +46,18 @@ impl Root {
         })
     }
 
-    /// Opens a file or a folder for reading, without waiting: a FIFO would wait for its writer.
+    /// Opens a file or a folder for reading. It does not block, even if the path names a FIFO
+    /// without a writer.
     ///
     /// # Errors
-    /// Those of the system; one without an errno for a path that leads out.
+    /// Errors of the system. The error has no errno if the path leads out of the root.
     pub(crate) fn open_file(&self, path: &Path) -> io::Result<File> {
         self.open_resolved(path).map(|opened| opened.file)
     }
 
-    /// The same, with the path without symlinks, for which rights are checked. This path is the one
-    /// that is opened, so a change of a link meanwhile has no effect.
+    /// Like [`open_file`](Root::open_file), and also returns the path without symlinks, for which
+    /// rights are checked. Exactly this path is opened, so a link that changes meanwhile has no
+    /// effect.
     ///
     /// # Errors
     /// As for [`open_file`](Root::open_file).
@@ -82,7 +84,7 @@ impl Root {
         })
     }
 
-    /// Opens a path that contains no symlink, in one system call; `LOOP` if it contains one.
+    /// Opens a path without symlinks in one system call. The error is `LOOP` if it contains one.
     #[cfg(target_os = "linux")]
     fn open_at_once(&self, path: &Path) -> rustix::io::Result<File> {
         use rustix::fs::{ResolveFlags, openat2};
@@ -96,10 +98,10 @@ impl Root {
         Err(Errno::NOSYS)
     }
 
-    /// The path of the same file or folder without symlinks.
+    /// Resolves the symlinks in a path.
     ///
     /// # Errors
-    /// Those of the system; one without an errno for a path that leads out.
+    /// Errors of the system. The error has no errno if the path leads out of the root.
     pub(crate) fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
         if self.follow_symlinks {
             resolve::real_path(&self.dir, path)
@@ -108,7 +110,7 @@ impl Root {
         }
     }
 
-    /// The same, but a symlink at the end is not followed.
+    /// Resolves the symlinks in a path, except for a symlink at its end.
     ///
     /// # Errors
     /// As for [`real_path`](Root::real_path).
@@ -125,7 +127,7 @@ impl Root {
         &self.dir
     }
 
-    /// Whether a path leads through a symlink that isn't to be followed.
+    /// Whether a path contains a symlink that must not be followed.
     pub(crate) fn crosses_symlink(&self, path: &Path) -> bool {
         let is_link = |folder: &Path| {
             self.dir
@@ -139,10 +141,10 @@ impl Root {
                 .any(|folder| !folder.as_os_str().is_empty() && is_link(folder))
     }
 
-    /// What a symlink leads to.
+    /// The metadata of a symlink's target.
     ///
     /// # Errors
-    /// It leads out, or nowhere, or isn't to be followed.
+    /// The target does not exist or is outside the root, or symlinks are not followed.
     pub(crate) fn metadata_behind_link(&self, path: &Path) -> io::Result<Metadata> {
         if self.follow_symlinks {
             self.dir.metadata(path)
@@ -151,8 +153,8 @@ impl Root {
         }
     }
 
-    /// Name by name, each in the folder that the last one opened. The paths of requests have no
-    /// `..`.
+    /// Opens a path name by name, each in the folder that was opened before it. The paths of
+    /// requests contain no `..`.
     fn open_without_symlinks(&self, path: &Path) -> io::Result<File> {
         let mut folder: Option<OwnedFd> = None;
         let mut names = path.iter().peekable();

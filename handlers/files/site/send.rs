@@ -1,4 +1,4 @@
-//! Sending a file: which form of it, and what conditions and ranges leave of that.
+//! Sends a file: chooses its coded form, and applies the request's conditions and ranges.
 
 use std::sync::Arc;
 
@@ -17,11 +17,12 @@ use socketserver_http::protocol::head::Method;
 use socketserver_http::protocol::range::{self, Ranges};
 
 impl Asked<'_, '_> {
-    /// A file, in the form that the client likes best. `more` are header lines for this response.
+    /// Sends a file in the coded form that the client prefers. `more` contains additional header
+    /// lines.
     pub(super) fn send(&self, plain: Arc<Entry>, request_path: &[u8], more: &str) -> Outcome {
         let head = self.head;
-        // Ranges are those of the plain form: a client can't know which other it would get parts
-        // of.
+        // A request with a range always gets the plain form. Otherwise the client could not know
+        // of which form it gets a part.
         let coded = head
             .accept_encoding
             .filter(|_| head.range.is_none())
@@ -33,7 +34,7 @@ impl Asked<'_, '_> {
         self.send_form(coded.unwrap_or(plain), more)
     }
 
-    /// One form of a file, or what its conditions and range leave of it.
+    /// Sends one form of a file, as a whole or in part, or the response that the conditions demand.
     pub(super) fn send_form(&self, entry: Arc<Entry>, more: &str) -> Outcome {
         let honours_range = match self.evaluate(&entry) {
             Evaluated::NotModified => {
@@ -45,7 +46,7 @@ impl Asked<'_, '_> {
                 let detail = "The file does not meet the request's conditions.";
                 return Err(error_page(412, detail));
             }
-            // A range has a meaning for GET only (RFC 9110 §14.2).
+            // `Range` is defined only for GET (RFC 9110 §14.2).
             Evaluated::Proceed { honour_range } => honour_range && self.head.method == Method::Get,
         };
         let ranges = self
@@ -70,12 +71,13 @@ impl Asked<'_, '_> {
             }
         };
         response.add_lines(more);
-        // Whether a file that is not text has other forms is known only after the first look.
+        // For a file that is not text, `Vary` is needed only if a coded file was found beside it,
+        // which is known only after the first look-up.
         if !entry.varies && entry.codings.is_any_beside() {
             response.add_lines(VARY);
         }
-        // The content of a response to HEAD is empty (RFC 9530, appendix B.2), so its digest is
-        // useless.
+        // The content of a response to HEAD is empty (RFC 9530, appendix B.2), so a digest of it
+        // would be useless.
         let is_whole = response.status() == 200 && !is_head;
         match DigestPreference::of(self.head, is_whole) {
             Some(wish) => self.describe(response, &entry, wish),
@@ -83,7 +85,7 @@ impl Asked<'_, '_> {
         }
     }
 
-    /// The same response with the digests that the client wishes.
+    /// Adds the digests that the client requests to a response.
     fn describe(&self, mut response: Response, entry: &Entry, wish: DigestPreference) -> Outcome {
         let described = hash::describe(entry, wish, &self.site.digests);
         match described.map_err(|error| unreadable(entry, &error))? {
@@ -93,7 +95,7 @@ impl Asked<'_, '_> {
         Ok(response)
     }
 
-    /// What the request's conditions make of a file.
+    /// Evaluates the request's conditions for a file.
     fn evaluate(&self, entry: &Entry) -> Evaluated {
         let head = self.head;
         let if_match = self.joined("if-match", head.if_match);
@@ -112,13 +114,14 @@ impl Asked<'_, '_> {
         conditional::evaluate(&conditions, Some(&current), true)
     }
 
-    /// A list that may come in several headers (RFC 9110 §5.3).
+    /// The value of a list that may be spread over several headers (RFC 9110 §5.3).
     fn joined(&self, name: &str, first: Option<&[u8]>) -> Option<Vec<u8>> {
         first.and_then(|_| self.head.joined(name))
     }
 }
 
-/// Parts of a file: one range (RFC 9110 §15.3.7), or several, one body part each (§14.6).
+/// A response with one range of a file (RFC 9110 §15.3.7), or with several ranges, each as a body
+/// part (§14.6).
 fn partial(entry: &Entry, ranges: Vec<std::ops::Range<u64>>) -> Response {
     let response = Response::new(206);
     let mut response = match &ranges[..] {
