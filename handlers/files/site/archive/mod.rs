@@ -1,8 +1,8 @@
-//! A folder with all below it as one file, made while it is sent: `?archive=zip` or
-//! `?archive=tar.gz`.
+//! Archives: a folder with everything below it as one file (`?archive=zip` or `?archive=tar.gz`).
+//! An archive is made while it is sent.
 //!
-//! What is in memory is a piece of a file, the names in the folders on the way down, and, for zip,
-//! the directory that stands at its end.
+//! Memory holds only one piece of a file, the names in the folders on the path to this file, and
+//! for zip the directory at the end of the archive.
 
 mod tar_gz;
 #[cfg(test)]
@@ -19,16 +19,16 @@ use socketserver_http::engine::produce::{Produce, Produced};
 use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::disposition;
 
-/// Size of a piece of an archive, in bytes, roughly.
+/// Approximate size of a piece of an archive, in bytes.
 const PIECE_SIZE: usize = 32 * 1024;
-/// Bytes of a file that one call reads.
+/// Maximum number of bytes that one call reads from a file.
 const READ_SIZE: usize = 64 * 1024;
-/// Bytes of content that go into one piece at most. Content that compresses well would otherwise
-/// hold a thread for long.
+/// Maximum number of bytes of content that one turn compresses. Without this limit, content that
+/// compresses well would occupy a thread for a long time.
 const WORK_PER_TURN: usize = 1024 * 1024;
 /// The name of the root's archive.
 const ROOT: &[u8] = b"files";
-/// The work for an entry besides its content, counted in bytes of content.
+/// The work for an entry in addition to its content, expressed in bytes of content.
 const ENTRY_WORK: usize = 16 * 1024;
 
 /// The format of an archive.
@@ -69,18 +69,18 @@ impl Format {
     }
 }
 
-/// Turns entries into an archive's bytes. Names are relative, without a slash at their end.
+/// Writes entries in the format of an archive. Names are relative and have no slash at the end.
 trait Writer: Send {
     fn directory(&mut self, name: &[u8], facts: &Facts, to: &mut Vec<u8>) -> io::Result<()>;
-    /// Begins a file of `facts.size` bytes, which follow by `content`.
+    /// Begins a file of `facts.size` bytes. Calls of `content` with these bytes follow.
     fn begin_file(&mut self, name: &[u8], facts: &Facts, to: &mut Vec<u8>) -> io::Result<()>;
     fn content(&mut self, bytes: &[u8], to: &mut Vec<u8>) -> io::Result<()>;
     fn end_file(&mut self, to: &mut Vec<u8>) -> io::Result<()>;
-    /// Writes what stands at the end, or a piece of that.
+    /// Writes the end of the archive, or a piece of it.
     fn end(&mut self, to: &mut Vec<u8>) -> io::Result<Produced>;
 }
 
-/// An archive of this format, as it stands in the query.
+/// The response with an archive. `format` is its name in the query.
 ///
 /// # Errors
 /// A status and what is wrong.
@@ -91,8 +91,8 @@ pub(crate) fn respond(
 ) -> Result<Response, (u16, &'static str)> {
     let format =
         Format::named(format).ok_or((400, "Unknown archive format: use zip or tar.gz."))?;
-    // All goes into one folder, so that unpacking scatters nothing; the root's own name is nobody's
-    // business.
+    // All entries are in one folder, so that unpacking creates only one folder. The name of the
+    // root folder is not disclosed.
     let name = folder
         .path()
         .rsplit(|&byte| byte == b'/')
@@ -110,9 +110,10 @@ pub(crate) fn respond(
 struct Archive {
     walk: Walk,
     writer: Box<dyn Writer>,
-    /// The file that is being read, and what is left of it.
+    /// The file that is being read, and the number of bytes that are left.
     file: Option<(File, u64)>,
     buffer: Vec<u8>,
+    /// Whether all entries were taken from `walk`.
     walked: bool,
 }
 
@@ -127,7 +128,7 @@ impl Archive {
         }
     }
 
-    /// Takes the next entry. Returns whether there was one.
+    /// Begins the next entry. Returns whether there was one.
     fn next_entry(&mut self, to: &mut Vec<u8>) -> io::Result<bool> {
         match self.walk.next() {
             None => return Ok(false),
@@ -140,7 +141,7 @@ impl Archive {
         Ok(true)
     }
 
-    /// Goes on with the file that is being read. Returns how much of it was.
+    /// Continues with the file that is being read. Returns the number of bytes that were read.
     fn content(&mut self, to: &mut Vec<u8>) -> io::Result<usize> {
         let Some((mut file, left)) = self.file.take() else {
             return Ok(0);

@@ -1,4 +1,4 @@
-//! tar in gzip.
+//! Writes archives in the format tar, compressed with gzip.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -16,11 +16,11 @@ use socketserver_http::engine::produce::Produced;
 /// Content is padded to a multiple of this number of bytes.
 const BLOCK: u64 = 512;
 
-/// GNU's form of tar: names of any length, files of any size.
+/// Writes the GNU variant of tar, which allows names of any length and files of any size.
 pub(super) struct TarGz {
-    /// What comes out of the compression is taken from the vector after each call.
+    /// The compressed bytes are taken from the vector after each call.
     tar: Builder<GzEncoder<Vec<u8>>>,
-    /// Bytes that must follow the content of the file.
+    /// Number of padding bytes after the content of the file.
     padding: u64,
 }
 
@@ -45,7 +45,7 @@ impl TarGz {
         header.set_size(size);
         header.set_mtime(u64::try_from(facts.modified).unwrap_or(0));
         header.set_mode(facts.mode & 0o777);
-        // Of an empty content, nothing is written but the header: the content comes by and by.
+        // With empty content, only the header is written. The content follows piece by piece.
         self.tar
             .append_data(&mut header, Path::new(OsStr::from_bytes(name)), io::empty())?;
         self.padding = size.next_multiple_of(BLOCK) - size;

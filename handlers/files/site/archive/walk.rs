@@ -1,4 +1,4 @@
-//! The files below a folder, one after the other.
+//! Visits the files and folders below a folder, one after the other.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::files::site::listing::entries::{Facts, Folder, Kind, Names, Reader};
 use crate::files::site::listing::sort;
 use crate::files::site::root::{Opened, Root};
 
-/// An entry of an archive. Names begin with that of the folder that was asked for.
+/// An entry of an archive. Names begin with the name of the requested folder.
 pub(super) enum Found {
     Directory {
         name: Vec<u8>,
@@ -27,23 +27,24 @@ pub(super) enum Found {
     },
 }
 
-/// Goes through folders, depth first; what is shown is what a listing shows.
+/// Visits folders depth first. It finds the same entries as a listing.
 ///
-/// Links to files count as files. Links to folders are left out: they could lead round in a circle.
-/// Nothing is held open between two steps, so that deep folders cost no descriptors.
+/// Symlinks to files count as files. Symlinks to folders are left out, because they could form a
+/// cycle. No folder is open between two steps, so deep folders need no additional descriptors.
 pub(super) struct Walk {
     root: Arc<Root>,
     permit: Permit,
     hidden: bool,
-    /// The folder that is asked for, until it was visited.
+    /// The requested folder, until it was visited.
     first: Option<Folder>,
-    /// Bytes of a path below the root that names in the archive don't begin with, and what they
-    /// begin with instead.
+    /// The number of bytes that are removed from the beginning of a path below the root, and the
+    /// text that replaces them in names of the archive.
     prefix: (usize, &'static [u8]),
     levels: Vec<Level>,
 }
 
-/// A folder on the way down, and its entries that are still to come, the next one last.
+/// A folder on the path to the current entry, with its remaining entries. The next entry is the
+/// last one.
 struct Level {
     path: Vec<u8>,
     names: Names,
@@ -72,7 +73,7 @@ impl Walk {
         }
     }
 
-    /// The next entry. What is gone by now, or can't be read, is left out.
+    /// The next entry. Entries that were removed meanwhile or can't be read are left out.
     pub(super) fn next(&mut self) -> Option<Found> {
         if let Some(folder) = self.first.take() {
             let facts = folder.facts().ok()?;

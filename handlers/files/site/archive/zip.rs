@@ -1,7 +1,8 @@
-//! zip, written from its beginning to its end without going back (PKWARE's APPNOTE 6.3.10).
+//! Writes archives in the format zip, from beginning to end without seeking (PKWARE's APPNOTE
+//! 6.3.10).
 //!
-//! Lengths and checksums follow the content (§4.3.9), names are UTF-8 (§4.4.4, bit 11), and what is
-//! too large for 32 bits has the fields of ZIP64 (§4.5.3).
+//! Lengths and checksums follow the content (§4.3.9). Names are UTF-8 (§4.4.4, bit 11). Values that
+//! need more than 32 bits are in the fields of ZIP64 (§4.5.3).
 
 use std::io::{self, Write};
 
@@ -15,15 +16,15 @@ use crate::files::site::listing::entries::{Facts, Kind};
 use crate::files::site::media;
 use socketserver_http::engine::produce::Produced;
 
-/// 32 bits that say: see the ZIP64 field.
+/// A 32-bit value which means that the real value is in the ZIP64 field.
 const ELSEWHERE: u32 = u32::MAX;
-/// From this size on, a file has ZIP64's fields: deflate makes content longer by less than the rest
-/// to 4 GiB.
+/// From this size on, a file has ZIP64 fields, in bytes. It is a little less than 4 GiB, because
+/// deflate can make content slightly longer.
 const WIDE: u64 = (1 << 32) - (1 << 24);
-/// Bit 3: lengths follow the content. Bit 11: the name is UTF-8.
+/// Flags of an entry. Bit 3: lengths follow the content. Bit 11: the name is UTF-8.
 const FOLLOWS: u16 = 1 << 3;
 const UTF_8: u16 = 1 << 11;
-/// Made on Unix by what knows version 4.5.
+/// The archive is made on Unix, by a program that supports version 4.5.
 const MADE_BY: u16 = (3 << 8) | 45;
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;
@@ -32,13 +33,14 @@ const DEFLATED: u16 = 8;
 pub(super) struct Zip {
     zone: TimeZone,
     file: Option<Entry>,
-    /// Used again for the next file: it has 300 KB of state.
+    /// The encoder is reused for all files, because it has 300 KB of state.
     encoder: DeflateEncoder<Vec<u8>>,
     level: Compression,
     /// Bytes written so far.
     offset: u64,
+    /// Number of entries so far.
     entries: u64,
-    /// The directory that stands at the end, ready to be sent from `sent` on.
+    /// The directory at the end of the archive. The bytes before `sent` are already sent.
     directory: Vec<u8>,
     sent: usize,
     is_ended: bool,
@@ -49,9 +51,12 @@ struct Entry {
     name: String,
     /// Time and date of MS-DOS (§4.4.6).
     dos: (u16, u16),
+    /// Seconds since 1970.
     modified: i64,
     attributes: u32,
+    /// The start of the entry in the archive.
     offset: u64,
+    /// Whether the entry has ZIP64 fields.
     is_wide: bool,
     method: u16,
     crc: Crc,
@@ -102,7 +107,7 @@ impl Zip {
         }
     }
 
-    /// Counts what was written since `to` had this length.
+    /// Counts the bytes that were written since `to` had the length `before`.
     fn count(&mut self, to: &[u8], before: usize) {
         self.offset += (to.len() - before) as u64;
     }
@@ -112,7 +117,7 @@ impl Zip {
         entry.write_central(&mut self.directory, size);
     }
 
-    /// What follows the directory (§4.3.14 to §4.3.16).
+    /// Writes the records after the directory (§4.3.14 to §4.3.16).
     fn write_end(&mut self) {
         let size = self.directory.len() as u64;
         let to = &mut self.directory;
@@ -218,12 +223,14 @@ impl Entry {
         if self.is_wide { 45 } else { 20 }
     }
 
-    /// No path that a system opens is longer than 65535 bytes: Linux's PATH_MAX is 4096.
+    /// The length of the name. A system opens no path longer than 65535 bytes: Linux's PATH_MAX is
+    /// 4096.
     fn name_length(&self) -> u16 {
         u16::try_from(self.name.len()).unwrap_or(u16::MAX)
     }
 
-    /// The extra fields that tell when the file was modified, in UTC; MS-DOS knows no zones.
+    /// The extra field with the time of the last change in UTC. The time in the format of MS-DOS
+    /// has no time zone.
     fn timestamp(&self) -> Vec<u8> {
         let Ok(modified) = i32::try_from(self.modified) else {
             return Vec::new();
@@ -235,7 +242,7 @@ impl Entry {
         field
     }
 
-    /// What stands before the content (§4.3.7).
+    /// Writes the header before the content (§4.3.7).
     fn write_local(&self, to: &mut Vec<u8>) {
         let mut extra = self.timestamp();
         if self.is_wide {
@@ -260,7 +267,7 @@ impl Entry {
         to.extend(extra);
     }
 
-    /// The entry's line in the directory at the end (§4.3.12).
+    /// Writes the entry's record in the directory at the end (§4.3.12).
     fn write_central(&self, to: &mut Vec<u8>, size: u64) {
         let mut wide = Vec::new();
         if self.is_wide {
@@ -315,8 +322,9 @@ fn narrow(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(ELSEWHERE)
 }
 
-/// Pictures, films and archives are compressed already. They are "deflated" without compression, as
-/// what is merely stored must have its length before the content.
+/// The compression level for a file. Images, videos and archives are already compressed, so they
+/// get the method "deflate" with level 0. The method "stored" can't be used: it needs the length
+/// before the content.
 fn level(name: &[u8]) -> Compression {
     use std::os::unix::ffi::OsStrExt;
     const PACKED: [&str; 12] = [
@@ -341,9 +349,9 @@ fn level(name: &[u8]) -> Compression {
     }
 }
 
-/// Time and date as MS-DOS has them: local, in steps of two seconds, from 1980 to 2107.
+/// Time and date in the format of MS-DOS: local time, in steps of two seconds, from 1980 to 2107.
 fn dos_time(seconds: i64, zone: &TimeZone) -> (u16, u16) {
-    // A day from either end, so that the year fits in every zone.
+    // One day inside the limits of the format, so that the year is valid in every time zone.
     const FIRST: i64 = 315_619_200;
     const LAST: i64 = 4_354_732_799;
     let utc = Timestamp::from_second(seconds.clamp(FIRST, LAST)).unwrap_or(Timestamp::UNIX_EPOCH);

@@ -1,4 +1,4 @@
-//! A digest that is being computed, slice by slice.
+//! Computes digests step by step.
 
 use std::io;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use crate::files::site::entry::Entry;
 use socketserver_http::engine::file_content::FileContent;
 use socketserver_http::engine::produce::Produced;
 
-/// How far the work is.
+/// The progress of the computation.
 pub(super) enum Progress {
     Done(Digests),
     Working(Computing),
 }
 
-/// Digests of a file in the making.
+/// Digests of a file that are being computed.
 pub(super) struct Computing(DigestTask);
 
 impl Computing {
-    /// Does the first slice of the work, which often is all of it. The values in `wanted` don't
-    /// matter.
+    /// Does the first step of the work, which is often the only one. `wanted` names the digests; the
+    /// values in it are ignored.
     ///
     /// # Errors
     /// The file cannot be read, or too many files are being digested (`WouldBlock`).
@@ -48,11 +48,11 @@ impl Computing {
         })
     }
 
-    /// Does the next slice. Returns the digests once they are complete; otherwise `Err` is when to
-    /// call it again.
+    /// Does the next step. Returns the digests once they are complete. Otherwise `Err` says when to
+    /// call this again.
     ///
     /// # Errors
-    /// The file can't be read, or became shorter.
+    /// The file can't be read, or it became shorter.
     pub(super) fn advance(&mut self) -> io::Result<Result<Digests, Produced>> {
         Ok(match self.0.advance()? {
             DigestProgress::Done(digests) => Ok(digests),

@@ -1,6 +1,6 @@
-//! `Repr-Digest` and `Content-Digest` in an answer, for a client that wants them (RFC 9530 §4).
+//! `Repr-Digest` and `Content-Digest` in a response, for clients that request them (RFC 9530 §4).
 //!
-//! They stand before the content, so they must be known before it goes out.
+//! The headers precede the content, so the digests must be computed before the content is sent.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use socketserver_http::engine::produce::Produced;
 use socketserver_http::protocol::digest_fields::{self, Algorithm};
 use socketserver_http::protocol::head::Head;
 
-/// What a client would like to be told.
+/// The digests that a client requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DigestPreference {
     repr: Option<Algorithm>,
@@ -21,8 +21,9 @@ pub(crate) struct DigestPreference {
 }
 
 impl DigestPreference {
-    /// What can be fulfilled of a request's wishes. Only where all of the file is sent, the
-    /// content's digest is that of the file; that of the content of other answers isn't computed.
+    /// The requested digests that the server can compute. `is_whole` is true if the response
+    /// contains the whole file. Only then the digest of the content is the digest of the file; for
+    /// other responses, the digest of the content is not computed.
     pub(crate) fn of(head: &Head<'_>, is_whole: bool) -> Option<DigestPreference> {
         if !head.wants_digest {
             return None;
@@ -51,7 +52,7 @@ impl DigestPreference {
         wanted
     }
 
-    /// The header lines that fulfil it.
+    /// The header lines with the requested digests.
     fn headers(self, digests: &Digests) -> String {
         let line = |name: &str, algorithm: Option<Algorithm>| {
             let algorithm = algorithm?;
@@ -66,15 +67,15 @@ impl DigestPreference {
     }
 }
 
-/// What a wish leads to.
+/// When a response can be sent.
 pub(crate) enum Described {
-    /// The response can go out with these header lines more.
+    /// Now, with these additional header lines.
     Now(String),
-    /// The response waits for these header lines.
+    /// Once these header lines are computed.
     Later(Box<dyn PendingHeaders>),
 }
 
-/// Fulfils a wish for this form of a file.
+/// Computes the requested digests of this form of a file, or begins to.
 ///
 /// # Errors
 /// The file can't be read.
@@ -90,7 +91,7 @@ pub(crate) fn describe(
             computing,
             is_hurried: false,
         }))),
-        // The client only prefers to get a digest: a response without it is correct, too.
+        // The header states only a preference, so a response without a digest is correct, too.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Ok(Described::Now(String::new()))
         }
@@ -102,7 +103,8 @@ pub(crate) fn describe(
 struct PendingDigest {
     wish: DigestPreference,
     computing: Computing,
-    /// The client may have left. The computation ends, and the response is sent without the digest.
+    /// Whether the client may be gone. If so, the computation ends, and the response is sent
+    /// without the digest.
     is_hurried: bool,
 }
 

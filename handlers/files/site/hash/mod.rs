@@ -1,8 +1,8 @@
-//! Digests of files, for those who ask: as a line for `sha256sum -c` (`?hash=sha256`), or as a
-//! field of the answer that carries the file (RFC 9530).
+//! Digests of files for clients that request them: as a line for `sha256sum -c` (`?hash=sha256`),
+//! or as a header of the response with the file (RFC 9530).
 //!
-//! What isn't known yet is computed in slices, between which others get their turn; what was
-//! computed is remembered.
+//! Digests are computed step by step, so that other connections get their turns in between.
+//! Computed digests are cached.
 
 mod computing;
 mod fields;
@@ -20,16 +20,17 @@ use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::digest_fields::Algorithm;
 
 const MEDIA_TYPE: &str = "text/plain; charset=utf-8";
-/// How long a digest is computed for a client that has ended its side. Such a client may wait for
-/// the answer (`nc -N`). But most have hung up, and only sending something would show that.
+/// How long a digest is computed for a client that has closed its side. Such a client may still
+/// wait for the response (`nc -N`). Most of these clients are gone, but only a send would show
+/// that.
 const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(5);
-/// Stands between a digest and a name.
+/// Separates a digest and a name.
 const BETWEEN: &[u8] = b"  ";
 
-/// The digest that `?hash=` names.
+/// The algorithm that `?hash=` names.
 ///
 /// # Errors
-/// Names those that there are.
+/// The name is unknown. The error lists the known names.
 pub(crate) fn named(name: &str) -> Result<Algorithm, &'static str> {
     let found = Algorithm::ALL
         .into_iter()
@@ -37,7 +38,7 @@ pub(crate) fn named(name: &str) -> Result<Algorithm, &'static str> {
     found.ok_or("Unknown digest: use sha256, blake3, sha1 or md5.")
 }
 
-/// Adds an algorithm to those that are wanted.
+/// Adds an algorithm to the requested ones.
 fn want(algorithm: Algorithm, among: &mut Digests) {
     match algorithm {
         Algorithm::Sha256 => among.sha256 = Some([0; 32]),
@@ -57,7 +58,7 @@ fn value_of(algorithm: Algorithm, digests: &Digests) -> Option<&[u8]> {
     }
 }
 
-/// A file's digest and name, as the programs that check digests write and read them.
+/// The response with a file's digest and name, in the format of the programs that verify digests.
 ///
 /// # Errors
 /// The file can't be read.
@@ -92,7 +93,7 @@ struct Line {
     computing: Computing,
     algorithm: Algorithm,
     name: Vec<u8>,
-    /// When it was noticed that the client has ended its side.
+    /// When the server noticed that the client has closed its side.
     half_closed: Option<Instant>,
 }
 
@@ -123,8 +124,9 @@ impl Produce for Line {
     }
 }
 
-/// The name stands there without its folders: what lies where the line is checked. Names that would
-/// need escapes, for a backslash or a line end, can't be asked for (see `target`).
+/// Writes the line. The name is without folders, so that the line can be checked in the folder of
+/// the file. Names that would need escapes (with a backslash or a line end) can't be requested; see
+/// `target`.
 fn write(to: &mut Vec<u8>, algorithm: Algorithm, digests: &Digests, name: &[u8]) {
     to.extend_from_slice(to_hex(value_of(algorithm, digests).unwrap_or_default()).as_bytes());
     to.extend_from_slice(BETWEEN);

@@ -1,7 +1,7 @@
-//! What a directory holds, as far as it is shown.
+//! The visible entries of a directory.
 //!
-//! Names come first and cheaply, with what the system tells beside them; sizes and dates cost a
-//! call for each entry, and are asked for when the entry is shown.
+//! The names are read first, together with the types that the system returns with them. Sizes and
+//! dates need a system call for each entry, so they are read only when an entry is shown.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,21 +19,23 @@ use crate::files::access::Permit;
 use crate::files::site::root::Root;
 use socketserver_http::protocol::target;
 
-/// An open directory, and where it stands.
+/// An open directory with its path.
 #[derive(Debug)]
 pub(crate) struct Folder {
     root: Arc<Root>,
     dir: OwnedFd,
-    /// Below the root; empty for the root itself.
+    /// The path below the root. It is empty for the root itself.
     path: Vec<u8>,
-    /// The same path without symlinks; `None` if it contains none.
+    /// The same path without symlinks. `None` if it contains no symlink.
     real: Option<Vec<u8>>,
+    /// The permit of the client.
     permit: Permit,
-    /// The folders that its client has mounted in it, by name. They hide entries of it.
+    /// The folders that are mounted in this folder for the client, by name. They hide entries with
+    /// the same names.
     mounts: Vec<(Vec<u8>, PathBuf)>,
 }
 
-/// What an entry is, to a client.
+/// The type of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Directory,
@@ -48,11 +50,11 @@ pub(crate) struct Facts {
     pub(crate) size: u64,
     /// Seconds since 1970.
     pub(crate) modified: i64,
-    /// Permissions, as `chmod` takes them.
+    /// Permission bits, as for `chmod`.
     pub(crate) mode: u32,
 }
 
-/// A name, with what is known of it.
+/// A name in [`Names`], with the type of its entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Name {
     start: usize,
@@ -61,7 +63,7 @@ pub(crate) struct Name {
     pub(crate) is_link: bool,
 }
 
-/// Many names, without an allocation for each.
+/// A list of names that needs no allocation per name.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     bytes: Vec<u8>,
@@ -74,7 +76,7 @@ impl Names {
     }
 
     fn push(&mut self, bytes: &[u8], kind: Kind, is_link: bool) {
-        // No system has longer names than 65535 bytes: Linux's NAME_MAX is 255.
+        // No system has names longer than 65535 bytes: Linux's NAME_MAX is 255.
         let Ok(length) = u16::try_from(bytes.len()) else {
             return;
         };
@@ -87,7 +89,7 @@ impl Names {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Brings the names into an order, without moving their bytes.
+    /// Sorts the names without moving their bytes.
     pub(crate) fn sort_by(
         &mut self,
         mut compare: impl FnMut(&[u8], Kind, &[u8], Kind) -> std::cmp::Ordering,
@@ -111,18 +113,18 @@ impl Folder {
         }
     }
 
-    /// The same folder, whose path without symlinks is `real`.
+    /// Sets the path without symlinks.
     pub(crate) fn at(self, real: Option<&Path>) -> Folder {
         let real = real.map(|real| real.as_os_str().as_bytes().to_vec());
         Folder { real, ..self }
     }
 
-    /// Its path below the root, without symlinks. Rights are checked for it.
+    /// The path below the root without symlinks. Rights are checked for it.
     pub(crate) fn real_path(&self) -> &[u8] {
         self.real.as_ref().unwrap_or(&self.path)
     }
 
-    /// The same folder, in which only that is seen which a client may see.
+    /// Limits the visible entries to those that a client may see.
     pub(crate) fn seen_by(self, permit: &Permit) -> Folder {
         Folder {
             permit: permit.clone(),
@@ -131,7 +133,7 @@ impl Folder {
         }
     }
 
-    /// The folder that is mounted under this name.
+    /// The folder that is mounted in this folder under this name.
     fn mount(&self, name: &[u8]) -> Option<&Path> {
         let mount = self.mounts.iter().find(|(own, _)| own == name)?;
         Some(&mount.1)
@@ -141,7 +143,7 @@ impl Folder {
         &self.permit
     }
 
-    /// Whether its client sees an entry of it.
+    /// Whether the client may see an entry.
     fn shows(&self, name: &[u8]) -> bool {
         self.permit.is_everything() || {
             let path = self.real_path();
@@ -150,7 +152,7 @@ impl Folder {
         }
     }
 
-    /// Whether its client may see the target of a symlink in it.
+    /// Whether the client may see the target of a symlink in this folder.
     fn shows_behind_link(&self, name: &[u8]) -> bool {
         self.permit.is_everything()
             || self
@@ -159,12 +161,12 @@ impl Folder {
                 .is_ok_and(|real| self.permit.sees(real.as_os_str().as_bytes()))
     }
 
-    /// Where it stands below the root, without a slash at either end.
+    /// The path below the root, without a slash at either end.
     pub(crate) fn path(&self) -> &[u8] {
         &self.path
     }
 
-    /// The path that its client sees: below the root, also for a mounted folder.
+    /// The path that the client sees. For a mounted folder too, this is a path below the root.
     pub(crate) fn shown_path(&self) -> Vec<u8> {
         self.permit.path_below_root(&self.path)
     }
@@ -173,32 +175,33 @@ impl Folder {
         &self.root
     }
 
-    /// The directory's own metadata.
+    /// The metadata of the directory itself.
     ///
     /// # Errors
-    /// Those of `fstat`.
+    /// Errors of `fstat`.
     pub(crate) fn facts(&self) -> io::Result<Facts> {
         Facts::of(&self.dir)?.ok_or_else(|| io::ErrorKind::NotADirectory.into())
     }
 
-    /// Where an entry of it stands below the root.
+    /// The path of an entry below the root.
     pub(crate) fn path_of(&self, name: &[u8]) -> PathBuf {
         let slash: &[u8] = if self.path.is_empty() { b"" } else { b"/" };
         PathBuf::from(OsStr::from_bytes(&[&self.path, slash, name].concat()))
     }
 
-    /// Looks at an entry; through a symlink, as a click would go: `None` if that leads out of the
-    /// root or nowhere, for what is neither file nor folder, and for what is gone.
+    /// Reads an entry's metadata. A symlink is followed, as a request would follow it. `None` if
+    /// the symlink leads out of the root, if the entry is neither a file nor a folder, or if it no
+    /// longer exists.
     ///
     /// # Errors
-    /// The system doesn't tell: the folder may be listed and not entered.
+    /// The system refuses the metadata, as in a folder that may be listed but not entered.
     pub(crate) fn look_at(&self, name: &[u8], is_link: bool) -> io::Result<Option<Facts>> {
         if let Some(folder) = self.mount(name) {
             let folder = std::fs::metadata(folder);
             return Ok(folder.ok().and_then(|metadata| Facts::of_folder(&metadata)));
         }
         if is_link {
-            // Whatever keeps a link from being followed would keep a client from following it.
+            // If the link can't be followed here, a client can't follow it either.
             let Ok(metadata) = self.root.metadata_behind_link(&self.path_of(name)) else {
                 return Ok(None);
             };
@@ -232,10 +235,10 @@ impl Facts {
         })
     }
 
-    /// Of what is open; `None` for what is neither file nor folder.
+    /// The metadata of an open file or folder. `None` if it is neither.
     ///
     /// # Errors
-    /// Those of `fstat`.
+    /// Errors of `fstat`.
     pub(crate) fn of(open: impl AsFd) -> io::Result<Option<Facts>> {
         Ok(Facts::from_stat(&fstat(open)?))
     }
@@ -250,7 +253,7 @@ impl Facts {
     }
 }
 
-/// The permission bits of a mode, whose type differs from system to system.
+/// The permission bits of a mode. The integer type of modes depends on the system.
 #[allow(clippy::useless_conversion)]
 fn permissions(mode: RawMode) -> u32 {
     u32::from(mode) & 0o7777
@@ -264,18 +267,20 @@ fn kind_of(file_type: FileType) -> Option<Kind> {
     }
 }
 
-/// Reads a folder's names, some at a time.
+/// Reads a folder's names in batches.
 #[derive(Debug)]
 pub(crate) struct Reader {
     entries: rustix::fs::Dir,
     hidden: bool,
-    /// What a name must contain, in lower case.
+    /// The text that a name must contain, in lower case.
     filter: String,
     /// Whether the mounted folders are still to be added.
     with_mounts: bool,
 }
 
 impl Reader {
+    /// Begins to read a folder.
+    ///
     /// # Errors
     /// The directory can't be read.
     pub(crate) fn open(folder: &Folder, hidden: bool, filter: &str) -> io::Result<Reader> {
@@ -290,7 +295,7 @@ impl Reader {
     /// Adds at most `most` names. Returns whether these were the last.
     ///
     /// # Errors
-    /// The directory can't be read further.
+    /// The rest of the directory can't be read.
     pub(crate) fn read(
         &mut self,
         folder: &Folder,
@@ -315,7 +320,7 @@ impl Reader {
         Ok(false)
     }
 
-    /// Adds the mounted folders, once.
+    /// Adds the mounted folders, if they were not added before.
     fn read_mounts(&mut self, folder: &Folder, names: &mut Names) {
         if !std::mem::take(&mut self.with_mounts) {
             return;
@@ -327,7 +332,7 @@ impl Reader {
         }
     }
 
-    /// The same without mounted folders, which are not below the root.
+    /// Leaves out mounted folders, which are not below the root.
     pub(crate) fn without_mounts(self) -> Reader {
         Reader {
             with_mounts: false,
@@ -347,8 +352,8 @@ impl Reader {
     }
 }
 
-/// What an entry is, and whether by a symlink; the system is asked only for what it didn't tell
-/// with the name.
+/// The type of an entry, and whether the entry is a symlink. A system call is made only if the type
+/// was not returned with the name.
 fn tell(folder: &Folder, name: &[u8], file_type: FileType) -> Option<(Kind, bool)> {
     let follow = || {
         folder

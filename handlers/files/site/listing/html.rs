@@ -1,4 +1,4 @@
-//! A listing for people: a table that needs no JavaScript and nothing from elsewhere.
+//! A listing for browsers: a table that needs no JavaScript and loads nothing from other sites.
 
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -23,11 +23,12 @@ pub(crate) struct Html {
     order: Order,
     filter: String,
     zone: TimeZone,
+    /// Numbers of folders and files so far.
     folders: u64,
     files: u64,
     /// The name of the README among the entries.
     readme: Option<Vec<u8>>,
-    /// For the area to upload files, if there is one.
+    /// The nonce of the upload area, if the page has one.
     upload: Option<Nonce>,
 }
 
@@ -44,7 +45,7 @@ impl Html {
         }
     }
 
-    /// The query of this listing in another order; the filter stays.
+    /// The query of this listing in another order, with the same filter.
     fn link(&self, order: Order) -> String {
         let filter = if self.filter.is_empty() {
             ""
@@ -178,7 +179,7 @@ impl Page for Html {
     }
 }
 
-/// Links to every folder on the way; relative ones, so that they work below any prefix.
+/// Writes links to all parent folders. The links are relative, so that they work below any prefix.
 fn breadcrumbs(path: &[u8], to: &mut Vec<u8>) {
     to.extend(b"<nav aria-label=\"Breadcrumbs\">");
     let names: Vec<_> = path
@@ -205,7 +206,7 @@ fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A README, if it is one that can be shown.
+/// The README as HTML, if it can be shown.
 fn read(folder: &Folder, name: &[u8]) -> Option<String> {
     let path = folder.path_of(name);
     let Opened { file, real } = folder.root().open_resolved(&path).ok()?;

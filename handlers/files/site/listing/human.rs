@@ -1,9 +1,9 @@
-//! Sizes and dates for people and for programs.
+//! Formats sizes and dates for people and for programs.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// `734 bytes`, `1.5 KiB`, `23 MiB`: three digits are enough to compare by.
+/// Formats a size with up to three digits: `734 bytes`, `1.5 KiB`, `23 MiB`.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1000 {
@@ -21,7 +21,7 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// `1,572,864 bytes`.
+/// Formats the exact size: `1,572,864 bytes`.
 pub(crate) fn exact(bytes: u64) -> String {
     let digits = bytes.to_string();
     let mut text = String::with_capacity(digits.len() + 13);
@@ -34,8 +34,8 @@ pub(crate) fn exact(bytes: u64) -> String {
     text + if bytes == 1 { " byte" } else { " bytes" }
 }
 
-/// A time as it stands in a file system: seconds since 1970. `None` outside the years 0 to 9999,
-/// which neither form can express.
+/// The time of a file's last change, from seconds since 1970. Only the years 0 to 9999 are
+/// possible, because the formats here cannot express other years.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Date {
     utc: Timestamp,
@@ -44,17 +44,18 @@ pub(crate) struct Date {
 impl Date {
     pub(crate) fn new(seconds: i64) -> Option<Date> {
         const YEAR_0: i64 = -62_167_219_200;
-        // The range of jiff ends a little before the year 10000, so that every offset fits.
+        // The range of the crate jiff ends a little before the year 10000, so that every time zone
+        // fits.
         (seconds >= YEAR_0 + 86_400).then_some(())?;
         Timestamp::from_second(seconds).ok().map(|utc| Date { utc })
     }
 
-    /// `2023-04-19T17:04:30Z` (RFC 3339).
+    /// Formats the time as `2023-04-19T17:04:30Z` (RFC 3339).
     pub(crate) fn rfc_3339(self) -> String {
         self.utc.to_string()
     }
 
-    /// `2023-04-19 19:04` in a time zone.
+    /// Formats the time in a time zone as `2023-04-19 19:04`.
     pub(crate) fn local(self, zone: &TimeZone) -> String {
         let local = zone.to_datetime(self.utc);
         format!(

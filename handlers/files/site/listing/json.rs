@@ -7,7 +7,7 @@ use super::entries::{Folder, Kind};
 use super::human::Date;
 use super::page::{Page, Row};
 
-/// JSON (RFC 8259). Names that are no UTF-8 have U+FFFD in place of what is wrong.
+/// Writes JSON (RFC 8259). Invalid UTF-8 in names is replaced by U+FFFD.
 #[derive(Debug, Default)]
 pub(crate) struct Json {
     rows: bool,
@@ -51,6 +51,6 @@ impl Page for Json {
 }
 
 fn push_string(bytes: &[u8], to: &mut Vec<u8>) {
-    // Neither a string nor a Vec gives it a reason to fail.
+    // Writing a string to a Vec can't fail.
     let _ = serde_json::to_writer(to, &String::from_utf8_lossy(bytes));
 }

@@ -1,8 +1,9 @@
-//! What a folder without an index page answers: a listing, as a page, as JSON or as text; or all of
-//! it as an archive.
+//! The response for a folder without an index page: a listing as a page, as JSON or as text, or an
+//! archive of the folder.
 //!
-//! Names are read first, sizes and dates while the rows are sent: of 100,000 entries, only the
-//! names are in memory, and the first rows are out long before the last entry is looked at.
+//! The names are read first. Sizes and dates are read while the rows are sent. So of 100,000
+//! entries only the names are in memory, and the first rows are sent long before the last entry is
+//! examined.
 
 pub(crate) mod entries;
 mod html;
@@ -31,11 +32,11 @@ use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::head::Head;
 use socketserver_http::protocol::query::Query;
 
-/// Number of entries up to which a listing is made as a whole and sent with its length. The listing
-/// of a larger folder is sent while it is made.
+/// Maximum number of entries of a listing that is completed before it is sent, with its length. The
+/// listing of a larger folder is sent while it is made.
 const MAX_ENTRIES_READ_AT_FIRST: usize = 1000;
-/// Entries that one turn reads or examines, which takes some milliseconds.
-const IN_ONE_GO: usize = 5000;
+/// Maximum number of entries that one turn reads or examines. This takes a few milliseconds.
+const MAX_ENTRIES_PER_TURN: usize = 5000;
 /// Minimum size of a piece of rows, in bytes, except for the last one.
 const PIECE_SIZE: usize = 32 * 1024;
 
@@ -59,8 +60,8 @@ pub struct ListingOptions {
     pub(crate) upload: bool,
 }
 
-/// A listing, whole if it is short; otherwise it is made while it is sent. Or the archive that is
-/// asked for.
+/// The response with a listing, or with an archive if the query requests one. A short listing is
+/// completed first; a longer one is made while it is sent.
 ///
 /// # Errors
 /// A status and what is wrong.
@@ -115,19 +116,24 @@ struct Listing {
     page: Box<dyn Page>,
     reader: Reader,
     names: Names,
-    /// The entries with their facts, where the order depends on these.
+    /// The entries with their metadata. Only used if the order depends on the metadata.
     weighed: Vec<(Name, Option<Facts>)>,
-    /// The next entry that is weighed or shown.
+    /// The index of the next entry that is examined or shown.
     next: usize,
     stage: Stage,
 }
 
+/// What the next turn does. The order is `Beginning`, `Reading`, `Weighing` (only if the listing is
+/// sorted by size or date), `Rows`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// Write the beginning of the page.
     Beginning,
+    /// Read names.
     Reading,
-    /// Every entry is looked at before the first is shown: the order is by size or date.
+    /// Read the metadata of all entries, because the order depends on it.
     Weighing,
+    /// Write rows.
     Rows,
 }
 
@@ -162,7 +168,7 @@ impl Listing {
         Ok(content)
     }
 
-    /// All names are there.
+    /// Sorts the names once all of them are read, unless the metadata is needed for that.
     fn names_read(&mut self) -> Stage {
         if self.order.key != SortKey::Name {
             return Stage::Weighing;
@@ -175,9 +181,13 @@ impl Listing {
     }
 
     fn weigh(&mut self) -> Stage {
-        let end = self.names.entries.len().min(self.next + IN_ONE_GO);
+        let end = self
+            .names
+            .entries
+            .len()
+            .min(self.next + MAX_ENTRIES_PER_TURN);
         for name in &self.names.entries[self.next..end] {
-            // What is gone by now isn't shown.
+            // Entries that no longer exist are left out.
             match self
                 .folder
                 .look_at(self.names.bytes_of(*name), name.is_link)
@@ -214,7 +224,7 @@ impl Listing {
                 match self.folder.look_at(self.names.bytes_of(name), name.is_link) {
                     Ok(None) => {
                         self.next += 1;
-                        continue; // gone by now
+                        continue; // the entry no longer exists
                     }
                     Ok(facts) => (name, facts),
                     Err(_) => (name, None),
@@ -245,7 +255,7 @@ impl Produce for Listing {
                 Stage::Reading
             }
             Stage::Reading => {
-                if self.read(IN_ONE_GO)? {
+                if self.read(MAX_ENTRIES_PER_TURN)? {
                     self.names_read()
                 } else {
                     Stage::Reading
@@ -268,7 +278,7 @@ fn folders_first(a: Kind, b: Kind) -> Ordering {
     (a == Kind::File).cmp(&(b == Kind::File))
 }
 
-/// By size or date; the size of a folder says nothing.
+/// Compares entries by size or date. The sizes of folders are meaningless and count as equal.
 fn compare(key: SortKey, kind: Kind, a: Option<&Facts>, b: Option<&Facts>) -> Ordering {
     match key {
         SortKey::Size if kind == Kind::File => {

@@ -1,4 +1,4 @@
-//! The forms of a listing, and which one a request asks for.
+//! The formats of a listing, and the choice of the format for a request.
 
 use super::entries::{Facts, Folder, Kind};
 use super::html::Html;
@@ -10,23 +10,23 @@ use socketserver_http::protocol::accept;
 use socketserver_http::protocol::head::Head;
 use socketserver_http::protocol::query::Query;
 
-/// A form of a listing: what stands before, for, and behind its entries.
+/// A format of a listing: it writes the beginning, a row for each entry, and the end.
 pub(crate) trait Page: Send {
     fn begin(&mut self, folder: &Folder, to: &mut Vec<u8>);
     fn row(&mut self, row: &Row<'_>, to: &mut Vec<u8>);
     fn end(&mut self, folder: &Folder, to: &mut Vec<u8>);
 }
 
-/// An entry, as it is shown.
+/// An entry with the values that are shown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a> {
     pub(crate) name: &'a [u8],
     pub(crate) kind: Kind,
-    /// `None` if the system doesn't tell.
+    /// `None` if the metadata can't be read.
     pub(crate) facts: Option<Facts>,
 }
 
-/// The form of a listing.
+/// The format of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Html,
@@ -35,8 +35,8 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// `?json` asks for JSON; curl gets plain text, and so does who accepts that and no HTML; all
-    /// others get the page.
+    /// Chooses the format. `?json` requests JSON. curl and clients that accept plain text but not
+    /// HTML get plain text. All others get the HTML page.
     pub(crate) fn wanted(head: &Head<'_>, query: Query<'_>) -> Form {
         if query.has("json") {
             return Form::Json;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use socketserver_http::protocol::query::Query;
 
-/// What a listing is sorted by.
+/// The column that a listing is sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SortKey {
     #[default]
@@ -13,7 +13,7 @@ pub(crate) enum SortKey {
     Date,
 }
 
-/// The order that was asked for.
+/// The requested order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Order {
     pub(crate) key: SortKey,
@@ -23,7 +23,7 @@ pub(crate) struct Order {
 impl SortKey {
     pub(crate) const ALL: [SortKey; 3] = [SortKey::Name, SortKey::Size, SortKey::Date];
 
-    /// As it stands in the query.
+    /// The name in the query.
     pub(crate) fn name(self) -> &'static str {
         match self {
             SortKey::Name => "name",
@@ -34,8 +34,8 @@ impl SortKey {
 }
 
 impl Order {
-    /// `sort=name|size|date&order=asc|desc`. Defaults to the names, ascending, for anything else
-    /// too.
+    /// Parses `sort=name|size|date&order=asc|desc`. Defaults to ascending names. Unknown values
+    /// count as the default.
     pub(crate) fn of(query: Query<'_>) -> Order {
         let sort = query.get("sort").unwrap_or_default();
         Order {
@@ -47,8 +47,8 @@ impl Order {
         }
     }
 
-    /// The order that the head of a column leads to: the other way round, or the one that is wanted
-    /// first of a column.
+    /// The order that the link in a column's head selects: the opposite order if the listing is
+    /// already sorted by this column, and otherwise the column's usual order.
     pub(crate) fn next(self, key: SortKey) -> Order {
         let descending = if self.key == key {
             !self.descending
@@ -58,12 +58,12 @@ impl Order {
         Order { key, descending }
     }
 
-    /// As it stands in the query.
+    /// The direction in the query.
     pub(crate) fn direction(self) -> &'static str {
         if self.descending { "desc" } else { "asc" }
     }
 
-    /// Turns what is in ascending order.
+    /// Reverses an ascending order if this order is descending.
     pub(crate) fn apply(self, ascending: Ordering) -> Ordering {
         if self.descending {
             ascending.reverse()
@@ -73,9 +73,9 @@ impl Order {
     }
 }
 
-/// Compares names as people do: numbers in them by their value, letters without regard to case
-/// (ASCII's only). Names that are equal so far are told apart by their bytes: no two different
-/// names are equal.
+/// Compares names in natural order: numbers by their values, and ASCII letters without regard to
+/// case. Names that are equal by these rules are compared by their bytes, so that two different
+/// names are never equal.
 pub(crate) fn natural(a: &[u8], b: &[u8]) -> Ordering {
     let (mut left, mut right) = (a, b);
     while let (Some(&x), Some(&y)) = (left.first(), right.first()) {
@@ -93,7 +93,7 @@ pub(crate) fn natural(a: &[u8], b: &[u8]) -> Ordering {
     left.len().cmp(&right.len()).then_with(|| a.cmp(b))
 }
 
-/// Takes the digits at the beginning; they are returned without leading zeros.
+/// Removes the digits at the beginning of `text`, and returns them without leading zeros.
 fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
     let end = text
         .iter()

@@ -1,10 +1,10 @@
-//! A listing for a terminal: one name a line, a `/` behind those of folders.
+//! A listing for terminals: one name per line, with a `/` after the names of folders.
 
 use super::entries::{Folder, Kind};
 use super::page::{Page, Row};
 use crate::files::site::pages::markup;
 
-/// Plain text.
+/// Writes a listing as plain text.
 #[derive(Debug)]
 pub(crate) struct Text;
 

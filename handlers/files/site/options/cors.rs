@@ -1,12 +1,13 @@
-//! `--cors`: pages of other origins may use the files (the Fetch standard, "HTTP-CORS protocol").
+//! `--cors`: allows pages of other origins to use the files (the Fetch standard, "HTTP-CORS
+//! protocol").
 
 use socketserver_http::protocol::head;
 use socketserver_http::protocol::head::Head;
 
-/// Reads an origin as `Origin` has it (RFC 6454 §6.2), or `*`.
+/// Parses an origin in the format of the header `Origin` (RFC 6454 §6.2), or `*`.
 ///
 /// # Errors
-/// What is wrong, in words.
+/// The origin is invalid. The error says what is expected.
 pub(crate) fn origin(text: &str) -> Result<String, String> {
     let wrong = || {
         format!(
@@ -24,7 +25,7 @@ pub(crate) fn origin(text: &str) -> Result<String, String> {
     let is_host = |byte: u8| {
         byte.is_ascii_graphic() && !b"/?#@\\*,\"<>".contains(&byte) && !byte.is_ascii_uppercase()
     };
-    // Browsers compare it byte by byte with what they would send themselves.
+    // Browsers compare the value byte by byte with the origin of the page.
     if host.is_empty() || !host.bytes().all(is_host) {
         Err(wrong())
     } else {
@@ -32,7 +33,7 @@ pub(crate) fn origin(text: &str) -> Result<String, String> {
     }
 }
 
-/// The header lines of every response.
+/// The header lines for every response.
 pub(crate) fn headers(origin: &str) -> String {
     format!(
         "Access-Control-Allow-Origin: {origin}\r\n\
@@ -42,8 +43,9 @@ pub(crate) fn headers(origin: &str) -> String {
     )
 }
 
-/// More field lines for the answer to a preflight, where these methods are possible; `None` if the
-/// request is none. Whatever fields the page wants to send it may: they don't change what it gets.
+/// The additional header lines for the response to a preflight request. `methods` are the allowed
+/// methods. `None` if the request is not a preflight request. The page may send all headers that it
+/// asks for, because they do not change the response.
 pub(crate) fn preflight(head: &Head<'_>, methods: &str) -> Option<String> {
     head.values("origin").next()?;
     head.values("access-control-request-method").next()?;

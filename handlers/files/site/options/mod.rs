@@ -1,5 +1,5 @@
-//! The options of a site, and what becomes of them before the first request: nothing of them is
-//! worked out again for each answer.
+//! The options of a site. They are converted to a `Policy` once, before the first request, so that
+//! responses need no further conversion.
 
 pub(crate) mod cors;
 pub(crate) mod redirect;
@@ -74,7 +74,7 @@ pub enum Switch {
 }
 
 impl Default for SiteOptions {
-    /// Those of a command line without any.
+    /// The options of a command line without arguments.
     fn default() -> SiteOptions {
         SiteOptions {
             index: vec!["index.html".to_owned()],
@@ -91,7 +91,7 @@ impl Default for SiteOptions {
     }
 }
 
-/// The options, worked out.
+/// The options of a site in the form that responses need.
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) index: Vec<OsString>,
@@ -101,9 +101,9 @@ pub(crate) struct Policy {
     pub(crate) compress: bool,
     /// Header lines of every response.
     pub(crate) headers: String,
-    /// Header lines of what is made of a file, besides those of every response.
+    /// Header lines of responses with a file, in addition to `headers`.
     pub(crate) file_headers: String,
-    /// Whether pages of other origins may ask.
+    /// Whether pages of other origins may send requests.
     pub(crate) cors: bool,
     /// The origin of those pages, or `*`.
     allowed_origin: Option<String>,
@@ -139,15 +139,15 @@ impl Policy {
         }
     }
 
-    /// Whether pages of this origin may ask for more than reading. `*` doesn't mean that: nobody
-    /// has named the page.
+    /// Whether pages of this origin may change files. `*` does not allow that, because it does not
+    /// name the origin.
     pub(crate) fn allows(&self, origin: &[u8]) -> bool {
         self.allowed_origin
             .as_deref()
             .is_some_and(|allowed| allowed != "*" && allowed.as_bytes() == origin)
     }
 
-    /// Where a path below the root leads, if that is elsewhere: the status, and the `Location`.
+    /// The redirect for a path below the root, if there is one: the status and the `Location`.
     pub(crate) fn redirect(&self, path: &[u8], query: Option<&[u8]>) -> Option<(u16, String)> {
         let redirect = self
             .redirects
@@ -196,9 +196,9 @@ fn cache_control(text: &str) -> Result<String, String> {
     }
 }
 
-/// A field line, without its end.
+/// Parses a header line without a line end.
 fn header_field(text: &str) -> Result<String, String> {
-    /// Fields whose values only the server can know.
+    /// Headers that only the server can set.
     const OWN: [&str; 15] = [
         "connection",
         "content-encoding",

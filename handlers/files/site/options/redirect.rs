@@ -1,22 +1,22 @@
-//! `--redirect`: a path that leads elsewhere.
+//! `--redirect`: redirects a path to another path or to a URL.
 
 use socketserver_http::protocol::target;
 
-/// One path, and where it leads.
+/// The redirect of one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
     status: u16,
-    /// Decoded, without a slash at either end.
+    /// The path, decoded and without a slash at either end.
     from: Vec<u8>,
     to: String,
 }
 
 impl Redirect {
-    /// Reads `[STATUS:]FROM=TO`: a path below the site's root, and a path there or an `http` or
-    /// `https` URL. The status is 301, 302, 307 or 308. Defaults to 301.
+    /// Parses `[STATUS:]FROM=TO`. FROM is a path below the site's root. TO is such a path too, or
+    /// an `http` or `https` URL. The status is 301, 302, 307 or 308. Defaults to 301.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// The text is invalid. The error says what is expected.
     pub fn parse(text: &str) -> Result<Redirect, String> {
         let (status, rule) = match text.split_once(':') {
             Some((status, rule)) if !status.starts_with('/') => (status, rule),
@@ -41,7 +41,7 @@ impl Redirect {
             return Err(format!("`{from}`: a path has no `?`"));
         }
         let is_url = to.starts_with("https://") || to.starts_with("http://");
-        // `//host` would lead to another host.
+        // Browsers read `//host` as a URL on another host.
         if !is_url && (!to.starts_with('/') || to.starts_with("//"))
             || !to.bytes().all(|byte| byte.is_ascii_graphic())
         {
@@ -68,8 +68,8 @@ impl Redirect {
         self.from == path
     }
 
-    /// The `Location`. `root` is the URL path of the site's root, with a slash at its end; the
-    /// query goes along, unless the rule has one.
+    /// The `Location`. `root` is the URL path of the site's root, with a slash at its end. The
+    /// query of the request is added, unless the rule has a query.
     pub(crate) fn location(&self, root: &str, query: Option<&[u8]>) -> String {
         let mut location = match self.to.strip_prefix('/') {
             Some(path) => format!("{root}{path}"),

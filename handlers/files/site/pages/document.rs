@@ -1,16 +1,16 @@
-//! What every page that is made here has around its content.
+//! The beginning and the end of every HTML page that the server makes.
 
 use std::io::Write;
 
-/// Its `Content-Security-Policy`. Nothing but the page's own style and the site's own pictures is
-/// loaded, and no script runs: should a page ever carry what it mustn't, that stays dead (Content
-/// Security Policy Level 3).
+/// The `Content-Security-Policy` of a page (Content Security Policy Level 3). Browsers load only
+/// the page's own style and the site's own images, and run no script. So even a script that gets
+/// into a page by mistake does not run.
 pub(crate) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
     img-src 'self' data:; form-action 'self'; base-uri 'none'";
 
-/// Up to the content. `title` is escaped already.
+/// Writes the beginning of a page, up to its content. `title` must be escaped.
 pub(crate) fn begin(title: &str, to: &mut Vec<u8>) {
-    // Without the empty icon, browsers ask for /favicon.ico. Writing to a Vec can't fail.
+    // Without the empty icon, browsers request /favicon.ico. Writing to a Vec can't fail.
     let _ = write!(
         to,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -22,7 +22,7 @@ pub(crate) fn begin(title: &str, to: &mut Vec<u8>) {
     );
 }
 
-/// From the content on.
+/// Writes the end of a page, after its content.
 pub(crate) fn end(to: &mut Vec<u8>) {
     to.extend(b"</body>\n</html>\n");
 }

@@ -1,17 +1,17 @@
-//! Markdown as a fragment of a page that is safe even if the author is not trusted.
+//! Renders Markdown as a part of a page. The result is safe even if the author is not trusted.
 //!
-//! All that comes out is what the renderer writes for Markdown itself: raw HTML never passes, and
-//! where links lead is checked.
+//! It contains only the HTML that the renderer writes for Markdown. Raw HTML is removed, and the
+//! targets of links are checked.
 
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd};
 
-/// The longest source that is rendered, in bytes: 1 MiB.
+/// Maximum length of a source that is rendered: 1 MiB.
 pub(crate) const MAX_LENGTH: u64 = 1 << 20;
 
 /// Renders Markdown (CommonMark, with the tables, task lists, footnotes and strike-through of
-/// GitHub). Tags of raw HTML are left out, their text stays. Links lead to http, https, mailto or
-/// within the site only; a picture from elsewhere becomes a link, as loading it would tell others
-/// who reads the page.
+/// GitHub). Tags of raw HTML are removed and their text is kept. Links may only lead to http,
+/// https, mailto or the same site. An image from another site becomes a link, because loading it
+/// would disclose the reader to that site.
 pub(crate) fn render(source: &str) -> String {
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_STRIKETHROUGH
@@ -27,11 +27,11 @@ pub(crate) fn render(source: &str) -> String {
     html
 }
 
-/// Lets through what is safe.
+/// Keeps only the safe parts of the Markdown.
 #[derive(Default)]
 struct Filter<'a> {
     safe: Vec<Event<'a>>,
-    /// How the links and pictures end that have begun; `None` for one that was left out.
+    /// The end tags of the open links and images. `None` for one that was left out.
     ends: Vec<Option<TagEnd>>,
     /// The HTML block that is being read.
     block: Option<String>,
@@ -82,7 +82,7 @@ impl<'a> Filter<'a> {
     }
 
     fn remote_image(&mut self, dest_url: CowStr<'a>, title: CowStr<'a>, id: CowStr<'a>) {
-        // A link in a link is none; within a picture, all is its alternative text.
+        // A link within a link is left out. Everything within an image is its alternative text.
         if !is_safe(&dest_url) || self.ends.iter().any(Option::is_some) {
             return self.ends.push(None);
         }
@@ -100,7 +100,7 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// Whether a link may lead there: by http, https or mailto, or to somewhere relative to the page.
+/// Whether a link may have this target: an http, https or mailto URL, or a relative URL.
 fn is_safe(url: &str) -> bool {
     match scheme(url) {
         Some(scheme) => ["http", "https", "mailto"]
@@ -110,21 +110,22 @@ fn is_safe(url: &str) -> bool {
     }
 }
 
-/// Whether it is the site's own; browsers take `\` for `/`.
+/// Whether a URL is on the same site. Browsers treat `\` like `/`.
 fn is_local(url: &str) -> bool {
     scheme(url).is_none()
         && !url.trim_start_matches(|c: char| c <= ' ').starts_with("//")
         && !url.contains('\\')
 }
 
-/// What stands before the first colon, if that comes before the path: more than RFC 3986 §3.1 calls
-/// a scheme, since browsers drop some characters first.
+/// The text before the first colon, if the colon is before the path. This is more than the scheme
+/// of RFC 3986 §3.1, because browsers ignore some characters in a scheme.
 fn scheme(url: &str) -> Option<&str> {
     let at = url.find([':', '/', '?', '#'])?;
     url[at..].starts_with(':').then(|| &url[..at])
 }
 
-/// The text of raw HTML. It is escaped afterwards, so nothing depends on finding every tag.
+/// The text of raw HTML without tags. The result is escaped later, so it is safe even if a tag is
+/// not recognised.
 fn text_of(html: &str) -> String {
     let start = html
         .trim_start()

@@ -1,7 +1,7 @@
-//! Text that can't become markup.
+//! Escapes text, so that it can't be interpreted as markup.
 
-/// Text for HTML, between tags or in a quoted attribute; bytes that are no UTF-8 and control
-/// characters show as U+FFFD.
+/// Escapes text for HTML, between tags or in a quoted attribute. Invalid UTF-8 and control
+/// characters become U+FFFD.
 pub(crate) fn escape(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut safe = String::with_capacity(text.len());
@@ -18,7 +18,7 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
     safe
 }
 
-/// Text for a terminal, which would obey control characters.
+/// Replaces the control characters in a text for a terminal, which would interpret them.
 pub(crate) fn plain(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()

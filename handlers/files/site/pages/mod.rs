@@ -1,4 +1,4 @@
-//! Pages that people read: HTML, its escapes, and Markdown shown as a page.
+//! HTML pages: their frame, escaping, Markdown as a page, and the upload area.
 
 pub(crate) mod document;
 pub(crate) mod markdown;

@@ -1,4 +1,4 @@
-//! A Markdown file, shown as a page to who wants one.
+//! Shows a Markdown file as an HTML page to clients that accept HTML.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -10,9 +10,9 @@ use socketserver_http::protocol::query::Query;
 
 const VARY: &str = "Vary: Accept\r\n";
 
-/// The page of a file; or the file as it is, but told that others may get another form of it.
-/// `None` if it is no Markdown, or too long. `query` is that of the request; `more` are field lines
-/// for whatever is made of a file.
+/// The page of a Markdown file. If the client does not want a page, the result is the file itself
+/// with a header that says that other clients may get a page. `None` if the file is not Markdown or
+/// is too long. `more` contains additional header lines.
 pub(crate) fn page(entry: &Entry, head: &Head<'_>, query: Query<'_>, more: &str) -> Option<Entry> {
     if !entry.media_type.starts_with("text/markdown") || entry.length > markdown::MAX_LENGTH {
         return None;

@@ -1,7 +1,7 @@
-//! The upload area of a folder's page: a plain form, and the script that makes more of it.
+//! The upload area of a folder's page: a form, and a script that extends it.
 //!
-//! The script is served below the folder, under a name that no file can have; the policy of the
-//! page lets this one script run, by a nonce, and no other (Content Security Policy Level 3).
+//! The script is served below the folder under a name that no file can have. The page's policy
+//! allows only this script to run, with a nonce (Content Security Policy Level 3).
 
 use std::fmt;
 use std::io::{self, Write};
@@ -23,13 +23,15 @@ const SCRIPT: &str = concat!(
 );
 const NAME: &str = "upload.js";
 
-/// What lets the script run on one page.
+/// The nonce that allows the script to run on one page.
 #[derive(Debug)]
 pub(crate) struct Nonce(String);
 
 impl Nonce {
+    /// Creates a random nonce.
+    ///
     /// # Errors
-    /// The system has no random numbers.
+    /// The system provides no random numbers.
     pub(crate) fn new() -> io::Result<Nonce> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
@@ -52,9 +54,10 @@ impl fmt::Display for Nonce {
     }
 }
 
-/// Writes the area.
+/// Writes the upload area.
 pub(crate) fn write(nonce: &Nonce, to: &mut Vec<u8>) {
-    // The version lets browsers keep the script as long as they like. Writing to a Vec can't fail.
+    // With the version in the URL, browsers may cache the script forever. Writing to a Vec can't
+    // fail.
     let _ = write!(
         to,
         "<section aria-label=\"Upload\">\n<form class=\"upload\" method=\"post\" \
@@ -67,8 +70,9 @@ pub(crate) fn write(nonce: &Nonce, to: &mut Vec<u8>) {
     );
 }
 
-/// The page of a folder that takes files and shows none. `?login` leads who is unknown to a
-/// refusal, so that browsers ask for a name.
+/// The page of a drop box: a folder that accepts files and shows none. For an anonymous client it
+/// has the link `?login`. The server refuses that request, so that the browser asks for a user name
+/// and a password.
 pub(crate) fn drop_box(path: &[u8], is_anonymous: bool) -> Response {
     let Ok(nonce) = Nonce::new() else {
         return error_page(500, "The system has no random numbers.");
@@ -98,7 +102,7 @@ pub(crate) fn drop_box(path: &[u8], is_anonymous: bool) -> Response {
         .header("Vary", "Accept")
 }
 
-/// The script, if that is what a GET of this path asks for.
+/// The response with the script, if this is the script's path.
 pub(crate) fn script(raw_path: &[u8]) -> Option<Response> {
     let path = raw_path.strip_suffix(NAME.as_bytes())?.strip_suffix(b"/")?;
     path.ends_with(PARTIALS.as_bytes()).then(|| {
@@ -107,7 +111,7 @@ pub(crate) fn script(raw_path: &[u8]) -> Option<Response> {
     })
 }
 
-/// Another script has another version.
+/// The version of the script. It changes with the script's content.
 fn version() -> String {
     blake3::hash(SCRIPT.as_bytes()).to_hex()[..16].to_owned()
 }
