@@ -4,7 +4,7 @@
 //! and leaves the others to the site. Files are written through the shared
 //! [`store`](crate::common::store), which gives a file its name only when the file is complete.
 //!
-//! | module | request |
+//! | module | purpose |
 //! |---|---|
 //! | `put` | `PUT`: one file, complete |
 //! | `form` | `POST` of an HTML form with files |

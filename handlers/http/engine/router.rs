@@ -119,7 +119,7 @@ impl Router {
     /// also gets `HEAD` requests; their responses are sent without content.
     ///
     /// # Panics
-    /// As [`add_route`](Router::add_route).
+    /// In the cases of [`add_route`](Router::add_route).
     pub fn get<F>(self, pattern: &str, respond: F) -> Router
     where
         F: Fn(&mut Request<'_>) -> io::Result<Response> + Send + Sync + 'static,
@@ -130,7 +130,7 @@ impl Router {
     /// Adds a route for `POST` requests whose path matches a [pattern](Route#patterns).
     ///
     /// # Panics
-    /// As [`add_route`](Router::add_route).
+    /// In the cases of [`add_route`](Router::add_route).
     pub fn post<F>(self, pattern: &str, respond: F) -> Router
     where
         F: Fn(&mut Request<'_>) -> io::Result<Response> + Send + Sync + 'static,
@@ -141,7 +141,7 @@ impl Router {
     /// Adds a route for one method and for paths that match a [pattern](Route#patterns).
     ///
     /// # Panics
-    /// As [`add_route`](Router::add_route).
+    /// In the cases of [`add_route`](Router::add_route).
     pub fn route<F>(self, method: &'static str, pattern: &str, respond: F) -> Router
     where
         F: Fn(&mut Request<'_>) -> io::Result<Response> + Send + Sync + 'static,
@@ -199,7 +199,7 @@ impl Router {
     /// ```
     ///
     /// # Panics
-    /// For a router that is in use.
+    /// If the router is already in use.
     pub fn filter<F>(mut self, filter: F) -> Router
     where
         F: Fn(&mut Request<'_>, &dyn Respond) -> io::Result<Response> + Send + Sync + 'static,
@@ -212,7 +212,7 @@ impl Router {
     /// [`max_body`](Route::max_body). A longer body gets the status 413. Defaults to 1 MiB.
     ///
     /// # Panics
-    /// For a router that is in use.
+    /// If the router is already in use.
     pub fn max_body(mut self, bytes: u64) -> Router {
         self.own().max_body = bytes;
         self

@@ -1,4 +1,4 @@
-//! An HTTP service of your own: `cargo run --package socketserver-http --example http_service
+//! An example of an HTTP service: `cargo run --package socketserver-http --example http_service
 //! [HOST:PORT]`.
 
 use std::io::{Read, Write};
@@ -37,7 +37,7 @@ impl WebSocketHandler for Chat {
 }
 
 // This `Result` is `socketserver::Result`. A route returns `std::io::Result<Response>` instead, so
-// `?` in a route takes any `io::Error`, and an `HttpError`, which has the status of the answer.
+// `?` in a route takes any `io::Error`, and an `HttpError`, which has the response's status.
 fn main() -> Result<()> {
     let room = Group::new();
     let readers = Arc::new(Mutex::new(Vec::<EventSender>::new()));
@@ -87,7 +87,7 @@ fn main() -> Result<()> {
         .get("/echo", |request| {
             Ok(websocket(request, |message, to| drop(to.send(message))))
         })
-        // A chat over WebSocket: what one says, all hear. No thread and no timer waits for them.
+        // A chat over WebSocket: each message is sent to all clients. No thread waits for messages.
         .get("/chat", move |request| {
             Ok(websocket_with(request, Chat(room.clone())))
         })
@@ -100,13 +100,13 @@ fn main() -> Result<()> {
         .post("/news", move |request| {
             let mut news = String::new();
             request.body().read_to_string(&mut news)?;
-            // Clients that have left, or do not read, are forgotten.
+            // Clients that have disconnected, or do not read, are removed.
             readers
                 .lock()
                 .retain(|sender| sender.try_send(|to| to.data(&news)).is_ok());
             Ok(Response::new(204))
         })
-        // A filter sees every answer, also the ones that come from errors and panics of routes.
+        // A filter gets every response, including those that errors and panics of routes cause.
         .filter(|request, inner| {
             Ok(inner
                 .respond(request)?

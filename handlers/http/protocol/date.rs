@@ -32,7 +32,8 @@ fn cached(last: &Cell<(u64, DateText)>, time: SystemTime) -> DateText {
             last.set((now, text));
             text
         }
-        // The system clock is far out of range. The last valid date is used instead of an error.
+        // The same second, or a system clock that is far out of range. The last valid date is used
+        // in both cases.
         _ => text,
     }
 }

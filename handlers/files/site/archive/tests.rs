@@ -1,4 +1,4 @@
-//! What no other program is needed for to see.
+//! Tests of archives that need no other program.
 
 use jiff::tz::TimeZone;
 
@@ -15,7 +15,7 @@ fn facts(kind: Kind, size: u64) -> Facts {
     }
 }
 
-/// The whole of what `write` makes, and the end of it.
+/// All bytes that `write` makes, and the end of the archive.
 fn zip(write: impl FnOnce(&mut Zip, &mut Vec<u8>) -> io::Result<()>) -> Vec<u8> {
     let (mut zip, mut bytes) = (Zip::new(TimeZone::UTC), Vec::new());
     write(&mut zip, &mut bytes).unwrap();
@@ -30,7 +30,7 @@ fn number(bytes: &[u8]) -> u64 {
         .fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
-/// Where a record with this signature begins.
+/// The offset of the first record with this signature.
 fn find(bytes: &[u8], signature: &[u8; 4]) -> usize {
     bytes
         .windows(4)

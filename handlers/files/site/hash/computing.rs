@@ -20,8 +20,8 @@ pub(super) enum Progress {
 pub(super) struct Computing(DigestTask);
 
 impl Computing {
-    /// Does the first step of the work, which is often the only one. `wanted` names the digests; the
-    /// values in it are ignored.
+    /// Does the first step of the work, which is often the only one. `wanted` names the digests;
+    /// the values in it are ignored.
     ///
     /// # Errors
     /// The file cannot be read, or too many files are being digested (`WouldBlock`).

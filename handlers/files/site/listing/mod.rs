@@ -54,8 +54,8 @@ pub struct ListingOptions {
     /// Show Markdown as a page in browsers; `?raw` gives its source
     #[arg(long)]
     pub render_markdown: bool,
-    /// Pages have an area for uploads, for whoever may store files there. Not an option of its own:
-    /// `--upload` sets it.
+    /// Whether pages have an upload area for clients that may store files. This is not a separate
+    /// option: `--upload` sets it.
     #[arg(skip)]
     pub(crate) upload: bool,
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::html::Html;
 use super::*;
 
-/// A folder of this test's own, removed at its end.
+/// A folder for one test. It is removed at the end of the test.
 struct Root(PathBuf);
 
 impl Root {

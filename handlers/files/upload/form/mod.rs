@@ -154,7 +154,7 @@ impl Receiver for Form {
                     other => break other,
                 }
             };
-            // A full window also ends the read, and then more bytes may be available.
+            // A full window also ends the loop above. Then more bytes may be available.
             more = window.space().is_empty();
             let taken = self
                 .take(&window)

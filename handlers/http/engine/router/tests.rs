@@ -65,7 +65,7 @@ fn connect(router: Router) -> TestConnection {
     TestConnection::new(Builder::new(), router.into_class())
 }
 
-/// All that comes to a request, and whether the connection stays.
+/// The whole response to a request, and whether the connection is kept alive.
 fn exchange(request: &str) -> (String, bool) {
     let mut client = connect(router());
     client.send(request.as_bytes());
@@ -148,7 +148,7 @@ fn an_unread_body_is_dropped_or_ends_the_connection() {
         answers.starts_with("HTTP/1.1 204 ") && answers.ends_with("root") && stays,
         "{answers}"
     );
-    // The route is called when the first 64 KiB of a long body are there.
+    // The route is called once the first 64 KiB of a long body have arrived.
     let begun = "x".repeat(64 << 10);
     for (headers, body) in [
         ("Content-Length: 1000000", &*begun),

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The names of what is sent, the best first.
+/// The names of the codings in the order of preference.
 fn ranked(lines: &[&str]) -> String {
     lines.iter().for_each(|line| check(line.as_bytes()));
     let accepted = parse(lines.iter().map(|line| line.as_bytes()));

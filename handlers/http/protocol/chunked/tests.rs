@@ -1,4 +1,4 @@
-//! Bodies in one piece and in many.
+//! Bodies that arrive in one piece and in many.
 
 use super::*;
 

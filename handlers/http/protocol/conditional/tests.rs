@@ -14,8 +14,8 @@ const WHOLE: Outcome = Proceed {
 };
 const GO_ON: Outcome = Proceed { honour_range: true };
 
-/// Evaluates headers of a request on a representation with the entity tag `"a"`, changed at
-/// `SAME` and a half second.
+/// Evaluates a request's headers for a representation with the entity tag `"a"` that was changed
+/// half a second after `SAME`.
 fn evaluated(is_get_or_head: bool, headers: &[(&str, &str)]) -> Outcome {
     let current = Validators {
         etag: Some(b"\"a\""),

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Of `abc`.
+/// The SHA-256 of `abc`.
 const ABC: &str = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:";
 
 #[test]

@@ -1,4 +1,4 @@
-//! The cases of `data/heads.txt`, each whole and cut at every byte.
+//! The cases of `data/heads.txt`. Each head is parsed as a whole and split at every byte.
 
 use super::*;
 use cases::{Case, read};
@@ -21,7 +21,7 @@ fn head(bytes: &[u8]) -> Head<'_> {
     }
 }
 
-/// The words that an expectation may name.
+/// The words that an expectation in the file may contain.
 fn summary(result: &Result<Status<Head<'_>>, HeadError>) -> Vec<String> {
     let (head, consumed) = match result {
         Err(error) => return vec![error.status.to_string()],
@@ -94,7 +94,8 @@ fn a_case_twice_is_a_slip_of_the_pen() {
     }
 }
 
-/// Every cut of a short input; of a long one, whose scan from zero costs, some and the last.
+/// The offsets at which an input is split: all of a short input. A long input takes long to scan
+/// from its beginning, so it is split only at some offsets and at the last one.
 fn cuts(length: usize) -> impl Iterator<Item = usize> {
     let step = if length > 2000 { 97 } else { 1 };
     let tail = length.saturating_sub(50);

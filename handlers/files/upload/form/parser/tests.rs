@@ -4,7 +4,8 @@ use super::*;
 const A: &str = "Content-Disposition: form-data; name=\"f\"; filename=\"a\"\r\n\r\n";
 const FIELD: &str = "Content-Disposition: form-data; name=\"f\"\r\n\r\n";
 
-/// The contents of the files, and how the form ended, which must be the same wherever it is cut.
+/// The contents of the files, and how the form ended. Both must be the same wherever the input is
+/// split.
 fn contents(form: &str) -> (Vec<String>, Result<bool, u16>) {
     let taken = |step| {
         let ParsedForm { files, end } = take(b"b", form.as_bytes(), step);

@@ -1,4 +1,4 @@
-//! Bodies of requests, and routes that fail.
+//! Tests of request bodies and of routes that fail.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -76,7 +76,8 @@ fn assert_status(answer: &str, status: u16) {
     assert!(answer.starts_with(&line), "not {status}: {answer}");
 }
 
-/// A request with a long body, up to a place in the part of it that the route reads.
+/// The beginning of a request with a long body. It ends in the part of the body that the route
+/// reads.
 fn long_body_begun() -> String {
     let begun = "x".repeat((64 << 10) + 3);
     format!("POST /length HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n{begun}")
@@ -93,8 +94,8 @@ fn a_body_that_is_cut_gets_400_and_one_that_stalls_408() {
     client.advance(Duration::from_secs(60));
     assert_status(&String::from_utf8(client.received()).unwrap(), 408);
     assert!(client.is_closed());
-    // The route itself reads what follows the first 64 KiB of a long body. In memory, a read that
-    // would wait is a time-out.
+    // The route itself reads the bytes after the first 64 KiB of a long body. A test connection in
+    // memory reports a timeout when a read would wait.
     let (answer, client) = send(service(), &long_body_begun());
     assert_status(&answer, 408);
     assert!(answer.contains("Connection: close\r\n") && client.is_closed());
@@ -258,7 +259,8 @@ fn forms_queries_and_cookies_are_decoded() {
     assert!(answer.contains(set) && answer.ends_with("a;b"), "{answer}");
 }
 
-/// A server with at most this many threads, its address, and what ends with it.
+/// Starts a server with at most this number of threads. Returns its handle, its address, and the
+/// thread that runs it.
 fn serve(router: Router, threads: usize) -> ((ServerHandle, String), std::thread::JoinHandle<()>) {
     let pool = ThreadingMixIn::new().threads(threads).max_threads(threads);
     let mut server = Builder::new()
@@ -278,8 +280,8 @@ fn client_of(address: &str) -> TcpStream {
     stream
 }
 
-/// Clients that announce a body of this length and pause within it, many more than there are
-/// threads, do not keep another client waiting.
+/// Starts many more clients than threads. They announce a body of this length and pause within it.
+/// Another client must still get its response.
 fn slow_clients_hold_no_thread(length: usize) {
     let (server, ended) = serve(service(), 2);
     let mut slow: Vec<TcpStream> = (0..16).map(|_| client_of(&server.1)).collect();
@@ -288,7 +290,7 @@ fn slow_clients_hold_no_thread(length: usize) {
             format!("POST /length HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\nabc");
         client.write_all(begun.as_bytes()).unwrap();
     }
-    // With 16 connections that all hold a thread, this answer would come only after a time-out.
+    // If 16 connections held a thread each, this response would arrive only after a timeout.
     let mut other = client_of(&server.1);
     other
         .set_read_timeout(Some(Duration::from_secs(5)))

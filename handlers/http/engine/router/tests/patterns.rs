@@ -1,4 +1,4 @@
-//! Which requests a route takes, and which routes are refused when they are added.
+//! Tests of patterns: the requests that a route gets, and the routes that a router refuses.
 
 use std::panic::catch_unwind;
 
@@ -10,7 +10,7 @@ fn route(method: &'static str, pattern: &str) -> Route {
     Route::new(method, pattern, move |_| Ok(Response::text(text.clone())))
 }
 
-/// What a panic of adding these routes says; `None` if there is none.
+/// The message of the panic when these routes are added. `None` if there is no panic.
 fn refusal(routes: &[(&'static str, &'static str)]) -> Option<String> {
     let added = catch_unwind(|| {
         routes

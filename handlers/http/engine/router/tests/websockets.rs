@@ -23,7 +23,7 @@ fn a_websocket_answers_each_message_however_it_is_cut() {
     let upgrade = "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     let mut client = connect(router());
-    // The first message is glued to the handshake.
+    // The first message arrives together with the handshake.
     client.send(&[upgrade.as_bytes(), &frame(1, b"one")].concat());
     let answer = client.received();
     let text = String::from_utf8_lossy(&answer);
@@ -67,7 +67,7 @@ impl WebSocketHandler for Member {
     }
 }
 
-/// A server of [`Member`]s, and what they share.
+/// A server of [`Member`]s, and the state that they share.
 fn chat() -> (TestServer, Group, Arc<AtomicUsize>) {
     let (room, present) = (Group::new(), Arc::<AtomicUsize>::default());
     let (group, count) = (room.clone(), Arc::clone(&present));
@@ -144,7 +144,7 @@ impl WebSocketHandler for Closing {
         if message.to_text().is_ok_and(|text| text == "bye") {
             peer.close().unwrap();
         } else {
-            // Fails when a close frame was sent.
+            // This fails if a close frame was sent before.
             let _ = peer.send(message);
         }
     }
