@@ -78,8 +78,8 @@ impl Begun {
 }
 
 /// Takes the body of one request, piece by piece. Between two pieces the connection is parked, so
-/// no thread waits. A receiver that is dropped before the body was complete must undo its effects
-/// (delete its temporary file, for example).
+/// no thread waits. If the receiver is dropped before the body was complete, it must leave no
+/// visible change behind. Only an upload that can be resumed keeps its received bytes.
 pub trait Receiver: Send + 'static {
     /// Takes the bytes that have arrived. Never waits.
     ///

@@ -49,7 +49,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The frame of a connection's last response, whose request is not known.
+    /// The frame of a connection's last response, to a request that can't be served.
     pub fn last(hsts: Option<Duration>) -> Frame {
         Frame {
             head_only: false,
