@@ -40,6 +40,25 @@ pub struct Receiving {
 /// Adds the headers that all responses of an application have.
 pub type Complete = Box<dyn FnOnce(&mut Response) + Send>;
 
+impl Receiving {
+    /// Lets the receiver make its response, and completes it.
+    pub(super) fn finish(self, exchange: &Exchange<'_>, rest: BodyReader<'_>) -> Response {
+        let Receiving { receiver, complete } = self;
+        let mut response = receiver.finish(exchange, rest);
+        if let Some(complete) = complete {
+            complete(&mut response);
+        }
+        response
+    }
+
+    /// Completes a response with which the receiver refused the rest of the body.
+    pub(super) fn complete(self, response: &mut Response) {
+        if let Some(complete) = self.complete {
+            complete(response);
+        }
+    }
+}
+
 impl Begun {
     /// Returns `self` with `complete` applied to its response. For a receiver, `complete` runs once
     /// the receiver has made the response.

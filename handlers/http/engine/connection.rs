@@ -24,7 +24,7 @@ use super::exchange::Exchange;
 use super::https::Https;
 use super::log::RequestLog;
 use super::writer::{self, Following, Frame, Written};
-use crate::protocol::head::{self, Head, HeadError, Scanner, Status};
+use crate::protocol::head::{self, Head, HeadError, OwnedHead, Scanner, Status};
 use receiving::ReceivingBody;
 use records::PendingRecord;
 use refusal::first_line;
@@ -193,23 +193,17 @@ impl HttpHandler {
                 self.follow(request, written, afterwards)
             }
             begun => {
-                let (body, continue_due) = (Body::announced(head.body), head.expect_continue);
-                let bytes = bytes.to_vec();
+                let body = Body::announced(head.body);
+                let head = OwnedHead::new(&head, bytes);
                 request.rfile.consume(consumed);
-                match begun {
+                let responding = match begun {
                     Begun::Receive(receiving) => {
-                        self.begin_receiving(request, bytes, body, continue_due, receiving)
+                        return self.begin_receiving(request, head, body, receiving);
                     }
-                    Begun::Respond(response) => {
-                        let responding =
-                            Responding::after_body(bytes, body, continue_due, response);
-                        self.respond(request, Box::new(responding))
-                    }
-                    Begun::Refuse(response) => {
-                        let responding = Responding::now(bytes, body, continue_due, response);
-                        self.respond(request, Box::new(responding))
-                    }
-                }
+                    Begun::Respond(response) => Responding::after_body(head, body, response),
+                    Begun::Refuse(response) => Responding::before_body(head, body, response),
+                };
+                self.respond(request, Box::new(responding))
             }
         }
     }
@@ -226,16 +220,13 @@ impl HttpHandler {
             http_1_0,
             failure,
         } = afterwards;
-        match failure {
-            None => {}
-            Some(failure) => {
-                if rest.is_some() {
-                    request.linger();
-                }
-                match failure {
-                    Failure::Error(error) | Failure::Lost(error) => return Err(error),
-                    Failure::Panic(panic) => resume_unwind(panic),
-                }
+        if let Some(failure) = failure {
+            if rest.is_some() {
+                request.linger();
+            }
+            match failure {
+                Failure::Error(error) | Failure::Lost(error) => return Err(error),
+                Failure::Panic(panic) => resume_unwind(panic),
             }
         }
         self.state = match (written.next, rest) {
@@ -259,11 +250,9 @@ impl HttpHandler {
         };
         Ok(Flow::Again)
     }
-}
 
-impl HttpHandler {
     /// Takes up to [`MAX_PIPELINED`] steps, until the connection waits for something or ends.
-    fn go_on(&mut self, request: &mut StreamRequest) -> Result<Next> {
+    fn take_steps(&mut self, request: &mut StreamRequest) -> Result<Next> {
         for _ in 0..MAX_PIPELINED {
             if let ConnectionState::Upgraded(handler) = &mut self.state {
                 return handler.handle(request);
@@ -306,7 +295,7 @@ impl HttpHandler {
 impl StreamRequestHandler for HttpHandler {
     fn handle(&mut self, request: &mut StreamRequest) -> Result<Next> {
         self.log_sent(request);
-        match self.go_on(request)? {
+        match self.take_steps(request)? {
             // `Next::Again` calls this handler again once the responses are sent. Otherwise the
             // responses would be logged only with the next request.
             Next::Wait | Next::WaitFor(_) if self.has_record_to_write() => Ok(Next::Again),
@@ -346,7 +335,7 @@ impl StreamRequestHandler for HttpHandler {
             reason: "the request took too long",
         };
         // An error here means that the client is gone.
-        let _ = self.refuse(request, head.as_deref(), too_slow);
+        let _ = self.refuse(request, head.as_ref().map(OwnedHead::bytes), too_slow);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error_page::error_page;
 use super::response::Response;
-use crate::protocol::head::{Head, Target};
+use crate::protocol::head::{Head, TargetForm};
 
 const DEFAULT_PORT: u16 = 443;
 
@@ -39,9 +39,9 @@ impl Https {
     /// URL: HTTP/1.0 without `Host`, or CONNECT.
     fn location(self, head: &Head<'_>) -> Option<String> {
         let path = match head.target {
-            Target::Origin(path) | Target::Absolute { path, .. } => path,
-            Target::Asterisk => b"",
-            Target::Authority(_) => return None,
+            TargetForm::Origin(path) | TargetForm::Absolute { path, .. } => path,
+            TargetForm::Asterisk => b"",
+            TargetForm::Authority(_) => return None,
         };
         let (host, path) = (
             std::str::from_utf8(head.host?).ok()?,

@@ -10,14 +10,13 @@ use crate::engine::application::{Receiving, Reception, Stopped};
 use crate::engine::body::{Body, DROPPED_BODY, Progress};
 use crate::engine::body_reader::{BodyReader, BodySource, CONTINUE};
 use crate::engine::exchange::Exchange;
-use crate::engine::response::Response;
-use crate::protocol::head::{self, Scanner, Status};
+use crate::protocol::head::OwnedHead;
 
 /// A body that a receiver takes while it arrives.
 pub(super) struct ReceivingBody {
-    /// The bytes of the request's head.
-    pub(super) head: Vec<u8>,
-    body: Body,
+    pub(super) head: OwnedHead,
+    /// The rest of the body. `None` for a request without a body.
+    body: Option<Body>,
     /// Whether the client still waits for 100 (Continue).
     continue_due: bool,
     receiving: Receiving,
@@ -28,25 +27,24 @@ impl HttpHandler {
     pub(super) fn begin_receiving(
         &mut self,
         request: &mut StreamRequest,
-        head: Vec<u8>,
+        head: OwnedHead,
         body: Option<Body>,
-        mut continue_due: bool,
         receiving: Receiving,
     ) -> io::Result<Flow> {
-        let Some(body) = body else {
-            return self.finish_receiving(request, head, None, false, receiving);
-        };
+        let mut continue_due = head.head().expect_continue;
         if continue_due && receiving.receiver.sends_continue() {
             request.wfile.write_all(CONTINUE)?;
             continue_due = false;
         }
-        self.state = ConnectionState::Receive(Box::new(ReceivingBody {
-            head,
-            body,
-            continue_due,
-            receiving,
-        }));
-        Ok(Flow::Again)
+        self.receive(
+            request,
+            Box::new(ReceivingBody {
+                head,
+                body,
+                continue_due,
+                receiving,
+            }),
+        )
     }
 
     /// Passes the part of the body that has arrived to the receiver.
@@ -55,38 +53,29 @@ impl HttpHandler {
         request: &mut StreamRequest,
         mut receiving: Box<ReceivingBody>,
     ) -> io::Result<Flow> {
-        let body = &mut receiving.body;
-        let received = receiving
-            .receiving
-            .receiver
-            .receive(body, &mut request.rfile);
-        match received {
+        let receiver = &mut receiving.receiving.receiver;
+        let Some(body) = &mut receiving.body else {
+            return self.finish_receiving(request, *receiving);
+        };
+        match receiver.receive(body, &mut request.rfile) {
             Ok(Reception::WantsAll) if !body.is_whole() => {
                 self.state = ConnectionState::Receive(receiving);
                 Ok(Flow::Wait(Next::in_message()))
             }
-            Ok(_) => {
+            Ok(_) => self.finish_receiving(request, *receiving),
+            Err(Stopped::Refused(mut response)) => {
                 let ReceivingBody {
                     head,
                     body,
                     continue_due,
                     receiving,
                 } = *receiving;
-                self.finish_receiving(request, head, Some(body), continue_due, receiving)
-            }
-            Err(Stopped::Refused(response)) => {
-                let ReceivingBody {
-                    head,
-                    body,
-                    continue_due,
-                    receiving,
-                } = *receiving;
-                let response = completed(*response, receiving);
-                let responding = Responding::now(head, Some(body), continue_due, response);
+                receiving.complete(&mut response);
+                let responding = Responding::before_rest(head, body, continue_due, *response);
                 self.respond(request, Box::new(responding))
             }
             Err(Stopped::Malformed(malformed)) => {
-                self.refuse(request, Some(&receiving.head), malformed)
+                self.refuse(request, Some(receiving.head.bytes()), malformed)
             }
             Err(Stopped::Lost(error)) => Err(error),
         }
@@ -96,16 +85,15 @@ impl HttpHandler {
     fn finish_receiving(
         &mut self,
         request: &mut StreamRequest,
-        head_bytes: Vec<u8>,
-        mut body: Option<Body>,
-        mut continue_due: bool,
-        receiving: Receiving,
+        receiving: ReceivingBody,
     ) -> io::Result<Flow> {
-        let Receiving { receiver, complete } = receiving;
-        let Ok(Status::Complete { head, .. }) = head::parse(&head_bytes, &mut Scanner::default())
-        else {
-            return Ok(Flow::Over); // unreachable: these bytes were parsed before
-        };
+        let ReceivingBody {
+            head: owned,
+            mut body,
+            mut continue_due,
+            receiving,
+        } = receiving;
+        let head = owned.head();
         let exchange = Exchange::new(&head, &request.client_address, request.server.clock());
         let reader = match &mut body {
             Some(body) => BodyReader::new(BodySource {
@@ -116,12 +104,9 @@ impl HttpHandler {
             }),
             None => BodyReader::empty(),
         };
-        let mut response = receiver.finish(&exchange, reader);
-        if let Some(complete) = complete {
-            complete(&mut response);
-        }
+        let response = receiving.finish(&exchange, reader);
         let rest = body.filter(|body| !body.is_whole());
-        let responding = Responding::now(head_bytes, rest, continue_due, response);
+        let responding = Responding::before_rest(owned, rest, continue_due, response);
         self.respond(request, Box::new(responding))
     }
 
@@ -144,11 +129,4 @@ impl HttpHandler {
             }
         }
     }
-}
-
-fn completed(mut response: Response, receiving: Receiving) -> Response {
-    if let Some(complete) = receiving.complete {
-        complete(&mut response);
-    }
-    response
 }

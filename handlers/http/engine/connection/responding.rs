@@ -13,12 +13,11 @@ use crate::engine::body::{Body, CUT_SHORT, DROPPED_BODY, Progress};
 use crate::engine::pending::PendingState;
 use crate::engine::response::{Delivery, Response};
 use crate::engine::writer;
-use crate::protocol::head::{self, HeadError, Scanner, Status};
+use crate::protocol::head::{HeadError, OwnedHead};
 
 /// A response that is decided, with the head of its request.
 pub(super) struct Responding {
-    /// The bytes of the request's head.
-    pub(super) head: Vec<u8>,
+    pub(super) head: OwnedHead,
     /// The unread rest of the request's body.
     body: Option<Body>,
     /// Whether the body is read and dropped before the response is written.
@@ -34,38 +33,47 @@ pub(super) struct Responding {
 
 impl Responding {
     /// A response that is written before the body is read.
-    pub(super) fn now(
-        head: Vec<u8>,
+    pub(super) fn before_body(
+        head: OwnedHead,
+        body: Option<Body>,
+        response: Response,
+    ) -> Responding {
+        let continue_due = head.head().expect_continue;
+        Responding::before_rest(head, body, continue_due, response)
+    }
+
+    /// A response that is written after the body if the body is short enough to be dropped.
+    /// Otherwise the response is written before the body is read.
+    pub(super) fn after_body(
+        head: OwnedHead,
+        body: Option<Body>,
+        response: Response,
+    ) -> Responding {
+        let is_short = body.as_ref().is_some_and(Body::may_be_dropped);
+        let responding = Responding::before_body(head, body, response);
+        Responding {
+            awaits_body: is_short && !responding.continue_due,
+            ..responding
+        }
+    }
+
+    /// A response that is written before the rest of the body is read. `continue_due` says whether
+    /// the client still waits for 100 (Continue).
+    pub(super) fn before_rest(
+        head: OwnedHead,
         body: Option<Body>,
         continue_due: bool,
         mut response: Response,
     ) -> Responding {
-        let delivery = response
-            .take_delivery()
-            .map_or_else(Delivery::default, |it| *it);
+        let delivery = response.take_delivery().map(|delivery| *delivery);
         Responding {
             head,
             body,
             awaits_body: false,
             continue_due,
             response,
-            delivery,
+            delivery: delivery.unwrap_or_default(),
             due: None,
-        }
-    }
-
-    /// A response that is written after the body if the body is short enough to be dropped.
-    /// Otherwise the response is written before the body is read.
-    pub(super) fn after_body(
-        head: Vec<u8>,
-        body: Option<Body>,
-        continue_due: bool,
-        response: Response,
-    ) -> Responding {
-        let is_short = body.as_ref().is_some_and(Body::may_be_dropped);
-        Responding {
-            awaits_body: is_short && !continue_due,
-            ..Responding::now(head, body, continue_due, response)
         }
     }
 }
@@ -80,7 +88,9 @@ impl HttpHandler {
         match responding.drop_body(request) {
             Ok(true) => {}
             Ok(false) => return self.wait(responding, Next::in_message()),
-            Err(malformed) => return self.refuse(request, Some(&responding.head), malformed),
+            Err(malformed) => {
+                return self.refuse(request, Some(responding.head.bytes()), malformed);
+            }
         }
         let now = request.server.clock().now();
         let delay = std::mem::take(&mut responding.delivery.delay);
@@ -105,7 +115,7 @@ impl HttpHandler {
 
     fn write(&mut self, request: &mut StreamRequest, responding: Responding) -> io::Result<Flow> {
         let Responding {
-            head: bytes,
+            head: owned,
             body,
             continue_due,
             response,
@@ -115,22 +125,15 @@ impl HttpHandler {
         if let Some(Failure::Lost(error)) = delivery.failure {
             return Err(error);
         }
-        let Ok(Status::Complete { head, .. }) = head::parse(&bytes, &mut Scanner::default()) else {
-            return Ok(Flow::Over); // unreachable: these bytes were parsed before
-        };
-        let can_go_on = body
+        let head = owned.head();
+        let keeps_connection = body
             .as_ref()
             .is_none_or(|body| body.may_be_dropped() && !continue_due);
         let mut frame = self.frame_of(request, &head);
-        frame.keep_alive &= can_go_on && !delivery.closes && delivery.failure.is_none();
+        frame.keep_alive &= keeps_connection && !delivery.closes && delivery.failure.is_none();
         let written = writer::write(&mut request.wfile, frame, response)?;
-        self.log(
-            request,
-            first_line(&bytes),
-            Some(&head),
-            &written,
-            delivery.user,
-        );
+        let line = first_line(owned.bytes());
+        self.log(request, line, Some(&head), &written, delivery.user);
         let afterwards = Afterwards {
             rest: body,
             http_1_0: frame.http_1_0,

@@ -1,6 +1,6 @@
 //! Properties of the parser that hold for every input, for fuzzing.
 
-use super::{Head, HeadError, MAX_HEAD, Scanner, Status, Version, parse};
+use super::{Head, HeadError, MAX_HEAD, OwnedHead, Scanner, Status, Version, parse};
 
 /// Parses `data` as a whole and in two pieces, and panics if this breaks a guarantee of [`parse`].
 /// For fuzzing.
@@ -32,6 +32,8 @@ fn check_head(data: &[u8], result: &Result<Status<Head<'_>>, HeadError>) {
             assert!(*consumed <= data.len().min(MAX_HEAD));
             assert!(data[..*consumed].ends_with(b"\r\n\r\n"));
             assert!(head.host.is_some() || head.version == Version::Http10);
+            let copy = OwnedHead::new(head, &data[..*consumed]);
+            assert_eq!(copy.head(), *head);
             let clean = |value: &[u8]| {
                 value
                     .iter()

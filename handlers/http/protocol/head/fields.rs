@@ -7,7 +7,7 @@ use memchr::memchr;
 use super::byte_set::ByteSet;
 use super::framing::{BodyFields, Framing, list};
 use super::scan::Lines;
-use super::{Head, HeadError, MAX_FIELDS, Method, Target, Version, authority};
+use super::{Head, HeadError, MAX_FIELDS, Method, TargetForm, Version, authority};
 
 /// Most programs send at most this number of headers. The array for headers is initialised for each
 /// request, so a small array saves time.
@@ -184,7 +184,7 @@ impl<'a> Facts<'a> {
         let method_name = &buf[lines.request.method.clone()];
         let method = Method::of(method_name);
         let raw_target = &buf[lines.request.target.clone()];
-        let target = Target::read(raw_target, method)?;
+        let target = TargetForm::read(raw_target, method)?;
         let modern = version == Version::Http11;
         let host = self.effective_host(&target, modern)?;
         let body = self.body.framing(modern)?;
@@ -225,7 +225,7 @@ impl<'a> Facts<'a> {
     /// contains a host that replaces it (RFC 9112 §3.2).
     fn effective_host(
         &self,
-        target: &Target<'a>,
+        target: &TargetForm<&'a [u8]>,
         modern: bool,
     ) -> Result<Option<&'a [u8]>, HeadError> {
         match self.host {
@@ -236,8 +236,10 @@ impl<'a> Facts<'a> {
             _ => {}
         }
         Ok(match *target {
-            Target::Absolute { authority, .. } | Target::Authority(authority) => Some(authority),
-            Target::Origin(_) | Target::Asterisk => self.host,
+            TargetForm::Absolute { authority, .. } | TargetForm::Authority(authority) => {
+                Some(authority)
+            }
+            TargetForm::Origin(_) | TargetForm::Asterisk => self.host,
         })
     }
 }

@@ -12,6 +12,7 @@ mod byte_set;
 mod check;
 mod fields;
 mod framing;
+mod owned;
 mod scan;
 mod target;
 #[cfg(test)]
@@ -21,8 +22,9 @@ pub use check::check;
 pub use fields::Fields;
 pub use fields::is_token;
 pub use framing::Framing;
+pub use owned::OwnedHead;
 pub use scan::Scanner;
-pub use target::Target;
+pub use target::TargetForm;
 
 use fields::Facts;
 
@@ -121,27 +123,28 @@ pub enum Version {
     Http11,
 }
 
-/// The checked head of a request. Its fields hold the headers that the server itself uses.
+/// The checked head of a request. Its fields hold the headers that the server itself uses. `T` is a
+/// part of the head: usually its bytes (see [`Head`]).
 ///
 /// A request is refused if a header that may occur only once (`Range`, `Authorization`, ...) occurs
 /// twice. `If-Match`, `If-None-Match` and `Accept-Encoding` are lists that may be spread over
 /// several headers (RFC 9110 §5.3). Their fields here have the value of the first header, or `None`
-/// if there is none; [`Head::values`] returns the values of all of them.
+/// if there is none; [`values`](Head::values) returns the values of all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head<'a> {
+pub struct HeadParts<T> {
     /// The method.
     pub method: Method,
     /// The method as sent: a token.
-    pub method_name: &'a [u8],
+    pub method_name: T,
     /// The target as sent: visible ASCII without `#`.
-    pub raw_target: &'a [u8],
+    pub raw_target: T,
     /// The target by its form.
-    pub target: Target<'a>,
+    pub target: TargetForm<T>,
     /// The version.
     pub version: Version,
     /// The requested host and port, from an absolute target (RFC 9112 §3.2.2) or otherwise from
     /// `Host`. `None` only in HTTP/1.0.
-    pub host: Option<&'a [u8]>,
+    pub host: Option<T>,
     /// Whether the client wants to keep the connection alive (RFC 9112 §9.3).
     pub keep_alive: bool,
     /// The length of the body.
@@ -150,32 +153,66 @@ pub struct Head<'a> {
     pub expect_continue: bool,
     /// `Upgrade`, if the request is HTTP/1.1 and names it in `Connection`. Otherwise the server
     /// must ignore it (RFC 9110 §7.8), and this is `None`.
-    pub upgrade: Option<&'a [u8]>,
+    pub upgrade: Option<T>,
     /// `Range`.
-    pub range: Option<&'a [u8]>,
+    pub range: Option<T>,
     /// `If-Range`.
-    pub if_range: Option<&'a [u8]>,
+    pub if_range: Option<T>,
     /// The first `If-Match`.
-    pub if_match: Option<&'a [u8]>,
+    pub if_match: Option<T>,
     /// The first `If-None-Match`.
-    pub if_none_match: Option<&'a [u8]>,
+    pub if_none_match: Option<T>,
     /// `If-Modified-Since`.
-    pub if_modified_since: Option<&'a [u8]>,
+    pub if_modified_since: Option<T>,
     /// `If-Unmodified-Since`.
-    pub if_unmodified_since: Option<&'a [u8]>,
+    pub if_unmodified_since: Option<T>,
     /// The first `Accept-Encoding`.
-    pub accept_encoding: Option<&'a [u8]>,
+    pub accept_encoding: Option<T>,
     /// `Content-Type`.
-    pub content_type: Option<&'a [u8]>,
+    pub content_type: Option<T>,
     /// `Authorization`.
-    pub authorization: Option<&'a [u8]>,
+    pub authorization: Option<T>,
     /// The first `User-Agent`.
-    pub user_agent: Option<&'a [u8]>,
+    pub user_agent: Option<T>,
     /// The first `Referer`.
-    pub referer: Option<&'a [u8]>,
+    pub referer: Option<T>,
     /// Whether there is a `Want-Repr-Digest` or `Want-Content-Digest` (RFC 9530 §4).
     pub wants_digest: bool,
-    fields: &'a [u8],
+    fields: T,
+}
+
+/// A head whose parts are slices of the bytes from which it was parsed.
+pub type Head<'a> = HeadParts<&'a [u8]>;
+
+impl<T: Copy> HeadParts<T> {
+    /// The same head with each of its parts replaced.
+    fn map<U>(&self, part: impl Fn(T) -> U) -> HeadParts<U> {
+        HeadParts {
+            method: self.method,
+            method_name: part(self.method_name),
+            raw_target: part(self.raw_target),
+            target: self.target.map(&part),
+            version: self.version,
+            host: self.host.map(&part),
+            keep_alive: self.keep_alive,
+            body: self.body,
+            expect_continue: self.expect_continue,
+            upgrade: self.upgrade.map(&part),
+            range: self.range.map(&part),
+            if_range: self.if_range.map(&part),
+            if_match: self.if_match.map(&part),
+            if_none_match: self.if_none_match.map(&part),
+            if_modified_since: self.if_modified_since.map(&part),
+            if_unmodified_since: self.if_unmodified_since.map(&part),
+            accept_encoding: self.accept_encoding.map(&part),
+            content_type: self.content_type.map(&part),
+            authorization: self.authorization.map(&part),
+            user_agent: self.user_agent.map(&part),
+            referer: self.referer.map(&part),
+            wants_digest: self.wants_digest,
+            fields: part(self.fields),
+        }
+    }
 }
 
 impl<'a> Head<'a> {

@@ -5,35 +5,50 @@ use crate::protocol::target::split;
 
 /// A request target in one of its forms. Paths are as sent: they are not decoded and not checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target<'a> {
+pub enum TargetForm<T> {
     /// `/path?query`.
-    Origin(&'a [u8]),
+    Origin(T),
     /// `http://host:port/path?query`. Clients send this form to proxies, but a server must accept
     /// it too.
     Absolute {
         /// Host and port. They replace the header `Host`.
-        authority: &'a [u8],
+        authority: T,
         /// The part after the authority. It is empty or begins with `/` or `?`. An empty path means
         /// `/`, or with OPTIONS the server as a whole (RFC 9110 §7.1).
-        path: &'a [u8],
+        path: T,
     },
     /// `*`, which means the server as a whole. Only with OPTIONS.
     Asterisk,
     /// `host:port`. Only with CONNECT.
-    Authority(&'a [u8]),
+    Authority(T),
 }
 
-impl<'a> Target<'a> {
+impl<T: Copy> TargetForm<T> {
+    /// The same form with each of its parts replaced.
+    pub(super) fn map<U>(&self, part: impl Fn(T) -> U) -> TargetForm<U> {
+        match *self {
+            TargetForm::Origin(path) => TargetForm::Origin(part(path)),
+            TargetForm::Absolute { authority, path } => TargetForm::Absolute {
+                authority: part(authority),
+                path: part(path),
+            },
+            TargetForm::Asterisk => TargetForm::Asterisk,
+            TargetForm::Authority(authority) => TargetForm::Authority(part(authority)),
+        }
+    }
+}
+
+impl<'a> TargetForm<&'a [u8]> {
     /// The path, which begins with a slash, and the query. Only requests with OPTIONS and CONNECT
     /// can have no path; for them the result is `/`.
     pub fn path_and_query(self) -> (&'a [u8], Option<&'a [u8]>) {
         match self {
-            Target::Origin(path) => split(path),
-            Target::Absolute { path, .. } => match split(path) {
+            TargetForm::Origin(path) => split(path),
+            TargetForm::Absolute { path, .. } => match split(path) {
                 ([], query) => (b"/", query), // RFC 9110 §7.1
                 parts => parts,
             },
-            Target::Asterisk | Target::Authority(_) => (b"/", None),
+            TargetForm::Asterisk | TargetForm::Authority(_) => (b"/", None),
         }
     }
 

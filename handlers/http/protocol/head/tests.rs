@@ -40,10 +40,10 @@ fn summary(result: &Result<Status<Head<'_>>, HeadError>) -> Vec<String> {
     words.push(format!("{:?}", head.version));
     words.push(format!("target={}", text(head.raw_target)));
     words.push(match head.target {
-        Target::Origin(_) => "origin".into(),
-        Target::Absolute { path, .. } => format!("absolute={}", text(path)),
-        Target::Asterisk => "asterisk".into(),
-        Target::Authority(_) => "authority".into(),
+        TargetForm::Origin(_) => "origin".into(),
+        TargetForm::Absolute { path, .. } => format!("absolute={}", text(path)),
+        TargetForm::Asterisk => "asterisk".into(),
+        TargetForm::Authority(_) => "authority".into(),
     });
     words.push(
         head.host
