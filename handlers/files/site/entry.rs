@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use socketserver_http::engine::file_content::{FileContent, ReadyFile};
+use socketserver_http::protocol::accept_encoding::Coding;
+
 pub(crate) use crate::common::digest::FileIdentity as Identity;
 use crate::files::site::codings::Codings;
 use crate::files::site::media;
-use socketserver_http::engine::file_content::{FileContent, ReadyFile};
-use socketserver_http::protocol::accept_encoding::Coding;
 
 /// Maximum size of a file whose content is kept in memory, in bytes. Of a larger file, only the
 /// descriptor is kept.
@@ -72,34 +73,24 @@ impl Entry {
     /// Prepares the file itself. `more` contains additional header lines.
     pub(crate) fn new(path: PathBuf, file: File, more: &str) -> io::Result<Entry> {
         let media_type = media::content_type(&path).into_owned();
-        let varies = media::is_compressible(&media_type);
-        let read = Read::new(file)?;
-        let etag = read.identity.etag();
-        let head = Fields {
-            media_type: &media_type,
-            coding: None,
-            modified: read.modified,
-            etag: &etag,
-            varies,
-            more,
-        };
-        let (headers, validators_at) = head.lines(read.identity.length);
-        let (length, modified) = (read.identity.length, read.modified);
-        let (body, identity, codings) = (read.body, read.identity, Codings::default());
-        Ok(Entry {
+        let Read {
+            body,
+            modified,
+            identity,
+        } = Read::new(file)?;
+        let form = Form {
             path,
             real: None,
             body,
-            length,
+            length: identity.length,
             modified,
-            etag,
+            etag: identity.etag(),
+            coding: None,
+            varies: media::is_compressible(&media_type),
             media_type,
-            headers,
-            validators_at,
-            varies,
             identity,
-            codings,
-        })
+        };
+        Ok(form.into_entry(more))
     }
 
     /// Prepares a coded form of this file that is stored beside it.
@@ -110,102 +101,66 @@ impl Entry {
         coding: Coding,
         more: &str,
     ) -> io::Result<Entry> {
-        let read = Read::new(file)?;
-        let etag = tag_of_form(&read.identity.etag(), coding.name());
-        let coded = Coded {
-            path,
-            body: read.body,
-            modified: read.modified,
-            etag,
-            identity: read.identity,
+        let Read {
+            body,
+            modified,
+            identity,
+        } = Read::new(file)?;
+        let form = Form {
+            path: path.to_owned(),
+            body,
+            length: identity.length,
+            modified,
+            etag: tag_of_form(&identity.etag(), coding.name()),
+            coding: Some(coding),
+            varies: true,
+            identity,
+            ..self.form()
         };
-        Ok(self.coded(coded, read.identity.length, coding, more))
+        Ok(form.into_entry(more))
     }
 
     /// Prepares a coded form of this file that the server has compressed.
     pub(crate) fn made(&self, bytes: Vec<u8>, coding: Coding, more: &str) -> Entry {
-        let length = bytes.len() as u64;
-        let coded = Coded {
-            path: &self.path,
+        let form = Form {
+            length: bytes.len() as u64,
             body: FileContent::Memory(bytes.into()),
-            modified: self.modified,
             etag: tag_of_form(&self.etag, coding.name()),
-            identity: self.identity,
+            coding: Some(coding),
+            varies: true,
+            ..self.form()
         };
-        self.coded(coded, length, coding, more)
+        form.into_entry(more)
     }
 
     /// Prepares another representation of this file, such as a page made from Markdown. `more`
     /// contains additional header lines.
     pub(crate) fn represented(&self, content: Vec<u8>, media_type: &str, more: &str) -> Entry {
-        let (length, modified, identity) = (content.len() as u64, self.modified, self.identity);
-        let etag = tag_of_form(
-            &self.etag,
-            media_type.split(['/', ';']).nth(1).unwrap_or_default(),
-        );
-        let (media_type, varies) = (media_type.to_owned(), false);
-        let head = Fields {
-            media_type: &media_type,
-            coding: None,
-            modified,
-            etag: &etag,
-            varies,
-            more,
+        let name = media_type.split(['/', ';']).nth(1).unwrap_or_default();
+        let form = Form {
+            length: content.len() as u64,
+            body: FileContent::Memory(content.into()),
+            etag: tag_of_form(&self.etag, name),
+            media_type: media_type.to_owned(),
+            varies: false,
+            ..self.form()
         };
-        let (headers, validators_at) = head.lines(length);
-        let (path, body, codings) = (
-            self.path.clone(),
-            FileContent::Memory(content.into()),
-            Codings::default(),
-        );
-        Entry {
-            path,
-            real: self.real.clone(),
-            body,
-            length,
-            modified,
-            etag,
-            media_type,
-            headers,
-            validators_at,
-            varies,
-            identity,
-            codings,
-        }
+        form.into_entry(more)
     }
 
-    fn coded(&self, coded: Coded<'_>, length: u64, coding: Coding, more: &str) -> Entry {
-        let media_type = self.media_type.clone();
-        let Coded {
-            path,
-            body,
-            modified,
-            etag,
-            identity,
-        } = coded;
-        let head = Fields {
-            media_type: &media_type,
-            coding: Some(coding),
-            modified,
-            etag: &etag,
-            varies: true,
-            more,
-        };
-        let (headers, validators_at) = head.lines(length);
-        let (path, varies, codings) = (path.to_owned(), true, Codings::default());
-        Entry {
-            path,
+    /// The properties of this entry, from which another form of the file is made.
+    fn form(&self) -> Form {
+        Form {
+            path: self.path.clone(),
             real: self.real.clone(),
-            body,
-            length,
-            modified,
-            etag,
-            media_type,
-            headers,
-            validators_at,
-            varies,
-            identity,
-            codings,
+            body: self.body.clone(),
+            length: self.length,
+            modified: self.modified,
+            etag: self.etag.clone(),
+            media_type: self.media_type.clone(),
+            coding: None,
+            varies: self.varies,
+            identity: self.identity,
         }
     }
 
@@ -271,15 +226,6 @@ impl ReadyFile for Entry {
     }
 }
 
-/// The properties in which a coded form differs from the file.
-struct Coded<'a> {
-    path: &'a Path,
-    body: FileContent,
-    modified: SystemTime,
-    etag: String,
-    identity: Identity,
-}
-
 /// A file's content and metadata.
 struct Read {
     body: FileContent,
@@ -330,39 +276,57 @@ fn tag_of_form(tag: &str, form: &str) -> String {
     format!("{}-{form}\"", tag.trim_end_matches('"'))
 }
 
-/// The values in the header lines of a file.
-struct Fields<'a> {
-    media_type: &'a str,
-    coding: Option<Coding>,
+/// A form of a file, before its header lines are made.
+struct Form {
+    path: PathBuf,
+    real: Option<PathBuf>,
+    body: FileContent,
+    length: u64,
     modified: SystemTime,
-    etag: &'a str,
+    etag: String,
+    media_type: String,
+    coding: Option<Coding>,
     varies: bool,
-    more: &'a str,
+    identity: Identity,
 }
 
-impl Fields<'_> {
-    /// Returns the header lines, and the offset from which on they are sent with 304 and 206 too.
-    fn lines(&self, length: u64) -> (Box<str>, usize) {
-        let mut lines = format!(
-            "Content-Type: {}\r\nContent-Length: {length}\r\n",
-            self.media_type
+impl Form {
+    /// Makes the header lines. `more` contains additional ones.
+    fn into_entry(self, more: &str) -> Entry {
+        let mut headers = format!(
+            "Content-Type: {}\r\nContent-Length: {}\r\n",
+            self.media_type, self.length
         );
         if let Some(coding) = self.coding {
-            lines += &format!("Content-Encoding: {}\r\n", coding.name());
+            headers += &format!("Content-Encoding: {}\r\n", coding.name());
         }
-        let validators_at = lines.len();
-        lines += &format!(
+        // From here on, the lines are sent with 304 and 206 too.
+        let validators_at = headers.len();
+        headers += &format!(
             "Last-Modified: {}\r\nETag: {}\r\n",
             httpdate::fmt_http_date(self.modified),
             self.etag
         );
         if self.varies {
-            lines += VARY;
+            headers += VARY;
         }
         if self.coding.is_none() {
-            lines += "Accept-Ranges: bytes\r\n"; // ranges are those of the plain form
+            headers += "Accept-Ranges: bytes\r\n"; // ranges are those of the plain form
         }
-        lines += self.more;
-        (lines.into(), validators_at)
+        headers += more;
+        Entry {
+            path: self.path,
+            real: self.real,
+            body: self.body,
+            length: self.length,
+            modified: self.modified,
+            etag: self.etag,
+            media_type: self.media_type,
+            headers: headers.into(),
+            validators_at,
+            varies: self.varies,
+            identity: self.identity,
+            codings: Codings::default(),
+        }
     }
 }
