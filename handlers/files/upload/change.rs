@@ -9,6 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cap_std::fs::Dir;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::head::{Framing, Head};
 
 use super::destination::{self, DestinationError};
 use super::guard::{self, Guard};
@@ -17,9 +20,6 @@ use super::{ALLOW, DestinationPath, Shared};
 use crate::accounts::Rights;
 use crate::common::store::{OnDuplicate, StoreError};
 use crate::files::access::Permit;
-use socketserver_http::engine::exchange::Exchange;
-use socketserver_http::engine::response::Response;
-use socketserver_http::protocol::head::{Framing, Head};
 
 /// Removes a file or an empty folder.
 pub(super) fn delete(

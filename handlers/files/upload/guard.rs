@@ -9,14 +9,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cap_std::fs::{Dir, MetadataExt};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::retry_on_intr;
-
-use super::refusal::say;
-use crate::common::store::PARTIALS;
-use crate::files::site::entry;
 use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::accept_encoding::Coding;
 use socketserver_http::protocol::conditional::{Conditions, Outcome, Validators, evaluate};
 use socketserver_http::protocol::head::Head;
+
+use super::refusal::say;
+use crate::common::store::PARTIALS;
+use crate::files::site::entry;
 
 /// A request's conditions. They are kept until the body is complete and checked then, because the
 /// file may change meanwhile.

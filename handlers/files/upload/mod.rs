@@ -31,7 +31,14 @@ use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
 use clap::Args;
-use socketserver::ClientAddress;
+use socketserver::{ClientAddress, RFile};
+use socketserver_http::engine::after_body::after_body;
+use socketserver_http::engine::application::{Begun, Receiver, Receiving, Stopped};
+use socketserver_http::engine::body::Body;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::head::{Head, Method};
+use socketserver_http::protocol::target::{self, Target, TargetError};
 
 use super::access::Permit;
 use super::site::Site;
@@ -40,18 +47,13 @@ use super::site::pages::upload_area;
 use super::site::respond::METHODS;
 use crate::accounts::Accounts;
 use crate::common::store::{
-    Intent, MAX_PARTIALS, Name, OnDuplicate, Published, Store, StoreOptions, is_reserved,
+    Intent, MAX_PARTIALS, Name, OnDuplicate, Partial, Published, ReceiveError, Store, StoreError,
+    StoreOptions, is_reserved,
 };
 use crate::common::values::{duration, size, umask};
 use after::AfterUpload;
 pub use after::CommandLine;
 use refusal::say;
-use socketserver_http::engine::after_body::after_body;
-use socketserver_http::engine::application::{Begun, Receiver, Receiving};
-use socketserver_http::engine::exchange::Exchange;
-use socketserver_http::engine::response::Response;
-use socketserver_http::protocol::head::{Head, Method};
-use socketserver_http::protocol::target::{self, Target, TargetError};
 use tus::Verb;
 
 /// The methods of a site that accepts uploads.
@@ -310,6 +312,32 @@ impl Uploads {
 
 /// Begins to receive the body of a request, or refuses the request.
 type BeginReceiver = fn(&Arc<Shared>, &Exchange<'_>, Sender) -> Result<Box<dyn Receiver>, Response>;
+
+/// Stores the part of a body that has arrived, for at most one turn.
+///
+/// # Errors
+/// The client is at fault, or the store is: then `refusal` makes the response.
+fn receive(
+    partial: &mut Partial,
+    body: &mut Body,
+    rfile: &mut RFile,
+    refusal: impl Fn(&StoreError) -> Response,
+) -> Result<(), Stopped> {
+    let until = Instant::now() + RECEIVE_TIME_PER_TURN;
+    let source = |into: &mut [u8]| {
+        if Instant::now() < until {
+            body.try_read(rfile, into)
+        } else {
+            Ok(None)
+        }
+    };
+    partial
+        .receive(source, u64::MAX)
+        .map_err(|error| match error {
+            ReceiveError::Source(error) => Stopped::reading(error),
+            ReceiveError::Store { error, .. } => refusal(&error).into(),
+        })
+}
 
 /// Checks that the content has no content coding.
 ///

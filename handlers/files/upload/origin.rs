@@ -1,10 +1,11 @@
 //! Refuses changes that a browser sends for a page of another origin. Without this check, any page
 //! that a user visits could store files on this server.
 
-use super::refusal::say;
-use crate::files::site::options::Policy;
 use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::head::Head;
+
+use super::refusal::say;
+use crate::files::site::options::Policy;
 
 /// Checks the origin of a request that changes something.
 ///

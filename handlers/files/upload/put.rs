@@ -2,21 +2,10 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use cap_std::fs::Dir;
 use socketserver::RFile;
-
-use super::guard::{self, Guard};
-use super::refusal::{self, say};
-use super::{
-    ALLOW, DestinationPath, RECEIVE_TIME_PER_TURN, Sender, Shared, require_identity_encoding,
-};
-use crate::accounts::Rights;
-use crate::common::digest::Digests;
-use crate::common::store::{Intent, OnDuplicate, Partial, ReceiveError, StoreError};
-use crate::files::access::Permit;
-use crate::files::site::entry::Identity;
 use socketserver_http::engine::application::{Receiver, Reception, Stopped};
 use socketserver_http::engine::body::Body;
 use socketserver_http::engine::body_reader::BodyReader;
@@ -25,6 +14,15 @@ use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::digest_fields;
 use socketserver_http::protocol::file_date;
 use socketserver_http::protocol::head::{Framing, Head};
+
+use super::guard::{self, Guard};
+use super::refusal::{self, say};
+use super::{ALLOW, DestinationPath, Sender, Shared, receive, require_identity_encoding};
+use crate::accounts::Rights;
+use crate::common::digest::Digests;
+use crate::common::store::{Intent, OnDuplicate, Partial, StoreError};
+use crate::files::access::Permit;
+use crate::files::site::entry::Identity;
 
 const MTIME: &str = "X-OC-Mtime";
 
@@ -167,19 +165,8 @@ fn announced_date(head: &Head<'_>) -> Result<Option<SystemTime>, Response> {
 
 impl Receiver for Put {
     fn receive(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<Reception, Stopped> {
-        let until = Instant::now() + RECEIVE_TIME_PER_TURN;
-        let source = |into: &mut [u8]| {
-            if Instant::now() < until {
-                body.try_read(rfile, into)
-            } else {
-                Ok(None)
-            }
-        };
-        match self.partial.receive(source, u64::MAX) {
-            Ok(()) => Ok(Reception::WantsAll),
-            Err(ReceiveError::Source(error)) => Err(Stopped::reading(error)),
-            Err(ReceiveError::Store { error, .. }) => Err(refusal::of(&error).into()),
-        }
+        receive(&mut self.partial, body, rfile, refusal::of)?;
+        Ok(Reception::WantsAll)
     }
 
     fn finish(self: Box<Self>, _: &Exchange<'_>, _: BodyReader<'_>) -> Response {

@@ -2,8 +2,9 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::common::store::StoreError;
 use socketserver_http::engine::response::Response;
+
+use crate::common::store::StoreError;
 
 /// `Retry-After` of an upload that the server cannot take now, in seconds.
 const RETRY_AFTER: &str = "5";

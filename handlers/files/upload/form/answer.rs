@@ -1,15 +1,15 @@
 //! The response to a form: a page for browsers, JSON or lines of text for programs.
 
 use serde_json::json;
+use socketserver_http::engine::response::Response;
+use socketserver_http::engine::status::reason;
+use socketserver_http::protocol::accept;
+use socketserver_http::protocol::head::Head;
 
 use super::parser::FormError;
 use crate::common::store::StoreError;
 use crate::files::site::pages::markup::{escape, plain};
 use crate::files::upload::refusal;
-use socketserver_http::engine::response::Response;
-use socketserver_http::engine::status::reason;
-use socketserver_http::protocol::accept;
-use socketserver_http::protocol::head::Head;
 
 /// The format of the response.
 #[derive(Clone, Copy, Debug)]

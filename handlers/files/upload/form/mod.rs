@@ -21,6 +21,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use socketserver::RFile;
+use socketserver_http::engine::application::{Receiver, Reception, Stopped};
+use socketserver_http::engine::body::Body;
+use socketserver_http::engine::body_reader::BodyReader;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::head::{Framing, Head};
 
 use super::guard::Guard;
 use super::refusal::{self, say};
@@ -31,12 +37,6 @@ use crate::files::site::respond::METHODS;
 use answer::{Answers, Refused};
 use parameters::Parameters;
 use parser::MAX_OVERHEAD;
-use socketserver_http::engine::application::{Receiver, Reception, Stopped};
-use socketserver_http::engine::body::Body;
-use socketserver_http::engine::body_reader::BodyReader;
-use socketserver_http::engine::exchange::Exchange;
-use socketserver_http::engine::response::Response;
-use socketserver_http::protocol::head::{Framing, Head};
 
 /// A form that is being received.
 struct Form {

@@ -1,11 +1,11 @@
 //! Parses the head of a part (RFC 7578 §4), and finds the name under which its file is stored.
 
 use percent_encoding::percent_decode;
+use socketserver_http::protocol::head::is_token;
+use socketserver_http::protocol::target::is_reachable;
 
 use super::parameters::Parameters;
 use super::parser::FormError;
-use socketserver_http::protocol::head::is_token;
-use socketserver_http::protocol::target::is_reachable;
 
 /// A part of a form.
 #[derive(Clone, Debug, PartialEq, Eq)]

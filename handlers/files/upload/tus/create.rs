@@ -4,19 +4,18 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::piece::{self, UploadChunk};
-use super::{on_duplicate, only, refused, resource};
-use crate::common::store::{Intent, Name, PARTIALS};
-use crate::files::upload::put::is_directory;
-use crate::files::upload::refusal;
-use crate::files::upload::refusal::say;
-use crate::files::upload::{DestinationPath, Sender, Shared};
 use socketserver_http::engine::application::Receiver;
 use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::head::Framing;
-use socketserver_http::protocol::tus_fields;
-use socketserver_http::protocol::tus_fields::Metadata;
+use socketserver_http::protocol::tus_fields::{self, Metadata};
+
+use super::piece::{self, UploadChunk};
+use super::{on_duplicate, only, refused, resource};
+use crate::common::store::{Intent, Name, PARTIALS};
+use crate::files::upload::put::is_directory;
+use crate::files::upload::refusal::{self, say};
+use crate::files::upload::{DestinationPath, Sender, Shared};
 
 /// Registers an upload, and begins to receive the bytes in the request's body.
 pub(super) fn begin(

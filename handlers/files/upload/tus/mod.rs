@@ -17,15 +17,16 @@ mod resource;
 
 use std::sync::Arc;
 
-use super::origin;
-use super::refusal::{self, say};
-use super::{BeginReceiver, Sender, Shared};
-use crate::common::store::{Name, OnDuplicate, Partial, StoreError};
 use socketserver_http::engine::application::Receiver;
 use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::head::{Head, Method};
 use socketserver_http::protocol::tus_fields::ALGORITHMS;
+
+use super::origin;
+use super::refusal::{self, say};
+use super::{BeginReceiver, Sender, Shared};
+use crate::common::store::{Name, OnDuplicate, Partial, StoreError};
 
 const VERSION: &str = "1.0.0";
 const EXTENSIONS: &str = "creation,creation-with-upload,checksum,expiration,termination";

@@ -1,15 +1,9 @@
 //! `PATCH`: appends bytes to an upload (the core protocol and the extension checksum).
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use socketserver::RFile;
-
-use super::{only, publish, refused, resource};
-use crate::common::digest::Digests;
-use crate::common::store::{Partial, Progress, ReceiveError};
-use crate::files::upload::refusal::{of_system, say};
-use crate::files::upload::{RECEIVE_TIME_PER_TURN, Sender, Shared, require_identity_encoding};
 use socketserver_http::engine::application::{Receiver, Reception, Stopped};
 use socketserver_http::engine::body::Body;
 use socketserver_http::engine::body_reader::BodyReader;
@@ -18,6 +12,12 @@ use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::date;
 use socketserver_http::protocol::head::{Framing, Head};
 use socketserver_http::protocol::tus_fields::{self, Checksum};
+
+use super::{only, publish, refused, resource};
+use crate::common::digest::Digests;
+use crate::common::store::{Partial, Progress};
+use crate::files::upload::refusal::{of_system, say};
+use crate::files::upload::{Sender, Shared, receive, require_identity_encoding};
 
 /// A chunk of an upload that is being received.
 pub(super) struct UploadChunk {
@@ -132,19 +132,7 @@ impl UploadChunk {
     }
 
     fn take(&mut self, body: &mut Body, rfile: &mut RFile) -> Result<(), Stopped> {
-        let until = Instant::now() + RECEIVE_TIME_PER_TURN;
-        let source = |into: &mut [u8]| {
-            if Instant::now() < until {
-                body.try_read(rfile, into)
-            } else {
-                Ok(None)
-            }
-        };
-        match self.partial.receive(source, u64::MAX) {
-            Ok(()) => {}
-            Err(ReceiveError::Source(error)) => return Err(Stopped::reading(error)),
-            Err(ReceiveError::Store { error, .. }) => return Err(refused(&error).into()),
-        }
+        receive(&mut self.partial, body, rfile, refused)?;
         if self.partial.remaining() == Some(0) && !body.is_whole() {
             // A chunked body does not announce its length, so a body that is too long is detected
             // only here.

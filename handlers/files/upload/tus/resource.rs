@@ -1,12 +1,13 @@
 //! Requests to the URL of an upload: its progress (`HEAD`) and its removal (`DELETE`, the extension
 //! termination).
 
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
+
 use super::{piece, publish, refused};
 use crate::common::store::{Progress, Registered, is_reserved};
 use crate::files::upload::refusal::{of_system, say};
 use crate::files::upload::{DestinationPath, Sender, Shared};
-use socketserver_http::engine::exchange::Exchange;
-use socketserver_http::engine::response::Response;
 
 /// The URL path of a path below a folder.
 pub(super) fn below(shared: &Shared, folder: &DestinationPath, path: &[u8]) -> String {
