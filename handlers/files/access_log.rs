@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::accounts::share::without_token;
-use crate::common::access_log::{AccessLog, Record};
 use socketserver_http::engine::log::{RequestLog, RequestRecord};
 use socketserver_http::protocol::date;
+
+use crate::accounts::share::without_token;
+use crate::common::access_log::{AccessLog, Record};
 
 /// Writes requests to the access log.
 pub(super) struct FileLog {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
+use socketserver_http::engine::https::Https;
 
 use crate::common::values::duration;
 use crate::service::Failure;
-use socketserver_http::engine::https::Https;
 
 /// What is said to clients about coming encrypted.
 #[derive(Args, Debug)]

@@ -26,6 +26,9 @@ use std::time::Duration;
 
 use clap::Args;
 use socketserver::Refusal;
+use socketserver_http::HttpHandler;
+use socketserver_http::engine::application::Application;
+use socketserver_http::engine::log::RequestLog;
 
 use crate::service::{Context, Failure, Served, Service};
 use access::{AccessControl, AccessOptions};
@@ -36,9 +39,6 @@ use service::{FileService, ServedFolder};
 use site::Site;
 use site::listing::ListingOptions;
 use site::options::SiteOptions;
-use socketserver_http::HttpHandler;
-use socketserver_http::engine::application::Application;
-use socketserver_http::engine::log::RequestLog;
 use upload::{UploadOptions, Uploads};
 
 /// The options of `serve http`.

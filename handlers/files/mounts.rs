@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::protocol::base_path::BasePath;
 
 use super::access::Permit;
 use super::service::ServedFolder;
@@ -20,8 +22,6 @@ use super::site::listing::ListingOptions;
 use super::site::options::SiteOptions;
 use super::upload::{UploadOptions, Uploads};
 use crate::accounts::Accounts;
-use socketserver_http::engine::exchange::Exchange;
-use socketserver_http::protocol::base_path::BasePath;
 
 /// Maximum number of mounted folders that are open at the same time.
 const MAX_OPEN: usize = 256;

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::access::{AccessControl, Permit};
-use super::mounts::{Found, Mounts};
-use super::site::Site;
-use super::upload::Uploads;
 use socketserver_http::engine::application::{Application, Begun};
 use socketserver_http::engine::error_page::error_page;
 use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::engine::response::Response;
+
+use super::access::{AccessControl, Permit};
+use super::mounts::{Found, Mounts};
+use super::site::Site;
+use super::upload::Uploads;
 
 /// A folder that is served, with the part that stores files in it.
 #[derive(Clone)]

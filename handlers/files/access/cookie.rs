@@ -2,8 +2,9 @@
 //! shared page do not have the token in their URLs, so the browser sends the cookie with their
 //! requests.
 
-use crate::accounts::share::PARAMETER;
 use socketserver_http::protocol::head::Head;
+
+use crate::accounts::share::PARAMETER;
 
 /// The header line that sets the cookie, and a `Referrer-Policy`. The cookie has no path and no
 /// age, so the browser uses it for the folder of the requested URL and until the browser is closed.

@@ -20,6 +20,11 @@ use std::time::Duration;
 
 use cap_std::fs::Dir;
 use clap::Args;
+use socketserver_http::engine::error_page::error_page;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::base_path::BasePath;
+use socketserver_http::protocol::head::Method;
 
 use crate::accounts::basic;
 use crate::accounts::{Account, Accounts, AccountsError, Cost, Verdict};
@@ -29,11 +34,6 @@ use downloads::Downloads;
 use needs::Needs;
 pub(crate) use permit::Permit;
 use permit::Visitor;
-use socketserver_http::engine::error_page::error_page;
-use socketserver_http::engine::exchange::Exchange;
-use socketserver_http::engine::response::Response;
-use socketserver_http::protocol::base_path::BasePath;
-use socketserver_http::protocol::head::Method;
 
 /// Who may use a site.
 #[derive(Args, Clone, Debug)]

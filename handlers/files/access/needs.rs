@@ -1,9 +1,10 @@
 //! The rights that a request needs, computed from its method and its path only.
 
-use crate::accounts::Rights;
-use crate::common::store::is_reserved;
 use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::protocol::head::Method;
+
+use crate::accounts::Rights;
+use crate::common::store::is_reserved;
 
 /// The rights that a client must have before a request is processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

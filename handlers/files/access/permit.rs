@@ -3,17 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use socketserver_http::engine::response::Response;
+
 use super::refusal;
 use super::shared::Shared;
 use crate::accounts::{Account, Rights};
 use crate::common::store::OnDuplicate;
-use socketserver_http::engine::response::Response;
 
 /// The rights of a client. Without accounts, the default permit allows everything and costs
 /// nothing. A permit is always cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Permit {
-    /// `None` if there are no accounts.
+    /// `None` on a server without accounts.
     visitor: Option<Arc<Visitor>>,
     /// The path of the mounted folder below the root. All checked paths are relative to it. `None`
     /// for the root itself.
@@ -126,7 +127,7 @@ impl Permit {
         named.collect()
     }
 
-    /// Whether this permit allows everything, because there are no accounts.
+    /// Whether the server has no accounts, so that this permit allows everything.
     pub(crate) fn is_everything(&self) -> bool {
         self.visitor.is_none()
     }

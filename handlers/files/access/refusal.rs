@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::accounts::share::ShareError;
 use socketserver_http::engine::error_page::error_page;
 use socketserver_http::engine::response::Response;
+
+use crate::accounts::share::ShareError;
 
 /// The challenge (RFC 7617 §2 and §2.1): one realm for the whole site, and user names and passwords
 /// in UTF-8.

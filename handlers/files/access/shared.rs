@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use socketserver::ClientAddress;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::protocol::head::Method;
 
 use super::downloads::{Download, Downloads};
 use super::{AccessControl, Permit, Refused, cookie, refusal};
 use crate::accounts::share::{Share, ShareError, token_in};
 use crate::accounts::{Accounts, Rights};
-use socketserver_http::engine::exchange::Exchange;
-use socketserver_http::protocol::head::Method;
 
 /// A request with a valid share link.
 #[derive(Debug)]

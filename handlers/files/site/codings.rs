@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use socketserver_http::protocol::accept_encoding::{Accepted, Coding};
+
 use crate::files::site::Site;
 use crate::files::site::compress::compress;
 use crate::files::site::entry::{Entry, Identity};
 use crate::files::site::root::Opened;
-use socketserver_http::protocol::accept_encoding::{Accepted, Coding};
 
 /// Minimum length of a file that is compressed, in bytes. A shorter file fits into one packet
 /// anyway.

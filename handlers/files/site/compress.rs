@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-
 use socketserver_http::protocol::accept_encoding::Coding;
 
 /// Takes about 10 ms for 100 KiB. Higher qualities take many times as long and save a few percent.

@@ -6,9 +6,10 @@ use std::io;
 use std::ops::Range;
 use std::vec;
 
-use crate::files::site::entry::Entry;
 use socketserver_http::engine::file_content::FileContent;
 use socketserver_http::engine::produce::{Produce, Produced};
+
+use crate::files::site::entry::Entry;
 
 /// Maximum size of a piece that is read per turn, in bytes.
 const PIECE_SIZE: u64 = 64 * 1024;

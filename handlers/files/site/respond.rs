@@ -5,6 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use socketserver_http::engine::error_page::error_page;
+use socketserver_http::engine::exchange::Exchange;
+use socketserver_http::engine::response::{Content, Response};
+use socketserver_http::protocol::head::{Framing, Head, Method};
+use socketserver_http::protocol::query::Query;
+use socketserver_http::protocol::{accept, disposition};
+
 use super::entry::Entry;
 use super::listing::entries::Folder;
 use super::options::cors;
@@ -13,12 +20,6 @@ use super::{Resource, Site, hash, listing};
 use crate::accounts::Rights;
 use crate::common::store::is_reserved;
 use crate::files::access::Permit;
-use socketserver_http::engine::error_page::error_page;
-use socketserver_http::engine::exchange::Exchange;
-use socketserver_http::engine::response::{Content, Response};
-use socketserver_http::protocol::head::{Framing, Head, Method};
-use socketserver_http::protocol::query::Query;
-use socketserver_http::protocol::{accept, disposition};
 
 /// The methods that change nothing.
 pub(crate) const METHODS: &str = "GET, HEAD, OPTIONS";

@@ -1,8 +1,8 @@
 //! The root directory, below which all files are opened.
 //!
 //! The root is an open directory handle. The system itself opens each path below it (`openat2` with
-//! `RESOLVE_BENEATH` on Linux). So there is no gap between checking a path and opening it, and a
-//! symlink that leads out of the root can't be opened.
+//! `RESOLVE_BENEATH` on Linux). So a path can't be exchanged between
+//! its check and its opening, and a symlink that leads out of the root can't be opened.
 
 use std::fs::File;
 use std::io;

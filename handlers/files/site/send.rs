@@ -2,11 +2,6 @@
 
 use std::sync::Arc;
 
-use super::entry::{Entry, VARY};
-use super::hash::{self, Described, DigestPreference};
-use super::multipart::Parts;
-use super::respond::{Asked, Outcome, unreadable};
-use crate::accounts::Rights;
 use socketserver_http::engine::error_page::error_page;
 use socketserver_http::engine::response::{Content, Response};
 use socketserver_http::protocol::accept_encoding;
@@ -15,6 +10,12 @@ use socketserver_http::protocol::conditional::{
 };
 use socketserver_http::protocol::head::Method;
 use socketserver_http::protocol::range::{self, Ranges};
+
+use super::entry::{Entry, VARY};
+use super::hash::{self, Described, DigestPreference};
+use super::multipart::Parts;
+use super::respond::{Asked, Outcome, unreadable};
+use crate::accounts::Rights;
 
 impl Asked<'_, '_> {
     /// Sends a file in the coded form that the client prefers. `more` contains additional header

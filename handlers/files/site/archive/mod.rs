@@ -13,11 +13,12 @@ mod zip;
 use std::fs::File;
 use std::io::{self, Read};
 
-use self::walk::{Found, Walk};
-use crate::files::site::listing::entries::{Facts, Folder};
 use socketserver_http::engine::produce::{Produce, Produced};
 use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::disposition;
+
+use self::walk::{Found, Walk};
+use crate::files::site::listing::entries::{Facts, Folder};
 
 /// Approximate size of a piece of an archive, in bytes.
 const PIECE_SIZE: usize = 32 * 1024;

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use socketserver_http::engine::produce::Produced;
 use tar::{Builder, EntryType, Header};
 
 use super::Writer;
 use crate::files::site::listing::entries::Facts;
-use socketserver_http::engine::produce::Produced;
 
 /// Content is padded to a multiple of this number of bytes.
 const BLOCK: u64 = 512;

@@ -10,11 +10,11 @@ use flate2::write::DeflateEncoder;
 use flate2::{Compression, Crc};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use socketserver_http::engine::produce::Produced;
 
 use super::{PIECE_SIZE, Writer};
 use crate::files::site::listing::entries::{Facts, Kind};
 use crate::files::site::media;
-use socketserver_http::engine::produce::Produced;
 
 /// A 32-bit value which means that the real value is in the ZIP64 field.
 const ELSEWHERE: u32 = u32::MAX;

@@ -3,12 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
+use socketserver_http::engine::file_content::FileContent;
+use socketserver_http::engine::produce::Produced;
+
 use crate::common::digest::{
     DigestKey, DigestProgress, DigestQueue, DigestSource, DigestTask, Digests,
 };
 use crate::files::site::entry::Entry;
-use socketserver_http::engine::file_content::FileContent;
-use socketserver_http::engine::produce::Produced;
 
 /// The progress of the computation.
 pub(super) enum Progress {

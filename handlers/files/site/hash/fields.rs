@@ -4,14 +4,15 @@
 
 use std::io;
 
-use super::computing::{Computing, Progress};
-use super::{value_of, want};
-use crate::common::digest::{DigestQueue, Digests};
-use crate::files::site::entry::Entry;
 use socketserver_http::engine::pending::{PendingHeaders, PendingState};
 use socketserver_http::engine::produce::Produced;
 use socketserver_http::protocol::digest_fields::{self, Algorithm};
 use socketserver_http::protocol::head::Head;
+
+use super::computing::{Computing, Progress};
+use super::{value_of, want};
+use crate::common::digest::{DigestQueue, Digests};
+use crate::files::site::entry::Entry;
 
 /// The digests that a client requests.
 #[derive(Clone, Copy, Debug)]

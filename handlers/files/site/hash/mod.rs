@@ -11,13 +11,14 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
+use socketserver_http::engine::produce::{Produce, Produced};
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::digest_fields::Algorithm;
+
 use crate::common::digest::{DigestQueue, Digests, to_hex};
 use crate::files::site::entry::Entry;
 use computing::{Computing, Progress};
 pub(crate) use fields::{Described, DigestPreference, describe};
-use socketserver_http::engine::produce::{Produce, Produced};
-use socketserver_http::engine::response::Response;
-use socketserver_http::protocol::digest_fields::Algorithm;
 
 const MEDIA_TYPE: &str = "text/plain; charset=utf-8";
 /// How long a digest is computed for a client that has closed its side. Such a client may still

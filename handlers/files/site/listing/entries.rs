@@ -13,11 +13,11 @@ use std::sync::Arc;
 use cap_std::fs::MetadataExt;
 use rustix::fs::{AtFlags, FileType, RawMode, Stat, fstat, statat};
 use rustix::io::Errno;
+use socketserver_http::protocol::target;
 
 use crate::common::store::is_reserved;
 use crate::files::access::Permit;
 use crate::files::site::root::Root;
-use socketserver_http::protocol::target;
 
 /// An open directory with its path.
 #[derive(Debug)]

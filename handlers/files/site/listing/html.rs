@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use jiff::tz::TimeZone;
+use socketserver_http::protocol::{query, target};
 
 use super::entries::{Folder, Kind};
 use super::human::{self, Date};
@@ -11,11 +12,9 @@ use super::page::{Page, Row};
 use super::sort::{Order, SortKey};
 use crate::accounts::Rights;
 use crate::files::site::pages::markup::escape;
-use crate::files::site::pages::upload_area;
-use crate::files::site::pages::upload_area::Nonce;
+use crate::files::site::pages::upload_area::{self, Nonce};
 use crate::files::site::pages::{document, markdown};
 use crate::files::site::root::Opened;
-use socketserver_http::protocol::{query, target};
 
 /// A page with a table.
 #[derive(Debug)]

@@ -19,6 +19,10 @@ use std::cmp::Ordering;
 use std::io;
 
 use clap::Args;
+use socketserver_http::engine::produce::{Produce, Produced};
+use socketserver_http::engine::response::Response;
+use socketserver_http::protocol::head::Head;
+use socketserver_http::protocol::query::Query;
 
 use self::entries::{Facts, Folder, Kind, Name, Names, Reader};
 use self::page::{Form, Page, Row};
@@ -27,10 +31,6 @@ use crate::accounts::Rights;
 use crate::files::site::archive;
 use crate::files::site::pages::document;
 use crate::files::site::pages::upload_area::Nonce;
-use socketserver_http::engine::produce::{Produce, Produced};
-use socketserver_http::engine::response::Response;
-use socketserver_http::protocol::head::Head;
-use socketserver_http::protocol::query::Query;
 
 /// Maximum number of entries of a listing that is completed before it is sent, with its length. The
 /// listing of a larger folder is sent while it is made.

@@ -1,14 +1,15 @@
 //! The formats of a listing, and the choice of the format for a request.
 
+use socketserver_http::protocol::accept;
+use socketserver_http::protocol::head::Head;
+use socketserver_http::protocol::query::Query;
+
 use super::entries::{Facts, Folder, Kind};
 use super::html::Html;
 use super::json::Json;
 use super::sort::Order;
 use super::text::Text;
 use crate::files::site::pages::upload_area::Nonce;
-use socketserver_http::protocol::accept;
-use socketserver_http::protocol::head::Head;
-use socketserver_http::protocol::query::Query;
 
 /// A format of a listing: it writes the beginning, a row for each entry, and the end.
 pub(crate) trait Page: Send {

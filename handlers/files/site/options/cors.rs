@@ -1,8 +1,7 @@
 //! `--cors`: allows pages of other origins to use the files (the Fetch standard, "HTTP-CORS
 //! protocol").
 
-use socketserver_http::protocol::head;
-use socketserver_http::protocol::head::Head;
+use socketserver_http::protocol::head::{self, Head};
 
 /// Parses an origin in the format of the header `Origin` (RFC 6454 §6.2), or `*`.
 ///

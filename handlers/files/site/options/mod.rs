@@ -8,11 +8,11 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use socketserver_http::protocol::base_path::BasePath;
+use socketserver_http::protocol::{head, target};
 
 use crate::common::values::duration;
 use crate::files::site::options::redirect::Redirect;
-use socketserver_http::protocol::base_path::BasePath;
-use socketserver_http::protocol::{head, target};
 
 /// How a site answers.
 #[derive(Clone, Debug, Args)]

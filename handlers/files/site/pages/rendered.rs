@@ -2,11 +2,12 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use crate::files::site::entry::Entry;
-use crate::files::site::pages::{document, markdown, markup};
 use socketserver_http::protocol::accept;
 use socketserver_http::protocol::head::Head;
 use socketserver_http::protocol::query::Query;
+
+use crate::files::site::entry::Entry;
+use crate::files::site::pages::{document, markdown, markup};
 
 const VARY: &str = "Vary: Accept\r\n";
 

@@ -7,12 +7,12 @@ use std::fmt;
 use std::io::{self, Write};
 
 use base64_simd::URL_SAFE_NO_PAD;
+use socketserver_http::engine::error_page::error_page;
+use socketserver_http::engine::response::Response;
 
 use super::document;
 use super::markup::escape;
 use crate::common::store::PARTIALS;
-use socketserver_http::engine::error_page::error_page;
-use socketserver_http::engine::response::Response;
 
 const SCRIPT: &str = concat!(
     include_str!("upload_area/files.js"),
