@@ -57,7 +57,7 @@ lessons: ## list the lessons
 	done
 
 lesson-%: need-cargo ## play the lesson NAME: its server and its clients, and what crosses the wire
-	@test -f lessons/$*.sh || { echo "there is no lesson $*; 'make lessons' lists them" >&2; exit 2; }
+	@test -f lessons/$*.sh || { echo "unknown lesson $*: 'make lessons' lists the lessons" >&2; exit 2; }
 	@$(BUILD_DEMO) --bin lesson-$*
 	@exec sh lessons/player.sh $* $(TARGET)/demo
 

@@ -75,7 +75,7 @@ finish() {
 trap 'finish interrupted' INT TERM
 trap finish EXIT
 
-[ -f "$lessons/$lesson.sh" ] || { echo "there is no lesson $lesson; 'make lessons' lists them" >&2; exit 2; }
+[ -f "$lessons/$lesson.sh" ] || { echo "unknown lesson $lesson: 'make lessons' lists the lessons" >&2; exit 2; }
 . "$lessons/$lesson.sh"
 
 say "The lesson's page: lessons/$lesson.md. Its example: cargo run --bin lesson-$lesson"

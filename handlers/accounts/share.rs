@@ -160,7 +160,7 @@ impl Shares<'_> {
     /// Removes a share, so that its link gives no access any more.
     ///
     /// # Errors
-    /// There is no such share, or the file cannot be written.
+    /// The share does not exist, or the accounts file cannot be written.
     pub fn revoke(self, id: i64) -> Result<()> {
         let removed = self
             .0

@@ -41,7 +41,7 @@ impl fmt::Debug for Key {
 /// and lines that begin with `#`, are skipped.
 ///
 /// # Errors
-/// The error names the line that has an id without a key, or says that there is no key.
+/// The file contains no key, or a line contains an id without a key. The error names the line.
 pub fn parse(file: &[u8]) -> Result<Vec<Key>, String> {
     let mut keys = Vec::new();
     for (index, line) in file.split_inclusive(|byte| *byte == b'\n').enumerate() {

@@ -196,8 +196,8 @@ impl Shared {
         self.write_waiting(&mut state);
     }
 
-    /// Writes the waiting lines. If there is no output, the thread is using it, and will also write
-    /// these lines.
+    /// Writes the waiting lines. While the log's thread uses the output, it is missing here, and
+    /// that thread writes these lines too.
     fn write_waiting(&self, state: &mut State) {
         if let Some(output) = &mut state.output {
             let mut lines = std::mem::take(&mut state.waiting);
@@ -212,7 +212,7 @@ impl Shared {
                 format!("# {dropped} lines were dropped: the disk is too slow\n").as_bytes(),
             );
         }
-        // An error is ignored: there is no other place to report it, and the server must continue.
+        // An error is ignored: errors are reported in this log, and the server must continue.
         let _ = output.write_all(lines);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 
-/// Interval of the lines if there is no terminal.
+/// Interval of the lines when the output is not a terminal.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Shows the progress of one transfer. Several threads may advance it.

@@ -44,7 +44,7 @@ impl Session {
         self.advance(now)
     }
 
-    /// Whether bytes or the end of file have arrived that nobody has looked at, so that this
+    /// Whether bytes or the end of file have arrived that no thread has examined, so that this
     /// connection must not be closed yet. A lingering connection drops whatever arrives.
     pub(crate) fn has_arrived(&mut self) -> bool {
         let has_arrived = self.waiting != WaitReason::Close && self.socket_is_ready();

@@ -40,7 +40,7 @@ pub struct Digests {
 }
 
 impl Digests {
-    /// Whether there are no digests.
+    /// Whether no digest is set.
     pub fn is_empty(&self) -> bool {
         *self == Digests::default()
     }

@@ -87,7 +87,7 @@ pub(crate) fn real_parent(root: &Dir, path: &Path) -> io::Result<PathBuf> {
 /// Resolves the links of a path like [`real_parent`], but its folder must exist.
 ///
 /// # Errors
-/// As for [`real_path`]; `NotFound` or `NotADirectory` if there is no such folder.
+/// As for [`real_path`]; `NotFound` or `NotADirectory` if the folder does not exist.
 pub(crate) fn real_existing_parent(root: &Dir, path: &Path) -> io::Result<PathBuf> {
     let parent = path.parent().filter(|path| !path.as_os_str().is_empty());
     if let (Some(parent), Some(name)) = (parent, path.file_name()) {

@@ -121,7 +121,8 @@ impl Staging {
         Err(StoreError::Busy)
     }
 
-    /// The number of bytes of an upload and the time of the last one; `None` if there is no file.
+    /// The number of bytes of an upload, and the time when the last one was written. `None` if the
+    /// upload has no file.
     pub(super) fn part_metadata(&self, id: &str) -> io::Result<Option<(u64, SystemTime)>> {
         match self.folder.metadata(part(id)) {
             Ok(metadata) => Ok(Some((metadata.len(), metadata.modified()?.into_std()))),
