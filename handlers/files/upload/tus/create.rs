@@ -11,7 +11,7 @@ use socketserver_http::protocol::head::Framing;
 use socketserver_http::protocol::tus_fields::{self, Metadata};
 
 use super::piece::{self, UploadChunk};
-use super::{on_duplicate, only, refused, resource};
+use super::{check_version, on_duplicate, only, refused, resource};
 use crate::common::store::{Intent, Name, PARTIALS};
 use crate::files::upload::put::is_directory;
 use crate::files::upload::refusal::{self, say};
@@ -24,6 +24,7 @@ pub(super) fn begin(
     sender: Sender,
 ) -> Result<Box<dyn Receiver>, Response> {
     let head = exchange.head;
+    check_version(head)?;
     let folder = DestinationPath::folder_of(&shared.site, exchange)?;
     if !folder.path.is_empty() && !shared.root().is_dir(folder.path()) {
         return Err(say(404, "There is no folder at this address."));

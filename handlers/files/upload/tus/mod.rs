@@ -15,9 +15,6 @@ mod create;
 mod piece;
 mod resource;
 
-use std::sync::Arc;
-
-use socketserver_http::engine::application::Receiver;
 use socketserver_http::engine::exchange::Exchange;
 use socketserver_http::engine::response::Response;
 use socketserver_http::protocol::head::{Head, Method};
@@ -70,29 +67,11 @@ impl Verb {
     /// The function that begins to receive the body, if requests of this kind have one.
     pub(super) fn receiver(self) -> Option<BeginReceiver> {
         match self {
-            Verb::Create => Some(create),
-            Verb::Piece => Some(take_piece),
+            Verb::Create => Some(create::begin),
+            Verb::Piece => Some(piece::begin),
             Verb::Progress | Verb::Terminate => None,
         }
     }
-}
-
-fn create(
-    shared: &Arc<Shared>,
-    exchange: &Exchange<'_>,
-    sender: Sender,
-) -> Result<Box<dyn Receiver>, Response> {
-    check_version(exchange.head)?;
-    create::begin(shared, exchange, sender)
-}
-
-fn take_piece(
-    shared: &Arc<Shared>,
-    exchange: &Exchange<'_>,
-    sender: Sender,
-) -> Result<Box<dyn Receiver>, Response> {
-    check_version(exchange.head)?;
-    piece::begin(shared, exchange, sender)
 }
 
 /// The response to a request without a body.

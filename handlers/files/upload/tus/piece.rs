@@ -13,7 +13,7 @@ use socketserver_http::protocol::date;
 use socketserver_http::protocol::head::{Framing, Head};
 use socketserver_http::protocol::tus_fields::{self, Checksum};
 
-use super::{only, publish, refused, resource};
+use super::{check_version, only, publish, refused, resource};
 use crate::common::digest::Digests;
 use crate::common::store::{Partial, Progress};
 use crate::files::upload::refusal::{of_system, say};
@@ -35,6 +35,7 @@ pub(super) fn begin(
     sender: Sender,
 ) -> Result<Box<dyn Receiver>, Response> {
     let head = exchange.head;
+    check_version(head)?;
     let (id, registered) = resource::find(shared, exchange)?;
     check_content(head)?;
     let offset = only(head, "upload-offset").and_then(tus_fields::number);
